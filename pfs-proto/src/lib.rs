@@ -1,1 +1,233 @@
-//! placeholder
+//! The wire of pfs: what the daemon and its clients say to each other, and how it is written in bytes.
+//!
+//! This crate is the only one that knows those bytes. It has paths ([`StreamPath`]), messages ([`Request`] and
+//! [`Reply`]), their encoding, and a bounded [`Decoder`] that cuts a byte stream into frames. It deliberately has
+//! no I/O, no clock and no runtime: bytes go in, messages come out, whatever carried them. It does not decide
+//! either which message is allowed when; that is for the two ends.
+//!
+//! # Frames
+//!
+//! Everything is in frames. Numbers are little-endian throughout.
+//!
+//! ```text
+//!   0        4      5
+//! +--------+------+---------------- - -
+//! | length | kind | payload (`length` bytes, at most 1 MiB)
+//! |  u32   |  u8  |
+//! +--------+------+---------------- - -
+//! ```
+//!
+//! Inside a payload:
+//!
+//! | written as | meaning |
+//! |---|---|
+//! | `u8` … `u64` | little-endian number |
+//! | `bool` | u8, 0 or 1 |
+//! | `str` | u16 length in bytes, then so many bytes of UTF-8 |
+//! | `time` | u64, microseconds since the Unix epoch |
+//! | `span` | u64, microseconds |
+//! | `opt T` | u8 0: absent; u8 1: followed by a `T` |
+//! | `path` | `str` that is a [`StreamPath`] |
+//! | `peer` | `opt u32` process id, `opt u32` user id |
+//! | `bytes` | the rest of the payload |
+//!
+//! Bytes behind the last field are an error, in `Hello` excepted.
+//!
+//! # A connection
+//!
+//! The client sends `Hello`; the daemon answers `Hello` with the version that it picked, or `Error` and closes.
+//! Then come any number of requests, each answered before the next is read, until `OpenWriter` or `OpenReader`
+//! turns the connection into a writer's or a reader's for the rest of its life.
+//!
+//! ```text
+//! client                        daemon      client                        daemon
+//!   | Hello ----------------------> |         | Hello ----------------------> |
+//!   | <---------------------- Hello |         | <---------------------- Hello |
+//!   | OpenWriter -----------------> |         | OpenReader -----------------> |
+//!   | <-------------------- Writing |         | <--- Waiting (if none exists) |
+//!   | Append, AppendPart, ... ----> |         | <-------------------- Reading |
+//!   | <------ Ack (cumulative), ... |         | <--- Data, DataPart, Gap, ... |
+//!   | Finish ---------------------> |         | <------------------------ End |
+//!   | <------------------ Ack, Done |         |
+//! ```
+//!
+//! A writer's connection that ends before `Finish` is a writer that died; a reader's that ends before `End` or
+//! `Error` is a daemon that died. After `Error` on either, nothing follows.
+//!
+//! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the
+//! position by its length, `Gap` moves it from `from` to `to`, and `End` repeats it.
+//!
+//! # Requests
+//!
+//! `Hello`, 0x01. Never changes, so that any two versions can at least refuse each other. `magic` is `"pfs\0"`;
+//! bytes behind the fields are ignored. The client offers `min..=max`; the daemon answers with one version twice.
+//!
+//! ```text
+//! | magic: 4 bytes | min: u16 | max: u16 | capabilities: u64 | ignored ...
+//! ```
+//!
+//! `Create`, 0x02 → `Done`
+//!
+//! ```text
+//! | path | ring_buffer_size: opt u64 | channel_buffer_size: opt u64 | ttl: opt span | content_type: opt str |
+//! ```
+//!
+//! `OpenWriter`, 0x03 → `Writing`
+//!
+//! ```text
+//! | path | wait_readers: u32 |
+//! ```
+//!
+//! `OpenReader`, 0x04 → `Waiting` and `Reading`, or `Reading`
+//!
+//! ```text
+//! | path | start: u8, argument: u64 | policy: u8 | until: u8 | wait: bool |
+//!
+//!   start   0 oldest   1 new   2 tail (argument: bytes)   3 since (argument: span)   4 offset (argument: offset)
+//!   policy  0 drop   1 block   2 disconnect
+//!   until   0 closed   1 caught up   2 writers gone
+//! ```
+//!
+//! `List`, 0x05 → `Summary`..., `Done`. The path may be `/` or a mount.
+//!
+//! ```text
+//! | path: str |
+//! ```
+//!
+//! `Stat`, 0x06 → `Stat`, `WriterStat`..., `ReaderStat`..., `Done`; `Close`, 0x07 → `Done`; `Remove`, 0x08 → `Done`;
+//! `Document`, 0x09 → `Document`
+//!
+//! ```text
+//! | path |
+//! ```
+//!
+//! `Info`, 0x0a → `Daemon`
+//!
+//! ```text
+//! | (nothing) |
+//! ```
+//!
+//! `Append`, 0x10: the chunk ends here; `AppendPart`, 0x11: it goes on in the next frame → `Ack`s, coalesced
+//!
+//! ```text
+//! | bytes |
+//! ```
+//!
+//! `Finish`, 0x12 → the last `Ack`, `Done`
+//!
+//! ```text
+//! | close: bool |
+//! ```
+//!
+//! # Replies
+//!
+//! `Hello`, 0x81: as the request.
+//!
+//! `Done`, 0x82; `Waiting`, 0x8b
+//!
+//! ```text
+//! | (nothing) |
+//! ```
+//!
+//! `Error`, 0x83. The codes are [`ErrorCode`]'s.
+//!
+//! ```text
+//! | code: u16 | message: str |
+//! ```
+//!
+//! `Summary`, 0x84
+//!
+//! ```text
+//! | path: str | state: u8 | created: time | last_append: opt time | head: u64 | tail: u64 |
+//! | writers: u32 | readers: u32 |
+//!
+//!   state   0 open   1 closed
+//! ```
+//!
+//! `Stat`, 0x85
+//!
+//! ```text
+//! | path: str | state: u8 | created: time | last_append: opt time | ring_buffer_size: u64 |
+//! | channel_buffer_size: u64 | capacity: u64 | memory: u64 | head: u64 | tail: u64 | chunks: u64 |
+//! | chunks_held: u64 | rate: u64 | writers_finished: u64 | writers_died: u64 | lost_bytes: u64 |
+//! | ttl: opt span | content_type: opt str |
+//! ```
+//!
+//! `WriterStat`, 0x86
+//!
+//! ```text
+//! | peer | since: time | bytes: u64 | waiting: bool |
+//! ```
+//!
+//! `ReaderStat`, 0x87
+//!
+//! ```text
+//! | peer | since: time | start: u64 | position: u64 | lag: u64 | policy: u8 | lost_bytes: u64 |
+//! | lost_chunks: u64 | blocking: bool |
+//! ```
+//!
+//! `Document`, 0x88; `Data`, 0x8d: the chunk ends here; `DataPart`, 0x8e: it goes on in the next frame
+//!
+//! ```text
+//! | bytes |
+//! ```
+//!
+//! `Daemon`, 0x89
+//!
+//! ```text
+//! | version: str | pid: u32 | started: time | mounts: u16 count, then so many str | streams: u64 |
+//! | max_streams: u64 | memory: u64 | max_memory: u64 | connections: u64 | max_connections: u64 |
+//! ```
+//!
+//! `Writing`, 0x8a
+//!
+//! ```text
+//! | max_chunk: u64 |
+//! ```
+//!
+//! `Ack`, 0x90. Both are totals, so that one acknowledgement stands for all before it.
+//!
+//! ```text
+//! | chunks: u64 | offset: u64 |
+//! ```
+//!
+//! `Reading`, 0x8c
+//!
+//! ```text
+//! | start: u64 | head: u64 | content_type: opt str |
+//! ```
+//!
+//! `Gap`, 0x8f
+//!
+//! ```text
+//! | from: u64 | to: u64 | chunks: u64 |
+//! ```
+//!
+//! `End`, 0x91
+//!
+//! ```text
+//! | reason: u8 | offset: u64 |
+//!
+//!   reason  0 closed   1 caught up   2 writers gone   3 writer died
+//! ```
+
+mod codec;
+mod encoding;
+mod error;
+mod frame;
+mod hello;
+mod message;
+mod options;
+mod path;
+mod socket;
+mod stat;
+
+pub use codec::Decoder;
+pub use error::{ErrorCode, FrameError, MessageError, PathError};
+pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
+pub use hello::{Hello, MAGIC, VERSION};
+pub use message::{Reply, Request};
+pub use options::{CreateOptions, End, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions};
+pub use path::{MAX_PATH, PathPrefix, StreamPath};
+pub use socket::default_socket_path;
+pub use stat::{DaemonInfo, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};

@@ -1,0 +1,109 @@
+//! Cuts a byte stream into frames.
+
+use bytes::{Buf, BytesMut};
+
+use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
+
+/// What [`Decoder::buffer`] makes room for at least.
+const READ_SIZE: usize = 16 << 10;
+
+/// What it makes room for at most on the word of a header: memory is for bytes that came, not for promises.
+const MAX_READ_SIZE: usize = 256 << 10;
+
+/// Takes bytes as they come and gives frames as they are complete.
+///
+/// Append what was read to [`buffer`](Self::buffer), then call [`next_frame`](Self::next_frame) until it says
+/// `Ok(None)`. Used like this it never holds more than one incomplete frame and the last read.
+///
+/// ```
+/// use pfs_proto::{Decoder, Request};
+///
+/// let mut wire = bytes::BytesMut::new();
+/// Request::Info.encode(&mut wire);
+///
+/// let mut decoder = Decoder::new();
+/// decoder.buffer().extend_from_slice(&wire[..3]);
+/// assert_eq!(decoder.next_frame(), Ok(None));
+/// decoder.buffer().extend_from_slice(&wire[3..]);
+/// let frame = decoder.next_frame().unwrap().unwrap();
+/// assert_eq!(Request::decode(frame), Ok(Request::Info));
+/// assert!(decoder.is_empty());
+/// ```
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: BytesMut,
+    failed: Option<FrameError>,
+}
+
+impl Decoder {
+    /// A decoder that holds nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where the bytes that were read are appended, with room for at least 16 KiB, and more when a large frame is
+    /// under way. Reserve more if reads are to be larger.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        self.buffer.reserve(self.missing().clamp(READ_SIZE, MAX_READ_SIZE));
+        &mut self.buffer
+    }
+
+    /// The next frame, or `Ok(None)` until all its bytes are here.
+    ///
+    /// # Errors
+    ///
+    /// When the header claims more than [`MAX_PAYLOAD`] bytes, as soon as the header is here. Where the next frame
+    /// begins is then unknown, so the decoder drops what it holds and fails from then on.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
+        let Some((len, kind)) = self.header() else {
+            return Ok(None);
+        };
+        if len > MAX_PAYLOAD {
+            let error = FrameError::TooLong { len: len as u64 };
+            self.failed = Some(error);
+            self.buffer = BytesMut::new();
+            return Err(error);
+        }
+        if self.buffer.len() < HEADER_LEN + len {
+            return Ok(None);
+        }
+        self.buffer.advance(HEADER_LEN);
+        let payload = self.buffer.split_to(len).freeze();
+        Ok(Some(Frame { kind, payload }))
+    }
+
+    /// Whether no part of a frame is waiting for the rest of it: where a peer may properly end.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// How many bytes it holds.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Gives back its memory if it holds nothing: for connections that are about to wait for long.
+    pub fn release(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    /// How many bytes the frame at the front still needs, 0 if that is not known.
+    fn missing(&self) -> usize {
+        match self.header() {
+            Some((len, _)) => HEADER_LEN.saturating_add(len).saturating_sub(self.buffer.len()),
+            None => 0,
+        }
+    }
+
+    /// Length and kind of the frame at the front, once its header is here.
+    fn header(&self) -> Option<(usize, u8)> {
+        let &[a, b, c, d, kind] = self.buffer.first_chunk::<HEADER_LEN>()?;
+        let len = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        Some((len, kind))
+    }
+}

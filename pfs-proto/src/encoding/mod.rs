@@ -1,0 +1,8 @@
+//! How messages become bytes and bytes become messages.
+
+mod fields;
+pub(crate) mod kind;
+mod options;
+mod reply;
+mod request;
+mod stat;

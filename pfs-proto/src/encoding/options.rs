@@ -1,0 +1,99 @@
+//! What a client asks for, in bytes.
+
+use super::fields::{FieldReader, FieldWriter};
+use crate::{CreateOptions, End, MessageError, ReadOptions, SlowPolicy, Start, Until};
+
+pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
+    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type } = options;
+    w.option(*ring_buffer_size, FieldWriter::u64);
+    w.option(*channel_buffer_size, FieldWriter::u64);
+    w.option(*ttl, FieldWriter::duration);
+    w.option(content_type.as_deref(), FieldWriter::string);
+}
+
+pub(super) fn create_options(r: &mut FieldReader) -> Result<CreateOptions, MessageError> {
+    Ok(CreateOptions {
+        ring_buffer_size: r.option("ring buffer size", FieldReader::u64)?,
+        channel_buffer_size: r.option("channel buffer size", FieldReader::u64)?,
+        ttl: r.option("ttl", FieldReader::duration)?,
+        content_type: r.option("content type", FieldReader::string)?,
+    })
+}
+
+pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {
+    let ReadOptions { start, policy, until, wait } = options;
+    let start = match *start {
+        Start::Oldest => (0, None),
+        Start::New => (1, None),
+        Start::Tail(bytes) => (2, Some(bytes)),
+        Start::Since(duration) => (3, Some(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))),
+        Start::Offset(offset) => (4, Some(offset)),
+    };
+    w.u8(start.0);
+    w.u64(start.1.unwrap_or(0));
+    put_policy(w, *policy);
+    w.u8(match until {
+        Until::Closed => 0,
+        Until::CaughtUp => 1,
+        Until::WritersGone => 2,
+    });
+    w.bool(*wait);
+}
+
+pub(super) fn read_options(r: &mut FieldReader) -> Result<ReadOptions, MessageError> {
+    let (start, argument) = (r.u8()?, r.u64()?);
+    Ok(ReadOptions {
+        start: match start {
+            0 => Start::Oldest,
+            1 => Start::New,
+            2 => Start::Tail(argument),
+            3 => Start::Since(std::time::Duration::from_micros(argument)),
+            4 => Start::Offset(argument),
+            value => return Err(r.bad("start", value.into())),
+        },
+        policy: policy(r)?,
+        until: match r.u8()? {
+            0 => Until::Closed,
+            1 => Until::CaughtUp,
+            2 => Until::WritersGone,
+            value => return Err(r.bad("until", value.into())),
+        },
+        wait: r.bool("wait")?,
+    })
+}
+
+pub(super) fn put_policy(w: &mut FieldWriter<'_>, policy: SlowPolicy) {
+    w.u8(match policy {
+        SlowPolicy::Drop => 0,
+        SlowPolicy::Block => 1,
+        SlowPolicy::Disconnect => 2,
+    });
+}
+
+pub(super) fn policy(r: &mut FieldReader) -> Result<SlowPolicy, MessageError> {
+    match r.u8()? {
+        0 => Ok(SlowPolicy::Drop),
+        1 => Ok(SlowPolicy::Block),
+        2 => Ok(SlowPolicy::Disconnect),
+        value => Err(r.bad("slow policy", value.into())),
+    }
+}
+
+pub(super) fn put_end(w: &mut FieldWriter<'_>, end: End) {
+    w.u8(match end {
+        End::Closed => 0,
+        End::CaughtUp => 1,
+        End::WritersGone => 2,
+        End::WriterDied => 3,
+    });
+}
+
+pub(super) fn end(r: &mut FieldReader) -> Result<End, MessageError> {
+    match r.u8()? {
+        0 => Ok(End::Closed),
+        1 => Ok(End::CaughtUp),
+        2 => Ok(End::WritersGone),
+        3 => Ok(End::WriterDied),
+        value => Err(r.bad("reason", value.into())),
+    }
+}

@@ -1,0 +1,120 @@
+//! Replies, in bytes.
+
+use bytes::BytesMut;
+
+use super::fields::{FieldReader, FieldWriter};
+use super::request::{hello, put_hello};
+use super::{kind, options, stat};
+use crate::frame::put_chunk;
+use crate::{DataKind, ErrorCode, Frame, MAX_PAYLOAD, MessageError, Reply};
+
+impl Reply {
+    /// Appends it to `out` as a frame; a [`Data`](Self::Data) or [`DataPart`](Self::DataPart) that is larger than a
+    /// frame as several. A [`Document`](Self::Document) that is larger becomes an [`Error`](Self::Error) that says so.
+    pub fn encode(&self, out: &mut BytesMut) {
+        use DataKind::{Data, DataPart};
+        match self {
+            Self::Data(bytes) => return put_chunk(out, DataPart, Data, bytes),
+            Self::DataPart(bytes) => return put_chunk(out, DataPart, DataPart, bytes),
+            Self::Document(text) if text.len() > MAX_PAYLOAD => {
+                let message = format!("the document has {} bytes, and {MAX_PAYLOAD} is the most", text.len());
+                return Self::Error { code: ErrorCode::TooLarge, message }.encode(out);
+            }
+            _ => (),
+        }
+        let mut w = FieldWriter::new(self.kind(), out);
+        match self {
+            Self::Hello(hello) => put_hello(&mut w, hello),
+            Self::Done | Self::Waiting => (),
+            Self::Error { code, message } => {
+                w.u16((*code).into());
+                w.string(message);
+            }
+            Self::Summary(summary) => stat::put_summary(&mut w, summary),
+            Self::Stat(figures) => stat::put_stat(&mut w, figures),
+            Self::WriterStat(writer) => stat::put_writer(&mut w, writer),
+            Self::ReaderStat(reader) => stat::put_reader(&mut w, reader),
+            Self::Daemon(info) => stat::put_daemon(&mut w, info),
+            Self::Writing { max_chunk } => w.u64(*max_chunk),
+            Self::Ack { chunks, offset } => {
+                w.u64(*chunks);
+                w.u64(*offset);
+            }
+            Self::Reading { start, head, content_type } => {
+                w.u64(*start);
+                w.u64(*head);
+                w.option(content_type.as_deref(), FieldWriter::string);
+            }
+            Self::Document(bytes) | Self::Data(bytes) | Self::DataPart(bytes) => w.bytes(bytes),
+            Self::Gap { from, to, chunks } => {
+                w.u64(*from);
+                w.u64(*to);
+                w.u64(*chunks);
+            }
+            Self::End { reason, offset } => {
+                options::put_end(&mut w, *reason);
+                w.u64(*offset);
+            }
+        }
+        w.finish();
+    }
+
+    /// What a frame from the daemon says. A [`Stat`](Self::Stat) comes without its writers and readers.
+    ///
+    /// # Errors
+    ///
+    /// When it is no reply.
+    pub fn decode(frame: Frame) -> Result<Self, MessageError> {
+        let kind = frame.kind;
+        let mut r = FieldReader::new(frame);
+        let reply = match kind {
+            // The commonest first, and those that take all that is left.
+            kind::DATA => return Ok(Self::Data(r.rest())),
+            kind::DATA_PART => return Ok(Self::DataPart(r.rest())),
+            kind::DOCUMENT_REPLY => return Ok(Self::Document(r.rest())),
+            kind::HELLO_REPLY => return hello(&mut r).map(Self::Hello),
+            kind::DONE => Self::Done,
+            kind::ERROR => Self::Error { code: r.u16()?.into(), message: r.string()? },
+            kind::SUMMARY => Self::Summary(stat::summary(&mut r)?),
+            kind::STAT_REPLY => Self::Stat(stat::stat(&mut r)?),
+            kind::WRITER_STAT => Self::WriterStat(stat::writer(&mut r)?),
+            kind::READER_STAT => Self::ReaderStat(stat::reader(&mut r)?),
+            kind::DAEMON => Self::Daemon(stat::daemon(&mut r)?),
+            kind::WRITING => Self::Writing { max_chunk: r.u64()? },
+            kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()? },
+            kind::WAITING => Self::Waiting,
+            kind::READING => Self::Reading {
+                start: r.u64()?,
+                head: r.u64()?,
+                content_type: r.option("content type", FieldReader::string)?,
+            },
+            kind::GAP => Self::Gap { from: r.u64()?, to: r.u64()?, chunks: r.u64()? },
+            kind::END => Self::End { reason: options::end(&mut r)?, offset: r.u64()? },
+            unknown => return Err(MessageError::UnknownKind(unknown)),
+        };
+        r.finish()?;
+        Ok(reply)
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => kind::HELLO_REPLY,
+            Self::Done => kind::DONE,
+            Self::Error { .. } => kind::ERROR,
+            Self::Summary(_) => kind::SUMMARY,
+            Self::Stat(_) => kind::STAT_REPLY,
+            Self::WriterStat(_) => kind::WRITER_STAT,
+            Self::ReaderStat(_) => kind::READER_STAT,
+            Self::Document(_) => kind::DOCUMENT_REPLY,
+            Self::Daemon(_) => kind::DAEMON,
+            Self::Writing { .. } => kind::WRITING,
+            Self::Ack { .. } => kind::ACK,
+            Self::Waiting => kind::WAITING,
+            Self::Reading { .. } => kind::READING,
+            Self::Data(_) => kind::DATA,
+            Self::DataPart(_) => kind::DATA_PART,
+            Self::Gap { .. } => kind::GAP,
+            Self::End { .. } => kind::END,
+        }
+    }
+}

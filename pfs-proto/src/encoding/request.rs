@@ -1,0 +1,109 @@
+//! Requests, in bytes.
+
+use bytes::BytesMut;
+
+use super::fields::{FieldReader, FieldWriter};
+use super::kind;
+use super::options::{create_options, put_create_options, put_read_options, read_options};
+use crate::frame::put_chunk;
+use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request, WriteOptions};
+
+impl Request {
+    /// Appends it to `out` as a frame; an [`Append`](Self::Append) or [`AppendPart`](Self::AppendPart) that is larger
+    /// than a frame as several.
+    pub fn encode(&self, out: &mut BytesMut) {
+        use DataKind::{Append, AppendPart};
+        match self {
+            Self::Append(bytes) => return put_chunk(out, AppendPart, Append, bytes),
+            Self::AppendPart(bytes) => return put_chunk(out, AppendPart, AppendPart, bytes),
+            _ => (),
+        }
+        let mut w = FieldWriter::new(self.kind(), out);
+        match self {
+            Self::Hello(hello) => put_hello(&mut w, hello),
+            Self::Create(path, options) => {
+                w.string(path.as_str());
+                put_create_options(&mut w, options);
+            }
+            Self::OpenWriter(path, WriteOptions { wait_readers }) => {
+                w.string(path.as_str());
+                w.u32(*wait_readers);
+            }
+            Self::OpenReader(path, options) => {
+                w.string(path.as_str());
+                put_read_options(&mut w, options);
+            }
+            Self::List(path) => w.string(path),
+            Self::Stat(path) | Self::Close(path) | Self::Remove(path) | Self::Document(path) => {
+                w.string(path.as_str());
+            }
+            Self::Info => (),
+            Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
+            Self::Finish { close } => w.bool(*close),
+        }
+        w.finish();
+    }
+
+    /// What a frame from a client says.
+    ///
+    /// # Errors
+    ///
+    /// When it is no request, or a path in it is none: [`MessageError::code`] tells which.
+    pub fn decode(frame: Frame) -> Result<Self, MessageError> {
+        let kind = frame.kind;
+        let mut r = FieldReader::new(frame);
+        let request = match kind {
+            // The commonest first, and those that take all that is left.
+            kind::APPEND => return Ok(Self::Append(r.rest())),
+            kind::APPEND_PART => return Ok(Self::AppendPart(r.rest())),
+            kind::HELLO => return hello(&mut r).map(Self::Hello),
+            kind::CREATE => Self::Create(r.path()?, create_options(&mut r)?),
+            kind::OPEN_WRITER => Self::OpenWriter(r.path()?, WriteOptions { wait_readers: r.u32()? }),
+            kind::OPEN_READER => Self::OpenReader(r.path()?, read_options(&mut r)?),
+            kind::LIST => Self::List(r.string()?),
+            kind::STAT => Self::Stat(r.path()?),
+            kind::CLOSE => Self::Close(r.path()?),
+            kind::REMOVE => Self::Remove(r.path()?),
+            kind::DOCUMENT => Self::Document(r.path()?),
+            kind::INFO => Self::Info,
+            kind::FINISH => Self::Finish { close: r.bool("close")? },
+            unknown => return Err(MessageError::UnknownKind(unknown)),
+        };
+        r.finish()?;
+        Ok(request)
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => kind::HELLO,
+            Self::Create(..) => kind::CREATE,
+            Self::OpenWriter(..) => kind::OPEN_WRITER,
+            Self::OpenReader(..) => kind::OPEN_READER,
+            Self::List(_) => kind::LIST,
+            Self::Stat(_) => kind::STAT,
+            Self::Close(_) => kind::CLOSE,
+            Self::Remove(_) => kind::REMOVE,
+            Self::Document(_) => kind::DOCUMENT,
+            Self::Info => kind::INFO,
+            Self::Append(_) => kind::APPEND,
+            Self::AppendPart(_) => kind::APPEND_PART,
+            Self::Finish { .. } => kind::FINISH,
+        }
+    }
+}
+
+pub(super) fn put_hello(w: &mut FieldWriter<'_>, hello: &Hello) {
+    let Hello { min_version, max_version, capabilities } = hello;
+    w.bytes(&MAGIC);
+    w.u16(*min_version);
+    w.u16(*max_version);
+    w.u64(*capabilities);
+}
+
+/// What is behind the fields is left alone: a later version may say more.
+pub(super) fn hello(r: &mut FieldReader) -> Result<Hello, MessageError> {
+    if r.array() != Ok(MAGIC) {
+        return Err(MessageError::BadMagic);
+    }
+    Ok(Hello { min_version: r.u16()?, max_version: r.u16()?, capabilities: r.u64()? })
+}

@@ -1,0 +1,171 @@
+//! The figures, in bytes.
+
+use super::fields::{FieldReader, FieldWriter};
+use super::options::{policy, put_policy};
+use crate::{DaemonInfo, MessageError, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};
+
+pub(super) fn put_summary(w: &mut FieldWriter<'_>, summary: &StreamSummary) {
+    let StreamSummary { path, state, created, last_append, head, tail, writers, readers } = summary;
+    w.string(path);
+    put_state(w, *state);
+    w.time(*created);
+    w.option(*last_append, FieldWriter::time);
+    w.u64(*head);
+    w.u64(*tail);
+    w.u32(*writers);
+    w.u32(*readers);
+}
+
+pub(super) fn summary(r: &mut FieldReader) -> Result<StreamSummary, MessageError> {
+    Ok(StreamSummary {
+        path: r.string()?,
+        state: state(r)?,
+        created: r.time("creation time")?,
+        last_append: r.option("last append", |r| r.time("last append"))?,
+        head: r.u64()?,
+        tail: r.u64()?,
+        writers: r.u32()?,
+        readers: r.u32()?,
+    })
+}
+
+/// All but the writers and readers, which have frames of their own.
+pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
+    w.string(&stat.path);
+    put_state(w, stat.state);
+    w.time(stat.created);
+    w.option(stat.last_append, FieldWriter::time);
+    w.u64(stat.ring_buffer_size);
+    w.u64(stat.channel_buffer_size);
+    w.u64(stat.capacity);
+    w.u64(stat.memory);
+    w.u64(stat.head);
+    w.u64(stat.tail);
+    w.u64(stat.chunks);
+    w.u64(stat.chunks_held);
+    w.u64(stat.rate);
+    w.u64(stat.writers_finished);
+    w.u64(stat.writers_died);
+    w.u64(stat.lost_bytes);
+    w.option(stat.ttl, FieldWriter::duration);
+    w.option(stat.content_type.as_deref(), FieldWriter::string);
+}
+
+pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
+    Ok(StreamStat {
+        path: r.string()?,
+        state: state(r)?,
+        created: r.time("creation time")?,
+        last_append: r.option("last append", |r| r.time("last append"))?,
+        ring_buffer_size: r.u64()?,
+        channel_buffer_size: r.u64()?,
+        capacity: r.u64()?,
+        memory: r.u64()?,
+        head: r.u64()?,
+        tail: r.u64()?,
+        chunks: r.u64()?,
+        chunks_held: r.u64()?,
+        rate: r.u64()?,
+        writers_finished: r.u64()?,
+        writers_died: r.u64()?,
+        lost_bytes: r.u64()?,
+        ttl: r.option("ttl", FieldReader::duration)?,
+        content_type: r.option("content type", FieldReader::string)?,
+        writers: Vec::new(),
+        readers: Vec::new(),
+    })
+}
+
+pub(super) fn put_writer(w: &mut FieldWriter<'_>, writer: &WriterStat) {
+    let WriterStat { peer, since, bytes, waiting } = writer;
+    put_peer(w, *peer);
+    w.time(*since);
+    w.u64(*bytes);
+    w.bool(*waiting);
+}
+
+pub(super) fn writer(r: &mut FieldReader) -> Result<WriterStat, MessageError> {
+    Ok(WriterStat { peer: peer(r)?, since: r.time("since")?, bytes: r.u64()?, waiting: r.bool("waiting")? })
+}
+
+pub(super) fn put_reader(w: &mut FieldWriter<'_>, reader: &ReaderStat) {
+    let ReaderStat { peer, since, start, position, lag, policy, lost_bytes, lost_chunks, blocking } = reader;
+    put_peer(w, *peer);
+    w.time(*since);
+    w.u64(*start);
+    w.u64(*position);
+    w.u64(*lag);
+    put_policy(w, *policy);
+    w.u64(*lost_bytes);
+    w.u64(*lost_chunks);
+    w.bool(*blocking);
+}
+
+pub(super) fn reader(r: &mut FieldReader) -> Result<ReaderStat, MessageError> {
+    Ok(ReaderStat {
+        peer: peer(r)?,
+        since: r.time("since")?,
+        start: r.u64()?,
+        position: r.u64()?,
+        lag: r.u64()?,
+        policy: policy(r)?,
+        lost_bytes: r.u64()?,
+        lost_chunks: r.u64()?,
+        blocking: r.bool("blocking")?,
+    })
+}
+
+/// Bytes of a [`DaemonInfo`] behind its mounts: six u64.
+const DAEMON_TAIL: usize = 48;
+
+pub(super) fn put_daemon(w: &mut FieldWriter<'_>, info: &DaemonInfo) {
+    w.string(&info.version);
+    w.u32(info.pid);
+    w.time(info.started);
+    w.strings(&info.mounts, DAEMON_TAIL);
+    w.u64(info.streams);
+    w.u64(info.max_streams);
+    w.u64(info.memory);
+    w.u64(info.max_memory);
+    w.u64(info.connections);
+    w.u64(info.max_connections);
+}
+
+pub(super) fn daemon(r: &mut FieldReader) -> Result<DaemonInfo, MessageError> {
+    Ok(DaemonInfo {
+        version: r.string()?,
+        pid: r.u32()?,
+        started: r.time("start time")?,
+        mounts: r.strings()?,
+        streams: r.u64()?,
+        max_streams: r.u64()?,
+        memory: r.u64()?,
+        max_memory: r.u64()?,
+        connections: r.u64()?,
+        max_connections: r.u64()?,
+    })
+}
+
+fn put_state(w: &mut FieldWriter<'_>, state: State) {
+    w.u8(match state {
+        State::Open => 0,
+        State::Closed => 1,
+    });
+}
+
+fn state(r: &mut FieldReader) -> Result<State, MessageError> {
+    match r.u8()? {
+        0 => Ok(State::Open),
+        1 => Ok(State::Closed),
+        value => Err(r.bad("state", value.into())),
+    }
+}
+
+fn put_peer(w: &mut FieldWriter<'_>, Peer { pid, uid }: Peer) {
+    w.option(pid, FieldWriter::u32);
+    w.option(uid, FieldWriter::u32);
+}
+
+fn peer(r: &mut FieldReader) -> Result<Peer, MessageError> {
+    Ok(Peer { pid: r.option("pid", FieldReader::u32)?, uid: r.option("uid", FieldReader::u32)? })
+}

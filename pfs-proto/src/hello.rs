@@ -1,0 +1,55 @@
+//! The first message in each direction, and how the two ends find a version in common.
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u16 = 1;
+
+/// The first bytes of a `Hello`'s payload, in every version.
+pub const MAGIC: [u8; 4] = *b"pfs\0";
+
+/// First message in each direction; settles the version and what both ends can do.
+///
+/// The client offers a range of versions, the daemon answers with the one it picked as both
+/// `min_version` and `max_version`. Bytes behind the known fields are ignored, so that a later
+/// version can say more and still be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Lowest protocol version spoken.
+    pub min_version: u16,
+    /// Highest protocol version spoken.
+    pub max_version: u16,
+    /// Bit set of abilities; unknown bits are ignored.
+    pub capabilities: u64,
+}
+
+impl Hello {
+    /// What this version of pfs says: the client to offer it, the daemon to confirm it.
+    pub const OURS: Self = Self { min_version: VERSION, max_version: VERSION, capabilities: 0 };
+
+    /// The version to speak with the peer that sent this, or `None` if there is none in common.
+    pub fn common_version(&self) -> Option<u16> {
+        (self.min_version..=self.max_version).contains(&VERSION).then_some(VERSION)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(min_version: u16, max_version: u16) -> Option<u16> {
+        Hello { min_version, max_version, capabilities: u64::MAX }.common_version()
+    }
+
+    #[test]
+    fn a_peer_is_served_in_our_version_if_it_speaks_it() {
+        assert_eq!(offer(VERSION, VERSION), Some(VERSION));
+        assert_eq!(offer(0, u16::MAX), Some(VERSION));
+        assert_eq!(Hello::OURS.common_version(), Some(VERSION));
+    }
+
+    #[test]
+    fn a_peer_without_a_version_in_common_is_refused() {
+        assert_eq!(offer(VERSION + 1, VERSION + 1), None);
+        assert_eq!(offer(VERSION - 1, VERSION - 1), None);
+        assert_eq!(offer(VERSION + 1, VERSION), None, "a range with its ends swapped is empty");
+    }
+}

@@ -1,0 +1,113 @@
+//! What the two ends say to each other, one message a frame.
+
+use bytes::Bytes;
+
+use crate::{
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, ReadOptions, ReaderStat, StreamPath, StreamStat,
+    StreamSummary, WriteOptions, WriterStat,
+};
+
+/// From the client to the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The first message.
+    Hello(Hello),
+    /// Make a stream. Answered by [`Reply::Done`].
+    Create(StreamPath, CreateOptions),
+    /// Attach as a writer, making the stream if there is none. Answered by [`Reply::Writing`].
+    OpenWriter(StreamPath, WriteOptions),
+    /// Attach as a reader. Answered by [`Reply::Waiting`] or [`Reply::Reading`].
+    OpenReader(StreamPath, ReadOptions),
+    /// List the streams at or below a path (`/` for all). Answered by [`Reply::Summary`]s, then [`Reply::Done`].
+    List(String),
+    /// All figures of a stream. Answered by [`Reply::Stat`], its writers, its readers, then [`Reply::Done`].
+    Stat(StreamPath),
+    /// End a stream. Answered by [`Reply::Done`].
+    Close(StreamPath),
+    /// Remove a stream. Answered by [`Reply::Done`].
+    Remove(StreamPath),
+    /// Read a document such as `/streamfs/README`. Answered by [`Reply::Document`].
+    Document(StreamPath),
+    /// Figures of the daemon. Answered by [`Reply::Daemon`].
+    Info,
+    /// Writer: these bytes end a chunk (with the parts before them, if any).
+    Append(Bytes),
+    /// Writer: these bytes go on in the next frame.
+    AppendPart(Bytes),
+    /// Writer: all is sent; `close` also closes the stream. Answered by a last [`Reply::Ack`], then [`Reply::Done`].
+    Finish {
+        /// Whether the stream takes no more appends after this.
+        close: bool,
+    },
+}
+
+/// From the daemon to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The answer to [`Request::Hello`].
+    Hello(Hello),
+    /// It is done, or the list ends here.
+    Done,
+    /// It failed; on a writer's or reader's connection nothing follows.
+    Error {
+        /// What kind of failure.
+        code: ErrorCode,
+        /// What was tried, on what, what went wrong and what to do.
+        message: String,
+    },
+    /// One stream of a listing.
+    Summary(StreamSummary),
+    /// One stream's figures; its `writers` and `readers` follow in frames of their own.
+    Stat(StreamStat),
+    /// One writer of the stream before.
+    WriterStat(WriterStat),
+    /// One reader of the stream before.
+    ReaderStat(ReaderStat),
+    /// The text of a document, at most [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes.
+    Document(Bytes),
+    /// Figures of the daemon.
+    Daemon(DaemonInfo),
+    /// Attached as a writer.
+    Writing {
+        /// The largest chunk that this stream takes, in bytes.
+        max_chunk: u64,
+    },
+    /// So many of this writer's chunks are in the stream.
+    Ack {
+        /// Chunks appended since [`Reply::Writing`].
+        chunks: u64,
+        /// Offset after the newest of them.
+        offset: u64,
+    },
+    /// The stream does not exist yet; the reader will be attached when it is created.
+    Waiting,
+    /// Attached as a reader.
+    Reading {
+        /// Where it starts: the offset of the first byte or gap that follows.
+        start: u64,
+        /// Head at that moment.
+        head: u64,
+        /// Media type of the contents.
+        content_type: Option<String>,
+    },
+    /// Reader: these bytes end a chunk (with the parts before them, if any).
+    Data(Bytes),
+    /// Reader: these bytes go on in the next frame.
+    DataPart(Bytes),
+    /// Reader: this range was lost.
+    Gap {
+        /// First lost offset.
+        from: u64,
+        /// Offset after the last lost one.
+        to: u64,
+        /// How many chunks were lost.
+        chunks: u64,
+    },
+    /// Reader: nothing more follows, and this is why.
+    End {
+        /// Why.
+        reason: End,
+        /// Offset after the last byte or gap.
+        offset: u64,
+    },
+}

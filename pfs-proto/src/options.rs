@@ -1,0 +1,144 @@
+//! What a client asks for when it creates, writes or reads a stream.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What happens to a reader that cannot keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SlowPolicy {
+    /// It loses its oldest chunks, and is told which range.
+    #[default]
+    Drop,
+    /// Writers wait for it instead of losing a byte.
+    Block,
+    /// It is disconnected with an error of its own.
+    Disconnect,
+}
+
+impl fmt::Display for SlowPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Drop => "drop",
+            Self::Block => "block",
+            Self::Disconnect => "disconnect",
+        })
+    }
+}
+
+impl FromStr for SlowPolicy {
+    type Err = UnknownPolicy;
+
+    fn from_str(policy: &str) -> Result<Self, UnknownPolicy> {
+        match policy {
+            "drop" => Ok(Self::Drop),
+            "block" => Ok(Self::Block),
+            "disconnect" => Ok(Self::Disconnect),
+            _ => Err(UnknownPolicy),
+        }
+    }
+}
+
+/// A word that is not the name of a [`SlowPolicy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a slow policy is drop, block or disconnect")]
+pub struct UnknownPolicy;
+
+/// Where a new reader starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest chunk within the stream's ring buffer size of head.
+    #[default]
+    Oldest,
+    /// At head: only what is appended from now on.
+    New,
+    /// At the oldest chunk within this many bytes of head (and within the ring).
+    Tail(u64),
+    /// At the oldest chunk that was appended within this time (and is still in the ring).
+    Since(Duration),
+    /// At this offset, to the byte, even inside a chunk. Below tail it begins with a gap; past
+    /// head it is an error.
+    Offset(u64),
+}
+
+/// When a reader's stream ends. It always ends when the stream is closed and read to head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// Only when the stream is closed.
+    #[default]
+    Closed,
+    /// As soon as it has reached what was head when it attached.
+    CaughtUp,
+    /// When at least one writer has written and the last one has finished, as a FIFO does it.
+    WritersGone,
+}
+
+/// The end of what a reader gets that is not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The stream is closed and was read to head.
+    Closed,
+    /// [`Until::CaughtUp`] was reached.
+    CaughtUp,
+    /// [`Until::WritersGone`] was reached and every writer had finished.
+    WritersGone,
+    /// [`Until::WritersGone`] was reached, but a writer died without finishing.
+    WriterDied,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Closed => "closed",
+            Self::CaughtUp => "caught-up",
+            Self::WritersGone => "writers-gone",
+            Self::WriterDied => "writer-died",
+        })
+    }
+}
+
+/// How a stream is made. Sizes in bytes; `None` takes the daemon's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// How much history a new reader gets, at least 1.
+    pub ring_buffer_size: Option<u64>,
+    /// How far a live reader may lag before its slow policy acts, at least 1.
+    pub channel_buffer_size: Option<u64>,
+    /// Remove the stream when nothing was appended for this long.
+    pub ttl: Option<Duration>,
+    /// Media type of the contents; told to readers, never interpreted. At most 255 bytes.
+    pub content_type: Option<String>,
+}
+
+/// How a reader reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Where to start.
+    pub start: Start,
+    /// What to do when it cannot keep up.
+    pub policy: SlowPolicy,
+    /// When to end.
+    pub until: Until,
+    /// A stream that does not exist: wait for its creation, or else fail.
+    pub wait: bool,
+}
+
+/// How a writer writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Do not begin before this many readers are attached.
+    pub wait_readers: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_written() {
+        for policy in [SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect] {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert_eq!("Drop".parse::<SlowPolicy>(), Err(UnknownPolicy));
+    }
+}

@@ -1,0 +1,210 @@
+//! The names of streams and of what is above them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::PathError;
+
+/// The longest path, in bytes.
+pub const MAX_PATH: usize = 1024;
+
+/// The path of a stream or document, such as `/streamfs/cam`: absolute, at least two segments, the first being the
+/// mount.
+///
+/// At most [`MAX_PATH`] bytes of UTF-8 without control characters; no segment is empty, `.` or `..`.
+///
+/// ```
+/// let path: pfs_proto::StreamPath = "/streamfs/lab/cam".parse()?;
+/// assert_eq!((path.mount(), path.name()), ("/streamfs", "lab/cam"));
+/// # Ok::<(), pfs_proto::PathError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamPath(String);
+
+impl StreamPath {
+    /// The whole path, mount included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first segment, with its slash: `/streamfs`.
+    pub fn mount(&self) -> &str {
+        self.0.split_at_checked(self.mount_len()).map_or("", |(mount, _)| mount)
+    }
+
+    /// What is behind the mount, without a slash in front: `cam` or `lab/cam`.
+    pub fn name(&self) -> &str {
+        self.0.split_at_checked(self.mount_len()).map_or("", |(_, name)| name.trim_start_matches('/'))
+    }
+
+    /// All segments, the mount's first.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').skip(1)
+    }
+
+    fn mount_len(&self) -> usize {
+        self.0.match_indices('/').nth(1).map_or(self.0.len(), |(at, _)| at)
+    }
+}
+
+impl FromStr for StreamPath {
+    type Err = PathError;
+
+    fn from_str(path: &str) -> Result<Self, PathError> {
+        match check(path)? {
+            0 | 1 => Err(PathError::NoName),
+            _ if path.ends_with('/') => Err(PathError::EmptySegment),
+            _ => Ok(Self(path.to_owned())),
+        }
+    }
+}
+
+impl AsRef<str> for StreamPath {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StreamPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A path that streams are listed or removed by: `/`, a mount such as `/streamfs`, or deeper.
+///
+/// The rules are those of [`StreamPath`], but a mount alone will do and a slash at the end is tolerated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// The path, without a slash at the end unless it is `/`.
+    pub fn as_str(&self) -> &str {
+        if self.0.is_empty() { "/" } else { &self.0 }
+    }
+
+    /// Whether `path` is this path or below it: `/a/b` contains `/a/b` and `/a/b/c`, but not `/a/bc`.
+    pub fn contains(&self, path: &str) -> bool {
+        path.strip_prefix(&self.0).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = PathError;
+
+    fn from_str(path: &str) -> Result<Self, PathError> {
+        check(path)?;
+        Ok(Self(path.strip_suffix('/').unwrap_or(path).to_owned()))
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What all paths have in common, one slash at the end being allowed; tells the number of segments.
+fn check(path: &str) -> Result<usize, PathError> {
+    // Length first: nothing else is worth looking at, or repeating to anyone, in 10 KB of path.
+    if path.len() > MAX_PATH {
+        return Err(PathError::TooLong);
+    }
+    if path.is_empty() {
+        return Err(PathError::Empty);
+    }
+    if path.chars().any(char::is_control) {
+        return Err(PathError::ControlCharacter);
+    }
+    let relative = path.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
+    if relative.is_empty() {
+        return Ok(0);
+    }
+    let mut segments = 0;
+    for segment in relative.strip_suffix('/').unwrap_or(relative).split('/') {
+        match segment {
+            "" => return Err(PathError::EmptySegment),
+            "." | ".." => return Err(PathError::DotSegment),
+            _ => segments += 1,
+        }
+    }
+    Ok(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(path: &str) -> Result<StreamPath, PathError> {
+        path.parse()
+    }
+
+    fn prefix(path: &str) -> Result<PathPrefix, PathError> {
+        path.parse()
+    }
+
+    #[test]
+    fn a_path_has_a_mount_a_name_and_segments() {
+        for (path, mount, name) in [
+            ("/streamfs/cam", "/streamfs", "cam"),
+            ("/streamfs/a/b", "/streamfs", "a/b"),
+            ("/m/späße ☂/..x", "/m", "späße ☂/..x"),
+        ] {
+            let parsed = stream(path).unwrap();
+            assert_eq!((parsed.as_str(), parsed.mount(), parsed.name()), (path, mount, name));
+            assert_eq!(parsed.segments().map(|s| format!("/{s}")).collect::<String>(), path);
+        }
+    }
+
+    #[test]
+    fn a_bad_path_is_refused_and_its_fault_is_named() {
+        let long = format!("/streamfs/{}", "x".repeat(10_000));
+        for (path, error) in [
+            ("", PathError::Empty),
+            ("streamfs/cam", PathError::NotAbsolute),
+            (long.as_str(), PathError::TooLong),
+            ("/streamfs//cam", PathError::EmptySegment),
+            ("//cam", PathError::EmptySegment),
+            ("//", PathError::EmptySegment),
+            ("/streamfs/cam//", PathError::EmptySegment),
+            ("/streamfs/./cam", PathError::DotSegment),
+            ("/streamfs/..", PathError::DotSegment),
+            ("/../streamfs/cam", PathError::DotSegment),
+            ("/streamfs/a\nb", PathError::ControlCharacter),
+            ("/streamfs/a\0", PathError::ControlCharacter),
+            ("/streamfs/\u{9b}31m", PathError::ControlCharacter),
+        ] {
+            assert_eq!(stream(path), Err(error), "{path:?}");
+            assert_eq!(prefix(path), Err(error), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_has_a_name_below_its_mount() {
+        assert_eq!(stream("/"), Err(PathError::NoName));
+        assert_eq!(stream("/streamfs"), Err(PathError::NoName));
+        assert_eq!(stream("/streamfs/"), Err(PathError::NoName));
+        assert_eq!(stream("/streamfs/cam/"), Err(PathError::EmptySegment));
+    }
+
+    #[test]
+    fn the_longest_path_is_taken_and_one_byte_more_is_not() {
+        let longest = format!("/m/{}", "x".repeat(MAX_PATH - 3));
+        assert!(stream(&longest).is_ok());
+        assert_eq!(stream(&format!("{longest}x")), Err(PathError::TooLong));
+    }
+
+    #[test]
+    fn a_prefix_contains_itself_and_what_is_below() {
+        assert!(prefix("/").unwrap().contains("/streamfs/cam"));
+        for streamfs in ["/streamfs", "/streamfs/"] {
+            let streamfs = prefix(streamfs).unwrap();
+            assert_eq!(streamfs.to_string(), "/streamfs");
+            assert!(streamfs.contains("/streamfs"));
+            assert!(streamfs.contains("/streamfs/a/b"));
+            assert!(!streamfs.contains("/streamfsx/a"));
+            assert!(!streamfs.contains("/stream"));
+        }
+        assert_eq!(prefix("/").unwrap().to_string(), "/");
+    }
+}

@@ -1,0 +1,220 @@
+//! Every message that can be sent, for proptest.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use pfs_proto::{
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Peer, ReadOptions, ReaderStat, Reply, Request,
+    SlowPolicy, Start, State, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+pub(crate) fn request() -> impl Strategy<Value = Request> {
+    let stream = (path(), 0..5).prop_map(|(path, which)| match which {
+        0 => Request::Stat(path),
+        1 => Request::Close(path),
+        2 => Request::Remove(path),
+        _ => Request::Document(path),
+    });
+    prop_oneof![
+        hello().prop_map(Request::Hello),
+        (path(), create_options()).prop_map(|(path, options)| Request::Create(path, options)),
+        (path(), any::<u32>())
+            .prop_map(|(path, wait_readers)| Request::OpenWriter(path, WriteOptions { wait_readers })),
+        (path(), read_options()).prop_map(|(path, options)| Request::OpenReader(path, options)),
+        ".{0,40}".prop_map(Request::List),
+        stream,
+        Just(Request::Info),
+        bytes().prop_map(Request::Append),
+        bytes().prop_map(Request::AppendPart),
+        any::<bool>().prop_map(|close| Request::Finish { close }),
+    ]
+}
+
+pub(crate) fn reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        hello().prop_map(Reply::Hello),
+        Just(Reply::Done),
+        (any::<u16>(), ".{0,200}").prop_map(|(code, message)| Reply::Error { code: code.into(), message }),
+        (0u16..40).prop_map(|code| Reply::Error { code: ErrorCode::from(code), message: String::new() }),
+        summary().prop_map(Reply::Summary),
+        stat().prop_map(Reply::Stat),
+        writer().prop_map(Reply::WriterStat),
+        reader().prop_map(Reply::ReaderStat),
+        bytes().prop_map(Reply::Document),
+        daemon().prop_map(Reply::Daemon),
+        any::<u64>().prop_map(|max_chunk| Reply::Writing { max_chunk }),
+        any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::Ack { chunks, offset }),
+        Just(Reply::Waiting),
+        (any::<(u64, u64)>(), content_type()).prop_map(|((start, head), content_type)| Reply::Reading {
+            start,
+            head,
+            content_type
+        }),
+        bytes().prop_map(Reply::Data),
+        bytes().prop_map(Reply::DataPart),
+        any::<(u64, u64, u64)>().prop_map(|(from, to, chunks)| Reply::Gap { from, to, chunks }),
+        (end(), any::<u64>()).prop_map(|(reason, offset)| Reply::End { reason, offset }),
+    ]
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    any::<(u16, u16, u64)>().prop_map(|(min_version, max_version, capabilities)| Hello {
+        min_version,
+        max_version,
+        capabilities,
+    })
+}
+
+fn path() -> impl Strategy<Value = StreamPath> {
+    "/streamfs(/[a-zé☂ ]{1,12}){1,4}".prop_map(|path| path.parse().unwrap())
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    any::<u64>().prop_map(Duration::from_micros)
+}
+
+fn time() -> impl Strategy<Value = SystemTime> {
+    // Up to the year 294000.
+    (0..i64::MAX as u64).prop_map(|micros| UNIX_EPOCH + Duration::from_micros(micros))
+}
+
+fn content_type() -> impl Strategy<Value = Option<String>> {
+    option::of("[a-z]{1,20}/.{0,20}")
+}
+
+fn policy() -> impl Strategy<Value = SlowPolicy> {
+    prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![Just(End::Closed), Just(End::CaughtUp), Just(End::WritersGone), Just(End::WriterDied)]
+}
+
+fn state() -> impl Strategy<Value = State> {
+    prop_oneof![Just(State::Open), Just(State::Closed)]
+}
+
+fn create_options() -> impl Strategy<Value = CreateOptions> {
+    (any::<(Option<u64>, Option<u64>)>(), option::of(duration()), content_type()).prop_map(
+        |((ring_buffer_size, channel_buffer_size), ttl, content_type)| CreateOptions {
+            ring_buffer_size,
+            channel_buffer_size,
+            ttl,
+            content_type,
+        },
+    )
+}
+
+fn read_options() -> impl Strategy<Value = ReadOptions> {
+    let start = prop_oneof![
+        Just(Start::Oldest),
+        Just(Start::New),
+        any::<u64>().prop_map(Start::Tail),
+        duration().prop_map(Start::Since),
+        any::<u64>().prop_map(Start::Offset),
+    ];
+    let until = prop_oneof![Just(Until::Closed), Just(Until::CaughtUp), Just(Until::WritersGone)];
+    (start, policy(), until, any::<bool>()).prop_map(|(start, policy, until, wait)| ReadOptions {
+        start,
+        policy,
+        until,
+        wait,
+    })
+}
+
+fn peer() -> impl Strategy<Value = Peer> {
+    any::<(Option<u32>, Option<u32>)>().prop_map(|(pid, uid)| Peer { pid, uid })
+}
+
+fn summary() -> impl Strategy<Value = StreamSummary> {
+    (".{0,40}", state(), time(), option::of(time()), any::<(u64, u64, u32, u32)>()).prop_map(
+        |(path, state, created, last_append, (head, tail, writers, readers))| StreamSummary {
+            path,
+            state,
+            created,
+            last_append,
+            head,
+            tail,
+            writers,
+            readers,
+        },
+    )
+}
+
+fn stat() -> impl Strategy<Value = StreamStat> {
+    let texts = (".{0,40}", content_type());
+    let times = (time(), option::of(time()), option::of(duration()));
+    (texts, state(), times, any::<[u64; 12]>()).prop_map(
+        |((path, content_type), state, (created, last_append, ttl), n)| StreamStat {
+            path,
+            state,
+            created,
+            last_append,
+            ring_buffer_size: n[0],
+            channel_buffer_size: n[1],
+            capacity: n[2],
+            memory: n[3],
+            head: n[4],
+            tail: n[5],
+            chunks: n[6],
+            chunks_held: n[7],
+            rate: n[8],
+            writers_finished: n[9],
+            writers_died: n[10],
+            lost_bytes: n[11],
+            ttl,
+            content_type,
+            writers: Vec::new(),
+            readers: Vec::new(),
+        },
+    )
+}
+
+fn writer() -> impl Strategy<Value = WriterStat> {
+    (peer(), time(), any::<u64>(), any::<bool>()).prop_map(|(peer, since, bytes, waiting)| WriterStat {
+        peer,
+        since,
+        bytes,
+        waiting,
+    })
+}
+
+fn reader() -> impl Strategy<Value = ReaderStat> {
+    (peer(), time(), policy(), any::<bool>(), any::<[u64; 5]>()).prop_map(
+        |(peer, since, policy, blocking, n)| ReaderStat {
+            peer,
+            since,
+            start: n[0],
+            position: n[1],
+            lag: n[2],
+            policy,
+            lost_bytes: n[3],
+            lost_chunks: n[4],
+            blocking,
+        },
+    )
+}
+
+fn daemon() -> impl Strategy<Value = DaemonInfo> {
+    ("[0-9.]{1,9}", any::<u32>(), time(), vec("/[a-z]{1,9}", 0..5), any::<[u64; 6]>()).prop_map(
+        |(version, pid, started, mounts, n)| DaemonInfo {
+            version,
+            pid,
+            started,
+            mounts,
+            streams: n[0],
+            max_streams: n[1],
+            memory: n[2],
+            max_memory: n[3],
+            connections: n[4],
+            max_connections: n[5],
+        },
+    )
+}

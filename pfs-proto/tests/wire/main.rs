@@ -1,0 +1,32 @@
+//! What the wire promises, over all messages and any bytes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod any;
+mod hello;
+mod hostile;
+mod messages;
+mod splitting;
+
+use bytes::BytesMut;
+use pfs_proto::{Decoder, Frame, FrameError};
+
+/// All frames in some bytes; panics unless the bytes end where a frame ends.
+fn frames(bytes: &[u8]) -> Vec<Frame> {
+    let mut decoder = Decoder::new();
+    decoder.buffer().extend_from_slice(bytes);
+    let frames = drain(&mut decoder).unwrap();
+    assert!(decoder.is_empty());
+    frames
+}
+
+/// All frames that are complete.
+fn drain(decoder: &mut Decoder) -> Result<Vec<Frame>, FrameError> {
+    std::iter::from_fn(|| decoder.next_frame().transpose()).collect()
+}
+
+/// What `encode` writes.
+fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut out = BytesMut::new();
+    encode(&mut out);
+    out
+}

@@ -1,0 +1,164 @@
+//! A message is read as it was written, and nothing else is read as a message.
+
+use bytes::{Bytes, BytesMut};
+use pfs_proto::{
+    DaemonInfo, DataKind, Decoder, ErrorCode, Frame, HEADER_LEN, MAX_PAYLOAD, MessageError, PathError, Reply,
+    Request, put_data_header,
+};
+use proptest::prelude::*;
+
+use crate::{any, encoded, frames};
+
+proptest! {
+    #[test]
+    fn every_request_is_read_as_it_was_written(request in any::request()) {
+        let frames = frames(&encoded(|out| request.encode(out)));
+        prop_assert_eq!(frames.len(), 1);
+        prop_assert_eq!(Request::decode(frames[0].clone()), Ok(request));
+    }
+
+    #[test]
+    fn every_reply_is_read_as_it_was_written(reply in any::reply()) {
+        let frames = frames(&encoded(|out| reply.encode(out)));
+        prop_assert_eq!(frames.len(), 1);
+        prop_assert_eq!(Reply::decode(frames[0].clone()), Ok(reply));
+    }
+
+    #[test]
+    fn a_message_that_is_cut_short_or_goes_on_is_refused(request in any::request(), cut in any::<prop::sample::Index>()) {
+        let frame = frames(&encoded(|out| request.encode(out))).remove(0);
+        let takes_all = matches!(request, Request::Append(_) | Request::AppendPart(_));
+        prop_assume!(!takes_all);
+
+        let mut longer = BytesMut::from(&frame.payload[..]);
+        longer.extend_from_slice(b"?");
+        let longer = Request::decode(Frame { kind: frame.kind, payload: longer.freeze() });
+        if matches!(request, Request::Hello(_)) {
+            prop_assert_eq!(longer, Ok(request));
+        } else {
+            prop_assert_eq!(longer, Err(MessageError::TrailingBytes { kind: frame.kind, extra: 1 }));
+        }
+
+        if !frame.payload.is_empty() {
+            let payload = frame.payload.slice(..cut.index(frame.payload.len()));
+            let shorter = Request::decode(Frame { kind: frame.kind, payload });
+            prop_assert!(shorter.is_err());
+        }
+    }
+
+    #[test]
+    fn a_reply_is_no_request_and_a_request_no_reply(request in any::request(), reply in any::reply()) {
+        let request = frames(&encoded(|out| request.encode(out))).remove(0);
+        let reply = frames(&encoded(|out| reply.encode(out))).remove(0);
+        prop_assert_eq!(Reply::decode(request.clone()), Err(MessageError::UnknownKind(request.kind)));
+        prop_assert_eq!(Request::decode(reply.clone()), Err(MessageError::UnknownKind(reply.kind)));
+    }
+}
+
+#[test]
+fn a_chunk_larger_than_a_frame_goes_out_in_parts() {
+    for (len, parts) in [(0, 0), (1, 0), (MAX_PAYLOAD, 0), (MAX_PAYLOAD + 1, 1), (3 * MAX_PAYLOAD, 2)] {
+        let chunk: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        let frames = frames(&encoded(|out| Reply::Data(Bytes::from(chunk.clone())).encode(out)));
+        assert_eq!(frames.len(), parts + 1, "{len} bytes");
+        let mut joined = Vec::new();
+        for (at, frame) in frames.into_iter().enumerate() {
+            match Reply::decode(frame).unwrap() {
+                Reply::DataPart(bytes) if at < parts => joined.extend_from_slice(&bytes),
+                Reply::Data(bytes) if at == parts => joined.extend_from_slice(&bytes),
+                other => panic!("{other:?} at {at}"),
+            }
+        }
+        assert!(joined == chunk);
+    }
+}
+
+#[test]
+fn a_data_header_and_its_bytes_are_what_encode_writes() {
+    let bytes = Bytes::from_static(b"hello");
+    for (kind, message) in [
+        (DataKind::Append, encoded(|out| Request::Append(bytes.clone()).encode(out))),
+        (DataKind::AppendPart, encoded(|out| Request::AppendPart(bytes.clone()).encode(out))),
+        (DataKind::Data, encoded(|out| Reply::Data(bytes.clone()).encode(out))),
+        (DataKind::DataPart, encoded(|out| Reply::DataPart(bytes.clone()).encode(out))),
+    ] {
+        let mut by_hand = Vec::new();
+        put_data_header(&mut by_hand, kind, bytes.len());
+        assert_eq!(by_hand.len(), HEADER_LEN);
+        by_hand.extend_from_slice(&bytes);
+        assert_eq!(by_hand, message);
+    }
+}
+
+#[test]
+fn the_bytes_of_a_message_are_those_in_the_documentation() {
+    let path: pfs_proto::StreamPath = "/s/é".parse().unwrap();
+    assert_eq!(
+        encoded(|out| Request::OpenWriter(path, pfs_proto::WriteOptions { wait_readers: 0x0102 }).encode(out)),
+        &[11, 0, 0, 0, 0x03, 5, 0, b'/', b's', b'/', 0xc3, 0xa9, 2, 1, 0, 0][..]
+    );
+    assert_eq!(
+        encoded(|out| Reply::Ack { chunks: 1, offset: u64::MAX }.encode(out)),
+        &[16, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255][..]
+    );
+}
+
+#[test]
+fn a_bad_path_is_told_from_a_broken_message() {
+    let frame = |payload: &'static [u8]| Frame { kind: 0x06, payload: Bytes::from_static(payload) };
+    let bad_path = Request::decode(frame(b"\x02\0/s")).unwrap_err();
+    assert_eq!((bad_path, bad_path.code()), (MessageError::Path(PathError::NoName), ErrorCode::BadPath));
+
+    let truncated = Request::decode(frame(b"\xff\xff/s")).unwrap_err();
+    assert_eq!((truncated, truncated.code()), (MessageError::Truncated { kind: 0x06 }, ErrorCode::Protocol));
+
+    let not_utf8 = Request::decode(frame(b"\x02\0/\xff")).unwrap_err();
+    assert_eq!((not_utf8, not_utf8.code()), (MessageError::NotUtf8 { kind: 0x06 }, ErrorCode::Protocol));
+}
+
+#[test]
+fn a_value_without_a_meaning_is_refused() {
+    for (kind, payload, field) in
+        [(0x12, &[2][..], "close"), (0x91, &[4, 0, 0, 0, 0, 0, 0, 0, 0][..], "reason")]
+    {
+        let frame = Frame { kind, payload: Bytes::from_static(payload) };
+        let errors = [Request::decode(frame.clone()).err(), Reply::decode(frame).err()];
+        let value = payload[0].into();
+        assert!(errors.contains(&Some(MessageError::BadValue { kind, field, value })), "{errors:?}");
+    }
+}
+
+#[test]
+fn no_text_makes_a_frame_that_the_other_side_refuses() {
+    let message = "ü".repeat(40_000);
+    let frame = frames(&encoded(|out| {
+        Reply::Error { code: ErrorCode::Internal, message: message.clone() }.encode(out);
+    }));
+    let Ok(Reply::Error { message: cut, .. }) = Reply::decode(frame[0].clone()) else { panic!() };
+    assert!(message.starts_with(&cut) && cut.len() > 65_000);
+
+    let info = DaemonInfo {
+        version: message.clone(),
+        pid: 1,
+        started: std::time::UNIX_EPOCH,
+        mounts: vec![message; 100],
+        streams: 1,
+        max_streams: 2,
+        memory: 3,
+        max_memory: 4,
+        connections: 5,
+        max_connections: 6,
+    };
+    let frame = frames(&encoded(|out| Reply::Daemon(info).encode(out)));
+    let Ok(Reply::Daemon(cut)) = Reply::decode(frame[0].clone()) else { panic!() };
+    assert_eq!((cut.mounts.len(), cut.streams, cut.max_connections), (14, 1, 6));
+}
+
+#[test]
+fn a_document_larger_than_a_frame_is_an_error_and_not_half_a_document() {
+    let wire = encoded(|out| Reply::Document(vec![b'x'; MAX_PAYLOAD + 1].into()).encode(out));
+    let mut decoder = Decoder::new();
+    decoder.buffer().extend_from_slice(&wire);
+    let frame = decoder.next_frame().unwrap().unwrap();
+    assert!(matches!(Reply::decode(frame), Ok(Reply::Error { code: ErrorCode::TooLarge, .. })));
+}

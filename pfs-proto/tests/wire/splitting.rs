@@ -1,0 +1,63 @@
+//! Frames come out the same wherever the bytes were split on their way.
+
+use bytes::BytesMut;
+use pfs_proto::{Decoder, Frame, HEADER_LEN, MAX_PAYLOAD, Reply};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::{any, drain, frames};
+
+proptest! {
+    #[test]
+    fn frames_do_not_depend_on_where_the_bytes_are_split(
+        replies in vec(any::reply(), 1..12),
+        cuts in vec(any::<prop::sample::Index>(), 0..30),
+    ) {
+        let mut wire = BytesMut::new();
+        replies.iter().for_each(|reply| reply.encode(&mut wire));
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len())).collect();
+        cuts.push(wire.len());
+        cuts.sort_unstable();
+
+        let (mut decoder, mut got, mut from) = (Decoder::new(), Vec::<Frame>::new(), 0);
+        for to in cuts {
+            decoder.buffer().extend_from_slice(&wire[from..to]);
+            got.extend(drain(&mut decoder).unwrap());
+            from = to;
+        }
+        prop_assert!(decoder.is_empty());
+        prop_assert_eq!(&got, &frames(&wire));
+        let got: Vec<_> = got.into_iter().map(|frame| Reply::decode(frame).unwrap()).collect();
+        prop_assert_eq!(got, replies);
+    }
+}
+
+#[test]
+fn a_frame_comes_out_with_its_last_byte_and_not_before() {
+    let mut wire = BytesMut::new();
+    Reply::Data(vec![7; MAX_PAYLOAD].into()).encode(&mut wire);
+    let mut decoder = Decoder::new();
+    for byte in &wire[..HEADER_LEN + 100] {
+        decoder.buffer().extend_from_slice(&[*byte]);
+        assert_eq!(decoder.next_frame(), Ok(None));
+        assert!(!decoder.is_empty());
+    }
+    decoder.buffer().extend_from_slice(&wire[HEADER_LEN + 100..wire.len() - 1]);
+    assert_eq!(decoder.next_frame(), Ok(None));
+    decoder.buffer().extend_from_slice(&wire[wire.len() - 1..]);
+    assert_eq!(decoder.next_frame().unwrap().unwrap().payload.len(), MAX_PAYLOAD);
+    assert!(decoder.is_empty());
+}
+
+#[test]
+fn a_decoder_that_holds_nothing_gives_its_memory_back() {
+    let mut decoder = Decoder::new();
+    decoder.buffer().extend_from_slice(b"\0\0\0\0");
+    decoder.release();
+    assert_eq!(decoder.len(), 4, "what was read is kept");
+    decoder.buffer().extend_from_slice(b"\x82");
+    assert_eq!(drain(&mut decoder).unwrap().len(), 1);
+    decoder.release();
+    assert!(decoder.is_empty());
+    assert!(decoder.buffer().capacity() <= 16 << 10);
+}
