@@ -1,0 +1,53 @@
+//! How large a stream and a registry may be.
+
+use std::time::Duration;
+
+/// 6 MiB, the size that StreamFS gives both buffers.
+pub const DEFAULT_BUFFER_SIZE: u64 = 6 << 20;
+
+/// How a stream is made. Sizes in bytes, at least 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// How much history a new reader gets.
+    pub ring_buffer_size: u64,
+    /// How far a reader that was live may lag before its slow policy acts.
+    pub channel_buffer_size: u64,
+    /// Remove the stream when nothing was appended for this long.
+    pub ttl: Option<Duration>,
+    /// Media type of the contents; kept for readers, never interpreted.
+    pub content_type: Option<String>,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            ring_buffer_size: DEFAULT_BUFFER_SIZE,
+            channel_buffer_size: DEFAULT_BUFFER_SIZE,
+            ttl: None,
+            content_type: None,
+        }
+    }
+}
+
+impl StreamConfig {
+    /// The largest chunk that every reader can be given: one that fits a new reader's history
+    /// and does not by itself make a live reader lag too far.
+    pub fn max_chunk(&self) -> u64 {
+        self.ring_buffer_size.min(self.channel_buffer_size)
+    }
+}
+
+/// What all streams of a registry may take together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Streams at a time.
+    pub max_streams: usize,
+    /// Bytes of all rings, indexes and headers, whether touched yet or not.
+    pub max_memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_streams: 1024, max_memory: 1 << 30 }
+    }
+}

@@ -1,0 +1,182 @@
+//! Streams by name, within limits.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use pfs_proto::{Peer, ReadOptions};
+
+use crate::{
+    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig,
+    pending::Slot,
+    stream::{self, MemoryShare},
+};
+
+/// Named streams. Clones are handles to the same registry.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    limits: Limits,
+    /// Bytes of memory that streams take, including removed ones that somebody still holds.
+    used: Arc<AtomicU64>,
+    names: Mutex<Names>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    streams: BTreeMap<String, Stream>,
+    /// Readers that wait for a stream of a name.
+    pub(crate) pending: HashMap<String, Vec<Weak<Slot>>>,
+}
+
+impl Inner {
+    pub(crate) fn names(&self) -> std::sync::MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(limits: Limits) -> Self {
+        let names = Mutex::new(Names::default());
+        Self { inner: Arc::new(Inner { limits, used: Arc::default(), names }) }
+    }
+
+    /// Makes a stream. Readers that wait for the name are attached before anybody can append.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing has changed then.
+    pub fn create(&self, name: &str, config: StreamConfig) -> Result<Stream, CreateError> {
+        let mut names = self.inner.names();
+        if names.streams.contains_key(name) {
+            return Err(CreateError::Exists);
+        }
+        self.make(&mut names, name, config)
+    }
+
+    /// The stream of this name, made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), except [`CreateError::Exists`].
+    pub fn open_or_create(&self, name: &str, config: StreamConfig) -> Result<Stream, CreateError> {
+        let mut names = self.inner.names();
+        match names.streams.get(name) {
+            Some(stream) => Ok(stream.clone()),
+            None => self.make(&mut names, name, config),
+        }
+    }
+
+    fn make(&self, names: &mut Names, name: &str, config: StreamConfig) -> Result<Stream, CreateError> {
+        let layout = stream::layout(&config)?;
+        let limits = self.inner.limits;
+        if names.streams.len() >= limits.max_streams {
+            return Err(CreateError::TooManyStreams { limit: limits.max_streams });
+        }
+        // The names' lock makes this the only place where it grows at this moment.
+        let (needed, used) = (layout.bytes(), self.memory());
+        if needed > limits.max_memory.saturating_sub(used) {
+            return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
+        }
+        self.inner.used.fetch_add(needed, Ordering::Relaxed);
+        let share = MemoryShare { used: Arc::clone(&self.inner.used), bytes: needed };
+        let stream = Stream::with_layout(name, config, layout, Some(share))?;
+        for slot in names.pending.remove(name).unwrap_or_default() {
+            if let Some(slot) = slot.upgrade() {
+                slot.attach(&stream);
+            }
+        }
+        names.streams.insert(name.to_owned(), stream.clone());
+        Ok(stream)
+    }
+
+    /// The stream of this name.
+    pub fn get(&self, name: &str) -> Option<Stream> {
+        self.inner.names().streams.get(name).cloned()
+    }
+
+    /// Removes a stream, telling everybody attached. False if there is none.
+    pub fn remove(&self, name: &str) -> bool {
+        let removed = self.inner.names().streams.remove(name);
+        removed.map(|stream| stream.remove()).is_some()
+    }
+
+    /// All streams, sorted by name.
+    pub fn list(&self) -> Vec<Stream> {
+        self.inner.names().streams.values().cloned().collect()
+    }
+
+    /// A reader of the stream of this name, as soon as it exists. It is attached before the first byte.
+    pub fn reader_when_created(&self, name: &str, options: ReadOptions, peer: Peer) -> PendingReader {
+        let slot = Arc::new(Slot::new(options, peer));
+        let mut names = self.inner.names();
+        match names.streams.get(name) {
+            Some(stream) => slot.attach(stream),
+            None => names.pending.entry(name.to_owned()).or_default().push(Arc::downgrade(&slot)),
+        }
+        drop(names);
+        PendingReader::new(self.clone(), name.to_owned(), slot)
+    }
+
+    /// A reader of the stream of this name, if it exists.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::reader`].
+    pub fn reader(
+        &self,
+        name: &str,
+        options: ReadOptions,
+        peer: Peer,
+    ) -> Option<Result<Reader, AttachError>> {
+        Some(self.get(name)?.reader(options, peer))
+    }
+
+    /// Removes the streams that nothing was appended to for their time to live, and tells their names.
+    pub fn expire(&self, now: SystemTime) -> Vec<String> {
+        let mut expired = Vec::new();
+        self.inner.names().streams.retain(|name, stream| {
+            let keep = stream.expires().is_none_or(|expiry| expiry > now);
+            if !keep {
+                expired.push((name.clone(), stream.clone()));
+            }
+            keep
+        });
+        expired.into_iter().map(|(name, stream)| (stream.remove(), name).1).collect()
+    }
+
+    /// When the next stream expires, as things stand.
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.inner.names().streams.values().filter_map(Stream::expires).min()
+    }
+
+    /// Streams that it holds.
+    pub fn len(&self) -> usize {
+        self.inner.names().streams.len()
+    }
+
+    /// Whether it holds no stream.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory that streams take, including removed ones that somebody is still attached to.
+    pub fn memory(&self) -> u64 {
+        self.inner.used.load(Ordering::Relaxed)
+    }
+
+    /// What it may hold.
+    pub fn limits(&self) -> Limits {
+        self.inner.limits
+    }
+}

@@ -1,0 +1,86 @@
+//! The ring: the newest bytes of a stream in fixed memory, overwritten in place.
+//!
+//! One writer at a time (the stream's lock sees to that) and any number of readers that take no lock.
+//! This is the broadcast buffer of Agrona and Aeron with absolute offsets: the writer announces what it
+//! is about to overwrite, overwrites it, and publishes; a reader copies first and then checks that
+//! nothing that it copied had been announced.
+//!
+//! The order of an append:
+//!
+//! 1. advance `TAIL_SEQ` past the chunks whose bytes or index entries will be overwritten, fence (release);
+//! 2. write bytes and index entries (relaxed);
+//! 3. publish `HEAD_SEQ` (release).
+//!
+//! The order of a read: `TAIL_SEQ`, then `HEAD_SEQ` (acquire), copy (relaxed), fence (acquire), `TAIL_SEQ`
+//! again. If any copied word came from step 2 of a later append, that append's fence and the reader's fence
+//! synchronize, so that the second look sees a tail beyond what was copied, and the copy is thrown away.
+//! (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
+
+mod layout;
+#[allow(unsafe_code)]
+mod memory;
+mod reader;
+mod status;
+mod writer;
+
+use crate::sync::{
+    Arc, AtomicU64,
+    Ordering::{self, Relaxed},
+};
+
+pub(crate) use layout::{Layout, MAX_SIZE};
+pub(crate) use reader::{Position, RingReader};
+pub(crate) use status::Status;
+pub(crate) use writer::RingWriter;
+
+/// A ring's memory and how it is divided; shared by its writer and its readers.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    layout: Layout,
+    memory: Arc<memory::Memory>,
+}
+
+impl Ring {
+    /// Takes memory for a ring of at least `size` bytes.
+    pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
+        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?) })
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        &self.memory.words()[index]
+    }
+
+    fn load(&self, index: usize, order: Ordering) -> u64 {
+        self.word(index).load(order)
+    }
+
+    /// The offset where chunk `seq` starts; of the chunk after the newest one, head.
+    fn start_of(&self, seq: u64) -> u64 {
+        self.load(self.layout.start_of(seq), Relaxed)
+    }
+
+    fn data(&self) -> &[AtomicU64] {
+        &self.memory.words()[self.layout.data()..]
+    }
+
+    /// The data in the one or two runs that `len` bytes from `offset` take: `(place, length)`.
+    fn runs(&self, offset: u64, len: usize) -> [(usize, usize); 2] {
+        let capacity = self.layout.capacity();
+        let place = (offset % capacity) as usize;
+        let first = len.min(capacity as usize - place);
+        [(place, first), (0, len - first)]
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status::from_word(self.load(layout::STATUS, Ordering::Acquire))
+    }
+
+    /// Only under the stream's lock.
+    pub(crate) fn set_status(&self, status: Status) {
+        self.word(layout::STATUS).store(status.word(), Ordering::Release);
+    }
+}

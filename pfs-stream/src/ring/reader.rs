@@ -1,0 +1,195 @@
+//! A reading end of a ring: takes no lock, copies, then checks.
+
+use pfs_proto::{End, SlowPolicy, Until};
+
+use super::{Ring, layout, memory};
+use crate::{
+    ReadError, Sink,
+    reader::Read,
+    sync::{
+        Ordering::{Acquire, Relaxed},
+        fence,
+    },
+};
+
+/// A place between two chunks: the chunk that follows and the offset where it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) seq: u64,
+    pub(crate) offset: u64,
+}
+
+/// Reads a ring from a position on. The very same code serves every reader, wherever it runs.
+#[derive(Debug)]
+pub(crate) struct RingReader {
+    pub(crate) ring: Ring,
+    /// The chunk that is read next.
+    pub(crate) seq: u64,
+    /// The byte that is read next: where that chunk starts, or inside it for a reader that was told to
+    /// start there; or before it where `missing` says so.
+    pub(crate) offset: u64,
+    /// Offset up to which a reader that started below tail must be told that it gets nothing.
+    pub(crate) missing: Option<u64>,
+    pub(crate) policy: SlowPolicy,
+    pub(crate) until: Until,
+    /// Head when the reader attached; the end for [`Until::CaughtUp`].
+    pub(crate) head_at_attach: u64,
+    /// Deaths that happened before the writers whose end this reader sees.
+    pub(crate) deaths_before: u64,
+    /// How far it may lag once it was live.
+    pub(crate) channel_buffer_size: u64,
+    /// Whether it has reached the live edge once.
+    pub(crate) live: bool,
+}
+
+/// What a look at the ring's counters tells.
+enum Look {
+    /// At head.
+    CaughtUp,
+    /// Chunks up to this one can be read, for the time being.
+    Chunks(u64),
+    /// The chunk to be read next is gone, or lags too far; this is the next one.
+    Behind { next: Position, head: u64 },
+}
+
+impl RingReader {
+    /// What comes next, if there is anything: at most about `max_bytes` of whole chunks, at least one.
+    pub(crate) fn try_read(
+        &mut self,
+        sink: &mut impl Sink,
+        max_bytes: usize,
+    ) -> Result<Option<Read>, ReadError> {
+        // Before the counters: if this says that nothing more comes, head is final.
+        let status = self.ring.status();
+        if status.removed() {
+            return Err(ReadError::Removed);
+        }
+        if let Some(to) = self.missing.take() {
+            // How many chunks they were is no longer known.
+            let gap = Read::Gap { from: self.offset, to, chunks: 0 };
+            self.offset = to;
+            return Ok(Some(gap));
+        }
+        if self.until == Until::CaughtUp && self.offset >= self.head_at_attach {
+            return Ok(Some(Read::End(End::CaughtUp)));
+        }
+        loop {
+            match self.look() {
+                Look::CaughtUp => {
+                    self.live = true;
+                    let end = if status.closed() {
+                        Some(End::Closed)
+                    } else if self.until == Until::WritersGone && status.writers_gone() {
+                        let died = status.deaths() > self.deaths_before;
+                        Some(if died { End::WriterDied } else { End::WritersGone })
+                    } else {
+                        None
+                    };
+                    return Ok(end.map(Read::End));
+                }
+                Look::Behind { next, head } => {
+                    if self.policy == SlowPolicy::Disconnect {
+                        return Err(ReadError::TooSlow { position: self.offset, lag: head - self.offset });
+                    }
+                    let gap = Read::Gap { from: self.offset, to: next.offset, chunks: next.seq - self.seq };
+                    (self.seq, self.offset) = (next.seq, next.offset);
+                    return Ok(Some(gap));
+                }
+                Look::Chunks(head_seq) => {
+                    if let Some(read) = self.copy(head_seq, sink, max_bytes) {
+                        return Ok(Some(read));
+                    }
+                }
+            }
+        }
+    }
+
+    fn look(&self) -> Look {
+        loop {
+            let tail = self.ring.load(layout::TAIL_SEQ, Acquire);
+            let head = self.ring.load(layout::HEAD_SEQ, Acquire);
+            let oldest = tail.max(self.seq);
+            if oldest == self.seq && self.seq == head {
+                return Look::CaughtUp;
+            }
+            let head_offset = self.ring.start_of(head);
+            let next = if self.lags(self.offset, head_offset) {
+                self.first_within_channel(oldest, head, head_offset)
+            } else {
+                oldest
+            };
+            let next = Position { seq: next, offset: self.ring.start_of(next) };
+            fence(Acquire);
+            // Every entry looked at belongs to `oldest` or a later chunk: is it still theirs?
+            if self.ring.load(layout::TAIL_SEQ, Relaxed) > oldest {
+                continue;
+            }
+            return if next.seq == self.seq {
+                Look::Chunks(head)
+            } else {
+                Look::Behind { next, head: head_offset }
+            };
+        }
+    }
+
+    /// Whether a reader at `offset` has exceeded what it may lag.
+    fn lags(&self, offset: u64, head: u64) -> bool {
+        self.live
+            && self.policy != SlowPolicy::Block
+            && head.saturating_sub(offset) > self.channel_buffer_size
+    }
+
+    /// The oldest chunk from `low` on that does not lag; a chunk is never larger than the channel
+    /// buffer, so the newest one always qualifies.
+    fn first_within_channel(&self, mut low: u64, mut high: u64, head: u64) -> u64 {
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.lags(self.ring.start_of(middle), head) { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// Copies whole chunks to the sink; `None`, and nothing copied, if the writer came past meanwhile.
+    fn copy(&mut self, head_seq: u64, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
+        let mark = sink.buffer().len();
+        let (mut seq, mut offset) = (self.seq, self.offset);
+        while seq < head_seq {
+            let end = self.ring.start_of(seq + 1);
+            // Both fail only for an entry that is being overwritten, which the check below will see.
+            let Some(len) = end.checked_sub(offset) else { break };
+            if len > self.ring.layout.capacity() {
+                break;
+            }
+            if seq > self.seq && end - self.offset > max_bytes as u64 {
+                break;
+            }
+            if self.until == Until::CaughtUp && offset >= self.head_at_attach {
+                break;
+            }
+            self.copy_chunk(offset, len as usize, sink);
+            (seq, offset) = (seq + 1, end);
+        }
+        fence(Acquire);
+        if self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq || seq == self.seq {
+            sink.undo_to(mark);
+            return None;
+        }
+        let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
+        (self.seq, self.offset) = (seq, offset);
+        Some(read)
+    }
+
+    fn copy_chunk(&self, offset: u64, len: usize, sink: &mut impl Sink) {
+        let most = sink.max_piece().max(1);
+        let (mut offset, mut left) = (offset, len);
+        while left > 0 {
+            let piece = left.min(most);
+            sink.piece(piece, piece == left);
+            for (place, run) in self.ring.runs(offset, piece) {
+                memory::read(self.ring.data(), place, run, sink.buffer());
+            }
+            offset += piece as u64;
+            left -= piece;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a stream's readers must know besides its bytes, in one word so that it is always consistent.
+
+/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 24..61 writers that
+/// died, 0..24 writers attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Status(u64);
+
+const CLOSED: u64 = 1 << 63;
+const REMOVED: u64 = 1 << 62;
+const WRITTEN: u64 = 1 << 61;
+const DEATH: u64 = 1 << 24;
+const WRITERS: u64 = DEATH - 1;
+
+impl Status {
+    pub(crate) fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    pub(crate) fn removed(self) -> bool {
+        self.0 & REMOVED != 0
+    }
+
+    /// Writers attached now.
+    pub(crate) fn writers(self) -> u64 {
+        self.0 & WRITERS
+    }
+
+    /// Whether there has been a writer, and none is left.
+    pub(crate) fn writers_gone(self) -> bool {
+        self.0 & WRITTEN != 0 && self.writers() == 0
+    }
+
+    /// Writers that went without finishing, since the stream's creation.
+    pub(crate) fn deaths(self) -> u64 {
+        (self.0 & (WRITTEN - 1)) >> DEATH.trailing_zeros()
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.0 |= CLOSED;
+    }
+
+    pub(crate) fn remove(&mut self) {
+        self.0 |= REMOVED;
+    }
+
+    /// Counts a writer in. A process has far fewer than the 2^24 that there is room for.
+    pub(crate) fn writer_joined(&mut self) {
+        self.0 = (self.0 | WRITTEN) + 1;
+    }
+
+    pub(crate) fn writer_left(&mut self, finished: bool) {
+        self.0 -= 1;
+        if !finished {
+            self.0 += DEATH;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_parts_do_not_disturb_each_other() {
+        let mut status = Status::default();
+        assert!(!status.writers_gone(), "nobody has written yet");
+        status.writer_joined();
+        status.writer_joined();
+        status.writer_left(false);
+        status.close();
+        assert_eq!((status.writers(), status.deaths(), status.writers_gone()), (1, 1, false));
+        status.writer_left(true);
+        status.remove();
+        assert!(status.writers_gone() && status.closed() && status.removed());
+        assert_eq!((status.writers(), status.deaths()), (0, 1));
+        assert_eq!(Status::from_word(status.word()), status);
+    }
+}

@@ -1,0 +1,32 @@
+//! Where a reader puts what it copies out of the ring.
+
+/// Takes the bytes of whole chunks, one copy, with room for a header before each run of bytes.
+///
+/// A read is all or nothing: when the writer has lapped the reader meanwhile, everything since the
+/// start of the read is taken back through [`undo_to`](Sink::undo_to).
+pub trait Sink {
+    /// The buffer that bytes are appended to.
+    fn buffer(&mut self) -> &mut Vec<u8>;
+
+    /// The longest run of bytes that may be appended at once; a longer chunk comes in pieces.
+    fn max_piece(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Called before `len` bytes are appended; `last` says that they end their chunk.
+    fn piece(&mut self, len: usize, last: bool) {
+        let _ = (len, last);
+    }
+
+    /// Takes back everything that came after the buffer had this length.
+    fn undo_to(&mut self, len: usize) {
+        self.buffer().truncate(len);
+    }
+}
+
+/// Only the bytes, one chunk after the other.
+impl Sink for Vec<u8> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self
+    }
+}

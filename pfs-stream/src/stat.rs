@@ -1,0 +1,97 @@
+//! The figures of a stream, put together for people and programs.
+
+use std::time::Duration;
+
+use pfs_proto::{ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat};
+
+use crate::{
+    clock,
+    ring::Status,
+    stream::Shared,
+    sync::{Ordering, lock},
+};
+
+/// The rate of a stream is taken over this time, or over what the ring holds of it.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
+
+fn state(status: Status) -> State {
+    if status.closed() { State::Closed } else { State::Open }
+}
+
+pub(crate) fn summary(shared: &Shared) -> StreamSummary {
+    let append = lock(&shared.append);
+    StreamSummary {
+        path: shared.name.clone(),
+        state: state(append.status),
+        created: shared.created,
+        last_append: append.last_append.map(clock::time),
+        head: append.ring.head().offset,
+        tail: append.ring.tail().offset,
+        writers: append.status.writers() as u32,
+        readers: u32::try_from(shared.reader_count.load(Ordering::Relaxed)).unwrap_or(u32::MAX),
+    }
+}
+
+pub(crate) fn stat(shared: &Shared) -> StreamStat {
+    let now = clock::now();
+    let append = lock(&shared.append);
+    let (head, tail) = (append.ring.head(), append.ring.tail());
+    let (recent, from) = append.ring.appended_since(now.saturating_sub(clock::duration_micros(RATE_WINDOW)));
+    let writers: Vec<_> = append
+        .writers
+        .iter()
+        .map(|writer| WriterStat {
+            peer: writer.peer,
+            since: writer.since,
+            bytes: writer.bytes.load(Ordering::Relaxed),
+            waiting: writer.waiting.load(Ordering::Relaxed),
+        })
+        .collect();
+    let readers = lock(&shared.readers);
+    let awaited = if writers.iter().any(|writer| writer.waiting) {
+        readers.iter().filter(|reader| reader.policy == SlowPolicy::Block).map(|reader| reader.seq()).min()
+    } else {
+        None
+    };
+    let readers = readers
+        .iter()
+        .map(|reader| ReaderStat {
+            peer: reader.peer,
+            since: reader.since,
+            start: reader.start,
+            position: reader.position(),
+            lag: head.offset.saturating_sub(reader.position()),
+            policy: reader.policy,
+            lost_bytes: reader.lost_bytes(),
+            lost_chunks: reader.lost_chunks(),
+            blocking: reader.policy == SlowPolicy::Block && awaited == Some(reader.seq()),
+        })
+        .collect();
+    StreamStat {
+        path: shared.name.clone(),
+        state: state(append.status),
+        created: shared.created,
+        last_append: append.last_append.map(clock::time),
+        ring_buffer_size: shared.config.ring_buffer_size,
+        channel_buffer_size: shared.config.channel_buffer_size,
+        capacity: shared.ring.layout().capacity(),
+        memory: shared.ring.layout().bytes(),
+        head: head.offset,
+        tail: tail.offset,
+        chunks: head.seq,
+        chunks_held: head.seq - tail.seq,
+        rate: per_second(recent, now.saturating_sub(from)),
+        writers_finished: append.finished,
+        writers_died: append.status.deaths(),
+        lost_bytes: shared.lost_bytes.load(Ordering::Relaxed),
+        ttl: shared.config.ttl,
+        content_type: shared.config.content_type.clone(),
+        writers,
+        readers,
+    }
+}
+
+fn per_second(bytes: u64, micros: u64) -> u64 {
+    let rate = u128::from(bytes) * 1_000_000 / u128::from(micros.max(1));
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,296 @@
+//! A stream: a ring, who is attached to it, and how it ends.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    time::SystemTime,
+};
+
+use pfs_proto::{Peer, ReadOptions, SlowPolicy, Start, StreamStat, StreamSummary};
+
+use crate::{
+    AttachError, CreateError, Reader, StreamConfig, Writer, clock,
+    reader::ReaderState,
+    ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
+    stat,
+    sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
+    wait::{Ticket, WaitQueue},
+    writer::WriterState,
+};
+
+/// A named, append-only sequence of bytes in memory. Clones are handles to the same stream.
+///
+/// ```
+/// # use pfs_stream::*;
+/// let stream = Stream::new("cam", StreamConfig::default())?;
+/// let mut writer = stream.writer(Peer::default())?;
+/// let mut reader = stream.reader(ReadOptions::default(), Peer::default())?;
+/// writer.try_append(b"hello")?;
+/// writer.finish_and_close();
+///
+/// let mut bytes = Vec::new();
+/// assert_eq!(reader.try_read(&mut bytes, 1024)?, Some(Read::Data { chunks: 1, bytes: 5 }));
+/// assert_eq!(reader.try_read(&mut bytes, 1024)?, Some(Read::End(End::Closed)));
+/// assert_eq!(bytes, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles of a stream share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) config: StreamConfig,
+    pub(crate) ring: Ring,
+    pub(crate) created: SystemTime,
+    /// The one short lock of an append. Nobody holds it while copying out, waiting or waking.
+    pub(crate) append: Mutex<Appending>,
+    /// Taken after `append` where both are needed; a reader takes it to attach and to leave.
+    pub(crate) readers: Mutex<Vec<Arc<ReaderState>>>,
+    pub(crate) reader_count: AtomicUsize,
+    /// Told to readers as lost, in bytes, by those who left too.
+    pub(crate) lost_bytes: AtomicU64,
+    /// Readers that wait for something to read.
+    pub(crate) news: WaitQueue,
+    /// Writers that wait for a `block` reader to make room.
+    pub(crate) room: WaitQueue,
+    /// Writers that wait for readers to attach.
+    pub(crate) joins: WaitQueue,
+    /// What this stream takes of its registry's memory; given back when the last handle is gone.
+    _share: Option<MemoryShare>,
+}
+
+/// What only one writer at a time may touch.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    pub(crate) ring: RingWriter,
+    pub(crate) status: Status,
+    /// Deaths before the first of the writers attached now (or last) joined.
+    pub(crate) deaths_before: u64,
+    pub(crate) finished: u64,
+    /// Time of the newest chunk; times never go back, whatever the clock does.
+    pub(crate) last_append: Option<u64>,
+    /// No `block` reader was at a chunk before this one when last looked; they only move on.
+    pub(crate) block_floor: u64,
+    pub(crate) writers: Vec<Arc<WriterState>>,
+}
+
+/// A stream's part of a registry's memory.
+#[derive(Debug)]
+pub(crate) struct MemoryShare {
+    pub(crate) used: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) bytes: u64,
+}
+
+impl Drop for MemoryShare {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// The layout of a stream's ring, once its sizes are found to be possible.
+pub(crate) fn layout(config: &StreamConfig) -> Result<Layout, CreateError> {
+    for size in [config.ring_buffer_size, config.channel_buffer_size] {
+        if !(1..=MAX_SIZE).contains(&size) {
+            return Err(CreateError::BadSize { size, max: MAX_SIZE });
+        }
+    }
+    Ok(Layout::new(config.ring_buffer_size.max(config.channel_buffer_size)))
+}
+
+impl Stream {
+    /// Makes a stream that belongs to no registry.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
+    pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
+        let layout = layout(&config)?;
+        Ok(Self::with_layout(name, config, layout, None)?)
+    }
+
+    pub(crate) fn with_layout(
+        name: &str,
+        config: StreamConfig,
+        layout: Layout,
+        share: Option<MemoryShare>,
+    ) -> io::Result<Self> {
+        let ring = Ring::new(layout)?;
+        let appending = Appending {
+            ring: RingWriter::new(ring.clone()),
+            status: Status::default(),
+            deaths_before: 0,
+            finished: 0,
+            last_append: None,
+            block_floor: u64::MAX,
+            writers: Vec::new(),
+        };
+        let shared = Shared {
+            name: name.to_owned(),
+            config,
+            ring,
+            created: SystemTime::now(),
+            append: Mutex::new(appending),
+            readers: Mutex::new(Vec::new()),
+            reader_count: AtomicUsize::new(0),
+            lost_bytes: AtomicU64::new(0),
+            news: WaitQueue::new(),
+            room: WaitQueue::new(),
+            joins: WaitQueue::new(),
+            _share: share,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// How it was made.
+    pub fn config(&self) -> &StreamConfig {
+        &self.shared.config
+    }
+
+    /// The largest chunk that it takes, in bytes.
+    pub fn max_chunk(&self) -> u64 {
+        self.shared.config.max_chunk()
+    }
+
+    /// Attaches a writer.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::Closed`] and [`AttachError::Removed`].
+    pub fn writer(&self, peer: Peer) -> Result<Writer, AttachError> {
+        Writer::attach(&self.shared, peer)
+    }
+
+    /// Attaches a reader. One that starts below tail begins with a gap.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::Removed`] and [`AttachError::PastHead`].
+    pub fn reader(&self, options: ReadOptions, peer: Peer) -> Result<Reader, AttachError> {
+        let mut append = lock(&self.shared.append);
+        if append.status.removed() {
+            return Err(AttachError::Removed);
+        }
+        let ring = &append.ring;
+        let (head, tail) = (ring.head(), ring.tail());
+        let mut missing = None;
+        let at = match options.start {
+            Start::Oldest => ring.oldest_within(self.shared.config.ring_buffer_size),
+            Start::New => head,
+            Start::Tail(bytes) => ring.oldest_within(bytes.min(self.shared.config.ring_buffer_size)),
+            Start::Since(age) => ring.oldest_since(clock::now().saturating_sub(clock::duration_micros(age))),
+            Start::Offset(offset) if offset > head.offset => {
+                return Err(AttachError::PastHead { offset, head: head.offset });
+            }
+            Start::Offset(offset) if offset < tail.offset => {
+                missing = Some(tail.offset);
+                Position { seq: tail.seq, offset }
+            }
+            Start::Offset(offset) => Position { offset, ..ring.chunk_at(offset) },
+        };
+        let state = Arc::new(ReaderState::new(peer, options.policy, at));
+        if options.policy == SlowPolicy::Block {
+            append.block_floor = append.block_floor.min(at.seq);
+        }
+        let deaths_before = append.deaths_before;
+        // Still under the append lock: no writer may overtake a `block` reader that it can't see yet.
+        lock(&self.shared.readers).push(Arc::clone(&state));
+        self.shared.reader_count.fetch_add(1, Ordering::SeqCst);
+        drop(append);
+        self.shared.joins.wake_all();
+        let ring = RingReader {
+            ring: self.shared.ring.clone(),
+            seq: at.seq,
+            offset: at.offset,
+            missing,
+            policy: options.policy,
+            until: options.until,
+            head_at_attach: head.offset,
+            deaths_before,
+            channel_buffer_size: self.shared.config.channel_buffer_size,
+            live: at == head,
+        };
+        Ok(Reader::new(Arc::clone(&self.shared), ring, state))
+    }
+
+    /// Takes no more appends; readers get the end at head. Closing twice is once.
+    pub fn close(&self) {
+        self.set_status(Status::close);
+    }
+
+    /// Ends the stream for everybody attached, who are told that it was removed.
+    pub fn remove(&self) {
+        self.set_status(Status::remove);
+    }
+
+    fn set_status(&self, change: impl FnOnce(&mut Status)) {
+        let mut append = lock(&self.shared.append);
+        change(&mut append.status);
+        self.shared.ring.set_status(append.status);
+        drop(append);
+        self.shared.wake_everybody();
+    }
+
+    /// Readers attached now.
+    pub fn readers(&self) -> usize {
+        self.shared.reader_count.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many readers are attached, or until the stream takes no more appends.
+    pub fn readers_reach(&self, count: usize) -> impl Future<Output = ()> + Send + 'static {
+        let mut waiting = Waiting { shared: Arc::clone(&self.shared), ticket: Ticket::default() };
+        poll_fn(move |cx| {
+            let Waiting { shared, ticket } = &mut waiting;
+            shared.joins.poll(ticket, cx, || {
+                let status = shared.ring.status();
+                let ended = status.closed() || status.removed();
+                (ended || shared.reader_count.load(Ordering::SeqCst) >= count).then_some(())
+            })
+        })
+    }
+
+    /// All its figures.
+    pub fn stat(&self) -> StreamStat {
+        stat::stat(&self.shared)
+    }
+
+    /// Its most important figures.
+    pub fn summary(&self) -> StreamSummary {
+        stat::summary(&self.shared)
+    }
+
+    /// When it is to be removed, if nothing is appended before.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        let last = lock(&self.shared.append).last_append;
+        let base = last.map_or(self.shared.created, clock::time);
+        base.checked_add(self.shared.config.ttl?)
+    }
+}
+
+/// Somebody in the queue of joins, who leaves it when dropped.
+struct Waiting {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.joins.leave(&mut self.ticket);
+    }
+}
+
+impl Shared {
+    pub(crate) fn wake_everybody(&self) {
+        self.news.wake_all();
+        self.room.wake_all();
+        self.joins.wake_all();
+    }
+}

@@ -1,0 +1,232 @@
+//! A writer: appends chunks, and says at the end whether it finished or died.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use pfs_proto::{Peer, SlowPolicy};
+
+use crate::{
+    AppendError, AttachError, clock,
+    stream::{Appending, Shared},
+    sync::{Arc, AtomicBool, AtomicU64, Ordering, lock},
+    wait::Ticket,
+};
+
+/// What others can see of a writer.
+#[derive(Debug)]
+pub(crate) struct WriterState {
+    pub(crate) peer: Peer,
+    pub(crate) since: SystemTime,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) waiting: AtomicBool,
+}
+
+/// What an append tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset after the chunk.
+    pub offset: u64,
+    /// Readers that were attached.
+    pub readers: usize,
+}
+
+/// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    state: Arc<WriterState>,
+    /// Whether something was pushed that sleeping readers were not woken for.
+    unannounced: bool,
+    finished: bool,
+}
+
+impl Writer {
+    pub(crate) fn attach(shared: &Arc<Shared>, peer: Peer) -> Result<Self, AttachError> {
+        let mut append = lock(&shared.append);
+        if append.status.removed() {
+            return Err(AttachError::Removed);
+        }
+        if append.status.closed() {
+            return Err(AttachError::Closed);
+        }
+        if append.status.writers() == 0 {
+            append.deaths_before = append.status.deaths();
+        }
+        append.status.writer_joined();
+        shared.ring.set_status(append.status);
+        let state = Arc::new(WriterState {
+            peer,
+            since: SystemTime::now(),
+            bytes: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+        });
+        append.writers.push(Arc::clone(&state));
+        drop(append);
+        Ok(Self { shared: Arc::clone(shared), state, unannounced: false, finished: false })
+    }
+
+    /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the room.
+    /// An empty chunk changes nothing.
+    ///
+    /// Cancel safe: dropped before it is done, it has appended nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError`]; nothing of the chunk is in the stream then.
+    pub async fn append(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
+        let appended = self.push(chunk).await?;
+        self.wake();
+        Ok(appended)
+    }
+
+    /// As [`append`](Self::append), but leaves sleeping readers asleep until [`wake`](Self::wake): several
+    /// chunks that are there at once need only one wake-up.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub async fn push(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
+        if let Some(appended) = self.try_push(chunk)? {
+            return Ok(appended);
+        }
+        // The reader that is waited for may itself be asleep, unaware of what was pushed.
+        self.wake();
+        let mut waiting = Waiting::new(self);
+        poll_fn(|cx| waiting.poll(cx, || self.try_push(chunk).transpose())).await
+    }
+
+    /// As [`append`](Self::append), but blocks the thread while it waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_blocking(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
+        pollster::block_on(self.append(chunk))
+    }
+
+    /// Appends one chunk and wakes readers, unless a `block` reader still needs the room: then `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn try_append(&mut self, chunk: &[u8]) -> Result<Option<Appended>, AppendError> {
+        let appended = self.try_push(chunk)?;
+        self.wake();
+        Ok(appended)
+    }
+
+    fn try_push(&mut self, chunk: &[u8]) -> Result<Option<Appended>, AppendError> {
+        let (size, max) = (chunk.len() as u64, self.shared.config.max_chunk());
+        if size > max {
+            return Err(AppendError::TooLarge { size, max });
+        }
+        // Read before the lock is taken: it is the slowest part of a small append.
+        let now = clock::now();
+        let mut append = lock(&self.shared.append);
+        if append.status.removed() {
+            return Err(AppendError::Removed);
+        }
+        if append.status.closed() {
+            return Err(AppendError::Closed);
+        }
+        if size > 0 {
+            let tail = append.ring.tail_after(chunk.len());
+            if !append.may_overwrite(tail, &self.shared) {
+                return Ok(None);
+            }
+            let time = append.last_append.map_or(now, |last| last.max(now));
+            append.last_append = Some(time);
+            append.ring.append(chunk, tail, time);
+            self.unannounced = true;
+        }
+        let offset = append.ring.head().offset;
+        drop(append);
+        self.state.bytes.fetch_add(size, Ordering::Relaxed);
+        Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
+    }
+
+    /// Wakes the readers that sleep, if something was pushed since the last time.
+    pub fn wake(&mut self) {
+        if std::mem::take(&mut self.unannounced) {
+            self.shared.news.wake_all();
+        }
+    }
+
+    /// Ends this writer properly.
+    pub fn finish(mut self) {
+        self.finished = true;
+    }
+
+    /// Ends this writer properly, and closes the stream.
+    pub fn finish_and_close(mut self) {
+        self.finished = true;
+        let mut append = lock(&self.shared.append);
+        append.status.close();
+        self.shared.ring.set_status(append.status);
+        drop(append);
+        self.shared.wake_everybody();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut append = lock(&self.shared.append);
+        append.status.writer_left(self.finished);
+        append.finished += u64::from(self.finished);
+        append.writers.retain(|writer| !Arc::ptr_eq(writer, &self.state));
+        self.shared.ring.set_status(append.status);
+        let last = append.status.writers() == 0;
+        drop(append);
+        if last || self.unannounced {
+            self.shared.news.wake_all();
+        }
+    }
+}
+
+/// A writer that waits for room, until this is dropped: because there is some, or because it gave up.
+struct Waiting {
+    shared: Arc<Shared>,
+    state: Arc<WriterState>,
+    ticket: Ticket,
+}
+
+impl Waiting {
+    fn new(writer: &Writer) -> Self {
+        writer.state.waiting.store(true, Ordering::Relaxed);
+        Self {
+            shared: Arc::clone(&writer.shared),
+            state: Arc::clone(&writer.state),
+            ticket: Ticket::default(),
+        }
+    }
+
+    fn poll<T>(&mut self, cx: &mut Context<'_>, room: impl FnMut() -> Option<T>) -> Poll<T> {
+        self.shared.room.poll(&mut self.ticket, cx, room)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.room.leave(&mut self.ticket);
+        self.state.waiting.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Appending {
+    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned.
+    fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
+        if tail > self.block_floor {
+            // Seldom: only when the ring has gone round up to where the slowest one was last seen.
+            self.block_floor = lock(&shared.readers)
+                .iter()
+                .filter(|reader| reader.policy == SlowPolicy::Block)
+                .map(|reader| reader.seq())
+                .min()
+                .unwrap_or(u64::MAX);
+        }
+        tail <= self.block_floor
+    }
+}

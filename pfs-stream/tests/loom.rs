@@ -1,0 +1,132 @@
+//! Every interleaving, and every value that a weak memory model lets a load see, on a ring of two words.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p pfs-stream --test loom`
+#![cfg(loom)]
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+
+use loom::{future::block_on, model::Builder, thread};
+use pfs_stream::*;
+
+const PEER: Peer = Peer { pid: None, uid: None };
+
+/// A ring of 16 bytes that holds at most three chunks.
+fn stream() -> Stream {
+    let config = StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
+    Stream::new("s", config).unwrap()
+}
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+fn bytes_at(from: u64, len: u64) -> Vec<u8> {
+    (from..from + len).map(|offset| 1 + offset as u8).collect()
+}
+
+/// Reads whatever there is, checks it and counts it; true at the end.
+fn step(reader: &mut Reader, lost: &mut u64) -> bool {
+    let position = reader.position();
+    let mut bytes = Vec::new();
+    match reader.try_read(&mut bytes, 16).unwrap() {
+        None => {}
+        Some(Read::Data { .. }) => assert_eq!(bytes, bytes_at(position, bytes.len() as u64)),
+        Some(Read::Gap { from, to, .. }) => {
+            assert!(from == position && to > from);
+            *lost += to - from;
+        }
+        Some(Read::End(_)) => return true,
+    }
+    false
+}
+
+#[test]
+fn a_read_beside_appends_that_overwrite_it_is_whole_or_a_gap() {
+    check(|| {
+        let stream = stream();
+        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.try_append(&bytes_at(0, 5)).unwrap().unwrap();
+        let appending = thread::spawn(move || {
+            // The second of these overwrites what the reader may be copying, inside a shared word too.
+            for (from, len) in [(5, 9), (14, 10)] {
+                writer.try_append(&bytes_at(from, len)).unwrap().unwrap();
+            }
+            writer.finish_and_close();
+        });
+        let mut lost = 0;
+        for _ in 0..3 {
+            step(&mut reader, &mut lost);
+        }
+        appending.join().unwrap();
+        while !step(&mut reader, &mut lost) {}
+        assert_eq!(reader.position(), 24);
+        assert_eq!(reader.lost_bytes(), lost);
+    });
+}
+
+#[test]
+fn an_append_that_comes_while_a_reader_falls_asleep_wakes_it() {
+    check(|| {
+        let stream = stream();
+        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        let appending = thread::spawn(move || {
+            writer.try_append(&bytes_at(0, 8)).unwrap().unwrap();
+            writer
+        });
+        let mut bytes = Vec::new();
+        let read = block_on(reader.read(&mut bytes, 16)).unwrap();
+        assert_eq!(read, Read::Data { chunks: 1, bytes: 8 });
+        drop(appending.join().unwrap());
+    });
+}
+
+#[test]
+fn a_close_that_comes_while_a_reader_falls_asleep_ends_it() {
+    check(|| {
+        let stream = stream();
+        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+        let closing = thread::spawn(move || stream.close());
+        let read = block_on(reader.read(&mut Vec::new(), 16)).unwrap();
+        assert_eq!(read, Read::End(End::Closed));
+        closing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_writer_that_waits_for_a_block_reader_goes_on_when_it_has_read() {
+    check(|| {
+        let stream = stream();
+        let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+        let mut reader = stream.reader(options, PEER).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.try_append(&bytes_at(0, 16)).unwrap().unwrap();
+        let reading = thread::spawn(move || {
+            let mut lost = 0;
+            step(&mut reader, &mut lost);
+            assert_eq!((lost, reader.position()), (0, 16));
+            reader
+        });
+        block_on(writer.append(&bytes_at(16, 8))).unwrap();
+        let mut lost = 0;
+        let mut reader = reading.join().unwrap();
+        step(&mut reader, &mut lost);
+        assert_eq!((lost, reader.position()), (0, 24));
+    });
+}
+
+#[test]
+fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
+    check(|| {
+        let stream = stream();
+        let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+        let reader = stream.reader(options, PEER).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.try_append(&bytes_at(0, 16)).unwrap().unwrap();
+        let going = thread::spawn(move || drop(reader));
+        block_on(writer.append(&bytes_at(16, 8))).unwrap();
+        going.join().unwrap();
+    });
+}

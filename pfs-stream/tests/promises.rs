@@ -1,0 +1,331 @@
+//! What the engine promises, in one process and without waiting.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+
+use std::time::{Duration, SystemTime};
+
+use pfs_stream::*;
+
+const PEER: Peer = Peer { pid: None, uid: None };
+
+fn stream(ring: u64, channel: u64) -> Stream {
+    let config = StreamConfig { ring_buffer_size: ring, channel_buffer_size: channel, ..Default::default() };
+    Stream::new("s", config).unwrap()
+}
+
+fn options(start: Start, policy: SlowPolicy, until: Until) -> ReadOptions {
+    ReadOptions { start, policy, until, wait: false }
+}
+
+/// Everything that a reader gets without waiting.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Got {
+    bytes: Vec<u8>,
+    gaps: Vec<(u64, u64, u64)>,
+    end: Option<Result<End, ReadError>>,
+}
+
+fn drain(reader: &mut Reader) -> Got {
+    let mut got = Got::default();
+    loop {
+        match reader.try_read(&mut got.bytes, 1000) {
+            Ok(None) => return got,
+            Ok(Some(Read::Data { .. })) => {}
+            Ok(Some(Read::Gap { from, to, chunks })) => got.gaps.push((from, to, chunks)),
+            Ok(Some(Read::End(end))) => {
+                got.end = Some(Ok(end));
+                return got;
+            }
+            Err(error) => {
+                got.end = Some(Err(error));
+                return got;
+            }
+        }
+    }
+}
+
+fn bytes_at(range: std::ops::Range<u64>) -> Vec<u8> {
+    range.map(|offset| (offset % 251) as u8).collect()
+}
+
+/// Appends chunks of `len` bytes, each byte a function of its offset.
+fn append(writer: &mut Writer, chunks: u64, len: u64) {
+    for _ in 0..chunks {
+        let head = writer.try_append(b"").unwrap().unwrap().offset;
+        writer.try_append(&bytes_at(head..head + len)).unwrap().expect("room");
+    }
+}
+
+#[test]
+fn a_late_reader_gets_the_history_within_the_ring_buffer_size_and_then_what_is_live() {
+    let stream = stream(1000, 8192);
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 50, 300);
+    let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+    assert_eq!(reader.start(), 50 * 300 - 900);
+    append(&mut writer, 2, 300);
+    assert_eq!(drain(&mut reader).bytes, bytes_at(14100..15600));
+    append(&mut writer, 1, 300);
+    assert_eq!(drain(&mut reader).bytes, bytes_at(15600..15900));
+}
+
+#[test]
+fn each_start_is_where_it_says() {
+    let stream = stream(8192, 8192);
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 10, 100);
+    let start = |start| {
+        let reader = stream.reader(options(start, SlowPolicy::Drop, Until::Closed), PEER);
+        let mut reader = reader.unwrap();
+        (reader.start(), drain(&mut reader).bytes.len())
+    };
+    assert_eq!(start(Start::Oldest), (0, 1000));
+    assert_eq!(start(Start::New), (1000, 0));
+    assert_eq!(start(Start::Tail(250)), (800, 200), "whole chunks only");
+    assert_eq!(start(Start::Tail(u64::MAX)), (0, 1000));
+    assert_eq!(start(Start::Offset(150)), (150, 850), "to the byte, inside a chunk too");
+    assert_eq!(start(Start::Offset(1000)), (1000, 0));
+    assert_eq!(start(Start::Since(Duration::from_secs(3600))), (0, 1000));
+    std::thread::sleep(Duration::from_millis(2));
+    assert_eq!(start(Start::Since(Duration::from_millis(1))), (1000, 0));
+    let past = stream.reader(options(Start::Offset(1001), SlowPolicy::Drop, Until::Closed), PEER);
+    assert_eq!(past.unwrap_err(), AttachError::PastHead { offset: 1001, head: 1000 });
+}
+
+#[test]
+fn a_start_below_tail_begins_with_the_gap_whatever_the_policy() {
+    let stream = stream(4096, 4096);
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 100, 100);
+    for policy in [SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect] {
+        let mut reader = stream.reader(options(Start::Offset(10), policy, Until::Closed), PEER).unwrap();
+        let got = drain(&mut reader);
+        assert_eq!(got.gaps, [(10, 6000, 0)]);
+        assert_eq!(got.bytes, bytes_at(6000..10_000));
+        assert_eq!(reader.lost_bytes(), 5990);
+    }
+}
+
+#[test]
+fn a_lapped_drop_reader_is_told_its_gap_on_chunk_boundaries_and_goes_on() {
+    let stream = stream(4096, 4096);
+    let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 1, 100);
+    assert_eq!(drain(&mut reader).bytes, bytes_at(0..100));
+    append(&mut writer, 99, 100);
+    let got = drain(&mut reader);
+    assert_eq!(got.gaps, [(100, 6000, 59)]);
+    assert_eq!(got.bytes, bytes_at(6000..10_000));
+    let stat = stream.stat();
+    assert_eq!((stat.readers[0].lost_bytes, stat.readers[0].lost_chunks, stat.lost_bytes), (5900, 59, 5900));
+}
+
+#[test]
+fn a_live_reader_that_lags_beyond_the_channel_buffer_loses_its_oldest_chunks() {
+    let stream = stream(40_960, 1000);
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 20, 100);
+    let mut behind = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let mut live = stream.reader(options(Start::New, SlowPolicy::Drop, Until::Closed), PEER).unwrap();
+    append(&mut writer, 20, 100);
+    assert_eq!(drain(&mut live).gaps, [(2000, 3000, 10)]);
+    let got = drain(&mut behind);
+    assert_eq!((got.gaps.len(), got.bytes.len()), (0, 4000), "one that was never live may use the ring");
+}
+
+#[test]
+fn a_slow_disconnect_reader_is_told_so_and_nothing_else() {
+    let stream = stream(4096, 1000);
+    let reader = stream.reader(options(Start::New, SlowPolicy::Disconnect, Until::Closed), PEER);
+    let mut reader = reader.unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 10, 100);
+    assert_eq!(drain(&mut reader).bytes.len(), 1000);
+    append(&mut writer, 11, 100);
+    let slow = Got { end: Some(Err(ReadError::TooSlow { position: 1000, lag: 1100 })), ..Got::default() };
+    assert_eq!(drain(&mut reader), slow);
+    assert_eq!(drain(&mut reader), slow, "and again");
+}
+
+#[test]
+fn a_block_reader_makes_writers_wait_and_loses_nothing() {
+    let stream = stream(4096, 4096);
+    let reader = stream.reader(options(Start::Oldest, SlowPolicy::Block, Until::Closed), PEER);
+    let mut reader = reader.unwrap();
+    let mut drop_reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 40, 100);
+    assert_eq!(writer.try_append(&[0; 100]), Ok(None));
+    assert_eq!(drain(&mut reader).bytes, bytes_at(0..4000));
+    append(&mut writer, 30, 100);
+    assert_eq!(drain(&mut reader).bytes, bytes_at(4000..7000));
+    drop(reader);
+    append(&mut writer, 100, 100);
+    assert_eq!(drain(&mut drop_reader).gaps.len(), 1);
+}
+
+#[test]
+fn a_block_reader_that_goes_releases_the_writer_that_waits_for_it() {
+    let stream = stream(4096, 4096);
+    let reader = stream.reader(options(Start::Oldest, SlowPolicy::Block, Until::Closed), PEER);
+    let reader = reader.unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 1, 4096);
+    let waiting = std::thread::spawn(move || writer.append_blocking(&[0; 10]));
+    while !stream.stat().readers[0].blocking {
+        std::thread::yield_now();
+    }
+    assert!(stream.stat().writers[0].waiting);
+    drop(reader);
+    assert_eq!(waiting.join().unwrap(), Ok(Appended { offset: 4106, readers: 0 }));
+}
+
+#[test]
+fn one_byte_chunks_take_no_more_memory_and_their_gaps_are_exact() {
+    let stream = stream(65_536, 65_536);
+    let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 1_000_000, 1);
+    let stat = stream.stat();
+    let got = drain(&mut reader);
+    assert_eq!(got.gaps, [(0, stat.tail, stat.tail)]);
+    assert_eq!(got.bytes, bytes_at(stat.tail..1_000_000));
+    assert!(stat.chunks_held >= 1023 && stat.memory < 2 * 65_536);
+}
+
+#[test]
+fn close_ends_every_reader_at_head_and_every_later_one() {
+    let stream = stream(4096, 4096);
+    let mut early = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 3, 10);
+    stream.close();
+    assert_eq!(writer.try_append(b"x"), Err(AppendError::Closed));
+    assert_eq!(stream.writer(PEER).unwrap_err(), AttachError::Closed);
+    let mut late = stream.reader(ReadOptions::default(), PEER).unwrap();
+    for reader in [&mut early, &mut late] {
+        let got = drain(reader);
+        assert_eq!((got.bytes, got.end), (bytes_at(0..30), Some(Ok(End::Closed))));
+    }
+}
+
+#[test]
+fn removal_is_told_to_readers_and_writers_and_is_not_an_end() {
+    let registry = Registry::new(Limits::default());
+    let stream = registry.create("s", StreamConfig::default()).unwrap();
+    let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 1, 10);
+    assert!(registry.remove("s") && !registry.remove("s"));
+    assert_eq!(drain(&mut reader).end, Some(Err(ReadError::Removed)));
+    assert_eq!(writer.try_append(b"x"), Err(AppendError::Removed));
+    assert_eq!(stream.reader(ReadOptions::default(), PEER).unwrap_err(), AttachError::Removed);
+    assert!(registry.get("s").is_none());
+}
+
+#[test]
+fn the_last_writers_end_is_told_apart_from_its_death() {
+    let until = options(Start::Oldest, SlowPolicy::Drop, Until::WritersGone);
+    let stream = stream(4096, 4096);
+    let mut waiting = stream.reader(until, PEER).unwrap();
+    assert_eq!(drain(&mut waiting).end, None, "no writer has come yet");
+    let (first, second) = (stream.writer(PEER).unwrap(), stream.writer(PEER).unwrap());
+    first.finish();
+    assert_eq!(drain(&mut waiting).end, None, "one is still there");
+    second.finish();
+    assert_eq!(drain(&mut waiting).end, Some(Ok(End::WritersGone)));
+    drop(stream.writer(PEER).unwrap());
+    assert_eq!(drain(&mut stream.reader(until, PEER).unwrap()).end, Some(Ok(End::WriterDied)));
+    stream.writer(PEER).unwrap().finish();
+    assert_eq!(drain(&mut stream.reader(until, PEER).unwrap()).end, Some(Ok(End::WritersGone)));
+    let stat = stream.stat();
+    assert_eq!((stat.writers_finished, stat.writers_died), (3, 1));
+}
+
+#[test]
+fn caught_up_is_exactly_what_was_there_when_the_reader_came() {
+    let stream = stream(4096, 4096);
+    let mut writer = stream.writer(PEER).unwrap();
+    let until = options(Start::Oldest, SlowPolicy::Drop, Until::CaughtUp);
+    assert_eq!(drain(&mut stream.reader(until, PEER).unwrap()).end, Some(Ok(End::CaughtUp)));
+    append(&mut writer, 3, 10);
+    let mut reader = stream.reader(until, PEER).unwrap();
+    append(&mut writer, 3, 10);
+    let got = drain(&mut reader);
+    assert_eq!((got.bytes, got.end), (bytes_at(0..30), Some(Ok(End::CaughtUp))));
+}
+
+#[test]
+fn a_chunk_larger_than_every_reader_could_be_given_is_refused() {
+    let stream = stream(8000, 5000);
+    let mut writer = stream.writer(PEER).unwrap();
+    assert_eq!(writer.try_append(&[0; 5001]), Err(AppendError::TooLarge { size: 5001, max: 5000 }));
+    assert!(writer.try_append(&[0; 5000]).unwrap().is_some());
+}
+
+#[test]
+fn waiting_readers_are_attached_before_the_first_byte_and_leave_nothing_behind() {
+    let registry = Registry::new(Limits::default());
+    let new = options(Start::New, SlowPolicy::Drop, Until::Closed);
+    let waits = registry.reader_when_created("a", new, PEER);
+    let leaves = registry.reader_when_created("b", new, PEER);
+    assert!(waits.is_waiting() && leaves.is_waiting() && registry.is_empty());
+    drop(leaves);
+    let stream = registry.open_or_create("a", StreamConfig::default()).unwrap();
+    assert_eq!(stream.readers(), 1);
+    append(&mut stream.writer(PEER).unwrap(), 1, 10);
+    let mut reader = pollster::block_on(waits).unwrap();
+    assert_eq!(drain(&mut reader).bytes, bytes_at(0..10));
+    assert_eq!(registry.create("b", StreamConfig::default()).unwrap().readers(), 0);
+}
+
+#[test]
+fn limits_refuse_a_stream_and_disturb_no_other() {
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let one = Stream::new("s", config.clone()).unwrap().stat().memory;
+    let registry = Registry::new(Limits { max_streams: 2, max_memory: one * 3 });
+    let held = registry.create("a", config.clone()).unwrap();
+    assert!(matches!(registry.create("a", config.clone()), Err(CreateError::Exists)));
+    registry.create("b", config.clone()).unwrap();
+    assert!(matches!(registry.create("c", config.clone()), Err(CreateError::TooManyStreams { limit: 2 })));
+    registry.remove("a");
+    assert_eq!(registry.memory(), 2 * one, "somebody still holds it");
+    let large = StreamConfig { ring_buffer_size: 4096 + one, ..config.clone() };
+    assert!(matches!(registry.create("c", large.clone()), Err(CreateError::TooMuchMemory { .. })));
+    drop(held);
+    assert_eq!(registry.memory(), one);
+    registry.create("c", large).unwrap();
+    for size in [0, (1 << 40) + 1, u64::MAX] {
+        let bad = StreamConfig { ring_buffer_size: size, ..config.clone() };
+        assert!(matches!(registry.create("d", bad), Err(CreateError::BadSize { .. })));
+    }
+}
+
+#[test]
+fn a_stream_expires_when_nothing_was_appended_for_its_time_to_live() {
+    let registry = Registry::new(Limits::default());
+    let ttl = Duration::from_secs(60);
+    let stream = registry.create("s", StreamConfig { ttl: Some(ttl), ..Default::default() }).unwrap();
+    registry.create("stays", StreamConfig::default()).unwrap();
+    append(&mut stream.writer(PEER).unwrap(), 1, 1);
+    let expiry = registry.next_expiry().unwrap();
+    assert!(expiry >= stream.stat().last_append.unwrap() + ttl);
+    assert!(registry.expire(SystemTime::now()).is_empty());
+    assert_eq!(registry.expire(expiry), ["s"]);
+    assert_eq!((registry.next_expiry(), registry.len()), (None, 1));
+}
+
+#[test]
+fn a_writer_can_wait_for_its_readers() {
+    let stream = stream(4096, 4096);
+    let mut reach = Box::pin(stream.readers_reach(2));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let _one = stream.reader(ReadOptions::default(), PEER).unwrap();
+    assert!(reach.as_mut().poll(&mut cx).is_pending());
+    let _two = stream.reader(ReadOptions::default(), PEER).unwrap();
+    assert!(reach.as_mut().poll(&mut cx).is_ready());
+    let forever = stream.readers_reach(100);
+    stream.close();
+    pollster::block_on(forever);
+}

@@ -1,0 +1,123 @@
+//! Readers on other threads, lapped over and over: no byte is ever not the one of its offset.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use pfs_stream::*;
+
+const PEER: Peer = Peer { pid: None, uid: None };
+
+/// How long to try; `PFS_TEST_SECONDS` makes it longer.
+fn duration() -> Duration {
+    let seconds = std::env::var("PFS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_millis(seconds.map_or(500, |seconds: u64| seconds * 1000))
+}
+
+/// A byte that tells its offset: neighbours of one lap and the same place of another lap both differ.
+fn byte_at(offset: u64) -> u8 {
+    (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
+}
+
+/// Reads until the end; delivered and lost bytes.
+fn follow(mut reader: Reader) -> (u64, u64) {
+    let mut position = reader.start();
+    let (mut delivered, mut lost) = (0, 0);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match reader.read_blocking(&mut bytes, 4096).unwrap() {
+            Read::Data { .. } => {
+                let wrong = bytes.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
+                assert_eq!(wrong, None, "a byte that is not of its offset");
+                position += bytes.len() as u64;
+                delivered += bytes.len() as u64;
+            }
+            Read::Gap { from, to, .. } => {
+                assert_eq!(from, position);
+                position = to;
+                lost += to - from;
+            }
+            Read::End(_) => return (delivered, lost),
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_lost() {
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let stream = Stream::new("s", config).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mut writer = stream.writer(PEER).unwrap();
+        let readers: Vec<_> = (0..3)
+            .map(|_| stream.reader(ReadOptions::default(), PEER).unwrap())
+            .map(|reader| scope.spawn(move || follow(reader)))
+            .collect();
+        let writer = scope.spawn(|| {
+            let mut chunk = Vec::new();
+            let mut head = 0u64;
+            while !stop.load(Relaxed) {
+                let len = 1 + head.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1500;
+                chunk.clear();
+                chunk.extend((head..head + len).map(byte_at));
+                head = writer.try_append(&chunk).unwrap().unwrap().offset;
+            }
+            writer.finish_and_close();
+            head
+        });
+        let until = Instant::now() + duration();
+        while Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        stop.store(true, Relaxed);
+        let head = writer.join().unwrap();
+        for reader in readers {
+            let (delivered, lost) = reader.join().unwrap();
+            assert_eq!(delivered + lost, head);
+            assert!(delivered > 0);
+        }
+    });
+}
+
+#[test]
+fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let stream = Stream::new("s", config).unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, until: Until::WritersGone, ..Default::default() };
+    let outputs: Vec<Vec<u8>> = thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| stream.reader(options, PEER).unwrap())
+            .map(|mut reader| {
+                scope.spawn(move || {
+                    let mut bytes = Vec::new();
+                    while !matches!(reader.read_blocking(&mut bytes, 512).unwrap(), Read::End(_)) {}
+                    assert_eq!(reader.lost_bytes(), 0);
+                    bytes
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..3u8).map(|id| (id, stream.writer(PEER).unwrap())).collect();
+        for (id, mut writer) in writers {
+            scope.spawn(move || {
+                for number in 0..5000u32 {
+                    let mut chunk = vec![id];
+                    chunk.extend(number.to_le_bytes());
+                    writer.append_blocking(&chunk).unwrap();
+                }
+                writer.finish();
+            });
+        }
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    assert!(outputs.iter().all(|output| *output == outputs[0]));
+    for id in 0..3 {
+        let own = outputs[0].chunks_exact(5).filter(|chunk| chunk[0] == id);
+        let numbers: Vec<_> = own.map(|chunk| u32::from_le_bytes(chunk[1..].try_into().unwrap())).collect();
+        assert_eq!(numbers, (0..5000).collect::<Vec<_>>());
+    }
+}
