@@ -1,0 +1,209 @@
+//! The client: everything that is not writing or reading itself.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use pfs_proto::{
+    CreateOptions, DaemonInfo, ReadOptions, Reply, Request, StreamPath, StreamStat, StreamSummary,
+    WriteOptions,
+};
+
+use crate::connection::Connection;
+use crate::error::{ProtocolError, RequestError};
+use crate::{ConnectError, Endpoint, Reader, Writer};
+
+/// A client of one daemon. Any number of tasks may use it at once.
+///
+/// It keeps a connection for requests, and makes new ones when there is none, when it is busy and when it is
+/// gone: a client survives its daemon's restart. Every [`Writer`] and [`Reader`] has a connection of its own and
+/// lives on without the client. All methods may be cancelled; whether the daemon has then done what was asked is not
+/// known.
+#[derive(Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    /// A connection on which no request is under way. Held only to take it out or put it in.
+    idle: Mutex<Option<Connection>>,
+}
+
+impl Client {
+    /// Connects to the daemon there, which has 5 seconds to answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::NoDaemon`] when nobody listens there; otherwise when whoever does cannot be talked to.
+    pub async fn connect(endpoint: Endpoint) -> Result<Self, ConnectError> {
+        let connection = endpoint.open().await?;
+        Ok(Self { endpoint, idle: Mutex::new(Some(connection)) })
+    }
+
+    /// Where its daemon is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Makes a stream.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes are `AlreadyExists`, `Limit`, `BadPath` and `BadOption`.
+    pub async fn create(&self, path: &StreamPath, options: &CreateOptions) -> Result<(), RequestError> {
+        self.command(Request::Create(path.clone(), options.clone())).await
+    }
+
+    /// Ends a stream: it takes no more appends, its readers get what is in it and then the end.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    pub async fn close(&self, path: &StreamPath) -> Result<(), RequestError> {
+        self.command(Request::Close(path.clone())).await
+    }
+
+    /// Removes a stream and what is in it; its readers and writers are told.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    pub async fn remove(&self, path: &StreamPath) -> Result<(), RequestError> {
+        self.command(Request::Remove(path.clone())).await
+    }
+
+    /// The streams at or below a path, which may be a mount, or `/` for all.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes is `BadPath`.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<StreamSummary>, RequestError> {
+        let mut connection = self.connection().await?;
+        let mut streams = Vec::new();
+        let mut reply = connection.request(&Request::List(prefix.to_owned())).await?;
+        loop {
+            match reply {
+                Reply::Summary(stream) => streams.push(stream),
+                Reply::Done => break,
+                other => return Err(self.failure(connection, other, "a list of streams")),
+            }
+            reply = connection.receive().await?;
+        }
+        self.keep(connection);
+        Ok(streams)
+    }
+
+    /// All figures of a stream.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    pub async fn stat(&self, path: &StreamPath) -> Result<StreamStat, RequestError> {
+        const EXPECTED: &str = "the figures of a stream";
+        let mut connection = self.connection().await?;
+        let mut stat = match connection.request(&Request::Stat(path.clone())).await? {
+            Reply::Stat(stat) => stat,
+            other => return Err(self.failure(connection, other, EXPECTED)),
+        };
+        loop {
+            match connection.receive().await? {
+                Reply::WriterStat(writer) => stat.writers.push(writer),
+                Reply::ReaderStat(reader) => stat.readers.push(reader),
+                Reply::Done => break,
+                other => return Err(self.failure(connection, other, EXPECTED)),
+            }
+        }
+        self.keep(connection);
+        Ok(stat)
+    }
+
+    /// The text of a document such as `/streamfs/README`.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes are `NoSuchStream` and `IsStream`.
+    pub async fn document(&self, path: &StreamPath) -> Result<Bytes, RequestError> {
+        let mut connection = self.connection().await?;
+        match connection.request(&Request::Document(path.clone())).await? {
+            Reply::Document(text) => {
+                self.keep(connection);
+                Ok(text)
+            }
+            other => Err(self.failure(connection, other, "a document")),
+        }
+    }
+
+    /// Figures of the daemon.
+    ///
+    /// # Errors
+    ///
+    /// As all requests.
+    pub async fn info(&self) -> Result<DaemonInfo, RequestError> {
+        let mut connection = self.connection().await?;
+        match connection.request(&Request::Info).await? {
+            Reply::Daemon(info) => {
+                self.keep(connection);
+                Ok(info)
+            }
+            other => Err(self.failure(connection, other, "the daemon's figures")),
+        }
+    }
+
+    /// Attaches as a writer; a stream that does not exist is made with the daemon's defaults. With
+    /// [`WriteOptions::wait_readers`] it returns when so many readers are attached.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes are `Closed`, `Limit`, `BadPath` and `IsDocument`.
+    pub async fn writer(&self, path: &StreamPath, options: WriteOptions) -> Result<Writer, RequestError> {
+        Writer::open(self.connection().await?, path, options).await
+    }
+
+    /// Attaches as a reader, or waits to be attached. It returns as soon as one of the two is certain.
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes are `NoSuchStream` (without [`ReadOptions::wait`]), `PastHead` and
+    /// `IsDocument`.
+    pub async fn reader(&self, path: &StreamPath, options: ReadOptions) -> Result<Reader, RequestError> {
+        Reader::open(self.connection().await?, path, options).await
+    }
+
+    /// A request that is just done.
+    async fn command(&self, request: Request) -> Result<(), RequestError> {
+        let mut connection = self.connection().await?;
+        match connection.request(&request).await? {
+            Reply::Done => {
+                self.keep(connection);
+                Ok(())
+            }
+            other => Err(self.failure(connection, other, "a confirmation")),
+        }
+    }
+
+    /// What a reply is that is not the expected one. After an error in answer to a request the connection can still
+    /// be used.
+    fn failure(&self, connection: Connection, reply: Reply, expected: &'static str) -> RequestError {
+        match reply {
+            Reply::Error { code, message } => {
+                self.keep(connection);
+                RequestError::told(code, message)
+            }
+            _ => ProtocolError::Unexpected { expected }.into(),
+        }
+    }
+
+    /// A connection to call one's own: the idle one if it still lives, else a new one.
+    ///
+    /// A request takes it away while it is under way, so that one that is cancelled leaves nothing half read.
+    async fn connection(&self) -> Result<Connection, ConnectError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut connection) = idle
+            && connection.is_idle().await
+        {
+            return Ok(connection);
+        }
+        self.endpoint.open().await
+    }
+
+    fn keep(&self, mut connection: Connection) {
+        connection.release();
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+}

@@ -1,0 +1,80 @@
+//! Where the daemon is, and how to get a connection to it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use crate::ConnectError;
+use crate::connection::Connection;
+
+/// How long a daemon may take to accept a connection and say hello.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a daemon listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Default for Endpoint {
+    /// The socket at [`default_socket_path`].
+    fn default() -> Self {
+        Self::Unix(default_socket_path())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Endpoint {
+    /// A connection on which both ends have said hello.
+    pub(crate) async fn open(&self) -> Result<Connection, ConnectError> {
+        let opening = async {
+            match self {
+                Self::Unix(path) => Connection::open(connect_unix(path).await?).await,
+            }
+        };
+        match timeout(PATIENCE, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(ConnectError::TimedOut { after: PATIENCE }),
+        }
+    }
+}
+
+/// The socket of this user's own daemon: `$XDG_RUNTIME_DIR/pfs/pfsd.sock`, else `/tmp/pfs-UID/pfsd.sock`.
+pub fn default_socket_path() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    pfs_proto::default_socket_path(std::env::var_os("XDG_RUNTIME_DIR").as_deref(), uid)
+}
+
+async fn connect_unix(path: &Path) -> Result<UnixStream, ConnectError> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let source = match UnixStream::connect(path).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let path = path.to_owned();
+        match source.kind() {
+            // The daemon is there, but so many clients came at once that its queue is full. The kernel does not
+            // tell when there is room again.
+            io::ErrorKind::WouldBlock => sleep(pause).await,
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                return Err(ConnectError::NoDaemon { path, source });
+            }
+            _ => return Err(ConnectError::Io { path, source }),
+        }
+        pause = pause.saturating_mul(2).min(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,317 @@
+//! What a client promises, over a real socket.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use pfs_proto::{Hello, Reply, Request, VERSION};
+use tempfile::TempDir;
+use tokio::net::{UnixListener, UnixSocket};
+use tokio::time::timeout;
+
+use super::daemon::{Daemon, path, promptly};
+use crate::{
+    Client, ConnectError, CreateOptions, DaemonInfo, Endpoint, ErrorCode, Peer, ProtocolError, ReadOptions,
+    RequestError, State, StreamSummary, WriteOptions, WriterStat,
+};
+
+/// A socket in a directory of its own.
+struct Socket {
+    directory: TempDir,
+    listener: UnixListener,
+}
+
+impl Socket {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("pfsd.sock")).unwrap();
+        Self { directory, listener }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("pfsd.sock")
+    }
+
+    async fn connect(&self) -> Result<Client, ConnectError> {
+        Client::connect(Endpoint::Unix(self.path())).await
+    }
+
+    /// The daemon's end of the next connection, before anything was said.
+    async fn accept(&self) -> Daemon {
+        Daemon::new(self.listener.accept().await.unwrap().0)
+    }
+
+    async fn client(&self) -> (Client, Daemon) {
+        let (client, daemon) = tokio::join!(self.connect(), async {
+            let mut daemon = self.accept().await;
+            daemon.says_hello().await;
+            daemon
+        });
+        (client.unwrap(), daemon)
+    }
+
+    /// What comes of connecting to a daemon that answers this.
+    async fn connect_to(&self, answer: Reply) -> ConnectError {
+        let (client, ()) = tokio::join!(self.connect(), async {
+            self.accept().await.says(answer).await;
+        });
+        client.unwrap_err()
+    }
+}
+
+/// Both sides of one request.
+async fn answered<T>(
+    request: impl Future<Output = T>,
+    daemon: &mut Daemon,
+    expected: Request,
+    replies: &[Reply],
+) -> T {
+    let (result, ()) = tokio::join!(request, async {
+        assert_eq!(daemon.hears().await, Some(expected));
+        for reply in replies {
+            daemon.says(reply.clone()).await;
+        }
+    });
+    result
+}
+
+fn summary() -> StreamSummary {
+    StreamSummary {
+        path: path().to_string(),
+        state: State::Open,
+        created: UNIX_EPOCH,
+        last_append: None,
+        head: 1,
+        tail: 0,
+        writers: 1,
+        readers: 0,
+    }
+}
+
+fn info() -> DaemonInfo {
+    DaemonInfo {
+        version: "0.1.0".into(),
+        pid: 7,
+        started: UNIX_EPOCH,
+        mounts: vec!["/streamfs".into()],
+        streams: 1,
+        max_streams: 2,
+        memory: 3,
+        max_memory: 4,
+        connections: 5,
+        max_connections: 6,
+    }
+}
+
+#[tokio::test]
+async fn a_socket_where_nobody_listens_is_no_daemon() {
+    let Socket { directory, listener } = Socket::new();
+    let dead = directory.path().join("pfsd.sock");
+    drop(listener);
+    assert!(dead.exists(), "a daemon that died leaves its socket");
+    for path in [dead, directory.path().join("missing.sock")] {
+        let error = Client::connect(Endpoint::Unix(path.clone())).await.unwrap_err();
+        assert!(matches!(&error, ConnectError::NoDaemon { path: told, .. } if *told == path), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn clients_that_all_come_at_once_are_all_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pfsd.sock");
+    let socket = UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let clients: Vec<_> =
+        (0..20).map(|_| tokio::spawn(Client::connect(Endpoint::Unix(path.clone())))).collect();
+    // All of them have tried by now, and the queue is full.
+    tokio::task::yield_now().await;
+    promptly(async {
+        for _ in &clients {
+            let mut daemon = Daemon::new(listener.accept().await.unwrap().0);
+            daemon.says_hello().await;
+        }
+        for client in clients {
+            client.await.unwrap().unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_path_too_long_for_the_kernel_is_another_error() {
+    let path = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
+    let error = Client::connect(Endpoint::Unix(path)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Io { .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
+    let socket = Socket::new();
+    let error = timeout(Duration::from_secs(60), socket.connect()).await.expect("stuck").unwrap_err();
+    assert!(
+        matches!(error, ConnectError::TimedOut { after } if after == Duration::from_secs(5)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_daemon_of_another_version_is_refused_or_refuses() {
+    let socket = Socket::new();
+    for (min_version, max_version) in [(VERSION + 1, VERSION + 1), (VERSION, VERSION + 1), (0, 0)] {
+        let hello = Hello { min_version, max_version, capabilities: 0 };
+        let error = socket.connect_to(Reply::Hello(hello)).await;
+        assert!(matches!(error, ConnectError::Version { .. }), "{error:?}");
+    }
+    let refusal = Reply::Error { code: ErrorCode::Version, message: "too old".into() };
+    let error = socket.connect_to(refusal).await;
+    assert!(matches!(&error, ConnectError::Version { message } if message == "too old"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_want_the_connection_says_why() {
+    let socket = Socket::new();
+    let refusal = Reply::Error { code: ErrorCode::Limit, message: "too many".into() };
+    let error = socket.connect_to(refusal).await;
+    assert!(matches!(error, ConnectError::Refused { code: ErrorCode::Limit, .. }), "{error:?}");
+    let error = socket.connect_to(Reply::Done).await;
+    assert!(matches!(error, ConnectError::Protocol(ProtocolError::Unexpected { .. })), "{error:?}");
+    let (error, ()) = tokio::join!(socket.connect(), async { drop(socket.accept().await) });
+    assert!(matches!(error, Err(ConnectError::Lost(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn every_request_is_answered_on_one_connection() {
+    let socket = Socket::new();
+    let (client, mut d) = socket.client().await;
+    let path = path();
+    let options = CreateOptions { ring_buffer_size: Some(4096), ..CreateOptions::default() };
+    let create = Request::Create(path.clone(), options.clone());
+    answered(client.create(&path, &options), &mut d, create, &[Reply::Done]).await.unwrap();
+    answered(client.close(&path), &mut d, Request::Close(path.clone()), &[Reply::Done]).await.unwrap();
+    answered(client.remove(&path), &mut d, Request::Remove(path.clone()), &[Reply::Done]).await.unwrap();
+
+    let replies = [Reply::Summary(summary()), Reply::Summary(summary()), Reply::Done];
+    let list = answered(client.list("/streamfs"), &mut d, Request::List("/streamfs".into()), &replies).await;
+    assert_eq!(list.unwrap(), [summary(), summary()]);
+
+    let text = Bytes::from_static(b"read me");
+    let replies = [Reply::Document(text.clone())];
+    let document = answered(client.document(&path), &mut d, Request::Document(path.clone()), &replies).await;
+    assert_eq!(document.unwrap(), text);
+
+    let daemon = answered(client.info(), &mut d, Request::Info, &[Reply::Daemon(info())]).await;
+    assert_eq!(daemon.unwrap(), info());
+}
+
+#[tokio::test]
+async fn the_figures_of_a_stream_come_with_its_writers_and_readers() {
+    let socket = Socket::new();
+    let (client, mut daemon) = socket.client().await;
+    let writer = WriterStat { peer: Peer::default(), since: UNIX_EPOCH, bytes: 9, waiting: true };
+    let replies = [
+        Reply::Stat(super::daemon::stat()),
+        Reply::WriterStat(writer.clone()),
+        Reply::ReaderStat(super::daemon::reader_stat(1)),
+        Reply::ReaderStat(super::daemon::reader_stat(2)),
+        Reply::Done,
+    ];
+    let stat = answered(client.stat(&path()), &mut daemon, Request::Stat(path()), &replies).await.unwrap();
+    assert_eq!((stat.path.as_str(), stat.head), ("/streamfs/cam", 3));
+    assert_eq!(stat.writers, [writer]);
+    assert_eq!(stat.readers, [super::daemon::reader_stat(1), super::daemon::reader_stat(2)]);
+}
+
+#[tokio::test]
+async fn an_error_is_told_and_the_connection_can_still_be_used() {
+    let socket = Socket::new();
+    let (client, mut daemon) = socket.client().await;
+    let missing = [Reply::Error { code: ErrorCode::NoSuchStream, message: "no /streamfs/cam".into() }];
+    let error =
+        answered(client.stat(&path()), &mut daemon, Request::Stat(path()), &missing).await.unwrap_err();
+    assert_eq!((error.code(), error.to_string()), (Some(ErrorCode::NoSuchStream), "no /streamfs/cam".into()));
+    answered(client.info(), &mut daemon, Request::Info, &[Reply::Daemon(info())]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cancelled_request_leaves_nothing_that_the_next_one_could_misread() {
+    let socket = Socket::new();
+    let (client, mut first) = socket.client().await;
+    let half = async {
+        assert_eq!(first.hears().await, Some(Request::List("/".into())));
+        first.says(Reply::Summary(summary())).await;
+    };
+    tokio::select! {
+        _ = client.list("/") => panic!("half a list is no list"),
+        () = half => (),
+    }
+    let (info, ()) = tokio::join!(client.info(), async {
+        let mut second = socket.accept().await;
+        second.says_hello().await;
+        assert_eq!(second.hears().await, Some(Request::Info));
+        second.says(Reply::Daemon(info())).await;
+    });
+    assert_eq!(info.unwrap().pid, 7);
+    assert_eq!(first.hears().await, None, "the first connection was given up");
+}
+
+#[tokio::test]
+async fn a_client_survives_the_restart_of_its_daemon() {
+    let socket = Socket::new();
+    let (client, mut first) = socket.client().await;
+    first.says(Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
+    drop(first);
+    // Readiness reaches a task through the runtime, which may need a turn for it.
+    tokio::task::yield_now().await;
+    let restarted = async {
+        let mut second = socket.accept().await;
+        second.says_hello().await;
+        assert_eq!(second.hears().await, Some(Request::Info));
+        second.says(Reply::Daemon(info())).await;
+        second
+    };
+    let (info, _second) = promptly(async { tokio::join!(client.info(), restarted) }).await;
+    assert_eq!(info.unwrap().pid, 7);
+}
+
+#[tokio::test]
+async fn a_daemon_that_leaves_in_the_middle_of_an_answer_is_lost() {
+    let socket = Socket::new();
+    let (client, mut daemon) = socket.client().await;
+    let (error, ()) = tokio::join!(client.list("/"), async {
+        daemon.hears().await;
+        daemon.says(Reply::Summary(summary())).await;
+        drop(daemon);
+    });
+    assert!(matches!(error, Err(RequestError::Lost(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn writers_and_readers_have_connections_of_their_own() {
+    let socket = Socket::new();
+    let (client, mut first) = socket.client().await;
+    let options = WriteOptions::default();
+    let open = Request::OpenWriter(path(), options);
+    let writer =
+        answered(client.writer(&path(), options), &mut first, open, &[Reply::Writing { max_chunk: 9 }]).await;
+    assert_eq!(writer.unwrap().max_chunk(), 9);
+
+    let path = path();
+    let (reader, ()) = tokio::join!(client.reader(&path, ReadOptions::default()), async {
+        let mut second = socket.accept().await;
+        second.says_hello().await;
+        second.hears().await;
+        second.says(Reply::Error { code: ErrorCode::NoSuchStream, message: "no".into() }).await;
+    });
+    assert_eq!(reader.unwrap_err().code(), Some(ErrorCode::NoSuchStream));
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_can_be_asked_fails_and_says_why() {
+    let socket = Socket::new();
+    let (client, daemon) = socket.client().await;
+    drop((socket, daemon));
+    tokio::task::yield_now().await;
+    let error = promptly(client.info()).await.unwrap_err();
+    assert!(matches!(error, RequestError::Connect(ConnectError::NoDaemon { .. })), "{error:?}");
+}

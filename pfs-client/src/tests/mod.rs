@@ -1,0 +1,6 @@
+//! The library against a daemon that each test plays itself.
+
+mod client;
+mod daemon;
+mod reader;
+mod writer;

@@ -1,0 +1,273 @@
+//! What a writer promises.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pfs_proto::{ErrorCode, MAX_PAYLOAD, Reply, Request};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::daemon::{Daemon, pipe, promptly, writer};
+use crate::{ProtocolError, WriteError};
+
+fn append(bytes: &'static [u8]) -> Option<Request> {
+    Some(Request::Append(Bytes::from_static(bytes)))
+}
+
+fn removed() -> Reply {
+    Reply::Error { code: ErrorCode::Removed, message: "it was removed".into() }
+}
+
+/// Reads one whole chunk.
+async fn chunk(daemon: &mut Daemon) -> Option<Vec<u8>> {
+    let mut chunk = Vec::new();
+    loop {
+        match daemon.hears().await? {
+            Request::AppendPart(part) => chunk.extend_from_slice(&part),
+            Request::Append(last) => {
+                chunk.extend_from_slice(&last);
+                return Some(chunk);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn appends_are_sent_at_once_and_not_waited_for() {
+    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    for _ in 0..100 {
+        writer.append(b"abc").await.unwrap();
+    }
+    assert_eq!((writer.appended(), writer.acked()), (100, 0));
+    for _ in 0..100 {
+        assert_eq!(daemon.hears().await, append(b"abc"));
+    }
+}
+
+#[tokio::test]
+async fn flush_returns_when_everything_is_acknowledged_and_not_before() {
+    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    writer.append(b"abc").await.unwrap();
+    writer.append(b"def").await.unwrap();
+    daemon.says(Reply::Ack { chunks: 1, offset: 3 }).await;
+    assert!(timeout(Duration::ZERO, writer.flush()).await.is_err());
+    assert_eq!(writer.acked(), 1);
+    daemon.says(Reply::Ack { chunks: 2, offset: 6 }).await;
+    writer.flush().await.unwrap();
+    assert_eq!(writer.acked(), 2);
+}
+
+#[tokio::test]
+async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement_is_taken() {
+    let (mut writer, mut daemon) = writer(pipe(8), 1 << 20).await;
+    let large = vec![7; 100_000];
+    let writing = async {
+        for _ in 0..100 {
+            writer.append(b"a small chunk").await.unwrap();
+        }
+        writer.append(&large).await.unwrap();
+        writer.finish(false).await.unwrap()
+    };
+    let listening = async {
+        let mut offset = 0;
+        for chunks in 1..=101 {
+            offset += chunk(&mut daemon).await.unwrap().len() as u64;
+            for _ in 0..3 {
+                daemon.says(Reply::Ack { chunks, offset }).await;
+            }
+        }
+        assert_eq!(daemon.hears().await, Some(Request::Finish { close: false }));
+        daemon.says(Reply::Ack { chunks: 101, offset }).await;
+        daemon.says(Reply::Done).await;
+        offset
+    };
+    let (said, counted) = promptly(async { tokio::join!(writing, listening) }).await;
+    assert_eq!((said, counted), (101_300, 101_300));
+}
+
+#[tokio::test]
+async fn what_is_pushed_goes_out_with_send_in_order() {
+    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    writer.push(b"one").await.unwrap();
+    writer.push(b"two").await.unwrap();
+    assert!(timeout(Duration::ZERO, daemon.hears()).await.is_err(), "it was not held back");
+    writer.append(b"three").await.unwrap();
+    writer.push(b"four").await.unwrap();
+    writer.send().await.unwrap();
+    for expected in [&b"one"[..], b"two", b"three", b"four"] {
+        assert_eq!(chunk(&mut daemon).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn pushing_without_end_sends_and_holds_no_more_than_its_queue() {
+    let (mut writer, mut daemon) = writer(pipe(1 << 10), 100).await;
+    let pushing = async {
+        for _ in 0..20_000 {
+            writer.push(b"12345").await.unwrap();
+        }
+        drop(writer);
+    };
+    let counting = async {
+        let mut count = 0;
+        while daemon.hears().await.is_some() {
+            count += 1;
+        }
+        count
+    };
+    let ((), count) = tokio::join!(pushing, counting);
+    // 10 bytes each: what is missing is less than the 64 KiB that are held back.
+    assert!((13_500..20_000).contains(&count), "{count}");
+}
+
+#[tokio::test]
+async fn a_chunk_larger_than_a_frame_arrives_whole() {
+    let (mut writer, mut daemon) = writer(pipe(50_000), 10 << 20).await;
+    let large: Vec<u8> = (0..2 * MAX_PAYLOAD + 77).map(|i| (i % 253) as u8).collect();
+    let writing = async {
+        writer.push(b"before").await.unwrap();
+        writer.append(&large).await.unwrap();
+        writer.append(b"after").await.unwrap();
+    };
+    let listening = async {
+        assert_eq!(chunk(&mut daemon).await.unwrap(), b"before");
+        assert!(chunk(&mut daemon).await.unwrap() == large);
+        assert_eq!(chunk(&mut daemon).await.unwrap(), b"after");
+    };
+    tokio::join!(writing, listening);
+}
+
+#[tokio::test]
+async fn a_cancelled_append_goes_out_whole_with_the_next_call() {
+    let large: Vec<u8> = (0..MAX_PAYLOAD + 9_000).map(|i| (i % 253) as u8).collect();
+    for size in [3, 1000, MAX_PAYLOAD + 100] {
+        let (mut writer, mut daemon) = writer(pipe(size), 10 << 20).await;
+        assert!(timeout(Duration::ZERO, writer.append(&large)).await.is_err(), "it was not cancelled");
+        assert_eq!(writer.appended(), 1);
+        let writing = writer.append(b"after");
+        let listening = async {
+            assert!(chunk(&mut daemon).await.unwrap() == large, "through a pipe of {size}");
+            assert_eq!(chunk(&mut daemon).await.unwrap(), b"after");
+        };
+        promptly(async { tokio::join!(writing, listening).0.unwrap() }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_too_large_is_refused_and_the_writer_goes_on() {
+    let (mut writer, mut daemon) = writer(pipe(100), 4).await;
+    let error = writer.append(b"12345").await.unwrap_err();
+    assert!(matches!(error, WriteError::TooLarge { size: 5, max: 4 }), "{error:?}");
+    writer.append(b"").await.unwrap();
+    writer.append(b"1234").await.unwrap();
+    assert_eq!(writer.appended(), 1);
+    assert_eq!(daemon.hears().await, append(b"1234"));
+}
+
+#[tokio::test]
+async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
+    let (client, daemon) = UnixStream::pair().unwrap();
+    let sockets = (client, Daemon::new(daemon));
+    let (mut writer, mut daemon) = writer(sockets, 1 << 20).await;
+    writer.append(&[1; 10_000]).await.unwrap();
+    // It leaves with the bytes unread, as it does when it says no in the middle of a flood.
+    daemon.says(removed()).await;
+    drop(daemon);
+    let error = loop {
+        if let Err(error) = writer.append(&[1; 10_000]).await {
+            break error;
+        }
+    };
+    assert!(matches!(&error, WriteError::Removed { message } if message == "it was removed"), "{error:?}");
+    let again = writer.finish(false).await.unwrap_err();
+    assert!(matches!(again, WriteError::Removed { .. }), "{again:?}");
+}
+
+#[tokio::test]
+async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
+    let (mut writer, mut daemon) = writer(pipe(8), 1 << 20).await;
+    let large = vec![7; 100_000];
+    let both = async { tokio::join!(writer.append(&large), daemon.says(removed())) };
+    let (error, ()) = promptly(both).await;
+    assert!(matches!(error, Err(WriteError::Removed { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_leaves_without_a_word_is_gone() {
+    let (mut writer, daemon) = writer(pipe(100), 1 << 20).await;
+    drop(daemon);
+    let error = writer.append(b"abc").await.unwrap_err();
+    assert!(matches!(error, WriteError::DaemonGone(_)), "{error:?}");
+    let error = writer.flush().await.unwrap_err();
+    assert!(matches!(error, WriteError::DaemonGone(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_going_away_is_gone() {
+    let (writer, mut daemon) = writer(pipe(100), 1 << 20).await;
+    daemon.says(Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
+    drop(daemon);
+    match promptly(writer.finish(false)).await.unwrap_err() {
+        WriteError::DaemonGone(why) => assert_eq!(why.to_string(), "the daemon is going away"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_writer_with_nothing_to_append_can_wait_for_bad_news() {
+    let (mut writer, mut daemon) = writer(pipe(100), 1 << 20).await;
+    writer.append(b"abc").await.unwrap();
+    assert!(timeout(Duration::ZERO, writer.failure()).await.is_err());
+    daemon.says(Reply::Ack { chunks: 1, offset: 3 }).await;
+    let (error, ()) = tokio::join!(writer.failure(), async {
+        tokio::task::yield_now().await;
+        daemon.says(Reply::Error { code: ErrorCode::Closed, message: "it was closed".into() }).await;
+    });
+    assert!(matches!(error, WriteError::Closed { .. }), "{error:?}");
+    assert_eq!(writer.acked(), 1);
+}
+
+#[tokio::test]
+async fn finish_returns_the_offset_of_the_last_acknowledgement() {
+    for close in [false, true] {
+        let (mut writer, mut daemon) = writer(pipe(100), 100).await;
+        writer.push(b"abc").await.unwrap();
+        let (offset, ()) = tokio::join!(writer.finish(close), async {
+            assert_eq!(daemon.hears().await, append(b"abc"));
+            assert_eq!(daemon.hears().await, Some(Request::Finish { close }));
+            daemon.says(Reply::Ack { chunks: 1, offset: 42 }).await;
+            daemon.says(Reply::Done).await;
+        });
+        assert_eq!(offset.unwrap(), 42);
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_is_dropped_does_not_look_finished() {
+    let (mut writer, mut daemon) = writer(pipe(100), 100).await;
+    writer.append(b"abc").await.unwrap();
+    drop(writer);
+    assert_eq!(daemon.hears().await, append(b"abc"));
+    assert_eq!(daemon.hears().await, None);
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_count_is_not_believed() {
+    for replies in [
+        &[Reply::Ack { chunks: 2, offset: 3 }][..],
+        &[Reply::Ack { chunks: 1, offset: 3 }, Reply::Ack { chunks: 0, offset: 3 }],
+        &[Reply::Ack { chunks: 1, offset: 3 }, Reply::Ack { chunks: 1, offset: 2 }],
+        &[Reply::Done],
+        &[Reply::Waiting],
+    ] {
+        let (mut writer, mut daemon) = writer(pipe(1000), 100).await;
+        writer.append(b"abc").await.unwrap();
+        for reply in replies {
+            daemon.says(reply.clone()).await;
+        }
+        let error = promptly(writer.finish(false)).await.unwrap_err();
+        let WriteError::Protocol(error) = error else { panic!("{error:?}") };
+        assert!(!matches!(error, ProtocolError::Message(_)), "{error:?}");
+    }
+}

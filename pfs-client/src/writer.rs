@@ -1,0 +1,327 @@
+//! Appending to a stream.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use pfs_proto::{DataKind, MAX_PAYLOAD, Reply, Request, StreamPath, WriteOptions, put_data_header};
+
+use crate::connection::Connection;
+use crate::error::{Broken, ProtocolError, RequestError, WriteError};
+
+/// What [`Writer::push`] holds back at most, in bytes.
+const QUEUE_SIZE: usize = 64 << 10;
+
+/// Chunks of this size and more are sent from where they are, without a copy.
+const LARGE: usize = 8 << 10;
+
+/// A writer of one stream, with a connection of its own.
+///
+/// Appends are pipelined: they are sent one after the other, and the daemon's acknowledgements are taken in on the
+/// way. Everything is in the stream for certain when [`finish`](Self::finish) or [`flush`](Self::flush) returned;
+/// [`acked`](Self::acked) tells how much is already. A writer that is dropped without `finish` counts as one that
+/// died, and what it had not flushed may be missing.
+///
+/// All methods are cancel safe: once polled, a chunk is taken over whole, and what of it was not sent goes out with
+/// the next call. A writer that has failed returns the same error ever after.
+#[derive(Debug)]
+pub struct Writer {
+    connection: Connection,
+    /// Frames and parts of them that are to be sent, from `sent` on.
+    queue: Vec<u8>,
+    sent: usize,
+    max_chunk: u64,
+    /// Chunks taken over, and chunks that the daemon has.
+    appended: u64,
+    acked: u64,
+    /// After the newest chunk that the daemon has.
+    offset: u64,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    Writing,
+    /// `Finish` is queued or sent.
+    Finishing,
+    /// Everything is said; the connection is of no more use.
+    Done,
+    /// The daemon does not listen any more; why is among what it said.
+    Deaf(io::Error),
+    Failed(WriteError),
+}
+
+impl Writer {
+    pub(crate) async fn open(
+        mut connection: Connection,
+        path: &StreamPath,
+        options: WriteOptions,
+    ) -> Result<Self, RequestError> {
+        let max_chunk = match connection.request(&Request::OpenWriter(path.clone(), options)).await? {
+            Reply::Writing { max_chunk } => max_chunk,
+            Reply::Error { code, message } => return Err(RequestError::told(code, message)),
+            _ => return Err(ProtocolError::Unexpected { expected: "a place as a writer" }.into()),
+        };
+        Ok(Self {
+            connection,
+            queue: Vec::new(),
+            sent: 0,
+            max_chunk,
+            appended: 0,
+            acked: 0,
+            offset: 0,
+            progress: Progress::Writing,
+        })
+    }
+
+    /// The largest chunk that the stream takes, in bytes.
+    pub fn max_chunk(&self) -> u64 {
+        self.max_chunk
+    }
+
+    /// Chunks that were appended or pushed by this writer, empty ones excepted.
+    pub fn appended(&self) -> u64 {
+        self.appended
+    }
+
+    /// How many of them are in the stream for certain.
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// Appends these bytes as one chunk, and sends it (and what was pushed before) at once. An empty chunk is nothing.
+    ///
+    /// Returns when the system has taken it over. That takes as long as a `block` reader makes writers wait.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::TooLarge`] for a chunk larger than [`max_chunk`](Self::max_chunk); it is not sent, and the writer can
+    /// go on. Otherwise when the writer cannot go on: that may come from a chunk before.
+    pub async fn append(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+        self.check(chunk)?;
+        if chunk.len() < LARGE {
+            self.put(chunk);
+            self.send().await
+        } else {
+            self.append_in_place(chunk).await
+        }
+    }
+
+    /// As [`append`](Self::append), but holds small chunks back until there are 64 KiB of them or
+    /// [`send`](Self::send) is called: for many small chunks that are there at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub async fn push(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+        self.check(chunk)?;
+        if chunk.len() >= LARGE {
+            return self.append_in_place(chunk).await;
+        }
+        self.put(chunk);
+        if self.queue.len() >= QUEUE_SIZE { self.send().await } else { Ok(()) }
+    }
+
+    /// Sends what was pushed.
+    ///
+    /// # Errors
+    ///
+    /// When the writer cannot go on.
+    pub async fn send(&mut self) -> Result<(), WriteError> {
+        poll_fn(|cx| self.poll_send(cx, &mut &[][..])).await
+    }
+
+    /// Sends what was pushed, and waits until all chunks are in the stream.
+    ///
+    /// # Errors
+    ///
+    /// When the writer cannot go on.
+    pub async fn flush(&mut self) -> Result<(), WriteError> {
+        poll_fn(|cx| match self.poll_send(cx, &mut &[][..])? {
+            Poll::Ready(()) if self.acked == self.appended => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Waits for the writer to fail, and only for that: for programs that have nothing to append at the moment and still
+    /// want to know when the stream is closed or removed or the daemon is gone.
+    pub async fn failure(&mut self) -> WriteError {
+        poll_fn(|cx| match self.poll_send(cx, &mut &[][..]) {
+            Poll::Ready(Err(error)) => Poll::Ready(error),
+            _ => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Ends the writing as it should end, and with `close` the stream too. Returns when every chunk is in the stream, with
+    /// the offset after the last of them (0 if there was none).
+    ///
+    /// # Errors
+    ///
+    /// When the writer cannot go on. Cancelled, it counts as one that died.
+    pub async fn finish(mut self, close: bool) -> Result<u64, WriteError> {
+        if let Progress::Writing = self.progress {
+            let mut frame = BytesMut::new();
+            Request::Finish { close }.encode(&mut frame);
+            self.queue.extend_from_slice(&frame);
+            self.progress = Progress::Finishing;
+        }
+        poll_fn(|cx| match self.poll_send(cx, &mut &[][..])? {
+            Poll::Ready(()) if matches!(self.progress, Progress::Done) => Poll::Ready(Ok(self.offset)),
+            _ => Poll::Pending,
+        })
+        .await
+    }
+
+    fn check(&self, chunk: &[u8]) -> Result<(), WriteError> {
+        if let Progress::Failed(error) = &self.progress {
+            return Err(error.again());
+        }
+        let (size, max) = (chunk.len() as u64, self.max_chunk);
+        if size > max { Err(WriteError::TooLarge { size, max }) } else { Ok(()) }
+    }
+
+    /// Queues a small chunk.
+    fn put(&mut self, chunk: &[u8]) {
+        if !chunk.is_empty() {
+            put_data_header(&mut self.queue, DataKind::Append, chunk.len());
+            self.queue.extend_from_slice(chunk);
+            self.appended = self.appended.saturating_add(1);
+        }
+    }
+
+    async fn append_in_place(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+        self.appended = self.appended.saturating_add(1);
+        let mut unsent = Unsent { writer: self, piece: &[], rest: chunk };
+        while unsent.next_piece() {
+            poll_fn(|cx| unsent.writer.poll_send(cx, &mut unsent.piece)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the queue, then `piece`, and takes in what the daemon says at the same time: it may not read on before
+    /// somebody listens. Whenever this is pending or ready, it will be woken for anything that the daemon says.
+    fn poll_send(&mut self, cx: &mut Context<'_>, piece: &mut &[u8]) -> Poll<Result<(), WriteError>> {
+        if let Progress::Failed(error) = &self.progress {
+            return Poll::Ready(Err(error.again()));
+        }
+        loop {
+            if let Err(error) = self.listen(cx) {
+                return Poll::Ready(Err(self.fail(error)));
+            }
+            let queue = self.queue.get(self.sent..).unwrap_or_default();
+            match &self.progress {
+                Progress::Deaf(_) => return Poll::Pending,
+                _ if queue.is_empty() && piece.is_empty() => {
+                    self.queue.clear();
+                    self.queue.shrink_to(2 * QUEUE_SIZE);
+                    self.sent = 0;
+                    return Poll::Ready(Ok(()));
+                }
+                _ => (),
+            }
+            match self.connection.poll_write(cx, queue, piece) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(written)) => {
+                    let of_queue = written.min(queue.len());
+                    self.sent = self.sent.saturating_add(of_queue);
+                    *piece = piece.get(written.saturating_sub(of_queue)..).unwrap_or_default();
+                }
+                // The daemon has closed the connection, and has said why first.
+                Poll::Ready(Err(error)) => self.progress = Progress::Deaf(error),
+            }
+        }
+    }
+
+    /// Takes in all that the daemon has said.
+    fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), WriteError> {
+        loop {
+            while let Some(reply) = self.connection.received()? {
+                self.hear(reply)?;
+            }
+            if let Progress::Done = self.progress {
+                return Ok(());
+            }
+            match self.connection.poll_fill(cx, 0) {
+                Poll::Ready(Ok(())) => (),
+                Poll::Ready(Err(broken)) => {
+                    // It left without a word: then the pipe that broke before is the better reason.
+                    return Err(match (&self.progress, broken) {
+                        (Progress::Deaf(pipe), Broken::Gone(_)) => {
+                            WriteError::DaemonGone(io::Error::new(pipe.kind(), pipe.to_string()))
+                        }
+                        (_, broken) => broken.into(),
+                    });
+                }
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    fn hear(&mut self, reply: Reply) -> Result<(), WriteError> {
+        match reply {
+            Reply::Ack { chunks, offset } => {
+                if chunks < self.acked || chunks > self.appended {
+                    let (before, sent) = (self.acked, self.appended);
+                    return Err(ProtocolError::Ack { said: chunks, before, sent }.into());
+                }
+                if offset < self.offset {
+                    return Err(ProtocolError::Offset { said: offset, counted: self.offset }.into());
+                }
+                (self.acked, self.offset) = (chunks, offset);
+                Ok(())
+            }
+            Reply::Done if matches!(self.progress, Progress::Finishing) && self.acked == self.appended => {
+                self.progress = Progress::Done;
+                Ok(())
+            }
+            Reply::Error { code, message } => Err(WriteError::told(code, message)),
+            _ => Err(ProtocolError::Unexpected { expected: "an acknowledgement" }.into()),
+        }
+    }
+
+    /// Remembers the error for whoever asks again.
+    fn fail(&mut self, error: WriteError) -> WriteError {
+        let again = error.again();
+        self.progress = Progress::Failed(error);
+        again
+    }
+}
+
+/// A large chunk on its way from where it is. If its future is dropped, the frame that was begun must still be ended:
+/// what is left of the chunk goes to the queue then.
+struct Unsent<'a> {
+    writer: &'a mut Writer,
+    /// What is left of the frame whose header is queued or sent.
+    piece: &'a [u8],
+    /// What has no header yet.
+    rest: &'a [u8],
+}
+
+impl Unsent<'_> {
+    /// Begins the next frame; false if there is nothing left.
+    fn next_piece(&mut self) -> bool {
+        if self.rest.is_empty() {
+            return false;
+        }
+        let (piece, rest) = self.rest.split_at_checked(MAX_PAYLOAD).unwrap_or((self.rest, &[]));
+        let kind = if rest.is_empty() { DataKind::Append } else { DataKind::AppendPart };
+        put_data_header(&mut self.writer.queue, kind, piece.len());
+        (self.piece, self.rest) = (piece, rest);
+        true
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Progress::Failed(_) = self.writer.progress {
+            return;
+        }
+        self.writer.queue.extend_from_slice(self.piece);
+        while self.next_piece() {
+            self.writer.queue.extend_from_slice(self.piece);
+        }
+    }
+}
