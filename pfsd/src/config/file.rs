@@ -1,0 +1,67 @@
+//! What the configuration file may hold, table by table. Values are only typed here; `values.rs` judges them.
+
+use serde::Deserialize;
+use toml::{Spanned, Value};
+
+/// A value that knows where it stands.
+pub(super) type Given = Option<Spanned<Value>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct File {
+    pub(super) plugins: Plugins,
+    pub(super) listen: Listen,
+    pub(super) http: Option<Http>,
+    pub(super) auth: Option<Auth>,
+    pub(super) limits: LimitsTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Plugins {
+    pub(super) streamfs: StreamFs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct StreamFs {
+    pub(super) enabled: Given,
+    pub(super) path: Given,
+    pub(super) config: StreamFsConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct StreamFsConfig {
+    pub(super) channel_buffer_size: Given,
+    pub(super) ring_buffer_size: Given,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Listen {
+    pub(super) socket: Given,
+    pub(super) socket_mode: Given,
+    pub(super) http: Given,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Http {
+    pub(super) allowed_hosts: Given,
+    pub(super) allowed_origins: Given,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct Auth {
+    pub(super) token_file: Given,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct LimitsTable {
+    pub(super) max_streams: Given,
+    pub(super) max_memory: Given,
+    pub(super) max_connections: Given,
+}

@@ -1,0 +1,151 @@
+//! The configuration, as people write it and as they get it wrong.
+
+use super::*;
+
+fn error(toml: &str) -> String {
+    Config::from_toml(toml, "pfsd.toml").expect_err(toml).to_string()
+}
+
+#[test]
+fn the_configuration_of_streamfs_works_to_the_letter() {
+    let config = Config::from_toml(
+        r#"
+        [plugins.streamfs]
+        enabled = true
+        path = "/streamfs"
+
+          [plugins.streamfs.config]
+          # Examples: "512KB", "1MB", "6MB", or 524288 (bytes)
+          channel_buffer_size = "512KB"
+          ring_buffer_size = 1048576
+        "#,
+        "pfsd.toml",
+    )
+    .unwrap();
+    let mount =
+        Mount { path: "/streamfs".to_owned(), ring_buffer_size: 1 << 20, channel_buffer_size: 512 << 10 };
+    assert_eq!(config, Config { mounts: vec![mount], ..Config::default() });
+}
+
+#[test]
+fn every_key_reaches_its_place() {
+    let config = Config::from_toml(
+        r#"
+        [plugins.streamfs]
+        path = "/live"
+        [listen]
+        socket = "/run/pfs/pfsd.sock"
+        socket_mode = "0660"
+        [limits]
+        max_streams = 7
+        max_memory = "64MiB"
+        max_connections = 9
+        "#,
+        "pfsd.toml",
+    )
+    .unwrap();
+    assert_eq!(config.mounts[0].path, "/live");
+    assert_eq!(config.mounts[0].ring_buffer_size, 6 << 20);
+    assert_eq!(config.socket.as_deref(), Some(Path::new("/run/pfs/pfsd.sock")));
+    assert_eq!(config.socket_mode, 0o660);
+    assert_eq!(config.limits, Limits { max_streams: 7, max_memory: 64 << 20 });
+    assert_eq!(config.max_connections, 9);
+    assert!(config.notes.is_empty());
+}
+
+#[test]
+fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
+    assert_eq!(Config::from_toml("", "pfsd.toml").unwrap(), Config::default());
+    let off = Config::from_toml("[plugins.streamfs]\nenabled = false", "pfsd.toml").unwrap();
+    assert_eq!(off.mounts, []);
+    assert_eq!(off.notes.len(), 1);
+}
+
+#[test]
+fn http_is_refused_and_its_tables_are_only_noted() {
+    let message = error("[listen]\nhttp = \"127.0.0.1:4437\"");
+    assert!(message.starts_with("pfsd.toml:2: listen.http"), "{message}");
+    assert!(message.contains("HTTP is not in this version yet"), "{message}");
+
+    let tables = "[http]\nallowed_hosts = [\"localhost\"]\n[auth]\ntoken_file = \"/etc/pfs/token\"";
+    let notes = Config::from_toml(tables, "pfsd.toml").unwrap().notes;
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes.iter().all(|note| note.contains("no effect")), "{notes:?}");
+}
+
+/// Each mistake: the text, the line it must name, and words that must be in the message.
+const MISTAKES: &[(&str, usize, &[&str])] = &[
+    ("[plugins.streamfs]\nenable = true", 2, &["unknown key `enable`", "`enabled`", "`path`", "`config`"]),
+    ("[plugins.memfs]\nenabled = true", 1, &["unknown key `memfs`", "`streamfs`"]),
+    ("[limit]", 1, &["unknown key `limit`", "`limits`", "`listen`"]),
+    (
+        "[plugins.streamfs.config]\nring_size = 1",
+        2,
+        &["unknown key `ring_size`", "`channel_buffer_size`", "`ring_buffer_size`"],
+    ),
+    ("[http]\nhosts = []", 2, &["unknown key `hosts`", "`allowed_hosts`"]),
+    ("[auth]\ntoken = \"x\"", 2, &["unknown key `token`", "`token_file`"]),
+    (
+        "[plugins.streamfs.config]\n\nring_buffer_size = \"1XB\"",
+        3,
+        &["plugins.streamfs.config.ring_buffer_size = \"1XB\"", "unit is not known", "512KB"],
+    ),
+    ("[plugins.streamfs.config]\nchannel_buffer_size = -1", 2, &["channel_buffer_size = -1", "negative"]),
+    ("[plugins.streamfs.config]\nchannel_buffer_size = 0", 2, &["channel_buffer_size = 0", "zero"]),
+    ("[plugins.streamfs.config]\nchannel_buffer_size = nan", 2, &["channel_buffer_size = nan", "float"]),
+    ("[plugins.streamfs.config]\nchannel_buffer_size = 1.5", 2, &["channel_buffer_size = 1.5", "float"]),
+    ("[limits]\nmax_memory = \"99999999999TB\"", 2, &["limits.max_memory", "too large"]),
+    ("[limits]\nmax_memory = 99999999999999999999", 2, &["max_memory"]),
+    ("[limits]\nmax_memory = true", 2, &["limits.max_memory = true", "boolean"]),
+    ("[limits]\nmax_memory = \"1MB\"", 2, &["no stream could be made", "ring_buffer_size = 6291456"]),
+    ("[plugins.streamfs.config]\nring_buffer_size = \"1GB\"", 2, &["no stream could be made", "1073741824"]),
+    (
+        "[plugins.streamfs.config]\nring_buffer_size = 1\nchannel_buffer_size = \"5TB\"",
+        3,
+        &["no stream could be made"],
+    ),
+    ("[limits]\nmax_streams = 0", 2, &["limits.max_streams = 0", "out of range", "from 1 to"]),
+    ("[limits]\nmax_connections = -5", 2, &["limits.max_connections = -5", "from 1 to"]),
+    ("[limits]\nmax_connections = \"many\"", 2, &["max_connections = \"many\"", "string"]),
+    ("limits = 3", 1, &["integer `3`", "a table"]),
+    ("[plugins.streamfs]\nenabled = \"yes\"", 2, &["plugins.streamfs.enabled = \"yes\"", "true or false"]),
+    ("[plugins.streamfs]\npath = \"streamfs\"", 2, &["plugins.streamfs.path", "one segment"]),
+    ("[plugins.streamfs]\npath = \"/a/b\"", 2, &["more than one segment"]),
+    ("[plugins.streamfs]\npath = \"/\"", 2, &["plugins.streamfs.path", "allowed: an absolute path"]),
+    ("[plugins.streamfs]\npath = \"/..\"", 2, &["plugins.streamfs.path", "allowed: an absolute path"]),
+    ("[plugins.streamfs]\npath = \"/streamfs/\"", 2, &["plugins.streamfs.path"]),
+    ("[listen]\nsocket = \"pfsd.sock\"", 2, &["listen.socket = \"pfsd.sock\"", "not absolute"]),
+    ("[listen]\nsocket_mode = \"0888\"", 2, &["listen.socket_mode", "octal"]),
+    ("[listen]\nsocket_mode = \"0000\"", 2, &["listen.socket_mode", "out of range"]),
+    ("[listen]\nsocket_mode = \"4600\"", 2, &["listen.socket_mode", "out of range"]),
+    ("[listen]\nsocket_mode = 600", 2, &["listen.socket_mode = 600", "integer", "text of octal digits"]),
+    ("[listen]\nhttp = \"here\"", 2, &["listen.http = \"here\"", "127.0.0.1:4437"]),
+    ("[listen]\nhttp = 80", 2, &["listen.http = 80", "integer"]),
+    ("[http]\nallowed_hosts = \"localhost\"", 2, &["http.allowed_hosts", "a list of texts"]),
+    ("[http]\nallowed_origins = [1]", 2, &["http.allowed_origins", "integer"]),
+    ("[listen]\n[listen]", 2, &["duplicate"]),
+    ("[listen\nsocket = 1", 1, &["`]`"]),
+];
+
+#[test]
+fn a_mistake_is_named_with_its_line_its_key_and_what_is_allowed() {
+    for (toml, line, words) in MISTAKES {
+        let message = error(toml);
+        let place = format!("pfsd.toml:{line}: ");
+        assert!(message.starts_with(&place), "{toml:?} should be {place}, got {message}");
+        for word in *words {
+            assert!(message.contains(word), "{toml:?} should say {word:?}, got {message}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_and_a_missing_file_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Config::read(folder.path()).unwrap_err();
+    assert!(matches!(directory, ConfigError::Directory { .. }), "{directory}");
+    assert!(directory.to_string().contains("is a directory"), "{directory}");
+    let missing = Config::read(&folder.path().join("none.toml")).unwrap_err();
+    assert!(matches!(missing, ConfigError::Unreadable { .. }), "{missing}");
+    assert!(missing.to_string().contains("none.toml"), "{missing}");
+}

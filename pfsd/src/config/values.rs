@@ -1,0 +1,120 @@
+//! From the values of the file to what they mean.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use pfs_proto::StreamPath;
+use toml::{Spanned, Value};
+
+use super::{error::Mistake, file::Given};
+use crate::sizes::{SIZES_ALLOWED, parse_size, size_of_integer};
+
+type Judged<T> = Result<Option<T>, Mistake>;
+
+/// Judges a value that may be missing; `allowed` completes the message about a wrong one.
+fn judge<T>(
+    key: &str,
+    given: &Given,
+    allowed: &str,
+    meaning: impl FnOnce(&Value) -> Result<T, String>,
+) -> Judged<T> {
+    let Some(spanned) = given else { return Ok(None) };
+    meaning(spanned.get_ref()).map(Some).map_err(|problem| mistake(key, spanned, &problem, allowed))
+}
+
+fn mistake(key: &str, spanned: &Spanned<Value>, problem: &str, allowed: &str) -> Mistake {
+    let shown = match spanned.get_ref() {
+        value @ (Value::Table(_) | Value::Array(_)) => format!("a {}", value.type_str()),
+        value => value.to_string(),
+    };
+    Mistake {
+        at: Some(spanned.span()),
+        reason: format!("{key} = {shown} is not allowed: {problem}; allowed: {allowed}"),
+    }
+}
+
+fn wrong_type(value: &Value) -> String {
+    format!("it is of the type {}", value.type_str())
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| wrong_type(value))
+}
+
+pub(super) fn boolean(key: &str, given: &Given) -> Judged<bool> {
+    judge(key, given, "true or false", |value| value.as_bool().ok_or_else(|| wrong_type(value)))
+}
+
+pub(super) fn size(key: &str, given: &Given) -> Judged<u64> {
+    judge(key, given, SIZES_ALLOWED, |value| match value {
+        Value::Integer(bytes) => size_of_integer(*bytes).map_err(|error| error.to_string()),
+        Value::String(text) => parse_size(text).map_err(|error| error.to_string()),
+        _ => Err(wrong_type(value)),
+    })
+}
+
+/// A number of things, at least one.
+pub(super) fn count(key: &str, given: &Given) -> Judged<u32> {
+    judge(key, given, "a number from 1 to 4294967295", |value| {
+        let number = value.as_integer().ok_or_else(|| wrong_type(value))?;
+        match u32::try_from(number) {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err("it is out of range".to_owned()),
+        }
+    })
+}
+
+/// A mount: one segment under the root.
+pub(super) fn mount(key: &str, given: &Given) -> Judged<String> {
+    judge(key, given, "an absolute path of one segment, such as \"/streamfs\"", |value| {
+        let mount = text(value)?;
+        // A mount is right if a stream in it would have a valid path with this mount and no other.
+        let stream: StreamPath = format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
+        if stream.mount() != mount || stream.name() != "s" {
+            return Err("it has more than one segment".to_owned());
+        }
+        Ok(mount.to_owned())
+    })
+}
+
+pub(super) fn absolute_path(key: &str, given: &Given) -> Judged<PathBuf> {
+    judge(key, given, "an absolute path", |value| {
+        let path = PathBuf::from(text(value)?);
+        if path.is_absolute() { Ok(path) } else { Err("it is not absolute".to_owned()) }
+    })
+}
+
+/// File permissions in octal digits; the owner must be able to connect.
+pub(super) fn mode(key: &str, given: &Given) -> Judged<u32> {
+    let allowed = "text of octal digits from \"0600\" to \"0777\" that lets the owner read and write";
+    judge(key, given, allowed, |value| {
+        let digits = text(value)?;
+        if !(3..=4).contains(&digits.len()) || !digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
+            return Err("it is not three or four octal digits".to_owned());
+        }
+        match u32::from_str_radix(digits, 8) {
+            Ok(mode) if mode & 0o600 == 0o600 && mode <= 0o777 => Ok(mode),
+            _ => Err("it is out of range".to_owned()),
+        }
+    })
+}
+
+/// Well-formed or not, an address for HTTP is refused: this version does not serve it, and says so.
+pub(super) fn http_address(key: &str, given: &Given) -> Result<(), Mistake> {
+    let address = judge(key, given, "an address and a port, such as \"127.0.0.1:4437\"", |value| {
+        text(value)?.parse::<SocketAddr>().map_err(|error| error.to_string())
+    })?;
+    match (address, given) {
+        (Some(address), Some(spanned)) => Err(Mistake {
+            at: Some(spanned.span()),
+            reason: format!("{key} = \"{address}\": HTTP is not in this version yet; remove the key {key}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn texts(key: &str, given: &Given) -> Judged<Vec<String>> {
+    judge(key, given, "a list of texts", |value| {
+        let list = value.as_array().ok_or_else(|| wrong_type(value))?;
+        list.iter().map(|entry| text(entry).map(str::to_owned)).collect()
+    })
+}

@@ -1,0 +1,127 @@
+//! A connection from its hello to the request that makes it a writer's or a reader's.
+
+use std::sync::Arc;
+
+use pfs_proto::{ErrorCode, Frame, Hello, Peer, Reply, Request, VERSION};
+use tokio::{
+    net::UnixStream,
+    time::{Duration, timeout},
+};
+
+use crate::{
+    control,
+    daemon::Daemon,
+    failure::{Ended, Failure},
+    reader_connection,
+    shutdown::Going,
+    wire::Wire,
+    writer_connection,
+};
+
+/// How long a client that is refused may take to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: Peer,
+}
+
+impl Client {
+    fn of(stream: &UnixStream) -> Self {
+        let credentials = stream.peer_cred().ok();
+        let pid = credentials.as_ref().and_then(|credentials| u32::try_from(credentials.pid()?).ok());
+        // A process of another pid namespace has no number here.
+        let pid = pid.filter(|pid| *pid > 0);
+        Self { peer: Peer { pid, uid: credentials.map(|credentials| credentials.uid()) } }
+    }
+
+    /// Logs something about this client: every line has its pid and uid, where known.
+    pub(crate) fn log(&self, line: impl FnOnce(Option<u32>, Option<u32>)) {
+        line(self.peer.pid, self.peer.uid);
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, mut going: Going) {
+    let client = Client::of(&stream);
+    let mut wire = Wire::new(stream);
+    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &client, &mut going).await {
+        client.log(|pid, uid| {
+            tracing::debug!(pid, uid, code = %failure.code, "connection refused: {}", failure.message);
+        });
+        wire.put(&failure.reply());
+        // A client that does not read what it is told is not waited for.
+        let _ = timeout(LAST_WORDS, wire.flush()).await;
+    }
+}
+
+async fn converse(wire: &mut Wire, daemon: &Daemon, client: &Client, going: &mut Going) -> Result<(), Ended> {
+    tokio::select! {
+        biased;
+        () = going.begun() => return Err(Failure::going_away().into()),
+        greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon))??,
+    }
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = going.begun() => return Err(Failure::going_away().into()),
+            frame = wire.frame() => frame?,
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        match decode(frame) {
+            Ok(Request::OpenWriter(path, options)) => {
+                return Box::pin(writer_connection::serve(wire, daemon, client, path, options, going)).await;
+            }
+            Ok(Request::OpenReader(path, options)) => {
+                return Box::pin(reader_connection::serve(wire, daemon, client, path, options, going)).await;
+            }
+            Ok(request) => {
+                let answered = control::answer(wire, daemon, client, request).await;
+                // The next request may succeed, unless it is the protocol itself that was broken.
+                match answered {
+                    Err(Ended::Refused(failure)) if failure.code != ErrorCode::Protocol => {
+                        wire.put(&failure.reply())
+                    }
+                    answered => answered?,
+                }
+            }
+            Err(failure) if failure.code == ErrorCode::Protocol => return Err(failure.into()),
+            Err(failure) => wire.put(&failure.reply()),
+        }
+        tokio::select! {
+            biased;
+            flushed = wire.flush() => flushed?,
+            () = going.patience() => return Err(Ended::Stuck),
+        }
+    }
+}
+
+fn decode(frame: Frame) -> Result<Request, Failure> {
+    Ok(Request::decode(frame)?)
+}
+
+/// Settles the version. Nothing else is read before.
+async fn hello(wire: &mut Wire) -> Result<(), Ended> {
+    let Some(frame) = wire.frame().await? else { return Err(Ended::Gone) };
+    let Request::Hello(theirs) = decode(frame)? else {
+        return Err(Failure::new(ErrorCode::Protocol, "the first message must be Hello").into());
+    };
+    if theirs.common_version().is_none() {
+        let Hello { min_version, max_version, .. } = theirs;
+        let message = format!(
+            "the client speaks version {min_version} to {max_version} of the protocol, this daemon (pfsd {}) \
+             version {VERSION}; use a client and a daemon of the same release",
+            env!("CARGO_PKG_VERSION")
+        );
+        return Err(Failure::new(ErrorCode::Version, message).into());
+    }
+    wire.put(&Reply::Hello(Hello::OURS));
+    wire.flush().await?;
+    Ok(())
+}
+
+fn silent(daemon: &Daemon) -> Ended {
+    let seconds = daemon.hello_timeout.as_secs_f64();
+    Failure::new(ErrorCode::Timeout, format!("the client said no hello within {seconds} seconds")).into()
+}

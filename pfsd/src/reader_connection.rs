@@ -1,0 +1,195 @@
+//! A reader's connection: a stream goes out, nothing comes in.
+
+use bytes::BytesMut;
+use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, StreamPath, put_data_header};
+use pfs_stream::{Read, Reader, Sink};
+use tokio::task::coop::consume_budget;
+
+use crate::{
+    connection::Client,
+    daemon::Daemon,
+    failure::{Ended, Failure},
+    gap_log::GapLog,
+    shutdown::Going,
+    wire::{Wire, unexpected},
+};
+
+/// How much is read from the ring at a time, about, in bytes.
+const BATCH: usize = 256 << 10;
+
+/// Serves a reader to its end.
+pub(crate) async fn serve(
+    wire: &mut Wire,
+    daemon: &Daemon,
+    client: &Client,
+    path: StreamPath,
+    options: ReadOptions,
+    going: &mut Going,
+) -> Result<(), Ended> {
+    if !wire.input_is_empty() {
+        return Err(unexpected());
+    }
+    let reader = attach(wire, daemon, client, &path, options, going).await?;
+    wire.put(&Reply::Reading {
+        start: reader.start(),
+        head: reader.head_at_attach(),
+        content_type: reader.content_type().map(str::to_owned),
+    });
+    let (stream, start) = (path.as_str(), reader.start());
+    let policy = format!("{:?}", options.policy).to_lowercase();
+    client.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, "reader joined"));
+
+    let mut reading = Reading { wire, reader, gaps: GapLog::default() };
+    let outcome = reading.follow(client, &path, going).await;
+    let Reading { reader, mut gaps, .. } = reading;
+    gaps.finish(client, stream);
+    let (lost_bytes, lost_chunks, position) = (reader.lost_bytes(), reader.lost_chunks(), reader.position());
+    // What it read, although the last of it may still have been on its way when the client left.
+    let bytes = position.saturating_sub(start).saturating_sub(lost_bytes);
+    let reason = match &outcome {
+        Ok(End::Closed) => "the stream is closed",
+        Ok(End::CaughtUp) => "it caught up",
+        Ok(End::WritersGone) => "all writers finished",
+        Ok(End::WriterDied) => "a writer died",
+        Err(ended) => ended.reason(),
+    };
+    client.log(|pid, uid| {
+        tracing::info!(stream, pid, uid, position, bytes, lost_bytes, lost_chunks, reason, "reader left");
+    });
+    outcome.map(|_| ())
+}
+
+/// Attaches to the stream, waiting for its creation if that is wanted.
+async fn attach(
+    wire: &mut Wire,
+    daemon: &Daemon,
+    client: &Client,
+    path: &StreamPath,
+    options: ReadOptions,
+    going: &mut Going,
+) -> Result<Reader, Ended> {
+    daemon.namespace.stream(path)?;
+    let attached = if options.wait {
+        let pending = daemon.registry.reader_when_created(path.as_str(), options, client.peer);
+        if pending.is_waiting() {
+            wire.put(&Reply::Waiting);
+            wire.flush().await?;
+            wire.release();
+            client.log(|pid, uid| {
+                tracing::debug!(
+                    stream = path.as_str(),
+                    pid,
+                    uid,
+                    "reader waits for the stream to be created"
+                );
+            });
+        }
+        tokio::select! {
+            attached = pending => attached,
+            left = wire.ended() => return Err(left.err().unwrap_or(Ended::Gone)),
+            () = going.begun() => return Err(Failure::going_away().into()),
+        }
+    } else {
+        let stream = daemon.registry.get(path.as_str());
+        let stream = stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?;
+        stream.reader(options, client.peer)
+    };
+    Ok(attached.map_err(|error| Failure::attaching("cannot read", path, error))?)
+}
+
+/// A reader at work.
+struct Reading<'a> {
+    wire: &'a mut Wire,
+    reader: Reader,
+    gaps: GapLog,
+}
+
+impl Reading<'_> {
+    async fn follow(&mut self, client: &Client, path: &StreamPath, going: &mut Going) -> Result<End, Ended> {
+        let Self { wire, reader, gaps } = self;
+        wire.flush().await?;
+        wire.release();
+        let mut frames = Frames::default();
+        loop {
+            if going.has_begun() {
+                return Err(Failure::going_away().into());
+            }
+            let read = match reader.try_read(&mut frames, BATCH) {
+                Ok(None) => {
+                    // The buffer exists only while there is something to send.
+                    frames.release();
+                    tokio::select! {
+                        read = reader.read(&mut frames, BATCH) => read,
+                        left = wire.ended() => return Err(left.err().unwrap_or(Ended::Gone)),
+                        () = going.begun() => return Err(Failure::going_away().into()),
+                    }
+                }
+                Ok(Some(read)) => Ok(read),
+                Err(error) => Err(error),
+            };
+            let end = match read.map_err(|error| Failure::reading(path, error))? {
+                Read::Data { .. } => None,
+                Read::Gap { from, to, chunks } => {
+                    gaps.gap(client, path.as_str(), from, to, chunks);
+                    frames.put(&Reply::Gap { from, to, chunks });
+                    None
+                }
+                // A daemon that goes cuts its writers, which is no death of theirs.
+                Read::End(End::WriterDied) if going.has_begun() => return Err(Failure::going_away().into()),
+                Read::End(reason) => {
+                    frames.put(&Reply::End { reason, offset: reader.position() });
+                    Some(reason)
+                }
+            };
+            tokio::select! {
+                biased;
+                sent = wire.send(&frames.bytes) => sent?,
+                () = going.patience() => return Err(Ended::Stuck),
+            }
+            if let Some(reason) = end {
+                return Ok(reason);
+            }
+            frames.clear();
+            consume_budget().await;
+        }
+    }
+}
+
+/// Chunks as they go out, each with its header, one copy from the ring.
+#[derive(Debug, Default)]
+struct Frames {
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    fn put(&mut self, reply: &Reply) {
+        let mut encoded = BytesMut::new();
+        reply.encode(&mut encoded);
+        self.bytes.extend_from_slice(&encoded);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        // A huge chunk must not leave its size behind.
+        self.bytes.shrink_to(2 * BATCH);
+    }
+
+    fn release(&mut self) {
+        self.bytes = Vec::new();
+    }
+}
+
+impl Sink for Frames {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    fn max_piece(&self) -> usize {
+        MAX_PAYLOAD
+    }
+
+    fn piece(&mut self, len: usize, last: bool) {
+        let kind = if last { DataKind::Data } else { DataKind::DataPart };
+        put_data_header(&mut self.bytes, kind, len);
+    }
+}

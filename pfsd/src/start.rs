@@ -1,0 +1,155 @@
+//! From the command line to a running daemon, and to its exit code.
+
+use std::{
+    env,
+    io::{self, Write},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result};
+use pfs_proto::default_socket_path;
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use tokio::sync::oneshot;
+
+use crate::{
+    args::Args,
+    config::Config,
+    daemon::Daemon,
+    logging, server,
+    shutdown::Signals,
+    socket::{Directory, SocketFile},
+    systemd,
+};
+
+/// Descriptors that the daemon needs besides its connections and the rings of its streams.
+const SPARE_DESCRIPTORS: usize = 64;
+
+/// Does what the command line says, and tells how it ended. Must be called before there are threads.
+pub fn start(args: &Args) -> ExitCode {
+    let outcome = if args.check_config { check_config(args) } else { serve(args) };
+    outcome.unwrap_or_else(|error| {
+        // There may be nobody who reads it.
+        let _ = writeln!(io::stderr(), "pfsd: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn configuration(args: &Args) -> Result<Config> {
+    Ok(match &args.config {
+        Some(file) => Config::read(file)?,
+        None => Config::default(),
+    })
+}
+
+fn check_config(args: &Args) -> Result<ExitCode> {
+    let config = configuration(args)?;
+    let mut out = io::stdout().lock();
+    match &args.config {
+        Some(file) => writeln!(out, "{}: the configuration is fine", file.display())?,
+        None => writeln!(out, "no configuration file: the defaults are fine")?,
+    }
+    for note in &config.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(args: &Args) -> Result<ExitCode> {
+    let config = configuration(args)?;
+    logging::init(args.log_format, &args.log)?;
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    let passed = systemd::listener()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let within = runtime.enter();
+    // Before anybody can connect: who sees the socket may rely on signals ending the daemon in order.
+    let signals = Signals::catch().context("cannot catch signals")?;
+    let (listener, file) = match passed {
+        Some(listener) => {
+            tracing::info!("serving on the socket that the service manager passed");
+            (listener, None)
+        }
+        None => {
+            let (listener, file) = bind(args, &config)?;
+            (listener, Some(file))
+        }
+    };
+    raise_descriptor_limit(&config);
+    let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
+    let code = runtime.block_on(until_signalled(listener, signals, &config));
+    drop(within);
+    // What is left after a second signal is not waited for.
+    runtime.shutdown_background();
+    drop(file);
+    Ok(code)
+}
+
+async fn until_signalled(
+    listener: tokio::net::UnixListener,
+    mut signals: Signals,
+    config: &Config,
+) -> ExitCode {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server::run(listener, Arc::new(Daemon::new(config)), async {
+        let _ = stopped.await;
+    });
+    tokio::pin!(serving);
+    systemd::ready();
+
+    let first = tokio::select! {
+        () = &mut serving => return ExitCode::SUCCESS,
+        signal = signals.next() => signal,
+    };
+    tracing::info!(signal = first.name(), "asked to end");
+    systemd::stopping();
+    let _ = stop.send(());
+    tokio::select! {
+        () = &mut serving => ExitCode::SUCCESS,
+        second = signals.next() => {
+            tracing::warn!(signal = second.name(), "asked to end at once");
+            ExitCode::from(second.exit_code())
+        }
+    }
+}
+
+fn bind(args: &Args, config: &Config) -> Result<(UnixListener, SocketFile)> {
+    let (path, directory) = socket_path(args.socket.as_deref(), config.socket.as_deref());
+    let path = std::path::absolute(&path).with_context(|| format!("cannot serve on {}", path.display()))?;
+    let bound = SocketFile::bind(&path, directory, config.socket_mode)?;
+    let mounts: Vec<&str> = config.mounts.iter().map(|mount| mount.path.as_str()).collect();
+    tracing::info!(socket = %path.display(), mounts = mounts.join(" "), version = env!("CARGO_PKG_VERSION"), "serving");
+    Ok(bound)
+}
+
+/// Where to listen, and whether that is the place where clients look by themselves.
+fn socket_path(flag: Option<&Path>, file: Option<&Path>) -> (PathBuf, Directory) {
+    let default = default_socket_path(env::var_os("XDG_RUNTIME_DIR").as_deref(), geteuid().as_raw());
+    let path = flag.or(file).unwrap_or(&default).to_owned();
+    let directory = if path == default { Directory::Private } else { Directory::AsItIs };
+    (path, directory)
+}
+
+/// Each connection and each ring takes a descriptor, and the usual limit is 1024.
+fn raise_descriptor_limit(config: &Config) {
+    let wanted =
+        config.max_connections.saturating_add(config.limits.max_streams).saturating_add(SPARE_DESCRIPTORS);
+    let wanted = crate::daemon::wide(wanted);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
+    if set.is_err() || raised < wanted {
+        tracing::warn!(
+            wanted,
+            limit = if set.is_ok() { Some(raised) } else { current },
+            "the limit on open files is lower than the configuration needs when all is in use (ulimit -n)"
+        );
+    }
+}

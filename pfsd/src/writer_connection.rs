@@ -1,0 +1,235 @@
+//! A writer's connection: appends come in, acknowledgements go out.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
+use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
+use pfs_stream::{AppendError, Appended, Writer};
+use tokio::task::coop::consume_budget;
+
+use crate::{
+    connection::Client,
+    daemon::Daemon,
+    failure::{Ended, Failure},
+    shutdown::Going,
+    wire::Wire,
+};
+
+/// Memory that a finished long chunk may leave behind for the next one, in bytes.
+const KEPT: usize = 1 << 20;
+
+/// Serves a writer to its end.
+pub(crate) async fn serve(
+    wire: &mut Wire,
+    daemon: &Daemon,
+    client: &Client,
+    path: StreamPath,
+    options: WriteOptions,
+    going: &mut Going,
+) -> Result<(), Ended> {
+    let stream = daemon.open_or_create(client, &path)?;
+    if options.wait_readers > 0 {
+        let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
+        tokio::select! {
+            () = stream.readers_reach(readers) => {}
+            () = wire.hung_up() => return Err(Ended::Gone),
+            () = going.begun() => return Err(Failure::going_away().into()),
+        }
+    }
+    let writer =
+        stream.writer(client.peer).map_err(|error| Failure::attaching("cannot write to", &path, error))?;
+    client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "writer joined"));
+    let max_chunk = stream.max_chunk();
+    wire.put(&Reply::Writing { max_chunk });
+    // From here on the writer alone keeps the stream's memory, should it be removed.
+    drop(stream);
+
+    let mut writing =
+        Writing { wire, writer, path: &path, max_chunk, parts: Vec::new(), acks: Acks::default() };
+    let outcome = writing.append_all(going).await;
+    let Writing { wire, mut writer, mut acks, .. } = writing;
+    // What was appended is told to readers, and to the client, however the connection ends.
+    writer.wake();
+    acks.put_last(wire);
+    let Acks { chunks, bytes, .. } = acks;
+    let stream = path.as_str();
+    match outcome {
+        Ok(close) => {
+            if close {
+                writer.finish_and_close();
+            } else {
+                writer.finish();
+            }
+            client.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished"));
+            wire.put(&Reply::Done);
+            tokio::select! {
+                biased;
+                flushed = wire.flush() => Ok(flushed?),
+                () = going.patience() => Err(Ended::Stuck),
+            }
+        }
+        Err(ended) => {
+            drop(writer);
+            let reason = ended.reason();
+            client.log(|pid, uid| {
+                tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished")
+            });
+            Err(ended)
+        }
+    }
+}
+
+/// A writer at work.
+struct Writing<'a> {
+    wire: &'a mut Wire,
+    writer: Writer,
+    path: &'a StreamPath,
+    max_chunk: u64,
+    /// What came of a chunk that goes on in the next frame.
+    parts: Vec<u8>,
+    acks: Acks,
+}
+
+impl Writing<'_> {
+    /// Appends until the client finishes; tells whether it wants the stream closed.
+    async fn append_all(&mut self, going: &mut Going) -> Result<bool, Ended> {
+        loop {
+            // All that is here needs one wake-up of the readers and one acknowledgement.
+            while let Some(frame) = self.wire.received()? {
+                match Request::decode(frame)? {
+                    Request::Append(bytes) if self.parts.is_empty() => self.append(&bytes, going).await?,
+                    Request::Append(bytes) => {
+                        self.gather(&bytes)?;
+                        let mut chunk = std::mem::take(&mut self.parts);
+                        self.append(&chunk, going).await?;
+                        chunk.clear();
+                        chunk.shrink_to(KEPT);
+                        self.parts = chunk;
+                    }
+                    Request::AppendPart(bytes) => self.gather(&bytes)?,
+                    Request::Finish { .. } if !self.parts.is_empty() => {
+                        return Err(misplaced("Finish in the middle of a chunk"));
+                    }
+                    Request::Finish { close } => return Ok(close),
+                    _ => return Err(misplaced("a request")),
+                }
+            }
+            self.writer.wake();
+            self.acks.send(self.wire)?;
+            consume_budget().await;
+            if going.has_begun() {
+                return Err(Failure::going_away().into());
+            }
+            match self.wire.fill()? {
+                Some(0) => return Err(Ended::Gone),
+                Some(_) => {}
+                None => tokio::select! {
+                    ready = self.wire.stream().readable() => ready?,
+                    // A client that reads no acknowledgements may still append: they wait as one.
+                    ready = self.wire.stream().writable(), if self.acks.is_waiting(self.wire) => ready?,
+                    () = going.begun() => {}
+                },
+            }
+        }
+    }
+
+    /// Adds to a chunk that comes in several frames.
+    fn gather(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        let size = crate::daemon::wide(self.parts.len().saturating_add(bytes.len()));
+        if size > self.max_chunk {
+            let error = AppendError::TooLarge { size, max: self.max_chunk };
+            return Err(Failure::appending(self.path, error).into());
+        }
+        self.parts.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    async fn append(&mut self, chunk: &[u8], going: &mut Going) -> Result<(), Ended> {
+        // Nearly always there is room, and nothing else need be watched.
+        let appended = match poll_once(self.writer.push(chunk)).await {
+            Some(appended) => appended,
+            None => self.wait_for_room(chunk, going).await?,
+        };
+        let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
+        self.acks.count(chunk.len(), appended.offset);
+        Ok(())
+    }
+
+    /// Appends as soon as the slowest `block` reader makes room. If the client dies meanwhile, nothing of the chunk is
+    /// appended: nobody would ever learn that it was.
+    async fn wait_for_room(
+        &mut self,
+        chunk: &[u8],
+        going: &mut Going,
+    ) -> Result<Result<Appended, AppendError>, Ended> {
+        loop {
+            self.acks.send(self.wire)?;
+            let wire = &*self.wire;
+            tokio::select! {
+                appended = self.writer.push(chunk) => return Ok(appended),
+                () = wire.hung_up() => return Err(Ended::Gone),
+                ready = wire.stream().writable(), if self.acks.is_waiting(wire) => ready?,
+                () = going.begun() => return Err(Failure::going_away().into()),
+            }
+        }
+    }
+}
+
+fn misplaced(what: &str) -> Ended {
+    Failure::new(ErrorCode::Protocol, format!("{what} is not allowed on a writer's connection")).into()
+}
+
+/// Polls a future that may be dropped unfinished.
+async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// What the client is to be told of its appends. One total at a time is on its way; whatever is appended while
+/// it waits for the socket is in the next one, so that a client that never reads costs nothing.
+#[derive(Debug, Default)]
+struct Acks {
+    chunks: u64,
+    bytes: u64,
+    offset: u64,
+    /// Chunks told so far.
+    told: u64,
+}
+
+impl Acks {
+    fn count(&mut self, bytes: usize, offset: u64) {
+        self.chunks = self.chunks.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(crate::daemon::wide(bytes));
+        self.offset = offset;
+    }
+
+    /// Whether the socket has to take something before the client knows all.
+    fn is_waiting(&self, wire: &Wire) -> bool {
+        self.told < self.chunks || wire.queued() > 0
+    }
+
+    /// Sends what can be sent without waiting.
+    fn send(&mut self, wire: &mut Wire) -> Result<(), Ended> {
+        if wire.try_flush()? && self.told < self.chunks {
+            self.put_last(wire);
+            wire.try_flush()?;
+        }
+        Ok(())
+    }
+
+    fn put_last(&mut self, wire: &mut Wire) {
+        if self.told < self.chunks {
+            self.told = self.chunks;
+            wire.put(&Reply::Ack { chunks: self.chunks, offset: self.offset });
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A daemon within the test, and a client that can misbehave.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use pfs_proto::{
+    Decoder, ErrorCode, Hello, ReadOptions, Reply, Request, Start, StreamPath, Until, WriteOptions,
+};
+use pfsd::{Daemon, config::Config};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Running {
+    _folder: TempDir,
+    socket: PathBuf,
+    pub(crate) daemon: Arc<Daemon>,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn start() -> Self {
+        Self::with(Daemon::new(&Config::default()))
+    }
+
+    pub(crate) fn with(daemon: Daemon) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = Arc::new(daemon);
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(pfsd::run(listener, Arc::clone(&daemon), async {
+            let _ = stopped.await;
+        }));
+        Self { _folder: folder, socket, daemon, stop: Some(stop), served }
+    }
+
+    /// A connection that has not said hello.
+    pub(crate) async fn stranger(&self) -> Client {
+        Client { stream: UnixStream::connect(&self.socket).await.unwrap(), decoder: Decoder::new() }
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        let mut client = self.stranger().await;
+        client.send(&Request::Hello(Hello::OURS)).await;
+        assert_eq!(client.reply().await, Some(Reply::Hello(Hello::OURS)));
+        client
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Begins the shutdown.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end of the shutdown.
+    pub(crate) async fn stopped(self) -> Duration {
+        let begin = Instant::now();
+        timeout(PATIENCE, self.served).await.expect("the daemon must end").unwrap();
+        begin.elapsed()
+    }
+
+    /// Waits until the daemon has so many connections.
+    pub(crate) async fn connections(&self, count: u64) {
+        let mut asking = self.client().await;
+        eventually(async || {
+            asking.send(&Request::Info).await;
+            match asking.reply().await {
+                Some(Reply::Daemon(info)) => info.connections == count + 1,
+                other => panic!("{other:?}"),
+            }
+        })
+        .await;
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, request: &Request) {
+        let mut bytes = BytesMut::new();
+        request.encode(&mut bytes);
+        self.send_bytes(&bytes).await;
+    }
+
+    /// Sends several requests so that the daemon most likely reads them at once.
+    pub(crate) async fn send_together(&mut self, requests: &[Request]) {
+        let mut bytes = BytesMut::new();
+        for request in requests {
+            request.encode(&mut bytes);
+        }
+        self.send_bytes(&bytes).await;
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        patiently(self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    /// The next reply; `None` at the end of the connection.
+    pub(crate) async fn reply(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().unwrap() {
+                return Some(Reply::decode(frame).unwrap());
+            }
+            match patiently(self.stream.read_buf(self.decoder.buffer())).await {
+                Ok(0) => return None,
+                Ok(_) => {}
+                // The daemon closed without having read all that we had sent.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub(crate) async fn ask(&mut self, request: Request) -> Reply {
+        self.send(&request).await;
+        self.reply().await.expect("an answer")
+    }
+
+    /// The next reply must be an error; it tells code and message.
+    pub(crate) async fn error(&mut self) -> (ErrorCode, String) {
+        match self.reply().await {
+            Some(Reply::Error { code, message }) => (code, message),
+            other => panic!("expected an error, got {other:?}"),
+        }
+    }
+
+    pub(crate) async fn refused(&mut self, request: Request) -> (ErrorCode, String) {
+        self.send(&request).await;
+        self.error().await
+    }
+
+    /// The next reply must be this error, and then the connection must end.
+    pub(crate) async fn refused_for_good(&mut self, code: ErrorCode) -> String {
+        let (got, message) = self.error().await;
+        assert_eq!(got, code, "{message}");
+        assert_eq!(self.reply().await, None);
+        message
+    }
+
+    /// Becomes a writer.
+    pub(crate) async fn write_to(&mut self, path: &str) {
+        let writing = self.ask(Request::OpenWriter(at(path), WriteOptions::default())).await;
+        assert!(matches!(writing, Reply::Writing { .. }), "{writing:?}");
+    }
+
+    pub(crate) async fn append(&mut self, chunk: &'static [u8]) {
+        self.send(&Request::Append(chunk.into())).await;
+    }
+
+    /// Reads acknowledgements until so many chunks are in.
+    pub(crate) async fn acked(&mut self, count: u64) {
+        loop {
+            match self.reply().await {
+                Some(Reply::Ack { chunks, .. }) if chunks == count => return,
+                Some(Reply::Ack { chunks, .. }) if chunks < count => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Becomes a reader from the oldest chunk on.
+    pub(crate) async fn read_from(&mut self, path: &str, options: ReadOptions) {
+        let reading = self.ask(Request::OpenReader(at(path), options)).await;
+        assert!(matches!(reading, Reply::Reading { .. }), "{reading:?}");
+    }
+}
+
+pub(crate) fn at(path: &str) -> StreamPath {
+    path.parse().unwrap()
+}
+
+/// Options of a reader that waits for nothing but data.
+pub(crate) fn oldest() -> ReadOptions {
+    ReadOptions { start: Start::Oldest, until: Until::Closed, ..ReadOptions::default() }
+}
+
+pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("this takes too long")
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+    patiently(async {
+        while !holds().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}

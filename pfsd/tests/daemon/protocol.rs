@@ -1,0 +1,149 @@
+//! Clients that break the protocol are told so, and nobody else notices.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pfs_proto::{CreateOptions, ErrorCode, Hello, Reply, Request, VERSION};
+use pfsd::{Daemon, config::Config};
+
+use crate::harness::{Running, at, oldest};
+
+#[tokio::test]
+async fn a_frame_that_claims_four_gigabytes_is_refused_at_its_header() {
+    let running = Running::start();
+    for greeted in [false, true] {
+        let mut client = if greeted { running.client().await } else { running.stranger().await };
+        client.send_bytes(&[0xff, 0xff, 0xff, 0xff, 0x10]).await;
+        let message = client.refused_for_good(ErrorCode::Protocol).await;
+        assert!(message.contains("4294967295"), "{message}");
+    }
+    running.connections(0).await;
+}
+
+#[tokio::test]
+async fn an_unknown_kind_is_a_protocol_error() {
+    let running = Running::start();
+    let mut client = running.client().await;
+    client.send_bytes(&[0, 0, 0, 0, 0x7f]).await;
+    let message = client.refused_for_good(ErrorCode::Protocol).await;
+    assert!(message.contains("0x7f"), "{message}");
+}
+
+#[tokio::test]
+async fn a_client_of_the_next_version_is_refused_and_told_both_versions() {
+    let running = Running::start();
+    let mut client = running.stranger().await;
+    let next = Hello { min_version: VERSION + 1, max_version: VERSION + 2, capabilities: 0 };
+    client.send(&Request::Hello(next)).await;
+    let message = client.refused_for_good(ErrorCode::Version).await;
+    assert!(message.contains("version 2 to 3") && message.contains("version 1"), "{message}");
+}
+
+#[tokio::test]
+async fn a_client_of_several_versions_is_served_in_ours() {
+    let running = Running::start();
+    let mut client = running.stranger().await;
+    let many = Hello { min_version: 0, max_version: VERSION + 5, capabilities: u64::MAX };
+    assert_eq!(client.ask(Request::Hello(many)).await, Reply::Hello(Hello::OURS));
+}
+
+#[tokio::test]
+async fn another_protocol_is_refused() {
+    let running = Running::start();
+    let mut client = running.stranger().await;
+    client.send_bytes(b"GET / HTTP/1.1\r\n\r\n").await;
+    client.refused_for_good(ErrorCode::Protocol).await;
+}
+
+#[tokio::test]
+async fn nothing_is_done_for_a_client_that_has_not_said_hello() {
+    let running = Running::start();
+    let mut client = running.stranger().await;
+    client.send(&Request::Create(at("/streamfs/a"), CreateOptions::default())).await;
+    client.refused_for_good(ErrorCode::Protocol).await;
+    assert!(running.daemon.registry().is_empty());
+}
+
+#[tokio::test]
+async fn a_silent_client_and_one_that_stops_in_its_hello_time_out() {
+    let running =
+        Running::with(Daemon::new(&Config::default()).with_hello_timeout(Duration::from_millis(50)));
+    for said in [&b""[..], b"\x10\x00"] {
+        let mut client = running.stranger().await;
+        client.send_bytes(said).await;
+        let message = client.refused_for_good(ErrorCode::Timeout).await;
+        assert!(message.contains("0.05 seconds"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_in_the_middle_of_a_frame_leaves_nothing_behind() {
+    let running = Running::start();
+    let mut bytes = BytesMut::new();
+    Request::Create(at("/streamfs/a"), CreateOptions::default()).encode(&mut bytes);
+    for cut in 1..bytes.len() {
+        let mut client = running.client().await;
+        client.send_bytes(&bytes[..cut]).await;
+    }
+    running.connections(0).await;
+    assert!(running.daemon.registry().is_empty());
+}
+
+#[tokio::test]
+async fn requests_out_of_place_are_protocol_errors() {
+    let running = Running::start();
+    for request in [
+        Request::Append(b"x".as_slice().into()),
+        Request::Finish { close: true },
+        Request::Hello(Hello::OURS),
+    ] {
+        let mut client = running.client().await;
+        client.send(&request).await;
+        client.refused_for_good(ErrorCode::Protocol).await;
+    }
+
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    writer.send(&Request::Info).await;
+    writer.refused_for_good(ErrorCode::Protocol).await;
+
+    let mut halfway = running.client().await;
+    halfway.write_to("/streamfs/a").await;
+    halfway.send(&Request::AppendPart(b"half".as_slice().into())).await;
+    halfway.send(&Request::Finish { close: true }).await;
+    halfway.refused_for_good(ErrorCode::Protocol).await;
+    assert_eq!(running.daemon.registry().get("/streamfs/a").unwrap().stat().head, 0);
+
+    let mut reader = running.client().await;
+    reader.read_from("/streamfs/a", oldest()).await;
+    reader.send(&Request::Info).await;
+    reader.refused_for_good(ErrorCode::Protocol).await;
+}
+
+#[tokio::test]
+async fn a_bad_path_is_refused_and_the_connection_goes_on() {
+    let running = Running::start();
+    let mut client = running.client().await;
+    // A Remove of "relative", as no StreamPath can be made of it.
+    client.send_bytes(b"\x0a\x00\x00\x00\x08\x08\x00relative").await;
+    assert_eq!(client.error().await.0, ErrorCode::BadPath);
+    assert!(matches!(client.ask(Request::Info).await, Reply::Daemon(_)));
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_told_so_and_served_when_another_has_gone() {
+    let running = Running::with(Daemon::new(&Config { max_connections: 2, ..Config::default() }));
+    let first = running.client().await;
+    let mut second = running.client().await;
+    let message = running.stranger().await.refused_for_good(ErrorCode::Limit).await;
+    assert!(message.contains("limits.max_connections"), "{message}");
+    assert!(matches!(second.ask(Request::Info).await, Reply::Daemon(info) if info.connections == 2));
+    drop(first);
+    crate::harness::eventually(async || {
+        let mut next = running.stranger().await;
+        // Refused at once, or greeted: only one of them answers a hello with a hello.
+        next.send(&Request::Hello(Hello::OURS)).await;
+        next.reply().await == Some(Reply::Hello(Hello::OURS))
+    })
+    .await;
+}

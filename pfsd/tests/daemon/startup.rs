@@ -1,0 +1,284 @@
+//! The real binary: starting, refusing to start, being killed and being asked to end.
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::{TempDir, tempdir};
+
+use crate::harness::PATIENCE;
+
+/// `pfsd` with nothing of the environment that could change what it does.
+fn pfsd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pfsd"));
+    for name in ["PFSD_CONFIG", "PFSD_SOCKET", "PFSD_LOG", "PFSD_LOG_FORMAT", "NOTIFY_SOCKET", "LISTEN_FDS"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "{what} takes too long");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running daemon, killed at the end of the test.
+struct Serving {
+    folder: TempDir,
+    child: Child,
+}
+
+impl Serving {
+    fn start(folder: TempDir) -> Self {
+        let child = pfsd().arg("--socket").arg(folder.path().join("s")).spawn().unwrap();
+        let serving = Self { folder, child };
+        wait_until("starting", || UnixStream::connect(serving.socket()).is_ok());
+        serving
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("ending", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    fn log(&mut self) -> String {
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn message(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_second_daemon_on_a_live_socket_is_refused_and_a_killed_ones_socket_is_taken_over() {
+    let mut first = Serving::start(tempdir().unwrap());
+    let second = pfsd().arg("--socket").arg(first.socket()).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let expected =
+        format!("a daemon is already serving {} (pid {})", first.socket().display(), first.child.id());
+    assert!(message(&second).contains(&expected), "{}", message(&second));
+    UnixStream::connect(first.socket()).expect("the first goes on");
+
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    assert!(first.socket().exists());
+    let folder = std::mem::replace(&mut first.folder, tempdir().unwrap());
+    let mut third = Serving::start(folder);
+    third.signal(Signal::TERM);
+    assert_eq!(third.exit().code(), Some(0));
+    assert!(third.log().contains("taking over"));
+}
+
+#[test]
+fn of_many_daemons_started_at_once_exactly_one_serves() {
+    let folder = tempdir().unwrap();
+    drop(UnixListener::bind(folder.path().join("s")).unwrap());
+    let spawn = |_| pfsd().arg("--socket").arg(folder.path().join("s")).spawn().unwrap();
+    let mut all: Vec<Child> = (0..8).map(spawn).collect();
+    wait_until("losing", || {
+        all.iter_mut()
+            .filter_map(|child| child.try_wait().unwrap())
+            .filter(|status| status.code() == Some(1))
+            .count()
+            == 7
+    });
+    wait_until("serving", || UnixStream::connect(folder.path().join("s")).is_ok());
+    let running: Vec<_> =
+        all.iter_mut().filter_map(|c| c.try_wait().unwrap().is_none().then_some(c)).collect();
+    assert_eq!(running.len(), 1);
+    for child in running {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_signal_ends_the_daemon_with_0_and_removes_its_socket() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut serving = Serving::start(tempdir().unwrap());
+        let begin = Instant::now();
+        serving.signal(signal);
+        assert_eq!(serving.exit().code(), Some(0));
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(!serving.socket().exists());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut serving = Serving::start(tempdir().unwrap());
+        // A client that does not read what it is sent keeps the daemon busy with its end.
+        let _stuck = stuck_client(&serving.socket());
+        serving.signal(Signal::TERM);
+        wait_until("stopping", || UnixStream::connect(serving.socket()).is_err());
+        serving.signal(signal);
+        assert_eq!(serving.exit().code(), Some(code));
+        assert!(!serving.socket().exists());
+    }
+}
+
+/// Asks for documents until the daemon cannot get rid of any more.
+fn stuck_client(socket: &Path) -> UnixStream {
+    use std::io::Write;
+    let mut bytes = bytes::BytesMut::new();
+    pfs_proto::Request::Hello(pfs_proto::Hello::OURS).encode(&mut bytes);
+    for _ in 0..1000 {
+        pfs_proto::Request::Document(crate::harness::at("/streamfs/README")).encode(&mut bytes);
+    }
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while stream.write_all(&bytes[..]).is_ok() {}
+    stream
+}
+
+#[test]
+fn a_configuration_is_checked_without_serving() {
+    let folder = tempdir().unwrap();
+    let good = folder.path().join("good.toml");
+    fs::write(&good, "[plugins.streamfs]\npath = \"/live\"\n").unwrap();
+    let output =
+        pfsd().arg("--check-config").arg("--config").arg(&good).stdout(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, format!("{}: the configuration is fine\n", good.display()));
+
+    let bad = folder.path().join("bad.toml");
+    fs::write(&bad, "[limits]\nmax_stream = 1\n").unwrap();
+    for (config, words) in [
+        (bad.as_path(), "bad.toml:2: unknown key `max_stream`; allowed here: one of `max_streams`"),
+        (folder.path(), "is a directory"),
+        (Path::new("/nonexistent.toml"), "cannot read the configuration /nonexistent.toml"),
+    ] {
+        for mode in [Some("--check-config"), None] {
+            let output = pfsd().env("PFSD_CONFIG", config).args(mode).output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{config:?}");
+            assert!(message(&output).contains(words), "{config:?}: {}", message(&output));
+        }
+    }
+}
+
+#[test]
+fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
+    let folder = tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let config = place("pfsd.toml");
+    fs::write(&config, format!("[listen]\nsocket = {:?}\n", place("file"))).unwrap();
+    for (environment, flag, expected) in
+        [(None, None, "file"), (Some("env"), None, "env"), (Some("env"), Some("flag"), "flag")]
+    {
+        let mut command = pfsd();
+        command.arg("--config").arg(&config);
+        if let Some(name) = environment {
+            command.env("PFSD_SOCKET", place(name));
+        }
+        if let Some(name) = flag {
+            command.arg("--socket").arg(place(name));
+        }
+        let mut child = command.spawn().unwrap();
+        wait_until(expected, || UnixStream::connect(place(expected)).is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_default_socket_is_in_a_directory_of_its_own_in_the_runtime_directory() {
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("pfs/pfsd.sock");
+    let mut child = pfsd().env("XDG_RUNTIME_DIR", folder.path()).spawn().unwrap();
+    wait_until("serving", || UnixStream::connect(&socket).is_ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    fs::set_permissions(folder.path().join("pfs"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let output = pfsd().env("XDG_RUNTIME_DIR", folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(message(&output).contains("refusing to serve in"), "{}", message(&output));
+}
+
+#[test]
+fn a_socket_that_the_service_manager_opened_is_served_and_left_there() {
+    let folder = tempdir().unwrap();
+    let (socket, notify) = (folder.path().join("s"), folder.path().join("notify"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Only a shell can move a descriptor to the place where it is expected, and keep the pid through exec.
+    let mut child = Command::new("sh")
+        .args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\""])
+        .arg(env!("CARGO_BIN_EXE_pfsd"))
+        .env("NOTIFY_SOCKET", &notify)
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let told = || {
+        let mut buffer = [0; 64];
+        let len = manager.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..len]).trim().to_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    let mut client = UnixStream::connect(&socket).unwrap();
+    std::io::Write::write_all(&mut client, &[0xff; 5]).unwrap();
+    let mut reply = Vec::new();
+    client.read_to_end(&mut reply).unwrap();
+    assert!(!reply.is_empty(), "the daemon answers");
+
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(socket.exists(), "it belongs to the service manager");
+}
+
+#[test]
+fn the_log_is_json_when_asked_for() {
+    let folder = tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let mut command = pfsd();
+    command.args(["--log-format", "json", "--socket"]).arg(&socket);
+    let child = command.spawn().unwrap();
+    let mut serving = Serving { folder, child };
+    wait_until("serving", || UnixStream::connect(&socket).is_ok());
+    serving.signal(Signal::TERM);
+    serving.exit();
+    let log = serving.log();
+    assert!(log.lines().count() >= 3, "{log}");
+    for line in log.lines() {
+        assert!(line.starts_with('{') && line.ends_with('}') && line.contains("\"message\":"), "{line}");
+    }
+}

@@ -1,0 +1,196 @@
+//! Writers: long chunks, acknowledgements, waiting and dying.
+
+use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, Until, WriteOptions};
+use pfs_stream::StreamConfig;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{Running, at, eventually, oldest, patiently};
+
+#[tokio::test]
+async fn a_chunk_of_several_frames_arrives_as_one() {
+    let running = Running::start();
+    let chunk: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/long").await;
+    for part in chunk.chunks(1 << 20).take(2) {
+        writer.send(&Request::AppendPart(part.to_vec().into())).await;
+    }
+    writer.send(&Request::Append(chunk[2 << 20..].to_vec().into())).await;
+    writer.acked(1).await;
+    assert_eq!(running.daemon.registry().get("/streamfs/long").unwrap().stat().chunks, 1);
+
+    let mut reader = running.client().await;
+    reader.read_from("/streamfs/long", oldest()).await;
+    let mut got = Vec::new();
+    loop {
+        match reader.reply().await {
+            Some(Reply::DataPart(bytes)) => got.extend_from_slice(&bytes),
+            Some(Reply::Data(bytes)) => {
+                got.extend_from_slice(&bytes);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(got == chunk);
+}
+
+#[tokio::test]
+async fn a_chunk_too_large_is_refused_before_it_is_held_and_earlier_ones_are_acknowledged() {
+    let running = Running::start();
+    let sizes = StreamConfig { ring_buffer_size: 1 << 20, ..StreamConfig::default() };
+    running.daemon.registry().create("/streamfs/a", sizes).unwrap();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    let long = Request::AppendPart(vec![0; 1 << 20].into());
+    let rest = Request::AppendPart(vec![0; 1].into());
+    writer.send_together(&[Request::Append(b"small".as_slice().into()), long, rest]).await;
+    writer.acked(1).await;
+    let message = writer.refused_for_good(ErrorCode::TooLarge).await;
+    assert!(message.contains("1048577") && message.contains("1048576"), "{message}");
+    assert_eq!(running.daemon.registry().get("/streamfs/a").unwrap().stat().head, 5);
+}
+
+#[tokio::test]
+async fn a_writer_that_reads_no_acknowledgement_gets_everything_in() {
+    const CHUNKS: u64 = 300_000;
+    let running = Running::start();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/deaf").await;
+    let frames: Vec<u8> = [1, 0, 0, 0, 0x10, b'x'].repeat(usize::try_from(CHUNKS).unwrap());
+    // More acknowledgements than a socket's buffer holds, were each chunk to get its own.
+    for part in frames.chunks(999) {
+        writer.send_bytes(part).await;
+    }
+    let stream = running.daemon.registry().get("/streamfs/deaf").unwrap();
+    eventually(async || stream.stat().head == CHUNKS).await;
+    writer.send(&Request::Finish { close: false }).await;
+    writer.acked(CHUNKS).await;
+    assert_eq!(writer.reply().await, Some(Reply::Done));
+    let stat = stream.stat();
+    assert_eq!((stat.writers_finished, stat.writers_died), (1, 0));
+}
+
+#[tokio::test]
+async fn chunks_are_acknowledged_before_the_finish_or_the_error_that_came_with_them() {
+    let running = Running::start();
+    let chunk = || Request::Append(b"12345".as_slice().into());
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    writer.send_together(&[chunk(), chunk(), Request::Finish { close: false }]).await;
+    assert_eq!(writer.reply().await, Some(Reply::Ack { chunks: 2, offset: 10 }));
+    assert_eq!(writer.reply().await, Some(Reply::Done));
+
+    let mut broken = running.client().await;
+    broken.write_to("/streamfs/a").await;
+    broken.send_together(&[chunk(), Request::Info]).await;
+    assert_eq!(broken.reply().await, Some(Reply::Ack { chunks: 1, offset: 15 }));
+    broken.refused_for_good(ErrorCode::Protocol).await;
+}
+
+#[tokio::test]
+async fn a_writer_waits_until_its_readers_are_there() {
+    let running = Running::start();
+    let mut writer = running.client().await;
+    let two = WriteOptions { wait_readers: 2 };
+    writer.send(&Request::OpenWriter(at("/streamfs/a"), two)).await;
+    let mut first = running.client().await;
+    eventually(async || running.daemon.registry().len() == 1).await;
+    first.read_from("/streamfs/a", oldest()).await;
+    let none_yet = tokio::time::timeout(std::time::Duration::from_millis(50), writer.reply()).await;
+    assert!(none_yet.is_err(), "{none_yet:?}");
+    let mut second = running.client().await;
+    second.read_from("/streamfs/a", oldest()).await;
+    assert!(matches!(writer.reply().await, Some(Reply::Writing { .. })));
+}
+
+#[tokio::test]
+async fn a_writer_that_goes_while_it_waits_for_readers_was_never_there() {
+    let running = Running::start();
+    let mut writer = running.client().await;
+    writer.send(&Request::OpenWriter(at("/streamfs/a"), WriteOptions { wait_readers: 1 })).await;
+    eventually(async || running.daemon.registry().len() == 1).await;
+    drop(writer);
+    running.connections(0).await;
+    assert_eq!(running.daemon.registry().get("/streamfs/a").unwrap().stat().writers_died, 0);
+}
+
+#[tokio::test]
+async fn a_writer_that_ends_without_finishing_has_died() {
+    let running = Running::start();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    let mut reader = running.client().await;
+    reader.read_from("/streamfs/a", ReadOptions { until: Until::WritersGone, ..oldest() }).await;
+    writer.append(b"whole").await;
+    writer.send(&Request::AppendPart(b"half a chunk".as_slice().into())).await;
+    drop(writer);
+    assert_eq!(reader.reply().await, Some(Reply::Data(b"whole".as_slice().into())));
+    assert_eq!(reader.reply().await, Some(Reply::End { reason: End::WriterDied, offset: 5 }));
+}
+
+/// A stream of 4096 bytes that a `block` reader keeps full, and the writer whose 9th chunk waits.
+async fn stuck(running: &Running) -> (pfs_stream::Stream, pfs_stream::Reader, crate::harness::Client) {
+    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+    let stream = running.daemon.registry().create("/streamfs/full", sizes).unwrap();
+    let slow = ReadOptions { policy: SlowPolicy::Block, ..oldest() };
+    let reader = stream.reader(slow, pfs_proto::Peer::default()).unwrap();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/full").await;
+    for _ in 0..10 {
+        writer.append(&[1; 512]).await;
+    }
+    let watched = stream.clone();
+    eventually(async || watched.stat().writers.first().is_some_and(|writer| writer.waiting)).await;
+    (stream, reader, writer)
+}
+
+#[tokio::test]
+async fn a_block_reader_makes_the_writer_wait_and_loses_nothing() {
+    let running = Running::start();
+    let (stream, mut reader, mut writer) = stuck(&running).await;
+    // What is in is acknowledged while the rest waits.
+    writer.acked(8).await;
+    assert_eq!(stream.stat().head, 4096);
+    let mut bytes = Vec::new();
+    while bytes.len() < 5120 {
+        patiently(reader.read(&mut bytes, 100)).await.unwrap();
+    }
+    writer.acked(10).await;
+    assert_eq!(reader.lost_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_writer_that_dies_while_its_chunk_waits_appends_no_part_of_it() {
+    let running = Running::start();
+    let (stream, mut reader, writer) = stuck(&running).await;
+    drop(writer);
+    running.connections(0).await;
+    assert_eq!(stream.stat().writers_died, 1);
+    let mut bytes = Vec::new();
+    patiently(reader.read(&mut bytes, 10_000)).await.unwrap();
+    assert_eq!(stream.stat().head, 4096);
+    // The room is there for others.
+    let mut next = running.client().await;
+    next.write_to("/streamfs/full").await;
+    next.append(b"next").await;
+    next.acked(1).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_has_ended_only_its_own_side_is_still_there() {
+    let running = Running::start();
+    let (stream, mut reader, mut writer) = stuck(&running).await;
+    writer.send(&Request::Finish { close: true }).await;
+    writer.stream.shutdown().await.unwrap();
+    // By the time that it has answered others, the daemon has noticed.
+    running.connections(1).await;
+    let mut bytes = Vec::new();
+    while bytes.len() < 5120 {
+        patiently(reader.read(&mut bytes, 100)).await.unwrap();
+    }
+    writer.acked(10).await;
+    assert_eq!(writer.reply().await, Some(Reply::Done));
+    assert_eq!(stream.stat().writers_finished, 1);
+}
