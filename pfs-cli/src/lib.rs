@@ -1,1 +1,72 @@
-//! placeholder
+//! `pfs`: live byte streams between processes, from the shell.
+//!
+//! This crate is the command line over [`pfs_client`]: what the flags are ([`cli`]), what each command does (a file each
+//! in `commands`), what is said and where (`printer`, `output`), and how a run ends ([`exit_code`]). It knows nothing of
+//! the wire or of the daemon's insides, and it is a library only so that its manual and completions can be made from it.
+
+pub mod age;
+mod autostart;
+pub mod cli;
+mod commands;
+mod daemon;
+pub mod examples;
+pub mod exit_code;
+mod hangup;
+mod json;
+mod lag;
+mod lines;
+mod output;
+mod paths;
+mod printer;
+mod progress;
+mod report;
+#[cfg(test)]
+mod sample;
+pub mod size;
+mod stdin;
+mod table;
+pub mod until;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::commands::Context;
+use crate::daemon::Daemon;
+use crate::exit_code::ExitCode;
+use crate::output::OutputError;
+use crate::printer::Printer;
+
+/// Runs `pfs` with these arguments, the program's name first, and tells how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output; nobody may be reading it.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
+        }
+    };
+    let printer = Printer::new(&cli.global);
+    let daemon = Daemon::new(&cli.global, &printer);
+    let context = Context { daemon, printer: printer.clone() };
+    ended(&printer, block_on(commands::run(&context, cli.command)))
+}
+
+/// One thread is enough for one stream, and costs the least.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Says what went wrong, if anything did.
+fn ended(printer: &Printer, result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => ExitCode::Success,
+        Err(error) => {
+            printer.error(format_args!("{error:#}"));
+            ExitCode::of(&error)
+        }
+    }
+}

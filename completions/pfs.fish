@@ -1,0 +1,126 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_pfs_global_optspecs
+    string join \n socket= q/quiet v/verbose color= h/help V/version
+end
+
+function __fish_pfs_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_pfs_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_pfs_using_subcommand
+    set -l cmd (__fish_pfs_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c pfs -n "__fish_pfs_needs_command" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_needs_command" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_needs_command" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_needs_command" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_needs_command" -s V -l version -d 'Print version'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "write" -d 'Append standard input to a stream'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "cat" -d 'Print a stream as it grows, or a document'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "create" -d 'Create a stream with sizes of its own'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "close" -d 'Close streams: no more appends, readers get the end'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "rm" -d 'Remove streams and all that they hold'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "ls" -d 'List streams'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "stat" -d 'Show the figures of streams, their writers and readers'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l wait-readers -d 'Begin only when this many readers are attached' -r
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l chunk-size -d 'Largest chunk to make; nothing waits for a chunk to fill' -r
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l stream -d 'Append input as it arrives, not at its end as one chunk'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l lines -d 'End chunks only after a newline, so that no line is ever split'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l close -d 'Close the stream at the end of the input'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l tee -d 'Copy standard input to standard output, too'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l progress -d 'Show progress on standard error, also when that is no terminal'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l tail -d 'Start with the last chunks, of at most this size together' -r
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l since -d 'Start with the oldest chunk that was appended within this time' -r
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l offset -d 'Start at this offset, in bytes since the stream was created' -r
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l until -d 'When to end: closed, caught-up, writers-gone or idle=DURATION' -r
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l slow -d 'What to do when this reader cannot keep up' -r -f -a "drop\t'It loses its oldest chunks, and reports which'
+block\t'Writers wait for it'
+disconnect\t'It is disconnected, and ends with 6'"
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l stream -d 'Follow a stream'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l new -d 'Start with what is appended from now on'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l progress -d 'Show progress on standard error, also when that is no terminal'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l ring-buffer-size -d 'How much history a new reader gets' -r
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l channel-buffer-size -d 'How far a reader that was at the live edge may lag before it counts as slow' -r
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l ttl -d 'Remove the stream when nothing was appended for this long' -r
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l content-type -d 'Media type of the contents, told to readers' -r
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand create" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand create" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand close" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand close" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand close" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -s f -l force -d 'A stream that does not exist is no error'
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -s r -l recursive -d 'Remove every stream at or below each path'
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -s l -l long -d 'Show state, size, head, writers, readers and age, too'
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l json -d 'Print one JSON object a line'
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l json -d 'Print one JSON object a line'
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l watch -d 'Go on and show the figures anew every second'
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "write" -d 'Append standard input to a stream'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "cat" -d 'Print a stream as it grows, or a document'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "create" -d 'Create a stream with sizes of its own'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "close" -d 'Close streams: no more appends, readers get the end'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "rm" -d 'Remove streams and all that they hold'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "ls" -d 'List streams'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "stat" -d 'Show the figures of streams, their writers and readers'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

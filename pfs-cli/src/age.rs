@@ -1,0 +1,103 @@
+//! Times and spans of time as people and programs read them.
+
+use std::time::{Duration, SystemTime};
+
+use thiserror::Error;
+
+/// Why a text is not a duration.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DurationError {
+    /// It is not a duration.
+    #[error("{text:?} is not a duration ({why}); write 500ms, 10s, 5m or 1h30m")]
+    Malformed {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It is zero.
+    #[error("a duration must be longer than zero")]
+    Zero,
+}
+
+/// Reads a duration longer than zero: `500ms`, `10s`, `1h30m`.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| DurationError::Malformed { text: text.to_owned(), why: error.to_string() })?;
+    if duration.is_zero() { Err(DurationError::Zero) } else { Ok(duration) }
+}
+
+/// A span for people, in its two largest units: `2h 5m`, `3m 12s`, `0s`; under a second in milliseconds.
+pub fn span(duration: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = duration.as_secs();
+    // What is smaller than the second unit says nothing to somebody who looks at an age.
+    let shown = match seconds {
+        0 => Duration::from_millis(u64::from(duration.subsec_millis())),
+        1..HOUR => Duration::from_secs(seconds),
+        HOUR..DAY => Duration::from_secs(seconds - seconds % MINUTE),
+        _ => Duration::from_secs(seconds - seconds % HOUR),
+    };
+    humantime::format_duration(shown).to_string()
+}
+
+/// How long ago a time was; zero for one in the future (clocks are set back).
+pub fn since(time: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(time).unwrap_or_default()
+}
+
+/// A time for programs: `2026-01-31T12:00:00.000Z`, always in UTC with milliseconds.
+pub fn timestamp(time: SystemTime) -> String {
+    // humantime can show the years 1970 to 9999; anything else is a broken clock.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, last)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_read_with_its_unit() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+    }
+
+    #[test]
+    fn a_duration_without_unit_or_length_is_refused() {
+        assert_eq!(parse_duration("0s"), Err(DurationError::Zero));
+        for text in ["", "10", "-1s", "soon", "99999999999999999999s"] {
+            let error = parse_duration(text).unwrap_err();
+            assert!(matches!(error, DurationError::Malformed { .. }), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_shown_in_two_units() {
+        for (duration, shown) in [
+            (Duration::ZERO, "0s"),
+            (Duration::from_micros(250_900), "250ms"),
+            (Duration::from_millis(1_900), "1s"),
+            (Duration::from_secs(192), "3m 12s"),
+            (Duration::from_secs(7_512), "2h 5m"),
+            (Duration::from_secs(86_400 * 3 + 3_600 * 4 + 59), "3days 4h"),
+        ] {
+            assert_eq!(span(duration), shown);
+        }
+    }
+
+    #[test]
+    fn a_time_in_the_future_is_no_time_ago() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        assert_eq!(since(now + Duration::from_secs(5), now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_timestamp_is_rfc_3339_in_utc() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        assert_eq!(timestamp(time), "2023-11-14T22:13:20.123Z");
+        assert_eq!(timestamp(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+    }
+}

@@ -1,0 +1,327 @@
+//! The command line: every command and flag, as clap types. Help, manual and completions come from here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use pfs_proto::{PathPrefix, SlowPolicy, Start, StreamPath};
+
+use crate::age::parse_duration;
+use crate::examples;
+use crate::paths::PathParser;
+use crate::size::{parse_size, parse_size_or_zero};
+use crate::until::{Until, parse_until};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Live byte streams between processes, from the shell
+///
+/// A stream is a named, append-only sequence of bytes that the daemon pfsd keeps in memory. Any
+/// number of writers append to it and any number of readers follow it, each at its own pace,
+/// starting with the history that the stream's ring still holds. What a reader loses is reported to
+/// the byte, and a writer or daemon that dies is never mistaken for the end of a stream.
+///
+/// Output goes to standard output byte for byte, everything else to standard error. Sizes are bytes
+/// or a number with a unit (512KB, 1.5MB, 6MiB; KB and KiB are both 1024), durations a number with a
+/// unit (500ms, 10s, 1h30m).
+///
+/// When no daemon answers on the default socket, pfs starts pfsd and goes on.
+#[derive(Debug, Parser)]
+#[command(name = "pfs", version, styles = STYLES, after_help = examples::PFS, arg_required_else_help = true)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one
+    ///
+    /// The default is $XDG_RUNTIME_DIR/pfs/pfsd.sock, or /tmp/pfs-UID/pfsd.sock where that variable is
+    /// not set. When a socket is given, here or in PFS_SOCKET, no daemon is started. This flag beats the variable.
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+    /// Say nothing but errors and losses
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say what is being done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to color what goes to standard error
+    ///
+    /// With auto, when standard error is a terminal and the variable NO_COLOR is not set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Append standard input to a stream
+    ///
+    /// The stream is created if there is none. With --stream, what arrives on standard input is appended at
+    /// once, each read as one chunk; without it, standard input is read to its end and appended as one
+    /// chunk. Readers get a chunk whole or not at all.
+    ///
+    /// When pfs ends with 0, every byte that it read is in the stream, and any reader that starts
+    /// afterwards finds it, while the ring holds it.
+    Write(WriteArgs),
+    /// Print a stream as it grows, or a document
+    ///
+    /// With --stream, the history that the stream's ring holds is printed and then what is appended, until the
+    /// stream is closed. A stream that does not exist yet is waited for; nothing is created.
+    ///
+    /// Bytes that the ring gave up before they could be printed are lost. Each such range is
+    /// reported on standard error as it happens, also with --quiet, as
+    ///
+    /// pfs: gap: lost bytes 1000..2000 (1000 bytes, 3 chunks) of /streamfs/cam
+    ///
+    /// where the first offset is lost and the last one is not. Where nobody knows any more how many
+    /// chunks it was, their number is left out. pfs then ends with 4.
+    ///
+    /// Without --stream, a document such as /streamfs/README is printed.
+    Cat(CatArgs),
+    /// Create a stream with sizes of its own
+    ///
+    /// Writing to a stream creates it with the daemon's defaults; this creates it with others. A stream
+    /// that exists already is an error and is left as it is.
+    Create(CreateArgs),
+    /// Close streams: no more appends, readers get the end
+    ///
+    /// What the ring holds can still be read, by new readers too. Closing a closed stream changes nothing.
+    Close(CloseArgs),
+    /// Remove streams and all that they hold
+    ///
+    /// Readers and writers are told; for them it is not the end of the stream but an error.
+    Rm(RmArgs),
+    /// List streams
+    ///
+    /// Prints the full path of each stream on a line of its own, sorted.
+    Ls(LsArgs),
+    /// Show the figures of streams, their writers and readers
+    ///
+    /// For each reader: its process, position, lag, what happens when it cannot keep up, what it lost, and whether
+    /// a writer is waiting for it.
+    Stat(StatArgs),
+}
+
+/// What `pfs write` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::WRITE)]
+pub struct WriteArgs {
+    /// Path of the stream, such as /streamfs/cam
+    #[arg(value_parser = PathParser::<StreamPath>::new())]
+    pub path: StreamPath,
+    /// Append input as it arrives, not at its end as one chunk
+    #[arg(long)]
+    pub stream: bool,
+    /// End chunks only after a newline, so that no line is ever split
+    ///
+    /// Neither a gap nor another writer's chunk comes between the bytes of a line. A line that is
+    /// larger than the stream takes as one chunk is an error; the lines before it are appended.
+    #[arg(long, requires = "stream")]
+    pub lines: bool,
+    /// Close the stream at the end of the input
+    ///
+    /// Readers then get the end when they have read everything.
+    #[arg(long)]
+    pub close: bool,
+    /// Begin only when this many readers are attached
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub wait_readers: u32,
+    /// Largest chunk to make; nothing waits for a chunk to fill
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size, requires = "stream")]
+    pub chunk_size: u64,
+    /// Copy standard input to standard output, too
+    ///
+    /// When standard output is closed, pfs reads no further and finishes what it has read.
+    #[arg(long)]
+    pub tee: bool,
+    /// Show progress on standard error, also when that is no terminal
+    #[arg(long)]
+    pub progress: bool,
+}
+
+/// What `pfs cat` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::CAT)]
+pub struct CatArgs {
+    /// Path of the stream or document
+    #[arg(value_parser = PathParser::<StreamPath>::new())]
+    pub path: StreamPath,
+    /// Follow a stream
+    #[arg(long)]
+    pub stream: bool,
+    /// Where to start.
+    #[command(flatten)]
+    pub start: StartArgs,
+    /// When to end: closed, caught-up, writers-gone or idle=DURATION
+    ///
+    /// closed: when the stream is closed. caught-up: when everything is printed that was there at the start; a
+    /// missing stream is then an error (3). writers-gone: when the last writer has finished, as with a
+    /// FIFO; if one died instead, pfs ends with 8. idle=DURATION: when nothing arrived for so long.
+    /// The end of a closed stream is the end in any case.
+    #[arg(long, value_name = "END", default_value = "closed", value_parser = parse_until)]
+    #[arg(requires = "stream")]
+    pub until: Until,
+    /// What to do when this reader cannot keep up
+    #[arg(long, value_name = "POLICY", default_value = "drop", requires = "stream")]
+    pub slow: Slow,
+    /// Show progress on standard error, also when that is no terminal
+    #[arg(long, requires = "stream")]
+    pub progress: bool,
+}
+
+/// Where to start; without any, at the oldest chunk that a new reader gets.
+#[derive(Args, Clone, Debug)]
+#[group(multiple = false)]
+pub struct StartArgs {
+    /// Start with what is appended from now on
+    #[arg(long, requires = "stream")]
+    pub new: bool,
+    /// Start with the last chunks, of at most this size together
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, requires = "stream")]
+    pub tail: Option<u64>,
+    /// Start with the oldest chunk that was appended within this time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "stream")]
+    pub since: Option<Duration>,
+    /// Start at this offset, in bytes since the stream was created
+    ///
+    /// What the ring no longer holds of it is reported as a gap; an offset past head is an error.
+    #[arg(long, value_name = "N", requires = "stream")]
+    pub offset: Option<u64>,
+}
+
+impl StartArgs {
+    /// The start that the flags ask for.
+    pub fn start(&self) -> Start {
+        match (self.new, self.tail, self.since, self.offset) {
+            (true, ..) => Start::New,
+            (_, Some(bytes), ..) => Start::Tail(bytes),
+            (_, _, Some(duration), _) => Start::Since(duration),
+            (_, _, _, Some(offset)) => Start::Offset(offset),
+            _ => Start::Oldest,
+        }
+    }
+}
+
+/// What `pfs create` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::CREATE)]
+pub struct CreateArgs {
+    /// Path of the stream, such as /streamfs/cam
+    #[arg(value_parser = PathParser::<StreamPath>::new())]
+    pub path: StreamPath,
+    /// How much history a new reader gets
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub ring_buffer_size: Option<u64>,
+    /// How far a reader that was at the live edge may lag before it counts as slow
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub channel_buffer_size: Option<u64>,
+    /// Remove the stream when nothing was appended for this long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub ttl: Option<Duration>,
+    /// Media type of the contents, told to readers
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+}
+
+/// What `pfs close` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::CLOSE)]
+pub struct CloseArgs {
+    /// Paths of the streams
+    #[arg(value_name = "PATH", required = true, value_parser = PathParser::<StreamPath>::new())]
+    pub paths: Vec<StreamPath>,
+}
+
+/// What `pfs rm` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::RM)]
+pub struct RmArgs {
+    /// Paths of the streams
+    #[arg(value_name = "PATH", required = true, value_parser = PathParser::<PathPrefix>::new())]
+    pub paths: Vec<PathPrefix>,
+    /// A stream that does not exist is no error
+    #[arg(short, long)]
+    pub force: bool,
+    /// Remove every stream at or below each path
+    #[arg(short, long)]
+    pub recursive: bool,
+}
+
+/// What `pfs ls` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::LS)]
+pub struct LsArgs {
+    /// List only the streams at or below these paths
+    #[arg(value_name = "PATH", value_parser = PathParser::<PathPrefix>::new())]
+    pub paths: Vec<PathPrefix>,
+    /// Show state, size, head, writers, readers and age, too
+    #[arg(short, long, conflicts_with = "json")]
+    pub long: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `pfs stat` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::STAT)]
+pub struct StatArgs {
+    /// Paths of the streams
+    #[arg(value_name = "PATH", required = true, value_parser = PathParser::<StreamPath>::new())]
+    pub paths: Vec<StreamPath>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Go on and show the figures anew every second
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// When to color.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// When standard error is a terminal
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// What happens to a reader that cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Slow {
+    /// It loses its oldest chunks, and reports which
+    Drop,
+    /// Writers wait for it
+    Block,
+    /// It is disconnected, and ends with 6
+    Disconnect,
+}
+
+impl From<Slow> for SlowPolicy {
+    fn from(slow: Slow) -> Self {
+        match slow {
+            Slow::Drop => Self::Drop,
+            Slow::Block => Self::Block,
+            Slow::Disconnect => Self::Disconnect,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What the command line takes and what it refuses.
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(line.split(' ')).map(|cli| cli.command)
+}
+
+/// The whole message of a refused line, which has to end with 2.
+fn refused(line: &str) -> String {
+    let error = parse(line).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{line}");
+    assert!(error.to_string().ends_with('\n'), "{line}");
+    error.to_string()
+}
+
+fn cat(line: &str) -> CatArgs {
+    match parse(line) {
+        Ok(Command::Cat(args)) => args,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_definitions_are_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn stream_is_a_flag_and_the_path_stands_by_itself() {
+    for line in ["pfs write --stream /streamfs/cam", "pfs write /streamfs/cam --stream"] {
+        match parse(line) {
+            Ok(Command::Write(args)) => {
+                assert!(args.stream && !args.lines && !args.close && !args.tee);
+                assert_eq!(
+                    (args.path.as_str(), args.chunk_size, args.wait_readers),
+                    ("/streamfs/cam", 65_536, 0)
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_reader_starts_at_the_oldest_chunk_unless_told_otherwise() {
+    assert_eq!(cat("pfs cat --stream /streamfs/cam").start.start(), Start::Oldest);
+    assert_eq!(cat("pfs cat --stream --new /streamfs/cam").start.start(), Start::New);
+    assert_eq!(cat("pfs cat --stream --tail 1MB /streamfs/cam").start.start(), Start::Tail(1 << 20));
+    assert_eq!(
+        cat("pfs cat --stream --since 1m30s /streamfs/cam").start.start(),
+        Start::Since(Duration::from_secs(90))
+    );
+    assert_eq!(cat("pfs cat --stream --offset 0 /streamfs/cam").start.start(), Start::Offset(0));
+}
+
+#[test]
+fn two_places_to_start_at_exclude_each_other() {
+    let starts = ["--new", "--tail 1MB", "--since 10s", "--offset 5"];
+    for (at, one) in starts.iter().enumerate() {
+        for other in &starts[at + 1..] {
+            let error = parse(&format!("pfs cat --stream {one} {other} /streamfs/cam")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{one} {other}");
+        }
+    }
+}
+
+#[test]
+fn what_only_makes_sense_with_stream_needs_it() {
+    for line in [
+        "pfs cat --new /streamfs/cam",
+        "pfs cat --tail 1MB /streamfs/cam",
+        "pfs cat --since 1s /streamfs/cam",
+        "pfs cat --offset 1 /streamfs/cam",
+        "pfs cat --until caught-up /streamfs/cam",
+        "pfs cat --slow block /streamfs/cam",
+        "pfs cat --progress /streamfs/cam",
+        "pfs write --lines /streamfs/cam",
+        "pfs write --chunk-size 1KB /streamfs/cam",
+    ] {
+        assert!(refused(line).contains("--stream"), "{line}");
+    }
+}
+
+#[test]
+fn a_bad_path_is_refused_with_the_rule_that_it_breaks() {
+    let long = format!("/streamfs/{}", "x".repeat(10_000));
+    for (path, rule) in [
+        ("", "it is empty"),
+        ("streamfs/cam", "does not begin with '/'"),
+        ("/streamfs/../etc", "'.' or '..'"),
+        ("/streamfs//cam", "segments is empty"),
+        ("/streamfs/a\u{7}b", "control character"),
+        ("/streamfs", "names no stream"),
+        (long.as_str(), "longer than 1024 bytes"),
+    ] {
+        for command in ["write --stream", "cat --stream", "cat", "create", "close", "stat"] {
+            let message = refused(&format!("pfs {command} {path}"));
+            assert!(message.contains(rule), "{command}: {message}");
+            assert!(message.len() < 500 && !message.contains('\u{7}'), "{command}: {message}");
+        }
+    }
+}
+
+#[test]
+fn bad_values_are_refused() {
+    for line in [
+        "pfs write --stream --chunk-size 0 /streamfs/cam",
+        "pfs write --wait-readers -1 /streamfs/cam",
+        "pfs cat --stream --tail much /streamfs/cam",
+        "pfs cat --stream --since 10 /streamfs/cam",
+        "pfs cat --stream --offset -1 /streamfs/cam",
+        "pfs cat --stream --until never /streamfs/cam",
+        "pfs cat --stream --slow maybe /streamfs/cam",
+        "pfs create --ring-buffer-size 0 /streamfs/cam",
+        "pfs create --ttl 0s /streamfs/cam",
+        "pfs ls --color sometimes",
+        "pfs ls -l --json",
+        "pfs ls -q -v",
+        "pfs ls --url http://localhost:4437",
+        "pfs close",
+        "pfs rm",
+        "pfs stat",
+        "pfs frobnicate",
+        "pfs",
+    ] {
+        refused(line);
+    }
+}
+
+#[test]
+fn every_command_and_every_flag_explains_itself() {
+    let mut pfs = Cli::command();
+    pfs.build();
+    for command in pfs.get_subcommands().filter(|command| command.get_name() != "help") {
+        let name = command.get_name();
+        assert!(command.get_about().is_some(), "{name}");
+        let examples = command.get_after_help().unwrap_or_else(|| panic!("{name}")).to_string();
+        assert!(examples.contains(&format!("pfs {name}")), "{name}: {examples}");
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+        }
+    }
+}

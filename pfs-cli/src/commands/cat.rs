@@ -1,0 +1,290 @@
+//! `pfs cat`.
+
+use std::io::{self, IsTerminal};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use pfs_client::{Client, Event, ReadError, Reader, RequestError};
+use pfs_proto::{End, ErrorCode, ReadOptions, StreamPath};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Context, PATIENCE, explain};
+use crate::cli::CatArgs;
+use crate::exit_code::{ExitCode, Failure};
+use crate::hangup::stdout_hangup;
+use crate::lag;
+use crate::output::{Output, OutputError, Stdout};
+use crate::printer::Printer;
+use crate::progress::{Counters, Progress, Role, Style};
+use crate::size::size;
+
+/// Prints a stream or a document.
+pub(super) async fn run(context: &Context, args: CatArgs) -> anyhow::Result<ExitCode> {
+    let client = context.daemon.connect().await?;
+    if args.stream {
+        follow(context, &client, &args).await
+    } else {
+        document(context, &client, &args.path).await
+    }
+}
+
+async fn document(context: &Context, client: &Client, path: &StreamPath) -> anyhow::Result<ExitCode> {
+    match client.document(path).await {
+        Ok(text) => {
+            context.printer.print(text)?;
+            Ok(ExitCode::Success)
+        }
+        Err(RequestError::Daemon { code: ErrorCode::IsStream, .. }) => {
+            let message = format!("{path} is a stream; use stream mode: pfs cat --stream {path}");
+            Err(Failure::new(ExitCode::Usage, message).into())
+        }
+        Err(error) => Err(explain(error, format_args!("cannot print {path}"))),
+    }
+}
+
+async fn follow(context: &Context, client: &Client, args: &CatArgs) -> anyhow::Result<ExitCode> {
+    let options = ReadOptions {
+        start: args.start.start(),
+        policy: args.slow.into(),
+        until: args.until.on_the_wire(),
+        wait: args.until.waits_for_creation(),
+    };
+    let reader = client.reader(&args.path, options).await;
+    let reader = reader.map_err(|error| explain(error, format_args!("cannot read {}", args.path)))?;
+
+    let busy = io::stdout().is_terminal();
+    let style = Style::choose(args.progress, context.printer.is_quiet(), busy);
+    let progress = Progress::start(&context.printer, style, Role::Reader);
+    let counters = Arc::clone(progress.counters());
+    if progress.is_shown() {
+        lag::watch(&context.daemon, &args.path, &counters);
+    }
+    let mut delivery = Delivery {
+        path: &args.path,
+        printer: &context.printer,
+        counters: &counters,
+        output: Output::new(Stdout),
+        attached: false,
+        lost: Lost::default(),
+    };
+    let result = deliver(reader, &mut delivery, args.until.idle()).await;
+    // The bar is at its last state before anything is said of the end.
+    drop(progress);
+    let lost = delivery.lost;
+    let finish = result?;
+    finish.tell(&args.path, lost, &context.printer);
+    Ok(finish.code(lost))
+}
+
+/// How reading came to its end without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finish {
+    /// The daemon said so.
+    End(End),
+    /// Nothing came for as long as `--until idle` allows.
+    Idle,
+}
+
+impl Finish {
+    /// What the shell is told: the more specific end first.
+    fn code(self, lost: Lost) -> ExitCode {
+        match self {
+            Self::End(End::WriterDied) => ExitCode::WriterDied,
+            _ if lost.gaps > 0 => ExitCode::DataLost,
+            _ => ExitCode::Success,
+        }
+    }
+
+    /// Says what there is to say about it.
+    fn tell(self, path: &StreamPath, lost: Lost, printer: &Printer) {
+        if lost.gaps > 0 {
+            printer.info(format_args!(
+                "{} of {path} were lost in all, in {} {}; with --slow block writers wait, and larger buffers lose less",
+                size(lost.bytes),
+                lost.gaps,
+                if lost.gaps == 1 { "gap" } else { "gaps" }
+            ));
+        }
+        if self == Self::End(End::WriterDied) {
+            printer.error(format_args!(
+                "a writer of {path} died without finishing, so what was printed may end too early"
+            ));
+        }
+    }
+}
+
+/// What was reported as lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Lost {
+    bytes: u64,
+    gaps: u64,
+}
+
+/// Where events go.
+struct Delivery<'a> {
+    path: &'a StreamPath,
+    printer: &'a Printer,
+    counters: &'a Counters,
+    output: Output,
+    attached: bool,
+    lost: Lost,
+}
+
+impl Delivery<'_> {
+    /// Takes one event; `Some` at the end.
+    fn take(&mut self, event: Event) -> Result<Option<Finish>, OutputError> {
+        match event {
+            Event::Waiting => {}
+            Event::Attached { start, head, content_type } => {
+                self.attached = true;
+                let content_type = content_type.as_deref().unwrap_or("unknown");
+                self.printer.verbose(format_args!(
+                    "reading {} from offset {start}, head is {head}, media type {content_type}",
+                    self.path
+                ));
+            }
+            Event::Chunk(bytes) => {
+                self.output.write(&bytes)?;
+                self.counters.bytes.fetch_add(bytes.len() as u64, Relaxed);
+            }
+            Event::Gap { from, to, chunks } => {
+                // In order, for those who see both on one terminal.
+                self.output.flush()?;
+                let bytes = to.saturating_sub(from);
+                self.printer.loss(gap_line(self.path, from, to, chunks));
+                self.lost = Lost { bytes: self.lost.bytes.saturating_add(bytes), gaps: self.lost.gaps + 1 };
+                self.counters.lost.fetch_add(bytes, Relaxed);
+            }
+            Event::End { reason, .. } => return Ok(Some(Finish::End(reason))),
+            // What a later version of the library tells besides is no data.
+            _ => {}
+        }
+        Ok(None)
+    }
+}
+
+/// The line that reports a gap. Scripts read it; it does not change. Of what was overwritten before this reader came,
+/// nobody knows how many chunks it was: then (`chunks` is 0) they are left out.
+fn gap_line(path: &StreamPath, from: u64, to: u64, chunks: u64) -> String {
+    let bytes = to.saturating_sub(from);
+    match chunks {
+        0 => format!("gap: lost bytes {from}..{to} ({bytes} bytes) of {path}"),
+        _ => format!("gap: lost bytes {from}..{to} ({bytes} bytes, {chunks} chunks) of {path}"),
+    }
+}
+
+/// Delivers until the end. What has arrived is printed before anything is said of the end.
+async fn deliver(
+    mut reader: Reader,
+    delivery: &mut Delivery<'_>,
+    idle: Option<Duration>,
+) -> anyhow::Result<Finish> {
+    let mut gone = pin!(stdout_hangup());
+    let mut patience = pin!(sleep(PATIENCE));
+    let mut impatient = false;
+    loop {
+        let next = match reader.try_next() {
+            Ok(None) => {
+                delivery.output.flush()?;
+                // From now, not from the last arrival: printing it may have taken longer than that.
+                let idle_at = idle.filter(|_| delivery.attached).map(|idle| Instant::now() + idle);
+                tokio::select! {
+                    biased;
+                    event = reader.next() => event,
+                    () = &mut gone => return Err(OutputError::Closed.into()),
+                    () = at(idle_at) => return Ok(Finish::Idle),
+                    () = &mut patience, if !delivery.attached && !impatient => {
+                        impatient = true;
+                        delivery.printer.info(format_args!("waiting for {} to be created", delivery.path));
+                        continue;
+                    }
+                }
+            }
+            Ok(Some(event)) => Ok(event),
+            Err(error) => Err(error),
+        };
+        delivery.counters.position.store(reader.position(), Relaxed);
+        match next {
+            Ok(event) => {
+                if let Some(finish) = delivery.take(event)? {
+                    delivery.output.flush()?;
+                    return Ok(finish);
+                }
+            }
+            Err(error) => {
+                delivery.output.flush()?;
+                return Err(broken(error, delivery.path, reader.position()));
+            }
+        }
+    }
+}
+
+/// Comes at that time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the reader's error means, and where it happened.
+fn broken(error: ReadError, path: &StreamPath, offset: u64) -> anyhow::Error {
+    let (code, message) = match error {
+        ReadError::Removed { .. } => (
+            ExitCode::Removed,
+            format!("{path} was removed while it was read; it was printed up to offset {offset}"),
+        ),
+        ReadError::TooSlow { .. } => (
+            ExitCode::TooSlow,
+            format!(
+                "disconnected from {path} for being slow; it was printed up to offset {offset}. Read faster, \
+                 give the stream a larger --channel-buffer-size, or use --slow drop or block"
+            ),
+        ),
+        ReadError::DaemonGone(_) => (
+            ExitCode::NoDaemon,
+            format!("the daemon went away while {path} was read; it was printed up to offset {offset}"),
+        ),
+        error => {
+            let tried = format!("cannot go on reading {path} at offset {offset}");
+            return anyhow::Error::new(error).context(tried);
+        }
+    };
+    Failure::new(code, message).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path() -> StreamPath {
+        "/streamfs/cam".parse().unwrap()
+    }
+
+    #[test]
+    fn a_gap_is_reported_with_its_exact_range() {
+        assert_eq!(
+            gap_line(&path(), 1000, 2000, 3),
+            "gap: lost bytes 1000..2000 (1000 bytes, 3 chunks) of /streamfs/cam"
+        );
+        assert_eq!(gap_line(&path(), 0, 2000, 0), "gap: lost bytes 0..2000 (2000 bytes) of /streamfs/cam");
+    }
+
+    #[test]
+    fn losses_change_the_code_of_an_end_that_has_none_of_its_own() {
+        let lost = Lost { bytes: 1000, gaps: 1 };
+        for end in [
+            Finish::End(End::Closed),
+            Finish::End(End::CaughtUp),
+            Finish::End(End::WritersGone),
+            Finish::Idle,
+        ] {
+            assert_eq!(end.code(Lost::default()), ExitCode::Success);
+            assert_eq!(end.code(lost), ExitCode::DataLost);
+        }
+        assert_eq!(Finish::End(End::WriterDied).code(Lost::default()), ExitCode::WriterDied);
+        assert_eq!(Finish::End(End::WriterDied).code(lost), ExitCode::WriterDied);
+    }
+}

@@ -1,0 +1,60 @@
+//! `pfs ls`.
+
+use std::time::SystemTime;
+
+use pfs_client::Client;
+use pfs_proto::StreamSummary;
+
+use super::{Context, Failures, explain};
+use crate::cli::LsArgs;
+use crate::exit_code::ExitCode;
+use crate::{json, report};
+
+/// Lists streams.
+pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitCode> {
+    let client = context.daemon.connect().await?;
+    let mut failures = Failures::default();
+    let mut streams = Vec::new();
+    if args.paths.is_empty() {
+        streams = list(&client, "/").await?;
+    }
+    for path in &args.paths {
+        match list(&client, path.as_str()).await {
+            Ok(found) => streams.extend(found),
+            Err(error) => failures.add(&context.printer, error)?,
+        }
+    }
+    streams.sort_by(|a, b| a.path.cmp(&b.path));
+    // One path may be below another.
+    streams.dedup_by(|a, b| a.path == b.path);
+    context.printer.print(render(&streams, &args)?)?;
+    Ok(failures.code())
+}
+
+/// The daemon has it as `ls` does: a mount may be empty, a name below it that nothing has is an error.
+async fn list(client: &Client, path: &str) -> anyhow::Result<Vec<StreamSummary>> {
+    client.list(path).await.map_err(|error| explain(error, format_args!("cannot list {path}")))
+}
+
+fn render(streams: &[StreamSummary], args: &LsArgs) -> serde_json::Result<String> {
+    if args.json {
+        streams.iter().map(|stream| json::line(&json::Summary::from(stream))).collect()
+    } else if args.long {
+        Ok(report::listing(streams, SystemTime::now()))
+    } else {
+        Ok(streams.iter().flat_map(|stream| [stream.path.as_str(), "\n"]).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn plain_output_is_a_path_a_line() {
+        let args = LsArgs { paths: Vec::new(), long: false, json: false };
+        assert_eq!(render(&sample::summaries(), &args).unwrap(), "/streamfs/cam\n/streamfs/empty\n");
+        assert_eq!(render(&[], &args).unwrap(), "");
+    }
+}

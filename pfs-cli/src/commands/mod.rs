@@ -1,0 +1,85 @@
+//! The commands, a file each.
+
+mod cat;
+mod close;
+mod create;
+mod ls;
+mod rm;
+mod stat;
+mod write;
+
+use std::fmt::Display;
+use std::pin::pin;
+use std::time::Duration;
+
+use pfs_client::RequestError;
+
+use crate::cli::Command;
+use crate::daemon::Daemon;
+use crate::exit_code::ExitCode;
+use crate::printer::Printer;
+
+/// Several paths are gone through to the end; the first failure is the run's.
+#[derive(Debug, Default)]
+struct Failures(Option<ExitCode>);
+
+impl Failures {
+    /// Says what went wrong with one path; without a daemon there is no use in going on with the next.
+    fn add(&mut self, printer: &Printer, error: anyhow::Error) -> anyhow::Result<()> {
+        let code = ExitCode::of(&error);
+        if code == ExitCode::NoDaemon {
+            return Err(error);
+        }
+        printer.error(format_args!("{error:#}"));
+        self.0.get_or_insert(code);
+        Ok(())
+    }
+
+    /// How the run ends.
+    fn code(&self) -> ExitCode {
+        self.0.unwrap_or(ExitCode::Success)
+    }
+}
+
+/// What every command needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Whom to ask.
+    pub(crate) daemon: Daemon,
+    /// Where to say it.
+    pub(crate) printer: Printer,
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Write(args) => write::run(context, args).await,
+        Command::Cat(args) => cat::run(context, args).await,
+        Command::Create(args) => create::run(context, args).await,
+        Command::Close(args) => close::run(context, args).await,
+        Command::Rm(args) => rm::run(context, args).await,
+        Command::Ls(args) => ls::run(context, args).await,
+        Command::Stat(args) => stat::run(context, args).await,
+    }
+}
+
+/// How long somebody waits before they want to know what for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Waits for `work`, and says what for if that takes a while.
+async fn patiently<T>(printer: &Printer, what_for: impl Display, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+        return done;
+    }
+    printer.info(format_args!("waiting for {what_for}"));
+    work.await
+}
+
+/// Adds what was tried, unless the daemon has said it already.
+fn explain(error: RequestError, tried: impl Display) -> anyhow::Error {
+    match error {
+        RequestError::Daemon { .. } => error.into(),
+        error => anyhow::Error::new(error).context(tried.to_string()),
+    }
+}

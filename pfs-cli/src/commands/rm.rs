@@ -1,0 +1,92 @@
+//! `pfs rm`.
+
+use pfs_client::{Client, RequestError};
+use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
+
+use super::{Context, Failures, explain};
+use crate::cli::RmArgs;
+use crate::exit_code::{ExitCode, Failure};
+
+/// Removes streams, each of those that can be.
+pub(super) async fn run(context: &Context, args: RmArgs) -> anyhow::Result<ExitCode> {
+    // All paths are checked before the first stream is gone.
+    let single = if args.recursive { Vec::new() } else { streams(&args.paths)? };
+    let client = context.daemon.connect().await?;
+    let mut failures = Failures::default();
+    for path in &single {
+        if let Err(error) = remove(context, &client, path, args.force).await {
+            failures.add(&context.printer, error)?;
+        }
+    }
+    if args.recursive {
+        for prefix in &args.paths {
+            if let Err(error) = remove_below(context, &client, prefix, args.force, &mut failures).await {
+                failures.add(&context.printer, error)?;
+            }
+        }
+    }
+    Ok(failures.code())
+}
+
+/// Without `--recursive` each path has to be that of a stream.
+fn streams(paths: &[PathPrefix]) -> Result<Vec<StreamPath>, Failure> {
+    let stream = |path: &PathPrefix| {
+        path.as_str().parse().map_err(|_| {
+            let message = format!("{path} is above the streams; to remove all of them: pfs rm -r {path}");
+            Failure::new(ExitCode::Usage, message)
+        })
+    };
+    paths.iter().map(stream).collect()
+}
+
+async fn remove(context: &Context, client: &Client, path: &StreamPath, force: bool) -> anyhow::Result<()> {
+    match client.remove(path).await {
+        Ok(()) => context.printer.verbose(format_args!("removed {path}")),
+        Err(RequestError::Daemon { code: ErrorCode::NoSuchStream, .. }) if force => {}
+        Err(error) => return Err(explain(error, format_args!("cannot remove {path}"))),
+    }
+    Ok(())
+}
+
+async fn remove_below(
+    context: &Context,
+    client: &Client,
+    prefix: &PathPrefix,
+    force: bool,
+    failures: &mut Failures,
+) -> anyhow::Result<()> {
+    let found = match client.list(prefix.as_str()).await {
+        Ok(found) => found,
+        Err(RequestError::Daemon { code: ErrorCode::NoSuchStream, .. }) => Vec::new(),
+        Err(error) => return Err(explain(error, format_args!("cannot list {prefix}"))),
+    };
+    if found.is_empty() && !force {
+        let message = format!("cannot remove {prefix}: there is no stream at or below it");
+        return Err(Failure::new(ExitCode::NoSuchStream, message).into());
+    }
+    for stream in found {
+        let path: StreamPath = stream.path.parse()?;
+        // One that went away since it was listed is what was asked for.
+        if let Err(error) = remove(context, client, &path, true).await {
+            failures.add(&context.printer, error)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_not_removed_without_saying_so() {
+        let paths = ["/streamfs/cam".parse().unwrap(), "/streamfs/".parse().unwrap()];
+        let error = streams(&paths).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/streamfs is above the streams; to remove all of them: pfs rm -r /streamfs"
+        );
+        assert_eq!(ExitCode::of(&error.into()), ExitCode::Usage);
+        assert_eq!(streams(&paths[..1]).unwrap()[0].as_str(), "/streamfs/cam");
+    }
+}

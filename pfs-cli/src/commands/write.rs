@@ -1,0 +1,227 @@
+//! `pfs write`.
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
+use std::sync::atomic::Ordering::Relaxed;
+
+use anyhow::Context as _;
+use pfs_client::{WriteError, Writer};
+use pfs_proto::{StreamPath, WriteOptions};
+
+use super::{Context, explain, patiently};
+use crate::cli::WriteArgs;
+use crate::exit_code::{ExitCode, Failure};
+use crate::lines::LineCutter;
+use crate::progress::{Counters, Progress, Role, Style};
+use crate::size::size;
+use crate::stdin::{Block, Input, InputError};
+
+/// Blocks that one chunk is collected from.
+const BLOCK: usize = 64 * 1024;
+
+/// Appends standard input.
+pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<ExitCode> {
+    let client = context.daemon.connect().await?;
+    let options = WriteOptions { wait_readers: args.wait_readers };
+    let waiting = format_args!("readers of {}, {} of them", args.path, args.wait_readers);
+    let writer = patiently(&context.printer, waiting, client.writer(&args.path, options)).await;
+    let writer = writer.map_err(|error| explain(error, format_args!("cannot write to {}", args.path)))?;
+    let max_chunk = usize::try_from(writer.max_chunk()).unwrap_or(usize::MAX);
+    context.printer.verbose(format_args!(
+        "writing to {}, at most {} a chunk",
+        args.path,
+        size(writer.max_chunk())
+    ));
+
+    let busy = io::stdin().is_terminal() || (args.tee && io::stdout().is_terminal());
+    let progress = Progress::start(
+        &context.printer,
+        Style::choose(args.progress, context.printer.is_quiet(), busy),
+        Role::Writer,
+    );
+    let mut appender = Appender::new(writer, &args.path, progress.counters());
+    if args.stream {
+        let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
+        let input = Input::stdin(block, args.tee).context("cannot read standard input")?;
+        if args.lines {
+            append_lines(input, &mut appender, max_chunk).await?;
+        } else {
+            append_blocks(input, &mut appender).await?;
+        }
+    } else {
+        let input = Input::stdin(BLOCK, args.tee).context("cannot read standard input")?;
+        let chunk = one_chunk(input, &mut appender, max_chunk, &args.path).await?;
+        appender.append(&chunk).await?;
+    }
+    appender.finish(args.close).await?;
+    Ok(ExitCode::Success)
+}
+
+/// Each block is a chunk.
+async fn append_blocks(mut input: Input, appender: &mut Appender<'_>) -> anyhow::Result<()> {
+    while let Some(block) = appender.next_block(&mut input).await? {
+        appender.append(&block).await?;
+    }
+    Ok(())
+}
+
+/// Chunks of whole lines.
+async fn append_lines(mut input: Input, appender: &mut Appender<'_>, max_chunk: usize) -> anyhow::Result<()> {
+    let mut cutter = LineCutter::new(max_chunk);
+    while let Some(block) = appender.next_block(&mut input).await? {
+        let mut rest = &*block;
+        loop {
+            match cutter.cut(&mut rest) {
+                Ok(Some(chunk)) => appender.append(chunk).await?,
+                Ok(None) => break,
+                Err(error) => return Err(appender.give_up(error.into()).await),
+            }
+        }
+    }
+    match cutter.rest() {
+        Some(rest) => appender.append(rest).await,
+        None => Ok(()),
+    }
+}
+
+/// The whole input, if the stream takes it as one chunk.
+async fn one_chunk(
+    mut input: Input,
+    appender: &mut Appender<'_>,
+    max_chunk: usize,
+    path: &StreamPath,
+) -> anyhow::Result<Vec<u8>> {
+    let mut chunk = Vec::new();
+    while let Some(block) = appender.next_block(&mut input).await? {
+        if chunk.len() + block.len() > max_chunk {
+            let message = format!(
+                "cannot append to {path}: the input is larger than the {max_chunk} bytes that the stream takes as one \
+                 chunk, and nothing of it was appended; to send it in chunks: pfs write --stream {path}"
+            );
+            return Err(Failure::new(ExitCode::Failure, message).into());
+        }
+        chunk.extend_from_slice(&block);
+    }
+    Ok(chunk)
+}
+
+/// Appends chunks, and knows how many bytes are in the stream for certain.
+struct Appender<'a> {
+    writer: Writer,
+    path: &'a StreamPath,
+    counters: &'a Counters,
+    /// Sizes of the chunks that are not acknowledged yet.
+    pending: VecDeque<usize>,
+    acked_chunks: u64,
+    acked_bytes: u64,
+}
+
+impl<'a> Appender<'a> {
+    fn new(writer: Writer, path: &'a StreamPath, counters: &'a Counters) -> Self {
+        Self { writer, path, counters, pending: VecDeque::new(), acked_chunks: 0, acked_bytes: 0 }
+    }
+
+    /// The next block of the input; `None` at its end. When it has to be waited for, what was appended is sent first.
+    async fn next_block(&mut self, input: &mut Input) -> anyhow::Result<Option<Block>> {
+        let block = match input.try_next() {
+            Some(block) => Some(block),
+            None => match self.wait_for_block(input).await {
+                Ok(block) => block,
+                Err(error) => return Err(self.failed(error)),
+            },
+        };
+        match block.transpose() {
+            Ok(block) => Ok(block),
+            Err(error) => Err(self.give_up(error.into()).await),
+        }
+    }
+
+    /// Takes in the acknowledgements meanwhile, and notices when the stream has come to an end.
+    async fn wait_for_block(
+        &mut self,
+        input: &mut Input,
+    ) -> Result<Option<Result<Block, InputError>>, WriteError> {
+        tokio::select! {
+            biased;
+            acknowledged = self.writer.flush() => acknowledged?,
+            block = input.next() => return Ok(block),
+        }
+        self.count();
+        tokio::select! {
+            biased;
+            block = input.next() => Ok(block),
+            error = self.writer.failure() => Err(error),
+        }
+    }
+
+    /// Appends a chunk; a small one is sent with the next ones if more input is there already.
+    async fn append(&mut self, chunk: &[u8]) -> anyhow::Result<()> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.writer.push(chunk).await {
+            return Err(self.failed(error));
+        }
+        self.pending.push_back(chunk.len());
+        self.counters.head.fetch_add(chunk.len() as u64, Relaxed);
+        self.count();
+        Ok(())
+    }
+
+    /// Ends as it should: everything is in the stream before the writer leaves.
+    async fn finish(mut self, close: bool) -> anyhow::Result<()> {
+        if let Err(error) = self.writer.flush().await {
+            return Err(self.failed(error));
+        }
+        self.count();
+        let Self { writer, path, acked_bytes, .. } = self;
+        writer.finish(close).await.map_err(|error| failed(path, error, acked_bytes))?;
+        Ok(())
+    }
+
+    /// Keeps what was appended before something else than the stream failed. The writer does not finish: its input is not
+    /// all there, and whoever reads to its end is to know.
+    async fn give_up(&mut self, error: anyhow::Error) -> anyhow::Error {
+        if let Err(error) = self.writer.flush().await {
+            return self.failed(error);
+        }
+        self.count();
+        error.context(format!(
+            "stopped writing to {} after {} bytes of the input",
+            self.path, self.acked_bytes
+        ))
+    }
+
+    /// Takes in what was acknowledged.
+    fn count(&mut self) {
+        while self.acked_chunks < self.writer.acked() {
+            let Some(size) = self.pending.pop_front() else { break };
+            self.acked_chunks += 1;
+            self.acked_bytes += size as u64;
+        }
+        self.counters.bytes.store(self.acked_bytes, Relaxed);
+        self.counters.position.store(self.acked_bytes, Relaxed);
+    }
+
+    fn failed(&mut self, error: WriteError) -> anyhow::Error {
+        self.count();
+        failed(self.path, error, self.acked_bytes)
+    }
+}
+
+/// Why the writer cannot go on, and how much is in the stream for certain.
+fn failed(path: &StreamPath, error: WriteError, appended: u64) -> anyhow::Error {
+    let done = format!("{appended} bytes of the input were appended before");
+    let message = match &error {
+        WriteError::DaemonGone(why) => {
+            format!("the daemon went away while {path} was written to ({why}); {done}")
+        }
+        WriteError::Closed { message }
+        | WriteError::Removed { message }
+        | WriteError::Daemon { message, .. } => {
+            format!("{message}; {done}")
+        }
+        _ => return anyhow::Error::new(error).context(format!("cannot append to {path}; {done}")),
+    };
+    Failure::new(ExitCode::of(&error.into()), message).into()
+}

@@ -1,0 +1,152 @@
+//! Finding the daemon: which socket, whether to start one, and what to say when there is none.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use pfs_client::{Client, ConnectError, Endpoint};
+
+use crate::autostart;
+use crate::cli::GlobalArgs;
+use crate::exit_code::{ExitCode, Failure};
+use crate::printer::Printer;
+
+/// The daemon that this run talks to.
+#[derive(Clone, Debug)]
+pub(crate) struct Daemon {
+    socket: PathBuf,
+    /// Whether it is the default socket, not one that was asked for.
+    default: bool,
+    /// Whether a daemon is started when none answers.
+    autostart: bool,
+    printer: Printer,
+}
+
+impl Daemon {
+    /// The one that the flags and the environment name.
+    pub(crate) fn new(global: &GlobalArgs, printer: &Printer) -> Self {
+        // Not clap's affair, which takes a variable that is empty for one that is set.
+        let variable = || std::env::var_os("PFS_SOCKET").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let named = global.socket.clone().or_else(variable);
+        let default = named.is_none();
+        Self {
+            socket: named.unwrap_or_else(pfs_client::default_socket_path),
+            default,
+            autostart: default && std::env::var_os("PFS_AUTOSTART").is_none_or(|value| value != "0"),
+            printer: printer.clone(),
+        }
+    }
+
+    /// Connects, and starts a daemon if none answers and this run may.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
+        if self.default {
+            let directory = self.socket.parent().unwrap_or(Path::new("/"));
+            check_owner(directory)?;
+        }
+        match self.try_connect().await {
+            Err(ConnectError::NoDaemon { .. }) if self.autostart => {
+                autostart::start(&self.socket, &self.printer).await?;
+                self.try_connect().await.context("the daemon was started and is gone again")
+            }
+            Err(ConnectError::NoDaemon { source, .. }) => Err(self.no_daemon(&source).into()),
+            Err(ConnectError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
+                let message = "the path of a socket cannot be as long as this one";
+                let message =
+                    format!("{message}, {} bytes: {}", self.socket.as_os_str().len(), self.socket.display());
+                Err(Failure::new(ExitCode::Usage, message).into())
+            }
+            // It names the socket itself.
+            Err(error @ ConnectError::Io { .. }) => Err(error.into()),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot talk to the daemon on {}", self.socket.display()))
+            }
+            Ok(client) => Ok(client),
+        }
+    }
+
+    /// Connects to a daemon that runs already.
+    pub(crate) async fn try_connect(&self) -> Result<Client, ConnectError> {
+        Client::connect(Endpoint::Unix(self.socket.clone())).await
+    }
+
+    fn no_daemon(&self, why: &io::Error) -> Failure {
+        let socket = self.socket.display();
+        let how = if self.default {
+            "start one with pfsd, or unset PFS_AUTOSTART and let pfs do it".to_owned()
+        } else {
+            format!("start one with: pfsd --socket {socket}")
+        };
+        Failure::new(ExitCode::NoDaemon, format!("no daemon answers on {socket} ({why}); {how}"))
+    }
+}
+
+/// Refuses a directory in which somebody else could have put a socket of theirs: the default one is in
+/// `/tmp` where there is no runtime directory.
+pub(crate) fn check_owner(directory: &Path) -> anyhow::Result<()> {
+    let uid = rustix::process::geteuid().as_raw();
+    let shown = directory.display();
+    let metadata = match fs::symlink_metadata(directory) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot look at {shown}")),
+    };
+    const TO_DO: &str = "remove it, or name a socket with --socket";
+    if !metadata.is_dir() {
+        bail!("{shown} is not a directory, and the daemon's socket belongs into it; {TO_DO}");
+    }
+    if metadata.uid() != uid && metadata.uid() != 0 {
+        bail!("{shown} belongs to user {}, so a daemon in it is not to be trusted; {TO_DO}", metadata.uid());
+    }
+    if metadata.mode() & 0o022 != 0 {
+        bail!("{shown} can be written to by others, so a daemon in it is not to be trusted; {TO_DO}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_our_own_or_none_at_all_is_fine() {
+        let temporary = tempfile::tempdir().unwrap();
+        set_mode(temporary.path(), 0o700);
+        check_owner(temporary.path()).unwrap();
+        check_owner(&temporary.path().join("missing")).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_could_have_put_a_socket_into_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        for mode in [0o720, 0o702] {
+            set_mode(temporary.path(), mode);
+            let error = check_owner(temporary.path()).unwrap_err();
+            assert!(error.to_string().contains("written to by others"), "{error}");
+        }
+
+        let link = temporary.path().join("link");
+        symlink("/", &link).unwrap();
+        let error = check_owner(&link).unwrap_err();
+        assert!(error.to_string().contains("not a directory"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can have a directory of another user's.
+            return;
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(temporary.path(), Some(12_345), None).unwrap();
+        let error = check_owner(temporary.path()).unwrap_err();
+        assert!(error.to_string().contains("belongs to user 12345"), "{error}");
+    }
+}

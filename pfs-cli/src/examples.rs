@@ -1,0 +1,95 @@
+//! Examples of each command, and the environment: what help and manual pages end with.
+
+/// Of `pfs` itself.
+pub const PFS: &str = "\
+Examples:
+  ffmpeg -re -i cam.mp4 -f mpegts - | pfs write --stream /streamfs/cam
+      Write a live video.
+  pfs cat --stream /streamfs/cam | ffplay -
+      Watch it; any number of readers may.
+  pfs help cat
+      All about a command.";
+
+/// Of `pfs write`.
+pub const WRITE: &str = "\
+Examples:
+  cat file | pfs write --stream --close /streamfs/copy
+      Send a file and end the stream.
+  echo data | pfs write /streamfs/notes
+      Append one chunk.
+  tail -F app.log | pfs write --stream --lines /streamfs/log
+      Send a log; several writers may, and no line is split.
+  make 2>&1 | pfs write --stream --lines --tee /streamfs/build
+      Send what you see.";
+
+/// Of `pfs cat`.
+pub const CAT: &str = "\
+Examples:
+  pfs cat --stream /streamfs/cam > recording.ts
+      Record until the stream is closed.
+  pfs cat --stream --new /streamfs/log | grep ERROR
+      Follow from now on.
+  pfs cat --stream --since 10m --until caught-up /streamfs/log
+      Print the last ten minutes and end.
+  pfs cat --stream --slow block /streamfs/copy | sha256sum
+      Let writers wait rather than lose a byte.
+  pfs cat /streamfs/README
+      Print the document that the daemon serves.";
+
+/// Of `pfs create`.
+pub const CREATE: &str = "\
+Examples:
+  pfs create --ring-buffer-size 64MB /streamfs/vod
+      Keep 64 MiB of history for readers that join late.
+  pfs create --channel-buffer-size 256KB --ring-buffer-size 512KB --content-type video/mp2t /streamfs/cam
+      Low latency for live video.";
+
+/// Of `pfs close`.
+pub const CLOSE: &str = "\
+Examples:
+  pfs close /streamfs/cam
+      Let every reader of the stream come to its end.";
+
+/// Of `pfs rm`.
+pub const RM: &str = "\
+Examples:
+  pfs rm /streamfs/cam /streamfs/log
+      Remove two streams.
+  pfs rm -rf /streamfs/tests
+      Remove every stream at or below /streamfs/tests, if any.";
+
+/// Of `pfs ls`.
+pub const LS: &str = "\
+Examples:
+  pfs ls -l /streamfs
+      List all streams of a mount with their figures.
+  pfs ls /streamfs/tests | xargs -r pfs close
+      Close some.
+  pfs ls --json | jq -r 'select(.readers == 0) | .path'
+      Find streams that nobody reads.";
+
+/// Of `pfs stat`.
+pub const STAT: &str = "\
+Examples:
+  pfs stat /streamfs/cam
+      Show who writes and who reads.
+  pfs stat --watch /streamfs/cam
+      Go on showing it.
+  pfs stat --json /streamfs/cam | jq .readers[].lag
+      Use the figures in a script.";
+
+/// The environment variables that count, with what they do.
+pub const ENVIRONMENT: [(&str, &str); 5] = [
+    ("PFS_SOCKET", "Socket of the daemon, as --socket, which beats it. No daemon is started then."),
+    ("PFS_AUTOSTART", "With 0, no daemon is started when none answers on the default socket."),
+    (
+        "XDG_RUNTIME_DIR",
+        "The default socket is pfs/pfsd.sock in this directory; without it, /tmp/pfs-UID/pfsd.sock.",
+    ),
+    (
+        "PFSD_LOG",
+        "How much a daemon that pfs starts writes to pfsd.log beside its socket; warn if not set. All variables of pfsd(1) \
+         hold for it.",
+    ),
+    ("NO_COLOR", "If not empty, messages are not colored, unless --color is always."),
+];

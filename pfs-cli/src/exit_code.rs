@@ -1,0 +1,213 @@
+//! How `pfs` ends: the exit codes, and which error means which of them.
+
+use pfs_client::{ConnectError, ReadError, RequestError, WriteError};
+use pfs_proto::ErrorCode;
+use thiserror::Error;
+
+/// What a run tells the shell. Scripts rely on these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Everything that was asked for is done.
+    Success = 0,
+    /// A failure that has no code of its own.
+    Failure = 1,
+    /// The command line cannot be obeyed as it is.
+    Usage = 2,
+    /// There is no such stream.
+    NoSuchStream = 3,
+    /// It ended, but data was lost on the way.
+    DataLost = 4,
+    /// No daemon answers, or it went away.
+    NoDaemon = 5,
+    /// The reader was disconnected for being slow.
+    TooSlow = 6,
+    /// The stream was removed while it was read.
+    Removed = 7,
+    /// A writer died without finishing.
+    WriterDied = 8,
+}
+
+impl ExitCode {
+    /// Every code with its meaning, as the manual prints them.
+    pub const TABLE: [(Self, &'static str); 9] = [
+        (Self::Success, "Done. For cat: everything from start to end was delivered."),
+        (Self::Failure, "Any other failure."),
+        (Self::Usage, "Wrong usage."),
+        (Self::NoSuchStream, "No such stream."),
+        (Self::DataLost, "Finished, but data was lost on the way; the ranges are on standard error."),
+        (Self::NoDaemon, "No daemon, or it went away."),
+        (Self::TooSlow, "Disconnected for being slow (with --slow disconnect)."),
+        (Self::Removed, "The stream was removed while it was read."),
+        (Self::WriterDied, "A writer died without finishing (with --until writers-gone)."),
+    ];
+
+    /// The number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The code of an error: that of the first error in its chain that has one.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(Self::of_cause).unwrap_or(Self::Failure)
+    }
+
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return Some(failure.code);
+        }
+        if let Some(error) = cause.downcast_ref::<RequestError>() {
+            return Some(Self::of_request(error));
+        }
+        if let Some(error) = cause.downcast_ref::<ConnectError>() {
+            return Some(Self::of_connect(error));
+        }
+        if let Some(error) = cause.downcast_ref::<ReadError>() {
+            return Some(Self::of_read(error));
+        }
+        cause.downcast_ref::<WriteError>().map(Self::of_write)
+    }
+
+    fn of_connect(error: &ConnectError) -> Self {
+        match error {
+            ConnectError::NoDaemon { .. } | ConnectError::TimedOut { .. } | ConnectError::Lost(_) => {
+                Self::NoDaemon
+            }
+            ConnectError::Refused { code, .. } => Self::of_daemon(*code),
+            _ => Self::Failure,
+        }
+    }
+
+    fn of_request(error: &RequestError) -> Self {
+        match error {
+            RequestError::Daemon { code, .. } => Self::of_daemon(*code),
+            RequestError::Lost(_) => Self::NoDaemon,
+            RequestError::Connect(error) => Self::of_connect(error),
+            _ => Self::Failure,
+        }
+    }
+
+    fn of_read(error: &ReadError) -> Self {
+        match error {
+            ReadError::Removed { .. } => Self::Removed,
+            ReadError::TooSlow { .. } => Self::TooSlow,
+            ReadError::DaemonGone(_) => Self::NoDaemon,
+            ReadError::Daemon { code, .. } => Self::of_daemon(*code),
+            _ => Self::Failure,
+        }
+    }
+
+    fn of_write(error: &WriteError) -> Self {
+        match error {
+            WriteError::Daemon { code, .. } => Self::of_daemon(*code),
+            WriteError::DaemonGone(_) => Self::NoDaemon,
+            _ => Self::Failure,
+        }
+    }
+
+    fn of_daemon(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::NoSuchStream => Self::NoSuchStream,
+            ErrorCode::BadPath | ErrorCode::BadOption | ErrorCode::IsStream | ErrorCode::IsDocument => {
+                Self::Usage
+            }
+            ErrorCode::GoingAway => Self::NoDaemon,
+            ErrorCode::TooSlow => Self::TooSlow,
+            _ => Self::Failure,
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// A failure with a code of its own and a message that says it all.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct Failure {
+    code: ExitCode,
+    message: String,
+}
+
+impl Failure {
+    /// Ends `pfs` with this code, after this message.
+    pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn lost() -> io::Error {
+        io::ErrorKind::UnexpectedEof.into()
+    }
+
+    fn told(code: ErrorCode) -> RequestError {
+        RequestError::Daemon { code, message: String::new() }
+    }
+
+    #[test]
+    fn the_table_has_every_code_under_its_number() {
+        for (number, (code, _)) in ExitCode::TABLE.into_iter().enumerate() {
+            assert_eq!(usize::from(code.number()), number);
+        }
+    }
+
+    #[test]
+    fn a_refused_request_ends_with_the_code_of_its_reason() {
+        for (code, exit) in [
+            (ErrorCode::NoSuchStream, ExitCode::NoSuchStream),
+            (ErrorCode::BadPath, ExitCode::Usage),
+            (ErrorCode::BadOption, ExitCode::Usage),
+            (ErrorCode::IsStream, ExitCode::Usage),
+            (ErrorCode::IsDocument, ExitCode::Usage),
+            (ErrorCode::GoingAway, ExitCode::NoDaemon),
+            (ErrorCode::AlreadyExists, ExitCode::Failure),
+            (ErrorCode::Closed, ExitCode::Failure),
+            (ErrorCode::Limit, ExitCode::Failure),
+            (ErrorCode::PastHead, ExitCode::Failure),
+            (ErrorCode::Unknown(999), ExitCode::Failure),
+        ] {
+            assert_eq!(ExitCode::of(&told(code).into()), exit, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_is_gone_is_one_whatever_was_being_done() {
+        let no_daemon = ConnectError::NoDaemon { path: "/run/pfsd.sock".into(), source: lost() };
+        let errors: [anyhow::Error; 5] = [
+            RequestError::Connect(no_daemon).into(),
+            ConnectError::Lost(lost()).into(),
+            RequestError::Lost(lost()).into(),
+            ReadError::DaemonGone(lost()).into(),
+            WriteError::DaemonGone(lost()).into(),
+        ];
+        for error in errors {
+            assert_eq!(ExitCode::of(&error), ExitCode::NoDaemon, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reader_and_a_writer_of_a_removed_stream_end_each_with_their_own_code() {
+        let message = String::new;
+        assert_eq!(ExitCode::of(&ReadError::Removed { message: message() }.into()), ExitCode::Removed);
+        assert_eq!(ExitCode::of(&ReadError::TooSlow { message: message() }.into()), ExitCode::TooSlow);
+        assert_eq!(ExitCode::of(&WriteError::Removed { message: message() }.into()), ExitCode::Failure);
+        assert_eq!(ExitCode::of(&WriteError::Closed { message: message() }.into()), ExitCode::Failure);
+    }
+
+    #[test]
+    fn what_is_said_about_an_error_does_not_change_its_code() {
+        let error =
+            anyhow::Error::new(told(ErrorCode::NoSuchStream)).context("cannot show it").context("again");
+        assert_eq!(ExitCode::of(&error), ExitCode::NoSuchStream);
+        assert_eq!(ExitCode::of(&anyhow::anyhow!("no idea")), ExitCode::Failure);
+    }
+}

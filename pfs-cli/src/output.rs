@@ -1,0 +1,157 @@
+//! Standard output: bytes as they are, in large writes.
+
+use std::io::{self, Write};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use thiserror::Error;
+
+/// How much is collected before it is written.
+const BATCH: usize = 256 * 1024;
+/// A piece this large is written from where it is.
+const LARGE: usize = 32 * 1024;
+
+/// Why standard output takes no more.
+#[derive(Debug, Error)]
+pub(crate) enum OutputError {
+    /// Nobody reads it any more. Not a failure of ours: `pfs` then ends quietly.
+    #[error("standard output is closed")]
+    Closed,
+    /// It failed.
+    #[error("cannot write to standard output")]
+    Failed(#[source] io::Error),
+}
+
+impl From<io::Error> for OutputError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe { Self::Closed } else { Self::Failed(error) }
+    }
+}
+
+/// Collects small pieces and passes large ones on as they are.
+#[derive(Debug)]
+pub(crate) struct Output<W: Write = Stdout> {
+    inner: W,
+    batch: Vec<u8>,
+}
+
+impl<W: Write> Output<W> {
+    /// Nothing is written before the batch is full or flushed.
+    pub(crate) fn new(inner: W) -> Self {
+        Self { inner, batch: Vec::new() }
+    }
+
+    /// Takes a piece; waits for the reader of the output when the batch is full.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), OutputError> {
+        if self.batch.len() + piece.len() > BATCH || piece.len() >= LARGE {
+            self.flush()?;
+        }
+        if piece.len() >= LARGE {
+            self.inner.write_all(piece)?;
+        } else {
+            self.batch.extend_from_slice(piece);
+        }
+        Ok(())
+    }
+
+    /// Writes all that was taken.
+    pub(crate) fn flush(&mut self) -> Result<(), OutputError> {
+        let written = self.inner.write_all(&self.batch);
+        self.batch.clear();
+        Ok(written?)
+    }
+}
+
+/// File descriptor 1 without a buffer of its own.
+///
+/// It waits where another process has made the descriptor non-blocking, which both of us share.
+#[derive(Debug, Default)]
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::write(rustix::stdio::stdout(), bytes) {
+                Err(rustix::io::Errno::AGAIN) => {
+                    let stdout = rustix::stdio::stdout();
+                    poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)?;
+                }
+                written => return Ok(written?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps each write apart.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn small_pieces_become_one_write() {
+        let mut output = Output::new(Writes::default());
+        for piece in [&b"one "[..], b"two ", b"three"] {
+            output.write(piece).unwrap();
+        }
+        assert!(output.inner.0.is_empty());
+        output.flush().unwrap();
+        assert_eq!(output.inner.0, [b"one two three"]);
+    }
+
+    #[test]
+    fn a_large_piece_follows_what_came_before_it() {
+        let mut output = Output::new(Writes::default());
+        let large = vec![7; LARGE];
+        output.write(b"before").unwrap();
+        output.write(&large).unwrap();
+        output.write(b"after").unwrap();
+        output.flush().unwrap();
+        assert_eq!(output.inner.0, [b"before".to_vec(), large, b"after".to_vec()]);
+    }
+
+    #[test]
+    fn a_full_batch_is_written_without_a_flush() {
+        let mut output = Output::new(Writes::default());
+        for _ in 0..=BATCH {
+            output.write(b"x").unwrap();
+        }
+        assert_eq!(output.inner.0, [vec![b'x'; BATCH]]);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_from_a_failure() {
+        let mut closed = Output::new(Broken(io::ErrorKind::BrokenPipe));
+        assert!(matches!(closed.write(&vec![0; LARGE]), Err(OutputError::Closed)));
+        let mut full = Output::new(Broken(io::ErrorKind::StorageFull));
+        assert!(matches!(full.write(&vec![0; LARGE]), Err(OutputError::Failed(_))));
+    }
+}

@@ -1,0 +1,69 @@
+//! Paths on the command line.
+
+use std::ffi::OsStr;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
+use pfs_proto::PathError;
+
+/// How much of a bad path is repeated, in characters.
+const SHOWN: usize = 60;
+
+/// Reads a path, and says which rule one breaks.
+///
+/// Clap's own message would repeat 10 KB of path, and send its control characters to the terminal.
+#[derive(Clone, Debug)]
+pub(crate) struct PathParser<T>(PhantomData<fn() -> T>);
+
+impl<T> PathParser<T> {
+    /// Reads paths of this kind.
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: FromStr<Err = PathError> + Clone + Send + Sync + 'static> TypedValueParser for PathParser<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let parsed = match value.to_str() {
+            Some(path) => path.parse::<T>().map_err(|error| error.to_string()),
+            None => Err("it is not UTF-8".to_owned()),
+        };
+        parsed.map_err(|rule| {
+            let path = quoted(&value.to_string_lossy());
+            let message = format!(
+                "{path} is not a path that can be used here: {rule}\n\nFor more information, try '--help'.\n"
+            );
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
+}
+
+/// The beginning of a path, with its control characters spelled out.
+fn quoted(path: &str) -> String {
+    let mut shown: String = path.chars().take(SHOWN).collect();
+    if shown.len() < path.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_is_not_repeated_at_length() {
+        assert_eq!(quoted(&"x".repeat(10_000)), format!("\"{}…\"", "x".repeat(SHOWN)));
+        assert_eq!(quoted("/streamfs/späße"), "\"/streamfs/späße\"");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(quoted("/streamfs/\u{1b}[31m\n"), r#""/streamfs/\u{1b}[31m\n""#);
+    }
+}

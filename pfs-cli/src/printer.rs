@@ -1,0 +1,119 @@
+//! All that `pfs` says: lines on standard error, and text on standard output.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use clap::builder::styling::{AnsiColor, Style};
+use indicatif::MultiProgress;
+
+use crate::cli::{ColorWhen, GlobalArgs};
+use crate::output::{Output, OutputError, Stdout};
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+/// Writes messages so that they do not run into a progress bar. Clones share the terminal.
+#[derive(Clone, Debug)]
+pub(crate) struct Printer {
+    level: Level,
+    color: bool,
+    bars: MultiProgress,
+}
+
+impl Printer {
+    /// As the global flags want it.
+    pub(crate) fn new(global: &GlobalArgs) -> Self {
+        let level = match (global.quiet, global.verbose) {
+            (true, _) => Level::Quiet,
+            (_, true) => Level::Verbose,
+            _ => Level::Normal,
+        };
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let color = colored(global.color, io::stderr().is_terminal(), no_color);
+        Self { level, color, bars: MultiProgress::new() }
+    }
+
+    /// Where progress bars go.
+    pub(crate) fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+
+    /// Whether only errors and losses are said.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.level == Level::Quiet
+    }
+
+    /// What went wrong. Always said.
+    pub(crate) fn error(&self, message: impl Display) {
+        self.line(AnsiColor::Red, message);
+    }
+
+    /// What was lost. Always said.
+    pub(crate) fn loss(&self, message: impl Display) {
+        self.line(AnsiColor::Yellow, message);
+    }
+
+    /// What people want to know and programs do not. Not said with `--quiet`.
+    pub(crate) fn info(&self, message: impl Display) {
+        if self.level >= Level::Normal {
+            self.line(AnsiColor::Cyan, message);
+        }
+    }
+
+    /// What is being done. Said with `--verbose`.
+    pub(crate) fn verbose(&self, message: impl Display) {
+        if self.level >= Level::Verbose {
+            self.line(AnsiColor::Cyan, message);
+        }
+    }
+
+    /// Progress, where it is not a bar. Said because it was asked for, also with `--quiet`.
+    pub(crate) fn progress(&self, message: impl Display) {
+        self.line(AnsiColor::Cyan, message);
+    }
+
+    /// Prints text on standard output, at once.
+    pub(crate) fn print(&self, text: impl AsRef<[u8]>) -> Result<(), OutputError> {
+        let mut output = Output::new(Stdout);
+        output.write(text.as_ref())?;
+        output.flush()
+    }
+
+    fn line(&self, color: AnsiColor, message: impl Display) {
+        let style = if self.color { color.on_default().bold() } else { Style::new() };
+        // One write a line, so that lines of several processes do not mix.
+        let line = format!("{style}pfs:{style:#} {message}\n");
+        // When standard error is closed, there is nobody to be told.
+        self.bars.suspend(|| {
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        });
+    }
+}
+
+/// Whether messages are colored.
+fn colored(when: ColorWhen, terminal: bool, no_color: bool) -> bool {
+    match when {
+        ColorWhen::Always => true,
+        ColorWhen::Never => false,
+        ColorWhen::Auto => terminal && !no_color,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn color_is_for_terminals_unless_told_otherwise() {
+        assert!(colored(ColorWhen::Auto, true, false));
+        assert!(!colored(ColorWhen::Auto, false, false));
+        assert!(!colored(ColorWhen::Auto, true, true));
+        assert!(colored(ColorWhen::Always, false, true));
+        assert!(!colored(ColorWhen::Never, true, false));
+    }
+}

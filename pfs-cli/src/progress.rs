@@ -1,0 +1,259 @@
+//! Progress on standard error: a line that is redrawn on a terminal, a line now and then elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::age::span;
+use crate::printer::Printer;
+use crate::size::{rate, size};
+
+/// How often the terminal's line is redrawn.
+const REDRAW: Duration = Duration::from_millis(100);
+/// How often a line is printed where there is no terminal.
+const LINE: Duration = Duration::from_secs(2);
+/// What nobody asked for is not shown for runs shorter than this.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Over which time the rate is smoothed.
+const SMOOTHING: f64 = 2.0;
+
+/// What is counted while it runs; drawn by a thread of its own, so that counting costs next to nothing
+/// and a run that waits for its output still shows that it waits.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Bytes that are done: appended, or delivered.
+    pub(crate) bytes: AtomicU64,
+    /// Bytes that were lost.
+    pub(crate) lost: AtomicU64,
+    /// The offset that we are at; for a writer, the bytes that are acknowledged.
+    pub(crate) position: AtomicU64,
+    /// The offset of the live edge; for a writer, the bytes that are sent.
+    pub(crate) head: AtomicU64,
+}
+
+/// What the third figure of the line is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Reads: shows lag and losses.
+    Reader,
+    /// Writes: shows what is not acknowledged yet.
+    Writer,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Not at all.
+    Hidden,
+    /// A line that is redrawn, once this much time has passed.
+    Bar(Duration),
+    /// A line now and then.
+    Lines,
+}
+
+impl Style {
+    /// What people expect: a bar where they look and where it is in nobody's way, else only when asked for.
+    /// `busy` says that the terminal is used for the data, too.
+    pub(crate) fn choose(asked: bool, quiet: bool, busy: bool) -> Self {
+        Self::choose_for(io::stderr().is_terminal(), asked, quiet, busy)
+    }
+
+    fn choose_for(terminal: bool, asked: bool, quiet: bool, busy: bool) -> Self {
+        match (terminal, asked) {
+            (true, true) => Self::Bar(Duration::ZERO),
+            (false, true) => Self::Lines,
+            (true, false) if !quiet && !busy => Self::Bar(PATIENCE),
+            _ => Self::Hidden,
+        }
+    }
+}
+
+/// Shows the counters until it is dropped; the last state stays on the terminal.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    counters: Arc<Counters>,
+    drawer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// Begins.
+    pub(crate) fn start(printer: &Printer, style: Style, role: Role) -> Self {
+        let counters = Arc::new(Counters::default());
+        if style == Style::Hidden {
+            return Self { counters, drawer: None };
+        }
+        let (stop, stopped) = mpsc::channel();
+        let (shared, printer) = (Arc::clone(&counters), printer.clone());
+        // Where no thread can be had, the work goes on without a bar.
+        let drawer = thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(move || draw(&printer, style, role, &shared, &stopped))
+            .ok();
+        Self { counters, drawer: drawer.map(|drawer| (stop, drawer)) }
+    }
+
+    /// Whether anything is shown, so that figures that cost something are worth getting.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.drawer.is_some()
+    }
+
+    /// Where to count.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((stop, drawer)) = self.drawer.take() {
+            drop(stop);
+            let _ = drawer.join();
+        }
+    }
+}
+
+fn draw(printer: &Printer, style: Style, role: Role, counters: &Counters, stopped: &mpsc::Receiver<()>) {
+    let started = Instant::now();
+    let mut meter = Meter::default();
+    let (every, patience) = match style {
+        Style::Bar(patience) => (REDRAW, patience),
+        _ => (LINE, Duration::ZERO),
+    };
+    let mut bar = None;
+    loop {
+        let more = matches!(stopped.recv_timeout(every), Err(RecvTimeoutError::Timeout));
+        let elapsed = started.elapsed();
+        let bytes = counters.bytes.load(Relaxed);
+        meter.update(bytes, elapsed);
+        let figures = Figures {
+            bytes,
+            rate: if more { meter.rate() } else { Meter::average(bytes, elapsed) },
+            elapsed,
+            lag: counters.head.load(Relaxed).saturating_sub(counters.position.load(Relaxed)),
+            lost: counters.lost.load(Relaxed),
+        };
+        let line = figures.line(role);
+        match style {
+            Style::Bar(_) if elapsed >= patience => {
+                let bar = bar.get_or_insert_with(|| printer.bars().add(new_bar()));
+                bar.set_message(line);
+                bar.tick();
+                if !more {
+                    bar.abandon();
+                }
+            }
+            Style::Lines => printer.progress(line),
+            _ => {}
+        }
+        if !more {
+            return;
+        }
+    }
+}
+
+fn new_bar() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::new_spinner().with_style(style)
+}
+
+/// What one drawing shows.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    bytes: u64,
+    rate: u64,
+    elapsed: Duration,
+    lag: u64,
+    lost: u64,
+}
+
+impl Figures {
+    fn line(self, role: Role) -> String {
+        let Self { bytes, rate: speed, elapsed, lag, lost } = self;
+        // Whole seconds: a last line that says 250ms beside a rate is no help to anybody.
+        let done =
+            format!("{}  {}  {}", size(bytes), rate(speed), span(Duration::from_secs(elapsed.as_secs())));
+        match role {
+            Role::Reader => format!("{done}  lag {}  lost {}", size(lag), size(lost)),
+            Role::Writer => format!("{done}  unacknowledged {}", size(lag)),
+        }
+    }
+}
+
+/// A smoothed rate.
+#[derive(Debug, Default)]
+struct Meter {
+    bytes: u64,
+    at: Duration,
+    rate: f64,
+}
+
+impl Meter {
+    fn update(&mut self, bytes: u64, at: Duration) {
+        let passed = at.saturating_sub(self.at).as_secs_f64();
+        if passed > 0.0 {
+            let now = bytes.saturating_sub(self.bytes) as f64 / passed;
+            let weight = if self.at.is_zero() { 1.0 } else { 1.0 - (-passed / SMOOTHING).exp() };
+            self.rate += weight * (now - self.rate);
+            (self.bytes, self.at) = (bytes, at);
+        }
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate as u64
+    }
+
+    fn average(bytes: u64, elapsed: Duration) -> u64 {
+        (bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_shown_where_people_expect_one() {
+        assert_eq!(Style::choose_for(true, false, false, false), Style::Bar(PATIENCE));
+        assert_eq!(Style::choose_for(true, false, true, false), Style::Hidden);
+        assert_eq!(Style::choose_for(true, false, false, true), Style::Hidden);
+        assert_eq!(Style::choose_for(false, false, false, false), Style::Hidden);
+    }
+
+    #[test]
+    fn progress_that_was_asked_for_is_never_nothing() {
+        assert_eq!(Style::choose_for(true, true, true, true), Style::Bar(Duration::ZERO));
+        assert_eq!(Style::choose_for(false, true, true, true), Style::Lines);
+    }
+
+    #[test]
+    fn a_line_tells_bytes_rate_time_and_what_is_behind() {
+        let figures = Figures {
+            bytes: 3 << 20,
+            rate: 1 << 20,
+            elapsed: Duration::from_millis(3_900),
+            lag: 512,
+            lost: 7,
+        };
+        assert_eq!(figures.line(Role::Reader), "3.0 MiB  1.0 MiB/s  3s  lag 512 B  lost 7 B");
+        assert_eq!(figures.line(Role::Writer), "3.0 MiB  1.0 MiB/s  3s  unacknowledged 512 B");
+    }
+
+    #[test]
+    fn the_rate_follows_what_happens() {
+        let mut meter = Meter::default();
+        for second in 1..=5 {
+            meter.update(second * 1000, Duration::from_secs(second));
+        }
+        assert_eq!(meter.rate(), 1000);
+        for second in 6..=30 {
+            meter.update(5000, Duration::from_secs(second));
+        }
+        assert!(meter.rate() < 10, "{}", meter.rate());
+    }
+}

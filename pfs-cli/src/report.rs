@@ -1,0 +1,191 @@
+//! What `pfs ls -l` and `pfs stat` show to people.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use pfs_proto::{Peer, ReaderStat, StreamStat, StreamSummary};
+
+use crate::age::{since, span};
+use crate::json;
+use crate::size::{rate, size};
+use crate::table::{Align, Table};
+
+/// The streams of `pfs ls -l`, one a line below a header. Nothing at all if there are none.
+pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
+    if streams.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("STATE", Align::Left),
+        ("SIZE", Align::Right),
+        ("HEAD", Align::Right),
+        ("WRITERS", Align::Right),
+        ("READERS", Align::Right),
+        ("AGE", Align::Right),
+        ("PATH", Align::Left),
+    ]);
+    for stream in streams {
+        table.row([
+            json::state(stream.state).to_owned(),
+            size(stream.head.saturating_sub(stream.tail)),
+            stream.head.to_string(),
+            stream.writers.to_string(),
+            stream.readers.to_string(),
+            span(since(stream.created, now)),
+            stream.path.clone(),
+        ]);
+    }
+    table.render("")
+}
+
+/// All figures of one stream, in a block that begins with its path.
+pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
+    let mut text = format!("{}\n", stream.path);
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:<9} {value}");
+    };
+    line("state", json::state(stream.state).to_owned());
+    line("created", format!("{} ago", span(since(stream.created, now))));
+    let last =
+        stream.last_append.map_or_else(|| "never".to_owned(), |at| format!("{} ago", span(since(at, now))));
+    line("appended", last);
+    line("head", format!("{} ({})", stream.head, size(stream.head)));
+    line("tail", format!("{} ({} held)", stream.tail, size(stream.head.saturating_sub(stream.tail))));
+    line("chunks", format!("{} ({} held)", stream.chunks, stream.chunks_held));
+    line("rate", rate(stream.rate));
+    let sizes = [
+        ("ring", stream.ring_buffer_size),
+        ("channel", stream.channel_buffer_size),
+        ("capacity", stream.capacity),
+        ("memory", stream.memory),
+    ];
+    line("sizes", sizes.map(|(name, bytes)| format!("{name} {}", size(bytes))).join(", "));
+    if let Some(ttl) = stream.ttl {
+        line("ttl", format!("{} after the last append", span(ttl)));
+    }
+    if let Some(content_type) = &stream.content_type {
+        line("content", content_type.clone());
+    }
+    line("lost", format!("{} by all readers", size(stream.lost_bytes)));
+    let (finished, died) = (stream.writers_finished, stream.writers_died);
+    line("writers", format!("{} attached, {finished} finished, {died} died", stream.writers.len()));
+    text.push_str(&writers(stream, now));
+    let _ =
+        writeln!(text, "  {:<9} {} attached{}", "readers", stream.readers.len(), waited_for(&stream.readers));
+    text.push_str(&readers(stream, now));
+    text
+}
+
+fn writers(stream: &StreamStat, now: SystemTime) -> String {
+    if stream.writers.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("PID", Align::Right),
+        ("UID", Align::Right),
+        ("APPENDED", Align::Right),
+        ("AGE", Align::Right),
+        ("", Align::Left),
+    ]);
+    for writer in &stream.writers {
+        let waiting = if writer.waiting { "waits for a reader" } else { "" };
+        let [pid, uid] = who(writer.peer);
+        table.row([pid, uid, size(writer.bytes), span(since(writer.since, now)), waiting.to_owned()]);
+    }
+    table.render("    ")
+}
+
+fn readers(stream: &StreamStat, now: SystemTime) -> String {
+    if stream.readers.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("PID", Align::Right),
+        ("UID", Align::Right),
+        ("POSITION", Align::Right),
+        ("LAG", Align::Right),
+        ("POLICY", Align::Left),
+        ("LOST", Align::Right),
+        ("AGE", Align::Right),
+        ("", Align::Left),
+    ]);
+    for reader in &stream.readers {
+        let lost = match reader.lost_bytes {
+            0 => "0 B".to_owned(),
+            bytes => format!("{} in {} chunks", size(bytes), reader.lost_chunks),
+        };
+        let blocking = if reader.blocking { "a writer waits for it" } else { "" };
+        let [pid, uid] = who(reader.peer);
+        table.row([
+            pid,
+            uid,
+            reader.position.to_string(),
+            size(reader.lag),
+            reader.policy.to_string(),
+            lost,
+            span(since(reader.since, now)),
+            blocking.to_owned(),
+        ]);
+    }
+    table.render("    ")
+}
+
+/// Process and user, `-` where the kernel did not tell.
+fn who(peer: Peer) -> [String; 2] {
+    [peer.pid, peer.uid].map(|id| id.map_or_else(|| "-".to_owned(), |id| id.to_string()))
+}
+
+/// Who holds up the writers, if anybody.
+fn waited_for(readers: &[ReaderStat]) -> String {
+    let blocking: Vec<String> =
+        readers.iter().filter(|reader| reader.blocking).map(|reader| who(reader.peer)[0].clone()).collect();
+    if blocking.is_empty() { String::new() } else { format!(", writers wait for {}", blocking.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_long_listing_has_a_header_and_a_line_a_stream() {
+        assert_eq!(
+            listing(&sample::summaries(), sample::now()),
+            "\
+STATE      SIZE     HEAD  WRITERS  READERS     AGE  PATH
+open    1.0 MiB  3145728        1        2  3m 12s  /streamfs/cam
+closed      0 B        0        0        0   2h 5m  /streamfs/empty
+"
+        );
+        assert_eq!(listing(&[], sample::now()), "");
+    }
+
+    #[test]
+    fn the_figures_of_a_stream_show_who_is_waited_for() {
+        assert_eq!(
+            figures(&sample::stat(), sample::now()),
+            "\
+/streamfs/cam
+  state     open
+  created   3m 12s ago
+  appended  0s ago
+  head      3145728 (3.0 MiB)
+  tail      2097152 (1.0 MiB held)
+  chunks    48 (16 held)
+  rate      1.5 MiB/s
+  sizes     ring 1.0 MiB, channel 512.0 KiB, capacity 1.0 MiB, memory 1.0 MiB
+  ttl       1h after the last append
+  content   video/mp2t
+  lost      64.0 KiB by all readers
+  writers   1 attached, 2 finished, 1 died
+     PID   UID  APPENDED     AGE
+    4711  1000   3.0 MiB  3m 10s  waits for a reader
+  readers   2 attached, writers wait for 4712
+     PID   UID  POSITION      LAG  POLICY                  LOST  AGE
+    4712  1000   2097152  1.0 MiB  block                    0 B   1m  a writer waits for it
+       -     -   3145728      0 B  drop    64.0 KiB in 1 chunks   5s
+"
+        );
+    }
+}

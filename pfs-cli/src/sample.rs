@@ -1,0 +1,94 @@
+//! Streams to test formatting with.
+
+use std::time::{Duration, SystemTime};
+
+use pfs_proto::{Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat};
+
+/// When the samples are looked at.
+pub(crate) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+}
+
+fn ago(seconds: u64) -> SystemTime {
+    now() - Duration::from_secs(seconds)
+}
+
+/// A stream with a writer that waits for one of two readers.
+pub(crate) fn stat() -> StreamStat {
+    StreamStat {
+        path: "/streamfs/cam".to_owned(),
+        state: State::Open,
+        created: ago(192),
+        last_append: Some(ago(0)),
+        ring_buffer_size: 1 << 20,
+        channel_buffer_size: 512 << 10,
+        capacity: 1 << 20,
+        memory: (1 << 20) + 8192,
+        head: 3 << 20,
+        tail: 2 << 20,
+        chunks: 48,
+        chunks_held: 16,
+        rate: 3 << 19,
+        writers_finished: 2,
+        writers_died: 1,
+        lost_bytes: 65_536,
+        ttl: Some(Duration::from_secs(3600)),
+        content_type: Some("video/mp2t".to_owned()),
+        writers: vec![WriterStat {
+            peer: Peer { pid: Some(4711), uid: Some(1000) },
+            since: ago(190),
+            bytes: 3 << 20,
+            waiting: true,
+        }],
+        readers: vec![
+            ReaderStat {
+                peer: Peer { pid: Some(4712), uid: Some(1000) },
+                since: ago(60),
+                start: 0,
+                position: 2 << 20,
+                lag: 1 << 20,
+                policy: SlowPolicy::Block,
+                lost_bytes: 0,
+                lost_chunks: 0,
+                blocking: true,
+            },
+            ReaderStat {
+                peer: Peer { pid: None, uid: None },
+                since: ago(5),
+                start: 1 << 20,
+                position: 3 << 20,
+                lag: 0,
+                policy: SlowPolicy::Drop,
+                lost_bytes: 65_536,
+                lost_chunks: 1,
+                blocking: false,
+            },
+        ],
+    }
+}
+
+/// Two streams, one of them closed and never written to.
+pub(crate) fn summaries() -> Vec<StreamSummary> {
+    vec![
+        StreamSummary {
+            path: "/streamfs/cam".to_owned(),
+            state: State::Open,
+            created: ago(192),
+            last_append: Some(ago(1)),
+            head: 3 << 20,
+            tail: 2 << 20,
+            writers: 1,
+            readers: 2,
+        },
+        StreamSummary {
+            path: "/streamfs/empty".to_owned(),
+            state: State::Closed,
+            created: ago(7_500),
+            last_append: None,
+            head: 0,
+            tail: 0,
+            writers: 0,
+            readers: 0,
+        },
+    ]
+}

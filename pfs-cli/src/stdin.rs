@@ -1,0 +1,263 @@
+//! Standard input, read in a thread of its own, so that a slow producer never keeps anything else waiting.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::output::{OutputError, Stdout};
+
+/// Blocks that may wait to be sent, as long as they take no more than [`WAITING_BYTES`] together.
+const WAITING: usize = 16;
+/// Memory for waiting blocks; two of them there are in any case.
+const WAITING_BYTES: usize = 4 << 20;
+
+/// Why the input, or its copy, went wrong.
+#[derive(Debug, Error)]
+pub(crate) enum InputError {
+    /// Reading it did.
+    #[error("cannot read standard input")]
+    Read(#[source] io::Error),
+    /// The copy of `--tee` did.
+    #[error(transparent)]
+    Tee(OutputError),
+}
+
+/// What one `read` gave.
+#[derive(Debug, Clone)]
+pub(crate) struct Block(Arc<Buffer>);
+
+#[derive(Debug)]
+struct Buffer {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.bytes.get(..self.0.len).unwrap_or_default()
+    }
+}
+
+/// The blocks of the input, in order.
+#[derive(Debug)]
+pub(crate) struct Input(mpsc::Receiver<Result<Block, InputError>>);
+
+impl Input {
+    /// Standard input in blocks of at most `block_size` bytes, with a copy to standard output if `tee`.
+    ///
+    /// When the copy is not read any more, the input ends there.
+    pub(crate) fn stdin(block_size: usize, tee: bool) -> io::Result<Self> {
+        Self::read(Stdin, tee.then_some(Stdout), block_size)
+    }
+
+    fn read<R, W>(input: R, copy: Option<W>, block_size: usize) -> io::Result<Self>
+    where
+        R: Read + Send + 'static,
+        W: Write + Send + 'static,
+    {
+        let waiting = (WAITING_BYTES / block_size.max(1)).clamp(2, WAITING);
+        let (sender, receiver) = mpsc::channel(waiting);
+        thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            if let Err(error) = read_all(input, copy, block_size, &sender) {
+                // Nobody listens once the stream has failed.
+                let _ = sender.blocking_send(Err(error));
+            }
+        })?;
+        Ok(Self(receiver))
+    }
+
+    /// The next block; `None` at the end. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Block, InputError>> {
+        self.0.recv().await
+    }
+
+    /// The next block, if there is one already.
+    pub(crate) fn try_next(&mut self) -> Option<Result<Block, InputError>> {
+        self.0.try_recv().ok()
+    }
+}
+
+fn read_all<R: Read, W: Write>(
+    mut input: R,
+    mut copy: Option<W>,
+    block_size: usize,
+    sender: &mpsc::Sender<Result<Block, InputError>>,
+) -> Result<(), InputError> {
+    let mut pool = Pool { block_size, lent: VecDeque::new() };
+    loop {
+        let mut buffer = pool.take();
+        // Not shared: the pool gives out only what nobody else holds.
+        let Some(empty) = Arc::get_mut(&mut buffer) else { continue };
+        empty.len = match input.read(&mut empty.bytes) {
+            Ok(0) => return Ok(()),
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(InputError::Read(error)),
+        };
+        let block = Block(buffer);
+        // Sent before it is copied: a slow reader of the copy is not to delay the stream.
+        if sender.blocking_send(Ok(block.clone())).is_err() {
+            return Ok(());
+        }
+        if let Some(copy) = &mut copy {
+            match copy.write_all(&block).map_err(OutputError::from) {
+                Ok(()) => {}
+                Err(OutputError::Closed) => return Ok(()),
+                Err(error) => return Err(InputError::Tee(error)),
+            }
+        }
+        pool.lent.push_back(block.0);
+    }
+}
+
+/// Buffers that are used again once they are sent.
+struct Pool {
+    block_size: usize,
+    lent: VecDeque<Arc<Buffer>>,
+}
+
+impl Pool {
+    /// A buffer that nobody else holds; the channel bounds how many there can be.
+    fn take(&mut self) -> Arc<Buffer> {
+        match self.lent.front_mut().map(Arc::get_mut) {
+            Some(Some(_)) => self.lent.pop_front().unwrap_or_else(|| self.make()),
+            _ => self.make(),
+        }
+    }
+
+    fn make(&self) -> Arc<Buffer> {
+        Arc::new(Buffer { bytes: vec![0; self.block_size].into_boxed_slice(), len: 0 })
+    }
+}
+
+/// File descriptor 0 without a buffer of its own.
+///
+/// It waits where another process has made the descriptor non-blocking, which both of us share.
+#[derive(Debug)]
+struct Stdin;
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::read(rustix::stdio::stdin(), &mut *buffer) {
+                Err(rustix::io::Errno::AGAIN) => {
+                    let stdin = rustix::stdio::stdin();
+                    poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None)?;
+                }
+                read => return Ok(read?),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Gives what it is told to, a piece a call.
+    struct Pieces(VecDeque<io::Result<&'static [u8]>>);
+
+    impl Pieces {
+        fn new(pieces: impl IntoIterator<Item = io::Result<&'static [u8]>>) -> Self {
+            Self(pieces.into_iter().collect())
+        }
+    }
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(piece) = self.0.pop_front() else { return Ok(0) };
+            let piece = piece?;
+            buffer[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Copy(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Copy {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut copied = self.0.lock().unwrap();
+            if copied.len() > 3 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            copied.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn blocks(mut input: Input) -> (Vec<Vec<u8>>, Option<InputError>) {
+        let mut blocks = Vec::new();
+        while let Some(block) = input.next().await {
+            match block {
+                Ok(block) => blocks.push(block.to_vec()),
+                Err(error) => return (blocks, Some(error)),
+            }
+        }
+        (blocks, None)
+    }
+
+    #[tokio::test]
+    async fn each_read_is_a_block_whatever_its_size() {
+        let pieces = Pieces::new([Ok(&b"one"[..]), Ok(b"2"), Ok(b"three")]);
+        let input = Input::read(pieces, None::<Stdout>, 8).unwrap();
+        assert_eq!(blocks(input).await.0, [&b"one"[..], b"2", b"three"]);
+    }
+
+    #[tokio::test]
+    async fn blocks_stay_as_they_are_while_more_is_read() {
+        let text = "0123456789".repeat(100);
+        let input = Input::read(io::Cursor::new(text.clone()), None::<Stdout>, 3).unwrap();
+        assert_eq!(blocks(input).await.0.concat(), text.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn an_error_follows_what_came_before_it() {
+        let pieces = Pieces::new([
+            Ok(&b"one"[..]),
+            Err(io::ErrorKind::Interrupted.into()),
+            Ok(b"2"),
+            Err(io::Error::other("bad disk")),
+        ]);
+        let (blocks, error) = blocks(Input::read(pieces, None::<Stdout>, 8).unwrap()).await;
+        assert_eq!(blocks, [&b"one"[..], b"2"]);
+        assert!(matches!(error, Some(InputError::Read(error)) if error.to_string() == "bad disk"));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_nobody_reads_any_more_ends_the_input() {
+        let copy = Copy::default();
+        let pieces = Pieces::new([Ok(&b"one"[..]), Ok(b"two"), Ok(b"three"), Ok(b"four")]);
+        let (blocks, error) = blocks(Input::read(pieces, Some(copy.clone()), 8).unwrap()).await;
+        assert!(error.is_none());
+        // What was read is sent, also that which could not be copied.
+        assert_eq!(blocks, [&b"one"[..], b"two", b"three"]);
+        assert_eq!(*copy.0.lock().unwrap(), b"onetwo");
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_when_its_block_is_gone() {
+        let mut pool = Pool { block_size: 4, lent: VecDeque::new() };
+        let first = pool.take();
+        let address = first.bytes.as_ptr();
+        let block = Block(Arc::clone(&first));
+        pool.lent.push_back(first);
+        assert_ne!(pool.take().bytes.as_ptr(), address);
+        drop(block);
+        assert_eq!(pool.take().bytes.as_ptr(), address);
+    }
+}

@@ -1,0 +1,101 @@
+//! `--until`: when a reader ends by itself.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::age::{DurationError, parse_duration};
+
+/// When `pfs cat --stream` ends. The end of a closed stream is always one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Only when the stream is closed.
+    Closed,
+    /// When everything is read that was there at the start.
+    CaughtUp,
+    /// When the last writer has finished.
+    WritersGone,
+    /// When nothing arrived for this long, counted from attaching too.
+    Idle(Duration),
+}
+
+impl Until {
+    /// What the daemon is asked for; `pfs` itself watches for idleness.
+    pub fn on_the_wire(self) -> pfs_proto::Until {
+        match self {
+            Self::Closed | Self::Idle(_) => pfs_proto::Until::Closed,
+            Self::CaughtUp => pfs_proto::Until::CaughtUp,
+            Self::WritersGone => pfs_proto::Until::WritersGone,
+        }
+    }
+
+    /// Whether a stream that does not exist is waited for.
+    pub fn waits_for_creation(self) -> bool {
+        self != Self::CaughtUp
+    }
+
+    /// How long nothing may arrive, if that matters.
+    pub fn idle(self) -> Option<Duration> {
+        match self {
+            Self::Idle(duration) => Some(duration),
+            _ => None,
+        }
+    }
+}
+
+/// Why a text is not an end.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum UntilError {
+    /// There is no such end.
+    #[error("{0:?} is none of closed, caught-up, writers-gone, idle=DURATION")]
+    Unknown(String),
+    /// `idle` needs to know how long.
+    #[error("idle needs a duration, such as idle=10s")]
+    IdleForHowLong,
+    /// The duration is not one.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+}
+
+/// Reads `closed`, `caught-up`, `writers-gone` or `idle=DURATION`.
+pub fn parse_until(text: &str) -> Result<Until, UntilError> {
+    match text {
+        "closed" => Ok(Until::Closed),
+        "caught-up" => Ok(Until::CaughtUp),
+        "writers-gone" => Ok(Until::WritersGone),
+        "idle" | "idle=" => Err(UntilError::IdleForHowLong),
+        _ => match text.strip_prefix("idle=") {
+            Some(duration) => Ok(Until::Idle(parse_duration(duration)?)),
+            None => Err(UntilError::Unknown(text.to_owned())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_is_read() {
+        assert_eq!(parse_until("closed"), Ok(Until::Closed));
+        assert_eq!(parse_until("caught-up"), Ok(Until::CaughtUp));
+        assert_eq!(parse_until("writers-gone"), Ok(Until::WritersGone));
+        assert_eq!(parse_until("idle=1m30s"), Ok(Until::Idle(Duration::from_secs(90))));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        assert_eq!(parse_until("idle"), Err(UntilError::IdleForHowLong));
+        assert_eq!(parse_until("idle="), Err(UntilError::IdleForHowLong));
+        assert_eq!(parse_until("idle=0s"), Err(UntilError::Duration(DurationError::Zero)));
+        assert_eq!(parse_until("Closed"), Err(UntilError::Unknown("Closed".to_owned())));
+        assert!(matches!(parse_until("idle=10"), Err(UntilError::Duration(_))));
+    }
+
+    #[test]
+    fn only_a_reader_that_wants_what_is_there_does_not_wait_for_a_stream() {
+        assert!(!Until::CaughtUp.waits_for_creation());
+        assert!(Until::Closed.waits_for_creation());
+        assert!(Until::Idle(Duration::from_secs(1)).waits_for_creation());
+    }
+}
