@@ -1,2 +1,33 @@
-//! placeholder
-fn main() {}
+//! End-to-end tests of `pfs` and `pfsd`: each module is a topic, each test's name the promise it proves.
+//!
+//! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were made
+//! for run with `cargo test --release -p pfs-tests soak -- --ignored` after `cargo build --release`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod autostart;
+mod bad_config;
+mod bad_input;
+mod commands;
+mod create;
+mod death;
+mod document;
+mod fan_out;
+mod late_join;
+mod limits;
+mod lines;
+mod log;
+mod progress;
+mod real_media;
+mod seed;
+mod shutdown;
+mod signals;
+mod slow_reader;
+mod soak;
+mod sockets;
+mod systemd;
+mod tiny_chunks;
+mod until;
+mod waiting;
+mod wire;
+mod write_cat;

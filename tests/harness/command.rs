@@ -1,0 +1,173 @@
+//! A command line of `pfs`, built up and then run.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{DEADLINE, Running, binary};
+
+/// What the command reads and where its output goes, until it is started.
+pub struct Pfs {
+    command: Command,
+    input: Input,
+    output: Output,
+}
+
+pub(crate) enum Input {
+    Nothing,
+    Bytes(Vec<u8>),
+    Pipe,
+    Given,
+}
+
+pub(crate) enum Output {
+    Kept,
+    Pipe,
+    Given,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; for a process that a signal ended, 128 + signal, as a shell has it.
+    pub code: i32,
+    /// What it wrote to stdout, empty if that went through a pipe.
+    pub stdout: Vec<u8>,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Pfs {
+    /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is there.
+    pub fn of_user(runtime_dir: &Path) -> Self {
+        Self::new(binary("pfs")).env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART")
+    }
+
+    /// Any command. It gets no variable of ours from the environment and starts no daemon by itself.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PFS") {
+                command.env_remove(name);
+            }
+        }
+        command.env("PFS_AUTOSTART", "0").env_remove("XDG_RUNTIME_DIR").env_remove("RUST_LOG");
+        Self { command, input: Input::Nothing, output: Output::Kept }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// More arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// An environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Without an environment variable.
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// The folder to run in.
+    pub fn current_dir(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Stdin is a pipe that gives these bytes and then ends.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Input::Bytes(bytes.into());
+        self
+    }
+
+    /// Stdin is a pipe that the test writes with [`Running::send`] and ends with [`Running::end_input`].
+    pub fn stdin_pipe(mut self) -> Self {
+        self.input = Input::Pipe;
+        self
+    }
+
+    /// Stdin is this file.
+    pub fn stdin_file(self, path: &Path) -> Self {
+        self.stdin_from(File::open(path).expect("the test's own file"))
+    }
+
+    /// Stdin is what this gives, such as the stdout of another process.
+    pub fn stdin_from(mut self, source: impl Into<Stdio>) -> Self {
+        self.command.stdin(source);
+        self.input = Input::Given;
+        self
+    }
+
+    /// Stdout is a pipe that the test takes with [`Running::take_stdout`]; otherwise it is kept.
+    pub fn stdout_pipe(mut self) -> Self {
+        self.output = Output::Pipe;
+        self
+    }
+
+    /// Stdout goes there.
+    pub fn stdout_into(mut self, target: impl Into<Stdio>) -> Self {
+        self.command.stdout(target);
+        self.output = Output::Given;
+        self
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub fn spawn(self) -> Running {
+        Running::start(self.command, self.input, self.output)
+    }
+
+    /// Starts it and waits for its end.
+    #[track_caller]
+    pub fn run(self) -> Finished {
+        self.spawn().finish_within(2 * DEADLINE)
+    }
+}
+
+impl Finished {
+    /// Checks the exit code, and shows the run if it is another one.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            code,
+            "exit code; stderr: {}\nstdout begins: {:?}",
+            self.stderr,
+            String::from_utf8_lossy(&self.stdout[..self.stdout.len().min(400)]),
+        );
+        self
+    }
+
+    /// Checks that stderr contains `part`, in any case of letters.
+    #[track_caller]
+    pub fn says(self, part: &str) -> Self {
+        let stderr = self.stderr.to_lowercase();
+        assert!(stderr.contains(&part.to_lowercase()), "nothing of {part:?} in stderr: {}", self.stderr);
+        self
+    }
+
+    /// Checks that stderr is empty.
+    #[track_caller]
+    pub fn quietly(self) -> Self {
+        assert_eq!(self.stderr, "", "stderr of a run that has nothing to say");
+        self
+    }
+
+    /// Stdout as text.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("stdout is text")
+    }
+}

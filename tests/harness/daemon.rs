@@ -1,0 +1,223 @@
+//! A daemon of the test's own.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{DEADLINE, Finished, Pfs, Running, Signal, Wire, binary, eventually, kill};
+
+/// A running `pfsd` with its own folder, configuration and socket; killed at drop.
+pub struct Daemon {
+    // Before the folder, so that it is killed before the folder goes.
+    running: Running,
+    dir: TempDir,
+}
+
+impl Daemon {
+    /// With the defaults.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with_config("")
+    }
+
+    /// With this configuration (TOML).
+    #[track_caller]
+    pub fn with_config(toml: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let running = Self::launch(dir.path(), toml);
+        let mut daemon = Self { running, dir };
+        daemon.wait_until_up();
+        daemon
+    }
+
+    /// With rings and channels of this many bytes.
+    #[track_caller]
+    pub fn with_buffers(ring: u64, channel: u64) -> Self {
+        Self::with_config(&format!(
+            "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n\
+             [plugins.streamfs.config]\nring_buffer_size = {ring}\nchannel_buffer_size = {channel}\n",
+        ))
+    }
+
+    /// Starts another one on the same socket after this one has ended.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        let config = std::fs::read_to_string(self.dir.path().join("pfsd.toml")).expect("our own file");
+        self.running = Self::launch(self.dir.path(), &config);
+        self.wait_until_up();
+    }
+
+    fn launch(dir: &Path, toml: &str) -> Running {
+        let config = dir.join("pfsd.toml");
+        std::fs::write(&config, toml).expect("the test's own folder");
+        let pfsd = Pfs::new(binary("pfsd")).arg("--config").arg(&config);
+        pfsd.arg("--socket").arg(dir.join("pfsd.sock")).spawn()
+    }
+
+    #[track_caller]
+    fn wait_until_up(&mut self) {
+        let socket = self.socket();
+        eventually("the daemon answers", || {
+            assert!(self.running.runs(), "the daemon ended at once; stderr: {}", self.running.stderr());
+            UnixStream::connect(&socket).is_ok()
+        });
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("pfsd.sock")
+    }
+
+    /// A folder that lives as long as the daemon, for the test's own files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// The memory it holds, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.running.memory()
+    }
+
+    /// What it wrote to its log so far.
+    pub fn log(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.running.runs()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// Kills it, so that it can do nothing more, and waits until it is gone.
+    pub fn kill9(&mut self) {
+        self.running.signal(Signal::KILL);
+        eventually("the killed daemon is gone", || !self.running.runs());
+    }
+
+    /// Sends it a signal and waits for its end. The folder stays.
+    #[track_caller]
+    pub fn ends_by(self, signal: Signal) -> (Finished, TempDir) {
+        self.running.signal(signal);
+        (self.running.finish_within(DEADLINE), self.dir)
+    }
+
+    /// A `pfs` command line that talks to this daemon.
+    #[track_caller]
+    pub fn pfs<const N: usize>(&self, args: [&str; N]) -> Pfs {
+        Pfs::new(binary("pfs")).env("PFS_SOCKET", self.socket()).args(args)
+    }
+
+    /// Starts a reader (`pfs cat --stream ARGS`) and waits until it is attached to the existing `stream`.
+    #[track_caller]
+    pub fn reader<const N: usize>(&self, stream: &str, args: [&str; N]) -> Running {
+        self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream))
+    }
+
+    /// As [`reader`](Self::reader), with stdout in a pipe.
+    #[track_caller]
+    pub fn piped_reader<const N: usize>(&self, stream: &str, args: [&str; N]) -> Running {
+        self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream).stdout_pipe())
+    }
+
+    #[track_caller]
+    fn attached(&self, stream: &str, command: Pfs) -> Running {
+        let mut reader = command.spawn();
+        eventually("the reader is attached", || {
+            assert!(reader.runs(), "the reader ended at once; stderr: {}", reader.stderr());
+            self.stat(stream).is_some_and(|stat| reader_in(&stat, reader.pid()).is_some())
+        });
+        reader
+    }
+
+    /// Creates a stream.
+    #[track_caller]
+    pub fn create<const N: usize>(&self, stream: &str, args: [&str; N]) {
+        self.pfs(["create", stream]).args(args).run().exits(0);
+    }
+
+    /// The figures of a stream, as `pfs stat --json` prints them; `None` if there is no such stream.
+    #[track_caller]
+    pub fn stat(&self, stream: &str) -> Option<Value> {
+        let run = self.pfs(["stat", "--json", stream]).run();
+        if run.code == 3 {
+            return None;
+        }
+        let run = run.exits(0);
+        Some(serde_json::from_str(run.text()).unwrap_or_else(|e| panic!("{e} in {:?}", run.text())))
+    }
+
+    /// One figure of a stream. Panics if there is no such stream, or no such number.
+    #[track_caller]
+    pub fn figure(&self, stream: &str, name: &str) -> u64 {
+        let stat = self.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
+        stat[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {stat}"))
+    }
+
+    /// Offset after the newest byte of a stream; 0 if there is no such stream.
+    #[track_caller]
+    pub fn head(&self, stream: &str) -> u64 {
+        self.stat(stream).map_or(0, |stat| stat["head"].as_u64().expect("a number"))
+    }
+
+    /// The figures of the reader that is process `pid`.
+    #[track_caller]
+    pub fn reader_stat(&self, stream: &str, pid: u32) -> Option<Value> {
+        reader_in(&self.stat(stream)?, pid)
+    }
+
+    /// The paths of all streams.
+    #[track_caller]
+    pub fn streams(&self) -> Vec<String> {
+        let run = self.pfs(["ls", "--json", "/"]).run().exits(0);
+        let object = |line| serde_json::from_str::<Value>(line).expect("an object a line");
+        run.text().lines().map(|line| object(line)["path"].as_str().expect("a path").to_owned()).collect()
+    }
+
+    /// A connection on which the test says what it likes.
+    #[track_caller]
+    pub fn wire(&self) -> Wire {
+        Wire::connect(&self.socket())
+    }
+}
+
+fn reader_in(stat: &Value, pid: u32) -> Option<Value> {
+    let readers = stat["readers"].as_array().unwrap_or_else(|| panic!("no readers in {stat}"));
+    readers.iter().find(|reader| reader["pid"] == pid).cloned()
+}
+
+/// The daemon that `pfs` started by itself on this socket, if any; killed at drop.
+pub struct Autostarted(pub PathBuf);
+
+impl Autostarted {
+    /// The one that users of this runtime folder get.
+    pub fn of_user(runtime_dir: &Path) -> Self {
+        Self(runtime_dir.join("pfs/pfsd.sock"))
+    }
+
+    /// Its process id, as the socket tells it; `None` if nothing answers.
+    pub fn pid(&self) -> Option<u32> {
+        let connection = UnixStream::connect(&self.0).ok()?;
+        let peer = rustix::net::sockopt::socket_peercred(&connection).ok()?;
+        u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+    }
+}
+
+impl Drop for Autostarted {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid() {
+            kill(pid, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The losses that `pfs cat` reports on stderr, read back.
+
+/// One reported loss: the half-open range `from..to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// First lost offset.
+    pub from: u64,
+    /// Offset after the last lost one.
+    pub to: u64,
+    /// How many chunks were lost; `None` where nobody can know it any more.
+    pub chunks: Option<u64>,
+    /// The stream that lost them.
+    pub path: String,
+}
+
+/// All gaps in a run's stderr, in order. Panics when a gap line is not of the documented form, when
+/// its figures contradict each other, or when the gaps overlap or run backwards.
+#[track_caller]
+pub fn gaps(stderr: &str) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> = Vec::new();
+    for line in stderr.lines().filter(|line| line.contains("gap:")) {
+        let gap = parse(line).unwrap_or_else(|| panic!("a gap line of an unknown form: {line:?}"));
+        let before = gaps.last().map_or(0, |gap| gap.to);
+        assert!(gap.from >= before, "this gap begins before the last one ended, at {before}: {line:?}");
+        gaps.push(gap);
+    }
+    gaps
+}
+
+/// `bytes` from offset `start` on, without the ranges in `gaps`.
+#[track_caller]
+pub fn kept(bytes: &[u8], start: u64, gaps: &[Gap]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut position = start as usize;
+    for gap in gaps {
+        kept.extend_from_slice(&bytes[position..gap.from as usize]);
+        position = gap.to as usize;
+    }
+    kept.extend_from_slice(&bytes[position..]);
+    kept
+}
+
+/// `pfs: gap: lost bytes FROM..TO (N bytes, M chunks) of PATH`; without the chunks where they are not known.
+fn parse(line: &str) -> Option<Gap> {
+    let rest = line.strip_prefix("pfs: gap: lost bytes ")?;
+    let (range, rest) = rest.split_once(" (")?;
+    let (figures, path) = rest.split_once(") of ")?;
+    let (from, to) = range.split_once("..")?;
+    let (bytes, chunks) =
+        figures.split_once(", ").map_or((figures, None), |(bytes, chunks)| (bytes, Some(chunks)));
+    let from: u64 = from.parse().ok()?;
+    let to: u64 = to.parse().ok()?;
+    let bytes: u64 = bytes.strip_suffix(" bytes").or(bytes.strip_suffix(" byte"))?.parse().ok()?;
+    let chunks = match chunks {
+        Some(chunks) => {
+            Some(chunks.strip_suffix(" chunks").or(chunks.strip_suffix(" chunk"))?.parse::<u64>().ok()?)
+        }
+        None => None,
+    };
+    let adds_up = from < to && bytes == to - from && chunks != Some(0);
+    adds_up.then(|| Gap { from, to, chunks, path: path.to_owned() })
+}

@@ -1,0 +1,27 @@
+//! What the end-to-end tests stand on: it starts the real `pfsd` and `pfs`, each test its own
+//! daemon in its own folder, and knows how to wait, to kill and to compare.
+//!
+//! It tests nothing itself and knows the product only from outside: through command lines, exit
+//! codes, stdout, stderr, `/proc`, and for what no client of ours would ever send, [`Wire`].
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking")]
+
+mod binaries;
+mod command;
+mod condition;
+mod daemon;
+mod gaps;
+mod noise;
+mod process;
+mod running;
+mod wire;
+
+pub use binaries::{binary, folder};
+pub use command::{Finished, Pfs};
+pub use condition::{DEADLINE, eventually, eventually_within};
+pub use daemon::{Autostarted, Daemon};
+pub use gaps::{Gap, gaps, kept};
+pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
+pub use process::{Signal, alive, kill, resident};
+pub use running::Running;
+pub use wire::Wire;

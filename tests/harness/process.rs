@@ -1,0 +1,25 @@
+//! Other processes, as the kernel shows them: signals, memory, whether they live.
+
+pub use rustix::process::Signal;
+
+use rustix::process::{Pid, kill_process};
+
+/// Sends a signal to a process. Panics if there is no such process.
+pub fn kill(pid: u32, signal: Signal) {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(id, signal).unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
+}
+
+/// The memory that a process holds, in bytes: `VmRSS`, shared mappings included.
+pub fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the process is no zombie");
+    let kib = line.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
+    kib.expect("VmRSS is in kB") * 1024
+}
+
+/// Whether a process runs (a zombie does not).
+pub fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}

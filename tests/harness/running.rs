@@ -1,0 +1,158 @@
+//! A process that runs beside the test; it is killed when the test ends first.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::command::{Input, Output};
+use crate::{DEADLINE, Digest, Finished, Signal, digest_of_stream, kill, resident};
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// A process that was started and has not been waited for.
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    // Unnamed files, so that no reader of a pipe can slow the process or deadlock with it.
+    kept: File,
+    stderr: File,
+}
+
+impl Running {
+    #[track_caller]
+    pub(crate) fn start(mut command: Command, input: Input, output: Output) -> Self {
+        let kept = tempfile::tempfile().expect("a temporary file");
+        let stderr = tempfile::tempfile().expect("a temporary file");
+        match input {
+            Input::Nothing => command.stdin(Stdio::null()),
+            Input::Bytes(_) | Input::Pipe => command.stdin(Stdio::piped()),
+            Input::Given => &mut command,
+        };
+        match output {
+            Output::Kept => command.stdout(kept.try_clone().expect("a file can be shared")),
+            Output::Pipe => command.stdout(Stdio::piped()),
+            Output::Given => &mut command,
+        };
+        command.stderr(stderr.try_clone().expect("a file can be shared"));
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let mut stdin = child.stdin.take();
+        let stdout = child.stdout.take();
+        if let Input::Bytes(bytes) = input {
+            let mut pipe = stdin.take().expect("stdin is a pipe");
+            // It may end before it has read all; what it says about that is what the test looks at.
+            std::thread::spawn(move || drop(pipe.write_all(&bytes)));
+        }
+        Self { child, stdin, stdout, kept, stderr }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The memory it holds, in bytes.
+    pub fn memory(&self) -> u64 {
+        resident(self.pid())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
+    }
+
+    /// Writes to its stdin.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("stdin is an open pipe");
+        stdin.write_all(bytes).unwrap_or_else(|e| panic!("write to stdin: {e}; stderr: {}", self.stderr()));
+    }
+
+    /// Writes to its stdin, and tells whether it still takes anything.
+    #[track_caller]
+    pub fn offer(&mut self, bytes: &[u8]) -> bool {
+        self.stdin.as_mut().expect("stdin is an open pipe").write_all(bytes).is_ok()
+    }
+
+    /// Ends its stdin.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The reading end of its stdout.
+    #[track_caller]
+    pub fn take_stdout(&mut self) -> ChildStdout {
+        self.stdout.take().expect("stdout is a pipe and was not taken before")
+    }
+
+    /// Reads its stdout to the end on a thread, for the digest.
+    #[track_caller]
+    pub fn digest_stdout(&mut self) -> JoinHandle<Digest> {
+        let stdout = self.take_stdout();
+        std::thread::spawn(move || digest_of_stream(stdout))
+    }
+
+    /// What it wrote to stdout so far, if that is kept.
+    pub fn stdout(&self) -> Vec<u8> {
+        contents(&self.kept)
+    }
+
+    /// How many bytes it wrote to stdout so far, if that is kept.
+    pub fn stdout_len(&self) -> u64 {
+        self.kept.metadata().expect("an open file").len()
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&contents(&self.stderr)).into_owned()
+    }
+
+    /// Whether it has not ended yet.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_none()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn finish(self) -> Finished {
+        self.finish_within(DEADLINE)
+    }
+
+    /// Waits for its end, for so long at most.
+    #[track_caller]
+    pub fn finish_within(mut self, limit: Duration) -> Finished {
+        self.stdin = None;
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait().expect("our own child") {
+                Some(status) => break status,
+                None if start.elapsed() < limit => std::thread::sleep(BETWEEN_LOOKS),
+                None => {
+                    panic!("process {} still runs after {limit:?}; stderr: {}", self.pid(), self.stderr())
+                }
+            }
+        };
+        let code = status.code().or(status.signal().map(|signal| 128 + signal)).expect("a code or a signal");
+        Finished { code, stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it has ended, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn contents(file: &File) -> Vec<u8> {
+    // Read by position: the offset of the file belongs to the process that writes it.
+    let len = file.metadata().expect("an open file").len();
+    let mut bytes = vec![0; usize::try_from(len).expect("it fits the memory")];
+    file.read_exact_at(&mut bytes, 0).expect("an open file");
+    bytes
+}

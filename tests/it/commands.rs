@@ -1,0 +1,139 @@
+//! `ls`, `stat`, `rm` and `close` in a script: what they print, and their exit codes.
+
+use harness::{Daemon, Pfs, binary, eventually};
+use serde_json::Value;
+
+const S: &str = "/streamfs/s";
+
+fn some_streams() -> Daemon {
+    let daemon = Daemon::start();
+    for name in
+        ["/streamfs/b", "/streamfs/lab/one", "/streamfs/lab/two", "/streamfs/laboratory", "/streamfs/a"]
+    {
+        daemon.pfs(["write", name]).stdin(name).run().exits(0);
+    }
+    daemon
+}
+
+#[test]
+fn ls_prints_one_path_a_line_in_order() {
+    let daemon = some_streams();
+    let all = "/streamfs/a\n/streamfs/b\n/streamfs/lab/one\n/streamfs/lab/two\n/streamfs/laboratory\n";
+    for args in [&["ls"][..], &["ls", "/"], &["ls", "/streamfs"], &["ls", "/streamfs/"]] {
+        assert_eq!(daemon.pfs([]).args(args).run().exits(0).quietly().text(), all, "{args:?}");
+    }
+    let lab = daemon.pfs(["ls", "/streamfs/lab"]).run().exits(0);
+    assert_eq!(lab.text(), "/streamfs/lab/one\n/streamfs/lab/two\n");
+    assert_eq!(daemon.pfs(["ls", "/streamfs/a"]).run().exits(0).text(), "/streamfs/a\n");
+}
+
+#[test]
+fn ls_of_no_streams_prints_nothing_and_is_no_failure() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.pfs(["ls", "/streamfs"]).run().exits(0).quietly().text(), "");
+    assert_eq!(daemon.pfs(["ls", "--json", "/streamfs"]).run().exits(0).text(), "");
+}
+
+#[test]
+fn ls_tells_programs_and_people_the_same() {
+    let daemon = some_streams();
+    daemon.pfs(["close", "/streamfs/b"]).run().exits(0);
+    let json = daemon.pfs(["ls", "--json", "/streamfs"]).run().exits(0);
+    let streams: Vec<Value> = json.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(streams.len(), 5);
+    assert_eq!((&streams[0]["path"], &streams[0]["state"]), (&"/streamfs/a".into(), &"open".into()));
+    assert_eq!((&streams[1]["path"], &streams[1]["state"]), (&"/streamfs/b".into(), &"closed".into()));
+    assert_eq!(streams[0]["head"], 11);
+    let long = daemon.pfs(["ls", "-l", "/streamfs"]).run().exits(0);
+    for stream in &streams {
+        assert!(long.text().contains(stream["path"].as_str().unwrap()), "{}", long.text());
+    }
+    assert!(long.text().contains("closed"), "{}", long.text());
+}
+
+#[test]
+fn stat_shows_writers_and_readers_with_their_process_ids() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"12345");
+    eventually("it is written", || daemon.head(S) == 5);
+    let reader = daemon.reader(S, ["--slow", "disconnect"]);
+    eventually("it has read all", || reader.stdout_len() == 5);
+    let stat = daemon.stat(S).unwrap();
+    for (name, figure) in [("head", 5), ("tail", 0), ("chunks", 1), ("chunks_held", 1), ("lost_bytes", 0)] {
+        assert_eq!(stat[name], figure, "{name} in {stat}");
+    }
+    let writers = stat["writers"].as_array().unwrap();
+    assert_eq!(writers.len(), 1);
+    assert_eq!((&writers[0]["pid"], &writers[0]["bytes"]), (&writer.pid().into(), &5.into()));
+    assert_eq!(writers[0]["waiting"], false);
+    let shown = daemon.reader_stat(S, reader.pid()).unwrap();
+    for (name, figure) in [("start", 0), ("position", 5), ("lag", 0), ("lost_bytes", 0), ("lost_chunks", 0)] {
+        assert_eq!(shown[name], figure, "{name} in {shown}");
+    }
+    assert_eq!(shown["policy"], "disconnect");
+    assert_eq!(shown["uid"], rustix::process::getuid().as_raw());
+    let people = daemon.pfs(["stat", S]).run().exits(0).quietly();
+    for part in [S, "disconnect", &writer.pid().to_string(), &reader.pid().to_string()] {
+        assert!(people.text().contains(part), "nothing of {part:?} in {}", people.text());
+    }
+}
+
+#[test]
+fn a_missing_stream_is_3_and_the_others_are_still_served() {
+    let daemon = some_streams();
+    daemon.pfs(["stat", "/streamfs/none"]).run().exits(3).says("/streamfs/none");
+    daemon.pfs(["close", "/streamfs/none"]).run().exits(3).says("/streamfs/none");
+    daemon.pfs(["rm", "/streamfs/none"]).run().exits(3).says("/streamfs/none");
+    let two = daemon.pfs(["stat", "--json", "/streamfs/none", "/streamfs/a"]).run().exits(3);
+    assert_eq!(two.text().lines().count(), 1);
+    daemon.pfs(["rm", "/streamfs/none", "/streamfs/a"]).run().exits(3);
+    assert_eq!(daemon.streams().len(), 4);
+}
+
+#[test]
+fn rm_removes_what_it_is_told_and_nothing_else() {
+    let daemon = some_streams();
+    daemon.pfs(["rm", "-f", "/streamfs/none"]).run().exits(0).quietly();
+    daemon.pfs(["rm", "/streamfs/a", "/streamfs/b"]).run().exits(0).quietly();
+    daemon.pfs(["rm", "-r", "/streamfs/lab"]).run().exits(0).quietly();
+    assert_eq!(daemon.streams(), ["/streamfs/laboratory"]);
+    daemon.pfs(["rm", "-r", "/streamfs/lab"]).run().exits(3);
+    daemon.pfs(["rm", "-rf", "/streamfs/lab"]).run().exits(0);
+    daemon.pfs(["rm", "-r", "/streamfs"]).run().exits(0);
+    assert!(daemon.streams().is_empty());
+}
+
+#[test]
+fn closing_twice_changes_nothing() {
+    let daemon = some_streams();
+    for _ in 0..2 {
+        daemon.pfs(["close", "/streamfs/a", "/streamfs/b"]).run().exits(0).quietly();
+        assert_eq!(daemon.stat("/streamfs/a").unwrap()["state"], "closed");
+    }
+    assert_eq!(daemon.stat("/streamfs/laboratory").unwrap()["state"], "open");
+}
+
+#[test]
+fn every_command_has_a_help_with_an_example() {
+    for command in ["write", "cat", "create", "close", "rm", "ls", "stat"] {
+        let help = Pfs::new(binary("pfs")).args(["help", command]).run().exits(0);
+        let (_, examples) = help.text().split_once("Examples:").unwrap_or_default();
+        assert!(examples.contains(&format!("pfs {command} ")), "no example in the help of {command}");
+    }
+    for name in ["pfs", "pfsd"] {
+        let version = Pfs::new(binary(name)).arg("--version").run().exits(0);
+        assert_eq!(version.text(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn a_closed_stdout_pipe_ends_a_listing_quietly() {
+    let daemon = some_streams();
+    for args in [&["ls", "/streamfs"][..], &["stat", "--json", "/streamfs/a"], &["cat", "/streamfs/README"]] {
+        let (reading, writing) = std::io::pipe().unwrap();
+        drop(reading);
+        let run = daemon.pfs([]).args(args).stdout_into(writing).run();
+        run.exits(0).quietly();
+    }
+}

@@ -1,0 +1,82 @@
+//! `pfs create`: sizes, expiry and type of a stream.
+
+use harness::Daemon;
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
+    let daemon = Daemon::start();
+    let sizes =
+        ["--ring-buffer-size", "512KB", "--channel-buffer-size", "1.5MB", "--content-type", "video/mp2t"];
+    daemon.create(S, sizes);
+    let stat = daemon.stat(S).unwrap();
+    assert_eq!(stat["ring_buffer_size"], 512 << 10);
+    assert_eq!(stat["channel_buffer_size"], 3 << 19);
+    assert_eq!(stat["capacity"], 3 << 19);
+    assert_eq!(stat["content_type"], "video/mp2t");
+    assert_eq!((stat["state"].as_str(), stat["head"].as_u64()), (Some("open"), Some(0)));
+}
+
+#[test]
+fn every_way_to_write_a_size_means_the_same_everywhere() {
+    for (written, bytes) in
+        [("524288", 524_288), ("512KB", 524_288), ("1.5MB", 1_572_864), ("6MiB", 6_291_456)]
+    {
+        let daemon = Daemon::with_config(&format!(
+            "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n[plugins.streamfs.config]\nring_buffer_size = \"{written}\"\n"
+        ));
+        daemon.create(S, []);
+        assert_eq!(daemon.figure(S, "ring_buffer_size"), bytes, "{written} in the configuration");
+        daemon.create("/streamfs/t", ["--ring-buffer-size", written]);
+        assert_eq!(daemon.figure("/streamfs/t", "ring_buffer_size"), bytes, "{written} on the command line");
+    }
+}
+
+#[test]
+fn the_defaults_are_streamfs_s_own() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("x").run().exits(0);
+    assert_eq!(daemon.figure(S, "ring_buffer_size"), 6 << 20);
+    assert_eq!(daemon.figure(S, "channel_buffer_size"), 6 << 20);
+}
+
+#[test]
+fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("all").run().exits(0);
+    daemon.pfs(["create", "--ring-buffer-size", "1KB", S]).run().exits(1).says(S);
+    assert_eq!(daemon.figure(S, "ring_buffer_size"), 6 << 20);
+    assert_eq!(daemon.head(S), 3);
+}
+
+#[test]
+fn a_stream_expires_when_nothing_was_appended_for_its_ttl() {
+    let daemon = Daemon::start();
+    daemon.create("/streamfs/stays", []);
+    daemon.create(S, ["--ttl", "3s"]);
+    assert_eq!(daemon.stat(S).unwrap()["ttl_ms"], 3_000);
+    let reader = daemon.reader(S, []);
+    reader.finish().exits(7);
+    assert_eq!(daemon.streams(), ["/streamfs/stays"]);
+}
+
+#[test]
+fn names_may_have_several_segments_and_any_script() {
+    let daemon = Daemon::start();
+    for name in ["/streamfs/lab/3/cam", "/streamfs/Zürich Hbf", "/streamfs/摄像头", "/streamfs/..."] {
+        daemon.pfs(["write", "--close", name]).stdin(name).run().exits(0);
+        assert_eq!(daemon.pfs(["cat", "--stream", name]).run().exits(0).text(), name);
+        assert_eq!(daemon.stat(name).unwrap()["path"], name);
+    }
+    assert_eq!(daemon.streams().len(), 4);
+}
+
+#[test]
+fn the_mount_is_what_the_configuration_says() {
+    let daemon = Daemon::with_config("[plugins.streamfs]\nenabled = true\npath = \"/live\"\n");
+    daemon.pfs(["write", "--close", "/live/s"]).stdin("all").run().exits(0);
+    assert_eq!(daemon.streams(), ["/live/s"]);
+    daemon.pfs(["write", "/streamfs/s"]).stdin("x").run().exits(2).says("/live");
+    daemon.pfs(["cat", "/live/README"]).run().exits(0);
+}

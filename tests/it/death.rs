@@ -1,0 +1,150 @@
+//! Processes that die, and what the others are told.
+
+use bytes::Bytes;
+use harness::{Daemon, Signal, digest, eventually, noise};
+use pfs_proto::{Reply, Request, WriteOptions};
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"so far");
+    eventually("it is written", || daemon.head(S) == 6);
+    let gone = daemon.reader(S, ["--until", "writers-gone"]);
+    let mut patient = daemon.reader(S, []);
+    writer.signal(Signal::KILL);
+    let run = gone.finish().exits(8).says("writer");
+    assert_eq!(run.text(), "so far");
+    // Another one can go on, and the patient reader never knew.
+    assert!(patient.runs());
+    daemon.pfs(["write", "--close", S]).stdin(", and on").run().exits(0);
+    assert_eq!(patient.finish().exits(0).text(), "so far, and on");
+    assert_eq!(daemon.figure(S, "writers_died"), 1);
+    assert_eq!(daemon.figure(S, "writers_finished"), 1);
+}
+
+#[test]
+fn nothing_of_a_chunk_is_visible_when_its_writer_dies_in_the_middle_of_it() {
+    let daemon = Daemon::start();
+    for missing in [1, 50_000] {
+        let name = format!("/streamfs/missing-{missing}");
+        let mut writer = daemon.wire().greeted();
+        writer.request(&Request::OpenWriter(name.parse().unwrap(), WriteOptions::default()));
+        assert!(matches!(writer.reply(), Some(Reply::Writing { .. })));
+        writer.request(&Request::Append(Bytes::from_static(b"whole")));
+        writer.request(&Request::AppendPart(Bytes::from(noise(1, 1 << 20))));
+        writer.request_without_end(&Request::Append(Bytes::from(noise(2, 100_000))), missing);
+        eventually("the whole chunk is there", || daemon.head(&name) == 5);
+        let reader = daemon.reader(&name, ["--until", "writers-gone"]);
+        drop(writer);
+        assert_eq!(reader.finish().exits(8).text(), "whole");
+        assert_eq!(daemon.head(&name), 5);
+        assert_eq!(daemon.figure(&name, "writers_died"), 1);
+    }
+}
+
+#[test]
+fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write() {
+    const CHUNK: usize = 50_000;
+    let daemon = Daemon::start();
+    let data = noise(3, 400 * CHUNK);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data).unwrap();
+    for round in 1..=5 {
+        let name = format!("/streamfs/{round}");
+        daemon.create(&name, []);
+        let mut reader = daemon.reader(&name, ["--slow", "block", "--until", "writers-gone"]);
+        let write = daemon.pfs(["write", "--stream", "--chunk-size", "50000", &name]);
+        let writer = write.stdin_file(&file).spawn();
+        eventually("it is in the middle", || {
+            reader.stdout_len() > round * 3 * CHUNK as u64 || !reader.runs()
+        });
+        writer.signal(Signal::KILL);
+        let run = reader.finish();
+        assert!(
+            run.stdout.len().is_multiple_of(CHUNK) && data.starts_with(&run.stdout),
+            "not a prefix of whole chunks"
+        );
+        // It may have been done before it was killed.
+        let done = run.stdout.len() == data.len();
+        run.exits(if done && daemon.figure(&name, "writers_finished") == 1 { 0 } else { 8 });
+    }
+}
+
+#[test]
+fn a_killed_reader_is_forgotten_and_nobody_else_notices() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
+    let data = noise(4, 1 << 20);
+    writer.send(&data);
+    eventually("it is written", || daemon.head(S) == 1 << 20);
+    let doomed = daemon.reader(S, []);
+    let other = daemon.reader(S, []);
+    doomed.signal(Signal::KILL);
+    eventually("it is forgotten", || daemon.reader_stat(S, doomed.pid()).is_none());
+    assert!(daemon.reader_stat(S, other.pid()).is_some());
+    writer.send(&data);
+    writer.end_input();
+    writer.finish().exits(0);
+    assert_eq!(digest(&other.finish().exits(0).stdout), digest(&[&data[..], &data].concat()));
+}
+
+#[test]
+fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over() {
+    let mut daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"so far");
+    eventually("it is written", || daemon.head(S) == 6);
+    let reader = daemon.reader(S, []);
+    let waiting = daemon.pfs(["cat", "--stream", "/streamfs/never"]).spawn();
+    eventually("it has read all", || reader.stdout_len() == 6);
+    eventually("it waits", || waiting.stderr().contains("/streamfs/never"));
+    daemon.kill9();
+    let run = reader.finish().exits(5);
+    assert_eq!(run.text(), "so far");
+    waiting.finish().exits(5);
+    writer.end_input();
+    writer.finish().exits(5);
+    daemon.pfs(["ls", "/streamfs"]).run().exits(5);
+
+    assert!(daemon.socket().exists(), "the dead one left its socket");
+    daemon.restart();
+    assert!(daemon.streams().is_empty());
+}
+
+#[test]
+fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died() {
+    let mut daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    daemon.create(S, []);
+    let reader = daemon.reader(S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(5, 8 << 20)).spawn();
+    eventually("the writer waits for it", || {
+        daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
+    });
+    daemon.kill9();
+    writer.finish().exits(5);
+    reader.signal(Signal::CONT);
+    reader.finish().exits(5);
+}
+
+#[test]
+fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start() {
+    const CHUNK: usize = 50_000;
+    let mut daemon = Daemon::start();
+    daemon.create(S, []);
+    let reader = daemon.reader(S, ["--slow", "block"]);
+    let data = noise(6, 1_000 * CHUNK);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data).unwrap();
+    let write = daemon.pfs(["write", "--stream", "--chunk-size", "50000", S]);
+    let mut writer = write.stdin_file(&file).spawn();
+    eventually("it is in the middle", || reader.stdout_len() > 100 * CHUNK as u64);
+    assert!(writer.runs(), "too little data to kill the daemon while it flows");
+    daemon.kill9();
+    writer.finish().exits(5);
+    let got = reader.finish().exits(5).stdout;
+    assert!(got.len().is_multiple_of(CHUNK) && data.starts_with(&got), "not a prefix of whole chunks");
+}

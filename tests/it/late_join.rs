@@ -1,0 +1,129 @@
+//! Where a reader starts: history first, then live, or exactly where it asked.
+
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, digest, eventually, gaps, noise, noise_file};
+
+const S: &str = "/streamfs/s";
+
+/// Writes `data` as a file, so that the chunks are all of this size.
+fn write_in_chunks(daemon: &Daemon, data: &[u8], chunk: &str) {
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, data).unwrap();
+    daemon.pfs(["write", "--stream", "--chunk-size", chunk, S]).stdin_file(&file).run().exits(0);
+}
+
+#[test]
+fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam() {
+    const PART: usize = 2 << 20;
+    const JOINERS: usize = 8;
+    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let data = noise(1, PART * (JOINERS + 1));
+    let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
+    let mut readers = Vec::new();
+    for part in data.chunks(PART) {
+        writer.send(part);
+        if readers.len() < JOINERS {
+            eventually("the stream exists", || daemon.stat(S).is_some());
+            // It joins while the next part is being written.
+            readers.push(daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn());
+        }
+    }
+    eventually("all have joined", || daemon.stat(S).unwrap()["readers"].as_array().unwrap().len() == JOINERS);
+    writer.end_input();
+    writer.finish().exits(0);
+    for reader in readers {
+        let run = reader.finish().exits(0);
+        assert_eq!(gaps(&run.stderr), []);
+        // No gap was reported and the end is known, so it is the end of the data or it is wrong.
+        let start = data.len() - run.stdout.len();
+        assert_eq!(digest(&run.stdout), digest(&data[start..]), "a reader that started at {start}");
+    }
+}
+
+#[test]
+fn a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size() {
+    let daemon = Daemon::start();
+    daemon.create(S, ["--ring-buffer-size", "100KB", "--channel-buffer-size", "1MB"]);
+    let data = noise(2, 500_000);
+    write_in_chunks(&daemon, &data, "1000");
+    daemon.pfs(["close", S]).run().exits(0);
+    let read = daemon.pfs(["cat", "--stream", S]).run().exits(0).quietly();
+    assert_eq!(read.stdout.len(), 102_000, "102400 bytes hold 102 whole chunks of 1000");
+    assert_eq!(digest(&read.stdout), digest(&data[data.len() - 102_000..]));
+    let all = daemon.pfs(["cat", "--stream", "--offset", "0", S]).run().exits(0);
+    assert_eq!(digest(&all.stdout), digest(&data), "the larger channel buffer still holds the rest");
+}
+
+#[test]
+fn new_gets_only_what_is_appended_from_then_on() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("before").run().exits(0);
+    let reader = daemon.reader(S, ["--new"]);
+    daemon.pfs(["write", "--close", S]).stdin("after").run().exits(0);
+    assert_eq!(reader.finish().exits(0).text(), "after");
+}
+
+#[test]
+fn tail_starts_at_the_oldest_chunk_within_so_many_bytes() {
+    let daemon = Daemon::start();
+    let data = noise(3, 10_000);
+    write_in_chunks(&daemon, &data, "1000");
+    for (tail, from) in [("2500", 8_000), ("2000", 8_000), ("999", 10_000), ("1KB", 9_000), ("1GB", 0)] {
+        let cat = daemon.pfs(["cat", "--stream", "--tail", tail, "--until", "caught-up", S]);
+        assert!(cat.run().exits(0).stdout == data[from..], "--tail {tail}");
+    }
+}
+
+#[test]
+fn since_starts_at_the_oldest_chunk_of_that_age() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("old ").run().exits(0);
+    let old = Instant::now();
+    eventually("the first chunk has an age", || old.elapsed() > Duration::from_secs(3));
+    daemon.pfs(["write", S]).stdin("new").run().exits(0);
+    // Just too short for the first; the second is 3 s younger, so a busy machine does not matter.
+    let since = format!("{}ms", old.elapsed().as_millis() - 50);
+    let cat = |since: &str| daemon.pfs(["cat", "--stream", "--since", since, "--until", "caught-up", S]);
+    assert_eq!(cat(&since).run().exits(0).text(), "new");
+    assert_eq!(cat("1h").run().exits(0).text(), "old new");
+}
+
+#[test]
+fn offset_starts_at_that_very_byte_even_inside_a_chunk() {
+    let daemon = Daemon::start();
+    let data = noise(4, 10_000);
+    write_in_chunks(&daemon, &data, "1000");
+    for offset in [0, 1, 999, 1_000, 1_234, 9_999, 10_000] {
+        let cat = daemon.pfs(["cat", "--stream", "--offset", &offset.to_string(), "--until", "caught-up", S]);
+        assert!(cat.run().exits(0).stdout == data[offset..], "--offset {offset}");
+    }
+}
+
+#[test]
+fn an_offset_that_the_ring_has_left_begins_with_a_gap() {
+    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let file = daemon.dir().join("data");
+    noise_file(&file, 5, 4 << 20);
+    daemon.pfs(["write", "--stream", "--close", S]).stdin_file(&file).run().exits(0);
+    let run = daemon.pfs(["cat", "--stream", "--offset", "5", S]).run().exits(4);
+    let gaps = gaps(&run.stderr);
+    assert_eq!((gaps.len(), gaps[0].from, gaps[0].to), (1, 5, daemon.figure(S, "tail")));
+    assert_eq!(gaps[0].path, S);
+    let data = std::fs::read(&file).unwrap();
+    assert_eq!(digest(&run.stdout), digest(&data[gaps[0].to as usize..]));
+}
+
+#[test]
+fn an_offset_past_head_is_an_error() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("12345").run().exits(0);
+    daemon.pfs(["cat", "--stream", "--offset", "6", S]).run().exits(1).says("offset 6").says("5");
+}
+
+#[test]
+fn two_ways_to_say_where_to_start_are_a_usage_error() {
+    let daemon = Daemon::start();
+    daemon.pfs(["cat", "--stream", "--new", "--offset", "6", S]).run().exits(2);
+    daemon.pfs(["cat", "--stream", "--tail", "1KB", "--since", "1s", S]).run().exits(2);
+}

@@ -1,0 +1,100 @@
+//! `pfs write --lines`: whole lines, whoever else writes and whatever is lost.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+
+use harness::{Daemon, Running, digest, eventually, gaps};
+
+const S: &str = "/streamfs/s";
+const WRITERS: usize = 8;
+
+/// Line `i` of a writer: `WRITER I LENGTH xxx…`, so that a damaged one shows.
+fn line(writer: usize, i: usize) -> String {
+    let len = (i * 7919 + writer * 104_729) % 300;
+    format!("{writer} {i} {len} {}\n", "x".repeat(len))
+}
+
+fn text(writer: usize, lines: usize) -> String {
+    (0..lines).map(|i| line(writer, i)).collect()
+}
+
+/// The line numbers of each writer, in the order of `output`. Panics at a line that is not whole.
+fn by_writer(output: &[u8]) -> HashMap<usize, Vec<usize>> {
+    let mut numbers: HashMap<usize, Vec<usize>> = HashMap::new();
+    for got in std::str::from_utf8(output).unwrap().split_inclusive('\n') {
+        let mut words = got.split(' ').map_while(|word| word.parse().ok());
+        let (writer, i) =
+            words.next().zip(words.next()).unwrap_or_else(|| panic!("not a line of ours: {got:?}"));
+        assert_eq!(got, line(writer, i), "not a whole line");
+        numbers.entry(writer).or_default().push(i);
+    }
+    numbers
+}
+
+#[test]
+fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_every_reader() {
+    const LINES: usize = 5_000;
+    let daemon = Daemon::start();
+    let start = |_| daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn();
+    let readers: Vec<Running> = (0..3).map(start).collect();
+    let writers: Vec<Running> = (0..WRITERS)
+        .map(|writer| {
+            let write = daemon.pfs(["write", "--stream", "--lines", "--wait-readers", "3", S]);
+            write.stdin(text(writer, LINES)).spawn()
+        })
+        .collect();
+    for writer in writers {
+        writer.finish().exits(0);
+    }
+    daemon.pfs(["close", S]).run().exits(0);
+    let outputs: Vec<_> = readers.into_iter().map(|reader| reader.finish().exits(0).stdout).collect();
+    let numbers = by_writer(&outputs[0]);
+    let all: Vec<usize> = (0..LINES).collect();
+    for writer in 0..WRITERS {
+        assert_eq!(numbers[&writer], all, "lines of writer {writer}");
+    }
+    for other in &outputs[1..] {
+        assert_eq!(digest(other), digest(&outputs[0]), "another order at another reader");
+    }
+}
+
+#[test]
+fn a_gap_never_splits_a_line() {
+    const LINES: usize = 20_000;
+    let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+    daemon.create(S, []);
+    let mut reader = daemon.piped_reader(S, []);
+    // Nobody reads the pipe, so the reader falls behind.
+    daemon.pfs(["write", "--stream", "--lines", "--close", S]).stdin(text(0, LINES)).run().exits(0);
+    let mut output = Vec::new();
+    reader.take_stdout().read_to_end(&mut output).unwrap();
+    let run = reader.finish().exits(4);
+    let gaps = gaps(&run.stderr);
+    assert!(!gaps.is_empty());
+    let numbers = &by_writer(&output)[&0];
+    assert!(numbers.is_sorted(), "in order");
+    assert!(numbers.len() < LINES);
+}
+
+#[test]
+fn the_beginning_of_a_line_waits_for_its_end_and_the_last_one_needs_none() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", "--lines", S]).stdin_pipe().spawn();
+    writer.send(b"one\ntw");
+    eventually("the whole line is there", || daemon.head(S) == 4);
+    writer.send(b"o\nthree");
+    eventually("the next whole line is there", || daemon.head(S) == 8);
+    writer.end_input();
+    writer.finish().exits(0);
+    let read = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
+    assert_eq!(read.text(), "one\ntwo\nthree");
+}
+
+#[test]
+fn a_line_longer_than_64_kib_is_one_chunk() {
+    let daemon = Daemon::start();
+    let long = format!("{}\nshort\n", "y".repeat(1_000_000));
+    daemon.pfs(["write", "--stream", "--lines", "--close", S]).stdin(long.clone()).run().exits(0);
+    assert!(daemon.figure(S, "chunks") <= 2);
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), long);
+}

@@ -1,0 +1,41 @@
+//! What the daemon's log tells an operator.
+
+use harness::{Daemon, Pfs, Signal, binary, eventually, noise};
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn the_log_tells_who_joined_lost_and_left() {
+    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    daemon.create(S, []);
+    let mut reader = daemon.piped_reader(S, []);
+    let pid = format!("pid={}", reader.pid());
+    let uid = format!("uid={}", rustix::process::getuid().as_raw());
+    let tells = |event: &str| {
+        let log = daemon.log();
+        log.lines().any(|line| [event, &pid, &uid, S].iter().all(|part| line.contains(part)))
+    };
+    eventually("the log tells who joined", || tells("joined"));
+    daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 8 << 20)).run().exits(0);
+    let got = reader.digest_stdout();
+    reader.finish().exits(4);
+    got.join().unwrap();
+    eventually("the log tells who lost something", || tells("gap"));
+    eventually("the log tells who left", || tells("left"));
+    assert!(!daemon.log().contains('\u{1b}'), "colours in a file");
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("pfsd.sock");
+    let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).args(["--log-format", "json"]).spawn();
+    eventually("it runs", || socket.exists());
+    Pfs::new(binary("pfs")).arg("--socket").arg(&socket).args(["write", S]).stdin("x").run().exits(0);
+    daemon.signal(Signal::TERM);
+    let ended = daemon.finish().exits(0);
+    assert!(!ended.stderr.is_empty());
+    for line in ended.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    }
+}

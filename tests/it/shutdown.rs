@@ -1,0 +1,65 @@
+//! A daemon that is told to end.
+
+use harness::{Daemon, Signal, eventually, noise};
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn terminate_tells_every_client_removes_the_socket_and_exits_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let daemon = Daemon::start();
+        let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+        writer.send(b"so far");
+        eventually("it is written", || daemon.head(S) == 6);
+        let reader = daemon.reader(S, []);
+        let gone = daemon.reader(S, ["--until", "writers-gone"]);
+        let waiting = daemon.pfs(["cat", "--stream", "/streamfs/never"]).spawn();
+        eventually("both have read all", || (reader.stdout_len(), gone.stdout_len()) == (6, 6));
+        eventually("it waits", || waiting.stderr().contains("/streamfs/never"));
+        let socket = daemon.socket();
+        let (ended, _dir) = daemon.ends_by(signal);
+        assert_eq!(ended.code, 0, "the daemon; its log: {}", ended.stderr);
+        assert!(!socket.exists(), "its socket is left behind");
+        assert_eq!(reader.finish().exits(5).text(), "so far");
+        assert_eq!(gone.finish().exits(5).text(), "so far");
+        waiting.finish().exits(5);
+        writer.end_input();
+        writer.finish().exits(5);
+    }
+}
+
+#[test]
+fn it_ends_in_bounded_time_whoever_does_not_react() {
+    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    daemon.create(S, []);
+    let stopped = daemon.reader(S, ["--slow", "block"]);
+    stopped.signal(Signal::STOP);
+    let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(1, 8 << 20)).spawn();
+    eventually("the writer waits for it", || {
+        daemon.reader_stat(S, stopped.pid()).unwrap()["blocking"] == true
+    });
+    let mut silent = daemon.wire();
+    silent.send(&[9, 0]);
+    let (ended, _dir) = daemon.ends_by(Signal::TERM);
+    assert_eq!(ended.code, 0, "the daemon; its log: {}", ended.stderr);
+    writer.finish().exits(5);
+    stopped.signal(Signal::CONT);
+    stopped.finish().exits(5);
+}
+
+#[test]
+fn what_was_acknowledged_before_the_end_reaches_the_readers() {
+    let daemon = Daemon::start();
+    daemon.create(S, []);
+    let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
+    let data = noise(2, 4 << 20);
+    daemon.pfs(["write", "--stream", S]).stdin(&data[..]).run().exits(0);
+    let got = reader.digest_stdout();
+    eventually("it has read all", || {
+        daemon.reader_stat(S, reader.pid()).is_some_and(|reader| reader["position"] == data.len() as u64)
+    });
+    let (ended, _dir) = daemon.ends_by(Signal::TERM);
+    assert_eq!(ended.code, 0);
+    reader.finish().exits(5);
+    assert_eq!(got.join().unwrap(), harness::digest(&data));
+}

@@ -1,0 +1,188 @@
+//! Readers that cannot keep up, and everybody else.
+
+use std::io::Read as _;
+
+use harness::{Daemon, Signal, digest, eventually, gaps, kept, noise};
+
+const S: &str = "/streamfs/s";
+const MIB: usize = 1 << 20;
+/// How much more memory a process may hold after a test than before, whatever went through it.
+const FLAT: u64 = 8 << 20;
+
+fn small_rings() -> Daemon {
+    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    daemon.create(S, []);
+    daemon
+}
+
+#[test]
+fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_when_continued() {
+    let daemon = small_rings();
+    let mut data = noise(1, 48 * MIB);
+    let stopped = daemon.reader(S, ["--slow", "drop"]);
+    let mut other = daemon.piped_reader(S, ["--slow", "block"]);
+    let got = other.digest_stdout();
+    // Once through the ring, so that all of it is resident before anything is measured.
+    daemon.pfs(["write", "--stream", S]).stdin(&data[..2 * MIB]).run().exits(0);
+    eventually("it has read so far", || stopped.stdout_len() + lost(&stopped.stderr()) == 2 * MIB as u64);
+
+    stopped.signal(Signal::STOP);
+    let (daemon_before, reader_before) = (daemon.memory(), stopped.memory());
+    daemon.pfs(["write", "--stream", S]).stdin(&data[2 * MIB..]).run().exits(0).quietly();
+    let (daemon_after, reader_after) = (daemon.memory(), stopped.memory());
+    assert!(daemon_after < daemon_before + FLAT, "the daemon grew from {daemon_before} to {daemon_after}");
+    assert!(reader_after < reader_before + FLAT, "the reader grew from {reader_before} to {reader_after}");
+
+    stopped.signal(Signal::CONT);
+    eventually("it has caught up", || stopped.stdout_len() + lost(&stopped.stderr()) == data.len() as u64);
+    assert!(stopped.memory() < reader_before + FLAT);
+    daemon.pfs(["write", S]).stdin("and live").run().exits(0);
+    data.extend(b"and live");
+    eventually("it goes on live", || stopped.stdout().ends_with(b"and live"));
+    daemon.pfs(["close", S]).run().exits(0);
+
+    let run = stopped.finish().exits(4);
+    let gaps = gaps(&run.stderr);
+    assert!(!gaps.is_empty() && gaps.iter().all(|gap| gap.path == S), "{gaps:?}");
+    assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
+    other.finish().exits(0).quietly();
+    assert_eq!(got.join().unwrap(), digest(&data));
+}
+
+fn lost(stderr: &str) -> u64 {
+    // The last line may still be on its way.
+    let whole = stderr.rfind('\n').map_or(0, |end| end + 1);
+    gaps(&stderr[..whole]).iter().map(|gap| gap.to - gap.from).sum()
+}
+
+#[test]
+fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog() {
+    let daemon = small_rings();
+    let data = noise(2, 16 * MIB);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data).unwrap();
+    let mut reader = daemon.piped_reader(S, []);
+    let before = reader.memory();
+    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1024", S]).stdin_file(&file).run().exits(0);
+    assert!(reader.memory() < before + FLAT, "the reader grew from {before} to {}", reader.memory());
+    let shown = daemon.reader_stat(S, reader.pid()).unwrap();
+    assert_eq!(shown["policy"], "drop");
+    let mut output = Vec::new();
+    reader.take_stdout().read_to_end(&mut output).unwrap();
+    let gaps = gaps(&reader.finish().exits(4).stderr);
+    assert_eq!(digest(&output), digest(&kept(&data, 0, &gaps)));
+    for gap in &gaps {
+        assert!(gap.from % 1024 == 0 && gap.to % 1024 == 0, "{gap:?} is not on chunk boundaries");
+        assert_eq!(gap.chunks, Some((gap.to - gap.from) / 1024), "{gap:?}");
+    }
+    assert_eq!(daemon.figure(S, "lost_bytes"), gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>());
+}
+
+#[test]
+fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that() {
+    let daemon = Daemon::start();
+    daemon.create(S, ["--ring-buffer-size", "8MB", "--channel-buffer-size", "256KB"]);
+    let data = noise(9, 4 * MIB);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data[10..]).unwrap();
+    let reader = daemon.reader(S, []);
+    daemon.pfs(["write", S]).stdin(&data[..10]).run().exits(0);
+    eventually("it is live", || reader.stdout_len() == 10);
+    reader.signal(Signal::STOP);
+    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1024", S]).stdin_file(&file).run().exits(0);
+    reader.signal(Signal::CONT);
+    let run = reader.finish().exits(4);
+    let gaps = gaps(&run.stderr);
+    assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
+    // The ring still held all of it: only the bound on the lag can have taken it away.
+    assert_eq!(daemon.figure(S, "tail"), 0);
+    assert!(gaps.last().unwrap().to >= (data.len() - (256 << 10)) as u64, "{gaps:?}");
+    // And it binds nobody who reads history.
+    assert_eq!(digest(&daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout), digest(&data));
+}
+
+#[test]
+fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
+    let daemon = small_rings();
+    let data = noise(3, 8 * MIB);
+    let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
+    let mut other = daemon.piped_reader(S, ["--slow", "block"]);
+    let other_got = other.digest_stdout();
+    let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
+    eventually("the writer waits for the slow one", || {
+        let stat = daemon.stat(S).unwrap();
+        let waits = stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true);
+        waits && daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true
+    });
+    assert_eq!(daemon.reader_stat(S, slow.pid()).unwrap()["policy"], "block");
+    assert_eq!(daemon.reader_stat(S, other.pid()).unwrap()["blocking"], false);
+    assert!(daemon.pfs(["stat", S]).run().exits(0).text().contains(&slow.pid().to_string()));
+    assert!(writer.runs());
+    let got = slow.digest_stdout();
+    writer.finish().exits(0);
+    for (reader, got) in [(slow, got), (other, other_got)] {
+        reader.finish().exits(0).quietly();
+        assert_eq!(got.join().unwrap(), digest(&data));
+    }
+}
+
+#[test]
+fn the_death_of_a_stopped_block_reader_releases_the_writer() {
+    let daemon = small_rings();
+    let stopped = daemon.reader(S, ["--slow", "block"]);
+    stopped.signal(Signal::STOP);
+    let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(4, 8 * MIB)).spawn();
+    eventually("the writer waits for it", || {
+        daemon.reader_stat(S, stopped.pid()).unwrap()["blocking"] == true
+    });
+    stopped.signal(Signal::KILL);
+    writer.finish().exits(0);
+    assert_eq!(daemon.head(S), 8 * MIB as u64);
+}
+
+#[test]
+fn a_writer_that_waits_holds_up_no_other_stream() {
+    let daemon = small_rings();
+    let stopped = daemon.reader(S, ["--slow", "block"]);
+    stopped.signal(Signal::STOP);
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin(noise(5, 8 * MIB)).spawn();
+    eventually("the writer waits for it", || {
+        daemon.reader_stat(S, stopped.pid()).unwrap()["blocking"] == true
+    });
+    let data = noise(6, 4 * MIB);
+    let mut reader =
+        daemon.pfs(["cat", "--stream", "--slow", "block", "/streamfs/other"]).stdout_pipe().spawn();
+    let got = reader.digest_stdout();
+    let write = daemon.pfs(["write", "--stream", "--close", "--wait-readers", "1", "/streamfs/other"]);
+    write.stdin(&data[..]).run().exits(0);
+    reader.finish().exits(0);
+    assert_eq!(got.join().unwrap(), digest(&data));
+    assert!(writer.runs());
+}
+
+#[test]
+fn a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody() {
+    let daemon = small_rings();
+    let data = noise(7, 16 * MIB);
+    let mut slow = daemon.piped_reader(S, ["--slow", "disconnect"]);
+    daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
+    let mut output = Vec::new();
+    slow.take_stdout().read_to_end(&mut output).unwrap();
+    slow.finish().exits(6).says("slow");
+    assert!(output.len() < data.len() && data.starts_with(&output), "what it got is not a prefix");
+}
+
+#[test]
+fn a_disconnect_reader_that_keeps_up_gets_everything() {
+    let daemon = small_rings();
+    let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
+    let reader = daemon.reader(S, ["--slow", "disconnect"]);
+    let data = noise(8, 8 * MIB);
+    for (i, part) in data.chunks(MIB / 4).enumerate() {
+        writer.send(part);
+        eventually("it has kept up", || reader.stdout_len() == ((i + 1) * MIB / 4) as u64);
+    }
+    writer.end_input();
+    writer.finish().exits(0);
+    assert_eq!(digest(&reader.finish().exits(0).stdout), digest(&data));
+}

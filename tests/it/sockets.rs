@@ -1,0 +1,45 @@
+//! The daemon's socket: who may use it, who may take it, what it can be called.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use harness::{Daemon, Pfs, Signal, binary, eventually};
+
+#[test]
+fn a_second_daemon_on_a_live_socket_is_refused_and_the_first_goes_on() {
+    let daemon = Daemon::start();
+    daemon.create("/streamfs/s", []);
+    let second = Pfs::new(binary("pfsd")).arg("--socket").arg(daemon.socket()).run();
+    assert_eq!(second.code, 1, "{}", second.stderr);
+    second.says("pfsd.sock");
+    assert_eq!(daemon.streams(), ["/streamfs/s"]);
+}
+
+#[test]
+fn something_else_at_the_socket_s_place_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("pfsd.sock");
+    std::fs::write(&place, "precious").unwrap();
+    Pfs::new(binary("pfsd")).arg("--socket").arg(&place).run().exits(1).says("pfsd.sock");
+    assert_eq!(std::fs::read(&place).unwrap(), b"precious");
+}
+
+#[test]
+fn only_the_owner_can_enter_the_socket_s_folder_and_use_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("pfs/pfsd.sock");
+    let daemon = Pfs::new(binary("pfsd")).env("XDG_RUNTIME_DIR", dir.path()).spawn();
+    eventually("the socket is there", || socket.exists());
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(socket.parent().unwrap()), 0o700);
+    eventually("the socket has its mode", || mode(&socket) == 0o600);
+    daemon.signal(Signal::TERM);
+    daemon.finish().exits(0);
+}
+
+#[test]
+fn a_socket_path_too_long_for_the_kernel_is_named_as_that() {
+    let long = format!("/tmp/{}/pfsd.sock", "x".repeat(120));
+    Pfs::new(binary("pfsd")).args(["--socket", &long]).run().exits(1).says("107");
+    let run = Pfs::new(binary("pfs")).args(["--socket", &long, "ls", "/streamfs"]).run().says("135 bytes");
+    assert!([1, 2, 5].contains(&run.code), "exit code {}", run.code);
+}

@@ -1,0 +1,57 @@
+//! One-byte chunks: the worst that a writer can do to an index.
+
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, digest, noise};
+
+const S: &str = "/streamfs/s";
+const LONG: Duration = Duration::from_secs(600);
+/// What a daemon may need besides its rings, whatever goes through them.
+const CONSTANT: u64 = 8 << 20;
+
+#[test]
+fn two_hundred_thousand_one_byte_chunks_stay_within_the_ring() {
+    one_byte_chunks_stay_within_the_ring(200_000, 20_000.0);
+}
+
+/// `floor` is in chunks a second. A frame of one byte has six; what is left to each is work a frame. So it
+/// is low, for a busy machine, and catches what a round trip or a wake-up for each chunk would cost.
+pub(crate) fn one_byte_chunks_stay_within_the_ring(count: usize, floor: f64) {
+    let daemon = Daemon::start();
+    let data = noise(1, count);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data).unwrap();
+    let before = daemon.memory();
+    let mut reader = daemon.pfs(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
+    let got = reader.digest_stdout();
+    let start = Instant::now();
+    let write = daemon.pfs(["write", "--stream", "--chunk-size", "1", "--wait-readers", "1", S]);
+    write.stdin_file(&file).spawn().finish_within(LONG).exits(0).quietly();
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+
+    assert_eq!(daemon.figure(S, "chunks"), count as u64);
+    let ring = daemon.figure(S, "memory");
+    let grown = daemon.memory().saturating_sub(before);
+    assert!(grown <= ring + CONSTANT, "the daemon grew by {grown} bytes for a stream of {ring}");
+    // The ring itself: the data, and an index that is bounded by it, not by the number of chunks.
+    let buffers = daemon.figure(S, "capacity");
+    assert!(ring <= 8 * buffers, "a stream of {buffers} bytes of data takes {ring} of memory");
+
+    daemon.pfs(["close", S]).run().exits(0);
+    reader.finish_within(LONG).exits(0);
+    assert_eq!(got.join().unwrap(), digest(&data));
+    assert!(rate > floor, "{rate:.0} chunks a second");
+}
+
+#[test]
+fn a_new_reader_of_one_byte_chunks_gets_a_whole_suffix_of_them() {
+    let daemon = Daemon::with_buffers(10_000, 10_000);
+    let data = noise(2, 50_000);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data).unwrap();
+    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1", S]).stdin_file(&file).run().exits(0);
+    let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
+    let held = read.stdout.len();
+    assert!((1..=10_000).contains(&held), "{held} bytes of history");
+    assert_eq!(read.stdout, data[data.len() - held..]);
+}

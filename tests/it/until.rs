@@ -1,0 +1,104 @@
+//! When a reader ends.
+
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, eventually};
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn readers_wait_for_more_until_the_stream_is_closed() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("a").run().exits(0);
+    let mut reader = daemon.reader(S, []);
+    let mut explicit = daemon.reader(S, ["--until", "closed"]);
+    daemon.pfs(["write", "--stream", S]).stdin("b").run().exits(0);
+    eventually("both have all there is", || (reader.stdout_len(), explicit.stdout_len()) == (2, 2));
+    assert!(reader.runs() && explicit.runs());
+    daemon.pfs(["close", S]).run().exits(0);
+    assert_eq!(reader.finish().exits(0).quietly().text(), "ab");
+    assert_eq!(explicit.finish().exits(0).quietly().text(), "ab");
+}
+
+#[test]
+fn caught_up_ends_at_what_there_is() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"so far");
+    eventually("it is written", || daemon.head(S) == 6);
+    let read = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0).quietly();
+    assert_eq!(read.text(), "so far");
+    let none = daemon.pfs(["cat", "--stream", "--new", "--until", "caught-up", S]).run().exits(0);
+    assert_eq!(none.text(), "");
+    assert!(writer.runs());
+}
+
+#[test]
+fn caught_up_does_not_wait_for_a_missing_stream() {
+    let daemon = Daemon::start();
+    daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(3).says(S);
+    assert!(daemon.streams().is_empty());
+}
+
+#[test]
+fn writers_gone_ends_when_the_last_writer_has_finished() {
+    let daemon = Daemon::start();
+    let mut reader = daemon.pfs(["cat", "--stream", "--until", "writers-gone", S]).spawn();
+    let mut one = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    let mut two = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    one.send(b"1");
+    eventually("the first is written", || daemon.head(S) == 1);
+    two.send(b"2");
+    eventually("the second is written", || daemon.head(S) == 2);
+    one.end_input();
+    one.finish().exits(0);
+    eventually("all is read", || reader.stdout_len() == 2);
+    assert!(reader.runs());
+    two.send(b"3");
+    two.end_input();
+    two.finish().exits(0);
+    assert_eq!(reader.finish().exits(0).text(), "123");
+}
+
+#[test]
+fn idle_ends_when_nothing_came_for_so_long() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("all").run().exits(0);
+    let start = Instant::now();
+    let read = daemon.pfs(["cat", "--stream", "--until", "idle=400ms", S]).run().exits(0).quietly();
+    assert_eq!(read.text(), "all");
+    assert!(start.elapsed() >= Duration::from_millis(400));
+}
+
+#[test]
+fn removing_the_stream_ends_its_readers_with_7() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"all");
+    let reader = daemon.pfs(["cat", "--stream", S]).spawn();
+    eventually("it has read all", || reader.stdout_len() == 3);
+    let gone = daemon.reader(S, ["--until", "writers-gone", "--new"]);
+    daemon.pfs(["rm", S]).run().exits(0);
+    assert_eq!(reader.finish().exits(7).says("removed").text(), "all");
+    gone.finish().exits(7);
+    // A stream of the same name is another one.
+    daemon.pfs(["write", "--close", S]).stdin("new").run().exits(0);
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "new");
+}
+
+#[test]
+fn writers_of_a_stream_that_is_removed_or_closed_are_told_so() {
+    let daemon = Daemon::start();
+    for (command, word) in [("rm", "removed"), ("close", "closed")] {
+        let name = format!("/streamfs/{word}");
+        let waiting = daemon.pfs(["write", "--stream", "--wait-readers", "1", &name]).stdin("never").spawn();
+        eventually("the one that waits has created it", || daemon.stat(&name).is_some());
+        let mut writer = daemon.pfs(["write", "--stream", &name]).stdin_pipe().spawn();
+        writer.send(b"x");
+        eventually("it is written", || daemon.head(&name) == 1);
+        daemon.pfs([command, &name]).run().exits(0);
+        eventually("the writer is told", || !writer.offer(b"y") || !writer.runs());
+        writer.finish().exits(1).says(word);
+        waiting.finish().exits(1).says(word);
+    }
+}

@@ -1,0 +1,76 @@
+//! Readers of streams that do not exist yet, and writers that wait for readers.
+
+use harness::{Daemon, Running, Signal, digest, eventually, gaps, noise};
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn a_mistyped_name_leaves_nothing_behind() {
+    let daemon = Daemon::start();
+    let mut reader = daemon.pfs(["cat", "--stream", "/streamfs/typo"]).spawn();
+    eventually("it says that it waits, and for what", || reader.stderr().contains("/streamfs/typo"));
+    assert!(reader.runs());
+    assert!(daemon.streams().is_empty());
+    daemon.pfs(["stat", "/streamfs/typo"]).run().exits(3);
+    reader.signal(Signal::INT);
+    reader.finish().exits(130);
+    assert!(daemon.streams().is_empty());
+}
+
+#[test]
+fn waiting_readers_are_attached_before_the_first_byte() {
+    let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+    let start = |_| daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn();
+    let readers: Vec<Running> = (0..4).map(start).collect();
+    for reader in &readers {
+        eventually("it says that it waits", || reader.stderr().contains(S));
+    }
+    // Sixteen times what the ring holds: whoever came after the first chunks would miss them.
+    let data = noise(1, 4 << 20);
+    daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
+    for reader in readers {
+        assert_eq!(digest(&reader.finish().exits(0).stdout), digest(&data));
+    }
+}
+
+#[test]
+fn waiting_readers_that_want_only_the_new_get_everything() {
+    let daemon = Daemon::start();
+    let reader = daemon.pfs(["cat", "--stream", "--new", S]).spawn();
+    eventually("it says that it waits", || reader.stderr().contains(S));
+    daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
+    assert_eq!(reader.finish().exits(0).text(), "all");
+}
+
+#[test]
+fn a_writer_waits_for_as_many_readers_as_it_was_told() {
+    let daemon = Daemon::start();
+    let mut writer =
+        daemon.pfs(["write", "--stream", "--close", "--wait-readers", "2", S]).stdin("all").spawn();
+    eventually("the stream exists", || daemon.stat(S).is_some());
+    let one = daemon.reader(S, []);
+    assert_eq!(daemon.head(S), 0);
+    assert!(writer.runs());
+    let two = daemon.pfs(["cat", "--stream", S]).spawn();
+    writer.finish().exits(0);
+    assert_eq!(one.finish().exits(0).text(), "all");
+    assert_eq!(two.finish().exits(0).text(), "all");
+}
+
+#[test]
+fn quiet_readers_say_nothing_but_losses() {
+    let daemon = Daemon::with_buffers(10_000, 10_000);
+    let quiet = daemon.pfs(["-q", "cat", "--stream", S]).spawn();
+    let other = daemon.pfs(["cat", "--stream", S]).spawn();
+    eventually("the other one says that it waits", || other.stderr().contains(S));
+    daemon.pfs(["write", "--stream", "--close", S]).stdin("all").run().exits(0);
+    quiet.finish().exits(0).quietly();
+    other.finish().exits(0);
+
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, noise(2, 100_000)).unwrap();
+    let write = daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1000", "/streamfs/t"]);
+    write.stdin_file(&file).run().exits(0);
+    let lossy = daemon.pfs(["-q", "cat", "--stream", "--offset", "0", "/streamfs/t"]).run().exits(4);
+    assert_eq!(gaps(&lossy.stderr).len(), 1, "{}", lossy.stderr);
+}

@@ -1,0 +1,143 @@
+//! The main job: what goes into `pfs write` comes out of `pfs cat`.
+
+use std::io::Read as _;
+
+use harness::{Daemon, digest, eventually, noise};
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn what_is_written_is_read_back_byte_for_byte() {
+    let daemon = Daemon::start();
+    let data = noise(1, 3 << 20);
+    daemon.pfs(["write", "--stream", "--close", S]).stdin(data.clone()).run().exits(0).quietly();
+    let read = daemon.pfs(["cat", "--stream", S]).run().exits(0).quietly();
+    assert_eq!(digest(&read.stdout), digest(&data));
+}
+
+#[test]
+fn write_without_stream_appends_its_input_as_one_chunk() {
+    let daemon = Daemon::start();
+    let data = noise(2, 3 << 20);
+    daemon.pfs(["write", S]).stdin(data.clone()).run().exits(0).quietly();
+    assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (1, data.len() as u64));
+    daemon.pfs(["write", S]).stdin("data\n").run().exits(0).quietly();
+    assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (2, data.len() as u64 + 5));
+}
+
+#[test]
+fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode() {
+    let daemon = Daemon::with_buffers(10_000, 10_000);
+    daemon.create(S, []);
+    daemon.pfs(["write", S]).stdin(noise(3, 10_001)).run().exits(1).says("--stream");
+    assert_eq!(daemon.head(S), 0);
+    daemon.pfs(["write", S]).stdin(noise(3, 10_000)).run().exits(0);
+    assert_eq!(daemon.head(S), 10_000);
+}
+
+#[test]
+fn when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte() {
+    let daemon = Daemon::start();
+    let mut written = Vec::new();
+    for round in 0..20 {
+        let data = noise(round, 1 + 9_973 * round as usize);
+        let mode: &[&str] = if round % 2 == 0 { &["write", "--stream", S] } else { &["write", S] };
+        daemon.pfs([]).args(mode).stdin(data.clone()).run().exits(0);
+        written.extend(data);
+        let read = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
+        assert_eq!(digest(&read.stdout), digest(&written), "after round {round}");
+    }
+}
+
+#[test]
+fn stream_mode_sends_what_it_has_at_once() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    let mut reader = daemon.pfs(["cat", "--stream", S]).stdout_pipe().spawn();
+    let mut out = reader.take_stdout();
+    for word in [&b"first"[..], b"second", b"3"] {
+        writer.send(word);
+        let mut got = vec![0; word.len()];
+        out.read_exact(&mut got).unwrap();
+        assert_eq!(got, word);
+    }
+    assert!(writer.runs() && reader.runs());
+}
+
+#[test]
+fn stream_mode_cuts_chunks_of_64_kib_at_most_and_of_the_size_asked_for() {
+    let daemon = Daemon::start();
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, noise(4, 1_000_000)).unwrap();
+    daemon.pfs(["write", "--stream", S]).stdin_file(&file).run().exits(0);
+    assert_eq!(daemon.figure(S, "chunks"), 1_000_000_u64.div_ceil(65_536));
+    daemon.pfs(["write", "--stream", "--chunk-size", "1000", "/streamfs/k"]).stdin_file(&file).run().exits(0);
+    assert_eq!(daemon.figure("/streamfs/k", "chunks"), 1_000);
+}
+
+#[test]
+fn tee_copies_the_input_to_stdout() {
+    let daemon = Daemon::start();
+    let data = noise(5, 1 << 20);
+    let write = daemon.pfs(["write", "--stream", "--tee", S]).stdin(data.clone()).run().exits(0);
+    assert_eq!(digest(&write.stdout), digest(&data));
+    assert_eq!(daemon.head(S), data.len() as u64);
+}
+
+#[test]
+fn empty_input_is_no_chunk_and_no_failure() {
+    let daemon = Daemon::start();
+    for mode in [&["write", S][..], &["write", "--stream", S]] {
+        daemon.pfs([]).args(mode).run().exits(0).quietly();
+        assert_eq!(daemon.head(S), 0);
+    }
+    daemon.pfs(["write", "--stream", "--close", S]).run().exits(0);
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"");
+}
+
+#[test]
+fn a_closed_stream_takes_no_more_and_keeps_its_history() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
+    daemon.pfs(["write", S]).stdin("more").run().exits(1).says("closed");
+    daemon.pfs(["write", "--stream", S]).stdin("more").run().exits(1).says("closed");
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"all");
+}
+
+#[test]
+fn a_closed_stdout_pipe_ends_cat_quietly() {
+    let daemon = Daemon::start();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"some");
+    let mut reader = daemon.piped_reader(S, []);
+    let mut out = reader.take_stdout();
+    out.read_exact(&mut [0; 4]).unwrap();
+    drop(out);
+    eventually("the reader has noticed that nobody reads it", || {
+        writer.send(b"more");
+        !reader.runs()
+    });
+    reader.finish().exits(0).quietly();
+}
+
+#[test]
+fn writers_append_one_after_the_other_to_the_same_stream() {
+    let daemon = Daemon::start();
+    for word in ["one ", "two ", "three"] {
+        daemon.pfs(["write", "--stream", S]).stdin(word).run().exits(0);
+    }
+    daemon.pfs(["close", S]).run().exits(0);
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"one two three");
+}
+
+#[test]
+fn chunks_of_many_mebibytes_arrive_whole() {
+    let daemon = Daemon::with_buffers(16 << 20, 16 << 20);
+    let data = noise(6, (5 << 20) + 321);
+    let mut reader = daemon.pfs(["cat", "--stream", S]).stdout_pipe().spawn();
+    let got = reader.digest_stdout();
+    daemon.pfs(["write", "--close", "--wait-readers", "1", S]).stdin(data.clone()).run().exits(0);
+    assert_eq!(daemon.figure(S, "chunks"), 1);
+    reader.finish().exits(0);
+    assert_eq!(got.join().unwrap(), digest(&data));
+}
