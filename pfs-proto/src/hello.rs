@@ -25,6 +25,14 @@ impl Hello {
     /// What this version of pfs says: the client to offer it, the daemon to confirm it.
     pub const OURS: Self = Self { min_version: VERSION, max_version: VERSION, capabilities: 0 };
 
+    /// The ability to pass memory along with a message, and to map what was passed.
+    pub const MAPPING: u64 = 1;
+
+    /// Whether the peer that sent this can share memory.
+    pub fn can_map(&self) -> bool {
+        self.capabilities & Self::MAPPING != 0
+    }
+
     /// The version to speak with the peer that sent this, or `None` if there is none in common.
     pub fn common_version(&self) -> Option<u16> {
         (self.min_version..=self.max_version).contains(&VERSION).then_some(VERSION)

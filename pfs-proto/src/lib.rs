@@ -54,6 +54,15 @@
 //! A writer's connection that ends before `Finish` is a writer that died; a reader's that ends before `End` or
 //! `Error` is a daemon that died. After `Error` on either, nothing follows.
 //!
+//! # Shared memory
+//!
+//! Where both ends have said [`Hello::MAPPING`], `Mapped` comes before `Reading`: the reader reads the ring for
+//! itself, and its connection carries `MadeRoom` one way, `Error` the other, and the news that either end is gone.
+//! A reader that finds that it cannot map says `Unmapped` and is served as any other. Likewise `Staging` comes before
+//! `Writing`: the writer puts its chunks into that area. It says `Staged` when the daemon sleeps, and the daemon
+//! says `Ack` when the writer does. What is staged comes before whatever follows on the connection. A daemon without
+//! memory for it leaves either out.
+//!
 //! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the
 //! position by its length, `Gap` moves it from `from` to `to`, and `End` repeats it.
 //!
@@ -117,6 +126,13 @@
 //!
 //! ```text
 //! | close: bool |
+//! ```
+//!
+//! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
+//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...
+//!
+//! ```text
+//! | (nothing) |
 //! ```
 //!
 //! # Replies
@@ -197,6 +213,19 @@
 //! | start: u64 | head: u64 | content_type: opt str |
 //! ```
 //!
+//! `Mapped`, 0x92. Two descriptors come with it: the ring, and the reader's page.
+//!
+//! ```text
+//! | capacity: u64 | channel_buffer_size: u64 | seq: u64 | offset: u64 | missing: opt u64 | policy: u8 |
+//! | until: u8 | head: u64 | deaths_before: u64 | live: bool |
+//! ```
+//!
+//! `Staging`, 0x93. A descriptor comes with it: the staging area.
+//!
+//! ```text
+//! | (nothing) |
+//! ```
+//!
 //! `Gap`, 0x8f
 //!
 //! ```text
@@ -227,7 +256,9 @@ pub use error::{ErrorCode, FrameError, MessageError, PathError};
 pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
 pub use hello::{Hello, MAGIC, VERSION};
 pub use message::{Reply, Request};
-pub use options::{CreateOptions, End, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions};
+pub use options::{
+    CreateOptions, End, MappedStart, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
+};
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use socket::default_socket_path;
 pub use stat::{DaemonInfo, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};

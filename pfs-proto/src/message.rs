@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, ReadOptions, ReaderStat, StreamPath, StreamStat,
-    StreamSummary, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, MappedStart, ReadOptions, ReaderStat, StreamPath,
+    StreamStat, StreamSummary, WriteOptions, WriterStat,
 };
 
 /// From the client to the daemon.
@@ -39,6 +39,12 @@ pub enum Request {
         /// Whether the stream takes no more appends after this.
         close: bool,
     },
+    /// Mapped reader: it has made room that a writer waits for.
+    MadeRoom,
+    /// Writer with a staging area: there is something in it.
+    Staged,
+    /// Mapped reader: it cannot map what it was handed, and has read nothing.
+    Unmapped,
 }
 
 /// From the daemon to the client.
@@ -90,6 +96,10 @@ pub enum Reply {
         /// Media type of the contents.
         content_type: Option<String>,
     },
+    /// Reader: read the ring for yourself. Comes with two descriptors: the ring, and a page for the reader's figures.
+    Mapped(MappedStart),
+    /// Writer: put chunks here. Comes with a descriptor: the staging area.
+    Staging,
     /// Reader: these bytes end a chunk (with the parts before them, if any).
     Data(Bytes),
     /// Reader: these bytes go on in the next frame.

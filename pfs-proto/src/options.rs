@@ -142,3 +142,28 @@ mod tests {
         assert_eq!("Drop".parse::<SlowPolicy>(), Err(UnknownPolicy));
     }
 }
+
+/// Where a reader begins that was handed the ring itself. Offsets and sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedStart {
+    /// Bytes of data that the ring holds; all its other sizes follow from it.
+    pub capacity: u64,
+    /// How far it may lag once it was live.
+    pub channel_buffer_size: u64,
+    /// Number of the chunk that it reads first.
+    pub seq: u64,
+    /// Offset that it reads first.
+    pub offset: u64,
+    /// Offset up to which it must first report a gap.
+    pub missing: Option<u64>,
+    /// What happens when it cannot keep up.
+    pub policy: SlowPolicy,
+    /// When it ends.
+    pub until: Until,
+    /// Head when it attached.
+    pub head: u64,
+    /// Writers that had died before those whose end it sees.
+    pub deaths_before: u64,
+    /// Whether it begins at head.
+    pub live: bool,
+}

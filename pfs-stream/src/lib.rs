@@ -12,11 +12,17 @@
 mod clock;
 mod config;
 mod error;
+mod figures;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub mod mapped;
+mod membership;
 mod pending;
 mod reader;
 mod registry;
 mod ring;
 mod sink;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub mod staging;
 mod stat;
 mod stream;
 mod sync;
@@ -27,11 +33,11 @@ pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
 pub use pending::PendingReader;
 pub use pfs_proto::{
-    End, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamStat, StreamSummary, Until,
-    WriterStat,
+    End, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamStat, StreamSummary,
+    Until, WriterStat,
 };
 pub use reader::{Read, Reader};
-pub use registry::Registry;
+pub use registry::{Registry, Reservation};
 pub use sink::Sink;
 pub use stream::Stream;
 pub use writer::{Appended, Writer};

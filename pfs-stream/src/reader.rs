@@ -3,17 +3,12 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
-use pfs_proto::{End, Peer, SlowPolicy};
+use pfs_proto::{End, SlowPolicy};
 
 use crate::{
-    ReadError, Sink,
-    ring::{Position, RingReader},
-    stream::Shared,
-    sync::{Arc, AtomicU64, Ordering, lock},
-    wait::Ticket,
+    ReadError, Sink, membership::Membership, ring::RingReader, stream::Shared, sync::Arc, wait::Ticket,
 };
 
 /// What a read gives.
@@ -40,96 +35,55 @@ pub enum Read {
     End(End),
 }
 
-/// What others can see of a reader. Only the reader writes it.
-#[derive(Debug)]
-pub(crate) struct ReaderState {
-    pub(crate) peer: Peer,
-    pub(crate) policy: SlowPolicy,
-    pub(crate) since: SystemTime,
-    pub(crate) start: u64,
-    offset: AtomicU64,
-    seq: AtomicU64,
-    lost_bytes: AtomicU64,
-    lost_chunks: AtomicU64,
-}
-
-impl ReaderState {
-    pub(crate) fn new(peer: Peer, policy: SlowPolicy, at: Position) -> Self {
-        Self {
-            peer,
-            policy,
-            since: SystemTime::now(),
-            start: at.offset,
-            offset: AtomicU64::new(at.offset),
-            seq: AtomicU64::new(at.seq),
-            lost_bytes: AtomicU64::new(0),
-            lost_chunks: AtomicU64::new(0),
-        }
-    }
-
-    /// The chunk that it reads next. Acquire: what the reader copied before it said so may be overwritten.
-    pub(crate) fn seq(&self) -> u64 {
-        self.seq.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn position(&self) -> u64 {
-        self.offset.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn lost_bytes(&self) -> u64 {
-        self.lost_bytes.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn lost_chunks(&self) -> u64 {
-        self.lost_chunks.load(Ordering::Relaxed)
-    }
-}
-
 /// Follows a stream: history, then live. Takes no lock to read and is never waited for, unless its
 /// policy is [`SlowPolicy::Block`].
 #[derive(Debug)]
 pub struct Reader {
+    membership: Membership,
+    ring: RingReader,
+    sleep: Sleep,
+}
+
+/// A reader's place among the sleepers, given back when it goes.
+#[derive(Debug)]
+struct Sleep {
     shared: Arc<Shared>,
-    cursor: Cursor,
     ticket: Ticket,
 }
 
-/// The place in the ring, and what others can see of it.
-#[derive(Debug)]
-struct Cursor {
-    ring: RingReader,
-    state: Arc<ReaderState>,
-}
-
-impl Cursor {
-    fn try_read(
-        &mut self,
-        shared: &Shared,
-        sink: &mut impl Sink,
-        max_bytes: usize,
-    ) -> Result<Option<Read>, ReadError> {
-        let read = self.ring.try_read(sink, max_bytes)?;
-        match read {
-            None | Some(Read::End(_)) => return Ok(read),
-            Some(Read::Gap { from, to, chunks }) => {
-                self.state.lost_bytes.fetch_add(to - from, Ordering::Relaxed);
-                self.state.lost_chunks.fetch_add(chunks, Ordering::Relaxed);
-                shared.lost_bytes.fetch_add(to - from, Ordering::Relaxed);
-            }
-            Some(Read::Data { .. }) => {}
-        }
-        self.state.offset.store(self.ring.offset, Ordering::Relaxed);
-        self.state.seq.store(self.ring.seq, Ordering::Release);
-        if self.ring.policy == SlowPolicy::Block {
-            shared.room.wake_all();
-        }
-        Ok(read)
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.shared.news.leave(&mut self.ticket);
     }
 }
 
+/// One read, recorded, and told to writers that wait for this reader.
+fn try_read(
+    membership: &Membership,
+    ring: &mut RingReader,
+    sink: &mut impl Sink,
+    max_bytes: usize,
+) -> Result<Option<Read>, ReadError> {
+    let read = ring.try_read(sink, max_bytes)?;
+    if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
+        membership.state.figures.record(read, ring.position());
+        if ring.policy == SlowPolicy::Block {
+            membership.shared.room.wake_all();
+        }
+    }
+    Ok(read)
+}
+
 impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>, ring: RingReader, state: Arc<ReaderState>) -> Self {
-        Self { shared, cursor: Cursor { ring, state }, ticket: Ticket::default() }
+    pub(crate) fn new(membership: Membership, ring: RingReader) -> Self {
+        let sleep = Sleep { shared: Arc::clone(&membership.shared), ticket: Ticket::default() };
+        Self { membership, ring, sleep }
+    }
+
+    /// Awake for good, and still attached.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn into_parts(self) -> (Membership, RingReader) {
+        (self.membership, self.ring)
     }
 
     /// Waits for what comes next, and takes at most about `max_bytes` of it: whole chunks, at least one.
@@ -155,8 +109,8 @@ impl Reader {
         sink: &mut impl Sink,
         max_bytes: usize,
     ) -> Poll<Result<Read, ReadError>> {
-        let Self { shared, cursor, ticket } = self;
-        shared.news.poll(ticket, cx, || cursor.try_read(shared, sink, max_bytes).transpose())
+        let Self { membership, ring, sleep: Sleep { shared, ticket } } = self;
+        shared.news.poll(ticket, cx, || try_read(membership, ring, sink, max_bytes).transpose())
     }
 
     /// As [`read`](Self::read), but blocks the thread while it waits.
@@ -174,45 +128,36 @@ impl Reader {
     ///
     /// As [`read`](Self::read).
     pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
-        self.cursor.try_read(&self.shared, sink, max_bytes)
+        try_read(&self.membership, &mut self.ring, sink, max_bytes)
     }
 
     /// The offset where it started.
     pub fn start(&self) -> u64 {
-        self.cursor.state.start
+        self.membership.state.start
     }
 
     /// The offset that it reads next.
     pub fn position(&self) -> u64 {
-        self.cursor.ring.offset
+        self.ring.offset
     }
 
     /// Where head was when it attached.
     pub fn head_at_attach(&self) -> u64 {
-        self.cursor.ring.head_at_attach
+        self.ring.head_at_attach
     }
 
     /// Bytes that it was told it lost.
     pub fn lost_bytes(&self) -> u64 {
-        self.cursor.state.lost_bytes()
+        self.membership.state.figures.lost_bytes()
     }
 
     /// Chunks that it was told it lost.
     pub fn lost_chunks(&self) -> u64 {
-        self.cursor.state.lost_chunks()
+        self.membership.state.figures.lost_chunks()
     }
 
     /// Media type of the stream's contents.
     pub fn content_type(&self) -> Option<&str> {
-        self.shared.config.content_type.as_deref()
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.shared.news.leave(&mut self.ticket);
-        lock(&self.shared.readers).retain(|reader| !Arc::ptr_eq(reader, &self.cursor.state));
-        self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
-        self.shared.room.wake_all();
+        self.membership.shared.config.content_type.as_deref()
     }
 }

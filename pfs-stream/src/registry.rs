@@ -12,15 +12,26 @@ use std::{
 use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
-    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig,
-    pending::Slot,
-    stream::{self, MemoryShare},
+    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig, pending::Slot, stream,
 };
 
 /// Named streams. Clones are handles to the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(crate) inner: Arc<Inner>,
+}
+
+/// A part of a registry's memory, given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    used: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -83,14 +94,11 @@ impl Registry {
         if names.streams.len() >= limits.max_streams {
             return Err(CreateError::TooManyStreams { limit: limits.max_streams });
         }
-        // The names' lock makes this the only place where it grows at this moment.
         let (needed, used) = (layout.bytes(), self.memory());
-        if needed > limits.max_memory.saturating_sub(used) {
+        let Some(memory) = self.take(needed) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
-        }
-        self.inner.used.fetch_add(needed, Ordering::Relaxed);
-        let share = MemoryShare { used: Arc::clone(&self.inner.used), bytes: needed };
-        let stream = Stream::with_layout(name, config, layout, Some(share))?;
+        };
+        let stream = Stream::with_layout(name, config, layout, Some(memory))?;
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);
@@ -98,6 +106,21 @@ impl Registry {
         }
         names.streams.insert(name.to_owned(), stream.clone());
         Ok(stream)
+    }
+
+    /// Takes a part of the memory for something that serves its streams; `None` if there is not so much left.
+    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        let _names = self.inner.names();
+        self.take(bytes)
+    }
+
+    /// Under the names' lock, so that nobody else takes the same.
+    fn take(&self, bytes: u64) -> Option<Reservation> {
+        let left = self.inner.limits.max_memory.saturating_sub(self.memory());
+        (bytes <= left).then(|| {
+            self.inner.used.fetch_add(bytes, Ordering::Relaxed);
+            Reservation { used: Arc::clone(&self.inner.used), bytes }
+        })
     }
 
     /// The stream of this name.

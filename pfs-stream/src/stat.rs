@@ -49,22 +49,26 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         .collect();
     let readers = lock(&shared.readers);
     let awaited = if writers.iter().any(|writer| writer.waiting) {
-        readers.iter().filter(|reader| reader.policy == SlowPolicy::Block).map(|reader| reader.seq()).min()
+        readers
+            .iter()
+            .filter(|reader| reader.policy == SlowPolicy::Block)
+            .map(|reader| reader.figures.seq())
+            .min()
     } else {
         None
     };
-    let readers = readers
+    let readers: Vec<_> = readers
         .iter()
         .map(|reader| ReaderStat {
             peer: reader.peer,
             since: reader.since,
             start: reader.start,
-            position: reader.position(),
-            lag: head.offset.saturating_sub(reader.position()),
+            position: reader.figures.offset(),
+            lag: head.offset.saturating_sub(reader.figures.offset()),
             policy: reader.policy,
-            lost_bytes: reader.lost_bytes(),
-            lost_chunks: reader.lost_chunks(),
-            blocking: reader.policy == SlowPolicy::Block && awaited == Some(reader.seq()),
+            lost_bytes: reader.lost_bytes(head.offset),
+            lost_chunks: reader.figures.lost_chunks(),
+            blocking: reader.policy == SlowPolicy::Block && awaited == Some(reader.figures.seq()),
         })
         .collect();
     StreamStat {
@@ -83,7 +87,9 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         rate: per_second(recent, now.saturating_sub(from)),
         writers_finished: append.finished,
         writers_died: append.status.deaths(),
-        lost_bytes: shared.lost_bytes.load(Ordering::Relaxed),
+        lost_bytes: readers.iter().fold(shared.lost_before.load(Ordering::Relaxed), |sum, reader| {
+            sum.saturating_add(reader.lost_bytes)
+        }),
         ttl: shared.config.ttl,
         content_type: shared.config.content_type.clone(),
         writers,

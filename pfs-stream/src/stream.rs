@@ -9,8 +9,9 @@ use std::{
 use pfs_proto::{Peer, ReadOptions, SlowPolicy, Start, StreamStat, StreamSummary};
 
 use crate::{
-    AttachError, CreateError, Reader, StreamConfig, Writer, clock,
-    reader::ReaderState,
+    AttachError, CreateError, Reader, Reservation, StreamConfig, Writer, clock,
+    figures::Figures,
+    membership::{Membership, ReaderState},
     ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
     stat,
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
@@ -51,8 +52,10 @@ pub(crate) struct Shared {
     /// Taken after `append` where both are needed; a reader takes it to attach and to leave.
     pub(crate) readers: Mutex<Vec<Arc<ReaderState>>>,
     pub(crate) reader_count: AtomicUsize,
-    /// Told to readers as lost, in bytes, by those who left too.
-    pub(crate) lost_bytes: AtomicU64,
+    /// Readers that are in other processes.
+    pub(crate) mapped: AtomicUsize,
+    /// Bytes that readers who have left were told they lost.
+    pub(crate) lost_before: AtomicU64,
     /// Readers that wait for something to read.
     pub(crate) news: WaitQueue,
     /// Writers that wait for a `block` reader to make room.
@@ -60,7 +63,7 @@ pub(crate) struct Shared {
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
     /// What this stream takes of its registry's memory; given back when the last handle is gone.
-    _share: Option<MemoryShare>,
+    _memory: Option<Reservation>,
 }
 
 /// What only one writer at a time may touch.
@@ -76,19 +79,8 @@ pub(crate) struct Appending {
     /// No `block` reader was at a chunk before this one when last looked; they only move on.
     pub(crate) block_floor: u64,
     pub(crate) writers: Vec<Arc<WriterState>>,
-}
-
-/// A stream's part of a registry's memory.
-#[derive(Debug)]
-pub(crate) struct MemoryShare {
-    pub(crate) used: std::sync::Arc<std::sync::atomic::AtomicU64>,
-    pub(crate) bytes: u64,
-}
-
-impl Drop for MemoryShare {
-    fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, std::sync::atomic::Ordering::Relaxed);
-    }
+    /// Writers that wait for room now.
+    pub(crate) waiting: usize,
 }
 
 /// The layout of a stream's ring, once its sizes are found to be possible.
@@ -116,7 +108,7 @@ impl Stream {
         name: &str,
         config: StreamConfig,
         layout: Layout,
-        share: Option<MemoryShare>,
+        memory: Option<Reservation>,
     ) -> io::Result<Self> {
         let ring = Ring::new(layout)?;
         let appending = Appending {
@@ -127,6 +119,7 @@ impl Stream {
             last_append: None,
             block_floor: u64::MAX,
             writers: Vec::new(),
+            waiting: 0,
         };
         let shared = Shared {
             name: name.to_owned(),
@@ -136,11 +129,12 @@ impl Stream {
             append: Mutex::new(appending),
             readers: Mutex::new(Vec::new()),
             reader_count: AtomicUsize::new(0),
-            lost_bytes: AtomicU64::new(0),
+            mapped: AtomicUsize::new(0),
+            lost_before: AtomicU64::new(0),
             news: WaitQueue::new(),
             room: WaitQueue::new(),
             joins: WaitQueue::new(),
-            _share: share,
+            _memory: memory,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -179,38 +173,24 @@ impl Stream {
         if append.status.removed() {
             return Err(AttachError::Removed);
         }
-        let ring = &append.ring;
-        let (head, tail) = (ring.head(), ring.tail());
-        let mut missing = None;
-        let at = match options.start {
-            Start::Oldest => ring.oldest_within(self.shared.config.ring_buffer_size),
-            Start::New => head,
-            Start::Tail(bytes) => ring.oldest_within(bytes.min(self.shared.config.ring_buffer_size)),
-            Start::Since(age) => ring.oldest_since(clock::now().saturating_sub(clock::duration_micros(age))),
-            Start::Offset(offset) if offset > head.offset => {
-                return Err(AttachError::PastHead { offset, head: head.offset });
-            }
-            Start::Offset(offset) if offset < tail.offset => {
-                missing = Some(tail.offset);
-                Position { seq: tail.seq, offset }
-            }
-            Start::Offset(offset) => Position { offset, ..ring.chunk_at(offset) },
-        };
-        let state = Arc::new(ReaderState::new(peer, options.policy, at));
+        let (head, tail) = (append.ring.head(), append.ring.tail());
+        let at = self.place(&append.ring, options.start)?;
+        let figures = Figures::own();
+        figures.set_position(at);
+        let state =
+            ReaderState { peer, policy: options.policy, since: SystemTime::now(), start: at.offset, figures };
         if options.policy == SlowPolicy::Block {
             append.block_floor = append.block_floor.min(at.seq);
         }
+        let membership = Membership::join(&self.shared, Arc::new(state));
         let deaths_before = append.deaths_before;
-        // Still under the append lock: no writer may overtake a `block` reader that it can't see yet.
-        lock(&self.shared.readers).push(Arc::clone(&state));
-        self.shared.reader_count.fetch_add(1, Ordering::SeqCst);
         drop(append);
         self.shared.joins.wake_all();
         let ring = RingReader {
             ring: self.shared.ring.clone(),
             seq: at.seq,
             offset: at.offset,
-            missing,
+            missing: (at.offset < tail.offset).then_some(tail.offset),
             policy: options.policy,
             until: options.until,
             head_at_attach: head.offset,
@@ -218,7 +198,24 @@ impl Stream {
             channel_buffer_size: self.shared.config.channel_buffer_size,
             live: at == head,
         };
-        Ok(Reader::new(Arc::clone(&self.shared), ring, state))
+        Ok(Reader::new(membership, ring))
+    }
+
+    /// Where a reader starts. Below tail, the chunk is tail's.
+    fn place(&self, ring: &RingWriter, start: Start) -> Result<Position, AttachError> {
+        let history = self.shared.config.ring_buffer_size;
+        let (head, tail) = (ring.head(), ring.tail());
+        Ok(match start {
+            Start::Oldest => ring.oldest_within(history),
+            Start::New => head,
+            Start::Tail(bytes) => ring.oldest_within(bytes.min(history)),
+            Start::Since(age) => ring.oldest_since(clock::now().saturating_sub(clock::duration_micros(age))),
+            Start::Offset(offset) if offset > head.offset => {
+                return Err(AttachError::PastHead { offset, head: head.offset });
+            }
+            Start::Offset(offset) if offset < tail.offset => Position { offset, ..tail },
+            Start::Offset(offset) => Position { offset, ..ring.chunk_at(offset) },
+        })
     }
 
     /// Takes no more appends; readers get the end at head. Closing twice is once.
@@ -288,8 +285,17 @@ impl Drop for Waiting {
 }
 
 impl Shared {
-    pub(crate) fn wake_everybody(&self) {
+    /// Wakes the readers that sleep, wherever they do.
+    pub(crate) fn wake_readers(&self) {
         self.news.wake_all();
+        #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+        if self.mapped.load(Ordering::Relaxed) > 0 {
+            self.ring.ring_bell();
+        }
+    }
+
+    pub(crate) fn wake_everybody(&self) {
+        self.wake_readers();
         self.room.wake_all();
         self.joins.wake_all();
     }

@@ -10,6 +10,7 @@ use pfs_proto::{Peer, SlowPolicy};
 
 use crate::{
     AppendError, AttachError, clock,
+    ring::Source,
     stream::{Appending, Shared},
     sync::{Arc, AtomicBool, AtomicU64, Ordering, lock},
     wait::Ticket,
@@ -41,6 +42,8 @@ pub struct Writer {
     /// Whether something was pushed that sleeping readers were not woken for.
     unannounced: bool,
     finished: bool,
+    /// Whether to leave as if it went on.
+    open: bool,
 }
 
 impl Writer {
@@ -65,7 +68,7 @@ impl Writer {
         });
         append.writers.push(Arc::clone(&state));
         drop(append);
-        Ok(Self { shared: Arc::clone(shared), state, unannounced: false, finished: false })
+        Ok(Self { shared: Arc::clone(shared), state, unannounced: false, finished: false, open: false })
     }
 
     /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the room.
@@ -89,6 +92,10 @@ impl Writer {
     ///
     /// As [`append`](Self::append).
     pub async fn push(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
+        self.push_source(&chunk).await
+    }
+
+    pub(crate) async fn push_source(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
         if let Some(appended) = self.try_push(chunk)? {
             return Ok(appended);
         }
@@ -113,13 +120,13 @@ impl Writer {
     ///
     /// As [`append`](Self::append).
     pub fn try_append(&mut self, chunk: &[u8]) -> Result<Option<Appended>, AppendError> {
-        let appended = self.try_push(chunk)?;
+        let appended = self.try_push(&chunk)?;
         self.wake();
         Ok(appended)
     }
 
-    fn try_push(&mut self, chunk: &[u8]) -> Result<Option<Appended>, AppendError> {
-        let (size, max) = (chunk.len() as u64, self.shared.config.max_chunk());
+    pub(crate) fn try_push(&mut self, chunk: &impl Source) -> Result<Option<Appended>, AppendError> {
+        let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
         if size > max {
             return Err(AppendError::TooLarge { size, max });
         }
@@ -133,7 +140,7 @@ impl Writer {
             return Err(AppendError::Closed);
         }
         if size > 0 {
-            let tail = append.ring.tail_after(chunk.len());
+            let tail = append.ring.tail_after(chunk.size());
             if !append.may_overwrite(tail, &self.shared) {
                 return Ok(None);
             }
@@ -151,13 +158,19 @@ impl Writer {
     /// Wakes the readers that sleep, if something was pushed since the last time.
     pub fn wake(&mut self) {
         if std::mem::take(&mut self.unannounced) {
-            self.shared.news.wake_all();
+            self.shared.wake_readers();
         }
     }
 
     /// Ends this writer properly.
     pub fn finish(mut self) {
         self.finished = true;
+    }
+
+    /// Goes without an end: readers that wait for the end of the writers wait on. For a host that is itself going away,
+    /// and tells its readers so.
+    pub fn leave_open(mut self) {
+        self.open = true;
     }
 
     /// Ends this writer properly, and closes the stream.
@@ -174,14 +187,16 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut append = lock(&self.shared.append);
-        append.status.writer_left(self.finished);
-        append.finished += u64::from(self.finished);
+        if !self.open {
+            append.status.writer_left(self.finished);
+            append.finished += u64::from(self.finished);
+        }
         append.writers.retain(|writer| !Arc::ptr_eq(writer, &self.state));
         self.shared.ring.set_status(append.status);
         let last = append.status.writers() == 0;
         drop(append);
         if last || self.unannounced {
-            self.shared.news.wake_all();
+            self.shared.wake_readers();
         }
     }
 }
@@ -196,6 +211,7 @@ struct Waiting {
 impl Waiting {
     fn new(writer: &Writer) -> Self {
         writer.state.waiting.store(true, Ordering::Relaxed);
+        lock(&writer.shared.append).room_is_wanted_by(1, &writer.shared);
         Self {
             shared: Arc::clone(&writer.shared),
             state: Arc::clone(&writer.state),
@@ -212,10 +228,17 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.shared.room.leave(&mut self.ticket);
         self.state.waiting.store(false, Ordering::Relaxed);
+        lock(&self.shared.append).room_is_wanted_by(-1, &self.shared);
     }
 }
 
 impl Appending {
+    /// Counts a writer that begins to wait for room, or ceases to.
+    fn room_is_wanted_by(&mut self, change: isize, shared: &Shared) {
+        self.waiting = self.waiting.saturating_add_signed(change);
+        shared.ring.want_room(self.waiting > 0);
+    }
+
     /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned.
     fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
         if tail > self.block_floor {
@@ -223,7 +246,7 @@ impl Appending {
             self.block_floor = lock(&shared.readers)
                 .iter()
                 .filter(|reader| reader.policy == SlowPolicy::Block)
-                .map(|reader| reader.seq())
+                .map(|reader| reader.figures.seq())
                 .min()
                 .unwrap_or(u64::MAX);
         }

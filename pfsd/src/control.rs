@@ -45,8 +45,11 @@ pub(crate) async fn answer(
         Request::Document(path) => wire.put(&Reply::Document(document(daemon, &path)?)),
         Request::Info => wire.put(&Reply::Daemon(daemon.info())),
         Request::Hello(_) => return Err(misplaced("a second Hello").into()),
-        Request::Append(_) | Request::AppendPart(_) | Request::Finish { .. } => {
+        Request::Append(_) | Request::AppendPart(_) | Request::Finish { .. } | Request::Staged => {
             return Err(misplaced("an append before OpenWriter").into());
+        }
+        Request::MadeRoom | Request::Unmapped => {
+            return Err(misplaced("news of a reader before OpenReader").into());
         }
         // The connection takes these two itself.
         Request::OpenWriter(..) | Request::OpenReader(..) => return Err(misplaced("an open").into()),

@@ -13,6 +13,9 @@ pub(crate) const INFO: u8 = 0x0a;
 pub(crate) const APPEND: u8 = 0x10;
 pub(crate) const APPEND_PART: u8 = 0x11;
 pub(crate) const FINISH: u8 = 0x12;
+pub(crate) const MADE_ROOM: u8 = 0x13;
+pub(crate) const STAGED: u8 = 0x14;
+pub(crate) const UNMAPPED: u8 = 0x15;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;
@@ -31,3 +34,5 @@ pub(crate) const DATA_PART: u8 = 0x8e;
 pub(crate) const GAP: u8 = 0x8f;
 pub(crate) const ACK: u8 = 0x90;
 pub(crate) const END: u8 = 0x91;
+pub(crate) const MAPPED: u8 = 0x92;
+pub(crate) const STAGING: u8 = 0x93;

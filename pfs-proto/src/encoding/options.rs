@@ -1,7 +1,7 @@
 //! What a client asks for, in bytes.
 
 use super::fields::{FieldReader, FieldWriter};
-use crate::{CreateOptions, End, MessageError, ReadOptions, SlowPolicy, Start, Until};
+use crate::{CreateOptions, End, MappedStart, MessageError, ReadOptions, SlowPolicy, Start, Until};
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
     let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type } = options;
@@ -32,11 +32,7 @@ pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {
     w.u8(start.0);
     w.u64(start.1.unwrap_or(0));
     put_policy(w, *policy);
-    w.u8(match until {
-        Until::Closed => 0,
-        Until::CaughtUp => 1,
-        Until::WritersGone => 2,
-    });
+    put_until(w, *until);
     w.bool(*wait);
 }
 
@@ -52,12 +48,7 @@ pub(super) fn read_options(r: &mut FieldReader) -> Result<ReadOptions, MessageEr
             value => return Err(r.bad("start", value.into())),
         },
         policy: policy(r)?,
-        until: match r.u8()? {
-            0 => Until::Closed,
-            1 => Until::CaughtUp,
-            2 => Until::WritersGone,
-            value => return Err(r.bad("until", value.into())),
-        },
+        until: until(r)?,
         wait: r.bool("wait")?,
     })
 }
@@ -96,4 +87,49 @@ pub(super) fn end(r: &mut FieldReader) -> Result<End, MessageError> {
         3 => Ok(End::WriterDied),
         value => Err(r.bad("reason", value.into())),
     }
+}
+
+fn put_until(w: &mut FieldWriter<'_>, until: Until) {
+    w.u8(match until {
+        Until::Closed => 0,
+        Until::CaughtUp => 1,
+        Until::WritersGone => 2,
+    });
+}
+
+fn until(r: &mut FieldReader) -> Result<Until, MessageError> {
+    match r.u8()? {
+        0 => Ok(Until::Closed),
+        1 => Ok(Until::CaughtUp),
+        2 => Ok(Until::WritersGone),
+        value => Err(r.bad("until", value.into())),
+    }
+}
+
+pub(super) fn put_mapped_start(w: &mut FieldWriter<'_>, start: &MappedStart) {
+    w.u64(start.capacity);
+    w.u64(start.channel_buffer_size);
+    w.u64(start.seq);
+    w.u64(start.offset);
+    w.option(start.missing, FieldWriter::u64);
+    put_policy(w, start.policy);
+    put_until(w, start.until);
+    w.u64(start.head);
+    w.u64(start.deaths_before);
+    w.bool(start.live);
+}
+
+pub(super) fn mapped_start(r: &mut FieldReader) -> Result<MappedStart, MessageError> {
+    Ok(MappedStart {
+        capacity: r.u64()?,
+        channel_buffer_size: r.u64()?,
+        seq: r.u64()?,
+        offset: r.u64()?,
+        missing: r.option("missing", FieldReader::u64)?,
+        policy: policy(r)?,
+        until: until(r)?,
+        head: r.u64()?,
+        deaths_before: r.u64()?,
+        live: r.bool("live")?,
+    })
 }

@@ -25,7 +25,7 @@ impl Reply {
         let mut w = FieldWriter::new(self.kind(), out);
         match self {
             Self::Hello(hello) => put_hello(&mut w, hello),
-            Self::Done | Self::Waiting => (),
+            Self::Done | Self::Waiting | Self::Staging => (),
             Self::Error { code, message } => {
                 w.u16((*code).into());
                 w.string(message);
@@ -45,6 +45,7 @@ impl Reply {
                 w.u64(*head);
                 w.option(content_type.as_deref(), FieldWriter::string);
             }
+            Self::Mapped(start) => options::put_mapped_start(&mut w, start),
             Self::Document(bytes) | Self::Data(bytes) | Self::DataPart(bytes) => w.bytes(bytes),
             Self::Gap { from, to, chunks } => {
                 w.u64(*from);
@@ -83,6 +84,8 @@ impl Reply {
             kind::WRITING => Self::Writing { max_chunk: r.u64()? },
             kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()? },
             kind::WAITING => Self::Waiting,
+            kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
+            kind::STAGING => Self::Staging,
             kind::READING => Self::Reading {
                 start: r.u64()?,
                 head: r.u64()?,
@@ -110,6 +113,8 @@ impl Reply {
             Self::Writing { .. } => kind::WRITING,
             Self::Ack { .. } => kind::ACK,
             Self::Waiting => kind::WAITING,
+            Self::Mapped(_) => kind::MAPPED,
+            Self::Staging => kind::STAGING,
             Self::Reading { .. } => kind::READING,
             Self::Data(_) => kind::DATA,
             Self::DataPart(_) => kind::DATA_PART,

@@ -37,7 +37,7 @@ impl Request {
             Self::Stat(path) | Self::Close(path) | Self::Remove(path) | Self::Document(path) => {
                 w.string(path.as_str());
             }
-            Self::Info => (),
+            Self::Info | Self::MadeRoom | Self::Staged | Self::Unmapped => (),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
             Self::Finish { close } => w.bool(*close),
         }
@@ -66,6 +66,9 @@ impl Request {
             kind::REMOVE => Self::Remove(r.path()?),
             kind::DOCUMENT => Self::Document(r.path()?),
             kind::INFO => Self::Info,
+            kind::MADE_ROOM => Self::MadeRoom,
+            kind::STAGED => Self::Staged,
+            kind::UNMAPPED => Self::Unmapped,
             kind::FINISH => Self::Finish { close: r.bool("close")? },
             unknown => return Err(MessageError::UnknownKind(unknown)),
         };
@@ -85,6 +88,9 @@ impl Request {
             Self::Remove(_) => kind::REMOVE,
             Self::Document(_) => kind::DOCUMENT,
             Self::Info => kind::INFO,
+            Self::MadeRoom => kind::MADE_ROOM,
+            Self::Staged => kind::STAGED,
+            Self::Unmapped => kind::UNMAPPED,
             Self::Append(_) => kind::APPEND,
             Self::AppendPart(_) => kind::APPEND_PART,
             Self::Finish { .. } => kind::FINISH,

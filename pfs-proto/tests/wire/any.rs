@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Peer, ReadOptions, ReaderStat, Reply, Request,
-    SlowPolicy, Start, State, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, MappedStart, Peer, ReadOptions, ReaderStat, Reply,
+    Request, SlowPolicy, Start, State, StreamPath, StreamStat, StreamSummary, Until, WriteOptions,
+    WriterStat,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -30,6 +31,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         bytes().prop_map(Request::Append),
         bytes().prop_map(Request::AppendPart),
         any::<bool>().prop_map(|close| Request::Finish { close }),
+        Just(Request::MadeRoom),
+        Just(Request::Staged),
+        Just(Request::Unmapped),
     ]
 }
 
@@ -48,6 +52,8 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         any::<u64>().prop_map(|max_chunk| Reply::Writing { max_chunk }),
         any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::Ack { chunks, offset }),
         Just(Reply::Waiting),
+        mapped_start().prop_map(Reply::Mapped),
+        Just(Reply::Staging),
         (any::<(u64, u64)>(), content_type()).prop_map(|((start, head), content_type)| Reply::Reading {
             start,
             head,
@@ -215,6 +221,26 @@ fn daemon() -> impl Strategy<Value = DaemonInfo> {
             max_memory: n[3],
             connections: n[4],
             max_connections: n[5],
+        },
+    )
+}
+
+fn mapped_start() -> impl Strategy<Value = MappedStart> {
+    (any::<[u64; 6]>(), option::of(any::<u64>()), read_options(), any::<bool>()).prop_map(
+        |([capacity, channel_buffer_size, seq, offset, head, deaths_before], missing, options, live)| {
+            let ReadOptions { policy, until, .. } = options;
+            MappedStart {
+                capacity,
+                channel_buffer_size,
+                seq,
+                offset,
+                missing,
+                policy,
+                until,
+                head,
+                deaths_before,
+                live,
+            }
         },
     )
 }

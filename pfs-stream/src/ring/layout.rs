@@ -21,6 +21,11 @@ pub(crate) const TAIL_SEQ: usize = LINE;
 pub(crate) const HEAD_SEQ: usize = 2 * LINE;
 /// The [`Status`](super::Status) of the stream, beside head because readers look at both.
 pub(crate) const STATUS: usize = 2 * LINE + 1;
+/// Whether a writer waits for room; told to readers that can't be asked, see [`crate::mapped`].
+pub(crate) const ROOM_WANTED: usize = 3 * LINE;
+/// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub(crate) const BELL: usize = 4 * LINE;
 /// Words before the index: a page.
 const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
 

@@ -2,11 +2,12 @@
 //!
 //! # Why the `unsafe` here is sound
 //!
-//! Two things need it, and nothing outside this module does.
+//! Two things need it, here and in the `mapping` module, and nothing else does.
 //!
-//! 1. [`Memory`] turns a mapping into `&[AtomicU64]`. The mapping is page-aligned, as long as it says,
-//!    readable and writable, zero-filled by the kernel (zero is a valid `AtomicU64`), and is unmapped
-//!    only when the `Memory` is dropped, which no borrow of the words outlives. The file behind it is
+//! 1. `Mapping` turns a mapping into `&[AtomicU64]`. The mapping is page-aligned, as long as it says,
+//!    readable (and writable, unless it is for reading only, where nothing but loads happens), any bit pattern
+//!    is a valid `AtomicU64`, and it is unmapped only when the `Mapping` is dropped, which no borrow of the
+//!    words outlives. The file behind it is
 //!    sealed against shrinking, so no access can fault. Other processes may map the same pages; like
 //!    threads, they can only race with atomic accesses, and what they read or write is never trusted to
 //!    be in range.
@@ -18,23 +19,54 @@
 //! time) and a reader cuts them.
 
 use std::io;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::layout::WORD;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use super::mapping::{Mapping, Sharing};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// The words of a ring, zero at first.
 #[derive(Debug)]
 pub(crate) struct Memory {
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    mapping: mapping::Mapping,
+    mapping: Mapping,
     #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
     heap: Box<[AtomicU64]>,
 }
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl Memory {
+    /// Memory that other processes can be given to read.
     pub(crate) fn new(words: usize) -> io::Result<Self> {
-        Ok(Self { mapping: mapping::Mapping::new(words)? })
+        Ok(Self { mapping: Mapping::new(words, Sharing::ReadOnly)? })
+    }
+
+    /// Memory that other processes can be given to read and write.
+    pub(crate) fn writable_by_others(words: usize) -> io::Result<Self> {
+        Ok(Self { mapping: Mapping::new(words, Sharing::Writable)? })
+    }
+
+    /// Memory that another process made, for this one to read (and to write, if it may and `sharing` says so).
+    pub(crate) fn open(file: OwnedFd, words: usize, sharing: Sharing) -> io::Result<Self> {
+        Ok(Self { mapping: Mapping::open(file, words, sharing)? })
+    }
+
+    /// What another process can be given.
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.mapping.file()
+    }
+
+    /// Two runs of bytes, each `(at, len)` inside and apart from the other, as plain memory to be filled. Nobody else may
+    /// touch them as long as they are borrowed, in whatever process.
+    pub(crate) fn unshared(&mut self, at: usize, len: usize, then: usize, more: usize) -> [&mut [u8]; 2] {
+        self.mapping.unshared(at, len, then, more)
+    }
+
+    /// One word of it as a futex; the other accessors must leave that word alone.
+    pub(crate) fn futex(&self, word: usize) -> &std::sync::atomic::AtomicU32 {
+        self.mapping.futex(word)
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {
@@ -79,6 +111,48 @@ fn merge(word: &AtomicU64, skip: usize, edge: &[u8]) {
     word.store(u64::from_ne_bytes(bytes), Relaxed);
 }
 
+/// Copies `len` bytes from `from_at` in `from` to `to_at` in `to`, which is other memory. Both are shared: what is read
+/// is whatever was there at that moment, and there is one writer of `to` at a time.
+pub(crate) fn copy(from: &[AtomicU64], mut from_at: usize, to: &[AtomicU64], mut to_at: usize, len: usize) {
+    let mut left = len;
+    let skip = to_at % WORD;
+    if skip != 0 {
+        let edge = left.min(WORD - skip);
+        merge(&to[to_at / WORD], skip, &gather(from, from_at, edge)[..edge]);
+        (from_at, to_at, left) = (from_at + edge, to_at + edge, left - edge);
+    }
+    let whole = left / WORD;
+    let body = &to[to_at / WORD..to_at / WORD + whole];
+    let (word, shift) = (from_at / WORD, 8 * (from_at % WORD));
+    if shift == 0 {
+        for (to, from) in body.iter().zip(&from[word..word + whole]) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+    } else if whole > 0 {
+        // Each word is made of the end of one and the beginning of the next.
+        let mut low = u64::from_le(from[word].load(Relaxed));
+        for (to, from) in body.iter().zip(&from[word + 1..=word + whole]) {
+            let high = u64::from_le(from.load(Relaxed));
+            to.store(u64::to_le(low >> shift | high << (64 - shift)), Relaxed);
+            low = high;
+        }
+    }
+    let edge = left % WORD;
+    if edge != 0 {
+        let (from_at, to_at) = (from_at + whole * WORD, to_at + whole * WORD);
+        merge(&to[to_at / WORD], 0, &gather(from, from_at, edge)[..edge]);
+    }
+}
+
+/// `len` bytes, at most a word, from anywhere.
+fn gather(words: &[AtomicU64], at: usize, len: usize) -> [u8; WORD] {
+    let (word, shift) = (at / WORD, 8 * (at % WORD));
+    let low = u64::from_le(words[word].load(Relaxed)) >> shift;
+    let spills = at % WORD + len > WORD;
+    let high = if spills { u64::from_le(words[word + 1].load(Relaxed)) << (64 - shift) } else { 0 };
+    (low | high).to_le_bytes()
+}
+
 /// Appends `len` bytes of `words` to `out`, beginning at byte `at`.
 #[allow(unsafe_code)]
 pub(crate) fn read(words: &[AtomicU64], at: usize, len: usize, out: &mut Vec<u8>) {
@@ -102,74 +176,6 @@ pub(crate) fn read(words: &[AtomicU64], at: usize, len: usize, out: &mut Vec<u8>
     let edge = left % WORD;
     if edge != 0 {
         out.extend_from_slice(&words[word + whole].load(Relaxed).to_ne_bytes()[..edge]);
-    }
-}
-
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-#[allow(unsafe_code)]
-mod mapping {
-    use std::{io, ptr::NonNull, slice};
-
-    use rustix::{
-        fd::OwnedFd,
-        fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create},
-        mm::{MapFlags, ProtFlags, mmap, munmap},
-    };
-
-    use super::{AtomicU64, WORD};
-
-    /// A sealed memory file and this process's writable view of it.
-    #[derive(Debug)]
-    pub(super) struct Mapping {
-        address: NonNull<AtomicU64>,
-        words: usize,
-        /// What a reader in another process can be handed.
-        pub(super) file: OwnedFd,
-    }
-
-    // SAFETY: the mapping is plain memory that belongs to no thread, and `words` hands out nothing
-    // but atomics, which may be shared.
-    unsafe impl Send for Mapping {}
-    // SAFETY: as above.
-    unsafe impl Sync for Mapping {}
-
-    impl Mapping {
-        pub(super) fn new(words: usize) -> io::Result<Self> {
-            let bytes = words.checked_mul(WORD).ok_or(io::ErrorKind::OutOfMemory)?;
-            let file = memfd_create("pfs-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-            ftruncate(&file, bytes as u64)?;
-            // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
-            let address = unsafe {
-                mmap(
-                    std::ptr::null_mut(),
-                    bytes,
-                    ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::SHARED,
-                    &file,
-                    0,
-                )
-            }?;
-            let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-            let mapping = Self { address, words, file };
-            // Only after our own writable mapping exists: from here on the file keeps its size, and
-            // whoever gets or reopens the descriptor can map it for reading alone.
-            let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
-            fcntl_add_seals(&mapping.file, seals)?;
-            Ok(mapping)
-        }
-
-        pub(super) fn words(&self) -> &[AtomicU64] {
-            // SAFETY: see the module's documentation, point 1.
-            unsafe { slice::from_raw_parts(self.address.as_ptr(), self.words) }
-        }
-    }
-
-    impl Drop for Mapping {
-        fn drop(&mut self) {
-            // SAFETY: address and length are those of our mapping, and no borrow is left. It can only
-            // fail for arguments that are not a mapping's.
-            let _ = unsafe { munmap(self.address.as_ptr().cast(), self.words * WORD) };
-        }
     }
 }
 
@@ -199,6 +205,24 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn copies_between_memories_at_any_alignment_and_touches_nothing_beside_it(
+            from_at in 0usize..30, to_at in 0usize..30, bytes in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let (from, to) = (Memory::new(32).unwrap(), Memory::new(32).unwrap());
+            write(from.words(), 0, &[0x55; 256]);
+            write(from.words(), from_at, &bytes);
+            write(to.words(), 0, &[0xAA; 256]);
+            copy(from.words(), from_at, to.words(), to_at, bytes.len());
+            let mut all = Vec::new();
+            read(to.words(), 0, 256, &mut all);
+            let mut expected = vec![0xAA; 256];
+            expected[to_at..to_at + bytes.len()].copy_from_slice(&bytes);
+            prop_assert_eq!(all, expected);
+        }
+    }
+
     #[cfg(all(target_os = "linux", not(miri)))]
     #[test]
     fn a_ring_that_is_handed_out_can_be_neither_written_nor_resized() {
@@ -206,7 +230,7 @@ mod tests {
         use std::os::fd::AsRawFd;
 
         let memory = Memory::new(512).unwrap();
-        let file = &memory.mapping.file;
+        let file = memory.file();
         let reopened = std::fs::File::options()
             .read(true)
             .write(true)

@@ -17,19 +17,30 @@
 //! (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
 
 mod layout;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+#[allow(unsafe_code)]
+mod mapping;
 #[allow(unsafe_code)]
 mod memory;
 mod reader;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+mod shared;
+mod source;
 mod status;
 mod writer;
 
 use crate::sync::{
     Arc, AtomicU64,
     Ordering::{self, Relaxed},
+    fence,
 };
 
 pub(crate) use layout::{Layout, MAX_SIZE};
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub(crate) use mapping::Sharing;
+pub(crate) use memory::{Memory, write};
 pub(crate) use reader::{Position, RingReader};
+pub(crate) use source::{Shared, Source};
 pub(crate) use status::Status;
 pub(crate) use writer::RingWriter;
 
@@ -77,6 +88,12 @@ impl Ring {
 
     pub(crate) fn status(&self) -> Status {
         Status::from_word(self.load(layout::STATUS, Ordering::Acquire))
+    }
+
+    /// Tells readers that a writer waits for room, or that none does any more.
+    pub(crate) fn want_room(&self, wanted: bool) {
+        self.word(layout::ROOM_WANTED).store(wanted.into(), Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 
     /// Only under the stream's lock.

@@ -53,6 +53,10 @@ enum Look {
 }
 
 impl RingReader {
+    pub(crate) fn position(&self) -> Position {
+        Position { seq: self.seq, offset: self.offset }
+    }
+
     /// What comes next, if there is anything: at most about `max_bytes` of whole chunks, at least one.
     pub(crate) fn try_read(
         &mut self,

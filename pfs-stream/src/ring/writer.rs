@@ -1,6 +1,6 @@
 //! The one writing end of a ring; lives under the stream's lock.
 
-use super::{Layout, Position, Ring, layout, memory};
+use super::{Layout, Position, Ring, Source, layout};
 use crate::sync::{
     Ordering::{Relaxed, Release},
     fence,
@@ -54,21 +54,20 @@ impl RingWriter {
 
     /// Appends a chunk of 1 byte to the capacity. `tail` is [`tail_after`](Self::tail_after) its length;
     /// `time` is in microseconds since the Unix epoch.
-    pub(crate) fn append(&mut self, chunk: &[u8], tail: u64, time: u64) {
+    pub(crate) fn append(&mut self, chunk: &impl Source, tail: u64, time: u64) {
         if tail > self.tail_seq {
             self.tail_seq = tail;
             // Release, so that who sees this tail also sees a head that is not behind it.
             self.ring.word(layout::TAIL_SEQ).store(tail, Release);
             fence(Release);
         }
-        let mut rest = chunk;
-        for (place, len) in self.ring.runs(self.head, chunk.len()) {
-            let (run, after) = rest.split_at(len);
-            memory::write(self.ring.data(), place, run);
-            rest = after;
+        let mut done = 0;
+        for (place, len) in self.ring.runs(self.head, chunk.size()) {
+            chunk.write(done, len, self.ring.data(), place);
+            done += len;
         }
         self.ring.word(self.layout().time_of(self.head_seq)).store(time, Relaxed);
-        self.head += chunk.len() as u64;
+        self.head += chunk.size() as u64;
         self.head_seq += 1;
         self.ring.word(self.layout().start_of(self.head_seq)).store(self.head, Relaxed);
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);

@@ -1,0 +1,76 @@
+//! What a reader writes for others to see: where it is and what it lost.
+
+use crate::{
+    reader::Read,
+    ring::{Memory, Position},
+    sync::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+};
+
+const OFFSET: usize = 0;
+const SEQ: usize = 1;
+const LOST_BYTES: usize = 2;
+const LOST_CHUNKS: usize = 3;
+const WORDS: usize = 4;
+
+/// Bytes of a page of figures that is shared with another process.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub(crate) const PAGE_WORDS: usize = 4096 / 8;
+
+/// Written by one reader alone; read by writers that may have to wait for it, and by `stat`.
+///
+/// In a page of another process they are whatever that process wrote: good for nothing but telling about
+/// that reader and, if its policy is `block`, for making writers wait or not wait for it.
+#[derive(Debug)]
+pub(crate) enum Figures {
+    Own([AtomicU64; WORDS]),
+    #[cfg_attr(not(all(target_os = "linux", not(any(miri, loom)))), expect(dead_code))]
+    Page(Memory),
+}
+
+impl Figures {
+    pub(crate) fn own() -> Self {
+        Self::Own(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        match self {
+            Self::Own(words) => &words[index],
+            Self::Page(memory) => &memory.words()[index],
+        }
+    }
+
+    pub(crate) fn set_position(&self, at: Position) {
+        self.word(OFFSET).store(at.offset, Relaxed);
+        // Release: what was copied before this is said may be overwritten afterwards.
+        self.word(SEQ).store(at.seq, Release);
+    }
+
+    /// Counts what was read, and then says where the reader is. Only the reader itself calls this.
+    pub(crate) fn record(&self, read: Read, at: Position) {
+        if let Read::Gap { from, to, chunks } = read {
+            for (word, more) in [(LOST_BYTES, to - from), (LOST_CHUNKS, chunks)] {
+                let word = self.word(word);
+                word.store(word.load(Relaxed).saturating_add(more), Relaxed);
+            }
+        }
+        self.set_position(at);
+    }
+
+    /// The chunk that is read next.
+    pub(crate) fn seq(&self) -> u64 {
+        self.word(SEQ).load(Acquire)
+    }
+
+    /// The offset that is read next.
+    pub(crate) fn offset(&self) -> u64 {
+        self.word(OFFSET).load(Relaxed)
+    }
+
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        self.word(LOST_BYTES).load(Relaxed)
+    }
+
+    pub(crate) fn lost_chunks(&self) -> u64 {
+        self.word(LOST_CHUNKS).load(Relaxed)
+    }
+}

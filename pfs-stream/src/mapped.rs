@@ -1,0 +1,187 @@
+//! Readers in other processes: they are handed the ring and read it for themselves.
+//!
+//! The stream's side is a [`Handout`]: two descriptors and where to begin, to be passed on by whoever knows
+//! sockets. The other side makes a [`MappedReader`] of them, which reads with the very code of a [`Reader`].
+//! It can write nothing but its own page of figures, and sleeps on a futex in the ring's
+//! header that costs the stream one system call a wake-up, however many sleep.
+
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+use pfs_proto::{MappedStart, SlowPolicy};
+
+use crate::{
+    Read, ReadError, Reader, Sink,
+    figures::{Figures, PAGE_WORDS},
+    membership::Membership,
+    ring::{Memory, Ring, RingReader, Sharing},
+    stream::Shared,
+    sync::{Arc, Ordering},
+};
+
+/// A reader of another process, as its stream sees it: attached until this is dropped.
+#[derive(Debug)]
+pub struct Handout {
+    membership: Membership,
+    start: MappedStart,
+    _counted: Counted,
+}
+
+impl Reader {
+    /// Turns a reader into one that another process is to go on with, from where it is.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no memory for its page of figures; the reader comes back as it was.
+    // The large variant is the reader itself, which must not be lost.
+    #[allow(clippy::result_large_err)]
+    pub fn hand_out(self) -> Result<Handout, (Self, io::Error)> {
+        let page = match Memory::writable_by_others(PAGE_WORDS) {
+            Ok(page) => page,
+            Err(error) => return Err((self, error)),
+        };
+        let (mut membership, ring) = self.into_parts();
+        let counted = Counted::new(&membership.shared);
+        membership.set_figures(Figures::Page(page), ring.position());
+        Ok(Handout { membership, start: ring.to_start(), _counted: counted })
+    }
+}
+
+impl Handout {
+    /// Where the other side begins.
+    pub fn start(&self) -> MappedStart {
+        self.start
+    }
+
+    /// The ring; whoever gets it can do nothing but read.
+    pub fn ring(&self) -> BorrowedFd<'_> {
+        self.membership.shared.ring.memory().file()
+    }
+
+    /// The reader's page of figures, which it writes.
+    pub fn page(&self) -> Option<BorrowedFd<'_>> {
+        match &self.membership.state.figures {
+            Figures::Page(memory) => Some(memory.file()),
+            Figures::Own(_) => None,
+        }
+    }
+
+    /// The other process cannot map, and has read nothing: the reader is to go on here.
+    pub fn take_back(mut self) -> Reader {
+        let ring = RingReader::from_start(self.membership.shared.ring.clone(), &self.start);
+        self.membership.set_figures(Figures::own(), ring.position());
+        Reader::new(self.membership, ring)
+    }
+
+    /// The reader says that it made room that a writer waits for.
+    pub fn made_room(&self) {
+        self.membership.shared.room.wake_all();
+    }
+
+    /// The offset that it reads next, as it says.
+    pub fn position(&self) -> u64 {
+        self.membership.state.figures.offset()
+    }
+
+    /// Chunks that it was told it lost, as it says.
+    pub fn lost_chunks(&self) -> u64 {
+        self.membership.state.figures.lost_chunks()
+    }
+
+    /// Bytes that it was told it lost, as it says.
+    pub fn lost_bytes(&self) -> u64 {
+        self.membership.state.figures.lost_bytes()
+    }
+}
+
+/// Counted among the readers of other processes, for which the bell is rung.
+#[derive(Debug)]
+struct Counted(Arc<Shared>);
+
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.mapped.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.mapped.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Reads a ring that another process writes.
+#[derive(Debug)]
+pub struct MappedReader {
+    ring: RingReader,
+    figures: Figures,
+}
+
+impl MappedReader {
+    /// Maps what a [`Handout`] gave.
+    ///
+    /// # Errors
+    ///
+    /// When this system can't map it, or it is not what it should be.
+    pub fn open(ring: OwnedFd, page: OwnedFd, start: &MappedStart) -> io::Result<Self> {
+        let ring = Ring::open(ring, start.capacity)?;
+        let figures = Figures::Page(Memory::open(page, PAGE_WORDS, Sharing::Writable)?);
+        Ok(Self { ring: RingReader::from_start(ring, start), figures })
+    }
+
+    /// What comes next, as [`Reader::try_read`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
+        let read = self.ring.try_read(sink, max_bytes)?;
+        if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
+            self.figures.record(read, self.ring.position());
+        }
+        Ok(read)
+    }
+
+    /// Whether a writer waits for room: after a read, it must then be told that there is some.
+    pub fn room_is_wanted(&self) -> bool {
+        self.ring.policy == SlowPolicy::Block && self.ring.ring.room_is_wanted()
+    }
+
+    /// The offset that it reads next.
+    pub fn position(&self) -> u64 {
+        self.ring.offset
+    }
+
+    /// A handle to sleep with while there is nothing to read.
+    pub fn bell(&self) -> Bell {
+        Bell(self.ring.ring.clone())
+    }
+}
+
+/// What readers of other processes sleep on.
+///
+/// Take [`count`](Self::count), find nothing to read, then [`sleep`](Self::sleep) with that count: news in
+/// between is not missed.
+#[derive(Clone, Debug)]
+pub struct Bell(Ring);
+
+impl Bell {
+    /// How often it was rung.
+    pub fn count(&self) -> u32 {
+        self.0.bell_count()
+    }
+
+    /// Sleeps until it is rung, if it was not since `count`; or until the time is over, or for no reason.
+    pub fn sleep(&self, count: u32, most: Option<Duration>) {
+        self.0.sleep(count, most);
+    }
+
+    /// Wakes everybody who sleeps, without news: for whoever has other news for one of them.
+    pub fn rouse(&self) {
+        self.0.rouse();
+    }
+}

@@ -1,0 +1,72 @@
+//! A reader's being attached, wherever it reads.
+
+use std::time::SystemTime;
+
+use pfs_proto::{Peer, SlowPolicy};
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use crate::ring::Position;
+use crate::{
+    figures::Figures,
+    stream::Shared,
+    sync::{Arc, Ordering, lock},
+};
+
+/// What a stream knows of a reader.
+#[derive(Debug)]
+pub(crate) struct ReaderState {
+    pub(crate) peer: Peer,
+    pub(crate) policy: SlowPolicy,
+    pub(crate) since: SystemTime,
+    pub(crate) start: u64,
+    pub(crate) figures: Figures,
+}
+
+impl ReaderState {
+    /// Bytes that it was told it lost; never more than there were, whatever a page claims.
+    pub(crate) fn lost_bytes(&self, head: u64) -> u64 {
+        self.figures.lost_bytes().min(head.saturating_sub(self.start))
+    }
+}
+
+/// Attached as long as it lives: counted, seen by `stat`, and waited for if that is its policy.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<ReaderState>,
+}
+
+impl Membership {
+    /// Must be called under the append lock, so that no writer overtakes a `block` reader that it can't see.
+    pub(crate) fn join(shared: &Arc<Shared>, state: Arc<ReaderState>) -> Self {
+        lock(&shared.readers).push(Arc::clone(&state));
+        shared.reader_count.fetch_add(1, Ordering::SeqCst);
+        Self { shared: Arc::clone(shared), state }
+    }
+
+    /// From now on its figures are these.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn set_figures(&mut self, figures: Figures, at: Position) {
+        figures.set_position(at);
+        let ReaderState { peer, policy, since, start, .. } = *self.state;
+        let state = Arc::new(ReaderState { peer, policy, since, start, figures });
+        // One step for whoever looks at the readers: there is no moment when a writer sees none, or two.
+        for reader in lock(&self.shared.readers).iter_mut() {
+            if Arc::ptr_eq(reader, &self.state) {
+                *reader = Arc::clone(&state);
+            }
+        }
+        self.state = state;
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let head = lock(&self.shared.append).ring.head().offset;
+        let lost = self.state.lost_bytes(head);
+        self.shared.lost_before.fetch_add(lost, Ordering::Relaxed);
+        lock(&self.shared.readers).retain(|reader| !Arc::ptr_eq(reader, &self.state));
+        self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
+        self.shared.room.wake_all();
+    }
+}

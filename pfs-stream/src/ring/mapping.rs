@@ -1,0 +1,120 @@
+//! A ring's memory as a file that other processes can map. See the `memory` module for why this is sound.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr::NonNull,
+    slice,
+    sync::atomic::{AtomicU32, AtomicU64},
+};
+
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create},
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+};
+
+use super::layout::WORD;
+
+/// What processes may do that did not make the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Look.
+    ReadOnly,
+    /// Look and write.
+    Writable,
+}
+
+/// A sealed memory file and this process's view of it.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    address: NonNull<AtomicU64>,
+    words: usize,
+    file: OwnedFd,
+}
+
+// SAFETY: the mapping is plain memory that belongs to no thread, and nothing but atomics is handed out.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+/// Without these seals a mapping could lose its pages, and an access would end the process.
+const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
+impl Mapping {
+    pub(crate) fn new(words: usize, sharing: Sharing) -> io::Result<Self> {
+        let bytes = words.checked_mul(WORD).ok_or(io::ErrorKind::OutOfMemory)?;
+        let file = memfd_create("pfs-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&file, bytes as u64)?;
+        let mapping = Self::map(file, words, ProtFlags::READ | ProtFlags::WRITE)?;
+        // Only after our own writable mapping exists: from here on the file keeps its size, and whoever
+        // gets or reopens the descriptor can map it for reading alone.
+        let mut seals = FIXED_SIZE | SealFlags::SEAL;
+        if sharing == Sharing::ReadOnly {
+            seals |= SealFlags::FUTURE_WRITE;
+        }
+        fcntl_add_seals(&mapping.file, seals)?;
+        Ok(mapping)
+    }
+
+    /// Maps memory that came from elsewhere, if it has the size it should have and will keep it.
+    pub(crate) fn open(file: OwnedFd, words: usize, sharing: Sharing) -> io::Result<Self> {
+        let bytes = words.checked_mul(WORD).and_then(|bytes| i64::try_from(bytes).ok());
+        let fixed = fcntl_get_seals(&file)?.contains(FIXED_SIZE);
+        if !fixed || bytes != Some(fstat(&file)?.st_size) {
+            let message = "the memory that was handed over has not the size that it should have";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let protection = match sharing {
+            Sharing::ReadOnly => ProtFlags::READ,
+            Sharing::Writable => ProtFlags::READ | ProtFlags::WRITE,
+        };
+        Self::map(file, words, protection)
+    }
+
+    fn map(file: OwnedFd, words: usize, protection: ProtFlags) -> io::Result<Self> {
+        let address = std::ptr::null_mut();
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
+        let address = unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
+        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { address, words, file })
+    }
+
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: see the `memory` module's documentation, point 1.
+        unsafe { slice::from_raw_parts(self.address.as_ptr(), self.words) }
+    }
+
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Two runs of bytes that lie apart, as plain memory: nobody else may touch them meanwhile.
+    pub(crate) fn unshared(&mut self, at: usize, len: usize, then: usize, more: usize) -> [&mut [u8]; 2] {
+        let bytes = self.words * WORD;
+        let inside = |at: usize, len: usize| at.checked_add(len).is_some_and(|end| end <= bytes);
+        assert!(
+            inside(at, len) && inside(then, more) && (at + len <= then || then + more <= at || more == 0)
+        );
+        let base = self.address.as_ptr().cast::<u8>();
+        // SAFETY: inside the mapping and apart, as just checked; `&mut self` keeps this process's other
+        // accesses away, and the caller vouches for other processes.
+        unsafe {
+            [slice::from_raw_parts_mut(base.add(at), len), slice::from_raw_parts_mut(base.add(then), more)]
+        }
+    }
+
+    /// The first half of a word as a futex. No other accessor may be used on that word.
+    pub(crate) fn futex(&self, word: usize) -> &AtomicU32 {
+        let word: *const AtomicU64 = &raw const self.words()[word];
+        // SAFETY: in range (indexed above), aligned for the larger type, and any bits are valid.
+        unsafe { &*word.cast::<AtomicU32>() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: address and length are those of our mapping, and no borrow is left. It can only fail
+        // for arguments that are not a mapping's.
+        let _ = unsafe { munmap(self.address.as_ptr().cast(), self.words * WORD) };
+    }
+}

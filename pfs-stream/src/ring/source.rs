@@ -1,0 +1,48 @@
+//! Where the bytes of a chunk come from.
+
+use super::memory;
+use crate::sync::AtomicU64;
+
+/// A chunk that is to be appended.
+pub(crate) trait Source {
+    /// Its bytes.
+    fn size(&self) -> usize;
+
+    /// Writes `len` of its bytes, from `skip` on, to byte `at` of `words`.
+    fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize);
+}
+
+impl Source for &[u8] {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize) {
+        memory::write(words, at, &self[skip..skip + len]);
+    }
+}
+
+/// A chunk in memory that another process may be writing at the same moment: it can spoil these bytes and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<'a> {
+    /// The memory, which goes round.
+    pub(crate) words: &'a [AtomicU64],
+    /// The byte in it where the chunk begins.
+    pub(crate) at: usize,
+    /// Its bytes, at most the memory's.
+    pub(crate) len: usize,
+}
+
+impl Source for Shared<'_> {
+    fn size(&self) -> usize {
+        self.len
+    }
+
+    fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize) {
+        let size = self.words.len() * size_of::<u64>();
+        let from = (self.at + skip) % size;
+        let first = len.min(size - from);
+        memory::copy(self.words, from, words, at, first);
+        memory::copy(self.words, 0, words, at + first, len - first);
+    }
+}

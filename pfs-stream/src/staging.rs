@@ -1,0 +1,276 @@
+//! Writers in other processes: memory that both sides share, which a writer fills and the stream appends from.
+//!
+//! ```text
+//! page 0: the counters below, each in cache lines of its own
+//! then:   512 KiB that go round, in records: | length: u64 | so many bytes, padded to 8 |
+//! ```
+//!
+//! One side produces, the other consumes; each counter has one writer. Either side sets a flag before it goes to
+//! sleep and then looks once more; the other takes the flag down and rings, over whatever connects the two. While
+//! both are awake, nothing but memory is touched.
+//!
+//! The consumer trusts none of it: a count or length is read once and checked, and the bytes of a chunk may change
+//! while they are copied, which spoils that chunk and nothing else.
+
+use std::{
+    io::{self, IoSliceMut},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use thiserror::Error;
+
+use crate::{
+    AppendError, Appended, Writer,
+    ring::{Memory, Shared, Sharing, write},
+    sync::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+        fence,
+    },
+};
+
+const WORD: usize = 8;
+const LINE: usize = 16;
+const HEADER: usize = 4096 / WORD;
+/// Bytes of records.
+const SIZE: usize = 512 << 10;
+const WORDS: usize = HEADER + SIZE / WORD;
+
+/// Bytes produced since the beginning, records whole. Written by the producer.
+const PRODUCED: usize = 0;
+/// Bytes consumed since the beginning. Written by the consumer.
+const CONSUMED: usize = LINE;
+/// Chunks of this writer that are in the stream, staged or not. Written by the consumer.
+const APPENDED: usize = LINE + 1;
+/// Whether the consumer has given up, and has said why elsewhere. Written by the consumer.
+const ABANDONED: usize = LINE + 2;
+/// Whether the consumer is to be rung when there is something.
+const CONSUMER_SLEEPS: usize = 2 * LINE;
+/// Whether the producer is to be rung when something was consumed.
+const PRODUCER_SLEEPS: usize = 3 * LINE;
+
+/// The largest chunk that can be staged, in bytes. Four fit at a time, so that both sides can work at once.
+pub const MAX_STAGED: usize = SIZE / 4 - WORD;
+
+/// All memory of a staging area, in bytes.
+pub const STAGING_MEMORY: u64 = (WORDS * WORD) as u64;
+
+/// The producer has written what no producer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the writer's staging area has counters that cannot be")]
+pub struct BadStaging;
+
+fn record(len: usize) -> u64 {
+    (WORD + len.next_multiple_of(WORD)) as u64
+}
+
+fn flag_before_sleep(flag: &AtomicU64) {
+    flag.store(1, Relaxed);
+    fence(crate::sync::Ordering::SeqCst);
+}
+
+/// Whether the other side sleeps; then it is to be rung, once.
+fn take_flag(flag: &AtomicU64) -> bool {
+    fence(crate::sync::Ordering::SeqCst);
+    flag.load(Relaxed) != 0 && flag.swap(0, Relaxed) != 0
+}
+
+/// The consuming side, the stream's.
+#[derive(Debug)]
+pub struct Staging {
+    memory: Memory,
+    consumed: u64,
+}
+
+/// A chunk in a [`Staging`] that is to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Staged {
+    at: usize,
+    len: usize,
+}
+
+impl Staged {
+    /// Its bytes.
+    pub fn size(&self) -> usize {
+        self.len
+    }
+}
+
+impl Staging {
+    /// Memory for a writer in another process.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives none.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { memory: Memory::writable_by_others(WORDS)?, consumed: 0 })
+    }
+
+    /// What the other process is to be given.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.memory.file()
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        &self.memory.words()[index]
+    }
+
+    /// The chunk that comes next, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`BadStaging`], from which there is no way on.
+    pub fn next_chunk(&self) -> Result<Option<Staged>, BadStaging> {
+        let there = self.word(PRODUCED).load(Acquire).wrapping_sub(self.consumed);
+        if there == 0 {
+            return Ok(None);
+        }
+        let place = self.consumed as usize % SIZE;
+        let len = self.word(HEADER + place / WORD).load(Relaxed);
+        let len = usize::try_from(len).ok().filter(|len| (1..=MAX_STAGED).contains(len)).ok_or(BadStaging)?;
+        if there > SIZE as u64 || record(len) > there {
+            return Err(BadStaging);
+        }
+        Ok(Some(Staged { at: place + WORD, len }))
+    }
+
+    /// Gives the place of the chunk that came last back to the producer.
+    pub fn consume(&mut self, chunk: Staged) {
+        self.consumed = self.consumed.wrapping_add(record(chunk.len));
+        self.word(CONSUMED).store(self.consumed, Release);
+    }
+
+    /// Tells the producer how many of its chunks are in the stream, whichever way they came.
+    pub fn set_appended(&self, chunks: u64) {
+        self.word(APPENDED).store(chunks, Release);
+    }
+
+    /// Tells the producer that nothing will be consumed any more.
+    pub fn abandon(&self) {
+        self.word(ABANDONED).store(1, Release);
+    }
+
+    /// Whether the producer waits for something to be consumed: then it must be rung now.
+    pub fn producer_is_to_be_rung(&self) -> bool {
+        take_flag(self.word(PRODUCER_SLEEPS))
+    }
+
+    /// Asks the producer to ring. True if nothing is there yet, so that one may wait for that.
+    pub fn may_sleep(&self) -> bool {
+        flag_before_sleep(self.word(CONSUMER_SLEEPS));
+        self.word(PRODUCED).load(Acquire) == self.consumed
+    }
+}
+
+impl Writer {
+    /// As [`push`](Self::push), from a staging area straight into the ring.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub async fn push_staged(&mut self, staging: &Staging, chunk: Staged) -> Result<Appended, AppendError> {
+        let words = &staging.memory.words()[HEADER..];
+        self.push_source(&Shared { words, at: chunk.at % SIZE, len: chunk.len }).await
+    }
+}
+
+/// The producing side, in the writer's process.
+#[derive(Debug)]
+pub struct StagingWriter {
+    memory: Memory,
+    produced: u64,
+}
+
+impl StagingWriter {
+    /// Maps what came from [`Staging::file`].
+    ///
+    /// # Errors
+    ///
+    /// When this system can't map it, or it is not what it should be.
+    pub fn open(file: OwnedFd) -> io::Result<Self> {
+        Ok(Self { memory: Memory::open(file, WORDS, Sharing::Writable)?, produced: 0 })
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        &self.memory.words()[index]
+    }
+
+    /// Bytes that are staged and not yet appended, padding included: 0 when all of it is in the stream.
+    pub fn pending(&self) -> u64 {
+        self.produced.saturating_sub(self.word(CONSUMED).load(Acquire))
+    }
+
+    /// How many chunks the consumer has appended, whichever way they came.
+    pub fn appended(&self) -> u64 {
+        self.word(APPENDED).load(Acquire)
+    }
+
+    /// Whether nothing will be consumed any more, for a reason that was told elsewhere.
+    pub fn is_abandoned(&self) -> bool {
+        self.word(ABANDONED).load(Relaxed) != 0
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        self.pending() + record(len) <= SIZE as u64
+    }
+
+    /// Stages a chunk of 1 to [`MAX_STAGED`] bytes; false if there is no room for it now.
+    pub fn try_push(&mut self, chunk: &[u8]) -> bool {
+        if !self.has_room(chunk.len()) {
+            return false;
+        }
+        let data = &self.memory.words()[HEADER..];
+        let at = (self.produced as usize + WORD) % SIZE;
+        let (first, rest) = chunk.split_at(chunk.len().min(SIZE - at));
+        write(data, at, first);
+        write(data, 0, rest);
+        self.publish(chunk.len());
+        true
+    }
+
+    /// Reads once from a file, at most `most` bytes, straight into the staging area, as one chunk. `None` if there
+    /// is no room for that now; `Some(0)` at the file's end, with nothing staged.
+    ///
+    /// # Errors
+    ///
+    /// As the read.
+    pub fn try_push_from(&mut self, file: impl AsFd, most: usize) -> io::Result<Option<usize>> {
+        let most = most.clamp(1, MAX_STAGED);
+        if !self.has_room(most) {
+            return Ok(None);
+        }
+        let at = (self.produced as usize + WORD) % SIZE;
+        let first = most.min(SIZE - at);
+        let mut runs = self.memory.unshared(HEADER * WORD + at, first, HEADER * WORD, most - first);
+        let [first, second] = &mut runs;
+        let len = rustix::io::readv(file, &mut [IoSliceMut::new(first), IoSliceMut::new(second)])?;
+        if len > 0 {
+            self.publish(len);
+        }
+        Ok(Some(len))
+    }
+
+    fn publish(&mut self, len: usize) {
+        let header = HEADER + self.produced as usize % SIZE / WORD;
+        self.word(header).store(len as u64, Relaxed);
+        self.produced += record(len);
+        self.word(PRODUCED).store(self.produced, Release);
+    }
+
+    /// Whether the consumer sleeps: then it must be rung now. To be asked after something was staged.
+    pub fn consumer_is_to_be_rung(&self) -> bool {
+        take_flag(self.word(CONSUMER_SLEEPS))
+    }
+
+    /// Asks the consumer to ring when it has consumed something. True if more than `most` bytes are still pending, so
+    /// that one may wait for that.
+    pub fn may_sleep(&self, most: u64) -> bool {
+        flag_before_sleep(self.word(PRODUCER_SLEEPS));
+        self.pending() > most
+    }
+
+    /// How much may be pending for a chunk of this size to find room.
+    pub fn pending_with_room_for(len: usize) -> u64 {
+        (SIZE as u64).saturating_sub(record(len))
+    }
+}

@@ -1,0 +1,165 @@
+//! What readers of other processes are promised, with both sides in one process.
+#![cfg(all(target_os = "linux", not(loom)))]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+
+use std::thread;
+
+use pfs_stream::{
+    mapped::{Handout, MappedReader},
+    *,
+};
+
+const PEER: Peer = Peer { pid: None, uid: None };
+
+fn stream() -> Stream {
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    Stream::new("s", config).unwrap()
+}
+
+fn byte_at(offset: u64) -> u8 {
+    (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
+}
+
+fn hand_out(stream: &Stream, options: ReadOptions) -> Handout {
+    stream.reader(options, PEER).unwrap().hand_out().unwrap()
+}
+
+/// As the other process would open it.
+fn open(handout: &Handout) -> MappedReader {
+    let ring = handout.ring().try_clone_to_owned().unwrap();
+    let page = handout.page().unwrap().try_clone_to_owned().unwrap();
+    MappedReader::open(ring, page, &handout.start()).unwrap()
+}
+
+/// Reads until the end; delivered and lost bytes.
+fn follow(mut reader: MappedReader, mut made_room: impl FnMut()) -> (u64, u64) {
+    let mut position = reader.position();
+    let (mut delivered, mut lost) = (0, 0);
+    let mut bytes = Vec::new();
+    let bell = reader.bell();
+    loop {
+        bytes.clear();
+        let count = bell.count();
+        match reader.try_read(&mut bytes, 2000).unwrap() {
+            None => {
+                bell.sleep(count, None);
+                continue;
+            }
+            Some(Read::Data { .. }) => {
+                let wrong = bytes.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
+                assert_eq!(wrong, None, "a byte that is not of its offset");
+                position += bytes.len() as u64;
+                delivered += bytes.len() as u64;
+            }
+            Some(Read::Gap { from, to, .. }) => {
+                assert_eq!(from, position);
+                position = to;
+                lost += to - from;
+            }
+            Some(Read::End(_)) => return (delivered, lost),
+        }
+        if reader.room_is_wanted() {
+            made_room();
+        }
+    }
+}
+
+fn append(writer: &mut Writer, chunks: u64) -> u64 {
+    let mut head = writer.try_append(b"").unwrap().unwrap().offset;
+    for number in 0..chunks {
+        let len = 1 + (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1500;
+        let chunk: Vec<u8> = (head..head + len).map(byte_at).collect();
+        head = writer.append_blocking(&chunk).unwrap().offset;
+    }
+    head
+}
+
+#[test]
+fn a_mapped_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
+    let stream = stream();
+    let mut writer = stream.writer(PEER).unwrap();
+    let handouts: Vec<_> = (0..3).map(|_| hand_out(&stream, ReadOptions::default())).collect();
+    thread::scope(|scope| {
+        let readers: Vec<_> =
+            handouts.iter().map(|handout| scope.spawn(|| follow(open(handout), || ()))).collect();
+        let head = append(&mut writer, 100_000);
+        writer.finish_and_close();
+        for (reader, handout) in readers.into_iter().zip(&handouts) {
+            let (delivered, lost) = reader.join().unwrap();
+            assert_eq!((delivered + lost, lost), (head, handout.lost_bytes()));
+            assert_eq!(handout.position(), head);
+        }
+    });
+}
+
+#[test]
+fn a_mapped_block_reader_loses_nothing_and_rings_when_it_makes_room() {
+    let stream = stream();
+    let mut writer = stream.writer(PEER).unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let handout = hand_out(&stream, options);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| follow(open(&handout), || handout.made_room()));
+        let head = append(&mut writer, 20_000);
+        writer.finish_and_close();
+        assert_eq!(reader.join().unwrap(), (head, 0));
+    });
+}
+
+#[test]
+fn a_mapped_reader_is_counted_and_waited_for_as_long_as_it_is_attached() {
+    let stream = stream();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let handout = hand_out(&stream, options);
+    assert_eq!(stream.readers(), 1);
+    let mut writer = stream.writer(PEER).unwrap();
+    writer.try_append(&[0; 4096]).unwrap().unwrap();
+    assert_eq!(writer.try_append(b"x"), Ok(None));
+    drop(handout);
+    assert_eq!(stream.readers(), 0);
+    assert!(writer.try_append(b"x").unwrap().is_some());
+}
+
+#[test]
+fn a_reader_that_cannot_be_mapped_is_taken_back_and_loses_nothing() {
+    let stream = stream();
+    let mut writer = stream.writer(PEER).unwrap();
+    let handout = hand_out(&stream, ReadOptions::default());
+    writer.try_append(b"chunk").unwrap().unwrap();
+    let mut reader = handout.take_back();
+    let mut bytes = Vec::new();
+    assert_eq!(reader.try_read(&mut bytes, 10), Ok(Some(Read::Data { chunks: 1, bytes: 5 })));
+    let stat = stream.stat();
+    assert_eq!((stat.readers.len(), stat.readers[0].position), (1, 5));
+}
+
+#[test]
+fn a_page_full_of_garbage_spoils_nothing_but_its_own_figures() {
+    let stream = stream();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let liar = hand_out(&stream, options);
+    let honest = hand_out(&stream, ReadOptions::default());
+    let mut writer = stream.writer(PEER).unwrap();
+    rustix::io::pwrite(liar.page().unwrap(), &[0xFF; 4096], 0).unwrap();
+    let head = append(&mut writer, 1000);
+    let stat = stream.stat();
+    assert_eq!((stat.head, stat.readers[0].lag), (head, 0));
+    assert!(stat.readers[0].lost_bytes <= head);
+    writer.finish_and_close();
+    let (delivered, lost) = follow(open(&honest), || ());
+    assert_eq!(delivered + lost, head);
+}
+
+#[test]
+fn memory_that_could_shrink_is_refused() {
+    let stream = stream();
+    let handout = hand_out(&stream, ReadOptions::default());
+    let page = || handout.page().unwrap().try_clone_to_owned().unwrap();
+    let size = rustix::fs::fstat(handout.ring()).unwrap().st_size as u64;
+    let unsealed = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::fs::ftruncate(&unsealed, size).unwrap();
+    assert!(MappedReader::open(unsealed, page(), &handout.start()).is_err());
+    let other = MappedStart { capacity: 8192, ..handout.start() };
+    let ring = handout.ring().try_clone_to_owned().unwrap();
+    assert!(MappedReader::open(ring, page(), &other).is_err(), "another size than it says");
+}
