@@ -71,7 +71,7 @@ _pfs() {
 
     case "${cmd}" in
         pfs)
-            opts="-q -v -h -V --socket --quiet --verbose --color --help --version write cat create close rm ls stat help"
+            opts="-q -v -h -V --socket --no-map --quiet --verbose --color --help --version write cat create close rm ls stat help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -104,7 +104,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__cat)
-            opts="-q -v -h --stream --new --tail --since --offset --until --slow --progress --socket --quiet --verbose --color --help"
+            opts="-q -v -h --stream --new --tail --since --offset --until --slow --progress --socket --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -157,7 +157,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__close)
-            opts="-q -v -h --socket --quiet --verbose --color --help"
+            opts="-q -v -h --socket --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,7 +190,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__create)
-            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --socket --quiet --verbose --color --help"
+            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --socket --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -365,7 +365,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__ls)
-            opts="-l -q -v -h --long --json --socket --quiet --verbose --color --help"
+            opts="-l -q -v -h --long --json --socket --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -398,7 +398,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__rm)
-            opts="-f -r -q -v -h --force --recursive --socket --quiet --verbose --color --help"
+            opts="-f -r -q -v -h --force --recursive --socket --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -431,7 +431,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__stat)
-            opts="-q -v -h --json --watch --socket --quiet --verbose --color --help"
+            opts="-q -v -h --json --watch --socket --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -464,7 +464,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__write)
-            opts="-q -v -h --stream --lines --close --wait-readers --chunk-size --tee --progress --socket --quiet --verbose --color --help"
+            opts="-q -v -h --stream --lines --close --wait-readers --chunk-size --tee --progress --socket --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

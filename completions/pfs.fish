@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_pfs_global_optspecs
-    string join \n socket= q/quiet v/verbose color= h/help V/version
+    string join \n socket= no-map q/quiet v/verbose color= h/help V/version
 end
 
 function __fish_pfs_needs_command
@@ -28,6 +28,7 @@ complete -c pfs -n "__fish_pfs_needs_command" -l socket -d 'Socket of the daemon
 complete -c pfs -n "__fish_pfs_needs_command" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_needs_command" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_needs_command" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_needs_command" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -51,6 +52,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand write" -l lines -d 'End chunks o
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l close -d 'Close the stream at the end of the input'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l tee -d 'Copy standard input to standard output, too'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l progress -d 'Show progress on standard error, also when that is no terminal'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -68,6 +70,7 @@ never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l stream -d 'Follow a stream'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l new -d 'Start with what is appended from now on'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l progress -d 'Show progress on standard error, also when that is no terminal'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -79,6 +82,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand create" -l socket -d 'Socket of 
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -86,6 +90,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand close" -l socket -d 'Socket of t
 complete -c pfs -n "__fish_pfs_using_subcommand close" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -95,6 +100,7 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s f -l force -d 'A stream that does not exist is no error'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s r -l recursive -d 'Remove every stream at or below each path'
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -104,6 +110,7 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s l -l long -d 'Show state, size, head, writers, readers and age, too'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -l json -d 'Print one JSON object a line'
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -113,6 +120,7 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -l json -d 'Print one JSON object a line'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -l watch -d 'Go on and show the figures anew every second'
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s h -l help -d 'Print help (see more with \'--help\')'

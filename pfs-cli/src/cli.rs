@@ -52,6 +52,12 @@ pub struct GlobalArgs {
     /// not set. When a socket is given, here or in PFS_SOCKET, no daemon is started. This flag beats the variable.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
+    /// Share no memory with the daemon: send and get every byte over the connection
+    ///
+    /// On Linux, a reader on the daemon's machine maps the stream's ring and reads it for itself, and a writer puts
+    /// its input where the daemon finds it. Both are faster, and results are the same to the byte.
+    #[arg(long, global = true)]
+    pub no_map: bool,
     /// Say nothing but errors and losses
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,

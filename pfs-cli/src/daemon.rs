@@ -21,6 +21,8 @@ pub(crate) struct Daemon {
     default: bool,
     /// Whether a daemon is started when none answers.
     autostart: bool,
+    /// Whether memory is shared with it where that is possible.
+    mapping: bool,
     printer: Printer,
 }
 
@@ -35,6 +37,7 @@ impl Daemon {
             socket: named.unwrap_or_else(pfs_client::default_socket_path),
             default,
             autostart: default && std::env::var_os("PFS_AUTOSTART").is_none_or(|value| value != "0"),
+            mapping: !global.no_map,
             printer: printer.clone(),
         }
     }
@@ -68,7 +71,8 @@ impl Daemon {
 
     /// Connects to a daemon that runs already.
     pub(crate) async fn try_connect(&self) -> Result<Client, ConnectError> {
-        Client::connect(Endpoint::Unix(self.socket.clone())).await
+        let client = Client::connect(Endpoint::Unix(self.socket.clone())).await?;
+        Ok(if self.mapping { client } else { client.with_mapping(false) })
     }
 
     fn no_daemon(&self, why: &io::Error) -> Failure {

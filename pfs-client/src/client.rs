@@ -23,6 +23,7 @@ pub struct Client {
     endpoint: Endpoint,
     /// A connection on which no request is under way. Held only to take it out or put it in.
     idle: Mutex<Option<Connection>>,
+    mapping: bool,
 }
 
 impl Client {
@@ -32,8 +33,16 @@ impl Client {
     ///
     /// [`ConnectError::NoDaemon`] when nobody listens there; otherwise when whoever does cannot be talked to.
     pub async fn connect(endpoint: Endpoint) -> Result<Self, ConnectError> {
-        let connection = endpoint.open().await?;
-        Ok(Self { endpoint, idle: Mutex::new(Some(connection)) })
+        let mapping = true;
+        let connection = endpoint.open(mapping).await?;
+        Ok(Self { endpoint, idle: Mutex::new(Some(connection)), mapping })
+    }
+
+    /// Whether its readers and writers share memory with the daemon where both can, on Linux over a Unix socket. They do
+    /// unless told otherwise here; results are the same to the byte.
+    #[must_use]
+    pub fn with_mapping(self, mapping: bool) -> Self {
+        Self { mapping, idle: Mutex::new(None), ..self }
     }
 
     /// Where its daemon is.
@@ -199,7 +208,7 @@ impl Client {
         {
             return Ok(connection);
         }
-        self.endpoint.open().await
+        self.endpoint.open(self.mapping).await
     }
 
     fn keep(&self, mut connection: Connection) {

@@ -3,14 +3,17 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request, VERSION};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::ConnectError;
 use crate::error::{Broken, ProtocolError};
+use crate::sharing::Passed;
+#[cfg(target_os = "linux")]
+use crate::sharing::PassingSocket;
 
 /// Something that carries the frames. The Unix socket is one; tests have another.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -21,16 +24,41 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     decoder: Decoder,
+    /// What [`ring`](Self::ring) could not say yet.
+    unsaid: BytesMut,
+    /// Memory that came along with messages, where both ends can share it.
+    passed: Option<Passed>,
 }
 
 impl Connection {
     /// Says hello and waits for the answer, however long that takes.
     pub(crate) async fn open(transport: impl Transport + 'static) -> Result<Self, ConnectError> {
-        let mut connection = Self { transport: Box::new(transport), decoder: Decoder::new() };
-        match connection.request(&Request::Hello(Hello::OURS)).await? {
-            Reply::Hello(hello) if hello.min_version == VERSION && hello.max_version == VERSION => {
-                Ok(connection)
-            }
+        Self {
+            transport: Box::new(transport),
+            decoder: Decoder::new(),
+            unsaid: BytesMut::new(),
+            passed: None,
+        }
+        .greet(Hello::OURS)
+        .await
+    }
+
+    /// As [`open`](Self::open), over a socket on which memory can come along: that is offered.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn open_sharing(socket: tokio::net::UnixStream) -> Result<Self, ConnectError> {
+        let (socket, passed) = PassingSocket::new(socket);
+        let connection = Self {
+            transport: Box::new(socket),
+            decoder: Decoder::new(),
+            unsaid: BytesMut::new(),
+            passed: Some(passed),
+        };
+        connection.greet(Hello { capabilities: Hello::MAPPING, ..Hello::OURS }).await
+    }
+
+    async fn greet(mut self, hello: Hello) -> Result<Self, ConnectError> {
+        match self.request(&Request::Hello(hello)).await? {
+            Reply::Hello(hello) if hello.min_version == VERSION && hello.max_version == VERSION => Ok(self),
             Reply::Hello(Hello { min_version, max_version, .. }) => Err(ConnectError::Version {
                 message: format!(
                     "the daemon wants to speak version {min_version} to {max_version} of the protocol, and this \
@@ -88,6 +116,36 @@ impl Connection {
             Ok(_) => Ok(()),
             Err(error) => Err(Broken::Gone(error)),
         })
+    }
+
+    /// Memory that came along.
+    pub(crate) fn passed(&self) -> Option<&Passed> {
+        self.passed.as_ref()
+    }
+
+    /// Says something short without waiting for an answer, or for room: where the socket is full, the daemon has not heard
+    /// what was said before, and need not hear it twice. What could not be said is said by
+    /// [`poll_unsaid`](Self::poll_unsaid).
+    pub(crate) fn ring(&mut self, request: &Request) -> Result<(), Broken> {
+        if self.unsaid.is_empty() {
+            request.encode(&mut self.unsaid);
+        }
+        match self.poll_unsaid(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(said) => said,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Says what is still to be said. To be polled by whoever is about to wait for what comes of it.
+    pub(crate) fn poll_unsaid(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let Self { transport, unsaid, .. } = self;
+        while !unsaid.is_empty() {
+            match ready!(Pin::new(&mut *transport).poll_write(cx, unsaid)) {
+                Ok(written) => unsaid.advance(written),
+                Err(error) => return Poll::Ready(Err(Broken::Gone(error))),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Gives back the memory of the read buffer if it holds nothing.

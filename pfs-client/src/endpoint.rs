@@ -38,10 +38,12 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// A connection on which both ends have said hello.
-    pub(crate) async fn open(&self) -> Result<Connection, ConnectError> {
+    /// A connection on which both ends have said hello. With `sharing`, memory may come along on it.
+    pub(crate) async fn open(&self, sharing: bool) -> Result<Connection, ConnectError> {
         let opening = async {
             match self {
+                #[cfg(target_os = "linux")]
+                Self::Unix(path) if sharing => Connection::open_sharing(connect_unix(path).await?).await,
                 Self::Unix(path) => Connection::open(connect_unix(path).await?).await,
             }
         };

@@ -146,6 +146,9 @@ pub enum ReadError {
         /// What was tried, on what, what went wrong and what to do.
         message: String,
     },
+    /// This system refused what reading needs.
+    #[error("the system refused what reading needs")]
+    System(#[source] io::Error),
     /// What the daemon said makes no sense.
     #[error("the daemon broke the protocol")]
     Protocol(#[from] ProtocolError),
@@ -260,6 +263,7 @@ impl ReadError {
             Self::TooSlow { message } => Self::TooSlow { message: message.clone() },
             Self::Daemon { code, message } => Self::Daemon { code: *code, message: message.clone() },
             Self::DaemonGone(error) => Self::DaemonGone(io::Error::new(error.kind(), error.to_string())),
+            Self::System(error) => Self::System(io::Error::new(error.kind(), error.to_string())),
             Self::Protocol(error) => Self::Protocol(error.clone()),
         }
     }

@@ -44,16 +44,23 @@
 //! # }
 //! ```
 
+mod chunks;
 mod client;
 mod connection;
 mod endpoint;
 mod error;
 mod reader;
+#[cfg(target_os = "linux")]
+mod sharing;
+#[cfg(not(target_os = "linux"))]
+#[path = "not_sharing.rs"]
+mod sharing;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use chunks::Chunks;
 pub use client::Client;
 pub use endpoint::{Endpoint, default_socket_path};
 pub use error::{ConnectError, ProtocolError, ReadError, RequestError, WriteError};

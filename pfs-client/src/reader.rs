@@ -1,13 +1,15 @@
 //! Following a stream.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use pfs_proto::{End, ReadOptions, Reply, Request, StreamPath};
 
+use crate::chunks::Chunks;
 use crate::connection::Connection;
-use crate::error::{ProtocolError, ReadError, RequestError};
+use crate::error::{Broken, ProtocolError, ReadError, RequestError};
+use crate::sharing::MappedSource;
 
 /// How much is read at once, in bytes.
 const READ_SIZE: usize = 256 << 10;
@@ -57,6 +59,10 @@ pub struct Reader {
     position: u64,
     /// What the chunk under way has until now.
     parts: BytesMut,
+    /// What ended a batch of chunks, to be told next.
+    kept: Option<Event>,
+    /// The ring itself, where the daemon could hand it over.
+    mapped: Option<Box<MappedSource>>,
     state: State,
 }
 
@@ -75,19 +81,51 @@ enum State {
 
 impl Reader {
     pub(crate) async fn open(
-        mut connection: Connection,
+        connection: Connection,
         path: &StreamPath,
         options: ReadOptions,
     ) -> Result<Self, RequestError> {
-        let (event, position) = match connection.request(&Request::OpenReader(path.clone(), options)).await? {
-            Reply::Waiting => (Event::Waiting, 0),
-            Reply::Reading { start, head, content_type } => {
-                (Event::Attached { start, head, content_type }, start)
-            }
-            Reply::Error { code, message } => return Err(RequestError::told(code, message)),
-            _ => return Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into()),
+        let mut reader = Self {
+            connection,
+            position: 0,
+            parts: BytesMut::new(),
+            kept: None,
+            mapped: None,
+            state: State::Waiting,
         };
-        Ok(Self { connection, position, parts: BytesMut::new(), state: State::Announce(event) })
+        let mut reply = reader.connection.request(&Request::OpenReader(path.clone(), options)).await?;
+        loop {
+            let event = match reply {
+                Reply::Waiting => Some(Event::Waiting),
+                Reply::Error { code, message } => return Err(RequestError::told(code, message)),
+                reply => reader.attach(reply)?,
+            };
+            if let Some(event) = event {
+                reader.state = State::Announce(event);
+                return Ok(reader);
+            }
+            reply = reader.connection.receive().await?;
+        }
+    }
+
+    /// Takes what comes before the first chunk; `Some` when it is attached.
+    fn attach(&mut self, reply: Reply) -> Result<Option<Event>, Broken> {
+        match reply {
+            Reply::Mapped(start) if let Some(passed) = self.connection.passed() => {
+                match MappedSource::open(&start, passed) {
+                    Ok(source) => self.mapped = Some(Box::new(source)),
+                    // The daemon then goes on as it does for readers elsewhere.
+                    Err(_) => self.connection.ring(&Request::Unmapped)?,
+                }
+                Ok(None)
+            }
+            Reply::Reading { start, head, content_type } => {
+                self.position = start;
+                self.state = State::Reading;
+                Ok(Some(Event::Attached { start, head, content_type }))
+            }
+            _ => Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into()),
+        }
     }
 
     /// The next event, however long it takes. After [`Event::End`] it is that again.
@@ -117,7 +155,91 @@ impl Reader {
             State::Announce(_) => return Ok(self.announce()),
             State::Waiting | State::Reading => (),
         }
-        self.decoded().map_err(|error| self.fail(error))
+        if let Some(event) = self.kept.take() {
+            return Ok(Some(event));
+        }
+        self.here().map_err(|error| self.fail(error))
+    }
+
+    /// The next event that is here, from wherever this reader gets them.
+    fn here(&mut self) -> Result<Option<Event>, ReadError> {
+        if let (State::Reading, Some(mapped)) = (&self.state, &mut self.mapped) {
+            let event = mapped.try_next()?;
+            if mapped.take_made_room() {
+                self.connection.ring(&Request::MadeRoom)?;
+            }
+            if let Some(event) = &event {
+                self.count(event);
+            }
+            return Ok(event);
+        }
+        self.decoded()
+    }
+
+    /// As [`next`](Self::next), but adds all chunks that came together to `chunks`, which is emptied first; `None` then.
+    /// Cheaper for many small chunks: nothing is allocated once `chunks` has its size. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
+        poll_fn(|cx| self.poll_batch(cx, chunks)).await
+    }
+
+    fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut Chunks,
+    ) -> Poll<Result<Option<Event>, ReadError>> {
+        loop {
+            let count = self.mapped.as_ref().map(|mapped| mapped.count());
+            let event = self.try_next_batch(chunks)?;
+            if event.is_some() || !chunks.is_empty() {
+                return Poll::Ready(Ok(event));
+            }
+            ready!(self.poll_news(cx, count))?;
+        }
+    }
+
+    /// As [`next_batch`](Self::next_batch), for what is here already: no chunks and no event if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
+        chunks.clear();
+        if let (State::Reading, None, Some(mapped)) = (&self.state, &self.kept, &mut self.mapped) {
+            let event = mapped.try_next_batch(chunks).map_err(|error| self.fail(error))?;
+            let ring = self.mapped.as_mut().is_some_and(|mapped| mapped.take_made_room());
+            if ring {
+                self.connection.ring(&Request::MadeRoom).map_err(|broken| self.fail(broken.into()))?;
+            }
+            self.position = self.position.saturating_add(chunks.bytes().len() as u64);
+            if let Some(event) = &event {
+                self.count(event);
+            }
+            return Ok(event);
+        }
+        loop {
+            match self.try_next()? {
+                Some(Event::Chunk(chunk)) => chunks.push(&chunk),
+                Some(event) if chunks.is_empty() => return Ok(Some(event)),
+                event => {
+                    self.kept = event;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Moves on by an event of the ring.
+    fn count(&mut self, event: &Event) {
+        match event {
+            Event::Chunk(chunk) => self.position = self.position.saturating_add(chunk.len() as u64),
+            Event::Gap { to, .. } => self.position = *to,
+            Event::End { reason, offset } => self.state = State::Ended { reason: *reason, offset: *offset },
+            _ => {}
+        }
     }
 
     /// Offset after everything that was returned, or of the first event that will be.
@@ -133,21 +255,49 @@ impl Reader {
         self.connection.memory().saturating_add(self.parts.capacity())
     }
 
+    /// The ring, for whoever sleeps on its bell in a thread of its own.
+    pub(crate) fn mapped(&self) -> Option<&MappedSource> {
+        self.mapped.as_deref()
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
+            let count = self.mapped.as_ref().map(|mapped| mapped.count());
             if let Some(event) = self.try_next()? {
                 return Poll::Ready(Ok(event));
             }
-            match self.connection.poll_fill(cx, READ_SIZE) {
-                Poll::Ready(Ok(())) => (),
-                Poll::Ready(Err(broken)) => return Poll::Ready(Err(self.fail(broken.into()))),
-                Poll::Pending => {
-                    // A reader that waits for data keeps no room for it.
-                    self.connection.release();
-                    return Poll::Pending;
-                }
-            }
+            ready!(self.poll_news(cx, count))?;
         }
+    }
+
+    /// Ready when there may be an event since the bell's count was taken, if there is a bell.
+    fn poll_news(&mut self, cx: &mut Context<'_>, count: Option<u32>) -> Poll<Result<(), ReadError>> {
+        if let Poll::Ready(Err(broken)) = self.connection.poll_unsaid(cx) {
+            return Poll::Ready(Err(self.fail(broken.into())));
+        }
+        // A ring's reader hears no more than an error here: everything else is in the ring.
+        match self.connection.poll_fill(cx, READ_SIZE) {
+            Poll::Ready(Ok(())) => {
+                if self.mapped.is_some() {
+                    return Poll::Ready(match self.decoded() {
+                        Ok(event) => {
+                            self.kept = event;
+                            Ok(())
+                        }
+                        Err(error) => Err(self.fail(error)),
+                    });
+                }
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(self.fail(broken.into()))),
+            // A reader that waits for data keeps no room for it.
+            Poll::Pending => self.connection.release(),
+        }
+        if let (Some(mapped), Some(count)) = (&mut self.mapped, count) {
+            mapped.release();
+            return mapped.poll_news(cx, count).map_err(|error| self.fail(ReadError::System(error)));
+        }
+        Poll::Pending
     }
 
     fn announce(&mut self) -> Option<Event> {
@@ -175,13 +325,9 @@ impl Reader {
     fn event(&mut self, reply: Reply) -> Result<Option<Event>, ReadError> {
         match (&self.state, reply) {
             (_, Reply::Error { code, message }) => Err(ReadError::told(code, message)),
-            (State::Waiting, Reply::Reading { start, head, content_type }) => {
-                self.position = start;
-                self.state = State::Reading;
-                Ok(Some(Event::Attached { start, head, content_type }))
-            }
-            (State::Waiting, _) => {
-                Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into())
+            (State::Waiting, reply) => Ok(self.attach(reply)?),
+            (_, _) if self.mapped.is_some() => {
+                Err(ProtocolError::Unexpected { expected: "nothing, for the ring was handed over" }.into())
             }
             (_, Reply::Data(bytes)) => self.chunk(bytes),
             (_, Reply::DataPart(bytes)) => {

@@ -2,13 +2,14 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use pfs_proto::{DataKind, MAX_PAYLOAD, Reply, Request, StreamPath, WriteOptions, put_data_header};
 
 use crate::connection::Connection;
 use crate::error::{Broken, ProtocolError, RequestError, WriteError};
+use crate::sharing::Stage;
 
 /// What [`Writer::push`] holds back at most, in bytes.
 const QUEUE_SIZE: usize = 64 << 10;
@@ -35,8 +36,14 @@ pub struct Writer {
     /// Chunks taken over, and chunks that the daemon has.
     appended: u64,
     acked: u64,
+    /// Where chunks are put, if the daemon shares memory for that.
+    stage: Option<Stage>,
+    /// The last chunk that went over the connection.
+    last_sent: u64,
     /// After the newest chunk that the daemon has.
     offset: u64,
+    /// Replies that came.
+    heard: u64,
     progress: Progress,
 }
 
@@ -58,7 +65,14 @@ impl Writer {
         path: &StreamPath,
         options: WriteOptions,
     ) -> Result<Self, RequestError> {
-        let max_chunk = match connection.request(&Request::OpenWriter(path.clone(), options)).await? {
+        let mut reply = connection.request(&Request::OpenWriter(path.clone(), options)).await?;
+        let mut stage = None;
+        if let (Reply::Staging, Some(passed)) = (&reply, connection.passed()) {
+            // One that can't be mapped is not used; the connection always can be.
+            stage = passed.take().and_then(Stage::open).ok();
+            reply = connection.receive().await?;
+        }
+        let max_chunk = match reply {
             Reply::Writing { max_chunk } => max_chunk,
             Reply::Error { code, message } => return Err(RequestError::told(code, message)),
             _ => return Err(ProtocolError::Unexpected { expected: "a place as a writer" }.into()),
@@ -70,7 +84,10 @@ impl Writer {
             max_chunk,
             appended: 0,
             acked: 0,
+            stage,
+            last_sent: 0,
             offset: 0,
+            heard: 0,
             progress: Progress::Writing,
         })
     }
@@ -87,6 +104,9 @@ impl Writer {
 
     /// How many of them are in the stream for certain.
     pub fn acked(&self) -> u64 {
+        if let Some(stage) = &self.stage {
+            return stage.appended().clamp(self.acked, self.appended);
+        }
         self.acked
     }
 
@@ -99,13 +119,8 @@ impl Writer {
     /// [`WriteError::TooLarge`] for a chunk larger than [`max_chunk`](Self::max_chunk); it is not sent, and the writer can
     /// go on. Otherwise when the writer cannot go on: that may come from a chunk before.
     pub async fn append(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
-        self.check(chunk)?;
-        if chunk.len() < LARGE {
-            self.put(chunk);
-            self.send().await
-        } else {
-            self.append_in_place(chunk).await
-        }
+        self.push(chunk).await?;
+        self.send().await
     }
 
     /// As [`append`](Self::append), but holds small chunks back until there are 64 KiB of them or
@@ -116,6 +131,9 @@ impl Writer {
     /// As [`append`](Self::append).
     pub async fn push(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
         self.check(chunk)?;
+        if self.stages(chunk.len()) {
+            return self.stage_chunk(chunk).await;
+        }
         if chunk.len() >= LARGE {
             return self.append_in_place(chunk).await;
         }
@@ -129,6 +147,9 @@ impl Writer {
     ///
     /// When the writer cannot go on.
     pub async fn send(&mut self) -> Result<(), WriteError> {
+        if !self.must_listen() {
+            return Ok(());
+        }
         poll_fn(|cx| self.poll_send(cx, &mut &[][..])).await
     }
 
@@ -138,9 +159,21 @@ impl Writer {
     ///
     /// When the writer cannot go on.
     pub async fn flush(&mut self) -> Result<(), WriteError> {
-        poll_fn(|cx| match self.poll_send(cx, &mut &[][..])? {
-            Poll::Ready(()) if self.acked == self.appended => Poll::Ready(Ok(())),
-            _ => Poll::Pending,
+        poll_fn(|cx| {
+            loop {
+                if let Some(stage) = &mut self.stage {
+                    // Asked before the daemon is heard: if it has nothing more to say now, it will.
+                    stage.wait_for_all(&mut self.queue);
+                }
+                let heard = self.heard;
+                ready!(self.poll_send(cx, &mut &[][..]))?;
+                if self.acked() == self.appended {
+                    return Poll::Ready(Ok(()));
+                }
+                if self.heard == heard {
+                    return Poll::Pending;
+                }
+            }
         })
         .await
     }
@@ -175,6 +208,48 @@ impl Writer {
         .await
     }
 
+    /// Whether a chunk of this size goes through the staging area. What goes over the connection must be in the stream
+    /// before anything is staged: the daemon looks at the area first.
+    fn stages(&self, len: usize) -> bool {
+        let Some(stage) = &self.stage else { return false };
+        stage.takes(len) && stage.appended() >= self.last_sent
+    }
+
+    async fn stage_chunk(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+        poll_fn(|cx| {
+            loop {
+                let Some(stage) = &mut self.stage else { return Poll::Ready(Ok(())) };
+                if stage.try_push(chunk) {
+                    self.appended = self.appended.saturating_add(1);
+                    return Poll::Ready(Ok(()));
+                }
+                stage.wait_for_room(chunk.len(), &mut self.queue);
+                let heard = self.heard;
+                ready!(self.poll_send(cx, &mut &[][..]))?;
+                // Having rung, the daemon does not ring again before it is asked again.
+                if self.heard == heard && !self.has_room(chunk.len()) {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        self.stage.as_ref().is_some_and(|stage| stage.has_room(len))
+    }
+
+    /// Whether there is something to say to the daemon or to hear from it: with a staging area, usually not.
+    fn must_listen(&mut self) -> bool {
+        match &mut self.stage {
+            Some(stage) => {
+                stage.ring(&mut self.queue);
+                self.sent < self.queue.len() || stage.is_abandoned()
+            }
+            None => true,
+        }
+    }
+
     fn check(&self, chunk: &[u8]) -> Result<(), WriteError> {
         if let Progress::Failed(error) = &self.progress {
             return Err(error.again());
@@ -188,12 +263,20 @@ impl Writer {
         if !chunk.is_empty() {
             put_data_header(&mut self.queue, DataKind::Append, chunk.len());
             self.queue.extend_from_slice(chunk);
-            self.appended = self.appended.saturating_add(1);
+            self.count_sent();
+        }
+    }
+
+    /// Counts a chunk that goes over the connection.
+    fn count_sent(&mut self) {
+        self.appended = self.appended.saturating_add(1);
+        {
+            self.last_sent = self.appended;
         }
     }
 
     async fn append_in_place(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
-        self.appended = self.appended.saturating_add(1);
+        self.count_sent();
         let mut unsent = Unsent { writer: self, piece: &[], rest: chunk };
         while unsent.next_piece() {
             poll_fn(|cx| unsent.writer.poll_send(cx, &mut unsent.piece)).await?;
@@ -261,6 +344,7 @@ impl Writer {
     }
 
     fn hear(&mut self, reply: Reply) -> Result<(), WriteError> {
+        self.heard = self.heard.wrapping_add(1);
         match reply {
             Reply::Ack { chunks, offset } => {
                 if chunks < self.acked || chunks > self.appended {

@@ -12,7 +12,7 @@ use crate::{
     control,
     daemon::Daemon,
     failure::{Ended, Failure},
-    reader_connection,
+    reader_connection, sharing,
     shutdown::Going,
     wire::Wire,
     writer_connection,
@@ -116,7 +116,9 @@ async fn hello(wire: &mut Wire) -> Result<(), Ended> {
         );
         return Err(Failure::new(ErrorCode::Version, message).into());
     }
-    wire.put(&Reply::Hello(Hello::OURS));
+    wire.sharing = sharing::POSSIBLE && theirs.can_map();
+    let capabilities = if wire.sharing { Hello::MAPPING } else { 0 };
+    wire.put(&Reply::Hello(Hello { capabilities, ..Hello::OURS }));
     wire.flush().await?;
     Ok(())
 }

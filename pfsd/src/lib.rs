@@ -18,6 +18,11 @@ mod logging;
 mod namespace;
 mod reader_connection;
 mod server;
+#[cfg(target_os = "linux")]
+mod sharing;
+#[cfg(not(target_os = "linux"))]
+#[path = "not_sharing.rs"]
+mod sharing;
 mod shutdown;
 pub mod sizes;
 pub mod socket;

@@ -10,6 +10,7 @@ use crate::{
     daemon::Daemon,
     failure::{Ended, Failure},
     gap_log::GapLog,
+    sharing::{self, Handout},
     shutdown::Going,
     wire::{Wire, unexpected},
 };
@@ -30,15 +31,30 @@ pub(crate) async fn serve(
         return Err(unexpected());
     }
     let reader = attach(wire, daemon, client, &path, options, going).await?;
-    wire.put(&Reply::Reading {
-        start: reader.start(),
-        head: reader.head_at_attach(),
-        content_type: reader.content_type().map(str::to_owned),
-    });
     let (stream, start) = (path.as_str(), reader.start());
     let policy = format!("{:?}", options.policy).to_lowercase();
-    client.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, "reader joined"));
-
+    let mapped = wire.sharing;
+    client.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, mapped, "reader joined"));
+    let reading = Reply::Reading {
+        start,
+        head: reader.head_at_attach(),
+        content_type: reader.content_type().map(str::to_owned),
+    };
+    let reader = match if wire.sharing { sharing::hand_out(wire, reader).await? } else { Err(reader) } {
+        Err(reader) => {
+            wire.put(&reading);
+            reader
+        }
+        Ok(handout) => {
+            wire.put(&reading);
+            if let Err(ended) = sharing::attend(wire, &handout, going).await {
+                log_left(client, stream, &handout, &ended);
+                return Err(ended);
+            }
+            // It cannot map what it was handed, and has read nothing.
+            handout.take_back()
+        }
+    };
     let mut reading = Reading { wire, reader, gaps: GapLog::default() };
     let outcome = reading.follow(client, &path, going).await;
     let Reading { reader, mut gaps, .. } = reading;
@@ -57,6 +73,18 @@ pub(crate) async fn serve(
         tracing::info!(stream, pid, uid, position, bytes, lost_bytes, lost_chunks, reason, "reader left");
     });
     outcome.map(|_| ())
+}
+
+/// Logs what a reader says of itself that read the ring: its gaps are seen when it has gone.
+fn log_left(client: &Client, stream: &str, reader: &Handout, ended: &Ended) {
+    let (position, lost_bytes, lost_chunks) = (reader.position(), reader.lost_bytes(), reader.lost_chunks());
+    let reason = ended.reason();
+    client.log(|pid, uid| {
+        if lost_bytes > 0 {
+            tracing::warn!(stream, pid, uid, lost_bytes, lost_chunks, "reader lost data, in gaps");
+        }
+        tracing::info!(stream, pid, uid, position, lost_bytes, lost_chunks, reason, "reader left");
+    });
 }
 
 /// Attaches to the stream, waiting for its creation if that is wanted.

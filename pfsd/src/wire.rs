@@ -28,11 +28,13 @@ pub(crate) struct Wire {
     out: BytesMut,
     /// Grows while reads come back full, so that only busy connections get a large buffer.
     read_size: usize,
+    /// Whether memory can go along with replies.
+    pub(crate) sharing: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: UnixStream) -> Self {
-        Self { stream, decoder: Decoder::new(), out: BytesMut::new(), read_size: MIN_READ }
+        Self { stream, decoder: Decoder::new(), out: BytesMut::new(), read_size: MIN_READ, sharing: false }
     }
 
     pub(crate) fn stream(&self) -> &UnixStream {

@@ -14,12 +14,16 @@ use crate::{
     connection::Client,
     daemon::Daemon,
     failure::{Ended, Failure},
+    sharing::{self, Stage},
     shutdown::Going,
     wire::Wire,
 };
 
 /// Memory that a finished long chunk may leave behind for the next one, in bytes.
 const KEPT: usize = 1 << 20;
+
+/// Readers are woken at least after so many staged bytes.
+const WAKE_AFTER: usize = 64 << 10;
 
 /// Serves a writer to its end.
 pub(crate) async fn serve(
@@ -43,13 +47,17 @@ pub(crate) async fn serve(
         stream.writer(client.peer).map_err(|error| Failure::attaching("cannot write to", &path, error))?;
     client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "writer joined"));
     let max_chunk = stream.max_chunk();
+    let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
     wire.put(&Reply::Writing { max_chunk });
     // From here on the writer alone keeps the stream's memory, should it be removed.
     drop(stream);
 
     let mut writing =
-        Writing { wire, writer, path: &path, max_chunk, parts: Vec::new(), acks: Acks::default() };
+        Writing { wire, writer, path: &path, max_chunk, parts: Vec::new(), stage, acks: Acks::default() };
     let outcome = writing.append_all(going).await;
+    if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
+        stage.abandon();
+    }
     let Writing { wire, mut writer, mut acks, .. } = writing;
     // What was appended is told to readers, and to the client, however the connection ends.
     writer.wake();
@@ -72,7 +80,12 @@ pub(crate) async fn serve(
             }
         }
         Err(ended) => {
-            drop(writer);
+            if going.has_begun() {
+                // It is the daemon that goes, and readers are told that.
+                writer.leave_open();
+            } else {
+                drop(writer);
+            }
             let reason = ended.reason();
             client.log(|pid, uid| {
                 tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished")
@@ -90,21 +103,52 @@ struct Writing<'a> {
     max_chunk: u64,
     /// What came of a chunk that goes on in the next frame.
     parts: Vec<u8>,
+    /// Where the client puts chunks, if it shares memory for that.
+    stage: Option<Stage>,
     acks: Acks,
+}
+
+/// A chunk that is to be appended.
+#[derive(Clone, Copy)]
+enum Chunk<'a> {
+    Received(&'a [u8]),
+    Staged(&'a Stage, sharing::Chunk),
+}
+
+impl Chunk<'_> {
+    fn size(self) -> usize {
+        match self {
+            Self::Received(bytes) => bytes.len(),
+            Self::Staged(_, chunk) => chunk.size(),
+        }
+    }
+
+    /// Appends it, without waking readers.
+    async fn push(self, writer: &mut Writer) -> Result<Appended, AppendError> {
+        match self {
+            Self::Received(bytes) => writer.push(bytes).await,
+            Self::Staged(stage, chunk) => stage.push(writer, chunk).await,
+        }
+    }
 }
 
 impl Writing<'_> {
     /// Appends until the client finishes; tells whether it wants the stream closed.
     async fn append_all(&mut self, going: &mut Going) -> Result<bool, Ended> {
         loop {
+            self.append_staged(going).await?;
             // All that is here needs one wake-up of the readers and one acknowledgement.
             while let Some(frame) = self.wire.received()? {
+                // It was staged before this was sent.
+                self.append_staged(going).await?;
                 match Request::decode(frame)? {
-                    Request::Append(bytes) if self.parts.is_empty() => self.append(&bytes, going).await?,
+                    Request::Append(bytes) if self.parts.is_empty() => {
+                        self.append(Chunk::Received(&bytes), going).await?;
+                    }
                     Request::Append(bytes) => {
                         self.gather(&bytes)?;
                         let mut chunk = std::mem::take(&mut self.parts);
-                        self.append(&chunk, going).await?;
+                        self.append(Chunk::Received(&chunk), going).await?;
                         chunk.clear();
                         chunk.shrink_to(KEPT);
                         self.parts = chunk;
@@ -114,6 +158,7 @@ impl Writing<'_> {
                         return Err(misplaced("Finish in the middle of a chunk"));
                     }
                     Request::Finish { close } => return Ok(close),
+                    Request::Staged if self.stage.is_some() => {}
                     _ => return Err(misplaced("a request")),
                 }
             }
@@ -124,8 +169,12 @@ impl Writing<'_> {
                 return Err(Failure::going_away().into());
             }
             match self.wire.fill()? {
-                Some(0) => return Err(Ended::Gone),
+                Some(0) => {
+                    self.append_staged(going).await?;
+                    return Err(Ended::Gone);
+                }
                 Some(_) => {}
+                None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
                 None => tokio::select! {
                     ready = self.wire.stream().readable() => ready?,
                     // A client that reads no acknowledgements may still append: they wait as one.
@@ -147,14 +196,48 @@ impl Writing<'_> {
         Ok(())
     }
 
-    async fn append(&mut self, chunk: &[u8], going: &mut Going) -> Result<(), Ended> {
+    /// Appends all that is staged.
+    async fn append_staged(&mut self, going: &mut Going) -> Result<(), Ended> {
+        // Taken out, because appending needs all of the rest.
+        let Some(mut stage) = self.stage.take() else { return Ok(()) };
+        let appended = self.append_from(&mut stage, going).await;
+        self.stage = Some(stage);
+        appended
+    }
+
+    async fn append_from(&mut self, stage: &mut Stage, going: &mut Going) -> Result<(), Ended> {
+        let mut quiet = 0;
+        while let Some(chunk) = stage.next_chunk()? {
+            self.append(Chunk::Staged(stage, chunk), going).await?;
+            if stage.consume(chunk, self.acks.chunks) {
+                self.acks.owed = true;
+                self.acks.send(self.wire)?;
+            }
+            // There may always be more: readers do not wait for the end of it.
+            quiet += chunk.size();
+            if quiet >= WAKE_AFTER {
+                quiet = 0;
+                self.writer.wake();
+                consume_budget().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, chunk: Chunk<'_>, going: &mut Going) -> Result<(), Ended> {
         // Nearly always there is room, and nothing else need be watched.
-        let appended = match poll_once(self.writer.push(chunk)).await {
+        let appended = match poll_once(chunk.push(&mut self.writer)).await {
             Some(appended) => appended,
             None => self.wait_for_room(chunk, going).await?,
         };
         let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
-        self.acks.count(chunk.len(), appended.offset);
+        self.acks.count(chunk.size(), appended.offset);
+        if let (Chunk::Received(_), stage) = (chunk, &self.stage) {
+            self.acks.owed = true;
+            if let Some(stage) = stage {
+                stage.set_appended(self.acks.chunks);
+            }
+        }
         Ok(())
     }
 
@@ -162,14 +245,14 @@ impl Writing<'_> {
     /// appended: nobody would ever learn that it was.
     async fn wait_for_room(
         &mut self,
-        chunk: &[u8],
+        chunk: Chunk<'_>,
         going: &mut Going,
     ) -> Result<Result<Appended, AppendError>, Ended> {
         loop {
             self.acks.send(self.wire)?;
             let wire = &*self.wire;
             tokio::select! {
-                appended = self.writer.push(chunk) => return Ok(appended),
+                appended = chunk.push(&mut self.writer) => return Ok(appended),
                 () = wire.hung_up() => return Err(Ended::Gone),
                 ready = wire.stream().writable(), if self.acks.is_waiting(wire) => ready?,
                 () = going.begun() => return Err(Failure::going_away().into()),
@@ -203,6 +286,8 @@ struct Acks {
     offset: u64,
     /// Chunks told so far.
     told: u64,
+    /// Whether the client is to be told at all: one that shares memory sees for itself, until it asks to be rung.
+    owed: bool,
 }
 
 impl Acks {
@@ -214,12 +299,12 @@ impl Acks {
 
     /// Whether the socket has to take something before the client knows all.
     fn is_waiting(&self, wire: &Wire) -> bool {
-        self.told < self.chunks || wire.queued() > 0
+        self.owed || wire.queued() > 0
     }
 
     /// Sends what can be sent without waiting.
     fn send(&mut self, wire: &mut Wire) -> Result<(), Ended> {
-        if wire.try_flush()? && self.told < self.chunks {
+        if wire.try_flush()? && self.owed {
             self.put_last(wire);
             wire.try_flush()?;
         }
@@ -227,6 +312,7 @@ impl Acks {
     }
 
     fn put_last(&mut self, wire: &mut Wire) {
+        self.owed = false;
         if self.told < self.chunks {
             self.told = self.chunks;
             wire.put(&Reply::Ack { chunks: self.chunks, offset: self.offset });

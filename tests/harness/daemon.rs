@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{DEADLINE, Finished, Pfs, Running, Signal, Wire, binary, eventually, kill};
+use crate::{DEADLINE, Finished, Pfs, Running, Signal, Wire, binary, eventually, kill, resident};
 
 /// A running `pfsd` with its own folder, configuration and socket; killed at drop.
 pub struct Daemon {
@@ -82,7 +82,7 @@ impl Daemon {
 
     /// The memory it holds, in bytes.
     pub fn memory(&self) -> u64 {
-        self.running.memory()
+        resident(self.running.pid())
     }
 
     /// What it wrote to its log so far.

@@ -22,6 +22,6 @@ pub use condition::{DEADLINE, eventually, eventually_within};
 pub use daemon::{Autostarted, Daemon};
 pub use gaps::{Gap, gaps, kept};
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
-pub use process::{Signal, alive, kill, resident};
+pub use process::{Signal, alive, kill, own, resident};
 pub use running::Running;
 pub use wire::Wire;

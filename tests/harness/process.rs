@@ -10,12 +10,22 @@ pub fn kill(pid: u32, signal: Signal) {
     kill_process(id, signal).unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
 }
 
-/// The memory that a process holds, in bytes: `VmRSS`, shared mappings included.
+/// Memory that a process has of its own, in bytes: what it shares with the daemon, as a reader does that maps a
+/// ring, is the daemon's.
+pub fn own(pid: u32) -> u64 {
+    figure(pid, "RssAnon:")
+}
+
+/// All memory that a process has now, in bytes.
 pub fn resident(pid: u32) -> u64 {
+    figure(pid, "VmRSS:")
+}
+
+fn figure(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the process is no zombie");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the process is no zombie");
     let kib = line.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
-    kib.expect("VmRSS is in kB") * 1024
+    kib.expect("memory is in kB") * 1024
 }
 
 /// Whether a process runs (a zombie does not).

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{Input, Output};
-use crate::{DEADLINE, Digest, Finished, Signal, digest_of_stream, kill, resident};
+use crate::{DEADLINE, Digest, Finished, Signal, digest_of_stream, kill, own};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
@@ -57,7 +57,7 @@ impl Running {
 
     /// The memory it holds, in bytes.
     pub fn memory(&self) -> u64 {
-        resident(self.pid())
+        own(self.pid())
     }
 
     /// Sends it a signal.

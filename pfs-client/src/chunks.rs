@@ -1,0 +1,105 @@
+//! Several chunks at once.
+
+use bytes::Bytes;
+use pfs_stream::Sink;
+
+/// Chunks that came together: their bytes, one after the other, and where each ends.
+///
+/// Keeps its memory when it is cleared, so one is enough for a whole stream.
+#[derive(Clone, Debug, Default)]
+pub struct Chunks {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Chunks {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All their bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            let chunk = self.bytes.get(start..end).unwrap_or_default();
+            start = end;
+            chunk
+        })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
+        self.bytes.extend_from_slice(chunk);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Their bytes in memory that can be shared, and their lengths.
+    pub(crate) fn take(&mut self) -> (Bytes, impl Iterator<Item = usize> + use<>) {
+        let mut start = 0;
+        let lengths = std::mem::take(&mut self.ends).into_iter().map(move |end| {
+            let length = end.saturating_sub(start);
+            start = end;
+            length
+        });
+        (std::mem::take(&mut self.bytes).into(), lengths)
+    }
+}
+
+impl Sink for Chunks {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    fn piece(&mut self, len: usize, _last: bool) {
+        self.ends.push(self.bytes.len().saturating_add(len));
+    }
+
+    fn undo_to(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        while self.ends.last().is_some_and(|end| *end > len) {
+            self.ends.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_out_as_they_went_in_and_what_is_undone_is_gone() {
+        let mut chunks = Chunks::new();
+        chunks.push(b"one");
+        chunks.piece(3, true);
+        chunks.buffer().extend_from_slice(b"two");
+        let mark = chunks.buffer().len();
+        chunks.piece(4, true);
+        chunks.buffer().extend_from_slice(b"torn");
+        chunks.undo_to(mark);
+        assert_eq!(chunks.iter().collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!((chunks.len(), chunks.bytes()), (2, &b"onetwo"[..]));
+        let (bytes, lengths) = chunks.take();
+        assert_eq!((&bytes[..], lengths.collect::<Vec<_>>()), (&b"onetwo"[..], vec![3, 3]));
+        assert!(chunks.is_empty());
+    }
+}

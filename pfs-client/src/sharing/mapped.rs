@@ -1,0 +1,125 @@
+//! Reading a ring that the daemon handed over.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use pfs_proto::MappedStart;
+use pfs_stream::mapped::{Bell, MappedReader};
+use pfs_stream::{Read, Sink};
+
+use crate::chunks::Chunks;
+use crate::error::ReadError;
+use crate::reader::Event;
+
+use super::passing::Passed;
+use super::sleeper::Sleeper;
+
+/// How much is copied from the ring at once, about, in bytes.
+const BATCH: usize = 256 << 10;
+
+/// A reader's ring, and what was copied from it and not told yet.
+#[derive(Debug)]
+pub(crate) struct MappedSource {
+    reader: MappedReader,
+    bell: Bell,
+    /// Made when it is first needed: whoever only reads what is there, or sleeps in its own thread, needs none.
+    sleeper: Option<Sleeper>,
+    batch: Bytes,
+    /// Lengths of the chunks in it.
+    lengths: VecDeque<usize>,
+    /// Whether the daemon must be told that there is room.
+    made_room: bool,
+}
+
+impl MappedSource {
+    /// Maps what came along with `Mapped`.
+    pub(crate) fn open(start: &MappedStart, passed: &Passed) -> io::Result<Self> {
+        let (ring, page) = (passed.take()?, passed.take()?);
+        let reader = MappedReader::open(ring, page, start)?;
+        let bell = reader.bell();
+        Ok(Self {
+            reader,
+            bell,
+            sleeper: None,
+            batch: Bytes::new(),
+            lengths: VecDeque::new(),
+            made_room: false,
+        })
+    }
+
+    /// The next event, if there is one.
+    pub(crate) fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
+        if let Some(chunk) = self.copied() {
+            return Ok(Some(chunk));
+        }
+        let mut chunks = Chunks::new();
+        let event = self.read(&mut chunks)?;
+        if event.is_none() {
+            let (bytes, lengths) = chunks.take();
+            self.batch = bytes;
+            self.lengths.extend(lengths);
+            return Ok(self.copied());
+        }
+        Ok(event)
+    }
+
+    /// Adds what there is to `chunks`; an event that is something else is returned.
+    pub(crate) fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
+        while let Some(Event::Chunk(chunk)) = self.copied() {
+            chunks.push(&chunk);
+        }
+        if chunks.is_empty() { self.read(chunks) } else { Ok(None) }
+    }
+
+    fn copied(&mut self) -> Option<Event> {
+        let length = self.lengths.pop_front()?;
+        let chunk = self.batch.split_to(length.min(self.batch.len()));
+        Some(Event::Chunk(chunk))
+    }
+
+    fn read(&mut self, sink: &mut impl Sink) -> Result<Option<Event>, ReadError> {
+        let read = self.reader.try_read(sink, BATCH).map_err(|error| match error {
+            pfs_stream::ReadError::TooSlow { .. } => ReadError::TooSlow { message: error.to_string() },
+            _ => ReadError::Removed { message: error.to_string() },
+        })?;
+        self.made_room |= read.is_some() && self.reader.room_is_wanted();
+        Ok(match read {
+            None | Some(Read::Data { .. }) => None,
+            Some(Read::Gap { from, to, chunks }) => Some(Event::Gap { from, to, chunks }),
+            Some(Read::End(reason)) => Some(Event::End { reason, offset: self.reader.position() }),
+        })
+    }
+
+    /// Whether the daemon must be told that there is room; once.
+    pub(crate) fn take_made_room(&mut self) -> bool {
+        std::mem::take(&mut self.made_room)
+    }
+
+    /// How often the bell was rung. To be taken before one looks for events.
+    pub(crate) fn count(&self) -> u32 {
+        self.bell.count()
+    }
+
+    /// What to sleep on in a thread of one's own.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Ready when there may be news since the bell's count was taken. Without a thread to wait for them, none are
+    /// possible.
+    pub(crate) fn poll_news(&mut self, cx: &mut Context<'_>, count: u32) -> Poll<io::Result<()>> {
+        let sleeper = match &self.sleeper {
+            Some(sleeper) => sleeper,
+            None => self.sleeper.insert(Sleeper::new(self.bell.clone())?),
+        };
+        sleeper.poll(cx, count).map(Ok)
+    }
+
+    /// Gives back the memory of what was told.
+    pub(crate) fn release(&mut self) {
+        self.batch = Bytes::new();
+        self.lengths = VecDeque::new();
+    }
+}

@@ -1,0 +1,10 @@
+//! Sharing memory with a daemon on the same machine.
+
+mod mapped;
+mod passing;
+mod sleeper;
+mod stage;
+
+pub(crate) use mapped::MappedSource;
+pub(crate) use passing::{Passed, PassingSocket};
+pub(crate) use stage::Stage;

@@ -1,0 +1,64 @@
+//! Putting chunks where the daemon looks for them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::BytesMut;
+use pfs_proto::Request;
+use pfs_stream::staging::{MAX_STAGED, StagingWriter};
+
+/// The writer's side of a staging area. What the daemon must be told goes to the queue of the connection.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    area: StagingWriter,
+}
+
+impl Stage {
+    pub(crate) fn open(area: OwnedFd) -> io::Result<Self> {
+        Ok(Self { area: StagingWriter::open(area)? })
+    }
+
+    /// Whether chunks of this size can go through it.
+    pub(crate) fn takes(&self, len: usize) -> bool {
+        (1..=MAX_STAGED).contains(&len)
+    }
+
+    /// Chunks that the daemon has appended, whichever way they came.
+    pub(crate) fn appended(&self) -> u64 {
+        self.area.appended()
+    }
+
+    /// Whether the daemon has given up, and says why over the connection.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.area.is_abandoned()
+    }
+
+    pub(crate) fn try_push(&mut self, chunk: &[u8]) -> bool {
+        self.area.try_push(chunk)
+    }
+
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.area.pending() <= StagingWriter::pending_with_room_for(len)
+    }
+
+    /// Queues a ring for the daemon if it sleeps.
+    pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) {
+        if self.area.consumer_is_to_be_rung() {
+            let mut frame = BytesMut::new();
+            Request::Staged.encode(&mut frame);
+            queue.extend_from_slice(&frame);
+        }
+    }
+
+    /// Asks the daemon to ring when a chunk of this size has room.
+    pub(crate) fn wait_for_room(&mut self, len: usize, queue: &mut Vec<u8>) {
+        self.ring(queue);
+        self.area.may_sleep(StagingWriter::pending_with_room_for(len));
+    }
+
+    /// Asks the daemon to ring when something is appended, as long as there is something.
+    pub(crate) fn wait_for_all(&mut self, queue: &mut Vec<u8>) {
+        self.ring(queue);
+        self.area.may_sleep(0);
+    }
+}
