@@ -40,4 +40,4 @@ pub use reader::{Read, Reader};
 pub use registry::{Registry, Reservation};
 pub use sink::Sink;
 pub use stream::Stream;
-pub use writer::{Appended, Writer};
+pub use writer::{Appended, PushEnd, Pushed, Writer};

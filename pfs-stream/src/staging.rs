@@ -20,7 +20,7 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    AppendError, Appended, Writer,
+    AppendError, Appended, PushEnd, Pushed, Writer,
     ring::{Memory, Shared, Sharing, write},
     sync::{
         AtomicU64,
@@ -59,6 +59,18 @@ pub const STAGING_MEMORY: u64 = (WORDS * WORD) as u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the writer's staging area has counters that cannot be")]
 pub struct BadStaging;
+
+/// Why staged chunks cannot be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StagingError {
+    /// The stream does not take them.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// There are none to be had.
+    #[error(transparent)]
+    Bad(#[from] BadStaging),
+}
 
 fn record(len: usize) -> u64 {
     (WORD + len.next_multiple_of(WORD)) as u64
@@ -115,6 +127,10 @@ impl Staging {
         &self.memory.words()[index]
     }
 
+    fn source(&self, chunk: Staged) -> Shared<'_> {
+        Shared { words: &self.memory.words()[HEADER..], at: chunk.at % SIZE, len: chunk.len }
+    }
+
     /// The chunk that comes next, if it is there.
     ///
     /// # Errors
@@ -136,7 +152,16 @@ impl Staging {
 
     /// Gives the place of the chunk that came last back to the producer.
     pub fn consume(&mut self, chunk: Staged) {
-        self.consumed = self.consumed.wrapping_add(record(chunk.len));
+        self.skip(chunk.len);
+        self.give_back();
+    }
+
+    fn skip(&mut self, len: usize) {
+        self.consumed = self.consumed.wrapping_add(record(len));
+    }
+
+    /// The producer may have all places back that were consumed.
+    fn give_back(&self) {
         self.word(CONSUMED).store(self.consumed, Release);
     }
 
@@ -169,8 +194,29 @@ impl Writer {
     ///
     /// As [`push`](Self::push).
     pub async fn push_staged(&mut self, staging: &Staging, chunk: Staged) -> Result<Appended, AppendError> {
-        let words = &staging.memory.words()[HEADER..];
-        self.push_source(&Shared { words, at: chunk.at % SIZE, len: chunk.len }).await
+        self.push_source(&staging.source(chunk)).await
+    }
+
+    /// Appends all that is staged, at most about so many bytes, without waking readers and without waiting. Cheaper than
+    /// one by one.
+    pub fn try_push_staged(&mut self, staging: &mut Staging, most: u64) -> Pushed<StagingError> {
+        let pushed = self.push_batch(|batch| {
+            while batch.bytes < most {
+                let chunk = match staging.next_chunk() {
+                    Ok(Some(chunk)) => chunk,
+                    Ok(None) => return PushEnd::Empty,
+                    Err(error) => return PushEnd::Failed(error.into()),
+                };
+                match batch.put(&staging.source(chunk)) {
+                    Ok(true) => staging.skip(chunk.len),
+                    Ok(false) => return PushEnd::Full,
+                    Err(error) => return PushEnd::Failed(error.into()),
+                }
+            }
+            PushEnd::Enough
+        });
+        staging.give_back();
+        pushed
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     AppendError, AttachError, clock,
     ring::Source,
     stream::{Appending, Shared},
-    sync::{Arc, AtomicBool, AtomicU64, Ordering, lock},
+    sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, lock},
     wait::Ticket,
 };
 
@@ -32,6 +32,32 @@ pub struct Appended {
     pub offset: u64,
     /// Readers that were attached.
     pub readers: usize,
+}
+
+/// What came of appending several chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed<E> {
+    /// How many were appended.
+    pub chunks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The offset after the last of them.
+    pub offset: u64,
+    /// Why it stopped.
+    pub end: PushEnd<E>,
+}
+
+/// Why appending several chunks stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushEnd<E> {
+    /// There was no more.
+    Empty,
+    /// As much as was asked for is appended.
+    Enough,
+    /// A `block` reader needs the room that the next one would take.
+    Full,
+    /// The next one cannot be appended.
+    Failed(E),
 }
 
 /// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died.
@@ -132,27 +158,40 @@ impl Writer {
         }
         // Read before the lock is taken: it is the slowest part of a small append.
         let now = clock::now();
-        let mut append = lock(&self.shared.append);
-        if append.status.removed() {
-            return Err(AppendError::Removed);
-        }
-        if append.status.closed() {
-            return Err(AppendError::Closed);
-        }
+        let mut append = self.shared.appending()?;
         if size > 0 {
-            let tail = append.ring.tail_after(chunk.size());
-            if !append.may_overwrite(tail, &self.shared) {
+            if !append.put(chunk, now, &self.shared) {
                 return Ok(None);
             }
-            let time = append.last_append.map_or(now, |last| last.max(now));
-            append.last_append = Some(time);
-            append.ring.append(chunk, tail, time);
             self.unannounced = true;
         }
         let offset = append.ring.head().offset;
         drop(append);
         self.state.bytes.fetch_add(size, Ordering::Relaxed);
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
+    }
+
+    /// Appends several chunks under one lock and with one time: those that `push` puts into the batch.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn push_batch<E: From<AppendError>>(
+        &mut self,
+        push: impl FnOnce(&mut Batch<'_>) -> PushEnd<E>,
+    ) -> Pushed<E> {
+        let now = clock::now();
+        let append = match self.shared.appending() {
+            Ok(append) => append,
+            Err(error) => {
+                return Pushed { chunks: 0, bytes: 0, offset: 0, end: PushEnd::Failed(error.into()) };
+            }
+        };
+        let mut batch = Batch { append, shared: &self.shared, now, chunks: 0, bytes: 0 };
+        let end = push(&mut batch);
+        let Batch { append, chunks, bytes, .. } = batch;
+        let offset = append.ring.head().offset;
+        drop(append);
+        self.unannounced |= chunks > 0;
+        self.state.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Pushed { chunks, bytes, offset, end }
     }
 
     /// Wakes the readers that sleep, if something was pushed since the last time.
@@ -232,7 +271,58 @@ impl Drop for Waiting {
     }
 }
 
+impl Shared {
+    /// The append lock of a stream that takes appends.
+    fn appending(&self) -> Result<MutexGuard<'_, Appending>, AppendError> {
+        let append = lock(&self.append);
+        if append.status.removed() {
+            return Err(AppendError::Removed);
+        }
+        if append.status.closed() {
+            return Err(AppendError::Closed);
+        }
+        Ok(append)
+    }
+}
+
+/// Several chunks being appended.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub(crate) struct Batch<'a> {
+    append: MutexGuard<'a, Appending>,
+    shared: &'a Shared,
+    now: u64,
+    chunks: u64,
+    pub(crate) bytes: u64,
+}
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+impl Batch<'_> {
+    /// Appends one; false if a `block` reader needs the room.
+    pub(crate) fn put(&mut self, chunk: &impl Source) -> Result<bool, AppendError> {
+        let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
+        if size > max {
+            return Err(AppendError::TooLarge { size, max });
+        }
+        let put = self.append.put(chunk, self.now, self.shared);
+        self.chunks += u64::from(put);
+        self.bytes += if put { size } else { 0 };
+        Ok(put)
+    }
+}
+
 impl Appending {
+    /// Appends a chunk; false if a `block` reader needs the room.
+    fn put(&mut self, chunk: &impl Source, now: u64, shared: &Shared) -> bool {
+        let tail = self.ring.tail_after(chunk.size());
+        if !self.may_overwrite(tail, shared) {
+            return false;
+        }
+        let time = self.last_append.map_or(now, |last| last.max(now));
+        self.last_append = Some(time);
+        self.ring.append(chunk, tail, time);
+        true
+    }
+
     /// Counts a writer that begins to wait for room, or ceases to.
     fn room_is_wanted_by(&mut self, change: isize, shared: &Shared) {
         self.waiting = self.waiting.saturating_add_signed(change);

@@ -5,7 +5,7 @@
 use std::{io::Write as _, sync::mpsc, thread};
 
 use pfs_stream::{
-    staging::{BadStaging, MAX_STAGED, Staging, StagingWriter},
+    staging::{BadStaging, MAX_STAGED, Staging, StagingError, StagingWriter},
     *,
 };
 
@@ -129,4 +129,29 @@ fn counters_that_cannot_be_are_refused_and_nothing_is_read_beside_the_area() {
         rustix::io::pwrite(staging.file(), &garbage.to_ne_bytes(), at).unwrap();
         assert_eq!(staging.next_chunk().err(), Some(BadStaging), "{garbage} at {at}");
     }
+}
+
+#[test]
+fn all_that_is_staged_is_appended_at_once_up_to_what_a_block_reader_needs() {
+    let (mut staging, mut stage) = pair();
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let stream = Stream::new("s", config).unwrap();
+    let mut reader =
+        stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }, PEER).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    for number in 0..50u8 {
+        assert!(stage.try_push(&[number; 100]));
+    }
+    let pushed = writer.try_push_staged(&mut staging, 1000);
+    assert_eq!(pushed, Pushed { chunks: 10, bytes: 1000, offset: 1000, end: PushEnd::Enough });
+    let pushed = writer.try_push_staged(&mut staging, u64::MAX);
+    assert_eq!(pushed, Pushed { chunks: 30, bytes: 3000, offset: 4000, end: PushEnd::Full });
+    let mut bytes = Vec::new();
+    reader.try_read(&mut bytes, 4000).unwrap();
+    let pushed = writer.try_push_staged(&mut staging, u64::MAX);
+    assert_eq!(pushed, Pushed { chunks: 10, bytes: 1000, offset: 5000, end: PushEnd::Empty });
+    assert_eq!(stage.pending(), 0);
+    assert!(stage.try_push(&[0; 5000]));
+    let end = writer.try_push_staged(&mut staging, u64::MAX).end;
+    assert!(matches!(end, PushEnd::Failed(StagingError::Append(AppendError::TooLarge { .. }))));
 }

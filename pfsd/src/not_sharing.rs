@@ -2,9 +2,14 @@
 
 use std::{convert::Infallible, io};
 
+use pfs_proto::StreamPath;
 use pfs_stream::{AppendError, Appended, Reader, Registry, Writer};
 
-use crate::{failure::Ended, shutdown::Going, wire::Wire};
+use crate::{
+    failure::{Ended, Failure},
+    shutdown::Going,
+    wire::Wire,
+};
 
 /// Whether this system can do it.
 pub(crate) const POSSIBLE: bool = false;
@@ -23,6 +28,24 @@ impl Chunk {
     }
 }
 
+/// What nothing comes of.
+#[derive(Debug)]
+pub(crate) struct PushedAll {
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) offset: u64,
+    pub(crate) next: Next,
+}
+
+/// What would be done after that.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Nothing,
+    More,
+    Wait,
+    Failed(Failure),
+}
+
 impl Stage {
     pub(crate) async fn hand_out(_: &mut Wire, _: &Registry) -> io::Result<Option<Self>> {
         Ok(None)
@@ -32,15 +55,19 @@ impl Stage {
         match self.0 {}
     }
 
+    pub(crate) fn push_all(&mut self, _: &mut Writer, _: &StreamPath, _: u64) -> PushedAll {
+        match self.0 {}
+    }
+
     pub(crate) async fn push(&self, _: &mut Writer, _: Chunk) -> Result<Appended, AppendError> {
         match self.0 {}
     }
 
-    pub(crate) fn consume(&mut self, _: Chunk, _: u64) -> bool {
+    pub(crate) fn consume(&mut self, _: Chunk) {
         match self.0 {}
     }
 
-    pub(crate) fn set_appended(&self, _: u64) {
+    pub(crate) fn tell(&self, _: u64) -> bool {
         match self.0 {}
     }
 

@@ -14,7 +14,7 @@ use crate::{
     connection::Client,
     daemon::Daemon,
     failure::{Ended, Failure},
-    sharing::{self, Stage},
+    sharing::{self, Next, PushedAll, Stage},
     shutdown::Going,
     wire::Wire,
 };
@@ -23,7 +23,10 @@ use crate::{
 const KEPT: usize = 1 << 20;
 
 /// Readers are woken at least after so many staged bytes.
-const WAKE_AFTER: usize = 64 << 10;
+const WAKE_AFTER: u64 = 256 << 10;
+
+/// So many staged bytes, about, are appended at a time: the client gets their places back, and other writers their turn.
+const BATCH: u64 = 64 << 10;
 
 /// Serves a writer to its end.
 pub(crate) async fn serve(
@@ -207,19 +210,39 @@ impl Writing<'_> {
 
     async fn append_from(&mut self, stage: &mut Stage, going: &mut Going) -> Result<(), Ended> {
         let mut quiet = 0;
-        while let Some(chunk) = stage.next_chunk()? {
-            self.append(Chunk::Staged(stage, chunk), going).await?;
-            if stage.consume(chunk, self.acks.chunks) {
-                self.acks.owed = true;
-                self.acks.send(self.wire)?;
+        loop {
+            let PushedAll { chunks, bytes, offset, next } =
+                stage.push_all(&mut self.writer, self.path, BATCH);
+            if chunks > 0 {
+                self.acks.count_many(chunks, bytes, offset);
+                self.tell(stage)?;
+            }
+            match next {
+                Next::Nothing => return Ok(()),
+                Next::Failed(failure) => return Err(failure.into()),
+                Next::More => {}
+                Next::Wait => {
+                    let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
+                    self.append(Chunk::Staged(stage, chunk), going).await?;
+                    stage.consume(chunk);
+                    self.tell(stage)?;
+                }
             }
             // There may always be more: readers do not wait for the end of it.
-            quiet += chunk.size();
+            quiet += bytes;
             if quiet >= WAKE_AFTER {
                 quiet = 0;
                 self.writer.wake();
                 consume_budget().await;
             }
+        }
+    }
+
+    /// Tells the client how far it is, and rings if it waits for that.
+    fn tell(&mut self, stage: &Stage) -> Result<(), Ended> {
+        if stage.tell(self.acks.chunks) {
+            self.acks.owed = true;
+            self.acks.send(self.wire)?;
         }
         Ok(())
     }
@@ -235,7 +258,8 @@ impl Writing<'_> {
         if let (Chunk::Received(_), stage) = (chunk, &self.stage) {
             self.acks.owed = true;
             if let Some(stage) = stage {
-                stage.set_appended(self.acks.chunks);
+                // It waits for acknowledgements of what it sends, and is told anyway.
+                let _ = stage.tell(self.acks.chunks);
             }
         }
         Ok(())
@@ -292,8 +316,12 @@ struct Acks {
 
 impl Acks {
     fn count(&mut self, bytes: usize, offset: u64) {
-        self.chunks = self.chunks.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(crate::daemon::wide(bytes));
+        self.count_many(1, crate::daemon::wide(bytes), offset);
+    }
+
+    fn count_many(&mut self, chunks: u64, bytes: u64, offset: u64) {
+        self.chunks = self.chunks.saturating_add(chunks);
+        self.bytes = self.bytes.saturating_add(bytes);
         self.offset = offset;
     }
 

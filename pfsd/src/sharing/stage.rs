@@ -2,10 +2,10 @@
 
 use std::io;
 
-use pfs_proto::{ErrorCode, Reply};
+use pfs_proto::{ErrorCode, Reply, StreamPath};
 use pfs_stream::{
-    AppendError, Appended, Registry, Reservation, Writer,
-    staging::{STAGING_MEMORY, Staged, Staging},
+    AppendError, Appended, PushEnd, Pushed, Registry, Reservation, Writer,
+    staging::{STAGING_MEMORY, Staged, Staging, StagingError},
 };
 
 use crate::{
@@ -18,6 +18,25 @@ use crate::{
 pub(crate) struct Stage {
     area: Staging,
     _memory: Reservation,
+}
+
+/// What came of appending what was there.
+#[derive(Debug)]
+pub(crate) struct PushedAll {
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) offset: u64,
+    pub(crate) next: Next,
+}
+
+/// What is to be done after that.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Nothing,
+    More,
+    /// A `block` reader needs the room for the next chunk.
+    Wait,
+    Failed(Failure),
 }
 
 /// A chunk in the area.
@@ -53,21 +72,33 @@ impl Stage {
         }
     }
 
+    /// Appends what is there, at most about so many bytes, without waking readers.
+    pub(crate) fn push_all(&mut self, writer: &mut Writer, path: &StreamPath, most: u64) -> PushedAll {
+        let Pushed { chunks, bytes, offset, end } = writer.try_push_staged(&mut self.area, most);
+        let next = match end {
+            PushEnd::Empty => Next::Nothing,
+            PushEnd::Enough => Next::More,
+            PushEnd::Full => Next::Wait,
+            PushEnd::Failed(StagingError::Append(error)) => Next::Failed(Failure::appending(path, error)),
+            PushEnd::Failed(error) => Next::Failed(Failure::new(ErrorCode::Protocol, error.to_string())),
+        };
+        PushedAll { chunks, bytes, offset, next }
+    }
+
     /// Appends it, without waking readers.
     pub(crate) async fn push(&self, writer: &mut Writer, chunk: Chunk) -> Result<Appended, AppendError> {
         writer.push_staged(&self.area, chunk.0).await
     }
 
-    /// Gives the place of a chunk that was appended back; true if the client waits to hear of that.
-    pub(crate) fn consume(&mut self, chunk: Chunk, appended: u64) -> bool {
+    /// Gives the place of a chunk that was appended back.
+    pub(crate) fn consume(&mut self, chunk: Chunk) {
         self.area.consume(chunk.0);
-        self.area.set_appended(appended);
-        self.area.producer_is_to_be_rung()
     }
 
-    /// Tells the client how many of its chunks are in the stream.
-    pub(crate) fn set_appended(&self, appended: u64) {
+    /// Tells the client how many of its chunks are in the stream; true if it waits to hear of that.
+    pub(crate) fn tell(&self, appended: u64) -> bool {
         self.area.set_appended(appended);
+        self.area.producer_is_to_be_rung()
     }
 
     /// Asks the client to ring; true if nothing is there yet.
