@@ -42,7 +42,7 @@ impl Client {
     /// unless told otherwise here; results are the same to the byte.
     #[must_use]
     pub fn with_mapping(self, mapping: bool) -> Self {
-        Self { mapping, idle: Mutex::new(None), ..self }
+        if mapping == self.mapping { self } else { Self { mapping, idle: Mutex::new(None), ..self } }
     }
 
     /// Where its daemon is.

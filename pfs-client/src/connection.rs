@@ -136,6 +136,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing is left to be said.
+    pub(crate) fn has_said_all(&self) -> bool {
+        self.unsaid.is_empty()
+    }
+
     /// Says what is still to be said. To be polled by whoever is about to wait for what comes of it.
     pub(crate) fn poll_unsaid(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let Self { transport, unsaid, .. } = self;

@@ -50,6 +50,9 @@ pub enum ConnectError {
     /// The daemon went away before it answered.
     #[error("the daemon went away while it was connected to")]
     Lost(#[source] io::Error),
+    /// This system refused what a connection needs.
+    #[error("the system refused what a connection needs")]
+    System(#[source] io::Error),
     /// Whoever answered does not speak the protocol.
     #[error("what answered is not a daemon of pfs")]
     Protocol(#[from] ProtocolError),

@@ -44,6 +44,7 @@
 //! # }
 //! ```
 
+pub mod blocking;
 mod chunks;
 mod client;
 mod connection;

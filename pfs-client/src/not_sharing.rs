@@ -53,11 +53,25 @@ impl MappedSource {
         match self.0 {}
     }
 
+    pub(crate) fn watch(&self, _: &Passed) -> io::Result<Watch> {
+        match self.0 {}
+    }
+
     pub(crate) fn poll_news(&mut self, _: &mut Context<'_>, _: u32) -> Poll<io::Result<()>> {
         match self.0 {}
     }
 
     pub(crate) fn release(&mut self) {
+        match self.0 {}
+    }
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Watch(Infallible);
+
+impl Watch {
+    pub(crate) fn has_news(&self) -> bool {
         match self.0 {}
     }
 }

@@ -1,6 +1,7 @@
 //! Following a stream.
 
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -9,7 +10,7 @@ use pfs_proto::{End, ReadOptions, Reply, Request, StreamPath};
 use crate::chunks::Chunks;
 use crate::connection::Connection;
 use crate::error::{Broken, ProtocolError, ReadError, RequestError};
-use crate::sharing::MappedSource;
+use crate::sharing::{MappedSource, Watch};
 
 /// How much is read at once, in bytes.
 const READ_SIZE: usize = 256 << 10;
@@ -249,6 +250,12 @@ impl Reader {
         self.position
     }
 
+    /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over the connection.
+    /// Certain once it is attached.
+    pub fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
     /// How much memory it holds for reading, in bytes.
     #[cfg(test)]
     pub(crate) fn memory(&mut self) -> usize {
@@ -258,6 +265,21 @@ impl Reader {
     /// The ring, for whoever sleeps on its bell in a thread of its own.
     pub(crate) fn mapped(&self) -> Option<&MappedSource> {
         self.mapped.as_deref()
+    }
+
+    /// Says what could not be said to the daemon yet.
+    pub(crate) async fn say(&mut self) -> Result<(), ReadError> {
+        if self.connection.has_said_all() {
+            return Ok(());
+        }
+        let said = poll_fn(|cx| self.connection.poll_unsaid(cx)).await;
+        said.map_err(|broken| self.fail(broken.into()))
+    }
+
+    /// Watches the connection for such a thread, if there is a ring.
+    pub(crate) fn watch(&self) -> io::Result<Option<Watch>> {
+        let both = self.mapped.as_deref().zip(self.connection.passed());
+        both.map(|(mapped, passed)| mapped.watch(passed)).transpose()
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {

@@ -97,6 +97,12 @@ impl Writer {
         self.max_chunk
     }
 
+    /// Whether it shares memory with the daemon, where chunks go that have room in it; otherwise all go over the
+    /// connection.
+    pub fn is_mapped(&self) -> bool {
+        self.stage.is_some()
+    }
+
     /// Chunks that were appended or pushed by this writer, empty ones excepted.
     pub fn appended(&self) -> u64 {
         self.appended

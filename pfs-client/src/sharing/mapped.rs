@@ -15,6 +15,7 @@ use crate::reader::Event;
 
 use super::passing::Passed;
 use super::sleeper::Sleeper;
+use super::watch::Watch;
 
 /// How much is copied from the ring at once, about, in bytes.
 const BATCH: usize = 256 << 10;
@@ -102,9 +103,14 @@ impl MappedSource {
         self.bell.count()
     }
 
-    /// What to sleep on in a thread of one's own.
-    pub(crate) fn bell(&self) -> &Bell {
-        &self.bell
+    /// Sleeps in the calling thread until the bell was rung since the count was taken, or for no reason.
+    pub(crate) fn sleep(&self, count: u32) {
+        self.bell.sleep(count, None);
+    }
+
+    /// Watches the connection that the ring came over, for a thread that sleeps.
+    pub(crate) fn watch(&self, passed: &Passed) -> io::Result<Watch> {
+        Watch::new(passed.socket(), self.bell.clone())
     }
 
     /// Ready when there may be news since the bell's count was taken. Without a thread to wait for them, none are

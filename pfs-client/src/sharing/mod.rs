@@ -4,7 +4,9 @@ mod mapped;
 mod passing;
 mod sleeper;
 mod stage;
+mod watch;
 
 pub(crate) use mapped::MappedSource;
 pub(crate) use passing::{Passed, PassingSocket};
 pub(crate) use stage::Stage;
+pub(crate) use watch::Watch;

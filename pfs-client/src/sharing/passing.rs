@@ -9,42 +9,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustix::cmsg_space;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
 /// The most descriptors that one message brings: the ring and the reader's page.
 const MOST: usize = 2;
 
-/// Descriptors that came and were not taken yet, oldest first.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Passed(Arc<Mutex<VecDeque<OwnedFd>>>);
+/// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
+#[derive(Clone, Debug)]
+pub(crate) struct Passed {
+    queue: Arc<Mutex<VecDeque<OwnedFd>>>,
+    socket: Arc<UnixStream>,
+}
 
 impl Passed {
     /// The next one. It is here when the message that it came with is.
     pub(crate) fn take(&self) -> io::Result<OwnedFd> {
-        let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         next.ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "no memory came along with the message")
         })
     }
 
+    /// For whoever watches it beside the reader.
+    pub(crate) fn socket(&self) -> &Arc<UnixStream> {
+        &self.socket
+    }
+
     fn put(&self, descriptors: impl Iterator<Item = OwnedFd>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(descriptors);
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).extend(descriptors);
     }
 }
 
 /// The socket. What comes along is taken until something has; after that, nothing more is expected.
 #[derive(Debug)]
 pub(crate) struct PassingSocket {
-    socket: UnixStream,
+    socket: Arc<UnixStream>,
     passed: Passed,
     expecting: bool,
 }
 
 impl PassingSocket {
     pub(crate) fn new(socket: UnixStream) -> (Self, Passed) {
-        let passed = Passed::default();
+        let socket = Arc::new(socket);
+        let passed = Passed { queue: Arc::default(), socket: Arc::clone(&socket) };
         (Self { socket, passed: passed.clone(), expecting: true }, passed)
     }
 
@@ -72,42 +81,46 @@ impl AsyncRead for PassingSocket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.expecting {
-            return Pin::new(&mut this.socket).poll_read(cx, buffer);
-        }
         loop {
             ready!(this.socket.poll_read_ready(cx))?;
-            match this.receive(buffer.initialize_unfilled()) {
-                Ok(received) => {
-                    buffer.advance(received);
-                    return Poll::Ready(Ok(()));
-                }
+            let received = if this.expecting {
+                this.receive(buffer.initialize_unfilled()).map(|received| buffer.advance(received))
+            } else {
+                this.socket.try_read_buf(buffer).map(drop)
+            };
+            match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                received => return Poll::Ready(received),
             }
         }
     }
 }
 
 impl AsyncWrite for PassingSocket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(shutdown(&*self.socket, Shutdown::Write)?))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+        loop {
+            ready!(self.socket.poll_write_ready(cx))?;
+            match self.socket.try_write_vectored(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

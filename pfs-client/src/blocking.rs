@@ -1,0 +1,220 @@
+//! Writing and following streams without asynchronous code.
+//!
+//! For programs that have a thread to spare for each reader and writer. Where memory is shared with the daemon this is
+//! also the fastest way: the thread itself sleeps in the ring, and nothing stands between it and the bytes.
+//!
+//! ```no_run
+//! use pfs_client::{Chunks, Endpoint, Event, ReadOptions, blocking::Client};
+//!
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new(Endpoint::default());
+//! let mut reader = client.reader(&"/streamfs/cam".parse()?, ReadOptions::default())?;
+//! let mut chunks = Chunks::new();
+//! loop {
+//!     match reader.next_batch(&mut chunks)? {
+//!         None => chunks.iter().for_each(|chunk| println!("{} bytes", chunk.len())),
+//!         Some(Event::End { .. }) => break Ok(()),
+//!         Some(event) => println!("{event:?}"),
+//!     }
+//! }
+//! # }
+//! ```
+
+use std::future::Future;
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use pfs_proto::{ReadOptions, StreamPath, WriteOptions};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::sharing::Watch;
+use crate::{Chunks, ConnectError, Endpoint, Event, ReadError, RequestError, WriteError};
+
+/// How often a reader lets others run before it sleeps. When much is going on, there is something to read
+/// afterwards, and neither falling asleep nor being woken was necessary; when nothing is, it costs next to nothing.
+const YIELDS: u32 = 4;
+
+/// Where a daemon is, and how to get readers and writers of its streams. Each has a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    mapping: bool,
+}
+
+impl Client {
+    /// A client of the daemon there. Nothing is connected yet.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, mapping: true }
+    }
+
+    /// As [`Client::with_mapping`](crate::Client::with_mapping).
+    #[must_use]
+    pub fn with_mapping(self, mapping: bool) -> Self {
+        Self { mapping, ..self }
+    }
+
+    /// As [`Client::reader`](crate::Client::reader).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn reader(&self, path: &StreamPath, options: ReadOptions) -> Result<Reader, RequestError> {
+        let runtime = runtime()?;
+        let reader = runtime.block_on(async { self.connect().await?.reader(path, options).await })?;
+        Ok(Reader { runtime, reader, watch: None })
+    }
+
+    /// As [`Client::writer`](crate::Client::writer).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn writer(&self, path: &StreamPath, options: WriteOptions) -> Result<Writer, RequestError> {
+        let runtime = runtime()?;
+        let writer = runtime.block_on(async { self.connect().await?.writer(path, options).await })?;
+        Ok(Writer { runtime, writer })
+    }
+
+    async fn connect(&self) -> Result<crate::Client, ConnectError> {
+        Ok(crate::Client::connect(self.endpoint.clone()).await?.with_mapping(self.mapping))
+    }
+}
+
+fn runtime() -> Result<Runtime, ConnectError> {
+    Builder::new_current_thread().enable_all().build().map_err(ConnectError::System)
+}
+
+/// As [`Reader`](crate::Reader), for a thread of its own.
+#[derive(Debug)]
+pub struct Reader {
+    runtime: Runtime,
+    reader: crate::Reader,
+    /// Made when it first sleeps.
+    watch: Option<Watch>,
+}
+
+impl Reader {
+    /// Waits for what comes next: adds all chunks that came together to `chunks`, which is emptied first, or returns an
+    /// event that is something else. After [`Event::End`] it is that again.
+    ///
+    /// # Errors
+    ///
+    /// When the reader's stream broke off; then forever.
+    pub fn next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
+        let mut yields = 0;
+        loop {
+            let count = self.reader.mapped().map(|mapped| mapped.count());
+            let event = self.reader.try_next_batch(chunks)?;
+            if event.is_some() || !chunks.is_empty() {
+                return Ok(event);
+            }
+            let (Some(count), Some(watch)) = (count, self.watch()?) else {
+                return self.runtime.block_on(self.reader.next_batch(chunks));
+            };
+            if watch.has_news() {
+                return self.runtime.block_on(self.reader.next_batch(chunks));
+            }
+            if yields < YIELDS {
+                yields += 1;
+                thread::yield_now();
+            } else {
+                self.runtime.block_on(self.reader.say())?;
+                if let Some(mapped) = self.reader.mapped() {
+                    mapped.sleep(count);
+                }
+            }
+        }
+    }
+
+    /// Offset after everything that was returned, or of the first event that will be.
+    pub fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    /// As [`Reader::is_mapped`](crate::Reader::is_mapped).
+    pub fn is_mapped(&self) -> bool {
+        self.reader.is_mapped()
+    }
+
+    fn watch(&mut self) -> Result<Option<&Watch>, ReadError> {
+        if self.watch.is_none() {
+            self.watch = self.reader.watch().map_err(ReadError::System)?;
+        }
+        Ok(self.watch.as_ref())
+    }
+}
+
+/// As [`Writer`](crate::Writer), for a thread of its own.
+#[derive(Debug)]
+pub struct Writer {
+    runtime: Runtime,
+    writer: crate::Writer,
+}
+
+impl Writer {
+    /// The largest chunk that the stream takes, in bytes.
+    pub fn max_chunk(&self) -> u64 {
+        self.writer.max_chunk()
+    }
+
+    /// As [`Writer::is_mapped`](crate::Writer::is_mapped).
+    pub fn is_mapped(&self) -> bool {
+        self.writer.is_mapped()
+    }
+
+    /// As [`Writer::append`](crate::Writer::append).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn append(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+        run(&self.runtime, self.writer.append(chunk))
+    }
+
+    /// As [`Writer::push`](crate::Writer::push).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+        run(&self.runtime, self.writer.push(chunk))
+    }
+
+    /// As [`Writer::send`](crate::Writer::send).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send(&mut self) -> Result<(), WriteError> {
+        run(&self.runtime, self.writer.send())
+    }
+
+    /// As [`Writer::flush`](crate::Writer::flush).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        run(&self.runtime, self.writer.flush())
+    }
+
+    /// As [`Writer::finish`](crate::Writer::finish).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn finish(self, close: bool) -> Result<u64, WriteError> {
+        self.runtime.block_on(self.writer.finish(close))
+    }
+}
+
+/// Enters the runtime only for what has to wait: most small appends do not, and entering costs more than they do.
+fn run<T>(runtime: &Runtime, future: impl Future<Output = Result<T, WriteError>>) -> Result<T, WriteError> {
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => runtime.block_on(future),
+    }
+}
