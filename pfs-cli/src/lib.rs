@@ -19,6 +19,7 @@ mod output;
 mod paths;
 mod printer;
 mod progress;
+mod readable;
 mod report;
 #[cfg(test)]
 mod sample;

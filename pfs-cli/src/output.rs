@@ -67,6 +67,23 @@ impl<W: Write> Output<W> {
 #[derive(Debug, Default)]
 pub(crate) struct Stdout;
 
+/// What a pipe on standard output is made to hold, where it holds less: then its reader and we take turns less often.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1 << 20;
+
+impl Stdout {
+    /// Standard output, and if it is a pipe, a large one.
+    pub(crate) fn enlarged() -> Self {
+        let stdout = rustix::stdio::stdout();
+        #[cfg(target_os = "linux")]
+        if rustix::pipe::fcntl_getpipe_size(stdout).is_ok_and(|size| size < PIPE) {
+            // Not for pipes of others, nor beyond what the user may have: then it stays as it is.
+            let _ = rustix::pipe::fcntl_setpipe_size(stdout, PIPE);
+        }
+        Self
+    }
+}
+
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use pfs_proto::MappedStart;
@@ -98,6 +99,10 @@ impl Stage {
     }
 
     pub(crate) fn try_push(&mut self, _: &[u8]) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn try_push_from(&mut self, _: BorrowedFd<'_>, _: usize) -> io::Result<Option<usize>> {
         match self.0 {}
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -145,6 +146,51 @@ impl Writer {
         }
         self.put(chunk);
         if self.queue.len() >= QUEUE_SIZE { self.send().await } else { Ok(()) }
+    }
+
+    /// Whether [`append_from`](Self::append_from) can be used.
+    pub fn can_append_from(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    /// Reads once from a file straight into the memory that is shared with the daemon, as one chunk of at most `most` bytes
+    /// that is pushed; 0 at the file's end. Blocks as the file does. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// The outer error when the writer cannot go on; the inner one is the file's, and `Unsupported` if no memory is shared.
+    pub async fn append_from(
+        &mut self,
+        file: impl AsFd,
+        most: usize,
+    ) -> Result<io::Result<usize>, WriteError> {
+        self.check(&[])?;
+        let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX));
+        poll_fn(|cx| {
+            loop {
+                let Some(stage) = &mut self.stage else {
+                    return Poll::Ready(Ok(Err(io::ErrorKind::Unsupported.into())));
+                };
+                // What went over the connection must be in the stream before anything is staged.
+                let room = if stage.appended() >= self.last_sent {
+                    stage.try_push_from(file.as_fd(), most).transpose()
+                } else {
+                    None
+                };
+                if let Some(read) = room {
+                    let staged = u64::from(read.as_ref().is_ok_and(|len| *len > 0));
+                    self.appended = self.appended.saturating_add(staged);
+                    return Poll::Ready(Ok(read));
+                }
+                stage.wait_for_room(most, &mut self.queue);
+                let heard = self.heard;
+                ready!(self.poll_send(cx, &mut &[][..]))?;
+                if self.heard == heard && !self.has_room(most) {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
     }
 
     /// Sends what was pushed.

@@ -1,7 +1,7 @@
 //! `pfs write`.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use crate::cli::WriteArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::lines::LineCutter;
 use crate::progress::{Counters, Progress, Role, Style};
+use crate::readable::Readable;
 use crate::size::size;
 use crate::stdin::{Block, Input, InputError};
 
@@ -42,11 +43,15 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     let mut appender = Appender::new(writer, &args.path, progress.counters());
     if args.stream {
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
-        let input = Input::stdin(block, args.tee).context("cannot read standard input")?;
-        if args.lines {
-            append_lines(input, &mut appender, max_chunk).await?;
+        if appender.writer.can_append_from() && !args.lines && !args.tee {
+            append_directly(&mut appender, block).await?;
         } else {
-            append_blocks(input, &mut appender).await?;
+            let input = Input::stdin(block, args.tee).context("cannot read standard input")?;
+            if args.lines {
+                append_lines(input, &mut appender, max_chunk).await?;
+            } else {
+                append_blocks(input, &mut appender).await?;
+            }
         }
     } else {
         let input = Input::stdin(BLOCK, args.tee).context("cannot read standard input")?;
@@ -55,6 +60,37 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     }
     appender.finish(args.close).await?;
     Ok(ExitCode::Success)
+}
+
+/// Each read is a chunk, and goes from the kernel into the memory that is shared with the daemon.
+async fn append_directly(appender: &mut Appender<'_>, block: usize) -> anyhow::Result<()> {
+    let stdin = rustix::stdio::stdin();
+    let readable =
+        stdin.try_clone_to_owned().and_then(Readable::new).context("cannot watch standard input")?;
+    loop {
+        if !readable.now() {
+            tokio::select! {
+                biased;
+                () = readable.wait() => {}
+                error = appender.writer.failure() => return Err(appender.failed(error)),
+            }
+            continue;
+        }
+        match appender.writer.append_from(stdin, block).await {
+            Ok(Ok(0)) => return Ok(()),
+            Ok(Ok(len)) => {
+                appender.taken(len);
+                // Costs nothing as long as the daemon is awake.
+                if let Err(error) = appender.writer.send().await {
+                    return Err(appender.failed(error));
+                }
+            }
+            Ok(Err(error)) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+            Ok(Err(error)) => return Err(appender.give_up(InputError::Read(error).into()).await),
+            Err(error) => return Err(appender.failed(error)),
+        }
+        tokio::task::coop::consume_budget().await;
+    }
 }
 
 /// Each block is a chunk.
@@ -162,10 +198,15 @@ impl<'a> Appender<'a> {
         if let Err(error) = self.writer.push(chunk).await {
             return Err(self.failed(error));
         }
-        self.pending.push_back(chunk.len());
-        self.counters.head.fetch_add(chunk.len() as u64, Relaxed);
-        self.count();
+        self.taken(chunk.len());
         Ok(())
+    }
+
+    /// Counts a chunk that is on its way.
+    fn taken(&mut self, len: usize) {
+        self.pending.push_back(len);
+        self.counters.head.fetch_add(len as u64, Relaxed);
+        self.count();
     }
 
     /// Ends as it should: everything is in the stream before the writer leaves.

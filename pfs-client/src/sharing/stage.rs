@@ -1,7 +1,7 @@
 //! Putting chunks where the daemon looks for them.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use bytes::BytesMut;
 use pfs_proto::Request;
@@ -37,8 +37,13 @@ impl Stage {
         self.area.try_push(chunk)
     }
 
+    /// Reads once from a file into it; `None` if there is no room for so much.
+    pub(crate) fn try_push_from(&mut self, file: BorrowedFd<'_>, most: usize) -> io::Result<Option<usize>> {
+        self.area.try_push_from(file, most.min(MAX_STAGED))
+    }
+
     pub(crate) fn has_room(&self, len: usize) -> bool {
-        self.area.pending() <= StagingWriter::pending_with_room_for(len)
+        self.area.pending() <= StagingWriter::pending_with_room_for(len.min(MAX_STAGED))
     }
 
     /// Queues a ring for the daemon if it sleeps.
@@ -53,7 +58,7 @@ impl Stage {
     /// Asks the daemon to ring when a chunk of this size has room.
     pub(crate) fn wait_for_room(&mut self, len: usize, queue: &mut Vec<u8>) {
         self.ring(queue);
-        self.area.may_sleep(StagingWriter::pending_with_room_for(len));
+        self.area.may_sleep(StagingWriter::pending_with_room_for(len.min(MAX_STAGED)));
     }
 
     /// Asks the daemon to ring when something is appended, as long as there is something.
