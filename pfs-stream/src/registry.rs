@@ -28,6 +28,13 @@ pub struct Reservation {
     bytes: u64,
 }
 
+/// So many bytes of those that `used` counts, if that leaves it within the limit.
+fn take(used: &Arc<AtomicU64>, bytes: u64, limit: u64) -> Option<Reservation> {
+    let within = |used: u64| used.checked_add(bytes).filter(|used| *used <= limit);
+    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).ok()?;
+    Some(Reservation { used: Arc::clone(used), bytes })
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -39,6 +46,8 @@ pub(crate) struct Inner {
     limits: Limits,
     /// Bytes of memory that streams take, including removed ones that somebody still holds.
     used: Arc<AtomicU64>,
+    /// Bytes of memory that serve streams beside that.
+    beside: Arc<AtomicU64>,
     names: Mutex<Names>,
 }
 
@@ -59,7 +68,7 @@ impl Registry {
     /// An empty registry.
     pub fn new(limits: Limits) -> Self {
         let names = Mutex::new(Names::default());
-        Self { inner: Arc::new(Inner { limits, used: Arc::default(), names }) }
+        Self { inner: Arc::new(Inner { limits, used: Arc::default(), beside: Arc::default(), names }) }
     }
 
     /// Makes a stream. Readers that wait for the name are attached before anybody can append.
@@ -95,7 +104,7 @@ impl Registry {
             return Err(CreateError::TooManyStreams { limit: limits.max_streams });
         }
         let (needed, used) = (layout.bytes(), self.memory());
-        let Some(memory) = self.take(needed) else {
+        let Some(memory) = take(&self.inner.used, needed, limits.max_memory) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
         let stream = Stream::with_layout(name, config, layout, Some(memory))?;
@@ -108,19 +117,10 @@ impl Registry {
         Ok(stream)
     }
 
-    /// Takes a part of the memory for something that serves its streams; `None` if there is not so much left.
+    /// Takes memory for something that serves its streams, such as a staging area. Not of the streams' memory, which that
+    /// must not use up, but of an eighth of as much beside it; `None` if there is not so much left.
     pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        let _names = self.inner.names();
-        self.take(bytes)
-    }
-
-    /// Under the names' lock, so that nobody else takes the same.
-    fn take(&self, bytes: u64) -> Option<Reservation> {
-        let left = self.inner.limits.max_memory.saturating_sub(self.memory());
-        (bytes <= left).then(|| {
-            self.inner.used.fetch_add(bytes, Ordering::Relaxed);
-            Reservation { used: Arc::clone(&self.inner.used), bytes }
-        })
+        take(&self.inner.beside, bytes, self.inner.limits.max_memory / 8)
     }
 
     /// The stream of this name.

@@ -52,6 +52,9 @@ const PRODUCER_SLEEPS: usize = 3 * LINE;
 /// The largest chunk that can be staged, in bytes. Four fit at a time, so that both sides can work at once.
 pub const MAX_STAGED: usize = SIZE / 4 - WORD;
 
+/// How much can be staged at a time, in bytes.
+pub const STAGING_SIZE: u64 = SIZE as u64;
+
 /// All memory of a staging area, in bytes.
 pub const STAGING_MEMORY: u64 = (WORDS * WORD) as u64;
 
@@ -150,6 +153,12 @@ impl Staging {
         Ok(Some(Staged { at: place + WORD, len }))
     }
 
+    /// Bytes consumed since the beginning, padding included. When it has grown by [`STAGING_SIZE`], all that was staged
+    /// before has been consumed.
+    pub fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
     /// Gives the place of the chunk that came last back to the producer.
     pub fn consume(&mut self, chunk: Staged) {
         self.skip(chunk.len);
@@ -180,9 +189,16 @@ impl Staging {
         take_flag(self.word(PRODUCER_SLEEPS))
     }
 
-    /// Asks the producer to ring. True if nothing is there yet, so that one may wait for that.
+    /// Asks the producer to ring, if nothing is there yet. True if nothing still is, so that one may wait for that.
     pub fn may_sleep(&self) -> bool {
+        if !self.is_empty() {
+            return false;
+        }
         flag_before_sleep(self.word(CONSUMER_SLEEPS));
+        self.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
         self.word(PRODUCED).load(Acquire) == self.consumed
     }
 }

@@ -303,6 +303,18 @@ fn limits_refuse_a_stream_and_disturb_no_other() {
 }
 
 #[test]
+fn what_serves_streams_is_bounded_and_takes_nothing_from_them() {
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let one = Stream::new("s", config.clone()).unwrap().stat().memory;
+    let registry = Registry::new(Limits { max_streams: 2, max_memory: one });
+    let held = registry.reserve(one / 8).unwrap();
+    assert!(registry.reserve(1).is_none());
+    registry.create("s", config).unwrap();
+    drop(held);
+    assert!(registry.reserve(1).is_some() && registry.reserve(u64::MAX).is_none());
+}
+
+#[test]
 fn a_stream_expires_when_nothing_was_appended_for_its_time_to_live() {
     let registry = Registry::new(Limits::default());
     let ttl = Duration::from_secs(60);
