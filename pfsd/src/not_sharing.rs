@@ -55,6 +55,14 @@ impl Stage {
         match self.0 {}
     }
 
+    pub(crate) fn consumed(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn has_gone_round_since(&self, _: u64) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) fn push_all(&mut self, _: &mut Writer, _: &StreamPath, _: u64) -> PushedAll {
         match self.0 {}
     }

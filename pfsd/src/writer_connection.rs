@@ -199,7 +199,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Appends all that is staged.
+    /// Appends all that was staged before, and what comes meanwhile, but not for ever: the connection is to be heard too.
     async fn append_staged(&mut self, going: &mut Going) -> Result<(), Ended> {
         // Taken out, because appending needs all of the rest.
         let Some(mut stage) = self.stage.take() else { return Ok(()) };
@@ -209,8 +209,8 @@ impl Writing<'_> {
     }
 
     async fn append_from(&mut self, stage: &mut Stage, going: &mut Going) -> Result<(), Ended> {
-        let mut quiet = 0;
-        loop {
+        let (mut quiet, before) = (0, stage.consumed());
+        while !stage.has_gone_round_since(before) {
             let PushedAll { chunks, bytes, offset, next } =
                 stage.push_all(&mut self.writer, self.path, BATCH);
             if chunks > 0 {
@@ -236,6 +236,7 @@ impl Writing<'_> {
                 consume_budget().await;
             }
         }
+        Ok(())
     }
 
     /// Tells the client how far it is, and rings if it waits for that.

@@ -5,7 +5,7 @@ use std::io;
 use pfs_proto::{ErrorCode, Reply, StreamPath};
 use pfs_stream::{
     AppendError, Appended, PushEnd, Pushed, Registry, Reservation, Writer,
-    staging::{STAGING_MEMORY, Staged, Staging, StagingError},
+    staging::{STAGING_MEMORY, STAGING_SIZE, Staged, Staging, StagingError},
 };
 
 use crate::{
@@ -70,6 +70,16 @@ impl Stage {
             Ok(chunk) => Ok(chunk.map(Chunk)),
             Err(error) => Err(Failure::new(ErrorCode::Protocol, error.to_string()).into()),
         }
+    }
+
+    /// How much was taken out of it since the beginning.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.area.consumed()
+    }
+
+    /// Whether all that was there has been taken out since it was as much as `before`.
+    pub(crate) fn has_gone_round_since(&self, before: u64) -> bool {
+        self.area.consumed().wrapping_sub(before) >= STAGING_SIZE
     }
 
     /// Appends what is there, at most about so many bytes, without waking readers.
