@@ -202,6 +202,10 @@ impl Writer {
         if !self.must_listen() {
             return Ok(());
         }
+        if self.stage.as_ref().is_some_and(|stage| stage.is_abandoned()) {
+            // The daemon says why, but perhaps it has not arrived yet, or nobody has looked whether it has.
+            return Err(self.failure().await);
+        }
         poll_fn(|cx| self.poll_send(cx, &mut &[][..])).await
     }
 
