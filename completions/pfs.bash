@@ -16,6 +16,9 @@ _pfs() {
             ",$1")
                 cmd="pfs"
                 ;;
+            pfs,bench)
+                cmd="pfs__subcmd__bench"
+                ;;
             pfs,cat)
                 cmd="pfs__subcmd__cat"
                 ;;
@@ -39,6 +42,9 @@ _pfs() {
                 ;;
             pfs,write)
                 cmd="pfs__subcmd__write"
+                ;;
+            pfs__subcmd__help,bench)
+                cmd="pfs__subcmd__help__subcmd__bench"
                 ;;
             pfs__subcmd__help,cat)
                 cmd="pfs__subcmd__help__subcmd__cat"
@@ -71,12 +77,73 @@ _pfs() {
 
     case "${cmd}" in
         pfs)
-            opts="-q -v -h -V --socket --no-map --quiet --verbose --color --help --version write cat create close rm ls stat help"
+            opts="-q -v -h -V --socket --no-map --quiet --verbose --color --help --version write cat create close rm ls stat bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pfs__subcmd__bench)
+            opts="-q -v -h --readers --writers --chunk-size --size --transport --slow --rate --json --socket --no-map --quiet --verbose --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --readers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --writers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --chunk-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --transport)
+                    COMPREPLY=($(compgen -W "mapped socket" -- "${cur}"))
+                    return 0
+                    ;;
+                --slow)
+                    COMPREPLY=($(compgen -W "drop block disconnect" -- "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
@@ -239,8 +306,22 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__help)
-            opts="write cat create close rm ls stat help"
+            opts="write cat create close rm ls stat bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pfs__subcmd__help__subcmd__bench)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -40,6 +40,7 @@ complete -c pfs -n "__fish_pfs_needs_command" -f -a "close" -d 'Close streams: n
 complete -c pfs -n "__fish_pfs_needs_command" -f -a "rm" -d 'Remove streams and all that they hold'
 complete -c pfs -n "__fish_pfs_needs_command" -f -a "ls" -d 'List streams'
 complete -c pfs -n "__fish_pfs_needs_command" -f -a "stat" -d 'Show the figures of streams, their writers and readers'
+complete -c pfs -n "__fish_pfs_needs_command" -f -a "bench" -d 'Measure what streams do on this machine'
 complete -c pfs -n "__fish_pfs_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l wait-readers -d 'Begin only when this many readers are attached' -r
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l chunk-size -d 'Largest chunk to make; nothing waits for a chunk to fill' -r
@@ -124,11 +125,31 @@ complete -c pfs -n "__fish_pfs_using_subcommand stat" -l no-map -d 'Share no mem
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "write" -d 'Append standard input to a stream'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "cat" -d 'Print a stream as it grows, or a document'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "create" -d 'Create a stream with sizes of its own'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "close" -d 'Close streams: no more appends, readers get the end'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "rm" -d 'Remove streams and all that they hold'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "ls" -d 'List streams'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "stat" -d 'Show the figures of streams, their writers and readers'
-complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l readers -d 'How many readers' -r
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l writers -d 'How many writers' -r
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l chunk-size -d 'Size of each chunk, at least 32 bytes' -r
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l size -d 'How much all writers together append, in whole chunks' -r
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l transport -d 'How bytes get to the daemon and from there to readers' -r -f -a "mapped\t'Through memory that is shared with the daemon; an error if there cannot be any'
+socket\t'Over connections to its socket'"
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l slow -d 'What to do when a reader cannot keep up' -r -f -a "drop\t'It loses its oldest chunks, and reports which'
+block\t'Writers wait for it'
+disconnect\t'It is disconnected, and ends with 6'"
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l rate -d 'Append so many chunks a second, all writers together, and report how long they take' -r
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
+always\t'In any case'
+never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l json -d 'Print one JSON object instead of a table'
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -s q -l quiet -d 'Say nothing but errors and losses'
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -s v -l verbose -d 'Say what is being done'
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "write" -d 'Append standard input to a stream'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "cat" -d 'Print a stream as it grows, or a document'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "create" -d 'Create a stream with sizes of its own'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "close" -d 'Close streams: no more appends, readers get the end'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "rm" -d 'Remove streams and all that they hold'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "ls" -d 'List streams'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "stat" -d 'Show the figures of streams, their writers and readers'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "bench" -d 'Measure what streams do on this machine'
+complete -c pfs -n "__fish_pfs_using_subcommand help; and not __fish_seen_subcommand_from write cat create close rm ls stat bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

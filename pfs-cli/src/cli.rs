@@ -1,12 +1,16 @@
 //! The command line: every command and flag, as clap types. Help, manual and completions come from here.
 
+mod bench;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use pfs_proto::{PathPrefix, SlowPolicy, Start, StreamPath};
+use serde::{Deserialize, Serialize};
 
+pub use self::bench::{BenchArgs, Transport};
 use crate::age::parse_duration;
 use crate::examples;
 use crate::paths::PathParser;
@@ -120,6 +124,14 @@ pub enum Command {
     /// For each reader: its process, position, lag, what happens when it cannot keep up, what it lost, and whether
     /// a writer is waiting for it.
     Stat(StatArgs),
+    /// Measure what streams do on this machine
+    ///
+    /// Starts readers and writers, each a process of its own, on a stream that is made for it (pfs-bench-PID in the
+    /// daemon's first mount) and removed at the end, however that comes about. When all are attached, the writers begin.
+    /// Readers check in every chunk who wrote it, that it is the right one, and that it is whole.
+    ///
+    /// It is the daemon that pfs would use anyway: what else it does counts, too. Ends with 4 if data was lost.
+    Bench(BenchArgs),
 }
 
 /// What `pfs write` takes.
@@ -309,7 +321,8 @@ pub enum ColorWhen {
 }
 
 /// What happens to a reader that cannot keep up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Slow {
     /// It loses its oldest chunks, and reports which
     Drop,

@@ -69,6 +69,16 @@ impl Daemon {
         }
     }
 
+    /// Whether memory is shared with it where that is possible.
+    pub(crate) fn mapping(&self) -> bool {
+        self.mapping
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Connects to a daemon that runs already.
     pub(crate) async fn try_connect(&self) -> Result<Client, ConnectError> {
         let client = Client::connect(Endpoint::Unix(self.socket.clone())).await?;

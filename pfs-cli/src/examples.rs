@@ -78,6 +78,18 @@ Examples:
   pfs stat --json /streamfs/cam | jq .readers[].lag
       Use the figures in a script.";
 
+/// Of `pfs bench`.
+pub const BENCH: &str = "\
+Examples:
+  pfs bench --readers 16
+      How much arrives at 16 readers, as fast as one writer can.
+  pfs bench --readers 4 --chunk-size 64 --rate 1000
+      How long a small chunk takes, at 1,000 a second.
+  pfs bench --readers 4 --transport socket
+      The same without shared memory.
+  pfs bench --json | jq .delivered.mb_per_s
+      Use the figures in a script.";
+
 /// The environment variables that count, with what they do.
 pub const ENVIRONMENT: [(&str, &str); 5] = [
     ("PFS_SOCKET", "Socket of the daemon, as --socket, which beats it. No daemon is started then."),

@@ -47,6 +47,11 @@ impl ExitCode {
         self as u8
     }
 
+    /// The code with this number.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Self::TABLE.into_iter().map(|(code, _)| code).find(|code| code.number() == number)
+    }
+
     /// The code of an error: that of the first error in its chain that has one.
     pub fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Failure)
@@ -157,6 +162,7 @@ mod tests {
     fn the_table_has_every_code_under_its_number() {
         for (number, (code, _)) in ExitCode::TABLE.into_iter().enumerate() {
             assert_eq!(usize::from(code.number()), number);
+            assert_eq!(ExitCode::from_number(code.number()), Some(code));
         }
     }
 

@@ -33,7 +33,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use crate::cli::Cli;
-use crate::commands::Context;
+use crate::commands::{Context, bench};
 use crate::daemon::Daemon;
 use crate::exit_code::ExitCode;
 use crate::output::OutputError;
@@ -41,6 +41,10 @@ use crate::printer::Printer;
 
 /// Runs `pfs` with these arguments, the program's name first, and tells how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(job) = bench::job(&arguments) {
+        return bench::work(job);
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -56,7 +60,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// One thread is enough for one stream, and costs the least.
-fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 

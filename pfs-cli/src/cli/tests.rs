@@ -124,6 +124,12 @@ fn bad_values_are_refused() {
         "pfs close",
         "pfs rm",
         "pfs stat",
+        "pfs bench --writers 0",
+        "pfs bench --rate 0",
+        "pfs bench --size 0",
+        "pfs bench --transport http",
+        "pfs bench /streamfs/cam",
+        "pfs bench-worker",
         "pfs frobnicate",
         "pfs",
     ] {

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+pub(crate) mod bench;
 mod cat;
 mod close;
 mod create;
@@ -60,6 +61,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Rm(args) => rm::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Stat(args) => stat::run(context, args).await,
+        Command::Bench(args) => bench::run(context, args).await,
     }
 }
 

@@ -1,0 +1,79 @@
+//! What `pfs bench` takes.
+
+use clap::{Args, ValueEnum};
+
+use super::Slow;
+use crate::examples;
+use crate::size::parse_size;
+
+/// What the JSON object means; the names are those of the types in `commands/bench/report.rs`.
+const JSON_HELP: &str = "\
+Print one JSON object instead of a table
+
+Its names are stable; more may be added. Sizes are in bytes, MB are 10^6 bytes, times are in seconds from the moment at which the \
+writers may begin, except latencies, which are in microseconds. What is not known is null.
+
+readers, writers, chunk_size, slow, rate: what was asked for
+
+transport: mapped, socket, or mixed if only some could share memory
+
+written: what all writers appended: bytes, chunks, seconds, mb_per_s, chunks_per_s
+
+delivered: the same of what all readers together got, up to the last chunk of the last of them
+
+lost: bytes and gaps that all readers together were told of
+
+latency_us: with --rate: count, p50, p90, p99, p99_9, max, of all readers
+
+daemon: cpu_seconds, cpu_seconds_per_gb (10^9 bytes written), peak_rss_bytes (since it was started); Linux only
+
+per_writer: an array with the figures of written for each
+
+per_reader: an array with the figures of delivered for each, and lost_bytes, gaps, end (closed or disconnected), latency_us";
+
+/// What `pfs bench` takes.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = examples::BENCH)]
+pub struct BenchArgs {
+    /// How many readers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub readers: u16,
+    /// How many writers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub writers: u16,
+    /// Size of each chunk, at least 32 bytes
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
+    pub chunk_size: u64,
+    /// How much all writers together append, in whole chunks
+    ///
+    /// The default is 1 GiB, and with --rate what that makes in 10 seconds.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub size: Option<u64>,
+    /// How bytes get to the daemon and from there to readers
+    ///
+    /// Without it, memory is shared wherever it can be, and the report says which it was.
+    #[arg(long, value_name = "WAY")]
+    pub transport: Option<Transport>,
+    /// What to do when a reader cannot keep up
+    ///
+    /// With block, the figures are those of the slowest reader, and nothing is lost.
+    #[arg(long, value_name = "POLICY", default_value = "block")]
+    pub slow: Slow,
+    /// Append so many chunks a second, all writers together, and report how long they take
+    ///
+    /// The time that is reported is that from just before a chunk is appended until a reader has it.
+    #[arg(long, value_name = "CHUNKS_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// As JSON.
+    #[arg(long, help = "Print one JSON object instead of a table", long_help = JSON_HELP)]
+    pub json: bool,
+}
+
+/// How bytes get to the daemon and from there to readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// Through memory that is shared with the daemon; an error if there cannot be any
+    Mapped,
+    /// Over connections to its socket
+    Socket,
+}

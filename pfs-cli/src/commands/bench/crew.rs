@@ -1,0 +1,101 @@
+//! Starting the processes of a measurement, and hearing what they say.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use super::job::{COMMAND, Job, Role, Said};
+use crate::exit_code::{ExitCode, Failure};
+
+/// A process that does a job; killed at drop.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// What it is called in messages.
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts one for this job with the daemon on `socket`.
+    pub(super) fn start(name: String, job: &Job, socket: &Path) -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("cannot find pfs itself")?;
+        let mut command = Command::new(own);
+        command.arg(COMMAND).arg(serde_json::to_string(job)?).env("PFS_SOCKET", socket);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        if job.role == Role::Remover {
+            // Ctrl-C at the terminal is not for it: it has to clean up then.
+            command.process_group(0);
+        }
+        let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().context("its standard output is not ours")?);
+        Ok(Self { name, child, stdin, stdout })
+    }
+
+    /// Lets it begin.
+    pub(super) fn begin(&mut self) -> anyhow::Result<()> {
+        let said = self.stdin.as_mut().map(|stdin| stdin.write_all(b"\n"));
+        said.transpose().with_context(|| format!("{} has ended", self.name))?;
+        Ok(())
+    }
+
+    /// Waits for what it says next. If that is why it failed, it is an error here.
+    pub(super) fn listen(&mut self) -> anyhow::Result<Said> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).with_context(|| format!("cannot hear {}", self.name))?;
+        if line.is_empty() {
+            bail!("{} ended early ({})", self.name, self.child.wait()?);
+        }
+        match serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", self.name))? {
+            Said::Failed { code, message } => {
+                let code = ExitCode::from_number(code).unwrap_or(ExitCode::Failure);
+                Err(Failure::new(code, format!("{}: {message}", self.name)).into())
+            }
+            said => Ok(said),
+        }
+    }
+
+    /// Waits until it is attached, and tells whether it shares memory with the daemon.
+    pub(super) fn attached(&mut self) -> anyhow::Result<bool> {
+        match self.listen()? {
+            Said::Ready { mapped } => Ok(mapped),
+            said => bail!("{} said {said:?} before it was attached", self.name),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, and there is nothing to be done about one that cannot be waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The process that removes the stream when this one ends, however that comes about.
+#[derive(Debug)]
+pub(super) struct Remover(Worker);
+
+impl Remover {
+    pub(super) fn start(path: &str, socket: &Path) -> anyhow::Result<Self> {
+        let job = Job { path: path.to_owned(), mapping: false, chunk: 0, role: Role::Remover };
+        Ok(Self(Worker::start(format!("the process that removes {path}"), &job, socket)?))
+    }
+
+    /// From now on there is a stream to be removed.
+    pub(super) fn arm(&mut self) -> anyhow::Result<()> {
+        self.0.begin()
+    }
+
+    /// Has it removed.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.0.stdin = None;
+        let status = self.0.child.wait().with_context(|| format!("cannot wait for {}", self.0.name))?;
+        if status.success() { Ok(()) } else { self.0.listen().map(|_| ()) }
+    }
+}

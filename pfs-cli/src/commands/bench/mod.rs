@@ -1,0 +1,202 @@
+//! `pfs bench`: what streams do on this machine.
+//!
+//! This process starts the others, tells them when to begin, and puts together what they report; it touches no byte of
+//! the stream itself.
+
+mod clock;
+mod crew;
+mod job;
+mod latency;
+mod report;
+mod stamp;
+mod text;
+mod usage;
+mod worker;
+
+use anyhow::{Context as _, bail};
+use pfs_client::Client;
+use pfs_proto::{CreateOptions, StreamPath};
+
+use self::crew::{Remover, Worker};
+use self::job::{Job, Read, Role, Said, Wrote};
+use self::report::{Report, Results};
+use self::usage::Usage;
+pub(crate) use self::worker::{job, work};
+use super::{Context, explain};
+use crate::cli::{BenchArgs, Transport};
+use crate::exit_code::{ExitCode, Failure};
+use crate::json;
+use crate::size::size;
+
+/// What is appended unless told otherwise, in bytes, and with a rate, in seconds.
+const SIZE: u64 = 1 << 30;
+const SECONDS: u64 = 10;
+
+/// Measures, and prints the report.
+pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let plan = Plan::new(&args, context.daemon.mapping())?;
+    let client = context.daemon.connect().await?;
+    let info = client.info().await.map_err(|error| explain(error, "cannot ask the daemon"))?;
+    let mount = info.mounts.first().context("the daemon has no mount for a stream")?;
+    let path: StreamPath = format!("{mount}/pfs-bench-{}", std::process::id()).parse()?;
+
+    let mut remover = Remover::start(path.as_str(), context.daemon.socket())?;
+    let created = client.create(&path, &CreateOptions::default()).await;
+    created.map_err(|error| explain(error, format_args!("cannot create {path}")))?;
+    let measured = match remover.arm() {
+        Ok(()) => measure(context, &client, &path, &plan, info.pid).await,
+        Err(error) => Err(error),
+    };
+    let removed = match remover.finish() {
+        Ok(()) => Ok(()),
+        // Somebody has killed it, for example.
+        Err(_) => client.remove(&path).await,
+    };
+    let report = measured?;
+    removed.map_err(|error| explain(error, format_args!("cannot remove {path}")))?;
+
+    context.printer.print(if args.json { json::line(&report)? } else { text::text(&report) })?;
+    Ok(code(&report))
+}
+
+fn code(report: &Report) -> ExitCode {
+    match report.lost.gaps {
+        0 if report.has_disconnected() => ExitCode::TooSlow,
+        0 => ExitCode::Success,
+        _ => ExitCode::DataLost,
+    }
+}
+
+/// What is asked for, checked.
+#[derive(Debug)]
+struct Plan<'a> {
+    args: &'a BenchArgs,
+    chunk: usize,
+    /// Of all writers together.
+    chunks: u64,
+    mapping: bool,
+}
+
+impl<'a> Plan<'a> {
+    fn new(args: &'a BenchArgs, mapping: bool) -> anyhow::Result<Self> {
+        let usage = |message: String| Err(Failure::new(ExitCode::Usage, message).into());
+        if args.chunk_size < stamp::SMALLEST {
+            return usage(format!(
+                "--chunk-size must be at least {} bytes, for the stamps in it",
+                stamp::SMALLEST
+            ));
+        }
+        if args.transport == Some(Transport::Mapped) && !mapping {
+            return usage("--transport mapped and --no-map exclude each other".to_owned());
+        }
+        let chunks = match (args.size, args.rate) {
+            (Some(size), _) => size.div_ceil(args.chunk_size),
+            (None, Some(rate)) => u64::from(rate).saturating_mul(SECONDS),
+            (None, None) => SIZE.div_ceil(args.chunk_size),
+        };
+        let chunk = usize::try_from(args.chunk_size).unwrap_or(usize::MAX);
+        Ok(Self { args, chunk, chunks, mapping: mapping && args.transport != Some(Transport::Socket) })
+    }
+
+    fn reader(&self) -> Role {
+        let BenchArgs { writers, slow, rate, .. } = *self.args;
+        Role::Reader { writers, slow, timed: rate.is_some() }
+    }
+
+    /// The writer with this number does its share.
+    fn writer(&self, number: u16) -> Role {
+        let writers = u64::from(self.args.writers.max(1));
+        let one_more = u64::from(u64::from(number) < self.chunks % writers);
+        let interval = |rate: u32| 1_000_000_000u64.saturating_mul(writers) / u64::from(rate.max(1));
+        Role::Writer {
+            number,
+            chunks: self.chunks / writers + one_more,
+            interval: self.args.rate.map(interval),
+        }
+    }
+
+    /// What the processes said of themselves, as the report says it.
+    fn transport(&self, mapped: &[bool]) -> anyhow::Result<&'static str> {
+        let all = mapped.iter().all(|mapped| *mapped);
+        if self.args.transport == Some(Transport::Mapped) && !all {
+            bail!("the daemon and its clients cannot share memory here; try --transport socket");
+        }
+        Ok(match (all, mapped.contains(&true)) {
+            (true, _) => "mapped",
+            (false, true) => "mixed",
+            (false, false) => "socket",
+        })
+    }
+}
+
+/// Starts everybody, and waits for them.
+async fn measure(
+    context: &Context,
+    client: &Client,
+    path: &StreamPath,
+    plan: &Plan<'_>,
+    daemon: u32,
+) -> anyhow::Result<Report> {
+    let figures = client.stat(path).await.map_err(|error| explain(error, "cannot look at the stream"))?;
+    let max_chunk = figures.ring_buffer_size.min(figures.channel_buffer_size);
+    if plan.args.chunk_size > max_chunk {
+        let message = format!(
+            "--chunk-size can be at most {}, which the daemon's streams take at once",
+            size(max_chunk)
+        );
+        return Err(Failure::new(ExitCode::Usage, message).into());
+    }
+    let start = |name: String, role: Role| {
+        let job = Job { path: path.to_string(), mapping: plan.mapping, chunk: plan.chunk, role };
+        Worker::start(name, &job, context.daemon.socket())
+    };
+    let readers = (1..=plan.args.readers).map(|number| start(format!("reader {number}"), plan.reader()));
+    let mut readers = readers.collect::<anyhow::Result<Vec<_>>>()?;
+    let writers = (0..plan.args.writers)
+        .map(|number| start(format!("writer {}", u32::from(number) + 1), plan.writer(number)));
+    let mut writers = writers.collect::<anyhow::Result<Vec<_>>>()?;
+    let mapped = readers.iter_mut().chain(&mut writers).map(Worker::attached);
+    let transport = plan.transport(&mapped.collect::<anyhow::Result<Vec<_>>>()?)?;
+
+    let before = Usage::of_daemon(daemon);
+    writers.iter_mut().try_for_each(Worker::begin)?;
+    let wrote = writers.iter_mut().map(wrote).collect::<anyhow::Result<Vec<_>>>()?;
+    client.close(path).await.map_err(|error| explain(error, format_args!("cannot close {path}")))?;
+    let read = readers.iter_mut().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let usage = before.zip(Usage::of_daemon(daemon));
+
+    let results = Results { args: plan.args, transport, wrote: &wrote, read: &read, usage };
+    let report = Report::new(&results)?;
+    check(&report)?;
+    Ok(report)
+}
+
+fn wrote(writer: &mut Worker) -> anyhow::Result<Wrote> {
+    match writer.listen()? {
+        Said::Wrote(wrote) => Ok(wrote),
+        said => bail!("a writer said {said:?}"),
+    }
+}
+
+fn read(reader: &mut Worker) -> anyhow::Result<Read> {
+    match reader.listen()? {
+        Said::Read(read) => Ok(read),
+        said => bail!("a reader said {said:?}"),
+    }
+}
+
+/// What a reader got and what it was told that it lost must be what was written, exactly.
+fn check(report: &Report) -> anyhow::Result<()> {
+    for (number, reader) in (1..).zip(&report.per_reader) {
+        let accounted = reader.got.bytes.saturating_add(reader.lost_bytes);
+        if reader.end == "closed" && accounted != report.written.bytes {
+            bail!(
+                "reader {number} got {} bytes and was told that it lost {}, but {} were written: this is an error in pfs",
+                reader.got.bytes,
+                reader.lost_bytes,
+                report.written.bytes
+            );
+        }
+    }
+    Ok(())
+}

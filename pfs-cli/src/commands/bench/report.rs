@@ -1,0 +1,153 @@
+//! What a measurement came to. The names in it are those that `--json` prints; the long help of that flag explains them.
+//! Scripts rely on them; they change only by addition.
+
+use serde::Serialize;
+
+use super::job::{Read, Wrote};
+use super::latency::Latency;
+use super::usage::Usage;
+use crate::cli::{BenchArgs, Slow};
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) readers: u16,
+    pub(super) writers: u16,
+    pub(super) chunk_size: u64,
+    pub(super) transport: &'static str,
+    pub(super) slow: Slow,
+    pub(super) rate: Option<u32>,
+    pub(super) written: Figures,
+    pub(super) delivered: Figures,
+    pub(super) lost: Lost,
+    pub(super) latency_us: Option<Latency>,
+    pub(super) daemon: Option<Daemon>,
+    pub(super) per_writer: Vec<Figures>,
+    pub(super) per_reader: Vec<ReaderFigures>,
+}
+
+/// So much in so much time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Figures {
+    pub(super) bytes: u64,
+    pub(super) chunks: u64,
+    pub(super) seconds: f64,
+    pub(super) mb_per_s: f64,
+    pub(super) chunks_per_s: f64,
+}
+
+/// What readers were told that they lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Lost {
+    pub(super) bytes: u64,
+    pub(super) gaps: u64,
+}
+
+/// The figures of one reader.
+#[derive(Debug, Serialize)]
+pub(super) struct ReaderFigures {
+    #[serde(flatten)]
+    pub(super) got: Figures,
+    pub(super) lost_bytes: u64,
+    pub(super) gaps: u64,
+    /// `closed` or `disconnected`.
+    pub(super) end: &'static str,
+    pub(super) latency_us: Option<Latency>,
+}
+
+/// What it cost the daemon.
+#[derive(Debug, Serialize)]
+pub(super) struct Daemon {
+    pub(super) cpu_seconds: f64,
+    pub(super) cpu_seconds_per_gb: f64,
+    pub(super) peak_rss_bytes: u64,
+}
+
+impl Figures {
+    fn new(chunks: u64, chunk_size: u64, began: u64, ended: u64) -> Self {
+        let bytes = chunks.saturating_mul(chunk_size);
+        let seconds = ended.saturating_sub(began) as f64 / 1e9;
+        // Nothing in no time is nothing a second.
+        let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
+        let (mb_per_s, chunks_per_s) = (per_second(bytes as f64 / 1e6), per_second(chunks as f64));
+        let (mb_per_s, chunks_per_s) = (rounded(mb_per_s), rounded(chunks_per_s));
+        Self { bytes, chunks, seconds: (seconds * 1e6).round() / 1e6, mb_per_s, chunks_per_s }
+    }
+}
+
+/// To three places, which is more than can be measured.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// What a report is made from.
+#[derive(Debug)]
+pub(super) struct Results<'a> {
+    pub(super) args: &'a BenchArgs,
+    pub(super) transport: &'static str,
+    pub(super) wrote: &'a [Wrote],
+    pub(super) read: &'a [Read],
+    /// The daemon's before and after.
+    pub(super) usage: Option<(Usage, Usage)>,
+}
+
+impl Report {
+    /// Computes it. Times count from when the first writer began.
+    pub(super) fn new(results: &Results<'_>) -> anyhow::Result<Self> {
+        let Results { args, transport, wrote, read, usage } = results;
+        let began = wrote.iter().map(|wrote| wrote.began).min().unwrap_or(0);
+        let figures = |chunks, ended| Figures::new(chunks, args.chunk_size, began, ended);
+        let last = |ends: &mut dyn Iterator<Item = u64>| ends.max().unwrap_or(0);
+        let written = figures(
+            wrote.iter().map(|wrote| wrote.chunks).sum(),
+            last(&mut wrote.iter().map(|wrote| wrote.ended)),
+        );
+        let delivered =
+            figures(read.iter().map(|read| read.chunks).sum(), last(&mut read.iter().map(|read| read.ended)));
+        let lost = read.iter().fold(Lost::default(), |lost, read| Lost {
+            bytes: lost.bytes.saturating_add(read.lost_bytes),
+            gaps: lost.gaps.saturating_add(read.gaps),
+        });
+        let per_reader = read.iter().map(|read| {
+            Ok(ReaderFigures {
+                got: figures(read.chunks, read.ended),
+                lost_bytes: read.lost_bytes,
+                gaps: read.gaps,
+                end: if read.disconnected { "disconnected" } else { "closed" },
+                latency_us: Latency::of(&read.latencies)?,
+            })
+        });
+        Ok(Self {
+            readers: args.readers,
+            writers: args.writers,
+            chunk_size: args.chunk_size,
+            transport,
+            slow: args.slow,
+            rate: args.rate,
+            written,
+            delivered,
+            lost,
+            latency_us: Latency::of(read.iter().flat_map(|read| &read.latencies))?,
+            daemon: usage.map(|(before, after)| {
+                let cpu_seconds = after.cpu.saturating_sub(before.cpu).as_secs_f64();
+                let gb = written.bytes.max(1) as f64 / 1e9;
+                let cpu_seconds_per_gb = rounded(cpu_seconds / gb);
+                Daemon {
+                    cpu_seconds: rounded(cpu_seconds),
+                    cpu_seconds_per_gb,
+                    peak_rss_bytes: after.peak_rss,
+                }
+            }),
+            per_writer: wrote.iter().map(|wrote| figures(wrote.chunks, wrote.ended)).collect(),
+            per_reader: per_reader.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    /// Whether a reader was disconnected for being slow.
+    pub(super) fn has_disconnected(&self) -> bool {
+        self.per_reader.iter().any(|reader| reader.end == "disconnected")
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,158 @@
+//! The processes of a measurement: writers, readers, and the one that removes the stream afterwards.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, Read as _, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use pfs_client::blocking::Client;
+use pfs_client::{Chunks, Endpoint, Event, ReadError};
+use pfs_proto::{ErrorCode, ReadOptions, WriteOptions};
+
+use super::clock;
+use super::job::{COMMAND, Job, Read, Role, Said, Wrote};
+use super::latency;
+use super::stamp::{Checker, Stamper};
+use crate::cli::Slow;
+use crate::exit_code::ExitCode;
+
+/// The job that these arguments name, if this process was started for one.
+pub(crate) fn job(arguments: &[OsString]) -> Option<Job> {
+    match arguments {
+        [_, command, job] if command == COMMAND => serde_json::from_str(job.to_str()?).ok(),
+        _ => None,
+    }
+}
+
+/// Does it.
+pub(crate) fn work(job: Job) -> ExitCode {
+    let done = match job.role {
+        Role::Writer { number, chunks, interval } => write(&job, number, chunks, interval).map(Said::Wrote),
+        Role::Reader { writers, slow, timed } => read(&job, writers, slow, timed).map(Said::Read),
+        Role::Remover => return remove(&job).map_or_else(|error| fail(&error), |()| ExitCode::Success),
+    };
+    match done.and_then(|done| say(&done)) {
+        Ok(()) => ExitCode::Success,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Tells whoever started this process why it fails.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let code = ExitCode::of(error);
+    // If they are gone, nobody wants to know.
+    let _ = say(&Said::Failed { code: code.number(), message: format!("{error:#}") });
+    code
+}
+
+fn say(said: &Said) -> anyhow::Result<()> {
+    let line = crate::json::line(said)?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(line.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+fn endpoint() -> anyhow::Result<Endpoint> {
+    let socket = std::env::var_os("PFS_SOCKET").context("PFS_SOCKET is not set")?;
+    Ok(Endpoint::Unix(PathBuf::from(socket)))
+}
+
+fn client(job: &Job) -> anyhow::Result<Client> {
+    Ok(Client::new(endpoint()?).with_mapping(job.mapping))
+}
+
+fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::Result<Wrote> {
+    let mut writer = client(job)?.writer(&job.path()?, WriteOptions::default()).context("cannot write")?;
+    let mut stamper = Stamper::new(number, job.chunk);
+    say(&Said::Ready { mapped: writer.is_mapped() })?;
+    if io::stdin().lock().read_line(&mut String::new())? == 0 {
+        bail!("it ended before it began");
+    }
+    let began = clock::now();
+    for count in 0..chunks {
+        let time = match interval {
+            Some(interval) => {
+                clock::sleep_until(began.saturating_add(count.saturating_mul(interval)));
+                clock::now()
+            }
+            None => 0,
+        };
+        writer.append(stamper.stamp(count, time))?;
+    }
+    writer.finish(false)?;
+    Ok(Wrote { chunks, began, ended: clock::now() })
+}
+
+fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read> {
+    let options = ReadOptions { policy: slow.into(), ..ReadOptions::default() };
+    let mut reader = client(job)?.reader(&job.path()?, options).context("cannot read")?;
+    let mut checker = Checker::new(writers, job.chunk);
+    let mut latencies = latency::histogram()?;
+    let mut chunks = Chunks::new();
+    let mut read = Read::default();
+    say(&Said::Ready { mapped: reader.is_mapped() })?;
+    loop {
+        let before = reader.position();
+        match reader.next_batch(&mut chunks) {
+            Ok(None) => {
+                read.ended = clock::now();
+                for chunk in chunks.iter() {
+                    let time = checker.check(chunk);
+                    let time = time.with_context(|| format!("damage after offset {before}"))?;
+                    if timed {
+                        latencies.saturating_record(read.ended.saturating_sub(time));
+                    }
+                }
+                read.chunks = read.chunks.saturating_add(chunks.len() as u64);
+            }
+            Ok(Some(Event::Gap { from, to, .. })) => {
+                read.lost_bytes = read.lost_bytes.saturating_add(to.saturating_sub(from));
+                read.gaps = read.gaps.saturating_add(1);
+            }
+            Ok(Some(Event::End { .. })) => break,
+            Ok(Some(_)) => {}
+            Err(ReadError::TooSlow { .. }) => {
+                read.disconnected = true;
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    read.latencies = latency::counts(&latencies);
+    Ok(read)
+}
+
+/// Waits for the end of whoever started this process. A byte of theirs says that there is a stream; no byte, that there
+/// is none of theirs.
+fn remove(job: &Job) -> anyhow::Result<()> {
+    let mut told = Vec::new();
+    io::stdin().lock().read_to_end(&mut told)?;
+    if told.is_empty() {
+        return Ok(());
+    }
+    let path = job.path()?;
+    let endpoint = endpoint()?;
+    crate::block_on(async {
+        match pfs_client::Client::connect(endpoint).await?.remove(&path).await {
+            Err(error) if error.code() == Some(ErrorCode::NoSuchStream) => Ok(()),
+            removed => Ok(removed?),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_was_started_for_a_job_has_one() {
+        let role = Role::Writer { number: 1, chunks: 2, interval: Some(3) };
+        let job = Job { path: "/streamfs/s".to_owned(), mapping: true, chunk: 64, role };
+        let text = serde_json::to_string(&job).unwrap();
+        let arguments = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(super::job(&arguments(&["pfs", COMMAND, &text])), Some(job));
+        for words in [&["pfs"][..], &["pfs", COMMAND], &["pfs", COMMAND, "{}"], &["pfs", "bench", &text]] {
+            assert_eq!(super::job(&arguments(words)), None, "{words:?}");
+        }
+    }
+}
