@@ -1,0 +1,101 @@
+//! Processes that are started here, looked at, and killed at the end.
+
+use std::fs;
+use std::io::{self, Read};
+use std::process::{Child, ChildStdin, ChildStdout, Command};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
+
+use crate::job::Job;
+use crate::sys;
+
+/// A running process; killed at drop.
+pub struct Running {
+    name: String,
+    child: Child,
+}
+
+impl Running {
+    /// Starts it. It dies with this process, however that ends.
+    pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = sys::die_together(command).spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name, child })
+    }
+
+    /// Its standard input, where that is a pipe; once.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Its standard output, where that is a pipe; once.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Processor time that it has used. It counts after its end, too.
+    pub fn cpu(&self) -> Duration {
+        sys::cpu_time(self.child.id()).unwrap_or_default()
+    }
+
+    /// Memory that it has now, and at most had, in bytes. Pages that it shares count.
+    pub fn memory(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        };
+        let field = |name| field(name).unwrap_or(0) * 1024;
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// An error if it has ended.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{} ended early: {status}", self.name),
+            None => Ok(()),
+        }
+    }
+
+    /// An error if it has failed.
+    pub fn check_failure(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            Some(status) if !status.success() => bail!("{} failed: {status}", self.name),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Waits for its end. An error if it was not a good one.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { bail!("{} failed: {status}", self.name) }
+    }
+
+    /// What it prints until its end: a report of this kind.
+    pub fn report<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
+        let mut text = String::new();
+        self.stdout().context("its output is not ours")?.read_to_string(&mut text)?;
+        serde_json::from_str(&text).with_context(|| format!("a process of {} gave no report", self.name))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// The command that is this program in another role.
+pub fn role(name: &str, job: &Job) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(name).arg(serde_json::to_string(job)?);
+    Ok(command)
+}

@@ -1,0 +1,79 @@
+//! pfs compared with what does a similar job: the same chunks, on the same machine, in the same run, interleaved.
+//!
+//! `tests/bench/run TABLE` builds what this needs and runs it. Every reader and writer is a process of its own: this
+//! program again in another role, which is told a [`job::Job`] and meets the others on a [`board::Board`].
+
+mod board;
+mod child;
+mod clock;
+mod job;
+mod peers;
+mod reader;
+mod report;
+mod session;
+mod stamp;
+mod sys;
+mod tables;
+mod writer;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::job::Job;
+
+/// Compares pfs with what does a similar job
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure and print tables
+    Run(Box<tables::Args>),
+    /// Play a reader.
+    #[command(hide = true)]
+    Reader { job: String },
+    /// Play many idle readers.
+    #[command(hide = true)]
+    Idle { job: String },
+    /// Play the writer.
+    #[command(hide = true)]
+    Writer { job: String },
+    /// Play the baseline's daemon.
+    #[command(hide = true)]
+    Daemon { socket: PathBuf, queue: usize },
+}
+
+fn job(text: &str) -> anyhow::Result<Job> {
+    serde_json::from_str(text).context("this is not a job")
+}
+
+/// A thousand readers are more files than the usual limit.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
+}
+
+fn main() -> ExitCode {
+    raise_file_limit();
+    let done = match Args::parse().command {
+        Command::Run(args) => tables::run(&args),
+        Command::Reader { job: text } => job(&text).and_then(|job| reader::run(&job)),
+        Command::Idle { job: text } => job(&text).and_then(|job| reader::idle(&job)),
+        Command::Writer { job: text } => job(&text).and_then(|job| writer::run(&job)),
+        Command::Daemon { socket, queue } => peers::daemon(&socket, queue).map_err(Into::into),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pfs-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Connections, and chunks framed in some protocol on them: large buffers, no allocation for a chunk, one system call
+//! for as much as there is. So that no peer is held up by its client.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::{Address, Receive, Transmit};
+use crate::clock;
+
+/// How much a [`Receive`] reads at once at least, and how much [`Transmit::push`] holds back at most.
+const READ_SIZE: usize = 256 << 10;
+const PUSH_SIZE: usize = 64 << 10;
+
+/// Below this, a chunk is copied next to its header; from there on, it is sent from where it is.
+const LARGE: usize = 8 << 10;
+
+/// No frame is larger.
+const LARGEST_FRAME: usize = 16 << 20;
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects; waits for a server that has only just been started.
+pub fn connect(address: &Address) -> io::Result<File> {
+    let patience = clock::after(PATIENCE);
+    loop {
+        let connected = match address {
+            Address::Unix(path) => UnixStream::connect(path).map(OwnedFd::from),
+            Address::Tcp(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).and_then(|stream| {
+                stream.set_nodelay(true)?;
+                Ok(stream.into())
+            }),
+            other => return Err(io::Error::other(format!("nobody listens at {other:?}"))),
+        };
+        match connected {
+            Ok(connection) => return Ok(connection.into()),
+            Err(error) if clock::now() > patience => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// An answer that is not what it has to be.
+pub fn unexpected(what: &str, bytes: &[u8]) -> io::Error {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]);
+    io::Error::new(io::ErrorKind::InvalidData, format!("expected {what}, got {start:?}"))
+}
+
+/// Reads exactly these bytes.
+pub fn expect(connection: &mut File, answer: &[u8]) -> io::Result<()> {
+    let mut bytes = vec![0; answer.len()];
+    connection.read_exact(&mut bytes)?;
+    if bytes == answer { Ok(()) } else { Err(unexpected(&String::from_utf8_lossy(answer), &bytes)) }
+}
+
+/// What is first among bytes that were read.
+pub enum Found {
+    /// A chunk of `len` bytes at `at`; what follows it begins at `next`.
+    Chunk { at: usize, len: usize, next: usize },
+    /// Something else, which ends here.
+    Other(usize),
+    /// Too little to say.
+    Partial,
+}
+
+/// How chunks are framed in what is read.
+pub trait Parse {
+    /// What is first in `data`. What is put into `answer` is sent at once.
+    fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found>;
+}
+
+/// Chunks of one size without any frame.
+pub struct Fixed(pub usize);
+
+impl Parse for Fixed {
+    #[inline]
+    fn parse(&mut self, data: &[u8], _: &mut Vec<u8>) -> io::Result<Found> {
+        let len = self.0;
+        Ok(if data.len() < len { Found::Partial } else { Found::Chunk { at: 0, len, next: len } })
+    }
+}
+
+/// The reading end.
+pub struct FramedReader<P> {
+    connection: File,
+    parse: P,
+    answer: Vec<u8>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl<P: Parse> FramedReader<P> {
+    /// For chunks of about this size.
+    pub fn new(connection: File, chunk: usize, parse: P) -> Self {
+        let buffer = vec![0; READ_SIZE.max(4 * chunk)];
+        Self { connection, parse, answer: Vec::new(), buffer, start: 0, end: 0 }
+    }
+
+    /// Hands over what is there. Returns whether it was anything.
+    fn drain(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+        let mut any = false;
+        loop {
+            let data = &self.buffer[self.start..self.end];
+            let found = self.parse.parse(data, &mut self.answer)?;
+            if !self.answer.is_empty() {
+                self.connection.write_all(&self.answer)?;
+                self.answer.clear();
+            }
+            match found {
+                Found::Chunk { at, len, next } => {
+                    take(&data[at..at + len]);
+                    any = true;
+                    self.start += next;
+                }
+                Found::Other(next) => self.start += next,
+                Found::Partial => return Ok(any),
+            }
+        }
+    }
+
+    /// Reads once.
+    fn fill(&mut self) -> io::Result<usize> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.buffer.len() - self.end < self.buffer.len() / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.end == self.buffer.len() {
+                if self.end >= LARGEST_FRAME {
+                    return Err(unexpected("a smaller frame", &self.buffer));
+                }
+                self.buffer.resize(self.end * 2, 0);
+            }
+        }
+        loop {
+            match self.connection.read(&mut self.buffer[self.end..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                read => {
+                    let read = read?;
+                    self.end += read;
+                    return Ok(read);
+                }
+            }
+        }
+    }
+}
+
+impl<P: Parse> Receive for FramedReader<P> {
+    fn receive(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+        while !self.drain(take)? {
+            if self.fill()? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// How a chunk is framed for sending.
+pub trait Frame {
+    /// What follows a chunk.
+    const TAIL: &'static [u8] = b"";
+
+    /// Appends what goes before a chunk of `len` bytes.
+    fn head(&self, len: usize, out: &mut Vec<u8>);
+}
+
+/// No frame.
+pub struct Plain;
+
+impl Frame for Plain {
+    fn head(&self, _: usize, _: &mut Vec<u8>) {}
+}
+
+/// The writing end.
+pub struct FramedWriter<F> {
+    connection: File,
+    frame: F,
+    queue: Vec<u8>,
+}
+
+impl<F: Frame> FramedWriter<F> {
+    /// Nothing is sent yet.
+    pub fn new(connection: File, frame: F) -> Self {
+        Self { connection, frame, queue: Vec::with_capacity(2 * PUSH_SIZE) }
+    }
+
+    fn put(&mut self, chunk: &[u8]) {
+        self.frame.head(chunk.len(), &mut self.queue);
+        self.queue.extend_from_slice(chunk);
+        self.queue.extend_from_slice(F::TAIL);
+    }
+}
+
+impl<F: Frame> Transmit for FramedWriter<F> {
+    fn send(&mut self, chunk: &[u8]) -> io::Result<()> {
+        if chunk.len() < LARGE {
+            self.put(chunk);
+        } else {
+            self.frame.head(chunk.len(), &mut self.queue);
+            let slices = [IoSlice::new(&self.queue), IoSlice::new(chunk), IoSlice::new(F::TAIL)];
+            write_all_vectored(&mut self.connection, slices)?;
+            self.queue.clear();
+        }
+        self.flush()
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> io::Result<()> {
+        if chunk.len() >= LARGE {
+            return self.send(chunk);
+        }
+        self.put(chunk);
+        if self.queue.len() < PUSH_SIZE { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.queue.is_empty() {
+            self.connection.write_all(&self.queue)?;
+            self.queue.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+fn write_all_vectored<const N: usize>(file: &mut File, mut slices: [IoSlice<'_>; N]) -> io::Result<()> {
+    let mut slices = &mut slices[..];
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

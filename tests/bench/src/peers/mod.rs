@@ -1,0 +1,250 @@
+//! What is compared: how each peer's server is started, how chunks are written to it and read from it.
+
+mod baseline;
+mod connection;
+mod mqtt;
+mod nats;
+pub mod pfs;
+mod pipes;
+mod resp;
+pub mod server;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+pub use baseline::daemon;
+use connection::{Fixed, FramedReader, FramedWriter, Plain};
+use pfs::Transport;
+use server::{Server, Start};
+
+use crate::job::Job;
+
+/// One of those that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+pub enum Peer {
+    /// pfs's library, ring and staging area mapped.
+    PfsMapped,
+    /// pfs's library, frames over the socket.
+    PfsSocket,
+    /// The tokio daemon of this package.
+    Baseline,
+    /// Redis, PUBLISH and SUBSCRIBE.
+    RedisPubsub,
+    /// Redis, XADD and XREAD.
+    RedisStreams,
+    /// nats-server.
+    Nats,
+    /// mosquitto, QoS 0.
+    Mosquitto,
+    /// stdintap.
+    Stdintap,
+    /// tee into FIFOs.
+    Tee,
+    /// tee into FIFOs of 1 MiB.
+    TeeLargePipes,
+    /// `| pfs write --stream`, and `pfs cat --stream |` for each reader.
+    PfsPipes,
+    /// The same with `--no-map`.
+    PfsSocketPipes,
+    /// A file in memory.
+    File,
+}
+
+impl Peer {
+    /// What tables call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PfsMapped => "pfs, mapped",
+            Self::PfsSocket => "pfs, socket",
+            Self::Baseline => "100-line tokio daemon",
+            Self::RedisPubsub => "Redis pub/sub",
+            Self::RedisStreams => "Redis streams",
+            Self::Nats => "nats-server",
+            Self::Mosquitto => "mosquitto",
+            Self::Stdintap => "stdintap",
+            Self::Tee => "tee into FIFOs",
+            Self::TeeLargePipes => "tee, pipes of 1 MiB",
+            Self::PfsPipes => "pfs write, pfs cat",
+            Self::PfsSocketPipes => "pfs write, pfs cat, --no-map",
+            Self::File => "file in /dev/shm",
+        }
+    }
+
+    /// Whether it is pfs.
+    pub fn is_pfs(self) -> bool {
+        matches!(self, Self::PfsMapped | Self::PfsSocket | Self::PfsPipes | Self::PfsSocketPipes)
+    }
+
+    /// Whether goals are measured against it: it is somebody else's product.
+    pub fn is_rival(self) -> bool {
+        !self.is_pfs() && !matches!(self, Self::Baseline | Self::File)
+    }
+
+    /// Whether it would drop chunks, disconnect readers or grow without bound if the writer ran ahead, so that this
+    /// package's writer keeps to a window.
+    pub fn needs_window(self) -> bool {
+        matches!(self, Self::RedisPubsub | Self::RedisStreams | Self::Nats | Self::Mosquitto)
+    }
+
+    /// Starts its server.
+    pub fn serve(self, start: &Start<'_>) -> anyhow::Result<Server> {
+        let server = match self {
+            Self::PfsMapped | Self::PfsSocket => pfs::serve(start),
+            Self::PfsPipes | Self::PfsSocketPipes => pfs::serve_pipes(start),
+            Self::Baseline => baseline::serve(start),
+            Self::RedisPubsub | Self::RedisStreams => resp::serve(start),
+            Self::Nats => nats::serve(start),
+            Self::Mosquitto => mqtt::serve(start),
+            Self::Stdintap => pipes::stdintap(start),
+            Self::Tee | Self::TeeLargePipes => pipes::tee(start),
+            Self::File => Ok(Server::none(Address::File(start.dir.join("file")))),
+        }?;
+        server::await_listener(&server.address)?;
+        Ok(server)
+    }
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Address {
+    /// On this Unix socket.
+    Unix(PathBuf),
+    /// On this port of the loopback address.
+    Tcp(u16),
+    /// At the other end of standard input.
+    Stdin,
+    /// Readers read the FIFOs in this folder; the writer is [`Stdin`](Self::Stdin).
+    Fifos(PathBuf),
+    /// Readers read this file.
+    File(PathBuf),
+}
+
+/// A reader of some peer.
+pub trait Receive {
+    /// Waits until there are chunks and hands over each one that is complete. `false`: nothing more will come.
+    fn receive(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool>;
+}
+
+/// A writer of some peer.
+pub trait Transmit {
+    /// Appends a chunk in one call, which sends it at once.
+    fn send(&mut self, chunk: &[u8]) -> io::Result<()>;
+    /// Appends a chunk that may be held back to be sent with others.
+    fn push(&mut self, chunk: &[u8]) -> io::Result<()>;
+    /// Sends what is held back.
+    fn flush(&mut self) -> io::Result<()>;
+    /// Ends the writing, as it properly ends.
+    fn finish(self) -> io::Result<()>;
+}
+
+/// The reader of any peer.
+pub enum Receiver {
+    // Boxed: the others are small.
+    Pfs(Box<pfs::Reader>),
+    Baseline(FramedReader<baseline::Frames>),
+    Messages(FramedReader<resp::Messages>),
+    Entries(FramedReader<resp::Entries>),
+    Nats(FramedReader<nats::Messages>),
+    Mqtt(FramedReader<mqtt::Packets>),
+    Fixed(FramedReader<Fixed>),
+}
+
+impl Receiver {
+    /// Attaches a reader, which gets everything that is written from then on (and with `history` what was before).
+    pub fn attach(job: &Job) -> io::Result<Self> {
+        Ok(match job.peer {
+            Peer::PfsMapped => Self::Pfs(pfs::Reader::open(job, Transport::Mapped)?.into()),
+            Peer::PfsSocket => Self::Pfs(pfs::Reader::open(job, Transport::Socket)?.into()),
+            Peer::Baseline => Self::Baseline(baseline::reader(job)?),
+            Peer::RedisPubsub => Self::Messages(resp::subscribe(job)?),
+            Peer::RedisStreams => Self::Entries(resp::follow(job)?),
+            Peer::Nats => Self::Nats(nats::subscribe(job)?),
+            Peer::Mosquitto => Self::Mqtt(mqtt::subscribe(job)?),
+            Peer::Stdintap => Self::Fixed(pipes::tap(job)?),
+            Peer::Tee | Peer::TeeLargePipes | Peer::PfsPipes | Peer::PfsSocketPipes | Peer::File => {
+                Self::Fixed(pipes::reader(job)?)
+            }
+        })
+    }
+}
+
+impl Receive for Receiver {
+    fn receive(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+        match self {
+            Self::Pfs(reader) => reader.receive(take),
+            Self::Baseline(reader) => reader.receive(take),
+            Self::Messages(reader) => reader.receive(take),
+            Self::Entries(reader) => reader.receive(take),
+            Self::Nats(reader) => reader.receive(take),
+            Self::Mqtt(reader) => reader.receive(take),
+            Self::Fixed(reader) => reader.receive(take),
+        }
+    }
+}
+
+/// The writer of any peer.
+pub enum Sender {
+    // Boxed: the others are small.
+    Pfs(Box<pfs::Writer>),
+    Baseline(FramedWriter<baseline::Length>),
+    Redis(FramedWriter<resp::Command>),
+    Nats(FramedWriter<nats::Publish>),
+    Mqtt(FramedWriter<mqtt::Publish>),
+    Plain(FramedWriter<Plain>),
+}
+
+impl Sender {
+    /// Connects a writer.
+    pub fn connect(job: &Job) -> io::Result<Self> {
+        Ok(match job.peer {
+            Peer::PfsMapped => Self::Pfs(pfs::Writer::open(job, Transport::Mapped)?.into()),
+            Peer::PfsSocket => Self::Pfs(pfs::Writer::open(job, Transport::Socket)?.into()),
+            Peer::Baseline => Self::Baseline(baseline::writer(job)?),
+            Peer::RedisPubsub | Peer::RedisStreams => Self::Redis(resp::writer(job)?),
+            Peer::Nats => Self::Nats(nats::writer(job)?),
+            Peer::Mosquitto => Self::Mqtt(mqtt::writer(job)?),
+            Peer::Stdintap
+            | Peer::Tee
+            | Peer::TeeLargePipes
+            | Peer::PfsPipes
+            | Peer::PfsSocketPipes
+            | Peer::File => Self::Plain(pipes::writer()?),
+        })
+    }
+}
+
+macro_rules! each {
+    ($self:ident, $writer:ident => $call:expr) => {
+        match $self {
+            Sender::Pfs($writer) => $call,
+            Sender::Baseline($writer) => $call,
+            Sender::Redis($writer) => $call,
+            Sender::Nats($writer) => $call,
+            Sender::Mqtt($writer) => $call,
+            Sender::Plain($writer) => $call,
+        }
+    };
+}
+
+impl Transmit for Sender {
+    fn send(&mut self, chunk: &[u8]) -> io::Result<()> {
+        each!(self, writer => writer.send(chunk))
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> io::Result<()> {
+        each!(self, writer => writer.push(chunk))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        each!(self, writer => writer.flush())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        each!(self, writer => writer.finish())
+    }
+}

@@ -1,0 +1,101 @@
+//! nats-server over loopback TCP (it has no Unix socket): the text protocol.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use super::Address;
+use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected};
+use super::resp::Digits;
+use super::server::{Server, Start, free_port};
+use crate::job::Job;
+
+/// The server with its defaults.
+pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
+    let port = free_port()?;
+    let mut command = start.command("nats-server");
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
+    Ok(Server::new(start.spawn(&mut command)?, Address::Tcp(port)))
+}
+
+/// `PUB` before a chunk.
+pub struct Publish;
+
+impl Frame for Publish {
+    const TAIL: &'static [u8] = b"\r\n";
+
+    fn head(&self, len: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"PUB s ");
+        out.extend_from_slice(Digits::of(len as u64).bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn open(address: &Address) -> io::Result<File> {
+    let mut connection = connect(address)?;
+    // INFO is one line, of a few hundred bytes, and the server's only word before CONNECT.
+    let mut byte = [0];
+    while byte != [b'\n'] {
+        connection.read_exact(&mut byte)?;
+    }
+    connection.write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\n")?;
+    Ok(connection)
+}
+
+fn settle(connection: &mut File) -> io::Result<()> {
+    connection.write_all(b"PING\r\n")?;
+    expect(connection, b"PONG\r\n")
+}
+
+/// A publisher.
+pub fn writer(job: &Job) -> io::Result<FramedWriter<Publish>> {
+    let mut connection = open(&job.address)?;
+    settle(&mut connection)?;
+    Ok(FramedWriter::new(connection, Publish))
+}
+
+/// A subscriber.
+pub fn subscribe(job: &Job) -> io::Result<FramedReader<Messages>> {
+    let mut connection = open(&job.address)?;
+    connection.write_all(b"SUB s 1\r\n")?;
+    settle(&mut connection)?;
+    Ok(FramedReader::new(connection, job.load.chunk, Messages))
+}
+
+/// What a subscriber gets.
+pub struct Messages;
+
+impl Parse for Messages {
+    #[inline]
+    fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found> {
+        // "MSG s 1 65536", and a server's PING now and then.
+        const HEAD: &[u8] = b"MSG s 1 ";
+        if let Some(rest) = data.strip_prefix(HEAD) {
+            let mut len = 0usize;
+            for (index, byte) in rest.iter().enumerate() {
+                match byte {
+                    b'0'..=b'9' if index < 9 => len = len * 10 + usize::from(byte - b'0'),
+                    b'\r' => {
+                        let at = HEAD.len() + index + 2;
+                        let next = at + len + 2;
+                        return Ok(if data.len() < next {
+                            Found::Partial
+                        } else {
+                            Found::Chunk { at, len, next }
+                        });
+                    }
+                    _ => return Err(unexpected("a length", data)),
+                }
+            }
+            return Ok(Found::Partial);
+        }
+        let Some(end) = data.iter().take(4096).position(|byte| *byte == b'\n') else {
+            return Ok(Found::Partial);
+        };
+        match &data[..4] {
+            b"PING" => answer.extend_from_slice(b"PONG\r\n"),
+            b"INFO" | b"PONG" | b"+OK\r" => (),
+            _ => return Err(unexpected("a message", data)),
+        }
+        Ok(Found::Other(end + 1))
+    }
+}

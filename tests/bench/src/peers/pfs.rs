@@ -1,0 +1,182 @@
+//! pfs: its library, and its command line in pipelines. Readers use the policy `block`, so that nothing is lost.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::ensure;
+use pfs_client::{
+    Chunks, Client, CreateOptions, Endpoint, Event, ReadOptions, SlowPolicy, Start as From, StreamPath,
+    WriteOptions, blocking,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::server::{Server, Start};
+use super::{Address, Peer, Receive, Transmit};
+use crate::clock;
+use crate::job::Job;
+
+/// The stream.
+pub const PATH: &str = "/streamfs/bench";
+
+/// Whether this pfs has what [`Transport::Mapped`] needs.
+pub const MAPS: bool = cfg!(target_os = "linux");
+
+/// How bytes get to a reader and from a writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Through shared memory.
+    Mapped,
+    /// As frames on the socket.
+    Socket,
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::other(error)
+}
+
+async fn client(socket: &Path) -> io::Result<Client> {
+    let patience = clock::after(Duration::from_secs(10));
+    loop {
+        match Client::connect(Endpoint::Unix(socket.to_owned())).await {
+            Ok(client) => return Ok(client),
+            Err(error) if clock::now() > patience => return Err(other(error)),
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+fn path() -> StreamPath {
+    PATH.parse().expect("a valid path")
+}
+
+fn socket(job: &Job) -> io::Result<&Path> {
+    match &job.address {
+        Address::Unix(path) => Ok(path),
+        address => Err(io::Error::other(format!("pfsd is not at {address:?}"))),
+    }
+}
+
+/// The daemon with its defaults, and a stream that holds as much as everybody's window.
+pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
+    let socket = start.dir.join("pfsd.sock");
+    let mut command = start.command(start.tools.program(start.peer));
+    command.arg("--socket").arg(&socket).args(["--log", "error"]);
+    for variable in ["PFSD_CONFIG", "PFSD_SOCKET", "PFSD_LOG", "PFSD_LOG_FORMAT"] {
+        command.env_remove(variable);
+    }
+    let server = Server::new(start.spawn(&mut command)?, Address::Unix(socket.clone()));
+    let size = Some(start.load.window);
+    let options =
+        CreateOptions { ring_buffer_size: size, channel_buffer_size: size, ..CreateOptions::default() };
+    runtime()?.block_on(async { client(&socket).await?.create(&path(), &options).await.map_err(other) })?;
+    Ok(server)
+}
+
+/// The daemon, `pfs write --stream`, and a `pfs cat --stream` for each reader.
+pub fn serve_pipes(start: &Start<'_>) -> anyhow::Result<Server> {
+    let mut server = serve(start)?;
+    let Address::Unix(socket) = std::mem::replace(&mut server.address, Address::Stdin) else {
+        unreachable!("pfsd has a Unix socket");
+    };
+    let pfs = |command: &str| {
+        let mut pfs = start.command(start.tools.bin.join("pfs"));
+        pfs.arg("--socket").arg(&socket).args(["--quiet", command, "--stream", PATH]);
+        if start.peer == Peer::PfsSocketPipes {
+            pfs.arg("--no-map");
+        }
+        pfs
+    };
+    for _ in 0..start.load.readers {
+        let mut cat = start.spawn(pfs("cat").args(["--slow", "block"]).stdout(Stdio::piped()))?;
+        server.taps.extend(cat.stdout().map(Into::into));
+        server.processes.push(cat);
+    }
+    let mut write = start.spawn(pfs("write").arg("--close").stdin(Stdio::piped()))?;
+    server.feed = write.stdin().map(Into::into);
+    server.processes.push(write);
+    let attached = runtime()?.block_on(attached(&socket, start.load.readers))?;
+    ensure!(attached, "pfs cat and pfs write have not attached");
+    Ok(server)
+}
+
+/// Waits until the writer and all readers are attached.
+async fn attached(socket: &Path, readers: usize) -> io::Result<bool> {
+    let client = client(socket).await?;
+    let patience = clock::after(Duration::from_secs(10));
+    while clock::now() < patience {
+        let stat = client.stat(&path()).await.map_err(other)?;
+        if stat.readers.len() == readers && stat.writers.len() == 1 {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(false)
+}
+
+/// A reader.
+pub struct Reader {
+    reader: blocking::Reader,
+    chunks: Chunks,
+}
+
+impl Reader {
+    /// Attaches.
+    pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
+        let start = if job.history { From::Oldest } else { From::New };
+        let options = ReadOptions { start, policy: SlowPolicy::Block, ..ReadOptions::default() };
+        let reader = blocking_client(job, transport)?.reader(&path(), options).map_err(other)?;
+        Ok(Self { reader, chunks: Chunks::new() })
+    }
+}
+
+impl Receive for Reader {
+    fn receive(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+        let event = self.reader.next_batch(&mut self.chunks).map_err(other)?;
+        if let Some(Event::End { .. }) = event {
+            return Ok(false);
+        }
+        // What is lost shows in the stamps.
+        self.chunks.iter().for_each(take);
+        Ok(true)
+    }
+}
+
+/// A writer.
+pub struct Writer(blocking::Writer);
+
+impl Writer {
+    /// Attaches.
+    pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
+        let client = blocking_client(job, transport)?;
+        Ok(Self(client.writer(&path(), WriteOptions::default()).map_err(other)?))
+    }
+}
+
+fn blocking_client(job: &Job, transport: Transport) -> io::Result<blocking::Client> {
+    let endpoint = Endpoint::Unix(socket(job)?.to_owned());
+    Ok(blocking::Client::new(endpoint).with_mapping(transport == Transport::Mapped))
+}
+
+impl Transmit for Writer {
+    fn send(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.0.append(chunk).map_err(other)
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.0.push(chunk).map_err(other)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.send().map_err(other)
+    }
+
+    fn finish(self) -> io::Result<()> {
+        self.0.finish(true).map(drop).map_err(other)
+    }
+}

@@ -1,0 +1,82 @@
+//! Peers that are fed through a pipe: stdintap and tee; and the pipe ends of everybody's pipelines.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::pipe::fcntl_setpipe_size;
+
+use super::connection::{Fixed, FramedReader, FramedWriter, Plain, connect, unexpected};
+use super::server::{Server, Start};
+use super::{Address, Peer};
+use crate::job::Job;
+
+/// What an unprivileged user may have.
+const LARGE_PIPE: usize = 1 << 20;
+
+/// A stdintap that waits for its slowest reader, with a queue as large as everybody's window.
+pub fn stdintap(start: &Start<'_>) -> anyhow::Result<Server> {
+    let socket = start.dir.join("stdintap.sock");
+    let mut command = start.command(&start.tools.stdintap);
+    command.arg(&socket).args(["--backpressure", "--hello-message", "--max-line-size", "1048576"]);
+    command.args(["--qlen", &start.load.window_chunks().to_string()]).stdin(Stdio::piped());
+    Server::fed(start.spawn(&mut command)?, Address::Unix(socket))
+}
+
+/// `tee` into one FIFO for each reader.
+pub fn tee(start: &Start<'_>) -> anyhow::Result<Server> {
+    let fifos = start.dir.join("fifo");
+    std::fs::create_dir(&fifos)?;
+    let mut command = start.command("tee");
+    for reader in 0..start.load.readers {
+        let fifo = fifo(&fifos, reader);
+        mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR)?;
+        if reader + 1 < start.load.readers {
+            command.arg(&fifo);
+        } else {
+            // For reading too, because that doesn't wait for the reader.
+            command.stdout(File::options().read(true).write(true).open(&fifo)?);
+        }
+    }
+    let server = Server::fed(start.spawn(command.stdin(Stdio::piped()))?, Address::Fifos(fifos))?;
+    if let (Peer::TeeLargePipes, Some(feed)) = (start.peer, &server.feed) {
+        fcntl_setpipe_size(feed, LARGE_PIPE)?;
+    }
+    Ok(server)
+}
+
+fn fifo(dir: &Path, reader: usize) -> std::path::PathBuf {
+    dir.join(reader.to_string())
+}
+
+/// The writer of a peer that is fed through a pipe: it gets the pipe as its standard input.
+pub fn writer() -> io::Result<FramedWriter<Plain>> {
+    Ok(FramedWriter::new(io::stdin().as_fd().try_clone_to_owned()?.into(), Plain))
+}
+
+/// A reader of a pipe, FIFO or file.
+pub fn reader(job: &Job) -> io::Result<FramedReader<Fixed>> {
+    let file: File = match &job.address {
+        Address::Fifos(dir) => File::open(fifo(dir, job.reader))?,
+        Address::File(path) => File::open(path)?,
+        _ => io::stdin().as_fd().try_clone_to_owned()?.into(),
+    };
+    if job.peer == Peer::TeeLargePipes {
+        fcntl_setpipe_size(&file, LARGE_PIPE)?;
+    }
+    Ok(FramedReader::new(file, job.load.chunk, Fixed(job.load.chunk)))
+}
+
+/// A reader of stdintap.
+pub fn tap(job: &Job) -> io::Result<FramedReader<Fixed>> {
+    let mut connection = connect(&job.address)?;
+    let mut greeting = [0; 6];
+    connection.read_exact(&mut greeting)?;
+    if &greeting != b"HELLO\n" {
+        return Err(unexpected("a greeting", &greeting));
+    }
+    Ok(FramedReader::new(connection, job.load.chunk, Fixed(job.load.chunk)))
+}

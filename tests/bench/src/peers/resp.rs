@@ -1,0 +1,220 @@
+//! Redis, as pub/sub and as streams, over its Unix socket: RESP.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use super::Address;
+use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected};
+use super::server::{Server, Start};
+use crate::job::Job;
+
+/// Name of the channel, and of the stream.
+const NAME: &str = "s";
+
+/// Bytes that a reader of a stream asks for at once, about.
+const BATCH: usize = 1 << 20;
+
+/// Redis without persistence, and without the limit on what it holds for a subscriber: the writer keeps to a window.
+pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
+    let socket = start.dir.join("redis.sock");
+    let mut command = start.command("redis-server");
+    command.args(["--port", "0", "--save", "", "--appendonly", "no", "--loglevel", "warning"]);
+    command.args(["--client-output-buffer-limit", "pubsub 0 0 0", "--maxclients", "4000"]);
+    command.arg("--unixsocket").arg(&socket).arg("--dir").arg(start.dir);
+    Ok(Server::new(start.spawn(&mut command)?, Address::Unix(socket)))
+}
+
+/// The commands before a chunk.
+pub enum Command {
+    /// `PUBLISH`.
+    Publish,
+    /// `XADD`, trimmed to about this many chunks.
+    Xadd(u64),
+}
+
+impl Frame for Command {
+    const TAIL: &'static [u8] = b"\r\n";
+
+    fn head(&self, len: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Publish => out.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\ns\r\n"),
+            Self::Xadd(keep) => {
+                out.extend_from_slice(b"*8\r\n$4\r\nXADD\r\n$1\r\ns\r\n$6\r\nMAXLEN\r\n$1\r\n~\r\n");
+                let keep = Digits::of(*keep);
+                bulk(keep.bytes(), out);
+                out.extend_from_slice(b"$1\r\n*\r\n$1\r\nd\r\n");
+            }
+        }
+        length(len, out);
+    }
+}
+
+/// A writer that wants no replies.
+pub fn writer(job: &Job) -> io::Result<FramedWriter<Command>> {
+    let mut connection = connect(&job.address)?;
+    connection.write_all(b"CLIENT REPLY OFF\r\n")?;
+    let command = match job.peer {
+        super::Peer::RedisStreams => Command::Xadd(2 * job.load.window_chunks()),
+        _ => Command::Publish,
+    };
+    Ok(FramedWriter::new(connection, command))
+}
+
+/// A subscriber.
+pub fn subscribe(job: &Job) -> io::Result<FramedReader<Messages>> {
+    let mut connection = connect(&job.address)?;
+    write!(connection, "SUBSCRIBE {NAME}\r\n")?;
+    expect(&mut connection, b"*3\r\n$9\r\nsubscribe\r\n$1\r\ns\r\n:1\r\n")?;
+    Ok(FramedReader::new(connection, job.load.chunk, Messages))
+}
+
+/// Pub/sub messages.
+pub struct Messages;
+
+impl Parse for Messages {
+    #[inline]
+    fn parse(&mut self, data: &[u8], _: &mut Vec<u8>) -> io::Result<Found> {
+        const HEAD: &[u8] = b"*3\r\n$7\r\nmessage\r\n$1\r\ns\r\n";
+        if data.len() < HEAD.len() {
+            return Ok(Found::Partial);
+        }
+        if !data.starts_with(HEAD) {
+            return Err(unexpected("a message", data));
+        }
+        let Some((len, at)) = number(data, HEAD.len(), b'$')? else { return Ok(Found::Partial) };
+        let next = at + len + 2;
+        Ok(if data.len() < next { Found::Partial } else { Found::Chunk { at, len, next } })
+    }
+}
+
+/// A reader of a stream, from its beginning.
+pub fn follow(job: &Job) -> io::Result<FramedReader<Entries>> {
+    let mut connection: File = connect(&job.address)?;
+    let entries = Entries::asking_for((BATCH / job.load.chunk).clamp(1, 4096));
+    let mut command = Vec::new();
+    entries.ask(b"0-0", &mut command);
+    connection.write_all(&command)?;
+    Ok(FramedReader::new(connection, job.load.chunk, entries))
+}
+
+/// Replies to XREAD, each of which leads to the next one.
+pub struct Entries {
+    /// Entries that the reply under way still has.
+    left: usize,
+    /// How many to ask for.
+    count: usize,
+}
+
+impl Entries {
+    /// Asks for so many at once.
+    pub fn asking_for(count: usize) -> Self {
+        Self { left: 0, count }
+    }
+
+    fn ask(&self, after: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"*8\r\n$5\r\nXREAD\r\n$5\r\nCOUNT\r\n");
+        bulk(Digits::of(self.count as u64).bytes(), out);
+        out.extend_from_slice(b"$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\ns\r\n");
+        bulk(after, out);
+    }
+}
+
+impl Parse for Entries {
+    #[inline]
+    fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found> {
+        if self.left == 0 {
+            const HEAD: &[u8] = b"*1\r\n*2\r\n$1\r\ns\r\n";
+            if data.len() < HEAD.len() {
+                return Ok(Found::Partial);
+            }
+            if !data.starts_with(HEAD) {
+                return Err(unexpected("entries", data));
+            }
+            let Some((left, next)) = number(data, HEAD.len(), b'*')? else { return Ok(Found::Partial) };
+            self.left = left;
+            return Ok(Found::Other(next));
+        }
+        let Some(at) = pair(data, 0)? else { return Ok(Found::Partial) };
+        let Some((id_len, id)) = number(data, at, b'$')? else { return Ok(Found::Partial) };
+        let Some(at) = pair(data, id + id_len + 2)? else { return Ok(Found::Partial) };
+        let Some((field_len, field)) = number(data, at, b'$')? else { return Ok(Found::Partial) };
+        let Some((len, at)) = number(data, field + field_len + 2, b'$')? else { return Ok(Found::Partial) };
+        let next = at + len + 2;
+        if data.len() < next {
+            return Ok(Found::Partial);
+        }
+        self.left -= 1;
+        if self.left == 0 {
+            self.ask(&data[id..id + id_len], answer);
+        }
+        Ok(Found::Chunk { at, len, next })
+    }
+}
+
+/// Where the first of an array of two begins.
+#[inline]
+fn pair(data: &[u8], at: usize) -> io::Result<Option<usize>> {
+    match number(data, at, b'*')? {
+        Some((2, next)) => Ok(Some(next)),
+        None => Ok(None),
+        Some(_) => Err(unexpected("two elements", &data[at..])),
+    }
+}
+
+/// The number in the line at `at`, after its kind, and where the next line begins.
+#[inline]
+fn number(data: &[u8], at: usize, kind: u8) -> io::Result<Option<(usize, usize)>> {
+    let Some(line) = data.get(at..) else { return Ok(None) };
+    match line.first() {
+        None => return Ok(None),
+        Some(first) if *first != kind => return Err(unexpected("another kind of reply", line)),
+        Some(_) => (),
+    }
+    let mut number = 0usize;
+    for (index, byte) in line.iter().enumerate().skip(1) {
+        match byte {
+            b'0'..=b'9' if index < 10 => number = number * 10 + usize::from(byte - b'0'),
+            b'\r' => return Ok((line.len() > index + 1).then_some((number, at + index + 2))),
+            _ => return Err(unexpected("a number", line)),
+        }
+    }
+    Ok(None)
+}
+
+fn bulk(bytes: &[u8], out: &mut Vec<u8>) {
+    length(bytes.len(), out);
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn length(len: usize, out: &mut Vec<u8>) {
+    out.push(b'$');
+    out.extend_from_slice(Digits::of(len as u64).bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A number in decimal, without allocating.
+pub struct Digits {
+    bytes: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    /// The digits of a number.
+    pub fn of(mut number: u64) -> Self {
+        let mut digits = Self { bytes: [b'0'; 20], start: 20 };
+        loop {
+            digits.start -= 1;
+            digits.bytes[digits.start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return digits;
+            }
+        }
+    }
+
+    /// Most significant first.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}

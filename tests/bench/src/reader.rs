@@ -1,0 +1,97 @@
+//! The process of a reader: attaches, checks every chunk that it gets, reports.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+
+use crate::board::{Board, Place};
+use crate::job::{Job, ReaderReport};
+use crate::peers::{Receive, Receiver};
+use crate::stamp::{Checker, Seen};
+use crate::{clock, sys};
+
+/// Reads until the end and prints the report.
+pub fn run(job: &Job) -> anyhow::Result<()> {
+    let place = Board::open(&job.board, job.load.readers)?.place(job.reader);
+    let mut report = ReaderReport::default();
+    let read = read(job, &place, &mut report);
+    if let Err(error) = &read {
+        report.failure = Some(format!("{error:#}"));
+    }
+    report.cpu = sys::own_cpu_time().as_secs_f64();
+    // First, because nobody takes the report from the pipe before all have ended.
+    place.ended(read.is_ok());
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+/// Of up to a minute, in nanoseconds.
+pub fn histogram() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
+}
+
+fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<()> {
+    let load = &job.load;
+    let limit = if job.history { load.limit.unwrap_or(u64::MAX) } else { u64::MAX };
+    let mut checker = Checker::new(load.chunk, load.full);
+    let mut latencies = load.rate.map(|_| histogram()).transpose()?;
+
+    let began = clock::now();
+    let mut receiver = Receiver::attach(job).context("cannot attach")?;
+    place.attached();
+    let mut ended = false;
+    let received = loop {
+        let received = receiver.receive(&mut |chunk| match checker.check(chunk) {
+            Seen::Data(time) => {
+                if let Some(latencies) = &mut latencies {
+                    latencies.saturating_record(clock::now().saturating_sub(time));
+                }
+            }
+            Seen::End => ended = true,
+        });
+        place.reached(checker.position());
+        if !matches!(received, Ok(true)) || ended || checker.position() >= limit {
+            break received;
+        }
+    };
+    report.ended = clock::now();
+    report.took = report.ended - began;
+    (report.received, report.lost, report.corrupt) = (checker.received, checker.lost, checker.corrupt);
+    if let Some(latencies) = latencies {
+        let recorded = latencies.iter_recorded();
+        report.latencies = recorded.map(|at| (at.value_iterated_to(), at.count_at_value())).collect();
+    }
+    received.context("cannot read on")?;
+    anyhow::ensure!(ended || job.history, "the end came before the mark of it");
+    Ok(())
+}
+
+/// Many readers in one process, each a thread, that count what they get and never end; killed when all is measured.
+pub fn idle(job: &Job) -> anyhow::Result<()> {
+    static FAILURES: AtomicU64 = AtomicU64::new(0);
+    let board = Board::open(&job.board, job.load.readers)?;
+    let mut threads = Vec::new();
+    for reader in 0..job.threads {
+        let (job, place) = (job.clone(), board.place(reader));
+        let read = move || {
+            let mut checker = Checker::new(job.load.chunk, true);
+            let read = Receiver::attach(&job).and_then(|mut receiver| {
+                place.attached();
+                while receiver.receive(&mut |chunk| _ = checker.check(chunk))? {
+                    place.reached(checker.position());
+                }
+                Ok(())
+            });
+            place.ended(false);
+            if FAILURES.fetch_add(1, Relaxed) == 0 {
+                eprintln!("an idle reader ended: {read:?}");
+            }
+        };
+        threads.push(std::thread::Builder::new().stack_size(256 << 10).spawn(read)?);
+    }
+    for thread in threads {
+        _ = thread.join();
+    }
+    Ok(())
+}

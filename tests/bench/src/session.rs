@@ -1,0 +1,252 @@
+//! One measurement: a fresh server, its readers and its writer, from their start to their end.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use hdrhistogram::Histogram;
+use tempfile::TempDir;
+
+use crate::board::Board;
+use crate::child::{Running, role};
+use crate::clock;
+use crate::job::{Job, Load, ReaderReport, WriterReport};
+use crate::peers::server::{Server, Start, Tools};
+use crate::peers::{Address, Peer};
+use crate::reader;
+
+/// How long processes may take to start, and to come to an end after the time that they have for writing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that runs and the processes that use it. All are killed at drop.
+pub struct Session {
+    // The first, so that nobody sees the server go.
+    readers: Vec<Running>,
+    writer: Option<Running>,
+    /// The peer's server.
+    pub server: Server,
+    /// Where all meet.
+    pub board: Board,
+    /// What is written and read.
+    pub load: Load,
+    peer: Peer,
+    board_path: PathBuf,
+    // The last, so that the folder goes when nobody uses it any more.
+    dir: TempDir,
+}
+
+/// What came of one measurement.
+#[derive(Debug)]
+pub struct Outcome {
+    /// From the first append until the last reader had the last chunk, in seconds.
+    pub seconds: f64,
+    /// Chunks written.
+    pub written: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Bytes that all readers together got.
+    pub delivered_bytes: u64,
+    /// Chunks that every reader got: those of the one that got least.
+    pub reached_all: u64,
+    /// Chunks that all readers together did not get.
+    pub lost: u64,
+    /// Chunks that were damaged, repeated or out of order.
+    pub corrupt: u64,
+    /// Processor time of the server, in seconds.
+    pub server_cpu: f64,
+    /// Processor time of all readers, in seconds.
+    pub readers_cpu: f64,
+    /// Processor time of the writer, in seconds.
+    pub writer_cpu: f64,
+    /// Memory that the server had at most, in bytes.
+    pub peak: u64,
+    /// Nanoseconds from append to arrival, where a rate was set.
+    pub latencies: Histogram<u64>,
+    /// What the readers said.
+    pub readers: Vec<ReaderReport>,
+}
+
+impl Outcome {
+    /// Bytes delivered in total, in MB a second.
+    pub fn delivered_rate(&self) -> f64 {
+        self.delivered_bytes as f64 / self.seconds / 1e6
+    }
+
+    /// Chunks a second that reached every reader.
+    pub fn record_rate(&self) -> f64 {
+        self.reached_all as f64 / self.seconds
+    }
+}
+
+/// A folder in memory, where there is one.
+pub fn memory_dir() -> anyhow::Result<TempDir> {
+    let builder = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("pfs-bench-");
+        builder
+    };
+    let dir = builder().tempdir_in("/dev/shm").or_else(|_| builder().tempdir());
+    dir.context("cannot create a temporary folder")
+}
+
+impl Session {
+    /// Starts a server.
+    pub fn start(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Self> {
+        let dir = memory_dir()?;
+        let (board, board_path) = Board::create(dir.path(), load.readers)?;
+        let start = Start { peer, tools, dir: dir.path(), load };
+        let server = peer.serve(&start).context("cannot start the server")?;
+        let load = load.clone();
+        Ok(Self { readers: Vec::new(), writer: None, server, board, load, peer, board_path, dir })
+    }
+
+    /// The folder of this session.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// What a process of this session is told.
+    pub fn job(&self, reader: usize) -> Job {
+        Job {
+            peer: self.peer,
+            address: self.server.address.clone(),
+            board: self.board_path.clone(),
+            load: self.load.clone(),
+            reader,
+            history: false,
+            threads: 1,
+        }
+    }
+
+    /// Starts a process that plays this role.
+    pub fn spawn_reader(&mut self, name: &str, job: &Job) -> anyhow::Result<()> {
+        let mut command = role(name, job)?;
+        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        if self.server.address == Address::Stdin && !self.server.taps.is_empty() {
+            command.stdin(self.server.taps.remove(0));
+        }
+        self.readers.push(Running::spawn(&mut command)?);
+        Ok(())
+    }
+
+    /// The reader that was started first.
+    pub fn first_reader(&mut self) -> anyhow::Result<&mut Running> {
+        self.readers.first_mut().context("there is no reader")
+    }
+
+    /// Starts the writer, which waits for [`Board::go`].
+    pub fn spawn_writer(&mut self) -> anyhow::Result<()> {
+        let mut command = role("writer", &self.job(0))?;
+        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        if let Some(feed) = &self.server.feed {
+            command.stdin(feed.try_clone()?);
+        }
+        self.writer = Some(Running::spawn(&mut command)?);
+        Ok(())
+    }
+
+    /// Waits until this holds, and no process has failed.
+    pub fn wait(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        holds: impl Fn(&Board) -> bool,
+    ) -> anyhow::Result<()> {
+        let patience = clock::after(patience);
+        while !holds(&self.board) {
+            self.writer.iter_mut().chain(&mut self.readers).try_for_each(Running::check_failure)?;
+            ensure!(clock::now() < patience, "gave up waiting until {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Waits until so many readers are attached.
+    pub fn await_attached(&mut self, readers: usize) -> anyhow::Result<()> {
+        self.wait("all readers are attached", PATIENCE, |board| board.attached() == readers)?;
+        ensure!(self.board.failed() == 0, "a reader could not attach{}", self.failures());
+        self.server.check()
+    }
+
+    fn failures(&mut self) -> String {
+        // Time for those that failed to say why and end; the others are not waited for.
+        std::thread::sleep(Duration::from_millis(100));
+        let ended = self.readers.iter_mut().filter_map(|reader| reader.has_ended().then_some(reader));
+        let reports = ended.filter_map(|reader| reader.report::<ReaderReport>().ok());
+        reports
+            .filter_map(|report| report.failure)
+            .map(|failure| format!(": {failure}"))
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// Has everything written. The writer of a load that says so stays.
+    pub fn write(&mut self) -> anyhow::Result<()> {
+        self.spawn_writer()?;
+        self.wait("the writer is connected", PATIENCE, Board::writer_is_ready)?;
+        self.board.go();
+        self.wait("the writer is done", self.patience(), Board::writer_is_done)
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE + Duration::from_secs_f64(self.load.seconds)
+    }
+
+    /// Waits until all readers have come to their end.
+    pub fn await_done(&mut self) -> anyhow::Result<()> {
+        let readers = self.load.readers;
+        self.wait("all readers are done", self.patience(), |board| board.done() == readers)
+    }
+
+    /// The reports of the readers, which have all ended.
+    pub fn reports(&mut self) -> anyhow::Result<Vec<ReaderReport>> {
+        self.readers.iter_mut().map(Running::report).collect()
+    }
+}
+
+/// Measures a peer under a load: all readers are attached before the first byte is written.
+pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome> {
+    let mut session = Session::start(tools, peer, load)?;
+    for reader in 0..load.readers {
+        let job = session.job(reader);
+        session.spawn_reader("reader", &job)?;
+    }
+    session.await_attached(load.readers)?;
+    session.spawn_writer()?;
+    session.wait("the writer is connected", PATIENCE, Board::writer_is_ready)?;
+
+    let cpu = session.server.cpu();
+    session.board.go();
+    session.await_done()?;
+    let server_cpu = session.server.cpu().saturating_sub(cpu).as_secs_f64();
+    let (_, peak) = session.server.memory();
+
+    session.wait("the writer is done", session.patience(), Board::writer_is_done)?;
+    let writer: WriterReport = session.writer.as_mut().context("there is no writer")?.report()?;
+    let readers = session.reports()?;
+    if let Some(failure) = readers.iter().find_map(|reader| reader.failure.as_ref()) {
+        anyhow::bail!("a reader failed: {failure}");
+    }
+    let ended = readers.iter().map(|reader| reader.ended).max().unwrap_or(0);
+    let received: u64 = readers.iter().map(|reader| reader.received).sum();
+    let mut latencies = reader::histogram()?;
+    for (value, count) in readers.iter().flat_map(|reader| &reader.latencies) {
+        latencies.saturating_record_n(*value, *count);
+    }
+    Ok(Outcome {
+        seconds: ended.saturating_sub(session.board.began()).max(1) as f64 / 1e9,
+        written: writer.written,
+        written_bytes: writer.written * load.chunk as u64,
+        delivered_bytes: received * load.chunk as u64,
+        reached_all: readers.iter().map(|reader| reader.received).min().unwrap_or(0),
+        lost: readers.iter().map(|reader| reader.lost).sum(),
+        corrupt: readers.iter().map(|reader| reader.corrupt).sum(),
+        server_cpu,
+        readers_cpu: readers.iter().map(|reader| reader.cpu).sum(),
+        writer_cpu: writer.cpu,
+        peak,
+        latencies,
+        readers,
+    })
+}

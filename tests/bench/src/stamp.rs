@@ -1,0 +1,191 @@
+//! What is in a chunk, and the check of it: a reader that misses, repeats, mixes up or damages anything finds out.
+//!
+//! ```text
+//! | counter 8 | word 8 | time 8 | filler ... | counter 8 | word 8 | '\n' |
+//! ```
+//!
+//! The words depend on the offset in the stream where they are. No byte but the last is below 0x80, so that peers that
+//! cut their input at newlines pass a chunk on as it is.
+
+/// The smallest chunk that has room for the stamps.
+pub const SMALLEST: usize = 41;
+
+/// The counter of the chunk that says that no more follow.
+const END: u64 = (1 << 56) - 1;
+
+/// The last 56 bits, seven to a byte.
+fn spread(value: u64) -> u64 {
+    let x = value & END;
+    let x = (x & 0x0000_0000_0fff_ffff) | ((x & 0x00ff_ffff_f000_0000) << 4);
+    let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x0fff_c000_0fff_c000) << 2);
+    let x = (x & 0x007f_007f_007f_007f) | ((x & 0x3f80_3f80_3f80_3f80) << 1);
+    x | 0x8080_8080_8080_8080
+}
+
+/// Undoes [`spread`].
+fn gather(spread: u64) -> u64 {
+    let x = spread & 0x7f7f_7f7f_7f7f_7f7f;
+    let x = (x & 0x007f_007f_007f_007f) | ((x & 0x7f00_7f00_7f00_7f00) >> 1);
+    let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x3fff_0000_3fff_0000) >> 2);
+    (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4)
+}
+
+/// The word at an offset of the stream.
+fn word(offset: u64) -> u64 {
+    let x = offset.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (x ^ (x >> 29)) | 0x8080_8080_8080_8080
+}
+
+fn put(bytes: &mut [u8], at: usize, word: u64) {
+    bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+}
+
+fn get(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// A chunk that is stamped anew for each append.
+pub struct Chunk {
+    bytes: Vec<u8>,
+}
+
+impl Chunk {
+    /// A chunk of this many bytes, at least [`SMALLEST`].
+    pub fn new(len: usize) -> Self {
+        assert!(len >= SMALLEST, "a chunk has at least {SMALLEST} bytes, for its stamps");
+        let mut bytes: Vec<u8> = (0..len as u64).map(|at| word(at) as u8).collect();
+        bytes[len - 1] = b'\n';
+        Self { bytes }
+    }
+
+    /// The chunk number `counter`, made at `time` (nanoseconds).
+    pub fn stamped(&mut self, counter: u64, time: u64) -> &[u8] {
+        let len = self.bytes.len();
+        let offset = counter.wrapping_mul(len as u64);
+        put(&mut self.bytes, 0, spread(counter));
+        put(&mut self.bytes, 8, word(offset));
+        put(&mut self.bytes, 16, spread(time));
+        put(&mut self.bytes, len - 17, spread(counter));
+        put(&mut self.bytes, len - 9, word(offset.wrapping_add(len as u64)));
+        &self.bytes
+    }
+
+    /// The chunk that follows the last of `total`.
+    pub fn end(&mut self, total: u64) -> &[u8] {
+        self.stamped(END, total)
+    }
+}
+
+/// What a chunk was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Data, made at this time (nanoseconds).
+    Data(u64),
+    /// The mark that no more follow.
+    End,
+}
+
+/// Checks each chunk that a reader gets.
+pub struct Checker {
+    /// What every byte has to be, where every byte is checked.
+    pattern: Option<Chunk>,
+    len: usize,
+    next: u64,
+    /// Chunks that came.
+    pub received: u64,
+    /// Chunks that did not.
+    pub lost: u64,
+    /// Chunks that were damaged, repeated or out of order.
+    pub corrupt: u64,
+}
+
+impl Checker {
+    /// For chunks of this size; `full` checks every byte, not only the stamps.
+    pub fn new(len: usize, full: bool) -> Self {
+        Self { pattern: full.then(|| Chunk::new(len)), len, next: 0, received: 0, lost: 0, corrupt: 0 }
+    }
+
+    /// Number of the chunk that is expected next.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Checks the next chunk.
+    pub fn check(&mut self, bytes: &[u8]) -> Seen {
+        if bytes.len() != self.len {
+            self.corrupt += 1;
+            return Seen::Data(0);
+        }
+        let counter = gather(get(bytes, 0));
+        let time = gather(get(bytes, 16));
+        let offset = counter.wrapping_mul(self.len as u64);
+        let last = self.len - 17;
+        let whole = get(bytes, 0) == get(bytes, last)
+            && get(bytes, 8) == word(offset)
+            && get(bytes, last + 8) == word(offset.wrapping_add(self.len as u64))
+            && self.pattern.as_mut().is_none_or(|pattern| pattern.stamped(counter, time) == bytes);
+        if whole && counter == END {
+            self.lost += time.saturating_sub(self.next);
+            return Seen::End;
+        }
+        self.received += 1;
+        if whole && counter >= self.next {
+            self.lost += counter - self.next;
+            self.next = counter + 1;
+        } else {
+            self.corrupt += 1;
+        }
+        Seen::Data(time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_number_has_no_byte_below_0x80_and_comes_back() {
+        for number in [0, 1, 127, 128, 0x0012_3456_789a_bcde, END] {
+            assert!(spread(number).to_le_bytes().iter().all(|byte| *byte >= 0x80));
+            assert_eq!(gather(spread(number)), number);
+        }
+    }
+
+    #[test]
+    fn only_the_last_byte_of_a_chunk_is_a_newline() {
+        let mut chunk = Chunk::new(1000);
+        for counter in 0..1000 {
+            let newline = chunk.stamped(counter, counter << 20).iter().position(|byte| *byte < 0x80);
+            assert_eq!(newline, Some(999));
+        }
+    }
+
+    #[test]
+    fn losses_are_counted_up_to_the_end() {
+        let (mut chunk, mut checker) = (Chunk::new(64), Checker::new(64, true));
+        for counter in [0, 1, 5, 6] {
+            assert_eq!(checker.check(chunk.stamped(counter, 7)), Seen::Data(7));
+        }
+        assert_eq!(checker.check(chunk.end(10)), Seen::End);
+        assert_eq!((checker.received, checker.lost, checker.corrupt), (4, 6, 0));
+    }
+
+    #[test]
+    fn damage_repetition_and_mixing_are_noticed() {
+        let (mut chunk, mut checker) = (Chunk::new(64), Checker::new(64, true));
+        for damaged in [0, 9, 30, 50, 60] {
+            let mut bytes = chunk.stamped(3, 7).to_vec();
+            bytes[damaged] ^= 1;
+            checker.check(&bytes);
+        }
+        assert_eq!(checker.corrupt, 5);
+        checker.check(chunk.stamped(4, 7));
+        checker.check(chunk.stamped(4, 7));
+        assert_eq!(checker.corrupt, 6);
+        let mut mixed = chunk.stamped(5, 7).to_vec();
+        mixed[32..].copy_from_slice(&chunk.stamped(6, 7)[32..]);
+        checker.check(&mixed);
+        checker.check(&mixed[1..]);
+        assert_eq!(checker.corrupt, 8);
+    }
+}

@@ -1,0 +1,78 @@
+//! What the standard library has no safe call for: shared memory, and the figures of other processes. All `unsafe` of
+//! this package is here.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+/// Words that several processes share, zero at first. Mapped for the life of the process.
+#[derive(Clone, Copy)]
+pub struct Words {
+    first: NonNull<AtomicU64>,
+    len: usize,
+}
+
+// SAFETY: all access is through atomics.
+unsafe impl Send for Words {}
+unsafe impl Sync for Words {}
+
+impl Words {
+    /// Maps the first `len` words of a file that is at least so large.
+    pub fn map(file: &File, len: usize) -> io::Result<Self> {
+        let bytes = len * size_of::<AtomicU64>();
+        if file.metadata()?.len() < bytes as u64 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shared file is too small"));
+        }
+        let flags = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses; it is never unmapped.
+        let address =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, flags, MapFlags::SHARED, file.as_fd(), 0) }?;
+        let first = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { first, len })
+    }
+
+    /// One of the words.
+    pub fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at < self.len, "no word {at} among {}", self.len);
+        // SAFETY: within the mapping, aligned, and any bits are a u64.
+        unsafe { self.first.add(at).as_ref() }
+    }
+}
+
+/// What a process and its threads have used of the processors.
+pub fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both calls write to a local variable only.
+    let (clock_error, time_error) = unsafe {
+        let error = libc::clock_getcpuclockid(pid.cast_signed(), &mut clock);
+        (error, if error == 0 { libc::clock_gettime(clock, &mut time) } else { 0 })
+    };
+    if clock_error != 0 {
+        return Err(io::Error::from_raw_os_error(clock_error));
+    }
+    if time_error != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// What the calling process has used of the processors.
+pub fn own_cpu_time() -> Duration {
+    cpu_time(std::process::id()).unwrap_or_default()
+}
+
+/// Makes the command's process die with the thread that spawns it, also when that is killed.
+pub fn die_together(command: &mut Command) -> &mut Command {
+    // SAFETY: the closure makes one system call and nothing else between fork and exec.
+    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) }
+}

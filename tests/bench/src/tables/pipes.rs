@@ -1,0 +1,27 @@
+//! Whole pipelines: `producer | pfs write --stream` to consumers behind `pfs cat --stream`, against `producer | tee`.
+
+use super::{Bench, by_readers};
+use crate::job::Load;
+use crate::peers::Peer;
+use crate::report::{Metric, Results, Shown};
+
+const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
+
+const PEERS: &[Peer] = &[Peer::PfsPipes, Peer::PfsSocketPipes, Peer::Tee, Peer::TeeLargePipes];
+
+pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
+    let (peers, seconds) = (bench.peers(PEERS), bench.seconds(2.0));
+    let title = "Pipelines from one producer to N consumers";
+    let mut results = bench.results("pipes", title, &peers, seconds);
+    let note = "`producer | pfs write --stream` and `pfs cat --stream --slow block | consumer`, against `producer | tee` into as \
+        many FIFOs. The consumers check every 64 KiB. Server CPU is that of everything between producer and consumers.";
+    results.notes.push(note.to_owned());
+    let columns = by_readers(&bench.readers(&[1, 16]), |readers| Load::throughput(readers, seconds));
+    bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
+        results.add(&DELIVERED, peer, column, outcome.delivered_rate());
+    });
+    for (column, wanted) in [("N=1", 2.0), ("N=16", 3.5)] {
+        results.goal_against(&DELIVERED, (Peer::PfsPipes, Peer::Tee), column, (wanted, false));
+    }
+    Ok(results)
+}

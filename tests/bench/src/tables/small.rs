@@ -1,0 +1,50 @@
+//! Chunks of 64 bytes to 1 and 16 readers: one append call each, and where the library may hold them back to send several
+//! at once.
+
+use super::{Bench, NOTE_ON_LOSS};
+use crate::job::Load;
+use crate::peers::Peer;
+use crate::report::{Metric, Results, Shown};
+
+const RECORDS: Metric =
+    Metric { name: "records reaching every reader", unit: "thousands/s", shown: Shown::Chart };
+
+const PEERS: &[Peer] = &[
+    Peer::PfsMapped,
+    Peer::PfsSocket,
+    Peer::Baseline,
+    Peer::RedisPubsub,
+    Peer::RedisStreams,
+    Peer::Nats,
+    Peer::Mosquitto,
+    Peer::Stdintap,
+    Peer::Tee,
+];
+
+pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
+    let (peers, seconds) = (bench.peers(PEERS), bench.seconds(2.0));
+    let title = "Chunks of 64 bytes to N readers";
+    let mut results = bench.results("small", title, &peers, seconds);
+    results.notes.push(NOTE_ON_LOSS.to_owned());
+    let note = "One call each: every chunk is sent by a call of its own, which is not waited for. Batched: the library \
+        may send several at once, up to 64 KiB.";
+    results.notes.push(note.to_owned());
+    let mut columns = Vec::new();
+    for readers in bench.readers(&[1, 16]) {
+        columns.push((format!("N={readers}, one call each"), Load::small(readers, seconds, false)));
+        columns.push((format!("N={readers}, batched"), Load::small(readers, seconds, true)));
+    }
+    bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
+        results.add(&RECORDS, peer, column, outcome.record_rate() / 1e3);
+    });
+    let goals = [
+        ("N=1, one call each", 1.3),
+        ("N=16, one call each", 3.0),
+        ("N=1, batched", 5.0),
+        ("N=16, batched", 30.0),
+    ];
+    for (column, wanted) in goals {
+        results.goal_against(&RECORDS, (Peer::PfsMapped, Peer::Nats), column, (wanted, false));
+    }
+    Ok(results)
+}
