@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{DEADLINE, Running, binary};
+use crate::{DEADLINE, Running, Way, binary};
 
 /// What the command reads and where its output goes, until it is started.
 pub struct Pfs {
@@ -39,9 +39,27 @@ pub struct Finished {
 }
 
 impl Pfs {
+    /// `pfs`, on the [way](Way) of this run of the tests.
+    pub fn usual() -> Self {
+        Self::on(Way::of_this_run())
+    }
+
+    /// `pfs`, on this way.
+    pub fn on(way: Way) -> Self {
+        Self::new(binary("pfs")).args(way.flag())
+    }
+
     /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is there.
     pub fn of_user(runtime_dir: &Path) -> Self {
-        Self::new(binary("pfs")).env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART")
+        Self::usual().env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART")
+    }
+
+    /// What a user types into a shell, `pfs` in it on the way of this run of the tests.
+    pub fn shell(line: &str) -> Self {
+        let flag = Way::of_this_run().flag();
+        let line =
+            flag.map_or(line.to_owned(), |flag| format!("pfs() {{ command pfs {flag} \"$@\"; }}; {line}"));
+        Self::new("sh").arg("-c").arg(line)
     }
 
     /// Any command. It gets no variable of ours from the environment and starts no daemon by itself.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{DEADLINE, Finished, Pfs, Running, Signal, Wire, binary, eventually, kill, resident};
+use crate::{DEADLINE, Finished, Pfs, Running, Signal, Way, Wire, binary, eventually, kill, resident};
 
 /// A running `pfsd` with its own folder, configuration and socket; killed at drop.
 pub struct Daemon {
@@ -116,7 +116,13 @@ impl Daemon {
     /// A `pfs` command line that talks to this daemon.
     #[track_caller]
     pub fn pfs<const N: usize>(&self, args: [&str; N]) -> Pfs {
-        Pfs::new(binary("pfs")).env("PFS_SOCKET", self.socket()).args(args)
+        self.pfs_on(Way::of_this_run(), args)
+    }
+
+    /// A `pfs` command line that talks to this daemon on this way.
+    #[track_caller]
+    pub fn pfs_on<const N: usize>(&self, way: Way, args: [&str; N]) -> Pfs {
+        Pfs::on(way).env("PFS_SOCKET", self.socket()).args(args)
     }
 
     /// Starts a reader (`pfs cat --stream ARGS`) and waits until it is attached to the existing `stream`.
@@ -129,6 +135,18 @@ impl Daemon {
     #[track_caller]
     pub fn piped_reader<const N: usize>(&self, stream: &str, args: [&str; N]) -> Running {
         self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream).stdout_pipe())
+    }
+
+    /// As [`reader`](Self::reader), on this way.
+    #[track_caller]
+    pub fn reader_on<const N: usize>(&self, way: Way, stream: &str, args: [&str; N]) -> Running {
+        self.attached(stream, self.pfs_on(way, ["cat", "--stream"]).args(args).arg(stream))
+    }
+
+    /// As [`reader_on`](Self::reader_on), with stdout in a pipe.
+    #[track_caller]
+    pub fn piped_reader_on<const N: usize>(&self, way: Way, stream: &str, args: [&str; N]) -> Running {
+        self.attached(stream, self.pfs_on(way, ["cat", "--stream"]).args(args).arg(stream).stdout_pipe())
     }
 
     #[track_caller]

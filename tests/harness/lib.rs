@@ -14,6 +14,8 @@ mod gaps;
 mod noise;
 mod process;
 mod running;
+mod staging;
+mod way;
 mod wire;
 
 pub use binaries::{binary, folder};
@@ -22,6 +24,8 @@ pub use condition::{DEADLINE, eventually, eventually_within};
 pub use daemon::{Autostarted, Daemon};
 pub use gaps::{Gap, gaps, kept};
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
-pub use process::{Signal, alive, kill, own, resident};
+pub use process::{Signal, alive, kill, own, resident, shares_memory, wake_ups};
 pub use running::Running;
+pub use staging::StagingArea;
+pub use way::Way;
 pub use wire::Wire;

@@ -2,6 +2,8 @@
 
 pub use rustix::process::Signal;
 
+use std::path::Path;
+
 use rustix::process::{Pid, kill_process};
 
 /// Sends a signal to a process. Panics if there is no such process.
@@ -32,4 +34,22 @@ fn figure(pid: u32, name: &str) -> u64 {
 pub fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+/// Whether a process has memory in it that a daemon of ours made.
+pub fn shares_memory(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs").contains("memfd:pfs-")
+}
+
+/// How often the threads of a process have been put on a processor so far. A process for which this number does not
+/// move has used no time at all.
+pub fn wake_ups(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    threads.map(|thread| runs(&thread.expect("a thread").path().join("schedstat"))).sum()
+}
+
+fn runs(schedstat: &Path) -> u64 {
+    // A thread that has just ended runs no more.
+    let figures = std::fs::read_to_string(schedstat).unwrap_or_default();
+    figures.split_whitespace().nth(2).map_or(0, |runs| runs.parse().expect("a number"))
 }

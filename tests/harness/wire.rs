@@ -1,12 +1,18 @@
 //! A connection to the daemon on which a test says what no client of ours would.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSliceMut, Write as _};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use bytes::{BufMut as _, BytesMut};
 use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request, VERSION};
+use rustix::cmsg_space;
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::DEADLINE;
 
@@ -14,6 +20,7 @@ use crate::DEADLINE;
 pub struct Wire {
     socket: UnixStream,
     decoder: Decoder,
+    passed: VecDeque<OwnedFd>,
 }
 
 impl Wire {
@@ -23,7 +30,7 @@ impl Wire {
         let socket = UnixStream::connect(path).expect("the daemon answers");
         socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
         socket.set_write_timeout(Some(DEADLINE)).expect("a socket");
-        Self { socket, decoder: Decoder::new() }
+        Self { socket, decoder: Decoder::new(), passed: VecDeque::new() }
     }
 
     /// Says hello as a client of today does, and hears the same.
@@ -34,10 +41,26 @@ impl Wire {
         self
     }
 
+    /// As [`greeted`](Self::greeted), and says that it can share memory.
+    #[track_caller]
+    pub fn greeted_to_share(mut self) -> Self {
+        let reply = self.greet_with(Hello::MAPPING);
+        assert!(
+            matches!(reply, Some(Reply::Hello(hello)) if hello.can_map()),
+            "the answer to hello: {reply:?}"
+        );
+        self
+    }
+
     /// Says hello as a client of today does; returns what it hears.
     #[track_caller]
     pub fn greet(&mut self) -> Option<Reply> {
-        self.request(&Request::Hello(Hello { min_version: VERSION, max_version: VERSION, capabilities: 0 }));
+        self.greet_with(0)
+    }
+
+    #[track_caller]
+    fn greet_with(&mut self, capabilities: u64) -> Option<Reply> {
+        self.request(&Request::Hello(Hello { min_version: VERSION, max_version: VERSION, capabilities }));
         self.reply()
     }
 
@@ -80,13 +103,31 @@ impl Wire {
             if let Some(frame) = self.decoder.next_frame().expect("the daemon sends whole frames") {
                 return Some(Reply::decode(frame).expect("the daemon sends known messages"));
             }
-            match self.socket.read(&mut piece) {
-                Ok(0) => return None,
+            match self.receive(&mut piece) {
+                Ok(0) | Err(Errno::CONNRESET) => return None,
                 Ok(got) => self.decoder.buffer().put_slice(&piece[..got]),
-                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
                 Err(e) => panic!("no answer from the daemon: {e}"),
             }
         }
+    }
+
+    fn receive(&mut self, piece: &mut [u8]) -> Result<usize, Errno> {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let pieces = &mut [IoSliceMut::new(piece)];
+        let received = recvmsg(&self.socket, pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.passed.extend(descriptors);
+            }
+        }
+        Ok(received.bytes)
+    }
+
+    /// The next descriptor that came along with a reply.
+    #[track_caller]
+    pub fn descriptor(&mut self) -> OwnedFd {
+        self.passed.pop_front().expect("a descriptor came along")
     }
 
     /// Reads until the daemon hangs up; returns the code of the error that it told, if any.

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use harness::{Autostarted, Pfs, Running, binary, digest, eventually, noise};
+use harness::{Autostarted, Pfs, Running, digest, eventually, noise};
 
 const S: &str = "/streamfs/s";
 
@@ -77,7 +77,7 @@ fn it_is_turned_off_by_the_environment_or_by_naming_a_socket() {
 fn a_flag_beats_the_environment() {
     let user = tempfile::tempdir().unwrap();
     let daemon = harness::Daemon::start();
-    let list = || Pfs::new(binary("pfs")).env("PFS_SOCKET", user.path().join("nobody.sock"));
+    let list = || Pfs::usual().env("PFS_SOCKET", user.path().join("nobody.sock"));
     list().args(["ls", "/streamfs"]).run().exits(5);
     list().arg("--socket").arg(daemon.socket()).args(["ls", "/streamfs"]).run().exits(0);
 }

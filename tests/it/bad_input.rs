@@ -1,6 +1,6 @@
 //! Command lines that cannot be obeyed: a clear error, and nothing has changed.
 
-use harness::{Daemon, Finished, Pfs, binary};
+use harness::{Daemon, Finished, Pfs};
 
 const S: &str = "/streamfs/s";
 
@@ -129,7 +129,7 @@ fn bad_values_are_usage_errors_that_name_the_flag_and_change_nothing() {
 fn unknown_commands_and_flags_are_usage_errors() {
     for args in [&["frobnicate"][..], &["ls", "--frobnicate"], &["cat"], &["write"], &[], &["rm"], &["stat"]]
     {
-        let run = Pfs::new(binary("pfs")).args(args).run();
+        let run = Pfs::usual().args(args).run();
         assert_eq!(run.code, 2, "{args:?}: {}", run.stderr);
         assert!(!run.stderr.is_empty(), "{args:?}");
     }

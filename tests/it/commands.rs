@@ -116,8 +116,8 @@ fn closing_twice_changes_nothing() {
 
 #[test]
 fn every_command_has_a_help_with_an_example() {
-    for command in ["write", "cat", "create", "close", "rm", "ls", "stat"] {
-        let help = Pfs::new(binary("pfs")).args(["help", command]).run().exits(0);
+    for command in ["write", "cat", "create", "close", "rm", "ls", "stat", "bench"] {
+        let help = Pfs::usual().args(["help", command]).run().exits(0);
         let (_, examples) = help.text().split_once("Examples:").unwrap_or_default();
         assert!(examples.contains(&format!("pfs {command} ")), "no example in the help of {command}");
     }

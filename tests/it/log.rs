@@ -31,7 +31,7 @@ fn the_log_can_be_json() {
     let socket = dir.path().join("pfsd.sock");
     let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).args(["--log-format", "json"]).spawn();
     eventually("it runs", || socket.exists());
-    Pfs::new(binary("pfs")).arg("--socket").arg(&socket).args(["write", S]).stdin("x").run().exits(0);
+    Pfs::usual().arg("--socket").arg(&socket).args(["write", S]).stdin("x").run().exits(0);
     daemon.signal(Signal::TERM);
     let ended = daemon.finish().exits(0);
     assert!(!ended.stderr.is_empty());

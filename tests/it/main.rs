@@ -2,12 +2,15 @@
 //!
 //! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were made
 //! for run with `cargo test --release -p pfs-tests soak -- --ignored` after `cargo build --release`.
+//! With `PFS_TEST_NO_MAP=1` in the environment every `pfs` shares no memory with its daemon, except where a
+//! test is about just that.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod autostart;
 mod bad_config;
 mod bad_input;
+mod bench;
 mod commands;
 mod create;
 mod death;
@@ -17,6 +20,7 @@ mod late_join;
 mod limits;
 mod lines;
 mod log;
+mod mapping;
 mod progress;
 mod real_media;
 mod seed;

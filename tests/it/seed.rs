@@ -25,7 +25,7 @@ impl User {
     fn types(&self, line: &str) -> Running {
         let path =
             std::env::join_paths([folder(), self.dir.path().to_owned(), "/usr/bin".into(), "/bin".into()]);
-        let shell = Pfs::new("sh").args(["-c", line]).current_dir(self.dir.path()).without("PFS_AUTOSTART");
+        let shell = Pfs::shell(line).current_dir(self.dir.path()).without("PFS_AUTOSTART");
         shell.env("PATH", path.unwrap()).env("XDG_RUNTIME_DIR", self.dir.path()).spawn()
     }
 

@@ -40,6 +40,6 @@ fn only_the_owner_can_enter_the_socket_s_folder_and_use_it() {
 fn a_socket_path_too_long_for_the_kernel_is_named_as_that() {
     let long = format!("/tmp/{}/pfsd.sock", "x".repeat(120));
     Pfs::new(binary("pfsd")).args(["--socket", &long]).run().exits(1).says("107");
-    let run = Pfs::new(binary("pfs")).args(["--socket", &long, "ls", "/streamfs"]).run().says("135 bytes");
+    let run = Pfs::usual().args(["--socket", &long, "ls", "/streamfs"]).run().says("135 bytes");
     assert!([1, 2, 5].contains(&run.code), "exit code {}", run.code);
 }

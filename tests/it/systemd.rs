@@ -30,7 +30,7 @@ fn the_service_manager_is_told_when_the_daemon_is_ready_and_when_it_ends() {
     let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).env("NOTIFY_SOCKET", &notify).spawn();
     is_told(&told, "READY=1");
     // Ready means that it answers, with no waiting.
-    Pfs::new(binary("pfs")).arg("--socket").arg(&socket).args(["ls", "/streamfs"]).run().exits(0);
+    Pfs::usual().arg("--socket").arg(&socket).args(["ls", "/streamfs"]).run().exits(0);
     daemon.signal(Signal::TERM);
     is_told(&told, "STOPPING=1");
     daemon.finish().exits(0);
@@ -46,7 +46,7 @@ fn a_socket_that_the_service_manager_made_is_served_and_left_to_it() {
     let daemon =
         Pfs::new("sh").args(["-c", line]).arg(binary("pfsd")).stdin_from(OwnedFd::from(listener)).spawn();
     // It need not even run yet: the kernel keeps the connection for it.
-    let pfs = || Pfs::new(binary("pfs")).arg("--socket").arg(&socket);
+    let pfs = || Pfs::usual().arg("--socket").arg(&socket);
     pfs().args(["write", "--close", "/streamfs/s"]).stdin("all").run().exits(0);
     assert_eq!(pfs().args(["cat", "--stream", "/streamfs/s"]).run().exits(0).text(), "all");
     daemon.signal(Signal::TERM);

@@ -1,0 +1,140 @@
+//! Who shares memory with somebody who dies notices it within a second.
+
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, Running, Signal, Way, eventually, noise, shares_memory};
+use pfs_proto::{ReadOptions, Request};
+
+use super::{S, staging};
+
+const NOTICED: Duration = Duration::from_secs(1);
+
+/// Readers that have read all there is and sleep on it.
+#[track_caller]
+fn sleeping_readers(daemon: &Daemon) -> Vec<Running> {
+    daemon.pfs(["write", S]).stdin("so far").run().exits(0);
+    let start = |policy| daemon.reader_on(Way::Mapped, S, ["--slow", policy]);
+    let readers: Vec<_> = ["drop", "block", "disconnect", "drop"].map(start).into();
+    eventually("they have read all", || readers.iter().all(|reader| reader.stdout_len() == 6));
+    assert!(readers.iter().all(|reader| shares_memory(reader.pid())));
+    readers
+}
+
+#[track_caller]
+fn all_end_with(code: i32, readers: Vec<Running>) {
+    let start = Instant::now();
+    for reader in readers {
+        let left = NOTICED.saturating_sub(start.elapsed());
+        assert_eq!(reader.finish_within(left).exits(code).text(), "so far");
+    }
+}
+
+#[test]
+fn a_killed_daemon_is_noticed_by_readers_that_sleep() {
+    let mut daemon = Daemon::start();
+    let readers = sleeping_readers(&daemon);
+    daemon.kill9();
+    all_end_with(5, readers);
+}
+
+#[test]
+fn a_terminated_daemon_is_noticed_by_readers_that_sleep() {
+    let mut daemon = Daemon::start();
+    let readers = sleeping_readers(&daemon);
+    daemon.signal(Signal::TERM);
+    all_end_with(5, readers);
+    eventually("the daemon has ended", || !daemon.runs());
+}
+
+#[test]
+fn the_removal_of_their_stream_is_noticed_by_readers_that_sleep() {
+    let daemon = Daemon::start();
+    let readers = sleeping_readers(&daemon);
+    daemon.pfs(["rm", S]).run().exits(0);
+    all_end_with(7, readers);
+}
+
+#[test]
+fn a_killed_daemon_is_noticed_by_a_mapped_writer_that_waits_for_a_mapped_reader() {
+    let mut daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    daemon.create(S, []);
+    let (_reader, writer) = a_writer_that_waits(&daemon);
+    daemon.kill9();
+    writer.finish_within(NOTICED).exits(5);
+}
+
+/// For a reader that has been stopped.
+#[track_caller]
+fn a_writer_that_waits(daemon: &Daemon) -> (Running, Running) {
+    let reader = daemon.reader_on(Way::Mapped, S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    let write = daemon.pfs_on(Way::Mapped, ["write", "--stream", S]);
+    let writer = write.stdin(noise(1, 1 << 20)).spawn();
+    eventually("the writer waits for it", || {
+        daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
+    });
+    (reader, writer)
+}
+
+#[test]
+fn the_death_of_a_mapped_block_reader_releases_the_writer_that_waits_for_it() {
+    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    daemon.create(S, []);
+    let (reader, writer) = a_writer_that_waits(&daemon);
+    reader.signal(Signal::KILL);
+    writer.finish_within(NOTICED).exits(0).quietly();
+    assert_eq!(daemon.head(S), 1 << 20);
+}
+
+#[test]
+fn of_a_writer_that_dies_in_the_middle_of_a_staged_chunk_the_whole_ones_are_in_the_stream() {
+    let data = noise(2, 200_000);
+    for there in [0, 1, 49_999, 50_000] {
+        let daemon = Daemon::start();
+        daemon.create(S, []);
+        let reader = daemon.reader(S, ["--until", "writers-gone"]);
+        let (wire, mut area) = staging(&daemon, S);
+        for chunk in data[..150_000].chunks(50_000) {
+            area.stage(chunk);
+        }
+        // All of it is written, or some, but nobody said so.
+        area.write(50_000, &data[150_000..150_000 + there]);
+        // It never rang either: the daemon finds the whole ones when it notices the death.
+        drop(wire);
+        assert_eq!(reader.finish().exits(8).stdout, data[..150_000]);
+        assert_eq!((daemon.head(S), daemon.figure(S, "writers_died")), (150_000, 1));
+    }
+}
+
+#[test]
+fn mapped_readers_see_only_whole_chunks_of_mapped_writers_that_are_killed_while_they_write() {
+    const CHUNK: u64 = 50_000;
+    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let data = noise(3, 1_000 * CHUNK as usize);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data).unwrap();
+    for round in 1..=5 {
+        let name = format!("/streamfs/{round}");
+        daemon.create(&name, []);
+        let reader = daemon.reader_on(Way::Mapped, &name, ["--slow", "block", "--until", "writers-gone"]);
+        let write = daemon.pfs_on(Way::Mapped, ["write", "--stream", "--chunk-size", "50000", &name]);
+        let mut writer = write.stdin_file(&file).spawn();
+        eventually("it is in the middle", || reader.stdout_len() > round * 3 * CHUNK);
+        assert!(writer.runs(), "too little data to kill the writer while it flows");
+        writer.signal(Signal::KILL);
+        let got = reader.finish().exits(8).says("writer").stdout;
+        assert!(data.starts_with(&got), "not a prefix");
+        assert_eq!((got.len() as u64 % CHUNK, daemon.head(&name)), (0, got.len() as u64));
+    }
+}
+
+#[test]
+fn a_reader_that_dies_between_being_handed_the_ring_and_mapping_it_is_forgotten() {
+    let daemon = Daemon::start();
+    daemon.create(S, []);
+    let mut wire = daemon.wire().greeted_to_share();
+    wire.request(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    eventually("it is attached", || daemon.stat(S).unwrap()["readers"].as_array().unwrap().len() == 1);
+    drop(wire);
+    eventually("it is forgotten", || daemon.stat(S).unwrap()["readers"].as_array().unwrap().is_empty());
+}

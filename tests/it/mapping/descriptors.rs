@@ -1,0 +1,81 @@
+//! What can be done with the descriptors that a client is handed.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+
+use harness::Daemon;
+use pfs_proto::ReadOptions;
+use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
+use rustix::io::{Errno, pread, pwrite};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
+
+use super::{S, handed, staging};
+
+/// The same memory through a descriptor of the client's own, with all the rights that it can get.
+fn reopened(descriptor: BorrowedFd<'_>) -> File {
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    File::options().read(true).write(true).open(path).expect("the memory is this user's own")
+}
+
+/// Maps a page of it for writing, or for reading and then makes that writable.
+#[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
+fn map_writable(file: BorrowedFd<'_>, afterwards: bool) -> Result<(), Errno> {
+    const PAGE: usize = 4096;
+    let writable = ProtFlags::READ | ProtFlags::WRITE;
+    let protection = if afterwards { ProtFlags::READ } else { writable };
+    // SAFETY: a mapping at an address of the kernel's choice, which nothing refers to and which is gone at the end.
+    unsafe {
+        let address = mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, file, 0)?;
+        let mapped = mprotect(address, PAGE, MprotectFlags::READ | MprotectFlags::WRITE);
+        munmap(address, PAGE).expect("our own mapping");
+        mapped
+    }
+}
+
+#[track_caller]
+fn keeps_its_size(file: BorrowedFd<'_>) {
+    let size = rustix::fs::fstat(file).unwrap().st_size as u64;
+    for other in [0, size - 1, size + 1, 2 * size] {
+        assert_eq!(ftruncate(file, other), Err(Errno::PERM), "from {size} to {other} bytes");
+    }
+    assert_eq!(fallocate(file, FallocateFlags::empty(), size, 4096), Err(Errno::PERM));
+    assert_eq!(pwrite(file, b"x", size), Err(Errno::PERM), "a write behind the end");
+    // Nor can a client seal what the daemon still needs.
+    assert_eq!(fcntl_add_seals(file, SealFlags::WRITE), Err(Errno::PERM));
+    assert!(fcntl_get_seals(file).unwrap().contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL));
+}
+
+#[test]
+fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
+    let daemon = Daemon::start();
+    daemon.pfs(["write", S]).stdin("so far").run().exits(0);
+    let handed = handed(&daemon, S, ReadOptions::default());
+    let own = reopened(handed.ring.as_fd());
+    for file in [handed.ring.as_fd(), own.as_fd()] {
+        keeps_its_size(file);
+        assert_eq!(pwrite(file, b"x", 0), Err(Errno::PERM));
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert_eq!(fallocate(file, hole, 0, 4096), Err(Errno::PERM));
+        for afterwards in [false, true] {
+            let refused = map_writable(file, afterwards).unwrap_err();
+            assert!([Errno::PERM, Errno::ACCESS].contains(&refused), "{refused}");
+        }
+    }
+    // It is the ring, and can be read.
+    let size = rustix::fs::fstat(&handed.ring).unwrap().st_size as usize;
+    let mut all = vec![0; size];
+    assert_eq!(pread(&handed.ring, &mut all[..], 0), Ok(size));
+    assert!(size as u64 >= handed.start.capacity && all.windows(6).any(|bytes| bytes == b"so far"));
+}
+
+#[test]
+fn pages_and_staging_areas_can_be_written_and_not_resized() {
+    let daemon = Daemon::start();
+    daemon.create(S, []);
+    let handed = handed(&daemon, S, ReadOptions::default());
+    keeps_its_size(handed.page.as_fd());
+    assert_eq!(map_writable(handed.page.as_fd(), false), Ok(()));
+    let (_wire, area) = staging(&daemon, S);
+    keeps_its_size(area.file());
+    assert_eq!(map_writable(area.file(), false), Ok(()));
+}

@@ -1,0 +1,147 @@
+//! Chunks that go different ways to the ring stay in order.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use harness::{Daemon, Way, digest, noise};
+use pfs_client::{Client, Endpoint, Event, ReadOptions, SlowPolicy, WriteOptions};
+use pfs_proto::Request;
+
+use super::{S, staging};
+
+const KIB: usize = 1 << 10;
+const LONG: Duration = Duration::from_secs(120);
+
+/// Small ones go through the staging area, those above 128 KiB over the connection, those above 1 MiB in several frames.
+const SIZES: [usize; 16] = [
+    1,
+    128 * KIB - 8,
+    128 * KIB - 7,
+    7,
+    200 * KIB,
+    0,
+    64 * KIB,
+    1_500 * KIB,
+    1,
+    1,
+    3_000 * KIB,
+    100 * KIB,
+    129 * KIB,
+    130 * KIB,
+    5,
+    1_024 * KIB + 1,
+];
+
+#[test]
+fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
+    let daemon = Daemon::with_buffers(4 << 20, 4 << 20);
+    daemon.create(S, []);
+    let chunks: Vec<Vec<u8>> =
+        (0..10).flat_map(|_| SIZES).enumerate().map(|(i, len)| noise(i as u64, len)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for mapping in [true, false] {
+            let client =
+                Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_mapping(mapping);
+            let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
+            let path = S.parse().unwrap();
+            let mut readers = Vec::new();
+            for mapping in [true, false] {
+                let client =
+                    Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_mapping(mapping);
+                let options = ReadOptions { start: pfs_client::Start::New, ..options };
+                readers.push(client.reader(&path, options).await.unwrap());
+            }
+            let [mut mapped, mut other] = <[_; 2]>::try_from(readers).unwrap();
+            let write = async {
+                let mut writer = client.writer(&path, WriteOptions::default()).await.unwrap();
+                for (i, chunk) in chunks.iter().enumerate() {
+                    // Held back or not, and waited for or not, in all combinations.
+                    if i % 3 == 0 {
+                        writer.push(chunk).await.unwrap()
+                    } else {
+                        writer.append(chunk).await.unwrap()
+                    }
+                    if i % 11 == 10 {
+                        writer.flush().await.unwrap();
+                        assert_eq!(writer.acked(), writer.appended());
+                    }
+                }
+                assert_eq!(writer.appended(), chunks.iter().filter(|chunk| !chunk.is_empty()).count() as u64);
+                writer.finish(false).await.unwrap()
+            };
+            let ((), (), end) =
+                tokio::join!(follow(&mut mapped, &chunks), follow(&mut other, &chunks), write);
+            assert_eq!((end, end), (mapped.position(), other.position()));
+        }
+    });
+}
+
+async fn follow(reader: &mut pfs_client::Reader, chunks: &[Vec<u8>]) {
+    for (i, expected) in chunks.iter().enumerate().filter(|(_, chunk)| !chunk.is_empty()) {
+        let chunk = loop {
+            match reader.next().await.unwrap() {
+                Event::Attached { .. } => {}
+                Event::Chunk(chunk) => break chunk,
+                other => panic!("{other:?} in place of chunk {i}"),
+            }
+        };
+        assert!(
+            chunk == expected[..],
+            "chunk {i} of {} bytes is another one of {}",
+            expected.len(),
+            chunk.len()
+        );
+    }
+}
+
+#[test]
+fn what_was_staged_before_a_chunk_was_sent_comes_before_it() {
+    const PAIRS: u64 = 20_000;
+    let daemon = Daemon::start();
+    let (mut wire, mut area) = staging(&daemon, S);
+    for pair in 0..PAIRS {
+        area.stage(&(2 * pair).to_le_bytes());
+        wire.request(&Request::Append(Bytes::copy_from_slice(&(2 * pair + 1).to_le_bytes())));
+    }
+    wire.request(&Request::Finish { close: true });
+    assert_eq!(wire.refusal(), None);
+    let all = daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout;
+    let numbers: Vec<u64> = all.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    let [staged, sent] = [0, 1].map(|way| numbers.iter().copied().filter(move |n| n % 2 == way));
+    assert!(staged.eq((0..PAIRS).map(|pair| 2 * pair)) && sent.eq((0..PAIRS).map(|pair| 2 * pair + 1)));
+    let mut next_staged = 0;
+    for number in numbers {
+        assert!(
+            number % 2 == 0 || number < next_staged,
+            "{number} is before what was staged before it was sent"
+        );
+        next_staged = if number % 2 == 0 { number + 2 } else { next_staged };
+    }
+}
+
+#[test]
+fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
+    const COUNT: usize = 300_000;
+    let data = noise(1, COUNT);
+    for writers_way in Way::BOTH {
+        // Small enough to go round many times, so that readers and writers wait for each other.
+        let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+        let file = daemon.dir().join("data");
+        std::fs::write(&file, &data).unwrap();
+        let readers = Way::BOTH.map(|way| {
+            let mut reader =
+                daemon.pfs_on(way, ["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
+            let got = reader.digest_stdout();
+            (reader, got)
+        });
+        let args = ["write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
+        let writer = daemon.pfs_on(writers_way, args).stdin_file(&file).spawn();
+        writer.finish_within(LONG).exits(0).quietly();
+        assert_eq!(daemon.figure(S, "chunks"), COUNT as u64);
+        for (reader, got) in readers {
+            reader.finish().exits(0).quietly();
+            assert_eq!(got.join().unwrap(), digest(&data));
+        }
+    }
+}

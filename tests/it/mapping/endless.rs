@@ -1,0 +1,74 @@
+//! A staging area in which there is always more: whoever fills it goes round faster than the daemon.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use harness::{Daemon, Signal, StagingArea, Wire, digest, eventually, eventually_within, noise};
+use pfs_proto::{ErrorCode, Request};
+
+use super::{EndsAtDrop, S, staging};
+
+/// Runs the test while chunks of 8 bytes flow without end.
+#[track_caller]
+fn while_it_flows(test: impl FnOnce(&mut Daemon, Wire)) {
+    let mut daemon = Daemon::start();
+    let (mut wire, area) = staging(&daemon, S);
+    for record in 0..StagingArea::SIZE / 16 {
+        area.scribble(StagingArea::RECORDS + 16 * record, &8_u64.to_ne_bytes());
+    }
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _end = EndsAtDrop(&enough);
+        scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                area.set(StagingArea::PRODUCED, area.word(StagingArea::CONSUMED) + StagingArea::SIZE);
+            }
+        });
+        eventually("it flows", || {
+            // Should the daemon have been faster for a moment, it sleeps until it is rung.
+            wire.request(&Request::Staged);
+            daemon.head(S) > 2 * StagingArea::SIZE
+        });
+        test(&mut daemon, wire);
+    });
+}
+
+#[test]
+fn an_endless_writer_does_not_keep_others_from_being_served() {
+    while_it_flows(|daemon, _wire| {
+        let data = noise(1, 1 << 20);
+        let other = "/streamfs/other";
+        daemon.pfs(["write", "--stream", "--close", other]).stdin(&data[..]).run().exits(0).quietly();
+        assert_eq!(digest(&daemon.pfs(["cat", "--stream", other]).run().exits(0).stdout), digest(&data));
+    });
+}
+
+#[test]
+fn an_endless_writer_does_not_keep_the_daemon_from_ending() {
+    while_it_flows(|daemon, mut wire| {
+        daemon.signal(Signal::TERM);
+        eventually_within(Duration::from_secs(2), "the daemon has ended", || !daemon.runs());
+        assert_eq!(wire.refusal(), Some(ErrorCode::GoingAway));
+    });
+}
+
+#[test]
+fn an_endless_writer_that_hangs_up_has_died() {
+    while_it_flows(|daemon, wire| {
+        drop(wire);
+        eventually_within(Duration::from_secs(5), "its death is noticed", || {
+            daemon.figure(S, "writers_died") == 1
+        });
+    });
+}
+
+#[test]
+fn what_an_endless_writer_says_over_its_connection_is_heard() {
+    while_it_flows(|daemon, mut wire| {
+        wire.request(&Request::Finish { close: true });
+        assert_eq!(wire.refusal(), None);
+        assert_eq!(daemon.stat(S).unwrap()["state"], "closed");
+        assert_eq!(daemon.figure(S, "writers_finished"), 1);
+    });
+}

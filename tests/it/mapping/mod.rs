@@ -1,0 +1,68 @@
+//! Readers and writers that share memory with the daemon: what must not depend on it, and what they may not do.
+
+mod death;
+mod descriptors;
+mod disorder;
+mod endless;
+mod figures;
+mod idle;
+mod lying;
+mod same;
+mod spoiling;
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::{Daemon, StagingArea, Wire};
+use pfs_proto::{MappedStart, ReadOptions, Reply, Request, WriteOptions};
+
+const S: &str = "/streamfs/s";
+
+/// What a reader is handed: the ring and its own page.
+struct Handed {
+    wire: Wire,
+    start: MappedStart,
+    ring: OwnedFd,
+    page: OwnedFd,
+}
+
+/// A mapped reader that does with what it is handed whatever the test likes.
+#[track_caller]
+fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
+    let mut wire = daemon.wire().greeted_to_share();
+    wire.request(&Request::OpenReader(stream.parse().unwrap(), options));
+    let Some(Reply::Mapped(start)) = wire.reply() else { panic!("it was handed nothing") };
+    let (ring, page) = (wire.descriptor(), wire.descriptor());
+    assert!(matches!(wire.reply(), Some(Reply::Reading { .. })));
+    Handed { wire, start, ring, page }
+}
+
+/// A mapped writer that stages whatever the test likes.
+#[track_caller]
+fn staging(daemon: &Daemon, stream: &str) -> (Wire, StagingArea) {
+    let mut wire = daemon.wire().greeted_to_share();
+    wire.request(&Request::OpenWriter(stream.parse().unwrap(), WriteOptions::default()));
+    assert!(matches!(wire.reply(), Some(Reply::Staging)));
+    let area = StagingArea::new(wire.descriptor());
+    assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));
+    (wire, area)
+}
+
+/// That nothing of what a client did has harmed the daemon, which had so much memory before.
+#[track_caller]
+fn is_unharmed(daemon: &mut Daemon, before: u64) {
+    const FLAT: u64 = 8 << 20;
+    assert!(daemon.runs(), "the daemon ended: {}", daemon.log());
+    assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    let after = daemon.memory();
+    assert!(after < before + FLAT, "the daemon grew from {before} to {after}");
+}
+
+/// Tells the threads that scribble that it is enough, also when the test fails: a scope waits for them.
+struct EndsAtDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndsAtDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
