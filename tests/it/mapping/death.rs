@@ -1,4 +1,4 @@
-//! Who shares memory with somebody who dies notices it within a second.
+//! Who shares memory with somebody who dies notices it, and soon.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,9 @@ use pfs_proto::{ReadOptions, Request};
 
 use super::{S, staging};
 
-const NOTICED: Duration = Duration::from_secs(1);
+/// A second is what is promised on a machine that has nothing else to do. Here other tests run beside; whoever does not
+/// notice at once does not notice for a minute, if ever.
+const NOTICED: Duration = Duration::from_secs(5);
 
 /// Readers that have read all there is and sleep on it.
 #[track_caller]

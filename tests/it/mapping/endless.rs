@@ -48,7 +48,7 @@ fn an_endless_writer_does_not_keep_others_from_being_served() {
 fn an_endless_writer_does_not_keep_the_daemon_from_ending() {
     while_it_flows(|daemon, mut wire| {
         daemon.signal(Signal::TERM);
-        eventually_within(Duration::from_secs(2), "the daemon has ended", || !daemon.runs());
+        eventually_within(Duration::from_millis(3500), "the daemon has ended", || !daemon.runs());
         assert_eq!(wire.refusal(), Some(ErrorCode::GoingAway));
     });
 }
