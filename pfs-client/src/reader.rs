@@ -166,9 +166,7 @@ impl Reader {
     fn here(&mut self) -> Result<Option<Event>, ReadError> {
         if let (State::Reading, Some(mapped)) = (&self.state, &mut self.mapped) {
             let event = mapped.try_next()?;
-            if mapped.take_made_room() {
-                self.connection.ring(&Request::MadeRoom)?;
-            }
+            self.tell_room()?;
             if let Some(event) = &event {
                 self.count(event);
             }
@@ -211,10 +209,7 @@ impl Reader {
         chunks.clear();
         if let (State::Reading, None, Some(mapped)) = (&self.state, &self.kept, &mut self.mapped) {
             let event = mapped.try_next_batch(chunks).map_err(|error| self.fail(error))?;
-            let ring = self.mapped.as_mut().is_some_and(|mapped| mapped.take_made_room());
-            if ring {
-                self.connection.ring(&Request::MadeRoom).map_err(|broken| self.fail(broken.into()))?;
-            }
+            self.tell_room().map_err(|broken| self.fail(broken.into()))?;
             self.position = self.position.saturating_add(chunks.bytes().len() as u64);
             if let Some(event) = &event {
                 self.count(event);
@@ -231,6 +226,12 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Tells the daemon that there is room, if a writer waits for that.
+    fn tell_room(&mut self) -> Result<(), Broken> {
+        let made_room = self.mapped.as_mut().is_some_and(|mapped| mapped.take_made_room());
+        if made_room { self.connection.ring(&Request::MadeRoom) } else { Ok(()) }
     }
 
     /// Moves on by an event of the ring.

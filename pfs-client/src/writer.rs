@@ -139,18 +139,14 @@ impl Writer {
     pub async fn push(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
         self.check(chunk)?;
         if self.stages(chunk.len()) {
-            return self.stage_chunk(chunk).await;
+            let put = |stage: &mut Stage| stage.try_push(chunk).then_some(());
+            return poll_fn(|cx| self.poll_stage(cx, chunk.len(), put, |()| true)).await;
         }
         if chunk.len() >= LARGE {
             return self.append_in_place(chunk).await;
         }
         self.put(chunk);
         if self.queue.len() >= QUEUE_SIZE { self.send().await } else { Ok(()) }
-    }
-
-    /// Whether [`append_from`](Self::append_from) can be used.
-    pub fn can_append_from(&self) -> bool {
-        self.stage.is_some()
     }
 
     /// Reads once from a file straight into the memory that is shared with the daemon, as one chunk of at most `most` bytes
@@ -166,31 +162,11 @@ impl Writer {
     ) -> Result<io::Result<usize>, WriteError> {
         self.check(&[])?;
         let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX));
-        poll_fn(|cx| {
-            loop {
-                let Some(stage) = &mut self.stage else {
-                    return Poll::Ready(Ok(Err(io::ErrorKind::Unsupported.into())));
-                };
-                // What went over the connection must be in the stream before anything is staged.
-                let room = if stage.appended() >= self.last_sent {
-                    stage.try_push_from(file.as_fd(), most).transpose()
-                } else {
-                    None
-                };
-                if let Some(read) = room {
-                    let staged = u64::from(read.as_ref().is_ok_and(|len| *len > 0));
-                    self.appended = self.appended.saturating_add(staged);
-                    return Poll::Ready(Ok(read));
-                }
-                stage.wait_for_room(most, &mut self.queue);
-                let heard = self.heard;
-                ready!(self.poll_send(cx, &mut &[][..]))?;
-                if self.heard == heard && !self.has_room(most) {
-                    return Poll::Pending;
-                }
-            }
-        })
-        .await
+        if self.stage.is_none() {
+            return Ok(Err(io::ErrorKind::Unsupported.into()));
+        }
+        let put = |stage: &mut Stage| stage.try_push_from(file.as_fd(), most).transpose();
+        poll_fn(|cx| self.poll_stage(cx, most, put, |read| read.as_ref().is_ok_and(|len| *len > 0))).await
     }
 
     /// Sends what was pushed.
@@ -264,35 +240,43 @@ impl Writer {
         .await
     }
 
-    /// Whether a chunk of this size goes through the staging area. What goes over the connection must be in the stream
-    /// before anything is staged: the daemon looks at the area first.
+    /// Whether a chunk of this size goes through the staging area.
     fn stages(&self, len: usize) -> bool {
-        let Some(stage) = &self.stage else { return false };
-        stage.takes(len) && stage.appended() >= self.last_sent
+        self.stage.as_ref().is_some_and(|stage| stage.takes(len) && self.is_in_order(stage))
     }
 
-    async fn stage_chunk(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
-        poll_fn(|cx| {
-            loop {
-                let Some(stage) = &mut self.stage else { return Poll::Ready(Ok(())) };
-                if stage.try_push(chunk) {
-                    self.appended = self.appended.saturating_add(1);
-                    return Poll::Ready(Ok(()));
-                }
-                stage.wait_for_room(chunk.len(), &mut self.queue);
-                let heard = self.heard;
-                ready!(self.poll_send(cx, &mut &[][..]))?;
-                // Having rung, the daemon does not ring again before it is asked again.
-                if self.heard == heard && !self.has_room(chunk.len()) {
-                    return Poll::Pending;
-                }
+    /// Whether what went over the connection is in the stream. Before that nothing may be staged: the daemon looks at the
+    /// area first.
+    fn is_in_order(&self, stage: &Stage) -> bool {
+        stage.appended() >= self.last_sent
+    }
+
+    /// Puts something into the staging area as soon as that has room for so much, and it is its turn. `counts` tells
+    /// whether what came of it is a chunk.
+    fn poll_stage<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        len: usize,
+        put: impl Fn(&mut Stage) -> Option<T>,
+        counts: impl Fn(&T) -> bool,
+    ) -> Poll<Result<T, WriteError>> {
+        loop {
+            let in_order = self.stage.as_ref().is_some_and(|stage| self.is_in_order(stage));
+            if let Some(done) = self.stage.as_mut().filter(|_| in_order).and_then(&put) {
+                self.appended = self.appended.saturating_add(u64::from(counts(&done)));
+                return Poll::Ready(Ok(done));
             }
-        })
-        .await
-    }
-
-    fn has_room(&self, len: usize) -> bool {
-        self.stage.as_ref().is_some_and(|stage| stage.has_room(len))
+            if let Some(stage) = &mut self.stage {
+                stage.wait_for_room(len, &mut self.queue);
+            }
+            let heard = self.heard;
+            ready!(self.poll_send(cx, &mut &[][..]))?;
+            let may_put = |stage: &Stage| stage.has_room(len) && self.is_in_order(stage);
+            // Having rung, the daemon does not ring again before it is asked again.
+            if self.heard == heard && !self.stage.as_ref().is_some_and(may_put) {
+                return Poll::Pending;
+            }
+        }
     }
 
     /// Whether there is something to say to the daemon or to hear from it: with a staging area, usually not.
@@ -326,9 +310,7 @@ impl Writer {
     /// Counts a chunk that goes over the connection.
     fn count_sent(&mut self) {
         self.appended = self.appended.saturating_add(1);
-        {
-            self.last_sent = self.appended;
-        }
+        self.last_sent = self.appended;
     }
 
     async fn append_in_place(&mut self, chunk: &[u8]) -> Result<(), WriteError> {

@@ -43,7 +43,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     let mut appender = Appender::new(writer, &args.path, progress.counters());
     if args.stream {
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
-        if appender.writer.can_append_from() && !args.lines && !args.tee {
+        if appender.writer.is_mapped() && !args.lines && !args.tee {
             append_directly(&mut appender, block).await?;
         } else {
             let input = Input::stdin(block, args.tee).context("cannot read standard input")?;

@@ -1,5 +1,6 @@
 //! Chunks that go different ways to the ring stay in order.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -144,4 +145,39 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
             assert_eq!(got.join().unwrap(), digest(&data));
         }
     }
+}
+
+/// In a thread of its own: a writer that waited by looking again and again would never let this one notice.
+#[test]
+fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_others_run() {
+    let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+    daemon.create(S, []);
+    let reader = daemon.reader(S, ["--slow", "block"]);
+    reader.signal(harness::Signal::STOP);
+    let (large, small) = (noise(1, 200 * KIB), noise(2, 100));
+    let expected = [&large[..], &large, &large, &small].concat();
+    let (socket, pid) = (daemon.socket(), reader.pid());
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = Client::connect(Endpoint::Unix(socket)).await.unwrap();
+            let mut writer = client.writer(&S.parse().unwrap(), WriteOptions::default()).await.unwrap();
+            let (input, mut output) = std::io::pipe().unwrap();
+            output.write_all(&small).unwrap();
+            for _ in 0..3 {
+                // Taken over at once, although the reader leaves no room for it.
+                let append = tokio::time::timeout(Duration::from_millis(20), writer.append(&large));
+                let _ = append.await.map(Result::unwrap);
+            }
+            let waits = tokio::time::timeout(Duration::from_millis(20), writer.append_from(&input, KIB));
+            assert!(waits.await.is_err(), "it was not its turn");
+            harness::kill(pid, harness::Signal::CONT);
+            assert_eq!(writer.append_from(&input, KIB).await.unwrap().unwrap(), small.len());
+            writer.finish(true).await.unwrap();
+        });
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(30)).expect("the writer has finished");
+    assert_eq!(digest(&reader.finish().exits(0).stdout), digest(&expected));
 }
