@@ -70,15 +70,19 @@ impl Sink for Chunks {
         &mut self.bytes
     }
 
-    fn piece(&mut self, len: usize, _last: bool) {
-        self.ends.push(self.bytes.len().saturating_add(len));
+    fn joins(&self) -> bool {
+        true
+    }
+
+    fn chunks(&mut self, ends: &[usize]) {
+        let start = self.bytes.len();
+        self.ends.extend(ends.iter().map(|end| start.saturating_add(*end)));
     }
 
     fn undo_to(&mut self, len: usize) {
         self.bytes.truncate(len);
-        while self.ends.last().is_some_and(|end| *end > len) {
-            self.ends.pop();
-        }
+        let kept = self.ends.partition_point(|end| *end <= len);
+        self.ends.truncate(kept);
     }
 }
 
@@ -90,11 +94,11 @@ mod tests {
     fn chunks_come_out_as_they_went_in_and_what_is_undone_is_gone() {
         let mut chunks = Chunks::new();
         chunks.push(b"one");
-        chunks.piece(3, true);
+        Sink::chunks(&mut chunks, &[3]);
         chunks.buffer().extend_from_slice(b"two");
         let mark = chunks.buffer().len();
-        chunks.piece(4, true);
-        chunks.buffer().extend_from_slice(b"torn");
+        Sink::chunks(&mut chunks, &[4, 5]);
+        chunks.buffer().extend_from_slice(b"torn!");
         chunks.undo_to(mark);
         assert_eq!(chunks.iter().collect::<Vec<_>>(), [b"one", b"two"]);
         assert_eq!((chunks.len(), chunks.bytes()), (2, &b"onetwo"[..]));

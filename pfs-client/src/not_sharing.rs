@@ -106,6 +106,14 @@ impl Stage {
         match self.0 {}
     }
 
+    pub(crate) fn publish(&mut self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn holds_enough(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) fn has_room(&self, _: usize) -> bool {
         match self.0 {}
     }

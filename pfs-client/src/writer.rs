@@ -140,7 +140,9 @@ impl Writer {
         self.check(chunk)?;
         if self.stages(chunk.len()) {
             let put = |stage: &mut Stage| stage.try_push(chunk).then_some(());
-            return poll_fn(|cx| self.poll_stage(cx, chunk.len(), put, |()| true)).await;
+            poll_fn(|cx| self.poll_stage(cx, chunk.len(), put, |()| true)).await?;
+            let enough = self.stage.as_ref().is_some_and(|stage| stage.holds_enough());
+            return if enough { self.send().await } else { Ok(()) };
         }
         if chunk.len() >= LARGE {
             return self.append_in_place(chunk).await;
@@ -228,6 +230,9 @@ impl Writer {
     /// When the writer cannot go on. Cancelled, it counts as one that died.
     pub async fn finish(mut self, close: bool) -> Result<u64, WriteError> {
         if let Progress::Writing = self.progress {
+            if let Some(stage) = &mut self.stage {
+                stage.publish();
+            }
             let mut frame = BytesMut::new();
             Request::Finish { close }.encode(&mut frame);
             self.queue.extend_from_slice(&frame);
@@ -309,6 +314,10 @@ impl Writer {
 
     /// Counts a chunk that goes over the connection.
     fn count_sent(&mut self) {
+        if let Some(stage) = &mut self.stage {
+            // What was staged before comes before it.
+            stage.publish();
+        }
         self.appended = self.appended.saturating_add(1);
         self.last_sent = self.appended;
     }

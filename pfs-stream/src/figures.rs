@@ -3,20 +3,27 @@
 use crate::{
     reader::Read,
     ring::{Memory, Position},
-    sync::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+    sync::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
+        fence,
+    },
 };
 
 const OFFSET: usize = 0;
 const SEQ: usize = 1;
 const LOST_BYTES: usize = 2;
 const LOST_CHUNKS: usize = 3;
-const WORDS: usize = 4;
+/// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants to know.
+const WANTED: usize = 4;
+const WORDS: usize = 5;
 
 /// Bytes of a page of figures that is shared with another process.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) const PAGE_WORDS: usize = 4096 / 8;
 
-/// Written by one reader alone; read by writers that may have to wait for it, and by `stat`.
+/// Written by one reader alone, except for what is wanted of it; read by writers that may have to wait for it, and by
+/// `stat`.
 ///
 /// In a page of another process they are whatever that process wrote: good for nothing but telling about
 /// that reader and, if its policy is `block`, for making writers wait or not wait for it.
@@ -54,6 +61,28 @@ impl Figures {
             }
         }
         self.set_position(at);
+    }
+
+    /// Asks the reader to say so when it has come to this chunk, which is not the first. Where it is must be looked at
+    /// afterwards: it may have come there just now.
+    pub(crate) fn want(&self, seq: u64) {
+        let wanted = self.word(WANTED);
+        let before = wanted.load(Relaxed);
+        if before == 0 || before > seq {
+            wanted.store(seq, Relaxed);
+        }
+        fence(SeqCst);
+    }
+
+    /// Whether the reader is to say now that there is room; once. To be asked after its position was recorded.
+    pub(crate) fn is_wanted(&self, at: Position) -> bool {
+        fence(SeqCst);
+        let wanted = self.word(WANTED);
+        let now = (1..=at.seq).contains(&wanted.load(Relaxed));
+        if now {
+            wanted.store(0, Relaxed);
+        }
+        now
     }
 
     /// The chunk that is read next.

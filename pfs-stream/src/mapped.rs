@@ -146,9 +146,10 @@ impl MappedReader {
         Ok(read)
     }
 
-    /// Whether a writer waits for room: after a read, it must then be told that there is some.
+    /// Whether a writer waits for the room that this reader has made: it must then be told that there is some. To be asked
+    /// once after each read.
     pub fn room_is_wanted(&self) -> bool {
-        self.ring.policy == SlowPolicy::Block && self.ring.ring.room_is_wanted()
+        self.ring.policy == SlowPolicy::Block && self.figures.is_wanted(self.ring.position())
     }
 
     /// The offset that it reads next.

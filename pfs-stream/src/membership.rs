@@ -57,6 +57,8 @@ impl Membership {
             }
         }
         self.state = state;
+        // What was wanted of the reader is asked again, at its new place.
+        self.shared.room.wake_all();
     }
 }
 

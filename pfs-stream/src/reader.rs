@@ -66,8 +66,9 @@ fn try_read(
 ) -> Result<Option<Read>, ReadError> {
     let read = ring.try_read(sink, max_bytes)?;
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
-        membership.state.figures.record(read, ring.position());
-        if ring.policy == SlowPolicy::Block {
+        let figures = &membership.state.figures;
+        figures.record(read, ring.position());
+        if ring.policy == SlowPolicy::Block && figures.is_wanted(ring.position()) {
             membership.shared.room.wake_all();
         }
     }

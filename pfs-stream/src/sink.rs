@@ -18,6 +18,17 @@ pub trait Sink {
         let _ = (len, last);
     }
 
+    /// Whether chunks may follow each other with nothing between them. Then [`chunks`](Self::chunks) is called instead of
+    /// [`piece`](Self::piece), which is cheaper for small ones.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// Called before several whole chunks are appended at once: where each ends, counted from the buffer's present end.
+    fn chunks(&mut self, ends: &[usize]) {
+        let _ = ends;
+    }
+
     /// Takes back everything that came after the buffer had this length.
     fn undo_to(&mut self, len: usize) {
         self.buffer().truncate(len);
@@ -28,5 +39,9 @@ pub trait Sink {
 impl Sink for Vec<u8> {
     fn buffer(&mut self) -> &mut Vec<u8> {
         self
+    }
+
+    fn joins(&self) -> bool {
+        true
     }
 }

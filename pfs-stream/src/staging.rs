@@ -24,7 +24,7 @@ use crate::{
     ring::{Memory, Shared, Sharing, write},
     sync::{
         AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
         fence,
     },
 };
@@ -46,8 +46,11 @@ const APPENDED: usize = LINE + 1;
 const ABANDONED: usize = LINE + 2;
 /// Whether the consumer is to be rung when there is something.
 const CONSUMER_SLEEPS: usize = 2 * LINE;
-/// Whether the producer is to be rung when something was consumed.
+/// When the producer is to be rung: when so many bytes are consumed, plus one; 0 while it is awake.
 const PRODUCER_SLEEPS: usize = 3 * LINE;
+
+/// So many chunks at most are appended in one step.
+const RUN: usize = 64;
 
 /// The largest chunk that can be staged, in bytes. Four fit at a time, so that both sides can work at once.
 pub const MAX_STAGED: usize = SIZE / 4 - WORD;
@@ -77,17 +80,6 @@ pub enum StagingError {
 
 fn record(len: usize) -> u64 {
     (WORD + len.next_multiple_of(WORD)) as u64
-}
-
-fn flag_before_sleep(flag: &AtomicU64) {
-    flag.store(1, Relaxed);
-    fence(crate::sync::Ordering::SeqCst);
-}
-
-/// Whether the other side sleeps; then it is to be rung, once.
-fn take_flag(flag: &AtomicU64) -> bool {
-    fence(crate::sync::Ordering::SeqCst);
-    flag.load(Relaxed) != 0 && flag.swap(0, Relaxed) != 0
 }
 
 /// The consuming side, the stream's.
@@ -131,7 +123,11 @@ impl Staging {
     }
 
     fn source(&self, chunk: Staged) -> Shared<'_> {
-        Shared { words: &self.memory.words()[HEADER..], at: chunk.at % SIZE, len: chunk.len }
+        Shared { words: self.records(), at: chunk.at % SIZE, len: chunk.len }
+    }
+
+    fn records(&self) -> &[AtomicU64] {
+        &self.memory.words()[HEADER..]
     }
 
     /// The chunk that comes next, if it is there.
@@ -153,6 +149,27 @@ impl Staging {
         Ok(Some(Staged { at: place + WORD, len }))
     }
 
+    /// The chunks that come next, as many as are there, have room in `chunks`, and are no more than `most` bytes together. What
+    /// is wrong with the first that is not among them, [`next_chunk`](Self::next_chunk) tells.
+    fn next_chunks<'a>(&'a self, most: u64, chunks: &mut [Shared<'a>; RUN]) -> usize {
+        let there = self.word(PRODUCED).load(Acquire).wrapping_sub(self.consumed).min(SIZE as u64);
+        let records = self.records();
+        let (mut taken, mut bytes, mut count) = (0, 0, 0);
+        for chunk in chunks {
+            let place = self.consumed.wrapping_add(taken) as usize % SIZE;
+            if taken >= there {
+                break;
+            }
+            let len = records[place / WORD].load(Relaxed);
+            if len == 0 || len > MAX_STAGED as u64 || taken + record(len as usize) > there || bytes + len > most {
+                break;
+            }
+            *chunk = Shared { words: records, at: (place + WORD) % SIZE, len: len as usize };
+            (taken, bytes, count) = (taken + record(len as usize), bytes + len, count + 1);
+        }
+        count
+    }
+
     /// Bytes consumed since the beginning, padding included. When it has grown by [`STAGING_SIZE`], all that was staged
     /// before has been consumed.
     pub fn consumed(&self) -> u64 {
@@ -161,12 +178,12 @@ impl Staging {
 
     /// Gives the place of the chunk that came last back to the producer.
     pub fn consume(&mut self, chunk: Staged) {
-        self.skip(chunk.len);
+        self.skip(record(chunk.len));
         self.give_back();
     }
 
-    fn skip(&mut self, len: usize) {
-        self.consumed = self.consumed.wrapping_add(record(len));
+    fn skip(&mut self, records: u64) {
+        self.consumed = self.consumed.wrapping_add(records);
     }
 
     /// The producer may have all places back that were consumed.
@@ -186,7 +203,11 @@ impl Staging {
 
     /// Whether the producer waits for something to be consumed: then it must be rung now.
     pub fn producer_is_to_be_rung(&self) -> bool {
-        take_flag(self.word(PRODUCER_SLEEPS))
+        fence(SeqCst);
+        let flag = self.word(PRODUCER_SLEEPS);
+        let wanted = flag.load(Relaxed);
+        let there = wanted != 0 && self.consumed.wrapping_sub(wanted.wrapping_sub(1)) < 1 << 63;
+        there && flag.swap(0, Relaxed) != 0
     }
 
     /// Asks the producer to ring, if nothing is there yet. True if nothing still is, so that one may wait for that.
@@ -194,7 +215,8 @@ impl Staging {
         if !self.is_empty() {
             return false;
         }
-        flag_before_sleep(self.word(CONSUMER_SLEEPS));
+        self.word(CONSUMER_SLEEPS).store(1, Relaxed);
+        fence(SeqCst);
         self.is_empty()
     }
 
@@ -217,14 +239,24 @@ impl Writer {
     /// one by one.
     pub fn try_push_staged(&mut self, staging: &mut Staging, most: u64) -> Pushed<StagingError> {
         let pushed = self.push_batch(|batch| {
+            let (bytes, count) = batch.step();
             while batch.bytes < most {
+                // Several in one step, where they are small.
+                let mut chunks = [Shared { words: &[], at: 0, len: 0 }; RUN];
+                let mut found = staging.next_chunks(bytes.min(most - batch.bytes), &mut chunks);
+                found = found.min(usize::try_from(count).unwrap_or(RUN));
+                if found > 1 && batch.put_all(&chunks[..found]) {
+                    let records = chunks[..found].iter().map(|chunk| record(chunk.len)).sum();
+                    staging.skip(records);
+                    continue;
+                }
                 let chunk = match staging.next_chunk() {
                     Ok(Some(chunk)) => chunk,
                     Ok(None) => return PushEnd::Empty,
                     Err(error) => return PushEnd::Failed(error.into()),
                 };
                 match batch.put(&staging.source(chunk)) {
-                    Ok(true) => staging.skip(chunk.len),
+                    Ok(true) => staging.skip(record(chunk.len)),
                     Ok(false) => return PushEnd::Full,
                     Err(error) => return PushEnd::Failed(error.into()),
                 }
@@ -237,10 +269,13 @@ impl Writer {
 }
 
 /// The producing side, in the writer's process.
+///
+/// What it stages is held back until [`publish`](Self::publish): the consumer gets many small chunks at once.
 #[derive(Debug)]
 pub struct StagingWriter {
     memory: Memory,
     produced: u64,
+    published: u64,
 }
 
 impl StagingWriter {
@@ -250,7 +285,7 @@ impl StagingWriter {
     ///
     /// When this system can't map it, or it is not what it should be.
     pub fn open(file: OwnedFd) -> io::Result<Self> {
-        Ok(Self { memory: Memory::open(file, WORDS, Sharing::Writable)?, produced: 0 })
+        Ok(Self { memory: Memory::open(file, WORDS, Sharing::Writable)?, produced: 0, published: 0 })
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
@@ -286,7 +321,7 @@ impl StagingWriter {
         let (first, rest) = chunk.split_at(chunk.len().min(SIZE - at));
         write(data, at, first);
         write(data, 0, rest);
-        self.publish(chunk.len());
+        self.stage(chunk.len());
         true
     }
 
@@ -307,27 +342,44 @@ impl StagingWriter {
         let [first, second] = &mut runs;
         let len = rustix::io::readv(file, &mut [IoSliceMut::new(first), IoSliceMut::new(second)])?;
         if len > 0 {
-            self.publish(len);
+            self.stage(len);
         }
         Ok(Some(len))
     }
 
-    fn publish(&mut self, len: usize) {
+    fn stage(&mut self, len: usize) {
         let header = HEADER + self.produced as usize % SIZE / WORD;
         self.word(header).store(len as u64, Relaxed);
         self.produced += record(len);
-        self.word(PRODUCED).store(self.produced, Release);
     }
 
-    /// Whether the consumer sleeps: then it must be rung now. To be asked after something was staged.
+    /// Bytes that are held back, padding included.
+    pub fn held_back(&self) -> u64 {
+        self.produced - self.published
+    }
+
+    /// Lets the consumer have what is staged.
+    pub fn publish(&mut self) {
+        if self.published != self.produced {
+            self.published = self.produced;
+            self.word(PRODUCED).store(self.produced, Release);
+        }
+    }
+
+    /// Whether the consumer sleeps: then it must be rung now. To be asked after something was published.
     pub fn consumer_is_to_be_rung(&self) -> bool {
-        take_flag(self.word(CONSUMER_SLEEPS))
+        fence(SeqCst);
+        let flag = self.word(CONSUMER_SLEEPS);
+        flag.load(Relaxed) != 0 && flag.swap(0, Relaxed) != 0
     }
 
-    /// Asks the consumer to ring when it has consumed something. True if more than `most` bytes are still pending, so
-    /// that one may wait for that.
+    /// Asks the consumer to ring when no more than `most` bytes are pending, or half the area if that is less, so that
+    /// neither side wakes the other for every chunk. True if more than `most` are still pending, so that one may
+    /// wait for that.
     pub fn may_sleep(&self, most: u64) -> bool {
-        flag_before_sleep(self.word(PRODUCER_SLEEPS));
+        let target = self.produced.saturating_sub(most.min(SIZE as u64 / 2));
+        self.word(PRODUCER_SLEEPS).store(target + 1, Relaxed);
+        fence(SeqCst);
         self.pending() > most
     }
 

@@ -171,6 +171,20 @@ impl Writer {
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
     }
 
+    /// Waits until `block` readers have made room for a good part of the ring, if any of them holds this writer up: cheaper
+    /// than to wait for a little room again and again. That may take long where they are slow, so it should be given up soon.
+    pub async fn much_room(&mut self) {
+        let mut waiting = Waiting::new(self);
+        poll_fn(|cx| {
+            waiting.poll(cx, || {
+                let Ok(mut append) = self.shared.appending() else { return Some(()) };
+                let tail = append.ring.tail_after_much();
+                append.may_overwrite(tail, &self.shared).then_some(())
+            })
+        })
+        .await;
+    }
+
     /// Appends several chunks under one lock and with one time: those that `push` puts into the batch.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn push_batch<E: From<AppendError>>(
@@ -250,7 +264,7 @@ struct Waiting {
 impl Waiting {
     fn new(writer: &Writer) -> Self {
         writer.state.waiting.store(true, Ordering::Relaxed);
-        lock(&writer.shared.append).room_is_wanted_by(1, &writer.shared);
+        lock(&writer.shared.append).waiting += 1;
         Self {
             shared: Arc::clone(&writer.shared),
             state: Arc::clone(&writer.state),
@@ -267,7 +281,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.shared.room.leave(&mut self.ticket);
         self.state.waiting.store(false, Ordering::Relaxed);
-        lock(&self.shared.append).room_is_wanted_by(-1, &self.shared);
+        lock(&self.shared.append).waiting -= 1;
     }
 }
 
@@ -297,6 +311,31 @@ pub(crate) struct Batch<'a> {
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl Batch<'_> {
+    /// The most that can be appended in one step, in bytes and in chunks: a small part of the ring, because readers lose as
+    /// much at once.
+    pub(crate) fn step(&self) -> (u64, u64) {
+        let layout = self.shared.ring.layout();
+        (layout.capacity() / 16, layout.max_chunks() / 16)
+    }
+
+    /// Appends several in one step if they are no more than that, and if no `block` reader needs the room; false otherwise,
+    /// and nothing appended.
+    pub(crate) fn put_all(&mut self, chunks: &[impl Source]) -> bool {
+        let bytes = chunks.iter().map(|chunk| chunk.size() as u64).sum();
+        let (most, count) = self.step();
+        let largest = chunks.iter().map(|chunk| chunk.size() as u64).max().unwrap_or(0);
+        let fits = bytes <= most && chunks.len() as u64 <= count;
+        if !fits || largest > self.shared.config.max_chunk() {
+            return false;
+        }
+        let put = self.append.put_all(chunks, bytes, self.now, self.shared);
+        if put {
+            self.chunks += chunks.len() as u64;
+            self.bytes += bytes;
+        }
+        put
+    }
+
     /// Appends one; false if a `block` reader needs the room.
     pub(crate) fn put(&mut self, chunk: &impl Source) -> Result<bool, AppendError> {
         let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
@@ -313,33 +352,47 @@ impl Batch<'_> {
 impl Appending {
     /// Appends a chunk; false if a `block` reader needs the room.
     fn put(&mut self, chunk: &impl Source, now: u64, shared: &Shared) -> bool {
-        let tail = self.ring.tail_after(chunk.size());
+        let size = chunk.size() as u64;
+        self.put_all(std::slice::from_ref(chunk), size, now, shared)
+    }
+
+    /// Appends several that are `bytes` together.
+    fn put_all(&mut self, chunks: &[impl Source], bytes: u64, now: u64, shared: &Shared) -> bool {
+        let tail = self.ring.tail_after(bytes, chunks.len());
         if !self.may_overwrite(tail, shared) {
             return false;
         }
         let time = self.last_append.map_or(now, |last| last.max(now));
         self.last_append = Some(time);
-        self.ring.append(chunk, tail, time);
+        self.ring.append(chunks, tail, time);
         true
     }
 
-    /// Counts a writer that begins to wait for room, or ceases to.
-    fn room_is_wanted_by(&mut self, change: isize, shared: &Shared) {
-        self.waiting = self.waiting.saturating_add_signed(change);
-        shared.ring.want_room(self.waiting > 0);
-    }
-
-    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned.
+    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If not, and if a writer waits
+    /// for that, the slowest of them is to say when it has come there: it alone, because the others are further.
     fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
-        if tail > self.block_floor {
-            // Seldom: only when the ring has gone round up to where the slowest one was last seen.
-            self.block_floor = lock(&shared.readers)
-                .iter()
-                .filter(|reader| reader.policy == SlowPolicy::Block)
-                .map(|reader| reader.figures.seq())
-                .min()
-                .unwrap_or(u64::MAX);
+        if tail <= self.block_floor {
+            return true;
         }
-        tail <= self.block_floor
+        // Seldom: only when the ring has gone round up to where the slowest one was last seen.
+        let readers = lock(&shared.readers);
+        // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.
+        for _ in 0..=readers.len() {
+            let blocking = readers.iter().filter(|reader| reader.policy == SlowPolicy::Block);
+            let slowest = blocking.map(|reader| (reader.figures.seq(), reader)).min_by_key(|(seq, _)| *seq);
+            self.block_floor = slowest.map_or(u64::MAX, |(seq, _)| seq);
+            let Some((seq, slowest)) = slowest else { return true };
+            if tail <= seq {
+                return true;
+            }
+            if self.waiting == 0 {
+                return false;
+            }
+            slowest.figures.want(tail);
+            if slowest.figures.seq() < tail {
+                return false;
+            }
+        }
+        false
     }
 }

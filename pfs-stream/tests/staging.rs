@@ -62,9 +62,17 @@ fn what_is_staged_is_appended_in_order_and_nobody_sleeps_for_ever() {
             for number in 0..CHUNKS {
                 let chunk = chunk(number);
                 while !stage.try_push(&chunk) {
+                    stage.publish();
+                    if stage.consumer_is_to_be_rung() {
+                        to_consumer.send(()).unwrap();
+                    }
                     if stage.may_sleep(StagingWriter::pending_with_room_for(chunk.len())) {
                         rung_producer.recv().unwrap();
                     }
+                }
+                // Held back for a while, as a library does with small chunks.
+                if number % 3 == 0 || number + 1 == CHUNKS {
+                    stage.publish();
                 }
                 if stage.consumer_is_to_be_rung() {
                     to_consumer.send(()).unwrap();
@@ -98,6 +106,8 @@ fn a_file_is_read_straight_into_the_stream_also_where_the_area_goes_round() {
         let chunk = chunk(number);
         output.write_all(&chunk).unwrap();
         assert_eq!(stage.try_push_from(&input, MAX_STAGED).unwrap(), Some(chunk.len()));
+        assert!(staging.next_chunk().unwrap().is_none(), "what is held back is not there yet");
+        stage.publish();
         let staged = staging.next_chunk().unwrap().unwrap();
         pollster::block_on(writer.push_staged(&staging, staged)).unwrap();
         staging.consume(staged);
@@ -114,6 +124,7 @@ fn a_file_is_read_straight_into_the_stream_also_where_the_area_goes_round() {
 fn a_full_area_takes_nothing_more_until_something_was_consumed() {
     let (mut staging, mut stage) = pair();
     while stage.try_push(&[7; MAX_STAGED]) {}
+    stage.publish();
     let (input, _output) = std::io::pipe().unwrap();
     assert_eq!(stage.try_push_from(&input, MAX_STAGED).unwrap(), None);
     let staged = staging.next_chunk().unwrap().unwrap();
@@ -126,6 +137,7 @@ fn counters_that_cannot_be_are_refused_and_nothing_is_read_beside_the_area() {
     for (at, garbage) in [(0, u64::MAX), (0, 1 << 40), (0, 8), (4096, u64::MAX), (4096, 0), (4096, 200_000)] {
         let (staging, mut stage) = pair();
         assert!(stage.try_push(b"chunk"));
+        stage.publish();
         rustix::io::pwrite(staging.file(), &garbage.to_ne_bytes(), at).unwrap();
         assert_eq!(staging.next_chunk().err(), Some(BadStaging), "{garbage} at {at}");
     }
@@ -142,6 +154,7 @@ fn all_that_is_staged_is_appended_at_once_up_to_what_a_block_reader_needs() {
     for number in 0..50u8 {
         assert!(stage.try_push(&[number; 100]));
     }
+    stage.publish();
     let pushed = writer.try_push_staged(&mut staging, 1000);
     assert_eq!(pushed, Pushed { chunks: 10, bytes: 1000, offset: 1000, end: PushEnd::Enough });
     let pushed = writer.try_push_staged(&mut staging, u64::MAX);
@@ -152,6 +165,7 @@ fn all_that_is_staged_is_appended_at_once_up_to_what_a_block_reader_needs() {
     assert_eq!(pushed, Pushed { chunks: 10, bytes: 1000, offset: 5000, end: PushEnd::Empty });
     assert_eq!(stage.pending(), 0);
     assert!(stage.try_push(&[0; 5000]));
+    stage.publish();
     let end = writer.try_push_staged(&mut staging, u64::MAX).end;
     assert!(matches!(end, PushEnd::Failed(StagingError::Append(AppendError::TooLarge { .. }))));
 }

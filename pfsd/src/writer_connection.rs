@@ -8,7 +8,10 @@ use std::{
 
 use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
 use pfs_stream::{AppendError, Appended, Writer};
-use tokio::task::coop::consume_budget;
+use tokio::{
+    task::coop::consume_budget,
+    time::{Duration, sleep},
+};
 
 use crate::{
     connection::Client,
@@ -24,6 +27,9 @@ const KEPT: usize = 1 << 20;
 
 /// Readers are woken at least after so many staged bytes.
 const WAKE_AFTER: u64 = 256 << 10;
+
+/// How long a writer that finds no room waits for much of it.
+const MUCH_ROOM_PATIENCE: Duration = Duration::from_millis(3);
 
 /// So many staged bytes, about, are appended at a time: the client gets their places back, and other writers their turn.
 const BATCH: u64 = 64 << 10;
@@ -222,6 +228,8 @@ impl Writing<'_> {
                 Next::Failed(failure) => return Err(failure.into()),
                 Next::More => {}
                 Next::Wait => {
+                    self.writer.wake();
+                    self.wait_for_much_room(going).await?;
                     let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
                     self.append(Chunk::Staged(stage, chunk), going).await?;
                     stage.consume(chunk);
@@ -264,6 +272,17 @@ impl Writing<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
+    /// then goes on for a while without anybody ringing or waking; for slow ones, every chunk counts.
+    async fn wait_for_much_room(&mut self, going: &mut Going) -> Result<(), Ended> {
+        tokio::select! {
+            () = self.writer.much_room() => Ok(()),
+            () = sleep(MUCH_ROOM_PATIENCE) => Ok(()),
+            () = self.wire.hung_up() => Err(Ended::Gone),
+            () = going.begun() => Err(Failure::going_away().into()),
+        }
     }
 
     /// Appends as soon as the slowest `block` reader makes room. If the client dies meanwhile, nothing of the chunk is

@@ -7,6 +7,9 @@ use bytes::BytesMut;
 use pfs_proto::Request;
 use pfs_stream::staging::{MAX_STAGED, StagingWriter};
 
+/// What is pushed is held back until it is so much, in bytes.
+const ENOUGH: u64 = 32 << 10;
+
 /// The writer's side of a staging area. What the daemon must be told goes to the queue of the connection.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -42,12 +45,23 @@ impl Stage {
         self.area.try_push_from(file, most.min(MAX_STAGED))
     }
 
+    /// Lets the daemon have what is staged. If it sleeps, it must be rung.
+    pub(crate) fn publish(&mut self) {
+        self.area.publish();
+    }
+
+    /// Whether so much is held back that the daemon should begin with it.
+    pub(crate) fn holds_enough(&self) -> bool {
+        self.area.held_back() >= ENOUGH
+    }
+
     pub(crate) fn has_room(&self, len: usize) -> bool {
         self.area.pending() <= StagingWriter::pending_with_room_for(len.min(MAX_STAGED))
     }
 
-    /// Queues a ring for the daemon if it sleeps.
+    /// Lets the daemon have what is staged, and queues a ring for it if it sleeps.
     pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) {
+        self.area.publish();
         if self.area.consumer_is_to_be_rung() {
             let mut frame = BytesMut::new();
             Request::Staged.encode(&mut frame);

@@ -8,6 +8,8 @@
 //! Entry `s % entries` of the index holds the offset where chunk `s` starts and the time when it was
 //! appended. The entry after the newest chunk holds head, so chunk `s` is `start(s)..start(s + 1)`.
 
+use std::ops::Range;
+
 /// Bytes in a word, the unit of all access to shared memory.
 pub(crate) const WORD: usize = 8;
 
@@ -21,11 +23,9 @@ pub(crate) const TAIL_SEQ: usize = LINE;
 pub(crate) const HEAD_SEQ: usize = 2 * LINE;
 /// The [`Status`](super::Status) of the stream, beside head because readers look at both.
 pub(crate) const STATUS: usize = 2 * LINE + 1;
-/// Whether a writer waits for room; told to readers that can't be asked, see [`crate::mapped`].
-pub(crate) const ROOM_WANTED: usize = 3 * LINE;
 /// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub(crate) const BELL: usize = 4 * LINE;
+pub(crate) const BELL: usize = 3 * LINE;
 /// Words before the index: a page.
 const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
 
@@ -71,6 +71,11 @@ impl Layout {
     /// Bytes of the whole ring.
     pub(crate) fn bytes(&self) -> u64 {
         (self.words() * WORD) as u64
+    }
+
+    /// The words of the index.
+    pub(crate) fn index(&self) -> Range<usize> {
+        HEADER..self.data()
     }
 
     /// The word where the data begins.

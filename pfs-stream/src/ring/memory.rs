@@ -2,7 +2,7 @@
 //!
 //! # Why the `unsafe` here is sound
 //!
-//! Two things need it, here and in the `mapping` module, and nothing else does.
+//! Two things need it, here and in the `mapping` module; the third is copying itself, in the `bulk` module.
 //!
 //! 1. `Mapping` turns a mapping into `&[AtomicU64]`. The mapping is page-aligned, as long as it says,
 //!    readable (and writable, unless it is for reading only, where nothing but loads happens), any bit pattern
@@ -14,7 +14,7 @@
 //! 2. [`read`] appends to a `Vec` without filling the room with zeros first. It writes each byte of the
 //!    room that it reserved before it sets the length.
 //!
-//! Every access is to a whole aligned word, also at the ends of a chunk: mixed-size atomics that race
+//! Every access from Rust is to a whole aligned word, also at the ends of a chunk: mixed-size atomics that race
 //! are not defined in Rust's memory model, so a writer merges the edge words (there is one writer at a
 //! time) and a reader cuts them.
 
@@ -22,7 +22,7 @@ use std::io;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::layout::WORD;
+use super::{bulk, layout::WORD};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use super::mapping::{Mapping, Sharing};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
@@ -97,9 +97,7 @@ pub(crate) fn write(words: &[AtomicU64], at: usize, bytes: &[u8]) {
     }
     let whole = rest.len() / WORD;
     let (body, edge) = rest.split_at(whole * WORD);
-    for (to, from) in words[word..word + whole].iter().zip(body.as_chunks::<WORD>().0) {
-        to.store(u64::from_ne_bytes(*from), Relaxed);
-    }
+    bulk::write(body, &words[word..word + whole]);
     if !edge.is_empty() {
         merge(&words[word + whole], 0, edge);
     }
@@ -123,19 +121,8 @@ pub(crate) fn copy(from: &[AtomicU64], mut from_at: usize, to: &[AtomicU64], mut
     }
     let whole = left / WORD;
     let body = &to[to_at / WORD..to_at / WORD + whole];
-    let (word, shift) = (from_at / WORD, 8 * (from_at % WORD));
-    if shift == 0 {
-        for (to, from) in body.iter().zip(&from[word..word + whole]) {
-            to.store(from.load(Relaxed), Relaxed);
-        }
-    } else if whole > 0 {
-        // Each word is made of the end of one and the beginning of the next.
-        let mut low = u64::from_le(from[word].load(Relaxed));
-        for (to, from) in body.iter().zip(&from[word + 1..=word + whole]) {
-            let high = u64::from_le(from.load(Relaxed));
-            to.store(u64::to_le(low >> shift | high << (64 - shift)), Relaxed);
-            low = high;
-        }
+    if whole > 0 {
+        bulk::copy(&from[from_at / WORD..], from_at % WORD, body);
     }
     let edge = left % WORD;
     if edge != 0 {
@@ -168,10 +155,8 @@ pub(crate) fn read(words: &[AtomicU64], at: usize, len: usize, out: &mut Vec<u8>
     let whole = left / WORD;
     let body = &words[word..word + whole];
     let room = &mut out.spare_capacity_mut()[..whole * WORD];
-    for (to, from) in room.as_chunks_mut::<WORD>().0.iter_mut().zip(body) {
-        to.write_copy_of_slice(&from.load(Relaxed).to_ne_bytes());
-    }
-    // SAFETY: the loop above has just written the `whole * WORD` bytes after the old length.
+    bulk::read(body, room);
+    // SAFETY: `bulk::read` has just written the `whole * WORD` bytes after the old length.
     unsafe { out.set_len(out.len() + whole * WORD) };
     let edge = left % WORD;
     if edge != 0 {
@@ -187,16 +172,16 @@ mod tests {
     proptest! {
         #[test]
         fn reads_back_what_was_written_and_touches_nothing_beside_it(
-            at in 0usize..100, bytes in prop::collection::vec(any::<u8>(), 0..100),
+            at in 0usize..100, bytes in prop::collection::vec(any::<u8>(), 0..400),
         ) {
-            let memory = Memory::new(32).unwrap();
+            let memory = Memory::new(64).unwrap();
             let words = memory.words();
-            write(words, 0, &[0xAA; 256]);
+            write(words, 0, &[0xAA; 512]);
             write(words, at, &bytes);
             let mut all = b"before".to_vec();
-            read(words, 0, 256, &mut all);
+            read(words, 0, 512, &mut all);
             let mut expected = b"before".to_vec();
-            expected.extend([0xAA; 256]);
+            expected.extend([0xAA; 512]);
             expected[6 + at..6 + at + bytes.len()].copy_from_slice(&bytes);
             prop_assert_eq!(&all, &expected);
             let mut part = Vec::new();
@@ -208,16 +193,16 @@ mod tests {
     proptest! {
         #[test]
         fn copies_between_memories_at_any_alignment_and_touches_nothing_beside_it(
-            from_at in 0usize..30, to_at in 0usize..30, bytes in prop::collection::vec(any::<u8>(), 0..100),
+            from_at in 0usize..30, to_at in 0usize..30, bytes in prop::collection::vec(any::<u8>(), 0..400),
         ) {
-            let (from, to) = (Memory::new(32).unwrap(), Memory::new(32).unwrap());
-            write(from.words(), 0, &[0x55; 256]);
+            let (from, to) = (Memory::new(64).unwrap(), Memory::new(64).unwrap());
+            write(from.words(), 0, &[0x55; 512]);
             write(from.words(), from_at, &bytes);
-            write(to.words(), 0, &[0xAA; 256]);
+            write(to.words(), 0, &[0xAA; 512]);
             copy(from.words(), from_at, to.words(), to_at, bytes.len());
             let mut all = Vec::new();
-            read(to.words(), 0, 256, &mut all);
-            let mut expected = vec![0xAA; 256];
+            read(to.words(), 0, 512, &mut all);
+            let mut expected = vec![0xAA; 512];
             expected[to_at..to_at + bytes.len()].copy_from_slice(&bytes);
             prop_assert_eq!(all, expected);
         }

@@ -16,6 +16,8 @@
 //! synchronize, so that the second look sees a tail beyond what was copied, and the copy is thrown away.
 //! (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
 
+#[allow(unsafe_code)]
+mod bulk;
 mod layout;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[allow(unsafe_code)]
@@ -32,7 +34,6 @@ mod writer;
 use crate::sync::{
     Arc, AtomicU64,
     Ordering::{self, Relaxed},
-    fence,
 };
 
 pub(crate) use layout::{Layout, MAX_SIZE};
@@ -74,6 +75,15 @@ impl Ring {
         self.load(self.layout.start_of(seq), Relaxed)
     }
 
+    /// The entries of so many chunks from `seq` on, in the one or two runs that they take.
+    fn entries(&self, seq: u64, count: usize) -> [&[[AtomicU64; 2]]; 2] {
+        let index = self.memory.words()[self.layout.index()].as_chunks::<2>().0;
+        let first = (seq % index.len() as u64) as usize;
+        let after = &index[first..];
+        let before = count.saturating_sub(after.len());
+        [&after[..count - before], &index[..before]]
+    }
+
     fn data(&self) -> &[AtomicU64] {
         &self.memory.words()[self.layout.data()..]
     }
@@ -88,12 +98,6 @@ impl Ring {
 
     pub(crate) fn status(&self) -> Status {
         Status::from_word(self.load(layout::STATUS, Ordering::Acquire))
-    }
-
-    /// Tells readers that a writer waits for room, or that none does any more.
-    pub(crate) fn want_room(&self, wanted: bool) {
-        self.word(layout::ROOM_WANTED).store(wanted.into(), Ordering::Release);
-        fence(Ordering::SeqCst);
     }
 
     /// Only under the stream's lock.

@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// So many chunks at most are copied at a time.
+const RUN: usize = if cfg!(loom) { 2 } else { 128 };
+
 /// A place between two chunks: the chunk that follows and the offset where it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -156,31 +159,60 @@ impl RingReader {
     /// Copies whole chunks to the sink; `None`, and nothing copied, if the writer came past meanwhile.
     fn copy(&mut self, head_seq: u64, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
         let mark = sink.buffer().len();
-        let (mut seq, mut offset) = (self.seq, self.offset);
-        while seq < head_seq {
-            let end = self.ring.start_of(seq + 1);
-            // Both fail only for an entry that is being overwritten, which the check below will see.
-            let Some(len) = end.checked_sub(offset) else { break };
-            if len > self.ring.layout.capacity() {
-                break;
+        let mut at = self.position();
+        let mut ends = [0; RUN];
+        loop {
+            let count = self.ends(at, head_seq, max_bytes, &mut ends);
+            let Some(&len) = ends[..count].last() else { break };
+            if sink.joins() {
+                sink.chunks(&ends[..count]);
+                self.copy_bytes(at.offset, len, sink);
+            } else {
+                let mut start = 0;
+                for &end in &ends[..count] {
+                    self.copy_chunk(at.offset + start as u64, end - start, sink);
+                    start = end;
+                }
             }
-            if seq > self.seq && end - self.offset > max_bytes as u64 {
-                break;
-            }
-            if self.until == Until::CaughtUp && offset >= self.head_at_attach {
-                break;
-            }
-            self.copy_chunk(offset, len as usize, sink);
-            (seq, offset) = (seq + 1, end);
+            at = Position { seq: at.seq + count as u64, offset: at.offset + len as u64 };
         }
         fence(Acquire);
-        if self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq || seq == self.seq {
+        if self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq || at.seq == self.seq {
             sink.undo_to(mark);
             return None;
         }
-        let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
-        (self.seq, self.offset) = (seq, offset);
+        let read =
+            Read::Data { chunks: (at.seq - self.seq) as usize, bytes: (at.offset - self.offset) as usize };
+        (self.seq, self.offset) = (at.seq, at.offset);
         Some(read)
+    }
+
+    /// Where the chunks from `at` on end, counted from there, as many as are to be copied in this read and have room in
+    /// `ends`; returns their number. What is found in entries that are being overwritten may be anything, but all of it
+    /// together is never more than the capacity.
+    fn ends(&self, at: Position, head_seq: u64, max_bytes: usize, ends: &mut [usize; RUN]) -> usize {
+        let most = self.offset.saturating_add(max_bytes as u64);
+        let all = self.offset.saturating_add(self.ring.layout.capacity());
+        let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
+        let mut offset = at.offset;
+        let mut count = 0;
+        let wanted = (RUN as u64).min(head_seq - at.seq);
+        for run in self.ring.entries(at.seq + 1, wanted as usize) {
+            for [end, _time] in run {
+                let end = end.load(Relaxed);
+                // The first chunk of a read may be larger than was asked for.
+                let fits = end <= most || at.seq + count as u64 == self.seq;
+                // An offset that goes back or too far is one that is being overwritten: the check after the copy
+                // will see that.
+                if !(fits && offset < stop && end > offset && end <= all) {
+                    return count;
+                }
+                ends[count] = (end - at.offset) as usize;
+                offset = end;
+                count += 1;
+            }
+        }
+        count
     }
 
     fn copy_chunk(&self, offset: u64, len: usize, sink: &mut impl Sink) {
@@ -189,11 +221,15 @@ impl RingReader {
         while left > 0 {
             let piece = left.min(most);
             sink.piece(piece, piece == left);
-            for (place, run) in self.ring.runs(offset, piece) {
-                memory::read(self.ring.data(), place, run, sink.buffer());
-            }
+            self.copy_bytes(offset, piece, sink);
             offset += piece as u64;
             left -= piece;
+        }
+    }
+
+    fn copy_bytes(&self, offset: u64, len: usize, sink: &mut impl Sink) {
+        for (place, run) in self.ring.runs(offset, len) {
+            memory::read(self.ring.data(), place, run, sink.buffer());
         }
     }
 }

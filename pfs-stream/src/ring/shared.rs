@@ -8,8 +8,7 @@ use rustix::thread::futex::{self, Flags, Timespec};
 use super::{Layout, Memory, Ring, RingReader, Sharing, layout};
 use crate::sync::{
     Arc,
-    Ordering::{Acquire, Relaxed, Release, SeqCst},
-    fence,
+    Ordering::{Acquire, Release},
 };
 
 impl Ring {
@@ -22,12 +21,6 @@ impl Ring {
 
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
-    }
-
-    /// Looked at after a read was recorded, by a reader that can't be asked.
-    pub(crate) fn room_is_wanted(&self) -> bool {
-        fence(SeqCst);
-        self.load(layout::ROOM_WANTED, Relaxed) != 0
     }
 
     fn bell(&self) -> &AtomicU32 {

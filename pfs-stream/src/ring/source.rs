@@ -39,6 +39,9 @@ impl Source for Shared<'_> {
     }
 
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize) {
+        if self.at + skip + len <= self.words.len() * size_of::<u64>() {
+            return memory::copy(self.words, self.at + skip, words, at, len);
+        }
         let size = self.words.len() * size_of::<u64>();
         let from = (self.at + skip) % size;
         let first = len.min(size - from);

@@ -37,39 +37,65 @@ impl RingWriter {
         Position { seq, offset: self.ring.start_of(seq) }
     }
 
-    /// The oldest chunk that an append of `len` bytes, at most the capacity, would leave readable.
+    /// The oldest chunk that would still be readable after a good part of the ring were appended; head if none would.
+    pub(crate) fn tail_after_much(&self) -> u64 {
+        let (bytes, chunks) = (self.layout().capacity(), self.layout().max_chunks());
+        let (bytes, chunks) = (bytes - bytes / 4, chunks - chunks / 4);
+        self.first(|seq| self.head - self.ring.start_of(seq) <= bytes && self.head_seq - seq <= chunks).seq
+    }
+
+    /// The oldest chunk that an append of so many chunks, `len` bytes together, would leave readable.
     ///
     /// Walks over the chunks that go; each chunk goes once, so this costs O(1) a chunk in the long run.
-    pub(crate) fn tail_after(&self, len: usize) -> u64 {
-        let head = self.head + len as u64;
+    pub(crate) fn tail_after(&self, len: u64, count: usize) -> u64 {
+        let (capacity, most) = (self.layout().capacity(), self.layout().max_chunks());
+        let (head, next) = (self.head + len, self.head_seq + count as u64);
         let mut tail = self.tail_seq;
-        while tail < self.head_seq
-            && (head - self.ring.start_of(tail) > self.layout().capacity()
-                || self.head_seq + 1 - tail > self.layout().max_chunks())
-        {
-            tail += 1;
+        for run in self.ring.entries(tail, (self.head_seq - tail) as usize) {
+            for [start, _time] in run {
+                if head - start.load(Relaxed) <= capacity && next - tail <= most {
+                    return tail;
+                }
+                tail += 1;
+            }
         }
         tail
     }
 
-    /// Appends a chunk of 1 byte to the capacity. `tail` is [`tail_after`](Self::tail_after) its length;
-    /// `time` is in microseconds since the Unix epoch.
-    pub(crate) fn append(&mut self, chunk: &impl Source, tail: u64, time: u64) {
+    /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. `tail` is
+    /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch.
+    pub(crate) fn append(&mut self, chunks: &[impl Source], tail: u64, time: u64) {
         if tail > self.tail_seq {
             self.tail_seq = tail;
             // Release, so that who sees this tail also sees a head that is not behind it.
             self.ring.word(layout::TAIL_SEQ).store(tail, Release);
             fence(Release);
         }
-        let mut done = 0;
-        for (place, len) in self.ring.runs(self.head, chunk.size()) {
-            chunk.write(done, len, self.ring.data(), place);
-            done += len;
+        let (data, capacity) = (self.ring.data(), self.layout().capacity());
+        // The entry of the first chunk says already where it starts; that after the last one is told where head is.
+        let [entries, more] = self.ring.entries(self.head_seq, chunks.len() + 1);
+        let mut entries = entries.iter().chain(more);
+        let mut place = self.head % capacity;
+        let mut entry = entries.next();
+        for chunk in chunks {
+            let size = chunk.size();
+            let first = size.min((capacity - place) as usize);
+            chunk.write(0, first, data, place as usize);
+            place += size as u64;
+            if place >= capacity {
+                place -= capacity;
+                chunk.write(first, size - first, data, 0);
+            }
+            self.head += size as u64;
+            if let Some([_start, when]) = entry {
+                when.store(time, Relaxed);
+            }
+            entry = entries.next();
+            if let Some([start, _time]) = entry {
+                start.store(self.head, Relaxed);
+            }
         }
-        self.ring.word(self.layout().time_of(self.head_seq)).store(time, Relaxed);
-        self.head += chunk.size() as u64;
-        self.head_seq += 1;
-        self.ring.word(self.layout().start_of(self.head_seq)).store(self.head, Relaxed);
+        self.head_seq += chunks.len() as u64;
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
