@@ -161,7 +161,11 @@ impl Staging {
                 break;
             }
             let len = records[place / WORD].load(Relaxed);
-            if len == 0 || len > MAX_STAGED as u64 || taken + record(len as usize) > there || bytes + len > most {
+            if len == 0
+                || len > MAX_STAGED as u64
+                || taken + record(len as usize) > there
+                || bytes + len > most
+            {
                 break;
             }
             *chunk = Shared { words: records, at: (place + WORD) % SIZE, len: len as usize };

@@ -2,10 +2,14 @@
 #![cfg(all(target_os = "linux", not(loom)))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
-use std::thread;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use pfs_stream::{
     mapped::{Handout, MappedReader},
+    staging::{Staging, StagingWriter},
     *,
 };
 
@@ -74,15 +78,46 @@ fn append(writer: &mut Writer, chunks: u64) -> u64 {
     head
 }
 
-#[test]
-fn a_mapped_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
+/// Appends runs of small chunks through a staging area, as another process would.
+fn append_staged(writer: &mut Writer, chunks: u64) -> u64 {
+    let mut staging = Staging::new().unwrap();
+    let mut stage = StagingWriter::open(staging.file().try_clone_to_owned().unwrap()).unwrap();
+    let mut head = writer.try_append(b"").unwrap().unwrap().offset;
+    let mut staged = head;
+    for number in 1..=chunks {
+        let len = 1 + (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 80;
+        let chunk: Vec<u8> = (staged..staged + len).map(byte_at).collect();
+        assert!(stage.try_push(&chunk));
+        staged += len;
+        if number % 50 == 0 || number == chunks {
+            stage.publish();
+            while stage.pending() > 0 {
+                head = writer.try_push_staged(&mut staging, 3000).offset;
+            }
+            writer.wake();
+        }
+    }
+    assert_eq!(head, staged);
+    head
+}
+
+/// Laps readers for as long as `PFS_TEST_SECONDS` says, and at least 100 times.
+fn lap(append: fn(&mut Writer, u64) -> u64) {
+    let seconds = std::env::var("PFS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     let stream = stream();
     let mut writer = stream.writer(PEER).unwrap();
     let handouts: Vec<_> = (0..3).map(|_| hand_out(&stream, ReadOptions::default())).collect();
     thread::scope(|scope| {
         let readers: Vec<_> =
             handouts.iter().map(|handout| scope.spawn(|| follow(open(handout), || ()))).collect();
-        let head = append(&mut writer, 100_000);
+        let mut head = 0;
+        for round in 0.. {
+            if round >= 100 && Instant::now() >= until {
+                break;
+            }
+            head = append(&mut writer, 1000);
+        }
         writer.finish_and_close();
         for (reader, handout) in readers.into_iter().zip(&handouts) {
             let (delivered, lost) = reader.join().unwrap();
@@ -90,6 +125,16 @@ fn a_mapped_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
             assert_eq!(handout.position(), head);
         }
     });
+}
+
+#[test]
+fn a_mapped_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
+    lap(append);
+}
+
+#[test]
+fn a_mapped_reader_that_is_lapped_by_runs_of_staged_chunks_sees_no_torn_byte() {
+    lap(append_staged);
 }
 
 #[test]

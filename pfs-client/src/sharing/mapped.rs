@@ -19,7 +19,7 @@ use super::watch::Watch;
 
 /// How much is copied from the ring at once, about, in bytes: so little that it stays in a processor's own cache until it is
 /// used, and so does the place for it until the next read.
-const BATCH: usize = 128 << 10;
+const BATCH: usize = 64 << 10;
 
 /// A reader's ring, and what was copied from it and not told yet.
 #[derive(Debug)]

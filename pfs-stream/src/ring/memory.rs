@@ -22,9 +22,9 @@ use std::io;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::{bulk, layout::WORD};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use super::mapping::{Mapping, Sharing};
+use super::{bulk, layout::WORD};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// The words of a ring, zero at first.

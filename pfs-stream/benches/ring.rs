@@ -1,0 +1,78 @@
+//! The ring by itself: what an append costs, and what reading costs each reader, in one thread and without waking anybody.
+//!
+//! `cargo bench -p pfs-stream`
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pfs_stream::{Peer, ReadOptions, Reader, Stream, StreamConfig, Writer};
+
+const SIZES: [usize; 2] = [64, 64 << 10];
+const READERS: [usize; 3] = [1, 4, 16];
+
+/// How much is appended before all of it is read.
+const BATCH: usize = 256 << 10;
+
+fn stream(readers: usize) -> (Stream, Writer, Vec<Reader>) {
+    let stream = Stream::new("bench", StreamConfig::default()).unwrap();
+    let writer = stream.writer(Peer::default()).unwrap();
+    let reader = || stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+    let readers = (0..readers).map(|_| reader()).collect();
+    (stream, writer, readers)
+}
+
+fn append_batch(writer: &mut Writer, chunk: &[u8]) -> Duration {
+    let began = Instant::now();
+    for _ in 0..BATCH / chunk.len() {
+        writer.try_append(black_box(chunk)).unwrap().unwrap();
+    }
+    began.elapsed()
+}
+
+/// Reads all that there is; the time for all readers.
+fn read_batch(readers: &mut [Reader], bytes: &mut Vec<u8>) -> Duration {
+    let began = Instant::now();
+    for reader in readers {
+        let end = reader.position() + BATCH as u64;
+        while reader.position() < end {
+            bytes.clear();
+            reader.try_read(bytes, 64 << 10).unwrap().unwrap();
+            black_box(&bytes);
+        }
+    }
+    began.elapsed()
+}
+
+fn ring(criterion: &mut Criterion) {
+    for (name, reads) in [("append", false), ("read", true)] {
+        let mut group = criterion.benchmark_group(name);
+        for size in SIZES {
+            for count in READERS {
+                let chunk = vec![7; size];
+                let (_stream, mut writer, mut readers) = stream(count);
+                let mut bytes = Vec::new();
+                let times = if reads { count } else { 1 };
+                group.throughput(Throughput::Bytes((BATCH * times) as u64));
+                let id = BenchmarkId::new(format!("{size} B"), format!("{count} readers"));
+                group.bench_function(id, |bencher| {
+                    bencher.iter_custom(|iterations| {
+                        let batch = |_| {
+                            let (append, read) =
+                                (append_batch(&mut writer, &chunk), read_batch(&mut readers, &mut bytes));
+                            if reads { read } else { append }
+                        };
+                        (0..iterations).map(batch).sum()
+                    });
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, ring);
+criterion_main!(benches);
