@@ -94,6 +94,10 @@ impl Stage {
         match self.0 {}
     }
 
+    pub(crate) fn readers(&self) -> u32 {
+        match self.0 {}
+    }
+
     pub(crate) fn is_abandoned(&self) -> bool {
         match self.0 {}
     }

@@ -163,7 +163,7 @@
 //! `Stat`, 0x85
 //!
 //! ```text
-//! | path: str | state: u8 | created: time | last_append: opt time | ring_buffer_size: u64 |
+//! | path: str | state: u8 | created: time | last_append: opt time | owner: peer | ring_buffer_size: u64 |
 //! | channel_buffer_size: u64 | capacity: u64 | memory: u64 | head: u64 | tail: u64 | chunks: u64 |
 //! | chunks_held: u64 | rate: u64 | writers_finished: u64 | writers_died: u64 | lost_bytes: u64 |
 //! | ttl: opt span | content_type: opt str |
@@ -201,10 +201,11 @@
 //! | max_chunk: u64 |
 //! ```
 //!
-//! `Ack`, 0x90. Both are totals, so that one acknowledgement stands for all before it.
+//! `Ack`, 0x90. `chunks` and `offset` are totals, so that one acknowledgement stands for all before it; `readers` are
+//! those attached at the last append.
 //!
 //! ```text
-//! | chunks: u64 | offset: u64 |
+//! | chunks: u64 | offset: u64 | readers: u32 |
 //! ```
 //!
 //! `Reading`, 0x8c

@@ -84,6 +84,8 @@ pub enum Reply {
         chunks: u64,
         /// Offset after the newest of them.
         offset: u64,
+        /// Readers attached when that was appended.
+        readers: u32,
     },
     /// The stream does not exist yet; the reader will be attached when it is created.
     Waiting,

@@ -36,9 +36,10 @@ impl Reply {
             Self::ReaderStat(reader) => stat::put_reader(&mut w, reader),
             Self::Daemon(info) => stat::put_daemon(&mut w, info),
             Self::Writing { max_chunk } => w.u64(*max_chunk),
-            Self::Ack { chunks, offset } => {
+            Self::Ack { chunks, offset, readers } => {
                 w.u64(*chunks);
                 w.u64(*offset);
+                w.u32(*readers);
             }
             Self::Reading { start, head, content_type } => {
                 w.u64(*start);
@@ -82,7 +83,7 @@ impl Reply {
             kind::READER_STAT => Self::ReaderStat(stat::reader(&mut r)?),
             kind::DAEMON => Self::Daemon(stat::daemon(&mut r)?),
             kind::WRITING => Self::Writing { max_chunk: r.u64()? },
-            kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()? },
+            kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()?, readers: r.u32()? },
             kind::WAITING => Self::Waiting,
             kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
             kind::STAGING => Self::Staging,

@@ -35,6 +35,7 @@ pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     put_state(w, stat.state);
     w.time(stat.created);
     w.option(stat.last_append, FieldWriter::time);
+    put_peer(w, stat.owner);
     w.u64(stat.ring_buffer_size);
     w.u64(stat.channel_buffer_size);
     w.u64(stat.capacity);
@@ -57,6 +58,7 @@ pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
         state: state(r)?,
         created: r.time("creation time")?,
         last_append: r.option("last append", |r| r.time("last append"))?,
+        owner: peer(r)?,
         ring_buffer_size: r.u64()?,
         channel_buffer_size: r.u64()?,
         capacity: r.u64()?,

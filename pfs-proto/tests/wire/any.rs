@@ -50,7 +50,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         bytes().prop_map(Reply::Document),
         daemon().prop_map(Reply::Daemon),
         any::<u64>().prop_map(|max_chunk| Reply::Writing { max_chunk }),
-        any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::Ack { chunks, offset }),
+        any::<(u64, u64, u32)>().prop_map(|(chunks, offset, readers)| Reply::Ack { chunks, offset, readers }),
         Just(Reply::Waiting),
         mapped_start().prop_map(Reply::Mapped),
         Just(Reply::Staging),
@@ -157,12 +157,13 @@ fn summary() -> impl Strategy<Value = StreamSummary> {
 fn stat() -> impl Strategy<Value = StreamStat> {
     let texts = (".{0,40}", content_type());
     let times = (time(), option::of(time()), option::of(duration()));
-    (texts, state(), times, any::<[u64; 12]>()).prop_map(
-        |((path, content_type), state, (created, last_append, ttl), n)| StreamStat {
+    (texts, state(), times, peer(), any::<[u64; 12]>()).prop_map(
+        |((path, content_type), state, (created, last_append, ttl), owner, n)| StreamStat {
             path,
             state,
             created,
             last_append,
+            owner,
             ring_buffer_size: n[0],
             channel_buffer_size: n[1],
             capacity: n[2],
