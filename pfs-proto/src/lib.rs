@@ -244,6 +244,7 @@
 mod codec;
 mod encoding;
 mod error;
+mod event;
 mod frame;
 mod hello;
 mod message;
@@ -254,6 +255,7 @@ mod stat;
 
 pub use codec::Decoder;
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
+pub use event::{Event, StreamEvent};
 pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
 pub use hello::{Hello, MAGIC, VERSION};
 pub use message::{Reply, Request};
