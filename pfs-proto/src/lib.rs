@@ -36,8 +36,8 @@
 //! # A connection
 //!
 //! The client sends `Hello`; the daemon answers `Hello` with the version that it picked, or `Error` and closes.
-//! Then come any number of requests, each answered before the next is read, until `OpenWriter` or `OpenReader`
-//! turns the connection into a writer's or a reader's for the rest of its life.
+//! Then come any number of requests, each answered before the next is read, until `OpenWriter`, `OpenReader` or `Watch`
+//! turns the connection into a writer's, a reader's or a watcher's for the rest of its life.
 //!
 //! ```text
 //! client                        daemon      client                        daemon
@@ -116,6 +116,13 @@
 //! | (nothing) |
 //! ```
 //!
+//! `Watch`, 0x0b → `Watching`, then a `Happened` for each event, until that is the removal. A watcher says nothing more,
+//! and is not waited for: of one that is behind, events are left out, and it is told how many.
+//!
+//! ```text
+//! | path |
+//! ```
+//!
 //! `Append`, 0x10: the chunk ends here; `AppendPart`, 0x11: it goes on in the next frame → `Ack`s, coalesced
 //!
 //! ```text
@@ -139,7 +146,7 @@
 //!
 //! `Hello`, 0x81: as the request.
 //!
-//! `Done`, 0x82; `Waiting`, 0x8b
+//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94
 //!
 //! ```text
 //! | (nothing) |
@@ -225,6 +232,21 @@
 //!
 //! ```text
 //! | (nothing) |
+//! ```
+//!
+//! `Happened`, 0x95. The events are [`StreamEvent`]'s.
+//!
+//! ```text
+//! | event: u8 | what belongs to it |
+//!
+//!   event   0 subscribed     | reader: u64 | peer | readers: u32 |
+//!           1 first reader
+//!           2 unsubscribed   | reader: u64 | peer | readers: u32 | lost_bytes: u64 | lost_chunks: u64 |
+//!           3 no readers
+//!           4 gap            | reader: u64 | from: u64 | to: u64 | chunks: u64 |
+//!           5 closed         | offset: u64 |
+//!           6 removed
+//!           7 missed         | count: u64 |
 //! ```
 //!
 //! `Gap`, 0x8f

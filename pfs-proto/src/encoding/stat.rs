@@ -163,11 +163,11 @@ fn state(r: &mut FieldReader) -> Result<State, MessageError> {
     }
 }
 
-fn put_peer(w: &mut FieldWriter<'_>, Peer { pid, uid }: Peer) {
+pub(super) fn put_peer(w: &mut FieldWriter<'_>, Peer { pid, uid }: Peer) {
     w.option(pid, FieldWriter::u32);
     w.option(uid, FieldWriter::u32);
 }
 
-fn peer(r: &mut FieldReader) -> Result<Peer, MessageError> {
+pub(super) fn peer(r: &mut FieldReader) -> Result<Peer, MessageError> {
     Ok(Peer { pid: r.option("pid", FieldReader::u32)?, uid: r.option("uid", FieldReader::u32)? })
 }
