@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use pfs_proto::MappedStart;
 
+use crate::Event;
 use crate::chunks::Chunks;
 use crate::error::ReadError;
-use crate::reader::Event;
 
 /// None ever comes.
 #[derive(Clone, Debug)]
