@@ -20,6 +20,8 @@
 //! # }
 //! ```
 
+mod requests;
+
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
