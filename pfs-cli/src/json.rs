@@ -45,6 +45,7 @@ pub(crate) struct Stat<'a> {
     state: &'static str,
     created: String,
     last_append: Option<String>,
+    owner: Owner,
     ring_buffer_size: u64,
     channel_buffer_size: u64,
     capacity: u64,
@@ -71,6 +72,7 @@ impl<'a> From<&'a StreamStat> for Stat<'a> {
             state: state(stream.state),
             created: timestamp(stream.created),
             last_append: stream.last_append.map(timestamp),
+            owner: Owner::from(stream.owner),
             ring_buffer_size: stream.ring_buffer_size,
             channel_buffer_size: stream.channel_buffer_size,
             capacity: stream.capacity,
@@ -89,6 +91,19 @@ impl<'a> From<&'a StreamStat> for Stat<'a> {
             writers: stream.writers.iter().map(Writer::from).collect(),
             readers: stream.readers.iter().map(Reader::from).collect(),
         }
+    }
+}
+
+/// Who made the stream.
+#[derive(Debug, Serialize)]
+struct Owner {
+    pid: Option<u32>,
+    uid: Option<u32>,
+}
+
+impl From<Peer> for Owner {
+    fn from(Peer { pid, uid }: Peer) -> Self {
+        Self { pid, uid }
     }
 }
 
@@ -184,8 +199,8 @@ mod tests {
             line(&Stat::from(&sample::stat())).unwrap(),
             concat!(
                 r#"{"path":"/streamfs/cam","state":"open","created":"2023-11-14T22:10:08.000Z","#,
-                r#""last_append":"2023-11-14T22:13:20.000Z","ring_buffer_size":1048576,"#,
-                r#""channel_buffer_size":524288,"capacity":1048576,"memory":1056768,"head":3145728,"#,
+                r#""last_append":"2023-11-14T22:13:20.000Z","owner":{"pid":4711,"uid":1000},"#,
+                r#""ring_buffer_size":1048576,"channel_buffer_size":524288,"capacity":1048576,"memory":1056768,"head":3145728,"#,
                 r#""tail":2097152,"size":1048576,"chunks":48,"chunks_held":16,"rate":1572864,"#,
                 r#""writers_finished":2,"writers_died":1,"lost_bytes":65536,"ttl_ms":3600000,"#,
                 r#""content_type":"video/mp2t","writers":[{"pid":4711,"uid":1000,"#,

@@ -46,7 +46,8 @@ pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
         let _ = writeln!(text, "  {name:<9} {value}");
     };
     line("state", json::state(stream.state).to_owned());
-    line("created", format!("{} ago", span(since(stream.created, now))));
+    let created = span(since(stream.created, now));
+    line("created", format!("{created} ago{}", by(stream.owner)));
     let last =
         stream.last_append.map_or_else(|| "never".to_owned(), |at| format!("{} ago", span(since(at, now))));
     line("appended", last);
@@ -136,6 +137,15 @@ fn who(peer: Peer) -> [String; 2] {
     [peer.pid, peer.uid].map(|id| id.map_or_else(|| "-".to_owned(), |id| id.to_string()))
 }
 
+/// Who made a stream, where that is known.
+fn by(owner: Peer) -> String {
+    if owner == Peer::default() {
+        return String::new();
+    }
+    let [pid, uid] = who(owner);
+    format!(" by process {pid} of user {uid}")
+}
+
 /// Who holds up the writers, if anybody.
 fn waited_for(readers: &[ReaderStat]) -> String {
     let blocking: Vec<String> =
@@ -168,7 +178,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
             "\
 /streamfs/cam
   state     open
-  created   3m 12s ago
+  created   3m 12s ago by process 4711 of user 1000
   appended  0s ago
   head      3145728 (3.0 MiB)
   tail      2097152 (1.0 MiB held)

@@ -20,6 +20,7 @@ pub(crate) fn stat() -> StreamStat {
         state: State::Open,
         created: ago(192),
         last_append: Some(ago(0)),
+        owner: Peer { pid: Some(4711), uid: Some(1000) },
         ring_buffer_size: 1 << 20,
         channel_buffer_size: 512 << 10,
         capacity: 1 << 20,

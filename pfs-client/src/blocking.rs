@@ -20,8 +20,9 @@
 //! # }
 //! ```
 
-use std::future::Future;
+mod requests;
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -103,19 +104,40 @@ impl Reader {
     ///
     /// When the reader's stream broke off; then forever.
     pub fn next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
+        self.wait_for(|reader| {
+            let event = reader.try_next_batch(chunks)?;
+            Ok((event.is_some() || !chunks.is_empty()).then_some(event))
+        })
+    }
+
+    /// Waits for the next event. After [`Event::End`] it is that again.
+    ///
+    /// # Errors
+    ///
+    /// When the reader's stream broke off; then forever.
+    pub fn next_event(&mut self) -> Result<Event, ReadError> {
+        self.wait_for(crate::Reader::try_next)
+    }
+
+    /// Waits until there is something to take.
+    fn wait_for<T>(
+        &mut self,
+        mut take: impl FnMut(&mut crate::Reader) -> Result<Option<T>, ReadError>,
+    ) -> Result<T, ReadError> {
         let mut yields = 0;
         loop {
             let count = self.reader.mapped().map(|mapped| mapped.count());
-            let event = self.reader.try_next_batch(chunks)?;
-            if event.is_some() || !chunks.is_empty() {
-                return Ok(event);
+            if let Some(taken) = take(&mut self.reader)? {
+                return Ok(taken);
             }
-            let (Some(count), Some(watch)) = (count, self.watch()?) else {
-                return self.runtime.block_on(self.reader.next_batch(chunks));
+            let sleeps_itself = match self.watch()? {
+                Some(watch) => !watch.has_news(),
+                None => false,
             };
-            if watch.has_news() {
-                return self.runtime.block_on(self.reader.next_batch(chunks));
-            }
+            let Some(count) = count.filter(|_| sleeps_itself) else {
+                self.runtime.block_on(poll_fn(|cx| self.reader.poll_news(cx, count)))?;
+                continue;
+            };
             if yields < YIELDS {
                 yields += 1;
                 thread::yield_now();
@@ -126,6 +148,16 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Bytes in all gaps so far. Only ever grows.
+    pub fn lost_bytes(&self) -> u64 {
+        self.reader.lost_bytes()
+    }
+
+    /// Chunks in all gaps so far, where it is known how many.
+    pub fn lost_chunks(&self) -> u64 {
+        self.reader.lost_chunks()
     }
 
     /// Offset after everything that was returned, or of the first event that will be.
@@ -162,6 +194,11 @@ impl Writer {
     /// As [`Writer::is_mapped`](crate::Writer::is_mapped).
     pub fn is_mapped(&self) -> bool {
         self.writer.is_mapped()
+    }
+
+    /// As [`Writer::readers`](crate::Writer::readers).
+    pub fn readers(&self) -> u32 {
+        self.writer.readers()
     }
 
     /// As [`Writer::append`](crate::Writer::append).

@@ -201,7 +201,7 @@ impl Client {
     /// A connection to call one's own: the idle one if it still lives, else a new one.
     ///
     /// A request takes it away while it is under way, so that one that is cancelled leaves nothing half read.
-    async fn connection(&self) -> Result<Connection, ConnectError> {
+    pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut connection) = idle
             && connection.is_idle().await

@@ -50,12 +50,15 @@ mod client;
 mod connection;
 mod endpoint;
 mod error;
+mod events;
 mod reader;
 #[cfg(target_os = "linux")]
 mod sharing;
 #[cfg(not(target_os = "linux"))]
 #[path = "not_sharing.rs"]
 mod sharing;
+mod stream;
+mod traits;
 mod writer;
 
 #[cfg(test)]
@@ -65,9 +68,11 @@ pub use chunks::Chunks;
 pub use client::Client;
 pub use endpoint::{Endpoint, default_socket_path};
 pub use error::{ConnectError, ProtocolError, ReadError, RequestError, WriteError};
+pub use events::Events;
 pub use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy, Start,
-    State, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Event, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy,
+    Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
-pub use reader::{Event, Reader};
+pub use reader::Reader;
+pub use stream::Stream;
 pub use writer::Writer;

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use pfs_proto::MappedStart;
 
+use crate::Event;
 use crate::chunks::Chunks;
 use crate::error::ReadError;
-use crate::reader::Event;
 
 /// None ever comes.
 #[derive(Clone, Debug)]
@@ -91,6 +91,10 @@ impl Stage {
     }
 
     pub(crate) fn appended(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn readers(&self) -> u32 {
         match self.0 {}
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use pfs_proto::{End, ReadOptions, Reply, Request, StreamPath};
+use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
 
 use crate::chunks::Chunks;
 use crate::connection::Connection;
@@ -15,41 +15,6 @@ use crate::sharing::{MappedSource, Watch};
 /// How much is read at once, in bytes.
 const READ_SIZE: usize = 256 << 10;
 
-/// What happens to a reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The stream does not exist yet; the reader will be attached when it is created.
-    Waiting,
-    /// It is attached; chunks and gaps follow.
-    Attached {
-        /// The offset of the first byte or gap that follows.
-        start: u64,
-        /// Head at that moment.
-        head: u64,
-        /// Media type of the contents, if the stream was given one.
-        content_type: Option<String>,
-    },
-    /// One chunk, whole: what one append appended. (When reading starts inside a chunk: the rest of that one.)
-    Chunk(Bytes),
-    /// A range of offsets that this reader will never get.
-    Gap {
-        /// First lost offset.
-        from: u64,
-        /// Offset after the last lost one.
-        to: u64,
-        /// How many chunks were lost.
-        chunks: u64,
-    },
-    /// Nothing more follows.
-    End {
-        /// Why.
-        reason: End,
-        /// Offset after the last byte or gap.
-        offset: u64,
-    },
-}
-
 /// A reader of one stream, with a connection of its own. Dropping it detaches it.
 ///
 /// Bytes delivered plus bytes reported as gaps are exactly the difference between the first offset and the last: the
@@ -58,6 +23,8 @@ pub enum Event {
 pub struct Reader {
     connection: Connection,
     position: u64,
+    /// What it was told that it lost, in bytes and chunks.
+    lost: (u64, u64),
     /// What the chunk under way has until now.
     parts: BytesMut,
     /// What ended a batch of chunks, to be told next.
@@ -89,6 +56,7 @@ impl Reader {
         let mut reader = Self {
             connection,
             position: 0,
+            lost: (0, 0),
             parts: BytesMut::new(),
             kept: None,
             mapped: None,
@@ -238,10 +206,28 @@ impl Reader {
     fn count(&mut self, event: &Event) {
         match event {
             Event::Chunk(chunk) => self.position = self.position.saturating_add(chunk.len() as u64),
-            Event::Gap { to, .. } => self.position = *to,
+            Event::Gap { from, to, chunks } => self.skip(*from, *to, *chunks),
             Event::End { reason, offset } => self.state = State::Ended { reason: *reason, offset: *offset },
             _ => {}
         }
+    }
+
+    /// Moves on by a gap.
+    fn skip(&mut self, from: u64, to: u64, chunks: u64) {
+        let (lost_bytes, lost_chunks) = &mut self.lost;
+        *lost_bytes = lost_bytes.saturating_add(to.saturating_sub(from));
+        *lost_chunks = lost_chunks.saturating_add(chunks);
+        self.position = to;
+    }
+
+    /// Bytes in all gaps so far, those of a [`Event::Gap`] that was returned included. Only ever grows.
+    pub fn lost_bytes(&self) -> u64 {
+        self.lost.0
+    }
+
+    /// Chunks in all gaps so far, where it is known how many.
+    pub fn lost_chunks(&self) -> u64 {
+        self.lost.1
     }
 
     /// Offset after everything that was returned, or of the first event that will be.
@@ -283,7 +269,12 @@ impl Reader {
         both.map(|(mapped, passed)| mapped.watch(passed)).transpose()
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
+    /// As [`next`](Self::next), for futures written by hand. Pending, it has taken nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
             let count = self.mapped.as_ref().map(|mapped| mapped.count());
             if let Some(event) = self.try_next()? {
@@ -294,7 +285,11 @@ impl Reader {
     }
 
     /// Ready when there may be an event since the bell's count was taken, if there is a bell.
-    fn poll_news(&mut self, cx: &mut Context<'_>, count: Option<u32>) -> Poll<Result<(), ReadError>> {
+    pub(crate) fn poll_news(
+        &mut self,
+        cx: &mut Context<'_>,
+        count: Option<u32>,
+    ) -> Poll<Result<(), ReadError>> {
         if let Poll::Ready(Err(broken)) = self.connection.poll_unsaid(cx) {
             return Poll::Ready(Err(self.fail(broken.into())));
         }
@@ -365,7 +360,7 @@ impl Reader {
                 if to <= from {
                     return Err(ProtocolError::Offset { said: to, counted: from }.into());
                 }
-                self.position = to;
+                self.skip(from, to, chunks);
                 Ok(Some(Event::Gap { from, to, chunks }))
             }
             (_, Reply::End { reason, offset }) => {

@@ -43,6 +43,8 @@ pub struct Writer {
     last_sent: u64,
     /// After the newest chunk that the daemon has.
     offset: u64,
+    /// Readers that it found.
+    readers: u32,
     /// Replies that came.
     heard: u64,
     progress: Progress,
@@ -88,6 +90,7 @@ impl Writer {
             stage,
             last_sent: 0,
             offset: 0,
+            readers: 0,
             heard: 0,
             progress: Progress::Writing,
         })
@@ -115,6 +118,12 @@ impl Writer {
             return stage.appended().clamp(self.acked, self.appended);
         }
         self.acked
+    }
+
+    /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was appended; 0 before the first.
+    /// After [`flush`](Self::flush), that is the newest chunk of all.
+    pub fn readers(&self) -> u32 {
+        self.stage.as_ref().map_or(self.readers, |stage| stage.readers())
     }
 
     /// Appends these bytes as one chunk, and sends it (and what was pushed before) at once. An empty chunk is nothing.
@@ -393,7 +402,7 @@ impl Writer {
     fn hear(&mut self, reply: Reply) -> Result<(), WriteError> {
         self.heard = self.heard.wrapping_add(1);
         match reply {
-            Reply::Ack { chunks, offset } => {
+            Reply::Ack { chunks, offset, readers } => {
                 if chunks < self.acked || chunks > self.appended {
                     let (before, sent) = (self.acked, self.appended);
                     return Err(ProtocolError::Ack { said: chunks, before, sent }.into());
@@ -401,7 +410,7 @@ impl Writer {
                 if offset < self.offset {
                     return Err(ProtocolError::Offset { said: offset, counted: self.offset }.into());
                 }
-                (self.acked, self.offset) = (chunks, offset);
+                (self.acked, self.offset, self.readers) = (chunks, offset, readers);
                 Ok(())
             }
             Reply::Done if matches!(self.progress, Progress::Finishing) && self.acked == self.appended => {

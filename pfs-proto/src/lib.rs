@@ -36,8 +36,8 @@
 //! # A connection
 //!
 //! The client sends `Hello`; the daemon answers `Hello` with the version that it picked, or `Error` and closes.
-//! Then come any number of requests, each answered before the next is read, until `OpenWriter` or `OpenReader`
-//! turns the connection into a writer's or a reader's for the rest of its life.
+//! Then come any number of requests, each answered before the next is read, until `OpenWriter`, `OpenReader` or `Watch`
+//! turns the connection into a writer's, a reader's or a watcher's for the rest of its life.
 //!
 //! ```text
 //! client                        daemon      client                        daemon
@@ -116,6 +116,13 @@
 //! | (nothing) |
 //! ```
 //!
+//! `Watch`, 0x0b → `Watching`, then a `Happened` for each event, until that is the removal. A watcher says nothing more,
+//! and is not waited for: of one that is behind, events are left out, and it is told how many.
+//!
+//! ```text
+//! | path |
+//! ```
+//!
 //! `Append`, 0x10: the chunk ends here; `AppendPart`, 0x11: it goes on in the next frame → `Ack`s, coalesced
 //!
 //! ```text
@@ -139,7 +146,7 @@
 //!
 //! `Hello`, 0x81: as the request.
 //!
-//! `Done`, 0x82; `Waiting`, 0x8b
+//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94
 //!
 //! ```text
 //! | (nothing) |
@@ -163,7 +170,7 @@
 //! `Stat`, 0x85
 //!
 //! ```text
-//! | path: str | state: u8 | created: time | last_append: opt time | ring_buffer_size: u64 |
+//! | path: str | state: u8 | created: time | last_append: opt time | owner: peer | ring_buffer_size: u64 |
 //! | channel_buffer_size: u64 | capacity: u64 | memory: u64 | head: u64 | tail: u64 | chunks: u64 |
 //! | chunks_held: u64 | rate: u64 | writers_finished: u64 | writers_died: u64 | lost_bytes: u64 |
 //! | ttl: opt span | content_type: opt str |
@@ -201,10 +208,11 @@
 //! | max_chunk: u64 |
 //! ```
 //!
-//! `Ack`, 0x90. Both are totals, so that one acknowledgement stands for all before it.
+//! `Ack`, 0x90. `chunks` and `offset` are totals, so that one acknowledgement stands for all before it; `readers` are
+//! those attached at the last append.
 //!
 //! ```text
-//! | chunks: u64 | offset: u64 |
+//! | chunks: u64 | offset: u64 | readers: u32 |
 //! ```
 //!
 //! `Reading`, 0x8c
@@ -226,6 +234,21 @@
 //! | (nothing) |
 //! ```
 //!
+//! `Happened`, 0x95. The events are [`StreamEvent`]'s.
+//!
+//! ```text
+//! | event: u8 | what belongs to it |
+//!
+//!   event   0 subscribed     | reader: u64 | peer | readers: u32 |
+//!           1 first reader
+//!           2 unsubscribed   | reader: u64 | peer | readers: u32 | lost_bytes: u64 | lost_chunks: u64 |
+//!           3 no readers
+//!           4 gap            | reader: u64 | from: u64 | to: u64 | chunks: u64 |
+//!           5 closed         | offset: u64 |
+//!           6 removed
+//!           7 missed         | count: u64 |
+//! ```
+//!
 //! `Gap`, 0x8f
 //!
 //! ```text
@@ -243,6 +266,7 @@
 mod codec;
 mod encoding;
 mod error;
+mod event;
 mod frame;
 mod hello;
 mod message;
@@ -253,6 +277,7 @@ mod stat;
 
 pub use codec::Decoder;
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
+pub use event::{Event, StreamEvent};
 pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
 pub use hello::{Hello, MAGIC, VERSION};
 pub use message::{Reply, Request};

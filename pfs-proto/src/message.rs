@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, MappedStart, ReadOptions, ReaderStat, StreamPath,
-    StreamStat, StreamSummary, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, MappedStart, ReadOptions, ReaderStat, StreamEvent,
+    StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
 };
 
 /// From the client to the daemon.
@@ -30,6 +30,8 @@ pub enum Request {
     Document(StreamPath),
     /// Figures of the daemon. Answered by [`Reply::Daemon`].
     Info,
+    /// Tell what happens to a stream from now on. Answered by [`Reply::Watching`], then [`Reply::Happened`]s.
+    Watch(StreamPath),
     /// Writer: these bytes end a chunk (with the parts before them, if any).
     Append(Bytes),
     /// Writer: these bytes go on in the next frame.
@@ -84,7 +86,13 @@ pub enum Reply {
         chunks: u64,
         /// Offset after the newest of them.
         offset: u64,
+        /// Readers attached when that was appended.
+        readers: u32,
     },
+    /// Everything that happens to the stream from now on follows.
+    Watching,
+    /// This has happened to the stream. After [`StreamEvent::Removed`] nothing follows.
+    Happened(StreamEvent),
     /// The stream does not exist yet; the reader will be attached when it is created.
     Waiting,
     /// Attached as a reader.

@@ -43,6 +43,8 @@ pub struct StreamStat {
     pub created: SystemTime,
     /// When something was last appended.
     pub last_append: Option<SystemTime>,
+    /// Who created it.
+    pub owner: Peer,
     /// How much history a new reader gets.
     pub ring_buffer_size: u64,
     /// How far a live reader may lag.

@@ -12,6 +12,7 @@
 mod clock;
 mod config;
 mod error;
+mod failure;
 mod figures;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub mod mapped;
@@ -26,18 +27,21 @@ pub mod staging;
 mod stat;
 mod stream;
 mod sync;
+mod traits;
 mod wait;
 mod writer;
 
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
+pub use failure::{LostData, ReadFailure, WriteFailure};
 pub use pending::PendingReader;
 pub use pfs_proto::{
-    End, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamStat, StreamSummary,
-    Until, WriterStat,
+    End, Event, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
+    StreamStat, StreamSummary, Until, WriterStat,
 };
 pub use reader::{Read, Reader};
 pub use registry::{Registry, Reservation};
 pub use sink::Sink;
 pub use stream::Stream;
+pub use traits::{StreamReader, StreamWriter};
 pub use writer::{Appended, PushEnd, Pushed, Writer};

@@ -42,6 +42,8 @@ const PRODUCED: usize = 0;
 const CONSUMED: usize = LINE;
 /// Chunks of this writer that are in the stream, staged or not. Written by the consumer.
 const APPENDED: usize = LINE + 1;
+/// Readers attached when the last of them was appended. Written by the consumer.
+const READERS: usize = LINE + 3;
 /// Whether the consumer has given up, and has said why elsewhere. Written by the consumer.
 const ABANDONED: usize = LINE + 2;
 /// Whether the consumer is to be rung when there is something.
@@ -195,8 +197,10 @@ impl Staging {
         self.word(CONSUMED).store(self.consumed, Release);
     }
 
-    /// Tells the producer how many of its chunks are in the stream, whichever way they came.
-    pub fn set_appended(&self, chunks: u64) {
+    /// Tells the producer how many of its chunks are in the stream, whichever way they came, and how many readers the last
+    /// of them found attached.
+    pub fn set_appended(&self, chunks: u64, readers: u32) {
+        self.word(READERS).store(readers.into(), Relaxed);
         self.word(APPENDED).store(chunks, Release);
     }
 
@@ -304,6 +308,11 @@ impl StagingWriter {
     /// How many chunks the consumer has appended, whichever way they came.
     pub fn appended(&self) -> u64 {
         self.word(APPENDED).load(Acquire)
+    }
+
+    /// How many readers were attached when the last of them was appended, if not later.
+    pub fn readers(&self) -> u32 {
+        u32::try_from(self.word(READERS).load(Relaxed)).unwrap_or(u32::MAX)
     }
 
     /// Whether nothing will be consumed any more, for a reason that was told elsewhere.

@@ -208,6 +208,11 @@ impl Writer {
         Pushed { chunks, bytes, offset, end }
     }
 
+    /// Readers attached now.
+    pub fn readers(&self) -> usize {
+        self.shared.reader_count.load(Ordering::Relaxed)
+    }
+
     /// Wakes the readers that sleep, if something was pushed since the last time.
     pub fn wake(&mut self) {
         if std::mem::take(&mut self.unannounced) {

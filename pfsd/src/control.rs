@@ -51,8 +51,8 @@ pub(crate) async fn answer(
         Request::MadeRoom | Request::Unmapped => {
             return Err(misplaced("news of a reader before OpenReader").into());
         }
-        // The connection takes these two itself.
-        Request::OpenWriter(..) | Request::OpenReader(..) => return Err(misplaced("an open").into()),
+        // The connection takes these itself.
+        Request::OpenWriter(..) | Request::OpenReader(..) | Request::Watch(_) => return Err(misplaced("an open").into()),
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ fn misplaced(what: &str) -> Failure {
     Failure::new(ErrorCode::Protocol, format!("{what} is not allowed here"))
 }
 
-fn existing(daemon: &Daemon, path: &StreamPath) -> Result<Stream, Failure> {
+pub(crate) fn existing(daemon: &Daemon, path: &StreamPath) -> Result<Stream, Failure> {
     daemon.namespace.stream(path)?;
     daemon.registry.get(path.as_str()).ok_or_else(|| Failure::no_such_stream(path.as_str()))
 }

@@ -75,7 +75,7 @@ impl Stage {
         match self.0 {}
     }
 
-    pub(crate) fn tell(&self, _: u64) -> bool {
+    pub(crate) fn tell(&self, _: u64, _: u32) -> bool {
         match self.0 {}
     }
 

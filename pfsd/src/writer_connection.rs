@@ -220,7 +220,8 @@ impl Writing<'_> {
             let PushedAll { chunks, bytes, offset, next } =
                 stage.push_all(&mut self.writer, self.path, BATCH);
             if chunks > 0 {
-                self.acks.count_many(chunks, bytes, offset);
+                let readers = self.writer.readers();
+                self.acks.count_many(chunks, bytes, offset, readers);
                 self.tell(stage)?;
             }
             match next {
@@ -249,7 +250,7 @@ impl Writing<'_> {
 
     /// Tells the client how far it is, and rings if it waits for that.
     fn tell(&mut self, stage: &Stage) -> Result<(), Ended> {
-        if stage.tell(self.acks.chunks) {
+        if stage.tell(self.acks.chunks, self.acks.readers) {
             self.acks.owed = true;
             self.acks.send(self.wire)?;
         }
@@ -263,12 +264,12 @@ impl Writing<'_> {
             None => self.wait_for_room(chunk, going).await?,
         };
         let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
-        self.acks.count(chunk.size(), appended.offset);
+        self.acks.count(chunk.size(), appended);
         if let (Chunk::Received(_), stage) = (chunk, &self.stage) {
             self.acks.owed = true;
             if let Some(stage) = stage {
                 // It waits for acknowledgements of what it sends, and is told anyway.
-                let _ = stage.tell(self.acks.chunks);
+                let _ = stage.tell(self.acks.chunks, self.acks.readers);
             }
         }
         Ok(())
@@ -328,6 +329,8 @@ struct Acks {
     chunks: u64,
     bytes: u64,
     offset: u64,
+    /// Readers that the newest chunk found attached.
+    readers: u32,
     /// Chunks told so far.
     told: u64,
     /// Whether the client is to be told at all: one that shares memory sees for itself, until it asks to be rung.
@@ -335,14 +338,15 @@ struct Acks {
 }
 
 impl Acks {
-    fn count(&mut self, bytes: usize, offset: u64) {
-        self.count_many(1, crate::daemon::wide(bytes), offset);
+    fn count(&mut self, bytes: usize, appended: Appended) {
+        self.count_many(1, crate::daemon::wide(bytes), appended.offset, appended.readers);
     }
 
-    fn count_many(&mut self, chunks: u64, bytes: u64, offset: u64) {
+    fn count_many(&mut self, chunks: u64, bytes: u64, offset: u64, readers: usize) {
         self.chunks = self.chunks.saturating_add(chunks);
         self.bytes = self.bytes.saturating_add(bytes);
         self.offset = offset;
+        self.readers = u32::try_from(readers).unwrap_or(u32::MAX);
     }
 
     /// Whether the socket has to take something before the client knows all.
@@ -363,7 +367,7 @@ impl Acks {
         self.owed = false;
         if self.told < self.chunks {
             self.told = self.chunks;
-            wire.put(&Reply::Ack { chunks: self.chunks, offset: self.offset });
+            wire.put(&Reply::Ack { chunks: self.chunks, offset: self.offset, readers: self.readers });
         }
     }
 }

@@ -9,9 +9,9 @@ use pfs_proto::MappedStart;
 use pfs_stream::mapped::{Bell, MappedReader};
 use pfs_stream::{Read, Sink};
 
+use crate::Event;
 use crate::chunks::Chunks;
 use crate::error::ReadError;
-use crate::reader::Event;
 
 use super::passing::Passed;
 use super::sleeper::Sleeper;

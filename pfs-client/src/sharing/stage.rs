@@ -31,6 +31,11 @@ impl Stage {
         self.area.appended()
     }
 
+    /// Readers that the newest of them found attached.
+    pub(crate) fn readers(&self) -> u32 {
+        self.area.readers()
+    }
+
     /// Whether the daemon has given up, and says why over the connection.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.area.is_abandoned()

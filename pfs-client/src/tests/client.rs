@@ -16,13 +16,13 @@ use crate::{
 };
 
 /// A socket in a directory of its own.
-struct Socket {
+pub(super) struct Socket {
     directory: TempDir,
     listener: UnixListener,
 }
 
 impl Socket {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("pfsd.sock")).unwrap();
         Self { directory, listener }
@@ -41,7 +41,7 @@ impl Socket {
         Daemon::new(self.listener.accept().await.unwrap().0)
     }
 
-    async fn client(&self) -> (Client, Daemon) {
+    pub(super) async fn client(&self) -> (Client, Daemon) {
         let (client, daemon) = tokio::join!(self.connect(), async {
             let mut daemon = self.accept().await;
             daemon.says_hello().await;

@@ -110,6 +110,7 @@ pub(super) fn stat() -> StreamStat {
         state: State::Closed,
         created: UNIX_EPOCH,
         last_append: None,
+        owner: Peer { pid: Some(1), uid: Some(2) },
         ring_buffer_size: 4096,
         channel_buffer_size: 4096,
         capacity: 4096,

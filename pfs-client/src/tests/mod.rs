@@ -2,5 +2,6 @@
 
 mod client;
 mod daemon;
+mod events;
 mod reader;
 mod writer;

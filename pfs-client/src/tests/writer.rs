@@ -14,6 +14,22 @@ fn append(bytes: &'static [u8]) -> Option<Request> {
     Some(Request::Append(Bytes::from_static(bytes)))
 }
 
+fn ack(chunks: u64, offset: u64) -> Reply {
+    Reply::Ack { chunks, offset, readers: 0 }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_tells_how_many_readers_there_are() {
+    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    assert_eq!(writer.readers(), 0);
+    for (chunks, readers) in [(1, 3), (2, 1)] {
+        writer.append(b"abc").await.unwrap();
+        daemon.says(Reply::Ack { chunks, offset: 3 * chunks, readers }).await;
+        writer.flush().await.unwrap();
+        assert_eq!(writer.readers(), readers);
+    }
+}
+
 fn removed() -> Reply {
     Reply::Error { code: ErrorCode::Removed, message: "it was removed".into() }
 }
@@ -50,10 +66,10 @@ async fn flush_returns_when_everything_is_acknowledged_and_not_before() {
     let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
     writer.append(b"abc").await.unwrap();
     writer.append(b"def").await.unwrap();
-    daemon.says(Reply::Ack { chunks: 1, offset: 3 }).await;
+    daemon.says(ack(1, 3)).await;
     assert!(timeout(Duration::ZERO, writer.flush()).await.is_err());
     assert_eq!(writer.acked(), 1);
-    daemon.says(Reply::Ack { chunks: 2, offset: 6 }).await;
+    daemon.says(ack(2, 6)).await;
     writer.flush().await.unwrap();
     assert_eq!(writer.acked(), 2);
 }
@@ -74,11 +90,11 @@ async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement
         for chunks in 1..=101 {
             offset += chunk(&mut daemon).await.unwrap().len() as u64;
             for _ in 0..3 {
-                daemon.says(Reply::Ack { chunks, offset }).await;
+                daemon.says(ack(chunks, offset)).await;
             }
         }
         assert_eq!(daemon.hears().await, Some(Request::Finish { close: false }));
-        daemon.says(Reply::Ack { chunks: 101, offset }).await;
+        daemon.says(ack(101, offset)).await;
         daemon.says(Reply::Done).await;
         offset
     };
@@ -219,7 +235,7 @@ async fn a_writer_with_nothing_to_append_can_wait_for_bad_news() {
     let (mut writer, mut daemon) = writer(pipe(100), 1 << 20).await;
     writer.append(b"abc").await.unwrap();
     assert!(timeout(Duration::ZERO, writer.failure()).await.is_err());
-    daemon.says(Reply::Ack { chunks: 1, offset: 3 }).await;
+    daemon.says(ack(1, 3)).await;
     let (error, ()) = tokio::join!(writer.failure(), async {
         tokio::task::yield_now().await;
         daemon.says(Reply::Error { code: ErrorCode::Closed, message: "it was closed".into() }).await;
@@ -236,7 +252,7 @@ async fn finish_returns_the_offset_of_the_last_acknowledgement() {
         let (offset, ()) = tokio::join!(writer.finish(close), async {
             assert_eq!(daemon.hears().await, append(b"abc"));
             assert_eq!(daemon.hears().await, Some(Request::Finish { close }));
-            daemon.says(Reply::Ack { chunks: 1, offset: 42 }).await;
+            daemon.says(ack(1, 42)).await;
             daemon.says(Reply::Done).await;
         });
         assert_eq!(offset.unwrap(), 42);
@@ -255,9 +271,9 @@ async fn a_writer_that_is_dropped_does_not_look_finished() {
 #[tokio::test]
 async fn a_daemon_that_cannot_count_is_not_believed() {
     for replies in [
-        &[Reply::Ack { chunks: 2, offset: 3 }][..],
-        &[Reply::Ack { chunks: 1, offset: 3 }, Reply::Ack { chunks: 0, offset: 3 }],
-        &[Reply::Ack { chunks: 1, offset: 3 }, Reply::Ack { chunks: 1, offset: 2 }],
+        &[ack(2, 3)][..],
+        &[ack(1, 3), ack(0, 3)],
+        &[ack(1, 3), ack(1, 2)],
         &[Reply::Done],
         &[Reply::Waiting],
     ] {

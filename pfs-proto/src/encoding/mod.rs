@@ -1,5 +1,6 @@
 //! How messages become bytes and bytes become messages.
 
+mod event;
 mod fields;
 pub(crate) mod kind;
 mod options;

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::fields::{FieldReader, FieldWriter};
 use super::request::{hello, put_hello};
-use super::{kind, options, stat};
+use super::{event, kind, options, stat};
 use crate::frame::put_chunk;
 use crate::{DataKind, ErrorCode, Frame, MAX_PAYLOAD, MessageError, Reply};
 
@@ -25,7 +25,7 @@ impl Reply {
         let mut w = FieldWriter::new(self.kind(), out);
         match self {
             Self::Hello(hello) => put_hello(&mut w, hello),
-            Self::Done | Self::Waiting | Self::Staging => (),
+            Self::Done | Self::Waiting | Self::Staging | Self::Watching => (),
             Self::Error { code, message } => {
                 w.u16((*code).into());
                 w.string(message);
@@ -35,10 +35,12 @@ impl Reply {
             Self::WriterStat(writer) => stat::put_writer(&mut w, writer),
             Self::ReaderStat(reader) => stat::put_reader(&mut w, reader),
             Self::Daemon(info) => stat::put_daemon(&mut w, info),
+            Self::Happened(event) => event::put_event(&mut w, event),
             Self::Writing { max_chunk } => w.u64(*max_chunk),
-            Self::Ack { chunks, offset } => {
+            Self::Ack { chunks, offset, readers } => {
                 w.u64(*chunks);
                 w.u64(*offset);
+                w.u32(*readers);
             }
             Self::Reading { start, head, content_type } => {
                 w.u64(*start);
@@ -82,7 +84,9 @@ impl Reply {
             kind::READER_STAT => Self::ReaderStat(stat::reader(&mut r)?),
             kind::DAEMON => Self::Daemon(stat::daemon(&mut r)?),
             kind::WRITING => Self::Writing { max_chunk: r.u64()? },
-            kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()? },
+            kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()?, readers: r.u32()? },
+            kind::WATCHING => Self::Watching,
+            kind::HAPPENED => Self::Happened(event::event(&mut r)?),
             kind::WAITING => Self::Waiting,
             kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
             kind::STAGING => Self::Staging,
@@ -112,6 +116,8 @@ impl Reply {
             Self::Daemon(_) => kind::DAEMON,
             Self::Writing { .. } => kind::WRITING,
             Self::Ack { .. } => kind::ACK,
+            Self::Watching => kind::WATCHING,
+            Self::Happened(_) => kind::HAPPENED,
             Self::Waiting => kind::WAITING,
             Self::Mapped(_) => kind::MAPPED,
             Self::Staging => kind::STAGING,

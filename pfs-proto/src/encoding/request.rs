@@ -34,9 +34,11 @@ impl Request {
                 put_read_options(&mut w, options);
             }
             Self::List(path) => w.string(path),
-            Self::Stat(path) | Self::Close(path) | Self::Remove(path) | Self::Document(path) => {
-                w.string(path.as_str());
-            }
+            Self::Stat(path)
+            | Self::Close(path)
+            | Self::Remove(path)
+            | Self::Document(path)
+            | Self::Watch(path) => w.string(path.as_str()),
             Self::Info | Self::MadeRoom | Self::Staged | Self::Unmapped => (),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
             Self::Finish { close } => w.bool(*close),
@@ -65,6 +67,7 @@ impl Request {
             kind::CLOSE => Self::Close(r.path()?),
             kind::REMOVE => Self::Remove(r.path()?),
             kind::DOCUMENT => Self::Document(r.path()?),
+            kind::WATCH => Self::Watch(r.path()?),
             kind::INFO => Self::Info,
             kind::MADE_ROOM => Self::MadeRoom,
             kind::STAGED => Self::Staged,
@@ -87,6 +90,7 @@ impl Request {
             Self::Close(_) => kind::CLOSE,
             Self::Remove(_) => kind::REMOVE,
             Self::Document(_) => kind::DOCUMENT,
+            Self::Watch(_) => kind::WATCH,
             Self::Info => kind::INFO,
             Self::MadeRoom => kind::MADE_ROOM,
             Self::Staged => kind::STAGED,

@@ -35,6 +35,7 @@ pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     put_state(w, stat.state);
     w.time(stat.created);
     w.option(stat.last_append, FieldWriter::time);
+    put_peer(w, stat.owner);
     w.u64(stat.ring_buffer_size);
     w.u64(stat.channel_buffer_size);
     w.u64(stat.capacity);
@@ -57,6 +58,7 @@ pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
         state: state(r)?,
         created: r.time("creation time")?,
         last_append: r.option("last append", |r| r.time("last append"))?,
+        owner: peer(r)?,
         ring_buffer_size: r.u64()?,
         channel_buffer_size: r.u64()?,
         capacity: r.u64()?,
@@ -161,11 +163,11 @@ fn state(r: &mut FieldReader) -> Result<State, MessageError> {
     }
 }
 
-fn put_peer(w: &mut FieldWriter<'_>, Peer { pid, uid }: Peer) {
+pub(super) fn put_peer(w: &mut FieldWriter<'_>, Peer { pid, uid }: Peer) {
     w.option(pid, FieldWriter::u32);
     w.option(uid, FieldWriter::u32);
 }
 
-fn peer(r: &mut FieldReader) -> Result<Peer, MessageError> {
+pub(super) fn peer(r: &mut FieldReader) -> Result<Peer, MessageError> {
     Ok(Peer { pid: r.option("pid", FieldReader::u32)?, uid: r.option("uid", FieldReader::u32)? })
 }

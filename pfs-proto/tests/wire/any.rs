@@ -5,18 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Hello, MappedStart, Peer, ReadOptions, ReaderStat, Reply,
-    Request, SlowPolicy, Start, State, StreamPath, StreamStat, StreamSummary, Until, WriteOptions,
-    WriterStat,
+    Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
+    WriteOptions, WriterStat,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
-    let stream = (path(), 0..5).prop_map(|(path, which)| match which {
+    let stream = (path(), 0..6).prop_map(|(path, which)| match which {
         0 => Request::Stat(path),
         1 => Request::Close(path),
         2 => Request::Remove(path),
+        3 => Request::Watch(path),
         _ => Request::Document(path),
     });
     prop_oneof![
@@ -50,8 +51,10 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         bytes().prop_map(Reply::Document),
         daemon().prop_map(Reply::Daemon),
         any::<u64>().prop_map(|max_chunk| Reply::Writing { max_chunk }),
-        any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::Ack { chunks, offset }),
+        any::<(u64, u64, u32)>().prop_map(|(chunks, offset, readers)| Reply::Ack { chunks, offset, readers }),
         Just(Reply::Waiting),
+        Just(Reply::Watching),
+        event().prop_map(Reply::Happened),
         mapped_start().prop_map(Reply::Mapped),
         Just(Reply::Staging),
         (any::<(u64, u64)>(), content_type()).prop_map(|((start, head), content_type)| Reply::Reading {
@@ -64,6 +67,21 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         any::<(u64, u64, u64)>().prop_map(|(from, to, chunks)| Reply::Gap { from, to, chunks }),
         (end(), any::<u64>()).prop_map(|(reason, offset)| Reply::End { reason, offset }),
     ]
+}
+
+fn event() -> impl Strategy<Value = StreamEvent> {
+    (0..8, peer(), any::<u32>(), any::<[u64; 4]>()).prop_map(|(which, peer, readers, [reader, a, b, c])| {
+        match which {
+            0 => StreamEvent::Subscribed { reader, peer, readers },
+            1 => StreamEvent::FirstReader,
+            2 => StreamEvent::Unsubscribed { reader, peer, readers, lost_bytes: a, lost_chunks: b },
+            3 => StreamEvent::NoReaders,
+            4 => StreamEvent::Gap { reader, from: a, to: b, chunks: c },
+            5 => StreamEvent::Closed { offset: a },
+            6 => StreamEvent::Removed,
+            _ => StreamEvent::Missed { count: a },
+        }
+    })
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
@@ -157,12 +175,13 @@ fn summary() -> impl Strategy<Value = StreamSummary> {
 fn stat() -> impl Strategy<Value = StreamStat> {
     let texts = (".{0,40}", content_type());
     let times = (time(), option::of(time()), option::of(duration()));
-    (texts, state(), times, any::<[u64; 12]>()).prop_map(
-        |((path, content_type), state, (created, last_append, ttl), n)| StreamStat {
+    (texts, state(), times, peer(), any::<[u64; 12]>()).prop_map(
+        |((path, content_type), state, (created, last_append, ttl), owner, n)| StreamStat {
             path,
             state,
             created,
             last_append,
+            owner,
             ring_buffer_size: n[0],
             channel_buffer_size: n[1],
             capacity: n[2],

@@ -105,9 +105,10 @@ impl Stage {
         self.area.consume(chunk.0);
     }
 
-    /// Tells the client how many of its chunks are in the stream; true if it waits to hear of that.
-    pub(crate) fn tell(&self, appended: u64) -> bool {
-        self.area.set_appended(appended);
+    /// Tells the client how many of its chunks are in the stream, and how many readers there are; true if it waits to hear
+    /// of that.
+    pub(crate) fn tell(&self, appended: u64, readers: u32) -> bool {
+        self.area.set_appended(appended, readers);
         self.area.producer_is_to_be_rung()
     }
 

@@ -79,14 +79,30 @@ async fn chunks_are_acknowledged_before_the_finish_or_the_error_that_came_with_t
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
     writer.send_together(&[chunk(), chunk(), Request::Finish { close: false }]).await;
-    assert_eq!(writer.reply().await, Some(Reply::Ack { chunks: 2, offset: 10 }));
+    assert_eq!(writer.reply().await, Some(Reply::Ack { chunks: 2, offset: 10, readers: 0 }));
     assert_eq!(writer.reply().await, Some(Reply::Done));
 
     let mut broken = running.client().await;
     broken.write_to("/streamfs/a").await;
     broken.send_together(&[chunk(), Request::Info]).await;
-    assert_eq!(broken.reply().await, Some(Reply::Ack { chunks: 1, offset: 15 }));
+    assert_eq!(broken.reply().await, Some(Reply::Ack { chunks: 1, offset: 15, readers: 0 }));
     broken.refused_for_good(ErrorCode::Protocol).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_tells_how_many_readers_are_attached() {
+    let running = Running::start();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    let mut reader = running.client().await;
+    reader.read_from("/streamfs/a", oldest()).await;
+    writer.append(b"12345").await;
+    assert_eq!(writer.reply().await, Some(Reply::Ack { chunks: 1, offset: 5, readers: 1 }));
+    drop(reader);
+    let stream = running.daemon.registry().get("/streamfs/a").unwrap();
+    eventually(async || stream.readers() == 0).await;
+    writer.append(b"12345").await;
+    assert_eq!(writer.reply().await, Some(Reply::Ack { chunks: 2, offset: 10, readers: 0 }));
 }
 
 #[tokio::test]

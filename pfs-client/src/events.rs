@@ -1,0 +1,114 @@
+//! Watching what happens to a stream.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use pfs_proto::{Reply, Request, StreamEvent, StreamPath};
+
+use crate::connection::Connection;
+use crate::error::{Broken, ProtocolError};
+use crate::{Client, ReadError, RequestError};
+
+impl Client {
+    /// Tells what happens to a stream from now on: who comes and goes, what readers lose, and how it ends. On a connection
+    /// of its own, and without being waited for by anybody: whoever is behind misses events, and is told how many.
+    ///
+    /// ```no_run
+    /// use pfs_client::{Client, Endpoint, StreamEvent};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::connect(Endpoint::default()).await?;
+    /// let mut events = client.events(&"/streamfs/cam".parse()?).await?;
+    /// while let Some(event) = events.next().await? {
+    ///     match event {
+    ///         StreamEvent::FirstReader => println!("somebody is watching: camera on"),
+    ///         StreamEvent::NoReaders => println!("nobody is watching: camera off"),
+    ///         _ => (),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes is `NoSuchStream`.
+    pub async fn events(&self, path: &StreamPath) -> Result<Events, RequestError> {
+        let mut connection = self.connection().await?;
+        match connection.request(&Request::Watch(path.clone())).await? {
+            Reply::Watching => Ok(Events { connection, state: State::Watching }),
+            Reply::Error { code, message } => Err(RequestError::told(code, message)),
+            _ => Err(ProtocolError::Unexpected { expected: "a place as a watcher" }.into()),
+        }
+    }
+}
+
+/// What happens to a stream, from [`Client::events`]. Dropping it ends the watching.
+#[derive(Debug)]
+pub struct Events {
+    connection: Connection,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Watching,
+    /// It was removed.
+    Ended,
+    Failed(ReadError),
+}
+
+impl Events {
+    /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`, ever after.
+    ///
+    /// Cancel safe: an event is lost only if it was returned.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon goes away, or makes no sense; then forever.
+    pub async fn next(&mut self) -> Result<Option<StreamEvent>, ReadError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`next`](Self::next), for futures written by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<StreamEvent>, ReadError>> {
+        match &self.state {
+            State::Watching => {}
+            State::Ended => return Poll::Ready(Ok(None)),
+            State::Failed(error) => return Poll::Ready(Err(error.again())),
+        }
+        Poll::Ready(match ready!(self.poll_reply(cx)) {
+            Ok(event) => {
+                if event == StreamEvent::Removed {
+                    self.state = State::Ended;
+                }
+                Ok(Some(event))
+            }
+            Err(error) => {
+                let again = error.again();
+                self.state = State::Failed(error);
+                Err(again)
+            }
+        })
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<StreamEvent, ReadError>> {
+        loop {
+            match self.connection.received()? {
+                Some(Reply::Happened(event)) => return Poll::Ready(Ok(event)),
+                Some(Reply::Error { code, message }) => {
+                    return Poll::Ready(Err(ReadError::told(code, message)));
+                }
+                Some(_) => {
+                    let broken: Broken = ProtocolError::Unexpected { expected: "an event" }.into();
+                    return Poll::Ready(Err(broken.into()));
+                }
+                None => ready!(self.connection.poll_fill(cx, 0))?,
+            }
+        }
+    }
+}

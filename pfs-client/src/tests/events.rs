@@ -1,0 +1,71 @@
+//! What a watcher promises.
+
+use std::time::Duration;
+
+use pfs_proto::{ErrorCode, Reply, Request};
+use tokio::time::timeout;
+
+use super::client::Socket;
+use super::daemon::{Daemon, path, promptly};
+use crate::{Events, Peer, ProtocolError, ReadError, StreamEvent};
+
+const COMES: StreamEvent =
+    StreamEvent::Subscribed { reader: 1, peer: Peer { pid: None, uid: None }, readers: 1 };
+
+async fn watching(socket: &Socket) -> (Events, Daemon) {
+    let (client, mut daemon) = socket.client().await;
+    let path = path();
+    let (events, ()) = tokio::join!(client.events(&path), async {
+        assert_eq!(daemon.hears().await, Some(Request::Watch(path.clone())));
+        daemon.says(Reply::Watching).await;
+    });
+    (events.unwrap(), daemon)
+}
+
+#[tokio::test]
+async fn events_come_as_the_daemon_tells_them_until_the_stream_is_removed() {
+    let socket = Socket::new();
+    let (mut events, mut daemon) = watching(&socket).await;
+    let told = [COMES, StreamEvent::FirstReader, StreamEvent::Missed { count: 7 }, StreamEvent::Removed];
+    for event in told {
+        // Cancelled while there was nothing: nothing is lost.
+        assert!(timeout(Duration::ZERO, events.next()).await.is_err());
+        daemon.says(Reply::Happened(event)).await;
+        assert_eq!(promptly(events.next()).await.unwrap(), Some(event));
+    }
+    for _ in 0..2 {
+        assert_eq!(promptly(events.next()).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_goes_is_an_error_and_not_the_end_of_the_events() {
+    let socket = Socket::new();
+    let (mut events, daemon) = watching(&socket).await;
+    drop(daemon);
+    for _ in 0..2 {
+        let error = promptly(events.next()).await.unwrap_err();
+        assert!(matches!(error, ReadError::DaemonGone(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_an_error() {
+    let socket = Socket::new();
+    let (mut events, mut daemon) = watching(&socket).await;
+    daemon.says(Reply::Done).await;
+    let error = promptly(events.next()).await.unwrap_err();
+    assert!(matches!(error, ReadError::Protocol(ProtocolError::Unexpected { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_exist_is_not_watched() {
+    let socket = Socket::new();
+    let (client, mut daemon) = socket.client().await;
+    let path = path();
+    let (refused, ()) = tokio::join!(client.events(&path), async {
+        daemon.hears().await;
+        daemon.says(Reply::Error { code: ErrorCode::NoSuchStream, message: "no".into() }).await;
+    });
+    assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::NoSuchStream));
+}
