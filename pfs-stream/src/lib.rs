@@ -12,6 +12,7 @@
 mod clock;
 mod config;
 mod error;
+mod events;
 mod failure;
 mod figures;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -33,6 +34,7 @@ mod writer;
 
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
+pub use events::Events;
 pub use failure::{LostData, ReadFailure, WriteFailure};
 pub use pending::PendingReader;
 pub use pfs_proto::{

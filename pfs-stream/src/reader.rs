@@ -70,6 +70,9 @@ fn try_read(
         if ring.policy == SlowPolicy::Block {
             membership.shared.room.wake_all();
         }
+        if let Read::Gap { from, to, chunks } = read {
+            membership.tell_gap(from, to, chunks);
+        }
     }
     Ok(read)
 }

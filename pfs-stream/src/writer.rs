@@ -10,7 +10,7 @@ use pfs_proto::{Peer, SlowPolicy};
 
 use crate::{
     AppendError, AttachError, clock,
-    ring::Source,
+    ring::{Source, Status},
     stream::{Appending, Shared},
     sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, lock},
     wait::Ticket,
@@ -220,11 +220,7 @@ impl Writer {
     /// Ends this writer properly, and closes the stream.
     pub fn finish_and_close(mut self) {
         self.finished = true;
-        let mut append = lock(&self.shared.append);
-        append.status.close();
-        self.shared.ring.set_status(append.status);
-        drop(append);
-        self.shared.wake_everybody();
+        self.shared.set_status(Status::close);
     }
 }
 
