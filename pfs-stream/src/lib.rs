@@ -9,12 +9,15 @@
 //! What it is not: it knows no sockets, no files and no runtime. Waiting is by [`std::task::Waker`]s, so
 //! the same types serve a thread (`*_blocking`), any async runtime, and a model checker (loom, with `--cfg loom`).
 
+mod append;
+mod batch;
 mod clock;
 mod config;
 mod error;
 mod events;
 mod failure;
 mod figures;
+mod follow;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub mod mapped;
 mod membership;

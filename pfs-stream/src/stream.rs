@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
     time::SystemTime,
 };
 
@@ -104,16 +103,30 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, layout, None)?)
+        Ok(Self::with_layout(name, config, Ring::new(layout)?, None))
+    }
+
+    /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
+    /// appending [`Bytes`](bytes::Bytes) nor reading them copies anything, however many read. It keeps every promise of
+    /// any other stream, except that its readers can't be handed out to other processes.
+    ///
+    /// What it holds is bounded by its ring, counted in bytes of chunks: `Bytes` that are a small part of something large
+    /// keep all of that. A chunk that a reader keeps is kept by that reader, not by the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
+    pub fn local(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
+        let layout = layout(&config)?;
+        Ok(Self::with_layout(name, config, Ring::holding(layout)?, None))
     }
 
     pub(crate) fn with_layout(
         name: &str,
         config: StreamConfig,
-        layout: Layout,
+        ring: Ring,
         memory: Option<Reservation>,
-    ) -> io::Result<Self> {
-        let ring = Ring::new(layout)?;
+    ) -> Self {
         let appending = Appending {
             ring: RingWriter::new(ring.clone()),
             status: Status::default(),
@@ -140,7 +153,7 @@ impl Stream {
             watchers: std::sync::Arc::default(),
             _memory: memory,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// Its name.

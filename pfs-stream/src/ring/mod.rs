@@ -16,6 +16,7 @@
 //! synchronize, so that the second look sees a tail beyond what was copied, and the copy is thrown away.
 //! (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
 
+mod held;
 mod layout;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[allow(unsafe_code)]
@@ -35,6 +36,7 @@ use crate::sync::{
     fence,
 };
 
+pub(crate) use held::GRAIN;
 pub(crate) use layout::{Layout, MAX_SIZE};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
@@ -49,12 +51,14 @@ pub(crate) use writer::RingWriter;
 pub(crate) struct Ring {
     layout: Layout,
     memory: Arc<memory::Memory>,
+    /// Large chunks, where they need not be copied.
+    held: Option<Arc<held::Held>>,
 }
 
 impl Ring {
     /// Takes memory for a ring of at least `size` bytes.
     pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?) })
+        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?), held: None })
     }
 
     pub(crate) fn layout(&self) -> Layout {

@@ -1,6 +1,8 @@
 //! The one writing end of a ring; lives under the stream's lock.
 
-use super::{Layout, Position, Ring, Source, layout};
+use bytes::Bytes;
+
+use super::{GRAIN, Layout, Position, Ring, Source, layout};
 use crate::sync::{
     Ordering::{Relaxed, Release},
     fence,
@@ -13,12 +15,14 @@ pub(crate) struct RingWriter {
     tail_seq: u64,
     head_seq: u64,
     head: u64,
+    /// Chunks that were held and have gone, for whoever can drop them without a lock.
+    gone: Vec<Bytes>,
 }
 
 impl RingWriter {
     /// For a ring that nothing has been appended to.
     pub(crate) fn new(ring: Ring) -> Self {
-        Self { ring, tail_seq: 0, head_seq: 0, head: 0 }
+        Self { ring, tail_seq: 0, head_seq: 0, head: 0, gone: Vec::new() }
     }
 
     fn layout(&self) -> Layout {
@@ -56,21 +60,38 @@ impl RingWriter {
     /// `time` is in microseconds since the Unix epoch.
     pub(crate) fn append(&mut self, chunk: &impl Source, tail: u64, time: u64) {
         if tail > self.tail_seq {
+            let passed = self.tail_seq..tail;
             self.tail_seq = tail;
             // Release, so that who sees this tail also sees a head that is not behind it.
             self.ring.word(layout::TAIL_SEQ).store(tail, Release);
             fence(Release);
+            if let Some(held) = &self.ring.held {
+                let gone = passed.filter_map(|seq| held.forget(seq, self.ring.start_of(seq)));
+                self.gone.extend(gone);
+            }
         }
-        let mut done = 0;
-        for (place, len) in self.ring.runs(self.head, chunk.size()) {
-            chunk.write(done, len, self.ring.data(), place);
-            done += len;
+        match (&self.ring.held, chunk.bytes()) {
+            (Some(held), Some(bytes)) if bytes.len() >= GRAIN => {
+                held.put(self.head_seq, self.head, bytes.clone());
+            }
+            _ => {
+                let mut done = 0;
+                for (place, len) in self.ring.runs(self.head, chunk.size()) {
+                    chunk.write(done, len, self.ring.data(), place);
+                    done += len;
+                }
+            }
         }
         self.ring.word(self.layout().time_of(self.head_seq)).store(time, Relaxed);
         self.head += chunk.size() as u64;
         self.head_seq += 1;
         self.ring.word(self.layout().start_of(self.head_seq)).store(self.head, Relaxed);
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
+    }
+
+    /// Chunks that were held and have gone, to be dropped when the lock is not held: whose they were may do anything then.
+    pub(crate) fn gone(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.gone)
     }
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.
