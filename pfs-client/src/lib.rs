@@ -144,3 +144,8 @@ pub use pfs_stream::{LostData, ReadFailure, StreamReader, StreamWriter, WriteFai
 pub use reader::Reader;
 pub use stream::Stream;
 pub use writer::Writer;
+
+/// The page for those who move here, so that its code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/moving.md")]
+mod moving {}
