@@ -1,12 +1,16 @@
 //! The client library of pfs: write, follow and manage the streams of a `pfsd` daemon.
 //!
-//! [`Client`] finds the daemon and manages its streams; [`Writer`] appends to one of them, [`Reader`] follows one. All
-//! are asynchronous, on tokio. What the library deliberately does not do: it starts no daemon, reconnects no writer or
-//! reader (whether what was lost matters is for the program to say), prints nothing and spawns nothing.
+//! A stream is a path. Any number of writers append chunks to it, any number of readers follow it, each at its own pace,
+//! beginning with the history that the stream still holds. A chunk arrives whole or not at all, in the order that all
+//! readers see, and what a reader cannot get it is told to the byte.
 //!
-//! Writing. An append is sent at once and not waited for; [`Writer::flush`] and [`Writer::finish`] wait until
-//! everything is in the stream. A writer that is dropped without `finish` is one that died, and that is what readers
-//! who asked are told.
+//! What the library deliberately does not do: it starts no daemon, reconnects no writer or reader (whether what was lost
+//! matters is for the program to say), prints nothing and spawns nothing.
+//!
+//! # Three minutes
+//!
+//! A [`Client`] finds the daemon: [`Endpoint::default`] is this user's own, which `pfsd` serves when it is started without
+//! arguments. A [`Writer`] appends; the stream is made if there is none.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, WriteOptions};
@@ -23,7 +27,12 @@
 //! # }
 //! ```
 //!
-//! Reading. Loss is never silent: a gap is an event of its own, and a daemon that goes away is an error, not the end.
+//! An append is sent at once and not waited for; [`Writer::flush`] and [`Writer::finish`] wait until everything is in the
+//! stream, and [`Writer::readers`] tells how many were attached then. A writer that is dropped without `finish` is one that
+//! died, and that is what readers who asked are told ([`Until::WritersGone`], [`End::WriterDied`]).
+//!
+//! A [`Reader`] gets events. A gap is one of its own, with its exact range; a daemon that goes away, or a stream that is
+//! removed, is an error and never the end.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Event, ReadOptions};
@@ -43,6 +52,64 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Where a reader starts, what happens when it cannot keep up, and when it ends is in [`ReadOptions`]: [`Start`],
+//! [`SlowPolicy`], [`Until`]. A program that stores [`Reader::position`] and starts at that [`Start::Offset`] the next time
+//! goes on exactly there.
+//!
+//! | to | there is |
+//! |---|---|
+//! | make, close, remove, list streams, and see their figures | [`Client`]; [`Client::open`] for one path |
+//! | see readers come and go | [`Client::events`] |
+//! | do it in a thread, without asynchronous code | [`blocking`] |
+//! | take many small chunks at once | [`Reader::next_batch`], [`Writer::push`] |
+//! | write code for streams of a daemon and of this process alike | [`StreamReader`], [`StreamWriter`] |
+//!
+//! # The same without a daemon
+//!
+//! `pfs-stream` has streams inside one process. Their readers and writers have the traits that these have, so what is
+//! written for the traits moves from one to the other by changing the line that makes them:
+//!
+//! ```
+//! use pfs_client::{Event, ReadFailure, StreamReader, StreamWriter, WriteFailure};
+//! # use pfs_client::{Peer, ReadOptions};
+//!
+//! async fn produce(mut writer: impl StreamWriter) -> Result<u64, WriteFailure> {
+//!     writer.append(b"hello").await?;
+//!     writer.close().await
+//! }
+//!
+//! async fn count(mut reader: impl StreamReader) -> Result<u64, ReadFailure> {
+//!     loop {
+//!         if let Event::End { offset, .. } = reader.event().await? {
+//!             return Ok(offset - reader.lost_bytes());
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let stream = pfs_stream::Stream::new("own", pfs_stream::StreamConfig::default())?;
+//! let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+//! let writer = stream.writer(Peer::default())?;
+//! // With a daemon: let reader = client.reader(&path, ReadOptions::default()).await?;
+//! //                let writer = client.writer(&path, WriteOptions::default()).await?;
+//! produce(writer).await?;
+//! assert_eq!(count(reader).await?, 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Cancelling
+//!
+//! Everything that waits may be given up at any time, in a `select!` or by a timeout. An event is lost only if it was
+//! returned. A chunk is handed over whole or not at all; [`Writer::appended`] tells which. A request that was given up may
+//! have been done or not; the client can be used on.
+//!
+//! # Waiting
+//!
+//! Nothing here spins. On Linux, readers and writers of a daemon on the same machine share memory with it, and sleep in
+//! that; [`Client::with_mapping`] turns it off, and results are the same to the byte.
 
 pub mod blocking;
 mod chunks;
@@ -73,6 +140,12 @@ pub use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Event, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy,
     Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
+pub use pfs_stream::{LostData, ReadFailure, StreamReader, StreamWriter, WriteFailure};
 pub use reader::Reader;
 pub use stream::Stream;
 pub use writer::Writer;
+
+/// The page for those who move here, so that its code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/moving.md")]
+mod moving {}

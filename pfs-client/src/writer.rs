@@ -25,8 +25,9 @@ const LARGE: usize = 8 << 10;
 /// [`acked`](Self::acked) tells how much is already. A writer that is dropped without `finish` counts as one that
 /// died, and what it had not flushed may be missing.
 ///
-/// All methods are cancel safe: once polled, a chunk is taken over whole, and what of it was not sent goes out with
-/// the next call. A writer that has failed returns the same error ever after.
+/// All methods are cancel safe. An append that is given up has taken its chunk over whole or not at all, and
+/// [`appended`](Self::appended) tells which; what was taken over and not sent goes out with the next call. A writer that
+/// has failed returns the same error ever after.
 #[derive(Debug)]
 pub struct Writer {
     connection: Connection,

@@ -129,6 +129,7 @@ impl From<ErrorCode> for u16 {
 
 /// Why a byte stream cannot be cut into frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FrameError {
     /// A header claims a payload larger than any frame's.
     #[error("a frame claims a payload of {len} bytes, and {MAX_PAYLOAD} is the most that one may have")]
@@ -140,6 +141,7 @@ pub enum FrameError {
 
 /// Why a frame is not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MessageError {
     /// There is no such kind of message in this direction.
     #[error("there is no message of kind {0:#04x} in this direction")]
@@ -194,6 +196,7 @@ impl MessageError {
 
 /// Why a string is not the path of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PathError {
     /// It is the empty string.
     #[error("it is empty; a path looks like /streamfs/cam")]

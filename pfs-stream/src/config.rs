@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pfs_proto::Peer;
+
 /// 6 MiB, the size that StreamFS gives both buffers.
 pub const DEFAULT_BUFFER_SIZE: u64 = 6 << 20;
 
@@ -16,6 +18,8 @@ pub struct StreamConfig {
     pub ttl: Option<Duration>,
     /// Media type of the contents; kept for readers, never interpreted.
     pub content_type: Option<String>,
+    /// Who makes it; kept for its figures.
+    pub owner: Peer,
 }
 
 impl Default for StreamConfig {
@@ -25,6 +29,7 @@ impl Default for StreamConfig {
             channel_buffer_size: DEFAULT_BUFFER_SIZE,
             ttl: None,
             content_type: None,
+            owner: Peer::default(),
         }
     }
 }

@@ -65,7 +65,7 @@ pub enum WriteFailure {
 ///
 /// ```
 /// # use pfs_stream::LostData;
-/// # let error = std::io::Error::from(LostData { from: 100, to: 164, chunks: 2 });
+/// # let error = std::io::Error::from(LostData::new(100, 164, 2));
 /// if let Some(lost) = LostData::of(&error) {
 ///     assert_eq!((lost.bytes(), lost.chunks), (64, 2));
 /// }

@@ -9,11 +9,15 @@
 //! What it is not: it knows no sockets, no files and no runtime. Waiting is by [`std::task::Waker`]s, so
 //! the same types serve a thread (`*_blocking`), any async runtime, and a model checker (loom, with `--cfg loom`).
 
+mod append;
+mod batch;
 mod clock;
 mod config;
 mod error;
+mod events;
 mod failure;
 mod figures;
+mod follow;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub mod mapped;
 mod membership;
@@ -33,6 +37,7 @@ mod writer;
 
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
+pub use events::Events;
 pub use failure::{LostData, ReadFailure, WriteFailure};
 pub use pending::PendingReader;
 pub use pfs_proto::{

@@ -35,10 +35,16 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// When the system gives no memory for its page of figures; the reader comes back as it was.
+    /// When the system gives no memory for its page of figures, and when it has taken chunks out of the ring already or its
+    /// stream is [local](crate::Stream::local); the reader comes back as it was.
     // The large variant is the reader itself, which must not be lost.
     #[allow(clippy::result_large_err)]
     pub fn hand_out(self) -> Result<Handout, (Self, io::Error)> {
+        if self.is_local() {
+            let error =
+                io::Error::new(io::ErrorKind::Unsupported, "what it has to read is in this process alone");
+            return Err((self, error));
+        }
         let page = match Memory::writable_by_others(PAGE_WORDS) {
             Ok(page) => page,
             Err(error) => return Err((self, error)),

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use pfs_proto::{Peer, SlowPolicy};
+use pfs_proto::{Peer, SlowPolicy, StreamEvent};
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use crate::ring::Position;
@@ -15,6 +15,8 @@ use crate::{
 /// What a stream knows of a reader.
 #[derive(Debug)]
 pub(crate) struct ReaderState {
+    /// Its number among all readers that the stream ever had, from 1 on.
+    pub(crate) number: u64,
     pub(crate) peer: Peer,
     pub(crate) policy: SlowPolicy,
     pub(crate) since: SystemTime,
@@ -29,6 +31,10 @@ impl ReaderState {
     }
 }
 
+fn count(readers: usize) -> u32 {
+    u32::try_from(readers).unwrap_or(u32::MAX)
+}
+
 /// Attached as long as it lives: counted, seen by `stat`, and waited for if that is its policy.
 #[derive(Debug)]
 pub(crate) struct Membership {
@@ -39,17 +45,32 @@ pub(crate) struct Membership {
 impl Membership {
     /// Must be called under the append lock, so that no writer overtakes a `block` reader that it can't see.
     pub(crate) fn join(shared: &Arc<Shared>, state: Arc<ReaderState>) -> Self {
-        lock(&shared.readers).push(Arc::clone(&state));
+        let mut attached = lock(&shared.readers);
+        attached.push(Arc::clone(&state));
+        let readers = count(attached.len());
+        let ReaderState { number: reader, peer, .. } = *state;
+        shared.watchers.tell(StreamEvent::Subscribed { reader, peer, readers });
+        if readers == 1 {
+            shared.watchers.tell(StreamEvent::FirstReader);
+        }
+        drop(attached);
         shared.reader_count.fetch_add(1, Ordering::SeqCst);
         Self { shared: Arc::clone(shared), state }
+    }
+
+    /// Tells those who watch that this reader was told of a gap.
+    pub(crate) fn tell_gap(&self, from: u64, to: u64, chunks: u64) {
+        let reader = self.state.number;
+        self.shared.watchers.tell(StreamEvent::Gap { reader, from, to, chunks });
+        self.shared.watchers.wake();
     }
 
     /// From now on its figures are these.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn set_figures(&mut self, figures: Figures, at: Position) {
         figures.set_position(at);
-        let ReaderState { peer, policy, since, start, .. } = *self.state;
-        let state = Arc::new(ReaderState { peer, policy, since, start, figures });
+        let ReaderState { number, peer, policy, since, start, .. } = *self.state;
+        let state = Arc::new(ReaderState { number, peer, policy, since, start, figures });
         // One step for whoever looks at the readers: there is no moment when a writer sees none, or two.
         for reader in lock(&self.shared.readers).iter_mut() {
             if Arc::ptr_eq(reader, &self.state) {
@@ -67,8 +88,19 @@ impl Drop for Membership {
         let head = lock(&self.shared.append).ring.head().offset;
         let lost = self.state.lost_bytes(head);
         self.shared.lost_before.fetch_add(lost, Ordering::Relaxed);
-        lock(&self.shared.readers).retain(|reader| !Arc::ptr_eq(reader, &self.state));
+        let mut attached = lock(&self.shared.readers);
+        attached.retain(|reader| !Arc::ptr_eq(reader, &self.state));
+        let readers = count(attached.len());
+        let ReaderState { number: reader, peer, .. } = *self.state;
+        let lost_chunks = self.state.figures.lost_chunks();
+        let gone = StreamEvent::Unsubscribed { reader, peer, readers, lost_bytes: lost, lost_chunks };
+        self.shared.watchers.tell(gone);
+        if readers == 0 {
+            self.shared.watchers.tell(StreamEvent::NoReaders);
+        }
+        drop(attached);
         self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
         self.shared.room.wake_all();
+        self.shared.watchers.wake();
     }
 }

@@ -5,10 +5,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use pfs_proto::{End, SlowPolicy};
+use pfs_proto::{End, Event, SlowPolicy};
 
 use crate::{
-    ReadError, Sink, membership::Membership, ring::RingReader, stream::Shared, sync::Arc, wait::Ticket,
+    ReadError, ReadFailure, Sink,
+    batch::{BATCH_SIZE, Batch},
+    membership::Membership,
+    ring::RingReader,
+    stream::Shared,
+    sync::Arc,
+    wait::Ticket,
 };
 
 /// What a read gives.
@@ -42,6 +48,8 @@ pub struct Reader {
     membership: Membership,
     ring: RingReader,
     sleep: Sleep,
+    /// What events were taken out of the ring for and not asked for yet.
+    pub(crate) batch: Batch,
 }
 
 /// A reader's place among the sleepers, given back when it goes.
@@ -71,14 +79,42 @@ fn try_read(
         if ring.policy == SlowPolicy::Block && figures.is_wanted(ring.position()) {
             membership.shared.room.wake_all();
         }
+        if let Read::Gap { from, to, chunks } = read {
+            membership.tell_gap(from, to, chunks);
+        }
     }
     Ok(read)
+}
+
+/// One read into a batch that is empty, and the first event of it.
+fn take_batch(
+    membership: &Membership,
+    ring: &mut RingReader,
+    batch: &mut Batch,
+) -> Result<Option<Event>, ReadFailure> {
+    batch.begin();
+    let Some(read) = try_read(membership, ring, batch, BATCH_SIZE)? else {
+        return Ok(None);
+    };
+    batch.end();
+    Ok(Some(match read {
+        // One at least.
+        Read::Data { .. } => Event::Chunk(batch.next().unwrap_or_default()),
+        Read::Gap { from, to, chunks } => Event::Gap { from, to, chunks },
+        Read::End(reason) => Event::End { reason, offset: ring.offset },
+    }))
 }
 
 impl Reader {
     pub(crate) fn new(membership: Membership, ring: RingReader) -> Self {
         let sleep = Sleep { shared: Arc::clone(&membership.shared), ticket: Ticket::default() };
-        Self { membership, ring, sleep }
+        Self { membership, ring, sleep, batch: Batch::default() }
+    }
+
+    /// Whether it has something to read that is not in the ring.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn is_local(&self) -> bool {
+        self.ring.ring.holds() || !self.batch.is_empty()
     }
 
     /// Awake for good, and still attached.
@@ -110,8 +146,22 @@ impl Reader {
         sink: &mut impl Sink,
         max_bytes: usize,
     ) -> Poll<Result<Read, ReadError>> {
-        let Self { membership, ring, sleep: Sleep { shared, ticket } } = self;
+        let Self { membership, ring, sleep: Sleep { shared, ticket }, batch } = self;
+        if let Some(read) = batch.pour(sink, max_bytes) {
+            return Poll::Ready(Ok(read));
+        }
         shared.news.poll(ticket, cx, || try_read(membership, ring, sink, max_bytes).transpose())
+    }
+
+    /// The next event, when all that was taken before is handed on.
+    pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+        let Self { membership, ring, sleep: Sleep { shared, ticket }, batch } = self;
+        shared.news.poll(ticket, cx, || take_batch(membership, ring, batch).transpose())
+    }
+
+    /// As [`poll_batch`](Self::poll_batch), but does not wait.
+    pub(crate) fn try_batch(&mut self) -> Result<Option<Event>, ReadFailure> {
+        take_batch(&self.membership, &mut self.ring, &mut self.batch)
     }
 
     /// As [`read`](Self::read), but blocks the thread while it waits.
@@ -129,7 +179,10 @@ impl Reader {
     ///
     /// As [`read`](Self::read).
     pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
-        try_read(&self.membership, &mut self.ring, sink, max_bytes)
+        match self.batch.pour(sink, max_bytes) {
+            Some(read) => Ok(Some(read)),
+            None => try_read(&self.membership, &mut self.ring, sink, max_bytes),
+        }
     }
 
     /// The offset where it started.
@@ -139,7 +192,7 @@ impl Reader {
 
     /// The offset that it reads next.
     pub fn position(&self) -> u64 {
-        self.ring.offset
+        self.ring.offset.saturating_sub(self.batch.bytes())
     }
 
     /// Where head was when it attached.

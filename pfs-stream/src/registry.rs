@@ -12,7 +12,8 @@ use std::{
 use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
-    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig, pending::Slot, stream,
+    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig, pending::Slot, ring::Ring,
+    stream,
 };
 
 /// Named streams. Clones are handles to the same registry.
@@ -107,7 +108,7 @@ impl Registry {
         let Some(memory) = take(&self.inner.used, needed, limits.max_memory) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
-        let stream = Stream::with_layout(name, config, layout, Some(memory))?;
+        let stream = Stream::with_layout(name, config, Ring::new(layout)?, Some(memory));
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);

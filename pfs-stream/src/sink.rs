@@ -1,5 +1,7 @@
 //! Where a reader puts what it copies out of the ring.
 
+use bytes::Bytes;
+
 /// Takes the bytes of whole chunks, one copy, with room for a header before each run of bytes.
 ///
 /// A read is all or nothing: when the writer has lapped the reader meanwhile, everything since the
@@ -27,6 +29,17 @@ pub trait Sink {
     /// Called before several whole chunks are appended at once: where each ends, counted from the buffer's present end.
     fn chunks(&mut self, ends: &[usize]) {
         let _ = ends;
+    }
+
+    /// Takes a whole chunk that the stream holds by reference, in place of [`piece`](Self::piece) and the bytes.
+    fn hold(&mut self, chunk: &Bytes) {
+        let most = self.max_piece().max(1);
+        let mut left = chunk.len();
+        for piece in chunk.chunks(most) {
+            left = left.saturating_sub(piece.len());
+            self.piece(piece.len(), left == 0);
+            self.buffer().extend_from_slice(piece);
+        }
     }
 
     /// Takes back everything that came after the buffer had this length.

@@ -76,7 +76,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         state: state(append.status),
         created: shared.created,
         last_append: append.last_append.map(clock::time),
-        owner: pfs_proto::Peer::default(),
+        owner: shared.config.owner,
         ring_buffer_size: shared.config.ring_buffer_size,
         channel_buffer_size: shared.config.channel_buffer_size,
         capacity: shared.ring.layout().capacity(),

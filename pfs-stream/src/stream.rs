@@ -2,14 +2,14 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
     time::SystemTime,
 };
 
-use pfs_proto::{Peer, ReadOptions, SlowPolicy, Start, StreamStat, StreamSummary};
+use pfs_proto::{Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamStat, StreamSummary};
 
 use crate::{
     AttachError, CreateError, Reader, Reservation, StreamConfig, Writer, clock,
+    events::{Events, Watchers},
     figures::Figures,
     membership::{Membership, ReaderState},
     ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) room: WaitQueue,
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
+    /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
+    pub(crate) watchers: std::sync::Arc<Watchers>,
     /// What this stream takes of its registry's memory; given back when the last handle is gone.
     _memory: Option<Reservation>,
 }
@@ -101,16 +103,30 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, layout, None)?)
+        Ok(Self::with_layout(name, config, Ring::new(layout)?, None))
+    }
+
+    /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
+    /// appending [`Bytes`](bytes::Bytes) nor reading them copies anything, however many read. It keeps every promise of
+    /// any other stream, except that its readers can't be handed out to other processes.
+    ///
+    /// What it holds is bounded by its ring, counted in bytes of chunks: `Bytes` that are a small part of something large
+    /// keep all of that. A chunk that a reader keeps is kept by that reader, not by the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
+    pub fn local(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
+        let layout = layout(&config)?;
+        Ok(Self::with_layout(name, config, Ring::holding(layout)?, None))
     }
 
     pub(crate) fn with_layout(
         name: &str,
         config: StreamConfig,
-        layout: Layout,
+        ring: Ring,
         memory: Option<Reservation>,
-    ) -> io::Result<Self> {
-        let ring = Ring::new(layout)?;
+    ) -> Self {
         let appending = Appending {
             ring: RingWriter::new(ring.clone()),
             status: Status::default(),
@@ -134,9 +150,10 @@ impl Stream {
             news: WaitQueue::new(),
             room: WaitQueue::new(),
             joins: WaitQueue::new(),
+            watchers: std::sync::Arc::default(),
             _memory: memory,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// Its name.
@@ -177,14 +194,21 @@ impl Stream {
         let at = self.place(&append.ring, options.start)?;
         let figures = Figures::own();
         figures.set_position(at);
-        let state =
-            ReaderState { peer, policy: options.policy, since: SystemTime::now(), start: at.offset, figures };
+        let state = ReaderState {
+            number: self.shared.watchers.number(),
+            peer,
+            policy: options.policy,
+            since: SystemTime::now(),
+            start: at.offset,
+            figures,
+        };
         if options.policy == SlowPolicy::Block {
             append.block_floor = append.block_floor.min(at.seq);
         }
         let membership = Membership::join(&self.shared, Arc::new(state));
         let deaths_before = append.deaths_before;
         drop(append);
+        self.shared.watchers.wake();
         self.shared.joins.wake_all();
         let ring = RingReader {
             ring: self.shared.ring.clone(),
@@ -220,20 +244,20 @@ impl Stream {
 
     /// Takes no more appends; readers get the end at head. Closing twice is once.
     pub fn close(&self) {
-        self.set_status(Status::close);
+        self.shared.set_status(Status::close);
     }
 
     /// Ends the stream for everybody attached, who are told that it was removed.
     pub fn remove(&self) {
-        self.set_status(Status::remove);
+        self.shared.set_status(Status::remove);
     }
 
-    fn set_status(&self, change: impl FnOnce(&mut Status)) {
-        let mut append = lock(&self.shared.append);
-        change(&mut append.status);
-        self.shared.ring.set_status(append.status);
-        drop(append);
-        self.shared.wake_everybody();
+    /// Tells what happens to it from now on: who comes and goes, what readers lose, and how it ends. Whoever is told is not
+    /// waited for.
+    pub fn events(&self) -> Events {
+        // Nothing can happen to the state of the stream meanwhile.
+        let append = lock(&self.shared.append);
+        self.shared.watchers.watch(append.status.removed())
     }
 
     /// Readers attached now.
@@ -285,6 +309,24 @@ impl Drop for Waiting {
 }
 
 impl Shared {
+    /// Closes or removes the stream, and tells everybody.
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
+        let mut append = lock(&self.append);
+        let before = append.status;
+        change(&mut append.status);
+        let now = append.status;
+        self.ring.set_status(now);
+        if now.closed() && !before.closed() {
+            self.watchers.tell(StreamEvent::Closed { offset: append.ring.head().offset });
+        }
+        if now.removed() && !before.removed() {
+            self.watchers.tell(StreamEvent::Removed);
+        }
+        drop(append);
+        self.watchers.wake();
+        self.wake_everybody();
+    }
+
     /// Wakes the readers that sleep, wherever they do.
     pub(crate) fn wake_readers(&self) {
         self.news.wake_all();

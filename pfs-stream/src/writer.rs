@@ -6,11 +6,12 @@ use std::{
     time::SystemTime,
 };
 
+use bytes::Bytes;
 use pfs_proto::{Peer, SlowPolicy};
 
 use crate::{
     AppendError, AttachError, clock,
-    ring::Source,
+    ring::{GRAIN, Source, Status},
     stream::{Appending, Shared},
     sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, lock},
     wait::Ticket,
@@ -65,6 +66,8 @@ pub enum PushEnd<E> {
 pub struct Writer {
     shared: Arc<Shared>,
     state: Arc<WriterState>,
+    /// After its last chunk; 0 before the first.
+    pub(crate) offset: u64,
     /// Whether something was pushed that sleeping readers were not woken for.
     unannounced: bool,
     finished: bool,
@@ -94,7 +97,14 @@ impl Writer {
         });
         append.writers.push(Arc::clone(&state));
         drop(append);
-        Ok(Self { shared: Arc::clone(shared), state, unannounced: false, finished: false, open: false })
+        Ok(Self {
+            shared: Arc::clone(shared),
+            state,
+            offset: 0,
+            unannounced: false,
+            finished: false,
+            open: false,
+        })
     }
 
     /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the room.
@@ -119,6 +129,17 @@ impl Writer {
     /// As [`append`](Self::append).
     pub async fn push(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
         self.push_source(&chunk).await
+    }
+
+    /// As [`append`](Self::append), without a copy if the stream is [local](crate::Stream::local) and the chunk has 4 KiB or more.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub async fn append_bytes(&mut self, chunk: Bytes) -> Result<Appended, AppendError> {
+        let appended = self.push_source(&&chunk).await?;
+        self.wake();
+        Ok(appended)
     }
 
     pub(crate) async fn push_source(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
@@ -156,6 +177,12 @@ impl Writer {
         if size > max {
             return Err(AppendError::TooLarge { size, max });
         }
+        if self.shared.ring.holds()
+            && chunk.size() >= GRAIN
+            && let (None, Some(bytes)) = (chunk.bytes(), chunk.to_bytes())
+        {
+            return self.try_push(&&bytes);
+        }
         // Read before the lock is taken: it is the slowest part of a small append.
         let now = clock::now();
         let mut append = self.shared.appending()?;
@@ -164,9 +191,12 @@ impl Writer {
                 return Ok(None);
             }
             self.unannounced = true;
+            self.offset = append.ring.head().offset;
         }
         let offset = append.ring.head().offset;
+        let gone = append.ring.gone();
         drop(append);
+        drop(gone);
         self.state.bytes.fetch_add(size, Ordering::Relaxed);
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
     }
@@ -203,9 +233,21 @@ impl Writer {
         let Batch { append, chunks, bytes, .. } = batch;
         let offset = append.ring.head().offset;
         drop(append);
-        self.unannounced |= chunks > 0;
+        if chunks > 0 {
+            (self.unannounced, self.offset) = (true, offset);
+        }
         self.state.bytes.fetch_add(bytes, Ordering::Relaxed);
         Pushed { chunks, bytes, offset, end }
+    }
+
+    /// The largest chunk that its stream takes, in bytes.
+    pub fn max_chunk(&self) -> u64 {
+        self.shared.config.max_chunk()
+    }
+
+    /// Bytes that it has appended.
+    pub fn bytes_written(&self) -> u64 {
+        self.state.bytes.load(Ordering::Relaxed)
     }
 
     /// Readers attached now.
@@ -234,11 +276,7 @@ impl Writer {
     /// Ends this writer properly, and closes the stream.
     pub fn finish_and_close(mut self) {
         self.finished = true;
-        let mut append = lock(&self.shared.append);
-        append.status.close();
-        self.shared.ring.set_status(append.status);
-        drop(append);
-        self.shared.wake_everybody();
+        self.shared.set_status(Status::close);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     failure::{Ended, Failure},
     reader_connection, sharing,
     shutdown::Going,
+    watcher_connection,
     wire::Wire,
     writer_connection,
 };
@@ -75,6 +76,9 @@ async fn converse(wire: &mut Wire, daemon: &Daemon, client: &Client, going: &mut
             }
             Ok(Request::OpenReader(path, options)) => {
                 return Box::pin(reader_connection::serve(wire, daemon, client, path, options, going)).await;
+            }
+            Ok(Request::Watch(path)) => {
+                return Box::pin(watcher_connection::serve(wire, daemon, client, path, going)).await;
             }
             Ok(request) => {
                 let answered = control::answer(wire, daemon, client, request).await;

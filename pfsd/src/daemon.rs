@@ -121,6 +121,7 @@ impl Daemon {
 
     fn make(&self, client: &Client, path: &StreamPath, config: StreamConfig) -> Result<Stream, CreateError> {
         let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, .. } = config;
+        let config = StreamConfig { owner: client.peer, ..config };
         let stream = self.registry.create(path.as_str(), config)?;
         let ttl_seconds = ttl.map(|ttl| ttl.as_secs_f64());
         client.log(|pid, uid| {
@@ -161,6 +162,7 @@ fn stream_config(mount: &Mount, options: CreateOptions) -> Result<StreamConfig, 
         channel_buffer_size: channel_buffer_size.unwrap_or(default.channel_buffer_size),
         ttl,
         content_type,
+        ..default
     })
 }
 

@@ -28,6 +28,7 @@ pub mod sizes;
 pub mod socket;
 mod start;
 mod systemd;
+mod watcher_connection;
 mod wire;
 mod writer_connection;
 

@@ -17,6 +17,7 @@ mod death;
 mod document;
 mod fan_out;
 mod late_join;
+mod library;
 mod limits;
 mod lines;
 mod log;

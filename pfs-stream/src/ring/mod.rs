@@ -18,6 +18,7 @@
 
 #[allow(unsafe_code)]
 mod bulk;
+mod held;
 mod layout;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[allow(unsafe_code)]
@@ -36,6 +37,7 @@ use crate::sync::{
     Ordering::{self, Relaxed},
 };
 
+pub(crate) use held::GRAIN;
 pub(crate) use layout::{Layout, MAX_SIZE};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
@@ -50,12 +52,14 @@ pub(crate) use writer::RingWriter;
 pub(crate) struct Ring {
     layout: Layout,
     memory: Arc<memory::Memory>,
+    /// Large chunks, where they need not be copied.
+    held: Option<Arc<held::Held>>,
 }
 
 impl Ring {
     /// Takes memory for a ring of at least `size` bytes.
     pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?) })
+        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?), held: None })
     }
 
     pub(crate) fn layout(&self) -> Layout {

@@ -103,7 +103,7 @@ impl RingReader {
                     return Ok(Some(gap));
                 }
                 Look::Chunks(head_seq) => {
-                    if let Some(read) = self.copy(head_seq, sink, max_bytes) {
+                    if let Some(read) = self.take(head_seq, sink, max_bytes) {
                         return Ok(Some(read));
                     }
                 }
@@ -157,7 +157,7 @@ impl RingReader {
     }
 
     /// Copies whole chunks to the sink; `None`, and nothing copied, if the writer came past meanwhile.
-    fn copy(&mut self, head_seq: u64, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
+    pub(super) fn copy(&mut self, head_seq: u64, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
         let mark = sink.buffer().len();
         let mut at = self.position();
         let mut ends = [0; RUN];

@@ -1,5 +1,7 @@
 //! Where the bytes of a chunk come from.
 
+use bytes::Bytes;
+
 use super::memory;
 use crate::sync::AtomicU64;
 
@@ -10,6 +12,16 @@ pub(crate) trait Source {
 
     /// Writes `len` of its bytes, from `skip` on, to byte `at` of `words`.
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize);
+
+    /// Its bytes, if they can be kept as they are.
+    fn bytes(&self) -> Option<&Bytes> {
+        None
+    }
+
+    /// A copy that can be kept, for a ring of one process; `None` from whoever is of another.
+    fn to_bytes(&self) -> Option<Bytes> {
+        None
+    }
 }
 
 impl Source for &[u8] {
@@ -19,6 +31,24 @@ impl Source for &[u8] {
 
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize) {
         memory::write(words, at, &self[skip..skip + len]);
+    }
+
+    fn to_bytes(&self) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(self))
+    }
+}
+
+impl Source for &Bytes {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize) {
+        memory::write(words, at, &self[skip..skip + len]);
+    }
+
+    fn bytes(&self) -> Option<&Bytes> {
+        Some(self)
     }
 }
 

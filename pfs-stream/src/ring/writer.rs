@@ -1,6 +1,8 @@
 //! The one writing end of a ring; lives under the stream's lock.
 
-use super::{Layout, Position, Ring, Source, layout};
+use bytes::Bytes;
+
+use super::{GRAIN, Layout, Position, Ring, Source, layout};
 use crate::sync::{
     Ordering::{Relaxed, Release},
     fence,
@@ -13,12 +15,14 @@ pub(crate) struct RingWriter {
     tail_seq: u64,
     head_seq: u64,
     head: u64,
+    /// Chunks that were held and have gone, for whoever can drop them without a lock.
+    gone: Vec<Bytes>,
 }
 
 impl RingWriter {
     /// For a ring that nothing has been appended to.
     pub(crate) fn new(ring: Ring) -> Self {
-        Self { ring, tail_seq: 0, head_seq: 0, head: 0 }
+        Self { ring, tail_seq: 0, head_seq: 0, head: 0, gone: Vec::new() }
     }
 
     fn layout(&self) -> Layout {
@@ -66,10 +70,15 @@ impl RingWriter {
     /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch.
     pub(crate) fn append(&mut self, chunks: &[impl Source], tail: u64, time: u64) {
         if tail > self.tail_seq {
+            let passed = self.tail_seq..tail;
             self.tail_seq = tail;
             // Release, so that who sees this tail also sees a head that is not behind it.
             self.ring.word(layout::TAIL_SEQ).store(tail, Release);
             fence(Release);
+            if let Some(held) = &self.ring.held {
+                let gone = passed.filter_map(|seq| held.forget(seq, self.ring.start_of(seq)));
+                self.gone.extend(gone);
+            }
         }
         let (data, capacity) = (self.ring.data(), self.layout().capacity());
         // The entry of the first chunk says already where it starts; that after the last one is told where head is.
@@ -77,15 +86,20 @@ impl RingWriter {
         let mut entries = entries.iter().chain(more);
         let mut place = self.head % capacity;
         let mut entry = entries.next();
-        for chunk in chunks {
+        for (seq, chunk) in (self.head_seq..).zip(chunks) {
             let size = chunk.size();
             let first = size.min((capacity - place) as usize);
-            chunk.write(0, first, data, place as usize);
-            place += size as u64;
-            if place >= capacity {
-                place -= capacity;
-                chunk.write(first, size - first, data, 0);
+            let after = place + size as u64;
+            match (&self.ring.held, chunk.bytes()) {
+                (Some(held), Some(bytes)) if size >= GRAIN => held.put(seq, self.head, bytes.clone()),
+                _ => {
+                    chunk.write(0, first, data, place as usize);
+                    if after >= capacity {
+                        chunk.write(first, size - first, data, 0);
+                    }
+                }
             }
+            place = if after >= capacity { after - capacity } else { after };
             self.head += size as u64;
             if let Some([_start, when]) = entry {
                 when.store(time, Relaxed);
@@ -97,6 +111,11 @@ impl RingWriter {
         }
         self.head_seq += chunks.len() as u64;
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
+    }
+
+    /// Chunks that were held and have gone, to be dropped when the lock is not held: whose they were may do anything then.
+    pub(crate) fn gone(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.gone)
     }
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.

@@ -1,0 +1,160 @@
+//! The load of this machine, pushed once a second by one process and shown by another.
+//!
+//!     cargo run -p pfs-client --example live_dashboard
+//!     cargo run -p pfs-client --example live_dashboard -- 5 200     # 5 lines, one every 200 ms
+//!
+//! What is shown is a stream of JSON values, so `pfs cat --stream /streamfs/dashboard-…/metrics` shows it as well, and so
+//! do as many dashboards as there are. The other direction is a stream, too: what a dashboard wishes.
+
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
+mod daemon;
+
+use std::error::Error;
+use std::process::Command;
+use std::time::Duration;
+
+use pfs_client::{Client, CreateOptions, End, Event, ReadOptions, StreamPath, Until, WriteOptions, Writer};
+use serde::{Deserialize, Serialize};
+use tokio::time::interval;
+
+/// What is pushed, each in percent.
+#[derive(Debug, Deserialize, Serialize)]
+struct Metrics {
+    cpu: f64,
+    memory: f64,
+    disk: f64,
+}
+
+/// What a dashboard may want of whoever pushes.
+#[derive(Debug, Deserialize, Serialize)]
+enum Wish {
+    /// Metrics at this distance, in milliseconds.
+    Every(u64),
+    /// No more metrics.
+    Stop,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let client = daemon::client().await?;
+    match arguments.as_slice() {
+        ["push", base] => push(&client, base).await,
+        [] => show(&client, usize::MAX, 1000).await,
+        [lines] => show(&client, lines.parse()?, 1000).await,
+        [lines, every] => show(&client, lines.parse()?, every.parse()?).await,
+        _ => Err("usage: live_dashboard [LINES [MILLISECONDS]]".into()),
+    }
+}
+
+/// The two streams, one for each direction.
+fn streams(base: &str) -> Result<[StreamPath; 2], Box<dyn Error>> {
+    Ok([format!("{base}/metrics").parse()?, format!("{base}/wishes").parse()?])
+}
+
+/// The process that pushes metrics until it is told to stop.
+async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
+    let [metrics, wishes] = streams(base)?;
+    let mut writer = client.writer(&metrics, WriteOptions { wait_readers: 1 }).await?;
+    let wait = ReadOptions { wait: true, ..ReadOptions::default() };
+    let mut wishes = client.reader(&wishes, wait).await?;
+    let mut machine = Machine::new()?;
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => send(&mut writer, &machine.measure()?).await?,
+            // Nothing is lost when the clock comes first: waiting for an event is cancel safe.
+            event = wishes.next() => match event? {
+                Event::Chunk(wish) => match serde_json::from_slice(&wish)? {
+                    Wish::Every(millis) => ticks = interval(Duration::from_millis(millis.max(1))),
+                    Wish::Stop => break,
+                },
+                Event::End { .. } => break,
+                _ => (),
+            },
+        }
+    }
+    writer.flush().await?;
+    println!("pushed {} metrics, the last one to {} dashboard(s)", writer.appended(), writer.readers());
+    let close = true;
+    writer.finish(close).await?;
+    Ok(())
+}
+
+/// The process that shows metrics, and starts the one that pushes them.
+async fn show(client: &Client, lines: usize, every: u64) -> Result<(), Box<dyn Error>> {
+    let base = format!("/streamfs/dashboard-{}", std::process::id());
+    let [metrics, wishes] = streams(&base)?;
+    client
+        .create(
+            &metrics,
+            &CreateOptions { content_type: Some("application/json".to_owned()), ..CreateOptions::default() },
+        )
+        .await?;
+    // A process that dies in the middle of it is not the end of the metrics, and is told apart.
+    let options = ReadOptions { until: Until::WritersGone, ..ReadOptions::default() };
+    let mut reader = client.reader(&metrics, options).await?;
+    let mut wishing = client.writer(&wishes, WriteOptions::default()).await?;
+    send(&mut wishing, &Wish::Every(every)).await?;
+    let mut pushing = Command::new(std::env::current_exe()?).args(["push", &base]).spawn()?;
+
+    println!("Monitoring system metrics...");
+    let mut shown = 0;
+    let reason = loop {
+        match reader.next().await? {
+            Event::Chunk(chunk) if shown < lines => {
+                let Metrics { cpu, memory, disk } = serde_json::from_slice(&chunk)?;
+                println!("CPU: {cpu:.1}% | Memory: {memory:.1}% | Disk: {disk:.1}%");
+                shown += 1;
+                if shown == lines {
+                    send(&mut wishing, &Wish::Stop).await?;
+                }
+            }
+            Event::Gap { from, to, .. } => {
+                println!("this dashboard was too slow and lost bytes {from} to {to}")
+            }
+            Event::End { reason, .. } => break reason,
+            _ => (),
+        }
+    };
+    pushing.wait()?;
+    let close = true;
+    wishing.finish(close).await?;
+    client.remove(&metrics).await?;
+    client.remove(&wishes).await?;
+    if reason == End::WriterDied { Err("the process that pushed has died".into()) } else { Ok(()) }
+}
+
+/// One value, one chunk.
+async fn send(writer: &mut Writer, value: &impl Serialize) -> Result<(), Box<dyn Error>> {
+    Ok(writer.append(&serde_json::to_vec(value)?).await?)
+}
+
+/// What is measured.
+struct Machine(sysinfo::System);
+
+impl Machine {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        Ok(Self(sysinfo::System::new()?))
+    }
+
+    fn measure(&mut self) -> Result<Metrics, Box<dyn Error>> {
+        let Self(system) = self;
+        system.refresh_cpu_usage();
+        system.refresh_memory();
+        let disk = rustix::fs::statvfs("/")?;
+        let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+        Ok(Metrics {
+            cpu: system.global_cpu_usage().into(),
+            memory: percent(system.used_memory(), system.total_memory()),
+            // What only the system may take is nobody's, as df has it.
+            disk: percent(used, used.saturating_add(disk.f_bavail)),
+        })
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}

@@ -1,0 +1,103 @@
+//! Chunks that are taken out of the ring together, and handed on one by one.
+
+use std::{mem, vec};
+
+use bytes::Bytes;
+
+use crate::{Sink, reader::Read};
+
+/// How much is taken at once, in bytes; a larger chunk is taken alone.
+pub(crate) const BATCH_SIZE: usize = 64 << 10;
+
+/// Chunks that were taken and are still to be handed on.
+///
+/// Either copies, which share one allocation, or references to what the stream itself holds.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Where copies go while they are taken; empty otherwise.
+    buffer: Vec<u8>,
+    /// Where each copy ends in what was taken, and which comes next.
+    ends: Vec<usize>,
+    next: usize,
+    copies: Bytes,
+    /// Bytes of copies that were handed on.
+    handed: usize,
+    /// About how many came together before.
+    before: usize,
+    held: vec::IntoIter<Bytes>,
+    taken: Vec<Bytes>,
+}
+
+impl Batch {
+    /// The next chunk.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
+        if let Some(&end) = self.ends.get(self.next) {
+            self.next += 1;
+            let len = end.saturating_sub(mem::replace(&mut self.handed, end));
+            // The last one takes the allocation along, so that nothing is kept of it here.
+            let last = self.next == self.ends.len();
+            return Some(if last { mem::take(&mut self.copies) } else { self.copies.split_to(len) });
+        }
+        self.held.next()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.ends.len() && self.held.as_slice().is_empty()
+    }
+
+    /// Bytes that are still to be handed on.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.copies.len() as u64 + self.held.as_slice().iter().map(|chunk| chunk.len() as u64).sum::<u64>()
+    }
+
+    /// Makes ready to take; it must be empty.
+    pub(crate) fn begin(&mut self) {
+        self.ends.clear();
+        self.next = 0;
+        (self.before, self.handed) = (self.handed.max(self.before / 2), 0);
+    }
+
+    /// What was taken can be handed on.
+    pub(crate) fn end(&mut self) {
+        self.copies = mem::take(&mut self.buffer).into();
+        self.held = mem::take(&mut self.taken).into_iter();
+    }
+
+    /// Gives what is still to be handed on to a sink, at most about so many bytes of it: for a reader that changes from
+    /// one way of reading to another.
+    pub(crate) fn pour(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
+        let (mut chunks, mut bytes) = (0, 0);
+        while !self.is_empty() && bytes < max_bytes.max(1) {
+            let chunk = self.next()?;
+            sink.hold(&chunk);
+            (chunks, bytes) = (chunks + 1, bytes + chunk.len());
+        }
+        (chunks > 0).then_some(Read::Data { chunks, bytes })
+    }
+}
+
+impl Sink for Batch {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    fn piece(&mut self, len: usize, _last: bool) {
+        if self.buffer.is_empty() {
+            // Room for as much as came before, so that it need not grow step by step. None is kept while nothing comes.
+            self.buffer.reserve(len.max(self.before));
+        }
+        self.ends.push(self.buffer.len().saturating_add(len));
+    }
+
+    fn hold(&mut self, chunk: &Bytes) {
+        self.taken.push(chunk.clone());
+    }
+
+    /// Nothing is in it when a read begins, so all is of that read.
+    fn undo_to(&mut self, len: usize) {
+        self.buffer.truncate(len);
+        self.ends.clear();
+        self.taken.clear();
+    }
+}

@@ -1,0 +1,120 @@
+//! What those who watch a stream are told.
+
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use pfs_stream::{Events, Peer, ReadOptions, Stream, StreamConfig, StreamEvent};
+
+fn stream() -> Stream {
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    Stream::new("s", config).unwrap()
+}
+
+fn told(events: &mut Events) -> Vec<StreamEvent> {
+    std::iter::from_fn(|| events.try_next()).collect()
+}
+
+fn us() -> Peer {
+    Peer { pid: Some(7), uid: Some(8) }
+}
+
+#[test]
+fn readers_that_come_and_go_are_told_with_their_numbers_and_how_many_there_are() {
+    let stream = stream();
+    let before = stream.reader(ReadOptions::default(), us()).unwrap();
+    let mut events = stream.events();
+    let second = stream.reader(ReadOptions::default(), us()).unwrap();
+    drop(before);
+    drop(second);
+    let gone = |reader, readers| StreamEvent::Unsubscribed {
+        reader,
+        peer: us(),
+        readers,
+        lost_bytes: 0,
+        lost_chunks: 0,
+    };
+    assert_eq!(
+        told(&mut events),
+        [
+            StreamEvent::Subscribed { reader: 2, peer: us(), readers: 2 },
+            gone(1, 1),
+            gone(2, 0),
+            StreamEvent::NoReaders
+        ]
+    );
+    let _third = stream.reader(ReadOptions::default(), us()).unwrap();
+    assert_eq!(
+        told(&mut events),
+        [StreamEvent::Subscribed { reader: 3, peer: us(), readers: 1 }, StreamEvent::FirstReader]
+    );
+}
+
+#[test]
+fn a_gap_is_told_when_the_reader_is_told_and_summed_up_when_it_goes() {
+    let stream = stream();
+    let mut events = stream.events();
+    let mut reader = stream.reader(ReadOptions::default(), us()).unwrap();
+    let mut writer = stream.writer(us()).unwrap();
+    for _ in 0..8 {
+        writer.try_append(&[7; 1024]).unwrap();
+    }
+    assert_eq!(told(&mut events).len(), 2, "the reader does not know yet");
+    reader.try_read(&mut Vec::new(), 10).unwrap();
+    assert_eq!(told(&mut events), [StreamEvent::Gap { reader: 1, from: 0, to: 4096, chunks: 4 }]);
+    drop(reader);
+    let gone = told(&mut events);
+    assert!(
+        matches!(gone[0], StreamEvent::Unsubscribed { lost_bytes: 4096, lost_chunks: 4, .. }),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn the_end_is_told_once_and_the_removal_last() {
+    let stream = stream();
+    let mut events = stream.events();
+    let mut writer = stream.writer(us()).unwrap();
+    writer.try_append(b"12345").unwrap();
+    writer.finish_and_close();
+    stream.close();
+    stream.remove();
+    stream.remove();
+    assert_eq!(events.next_blocking(), Some(StreamEvent::Closed { offset: 5 }));
+    assert_eq!(events.next_blocking(), Some(StreamEvent::Removed));
+    assert_eq!((events.next_blocking(), events.try_next()), (None, None));
+    assert_eq!(told(&mut stream.events()), [StreamEvent::Removed], "whoever comes too late is told as much");
+}
+
+#[test]
+fn a_watcher_that_takes_nothing_costs_a_bounded_queue_and_is_told_how_much_it_missed() {
+    let stream = stream();
+    let mut events = stream.events();
+    for _ in 0..1000 {
+        drop(stream.reader(ReadOptions::default(), us()).unwrap());
+    }
+    let first = told(&mut events);
+    let Some(StreamEvent::Missed { count }) = first.last() else { panic!("{:?}", first.last()) };
+    // Four events a reader.
+    assert_eq!(first.len() - 1 + usize::try_from(*count).unwrap(), 4000);
+    assert!(first.len() < 1000, "{} are kept", first.len());
+    drop(stream.reader(ReadOptions::default(), us()).unwrap());
+    assert_eq!(told(&mut events).len(), 4, "it goes on");
+
+    for _ in 0..1000 {
+        drop(stream.reader(ReadOptions::default(), us()).unwrap());
+    }
+    stream.remove();
+    assert_eq!(told(&mut events).last(), Some(&StreamEvent::Removed), "that is never left out");
+}
+
+#[test]
+fn a_watcher_in_a_thread_of_its_own_is_woken() {
+    let stream = stream();
+    let mut events = stream.events();
+    let watching = std::thread::spawn(move || std::iter::from_fn(|| events.next_blocking()).count());
+    for _ in 0..10 {
+        drop(stream.reader(ReadOptions::default(), us()).unwrap());
+    }
+    stream.remove();
+    assert_eq!(watching.join().unwrap(), 41);
+}

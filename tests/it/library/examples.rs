@@ -1,0 +1,51 @@
+//! Each example does what it says.
+
+use harness::{Daemon, Finished, Pfs, binary};
+
+/// Runs an example of the client on this daemon.
+fn example(daemon: &Daemon, name: &str, arguments: &[&str]) -> Finished {
+    let program = binary(&format!("examples/{name}"));
+    Pfs::new(program).args(arguments).env("PFS_SOCKET", daemon.socket()).run()
+}
+
+#[test]
+fn a_reader_that_is_killed_again_and_again_has_everything_once() {
+    let daemon = Daemon::start();
+    let run = example(&daemon, "resume", &[]).exits(0).quietly();
+    let lines: Vec<&str> = run.text().lines().collect();
+    assert_eq!(lines.first(), Some(&"run 1 begins at offset 0, and was killed"));
+    let killed = lines.iter().filter(|line| line.ends_with("and was killed")).count();
+    assert!(killed >= 2, "{lines:#?}");
+    let last = format!("the results of {} runs have each of them once, in order", killed + 1);
+    assert_eq!(lines.last(), Some(&last.as_str()));
+    daemon.pfs(["ls"]).run().exits(0).quietly();
+    assert_eq!(daemon.pfs(["ls"]).run().text(), "", "it leaves nothing behind");
+}
+
+#[test]
+fn a_dashboard_shows_the_load_of_this_machine_and_tells_the_other_process_when_to_stop() {
+    let daemon = Daemon::start();
+    let run = example(&daemon, "live_dashboard", &["4", "20"]).exits(0).quietly();
+    let lines: Vec<&str> = run.text().lines().collect();
+    let (first, rest) = lines.split_first().unwrap();
+    assert_eq!(*first, "Monitoring system metrics...");
+    let (shown, end) = rest.split_at(4);
+    for line in shown {
+        let figures: Vec<f64> = line
+            .strip_prefix("CPU: ")
+            .map(|line| line.replace(" Memory: ", "").replace(" Disk: ", ""))
+            .unwrap_or_default()
+            .split('|')
+            .filter_map(|figure| figure.trim().strip_suffix('%')?.parse().ok())
+            .collect();
+        assert!(figures.len() == 3 && figures.iter().all(|figure| (0.0..=100.0).contains(figure)), "{line}");
+        assert!(figures[1] > 0.0, "no memory is used: {line}");
+    }
+    assert_eq!(end.len(), 1, "{lines:#?}");
+    assert!(
+        end[0].starts_with("pushed ") && end[0].ends_with(", the last one to 1 dashboard(s)"),
+        "{}",
+        end[0]
+    );
+    assert_eq!(daemon.pfs(["ls"]).run().exits(0).text(), "", "it leaves nothing behind");
+}

@@ -1,0 +1,89 @@
+//! The same lines on a stream of this process and on one of a daemon.
+
+use harness::{Daemon, Way};
+use pfs_client::{ReadOptions, WriteOptions};
+use pfs_stream::{Event, Peer, ReadFailure, Stream, StreamConfig, StreamReader, StreamWriter, WriteFailure};
+
+use super::{client, path};
+
+/// All that happens to a reader from its attachment on.
+async fn all(mut reader: impl StreamReader) -> Result<Vec<Event>, ReadFailure> {
+    let mut events = Vec::new();
+    loop {
+        let event = reader.event().await?;
+        events.push(event.clone());
+        match event {
+            Event::Attached { .. } => {
+                events.pop();
+            }
+            Event::Chunk(_) => assert_eq!(reader.lost_bytes(), 0),
+            Event::End { offset, .. } => {
+                assert_eq!(reader.position(), offset);
+                return Ok(events);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Writes something and closes the stream; tells what a writer that comes later is told.
+async fn write(mut writer: impl StreamWriter, mut other: impl StreamWriter) -> (u64, WriteFailure) {
+    writer.append(b"one").await.unwrap();
+    writer.append(b"").await.unwrap();
+    writer.append_bytes("two".into()).await.unwrap();
+    let large = vec![7; usize::try_from(writer.max_chunk()).unwrap() + 1];
+    let refused = writer.append(&large).await.unwrap_err();
+    assert!(matches!(refused, WriteFailure::TooLarge { .. }), "{refused:?}");
+    writer.flush().await.unwrap();
+    assert_eq!(writer.readers(), 1);
+    let offset = writer.close().await.unwrap();
+    let failure = async {
+        other.append(b"more").await?;
+        other.flush().await
+    };
+    (offset, failure.await.unwrap_err())
+}
+
+#[tokio::test]
+async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without() {
+    let stream = Stream::new("own", StreamConfig::default()).unwrap();
+    let reader = stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+    let writer = || stream.writer(Peer::default()).unwrap();
+    let (expected_offset, failure) = write(writer(), writer()).await;
+    assert!(matches!(failure, WriteFailure::Closed), "{failure:?}");
+    let expected = all(reader).await.unwrap();
+    assert_eq!((expected.len(), expected_offset), (3, 6));
+
+    for way in Way::BOTH {
+        let daemon = Daemon::start();
+        let client = client(&daemon, way).await;
+        let writer = async || client.writer(&path(), WriteOptions::default()).await.unwrap();
+        let (first, second) = (writer().await, writer().await);
+        let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
+        let (offset, failure) = write(first, second).await;
+        assert!(matches!(failure, WriteFailure::Closed), "{failure:?}");
+        assert_eq!((all(reader).await.unwrap(), offset), (expected.clone(), expected_offset), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() {
+    for way in Way::BOTH {
+        let daemon = Daemon::start();
+        let client = client(&daemon, way).await;
+        let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+        let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
+        drop(daemon);
+        let failure = all(reader).await.unwrap_err();
+        assert!(matches!(failure, ReadFailure::DaemonGone(_)), "{failure:?}");
+        let failure = loop {
+            if let Err(failure) = StreamWriter::append(&mut writer, b"more").await {
+                break failure;
+            }
+            if let Err(failure) = StreamWriter::flush(&mut writer).await {
+                break failure;
+            }
+        };
+        assert!(matches!(failure, WriteFailure::DaemonGone(_)), "{failure:?}");
+    }
+}
