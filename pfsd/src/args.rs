@@ -1,6 +1,6 @@
 //! The command line of `pfsd`.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{CommandFactory, Parser, ValueEnum};
 
@@ -22,6 +22,12 @@ pub struct Args {
     /// /tmp/pfs-UID/pfsd.sock.
     #[arg(long, value_name = "PATH", env = "PFSD_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
+
+    /// Serve HTTP on this address, such as 127.0.0.1:4437
+    ///
+    /// Default: listen.http of the configuration, else HTTP is off. Port 0 is any free one; the log tells which.
+    #[arg(long, value_name = "ADDR", env = "PFSD_HTTP", hide_env_values = true)]
+    pub http: Option<SocketAddr>,
 
     /// Check the configuration, print the result and exit with 0 or 1
     #[arg(long)]

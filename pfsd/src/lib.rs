@@ -14,6 +14,7 @@ mod daemon;
 mod expiry;
 mod failure;
 mod gap_log;
+mod http;
 mod logging;
 mod namespace;
 mod reader_connection;

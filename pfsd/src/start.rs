@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, Write},
+    net::SocketAddr,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,6 +19,7 @@ use crate::{
     args::Args,
     config::Config,
     daemon::Daemon,
+    http::HttpListener,
     logging, server,
     shutdown::Signals,
     socket::{Directory, SocketFile},
@@ -81,7 +83,9 @@ fn serve(args: &Args) -> Result<ExitCode> {
     };
     raise_descriptor_limit(&config);
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
-    let code = runtime.block_on(until_signalled(listener, signals, &config));
+    let http = args.http.or(config.http);
+    let http = http.map(|address| runtime.block_on(bind_http(address))).transpose()?;
+    let code = runtime.block_on(until_signalled(listener, http, signals, &config));
     drop(within);
     // What is left after a second signal is not waited for.
     runtime.shutdown_background();
@@ -91,11 +95,12 @@ fn serve(args: &Args) -> Result<ExitCode> {
 
 async fn until_signalled(
     listener: tokio::net::UnixListener,
+    http: Option<HttpListener>,
     mut signals: Signals,
     config: &Config,
 ) -> ExitCode {
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server::run(listener, Arc::new(Daemon::new(config)), async {
+    let serving = server::serve(listener, http, Arc::new(Daemon::new(config)), async {
         let _ = stopped.await;
     });
     tokio::pin!(serving);
@@ -115,6 +120,14 @@ async fn until_signalled(
             ExitCode::from(second.exit_code())
         }
     }
+}
+
+async fn bind_http(address: SocketAddr) -> Result<HttpListener> {
+    let bound =
+        HttpListener::bind(address).await.with_context(|| format!("cannot serve HTTP on {address}"))?;
+    let address = bound.address().context("cannot tell the address of HTTP")?;
+    tracing::info!(%address, "serving HTTP");
+    Ok(bound)
 }
 
 fn bind(args: &Args, config: &Config) -> Result<(UnixListener, SocketFile)> {

@@ -8,6 +8,7 @@ mod values;
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Permissions of the socket.
     pub socket_mode: u32,
+    /// Where it serves HTTP; `None` is nowhere.
+    pub http: Option<SocketAddr>,
     /// What all streams may take together.
     pub limits: Limits,
     /// Connections at a time.
@@ -65,6 +68,7 @@ impl Default for Config {
             }],
             socket: None,
             socket_mode: 0o600,
+            http: None,
             limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
             max_connections: 16384,
             notes: Vec::new(),
@@ -155,7 +159,7 @@ impl Config {
 
     /// The tables about HTTP must be right, so that they work when it comes, and do nothing yet.
     fn read_http(&mut self, file: &File) -> Result<(), Mistake> {
-        values::http_address("listen.http", &file.listen.http)?;
+        self.http = values::http_address("listen.http", &file.listen.http)?;
         if let Some(http) = &file.http {
             values::texts("http.allowed_hosts", &http.allowed_hosts)?;
             values::texts("http.allowed_origins", &http.allowed_origins)?;

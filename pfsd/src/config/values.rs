@@ -98,18 +98,10 @@ pub(super) fn mode(key: &str, given: &Given) -> Judged<u32> {
     })
 }
 
-/// Well-formed or not, an address for HTTP is refused: this version does not serve it, and says so.
-pub(super) fn http_address(key: &str, given: &Given) -> Result<(), Mistake> {
-    let address = judge(key, given, "an address and a port, such as \"127.0.0.1:4437\"", |value| {
-        text(value)?.parse::<SocketAddr>().map_err(|error| error.to_string())
-    })?;
-    match (address, given) {
-        (Some(address), Some(spanned)) => Err(Mistake {
-            at: Some(spanned.span()),
-            reason: format!("{key} = \"{address}\": HTTP is not in this version yet; remove the key {key}"),
-        }),
-        _ => Ok(()),
-    }
+pub(super) fn http_address(key: &str, given: &Given) -> Judged<SocketAddr> {
+    judge(key, given, "an address and a port, such as \"127.0.0.1:4437\"", |value| {
+        text(value)?.parse().map_err(|error: std::net::AddrParseError| error.to_string())
+    })
 }
 
 pub(super) fn texts(key: &str, given: &Given) -> Judged<Vec<String>> {
