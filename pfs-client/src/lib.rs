@@ -1,8 +1,9 @@
 //! The client library of pfs: write, follow and manage the streams of a `pfsd` daemon.
 //!
 //! [`Client`] finds the daemon and manages its streams; [`Writer`] appends to one of them, [`Reader`] follows one. All
-//! are asynchronous, on tokio. What the library deliberately does not do: it starts no daemon, reconnects no writer or
-//! reader (whether what was lost matters is for the program to say), prints nothing and spawns nothing.
+//! are asynchronous, on tokio. The daemon is reached over its Unix socket or, with the feature `http` (on unless turned
+//! off), by a URL: [`Endpoint`]. What the library deliberately does not do: it starts no daemon, reconnects no writer (whether
+//! what was lost matters is for the program to say), prints nothing, and spawns nothing but what HTTP needs.
 //!
 //! Writing. An append is sent at once and not waited for; [`Writer::flush`] and [`Writer::finish`] wait until
 //! everything is in the stream. A writer that is dropped without `finish` is one that died, and that is what readers
@@ -23,7 +24,8 @@
 //! # }
 //! ```
 //!
-//! Reading. Loss is never silent: a gap is an event of its own, and a daemon that goes away is an error, not the end.
+//! Reading. Loss is never silent: a gap is an event of its own, and a daemon that goes away is an error, not the end. Over
+//! HTTP, a reader whose connection breaks goes on where it was over another one, and says so ([`Event::Resumed`]).
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Event, ReadOptions};
@@ -50,7 +52,10 @@ mod client;
 mod connection;
 mod endpoint;
 mod error;
+#[cfg(feature = "http")]
+mod http;
 mod reader;
+mod resume;
 #[cfg(target_os = "linux")]
 mod sharing;
 #[cfg(not(target_os = "linux"))]
@@ -65,6 +70,8 @@ pub use chunks::Chunks;
 pub use client::Client;
 pub use endpoint::{Endpoint, default_socket_path};
 pub use error::{ConnectError, ProtocolError, ReadError, RequestError, WriteError};
+#[cfg(feature = "http")]
+pub use http::{EndpointError, HttpEndpoint};
 pub use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy, Start,
     State, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,

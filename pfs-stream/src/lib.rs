@@ -12,7 +12,10 @@
 mod clock;
 mod config;
 mod error;
+mod extent;
 mod figures;
+mod kept;
+mod lifetime;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub mod mapped;
 mod membership;
@@ -26,11 +29,14 @@ pub mod staging;
 mod stat;
 mod stream;
 mod sync;
+mod totals;
 mod wait;
 mod writer;
 
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
+pub use extent::Extent;
+pub use lifetime::Hold;
 pub use pending::PendingReader;
 pub use pfs_proto::{
     End, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamStat, StreamSummary,
@@ -40,4 +46,5 @@ pub use reader::{Read, Reader};
 pub use registry::{Registry, Reservation};
 pub use sink::Sink;
 pub use stream::Stream;
+pub use totals::{ByWay, Totals};
 pub use writer::{Appended, PushEnd, Pushed, Writer};

@@ -66,6 +66,7 @@ impl Drop for Membership {
         let lost = self.state.lost_bytes(head);
         self.shared.lost_before.fetch_add(lost, Ordering::Relaxed);
         lock(&self.shared.readers).retain(|reader| !Arc::ptr_eq(reader, &self.state));
+        self.shared.gone.add_reader(&self.state, head);
         self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
         self.shared.room.wake_all();
     }

@@ -11,13 +11,19 @@ use pfs_proto::{Peer, ReadOptions, SlowPolicy, Start, StreamStat, StreamSummary}
 use crate::{
     AttachError, CreateError, Reader, Reservation, StreamConfig, Writer, clock,
     figures::Figures,
+    kept::Kept,
+    lifetime::Lifetime,
     membership::{Membership, ReaderState},
     ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
     stat,
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
+    totals::Gone,
     wait::{Ticket, WaitQueue},
     writer::WriterState,
 };
+
+/// Streams made in this process so far.
+static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// A named, append-only sequence of bytes in memory. Clones are handles to the same stream.
 ///
@@ -44,6 +50,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: String,
+    /// Which of all the streams of this process it is, for names are used again.
+    pub(crate) number: u64,
     pub(crate) config: StreamConfig,
     pub(crate) ring: Ring,
     pub(crate) created: SystemTime,
@@ -56,12 +64,17 @@ pub(crate) struct Shared {
     pub(crate) mapped: AtomicUsize,
     /// Bytes that readers who have left were told they lost.
     pub(crate) lost_before: AtomicU64,
+    /// Where those who leave add up what they did.
+    pub(crate) gone: std::sync::Arc<Gone>,
     /// Readers that wait for something to read.
     pub(crate) news: WaitQueue,
     /// Writers that wait for a `block` reader to make room.
     pub(crate) room: WaitQueue,
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
+    pub(crate) lifetime: Lifetime,
+    /// What its host keeps about it.
+    pub(crate) kept: Kept,
     /// What this stream takes of its registry's memory; given back when the last handle is gone.
     _memory: Option<Reservation>,
 }
@@ -101,7 +114,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, layout, None)?)
+        Ok(Self::with_layout(name, config, layout, None, std::sync::Arc::default())?)
     }
 
     pub(crate) fn with_layout(
@@ -109,6 +122,7 @@ impl Stream {
         config: StreamConfig,
         layout: Layout,
         memory: Option<Reservation>,
+        gone: std::sync::Arc<Gone>,
     ) -> io::Result<Self> {
         let ring = Ring::new(layout)?;
         let appending = Appending {
@@ -123,6 +137,7 @@ impl Stream {
         };
         let shared = Shared {
             name: name.to_owned(),
+            number: MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             config,
             ring,
             created: SystemTime::now(),
@@ -131,9 +146,12 @@ impl Stream {
             reader_count: AtomicUsize::new(0),
             mapped: AtomicUsize::new(0),
             lost_before: AtomicU64::new(0),
+            gone,
             news: WaitQueue::new(),
             room: WaitQueue::new(),
             joins: WaitQueue::new(),
+            lifetime: Lifetime::new(),
+            kept: Kept::default(),
             _memory: memory,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -262,13 +280,6 @@ impl Stream {
     /// Its most important figures.
     pub fn summary(&self) -> StreamSummary {
         stat::summary(&self.shared)
-    }
-
-    /// When it is to be removed, if nothing is appended before.
-    pub(crate) fn expires(&self) -> Option<SystemTime> {
-        let last = lock(&self.shared.append).last_append;
-        let base = last.map_or(self.shared.created, clock::time);
-        base.checked_add(self.shared.config.ttl?)
     }
 }
 

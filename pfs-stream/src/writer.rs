@@ -1,5 +1,7 @@
 //! A writer: appends chunks, and says at the end whether it finished or died.
 
+mod all;
+
 use std::{
     future::poll_fn,
     task::{Context, Poll},
@@ -12,7 +14,7 @@ use crate::{
     AppendError, AttachError, clock,
     ring::Source,
     stream::{Appending, Shared},
-    sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, lock},
+    sync::{Arc, AtomicU64, MutexGuard, Ordering, lock},
     wait::Ticket,
 };
 
@@ -22,7 +24,10 @@ pub(crate) struct WriterState {
     pub(crate) peer: Peer,
     pub(crate) since: SystemTime,
     pub(crate) bytes: AtomicU64,
-    pub(crate) waiting: AtomicBool,
+    /// Those of the bytes that came from memory shared with it.
+    pub(crate) staged: AtomicU64,
+    /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
+    pub(crate) waiting: AtomicU64,
 }
 
 /// What an append tells.
@@ -90,7 +95,8 @@ impl Writer {
             peer,
             since: SystemTime::now(),
             bytes: AtomicU64::new(0),
-            waiting: AtomicBool::new(false),
+            staged: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
         });
         append.writers.push(Arc::clone(&state));
         drop(append);
@@ -171,7 +177,7 @@ impl Writer {
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
     }
 
-    /// Appends several chunks under one lock and with one time: those that `push` puts into the batch.
+    /// Appends several staged chunks under one lock and with one time: those that `push` puts into the batch.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn push_batch<E: From<AppendError>>(
         &mut self,
@@ -191,7 +197,14 @@ impl Writer {
         drop(append);
         self.unannounced |= chunks > 0;
         self.state.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.state.staged.fetch_add(bytes, Ordering::Relaxed);
         Pushed { chunks, bytes, offset, end }
+    }
+
+    /// Counts what was appended from memory that it shares.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn count_staged(&self, bytes: usize) {
+        self.state.staged.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Wakes the readers that sleep, if something was pushed since the last time.
@@ -234,6 +247,7 @@ impl Drop for Writer {
         self.shared.ring.set_status(append.status);
         let last = append.status.writers() == 0;
         drop(append);
+        self.shared.gone.add_writer(&self.state, (!self.open).then_some(self.finished));
         if last || self.unannounced {
             self.shared.wake_readers();
         }
@@ -249,7 +263,7 @@ struct Waiting {
 
 impl Waiting {
     fn new(writer: &Writer) -> Self {
-        writer.state.waiting.store(true, Ordering::Relaxed);
+        writer.state.waiting.store(clock::elapsed(), Ordering::Relaxed);
         lock(&writer.shared.append).room_is_wanted_by(1, &writer.shared);
         Self {
             shared: Arc::clone(&writer.shared),
@@ -266,7 +280,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.shared.room.leave(&mut self.ticket);
-        self.state.waiting.store(false, Ordering::Relaxed);
+        self.shared.gone.add_wait(self.state.waiting.swap(0, Ordering::Relaxed));
         lock(&self.shared.append).room_is_wanted_by(-1, &self.shared);
     }
 }
@@ -313,7 +327,7 @@ impl Batch<'_> {
 impl Appending {
     /// Appends a chunk; false if a `block` reader needs the room.
     fn put(&mut self, chunk: &impl Source, now: u64, shared: &Shared) -> bool {
-        let tail = self.ring.tail_after(chunk.size());
+        let tail = self.ring.tail_after(chunk.size(), 1);
         if !self.may_overwrite(tail, shared) {
             return false;
         }

@@ -18,6 +18,7 @@ mod http;
 mod logging;
 mod namespace;
 mod reader_connection;
+mod rights;
 mod server;
 #[cfg(target_os = "linux")]
 mod sharing;

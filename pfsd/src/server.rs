@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long to wait when the system gives no descriptor for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `daemon` on `listener` until `shutdown` is ready; then tells every client that the daemon is going, and
 /// returns when all have gone, after at most five seconds.
@@ -99,7 +99,7 @@ fn refuse(stream: &UnixStream, limit: usize) {
     }
 }
 
-fn report_panic(ended: Result<(), JoinError>) {
+pub(crate) fn report_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

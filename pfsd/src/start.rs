@@ -3,7 +3,6 @@
 use std::{
     env,
     io::{self, Write},
-    net::SocketAddr,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,7 +18,7 @@ use crate::{
     args::Args,
     config::Config,
     daemon::Daemon,
-    http::HttpListener,
+    http::{HttpListener, Setup},
     logging, server,
     shutdown::Signals,
     socket::{Directory, SocketFile},
@@ -48,12 +47,14 @@ fn configuration(args: &Args) -> Result<Config> {
 
 fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
+    let http = Setup::prepare(&config, args.http)?;
+    let notes = config.notes.iter().chain(http.iter().flat_map(|http| &http.notes));
     let mut out = io::stdout().lock();
     match &args.config {
         Some(file) => writeln!(out, "{}: the configuration is fine", file.display())?,
         None => writeln!(out, "no configuration file: the defaults are fine")?,
     }
-    for note in &config.notes {
+    for note in notes {
         writeln!(out, "note: {note}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -61,8 +62,9 @@ fn check_config(args: &Args) -> Result<ExitCode> {
 
 fn serve(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
+    let http = Setup::prepare(&config, args.http)?;
     logging::init(args.log_format, &args.log)?;
-    for note in &config.notes {
+    for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
         tracing::warn!("{note}");
     }
     let passed = systemd::listener()?;
@@ -83,8 +85,7 @@ fn serve(args: &Args) -> Result<ExitCode> {
     };
     raise_descriptor_limit(&config);
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
-    let http = args.http.or(config.http);
-    let http = http.map(|address| runtime.block_on(bind_http(address))).transpose()?;
+    let http = http.map(bind_http).transpose()?;
     let code = runtime.block_on(until_signalled(listener, http, signals, &config));
     drop(within);
     // What is left after a second signal is not waited for.
@@ -122,11 +123,11 @@ async fn until_signalled(
     }
 }
 
-async fn bind_http(address: SocketAddr) -> Result<HttpListener> {
-    let bound =
-        HttpListener::bind(address).await.with_context(|| format!("cannot serve HTTP on {address}"))?;
+fn bind_http(setup: Setup) -> Result<HttpListener> {
+    let wanted = setup.address();
+    let bound = HttpListener::bind(setup).with_context(|| format!("cannot serve HTTP on {wanted}"))?;
     let address = bound.address().context("cannot tell the address of HTTP")?;
-    tracing::info!(%address, "serving HTTP");
+    tracing::info!(%address, "serving {}", if bound.is_secure() { "HTTPS" } else { "HTTP" });
     Ok(bound)
 }
 

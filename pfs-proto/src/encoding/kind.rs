@@ -36,3 +36,4 @@ pub(crate) const ACK: u8 = 0x90;
 pub(crate) const END: u8 = 0x91;
 pub(crate) const MAPPED: u8 = 0x92;
 pub(crate) const STAGING: u8 = 0x93;
+pub(crate) const IDENTITY: u8 = 0x94;

@@ -37,15 +37,16 @@ impl RingWriter {
         Position { seq, offset: self.ring.start_of(seq) }
     }
 
-    /// The oldest chunk that an append of `len` bytes, at most the capacity, would leave readable.
+    /// The oldest chunk that an append of `chunks` chunks with `len` bytes together, at most the capacity, would leave
+    /// readable.
     ///
     /// Walks over the chunks that go; each chunk goes once, so this costs O(1) a chunk in the long run.
-    pub(crate) fn tail_after(&self, len: usize) -> u64 {
+    pub(crate) fn tail_after(&self, len: usize, chunks: u64) -> u64 {
         let head = self.head + len as u64;
         let mut tail = self.tail_seq;
         while tail < self.head_seq
             && (head - self.ring.start_of(tail) > self.layout().capacity()
-                || self.head_seq + 1 - tail > self.layout().max_chunks())
+                || self.head_seq + chunks - tail > self.layout().max_chunks())
         {
             tail += 1;
         }

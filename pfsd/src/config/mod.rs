@@ -2,20 +2,24 @@
 
 mod error;
 mod file;
+mod http;
 #[cfg(test)]
 mod tests;
 mod values;
 
 use std::{
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use pfs_stream::{CreateError, DEFAULT_BUFFER_SIZE, Limits, Registry, StreamConfig};
 
-pub use self::error::{ConfigError, Invalid};
+pub(crate) use self::http::usual_port;
 use self::{error::Mistake, file::File};
+pub use self::{
+    error::{ConfigError, Invalid},
+    http::{Host, HttpConfig, HttpLimits, Origin, TlsFiles},
+};
 
 /// A tree of streams, all made alike unless their creator says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +52,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Permissions of the socket.
     pub socket_mode: u32,
-    /// Where it serves HTTP; `None` is nowhere.
-    pub http: Option<SocketAddr>,
+    /// Where and how it serves HTTP.
+    pub http: HttpConfig,
     /// What all streams may take together.
     pub limits: Limits,
     /// Connections at a time.
@@ -68,7 +72,7 @@ impl Default for Config {
             }],
             socket: None,
             socket_mode: 0o600,
-            http: None,
+            http: HttpConfig::default(),
             limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
             max_connections: 16384,
             notes: Vec::new(),
@@ -118,7 +122,7 @@ impl Config {
         }
 
         config.read_mounts(file)?;
-        config.read_http(file)?;
+        config.http.read(file, config.max_connections)?;
         Ok(config)
     }
 
@@ -153,25 +157,6 @@ impl Config {
         if values::boolean("plugins.streamfs.enabled", &table.enabled)? == Some(false) {
             self.mounts.clear();
             self.notes.push("plugins.streamfs.enabled is false: no stream can be created".to_owned());
-        }
-        Ok(())
-    }
-
-    /// The tables about HTTP must be right, so that they work when it comes, and do nothing yet.
-    fn read_http(&mut self, file: &File) -> Result<(), Mistake> {
-        self.http = values::http_address("listen.http", &file.listen.http)?;
-        if let Some(http) = &file.http {
-            values::texts("http.allowed_hosts", &http.allowed_hosts)?;
-            values::texts("http.allowed_origins", &http.allowed_origins)?;
-            self.notes.push("[http] has no effect: HTTP is not in this version yet".to_owned());
-        }
-        if let Some(auth) = &file.auth {
-            values::absolute_path("auth.token_file", &auth.token_file)?;
-            self.notes.push(
-                "[auth] has no effect: it is about HTTP, which is not in this version yet; \
-                 the socket is protected by its permissions"
-                    .to_owned(),
-            );
         }
         Ok(())
     }

@@ -31,7 +31,8 @@ impl From<Failure> for Problem {
             ErrorCode::Closed => (StatusCode::CONFLICT, "closed"),
             ErrorCode::Removed => (StatusCode::GONE, "removed"),
             ErrorCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            ErrorCode::Limit => (StatusCode::INSUFFICIENT_STORAGE, "limit"),
+            // The client can do something about it: it is no failure of the daemon.
+            ErrorCode::Limit => (StatusCode::TOO_MANY_REQUESTS, "limit"),
             ErrorCode::BadPath => (StatusCode::NOT_FOUND, "bad_path"),
             ErrorCode::BadOption => (StatusCode::BAD_REQUEST, "bad_option"),
             ErrorCode::IsStream => (StatusCode::CONFLICT, "is_stream"),
