@@ -48,13 +48,6 @@ pub fn since(time: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(time).unwrap_or_default()
 }
 
-/// A time for programs: `2026-01-31T12:00:00.000Z`, always in UTC with milliseconds.
-pub fn timestamp(time: SystemTime) -> String {
-    // humantime can show the years 1970 to 9999; anything else is a broken clock.
-    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, last)).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,12 +85,5 @@ mod tests {
     fn a_time_in_the_future_is_no_time_ago() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         assert_eq!(since(now + Duration::from_secs(5), now), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_timestamp_is_rfc_3339_in_utc() {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-        assert_eq!(timestamp(time), "2023-11-14T22:13:20.123Z");
-        assert_eq!(timestamp(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
     }
 }

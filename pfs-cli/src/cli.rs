@@ -34,7 +34,8 @@ const STYLES: Styles = Styles::styled()
 /// or a number with a unit (512KB, 1.5MB, 6MiB; KB and KiB are both 1024), durations a number with a
 /// unit (500ms, 10s, 1h30m).
 ///
-/// When no daemon answers on the default socket, pfs starts pfsd and goes on.
+/// When no daemon answers on the default socket, pfs starts pfsd and goes on. With --url, every command works on a
+/// daemon elsewhere.
 #[derive(Debug, Parser)]
 #[command(name = "pfs", version, styles = STYLES, after_help = examples::PFS, arg_required_else_help = true)]
 pub struct Cli {
@@ -47,7 +48,7 @@ pub struct Cli {
 }
 
 /// What holds for every command.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
     /// Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one
@@ -56,6 +57,23 @@ pub struct GlobalArgs {
     /// not set. When a socket is given, here or in PFS_SOCKET, no daemon is started. This flag beats the variable.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
+    /// URL of the daemon, in place of a socket, also in PFS_URL
+    ///
+    /// http://HOST:PORT or https://HOST:PORT; the port is 4437 where none is named. A path belongs to it if the daemon is
+    /// behind a reverse proxy that serves it below one. Everything is as it is over a socket, but for memory, which is
+    /// not shared. When the connection breaks while a stream is read, pfs connects again for up to 5 seconds and goes on
+    /// where it was, if it finds the same stream there; it says so on standard error. No daemon is started.
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url, conflicts_with = "socket")]
+    pub url: Option<String>,
+    /// File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// File with certificates (PEM) to trust at the URL besides the system's, also in PFS_CA_FILE
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub ca_file: Option<PathBuf>,
+    /// File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub client_cert_file: Option<PathBuf>,
     /// Share no memory with the daemon: send and get every byte over the connection
     ///
     /// On Linux, a reader on the daemon's machine maps the stream's ring and reads it for itself, and a writer puts
@@ -310,9 +328,10 @@ pub struct StatArgs {
 }
 
 /// When to color.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorWhen {
     /// When standard error is a terminal
+    #[default]
     Auto,
     /// In any case
     Always,

@@ -1,24 +1,23 @@
-//! Finding the daemon: which socket, whether to start one, and what to say when there is none.
+//! Getting to the daemon: whether to start one, and what to say when there is none.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
-use pfs_client::{Client, ConnectError, Endpoint};
+use pfs_client::{Client, ConnectError};
 
 use crate::autostart;
 use crate::cli::GlobalArgs;
 use crate::exit_code::{ExitCode, Failure};
+use crate::place::Place;
 use crate::printer::Printer;
 
 /// The daemon that this run talks to.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    socket: PathBuf,
-    /// Whether it is the default socket, not one that was asked for.
-    default: bool,
+    place: Place,
     /// Whether a daemon is started when none answers.
     autostart: bool,
     /// Whether memory is shared with it where that is possible.
@@ -28,45 +27,52 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// The one that the flags and the environment name.
-    pub(crate) fn new(global: &GlobalArgs, printer: &Printer) -> Self {
-        // Not clap's affair, which takes a variable that is empty for one that is set.
-        let variable = || std::env::var_os("PFS_SOCKET").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let named = global.socket.clone().or_else(variable);
-        let default = named.is_none();
-        Self {
-            socket: named.unwrap_or_else(pfs_client::default_socket_path),
-            default,
+    pub(crate) fn new(global: &GlobalArgs, printer: &Printer) -> anyhow::Result<Self> {
+        let place = Place::of(global)?;
+        let default = matches!(place, Place::Socket { default: true, .. });
+        Ok(Self {
+            place,
             autostart: default && std::env::var_os("PFS_AUTOSTART").is_none_or(|value| value != "0"),
             mapping: !global.no_map,
             printer: printer.clone(),
-        }
+        })
     }
 
     /// Connects, and starts a daemon if none answers and this run may.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
-        if self.default {
-            let directory = self.socket.parent().unwrap_or(Path::new("/"));
-            check_owner(directory)?;
+        if let Place::Socket { path, default: true } = &self.place {
+            check_owner(path.parent().unwrap_or(Path::new("/")))?;
         }
-        match self.try_connect().await {
-            Err(ConnectError::NoDaemon { .. }) if self.autostart => {
-                autostart::start(&self.socket, &self.printer).await?;
-                self.try_connect().await.context("the daemon was started and is gone again")
+        let error = match (self.try_connect().await, &self.place) {
+            (Ok(client), _) => return Ok(client),
+            (Err(ConnectError::NoDaemon { .. }), Place::Socket { path, .. }) if self.autostart => {
+                autostart::start(path, &self.printer).await?;
+                return self.try_connect().await.context("the daemon was started and is gone again");
             }
-            Err(ConnectError::NoDaemon { source, .. }) => Err(self.no_daemon(&source).into()),
-            Err(ConnectError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
+            (Err(error), _) => error,
+        };
+        Err(match error {
+            ConnectError::NoDaemon { source, .. } | ConnectError::Unreachable { source, .. } => {
+                self.no_daemon(&source).into()
+            }
+            ConnectError::Io { path, source } if source.kind() == io::ErrorKind::InvalidInput => {
                 let message = "the path of a socket cannot be as long as this one";
-                let message =
-                    format!("{message}, {} bytes: {}", self.socket.as_os_str().len(), self.socket.display());
-                Err(Failure::new(ExitCode::Usage, message).into())
+                let message = format!("{message}, {} bytes: {}", path.as_os_str().len(), path.display());
+                Failure::new(ExitCode::Usage, message).into()
             }
-            // It names the socket itself.
-            Err(error @ ConnectError::Io { .. }) => Err(error.into()),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot talk to the daemon on {}", self.socket.display()))
+            ConnectError::Rejected { status: 401, .. } => {
+                anyhow::anyhow!("{error}; name a file that holds a token with --token-file or PFS_TOKEN_FILE")
             }
-            Ok(client) => Ok(client),
-        }
+            ConnectError::Untrusted { .. } => {
+                anyhow::anyhow!(
+                    "{error}; a certificate of your own is trusted with --ca-file or PFS_CA_FILE, and one is shown to the \
+                     daemon with --client-cert-file or PFS_CLIENT_CERT_FILE"
+                )
+            }
+            // They name the place themselves.
+            ConnectError::Io { .. } | ConnectError::Rejected { .. } => error.into(),
+            error => anyhow::Error::new(error).context(format!("cannot talk to the daemon {}", self.place)),
+        })
     }
 
     /// Whether memory is shared with it where that is possible.
@@ -74,25 +80,30 @@ impl Daemon {
         self.mapping
     }
 
-    /// Its socket.
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
+    /// Where it is.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Connects to a daemon that runs already.
     pub(crate) async fn try_connect(&self) -> Result<Client, ConnectError> {
-        let client = Client::connect(Endpoint::Unix(self.socket.clone())).await?;
+        let client = Client::connect(self.place.endpoint()).await?;
         Ok(if self.mapping { client } else { client.with_mapping(false) })
     }
 
     fn no_daemon(&self, why: &io::Error) -> Failure {
-        let socket = self.socket.display();
-        let how = if self.default {
-            "start one with pfsd, or unset PFS_AUTOSTART and let pfs do it".to_owned()
-        } else {
-            format!("start one with: pfsd --socket {socket}")
+        let place = &self.place;
+        let how = match place {
+            Place::Socket { default: true, .. } => {
+                "; start one with pfsd, or unset PFS_AUTOSTART and let pfs do it".to_owned()
+            }
+            Place::Socket { path, .. } => format!("; start one with: pfsd --socket {}", path.display()),
+            Place::Url { endpoint, .. } if endpoint.is_local() => {
+                "; start one with: pfsd --http ADDRESS".to_owned()
+            }
+            Place::Url { .. } => String::new(),
         };
-        Failure::new(ExitCode::NoDaemon, format!("no daemon answers on {socket} ({why}); {how}"))
+        Failure::new(ExitCode::NoDaemon, format!("no daemon answers {place} ({why}){how}"))
     }
 }
 

@@ -7,6 +7,8 @@ Examples:
       Write a live video.
   pfs cat --stream /streamfs/cam | ffplay -
       Watch it; any number of readers may.
+  PFS_URL=http://camera:4437 pfs cat --stream /streamfs/cam | ffplay -
+      Watch it from elsewhere.
   pfs help cat
       All about a command.";
 
@@ -87,12 +89,28 @@ Examples:
       How long a small chunk takes, at 1,000 a second.
   pfs bench --readers 4 --transport socket
       The same without shared memory.
+  pfs --url http://127.0.0.1:4437 bench --readers 4
+      The same over HTTP.
   pfs bench --json | jq .delivered.mb_per_s
       Use the figures in a script.";
 
 /// The environment variables that count, with what they do.
-pub const ENVIRONMENT: [(&str, &str); 5] = [
+pub const ENVIRONMENT: [(&str, &str); 10] = [
     ("PFS_SOCKET", "Socket of the daemon, as --socket, which beats it. No daemon is started then."),
+    ("PFS_URL", "URL of the daemon, as --url, which beats it. No daemon is started then."),
+    (
+        "PFS_TOKEN_FILE",
+        "File that holds the token for the daemon at the URL, as --token-file, which beats it.",
+    ),
+    ("PFS_CA_FILE", "File with certificates to trust at the URL, as --ca-file, which beats it."),
+    (
+        "PFS_CLIENT_CERT_FILE",
+        "File with the certificate and key to show at the URL, as --client-cert-file, which beats it.",
+    ),
+    (
+        "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
+        "The proxy for URLs, as other programs have it. What is on this machine is reached without one.",
+    ),
     ("PFS_AUTOSTART", "With 0, no daemon is started when none answers on the default socket."),
     (
         "XDG_RUNTIME_DIR",

@@ -75,9 +75,10 @@ impl ExitCode {
 
     fn of_connect(error: &ConnectError) -> Self {
         match error {
-            ConnectError::NoDaemon { .. } | ConnectError::TimedOut { .. } | ConnectError::Lost(_) => {
-                Self::NoDaemon
-            }
+            ConnectError::NoDaemon { .. }
+            | ConnectError::Unreachable { .. }
+            | ConnectError::TimedOut { .. }
+            | ConnectError::Lost(_) => Self::NoDaemon,
             ConnectError::Refused { code, .. } => Self::of_daemon(*code),
             _ => Self::Failure,
         }

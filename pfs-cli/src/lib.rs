@@ -17,6 +17,7 @@ mod lag;
 mod lines;
 mod output;
 mod paths;
+mod place;
 mod printer;
 mod progress;
 mod readable;
@@ -54,7 +55,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let printer = Printer::new(&cli.global);
-    let daemon = Daemon::new(&cli.global, &printer);
+    let daemon = match Daemon::new(&cli.global, &printer) {
+        Ok(daemon) => daemon,
+        Err(error) => return ended(&printer, Err(error)),
+    };
     let context = Context { daemon, printer: printer.clone() };
     ended(&printer, block_on(commands::run(&context, cli.command)))
 }

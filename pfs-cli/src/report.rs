@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use pfs_proto::{Peer, ReaderStat, StreamStat, StreamSummary};
 
 use crate::age::{since, span};
-use crate::json;
 use crate::size::{rate, size};
 use crate::table::{Align, Table};
 
@@ -26,7 +25,7 @@ pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
     ]);
     for stream in streams {
         table.row([
-            json::state(stream.state).to_owned(),
+            stream.state.to_string(),
             size(stream.head.saturating_sub(stream.tail)),
             stream.head.to_string(),
             stream.writers.to_string(),
@@ -45,7 +44,7 @@ pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {name:<9} {value}");
     };
-    line("state", json::state(stream.state).to_owned());
+    line("state", stream.state.to_string());
     let created = span(since(stream.created, now));
     line("created", format!("{created} ago{}", by(stream.owner)));
     let last =

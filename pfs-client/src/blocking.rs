@@ -62,7 +62,7 @@ impl Client {
     ///
     /// As there.
     pub fn reader(&self, path: &StreamPath, options: ReadOptions) -> Result<Reader, RequestError> {
-        let runtime = runtime()?;
+        let runtime = self.runtime()?;
         let reader = runtime.block_on(async { self.connect().await?.reader(path, options).await })?;
         Ok(Reader { runtime, reader, watch: None })
     }
@@ -73,7 +73,7 @@ impl Client {
     ///
     /// As there.
     pub fn writer(&self, path: &StreamPath, options: WriteOptions) -> Result<Writer, RequestError> {
-        let runtime = runtime()?;
+        let runtime = self.runtime()?;
         let writer = runtime.block_on(async { self.connect().await?.writer(path, options).await })?;
         Ok(Writer { runtime, writer })
     }
@@ -81,10 +81,20 @@ impl Client {
     async fn connect(&self) -> Result<crate::Client, ConnectError> {
         Ok(crate::Client::connect(self.endpoint.clone()).await?.with_mapping(self.mapping))
     }
-}
 
-fn runtime() -> Result<Runtime, ConnectError> {
-    Builder::new_current_thread().enable_all().build().map_err(ConnectError::System)
+    fn runtime(&self) -> Result<Runtime, ConnectError> {
+        let mut builder = match self.endpoint {
+            Endpoint::Unix(_) => Builder::new_current_thread(),
+            // HTTP has work of its own to do, also while nobody waits for it.
+            #[cfg(feature = "http")]
+            Endpoint::Http(_) => {
+                let mut builder = Builder::new_multi_thread();
+                builder.worker_threads(1);
+                builder
+            }
+        };
+        builder.enable_all().build().map_err(ConnectError::System)
+    }
 }
 
 /// As [`Reader`](crate::Reader), for a thread of its own.

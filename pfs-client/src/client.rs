@@ -9,6 +9,7 @@ use pfs_proto::{
 };
 
 use crate::connection::Connection;
+use crate::endpoint::Dialer;
 use crate::error::{ProtocolError, RequestError};
 use crate::{ConnectError, Endpoint, Reader, Writer};
 
@@ -21,6 +22,7 @@ use crate::{ConnectError, Endpoint, Reader, Writer};
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
+    dialer: Dialer,
     /// A connection on which no request is under way. Held only to take it out or put it in.
     idle: Mutex<Option<Connection>>,
     mapping: bool,
@@ -31,11 +33,13 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::NoDaemon`] when nobody listens there; otherwise when whoever does cannot be talked to.
+    /// [`ConnectError::NoDaemon`] or [`ConnectError::Unreachable`] when nobody listens there; otherwise when whoever does
+    /// cannot be talked to.
     pub async fn connect(endpoint: Endpoint) -> Result<Self, ConnectError> {
         let mapping = true;
-        let connection = endpoint.open(mapping).await?;
-        Ok(Self { endpoint, idle: Mutex::new(Some(connection)), mapping })
+        let dialer = endpoint.dialer()?;
+        let connection = dialer.connect(mapping).await?;
+        Ok(Self { endpoint, dialer, idle: Mutex::new(Some(connection)), mapping })
     }
 
     /// Whether its readers and writers share memory with the daemon where both can, on Linux over a Unix socket. They do
@@ -208,7 +212,7 @@ impl Client {
         {
             return Ok(connection);
         }
-        self.endpoint.open(self.mapping).await
+        self.dialer.open(self.mapping).await
     }
 
     fn keep(&self, mut connection: Connection) {

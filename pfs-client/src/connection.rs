@@ -3,17 +3,30 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+#[cfg(feature = "http")]
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request, VERSION};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+#[cfg(feature = "http")]
+use tokio::time::{Duration, timeout};
 
 use crate::ConnectError;
+use crate::endpoint;
+#[cfg(feature = "http")]
+use crate::endpoint::PATIENCE;
 use crate::error::{Broken, ProtocolError};
+#[cfg(feature = "http")]
+use crate::http::Dialer;
 use crate::sharing::Passed;
 #[cfg(target_os = "linux")]
 use crate::sharing::PassingSocket;
+
+/// How long the end of an answer may take to come, that nobody needs but HTTP.
+#[cfg(feature = "http")]
+const LAST: Duration = Duration::from_millis(20);
 
 /// Something that carries the frames. The Unix socket is one; tests have another.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -28,51 +41,75 @@ pub(crate) struct Connection {
     unsaid: BytesMut,
     /// Memory that came along with messages, where both ends can share it.
     passed: Option<Passed>,
+    /// Over HTTP each request has a transport of its own, that comes from here.
+    #[cfg(feature = "http")]
+    dialer: Option<Arc<Dialer>>,
 }
 
 impl Connection {
     /// Says hello and waits for the answer, however long that takes.
     pub(crate) async fn open(transport: impl Transport + 'static) -> Result<Self, ConnectError> {
+        Self::new(Box::new(transport)).greet(Hello::OURS).await
+    }
+
+    fn new(transport: Box<dyn Transport>) -> Self {
         Self {
-            transport: Box::new(transport),
+            transport,
             decoder: Decoder::new(),
             unsaid: BytesMut::new(),
             passed: None,
+            #[cfg(feature = "http")]
+            dialer: None,
         }
-        .greet(Hello::OURS)
-        .await
+    }
+
+    /// For requests over HTTP. Nothing is said yet.
+    #[cfg(feature = "http")]
+    pub(crate) fn over_http(dialer: Arc<Dialer>) -> Self {
+        Self { dialer: Some(dialer), ..Self::new(Box::new(tokio::io::empty())) }
+    }
+
+    /// Asks something, if nothing has been said yet, to see whether anybody answers.
+    #[cfg(feature = "http")]
+    pub(crate) async fn try_out(&mut self) -> Result<(), ConnectError> {
+        if self.dialer.is_none() {
+            return Ok(());
+        }
+        match self.request(&Request::Info).await? {
+            Reply::Daemon(_) => Ok(()),
+            Reply::Error { code, message } => Err(ConnectError::Refused { code, message }),
+            _ => Err(ProtocolError::Unexpected { expected: "figures of itself" }.into()),
+        }
+    }
+
+    /// Where another one comes from when this one has broken; only HTTP has that.
+    pub(crate) fn again(&self) -> Option<endpoint::Dialer> {
+        #[cfg(feature = "http")]
+        if let Some(dialer) = &self.dialer {
+            return Some(endpoint::Dialer::Http(Arc::clone(dialer)));
+        }
+        None
     }
 
     /// As [`open`](Self::open), over a socket on which memory can come along: that is offered.
     #[cfg(target_os = "linux")]
     pub(crate) async fn open_sharing(socket: tokio::net::UnixStream) -> Result<Self, ConnectError> {
         let (socket, passed) = PassingSocket::new(socket);
-        let connection = Self {
-            transport: Box::new(socket),
-            decoder: Decoder::new(),
-            unsaid: BytesMut::new(),
-            passed: Some(passed),
-        };
+        let connection = Self { passed: Some(passed), ..Self::new(Box::new(socket)) };
         connection.greet(Hello { capabilities: Hello::MAPPING, ..Hello::OURS }).await
     }
 
     async fn greet(mut self, hello: Hello) -> Result<Self, ConnectError> {
-        match self.request(&Request::Hello(hello)).await? {
-            Reply::Hello(hello) if hello.min_version == VERSION && hello.max_version == VERSION => Ok(self),
-            Reply::Hello(Hello { min_version, max_version, .. }) => Err(ConnectError::Version {
-                message: format!(
-                    "the daemon wants to speak version {min_version} to {max_version} of the protocol, and this \
-                     program speaks {VERSION}; use versions of pfs and pfsd that belong together"
-                ),
-            }),
-            Reply::Error { code: ErrorCode::Version, message } => Err(ConnectError::Version { message }),
-            Reply::Error { code, message } => Err(ConnectError::Refused { code, message }),
-            _ => Err(ProtocolError::Unexpected { expected: "its hello" }.into()),
-        }
+        understood(self.request(&Request::Hello(hello)).await?)?;
+        Ok(self)
     }
 
     /// Sends a request and waits for the first reply to it. Not cancel safe.
     pub(crate) async fn request(&mut self, request: &Request) -> Result<Reply, Broken> {
+        #[cfg(feature = "http")]
+        if let Some(dialer) = self.dialer.clone() {
+            return self.exchange(&dialer, request).await;
+        }
         let mut bytes = BytesMut::new();
         request.encode(&mut bytes);
         let sent = self.transport.write_all(&bytes).await;
@@ -81,6 +118,26 @@ impl Connection {
             (Err(Broken::Gone(_)), Err(error)) => Err(Broken::Gone(error)),
             (received, _) => received,
         }
+    }
+
+    /// Over HTTP, hello and the request go out together. Only what a writer has to say goes on after that.
+    #[cfg(feature = "http")]
+    async fn exchange(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, Broken> {
+        // What is below can be used again only if the answer before was read to its end, which is about to come.
+        let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
+        let mut said = BytesMut::new();
+        Request::Hello(Hello { capabilities: Hello::RESUMING, ..Hello::OURS }).encode(&mut said);
+        request.encode(&mut said);
+        let greeted = async {
+            let goes_on = matches!(request, Request::OpenWriter(..));
+            self.transport = Box::new(dialer.post(said.freeze(), goes_on).await.map_err(Broken::Connect)?);
+            self.decoder = Decoder::new();
+            self.receive().await
+        };
+        let greeted = timeout(PATIENCE, greeted).await;
+        let greeted = greeted.map_err(|_| Broken::Connect(ConnectError::TimedOut { after: PATIENCE }))??;
+        understood(greeted).map_err(Broken::Connect)?;
+        self.receive().await
     }
 
     /// Waits for the next reply. Cancel safe.
@@ -184,7 +241,27 @@ impl Connection {
 
     /// Whether the daemon is still there and has nothing to say: then this connection can be used for a request.
     pub(crate) async fn is_idle(&mut self) -> bool {
+        #[cfg(feature = "http")]
+        if self.dialer.is_some() {
+            return true;
+        }
         self.decoder.is_empty() && poll_fn(|cx| Poll::Ready(self.poll_fill(cx, 0).is_pending())).await
+    }
+}
+
+/// What a daemon's answer to hello comes to.
+fn understood(reply: Reply) -> Result<(), ConnectError> {
+    match reply {
+        Reply::Hello(hello) if hello.min_version == VERSION && hello.max_version == VERSION => Ok(()),
+        Reply::Hello(Hello { min_version, max_version, .. }) => Err(ConnectError::Version {
+            message: format!(
+                "the daemon wants to speak version {min_version} to {max_version} of the protocol, and this \
+                 program speaks {VERSION}; use versions of pfs and pfsd that belong together"
+            ),
+        }),
+        Reply::Error { code: ErrorCode::Version, message } => Err(ConnectError::Version { message }),
+        Reply::Error { code, message } => Err(ConnectError::Refused { code, message }),
+        _ => Err(ProtocolError::Unexpected { expected: "its hello" }.into()),
     }
 }
 

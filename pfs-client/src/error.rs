@@ -27,6 +27,32 @@ pub enum ConnectError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nobody answers at a URL, or only a proxy that finds no daemon behind it.
+    #[error("no daemon answers at {url}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What the system or the proxy said.
+        source: io::Error,
+    },
+    /// No connection to a URL can be made that is safe.
+    #[error("cannot make a secure connection to {url}: {reason}")]
+    Untrusted {
+        /// Where.
+        url: String,
+        /// What TLS said.
+        reason: String,
+    },
+    /// What answers at a URL opens no connection.
+    #[error("cannot use {url}: {message}")]
+    Rejected {
+        /// Where.
+        url: String,
+        /// The status, as HTTP has it: 401 for a token that is missing or not known.
+        status: u16,
+        /// Why.
+        message: String,
+    },
     /// Somebody listens there, but did not answer in time.
     #[error("the daemon did not answer within {after:?}")]
     TimedOut {
@@ -197,6 +223,8 @@ pub enum ProtocolError {
 #[derive(Debug)]
 pub(crate) enum Broken {
     Gone(io::Error),
+    /// It never came about.
+    Connect(ConnectError),
     Protocol(ProtocolError),
 }
 
@@ -276,6 +304,7 @@ impl From<Broken> for ConnectError {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Gone(error) => Self::Lost(error),
+            Broken::Connect(error) => error,
             Broken::Protocol(error) => Self::Protocol(error),
         }
     }
@@ -285,6 +314,7 @@ impl From<Broken> for RequestError {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Gone(error) => Self::Lost(error),
+            Broken::Connect(error) => Self::Connect(error),
             Broken::Protocol(error) => Self::Protocol(error),
         }
     }
@@ -294,6 +324,7 @@ impl From<Broken> for WriteError {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Gone(error) => Self::DaemonGone(error),
+            Broken::Connect(error) => Self::DaemonGone(io::Error::other(error)),
             Broken::Protocol(error) => Self::Protocol(error),
         }
     }
@@ -303,6 +334,7 @@ impl From<Broken> for ReadError {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Gone(error) => Self::DaemonGone(error),
+            Broken::Connect(error) => Self::DaemonGone(io::Error::other(error)),
             Broken::Protocol(error) => Self::Protocol(error),
         }
     }

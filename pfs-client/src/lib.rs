@@ -4,8 +4,9 @@
 //! beginning with the history that the stream still holds. A chunk arrives whole or not at all, in the order that all
 //! readers see, and what a reader cannot get it is told to the byte.
 //!
-//! What the library deliberately does not do: it starts no daemon, reconnects no writer or reader (whether what was lost
-//! matters is for the program to say), prints nothing and spawns nothing.
+//! The daemon is reached over its Unix socket or, with the feature `http` (on unless turned off), by a URL: [`Endpoint`].
+//! What the library deliberately does not do: it starts no daemon, reconnects no writer (whether what was lost matters is
+//! for the program to say), prints nothing, and spawns nothing but what HTTP needs.
 //!
 //! # Three minutes
 //!
@@ -32,7 +33,8 @@
 //! died, and that is what readers who asked are told ([`Until::WritersGone`], [`End::WriterDied`]).
 //!
 //! A [`Reader`] gets events. A gap is one of its own, with its exact range; a daemon that goes away, or a stream that is
-//! removed, is an error and never the end.
+//! removed, is an error and never the end. Over HTTP, a reader whose connection breaks goes on where it was over another
+//! one, and says so ([`Event::Resumed`]).
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Event, ReadOptions};
@@ -118,7 +120,10 @@ mod connection;
 mod endpoint;
 mod error;
 mod events;
+#[cfg(feature = "http")]
+mod http;
 mod reader;
+mod resume;
 #[cfg(target_os = "linux")]
 mod sharing;
 #[cfg(not(target_os = "linux"))]
@@ -136,6 +141,8 @@ pub use client::Client;
 pub use endpoint::{Endpoint, default_socket_path};
 pub use error::{ConnectError, ProtocolError, ReadError, RequestError, WriteError};
 pub use events::Events;
+#[cfg(feature = "http")]
+pub use http::{EndpointError, HttpEndpoint};
 pub use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Event, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy,
     Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,

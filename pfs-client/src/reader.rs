@@ -10,12 +10,17 @@ use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
 use crate::chunks::Chunks;
 use crate::connection::Connection;
 use crate::error::{Broken, ProtocolError, ReadError, RequestError};
+use crate::resume::{Identity, Place, Resume, Resumed};
 use crate::sharing::{MappedSource, Watch};
 
 /// How much is read at once, in bytes.
 const READ_SIZE: usize = 256 << 10;
 
 /// A reader of one stream, with a connection of its own. Dropping it detaches it.
+///
+/// Over HTTP, a connection that breaks is replaced by another one, on which the same stream is read on from where it
+/// was; that takes 5 seconds at most. A `block` reader makes no writer wait meanwhile. A stream that was removed, or whose
+/// daemon was restarted, is never gone on with, whatever there is under its name.
 ///
 /// Bytes delivered plus bytes reported as gaps are exactly the difference between the first offset and the last: the
 /// reader checks the daemon's count against its own.
@@ -27,10 +32,14 @@ pub struct Reader {
     lost: (u64, u64),
     /// What the chunk under way has until now.
     parts: BytesMut,
-    /// What ended a batch of chunks, to be told next.
+    /// What ended a batch of chunks, or happened to the connection: to be told next.
     kept: Option<Event>,
     /// The ring itself, where the daemon could hand it over.
     mapped: Option<Box<MappedSource>>,
+    /// How to go on when the connection breaks, where that is possible.
+    resume: Option<Box<Resume>>,
+    /// What the daemon said that it is attached to.
+    identity: Option<Identity>,
     state: State,
 }
 
@@ -54,6 +63,8 @@ impl Reader {
         options: ReadOptions,
     ) -> Result<Self, RequestError> {
         let mut reader = Self {
+            resume: Resume::new(&connection, path, options).map(Box::new),
+            identity: None,
             connection,
             position: 0,
             lost: (0, 0),
@@ -88,9 +99,16 @@ impl Reader {
                 }
                 Ok(None)
             }
+            Reply::Identity { daemon, stream, deaths_before } => {
+                self.identity = Some(Identity { daemon, stream, deaths_before });
+                Ok(None)
+            }
             Reply::Reading { start, head, content_type } => {
                 self.position = start;
                 self.state = State::Reading;
+                if let Some(resume) = &mut self.resume {
+                    resume.attached(self.identity, head);
+                }
                 Ok(Some(Event::Attached { start, head, content_type }))
             }
             _ => Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into()),
@@ -116,6 +134,9 @@ impl Reader {
     ///
     /// As [`next`](Self::next).
     pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
+        if let Some(event) = self.kept.take() {
+            return Ok(Some(event));
+        }
         match &self.state {
             State::Failed(error) => return Err(error.again()),
             State::Ended { reason, offset } => {
@@ -124,8 +145,12 @@ impl Reader {
             State::Announce(_) => return Ok(self.announce()),
             State::Waiting | State::Reading => (),
         }
-        if let Some(event) = self.kept.take() {
-            return Ok(Some(event));
+        if let (State::Reading, Some(resume)) = (&self.state, &self.resume)
+            && resume.has_caught_up(self.position)
+        {
+            let (reason, offset) = (End::CaughtUp, self.position);
+            self.state = State::Ended { reason, offset };
+            return Ok(Some(Event::End { reason, offset }));
         }
         self.here().map_err(|error| self.fail(error))
     }
@@ -185,10 +210,13 @@ impl Reader {
             return Ok(event);
         }
         loop {
-            match self.try_next()? {
-                Some(Event::Chunk(chunk)) => chunks.push(&chunk),
-                Some(event) if chunks.is_empty() => return Ok(Some(event)),
-                event => {
+            match self.try_next() {
+                Ok(Some(Event::Chunk(chunk))) => chunks.push(&chunk),
+                // It comes again: first what came before it.
+                Err(_) if !chunks.is_empty() => return Ok(None),
+                Err(error) => return Err(error),
+                Ok(Some(event)) if chunks.is_empty() => return Ok(Some(event)),
+                Ok(event) => {
                     self.kept = event;
                     return Ok(None);
                 }
@@ -290,6 +318,12 @@ impl Reader {
         cx: &mut Context<'_>,
         count: Option<u32>,
     ) -> Poll<Result<(), ReadError>> {
+        if let Some(resume) = self.resume.as_mut().filter(|resume| resume.is_under_way()) {
+            let resumed = ready!(resume.poll(cx));
+            return Poll::Ready(
+                resumed.and_then(|resumed| self.resumed(resumed)).map_err(|error| self.fail(error)),
+            );
+        }
         if let Poll::Ready(Err(broken)) = self.connection.poll_unsaid(cx) {
             return Poll::Ready(Err(self.fail(broken.into())));
         }
@@ -307,6 +341,13 @@ impl Reader {
                 }
                 return Poll::Ready(Ok(()));
             }
+            Poll::Ready(Err(Broken::Gone(why))) => {
+                return match self.go_on_after(why) {
+                    // There may be an end now; otherwise it is polled again.
+                    Ok(()) => Poll::Ready(Ok(())),
+                    Err(why) => Poll::Ready(Err(self.fail(ReadError::DaemonGone(why)))),
+                };
+            }
             Poll::Ready(Err(broken)) => return Poll::Ready(Err(self.fail(broken.into()))),
             // A reader that waits for data keeps no room for it.
             Poll::Pending => self.connection.release(),
@@ -316,6 +357,33 @@ impl Reader {
             return mapped.poll_news(cx, count).map_err(|error| self.fail(ReadError::System(error)));
         }
         Poll::Pending
+    }
+
+    /// Goes on over another connection, if it may.
+    fn go_on_after(&mut self, why: io::Error) -> Result<(), io::Error> {
+        let Some(resume) = &mut self.resume else { return Err(why) };
+        // The rest of that chunk does not come; the new connection begins with its first byte.
+        self.parts = BytesMut::new();
+        resume.begin(matches!(self.state, State::Reading), self.position, why)
+    }
+
+    /// Takes over a new connection.
+    fn resumed(&mut self, resumed: Resumed) -> Result<(), ReadError> {
+        let Resumed { connection, place } = resumed;
+        self.connection = connection;
+        if let Some((identity, Place { start, head, content_type })) = place {
+            if let Some(resume) = &mut self.resume {
+                resume.attached(identity, head);
+            }
+            self.check(start)?;
+            if let State::Waiting = self.state {
+                self.state = State::Announce(Event::Attached { start, head, content_type });
+            }
+        } else if let State::Reading = self.state {
+            return Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into());
+        }
+        self.kept = Some(Event::Resumed { offset: self.position });
+        Ok(())
     }
 
     fn announce(&mut self) -> Option<Event> {
@@ -361,10 +429,12 @@ impl Reader {
                     return Err(ProtocolError::Offset { said: to, counted: from }.into());
                 }
                 self.skip(from, to, chunks);
+                self.progress();
                 Ok(Some(Event::Gap { from, to, chunks }))
             }
             (_, Reply::End { reason, offset }) => {
                 self.check(offset)?;
+                let reason = self.resume.as_ref().map_or(reason, |resume| resume.end(reason));
                 self.state = State::Ended { reason, offset };
                 Ok(Some(Event::End { reason, offset }))
             }
@@ -385,7 +455,14 @@ impl Reader {
         }
         let end = self.position.checked_add(chunk.len() as u64);
         self.position = end.ok_or(ProtocolError::Offset { said: u64::MAX, counted: self.position })?;
+        self.progress();
         Ok(Some(Event::Chunk(chunk)))
+    }
+
+    fn progress(&mut self) {
+        if let Some(resume) = &mut self.resume {
+            resume.progress();
+        }
     }
 
     /// That the daemon has counted as this reader has.

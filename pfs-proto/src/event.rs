@@ -21,6 +21,12 @@ pub enum Event {
     },
     /// One chunk, whole: what one append appended. (When reading starts inside a chunk: the rest of that one.)
     Chunk(Bytes),
+    /// The connection broke, and reading goes on over another one, where it was: nothing is lost by that unless a gap
+    /// follows that says so. Only over HTTP.
+    Resumed {
+        /// The offset of the first byte or gap that follows.
+        offset: u64,
+    },
     /// A range of offsets that this reader will never get.
     Gap {
         /// First lost offset.

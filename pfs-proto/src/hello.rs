@@ -3,6 +3,9 @@
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u16 = 1;
 
+/// The media type of frames as a body of HTTP.
+pub const MEDIA_TYPE: &str = "application/vnd.pfs.frames";
+
 /// The first bytes of a `Hello`'s payload, in every version.
 pub const MAGIC: [u8; 4] = *b"pfs\0";
 
@@ -27,6 +30,14 @@ impl Hello {
 
     /// The ability to pass memory along with a message, and to map what was passed.
     pub const MAPPING: u64 = 1;
+
+    /// To go on reading over a new connection when one broke: the daemon then tells a reader which stream it reads.
+    pub const RESUMING: u64 = 2;
+
+    /// Whether the peer that sent this can go on over a new connection.
+    pub fn can_resume(&self) -> bool {
+        self.capabilities & Self::RESUMING != 0
+    }
 
     /// Whether the peer that sent this can share memory.
     pub fn can_map(&self) -> bool {

@@ -66,6 +66,17 @@
 //! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the
 //! position by its length, `Gap` moves it from `from` to `to`, and `End` repeats it.
 //!
+//! # Over HTTP
+//!
+//! A connection may also be a request over HTTP: its body is what the client says, the response's body what the daemon says,
+//! both of the media type [`MEDIA_TYPE`]. A client need not wait for the answer to `Hello` before it goes on, so that
+//! all but a writer can say everything in one body of known length. That this body has ended does not mean that the client
+//! has gone. No memory is shared on such a connection.
+//!
+//! Where both ends have said [`Hello::RESUMING`], `Identity` comes right before `Reading`. A reader whose connection broke
+//! opens another one at the offset where it is, and may go on only if `daemon` and `stream` are those that it was told
+//! first. If a writer died meanwhile, `deaths_before` is larger than it was.
+//!
 //! # Requests
 //!
 //! `Hello`, 0x01. Never changes, so that any two versions can at least refuse each other. `magic` is `"pfs\0"`;
@@ -249,6 +260,12 @@
 //!           7 missed         | count: u64 |
 //! ```
 //!
+//! `Identity`, 0x96. Both numbers are as they are only within one run of the daemon.
+//!
+//! ```text
+//! | daemon: time | stream: u64 | deaths_before: u64 |
+//! ```
+//!
 //! `Gap`, 0x8f
 //!
 //! ```text
@@ -269,6 +286,7 @@ mod error;
 mod event;
 mod frame;
 mod hello;
+pub mod json;
 mod message;
 mod options;
 mod path;
@@ -279,7 +297,7 @@ pub use codec::Decoder;
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
 pub use event::{Event, StreamEvent};
 pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
-pub use hello::{Hello, MAGIC, VERSION};
+pub use hello::{Hello, MAGIC, MEDIA_TYPE, VERSION};
 pub use message::{Reply, Request};
 pub use options::{
     CreateOptions, End, MappedStart, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,

@@ -1,5 +1,7 @@
 //! What the two ends say to each other, one message a frame.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use crate::{
@@ -95,6 +97,15 @@ pub enum Reply {
     Happened(StreamEvent),
     /// The stream does not exist yet; the reader will be attached when it is created.
     Waiting,
+    /// Reader: which stream this is, so that a reader whose connection broke can tell whether it finds the same one again.
+    Identity {
+        /// When the daemon was started.
+        daemon: SystemTime,
+        /// Number of the stream among all that this daemon has made.
+        stream: u64,
+        /// Writers that had died before those whose end this reader sees.
+        deaths_before: u64,
+    },
     /// Attached as a reader.
     Reading {
         /// Where it starts: the offset of the first byte or gap that follows.

@@ -1,9 +1,18 @@
 //! Wall-clock times as the ring stores them: microseconds since the Unix epoch.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 pub(crate) fn now() -> u64 {
     micros(SystemTime::now())
+}
+
+/// Microseconds since some moment before the first call, never 0; nobody can set this clock.
+pub(crate) fn elapsed() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    duration_micros(START.get_or_init(Instant::now).elapsed()).saturating_add(1)
 }
 
 /// Times before the epoch count as the epoch.

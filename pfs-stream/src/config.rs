@@ -1,6 +1,8 @@
 //! How large a stream and a registry may be.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use crate::{AppendError, ring::Layout};
 
 use pfs_proto::Peer;
 
@@ -14,8 +16,10 @@ pub struct StreamConfig {
     pub ring_buffer_size: u64,
     /// How far a reader that was live may lag before its slow policy acts.
     pub channel_buffer_size: u64,
-    /// Remove the stream when nothing was appended for this long.
+    /// Remove the stream when it was not used for this long: nothing appended, and not [renewed](crate::Stream::renew).
     pub ttl: Option<Duration>,
+    /// Remove the stream at this time, whatever is done with it.
+    pub deadline: Option<SystemTime>,
     /// Media type of the contents; kept for readers, never interpreted.
     pub content_type: Option<String>,
     /// Who makes it; kept for its figures.
@@ -28,6 +32,7 @@ impl Default for StreamConfig {
             ring_buffer_size: DEFAULT_BUFFER_SIZE,
             channel_buffer_size: DEFAULT_BUFFER_SIZE,
             ttl: None,
+            deadline: None,
             content_type: None,
             owner: Peer::default(),
         }
@@ -39,6 +44,27 @@ impl StreamConfig {
     /// and does not by itself make a live reader lag too far.
     pub fn max_chunk(&self) -> u64 {
         self.ring_buffer_size.min(self.channel_buffer_size)
+    }
+
+    /// The bytes of chunks that are appended together.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::TooLarge`] or [`AppendError::TooMany`] if that is more than the stream takes at once.
+    pub fn total<'a>(&self, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<usize, AppendError> {
+        let (mut size, mut count) = (0_usize, 0_u64);
+        for chunk in chunks {
+            size = size.saturating_add(chunk.len());
+            count += 1;
+        }
+        let max = Layout::new(self.ring_buffer_size.max(self.channel_buffer_size)).max_chunks();
+        if size as u64 > self.max_chunk() {
+            return Err(AppendError::TooLarge { size: size as u64, max: self.max_chunk() });
+        }
+        if count > max {
+            return Err(AppendError::TooMany { count, max });
+        }
+        Ok(size)
     }
 }
 

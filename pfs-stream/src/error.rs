@@ -78,6 +78,14 @@ pub enum AppendError {
         /// Bytes allowed.
         max: u64,
     },
+    /// There are more chunks than the stream takes together.
+    #[error("{count} chunks are more than the {max} that the stream takes at once")]
+    TooMany {
+        /// Chunks.
+        count: u64,
+        /// Chunks allowed.
+        max: u64,
+    },
 }
 
 /// Why a reader gets nothing more.

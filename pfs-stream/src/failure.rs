@@ -160,6 +160,8 @@ impl From<AppendError> for WriteFailure {
             AppendError::Closed => Self::Closed,
             AppendError::Removed => Self::Removed,
             AppendError::TooLarge { size, max } => Self::TooLarge { size, max },
+            // Only several chunks at once can be too many.
+            AppendError::TooMany { .. } => Self::Other(Arc::new(error)),
         }
     }
 }

@@ -16,7 +16,8 @@ const LOST_BYTES: usize = 2;
 const LOST_CHUNKS: usize = 3;
 /// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants to know.
 const WANTED: usize = 4;
-const WORDS: usize = 5;
+const GAPS: usize = 5;
+const WORDS: usize = 6;
 
 /// Bytes of a page of figures that is shared with another process.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -55,7 +56,7 @@ impl Figures {
     /// Counts what was read, and then says where the reader is. Only the reader itself calls this.
     pub(crate) fn record(&self, read: Read, at: Position) {
         if let Read::Gap { from, to, chunks } = read {
-            for (word, more) in [(LOST_BYTES, to - from), (LOST_CHUNKS, chunks)] {
+            for (word, more) in [(LOST_BYTES, to - from), (LOST_CHUNKS, chunks), (GAPS, 1)] {
                 let word = self.word(word);
                 word.store(word.load(Relaxed).saturating_add(more), Relaxed);
             }
@@ -101,5 +102,9 @@ impl Figures {
 
     pub(crate) fn lost_chunks(&self) -> u64 {
         self.word(LOST_CHUNKS).load(Relaxed)
+    }
+
+    pub(crate) fn gaps(&self) -> u64 {
+        self.word(GAPS).load(Relaxed)
     }
 }

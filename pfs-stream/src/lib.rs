@@ -15,9 +15,12 @@ mod clock;
 mod config;
 mod error;
 mod events;
+mod extent;
 mod failure;
 mod figures;
 mod follow;
+mod kept;
+mod lifetime;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub mod mapped;
 mod membership;
@@ -31,6 +34,7 @@ pub mod staging;
 mod stat;
 mod stream;
 mod sync;
+mod totals;
 mod traits;
 mod wait;
 mod writer;
@@ -38,7 +42,9 @@ mod writer;
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
 pub use events::Events;
+pub use extent::Extent;
 pub use failure::{LostData, ReadFailure, WriteFailure};
+pub use lifetime::Hold;
 pub use pending::PendingReader;
 pub use pfs_proto::{
     End, Event, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
@@ -48,5 +54,6 @@ pub use reader::{Read, Reader};
 pub use registry::{Registry, Reservation};
 pub use sink::Sink;
 pub use stream::Stream;
+pub use totals::{ByWay, Totals};
 pub use traits::{StreamReader, StreamWriter};
 pub use writer::{Appended, PushEnd, Pushed, Writer};

@@ -99,6 +99,7 @@ impl Drop for Membership {
             self.shared.watchers.tell(StreamEvent::NoReaders);
         }
         drop(attached);
+        self.shared.gone.add_reader(&self.state, head);
         self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
         self.shared.room.wake_all();
         self.shared.watchers.wake();

@@ -210,6 +210,17 @@ impl Reader {
         self.membership.state.figures.lost_chunks()
     }
 
+    /// Which of all the streams that were made in this process it reads: one that is removed and made anew under the same name
+    /// is another one.
+    pub fn stream_number(&self) -> u64 {
+        self.membership.shared.number
+    }
+
+    /// Writers that had died before those whose end it sees.
+    pub fn deaths_before(&self) -> u64 {
+        self.ring.deaths_before
+    }
+
     /// Media type of the stream's contents.
     pub fn content_type(&self) -> Option<&str> {
         self.membership.shared.config.content_type.as_deref()

@@ -12,8 +12,8 @@ use std::{
 use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
-    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig, pending::Slot, ring::Ring,
-    stream,
+    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig, Totals, pending::Slot,
+    ring::Ring, stream, totals::Gone,
 };
 
 /// Named streams. Clones are handles to the same registry.
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     used: Arc<AtomicU64>,
     /// Bytes of memory that serve streams beside that.
     beside: Arc<AtomicU64>,
+    /// What those did who are no longer attached to any stream.
+    gone: Arc<Gone>,
     names: Mutex<Names>,
 }
 
@@ -69,7 +71,8 @@ impl Registry {
     /// An empty registry.
     pub fn new(limits: Limits) -> Self {
         let names = Mutex::new(Names::default());
-        Self { inner: Arc::new(Inner { limits, used: Arc::default(), beside: Arc::default(), names }) }
+        let (used, beside, gone) = (Arc::default(), Arc::default(), Arc::default());
+        Self { inner: Arc::new(Inner { limits, used, beside, gone, names }) }
     }
 
     /// Makes a stream. Readers that wait for the name are attached before anybody can append.
@@ -78,11 +81,27 @@ impl Registry {
     ///
     /// [`CreateError`]; nothing has changed then.
     pub fn create(&self, name: &str, config: StreamConfig) -> Result<Stream, CreateError> {
+        self.create_with(name, config, |_| ())
+    }
+
+    /// As [`create`](Self::create), and before anybody else can append to the stream, `begin` is called with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_with(
+        &self,
+        name: &str,
+        config: StreamConfig,
+        begin: impl FnOnce(&Stream),
+    ) -> Result<Stream, CreateError> {
         let mut names = self.inner.names();
         if names.streams.contains_key(name) {
             return Err(CreateError::Exists);
         }
-        self.make(&mut names, name, config)
+        let stream = self.make(&mut names, name, config)?;
+        begin(&stream);
+        Ok(stream)
     }
 
     /// The stream of this name, made if there is none.
@@ -108,7 +127,8 @@ impl Registry {
         let Some(memory) = take(&self.inner.used, needed, limits.max_memory) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
-        let stream = Stream::with_layout(name, config, Ring::new(layout)?, Some(memory));
+        let ring = Ring::new(layout)?;
+        let stream = Stream::with_layout(name, config, ring, Some(memory), Arc::clone(&self.inner.gone));
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);
@@ -166,7 +186,7 @@ impl Registry {
         Some(self.get(name)?.reader(options, peer))
     }
 
-    /// Removes the streams that nothing was appended to for their time to live, and tells their names.
+    /// Removes the streams whose time to live has run out or whose deadline has come, and tells their names.
     pub fn expire(&self, now: SystemTime) -> Vec<String> {
         let mut expired = Vec::new();
         self.inner.names().streams.retain(|name, stream| {
@@ -197,6 +217,11 @@ impl Registry {
     /// Bytes of memory that streams take, including removed ones that somebody is still attached to.
     pub fn memory(&self) -> u64 {
         self.inner.used.load(Ordering::Relaxed)
+    }
+
+    /// What its streams did since it was made, and who is attached to them. Takes each stream's locks in turn.
+    pub fn totals(&self) -> Totals {
+        self.inner.gone.with(self.list().iter().map(|stream| &*stream.shared))
     }
 
     /// What it may hold.

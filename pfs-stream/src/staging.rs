@@ -240,7 +240,9 @@ impl Writer {
     ///
     /// As [`push`](Self::push).
     pub async fn push_staged(&mut self, staging: &Staging, chunk: Staged) -> Result<Appended, AppendError> {
-        self.push_source(&staging.source(chunk)).await
+        let appended = self.push_source(&staging.source(chunk)).await?;
+        self.count_staged(chunk.len);
+        Ok(appended)
     }
 
     /// Appends all that is staged, at most about so many bytes, without waking readers and without waiting. Cheaper than

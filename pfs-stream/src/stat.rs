@@ -44,7 +44,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
             peer: writer.peer,
             since: writer.since,
             bytes: writer.bytes.load(Ordering::Relaxed),
-            waiting: writer.waiting.load(Ordering::Relaxed),
+            waiting: writer.waiting.load(Ordering::Relaxed) > 0,
         })
         .collect();
     let readers = lock(&shared.readers);

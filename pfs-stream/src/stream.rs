@@ -11,13 +11,19 @@ use crate::{
     AttachError, CreateError, Reader, Reservation, StreamConfig, Writer, clock,
     events::{Events, Watchers},
     figures::Figures,
+    kept::Kept,
+    lifetime::Lifetime,
     membership::{Membership, ReaderState},
     ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
     stat,
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
+    totals::Gone,
     wait::{Ticket, WaitQueue},
     writer::WriterState,
 };
+
+/// Streams made in this process so far.
+static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// A named, append-only sequence of bytes in memory. Clones are handles to the same stream.
 ///
@@ -44,6 +50,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: String,
+    /// Which of all the streams of this process it is, for names are used again.
+    pub(crate) number: u64,
     pub(crate) config: StreamConfig,
     pub(crate) ring: Ring,
     pub(crate) created: SystemTime,
@@ -56,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) mapped: AtomicUsize,
     /// Bytes that readers who have left were told they lost.
     pub(crate) lost_before: AtomicU64,
+    /// Where those who leave add up what they did.
+    pub(crate) gone: std::sync::Arc<Gone>,
     /// Readers that wait for something to read.
     pub(crate) news: WaitQueue,
     /// Writers that wait for a `block` reader to make room.
@@ -64,6 +74,9 @@ pub(crate) struct Shared {
     pub(crate) joins: WaitQueue,
     /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
     pub(crate) watchers: std::sync::Arc<Watchers>,
+    pub(crate) lifetime: Lifetime,
+    /// What its host keeps about it.
+    pub(crate) kept: Kept,
     /// What this stream takes of its registry's memory; given back when the last handle is gone.
     _memory: Option<Reservation>,
 }
@@ -103,7 +116,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, Ring::new(layout)?, None))
+        Ok(Self::with_layout(name, config, Ring::new(layout)?, None, std::sync::Arc::default()))
     }
 
     /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
@@ -118,7 +131,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn local(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, Ring::holding(layout)?, None))
+        Ok(Self::with_layout(name, config, Ring::holding(layout)?, None, std::sync::Arc::default()))
     }
 
     pub(crate) fn with_layout(
@@ -126,6 +139,7 @@ impl Stream {
         config: StreamConfig,
         ring: Ring,
         memory: Option<Reservation>,
+        gone: std::sync::Arc<Gone>,
     ) -> Self {
         let appending = Appending {
             ring: RingWriter::new(ring.clone()),
@@ -139,6 +153,7 @@ impl Stream {
         };
         let shared = Shared {
             name: name.to_owned(),
+            number: MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             config,
             ring,
             created: SystemTime::now(),
@@ -147,10 +162,13 @@ impl Stream {
             reader_count: AtomicUsize::new(0),
             mapped: AtomicUsize::new(0),
             lost_before: AtomicU64::new(0),
+            gone,
             news: WaitQueue::new(),
             room: WaitQueue::new(),
             joins: WaitQueue::new(),
             watchers: std::sync::Arc::default(),
+            lifetime: Lifetime::new(),
+            kept: Kept::default(),
             _memory: memory,
         };
         Self { shared: Arc::new(shared) }
@@ -286,13 +304,6 @@ impl Stream {
     /// Its most important figures.
     pub fn summary(&self) -> StreamSummary {
         stat::summary(&self.shared)
-    }
-
-    /// When it is to be removed, if nothing is appended before.
-    pub(crate) fn expires(&self) -> Option<SystemTime> {
-        let last = lock(&self.shared.append).last_append;
-        let base = last.map_or(self.shared.created, clock::time);
-        base.checked_add(self.shared.config.ttl?)
     }
 }
 

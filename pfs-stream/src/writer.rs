@@ -1,5 +1,7 @@
 //! A writer: appends chunks, and says at the end whether it finished or died.
 
+mod all;
+
 use std::{
     future::poll_fn,
     task::{Context, Poll},
@@ -13,7 +15,7 @@ use crate::{
     AppendError, AttachError, clock,
     ring::{GRAIN, Source, Status},
     stream::{Appending, Shared},
-    sync::{Arc, AtomicBool, AtomicU64, MutexGuard, Ordering, lock},
+    sync::{Arc, AtomicU64, MutexGuard, Ordering, lock},
     wait::Ticket,
 };
 
@@ -23,7 +25,10 @@ pub(crate) struct WriterState {
     pub(crate) peer: Peer,
     pub(crate) since: SystemTime,
     pub(crate) bytes: AtomicU64,
-    pub(crate) waiting: AtomicBool,
+    /// Those of the bytes that came from memory shared with it.
+    pub(crate) staged: AtomicU64,
+    /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
+    pub(crate) waiting: AtomicU64,
 }
 
 /// What an append tells.
@@ -93,7 +98,8 @@ impl Writer {
             peer,
             since: SystemTime::now(),
             bytes: AtomicU64::new(0),
-            waiting: AtomicBool::new(false),
+            staged: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
         });
         append.writers.push(Arc::clone(&state));
         drop(append);
@@ -215,7 +221,7 @@ impl Writer {
         .await;
     }
 
-    /// Appends several chunks under one lock and with one time: those that `push` puts into the batch.
+    /// Appends several staged chunks under one lock and with one time: those that `push` puts into the batch.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn push_batch<E: From<AppendError>>(
         &mut self,
@@ -237,6 +243,7 @@ impl Writer {
             (self.unannounced, self.offset) = (true, offset);
         }
         self.state.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.state.staged.fetch_add(bytes, Ordering::Relaxed);
         Pushed { chunks, bytes, offset, end }
     }
 
@@ -253,6 +260,12 @@ impl Writer {
     /// Readers attached now.
     pub fn readers(&self) -> usize {
         self.shared.reader_count.load(Ordering::Relaxed)
+    }
+
+    /// Counts what was appended from memory that it shares.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn count_staged(&self, bytes: usize) {
+        self.state.staged.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Wakes the readers that sleep, if something was pushed since the last time.
@@ -291,6 +304,7 @@ impl Drop for Writer {
         self.shared.ring.set_status(append.status);
         let last = append.status.writers() == 0;
         drop(append);
+        self.shared.gone.add_writer(&self.state, (!self.open).then_some(self.finished));
         if last || self.unannounced {
             self.shared.wake_readers();
         }
@@ -306,7 +320,7 @@ struct Waiting {
 
 impl Waiting {
     fn new(writer: &Writer) -> Self {
-        writer.state.waiting.store(true, Ordering::Relaxed);
+        writer.state.waiting.store(clock::elapsed(), Ordering::Relaxed);
         lock(&writer.shared.append).waiting += 1;
         Self {
             shared: Arc::clone(&writer.shared),
@@ -323,7 +337,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.shared.room.leave(&mut self.ticket);
-        self.state.waiting.store(false, Ordering::Relaxed);
+        self.shared.gone.add_wait(self.state.waiting.swap(0, Ordering::Relaxed));
         lock(&self.shared.append).waiting -= 1;
     }
 }

@@ -1,13 +1,14 @@
 //! The command line of `pfsd`.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{CommandFactory, Parser, ValueEnum};
 
 /// Hosts named in-memory byte streams for pfs.
 ///
-/// pfsd serves a Unix socket in a directory that only its owner can enter. It needs no
-/// configuration: without a file it serves the mount /streamfs with buffers of 6MB a stream.
+/// pfsd serves a Unix socket in a directory that only its owner can enter, and with --http also
+/// HTTP, where a stream is a URL. It needs no configuration: without a file it serves the mount
+/// /streamfs with buffers of 6MB a stream.
 /// A flag beats the environment, the environment beats the file.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pfsd", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = long_help())]
@@ -22,6 +23,13 @@ pub struct Args {
     /// /tmp/pfs-UID/pfsd.sock.
     #[arg(long, value_name = "PATH", env = "PFSD_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
+
+    /// Serve HTTP on this address, such as 127.0.0.1:4437
+    ///
+    /// Default: listen.http of the configuration, else HTTP is off. Port 0 is any free one; the log tells which.
+    /// Anything but loopback needs auth.token_file or http.client_ca in the configuration.
+    #[arg(long, value_name = "ADDR", env = "PFSD_HTTP", hide_env_values = true)]
+    pub http: Option<SocketAddr>,
 
     /// Check the configuration, print the result and exit with 0 or 1
     #[arg(long)]
@@ -56,6 +64,7 @@ pub enum LogFormat {
 const EXAMPLES: &str = "\
 Examples:
   pfsd                                          serve /streamfs on the default socket
+  pfsd --http 127.0.0.1:4437                    streams as URLs: http://127.0.0.1:4437/streamfs/cam
   pfsd --config /etc/pfs/pfsd.toml --log-format json
   pfsd --config pfsd.toml --check-config";
 
@@ -75,15 +84,69 @@ pub const MANUAL: &[(&str, &str)] = &[
   [listen]
   socket = "/run/pfs/pfsd.sock"  # default: see --socket
   socket_mode = "0600"
+  #http = "127.0.0.1:4437"       # HTTP is off unless set; see below
+
+  [http]
+  allowed_hosts = []             # names it is reached by, besides localhost
+                                 # and the address that it listens on
+  allowed_origins = []           # sites whose pages may use it (CORS), such
+                                 # as "https://player.example.org"
+  #certificate = "/etc/pfs/certificate.pem"  # these two make it HTTPS
+  #key = "/etc/pfs/key.pem"
+  #client_ca = "/etc/pfs/clients.pem"        # clients must show a
+                                 # certificate that this one signed
+
+  [auth]
+  #token_file = "/etc/pfs/token" # who may do what over HTTP; see below
 
   [limits]
   max_streams = 1024
   max_memory = "1GB"             # all rings together
-  max_connections = 16384
+  max_connections = 16384        # on the socket and over HTTP together
+  max_connections_per_address = 8192  # over HTTP; default: half of them
+  max_header_size = "32KB"       # all headers of a request
+  header_time = "10s"            # until they are there
+  idle_time = "60s"              # between requests
+  body_stall_time = "30s"        # of a body that says how long it is; one
+                                 # that does not may be silent for ever
+  long_poll_time = "20s"         # of the Durable Streams protocol
 
   # Sizes are bytes (524288) or text with a unit: B, KB, MB, GB, TB
-  # or KiB, MiB, GiB, TiB, all 1024-based.
-  # HTTP (listen.http) is not in this version yet."#,
+  # or KiB, MiB, GiB, TiB, all 1024-based. Times are text: "500ms",
+  # "10s", "2m". Files are PEM and named by absolute paths; they are
+  # read once, at the start."#,
+    ),
+    (
+        "HTTP",
+        "  A stream is a URL: curl http://127.0.0.1:4437/streamfs/cam follows
+  it, and curl -T - appends to it. HTTP/1.1 and HTTP/2; chunks of a
+  body are at most 64 KiB.
+
+  Whoever can connect to a loopback address may do everything, as on
+  the socket. Any other address needs auth.token_file or
+  http.client_ca, or pfsd does not start. With both, clients need a
+  certificate and a token.
+
+  A request for a name that is not the daemon's own is refused (421),
+  and so is one from a page of another site (403): a web page cannot
+  reach the daemon through the browser of somebody who looks at it.",
+    ),
+    (
+        "Tokens",
+        "  auth.token_file has a line for each:
+
+    # TOKEN [SCOPES [PREFIX...]]
+    41d0a1ccd2b44d7aab1c        read,write
+    9b3e52c1f04e4f5c9a77        read         /streamfs/cam
+    c1fe0bd5c7aa4ab0b1f0        write        /streamfs/a /streamfs/b
+
+  Without prefixes it is for all paths, without scopes for both. The
+  lines of one token add up. A token has 16 characters or more; make
+  one with: openssl rand -hex 32. Clients send it as Authorization:
+  Bearer TOKEN; an unknown one is refused with 401, one that does not
+  allow what is asked with 403. Only /healthz is for everybody;
+  /metrics is for those who may read /. A change of the file needs a
+  new start.",
     ),
     (
         "Signals",
@@ -101,6 +164,7 @@ pub const MANUAL: &[(&str, &str)] = &[
     (
         "Examples",
         "  pfsd
+  pfsd --http 127.0.0.1:4437
   pfsd --config /etc/pfs/pfsd.toml --log-format json
   pfsd --config pfsd.toml --check-config",
     ),
@@ -128,6 +192,16 @@ mod tests {
     #[test]
     fn the_example_in_the_help_is_a_valid_configuration() {
         let (_, example) = MANUAL.iter().find(|(heading, _)| *heading == "Configuration").unwrap();
-        crate::config::Config::from_toml(example, "help").unwrap();
+        let config = crate::config::Config::from_toml(example, "help").unwrap();
+        let default = crate::config::Config { socket: config.socket.clone(), ..Default::default() };
+        assert_eq!(config, default, "it shows the defaults");
+        // What has no default is commented out, and must be right too.
+        let uncommented = |line: &str| {
+            let key = line.trim_start().strip_prefix('#');
+            key.filter(|key| key.starts_with(char::is_lowercase)).unwrap_or(line).to_owned()
+        };
+        let all: Vec<String> = example.lines().map(uncommented).collect();
+        let config = crate::config::Config::from_toml(&all.join("\n"), "help").unwrap();
+        assert!(config.http.tls.is_some() && config.http.token_file.is_some());
     }
 }

@@ -12,7 +12,10 @@ use crate::{
     control,
     daemon::Daemon,
     failure::{Ended, Failure},
-    reader_connection, sharing,
+    http::Bodies,
+    reader_connection,
+    rights::Rights,
+    sharing,
     shutdown::Going,
     watcher_connection,
     wire::Wire,
@@ -43,11 +46,25 @@ impl Client {
     }
 }
 
-/// Serves a connection to its end.
-pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, mut going: Going) {
+/// Serves a connection over a socket to its end.
+pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, going: Going) {
     let client = Client::of(&stream);
-    let mut wire = Wire::new(stream);
-    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &client, &mut going).await {
+    serve_wire(Wire::new(stream), client, Rights::all(), daemon, going).await;
+}
+
+/// Serves a connection over HTTP to its end.
+pub(crate) async fn serve_http(
+    bodies: Bodies,
+    client: Client,
+    rights: Rights,
+    daemon: Arc<Daemon>,
+    going: Going,
+) {
+    serve_wire(Wire::over_http(bodies), client, rights, daemon, going).await;
+}
+
+async fn serve_wire(mut wire: Wire, client: Client, rights: Rights, daemon: Arc<Daemon>, mut going: Going) {
+    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &client, &rights, &mut going).await {
         client.log(|pid, uid| {
             tracing::debug!(pid, uid, code = %failure.code, "connection refused: {}", failure.message);
         });
@@ -57,20 +74,26 @@ pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, mut going: Go
     }
 }
 
-async fn converse(wire: &mut Wire, daemon: &Daemon, client: &Client, going: &mut Going) -> Result<(), Ended> {
+async fn converse(
+    wire: &mut Wire,
+    daemon: &Daemon,
+    client: &Client,
+    rights: &Rights,
+    going: &mut Going,
+) -> Result<(), Ended> {
     tokio::select! {
         biased;
         () = going.begun() => return Err(Failure::going_away().into()),
-        greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon))??,
+        greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon, "said no hello"))??,
     }
     loop {
         let frame = tokio::select! {
             biased;
             () = going.begun() => return Err(Failure::going_away().into()),
-            frame = wire.frame() => frame?,
+            frame = next_frame(wire, daemon) => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
-        match decode(frame) {
+        match decode(frame).and_then(|request| allowed(rights, request)) {
             Ok(Request::OpenWriter(path, options)) => {
                 return Box::pin(writer_connection::serve(wire, daemon, client, path, options, going)).await;
             }
@@ -101,6 +124,41 @@ async fn converse(wire: &mut Wire, daemon: &Daemon, client: &Client, going: &mut
     }
 }
 
+/// The next request. Who has a socket may be silent on it for as long as they like; over HTTP a request is all there at once.
+async fn next_frame(wire: &mut Wire, daemon: &Daemon) -> Result<Option<Frame>, Ended> {
+    if wire.socket().is_some() {
+        return wire.frame().await;
+    }
+    timeout(daemon.hello_timeout, wire.frame()).await.map_err(|_| silent(daemon, "asked for nothing"))?
+}
+
+/// The request, if the client has the right to it.
+fn allowed(rights: &Rights, request: Request) -> Result<Request, Failure> {
+    match &request {
+        Request::Create(path, _)
+        | Request::OpenWriter(path, _)
+        | Request::Close(path)
+        | Request::Remove(path) => {
+            rights.may_write(path.as_str())?;
+        }
+        Request::OpenReader(path, _)
+        | Request::Watch(path)
+        | Request::Stat(path)
+        | Request::Document(path) => rights.may_read(path.as_str())?,
+        Request::List(prefix) => rights.may_read(prefix)?,
+        // About no stream, or refused in this place anyway.
+        Request::Hello(_)
+        | Request::Info
+        | Request::Append(_)
+        | Request::AppendPart(_)
+        | Request::Finish { .. }
+        | Request::MadeRoom
+        | Request::Staged
+        | Request::Unmapped => {}
+    }
+    Ok(request)
+}
+
 fn decode(frame: Frame) -> Result<Request, Failure> {
     Ok(Request::decode(frame)?)
 }
@@ -120,14 +178,16 @@ async fn hello(wire: &mut Wire) -> Result<(), Ended> {
         );
         return Err(Failure::new(ErrorCode::Version, message).into());
     }
-    wire.sharing = sharing::POSSIBLE && theirs.can_map();
-    let capabilities = if wire.sharing { Hello::MAPPING } else { 0 };
+    wire.sharing = sharing::POSSIBLE && wire.socket().is_some() && theirs.can_map();
+    wire.resuming = theirs.can_resume();
+    let shared = [(wire.sharing, Hello::MAPPING), (wire.resuming, Hello::RESUMING)];
+    let capabilities = shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
     wire.put(&Reply::Hello(Hello { capabilities, ..Hello::OURS }));
     wire.flush().await?;
     Ok(())
 }
 
-fn silent(daemon: &Daemon) -> Ended {
+fn silent(daemon: &Daemon, what: &str) -> Ended {
     let seconds = daemon.hello_timeout.as_secs_f64();
-    Failure::new(ErrorCode::Timeout, format!("the client said no hello within {seconds} seconds")).into()
+    Failure::new(ErrorCode::Timeout, format!("the client {what} within {seconds} seconds")).into()
 }

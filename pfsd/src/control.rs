@@ -52,7 +52,9 @@ pub(crate) async fn answer(
             return Err(misplaced("news of a reader before OpenReader").into());
         }
         // The connection takes these itself.
-        Request::OpenWriter(..) | Request::OpenReader(..) | Request::Watch(_) => return Err(misplaced("an open").into()),
+        Request::OpenWriter(..) | Request::OpenReader(..) | Request::Watch(_) => {
+            return Err(misplaced("an open").into());
+        }
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub struct Daemon {
     pub(crate) namespace: Namespace,
     pub(crate) registry: Registry,
     pub(crate) hello_timeout: Duration,
-    /// Rung when a stream with a time to live was made.
+    /// Rung when a stream was made that has a time to live or a deadline.
     pub(crate) mortal: Notify,
     connections: Arc<Semaphore>,
     max_connections: usize,
@@ -68,6 +68,11 @@ impl Daemon {
         Arc::clone(&self.connections).try_acquire_owned().ok()
     }
 
+    /// When it was made.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.started
+    }
+
     pub(crate) fn max_connections(&self) -> usize {
         self.max_connections
     }
@@ -96,11 +101,25 @@ impl Daemon {
         path: &StreamPath,
         options: CreateOptions,
     ) -> Result<Stream, Failure> {
+        self.create_with(client, path, options, None, |_| ())
+    }
+
+    /// Makes a stream as its creator wants it, until a deadline if there is one. Nobody else can append to it before
+    /// `begin` has been called with it.
+    pub(crate) fn create_with(
+        &self,
+        client: &Client,
+        path: &StreamPath,
+        options: CreateOptions,
+        deadline: Option<SystemTime>,
+        begin: impl FnOnce(&Stream),
+    ) -> Result<Stream, Failure> {
         let mount = self.namespace.stream(path)?;
         let config = stream_config(mount, options).map_err(|reason| {
             Failure::new(ErrorCode::BadOption, format!("cannot create {path}: {reason}"))
         })?;
-        self.make(client, path, config).map_err(|error| Failure::creating(path, &error))
+        let config = StreamConfig { deadline, ..config };
+        self.make(client, path, config, begin).map_err(|error| Failure::creating(path, &error))
     }
 
     /// The stream of a path, made with the mount's sizes if there is none.
@@ -110,7 +129,7 @@ impl Daemon {
             if let Some(stream) = self.registry.get(path.as_str()) {
                 return Ok(stream);
             }
-            match self.make(client, path, mount.stream_config()) {
+            match self.make(client, path, mount.stream_config(), |_| ()) {
                 Ok(stream) => return Ok(stream),
                 // Somebody else made it just now.
                 Err(CreateError::Exists) => {}
@@ -119,10 +138,16 @@ impl Daemon {
         }
     }
 
-    fn make(&self, client: &Client, path: &StreamPath, config: StreamConfig) -> Result<Stream, CreateError> {
-        let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, .. } = config;
+    fn make(
+        &self,
+        client: &Client,
+        path: &StreamPath,
+        config: StreamConfig,
+        begin: impl FnOnce(&Stream),
+    ) -> Result<Stream, CreateError> {
+        let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, deadline, .. } = config;
         let config = StreamConfig { owner: client.peer, ..config };
-        let stream = self.registry.create(path.as_str(), config)?;
+        let stream = self.registry.create_with(path.as_str(), config, begin)?;
         let ttl_seconds = ttl.map(|ttl| ttl.as_secs_f64());
         client.log(|pid, uid| {
             let stream = path.as_str();
@@ -136,7 +161,7 @@ impl Daemon {
                 "stream created"
             );
         });
-        if ttl.is_some() {
+        if ttl.is_some() || deadline.is_some() {
             self.mortal.notify_one();
         }
         Ok(stream)
@@ -161,6 +186,7 @@ fn stream_config(mount: &Mount, options: CreateOptions) -> Result<StreamConfig, 
         ring_buffer_size: ring_buffer_size.unwrap_or(default.ring_buffer_size),
         channel_buffer_size: channel_buffer_size.unwrap_or(default.channel_buffer_size),
         ttl,
+        deadline: None,
         content_type,
         ..default
     })

@@ -64,7 +64,7 @@ impl Failure {
         let (code, advice) = match error {
             AppendError::Closed => (ErrorCode::Closed, ""),
             AppendError::Removed => (ErrorCode::Removed, ""),
-            AppendError::TooLarge { .. } => (
+            AppendError::TooLarge { .. } | AppendError::TooMany { .. } => (
                 ErrorCode::TooLarge,
                 "; write smaller chunks (pfs write --stream), or create the stream with larger buffers",
             ),

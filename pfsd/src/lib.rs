@@ -14,9 +14,11 @@ mod daemon;
 mod expiry;
 mod failure;
 mod gap_log;
+mod http;
 mod logging;
 mod namespace;
 mod reader_connection;
+mod rights;
 mod server;
 #[cfg(target_os = "linux")]
 mod sharing;

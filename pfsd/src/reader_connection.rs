@@ -35,18 +35,27 @@ pub(crate) async fn serve(
     let policy = format!("{:?}", options.policy).to_lowercase();
     let mapped = wire.sharing;
     client.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, mapped, "reader joined"));
-    let reading = Reply::Reading {
-        start,
-        head: reader.head_at_attach(),
-        content_type: reader.content_type().map(str::to_owned),
-    };
+    let announce = [
+        Some(Reply::Identity {
+            daemon: daemon.started(),
+            stream: reader.stream_number(),
+            deaths_before: reader.deaths_before(),
+        })
+        .filter(|_| wire.resuming),
+        Some(Reply::Reading {
+            start,
+            head: reader.head_at_attach(),
+            content_type: reader.content_type().map(str::to_owned),
+        }),
+    ];
+    let announce = |wire: &mut Wire| announce.iter().flatten().for_each(|reply| wire.put(reply));
     let reader = match if wire.sharing { sharing::hand_out(wire, reader).await? } else { Err(reader) } {
         Err(reader) => {
-            wire.put(&reading);
+            announce(wire);
             reader
         }
         Ok(handout) => {
-            wire.put(&reading);
+            announce(wire);
             if let Err(ended) = sharing::attend(wire, &handout, going).await {
                 log_left(client, stream, &handout, &ended);
                 return Err(ended);

@@ -15,17 +15,31 @@ use crate::{
     daemon::Daemon,
     expiry,
     failure::Failure,
+    http::HttpListener,
     shutdown::{self, GRACE},
 };
 
 /// How long to wait when the system gives no descriptor for one more connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `daemon` on `listener` until `shutdown` is ready; then tells every client that the daemon is going, and
 /// returns when all have gone, after at most five seconds.
 pub async fn run(listener: UnixListener, daemon: Arc<Daemon>, shutdown: impl Future<Output = ()>) {
+    serve(listener, None, daemon, shutdown).await;
+}
+
+/// As [`run`], with HTTP where there is a listener for it.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    http: Option<HttpListener>,
+    daemon: Arc<Daemon>,
+    shutdown: impl Future<Output = ()>,
+) {
     let (trigger, going) = shutdown::channel();
     let mut connections = JoinSet::new();
+    if let Some(http) = http {
+        connections.spawn(http.run(Arc::clone(&daemon), going.clone()));
+    }
     let mut expiry = JoinSet::new();
     expiry.spawn(expiry::run(Arc::clone(&daemon)));
     let mut shutdown = pin!(shutdown);
@@ -85,7 +99,7 @@ fn refuse(stream: &UnixStream, limit: usize) {
     }
 }
 
-fn report_panic(ended: Result<(), JoinError>) {
+pub(crate) fn report_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

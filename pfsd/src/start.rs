@@ -18,6 +18,7 @@ use crate::{
     args::Args,
     config::Config,
     daemon::Daemon,
+    http::{HttpListener, Setup},
     logging, server,
     shutdown::Signals,
     socket::{Directory, SocketFile},
@@ -46,12 +47,14 @@ fn configuration(args: &Args) -> Result<Config> {
 
 fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
+    let http = Setup::prepare(&config, args.http)?;
+    let notes = config.notes.iter().chain(http.iter().flat_map(|http| &http.notes));
     let mut out = io::stdout().lock();
     match &args.config {
         Some(file) => writeln!(out, "{}: the configuration is fine", file.display())?,
         None => writeln!(out, "no configuration file: the defaults are fine")?,
     }
-    for note in &config.notes {
+    for note in notes {
         writeln!(out, "note: {note}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -59,8 +62,9 @@ fn check_config(args: &Args) -> Result<ExitCode> {
 
 fn serve(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
+    let http = Setup::prepare(&config, args.http)?;
     logging::init(args.log_format, &args.log)?;
-    for note in &config.notes {
+    for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
         tracing::warn!("{note}");
     }
     let passed = systemd::listener()?;
@@ -81,7 +85,8 @@ fn serve(args: &Args) -> Result<ExitCode> {
     };
     raise_descriptor_limit(&config);
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
-    let code = runtime.block_on(until_signalled(listener, signals, &config));
+    let http = http.map(bind_http).transpose()?;
+    let code = runtime.block_on(until_signalled(listener, http, signals, &config));
     drop(within);
     // What is left after a second signal is not waited for.
     runtime.shutdown_background();
@@ -91,11 +96,12 @@ fn serve(args: &Args) -> Result<ExitCode> {
 
 async fn until_signalled(
     listener: tokio::net::UnixListener,
+    http: Option<HttpListener>,
     mut signals: Signals,
     config: &Config,
 ) -> ExitCode {
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server::run(listener, Arc::new(Daemon::new(config)), async {
+    let serving = server::serve(listener, http, Arc::new(Daemon::new(config)), async {
         let _ = stopped.await;
     });
     tokio::pin!(serving);
@@ -115,6 +121,14 @@ async fn until_signalled(
             ExitCode::from(second.exit_code())
         }
     }
+}
+
+fn bind_http(setup: Setup) -> Result<HttpListener> {
+    let wanted = setup.address();
+    let bound = HttpListener::bind(setup).with_context(|| format!("cannot serve HTTP on {wanted}"))?;
+    let address = bound.address().context("cannot tell the address of HTTP")?;
+    tracing::info!(%address, "serving {}", if bound.is_secure() { "HTTPS" } else { "HTTP" });
+    Ok(bound)
 }
 
 fn bind(args: &Args, config: &Config) -> Result<(UnixListener, SocketFile)> {

@@ -185,9 +185,9 @@ impl Writing<'_> {
                 Some(_) => {}
                 None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
                 None => tokio::select! {
-                    ready = self.wire.stream().readable() => ready?,
+                    ready = self.wire.readable() => ready?,
                     // A client that reads no acknowledgements may still append: they wait as one.
-                    ready = self.wire.stream().writable(), if self.acks.is_waiting(self.wire) => ready?,
+                    ready = self.wire.writable(), if self.acks.is_waiting(self.wire) => ready?,
                     () = going.begun() => {}
                 },
             }
@@ -299,7 +299,7 @@ impl Writing<'_> {
             tokio::select! {
                 appended = chunk.push(&mut self.writer) => return Ok(appended),
                 () = wire.hung_up() => return Err(Ended::Gone),
-                ready = wire.stream().writable(), if self.acks.is_waiting(wire) => ready?,
+                ready = wire.writable(), if self.acks.is_waiting(wire) => ready?,
                 () = going.begun() => return Err(Failure::going_away().into()),
             }
         }

@@ -1,5 +1,6 @@
 //! A daemon of the test's own.
 
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,10 @@ use crate::{DEADLINE, Finished, Pfs, Running, Signal, Way, Wire, binary, eventua
 /// A running `pfsd` with its own folder, configuration and socket; killed at drop.
 pub struct Daemon {
     // Before the folder, so that it is killed before the folder goes.
-    running: Running,
+    pub(crate) running: Running,
     dir: TempDir,
+    /// Where it was told to serve HTTP, if it was.
+    pub(crate) http: Option<SocketAddr>,
 }
 
 impl Daemon {
@@ -25,9 +28,16 @@ impl Daemon {
     /// With this configuration (TOML).
     #[track_caller]
     pub fn with_config(toml: &str) -> Self {
+        Self::with_config_and_http(toml, None)
+    }
+
+    #[track_caller]
+    pub(crate) fn with_config_and_http(toml: &str, http: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let running = Self::launch(dir.path(), toml);
-        let mut daemon = Self { running, dir };
+        let everywhere = (Way::of_this_run() == Way::Http).then(Self::any_port);
+        let http = http.or(everywhere);
+        let running = Self::launch(dir.path(), toml, http);
+        let mut daemon = Self { running, dir, http };
         daemon.wait_until_up();
         daemon
     }
@@ -41,18 +51,19 @@ impl Daemon {
         ))
     }
 
-    /// Starts another one on the same socket after this one has ended.
+    /// Starts another one on the same socket, and where it served HTTP on the same port, after this one has ended.
     #[track_caller]
     pub fn restart(&mut self) {
         let config = std::fs::read_to_string(self.dir.path().join("pfsd.toml")).expect("our own file");
-        self.running = Self::launch(self.dir.path(), &config);
+        self.running = Self::launch(self.dir.path(), &config, self.http);
         self.wait_until_up();
     }
 
-    fn launch(dir: &Path, toml: &str) -> Running {
+    fn launch(dir: &Path, toml: &str, http: Option<SocketAddr>) -> Running {
         let config = dir.join("pfsd.toml");
         std::fs::write(&config, toml).expect("the test's own folder");
         let pfsd = Pfs::new(binary("pfsd")).arg("--config").arg(&config);
+        let pfsd = http.iter().fold(pfsd, |pfsd, http| pfsd.arg("--http").arg(http.to_string()));
         pfsd.arg("--socket").arg(dir.join("pfsd.sock")).spawn()
     }
 
@@ -63,6 +74,9 @@ impl Daemon {
             assert!(self.running.runs(), "the daemon ended at once; stderr: {}", self.running.stderr());
             UnixStream::connect(&socket).is_ok()
         });
+        if self.http.is_some() {
+            self.http = Some(self.serving_http());
+        }
     }
 
     /// Its socket.
@@ -122,7 +136,11 @@ impl Daemon {
     /// A `pfs` command line that talks to this daemon on this way.
     #[track_caller]
     pub fn pfs_on<const N: usize>(&self, way: Way, args: [&str; N]) -> Pfs {
-        Pfs::on(way).env("PFS_SOCKET", self.socket()).args(args)
+        let pfs = match way {
+            Way::Mapped | Way::Connection => Pfs::on(way).env("PFS_SOCKET", self.socket()),
+            Way::Http => Pfs::on(way).env("PFS_URL", self.url("")),
+        };
+        pfs.args(args)
     }
 
     /// Starts a reader (`pfs cat --stream ARGS`) and waits until it is attached to the existing `stream`.

@@ -1,6 +1,6 @@
 //! What the daemon's log tells an operator.
 
-use harness::{Daemon, Pfs, Signal, binary, eventually, noise};
+use harness::{Daemon, Pfs, Signal, Way, binary, eventually, noise};
 
 const S: &str = "/streamfs/s";
 
@@ -10,7 +10,7 @@ fn the_log_tells_who_joined_lost_and_left() {
     daemon.create(S, []);
     let mut reader = daemon.piped_reader(S, []);
     let pid = format!("pid={}", reader.pid());
-    let uid = format!("uid={}", rustix::process::getuid().as_raw());
+    let uid = Way::of_this_run().uid().map(|uid| format!("uid={uid}")).unwrap_or_default();
     let tells = |event: &str| {
         let log = daemon.log();
         log.lines().any(|line| [event, &pid, &uid, S].iter().all(|part| line.contains(part)))

@@ -2,8 +2,8 @@
 //!
 //! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were made
 //! for run with `cargo test --release -p pfs-tests soak -- --ignored` after `cargo build --release`.
-//! With `PFS_TEST_NO_MAP=1` in the environment every `pfs` shares no memory with its daemon, except where a
-//! test is about just that.
+//! With `PFS_TEST_WAY=connection` in the environment every `pfs` shares no memory with its daemon, and with `PFS_TEST_WAY=http`
+//! it goes over HTTP, except where a test is about just that.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -16,6 +16,7 @@ mod create;
 mod death;
 mod document;
 mod fan_out;
+mod http;
 mod late_join;
 mod library;
 mod limits;

@@ -1,7 +1,7 @@
 //! The promises at the size that they were made for. Minutes long, so they run only when asked for:
 //! `cargo build --release && cargo test --release -p pfs-tests soak -- --ignored --test-threads 1`
 
-use crate::{fan_out, tiny_chunks};
+use crate::{fan_out, http, tiny_chunks};
 
 const GIB: u64 = 1 << 30;
 
@@ -35,4 +35,22 @@ fn a_gibibyte_reaches_drop_readers_but_for_what_they_report() {
 #[ignore = "soak: minutes"]
 fn ten_million_one_byte_chunks_stay_within_the_ring() {
     tiny_chunks::one_byte_chunks_stay_within_the_ring(10_000_000, 200_000.0);
+}
+
+#[test]
+#[ignore = "soak: minutes, and a gibibyte of disk"]
+fn a_gibibyte_reaches_sixteen_curl_block_readers() {
+    http::plain::many::curl_block_readers_get_the_file_byte_for_byte(16, GIB);
+}
+
+#[test]
+#[ignore = "soak: minutes, and a gibibyte of disk"]
+fn of_sixteen_curl_drop_readers_those_fail_that_lost_something_of_a_gibibyte() {
+    http::plain::many::curl_readers_fail_if_they_lost_something(16, GIB);
+}
+
+#[test]
+#[ignore = "soak: five thousand connections"]
+fn five_thousand_idle_sse_readers_cost_little_and_all_get_the_next_chunk() {
+    http::sse::idle_readers_cost_little_and_all_get_the_next_chunk(5000);
 }

@@ -15,7 +15,7 @@ writers may begin, except latencies, which are in microseconds. What is not know
 
 readers, writers, chunk_size, slow, rate: what was asked for
 
-transport: mapped, socket, or mixed if only some could share memory
+transport: mapped, socket, http, or mixed if only some could share memory
 
 written: what all writers appended: bytes, chunks, seconds, mb_per_s, chunks_per_s
 
@@ -51,7 +51,7 @@ pub struct BenchArgs {
     pub size: Option<u64>,
     /// How bytes get to the daemon and from there to readers
     ///
-    /// Without it, memory is shared wherever it can be, and the report says which it was.
+    /// Without it, memory is shared wherever it can be, and the report says which it was. With --url it is http.
     #[arg(long, value_name = "WAY")]
     pub transport: Option<Transport>,
     /// What to do when a reader cannot keep up
@@ -76,4 +76,6 @@ pub enum Transport {
     Mapped,
     /// Over connections to its socket
     Socket,
+    /// Over HTTP, with --url
+    Http,
 }

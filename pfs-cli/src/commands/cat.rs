@@ -157,6 +157,11 @@ impl Delivery<'_> {
                 ));
             }
             Event::Chunk(bytes) => self.deliver(&bytes)?,
+            Event::Resumed { offset } => {
+                self.output.flush()?;
+                self.printer
+                    .loss(format_args!("the connection broke at offset {offset} of {}; resumed", self.path));
+            }
             Event::Gap { from, to, chunks } => {
                 // In order, for those who see both on one terminal.
                 self.output.flush()?;
@@ -260,9 +265,11 @@ fn broken(error: ReadError, path: &StreamPath, offset: u64) -> anyhow::Error {
                  give the stream a larger --channel-buffer-size, or use --slow drop or block"
             ),
         ),
-        ReadError::DaemonGone(_) => (
+        ReadError::DaemonGone(why) => (
             ExitCode::NoDaemon,
-            format!("the daemon went away while {path} was read; it was printed up to offset {offset}"),
+            format!(
+                "the daemon went away while {path} was read ({why}); it was printed up to offset {offset}"
+            ),
         ),
         error => {
             let tried = format!("cannot go on reading {path} at offset {offset}");

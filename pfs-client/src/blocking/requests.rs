@@ -2,7 +2,7 @@
 
 use pfs_proto::{CreateOptions, StreamPath, StreamStat, StreamSummary};
 
-use super::{Client, runtime};
+use super::Client;
 use crate::RequestError;
 
 impl Client {
@@ -55,6 +55,6 @@ impl Client {
         &self,
         request: impl AsyncFnOnce(crate::Client) -> Result<T, RequestError>,
     ) -> Result<T, RequestError> {
-        runtime()?.block_on(async { request(self.connect().await?).await })
+        self.runtime()?.block_on(async { request(self.connect().await?).await })
     }
 }

@@ -39,3 +39,4 @@ pub(crate) const MAPPED: u8 = 0x92;
 pub(crate) const STAGING: u8 = 0x93;
 pub(crate) const WATCHING: u8 = 0x94;
 pub(crate) const HAPPENED: u8 = 0x95;
+pub(crate) const IDENTITY: u8 = 0x96;

@@ -47,6 +47,11 @@ impl Reply {
                 w.u64(*head);
                 w.option(content_type.as_deref(), FieldWriter::string);
             }
+            Self::Identity { daemon, stream, deaths_before } => {
+                w.time(*daemon);
+                w.u64(*stream);
+                w.u64(*deaths_before);
+            }
             Self::Mapped(start) => options::put_mapped_start(&mut w, start),
             Self::Document(bytes) | Self::Data(bytes) | Self::DataPart(bytes) => w.bytes(bytes),
             Self::Gap { from, to, chunks } => {
@@ -90,6 +95,11 @@ impl Reply {
             kind::WAITING => Self::Waiting,
             kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
             kind::STAGING => Self::Staging,
+            kind::IDENTITY => Self::Identity {
+                daemon: r.time("daemon's start")?,
+                stream: r.u64()?,
+                deaths_before: r.u64()?,
+            },
             kind::READING => Self::Reading {
                 start: r.u64()?,
                 head: r.u64()?,
@@ -121,6 +131,7 @@ impl Reply {
             Self::Waiting => kind::WAITING,
             Self::Mapped(_) => kind::MAPPED,
             Self::Staging => kind::STAGING,
+            Self::Identity { .. } => kind::IDENTITY,
             Self::Reading { .. } => kind::READING,
             Self::Data(_) => kind::DATA,
             Self::DataPart(_) => kind::DATA_PART,

@@ -57,6 +57,11 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         event().prop_map(Reply::Happened),
         mapped_start().prop_map(Reply::Mapped),
         Just(Reply::Staging),
+        (time(), any::<(u64, u64)>()).prop_map(|(daemon, (stream, deaths_before))| Reply::Identity {
+            daemon,
+            stream,
+            deaths_before
+        }),
         (any::<(u64, u64)>(), content_type()).prop_map(|((start, head), content_type)| Reply::Reading {
             start,
             head,

@@ -11,8 +11,8 @@ pub(super) type Given = Option<Spanned<Value>>;
 pub(super) struct File {
     pub(super) plugins: Plugins,
     pub(super) listen: Listen,
-    pub(super) http: Option<Http>,
-    pub(super) auth: Option<Auth>,
+    pub(super) http: Http,
+    pub(super) auth: Auth,
     pub(super) limits: LimitsTable,
 }
 
@@ -50,6 +50,9 @@ pub(super) struct Listen {
 pub(super) struct Http {
     pub(super) allowed_hosts: Given,
     pub(super) allowed_origins: Given,
+    pub(super) certificate: Given,
+    pub(super) key: Given,
+    pub(super) client_ca: Given,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,4 +67,10 @@ pub(super) struct LimitsTable {
     pub(super) max_streams: Given,
     pub(super) max_memory: Given,
     pub(super) max_connections: Given,
+    pub(super) max_connections_per_address: Given,
+    pub(super) max_header_size: Given,
+    pub(super) header_time: Given,
+    pub(super) idle_time: Given,
+    pub(super) body_stall_time: Given,
+    pub(super) long_poll_time: Given,
 }

@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod http;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -13,8 +14,12 @@ use std::{
 
 use pfs_stream::{CreateError, DEFAULT_BUFFER_SIZE, Limits, Registry, StreamConfig};
 
-pub use self::error::{ConfigError, Invalid};
+pub(crate) use self::http::usual_port;
 use self::{error::Mistake, file::File};
+pub use self::{
+    error::{ConfigError, Invalid},
+    http::{Host, HttpConfig, HttpLimits, Origin, TlsFiles},
+};
 
 /// A tree of streams, all made alike unless their creator says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Permissions of the socket.
     pub socket_mode: u32,
+    /// Where and how it serves HTTP.
+    pub http: HttpConfig,
     /// What all streams may take together.
     pub limits: Limits,
     /// Connections at a time.
@@ -65,6 +72,7 @@ impl Default for Config {
             }],
             socket: None,
             socket_mode: 0o600,
+            http: HttpConfig::default(),
             limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
             max_connections: 16384,
             notes: Vec::new(),
@@ -114,7 +122,7 @@ impl Config {
         }
 
         config.read_mounts(file)?;
-        config.read_http(file)?;
+        config.http.read(file, config.max_connections)?;
         Ok(config)
     }
 
@@ -149,25 +157,6 @@ impl Config {
         if values::boolean("plugins.streamfs.enabled", &table.enabled)? == Some(false) {
             self.mounts.clear();
             self.notes.push("plugins.streamfs.enabled is false: no stream can be created".to_owned());
-        }
-        Ok(())
-    }
-
-    /// The tables about HTTP must be right, so that they work when it comes, and do nothing yet.
-    fn read_http(&mut self, file: &File) -> Result<(), Mistake> {
-        values::http_address("listen.http", &file.listen.http)?;
-        if let Some(http) = &file.http {
-            values::texts("http.allowed_hosts", &http.allowed_hosts)?;
-            values::texts("http.allowed_origins", &http.allowed_origins)?;
-            self.notes.push("[http] has no effect: HTTP is not in this version yet".to_owned());
-        }
-        if let Some(auth) = &file.auth {
-            values::absolute_path("auth.token_file", &auth.token_file)?;
-            self.notes.push(
-                "[auth] has no effect: it is about HTTP, which is not in this version yet; \
-                 the socket is protected by its permissions"
-                    .to_owned(),
-            );
         }
         Ok(())
     }

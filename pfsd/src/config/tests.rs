@@ -1,5 +1,7 @@
 //! The configuration, as people write it and as they get it wrong.
 
+use std::time::Duration;
+
 use super::*;
 
 fn error(toml: &str) -> String {
@@ -62,15 +64,62 @@ fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
 }
 
 #[test]
-fn http_is_refused_and_its_tables_are_only_noted() {
-    let message = error("[listen]\nhttp = \"127.0.0.1:4437\"");
-    assert!(message.starts_with("pfsd.toml:2: listen.http"), "{message}");
-    assert!(message.contains("HTTP is not in this version yet"), "{message}");
+fn every_key_about_http_reaches_its_place() {
+    let config = Config::from_toml(
+        r#"
+        [listen]
+        http = "[::1]:4437"
+        [http]
+        allowed_hosts = ["streams.example.org"]
+        allowed_origins = ["https://player.example.org"]
+        certificate = "/etc/pfs/certificate.pem"
+        key = "/etc/pfs/key.pem"
+        client_ca = "/etc/pfs/clients.pem"
+        [auth]
+        token_file = "/etc/pfs/token"
+        [limits]
+        max_connections = 100
+        max_connections_per_address = 10
+        max_header_size = "8KB"
+        header_time = "5s"
+        idle_time = "2m"
+        body_stall_time = "500ms"
+        long_poll_time = "3s"
+        "#,
+        "pfsd.toml",
+    )
+    .unwrap();
+    let tls = TlsFiles {
+        certificate: "/etc/pfs/certificate.pem".into(),
+        key: "/etc/pfs/key.pem".into(),
+        client_ca: Some("/etc/pfs/clients.pem".into()),
+    };
+    let expected = HttpConfig {
+        address: Some("[::1]:4437".parse().unwrap()),
+        allowed_hosts: vec!["streams.example.org".parse().unwrap()],
+        allowed_origins: vec!["https://player.example.org".parse().unwrap()],
+        tls: Some(tls),
+        token_file: Some("/etc/pfs/token".into()),
+        limits: HttpLimits {
+            max_connections_per_address: 10,
+            max_header_size: 8192,
+            header_time: Duration::from_secs(5),
+            idle_time: Duration::from_secs(120),
+            body_stall_time: Duration::from_millis(500),
+            long_poll_time: Duration::from_secs(3),
+        },
+    };
+    assert_eq!(config.http, expected);
+    assert!(config.notes.is_empty());
+}
 
-    let tables = "[http]\nallowed_hosts = [\"localhost\"]\n[auth]\ntoken_file = \"/etc/pfs/token\"";
-    let notes = Config::from_toml(tables, "pfsd.toml").unwrap().notes;
-    assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes.iter().all(|note| note.contains("no effect")), "{notes:?}");
+#[test]
+fn one_address_may_take_half_of_the_connections_unless_told_otherwise() {
+    let per_address =
+        |toml| Config::from_toml(toml, "pfsd.toml").unwrap().http.limits.max_connections_per_address;
+    assert_eq!(per_address(""), 8192);
+    assert_eq!(per_address("[limits]\nmax_connections = 9"), 5);
+    assert_eq!(per_address("[limits]\nmax_connections = 9\nmax_connections_per_address = 100"), 9);
 }
 
 /// Each mistake: the text, the line it must name, and words that must be in the message.
@@ -119,9 +168,21 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[listen]\nsocket_mode = \"0000\"", 2, &["listen.socket_mode", "out of range"]),
     ("[listen]\nsocket_mode = \"4600\"", 2, &["listen.socket_mode", "out of range"]),
     ("[listen]\nsocket_mode = 600", 2, &["listen.socket_mode = 600", "integer", "text of octal digits"]),
+    ("[http]\ncertificate = \"/c\"", 2, &["http.certificate needs http.key"]),
+    ("[http]\nkey = \"/k\"", 2, &["http.key needs http.certificate"]),
+    ("[http]\n\nclient_ca = \"/a\"", 3, &["http.client_ca needs http.certificate and http.key"]),
+    ("[http]\nkey = \"k\"", 2, &["http.key = \"k\"", "not absolute"]),
+    ("[http]\nallowed_hosts = [\"http://a\"]", 2, &["http.allowed_hosts", "a list of names"]),
+    ("[http]\nallowed_origins = [\"*\"]", 2, &["http.allowed_origins", "no scheme", "https://player"]),
+    ("[http]\nallowed_origins = [\"https://a/b\"]", 2, &["http.allowed_origins", "more than scheme"]),
+    ("[limits]\nheader_time = \"0s\"", 2, &["limits.header_time = \"0s\"", "out of range", "10s"]),
+    ("[limits]\nidle_time = \"soon\"", 2, &["limits.idle_time = \"soon\"", "a time from"]),
+    ("[limits]\nbody_stall_time = 30", 2, &["limits.body_stall_time = 30", "integer"]),
+    ("[limits]\nmax_header_size = 10", 2, &["limits.max_header_size = 10", "1KB to 1MB"]),
+    ("[limits]\nmax_connections_per_address = 0", 2, &["max_connections_per_address = 0", "from 1 to"]),
     ("[listen]\nhttp = \"here\"", 2, &["listen.http = \"here\"", "127.0.0.1:4437"]),
     ("[listen]\nhttp = 80", 2, &["listen.http = 80", "integer"]),
-    ("[http]\nallowed_hosts = \"localhost\"", 2, &["http.allowed_hosts", "a list of texts"]),
+    ("[http]\nallowed_hosts = \"localhost\"", 2, &["http.allowed_hosts", "a list of names"]),
     ("[http]\nallowed_origins = [1]", 2, &["http.allowed_origins", "integer"]),
     ("[listen]\n[listen]", 2, &["duplicate"]),
     ("[listen\nsocket = 1", 1, &["`]`"]),

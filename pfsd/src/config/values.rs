@@ -1,6 +1,6 @@
 //! From the values of the file to what they mean.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use pfs_proto::StreamPath;
 use toml::{Spanned, Value};
@@ -98,23 +98,35 @@ pub(super) fn mode(key: &str, given: &Given) -> Judged<u32> {
     })
 }
 
-/// Well-formed or not, an address for HTTP is refused: this version does not serve it, and says so.
-pub(super) fn http_address(key: &str, given: &Given) -> Result<(), Mistake> {
-    let address = judge(key, given, "an address and a port, such as \"127.0.0.1:4437\"", |value| {
-        text(value)?.parse::<SocketAddr>().map_err(|error| error.to_string())
-    })?;
-    match (address, given) {
-        (Some(address), Some(spanned)) => Err(Mistake {
-            at: Some(spanned.span()),
-            reason: format!("{key} = \"{address}\": HTTP is not in this version yet; remove the key {key}"),
-        }),
-        _ => Ok(()),
-    }
+pub(super) fn http_address(key: &str, given: &Given) -> Judged<SocketAddr> {
+    judge(key, given, "an address and a port, such as \"127.0.0.1:4437\"", |value| {
+        text(value)?.parse().map_err(|error: std::net::AddrParseError| error.to_string())
+    })
 }
 
-pub(super) fn texts(key: &str, given: &Given) -> Judged<Vec<String>> {
-    judge(key, given, "a list of texts", |value| {
+/// A list, each entry of which means something.
+pub(super) fn list<T>(
+    key: &str,
+    given: &Given,
+    allowed: &str,
+    meaning: impl Fn(&str) -> Result<T, String>,
+) -> Judged<Vec<T>> {
+    judge(key, given, allowed, |value| {
         let list = value.as_array().ok_or_else(|| wrong_type(value))?;
-        list.iter().map(|entry| text(entry).map(str::to_owned)).collect()
+        list.iter().map(|entry| meaning(text(entry)?)).collect()
     })
+}
+
+/// A time to wait, not zero and not for ever.
+pub(super) fn duration(key: &str, given: &Given) -> Judged<Duration> {
+    judge(key, given, "a time from \"1ms\" to \"1day\", such as \"10s\" or \"2m\"", |value| {
+        let time = humantime::parse_duration(text(value)?).map_err(|error| error.to_string())?;
+        let allowed = Duration::from_millis(1)..=Duration::from_hours(24);
+        if allowed.contains(&time) { Ok(time) } else { Err("it is out of range".to_owned()) }
+    })
+}
+
+/// The place of a value, for what is wrong with it only beside another one.
+pub(super) fn misplaced(given: &Given, reason: &str) -> Mistake {
+    Mistake { at: given.as_ref().map(Spanned::span), reason: reason.to_owned() }
 }

@@ -29,20 +29,21 @@ impl Wire {
         self.flush().await?;
         let mut frame = BytesMut::new();
         reply.encode(&mut frame);
+        let socket = self.socket().ok_or(io::ErrorKind::Unsupported)?;
         loop {
-            let sent = self.stream().try_io(Interest::WRITABLE, || {
+            let sent = socket.try_io(Interest::WRITABLE, || {
                 let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
                 let mut control = SendAncillaryBuffer::new(&mut space);
                 if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
                     return Err(io::ErrorKind::InvalidInput.into());
                 }
                 let (flags, bytes) = (SendFlags::NOSIGNAL, &[IoSlice::new(&frame)]);
-                Ok(sendmsg(self.stream(), bytes, &mut control, flags)?)
+                Ok(sendmsg(socket, bytes, &mut control, flags)?)
             });
             match sent {
                 // They went with the first byte.
                 Ok(sent) => return self.send(frame.get(sent..).unwrap_or_default()).await,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream().writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
                 Err(error) => return Err(error),
             }
         }

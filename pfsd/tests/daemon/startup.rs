@@ -18,7 +18,15 @@ use crate::harness::PATIENCE;
 /// `pfsd` with nothing of the environment that could change what it does.
 fn pfsd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pfsd"));
-    for name in ["PFSD_CONFIG", "PFSD_SOCKET", "PFSD_LOG", "PFSD_LOG_FORMAT", "NOTIFY_SOCKET", "LISTEN_FDS"] {
+    for name in [
+        "PFSD_CONFIG",
+        "PFSD_SOCKET",
+        "PFSD_HTTP",
+        "PFSD_LOG",
+        "PFSD_LOG_FORMAT",
+        "NOTIFY_SOCKET",
+        "LISTEN_FDS",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

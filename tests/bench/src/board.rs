@@ -70,6 +70,11 @@ impl Board {
     /// The writer is connected. Returns when it may begin.
     pub fn writer_ready(&self) {
         self.words.word(WRITER).store(READY, Release);
+        self.await_go();
+    }
+
+    /// Returns when the writer may begin, or would if there were one.
+    pub fn await_go(&self) {
         while self.words.word(GO).load(Acquire) == 0 {
             std::thread::sleep(Duration::from_micros(200));
         }

@@ -6,6 +6,7 @@
 mod board;
 mod child;
 mod clock;
+mod drain;
 mod job;
 mod peers;
 mod reader;
@@ -39,6 +40,9 @@ enum Command {
     /// Play a reader.
     #[command(hide = true)]
     Reader { job: String },
+    /// Play a reader that looks at nothing.
+    #[command(hide = true)]
+    Drain { job: String },
     /// Play many idle readers.
     #[command(hide = true)]
     Idle { job: String },
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Run(args) => tables::run(&args),
         Command::Reader { job: text } => job(&text).and_then(|job| reader::run(&job)),
+        Command::Drain { job: text } => job(&text).and_then(|job| drain::run(&job)),
         Command::Idle { job: text } => job(&text).and_then(|job| reader::idle(&job)),
         Command::Writer { job: text } => job(&text).and_then(|job| writer::run(&job)),
         Command::Daemon { socket, queue } => peers::daemon(&socket, queue).map_err(Into::into),

@@ -210,20 +210,31 @@ pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome
     let mut session = Session::start(tools, peer, load)?;
     for reader in 0..load.readers {
         let job = session.job(reader);
-        session.spawn_reader("reader", &job)?;
+        session.spawn_reader(peer.reader_role(), &job)?;
     }
     session.await_attached(load.readers)?;
-    session.spawn_writer()?;
-    session.wait("the writer is connected", PATIENCE, Board::writer_is_ready)?;
+    if peer.has_writer() {
+        session.spawn_writer()?;
+        session.wait("the writer is connected", PATIENCE, Board::writer_is_ready)?;
+    }
 
     let cpu = session.server.cpu();
+    if !peer.has_writer() {
+        session.board.begin();
+    }
     session.board.go();
     session.await_done()?;
     let server_cpu = session.server.cpu().saturating_sub(cpu).as_secs_f64();
     let (_, peak) = session.server.memory();
 
-    session.wait("the writer is done", session.patience(), Board::writer_is_done)?;
-    let writer: WriterReport = session.writer.as_mut().context("there is no writer")?.report()?;
+    if peer.has_writer() {
+        session.wait("the writer is done", session.patience(), Board::writer_is_done)?;
+    }
+    let writer = if let Some(writer) = &mut session.writer {
+        writer.report()?
+    } else {
+        WriterReport { written: load.limit.unwrap_or_default(), cpu: 0.0 }
+    };
     let readers = session.reports()?;
     if let Some(failure) = readers.iter().find_map(|reader| reader.failure.as_ref()) {
         anyhow::bail!("a reader failed: {failure}");

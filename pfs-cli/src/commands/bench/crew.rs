@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
 
 use super::job::{COMMAND, Job, Role, Said};
 use crate::exit_code::{ExitCode, Failure};
+use crate::place::Place;
 
 /// A process that does a job; killed at drop.
 #[derive(Debug)]
@@ -21,11 +21,15 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts one for this job with the daemon on `socket`.
-    pub(super) fn start(name: String, job: &Job, socket: &Path) -> anyhow::Result<Self> {
+    /// Starts one for this job with the daemon at `place`.
+    pub(super) fn start(name: String, job: &Job, place: &Place) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("cannot find pfs itself")?;
         let mut command = Command::new(own);
-        command.arg(COMMAND).arg(serde_json::to_string(job)?).env("PFS_SOCKET", socket);
+        command.arg(COMMAND).arg(serde_json::to_string(job)?);
+        for variable in Place::VARIABLES {
+            command.env_remove(variable);
+        }
+        command.envs(place.variables());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         if job.role == Role::Remover {
             // Ctrl-C at the terminal is not for it: it has to clean up then.
@@ -82,9 +86,9 @@ impl Drop for Worker {
 pub(super) struct Remover(Worker);
 
 impl Remover {
-    pub(super) fn start(path: &str, socket: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(path: &str, place: &Place) -> anyhow::Result<Self> {
         let job = Job { path: path.to_owned(), mapping: false, chunk: 0, role: Role::Remover };
-        Ok(Self(Worker::start(format!("the process that removes {path}"), &job, socket)?))
+        Ok(Self(Worker::start(format!("the process that removes {path}"), &job, place)?))
     }
 
     /// From now on there is a stream to be removed.

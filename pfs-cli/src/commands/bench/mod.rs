@@ -26,6 +26,7 @@ use super::{Context, explain};
 use crate::cli::{BenchArgs, Transport};
 use crate::exit_code::{ExitCode, Failure};
 use crate::json;
+use crate::place::Place;
 use crate::size::size;
 
 /// What is appended unless told otherwise, in bytes, and with a rate, in seconds.
@@ -34,13 +35,13 @@ const SECONDS: u64 = 10;
 
 /// Measures, and prints the report.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let plan = Plan::new(&args, context.daemon.mapping())?;
+    let plan = Plan::new(&args, context.daemon.mapping(), context.daemon.place())?;
     let client = context.daemon.connect().await?;
     let info = client.info().await.map_err(|error| explain(error, "cannot ask the daemon"))?;
     let mount = info.mounts.first().context("the daemon has no mount for a stream")?;
     let path: StreamPath = format!("{mount}/pfs-bench-{}", std::process::id()).parse()?;
 
-    let mut remover = Remover::start(path.as_str(), context.daemon.socket())?;
+    let mut remover = Remover::start(path.as_str(), context.daemon.place())?;
     let created = client.create(&path, &CreateOptions::default()).await;
     created.map_err(|error| explain(error, format_args!("cannot create {path}")))?;
     let measured = match remover.arm() {
@@ -75,10 +76,12 @@ struct Plan<'a> {
     /// Of all writers together.
     chunks: u64,
     mapping: bool,
+    /// Whether the daemon is at a URL.
+    http: bool,
 }
 
 impl<'a> Plan<'a> {
-    fn new(args: &'a BenchArgs, mapping: bool) -> anyhow::Result<Self> {
+    fn new(args: &'a BenchArgs, mapping: bool, place: &Place) -> anyhow::Result<Self> {
         let usage = |message: String| Err(Failure::new(ExitCode::Usage, message).into());
         if args.chunk_size < stamp::SMALLEST {
             return usage(format!(
@@ -89,13 +92,24 @@ impl<'a> Plan<'a> {
         if args.transport == Some(Transport::Mapped) && !mapping {
             return usage("--transport mapped and --no-map exclude each other".to_owned());
         }
+        let http = matches!(place, Place::Url { .. });
+        match (args.transport, http) {
+            (Some(Transport::Http), false) => {
+                return usage("--transport http needs the daemon's URL: say --url, too".to_owned());
+            }
+            (Some(Transport::Mapped | Transport::Socket), true) => {
+                return usage("a daemon at a URL is reached over HTTP only: --transport http".to_owned());
+            }
+            _ => {}
+        }
         let chunks = match (args.size, args.rate) {
             (Some(size), _) => size.div_ceil(args.chunk_size),
             (None, Some(rate)) => u64::from(rate).saturating_mul(SECONDS),
             (None, None) => SIZE.div_ceil(args.chunk_size),
         };
         let chunk = usize::try_from(args.chunk_size).unwrap_or(usize::MAX);
-        Ok(Self { args, chunk, chunks, mapping: mapping && args.transport != Some(Transport::Socket) })
+        let mapping = mapping && args.transport != Some(Transport::Socket);
+        Ok(Self { args, chunk, chunks, mapping, http })
     }
 
     fn reader(&self) -> Role {
@@ -122,6 +136,7 @@ impl<'a> Plan<'a> {
             bail!("the daemon and its clients cannot share memory here; try --transport socket");
         }
         Ok(match (all, mapped.contains(&true)) {
+            _ if self.http => "http",
             (true, _) => "mapped",
             (false, true) => "mixed",
             (false, false) => "socket",
@@ -148,7 +163,7 @@ async fn measure(
     }
     let start = |name: String, role: Role| {
         let job = Job { path: path.to_string(), mapping: plan.mapping, chunk: plan.chunk, role };
-        Worker::start(name, &job, context.daemon.socket())
+        Worker::start(name, &job, context.daemon.place())
     };
     let readers = (1..=plan.args.readers).map(|number| start(format!("reader {number}"), plan.reader()));
     let mut readers = readers.collect::<anyhow::Result<Vec<_>>>()?;
@@ -158,12 +173,14 @@ async fn measure(
     let mapped = readers.iter_mut().chain(&mut writers).map(Worker::attached);
     let transport = plan.transport(&mapped.collect::<anyhow::Result<Vec<_>>>()?)?;
 
-    let before = Usage::of_daemon(daemon);
+    // The process id of another machine means nothing here.
+    let usage = || Usage::of_daemon(daemon).filter(|_| context.daemon.place().is_local());
+    let before = usage();
     writers.iter_mut().try_for_each(Worker::begin)?;
     let wrote = writers.iter_mut().map(wrote).collect::<anyhow::Result<Vec<_>>>()?;
     client.close(path).await.map_err(|error| explain(error, format_args!("cannot close {path}")))?;
     let read = readers.iter_mut().map(read).collect::<anyhow::Result<Vec<_>>>()?;
-    let usage = before.zip(Usage::of_daemon(daemon));
+    let usage = before.zip(usage());
 
     let results = Results { args: plan.args, transport, wrote: &wrote, read: &read, usage };
     let report = Report::new(&results)?;

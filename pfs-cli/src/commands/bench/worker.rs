@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read as _, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use pfs_client::blocking::Client;
@@ -15,6 +14,7 @@ use super::latency;
 use super::stamp::{Checker, Stamper};
 use crate::cli::Slow;
 use crate::exit_code::ExitCode;
+use crate::place::Place;
 
 /// The job that these arguments name, if this process was started for one.
 pub(crate) fn job(arguments: &[OsString]) -> Option<Job> {
@@ -53,8 +53,7 @@ fn say(said: &Said) -> anyhow::Result<()> {
 }
 
 fn endpoint() -> anyhow::Result<Endpoint> {
-    let socket = std::env::var_os("PFS_SOCKET").context("PFS_SOCKET is not set")?;
-    Ok(Endpoint::Unix(PathBuf::from(socket)))
+    Ok(Place::of_environment()?.endpoint())
 }
 
 fn client(job: &Job) -> anyhow::Result<Client> {

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod connection;
+pub mod http;
 mod mqtt;
 mod nats;
 pub mod pfs;
@@ -53,6 +54,10 @@ pub enum Peer {
     PfsSocketPipes,
     /// A file in memory.
     File,
+    /// pfs's library writes, HTTP reads.
+    PfsHttp,
+    /// nginx, which serves a file.
+    Nginx,
 }
 
 impl Peer {
@@ -72,12 +77,17 @@ impl Peer {
             Self::PfsPipes => "pfs write, pfs cat",
             Self::PfsSocketPipes => "pfs write, pfs cat, --no-map",
             Self::File => "file in /dev/shm",
+            Self::PfsHttp => "pfs, HTTP",
+            Self::Nginx => "nginx, a file",
         }
     }
 
     /// Whether it is pfs.
     pub fn is_pfs(self) -> bool {
-        matches!(self, Self::PfsMapped | Self::PfsSocket | Self::PfsPipes | Self::PfsSocketPipes)
+        matches!(
+            self,
+            Self::PfsMapped | Self::PfsSocket | Self::PfsPipes | Self::PfsSocketPipes | Self::PfsHttp
+        )
     }
 
     /// Whether goals are measured against it: it is somebody else's product.
@@ -91,10 +101,20 @@ impl Peer {
         matches!(self, Self::RedisPubsub | Self::RedisStreams | Self::Nats | Self::Mosquitto)
     }
 
+    /// Whether somebody writes while others read; otherwise everything is there before.
+    pub fn has_writer(self) -> bool {
+        self != Self::Nginx
+    }
+
+    /// The role of its readers.
+    pub fn reader_role(self) -> &'static str {
+        if matches!(self, Self::PfsHttp | Self::Nginx) { "drain" } else { "reader" }
+    }
+
     /// Starts its server.
     pub fn serve(self, start: &Start<'_>) -> anyhow::Result<Server> {
         let server = match self {
-            Self::PfsMapped | Self::PfsSocket => pfs::serve(start),
+            Self::PfsMapped | Self::PfsSocket | Self::PfsHttp => pfs::serve(start),
             Self::PfsPipes | Self::PfsSocketPipes => pfs::serve_pipes(start),
             Self::Baseline => baseline::serve(start),
             Self::RedisPubsub | Self::RedisStreams => resp::serve(start),
@@ -102,6 +122,7 @@ impl Peer {
             Self::Mosquitto => mqtt::serve(start),
             Self::Stdintap => pipes::stdintap(start),
             Self::Tee | Self::TeeLargePipes => pipes::tee(start),
+            Self::Nginx => http::nginx(start),
             Self::File => Ok(Server::none(Address::File(start.dir.join("file")))),
         }?;
         server::await_listener(&server.address)?;
@@ -116,6 +137,13 @@ pub enum Address {
     Unix(PathBuf),
     /// On this port of the loopback address.
     Tcp(u16),
+    /// pfsd, with both.
+    Http {
+        /// Its Unix socket.
+        socket: PathBuf,
+        /// Its port.
+        port: u16,
+    },
     /// At the other end of standard input.
     Stdin,
     /// Readers read the FIFOs in this folder; the writer is [`Stdin`](Self::Stdin).
@@ -169,6 +197,7 @@ impl Receiver {
             Peer::Tee | Peer::TeeLargePipes | Peer::PfsPipes | Peer::PfsSocketPipes | Peer::File => {
                 Self::Fixed(pipes::reader(job)?)
             }
+            Peer::PfsHttp | Peer::Nginx => return Err(io::Error::other("HTTP is only drained")),
         })
     }
 }
@@ -202,7 +231,7 @@ impl Sender {
     /// Connects a writer.
     pub fn connect(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
-            Peer::PfsMapped => Self::Pfs(pfs::Writer::open(job, Transport::Mapped)?.into()),
+            Peer::PfsMapped | Peer::PfsHttp => Self::Pfs(pfs::Writer::open(job, Transport::Mapped)?.into()),
             Peer::PfsSocket => Self::Pfs(pfs::Writer::open(job, Transport::Socket)?.into()),
             Peer::Baseline => Self::Baseline(baseline::writer(job)?),
             Peer::RedisPubsub | Peer::RedisStreams => Self::Redis(resp::writer(job)?),
@@ -214,6 +243,7 @@ impl Sender {
             | Peer::PfsPipes
             | Peer::PfsSocketPipes
             | Peer::File => Self::Plain(pipes::writer()?),
+            Peer::Nginx => return Err(io::Error::other("nginx serves what is there")),
         })
     }
 }

@@ -12,7 +12,7 @@ use pfs_client::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::server::{Server, Start};
+use super::server::{Server, Start, free_port};
 use super::{Address, Peer, Receive, Transmit};
 use crate::clock;
 use crate::job::Job;
@@ -57,7 +57,7 @@ fn path() -> StreamPath {
 
 fn socket(job: &Job) -> io::Result<&Path> {
     match &job.address {
-        Address::Unix(path) => Ok(path),
+        Address::Unix(path) | Address::Http { socket: path, .. } => Ok(path),
         address => Err(io::Error::other(format!("pfsd is not at {address:?}"))),
     }
 }
@@ -70,7 +70,14 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     for variable in ["PFSD_CONFIG", "PFSD_SOCKET", "PFSD_LOG", "PFSD_LOG_FORMAT"] {
         command.env_remove(variable);
     }
-    let server = Server::new(start.spawn(&mut command)?, Address::Unix(socket.clone()));
+    let address = if start.peer == Peer::PfsHttp {
+        let port = free_port()?;
+        command.arg("--http").arg(format!("127.0.0.1:{port}")).env_remove("PFSD_HTTP");
+        Address::Http { socket: socket.clone(), port }
+    } else {
+        Address::Unix(socket.clone())
+    };
+    let server = Server::new(start.spawn(&mut command)?, address);
     let size = Some(start.load.window);
     let options =
         CreateOptions { ring_buffer_size: size, channel_buffer_size: size, ..CreateOptions::default() };

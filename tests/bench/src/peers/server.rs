@@ -27,7 +27,11 @@ impl Tools {
     /// The program of a peer.
     pub fn program(&self, peer: Peer) -> PathBuf {
         match peer {
-            Peer::PfsMapped | Peer::PfsSocket | Peer::PfsPipes | Peer::PfsSocketPipes => {
+            Peer::PfsMapped
+            | Peer::PfsSocket
+            | Peer::PfsPipes
+            | Peer::PfsSocketPipes
+            | Peer::PfsHttp => {
                 self.bin.join("pfsd")
             }
             Peer::RedisPubsub | Peer::RedisStreams => "redis-server".into(),
@@ -35,6 +39,7 @@ impl Tools {
             Peer::Mosquitto => "mosquitto".into(),
             Peer::Stdintap => self.stdintap.clone(),
             Peer::Tee | Peer::TeeLargePipes => "tee".into(),
+            Peer::Nginx => "nginx".into(),
             Peer::Baseline | Peer::File => std::env::current_exe().unwrap_or_default(),
         }
     }
@@ -42,8 +47,12 @@ impl Tools {
     /// What a program says of its version; nothing if it is not there.
     pub fn version(&self, peer: Peer) -> Option<String> {
         let program = self.program(peer);
-        // mosquitto has no option that only prints it.
-        let option = if peer == Peer::Mosquitto { "-h" } else { "--version" };
+        let option = match peer {
+            // mosquitto has no option that only prints it.
+            Peer::Mosquitto => "-h",
+            Peer::Nginx => "-v",
+            _ => "--version",
+        };
         let mut command = Command::new(program);
         let output = command.arg(option).stdin(Stdio::null()).output().ok()?;
         let text = [output.stdout, output.stderr].concat();
@@ -131,6 +140,7 @@ pub fn free_port() -> io::Result<u16> {
 pub fn await_listener(address: &Address) -> io::Result<()> {
     match address {
         Address::Unix(_) | Address::Tcp(_) => super::connection::connect(address).map(drop),
+        Address::Http { port, .. } => super::connection::connect(&Address::Tcp(*port)).map(drop),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! The tables: what is measured for each.
 
+mod http;
 mod idle;
 mod join;
 mod latency;
@@ -63,6 +64,8 @@ enum Table {
     Join,
     /// Memory and processor time of 1,000 idle readers
     Idle,
+    /// HTTP to 1, 16 and 64 readers
+    Http,
     /// A short run of pfs and the baseline that checks every byte
     Smoke,
     /// All but the smoke test
@@ -110,7 +113,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 impl Table {
     fn parts(&self) -> &[Self] {
         const ALL: &[Table] =
-            &[Table::Throughput, Table::Small, Table::Latency, Table::Pipes, Table::Join, Table::Idle];
+            &[Table::Throughput, Table::Small, Table::Latency, Table::Pipes, Table::Join, Table::Idle, Table::Http];
         if *self == Self::All { ALL } else { std::slice::from_ref(self) }
     }
 
@@ -122,6 +125,7 @@ impl Table {
             Self::Pipes => pipes::measure(bench),
             Self::Join => join::measure(bench),
             Self::Idle => idle::measure(bench),
+            Self::Http => http::measure(bench),
             Self::Smoke => smoke::measure(bench),
             Self::All => bail!("not one table"),
         }
@@ -143,7 +147,12 @@ impl Bench {
     fn is_there(&self, peer: Peer) -> bool {
         let is_there = match peer {
             Peer::PfsMapped => pfs::MAPS,
-            Peer::PfsSocket | Peer::PfsPipes | Peer::PfsSocketPipes | Peer::Baseline | Peer::File => true,
+            Peer::PfsSocket
+            | Peer::PfsPipes
+            | Peer::PfsSocketPipes
+            | Peer::PfsHttp
+            | Peer::Baseline
+            | Peer::File => true,
             _ => self.tools.version(peer).is_some(),
         };
         if !is_there {

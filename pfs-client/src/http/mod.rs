@@ -1,0 +1,245 @@
+//! Daemons that are reached by a URL.
+
+mod dialer;
+mod exchange;
+mod refusal;
+
+use std::fmt;
+
+use reqwest::header::HeaderValue;
+use reqwest::{Certificate, Identity, Url};
+use thiserror::Error;
+
+pub(crate) use self::dialer::Dialer;
+
+/// The port of a URL that names none.
+const PORT: u16 = 4437;
+
+/// A daemon's URL, and what it takes to be let in there.
+///
+/// ```
+/// use pfs_client::{Endpoint, HttpEndpoint};
+///
+/// let there = HttpEndpoint::new("https://example.org/pfs")?.with_token("secret")?;
+/// assert_eq!(Endpoint::from(there).to_string(), "https://example.org:4437/pfs");
+/// # Ok::<(), pfs_client::EndpointError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpEndpoint {
+    /// Ends with a slash.
+    url: Url,
+    token: Option<HeaderValue>,
+    ca: Vec<u8>,
+    identity: Option<Vec<u8>>,
+}
+
+/// Why an [`HttpEndpoint`] cannot be what it was told to be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// It is not a URL of a daemon.
+    #[error("{url:?} is not the URL of a daemon: {reason}; one looks like http://127.0.0.1:4437")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The token cannot be one.
+    #[error("the token is empty or has spaces or control characters in it; it is one word")]
+    Token,
+    /// There is no certificate in what was given as some.
+    #[error("these are no certificates in PEM: {0}")]
+    Certificates(String),
+    /// There is no certificate with its key in what was given as one.
+    #[error("this is no certificate with its private key in PEM: {0}")]
+    Identity(String),
+}
+
+impl HttpEndpoint {
+    /// The daemon at this URL: `http://` or `https://`, a host, a port unless it is 4437, and a path if the daemon is
+    /// behind a reverse proxy that serves it below one.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::Url`].
+    pub fn new(url: &str) -> Result<Self, EndpointError> {
+        let wrong = |reason: &str| EndpointError::Url { url: shown(url), reason: reason.to_owned() };
+        let mut parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(wrong("it begins neither with http:// nor with https://"));
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(wrong(
+                "a name or password does not belong there, and a token has a place of its own",
+            ));
+        }
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(wrong("a query or a fragment does not belong there"));
+        }
+        if parsed.port().is_none() && !names_port(url) {
+            parsed.set_port(Some(PORT)).map_err(|()| wrong("it has no host"))?;
+        }
+        let path = format!("{}/", parsed.path().trim_end_matches('/'));
+        parsed.set_path(&path);
+        Ok(Self { url: parsed, token: None, ca: Vec::new(), identity: None })
+    }
+
+    /// Shows this bearer token to the daemon.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::Token`].
+    pub fn with_token(self, token: &str) -> Result<Self, EndpointError> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(EndpointError::Token);
+        }
+        let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut value = value.map_err(|_| EndpointError::Token)?;
+        value.set_sensitive(true);
+        Ok(Self { token: Some(value), ..self })
+    }
+
+    /// Trusts the certificates that these (PEM) vouch for, besides those that the system trusts.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::Certificates`].
+    pub fn with_ca(self, pem: &[u8]) -> Result<Self, EndpointError> {
+        match Certificate::from_pem_bundle(pem) {
+            Ok(found) if found.is_empty() => {
+                Err(EndpointError::Certificates("there is none in it".to_owned()))
+            }
+            Ok(_) => Ok(Self { ca: pem.to_owned(), ..self }),
+            Err(error) => Err(EndpointError::Certificates(refusal::innermost(&error))),
+        }
+    }
+
+    /// Shows this certificate to a daemon that asks for one. Its private key is in the same PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::Identity`].
+    pub fn with_identity(self, pem: &[u8]) -> Result<Self, EndpointError> {
+        match Identity::from_pem(pem) {
+            Ok(_) => Ok(Self { identity: Some(pem.to_owned()), ..self }),
+            Err(error) => Err(EndpointError::Identity(refusal::innermost(&error))),
+        }
+    }
+
+    /// Its URL, without a slash at the end.
+    pub fn url(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// Whether it is this machine, as far as its name tells.
+    pub fn is_local(&self) -> bool {
+        self.url.host_str().is_some_and(|host| {
+            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        })
+    }
+}
+
+/// What it is, but not the secrets in it.
+impl fmt::Debug for HttpEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpEndpoint")
+            .field("url", &self.url())
+            .field("token", &self.token.is_some())
+            .field("ca", &!self.ca.is_empty())
+            .field("identity", &self.identity.is_some())
+            .finish()
+    }
+}
+
+/// Whether a URL has a port written out, which a parsed one no longer tells if it is that of its scheme.
+fn names_port(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '\\']).next().unwrap_or_default();
+    let after_address = authority.rsplit(']').next().unwrap_or_default();
+    after_address.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty())
+}
+
+/// A URL as it may be repeated in a message.
+fn shown(url: &str) -> String {
+    // A password in it is nobody's business.
+    let without = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
+    };
+    let mut shown: String = without.chars().take(100).collect();
+    if shown.len() < without.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_a_port_and_perhaps_a_path_before_those_of_streams() {
+        for (given, url) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://localhost", "http://localhost:4437"),
+            ("http://localhost/", "http://localhost:4437"),
+            ("http://localhost:80", "http://localhost"),
+            ("https://example.org:443/pfs/", "https://example.org/pfs"),
+            ("https://example.org/a/b", "https://example.org:4437/a/b"),
+            ("http://[::1]", "http://[::1]:4437"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(HttpEndpoint::new(given).unwrap().url(), url, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_daemon_is_refused_and_its_password_not_repeated() {
+        for (url, reason) in [
+            ("", "relative URL"),
+            ("localhost:4437", "neither with http://"),
+            ("127.0.0.1:4437", "relative URL"),
+            ("ftp://localhost", "neither with http://"),
+            ("http://", "empty host"),
+            ("http://me:secret@localhost", "password"),
+            ("http://localhost/?a=b", "query"),
+            ("http://localhost:99999", "invalid port"),
+        ] {
+            let message = HttpEndpoint::new(url).unwrap_err().to_string();
+            assert!(message.contains(reason), "{url}: {message}");
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_word_and_is_not_shown() {
+        let endpoint = HttpEndpoint::new("http://localhost").unwrap();
+        for token in ["", "two words", "line\n", "späße"] {
+            assert_eq!(endpoint.clone().with_token(token), Err(EndpointError::Token), "{token:?}");
+        }
+        let endpoint = endpoint.with_token("s3cret").unwrap();
+        assert!(!format!("{endpoint:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        let endpoint = HttpEndpoint::new("https://localhost").unwrap();
+        assert!(matches!(endpoint.clone().with_ca(b"no"), Err(EndpointError::Certificates(_))));
+        assert!(matches!(endpoint.with_identity(b"no"), Err(EndpointError::Identity(_))));
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for (url, local) in [
+            ("http://localhost", true),
+            ("http://127.1.2.3", true),
+            ("http://[::1]:1", true),
+            ("http://192.168.0.1", false),
+            ("http://localhost.example.org", false),
+        ] {
+            assert_eq!(HttpEndpoint::new(url).unwrap().is_local(), local, "{url}");
+        }
+    }
+}

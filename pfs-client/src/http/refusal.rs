@@ -1,0 +1,110 @@
+//! What HTTP says where no connection comes about, in our words.
+
+use std::error::Error;
+use std::io;
+
+use pfs_proto::ErrorCode;
+use reqwest::header::LOCATION;
+use reqwest::{Response, StatusCode};
+
+use crate::ConnectError;
+
+/// How much of an answer is read for its message, in bytes.
+const MOST: usize = 64 << 10;
+
+/// Nobody has answered.
+pub(super) fn unsent(daemon: &str, error: reqwest::Error) -> ConnectError {
+    let url = daemon.to_owned();
+    if causes(&error).any(is_tls) {
+        return ConnectError::Untrusted { url, reason: innermost(&error) };
+    }
+    let system = causes(&error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    let kind = match system {
+        Some(system) => system.kind(),
+        None if error.is_timeout() => io::ErrorKind::TimedOut,
+        None => io::ErrorKind::Other,
+    };
+    let source = io::Error::new(kind, innermost(&error));
+    if error.is_connect() || error.is_timeout() {
+        ConnectError::Unreachable { url, source }
+    } else {
+        ConnectError::Lost(source)
+    }
+}
+
+fn causes<'a>(error: &'a dyn Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+/// Whether TLS itself is the reason. Its errors are wrapped in those of the system on the way.
+fn is_tls(cause: &(dyn Error + 'static)) -> bool {
+    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| is_tls(wrapped))
+}
+
+/// Somebody has answered, but not as a daemon does that opens a connection.
+pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectError {
+    let (url, status) = (daemon.to_owned(), response.status());
+    if status.is_redirection() {
+        let target = response.headers().get(LOCATION).and_then(|target| target.to_str().ok());
+        let target = target.unwrap_or("somewhere else");
+        let message = format!("it redirects to {target}; if that is right, name the URL there");
+        return ConnectError::Rejected { url, status: status.as_u16(), message };
+    }
+    let mut body = Vec::new();
+    while let Ok(Some(piece)) = response.chunk().await {
+        body.extend_from_slice(&piece);
+        if body.len() > MOST {
+            break;
+        }
+    }
+    let said = said(&body);
+    if let Some((Some(code), message)) = said {
+        return ConnectError::Refused { code, message };
+    }
+    let said = said.map(|(_, message)| message);
+    match status {
+        // What a proxy says whose daemon is not there, and a daemon that has no room just now.
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            let message = said.unwrap_or_else(|| format!("it answers {status}"));
+            ConnectError::Unreachable { url, source: io::Error::other(message) }
+        }
+        _ => {
+            let message = said.unwrap_or_else(|| match status {
+                StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                    "what answers there is no daemon of pfs, or not at this path".to_owned()
+                }
+                status => format!("it answers {status}"),
+            });
+            ConnectError::Rejected { url, status: status.as_u16(), message }
+        }
+    }
+}
+
+/// The daemon's own message, if there is one, and its code if frames have the same.
+fn said(body: &[u8]) -> Option<(Option<ErrorCode>, String)> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let error = body.get("error")?;
+    let code = match error.get("code")?.as_str()? {
+        "limit" | "too_many_connections" => Some(ErrorCode::Limit),
+        "going_away" => Some(ErrorCode::GoingAway),
+        "denied" => Some(ErrorCode::Denied),
+        _ => None,
+    };
+    let message = error.get("message")?.as_str()?;
+    Some((code, message.chars().filter(|c| !c.is_control()).take(1000).collect()))
+}
+
+/// The last of an error's causes, which is the first that happened.
+pub(super) fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,305 @@
+//! Going on over another connection when a reader's has broken, where that is possible: over HTTP.
+//!
+//! Only the very stream that was read is gone on with. Another one of its name, or one of a daemon that was started anew,
+//! is not.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, Start, StreamPath, Until};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
+
+use crate::ConnectError;
+use crate::connection::Connection;
+use crate::endpoint::Dialer;
+use crate::error::{Broken, ProtocolError, ReadError};
+
+/// How long nothing may come of it before it is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before the second attempt; each further one is twice as long, up to the longest.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Which stream a reader reads, as the daemon told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) daemon: SystemTime,
+    pub(crate) stream: u64,
+    pub(crate) deaths_before: u64,
+}
+
+/// Where a reader begins, or goes on.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) start: u64,
+    pub(crate) head: u64,
+    pub(crate) content_type: Option<String>,
+}
+
+/// What a reader needs to go on.
+pub(crate) struct Resume {
+    dialer: Dialer,
+    path: StreamPath,
+    options: ReadOptions,
+    /// What it was attached to first, and head at that moment.
+    first: Option<(Identity, u64)>,
+    /// Whether the connection has broken since it was attached.
+    has_broken: bool,
+    /// Whether a writer died between the two that the reader would have heard of.
+    missed_death: bool,
+    /// Since when nothing has come although it was tried.
+    trouble: Option<Instant>,
+    /// Times that it was tried since.
+    tries: u32,
+    attempt: Option<Attempt>,
+}
+
+/// An attempt at it.
+type Attempt = Pin<Box<dyn Future<Output = Result<Resumed, ReadError>> + Send>>;
+
+/// A new connection, and what the daemon said on it: a place, unless the stream is still waited for.
+pub(crate) struct Resumed {
+    pub(crate) connection: Connection,
+    pub(crate) place: Option<(Option<Identity>, Place)>,
+}
+
+impl Resume {
+    /// For a reader on such a connection; `None` if there is no other one to be had.
+    pub(crate) fn new(connection: &Connection, path: &StreamPath, options: ReadOptions) -> Option<Self> {
+        let dialer = connection.again()?;
+        Some(Self {
+            dialer,
+            path: path.clone(),
+            options,
+            first: None,
+            has_broken: false,
+            missed_death: false,
+            trouble: None,
+            tries: 0,
+            attempt: None,
+        })
+    }
+
+    /// It is attached to this.
+    pub(crate) fn attached(&mut self, identity: Option<Identity>, head: u64) {
+        match (&self.first, identity) {
+            (None, Some(identity)) => self.first = Some((identity, head)),
+            (Some((first, _)), Some(now)) => {
+                self.missed_death |= now.deaths_before > first.deaths_before;
+            }
+            _ => {}
+        }
+    }
+
+    /// Something has come: whatever trouble there was is over.
+    pub(crate) fn progress(&mut self) {
+        self.trouble = None;
+        self.tries = 0;
+    }
+
+    /// What an end means to a reader that was away for a while.
+    pub(crate) fn end(&self, reason: End) -> End {
+        if reason == End::WritersGone && self.missed_death { End::WriterDied } else { reason }
+    }
+
+    /// Whether a reader at `position` has everything that was there at its first start, and wanted that only. A daemon knows
+    /// no more than the head at its last start.
+    pub(crate) fn has_caught_up(&self, position: u64) -> bool {
+        let wanted = self.options.until == Until::CaughtUp && self.has_broken;
+        wanted && self.first.is_some_and(|(_, head)| position >= head)
+    }
+
+    /// Whether an attempt is under way.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.attempt.is_some()
+    }
+
+    /// Begins to connect again, after `why`. A reader that was `attached` goes on at `position`; one that was not waits as
+    /// before, from the stream's beginning on, since it was there before that. `Err` if that cannot be.
+    pub(crate) fn begin(&mut self, attached: bool, position: u64, why: io::Error) -> Result<(), io::Error> {
+        let identity = self.first.map(|(identity, _)| identity);
+        if attached && identity.is_none() {
+            // The daemon does not tell which stream it is.
+            return Err(why);
+        }
+        self.has_broken = true;
+        let start = Start::Offset(if attached { position } else { 0 });
+        let wait = self.options.wait && !attached;
+        let options = ReadOptions { start, wait, ..self.options };
+        let since = *self.trouble.get_or_insert_with(Instant::now);
+        let asking = Asking { dialer: self.dialer.clone(), path: self.path.clone(), options, identity };
+        self.attempt = Some(Box::pin(asking.until_answered(since, self.tries, why)));
+        self.tries = self.tries.saturating_add(1);
+        Ok(())
+    }
+
+    /// Waits for what comes of it.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Resumed, ReadError>> {
+        let Some(attempt) = &mut self.attempt else { return Poll::Pending };
+        let resumed = ready!(attempt.as_mut().poll(cx));
+        self.attempt = None;
+        Poll::Ready(resumed)
+    }
+}
+
+impl fmt::Debug for Resume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resume").field("path", &self.path).field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+/// A daemon is being asked.
+struct Asking {
+    dialer: Dialer,
+    path: StreamPath,
+    options: ReadOptions,
+    /// What must be found there.
+    identity: Option<Identity>,
+}
+
+/// How one attempt failed.
+enum Failed {
+    /// Another one may succeed.
+    Retry(Broken),
+    Final(ReadError),
+}
+
+impl<E: Into<ProtocolError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self::Final(ReadError::Protocol(error.into()))
+    }
+}
+
+impl From<Broken> for Failed {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Protocol(error) => Self::Final(error.into()),
+            Broken::Connect(ConnectError::Refused { code: ErrorCode::Limit, .. })
+            | Broken::Connect(
+                ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. } | ConnectError::Lost(_),
+            )
+            | Broken::Gone(_) => Self::Retry(broken),
+            Broken::Connect(ConnectError::Refused { code, message }) => {
+                Self::Final(ReadError::told(code, message))
+            }
+            Broken::Connect(error @ ConnectError::Rejected { status: 401 | 403, .. }) => {
+                Self::Final(ReadError::told(ErrorCode::Denied, error.to_string()))
+            }
+            Broken::Connect(error) => Self::Final(gone(error.to_string())),
+        }
+    }
+}
+
+impl Asking {
+    async fn until_answered(self, since: Instant, tries: u32, why: io::Error) -> Result<Resumed, ReadError> {
+        let mut pause = PAUSE.saturating_mul(1 << tries.min(5)).min(LONGEST_PAUSE);
+        let mut first = tries == 0;
+        let mut last = None;
+        let until = since.checked_add(PATIENCE).unwrap_or(since);
+        loop {
+            if !std::mem::take(&mut first) {
+                sleep(pause).await;
+                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            }
+            match timeout_at(until, self.once()).await {
+                Ok(Ok(resumed)) => return Ok(resumed),
+                Ok(Err(Failed::Final(error))) => return Err(error),
+                Ok(Err(Failed::Retry(broken))) => last = Some(broken),
+                Err(_) => {}
+            }
+            if Instant::now() >= until {
+                return Err(gave_up(&why, last));
+            }
+        }
+    }
+
+    async fn once(&self) -> Result<Resumed, Failed> {
+        let mut connection = self.open().await?;
+        let mut found = None;
+        let mut reply = connection.request(&Request::OpenReader(self.path.clone(), self.options)).await?;
+        loop {
+            match reply {
+                Reply::Waiting => return Ok(Resumed { connection, place: None }),
+                Reply::Identity { daemon, stream, deaths_before } => {
+                    found = Some(Identity { daemon, stream, deaths_before });
+                }
+                Reply::Reading { start, head, content_type } => {
+                    self.check(found)?;
+                    return Ok(Resumed {
+                        connection,
+                        place: Some((found, Place { start, head, content_type })),
+                    });
+                }
+                Reply::Error { code: ErrorCode::Limit, message } => {
+                    let code = ErrorCode::Limit;
+                    return Err(Failed::Retry(Broken::Connect(ConnectError::Refused { code, message })));
+                }
+                Reply::Error { code: ErrorCode::NoSuchStream | ErrorCode::PastHead, .. } => {
+                    return Err(self.missing().await);
+                }
+                Reply::Error { code, message } => return Err(Failed::Final(ReadError::told(code, message))),
+                _ => return Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into()),
+            }
+            reply = connection.receive().await?;
+        }
+    }
+
+    async fn open(&self) -> Result<Connection, Broken> {
+        self.dialer.open(false).await.map_err(Broken::Connect)
+    }
+
+    /// That it is the stream that was read.
+    fn check(&self, found: Option<Identity>) -> Result<(), Failed> {
+        match (self.identity, found) {
+            (None, _) => Ok(()),
+            (Some(expected), Some(found)) if expected.daemon != found.daemon => {
+                Err(Failed::Final(restarted()))
+            }
+            (Some(expected), Some(found)) if expected.stream == found.stream => Ok(()),
+            _ => Err(Failed::Final(self.removed())),
+        }
+    }
+
+    /// Why it is not there any more: another daemon never had it.
+    async fn missing(&self) -> Failed {
+        let info = async { self.open().await?.request(&Request::Info).await };
+        match (info.await, self.identity) {
+            (Ok(Reply::Daemon(info)), Some(expected)) if info.started != expected.daemon => {
+                Failed::Final(restarted())
+            }
+            (Ok(_), _) => Failed::Final(self.removed()),
+            (Err(broken), _) => broken.into(),
+        }
+    }
+
+    fn removed(&self) -> ReadError {
+        let message = format!("{} was removed while the connection to it was broken", self.path);
+        ReadError::Removed { message }
+    }
+}
+
+fn gone(why: impl Into<String>) -> ReadError {
+    ReadError::DaemonGone(io::Error::new(io::ErrorKind::ConnectionReset, why.into()))
+}
+
+fn restarted() -> ReadError {
+    gone("it was restarted, and the streams of before are gone")
+}
+
+fn gave_up(why: &io::Error, last: Option<Broken>) -> ReadError {
+    let last = match last {
+        Some(Broken::Gone(error)) => error.to_string(),
+        Some(Broken::Connect(ConnectError::Unreachable { source, .. })) => source.to_string(),
+        Some(Broken::Connect(error)) => error.to_string(),
+        Some(Broken::Protocol(error)) => error.to_string(),
+        None => "no answer".to_owned(),
+    };
+    let seconds = PATIENCE.as_secs();
+    let message = format!("{why}; it could not be reached again within {seconds} s: {last}");
+    ReadError::DaemonGone(io::Error::new(why.kind(), message))
+}

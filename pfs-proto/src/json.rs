@@ -1,0 +1,162 @@
+//! The figures as JSON: what `pfs ls --json` and `pfs stat --json` print, and what the daemon answers over HTTP.
+//!
+//! Scripts rely on these names; they change only by addition.
+//! Sizes, offsets and rates are numbers of bytes; times are RFC 3339 in UTC with milliseconds; what
+//! is not known or not set is `null`.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::{Peer, ReaderStat, StreamStat, StreamSummary, WriterStat};
+
+/// A stream in a listing.
+#[derive(Debug, Serialize)]
+pub struct Summary<'a> {
+    path: &'a str,
+    state: String,
+    created: String,
+    last_append: Option<String>,
+    head: u64,
+    tail: u64,
+    size: u64,
+    writers: u32,
+    readers: u32,
+}
+
+impl<'a> From<&'a StreamSummary> for Summary<'a> {
+    fn from(stream: &'a StreamSummary) -> Self {
+        Self {
+            path: &stream.path,
+            state: stream.state.to_string(),
+            created: timestamp(stream.created),
+            last_append: stream.last_append.map(timestamp),
+            head: stream.head,
+            tail: stream.tail,
+            size: stream.head.saturating_sub(stream.tail),
+            writers: stream.writers,
+            readers: stream.readers,
+        }
+    }
+}
+
+/// All figures of a stream.
+#[derive(Debug, Serialize)]
+pub struct Stat<'a> {
+    path: &'a str,
+    state: String,
+    created: String,
+    last_append: Option<String>,
+    ring_buffer_size: u64,
+    channel_buffer_size: u64,
+    capacity: u64,
+    memory: u64,
+    head: u64,
+    tail: u64,
+    size: u64,
+    chunks: u64,
+    chunks_held: u64,
+    rate: u64,
+    writers_finished: u64,
+    writers_died: u64,
+    lost_bytes: u64,
+    ttl_ms: Option<u64>,
+    content_type: Option<&'a str>,
+    writers: Vec<Writer>,
+    readers: Vec<Reader>,
+}
+
+impl<'a> From<&'a StreamStat> for Stat<'a> {
+    fn from(stream: &'a StreamStat) -> Self {
+        Self {
+            path: &stream.path,
+            state: stream.state.to_string(),
+            created: timestamp(stream.created),
+            last_append: stream.last_append.map(timestamp),
+            ring_buffer_size: stream.ring_buffer_size,
+            channel_buffer_size: stream.channel_buffer_size,
+            capacity: stream.capacity,
+            memory: stream.memory,
+            head: stream.head,
+            tail: stream.tail,
+            size: stream.head.saturating_sub(stream.tail),
+            chunks: stream.chunks,
+            chunks_held: stream.chunks_held,
+            rate: stream.rate,
+            writers_finished: stream.writers_finished,
+            writers_died: stream.writers_died,
+            lost_bytes: stream.lost_bytes,
+            ttl_ms: stream.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            content_type: stream.content_type.as_deref(),
+            writers: stream.writers.iter().map(Writer::from).collect(),
+            readers: stream.readers.iter().map(Reader::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Writer {
+    pid: Option<u32>,
+    uid: Option<u32>,
+    since: String,
+    bytes: u64,
+    waiting: bool,
+}
+
+impl From<&WriterStat> for Writer {
+    fn from(writer: &WriterStat) -> Self {
+        let Peer { pid, uid } = writer.peer;
+        Self { pid, uid, since: timestamp(writer.since), bytes: writer.bytes, waiting: writer.waiting }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Reader {
+    pid: Option<u32>,
+    uid: Option<u32>,
+    since: String,
+    start: u64,
+    position: u64,
+    lag: u64,
+    policy: String,
+    lost_bytes: u64,
+    lost_chunks: u64,
+    blocking: bool,
+}
+
+impl From<&ReaderStat> for Reader {
+    fn from(reader: &ReaderStat) -> Self {
+        let Peer { pid, uid } = reader.peer;
+        Self {
+            pid,
+            uid,
+            since: timestamp(reader.since),
+            start: reader.start,
+            position: reader.position,
+            lag: reader.lag,
+            policy: reader.policy.to_string(),
+            lost_bytes: reader.lost_bytes,
+            lost_chunks: reader.lost_chunks,
+            blocking: reader.blocking,
+        }
+    }
+}
+
+/// A time for programs: `2026-01-31T12:00:00.000Z`, always in UTC with milliseconds.
+pub fn timestamp(time: SystemTime) -> String {
+    // humantime can show the years 1970 to 9999; anything else is a broken clock.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, last)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_rfc_3339_in_utc() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        assert_eq!(timestamp(time), "2023-11-14T22:13:20.123Z");
+        assert_eq!(timestamp(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+    }
+}

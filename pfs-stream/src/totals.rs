@@ -1,0 +1,212 @@
+//! What all streams of a registry did together, for those who watch a daemon.
+//!
+//! Readers and writers count for themselves, and what they counted is added to a sum when they go: while they work,
+//! counting costs nothing that others share.
+
+// Not loom's, because nothing is decided by what it holds: nobody touches anything of loom's while it is locked.
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pfs_proto::{Peer, SlowPolicy};
+
+use crate::{
+    clock,
+    figures::Figures,
+    membership::ReaderState,
+    stream::Shared,
+    sync::{Ordering::Relaxed, lock},
+    writer::WriterState,
+};
+
+/// What the streams of a registry did since it was made, and who is attached to them now. Sizes in bytes.
+/// What was counted never goes back, but what those counted who are attached to a removed stream is told when they go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Streams that take appends.
+    pub open: u64,
+    /// Streams that are closed.
+    pub closed: u64,
+    /// Writers attached.
+    pub writers: u64,
+    /// Writers that wait for a `block` reader.
+    pub writers_waiting: u64,
+    /// Readers attached with the policy `drop`.
+    pub readers_drop: u64,
+    /// Readers attached with the policy `block`.
+    pub readers_block: u64,
+    /// Readers attached with the policy `disconnect`.
+    pub readers_disconnect: u64,
+    /// Writers that have finished properly.
+    pub finished: u64,
+    /// Writers that went away without finishing.
+    pub died: u64,
+    /// For how long writers have waited for `block` readers.
+    pub waited: Duration,
+    /// What writers appended.
+    pub written: ByWay,
+    /// What readers took.
+    pub read: ByWay,
+    /// Gaps that readers were told of.
+    pub gaps: u64,
+    /// Bytes in those gaps.
+    pub lost_bytes: u64,
+    /// Chunks in those gaps, where it is known how many.
+    pub lost_chunks: u64,
+}
+
+/// Bytes, by how readers or writers reach their stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByWay {
+    /// In memory that another process shares.
+    pub shared: u64,
+    /// Handed on for a process of this machine that the kernel has told us.
+    pub local: u64,
+    /// Handed on for anybody else.
+    pub remote: u64,
+}
+
+impl ByWay {
+    fn add(&mut self, peer: Peer, bytes: u64) {
+        let sum = if peer.uid.is_some() { &mut self.local } else { &mut self.remote };
+        *sum = sum.saturating_add(bytes);
+    }
+}
+
+/// What a reader or writer has counted so far.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    Writer { peer: Peer, bytes: u64, staged: u64 },
+    Reader { peer: Peer, mapped: bool, bytes: u64, gaps: u64, lost_bytes: u64, lost_chunks: u64 },
+}
+
+impl Counted {
+    fn of_writer(writer: &WriterState) -> Self {
+        Self::Writer {
+            peer: writer.peer,
+            bytes: writer.bytes.load(Relaxed),
+            staged: writer.staged.load(Relaxed),
+        }
+    }
+
+    /// Never more than there was to count, whatever a page claims.
+    fn of_reader(reader: &ReaderState, head: u64) -> Self {
+        let figures = &reader.figures;
+        let lost_bytes = reader.lost_bytes(head);
+        let passed = figures.offset().min(head).saturating_sub(reader.start);
+        Self::Reader {
+            peer: reader.peer,
+            mapped: matches!(figures, Figures::Page(_)),
+            bytes: passed.saturating_sub(lost_bytes),
+            gaps: figures.gaps().min(lost_bytes),
+            lost_bytes,
+            lost_chunks: figures.lost_chunks().min(lost_bytes),
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, counted: Counted) {
+        match counted {
+            Counted::Writer { peer, bytes, staged } => {
+                self.written.shared = self.written.shared.saturating_add(staged);
+                self.written.add(peer, bytes.saturating_sub(staged));
+            }
+            Counted::Reader { peer, mapped, bytes, gaps, lost_bytes, lost_chunks } => {
+                if mapped {
+                    self.read.shared = self.read.shared.saturating_add(bytes);
+                } else {
+                    self.read.add(peer, bytes);
+                }
+                self.gaps = self.gaps.saturating_add(gaps);
+                self.lost_bytes = self.lost_bytes.saturating_add(lost_bytes);
+                self.lost_chunks = self.lost_chunks.saturating_add(lost_chunks);
+            }
+        }
+    }
+
+    /// Nothing that was counted is less than it was.
+    fn not_less_than(&mut self, before: &Self) {
+        self.finished = self.finished.max(before.finished);
+        self.died = self.died.max(before.died);
+        self.waited = self.waited.max(before.waited);
+        self.gaps = self.gaps.max(before.gaps);
+        self.lost_bytes = self.lost_bytes.max(before.lost_bytes);
+        self.lost_chunks = self.lost_chunks.max(before.lost_chunks);
+        for (sum, before) in [(&mut self.written, before.written), (&mut self.read, before.read)] {
+            sum.shared = sum.shared.max(before.shared);
+            sum.local = sum.local.max(before.local);
+            sum.remote = sum.remote.max(before.remote);
+        }
+    }
+
+    /// Adds a stream and those who are attached to it.
+    pub(crate) fn add_stream(&mut self, shared: &Shared) {
+        let now = clock::elapsed();
+        let append = lock(&shared.append);
+        *(if append.status.closed() { &mut self.closed } else { &mut self.open }) += 1;
+        for writer in &append.writers {
+            self.writers += 1;
+            self.add(Counted::of_writer(writer));
+            if let since @ 1.. = writer.waiting.load(Relaxed) {
+                self.writers_waiting += 1;
+                self.waited += Duration::from_micros(now.saturating_sub(since));
+            }
+        }
+        let head = append.ring.head().offset;
+        for reader in lock(&shared.readers).iter() {
+            *match reader.policy {
+                SlowPolicy::Drop => &mut self.readers_drop,
+                SlowPolicy::Block => &mut self.readers_block,
+                SlowPolicy::Disconnect => &mut self.readers_disconnect,
+            } += 1;
+            self.add(Counted::of_reader(reader, head));
+        }
+    }
+}
+
+/// The sum of those who have gone.
+#[derive(Debug, Default)]
+pub(crate) struct Gone {
+    sum: Mutex<Totals>,
+    /// What was last told of everybody.
+    told: Mutex<Totals>,
+}
+
+impl Gone {
+    fn sum(&self) -> MutexGuard<'_, Totals> {
+        self.sum.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who have gone and these streams together. One who goes meanwhile may be missing, and is not there twice.
+    pub(crate) fn with<'a>(&self, streams: impl Iterator<Item = &'a Shared>) -> Totals {
+        let mut totals = *self.sum();
+        streams.for_each(|stream| totals.add_stream(stream));
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.not_less_than(&told);
+        *told = totals;
+        totals
+    }
+
+    /// To be called when it is no longer among its stream's writers: better missing for a moment than there twice.
+    pub(crate) fn add_writer(&self, writer: &WriterState, finished: Option<bool>) {
+        let counted = Counted::of_writer(writer);
+        let mut totals = self.sum();
+        totals.add(counted);
+        totals.finished += u64::from(finished == Some(true));
+        totals.died += u64::from(finished == Some(false));
+    }
+
+    /// To be called when it is no longer among its stream's readers.
+    pub(crate) fn add_reader(&self, reader: &ReaderState, head: u64) {
+        let counted = Counted::of_reader(reader, head);
+        self.sum().add(counted);
+    }
+
+    /// A writer has waited for room since then.
+    pub(crate) fn add_wait(&self, since: u64) {
+        let waited = Duration::from_micros(clock::elapsed().saturating_sub(since));
+        self.sum().waited += waited;
+    }
+}

@@ -1,0 +1,172 @@
+//! What a registry tells of all its streams together.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+
+use std::time::Duration;
+
+use pfs_stream::*;
+
+const HERE: Peer = Peer { pid: Some(1), uid: Some(2) };
+const ELSEWHERE: Peer = Peer { pid: None, uid: None };
+
+fn registry() -> Registry {
+    Registry::new(Limits::default())
+}
+
+fn create(registry: &Registry, name: &str, size: u64) -> Stream {
+    let config =
+        StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..StreamConfig::default() };
+    registry.create(name, config).unwrap()
+}
+
+fn reader(stream: &Stream, policy: SlowPolicy, peer: Peer) -> Reader {
+    stream.reader(ReadOptions { policy, ..ReadOptions::default() }, peer).unwrap()
+}
+
+fn read_all(reader: &mut Reader) {
+    while let Ok(Some(Read::Data { .. } | Read::Gap { .. })) = reader.try_read(&mut Vec::new(), 100) {}
+}
+
+/// Two writers, and two readers of whom one loses a chunk, are at work; `look` sees the registry before they go.
+fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
+    let (first, second) = (create(registry, "a", 4096), create(registry, "b", 4096));
+    let mut writers = [first.writer(HERE).unwrap(), second.writer(ELSEWHERE).unwrap()];
+    let mut readers =
+        [reader(&first, SlowPolicy::Drop, HERE), reader(&first, SlowPolicy::Disconnect, ELSEWHERE)];
+    writers[0].try_append(&[0; 10]).unwrap();
+    writers[1].try_append(&[0; 3]).unwrap();
+    readers.iter_mut().for_each(read_all);
+    // Three chunks of 2000 bytes, and no reader may lag by more than 4096: the first of them is lost.
+    for _ in 0..3 {
+        writers[0].try_append(&[0; 2000]).unwrap();
+    }
+    read_all(&mut readers[0]);
+    look(registry);
+    let [finishes, dies] = writers;
+    finishes.finish_and_close();
+    drop((dies, readers));
+    registry.remove("b");
+}
+
+/// What was counted of that.
+fn assert_counted(totals: &Totals) {
+    assert_eq!(totals.written, ByWay { local: 6010, remote: 3, shared: 0 });
+    assert_eq!(totals.read, ByWay { local: 4010, remote: 10, shared: 0 });
+    assert_eq!((totals.gaps, totals.lost_bytes, totals.lost_chunks), (1, 2000, 1));
+}
+
+#[test]
+fn those_who_are_attached_are_counted() {
+    work_and_go(&registry(), |registry| {
+        let totals = registry.totals();
+        assert_counted(&totals);
+        assert_eq!((totals.open, totals.closed, totals.writers), (2, 0, 2));
+        assert_eq!((totals.readers_drop, totals.readers_block, totals.readers_disconnect), (1, 0, 1));
+        assert_eq!((totals.finished, totals.died), (0, 0));
+    });
+}
+
+#[test]
+fn those_who_have_gone_stay_counted_though_nobody_looked_before() {
+    // Nobody looks: what was told once is never less afterwards, which would hide that it was forgotten.
+    let registry = registry();
+    work_and_go(&registry, |_| ());
+    let totals = registry.totals();
+    assert_counted(&totals);
+    assert_eq!((totals.open, totals.closed, totals.writers), (0, 1, 0));
+    assert_eq!((totals.readers_drop, totals.readers_disconnect), (0, 0));
+    assert_eq!((totals.finished, totals.died), (1, 1));
+}
+
+#[test]
+fn those_who_have_gone_are_not_counted_twice() {
+    let registry = registry();
+    work_and_go(&registry, |registry| assert_counted(&registry.totals()));
+    assert_counted(&registry.totals());
+}
+
+#[test]
+fn the_time_that_a_writer_waits_counts_while_it_waits_and_afterwards() {
+    let registry = registry();
+    let stream = create(&registry, "a", 4096);
+    let mut writer = stream.writer(HERE).unwrap();
+    let mut slow = reader(&stream, SlowPolicy::Block, HERE);
+    writer.append_blocking(&[0; 4096]).unwrap();
+    assert_eq!(registry.totals().waited, Duration::ZERO);
+    let waits = std::thread::spawn(move || writer.append_blocking(&[0; 4096]).map(|_| writer));
+    let mut during = Totals::default();
+    while during.waited < Duration::from_millis(2) {
+        assert!(!waits.is_finished(), "the writer does not wait");
+        during = registry.totals();
+    }
+    assert_eq!(during.writers_waiting, 1);
+    read_all(&mut slow);
+    let writer = waits.join().unwrap().unwrap();
+    let after = registry.totals();
+    assert_eq!(after.writers_waiting, 0);
+    assert!(after.waited >= during.waited, "{after:?} after {during:?}");
+    drop(writer);
+    assert_eq!(registry.totals().waited, after.waited);
+}
+
+#[test]
+fn the_time_that_a_writer_waited_stays_counted_though_nobody_looked_meanwhile() {
+    let registry = registry();
+    let stream = create(&registry, "a", 4096);
+    let mut writer = stream.writer(HERE).unwrap();
+    let mut slow = reader(&stream, SlowPolicy::Block, HERE);
+    writer.append_blocking(&[0; 4096]).unwrap();
+    let waits = std::thread::spawn(move || writer.append_blocking(&[0; 4096]).map(|_| ()));
+    while !stream.stat().writers.iter().any(|writer| writer.waiting) {
+        assert!(!waits.is_finished(), "the writer does not wait");
+    }
+    read_all(&mut slow);
+    waits.join().unwrap().unwrap();
+    assert!(registry.totals().waited > Duration::ZERO);
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn bytes_that_go_through_shared_memory_are_told_apart() {
+    // Those who are attached, and those who have gone.
+    for look in [true, false] {
+        share(look);
+    }
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+fn assert_shared(totals: &Totals) {
+    assert_eq!(totals.written, ByWay { shared: 111, local: 7, remote: 0 });
+    assert_eq!(totals.read, ByWay { shared: 118, local: 0, remote: 0 });
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+fn share(look: bool) {
+    use pfs_stream::{
+        mapped::MappedReader,
+        staging::{Staging, StagingWriter},
+    };
+
+    let registry = registry();
+    let stream = create(&registry, "a", 4096);
+    let mut writer = stream.writer(HERE).unwrap();
+    let mut area = Staging::new().unwrap();
+    let mut producer = StagingWriter::open(area.file().try_clone_to_owned().unwrap()).unwrap();
+    let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out().map_err(|(_, error)| error).unwrap();
+    let (ring, page) = (handout.ring(), handout.page().unwrap());
+    let (ring, page) = (ring.try_clone_to_owned().unwrap(), page.try_clone_to_owned().unwrap());
+    let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();
+
+    assert!(producer.try_push(&[1; 100]));
+    writer.try_push_staged(&mut area, u64::MAX);
+    assert!(producer.try_push(&[1; 11]));
+    let chunk = area.next_chunk().unwrap().unwrap();
+    pollster::block_on(writer.push_staged(&area, chunk)).unwrap();
+    writer.try_append(&[2; 7]).unwrap();
+    while let Some(Read::Data { .. }) = mapped.try_read(&mut Vec::new(), 100).unwrap() {}
+    if look {
+        assert_shared(&registry.totals());
+    }
+    drop((handout, writer));
+    assert_shared(&registry.totals());
+}

@@ -1,0 +1,148 @@
+//! What holds for every answer, whoever gives it.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::{HeaderValue, Method, StatusCode, Version, header},
+    response::{IntoResponse, Response},
+};
+use http_body::Frame;
+
+use super::problem::Problem;
+
+/// Sees to it that a refusal says why, that HEAD has no body, and that no body ends as the connection does.
+pub(super) fn finish(method: &Method, version: Version, response: Response) -> Response {
+    let head = *method == Method::HEAD;
+    let mut response = explained(response);
+    if version <= Version::HTTP_10 && !head && response.body().size_hint().exact().is_none() {
+        response = endless().into_response();
+    }
+    // A stream may hold anything: no browser shall see a page in what was not sent as one.
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(nosniff);
+    if head {
+        // Of no body at all, which is what a handler of HEAD has, not of the answer to GET.
+        if response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        *response.body_mut() = Body::new(Untold);
+    }
+    response
+}
+
+/// No body, of a length that nobody tells: that of the answer to GET is in the headers, if it is known.
+struct Untold;
+
+impl HttpBody for Untold {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// An error without a body, as the router gives it for a method that a path does not have, gets one.
+fn explained(response: Response) -> Response {
+    let status = response.status();
+    let silent = response.body().size_hint().exact() == Some(0)
+        && !response.headers().contains_key(header::CONTENT_TYPE);
+    if !silent || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let problem = match status {
+        StatusCode::NOT_FOUND => Problem::new(status, "not_found", "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
+            let message =
+                format!("this path does not have this method; allowed: {}", allowed.unwrap_or("none"));
+            Problem::new(status, "method_not_allowed", message)
+        }
+        _ => Problem::new(status, "refused", status.canonical_reason().unwrap_or("the request was refused")),
+    };
+    let (mut parts, _) = response.into_parts();
+    let (explained, body) = problem.into_response().into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(explained.headers);
+    Response::from_parts(parts, body)
+}
+
+/// In HTTP/1.0 the end of the connection is the end of such a body, so that the death of the daemon would look like the
+/// end of the stream.
+fn endless() -> Problem {
+    Problem::new(
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        "http_1_0",
+        "HTTP/1.0 cannot tell the end of a stream from its loss; use HTTP/1.1 (in nginx: proxy_http_version 1.1)",
+    )
+}
+
+/// The answer of a handler that panicked. The others do not notice.
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let reason = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    tracing::error!("a request ended in a panic: {}; this is a bug in pfsd", reason.unwrap_or("no message"));
+    let message = "this is a bug in pfsd; its log says more";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, http::Request, routing::get};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    fn text(response: Response) -> String {
+        let body = pollster::block_on(response.into_body().collect()).unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    fn live() -> Response {
+        Response::new(Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>()))
+    }
+
+    #[test]
+    fn a_panic_is_a_500_that_does_not_tell_what_it_was_about() {
+        let panics = get(|| async {
+            if true {
+                panic!("the secret of the ring");
+            }
+        });
+        let router = Router::new().route("/", panics).layer(CatchPanicLayer::custom(panicked));
+        let response = pollster::block_on(router.oneshot(Request::new(Body::empty()))).unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let text = text(response);
+        assert!(text.contains("\"internal\"") && !text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn only_http_1_0_is_refused_a_body_without_a_length() {
+        for (version, status) in [(Version::HTTP_10, 505), (Version::HTTP_11, 200), (Version::HTTP_2, 200)] {
+            assert_eq!(finish(&Method::GET, version, live()).status(), status, "{version:?}");
+            assert_eq!(finish(&Method::HEAD, version, live()).status(), 200, "{version:?}");
+            let short = Response::new(Body::from("short"));
+            assert_eq!(text(finish(&Method::GET, version, short)), "short", "{version:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_why_unless_it_does_already() {
+        let empty = |status: u16| Response::builder().status(status).body(Body::empty()).unwrap();
+        assert!(text(finish(&Method::GET, Version::HTTP_11, empty(418))).contains("teapot"));
+        assert_eq!(text(finish(&Method::GET, Version::HTTP_11, empty(204))), "");
+        let said = Response::builder().status(400).body(Body::from("why")).unwrap();
+        assert_eq!(text(finish(&Method::GET, Version::HTTP_11, said)), "why");
+        assert_eq!(text(finish(&Method::HEAD, Version::HTTP_11, empty(404))), "");
+    }
+}

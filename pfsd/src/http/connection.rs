@@ -1,0 +1,237 @@
+//! One connection, from its handshake to an end that the client understands.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Version, header},
+    response::IntoResponse,
+};
+use futures_util::future::BoxFuture;
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
+
+use super::{
+    activity::{Activity, Phase},
+    admission::Full,
+    answer,
+    operations::{Protocol, Tallied, Tally},
+    record::{Record, Recorded},
+    socket::{Back, Socket},
+};
+use crate::{config::HttpLimits, shutdown::Going};
+
+/// What is read from a connection at once, and therefore the largest chunk that the body of a request makes: as large
+/// as those of `pfs write`. As much is kept for a reader that does not read.
+const BUFFER: usize = 64 << 10;
+
+/// What is received on one HTTP/2 connection, and on one of its streams, before somebody wants it.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+const STREAM_WINDOW: u32 = 256 << 10;
+
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+
+/// How long a client that is turned away, or one that is idle, may take to hear it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What is told, before anything else was, to who did not say what they want.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
+    content-length: 90\r\n\r\n\
+    {\"error\":{\"code\":\"too_slow\",\"message\":\"the headers of the request took too long to come\"}}";
+
+/// Both ends of a connection; an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connected {
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) tls: bool,
+}
+
+/// What all connections have in common.
+pub(super) struct Connections {
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    limits: HttpLimits,
+    builder: auto::Builder<TokioExecutor>,
+    tally: Arc<Tally>,
+}
+
+impl Connections {
+    pub(super) fn new(
+        router: Router,
+        tls: Option<TlsAcceptor>,
+        limits: HttpLimits,
+        tally: Arc<Tally>,
+    ) -> Self {
+        let headers = limits.max_header_size.saturating_add(BUFFER);
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        // How long headers may take is seen to here, for both versions.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(headers.max(BUFFER));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX))
+            .max_concurrent_streams(STREAMS)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .max_send_buf_size(BUFFER)
+            .keep_alive_interval(Duration::from_secs(60))
+            .keep_alive_timeout(Duration::from_secs(30));
+        Self { router, tls, limits, builder, tally }
+    }
+
+    /// Serves a connection to its end, or refuses whatever it asks for.
+    pub(super) async fn serve(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        refusal: Option<Full>,
+        mut going: Going,
+    ) {
+        let Ok(local) = stream.local_addr() else { return };
+        let (activity, back) = (Arc::new(Activity::default()), Back::default());
+        let socket = Socket::new(stream, Arc::clone(&activity), back.clone());
+        let connected = Connected { remote, local, tls: self.tls.is_some() };
+        let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
+        let service = Serving { router, connected, activity: Arc::clone(&activity), refusal, tally };
+        let ended = match &self.tls {
+            None => self.drive(socket, service, &activity, &mut going).await,
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    biased;
+                    () = going.begun() => return,
+                    shaken = timeout(self.limits.header_time, tls.accept(socket)) => shaken,
+                };
+                match shaken {
+                    Ok(Ok(stream)) => {
+                        activity.shook_hands();
+                        self.drive(stream, service, &activity, &mut going).await
+                    }
+                    Ok(Err(error)) => {
+                        tracing::info!(%remote, "the TLS handshake failed: {error}");
+                        Ended::Unheard
+                    }
+                    Err(_) => {
+                        tracing::info!(%remote, "the TLS handshake took too long");
+                        Ended::Heard
+                    }
+                }
+            }
+        };
+        match ended {
+            Ended::Heard => {}
+            Ended::Unheard => back.linger(&[]).await,
+            Ended::TooSlow if self.tls.is_none() => back.linger(TOO_SLOW).await,
+            Ended::TooSlow => {}
+        }
+    }
+
+    async fn drive<I>(&self, io: I, service: Serving, activity: &Activity, going: &mut Going) -> Ended
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let connected = service.connected;
+        let turned_away = service.refusal.is_some();
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(io), service));
+        let overdue = async {
+            if turned_away {
+                tokio::time::sleep(LAST_WORDS).await;
+                return Phase::Idle;
+            }
+            activity.overdue(&self.limits).await
+        };
+        let overdue = tokio::select! {
+            biased;
+            ended = &mut connection => {
+                let Err(error) = ended else { return Ended::Unheard };
+                tracing::debug!(remote = %connected.remote, "connection ended: {error}");
+                return Ended::Unheard;
+            }
+            () = going.begun() => None,
+            phase = overdue => Some(phase),
+        };
+        match overdue {
+            Some(phase @ (Phase::Receiving | Phase::Silent)) => {
+                tracing::info!(remote = %connected.remote, "a request took too long to come");
+                return if phase == Phase::Receiving { Ended::TooSlow } else { Ended::Heard };
+            }
+            Some(Phase::Idle | Phase::Busy) => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(LAST_WORDS, connection).await;
+            }
+            // Whoever still gets an answer gets it to its end, or to where the daemon cuts all that is left.
+            None => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+        Ended::Heard
+    }
+}
+
+/// How HTTP ended, and so what the client may still have to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Both sides know.
+    Heard,
+    /// The last answer may not have been read.
+    Unheard,
+    /// A request did not come to its end.
+    TooSlow,
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone)]
+struct Serving {
+    router: Router,
+    connected: Connected,
+    activity: Arc<Activity>,
+    refusal: Option<Full>,
+    tally: Arc<Tally>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Serving {
+    type Response = Response<Recorded>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Recorded>, Infallible>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let (method, version) = (request.method().clone(), request.version());
+        let record = Record::begin(
+            &request,
+            self.connected.remote,
+            Arc::clone(&self.activity),
+            Arc::clone(&self.tally),
+        );
+        if let Some(full) = self.refusal {
+            return Box::pin(async move { Ok(record.answer(full.into_response())) });
+        }
+        request.extensions_mut().insert(self.connected);
+        let mut router = self.router.clone();
+        let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
+        Box::pin(async move {
+            let request = request.map(|body| Tallied::new(body, protocol, tally));
+            let more = request.body().more();
+            let response = router.call(request.map(Body::new)).await;
+            let mut response = response.unwrap_or_else(|never| match never {});
+            // A body that nobody wants is not waited for, and then nothing can come after it.
+            if more.is_left() && !response.status().is_success() && version < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(record.answer(answer::finish(&method, version, response)))
+        })
+    }
+}

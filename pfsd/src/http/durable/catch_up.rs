@@ -1,0 +1,79 @@
+//! Reads of what is there: one page, and whether there is more.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use pfs_stream::Stream;
+
+use super::{
+    cache, headers,
+    media_type::{self, Kind},
+    offset::{self, Token},
+    page::{Page, PageReader},
+    query::From,
+    read::Reading,
+    refusal::Refusal,
+};
+
+/// Answers a read that does not wait.
+pub(super) fn answer(reading: &Reading, request: &HeaderMap) -> Result<Response, Refusal> {
+    let Reading { path, stream, query, .. } = reading;
+    if query.from == From::Now {
+        return Ok(now(stream));
+    }
+    let mut pages = PageReader::new(path.clone(), stream.clone(), reading.attach()?, reading.is_exact());
+    let edge = pages.fill()?;
+    let (page, body) = pages.finish(edge);
+    // What reaches head is another one as soon as something is appended.
+    let lasting = reading.is_fixed() && !page.up_to_date;
+    let mut response = self::page(stream, page, body, request);
+    let keeps = if lasting { cache::LASTING } else { cache::PASSING };
+    response.headers_mut().insert(header::CACHE_CONTROL, keeps);
+    Ok(response)
+}
+
+/// A page as a response; without it, where the client has it.
+pub(super) fn page(stream: &Stream, page: Page, body: Vec<u8>, request: &HeaderMap) -> Response {
+    let Page { start, next, up_to_date, closed } = page;
+    let etag = cache::etag(offset::birth(stream), start, next, closed);
+    let mut response = if cache::is_known(request, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Body::from(body).into_response()
+    };
+    let headers = response.headers_mut();
+    if let Ok(media_type) = media_type::of(stream).parse() {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
+    headers.insert(header::ETAG, headers::value(&etag));
+    put_place(headers, stream, next, up_to_date, closed);
+    response
+}
+
+/// Says where the reader is, and where it could begin at the earliest.
+pub(super) fn put_place(headers: &mut HeaderMap, stream: &Stream, next: u64, up_to_date: bool, closed: bool) {
+    headers::put_offset(headers, Token::of(stream, next));
+    let earliest = Token::of(stream, stream.extent().tail);
+    headers.insert(headers::EARLIEST_OFFSET, headers::value(&earliest.to_string()));
+    if up_to_date {
+        headers.insert(headers::UP_TO_DATE, headers::TRUE);
+    }
+    headers::put_closed(headers, closed);
+}
+
+/// Nothing but where head is.
+fn now(stream: &Stream) -> Response {
+    let extent = stream.extent();
+    let media_type = media_type::of(stream);
+    let body = if Kind::of(media_type) == Kind::Json { "[]" } else { "" };
+    let mut response = Body::from(body).into_response();
+    let headers = response.headers_mut();
+    if let Ok(media_type) = media_type.parse() {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
+    headers.insert(header::CACHE_CONTROL, headers::NO_STORE);
+    put_place(headers, stream, extent.head, true, extent.closed);
+    response
+}

@@ -1,0 +1,74 @@
+//! What the media type of a stream means for this protocol.
+
+use axum::http::{HeaderMap, header};
+use pfs_stream::Stream;
+
+use super::{headers, refusal::Refusal};
+
+/// What a stream is whose creator did not say.
+pub(super) const DEFAULT: &str = "application/octet-stream";
+
+/// How the contents of a stream appear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Messages, one a chunk.
+    Json,
+    /// Text, which events carry as it is.
+    Text,
+    /// Anything else.
+    Binary,
+}
+
+impl Kind {
+    pub(super) fn of(media_type: &str) -> Self {
+        let essence = essence(media_type);
+        match essence.as_str() {
+            "application/json" => Self::Json,
+            text if text.starts_with("text/") => Self::Text,
+            _ => Self::Binary,
+        }
+    }
+}
+
+/// The media type of a stream.
+pub(super) fn of(stream: &Stream) -> &str {
+    stream.config().content_type.as_deref().unwrap_or(DEFAULT)
+}
+
+/// The media type of a request's body, if it says one.
+pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let Some(text) = headers::text(headers, &header::CONTENT_TYPE)?.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let token = |part: &str| {
+        let letter = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        !part.is_empty() && part.bytes().all(letter)
+    };
+    match essence(text).split_once('/') {
+        Some((kind, subtype)) if token(kind) && token(subtype) => Ok(Some(text)),
+        _ => Err(Refusal::bad_request("Content-Type is no media type such as text/plain")),
+    }
+}
+
+/// Whether two media types are the same but for their parameters.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    essence(one) == essence(other)
+}
+
+fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letter_case_and_parameters_make_no_difference() {
+        assert!(same("text/plain", "TEXT/Plain; charset=utf-8"));
+        assert!(!same("text/plain", "text/html"));
+        assert_eq!(Kind::of("Application/JSON;charset=utf-8"), Kind::Json);
+        assert_eq!(Kind::of("text/csv"), Kind::Text);
+        assert_eq!(Kind::of("application/x-ndjson"), Kind::Binary);
+    }
+}

@@ -1,0 +1,80 @@
+//! What the protocol keeps about a stream besides its contents. It is of bounded size and dies with the stream.
+
+use std::collections::HashMap;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::producer::{Producer, Verdict};
+
+/// Producers of one stream that are remembered. One more, and the one that was silent for longest is forgotten: if it goes on
+/// nevertheless, it is told that its numbers have a gap, and may begin anew with the next epoch.
+pub(super) const MAX_PRODUCERS: usize = 256;
+
+/// The state of a stream. Held from the judgement on a request until it is done, so that one request is done at a time.
+#[derive(Debug, Default)]
+pub(super) struct Shared(Mutex<State>);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    producers: HashMap<String, Last>,
+    /// Counts what was accepted.
+    clock: u64,
+    /// The last `Stream-Seq` of anybody.
+    pub(super) last_seq: Option<Vec<u8>>,
+    /// Which request closed the stream, if it was a producer's.
+    pub(super) closed_by: Option<Producer>,
+}
+
+/// The last request of a producer.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    epoch: u64,
+    seq: u64,
+    at: u64,
+}
+
+impl Shared {
+    pub(super) async fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().await
+    }
+}
+
+impl State {
+    pub(super) fn judge(&self, producer: &Producer) -> Verdict {
+        producer.judge(self.producers.get(&producer.id).map(|last| (last.epoch, last.seq)))
+    }
+
+    /// Remembers that a request was done.
+    pub(super) fn accept(&mut self, producer: &Producer) {
+        self.clock = self.clock.saturating_add(1);
+        if self.producers.len() >= MAX_PRODUCERS && !self.producers.contains_key(&producer.id) {
+            let silent = self.producers.iter().min_by_key(|(_, last)| last.at).map(|(id, _)| id.clone());
+            silent.and_then(|id| self.producers.remove(&id));
+        }
+        let last = Last { epoch: producer.epoch, seq: producer.seq, at: self.clock };
+        self.producers.insert(producer.id.clone(), last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn producer(number: usize, seq: u64) -> Producer {
+        Producer { id: format!("p{number}"), epoch: 0, seq }
+    }
+
+    #[test]
+    fn only_so_many_producers_are_remembered_and_the_most_silent_one_goes() {
+        let mut state = State::default();
+        for number in 0..MAX_PRODUCERS {
+            state.accept(&producer(number, 0));
+        }
+        state.accept(&producer(0, 1));
+        state.accept(&producer(MAX_PRODUCERS, 0));
+        assert_eq!(state.producers.len(), MAX_PRODUCERS);
+        assert_eq!(state.judge(&producer(0, 2)), Verdict::Next);
+        assert_eq!(state.judge(&producer(1, 1)), Verdict::Gap { expected: 0 });
+        assert_eq!(state.judge(&producer(2, 1)), Verdict::Next);
+    }
+}

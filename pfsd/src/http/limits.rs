@@ -1,0 +1,150 @@
+//! What one request may take: the size of its headers, the time of its body.
+//!
+//! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be silent for hours, and
+//! only the limits on connections hold for it. A body that says how long it is has no reason to wait.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::{Request, State},
+    http::StatusCode,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use thiserror::Error;
+use tokio::time::{Sleep, sleep};
+
+use super::{Site, problem::Problem};
+
+/// Refuses headers that are too large, and ends bodies that stall.
+pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let limits = &site.limits;
+    if let Err(problem) = headers_fit(&request, limits.max_header_size) {
+        return problem.into_response();
+    }
+    if request.body().size_hint().exact().is_none_or(|length| length == 0) {
+        return next.run(request).await;
+    }
+    let stalled = Arc::new(AtomicBool::new(false));
+    let watched = Arc::clone(&stalled);
+    let request = request.map(|body| Body::new(Watched::new(body, limits.body_stall_time, watched)));
+    let response = next.run(request).await;
+    // Whatever the handler made of it.
+    if stalled.load(Ordering::Relaxed) && !response.status().is_success() {
+        return Stalled(limits.body_stall_time).into_problem().into_response();
+    }
+    response
+}
+
+/// A body that is read as a whole, and must not stall even where its length is not known.
+pub(crate) fn watched(site: &Site, body: Body) -> Body {
+    Body::new(Watched::new(body, site.limits.body_stall_time, Arc::default()))
+}
+
+/// What to say of a body that ended in this error.
+pub(crate) fn broken_off(error: &(dyn Error + 'static)) -> Problem {
+    broken(error, 0)
+}
+
+/// Reads a body of at most `max` bytes, for what is asked and not appended as it comes.
+pub(crate) async fn whole(site: &Site, body: Body, max: usize) -> Result<Bytes, Problem> {
+    let watched = Watched::new(body, site.limits.body_stall_time, Arc::default());
+    let collected = Limited::new(watched, max).collect().await;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| broken(&*error, max))
+}
+
+fn broken(error: &(dyn Error + 'static), max: usize) -> Problem {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(stalled) = error.downcast_ref::<Stalled>() {
+            return stalled.into_problem();
+        }
+        if error.is::<LengthLimitError>() {
+            let message = format!("the body has more than the {max} bytes that are allowed here");
+            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
+        }
+        cause = error.source();
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body did not come to its end: {error}"))
+}
+
+fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
+    let headers =
+        request.headers().iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
+    let size = headers.fold(0, usize::saturating_add);
+    if size <= max {
+        return Ok(());
+    }
+    let message = format!("the headers have {size} bytes; limits.max_header_size is {max}");
+    Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message))
+}
+
+/// A body brought nothing for so long.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the body brought nothing for {} seconds", .0.as_secs_f64())]
+pub(super) struct Stalled(Duration);
+
+impl Stalled {
+    fn into_problem(self) -> Problem {
+        let message = format!("{self}; limits.body_stall_time is what is allowed for a body of known length");
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "body_stalled", message)
+    }
+}
+
+/// A body that ends in an error when it brings nothing while somebody waits for it.
+#[derive(Debug)]
+struct Watched {
+    body: Body,
+    limit: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+    stalled: Arc<AtomicBool>,
+}
+
+impl Watched {
+    fn new(body: Body, limit: Duration, stalled: Arc<AtomicBool>) -> Self {
+        Self { body, limit, waiting: None, stalled }
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let limit = self.limit;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if waiting.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.stalled.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err(Stalled(limit).into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

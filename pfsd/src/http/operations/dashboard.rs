@@ -1,0 +1,37 @@
+//! The dashboard: one page without anything from elsewhere, which shows what the rest of the API tells.
+
+use axum::{
+    http::{HeaderName, HeaderValue, header},
+    response::IntoResponse,
+};
+
+/// The page may load what is beside it and ask the daemon that it came from, and nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) async fn page() -> impl IntoResponse {
+    file("text/html; charset=utf-8", include_str!("dashboard.html"))
+}
+
+pub(super) async fn script() -> impl IntoResponse {
+    file("text/javascript; charset=utf-8", include_str!("dashboard.js"))
+}
+
+pub(super) async fn follower() -> impl IntoResponse {
+    file("text/javascript; charset=utf-8", include_str!("follow.js"))
+}
+
+pub(super) async fn style() -> impl IntoResponse {
+    file("text/css; charset=utf-8", include_str!("dashboard.css"))
+}
+
+fn file(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+    let headers: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text)
+}

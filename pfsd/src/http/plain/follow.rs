@@ -1,0 +1,209 @@
+//! GET: follows a stream, or gives what it holds.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use pfs_proto::{ReadOptions, SlowPolicy, Start, State, StreamPath, Until};
+use pfs_stream::StreamSummary;
+
+use super::{
+    existing, figures, listing,
+    query::{Query, bad},
+    range::Range,
+    raw::Raw,
+    sse::{self, Events},
+};
+use crate::{
+    http::{Site, access::Access, attach::attach, body::Following, problem::Problem},
+    sizes::parse_size,
+};
+
+const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
+
+/// Answers GET.
+pub(crate) async fn answer(
+    site: &Site,
+    access: &Access,
+    path: StreamPath,
+    request: &Parts,
+) -> Result<Response, Problem> {
+    access.may_read(path.as_str())?;
+    let query = Query::of(&request.uri, KEYS)?;
+    if query.flag("stat")? {
+        query.at_most_one(KEYS)?;
+        return Ok(listing::stat(&existing(site, &path)?));
+    }
+    let options = options(&query)?;
+    if sse::is_wanted(&request.headers) {
+        return events(site, access, path, options, &request.headers).await;
+    }
+    match Range::of(&request.headers)? {
+        Some(range) => {
+            if let Some((key, _)) = KEYS
+                .iter()
+                .filter(|key| **key != "slow")
+                .find_map(|key| query.value(key).map(|value| (key, value)))
+            {
+                return Err(bad(format!(
+                    "?{key} and a Range exclude each other: a Range is what the ring holds now"
+                )));
+            }
+            part(site, access, path, range, options.policy).await
+        }
+        None => live(site, access, path, options).await,
+    }
+}
+
+fn options(query: &Query) -> Result<ReadOptions, Problem> {
+    query.at_most_one(&["from", "tail", "since"])?;
+    let from = query.parsed("from", "oldest, newest or an offset", |from| match from {
+        "oldest" => Some(Start::Oldest),
+        "newest" => Some(Start::New),
+        offset => offset.parse().ok().map(Start::Offset),
+    })?;
+    let tail = query.parsed("tail", "a size such as 65536 or 64KB", |size| parse_size(size).ok())?;
+    let since =
+        query.parsed("since", "a time such as 10s or 5m", |time| humantime::parse_duration(time).ok())?;
+    let until = query.parsed("until", "closed, caught-up or writers-gone", |until| match until {
+        "closed" => Some(Until::Closed),
+        "caught-up" => Some(Until::CaughtUp),
+        "writers-gone" => Some(Until::WritersGone),
+        _ => None,
+    })?;
+    let policy: Option<SlowPolicy> =
+        query.parsed("slow", "drop, block or disconnect", |slow| slow.parse().ok())?;
+    Ok(ReadOptions {
+        start: from.or(tail.map(Start::Tail)).or(since.map(Start::Since)).unwrap_or_default(),
+        policy: policy.unwrap_or_default(),
+        until: until.unwrap_or_default(),
+        wait: query.flag("wait")?,
+    })
+}
+
+/// Everything from the start on, as it comes.
+async fn live(
+    site: &Site,
+    access: &Access,
+    path: StreamPath,
+    options: ReadOptions,
+) -> Result<Response, Problem> {
+    // Looked at before: if it is closed already, its head is final.
+    let before = site.daemon.registry.get(path.as_str()).map(|stream| stream.summary());
+    if let (Some(summary), Start::Offset(offset)) = (&before, options.start)
+        && !(summary.tail..=summary.head).contains(&offset)
+    {
+        return Ok(not_there(&path, summary, &format!("offset {offset}")));
+    }
+    let reader = attach(site, access, &path, options).await?;
+    let (start, head) = (reader.start(), reader.head_at_attach());
+    let closed = before.is_some_and(|summary| summary.state == State::Closed);
+    let length = (closed || options.until == Until::CaughtUp).then(|| head.saturating_sub(start));
+    let content_type = reader.content_type().map(str::to_owned);
+    let mut body = Following::new(site, access, &path, reader, Raw::default());
+    if let Some(length) = length {
+        body = body.with_length(length);
+    }
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(figures::START, start.into());
+    figures::contents(headers, content_type.as_deref());
+    if let Ok(stream) = existing(site, &path) {
+        figures::describe(headers, &stream.summary());
+    }
+    Ok(response)
+}
+
+/// A part of what the ring holds now.
+async fn part(
+    site: &Site,
+    access: &Access,
+    path: StreamPath,
+    range: Range,
+    policy: SlowPolicy,
+) -> Result<Response, Problem> {
+    let summary = existing(site, &path)?.summary();
+    let Some((from, to)) = range.within(summary.tail, summary.head) else {
+        return Ok(not_there(&path, &summary, "that range"));
+    };
+    let options = ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
+    let reader = attach(site, access, &path, options).await?;
+    let content_type = reader.content_type().map(str::to_owned);
+    let body =
+        Following::new(site, access, &path, reader, Raw::up_to(to)).with_length(to.saturating_sub(from));
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let headers = response.headers_mut();
+    put(
+        headers,
+        header::CONTENT_RANGE,
+        &format!("bytes {from}-{}/{}", to.saturating_sub(1), complete(&summary)),
+    );
+    headers.insert(figures::START, from.into());
+    figures::contents(headers, content_type.as_deref());
+    figures::describe(headers, &summary);
+    Ok(response)
+}
+
+/// The length of all, which only a closed stream knows.
+fn complete(summary: &StreamSummary) -> String {
+    match summary.state {
+        State::Closed => summary.head.to_string(),
+        State::Open => "*".to_owned(),
+    }
+}
+
+/// The ring does not hold what is asked for: tells what it holds.
+fn not_there(path: &StreamPath, summary: &StreamSummary, what: &str) -> Response {
+    let StreamSummary { head, tail, .. } = summary;
+    let message =
+        format!("{path} does not hold {what}: what it holds begins at {tail} and ends before {head}");
+    let mut response = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "not_held", message).into_response();
+    let headers = response.headers_mut();
+    // The number that stands there is the end of what can be asked for.
+    put(headers, header::CONTENT_RANGE, &format!("bytes */{head}"));
+    figures::describe(headers, summary);
+    response
+}
+
+/// Server-sent events, beginning after the last one that the client has seen.
+async fn events(
+    site: &Site,
+    access: &Access,
+    path: StreamPath,
+    mut options: ReadOptions,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(last) = sse::last_seen(headers)? {
+        options.start = Start::Offset(last);
+        if let Some(summary) = site.daemon.registry.get(path.as_str()).map(|stream| stream.summary()) {
+            if last > summary.head {
+                return Ok(not_there(&path, &summary, &format!("event {last}")));
+            }
+            // An EventSource comes back after the end, too. This alone keeps it away.
+            if last == summary.head && summary.state == State::Closed {
+                return Ok(StatusCode::NO_CONTENT.into_response());
+            }
+        }
+    }
+    let reader = attach(site, access, &path, options).await?;
+    let (start, events) = (reader.start(), Events::of(reader.content_type()));
+    let mut response = Response::new(Body::new(Following::new(site, access, &path, reader, events)));
+    let headers = response.headers_mut();
+    headers.insert(figures::START, start.into());
+    figures::contents(headers, Some(sse::MEDIA_TYPE));
+    headers.remove(header::ACCEPT_RANGES);
+    // Proxies that gather responses would hold events back.
+    put(headers, header::HeaderName::from_static("x-accel-buffering"), "no");
+    if let Ok(stream) = existing(site, &path) {
+        figures::describe(headers, &stream.summary());
+    }
+    Ok(response)
+}
+
+fn put(headers: &mut HeaderMap, name: header::HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}

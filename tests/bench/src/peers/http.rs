@@ -1,0 +1,133 @@
+//! HTTP to readers that read their socket and drop what they get: a stream of pfs that is being written, and a file from nginx.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::net::Ipv4Addr;
+
+use anyhow::Context;
+
+use super::server::{Server, Start, free_port};
+use super::{Address, Peer, pfs};
+use super::connection::{connect, unexpected};
+use crate::job::Job;
+use crate::stamp::Chunk;
+
+/// How much is read at once.
+const READ_SIZE: usize = 256 << 10;
+
+/// nginx as Debian configures it, as far as it matters for one file: workers for all processors, sendfile.
+pub fn nginx(start: &Start<'_>) -> anyhow::Result<Server> {
+    let (root, port) = (start.dir.join("root"), free_port()?);
+    std::fs::create_dir(&root)?;
+    let file = BufWriter::with_capacity(READ_SIZE, File::create(root.join("file"))?);
+    fill(start, file).context("cannot write what nginx is to serve")?;
+    let config = start.dir.join("nginx.conf");
+    let dir = start.dir.display();
+    let text = format!(
+        "daemon off; worker_processes auto; pid {dir}/nginx.pid; error_log /dev/null;\n\
+         events {{ worker_connections 768; }}\n\
+         http {{ sendfile on; tcp_nopush on; access_log off; client_body_temp_path {dir}/temporary;\n\
+         server {{ listen 127.0.0.1:{port}; root {}; }} }}\n",
+        root.display()
+    );
+    std::fs::write(&config, text)?;
+    let mut command = start.command(start.tools.program(start.peer));
+    command.arg("-e").arg("/dev/null").arg("-c").arg(&config);
+    Ok(Server::new(start.spawn(&mut command)?, Address::Tcp(port)))
+}
+
+/// The bytes that a writer of this load writes.
+fn fill(start: &Start<'_>, mut file: impl Write) -> anyhow::Result<()> {
+    let chunks = start.load.limit.context("a file has a size")?;
+    let mut chunk = Chunk::new(start.load.chunk);
+    for counter in 0..chunks {
+        file.write_all(chunk.stamped(counter, 0))?;
+    }
+    file.write_all(chunk.end(chunks))?;
+    Ok(file.flush()?)
+}
+
+/// A download.
+pub struct Download {
+    connection: BufReader<File>,
+    /// The length of a body that has one.
+    length: Option<u64>,
+}
+
+impl Download {
+    /// Connects, and asks for nothing yet.
+    pub fn connect(job: &Job) -> io::Result<Self> {
+        let connection = match &job.address {
+            Address::Http { port, .. } => connect(&Address::Tcp(*port))?,
+            address => connect(address)?,
+        };
+        Ok(Self { connection: BufReader::with_capacity(READ_SIZE, connection), length: None })
+    }
+
+    /// Asks, and returns when the answer begins: from then on a reader of a stream is attached.
+    pub fn ask(&mut self, job: &Job) -> io::Result<()> {
+        let path = if job.peer == Peer::Nginx { "/file" } else { pfs::PATH };
+        let host = Ipv4Addr::LOCALHOST;
+        let request = format!("GET {path}{} HTTP/1.1\r\nHost: {host}\r\n\r\n", query(job.peer));
+        self.connection.get_mut().write_all(request.as_bytes())?;
+        let mut line = String::new();
+        self.line(&mut line)?;
+        if !line.starts_with("HTTP/1.1 200") {
+            return Err(unexpected("200", line.as_bytes()));
+        }
+        while self.line(&mut line)? > 2 {
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                self.length = value.trim().parse().ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the body to its proper end, and returns its length.
+    pub fn drain(&mut self) -> io::Result<u64> {
+        if let Some(length) = self.length {
+            self.skip(length)?;
+            return Ok(length);
+        }
+        let (mut total, mut line) = (0, String::new());
+        loop {
+            self.line(&mut line)?;
+            let Ok(piece) = u64::from_str_radix(line.trim_end(), 16) else {
+                return Err(unexpected("the length of a piece", line.as_bytes()));
+            };
+            self.skip(piece + 2)?;
+            if piece == 0 {
+                return Ok(total);
+            }
+            total += piece;
+        }
+    }
+
+    fn line(&mut self, line: &mut String) -> io::Result<usize> {
+        line.clear();
+        match self.connection.by_ref().take(8192).read_line(line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            len => Ok(len),
+        }
+    }
+
+    fn skip(&mut self, mut left: u64) -> io::Result<()> {
+        while left > 0 {
+            let there = self.connection.fill_buf()?.len();
+            if there == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let skipped = there.min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.connection.consume(skipped);
+            left -= skipped as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Every byte counts: the writer waits for all of them.
+fn query(peer: Peer) -> &'static str {
+    if peer == Peer::Nginx { "" } else { "?slow=block" }
+}

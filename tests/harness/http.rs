@@ -1,0 +1,249 @@
+//! HTTP/1.1 by hand, for requests that no client would send and answers that none would show.
+
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use crate::DEADLINE;
+
+/// A connection over TCP and what has come from it. Every wait ends with a panic after [`DEADLINE`].
+pub struct HttpConnection {
+    reader: BufReader<TcpStream>,
+    address: SocketAddr,
+    last_method: String,
+}
+
+/// An answer: its head, and what has been read of its body.
+#[derive(Clone, Debug)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// The headers in their order, the names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Whether the body ended as it should; false when the connection broke before.
+    pub whole: bool,
+}
+
+impl HttpConnection {
+    /// Connects, and says nothing yet.
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the daemon answers");
+        stream.set_nodelay(true).expect("a socket");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
+        Self { reader: BufReader::new(stream), address, last_method: String::new() }
+    }
+
+    /// The socket beneath.
+    pub fn stream(&self) -> &TcpStream {
+        self.reader.get_ref()
+    }
+
+    /// Sends these bytes as they are. That the daemon hung up meanwhile is no failure.
+    pub fn send(&mut self, bytes: &[u8]) -> &mut Self {
+        self.offer(bytes);
+        self
+    }
+
+    /// Sends these bytes as they are, and tells whether the daemon still takes any.
+    pub fn offer(&mut self, bytes: &[u8]) -> bool {
+        match self.reader.get_mut().write_all(bytes) {
+            Ok(()) => true,
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => false,
+            Err(e) => panic!("write to the daemon: {e}"),
+        }
+    }
+
+    /// Sends a request with these headers, besides `Host` (unless given) and the length of the body (if there is one).
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) {
+        let mut head = self.head_of(method, path, headers);
+        if let Some(body) = body {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        self.send(&[head.as_bytes(), body.unwrap_or_default()].concat());
+    }
+
+    /// Sends the head of a request whose body comes with [`chunk`](Self::chunk) and [`end_chunks`](Self::end_chunks).
+    pub fn begin(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
+        let mut head = self.head_of(method, path, headers);
+        head.push_str("transfer-encoding: chunked\r\n\r\n");
+        self.send(head.as_bytes());
+    }
+
+    fn head_of(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+        self.last_method = method.to_owned();
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head.push_str(&format!("host: {}\r\n", self.address));
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head
+    }
+
+    /// Sends a piece of a chunked body.
+    pub fn chunk(&mut self, bytes: &[u8]) -> &mut Self {
+        self.send(&[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
+    }
+
+    /// Ends a chunked body.
+    pub fn end_chunks(&mut self) -> &mut Self {
+        self.send(b"0\r\n\r\n")
+    }
+
+    /// Sends nothing more, but still reads.
+    pub fn end_sending(&mut self) {
+        // It fails only if the other end has hung up.
+        let _ = self.stream().shutdown(Shutdown::Write);
+    }
+
+    /// Reads the head of the next answer; `None` if the daemon hung up instead.
+    #[track_caller]
+    pub fn head(&mut self) -> Option<HttpResponse> {
+        let first = self.line()?;
+        let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status line: {first:?}"));
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').expect("a header has a colon");
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Some(HttpResponse { status, headers, body: Vec::new(), whole: false })
+    }
+
+    /// Reads the next answer to its end, or to the end of the connection.
+    #[track_caller]
+    pub fn response(&mut self) -> HttpResponse {
+        let mut response = loop {
+            let response = self.head().expect("an answer, not the end of the connection");
+            if response.status >= 200 {
+                break response;
+            }
+        };
+        self.rest(&mut response);
+        response
+    }
+
+    /// Reads what is left of the body of an answer.
+    #[track_caller]
+    pub fn rest(&mut self, response: &mut HttpResponse) {
+        if self.last_method == "HEAD" || matches!(response.status, 204 | 304) {
+            response.whole = true;
+        } else if response.header("transfer-encoding") == Some("chunked") {
+            while let Some(piece) = self.piece() {
+                response.whole = piece.is_empty();
+                response.body.extend(piece);
+                if response.whole {
+                    break;
+                }
+            }
+        } else if let Some(length) = response.header("content-length") {
+            let left = length.parse::<usize>().expect("a number") - response.body.len();
+            let piece = self.exactly(left);
+            response.whole = piece.is_some();
+            response.body.extend(piece.unwrap_or_default());
+        } else {
+            response.whole = self.reader.read_to_end(&mut response.body).is_ok();
+        }
+    }
+
+    /// Reads one piece of a chunked body: empty at its end, `None` if the connection broke before.
+    #[track_caller]
+    pub fn piece(&mut self) -> Option<Vec<u8>> {
+        let line = self.line()?;
+        let length = usize::from_str_radix(line.split(';').next()?, 16);
+        let length = length.unwrap_or_else(|e| panic!("{e} in the length of a piece: {line:?}"));
+        let mut piece = self.exactly(length + 2)?;
+        assert!(piece.ends_with(b"\r\n"), "a piece ends with a line end");
+        piece.truncate(length);
+        Some(piece)
+    }
+
+    /// Reads pieces of a chunked body until there are so many bytes. Panics if it ends before.
+    #[track_caller]
+    pub fn pieces(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < len {
+            let piece = self.piece().expect("the connection does not break");
+            assert!(!piece.is_empty(), "the body ended after {} of {len} bytes", bytes.len());
+            bytes.extend(piece);
+        }
+        bytes
+    }
+
+    /// Waits until the daemon hangs up; what it says until then is returned.
+    #[track_caller]
+    pub fn until_hung_up(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.reader.read_to_end(&mut bytes) {
+            Err(e) if e.kind() != ErrorKind::ConnectionReset => panic!("the daemon does not hang up: {e}"),
+            _ => bytes,
+        }
+    }
+
+    /// A line without its end; `None` if the connection ended or broke before it was whole.
+    fn line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Err(e) if e.kind() != ErrorKind::ConnectionReset => panic!("no answer from the daemon: {e}"),
+            _ if !line.ends_with(b"\r\n") => None,
+            _ => Some(String::from_utf8_lossy(&line[..line.len() - 2]).into_owned()),
+        }
+    }
+
+    fn exactly(&mut self, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        match self.reader.read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => None,
+            Err(e) => panic!("no more from the daemon: {e}"),
+        }
+    }
+}
+
+impl HttpResponse {
+    /// The first header of that name (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Checks the status, and shows the answer if it is another one.
+    #[track_caller]
+    pub fn has(self, status: u16) -> Self {
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(400)]);
+        assert_eq!(self.status, status, "the status; headers: {:?}\nbody begins: {text:?}", self.headers);
+        self
+    }
+
+    /// The body as text.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {:?}", self.text()))
+    }
+
+    /// Checks that it is a refusal with this code, and returns its message.
+    #[track_caller]
+    pub fn refuses(&self, code: &str) -> String {
+        let json = self.json();
+        assert_eq!(json["error"]["code"], code, "{json}");
+        let message = json["error"]["message"].as_str().expect("a message");
+        assert!(!message.is_empty(), "a refusal without a message");
+        message.to_owned()
+    }
+}

@@ -1,0 +1,72 @@
+//! What is appended is appended as a whole.
+
+use harness::Daemon;
+
+use super::{JSON, TEXT, small};
+
+#[test]
+fn a_body_that_is_too_large_or_breaks_off_leaves_nothing_behind() {
+    let daemon = small();
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
+    daemon.ask("POST", "/v1/stream/s", [TEXT], &vec![0; (64 << 10) + 1]).has(413).refuses("too_large");
+    daemon.ask("PUT", "/v1/stream/t", [TEXT], &vec![0; 1 << 20]).has(413).refuses("too_large");
+    let mut chunked = daemon.http();
+    chunked.begin("POST", "/v1/stream/s", &[TEXT]);
+    for _ in 0..20 {
+        chunked.chunk(&[1; 8 << 10]);
+    }
+    chunked.end_chunks();
+    chunked.response().has(413).refuses("too_large");
+
+    let mut broken = daemon.http();
+    broken.begin("POST", "/v1/stream/s", &[TEXT]);
+    broken.chunk(b"half of it");
+    broken.end_sending();
+    broken.until_hung_up();
+    assert_eq!(daemon.streams(), ["/streamfs/s"]);
+    assert_eq!(daemon.head("/streamfs/s"), 0);
+}
+
+#[test]
+fn of_a_batch_of_messages_all_are_appended_or_none() {
+    let daemon = small();
+    daemon.ask("PUT", "/v1/stream/s", [JSON], b"[]").has(201);
+    daemon.ask("POST", "/v1/stream/s", [JSON], b"[1, 2, {]").has(400).refuses("bad_request");
+    // Each takes a place in the index of the ring, which has a thousand.
+    let many = format!("[{}0]", "0,".repeat(2000));
+    daemon.ask("POST", "/v1/stream/s", [JSON], many.as_bytes()).has(413).refuses("too_large");
+    daemon.ask("PUT", "/v1/stream/t", [JSON], many.as_bytes()).has(413).refuses("too_large");
+    assert_eq!(daemon.streams(), ["/streamfs/s"]);
+    assert_eq!(daemon.head("/streamfs/s"), 0);
+}
+
+#[test]
+fn bodies_on_their_way_share_a_bounded_memory() {
+    let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
+    let length = (1_500_000).to_string();
+    let mut first = daemon.http();
+    let expect = ("expect", "100-continue");
+    first.request("POST", "/v1/stream/s", &[TEXT, ("content-length", &length), expect], None);
+    first.head().expect("an answer").has(100);
+    // That one has its memory, and there is not enough for a second one.
+    let refused = daemon.ask("POST", "/v1/stream/s", [TEXT, expect], &[2; 1_500_000]).has(503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    refused.refuses("limit");
+    daemon.ask("POST", "/v1/stream/s", [TEXT], b"a small one").has(204);
+    first.send(&[1; 1_500_000]);
+    first.response().has(204);
+    daemon.ask("POST", "/v1/stream/s", [TEXT], &[3; 1_500_000]).has(204);
+}
+
+#[test]
+fn forks_are_refused_and_nothing_is_made() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"x").has(201);
+    for name in ["Stream-Forked-From", "Stream-Fork-Offset", "stream-fork-sub-offset"] {
+        let refused = daemon.ask("PUT", "/v1/stream/fork", [TEXT, (name, "/v1/stream/s")], b"").has(501);
+        assert!(refused.refuses("no_forks").contains("fork"));
+        assert_eq!(refused.header("x-content-type-options"), Some("nosniff"));
+    }
+    assert_eq!(daemon.streams(), ["/streamfs/s"]);
+}

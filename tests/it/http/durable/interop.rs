@@ -1,0 +1,79 @@
+//! One stream, many protocols.
+
+use harness::Daemon;
+use serde_json::json;
+
+use super::{JSON, TEXT, data, next};
+
+#[test]
+fn what_others_append_is_read_here_and_the_other_way_round() {
+    let daemon = Daemon::with_http();
+    let at = next(&daemon.ask("PUT", "/v1/stream/lab/s", [TEXT], b"one ").has(201));
+    daemon.pfs(["write", "/streamfs/lab/s"]).stdin("two ").run().exits(0);
+    daemon.curl(["-T", "-"], "/streamfs/lab/s").stdin("three ").run().exits(0);
+    daemon.ask("POST", "/v1/stream/lab/s", [TEXT], b"four").has(204);
+    assert_eq!(daemon.get(&format!("/v1/stream/lab/s?offset={at}")).has(200).text(), "two three four");
+    daemon.ask("POST", "/v1/stream/lab/s", [("stream-closed", "true")], b"").has(204);
+    let cat = daemon.pfs(["cat", "--stream", "/streamfs/lab/s"]).run().exits(0);
+    assert_eq!(cat.text(), "one two three four");
+
+    // What another protocol made is a stream of bytes unless it says otherwise.
+    daemon.pfs(["write", "/streamfs/other"]).stdin("x").run().exits(0);
+    let read = daemon.get("/v1/stream/other").has(200);
+    assert_eq!((read.header("content-type"), read.text()), (Some("application/octet-stream"), "x"));
+    daemon.ask("PUT", "/v1/stream/other", [], b"").has(200);
+    daemon.pfs(["close", "/streamfs/other"]).run().exits(0);
+    let read = daemon.get("/v1/stream/other").has(200);
+    assert_eq!(read.header("stream-closed"), Some("true"));
+    let refused =
+        daemon.ask("POST", "/v1/stream/other", [("content-type", "application/octet-stream")], b"y");
+    assert_eq!(refused.has(409).header("stream-closed"), Some("true"));
+}
+
+#[test]
+fn messages_of_json_are_lines_to_others_and_lines_of_json_are_messages() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [JSON], br#"[{"a": 1}, [2, 3]]"#).has(201);
+    daemon.pfs(["write", "/streamfs/s"]).stdin("{\"b\":4}\n{\"c\":5}\n").run().exits(0);
+    daemon.ask("POST", "/v1/stream/s", [JSON], b"\"six\"").has(204);
+    daemon.pfs(["write", "/streamfs/s"]).stdin("no \"JSON\"").run().exits(0);
+    let all = daemon.get("/v1/stream/s").has(200).json();
+    assert_eq!(all, json!([{"a": 1}, [2, 3], {"b": 4}, {"c": 5}, "six", "no \"JSON\""]));
+    daemon.pfs(["close", "/streamfs/s"]).run().exits(0);
+    let cat = daemon.pfs(["cat", "--stream", "/streamfs/s"]).run().exits(0);
+    assert_eq!(cat.text(), "{\"a\":1}\n[2,3]\n{\"b\":4}\n{\"c\":5}\n\"six\"\nno \"JSON\"");
+    // Each message is a chunk, which no reader gets in part.
+    assert_eq!(daemon.figure("/streamfs/s", "chunks"), 5);
+}
+
+#[test]
+fn a_character_that_came_in_two_chunks_is_one_in_an_event() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
+    let mut reader = daemon.http();
+    reader.request("GET", "/v1/stream/s?offset=-1&live=sse", &[], None);
+    let mut response = reader.head().expect("an answer").has(200);
+    let (first, second) = "a€ b".as_bytes().split_at(2);
+    daemon.pfs(["write", "/streamfs/s"]).stdin(first).run().exits(0);
+    let mut seen = String::new();
+    while data(&seen) != "a" {
+        seen += std::str::from_utf8(&reader.piece().expect("it goes on")).unwrap();
+    }
+    daemon.pfs(["write", "/streamfs/s"]).stdin(second).run().exits(0);
+    daemon.pfs(["close", "/streamfs/s"]).run().exits(0);
+    reader.rest(&mut response);
+    assert!(response.whole);
+    seen += response.text();
+    assert_eq!(data(&seen), "a€ b");
+}
+
+#[test]
+fn a_stream_that_is_read_here_lives_as_long_as_somebody_waits_for_it() {
+    let daemon = Daemon::with_http_config("[limits]\nlong_poll_time = \"2s\"\n");
+    daemon.ask("PUT", "/v1/stream/s", [TEXT, ("stream-ttl", "1")], b"").has(201);
+    let waited = daemon.get("/v1/stream/s?offset=now&live=long-poll").has(204);
+    assert_eq!(waited.header("stream-up-to-date"), Some("true"));
+    let head = daemon.ask("HEAD", "/v1/stream/s", [], b"").has(200);
+    assert_eq!(head.header("stream-ttl"), Some("1"));
+    harness::eventually("nobody uses the stream and it is gone", || daemon.stat("/streamfs/s").is_none());
+}

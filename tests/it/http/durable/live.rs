@@ -1,0 +1,68 @@
+//! Readers that wait, and what may happen meanwhile.
+
+use harness::{Daemon, HttpConnection, Signal, eventually};
+
+use super::{TEXT, controls, data};
+
+fn waiting(daemon: &Daemon, live: &str) -> HttpConnection {
+    let before = readers(daemon);
+    let mut connection = daemon.http();
+    connection.request("GET", &format!("/v1/stream/s?offset=now&live={live}"), &[], None);
+    eventually("the reader waits", || readers(daemon) == before + 1);
+    connection
+}
+
+fn readers(daemon: &Daemon) -> usize {
+    daemon.stat("/streamfs/s").map_or(0, |stat| stat["readers"].as_array().expect("readers").len())
+}
+
+#[test]
+fn a_reader_that_waits_is_woken_by_whoever_appends() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"before").has(201);
+    let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
+    daemon.pfs(["write", "/streamfs/s"]).stdin("after").run().exits(0);
+    assert_eq!(poll.response().has(200).text(), "after");
+    let mut response = events.head().expect("an answer").has(200);
+    daemon.pfs(["close", "/streamfs/s"]).run().exits(0);
+    events.rest(&mut response);
+    assert!(response.whole, "closed is a proper end");
+    assert_eq!(data(response.text()), "after");
+    assert_eq!(controls(response.text()).last().unwrap()["streamClosed"], true);
+}
+
+#[test]
+fn a_stream_that_is_removed_is_not_at_its_end() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
+    let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
+    daemon.pfs(["rm", "/streamfs/s"]).run().exits(0);
+    poll.response().has(404).refuses("removed");
+    let mut response = events.head().expect("an answer").has(200);
+    events.rest(&mut response);
+    assert!(!response.whole, "{:?}", response.text());
+    assert!(controls(response.text()).iter().all(|control| control["streamClosed"].is_null()));
+}
+
+#[test]
+fn a_daemon_that_ends_tells_those_who_wait() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
+    let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
+    daemon.signal(Signal::TERM);
+    poll.response().has(503).refuses("going_away");
+    let mut response = events.head().expect("an answer").has(200);
+    events.rest(&mut response);
+    assert!(!response.whole, "{:?}", response.text());
+    let (ended, _dir) = daemon.ends_by(Signal::TERM);
+    ended.exits(143);
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits_is_forgotten() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
+    let (poll, events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
+    drop((poll, events));
+    eventually("nobody waits any more", || readers(&daemon) == 0);
+}

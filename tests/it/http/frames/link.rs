@@ -1,0 +1,111 @@
+//! A line between `pfs` and the daemon that a test can cut.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use harness::eventually;
+
+/// Passes what comes to its address on to a daemon's, both ways, until it is cut.
+pub(super) struct Link {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    /// Bytes that came from the daemon and were passed on.
+    passed: Arc<AtomicU64>,
+}
+
+struct State {
+    /// Whether new connections are passed on; otherwise they are hung up on at once.
+    up: bool,
+    /// Both ends of what was passed on.
+    open: Vec<TcpStream>,
+    /// How many were hung up on so far.
+    refused: usize,
+}
+
+impl Link {
+    /// To this address. Where requests are below `prefix`, it is taken away, as a reverse proxy does it.
+    pub(super) fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State { up: true, open: Vec::new(), refused: 0 }));
+        let (shared, passed) = (Arc::clone(&state), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&passed);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let mut state = shared.lock().unwrap();
+                let Some(daemon) = TcpStream::connect(daemon).ok().filter(|_| state.up) else {
+                    state.refused += 1;
+                    continue;
+                };
+                state.open.extend([client.try_clone().unwrap(), daemon.try_clone().unwrap()]);
+                let (from, to) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
+                let counted = Arc::clone(&counted);
+                std::thread::spawn(move || pass(from, to, prefix, &AtomicU64::new(0)));
+                std::thread::spawn(move || pass(daemon, client, "", &counted));
+            }
+        });
+        Self { address, state, passed }
+    }
+
+    /// Its URL.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Breaks everything that is open. What comes then is passed on again.
+    pub(super) fn cut(&self) {
+        let open = std::mem::take(&mut self.state.lock().unwrap().open);
+        for stream in open {
+            // It fails where the other end has hung up already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Breaks everything that is open, and lets nothing through until it is [`up`](Self::up) again. Returns when somebody has
+    /// tried.
+    #[track_caller]
+    pub(super) fn down(&self) {
+        let before = {
+            let mut state = self.state.lock().unwrap();
+            state.up = false;
+            state.refused
+        };
+        self.cut();
+        eventually("somebody tries to get through", || self.state.lock().unwrap().refused > before);
+    }
+
+    /// How many bytes that came from the daemon were passed on so far.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed.load(Relaxed)
+    }
+
+    /// Passes on what comes.
+    pub(super) fn up(&self) {
+        self.state.lock().unwrap().up = true;
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, prefix: &str, passed: &AtomicU64) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let len = match from.read(&mut buffer) {
+            Ok(len) if len > 0 => len,
+            _ => break,
+        };
+        let piece = &buffer[..len];
+        let line = [b"POST ", prefix.as_bytes()].concat();
+        let piece = match piece.strip_prefix(&line[..]) {
+            Some(rest) => [b"POST ", rest].concat(),
+            None => piece.to_vec(),
+        };
+        if to.write_all(&piece).is_err() {
+            break;
+        }
+        passed.fetch_add(len as u64, Relaxed);
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,141 @@
+//! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the other modules, which run once more
+//! with `PFS_TEST_WAY=http`.
+
+mod access;
+mod link;
+mod resume;
+mod speech;
+mod tls;
+
+use std::time::Duration;
+
+use harness::{Daemon, Pfs, binary, digest, digest_kept, gaps, noise, noise_file};
+use serde_json::Value;
+
+use self::link::Link;
+
+const S: &str = "/streamfs/s";
+const LONG: Duration = Duration::from_secs(600);
+
+/// `pfs` at this URL.
+fn pfs_at<const N: usize>(url: &str, args: [&str; N]) -> Pfs {
+    Pfs::new(binary("pfs")).args(["--url", url]).args(args)
+}
+
+#[test]
+fn a_flag_a_variable_and_a_url_below_a_path_lead_to_the_same_daemon() {
+    let daemon = Daemon::with_http();
+    let url = daemon.url("");
+    let data = noise(1, 3 << 20);
+    pfs_at(&url, ["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0).quietly();
+    let read = daemon.pfs_http(["cat", "--stream", S]).run().exits(0).quietly();
+    assert_eq!(digest(&read.stdout), digest(&data));
+
+    let proxy = Link::to(daemon.http_address(), "/some/where");
+    for slash in ["", "/"] {
+        let url = format!("{}/some/where{slash}", proxy.url());
+        let read = pfs_at(&url, ["cat", "--stream", S]).run().exits(0).quietly();
+        assert_eq!(digest(&read.stdout), digest(&data));
+        pfs_at(&url, ["write", "--stream", "/streamfs/t"]).stdin("through").run().exits(0).quietly();
+    }
+    assert_eq!(daemon.head("/streamfs/t"), 14);
+}
+
+#[test]
+fn two_places_at_once_and_what_is_no_url_are_wrong_usage() {
+    let daemon = Daemon::with_http();
+    let (url, socket) = (daemon.url(""), daemon.socket());
+    let socket = socket.to_str().unwrap();
+    let pfs = || Pfs::new(binary("pfs"));
+    pfs().args(["--url", &url, "--socket", socket, "ls"]).run().exits(2).says("--socket");
+    pfs().args(["--url", &url, "ls", "--socket", socket]).run().exits(2).says("--socket");
+    pfs().env("PFS_URL", &url).env("PFS_SOCKET", socket).arg("ls").run().exits(2).says("PFS_URL");
+    for bad in ["127.0.0.1:4437", "ftp://127.0.0.1", "http://", "http://me:secret@127.0.0.1"] {
+        let run = pfs_at(bad, ["ls"]).run().exits(2).says("http://127.0.0.1:4437");
+        assert!(!run.stderr.contains("secret"), "{}", run.stderr);
+    }
+    // A flag beats the environment.
+    pfs().env("PFS_URL", "http://127.0.0.1:1").args(["--socket", socket, "ls"]).run().exits(0);
+    pfs().env("PFS_SOCKET", "/nowhere").args(["--url", &url, "ls"]).run().exits(0);
+    pfs().env("PFS_URL", "http://127.0.0.1:1").args(["--url", &url, "ls"]).run().exits(0);
+}
+
+#[test]
+fn where_nobody_answers_there_is_no_daemon_and_none_is_started() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let user = tempfile::tempdir().unwrap();
+    let url = format!("http://{free}");
+    let run = Pfs::of_user(user.path()).args(["--url", &url, "ls"]).run().exits(5);
+    run.says(&url);
+    assert!(!user.path().join("pfs").exists(), "a daemon was started");
+}
+
+#[test]
+fn what_answers_but_is_no_daemon_is_named_as_that() {
+    let daemon = Daemon::with_http();
+    let run = pfs_at(&daemon.url("/elsewhere"), ["ls"]).run().exits(1);
+    run.says(&daemon.url("/elsewhere"));
+}
+
+#[test]
+fn a_measurement_goes_over_http_where_the_daemon_is_at_a_url() {
+    let daemon = Daemon::with_http();
+    let run =
+        daemon.pfs_http(["bench", "--json", "--readers", "3", "--writers", "2", "--size", "10MB"]).run();
+    let report: Value = serde_json::from_str(run.exits(0).quietly().text()).unwrap();
+    assert_eq!(report["transport"], "http");
+    assert_eq!(report["delivered"]["bytes"], 30 << 20);
+    assert_eq!(report["lost"]["bytes"], 0);
+    daemon.pfs_http(["bench", "--transport", "socket"]).run().exits(2).says("--transport http");
+    Pfs::new(binary("pfs"))
+        .env("PFS_SOCKET", daemon.socket())
+        .args(["bench", "--transport", "http"])
+        .run()
+        .exits(2)
+        .says("--url");
+    assert!(daemon.streams().is_empty());
+}
+
+#[test]
+fn a_reader_and_a_writer_on_this_machine_are_known_by_their_processes() {
+    let daemon = Daemon::with_http();
+    let mut writer = daemon.pfs_http(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"x");
+    harness::eventually("it is written", || daemon.head(S) == 1);
+    let reader = daemon.pfs_http(["cat", "--stream", S]).spawn();
+    harness::eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    let stat = daemon.stat(S).unwrap();
+    assert_eq!(stat["writers"][0]["pid"], writer.pid());
+    assert_eq!(stat["readers"][0]["uid"], Value::Null, "that is not for the client to say");
+}
+
+#[test]
+fn sixteen_block_readers_get_the_file_byte_for_byte() {
+    block_readers_get_the_file_byte_for_byte(16, 16 << 20);
+}
+
+#[test]
+#[ignore = "soak: minutes, and a gibibyte of disk"]
+fn soak_a_gibibyte_reaches_sixteen_block_readers() {
+    block_readers_get_the_file_byte_for_byte(16, 1 << 30);
+}
+
+fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
+    let daemon = Daemon::with_http();
+    let file = daemon.dir().join("data");
+    noise_file(&file, 9, len);
+    let start = |_| {
+        let mut reader = daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
+        let got = reader.digest_stdout();
+        (reader, got)
+    };
+    let readers: Vec<_> = (0..count).map(start).collect();
+    let write = daemon.pfs_http(["write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
+    write.stdin_file(&file).spawn().finish_within(LONG).exits(0);
+    let expected = digest_kept(&file, 0, &[]);
+    for (reader, got) in readers {
+        let run = reader.finish_within(LONG).exits(0);
+        assert_eq!(gaps(&run.stderr), []);
+        assert_eq!(got.join().unwrap(), expected);
+    }
+}

@@ -1,0 +1,243 @@
+//! A connection that breaks is not the end of a stream, and not the end of reading it either.
+
+use harness::{Daemon, Running, Signal, digest, eventually, gaps, kept, noise};
+
+use super::link::Link;
+use super::{S, pfs_at};
+
+/// A reader behind a line, attached.
+fn reader<const N: usize>(daemon: &Daemon, link: &Link, args: [&str; N]) -> Running {
+    let mut reader = pfs_at(&link.url(), ["cat", "--stream"]).args(args).arg(S).spawn();
+    eventually("the reader is attached", || {
+        assert!(reader.runs(), "{}", reader.stderr());
+        daemon.reader_stat(S, reader.pid()).is_some()
+    });
+    reader
+}
+
+fn write(daemon: &Daemon, data: &[u8]) {
+    daemon.pfs(["write", "--stream", S]).stdin(data).run().exits(0);
+}
+
+fn line(daemon: &Daemon) -> Link {
+    Link::to(daemon.http_address(), "")
+}
+
+#[test]
+fn a_reader_goes_on_where_it_was_and_says_so() {
+    let daemon = Daemon::with_http();
+    let link = line(&daemon);
+    daemon.create(S, []);
+    let reader = reader(&daemon, &link, []);
+    let data = noise(1, 3 << 20);
+    for (round, part) in data.chunks(1 << 20).enumerate() {
+        write(&daemon, part);
+        eventually("it has read all", || reader.stdout_len() == (round as u64 + 1) << 20);
+        link.cut();
+        let said = format!("the connection broke at offset {} of {S}; resumed", (round + 1) << 20);
+        eventually("it says so", || reader.stderr().contains(&said));
+    }
+    write(&daemon, b"the end");
+    daemon.pfs(["close", S]).run().exits(0);
+    let run = reader.finish().exits(0);
+    assert_eq!(digest(&run.stdout), digest(&[&data[..], b"the end"].concat()));
+    assert_eq!(run.stderr.lines().count(), 3, "{}", run.stderr);
+}
+
+const LARGE: &str =
+    "[plugins.streamfs.config]\nring_buffer_size = \"64MB\"\nchannel_buffer_size = \"64MB\"\n";
+
+#[test]
+fn nothing_is_lost_or_doubled_however_often_it_breaks_in_the_middle_of_chunks() {
+    let daemon = Daemon::with_http_config(LARGE);
+    let link = line(&daemon);
+    let data = noise(2, 32_000_000);
+    for chunk in data.chunks(4_000_000) {
+        daemon.pfs(["write", S]).stdin(chunk).run().exits(0);
+    }
+    assert_eq!(daemon.figure(S, "chunks"), 8);
+    daemon.pfs(["close", S]).run().exits(0);
+    let mut reader = pfs_at(&link.url(), ["cat", "--stream", S]).spawn();
+    let mut cuts = 0;
+    while reader.runs() {
+        let before = reader.stdout_len();
+        eventually("it goes on", || reader.stdout_len() > before || !reader.runs());
+        // Chunks go over the connection in parts of a mebibyte: one of the next chunk is to arrive.
+        let passed = link.passed();
+        eventually("a part passes", || link.passed() > passed + 2_500_000 || !reader.runs());
+        link.cut();
+        cuts += 1;
+    }
+    let run = reader.finish().exits(0);
+    assert_eq!(gaps(&run.stderr), []);
+    assert!(cuts >= 3 && digest(&run.stdout) == digest(&data), "{cuts} cuts: {}", run.stderr);
+}
+
+#[test]
+fn what_the_ring_dropped_meanwhile_is_a_gap_to_the_byte() {
+    let config = "[plugins.streamfs.config]\nring_buffer_size = 100000\nchannel_buffer_size = 100000\n";
+    let daemon = Daemon::with_http_config(config);
+    let link = line(&daemon);
+    daemon.create(S, []);
+    for slow in ["drop", "block", "disconnect"] {
+        daemon.pfs(["rm", S]).run().exits(0);
+        daemon.create(S, []);
+        let reader = reader(&daemon, &link, ["--slow", slow]);
+        let data = noise(3, 1_000_000);
+        let file = daemon.dir().join("data");
+        std::fs::write(&file, &data[50_000..]).unwrap();
+        write(&daemon, &data[..50_000]);
+        eventually("it has read all", || reader.stdout_len() == 50_000);
+        link.down();
+        daemon
+            .pfs(["write", "--stream", "--close", "--chunk-size", "1000", S])
+            .stdin_file(&file)
+            .run()
+            .exits(0);
+        link.up();
+        let run = reader.finish().exits(4).says("resumed");
+        let gaps = gaps(&run.stderr);
+        assert_eq!((gaps.len(), gaps[0].from), (1, 50_000), "{}", run.stderr);
+        assert!(gaps[0].to.is_multiple_of(1000));
+        assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
+    }
+}
+
+#[test]
+fn a_stream_of_a_daemon_that_was_restarted_is_another_one() {
+    let mut daemon = Daemon::with_http();
+    let link = line(&daemon);
+    daemon.create(S, []);
+    write(&daemon, b"of before");
+    let reader = [reader(&daemon, &link, []), reader(&daemon, &link, ["--new"])];
+    eventually("it has read all", || reader[0].stdout_len() == 9);
+    link.cut();
+    daemon.kill9();
+    daemon.restart();
+    write(&daemon, b"of afterwards, and longer");
+    for (reader, text) in reader.into_iter().zip(["of before", ""]) {
+        let run = reader.finish().exits(5).says("offset 9");
+        assert_eq!(run.text(), text);
+    }
+}
+
+#[test]
+fn a_stream_that_was_made_anew_meanwhile_is_another_one() {
+    let daemon = Daemon::with_http();
+    let link = line(&daemon);
+    for anew in [None, Some(&b"short"[..]), Some(b"longer than before")] {
+        daemon.create(S, []);
+        write(&daemon, b"of before");
+        let reader = reader(&daemon, &link, []);
+        eventually("it has read all", || reader.stdout_len() == 9);
+        link.down();
+        daemon.pfs(["rm", S]).run().exits(0);
+        if let Some(anew) = anew {
+            write(&daemon, anew);
+        }
+        link.up();
+        let run = reader.finish().exits(7).says("removed");
+        assert_eq!(run.text(), "of before");
+        daemon.pfs(["rm", "-f", S]).run().exits(0);
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
+    let mut daemon = Daemon::with_http();
+    daemon.create(S, []);
+    let data = noise(4, 50_000_000);
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, &data).unwrap();
+    let reader = daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).spawn();
+    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    let waiting = daemon.pfs_http(["cat", "--stream", "/streamfs/never"]).spawn();
+    eventually("the other one waits", || waiting.stderr().contains("never"));
+    let write = daemon.pfs_http(["write", "--stream", "--close", "--chunk-size", "50000", S]);
+    let writer = write.stdin_file(&file).spawn();
+    eventually("it is in the middle", || reader.stdout_len() > 1_000_000);
+    daemon.kill9();
+    writer.finish().exits(5).says("bytes of the input were appended before");
+    let run = reader.finish().exits(5).says("the daemon went away").says("printed up to offset");
+    assert!(
+        run.stdout.len().is_multiple_of(50_000) && data.starts_with(&run.stdout),
+        "no prefix of whole chunks"
+    );
+    waiting.finish().exits(5);
+}
+
+#[test]
+fn a_daemon_that_ends_in_order_is_not_waited_for() {
+    let daemon = Daemon::with_http();
+    daemon.create(S, []);
+    let reader = daemon.pfs_http(["cat", "--stream", S]).spawn();
+    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    daemon.ends_by(Signal::TERM).0.exits(0);
+    let run = reader.finish().exits(5).says("the daemon went away");
+    assert!(!run.stderr.contains("within"), "{}", run.stderr);
+}
+
+#[test]
+fn a_writer_does_not_go_on_because_bytes_could_be_doubled() {
+    let daemon = Daemon::with_http();
+    let link = line(&daemon);
+    let mut writer = pfs_at(&link.url(), ["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b"so far");
+    eventually("it is written", || daemon.head(S) == 6);
+    let reader = daemon.pfs_http(["cat", "--stream", "--until", "writers-gone", S]).spawn();
+    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    link.cut();
+    writer.finish().exits(5).says("6 bytes of the input were appended before");
+    reader.finish().exits(8);
+}
+
+#[test]
+fn the_end_that_was_asked_for_stays_the_same() {
+    let daemon = Daemon::with_http_config(LARGE);
+    let link = line(&daemon);
+    // What was there at the start, and not what came meanwhile. So much does not fit into what is between the two.
+    let data = noise(5, 48 << 20);
+    write(&daemon, &data);
+    let mut reader =
+        pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe().spawn();
+    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    write(&daemon, b"more");
+    link.cut();
+    let got = reader.digest_stdout();
+    let run = reader.finish().exits(0).says("resumed");
+    assert_eq!(got.join().unwrap(), digest(&data), "{}", run.stderr);
+    daemon.pfs(["rm", S]).run().exits(0);
+
+    // A death that nobody saw.
+    let mut doomed = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    doomed.send(b"doomed");
+    eventually("it is written", || daemon.head(S) == 6);
+    let reader = self::reader(&daemon, &link, ["--until", "writers-gone"]);
+    eventually("it has read all", || reader.stdout_len() == 6);
+    link.down();
+    doomed.signal(Signal::KILL);
+    doomed.finish().exits(137);
+    eventually("it is known to be dead", || daemon.figure(S, "writers_died") == 1);
+    let mut other = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    other.send(b", other");
+    eventually("it is written", || daemon.head(S) == 13);
+    link.up();
+    eventually("it goes on", || reader.stdout_len() == 13);
+    other.finish().exits(0);
+    assert_eq!(reader.finish().exits(8).text(), "doomed, other");
+}
+
+#[test]
+fn a_reader_that_waits_for_its_stream_misses_nothing_of_it() {
+    let daemon = Daemon::with_http();
+    let link = line(&daemon);
+    let reader = pfs_at(&link.url(), ["cat", "--stream", "--new", S]).spawn();
+    eventually("it waits", || reader.stderr().contains(S));
+    link.cut();
+    eventually("it waits again", || reader.stderr().contains("resumed"));
+    link.down();
+    write(&daemon, b"all");
+    daemon.pfs(["close", S]).run().exits(0);
+    link.up();
+    assert_eq!(reader.finish().exits(0).text(), "all");
+}

@@ -1,0 +1,157 @@
+//! Clients that speak frames badly over HTTP: they get an error in frames, and the daemon goes on as before.
+
+use bytes::BytesMut;
+use harness::{Daemon, HttpResponse, eventually};
+use pfs_proto::{
+    Decoder, ErrorCode, Hello, MEDIA_TYPE, ReadOptions, Reply, Request, Until, VERSION, WriteOptions,
+};
+
+use super::S;
+
+const PLACE: &str = "/v1/frames";
+const TYPE: (&str, &str) = ("content-type", MEDIA_TYPE);
+
+fn said(requests: &[Request]) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    requests.iter().for_each(|request| request.encode(&mut bytes));
+    bytes.to_vec()
+}
+
+fn hello() -> Request {
+    Request::Hello(Hello::OURS)
+}
+
+/// The replies in the body of an answer that is whole.
+#[track_caller]
+fn replies(answer: HttpResponse) -> Vec<Reply> {
+    let answer = answer.has(200);
+    assert!(answer.whole, "the body broke off");
+    assert_eq!(answer.header("content-type"), Some(MEDIA_TYPE));
+    let mut decoder = Decoder::new();
+    decoder.buffer().extend_from_slice(&answer.body);
+    let frames = std::iter::from_fn(|| decoder.next_frame().unwrap());
+    let replies = frames.map(|frame| Reply::decode(frame).unwrap()).collect();
+    assert!(decoder.is_empty());
+    replies
+}
+
+#[track_caller]
+fn refusal(replies: &[Reply]) -> Option<ErrorCode> {
+    replies.iter().find_map(|reply| match reply {
+        Reply::Error { code, .. } => Some(*code),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_body_of_known_length_is_answered_whole_and_its_end_is_not_the_client_s() {
+    let daemon = Daemon::with_http();
+    daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
+    let read = Request::OpenReader(S.parse().unwrap(), ReadOptions::default());
+    let answer = daemon.ask("POST", PLACE, [TYPE], &said(&[hello(), Request::Info, read.clone()]));
+    let found = replies(answer);
+    assert!(
+        matches!(found[..], [
+        Reply::Hello(hello),
+        Reply::Daemon(_),
+        Reply::Reading { start: 0, head: 3, .. },
+        Reply::Data(_),
+        Reply::End { offset: 3, .. },
+    ] if !hello.can_map()),
+        "{found:?}"
+    );
+
+    // Who asks for it is told which stream it is.
+    let resuming = Request::Hello(Hello { capabilities: u64::MAX, ..Hello::OURS });
+    let found = replies(daemon.ask("POST", PLACE, [TYPE], &said(&[resuming, read])));
+    let can = |hello: &Hello| hello.can_resume() && !hello.can_map();
+    assert!(
+        matches!(&found[..2], [Reply::Hello(hello), Reply::Identity { deaths_before: 0, .. }] if can(hello)),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_is_no_connection_is_refused_by_its_status() {
+    let daemon = Daemon::with_http();
+    daemon.ask("POST", PLACE, [], b"x").has(415).refuses("bad_media_type");
+    daemon.ask("POST", PLACE, [("content-type", "text/plain")], b"x").has(415);
+    daemon.get(PLACE).has(405);
+}
+
+#[test]
+fn bad_speech_is_answered_in_frames_and_does_nothing() {
+    let mut daemon = Daemon::with_http();
+    let newer = Hello { min_version: VERSION + 1, max_version: VERSION + 1, capabilities: 0 };
+    let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
+    let finish = Request::Finish { close: false };
+    for (bytes, code) in [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), Some(ErrorCode::Protocol)),
+        (said(&[open.clone()]), Some(ErrorCode::Protocol)),
+        (said(&[Request::Hello(newer)]), Some(ErrorCode::Version)),
+        (said(&[hello(), finish.clone()]), Some(ErrorCode::Protocol)),
+        (said(&[hello(), Request::Stat(S.parse().unwrap())]), Some(ErrorCode::NoSuchStream)),
+        (said(&[hello()]), None),
+        (Vec::new(), None),
+        ([said(&[hello()]), vec![0xff; 5]].concat(), Some(ErrorCode::Protocol)),
+    ] {
+        let found = replies(daemon.ask("POST", PLACE, [TYPE], &bytes));
+        assert_eq!(refusal(&found), code, "{bytes:?}: {found:?}");
+    }
+    assert!(daemon.streams().is_empty());
+
+    // A writer whose body is whole has said all that it has to say.
+    let append = Request::Append("all".into());
+    let found =
+        replies(daemon.ask("POST", PLACE, [TYPE], &said(&[hello(), open.clone(), append.clone(), finish])));
+    assert!(matches!(found.last(), Some(Reply::Done)), "{found:?}");
+    // One that ends without saying so has died.
+    daemon.ask("POST", PLACE, [TYPE], &said(&[hello(), open, append]));
+    eventually("it is known to be dead", || daemon.figure(S, "writers_died") == 1);
+    assert_eq!((daemon.head(S), daemon.figure(S, "writers_finished")), (6, 1));
+    assert!(daemon.runs() && !daemon.log().contains("panicked"), "{}", daemon.log());
+}
+
+#[test]
+fn a_request_that_stalls_is_hung_up_on_and_a_writer_may_be_silent() {
+    let daemon = Daemon::with_http();
+    let mut silent = daemon.http();
+    silent.begin("POST", PLACE, &[TYPE]);
+    let mut polite = daemon.http();
+    polite.begin("POST", PLACE, &[TYPE]);
+    polite.chunk(&said(&[hello()]));
+    let mut writer = daemon.http();
+    writer.begin("POST", PLACE, &[TYPE]);
+    writer.chunk(&said(&[hello(), Request::OpenWriter(S.parse().unwrap(), WriteOptions::default())]));
+    for stalled in [&mut silent, &mut polite] {
+        assert_eq!(refusal(&replies(stalled.response())), Some(ErrorCode::Timeout));
+    }
+    let stat = daemon.stat(S).unwrap();
+    assert_eq!(stat["writers"].as_array().unwrap().len(), 1);
+    writer.chunk(&said(&[Request::Append("x".into()), Request::Finish { close: false }]));
+    writer.end_chunks();
+    assert!(matches!(replies(writer.response()).last(), Some(Reply::Done)));
+}
+
+#[test]
+fn a_client_that_hangs_up_is_forgotten() {
+    let daemon = Daemon::with_http();
+    daemon.create(S, []);
+    let (path, waiting) = (S.parse().unwrap(), "/streamfs/never".parse().unwrap());
+    let options = ReadOptions { until: Until::Closed, wait: true, ..ReadOptions::default() };
+    let requests = [
+        Request::OpenReader(path, options),
+        Request::OpenReader(waiting, options),
+        Request::OpenWriter(S.parse().unwrap(), WriteOptions { wait_readers: 9 }),
+    ];
+    let clients = requests.map(|request| {
+        let mut client = daemon.http();
+        client.request("POST", PLACE, &[TYPE], Some(&said(&[hello(), request])));
+        assert_eq!(client.head().unwrap().status, 200);
+        client
+    });
+    let readers = || daemon.stat(S).unwrap()["readers"].as_array().unwrap().len();
+    eventually("the reader is attached", || readers() == 1);
+    drop(clients);
+    eventually("it is forgotten", || readers() == 0);
+}

@@ -1,0 +1,13 @@
+//! Streams as URLs: the HTTP side of `pfsd`, asked by `curl`, by `pfs --url` and by clients of the tests' own.
+
+mod agfs;
+mod durable;
+mod frames;
+mod limits;
+mod operations;
+pub(crate) mod plain;
+mod security;
+mod shutdown;
+pub(crate) mod sse;
+mod starting;
+mod tls;

@@ -1,0 +1,189 @@
+//! For operators: liveness, metrics, the description of the API and the dashboard.
+
+use std::collections::BTreeMap;
+
+use harness::{Daemon, HttpResponse, Way, eventually};
+use serde_json::Value;
+
+const S: &str = "/streamfs/s";
+
+/// A daemon that wants this token.
+const TOKEN: &str = "secret-secret-secret-secret";
+
+fn with_token() -> (Daemon, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).expect("the test's own folder");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("our own file");
+    (Daemon::with_http_config(&format!("[auth]\ntoken_file = {file:?}\n")), folder)
+}
+
+/// Every sample of the metrics, under its name and labels.
+fn metrics(daemon: &Daemon) -> BTreeMap<String, f64> {
+    let answer = daemon.get("/metrics").has(200);
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let samples = answer.text().lines().filter(|line| !line.starts_with('#'));
+    let pair = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        (name.to_owned(), value.parse().expect("a number"))
+    };
+    samples.map(pair).collect()
+}
+
+#[track_caller]
+fn metric(daemon: &Daemon, name: &str) -> f64 {
+    let metrics = metrics(daemon);
+    *metrics.get(name).unwrap_or_else(|| panic!("no {name} in {metrics:#?}"))
+}
+
+#[test]
+fn bytes_are_counted_by_the_way_that_they_go() {
+    let daemon = Daemon::with_http();
+    for (way, transport) in [(Way::Mapped, "memory"), (Way::Connection, "socket")] {
+        let stream = format!("/streamfs/{transport}");
+        daemon.pfs_on(way, ["write", "--stream", "--close", &stream]).stdin("x".repeat(1000)).run().exits(0);
+        daemon.pfs_on(way, ["cat", "--stream", &stream]).run().exits(0);
+    }
+    daemon
+        .pfs_http(["write", "--stream", "--close", "/streamfs/frames"])
+        .stdin("x".repeat(1000))
+        .run()
+        .exits(0);
+    daemon.ask("PUT", "/streamfs/plain", [], &[0; 1000]).has(201);
+    daemon.get("/streamfs/plain?until=caught-up").has(200);
+    for (transport, written, read) in
+        [("memory", 1000., 1000.), ("socket", 1000., 1000.), ("http", 2000., 1000.)]
+    {
+        let name = |what: &str| format!("pfs_{what}_bytes_total{{transport=\"{transport}\"}}");
+        assert_eq!(metric(&daemon, &name("written")), written, "{transport}");
+        eventually("the readers have gone", || metric(&daemon, &name("read")) == read);
+    }
+    assert_eq!(metric(&daemon, "pfs_http_received_bytes_total{protocol=\"plain\"}"), 1000.);
+    assert!(metric(&daemon, "pfs_http_received_bytes_total{protocol=\"frames\"}") > 1000.);
+}
+
+#[test]
+fn what_a_mapped_reader_lost_is_counted_while_it_reads_and_afterwards() {
+    let daemon = Daemon::with_http_config(
+        "[plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n",
+    );
+    daemon.create(S, []);
+    let mut reader = daemon.piped_reader_on(Way::Mapped, S, []);
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    // Its pipe and its ring are full long before that: it has lost something, though it has not looked yet.
+    writer.send(&[0; 1_000_000]);
+    eventually("all is appended", || daemon.head(S) == 1_000_000);
+    let output = reader.take_stdout();
+    let copied = std::thread::spawn(move || std::io::copy(&mut { output }, &mut std::io::sink()));
+    eventually("the loss is seen", || metric(&daemon, "pfs_lost_bytes_total") > 0.);
+    assert_eq!(metric(&daemon, "pfs_readers{policy=\"drop\"}"), 1.);
+    writer.end_input();
+    daemon.pfs(["close", S]).run().exits(0);
+    assert_eq!(reader.finish().code, 4);
+    let got = copied.join().unwrap().unwrap() as f64;
+    eventually("it has gone", || metric(&daemon, "pfs_readers{policy=\"drop\"}") == 0.);
+    assert_eq!(metric(&daemon, "pfs_read_bytes_total{transport=\"memory\"}"), got);
+    assert_eq!(metric(&daemon, "pfs_lost_bytes_total"), 1_000_000. - got);
+    assert!(metric(&daemon, "pfs_gaps_total") >= 1.);
+    assert!(metric(&daemon, "pfs_lost_chunks_total") >= 1.);
+}
+
+#[test]
+fn requests_are_counted_by_protocol_method_and_status_and_no_client_can_make_more_of_these() {
+    let daemon = Daemon::with_http();
+    let before = metrics(&daemon).len();
+    for name in 0..50 {
+        daemon.ask("GET", &format!("/streamfs/none-{name}"), [], b"").has(404);
+        daemon.ask(&format!("MADEUP{name}"), S, [], b"").has(405);
+    }
+    assert_eq!(
+        metric(&daemon, "pfs_http_requests_total{protocol=\"plain\",method=\"GET\",status=\"404\"}"),
+        50.
+    );
+    assert_eq!(
+        metric(&daemon, "pfs_http_requests_total{protocol=\"plain\",method=\"other\",status=\"405\"}"),
+        50.
+    );
+    assert_eq!(metrics(&daemon).len(), before + 3, "these two, and that of asking for metrics");
+}
+
+#[test]
+fn a_daemon_with_tokens_tells_everybody_only_that_it_lives_and_the_page_that_asks_for_one() {
+    let (daemon, _folder) = with_token();
+    for path in ["/healthz", "/", "/assets/dashboard.js", "/assets/follow.js", "/assets/dashboard.css"] {
+        daemon.get(path).has(200);
+    }
+    let token = format!("Bearer {TOKEN}");
+    for path in ["/metrics", "/openapi.json", "/api/v1/health", "/streamfs/"] {
+        daemon.get(path).has(401);
+        daemon.ask("GET", path, [("authorization", &token)], b"").has(200);
+    }
+}
+
+#[test]
+fn the_dashboard_has_nothing_from_elsewhere_and_may_load_nothing_from_there() {
+    let daemon = Daemon::with_http();
+    let page = daemon.get("/").has(200);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").expect("a policy").to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    for path in ["/", "/assets/dashboard.js", "/assets/follow.js", "/assets/dashboard.css"] {
+        let file = daemon.get(path).has(200);
+        let text = file.text();
+        // What comes from streams must not become part of the page.
+        for bad in [
+            "http://",
+            "https://",
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "eval(",
+            "style=",
+            "onclick",
+        ] {
+            assert!(!text.contains(bad), "{bad} in {path}");
+        }
+    }
+}
+
+/// Asks for an operation of the description, of a stream that exists.
+fn answer(daemon: &Daemon, method: &str, path: &str) -> HttpResponse {
+    daemon.ask("PUT", S, [], b"x");
+    let path = path.replace("{name}", "s").replace("{file}", "dashboard.js");
+    let query = if path.starts_with("/api/v1/") { format!("?path={S}") } else { String::new() };
+    let until = if method == "get" && path == S { "?until=caught-up" } else { "" };
+    let media_type =
+        if path == "/v1/frames" { "application/vnd.pfs.frames" } else { "application/octet-stream" };
+    let headers = [("content-type", media_type)];
+    daemon.ask(&method.to_uppercase(), &format!("{path}{query}{until}"), headers, b"")
+}
+
+#[test]
+fn everything_in_the_description_is_there() {
+    let daemon = Daemon::with_http();
+    let description: Value = daemon.get("/openapi.json").has(200).json();
+    assert_eq!(description["openapi"], "3.1.0");
+    assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let mut operations = 0;
+    for (path, item) in description["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            let Some(responses) = operation.get("responses") else { continue };
+            let answer = answer(&daemon, method, path);
+            let is_described = responses.get(answer.status.to_string()).is_some();
+            assert!(is_described, "{method} {path}: {} is not described", answer.status);
+            assert!(answer.status != 404 && answer.status != 405, "{method} {path}: {}", answer.status);
+            operations += 1;
+        }
+    }
+    assert!(operations >= 24, "only {operations} operations are described");
+}
+
+#[test]
+fn the_description_speaks_of_the_mount_that_is_served() {
+    let daemon = Daemon::with_http_config("[plugins.streamfs]\npath = \"/live\"\n");
+    let description = daemon.get("/openapi.json").has(200);
+    assert!(description.json()["paths"].get("/live/{name}").is_some());
+    assert!(!description.text().contains("/streamfs"));
+}

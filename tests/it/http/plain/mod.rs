@@ -1,0 +1,27 @@
+//! A stream at its own path, with `curl`.
+
+mod append;
+mod follow;
+mod forms;
+pub(crate) mod many;
+mod range;
+mod refusals;
+
+use harness::{Daemon, HttpConnection, eventually};
+
+const S: &str = "/streamfs/s";
+
+/// A connection on which this has been asked for, and whose head has come: its reader is attached.
+#[track_caller]
+fn reading(daemon: &Daemon, path: &str) -> HttpConnection {
+    let mut connection = daemon.http();
+    connection.request("GET", path, &[], None);
+    assert_eq!(connection.head().expect("an answer").status, 200);
+    connection
+}
+
+/// Waits until the stream's head is there.
+#[track_caller]
+fn head_reaches(daemon: &Daemon, offset: u64) {
+    eventually("the stream has the bytes", || daemon.head(S) == offset);
+}

@@ -1,0 +1,72 @@
+//! What is not understood is refused, and the refusal says what would be.
+
+use harness::Daemon;
+
+use super::S;
+
+#[test]
+fn a_wrong_method_is_405_with_those_that_are_right() {
+    let daemon = Daemon::with_http();
+    for (path, allowed) in [
+        (S, "GET, HEAD, PUT, POST, DELETE, OPTIONS"),
+        ("/streamfs/", "GET, HEAD, OPTIONS"),
+        ("/streamfs/README", "GET, HEAD, OPTIONS"),
+    ] {
+        let refused = daemon.ask("PATCH", path, [], b"x").has(405);
+        refused.refuses("method_not_allowed");
+        assert_eq!(refused.header("allow"), Some(allowed), "{path}");
+        assert_eq!(daemon.ask("OPTIONS", path, [], b"").has(204).header("allow"), Some(allowed), "{path}");
+    }
+    daemon.ask("DELETE", "/streamfs/", [], b"").has(405);
+}
+
+#[test]
+fn an_unknown_query_or_value_is_400_and_what_is_allowed_is_named() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", S, [], b"abc").has(201);
+    for (method, query, says) in [
+        ("GET", "form=1", "from, tail, since, until, slow, wait, stat"),
+        ("GET", "from=first", "oldest, newest or an offset"),
+        ("GET", "from=-1", "oldest, newest or an offset"),
+        ("GET", "from=oldest&tail=5", "?from and ?tail exclude each other"),
+        ("GET", "until=never", "closed, caught-up or writers-gone"),
+        ("GET", "slow=fast", "drop, block or disconnect"),
+        ("GET", "wait=1", "true or false"),
+        ("GET", "since=yesterday", "10s or 5m"),
+        ("GET", "stat&from=5", "exclude each other"),
+        ("HEAD", "from=5", ""),
+        ("PUT", "from=5", "close, create, ring-buffer-size, channel-buffer-size, ttl"),
+        ("PUT", "close=yes", "true or false"),
+        ("PUT", "ttl=1h", "?create"),
+        ("POST", "create&ring-buffer-size=huge", "512KB"),
+        ("DELETE", "force", "no query"),
+    ] {
+        let mut connection = daemon.http();
+        connection.request(method, &format!("{S}?{query}"), &[], (method == "PUT").then_some(b"x"));
+        let refused = connection.response().has(400);
+        if method != "HEAD" {
+            let message = refused.refuses("bad_option");
+            assert!(message.contains(says), "{method} ?{query}: {message}");
+        }
+    }
+    assert_eq!(daemon.head(S), 3, "nothing was appended");
+}
+
+#[test]
+fn a_path_that_no_stream_can_have_is_refused() {
+    let daemon = Daemon::with_http();
+    for (path, status) in [
+        ("/memfs/s", 404),
+        ("/streamfs/a%00b", 400),
+        ("/streamfs/a%FFb", 400),
+        ("/streamfs/a//b", 400),
+        ("/streamfs/../etc/passwd", 400),
+        ("/streamfs/%2e%2e/etc/passwd", 400),
+    ] {
+        for method in ["GET", "PUT"] {
+            daemon.ask(method, path, [], b"x").has(status).refuses("bad_path");
+        }
+    }
+    daemon.get(&format!("/streamfs/{}", "x".repeat(2000))).has(400).refuses("bad_path");
+    assert!(daemon.streams().is_empty());
+}

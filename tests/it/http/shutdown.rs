@@ -1,0 +1,83 @@
+//! A daemon that ends while it serves HTTP.
+
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, Signal, eventually};
+
+const S: &str = "/streamfs/s";
+
+#[test]
+fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
+    let daemon = Daemon::with_http();
+    daemon.pfs(["write", S]).stdin("so far").run().exits(0);
+    let readers = ["--http1.1", "--http2-prior-knowledge"].map(|version| daemon.curl([version], S).spawn());
+    for reader in &readers {
+        eventually("it has read", || reader.stdout() == b"so far");
+    }
+    let mut writer = daemon.curl(["-T", "-"], S).stdin_pipe().spawn();
+    writer.send(b"more");
+    eventually("it is written", || daemon.head(S) == 10);
+    let mut idle = daemon.http();
+    idle.request("GET", "/healthz", &[], None);
+    idle.response().has(200);
+    let mut silent = daemon.http();
+    let (begun, address) = (Instant::now(), daemon.http_address());
+    let (ended, _folder) = daemon.ends_by(Signal::TERM);
+    assert_eq!(ended.code, 0, "its log: {}", ended.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(10), "after {:?}", begun.elapsed());
+    for reader in readers {
+        let reader = reader.finish();
+        // A partial file, a connection that broke, a stream of HTTP/2 that was reset.
+        assert!([18, 56, 92].contains(&reader.code), "curl: {} {}", reader.code, reader.stderr);
+    }
+    assert!(idle.until_hung_up().is_empty());
+    assert!(silent.until_hung_up().is_empty());
+    writer.end_input();
+    writer.finish();
+    assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn idle_connections_do_not_hold_the_end_up() {
+    let daemon = Daemon::with_http();
+    let mut idle: Vec<_> = (0..10).map(|_| daemon.http()).collect();
+    for connection in &mut idle {
+        connection.request("GET", "/healthz", &[], None);
+        connection.response().has(200);
+    }
+    let begun = Instant::now();
+    let (ended, _folder) = daemon.ends_by(Signal::TERM);
+    assert_eq!(ended.code, 0);
+    assert!(begun.elapsed() < Duration::from_secs(2), "after {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_killed_daemon_is_not_taken_for_the_end_of_a_stream() {
+    let mut daemon = Daemon::with_http();
+    daemon.pfs(["write", S]).stdin("so far").run().exits(0);
+    let readers = ["--http1.1", "--http2-prior-knowledge"].map(|version| daemon.curl([version], S).spawn());
+    for reader in &readers {
+        eventually("it has read", || reader.stdout() == b"so far");
+    }
+    daemon.kill9();
+    for reader in readers {
+        let reader = reader.finish();
+        assert_ne!(reader.code, 0, "curl took it for the end");
+        assert_eq!(reader.stdout, b"so far");
+    }
+}
+
+#[test]
+fn a_daemon_that_starts_again_serves_on_the_same_port_at_once() {
+    let mut daemon = Daemon::with_http();
+    let mut held: Vec<_> = (0..5).map(|_| daemon.http()).collect();
+    for connection in &mut held {
+        connection.request("GET", "/healthz", &[], None);
+        connection.response().has(200);
+    }
+    let address = daemon.http_address();
+    daemon.kill9();
+    daemon.restart();
+    assert_eq!(daemon.http_address(), address);
+    daemon.get("/healthz").has(200);
+}
