@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod adapt;
 mod requests;
 
 use std::future::{Future, poll_fn};

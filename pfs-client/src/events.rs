@@ -58,6 +58,20 @@ enum State {
     Failed(ReadError),
 }
 
+#[cfg(feature = "futures")]
+impl futures_core::Stream for Events {
+    type Item = Result<StreamEvent, ReadError>;
+
+    /// As [`next`](Events::next); an error is the last item.
+    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let State::Failed(_) = this.state {
+            return Poll::Ready(None);
+        }
+        this.poll_next(cx).map(Result::transpose)
+    }
+}
+
 impl Events {
     /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`, ever after.
     ///

@@ -147,7 +147,12 @@ pub use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Event, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy,
     Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
-pub use pfs_stream::{LostData, ReadFailure, StreamReader, StreamWriter, WriteFailure};
+pub use pfs_stream::{
+    BlockingReader, ByteIter, ByteStream, EventIter, EventStream, LostData, ReadFailure, StreamReader,
+    StreamWriter, WriteFailure,
+};
+#[cfg(feature = "tokio")]
+pub use pfs_stream::{ByteWriter, Rate, StallDetector, Throttle};
 pub use reader::Reader;
 pub use stream::Stream;
 pub use writer::Writer;

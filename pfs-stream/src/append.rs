@@ -1,8 +1,29 @@
-//! A writer of this process, as a [`StreamWriter`].
+//! A writer of this process, as a [`StreamWriter`] and as an [`io::Write`].
+
+use std::io;
 
 use bytes::Bytes;
 
 use crate::{StreamWriter, WriteFailure, Writer};
+
+/// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and wakes the readers. It blocks the thread while a
+/// `block` reader needs the room. There is nothing left to flush.
+///
+/// A writer that is dropped without [`finish`](Writer::finish) or [`finish_and_close`](Writer::finish_and_close) has died,
+/// whatever was written; so has one whose thread panics.
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(usize::try_from(self.max_chunk()).unwrap_or(usize::MAX));
+        let chunk = bytes.split_at(len).0;
+        self.append_blocking(chunk).map_err(WriteFailure::from)?;
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.wake();
+        Ok(())
+    }
+}
 
 impl StreamWriter for Writer {
     fn max_chunk(&self) -> u64 {

@@ -168,6 +168,15 @@ impl Events {
     }
 }
 
+#[cfg(feature = "futures")]
+impl futures_core::Stream for Events {
+    type Item = StreamEvent;
+
+    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StreamEvent>> {
+        Self::poll_next(self.get_mut(), cx)
+    }
+}
+
 impl Drop for Events {
     fn drop(&mut self) {
         lock(&self.watchers.queues).retain(|queue| !Arc::ptr_eq(queue, &self.queue));

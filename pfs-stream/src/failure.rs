@@ -1,6 +1,6 @@
 //! What can go wrong for whoever follows or writes a stream, wherever the stream is.
 
-use std::{error::Error, io, sync::Arc};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -25,6 +25,13 @@ pub enum ReadFailure {
     /// say it so; as an event it is [`End::WriterDied`](pfs_proto::End::WriterDied).
     #[error("a writer died without finishing")]
     WriterDied,
+    /// Nothing came for so long, as a stall detector (feature `tokio`) was asked to tell. The one failure after
+    /// which reading goes on.
+    #[error("nothing came for {after:?}")]
+    Stalled {
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The daemon that held the stream has gone away.
     #[error("the daemon went away")]
     DaemonGone(#[source] Cause),
@@ -100,6 +107,11 @@ impl LostData {
 }
 
 impl ReadFailure {
+    /// Whether nothing follows it but itself. So it is with all but [`Stalled`](Self::Stalled).
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Stalled { .. })
+    }
+
     /// The failure that this error stands for, if it does.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
@@ -125,6 +137,7 @@ impl From<ReadFailure> for io::Error {
             ReadFailure::Removed => io::ErrorKind::NotFound,
             ReadFailure::TooSlow => io::ErrorKind::ConnectionAborted,
             ReadFailure::WriterDied => io::ErrorKind::UnexpectedEof,
+            ReadFailure::Stalled { .. } => io::ErrorKind::TimedOut,
             ReadFailure::DaemonGone(_) => io::ErrorKind::ConnectionReset,
             ReadFailure::Other(_) => io::ErrorKind::Other,
         };

@@ -9,6 +9,7 @@
 //! What it is not: it knows no sockets, no files and no runtime. Waiting is by [`std::task::Waker`]s, so
 //! the same types serve a thread (`*_blocking`), any async runtime, and a model checker (loom, with `--cfg loom`).
 
+mod adapt;
 mod append;
 mod batch;
 mod clock;
@@ -36,9 +37,14 @@ mod stream;
 mod sync;
 mod totals;
 mod traits;
+#[cfg(feature = "serde")]
+mod typed;
 mod wait;
 mod writer;
 
+pub use adapt::{BlockingReader, ByteIter, ByteStream, EventIter, EventStream};
+#[cfg(feature = "tokio")]
+pub use adapt::{ByteWriter, Rate, StallDetector, Throttle};
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
 pub use events::Events;
@@ -56,4 +62,10 @@ pub use sink::Sink;
 pub use stream::Stream;
 pub use totals::{ByWay, Totals};
 pub use traits::{StreamReader, StreamWriter};
+#[cfg(feature = "postcard")]
+pub use typed::Postcard;
+#[cfg(feature = "serde")]
+pub use typed::{
+    Codec, CodecError, Json, TypedIter, TypedReadError, TypedReader, TypedWriteError, TypedWriter,
+};
 pub use writer::{Appended, PushEnd, Pushed, Writer};

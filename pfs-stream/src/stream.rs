@@ -278,6 +278,17 @@ impl Stream {
         self.shared.watchers.watch(append.status.removed())
     }
 
+    /// Whether it takes appends: it is neither closed nor removed.
+    pub fn is_active(&self) -> bool {
+        let status = self.shared.ring.status();
+        !status.closed() && !status.removed()
+    }
+
+    /// Bytes that were ever appended to it: the offset of head.
+    pub fn bytes_written(&self) -> u64 {
+        lock(&self.shared.append).ring.head().offset
+    }
+
     /// Readers attached now.
     pub fn readers(&self) -> usize {
         self.shared.reader_count.load(Ordering::SeqCst)

@@ -40,7 +40,7 @@ use std::{
 use bytes::Bytes;
 use pfs_proto::Event;
 
-use crate::{ReadFailure, WriteFailure};
+use crate::{ByteStream, EventStream, ReadFailure, WriteFailure};
 
 /// Follows a stream, wherever that is.
 pub trait StreamReader: Send {
@@ -71,6 +71,58 @@ pub trait StreamReader: Send {
 
     /// Chunks in all gaps that it was told of so far, where it is known how many. Only ever grows.
     fn lost_chunks(&self) -> u64;
+
+    /// Its bytes, chunk by chunk: a `futures::Stream`, an `AsyncRead`.
+    fn into_byte_stream(self) -> ByteStream<Self>
+    where
+        Self: Sized,
+    {
+        ByteStream::new(self)
+    }
+
+    /// Its events, up to the end or the failure that is the last of them: a `futures::Stream`.
+    fn into_event_stream(self) -> EventStream<Self>
+    where
+        Self: Sized,
+    {
+        EventStream::new(self)
+    }
+
+    /// The same reader, which says so when nothing comes for so long.
+    #[cfg(feature = "tokio")]
+    fn stalls_after(self, after: std::time::Duration) -> crate::StallDetector<Self>
+    where
+        Self: Sized,
+    {
+        crate::StallDetector::new(self, after)
+    }
+
+    /// The same reader, at no more than this rate.
+    #[cfg(feature = "tokio")]
+    fn throttled(self, rate: crate::Rate) -> crate::Throttle<Self>
+    where
+        Self: Sized,
+    {
+        crate::Throttle::new(self, rate)
+    }
+}
+
+impl<R: StreamReader + ?Sized> StreamReader for Box<R> {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+        (**self).poll_event(cx)
+    }
+
+    fn position(&self) -> u64 {
+        (**self).position()
+    }
+
+    fn lost_bytes(&self) -> u64 {
+        (**self).lost_bytes()
+    }
+
+    fn lost_chunks(&self) -> u64 {
+        (**self).lost_chunks()
+    }
 }
 
 /// Appends to a stream, wherever that is.
@@ -120,4 +172,19 @@ pub trait StreamWriter: Send + Sized {
     ///
     /// [`WriteFailure`]: something may be missing.
     fn close(self) -> impl Future<Output = Result<u64, WriteFailure>> + Send;
+
+    /// The same writer, as an `AsyncWrite`.
+    #[cfg(feature = "tokio")]
+    fn into_async_write(self) -> crate::ByteWriter<Self>
+    where
+        Self: 'static,
+    {
+        crate::ByteWriter::new(self)
+    }
+
+    /// The same writer, at no more than this rate.
+    #[cfg(feature = "tokio")]
+    fn throttled(self, rate: crate::Rate) -> crate::Throttle<Self> {
+        crate::Throttle::new(self, rate)
+    }
 }

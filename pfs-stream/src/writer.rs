@@ -82,13 +82,18 @@ pub struct Writer {
 
 impl Writer {
     pub(crate) fn attach(shared: &Arc<Shared>, peer: Peer) -> Result<Self, AttachError> {
-        let mut append = lock(&shared.append);
+        let append = lock(&shared.append);
         if append.status.removed() {
             return Err(AttachError::Removed);
         }
         if append.status.closed() {
             return Err(AttachError::Closed);
         }
+        Ok(Self::join(shared, append, peer))
+    }
+
+    /// Counts one writer more, whether or not it can still append anything.
+    fn join(shared: &Arc<Shared>, mut append: MutexGuard<'_, Appending>, peer: Peer) -> Self {
         if append.status.writers() == 0 {
             append.deaths_before = append.status.deaths();
         }
@@ -103,14 +108,14 @@ impl Writer {
         });
         append.writers.push(Arc::clone(&state));
         drop(append);
-        Ok(Self {
+        Self {
             shared: Arc::clone(shared),
             state,
             offset: 0,
             unannounced: false,
             finished: false,
             open: false,
-        })
+        }
     }
 
     /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the room.
@@ -290,6 +295,13 @@ impl Writer {
     pub fn finish_and_close(mut self) {
         self.finished = true;
         self.shared.set_status(Status::close);
+    }
+}
+
+/// Each clone is a writer of its own: it finishes or dies for itself, and the writers are gone when all are.
+impl Clone for Writer {
+    fn clone(&self) -> Self {
+        Self::join(&self.shared, lock(&self.shared.append), self.state.peer)
     }
 }
 

@@ -158,8 +158,10 @@ fn share(look: bool) {
     let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();
 
     assert!(producer.try_push(&[1; 100]));
+    producer.publish();
     writer.try_push_staged(&mut area, u64::MAX);
     assert!(producer.try_push(&[1; 11]));
+    producer.publish();
     let chunk = area.next_chunk().unwrap().unwrap();
     pollster::block_on(writer.push_staged(&area, chunk)).unwrap();
     writer.try_append(&[2; 7]).unwrap();

@@ -16,7 +16,7 @@ use super::{client, path};
 const BUFFER: u64 = 256 << 10;
 
 /// Polls something once, and gives it up if it is not done.
-async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let polled = poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -36,7 +36,7 @@ thread_local! {
 }
 
 /// Chunks of all sizes: those that are staged, those that are not, and one that takes several frames.
-fn chunks() -> Vec<Bytes> {
+pub(super) fn chunks() -> Vec<Bytes> {
     let sizes = [1, 7, 100, 4_000, 9_000, 70_000, 130_000, 200_000, 3, 256 << 10];
     let chunk = |(n, size): (usize, &usize)| (0..*size).map(|at| (at * 31 + n * 7) as u8).collect();
     sizes.iter().cycle().take(60).enumerate().map(chunk).collect()

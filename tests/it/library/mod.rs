@@ -1,5 +1,6 @@
 //! What other programs do with the library: on a real daemon, and with the same lines on a stream of their own.
 
+mod adapt;
 mod cancel;
 mod events;
 mod examples;

@@ -1,0 +1,185 @@
+//! A reader for a thread of its own: iterators, and `std::io::Read`.
+
+use std::io::{self, BufRead, Read};
+
+use bytes::{Buf, Bytes};
+use pfs_proto::Event;
+
+use super::{ByteItem, is_last, take};
+use crate::{ReadFailure, Reader, StreamReader};
+
+/// Follows a stream in a thread that waits, wherever the stream is.
+pub trait BlockingReader {
+    /// The next event, however long the thread has to wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadFailure`]; then the same again.
+    fn event_blocking(&mut self) -> Result<Event, ReadFailure>;
+
+    /// The offset after everything that was returned.
+    fn position(&self) -> u64;
+
+    /// Its bytes, chunk by chunk.
+    fn into_byte_iter(self) -> ByteIter<Self>
+    where
+        Self: Sized,
+    {
+        ByteIter { reader: self, rest: Bytes::new(), over: false }
+    }
+
+    /// Its events, up to the end or the failure that is the last of them.
+    fn into_event_iter(self) -> EventIter<Self>
+    where
+        Self: Sized,
+    {
+        EventIter { reader: self, over: false }
+    }
+}
+
+impl BlockingReader for Reader {
+    fn event_blocking(&mut self) -> Result<Event, ReadFailure> {
+        match self.try_event()? {
+            Some(event) => Ok(event),
+            None => pollster::block_on(self.event()),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        Self::position(self)
+    }
+}
+
+/// `for chunk in reader`: as [`BlockingReader::into_byte_iter`].
+impl IntoIterator for Reader {
+    type Item = io::Result<Bytes>;
+    type IntoIter = ByteIter<Self>;
+
+    fn into_iter(self) -> ByteIter<Self> {
+        self.into_byte_iter()
+    }
+}
+
+/// The bytes of a stream, chunk by chunk, for a thread that waits for them: an iterator, and [`Read`] and [`BufRead`].
+///
+/// As with [`ByteStream`](crate::ByteStream), a gap is a [`LostData`](crate::LostData) error behind which it goes on, whatever
+/// breaks the stream off is a [`ReadFailure`], and only the end is the end.
+///
+/// ```
+/// # use pfs_stream::*;
+/// use std::io::Write;
+///
+/// let stream = Stream::new("log", StreamConfig::default())?;
+/// let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+/// let mut writer = stream.writer(Peer::default())?;
+/// std::thread::spawn(move || {
+///     writer.write_all(b"one").expect("the stream is open");
+///     writer.write_all(b"two").expect("the stream is open");
+///     writer.finish_and_close();
+/// });
+/// let chunks = reader.into_iter().collect::<std::io::Result<Vec<_>>>()?;
+/// assert_eq!(chunks, ["one", "two"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ByteIter<R> {
+    reader: R,
+    rest: Bytes,
+    over: bool,
+}
+
+impl<R> ByteIter<R> {
+    /// The reader, for its figures.
+    pub fn get_ref(&self) -> &R {
+        &self.reader
+    }
+
+    /// The reader, and what is left of a chunk that was given in part.
+    pub fn into_parts(self) -> (R, Bytes) {
+        (self.reader, self.rest)
+    }
+}
+
+impl<R: BlockingReader> Iterator for ByteIter<R> {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if !self.rest.is_empty() {
+            return Some(Ok(std::mem::take(&mut self.rest)));
+        }
+        while !self.over {
+            match ByteItem::of(self.reader.event_blocking()) {
+                ByteItem::Chunk(chunk) => return Some(Ok(chunk)),
+                ByteItem::Hitch(error) => return Some(Err(error)),
+                ByteItem::Failed(error) => {
+                    self.over = true;
+                    return Some(Err(error));
+                }
+                ByteItem::Over => self.over = true,
+                ByteItem::Nothing => {}
+            }
+        }
+        None
+    }
+}
+
+impl<R: BlockingReader> BufRead for ByteIter<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.rest.is_empty()
+            && let Some(chunk) = self.next()
+        {
+            self.rest = chunk?;
+        }
+        Ok(&self.rest)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.rest.advance(amount.min(self.rest.len()));
+    }
+}
+
+impl<R: BlockingReader> Read for ByteIter<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        self.fill_buf()?;
+        let bytes = take(&mut self.rest, buffer.len());
+        for (to, from) in buffer.iter_mut().zip(&bytes) {
+            *to = *from;
+        }
+        Ok(bytes.len())
+    }
+}
+
+/// The events of a reader, for a thread that waits for them. The end, or the failure that is the last, is the last item.
+#[derive(Debug)]
+pub struct EventIter<R> {
+    reader: R,
+    over: bool,
+}
+
+impl<R> EventIter<R> {
+    /// The reader, for its figures.
+    pub fn get_ref(&self) -> &R {
+        &self.reader
+    }
+
+    /// The reader again.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+}
+
+impl<R: BlockingReader> Iterator for EventIter<R> {
+    type Item = Result<Event, ReadFailure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let event = self.reader.event_blocking();
+        self.over = is_last(&event);
+        Some(event)
+    }
+}

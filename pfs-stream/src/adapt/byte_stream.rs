@@ -1,0 +1,166 @@
+//! A reader as a stream of bytes, for asynchronous code.
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+
+use super::ByteItem;
+use crate::StreamReader;
+
+/// The bytes of a stream, chunk by chunk: a `futures::Stream` (feature `futures`), an `AsyncRead` (feature `tokio`), and
+/// [`chunk`](Self::chunk) without either.
+///
+/// Nothing that happens is silent. A gap is an error of its own, [`LostData`](crate::LostData), and reading goes on behind it.
+/// What breaks a stream off is a [`ReadFailure`](crate::ReadFailure), and nothing follows it: removed, too slow, the writers
+/// gone and one of them without finishing, the daemon gone. Only the end is the end.
+///
+/// Made by [`StreamReader::into_byte_stream`]. Cancel safe in all its faces. An `AsyncRead` gives what it was asked for of a
+/// chunk and keeps the rest; a `Stream` or [`chunk`](Self::chunk) that follows then gives that rest.
+///
+/// ```
+/// # use pfs_stream::*;
+/// # pollster::block_on(async {
+/// let stream = Stream::new("cam", StreamConfig::default())?;
+/// let mut writer = stream.writer(Peer::default())?;
+/// let mut bytes = stream.reader(ReadOptions::default(), Peer::default())?.into_byte_stream();
+/// writer.append(b"hello").await?;
+/// writer.close().await?;
+/// while let Some(chunk) = bytes.chunk().await {
+///     match chunk {
+///         Ok(chunk) => println!("{} bytes", chunk.len()),
+///         Err(error) if LostData::of(&error).is_some() => eprintln!("{error}"),
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ByteStream<R> {
+    reader: R,
+    rest: Bytes,
+    over: bool,
+}
+
+impl<R: StreamReader> ByteStream<R> {
+    /// The bytes that this reader gives.
+    pub fn new(reader: R) -> Self {
+        Self { reader, rest: Bytes::new(), over: false }
+    }
+
+    /// The next chunk, however long it takes; `None` at the end. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`LostData`](crate::LostData), after which it goes on, and [`ReadFailure`](crate::ReadFailure).
+    pub async fn chunk(&mut self) -> Option<io::Result<Bytes>> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// As [`chunk`](Self::chunk), for futures written by hand.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
+        }
+        while !self.over {
+            match ByteItem::of(ready!(self.reader.poll_event(cx))) {
+                ByteItem::Chunk(chunk) => return Poll::Ready(Some(Ok(chunk))),
+                ByteItem::Hitch(error) => return Poll::Ready(Some(Err(error))),
+                ByteItem::Failed(error) => {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                ByteItem::Over => self.over = true,
+                ByteItem::Nothing => {}
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// The offset after the last byte that was given.
+    pub fn position(&self) -> u64 {
+        self.reader.position().saturating_sub(self.rest.len() as u64)
+    }
+
+    /// Bytes in all gaps so far.
+    pub fn lost_bytes(&self) -> u64 {
+        self.reader.lost_bytes()
+    }
+
+    /// Chunks in all gaps so far, where it is known how many.
+    pub fn lost_chunks(&self) -> u64 {
+        self.reader.lost_chunks()
+    }
+
+    /// The reader, and what is left of a chunk that was given in part.
+    pub fn into_parts(self) -> (R, Bytes) {
+        (self.reader, self.rest)
+    }
+}
+
+#[cfg(feature = "futures")]
+impl<R: StreamReader + Unpin> futures_core::Stream for ByteStream<R> {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.get_mut().poll_chunk(cx)
+    }
+}
+
+#[cfg(feature = "futures")]
+impl<R: StreamReader + Unpin> futures_core::FusedStream for ByteStream<R> {
+    fn is_terminated(&self) -> bool {
+        self.over && self.rest.is_empty()
+    }
+}
+
+#[cfg(feature = "tokio")]
+mod read {
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll, ready},
+    };
+
+    use bytes::Buf;
+    use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
+
+    use super::ByteStream;
+    use crate::{StreamReader, adapt::take};
+
+    impl<R: StreamReader + Unpin> AsyncBufRead for ByteStream<R> {
+        fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+            let this = self.get_mut();
+            if this.rest.is_empty()
+                && let Some(chunk) = ready!(this.poll_chunk(cx))
+            {
+                this.rest = chunk?;
+            }
+            Poll::Ready(Ok(&this.rest))
+        }
+
+        fn consume(self: Pin<&mut Self>, amount: usize) {
+            let this = self.get_mut();
+            this.rest.advance(amount.min(this.rest.len()));
+        }
+    }
+
+    impl<R: StreamReader + Unpin> AsyncRead for ByteStream<R> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if buffer.remaining() > 0 {
+                ready!(self.as_mut().poll_fill_buf(cx))?;
+                buffer.put_slice(&take(&mut self.get_mut().rest, buffer.remaining()));
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! A reader as a stream of events.
+
+#[cfg(feature = "futures")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+#[cfg(feature = "futures")]
+use pfs_proto::Event;
+
+#[cfg(feature = "futures")]
+use crate::ReadFailure;
+use crate::StreamReader;
+
+/// The events of a reader as a `futures::Stream` (feature `futures`): chunks, gaps and at last the end, after which there is
+/// nothing. So it is after a failure, unless that is [not final](crate::ReadFailure::is_final).
+///
+/// Made by [`StreamReader::into_event_stream`].
+#[derive(Debug)]
+#[cfg_attr(not(feature = "futures"), allow(dead_code))]
+pub struct EventStream<R> {
+    reader: R,
+    over: bool,
+}
+
+impl<R: StreamReader> EventStream<R> {
+    /// The events of this reader.
+    pub fn new(reader: R) -> Self {
+        Self { reader, over: false }
+    }
+
+    /// The reader.
+    pub fn get_ref(&self) -> &R {
+        &self.reader
+    }
+
+    /// The reader again.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+}
+
+#[cfg(feature = "futures")]
+impl<R: StreamReader + Unpin> futures_core::Stream for EventStream<R> {
+    type Item = Result<Event, ReadFailure>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(None);
+        }
+        let event = ready!(this.reader.poll_event(cx));
+        this.over = super::is_last(&event);
+        Poll::Ready(Some(event))
+    }
+}

@@ -1,0 +1,72 @@
+//! What makes something else of a reader or writer: bytes, values that come in time, values at a certain rate.
+
+mod blocking;
+mod byte_stream;
+mod event_stream;
+#[cfg(feature = "tokio")]
+mod stall;
+#[cfg(feature = "tokio")]
+mod throttle;
+#[cfg(feature = "tokio")]
+mod write;
+
+pub use blocking::{BlockingReader, ByteIter, EventIter};
+pub use byte_stream::ByteStream;
+pub use event_stream::EventStream;
+#[cfg(feature = "tokio")]
+pub use stall::StallDetector;
+#[cfg(feature = "tokio")]
+pub use throttle::{Rate, Throttle};
+#[cfg(feature = "tokio")]
+pub use write::ByteWriter;
+
+use std::io;
+
+use bytes::Bytes;
+use pfs_proto::{End, Event};
+
+use crate::{LostData, ReadFailure};
+
+/// What an event is to somebody who knows only bytes and errors.
+pub(crate) enum Item<E> {
+    /// A chunk.
+    Chunk(Bytes),
+    /// An error, after which it goes on.
+    Hitch(E),
+    /// An error, after which nothing comes.
+    Failed(E),
+    /// The end.
+    Over,
+    /// Nothing that such a one wants to know.
+    Nothing,
+}
+
+impl<E: From<LostData> + From<ReadFailure>> Item<E> {
+    pub(crate) fn of(event: Result<Event, ReadFailure>) -> Self {
+        match event {
+            Ok(Event::Chunk(chunk)) => Self::Chunk(chunk),
+            Ok(Event::Gap { from, to, chunks }) => Self::Hitch(LostData::new(from, to, chunks).into()),
+            Ok(Event::End { reason: End::WriterDied, .. }) => Self::Failed(ReadFailure::WriterDied.into()),
+            Ok(Event::End { .. }) => Self::Over,
+            Ok(_) => Self::Nothing,
+            Err(failure) if failure.is_final() => Self::Failed(failure.into()),
+            Err(failure) => Self::Hitch(failure.into()),
+        }
+    }
+}
+
+/// Takes as many bytes of a chunk as there is room for.
+fn take(rest: &mut Bytes, room: usize) -> Bytes {
+    rest.split_to(room.min(rest.len()))
+}
+
+/// The error of whoever reads bytes only.
+type ByteItem = Item<io::Error>;
+
+/// Whether nothing follows this.
+fn is_last(event: &Result<Event, ReadFailure>) -> bool {
+    match event {
+        Ok(event) => matches!(event, Event::End { .. }),
+        Err(failure) => failure.is_final(),
+    }
+}

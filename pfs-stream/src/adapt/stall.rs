@@ -1,0 +1,88 @@
+//! A reader that says so when nothing comes.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pfs_proto::Event;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::{ReadFailure, StreamReader};
+
+/// A reader that fails with [`ReadFailure::Stalled`] when it has been waited on for so long and nothing came, and again
+/// after each further such time. Nothing is lost by that: what comes next is given as ever.
+///
+/// Only waiting counts. The time begins when there is nothing to read, and each event begins it anew; how long the program
+/// takes between two events does not matter.
+///
+/// Made by [`StreamReader::stalls_after`]. It is a reader itself, so that it can be made a byte stream or a typed one. Must be
+/// polled in a runtime of tokio that has its timer enabled. Cancel safe; the time goes on while nobody polls.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use pfs_stream::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let stream = Stream::new("cam", StreamConfig::default())?;
+/// let mut writer = stream.writer(Peer::default())?;
+/// let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+/// let mut reader = reader.stalls_after(Duration::from_millis(5));
+/// assert!(matches!(reader.event().await, Err(ReadFailure::Stalled { .. })));
+/// writer.append(b"at last").await?;
+/// assert_eq!(reader.event().await?, Event::Chunk("at last".into()));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct StallDetector<R> {
+    reader: R,
+    after: Duration,
+    /// Runs while nothing comes.
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl<R: StreamReader> StallDetector<R> {
+    /// This reader, which stalls after so long.
+    pub fn new(reader: R, after: Duration) -> Self {
+        Self { reader, after, timer: None, waiting: false }
+    }
+
+    /// The reader again.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+}
+
+impl<R: StreamReader> StreamReader for StallDetector<R> {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+        if let Poll::Ready(event) = self.reader.poll_event(cx) {
+            self.waiting = false;
+            return Poll::Ready(event);
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.after)));
+        if !self.waiting {
+            self.waiting = true;
+            timer.as_mut().reset(Instant::now() + self.after);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            timer.as_mut().reset(Instant::now() + self.after);
+            return Poll::Ready(Err(ReadFailure::Stalled { after: self.after }));
+        }
+        Poll::Pending
+    }
+
+    fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    fn lost_bytes(&self) -> u64 {
+        self.reader.lost_bytes()
+    }
+
+    fn lost_chunks(&self) -> u64 {
+        self.reader.lost_chunks()
+    }
+}

@@ -1,0 +1,159 @@
+//! A reader or writer that takes its time.
+
+use std::{
+    future::poll_fn,
+    num::NonZeroU64,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use pfs_proto::Event;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{ReadFailure, StreamReader, StreamWriter, WriteFailure};
+
+/// How fast something may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rate {
+    /// So many bytes a second.
+    Bytes(NonZeroU64),
+    /// So many chunks a second.
+    Chunks(NonZeroU64),
+}
+
+impl Rate {
+    /// How long a chunk of so many bytes takes.
+    fn time(self, bytes: usize) -> Duration {
+        let (amount, a_second) = match self {
+            Self::Bytes(rate) => (bytes as u128, rate),
+            Self::Chunks(rate) => (1, rate),
+        };
+        let nanos = amount.saturating_mul(1_000_000_000) / u128::from(a_second.get());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// A reader or writer that does not exceed a rate: after each chunk it waits for as long as that chunk may take. Chunks are
+/// never cut, and time that was not used is not saved up.
+///
+/// A throttled reader is a slow reader, and its policy says what becomes of what it can't keep up with: a `drop` reader is told
+/// of gaps, a `block` reader slows the writers down to its own rate. A throttled writer waits before it hands a chunk over.
+///
+/// Made by [`StreamReader::throttled`] and [`StreamWriter::throttled`]. Must be polled in a runtime of tokio that has its timer
+/// enabled. Cancel safe: it waits before it takes or hands over, not between.
+///
+/// ```
+/// # use std::{num::NonZeroU64, time::Instant};
+/// # use pfs_stream::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let stream = Stream::new("cam", StreamConfig::default())?;
+/// let begin = Instant::now();
+/// let mut writer = stream.writer(Peer::default())?.throttled(Rate::Chunks(NonZeroU64::MIN.saturating_add(99)));
+/// for _ in 0..3 {
+///     writer.append(b"frame").await?;
+/// }
+/// assert!(begin.elapsed().as_millis() >= 20, "100 a second: the third comes after two hundredths");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Throttle<T> {
+    inner: T,
+    rate: Rate,
+    /// Runs until the next chunk may come.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When it may come, if not at once.
+    next: Option<Instant>,
+}
+
+impl<T> Throttle<T> {
+    /// This reader or writer, at no more than that rate.
+    pub fn new(inner: T, rate: Rate) -> Self {
+        Self { inner, rate, timer: None, next: None }
+    }
+
+    /// The reader or writer again.
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(next) = self.next {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+            if timer.deadline() != next {
+                timer.as_mut().reset(next);
+            }
+            ready!(timer.as_mut().poll(cx));
+            self.next = None;
+        }
+        Poll::Ready(())
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.next = Instant::now().checked_add(self.rate.time(bytes));
+    }
+}
+
+impl<R: StreamReader> StreamReader for Throttle<R> {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+        ready!(self.poll_turn(cx));
+        let event = ready!(self.inner.poll_event(cx));
+        if let Ok(Event::Chunk(chunk)) = &event {
+            self.count(chunk.len());
+        }
+        Poll::Ready(event)
+    }
+
+    fn position(&self) -> u64 {
+        self.inner.position()
+    }
+
+    fn lost_bytes(&self) -> u64 {
+        self.inner.lost_bytes()
+    }
+
+    fn lost_chunks(&self) -> u64 {
+        self.inner.lost_chunks()
+    }
+}
+
+impl<W: StreamWriter> StreamWriter for Throttle<W> {
+    fn max_chunk(&self) -> u64 {
+        self.inner.max_chunk()
+    }
+
+    fn readers(&self) -> u32 {
+        self.inner.readers()
+    }
+
+    async fn append(&mut self, chunk: &[u8]) -> Result<(), WriteFailure> {
+        poll_fn(|cx| self.poll_turn(cx)).await;
+        self.inner.append(chunk).await?;
+        self.count(chunk.len());
+        Ok(())
+    }
+
+    async fn append_bytes(&mut self, chunk: Bytes) -> Result<(), WriteFailure> {
+        poll_fn(|cx| self.poll_turn(cx)).await;
+        let len = chunk.len();
+        self.inner.append_bytes(chunk).await?;
+        self.count(len);
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteFailure> {
+        self.inner.flush().await
+    }
+
+    async fn complete(self) -> Result<u64, WriteFailure> {
+        self.inner.complete().await
+    }
+
+    async fn close(self) -> Result<u64, WriteFailure> {
+        self.inner.close().await
+    }
+}

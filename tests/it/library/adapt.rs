@@ -1,0 +1,220 @@
+//! What adapts readers and writers to the traits of others, on a real daemon, given up at every await.
+
+use std::future::{Future, poll_fn};
+use std::io::{Read as _, Write as _};
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::thread;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use harness::{Daemon, Way};
+use pfs_client::{
+    BlockingReader, Client, Endpoint, Event, Rate, ReadFailure, ReadOptions, Reader, SlowPolicy,
+    StreamReader, StreamWriter, WriteOptions, blocking,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::cancel::{chunks, once};
+use super::{client, path};
+
+/// What the stream holds at most.
+const BUFFER: u64 = 256 << 10;
+
+fn block() -> ReadOptions {
+    ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() }
+}
+
+/// A rate that nobody notices.
+fn fast() -> Rate {
+    Rate::Chunks(NonZeroU64::new(100_000).unwrap())
+}
+
+/// Has all chunks written through an `AsyncWrite` and read by `read`, both ways; what was read must be what was written.
+async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader) -> T) {
+    let sent = chunks().concat();
+    for way in Way::BOTH {
+        let daemon = Daemon::with_buffers(BUFFER, BUFFER);
+        let client = client(&daemon, way).await;
+        let writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+        let reader = client.reader(&path(), block()).await.unwrap();
+        let writing = async {
+            let mut writer = writer.throttled(fast()).into_async_write().closing();
+            let mut rest = &sent[..];
+            for size in [3, 5_000, 150_000, 70_000].into_iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                if let Some(written) = once(writer.write(&rest[..size.min(rest.len())])).await {
+                    rest = &rest[written.unwrap()..];
+                }
+            }
+            while once(writer.flush()).await.is_none() {}
+            while once(writer.shutdown()).await.is_none() {}
+        };
+        let ((), got) = tokio::join!(writing, read(reader));
+        assert!(got == sent, "{way:?}: {} of {} bytes, or other ones", got.len(), sent.len());
+    }
+}
+
+#[tokio::test]
+async fn an_async_reader_that_is_given_up_all_the_time_gets_all_bytes_once() {
+    all_arrives(async |reader| {
+        let mut bytes = reader.into_byte_stream();
+        let (mut got, mut buffer) = (Vec::new(), vec![0; 10_007]);
+        loop {
+            match once(bytes.read(&mut buffer)).await.transpose().unwrap() {
+                None => {}
+                Some(0) => return got,
+                Some(len) => got.extend_from_slice(&buffer[..len]),
+            }
+            assert_eq!(bytes.position(), got.len() as u64);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_of_chunks_that_is_given_up_all_the_time_gets_all_of_them_once() {
+    all_arrives(async |reader| {
+        let mut chunks = reader.into_byte_stream();
+        let mut got = Vec::new();
+        loop {
+            match once(chunks.next()).await {
+                None => {}
+                Some(Some(chunk)) => got.extend_from_slice(&chunk.unwrap()),
+                Some(None) => return got,
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_gets_all_events_once() {
+    all_arrives(async |reader| {
+        let mut events = reader.throttled(fast()).stalls_after(Duration::from_secs(600)).into_event_stream();
+        let mut got = Vec::new();
+        loop {
+            match once(events.next()).await {
+                None => {}
+                Some(Some(Ok(Event::Chunk(chunk)))) => got.extend_from_slice(&chunk),
+                Some(Some(Ok(Event::End { .. } | Event::Attached { .. }))) => {}
+                Some(None) => return got,
+                Some(Some(other)) => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stall_is_told_and_what_comes_next_is_not_lost() {
+    for way in Way::BOTH {
+        let daemon = Daemon::start();
+        let client = client(&daemon, way).await;
+        let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+        let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
+        let mut reader = reader.stalls_after(Duration::from_millis(20));
+        assert!(matches!(reader.event().await, Ok(Event::Attached { .. })));
+        for text in ["one", "two"] {
+            for _ in 0..2 {
+                let stalled = reader.event().await;
+                assert!(matches!(stalled, Err(ReadFailure::Stalled { .. })), "{stalled:?}");
+            }
+            writer.append(text.as_bytes()).await.unwrap();
+            writer.flush().await.unwrap();
+            let event = loop {
+                match reader.event().await {
+                    // The machine may be busy.
+                    Err(ReadFailure::Stalled { .. }) => {}
+                    event => break event.unwrap(),
+                }
+            };
+            assert_eq!(event, Event::Chunk(text.into()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_of_a_stream_are_a_stream() {
+    let daemon = Daemon::start();
+    let client = client(&daemon, Way::of_this_run()).await;
+    let stream = client.open(&path());
+    stream.create(&pfs_client::CreateOptions::default()).await.unwrap();
+    let mut events = stream.events().await.unwrap();
+    drop(daemon);
+    let mut events = Pin::new(&mut events);
+    let failed = poll_fn(|cx| events.as_mut().poll_next(cx)).await;
+    assert!(matches!(failed, Some(Err(pfs_client::ReadError::DaemonGone(_)))), "{failed:?}");
+    assert!(poll_fn(|cx| events.as_mut().poll_next(cx)).await.is_none());
+}
+
+#[test]
+fn threads_write_and_read_as_they_do_with_files() {
+    let sent = chunks().concat();
+    for way in Way::BOTH {
+        let daemon = Daemon::with_buffers(BUFFER, BUFFER);
+        let client =
+            || blocking::Client::new(Endpoint::Unix(daemon.socket())).with_mapping(way == Way::Mapped);
+        let mut writer = client().writer(&path(), WriteOptions::default()).unwrap();
+        let readers = [(); 3].map(|()| client().reader(&path(), block()).unwrap());
+        let [bytes, chunks, events] = readers;
+        let bytes = thread::spawn(move || {
+            let mut got = Vec::new();
+            bytes.into_byte_iter().read_to_end(&mut got).unwrap();
+            got
+        });
+        let chunks =
+            thread::spawn(move || chunks.into_iter().collect::<Result<Vec<_>, _>>().unwrap().concat());
+        let events = thread::spawn(move || {
+            let mut got = Vec::new();
+            for event in events.into_event_iter() {
+                if let Event::Chunk(chunk) = event.unwrap() {
+                    got.extend_from_slice(&chunk);
+                }
+            }
+            got
+        });
+        // More than a chunk can be.
+        writer.write_all(&sent).unwrap();
+        std::io::Write::flush(&mut writer).unwrap();
+        let close = true;
+        assert_eq!(writer.finish(close).unwrap(), sent.len() as u64);
+        for got in [bytes, chunks, events] {
+            assert!(got.join().unwrap() == sent, "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_reads_bytes_is_told_of_a_daemon_that_dies() {
+    let daemon = Daemon::start();
+    let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
+    let mut writer = client.writer(&path(), WriteOptions::default()).unwrap();
+    writer.write_all(b"the last words").unwrap();
+    std::io::Write::flush(&mut writer).unwrap();
+    let mut reader = client.reader(&path(), ReadOptions::default()).unwrap().into_byte_iter();
+    assert_eq!(reader.next().unwrap().unwrap(), "the last words");
+    drop(daemon);
+    let error = reader.next().unwrap().unwrap_err();
+    assert!(matches!(ReadFailure::of(&error), Some(ReadFailure::DaemonGone(_))), "{error:?}");
+    assert!(reader.next().is_none());
+}
+
+#[tokio::test]
+async fn requests_need_no_asynchronous_code() {
+    let daemon = Daemon::start();
+    let socket = Endpoint::Unix(daemon.socket());
+    let requests = tokio::task::spawn_blocking(move || {
+        let client = blocking::Client::new(socket);
+        client.create(&path(), &pfs_client::CreateOptions::default()).unwrap();
+        assert_eq!(client.list("/").unwrap().len(), 1);
+        client.close(&path()).unwrap();
+        assert_eq!(client.stat(&path()).unwrap().state, pfs_client::State::Closed);
+        client.remove(&path()).unwrap();
+        assert_eq!(client.list("/").unwrap().len(), 0);
+    });
+    requests.await.unwrap();
+    assert!(Client::connect(Endpoint::Unix(daemon.socket())).await.is_ok());
+}
