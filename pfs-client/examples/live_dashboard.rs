@@ -14,7 +14,10 @@ use std::error::Error;
 use std::process::Command;
 use std::time::Duration;
 
-use pfs_client::{Client, CreateOptions, End, Event, ReadOptions, StreamPath, Until, WriteOptions, Writer};
+use pfs_client::{
+    Client, CreateOptions, ReadFailure, ReadOptions, StreamPath, TypedReadError, TypedReader, TypedWriter,
+    Until, WriteOptions,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::interval;
 
@@ -57,29 +60,26 @@ fn streams(base: &str) -> Result<[StreamPath; 2], Box<dyn Error>> {
 /// The process that pushes metrics until it is told to stop.
 async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     let [metrics, wishes] = streams(base)?;
-    let mut writer = client.writer(&metrics, WriteOptions { wait_readers: 1 }).await?;
+    let writer = client.writer(&metrics, WriteOptions { wait_readers: 1 }).await?;
+    let mut metrics = TypedWriter::<Metrics, _>::new(writer);
     let wait = ReadOptions { wait: true, ..ReadOptions::default() };
-    let mut wishes = client.reader(&wishes, wait).await?;
+    let mut wishes = TypedReader::<Wish, _>::new(client.reader(&wishes, wait).await?);
     let mut machine = Machine::new()?;
     let mut ticks = interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = ticks.tick() => send(&mut writer, &machine.measure()?).await?,
-            // Nothing is lost when the clock comes first: waiting for an event is cancel safe.
-            event = wishes.next() => match event? {
-                Event::Chunk(wish) => match serde_json::from_slice(&wish)? {
-                    Wish::Every(millis) => ticks = interval(Duration::from_millis(millis.max(1))),
-                    Wish::Stop => break,
-                },
-                Event::End { .. } => break,
-                _ => (),
+            _ = ticks.tick() => drop(metrics.send(&machine.measure()?).await?),
+            // Nothing is lost when the clock comes first: waiting for a value is cancel safe.
+            wish = wishes.recv() => match wish.transpose()? {
+                Some(Wish::Every(millis)) => ticks = interval(Duration::from_millis(millis.max(1))),
+                Some(Wish::Stop) | None => break,
             },
         }
     }
-    writer.flush().await?;
+    metrics.flush().await?;
+    let writer = metrics.get_ref();
     println!("pushed {} metrics, the last one to {} dashboard(s)", writer.appended(), writer.readers());
-    let close = true;
-    writer.finish(close).await?;
+    metrics.close().await?;
     Ok(())
 }
 
@@ -87,49 +87,39 @@ async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
 async fn show(client: &Client, lines: usize, every: u64) -> Result<(), Box<dyn Error>> {
     let base = format!("/streamfs/dashboard-{}", std::process::id());
     let [metrics, wishes] = streams(&base)?;
-    client
-        .create(
-            &metrics,
-            &CreateOptions { content_type: Some("application/json".to_owned()), ..CreateOptions::default() },
-        )
-        .await?;
+    let json = Some("application/json".to_owned());
+    client.create(&metrics, &CreateOptions { content_type: json, ..CreateOptions::default() }).await?;
     // A process that dies in the middle of it is not the end of the metrics, and is told apart.
     let options = ReadOptions { until: Until::WritersGone, ..ReadOptions::default() };
-    let mut reader = client.reader(&metrics, options).await?;
-    let mut wishing = client.writer(&wishes, WriteOptions::default()).await?;
-    send(&mut wishing, &Wish::Every(every)).await?;
+    let mut values = TypedReader::<Metrics, _>::new(client.reader(&metrics, options).await?);
+    let mut wishing = TypedWriter::<Wish, _>::new(client.writer(&wishes, WriteOptions::default()).await?);
+    wishing.send(&Wish::Every(every)).await?;
     let mut pushing = Command::new(std::env::current_exe()?).args(["push", &base]).spawn()?;
 
     println!("Monitoring system metrics...");
     let mut shown = 0;
-    let reason = loop {
-        match reader.next().await? {
-            Event::Chunk(chunk) if shown < lines => {
-                let Metrics { cpu, memory, disk } = serde_json::from_slice(&chunk)?;
+    while let Some(value) = values.recv().await {
+        match value {
+            Ok(Metrics { cpu, memory, disk }) if shown < lines => {
                 println!("CPU: {cpu:.1}% | Memory: {memory:.1}% | Disk: {disk:.1}%");
                 shown += 1;
                 if shown == lines {
-                    send(&mut wishing, &Wish::Stop).await?;
+                    wishing.send(&Wish::Stop).await?;
                 }
             }
-            Event::Gap { from, to, .. } => {
-                println!("this dashboard was too slow and lost bytes {from} to {to}")
+            Ok(_) => (),
+            Err(TypedReadError::Lost(lost)) => println!("this dashboard was too slow: {lost}"),
+            Err(TypedReadError::Read(ReadFailure::WriterDied)) => {
+                return Err("the process that pushed has died".into());
             }
-            Event::End { reason, .. } => break reason,
-            _ => (),
+            Err(error) => return Err(error.into()),
         }
-    };
+    }
     pushing.wait()?;
-    let close = true;
-    wishing.finish(close).await?;
+    wishing.close().await?;
     client.remove(&metrics).await?;
     client.remove(&wishes).await?;
-    if reason == End::WriterDied { Err("the process that pushed has died".into()) } else { Ok(()) }
-}
-
-/// One value, one chunk.
-async fn send(writer: &mut Writer, value: &impl Serialize) -> Result<(), Box<dyn Error>> {
-    Ok(writer.append(&serde_json::to_vec(value)?).await?)
+    Ok(())
 }
 
 /// What is measured.

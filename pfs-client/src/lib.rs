@@ -66,6 +66,40 @@
 //! | do it in a thread, without asynchronous code | [`blocking`] |
 //! | take many small chunks at once | [`Reader::next_batch`], [`Writer::push`] |
 //! | write code for streams of a daemon and of this process alike | [`StreamReader`], [`StreamWriter`] |
+//! | read bytes and see loss as an error: `futures::Stream`, `AsyncRead` | [`StreamReader::into_byte_stream`] |
+//! | write as to a file: `AsyncWrite`, or `std::io::Write` in a thread | `StreamWriter::into_async_write`, [`blocking::Writer`] |
+//! | read in a thread: an iterator, `std::io::Read` | [`BlockingReader::into_byte_iter`] |
+//! | notice that nothing comes any more, or hold a rate | `StreamReader::stalls_after`, `throttled` |
+//! | send and receive values of any serde type, one a chunk | `TypedWriter`, `TypedReader` |
+//!
+//! ```no_run
+//! # #[cfg(feature = "serde")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use pfs_client::{Client, Endpoint, ReadOptions, TypedReader, TypedWriter, WriteOptions};
+//!
+//! let client = Client::connect(Endpoint::default()).await?;
+//! let path = "/streamfs/temperature".parse()?;
+//! let mut writer = TypedWriter::<f64, _>::new(client.writer(&path, WriteOptions::default()).await?);
+//! let mut reader = TypedReader::<f64, _>::new(client.reader(&path, ReadOptions::default()).await?);
+//! writer.send(&21.5).await?;
+//! while let Some(degrees) = reader.recv().await {
+//!     match degrees {
+//!         Ok(degrees) => println!("{degrees} °C"),
+//!         Err(error) if error.is_final() => return Err(error.into()),
+//!         // A gap, or a chunk that is no number: it goes on.
+//!         Err(error) => println!("{error}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | feature | for |
+//! |---|---|
+//! | `futures` | `futures::Stream` for bytes, events and values |
+//! | `tokio` | `AsyncRead` and `AsyncWrite`, stalls and throttles |
+//! | `serde` | typed streams, as JSON |
+//! | `postcard` | typed streams in a compact form too |
 //!
 //! # The same without a daemon
 //!
@@ -147,12 +181,18 @@ pub use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Event, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy,
     Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
+#[cfg(feature = "postcard")]
+pub use pfs_stream::Postcard;
 pub use pfs_stream::{
     BlockingReader, ByteIter, ByteStream, EventIter, EventStream, LostData, ReadFailure, StreamReader,
     StreamWriter, WriteFailure,
 };
 #[cfg(feature = "tokio")]
 pub use pfs_stream::{ByteWriter, Rate, StallDetector, Throttle};
+#[cfg(feature = "serde")]
+pub use pfs_stream::{
+    Codec, CodecError, Json, TypedIter, TypedReadError, TypedReader, TypedWriteError, TypedWriter,
+};
 pub use reader::Reader;
 pub use stream::Stream;
 pub use writer::Writer;

@@ -8,6 +8,44 @@
 //!
 //! What it is not: it knows no sockets, no files and no runtime. Waiting is by [`std::task::Waker`]s, so
 //! the same types serve a thread (`*_blocking`), any async runtime, and a model checker (loom, with `--cfg loom`).
+//!
+//! # Three minutes
+//!
+//! [`Stream::local`] makes a stream for this process, which holds large chunks by reference; [`Stream::new`] makes one whose
+//! ring other processes can be handed. A writer is an [`std::io::Write`], a reader an iterator:
+//!
+//! ```
+//! use std::io::Write;
+//! use pfs_stream::{LostData, Peer, ReadOptions, Stream, StreamConfig};
+//!
+//! let stream = Stream::local("log", StreamConfig::default())?;
+//! let mut writer = stream.writer(Peer::default())?;
+//! let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+//! writer.write_all(b"a chunk arrives whole")?;
+//! writer.finish_and_close();
+//! for chunk in reader {
+//!     match chunk {
+//!         Ok(bytes) => assert_eq!(bytes, "a chunk arrives whole"),
+//!         Err(error) if LostData::of(&error).is_some() => eprintln!("{error}"),
+//!         Err(error) => return Err(error.into()),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A gap is an error item behind which reading goes on. A stream that was removed, and a reader that was too slow for its
+//! policy, are a [`ReadFailure`] and never the end. A writer that is dropped without [`Writer::finish`] has died, and readers
+//! that ask ([`Until::WritersGone`]) are told so; each clone of a writer is a writer of its own.
+//!
+//! | to | there is | feature |
+//! |---|---|---|
+//! | write code for streams of this process and of a daemon alike | [`StreamReader`], [`StreamWriter`] | |
+//! | follow bytes in asynchronous code | [`ByteStream`] | `futures`, `tokio` |
+//! | follow bytes or events in a thread | [`ByteIter`], [`EventIter`] | |
+//! | see readers come, go and lose something | [`Stream::events`] | |
+//! | write as to a file of tokio's | `ByteWriter` | `tokio` |
+//! | send values | `TypedWriter`, `TypedReader` | `serde`, `postcard` |
+//! | notice that nothing comes, keep to a rate | `StallDetector`, `Throttle` | `tokio` |
 
 mod adapt;
 mod append;

@@ -15,8 +15,9 @@
 //! Everything is cancel safe. A poll that is pending has taken nothing. An `append` that is dropped while it waits has
 //! handed over the whole chunk or nothing of it.
 //!
-//! The names differ from those that the types have for themselves, and from those of the standard library's traits, on purpose:
-//! any of these can be imported beside each other.
+//! Most names differ from those that the types have for themselves, and from those of the standard library's traits, on
+//! purpose: all can be imported beside each other. Where both [`std::io::Write`] and [`StreamWriter`] are, `flush` needs to be
+//! told which: `StreamWriter::flush(&mut writer)`.
 //!
 //! ```
 //! # use pfs_stream::*;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{Daemon, Way};
-use pfs_client::{Event, ReadOptions, SlowPolicy, StreamEvent, WriteOptions};
+use pfs_client::{
+    Chunks, Event, ReadOptions, SlowPolicy, StreamEvent, TypedReader, TypedWriter, WriteOptions,
+};
 use tokio::time::sleep;
 
 use super::{client, path};
@@ -81,6 +83,77 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
         assert_eq!(written, read);
     }
     assert!(GIVEN_UP.get() > 100, "it hardly ever had to wait, so this has tested nothing");
+}
+
+#[tokio::test]
+async fn values_that_are_given_up_all_the_time_arrive_once_each() {
+    for way in Way::BOTH {
+        let daemon = Daemon::with_buffers(4096, 4096);
+        let client = client(&daemon, way).await;
+        let writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+        let mut writer = TypedWriter::<(u64, String), _>::new(writer);
+        let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
+        let mut reader = TypedReader::<(u64, String), _>::new(client.reader(&path(), options).await.unwrap());
+        let values: Vec<_> = (1..=300).map(|n| (n, "x".repeat(1000))).collect();
+        let writing = async {
+            for value in &values {
+                while writer.get_ref().appended() < value.0 {
+                    if let Some(sent) = once(writer.send(value)).await {
+                        sent.unwrap();
+                    }
+                }
+            }
+            writer.close().await.unwrap();
+        };
+        let reading = async {
+            let mut got = Vec::new();
+            loop {
+                match once(reader.recv()).await {
+                    None => {}
+                    Some(Some(value)) => got.push(value.unwrap()),
+                    Some(None) => return got,
+                }
+            }
+        };
+        let ((), got) = tokio::join!(writing, reading);
+        assert!(got == values, "{way:?}: {} values, or other ones", got.len());
+    }
+}
+
+#[tokio::test]
+async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
+    for way in Way::BOTH {
+        let daemon = Daemon::with_buffers(BUFFER, BUFFER);
+        let client = client(&daemon, way).await;
+        let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+        let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
+        let mut reader = client.reader(&path(), options).await.unwrap();
+        let sent = chunks();
+        let writing = async {
+            for (n, chunk) in (1..).zip(&sent) {
+                while writer.appended() < n {
+                    if let Some(pushed) = once(writer.push(chunk)).await {
+                        pushed.unwrap();
+                    }
+                }
+            }
+            while once(writer.send()).await.is_none() {}
+            writer.finish(true).await.unwrap();
+        };
+        let reading = async {
+            let (mut batch, mut got) = (Chunks::new(), Vec::new());
+            loop {
+                match once(reader.next_batch(&mut batch)).await.transpose().unwrap() {
+                    None | Some(Some(Event::Attached { .. })) => {}
+                    Some(None) => got.extend(batch.iter().map(Bytes::copy_from_slice)),
+                    Some(Some(Event::End { .. })) => return got,
+                    Some(Some(other)) => panic!("{other:?}"),
+                }
+            }
+        };
+        let ((), got) = tokio::join!(writing, reading);
+        assert!(got == sent, "{way:?}: the chunks are other ones");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,118 @@
+//! How readers tell a writer that has finished from one that died, and both from one that is still there.
+
+use std::{io::Write, mem, panic, thread};
+
+use super::*;
+
+fn end(reader: &mut Reader) -> Option<End> {
+    loop {
+        match reader.try_event().unwrap() {
+            Some(Event::End { reason, .. }) => return Some(reason),
+            Some(_) => {}
+            None => return None,
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_finishes_is_the_end_of_the_writers() {
+    for stream in both(4096) {
+        let mut reader = until_gone(&stream);
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.write_all(b"all").unwrap();
+        assert_eq!(end(&mut reader), None);
+        writer.finish();
+        assert_eq!(end(&mut reader), Some(End::WritersGone));
+        let stat = stream.stat();
+        assert_eq!((stat.writers_finished, stat.writers_died, stat.writers.len()), (1, 0, 0));
+    }
+}
+
+#[test]
+fn a_writer_that_is_dropped_has_died() {
+    for stream in both(4096) {
+        let (mut reader, bytes) = (until_gone(&stream), until_gone(&stream));
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.write_all(b"some").unwrap();
+        drop(writer);
+        assert_eq!(end(&mut reader), Some(End::WriterDied));
+        assert_eq!(stream.stat().writers_died, 1);
+        // Who knows only bytes and errors is told by an error.
+        let items: Vec<_> = bytes.into_iter().collect();
+        assert_eq!(items[0].as_ref().unwrap(), "some");
+        let error = items[1].as_ref().unwrap_err();
+        assert!(matches!(ReadFailure::of(error), Some(ReadFailure::WriterDied)));
+        assert_eq!((error.kind(), items.len()), (std::io::ErrorKind::UnexpectedEof, 2));
+    }
+}
+
+#[test]
+fn a_writer_in_a_thread_that_panics_has_died() {
+    for stream in both(4096) {
+        let mut reader = until_gone(&stream);
+        let mut writer = stream.writer(PEER).unwrap();
+        let panics = thread::spawn(move || {
+            writer.write_all(b"some").unwrap();
+            panic!("on purpose");
+        });
+        assert!(panics.join().is_err());
+        assert_eq!(end(&mut reader), Some(End::WriterDied));
+        // And the stream is as good as before.
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.write_all(b"more").unwrap();
+        writer.finish_and_close();
+        assert_eq!(stream.bytes_written(), 8);
+        assert_eq!(end(&mut super::reader(&stream)), Some(End::Closed));
+    }
+}
+
+#[test]
+fn a_writer_that_is_forgotten_is_still_there_until_the_stream_is_closed() {
+    for stream in both(4096) {
+        let mut reader = until_gone(&stream);
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.write_all(b"some").unwrap();
+        mem::forget(writer);
+        assert_eq!(end(&mut reader), None, "it may go on at any time, as far as anybody knows");
+        let stat = stream.stat();
+        assert_eq!((stat.writers.len(), stat.writers[0].bytes), (1, 4), "and it can be seen");
+        assert_eq!((stat.writers_finished, stat.writers_died), (0, 0));
+        stream.close();
+        assert_eq!(end(&mut reader), Some(End::Closed));
+    }
+}
+
+#[test]
+fn each_clone_of_a_writer_finishes_or_dies_for_itself() {
+    for stream in both(4096) {
+        let mut reader = until_gone(&stream);
+        let mut first = stream.writer(PEER).unwrap();
+        let mut second = first.clone();
+        let third = second.clone();
+        first.write_all(b"1").unwrap();
+        second.write_all(b"2").unwrap();
+        assert_eq!((first.bytes_written(), second.bytes_written(), third.bytes_written()), (1, 1, 0));
+        assert_eq!(stream.stat().writers.len(), 3);
+        first.finish();
+        drop(second);
+        assert_eq!(end(&mut reader), None, "one is still there");
+        third.finish();
+        assert_eq!(end(&mut reader), Some(End::WriterDied), "one of the three has died");
+        assert_eq!((stream.stat().writers_finished, stream.stat().writers_died), (2, 1));
+    }
+}
+
+#[test]
+fn a_clone_of_a_writer_whose_stream_is_closed_can_append_nothing() {
+    for stream in both(4096) {
+        let writer = stream.writer(PEER).unwrap();
+        stream.close();
+        let mut clone = writer.clone();
+        let error = clone.write(b"x").unwrap_err();
+        assert!(matches!(WriteFailure::of(&error), Some(WriteFailure::Closed)));
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+        writer.finish();
+        clone.finish();
+        assert!(panic::catch_unwind(|| stream.stat()).unwrap().writers.is_empty());
+    }
+}

@@ -1,0 +1,187 @@
+//! Streams of one process, which hold large chunks by reference, against a model that never forgets a byte.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+
+const RING: u64 = 64 << 10;
+const CHANNEL: u64 = 40_000;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Append { len: usize, shared: bool },
+    Join(Start, SlowPolicy),
+    Event(usize),
+    Read(usize, usize),
+    Leave(usize),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let len = prop_oneof![1..100_usize, 4000..4200_usize, 1..40_000_usize];
+    let start = prop_oneof![
+        Just(Start::Oldest),
+        Just(Start::New),
+        (0..100_000_u64).prop_map(Start::Tail),
+        (0..500_000_u64).prop_map(Start::Offset),
+    ];
+    let policy = prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)];
+    prop_oneof![
+        12 => (len, any::<bool>()).prop_map(|(len, shared)| Operation::Append { len, shared }),
+        3 => (start, policy).prop_map(|(start, policy)| Operation::Join(start, policy)),
+        12 => (0..6_usize).prop_map(Operation::Event),
+        6 => (0..6_usize, 1..100_000_usize).prop_map(|(who, most)| Operation::Read(who, most)),
+        2 => (0..6_usize).prop_map(Operation::Leave),
+    ]
+}
+
+fn byte_at(offset: u64) -> u8 {
+    (offset.wrapping_mul(0x9E37_79B9) >> 13) as u8
+}
+
+fn is_written(from: u64, bytes: &[u8]) -> bool {
+    bytes.iter().zip(from..).all(|(byte, offset)| *byte == byte_at(offset))
+}
+
+struct Follower {
+    reader: Reader,
+    position: u64,
+    lost: u64,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 192 }))]
+    #[test]
+    fn it_keeps_every_promise_of_any_other_stream(operations in prop::collection::vec(operation(), 1..200)) {
+        let stream = Stream::local("s", config(RING, CHANNEL)).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        let mut ends = vec![0_u64];
+        let mut followers: Vec<Follower> = Vec::new();
+        for operation in operations {
+            let head = *ends.last().unwrap();
+            match operation {
+                Operation::Append { len, shared } => {
+                    let bytes: Vec<u8> = (head..head + len as u64).map(byte_at).collect();
+                    let before = stream.bytes_written();
+                    let appended = if shared {
+                        let mut append = std::pin::pin!(writer.append_bytes(Bytes::from(bytes)));
+                        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                        match append.as_mut().poll(&mut context) {
+                            std::task::Poll::Ready(appended) => Some(appended.unwrap()),
+                            std::task::Poll::Pending => None,
+                        }
+                    } else {
+                        writer.try_append(&bytes).unwrap()
+                    };
+                    match appended {
+                        Some(appended) => {
+                            prop_assert_eq!(appended.offset, head + len as u64);
+                            ends.push(appended.offset);
+                        }
+                        // Given up while it waited for a `block` reader: nothing of it is there.
+                        None => prop_assert_eq!(stream.bytes_written(), before),
+                    }
+                }
+                Operation::Join(start, policy) => {
+                    let options = ReadOptions { start, policy, ..Default::default() };
+                    if let Ok(reader) = stream.reader(options, PEER) {
+                        followers.push(Follower { position: reader.start(), reader, lost: 0 });
+                    }
+                }
+                Operation::Leave(who) if who < followers.len() => drop(followers.swap_remove(who)),
+                Operation::Leave(_) => {}
+                Operation::Event(who) | Operation::Read(who, _) => {
+                    let Some(follower) = followers.get_mut(who) else { continue };
+                    let Follower { reader, position, lost } = follower;
+                    let mut gap = |from: u64, to: u64, chunks: u64, position: &mut u64| {
+                        let bounds = (ends.binary_search(&to), ends.binary_search(&from));
+                        let exact = match bounds {
+                            (Ok(to), Ok(from)) => chunks == 0 || chunks == (to - from) as u64,
+                            (Ok(_), Err(_)) => true,
+                            _ => false,
+                        };
+                        *lost += to - from;
+                        let right = exact && from == *position && to > from;
+                        *position = to;
+                        right
+                    };
+                    if let Operation::Read(_, most) = operation {
+                        let mut bytes = Vec::new();
+                        match reader.try_read(&mut bytes, most) {
+                            Ok(Some(Read::Data { bytes: len, .. })) => {
+                                prop_assert_eq!(len, bytes.len());
+                                prop_assert!(is_written(*position, &bytes));
+                                *position += len as u64;
+                                prop_assert!(ends.binary_search(position).is_ok(), "whole chunks");
+                            }
+                            Ok(Some(Read::Gap { from, to, chunks })) => prop_assert!(gap(from, to, chunks, position)),
+                            Ok(other) => prop_assert_eq!((other, *position), (None, head)),
+                            Err(_) => drop(followers.swap_remove(who)),
+                        }
+                    } else {
+                        match reader.try_event() {
+                            Ok(Some(Event::Chunk(chunk))) => {
+                                prop_assert!(is_written(*position, &chunk));
+                                *position += chunk.len() as u64;
+                                prop_assert!(ends.binary_search(position).is_ok(), "a whole chunk");
+                            }
+                            Ok(Some(Event::Gap { from, to, chunks })) => prop_assert!(gap(from, to, chunks, position)),
+                            Ok(other) => prop_assert_eq!((other, *position), (None, head)),
+                            Err(_) => drop(followers.swap_remove(who)),
+                        }
+                    }
+                }
+            }
+            for Follower { reader, position, lost } in &followers {
+                prop_assert_eq!((reader.position(), reader.lost_bytes()), (*position, *lost));
+            }
+        }
+    }
+}
+
+#[test]
+fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
+    let stream = Stream::local("s", config(1 << 20, 1 << 20)).unwrap();
+    let mut reader = reader(&stream);
+    let mut writer = stream.writer(PEER).unwrap();
+    let (large, small) = (Bytes::from(vec![1; 100_000]), Bytes::from_static(b"small"));
+    for chunk in [&large, &small, &large] {
+        pollster::block_on(writer.append_bytes(chunk.clone())).unwrap();
+    }
+    for (chunk, same) in [(&large, true), (&small, false), (&large, true)] {
+        let Some(Event::Chunk(got)) = reader.try_event().unwrap() else { panic!() };
+        assert_eq!((&got, got.as_ptr() == chunk.as_ptr()), (chunk, same));
+    }
+    // Bytes that are not the stream's to keep are copied once, for all readers.
+    let mut other = super::reader(&stream);
+    writer.try_append(&[2; 50_000]).unwrap().unwrap();
+    let last = |reader: &mut Reader| loop {
+        if let Some(Event::Chunk(chunk)) = reader.try_event().unwrap()
+            && chunk.len() == 50_000
+        {
+            return chunk;
+        }
+    };
+    assert_eq!(last(&mut reader).as_ptr(), last(&mut other).as_ptr());
+}
+
+#[test]
+#[cfg(all(target_os = "linux", not(miri)))]
+fn a_reader_of_it_cannot_be_handed_to_another_process_and_goes_on_here() {
+    let [shared, local] = both(4096);
+    assert!(reader(&shared).hand_out().is_ok());
+    local.writer(PEER).unwrap().try_append(b"here").unwrap();
+    let (mut reader, error) = reader(&local).hand_out().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk("here".into())));
+    // Nor can one that has taken out of the ring what it has not handed on.
+    let mut writer = shared.writer(PEER).unwrap();
+    let mut reader = super::reader(&shared);
+    for _ in 0..2 {
+        writer.try_append(b"x").unwrap();
+    }
+    reader.try_event().unwrap();
+    let (mut reader, _) = reader.hand_out().unwrap_err();
+    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk("x".into())));
+    assert!(reader.hand_out().is_ok());
+}
