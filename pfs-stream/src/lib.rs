@@ -13,6 +13,7 @@ mod clock;
 mod config;
 mod error;
 mod figures;
+mod flag;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub mod mapped;
 mod membership;
