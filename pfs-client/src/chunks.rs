@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use pfs_stream::Sink;
 
+/// How much is copied at a time, in bytes.
+const PIECE: usize = 2 << 10;
+
 /// Chunks that came together: their bytes, one after the other, and where each ends.
 ///
 /// Keeps its memory when it is cleared, so one is enough for a whole stream.
@@ -49,7 +52,10 @@ impl Chunks {
     }
 
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        self.bytes.extend_from_slice(chunk);
+        // In pieces: how C libraries copy long runs is ten times slower on some processors when both places lie alike in
+        // their pages.
+        self.bytes.reserve(chunk.len());
+        chunk.chunks(PIECE).for_each(|piece| self.bytes.extend_from_slice(piece));
         self.ends.push(self.bytes.len());
     }
 

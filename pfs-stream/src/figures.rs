@@ -1,12 +1,12 @@
 //! What a reader writes for others to see: where it is and what it lost.
 
 use crate::{
+    flag,
     reader::Read,
     ring::{Memory, Position},
     sync::{
         AtomicU64,
-        Ordering::{Acquire, Relaxed, Release, SeqCst},
-        fence,
+        Ordering::{Acquire, Relaxed, Release},
     },
 };
 
@@ -67,23 +67,13 @@ impl Figures {
     /// Asks the reader to say so when it has come to this chunk, which is not the first. Where it is must be looked at
     /// afterwards: it may have come there just now.
     pub(crate) fn want(&self, seq: u64) {
-        let wanted = self.word(WANTED);
-        let before = wanted.load(Relaxed);
-        if before == 0 || before > seq {
-            wanted.store(seq, Relaxed);
-        }
-        fence(SeqCst);
+        let before = self.word(WANTED).load(Relaxed);
+        flag::raise(self.word(WANTED), if before == 0 { seq } else { before.min(seq) });
     }
 
     /// Whether the reader is to say now that there is room; once. To be asked after its position was recorded.
     pub(crate) fn is_wanted(&self, at: Position) -> bool {
-        fence(SeqCst);
-        let wanted = self.word(WANTED);
-        let now = (1..=at.seq).contains(&wanted.load(Relaxed));
-        if now {
-            wanted.store(0, Relaxed);
-        }
-        now
+        flag::take(self.word(WANTED), |wanted| wanted <= at.seq)
     }
 
     /// The chunk that is read next.

@@ -57,6 +57,7 @@ mod events;
 mod extent;
 mod failure;
 mod figures;
+mod flag;
 mod follow;
 mod kept;
 mod lifetime;

@@ -20,12 +20,11 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    AppendError, Appended, PushEnd, Pushed, Writer,
+    AppendError, Appended, PushEnd, Pushed, Writer, flag,
     ring::{Memory, Shared, Sharing, write},
     sync::{
         AtomicU64,
-        Ordering::{Acquire, Relaxed, Release, SeqCst},
-        fence,
+        Ordering::{Acquire, Relaxed, Release},
     },
 };
 
@@ -211,11 +210,8 @@ impl Staging {
 
     /// Whether the producer waits for something to be consumed: then it must be rung now.
     pub fn producer_is_to_be_rung(&self) -> bool {
-        fence(SeqCst);
-        let flag = self.word(PRODUCER_SLEEPS);
-        let wanted = flag.load(Relaxed);
-        let there = wanted != 0 && self.consumed.wrapping_sub(wanted.wrapping_sub(1)) < 1 << 63;
-        there && flag.swap(0, Relaxed) != 0
+        let done = |wanted: u64| self.consumed.wrapping_sub(wanted.wrapping_sub(1)) < 1 << 63;
+        flag::take(self.word(PRODUCER_SLEEPS), done)
     }
 
     /// Asks the producer to ring, if nothing is there yet. True if nothing still is, so that one may wait for that.
@@ -223,8 +219,7 @@ impl Staging {
         if !self.is_empty() {
             return false;
         }
-        self.word(CONSUMER_SLEEPS).store(1, Relaxed);
-        fence(SeqCst);
+        flag::raise(self.word(CONSUMER_SLEEPS), 1);
         self.is_empty()
     }
 
@@ -383,9 +378,7 @@ impl StagingWriter {
 
     /// Whether the consumer sleeps: then it must be rung now. To be asked after something was published.
     pub fn consumer_is_to_be_rung(&self) -> bool {
-        fence(SeqCst);
-        let flag = self.word(CONSUMER_SLEEPS);
-        flag.load(Relaxed) != 0 && flag.swap(0, Relaxed) != 0
+        flag::take(self.word(CONSUMER_SLEEPS), |_| true)
     }
 
     /// Asks the consumer to ring when no more than `most` bytes are pending, or half the area if that is less, so that
@@ -393,8 +386,7 @@ impl StagingWriter {
     /// wait for that.
     pub fn may_sleep(&self, most: u64) -> bool {
         let target = self.produced.saturating_sub(most.min(SIZE as u64 / 2));
-        self.word(PRODUCER_SLEEPS).store(target + 1, Relaxed);
-        fence(SeqCst);
+        flag::raise(self.word(PRODUCER_SLEEPS), target + 1);
         self.pending() > most
     }
 

@@ -118,6 +118,30 @@ fn a_writer_that_waits_for_a_block_reader_goes_on_when_it_has_read() {
 }
 
 #[test]
+fn a_writer_that_waits_for_two_block_readers_goes_on_when_both_have_read() {
+    check(|| {
+        let stream = stream();
+        let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+        let mut readers = [0, 1].map(|_| stream.reader(options, PEER).unwrap());
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.try_append(&bytes_at(0, 16)).unwrap().unwrap();
+        step(&mut readers[0], &mut 0);
+        let mut late = readers;
+        let reading = thread::spawn(move || {
+            // One is further already: the writer asks the other alone.
+            step(&mut late[1], &mut 0);
+            late
+        });
+        block_on(writer.append(&bytes_at(16, 8))).unwrap();
+        let mut lost = 0;
+        for reader in &mut reading.join().unwrap() {
+            step(reader, &mut lost);
+            assert_eq!((lost, reader.position()), (0, 24));
+        }
+    });
+}
+
+#[test]
 fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
     check(|| {
         let stream = stream();

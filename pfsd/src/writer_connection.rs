@@ -229,8 +229,6 @@ impl Writing<'_> {
                 Next::Failed(failure) => return Err(failure.into()),
                 Next::More => {}
                 Next::Wait => {
-                    self.writer.wake();
-                    self.wait_for_much_room(going).await?;
                     let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
                     self.append(Chunk::Staged(stage, chunk), going).await?;
                     stage.consume(chunk);
@@ -278,6 +276,7 @@ impl Writing<'_> {
     /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
     /// then goes on for a while without anybody ringing or waking; for slow ones, every chunk counts.
     async fn wait_for_much_room(&mut self, going: &mut Going) -> Result<(), Ended> {
+        self.writer.wake();
         tokio::select! {
             () = self.writer.much_room() => Ok(()),
             () = sleep(MUCH_ROOM_PATIENCE) => Ok(()),
@@ -293,6 +292,8 @@ impl Writing<'_> {
         chunk: Chunk<'_>,
         going: &mut Going,
     ) -> Result<Result<Appended, AppendError>, Ended> {
+        self.acks.send(self.wire)?;
+        self.wait_for_much_room(going).await?;
         loop {
             self.acks.send(self.wire)?;
             let wire = &*self.wire;
