@@ -6,6 +6,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import requests
@@ -54,7 +55,9 @@ def main(seconds, seed):
             "--continue-on-failure", "--no-color",
         ]
         env = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE)}
-        fuzzed = subprocess.run(command, cwd=HERE, env=env, stdin=subprocess.DEVNULL, timeout=seconds * 3 + 120)
+        # It remembers in its folder what failed, and begins with that the next time. Each run here is the first.
+        with tempfile.TemporaryDirectory(prefix="pfs-schemathesis-") as folder:
+            fuzzed = subprocess.run(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, timeout=seconds * 3 + 120)
 
         assert daemon.runs(), f"the daemon has ended: {daemon.log()[-4000:]}"
         removed = requests.delete(f"{daemon.url}/api/v1/files?path=/streamfs&recursive=true", timeout=10)

@@ -12,11 +12,16 @@ use crate::ConnectError;
 /// How much of an answer is read for its message, in bytes.
 const MOST: usize = 64 << 10;
 
+/// How the message begins with which TLS tells why the other end broke off.
+const ALERT: &str = "received fatal alert";
+
 /// Nobody has answered.
 pub(super) fn unsent(daemon: &str, error: reqwest::Error) -> ConnectError {
     let url = daemon.to_owned();
-    if causes(&error).any(is_tls) {
-        return ConnectError::Untrusted { url, reason: innermost(&error) };
+    let reason = innermost(&error);
+    // A client's certificate is judged when the connection is in use already, and of what HTTP/2 then says only the text is left.
+    if causes(&error).any(is_tls) || reason.starts_with(ALERT) {
+        return ConnectError::Untrusted { url, reason };
     }
     let system = causes(&error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let kind = match system {
@@ -24,7 +29,7 @@ pub(super) fn unsent(daemon: &str, error: reqwest::Error) -> ConnectError {
         None if error.is_timeout() => io::ErrorKind::TimedOut,
         None => io::ErrorKind::Other,
     };
-    let source = io::Error::new(kind, innermost(&error));
+    let source = io::Error::new(kind, reason);
     if error.is_connect() || error.is_timeout() {
         ConnectError::Unreachable { url, source }
     } else {

@@ -24,6 +24,19 @@ fn a_header_of_10_mb_is_431_and_costs_no_memory() {
 }
 
 #[test]
+fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
+    let daemon = Daemon::with_http();
+    let mut connection = daemon.http();
+    connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ").send(&[b'x'; 256 << 10]);
+    connection.response().has(431);
+    // A connection that was just closed would be reset by the first of these.
+    for _ in 0..20 {
+        assert!(connection.offer(&[b'x'; 1 << 10]), "the connection was cut off");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn headers_are_as_large_and_as_many_as_is_allowed() {
     let daemon = Daemon::with_http_config("[limits]\nmax_header_size = \"8KB\"\n");
     for (len, status) in [(7_000, 200), (9_000, 431), (60_000, 431)] {

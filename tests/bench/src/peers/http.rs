@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::Context;
 
+use super::connection::{connect, unexpected};
 use super::server::{Server, Start, free_port};
 use super::{Address, Peer, pfs};
-use super::connection::{connect, unexpected};
 use crate::job::Job;
 use crate::stamp::Chunk;
 

@@ -112,8 +112,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 impl Table {
     fn parts(&self) -> &[Self] {
-        const ALL: &[Table] =
-            &[Table::Throughput, Table::Small, Table::Latency, Table::Pipes, Table::Join, Table::Idle, Table::Http];
+        const ALL: &[Table] = &[
+            Table::Throughput,
+            Table::Small,
+            Table::Latency,
+            Table::Pipes,
+            Table::Join,
+            Table::Idle,
+            Table::Http,
+        ];
         if *self == Self::All { ALL } else { std::slice::from_ref(self) }
     }
 

@@ -3,7 +3,7 @@
 use harness::{Daemon, Running, Signal, digest, eventually, gaps, kept, noise};
 
 use super::link::Link;
-use super::{S, pfs_at};
+use super::{LONG, S, pfs_at};
 
 /// A reader behind a line, attached.
 fn reader<const N: usize>(daemon: &Daemon, link: &Link, args: [&str; N]) -> Running {
@@ -196,7 +196,7 @@ fn the_end_that_was_asked_for_stays_the_same() {
     let daemon = Daemon::with_http_config(LARGE);
     let link = line(&daemon);
     // What was there at the start, and not what came meanwhile. So much does not fit into what is between the two.
-    let data = noise(5, 48 << 20);
+    let data = noise(5, 24 << 20);
     write(&daemon, &data);
     let mut reader =
         pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe().spawn();
@@ -204,7 +204,7 @@ fn the_end_that_was_asked_for_stays_the_same() {
     write(&daemon, b"more");
     link.cut();
     let got = reader.digest_stdout();
-    let run = reader.finish().exits(0).says("resumed");
+    let run = reader.finish_within(LONG).exits(0).says("resumed");
     assert_eq!(got.join().unwrap(), digest(&data), "{}", run.stderr);
     daemon.pfs(["rm", S]).run().exits(0);
 

@@ -87,7 +87,7 @@ fn bad_speech_is_answered_in_frames_and_does_nothing() {
     let finish = Request::Finish { close: false };
     for (bytes, code) in [
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), Some(ErrorCode::Protocol)),
-        (said(&[open.clone()]), Some(ErrorCode::Protocol)),
+        (said(std::slice::from_ref(&open)), Some(ErrorCode::Protocol)),
         (said(&[Request::Hello(newer)]), Some(ErrorCode::Version)),
         (said(&[hello(), finish.clone()]), Some(ErrorCode::Protocol)),
         (said(&[hello(), Request::Stat(S.parse().unwrap())]), Some(ErrorCode::NoSuchStream)),
