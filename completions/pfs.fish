@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_pfs_global_optspecs
-    string join \n socket= no-map q/quiet v/verbose color= h/help V/version
+    string join \n socket= url= token-file= ca-file= client-cert-file= no-map q/quiet v/verbose color= h/help V/version
 end
 
 function __fish_pfs_needs_command
@@ -25,6 +25,10 @@ function __fish_pfs_using_subcommand
 end
 
 complete -c pfs -n "__fish_pfs_needs_command" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_needs_command" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_needs_command" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_needs_command" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_needs_command" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_needs_command" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -45,6 +49,10 @@ complete -c pfs -n "__fish_pfs_needs_command" -f -a "help" -d 'Print this messag
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l wait-readers -d 'Begin only when this many readers are attached' -r
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l chunk-size -d 'Largest chunk to make; nothing waits for a chunk to fill' -r
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -65,6 +73,10 @@ complete -c pfs -n "__fish_pfs_using_subcommand cat" -l slow -d 'What to do when
 block\t'Writers wait for it'
 disconnect\t'It is disconnected, and ends with 6'"
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -80,6 +92,10 @@ complete -c pfs -n "__fish_pfs_using_subcommand create" -l channel-buffer-size -
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l ttl -d 'Remove the stream when nothing was appended for this long' -r
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l content-type -d 'Media type of the contents, told to readers' -r
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -88,6 +104,10 @@ complete -c pfs -n "__fish_pfs_using_subcommand create" -s q -l quiet -d 'Say no
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand close" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -96,6 +116,10 @@ complete -c pfs -n "__fish_pfs_using_subcommand close" -s q -l quiet -d 'Say not
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -106,6 +130,10 @@ complete -c pfs -n "__fish_pfs_using_subcommand rm" -s q -l quiet -d 'Say nothin
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -116,6 +144,10 @@ complete -c pfs -n "__fish_pfs_using_subcommand ls" -s q -l quiet -d 'Say nothin
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
@@ -130,12 +162,17 @@ complete -c pfs -n "__fish_pfs_using_subcommand bench" -l writers -d 'How many w
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l chunk-size -d 'Size of each chunk, at least 32 bytes' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l size -d 'How much all writers together append, in whole chunks' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l transport -d 'How bytes get to the daemon and from there to readers' -r -f -a "mapped\t'Through memory that is shared with the daemon; an error if there cannot be any'
-socket\t'Over connections to its socket'"
+socket\t'Over connections to its socket'
+http\t'Over HTTP, with --url'"
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l slow -d 'What to do when a reader cannot keep up' -r -f -a "drop\t'It loses its oldest chunks, and reports which'
 block\t'Writers wait for it'
 disconnect\t'It is disconnected, and ends with 6'"
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l rate -d 'Append so many chunks a second, all writers together, and report how long they take' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l token-file -d 'File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l ca-file -d 'File with certificates (PEM) to trust at the URL besides the system\'s, also in PFS_CA_FILE' -r -F
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l client-cert-file -d 'File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"

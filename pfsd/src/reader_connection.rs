@@ -153,8 +153,10 @@ impl Reading<'_> {
         wire.flush().await?;
         wire.release();
         let mut frames = Frames::default();
-        // The system's own size will do as well.
-        let _ = set_socket_send_buffer_size(wire.stream(), SEND_BUFFER);
+        if let Some(socket) = wire.socket() {
+            // The system's own size will do as well.
+            let _ = set_socket_send_buffer_size(socket, SEND_BUFFER);
+        }
         loop {
             if going.has_begun() {
                 return Err(Failure::going_away().into());
