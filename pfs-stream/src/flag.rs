@@ -30,7 +30,7 @@ mod tests {
         Arc,
         Ordering::{Acquire, Release},
     };
-    use loom::{sync::Notify, thread};
+    use loom::{model::Builder, sync::Notify, thread};
 
     #[derive(Default)]
     struct Area {
@@ -52,7 +52,10 @@ mod tests {
 
     #[test]
     fn neither_side_of_a_staging_area_sleeps_when_the_other_has_done_what_it_waits_for() {
-        loom::model(|| {
+        let mut builder = Builder::new();
+        // Without a bound there are too many ways for it to end in a sensible time.
+        builder.preemption_bound = Some(2);
+        builder.check(|| {
             let area = Arc::new(Area::default());
             let bells = Arc::new((Notify::new(), Notify::new()));
             let (theirs, their_bells) = (Arc::clone(&area), Arc::clone(&bells));

@@ -233,7 +233,6 @@ pub(crate) fn idle_readers_cost_little_and_all_get_the_next_chunk(count: usize) 
         source.gives("message", 4, "news");
     }
     let used = daemon.memory().saturating_sub(before) / count as u64;
-    println!("an idle reader takes {attached} bytes, one that has got something {used}");
     assert!(attached < EACH && used < EACH, "{attached} and {used} bytes");
     drop((first, sources));
     harness::eventually_within(Duration::from_secs(120), "all have left", || {
