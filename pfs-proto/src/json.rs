@@ -47,6 +47,7 @@ pub struct Stat<'a> {
     state: String,
     created: String,
     last_append: Option<String>,
+    owner: Owner,
     ring_buffer_size: u64,
     channel_buffer_size: u64,
     capacity: u64,
@@ -73,6 +74,7 @@ impl<'a> From<&'a StreamStat> for Stat<'a> {
             state: stream.state.to_string(),
             created: timestamp(stream.created),
             last_append: stream.last_append.map(timestamp),
+            owner: Owner::from(stream.owner),
             ring_buffer_size: stream.ring_buffer_size,
             channel_buffer_size: stream.channel_buffer_size,
             capacity: stream.capacity,
@@ -91,6 +93,19 @@ impl<'a> From<&'a StreamStat> for Stat<'a> {
             writers: stream.writers.iter().map(Writer::from).collect(),
             readers: stream.readers.iter().map(Reader::from).collect(),
         }
+    }
+}
+
+/// Who made the stream.
+#[derive(Debug, Serialize)]
+struct Owner {
+    pid: Option<u32>,
+    uid: Option<u32>,
+}
+
+impl From<Peer> for Owner {
+    fn from(Peer { pid, uid }: Peer) -> Self {
+        Self { pid, uid }
     }
 }
 
