@@ -147,6 +147,8 @@
 //! Nothing here spins. On Linux, readers and writers of a daemon on the same machine share memory with it, and sleep in
 //! that; [`Client::with_mapping`] turns it off, and results are the same to the byte.
 
+#![warn(clippy::exhaustive_enums)]
+
 pub mod blocking;
 mod chunks;
 mod client;
@@ -178,8 +180,9 @@ pub use events::Events;
 #[cfg(feature = "http")]
 pub use http::{EndpointError, HttpEndpoint};
 pub use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Event, PathError, Peer, ReadOptions, ReaderStat, SlowPolicy,
-    Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, MessageError, PathError, Peer, ReadOptions,
+    ReaderStat, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, UnknownPolicy,
+    Until, WriteOptions, WriterStat,
 };
 #[cfg(feature = "postcard")]
 pub use pfs_stream::Postcard;

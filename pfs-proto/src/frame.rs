@@ -21,6 +21,7 @@ pub struct Frame {
 
 /// The kinds of frames whose payload is nothing but a stream's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "a chunk ends or goes on")]
 pub enum DataKind {
     /// From a writer: the chunk ends with these bytes.
     Append,

@@ -280,6 +280,8 @@
 //!   reason  0 closed   1 caught up   2 writers gone   3 writer died
 //! ```
 
+#![warn(clippy::exhaustive_enums)]
+
 mod codec;
 mod encoding;
 mod error;
@@ -290,6 +292,7 @@ pub mod json;
 mod message;
 mod options;
 mod path;
+mod size;
 mod socket;
 mod stat;
 
@@ -303,5 +306,6 @@ pub use options::{
     CreateOptions, End, MappedStart, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
+pub use size::{SizeError, parse_size};
 pub use socket::default_socket_path;
 pub use stat::{DaemonInfo, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};

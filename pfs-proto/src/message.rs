@@ -11,6 +11,7 @@ use crate::{
 
 /// From the client to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "who serves it must know every one")]
 pub enum Request {
     /// The first message.
     Hello(Hello),
@@ -53,6 +54,7 @@ pub enum Request {
 
 /// From the daemon to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "who asked must know every one")]
 pub enum Reply {
     /// The answer to [`Request::Hello`].
     Hello(Hello),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// What happens to a reader that cannot keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum SlowPolicy {
     /// It loses its oldest chunks, and is told which range.
     #[default]
@@ -46,6 +47,7 @@ pub struct UnknownPolicy;
 
 /// Where a new reader starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Start {
     /// At the oldest chunk within the stream's ring buffer size of head.
     #[default]
@@ -63,6 +65,7 @@ pub enum Start {
 
 /// When a reader's stream ends. It always ends when the stream is closed and read to head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Until {
     /// Only when the stream is closed.
     #[default]
@@ -75,6 +78,7 @@ pub enum Until {
 
 /// The end of what a reader gets that is not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "nobody may take an end that they do not know for another one")]
 pub enum End {
     /// The stream is closed and was read to head.
     Closed,

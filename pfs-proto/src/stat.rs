@@ -16,6 +16,7 @@ pub struct Peer {
 
 /// Whether a stream still takes appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a stream takes appends or does not")]
 pub enum State {
     /// Takes appends.
     Open,

@@ -47,6 +47,8 @@
 //! | send values | `TypedWriter`, `TypedReader` | `serde`, `postcard` |
 //! | notice that nothing comes, keep to a rate | `StallDetector`, `Throttle` | `tokio` |
 
+#![warn(clippy::exhaustive_enums)]
+
 mod adapt;
 mod append;
 mod batch;
@@ -65,6 +67,7 @@ mod lifetime;
 pub mod mapped;
 mod membership;
 mod pending;
+#[allow(clippy::exhaustive_enums, reason = "`Read` is data, a gap or the end")]
 mod reader;
 mod registry;
 mod ring;
@@ -79,6 +82,7 @@ mod traits;
 #[cfg(feature = "serde")]
 mod typed;
 mod wait;
+#[allow(clippy::exhaustive_enums, reason = "`PushEnd` is matched by every host")]
 mod writer;
 
 pub use adapt::{BlockingReader, ByteIter, ByteStream, EventIter, EventStream};

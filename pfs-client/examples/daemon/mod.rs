@@ -43,6 +43,8 @@ fn start(socket: Option<PathBuf>, endpoint: &Endpoint) -> Result<(), Box<dyn Err
         command.arg("--socket").arg(socket);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    // It outlives us, and must not keep open what we were given: a pipe whose reader waits for its end, or a lock.
+    close_fds::set_fds_cloexec(3, &[]);
     match command.spawn() {
         Ok(_) => {
             eprintln!("no daemon answers on {endpoint}; started {}", program.display());

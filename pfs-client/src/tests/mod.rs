@@ -3,5 +3,7 @@
 mod client;
 mod daemon;
 mod events;
+mod given_up;
 mod reader;
+mod threads;
 mod writer;

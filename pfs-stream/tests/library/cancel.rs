@@ -17,17 +17,23 @@ use tokio::{
 use super::*;
 
 /// Polls it once, and gives it up if it is not done.
-async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
-    let polled = {
-        let mut work = pin!(work);
-        poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await
-    };
+pub(super) async fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let polled = poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await;
     if polled.is_none() {
         GIVEN_UP.with(|count| count.set(count.get() + 1));
+    }
+    polled
+}
+
+/// The same; if it gave up, others come first.
+async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
+    let polled = at_once(work).await;
+    if polled.is_none() {
         yield_now().await;
     }
     polled
@@ -49,18 +55,18 @@ thread_local! {
     static GIVEN_UP: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-fn was_given_up() -> bool {
+pub(super) fn was_given_up() -> bool {
     GIVEN_UP.replace(0) > 20
 }
 
-fn chunks() -> Vec<Bytes> {
+pub(super) fn chunks() -> Vec<Bytes> {
     let sizes = [1, 7, 100, 4000, 4096, 9000, 16_384, 3, 12_000];
     let chunk = |(n, size): (usize, &usize)| (0..*size).map(|at| (at * 31 + n * 7) as u8).collect();
     sizes.iter().cycle().take(90).enumerate().map(chunk).collect()
 }
 
 /// Both kinds of streams, with a writer that has to wait for its reader again and again.
-fn pairs() -> [(Stream, Writer, Reader); 2] {
+pub(super) fn pairs() -> [(Stream, Writer, Reader); 2] {
     both(16_384).map(|stream| {
         let (writer, reader) = (stream.writer(PEER).unwrap(), blocking(&stream));
         (stream, writer, reader)
@@ -68,7 +74,7 @@ fn pairs() -> [(Stream, Writer, Reader); 2] {
 }
 
 /// Appends all chunks, each until it is in the stream.
-async fn write(mut writer: impl StreamWriter, stream: Stream) {
+pub(super) async fn write(mut writer: impl StreamWriter, stream: Stream) {
     let mut offset = 0;
     for chunk in chunks() {
         offset += chunk.len() as u64;

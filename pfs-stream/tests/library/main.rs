@@ -6,7 +6,10 @@ mod bytes_in_out;
 mod cancel;
 mod death;
 mod faults;
+mod idle;
 mod local;
+mod sharing;
+mod timed;
 mod typed;
 
 use pfs_stream::*;

@@ -1,0 +1,141 @@
+//! Sizes as people write them, in flags, in URLs and in the configuration: `524288`, `512KB`, `1.5MB`, `6MiB`.
+
+use thiserror::Error;
+
+/// Why a text is not a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SizeError {
+    /// There is no number in front.
+    #[error("it does not begin with a number")]
+    NoNumber,
+    /// The number is below zero.
+    #[error("it is negative")]
+    Negative,
+    /// Nothing at all.
+    #[error("it is zero")]
+    Zero,
+    /// What follows the number is no unit.
+    #[error("its unit is not known")]
+    UnknownUnit,
+    /// A part of a byte.
+    #[error("it is not a whole number of bytes")]
+    Fraction,
+    /// More than 64 bits can count.
+    #[error("it is too large")]
+    TooLarge,
+}
+
+/// Bytes in a unit. KB and KiB are both 1024, in upper or lower case, as StreamFS has it.
+fn unit(name: &str) -> Option<u64> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" | "kib" => 1 << 10,
+        "mb" | "mib" => 1 << 20,
+        "gb" | "gib" => 1 << 30,
+        "tb" | "tib" => 1 << 40,
+        _ => return None,
+    })
+}
+
+/// The bytes that a text such as `1.5MB` means, at least 1. What is less than a byte is dropped.
+///
+/// # Errors
+///
+/// [`SizeError`], which says what is wrong with it.
+pub fn parse_size(text: &str) -> Result<u64, SizeError> {
+    let text = text.trim();
+    if text.starts_with('-') {
+        return Err(SizeError::Negative);
+    }
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, name) = text.split_at(digits);
+    let (whole, fraction) = match number.split_once('.') {
+        Some((_, "")) => return Err(SizeError::NoNumber),
+        Some(parts) => parts,
+        None => (number, ""),
+    };
+    if whole.is_empty() || fraction.contains('.') {
+        return Err(SizeError::NoNumber);
+    }
+    let unit = unit(name.trim_start()).ok_or(SizeError::UnknownUnit)?;
+    if unit == 1 && !fraction.is_empty() {
+        return Err(SizeError::Fraction);
+    }
+    let whole: u64 = whole.parse().map_err(|_| SizeError::TooLarge)?;
+    let bytes = whole.checked_mul(unit).and_then(|bytes| bytes.checked_add(part(fraction, unit)));
+    match bytes {
+        None => Err(SizeError::TooLarge),
+        Some(0) => Err(SizeError::Zero),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
+/// `0.fraction * unit`, rounded down. In integers, so that large sizes stay exact; digits after the
+/// 18th are worth less than a byte in every unit.
+fn part(fraction: &str, unit: u64) -> u64 {
+    let (mut numerator, mut denominator) = (0u128, 1u128);
+    for digit in fraction.bytes().take(18) {
+        numerator = numerator * 10 + u128::from(digit.saturating_sub(b'0'));
+        denominator *= 10;
+    }
+    u64::try_from(numerator * u128::from(unit) / denominator).unwrap_or(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_mean_what_streamfs_means_by_them() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("524288", 524_288),
+            ("512KB", 524_288),
+            ("512kb", 524_288),
+            ("512 KiB", 524_288),
+            ("  1.5MB ", 1_572_864),
+            ("6MiB", 6 << 20),
+            ("6MB", 6 << 20),
+            ("2gb", 2 << 30),
+            ("1TB", 1 << 40),
+            ("2TiB", 2 << 40),
+            ("7B", 7),
+            ("0.3KB", 307),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_size_is_refused_with_the_reason() {
+        for (text, error) in [
+            ("", SizeError::NoNumber),
+            ("KB", SizeError::NoNumber),
+            ("NaN", SizeError::NoNumber),
+            (".5MB", SizeError::NoNumber),
+            ("1.MB", SizeError::NoNumber),
+            ("1.2.3MB", SizeError::NoNumber),
+            ("1..5MB", SizeError::NoNumber),
+            ("-1", SizeError::Negative),
+            ("-1KB", SizeError::Negative),
+            ("0", SizeError::Zero),
+            ("0KB", SizeError::Zero),
+            ("0.0001KB", SizeError::Zero),
+            ("1XB", SizeError::UnknownUnit),
+            ("1e6", SizeError::UnknownUnit),
+            ("1,5MB", SizeError::UnknownUnit),
+            ("0x10", SizeError::UnknownUnit),
+            ("12 parsecs", SizeError::UnknownUnit),
+            ("6MiBs", SizeError::UnknownUnit),
+            ("1.5", SizeError::Fraction),
+            ("1.5B", SizeError::Fraction),
+            ("18446744073709551616", SizeError::TooLarge),
+            ("17179869184GB", SizeError::TooLarge),
+            ("99999999999TB", SizeError::TooLarge),
+        ] {
+            assert_eq!(parse_size(text), Err(error), "{text:?}");
+        }
+    }
+}

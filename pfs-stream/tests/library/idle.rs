@@ -1,0 +1,102 @@
+//! Who waits does nothing.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use super::*;
+
+/// A reader that counts how often it is asked.
+struct Asked(Reader, Arc<AtomicUsize>);
+
+impl StreamReader for Asked {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+        self.1.fetch_add(1, SeqCst);
+        self.0.poll_event(cx)
+    }
+
+    fn position(&self) -> u64 {
+        self.0.position()
+    }
+
+    fn lost_bytes(&self) -> u64 {
+        self.0.lost_bytes()
+    }
+
+    fn lost_chunks(&self) -> u64 {
+        self.0.lost_chunks()
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_idle_readers_are_asked_nothing_and_one_chunk_asks_each_of_them_once() {
+    const READERS: usize = 1000;
+    for stream in both(1 << 16) {
+        let (asked, got) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..READERS {
+            let mut bytes = Asked(reader(&stream), Arc::clone(&asked)).into_byte_stream();
+            let got = Arc::clone(&got);
+            tokio::spawn(async move {
+                while let Some(chunk) = bytes.chunk().await {
+                    got.fetch_add(chunk.unwrap().len(), SeqCst);
+                }
+            });
+        }
+        // The only thread is this one's, and while others can run, several dozen do before it is its turn again.
+        let settle = || async {
+            for _ in 0..READERS {
+                tokio::task::yield_now().await;
+            }
+            asked.load(SeqCst)
+        };
+        assert_eq!(settle().await, READERS, "each was asked once, and sleeps");
+        let mut writer = stream.writer(PEER).unwrap();
+        StreamWriter::append(&mut writer, b"x").await.unwrap();
+        assert_eq!(settle().await, 3 * READERS, "once for the chunk, and once to find that there is no more");
+        assert_eq!(got.load(SeqCst), READERS);
+        StreamWriter::close(writer).await.unwrap();
+        assert_eq!((settle().await, stream.readers()), (4 * READERS, 0));
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn who_waits_is_woken_by_what_it_waits_for_and_by_nothing_else() {
+    for stream in both(8192) {
+        let (woken, mut reader, mut events) = (Arc::<Woken>::default(), blocking(&stream), stream.events());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let count = || woken.0.load(SeqCst);
+        let mut writer = stream.writer(PEER).unwrap();
+        assert!(reader.poll_event(&mut context).is_pending() && events.poll_next(&mut context).is_pending());
+        let other = stream.writer(PEER).unwrap();
+        other.finish();
+        stream.stat();
+        assert_eq!(count(), 0, "a writer that comes and goes beside others is nobody's news");
+        writer.try_append(&[0; 8192]).unwrap().unwrap();
+        assert_eq!(count(), 1, "a chunk is the reader's alone");
+        let mut append = pin!(StreamWriter::append(&mut writer, b"x"));
+        assert!(append.as_mut().poll(&mut context).is_pending());
+        drop(super::reader(&stream));
+        assert!(count() <= 3, "the watcher, and at most the writer, who looks again");
+        assert!(append.as_mut().poll(&mut context).is_pending());
+        let before = count();
+        assert!(matches!(reader.poll_event(&mut context), Poll::Ready(Ok(Event::Chunk(_)))));
+        assert!(count() > before, "room is the writer's");
+        assert!(append.as_mut().poll(&mut context).is_ready());
+    }
+}
