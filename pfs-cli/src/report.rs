@@ -7,7 +7,7 @@ use pfs_proto::{Peer, ReaderStat, StreamStat, StreamSummary};
 
 use crate::age::{since, span};
 use crate::size::{rate, size};
-use crate::table::{Align, Table};
+use crate::table::{Align, Table, UNKNOWN};
 
 /// The streams of `pfs ls -l`, one a line below a header. Nothing at all if there are none.
 pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
@@ -131,25 +131,33 @@ fn readers(stream: &StreamStat, now: SystemTime) -> String {
     table.render("    ")
 }
 
-/// Process and user, `-` where the kernel did not tell.
+/// Process and user.
 fn who(peer: Peer) -> [String; 2] {
-    [peer.pid, peer.uid].map(|id| id.map_or_else(|| "-".to_owned(), |id| id.to_string()))
+    [peer.pid, peer.uid].map(|id| id.map_or_else(|| UNKNOWN.to_owned(), |id| id.to_string()))
 }
 
-/// Who made a stream, where that is known.
+/// Who made a stream, as far as that is known: over HTTP nobody vouches for the user, and a process is only told by who is on
+/// this machine.
 fn by(owner: Peer) -> String {
-    if owner == Peer::default() {
-        return String::new();
+    match (owner.pid, owner.uid) {
+        (Some(pid), Some(uid)) => format!(" by process {pid} of user {uid}"),
+        (Some(pid), None) => format!(" by process {pid}"),
+        (None, Some(uid)) => format!(" by user {uid}"),
+        (None, None) => String::new(),
     }
-    let [pid, uid] = who(owner);
-    format!(" by process {pid} of user {uid}")
 }
 
 /// Who holds up the writers, if anybody.
 fn waited_for(readers: &[ReaderStat]) -> String {
-    let blocking: Vec<String> =
-        readers.iter().filter(|reader| reader.blocking).map(|reader| who(reader.peer)[0].clone()).collect();
-    if blocking.is_empty() { String::new() } else { format!(", writers wait for {}", blocking.join(", ")) }
+    let blocking: Vec<&ReaderStat> = readers.iter().filter(|reader| reader.blocking).collect();
+    let known: Vec<String> =
+        blocking.iter().filter_map(|reader| reader.peer.pid).map(|pid| pid.to_string()).collect();
+    match (known.len(), blocking.len().saturating_sub(known.len())) {
+        (0, 0) => String::new(),
+        (0, others) => format!(", writers wait for {others} of them"),
+        (_, 0) => format!(", writers wait for {}", known.join(", ")),
+        (_, others) => format!(", writers wait for {} and {others} more", known.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -196,5 +204,34 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
        -     -   3145728      0 B  drop    64.0 KiB in 1 chunks   5s
 "
         );
+    }
+
+    #[test]
+    fn what_is_not_known_of_those_who_came_over_http_is_left_out() {
+        let mut stat = sample::stat();
+        stat.owner = Peer { pid: Some(4711), uid: None };
+        let first = &mut stat.readers[0];
+        first.peer = Peer::default();
+        first.blocking = true;
+        stat.writers[0].peer = Peer { pid: Some(4711), uid: None };
+        let text = figures(&stat, sample::now());
+        assert!(text.contains("created   3m 12s ago by process 4711\n"), "{text}");
+        let (_, attached) = text.split_once("  writers ").unwrap();
+        assert_eq!(
+            attached,
+            "  1 attached, 2 finished, 1 died
+     PID  APPENDED     AGE
+    4711   3.0 MiB  3m 10s  waits for a reader
+  readers   2 attached, writers wait for 1 of them
+    POSITION      LAG  POLICY                  LOST  AGE
+     2097152  1.0 MiB  block                    0 B   1m  a writer waits for it
+     3145728      0 B  drop    64.0 KiB in 1 chunks   5s
+"
+        );
+        stat.readers[1].blocking = true;
+        stat.readers[1].peer.pid = Some(4712);
+        assert!(figures(&stat, sample::now()).contains("writers wait for 4712 and 1 more\n"));
+        stat.owner = Peer::default();
+        assert!(figures(&stat, sample::now()).contains("created   3m 12s ago\n"));
     }
 }

@@ -9,6 +9,9 @@ pub(crate) enum Align {
     Right,
 }
 
+/// A cell for what is not known.
+pub(crate) const UNKNOWN: &str = "-";
+
 /// A header and rows, set in columns that are as wide as their widest cell.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -28,7 +31,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Sets the columns, each line behind `indent`; no line ends with spaces.
+    /// Sets the columns, each line behind `indent`; no line ends with spaces. A column of which nothing is known is left out.
     pub(crate) fn render(&self, indent: &str) -> String {
         let width = |column: usize| {
             self.rows
@@ -38,11 +41,19 @@ impl Table {
                 .max()
                 .unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let is_known = |column: &usize| {
+            let mut cells = self.rows.iter().skip(1).filter_map(|row| row.get(*column)).peekable();
+            cells.peek().is_none() || cells.any(|cell| cell != UNKNOWN)
+        };
+        let shown: Vec<usize> = (0..self.columns.len()).filter(is_known).collect();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = indent.to_owned();
-            for ((cell, align), width) in row.iter().zip(&self.columns).zip(&widths) {
+            for column in &shown {
+                let (Some(cell), Some(align)) = (row.get(*column), self.columns.get(*column)) else {
+                    continue;
+                };
+                let width = width(*column);
                 match align {
                     Align::Left => line.push_str(&format!("{cell:<width$}  ")),
                     Align::Right => line.push_str(&format!("{cell:>width$}  ")),
@@ -68,5 +79,14 @@ mod tests {
             table.render("  "),
             "  STATE      HEAD  PATH\n  open    1000000  /streamfs/cam\n  closed        5  /streamfs/a\n"
         );
+    }
+
+    #[test]
+    fn a_column_is_left_out_only_if_nothing_of_it_is_known() {
+        let mut table = Table::new(&[("PID", Align::Right), ("UID", Align::Right), ("LAG", Align::Right)]);
+        assert_eq!(table.render(""), "PID  UID  LAG\n");
+        table.row(["1", "-", "2"].map(String::from));
+        table.row(["-", "-", "3"].map(String::from));
+        assert_eq!(table.render(""), "PID  LAG\n  1    2\n  -    3\n");
     }
 }

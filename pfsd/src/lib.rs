@@ -26,7 +26,6 @@ mod sharing;
 #[path = "not_sharing.rs"]
 mod sharing;
 mod shutdown;
-pub mod sizes;
 pub mod socket;
 mod start;
 mod systemd;

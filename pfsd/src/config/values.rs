@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use pfs_proto::StreamPath;
+use pfs_proto::{StreamPath, parse_size};
 use toml::{Spanned, Value};
 
 use super::{error::Mistake, file::Given};
-use crate::sizes::{SIZES_ALLOWED, parse_size, size_of_integer};
+
+const SIZES_ALLOWED: &str = "a size of at least one byte: a number of bytes (524288), or text with B, KB, MB, GB or TB (\"512KB\", \"1.5MB\")";
 
 type Judged<T> = Result<Option<T>, Mistake>;
 
@@ -46,7 +47,8 @@ pub(super) fn boolean(key: &str, given: &Given) -> Judged<bool> {
 
 pub(super) fn size(key: &str, given: &Given) -> Judged<u64> {
     judge(key, given, SIZES_ALLOWED, |value| match value {
-        Value::Integer(bytes) => size_of_integer(*bytes).map_err(|error| error.to_string()),
+        // A number says what its text would.
+        Value::Integer(bytes) => parse_size(&bytes.to_string()).map_err(|error| error.to_string()),
         Value::String(text) => parse_size(text).map_err(|error| error.to_string()),
         _ => Err(wrong_type(value)),
     })

@@ -1,18 +1,13 @@
 //! What holds for every answer, whoever gives it.
 
-use std::{
-    any::Any,
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{any::Any, convert::Infallible};
 
 use axum::{
     body::{Body, Bytes, HttpBody},
     http::{HeaderValue, Method, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
-use http_body::Frame;
+use futures_util::stream;
 
 use super::problem::Problem;
 
@@ -31,24 +26,10 @@ pub(super) fn finish(method: &Method, version: Version, response: Response) -> R
         if response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
-        *response.body_mut() = Body::new(Untold);
+        // No body, of a length that nobody tells: that of the answer to GET is in the headers, if it is known.
+        *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
     }
     response
-}
-
-/// No body, of a length that nobody tells: that of the answer to GET is in the headers, if it is known.
-struct Untold;
-
-impl HttpBody for Untold {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(None)
-    }
 }
 
 /// An error without a body, as the router gives it for a method that a path does not have, gets one.

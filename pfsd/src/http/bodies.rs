@@ -1,6 +1,7 @@
 //! The body of a request and the body of its response, as a connection's two directions.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     io,
     pin::{Pin, pin},
@@ -10,7 +11,8 @@ use std::{
 
 use axum::body::Body;
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Body as _, Frame};
+use futures_util::stream;
+use http_body::Body as _;
 use tokio::sync::mpsc;
 
 /// What the client says comes in one body, what the daemon says goes out in the other. Neither is read or made ahead: a
@@ -39,9 +41,11 @@ enum End {
 impl Bodies {
     /// For the body of a request; with it comes the body of the response, which ends when this is dropped.
     pub(crate) fn new(body: Body) -> (Self, Body) {
-        let (output, pieces) = mpsc::channel(1);
+        let (output, mut pieces) = mpsc::channel(1);
         let input = Mutex::new(Input { body, piece: Bytes::new(), end: None });
-        (Self { input, output }, Body::new(Pieces(pieces)))
+        let pieces =
+            stream::poll_fn(move |cx| pieces.poll_recv(cx).map(|piece| piece.map(Ok::<_, Infallible>)));
+        (Self { input, output }, Body::from_stream(pieces))
     }
 
     /// Waits until there is something to read, or nothing more comes.
@@ -126,25 +130,8 @@ impl Input {
     }
 }
 
-/// The response's body: the pieces as they come.
-#[derive(Debug)]
-struct Pieces(mpsc::Receiver<Bytes>);
-
-impl http_body::Body for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
     use http_body_util::BodyExt;
 
     use super::*;

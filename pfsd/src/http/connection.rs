@@ -78,7 +78,8 @@ impl Connections {
     ) -> Self {
         let headers = limits.max_header_size.saturating_add(BUFFER);
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // How long headers may take is seen to here, for both versions.
+        // How long headers may take is seen to here, for both versions. No pings: a `block` reader that pauses does not answer
+        // them either, and would be cut off.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(headers.max(BUFFER));
         builder
             .http2()
@@ -87,9 +88,7 @@ impl Connections {
             .max_concurrent_streams(STREAMS)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_stream_window_size(STREAM_WINDOW)
-            .max_send_buf_size(BUFFER)
-            .keep_alive_interval(Duration::from_secs(60))
-            .keep_alive_timeout(Duration::from_secs(30));
+            .max_send_buf_size(BUFFER);
         Self { router, tls, limits, builder, tally }
     }
 

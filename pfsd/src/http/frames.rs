@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{HeaderName, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, Version, header},
     response::{IntoResponse, Response},
     routing::post,
 };
+use http_body::Body as _;
 use pfs_proto::{MEDIA_TYPE, Peer};
 
 use super::{Bodies, Site, access::Access, connection::Connected, problem::Problem};
@@ -40,6 +41,9 @@ async fn open(
         );
         return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_media_type", message).into_response();
     }
+    // The response of a writer's request may end first, and then this end closes the connection. The client must not take it
+    // for one that it can use again, and lose its next request.
+    let goes_on = request.version() < Version::HTTP_2 && request.body().size_hint().exact().is_none();
     let (bodies, response) = Bodies::new(request.into_body());
     let (rights, daemon, going) = (access.rights().clone(), Arc::clone(&site.daemon), site.going());
     // A task of its own, so that it comes to its proper end when the client hangs up. It ends with the response.
@@ -50,7 +54,11 @@ async fn open(
         // Some proxies collect a response before they pass it on, unless told not to.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, response).into_response()
+    let mut response = (headers, response).into_response();
+    if goes_on {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Who asks. The process id is what a client says that is on this machine; nothing but figures for people comes of it.

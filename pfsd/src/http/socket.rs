@@ -20,7 +20,8 @@ use tokio::{
 use super::activity::Activity;
 
 /// A peer that vanished without a word is noticed after two minutes: nothing else ends a connection on which nothing
-/// has to happen.
+/// has to happen. While something is on its way to it, the system's own patience counts (15 to 30 minutes on Linux). Neither
+/// ends one whose process only pauses: its system still answers.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))

@@ -1,15 +1,9 @@
 //! GET with `stream=true`: follows a stream, and waits for one that does not exist yet.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
-use bytes::Bytes;
-use http_body::Frame;
+use futures_util::TryFutureExt;
 use pfs_proto::{ReadOptions, StreamPath, Until};
 
 use super::{files::octets, refusal::Refusal};
@@ -46,8 +40,9 @@ pub(super) async fn answer(
     if until_caught_up || site.daemon.registry.get(path.as_str()).is_some() {
         return Ok(octets(follow(&site, &access, &path, options).await?));
     }
-    let body = async move { follow(&site, &access, &path, options).await };
-    Ok(octets(Body::new(Later::Waiting(Box::pin(body)))))
+    let body = async move { follow(&site, &access, &path, options).await.map(Body::into_data_stream) };
+    let body = body.map_err(|failure| axum::Error::new(Broken(failure.message)));
+    Ok(octets(Body::from_stream(body.try_flatten_stream())))
 }
 
 async fn follow(
@@ -58,31 +53,4 @@ async fn follow(
 ) -> Result<Body, Failure> {
     let reader = attach(site, access, path, options).await?;
     Ok(Body::new(Following::new(site, access, path, reader, Raw::default())))
-}
-
-/// A body that is not there yet.
-enum Later {
-    Waiting(Pin<Box<dyn Future<Output = Result<Body, Failure>> + Send>>),
-    There(Body),
-}
-
-impl http_body::Body for Later {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Self::Waiting(body) = &mut *self {
-            match ready!(body.as_mut().poll(cx)) {
-                Ok(body) => *self = Self::There(body),
-                Err(failure) => return Poll::Ready(Some(Err(axum::Error::new(Broken(failure.message))))),
-            }
-        }
-        match &mut *self {
-            Self::There(body) => Pin::new(body).poll_frame(cx),
-            Self::Waiting(_) => Poll::Pending,
-        }
-    }
 }

@@ -15,10 +15,7 @@ use super::{
     raw::Raw,
     sse::{self, Events},
 };
-use crate::{
-    http::{Site, access::Access, attach::attach, body::Following, problem::Problem},
-    sizes::parse_size,
-};
+use crate::http::{Site, access::Access, attach::attach, body::Following, problem::Problem};
 
 const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
 
@@ -63,7 +60,7 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
         "newest" => Some(Start::New),
         offset => offset.parse().ok().map(Start::Offset),
     })?;
-    let tail = query.parsed("tail", "a size such as 65536 or 64KB", |size| parse_size(size).ok())?;
+    let tail = query.size("tail")?;
     let since =
         query.parsed("since", "a time such as 10s or 5m", |time| humantime::parse_duration(time).ok())?;
     let until = query.parsed("until", "closed, caught-up or writers-gone", |until| match until {

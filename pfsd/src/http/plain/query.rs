@@ -4,6 +4,7 @@ use axum::{
     extract::Query as Pairs,
     http::{StatusCode, Uri},
 };
+use pfs_proto::parse_size;
 
 use crate::http::problem::Problem;
 
@@ -56,6 +57,11 @@ impl Query {
         let Some(value) = self.value(key) else { return Ok(None) };
         let parsed = parse(value);
         parsed.map(Some).ok_or_else(|| bad(format!("?{key}={} is not {allowed}", shown(value))))
+    }
+
+    /// The size that a key says.
+    pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Problem> {
+        self.parsed(key, "a size of at least one byte, such as 524288 or 512KB", |size| parse_size(size).ok())
     }
 
     /// An error if more than one of these is there.

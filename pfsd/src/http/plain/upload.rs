@@ -22,7 +22,6 @@ use crate::{
     failure::Failure,
     http::{Site, access::Access, problem::Problem},
     shutdown::Going,
-    sizes::{SIZES_ALLOWED, parse_size},
 };
 
 const KEYS: &[&str] = &["close", "create", "ring-buffer-size", "channel-buffer-size", "ttl"];
@@ -65,8 +64,8 @@ pub(crate) async fn answer(
 }
 
 fn options(query: &Query, create: bool, headers: &HeaderMap) -> Result<CreateOptions, Problem> {
-    let size = |key| query.parsed(key, SIZES_ALLOWED, |size| parse_size(size).ok());
-    let (ring_buffer_size, channel_buffer_size) = (size("ring-buffer-size")?, size("channel-buffer-size")?);
+    let (ring_buffer_size, channel_buffer_size) =
+        (query.size("ring-buffer-size")?, query.size("channel-buffer-size")?);
     let ttl =
         query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| humantime::parse_duration(ttl).ok())?;
     if !create && (ring_buffer_size.is_some() || channel_buffer_size.is_some() || ttl.is_some()) {
