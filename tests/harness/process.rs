@@ -36,6 +36,16 @@ pub fn alive(pid: u32) -> bool {
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
+/// Whether a process was stopped by a signal, all its threads.
+pub fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    threads.map(|thread| thread.expect("a thread").path().join("stat")).all(|stat| {
+        // One that has just ended does nothing either.
+        let stat = std::fs::read_to_string(stat).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.is_empty() || rest.starts_with(" T"))
+    })
+}
+
 /// Whether a process has memory in it that a daemon of ours made.
 pub fn shares_memory(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs").contains("memfd:pfs-")

@@ -15,6 +15,9 @@ impl Way {
     /// Those over the socket, for what must not depend on it.
     pub const BOTH: [Self; 2] = [Self::Mapped, Self::Connection];
 
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Mapped, Self::Connection, Self::Http];
+
     /// The way of every `pfs` of which a test says nothing else: the default, or what `PFS_TEST_WAY` says in the environment
     /// of the tests (`connection` or `http`).
     pub fn of_this_run() -> Self {

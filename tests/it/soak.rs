@@ -1,6 +1,8 @@
 //! The promises at the size that they were made for. Minutes long, so they run only when asked for:
 //! `cargo build --release && cargo test --release -p pfs-tests soak -- --ignored --test-threads 1`
 
+use std::time::Duration;
+
 use crate::{fan_out, http, tiny_chunks};
 
 const GIB: u64 = 1 << 30;
@@ -53,4 +55,10 @@ fn of_sixteen_curl_drop_readers_those_fail_that_lost_something_of_a_gibibyte() {
 #[ignore = "soak: five thousand connections"]
 fn five_thousand_idle_sse_readers_cost_little_and_all_get_the_next_chunk() {
     http::sse::idle_readers_cost_little_and_all_get_the_next_chunk(5000);
+}
+
+#[test]
+#[ignore = "soak: minutes"]
+fn block_readers_that_pause_for_minutes_lose_nothing() {
+    http::silent::paused_block_readers_are_waited_for(Duration::from_secs(200));
 }

@@ -33,6 +33,19 @@ def frames(context, value):
     return value if isinstance(value, bytes) else str(value).encode()
 
 
+def fork_headers(headers):
+    return [name for name in headers if name.lower().startswith("stream-fork")]
+
+
+@schemathesis.check
+def forks_and_nothing_else_are_501(context, response, case):
+    asked = case.path.startswith("/v1/stream/") and fork_headers(response.request.headers)
+    if asked and response.request.method in ("PUT", "POST"):
+        assert response.status_code >= 400, f"{response.status_code} for a fork"
+    else:
+        assert response.status_code != 501, "nobody asked for a fork"
+
+
 NAMES = ["cam", "log", "a/b", "späße", "README"]
 
 
@@ -70,6 +83,10 @@ def make_sense(operation, case, query, headers, chance):
                 query.pop(key, None)
     if operation in ("append", "appendByPost") and len(query) > ("close" in query):
         query["create"] = ""
+    if operation in ("durableCreate", "durableAppend") and chance % 5:
+        # Otherwise nothing would be made or appended.
+        for name in fork_headers(headers):
+            del headers[name]
     if operation == "durableCreate":
         headers.pop("Stream-Expires-At" if chance % 2 else "Stream-TTL", None)
     if operation == "durableAppend" and not all(f"Producer-{part}" in headers for part in ("Id", "Epoch", "Seq")):

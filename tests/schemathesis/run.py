@@ -49,7 +49,8 @@ def main(seconds, seed):
         requests.get(f"{daemon.url}/healthz", timeout=10)
         before, opened = daemon.memory(), descriptors(daemon)
         command = [
-            sys.executable, "-m", "schemathesis.cli", "run", f"{daemon.url}/openapi.json",
+            sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml",
+            "run", f"{daemon.url}/openapi.json",
             "--phases", "examples,coverage,fuzzing,stateful", "--max-time", str(seconds),
             "--exclude-checks", LEFT_OUT, "--request-timeout", "10", "--seed", str(seed),
             "--continue-on-failure", "--no-color",

@@ -3,11 +3,13 @@
 mod agfs;
 mod durable;
 mod frames;
+mod http2;
 mod limits;
 mod operations;
 pub(crate) mod plain;
 mod security;
 mod shutdown;
+pub(crate) mod silent;
 pub(crate) mod sse;
 mod starting;
 mod tls;

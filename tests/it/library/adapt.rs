@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io::{Read as _, Write as _};
 use std::num::NonZeroU64;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use pfs_client::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::cancel::{chunks, once};
-use super::{client, path};
+use super::giving_up::{Side, Still, TIMES, chunks};
+use super::{client, daemon, endpoint, path};
 
 /// What the stream holds at most.
 const BUFFER: u64 = 256 << 10;
@@ -30,40 +31,58 @@ fn fast() -> Rate {
     Rate::Chunks(NonZeroU64::new(100_000).unwrap())
 }
 
-/// Has all chunks written through an `AsyncWrite` and read by `read`, both ways; what was read must be what was written.
-async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader) -> T) {
+/// Has all chunks written through an `AsyncWrite` and read by `read`, on all ways; what was read must be what was written.
+/// Both sides give up at every await, and the daemon stands still now and then, so that they must.
+async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>) -> T) {
     let sent = chunks().concat();
-    for way in Way::BOTH {
-        let daemon = Daemon::with_buffers(BUFFER, BUFFER);
+    for way in Way::ALL {
+        let daemon = daemon(BUFFER);
         let client = client(&daemon, way).await;
         let writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
         let reader = client.reader(&path(), block()).await.unwrap();
+        let (writes, reads) = (Side::default(), Rc::<Side>::default());
         let writing = async {
             let mut writer = writer.throttled(fast()).into_async_write().closing();
             let mut rest = &sent[..];
-            for size in [3, 5_000, 150_000, 70_000].into_iter().cycle() {
+            for (n, size) in [3, 5_000, 150_000, 70_000].into_iter().cycle().enumerate() {
                 if rest.is_empty() {
                     break;
                 }
-                if let Some(written) = once(writer.write(&rest[..size.min(rest.len())])).await {
-                    rest = &rest[written.unwrap()..];
+                let still = if n % 10 == 0 { Some(Still::of(&daemon).await) } else { None };
+                let written = loop {
+                    if let Some(written) = writes.once(writer.write(&rest[..size.min(rest.len())])).await {
+                        break written.unwrap();
+                    }
+                    if still.is_some() {
+                        break 0;
+                    }
+                };
+                rest = &rest[written..];
+                if still.is_some() {
+                    for _ in 0..TIMES {
+                        assert!(
+                            writes.once(writer.flush()).await.is_none(),
+                            "{way:?}: nobody can have taken it"
+                        );
+                    }
+                    reads.gives_up().await;
                 }
             }
-            while once(writer.flush()).await.is_none() {}
-            while once(writer.shutdown()).await.is_none() {}
+            while writes.once(writer.flush()).await.is_none() {}
+            while writes.once(writer.shutdown()).await.is_none() {}
         };
-        let ((), got) = tokio::join!(writing, read(reader));
+        let ((), got) = tokio::join!(writing, read(reader, Rc::clone(&reads)));
         assert!(got == sent, "{way:?}: {} of {} bytes, or other ones", got.len(), sent.len());
     }
 }
 
 #[tokio::test]
 async fn an_async_reader_that_is_given_up_all_the_time_gets_all_bytes_once() {
-    all_arrives(async |reader| {
+    all_arrives(async |reader, side| {
         let mut bytes = reader.into_byte_stream();
         let (mut got, mut buffer) = (Vec::new(), vec![0; 10_007]);
         loop {
-            match once(bytes.read(&mut buffer)).await.transpose().unwrap() {
+            match side.once(bytes.read(&mut buffer)).await.transpose().unwrap() {
                 None => {}
                 Some(0) => return got,
                 Some(len) => got.extend_from_slice(&buffer[..len]),
@@ -76,11 +95,11 @@ async fn an_async_reader_that_is_given_up_all_the_time_gets_all_bytes_once() {
 
 #[tokio::test]
 async fn a_stream_of_chunks_that_is_given_up_all_the_time_gets_all_of_them_once() {
-    all_arrives(async |reader| {
+    all_arrives(async |reader, side| {
         let mut chunks = reader.into_byte_stream();
         let mut got = Vec::new();
         loop {
-            match once(chunks.next()).await {
+            match side.once(chunks.next()).await {
                 None => {}
                 Some(Some(chunk)) => got.extend_from_slice(&chunk.unwrap()),
                 Some(None) => return got,
@@ -92,11 +111,11 @@ async fn a_stream_of_chunks_that_is_given_up_all_the_time_gets_all_of_them_once(
 
 #[tokio::test]
 async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_gets_all_events_once() {
-    all_arrives(async |reader| {
+    all_arrives(async |reader, side| {
         let mut events = reader.throttled(fast()).stalls_after(Duration::from_secs(600)).into_event_stream();
         let mut got = Vec::new();
         loop {
-            match once(events.next()).await {
+            match side.once(events.next()).await {
                 None => {}
                 Some(Some(Ok(Event::Chunk(chunk)))) => got.extend_from_slice(&chunk),
                 Some(Some(Ok(Event::End { .. } | Event::Attached { .. }))) => {}
@@ -110,8 +129,8 @@ async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_g
 
 #[tokio::test]
 async fn a_stall_is_told_and_what_comes_next_is_not_lost() {
-    for way in Way::BOTH {
-        let daemon = Daemon::start();
+    for way in Way::ALL {
+        let daemon = Daemon::with_http();
         let client = client(&daemon, way).await;
         let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
@@ -153,10 +172,9 @@ async fn events_of_a_stream_are_a_stream() {
 #[test]
 fn threads_write_and_read_as_they_do_with_files() {
     let sent = chunks().concat();
-    for way in Way::BOTH {
-        let daemon = Daemon::with_buffers(BUFFER, BUFFER);
-        let client =
-            || blocking::Client::new(Endpoint::Unix(daemon.socket())).with_mapping(way == Way::Mapped);
+    for way in Way::ALL {
+        let daemon = daemon(BUFFER);
+        let client = || blocking::Client::new(endpoint(&daemon, way)).with_mapping(way == Way::Mapped);
         let mut writer = client().writer(&path(), WriteOptions::default()).unwrap();
         let readers = [(); 3].map(|()| client().reader(&path(), block()).unwrap());
         let [bytes, chunks, events] = readers;

@@ -1,75 +1,68 @@
 //! Whatever is given up at any of its awaits has done its work whole or not at all.
+//!
+//! Now and then the daemon stands still, so that both sides give up several times, whatever the machine does.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{Daemon, Way};
 use pfs_client::{
-    Chunks, Event, ReadOptions, SlowPolicy, StreamEvent, TypedReader, TypedWriter, WriteOptions,
+    Chunks, Event, ReadOptions, Reader, SlowPolicy, StreamEvent, TypedReader, TypedWriter, WriteOptions,
+    Writer,
 };
 use tokio::time::sleep;
 
-use super::{client, path};
+use super::giving_up::{Side, Standstill, Still, chunks};
+use super::{client, daemon, path};
 
 /// What the stream holds at most: writers have to wait for their readers again and again.
 const BUFFER: u64 = 256 << 10;
 
-/// Polls something once, and gives it up if it is not done.
-pub(super) async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    let polled = poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await;
-    if polled.is_none() {
-        GIVEN_UP.with(|count| count.set(count.get() + 1));
-        sleep(Duration::from_micros(200)).await;
-    }
-    polled
-}
-
-thread_local! {
-    /// How often something was given up in this test.
-    static GIVEN_UP: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-/// Chunks of all sizes: those that are staged, those that are not, and one that takes several frames.
-pub(super) fn chunks() -> Vec<Bytes> {
-    let sizes = [1, 7, 100, 4_000, 9_000, 70_000, 130_000, 200_000, 3, 256 << 10];
-    let chunk = |(n, size): (usize, &usize)| (0..*size).map(|at| (at * 31 + n * 7) as u8).collect();
-    sizes.iter().cycle().take(60).enumerate().map(chunk).collect()
+/// A daemon with buffers of that size, a writer on this way, and a reader that loses nothing.
+async fn pair(way: Way, buffer: u64) -> (Daemon, Writer, Reader) {
+    let daemon = daemon(buffer);
+    let client = client(&daemon, way).await;
+    let writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
+    let reader = client.reader(&path(), options).await.unwrap();
+    (daemon, writer, reader)
 }
 
 #[tokio::test]
 async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_nothing_twice() {
-    for way in Way::BOTH {
-        let daemon = Daemon::with_buffers(BUFFER, BUFFER);
-        let client = client(&daemon, way).await;
-        let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
-        let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-        let mut reader = client.reader(&path(), options).await.unwrap();
-        let sent = chunks();
+    for way in Way::ALL {
+        let (daemon, mut writer, mut reader) = pair(way, BUFFER).await;
+        let (writes, reads, sent) = (Side::default(), Side::default(), chunks());
         let writing = async {
+            let mut standstill = Standstill::new(&daemon, &writes, &reads);
             for (n, chunk) in (1..).zip(&sent) {
-                while writer.appended() < n {
-                    if let Some(appended) = once(writer.append(chunk)).await {
+                // With the large ones, behind which the small ones must wait for their turn.
+                if n % 10 == 8 {
+                    standstill.begin().await;
+                }
+                loop {
+                    let taken_over = writer.appended() == n;
+                    if standstill.is_over(taken_over && n % 10 == 2) {
+                        standstill.end(async || writes.once(writer.flush()).await.is_none()).await;
+                    }
+                    if taken_over {
+                        break;
+                    }
+                    if let Some(appended) = writes.once(writer.append(chunk)).await {
                         appended.unwrap();
                     }
+                    assert!(writer.appended() <= n, "{way:?}: a chunk was taken over twice");
                 }
-                assert_eq!(writer.appended(), n, "a chunk was taken over twice");
             }
-            while once(writer.flush()).await.is_none() {}
+            drop(standstill);
+            while writes.once(writer.flush()).await.is_none() {}
             assert_eq!((writer.acked(), writer.readers()), (sent.len() as u64, 1));
             writer.finish(true).await.unwrap()
         };
         let reading = async {
             let mut got = Vec::new();
             loop {
-                let Some(event) = once(reader.next()).await else { continue };
+                let Some(event) = reads.once(reader.next()).await else { continue };
                 match event.unwrap() {
                     Event::Chunk(chunk) => got.push(chunk),
                     Event::End { offset, .. } => return (got, offset),
@@ -82,34 +75,44 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
         assert!(got == sent, "{way:?}: the chunks are other ones");
         assert_eq!(written, read);
     }
-    // How often is the scheduler's affair; a reader that comes before the first chunk waits at least once.
-    assert!(GIVEN_UP.get() > 0, "it never had to wait, so this has tested nothing");
 }
 
 #[tokio::test]
 async fn values_that_are_given_up_all_the_time_arrive_once_each() {
-    for way in Way::BOTH {
-        let daemon = Daemon::with_buffers(4096, 4096);
-        let client = client(&daemon, way).await;
-        let writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+    for way in Way::ALL {
+        let (daemon, writer, reader) = pair(way, 4096).await;
         let mut writer = TypedWriter::<(u64, String), _>::new(writer);
-        let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-        let mut reader = TypedReader::<(u64, String), _>::new(client.reader(&path(), options).await.unwrap());
-        let values: Vec<_> = (1..=300).map(|n| (n, "x".repeat(1000))).collect();
+        let mut reader = TypedReader::<(u64, String), _>::new(reader);
+        let (writes, reads) = (Side::default(), Side::default());
+        // More than the memory is that is shared with the daemon.
+        let values: Vec<_> = (1..=400).map(|n| (n, "x".repeat(3000))).collect();
         let writing = async {
+            let mut standstill = Standstill::new(&daemon, &writes, &reads);
             for value in &values {
-                while writer.get_ref().appended() < value.0 {
-                    if let Some(sent) = once(writer.send(value)).await {
+                if value.0 % 200 == 1 {
+                    standstill.begin().await;
+                }
+                loop {
+                    let taken_over = writer.get_ref().appended() == value.0;
+                    if standstill.is_over(taken_over && value.0 % 200 == 0) {
+                        standstill.end(async || writes.once(writer.flush()).await.is_none()).await;
+                    }
+                    if taken_over {
+                        break;
+                    }
+                    if let Some(sent) = writes.once(writer.send(value)).await {
                         sent.unwrap();
                     }
+                    assert!(writer.get_ref().appended() <= value.0, "{way:?}: a value was taken over twice");
                 }
             }
+            drop(standstill);
             writer.close().await.unwrap();
         };
         let reading = async {
             let mut got = Vec::new();
             loop {
-                match once(reader.recv()).await {
+                match reads.once(reader.recv()).await {
                     None => {}
                     Some(Some(value)) => got.push(value.unwrap()),
                     Some(None) => return got,
@@ -123,28 +126,37 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
 
 #[tokio::test]
 async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
-    for way in Way::BOTH {
-        let daemon = Daemon::with_buffers(BUFFER, BUFFER);
-        let client = client(&daemon, way).await;
-        let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
-        let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-        let mut reader = client.reader(&path(), options).await.unwrap();
-        let sent = chunks();
+    for way in Way::ALL {
+        let (daemon, mut writer, mut reader) = pair(way, BUFFER).await;
+        let (writes, reads, sent) = (Side::default(), Side::default(), chunks());
         let writing = async {
+            let mut standstill = Standstill::new(&daemon, &writes, &reads);
             for (n, chunk) in (1..).zip(&sent) {
-                while writer.appended() < n {
-                    if let Some(pushed) = once(writer.push(chunk)).await {
+                if n % 10 == 8 {
+                    standstill.begin().await;
+                }
+                loop {
+                    let taken_over = writer.appended() == n;
+                    if standstill.is_over(taken_over && n % 10 == 2) {
+                        standstill.end(async || writes.once(writer.flush()).await.is_none()).await;
+                    }
+                    if taken_over {
+                        break;
+                    }
+                    if let Some(pushed) = writes.once(writer.push(chunk)).await {
                         pushed.unwrap();
                     }
+                    assert!(writer.appended() <= n, "{way:?}: a chunk was taken over twice");
                 }
             }
-            while once(writer.send()).await.is_none() {}
+            drop(standstill);
+            while writes.once(writer.send()).await.is_none() {}
             writer.finish(true).await.unwrap();
         };
         let reading = async {
             let (mut batch, mut got) = (Chunks::new(), Vec::new());
             loop {
-                match once(reader.next_batch(&mut batch)).await.transpose().unwrap() {
+                match reads.once(reader.next_batch(&mut batch)).await.transpose().unwrap() {
                     None | Some(Some(Event::Attached { .. })) => {}
                     Some(None) => got.extend(batch.iter().map(Bytes::copy_from_slice)),
                     Some(Some(Event::End { .. })) => return got,
@@ -163,9 +175,14 @@ async fn a_watcher_that_gives_up_all_the_time_misses_no_event() {
     let client = client(&daemon, Way::of_this_run()).await;
     client.create(&path(), &pfs_client::CreateOptions::default()).await.unwrap();
     let mut events = client.events(&path()).await.unwrap();
+    let watches = Side::default();
     let coming_and_going = async {
-        for _ in 0..20 {
+        for n in 0..20 {
             client.reader(&path(), ReadOptions::default()).await.unwrap();
+            if n % 5 == 0 {
+                let _still = Still::of(&daemon).await;
+                watches.gives_up().await;
+            }
             sleep(Duration::from_millis(1)).await;
         }
         client.remove(&path()).await.unwrap();
@@ -173,7 +190,7 @@ async fn a_watcher_that_gives_up_all_the_time_misses_no_event() {
     let watching = async {
         let mut seen = Vec::new();
         loop {
-            let Some(event) = once(events.next()).await else { continue };
+            let Some(event) = watches.once(events.next()).await else { continue };
             match event.unwrap() {
                 Some(event) => seen.push(event),
                 None => return seen,

@@ -3,89 +3,94 @@
 use harness::{Daemon, Way};
 use pfs_client::{CreateOptions, Event, Peer, ReadOptions, SlowPolicy, State, StreamEvent, WriteOptions};
 
-use super::{client, path};
+use super::{client, daemon, path};
 
 /// This process, as the daemon sees it.
-fn us(peer: Peer) -> bool {
-    peer.pid == Some(std::process::id()) && peer.uid.is_some()
+fn us(way: Way) -> Peer {
+    Peer { pid: Some(std::process::id()), uid: way.uid() }
 }
 
 #[tokio::test]
 async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() {
-    let daemon = Daemon::start();
-    let client = client(&daemon, Way::of_this_run()).await;
-    let stream = client.open(&path());
-    stream.create(&CreateOptions::default()).await.unwrap();
-    let mut events = stream.events().await.unwrap();
+    for way in Way::ALL {
+        let daemon = Daemon::with_http();
+        let client = client(&daemon, way).await;
+        let stream = client.open(&path());
+        stream.create(&CreateOptions::default()).await.unwrap();
+        let mut events = stream.events().await.unwrap();
 
-    let first = stream.reader(ReadOptions::default()).await.unwrap();
-    let subscribed = events.next().await.unwrap().unwrap();
-    let StreamEvent::Subscribed { reader: 1, peer, readers: 1 } = subscribed else {
-        panic!("{subscribed:?}")
-    };
-    assert!(us(peer), "{peer:?}");
-    assert_eq!(events.next().await.unwrap(), Some(StreamEvent::FirstReader));
+        let first = stream.reader(ReadOptions::default()).await.unwrap();
+        let subscribed = events.next().await.unwrap().unwrap();
+        let StreamEvent::Subscribed { reader: 1, peer, readers: 1 } = subscribed else {
+            panic!("{subscribed:?}")
+        };
+        assert_eq!(peer, us(way));
+        assert_eq!(events.next().await.unwrap(), Some(StreamEvent::FirstReader));
 
-    let second = stream.reader(ReadOptions::default()).await.unwrap();
-    let subscribed = events.next().await.unwrap();
-    assert!(
-        matches!(subscribed, Some(StreamEvent::Subscribed { reader: 2, readers: 2, .. })),
-        "{subscribed:?}"
-    );
+        let second = stream.reader(ReadOptions::default()).await.unwrap();
+        let subscribed = events.next().await.unwrap();
+        assert!(
+            matches!(subscribed, Some(StreamEvent::Subscribed { reader: 2, readers: 2, .. })),
+            "{subscribed:?}"
+        );
 
-    drop(first);
-    let gone = events.next().await.unwrap();
-    assert!(
-        matches!(gone, Some(StreamEvent::Unsubscribed { reader: 1, readers: 1, lost_bytes: 0, .. })),
-        "{gone:?}"
-    );
-    drop(second);
-    let gone = events.next().await.unwrap();
-    assert!(matches!(gone, Some(StreamEvent::Unsubscribed { reader: 2, readers: 0, .. })), "{gone:?}");
-    assert_eq!(events.next().await.unwrap(), Some(StreamEvent::NoReaders));
+        drop(first);
+        let gone = events.next().await.unwrap();
+        assert!(
+            matches!(gone, Some(StreamEvent::Unsubscribed { reader: 1, readers: 1, lost_bytes: 0, .. })),
+            "{gone:?}"
+        );
+        drop(second);
+        let gone = events.next().await.unwrap();
+        assert!(matches!(gone, Some(StreamEvent::Unsubscribed { reader: 2, readers: 0, .. })), "{gone:?}");
+        assert_eq!(events.next().await.unwrap(), Some(StreamEvent::NoReaders));
 
-    let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
-    writer.append(b"12345").await.unwrap();
-    writer.finish(true).await.unwrap();
-    assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Closed { offset: 5 }));
-    stream.remove().await.unwrap();
-    assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Removed));
-    assert_eq!(events.next().await.unwrap(), None);
+        let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
+        writer.append(b"12345").await.unwrap();
+        writer.finish(true).await.unwrap();
+        assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Closed { offset: 5 }));
+        stream.remove().await.unwrap();
+        assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Removed));
+        assert_eq!(events.next().await.unwrap(), None);
+    }
 }
 
 #[tokio::test]
 async fn a_reader_that_loses_something_is_an_event() {
-    let daemon = Daemon::with_buffers(4096, 4096);
-    let client = client(&daemon, Way::Connection).await;
-    let stream = client.open(&path());
-    stream.create(&CreateOptions::default()).await.unwrap();
-    let mut events = stream.events().await.unwrap();
-    let mut reader =
-        stream.reader(ReadOptions { policy: SlowPolicy::Drop, ..ReadOptions::default() }).await.unwrap();
-    let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
-    // More than the ring and all buffers on the way to a reader that does not read.
-    for _ in 0..2_000 {
-        writer.append(&[7; 4000]).await.unwrap();
+    // One that shares memory does not tell what it lost until it reads.
+    for way in [Way::Connection, Way::Http] {
+        let daemon = daemon(4096);
+        let client = client(&daemon, way).await;
+        let stream = client.open(&path());
+        stream.create(&CreateOptions::default()).await.unwrap();
+        let mut events = stream.events().await.unwrap();
+        let mut reader =
+            stream.reader(ReadOptions { policy: SlowPolicy::Drop, ..ReadOptions::default() }).await.unwrap();
+        let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
+        // More than the ring and all buffers on the way to a reader that does not read.
+        for _ in 0..2_000 {
+            writer.append(&[7; 4000]).await.unwrap();
+        }
+        writer.flush().await.unwrap();
+        let (from, to) = loop {
+            if let Event::Gap { from, to, .. } = reader.next().await.unwrap() {
+                break (from, to);
+            }
+        };
+        let told = loop {
+            if let Some(StreamEvent::Gap { reader: 1, from, to, .. }) = events.next().await.unwrap() {
+                break (from, to);
+            }
+        };
+        assert_eq!(told, (from, to));
+        assert_eq!(reader.lost_bytes(), to - from);
     }
-    writer.flush().await.unwrap();
-    let (from, to) = loop {
-        if let Event::Gap { from, to, .. } = reader.next().await.unwrap() {
-            break (from, to);
-        }
-    };
-    let told = loop {
-        if let Some(StreamEvent::Gap { reader: 1, from, to, .. }) = events.next().await.unwrap() {
-            break (from, to);
-        }
-    };
-    assert_eq!(told, (from, to));
-    assert_eq!(reader.lost_bytes(), to - from);
 }
 
 #[tokio::test]
 async fn an_append_tells_how_many_readers_are_attached_and_stat_whose_the_stream_is() {
-    for way in Way::BOTH {
-        let daemon = Daemon::start();
+    for way in Way::ALL {
+        let daemon = Daemon::with_http();
         let client = client(&daemon, way).await;
         let stream = client.open(&path());
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
@@ -97,7 +102,7 @@ async fn an_append_tells_how_many_readers_are_attached_and_stat_whose_the_stream
             readers.push(stream.reader(ReadOptions::default()).await.unwrap());
         }
         let stat = stream.stat().await.unwrap();
-        assert!(us(stat.owner), "{:?}", stat.owner);
+        assert_eq!(stat.owner, us(way));
         assert_eq!((stat.chunks, stat.head, stat.state), (3, 15, State::Open));
     }
 }

@@ -1,6 +1,6 @@
 //! Each example does what it says.
 
-use harness::{Daemon, Finished, Pfs, binary};
+use harness::{Autostarted, Daemon, Finished, Pfs, binary};
 
 /// Runs an example of the client on this daemon.
 fn example(daemon: &Daemon, name: &str, arguments: &[&str]) -> Finished {
@@ -20,6 +20,23 @@ fn a_reader_that_is_killed_again_and_again_has_everything_once() {
     assert_eq!(lines.last(), Some(&last.as_str()));
     daemon.pfs(["ls"]).run().exits(0).quietly();
     assert_eq!(daemon.pfs(["ls"]).run().text(), "", "it leaves nothing behind");
+}
+
+#[test]
+fn a_daemon_that_an_example_starts_keeps_nothing_open_of_whoever_ran_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("pfsd.sock");
+    let daemon = Autostarted(socket.clone());
+    let example = binary("examples/resume");
+    let line = "exec 9>\"$2\"; \"$1\"";
+    let lock = dir.path().join("lock");
+    let run = Pfs::new("sh").args(["-c", line, "sh"]).arg(example).arg(&lock).env("PFS_SOCKET", &socket);
+    assert!(run.run().exits(0).stderr.contains("started"));
+    let files = format!("/proc/{}/fd", daemon.pid().expect("it still runs"));
+    let open: Vec<_> = std::fs::read_dir(files).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(!open.is_empty());
+    let kept = open.iter().filter(|file| std::fs::read_link(file).is_ok_and(|file| file == lock)).count();
+    assert_eq!(kept, 0, "{open:?}");
 }
 
 #[test]

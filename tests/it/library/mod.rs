@@ -4,17 +4,39 @@ mod adapt;
 mod cancel;
 mod events;
 mod examples;
+mod giving_up;
+mod idle;
 mod same;
 
 use harness::{Daemon, Way};
-use pfs_client::{Client, Endpoint, StreamPath};
+use pfs_client::{Client, Endpoint, HttpEndpoint, StreamPath};
+
+/// A daemon that can be reached on all ways, with rings and channels of so many bytes.
+fn daemon(buffer: u64) -> Daemon {
+    Daemon::with_http_config(&format!(
+        "[plugins.streamfs.config]\nring_buffer_size = {buffer}\nchannel_buffer_size = {buffer}\n"
+    ))
+}
 
 /// A client of the daemon that gets its bytes this way.
 async fn client(daemon: &Daemon, way: Way) -> Client {
-    let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap();
+    let client = Client::connect(endpoint(daemon, way)).await.unwrap();
     client.with_mapping(way == Way::Mapped)
+}
+
+/// Where the daemon is for such a client.
+fn endpoint(daemon: &Daemon, way: Way) -> Endpoint {
+    match way {
+        Way::Mapped | Way::Connection => Endpoint::Unix(daemon.socket()),
+        Way::Http => HttpEndpoint::new(&daemon.url("")).unwrap().into(),
+    }
 }
 
 fn path() -> StreamPath {
     "/streamfs/library".parse().unwrap()
+}
+
+/// For tests whose work is only sometimes asynchronous.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }

@@ -54,8 +54,8 @@ async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without()
     let expected = all(reader).await.unwrap();
     assert_eq!((expected.len(), expected_offset), (3, 6));
 
-    for way in Way::BOTH {
-        let daemon = Daemon::start();
+    for way in Way::ALL {
+        let daemon = Daemon::with_http();
         let client = client(&daemon, way).await;
         let writer = async || client.writer(&path(), WriteOptions::default()).await.unwrap();
         let (first, second) = (writer().await, writer().await);
@@ -68,8 +68,8 @@ async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without()
 
 #[tokio::test]
 async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() {
-    for way in Way::BOTH {
-        let daemon = Daemon::start();
+    for way in Way::ALL {
+        let daemon = Daemon::with_http();
         let client = client(&daemon, way).await;
         let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
@@ -85,5 +85,21 @@ async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() 
             }
         };
         assert!(matches!(failure, WriteFailure::DaemonGone(_)), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_right_after_a_writer_has_finished_is_answered() {
+    for way in Way::ALL {
+        let daemon = Daemon::with_http();
+        let client = client(&daemon, way).await;
+        for n in 1..=100 {
+            let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
+            writer.append(b"x").await.unwrap();
+            let close = false;
+            assert_eq!(writer.finish(close).await.unwrap(), n);
+            let stat = client.stat(&path()).await.unwrap_or_else(|error| panic!("{way:?}, {n}: {error:?}"));
+            assert_eq!((stat.head, stat.writers_finished), (n, n));
+        }
     }
 }

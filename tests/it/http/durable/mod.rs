@@ -3,6 +3,7 @@
 
 mod bodies;
 mod gone;
+mod http2;
 mod interop;
 mod live;
 mod producers;

@@ -107,6 +107,9 @@ fn a_reader_and_a_writer_on_this_machine_are_known_by_their_processes() {
     let stat = daemon.stat(S).unwrap();
     assert_eq!(stat["writers"][0]["pid"], writer.pid());
     assert_eq!(stat["readers"][0]["uid"], Value::Null, "that is not for the client to say");
+    let shown = daemon.pfs(["stat", S]).run().exits(0);
+    let made = format!(" ago by process {}\n", writer.pid());
+    assert!(shown.text().contains(&made) && !shown.text().contains('-'), "{}", shown.text());
 }
 
 #[test]

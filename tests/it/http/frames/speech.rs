@@ -72,6 +72,26 @@ fn a_body_of_known_length_is_answered_whole_and_its_end_is_not_the_client_s() {
 }
 
 #[test]
+fn a_connection_is_used_again_only_after_a_request_of_known_length() {
+    let daemon = Daemon::with_http();
+    let mut connection = daemon.http();
+    for _ in 0..2 {
+        connection.request("POST", PLACE, &[TYPE], Some(&said(&[hello(), Request::Info])));
+        let answer = connection.response();
+        assert_eq!(answer.header("connection"), None);
+        assert!(matches!(replies(answer)[..], [Reply::Hello(_), Reply::Daemon(_)]));
+    }
+    // Of a writer's, the response may end first, and the daemon hangs up then.
+    connection.begin("POST", PLACE, &[TYPE]);
+    let write = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
+    connection.chunk(&said(&[hello(), write, Request::Finish { close: false }]));
+    let answer = connection.response();
+    assert_eq!(answer.header("connection"), Some("close"));
+    let found = replies(answer);
+    assert!(matches!(found[..], [Reply::Hello(_), Reply::Writing { .. }, .., Reply::Done]), "{found:?}");
+}
+
+#[test]
 fn what_is_no_connection_is_refused_by_its_status() {
     let daemon = Daemon::with_http();
     daemon.ask("POST", PLACE, [], b"x").has(415).refuses("bad_media_type");

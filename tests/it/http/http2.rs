@@ -1,0 +1,112 @@
+//! Readers over HTTP/2 that give no window, or read nothing at all, and everybody else.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use h2::{
+    RecvStream,
+    client::{Builder, Connection, SendRequest},
+};
+use harness::{Daemon, digest, eventually, noise};
+use tokio::net::TcpStream;
+
+const S: &str = "/streamfs/s";
+
+/// How many of them stall.
+const STALLED: usize = 20;
+
+/// A client whose streams share one connection, and what that does when it is polled.
+async fn connect(daemon: &Daemon, window: u32) -> (SendRequest<Bytes>, Pin<Box<Connection<TcpStream>>>) {
+    let stream = TcpStream::connect(daemon.http_address()).await.unwrap();
+    let mut builder = Builder::new();
+    // What one stream does not take is no reason for another one to wait.
+    builder.initial_window_size(window).initial_connection_window_size(1 << 30);
+    let (client, connection) = builder.handshake(stream).await.unwrap();
+    (client, Box::pin(connection))
+}
+
+/// A reader of the stream, whose head has come.
+async fn reader(daemon: &Daemon, client: &SendRequest<Bytes>, query: &str) -> RecvStream {
+    let mut client = client.clone().ready().await.unwrap();
+    let request = http::Request::get(daemon.url(&format!("{S}{query}"))).body(()).unwrap();
+    let response = client.send_request(request, true).unwrap().0.await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.into_body()
+}
+
+/// All that comes, and whether it ended as it should.
+async fn all(mut body: RecvStream) -> (Vec<u8>, bool) {
+    let mut got = Vec::new();
+    while let Some(piece) = body.data().await {
+        let Ok(piece) = piece else { return (got, false) };
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        got.extend_from_slice(&piece);
+    }
+    (got, true)
+}
+
+/// A daemon whose ring is large enough that what stalled readers cost would be seen beside it.
+fn daemon() -> Daemon {
+    let daemon = Daemon::with_http_config(
+        "[plugins.streamfs.config]\nring_buffer_size = \"32MB\"\nchannel_buffer_size = \"32MB\"\n",
+    );
+    daemon.create(S, []);
+    daemon
+}
+
+/// Writes twice what the ring holds, and asserts that those who do not read cost no more than a bounded buffer each.
+async fn stalled_readers_are_cheap(daemon: Daemon, data: Vec<u8>) -> Daemon {
+    let writing = move || {
+        let (first, second) = data.split_at(data.len() / 2);
+        // The ring is touched, so that only what comes later counts.
+        daemon.pfs(["write", "--stream", S]).stdin(first).run().exits(0);
+        let before = daemon.memory();
+        daemon.pfs(["write", "--stream", "--close", S]).stdin(second).run().exits(0);
+        let each = daemon.memory().saturating_sub(before) / STALLED as u64;
+        assert!(each < 512 << 10, "{each} bytes for each reader that stalls");
+        daemon
+    };
+    tokio::task::spawn_blocking(writing).await.unwrap()
+}
+
+#[tokio::test]
+async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on_their_connection() {
+    let daemon = daemon();
+    let (client, connection) = connect(&daemon, 64 << 10).await;
+    tokio::spawn(connection);
+    let stalled = join_all((0..STALLED).map(|_| reader(&daemon, &client, ""))).await;
+    let reading = tokio::spawn(all(reader(&daemon, &client, "?slow=block").await));
+
+    let data = noise(1, 80 << 20);
+    let daemon = stalled_readers_are_cheap(daemon, data.clone()).await;
+    let (got, ended) = reading.await.unwrap();
+    assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
+    // They lost something, and are told so when they read on.
+    for (got, ended) in join_all(stalled.into_iter().map(all)).await {
+        assert!(!ended && data.starts_with(&got) && !got.is_empty(), "{} bytes, ended: {ended}", got.len());
+    }
+    eventually("nobody is left", || daemon.stat(S).unwrap()["readers"].get(0).is_none());
+}
+
+#[tokio::test]
+async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each_reader_and_holds_up_no_other()
+ {
+    let daemon = daemon();
+    let (client, mut connection) = connect(&daemon, 1 << 30).await;
+    // Its windows are as good as endless, and once the heads have come nobody reads its socket.
+    let stalled = tokio::select! {
+        stalled = join_all((0..STALLED).map(|_| reader(&daemon, &client, ""))) => stalled,
+        ended = &mut connection => panic!("{ended:?}"),
+    };
+
+    let (other, driver) = connect(&daemon, 1 << 20).await;
+    tokio::spawn(driver);
+    let reading = tokio::spawn(all(reader(&daemon, &other, "?slow=block").await));
+    let data = noise(2, 80 << 20);
+    let daemon = stalled_readers_are_cheap(daemon, data.clone()).await;
+    let (got, ended) = reading.await.unwrap();
+    assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
+    drop((stalled, connection));
+    eventually("nobody is left", || daemon.stat(S).unwrap()["readers"].get(0).is_none());
+}

@@ -1,0 +1,173 @@
+//! Peers from which nothing comes and that take nothing, while their connection stays.
+
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, HttpConnection, Pfs, Signal, digest_of_stream, eventually, noise_file};
+
+const S: &str = "/streamfs/s";
+
+/// Nothing that has a limit may take long here.
+const IMPATIENT: &str = "[limits]\nbody_stall_time = \"100ms\"\nheader_time = \"100ms\"\nidle_time = \"100ms\"\n\
+    [plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n";
+
+#[test]
+fn a_block_reader_that_pauses_is_waited_for_and_named_and_loses_nothing() {
+    paused_block_readers_are_waited_for(Duration::from_secs(1));
+}
+
+/// Readers of every kind, each stopped for so long in the middle of a file.
+pub(crate) fn paused_block_readers_are_waited_for(pause: Duration) {
+    let daemon = Daemon::with_http_config(IMPATIENT);
+    let file = daemon.dir().join("data");
+    noise_file(&file, 1, 32 << 20);
+    let curl = |version: &str, path: &str| {
+        daemon.curl(["-f", version], &format!("{path}?slow=block")).stdout_pipe().spawn()
+    };
+    let paths = ["/streamfs/one", "/streamfs/two", "/streamfs/pfs"];
+    for path in paths {
+        daemon.create(path, []);
+    }
+    let readers = [
+        curl("--http1.1", paths[0]),
+        curl("--http2-prior-knowledge", paths[1]),
+        daemon.pfs_http(["cat", "--stream", "--slow", "block", paths[2]]).stdout_pipe().spawn(),
+    ];
+    let mut paused = Vec::new();
+    for (mut reader, path) in readers.into_iter().zip(paths) {
+        eventually("the reader is attached", || daemon.stat(path).unwrap()["readers"].get(0).is_some());
+        reader.signal(Signal::STOP);
+        let writer = daemon.pfs(["write", "--stream", "--close", path]).stdin_file(&file).spawn();
+        all_waits(&daemon, path);
+        let got = reader.digest_stdout();
+        paused.push((path, reader, got, writer));
+    }
+    // The promise is about time, so some has to pass.
+    std::thread::sleep(pause);
+    let expected = digest_of_stream(std::fs::File::open(&file).unwrap());
+    for (path, reader, got, writer) in paused {
+        assert!(is_waited_for(&daemon, path), "{}", daemon.stat(path).unwrap());
+        reader.signal(Signal::CONT);
+        reader.finish().exits(0).quietly();
+        writer.finish().exits(0).quietly();
+        assert!(got.join().unwrap() == expected, "{path}: other bytes");
+    }
+}
+
+/// Waits until the sockets on the way to the stopped reader are full: its writer has waited for it for a while.
+#[track_caller]
+fn all_waits(daemon: &Daemon, path: &str) {
+    let mut since = (0, Instant::now());
+    eventually("the writer waits, and it can be seen for whom", || {
+        let head = daemon.head(path);
+        if head != since.0 || !is_waited_for(daemon, path) {
+            since = (head, Instant::now());
+        }
+        since.1.elapsed() > Duration::from_millis(300)
+    });
+}
+
+/// Whether a writer waits there, and the one reader is what it waits for.
+fn is_waited_for(daemon: &Daemon, path: &str) -> bool {
+    let stat = daemon.stat(path).unwrap();
+    stat["writers"][0]["waiting"] == true && stat["readers"][0]["blocking"] == true
+}
+
+#[test]
+fn a_block_reader_that_is_gone_without_having_read_holds_nobody_up() {
+    let daemon = Daemon::with_http_config(IMPATIENT);
+    holds_nobody_up_once_it_is_gone(&daemon, || {
+        let mut connection = daemon.http();
+        connection.request("GET", "/streamfs/s?slow=block", &[], None);
+        connection
+    });
+    // A process that is killed while it is stopped says nothing more; its system hangs up for it.
+    let stopped = |command: Pfs| {
+        let reader = command.spawn();
+        is_attached(&daemon);
+        reader.signal(Signal::STOP);
+        reader
+    };
+    holds_nobody_up_once_it_is_gone(&daemon, || {
+        stopped(daemon.curl(["--http2-prior-knowledge"], "/streamfs/s?slow=block"))
+    });
+    holds_nobody_up_once_it_is_gone(&daemon, || {
+        stopped(daemon.pfs_http(["cat", "--stream", "--slow", "block", S]))
+    });
+}
+
+#[track_caller]
+fn holds_nobody_up_once_it_is_gone<T>(daemon: &Daemon, connect: impl FnOnce() -> T) {
+    daemon.create(S, []);
+    let reader = connect();
+    is_attached(daemon);
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin(vec![7; 32 << 20]).spawn();
+    all_waits(daemon, S);
+    assert!(writer.runs());
+    drop(reader);
+    writer.finish().exits(0).quietly();
+    let stat = daemon.stat(S).unwrap();
+    assert_eq!((&stat["head"], stat["readers"].get(0)), (&(32 << 20).into(), None));
+    daemon.pfs(["rm", S]).run().exits(0);
+}
+
+#[track_caller]
+fn is_attached(daemon: &Daemon) {
+    eventually("the reader is attached", || daemon.stat(S).unwrap()["readers"].get(0).is_some());
+}
+
+#[test]
+fn a_writer_that_stalls_in_a_body_of_known_length_has_died_for_the_readers() {
+    let daemon = Daemon::with_http_config(IMPATIENT);
+    daemon.create(S, []);
+    let mut reader = daemon.http();
+    reader.request("GET", "/streamfs/s?until=writers-gone", &[], None);
+    assert_eq!(reader.head().unwrap().status, 200);
+    let mut writer = daemon.http();
+    writer.request("PUT", S, &[("content-length", "10")], None);
+    writer.send(b"half");
+    assert_eq!(reader.pieces(4), b"half");
+    assert_eq!(reader.piece(), None, "the connection breaks, and the body does not end");
+    writer.response().has(408).refuses("body_stalled");
+    assert_eq!(daemon.figure(S, "writers_died"), 1);
+}
+
+#[test]
+fn the_system_is_told_to_look_after_a_minute_whether_a_silent_client_is_still_there() {
+    let daemon = Daemon::with_http();
+    daemon.create(S, []);
+    let mut reader = daemon.http();
+    reader.request("GET", S, &[], None);
+    assert_eq!(reader.head().unwrap().status, 200);
+    let mut writer = daemon.http();
+    writer.begin("PUT", S, &[]);
+    writer.chunk(b"abc");
+    assert_eq!(reader.pieces(3), b"abc");
+    for client in [&reader, &writer] {
+        let begun = Instant::now();
+        eventually("only the timer of keepalive is left", || {
+            let [kind, left] = timer(&daemon, client);
+            kind == KEEPALIVE && (1..=60 * HZ).contains(&left) || {
+                assert!(begun.elapsed() < Duration::from_secs(20), "timer {kind}, due in {left} / {HZ} s");
+                false
+            }
+        });
+    }
+}
+
+/// That of a connection on which there is nothing to send or to acknowledge.
+const KEEPALIVE: u64 = 2;
+
+/// What the kernel counts time in when it tells it to programs.
+const HZ: u64 = 100;
+
+/// The kind of the timer that the daemon's end of a connection has, and when it is due.
+fn timer(daemon: &Daemon, client: &HttpConnection) -> [u64; 2] {
+    let ends = [daemon.http_address(), client.stream().local_addr().unwrap()];
+    let ends = ends.map(|end| format!("0100007F:{:04X}", end.port()));
+    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", daemon.pid())).unwrap();
+    let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = fields.filter(|fields| fields[1..3] == ends).map(|fields| fields[5].to_owned());
+    let timer = found.next_back().expect("the daemon's end of the connection");
+    let (kind, due) = timer.split_once(':').unwrap();
+    [kind, due].map(|number| u64::from_str_radix(number, 16).unwrap())
+}

@@ -1,0 +1,229 @@
+//! What a thousand readers cost that have nothing to read, in a process that does nothing else.
+
+use std::io::{self, Read as _, Write as _};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, Pfs, eventually, wake_ups};
+use pfs_client::{
+    Client, Endpoint, Event, HttpEndpoint, Peer, ReadFailure, ReadOptions, StreamReader, blocking,
+};
+use pfs_stream::{Stream, StreamConfig};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{block_on, path};
+
+/// Nobody may run for this long.
+const REST: Duration = Duration::from_secs(2);
+
+const SO_FAR: &[u8] = b"so far";
+const REST_OF_IT: &[u8] = b", and on";
+
+/// What tells a test that it is the process with the readers, and where they get their stream.
+const WHERE: &str = "IDLE_READERS_OF";
+
+/// Counts readers that have read what there is, and says so when all have.
+struct Crew {
+    count: usize,
+    waiting: AtomicUsize,
+}
+
+impl Crew {
+    fn of(count: usize) -> Arc<Self> {
+        Arc::new(Self { count, waiting: AtomicUsize::new(0) })
+    }
+
+    fn one_waits(&self) {
+        if self.waiting.fetch_add(1, SeqCst) + 1 == self.count {
+            // Not `println`, which a test's output is not.
+            io::stdout().write_all(b"all wait").unwrap();
+            io::stdout().flush().unwrap();
+        }
+    }
+
+    /// Reads to the end.
+    async fn reads(self: Arc<Self>, mut reader: impl StreamReader) {
+        let mut got = Vec::new();
+        loop {
+            match reader.event().await {
+                Ok(Event::Chunk(chunk)) => {
+                    got.extend_from_slice(&chunk);
+                    if got == SO_FAR {
+                        self.one_waits();
+                    }
+                }
+                Ok(Event::End { .. }) => break,
+                Ok(Event::Attached { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(got, [SO_FAR, REST_OF_IT].concat());
+    }
+}
+
+/// A reader's connection is a file, and there may be more of them than a process usually may have.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+/// Has tasks of one thread read, each with a reader of its own.
+async fn tasks<R: StreamReader + 'static>(readers: Vec<R>) {
+    let crew = Crew::of(readers.len());
+    let tasks: Vec<_> =
+        readers.into_iter().map(|reader| tokio::spawn(Arc::clone(&crew).reads(reader))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn readers(client: Client, count: usize) -> Vec<pfs_client::Reader> {
+    let mut readers = Vec::new();
+    for _ in 0..count {
+        readers.push(client.reader(&path(), ReadOptions::default()).await.unwrap());
+    }
+    readers
+}
+
+fn endpoint(place: &str) -> Endpoint {
+    if place.starts_with("http") {
+        Endpoint::Http(HttpEndpoint::new(place).unwrap())
+    } else {
+        Endpoint::Unix(place.into())
+    }
+}
+
+/// Starts this test again as another process, which has the readers and is told of the daemon as `place`; looks that neither
+/// runs while there is nothing to read, and that all readers are there when there is.
+fn rest_together(test: &str, daemon: Option<&Daemon>, place: impl AsRef<std::ffi::OsStr>) {
+    if let Some(daemon) = daemon {
+        daemon.pfs(["write", "/streamfs/library"]).stdin(SO_FAR).run().exits(0);
+    }
+    let test = format!("library::idle::{test}");
+    let this = std::env::current_exe().unwrap();
+    let process = Pfs::new(this).args(["--exact", &test]).env(WHERE, place);
+    let mut process = process.stdin_pipe().spawn();
+    eventually("all readers have read what there is", || {
+        assert!(process.runs(), "{}", String::from_utf8_lossy(&process.stdout()));
+        process.stdout().ends_with(b"all wait")
+    });
+    let pids: Vec<u32> = daemon.iter().map(|daemon| daemon.pid()).chain([process.pid()]).collect();
+    let all_wake_ups = || pids.iter().map(|pid| wake_ups(*pid)).collect::<Vec<_>>();
+    let (mut before, mut since) = (all_wake_ups(), Instant::now());
+    assert!(before.iter().all(|wake_ups| *wake_ups > 0), "the figures are wrong: {before:?}");
+    eventually("nobody has run for that long", || {
+        let now = all_wake_ups();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+        since.elapsed() >= REST
+    });
+    match daemon {
+        Some(daemon) => {
+            daemon.pfs(["write", "--close", "/streamfs/library"]).stdin(REST_OF_IT).run().exits(0);
+        }
+        None => process.send(REST_OF_IT),
+    }
+    process.finish().exits(0);
+}
+
+#[test]
+fn a_thousand_idle_readers_of_a_stream_of_their_own_process_use_no_processor() {
+    if std::env::var_os(WHERE).is_none() {
+        let test = "a_thousand_idle_readers_of_a_stream_of_their_own_process_use_no_processor";
+        return rest_together(test, None, "here");
+    }
+    let stream = Stream::local("own", StreamConfig::default()).unwrap();
+    let mut writer = stream.writer(Peer::default()).unwrap();
+    writer.write_all(SO_FAR).unwrap();
+    thread::spawn(move || {
+        let mut rest = [0; REST_OF_IT.len()];
+        io::stdin().read_exact(&mut rest).unwrap();
+        writer.write_all(&rest).unwrap();
+        writer.finish_and_close();
+    });
+    let reader = |_| stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+    block_on(tasks((0..1000).map(reader).collect()));
+}
+
+#[test]
+fn a_thousand_idle_readers_that_share_memory_use_no_processor_and_neither_does_the_daemon() {
+    let Ok(place) = std::env::var(WHERE) else {
+        let test = "a_thousand_idle_readers_that_share_memory_use_no_processor_and_neither_does_the_daemon";
+        let daemon = Daemon::start();
+        return rest_together(test, Some(&daemon), daemon.socket());
+    };
+    raise_file_limit();
+    block_on(async {
+        let client = Client::connect(endpoint(&place)).await.unwrap();
+        let readers = readers(client, 1000).await;
+        assert!(readers.iter().all(pfs_client::Reader::is_mapped));
+        tasks(readers).await;
+    });
+}
+
+#[test]
+fn a_thousand_idle_readers_of_a_socket_use_no_processor_and_neither_does_the_daemon() {
+    let Ok(place) = std::env::var(WHERE) else {
+        let test = "a_thousand_idle_readers_of_a_socket_use_no_processor_and_neither_does_the_daemon";
+        let daemon = Daemon::start();
+        return rest_together(test, Some(&daemon), daemon.socket());
+    };
+    raise_file_limit();
+    block_on(async {
+        let client = Client::connect(endpoint(&place)).await.unwrap();
+        tasks(readers(client.with_mapping(false), 1000).await).await;
+    });
+}
+
+#[test]
+fn a_thousand_idle_readers_over_http_use_no_processor_and_neither_does_the_daemon() {
+    let Ok(place) = std::env::var(WHERE) else {
+        let test = "a_thousand_idle_readers_over_http_use_no_processor_and_neither_does_the_daemon";
+        let daemon = Daemon::with_http();
+        return rest_together(test, Some(&daemon), daemon.url(""));
+    };
+    raise_file_limit();
+    block_on(async {
+        let client = Client::connect(endpoint(&place)).await.unwrap();
+        tasks(readers(client, 1000).await).await;
+    });
+}
+
+/// Fewer: each has a runtime and a thread that watches its connection.
+#[test]
+fn a_hundred_idle_threads_that_read_use_no_processor_and_neither_does_the_daemon() {
+    let Ok(place) = std::env::var(WHERE) else {
+        let test = "a_hundred_idle_threads_that_read_use_no_processor_and_neither_does_the_daemon";
+        let daemon = Daemon::start();
+        return rest_together(test, Some(&daemon), daemon.socket());
+    };
+    raise_file_limit();
+    let crew = Crew::of(100);
+    let client = blocking::Client::new(endpoint(&place));
+    let readers = [(); 100].map(|()| client.reader(&path(), ReadOptions::default()).unwrap());
+    let threads = readers.map(|mut reader| {
+        let crew = Arc::clone(&crew);
+        thread::spawn(move || {
+            let mut got = Vec::new();
+            loop {
+                match reader.next_event().map_err(ReadFailure::from).unwrap() {
+                    Event::Chunk(chunk) => got.extend_from_slice(&chunk),
+                    Event::End { .. } => break,
+                    _ => continue,
+                }
+                if got == SO_FAR {
+                    crew.one_waits();
+                }
+            }
+            assert_eq!(got, [SO_FAR, REST_OF_IT].concat());
+        })
+    });
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
