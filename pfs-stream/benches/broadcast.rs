@@ -104,7 +104,7 @@ fn ours(runtime: &Runtime, stream: &Stream, chunk: &Bytes, round: &Arc<Round>, r
         let begin = Instant::now();
         for _ in 0..rounds {
             for _ in 0..round.chunks {
-                StreamWriter::append_bytes(&mut writer, chunk.clone()).await.unwrap();
+                writer.append_bytes(&chunk).await.unwrap();
             }
             round.over().await;
         }

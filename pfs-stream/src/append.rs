@@ -39,7 +39,7 @@ impl StreamWriter for Writer {
         Ok(())
     }
 
-    async fn append_bytes(&mut self, chunk: Bytes) -> Result<(), WriteFailure> {
+    async fn append_bytes(&mut self, chunk: &Bytes) -> Result<(), WriteFailure> {
         Self::append_bytes(self, chunk).await?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Chunks that are taken out of the ring together, and handed on one by one.
 
-use std::{mem, vec};
+use std::{collections::VecDeque, mem};
 
 use bytes::Bytes;
 
@@ -24,13 +24,12 @@ pub(crate) struct Batch {
     handed: usize,
     /// About how many came together before.
     before: usize,
-    held: vec::IntoIter<Bytes>,
-    taken: Vec<Bytes>,
+    held: VecDeque<Bytes>,
 }
 
 impl Batch {
     /// The next chunk.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Bytes> {
         if let Some(&end) = self.ends.get(self.next) {
             self.next += 1;
@@ -39,16 +38,16 @@ impl Batch {
             let last = self.next == self.ends.len();
             return Some(if last { mem::take(&mut self.copies) } else { self.copies.split_to(len) });
         }
-        self.held.next()
+        self.held.pop_front()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.next == self.ends.len() && self.held.as_slice().is_empty()
+        self.next == self.ends.len() && self.held.is_empty()
     }
 
     /// Bytes that are still to be handed on.
     pub(crate) fn bytes(&self) -> u64 {
-        self.copies.len() as u64 + self.held.as_slice().iter().map(|chunk| chunk.len() as u64).sum::<u64>()
+        self.copies.len() as u64 + self.held.iter().map(|chunk| chunk.len() as u64).sum::<u64>()
     }
 
     /// Makes ready to take; it must be empty.
@@ -61,7 +60,6 @@ impl Batch {
     /// What was taken can be handed on.
     pub(crate) fn end(&mut self) {
         self.copies = mem::take(&mut self.buffer).into();
-        self.held = mem::take(&mut self.taken).into_iter();
     }
 
     /// Gives what is still to be handed on to a sink, at most about so many bytes of it: for a reader that changes from
@@ -70,8 +68,8 @@ impl Batch {
         let (mut chunks, mut bytes) = (0, 0);
         while !self.is_empty() && bytes < max_bytes.max(1) {
             let chunk = self.next()?;
-            sink.hold(&chunk);
             (chunks, bytes) = (chunks + 1, bytes + chunk.len());
+            sink.hold(chunk);
         }
         (chunks > 0).then_some(Read::Data { chunks, bytes })
     }
@@ -82,22 +80,27 @@ impl Sink for Batch {
         &mut self.buffer
     }
 
-    fn piece(&mut self, len: usize, _last: bool) {
-        if self.buffer.is_empty() {
-            // Room for as much as came before, so that it need not grow step by step. None is kept while nothing comes.
-            self.buffer.reserve(len.max(self.before));
-        }
-        self.ends.push(self.buffer.len().saturating_add(len));
+    fn joins(&self) -> bool {
+        true
     }
 
-    fn hold(&mut self, chunk: &Bytes) {
-        self.taken.push(chunk.clone());
+    fn chunks(&mut self, ends: &[usize]) {
+        let begin = self.buffer.len();
+        if begin == 0 {
+            // Room for as much as came before, so that it need not grow step by step. None is kept while nothing comes.
+            self.buffer.reserve(ends.last().copied().unwrap_or(0).max(self.before));
+        }
+        self.ends.extend(ends.iter().map(|end| begin.saturating_add(*end)));
+    }
+
+    fn hold(&mut self, chunk: Bytes) {
+        self.held.push_back(chunk);
     }
 
     /// Nothing is in it when a read begins, so all is of that read.
     fn undo_to(&mut self, len: usize) {
         self.buffer.truncate(len);
         self.ends.clear();
-        self.taken.clear();
+        self.held.clear();
     }
 }

@@ -5,10 +5,11 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use pfs_proto::{End, Event, SlowPolicy};
 
 use crate::{
-    ReadError, ReadFailure, Sink,
+    ReadError, ReadFailure, Sink, Stream,
     batch::{BATCH_SIZE, Batch},
     membership::Membership,
     ring::RingReader,
@@ -153,10 +154,23 @@ impl Reader {
         shared.news.poll(ticket, cx, || try_read(membership, ring, sink, max_bytes).transpose())
     }
 
-    /// The next event, when all that was taken before is handed on.
+    /// The next event, when all that was taken before is handed on. Apart, so that handing on can be compiled into the caller.
+    #[inline(never)]
     pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
         let Self { membership, ring, sleep: Sleep { shared, ticket }, batch } = self;
         shared.news.poll(ticket, cx, || take_batch(membership, ring, batch).transpose())
+    }
+
+    /// The next chunk, if the stream holds it and nothing needs to be looked at first.
+    #[inline]
+    pub(crate) fn next_held(&mut self) -> Option<Bytes> {
+        let chunk = self.ring.next_held()?;
+        let (figures, at) = (&self.membership.state.figures, self.ring.position());
+        figures.set_position(at);
+        if self.ring.policy == SlowPolicy::Block && figures.is_wanted(at) {
+            self.membership.shared.room.wake_all();
+        }
+        Some(chunk)
     }
 
     /// As [`poll_batch`](Self::poll_batch), but does not wait.
@@ -208,6 +222,11 @@ impl Reader {
     /// Chunks that it was told it lost.
     pub fn lost_chunks(&self) -> u64 {
         self.membership.state.figures.lost_chunks()
+    }
+
+    /// The stream that it reads.
+    pub fn stream(&self) -> Stream {
+        Stream { shared: Arc::clone(&self.membership.shared) }
     }
 
     /// Which of all the streams that were made in this process it reads: one that is removed and made anew under the same name

@@ -31,8 +31,15 @@ pub trait Sink {
         let _ = ends;
     }
 
+    /// What a sink has already of what comes next in the stream, from this offset on: how many whole chunks, and how many
+    /// bytes they are. Asked before anything is copied; then nothing is, and the reader goes on behind it.
+    fn has(&mut self, offset: u64) -> Option<(usize, usize)> {
+        let _ = offset;
+        None
+    }
+
     /// Takes a whole chunk that the stream holds by reference, in place of [`piece`](Self::piece) and the bytes.
-    fn hold(&mut self, chunk: &Bytes) {
+    fn hold(&mut self, chunk: Bytes) {
         let most = self.max_piece().max(1);
         let mut left = chunk.len();
         for piece in chunk.chunks(most) {

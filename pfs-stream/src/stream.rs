@@ -14,7 +14,7 @@ use crate::{
     kept::Kept,
     lifetime::Lifetime,
     membership::{Membership, ReaderState},
-    ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
+    ring::{Ahead, Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
     stat,
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
     totals::Gone,
@@ -239,6 +239,7 @@ impl Stream {
             deaths_before,
             channel_buffer_size: self.shared.config.channel_buffer_size,
             live: at == head,
+            ahead: Ahead::default(),
         };
         Ok(Reader::new(membership, ring))
     }
@@ -251,7 +252,9 @@ impl Stream {
             Start::Oldest => ring.oldest_within(history),
             Start::New => head,
             Start::Tail(bytes) => ring.oldest_within(bytes.min(history)),
-            Start::Since(age) => ring.oldest_since(clock::now().saturating_sub(clock::duration_micros(age))),
+            Start::Since(age) => {
+                ring.oldest_since(clock::of_append().saturating_sub(clock::duration_micros(age)))
+            }
             Start::Offset(offset) if offset > head.offset => {
                 return Err(AttachError::PastHead { offset, head: head.offset });
             }

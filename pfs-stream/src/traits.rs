@@ -24,7 +24,7 @@
 //! async fn copy(mut from: impl StreamReader, mut to: impl StreamWriter) -> Result<u64, Box<dyn std::error::Error>> {
 //!     loop {
 //!         match from.event().await? {
-//!             Event::Chunk(bytes) => to.append_bytes(bytes).await?,
+//!             Event::Chunk(bytes) => to.append_bytes(&bytes).await?,
 //!             Event::Gap { from, to, .. } => eprintln!("lost {from} to {to}"),
 //!             Event::End { .. } => return Ok(to.close().await?),
 //!             _ => (),
@@ -148,8 +148,8 @@ pub trait StreamWriter: Send + Sized {
     /// # Errors
     ///
     /// As [`append`](Self::append).
-    fn append_bytes(&mut self, chunk: Bytes) -> impl Future<Output = Result<(), WriteFailure>> + Send {
-        async move { self.append(&chunk).await }
+    fn append_bytes(&mut self, chunk: &Bytes) -> impl Future<Output = Result<(), WriteFailure>> + Send {
+        self.append(chunk)
     }
 
     /// Waits until everything that was handed over is in the stream. Cancel safe.

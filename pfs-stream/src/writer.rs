@@ -31,6 +31,14 @@ pub(crate) struct WriterState {
     pub(crate) waiting: AtomicU64,
 }
 
+impl WriterState {
+    /// Counts what was appended. Only the writer itself calls this.
+    fn count(&self, bytes: u64) {
+        let before = self.bytes.load(Ordering::Relaxed);
+        self.bytes.store(before.saturating_add(bytes), Ordering::Relaxed);
+    }
+}
+
 /// What an append tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -75,6 +83,8 @@ pub struct Writer {
     pub(crate) offset: u64,
     /// Whether something was pushed that sleeping readers were not woken for.
     unannounced: bool,
+    /// Where chunks that the stream lets go of come by; empty in between.
+    gone: Vec<Bytes>,
     finished: bool,
     /// Whether to leave as if it went on.
     open: bool,
@@ -113,6 +123,7 @@ impl Writer {
             state,
             offset: 0,
             unannounced: false,
+            gone: Vec::new(),
             finished: false,
             open: false,
         }
@@ -127,9 +138,7 @@ impl Writer {
     ///
     /// [`AppendError`]; nothing of the chunk is in the stream then.
     pub async fn append(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
-        let appended = self.push(chunk).await?;
-        self.wake();
-        Ok(appended)
+        self.append_source(&chunk).await
     }
 
     /// As [`append`](Self::append), but leaves sleeping readers asleep until [`wake`](Self::wake): several
@@ -147,16 +156,28 @@ impl Writer {
     /// # Errors
     ///
     /// As [`append`](Self::append).
-    pub async fn append_bytes(&mut self, chunk: Bytes) -> Result<Appended, AppendError> {
-        let appended = self.push_source(&&chunk).await?;
+    pub async fn append_bytes(&mut self, chunk: &Bytes) -> Result<Appended, AppendError> {
+        self.append_source(&chunk).await
+    }
+
+    async fn append_source(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
+        let appended = match self.try_push(chunk)? {
+            Some(appended) => appended,
+            None => self.push_later(chunk).await?,
+        };
         self.wake();
         Ok(appended)
     }
 
     pub(crate) async fn push_source(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
-        if let Some(appended) = self.try_push(chunk)? {
-            return Ok(appended);
+        match self.try_push(chunk)? {
+            Some(appended) => Ok(appended),
+            None => self.push_later(chunk).await,
         }
+    }
+
+    /// Waits for room.
+    async fn push_later(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
         // The reader that is waited for may itself be asleep, unaware of what was pushed.
         self.wake();
         let mut waiting = Waiting::new(self);
@@ -183,6 +204,18 @@ impl Writer {
         Ok(appended)
     }
 
+    /// As [`append_bytes`](Self::append_bytes), but does not wait: `None` if a `block` reader still needs the room.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn try_append_bytes(&mut self, chunk: &Bytes) -> Result<Option<Appended>, AppendError> {
+        let appended = self.try_push(&chunk)?;
+        self.wake();
+        Ok(appended)
+    }
+
+    #[inline]
     pub(crate) fn try_push(&mut self, chunk: &impl Source) -> Result<Option<Appended>, AppendError> {
         let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
         if size > max {
@@ -190,25 +223,24 @@ impl Writer {
         }
         if self.shared.ring.holds()
             && chunk.size() >= GRAIN
-            && let (None, Some(bytes)) = (chunk.bytes(), chunk.to_bytes())
+            && let Some(bytes) = chunk.to_bytes()
         {
             return self.try_push(&&bytes);
         }
-        // Read before the lock is taken: it is the slowest part of a small append.
-        let now = clock::now();
+        let now = clock::of_append();
         let mut append = self.shared.appending()?;
         if size > 0 {
             if !append.put(chunk, now, &self.shared) {
                 return Ok(None);
             }
             self.unannounced = true;
-            self.offset = append.ring.head().offset;
         }
         let offset = append.ring.head().offset;
-        let gone = append.ring.gone();
+        append.ring.gone(&mut self.gone);
         drop(append);
-        drop(gone);
-        self.state.bytes.fetch_add(size, Ordering::Relaxed);
+        self.gone.clear();
+        self.offset = if size > 0 { offset } else { self.offset };
+        self.state.count(size);
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
     }
 
@@ -232,7 +264,7 @@ impl Writer {
         &mut self,
         push: impl FnOnce(&mut Batch<'_>) -> PushEnd<E>,
     ) -> Pushed<E> {
-        let now = clock::now();
+        let now = clock::of_append();
         let append = match self.shared.appending() {
             Ok(append) => append,
             Err(error) => {
@@ -247,7 +279,7 @@ impl Writer {
         if chunks > 0 {
             (self.unannounced, self.offset) = (true, offset);
         }
-        self.state.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.state.count(bytes);
         self.state.staged.fetch_add(bytes, Ordering::Relaxed);
         Pushed { chunks, bytes, offset, end }
     }
@@ -426,12 +458,13 @@ impl Appending {
     }
 
     /// Appends several that are `bytes` together.
+    #[inline]
     fn put_all(&mut self, chunks: &[impl Source], bytes: u64, now: u64, shared: &Shared) -> bool {
         let tail = self.ring.tail_after(bytes, chunks.len());
         if !self.may_overwrite(tail, shared) {
             return false;
         }
-        let time = self.last_append.map_or(now, |last| last.max(now));
+        let time = now.max(self.last_append.unwrap_or_else(|| clock::micros(shared.created)));
         self.last_append = Some(time);
         self.ring.append(chunks, tail, time);
         true
@@ -439,10 +472,13 @@ impl Appending {
 
     /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If not, and if a writer waits
     /// for that, the slowest of them is to say when it has come there: it alone, because the others are further.
+    #[inline]
     fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
-        if tail <= self.block_floor {
-            return true;
-        }
+        tail <= self.block_floor || self.is_past_blocking(tail, shared)
+    }
+
+    /// Whether all `block` readers have come to chunk `tail`, now that they are looked at.
+    fn is_past_blocking(&mut self, tail: u64, shared: &Shared) -> bool {
         // Seldom: only when the ring has gone round up to where the slowest one was last seen.
         let readers = lock(&shared.readers);
         // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.

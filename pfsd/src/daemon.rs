@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Mount},
     connection::Client,
     failure::Failure,
+    lender::Lender,
     namespace::Namespace,
 };
 
@@ -31,6 +32,8 @@ pub struct Daemon {
     pub(crate) hello_timeout: Duration,
     /// Rung when a stream was made that has a time to live or a deadline.
     pub(crate) mortal: Notify,
+    /// The buffers of what is sent to readers.
+    pub(crate) lender: Lender,
     connections: Arc<Semaphore>,
     max_connections: usize,
     started: SystemTime,
@@ -45,6 +48,7 @@ impl Daemon {
             registry: Registry::new(config.limits),
             hello_timeout: HELLO_TIMEOUT,
             mortal: Notify::new(),
+            lender: Lender::default(),
             connections: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             started: SystemTime::now(),

@@ -7,6 +7,7 @@
 //! What it is not: there is no client here, and nothing is ever written to disk.
 
 pub mod args;
+mod blocks;
 pub mod config;
 mod connection;
 mod control;
@@ -15,6 +16,7 @@ mod expiry;
 mod failure;
 mod gap_log;
 mod http;
+mod lender;
 mod logging;
 mod namespace;
 mod reader_connection;

@@ -1,16 +1,20 @@
 //! A reader's connection: a stream goes out, nothing comes in.
 
-use bytes::BytesMut;
+use std::{future::poll_fn, mem};
+
+use bytes::{Bytes, BytesMut};
 use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, StreamPath, put_data_header};
 use pfs_stream::{Read, Reader, Sink};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::task::coop::consume_budget;
 
 use crate::{
+    blocks::{Block, Blocks, SMALLEST},
     connection::Client,
     daemon::Daemon,
     failure::{Ended, Failure},
     gap_log::GapLog,
+    lender::Lender,
     sharing::{self, Handout},
     shutdown::Going,
     wire::{Wire, unexpected},
@@ -19,6 +23,13 @@ use crate::{
 /// How much is read from the ring at a time, about, in bytes: so little that it is still in the processor's own cache when
 /// the kernel copies it.
 const BATCH: usize = 128 << 10;
+
+/// How much is read at this offset: up to the next multiple of a batch, so that readers who are not at the same place now soon
+/// will be, and can share what is copied. Not just the rest of a chunk, though.
+fn most_at(offset: u64) -> usize {
+    let done = (offset % BATCH as u64) as usize;
+    if done > BATCH / 4 * 3 { 2 * BATCH - done } else { BATCH - done }
+}
 
 /// How much the kernel may hold for a reader, in bytes, where the system allows it: the more, the seldomer both sides wake
 /// each other.
@@ -70,7 +81,7 @@ pub(crate) async fn serve(
             handout.take_back()
         }
     };
-    let mut reading = Reading { wire, reader, gaps: GapLog::default() };
+    let mut reading = Reading { wire, reader, gaps: GapLog::default(), lender: &daemon.lender };
     let outcome = reading.follow(client, &path, going).await;
     let Reading { reader, mut gaps, .. } = reading;
     gaps.finish(client, stream);
@@ -145,14 +156,15 @@ struct Reading<'a> {
     wire: &'a mut Wire,
     reader: Reader,
     gaps: GapLog,
+    lender: &'a Lender,
 }
 
 impl Reading<'_> {
     async fn follow(&mut self, client: &Client, path: &StreamPath, going: &mut Going) -> Result<End, Ended> {
-        let Self { wire, reader, gaps } = self;
+        let Self { wire, reader, gaps, lender } = self;
         wire.flush().await?;
         wire.release();
-        let mut frames = Frames::default();
+        let mut frames = Frames { bytes: Vec::new(), lender, blocks: Blocks::of(reader), block: None };
         if let Some(socket) = wire.socket() {
             // The system's own size will do as well.
             let _ = set_socket_send_buffer_size(socket, SEND_BUFFER);
@@ -161,12 +173,22 @@ impl Reading<'_> {
             if going.has_begun() {
                 return Err(Failure::going_away().into());
             }
-            let read = match reader.try_read(&mut frames, BATCH) {
+            frames.borrow();
+            let from = reader.position();
+            let most = most_at(from);
+            let read = match reader.try_read(&mut frames, most) {
                 Ok(None) => {
-                    // The buffer exists only while there is something to send.
-                    frames.release();
+                    // The buffer is its own only while there is something to send.
+                    let read = poll_fn(|cx| {
+                        frames.borrow();
+                        let read = reader.poll_read(cx, &mut frames, most);
+                        if read.is_pending() {
+                            frames.give_back();
+                        }
+                        read
+                    });
                     tokio::select! {
-                        read = reader.read(&mut frames, BATCH) => read,
+                        read = read => read,
                         left = wire.ended() => return Err(left.err().unwrap_or(Ended::Gone)),
                         () = going.begun() => return Err(Failure::going_away().into()),
                     }
@@ -175,7 +197,10 @@ impl Reading<'_> {
                 Err(error) => Err(error),
             };
             let end = match read.map_err(|error| Failure::reading(path, error))? {
-                Read::Data { .. } => None,
+                Read::Data { chunks, bytes } => {
+                    frames.share(from, chunks, bytes);
+                    None
+                }
                 Read::Gap { from, to, chunks } => {
                     gaps.gap(client, path.as_str(), from, to, chunks);
                     frames.put(&Reply::Gap { from, to, chunks });
@@ -190,49 +215,75 @@ impl Reading<'_> {
             };
             tokio::select! {
                 biased;
-                sent = wire.send(&frames.bytes) => sent?,
+                sent = wire.send(frames.bytes()) => sent?,
                 () = going.patience() => return Err(Ended::Stuck),
             }
             if let Some(reason) = end {
                 return Ok(reason);
             }
-            frames.clear();
+            frames.give_back();
             consume_budget().await;
         }
     }
 }
 
 /// Chunks as they go out, each with its header, one copy from the ring.
-#[derive(Debug, Default)]
-struct Frames {
+#[derive(Debug)]
+struct Frames<'a> {
     bytes: Vec<u8>,
+    lender: &'a Lender,
+    blocks: Blocks,
+    /// What is sent in place of the bytes.
+    block: Option<Bytes>,
 }
 
-impl Frames {
+impl Frames<'_> {
     fn put(&mut self, reply: &Reply) {
         let mut encoded = BytesMut::new();
         reply.encode(&mut encoded);
         self.bytes.extend_from_slice(&encoded);
     }
 
-    fn clear(&mut self) {
-        self.bytes.clear();
-        // A huge chunk must not leave its size behind.
-        self.bytes.shrink_to(2 * BATCH);
+    /// Has a buffer, if there is one to be had.
+    fn borrow(&mut self) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = self.lender.buffer();
+        }
     }
 
-    fn release(&mut self) {
-        self.bytes = Vec::new();
+    fn bytes(&self) -> &[u8] {
+        self.block.as_deref().unwrap_or(&self.bytes)
+    }
+
+    /// Leaves what was read for other readers, unless it is from one of them.
+    fn share(&mut self, offset: u64, chunks: usize, len: usize) {
+        if self.block.is_none() && self.bytes.len() >= SMALLEST && self.blocks.are_wanted() {
+            let sent = self.lender.lend(mem::take(&mut self.bytes));
+            self.blocks.put(offset, Block { chunks, len, sent: sent.clone() });
+            self.block = Some(sent);
+        }
+    }
+
+    /// Is empty, and leaves its buffer to the next reader, who finds it in the processor's cache.
+    fn give_back(&mut self) {
+        self.block = None;
+        self.lender.give_back(mem::take(&mut self.bytes));
     }
 }
 
-impl Sink for Frames {
+impl Sink for Frames<'_> {
     fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     fn max_piece(&self) -> usize {
         MAX_PAYLOAD
+    }
+
+    fn has(&mut self, offset: u64) -> Option<(usize, usize)> {
+        let Block { chunks, len, sent } = self.blocks.take(offset)?;
+        self.block = Some(sent);
+        Some((chunks, len))
     }
 
     fn piece(&mut self, len: usize, last: bool) {

@@ -137,7 +137,7 @@ impl<W: StreamWriter> StreamWriter for Throttle<W> {
         Ok(())
     }
 
-    async fn append_bytes(&mut self, chunk: Bytes) -> Result<(), WriteFailure> {
+    async fn append_bytes(&mut self, chunk: &Bytes) -> Result<(), WriteFailure> {
         poll_fn(|cx| self.poll_turn(cx)).await;
         let len = chunk.len();
         self.inner.append_bytes(chunk).await?;

@@ -122,7 +122,7 @@ impl<W: StreamWriter + Unpin + 'static> AsyncWrite for ByteWriter<W> {
             len = bytes.len().min(usize::try_from(writer.max_chunk()).unwrap_or(usize::MAX));
             let chunk = Bytes::copy_from_slice(bytes.split_at(len).0);
             State::Busy(Box::pin(async move {
-                let result = writer.append_bytes(chunk).await;
+                let result = writer.append_bytes(&chunk).await;
                 (writer, result)
             }))
         })?;

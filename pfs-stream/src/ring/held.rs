@@ -2,10 +2,12 @@
 //!
 //! Where such a chunk would lie in the ring's data, nothing lies; the bytes are in a cell of a table beside it. All else is
 //! as ever: index, head and tail say what can be read, and a reader that takes a reference looks at the tail again
-//! afterwards. A cell is a lock that is held for as long as it takes to count a reference.
+//! afterwards. A cell is a lock that is held for as long as it takes to count a reference, by readers together.
 //!
 //! There is a cell for each [`GRAIN`] of the data. A chunk of that size or more has the cell of the grain that it starts in
 //! to itself, for the next one starts in another.
+
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use pfs_proto::Until;
@@ -15,9 +17,9 @@ use crate::{
     Sink,
     reader::Read,
     sync::{
-        AtomicUsize, Mutex,
+        AtomicUsize,
         Ordering::{Acquire, Relaxed},
-        fence, lock,
+        RwLock, fence,
     },
 };
 
@@ -25,52 +27,68 @@ use crate::{
 pub(crate) const GRAIN: usize = 4096;
 
 /// A chunk that is held, and which one it is.
-type Cell = Mutex<Option<(u64, Bytes)>>;
+type Cell = RwLock<Option<(u64, Bytes)>>;
+
+/// Chunks that were there when a reader last looked, as long as it takes none in any other way.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// The chunk that is read next, and its place in the data.
+    seq: u64,
+    place: u64,
+    /// The chunk after the last of them.
+    until: u64,
+}
 
 /// The large chunks that a ring holds.
 #[derive(Debug)]
 pub(crate) struct Held {
     cells: Box<[Cell]>,
-    capacity: u64,
-    /// Cells that are taken.
+    /// Cells that are taken. Written under the stream's lock alone.
     count: AtomicUsize,
 }
 
 impl Held {
     pub(crate) fn new(layout: Layout) -> Self {
         let cells = layout.capacity().div_ceil(GRAIN as u64);
-        Self {
-            cells: (0..cells).map(|_| Mutex::new(None)).collect(),
-            capacity: layout.capacity(),
-            count: AtomicUsize::new(0),
-        }
+        Self { cells: (0..cells).map(|_| RwLock::new(None)).collect(), count: AtomicUsize::new(0) }
     }
 
-    fn cell(&self, start: u64) -> &Cell {
-        &self.cells[(start % self.capacity) as usize / GRAIN]
+    /// The cell of a chunk that begins at this place in the data.
+    fn cell(&self, place: u64) -> &Cell {
+        &self.cells[place as usize / GRAIN]
     }
 
-    /// Holds chunk `seq`, which starts at offset `start`. Before it is published; after the tail has passed what was there.
-    pub(super) fn put(&self, seq: u64, start: u64, chunk: Bytes) {
-        *lock(self.cell(start)) = Some((seq, chunk));
-        self.count.fetch_add(1, Relaxed);
+    /// Holds chunk `seq`, which has this place, and gives back what was there. Before it is published; after the tail has
+    /// passed what was there.
+    pub(super) fn put(&self, seq: u64, place: u64, chunk: Bytes) -> Option<Bytes> {
+        let mut cell = self.cell(place).write().unwrap_or_else(PoisonError::into_inner);
+        let before = cell.replace((seq, chunk));
+        drop(cell);
+        self.count.store(self.count.load(Relaxed) + usize::from(before.is_none()), Relaxed);
+        before.map(|(_, chunk)| chunk)
+    }
+
+    /// Whether chunks at these places have the same cell.
+    pub(super) fn is_same(place: u64, other: u64) -> bool {
+        place / GRAIN as u64 == other / GRAIN as u64
     }
 
     /// Lets go of chunk `seq`, if it is held. After the tail has passed it.
-    pub(super) fn forget(&self, seq: u64, start: u64) -> Option<Bytes> {
-        let mut cell = lock(self.cell(start));
+    pub(super) fn forget(&self, seq: u64, place: u64) -> Option<Bytes> {
+        let mut cell = self.cell(place).write().unwrap_or_else(PoisonError::into_inner);
         let (_, chunk) = cell.take_if(|(held, _)| *held == seq)?;
-        self.count.fetch_sub(1, Relaxed);
+        self.count.store(self.count.load(Relaxed) - 1, Relaxed);
         Some(chunk)
     }
 
-    fn get(&self, seq: u64, start: u64) -> Option<Bytes> {
-        let cell = lock(self.cell(start));
+    #[inline]
+    fn get(&self, seq: u64, place: u64) -> Option<Bytes> {
+        let cell = self.cell(place).read().unwrap_or_else(PoisonError::into_inner);
         cell.as_ref().filter(|(held, _)| *held == seq).map(|(_, chunk)| chunk.clone())
     }
 
     /// Whether it holds nothing. Asked after a head was seen, it knows of every chunk before that.
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.count.load(Relaxed) == 0
     }
 }
@@ -95,28 +113,31 @@ impl RingReader {
         };
         let mark = sink.buffer().len();
         let (mut seq, mut offset) = (self.seq, self.offset);
+        let capacity = self.ring.layout.capacity();
+        let mut entry = self.ring.entry_of(seq);
+        let mut start = self.ring.start_at(entry);
+        let mut place = start % capacity;
         while seq < head_seq {
-            let (start, end) = (self.ring.start_of(seq), self.ring.start_of(seq + 1));
+            let next = self.ring.entry_after(entry, 1);
+            let end = self.ring.start_at(next);
             if seq > self.seq && end.saturating_sub(self.offset) > max_bytes as u64
                 || self.until == Until::CaughtUp && offset >= self.head_at_attach
             {
                 break;
             }
-            let Some(chunk) = held.get(seq, start) else { break };
+            let Some(chunk) = held.get(seq, place) else { break };
             // A reader may start inside a chunk. What does not fit together is being overwritten, which will be seen.
             let skip = offset.saturating_sub(start) as usize;
             if chunk.len() as u64 != end.saturating_sub(start) || skip >= chunk.len() {
                 break;
             }
-            if skip == 0 {
-                sink.hold(&chunk)
-            } else {
-                sink.hold(&chunk.slice(skip..))
-            }
-            (seq, offset) = (seq + 1, end);
+            sink.hold(if skip == 0 { chunk } else { chunk.slice(skip..) });
+            place += end - start;
+            place -= if place >= capacity { capacity } else { 0 };
+            (seq, offset, entry, start) = (seq + 1, end, next, end);
         }
         if seq == self.seq {
-            let to = self.next_held(held, head_seq, max_bytes);
+            let to = self.copied_up_to(held, head_seq, max_bytes);
             return self.copy(to, sink, max_bytes);
         }
         fence(Acquire);
@@ -126,17 +147,37 @@ impl RingReader {
         }
         let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
         (self.seq, self.offset) = (seq, offset);
+        if self.until != Until::CaughtUp {
+            self.ahead = Ahead { seq, place: offset % capacity, until: head_seq };
+        }
         Some(read)
     }
 
+    /// The next chunk, if it is held and was there when the counters were looked at last: a chunk that is held is whole,
+    /// so nothing needs to be looked at again, neither before nor afterwards.
+    #[inline]
+    pub(crate) fn next_held(&mut self) -> Option<Bytes> {
+        let Ahead { seq, place, until } = self.ahead;
+        if seq != self.seq || seq >= until || self.ring.status().removed() {
+            return None;
+        }
+        let chunk = self.ring.held.as_deref()?.get(seq, place)?;
+        let (len, capacity) = (chunk.len() as u64, self.ring.layout.capacity());
+        let after = place + len;
+        self.ahead.place = if after >= capacity { after - capacity } else { after };
+        self.ahead.seq += 1;
+        (self.seq, self.offset) = (seq + 1, self.offset + len);
+        Some(chunk)
+    }
+
     /// The first chunk after the next that may be held, among those that can be copied at once.
-    fn next_held(&self, held: &Held, head_seq: u64, max_bytes: usize) -> u64 {
+    fn copied_up_to(&self, held: &Held, head_seq: u64, max_bytes: usize) -> u64 {
         let mut seq = self.seq + 1;
         while seq < head_seq {
             let (start, end) = (self.ring.start_of(seq), self.ring.start_of(seq + 1));
             let len = end.saturating_sub(start);
             if end.saturating_sub(self.offset) > max_bytes as u64
-                || len >= GRAIN as u64 && held.get(seq, start).is_some()
+                || len >= GRAIN as u64 && held.get(seq, start % self.ring.layout.capacity()).is_some()
             {
                 break;
             }

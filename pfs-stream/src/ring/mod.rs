@@ -37,7 +37,7 @@ use crate::sync::{
     Ordering::{self, Relaxed},
 };
 
-pub(crate) use held::GRAIN;
+pub(crate) use held::{Ahead, GRAIN, Held};
 pub(crate) use layout::{Layout, MAX_SIZE};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
@@ -81,11 +81,35 @@ impl Ring {
 
     /// The entries of so many chunks from `seq` on, in the one or two runs that they take.
     fn entries(&self, seq: u64, count: usize) -> [&[[AtomicU64; 2]]; 2] {
-        let index = self.memory.words()[self.layout.index()].as_chunks::<2>().0;
-        let first = (seq % index.len() as u64) as usize;
+        let (index, first) = (self.index(), self.entry_of(seq));
         let after = &index[first..];
         let before = count.saturating_sub(after.len());
         [&after[..count - before], &index[..before]]
+    }
+
+    /// One entry of the index: where a chunk starts, and when it was appended.
+    fn entry(&self, at: usize) -> &[AtomicU64; 2] {
+        &self.index()[at]
+    }
+
+    /// Which entry is that of chunk `seq`.
+    fn entry_of(&self, seq: u64) -> usize {
+        (seq % (self.layout.max_chunks() + 1)) as usize
+    }
+
+    /// The offset where the chunk of this entry starts.
+    fn start_at(&self, entry: usize) -> u64 {
+        self.entry(entry)[0].load(Relaxed)
+    }
+
+    /// The entry that comes so many after this one, no more than there are.
+    fn entry_after(&self, entry: usize, count: u64) -> usize {
+        let (after, all) = (entry + count as usize, self.layout.max_chunks() as usize + 1);
+        if after >= all { after - all } else { after }
+    }
+
+    fn index(&self) -> &[[AtomicU64; 2]] {
+        self.memory.words()[self.layout.index()].as_chunks::<2>().0
     }
 
     fn data(&self) -> &[AtomicU64] {

@@ -2,7 +2,7 @@
 
 use pfs_proto::{End, SlowPolicy, Until};
 
-use super::{Ring, layout, memory};
+use super::{Ahead, Ring, layout, memory};
 use crate::{
     ReadError, Sink,
     reader::Read,
@@ -43,6 +43,8 @@ pub(crate) struct RingReader {
     pub(crate) channel_buffer_size: u64,
     /// Whether it has reached the live edge once.
     pub(crate) live: bool,
+    /// Large chunks that it may take without a look at the counters.
+    pub(crate) ahead: Ahead,
 }
 
 /// What a look at the ring's counters tells.
@@ -103,6 +105,14 @@ impl RingReader {
                     return Ok(Some(gap));
                 }
                 Look::Chunks(head_seq) => {
+                    // What is there at the end of an attachment might be a part of what the sink has.
+                    if self.until != Until::CaughtUp
+                        && let Some((chunks, bytes)) = sink.has(self.offset)
+                    {
+                        self.seq = self.seq.saturating_add(chunks as u64).min(head_seq);
+                        self.offset = self.offset.saturating_add(bytes as u64);
+                        return Ok(Some(Read::Data { chunks, bytes }));
+                    }
                     if let Some(read) = self.take(head_seq, sink, max_bytes) {
                         return Ok(Some(read));
                     }

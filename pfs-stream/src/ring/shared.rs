@@ -5,7 +5,7 @@ use std::{io, os::fd::OwnedFd, sync::atomic::AtomicU32, time::Duration};
 use pfs_proto::MappedStart;
 use rustix::thread::futex::{self, Flags, Timespec};
 
-use super::{Layout, Memory, Ring, RingReader, Sharing, layout};
+use super::{Ahead, Layout, Memory, Ring, RingReader, Sharing, layout};
 use crate::sync::{
     Arc,
     Ordering::{Acquire, Release},
@@ -78,6 +78,7 @@ impl RingReader {
             deaths_before: start.deaths_before,
             channel_buffer_size: start.channel_buffer_size,
             live: start.live,
+            ahead: Ahead::default(),
         }
     }
 }

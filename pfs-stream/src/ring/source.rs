@@ -18,7 +18,7 @@ pub(crate) trait Source {
         None
     }
 
-    /// A copy that can be kept, for a ring of one process; `None` from whoever is of another.
+    /// A copy that can be kept, for a ring of one process; `None` from whoever is of another, or can be kept itself.
     fn to_bytes(&self) -> Option<Bytes> {
         None
     }

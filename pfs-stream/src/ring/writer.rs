@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{GRAIN, Layout, Position, Ring, Source, layout};
+use super::{GRAIN, Held, Layout, Position, Ring, Source, layout};
 use crate::sync::{
     Ordering::{Relaxed, Release},
     fence,
@@ -13,8 +13,14 @@ use crate::sync::{
 pub(crate) struct RingWriter {
     ring: Ring,
     tail_seq: u64,
+    tail: u64,
     head_seq: u64,
     head: u64,
+    /// The entries of the tail's chunk and of the next one, and the place of the next byte in the data: what division would
+    /// tell, which takes longer than all the rest of a small append.
+    tail_entry: usize,
+    head_entry: usize,
+    place: u64,
     /// Chunks that were held and have gone, for whoever can drop them without a lock.
     gone: Vec<Bytes>,
 }
@@ -22,7 +28,17 @@ pub(crate) struct RingWriter {
 impl RingWriter {
     /// For a ring that nothing has been appended to.
     pub(crate) fn new(ring: Ring) -> Self {
-        Self { ring, tail_seq: 0, head_seq: 0, head: 0, gone: Vec::new() }
+        Self {
+            ring,
+            tail_seq: 0,
+            tail: 0,
+            head_seq: 0,
+            head: 0,
+            tail_entry: 0,
+            head_entry: 0,
+            place: 0,
+            gone: Vec::new(),
+        }
     }
 
     fn layout(&self) -> Layout {
@@ -34,7 +50,7 @@ impl RingWriter {
     }
 
     pub(crate) fn tail(&self) -> Position {
-        self.position(self.tail_seq)
+        Position { seq: self.tail_seq, offset: self.tail }
     }
 
     fn position(&self, seq: u64) -> Position {
@@ -51,71 +67,79 @@ impl RingWriter {
     /// The oldest chunk that an append of so many chunks, `len` bytes together, would leave readable.
     ///
     /// Walks over the chunks that go; each chunk goes once, so this costs O(1) a chunk in the long run.
+    #[inline]
     pub(crate) fn tail_after(&self, len: u64, count: usize) -> u64 {
         let (capacity, most) = (self.layout().capacity(), self.layout().max_chunks());
         let (head, next) = (self.head + len, self.head_seq + count as u64);
-        let mut tail = self.tail_seq;
-        for run in self.ring.entries(tail, (self.head_seq - tail) as usize) {
-            for [start, _time] in run {
-                if head - start.load(Relaxed) <= capacity && next - tail <= most {
-                    return tail;
-                }
-                tail += 1;
-            }
+        let (mut seq, mut entry, mut start) = (self.tail_seq, self.tail_entry, self.tail);
+        while seq < self.head_seq && (head - start > capacity || next - seq > most) {
+            (seq, entry) = (seq + 1, self.ring.entry_after(entry, 1));
+            start = self.ring.start_at(entry);
         }
-        tail
+        seq
     }
 
     /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. `tail` is
     /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch.
     pub(crate) fn append(&mut self, chunks: &[impl Source], tail: u64, time: u64) {
         if tail > self.tail_seq {
-            let passed = self.tail_seq..tail;
-            self.tail_seq = tail;
             // Release, so that who sees this tail also sees a head that is not behind it.
             self.ring.word(layout::TAIL_SEQ).store(tail, Release);
             fence(Release);
-            if let Some(held) = &self.ring.held {
-                let gone = passed.filter_map(|seq| held.forget(seq, self.ring.start_of(seq)));
-                self.gone.extend(gone);
+            if let Some(held) = self.ring.held.as_deref().filter(|held| !held.is_empty()) {
+                let first = chunks.first().filter(|chunk| chunk.size() >= GRAIN);
+                let replaces = first.is_some_and(|chunk| chunk.bytes().is_some());
+                let (mut entry, mut start) = (self.tail_entry, self.tail);
+                for seq in self.tail_seq..tail {
+                    let back = self.head - start;
+                    let place =
+                        self.place + if back > self.place { self.layout().capacity() } else { 0 } - back;
+                    // Where the next chunk comes in its place, that is when it goes: one lock less.
+                    if !(replaces && Held::is_same(place, self.place)) {
+                        self.gone.extend(held.forget(seq, place));
+                    }
+                    entry = self.ring.entry_after(entry, 1);
+                    start = self.ring.start_at(entry);
+                }
             }
+            self.tail_entry = self.ring.entry_after(self.tail_entry, tail - self.tail_seq);
+            self.tail_seq = tail;
+            self.tail = self.ring.start_at(self.tail_entry);
         }
         let (data, capacity) = (self.ring.data(), self.layout().capacity());
         // The entry of the first chunk says already where it starts; that after the last one is told where head is.
-        let [entries, more] = self.ring.entries(self.head_seq, chunks.len() + 1);
-        let mut entries = entries.iter().chain(more);
-        let mut place = self.head % capacity;
-        let mut entry = entries.next();
-        for (seq, chunk) in (self.head_seq..).zip(chunks) {
+        for chunk in chunks {
             let size = chunk.size();
-            let first = size.min((capacity - place) as usize);
-            let after = place + size as u64;
-            match (&self.ring.held, chunk.bytes()) {
-                (Some(held), Some(bytes)) if size >= GRAIN => held.put(seq, self.head, bytes.clone()),
+            let first = size.min((capacity - self.place) as usize);
+            let after = self.place + size as u64;
+            let held = self.ring.held.as_deref().filter(|_| size >= GRAIN);
+            match (held, chunk.bytes()) {
+                (Some(held), Some(bytes)) => {
+                    self.gone.extend(held.put(self.head_seq, self.place, bytes.clone()));
+                }
                 _ => {
-                    chunk.write(0, first, data, place as usize);
+                    chunk.write(0, first, data, self.place as usize);
                     if after >= capacity {
                         chunk.write(first, size - first, data, 0);
                     }
                 }
             }
-            place = if after >= capacity { after - capacity } else { after };
+            self.place = if after >= capacity { after - capacity } else { after };
             self.head += size as u64;
-            if let Some([_start, when]) = entry {
-                when.store(time, Relaxed);
-            }
-            entry = entries.next();
-            if let Some([start, _time]) = entry {
-                start.store(self.head, Relaxed);
-            }
+            self.head_seq += 1;
+            let [_start, when] = self.ring.entry(self.head_entry);
+            when.store(time, Relaxed);
+            self.head_entry = self.ring.entry_after(self.head_entry, 1);
+            let [start, _time] = self.ring.entry(self.head_entry);
+            start.store(self.head, Relaxed);
         }
-        self.head_seq += chunks.len() as u64;
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
-    /// Chunks that were held and have gone, to be dropped when the lock is not held: whose they were may do anything then.
-    pub(crate) fn gone(&mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.gone)
+    /// Chunks that were held and have gone, in exchange for an empty vector. They are to be dropped when the lock is not held:
+    /// whose they were may do anything then.
+    pub(crate) fn gone(&mut self, to: &mut Vec<Bytes>) {
+        std::mem::swap(&mut self.gone, to);
     }
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.

@@ -104,7 +104,7 @@ impl<T: Serialize + ?Sized, W: StreamWriter, C: Codec> TypedWriter<T, W, C> {
     /// [`TypedWriteError`]. After a value that can't be encoded, or is too large, the writer can go on.
     pub async fn send(&mut self, value: &T) -> Result<u32, TypedWriteError> {
         let chunk = C::encode(value).map_err(TypedWriteError::Encode)?;
-        self.writer.append_bytes(chunk.into()).await?;
+        self.writer.append_bytes(&chunk.into()).await?;
         Ok(self.writer.readers())
     }
 }

@@ -31,7 +31,7 @@ impl Writer {
     pub fn try_append_all<C: AsRef<[u8]>>(&mut self, chunks: &[C]) -> Result<Option<Appended>, AppendError> {
         let chunks = || chunks.iter().map(AsRef::as_ref).filter(|chunk| !chunk.is_empty());
         let size = self.shared.config.total(chunks())?;
-        let now = clock::now();
+        let now = clock::of_append();
         let mut append = self.shared.appending()?;
         let tail = append.ring.tail_after(size as u64, chunks().count());
         if !append.may_overwrite(tail, &self.shared) {
@@ -45,8 +45,10 @@ impl Writer {
             self.unannounced = true;
         }
         let offset = append.ring.head().offset;
+        append.ring.gone(&mut self.gone);
         drop(append);
-        self.state.bytes.fetch_add(size as u64, Ordering::Relaxed);
+        self.gone.clear();
+        self.state.count(size as u64);
         self.wake();
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
     }

@@ -79,7 +79,7 @@ pub(super) async fn write(mut writer: impl StreamWriter, stream: Stream) {
     for chunk in chunks() {
         offset += chunk.len() as u64;
         while stream.bytes_written() < offset {
-            if let Some(appended) = once(writer.append_bytes(chunk.clone())).await {
+            if let Some(appended) = once(writer.append_bytes(&chunk)).await {
                 appended.unwrap();
             }
         }

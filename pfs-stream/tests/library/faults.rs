@@ -50,7 +50,7 @@ fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
         for _ in 0..count {
             let chunk =
                 bytes::Bytes::from_owner(Counted { bytes: vec![1; 8192], _alive: Arc::clone(&alive) });
-            pollster::block_on(writer.append_bytes(chunk)).unwrap();
+            pollster::block_on(writer.append_bytes(&chunk)).unwrap();
         }
     };
     append(1000);

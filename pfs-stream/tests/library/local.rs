@@ -61,10 +61,10 @@ proptest! {
             let head = *ends.last().unwrap();
             match operation {
                 Operation::Append { len, shared } => {
-                    let bytes: Vec<u8> = (head..head + len as u64).map(byte_at).collect();
+                    let bytes: Bytes = (head..head + len as u64).map(byte_at).collect();
                     let before = stream.bytes_written();
                     let appended = if shared {
-                        let mut append = std::pin::pin!(writer.append_bytes(Bytes::from(bytes)));
+                        let mut append = std::pin::pin!(writer.append_bytes(&bytes));
                         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                         match append.as_mut().poll(&mut context) {
                             std::task::Poll::Ready(appended) => Some(appended.unwrap()),
@@ -146,7 +146,7 @@ fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
     let mut writer = stream.writer(PEER).unwrap();
     let (large, small) = (Bytes::from(vec![1; 100_000]), Bytes::from_static(b"small"));
     for chunk in [&large, &small, &large] {
-        pollster::block_on(writer.append_bytes(chunk.clone())).unwrap();
+        pollster::block_on(writer.append_bytes(chunk)).unwrap();
     }
     for (chunk, same) in [(&large, true), (&small, false), (&large, true)] {
         let Some(Event::Chunk(got)) = reader.try_event().unwrap() else { panic!() };
@@ -163,6 +163,41 @@ fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
         }
     };
     assert_eq!(last(&mut reader).as_ptr(), last(&mut other).as_ptr());
+}
+
+#[test]
+fn what_was_there_at_the_last_look_is_neither_given_after_a_removal_nor_kept_from_a_writer_that_waits() {
+    let stream = Stream::local("s", config(4 << 16, 4 << 16)).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let mut reader = stream.reader(options, PEER).unwrap();
+    let chunk = Bytes::from(vec![1; 1 << 16]);
+    for _ in 0..4 {
+        assert!(writer.try_append_bytes(&chunk).unwrap().is_some());
+    }
+    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk(chunk.clone())));
+    assert!(writer.try_append_bytes(&chunk).unwrap().is_some());
+    assert_eq!(writer.try_append_bytes(&chunk).unwrap(), None);
+    let woken = std::sync::Arc::new(Woken::default());
+    let waker = std::task::Waker::from(std::sync::Arc::clone(&woken));
+    let mut append = Box::pin(writer.append_bytes(&chunk));
+    let mut poll = || append.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_ready();
+    assert!(!poll());
+    // The second is given without a look at anything, and yet the writer hears of it.
+    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk(chunk.clone())));
+    assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(poll());
+    stream.remove();
+    assert!(matches!(reader.try_event(), Err(ReadFailure::Removed)));
+}
+
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 #[test]

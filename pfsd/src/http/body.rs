@@ -15,7 +15,8 @@ use pfs_proto::{End, StreamPath};
 use pfs_stream::{Read, Reader, Sink};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{access::Access, lender::Lender, reading_log::ReadingLog, site::Site};
+use super::{access::Access, reading_log::ReadingLog, site::Site};
+use crate::lender::Lender;
 use crate::{failure::Failure, shutdown::Going};
 
 /// Turns what a reader gets into the bytes of a body. Chunks are put into its [`Sink`].
@@ -123,7 +124,7 @@ impl<E: Encoder> Following<E> {
             encoder,
             state: State::Following,
             length: None,
-            lender: site.lender.clone(),
+            lender: site.daemon.lender.clone(),
             pings,
             going,
             begun,

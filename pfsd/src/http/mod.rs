@@ -14,7 +14,6 @@ mod body;
 mod connection;
 mod durable;
 mod frames;
-mod lender;
 mod limits;
 mod listener;
 mod operations;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{lender::Lender, operations::Tally, origin::Origins, setup::Setup, tokens::Tokens};
+use super::{operations::Tally, origin::Origins, setup::Setup, tokens::Tokens};
 use crate::{config::HttpLimits, daemon::Daemon, shutdown::Going};
 
 /// The daemon as HTTP sees it.
@@ -14,8 +14,6 @@ pub(crate) struct Site {
     pub(super) origins: Origins,
     pub(super) limits: HttpLimits,
     pub(super) tally: Arc<Tally>,
-    /// The buffers of responses that go on.
-    pub(crate) lender: Lender,
     going: Going,
 }
 
@@ -28,7 +26,6 @@ impl Site {
             origins: Origins::new(&config),
             limits: config.limits,
             tally: Arc::default(),
-            lender: Lender::default(),
             going,
         }
     }

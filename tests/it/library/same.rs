@@ -30,7 +30,7 @@ async fn all(mut reader: impl StreamReader) -> Result<Vec<Event>, ReadFailure> {
 async fn write(mut writer: impl StreamWriter, mut other: impl StreamWriter) -> (u64, WriteFailure) {
     writer.append(b"one").await.unwrap();
     writer.append(b"").await.unwrap();
-    writer.append_bytes("two".into()).await.unwrap();
+    writer.append_bytes(&"two".into()).await.unwrap();
     let large = vec![7; usize::try_from(writer.max_chunk()).unwrap() + 1];
     let refused = writer.append(&large).await.unwrap_err();
     assert!(matches!(refused, WriteFailure::TooLarge { .. }), "{refused:?}");

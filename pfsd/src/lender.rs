@@ -24,7 +24,7 @@ impl Lender {
         self.spare().pop().unwrap_or_default()
     }
 
-    /// Takes back a buffer that was not needed.
+    /// Takes back a buffer that is not needed any more.
     pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
         if (SMALLEST..=LARGEST).contains(&buffer.capacity()) {
             buffer.clear();
