@@ -7,7 +7,7 @@
 //! There is a cell for each [`GRAIN`] of the data. A chunk of that size or more has the cell of the grain that it starts in
 //! to itself, for the next one starts in another.
 
-use std::sync::PoisonError;
+use std::{mem, sync::PoisonError};
 
 use bytes::Bytes;
 use pfs_proto::Until;
@@ -58,14 +58,21 @@ impl Held {
         &self.cells[place as usize / GRAIN]
     }
 
-    /// Holds chunk `seq`, which has this place, and gives back what was there. Before it is published; after the tail has
-    /// passed what was there.
-    pub(super) fn put(&self, seq: u64, place: u64, chunk: Bytes) -> Option<Bytes> {
+    /// Holds chunk `seq`, which has this place; what was there is gone. Before it is published; after the tail has passed what
+    /// was there.
+    #[inline]
+    pub(super) fn put(&self, seq: u64, place: u64, chunk: &Bytes, gone: &mut Vec<Bytes>) {
         let mut cell = self.cell(place).write().unwrap_or_else(PoisonError::into_inner);
-        let before = cell.replace((seq, chunk));
-        drop(cell);
-        self.count.store(self.count.load(Relaxed) + usize::from(before.is_none()), Relaxed);
-        before.map(|(_, chunk)| chunk)
+        match &mut *cell {
+            Some((held, before)) => {
+                gone.push(mem::replace(before, chunk.clone()));
+                *held = seq;
+            }
+            none => {
+                *none = Some((seq, chunk.clone()));
+                self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+            }
+        }
     }
 
     /// Whether chunks at these places have the same cell.

@@ -115,7 +115,7 @@ impl RingWriter {
             let held = self.ring.held.as_deref().filter(|_| size >= GRAIN);
             match (held, chunk.bytes()) {
                 (Some(held), Some(bytes)) => {
-                    self.gone.extend(held.put(self.head_seq, self.place, bytes.clone()));
+                    held.put(self.head_seq, self.place, bytes, &mut self.gone);
                 }
                 _ => {
                     chunk.write(0, first, data, self.place as usize);
