@@ -27,7 +27,11 @@ use crate::{
 pub(crate) const GRAIN: usize = 4096;
 
 /// A chunk that is held, and which one it is.
-type Cell = RwLock<Option<(u64, Bytes)>>;
+///
+/// In a cache line of its own, which is all that a reader and the writer have of each other when they meet at a chunk.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Cell(RwLock<Option<(u64, Bytes)>>);
 
 /// Chunks that were there when a reader last looked, as long as it takes none in any other way.
 #[derive(Debug, Default)]
@@ -50,7 +54,7 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn new(layout: Layout) -> Self {
         let cells = layout.capacity().div_ceil(GRAIN as u64);
-        Self { cells: (0..cells).map(|_| RwLock::new(None)).collect(), count: AtomicUsize::new(0) }
+        Self { cells: (0..cells).map(|_| Cell::default()).collect(), count: AtomicUsize::new(0) }
     }
 
     /// The cell of a chunk that begins at this place in the data.
@@ -62,7 +66,7 @@ impl Held {
     /// was there.
     #[inline]
     pub(super) fn put(&self, seq: u64, place: u64, chunk: &Bytes, gone: &mut Vec<Bytes>) {
-        let mut cell = self.cell(place).write().unwrap_or_else(PoisonError::into_inner);
+        let mut cell = self.cell(place).0.write().unwrap_or_else(PoisonError::into_inner);
         match &mut *cell {
             Some((held, before)) => {
                 gone.push(mem::replace(before, chunk.clone()));
@@ -82,7 +86,7 @@ impl Held {
 
     /// Lets go of chunk `seq`, if it is held. After the tail has passed it.
     pub(super) fn forget(&self, seq: u64, place: u64) -> Option<Bytes> {
-        let mut cell = self.cell(place).write().unwrap_or_else(PoisonError::into_inner);
+        let mut cell = self.cell(place).0.write().unwrap_or_else(PoisonError::into_inner);
         let (_, chunk) = cell.take_if(|(held, _)| *held == seq)?;
         self.count.store(self.count.load(Relaxed) - 1, Relaxed);
         Some(chunk)
@@ -90,7 +94,7 @@ impl Held {
 
     #[inline]
     fn get(&self, seq: u64, place: u64) -> Option<Bytes> {
-        let cell = self.cell(place).read().unwrap_or_else(PoisonError::into_inner);
+        let cell = self.cell(place).0.read().unwrap_or_else(PoisonError::into_inner);
         cell.as_ref().filter(|(held, _)| *held == seq).map(|(_, chunk)| chunk.clone())
     }
 
