@@ -6,6 +6,9 @@ use pfs_stream::Sink;
 /// How much is copied at a time, in bytes.
 const PIECE: usize = 2 << 10;
 
+/// A chunk of so many bytes is sooner handed on by itself than copied beside others.
+pub(crate) const LARGE: usize = 16 << 10;
+
 /// Chunks that came together: their bytes, one after the other, and where each ends.
 ///
 /// Keeps its memory when it is cleared, so one is enough for a whole stream.
@@ -13,6 +16,8 @@ const PIECE: usize = 2 << 10;
 pub struct Chunks {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// A chunk that came alone, in the memory that it came in; `bytes` is empty then.
+    alone: Option<Bytes>,
 }
 
 impl Chunks {
@@ -23,7 +28,7 @@ impl Chunks {
 
     /// All their bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.alone.as_deref().unwrap_or(&self.bytes)
     }
 
     /// How many there are.
@@ -38,9 +43,9 @@ impl Chunks {
 
     /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut start = 0;
+        let (bytes, mut start) = (self.bytes(), 0);
         self.ends.iter().map(move |&end| {
-            let chunk = self.bytes.get(start..end).unwrap_or_default();
+            let chunk = bytes.get(start..end).unwrap_or_default();
             start = end;
             chunk
         })
@@ -49,6 +54,13 @@ impl Chunks {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.alone = None;
+    }
+
+    /// Takes one chunk, without a copy, when it is empty; nothing can be added to it then.
+    pub(crate) fn hold(&mut self, chunk: Bytes) {
+        self.ends.push(chunk.len());
+        self.alone = Some(chunk);
     }
 
     pub(crate) fn push(&mut self, chunk: &[u8]) {
@@ -67,7 +79,8 @@ impl Chunks {
             start = end;
             length
         });
-        (std::mem::take(&mut self.bytes).into(), lengths)
+        let bytes = self.alone.take().unwrap_or_else(|| std::mem::take(&mut self.bytes).into());
+        (bytes, lengths)
     }
 }
 
@@ -111,5 +124,16 @@ mod tests {
         let (bytes, lengths) = chunks.take();
         assert_eq!((&bytes[..], lengths.collect::<Vec<_>>()), (&b"onetwo"[..], vec![3, 3]));
         assert!(chunks.is_empty());
+    }
+
+    #[test]
+    fn a_chunk_that_came_alone_is_handed_on_where_it_is() {
+        let mut chunks = Chunks::new();
+        let large = Bytes::from(vec![7; LARGE]);
+        chunks.hold(large.clone());
+        assert_eq!((chunks.len(), chunks.iter().count(), chunks.bytes().as_ptr()), (1, 1, large.as_ptr()));
+        chunks.clear();
+        chunks.push(b"next");
+        assert_eq!(chunks.iter().collect::<Vec<_>>(), [b"next"]);
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
 
-use crate::chunks::Chunks;
+use crate::chunks::{Chunks, LARGE};
 use crate::connection::Connection;
 use crate::error::{Broken, ProtocolError, ReadError, RequestError};
 use crate::resume::{Identity, Place, Resume, Resumed};
@@ -211,6 +211,10 @@ impl Reader {
         }
         loop {
             match self.try_next() {
+                Ok(Some(Event::Chunk(chunk))) if chunks.is_empty() && chunk.len() >= LARGE => {
+                    chunks.hold(chunk);
+                    return Ok(None);
+                }
                 Ok(Some(Event::Chunk(chunk))) => chunks.push(&chunk),
                 // It comes again: first what came before it.
                 Err(_) if !chunks.is_empty() => return Ok(None),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use pfs_stream::Reader;
 
 /// The most blocks that wait for somebody, of one stream.
-const MOST: usize = 16;
+const MOST: usize = 32;
 
 /// Smaller blocks are sooner copied than shared.
 pub(crate) const SMALLEST: usize = 16 << 10;

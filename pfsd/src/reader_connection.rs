@@ -22,7 +22,7 @@ use crate::{
 
 /// How much is read from the ring at a time, about, in bytes: so little that it is still in the processor's own cache when
 /// the kernel copies it.
-const BATCH: usize = 128 << 10;
+const BATCH: usize = 256 << 10;
 
 /// How much is read at this offset: up to the next multiple of a batch, so that readers who are not at the same place now soon
 /// will be, and can share what is copied. Not just the rest of a chunk, though.
@@ -33,7 +33,7 @@ fn most_at(offset: u64) -> usize {
 
 /// How much the kernel may hold for a reader, in bytes, where the system allows it: the more, the seldomer both sides wake
 /// each other.
-const SEND_BUFFER: usize = 512 << 10;
+const SEND_BUFFER: usize = 1 << 20;
 
 /// Serves a reader to its end.
 pub(crate) async fn serve(
