@@ -1,8 +1,8 @@
 //! Blocks that several readers of a stream are sent, copied out of its ring once.
 //!
 //! A reader that copied something leaves it here, and those who come to the same offset afterwards take it, so that what the
-//! daemon copies does not grow with the number of readers that keep up. A block is gone when everybody had it; one that
-//! somebody does not come for makes way for newer ones.
+//! daemon copies does not grow with the number of readers that keep up. A block is gone when everybody had it, or when the
+//! ring has moved past it: those who stay behind cost no more than a second ring, and of a large one only a part.
 
 use std::{
     collections::VecDeque,
@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 use pfs_stream::Reader;
 
-/// The most blocks that wait for somebody, of one stream.
-const MOST: usize = 32;
+/// The most bytes that wait for somebody, of one stream.
+const MOST: u64 = 8 << 20;
 
 /// Smaller blocks are sooner copied than shared.
 pub(crate) const SMALLEST: usize = 16 << 10;
@@ -30,7 +30,11 @@ pub(crate) struct Block {
 
 /// The blocks of one stream, as one of its readers has them.
 #[derive(Debug)]
-pub(crate) struct Blocks(Arc<Shelf>);
+pub(crate) struct Blocks {
+    shelf: Arc<Shelf>,
+    /// How far back from the newest one they may begin.
+    most: u64,
+}
 
 /// What a stream keeps.
 #[derive(Debug, Default)]
@@ -52,17 +56,19 @@ impl Shelf {
 impl Blocks {
     /// For one reader more.
     pub(crate) fn of(reader: &Reader) -> Self {
-        Self::on(reader.stream().kept())
+        let stream = reader.stream();
+        let config = stream.config();
+        Self::on(stream.kept(), config.ring_buffer_size.max(config.channel_buffer_size))
     }
 
-    fn on(shelf: Arc<Shelf>) -> Self {
+    fn on(shelf: Arc<Shelf>, ring: u64) -> Self {
         shelf.waiting().readers += 1;
-        Self(shelf)
+        Self { shelf, most: ring.min(MOST) }
     }
 
     /// The block that begins at this offset. To be asked once for each place.
     pub(crate) fn take(&self, offset: u64) -> Option<Block> {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.shelf.waiting();
         let index = waiting.blocks.iter().position(|(start, ..)| *start == offset)?;
         let (_, left, block) = waiting.blocks.get_mut(index)?;
         *left = left.saturating_sub(1);
@@ -74,27 +80,26 @@ impl Blocks {
 
     /// Whether there is anybody to leave a block for.
     pub(crate) fn are_wanted(&self) -> bool {
-        self.0.waiting().readers > 1
+        self.shelf.waiting().readers > 1
     }
 
     /// Leaves a block for the other readers.
     pub(crate) fn put(&self, offset: u64, block: Block) {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.shelf.waiting();
         let others = waiting.readers.saturating_sub(1);
         if others == 0 || waiting.blocks.iter().any(|(start, ..)| *start == offset) {
             return;
         }
-        if waiting.blocks.len() >= MOST {
-            waiting.blocks.pop_front();
-        }
         waiting.blocks.push_back((offset, others, block));
+        let newest = waiting.blocks.iter().map(|(start, ..)| *start).max().unwrap_or(offset);
+        waiting.blocks.retain(|(start, ..)| newest.saturating_sub(*start) < self.most);
     }
 }
 
 impl Drop for Blocks {
     /// Nothing waits for a reader that has left.
     fn drop(&mut self) {
-        let mut waiting = self.0.waiting();
+        let mut waiting = self.shelf.waiting();
         waiting.readers = waiting.readers.saturating_sub(1);
         // One of those who stay is the one that left the block.
         let others = waiting.readers.saturating_sub(1);
@@ -111,7 +116,7 @@ mod tests {
 
     fn readers<const N: usize>() -> [Blocks; N] {
         let shelf = Arc::<Shelf>::default();
-        std::array::from_fn(|_| Blocks::on(Arc::clone(&shelf)))
+        std::array::from_fn(|_| Blocks::on(Arc::clone(&shelf), 50))
     }
 
     fn block() -> Block {
@@ -136,16 +141,16 @@ mod tests {
         assert!(one.take(7).is_none());
         assert!(!one.are_wanted());
         one.put(8, block());
-        assert!(one.0.waiting().blocks.is_empty());
+        assert!(one.shelf.waiting().blocks.is_empty());
     }
 
     #[test]
-    fn blocks_that_nobody_comes_for_make_way() {
+    fn blocks_that_the_ring_has_moved_past_wait_for_nobody() {
         let [one, two] = readers();
         for offset in 0..100 {
             one.put(offset, block());
         }
-        assert_eq!(two.0.waiting().blocks.len(), MOST);
-        assert!(two.take(0).is_none() && two.take(99).is_some());
+        assert_eq!(two.shelf.waiting().blocks.len(), 50);
+        assert!(two.take(49).is_none() && two.take(50).is_some() && two.take(99).is_some());
     }
 }
