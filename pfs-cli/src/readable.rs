@@ -6,23 +6,37 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, fstat};
+use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
 /// A file that stays in blocking mode, which it shares with other processes.
-///
-/// A thread waits for it: an event loop cannot watch every kind of file, and the thread touches no byte of it.
 #[derive(Debug)]
-pub(crate) struct Readable {
-    file: Arc<OwnedFd>,
-    /// Asks the thread to wait; full while it does.
-    ask: SyncSender<()>,
-    told: Arc<Notify>,
+pub(crate) enum Readable {
+    /// A pipe, which the event loop watches. Nothing is read through this.
+    Pipe(pipe::Receiver),
+    /// A thread waits for what the event loop might not be able to watch. The thread touches no byte of it.
+    Thread {
+        file: Arc<OwnedFd>,
+        /// Asks the thread to wait; full while it does.
+        ask: SyncSender<()>,
+        told: Arc<Notify>,
+    },
 }
 
 impl Readable {
     /// For a duplicate of the file's descriptor.
     pub(crate) fn new(file: OwnedFd) -> io::Result<Self> {
+        if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::Fifo {
+            // Unchecked: it would be made non-blocking otherwise.
+            pipe::Receiver::from_owned_fd_unchecked(file).map(Self::Pipe)
+        } else {
+            Self::with_thread(file)
+        }
+    }
+
+    fn with_thread(file: OwnedFd) -> io::Result<Self> {
         let (file, told) = (Arc::new(file), Arc::<Notify>::default());
         let (ask, asked) = sync_channel(1);
         let (their_file, theirs) = (Arc::clone(&file), Arc::clone(&told));
@@ -30,21 +44,37 @@ impl Readable {
             .name("readable".to_owned())
             .stack_size(64 * 1024)
             .spawn(move || run(&their_file, &asked, &theirs))?;
-        Ok(Self { file, ask, told })
+        Ok(Self::Thread { file, ask, told })
+    }
+
+    fn file(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Pipe(pipe) => pipe.as_fd(),
+            Self::Thread { file, .. } => file.as_fd(),
+        }
     }
 
     /// Whether a read would give something, an end or an error at once.
     pub(crate) fn now(&self) -> bool {
-        let mut file = [PollFd::new(&*self.file, PollFlags::IN)];
         // An error, too, is for the read to tell.
-        !matches!(poll(&mut file, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        !matches!(poll(&mut [PollFd::from_borrowed_fd(self.file(), PollFlags::IN)], Some(&at_once)), Ok(0))
     }
 
     /// Waits until that may have changed. Cancel safe.
     pub(crate) async fn wait(&self) {
-        // Full: it was asked before, by a wait that was given up, and will tell.
-        let _ = self.ask.try_send(());
-        self.told.notified().await;
+        match self {
+            Self::Pipe(pipe) => {
+                // Whatever the event loop knows is from before; what comes after this look, it tells anew.
+                let look = || if self.now() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+                while pipe.try_io(look).is_err() && pipe.readable().await.is_ok() {}
+            }
+            Self::Thread { ask, told, .. } => {
+                // Full: it was asked before, by a wait that was given up, and will tell.
+                let _ = ask.try_send(());
+                told.notified().await;
+            }
+        }
     }
 }
 
@@ -64,8 +94,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_pipe_is_readable_when_something_is_in_it_and_at_its_end() {
-        let (input, mut output) = io::pipe().unwrap();
+        let (input, output) = io::pipe().unwrap();
         let readable = Readable::new(input.into()).unwrap();
+        assert!(matches!(readable, Readable::Pipe(_)));
+        says_when_there_is_something_and_at_the_end(&readable, output).await;
+        let (input, output) = io::pipe().unwrap();
+        let readable = Readable::with_thread(input.into()).unwrap();
+        says_when_there_is_something_and_at_the_end(&readable, output).await;
+    }
+
+    async fn says_when_there_is_something_and_at_the_end(readable: &Readable, mut output: io::PipeWriter) {
         assert!(!readable.now());
         let given_up = tokio::time::timeout(std::time::Duration::from_millis(1), readable.wait()).await;
         assert!(given_up.is_err());
@@ -73,8 +111,15 @@ mod tests {
         while !readable.now() {
             readable.wait().await;
         }
-        readable.wait().await;
+        let mut byte = [0];
+        io::Read::read_exact(
+            &mut std::fs::File::from(readable.file().try_clone_to_owned().unwrap()),
+            &mut byte,
+        )
+        .unwrap();
+        assert!(!readable.now());
         drop(output);
+        readable.wait().await;
         assert!(readable.now());
     }
 
