@@ -49,6 +49,31 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
     assert_eq!(got.join().unwrap(), digest(&data));
 }
 
+#[test]
+fn readers_for_whom_the_daemon_copies_once_each_get_every_byte_from_their_own_start() {
+    let daemon = small_rings();
+    let data = noise(3, 12 * MIB);
+    let half = 6 * MIB + 12_345;
+    let join = |from: &str| -> Vec<_> {
+        let arguments = ["--slow", "block", "--offset", from];
+        let reader = |_| daemon.piped_reader_on(Way::Connection, S, arguments);
+        (0..4).map(reader).map(|mut reader| (reader.digest_stdout(), reader)).collect()
+    };
+    let write = |bytes: &[u8]| {
+        let arguments = ["write", "--stream", "--chunk-size", "50000", S];
+        daemon.pfs(arguments).stdin(bytes).run().exits(0);
+    };
+    let early = join("0").into_iter().map(|reader| (reader, &data[..]));
+    write(&data[..half]);
+    let late = join(&half.to_string()).into_iter().map(|reader| (reader, &data[half..]));
+    write(&data[half..]);
+    daemon.pfs(["close", S]).run().exits(0);
+    for ((got, reader), expected) in early.chain(late) {
+        reader.finish().exits(0).quietly();
+        assert_eq!(got.join().unwrap(), digest(expected));
+    }
+}
+
 fn lost(stderr: &str) -> u64 {
     // The last line may still be on its way.
     let whole = stderr.rfind('\n').map_or(0, |end| end + 1);
