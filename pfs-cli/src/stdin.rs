@@ -32,17 +32,35 @@ pub(crate) enum InputError {
 #[derive(Debug, Clone)]
 pub(crate) struct Block(Arc<Buffer>);
 
+/// Where blocks begin, in bytes of the address: the kernel's buffers begin with a page, and to a place a few bytes further in its
+/// page many processors copy many times slower.
+const ALIGNMENT: usize = 64;
+
 #[derive(Debug)]
 struct Buffer {
     bytes: Box<[u8]>,
+    start: usize,
     len: usize,
+}
+
+impl Buffer {
+    fn new(size: usize) -> Self {
+        let bytes = vec![0; size.saturating_add(ALIGNMENT)].into_boxed_slice();
+        Self { start: bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT), bytes, len: 0 }
+    }
+
+    /// Room for a whole block.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        self.bytes.get_mut(self.start..).and_then(|room| room.get_mut(..size)).unwrap_or_default()
+    }
 }
 
 impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.bytes.get(..self.0.len).unwrap_or_default()
+        let Buffer { bytes, start, len } = &*self.0;
+        bytes.get(*start..start.saturating_add(*len)).unwrap_or_default()
     }
 }
 
@@ -96,7 +114,7 @@ fn read_all<R: Read, W: Write>(
         let mut buffer = pool.take();
         // Not shared: the pool gives out only what nobody else holds.
         let Some(empty) = Arc::get_mut(&mut buffer) else { continue };
-        empty.len = match input.read(&mut empty.bytes) {
+        empty.len = match input.read(empty.room(block_size)) {
             Ok(0) => return Ok(()),
             Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -134,7 +152,7 @@ impl Pool {
     }
 
     fn make(&self) -> Arc<Buffer> {
-        Arc::new(Buffer { bytes: vec![0; self.block_size].into_boxed_slice(), len: 0 })
+        Arc::new(Buffer::new(self.block_size))
     }
 }
 

@@ -162,8 +162,7 @@ impl Connection {
     /// never ends it without having said something.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<(), Broken>> {
         let held = self.decoder.len();
-        let buffer = self.decoder.buffer();
-        buffer.reserve(size.saturating_sub(held));
+        let buffer = self.decoder.buffer_for(size.saturating_sub(held));
         // This future holds nothing, so that it may be dropped between polls.
         let read = ready!(pin!(self.transport.read_buf(buffer)).poll(cx));
         Poll::Ready(match read {

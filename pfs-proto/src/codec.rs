@@ -1,14 +1,19 @@
 //! Cuts a byte stream into frames.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
 
-/// What [`Decoder::buffer`] makes room for at least.
-const READ_SIZE: usize = 16 << 10;
+/// What [`Decoder::buffer`] makes room for at least; with what is left out for the alignment it is 16 KiB.
+const READ_SIZE: usize = (16 << 10) - ALIGNMENT;
 
 /// What it makes room for at most on the word of a header: memory is for bytes that came, not for promises.
 const MAX_READ_SIZE: usize = 256 << 10;
+
+/// Where a read begins that finds the buffer empty, in bytes of the address. What `malloc` gives begins 16 bytes behind the beginning
+/// of a page, where the kernel's own buffers begin, and to a place a few bytes further in its page than their source
+/// many processors copy long runs of bytes many times slower.
+const ALIGNMENT: usize = 64;
 
 /// Takes bytes as they come and gives frames as they are complete.
 ///
@@ -41,10 +46,21 @@ impl Decoder {
         Self::default()
     }
 
-    /// Where the bytes that were read are appended, with room for at least 16 KiB, and more when a large frame is
-    /// under way. Reserve more if reads are to be larger.
+    /// Where the bytes that were read are appended, with room for nearly 16 KiB at least, and more when a large frame is
+    /// under way.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        self.buffer.reserve(self.missing().clamp(READ_SIZE, MAX_READ_SIZE));
+        self.buffer_for(READ_SIZE)
+    }
+
+    /// As [`buffer`](Self::buffer), with room for a read of so many bytes at least.
+    pub fn buffer_for(&mut self, size: usize) -> &mut BytesMut {
+        let size = size.max(self.missing().clamp(READ_SIZE, MAX_READ_SIZE));
+        self.buffer.reserve(size.saturating_add(ALIGNMENT));
+        if self.buffer.is_empty() {
+            let skip = self.buffer.spare_capacity_mut().as_ptr().align_offset(ALIGNMENT);
+            self.buffer.put_bytes(0, skip);
+            self.buffer.advance(skip);
+        }
         &mut self.buffer
     }
 

@@ -119,8 +119,7 @@ impl Wire {
 
     /// Reads what is there, without waiting: `Some(0)` at the client's end, `None` if nothing is there now.
     pub(crate) fn fill(&mut self) -> io::Result<Option<usize>> {
-        let buffer = self.decoder.buffer();
-        buffer.reserve(self.read_size);
+        let buffer = self.decoder.buffer_for(self.read_size);
         let room = buffer.capacity().saturating_sub(buffer.len());
         let read = match &self.carrier {
             Carrier::Socket(stream) => stream.try_read_buf(buffer),

@@ -61,3 +61,17 @@ fn a_decoder_that_holds_nothing_gives_its_memory_back() {
     assert!(decoder.is_empty());
     assert!(decoder.buffer().capacity() <= 16 << 10);
 }
+
+#[test]
+fn a_decoder_that_holds_nothing_has_room_that_is_aligned_and_as_large_as_is_asked_for() {
+    let mut decoder = Decoder::new();
+    for size in [1, 20_000, 300_000, 5_000] {
+        let buffer = decoder.buffer_for(size);
+        let room = buffer.spare_capacity_mut();
+        assert!(room.len() >= size && room.as_ptr().align_offset(64) == 0);
+        let mut frame = BytesMut::new();
+        Reply::Data(vec![7; size].into()).encode(&mut frame);
+        buffer.extend_from_slice(&frame);
+        assert_eq!(drain(&mut decoder).unwrap().len(), 1);
+    }
+}
