@@ -17,6 +17,7 @@ mod lag;
 mod lines;
 mod output;
 mod paths;
+mod pipe;
 mod place;
 mod printer;
 mod progress;

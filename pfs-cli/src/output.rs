@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
+use crate::pipe;
+
 /// How much is collected before it is written.
 const BATCH: usize = 256 * 1024;
 /// A piece this large is written from where it is.
@@ -67,19 +69,10 @@ impl<W: Write> Output<W> {
 #[derive(Debug, Default)]
 pub(crate) struct Stdout;
 
-/// What a pipe on standard output is made to hold, where it holds less: then its reader and we take turns less often.
-#[cfg(target_os = "linux")]
-const PIPE: usize = 1 << 20;
-
 impl Stdout {
     /// Standard output, and if it is a pipe, a large one.
     pub(crate) fn enlarged() -> Self {
-        let stdout = rustix::stdio::stdout();
-        #[cfg(target_os = "linux")]
-        if rustix::pipe::fcntl_getpipe_size(stdout).is_ok_and(|size| size < PIPE) {
-            // Not for pipes of others, nor beyond what the user may have: then it stays as it is.
-            let _ = rustix::pipe::fcntl_setpipe_size(stdout, PIPE);
-        }
+        pipe::enlarge(rustix::stdio::stdout());
         Self
     }
 }

@@ -1,6 +1,7 @@
 //! The main job: what goes into `pfs write` comes out of `pfs cat`.
 
 use std::io::Read as _;
+use std::os::fd::AsFd as _;
 
 use harness::{Daemon, digest, eventually, noise};
 
@@ -140,4 +141,19 @@ fn chunks_of_many_mebibytes_arrive_whole() {
     assert_eq!(daemon.figure(S, "chunks"), 1);
     reader.finish().exits(0);
     assert_eq!(got.join().unwrap(), digest(&data));
+}
+
+/// Both sides of a small pipe do little but take turns.
+#[cfg(target_os = "linux")]
+#[test]
+fn pipes_on_standard_input_and_output_are_enlarged() {
+    let daemon = Daemon::start();
+    let (input, feed) = std::io::pipe().unwrap();
+    let (output, into) = std::io::pipe().unwrap();
+    let _writer = daemon.pfs(["write", "--stream", S]).stdin_from(input).spawn();
+    let _reader = daemon.pfs(["cat", "--stream", S]).stdout_into(into).spawn();
+    let size = |pipe: std::os::fd::BorrowedFd<'_>| rustix::pipe::fcntl_getpipe_size(pipe).unwrap();
+    eventually("both pipes are large", || {
+        size(feed.as_fd()) >= 256 << 10 && size(output.as_fd()) >= 256 << 10
+    });
 }

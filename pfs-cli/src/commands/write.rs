@@ -12,6 +12,7 @@ use super::{Context, explain, patiently};
 use crate::cli::WriteArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::lines::LineCutter;
+use crate::pipe;
 use crate::progress::{Counters, Progress, Role, Style};
 use crate::readable::Readable;
 use crate::size::size;
@@ -42,6 +43,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     );
     let mut appender = Appender::new(writer, &args.path, progress.counters());
     if args.stream {
+        pipe::enlarge(rustix::stdio::stdin());
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
         if appender.writer.is_mapped() && !args.lines && !args.tee {
             append_directly(&mut appender, block).await?;
