@@ -8,7 +8,7 @@ use pfs_proto::Request;
 use pfs_stream::staging::{MAX_STAGED, StagingWriter};
 
 /// What is pushed is held back until it is so much, in bytes.
-const ENOUGH: u64 = 32 << 10;
+const ENOUGH: u64 = 64 << 10;
 
 /// The writer's side of a staging area. What the daemon must be told goes to the queue of the connection.
 #[derive(Debug)]
