@@ -43,9 +43,9 @@ fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<(
     let mut ended = false;
     let received = loop {
         let received = receiver.receive(&mut |chunk| match checker.check(chunk) {
-            Seen::Data(time) => {
+            Seen::Data(made) => {
                 if let Some(latencies) = &mut latencies {
-                    latencies.saturating_record(clock::now().saturating_sub(time));
+                    latencies.saturating_record(clock::now().saturating_sub(made.time()));
                 }
             }
             Seen::End => ended = true,

@@ -76,11 +76,22 @@ impl Chunk {
     }
 }
 
+/// When a chunk was made, as it is written in the chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made(u64);
+
+impl Made {
+    /// In nanoseconds.
+    pub fn time(self) -> u64 {
+        gather(self.0)
+    }
+}
+
 /// What a chunk was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Data, made at this time (nanoseconds).
-    Data(u64),
+    /// Data, made at this time.
+    Data(Made),
     /// The mark that no more follow.
     End,
 }
@@ -142,7 +153,7 @@ impl Checker {
                 // A carry goes on to the next byte, and takes the bit along that every byte has.
                 self.expected = [(counter + 1) | spread(0), self.following];
                 self.following = word((self.next + 1).wrapping_mul(self.len as u64));
-                return Seen::Data(gather(get(bytes, 16)));
+                return Seen::Data(Made(get(bytes, 16)));
             }
         }
         self.check_any(bytes)
@@ -151,7 +162,7 @@ impl Checker {
     fn check_any(&mut self, bytes: &[u8]) -> Seen {
         if bytes.len() != self.len {
             self.corrupt += 1;
-            return Seen::Data(0);
+            return Seen::Data(Made(0));
         }
         let counter = gather(get(bytes, 0));
         let time = gather(get(bytes, 16));
@@ -172,7 +183,7 @@ impl Checker {
         } else {
             self.corrupt += 1;
         }
-        Seen::Data(time)
+        Seen::Data(Made(spread(time)))
     }
 }
 
@@ -201,7 +212,7 @@ mod tests {
     fn losses_are_counted_up_to_the_end() {
         let (mut chunk, mut checker) = (Chunk::new(64), Checker::new(64, true));
         for counter in [0, 1, 5, 6] {
-            assert_eq!(checker.check(chunk.stamped(counter, 7)), Seen::Data(7));
+            assert_eq!(checker.check(chunk.stamped(counter, 7)), Seen::Data(Made(spread(7))));
         }
         assert_eq!(checker.check(chunk.end(10)), Seen::End);
         assert_eq!((checker.received, checker.lost, checker.corrupt), (4, 6, 0));
