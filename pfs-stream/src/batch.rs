@@ -4,10 +4,13 @@ use std::{collections::VecDeque, mem};
 
 use bytes::Bytes;
 
-use crate::{Sink, reader::Read};
+use crate::{Sink, reader::Read, ring::Most};
 
-/// How much is taken at once, in bytes; a larger chunk is taken alone.
-pub(crate) const BATCH_SIZE: usize = 64 << 10;
+/// How much is taken at once; a larger chunk is taken alone. References keep what others keep as well, so they may be more.
+pub(crate) const BATCH: Most = Most { copied: 64 << 10, taken: 2 << 20 };
+
+/// Fewer chunks at once are few.
+const SHORT: usize = 8;
 
 /// Chunks that were taken and are still to be handed on.
 ///
@@ -25,6 +28,8 @@ pub(crate) struct Batch {
     /// About how many came together before.
     before: usize,
     held: VecDeque<Bytes>,
+    /// How many chunks came together last.
+    taken: usize,
 }
 
 impl Batch {
@@ -50,8 +55,14 @@ impl Batch {
         self.copies.len() as u64 + self.held.iter().map(|chunk| chunk.len() as u64).sum::<u64>()
     }
 
+    /// Whether only few chunks came together last, all of which are handed on.
+    pub(crate) fn was_short(&self) -> bool {
+        (1..SHORT).contains(&self.taken)
+    }
+
     /// Makes ready to take; it must be empty.
     pub(crate) fn begin(&mut self) {
+        self.taken = 0;
         self.ends.clear();
         self.next = 0;
         (self.before, self.handed) = (self.handed.max(self.before / 2), 0);
@@ -59,6 +70,7 @@ impl Batch {
 
     /// What was taken can be handed on.
     pub(crate) fn end(&mut self) {
+        self.taken = self.ends.len() + self.held.len();
         self.copies = mem::take(&mut self.buffer).into();
     }
 
@@ -93,8 +105,8 @@ impl Sink for Batch {
         self.ends.extend(ends.iter().map(|end| begin.saturating_add(*end)));
     }
 
-    fn hold(&mut self, chunk: Bytes) {
-        self.held.push_back(chunk);
+    fn queue(&mut self) -> Option<&mut VecDeque<Bytes>> {
+        Some(&mut self.held)
     }
 
     /// Nothing is in it when a read begins, so all is of that read.

@@ -3,13 +3,12 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use pfs_proto::Event;
 
-use crate::{ReadFailure, Reader, StreamReader};
+use crate::{ReadFailure, Reader, StreamReader, reader::Taken};
 
 impl Reader {
     /// The next event, if there is one now.
@@ -18,16 +17,16 @@ impl Reader {
     ///
     /// As [`read`](Self::read).
     pub fn try_event(&mut self) -> Result<Option<Event>, ReadFailure> {
-        match self.ready_chunk() {
-            Some(chunk) => Ok(Some(Event::Chunk(chunk))),
-            None => self.try_batch(),
+        loop {
+            if let Some(chunk) = self.batch.next() {
+                return Ok(Some(Event::Chunk(chunk)));
+            }
+            match self.try_batch()? {
+                Some(Taken::Chunks) => {}
+                Some(Taken::Event(event)) => return Ok(Some(event)),
+                None => return Ok(None),
+            }
         }
-    }
-
-    /// The next chunk, if it was taken before or can be taken without a look at anything else.
-    #[inline(always)]
-    fn ready_chunk(&mut self) -> Option<Bytes> {
-        self.batch.next().or_else(|| self.next_held())
     }
 }
 
@@ -47,9 +46,16 @@ impl Future for NextEvent<'_> {
 impl StreamReader for Reader {
     #[inline(always)]
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
-        match self.ready_chunk() {
-            Some(chunk) => Poll::Ready(Ok(Event::Chunk(chunk))),
-            None => self.poll_batch(cx),
+        loop {
+            // A chunk comes by no way but this one: what it is returned in need not be in memory, where the rest is.
+            if let Some(chunk) = self.batch.next() {
+                return Poll::Ready(Ok(Event::Chunk(chunk)));
+            }
+            match ready!(self.poll_batch(cx)) {
+                Ok(Taken::Chunks) => {}
+                Ok(Taken::Event(event)) => return Poll::Ready(Ok(event)),
+                Err(failure) => return Poll::Ready(Err(failure)),
+            }
         }
     }
 

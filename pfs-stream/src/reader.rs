@@ -5,14 +5,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use pfs_proto::{End, Event, SlowPolicy};
 
 use crate::{
     ReadError, ReadFailure, Sink, Stream,
-    batch::{BATCH_SIZE, Batch},
+    batch::{BATCH, Batch},
     membership::Membership,
-    ring::RingReader,
+    ring::{Most, RingReader},
     stream::Shared,
     sync::Arc,
     wait::Ticket,
@@ -41,6 +40,10 @@ pub enum Read {
     /// Nothing more comes.
     End(End),
 }
+
+/// How often a reader that keeps up with a writer at work looks for its next chunk before it falls asleep, which would cost
+/// both of them more. All together take less time than a wake-up does.
+const LOOKS: u32 = 16;
 
 /// Follows a stream: history, then live. Takes no lock to read and is never waited for, unless its
 /// policy is [`SlowPolicy::Block`].
@@ -71,9 +74,9 @@ fn try_read(
     membership: &Membership,
     ring: &mut RingReader,
     sink: &mut impl Sink,
-    max_bytes: usize,
+    most: Most,
 ) -> Result<Option<Read>, ReadError> {
-    let read = ring.try_read(sink, max_bytes)?;
+    let read = ring.try_read(sink, most)?;
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
         let figures = &membership.state.figures;
         figures.record(read, ring.position());
@@ -87,22 +90,30 @@ fn try_read(
     Ok(read)
 }
 
-/// One read into a batch that is empty, and the first event of it.
+/// What came of a read into a batch.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// Chunks, at least one, which are in the batch.
+    Chunks,
+    /// Something else.
+    Event(Event),
+}
+
+/// One read into a batch that is empty.
 fn take_batch(
     membership: &Membership,
     ring: &mut RingReader,
     batch: &mut Batch,
-) -> Result<Option<Event>, ReadFailure> {
+) -> Result<Option<Taken>, ReadFailure> {
     batch.begin();
-    let Some(read) = try_read(membership, ring, batch, BATCH_SIZE)? else {
+    let Some(read) = try_read(membership, ring, batch, BATCH)? else {
         return Ok(None);
     };
     batch.end();
     Ok(Some(match read {
-        // One at least.
-        Read::Data { .. } => Event::Chunk(batch.next().unwrap_or_default()),
-        Read::Gap { from, to, chunks } => Event::Gap { from, to, chunks },
-        Read::End(reason) => Event::End { reason, offset: ring.offset },
+        Read::Data { .. } => Taken::Chunks,
+        Read::Gap { from, to, chunks } => Taken::Event(Event::Gap { from, to, chunks }),
+        Read::End(reason) => Taken::Event(Event::End { reason, offset: ring.offset }),
     }))
 }
 
@@ -151,30 +162,21 @@ impl Reader {
         if let Some(read) = batch.pour(sink, max_bytes) {
             return Poll::Ready(Ok(read));
         }
-        shared.news.poll(ticket, cx, || try_read(membership, ring, sink, max_bytes).transpose())
+        shared.news.poll(ticket, cx, || try_read(membership, ring, sink, max_bytes.into()).transpose())
     }
 
-    /// The next event, when all that was taken before is handed on. Apart, so that handing on can be compiled into the caller.
+    /// What comes next, when all that was taken before is handed on. Apart, so that handing on can be compiled into the caller.
     #[inline(never)]
-    pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+    pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, ReadFailure>> {
         let Self { membership, ring, sleep: Sleep { shared, ticket }, batch } = self;
+        if batch.was_short() {
+            ring.await_head(LOOKS);
+        }
         shared.news.poll(ticket, cx, || take_batch(membership, ring, batch).transpose())
     }
 
-    /// The next chunk, if the stream holds it and nothing needs to be looked at first.
-    #[inline]
-    pub(crate) fn next_held(&mut self) -> Option<Bytes> {
-        let chunk = self.ring.next_held()?;
-        let (figures, at) = (&self.membership.state.figures, self.ring.position());
-        figures.set_position(at);
-        if self.ring.policy == SlowPolicy::Block && figures.is_wanted(at) {
-            self.membership.shared.room.wake_all();
-        }
-        Some(chunk)
-    }
-
     /// As [`poll_batch`](Self::poll_batch), but does not wait.
-    pub(crate) fn try_batch(&mut self) -> Result<Option<Event>, ReadFailure> {
+    pub(crate) fn try_batch(&mut self) -> Result<Option<Taken>, ReadFailure> {
         take_batch(&self.membership, &mut self.ring, &mut self.batch)
     }
 
@@ -195,7 +197,7 @@ impl Reader {
     pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
         match self.batch.pour(sink, max_bytes) {
             Some(read) => Ok(Some(read)),
-            None => try_read(&self.membership, &mut self.ring, sink, max_bytes),
+            None => try_read(&self.membership, &mut self.ring, sink, max_bytes.into()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Where a reader puts what it copies out of the ring.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 /// Takes the bytes of whole chunks, one copy, with room for a header before each run of bytes.
@@ -35,6 +37,12 @@ pub trait Sink {
     /// bytes they are. Asked before anything is copied; then nothing is, and the reader goes on behind it.
     fn has(&mut self, offset: u64) -> Option<(usize, usize)> {
         let _ = offset;
+        None
+    }
+
+    /// Where whole chunks that the stream holds by reference go as they are, if there is such a place; it is empty when a read
+    /// begins. Without one, each is given to [`hold`](Self::hold).
+    fn queue(&mut self) -> Option<&mut VecDeque<Bytes>> {
         None
     }
 

@@ -14,7 +14,7 @@ use crate::{
     kept::Kept,
     lifetime::Lifetime,
     membership::{Membership, ReaderState},
-    ring::{Ahead, Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
+    ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
     stat,
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
     totals::Gone,
@@ -123,8 +123,10 @@ impl Stream {
     /// appending [`Bytes`](bytes::Bytes) nor reading them copies anything, however many read. It keeps every promise of
     /// any other stream, except that its readers can't be handed out to other processes.
     ///
-    /// What it holds is bounded by its ring, counted in bytes of chunks: `Bytes` that are a small part of something large
-    /// keep all of that. A chunk that a reader keeps is kept by that reader, not by the stream.
+    /// What it holds is bounded by its ring and an eighth more, counted in bytes of chunks: a chunk that has left the ring is
+    /// let go of a little later, because nobody waits for a reader that may be taking it. `Bytes` that are a small part of
+    /// something large keep all of that. A reader that is asked for events takes up to 64 chunks at once, of 2 MiB together or
+    /// a single one, and keeps those that it has not handed on.
     ///
     /// # Errors
     ///
@@ -225,6 +227,7 @@ impl Stream {
         }
         let membership = Membership::join(&self.shared, Arc::new(state));
         let deaths_before = append.deaths_before;
+        let seat = append.ring.seat(at.seq);
         drop(append);
         self.shared.watchers.wake();
         self.shared.joins.wake_all();
@@ -239,7 +242,7 @@ impl Stream {
             deaths_before,
             channel_buffer_size: self.shared.config.channel_buffer_size,
             live: at == head,
-            ahead: Ahead::default(),
+            seat,
         };
         Ok(Reader::new(membership, ring))
     }

@@ -2,15 +2,40 @@
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Arc, Mutex, MutexGuard, RwLock,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{
-    Arc, Mutex, MutexGuard, RwLock,
-    atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+    },
 };
+
+/// What only the ring's protocol keeps apart: the standard cell, as loom's is used.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, reads: impl FnOnce(*const T) -> R) -> R {
+        reads(self.0.get())
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, writes: impl FnOnce(*mut T) -> R) -> R {
+        writes(self.0.get())
+    }
+}
 
 /// Locks, also after a panic elsewhere: every critical section of the engine leaves its data
 /// consistent at each step that can panic.

@@ -104,10 +104,16 @@ impl WaitQueue {
     }
 
     /// Wakes everybody; costs a fence and a load while nobody sleeps.
+    #[inline]
     pub(crate) fn wake_all(&self) {
-        if !self.has_sleepers() {
-            return;
+        if self.has_sleepers() {
+            self.wake_sleepers();
         }
+    }
+
+    /// Apart, because there is mostly nobody.
+    #[cold]
+    fn wake_sleepers(&self) {
         let mut queue = lock(&self.queue);
         queue.round += 1;
         queue.free.clear();

@@ -1,6 +1,7 @@
 //! A writer: appends chunks, and says at the end whether it finished or died.
 
 mod all;
+mod room;
 
 use std::{
     future::poll_fn,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use pfs_proto::{Peer, SlowPolicy};
+use pfs_proto::Peer;
 
 use crate::{
     AppendError, AttachError, clock,
@@ -215,30 +216,34 @@ impl Writer {
         Ok(appended)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_push(&mut self, chunk: &impl Source) -> Result<Option<Appended>, AppendError> {
         let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
         if size > max {
             return Err(AppendError::TooLarge { size, max });
         }
-        if self.shared.ring.holds()
-            && chunk.size() >= GRAIN
-            && let Some(bytes) = chunk.to_bytes()
-        {
-            return self.try_push(&&bytes);
-        }
+        // Before the lock is taken, because it may be a copy.
+        let may_hold = self.shared.ring.holds() && chunk.size() >= GRAIN;
+        let held = if may_hold { chunk.to_bytes() } else { None };
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
         if size > 0 {
-            if !append.put(chunk, now, &self.shared) {
+            let put = match held {
+                Some(chunk) => append.put_held(chunk, now, &self.shared),
+                None => append.put(chunk, now, &self.shared),
+            };
+            if !put {
                 return Ok(None);
             }
             self.unannounced = true;
         }
         let offset = append.ring.head().offset;
-        append.ring.gone(&mut self.gone);
+        let gone = append.ring.gone(&mut self.gone);
         drop(append);
-        self.gone.clear();
+        drop(gone);
+        if !self.gone.is_empty() {
+            self.gone.clear();
+        }
         self.offset = if size > 0 { offset } else { self.offset };
         self.state.count(size);
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
@@ -386,20 +391,6 @@ impl Drop for Waiting {
     }
 }
 
-impl Shared {
-    /// The append lock of a stream that takes appends.
-    fn appending(&self) -> Result<MutexGuard<'_, Appending>, AppendError> {
-        let append = lock(&self.append);
-        if append.status.removed() {
-            return Err(AppendError::Removed);
-        }
-        if append.status.closed() {
-            return Err(AppendError::Closed);
-        }
-        Ok(append)
-    }
-}
-
 /// Several chunks being appended.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) struct Batch<'a> {
@@ -447,57 +438,5 @@ impl Batch<'_> {
         self.chunks += u64::from(put);
         self.bytes += if put { size } else { 0 };
         Ok(put)
-    }
-}
-
-impl Appending {
-    /// Appends a chunk; false if a `block` reader needs the room.
-    fn put(&mut self, chunk: &impl Source, now: u64, shared: &Shared) -> bool {
-        let size = chunk.size() as u64;
-        self.put_all(std::slice::from_ref(chunk), size, now, shared)
-    }
-
-    /// Appends several that are `bytes` together.
-    #[inline]
-    fn put_all(&mut self, chunks: &[impl Source], bytes: u64, now: u64, shared: &Shared) -> bool {
-        let tail = self.ring.tail_after(bytes, chunks.len());
-        if !self.may_overwrite(tail, shared) {
-            return false;
-        }
-        let time = now.max(self.last_append.unwrap_or_else(|| clock::micros(shared.created)));
-        self.last_append = Some(time);
-        self.ring.append(chunks, tail, time);
-        true
-    }
-
-    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If not, and if a writer waits
-    /// for that, the slowest of them is to say when it has come there: it alone, because the others are further.
-    #[inline]
-    fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
-        tail <= self.block_floor || self.is_past_blocking(tail, shared)
-    }
-
-    /// Whether all `block` readers have come to chunk `tail`, now that they are looked at.
-    fn is_past_blocking(&mut self, tail: u64, shared: &Shared) -> bool {
-        // Seldom: only when the ring has gone round up to where the slowest one was last seen.
-        let readers = lock(&shared.readers);
-        // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.
-        for _ in 0..=readers.len() {
-            let blocking = readers.iter().filter(|reader| reader.policy == SlowPolicy::Block);
-            let slowest = blocking.map(|reader| (reader.figures.seq(), reader)).min_by_key(|(seq, _)| *seq);
-            self.block_floor = slowest.map_or(u64::MAX, |(seq, _)| seq);
-            let Some((seq, slowest)) = slowest else { return true };
-            if tail <= seq {
-                return true;
-            }
-            if self.waiting == 0 {
-                return false;
-            }
-            slowest.figures.want(tail);
-            if slowest.figures.seq() < tail {
-                return false;
-            }
-        }
-        false
     }
 }

@@ -154,3 +154,63 @@ fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
         going.join().unwrap();
     });
 }
+
+/// A stream that holds chunks of 8 bytes and more by reference, two of them in its ring.
+fn local() -> Stream {
+    let config = StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
+    Stream::local("s", config).unwrap()
+}
+
+fn append_bytes(writer: &mut Writer, from: u64, len: u64) {
+    writer.try_append_bytes(&bytes_at(from, len).into()).unwrap().unwrap();
+}
+
+/// Takes one event and checks it; `None` at the live edge.
+fn event(reader: &mut Reader) -> Option<()> {
+    let position = reader.position();
+    match reader.try_event().unwrap()? {
+        Event::Chunk(chunk) => assert_eq!(chunk, bytes_at(position, chunk.len() as u64)),
+        Event::Gap { from, to, .. } => assert!(from == position && to > from),
+        other => panic!("{other:?}"),
+    }
+    Some(())
+}
+
+#[test]
+fn a_writer_drops_no_chunk_while_a_reader_that_it_laps_takes_a_reference_to_it() {
+    check(|| {
+        let stream = local();
+        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        append_bytes(&mut writer, 0, 8);
+        append_bytes(&mut writer, 8, 8);
+        let appending = thread::spawn(move || {
+            // Both of those leave the ring.
+            append_bytes(&mut writer, 16, 8);
+            append_bytes(&mut writer, 24, 8);
+            writer
+        });
+        event(&mut reader);
+        event(&mut reader);
+        drop(appending.join().unwrap());
+        while event(&mut reader).is_some() {}
+        assert_eq!(reader.position(), 32);
+    });
+}
+
+#[test]
+fn a_reader_that_goes_while_a_writer_lets_go_of_chunks_has_taken_whole_ones() {
+    check(|| {
+        let stream = local();
+        let mut readers = [0, 1].map(|_| stream.reader(ReadOptions::default(), PEER).unwrap());
+        let mut writer = stream.writer(PEER).unwrap();
+        append_bytes(&mut writer, 0, 16);
+        let reading = thread::spawn(move || {
+            event(&mut readers[0]);
+            drop(readers);
+        });
+        append_bytes(&mut writer, 16, 16);
+        append_bytes(&mut writer, 32, 16);
+        reading.join().unwrap();
+    });
+}

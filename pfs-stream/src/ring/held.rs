@@ -1,199 +1,278 @@
 //! Large chunks that a ring of one process holds by reference, so that neither side copies them.
 //!
-//! Where such a chunk would lie in the ring's data, nothing lies; the bytes are in a cell of a table beside it. All else is
-//! as ever: index, head and tail say what can be read, and a reader that takes a reference looks at the tail again
-//! afterwards. A cell is a lock that is held for as long as it takes to count a reference, by readers together.
+//! Where such a chunk would lie in the ring's data, nothing lies; the reference is in a cell of a table beside it. Chunk `s` has
+//! cell `s % cells`. If that is still taken, the chunk is copied into the data like any other. All else is as ever: index, head
+//! and tail say what can be read.
 //!
-//! There is a cell for each [`GRAIN`] of the data. A chunk of that size or more has the cell of the grain that it starts in
-//! to itself, for the next one starts in another.
-
-use std::{mem, sync::PoisonError};
+//! A reference cannot be copied first and checked afterwards, as bytes can: while a reader takes it, the writer must not drop it.
+//! Each reader has a seat, a word that says at which chunk it is and whether it is taking chunks from there on. Nobody waits for
+//! anybody: what a reader may be taking stays for a while longer.
+//!
+//! A reader that wants chunk `p` and those after it:
+//!
+//! 1. swap "taking from `p`" into its word (acquire, release);
+//! 2. load `TAIL_SEQ`; if it is past `p`, take nothing and go to 4;
+//! 3. for each chunk `s` from `p` on whose cell has the tag of `s` (acquire): clone the reference;
+//! 4. store "not taking, next is `q`" in its word (release), `q >= p` being the chunk after the last one that it took.
+//!
+//! The writer, when it wants to let go of chunks that `TAIL_SEQ` has passed already, to `t`:
+//!
+//! 1. look at the word of each seat by a read-modify-write that changes nothing (acquire, release). Its bound is `p` if it is
+//!    taking from `p`, and the larger of `q` and `t` if it is not. The floor is the smallest bound;
+//! 2. for each chunk `s` before both the floor and tail: clear the tag, take the reference out of the cell, drop it later.
+//!
+//! # Why the `unsafe` here is sound
+//!
+//! A cell's reference is written only while its tag is 0, and read only by who saw the tag of its chunk, which was stored
+//! (release) after it. So all that is to be shown is that no reader takes chunk `s` from the cell while the writer lets go of it,
+//! or afterwards. Take a seat, the look that the floor is from, and a reader's steps 1 to 4 with `p <= s`; the look's bound was
+//! past `s`.
+//!
+//! - The look came after the reader's step 4 in the order of changes of the word. The look read that store, or a change that this
+//!   reader made after it and that is release as well: what the reader did happened before what the writer does now.
+//! - The look came between step 1 and step 4. It saw `p`, and its bound was not past `s`: impossible.
+//! - The look came before step 1. A word "taking from `o`" would have given a bound `o <= p <= s`, because a reader never goes
+//!   back; so it said "not taking, next is `q`", and from `q <= p <= s` follows that the bound was `t > s >= p`. After such a
+//!   word the reader's next change is a swap, that of step 1 or of an earlier time. It read what this look wrote, or what a later
+//!   one did, so it came after the writer's `TAIL_SEQ` of `t`: step 2 sees a tail past `p`, and nothing is taken.
+//!
+//! Which chunks are let go of is decided by the last look, however long ago it was. A seat that was not there then is no
+//! exception: a reader that attaches lowers the floor to where it starts, under the stream's lock, and it knows of the tail of
+//! that moment. A seat that is given up leaves the list under its lock, after which the writer knows of all that was done there.
 
 use bytes::Bytes;
-use pfs_proto::Until;
 
-use super::{Layout, Ring, RingReader, layout};
-use crate::{
-    Sink,
-    reader::Read,
-    sync::{
-        AtomicUsize,
-        Ordering::{Acquire, Relaxed},
-        RwLock, fence,
-    },
+use super::{Layout, Position};
+use crate::sync::{
+    Arc, AtomicU64, AtomicUsize, Mutex,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    UnsafeCell, lock,
 };
 
 /// Chunks of so many bytes and more are held.
-pub(crate) const GRAIN: usize = 4096;
+pub(crate) const GRAIN: usize = if cfg!(loom) { 8 } else { 4096 };
 
-/// A chunk that is held, and which one it is.
-///
-/// In a cache line of its own, which is all that a reader and the writer have of each other when they meet at a chunk.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Cell(RwLock<Option<(u64, Bytes)>>);
+/// Set in the word of a seat whose reader is taking chunks.
+const TAKING: u64 = 1;
 
-/// Chunks that were there when a reader last looked, as long as it takes none in any other way.
-#[derive(Debug, Default)]
-pub(crate) struct Ahead {
-    /// The chunk that is read next, and its place in the data.
-    seq: u64,
-    place: u64,
-    /// The chunk after the last of them.
-    until: u64,
+/// A reference, and which chunk it is.
+#[derive(Debug)]
+struct Cell {
+    /// The chunk's number and 1; 0 while the cell is empty. Written by the writer alone.
+    tag: AtomicU64,
+    chunk: UnsafeCell<Option<Bytes>>,
 }
 
-/// The large chunks that a ring holds.
+// SAFETY: `Bytes` can be used and dropped by any thread, by several at once; who may touch the cell, and when, is said above.
+unsafe impl Sync for Cell {}
+
+/// The word of a seat: twice the number of a chunk, and whether the reader is taking from there on. In cache lines of its own,
+/// for nobody but its reader uses it often.
 #[derive(Debug)]
-pub(crate) struct Held {
+#[repr(align(128))]
+struct Word(AtomicU64);
+
+/// The large chunks that a ring holds, as readers and writer share them.
+#[derive(Debug)]
+struct Held {
     cells: Box<[Cell]>,
-    /// Cells that are taken. Written under the stream's lock alone.
-    count: AtomicUsize,
+    /// Not 0 while some cell is taken.
+    any: AtomicUsize,
+    seats: Mutex<Vec<Arc<Word>>>,
 }
 
 impl Held {
-    pub(crate) fn new(layout: Layout) -> Self {
-        let cells = layout.capacity().div_ceil(GRAIN as u64);
-        Self { cells: (0..cells).map(|_| Cell::default()).collect(), count: AtomicUsize::new(0) }
-    }
-
-    /// The cell of a chunk that begins at this place in the data.
-    fn cell(&self, place: u64) -> &Cell {
-        &self.cells[place as usize / GRAIN]
-    }
-
-    /// Holds chunk `seq`, which has this place; what was there is gone. Before it is published; after the tail has passed what
-    /// was there.
-    #[inline]
-    pub(super) fn put(&self, seq: u64, place: u64, chunk: &Bytes, gone: &mut Vec<Bytes>) {
-        let mut cell = self.cell(place).0.write().unwrap_or_else(PoisonError::into_inner);
-        match &mut *cell {
-            Some((held, before)) => {
-                gone.push(mem::replace(before, chunk.clone()));
-                *held = seq;
-            }
-            none => {
-                *none = Some((seq, chunk.clone()));
-                self.count.store(self.count.load(Relaxed) + 1, Relaxed);
-            }
+    fn new(layout: Layout) -> Self {
+        let most = layout.capacity().div_ceil(GRAIN as u64) as usize;
+        // Some more, for those that are let go of a little later.
+        let cells = (most + most / 8 + 1).next_power_of_two();
+        let cell = || Cell { tag: AtomicU64::new(0), chunk: UnsafeCell::new(None) };
+        Self {
+            cells: (0..cells).map(|_| cell()).collect(),
+            any: AtomicUsize::new(0),
+            seats: Mutex::new(Vec::new()),
         }
     }
 
-    /// Whether chunks at these places have the same cell.
-    pub(super) fn is_same(place: u64, other: u64) -> bool {
-        place / GRAIN as u64 == other / GRAIN as u64
-    }
-
-    /// Lets go of chunk `seq`, if it is held. After the tail has passed it.
-    pub(super) fn forget(&self, seq: u64, place: u64) -> Option<Bytes> {
-        let mut cell = self.cell(place).0.write().unwrap_or_else(PoisonError::into_inner);
-        let (_, chunk) = cell.take_if(|(held, _)| *held == seq)?;
-        self.count.store(self.count.load(Relaxed) - 1, Relaxed);
-        Some(chunk)
-    }
-
     #[inline]
-    fn get(&self, seq: u64, place: u64) -> Option<Bytes> {
-        let cell = self.cell(place).0.read().unwrap_or_else(PoisonError::into_inner);
-        cell.as_ref().filter(|(held, _)| *held == seq).map(|(_, chunk)| chunk.clone())
-    }
-
-    /// Whether it holds nothing. Asked after a head was seen, it knows of every chunk before that.
-    pub(super) fn is_empty(&self) -> bool {
-        self.count.load(Relaxed) == 0
+    fn cell(&self, seq: u64) -> &Cell {
+        // A power of two.
+        &self.cells[seq as usize & (self.cells.len() - 1)]
     }
 }
 
-impl Ring {
-    /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
-    pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { held: Some(super::Arc::new(Held::new(layout))), ..Self::new(layout)? })
-    }
-
-    /// Whether it is for one process, and holds large chunks by reference.
-    pub(crate) fn holds(&self) -> bool {
-        self.held.is_some()
-    }
+/// What a ring holds, as its writer sees it: whoever has this is the one that may change cells.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    held: Arc<Held>,
+    /// Chunks before this one were let go of.
+    past: u64,
+    /// No reader takes a chunk before this one, now or later.
+    floor: u64,
+    /// The tail at the last look at the seats, and how far it moves before the next: readers that do not move cost little.
+    looked: u64,
+    pause: u64,
+    /// Cells that are taken, and the bytes of what is in them, at most so many.
+    count: usize,
+    bytes: u64,
+    most: u64,
 }
 
-impl RingReader {
-    /// Gives the sink the references that come next, or copies up to the next reference; as [`copy`](Self::copy) otherwise.
-    pub(super) fn take(&mut self, head_seq: u64, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
-        let Some(held) = self.ring.held.as_deref().filter(|held| !held.is_empty()) else {
-            return self.copy(head_seq, sink, max_bytes);
+impl Keeper {
+    pub(super) fn new(layout: Layout) -> Self {
+        let capacity = layout.capacity();
+        Self {
+            held: Arc::new(Held::new(layout)),
+            past: 0,
+            floor: u64::MAX,
+            looked: 0,
+            pause: capacity / 16,
+            count: 0,
+            bytes: 0,
+            most: capacity + capacity / 8,
+        }
+    }
+
+    /// A seat for a reader that starts at this chunk.
+    pub(super) fn seat(&mut self, seq: u64) -> Seat {
+        let word = Arc::new(Word(AtomicU64::new(seq << 1)));
+        lock(&self.held.seats).push(Arc::clone(&word));
+        self.floor = self.floor.min(seq);
+        Seat { held: Arc::clone(&self.held), word, next: seq }
+    }
+
+    /// Holds chunk `seq`, which is to be published afterwards; gives it back if it must be copied, for want of room.
+    #[inline]
+    pub(super) fn put(&mut self, seq: u64, chunk: Bytes) -> Option<Bytes> {
+        let cell = self.held.cell(seq);
+        let bytes = self.bytes + chunk.len() as u64;
+        if cell.tag.load(Relaxed) != 0 || bytes > self.most {
+            return Some(chunk);
+        }
+        // SAFETY: only the writer changes cells, and this is it. The tag is 0, so no reader comes to this cell; what was in it
+        // was taken out, so nothing is lost by not dropping it.
+        cell.chunk.with_mut(|place| unsafe { place.write(Some(chunk)) });
+        cell.tag.store(seq + 1, Release);
+        if self.count == 0 {
+            self.held.any.store(1, Relaxed);
+        }
+        (self.count, self.bytes) = (self.count + 1, bytes);
+        None
+    }
+
+    /// Lets go of chunks before this tail, which is published already, unless a reader may be taking them.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
+        if self.count == 0 {
+            self.past = tail.seq;
+            return;
+        }
+        if self.floor < tail.seq && tail.offset - self.looked >= self.pause {
+            self.look(tail);
+        }
+        let to = tail.seq.min(self.floor);
+        while self.past < to {
+            let cell = self.held.cell(self.past);
+            self.past += 1;
+            if cell.tag.load(Relaxed) != self.past {
+                continue;
+            }
+            cell.tag.store(0, Relaxed);
+            // SAFETY: only the writer changes cells, and this is it. The chunk is before tail and the floor, so no reader is
+            // taking it, and what readers did here happened before.
+            let Some(chunk) = cell.chunk.with_mut(|place| unsafe { (*place).take() }) else { continue };
+            (self.count, self.bytes) = (self.count - 1, self.bytes - chunk.len() as u64);
+            gone.push(chunk);
+        }
+        if self.count == 0 {
+            self.held.any.store(0, Relaxed);
+        }
+    }
+
+    /// Looks where readers are.
+    #[cold]
+    fn look(&mut self, tail: Position) {
+        let bound = |word: &Arc<Word>| {
+            // Changes nothing, but comes before or after each change that the reader makes.
+            let word = word.0.fetch_or(0, AcqRel);
+            if word & TAKING != 0 { word >> 1 } else { tail.seq.max(word >> 1) }
         };
-        let mark = sink.buffer().len();
-        let (mut seq, mut offset) = (self.seq, self.offset);
-        let capacity = self.ring.layout.capacity();
-        let mut entry = self.ring.entry_of(seq);
-        let mut start = self.ring.start_at(entry);
-        let mut place = start % capacity;
-        while seq < head_seq {
-            let next = self.ring.entry_after(entry, 1);
-            let end = self.ring.start_at(next);
-            if seq > self.seq && end.saturating_sub(self.offset) > max_bytes as u64
-                || self.until == Until::CaughtUp && offset >= self.head_at_attach
-            {
-                break;
-            }
-            let Some(chunk) = held.get(seq, place) else { break };
-            // A reader may start inside a chunk. What does not fit together is being overwritten, which will be seen.
-            let skip = offset.saturating_sub(start) as usize;
-            if chunk.len() as u64 != end.saturating_sub(start) || skip >= chunk.len() {
-                break;
-            }
-            sink.hold(if skip == 0 { chunk } else { chunk.slice(skip..) });
-            place += end - start;
-            place -= if place >= capacity { capacity } else { 0 };
-            (seq, offset, entry, start) = (seq + 1, end, next, end);
-        }
-        if seq == self.seq {
-            let to = self.copied_up_to(held, head_seq, max_bytes);
-            return self.copy(to, sink, max_bytes);
-        }
-        fence(Acquire);
-        if self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq {
-            sink.undo_to(mark);
-            return None;
-        }
-        let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
-        (self.seq, self.offset) = (seq, offset);
-        if self.until != Until::CaughtUp {
-            self.ahead = Ahead { seq, place: offset % capacity, until: head_seq };
-        }
-        Some(read)
+        self.floor = lock(&self.held.seats).iter().map(bound).min().unwrap_or(u64::MAX);
+        self.looked = tail.offset;
+    }
+}
+
+/// A reader's place among those that take references.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    held: Arc<Held>,
+    word: Arc<Word>,
+    /// As the word has it.
+    next: u64,
+}
+
+impl Seat {
+    /// Whether nothing is held. Asked after a head was seen, it knows of every chunk before that which tail has not passed.
+    pub(super) fn has_none(&self) -> bool {
+        self.held.any.load(Relaxed) == 0
     }
 
-    /// The next chunk, if it is held and was there when the counters were looked at last: a chunk that is held is whole,
-    /// so nothing needs to be looked at again, neither before nor afterwards.
+    /// Whether this chunk is held; right for each chunk before a head that was seen, as long as tail has not passed it.
     #[inline]
-    pub(crate) fn next_held(&mut self) -> Option<Bytes> {
-        let Ahead { seq, place, until } = self.ahead;
-        if seq != self.seq || seq >= until || self.ring.status().removed() {
+    pub(super) fn is_held(&self, seq: u64) -> bool {
+        self.held.cell(seq).tag.load(Acquire) == seq + 1
+    }
+
+    /// Begins to take references, from chunk `seq` on, which is not before what was taken before; `None` if it is gone.
+    #[inline]
+    pub(super) fn take_from(&mut self, seq: u64, tail: &AtomicU64) -> Option<Taking<'_>> {
+        assert!(seq >= self.next, "a reader goes forward");
+        self.next = seq;
+        self.word.0.swap((seq << 1) | TAKING, AcqRel);
+        // From here on the word is put right even if something panics.
+        let taking = Taking(self);
+        (tail.load(Relaxed) <= seq).then_some(taking)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = lock(&self.held.seats);
+        if let Some(at) = seats.iter().position(|word| Arc::ptr_eq(word, &self.word)) {
+            seats.swap_remove(at);
+        }
+    }
+}
+
+/// A reader that is taking references. Nothing of anybody else may run meanwhile, so that it does not take long.
+pub(super) struct Taking<'a>(&'a mut Seat);
+
+impl Taking<'_> {
+    /// The chunk that comes next.
+    pub(super) fn seq(&self) -> u64 {
+        self.0.next
+    }
+
+    /// The reference that comes next, if that chunk is held and has no more than so many bytes.
+    #[inline]
+    pub(super) fn next(&mut self, most: u64) -> Option<Bytes> {
+        let seat = &mut *self.0;
+        if !seat.is_held(seat.next) {
             return None;
         }
-        let chunk = self.ring.held.as_deref()?.get(seq, place)?;
-        let (len, capacity) = (chunk.len() as u64, self.ring.layout.capacity());
-        let after = place + len;
-        self.ahead.place = if after >= capacity { after - capacity } else { after };
-        self.ahead.seq += 1;
-        (self.seq, self.offset) = (seq + 1, self.offset + len);
+        let clone =
+            |chunk: &Option<Bytes>| chunk.as_ref().filter(|chunk| chunk.len() as u64 <= most).cloned();
+        // SAFETY: the tag is that of a chunk from where this reader takes, and tail was not past that place when it had said so:
+        // the writer does not touch the cell before the reader says that it is done.
+        let chunk = seat.held.cell(seat.next).chunk.with(|place| clone(unsafe { &*place }))?;
+        seat.next += 1;
         Some(chunk)
     }
+}
 
-    /// The first chunk after the next that may be held, among those that can be copied at once.
-    fn copied_up_to(&self, held: &Held, head_seq: u64, max_bytes: usize) -> u64 {
-        let mut seq = self.seq + 1;
-        while seq < head_seq {
-            let (start, end) = (self.ring.start_of(seq), self.ring.start_of(seq + 1));
-            let len = end.saturating_sub(start);
-            if end.saturating_sub(self.offset) > max_bytes as u64
-                || len >= GRAIN as u64 && held.get(seq, start % self.ring.layout.capacity()).is_some()
-            {
-                break;
-            }
-            seq += 1;
-        }
-        seq
+impl Drop for Taking<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.word.0.store(self.0.next << 1, Release);
     }
 }

@@ -85,7 +85,12 @@ impl Layout {
 
     /// The word that holds the offset where chunk `seq` starts.
     pub(crate) fn start_of(&self, seq: u64) -> usize {
-        HEADER + 2 * (seq % self.entries) as usize
+        self.start_at((seq % self.entries) as usize)
+    }
+
+    /// The word that holds the offset where the chunk of this entry starts; the next one holds its time.
+    pub(crate) fn start_at(&self, entry: usize) -> usize {
+        HEADER + 2 * entry
     }
 
     /// The word that holds the time when chunk `seq` was appended.

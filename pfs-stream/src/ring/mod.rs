@@ -18,6 +18,7 @@
 
 #[allow(unsafe_code)]
 mod bulk;
+#[allow(unsafe_code)]
 mod held;
 mod layout;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -30,6 +31,7 @@ mod reader;
 mod shared;
 mod source;
 mod status;
+mod take;
 mod writer;
 
 use crate::sync::{
@@ -37,7 +39,7 @@ use crate::sync::{
     Ordering::{self, Relaxed},
 };
 
-pub(crate) use held::{Ahead, GRAIN, Held};
+pub(crate) use held::{GRAIN, Seat};
 pub(crate) use layout::{Layout, MAX_SIZE};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
@@ -45,21 +47,32 @@ pub(crate) use memory::{Memory, write};
 pub(crate) use reader::{Position, RingReader};
 pub(crate) use source::{Shared, Source};
 pub(crate) use status::Status;
-pub(crate) use writer::RingWriter;
+pub(crate) use take::Most;
+pub(crate) use writer::{RingWriter, Tail};
 
 /// A ring's memory and how it is divided; shared by its writer and its readers.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {
     layout: Layout,
     memory: Arc<memory::Memory>,
-    /// Large chunks, where they need not be copied.
-    held: Option<Arc<held::Held>>,
+    /// Whether its writer holds large chunks by reference, which only readers of the same process can take.
+    holds: bool,
 }
 
 impl Ring {
     /// Takes memory for a ring of at least `size` bytes.
     pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?), held: None })
+        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?), holds: false })
+    }
+
+    /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
+    pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
+        Ok(Self { holds: true, ..Self::new(layout)? })
+    }
+
+    /// Whether it is for one process, and holds large chunks by reference.
+    pub(crate) fn holds(&self) -> bool {
+        self.holds
     }
 
     pub(crate) fn layout(&self) -> Layout {
@@ -87,19 +100,15 @@ impl Ring {
         [&after[..count - before], &index[..before]]
     }
 
-    /// One entry of the index: where a chunk starts, and when it was appended.
-    fn entry(&self, at: usize) -> &[AtomicU64; 2] {
-        &self.index()[at]
-    }
-
     /// Which entry is that of chunk `seq`.
     fn entry_of(&self, seq: u64) -> usize {
         (seq % (self.layout.max_chunks() + 1)) as usize
     }
 
     /// The offset where the chunk of this entry starts.
+    #[inline]
     fn start_at(&self, entry: usize) -> u64 {
-        self.entry(entry)[0].load(Relaxed)
+        self.load(self.layout.start_at(entry), Relaxed)
     }
 
     /// The entry that comes so many after this one, no more than there are.

@@ -2,7 +2,7 @@
 
 use pfs_proto::{End, SlowPolicy, Until};
 
-use super::{Ahead, Ring, layout, memory};
+use super::{Most, Ring, Seat, layout, memory};
 use crate::{
     ReadError, Sink,
     reader::Read,
@@ -43,8 +43,8 @@ pub(crate) struct RingReader {
     pub(crate) channel_buffer_size: u64,
     /// Whether it has reached the live edge once.
     pub(crate) live: bool,
-    /// Large chunks that it may take without a look at the counters.
-    pub(crate) ahead: Ahead,
+    /// Where it says what it takes by reference, if the ring holds any chunks so.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// What a look at the ring's counters tells.
@@ -62,12 +62,8 @@ impl RingReader {
         Position { seq: self.seq, offset: self.offset }
     }
 
-    /// What comes next, if there is anything: at most about `max_bytes` of whole chunks, at least one.
-    pub(crate) fn try_read(
-        &mut self,
-        sink: &mut impl Sink,
-        max_bytes: usize,
-    ) -> Result<Option<Read>, ReadError> {
+    /// What comes next, if there is anything: at most about so much of whole chunks, at least one.
+    pub(crate) fn try_read(&mut self, sink: &mut impl Sink, most: Most) -> Result<Option<Read>, ReadError> {
         // Before the counters: if this says that nothing more comes, head is final.
         let status = self.ring.status();
         if status.removed() {
@@ -113,11 +109,21 @@ impl RingReader {
                         self.offset = self.offset.saturating_add(bytes as u64);
                         return Ok(Some(Read::Data { chunks, bytes }));
                     }
-                    if let Some(read) = self.take(head_seq, sink, max_bytes) {
+                    if let Some(read) = self.take(head_seq, sink, most) {
                         return Ok(Some(read));
                     }
                 }
             }
+        }
+    }
+
+    /// Looks whether there is something to read, so many times at most, until there is.
+    pub(crate) fn await_head(&self, looks: u32) {
+        for _ in 0..looks {
+            if self.ring.load(layout::HEAD_SEQ, Relaxed) > self.seq {
+                break;
+            }
+            std::hint::spin_loop();
         }
     }
 

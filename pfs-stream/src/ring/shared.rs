@@ -5,7 +5,7 @@ use std::{io, os::fd::OwnedFd, sync::atomic::AtomicU32, time::Duration};
 use pfs_proto::MappedStart;
 use rustix::thread::futex::{self, Flags, Timespec};
 
-use super::{Ahead, Layout, Memory, Ring, RingReader, Sharing, layout};
+use super::{Layout, Memory, Ring, RingReader, Sharing, layout};
 use crate::sync::{
     Arc,
     Ordering::{Acquire, Release},
@@ -16,7 +16,7 @@ impl Ring {
     pub(crate) fn open(file: OwnedFd, capacity: u64) -> io::Result<Self> {
         let layout = Layout::new(capacity);
         let memory = Memory::open(file, layout.words(), Sharing::ReadOnly)?;
-        Ok(Self { layout, memory: Arc::new(memory), held: None })
+        Ok(Self { layout, memory: Arc::new(memory), holds: false })
     }
 
     pub(crate) fn memory(&self) -> &Memory {
@@ -78,7 +78,7 @@ impl RingReader {
             deaths_before: start.deaths_before,
             channel_buffer_size: start.channel_buffer_size,
             live: start.live,
-            ahead: Ahead::default(),
+            seat: None,
         }
     }
 }

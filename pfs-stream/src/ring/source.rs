@@ -13,12 +13,7 @@ pub(crate) trait Source {
     /// Writes `len` of its bytes, from `skip` on, to byte `at` of `words`.
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize);
 
-    /// Its bytes, if they can be kept as they are.
-    fn bytes(&self) -> Option<&Bytes> {
-        None
-    }
-
-    /// A copy that can be kept, for a ring of one process; `None` from whoever is of another, or can be kept itself.
+    /// Its bytes, or a copy, as a ring of one process can hold them; `None` from whoever is of another process.
     fn to_bytes(&self) -> Option<Bytes> {
         None
     }
@@ -47,8 +42,8 @@ impl Source for &Bytes {
         memory::write(words, at, &self[skip..skip + len]);
     }
 
-    fn bytes(&self) -> Option<&Bytes> {
-        Some(self)
+    fn to_bytes(&self) -> Option<Bytes> {
+        Some(Bytes::clone(self))
     }
 }
 

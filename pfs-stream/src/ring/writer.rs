@@ -1,12 +1,23 @@
 //! The one writing end of a ring; lives under the stream's lock.
 
+use std::mem;
+
 use bytes::Bytes;
 
-use super::{GRAIN, Held, Layout, Position, Ring, Source, layout};
+use super::{Layout, Position, Ring, Seat, Source, held::Keeper, layout};
 use crate::sync::{
     Ordering::{Relaxed, Release},
     fence,
 };
+
+/// What the tail is to be after an append.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tail {
+    /// The oldest chunk that is left.
+    pub(crate) seq: u64,
+    entry: usize,
+    offset: u64,
+}
 
 /// Appends to a ring, and finds places in what it holds.
 #[derive(Debug)]
@@ -21,13 +32,16 @@ pub(crate) struct RingWriter {
     tail_entry: usize,
     head_entry: usize,
     place: u64,
+    /// What it holds by reference.
+    keeper: Option<Keeper>,
     /// Chunks that were held and have gone, for whoever can drop them without a lock.
     gone: Vec<Bytes>,
 }
 
 impl RingWriter {
-    /// For a ring that nothing has been appended to.
+    /// For a ring that nothing has been appended to, and has no other writer.
     pub(crate) fn new(ring: Ring) -> Self {
+        let keeper = ring.holds().then(|| Keeper::new(ring.layout()));
         Self {
             ring,
             tail_seq: 0,
@@ -37,6 +51,7 @@ impl RingWriter {
             tail_entry: 0,
             head_entry: 0,
             place: 0,
+            keeper,
             gone: Vec::new(),
         }
     }
@@ -68,7 +83,7 @@ impl RingWriter {
     ///
     /// Walks over the chunks that go; each chunk goes once, so this costs O(1) a chunk in the long run.
     #[inline]
-    pub(crate) fn tail_after(&self, len: u64, count: usize) -> u64 {
+    pub(crate) fn tail_after(&self, len: u64, count: usize) -> Tail {
         let (capacity, most) = (self.layout().capacity(), self.layout().max_chunks());
         let (head, next) = (self.head + len, self.head_seq + count as u64);
         let (mut seq, mut entry, mut start) = (self.tail_seq, self.tail_entry, self.tail);
@@ -76,70 +91,92 @@ impl RingWriter {
             (seq, entry) = (seq + 1, self.ring.entry_after(entry, 1));
             start = self.ring.start_at(entry);
         }
-        seq
+        Tail { seq, entry, offset: start }
     }
 
     /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. `tail` is
     /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch.
-    pub(crate) fn append(&mut self, chunks: &[impl Source], tail: u64, time: u64) {
-        if tail > self.tail_seq {
-            // Release, so that who sees this tail also sees a head that is not behind it.
-            self.ring.word(layout::TAIL_SEQ).store(tail, Release);
-            fence(Release);
-            if let Some(held) = self.ring.held.as_deref().filter(|held| !held.is_empty()) {
-                let first = chunks.first().filter(|chunk| chunk.size() >= GRAIN);
-                let replaces = first.is_some_and(|chunk| chunk.bytes().is_some());
-                let (mut entry, mut start) = (self.tail_entry, self.tail);
-                for seq in self.tail_seq..tail {
-                    let back = self.head - start;
-                    let place =
-                        self.place + if back > self.place { self.layout().capacity() } else { 0 } - back;
-                    // Where the next chunk comes in its place, that is when it goes: one lock less.
-                    if !(replaces && Held::is_same(place, self.place)) {
-                        self.gone.extend(held.forget(seq, place));
-                    }
-                    entry = self.ring.entry_after(entry, 1);
-                    start = self.ring.start_at(entry);
-                }
-            }
-            self.tail_entry = self.ring.entry_after(self.tail_entry, tail - self.tail_seq);
-            self.tail_seq = tail;
-            self.tail = self.ring.start_at(self.tail_entry);
-        }
-        let (data, capacity) = (self.ring.data(), self.layout().capacity());
-        // The entry of the first chunk says already where it starts; that after the last one is told where head is.
+    pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64) {
+        self.advance_tail(tail);
         for chunk in chunks {
-            let size = chunk.size();
-            let first = size.min((capacity - self.place) as usize);
-            let after = self.place + size as u64;
-            let held = self.ring.held.as_deref().filter(|_| size >= GRAIN);
-            match (held, chunk.bytes()) {
-                (Some(held), Some(bytes)) => {
-                    held.put(self.head_seq, self.place, bytes, &mut self.gone);
-                }
-                _ => {
-                    chunk.write(0, first, data, self.place as usize);
-                    if after >= capacity {
-                        chunk.write(first, size - first, data, 0);
-                    }
-                }
-            }
-            self.place = if after >= capacity { after - capacity } else { after };
-            self.head += size as u64;
-            self.head_seq += 1;
-            let [_start, when] = self.ring.entry(self.head_entry);
-            when.store(time, Relaxed);
-            self.head_entry = self.ring.entry_after(self.head_entry, 1);
-            let [start, _time] = self.ring.entry(self.head_entry);
-            start.store(self.head, Relaxed);
+            self.write(chunk);
+            self.advance_head(chunk.size(), time);
         }
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
-    /// Chunks that were held and have gone, in exchange for an empty vector. They are to be dropped when the lock is not held:
-    /// whose they were may do anything then.
-    pub(crate) fn gone(&mut self, to: &mut Vec<Bytes>) {
-        std::mem::swap(&mut self.gone, to);
+    /// As [`append`](Self::append) for one chunk, which is held if it can be.
+    #[inline(always)]
+    pub(crate) fn append_held(&mut self, chunk: Bytes, tail: Tail, time: u64) {
+        self.advance_tail(tail);
+        let size = chunk.len();
+        let seq = self.head_seq;
+        let refused = match &mut self.keeper {
+            Some(keeper) => keeper.put(seq, chunk),
+            None => Some(chunk),
+        };
+        if let Some(chunk) = refused {
+            self.write(&&*chunk);
+            self.gone.push(chunk);
+        }
+        self.advance_head(size, time);
+        self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
+    }
+
+    /// The first step of an append.
+    #[inline(always)]
+    fn advance_tail(&mut self, tail: Tail) {
+        let Tail { seq, entry, offset } = tail;
+        if seq <= self.tail_seq {
+            return;
+        }
+        // Release, so that who sees this tail also sees a head that is not behind it.
+        self.ring.word(layout::TAIL_SEQ).store(seq, Release);
+        fence(Release);
+        (self.tail_seq, self.tail_entry, self.tail) = (seq, entry, offset);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.pass(Position { seq, offset }, &mut self.gone);
+        }
+    }
+
+    /// Writes the bytes of a chunk after head.
+    fn write(&self, chunk: &impl Source) {
+        let (data, place) = (self.ring.data(), self.place as usize);
+        let first = chunk.size().min(self.layout().capacity() as usize - place);
+        chunk.write(0, first, data, place);
+        if first < chunk.size() {
+            chunk.write(first, chunk.size() - first, data, 0);
+        }
+    }
+
+    /// Counts a chunk that was written or is held, and fills in its entry.
+    #[inline(always)]
+    fn advance_head(&mut self, size: usize, time: u64) {
+        let (after, capacity) = (self.place + size as u64, self.layout().capacity());
+        self.place = if after >= capacity { after - capacity } else { after };
+        self.head += size as u64;
+        self.head_seq += 1;
+        // The entry of the first chunk says already where it starts; that after the last one is told where head is.
+        let entry = self.head_entry;
+        self.head_entry = self.ring.entry_after(entry, 1);
+        self.ring.word(self.layout().start_at(entry) + 1).store(time, Relaxed);
+        self.ring.word(self.layout().start_at(self.head_entry)).store(self.head, Relaxed);
+    }
+
+    /// A seat for a reader that starts at this chunk, if it can take references.
+    pub(crate) fn seat(&mut self, seq: u64) -> Option<Seat> {
+        self.keeper.as_mut().map(|keeper| keeper.seat(seq))
+    }
+
+    /// Chunks that were held and have gone: the usual one, and more in exchange for an empty vector. They are to be dropped when
+    /// the lock is not held: whose they were may do anything then.
+    #[inline]
+    pub(crate) fn gone(&mut self, more: &mut Vec<Bytes>) -> Option<Bytes> {
+        let one = self.gone.pop();
+        if !self.gone.is_empty() {
+            mem::swap(&mut self.gone, more);
+        }
+        one
     }
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.

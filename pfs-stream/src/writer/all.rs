@@ -34,7 +34,7 @@ impl Writer {
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
         let tail = append.ring.tail_after(size as u64, chunks().count());
-        if !append.may_overwrite(tail, &self.shared) {
+        if !append.may_overwrite(tail.seq, &self.shared) {
             drop(append);
             self.wake();
             return Ok(None);
@@ -45,8 +45,9 @@ impl Writer {
             self.unannounced = true;
         }
         let offset = append.ring.head().offset;
-        append.ring.gone(&mut self.gone);
+        let gone = append.ring.gone(&mut self.gone);
         drop(append);
+        drop(gone);
         self.gone.clear();
         self.state.count(size as u64);
         self.wake();

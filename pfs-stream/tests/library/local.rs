@@ -166,7 +166,7 @@ fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
 }
 
 #[test]
-fn what_was_there_at_the_last_look_is_neither_given_after_a_removal_nor_kept_from_a_writer_that_waits() {
+fn a_writer_that_waits_hears_when_a_reader_has_taken_references_and_a_removal_comes_after_them() {
     let stream = Stream::local("s", config(4 << 16, 4 << 16)).unwrap();
     let mut writer = stream.writer(PEER).unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
@@ -175,20 +175,107 @@ fn what_was_there_at_the_last_look_is_neither_given_after_a_removal_nor_kept_fro
     for _ in 0..4 {
         assert!(writer.try_append_bytes(&chunk).unwrap().is_some());
     }
-    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk(chunk.clone())));
-    assert!(writer.try_append_bytes(&chunk).unwrap().is_some());
-    assert_eq!(writer.try_append_bytes(&chunk).unwrap(), None);
     let woken = std::sync::Arc::new(Woken::default());
     let waker = std::task::Waker::from(std::sync::Arc::clone(&woken));
     let mut append = Box::pin(writer.append_bytes(&chunk));
     let mut poll = || append.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_ready();
     assert!(!poll());
-    // The second is given without a look at anything, and yet the writer hears of it.
     assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk(chunk.clone())));
+    assert_eq!(reader.position(), 1 << 16);
     assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
     assert!(poll());
     stream.remove();
+    // What it has is its own, as copies would be.
+    for _ in 0..3 {
+        assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk(chunk.clone())));
+    }
     assert!(matches!(reader.try_event(), Err(ReadFailure::Removed)));
+}
+
+/// Bytes whose owners are counted.
+struct Counted(Vec<u8>, #[allow(dead_code)] std::sync::Arc<()>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Appends so many chunks of this size, and returns what counts those that anybody still has.
+fn append_counted(writer: &mut Writer, count: usize, size: usize) -> std::sync::Arc<()> {
+    let alive = std::sync::Arc::new(());
+    for _ in 0..count {
+        let owner = Counted(vec![1; size], std::sync::Arc::clone(&alive));
+        writer.try_append_bytes(&Bytes::from_owner(owner)).unwrap().unwrap();
+    }
+    alive
+}
+
+#[test]
+fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
+    let stream = Stream::local("s", config(1 << 20, 1 << 20)).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    let mut behind = reader(&stream);
+    append_counted(&mut writer, 3, 4096);
+    assert!(behind.try_event().unwrap().is_some());
+    // None of those is ever polled again; some come when there is a lot already, and some go.
+    let mut idle = vec![behind];
+    for _ in 0..20 {
+        idle.extend((0..3).map(|_| reader(&stream)));
+        let alive = append_counted(&mut writer, 1000, 4096);
+        let held = std::sync::Arc::strong_count(&alive) - 1;
+        assert!((256..=256 + 16).contains(&held), "a sixteenth more than 1 MiB: {held}");
+        idle.pop();
+    }
+    let alive = append_counted(&mut writer, 100, 10_000);
+    drop((idle, writer, stream));
+    assert_eq!(std::sync::Arc::strong_count(&alive), 1, "nobody is left to keep anything");
+}
+
+#[test]
+fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on() {
+    let stream = Stream::local("s", config(8 << 20, 8 << 20)).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    for (size, count, kept) in [(4096, 80, 64), (100_000, 30, 20), (1 << 20, 7, 2), (3 << 20, 2, 1)] {
+        let options = ReadOptions { start: Start::New, ..Default::default() };
+        let mut reader = stream.reader(options, PEER).unwrap();
+        let alive = append_counted(&mut writer, count, size);
+        assert!(matches!(reader.try_event(), Ok(Some(Event::Chunk(_)))));
+        // The ring goes all the way round: what the reader took is all that is left, without the one that was handed on.
+        append_counted(&mut writer, 8, 2 << 20);
+        assert_eq!(std::sync::Arc::strong_count(&alive) - 1, kept - 1, "chunks of {size}");
+    }
+}
+
+#[test]
+fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
+    // 64 cells are more than enough for large chunks, but not for as many small ones between them.
+    let stream = Stream::local("s", config(128 << 10, 128 << 10)).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    let mut reader = reader(&stream);
+    let mut sent = std::collections::VecDeque::new();
+    let (mut same, mut copied) = (0, 0);
+    for round in 0..200_usize {
+        for number in 0..100_usize {
+            let len =
+                if number % 50 == 7 || number == 30 + round % 30 { 4096 + number } else { 1 + round % 90 };
+            let chunk = Bytes::from(vec![(round + number) as u8; len]);
+            writer.try_append_bytes(&chunk).unwrap().unwrap();
+            sent.push_back(chunk);
+        }
+        // It stays some rounds behind.
+        while sent.len() > 500 {
+            let (Some(Event::Chunk(got)), Some(chunk)) = (reader.try_event().unwrap(), sent.pop_front())
+            else {
+                panic!()
+            };
+            assert_eq!(got, chunk);
+            if got.len() >= 4096 {
+                *if got.as_ptr() == chunk.as_ptr() { &mut same } else { &mut copied } += 1;
+            }
+        }
+    }
+    assert!(same > 100 && copied > 100, "{same} and {copied}");
 }
 
 #[derive(Default)]

@@ -1,0 +1,100 @@
+//! Reading a ring that holds large chunks by reference.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use pfs_proto::Until;
+
+use super::{GRAIN, RingReader, held::Seat, layout};
+use crate::{
+    Sink,
+    reader::Read,
+    sync::{Ordering::Acquire, fence},
+};
+
+/// So many references at most are taken at a time.
+const RUN: usize = if cfg!(loom) { 2 } else { 64 };
+
+/// How much is read at a time, in bytes: whole chunks, at least one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most {
+    /// Of what is copied.
+    pub(crate) copied: usize,
+    /// Of what is taken by reference.
+    pub(crate) taken: usize,
+}
+
+impl From<usize> for Most {
+    fn from(bytes: usize) -> Self {
+        Self { copied: bytes, taken: bytes }
+    }
+}
+
+impl RingReader {
+    /// Gives the sink the references that come next, or copies up to the next reference; as [`copy`](Self::copy) otherwise.
+    pub(super) fn take(&mut self, head_seq: u64, sink: &mut impl Sink, most: Most) -> Option<Read> {
+        let Some(seat) = self.seat.as_ref().filter(|seat| !seat.has_none()) else {
+            return self.copy(head_seq, sink, most.copied);
+        };
+        if !seat.is_held(self.seq) {
+            let to = self.copied_up_to(seat, head_seq, most.copied);
+            return self.copy(to, sink, most.copied);
+        }
+        if let Some(queue) = sink.queue() {
+            return self.take_references(head_seq, most.taken, queue);
+        }
+        let mut queue = VecDeque::new();
+        let read = self.take_references(head_seq, most.taken, &mut queue)?;
+        // Not before now: what the sink does with them may take long.
+        queue.into_iter().for_each(|chunk| sink.hold(chunk));
+        Some(read)
+    }
+
+    /// Puts references to at most about `most` bytes into a queue that is empty; `None` if the writer came past meanwhile.
+    fn take_references(&mut self, head_seq: u64, most: usize, queue: &mut VecDeque<Bytes>) -> Option<Read> {
+        queue.reserve(RUN);
+        // A reader may start inside a chunk. Where that starts is right if tail is found not to be past it.
+        let start = self.ring.start_of(self.seq);
+        fence(Acquire);
+        let mut taking = self.seat.as_mut()?.take_from(self.seq, self.ring.word(layout::TAIL_SEQ))?;
+        let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
+        let most = self.offset.saturating_add(most as u64);
+        let (to, mut offset) = (head_seq.min(self.seq + RUN as u64), start);
+        // The first one may be larger than was asked for.
+        let mut left = u64::MAX;
+        while taking.seq() < to && offset < stop {
+            let Some(chunk) = taking.next(left) else { break };
+            offset += chunk.len() as u64;
+            left = most.saturating_sub(offset);
+            queue.push_back(chunk);
+        }
+        let seq = taking.seq();
+        drop(taking);
+        if start < self.offset
+            && let Some(first) = queue.front_mut()
+        {
+            *first = first.slice((self.offset - start) as usize..);
+        }
+        let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
+        let took = seq > self.seq;
+        (self.seq, self.offset) = (seq, offset);
+        took.then_some(read)
+    }
+
+    /// The first chunk after the next that is held, among those that can be copied at once.
+    fn copied_up_to(&self, seat: &Seat, head_seq: u64, max_bytes: usize) -> u64 {
+        let most = self.offset.saturating_add(max_bytes as u64);
+        let mut seq = self.seq + 1;
+        let mut entry = self.ring.entry_of(seq);
+        let mut start = self.ring.start_at(entry);
+        while seq < head_seq {
+            entry = self.ring.entry_after(entry, 1);
+            let end = self.ring.start_at(entry);
+            if end > most || end.saturating_sub(start) >= GRAIN as u64 && seat.is_held(seq) {
+                break;
+            }
+            (seq, start) = (seq + 1, end);
+        }
+        seq
+    }
+}

@@ -1,0 +1,92 @@
+//! What a writer does under the stream's lock: it finds room, and appends.
+
+use bytes::Bytes;
+use pfs_proto::SlowPolicy;
+
+use crate::{
+    AppendError, clock,
+    ring::{Source, Tail},
+    stream::{Appending, Shared},
+    sync::{MutexGuard, lock},
+};
+
+impl Shared {
+    /// The append lock of a stream that takes appends.
+    pub(super) fn appending(&self) -> Result<MutexGuard<'_, Appending>, AppendError> {
+        let append = lock(&self.append);
+        if append.status.removed() {
+            return Err(AppendError::Removed);
+        }
+        if append.status.closed() {
+            return Err(AppendError::Closed);
+        }
+        Ok(append)
+    }
+}
+
+impl Appending {
+    /// Appends a chunk; false if a `block` reader needs the room.
+    pub(super) fn put(&mut self, chunk: &impl Source, now: u64, shared: &Shared) -> bool {
+        let size = chunk.size() as u64;
+        self.put_all(std::slice::from_ref(chunk), size, now, shared)
+    }
+
+    /// Appends several that are `bytes` together.
+    #[inline]
+    pub(super) fn put_all(&mut self, chunks: &[impl Source], bytes: u64, now: u64, shared: &Shared) -> bool {
+        let Some((tail, time)) = self.room(bytes, chunks.len(), now, shared) else { return false };
+        self.ring.append(chunks, tail, time);
+        true
+    }
+
+    /// Appends a chunk that the ring may hold.
+    #[inline]
+    pub(super) fn put_held(&mut self, chunk: Bytes, now: u64, shared: &Shared) -> bool {
+        let Some((tail, time)) = self.room(chunk.len() as u64, 1, now, shared) else { return false };
+        self.ring.append_held(chunk, tail, time);
+        true
+    }
+
+    /// The tail and the time of an append, if there is room for it.
+    #[inline]
+    fn room(&mut self, bytes: u64, chunks: usize, now: u64, shared: &Shared) -> Option<(Tail, u64)> {
+        let tail = self.ring.tail_after(bytes, chunks);
+        if !self.may_overwrite(tail.seq, shared) {
+            return None;
+        }
+        let time = now.max(self.last_append.unwrap_or_else(|| clock::micros(shared.created)));
+        self.last_append = Some(time);
+        Some((tail, time))
+    }
+
+    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If not, and if a writer waits
+    /// for that, the slowest of them is to say when it has come there: it alone, because the others are further.
+    #[inline]
+    pub(super) fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
+        tail <= self.block_floor || self.is_past_blocking(tail, shared)
+    }
+
+    /// Whether all `block` readers have come to chunk `tail`, now that they are looked at.
+    fn is_past_blocking(&mut self, tail: u64, shared: &Shared) -> bool {
+        // Seldom: only when the ring has gone round up to where the slowest one was last seen.
+        let readers = lock(&shared.readers);
+        // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.
+        for _ in 0..=readers.len() {
+            let blocking = readers.iter().filter(|reader| reader.policy == SlowPolicy::Block);
+            let slowest = blocking.map(|reader| (reader.figures.seq(), reader)).min_by_key(|(seq, _)| *seq);
+            self.block_floor = slowest.map_or(u64::MAX, |(seq, _)| seq);
+            let Some((seq, slowest)) = slowest else { return true };
+            if tail <= seq {
+                return true;
+            }
+            if self.waiting == 0 {
+                return false;
+            }
+            slowest.figures.want(tail);
+            if slowest.figures.seq() < tail {
+                return false;
+            }
+        }
+        false
+    }
+}
