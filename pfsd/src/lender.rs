@@ -9,7 +9,7 @@ use bytes::Bytes;
 const SMALLEST: usize = 16 << 10;
 
 /// A larger buffer held one huge chunk, whose size it must not leave behind.
-const LARGEST: usize = 512 << 10;
+const LARGEST: usize = 1 << 20;
 
 /// So many wait for their next use, whoever used them before.
 const SPARE: usize = 16;

@@ -20,9 +20,9 @@ use crate::{
     wire::{Wire, unexpected},
 };
 
-/// How much is read from the ring at a time, about, in bytes: so little that it is still in the processor's own cache when
-/// the kernel copies it.
-const BATCH: usize = 256 << 10;
+/// How much is read from the ring at a time, about, in bytes: more than the kernel takes at once, so that readers who share it
+/// stay together, and so little that it stays in the processor's cache while the kernel copies it for each of them.
+const BATCH: usize = 512 << 10;
 
 /// How much is read at this offset: up to the next multiple of a batch, so that readers who are not at the same place now soon
 /// will be, and can share what is copied. Not just the rest of a chunk, though.
