@@ -33,7 +33,7 @@ pub(crate) enum InputError {
 pub(crate) struct Block(Arc<Buffer>);
 
 /// Where blocks begin, in bytes of the address: the kernel's buffers begin with a page, and to a place a few bytes further in its
-/// page many processors copy many times slower.
+/// page some processors copy many times slower.
 const ALIGNMENT: usize = 64;
 
 #[derive(Debug)]
@@ -265,6 +265,17 @@ mod tests {
         // What was read is sent, also that which could not be copied.
         assert_eq!(blocks, [&b"one"[..], b"two", b"three"]);
         assert_eq!(*copy.0.lock().unwrap(), b"onetwo");
+    }
+
+    #[test]
+    fn a_block_has_all_its_room_and_begins_with_a_cache_line() {
+        for size in [1, 63, 4096, 65_536, 1_000_000] {
+            let mut buffer = Buffer::new(size);
+            assert_eq!(
+                (buffer.room(size).len(), buffer.room(size).as_ptr().align_offset(ALIGNMENT)),
+                (size, 0)
+            );
+        }
     }
 
     #[test]

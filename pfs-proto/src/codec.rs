@@ -12,7 +12,7 @@ const MAX_READ_SIZE: usize = 256 << 10;
 
 /// Where a read begins that finds the buffer empty, in bytes of the address. What `malloc` gives begins 16 bytes behind the beginning
 /// of a page, where the kernel's own buffers begin, and to a place a few bytes further in its page than their source
-/// many processors copy long runs of bytes many times slower.
+/// some processors copy long runs of bytes many times slower.
 const ALIGNMENT: usize = 64;
 
 /// Takes bytes as they come and gives frames as they are complete.

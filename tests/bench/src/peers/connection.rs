@@ -15,7 +15,7 @@ use crate::clock;
 const READ_SIZE: usize = 256 << 10;
 const PUSH_SIZE: usize = 64 << 10;
 
-/// Where a read into an empty buffer begins, counted from the beginning of a page. Many processors copy many times slower to a place
+/// Where a read into an empty buffer begins, counted from the beginning of a page. Some processors copy many times slower to a place
 /// that is some bytes further in its page than the source is in its own; the kernel's buffers begin with a page, and what
 /// `malloc` gives begins 16 bytes later.
 const ALIGNMENT: usize = 4096;
