@@ -40,8 +40,8 @@ pub trait Sink {
         None
     }
 
-    /// Where whole chunks that the stream holds by reference go as they are, if there is such a place; it is empty when a read
-    /// begins. Without one, each is given to [`hold`](Self::hold).
+    /// Where whole chunks that the stream holds by reference are added as they are, if there is such a place. Without one, each is
+    /// given to [`hold`](Self::hold).
     fn queue(&mut self) -> Option<&mut VecDeque<Bytes>> {
         None
     }

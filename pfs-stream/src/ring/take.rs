@@ -50,7 +50,7 @@ impl RingReader {
         Some(read)
     }
 
-    /// Puts references to at most about `most` bytes into a queue that is empty; `None` if the writer came past meanwhile.
+    /// Adds references to at most about `most` bytes to a queue; `None` if the writer came past meanwhile.
     fn take_references(&mut self, head_seq: u64, most: usize, queue: &mut VecDeque<Bytes>) -> Option<Read> {
         queue.reserve(RUN);
         // A reader may start inside a chunk. Where that starts is right if tail is found not to be past it.
@@ -59,26 +59,25 @@ impl RingReader {
         let mut taking = self.seat.as_mut()?.take_from(self.seq, self.ring.word(layout::TAIL_SEQ))?;
         let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
         let most = self.offset.saturating_add(most as u64);
-        let (to, mut offset) = (head_seq.min(self.seq + RUN as u64), start);
+        let to = head_seq.min(self.seq + RUN as u64);
         // The first one may be larger than was asked for.
-        let mut left = u64::MAX;
+        let first = taking.next(u64::MAX)?;
+        let mut offset = start + first.len() as u64;
+        queue.push_back(if start < self.offset {
+            first.slice((self.offset - start) as usize..)
+        } else {
+            first
+        });
         while taking.seq() < to && offset < stop {
-            let Some(chunk) = taking.next(left) else { break };
+            let Some(chunk) = taking.next(most.saturating_sub(offset)) else { break };
             offset += chunk.len() as u64;
-            left = most.saturating_sub(offset);
             queue.push_back(chunk);
         }
         let seq = taking.seq();
         drop(taking);
-        if start < self.offset
-            && let Some(first) = queue.front_mut()
-        {
-            *first = first.slice((self.offset - start) as usize..);
-        }
         let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
-        let took = seq > self.seq;
         (self.seq, self.offset) = (seq, offset);
-        took.then_some(read)
+        Some(read)
     }
 
     /// The first chunk after the next that is held, among those that can be copied at once.
