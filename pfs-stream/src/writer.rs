@@ -237,13 +237,7 @@ impl Writer {
             }
             self.unannounced = true;
         }
-        let offset = append.ring.head().offset;
-        let gone = append.ring.gone(&mut self.gone);
-        drop(append);
-        drop(gone);
-        if !self.gone.is_empty() {
-            self.gone.clear();
-        }
+        let offset = room::release(append, &mut self.gone);
         self.offset = if size > 0 { offset } else { self.offset };
         self.state.count(size);
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))

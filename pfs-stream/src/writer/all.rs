@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use super::{Appended, Waiting, Writer};
+use super::{Appended, Waiting, Writer, room};
 use crate::{AppendError, clock, sync::Ordering};
 
 impl Writer {
@@ -44,11 +44,7 @@ impl Writer {
             let _ = append.put(&chunk, now, &self.shared);
             self.unannounced = true;
         }
-        let offset = append.ring.head().offset;
-        let gone = append.ring.gone(&mut self.gone);
-        drop(append);
-        drop(gone);
-        self.gone.clear();
+        let offset = room::release(append, &mut self.gone);
         self.state.count(size as u64);
         self.wake();
         Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))

@@ -24,6 +24,19 @@ impl Shared {
     }
 }
 
+/// Gives the lock back, and only then drops what the stream let go of; returns where head is.
+#[inline(always)]
+pub(super) fn release(mut append: MutexGuard<'_, Appending>, more: &mut Vec<Bytes>) -> u64 {
+    let offset = append.ring.head().offset;
+    let gone = append.ring.gone(more);
+    drop(append);
+    drop(gone);
+    if !more.is_empty() {
+        more.clear();
+    }
+    offset
+}
+
 impl Appending {
     /// Appends a chunk; false if a `block` reader needs the room.
     pub(super) fn put(&mut self, chunk: &impl Source, now: u64, shared: &Shared) -> bool {
