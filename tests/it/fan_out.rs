@@ -2,9 +2,12 @@
 
 use std::io::Read;
 use std::process::ChildStdout;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 use harness::{Daemon, Pfs, Running, digest_kept, digest_of_stream, eventually_within, gaps, noise_file};
+use serde_json::Value;
 
 const S: &str = "/streamfs/s";
 const LONG: Duration = Duration::from_secs(600);
@@ -50,31 +53,35 @@ pub(crate) fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
     }
 }
 
-/// One reader reads as fast as it can; the others stop reading twice, until the stream is so far
-/// ahead that they must have lost something.
+/// The readers stop reading twice, each time for about a third of the file, and must then have lost something: what is on its
+/// way to a reader is far less.
 pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
     let file = daemon.dir().join("data");
     noise_file(&file, 7, len);
-    let start = |_| daemon.pfs(["cat", "--stream", "--slow", "drop", S]).stdout_pipe().spawn();
-    let mut readers: Vec<Running> = (0..count).map(start).collect();
+    let start = |policy| daemon.pfs(["cat", "--stream", "--slow", policy, S]).stdout_pipe().spawn();
+    let mut pacer = start("block");
+    let mut readers: Vec<Running> = (0..count).map(|_| start("drop")).collect();
+    let gate = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let out = pacer.take_stdout();
+        let paced = scope.spawn(|| pace(&daemon, out, len, count, &gate));
         let got: Vec<_> = readers
             .iter_mut()
-            .enumerate()
-            .map(|(i, reader)| {
-                let stalls = if i == 0 { vec![] } else { vec![(0, len / 3), (1 << 20, len * 2 / 3)] };
-                let out = Stalling { daemon: &daemon, out: reader.take_stdout(), read: 0, stalls };
+            .map(|reader| {
+                let out = Gated { out: reader.take_stdout(), gate: &gate };
                 scope.spawn(move || digest_of_stream(out))
             })
             .collect();
-        let write = daemon.pfs(["write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
+        let wait = (count + 1).to_string();
+        let write = daemon.pfs(["write", "--stream", "--close", "--wait-readers", &wait, S]);
         write.stdin_file(&file).spawn().finish_within(LONG).exits(0).quietly();
+        paced.join().unwrap();
+        pacer.finish_within(LONG).exits(0);
         for (i, (reader, got)) in readers.into_iter().zip(got).enumerate() {
-            let run = reader.finish_within(LONG);
+            let run = reader.finish_within(LONG).exits(4);
             let gaps = gaps(&run.stderr);
-            assert!(i == 0 || gaps.len() >= 2, "reader {i} stalled twice and reported {gaps:?}");
-            let run = run.exits(if gaps.is_empty() { 0 } else { 4 });
+            assert!(gaps.len() >= 2, "reader {i} stalled twice and reported {gaps:?}");
             let got = got.join().unwrap();
             assert_eq!(got, digest_kept(&file, 0, &gaps), "reader {i}; stderr: {}", run.stderr);
             let lost: u64 = gaps.iter().map(|gap| gap.to - gap.from).sum();
@@ -87,29 +94,37 @@ pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
     });
 }
 
+/// Takes the file as a reader for whom the writer waits, a third at a time. After the first two, the gate is open: after
+/// the first one until all the others have lost something.
+fn pace(daemon: &Daemon, mut out: ChildStdout, len: u64, others: usize, gate: &AtomicBool) {
+    let mut third = || std::io::copy(&mut out.by_ref().take(len / 3), &mut std::io::sink()).unwrap();
+    third();
+    gate.store(true, Release);
+    eventually_within(LONG, "all have lost something", || {
+        let stat = daemon.stat(S).unwrap();
+        let lost = |reader: &&Value| reader["lost_bytes"].as_u64() > Some(0);
+        stat["readers"].as_array().unwrap().iter().filter(lost).count() == others
+    });
+    gate.store(false, Release);
+    third();
+    gate.store(true, Release);
+    std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+}
+
 /// Whether an offset is between two chunks: a file is cut every 64 KiB.
 fn on_boundary(offset: u64, len: u64) -> bool {
     offset.is_multiple_of(65_536) || offset == len
 }
 
-/// A pipe that is not read for a while: after so many bytes, until the stream's head is so far.
-struct Stalling<'a> {
-    daemon: &'a Daemon,
+/// A pipe that is read only while the gate is open.
+struct Gated<'a> {
     out: ChildStdout,
-    read: u64,
-    stalls: Vec<(u64, u64)>,
+    gate: &'a AtomicBool,
 }
 
-impl Read for Stalling<'_> {
+impl Read for Gated<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if let Some(&(after, head)) = self.stalls.first()
-            && self.read >= after
-        {
-            eventually_within(LONG, "the stream is ahead", || self.daemon.head(S) >= head);
-            self.stalls.remove(0);
-        }
-        let got = self.out.read(buffer)?;
-        self.read += got as u64;
-        Ok(got)
+        eventually_within(LONG, "the gate is open", || self.gate.load(Acquire));
+        self.out.read(buffer)
     }
 }
