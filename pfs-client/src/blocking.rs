@@ -218,7 +218,11 @@ impl Writer {
     ///
     /// As there.
     pub fn append(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
-        run(&self.runtime, self.writer.append(chunk))
+        // No future is made for most small chunks: that would cost more than they do.
+        if self.writer.try_stage(chunk).is_none() {
+            return run(&self.runtime, self.writer.append(chunk));
+        }
+        self.send()
     }
 
     /// As [`Writer::push`](crate::Writer::push).
@@ -227,7 +231,11 @@ impl Writer {
     ///
     /// As there.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
-        run(&self.runtime, self.writer.push(chunk))
+        match self.writer.try_stage(chunk) {
+            Some(false) => Ok(()),
+            Some(true) => self.send(),
+            None => run(&self.runtime, self.writer.push(chunk)),
+        }
     }
 
     /// As [`Writer::send`](crate::Writer::send).
@@ -236,7 +244,7 @@ impl Writer {
     ///
     /// As there.
     pub fn send(&mut self) -> Result<(), WriteError> {
-        run(&self.runtime, self.writer.send())
+        if self.writer.must_listen() { run(&self.runtime, self.writer.send()) } else { Ok(()) }
     }
 
     /// As [`Writer::flush`](crate::Writer::flush).

@@ -43,10 +43,10 @@ impl Chunks {
 
     /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let (bytes, mut start) = (self.bytes(), 0);
+        let (mut rest, mut start) = (self.bytes(), 0);
         self.ends.iter().map(move |&end| {
-            let chunk = bytes.get(start..end).unwrap_or_default();
-            start = end;
+            let (chunk, after) = rest.split_at_checked(end.wrapping_sub(start)).unwrap_or_default();
+            (rest, start) = (after, end);
             chunk
         })
     }
@@ -95,7 +95,8 @@ impl Sink for Chunks {
 
     fn chunks(&mut self, ends: &[usize]) {
         let start = self.bytes.len();
-        self.ends.extend(ends.iter().map(|end| start.saturating_add(*end)));
+        // No offset in a buffer comes near where it would wrap, and this is done for many at once.
+        self.ends.extend(ends.iter().map(|end| start.wrapping_add(*end)));
     }
 
     fn undo_to(&mut self, len: usize) {

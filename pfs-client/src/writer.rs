@@ -147,7 +147,11 @@ impl Writer {
     ///
     /// As [`append`](Self::append).
     pub async fn push(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
-        self.check(chunk)?;
+        match self.try_stage(chunk) {
+            Some(false) => return Ok(()),
+            Some(true) => return self.send().await,
+            None => self.check(chunk)?,
+        }
         if self.stages(chunk.len()) {
             let put = |stage: &mut Stage| stage.try_push(chunk).then_some(());
             poll_fn(|cx| self.poll_stage(cx, chunk.len(), put, |()| true)).await?;
@@ -255,6 +259,22 @@ impl Writer {
         .await
     }
 
+    /// Stages a chunk if nothing speaks against it: most small ones need no more than this. Tells whether so much is held
+    /// back then that the daemon should begin with it; `None` if nothing was staged.
+    #[inline]
+    pub(crate) fn try_stage(&mut self, chunk: &[u8]) -> Option<bool> {
+        let stage = self.stage.as_mut()?;
+        let may = matches!(self.progress, Progress::Writing)
+            && chunk.len() as u64 <= self.max_chunk
+            && stage.takes(chunk.len())
+            && (self.last_sent == 0 || stage.appended() >= self.last_sent);
+        if !may || !stage.try_push(chunk) {
+            return None;
+        }
+        self.appended = self.appended.saturating_add(1);
+        Some(stage.holds_enough())
+    }
+
     /// Whether a chunk of this size goes through the staging area.
     fn stages(&self, len: usize) -> bool {
         self.stage.as_ref().is_some_and(|stage| stage.takes(len) && self.is_in_order(stage))
@@ -295,7 +315,8 @@ impl Writer {
     }
 
     /// Whether there is something to say to the daemon or to hear from it: with a staging area, usually not.
-    fn must_listen(&mut self) -> bool {
+    #[inline]
+    pub(crate) fn must_listen(&mut self) -> bool {
         match &mut self.stage {
             Some(stage) => {
                 stage.ring(&mut self.queue);

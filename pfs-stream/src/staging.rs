@@ -281,6 +281,8 @@ pub struct StagingWriter {
     memory: Memory,
     produced: u64,
     published: u64,
+    /// There is room at least up to here, as the consumer has said.
+    free: u64,
 }
 
 impl StagingWriter {
@@ -290,7 +292,7 @@ impl StagingWriter {
     ///
     /// When this system can't map it, or it is not what it should be.
     pub fn open(file: OwnedFd) -> io::Result<Self> {
-        Ok(Self { memory: Memory::open(file, WORDS, Sharing::Writable)?, produced: 0, published: 0 })
+        Ok(Self { memory: Memory::open(file, WORDS, Sharing::Writable)?, produced: 0, published: 0, free: 0 })
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
@@ -317,8 +319,12 @@ impl StagingWriter {
         self.word(ABANDONED).load(Relaxed) != 0
     }
 
-    fn has_room(&self, len: usize) -> bool {
-        self.pending() + record(len) <= SIZE as u64
+    fn has_room(&mut self, len: usize) -> bool {
+        let end = self.produced + record(len);
+        if end > self.free {
+            self.free = self.word(CONSUMED).load(Acquire).saturating_add(SIZE as u64);
+        }
+        end <= self.free
     }
 
     /// Stages a chunk of 1 to [`MAX_STAGED`] bytes; false if there is no room for it now.
@@ -330,7 +336,9 @@ impl StagingWriter {
         let at = (self.produced as usize + WORD) % SIZE;
         let (first, rest) = chunk.split_at(chunk.len().min(SIZE - at));
         write(data, at, first);
-        write(data, 0, rest);
+        if !rest.is_empty() {
+            write(data, 0, rest);
+        }
         self.stage(chunk.len());
         true
     }

@@ -130,6 +130,7 @@ fn a_full_area_takes_nothing_more_until_something_was_consumed() {
     let staged = staging.next_chunk().unwrap().unwrap();
     staging.consume(staged);
     assert!(stage.try_push(&[7; MAX_STAGED]));
+    assert!(!stage.try_push(&[7; 8]), "there is no more room than was given back");
 }
 
 #[test]

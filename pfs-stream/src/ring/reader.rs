@@ -7,6 +7,7 @@ use crate::{
     ReadError, Sink,
     reader::Read,
     sync::{
+        AtomicU64,
         Ordering::{Acquire, Relaxed},
         fence,
     },
@@ -214,6 +215,11 @@ impl RingReader {
         let mut count = 0;
         let wanted = (RUN as u64).min(head_seq - at.seq);
         for run in self.ring.entries(at.seq + 1, wanted as usize) {
+            let last = most.min(stop).min(all);
+            if let Some(end) = all_ends(run, at.offset, offset, last, &mut ends[count..]) {
+                (offset, count) = (end, count + run.len());
+                continue;
+            }
             for [end, _time] in run {
                 let end = end.load(Relaxed);
                 // The first chunk of a read may be larger than was asked for.
@@ -246,6 +252,88 @@ impl RingReader {
     fn copy_bytes(&self, offset: u64, len: usize, sink: &mut impl Sink) {
         for (place, run) in self.ring.runs(offset, len) {
             memory::read(self.ring.data(), place, run, sink.buffer());
+        }
+    }
+}
+
+/// Fills in where all chunks of a run of entries end, counted from `base`, if these ends rise, from `start` on and to `last` at
+/// most; returns the last of them. Cheaper than to decide about each.
+fn all_ends(run: &[[AtomicU64; 2]], base: u64, start: u64, last: u64, ends: &mut [usize]) -> Option<u64> {
+    // Mostly tells already when a part of them has to do.
+    if run.last()?[0].load(Relaxed) > last {
+        return None;
+    }
+    let (mut offset, mut rises) = (start, true);
+    for (to, [end, _time]) in ends.iter_mut().zip(run) {
+        let end = end.load(Relaxed);
+        rises &= end > offset;
+        *to = end.wrapping_sub(base) as usize;
+        offset = end;
+    }
+    (rises && offset <= last).then_some(offset)
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use pfs_proto::{Peer, ReadOptions};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Stream, StreamConfig};
+
+    #[test]
+    fn ends_are_found_together_only_where_all_of_them_rise_within_bounds() {
+        let found = |offsets: &[u64], start, last| {
+            let run: Vec<_> = offsets.iter().map(|end| [AtomicU64::new(*end), AtomicU64::new(0)]).collect();
+            let mut ends = [0; 3];
+            all_ends(&run, 5, start, last, &mut ends).map(|end| (end, ends))
+        };
+        assert_eq!(found(&[10, 11, 30], 5, 30), Some((30, [5, 6, 25])));
+        let others: [(&[u64], u64, u64); 6] = [
+            (&[10, 11, 30], 5, 29),
+            (&[10, 11, 30], 10, 30),
+            (&[10, 10, 30], 5, 30),
+            (&[10, 40, 30], 5, 30),
+            (&[10, 40, 30], 5, 50),
+            (&[], 5, 30),
+        ];
+        for (offsets, start, last) in others {
+            assert_eq!(found(offsets, start, last), None, "{offsets:?} from {start} to {last}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_read_takes_as_many_whole_chunks_as_fit_and_at_least_one(
+            before in 0usize..1023, sizes in prop::collection::vec(1usize..40, 1..700), most in 1usize..9000,
+        ) {
+            let size = 64 << 10;
+            let config = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
+            let stream = Stream::new("s", config).unwrap();
+            let mut writer = stream.writer(Peer::default()).unwrap();
+            // So that the entries of the index that follow go round.
+            for _ in 0..before {
+                writer.try_append(b"x").unwrap().unwrap();
+            }
+            let mut reader = stream.reader(ReadOptions { start: pfs_proto::Start::New, ..Default::default() }, Peer::default()).unwrap();
+            let mut expected = Vec::new();
+            for (number, size) in sizes.iter().enumerate() {
+                let chunk = vec![number as u8; *size];
+                writer.try_append(&chunk).unwrap().unwrap();
+                expected.extend(chunk);
+            }
+            let mut rest = &sizes[..];
+            let mut all = Vec::new();
+            while !rest.is_empty() {
+                let (mut chunks, mut bytes) = (1, rest[0]);
+                while chunks < rest.len() && bytes + rest[chunks] <= most {
+                    (chunks, bytes) = (chunks + 1, bytes + rest[chunks]);
+                }
+                prop_assert_eq!(reader.try_read(&mut all, most), Ok(Some(Read::Data { chunks, bytes })));
+                rest = &rest[chunks..];
+            }
+            prop_assert_eq!(all, expected);
         }
     }
 }
