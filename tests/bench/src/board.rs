@@ -14,7 +14,8 @@ use crate::sys::Words;
 const STRIDE: usize = 16;
 const GO: usize = 0;
 const BEGAN: usize = STRIDE;
-const WRITER: usize = 2 * STRIDE;
+const WRITERS_READY: usize = 2 * STRIDE;
+const WRITERS_DONE: usize = WRITERS_READY + 1;
 const FIRST_READER: usize = 3 * STRIDE;
 
 const READY: u64 = 1;
@@ -62,49 +63,50 @@ impl Board {
         (0..self.readers).map(|reader| self.place(reader))
     }
 
-    /// Lets the writer begin.
+    /// Lets the writers begin.
     pub fn go(&self) {
         self.words.word(GO).store(1, Release);
     }
 
-    /// The writer is connected. Returns when it may begin.
+    /// A writer is connected. Returns when it may begin.
     pub fn writer_ready(&self) {
-        self.words.word(WRITER).store(READY, Release);
+        self.words.word(WRITERS_READY).fetch_add(1, Release);
         self.await_go();
     }
 
-    /// Returns when the writer may begin, or would if there were one.
+    /// Returns when writers may begin, or might if there were any.
     pub fn await_go(&self) {
         while self.words.word(GO).load(Acquire) == 0 {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
 
-    /// Whether the writer is connected.
-    pub fn writer_is_ready(&self) -> bool {
-        self.words.word(WRITER).load(Acquire) >= READY
+    /// How many writers are connected, or were.
+    pub fn writers_ready(&self) -> u64 {
+        self.words.word(WRITERS_READY).load(Acquire)
     }
 
-    /// The writer begins now.
+    /// A writer begins now.
     pub fn begin(&self) -> u64 {
         let now = clock::now();
-        self.words.word(BEGAN).store(now, Release);
+        // Of several, the first counts.
+        _ = self.words.word(BEGAN).compare_exchange(0, now, Release, Relaxed);
         now
     }
 
-    /// When the writer began; 0 if it has not.
+    /// When the first writer began; 0 if none has.
     pub fn began(&self) -> u64 {
         self.words.word(BEGAN).load(Acquire)
     }
 
-    /// The writer has sent everything, so that its server has it.
+    /// A writer has sent everything, so that its server has it.
     pub fn writer_done(&self) {
-        self.words.word(WRITER).store(DONE, Release);
+        self.words.word(WRITERS_DONE).fetch_add(1, Release);
     }
 
-    /// Whether the writer has sent everything.
-    pub fn writer_is_done(&self) -> bool {
-        self.words.word(WRITER).load(Acquire) >= DONE
+    /// How many writers have sent everything.
+    pub fn writers_done(&self) -> u64 {
+        self.words.word(WRITERS_DONE).load(Acquire)
     }
 
     /// How many readers are attached, or were.

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Session {
     // The first, so that nobody sees the server go.
     readers: Vec<Running>,
-    writer: Option<Running>,
+    writers: Vec<Running>,
     /// The peer's server.
     pub server: Server,
     /// Where all meet.
@@ -41,7 +41,7 @@ pub struct Session {
 pub struct Outcome {
     /// From the first append until the last reader had the last chunk, in seconds.
     pub seconds: f64,
-    /// Chunks written.
+    /// Chunks written, by all writers.
     pub written: u64,
     /// Bytes written.
     pub written_bytes: u64,
@@ -57,7 +57,7 @@ pub struct Outcome {
     pub server_cpu: f64,
     /// Processor time of all readers, in seconds.
     pub readers_cpu: f64,
-    /// Processor time of the writer, in seconds.
+    /// Processor time of the writer, or of all writers, in seconds.
     pub writer_cpu: f64,
     /// Memory that the server had at most, in bytes.
     pub peak: u64,
@@ -98,7 +98,7 @@ impl Session {
         let start = Start { peer, tools, dir: dir.path(), load };
         let server = peer.serve(&start).context("cannot start the server")?;
         let load = load.clone();
-        Ok(Self { readers: Vec::new(), writer: None, server, board, load, peer, board_path, dir })
+        Ok(Self { readers: Vec::new(), writers: Vec::new(), server, board, load, peer, board_path, dir })
     }
 
     /// The folder of this session.
@@ -135,15 +135,24 @@ impl Session {
         self.readers.first_mut().context("there is no reader")
     }
 
-    /// Starts the writer, which waits for [`Board::go`].
-    pub fn spawn_writer(&mut self) -> anyhow::Result<()> {
-        let mut command = role("writer", &self.job(0))?;
-        command.stdout(Stdio::piped()).stdin(Stdio::null());
-        if let Some(feed) = &self.server.feed {
-            command.stdin(feed.try_clone()?);
+    /// Starts the writer, or the writers, which wait for [`Board::go`]. Returns when they are connected.
+    fn start_writers(&mut self) -> anyhow::Result<()> {
+        let writers = self.peer.writers(self.load.readers);
+        for writer in 0..writers {
+            let mut command = role("writer", &self.job(0))?;
+            command.stdout(Stdio::piped()).stdin(Stdio::null());
+            if let Some(feed) = self.server.feeds.get(writer) {
+                command.stdin(feed.try_clone()?);
+            }
+            self.writers.push(Running::spawn(&mut command)?);
         }
-        self.writer = Some(Running::spawn(&mut command)?);
-        Ok(())
+        self.wait("the writer is connected", PATIENCE, |board| board.writers_ready() == writers as u64)
+    }
+
+    /// Waits until the writer, or all writers, have sent everything.
+    fn await_written(&mut self) -> anyhow::Result<()> {
+        let writers = self.writers.len() as u64;
+        self.wait("the writer is done", self.patience(), |board| board.writers_done() == writers)
     }
 
     /// Waits until this holds, and no process has failed.
@@ -155,7 +164,7 @@ impl Session {
     ) -> anyhow::Result<()> {
         let patience = clock::after(patience);
         while !holds(&self.board) {
-            self.writer.iter_mut().chain(&mut self.readers).try_for_each(Running::check_failure)?;
+            self.writers.iter_mut().chain(&mut self.readers).try_for_each(Running::check_failure)?;
             ensure!(clock::now() < patience, "gave up waiting until {what}");
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -183,10 +192,9 @@ impl Session {
 
     /// Has everything written. The writer of a load that says so stays.
     pub fn write(&mut self) -> anyhow::Result<()> {
-        self.spawn_writer()?;
-        self.wait("the writer is connected", PATIENCE, Board::writer_is_ready)?;
+        self.start_writers()?;
         self.board.go();
-        self.wait("the writer is done", self.patience(), Board::writer_is_done)
+        self.await_written()
     }
 
     fn patience(&self) -> Duration {
@@ -208,14 +216,16 @@ impl Session {
 /// Measures a peer under a load: all readers are attached before the first byte is written.
 pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome> {
     let mut session = Session::start(tools, peer, load)?;
+    if peer.writer_is_first() {
+        session.start_writers()?;
+    }
     for reader in 0..load.readers {
         let job = session.job(reader);
         session.spawn_reader(peer.reader_role(), &job)?;
     }
     session.await_attached(load.readers)?;
-    if peer.has_writer() {
-        session.spawn_writer()?;
-        session.wait("the writer is connected", PATIENCE, Board::writer_is_ready)?;
+    if peer.has_writer() && !peer.writer_is_first() {
+        session.start_writers()?;
     }
 
     let cpu = session.server.cpu();
@@ -227,14 +237,12 @@ pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome
     let server_cpu = session.server.cpu().saturating_sub(cpu).as_secs_f64();
     let (_, peak) = session.server.memory();
 
-    if peer.has_writer() {
-        session.wait("the writer is done", session.patience(), Board::writer_is_done)?;
+    session.await_written()?;
+    let mut writers = session.writers.iter_mut().map(Running::report).collect::<anyhow::Result<Vec<_>>>()?;
+    if !peer.has_writer() {
+        writers.push(WriterReport { written: load.limit.unwrap_or_default(), cpu: 0.0 });
     }
-    let writer = if let Some(writer) = &mut session.writer {
-        writer.report()?
-    } else {
-        WriterReport { written: load.limit.unwrap_or_default(), cpu: 0.0 }
-    };
+    let written = writers.iter().map(|writer| writer.written).sum();
     let readers = session.reports()?;
     if let Some(failure) = readers.iter().find_map(|reader| reader.failure.as_ref()) {
         anyhow::bail!("a reader failed: {failure}");
@@ -247,15 +255,15 @@ pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome
     }
     Ok(Outcome {
         seconds: ended.saturating_sub(session.board.began()).max(1) as f64 / 1e9,
-        written: writer.written,
-        written_bytes: writer.written * load.chunk as u64,
+        written,
+        written_bytes: written * load.chunk as u64,
         delivered_bytes: received * load.chunk as u64,
         reached_all: readers.iter().map(|reader| reader.received).min().unwrap_or(0),
         lost: readers.iter().map(|reader| reader.lost).sum(),
         corrupt: readers.iter().map(|reader| reader.corrupt).sum(),
         server_cpu,
         readers_cpu: readers.iter().map(|reader| reader.cpu).sum(),
-        writer_cpu: writer.cpu,
+        writer_cpu: writers.iter().map(|writer| writer.cpu).sum(),
         peak,
         latencies,
         readers,

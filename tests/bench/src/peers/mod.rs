@@ -8,6 +8,7 @@ mod nats;
 pub mod pfs;
 mod pipes;
 mod resp;
+mod ring;
 pub mod server;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,11 @@ pub enum Peer {
     PfsHttp,
     /// nginx, which serves a file.
     Nginx,
+    // The last, so that they are the last in every table.
+    /// No peer: pfs's ring in memory that writer and readers share, without a daemon.
+    Ring,
+    /// No peer: `producer | consumer` for each reader.
+    PipesAlone,
 }
 
 impl Peer {
@@ -79,6 +85,8 @@ impl Peer {
             Self::File => "file in /dev/shm",
             Self::PfsHttp => "pfs, HTTP",
             Self::Nginx => "nginx, a file",
+            Self::Ring => "ring without a daemon (the ceiling)",
+            Self::PipesAlone => "pipes alone, no fan-out (the ceiling)",
         }
     }
 
@@ -90,9 +98,15 @@ impl Peer {
         )
     }
 
+    /// Whether it does only a part of the job, and shows what the machine gives for that part: no peer, and no goal is against
+    /// it.
+    pub fn is_ceiling(self) -> bool {
+        matches!(self, Self::Ring | Self::PipesAlone)
+    }
+
     /// Whether goals are measured against it: it is somebody else's product.
     pub fn is_rival(self) -> bool {
-        !self.is_pfs() && !matches!(self, Self::Baseline | Self::File)
+        !self.is_pfs() && !self.is_ceiling() && !matches!(self, Self::Baseline | Self::File)
     }
 
     /// Whether it would drop chunks, disconnect readers or grow without bound if the writer ran ahead, so that this
@@ -104,6 +118,16 @@ impl Peer {
     /// Whether somebody writes while others read; otherwise everything is there before.
     pub fn has_writer(self) -> bool {
         self != Self::Nginx
+    }
+
+    /// Whether readers attach to the writer's process, which has to be there before them.
+    pub fn writer_is_first(self) -> bool {
+        self == Self::Ring
+    }
+
+    /// How many write at the same time, each a process, to so many readers.
+    pub fn writers(self, readers: usize) -> usize {
+        if self == Self::PipesAlone { readers } else { 1 }
     }
 
     /// The role of its readers.
@@ -124,6 +148,8 @@ impl Peer {
             Self::Tee | Self::TeeLargePipes => pipes::tee(start),
             Self::Nginx => http::nginx(start),
             Self::File => Ok(Server::none(Address::File(start.dir.join("file")))),
+            Self::Ring => Ok(Server::none(Address::Writer(start.dir.to_owned()))),
+            Self::PipesAlone => pipes::alone(start),
         }?;
         server::await_listener(&server.address)?;
         Ok(server)
@@ -150,6 +176,8 @@ pub enum Address {
     Fifos(PathBuf),
     /// Readers read this file.
     File(PathBuf),
+    /// The writer's process puts into this folder what readers need.
+    Writer(PathBuf),
 }
 
 /// A reader of some peer.
@@ -180,6 +208,7 @@ pub enum Receiver {
     Nats(FramedReader<nats::Messages>),
     Mqtt(FramedReader<mqtt::Packets>),
     Fixed(FramedReader<Fixed>),
+    Ring(Box<ring::Reader>),
 }
 
 impl Receiver {
@@ -194,9 +223,13 @@ impl Receiver {
             Peer::Nats => Self::Nats(nats::subscribe(job)?),
             Peer::Mosquitto => Self::Mqtt(mqtt::subscribe(job)?),
             Peer::Stdintap => Self::Fixed(pipes::tap(job)?),
-            Peer::Tee | Peer::TeeLargePipes | Peer::PfsPipes | Peer::PfsSocketPipes | Peer::File => {
-                Self::Fixed(pipes::reader(job)?)
-            }
+            Peer::Tee
+            | Peer::TeeLargePipes
+            | Peer::PfsPipes
+            | Peer::PfsSocketPipes
+            | Peer::PipesAlone
+            | Peer::File => Self::Fixed(pipes::reader(job)?),
+            Peer::Ring => Self::Ring(ring::Reader::open(job)?.into()),
             Peer::PfsHttp | Peer::Nginx => return Err(io::Error::other("HTTP is only drained")),
         })
     }
@@ -212,6 +245,7 @@ impl Receive for Receiver {
             Self::Nats(reader) => reader.receive(take),
             Self::Mqtt(reader) => reader.receive(take),
             Self::Fixed(reader) => reader.receive(take),
+            Self::Ring(reader) => reader.receive(take),
         }
     }
 }
@@ -225,6 +259,7 @@ pub enum Sender {
     Nats(FramedWriter<nats::Publish>),
     Mqtt(FramedWriter<mqtt::Publish>),
     Plain(FramedWriter<Plain>),
+    Ring(Box<ring::Writer>),
 }
 
 impl Sender {
@@ -242,7 +277,9 @@ impl Sender {
             | Peer::TeeLargePipes
             | Peer::PfsPipes
             | Peer::PfsSocketPipes
+            | Peer::PipesAlone
             | Peer::File => Self::Plain(pipes::writer()?),
+            Peer::Ring => Self::Ring(ring::Writer::create(job)?.into()),
             Peer::Nginx => return Err(io::Error::other("nginx serves what is there")),
         })
     }
@@ -257,6 +294,7 @@ macro_rules! each {
             Sender::Nats($writer) => $call,
             Sender::Mqtt($writer) => $call,
             Sender::Plain($writer) => $call,
+            Sender::Ring($writer) => $call,
         }
     };
 }

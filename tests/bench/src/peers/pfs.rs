@@ -105,7 +105,7 @@ pub fn serve_pipes(start: &Start<'_>) -> anyhow::Result<Server> {
         server.processes.push(cat);
     }
     let mut write = start.spawn(pfs("write").arg("--close").stdin(Stdio::piped()))?;
-    server.feed = write.stdin().map(Into::into);
+    server.feeds.extend(write.stdin().map(Into::into));
     server.processes.push(write);
     let attached = runtime()?.block_on(attached(&socket, start.load.readers))?;
     ensure!(attached, "pfs cat and pfs write have not attached");

@@ -1,4 +1,5 @@
-//! Peers that are fed through a pipe: stdintap and tee; and the pipe ends of everybody's pipelines.
+//! Peers that are fed through a pipe: stdintap and tee; the pipe ends of everybody's pipelines; and pipes with
+//! nothing between their ends.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
-use rustix::pipe::fcntl_setpipe_size;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::connection::{Fixed, FramedReader, FramedWriter, Plain, connect, unexpected};
 use super::server::{Server, Start};
@@ -16,6 +17,9 @@ use crate::job::Job;
 
 /// What an unprivileged user may have.
 const LARGE_PIPE: usize = 1 << 20;
+
+/// What `pfs write` and `pfs cat` make of theirs.
+const PFS_PIPE: usize = 256 << 10;
 
 /// A stdintap that waits for its slowest reader, with a queue as large as everybody's window.
 pub fn stdintap(start: &Start<'_>) -> anyhow::Result<Server> {
@@ -42,8 +46,20 @@ pub fn tee(start: &Start<'_>) -> anyhow::Result<Server> {
         }
     }
     let server = Server::fed(start.spawn(command.stdin(Stdio::piped()))?, Address::Fifos(fifos))?;
-    if let (Peer::TeeLargePipes, Some(feed)) = (start.peer, &server.feed) {
+    if let (Peer::TeeLargePipes, Some(feed)) = (start.peer, server.feeds.first()) {
         fcntl_setpipe_size(feed, LARGE_PIPE)?;
+    }
+    Ok(server)
+}
+
+/// A pipe for each reader, and a writer for each pipe: what is at the end of a fan-out, without the fan-out.
+pub fn alone(start: &Start<'_>) -> anyhow::Result<Server> {
+    let mut server = Server::none(Address::Stdin);
+    for _ in 0..start.load.readers {
+        let (tap, feed) = pipe_with(PipeFlags::CLOEXEC)?;
+        fcntl_setpipe_size(&feed, PFS_PIPE)?;
+        server.taps.push(tap);
+        server.feeds.push(feed);
     }
     Ok(server)
 }

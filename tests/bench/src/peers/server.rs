@@ -36,7 +36,9 @@ impl Tools {
             Peer::Stdintap => self.stdintap.clone(),
             Peer::Tee | Peer::TeeLargePipes => "tee".into(),
             Peer::Nginx => "nginx".into(),
-            Peer::Baseline | Peer::File => std::env::current_exe().unwrap_or_default(),
+            Peer::Baseline | Peer::File | Peer::Ring | Peer::PipesAlone => {
+                std::env::current_exe().unwrap_or_default()
+            }
         }
     }
 
@@ -88,8 +90,8 @@ pub struct Server {
     pub processes: Vec<Running>,
     /// Where readers and writer find it.
     pub address: Address,
-    /// The pipe that the writer writes to, where it is one. Open until all have read what was written.
-    pub feed: Option<OwnedFd>,
+    /// The pipes that the writers write to, where they are such. Open until all have read what was written.
+    pub feeds: Vec<OwnedFd>,
     /// The pipes that the readers read, where they have such.
     pub taps: Vec<OwnedFd>,
 }
@@ -97,18 +99,18 @@ pub struct Server {
 impl Server {
     /// A server that is connected to.
     pub fn new(process: Running, address: Address) -> Self {
-        Self { processes: vec![process], address, feed: None, taps: Vec::new() }
+        Self { processes: vec![process], address, feeds: Vec::new(), taps: Vec::new() }
     }
 
     /// A server that gets its input through a pipe.
     pub fn fed(mut process: Running, address: Address) -> anyhow::Result<Self> {
         let feed = process.stdin().context("no pipe to feed it")?;
-        Ok(Self { feed: Some(feed.into()), ..Self::new(process, address) })
+        Ok(Self { feeds: vec![feed.into()], ..Self::new(process, address) })
     }
 
     /// No server.
     pub fn none(address: Address) -> Self {
-        Self { processes: Vec::new(), address, feed: None, taps: Vec::new() }
+        Self { processes: Vec::new(), address, feeds: Vec::new(), taps: Vec::new() }
     }
 
     /// Processor time of all its processes.

@@ -1,8 +1,12 @@
-//! What every reader's protocol must do with bytes that arrive in pieces.
+//! What every reader's protocol must do with bytes that arrive in pieces, and what readers and the writer of a ring must do.
+
+use std::time::Duration;
 
 use super::connection::{Fixed, Found, Frame, Parse};
-use super::{baseline, mqtt, nats, resp};
-use crate::stamp::Chunk;
+use super::{Address, Peer, Receive, Receiver, Sender, Transmit, baseline, mqtt, nats, resp};
+use crate::clock;
+use crate::job::{Job, Load};
+use crate::stamp::{Checker, Chunk, Seen};
 
 const LEN: usize = 300;
 
@@ -88,4 +92,73 @@ fn an_error_reply_is_not_taken_for_a_chunk() {
     assert!(resp::Entries::asking_for(1).parse(error, &mut answer).is_err());
     assert!(nats::Messages.parse(error, &mut answer).is_err());
     assert!(mqtt::Packets.parse(b"\xe0\0", &mut answer).is_err());
+}
+
+/// A job whose readers and writer are threads of this process.
+fn job_of_a_ring(dir: &std::path::Path, readers: usize, window: u64) -> Job {
+    Job {
+        peer: Peer::Ring,
+        address: Address::Writer(dir.to_owned()),
+        board: dir.join("board"),
+        load: Load { chunk: LEN, window, ..Load::throughput(readers, 0.0) },
+        reader: 0,
+        history: false,
+        threads: 1,
+    }
+}
+
+#[test]
+fn a_ring_without_a_daemon_loses_nothing_however_small_it_is() {
+    const CHUNKS: u64 = 5_000;
+    const READERS: usize = 3;
+    for batched in [false, true] {
+        let dir = tempfile::tempdir().expect("a folder");
+        // Room for a few dozen: the writer waits for its readers hundreds of times.
+        let job = job_of_a_ring(dir.path(), READERS, 16 << 10);
+        let mut writer = Sender::connect(&job).expect("a writer");
+        let read = |reader| {
+            let mut receiver = Receiver::attach(&Job { reader, ..job.clone() }).expect("a reader");
+            move || {
+                let (mut checker, mut ended) = (Checker::new(LEN, true), false);
+                while !ended {
+                    let mut take = |chunk: &[u8]| ended |= checker.check(chunk) == Seen::End;
+                    assert!(receiver.receive(&mut take).expect("more"), "the end before the mark of it");
+                }
+                (checker.received, checker.lost, checker.corrupt)
+            }
+        };
+        let readers: Vec<_> = (0..READERS).map(|reader| std::thread::spawn(read(reader))).collect();
+        let mut chunk = Chunk::new(LEN);
+        for counter in 0..CHUNKS {
+            let bytes = chunk.stamped(counter, 0);
+            if batched { writer.push(bytes) } else { writer.send(bytes) }.expect("room");
+        }
+        writer.send(chunk.end(CHUNKS)).and_then(|()| writer.finish()).expect("an end");
+        for reader in readers {
+            assert_eq!(reader.join().expect("a reader's end"), (CHUNKS, 0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_a_ring_that_sleeps_is_woken_by_a_single_chunk() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let job = job_of_a_ring(dir.path(), 1, 1 << 20);
+    let mut writer = Sender::connect(&job).expect("a writer");
+    let mut receiver = Receiver::attach(&job).expect("a reader");
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(
+        move || while receiver.receive(&mut |_| tell.send(()).expect("a listener")).is_ok() {},
+    );
+    let mut chunk = Chunk::new(LEN);
+    for counter in 0..100 {
+        let patience = clock::after(Duration::from_secs(10));
+        // What the reader says before it sleeps.
+        while std::fs::read(dir.path().join("asleep")).expect("a word") == [0; 8] {
+            assert!(clock::now() < patience, "the reader goes to sleep");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        writer.send(chunk.stamped(counter, 0)).expect("room");
+        told.recv_timeout(Duration::from_secs(10)).expect("the reader wakes");
+    }
 }

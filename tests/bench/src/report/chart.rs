@@ -6,7 +6,7 @@ use super::{Results, Shown, number};
 use crate::peers::Peer;
 
 const WIDTH: usize = 960;
-const LABELS: usize = 185;
+const LABELS: usize = 230;
 const TOP: usize = 76;
 const ROW: usize = 24;
 const BAR: usize = 14;
@@ -18,9 +18,11 @@ const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 } .bold { font-weight: 600 } .small { font-size: 11px; fill: #59636e }
 .pfs { fill: #1f6feb } .baseline { fill: #9a6700 } .peer { fill: #a8b1bb }
+.ceiling { fill: none; stroke: #a8b1bb }
 .whisker { stroke: #1f2328; stroke-width: 1 } .axis { stroke: #d1d9e0 }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc } .small { fill: #9198a1 } .peer { fill: #656c76 } .baseline { fill: #d29922 }
+  .ceiling { stroke: #656c76 }
   .pfs { fill: #4493f8 } .whisker { stroke: #f0f6fc } .axis { stroke: #3d444d }
 }";
 
@@ -63,6 +65,7 @@ pub fn render(results: &Results) -> String {
             let class = match peer {
                 Peer::Baseline => "baseline",
                 peer if peer.is_pfs() => "pfs",
+                peer if peer.is_ceiling() => "ceiling",
                 _ => "peer",
             };
             let width = spread.median * scale;

@@ -4,7 +4,7 @@ use crate::peers::Peer;
 use crate::peers::server::{Tools, contents};
 
 /// The machine, and the versions of what was measured on it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// Model of the processor.
     pub processor: String,
@@ -34,7 +34,8 @@ impl Machine {
             (!size.is_empty()).then(|| size.trim().to_owned())
         };
         let mut versions: Vec<String> = Vec::new();
-        for peer in peers.iter().filter(|peer| **peer != Peer::Baseline && **peer != Peer::File) {
+        let ours = |peer: Peer| peer.is_ceiling() || matches!(peer, Peer::Baseline | Peer::File);
+        for peer in peers.iter().filter(|peer| !ours(**peer)) {
             versions.extend(tools.version(*peer).filter(|version| !versions.contains(version)));
         }
         Self {

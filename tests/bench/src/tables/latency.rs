@@ -1,15 +1,16 @@
 //! From append to arrival, at 1,000 chunks of 64 bytes a second.
 
-use super::{Bench, by_readers};
+use super::{Bench, NOTE_ON_RING, by_readers};
 use crate::job::Load;
 use crate::peers::Peer;
 use crate::report::{Metric, Results, Shown};
 
-const LATENCY: Metric = Metric { name: "from append to arrival", unit: "microseconds", shown: Shown::Chart };
+pub const LATENCY: Metric =
+    Metric { name: "from append to arrival", unit: "microseconds", shown: Shown::Chart };
 const EXTREMES: Metric =
     Metric { name: "from append to arrival, further", unit: "microseconds", shown: Shown::Json };
 
-const PEERS: &[Peer] = &[
+pub const PEERS: &[Peer] = &[
     Peer::PfsMapped,
     Peer::PfsSocket,
     Peer::Baseline,
@@ -19,12 +20,14 @@ const PEERS: &[Peer] = &[
     Peer::Mosquitto,
     Peer::Stdintap,
     Peer::Tee,
+    Peer::Ring,
 ];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let (peers, seconds) = (bench.peers(PEERS), bench.seconds(5.0));
     let title = "Latency at 1,000 chunks of 64 bytes a second to N readers";
     let mut results = bench.results("latency", title, &peers, seconds);
+    results.notes.push(NOTE_ON_RING.to_owned());
     let columns = by_readers(&bench.readers(&[1, 16]), |readers| Load::latency(readers, seconds));
     bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
         let at = |quantile| outcome.latencies.value_at_quantile(quantile) as f64 / 1e3;
@@ -35,9 +38,13 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
             results.add(&EXTREMES, peer, &format!("{column}, {name}"), at(quantile));
         }
     });
+    goals(&mut results);
+    Ok(results)
+}
+
+pub fn goals(results: &mut Results) {
     for column in ["N=1, p50", "N=1, p99", "N=16, p50", "N=16, p99"] {
         results.goal_at_most(&LATENCY, Peer::PfsMapped, column, 1.0, |_| true);
         results.goal_at_most(&LATENCY, Peer::PfsMapped, column, 1.0, |rival| rival != Peer::Tee);
     }
-    Ok(results)
 }

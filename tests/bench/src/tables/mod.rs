@@ -7,6 +7,8 @@ mod latency;
 mod pipes;
 mod small;
 mod smoke;
+#[cfg(test)]
+mod tests;
 mod throughput;
 
 use std::path::PathBuf;
@@ -66,7 +68,7 @@ enum Table {
     Idle,
     /// HTTP to 1, 16 and 64 readers
     Http,
-    /// A short run of pfs and the baseline that checks every byte
+    /// A short run of pfs, its ring and the baseline that checks every byte
     Smoke,
     /// All but the smoke test
     All,
@@ -153,13 +155,14 @@ impl Bench {
 
     fn is_there(&self, peer: Peer) -> bool {
         let is_there = match peer {
-            Peer::PfsMapped => pfs::MAPS,
+            Peer::PfsMapped | Peer::Ring => pfs::MAPS,
             Peer::PfsSocket
             | Peer::PfsPipes
             | Peer::PfsSocketPipes
             | Peer::PfsHttp
             | Peer::Baseline
-            | Peer::File => true,
+            | Peer::File
+            | Peer::PipesAlone => true,
             _ => self.tools.version(peer).is_some(),
         };
         if !is_there {
@@ -238,15 +241,18 @@ const TOOK: Metric =
 
 /// What it cost, besides time.
 fn costs(results: &mut Results, peer: Peer, column: &str, load: &Load, outcome: &Outcome) {
-    let cpu = outcome.server_cpu;
-    if load.rate.is_some() {
-        results.add(&STEADY_CPU, peer, column, cpu * 1e3 / outcome.seconds);
-    } else if load.chunk < 4096 {
-        results.add(&CHUNK_CPU, peer, column, cpu * 1e6 / outcome.written.max(1) as f64);
-    } else {
-        results.add(&SERVER_CPU, peer, column, cpu * 1e9 / outcome.written_bytes.max(1) as f64);
+    // What has no server must not look as if its server needed nothing.
+    if !peer.is_ceiling() {
+        let cpu = outcome.server_cpu;
+        if load.rate.is_some() {
+            results.add(&STEADY_CPU, peer, column, cpu * 1e3 / outcome.seconds);
+        } else if load.chunk < 4096 {
+            results.add(&CHUNK_CPU, peer, column, cpu * 1e6 / outcome.written.max(1) as f64);
+        } else {
+            results.add(&SERVER_CPU, peer, column, cpu * 1e9 / outcome.written_bytes.max(1) as f64);
+        }
+        results.add(&PEAK, peer, column, outcome.peak as f64 / 1e6);
     }
-    results.add(&PEAK, peer, column, outcome.peak as f64 / 1e6);
     results.add(&LOST, peer, column, outcome.lost as f64);
     results.add(&CORRUPT, peer, column, outcome.corrupt as f64);
     results.add(&READERS_CPU, peer, column, outcome.readers_cpu);
@@ -264,3 +270,10 @@ fn by_readers(readers: &[usize], load: impl Fn(usize) -> Load) -> Vec<(String, L
 const NOTE_ON_LOSS: &str = "Nothing may be lost: pfs readers have the policy `block`; writers to Redis, nats-server and \
     mosquitto, which would drop chunks or readers, or grow, keep at most 6 MiB ahead of the slowest reader; stdintap runs with \
     `--backpressure`; the 100-line daemon queues at most 96 reads, of up to 256 KiB, for each reader.";
+
+/// What the tables that have [`Peer::Ring`] have to say of it.
+const NOTE_ON_RING: &str = "`ring without a daemon (the ceiling)` is no peer, and no goal is against it: it shows what is left to \
+    gain. Its writer's process makes pfs's ring, and each reader maps it, reads it with pfs's own reader and sleeps on its \
+    futex. Nobody stands between them: the writer does what otherwise a server does. Readers have the policy `block`, and \
+    one that makes room for which the writer waits says so through a FIFO. The writer wakes them if one has said, in a word \
+    that they share, that it goes to sleep.";

@@ -1,15 +1,15 @@
 //! Chunks of 64 bytes to 1 and 16 readers: one append call each, and where the library may hold them back to send several
 //! at once.
 
-use super::{Bench, NOTE_ON_LOSS};
+use super::{Bench, NOTE_ON_LOSS, NOTE_ON_RING};
 use crate::job::Load;
 use crate::peers::Peer;
 use crate::report::{Metric, Results, Shown};
 
-const RECORDS: Metric =
+pub const RECORDS: Metric =
     Metric { name: "records reaching every reader", unit: "thousands/s", shown: Shown::Chart };
 
-const PEERS: &[Peer] = &[
+pub const PEERS: &[Peer] = &[
     Peer::PfsMapped,
     Peer::PfsSocket,
     Peer::Baseline,
@@ -19,6 +19,7 @@ const PEERS: &[Peer] = &[
     Peer::Mosquitto,
     Peer::Stdintap,
     Peer::Tee,
+    Peer::Ring,
 ];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
@@ -28,7 +29,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     results.notes.push(NOTE_ON_LOSS.to_owned());
     let note = "One call each: every chunk is sent by a call of its own, which is not waited for. Batched: the library \
         may send several at once, up to 64 KiB.";
-    results.notes.push(note.to_owned());
+    results.notes.extend([note, NOTE_ON_RING].map(str::to_owned));
     let mut columns = Vec::new();
     for readers in bench.readers(&[1, 16]) {
         columns.push((format!("N={readers}, one call each"), Load::small(readers, seconds, false)));
@@ -37,6 +38,11 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
         results.add(&RECORDS, peer, column, outcome.record_rate() / 1e3);
     });
+    goals(&mut results);
+    Ok(results)
+}
+
+pub fn goals(results: &mut Results) {
     let goals = [
         ("N=1, one call each", 1.3),
         ("N=16, one call each", 3.0),
@@ -46,5 +52,4 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     for (column, wanted) in goals {
         results.goal_against(&RECORDS, (Peer::PfsMapped, Peer::Nats), column, (wanted, false));
     }
-    Ok(results)
 }

@@ -1,13 +1,13 @@
 //! Chunks of 64 KiB, as fast as it goes, to 1, 4, 16 and 64 readers.
 
-use super::{Bench, NOTE_ON_LOSS, SERVER_CPU, by_readers};
+use super::{Bench, NOTE_ON_LOSS, NOTE_ON_RING, SERVER_CPU, by_readers};
 use crate::job::Load;
 use crate::peers::Peer;
 use crate::report::{Goal, Metric, Results, Shown};
 
-const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
+pub const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 
-const PEERS: &[Peer] = &[
+pub const PEERS: &[Peer] = &[
     Peer::PfsMapped,
     Peer::PfsSocket,
     Peer::Baseline,
@@ -17,23 +17,28 @@ const PEERS: &[Peer] = &[
     Peer::Mosquitto,
     Peer::Stdintap,
     Peer::Tee,
+    Peer::Ring,
 ];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let (peers, seconds) = (bench.peers(PEERS), bench.seconds(2.0));
     let title = "Chunks of 64 KiB to N readers, each a process that checks every chunk";
     let mut results = bench.results("throughput", title, &peers, seconds);
-    results.notes.push(NOTE_ON_LOSS.to_owned());
+    results.notes.extend([NOTE_ON_LOSS, NOTE_ON_RING].map(str::to_owned));
     let columns = by_readers(&bench.readers(&[1, 4, 16, 64]), |readers| Load::throughput(readers, seconds));
     bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
         results.add(&DELIVERED, peer, column, outcome.delivered_rate());
     });
+    goals(&mut results);
+    Ok(results)
+}
+
+pub fn goals(results: &mut Results) {
     for (column, wanted) in [("N=1", 3.0), ("N=4", 4.0), ("N=16", 8.0), ("N=64", 10.0)] {
         results.goal_at_least(&DELIVERED, Peer::PfsMapped, column, wanted);
     }
     results.goal_against(&DELIVERED, (Peer::PfsSocket, Peer::Baseline), "N=16", (1.0, false));
-    results.goals.extend(flat(&results));
-    Ok(results)
+    results.goals.extend(flat(results));
 }
 
 /// What the daemon does must not depend on the number of mapped readers.

@@ -1,0 +1,59 @@
+//! What the tables must not do with rows that are no peers.
+
+use super::{latency, pipes, small, throughput};
+use crate::peers::Peer;
+use crate::report::{Machine, Metric, Results};
+
+/// Everybody reached the same, but the ceilings `ceiling`.
+fn results(peers: &[Peer], metric: &'static Metric, columns: &[&str], ceiling: f64) -> Results {
+    let mut results = Results::new("table", "Table", Machine::default());
+    for column in columns {
+        for peer in peers {
+            results.add(metric, *peer, column, if peer.is_ceiling() { ceiling } else { 1.0 });
+        }
+    }
+    results
+}
+
+#[test]
+fn no_goal_of_any_table_is_against_a_ceiling() {
+    type Table = (&'static [Peer], &'static Metric, &'static [&'static str], fn(&mut Results));
+    let tables: [Table; 4] = [
+        (throughput::PEERS, &throughput::DELIVERED, &["N=1", "N=4", "N=16", "N=64"], throughput::goals),
+        (
+            small::PEERS,
+            &small::RECORDS,
+            &["N=1, one call each", "N=16, one call each", "N=1, batched", "N=16, batched"],
+            small::goals,
+        ),
+        (
+            latency::PEERS,
+            &latency::LATENCY,
+            &["N=1, p50", "N=1, p99", "N=16, p50", "N=16, p99"],
+            latency::goals,
+        ),
+        (pipes::PEERS, &pipes::DELIVERED, &["N=1", "N=16"], pipes::goals),
+    ];
+    for (peers, metric, columns, goals) in tables {
+        assert_eq!(peers.iter().filter(|peer| peer.is_ceiling()).count(), 1, "one ceiling in {peers:?}");
+        // The best of all, whether much is good or little.
+        for ceiling in [1e-6, 1e6] {
+            let mut results = results(peers, metric, columns, ceiling);
+            goals(&mut results);
+            assert!(results.goals.len() >= columns.len(), "a goal for each of {columns:?}");
+            for goal in &results.goals {
+                assert!(!goal.against.contains("ceiling"), "{} is against {}", goal.text, goal.against);
+                assert_eq!(goal.reached, Some(1.0), "{} against {}", goal.text, goal.against);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_ceiling_says_so_in_its_name_and_no_peer_does() {
+    use clap::ValueEnum;
+    for peer in Peer::value_variants() {
+        assert_eq!(peer.name().contains("(the ceiling)"), peer.is_ceiling(), "{}", peer.name());
+        assert!(!(peer.is_ceiling() && peer.is_rival()), "{}", peer.name());
+    }
+}
