@@ -10,7 +10,7 @@ use crate::pipe;
 /// How much is collected before it is written.
 const BATCH: usize = 256 * 1024;
 /// A piece this large is written from where it is.
-const LARGE: usize = 32 * 1024;
+pub(crate) const LARGE: usize = 32 * 1024;
 
 /// Why standard output takes no more.
 #[derive(Debug, Error)]
@@ -53,6 +53,11 @@ impl<W: Write> Output<W> {
             self.batch.extend_from_slice(piece);
         }
         Ok(())
+    }
+
+    /// Whether all that was taken is written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.batch.is_empty()
     }
 
     /// Writes all that was taken.

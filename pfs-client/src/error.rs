@@ -175,6 +175,17 @@ pub enum ReadError {
         /// What was tried, on what, what went wrong and what to do.
         message: String,
     },
+    /// What was written to a file from where it was ([`Reader::try_write_to`](crate::Reader::try_write_to)) was overwritten
+    /// meanwhile: the daemon did not wait for this reader, as it should have.
+    #[error(
+        "bytes {from}..{to} were overwritten while they were written out, and what was written may be wrong there"
+    )]
+    Overtaken {
+        /// The offset of the first byte that may be wrong.
+        from: u64,
+        /// The offset after the last one.
+        to: u64,
+    },
     /// This system refused what reading needs.
     #[error("the system refused what reading needs")]
     System(#[source] io::Error),
@@ -294,6 +305,7 @@ impl ReadError {
             Self::TooSlow { message } => Self::TooSlow { message: message.clone() },
             Self::Daemon { code, message } => Self::Daemon { code: *code, message: message.clone() },
             Self::DaemonGone(error) => Self::DaemonGone(io::Error::new(error.kind(), error.to_string())),
+            Self::Overtaken { from, to } => Self::Overtaken { from: *from, to: *to },
             Self::System(error) => Self::System(io::Error::new(error.kind(), error.to_string())),
             Self::Protocol(error) => Self::Protocol(error.clone()),
         }

@@ -42,6 +42,15 @@ impl MappedSource {
         match self.0 {}
     }
 
+    pub(crate) fn try_write_to(
+        &mut self,
+        _: BorrowedFd<'_>,
+        _: usize,
+        _: usize,
+    ) -> Result<io::Result<usize>, ReadError> {
+        match self.0 {}
+    }
+
     pub(crate) fn take_made_room(&mut self) -> bool {
         match self.0 {}
     }

@@ -13,6 +13,8 @@ use crate::error::{Broken, ProtocolError, ReadError, RequestError};
 use crate::resume::{Identity, Place, Resume, Resumed};
 use crate::sharing::{MappedSource, Watch};
 
+mod direct;
+
 /// How much is read at once, in bytes.
 const READ_SIZE: usize = 256 << 10;
 

@@ -22,6 +22,8 @@ use crate::{
     sync::{Arc, Ordering},
 };
 
+pub use crate::ring::WriteToError;
+
 /// A reader of another process, as its stream sees it: attached until this is dropped.
 #[derive(Debug)]
 pub struct Handout {
@@ -120,6 +122,10 @@ impl Drop for Counted {
     }
 }
 
+/// What [`MappedReader::try_write_to`] writes at a time keeps its part of a ring from being overwritten: no more than a fourth,
+/// so that the stream goes on meanwhile.
+const SHARE: u64 = 4;
+
 /// Reads a ring that another process writes.
 #[derive(Debug)]
 pub struct MappedReader {
@@ -147,6 +153,30 @@ impl MappedReader {
     pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
         let read = self.ring.try_read(sink, max_bytes.into())?;
         if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
+            self.figures.record(read, self.ring.position());
+        }
+        Ok(read)
+    }
+
+    /// Writes the chunks that come next to a file from where they are, whole ones, as long as that takes: `most` bytes at most,
+    /// about, but one chunk at least. `None`, and nothing was written, if they are less than `least` bytes, if it is something
+    /// else that comes next, and if this reader's policy is not [`SlowPolicy::Block`]: then [`try_read`](Self::try_read) has it.
+    ///
+    /// Writers wait for the reader meanwhile. That there is [room](Self::room_is_wanted) now is to be told afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteToError::File`], when a part may have been written, and [`WriteToError::Overtaken`] where the stream did not wait
+    /// after all, because it has let go of the [`Handout`]: what the file got may then be wrong.
+    pub fn try_write_to(
+        &mut self,
+        file: BorrowedFd<'_>,
+        least: usize,
+        most: usize,
+    ) -> Result<Option<Read>, WriteToError> {
+        let share = self.ring.ring.layout().capacity() / SHARE;
+        let read = self.ring.write_to(file, least, most.min(share as usize))?;
+        if let Some(read) = read {
             self.figures.record(read, self.ring.position());
         }
         Ok(read)

@@ -153,6 +153,24 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
 }
 
 #[test]
+fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
+    let daemon = small_rings();
+    let data = noise(5, 8 * MIB);
+    let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
+    let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
+    eventually("the writer waits for it", || daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true);
+    // It keeps no copy, so that it is where the pipe was full.
+    if Way::of_this_run() == Way::Mapped {
+        let position = daemon.reader_stat(S, slow.pid()).unwrap()["position"].as_u64().unwrap();
+        assert!(position <= 256 << 10, "{position} bytes count as read");
+    }
+    let got = slow.digest_stdout();
+    writer.finish().exits(0);
+    slow.finish().exits(0).quietly();
+    assert_eq!(got.join().unwrap(), digest(&data));
+}
+
+#[test]
 fn the_death_of_a_stopped_block_reader_releases_the_writer() {
     let daemon = small_rings();
     let stopped = daemon.reader(S, ["--slow", "block"]);

@@ -15,7 +15,8 @@ use crate::cli::CatArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::hangup::stdout_hangup;
 use crate::lag;
-use crate::output::{Output, OutputError, Stdout};
+use crate::output::{LARGE, Output, OutputError, Stdout};
+use crate::pipe;
 use crate::printer::Printer;
 use crate::progress::{Counters, Progress, Role, Style};
 use crate::size::size;
@@ -144,6 +145,19 @@ impl Delivery<'_> {
         Ok(())
     }
 
+    /// Has large chunks that are here already written from where they are, as much as a pipe takes at once; whether there were any.
+    fn print_in_place(&mut self, reader: &mut Reader) -> anyhow::Result<bool> {
+        // Small ones that came before them are still to be printed, and cheaper beside others anyway.
+        if !self.output.is_flushed() {
+            return Ok(false);
+        }
+        let printed = reader.try_write_to(rustix::stdio::stdout(), LARGE, pipe::SIZE);
+        let printed = printed.map_err(|error| broken(error, self.path, reader.position()))?;
+        let printed = printed.map_err(OutputError::from)?;
+        self.counters.bytes.fetch_add(printed as u64, Relaxed);
+        Ok(printed > 0)
+    }
+
     /// Takes one event; `Some` at the end.
     fn take(&mut self, event: Event) -> Result<Option<Finish>, OutputError> {
         match event {
@@ -200,6 +214,11 @@ async fn deliver(
     let mut chunks = Chunks::new();
     let mut yields = 0;
     loop {
+        if delivery.print_in_place(&mut reader)? {
+            yields = 0;
+            delivery.counters.position.store(reader.position(), Relaxed);
+            continue;
+        }
         let next = match reader.try_next_batch(&mut chunks) {
             // When much is going on, there is more as soon as others had their turn, and nobody need fall asleep.
             Ok(None) if chunks.is_empty() && yields < YIELDS => {

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use pfs_proto::MappedStart;
-use pfs_stream::mapped::{Bell, MappedReader};
+use pfs_stream::mapped::{Bell, MappedReader, WriteToError};
 use pfs_stream::{Read, Sink};
 
 use crate::Event;
@@ -73,6 +74,28 @@ impl MappedSource {
             chunks.push(&chunk);
         }
         if chunks.is_empty() { self.read(chunks) } else { Ok(None) }
+    }
+
+    /// Writes what comes next to a file, if it is chunks that were not copied, and enough of them; how many bytes.
+    pub(crate) fn try_write_to(
+        &mut self,
+        file: BorrowedFd<'_>,
+        least: usize,
+        most: usize,
+    ) -> Result<io::Result<usize>, ReadError> {
+        if !self.lengths.is_empty() {
+            return Ok(Ok(0));
+        }
+        match self.reader.try_write_to(file, least, most) {
+            Ok(Some(Read::Data { bytes, .. })) => {
+                self.made_room |= self.reader.room_is_wanted();
+                Ok(Ok(bytes))
+            }
+            Ok(_) => Ok(Ok(0)),
+            Err(WriteToError::File(error)) => Ok(Err(error)),
+            Err(WriteToError::Overtaken { from, to }) => Err(ReadError::Overtaken { from, to }),
+            Err(error) => Ok(Err(io::Error::other(error))),
+        }
     }
 
     fn copied(&mut self) -> Option<Event> {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     slice,
     sync::atomic::{AtomicU32, AtomicU64},
@@ -101,6 +101,21 @@ impl Mapping {
         unsafe {
             [slice::from_raw_parts_mut(base.add(at), len), slice::from_raw_parts_mut(base.add(then), more)]
         }
+    }
+
+    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once. Who else may write to this
+    /// memory can change them meanwhile, and the file then gets some of either.
+    pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+        let bytes = self.words * WORD;
+        let base = self.address.as_ptr().cast::<u8>();
+        let runs = runs.map(|(at, len)| {
+            assert!(at.checked_add(len).is_some_and(|end| end <= bytes));
+            libc::iovec { iov_base: base.wrapping_add(at).cast(), iov_len: len }
+        });
+        // SAFETY: both runs are inside the mapping, as just checked, and there are two. The system does no more than read them,
+        // as another process might; nothing here refers to them as Rust's own memory.
+        let written = unsafe { libc::writev(file.as_raw_fd(), runs.as_ptr(), 2) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 
     /// The first half of a word as a futex. No other accessor may be used on that word.

@@ -10,7 +10,8 @@
 //!    words outlives. The file behind it is
 //!    sealed against shrinking, so no access can fault. Other processes may map the same pages; like
 //!    threads, they can only race with atomic accesses, and what they read or write is never trusted to
-//!    be in range.
+//!    be in range. A mapping's address is also given to the system, to write from it to a file: that reads as
+//!    another process does, and no reference to the bytes is made.
 //! 2. [`read`] appends to a `Vec` without filling the room with zeros first. It writes each byte of the
 //!    room that it reserved before it sets the length.
 //!
@@ -62,6 +63,12 @@ impl Memory {
     /// touch them as long as they are borrowed, in whatever process.
     pub(crate) fn unshared(&mut self, at: usize, len: usize, then: usize, more: usize) -> [&mut [u8]; 2] {
         self.mapping.unshared(at, len, then, more)
+    }
+
+    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once, whatever they are at that
+    /// moment.
+    pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+        self.mapping.write_to(file, runs)
     }
 
     /// One word of it as a futex; the other accessors must leave that word alone.

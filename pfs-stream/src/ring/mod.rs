@@ -18,6 +18,8 @@
 
 #[allow(unsafe_code)]
 mod bulk;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+mod direct;
 #[allow(unsafe_code)]
 mod held;
 mod layout;
@@ -39,6 +41,8 @@ use crate::sync::{
     Ordering::{self, Relaxed},
 };
 
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub use direct::WriteToError;
 pub(crate) use held::{GRAIN, Seat};
 pub(crate) use layout::{Layout, MAX_SIZE};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// So many chunks at most are copied at a time.
-const RUN: usize = if cfg!(loom) { 2 } else { 128 };
+pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 
 /// A place between two chunks: the chunk that follows and the offset where it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) struct RingReader {
 }
 
 /// What a look at the ring's counters tells.
-enum Look {
+pub(super) enum Look {
     /// At head.
     CaughtUp,
     /// Chunks up to this one can be read, for the time being.
@@ -128,7 +128,7 @@ impl RingReader {
         }
     }
 
-    fn look(&self) -> Look {
+    pub(super) fn look(&self) -> Look {
         loop {
             let tail = self.ring.load(layout::TAIL_SEQ, Acquire);
             let head = self.ring.load(layout::HEAD_SEQ, Acquire);
@@ -207,7 +207,13 @@ impl RingReader {
     /// Where the chunks from `at` on end, counted from there, as many as are to be copied in this read and have room in
     /// `ends`; returns their number. What is found in entries that are being overwritten may be anything, but all of it
     /// together is never more than the capacity.
-    fn ends(&self, at: Position, head_seq: u64, max_bytes: usize, ends: &mut [usize; RUN]) -> usize {
+    pub(super) fn ends(
+        &self,
+        at: Position,
+        head_seq: u64,
+        max_bytes: usize,
+        ends: &mut [usize; RUN],
+    ) -> usize {
         let most = self.offset.saturating_add(max_bytes as u64);
         let all = self.offset.saturating_add(self.ring.layout.capacity());
         let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };

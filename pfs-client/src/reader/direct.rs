@@ -1,0 +1,39 @@
+//! Writing chunks to a file from where they are.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use super::{Reader, State};
+use crate::error::ReadError;
+
+impl Reader {
+    /// Writes chunks that are here already to a file, straight from the memory that is shared with the daemon: `most` bytes at
+    /// most, about, but one chunk at least. Returns how many bytes that were. It is 0, and nothing was written, if they are less
+    /// than `least` bytes, if it is something else that comes next, and unless the reader is [mapped](Self::is_mapped) and its
+    /// policy is `block`: then [`try_next_batch`](Self::try_next_batch) has what there is.
+    ///
+    /// Blocks as the file does, and writers wait for what is not written yet.
+    ///
+    /// # Errors
+    ///
+    /// The outer error when the reader cannot go on, which is [`ReadError::Overtaken`] if bytes were overwritten meanwhile. The
+    /// inner one is the file's; it may have got a part of what the reader's [`position`](Self::position) has not passed.
+    pub fn try_write_to(
+        &mut self,
+        file: impl AsFd,
+        least: usize,
+        most: usize,
+    ) -> Result<io::Result<usize>, ReadError> {
+        let (State::Reading, None, Some(mapped)) = (&self.state, &self.kept, &mut self.mapped) else {
+            return Ok(Ok(0));
+        };
+        let written = match mapped.try_write_to(file.as_fd(), least, most) {
+            Ok(Ok(written)) => written,
+            Ok(Err(error)) => return Ok(Err(error)),
+            Err(error) => return Err(self.fail(error)),
+        };
+        self.tell_room().map_err(|broken| self.fail(broken.into()))?;
+        self.position = self.position.saturating_add(written as u64);
+        Ok(Ok(written))
+    }
+}
