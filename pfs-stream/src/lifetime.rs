@@ -57,7 +57,7 @@ impl Stream {
         if holds.load(Ordering::Acquire) > 0 {
             return SystemTime::now();
         }
-        let appended = lock(&self.shared.append).last_append;
+        let appended = lock(&self.shared.append).last_append();
         let renewed = clock::time(renewed.load(Ordering::Acquire));
         appended.map_or(self.shared.created, clock::time).max(renewed)
     }

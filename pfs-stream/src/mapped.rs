@@ -65,14 +65,14 @@ impl Handout {
     }
 
     /// The ring; whoever gets it can do nothing but read.
-    pub fn ring(&self) -> BorrowedFd<'_> {
+    pub fn ring(&self) -> Option<BorrowedFd<'_>> {
         self.membership.shared.ring.memory().file()
     }
 
     /// The reader's page of figures, which it writes.
     pub fn page(&self) -> Option<BorrowedFd<'_>> {
         match &self.membership.state.figures {
-            Figures::Page(memory) => Some(memory.file()),
+            Figures::Page(memory) => memory.file(),
             Figures::Own(_) => None,
         }
     }

@@ -115,7 +115,7 @@ impl Staging {
     }
 
     /// What the other process is to be given.
-    pub fn file(&self) -> BorrowedFd<'_> {
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
         self.memory.file()
     }
 

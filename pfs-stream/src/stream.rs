@@ -89,13 +89,20 @@ pub(crate) struct Appending {
     /// Deaths before the first of the writers attached now (or last) joined.
     pub(crate) deaths_before: u64,
     pub(crate) finished: u64,
-    /// Time of the newest chunk; times never go back, whatever the clock does.
-    pub(crate) last_append: Option<u64>,
+    /// Time of the newest chunk, or when the stream was made; times never go back, whatever the clock does.
+    pub(crate) newest: u64,
     /// No `block` reader was at a chunk before this one when last looked; they only move on.
     pub(crate) block_floor: u64,
     pub(crate) writers: Vec<Arc<WriterState>>,
     /// Writers that wait for room now.
     pub(crate) waiting: usize,
+}
+
+impl Appending {
+    /// When the newest chunk was appended, if any was.
+    pub(crate) fn last_append(&self) -> Option<u64> {
+        (self.ring.head().seq > 0).then_some(self.newest)
+    }
 }
 
 /// The layout of a stream's ring, once its sizes are found to be possible.
@@ -143,12 +150,13 @@ impl Stream {
         memory: Option<Reservation>,
         gone: std::sync::Arc<Gone>,
     ) -> Self {
+        let created = SystemTime::now();
         let appending = Appending {
             ring: RingWriter::new(ring.clone()),
             status: Status::default(),
             deaths_before: 0,
             finished: 0,
-            last_append: None,
+            newest: clock::micros(created),
             block_floor: u64::MAX,
             writers: Vec::new(),
             waiting: 0,
@@ -158,7 +166,7 @@ impl Stream {
             number: MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             config,
             ring,
-            created: SystemTime::now(),
+            created,
             append: Mutex::new(appending),
             readers: Mutex::new(Vec::new()),
             reader_count: AtomicUsize::new(0),

@@ -222,25 +222,41 @@ impl Writer {
         if size > max {
             return Err(AppendError::TooLarge { size, max });
         }
-        // Before the lock is taken, because it may be a copy.
-        let may_hold = self.shared.ring.holds() && chunk.size() >= GRAIN;
-        let held = if may_hold { chunk.to_bytes() } else { None };
+        if size >= GRAIN as u64
+            && self.shared.ring.holds()
+            && let Some(chunk) = chunk.to_bytes()
+        {
+            return self.try_hold(chunk);
+        }
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
-        if size > 0 {
-            let put = match held {
-                Some(chunk) => append.put_held(chunk, now, &self.shared),
-                None => append.put(chunk, now, &self.shared),
-            };
-            if !put {
-                return Ok(None);
-            }
-            self.unannounced = true;
+        if size > 0 && !append.put(chunk, now, &self.shared, &mut self.gone) {
+            return Ok(None);
         }
         let offset = room::release(append, &mut self.gone);
-        self.offset = if size > 0 { offset } else { self.offset };
-        self.state.count(size);
-        Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
+        Ok(Some(self.pushed(offset, size)))
+    }
+
+    /// As [`try_push`](Self::try_push), for a chunk that can be held.
+    #[inline(always)]
+    fn try_hold(&mut self, chunk: Bytes) -> Result<Option<Appended>, AppendError> {
+        let (now, size) = (clock::of_append(), chunk.len() as u64);
+        let mut append = self.shared.appending()?;
+        if !append.put_held(chunk, now, &self.shared, &mut self.gone) {
+            return Ok(None);
+        }
+        let offset = room::release(append, &mut self.gone);
+        Ok(Some(self.pushed(offset, size)))
+    }
+
+    /// Notes what was appended up to this offset.
+    #[inline(always)]
+    fn pushed(&mut self, offset: u64, size: u64) -> Appended {
+        if size > 0 {
+            (self.unannounced, self.offset) = (true, offset);
+            self.state.count(size);
+        }
+        Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }
     }
 
     /// Waits until `block` readers have made room for a good part of the ring, if any of them holds this writer up: cheaper
@@ -270,11 +286,11 @@ impl Writer {
                 return Pushed { chunks: 0, bytes: 0, offset: 0, end: PushEnd::Failed(error.into()) };
             }
         };
-        let mut batch = Batch { append, shared: &self.shared, now, chunks: 0, bytes: 0 };
+        let gone = &mut self.gone;
+        let mut batch = Batch { append, shared: &self.shared, gone, now, chunks: 0, bytes: 0 };
         let end = push(&mut batch);
-        let Batch { append, chunks, bytes, .. } = batch;
-        let offset = append.ring.head().offset;
-        drop(append);
+        let Batch { append, gone, chunks, bytes, .. } = batch;
+        let offset = room::release(append, gone);
         if chunks > 0 {
             (self.unannounced, self.offset) = (true, offset);
         }
@@ -390,6 +406,7 @@ impl Drop for Waiting {
 pub(crate) struct Batch<'a> {
     append: MutexGuard<'a, Appending>,
     shared: &'a Shared,
+    gone: &'a mut Vec<Bytes>,
     now: u64,
     chunks: u64,
     pub(crate) bytes: u64,
@@ -414,7 +431,7 @@ impl Batch<'_> {
         if !fits || largest > self.shared.config.max_chunk() {
             return false;
         }
-        let put = self.append.put_all(chunks, bytes, self.now, self.shared);
+        let put = self.append.put_all(chunks, bytes, self.now, self.shared, self.gone);
         if put {
             self.chunks += chunks.len() as u64;
             self.bytes += bytes;
@@ -428,7 +445,7 @@ impl Batch<'_> {
         if size > max {
             return Err(AppendError::TooLarge { size, max });
         }
-        let put = self.append.put(chunk, self.now, self.shared);
+        let put = self.append.put(chunk, self.now, self.shared, self.gone);
         self.chunks += u64::from(put);
         self.bytes += if put { size } else { 0 };
         Ok(put)

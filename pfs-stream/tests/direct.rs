@@ -41,7 +41,7 @@ fn hand_out(stream: &Stream, options: ReadOptions) -> Handout {
 
 /// As the other process would open it.
 fn open(handout: &Handout) -> MappedReader {
-    let ring = handout.ring().try_clone_to_owned().unwrap();
+    let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
     let page = handout.page().unwrap().try_clone_to_owned().unwrap();
     MappedReader::open(ring, page, &handout.start()).unwrap()
 }

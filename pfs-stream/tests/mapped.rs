@@ -30,7 +30,7 @@ fn hand_out(stream: &Stream, options: ReadOptions) -> Handout {
 
 /// As the other process would open it.
 fn open(handout: &Handout) -> MappedReader {
-    let ring = handout.ring().try_clone_to_owned().unwrap();
+    let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
     let page = handout.page().unwrap().try_clone_to_owned().unwrap();
     MappedReader::open(ring, page, &handout.start()).unwrap()
 }
@@ -81,7 +81,7 @@ fn append(writer: &mut Writer, chunks: u64) -> u64 {
 /// Appends runs of small chunks through a staging area, as another process would.
 fn append_staged(writer: &mut Writer, chunks: u64) -> u64 {
     let mut staging = Staging::new().unwrap();
-    let mut stage = StagingWriter::open(staging.file().try_clone_to_owned().unwrap()).unwrap();
+    let mut stage = StagingWriter::open(staging.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
     let mut head = writer.try_append(b"").unwrap().unwrap().offset;
     let mut staged = head;
     for number in 1..=chunks {
@@ -200,11 +200,11 @@ fn memory_that_could_shrink_is_refused() {
     let stream = stream();
     let handout = hand_out(&stream, ReadOptions::default());
     let page = || handout.page().unwrap().try_clone_to_owned().unwrap();
-    let size = rustix::fs::fstat(handout.ring()).unwrap().st_size as u64;
+    let size = rustix::fs::fstat(handout.ring().unwrap()).unwrap().st_size as u64;
     let unsealed = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::ALLOW_SEALING).unwrap();
     rustix::fs::ftruncate(&unsealed, size).unwrap();
     assert!(MappedReader::open(unsealed, page(), &handout.start()).is_err());
     let other = MappedStart { capacity: 8192, ..handout.start() };
-    let ring = handout.ring().try_clone_to_owned().unwrap();
+    let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
     assert!(MappedReader::open(ring, page(), &other).is_err(), "another size than it says");
 }

@@ -13,7 +13,7 @@ const PEER: Peer = Peer { pid: None, uid: None };
 
 fn pair() -> (Staging, StagingWriter) {
     let staging = Staging::new().unwrap();
-    let file = staging.file().try_clone_to_owned().unwrap();
+    let file = staging.file().unwrap().try_clone_to_owned().unwrap();
     (staging, StagingWriter::open(file).unwrap())
 }
 
@@ -139,7 +139,7 @@ fn counters_that_cannot_be_are_refused_and_nothing_is_read_beside_the_area() {
         let (staging, mut stage) = pair();
         assert!(stage.try_push(b"chunk"));
         stage.publish();
-        rustix::io::pwrite(staging.file(), &garbage.to_ne_bytes(), at).unwrap();
+        rustix::io::pwrite(staging.file().unwrap(), &garbage.to_ne_bytes(), at).unwrap();
         assert_eq!(staging.next_chunk().err(), Some(BadStaging), "{garbage} at {at}");
     }
 }

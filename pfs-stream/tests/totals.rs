@@ -151,9 +151,9 @@ fn share(look: bool) {
     let stream = create(&registry, "a", 4096);
     let mut writer = stream.writer(HERE).unwrap();
     let mut area = Staging::new().unwrap();
-    let mut producer = StagingWriter::open(area.file().try_clone_to_owned().unwrap()).unwrap();
+    let mut producer = StagingWriter::open(area.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
     let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out().map_err(|(_, error)| error).unwrap();
-    let (ring, page) = (handout.ring(), handout.page().unwrap());
+    let (ring, page) = (handout.ring().unwrap(), handout.page().unwrap());
     let (ring, page) = (ring.try_clone_to_owned().unwrap(), page.try_clone_to_owned().unwrap());
     let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();
 

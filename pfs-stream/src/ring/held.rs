@@ -109,7 +109,8 @@ pub(super) struct Keeper {
     past: u64,
     /// No reader takes a chunk before this one, now or later.
     floor: u64,
-    /// The tail at the last look at the seats, and how far it moves before the next: readers that do not move cost little.
+    /// The tail when something was last let go of, and how far it moves before the next time: readers that do not move then
+    /// cost little, and so does each chunk.
     looked: u64,
     pause: u64,
     /// Cells that are taken, and the bytes of what is in them, at most so many.
@@ -142,7 +143,7 @@ impl Keeper {
     }
 
     /// Holds chunk `seq`, which is to be published afterwards; gives it back if it must be copied, for want of room.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&mut self, seq: u64, chunk: Bytes) -> Option<Bytes> {
         let cell = self.held.cell(seq);
         let bytes = self.bytes + chunk.len() as u64;
@@ -160,14 +161,24 @@ impl Keeper {
         None
     }
 
-    /// Lets go of chunks before this tail, which is published already, unless a reader may be taking them.
+    /// Lets go of chunks before this tail, which is published already, unless a reader may be taking them. Not each time: several
+    /// at once cost less.
     #[inline(always)]
     pub(super) fn pass(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
+        if tail.offset - self.looked >= self.pause {
+            self.let_go(tail, gone);
+        }
+    }
+
+    /// Apart, because it is seldom done.
+    #[inline(never)]
+    fn let_go(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
+        self.looked = tail.offset;
         if self.count == 0 {
             self.past = tail.seq;
             return;
         }
-        if self.floor < tail.seq && tail.offset - self.looked >= self.pause {
+        if self.floor < tail.seq {
             self.look(tail);
         }
         let to = tail.seq.min(self.floor);
@@ -198,7 +209,6 @@ impl Keeper {
             if word & TAKING != 0 { word >> 1 } else { tail.seq.max(word >> 1) }
         };
         self.floor = lock(&self.held.seats).iter().map(bound).min().unwrap_or(u64::MAX);
-        self.looked = tail.offset;
     }
 }
 

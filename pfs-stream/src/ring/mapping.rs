@@ -1,4 +1,4 @@
-//! A ring's memory as a file that other processes can map. See the `memory` module for why this is sound.
+//! A ring's memory, mostly as a file that other processes can map. See the `memory` module for why this is sound.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create},
-    mm::{MapFlags, ProtFlags, mmap, munmap},
+    mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
 };
 
 use super::layout::WORD;
@@ -24,12 +24,12 @@ pub(crate) enum Sharing {
     Writable,
 }
 
-/// A sealed memory file and this process's view of it.
+/// This process's view of a sealed memory file, or of memory that it shares with nobody.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     address: NonNull<AtomicU64>,
     words: usize,
-    file: OwnedFd,
+    file: Option<OwnedFd>,
 }
 
 // SAFETY: the mapping is plain memory that belongs to no thread, and nothing but atomics is handed out.
@@ -52,8 +52,18 @@ impl Mapping {
         if sharing == Sharing::ReadOnly {
             seals |= SealFlags::FUTURE_WRITE;
         }
-        fcntl_add_seals(&mapping.file, seals)?;
+        fcntl_add_seals(mapping.file.as_ref().ok_or(io::ErrorKind::Other)?, seals)?;
         Ok(mapping)
+    }
+
+    /// Memory of this process alone: no file, and pages that cost less when they are first touched.
+    pub(crate) fn own(words: usize) -> io::Result<Self> {
+        let bytes = words.checked_mul(WORD).ok_or(io::ErrorKind::OutOfMemory)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
+        let address = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }?;
+        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { address, words, file: None })
     }
 
     /// Maps memory that came from elsewhere, if it has the size it should have and will keep it.
@@ -76,7 +86,7 @@ impl Mapping {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let address = unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { address, words, file })
+        Ok(Self { address, words, file: Some(file) })
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {
@@ -84,8 +94,9 @@ impl Mapping {
         unsafe { slice::from_raw_parts(self.address.as_ptr(), self.words) }
     }
 
-    pub(crate) fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    /// The file, if others can be given it.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
     }
 
     /// Two runs of bytes that lie apart, as plain memory: nobody else may touch them meanwhile.

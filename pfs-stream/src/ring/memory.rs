@@ -44,6 +44,11 @@ impl Memory {
         Ok(Self { mapping: Mapping::new(words, Sharing::ReadOnly)? })
     }
 
+    /// Memory of this process alone.
+    pub(crate) fn own(words: usize) -> io::Result<Self> {
+        Ok(Self { mapping: Mapping::own(words)? })
+    }
+
     /// Memory that other processes can be given to read and write.
     pub(crate) fn writable_by_others(words: usize) -> io::Result<Self> {
         Ok(Self { mapping: Mapping::new(words, Sharing::Writable)? })
@@ -54,8 +59,8 @@ impl Memory {
         Ok(Self { mapping: Mapping::open(file, words, sharing)? })
     }
 
-    /// What another process can be given.
-    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+    /// What another process can be given, if it can.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
         self.mapping.file()
     }
 
@@ -85,6 +90,10 @@ impl Memory {
 impl Memory {
     pub(crate) fn new(words: usize) -> io::Result<Self> {
         Ok(Self { heap: (0..words).map(|_| AtomicU64::new(0)).collect() })
+    }
+
+    pub(crate) fn own(words: usize) -> io::Result<Self> {
+        Self::new(words)
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {
@@ -222,7 +231,7 @@ mod tests {
         use std::os::fd::AsRawFd;
 
         let memory = Memory::new(512).unwrap();
-        let file = memory.file();
+        let file = memory.file().unwrap();
         let reopened = std::fs::File::options()
             .read(true)
             .write(true)

@@ -71,7 +71,7 @@ impl Ring {
 
     /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
     pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { holds: true, ..Self::new(layout)? })
+        Ok(Self { layout, memory: Arc::new(memory::Memory::own(layout.words())?), holds: true })
     }
 
     /// Whether it is for one process, and holds large chunks by reference.
@@ -83,8 +83,12 @@ impl Ring {
         self.layout
     }
 
+    fn words(&self) -> &[AtomicU64] {
+        self.memory.words()
+    }
+
     fn word(&self, index: usize) -> &AtomicU64 {
-        &self.memory.words()[index]
+        &self.words()[index]
     }
 
     fn load(&self, index: usize, order: Ordering) -> u64 {

@@ -42,6 +42,7 @@ impl Source for &Bytes {
         memory::write(words, at, &self[skip..skip + len]);
     }
 
+    #[inline(always)]
     fn to_bytes(&self) -> Option<Bytes> {
         Some(Bytes::clone(self))
     }

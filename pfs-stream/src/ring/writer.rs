@@ -1,7 +1,5 @@
 //! The one writing end of a ring; lives under the stream's lock.
 
-use std::mem;
-
 use bytes::Bytes;
 
 use super::{Layout, Position, Ring, Seat, Source, held::Keeper, layout};
@@ -9,6 +7,9 @@ use crate::sync::{
     Ordering::{Relaxed, Release},
     fence,
 };
+
+/// The place of the next byte, where that is not worth keeping.
+const UNKNOWN: u64 = u64::MAX;
 
 /// What the tail is to be after an append.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +35,6 @@ pub(crate) struct RingWriter {
     place: u64,
     /// What it holds by reference.
     keeper: Option<Keeper>,
-    /// Chunks that were held and have gone, for whoever can drop them without a lock.
-    gone: Vec<Bytes>,
 }
 
 impl RingWriter {
@@ -52,7 +51,6 @@ impl RingWriter {
             head_entry: 0,
             place: 0,
             keeper,
-            gone: Vec::new(),
         }
     }
 
@@ -95,11 +93,13 @@ impl RingWriter {
     }
 
     /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. `tail` is
-    /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch.
-    pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64) {
-        self.advance_tail(tail);
+    /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch. What was held and is let go of is
+    /// added to `gone`, to be dropped when the lock is not held: whose it was may do anything then.
+    pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
+        self.advance_tail(tail, gone);
         for chunk in chunks {
             self.write(chunk);
+            self.advance_place(chunk.size());
             self.advance_head(chunk.size(), time);
         }
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
@@ -107,25 +107,31 @@ impl RingWriter {
 
     /// As [`append`](Self::append) for one chunk, which is held if it can be.
     #[inline(always)]
-    pub(crate) fn append_held(&mut self, chunk: Bytes, tail: Tail, time: u64) {
-        self.advance_tail(tail);
+    pub(crate) fn append_held(&mut self, chunk: Bytes, tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
+        self.advance_tail(tail, gone);
         let size = chunk.len();
-        let seq = self.head_seq;
         let refused = match &mut self.keeper {
-            Some(keeper) => keeper.put(seq, chunk),
+            Some(keeper) => keeper.put(self.head_seq, chunk),
             None => Some(chunk),
         };
         if let Some(chunk) = refused {
-            self.write(&&*chunk);
-            self.gone.push(chunk);
+            self.append_copy(chunk, gone);
         }
+        self.place = UNKNOWN;
         self.advance_head(size, time);
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
+    /// Copies what there is no room to hold.
+    #[cold]
+    fn append_copy(&mut self, chunk: Bytes, gone: &mut Vec<Bytes>) {
+        self.write(&&*chunk);
+        gone.push(chunk);
+    }
+
     /// The first step of an append.
     #[inline(always)]
-    fn advance_tail(&mut self, tail: Tail) {
+    fn advance_tail(&mut self, tail: Tail, gone: &mut Vec<Bytes>) {
         let Tail { seq, entry, offset } = tail;
         if seq <= self.tail_seq {
             return;
@@ -135,12 +141,15 @@ impl RingWriter {
         fence(Release);
         (self.tail_seq, self.tail_entry, self.tail) = (seq, entry, offset);
         if let Some(keeper) = &mut self.keeper {
-            keeper.pass(Position { seq, offset }, &mut self.gone);
+            keeper.pass(Position { seq, offset }, gone);
         }
     }
 
     /// Writes the bytes of a chunk after head.
-    fn write(&self, chunk: &impl Source) {
+    fn write(&mut self, chunk: &impl Source) {
+        if self.place == UNKNOWN {
+            self.place = self.head % self.layout().capacity();
+        }
         let (data, place) = (self.ring.data(), self.place as usize);
         let first = chunk.size().min(self.layout().capacity() as usize - place);
         chunk.write(0, first, data, place);
@@ -149,34 +158,29 @@ impl RingWriter {
         }
     }
 
+    /// Moves on in the data, behind a chunk that was written.
+    #[inline(always)]
+    fn advance_place(&mut self, size: usize) {
+        let (after, capacity) = (self.place + size as u64, self.layout().capacity());
+        self.place = if after >= capacity { after - capacity } else { after };
+    }
+
     /// Counts a chunk that was written or is held, and fills in its entry.
     #[inline(always)]
     fn advance_head(&mut self, size: usize, time: u64) {
-        let (after, capacity) = (self.place + size as u64, self.layout().capacity());
-        self.place = if after >= capacity { after - capacity } else { after };
+        let words = self.ring.words();
         self.head += size as u64;
         self.head_seq += 1;
         // The entry of the first chunk says already where it starts; that after the last one is told where head is.
         let entry = self.head_entry;
         self.head_entry = self.ring.entry_after(entry, 1);
-        self.ring.word(self.layout().start_at(entry) + 1).store(time, Relaxed);
-        self.ring.word(self.layout().start_at(self.head_entry)).store(self.head, Relaxed);
+        words[self.layout().start_at(entry) + 1].store(time, Relaxed);
+        words[self.layout().start_at(self.head_entry)].store(self.head, Relaxed);
     }
 
     /// A seat for a reader that starts at this chunk, if it can take references.
     pub(crate) fn seat(&mut self, seq: u64) -> Option<Seat> {
         self.keeper.as_mut().map(|keeper| keeper.seat(seq))
-    }
-
-    /// Chunks that were held and have gone: the usual one, and more in exchange for an empty vector. They are to be dropped when
-    /// the lock is not held: whose they were may do anything then.
-    #[inline]
-    pub(crate) fn gone(&mut self, more: &mut Vec<Bytes>) -> Option<Bytes> {
-        let one = self.gone.pop();
-        if !self.gone.is_empty() {
-            mem::swap(&mut self.gone, more);
-        }
-        one
     }
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.

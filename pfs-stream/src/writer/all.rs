@@ -41,7 +41,7 @@ impl Writer {
         }
         for chunk in chunks() {
             // There is room: tail moves no further than it was just allowed to.
-            let _ = append.put(&chunk, now, &self.shared);
+            let _ = append.put(&chunk, now, &self.shared, &mut self.gone);
             self.unannounced = true;
         }
         let offset = room::release(append, &mut self.gone);

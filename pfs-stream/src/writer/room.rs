@@ -4,7 +4,7 @@ use bytes::Bytes;
 use pfs_proto::SlowPolicy;
 
 use crate::{
-    AppendError, clock,
+    AppendError,
     ring::{Source, Tail},
     stream::{Appending, Shared},
     sync::{MutexGuard, lock},
@@ -26,37 +26,54 @@ impl Shared {
 
 /// Gives the lock back, and only then drops what the stream let go of; returns where head is.
 #[inline(always)]
-pub(super) fn release(mut append: MutexGuard<'_, Appending>, more: &mut Vec<Bytes>) -> u64 {
+pub(super) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>) -> u64 {
     let offset = append.ring.head().offset;
-    let gone = append.ring.gone(more);
     drop(append);
-    drop(gone);
-    if !more.is_empty() {
-        more.clear();
+    if !gone.is_empty() {
+        gone.clear();
     }
     offset
 }
 
 impl Appending {
     /// Appends a chunk; false if a `block` reader needs the room.
-    pub(super) fn put(&mut self, chunk: &impl Source, now: u64, shared: &Shared) -> bool {
+    pub(super) fn put(
+        &mut self,
+        chunk: &impl Source,
+        now: u64,
+        shared: &Shared,
+        gone: &mut Vec<Bytes>,
+    ) -> bool {
         let size = chunk.size() as u64;
-        self.put_all(std::slice::from_ref(chunk), size, now, shared)
+        self.put_all(std::slice::from_ref(chunk), size, now, shared, gone)
     }
 
     /// Appends several that are `bytes` together.
     #[inline]
-    pub(super) fn put_all(&mut self, chunks: &[impl Source], bytes: u64, now: u64, shared: &Shared) -> bool {
+    pub(super) fn put_all(
+        &mut self,
+        chunks: &[impl Source],
+        bytes: u64,
+        now: u64,
+        shared: &Shared,
+        gone: &mut Vec<Bytes>,
+    ) -> bool {
         let Some((tail, time)) = self.room(bytes, chunks.len(), now, shared) else { return false };
-        self.ring.append(chunks, tail, time);
+        self.ring.append(chunks, tail, time, gone);
         true
     }
 
     /// Appends a chunk that the ring may hold.
-    #[inline]
-    pub(super) fn put_held(&mut self, chunk: Bytes, now: u64, shared: &Shared) -> bool {
+    #[inline(always)]
+    pub(super) fn put_held(
+        &mut self,
+        chunk: Bytes,
+        now: u64,
+        shared: &Shared,
+        gone: &mut Vec<Bytes>,
+    ) -> bool {
         let Some((tail, time)) = self.room(chunk.len() as u64, 1, now, shared) else { return false };
-        self.ring.append_held(chunk, tail, time);
+        self.ring.append_held(chunk, tail, time, gone);
         true
     }
 
@@ -67,8 +84,8 @@ impl Appending {
         if !self.may_overwrite(tail.seq, shared) {
             return None;
         }
-        let time = now.max(self.last_append.unwrap_or_else(|| clock::micros(shared.created)));
-        self.last_append = Some(time);
+        let time = now.max(self.newest);
+        self.newest = time;
         Some((tail, time))
     }
 

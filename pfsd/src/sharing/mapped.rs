@@ -18,8 +18,8 @@ pub(crate) async fn hand_out(wire: &mut Wire, reader: Reader) -> Result<Result<H
             return Ok(Err(reader));
         }
     };
-    match handout.page() {
-        Some(page) => wire.send_with(&Reply::Mapped(handout.start()), &[handout.ring(), page]).await?,
+    match handout.ring().zip(handout.page()) {
+        Some((ring, page)) => wire.send_with(&Reply::Mapped(handout.start()), &[ring, page]).await?,
         None => return Ok(Err(handout.take_back())),
     }
     Ok(Ok(handout))

@@ -60,7 +60,8 @@ impl Stage {
                 return Ok(None);
             }
         };
-        wire.send_with(&Reply::Staging, &[area.file()]).await?;
+        let Some(file) = area.file() else { return Ok(None) };
+        wire.send_with(&Reply::Staging, &[file]).await?;
         Ok(Some(Self { area, _memory: memory }))
     }
 

@@ -114,7 +114,8 @@ fn hand_out(stream: &Stream, files: &Files<'_>, reader: usize) -> io::Result<Han
     let attached = stream.reader(options, Peer::default()).map_err(other)?;
     let handout = attached.hand_out().map_err(|(_, error)| error)?;
     let page = handout.page().ok_or(io::ErrorKind::Unsupported)?;
-    link(handout.ring(), &files.ring(reader))?;
+    let ring = handout.ring().ok_or(io::ErrorKind::Unsupported)?;
+    link(ring, &files.ring(reader))?;
     link(page, &files.page(reader))?;
     let mut start = BytesMut::new();
     Reply::Mapped(handout.start()).encode(&mut start);
