@@ -90,7 +90,7 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
         });
         let mut head = 0;
         for number in 0..chunks {
-            let len = 1 + (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 5000;
+            let len = 1 + (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 5000;
             head = writer.append_blocking(&bytes(head, len)).unwrap().offset;
         }
         end.store(head, Release);
