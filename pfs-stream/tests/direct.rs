@@ -57,6 +57,17 @@ fn await_bytes(output: &PipeReader) {
     poll(&mut [PollFd::new(output, PollFlags::IN)], None).unwrap();
 }
 
+/// Ends a stream when its reader has panicked, for whom the writer would wait for ever.
+struct Ends<'a>(&'a Stream);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.remove();
+        }
+    }
+}
+
 /// All of a stream of so many chunks, through a pipe.
 fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
     let stream = stream(8192);
@@ -64,8 +75,9 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
     let mut writer = stream.writer(PEER).unwrap();
     let end = AtomicU64::new(u64::MAX);
     thread::scope(|scope| {
-        let (handout, end) = (&handout, &end);
+        let (handout, end, stream) = (&handout, &end, &stream);
         scope.spawn(move || {
+            let _ends = Ends(stream);
             let mut reader = open(handout);
             let bell = reader.bell();
             loop {
@@ -171,7 +183,7 @@ fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written(
     writer.try_append(&bytes(0, 1000)).unwrap().unwrap();
     let caught_up = hand_out(&stream, until_now);
     writer.try_append(&bytes(1000, 1000)).unwrap().unwrap();
-    let (mut output, input) = small_pipe();
+    let (mut output, input) = io::pipe().unwrap();
     let write = |reader: &mut MappedReader, least| match reader.try_write_to(input.as_fd(), least, 1 << 20) {
         Ok(None) => 0,
         Ok(Some(Read::Data { bytes, .. })) => bytes,

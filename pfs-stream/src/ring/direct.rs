@@ -5,7 +5,7 @@ use std::{
     os::fd::BorrowedFd,
 };
 
-use pfs_proto::{SlowPolicy, Until};
+use pfs_proto::SlowPolicy;
 use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
@@ -55,11 +55,7 @@ impl RingReader {
         most: usize,
     ) -> Result<Option<Read>, WriteToError> {
         // All that is no chunk is for `try_read` to tell.
-        if self.policy != SlowPolicy::Block
-            || self.ring.status().removed()
-            || self.missing.is_some()
-            || self.until == Until::CaughtUp && self.offset >= self.head_at_attach
-        {
+        if self.policy != SlowPolicy::Block || self.ring.status().removed() || self.missing.is_some() {
             return Ok(None);
         }
         let Look::Chunks(head_seq) = self.look() else { return Ok(None) };
