@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use harness::{Daemon, Signal, Way, digest, eventually, gaps, kept, noise};
+use harness::{Daemon, Running, Signal, Way, digest, eventually, gaps, kept, noise};
 
 const S: &str = "/streamfs/s";
 const MIB: usize = 1 << 20;
@@ -138,10 +138,11 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
     eventually("the writer waits for the slow one", || {
         let stat = daemon.stat(S).unwrap();
         let waits = stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true);
-        waits && daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true
+        let blocking = |reader: &Running| daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true;
+        // The other one may be as far behind for a moment, and is not for long.
+        waits && blocking(&slow) && !blocking(&other)
     });
     assert_eq!(daemon.reader_stat(S, slow.pid()).unwrap()["policy"], "block");
-    assert_eq!(daemon.reader_stat(S, other.pid()).unwrap()["blocking"], false);
     assert!(daemon.pfs(["stat", S]).run().exits(0).text().contains(&slow.pid().to_string()));
     assert!(writer.runs());
     let got = slow.digest_stdout();
