@@ -263,12 +263,11 @@ impl Writer {
     /// back then that the daemon should begin with it; `None` if nothing was staged.
     #[inline]
     pub(crate) fn try_stage(&mut self, chunk: &[u8]) -> Option<bool> {
-        let stage = self.stage.as_mut()?;
         let may = matches!(self.progress, Progress::Writing)
             && chunk.len() as u64 <= self.max_chunk
-            && stage.takes(chunk.len())
-            && (self.last_sent == 0 || stage.appended() >= self.last_sent);
-        if !may || !stage.try_push(chunk) {
+            && self.stages(chunk.len());
+        let stage = self.stage.as_mut().filter(|_| may)?;
+        if !stage.try_push(chunk) {
             return None;
         }
         self.appended = self.appended.saturating_add(1);
@@ -283,7 +282,7 @@ impl Writer {
     /// Whether what went over the connection is in the stream. Before that nothing may be staged: the daemon looks at the
     /// area first.
     fn is_in_order(&self, stage: &Stage) -> bool {
-        stage.appended() >= self.last_sent
+        self.last_sent == 0 || stage.appended() >= self.last_sent
     }
 
     /// Puts something into the staging area as soon as that has room for so much, and it is its turn. `counts` tells

@@ -1,6 +1,4 @@
 //! What readers of other processes are promised that write to a file straight from the ring.
-#![cfg(all(target_os = "linux", not(any(miri, loom))))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read as _},
@@ -18,7 +16,8 @@ use pfs_stream::{
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
-const PEER: Peer = Peer { pid: None, uid: None };
+use super::{PEER, byte_at, hand_out, open};
+
 const BLOCK: ReadOptions =
     ReadOptions { start: Start::Oldest, policy: SlowPolicy::Block, until: Until::Closed, wait: false };
 
@@ -27,23 +26,8 @@ fn stream(size: u64) -> Stream {
     Stream::new("s", config).unwrap()
 }
 
-fn byte_at(offset: u64) -> u8 {
-    (offset ^ (offset >> 8) ^ (offset >> 16)) as u8
-}
-
 fn bytes(from: u64, len: u64) -> Vec<u8> {
     (from..from + len).map(byte_at).collect()
-}
-
-fn hand_out(stream: &Stream, options: ReadOptions) -> Handout {
-    stream.reader(options, PEER).unwrap().hand_out().unwrap()
-}
-
-/// As the other process would open it.
-fn open(handout: &Handout) -> MappedReader {
-    let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
-    let page = handout.page().unwrap().try_clone_to_owned().unwrap();
-    MappedReader::open(ring, page, &handout.start()).unwrap()
 }
 
 /// A pipe that holds 4 KiB.
@@ -51,6 +35,15 @@ fn small_pipe() -> (PipeReader, PipeWriter) {
     let (output, input) = io::pipe().unwrap();
     assert_eq!(rustix::pipe::fcntl_setpipe_size(&input, 4096).unwrap(), 4096);
     (output, input)
+}
+
+/// A stream of 16 KiB that one chunk has filled, and a reader for whom its writer waits.
+fn full() -> (Stream, Handout, Writer) {
+    let stream = stream(16 << 10);
+    let handout = hand_out(&stream, BLOCK);
+    let mut writer = stream.writer(PEER).unwrap();
+    writer.try_append(&bytes(0, 16 << 10)).unwrap().unwrap();
+    (stream, handout, writer)
 }
 
 fn await_bytes(output: &PipeReader) {
@@ -126,10 +119,7 @@ fn a_file_that_takes_a_little_at_a_time_and_does_not_wait_gets_every_byte_too() 
 
 #[test]
 fn a_chunk_is_not_overwritten_before_it_is_written_to_its_end() {
-    let stream = stream(16 << 10);
-    let handout = hand_out(&stream, BLOCK);
-    let mut writer = stream.writer(PEER).unwrap();
-    writer.try_append(&bytes(0, 16 << 10)).unwrap().unwrap();
+    let (_stream, handout, mut writer) = full();
     let (mut output, input) = small_pipe();
     thread::scope(|scope| {
         let mut reader = open(&handout);
@@ -148,10 +138,7 @@ fn a_chunk_is_not_overwritten_before_it_is_written_to_its_end() {
 
 #[test]
 fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
-    let stream = stream(16 << 10);
-    let handout = hand_out(&stream, BLOCK);
-    let mut writer = stream.writer(PEER).unwrap();
-    writer.try_append(&bytes(0, 16 << 10)).unwrap().unwrap();
+    let (_stream, handout, mut writer) = full();
     let (mut output, input) = small_pipe();
     thread::scope(|scope| {
         let mut reader = open(&handout);

@@ -2,6 +2,9 @@
 #![cfg(all(target_os = "linux", not(loom)))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
+#[cfg(not(miri))]
+mod direct;
+
 use std::{
     thread,
     time::{Duration, Instant},
