@@ -157,8 +157,11 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
 fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
     let daemon = small_rings();
     let data = noise(5, 8 * MIB);
+    // There when it comes: of what wakes a reader that waits, it has a copy.
+    let (history, live) = data.split_at(MIB / 2);
+    daemon.pfs(["write", "--stream", S]).stdin(history).run().exits(0);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
-    let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
+    let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(live).spawn();
     eventually("the writer waits for it", || daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true);
     // It keeps no copy, so that it is where the pipe was full.
     if Way::of_this_run() == Way::Mapped {
