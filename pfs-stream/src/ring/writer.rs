@@ -95,6 +95,7 @@ impl RingWriter {
     /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. `tail` is
     /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch. What was held and is let go of is
     /// added to `gone`, to be dropped when the lock is not held: whose it was may do anything then.
+    #[inline(always)]
     pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
         for chunk in chunks {
@@ -146,6 +147,7 @@ impl RingWriter {
     }
 
     /// Writes the bytes of a chunk after head.
+    #[inline(always)]
     fn write(&mut self, chunk: &impl Source) {
         if self.place == UNKNOWN {
             self.place = self.head % self.layout().capacity();

@@ -37,6 +37,7 @@ pub(super) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>) 
 
 impl Appending {
     /// Appends a chunk; false if a `block` reader needs the room.
+    #[inline(always)]
     pub(super) fn put(
         &mut self,
         chunk: &impl Source,
@@ -49,7 +50,7 @@ impl Appending {
     }
 
     /// Appends several that are `bytes` together.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_all(
         &mut self,
         chunks: &[impl Source],
