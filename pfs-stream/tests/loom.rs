@@ -214,3 +214,28 @@ fn a_reader_that_goes_while_a_writer_lets_go_of_chunks_has_taken_whole_ones() {
         reading.join().unwrap();
     });
 }
+
+#[test]
+fn a_reader_finds_every_chunk_while_the_writer_leaves_the_first_index() {
+    check(|| {
+        let stream = local();
+        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        append_bytes(&mut writer, 0, 7);
+        append_bytes(&mut writer, 7, 7);
+        let appending = thread::spawn(move || {
+            // One chunk leaves the ring, and then there are more than have entries in the first index.
+            append_bytes(&mut writer, 14, 5);
+            append_bytes(&mut writer, 19, 3);
+            writer
+        });
+        let mut lost = 0;
+        step(&mut reader, &mut lost);
+        step(&mut reader, &mut lost);
+        drop(appending.join().unwrap());
+        while reader.position() < 22 {
+            step(&mut reader, &mut lost);
+        }
+        assert_eq!((reader.position(), reader.lost_bytes()), (22, lost));
+    });
+}

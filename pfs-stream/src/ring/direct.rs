@@ -66,7 +66,7 @@ impl RingReader {
         let mut at = self.offset;
         while at < to.offset {
             let runs = self.ring.runs(at, (to.offset - at) as usize);
-            let data = self.ring.layout.data() * layout::WORD;
+            let data = self.ring.layout.data().start * layout::WORD;
             let written = self.ring.memory().write_to(file, runs.map(|(place, len)| (data + place, len)));
             let from = at;
             at += *written.as_ref().unwrap_or(&0) as u64;

@@ -1,14 +1,13 @@
 //! Where things are in a ring's memory, in words of eight bytes.
 //!
 //! ```text
-//! word 0                      HEADER             data()
-//! | fixed figures | counters | index, 2 words an entry | data: byte o at o % capacity |
+//! word 0     HEADER                     data()
+//! | counters | index, 2 words an entry | data: byte o at o % capacity | first index, if any |
 //! ```
-//!
-//! Entry `s % entries` of the index holds the offset where chunk `s` starts and the time when it was
-//! appended. The entry after the newest chunk holds head, so chunk `s` is `start(s)..start(s + 1)`.
 
 use std::ops::Range;
+
+use super::{GRAIN as HELD, Index};
 
 /// Bytes in a word, the unit of all access to shared memory.
 pub(crate) const WORD: usize = 8;
@@ -17,6 +16,8 @@ pub(crate) const WORD: usize = 8;
 // each execution, so its model is packed.
 const LINE: usize = if cfg!(loom) { 1 } else { 16 };
 
+/// Whether the first index, of a ring that has one, was left for the other. Written once.
+pub(crate) const GROWN: usize = 0;
 /// Sequence number of the oldest chunk that may be trusted.
 pub(crate) const TAIL_SEQ: usize = LINE;
 /// Sequence number that the next chunk will get.
@@ -45,27 +46,35 @@ pub(crate) struct Layout {
     capacity: u64,
     /// Entries of the index.
     entries: u64,
+    /// Entries of the first index.
+    first: u64,
 }
 
 impl Layout {
     /// For a ring of at least `size` bytes, which is from 1 to [`MAX_SIZE`].
     pub(crate) fn new(size: u64) -> Self {
         let capacity = size.clamp(1, MAX_SIZE).next_multiple_of(GRAIN);
-        Self { capacity, entries: (capacity / BYTES_PER_ENTRY).max(MIN_ENTRIES) }
+        Self { capacity, entries: (capacity / BYTES_PER_ENTRY).max(MIN_ENTRIES), first: 0 }
+    }
+
+    /// With a first index, for as many chunks as are held at most.
+    pub(crate) fn with_first_index(self) -> Self {
+        let most = self.capacity.div_ceil(HELD as u64);
+        Self { first: (most + 1).min(self.entries), ..self }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// The most chunks that the ring can hold; one entry is head's.
+    /// The most chunks that the ring can hold.
     pub(crate) fn max_chunks(&self) -> u64 {
-        self.entries - 1
+        self.index().max_chunks()
     }
 
     /// Words of the whole ring.
     pub(crate) fn words(&self) -> usize {
-        self.data() + self.capacity as usize / WORD
+        self.data().end + 2 * self.first as usize
     }
 
     /// Bytes of the whole ring.
@@ -73,28 +82,18 @@ impl Layout {
         (self.words() * WORD) as u64
     }
 
-    /// The words of the index.
-    pub(crate) fn index(&self) -> Range<usize> {
-        HEADER..self.data()
+    /// The index in which a new ring has its entries, if it is not the one that has room for all that can be.
+    pub(crate) fn first_index(&self) -> Option<Index> {
+        (self.first > 0).then(|| Index::new(self.data().end, self.first))
     }
 
-    /// The word where the data begins.
-    pub(crate) fn data(&self) -> usize {
-        HEADER + 2 * self.entries as usize
+    pub(crate) fn index(&self) -> Index {
+        Index::new(HEADER, self.entries)
     }
 
-    /// The word that holds the offset where chunk `seq` starts.
-    pub(crate) fn start_of(&self, seq: u64) -> usize {
-        self.start_at((seq % self.entries) as usize)
-    }
-
-    /// The word that holds the offset where the chunk of this entry starts; the next one holds its time.
-    pub(crate) fn start_at(&self, entry: usize) -> usize {
-        HEADER + 2 * entry
-    }
-
-    /// The word that holds the time when chunk `seq` was appended.
-    pub(crate) fn time_of(&self, seq: u64) -> usize {
-        self.start_of(seq) + 1
+    /// The words of the data.
+    pub(crate) fn data(&self) -> Range<usize> {
+        let begin = HEADER + 2 * self.entries as usize;
+        begin..begin + self.capacity as usize / WORD
     }
 }

@@ -22,6 +22,7 @@ mod bulk;
 mod direct;
 #[allow(unsafe_code)]
 mod held;
+mod index;
 mod layout;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[allow(unsafe_code)]
@@ -38,12 +39,13 @@ mod writer;
 
 use crate::sync::{
     Arc, AtomicU64,
-    Ordering::{self, Relaxed},
+    Ordering::{self, Acquire},
 };
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub use direct::WriteToError;
 pub(crate) use held::{GRAIN, Seat};
+pub(crate) use index::Index;
 pub(crate) use layout::{Layout, MAX_SIZE};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
@@ -71,6 +73,7 @@ impl Ring {
 
     /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
     pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
+        let layout = layout.with_first_index();
         Ok(Self { layout, memory: Arc::new(memory::Memory::own(layout.words())?), holds: true })
     }
 
@@ -95,42 +98,25 @@ impl Ring {
         self.word(index).load(order)
     }
 
-    /// The offset where chunk `seq` starts; of the chunk after the newest one, head.
-    fn start_of(&self, seq: u64) -> u64 {
-        self.load(self.layout.start_of(seq), Relaxed)
+    /// The index that has the entries of all chunks up to a head that was seen before.
+    fn index(&self) -> Index {
+        match self.layout.first_index() {
+            Some(first) if self.load(layout::GROWN, Acquire) == 0 => first,
+            _ => self.layout.index(),
+        }
     }
 
     /// The entries of so many chunks from `seq` on, in the one or two runs that they take.
     fn entries(&self, seq: u64, count: usize) -> [&[[AtomicU64; 2]]; 2] {
-        let (index, first) = (self.index(), self.entry_of(seq));
-        let after = &index[first..];
+        let index = self.index();
+        let entries = self.words()[index.words()].as_chunks::<2>().0;
+        let after = &entries[index.entry_of(seq)..];
         let before = count.saturating_sub(after.len());
-        [&after[..count - before], &index[..before]]
-    }
-
-    /// Which entry is that of chunk `seq`.
-    fn entry_of(&self, seq: u64) -> usize {
-        (seq % (self.layout.max_chunks() + 1)) as usize
-    }
-
-    /// The offset where the chunk of this entry starts.
-    #[inline]
-    fn start_at(&self, entry: usize) -> u64 {
-        self.load(self.layout.start_at(entry), Relaxed)
-    }
-
-    /// The entry that comes so many after this one, no more than there are.
-    fn entry_after(&self, entry: usize, count: u64) -> usize {
-        let (after, all) = (entry + count as usize, self.layout.max_chunks() as usize + 1);
-        if after >= all { after - all } else { after }
-    }
-
-    fn index(&self) -> &[[AtomicU64; 2]] {
-        self.memory.words()[self.layout.index()].as_chunks::<2>().0
+        [&after[..count - before], &entries[..before]]
     }
 
     fn data(&self) -> &[AtomicU64] {
-        &self.memory.words()[self.layout.data()..]
+        &self.memory.words()[self.layout.data()]
     }
 
     /// The data in the one or two runs that `len` bytes from `offset` take: `(place, length)`.
@@ -142,7 +128,7 @@ impl Ring {
     }
 
     pub(crate) fn status(&self) -> Status {
-        Status::from_word(self.load(layout::STATUS, Ordering::Acquire))
+        Status::from_word(self.load(layout::STATUS, Acquire))
     }
 
     /// Only under the stream's lock.

@@ -136,13 +136,15 @@ impl RingReader {
             if oldest == self.seq && self.seq == head {
                 return Look::CaughtUp;
             }
-            let head_offset = self.ring.start_of(head);
+            let index = self.ring.index();
+            let start_of = |seq| self.ring.load(index.start_of(seq), Relaxed);
+            let head_offset = start_of(head);
             let next = if self.lags(self.offset, head_offset) {
-                self.first_within_channel(oldest, head, head_offset)
+                self.first_within_channel(oldest, head, head_offset, start_of)
             } else {
                 oldest
             };
-            let next = Position { seq: next, offset: self.ring.start_of(next) };
+            let next = Position { seq: next, offset: start_of(next) };
             fence(Acquire);
             // Every entry looked at belongs to `oldest` or a later chunk: is it still theirs?
             if self.ring.load(layout::TAIL_SEQ, Relaxed) > oldest {
@@ -165,10 +167,16 @@ impl RingReader {
 
     /// The oldest chunk from `low` on that does not lag; a chunk is never larger than the channel
     /// buffer, so the newest one always qualifies.
-    fn first_within_channel(&self, mut low: u64, mut high: u64, head: u64) -> u64 {
+    fn first_within_channel(
+        &self,
+        mut low: u64,
+        mut high: u64,
+        head: u64,
+        start_of: impl Fn(u64) -> u64,
+    ) -> u64 {
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.lags(self.ring.start_of(middle), head) { low = middle + 1 } else { high = middle }
+            if self.lags(start_of(middle), head) { low = middle + 1 } else { high = middle }
         }
         low
     }

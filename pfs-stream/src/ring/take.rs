@@ -9,7 +9,10 @@ use super::{GRAIN, RingReader, held::Seat, layout};
 use crate::{
     Sink,
     reader::Read,
-    sync::{Ordering::Acquire, fence},
+    sync::{
+        Ordering::{Acquire, Relaxed},
+        fence,
+    },
 };
 
 /// So many references at most are taken at a time.
@@ -54,7 +57,7 @@ impl RingReader {
     fn take_references(&mut self, head_seq: u64, most: usize, queue: &mut VecDeque<Bytes>) -> Option<Read> {
         queue.reserve(RUN);
         // A reader may start inside a chunk. Where that starts is right if tail is found not to be past it.
-        let start = self.ring.start_of(self.seq);
+        let start = self.ring.load(self.ring.index().start_of(self.seq), Relaxed);
         fence(Acquire);
         let mut taking = self.seat.as_mut()?.take_from(self.seq, self.ring.word(layout::TAIL_SEQ))?;
         let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
@@ -84,11 +87,12 @@ impl RingReader {
     fn copied_up_to(&self, seat: &Seat, head_seq: u64, max_bytes: usize) -> u64 {
         let most = self.offset.saturating_add(max_bytes as u64);
         let mut seq = self.seq + 1;
-        let mut entry = self.ring.entry_of(seq);
-        let mut start = self.ring.start_at(entry);
+        let index = self.ring.index();
+        let mut entry = index.entry_of(seq);
+        let mut start = self.ring.load(index.start_at(entry), Relaxed);
         while seq < head_seq {
-            entry = self.ring.entry_after(entry, 1);
-            let end = self.ring.start_at(entry);
+            entry = index.entry_after(entry);
+            let end = self.ring.load(index.start_at(entry), Relaxed);
             if end > most || end.saturating_sub(start) >= GRAIN as u64 && seat.is_held(seq) {
                 break;
             }

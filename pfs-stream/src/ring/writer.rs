@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Layout, Position, Ring, Seat, Source, held::Keeper, layout};
+use super::{Index, Layout, Position, Ring, Seat, Source, held::Keeper, layout};
 use crate::sync::{
     Ordering::{Relaxed, Release},
     fence,
@@ -28,6 +28,8 @@ pub(crate) struct RingWriter {
     tail: u64,
     head_seq: u64,
     head: u64,
+    /// Where entries are now.
+    index: Index,
     /// The entries of the tail's chunk and of the next one, and the place of the next byte in the data: what division would
     /// tell, which takes longer than all the rest of a small append.
     tail_entry: usize,
@@ -41,12 +43,14 @@ impl RingWriter {
     /// For a ring that nothing has been appended to, and has no other writer.
     pub(crate) fn new(ring: Ring) -> Self {
         let keeper = ring.holds().then(|| Keeper::new(ring.layout()));
+        let index = ring.index();
         Self {
             ring,
             tail_seq: 0,
             tail: 0,
             head_seq: 0,
             head: 0,
+            index,
             tail_entry: 0,
             head_entry: 0,
             place: 0,
@@ -67,14 +71,18 @@ impl RingWriter {
     }
 
     fn position(&self, seq: u64) -> Position {
-        Position { seq, offset: self.ring.start_of(seq) }
+        Position { seq, offset: self.start_of(seq) }
+    }
+
+    fn start_of(&self, seq: u64) -> u64 {
+        self.ring.load(self.index.start_of(seq), Relaxed)
     }
 
     /// The oldest chunk that would still be readable after a good part of the ring were appended; head if none would.
     pub(crate) fn tail_after_much(&self) -> u64 {
         let (bytes, chunks) = (self.layout().capacity(), self.layout().max_chunks());
         let (bytes, chunks) = (bytes - bytes / 4, chunks - chunks / 4);
-        self.first(|seq| self.head - self.ring.start_of(seq) <= bytes && self.head_seq - seq <= chunks).seq
+        self.first(|seq| self.head - self.start_of(seq) <= bytes && self.head_seq - seq <= chunks).seq
     }
 
     /// The oldest chunk that an append of so many chunks, `len` bytes together, would leave readable.
@@ -86,8 +94,8 @@ impl RingWriter {
         let (head, next) = (self.head + len, self.head_seq + count as u64);
         let (mut seq, mut entry, mut start) = (self.tail_seq, self.tail_entry, self.tail);
         while seq < self.head_seq && (head - start > capacity || next - seq > most) {
-            (seq, entry) = (seq + 1, self.ring.entry_after(entry, 1));
-            start = self.ring.start_at(entry);
+            (seq, entry) = (seq + 1, self.index.entry_after(entry));
+            start = self.ring.load(self.index.start_at(entry), Relaxed);
         }
         Tail { seq, entry, offset: start }
     }
@@ -98,6 +106,7 @@ impl RingWriter {
     #[inline(always)]
     pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
+        self.make_entries(chunks.len());
         for chunk in chunks {
             self.write(chunk);
             self.advance_place(chunk.size());
@@ -110,6 +119,7 @@ impl RingWriter {
     #[inline(always)]
     pub(crate) fn append_held(&mut self, chunk: Bytes, tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
+        self.make_entries(1);
         let size = chunk.len();
         let refused = match &mut self.keeper {
             Some(keeper) => keeper.put(self.head_seq, chunk),
@@ -146,6 +156,28 @@ impl RingWriter {
         }
     }
 
+    /// Sees to it that so many more chunks have entries.
+    #[inline(always)]
+    fn make_entries(&mut self, count: usize) {
+        if self.head_seq + count as u64 - self.tail_seq > self.index.max_chunks() {
+            self.grow();
+        }
+    }
+
+    /// Leaves the first index for the other one.
+    #[cold]
+    fn grow(&mut self) {
+        let (from, to, words) = (self.index, self.layout().index(), self.ring.words());
+        for seq in self.tail_seq..=self.head_seq {
+            for (from, to) in [(from.start_of(seq), to.start_of(seq)), (from.time_of(seq), to.time_of(seq))] {
+                words[to].store(words[from].load(Relaxed), Relaxed);
+            }
+        }
+        words[layout::GROWN].store(1, Release);
+        self.index = to;
+        (self.tail_entry, self.head_entry) = (to.entry_of(self.tail_seq), to.entry_of(self.head_seq));
+    }
+
     /// Writes the bytes of a chunk after head.
     #[inline(always)]
     fn write(&mut self, chunk: &impl Source) {
@@ -175,9 +207,9 @@ impl RingWriter {
         self.head_seq += 1;
         // The entry of the first chunk says already where it starts; that after the last one is told where head is.
         let entry = self.head_entry;
-        self.head_entry = self.ring.entry_after(entry, 1);
-        words[self.layout().start_at(entry) + 1].store(time, Relaxed);
-        words[self.layout().start_at(self.head_entry)].store(self.head, Relaxed);
+        self.head_entry = self.index.entry_after(entry);
+        words[self.index.time_at(entry)].store(time, Relaxed);
+        words[self.index.start_at(self.head_entry)].store(self.head, Relaxed);
     }
 
     /// A seat for a reader that starts at this chunk, if it can take references.
@@ -187,7 +219,7 @@ impl RingWriter {
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.
     pub(crate) fn oldest_within(&self, bytes: u64) -> Position {
-        self.first(|seq| self.head - self.ring.start_of(seq) <= bytes)
+        self.first(|seq| self.head - self.start_of(seq) <= bytes)
     }
 
     /// The oldest chunk that was appended at `time` or later; head if there is none.
@@ -197,7 +229,7 @@ impl RingWriter {
 
     /// The chunk that holds the byte at `offset`, which is from tail to head.
     pub(crate) fn chunk_at(&self, offset: u64) -> Position {
-        let after = self.first(|seq| self.ring.start_of(seq) > offset);
+        let after = self.first(|seq| self.start_of(seq) > offset);
         if after.offset > offset { self.position(after.seq - 1) } else { after }
     }
 
@@ -211,7 +243,7 @@ impl RingWriter {
     }
 
     fn time_of(&self, seq: u64) -> u64 {
-        self.ring.load(self.layout().time_of(seq), Relaxed)
+        self.ring.load(self.index.time_of(seq), Relaxed)
     }
 
     /// The first chunk in the ring for which `wanted` holds, where it holds for all after it; else head.
