@@ -14,11 +14,12 @@
 //! 2. store `GROWN` (release), and never touch the first index again;
 //! 3. go on with the append, which ends by publishing head (release).
 //!
-//! A reader that has seen head `h` loads `GROWN` (acquire), and looks up chunks to `h` in the index that it names. If that is the
-//! first one, `h` is not beyond the head of step 1, so that every entry is there that tail has not passed; nothing but an append
-//! of before overwrites one, and the look at tail that follows each copy tells that. If it is the other one, the copies of step
-//! 1 are there too. Entries of chunks before the tail of that moment are not; who reads those has acquired a tail beyond them,
-//! and finds it when looking again.
+//! A reader that has seen head `h` loads `GROWN` (acquire), and looks up chunks to `h` in the index that it names.
+//!
+//! - The first one: no append after step 3 was seen, so `h` is not beyond the head of step 1. All entries from tail to `h` are there,
+//!   or were overwritten by an append that came before step 1 and has announced it in tail, as ever.
+//! - The other one: the copies of step 1 are there too. Entries of chunks before the tail of that moment are not, but who looks those
+//!   up has acquired a tail beyond them with `GROWN`, and finds that out in the second look at tail.
 
 use std::ops::Range;
 
