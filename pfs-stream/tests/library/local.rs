@@ -142,20 +142,22 @@ proptest! {
 
 #[test]
 fn a_stream_whose_chunks_become_small_and_large_again_keeps_as_much_as_fits_all_the_time() {
-    let stream = Stream::local("s", config(RING, RING)).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
-    let mut ends = vec![0_u64];
-    for len in [4096; 40].into_iter().chain([10; 100]).chain([4096; 40]) {
-        let head = *ends.last().unwrap();
-        let bytes: Bytes = (head..head + len).map(byte_at).collect();
-        writer.try_append_bytes(&bytes).unwrap().unwrap();
-        ends.push(head + len);
-        let start = *ends.iter().find(|start| head + len - **start <= RING).unwrap();
-        let mut oldest = reader(&stream);
-        assert_eq!(oldest.start(), start);
-        let mut history = Vec::new();
-        while oldest.try_read(&mut history, 10_000).unwrap().is_some() {}
-        assert!(history.len() as u64 == head + len - start && is_written(start, &history));
+    for ring in [4096, RING] {
+        let stream = Stream::local("s", config(ring, ring)).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        let mut ends = vec![0_u64];
+        for len in [4096; 40].into_iter().chain([10; 100]).chain([4096; 40]) {
+            let head = *ends.last().unwrap();
+            let bytes: Bytes = (head..head + len).map(byte_at).collect();
+            writer.try_append_bytes(&bytes).unwrap().unwrap();
+            ends.push(head + len);
+            let start = *ends.iter().find(|start| head + len - **start <= ring).unwrap();
+            let mut oldest = reader(&stream);
+            assert_eq!(oldest.start(), start);
+            let mut history = Vec::new();
+            while oldest.try_read(&mut history, 10_000).unwrap().is_some() {}
+            assert!(history.len() as u64 == head + len - start && is_written(start, &history));
+        }
     }
 }
 
