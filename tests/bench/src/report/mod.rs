@@ -62,7 +62,7 @@ pub struct Spread {
 }
 
 /// What is to be reached, and what was.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Goal {
     /// In words.
     pub text: String,
@@ -214,7 +214,11 @@ impl Results {
         let text = format!("{}: {}, {column}", peer.name(), metric.name);
         let reached = other.map(|(_, other)| own / other);
         let against = other.map_or("nobody", |(other, _)| other.name()).to_owned();
-        self.goals.push(Goal { text, wanted, unit: "x", at_most, reached, against });
+        let goal = Goal { text, wanted, unit: "x", at_most, reached, against };
+        // The best of all may be the best of some as well.
+        if !self.goals.contains(&goal) {
+            self.goals.push(goal);
+        }
     }
 
     fn rivals(&self, metric: &Metric, column: &str) -> Vec<(Peer, f64)> {

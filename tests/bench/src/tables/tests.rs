@@ -50,6 +50,18 @@ fn no_goal_of_any_table_is_against_a_ceiling() {
 }
 
 #[test]
+fn a_server_that_is_the_best_of_all_is_a_goal_once() {
+    for (tee, count) in [(2.0, 1), (0.5, 2)] {
+        let mut results = Results::new("table", "Table", Machine::default());
+        for (peer, value) in [(Peer::PfsMapped, 1.0), (Peer::Mosquitto, 1.0), (Peer::Tee, tee)] {
+            results.add(&latency::LATENCY, peer, "N=1, p50", value);
+        }
+        latency::goals(&mut results);
+        assert_eq!(results.goals.len(), count, "{:?}", results.goals);
+    }
+}
+
+#[test]
 fn a_ceiling_says_so_in_its_name_and_no_peer_does() {
     use clap::ValueEnum;
     for peer in Peer::value_variants() {
