@@ -46,7 +46,7 @@ pub(crate) struct Layout {
     capacity: u64,
     /// Entries of the index.
     entries: u64,
-    /// Entries of the first index.
+    /// Entries of the first index; 0 if there is none.
     first: u64,
 }
 
