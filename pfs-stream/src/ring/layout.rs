@@ -82,7 +82,8 @@ impl Layout {
         (self.words() * WORD) as u64
     }
 
-    /// The index in which a new ring has its entries, if it is not the one that has room for all that can be.
+    /// The index in which a new ring has its entries, if it is not the one that has room for all that can be: that of a ring
+    /// that holds large chunks by reference.
     pub(crate) fn first_index(&self) -> Option<Index> {
         (self.first > 0).then(|| Index::new(self.data().end, self.first))
     }

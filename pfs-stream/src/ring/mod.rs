@@ -61,25 +61,23 @@ pub(crate) use writer::{RingWriter, Tail};
 pub(crate) struct Ring {
     layout: Layout,
     memory: Arc<memory::Memory>,
-    /// Whether its writer holds large chunks by reference, which only readers of the same process can take.
-    holds: bool,
 }
 
 impl Ring {
     /// Takes memory for a ring of at least `size` bytes.
     pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?), holds: false })
+        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?) })
     }
 
     /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
     pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
         let layout = layout.with_first_index();
-        Ok(Self { layout, memory: Arc::new(memory::Memory::own(layout.words())?), holds: true })
+        Ok(Self { layout, memory: Arc::new(memory::Memory::own(layout.words())?) })
     }
 
-    /// Whether it is for one process, and holds large chunks by reference.
+    /// Whether it is for one process, and its writer holds large chunks by reference, which only readers there can take.
     pub(crate) fn holds(&self) -> bool {
-        self.holds
+        self.layout.first_index().is_some()
     }
 
     pub(crate) fn layout(&self) -> Layout {

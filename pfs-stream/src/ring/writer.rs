@@ -103,6 +103,8 @@ impl RingWriter {
     /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. `tail` is
     /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch. What was held and is let go of is
     /// added to `gone`, to be dropped when the lock is not held: whose it was may do anything then.
+    ///
+    /// Compiled into its callers, with what it calls: for a small chunk, the calls are a sixth of all instructions.
     #[inline(always)]
     pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
