@@ -162,6 +162,22 @@ fn a_stream_whose_chunks_become_small_and_large_again_keeps_as_much_as_fits_all_
 }
 
 #[test]
+fn a_reader_that_comes_later_finds_the_smallest_chunk_that_is_held_between_others() {
+    let stream = Stream::local("s", config(RING, CHANNEL)).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    let chunks = [1, 4096, 1].map(|len| Bytes::from(vec![7; len]));
+    for chunk in &chunks {
+        writer.try_append(chunk).unwrap().unwrap();
+    }
+    for mut reader in [reader(&stream), reader(&stream)] {
+        for chunk in &chunks {
+            assert!(matches!(reader.try_event(), Ok(Some(Event::Chunk(got))) if got == chunk));
+        }
+        assert_eq!(reader.try_event().unwrap(), None);
+    }
+}
+
+#[test]
 fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
     let stream = Stream::local("s", config(1 << 20, 1 << 20)).unwrap();
     let mut reader = reader(&stream);
