@@ -52,6 +52,9 @@ enum Command {
     /// Play the baseline's daemon.
     #[command(hide = true)]
     Daemon { socket: PathBuf, queue: usize },
+    /// Play the bare relay.
+    #[command(hide = true)]
+    Relay { socket: PathBuf },
 }
 
 fn job(text: &str) -> anyhow::Result<Job> {
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Idle { job: text } => job(&text).and_then(|job| reader::idle(&job)),
         Command::Writer { job: text } => job(&text).and_then(|job| writer::run(&job)),
         Command::Daemon { socket, queue } => peers::daemon(&socket, queue).map_err(Into::into),
+        Command::Relay { socket } => peers::relay(&socket).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ mod mqtt;
 mod nats;
 pub mod pfs;
 mod pipes;
+mod relay;
 mod resp;
 mod ring;
 pub mod server;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use baseline::daemon;
 use connection::{Fixed, FramedReader, FramedWriter, Plain};
 use pfs::Transport;
+pub use relay::relay;
 use server::{Server, Start};
 
 use crate::job::Job;
@@ -62,6 +64,10 @@ pub enum Peer {
     // The last, so that they are the last in every table.
     /// No peer: pfs's ring in memory that writer and readers share, without a daemon.
     Ring,
+    /// No peer: one thread that passes on what it reads.
+    Relay,
+    /// No peer: a Unix socket with a writer of its own for each reader.
+    SocketsAlone,
     /// No peer: `producer | consumer` for each reader.
     PipesAlone,
 }
@@ -86,6 +92,8 @@ impl Peer {
             Self::PfsHttp => "pfs, HTTP",
             Self::Nginx => "nginx, a file",
             Self::Ring => "ring without a daemon (the ceiling)",
+            Self::Relay => "bare relay (the ceiling of servers)",
+            Self::SocketsAlone => "sockets alone (the ceiling of sockets)",
             Self::PipesAlone => "pipes alone, no fan-out (the ceiling)",
         }
     }
@@ -101,7 +109,7 @@ impl Peer {
     /// Whether it does only a part of the job, and shows what the machine gives for that part: no peer, and no goal is against
     /// it.
     pub fn is_ceiling(self) -> bool {
-        matches!(self, Self::Ring | Self::PipesAlone)
+        matches!(self, Self::Ring | Self::Relay | Self::SocketsAlone | Self::PipesAlone)
     }
 
     /// Whether goals are measured against it: it is somebody else's product.
@@ -127,7 +135,7 @@ impl Peer {
 
     /// How many write at the same time, each a process, to so many readers.
     pub fn writers(self, readers: usize) -> usize {
-        if self == Self::PipesAlone { readers } else { 1 }
+        if matches!(self, Self::SocketsAlone | Self::PipesAlone) { readers } else { 1 }
     }
 
     /// The role of its readers.
@@ -141,6 +149,7 @@ impl Peer {
             Self::PfsMapped | Self::PfsSocket | Self::PfsHttp => pfs::serve(start),
             Self::PfsPipes | Self::PfsSocketPipes => pfs::serve_pipes(start),
             Self::Baseline => baseline::serve(start),
+            Self::Relay => relay::serve(start),
             Self::RedisPubsub | Self::RedisStreams => resp::serve(start),
             Self::Nats => nats::serve(start),
             Self::Mosquitto => mqtt::serve(start),
@@ -149,7 +158,7 @@ impl Peer {
             Self::Nginx => http::nginx(start),
             Self::File => Ok(Server::none(Address::File(start.dir.join("file")))),
             Self::Ring => Ok(Server::none(Address::Writer(start.dir.to_owned()))),
-            Self::PipesAlone => pipes::alone(start),
+            Self::SocketsAlone | Self::PipesAlone => pipes::alone(start),
         }?;
         server::await_listener(&server.address)?;
         Ok(server)
@@ -217,7 +226,7 @@ impl Receiver {
         Ok(match job.peer {
             Peer::PfsMapped => Self::Pfs(pfs::Reader::open(job, Transport::Mapped)?.into()),
             Peer::PfsSocket => Self::Pfs(pfs::Reader::open(job, Transport::Socket)?.into()),
-            Peer::Baseline => Self::Baseline(baseline::reader(job)?),
+            Peer::Baseline | Peer::Relay => Self::Baseline(baseline::reader(job)?),
             Peer::RedisPubsub => Self::Messages(resp::subscribe(job)?),
             Peer::RedisStreams => Self::Entries(resp::follow(job)?),
             Peer::Nats => Self::Nats(nats::subscribe(job)?),
@@ -227,6 +236,7 @@ impl Receiver {
             | Peer::TeeLargePipes
             | Peer::PfsPipes
             | Peer::PfsSocketPipes
+            | Peer::SocketsAlone
             | Peer::PipesAlone
             | Peer::File => Self::Fixed(pipes::reader(job)?),
             Peer::Ring => Self::Ring(ring::Reader::open(job)?.into()),
@@ -268,7 +278,7 @@ impl Sender {
         Ok(match job.peer {
             Peer::PfsMapped | Peer::PfsHttp => Self::Pfs(pfs::Writer::open(job, Transport::Mapped)?.into()),
             Peer::PfsSocket => Self::Pfs(pfs::Writer::open(job, Transport::Socket)?.into()),
-            Peer::Baseline => Self::Baseline(baseline::writer(job)?),
+            Peer::Baseline | Peer::Relay => Self::Baseline(baseline::writer(job)?),
             Peer::RedisPubsub | Peer::RedisStreams => Self::Redis(resp::writer(job)?),
             Peer::Nats => Self::Nats(nats::writer(job)?),
             Peer::Mosquitto => Self::Mqtt(mqtt::writer(job)?),
@@ -277,6 +287,7 @@ impl Sender {
             | Peer::TeeLargePipes
             | Peer::PfsPipes
             | Peer::PfsSocketPipes
+            | Peer::SocketsAlone
             | Peer::PipesAlone
             | Peer::File => Self::Plain(pipes::writer()?),
             Peer::Ring => Self::Ring(ring::Writer::create(job)?.into()),

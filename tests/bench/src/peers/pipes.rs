@@ -1,9 +1,10 @@
-//! Peers that are fed through a pipe: stdintap and tee; the pipe ends of everybody's pipelines; and pipes with
+//! Peers that are fed through a pipe: stdintap and tee; the pipe ends of everybody's pipelines; and pipes and sockets with
 //! nothing between their ends.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -52,12 +53,18 @@ pub fn tee(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// A pipe for each reader, and a writer for each pipe: what is at the end of a fan-out, without the fan-out.
+/// A pipe or socket for each reader, and a writer for each of them: what is at the end of a fan-out, without the fan-out.
 pub fn alone(start: &Start<'_>) -> anyhow::Result<Server> {
     let mut server = Server::none(Address::Stdin);
     for _ in 0..start.load.readers {
-        let (tap, feed) = pipe_with(PipeFlags::CLOEXEC)?;
-        fcntl_setpipe_size(&feed, PFS_PIPE)?;
+        let (tap, feed) = if start.peer == Peer::SocketsAlone {
+            let (tap, feed) = UnixStream::pair()?;
+            (tap.into(), feed.into())
+        } else {
+            let (tap, feed) = pipe_with(PipeFlags::CLOEXEC)?;
+            fcntl_setpipe_size(&feed, PFS_PIPE)?;
+            (tap, feed)
+        };
         server.taps.push(tap);
         server.feeds.push(feed);
     }

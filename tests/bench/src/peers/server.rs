@@ -36,9 +36,12 @@ impl Tools {
             Peer::Stdintap => self.stdintap.clone(),
             Peer::Tee | Peer::TeeLargePipes => "tee".into(),
             Peer::Nginx => "nginx".into(),
-            Peer::Baseline | Peer::File | Peer::Ring | Peer::PipesAlone => {
-                std::env::current_exe().unwrap_or_default()
-            }
+            Peer::Baseline
+            | Peer::File
+            | Peer::Ring
+            | Peer::Relay
+            | Peer::SocketsAlone
+            | Peer::PipesAlone => std::env::current_exe().unwrap_or_default(),
         }
     }
 

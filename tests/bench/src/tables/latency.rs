@@ -21,6 +21,7 @@ pub const PEERS: &[Peer] = &[
     Peer::Stdintap,
     Peer::Tee,
     Peer::Ring,
+    Peer::Relay,
 ];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {

@@ -68,7 +68,7 @@ enum Table {
     Idle,
     /// HTTP to 1, 16 and 64 readers
     Http,
-    /// A short run of pfs, its ring and the baseline that checks every byte
+    /// A short run, without other people's servers, that checks every byte
     Smoke,
     /// All but the smoke test
     All,
@@ -162,6 +162,8 @@ impl Bench {
             | Peer::PfsHttp
             | Peer::Baseline
             | Peer::File
+            | Peer::Relay
+            | Peer::SocketsAlone
             | Peer::PipesAlone => true,
             _ => self.tools.version(peer).is_some(),
         };

@@ -1,4 +1,4 @@
-//! The short run for CI: pfs, its ring and the baseline, a little of everything, and every byte is checked.
+//! The short run for CI: pfs, its ring and what is written here besides, a little of everything, and every byte is checked.
 
 use anyhow::ensure;
 
@@ -14,7 +14,7 @@ const RECORDS: Metric =
 const P50: Metric = Metric { name: "from append to arrival, p50", unit: "microseconds", shown: Shown::Table };
 const MISSING: Metric = Metric { name: "chunks that did not arrive", unit: "of all", shown: Shown::Trouble };
 
-const LIBRARY: &[Peer] = &[Peer::PfsMapped, Peer::PfsSocket, Peer::Baseline, Peer::Ring];
+const LIBRARY: &[Peer] = &[Peer::PfsMapped, Peer::PfsSocket, Peer::Baseline, Peer::Ring, Peer::Relay];
 const PIPES: &[Peer] = &[Peer::PfsPipes, Peer::PfsSocketPipes, Peer::Tee];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {

@@ -35,7 +35,7 @@ fn no_goal_of_any_table_is_against_a_ceiling() {
         (pipes::PEERS, &pipes::DELIVERED, &["N=1", "N=16"], pipes::goals),
     ];
     for (peers, metric, columns, goals) in tables {
-        assert_eq!(peers.iter().filter(|peer| peer.is_ceiling()).count(), 1, "one ceiling in {peers:?}");
+        assert!(peers.iter().any(|peer| peer.is_ceiling()), "a ceiling in {peers:?}");
         // The best of all, whether much is good or little.
         for ceiling in [1e-6, 1e6] {
             let mut results = results(peers, metric, columns, ceiling);
@@ -65,7 +65,7 @@ fn a_server_that_is_the_best_of_all_is_a_goal_once() {
 fn a_ceiling_says_so_in_its_name_and_no_peer_does() {
     use clap::ValueEnum;
     for peer in Peer::value_variants() {
-        assert_eq!(peer.name().contains("(the ceiling)"), peer.is_ceiling(), "{}", peer.name());
+        assert_eq!(peer.name().contains("(the ceiling"), peer.is_ceiling(), "{}", peer.name());
         assert!(!(peer.is_ceiling() && peer.is_rival()), "{}", peer.name());
     }
 }

@@ -18,6 +18,7 @@ pub const PEERS: &[Peer] = &[
     Peer::Stdintap,
     Peer::Tee,
     Peer::Ring,
+    Peer::SocketsAlone,
 ];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
