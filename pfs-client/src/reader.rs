@@ -136,6 +136,12 @@ impl Reader {
     ///
     /// As [`next`](Self::next).
     pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
+        let event = self.following()?;
+        Ok(self.told(event))
+    }
+
+    /// As [`try_next`](Self::try_next), but a gap is not counted before it is [told](Self::told).
+    fn following(&mut self) -> Result<Option<Event>, ReadError> {
         if let Some(event) = self.kept.take() {
             return Ok(Some(event));
         }
@@ -209,10 +215,10 @@ impl Reader {
             if let Some(event) = &event {
                 self.count(event);
             }
-            return Ok(event);
+            return Ok(self.told(event));
         }
         loop {
-            match self.try_next() {
+            match self.following() {
                 Ok(Some(Event::Chunk(chunk))) if chunks.is_empty() && chunk.len() >= LARGE => {
                     chunks.hold(chunk);
                     return Ok(None);
@@ -221,7 +227,8 @@ impl Reader {
                 // It comes again: first what came before it.
                 Err(_) if !chunks.is_empty() => return Ok(None),
                 Err(error) => return Err(error),
-                Ok(Some(event)) if chunks.is_empty() => return Ok(Some(event)),
+                Ok(event) if chunks.is_empty() => return Ok(self.told(event)),
+                // Told after the chunks, whose offsets must not change by a gap that comes later.
                 Ok(event) => {
                     self.kept = event;
                     return Ok(None);
@@ -236,22 +243,24 @@ impl Reader {
         if made_room { self.connection.ring(&Request::MadeRoom) } else { Ok(()) }
     }
 
-    /// Moves on by an event of the ring.
+    /// Moves on by an event of the ring, unless that is a gap.
     fn count(&mut self, event: &Event) {
         match event {
             Event::Chunk(chunk) => self.position = self.position.saturating_add(chunk.len() as u64),
-            Event::Gap { from, to, chunks } => self.skip(*from, *to, *chunks),
             Event::End { reason, offset } => self.state = State::Ended { reason: *reason, offset: *offset },
             _ => {}
         }
     }
 
-    /// Moves on by a gap.
-    fn skip(&mut self, from: u64, to: u64, chunks: u64) {
-        let (lost_bytes, lost_chunks) = &mut self.lost;
-        *lost_bytes = lost_bytes.saturating_add(to.saturating_sub(from));
-        *lost_chunks = lost_chunks.saturating_add(chunks);
-        self.position = to;
+    /// Moves on by what is returned now, if that is a gap.
+    fn told(&mut self, event: Option<Event>) -> Option<Event> {
+        if let Some(Event::Gap { from, to, chunks }) = event {
+            let (lost_bytes, lost_chunks) = &mut self.lost;
+            *lost_bytes = lost_bytes.saturating_add(to.saturating_sub(from));
+            *lost_chunks = lost_chunks.saturating_add(chunks);
+            self.position = to;
+        }
+        event
     }
 
     /// Bytes in all gaps so far, those of a [`Event::Gap`] that was returned included. Only ever grows.
@@ -434,7 +443,6 @@ impl Reader {
                 if to <= from {
                     return Err(ProtocolError::Offset { said: to, counted: from }.into());
                 }
-                self.skip(from, to, chunks);
                 self.progress();
                 Ok(Some(Event::Gap { from, to, chunks }))
             }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tokio::time::timeout;
 
 use super::daemon::{Daemon, reader};
-use crate::{End, Event, ProtocolError, ReadError, Reader, RequestError};
+use crate::{Chunks, End, Event, ProtocolError, ReadError, Reader, RequestError};
 
 fn reading(start: u64) -> Reply {
     Reply::Reading { start, head: 100, content_type: Some("video/mp2t".into()) }
@@ -91,6 +91,25 @@ async fn a_reader_waits_is_attached_reads_and_ends() {
         }
     };
     tokio::join!(telling, listening);
+}
+
+#[tokio::test]
+async fn a_gap_that_comes_together_with_chunks_counts_when_it_is_told_itself() {
+    let (mut reader, mut daemon) = attached_reader(1000, 10).await;
+    for reply in [data(b"ab"), data(b"c"), Reply::Gap { from: 13, to: 20, chunks: 2 }, data(b"d"), end(21)] {
+        daemon.says(reply).await;
+    }
+    let mut chunks = Chunks::new();
+    for (event, bytes, position, lost) in [
+        (None, "abc", 13, (0, 0)),
+        (Some(Event::Gap { from: 13, to: 20, chunks: 2 }), "", 20, (7, 2)),
+        (None, "d", 21, (7, 2)),
+        (Some(Event::End { reason: End::Closed, offset: 21 }), "", 21, (7, 2)),
+    ] {
+        assert_eq!(reader.next_batch(&mut chunks).await.unwrap(), event);
+        assert_eq!((chunks.bytes(), reader.position()), (bytes.as_bytes(), position));
+        assert_eq!((reader.lost_bytes(), reader.lost_chunks()), lost);
+    }
 }
 
 #[tokio::test]
