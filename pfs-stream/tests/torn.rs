@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use pfs_stream::*;
 
 const PEER: Peer = Peer { pid: None, uid: None };
@@ -82,6 +83,74 @@ fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_
             assert!(delivered > 0);
         }
     });
+}
+
+/// As [`follow`], but takes chunk after chunk, large ones by reference.
+fn follow_events(mut reader: Reader) -> (u64, u64) {
+    let mut position = reader.start();
+    let (mut delivered, mut lost) = (0, 0);
+    loop {
+        match reader.event_blocking().unwrap() {
+            Event::Chunk(chunk) => {
+                let wrong = chunk.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
+                assert_eq!(wrong, None, "a byte that is not of its offset");
+                position += chunk.len() as u64;
+                delivered += chunk.len() as u64;
+            }
+            Event::Gap { from, to, .. } => {
+                assert_eq!(from, position);
+                position = to;
+                lost += to - from;
+            }
+            Event::End { .. } => return (delivered, lost),
+            _ => (),
+        }
+    }
+}
+
+/// Appends chunks that a local stream copies, holds, or holds a copy of, in runs of one kind and mixed. Returns where head is.
+fn append_all_kinds(writer: &mut Writer, head: u64) -> u64 {
+    let mut end = head;
+    for number in 0..256 {
+        let random = (end ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let kind = if number % 128 < 64 { number / 16 % 3 } else { random % 3 };
+        let len = if kind == 0 { 1 + random % 100 } else { 4096 + random % 4096 };
+        let chunk: Vec<u8> = (end..end + len).map(byte_at).collect();
+        let appended = match kind {
+            1 => writer.try_append_bytes(&Bytes::from(chunk)),
+            _ => writer.try_append(&chunk),
+        };
+        end = appended.unwrap().unwrap().offset;
+    }
+    end
+}
+
+#[test]
+fn readers_of_a_local_stream_that_are_lapped_see_no_torn_byte_in_what_is_copied_or_held() {
+    let config = StreamConfig { ring_buffer_size: 16384, channel_buffer_size: 16384, ..Default::default() };
+    let until = Instant::now() + duration();
+    // A new one every time, because it changes its index once in its life.
+    while Instant::now() < until {
+        let stream = Stream::local("s", config.clone()).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        thread::scope(|scope| {
+            let readers: Vec<_> = [follow, follow, follow_events, follow_events]
+                .into_iter()
+                .map(|follow| (follow, stream.reader(ReadOptions::default(), PEER).unwrap()))
+                .map(|(follow, reader)| scope.spawn(move || follow(reader)))
+                .collect();
+            let mut head = 0;
+            for _ in 0..50 {
+                head = append_all_kinds(&mut writer, head);
+            }
+            writer.finish_and_close();
+            for reader in readers {
+                let (delivered, lost) = reader.join().unwrap();
+                assert_eq!(delivered + lost, head);
+                assert!(delivered > 0);
+            }
+        });
+    }
 }
 
 #[test]

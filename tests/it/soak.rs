@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::{fan_out, http, tiny_chunks};
+use crate::{fan_out, http, library, tiny_chunks};
 
 const GIB: u64 = 1 << 30;
 
@@ -61,4 +61,10 @@ fn five_thousand_idle_sse_readers_cost_little_and_all_get_the_next_chunk() {
 #[ignore = "soak: minutes"]
 fn block_readers_that_pause_for_minutes_lose_nothing() {
     http::silent::paused_block_readers_are_waited_for(Duration::from_secs(200));
+}
+
+#[test]
+#[ignore = "soak: minutes"]
+fn readers_of_every_kind_that_are_lapped_for_minutes_see_no_torn_byte() {
+    library::torn::lapped_readers_see_no_torn_byte(Duration::from_secs(600));
 }

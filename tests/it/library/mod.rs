@@ -7,6 +7,7 @@ mod examples;
 mod giving_up;
 mod idle;
 mod same;
+pub(crate) mod torn;
 
 use harness::{Daemon, Way};
 use pfs_client::{Client, Endpoint, HttpEndpoint, StreamPath};

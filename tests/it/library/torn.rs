@@ -1,0 +1,106 @@
+//! Readers of every kind that a daemon's writers lap all the time: no byte is ever not the one of its offset.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::Way;
+use pfs_client::blocking::{Client, Reader};
+use pfs_client::{Chunks, Event, ReadOptions, WriteOptions};
+
+use super::{daemon, endpoint, path};
+
+/// So small that it is written hundreds of times a second, so large that readers are sent the same blocks.
+const RING: u64 = 64 << 10;
+
+/// Readers that have to be lapped before it is over may take so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A byte that tells its offset: neighbours of one lap and the same place of another lap both differ.
+fn byte_at(offset: u64) -> u8 {
+    (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
+}
+
+/// Reads to the end, and returns where that is. Counts itself among those that were lapped when it was.
+fn follow(mut reader: Reader, lapped: &AtomicUsize) -> u64 {
+    let mut chunks = Chunks::new();
+    let mut came = 0;
+    loop {
+        let mut offset = reader.position();
+        match reader.next_batch(&mut chunks).unwrap() {
+            None => {
+                for chunk in chunks.iter() {
+                    let wrong = (offset..).zip(chunk).find(|(offset, byte)| **byte != byte_at(*offset));
+                    assert_eq!(wrong, None, "a byte that is not of its offset");
+                    offset += chunk.len() as u64;
+                    came += chunk.len() as u64;
+                }
+                assert_eq!(offset, reader.position());
+            }
+            Some(Event::Gap { from, to, .. }) => {
+                assert_eq!((from, to), (offset, reader.position()));
+                let first = reader.lost_bytes() == to - from;
+                lapped.fetch_add(usize::from(first), Relaxed);
+            }
+            Some(Event::End { offset, .. }) => {
+                assert_eq!(came + reader.lost_bytes(), offset);
+                return offset;
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Appends chunks of all sizes up to an eighth of the ring, and returns where head is.
+fn append(client: &Client, mut head: u64) -> u64 {
+    let mut writer = client.writer(&path(), WriteOptions::default()).unwrap();
+    for number in 0..2000 {
+        let random = (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let len = 1 + random % if number % 100 < 50 { 100 } else { RING / 8 };
+        let chunk: Vec<u8> = (head..head + len).map(byte_at).collect();
+        if number % 2 == 0 { writer.append(&chunk) } else { writer.push(&chunk) }.unwrap();
+        head += len;
+    }
+    assert_eq!(writer.finish(false).unwrap(), head);
+    head
+}
+
+#[test]
+fn readers_of_every_kind_that_are_lapped_see_no_torn_byte_and_count_what_they_lost() {
+    lapped_readers_see_no_torn_byte(Duration::ZERO);
+}
+
+/// For so long at least, and until all readers were lapped.
+pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
+    let until = Instant::now() + time;
+    let daemon = daemon(RING);
+    let client = |way| Client::new(endpoint(&daemon, way)).with_mapping(way == Way::Mapped);
+    daemon.create(path().as_str(), []);
+    let lapped = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        // Three of each, so that some share what the daemon copies.
+        let reader = |way| {
+            let reader = client(way).reader(&path(), ReadOptions::default()).unwrap();
+            assert_eq!(reader.is_mapped(), way == Way::Mapped);
+            reader
+        };
+        let readers = [Way::ALL; 3].concat().into_iter().map(reader);
+        let readers: Vec<_> = readers.map(|reader| scope.spawn(|| follow(reader, &lapped))).collect();
+        let mut head = 0;
+        for way in Way::ALL.into_iter().cycle() {
+            head = append(&client(way), head);
+            let over = Instant::now() >= until && lapped.load(Relaxed) == readers.len();
+            // One that has ended has failed, which is told below; the others must end before.
+            let failed = readers.iter().any(|reader| reader.is_finished());
+            if over || failed || Instant::now() >= until + PATIENCE {
+                break;
+            }
+        }
+        client(Way::Mapped).writer(&path(), WriteOptions::default()).unwrap().finish(true).unwrap();
+        let count = readers.len();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), head);
+        }
+        assert_eq!(lapped.load(Relaxed), count, "readers that were lapped");
+    });
+}
