@@ -140,7 +140,7 @@ fn readers_of_a_local_stream_that_are_lapped_see_no_torn_byte_in_what_is_copied_
                 .map(|(follow, reader)| scope.spawn(move || follow(reader)))
                 .collect();
             let mut head = 0;
-            for _ in 0..50 {
+            for _ in 0..if cfg!(miri) { 1 } else { 50 } {
                 head = append_all_kinds(&mut writer, head);
             }
             writer.finish_and_close();
