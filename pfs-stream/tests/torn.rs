@@ -24,26 +24,55 @@ fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
 
+/// What a reader has got so far.
+struct Followed {
+    position: u64,
+    delivered: u64,
+    lost: u64,
+}
+
+impl Followed {
+    fn from(reader: &Reader) -> Self {
+        Self { position: reader.start(), delivered: 0, lost: 0 }
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        let wrong = bytes.iter().zip(self.position..).find(|(byte, offset)| **byte != byte_at(*offset));
+        assert_eq!(wrong, None, "a byte that is not of its offset");
+        self.position += bytes.len() as u64;
+        self.delivered += bytes.len() as u64;
+    }
+
+    fn gap(&mut self, from: u64, to: u64) {
+        assert_eq!(from, self.position);
+        self.position = to;
+        self.lost += to - from;
+    }
+}
+
 /// Reads until the end; delivered and lost bytes.
 fn follow(mut reader: Reader) -> (u64, u64) {
-    let mut position = reader.start();
-    let (mut delivered, mut lost) = (0, 0);
+    let mut followed = Followed::from(&reader);
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
         match reader.read_blocking(&mut bytes, 4096).unwrap() {
-            Read::Data { .. } => {
-                let wrong = bytes.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
-                assert_eq!(wrong, None, "a byte that is not of its offset");
-                position += bytes.len() as u64;
-                delivered += bytes.len() as u64;
-            }
-            Read::Gap { from, to, .. } => {
-                assert_eq!(from, position);
-                position = to;
-                lost += to - from;
-            }
-            Read::End(_) => return (delivered, lost),
+            Read::Data { .. } => followed.data(&bytes),
+            Read::Gap { from, to, .. } => followed.gap(from, to),
+            Read::End(_) => return (followed.delivered, followed.lost),
+        }
+    }
+}
+
+/// As [`follow`], but takes chunk after chunk, large ones by reference.
+fn follow_events(mut reader: Reader) -> (u64, u64) {
+    let mut followed = Followed::from(&reader);
+    loop {
+        match reader.event_blocking().unwrap() {
+            Event::Chunk(chunk) => followed.data(&chunk),
+            Event::Gap { from, to, .. } => followed.gap(from, to),
+            Event::End { .. } => return (followed.delivered, followed.lost),
+            _ => (),
         }
     }
 }
@@ -85,44 +114,20 @@ fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_
     });
 }
 
-/// As [`follow`], but takes chunk after chunk, large ones by reference.
-fn follow_events(mut reader: Reader) -> (u64, u64) {
-    let mut position = reader.start();
-    let (mut delivered, mut lost) = (0, 0);
-    loop {
-        match reader.event_blocking().unwrap() {
-            Event::Chunk(chunk) => {
-                let wrong = chunk.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
-                assert_eq!(wrong, None, "a byte that is not of its offset");
-                position += chunk.len() as u64;
-                delivered += chunk.len() as u64;
-            }
-            Event::Gap { from, to, .. } => {
-                assert_eq!(from, position);
-                position = to;
-                lost += to - from;
-            }
-            Event::End { .. } => return (delivered, lost),
-            _ => (),
-        }
-    }
-}
-
 /// Appends chunks that a local stream copies, holds, or holds a copy of, in runs of one kind and mixed. Returns where head is.
-fn append_all_kinds(writer: &mut Writer, head: u64) -> u64 {
-    let mut end = head;
+fn append_all_kinds(writer: &mut Writer, mut head: u64) -> u64 {
     for number in 0..256 {
-        let random = (end ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let random = (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let kind = if number % 128 < 64 { number / 16 % 3 } else { random % 3 };
         let len = if kind == 0 { 1 + random % 100 } else { 4096 + random % 4096 };
-        let chunk: Vec<u8> = (end..end + len).map(byte_at).collect();
+        let chunk: Vec<u8> = (head..head + len).map(byte_at).collect();
         let appended = match kind {
             1 => writer.try_append_bytes(&Bytes::from(chunk)),
             _ => writer.try_append(&chunk),
         };
-        end = appended.unwrap().unwrap().offset;
+        head = appended.unwrap().unwrap().offset;
     }
-    end
+    head
 }
 
 #[test]
