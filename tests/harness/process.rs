@@ -37,7 +37,7 @@ pub fn alive(pid: u32) -> bool {
 }
 
 /// Whether a process was stopped by a signal, all its threads.
-pub fn stands_still(pid: u32) -> bool {
+pub(crate) fn stands_still(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     threads.map(|thread| thread.expect("a thread").path().join("stat")).all(|stat| {
         // One that has just ended does nothing either.

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command::{Input, Output};
-use crate::{DEADLINE, Digest, Finished, Signal, digest_of_stream, kill, own};
+use crate::process::stands_still;
+use crate::{DEADLINE, Digest, Finished, Signal, digest_of_stream, eventually, kill, own};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
@@ -60,9 +61,14 @@ impl Running {
         own(self.pid())
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. With [`Signal::STOP`], waits until all of it stands still: the kernel stops the threads
+    /// one after the other, and on busy processors that takes its time.
+    #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal);
+        if signal == Signal::STOP {
+            eventually("it stands still", || stands_still(self.pid()));
+        }
     }
 
     /// Writes to its stdin.

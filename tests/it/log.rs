@@ -16,7 +16,7 @@ fn the_log_tells_who_joined_lost_and_left() {
         log.lines().any(|line| [event, &pid, &uid, S].iter().all(|part| line.contains(part)))
     };
     eventually("the log tells who joined", || tells("joined"));
-    daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 8 << 20)).run().exits(0);
+    daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 48 << 20)).run().exits(0);
     let got = reader.digest_stdout();
     reader.finish().exits(4);
     got.join().unwrap();

@@ -48,7 +48,7 @@ async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>
                 if rest.is_empty() {
                     break;
                 }
-                let still = if n % 10 == 0 { Some(Still::of(&daemon).await) } else { None };
+                let still = if n % 10 == 0 { Some(Still::of(&daemon)) } else { None };
                 let written = loop {
                     if let Some(written) = writes.once(writer.write(&rest[..size.min(rest.len())])).await {
                         break written.unwrap();

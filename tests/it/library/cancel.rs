@@ -38,7 +38,7 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
             for (n, chunk) in (1..).zip(&sent) {
                 // With the large ones, behind which the small ones must wait for their turn.
                 if n % 10 == 8 {
-                    standstill.begin().await;
+                    standstill.begin();
                 }
                 loop {
                     let taken_over = writer.appended() == n;
@@ -90,7 +90,7 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
             let mut standstill = Standstill::new(&daemon, &writes, &reads);
             for value in &values {
                 if value.0 % 200 == 1 {
-                    standstill.begin().await;
+                    standstill.begin();
                 }
                 loop {
                     let taken_over = writer.get_ref().appended() == value.0;
@@ -133,7 +133,7 @@ async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
             let mut standstill = Standstill::new(&daemon, &writes, &reads);
             for (n, chunk) in (1..).zip(&sent) {
                 if n % 10 == 8 {
-                    standstill.begin().await;
+                    standstill.begin();
                 }
                 loop {
                     let taken_over = writer.appended() == n;
@@ -180,7 +180,7 @@ async fn a_watcher_that_gives_up_all_the_time_misses_no_event() {
         for n in 0..20 {
             client.reader(&path(), ReadOptions::default()).await.unwrap();
             if n % 5 == 0 {
-                let _still = Still::of(&daemon).await;
+                let _still = Still::of(&daemon);
                 watches.gives_up().await;
             }
             sleep(Duration::from_millis(1)).await;

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::{Daemon, Signal, stands_still};
+use harness::{Daemon, Signal};
 use tokio::time::sleep;
 
 /// How often each side must give up while the daemon stands still.
@@ -55,12 +55,9 @@ impl Side {
 pub(super) struct Still<'a>(&'a Daemon);
 
 impl<'a> Still<'a> {
-    pub(super) async fn of(daemon: &'a Daemon) -> Self {
+    pub(super) fn of(daemon: &'a Daemon) -> Self {
         let still = Self(daemon);
         daemon.signal(Signal::STOP);
-        while !stands_still(daemon.pid()) {
-            sleep(PAUSE).await;
-        }
         still
     }
 }
@@ -85,9 +82,9 @@ impl<'a> Standstill<'a> {
         Self { daemon, writes, reads, still: None }
     }
 
-    pub(super) async fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         let enough = self.writes.given_up() + TIMES;
-        self.still = Some((Still::of(self.daemon).await, enough));
+        self.still = Some((Still::of(self.daemon), enough));
     }
 
     /// Whether that was enough, or must be, because the writer may find room for everything.
