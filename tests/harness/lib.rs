@@ -17,6 +17,7 @@ mod noise;
 mod process;
 mod running;
 mod staging;
+mod taker;
 mod way;
 mod wire;
 
@@ -30,5 +31,6 @@ pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file
 pub use process::{Signal, alive, kill, own, resident, shares_memory, wake_ups};
 pub use running::Running;
 pub use staging::StagingArea;
+pub use taker::Taker;
 pub use way::Way;
 pub use wire::Wire;

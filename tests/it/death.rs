@@ -135,16 +135,18 @@ fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start()
     const CHUNK: usize = 50_000;
     let mut daemon = Daemon::start();
     daemon.create(S, []);
-    let reader = daemon.reader(S, ["--slow", "block"]);
+    let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(6, 1_000 * CHUNK);
+    // No more is taken until then, so that the writer cannot finish first.
+    let output = reader.take_at_most(data.len() as u64 / 2);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
     let write = daemon.pfs(["write", "--stream", "--chunk-size", "50000", S]);
-    let mut writer = write.stdin_file(&file).spawn();
-    eventually("it is in the middle", || reader.stdout_len() > 100 * CHUNK as u64);
-    assert!(writer.runs(), "too little data to kill the daemon while it flows");
+    let writer = write.stdin_file(&file).spawn();
+    eventually("it is in the middle", || output.taken() > 100 * CHUNK as u64);
     daemon.kill9();
     writer.finish().exits(5);
-    let got = reader.finish().exits(5).stdout;
+    let got = output.rest();
+    reader.finish().exits(5);
     assert!(got.len().is_multiple_of(CHUNK) && data.starts_with(&got), "not a prefix of whole chunks");
 }

@@ -30,7 +30,7 @@ fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
     connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ").send(&[b'x'; 256 << 10]);
     connection.response().has(431);
     // A connection that was just closed would be reset by the first of these.
-    for _ in 0..20 {
+    for _ in 0..4 {
         assert!(connection.offer(&[b'x'; 1 << 10]), "the connection was cut off");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -59,10 +59,9 @@ fn headers_are_as_large_and_as_many_as_is_allowed() {
 
 #[test]
 fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
-    let daemon = Daemon::with_http_config("[limits]\nheader_time = \"300ms\"\n");
+    let daemon = Daemon::with_http_config("[limits]\nheader_time = \"1s\"\n");
     let mut slow: Vec<HttpConnection> = (0..20).map(|_| daemon.http()).collect();
     let mut dropped = 0;
-    let begun = Instant::now();
     let head =
         b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
     // A byte now and then from each, as slow-loris clients do.
@@ -70,14 +69,13 @@ fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
         for connection in &mut slow {
             connection.send(&[*byte]);
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(20));
     }
     for connection in &mut slow {
         let answer = connection.until_hung_up();
         dropped += usize::from(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"));
     }
     assert_eq!(dropped, slow.len());
-    assert!(begun.elapsed() < Duration::from_secs(20));
 
     let mut partly = daemon.http();
     partly.send(b"GET /heal");
@@ -89,21 +87,22 @@ fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
 
 #[test]
 fn a_connection_without_requests_is_closed_after_a_while() {
-    let daemon = Daemon::with_http_config("[limits]\nidle_time = \"300ms\"\n");
+    let daemon = Daemon::with_http_config("[limits]\nidle_time = \"1s\"\n");
     let mut connection = daemon.http();
+    let mut last = Instant::now();
     for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(50));
+        last = Instant::now();
         connection.request("GET", "/healthz", &[], None);
         connection.response().has(200);
-        std::thread::sleep(Duration::from_millis(50));
     }
-    let idle = Instant::now();
     assert!(connection.until_hung_up().is_empty());
-    assert!(idle.elapsed() >= Duration::from_millis(200), "after {:?}", idle.elapsed());
+    assert!(last.elapsed() >= Duration::from_secs(1), "after {:?}", last.elapsed());
 }
 
 #[test]
 fn a_body_of_known_length_that_stalls_is_408() {
-    let daemon = Daemon::with_http_config("[limits]\nbody_stall_time = \"300ms\"\n");
+    let daemon = Daemon::with_http_config("[limits]\nbody_stall_time = \"1s\"\n");
     daemon.create(S, []);
     for path in [S, "/v1/stream/s", "/api/v1/files?path=/streamfs/s"] {
         let mut connection = daemon.http();
@@ -112,13 +111,13 @@ fn a_body_of_known_length_that_stalls_is_408() {
         connection.request(method, path, &headers, None);
         connection.send(b"half");
         let answer = connection.response().has(408);
-        assert!(answer.text().contains("brought nothing for 0.3 seconds"), "{}", answer.text());
+        assert!(answer.text().contains("brought nothing for 1 seconds"), "{}", answer.text());
         connection.until_hung_up();
     }
     let mut slow = daemon.http();
     slow.request("PUT", S, &[("content-length", "10")], None);
     for byte in b"0123456789" {
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(150));
         slow.send(&[*byte]);
     }
     let answer = slow.response();
@@ -128,7 +127,7 @@ fn a_body_of_known_length_that_stalls_is_408() {
 #[test]
 fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_else() {
     let daemon = Daemon::with_http_config(
-        "[limits]\nbody_stall_time = \"100ms\"\nheader_time = \"100ms\"\nidle_time = \"100ms\"\n",
+        "[limits]\nbody_stall_time = \"1s\"\nheader_time = \"1s\"\nidle_time = \"1s\"\n",
     );
     let mut writer = daemon.http();
     writer.begin("PUT", S, &[]);
@@ -138,8 +137,8 @@ fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_else() {
     reader.request("GET", S, &[], None);
     let mut answer = reader.head().unwrap().has(200);
     assert_eq!(reader.pieces(6), b"before");
-    // The promise is about time, so some has to pass: ten times what everything else may take.
-    std::thread::sleep(Duration::from_secs(1));
+    // The promise is about time, so some has to pass: more than everything else may take.
+    std::thread::sleep(Duration::from_secs(3));
     writer.chunk(b"after").end_chunks();
     let written = writer.response();
     assert!((200..300).contains(&written.status), "{written:?}");

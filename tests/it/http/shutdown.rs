@@ -48,7 +48,7 @@ fn idle_connections_do_not_hold_the_end_up() {
     let begun = Instant::now();
     let (ended, _folder) = daemon.ends_by(Signal::TERM);
     assert_eq!(ended.code, 0);
-    assert!(begun.elapsed() < Duration::from_secs(2), "after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(3500), "after {:?}", begun.elapsed());
 }
 
 #[test]

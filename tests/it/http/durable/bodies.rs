@@ -81,7 +81,7 @@ fn an_append_that_waits_for_a_block_reader_goes_on_when_that_reads() {
             if stat["writers"][0]["waiting"] != true {
                 since = Instant::now();
             }
-            stat["head"] == 60_000 * (answered + 1) || since.elapsed() > Duration::from_millis(300)
+            stat["head"] == 60_000 * (answered + 1) || since.elapsed() > Duration::from_secs(1)
         });
         if daemon.head("/streamfs/s") == 60_000 * answered {
             break;

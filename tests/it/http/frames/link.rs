@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use harness::eventually;
@@ -11,8 +10,6 @@ use harness::eventually;
 pub(super) struct Link {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    /// Bytes that came from the daemon and were passed on.
-    passed: Arc<AtomicU64>,
 }
 
 struct State {
@@ -22,6 +19,8 @@ struct State {
     open: Vec<TcpStream>,
     /// How many were hung up on so far.
     refused: usize,
+    /// How many bytes that come from the daemon are passed on by one connection.
+    most: usize,
 }
 
 impl Link {
@@ -29,9 +28,8 @@ impl Link {
     pub(super) fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { up: true, open: Vec::new(), refused: 0 }));
-        let (shared, passed) = (Arc::clone(&state), Arc::new(AtomicU64::new(0)));
-        let counted = Arc::clone(&passed);
+        let state = Arc::new(Mutex::new(State { up: true, open: Vec::new(), refused: 0, most: usize::MAX }));
+        let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
@@ -42,12 +40,12 @@ impl Link {
                 };
                 state.open.extend([client.try_clone().unwrap(), daemon.try_clone().unwrap()]);
                 let (from, to) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
-                let counted = Arc::clone(&counted);
-                std::thread::spawn(move || pass(from, to, prefix, &AtomicU64::new(0)));
-                std::thread::spawn(move || pass(daemon, client, "", &counted));
+                let most = state.most;
+                std::thread::spawn(move || pass(from, to, prefix, usize::MAX));
+                std::thread::spawn(move || pass(daemon, client, "", most));
             }
         });
-        Self { address, state, passed }
+        Self { address, state }
     }
 
     /// Its URL.
@@ -77,9 +75,9 @@ impl Link {
         eventually("somebody tries to get through", || self.state.lock().unwrap().refused > before);
     }
 
-    /// How many bytes that came from the daemon were passed on so far.
-    pub(super) fn passed(&self) -> u64 {
-        self.passed.load(Relaxed)
+    /// Breaks each connection that is opened from now on when so many bytes have come from the daemon.
+    pub(super) fn cut_each_after(&self, bytes: usize) {
+        self.state.lock().unwrap().most = bytes;
     }
 
     /// Passes on what comes.
@@ -88,13 +86,15 @@ impl Link {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, prefix: &str, passed: &AtomicU64) {
+fn pass(mut from: TcpStream, mut to: TcpStream, prefix: &str, mut most: usize) {
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let len = match from.read(&mut buffer) {
+        let room = buffer.len().min(most);
+        let len = match from.read(&mut buffer[..room]) {
             Ok(len) if len > 0 => len,
             _ => break,
         };
+        most -= len;
         let piece = &buffer[..len];
         let line = [b"POST ", prefix.as_bytes()].concat();
         let piece = match piece.strip_prefix(&line[..]) {
@@ -104,7 +104,6 @@ fn pass(mut from: TcpStream, mut to: TcpStream, prefix: &str, passed: &AtomicU64
         if to.write_all(&piece).is_err() {
             break;
         }
-        passed.fetch_add(len as u64, Relaxed);
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);

@@ -1,0 +1,56 @@
+//! What a reader puts into a pipe, taken only so far: then it is certain that there is more to come.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use crate::Running;
+
+/// Takes the stdout of a process on a thread.
+pub struct Taker {
+    taken: Arc<AtomicU64>,
+    go_on: Sender<()>,
+    bytes: JoinHandle<Vec<u8>>,
+}
+
+impl Running {
+    /// Takes what it writes to its stdout, which is a pipe: no more than `most` bytes until [`Taker::rest`].
+    #[track_caller]
+    pub fn take_at_most(&mut self, most: u64) -> Taker {
+        let mut stdout = self.take_stdout();
+        let (go_on, may_go_on) = channel();
+        let taken = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&taken);
+        let bytes = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let mut piece = vec![0; 64 << 10];
+            while counted.load(Relaxed) < most {
+                match stdout.read(&mut piece).expect("a pipe can be read") {
+                    0 => break,
+                    len => bytes.extend_from_slice(&piece[..len]),
+                }
+                counted.store(bytes.len() as u64, Relaxed);
+            }
+            // Told by being dropped.
+            let _: Result<(), _> = may_go_on.recv();
+            stdout.read_to_end(&mut bytes).expect("a pipe can be read");
+            bytes
+        });
+        Taker { taken, go_on, bytes }
+    }
+}
+
+impl Taker {
+    /// How many bytes it has taken so far.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// Takes the rest, and returns all.
+    pub fn rest(self) -> Vec<u8> {
+        drop(self.go_on);
+        self.bytes.join().expect("the thread does not panic")
+    }
+}
