@@ -34,7 +34,7 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn with_config_and_http(toml: &str, http: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let everywhere = (Way::of_this_run() == Way::Http).then(Self::any_port);
+        let everywhere = (Way::of_this_run() == Way::Http).then(Self::address_of_its_own);
         let http = http.or(everywhere);
         let running = Self::launch(dir.path(), toml, http);
         let mut daemon = Self { running, dir, http };

@@ -1,6 +1,7 @@
 //! A daemon of the test's own that serves HTTP, and the ways to ask it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::{Daemon, HttpConnection, HttpResponse, Pfs, binary, eventually};
 
@@ -21,6 +22,15 @@ impl Daemon {
 
     pub(crate) fn any_port() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    /// A free port of a loopback address that is no other test's, so that none can take the port over while its daemon
+    /// is away.
+    pub(crate) fn address_of_its_own() -> SocketAddr {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = std::process::id().wrapping_mul(1024).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let [_, a, b, c] = number.to_be_bytes();
+        (Ipv4Addr::new(127, a, b, c), 0).into()
     }
 
     /// Waits until it says in its log where it serves HTTP.

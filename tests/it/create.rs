@@ -1,6 +1,6 @@
 //! `pfs create`: sizes, expiry and type of a stream.
 
-use harness::Daemon;
+use harness::{Daemon, eventually};
 
 const S: &str = "/streamfs/s";
 
@@ -53,10 +53,11 @@ fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
 #[test]
 fn a_stream_expires_when_nothing_was_appended_for_its_ttl() {
     let daemon = Daemon::start();
-    daemon.create("/streamfs/stays", []);
-    daemon.create(S, ["--ttl", "3s"]);
-    assert_eq!(daemon.stat(S).unwrap()["ttl_ms"], 3_000);
-    let reader = daemon.reader(S, []);
+    daemon.create("/streamfs/stays", ["--ttl", "1h"]);
+    assert_eq!(daemon.figure("/streamfs/stays", "ttl_ms"), 3_600_000);
+    let reader = daemon.pfs(["cat", "--stream", S]).spawn();
+    eventually("it waits for the stream", || reader.stderr().contains(S));
+    daemon.create(S, ["--ttl", "1s"]);
     reader.finish().exits(7);
     assert_eq!(daemon.streams(), ["/streamfs/stays"]);
 }

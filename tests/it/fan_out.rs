@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
-use harness::{Daemon, Pfs, Running, digest_kept, digest_of_stream, eventually_within, gaps, noise_file};
+use harness::{
+    Daemon, Pfs, Running, Way, digest_kept, digest_of_stream, eventually_within, gaps, noise_file,
+};
 use serde_json::Value;
 
 const S: &str = "/streamfs/s";
@@ -29,7 +31,9 @@ fn sixteen_block_readers_get_the_file_byte_for_byte() {
 
 #[test]
 fn drop_readers_get_the_file_minus_exactly_the_ranges_that_they_report() {
-    drop_readers_report_what_they_miss(4, 64 << 20);
+    // Over HTTP the system may hold tens of mebibytes for a reader that was fast.
+    let len = if Way::of_this_run() == Way::Http { 128 << 20 } else { 64 << 20 };
+    drop_readers_report_what_they_miss(4, len);
 }
 
 pub(crate) fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
@@ -43,7 +47,7 @@ pub(crate) fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
     };
     let readers: Vec<_> = (0..count).map(|_| start()).collect();
     let mut cat = Pfs::new("cat").arg(&file).stdout_pipe().spawn();
-    let write = daemon.pfs(["write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
+    let write = daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
     write.stdin_from(cat.take_stdout()).spawn().finish_within(LONG).exits(0).quietly();
     let expected = digest_kept(&file, 0, &[]);
     for (reader, got) in readers {
@@ -74,7 +78,7 @@ pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
             })
             .collect();
         let wait = (count + 1).to_string();
-        let write = daemon.pfs(["write", "--stream", "--close", "--wait-readers", &wait, S]);
+        let write = daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", &wait, S]);
         write.stdin_file(&file).spawn().finish_within(LONG).exits(0).quietly();
         paced.join().unwrap();
         pacer.finish_within(LONG).exits(0);

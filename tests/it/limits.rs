@@ -71,7 +71,7 @@ fn no_more_memory_than_allowed() {
 
 #[test]
 fn no_more_connections_than_allowed() {
-    let daemon = Daemon::with_config("[limits]\nmax_connections = 5\n");
+    let daemon = Daemon::with_config("[limits]\nmax_connections = 5\nmax_connections_per_address = 5\n");
     let mut pair = Pair::start(&daemon);
     let mut held = Vec::new();
     // Connections of the commands before may not be forgotten yet, so some of these may be refused.

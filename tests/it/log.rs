@@ -1,5 +1,7 @@
 //! What the daemon's log tells an operator.
 
+use std::os::unix::net::UnixStream;
+
 use harness::{Daemon, Pfs, Signal, Way, binary, eventually, noise};
 
 const S: &str = "/streamfs/s";
@@ -30,7 +32,7 @@ fn the_log_can_be_json() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("pfsd.sock");
     let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).args(["--log-format", "json"]).spawn();
-    eventually("it runs", || socket.exists());
+    eventually("it answers", || UnixStream::connect(&socket).is_ok());
     Pfs::usual().arg("--socket").arg(&socket).args(["write", S]).stdin("x").run().exits(0);
     daemon.signal(Signal::TERM);
     let ended = daemon.finish().exits(0);

@@ -34,13 +34,13 @@ fn a_transport_stream_at_its_real_pace_is_recorded_by_a_reader_from_the_start_an
     encode(&source);
     let whole = std::fs::metadata(&source).unwrap().len();
 
-    let from_start = daemon.pfs(["cat", "--stream", CAM]).spawn();
+    let from_start = daemon.pfs(["cat", "--stream", "--slow", "block", CAM]).spawn();
     let live = ["-v", "error", "-re", "-i", source.to_str().unwrap(), "-c", "copy", "-f", "mpegts", "-"];
     let mut ffmpeg = Pfs::new("ffmpeg").args(live).stdout_pipe().spawn();
-    let write = daemon.pfs(["write", "--stream", "--close", "--wait-readers", "1", CAM]);
+    let write = daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", "1", CAM]);
     let writer = write.stdin_from(ffmpeg.take_stdout()).spawn();
     eventually("half of it has passed", || daemon.head(CAM) >= whole / 2);
-    let halfway = daemon.pfs(["cat", "--stream", CAM]).spawn();
+    let halfway = daemon.pfs(["cat", "--stream", "--slow", "block", CAM]).spawn();
     ffmpeg.finish().exits(0).quietly();
     writer.finish().exits(0).quietly();
 

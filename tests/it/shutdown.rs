@@ -52,7 +52,7 @@ fn what_was_acknowledged_before_the_end_reaches_the_readers() {
     let daemon = Daemon::start();
     daemon.create(S, []);
     let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
-    let data = noise(2, 4 << 20);
+    let data = noise(2, 1 << 20);
     daemon.pfs(["write", "--stream", S]).stdin(&data[..]).run().exits(0);
     let got = reader.digest_stdout();
     eventually("it has read all", || {

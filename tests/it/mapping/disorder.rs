@@ -132,11 +132,11 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
         std::fs::write(&file, &data).unwrap();
         let readers = Way::BOTH.map(|way| {
             let mut reader =
-                daemon.pfs_on(way, ["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
+                daemon.pfs_on(way, ["-q", "cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
             let got = reader.digest_stdout();
             (reader, got)
         });
-        let args = ["write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
+        let args = ["-q", "write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
         let writer = daemon.pfs_on(writers_way, args).stdin_file(&file).spawn();
         writer.finish_within(LONG).exits(0).quietly();
         assert_eq!(daemon.figure(S, "chunks"), COUNT as u64);

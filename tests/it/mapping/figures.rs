@@ -11,9 +11,9 @@ fn stat_shows_where_a_mapped_reader_is_how_far_behind_and_what_it_lost() {
     let daemon = Daemon::with_buffers(MIB, MIB);
     daemon.pfs(["write", S]).stdin(vec![b'x'; 1_000]).run().exits(0);
     let reader = daemon.reader_on(Way::Mapped, S, ["--slow", "drop"]);
-    assert!(shares_memory(reader.pid()));
     let figure = |name: &str| daemon.reader_stat(S, reader.pid()).unwrap()[name].as_u64().unwrap();
     eventually("it has read all", || figure("position") == 1_000);
+    assert!(shares_memory(reader.pid()));
     assert_eq!((figure("lag"), figure("lost_bytes"), figure("lost_chunks")), (0, 0, 0));
 
     reader.signal(Signal::STOP);

@@ -157,13 +157,14 @@ fn many_block_readers_of_both_kinds_get_all_of_what_writers_of_both_kinds_send()
         let data = noise(4, 4 * MIB);
         let readers: Vec<_> = (0..12)
             .map(|i| {
-                let read = daemon.pfs_on(Way::BOTH[i % 2], ["cat", "--stream", "--slow", "block", S]);
+                let read = daemon.pfs_on(Way::BOTH[i % 2], ["-q", "cat", "--stream", "--slow", "block", S]);
                 let mut reader = read.stdout_pipe().spawn();
                 let got = reader.digest_stdout();
                 (reader, got)
             })
             .collect();
-        let write = daemon.pfs_on(writers_way, ["write", "--stream", "--close", "--wait-readers", "12", S]);
+        let write =
+            daemon.pfs_on(writers_way, ["-q", "write", "--stream", "--close", "--wait-readers", "12", S]);
         write.stdin(&data[..]).run().exits(0).quietly();
         for (reader, got) in readers {
             reader.finish().exits(0).quietly();

@@ -159,8 +159,10 @@ fn scribbled_staging_areas_disturb_nobody_else() {
                 let all: Vec<u8> = (0..COUNT).flat_map(|index| honest_chunk(number, index)).collect();
                 let file = daemon.dir().join(format!("data-{number}"));
                 std::fs::write(&file, all).unwrap();
-                let write = daemon
-                    .pfs_on(way, ["write", "--stream", "--wait-readers", "2", "--chunk-size", "1000", S]);
+                let write = daemon.pfs_on(
+                    way,
+                    ["-q", "write", "--stream", "--wait-readers", "2", "--chunk-size", "1000", S],
+                );
                 write.stdin_file(&file).spawn()
             };
             for writer in [(0, Way::Mapped), (1, Way::Connection)].map(write) {
