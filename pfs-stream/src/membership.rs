@@ -87,8 +87,9 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let head = lock(&self.shared.append).ring.head().offset;
         let lost = self.state.lost_bytes(head);
-        self.shared.lost_before.fetch_add(lost, Ordering::Relaxed);
         let mut attached = lock(&self.shared.readers);
+        // One step for whoever looks: what it lost is in the sum when it is no longer among the readers, and not before.
+        self.shared.lost_before.fetch_add(lost, Ordering::Relaxed);
         attached.retain(|reader| !Arc::ptr_eq(reader, &self.state));
         let readers = count(attached.len());
         let ReaderState { number: reader, peer, .. } = *self.state;

@@ -48,6 +48,8 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         })
         .collect();
     let readers = lock(&shared.readers);
+    // Under that lock, as it is written.
+    let lost_before = shared.lost_before.load(Ordering::Relaxed);
     let awaited = if writers.iter().any(|writer| writer.waiting) {
         readers
             .iter()
@@ -88,9 +90,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         rate: per_second(recent, now.saturating_sub(from)),
         writers_finished: append.finished,
         writers_died: append.status.deaths(),
-        lost_bytes: readers.iter().fold(shared.lost_before.load(Ordering::Relaxed), |sum, reader| {
-            sum.saturating_add(reader.lost_bytes)
-        }),
+        lost_bytes: readers.iter().fold(lost_before, |sum, reader| sum.saturating_add(reader.lost_bytes)),
         ttl: shared.config.ttl,
         content_type: shared.config.content_type.clone(),
         writers,

@@ -62,7 +62,7 @@ pub(crate) struct Shared {
     pub(crate) reader_count: AtomicUsize,
     /// Readers that are in other processes.
     pub(crate) mapped: AtomicUsize,
-    /// Bytes that readers who have left were told they lost.
+    /// Bytes that readers who have left were told they lost. Written under `readers`, when one leaves.
     pub(crate) lost_before: AtomicU64,
     /// Where those who leave add up what they did.
     pub(crate) gone: std::sync::Arc<Gone>,

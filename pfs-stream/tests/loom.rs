@@ -155,6 +155,25 @@ fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
     });
 }
 
+#[test]
+fn what_a_reader_lost_is_in_the_figures_once_while_it_goes() {
+    check(|| {
+        let stream = stream();
+        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+        let mut writer = stream.writer(PEER).unwrap();
+        for from in [0, 8, 16] {
+            writer.try_append(&bytes_at(from, 8)).unwrap().unwrap();
+        }
+        let mut lost = 0;
+        step(&mut reader, &mut lost);
+        assert_eq!(lost, 8);
+        let going = thread::spawn(move || drop(reader));
+        assert_eq!(stream.stat().lost_bytes, lost);
+        going.join().unwrap();
+        assert_eq!(stream.stat().lost_bytes, lost);
+    });
+}
+
 /// A stream that holds chunks of 8 bytes and more by reference, two of them in its ring.
 fn local() -> Stream {
     let config = StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
