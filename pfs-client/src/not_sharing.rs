@@ -15,16 +15,6 @@ use crate::error::ReadError;
 #[derive(Clone, Debug)]
 pub(crate) struct Passed(Infallible);
 
-impl Passed {
-    pub(crate) fn take(&self) -> io::Result<Memory> {
-        match self.0 {}
-    }
-}
-
-/// There is none.
-#[derive(Debug)]
-pub(crate) struct Memory(Infallible);
-
 /// There is none.
 #[derive(Debug)]
 pub(crate) struct MappedSource(Infallible);
@@ -91,8 +81,8 @@ impl Watch {
 pub(crate) struct Stage(Infallible);
 
 impl Stage {
-    pub(crate) fn open(memory: Memory) -> io::Result<Self> {
-        match memory.0 {}
+    pub(crate) fn open(passed: &Passed) -> io::Result<Self> {
+        match passed.0 {}
     }
 
     pub(crate) fn takes(&self, _: usize) -> bool {

@@ -73,7 +73,7 @@ impl Writer {
         let mut stage = None;
         if let (Reply::Staging, Some(passed)) = (&reply, connection.passed()) {
             // One that can't be mapped is not used; the connection always can be.
-            stage = passed.take().and_then(Stage::open).ok();
+            stage = Stage::open(passed).ok();
             reply = connection.receive().await?;
         }
         let max_chunk = match reply {

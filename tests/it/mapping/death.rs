@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Daemon, Running, Signal, Way, eventually, noise, shares_memory};
+use harness::{Daemon, Running, Signal, Way, eventually, eventually_within, noise, shares_memory};
+use pfs_client::WriteError;
 use pfs_proto::{ReadOptions, Request};
 
 use super::{S, staging};
@@ -76,6 +77,38 @@ fn a_writer_that_waits(daemon: &Daemon) -> (Running, Running) {
         daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
     });
     (reader, writer)
+}
+
+#[test]
+fn a_daemon_that_is_killed_at_work_is_noticed_by_mapped_writers_that_only_append() {
+    let options = pfs_client::WriteOptions::default();
+    let there = |daemon: &Daemon| pfs_client::Endpoint::Unix(daemon.socket());
+    let mut daemon = Daemon::start();
+    let client = pfs_client::blocking::Client::new(there(&daemon));
+    let mut writer = client.writer(&S.parse().unwrap(), options).unwrap();
+    assert!(writer.is_mapped());
+    is_noticed(&mut daemon, |chunk| writer.append(chunk));
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut daemon = Daemon::start();
+    let client = runtime.block_on(pfs_client::Client::connect(there(&daemon))).unwrap();
+    let mut writer = runtime.block_on(client.writer(&S.parse().unwrap(), options)).unwrap();
+    is_noticed(&mut daemon, |chunk| runtime.block_on(writer.append(chunk)));
+}
+
+#[track_caller]
+fn is_noticed(daemon: &mut Daemon, mut append: impl FnMut(&[u8]) -> Result<(), WriteError>) {
+    // So that it has been rung and has not asked for it again when it dies.
+    daemon.signal(Signal::STOP);
+    append(b"x").unwrap();
+    append(b"x").unwrap();
+    daemon.kill9();
+    let mut error = None;
+    eventually_within(NOTICED, "it is noticed", || {
+        error = append(b"x").err();
+        error.is_some()
+    });
+    assert!(matches!(error, Some(WriteError::DaemonGone(_))), "{error:?}");
 }
 
 #[test]
