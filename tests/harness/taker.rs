@@ -16,7 +16,8 @@ pub struct Taker {
 }
 
 impl Running {
-    /// Takes what it writes to its stdout, which is a pipe: no more than `most` bytes until [`Taker::rest`].
+    /// Takes what it writes to its stdout, which is a pipe, until that is `most` bytes, and nothing more before
+    /// [`Taker::rest`].
     #[track_caller]
     pub fn take_at_most(&mut self, most: u64) -> Taker {
         let mut stdout = self.take_stdout();
