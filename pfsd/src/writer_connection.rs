@@ -9,7 +9,7 @@ use std::{
 use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
 use pfs_stream::{AppendError, Appended, Writer};
 use tokio::{
-    task::coop::consume_budget,
+    task::{coop::consume_budget, yield_now},
     time::{Duration, sleep},
 };
 
@@ -27,6 +27,11 @@ const KEPT: usize = 1 << 20;
 
 /// Readers are woken at least after so many staged bytes.
 const WAKE_AFTER: u64 = 256 << 10;
+
+/// After so much work on what is staged others get their turn: some milliseconds at most. It is counted in bytes that are copied,
+/// and each chunk is [`CHUNK_COST`] more, which is more than appending it takes.
+const TURN: u64 = 32 << 20;
+const CHUNK_COST: u64 = 4096;
 
 /// How long a writer that finds no room waits for much of it.
 const MUCH_ROOM_PATIENCE: Duration = Duration::from_millis(3);
@@ -215,7 +220,7 @@ impl Writing<'_> {
     }
 
     async fn append_from(&mut self, stage: &mut Stage, going: &mut Going) -> Result<(), Ended> {
-        let (mut quiet, before) = (0, stage.consumed());
+        let (mut quiet, mut work, before) = (0, 0_u64, stage.consumed());
         while !stage.has_gone_round_since(before) {
             let PushedAll { chunks, bytes, offset, next } =
                 stage.push_all(&mut self.writer, self.path, BATCH);
@@ -240,7 +245,11 @@ impl Writing<'_> {
             if quiet >= WAKE_AFTER {
                 quiet = 0;
                 self.writer.wake();
-                consume_budget().await;
+            }
+            work = work.saturating_add(bytes).saturating_add(chunks.saturating_mul(CHUNK_COST));
+            if work >= TURN {
+                work = 0;
+                yield_now().await;
             }
         }
         Ok(())

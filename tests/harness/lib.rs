@@ -28,7 +28,7 @@ pub use daemon::{Autostarted, Daemon};
 pub use gaps::{Gap, gaps, kept};
 pub use http::{HttpConnection, HttpResponse};
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
-pub use process::{Signal, alive, kill, own, resident, shares_memory, wake_ups};
+pub use process::{Signal, alive, kill, on_one_processor, own, resident, shares_memory, wake_ups};
 pub use running::Running;
 pub use staging::StagingArea;
 pub use taker::Taker;

@@ -5,11 +5,21 @@ pub use rustix::process::Signal;
 use std::path::Path;
 
 use rustix::process::{Pid, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Sends a signal to a process. Panics if there is no such process.
 pub fn kill(pid: u32, signal: Signal) {
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(id, signal).unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
+}
+
+/// From now on this thread, and whatever it starts, has one processor.
+pub fn on_one_processor() {
+    let mut ours = sched_getaffinity(None).expect("this thread runs somewhere");
+    let first = (0..CpuSet::MAX_CPU).find(|cpu| ours.is_set(*cpu)).expect("it runs somewhere");
+    ours.clear();
+    ours.set(first);
+    sched_setaffinity(None, &ours).expect("it ran there before");
 }
 
 /// Memory that a process has of its own, in bytes: what it shares with the daemon, as a reader does that maps a

@@ -35,6 +35,17 @@ fn while_it_flows(test: impl FnOnce(&mut Daemon, Wire)) {
 
 #[test]
 fn an_endless_writer_does_not_keep_others_from_being_served() {
+    others_are_served();
+}
+
+#[test]
+fn an_endless_writer_does_not_keep_others_from_being_served_on_one_processor() {
+    harness::on_one_processor();
+    others_are_served();
+}
+
+#[track_caller]
+fn others_are_served() {
     while_it_flows(|daemon, _wire| {
         let data = noise(1, 1 << 20);
         let other = "/streamfs/other";
