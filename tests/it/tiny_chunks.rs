@@ -22,7 +22,7 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(count: usize) {
     let before = daemon.memory();
     let mut reader = daemon.pfs(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
     let got = reader.digest_stdout();
-    let write = daemon.pfs(["write", "--stream", "--chunk-size", "1", "--wait-readers", "1", S]);
+    let write = daemon.pfs(["-q", "write", "--stream", "--chunk-size", "1", "--wait-readers", "1", S]);
     write.stdin_file(&file).spawn().finish_within(LONG).exits(0).quietly();
     let woken = wake_ups(daemon.pid());
 
