@@ -1,12 +1,16 @@
 //! What happens on a connection, so that one on which nothing does can be given up.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::timeout};
 
+use super::operations::{More, Protocol};
 use crate::config::HttpLimits;
 
 /// The state of one connection, seen from outside of its HTTP.
@@ -20,6 +24,8 @@ pub(super) struct Activity {
     greeted: AtomicBool,
     /// HTTP/2 has messages besides requests, so that not all that comes begins one.
     multiplexed: AtomicBool,
+    /// The newest request.
+    newest: Mutex<Option<(More, Protocol)>>,
     changed: Notify,
 }
 
@@ -60,6 +66,21 @@ impl Activity {
         self.receiving.store(false, Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
         self.changed.notify_one();
+    }
+
+    /// A request begins whose body is this.
+    pub(super) fn answers(&self, body: More, protocol: Protocol) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((body, protocol));
+    }
+
+    /// The protocol of the only request of the connection, if it has come whole and is being answered: nothing is read
+    /// meanwhile. Over HTTP/2 something always is.
+    pub(super) fn is_only_answering(&self) -> Option<Protocol> {
+        if self.phase() != Phase::Busy || self.multiplexed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().filter(|(body, _)| !body.is_left()).map(|(_, protocol)| *protocol)
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -5,7 +5,7 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Durat
 use axum::{
     Router,
     body::Body,
-    http::{HeaderValue, Version, header},
+    http::{HeaderValue, Method, Version, header},
     response::IntoResponse,
 };
 use futures_util::future::BoxFuture;
@@ -24,11 +24,12 @@ use tower::Service as _;
 
 use super::{
     activity::{Activity, Phase},
-    admission::Full,
+    admission::{Full, Place},
     answer,
+    half_close::departed,
     operations::{Protocol, Tallied, Tally},
     record::{Record, Recorded},
-    socket::{Back, Socket},
+    socket::{Socket, linger},
 };
 use crate::{config::HttpLimits, shutdown::Going};
 
@@ -79,8 +80,14 @@ impl Connections {
         let headers = limits.max_header_size.saturating_add(BUFFER);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // How long headers may take is seen to here, for both versions. No pings: a `block` reader that pauses does not answer
-        // them either, and would be cut off.
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(headers.max(BUFFER));
+        // them either, and would be cut off. A client may end its side and still read its answer; `departed` notices one
+        // that does not.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .half_close(true)
+            .max_buf_size(headers.max(BUFFER));
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -92,22 +99,23 @@ impl Connections {
         Self { router, tls, limits, builder, tally }
     }
 
-    /// Serves a connection to its end, or refuses whatever it asks for.
+    /// Serves a connection to its end. One that was not admitted is refused whatever it asks for.
     pub(super) async fn serve(
         &self,
         stream: TcpStream,
         remote: SocketAddr,
-        refusal: Option<Full>,
+        admitted: Result<Place, Full>,
         mut going: Going,
     ) {
         let Ok(local) = stream.local_addr() else { return };
-        let (activity, back) = (Arc::new(Activity::default()), Back::default());
-        let socket = Socket::new(stream, Arc::clone(&activity), back.clone());
+        let (activity, stream) = (Arc::new(Activity::default()), Arc::new(stream));
+        let socket = Socket::new(Arc::clone(&stream), Arc::clone(&activity));
         let connected = Connected { remote, local, tls: self.tls.is_some() };
         let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
-        let service = Serving { router, connected, activity: Arc::clone(&activity), refusal, tally };
+        let admitted = admitted.map(Arc::new);
+        let service = Serving { router, connected, activity: Arc::clone(&activity), admitted, tally };
         let ended = match &self.tls {
-            None => self.drive(socket, service, &activity, &mut going).await,
+            None => self.drive(socket, service, &stream, &activity, &mut going).await,
             Some(tls) => {
                 let shaken = tokio::select! {
                     biased;
@@ -115,9 +123,9 @@ impl Connections {
                     shaken = timeout(self.limits.header_time, tls.accept(socket)) => shaken,
                 };
                 match shaken {
-                    Ok(Ok(stream)) => {
+                    Ok(Ok(secured)) => {
                         activity.shook_hands();
-                        self.drive(stream, service, &activity, &mut going).await
+                        self.drive(secured, service, &stream, &activity, &mut going).await
                     }
                     Ok(Err(error)) => {
                         tracing::info!(%remote, "the TLS handshake failed: {error}");
@@ -132,18 +140,25 @@ impl Connections {
         };
         match ended {
             Ended::Heard => {}
-            Ended::Unheard => back.linger(&[]).await,
-            Ended::TooSlow if self.tls.is_none() => back.linger(TOO_SLOW).await,
+            Ended::Unheard => linger(&stream, &[]).await,
+            Ended::TooSlow if self.tls.is_none() => linger(&stream, TOO_SLOW).await,
             Ended::TooSlow => {}
         }
     }
 
-    async fn drive<I>(&self, io: I, service: Serving, activity: &Activity, going: &mut Going) -> Ended
+    async fn drive<I>(
+        &self,
+        io: I,
+        service: Serving,
+        stream: &TcpStream,
+        activity: &Activity,
+        going: &mut Going,
+    ) -> Ended
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let connected = service.connected;
-        let turned_away = service.refusal.is_some();
+        let turned_away = service.admitted.is_err();
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(io), service));
         let overdue = async {
             if turned_away {
@@ -160,6 +175,7 @@ impl Connections {
                 return Ended::Unheard;
             }
             () = going.begun() => None,
+            () = departed(stream, connected, activity) => return Ended::Heard,
             phase = overdue => Some(phase),
         };
         match overdue {
@@ -198,7 +214,7 @@ struct Serving {
     router: Router,
     connected: Connected,
     activity: Arc<Activity>,
-    refusal: Option<Full>,
+    admitted: Result<Arc<Place>, Full>,
     tally: Arc<Tally>,
 }
 
@@ -215,15 +231,23 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             Arc::clone(&self.activity),
             Arc::clone(&self.tally),
         );
-        if let Some(full) = self.refusal {
-            return Box::pin(async move { Ok(record.answer(full.into_response())) });
-        }
+        let place = match &self.admitted {
+            Ok(place) => Arc::clone(place),
+            Err(full) => {
+                let full = *full;
+                return Box::pin(async move { Ok(record.answer(full.into_response())) });
+            }
+        };
         request.extensions_mut().insert(self.connected);
         let mut router = self.router.clone();
         let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
-        Box::pin(async move {
-            let request = request.map(|body| Tallied::new(body, protocol, tally));
-            let more = request.body().more();
+        let request = request.map(|body| Tallied::new(body, protocol, tally));
+        let more = request.body().more();
+        self.activity.answers(more.clone(), protocol);
+        let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
+        let answered = async move {
+            // Work that goes on without its client keeps the client's place among the connections.
+            let _place = place;
             let response = router.call(request.map(Body::new)).await;
             let mut response = response.unwrap_or_else(|never| match never {});
             // A body that nobody wants is not waited for, and then nothing can come after it.
@@ -231,6 +255,22 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(record.answer(answer::finish(&method, version, response)))
+        };
+        if !appends {
+            return Box::pin(answered);
+        }
+        // A task of its own: what arrived of a body is appended, whatever becomes of the connection, and hyper drops the
+        // future of a request when its client disconnects.
+        let answered = tokio::spawn(answered);
+        Box::pin(async move {
+            match answered.await {
+                Ok(answer) => answer,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The daemon has ended.
+                    Err(_) => std::future::pending().await,
+                },
+            }
         })
     }
 }

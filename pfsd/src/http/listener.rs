@@ -79,16 +79,13 @@ impl HttpListener {
             let (common, going) = (Arc::clone(&common), going.clone());
             match admission.admit(remote.ip()) {
                 Ok(place) => {
-                    connections.spawn(async move {
-                        common.serve(stream, remote, None, going).await;
-                        drop(place);
-                    });
+                    connections.spawn(async move { common.serve(stream, remote, Ok(place), going).await });
                 }
                 Err(full) => {
                     tracing::warn!(%remote, "HTTP connection refused: {full}");
                     let Ok(patience) = Arc::clone(&turned_away).try_acquire_owned() else { continue };
                     connections.spawn(async move {
-                        common.serve(stream, remote, Some(full), going).await;
+                        common.serve(stream, remote, Err(full), going).await;
                         drop(patience);
                     });
                 }

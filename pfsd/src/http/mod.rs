@@ -14,6 +14,7 @@ mod body;
 mod connection;
 mod durable;
 mod frames;
+mod half_close;
 mod limits;
 mod listener;
 mod operations;

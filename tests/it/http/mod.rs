@@ -3,6 +3,7 @@
 mod agfs;
 mod durable;
 mod frames;
+mod hang_up;
 mod http2;
 mod limits;
 mod operations;

@@ -15,7 +15,7 @@ use axum::{
 };
 use serde_json::json;
 
-pub(crate) use self::tally::{Protocol, Tallied, Tally};
+pub(crate) use self::tally::{More, Protocol, Tallied, Tally};
 use super::Site;
 
 /// The routes of this protocol.

@@ -163,7 +163,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tallied<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let mut frame = Pin::new(&mut self.body).poll_frame(cx);
+        // h2 forgets that a request had ended when its connection breaks. A body that brought all that it announced is whole.
+        if matches!(frame, Poll::Ready(Some(Err(_)))) && self.body.size_hint().exact() == Some(0) {
+            frame = Poll::Ready(None);
+        }
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             let bytes = frame.data_ref().map_or(0, Buf::remaining);
             self.tally.received.of(self.protocol).fetch_add(crate::daemon::wide(bytes), Relaxed);
@@ -180,5 +184,41 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tallied<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// A body that announces three bytes, and breaks after these.
+    struct Breaking(Option<&'static [u8]>, u64);
+
+    impl Body for Breaking {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            let Some(bytes) = self.0.take() else { return Poll::Ready(Some(Err("the connection broke"))) };
+            self.1 -= bytes.len() as u64;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(bytes)))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.1)
+        }
+    }
+
+    #[test]
+    fn a_body_that_brought_all_it_announced_is_whole_although_its_connection_breaks() {
+        for (bytes, is_whole) in [(&b"abc"[..], true), (b"ab", false)] {
+            let body = Tallied::new(Breaking(Some(bytes), 3), Protocol::Plain, Arc::default());
+            assert_eq!(pollster::block_on(body.collect()).is_ok(), is_whole, "{bytes:?}");
+        }
     }
 }

@@ -1,0 +1,153 @@
+//! Clients that end their side of a connection: what arrived counts, and half a connection still carries an answer.
+
+use harness::{Daemon, HttpConnection, Signal, eventually, noise};
+
+const S: &str = "/streamfs/s";
+
+/// More than a socket and the server in front of the body hold, less than the ring.
+const BODY: usize = 3_000_000;
+
+/// A request that appends to `S`: what it says, and whether it closes the stream.
+struct Upload {
+    head: &'static str,
+    chunked: bool,
+    closes: bool,
+}
+
+const UPLOADS: [Upload; 4] = [
+    Upload { head: "PUT /streamfs/s?close", chunked: true, closes: true },
+    Upload { head: "PUT /streamfs/s?close", chunked: false, closes: true },
+    Upload { head: "POST /v1/stream/s", chunked: false, closes: false },
+    Upload { head: "PUT /api/v1/files?path=/streamfs/s", chunked: false, closes: false },
+];
+
+impl Upload {
+    /// Sends the whole request with this body.
+    fn send(&self, connection: &mut HttpConnection, body: &[u8]) {
+        let (method, path) = self.head.split_once(' ').unwrap();
+        let headers = [("content-type", "text/plain")];
+        if self.chunked {
+            connection.begin(method, path, &headers);
+            connection.chunk(body).end_chunks();
+        } else {
+            connection.request(method, path, &headers, Some(body));
+        }
+    }
+}
+
+#[test]
+fn a_body_that_was_sent_whole_is_appended_although_the_client_hangs_up_at_once() {
+    let daemon = Daemon::with_http();
+    let body = noise(1, BODY);
+    for upload in &UPLOADS {
+        for _ in 0..8 {
+            daemon.ask("PUT", "/v1/stream/s", [("content-type", "text/plain")], b"").has(201);
+            let mut client = daemon.http();
+            upload.send(&mut client, &body);
+            drop(client);
+            eventually("the writer has gone", || {
+                let stat = daemon.stat(S).unwrap();
+                stat["writers_finished"] == 1 || stat["writers_died"] == 1
+            });
+            let stat = daemon.stat(S).unwrap();
+            assert_eq!(
+                (&stat["head"], &stat["writers_died"]),
+                (&BODY.into(), &0.into()),
+                "{} {stat}",
+                upload.head
+            );
+            assert_eq!(stat["state"] == "closed", upload.closes, "{} {stat}", upload.head);
+            let got = daemon.get("/streamfs/s?until=caught-up").has(200).body;
+            assert!(got == body, "{}: other bytes than were sent", upload.head);
+            daemon.ask("DELETE", S, [], b"").has(204);
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_room_is_appended_although_the_client_has_gone() {
+    for upload in &UPLOADS {
+        let daemon = Daemon::with_http_config(
+            "[plugins.streamfs.config]\nring_buffer_size = 4096\nchannel_buffer_size = 4096\n",
+        );
+        daemon.ask("PUT", "/v1/stream/s", [("content-type", "text/plain")], b"").has(201);
+        let reader = daemon.reader(S, ["--slow", "block", "--until", "writers-gone"]);
+        reader.signal(Signal::STOP);
+        let filled = noise(1, 4000);
+        daemon.ask("PUT", S, [], &filled).has(200);
+        let waits = noise(2, 4000);
+        let mut client = daemon.http();
+        upload.send(&mut client, &waits);
+        eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
+        drop(client);
+        reader.signal(Signal::CONT);
+        let got = reader.finish().exits(0).stdout;
+        assert!(got == [filled, waits].concat(), "{}: {} bytes", upload.head, got.len());
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_side_gets_its_answer() {
+    let daemon = Daemon::with_http();
+    for upload in &UPLOADS {
+        for _ in 0..8 {
+            daemon.ask("PUT", "/v1/stream/s", [("content-type", "text/plain")], b"").has(201);
+            let mut client = daemon.http();
+            upload.send(&mut client, b"hello");
+            client.end_sending();
+            let answer = client.response();
+            assert!((200..300).contains(&answer.status), "{}: {answer:?}", upload.head);
+            daemon.ask("DELETE", S, [], b"").has(204);
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_ends_its_side_is_served_on() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", S, [], b"history").has(201);
+    for accept in ["*/*", "text/event-stream"] {
+        let mut early = daemon.http();
+        early.request("GET", S, &[("accept", accept)], None);
+        early.end_sending();
+        let mut head = early.head().expect("an answer");
+        let mut late = daemon.http();
+        late.request("GET", S, &[("accept", accept)], None);
+        let mut late_head = late.head().expect("an answer");
+        gets(&mut late, "history");
+        late.end_sending();
+        daemon.ask("PUT", S, [], b"live").has(200);
+        gets(&mut early, "live");
+        gets(&mut late, "live");
+        daemon.ask("DELETE", S, [], b"").has(204);
+        early.rest(&mut head);
+        late.rest(&mut late_head);
+        daemon.ask("PUT", S, [], b"history").has(201);
+    }
+}
+
+/// Reads the body of an answer up to this text.
+#[track_caller]
+fn gets(connection: &mut HttpConnection, text: &str) {
+    let mut got = String::new();
+    while !got.contains(text) {
+        let piece = connection.piece().unwrap_or_else(|| panic!("the answer broke off after {got:?}"));
+        assert!(!piece.is_empty(), "the answer ended after {got:?}");
+        got.push_str(std::str::from_utf8(&piece).unwrap());
+    }
+}
+
+#[test]
+fn a_reader_that_ended_its_side_and_then_goes_is_noticed_while_nothing_is_sent() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", S, [], b"history").has(201);
+    let readers = || daemon.stat(S).unwrap()["readers"].as_array().unwrap().len();
+    let mut reader = daemon.http();
+    reader.request("GET", S, &[], None);
+    reader.end_sending();
+    assert_eq!(reader.head().expect("an answer").status, 200);
+    gets(&mut reader, "history");
+    assert_eq!(readers(), 1);
+    drop(reader);
+    eventually("it is gone", || readers() == 0);
+}
