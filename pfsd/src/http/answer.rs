@@ -4,23 +4,22 @@ use std::{any::Any, convert::Infallible};
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{HeaderValue, Method, StatusCode, Version, header},
+    http::{Method, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
 
-use super::problem::Problem;
+use super::{problem::Problem, sandbox};
 
-/// Sees to it that a refusal says why, that HEAD has no body, and that no body ends as the connection does.
+/// Sees to it that a refusal says why, that HEAD has no body, that no body ends as the connection does, and that nothing runs
+/// as a page of this origin.
 pub(super) fn finish(method: &Method, version: Version, response: Response) -> Response {
     let head = *method == Method::HEAD;
     let mut response = explained(response);
     if version <= Version::HTTP_10 && !head && response.body().size_hint().exact().is_none() {
         response = endless().into_response();
     }
-    // A stream may hold anything: no browser shall see a page in what was not sent as one.
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(nosniff);
+    sandbox::apply(response.headers_mut());
     if head {
         // Of no body at all, which is what a handler of HEAD has, not of the answer to GET.
         if response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {

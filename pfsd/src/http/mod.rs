@@ -23,6 +23,7 @@ mod plain;
 mod problem;
 mod reading_log;
 mod record;
+mod sandbox;
 mod setup;
 mod site;
 mod socket;

@@ -329,3 +329,43 @@ fn a_signal_ends_a_daemon_that_serves_http_with_0() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(std::net::TcpStream::connect(address).is_err());
 }
+
+#[test]
+fn what_a_writer_stored_is_no_page_of_this_origin_on_any_path() {
+    let daemon = Daemon::with_http();
+    let page = "<script>fetch('/streamfs/secret')</script>";
+    let sandbox = "default-src 'none'; sandbox";
+    let media = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; \
+                 sandbox allow-same-origin";
+    for (media_type, policy) in
+        [("text/html", sandbox), ("image/svg+xml", sandbox), ("video/webm", media), ("image/png", media)]
+    {
+        daemon.ask("PUT", "/streamfs/s?close", [("content-type", media_type)], page.as_bytes()).has(201);
+        for (method, path) in [
+            ("GET", "/streamfs/s"),
+            ("HEAD", "/streamfs/s"),
+            ("GET", "/streamfs/s?until=caught-up"),
+            ("GET", "/v1/stream/s"),
+            ("HEAD", "/v1/stream/s"),
+            ("GET", "/v1/stream/s?offset=-1"),
+            ("GET", "/v1/stream/s?offset=-1&live=long-poll"),
+        ] {
+            let answer = daemon.ask(method, path, [], b"").has(200);
+            assert_eq!(answer.header("content-security-policy"), Some(policy), "{method} {path}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{method} {path}");
+        }
+        // Whatever the stream's type, these have one of their own.
+        for path in [
+            "/v1/stream/s?offset=-1&live=sse",
+            "/api/v1/files?path=/streamfs/s&stream=true&until=caught-up",
+            "/streamfs/s?stat",
+            "/streamfs/none",
+            "/streamfs/",
+            "/healthz",
+        ] {
+            let answer = daemon.get(path);
+            assert_eq!(answer.header("content-security-policy"), Some(sandbox), "{path}");
+        }
+        daemon.ask("DELETE", "/streamfs/s", [], b"").has(204);
+    }
+}

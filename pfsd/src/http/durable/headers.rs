@@ -1,6 +1,6 @@
 //! The names that the protocol gives to its headers, and what is in most of them.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{offset::Token, refusal::Refusal};
 
@@ -26,9 +26,8 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 pub(super) const TRUE: HeaderValue = HeaderValue::from_static("true");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Tells browsers to take the contents for what they are called, and not to embed them in pages of other origins.
+/// Tells browsers not to embed the contents in pages of other origins.
 pub(super) fn secure(headers: &mut HeaderMap) {
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let policy = headers.entry(CROSS_ORIGIN_RESOURCE_POLICY);
     policy.or_insert(HeaderValue::from_static("same-origin"));
 }

@@ -64,13 +64,10 @@ pub(crate) fn describe(headers: &mut HeaderMap, summary: &StreamSummary) {
     }
 }
 
-/// What comes is a stream's own bytes: of the type that its creator gave, but whoever wrote them must not run in the name of
-/// this site. A browser that opens them as a page gets one that belongs to no site, and runs no script.
+/// What comes is a stream's own bytes, of the type that its creator gave.
 pub(crate) fn contents(headers: &mut HeaderMap, content_type: Option<&str>) {
     let content_type = content_type.and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
     headers.insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static(UNKNOWN)));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
 }

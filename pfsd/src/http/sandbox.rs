@@ -1,0 +1,77 @@
+//! Content Security Policy: stored contents never run as a page of this origin.
+//!
+//! Whoever may write one stream chooses its media type and its bytes, so a browser that opens a stream's URL could be shown a
+//! page whose scripts act for this site. Every response that names no policy of its own gets one here, whatever
+//! protocol it comes from: a new protocol cannot forget it.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+/// Loads nothing, runs nothing, and belongs to no origin.
+const SANDBOX: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
+
+/// Runs nothing. A tab that shows a film or a picture loads it once more, and as its own origin: without `allow-same-origin`
+/// `'self'` matches nothing.
+const MEDIA: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin",
+);
+
+/// Adds the policy that the media type calls for, unless there is one.
+pub(super) fn apply(headers: &mut HeaderMap) {
+    let is_media = headers.get(header::CONTENT_TYPE).is_some_and(is_media);
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(if is_media { MEDIA } else { SANDBOX });
+    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+}
+
+/// Whether a browser plays or shows it, and never parses it as a document: SVG and other XML may hold scripts.
+fn is_media(media_type: &HeaderValue) -> bool {
+    let media_type = media_type.to_str().unwrap_or_default().to_ascii_lowercase();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let Some((kind, subtype)) = essence.split_once('/') else { return false };
+    matches!(kind, "video" | "audio" | "image") && !subtype.contains("xml") && !subtype.contains("svg")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(media_type: Option<&'static str>) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        if let Some(media_type) = media_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        }
+        apply(&mut headers);
+        assert_eq!(headers.get(header::X_CONTENT_TYPE_OPTIONS).unwrap(), "nosniff");
+        headers.remove(header::CONTENT_SECURITY_POLICY).unwrap()
+    }
+
+    #[test]
+    fn films_sounds_and_pictures_are_shown_and_all_else_is_no_page_of_this_origin() {
+        for media in ["video/webm", "Video/MP4; codecs=\"avc1\"", "audio/ogg", "image/png", " image/jpeg ;x"]
+        {
+            assert_eq!(policy(Some(media)), MEDIA, "{media}");
+        }
+        for other in [
+            "text/html",
+            "application/xhtml+xml",
+            "image/svg+xml",
+            "image/SVG+XML; charset=utf-8",
+            "video/x+xml",
+            "video",
+            "multipart/x-mixed-replace",
+            "text/html, video/webm",
+            "",
+        ] {
+            assert_eq!(policy(Some(other)), SANDBOX, "{other}");
+        }
+        assert_eq!(policy(None), SANDBOX);
+    }
+
+    #[test]
+    fn a_page_of_the_daemon_keeps_its_own_policy() {
+        let mut headers = HeaderMap::new();
+        let own = HeaderValue::from_static("default-src 'none'; script-src 'self'");
+        headers.insert(header::CONTENT_SECURITY_POLICY, own.clone());
+        apply(&mut headers);
+        assert_eq!(headers.get(header::CONTENT_SECURITY_POLICY), Some(&own));
+    }
+}
