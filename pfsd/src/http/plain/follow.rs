@@ -10,8 +10,8 @@ use pfs_stream::StreamSummary;
 
 use super::{
     existing, figures, listing,
-    query::{Query, bad},
-    range::Range,
+    query::Query,
+    range::{NotHeld, Range},
     raw::Raw,
     sse::{self, Events},
 };
@@ -37,20 +37,19 @@ pub(crate) async fn answer(
         return events(site, access, path, options, &request.headers).await;
     }
     match Range::of(&request.headers)? {
-        Some(range) => {
-            if let Some((key, _)) = KEYS
-                .iter()
-                .filter(|key| **key != "slow")
-                .find_map(|key| query.value(key).map(|value| (key, value)))
-            {
-                return Err(bad(format!(
-                    "?{key} and a Range exclude each other: a Range is what the ring holds now"
-                )));
-            }
-            part(site, access, path, range, options.policy).await
-        }
-        None => live(site, access, path, options).await,
+        Some(range) if !follows(site, &path, range) => part(site, access, path, range, options.policy).await,
+        _ => live(site, access, path, options).await,
     }
+}
+
+/// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110, section 14.2, lets a server ignore a
+/// Range). A part of a live stream would be taken for a file of that length, and its end for the end.
+fn follows(site: &Site, path: &StreamPath, range: Range) -> bool {
+    range.is_everything()
+        && site.daemon.registry.get(path.as_str()).is_none_or(|stream| {
+            let StreamSummary { state, tail, head, .. } = stream.summary();
+            state == State::Open || tail > 0 || head == 0
+        })
 }
 
 fn options(query: &Query) -> Result<ReadOptions, Problem> {
@@ -106,6 +105,10 @@ async fn live(
     let headers = response.headers_mut();
     headers.insert(figures::START, start.into());
     figures::contents(headers, content_type.as_deref());
+    if !closed {
+        // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
+        headers.remove(header::ACCEPT_RANGES);
+    }
     if let Ok(stream) = existing(site, &path) {
         figures::describe(headers, &stream.summary());
     }
@@ -121,8 +124,10 @@ async fn part(
     policy: SlowPolicy,
 ) -> Result<Response, Problem> {
     let summary = existing(site, &path)?.summary();
-    let Some((from, to)) = range.within(summary.tail, summary.head) else {
-        return Ok(not_there(&path, &summary, "that range"));
+    let (from, to) = match range.within(summary.tail, summary.head) {
+        Ok(part) => part,
+        Err(NotHeld::AtHead) => return Ok(not_there(&path, &summary, "that range")),
+        Err(NotHeld::Gone) => return Ok(gone(&path, &summary)),
     };
     let options = ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
     let reader = attach(site, access, &path, options).await?;
@@ -153,14 +158,23 @@ fn complete(summary: &StreamSummary) -> String {
 
 /// The ring does not hold what is asked for: tells what it holds.
 fn not_there(path: &StreamPath, summary: &StreamSummary, what: &str) -> Response {
+    let mut response = not_held(StatusCode::RANGE_NOT_SATISFIABLE, path, summary, what);
+    // The number that stands there is the end of what can be asked for.
+    put(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", summary.head));
+    response
+}
+
+/// A range begins where the ring holds nothing any more, or where nothing ever was.
+fn gone(path: &StreamPath, summary: &StreamSummary) -> Response {
+    not_held(StatusCode::GONE, path, summary, "the start of that range")
+}
+
+fn not_held(status: StatusCode, path: &StreamPath, summary: &StreamSummary, what: &str) -> Response {
     let StreamSummary { head, tail, .. } = summary;
     let message =
         format!("{path} does not hold {what}: what it holds begins at {tail} and ends before {head}");
-    let mut response = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "not_held", message).into_response();
-    let headers = response.headers_mut();
-    // The number that stands there is the end of what can be asked for.
-    put(headers, header::CONTENT_RANGE, &format!("bytes */{head}"));
-    figures::describe(headers, summary);
+    let mut response = Problem::new(status, "not_held", message).into_response();
+    figures::describe(response.headers_mut(), summary);
     response
 }
 

@@ -45,16 +45,34 @@ impl Range {
         .filter(|range| !matches!(range, Self::Between(first, last) if last < first))
     }
 
-    /// The offsets from which and up to which (exclusive) that is, of a stream that holds those from `tail` to `head`; `None`
-    /// if it does not hold the beginning.
-    pub(crate) fn within(self, tail: u64, head: u64) -> Option<(u64, u64)> {
+    /// The offsets from which and up to which (exclusive) that is, of a stream that holds those from `tail` to `head`.
+    pub(crate) fn within(self, tail: u64, head: u64) -> Result<(u64, u64), NotHeld> {
         let (from, to) = match self {
             Self::From(from) => (from, head),
             Self::Between(from, last) => (from, last.saturating_add(1).min(head)),
             Self::Last(bytes) => (head.saturating_sub(bytes).max(tail), head),
         };
-        (tail <= from && from < to).then_some((from, to))
+        match from {
+            _ if from == head => Err(NotHeld::AtHead),
+            _ if (tail..head).contains(&from) => Ok((from, to)),
+            _ => Err(NotHeld::Gone),
+        }
     }
+
+    /// Whether this is what players and browsers ask for first: everything, and whether one may seek in it.
+    pub(crate) fn is_everything(self) -> bool {
+        self == Self::From(0)
+    }
+}
+
+/// Why a range cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotHeld {
+    /// It begins where the stream ends so far: whoever has all before it has everything.
+    AtHead,
+    /// It begins before tail or beyond head: whoever asks for it has lost bytes, or read another stream. It is no 416, which
+    /// `wget -c` and `curl -C -` take for "complete".
+    Gone,
 }
 
 /// Digits alone: no sign, no space.
@@ -103,18 +121,21 @@ mod tests {
     #[test]
     fn a_range_is_cut_at_head_and_must_begin_in_what_the_ring_holds() {
         for (range, expected) in [
-            (Range::From(100), Some((100, 200))),
-            (Range::From(99), None),
-            (Range::From(200), None),
-            (Range::Between(150, 150), Some((150, 151))),
-            (Range::Between(150, u64::MAX), Some((150, 200))),
-            (Range::Between(50, 150), None),
-            (Range::Last(1), Some((199, 200))),
-            (Range::Last(1000), Some((100, 200))),
-            (Range::Last(0), None),
+            (Range::From(100), Ok((100, 200))),
+            (Range::From(99), Err(NotHeld::Gone)),
+            (Range::From(200), Err(NotHeld::AtHead)),
+            (Range::From(201), Err(NotHeld::Gone)),
+            (Range::Between(150, 150), Ok((150, 151))),
+            (Range::Between(150, u64::MAX), Ok((150, 200))),
+            (Range::Between(50, 150), Err(NotHeld::Gone)),
+            (Range::Between(200, 300), Err(NotHeld::AtHead)),
+            (Range::Between(300, 400), Err(NotHeld::Gone)),
+            (Range::Last(1), Ok((199, 200))),
+            (Range::Last(1000), Ok((100, 200))),
+            (Range::Last(0), Err(NotHeld::AtHead)),
         ] {
             assert_eq!(range.within(100, 200), expected, "{range:?}");
         }
-        assert_eq!(Range::Last(5).within(7, 7), None, "nothing is there");
+        assert_eq!(Range::Last(5).within(7, 7), Err(NotHeld::AtHead), "nothing is there");
     }
 }
