@@ -7,7 +7,6 @@
 //! What it is not: there is no client here, and nothing is ever written to disk.
 
 pub mod args;
-mod blocks;
 pub mod config;
 mod connection;
 mod control;

@@ -2,14 +2,13 @@
 
 use std::{future::poll_fn, mem};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, StreamPath, put_data_header};
 use pfs_stream::{Read, Reader, Sink};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::task::coop::consume_budget;
 
 use crate::{
-    blocks::{Block, Blocks, SMALLEST},
     connection::Client,
     daemon::Daemon,
     failure::{Ended, Failure},
@@ -20,16 +19,9 @@ use crate::{
     wire::{Wire, unexpected},
 };
 
-/// How much is read from the ring at a time, about, in bytes: more than the kernel takes at once, so that readers who share it
-/// stay together, and so little that it stays in the processor's cache while the kernel copies it for each of them.
+/// How much is read from the ring at a time, about, in bytes: enough for few turns, and so little that it stays in the processor's
+/// cache until the kernel has copied it.
 const BATCH: usize = 512 << 10;
-
-/// How much is read at this offset: up to the next multiple of a batch, so that readers who are not at the same place now soon
-/// will be, and can share what is copied. Not just the rest of a chunk, though.
-fn most_at(offset: u64) -> usize {
-    let done = (offset % BATCH as u64) as usize;
-    if done > BATCH / 4 * 3 { 2 * BATCH - done } else { BATCH - done }
-}
 
 /// How much the kernel may hold for a reader, in bytes, where the system allows it: the more, the seldomer both sides wake
 /// each other.
@@ -164,7 +156,7 @@ impl Reading<'_> {
         let Self { wire, reader, gaps, lender } = self;
         wire.flush().await?;
         wire.release();
-        let mut frames = Frames { bytes: Vec::new(), lender, blocks: Blocks::of(reader), block: None };
+        let mut frames = Frames { bytes: Vec::new(), lender };
         if let Some(socket) = wire.socket() {
             // The system's own size will do as well.
             let _ = set_socket_send_buffer_size(socket, SEND_BUFFER);
@@ -174,14 +166,12 @@ impl Reading<'_> {
                 return Err(Failure::going_away().into());
             }
             frames.borrow();
-            let from = reader.position();
-            let most = most_at(from);
-            let read = match reader.try_read(&mut frames, most) {
+            let read = match reader.try_read(&mut frames, BATCH) {
                 Ok(None) => {
                     // The buffer is its own only while there is something to send.
                     let read = poll_fn(|cx| {
                         frames.borrow();
-                        let read = reader.poll_read(cx, &mut frames, most);
+                        let read = reader.poll_read(cx, &mut frames, BATCH);
                         if read.is_pending() {
                             frames.give_back();
                         }
@@ -197,10 +187,7 @@ impl Reading<'_> {
                 Err(error) => Err(error),
             };
             let end = match read.map_err(|error| Failure::reading(path, error))? {
-                Read::Data { chunks, bytes } => {
-                    frames.share(from, chunks, bytes);
-                    None
-                }
+                Read::Data { .. } => None,
                 Read::Gap { from, to, chunks } => {
                     gaps.gap(client, path.as_str(), from, to, chunks);
                     frames.put(&Reply::Gap { from, to, chunks });
@@ -215,7 +202,7 @@ impl Reading<'_> {
             };
             tokio::select! {
                 biased;
-                sent = wire.send(frames.bytes()) => sent?,
+                sent = wire.send(&frames.bytes) => sent?,
                 () = going.patience() => return Err(Ended::Stuck),
             }
             if let Some(reason) = end {
@@ -232,9 +219,6 @@ impl Reading<'_> {
 struct Frames<'a> {
     bytes: Vec<u8>,
     lender: &'a Lender,
-    blocks: Blocks,
-    /// What is sent in place of the bytes.
-    block: Option<Bytes>,
 }
 
 impl Frames<'_> {
@@ -251,22 +235,8 @@ impl Frames<'_> {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
-        self.block.as_deref().unwrap_or(&self.bytes)
-    }
-
-    /// Leaves what was read for other readers, unless it is from one of them.
-    fn share(&mut self, offset: u64, chunks: usize, len: usize) {
-        if self.block.is_none() && self.bytes.len() >= SMALLEST && self.blocks.are_wanted() {
-            let sent = self.lender.lend(mem::take(&mut self.bytes));
-            self.blocks.put(offset, Block { chunks, len, sent: sent.clone() });
-            self.block = Some(sent);
-        }
-    }
-
     /// Is empty, and leaves its buffer to the next reader, who finds it in the processor's cache.
     fn give_back(&mut self) {
-        self.block = None;
         self.lender.give_back(mem::take(&mut self.bytes));
     }
 }
@@ -278,12 +248,6 @@ impl Sink for Frames<'_> {
 
     fn max_piece(&self) -> usize {
         MAX_PAYLOAD
-    }
-
-    fn has(&mut self, offset: u64) -> Option<(usize, usize)> {
-        let Block { chunks, len, sent } = self.blocks.take(offset)?;
-        self.block = Some(sent);
-        Some((chunks, len))
     }
 
     fn piece(&mut self, len: usize, last: bool) {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use pfs_proto::{
-    CreateOptions, End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, Start, Until, WriteOptions,
+    CreateOptions, End, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, Start, Until, WriteOptions,
 };
-use pfs_stream::Limits;
+use pfs_stream::{Limits, StreamConfig};
 use pfsd::{Daemon, config::Config};
 
 use crate::harness::{Running, at, eventually, oldest};
@@ -64,6 +64,38 @@ async fn a_waiting_reader_is_attached_before_the_first_byte() {
     writer.append(b"first").await;
     assert!(matches!(reader.reply().await, Some(Reply::Reading { start: 0, head: 0, .. })));
     assert_eq!(reader.reply().await, Some(Reply::Data(b"first".as_slice().into())));
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn readers_that_come_and_go_leave_none_of_what_they_read_in_the_daemon() {
+    const CHUNK: usize = 1 << 20;
+    const VISITORS: u64 = 200;
+    let running = Running::start();
+    let stream = running.daemon.registry().create("/streamfs/big", StreamConfig::default()).unwrap();
+    stream.writer(Peer::default()).unwrap().try_append(&vec![7; CHUNK]).unwrap().unwrap();
+    let mut idle = [running.client().await, running.client().await];
+    for reader in &mut idle {
+        reader.read_from("/streamfs/big", ReadOptions { start: Start::New, ..oldest() }).await;
+    }
+    let before = memory();
+    for offset in 1..=VISITORS {
+        let mut reader = running.client().await;
+        reader.read_from("/streamfs/big", ReadOptions { start: Start::Offset(offset), ..oldest() }).await;
+        let Some(Reply::Data(bytes)) = reader.reply().await else { panic!("no chunk") };
+        assert_eq!(bytes.len(), CHUNK - usize::try_from(offset).unwrap());
+    }
+    running.connections(2).await;
+    let (after, all) = (memory(), VISITORS * CHUNK as u64);
+    assert!(after < before + all / 4, "the daemon grew from {before} to {after}; {all} were read");
+}
+
+/// The memory of this process, in bytes.
+#[cfg(target_os = "linux")]
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
 #[tokio::test]
