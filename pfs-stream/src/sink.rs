@@ -33,13 +33,6 @@ pub trait Sink {
         let _ = ends;
     }
 
-    /// What a sink has already of what comes next in the stream, from this offset on: how many whole chunks, and how many
-    /// bytes they are. Asked before anything is copied; then nothing is, and the reader goes on behind it.
-    fn has(&mut self, offset: u64) -> Option<(usize, usize)> {
-        let _ = offset;
-        None
-    }
-
     /// Where whole chunks that the stream holds by reference are added as they are, if there is such a place. Without one, each is
     /// given to [`hold`](Self::hold).
     fn queue(&mut self) -> Option<&mut VecDeque<Bytes>> {

@@ -102,14 +102,6 @@ impl RingReader {
                     return Ok(Some(gap));
                 }
                 Look::Chunks(head_seq) => {
-                    // What is there at the end of an attachment might be a part of what the sink has.
-                    if self.until != Until::CaughtUp
-                        && let Some((chunks, bytes)) = sink.has(self.offset)
-                    {
-                        self.seq = self.seq.saturating_add(chunks as u64).min(head_seq);
-                        self.offset = self.offset.saturating_add(bytes as u64);
-                        return Ok(Some(Read::Data { chunks, bytes }));
-                    }
                     if let Some(read) = self.take(head_seq, sink, most) {
                         return Ok(Some(read));
                     }
