@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) room: WaitQueue,
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
+    /// Writers that wait for the stream to take no more appends. Woken only for that.
+    pub(crate) ends: WaitQueue,
     /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
     pub(crate) watchers: std::sync::Arc<Watchers>,
     pub(crate) lifetime: Lifetime,
@@ -176,6 +178,7 @@ impl Stream {
             news: WaitQueue::new(),
             room: WaitQueue::new(),
             joins: WaitQueue::new(),
+            ends: WaitQueue::new(),
             watchers: std::sync::Arc::default(),
             lifetime: Lifetime::new(),
             kept: Kept::default(),
@@ -372,9 +375,10 @@ impl Shared {
         }
     }
 
-    pub(crate) fn wake_everybody(&self) {
+    fn wake_everybody(&self) {
         self.wake_readers();
         self.room.wake_all();
         self.joins.wake_all();
+        self.ends.wake_all();
     }
 }

@@ -1,6 +1,7 @@
 //! A writer: appends chunks, and says at the end whether it finished or died.
 
 mod all;
+mod failure;
 mod room;
 
 use std::{

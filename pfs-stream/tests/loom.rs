@@ -4,6 +4,8 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
 
+use std::{future::poll_fn, task::Poll};
+
 use loom::{future::block_on, model::Builder, thread};
 use pfs_stream::*;
 
@@ -91,6 +93,23 @@ fn a_close_that_comes_while_a_reader_falls_asleep_ends_it() {
         let closing = thread::spawn(move || stream.close());
         let read = block_on(reader.read(&mut Vec::new(), 16)).unwrap();
         assert_eq!(read, Read::End(End::Closed));
+        closing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_close_that_comes_while_a_writer_falls_asleep_until_then_wakes_it() {
+    check(|| {
+        let stream = stream();
+        let mut failure = Box::pin(stream.writer(PEER).unwrap().failure());
+        let closing = thread::spawn(move || stream.close());
+        // Polled twice, as by a task that waits for something else besides.
+        let twice = poll_fn(|cx| match failure.as_mut().poll(cx) {
+            Poll::Pending => failure.as_mut().poll(cx),
+            ready => ready,
+        });
+        let failure = block_on(twice);
+        assert_eq!(failure, AppendError::Closed);
         closing.join().unwrap();
     });
 }

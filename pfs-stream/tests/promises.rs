@@ -2,7 +2,15 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
-use std::time::{Duration, SystemTime};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Wake, Waker},
+    time::{Duration, SystemTime},
+};
 
 use pfs_stream::*;
 
@@ -341,4 +349,45 @@ fn a_writer_can_wait_for_its_readers() {
     let forever = stream.readers_reach(100);
     stream.close();
     pollster::block_on(forever);
+}
+
+#[test]
+fn a_writer_with_nothing_to_append_can_wait_for_the_end_of_its_stream() {
+    for (end, expected) in
+        [(Stream::close as fn(&Stream), AppendError::Closed), (Stream::remove, AppendError::Removed)]
+    {
+        let stream = stream(4096, 4096);
+        let mut writer = stream.writer(PEER).unwrap();
+        let other = stream.writer(PEER).unwrap();
+        let mut failure = pin!(writer.failure());
+        let (first, second) = (Arc::<Woken>::default(), Arc::<Woken>::default());
+        for woken in [&first, &first, &second, &second] {
+            let waker = Waker::from(Arc::clone(woken));
+            assert!(failure.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            append(&mut writer, 1, 10);
+        }
+        other.finish();
+        assert_eq!((first.times(), second.times()), (0, 0), "the stream still takes appends");
+        end(&stream);
+        assert_eq!((first.times(), second.times()), (0, 1), "whoever polled last is woken");
+        assert_eq!(pollster::block_on(failure), expected);
+        assert_eq!(writer.try_append(b"x"), Err(expected));
+        assert_eq!(pollster::block_on(writer.failure()), expected);
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Woken {
+    fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }

@@ -5,7 +5,7 @@ use pfs_proto::SlowPolicy;
 
 use crate::{
     AppendError,
-    ring::{Source, Tail},
+    ring::{Source, Status, Tail},
     stream::{Appending, Shared},
     sync::{MutexGuard, lock},
 };
@@ -14,13 +14,19 @@ impl Shared {
     /// The append lock of a stream that takes appends.
     pub(super) fn appending(&self) -> Result<MutexGuard<'_, Appending>, AppendError> {
         let append = lock(&self.append);
-        if append.status.removed() {
-            return Err(AppendError::Removed);
-        }
-        if append.status.closed() {
-            return Err(AppendError::Closed);
-        }
-        Ok(append)
+        refusal(append.status).map_or(Ok(append), Err)
+    }
+}
+
+/// Why a stream takes no more appends, if that is so.
+#[inline]
+pub(super) fn refusal(status: Status) -> Option<AppendError> {
+    if status.removed() {
+        Some(AppendError::Removed)
+    } else if status.closed() {
+        Some(AppendError::Closed)
+    } else {
+        None
     }
 }
 
