@@ -52,7 +52,8 @@
 //! ```
 //!
 //! A writer's connection that ends before `Finish` is a writer that died; a reader's that ends before `End` or
-//! `Error` is a daemon that died. After `Error` on either, nothing follows.
+//! `Error` is a daemon that died. After `Error` on either, nothing follows. A writer whose stream is closed or removed is told so
+//! by `Error` at once, also while it has nothing to append.
 //!
 //! # Shared memory
 //!

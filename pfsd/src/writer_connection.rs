@@ -149,6 +149,7 @@ impl Chunk<'_> {
 impl Writing<'_> {
     /// Appends until the client finishes; tells whether it wants the stream closed.
     async fn append_all(&mut self, going: &mut Going) -> Result<bool, Ended> {
+        let mut failure = pin!(self.writer.failure());
         loop {
             self.append_staged(going).await?;
             // All that is here needs one wake-up of the readers and one acknowledgement.
@@ -190,9 +191,12 @@ impl Writing<'_> {
                 Some(_) => {}
                 None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
                 None => tokio::select! {
+                    biased;
+                    // First of all: a writer whose `Finish` is here has not failed.
                     ready = self.wire.readable() => ready?,
                     // A client that reads no acknowledgements may still append: they wait as one.
                     ready = self.wire.writable(), if self.acks.is_waiting(self.wire) => ready?,
+                    error = &mut failure => return Err(Failure::appending(self.path, error).into()),
                     () = going.begun() => {}
                 },
             }

@@ -17,6 +17,7 @@ mod death;
 mod document;
 mod fan_out;
 mod http;
+mod idle_writers;
 mod late_join;
 mod library;
 mod limits;

@@ -141,7 +141,6 @@ async fn a_removed_stream_is_not_an_end() {
     writer.write_to("/streamfs/a").await;
     assert_eq!(client.ask(Request::Remove(at("/streamfs/a"))).await, Reply::Done);
     reader.refused_for_good(ErrorCode::Removed).await;
-    writer.append(b"x").await;
     writer.refused_for_good(ErrorCode::Removed).await;
     assert_eq!(client.refused(Request::Remove(at("/streamfs/a"))).await.0, ErrorCode::NoSuchStream);
 }

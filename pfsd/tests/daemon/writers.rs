@@ -1,7 +1,9 @@
 //! Writers: long chunks, acknowledgements, waiting and dying.
 
+use std::time::{Duration, SystemTime};
+
 use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, Until, WriteOptions};
-use pfs_stream::StreamConfig;
+use pfs_stream::{Stream, StreamConfig};
 
 use tokio::io::AsyncWriteExt;
 
@@ -144,6 +146,43 @@ async fn a_writer_that_ends_without_finishing_has_died() {
     drop(writer);
     assert_eq!(reader.reply().await, Some(Reply::Data(b"whole".as_slice().into())));
     assert_eq!(reader.reply().await, Some(Reply::End { reason: End::WriterDied, offset: 5 }));
+}
+
+#[tokio::test]
+async fn a_writer_that_says_nothing_is_told_when_its_stream_is_closed_removed_or_expires() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let running = Running::start();
+    let registry = running.daemon.registry();
+    let expire = || drop(registry.expire(SystemTime::now() + 2 * HOUR));
+    let close = || registry.get("/streamfs/a").unwrap().close();
+    let remove = || assert!(registry.remove("/streamfs/a"));
+    let ends: [(&dyn Fn(), _); 3] =
+        [(&close, ErrorCode::Closed), (&remove, ErrorCode::Removed), (&expire, ErrorCode::Removed)];
+    for (end, code) in ends {
+        registry.remove("/streamfs/a");
+        registry.create("/streamfs/a", StreamConfig { ttl: Some(HOUR), ..StreamConfig::default() }).unwrap();
+        let mut writer = running.client().await;
+        writer.write_to("/streamfs/a").await;
+        writer.append(b"whole").await;
+        writer.acked(1).await;
+        writer.send(&Request::AppendPart(b"half a chunk".as_slice().into())).await;
+        end();
+        let message = writer.refused_for_good(code).await;
+        assert!(message.starts_with("cannot append to /streamfs/a: "), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_finds_no_room_is_told_when_its_stream_is_closed_or_removed() {
+    for (end, code) in
+        [(Stream::close as fn(&Stream), ErrorCode::Closed), (Stream::remove, ErrorCode::Removed)]
+    {
+        let running = Running::start();
+        let (stream, _reader, mut writer) = stuck(&running).await;
+        writer.acked(8).await;
+        end(&stream);
+        writer.refused_for_good(code).await;
+    }
 }
 
 /// A stream of 4096 bytes that a `block` reader keeps full, and the writer whose 9th chunk waits.

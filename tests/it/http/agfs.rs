@@ -59,6 +59,20 @@ fn a_body_that_breaks_off_is_no_write() {
 }
 
 #[test]
+fn a_silent_write_is_answered_when_its_stream_is_closed_or_removed() {
+    for (end, status, part) in [("close", 409, "is closed"), ("rm", 410, "was removed")] {
+        let daemon = Daemon::with_http();
+        let mut writer = daemon.http();
+        writer.begin("PUT", FILE, &[]);
+        writer.chunk(b"some");
+        eventually("it is appended", || daemon.head("/streamfs/s") == 4);
+        daemon.pfs([end, "/streamfs/s"]).run().exits(0);
+        let error = writer.response().has(status).json()["error"].as_str().expect("a message").to_owned();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn a_request_that_is_refused_does_not_spoil_the_one_after_it() {
     let daemon = Daemon::with_http();
     for _ in 0..20 {

@@ -8,8 +8,9 @@ use h2::{
     RecvStream,
     client::{Builder, Connection, SendRequest},
 };
-use harness::{Daemon, digest, eventually, noise};
+use harness::{DEADLINE, Daemon, digest, eventually, noise};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 const S: &str = "/streamfs/s";
 
@@ -109,4 +110,24 @@ async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each
     assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
     drop((stalled, connection));
     eventually("nobody is left", || daemon.stat(S).unwrap()["readers"].get(0).is_none());
+}
+
+#[tokio::test]
+async fn a_silent_upload_is_answered_when_its_stream_is_closed_or_removed() {
+    for (end, status) in [("close", 409), ("rm", 410)] {
+        let daemon = Daemon::with_http();
+        let (client, connection) = connect(&daemon, 1 << 20).await;
+        tokio::spawn(connection);
+        let request = http::Request::put(daemon.url(S)).body(()).unwrap();
+        let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
+        body.send_data("abc".into(), false).unwrap();
+        let ending = tokio::task::spawn_blocking(move || {
+            eventually("it is appended", || daemon.head(S) == 3);
+            daemon.pfs([end, S]).run().exits(0);
+            daemon
+        });
+        let response = timeout(DEADLINE, response).await.expect("an answer").unwrap();
+        assert_eq!(response.status(), status);
+        ending.await.unwrap();
+    }
 }

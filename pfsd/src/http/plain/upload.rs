@@ -1,5 +1,7 @@
 //! PUT and POST: append the body as it flows in; besides, they create and close.
 
+use std::pin::pin;
+
 use axum::{
     Json,
     body::Body,
@@ -172,11 +174,13 @@ async fn append_all(
     written: &mut Written,
     going: &mut Going,
 ) -> Ended {
+    let mut failure = pin!(writer.failure());
     loop {
         let frame = tokio::select! {
             biased;
             () = going.begun() => return Ended::GoingAway,
             frame = body.frame() => frame,
+            error = &mut failure => return Ended::Refused(Failure::appending(path, error)),
         };
         let data = match frame {
             None => return Ended::Whole,

@@ -173,3 +173,17 @@ fn a_block_reader_holds_an_upload_up_without_a_byte_lost() {
     put.finish().exits(0);
     assert_eq!(digest(&got), digest_of_stream(std::fs::File::open(&file).unwrap()));
 }
+
+#[test]
+fn a_silent_upload_is_answered_when_its_stream_is_closed_or_removed() {
+    for (end, status, code) in [("close", 409, "closed"), ("rm", 410, "removed")] {
+        let daemon = Daemon::with_http();
+        let mut put = daemon.http();
+        put.begin("PUT", S, &[]);
+        put.chunk(b"abc");
+        head_reaches(&daemon, 3);
+        daemon.pfs([end, S]).run().exits(0);
+        let message = put.response().has(status).refuses(code);
+        assert!(message.starts_with(&format!("cannot append to {S}: ")), "{message}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Writers that have nothing to append at the moment, and learn that their stream takes no more.
+
+use std::os::unix::net::UnixStream;
+
+use harness::{Daemon, Pfs, Running, Way, eventually};
+
+/// What is done to a stream, and what its writers are told of that.
+const ENDS: [(&str, &str); 2] = [("close", "the stream is closed"), ("rm", "the stream was removed")];
+
+#[track_caller]
+fn attached(daemon: &Daemon, stream: &str, write: Pfs) -> Running {
+    let mut writer = write.spawn();
+    eventually("the writer is attached", || {
+        assert!(writer.runs(), "the writer ended at once; stderr: {}", writer.stderr());
+        daemon.stat(stream).is_some_and(|stat| stat["writers"].get(0).is_some())
+    });
+    writer
+}
+
+/// Waits for its end while its input stays open.
+#[track_caller]
+fn ends(mut writer: Running, stream: &str, told: &str, appended: usize) {
+    eventually("the writer ends", || !writer.runs());
+    let run = writer.finish().exits(1);
+    run.says(&format!(
+        "cannot append to {stream}: {told}; {appended} bytes of the input were appended before"
+    ));
+}
+
+#[test]
+fn a_silent_writer_ends_when_its_stream_is_closed_or_removed() {
+    let daemon = Daemon::with_http();
+    for way in Way::ALL {
+        for (form, flags) in [
+            ("reads", &["--stream"][..]),
+            ("lines", &["--stream", "--lines"]),
+            ("tees", &["--stream", "--tee"]),
+        ] {
+            for (end, told) in ENDS {
+                let stream = format!("/streamfs/{way:?}-{form}-{end}");
+                let write = daemon.pfs_on(way, ["write"]).args(flags).arg(&stream).stdin_pipe();
+                let mut writer = attached(&daemon, &stream, write);
+                writer.send(b"so far\n");
+                eventually("it is appended", || daemon.head(&stream) == 7);
+                daemon.pfs([end, &stream]).run().exits(0);
+                ends(writer, &stream, told, 7);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_collects_one_chunk_ends_when_its_stream_is_closed_or_removed() {
+    let daemon = Daemon::with_http();
+    for way in Way::ALL {
+        for (end, told) in ENDS {
+            let stream = format!("/streamfs/{way:?}-{end}");
+            let write = daemon.pfs_on(way, ["write", &stream]).stdin_pipe();
+            let mut writer = attached(&daemon, &stream, write);
+            writer.send(b"the first part of a chunk");
+            daemon.pfs([end, &stream]).run().exits(0);
+            ends(writer, &stream, told, 0);
+        }
+    }
+}
+
+#[test]
+fn a_writer_whose_input_is_no_pipe_ends_when_its_stream_is_closed_or_removed() {
+    let daemon = Daemon::with_http();
+    for way in Way::ALL {
+        for (end, told) in ENDS {
+            let stream = format!("/streamfs/{way:?}-{end}");
+            let (silent, input) = UnixStream::pair().unwrap();
+            let write = daemon.pfs_on(way, ["write", "--stream", &stream]);
+            let writer = attached(&daemon, &stream, write.stdin_from(std::os::fd::OwnedFd::from(input)));
+            daemon.pfs([end, &stream]).run().exits(0);
+            ends(writer, &stream, told, 0);
+            drop(silent);
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_waits_for_readers_ends_when_its_stream_is_closed_or_removed() {
+    let daemon = Daemon::with_http();
+    for way in Way::ALL {
+        for (end, told) in ENDS {
+            let stream = format!("/streamfs/{way:?}-{end}");
+            let write =
+                daemon.pfs_on(way, ["write", "--stream", "--wait-readers", "1", &stream]).stdin_pipe();
+            let mut writer = write.spawn();
+            eventually("it says that it waits", || writer.stderr().contains("waiting for readers"));
+            daemon.pfs([end, &stream]).run().exits(0);
+            eventually("the writer ends", || !writer.runs());
+            writer.finish().exits(1).says(&format!("cannot write to {stream}: {told}"));
+        }
+    }
+}
