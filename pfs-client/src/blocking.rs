@@ -256,6 +256,11 @@ impl Writer {
         run(&self.runtime, self.writer.flush())
     }
 
+    /// As [`Writer::failure`](crate::Writer::failure).
+    pub fn failure(&mut self) -> WriteError {
+        self.runtime.block_on(self.writer.failure())
+    }
+
     /// As [`Writer::finish`](crate::Writer::finish).
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod adapt;
 mod cancel;
 mod events;
 mod examples;
+mod failure;
 mod giving_up;
 mod idle;
 mod same;
