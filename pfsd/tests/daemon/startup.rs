@@ -137,10 +137,9 @@ fn of_many_daemons_started_at_once_exactly_one_serves() {
 fn a_signal_ends_the_daemon_with_0_and_removes_its_socket() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut serving = Serving::start(tempdir().unwrap());
-        let begin = Instant::now();
         serving.signal(signal);
         assert_eq!(serving.exit().code(), Some(0));
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(!serving.log().contains("did not end in time"));
         assert!(!serving.socket().exists());
     }
 }
