@@ -1,25 +1,34 @@
 //! Waiting for something to become true, never for a time that somebody guessed.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// How long a condition may take before the test fails. Generous, since the machine may be busy
-/// with all the other tests; a test that passes never waits that long.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// What a run of the tests at full size says it may take in seconds; `scripts/soak` does.
+const VARIABLE: &str = "PFS_TEST_DEADLINE";
 
-const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+/// Pauses between two looks: short at first, since most things come true at once.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(20);
 
-/// Waits until `holds` returns true; after [`DEADLINE`] panics, naming `what` was waited for.
-#[track_caller]
-pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
-    eventually_within(DEADLINE, what, holds);
+/// How long a test may wait for anything before it fails as one that hangs. It decides nothing else: a test that passes
+/// never waits that long, however busy the machine is.
+pub fn deadline() -> Duration {
+    static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
+        let seconds =
+            std::env::var(VARIABLE).map(|seconds| seconds.parse().expect("PFS_TEST_DEADLINE is in seconds"));
+        Duration::from_secs(seconds.unwrap_or(120))
+    });
+    *DEADLINE
 }
 
-/// As [`eventually`], with a deadline of its own.
+/// Waits until `holds` returns true; after [`deadline`] panics, naming `what` was waited for.
 #[track_caller]
-pub fn eventually_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    let mut pause = SHORTEST;
     while !holds() {
-        assert!(start.elapsed() < limit, "waited {limit:?} in vain until {what}");
-        std::thread::sleep(BETWEEN_LOOKS);
+        assert!(begin.elapsed() < deadline(), "waited {:?} in vain until {what}", deadline());
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(LONGEST);
     }
 }

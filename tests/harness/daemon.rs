@@ -4,16 +4,21 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use pfs_proto::StreamEvent;
 use tempfile::TempDir;
 
-use crate::{DEADLINE, Finished, Pfs, Running, Signal, Way, Wire, binary, eventually, kill, resident};
+use crate::observer::Observer;
+use crate::{Finished, Pfs, Running, Signal, Way, Wire, binary, eventually, kill, resident};
+
+/// The name of its socket in its folder.
+const SOCKET: &str = "pfsd.sock";
 
 /// A running `pfsd` with its own folder, configuration and socket; killed at drop.
 pub struct Daemon {
     // Before the folder, so that it is killed before the folder goes.
     pub(crate) running: Running,
     dir: TempDir,
+    pub(crate) observer: Observer,
     /// Where it was told to serve HTTP, if it was.
     pub(crate) http: Option<SocketAddr>,
 }
@@ -37,7 +42,8 @@ impl Daemon {
         let everywhere = (Way::of_this_run() == Way::Http).then(Self::address_of_its_own);
         let http = http.or(everywhere);
         let running = Self::launch(dir.path(), toml, http);
-        let mut daemon = Self { running, dir, http };
+        let observer = Observer::new(dir.path().join(SOCKET));
+        let mut daemon = Self { running, dir, observer, http };
         daemon.wait_until_up();
         daemon
     }
@@ -64,7 +70,7 @@ impl Daemon {
         std::fs::write(&config, toml).expect("the test's own folder");
         let pfsd = Pfs::new(binary("pfsd")).arg("--config").arg(&config);
         let pfsd = http.iter().fold(pfsd, |pfsd, http| pfsd.arg("--http").arg(http.to_string()));
-        pfsd.arg("--socket").arg(dir.join("pfsd.sock")).spawn()
+        pfsd.arg("--socket").arg(dir.join(SOCKET)).spawn()
     }
 
     #[track_caller]
@@ -81,7 +87,7 @@ impl Daemon {
 
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
-        self.dir.path().join("pfsd.sock")
+        self.dir.path().join(SOCKET)
     }
 
     /// A folder that lives as long as the daemon, for the test's own files.
@@ -124,7 +130,7 @@ impl Daemon {
     #[track_caller]
     pub fn ends_by(self, signal: Signal) -> (Finished, TempDir) {
         self.running.signal(signal);
-        (self.running.finish_within(DEADLINE), self.dir)
+        (self.running.finish(), self.dir)
     }
 
     /// A `pfs` command line that talks to this daemon.
@@ -167,58 +173,22 @@ impl Daemon {
         self.attached(stream, self.pfs_on(way, ["cat", "--stream"]).args(args).arg(stream).stdout_pipe())
     }
 
+    /// Starts a command that reads, and waits until it is attached to the existing `stream`.
     #[track_caller]
-    fn attached(&self, stream: &str, command: Pfs) -> Running {
+    pub fn attached(&self, stream: &str, command: Pfs) -> Running {
+        let mut watch = self.watch(stream);
         let mut reader = command.spawn();
-        eventually("the reader is attached", || {
-            assert!(reader.runs(), "the reader ended at once; stderr: {}", reader.stderr());
-            self.stat(stream).is_some_and(|stat| reader_in(&stat, reader.pid()).is_some())
-        });
+        let pid = reader.pid();
+        watch.until(
+            "the reader is attached",
+            || assert!(reader.runs(), "the reader ended at once; stderr: {}", reader.stderr()),
+            |event| match event {
+                StreamEvent::Subscribed { peer, .. } => peer.pid == Some(pid),
+                StreamEvent::Missed { .. } => self.reader_stat(stream, pid).is_some(),
+                _ => false,
+            },
+        );
         reader
-    }
-
-    /// Creates a stream.
-    #[track_caller]
-    pub fn create<const N: usize>(&self, stream: &str, args: [&str; N]) {
-        self.pfs(["create", stream]).args(args).run().exits(0);
-    }
-
-    /// The figures of a stream, as `pfs stat --json` prints them; `None` if there is no such stream.
-    #[track_caller]
-    pub fn stat(&self, stream: &str) -> Option<Value> {
-        let run = self.pfs(["stat", "--json", stream]).run();
-        if run.code == 3 {
-            return None;
-        }
-        let run = run.exits(0);
-        Some(serde_json::from_str(run.text()).unwrap_or_else(|e| panic!("{e} in {:?}", run.text())))
-    }
-
-    /// One figure of a stream. Panics if there is no such stream, or no such number.
-    #[track_caller]
-    pub fn figure(&self, stream: &str, name: &str) -> u64 {
-        let stat = self.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
-        stat[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {stat}"))
-    }
-
-    /// Offset after the newest byte of a stream; 0 if there is no such stream.
-    #[track_caller]
-    pub fn head(&self, stream: &str) -> u64 {
-        self.stat(stream).map_or(0, |stat| stat["head"].as_u64().expect("a number"))
-    }
-
-    /// The figures of the reader that is process `pid`.
-    #[track_caller]
-    pub fn reader_stat(&self, stream: &str, pid: u32) -> Option<Value> {
-        reader_in(&self.stat(stream)?, pid)
-    }
-
-    /// The paths of all streams.
-    #[track_caller]
-    pub fn streams(&self) -> Vec<String> {
-        let run = self.pfs(["ls", "--json", "/"]).run().exits(0);
-        let object = |line| serde_json::from_str::<Value>(line).expect("an object a line");
-        run.text().lines().map(|line| object(line)["path"].as_str().expect("a path").to_owned()).collect()
     }
 
     /// A connection on which the test says what it likes.
@@ -226,11 +196,6 @@ impl Daemon {
     pub fn wire(&self) -> Wire {
         Wire::connect(&self.socket())
     }
-}
-
-fn reader_in(stat: &Value, pid: u32) -> Option<Value> {
-    let readers = stat["readers"].as_array().unwrap_or_else(|| panic!("no readers in {stat}"));
-    readers.iter().find(|reader| reader["pid"] == pid).cloned()
 }
 
 /// The daemon that `pfs` started by itself on this socket, if any; killed at drop.

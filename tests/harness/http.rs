@@ -5,9 +5,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use crate::DEADLINE;
+use crate::deadline;
 
-/// A connection over TCP and what has come from it. Every wait ends with a panic after [`DEADLINE`].
+/// A connection over TCP and what has come from it. Every wait ends with a panic after [`deadline`].
 pub struct HttpConnection {
     reader: BufReader<TcpStream>,
     address: SocketAddr,
@@ -33,8 +33,8 @@ impl HttpConnection {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the daemon answers");
         stream.set_nodelay(true).expect("a socket");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
+        stream.set_read_timeout(Some(deadline())).expect("a socket");
+        stream.set_write_timeout(Some(deadline())).expect("a socket");
         Self { reader: BufReader::new(stream), address, last_method: String::new() }
     }
 

@@ -1,11 +1,13 @@
 //! What the end-to-end tests stand on: it starts the real `pfsd` and `pfs`, each test its own
 //! daemon in its own folder, and knows how to wait, to kill and to compare.
 //!
-//! It tests nothing itself and knows the product only from outside: through command lines, exit
-//! codes, stdout, stderr, `/proc`, and for what no client of ours would ever send, [`Wire`].
+//! It tests nothing itself. What is tested are command lines, exit codes, stdout, stderr and `/proc`, and on a [`Wire`] what no
+//! client of ours would ever send. One connection to each daemon observes: figures and events come over it, not from processes
+//! that a test starts to look.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking")]
 
+mod appender;
 mod binaries;
 mod command;
 mod condition;
@@ -14,6 +16,7 @@ mod gaps;
 mod http;
 mod http_daemon;
 mod noise;
+mod observer;
 mod process;
 mod running;
 mod staging;
@@ -21,9 +24,10 @@ mod taker;
 mod way;
 mod wire;
 
+pub use appender::{Appender, Feeder};
 pub use binaries::{binary, folder};
 pub use command::{Finished, Pfs};
-pub use condition::{DEADLINE, eventually, eventually_within};
+pub use condition::{deadline, eventually};
 pub use daemon::{Autostarted, Daemon};
 pub use gaps::{Gap, gaps, kept};
 pub use http::{HttpConnection, HttpResponse};

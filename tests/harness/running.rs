@@ -6,13 +6,15 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::command::{Input, Output};
 use crate::process::stands_still;
-use crate::{DEADLINE, Digest, Finished, Signal, digest_of_stream, eventually, kill, own};
-
-const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+use crate::{Digest, Finished, Signal, deadline, digest_of_stream, eventually, kill, own};
 
 /// A process that was started and has not been waited for.
 pub struct Running {
@@ -89,6 +91,11 @@ impl Running {
         self.stdin = None;
     }
 
+    #[track_caller]
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().expect("stdin is an open pipe")
+    }
+
     /// The reading end of its stdout.
     #[track_caller]
     pub fn take_stdout(&mut self) -> ChildStdout {
@@ -122,28 +129,37 @@ impl Running {
         self.child.try_wait().expect("our own child").is_none()
     }
 
-    /// Waits for its end.
+    /// Ends its stdin and waits for its end.
     #[track_caller]
     pub fn finish(self) -> Finished {
-        self.finish_within(DEADLINE)
+        self.finish_within(deadline())
     }
 
-    /// Waits for its end, for so long at most.
+    /// As [`finish`](Self::finish), for so long at most: where what is promised is that it does not wait for something that
+    /// would come later.
     #[track_caller]
     pub fn finish_within(mut self, limit: Duration) -> Finished {
         self.stdin = None;
-        let start = Instant::now();
-        let status = loop {
-            match self.child.try_wait().expect("our own child") {
-                Some(status) => break status,
-                None if start.elapsed() < limit => std::thread::sleep(BETWEEN_LOOKS),
-                None => {
-                    panic!("process {} still runs after {limit:?}; stderr: {}", self.pid(), self.stderr())
-                }
-            }
-        };
+        assert!(self.ends_within(limit), "process {} still runs; stderr: {}", self.pid(), self.stderr());
+        let status = self.child.wait().expect("our own child");
         let code = status.code().or(status.signal().map(|signal| 128 + signal)).expect("a code or a signal");
         Finished { code, stdout: self.stdout(), stderr: self.stderr() }
+    }
+
+    /// Whether it has ended, or ends within so long.
+    fn ends_within(&mut self, limit: Duration) -> bool {
+        if !self.runs() {
+            return true;
+        }
+        let process =
+            pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a child not waited for");
+        let limit = Timespec::try_from(limit).expect("no eternity");
+        loop {
+            match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)) {
+                Err(Errno::INTR) => {}
+                ready => return ready.expect("a process can be waited for") == 1,
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request, VERSION};
@@ -14,7 +15,7 @@ use rustix::cmsg_space;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use crate::DEADLINE;
+use crate::deadline;
 
 /// A connected socket and what has come from it.
 pub struct Wire {
@@ -28,8 +29,8 @@ impl Wire {
     #[track_caller]
     pub fn connect(path: &Path) -> Self {
         let socket = UnixStream::connect(path).expect("the daemon answers");
-        socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        socket.set_write_timeout(Some(DEADLINE)).expect("a socket");
+        socket.set_read_timeout(Some(deadline())).expect("a socket");
+        socket.set_write_timeout(Some(deadline())).expect("a socket");
         Self { socket, decoder: Decoder::new(), passed: VecDeque::new() }
     }
 
@@ -98,15 +99,30 @@ impl Wire {
     /// The next message; `None` when the daemon has hung up.
     #[track_caller]
     pub fn reply(&mut self) -> Option<Reply> {
+        self.next_reply().unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))
+    }
+
+    /// As [`reply`](Self::reply), but `None` too when nothing comes for so long.
+    #[track_caller]
+    pub(crate) fn reply_within(&mut self, most: Duration) -> Option<Option<Reply>> {
+        self.socket.set_read_timeout(Some(most)).expect("a socket");
+        match self.next_reply() {
+            Err(Errno::AGAIN) => None,
+            reply => Some(reply.unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))),
+        }
+    }
+
+    #[track_caller]
+    fn next_reply(&mut self) -> Result<Option<Reply>, Errno> {
         let mut piece = [0; 4096];
         loop {
             if let Some(frame) = self.decoder.next_frame().expect("the daemon sends whole frames") {
-                return Some(Reply::decode(frame).expect("the daemon sends known messages"));
+                return Ok(Some(Reply::decode(frame).expect("the daemon sends known messages")));
             }
             match self.receive(&mut piece) {
-                Ok(0) | Err(Errno::CONNRESET) => return None,
+                Ok(0) | Err(Errno::CONNRESET) => return Ok(None),
                 Ok(got) => self.decoder.buffer().put_slice(&piece[..got]),
-                Err(e) => panic!("no answer from the daemon: {e}"),
+                Err(e) => return Err(e),
             }
         }
     }

@@ -86,7 +86,7 @@ fn a_path_that_is_no_text_is_refused() {
 #[test]
 fn bad_values_are_usage_errors_that_name_the_flag_and_change_nothing() {
     let daemon = Daemon::start();
-    daemon.create("/streamfs/there", []);
+    daemon.create("/streamfs/there");
     let sizes = ["", "0", "-1", "abc", "1XB", "1.5.2MB", "NaN", "1e3", "99999999999999999999GB", "0x10"];
     let durations = ["", "soon", "-1s", "10", "0s", "99999999999999999999999s"];
     let mut cases: Vec<Vec<String>> = Vec::new();

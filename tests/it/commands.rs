@@ -10,7 +10,7 @@ fn some_streams() -> Daemon {
     for name in
         ["/streamfs/b", "/streamfs/lab/one", "/streamfs/lab/two", "/streamfs/laboratory", "/streamfs/a"]
     {
-        daemon.pfs(["write", name]).stdin(name).run().exits(0);
+        daemon.append(name, name);
     }
     daemon
 }
@@ -37,7 +37,7 @@ fn ls_of_no_streams_prints_nothing_and_is_no_failure() {
 #[test]
 fn ls_tells_programs_and_people_the_same() {
     let daemon = some_streams();
-    daemon.pfs(["close", "/streamfs/b"]).run().exits(0);
+    daemon.close("/streamfs/b");
     let json = daemon.pfs(["ls", "--json", "/streamfs"]).run().exits(0);
     let streams: Vec<Value> = json.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(streams.len(), 5);

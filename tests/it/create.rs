@@ -9,7 +9,7 @@ fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
     let daemon = Daemon::start();
     let sizes =
         ["--ring-buffer-size", "512KB", "--channel-buffer-size", "1.5MB", "--content-type", "video/mp2t"];
-    daemon.create(S, sizes);
+    daemon.pfs(["create", S]).args(sizes).run().exits(0).quietly();
     let stat = daemon.stat(S).unwrap();
     assert_eq!(stat["ring_buffer_size"], 512 << 10);
     assert_eq!(stat["channel_buffer_size"], 3 << 19);
@@ -26,9 +26,9 @@ fn every_way_to_write_a_size_means_the_same_everywhere() {
         let daemon = Daemon::with_config(&format!(
             "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n[plugins.streamfs.config]\nring_buffer_size = \"{written}\"\n"
         ));
-        daemon.create(S, []);
+        daemon.create(S);
         assert_eq!(daemon.figure(S, "ring_buffer_size"), bytes, "{written} in the configuration");
-        daemon.create("/streamfs/t", ["--ring-buffer-size", written]);
+        daemon.pfs(["create", "--ring-buffer-size", written, "/streamfs/t"]).run().exits(0);
         assert_eq!(daemon.figure("/streamfs/t", "ring_buffer_size"), bytes, "{written} on the command line");
     }
 }
@@ -53,11 +53,11 @@ fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
 #[test]
 fn a_stream_expires_when_nothing_was_appended_for_its_ttl() {
     let daemon = Daemon::start();
-    daemon.create("/streamfs/stays", ["--ttl", "1h"]);
+    daemon.pfs(["create", "--ttl", "1h", "/streamfs/stays"]).run().exits(0);
     assert_eq!(daemon.figure("/streamfs/stays", "ttl_ms"), 3_600_000);
     let reader = daemon.pfs(["cat", "--stream", S]).spawn();
     eventually("it waits for the stream", || reader.stderr().contains(S));
-    daemon.create(S, ["--ttl", "1s"]);
+    daemon.pfs(["create", "--ttl", "1s", S]).run().exits(0);
     reader.finish().exits(7);
     assert_eq!(daemon.streams(), ["/streamfs/stays"]);
 }

@@ -54,7 +54,7 @@ fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write() {
     std::fs::write(&file, &data).unwrap();
     for round in 1..=5 {
         let name = format!("/streamfs/{round}");
-        daemon.create(&name, []);
+        daemon.create(&name);
         let mut reader = daemon.reader(&name, ["--slow", "block", "--until", "writers-gone"]);
         let write = daemon.pfs(["write", "--stream", "--chunk-size", "50000", &name]);
         let writer = write.stdin_file(&file).spawn();
@@ -83,7 +83,7 @@ fn a_killed_reader_is_forgotten_and_nobody_else_notices() {
     let doomed = daemon.reader(S, []);
     let other = daemon.reader(S, []);
     doomed.signal(Signal::KILL);
-    eventually("it is forgotten", || daemon.reader_stat(S, doomed.pid()).is_none());
+    daemon.forgets(S, doomed.pid());
     assert!(daemon.reader_stat(S, other.pid()).is_some());
     writer.send(&data);
     writer.end_input();
@@ -117,7 +117,7 @@ fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over() {
 #[test]
 fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died() {
     let mut daemon = Daemon::with_buffers(1 << 20, 1 << 20);
-    daemon.create(S, []);
+    daemon.create(S);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
     let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(5, 8 << 20)).spawn();
@@ -134,7 +134,7 @@ fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died() {
 fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start() {
     const CHUNK: usize = 50_000;
     let mut daemon = Daemon::start();
-    daemon.create(S, []);
+    daemon.create(S);
     let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(6, 1_000 * CHUNK);
     // No more is taken until then, so that the writer cannot finish first.

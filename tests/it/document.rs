@@ -16,7 +16,7 @@ fn plain_cat_prints_the_document() {
 #[test]
 fn plain_cat_of_a_stream_says_how_to_read_it() {
     let daemon = Daemon::start();
-    daemon.create("/streamfs/s", []);
+    daemon.create("/streamfs/s");
     let run = daemon
         .pfs(["cat", "/streamfs/s"])
         .run()

@@ -4,15 +4,12 @@ use std::io::Read;
 use std::process::ChildStdout;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::time::Duration;
 
-use harness::{
-    Daemon, Pfs, Running, Way, digest_kept, digest_of_stream, eventually_within, gaps, noise_file,
-};
+use harness::{Daemon, Pfs, Running, digest_kept, digest_of_stream, eventually, gaps, noise_file};
 use serde_json::Value;
 
 const S: &str = "/streamfs/s";
-const LONG: Duration = Duration::from_secs(600);
+const MIB: u64 = 1 << 20;
 
 #[test]
 fn one_block_reader_gets_the_file_byte_for_byte() {
@@ -31,9 +28,7 @@ fn sixteen_block_readers_get_the_file_byte_for_byte() {
 
 #[test]
 fn drop_readers_get_the_file_minus_exactly_the_ranges_that_they_report() {
-    // Over HTTP the system may hold tens of mebibytes for a reader that was fast.
-    let len = if Way::of_this_run() == Way::Http { 128 << 20 } else { 64 << 20 };
-    drop_readers_report_what_they_miss(4, len);
+    drop_readers_report_what_they_miss(4, 64 << 20);
 }
 
 pub(crate) fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
@@ -48,17 +43,16 @@ pub(crate) fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
     let readers: Vec<_> = (0..count).map(|_| start()).collect();
     let mut cat = Pfs::new("cat").arg(&file).stdout_pipe().spawn();
     let write = daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
-    write.stdin_from(cat.take_stdout()).spawn().finish_within(LONG).exits(0).quietly();
+    write.stdin_from(cat.take_stdout()).spawn().finish().exits(0).quietly();
     let expected = digest_kept(&file, 0, &[]);
     for (reader, got) in readers {
-        let run = reader.finish_within(LONG).exits(0);
+        let run = reader.finish().exits(0);
         assert_eq!(gaps(&run.stderr), []);
         assert_eq!(got.join().unwrap(), expected);
     }
 }
 
-/// The readers stop reading twice, each time for about a third of the file, and must then have lost something: what is on its
-/// way to a reader is far less.
+/// The readers stop reading twice, each time until they must have lost something.
 pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
     let file = daemon.dir().join("data");
@@ -69,7 +63,7 @@ pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
     let gate = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let out = pacer.take_stdout();
-        let paced = scope.spawn(|| pace(&daemon, out, len, count, &gate));
+        let paced = scope.spawn(|| pace(&daemon, out, count, &gate));
         let got: Vec<_> = readers
             .iter_mut()
             .map(|reader| {
@@ -79,11 +73,11 @@ pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
             .collect();
         let wait = (count + 1).to_string();
         let write = daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", &wait, S]);
-        write.stdin_file(&file).spawn().finish_within(LONG).exits(0).quietly();
+        write.stdin_file(&file).spawn().finish().exits(0).quietly();
         paced.join().unwrap();
-        pacer.finish_within(LONG).exits(0);
+        pacer.finish().exits(0);
         for (i, (reader, got)) in readers.into_iter().zip(got).enumerate() {
-            let run = reader.finish_within(LONG).exits(4);
+            let run = reader.finish().exits(4);
             let gaps = gaps(&run.stderr);
             assert!(gaps.len() >= 2, "reader {i} stalled twice and reported {gaps:?}");
             let got = got.join().unwrap();
@@ -98,19 +92,30 @@ pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
     });
 }
 
-/// Takes the file as a reader for whom the writer waits, a third at a time. After the first two, the gate is open: after
-/// the first one until all the others have lost something.
-fn pace(daemon: &Daemon, mut out: ChildStdout, len: u64, others: usize, gate: &AtomicBool) {
-    let mut third = || std::io::copy(&mut out.by_ref().take(len / 3), &mut std::io::sink()).unwrap();
-    third();
+/// Takes the file as a reader for whom the writer waits: twice until all the others, which do not read meanwhile, are too far
+/// behind. Then the gate is open, after the first time until they know it.
+fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool) {
+    let count = |is_it: &dyn Fn(&Value, &Value) -> bool| {
+        // The writer has yet to make the stream.
+        let Some(stat) = daemon.stat(S) else { return 0 };
+        stat["readers"].as_array().unwrap().iter().filter(|reader| is_it(&stat, reader)).count()
+    };
+    let mut take_until_they_are_behind = || {
+        let is_behind = |stat: &Value, reader: &Value| {
+            reader["policy"] == "drop" && reader["lag"].as_u64() > stat["channel_buffer_size"].as_u64()
+        };
+        while count(&is_behind) < others {
+            let taken = std::io::copy(&mut out.by_ref().take(MIB), &mut std::io::sink()).unwrap();
+            assert_eq!(taken, MIB, "the file is too short for all to fall behind");
+        }
+    };
+    take_until_they_are_behind();
     gate.store(true, Release);
-    eventually_within(LONG, "all have lost something", || {
-        let stat = daemon.stat(S).unwrap();
-        let lost = |reader: &&Value| reader["lost_bytes"].as_u64() > Some(0);
-        stat["readers"].as_array().unwrap().iter().filter(lost).count() == others
+    eventually("all have lost something", || {
+        count(&|_, reader| reader["lost_bytes"].as_u64() > Some(0)) == others
     });
     gate.store(false, Release);
-    third();
+    take_until_they_are_behind();
     gate.store(true, Release);
     std::io::copy(&mut out, &mut std::io::sink()).unwrap();
 }
@@ -128,7 +133,7 @@ struct Gated<'a> {
 
 impl Read for Gated<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        eventually_within(LONG, "the gate is open", || self.gate.load(Acquire));
+        eventually("the gate is open", || self.gate.load(Acquire));
         self.out.read(buffer)
     }
 }

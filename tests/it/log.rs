@@ -2,14 +2,14 @@
 
 use std::os::unix::net::UnixStream;
 
-use harness::{Daemon, Pfs, Signal, Way, binary, eventually, noise};
+use harness::{Daemon, Pfs, Signal, Way, binary, eventually};
 
 const S: &str = "/streamfs/s";
 
 #[test]
 fn the_log_tells_who_joined_lost_and_left() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
-    daemon.create(S, []);
+    daemon.create(S);
     let mut reader = daemon.piped_reader(S, []);
     let pid = format!("pid={}", reader.pid());
     let uid = Way::of_this_run().uid().map(|uid| format!("uid={uid}")).unwrap_or_default();
@@ -18,7 +18,9 @@ fn the_log_tells_who_joined_lost_and_left() {
         log.lines().any(|line| [event, &pid, &uid, S].iter().all(|part| line.contains(part)))
     };
     eventually("the log tells who joined", || tells("joined"));
-    daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 48 << 20)).run().exits(0);
+    let mut writer = daemon.appender(S);
+    writer.append_until(64 << 10, || daemon.all_have_lost(S));
+    writer.close();
     let got = reader.digest_stdout();
     reader.finish().exits(4);
     got.join().unwrap();

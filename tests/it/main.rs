@@ -1,7 +1,7 @@
 //! End-to-end tests of `pfs` and `pfsd`: each module is a topic, each test's name the promise it proves.
 //!
 //! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were made
-//! for run with `cargo test --release -p pfs-tests soak -- --ignored` after `cargo build --release`.
+//! for run with `scripts/soak`.
 //! With `PFS_TEST_WAY=connection` in the environment every `pfs` shares no memory with its daemon, and with `PFS_TEST_WAY=http`
 //! it goes over HTTP, except where a test is about just that.
 

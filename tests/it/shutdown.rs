@@ -31,7 +31,7 @@ fn terminate_tells_every_client_removes_the_socket_and_exits_0() {
 #[test]
 fn it_ends_in_bounded_time_whoever_does_not_react() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
-    daemon.create(S, []);
+    daemon.create(S);
     let stopped = daemon.reader(S, ["--slow", "block"]);
     stopped.signal(Signal::STOP);
     let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(1, 8 << 20)).spawn();
@@ -50,7 +50,7 @@ fn it_ends_in_bounded_time_whoever_does_not_react() {
 #[test]
 fn what_was_acknowledged_before_the_end_reaches_the_readers() {
     let daemon = Daemon::start();
-    daemon.create(S, []);
+    daemon.create(S);
     let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(2, 1 << 20);
     daemon.pfs(["write", "--stream", S]).stdin(&data[..]).run().exits(0);

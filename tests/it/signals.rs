@@ -7,7 +7,7 @@ const S: &str = "/streamfs/s";
 #[test]
 fn interrupt_ends_with_130_and_terminate_with_143() {
     let daemon = Daemon::start();
-    daemon.pfs(["write", S]).stdin("all").run().exits(0);
+    daemon.append(S, "all");
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let reader = daemon.reader(S, []);
         let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
@@ -30,7 +30,7 @@ fn interrupt_ends_with_130_and_terminate_with_143() {
 #[test]
 fn an_interrupted_watch_ends_with_130() {
     let daemon = Daemon::start();
-    daemon.create(S, []);
+    daemon.create(S);
     let watch = daemon.pfs(["stat", "--watch", S]).spawn();
     eventually("it shows the stream", || String::from_utf8_lossy(&watch.stdout()).contains(S));
     let shown = watch.stdout_len();

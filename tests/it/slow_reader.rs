@@ -5,23 +5,21 @@ use std::io::Read as _;
 use harness::{Daemon, Running, Signal, Way, digest, eventually, gaps, kept, noise};
 
 const S: &str = "/streamfs/s";
+const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 /// How much more memory a process may hold after a test than before, whatever went through it.
 const FLAT: u64 = 8 << 20;
-/// More than the ring, the system and a process together hold for a reader whose output nobody takes. Over HTTP that
-/// was up to 12 MiB, as the system enlarges its buffers for readers that were fast.
-const TOO_MUCH: usize = 48 * MIB;
 
 fn small_rings() -> Daemon {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
-    daemon.create(S, []);
+    daemon.create(S);
     daemon
 }
 
 #[test]
 fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_when_continued() {
     let daemon = small_rings();
-    let mut data = noise(1, 48 * MIB);
+    let mut data = noise(1, 26 * MIB);
     let stopped = daemon.reader(S, ["--slow", "drop"]);
     let mut other = daemon.piped_reader(S, ["--slow", "block"]);
     let got = other.digest_stdout();
@@ -32,17 +30,23 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
     stopped.signal(Signal::STOP);
     let (daemon_before, reader_before) = (daemon.memory(), stopped.memory());
     daemon.pfs(["write", "--stream", S]).stdin(&data[2 * MIB..]).run().exits(0).quietly();
+    let mut writer = daemon.appender(S);
+    // Whatever the sockets on the way hold.
+    writer.append_until(KIB, || {
+        daemon.reader_stat(S, stopped.pid()).unwrap()["lag"].as_u64() > Some(MIB as u64)
+    });
     let (daemon_after, reader_after) = (daemon.memory(), stopped.memory());
     assert!(daemon_after < daemon_before + FLAT, "the daemon grew from {daemon_before} to {daemon_after}");
     assert!(reader_after < reader_before + FLAT, "the reader grew from {reader_before} to {reader_after}");
 
+    data.extend(writer.finish());
     stopped.signal(Signal::CONT);
     eventually("it has caught up", || stopped.stdout_len() + lost(&stopped.stderr()) == data.len() as u64);
     assert!(stopped.memory() < reader_before + FLAT);
-    daemon.pfs(["write", S]).stdin("and live").run().exits(0);
+    daemon.append(S, "and live");
     data.extend(b"and live");
     eventually("it goes on live", || stopped.stdout().ends_with(b"and live"));
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
 
     let run = stopped.finish().exits(4);
     let gaps = gaps(&run.stderr);
@@ -70,7 +74,7 @@ fn readers_for_whom_the_daemon_copies_once_each_get_every_byte_from_their_own_st
     write(&data[..half]);
     let late = join(&half.to_string()).into_iter().map(|reader| (reader, &data[half..]));
     write(&data[half..]);
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     for ((got, reader), expected) in early.chain(late) {
         reader.finish().exits(0).quietly();
         assert_eq!(got.join().unwrap(), digest(expected));
@@ -86,16 +90,14 @@ fn lost(stderr: &str) -> u64 {
 #[test]
 fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog() {
     let daemon = small_rings();
-    let data = noise(2, TOO_MUCH);
-    let file = daemon.dir().join("data");
-    std::fs::write(&file, &data).unwrap();
     let mut reader = daemon.piped_reader(S, []);
     let before = reader.memory();
-    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1024", S]).stdin_file(&file).run().exits(0);
+    let mut writer = daemon.appender(S);
+    writer.append(&noise(2, 24 * MIB), KIB);
+    writer.append_until(KIB, || daemon.all_have_lost(S));
     assert!(reader.memory() < before + FLAT, "the reader grew from {before} to {}", reader.memory());
-    // Over HTTP the system may have taken all that is left for it, so that the daemon is done with it.
-    let shown = daemon.reader_stat(S, reader.pid());
-    assert!(shown.is_some_and(|shown| shown["policy"] == "drop") || Way::of_this_run() == Way::Http);
+    assert_eq!(daemon.reader_stat(S, reader.pid()).unwrap()["policy"], "drop");
+    let data = writer.close();
     let mut output = Vec::new();
     reader.take_stdout().read_to_end(&mut output).unwrap();
     let gaps = gaps(&reader.finish().exits(4).stderr);
@@ -110,15 +112,14 @@ fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_bac
 #[test]
 fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that() {
     let daemon = Daemon::start();
-    daemon.create(S, ["--ring-buffer-size", "32MB", "--channel-buffer-size", "256KB"]);
-    let data = noise(9, 16 * MIB);
-    let file = daemon.dir().join("data");
-    std::fs::write(&file, &data[10..]).unwrap();
+    daemon.create_with_buffers(S, 32 << 20, 256 << 10);
     let reader = daemon.reader(S, []);
-    daemon.pfs(["write", S]).stdin(&data[..10]).run().exits(0);
+    let mut writer = daemon.appender(S);
+    writer.append(b"0123456789", 10);
     eventually("it is live", || reader.stdout_len() == 10);
     reader.signal(Signal::STOP);
-    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1024", S]).stdin_file(&file).run().exits(0);
+    writer.append_until(KIB, || daemon.all_have_lost(S));
+    let data = writer.close();
     reader.signal(Signal::CONT);
     let run = reader.finish().exits(4);
     let gaps = gaps(&run.stderr);
@@ -133,11 +134,11 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
 #[test]
 fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
     let daemon = small_rings();
-    let data = noise(3, TOO_MUCH);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
     let mut other = daemon.piped_reader(S, ["--slow", "block"]);
     let other_got = other.digest_stdout();
-    let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
+    let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
+    let input = writer.feed(|number| noise(number as u64, MIB));
     eventually("the writer waits for the slow one", || {
         let stat = daemon.stat(S).unwrap();
         let waits = stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true);
@@ -149,6 +150,7 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
     assert!(daemon.pfs(["stat", S]).run().exits(0).text().contains(&slow.pid().to_string()));
     assert!(writer.runs());
     let got = slow.digest_stdout();
+    let data = input.end();
     writer.finish().exits(0);
     for (reader, got) in [(slow, got), (other, other_got)] {
         reader.finish().exits(0).quietly();
@@ -159,12 +161,12 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
 #[test]
 fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
     let daemon = small_rings();
-    let data = noise(5, TOO_MUCH);
     // There when it comes: of what wakes a reader that waits, it has a copy.
-    let (history, live) = data.split_at(MIB / 2);
-    daemon.pfs(["write", "--stream", S]).stdin(history).run().exits(0);
+    let history = noise(5, MIB / 2);
+    daemon.pfs(["write", "--stream", S]).stdin(&history[..]).run().exits(0);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
-    let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(live).spawn();
+    let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
+    let live = writer.feed(|number| noise(number as u64, MIB));
     eventually("the writer waits for it", || daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true);
     // It keeps no copy, so that it is where the pipe was full.
     if Way::of_this_run() == Way::Mapped {
@@ -172,6 +174,7 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
         assert!(position <= 256 << 10, "{position} bytes count as read");
     }
     let got = slow.digest_stdout();
+    let data = [history, live.end()].concat();
     writer.finish().exits(0);
     slow.finish().exits(0).quietly();
     assert_eq!(got.join().unwrap(), digest(&data));
@@ -214,9 +217,11 @@ fn a_writer_that_waits_holds_up_no_other_stream() {
 #[test]
 fn a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody() {
     let daemon = small_rings();
-    let data = noise(7, TOO_MUCH);
     let mut slow = daemon.piped_reader(S, ["--slow", "disconnect"]);
-    daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
+    let mut writer = daemon.appender(S);
+    // It goes as soon as it is too far behind; one that maps the ring looks at that when it reads on.
+    writer.append_until(64 * KIB, || daemon.all_have_lost(S));
+    let data = writer.close();
     let mut output = Vec::new();
     slow.take_stdout().read_to_end(&mut output).unwrap();
     slow.finish().exits(6).says("slow");

@@ -1,5 +1,5 @@
 //! The promises at the size that they were made for. Minutes long, so they run only when asked for:
-//! `cargo build --release && cargo test --release -p pfs-tests soak -- --ignored --test-threads 1`
+//! `scripts/soak`
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn five_thousand_idle_sse_readers_cost_little_and_all_get_the_next_chunk() {
 #[test]
 #[ignore = "soak: minutes"]
 fn block_readers_that_pause_for_minutes_lose_nothing() {
-    http::silent::paused_block_readers_are_waited_for(Duration::from_secs(200));
+    http::silent::paused_block_readers_are_waited_for(200);
 }
 
 #[test]

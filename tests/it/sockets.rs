@@ -7,7 +7,7 @@ use harness::{Daemon, Pfs, Signal, binary, eventually};
 #[test]
 fn a_second_daemon_on_a_live_socket_is_refused_and_the_first_goes_on() {
     let daemon = Daemon::start();
-    daemon.create("/streamfs/s", []);
+    daemon.create("/streamfs/s");
     let second = Pfs::new(binary("pfsd")).arg("--socket").arg(daemon.socket()).run();
     assert_eq!(second.code, 1, "{}", second.stderr);
     second.says("pfsd.sock");

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-use harness::{DEADLINE, Pfs, Signal, binary};
+use harness::{Pfs, Signal, binary, deadline};
 
 /// Waits for a notification that contains `state`.
 #[track_caller]
@@ -25,7 +25,7 @@ fn the_service_manager_is_told_when_the_daemon_is_ready_and_when_it_ends() {
     let dir = tempfile::tempdir().unwrap();
     let notify = dir.path().join("notify");
     let told = UnixDatagram::bind(&notify).unwrap();
-    told.set_read_timeout(Some(DEADLINE)).unwrap();
+    told.set_read_timeout(Some(deadline())).unwrap();
     let socket = dir.path().join("pfsd.sock");
     let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).env("NOTIFY_SOCKET", &notify).spawn();
     is_told(&told, "READY=1");

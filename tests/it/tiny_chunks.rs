@@ -1,11 +1,8 @@
 //! One-byte chunks: the worst that a writer can do to an index.
 
-use std::time::Duration;
-
 use harness::{Daemon, digest, noise, wake_ups};
 
 const S: &str = "/streamfs/s";
-const LONG: Duration = Duration::from_secs(600);
 /// What a daemon may need besides its rings, whatever goes through them.
 const CONSTANT: u64 = 8 << 20;
 
@@ -23,7 +20,7 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(count: usize) {
     let mut reader = daemon.pfs(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
     let got = reader.digest_stdout();
     let write = daemon.pfs(["-q", "write", "--stream", "--chunk-size", "1", "--wait-readers", "1", S]);
-    write.stdin_file(&file).spawn().finish_within(LONG).exits(0).quietly();
+    write.stdin_file(&file).spawn().finish().exits(0).quietly();
     let woken = wake_ups(daemon.pid());
 
     assert_eq!(daemon.figure(S, "chunks"), count as u64);
@@ -34,8 +31,8 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(count: usize) {
     let buffers = daemon.figure(S, "capacity");
     assert!(ring <= 8 * buffers, "a stream of {buffers} bytes of data takes {ring} of memory");
 
-    daemon.pfs(["close", S]).run().exits(0);
-    reader.finish_within(LONG).exits(0);
+    daemon.close(S);
+    reader.finish().exits(0);
     assert_eq!(got.join().unwrap(), digest(&data));
     // A frame of one byte has six; what is left to each is work a frame, and never a round trip or a wake-up.
     assert!(woken < count as u64 / 4, "the daemon was woken {woken} times for {count} chunks");

@@ -9,7 +9,7 @@ const S: &str = "/streamfs/s";
 #[test]
 fn readers_wait_for_more_until_the_stream_is_closed() {
     let daemon = Daemon::start();
-    daemon.pfs(["write", S]).stdin("a").run().exits(0);
+    daemon.append(S, "a");
     let mut reader = daemon.reader(S, []);
     let mut explicit = daemon.reader(S, ["--until", "closed"]);
     daemon.pfs(["write", "--stream", S]).stdin("b").run().exits(0);
@@ -63,11 +63,11 @@ fn writers_gone_ends_when_the_last_writer_has_finished() {
 #[test]
 fn idle_ends_when_nothing_came_for_so_long() {
     let daemon = Daemon::start();
-    daemon.pfs(["write", S]).stdin("all").run().exits(0);
+    daemon.append(S, "all");
     let start = Instant::now();
-    let read = daemon.pfs(["cat", "--stream", "--until", "idle=2s", S]).run().exits(0).quietly();
+    let read = daemon.pfs(["cat", "--stream", "--until", "idle=500ms", S]).run().exits(0).quietly();
     assert_eq!(read.text(), "all");
-    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(start.elapsed() >= Duration::from_millis(500));
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn write_without_stream_appends_its_input_as_one_chunk() {
 #[test]
 fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode() {
     let daemon = Daemon::with_buffers(10_000, 10_000);
-    daemon.create(S, []);
+    daemon.create(S);
     daemon.pfs(["write", S]).stdin(noise(3, 10_001)).run().exits(1).says("--stream");
     assert_eq!(daemon.head(S), 0);
     daemon.pfs(["write", S]).stdin(noise(3, 10_000)).run().exits(0);
@@ -110,6 +110,7 @@ fn a_closed_stdout_pipe_ends_cat_quietly() {
     let daemon = Daemon::start();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"some");
+    eventually("it is written", || daemon.head(S) == 4);
     let mut reader = daemon.piped_reader(S, []);
     let mut out = reader.take_stdout();
     out.read_exact(&mut [0; 4]).unwrap();
@@ -127,7 +128,7 @@ fn writers_append_one_after_the_other_to_the_same_stream() {
     for word in ["one ", "two ", "three"] {
         daemon.pfs(["write", "--stream", S]).stdin(word).run().exits(0);
     }
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"one two three");
 }
 

@@ -97,7 +97,7 @@ fn a_token_for_some_streams_lists_and_removes_no_others() {
     let daemon = Daemon::with_http_config(&format!("[auth]\ntoken_file = {file:?}\n"));
     let headers = [("authorization", "Bearer some-some-some-some-some-some")];
     let ask = |method: &str, path: &str| daemon.ask(method, &format!("/api/v1/{path}"), headers, b"");
-    daemon.create("/streamfs/yours", []);
+    daemon.create("/streamfs/yours");
     ask("PUT", "files?path=/streamfs/mine/a").has(200);
     for (method, path) in [
         ("GET", "directories?path=/streamfs"),

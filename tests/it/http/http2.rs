@@ -8,7 +8,7 @@ use h2::{
     RecvStream,
     client::{Builder, Connection, SendRequest},
 };
-use harness::{DEADLINE, Daemon, digest, eventually, noise};
+use harness::{Daemon, deadline, digest, eventually, noise};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -52,7 +52,7 @@ fn daemon() -> Daemon {
     let daemon = Daemon::with_http_config(
         "[plugins.streamfs.config]\nring_buffer_size = \"32MB\"\nchannel_buffer_size = \"32MB\"\n",
     );
-    daemon.create(S, []);
+    daemon.create(S);
     daemon
 }
 
@@ -87,7 +87,7 @@ async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on
     for (got, ended) in join_all(stalled.into_iter().map(all)).await {
         assert!(!ended && data.starts_with(&got) && !got.is_empty(), "{} bytes, ended: {ended}", got.len());
     }
-    eventually("nobody is left", || daemon.stat(S).unwrap()["readers"].get(0).is_none());
+    daemon.has_readers(S, 0);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each
     let (got, ended) = reading.await.unwrap();
     assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
     drop((stalled, connection));
-    eventually("nobody is left", || daemon.stat(S).unwrap()["readers"].get(0).is_none());
+    daemon.has_readers(S, 0);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_silent_upload_is_answered_when_its_stream_is_closed_or_removed() {
             daemon.pfs([end, S]).run().exits(0);
             daemon
         });
-        let response = timeout(DEADLINE, response).await.expect("an answer").unwrap();
+        let response = timeout(deadline(), response).await.expect("an answer").unwrap();
         assert_eq!(response.status(), status);
         ending.await.unwrap();
     }

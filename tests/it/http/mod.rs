@@ -1,5 +1,7 @@
 //! Streams as URLs: the HTTP side of `pfsd`, asked by `curl`, by `pfs --url` and by clients of the tests' own.
 
+use harness::Daemon;
+
 mod agfs;
 mod durable;
 mod frames;
@@ -14,3 +16,19 @@ pub(crate) mod silent;
 pub(crate) mod sse;
 mod starting;
 mod tls;
+
+/// Waits until the daemon has given up a connection of each kind for which it has a limit: one without a request, one that
+/// stops in its headers, one that stops in a body of known length. Whoever has been silent since before that has been so for
+/// longer than any of these limits.
+#[track_caller]
+fn everything_else_is_given_up(daemon: &Daemon) {
+    let [mut idle, mut head, mut body] = [(); 3].map(|()| daemon.http());
+    idle.request("GET", "/healthz", &[], None);
+    idle.response().has(200);
+    head.send(b"GET /heal");
+    body.request("PUT", "/streamfs/stalled", &[("content-length", "10")], None);
+    body.send(b"half");
+    for connection in [&mut idle, &mut head, &mut body] {
+        connection.until_hung_up();
+    }
+}

@@ -65,27 +65,26 @@ fn bytes_are_counted_by_the_way_that_they_go() {
 
 #[test]
 fn what_a_mapped_reader_lost_is_counted_while_it_reads_and_afterwards() {
-    const SENT: usize = 8 << 20;
     let daemon = Daemon::with_http_config(
         "[plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n",
     );
-    daemon.create(S, []);
+    daemon.create(S);
     let mut reader = daemon.piped_reader_on(Way::Mapped, S, []);
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
-    // Its pipe and its ring are full long before that: it has lost something, though it has not looked yet.
-    writer.send(&vec![0; SENT]);
-    eventually("all is appended", || daemon.head(S) == SENT as u64);
+    let input = writer.feed(|_| vec![0; 1 << 20]);
+    eventually("it has lost something, though it has not looked yet", || daemon.all_have_lost(S));
+    let sent = input.end().len();
+    eventually("all is appended", || daemon.head(S) == sent as u64);
     let output = reader.take_stdout();
     let copied = std::thread::spawn(move || std::io::copy(&mut { output }, &mut std::io::sink()));
     eventually("the loss is seen", || metric(&daemon, "pfs_lost_bytes_total") > 0.);
     assert_eq!(metric(&daemon, "pfs_readers{policy=\"drop\"}"), 1.);
-    writer.end_input();
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     assert_eq!(reader.finish().code, 4);
     let got = copied.join().unwrap().unwrap() as f64;
     eventually("it has gone", || metric(&daemon, "pfs_readers{policy=\"drop\"}") == 0.);
     eventually("it is counted", || metric(&daemon, "pfs_read_bytes_total{transport=\"memory\"}") == got);
-    assert_eq!(metric(&daemon, "pfs_lost_bytes_total"), SENT as f64 - got);
+    assert_eq!(metric(&daemon, "pfs_lost_bytes_total"), sent as f64 - got);
     assert!(metric(&daemon, "pfs_gaps_total") >= 1.);
     assert!(metric(&daemon, "pfs_lost_chunks_total") >= 1.);
 }

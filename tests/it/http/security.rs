@@ -85,7 +85,7 @@ fn no_token_and_a_wrong_one_are_401_wherever_one_asks() {
 fn a_token_does_what_its_scopes_and_prefixes_say_and_else_is_403() {
     let (daemon, _folder) = guarded();
     for stream in ["mine", "mine/too", "other"] {
-        daemon.create(&format!("/streamfs/{stream}"), []);
+        daemon.create(&format!("/streamfs/{stream}"));
     }
     let (reading, writing) = requests("other");
     for (token, refused) in
@@ -133,7 +133,7 @@ fn a_token_does_what_its_scopes_and_prefixes_say_and_else_is_403() {
 #[test]
 fn pfs_over_http_is_held_to_its_token_too() {
     let (daemon, folder) = guarded();
-    daemon.create("/streamfs/mine", []);
+    daemon.create("/streamfs/mine");
     let with = |token: &str| {
         let file = folder.path().join(token);
         std::fs::write(&file, token).unwrap();
@@ -299,7 +299,7 @@ fn an_answer_says_what_is_wrong_whatever_the_method() {
     let (get, head) = (daemon.get("/healthz").has(200), daemon.ask("HEAD", "/healthz", [], b"").has(200));
     assert!(head.body.is_empty());
     assert_eq!(head.header("content-length"), Some(&*get.body.len().to_string()));
-    daemon.create("/streamfs/s", []);
+    daemon.create("/streamfs/s");
     let live = daemon.ask("HEAD", "/streamfs/s", [], b"").has(200);
     assert_ne!(live.header("content-length"), Some("0"), "nobody knows its length");
     assert_eq!(daemon.curl(["-f"], "/nothing/here").run().code, 22);
@@ -312,7 +312,7 @@ fn an_answer_says_what_is_wrong_whatever_the_method() {
 #[test]
 fn http_1_0_gets_what_has_an_end_and_no_stream_whose_end_it_could_not_tell() {
     let daemon = Daemon::with_http();
-    daemon.create("/streamfs/s", []);
+    daemon.create("/streamfs/s");
     daemon.curl(["-f", "-0"], "/healthz").run().exits(0);
     let mut connection = daemon.http();
     connection.send(b"GET /streamfs/s HTTP/1.0\r\n\r\n");

@@ -1,7 +1,5 @@
 //! A stream as server-sent events.
 
-use std::time::Duration;
-
 use harness::{Daemon, HttpConnection, Signal, eventually};
 use serde_json::{Value, json};
 
@@ -141,10 +139,13 @@ fn a_client_that_has_seen_the_end_is_told_not_to_come_back() {
 #[test]
 fn a_gap_is_an_event_and_bytes_and_gaps_add_up() {
     let daemon = Daemon::with_http();
-    daemon.create(S, ["--ring-buffer-size", "64KiB", "--channel-buffer-size", "64KiB"]);
+    daemon.create_with_buffers(S, 64 << 10, 64 << 10);
     let mut source = EventSource::open(&daemon, S, None);
-    let sent = "x".repeat(32 << 20);
-    daemon.ask("PUT", "/streamfs/s?close", [], sent.as_bytes()).has(200);
+    let mut writer = daemon.appender(S);
+    while !daemon.all_have_lost(S) {
+        writer.append(&[b'x'; 1 << 20], 64 << 10);
+    }
+    let sent = writer.close();
     let (mut position, mut lost) = (0, 0);
     loop {
         let event = source.next().unwrap();
@@ -206,7 +207,7 @@ fn a_media_type_that_is_no_text_makes_every_event_base64() {
 #[test]
 fn a_connection_on_which_nothing_happens_is_kept_alive_by_a_comment() {
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let source = EventSource::open(&daemon, S, None);
     let mut connection = source.connection;
     assert_eq!(connection.piece().unwrap(), b":\n\n");
@@ -221,7 +222,7 @@ pub(crate) fn idle_readers_cost_little_and_all_get_the_next_chunk(count: usize) 
     const EACH: u64 = 32 << 10;
     raise_file_limit();
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let open = || EventSource::open(&daemon, S, None);
     // What the first ones take, the others need not take again.
     let first: Vec<_> = (0..20).map(|_| open()).collect();
@@ -235,9 +236,7 @@ pub(crate) fn idle_readers_cost_little_and_all_get_the_next_chunk(count: usize) 
     let used = daemon.memory().saturating_sub(before) / count as u64;
     assert!(attached < EACH && used < EACH, "{attached} and {used} bytes");
     drop((first, sources));
-    harness::eventually_within(Duration::from_secs(120), "all have left", || {
-        daemon.stat(S).unwrap()["readers"].as_array().unwrap().is_empty()
-    });
+    daemon.has_readers(S, 0);
     eventually("the daemon still answers", || daemon.get("/streamfs/").status == 200);
 }
 

@@ -67,9 +67,11 @@ async fn a_reader_that_loses_something_is_an_event() {
         let mut reader =
             stream.reader(ReadOptions { policy: SlowPolicy::Drop, ..ReadOptions::default() }).await.unwrap();
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
-        // More than the ring and all buffers on the way to a reader that does not read.
-        for _ in 0..2_000 {
-            writer.append(&[7; 4000]).await.unwrap();
+        // Until it has lost something, whatever the buffers on the way to a reader hold that does not read.
+        while !daemon.all_have_lost(path().as_str()) {
+            for _ in 0..100 {
+                writer.append(&[7; 4000]).await.unwrap();
+            }
         }
         writer.flush().await.unwrap();
         let (from, to) = loop {

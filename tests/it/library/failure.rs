@@ -1,6 +1,6 @@
 //! Writers that have nothing to append and wait for bad news.
 
-use harness::{DEADLINE, Way, eventually};
+use harness::{Way, deadline, eventually};
 use pfs_client::{Client, WriteError, WriteOptions, blocking};
 use tokio::time::timeout;
 
@@ -31,7 +31,7 @@ async fn a_writer_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_r
             writer.append(b"so far").await.unwrap();
             writer.flush().await.unwrap();
             let both = async { tokio::join!(writer.failure(), end(&other, removes)) };
-            let (failure, ()) = timeout(DEADLINE, both).await.expect("it is told");
+            let (failure, ()) = timeout(deadline(), both).await.expect("it is told");
             tells(&failure, removes);
             tells(&writer.append(b"more").await.unwrap_err(), removes);
             assert_eq!(writer.acked(), 1, "{way:?}");

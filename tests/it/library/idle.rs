@@ -101,7 +101,7 @@ fn endpoint(place: &str) -> Endpoint {
 /// runs while there is nothing to read, and that all readers are there when there is.
 fn rest_together(test: &str, daemon: Option<&Daemon>, place: impl AsRef<std::ffi::OsStr>) {
     if let Some(daemon) = daemon {
-        daemon.pfs(["write", "/streamfs/library"]).stdin(SO_FAR).run().exits(0);
+        daemon.append("/streamfs/library", SO_FAR);
     }
     let test = format!("library::idle::{test}");
     let this = std::env::current_exe().unwrap();

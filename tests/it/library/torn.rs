@@ -75,7 +75,7 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
     let until = Instant::now() + time;
     let daemon = daemon(RING);
     let client = |way| Client::new(endpoint(&daemon, way)).with_mapping(way == Way::Mapped);
-    daemon.create(path().as_str(), []);
+    daemon.create(path().as_str());
     let lapped = AtomicUsize::new(0);
     thread::scope(|scope| {
         // Three of each, so that some share what the daemon copies.

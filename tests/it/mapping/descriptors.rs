@@ -48,7 +48,7 @@ fn keeps_its_size(file: BorrowedFd<'_>) {
 #[test]
 fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
     let daemon = Daemon::start();
-    daemon.pfs(["write", S]).stdin("so far").run().exits(0);
+    daemon.append(S, "so far");
     let handed = handed(&daemon, S, ReadOptions::default());
     let own = reopened(handed.ring.as_fd());
     for file in [handed.ring.as_fd(), own.as_fd()] {
@@ -71,7 +71,7 @@ fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
 #[test]
 fn pages_and_staging_areas_can_be_written_and_not_resized() {
     let daemon = Daemon::start();
-    daemon.create(S, []);
+    daemon.create(S);
     let handed = handed(&daemon, S, ReadOptions::default());
     keeps_its_size(handed.page.as_fd());
     assert_eq!(map_writable(handed.page.as_fd(), false), Ok(()));

@@ -11,7 +11,6 @@ use pfs_proto::Request;
 use super::{S, staging};
 
 const KIB: usize = 1 << 10;
-const LONG: Duration = Duration::from_secs(120);
 
 /// Small ones go through the staging area, those above 128 KiB over the connection, those above 1 MiB in several frames.
 const SIZES: [usize; 16] = [
@@ -36,7 +35,7 @@ const SIZES: [usize; 16] = [
 #[test]
 fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
     let daemon = Daemon::with_buffers(4 << 20, 4 << 20);
-    daemon.create(S, []);
+    daemon.create(S);
     let chunks: Vec<Vec<u8>> =
         (0..10).flat_map(|_| SIZES).enumerate().map(|(i, len)| noise(i as u64, len)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -138,7 +137,7 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
         });
         let args = ["-q", "write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
         let writer = daemon.pfs_on(writers_way, args).stdin_file(&file).spawn();
-        writer.finish_within(LONG).exits(0).quietly();
+        writer.finish().exits(0).quietly();
         assert_eq!(daemon.figure(S, "chunks"), COUNT as u64);
         for (reader, got) in readers {
             reader.finish().exits(0).quietly();
@@ -151,7 +150,7 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
 #[test]
 fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_others_run() {
     let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
-    daemon.create(S, []);
+    daemon.create(S);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(harness::Signal::STOP);
     let (large, small) = (noise(1, 200 * KIB), noise(2, 100));
@@ -178,6 +177,6 @@ fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_othe
         });
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(Duration::from_secs(30)).expect("the writer has finished");
+    is_done.recv_timeout(harness::deadline()).expect("the writer has finished");
     assert_eq!(digest(&reader.finish().exits(0).stdout), digest(&expected));
 }

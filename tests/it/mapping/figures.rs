@@ -9,7 +9,7 @@ const MIB: u64 = 1 << 20;
 #[test]
 fn stat_shows_where_a_mapped_reader_is_how_far_behind_and_what_it_lost() {
     let daemon = Daemon::with_buffers(MIB, MIB);
-    daemon.pfs(["write", S]).stdin(vec![b'x'; 1_000]).run().exits(0);
+    daemon.append(S, vec![b'x'; 1_000]);
     let reader = daemon.reader_on(Way::Mapped, S, ["--slow", "drop"]);
     let figure = |name: &str| daemon.reader_stat(S, reader.pid()).unwrap()[name].as_u64().unwrap();
     eventually("it has read all", || figure("position") == 1_000);
@@ -29,11 +29,11 @@ fn stat_shows_where_a_mapped_reader_is_how_far_behind_and_what_it_lost() {
     let (bytes, chunks) = (figure("lost_bytes"), figure("lost_chunks"));
     assert!(bytes >= 2 * MIB && chunks == bytes / 1024, "{bytes} bytes in {chunks} chunks");
     assert_eq!(daemon.figure(S, "lost_bytes"), bytes);
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     let told = gaps(&reader.finish().exits(4).stderr);
     assert_eq!(told.iter().map(|gap| gap.to - gap.from).sum::<u64>(), bytes);
     // What it lost stays in the stream's figures when it has gone.
-    eventually("it has left", || daemon.stat(S).unwrap()["readers"].as_array().unwrap().is_empty());
+    daemon.has_readers(S, 0);
     assert_eq!(daemon.figure(S, "lost_bytes"), bytes);
 }
 
@@ -41,7 +41,7 @@ fn stat_shows_where_a_mapped_reader_is_how_far_behind_and_what_it_lost() {
 fn stat_shows_which_mapped_reader_a_writer_waits_for_and_its_continuing_ends_the_wait() {
     for writers_way in Way::BOTH {
         let daemon = Daemon::with_buffers(MIB, MIB);
-        daemon.create(S, []);
+        daemon.create(S);
         let slow = daemon.reader_on(Way::Mapped, S, ["--slow", "block"]);
         let others = Way::BOTH.map(|way| daemon.reader_on(way, S, ["--slow", "block"]));
         slow.signal(Signal::STOP);

@@ -13,7 +13,7 @@ const REST: Duration = Duration::from_secs(1);
 #[test]
 fn idle_readers_use_no_processor_and_neither_does_the_daemon() {
     let daemon = Daemon::start();
-    daemon.pfs(["write", S]).stdin("so far").run().exits(0);
+    daemon.append(S, "so far");
     let ways = [Way::Mapped, Way::Mapped, Way::Connection, Way::Mapped];
     let policies = ["drop", "block", "block", "disconnect"];
     let readers: Vec<Running> = ways
@@ -48,13 +48,13 @@ fn an_idle_mapped_reader_costs_the_daemon_at_most_16_kib() {
     const READERS: u64 = 200;
     const EACH: u64 = 16 << 10;
     let daemon = Daemon::start();
-    daemon.pfs(["write", S]).stdin("so far").run().exits(0);
+    daemon.append(S, "so far");
     let open = || handed(&daemon, S, ReadOptions::default()).wire;
     // The first ones bring what is needed once.
     let _first: Vec<Wire> = (0..20).map(|_| open()).collect();
     let before = daemon.memory();
     let _readers: Vec<Wire> = (0..READERS).map(|_| open()).collect();
-    assert_eq!(daemon.stat(S).unwrap()["readers"].as_array().unwrap().len() as u64, READERS + 20);
+    assert_eq!(daemon.readers(S) as u64, READERS + 20);
     let each = daemon.memory().saturating_sub(before) / READERS;
     assert!(each <= EACH, "{each} bytes for each idle reader");
 }

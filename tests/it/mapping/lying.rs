@@ -35,7 +35,7 @@ fn scribbled_figures_disturb_nobody_else() {
     let data = noise(1, 12 * MIB);
     let mut honest = Vec::new();
     for stream in [S, OTHER] {
-        daemon.create(stream, []);
+        daemon.create(stream);
         for way in Way::BOTH {
             let mut reader = daemon.piped_reader_on(way, stream, ["--slow", "block"]);
             let got = reader.digest_stdout();
@@ -83,7 +83,7 @@ fn scribbled_figures_disturb_nobody_else() {
 #[test]
 fn a_reader_that_claims_to_be_far_ahead_takes_no_byte_from_a_block_reader() {
     let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
-    daemon.create(S, []);
+    daemon.create(S);
     let honest = daemon.reader_on(Way::Mapped, S, ["--slow", "block"]);
     honest.signal(harness::Signal::STOP);
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
@@ -106,7 +106,7 @@ fn a_reader_that_claims_to_be_far_ahead_takes_no_byte_from_a_block_reader() {
 #[test]
 fn a_writer_waits_for_a_reader_that_claims_to_be_at_the_start_only_until_it_goes() {
     let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
-    daemon.create(S, []);
+    daemon.create(S);
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let liar = handed(&daemon, S, options);
     let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(3, MIB)).spawn();
@@ -118,7 +118,7 @@ fn a_writer_waits_for_a_reader_that_claims_to_be_at_the_start_only_until_it_goes
 #[test]
 fn a_mapped_reader_that_says_anything_else_is_refused() {
     let daemon = Daemon::start();
-    daemon.create(S, []);
+    daemon.create(S);
     let append = Request::Append(bytes::Bytes::from_static(b"x"));
     for request in [append, Request::Staged, Request::Info, Request::Finish { close: true }] {
         let mut reader = handed(&daemon, S, ReadOptions::default());

@@ -26,7 +26,7 @@ fn both_readers(daemon: &Daemon, args: [&str; 2]) -> [Running; 2] {
 #[test]
 fn readers_and_writers_share_memory_with_the_daemon_unless_they_are_told_not_to() {
     let daemon = Daemon::start();
-    daemon.create(S, []);
+    daemon.create(S);
     for way in Way::BOTH {
         let reader = daemon.reader_on(way, S, ["--new"]);
         let mut writer = daemon.pfs_on(way, ["write", "--stream", S]).stdin_pipe().spawn();
@@ -80,7 +80,7 @@ fn every_end_is_told_the_same_both_ways() {
     for writers_way in Way::BOTH {
         for (until, code, event) in ends {
             let mut daemon = Daemon::start();
-            daemon.create(S, []);
+            daemon.create(S);
             let readers = both_readers(&daemon, ["--until", until]);
             let mut writer = daemon.pfs_on(writers_way, ["write", "--stream", S]).stdin_pipe().spawn();
             writer.send(b"so far");
@@ -103,7 +103,7 @@ fn readers_that_wait_for_a_stream_are_attached_before_its_first_byte_both_ways()
 #[test]
 fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both_ways() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
-    daemon.create(S, []);
+    daemon.create(S);
     let data = noise(2, 8 * MIB);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
@@ -133,10 +133,11 @@ fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both
 #[test]
 fn disconnect_readers_that_lag_are_ended_with_6_both_ways() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
-    daemon.create(S, []);
+    daemon.create(S);
     let mut readers = Way::BOTH.map(|way| daemon.piped_reader_on(way, S, ["--slow", "disconnect"]));
-    let data = noise(3, 16 * MIB);
-    daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0).quietly();
+    let mut writer = daemon.appender(S);
+    writer.append_until(64 * KIB, || daemon.all_have_lost(S));
+    let data = writer.close();
     let outputs = readers.each_mut().map(|reader| {
         let mut output = Vec::new();
         reader.take_stdout().read_to_end(&mut output).unwrap();

@@ -47,7 +47,7 @@ fn counters_and_lengths_that_cannot_be_are_a_protocol_error_after_what_was_right
         wire.request(&Request::Staged);
         assert_eq!(wire.refusal(), Some(ErrorCode::Protocol), "{what}");
         assert_eq!((daemon.head(&stream), daemon.figure(&stream, "writers_died")), (5, 1), "{what}");
-        daemon.pfs(["rm", &stream]).run().exits(0);
+        daemon.remove(&stream);
     }
     is_unharmed(&mut daemon, before);
 }
@@ -146,7 +146,7 @@ async fn check(daemon: &Daemon, mapping: bool) {
 #[test]
 fn scribbled_staging_areas_disturb_nobody_else() {
     let mut daemon = Daemon::with_buffers(256 << 10, 256 << 10);
-    daemon.create(S, []);
+    daemon.create(S);
     let (enough, before) = (AtomicBool::new(false), daemon.memory());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (refused, served) = thread::scope(|scope| {
@@ -174,7 +174,7 @@ fn scribbled_staging_areas_disturb_nobody_else() {
         });
         honest.join().unwrap();
         let counts = spoilers.map(|spoiler| spoiler.join().unwrap());
-        daemon.pfs(["close", S]).run().exits(0);
+        daemon.close(S);
         checking.join().unwrap();
         counts.into_iter().fold((0, 0), |(refused, served), more| (refused + more.0, served + more.1))
     });

@@ -69,8 +69,9 @@ fn a_live_reader_that_lost_data_is_cut_off_and_told_when_it_comes_back() {
     reader.request("GET", "/v1/stream/s?offset=now&live=sse", &[], None);
     let mut response = reader.head().expect("an answer").has(200);
     assert_eq!(response.header("stream-sse-data-encoding"), Some("base64"));
-    // Far more than the connection takes while nobody reads.
-    daemon.pfs(["write", "--stream", "/streamfs/s"]).stdin(vec![7; 64 << 20]).run().exits(0);
+    let mut writer = daemon.appender("/streamfs/s");
+    writer.append_until(64 << 10, || daemon.all_have_lost("/streamfs/s"));
+    writer.finish();
     reader.rest(&mut response);
     assert!(!response.whole, "a reader that lost something must not take it for the end");
     let text = response.text();

@@ -30,7 +30,7 @@ fn a_stream_is_made_appended_to_read_closed_and_deleted_over_http_2() {
             .spawn()
     };
     let (poll, events) = (live("long-poll"), live("sse"));
-    eventually("both wait", || daemon.stat("/streamfs/s").unwrap()["readers"].get(1).is_some());
+    daemon.has_readers("/streamfs/s", 2);
     assert_eq!(ask(&daemon, "/v1/stream/s", ["-H", TEXT, "-d", "three"]).text(), "\n2 204");
     assert_eq!(poll.finish().exits(0).text(), "three");
     let closed = ask(&daemon, "/v1/stream/s", ["-X", "POST", "-H", "Stream-Closed: true"]);
@@ -50,7 +50,7 @@ fn a_live_reader_over_http_2_is_told_a_removal_from_the_end() {
     let path = "/v1/stream/s?offset=-1&live=sse";
     let events = daemon.curl(["-f", "--http2-prior-knowledge"], path).spawn();
     eventually("history has come", || data(&String::from_utf8(events.stdout()).unwrap()) == "x");
-    daemon.pfs(["rm", "/streamfs/s"]).run().exits(0);
+    daemon.remove("/streamfs/s");
     let run = events.finish();
     assert_ne!(run.code, 0, "{}", run.text());
 }

@@ -22,7 +22,7 @@ fn what_others_append_is_read_here_and_the_other_way_round() {
     let read = daemon.get("/v1/stream/other").has(200);
     assert_eq!((read.header("content-type"), read.text()), (Some("application/octet-stream"), "x"));
     daemon.ask("PUT", "/v1/stream/other", [], b"").has(200);
-    daemon.pfs(["close", "/streamfs/other"]).run().exits(0);
+    daemon.close("/streamfs/other");
     let read = daemon.get("/v1/stream/other").has(200);
     assert_eq!(read.header("stream-closed"), Some("true"));
     let refused =
@@ -39,7 +39,7 @@ fn messages_of_json_are_lines_to_others_and_lines_of_json_are_messages() {
     daemon.pfs(["write", "/streamfs/s"]).stdin("no \"JSON\"").run().exits(0);
     let all = daemon.get("/v1/stream/s").has(200).json();
     assert_eq!(all, json!([{"a": 1}, [2, 3], {"b": 4}, {"c": 5}, "six", "no \"JSON\""]));
-    daemon.pfs(["close", "/streamfs/s"]).run().exits(0);
+    daemon.close("/streamfs/s");
     let cat = daemon.pfs(["cat", "--stream", "/streamfs/s"]).run().exits(0);
     assert_eq!(cat.text(), "{\"a\":1}\n[2,3]\n{\"b\":4}\n{\"c\":5}\n\"six\"\nno \"JSON\"");
     // Each message is a chunk, which no reader gets in part.
@@ -60,7 +60,7 @@ fn a_character_that_came_in_two_chunks_is_one_in_an_event() {
         seen += std::str::from_utf8(&reader.piece().expect("it goes on")).unwrap();
     }
     daemon.pfs(["write", "/streamfs/s"]).stdin(second).run().exits(0);
-    daemon.pfs(["close", "/streamfs/s"]).run().exits(0);
+    daemon.close("/streamfs/s");
     reader.rest(&mut response);
     assert!(response.whole);
     seen += response.text();

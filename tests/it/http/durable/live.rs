@@ -1,19 +1,15 @@
 //! Readers that wait, and what may happen meanwhile.
 
-use harness::{Daemon, HttpConnection, Signal, eventually};
+use harness::{Daemon, HttpConnection, Signal};
 
 use super::{TEXT, controls, data};
 
 fn waiting(daemon: &Daemon, live: &str) -> HttpConnection {
-    let before = readers(daemon);
+    let before = daemon.readers("/streamfs/s");
     let mut connection = daemon.http();
     connection.request("GET", &format!("/v1/stream/s?offset=now&live={live}"), &[], None);
-    eventually("the reader waits", || readers(daemon) == before + 1);
+    daemon.has_readers("/streamfs/s", before + 1);
     connection
-}
-
-fn readers(daemon: &Daemon) -> usize {
-    daemon.stat("/streamfs/s").map_or(0, |stat| stat["readers"].as_array().expect("readers").len())
 }
 
 #[test]
@@ -21,10 +17,10 @@ fn a_reader_that_waits_is_woken_by_whoever_appends() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"before").has(201);
     let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
-    daemon.pfs(["write", "/streamfs/s"]).stdin("after").run().exits(0);
+    daemon.append("/streamfs/s", "after");
     assert_eq!(poll.response().has(200).text(), "after");
     let mut response = events.head().expect("an answer").has(200);
-    daemon.pfs(["close", "/streamfs/s"]).run().exits(0);
+    daemon.close("/streamfs/s");
     events.rest(&mut response);
     assert!(response.whole, "closed is a proper end");
     assert_eq!(data(response.text()), "after");
@@ -36,7 +32,7 @@ fn a_stream_that_is_removed_is_not_at_its_end() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let (mut poll, mut events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
-    daemon.pfs(["rm", "/streamfs/s"]).run().exits(0);
+    daemon.remove("/streamfs/s");
     poll.response().has(404).refuses("removed");
     let mut response = events.head().expect("an answer").has(200);
     events.rest(&mut response);
@@ -64,5 +60,5 @@ fn a_client_that_leaves_while_it_waits_is_forgotten() {
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     let (poll, events) = (waiting(&daemon, "long-poll"), waiting(&daemon, "sse"));
     drop((poll, events));
-    eventually("nobody waits any more", || readers(&daemon) == 0);
+    daemon.has_readers("/streamfs/s", 0);
 }

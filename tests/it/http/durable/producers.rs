@@ -32,7 +32,7 @@ fn a_repeated_request_is_a_success_even_when_the_stream_is_closed() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
     produce(&daemon, "p", 0, 0, b"a").has(200);
-    daemon.pfs(["close", "/streamfs/s"]).run().exits(0);
+    daemon.close("/streamfs/s");
     let again = produce(&daemon, "p", 0, 0, b"a").has(204);
     assert_eq!(again.header("stream-closed"), Some("true"));
     produce(&daemon, "p", 0, 1, b"b").has(409).refuses("closed");

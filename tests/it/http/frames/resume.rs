@@ -3,16 +3,11 @@
 use harness::{Daemon, Running, Signal, digest, eventually, gaps, kept, noise};
 
 use super::link::Link;
-use super::{LONG, S, pfs_at};
+use super::{S, pfs_at};
 
 /// A reader behind a line, attached.
 fn reader<const N: usize>(daemon: &Daemon, link: &Link, args: [&str; N]) -> Running {
-    let mut reader = pfs_at(&link.url(), ["cat", "--stream"]).args(args).arg(S).spawn();
-    eventually("the reader is attached", || {
-        assert!(reader.runs(), "{}", reader.stderr());
-        daemon.reader_stat(S, reader.pid()).is_some()
-    });
-    reader
+    daemon.attached(S, pfs_at(&link.url(), ["cat", "--stream"]).args(args).arg(S))
 }
 
 fn write(daemon: &Daemon, data: &[u8]) {
@@ -27,7 +22,7 @@ fn line(daemon: &Daemon) -> Link {
 fn a_reader_goes_on_where_it_was_and_says_so() {
     let daemon = Daemon::with_http();
     let link = line(&daemon);
-    daemon.create(S, []);
+    daemon.create(S);
     let reader = reader(&daemon, &link, []);
     let data = noise(1, 3 << 20);
     for (round, part) in data.chunks(1 << 20).enumerate() {
@@ -38,7 +33,7 @@ fn a_reader_goes_on_where_it_was_and_says_so() {
         eventually("it says so", || reader.stderr().contains(&said));
     }
     write(&daemon, b"the end");
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     let run = reader.finish().exits(0);
     assert_eq!(digest(&run.stdout), digest(&[&data[..], b"the end"].concat()));
     assert_eq!(run.stderr.lines().count(), 3, "{}", run.stderr);
@@ -56,7 +51,7 @@ fn nothing_is_lost_or_doubled_however_often_it_breaks_in_the_middle_of_chunks() 
         daemon.pfs(["write", S]).stdin(chunk).run().exits(0);
     }
     assert_eq!(daemon.figure(S, "chunks"), 8);
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     // One whole chunk, and a part of the next one.
     link.cut_each_after(5_500_000);
     let run = pfs_at(&link.url(), ["cat", "--stream", S]).run().exits(0);
@@ -70,10 +65,10 @@ fn what_the_ring_dropped_meanwhile_is_a_gap_to_the_byte() {
     let config = "[plugins.streamfs.config]\nring_buffer_size = 100000\nchannel_buffer_size = 100000\n";
     let daemon = Daemon::with_http_config(config);
     let link = line(&daemon);
-    daemon.create(S, []);
+    daemon.create(S);
     for slow in ["drop", "block", "disconnect"] {
-        daemon.pfs(["rm", S]).run().exits(0);
-        daemon.create(S, []);
+        daemon.remove(S);
+        daemon.create(S);
         let reader = reader(&daemon, &link, ["--slow", slow]);
         let data = noise(3, 1_000_000);
         let file = daemon.dir().join("data");
@@ -99,15 +94,16 @@ fn what_the_ring_dropped_meanwhile_is_a_gap_to_the_byte() {
 fn a_stream_of_a_daemon_that_was_restarted_is_another_one() {
     let mut daemon = Daemon::with_http();
     let link = line(&daemon);
-    daemon.create(S, []);
-    write(&daemon, b"of before");
+    daemon.create(S);
+    write(&daemon, b"of ");
     let reader = [reader(&daemon, &link, []), reader(&daemon, &link, ["--new"])];
-    eventually("it has read all", || reader[0].stdout_len() == 9);
+    write(&daemon, b"before");
+    eventually("both have read all", || reader.each_ref().map(Running::stdout_len) == [9, 6]);
     link.cut();
     daemon.kill9();
     daemon.restart();
     write(&daemon, b"of afterwards, and longer");
-    for (reader, text) in reader.into_iter().zip(["of before", ""]) {
+    for (reader, text) in reader.into_iter().zip(["of before", "before"]) {
         let run = reader.finish().exits(5).says("offset 9");
         assert_eq!(run.text(), text);
     }
@@ -118,12 +114,12 @@ fn a_stream_that_was_made_anew_meanwhile_is_another_one() {
     let daemon = Daemon::with_http();
     let link = line(&daemon);
     for anew in [None, Some(&b"short"[..]), Some(b"longer than before")] {
-        daemon.create(S, []);
+        daemon.create(S);
         write(&daemon, b"of before");
         let reader = reader(&daemon, &link, []);
         eventually("it has read all", || reader.stdout_len() == 9);
         link.down();
-        daemon.pfs(["rm", S]).run().exits(0);
+        daemon.remove(S);
         if let Some(anew) = anew {
             write(&daemon, anew);
         }
@@ -137,12 +133,12 @@ fn a_stream_that_was_made_anew_meanwhile_is_another_one() {
 #[test]
 fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
     let mut daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let data = noise(4, 50_000_000);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
-    let mut reader = daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
-    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    let mut reader =
+        daemon.attached(S, daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).stdout_pipe());
     // No more is taken until then, so that the writer cannot finish first.
     let output = reader.take_at_most(data.len() as u64 / 2);
     let waiting = daemon.pfs_http(["cat", "--stream", "/streamfs/never"]).spawn();
@@ -161,9 +157,8 @@ fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
 #[test]
 fn a_daemon_that_ends_in_order_is_not_waited_for() {
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
-    let reader = daemon.pfs_http(["cat", "--stream", S]).spawn();
-    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    daemon.create(S);
+    let reader = daemon.attached(S, daemon.pfs_http(["cat", "--stream", S]));
     daemon.ends_by(Signal::TERM).0.exits(0);
     let run = reader.finish().exits(5).says("the daemon went away");
     assert!(!run.stderr.contains("within"), "{}", run.stderr);
@@ -176,8 +171,7 @@ fn a_writer_does_not_go_on_because_bytes_could_be_doubled() {
     let mut writer = pfs_at(&link.url(), ["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");
     eventually("it is written", || daemon.head(S) == 6);
-    let reader = daemon.pfs_http(["cat", "--stream", "--until", "writers-gone", S]).spawn();
-    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+    let reader = daemon.attached(S, daemon.pfs_http(["cat", "--stream", "--until", "writers-gone", S]));
     link.cut();
     writer.finish().exits(5).says("6 bytes of the input were appended before");
     reader.finish().exits(8);
@@ -191,14 +185,13 @@ fn the_end_that_was_asked_for_stays_the_same() {
     let data = noise(5, 48 << 20);
     write(&daemon, &data);
     let mut reader =
-        pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe().spawn();
-    eventually("the reader is attached", || daemon.reader_stat(S, reader.pid()).is_some());
+        daemon.attached(S, pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe());
     write(&daemon, b"more");
     link.cut();
     let got = reader.digest_stdout();
-    let run = reader.finish_within(LONG).exits(0).says("resumed");
+    let run = reader.finish().exits(0).says("resumed");
     assert_eq!(got.join().unwrap(), digest(&data), "{}", run.stderr);
-    daemon.pfs(["rm", S]).run().exits(0);
+    daemon.remove(S);
 
     // A death that nobody saw.
     let mut doomed = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
@@ -230,7 +223,7 @@ fn a_reader_that_waits_for_its_stream_misses_nothing_of_it() {
     eventually("it waits again", || reader.stderr().contains("resumed"));
     link.down();
     write(&daemon, b"all");
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     link.up();
     assert_eq!(reader.finish().exits(0).text(), "all");
 }

@@ -156,7 +156,7 @@ fn a_request_that_stalls_is_hung_up_on_and_a_writer_may_be_silent() {
 #[test]
 fn a_client_that_hangs_up_is_forgotten() {
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let (path, waiting) = (S.parse().unwrap(), "/streamfs/never".parse().unwrap());
     let options = ReadOptions { until: Until::Closed, wait: true, ..ReadOptions::default() };
     let requests = [
@@ -170,8 +170,7 @@ fn a_client_that_hangs_up_is_forgotten() {
         assert_eq!(client.head().unwrap().status, 200);
         client
     });
-    let readers = || daemon.stat(S).unwrap()["readers"].as_array().unwrap().len();
-    eventually("the reader is attached", || readers() == 1);
+    daemon.has_readers(S, 1);
     drop(clients);
-    eventually("it is forgotten", || readers() == 0);
+    daemon.has_readers(S, 0);
 }

@@ -80,7 +80,7 @@ fn a_client_that_breaks_off_is_a_writer_that_died_and_one_that_ends_its_body_is_
 #[test]
 fn a_killed_curl_is_told_to_readers_as_a_death() {
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let reader = daemon.reader(S, ["--until", "writers-gone"]);
     let mut put = daemon.curl(["-T", "-"], S).stdin_pipe().spawn();
     put.send(b"abc");
@@ -93,7 +93,7 @@ fn a_killed_curl_is_told_to_readers_as_a_death() {
 #[test]
 fn close_gives_readers_the_end_and_takes_no_more() {
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let reader = daemon.curl(["-f"], S).spawn();
     let put = daemon.ask("PUT", "/streamfs/s?close=true", [], b"abc").has(200);
     assert_eq!(put.json()["closed"], true);
@@ -154,7 +154,7 @@ fn a_client_that_asks_first_is_told_to_go_on() {
 #[test]
 fn a_block_reader_holds_an_upload_up_without_a_byte_lost() {
     let daemon = Daemon::with_http();
-    daemon.create(S, ["--ring-buffer-size", "64KiB", "--channel-buffer-size", "64KiB"]);
+    daemon.create_with_buffers(S, 64 << 10, 64 << 10);
     let mut reader = reading(&daemon, "/streamfs/s?slow=block");
     let file = daemon.dir().join("file");
     noise_file(&file, 3, 32 << 20);

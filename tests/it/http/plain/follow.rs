@@ -48,7 +48,7 @@ fn the_length_of_a_closed_stream_is_known_and_that_of_an_open_one_is_not() {
     open.request("GET", S, &[], None);
     let head = open.head().unwrap();
     assert_eq!((head.header("content-length"), head.header("transfer-encoding")), (None, Some("chunked")));
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     let closed = daemon.get(S).has(200);
     assert_eq!((closed.header("content-length"), closed.text()), (Some("3"), "abc"));
 }
@@ -116,7 +116,7 @@ fn a_daemon_that_is_told_to_go_is_not_the_end() {
 #[test]
 fn a_writer_that_died_is_not_the_end_of_the_writers() {
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let mut reader = reading(&daemon, "/streamfs/s?until=writers-gone");
     let mut put = daemon.http();
     put.begin("PUT", S, &[]);
@@ -126,12 +126,13 @@ fn a_writer_that_died_is_not_the_end_of_the_writers() {
     assert_eq!(reader.piece(), None, "the connection breaks");
 }
 
-/// Bytes that are far more than sockets hold, and what a reader that slept meanwhile gets of them.
+/// What a reader gets that slept until it was too far behind.
 fn sleeper_gets(daemon: &Daemon, policy: &str) -> (Vec<u8>, bool) {
-    daemon.create(S, ["--ring-buffer-size", "64KiB", "--channel-buffer-size", "64KiB"]);
+    daemon.create_with_buffers(S, 64 << 10, 64 << 10);
     let mut reader = reading(daemon, &format!("{S}?slow={policy}"));
-    let sent = harness::noise(5, 32 << 20);
-    daemon.ask("PUT", "/streamfs/s?close", [], &sent).has(200);
+    let mut writer = daemon.appender(S);
+    writer.append_until(64 << 10, || daemon.all_have_lost(S));
+    let sent = writer.close();
     let mut got = Vec::new();
     let ended = loop {
         match reader.piece() {
@@ -162,7 +163,7 @@ fn a_reader_that_is_disconnected_for_being_slow_sees_its_connection_break() {
 #[test]
 fn an_offset_that_the_ring_does_not_hold_is_416_and_what_it_holds_is_told() {
     let daemon = Daemon::with_http();
-    daemon.create(S, ["--ring-buffer-size", "1000B", "--channel-buffer-size", "1000B"]);
+    daemon.create_with_buffers(S, 1000, 1000);
     for _ in 0..10 {
         daemon.ask("PUT", S, [], &[b'x'; 500]).has(200);
     }
@@ -186,11 +187,11 @@ fn an_offset_that_the_ring_does_not_hold_is_416_and_what_it_holds_is_told() {
 #[test]
 fn a_reader_that_goes_is_noticed_while_nothing_is_sent() {
     let daemon = Daemon::with_http();
-    daemon.create(S, []);
+    daemon.create(S);
     let readers: Vec<HttpConnection> = (0..3).map(|_| reading(&daemon, S)).collect();
-    assert_eq!(daemon.stat(S).unwrap()["readers"].as_array().unwrap().len(), 3);
+    assert_eq!(daemon.readers(S), 3);
     drop(readers);
-    eventually("they are gone", || daemon.stat(S).unwrap()["readers"] == serde_json::json!([]));
+    daemon.has_readers(S, 0);
     daemon.ask("PUT", S, [], b"abc").has(200);
     head_reaches(&daemon, 3);
 }

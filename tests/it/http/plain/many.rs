@@ -1,14 +1,8 @@
 //! Many readers with `curl`, on the real sizes when they are asked for.
 
-use std::time::Duration;
-
-use harness::{
-    Daemon, Pfs, Running, digest_kept, digest_of_stream, eventually, eventually_within, noise_file,
-};
+use harness::{Daemon, Pfs, Running, digest_kept, digest_of_stream, eventually, noise_file};
 
 use super::S;
-
-const LONG: Duration = Duration::from_secs(600);
 
 #[test]
 fn sixteen_curl_block_readers_get_the_file_byte_for_byte() {
@@ -26,19 +20,17 @@ fn curl(daemon: &Daemon, policy: &str) -> Running {
 
 /// Appends a file through curl as soon as so many readers are there, and closes the stream at its end.
 fn append(daemon: &Daemon, file: &std::path::Path, readers: usize) {
-    eventually("all readers are attached", || {
-        daemon.stat(S).unwrap()["readers"].as_array().unwrap().len() == readers
-    });
+    daemon.has_readers(S, readers);
     let mut cat = Pfs::new("cat").arg(file).stdout_pipe().spawn();
     let put = daemon.curl(["-f", "-T", "-"], "/streamfs/s?close").stdin_from(cat.take_stdout());
-    put.spawn().finish_within(LONG).exits(0);
+    put.spawn().finish().exits(0);
 }
 
 pub(crate) fn curl_block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
     let daemon = Daemon::with_http();
     let file = daemon.dir().join("data");
     noise_file(&file, count as u64, len);
-    daemon.create(S, []);
+    daemon.create(S);
     let readers: Vec<_> = (0..count)
         .map(|_| {
             let mut reader = curl(&daemon, "block");
@@ -49,7 +41,7 @@ pub(crate) fn curl_block_readers_get_the_file_byte_for_byte(count: usize, len: u
     append(&daemon, &file, count);
     let expected = digest_kept(&file, 0, &[]);
     for (reader, got) in readers {
-        reader.finish_within(LONG).exits(0);
+        reader.finish().exits(0);
         assert_eq!(got.join().unwrap(), expected);
     }
 }
@@ -59,7 +51,7 @@ pub(crate) fn curl_readers_fail_if_they_lost_something(count: usize, len: u64) {
     let daemon = Daemon::with_http();
     let file = daemon.dir().join("data");
     noise_file(&file, 7, len);
-    daemon.create(S, []);
+    daemon.create(S);
     let mut readers: Vec<_> = (0..count).map(|_| curl(&daemon, "drop")).collect();
     std::thread::scope(|scope| {
         let got: Vec<_> = readers
@@ -69,7 +61,7 @@ pub(crate) fn curl_readers_fail_if_they_lost_something(count: usize, len: u64) {
                 let (out, daemon) = (reader.take_stdout(), &daemon);
                 scope.spawn(move || {
                     if i > 0 {
-                        eventually_within(LONG, "the stream is ahead", || daemon.head(S) >= len * 2 / 3);
+                        eventually("the stream is ahead", || daemon.head(S) >= len * 2 / 3);
                     }
                     digest_of_stream(out)
                 })
@@ -78,7 +70,7 @@ pub(crate) fn curl_readers_fail_if_they_lost_something(count: usize, len: u64) {
         append(&daemon, &file, count);
         let expected = digest_kept(&file, 0, &[]);
         for (i, (reader, got)) in readers.into_iter().zip(got).enumerate() {
-            let (run, got) = (reader.finish_within(LONG), got.join().unwrap());
+            let (run, got) = (reader.finish(), got.join().unwrap());
             if got == expected {
                 assert_eq!((run.code, i), (0, 0), "reader {i} slept and cannot have all");
             } else {

@@ -33,7 +33,7 @@ fn a_range_is_what_the_ring_holds_of_it() {
         );
         assert_eq!(part.header("content-length"), Some(expected.len().to_string().as_str()), "{asked}");
     }
-    daemon.pfs(["close", S]).run().exits(0);
+    daemon.close(S);
     assert_eq!(range(&daemon, "bytes=0-").has(206).header("content-range"), Some("bytes 0-9/10"));
     assert_eq!(range(&daemon, "bytes=7-").has(206).header("content-range"), Some("bytes 7-9/10"));
     let curl = daemon.curl(["-f", "-r", "-3"], S).run().exits(0);
@@ -44,7 +44,7 @@ fn a_range_is_what_the_ring_holds_of_it() {
 #[test]
 fn a_range_from_the_first_byte_follows_a_live_stream() {
     let daemon = Daemon::with_http();
-    daemon.create(S, ["--ring-buffer-size", "1000B", "--channel-buffer-size", "1000B"]);
+    daemon.create_with_buffers(S, 1000, 1000);
     for (round, query) in ["", "?until=writers-gone", "?from=oldest", "?tail=1000B&slow=block", "?from=0"]
         .into_iter()
         .enumerate()
@@ -77,7 +77,7 @@ fn a_range_from_the_first_byte_follows_a_live_stream() {
 #[test]
 fn a_range_from_the_first_byte_of_a_closed_stream_that_lost_it_is_what_is_left() {
     let daemon = Daemon::with_http();
-    daemon.create(S, ["--ring-buffer-size", "1000B", "--channel-buffer-size", "1000B"]);
+    daemon.create_with_buffers(S, 1000, 1000);
     for _ in 0..10 {
         daemon.ask("PUT", S, [], &[b'x'; 500]).has(200);
     }
@@ -91,7 +91,7 @@ fn a_range_from_the_first_byte_of_a_closed_stream_that_lost_it_is_what_is_left()
 #[test]
 fn a_range_that_begins_where_nothing_is_any_more_or_never_was_is_gone_and_only_one_at_head_is_416() {
     let daemon = Daemon::with_http();
-    daemon.create(S, ["--ring-buffer-size", "1000B", "--channel-buffer-size", "1000B"]);
+    daemon.create_with_buffers(S, 1000, 1000);
     for asked in ["bytes=-1", "bytes=0-9"] {
         range(&daemon, asked).has(416).refuses("not_held");
     }
@@ -122,7 +122,7 @@ fn a_range_that_begins_where_nothing_is_any_more_or_never_was_is_gone_and_only_o
 #[test]
 fn curl_that_goes_on_after_a_loss_fails() {
     let daemon = Daemon::with_http();
-    daemon.create(S, ["--ring-buffer-size", "1000B", "--channel-buffer-size", "1000B"]);
+    daemon.create_with_buffers(S, 1000, 1000);
     let begun = daemon.dir().join("begun");
     std::fs::write(&begun, [b'x'; 100]).unwrap();
     for _ in 0..10 {
