@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{Running, Way, binary};
+use crate::{Running, Transport, binary};
 
 /// What the command reads and where its output goes, until it is started.
 pub struct Pfs {
@@ -39,14 +39,14 @@ pub struct Finished {
 }
 
 impl Pfs {
-    /// `pfs`, on the [way](Way) of this run of the tests.
+    /// `pfs`, over the [transport](Transport) of this run of the tests.
     pub fn usual() -> Self {
-        Self::on(Way::of_this_run())
+        Self::on(Transport::of_this_run())
     }
 
-    /// `pfs`, on this way.
-    pub fn on(way: Way) -> Self {
-        Self::new(binary("pfs")).args(way.flag())
+    /// `pfs`, over this transport.
+    pub fn on(transport: Transport) -> Self {
+        Self::new(binary("pfs")).args(transport.flag())
     }
 
     /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is there.
@@ -54,9 +54,9 @@ impl Pfs {
         Self::usual().env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART")
     }
 
-    /// What a user types into a shell, `pfs` in it on the way of this run of the tests.
+    /// What a user types into a shell, `pfs` in it over the transport of this run of the tests.
     pub fn shell(line: &str) -> Self {
-        let flag = Way::of_this_run().flag();
+        let flag = Transport::of_this_run().flag();
         let line =
             flag.map_or(line.to_owned(), |flag| format!("pfs() {{ command pfs {flag} \"$@\"; }}; {line}"));
         Self::new("sh").arg("-c").arg(line)

@@ -8,7 +8,7 @@ use pfs_proto::StreamEvent;
 use tempfile::TempDir;
 
 use crate::observer::Observer;
-use crate::{Finished, Pfs, Running, Signal, Way, Wire, binary, eventually, kill, resident};
+use crate::{Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident};
 
 /// The name of its socket in its folder.
 const SOCKET: &str = "pfsd.sock";
@@ -39,7 +39,7 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn with_config_and_http(toml: &str, http: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let everywhere = (Way::of_this_run() == Way::Http).then(Self::address_of_its_own);
+        let everywhere = (Transport::of_this_run() == Transport::Http).then(Self::address_of_its_own);
         let http = http.or(everywhere);
         let running = Self::launch(dir.path(), toml, http);
         let observer = Observer::new(dir.path().join(SOCKET));
@@ -136,15 +136,15 @@ impl Daemon {
     /// A `pfs` command line that talks to this daemon.
     #[track_caller]
     pub fn pfs<const N: usize>(&self, args: [&str; N]) -> Pfs {
-        self.pfs_on(Way::of_this_run(), args)
+        self.pfs_on(Transport::of_this_run(), args)
     }
 
-    /// A `pfs` command line that talks to this daemon on this way.
+    /// A `pfs` command line that talks to this daemon over this transport.
     #[track_caller]
-    pub fn pfs_on<const N: usize>(&self, way: Way, args: [&str; N]) -> Pfs {
-        let pfs = match way {
-            Way::Mapped | Way::Connection => Pfs::on(way).env("PFS_SOCKET", self.socket()),
-            Way::Http => Pfs::on(way).env("PFS_URL", self.url("")),
+    pub fn pfs_on<const N: usize>(&self, transport: Transport, args: [&str; N]) -> Pfs {
+        let pfs = match transport {
+            Transport::Shm | Transport::Unix => Pfs::on(transport).env("PFS_SOCKET", self.socket()),
+            Transport::Http => Pfs::on(transport).env("PFS_URL", self.url("")),
         };
         pfs.args(args)
     }
@@ -161,16 +161,24 @@ impl Daemon {
         self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream).stdout_pipe())
     }
 
-    /// As [`reader`](Self::reader), on this way.
+    /// As [`reader`](Self::reader), over this transport.
     #[track_caller]
-    pub fn reader_on<const N: usize>(&self, way: Way, stream: &str, args: [&str; N]) -> Running {
-        self.attached(stream, self.pfs_on(way, ["cat", "--stream"]).args(args).arg(stream))
+    pub fn reader_on<const N: usize>(&self, transport: Transport, stream: &str, args: [&str; N]) -> Running {
+        self.attached(stream, self.pfs_on(transport, ["cat", "--stream"]).args(args).arg(stream))
     }
 
     /// As [`reader_on`](Self::reader_on), with stdout in a pipe.
     #[track_caller]
-    pub fn piped_reader_on<const N: usize>(&self, way: Way, stream: &str, args: [&str; N]) -> Running {
-        self.attached(stream, self.pfs_on(way, ["cat", "--stream"]).args(args).arg(stream).stdout_pipe())
+    pub fn piped_reader_on<const N: usize>(
+        &self,
+        transport: Transport,
+        stream: &str,
+        args: [&str; N],
+    ) -> Running {
+        self.attached(
+            stream,
+            self.pfs_on(transport, ["cat", "--stream"]).args(args).arg(stream).stdout_pipe(),
+        )
     }
 
     /// Starts a command that reads, and waits until it is attached to the existing `stream`.

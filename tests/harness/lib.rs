@@ -21,7 +21,7 @@ mod process;
 mod running;
 mod staging;
 mod taker;
-mod way;
+mod transport;
 mod wire;
 
 pub use appender::{Appender, Feeder};
@@ -36,5 +36,5 @@ pub use process::{Signal, alive, kill, on_one_processor, own, resident, shares_m
 pub use running::Running;
 pub use staging::StagingArea;
 pub use taker::Taker;
-pub use way::Way;
+pub use transport::Transport;
 pub use wire::Wire;

@@ -1,6 +1,6 @@
 //! `pfs bench`: what it reports is so, and it leaves nothing behind.
 
-use harness::{Daemon, Finished, Running, Signal, Way, alive, eventually};
+use harness::{Daemon, Finished, Running, Signal, Transport, alive, eventually};
 use serde_json::Value;
 
 /// The object that a run printed.
@@ -36,7 +36,7 @@ fn a_run_accounts_for_every_byte_on_either_way_and_its_stream_is_gone_afterwards
             "--size",
             "20MB",
         ];
-        let run = daemon.pfs_on(Way::Mapped, args).run().exits(0).quietly();
+        let run = daemon.pfs_on(Transport::Shm, args).run().exits(0).quietly();
         let report = report(&run);
         let size = 20 << 20;
         assert_eq!(report["transport"], transport);
@@ -122,7 +122,7 @@ fn what_cannot_be_measured_is_refused_and_leaves_no_stream() {
     daemon.pfs(["bench", "--chunk-size", "31"]).run().exits(2).says("at least 32 bytes");
     daemon.pfs(["bench", "--chunk-size", "65537"]).run().exits(2).says("at most 64.0 KiB");
     daemon
-        .pfs_on(Way::Connection, ["bench", "--transport", "mapped"])
+        .pfs_on(Transport::Unix, ["bench", "--transport", "mapped"])
         .run()
         .exits(2)
         .says("exclude each other");

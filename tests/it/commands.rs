@@ -1,6 +1,6 @@
 //! `ls`, `stat`, `rm` and `close` in a script: what they print, and their exit codes.
 
-use harness::{Daemon, Pfs, Way, binary, eventually};
+use harness::{Daemon, Pfs, Transport, binary, eventually};
 use serde_json::Value;
 
 const S: &str = "/streamfs/s";
@@ -72,7 +72,7 @@ fn stat_shows_writers_and_readers_with_their_process_ids() {
         assert_eq!(shown[name], figure, "{name} in {shown}");
     }
     assert_eq!(shown["policy"], "disconnect");
-    assert_eq!(shown["uid"], serde_json::json!(Way::of_this_run().uid()));
+    assert_eq!(shown["uid"], serde_json::json!(Transport::of_this_run().uid()));
     let people = daemon.pfs(["stat", S]).run().exits(0).quietly();
     for part in [S, "disconnect", &writer.pid().to_string(), &reader.pid().to_string()] {
         assert!(people.text().contains(part), "nothing of {part:?} in {}", people.text());

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use harness::{Daemon, Pfs, Running, Way, eventually};
+use harness::{Daemon, Pfs, Running, Transport, eventually};
 
 /// What is done to a stream, and what its writers are told of that.
 const ENDS: [(&str, &str); 2] = [("close", "the stream is closed"), ("rm", "the stream was removed")];
@@ -30,15 +30,15 @@ fn ends(mut writer: Running, stream: &str, told: &str, appended: usize) {
 #[test]
 fn a_silent_writer_ends_when_its_stream_is_closed_or_removed() {
     let daemon = Daemon::with_http();
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         for (form, flags) in [
             ("reads", &["--stream"][..]),
             ("lines", &["--stream", "--lines"]),
             ("tees", &["--stream", "--tee"]),
         ] {
             for (end, told) in ENDS {
-                let stream = format!("/streamfs/{way:?}-{form}-{end}");
-                let write = daemon.pfs_on(way, ["write"]).args(flags).arg(&stream).stdin_pipe();
+                let stream = format!("/streamfs/{transport:?}-{form}-{end}");
+                let write = daemon.pfs_on(transport, ["write"]).args(flags).arg(&stream).stdin_pipe();
                 let mut writer = attached(&daemon, &stream, write);
                 writer.send(b"so far\n");
                 eventually("it is appended", || daemon.head(&stream) == 7);
@@ -52,10 +52,10 @@ fn a_silent_writer_ends_when_its_stream_is_closed_or_removed() {
 #[test]
 fn a_writer_that_collects_one_chunk_ends_when_its_stream_is_closed_or_removed() {
     let daemon = Daemon::with_http();
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         for (end, told) in ENDS {
-            let stream = format!("/streamfs/{way:?}-{end}");
-            let write = daemon.pfs_on(way, ["write", &stream]).stdin_pipe();
+            let stream = format!("/streamfs/{transport:?}-{end}");
+            let write = daemon.pfs_on(transport, ["write", &stream]).stdin_pipe();
             let mut writer = attached(&daemon, &stream, write);
             writer.send(b"the first part of a chunk");
             daemon.pfs([end, &stream]).run().exits(0);
@@ -67,11 +67,11 @@ fn a_writer_that_collects_one_chunk_ends_when_its_stream_is_closed_or_removed() 
 #[test]
 fn a_writer_whose_input_is_no_pipe_ends_when_its_stream_is_closed_or_removed() {
     let daemon = Daemon::with_http();
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         for (end, told) in ENDS {
-            let stream = format!("/streamfs/{way:?}-{end}");
+            let stream = format!("/streamfs/{transport:?}-{end}");
             let (silent, input) = UnixStream::pair().unwrap();
-            let write = daemon.pfs_on(way, ["write", "--stream", &stream]);
+            let write = daemon.pfs_on(transport, ["write", "--stream", &stream]);
             let writer = attached(&daemon, &stream, write.stdin_from(std::os::fd::OwnedFd::from(input)));
             daemon.pfs([end, &stream]).run().exits(0);
             ends(writer, &stream, told, 0);
@@ -83,11 +83,11 @@ fn a_writer_whose_input_is_no_pipe_ends_when_its_stream_is_closed_or_removed() {
 #[test]
 fn a_writer_that_waits_for_readers_ends_when_its_stream_is_closed_or_removed() {
     let daemon = Daemon::with_http();
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         for (end, told) in ENDS {
-            let stream = format!("/streamfs/{way:?}-{end}");
+            let stream = format!("/streamfs/{transport:?}-{end}");
             let write =
-                daemon.pfs_on(way, ["write", "--stream", "--wait-readers", "1", &stream]).stdin_pipe();
+                daemon.pfs_on(transport, ["write", "--stream", "--wait-readers", "1", &stream]).stdin_pipe();
             let mut writer = write.spawn();
             eventually("it says that it waits", || writer.stderr().contains("waiting for readers"));
             daemon.pfs([end, &stream]).run().exits(0);

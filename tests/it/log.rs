@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use harness::{Daemon, Pfs, Signal, Way, binary, eventually};
+use harness::{Daemon, Pfs, Signal, Transport, binary, eventually};
 
 const S: &str = "/streamfs/s";
 
@@ -12,7 +12,7 @@ fn the_log_tells_who_joined_lost_and_left() {
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, []);
     let pid = format!("pid={}", reader.pid());
-    let uid = Way::of_this_run().uid().map(|uid| format!("uid={uid}")).unwrap_or_default();
+    let uid = Transport::of_this_run().uid().map(|uid| format!("uid={uid}")).unwrap_or_default();
     let tells = |event: &str| {
         let log = daemon.log();
         log.lines().any(|line| [event, &pid, &uid, S].iter().all(|part| line.contains(part)))

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use harness::{Daemon, Running, Signal, Way, digest, eventually, gaps, kept, noise};
+use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, kept, noise};
 
 const S: &str = "/streamfs/s";
 const KIB: usize = 1 << 10;
@@ -63,7 +63,7 @@ fn readers_for_whom_the_daemon_copies_once_each_get_every_byte_from_their_own_st
     let half = 6 * MIB + 12_345;
     let join = |from: &str| -> Vec<_> {
         let arguments = ["--slow", "block", "--offset", from];
-        let reader = |_| daemon.piped_reader_on(Way::Connection, S, arguments);
+        let reader = |_| daemon.piped_reader_on(Transport::Unix, S, arguments);
         (0..4).map(reader).map(|mut reader| (reader.digest_stdout(), reader)).collect()
     };
     let write = |bytes: &[u8]| {
@@ -169,7 +169,7 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
     let live = writer.feed(|number| noise(number as u64, MIB));
     eventually("the writer waits for it", || daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true);
     // It keeps no copy, so that it is where the pipe was full.
-    if Way::of_this_run() == Way::Mapped {
+    if Transport::of_this_run() == Transport::Shm {
         let position = daemon.reader_stat(S, slow.pid()).unwrap()["position"].as_u64().unwrap();
         assert!(position <= 256 << 10, "{position} bytes count as read");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::{Daemon, HttpResponse, Way, eventually};
+use harness::{Daemon, HttpResponse, Transport, eventually};
 use serde_json::Value;
 
 const S: &str = "/streamfs/s";
@@ -40,10 +40,14 @@ fn metric(daemon: &Daemon, name: &str) -> f64 {
 #[test]
 fn bytes_are_counted_by_the_way_that_they_go() {
     let daemon = Daemon::with_http();
-    for (way, transport) in [(Way::Mapped, "memory"), (Way::Connection, "socket")] {
-        let stream = format!("/streamfs/{transport}");
-        daemon.pfs_on(way, ["write", "--stream", "--close", &stream]).stdin("x".repeat(1000)).run().exits(0);
-        daemon.pfs_on(way, ["cat", "--stream", &stream]).run().exits(0);
+    for (transport, label) in [(Transport::Shm, "memory"), (Transport::Unix, "socket")] {
+        let stream = format!("/streamfs/{label}");
+        daemon
+            .pfs_on(transport, ["write", "--stream", "--close", &stream])
+            .stdin("x".repeat(1000))
+            .run()
+            .exits(0);
+        daemon.pfs_on(transport, ["cat", "--stream", &stream]).run().exits(0);
     }
     daemon
         .pfs_http(["write", "--stream", "--close", "/streamfs/frames"])
@@ -69,7 +73,7 @@ fn what_a_mapped_reader_lost_is_counted_while_it_reads_and_afterwards() {
         "[plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n",
     );
     daemon.create(S);
-    let mut reader = daemon.piped_reader_on(Way::Mapped, S, []);
+    let mut reader = daemon.piped_reader_on(Transport::Shm, S, []);
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     let input = writer.feed(|_| vec![0; 1 << 20]);
     eventually("it has lost something, though it has not looked yet", || daemon.all_have_lost(S));

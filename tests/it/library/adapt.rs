@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use harness::{Daemon, Way};
+use harness::{Daemon, Transport};
 use pfs_client::{
     BlockingReader, Client, Endpoint, Event, Rate, ReadFailure, ReadOptions, Reader, SlowPolicy,
     StreamReader, StreamWriter, WriteOptions, blocking,
@@ -31,13 +31,13 @@ fn fast() -> Rate {
     Rate::Chunks(NonZeroU64::new(100_000).unwrap())
 }
 
-/// Has all chunks written through an `AsyncWrite` and read by `read`, on all ways; what was read must be what was written.
+/// Has all chunks written through an `AsyncWrite` and read by `read`, over all transports; what was read must be what was written.
 /// Both sides give up at every await, and the daemon stands still now and then, so that they must.
 async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>) -> T) {
     let sent = chunks().concat();
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = daemon(BUFFER);
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         let writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
         let reader = client.reader(&path(), block()).await.unwrap();
         let (writes, reads) = (Side::default(), Rc::<Side>::default());
@@ -62,7 +62,7 @@ async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>
                     for _ in 0..TIMES {
                         assert!(
                             writes.once(writer.flush()).await.is_none(),
-                            "{way:?}: nobody can have taken it"
+                            "{transport:?}: nobody can have taken it"
                         );
                     }
                     reads.gives_up().await;
@@ -72,7 +72,7 @@ async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>
             while writes.once(writer.shutdown()).await.is_none() {}
         };
         let ((), got) = tokio::join!(writing, read(reader, Rc::clone(&reads)));
-        assert!(got == sent, "{way:?}: {} of {} bytes, or other ones", got.len(), sent.len());
+        assert!(got == sent, "{transport:?}: {} of {} bytes, or other ones", got.len(), sent.len());
     }
 }
 
@@ -129,9 +129,9 @@ async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_g
 
 #[tokio::test]
 async fn a_stall_is_told_and_what_comes_next_is_not_lost() {
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = Daemon::with_http();
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
         let mut reader = reader.stalls_after(Duration::from_millis(20));
@@ -158,7 +158,7 @@ async fn a_stall_is_told_and_what_comes_next_is_not_lost() {
 #[tokio::test]
 async fn events_of_a_stream_are_a_stream() {
     let daemon = Daemon::start();
-    let client = client(&daemon, Way::of_this_run()).await;
+    let client = client(&daemon, Transport::of_this_run()).await;
     let stream = client.open(&path());
     stream.create(&pfs_client::CreateOptions::default()).await.unwrap();
     let mut events = stream.events().await.unwrap();
@@ -172,9 +172,10 @@ async fn events_of_a_stream_are_a_stream() {
 #[test]
 fn threads_write_and_read_as_they_do_with_files() {
     let sent = chunks().concat();
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = daemon(BUFFER);
-        let client = || blocking::Client::new(endpoint(&daemon, way)).with_mapping(way == Way::Mapped);
+        let client =
+            || blocking::Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
         let mut writer = client().writer(&path(), WriteOptions::default()).unwrap();
         let readers = [(); 3].map(|()| client().reader(&path(), block()).unwrap());
         let [bytes, chunks, events] = readers;
@@ -200,7 +201,7 @@ fn threads_write_and_read_as_they_do_with_files() {
         let close = true;
         assert_eq!(writer.finish(close).unwrap(), sent.len() as u64);
         for got in [bytes, chunks, events] {
-            assert!(got.join().unwrap() == sent, "{way:?}");
+            assert!(got.join().unwrap() == sent, "{transport:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::{Daemon, Way};
+use harness::{Daemon, Transport};
 use pfs_client::{
     Chunks, Event, ReadOptions, Reader, SlowPolicy, StreamEvent, TypedReader, TypedWriter, WriteOptions,
     Writer,
@@ -18,10 +18,10 @@ use super::{client, daemon, path};
 /// What the stream holds at most: writers have to wait for their readers again and again.
 const BUFFER: u64 = 256 << 10;
 
-/// A daemon with buffers of that size, a writer on this way, and a reader that loses nothing.
-async fn pair(way: Way, buffer: u64) -> (Daemon, Writer, Reader) {
+/// A daemon with buffers of that size, a writer over this transport, and a reader that loses nothing.
+async fn pair(transport: Transport, buffer: u64) -> (Daemon, Writer, Reader) {
     let daemon = daemon(buffer);
-    let client = client(&daemon, way).await;
+    let client = client(&daemon, transport).await;
     let writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let reader = client.reader(&path(), options).await.unwrap();
@@ -30,8 +30,8 @@ async fn pair(way: Way, buffer: u64) -> (Daemon, Writer, Reader) {
 
 #[tokio::test]
 async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_nothing_twice() {
-    for way in Way::ALL {
-        let (daemon, mut writer, mut reader) = pair(way, BUFFER).await;
+    for transport in Transport::ALL {
+        let (daemon, mut writer, mut reader) = pair(transport, BUFFER).await;
         let (writes, reads, sent) = (Side::default(), Side::default(), chunks());
         let writing = async {
             let mut standstill = Standstill::new(&daemon, &writes, &reads);
@@ -51,7 +51,7 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
                     if let Some(appended) = writes.once(writer.append(chunk)).await {
                         appended.unwrap();
                     }
-                    assert!(writer.appended() <= n, "{way:?}: a chunk was taken over twice");
+                    assert!(writer.appended() <= n, "{transport:?}: a chunk was taken over twice");
                 }
             }
             drop(standstill);
@@ -72,15 +72,15 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
             }
         };
         let (written, (got, read)) = tokio::join!(writing, reading);
-        assert!(got == sent, "{way:?}: the chunks are other ones");
+        assert!(got == sent, "{transport:?}: the chunks are other ones");
         assert_eq!(written, read);
     }
 }
 
 #[tokio::test]
 async fn values_that_are_given_up_all_the_time_arrive_once_each() {
-    for way in Way::ALL {
-        let (daemon, writer, reader) = pair(way, 4096).await;
+    for transport in Transport::ALL {
+        let (daemon, writer, reader) = pair(transport, 4096).await;
         let mut writer = TypedWriter::<(u64, String), _>::new(writer);
         let mut reader = TypedReader::<(u64, String), _>::new(reader);
         let (writes, reads) = (Side::default(), Side::default());
@@ -103,7 +103,10 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
                     if let Some(sent) = writes.once(writer.send(value)).await {
                         sent.unwrap();
                     }
-                    assert!(writer.get_ref().appended() <= value.0, "{way:?}: a value was taken over twice");
+                    assert!(
+                        writer.get_ref().appended() <= value.0,
+                        "{transport:?}: a value was taken over twice"
+                    );
                 }
             }
             drop(standstill);
@@ -120,14 +123,14 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
             }
         };
         let ((), got) = tokio::join!(writing, reading);
-        assert!(got == values, "{way:?}: {} values, or other ones", got.len());
+        assert!(got == values, "{transport:?}: {} values, or other ones", got.len());
     }
 }
 
 #[tokio::test]
 async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
-    for way in Way::ALL {
-        let (daemon, mut writer, mut reader) = pair(way, BUFFER).await;
+    for transport in Transport::ALL {
+        let (daemon, mut writer, mut reader) = pair(transport, BUFFER).await;
         let (writes, reads, sent) = (Side::default(), Side::default(), chunks());
         let writing = async {
             let mut standstill = Standstill::new(&daemon, &writes, &reads);
@@ -146,7 +149,7 @@ async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
                     if let Some(pushed) = writes.once(writer.push(chunk)).await {
                         pushed.unwrap();
                     }
-                    assert!(writer.appended() <= n, "{way:?}: a chunk was taken over twice");
+                    assert!(writer.appended() <= n, "{transport:?}: a chunk was taken over twice");
                 }
             }
             drop(standstill);
@@ -165,14 +168,14 @@ async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
             }
         };
         let ((), got) = tokio::join!(writing, reading);
-        assert!(got == sent, "{way:?}: the chunks are other ones");
+        assert!(got == sent, "{transport:?}: the chunks are other ones");
     }
 }
 
 #[tokio::test]
 async fn a_watcher_that_gives_up_all_the_time_misses_no_event() {
     let daemon = Daemon::start();
-    let client = client(&daemon, Way::of_this_run()).await;
+    let client = client(&daemon, Transport::of_this_run()).await;
     client.create(&path(), &pfs_client::CreateOptions::default()).await.unwrap();
     let mut events = client.events(&path()).await.unwrap();
     let watches = Side::default();

@@ -1,20 +1,20 @@
 //! What a program learns of a stream besides its bytes.
 
-use harness::{Daemon, Way};
+use harness::{Daemon, Transport};
 use pfs_client::{CreateOptions, Event, Peer, ReadOptions, SlowPolicy, State, StreamEvent, WriteOptions};
 
 use super::{client, daemon, path};
 
 /// This process, as the daemon sees it.
-fn us(way: Way) -> Peer {
-    Peer { pid: Some(std::process::id()), uid: way.uid() }
+fn us(transport: Transport) -> Peer {
+    Peer { pid: Some(std::process::id()), uid: transport.uid() }
 }
 
 #[tokio::test]
 async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() {
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = Daemon::with_http();
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         let stream = client.open(&path());
         stream.create(&CreateOptions::default()).await.unwrap();
         let mut events = stream.events().await.unwrap();
@@ -24,7 +24,7 @@ async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() 
         let StreamEvent::Subscribed { reader: 1, peer, readers: 1 } = subscribed else {
             panic!("{subscribed:?}")
         };
-        assert_eq!(peer, us(way));
+        assert_eq!(peer, us(transport));
         assert_eq!(events.next().await.unwrap(), Some(StreamEvent::FirstReader));
 
         let second = stream.reader(ReadOptions::default()).await.unwrap();
@@ -58,9 +58,9 @@ async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() 
 #[tokio::test]
 async fn a_reader_that_loses_something_is_an_event() {
     // One that shares memory does not tell what it lost until it reads.
-    for way in [Way::Connection, Way::Http] {
+    for transport in [Transport::Unix, Transport::Http] {
         let daemon = daemon(4096);
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         let stream = client.open(&path());
         stream.create(&CreateOptions::default()).await.unwrap();
         let mut events = stream.events().await.unwrap();
@@ -91,20 +91,20 @@ async fn a_reader_that_loses_something_is_an_event() {
 
 #[tokio::test]
 async fn an_append_tells_how_many_readers_are_attached_and_stat_whose_the_stream_is() {
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = Daemon::with_http();
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         let stream = client.open(&path());
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
         let mut readers = Vec::new();
         for count in 0..3 {
             writer.append(b"12345").await.unwrap();
             writer.flush().await.unwrap();
-            assert_eq!(writer.readers(), count, "{way:?}");
+            assert_eq!(writer.readers(), count, "{transport:?}");
             readers.push(stream.reader(ReadOptions::default()).await.unwrap());
         }
         let stat = stream.stat().await.unwrap();
-        assert_eq!(stat.owner, us(way));
+        assert_eq!(stat.owner, us(transport));
         assert_eq!((stat.chunks, stat.head, stat.state), (3, 15, State::Open));
     }
 }

@@ -1,6 +1,6 @@
 //! Writers that have nothing to append and wait for bad news.
 
-use harness::{Way, deadline, eventually};
+use harness::{Transport, deadline, eventually};
 use pfs_client::{Client, WriteError, WriteOptions, blocking};
 use tokio::time::timeout;
 
@@ -22,29 +22,30 @@ fn tells(failure: &WriteError, removes: bool) {
 
 #[tokio::test]
 async fn a_writer_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed() {
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         for removes in [false, true] {
             let daemon = daemon(64 << 10);
-            let other = client(&daemon, way).await;
+            let other = client(&daemon, transport).await;
             let mut writer = other.writer(&path(), WriteOptions::default()).await.unwrap();
-            assert_eq!(writer.is_mapped(), way == Way::Mapped);
+            assert_eq!(writer.is_mapped(), transport == Transport::Shm);
             writer.append(b"so far").await.unwrap();
             writer.flush().await.unwrap();
             let both = async { tokio::join!(writer.failure(), end(&other, removes)) };
             let (failure, ()) = timeout(deadline(), both).await.expect("it is told");
             tells(&failure, removes);
             tells(&writer.append(b"more").await.unwrap_err(), removes);
-            assert_eq!(writer.acked(), 1, "{way:?}");
+            assert_eq!(writer.acked(), 1, "{transport:?}");
         }
     }
 }
 
 #[test]
 fn a_thread_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed() {
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         for removes in [false, true] {
             let daemon = daemon(64 << 10);
-            let writers = blocking::Client::new(endpoint(&daemon, way)).with_mapping(way == Way::Mapped);
+            let writers =
+                blocking::Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
             let mut writer = writers.writer(&path(), WriteOptions::default()).unwrap();
             writer.append(b"so far").unwrap();
             writer.flush().unwrap();
@@ -53,7 +54,7 @@ fn a_thread_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed
                 tells(&writer.append(b"more").unwrap_err(), removes);
                 failure
             });
-            block_on(async { end(&client(&daemon, way).await, removes).await });
+            block_on(async { end(&client(&daemon, transport).await, removes).await });
             eventually("it is told", || waiting.is_finished());
             tells(&waiting.join().unwrap(), removes);
         }

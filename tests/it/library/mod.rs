@@ -10,7 +10,7 @@ mod idle;
 mod same;
 pub(crate) mod torn;
 
-use harness::{Daemon, Way};
+use harness::{Daemon, Transport};
 use pfs_client::{Client, Endpoint, HttpEndpoint, StreamPath};
 
 /// A daemon that can be reached on all ways, with rings and channels of so many bytes.
@@ -20,17 +20,17 @@ fn daemon(buffer: u64) -> Daemon {
     ))
 }
 
-/// A client of the daemon that gets its bytes this way.
-async fn client(daemon: &Daemon, way: Way) -> Client {
-    let client = Client::connect(endpoint(daemon, way)).await.unwrap();
-    client.with_mapping(way == Way::Mapped)
+/// A client of the daemon over this transport.
+async fn client(daemon: &Daemon, transport: Transport) -> Client {
+    let client = Client::connect(endpoint(daemon, transport)).await.unwrap();
+    client.with_mapping(transport == Transport::Shm)
 }
 
 /// Where the daemon is for such a client.
-fn endpoint(daemon: &Daemon, way: Way) -> Endpoint {
-    match way {
-        Way::Mapped | Way::Connection => Endpoint::Unix(daemon.socket()),
-        Way::Http => HttpEndpoint::new(&daemon.url("")).unwrap().into(),
+fn endpoint(daemon: &Daemon, transport: Transport) -> Endpoint {
+    match transport {
+        Transport::Shm | Transport::Unix => Endpoint::Unix(daemon.socket()),
+        Transport::Http => HttpEndpoint::new(&daemon.url("")).unwrap().into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The same lines on a stream of this process and on one of a daemon.
 
-use harness::{Daemon, Way};
+use harness::{Daemon, Transport};
 use pfs_client::{ReadOptions, WriteOptions};
 use pfs_stream::{Event, Peer, ReadFailure, Stream, StreamConfig, StreamReader, StreamWriter, WriteFailure};
 
@@ -54,23 +54,27 @@ async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without()
     let expected = all(reader).await.unwrap();
     assert_eq!((expected.len(), expected_offset), (3, 6));
 
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = Daemon::with_http();
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         let writer = async || client.writer(&path(), WriteOptions::default()).await.unwrap();
         let (first, second) = (writer().await, writer().await);
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
         let (offset, failure) = write(first, second).await;
         assert!(matches!(failure, WriteFailure::Closed), "{failure:?}");
-        assert_eq!((all(reader).await.unwrap(), offset), (expected.clone(), expected_offset), "{way:?}");
+        assert_eq!(
+            (all(reader).await.unwrap(), offset),
+            (expected.clone(), expected_offset),
+            "{transport:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() {
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = Daemon::with_http();
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
         drop(daemon);
@@ -90,15 +94,16 @@ async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() 
 
 #[tokio::test]
 async fn what_is_asked_right_after_a_writer_has_finished_is_answered() {
-    for way in Way::ALL {
+    for transport in Transport::ALL {
         let daemon = Daemon::with_http();
-        let client = client(&daemon, way).await;
+        let client = client(&daemon, transport).await;
         for n in 1..=100 {
             let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
             writer.append(b"x").await.unwrap();
             let close = false;
             assert_eq!(writer.finish(close).await.unwrap(), n);
-            let stat = client.stat(&path()).await.unwrap_or_else(|error| panic!("{way:?}, {n}: {error:?}"));
+            let stat =
+                client.stat(&path()).await.unwrap_or_else(|error| panic!("{transport:?}, {n}: {error:?}"));
             assert_eq!((stat.head, stat.writers_finished), (n, n));
         }
     }

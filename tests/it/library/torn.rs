@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::Way;
+use harness::Transport;
 use pfs_client::blocking::{Client, Reader};
 use pfs_client::{Chunks, Event, ReadOptions, WriteOptions};
 
@@ -74,21 +74,22 @@ fn readers_of_every_kind_that_are_lapped_see_no_torn_byte_and_count_what_they_lo
 pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
     let until = Instant::now() + time;
     let daemon = daemon(RING);
-    let client = |way| Client::new(endpoint(&daemon, way)).with_mapping(way == Way::Mapped);
+    let client =
+        |transport| Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
     daemon.create(path().as_str());
     let lapped = AtomicUsize::new(0);
     thread::scope(|scope| {
         // Three of each, so that some share what the daemon copies.
-        let reader = |way| {
-            let reader = client(way).reader(&path(), ReadOptions::default()).unwrap();
-            assert_eq!(reader.is_mapped(), way == Way::Mapped);
+        let reader = |transport| {
+            let reader = client(transport).reader(&path(), ReadOptions::default()).unwrap();
+            assert_eq!(reader.is_mapped(), transport == Transport::Shm);
             reader
         };
-        let readers = [Way::ALL; 3].concat().into_iter().map(reader);
+        let readers = [Transport::ALL; 3].concat().into_iter().map(reader);
         let readers: Vec<_> = readers.map(|reader| scope.spawn(|| follow(reader, &lapped))).collect();
         let mut head = 0;
-        for way in Way::ALL.into_iter().cycle() {
-            head = append(&client(way), head);
+        for transport in Transport::ALL.into_iter().cycle() {
+            head = append(&client(transport), head);
             let over = Instant::now() >= until && lapped.load(Relaxed) == readers.len();
             // One that has ended has failed, which is told below; the others must end before.
             let failed = readers.iter().any(|reader| reader.is_finished());
@@ -96,7 +97,7 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
                 break;
             }
         }
-        client(Way::Mapped).writer(&path(), WriteOptions::default()).unwrap().finish(true).unwrap();
+        client(Transport::Shm).writer(&path(), WriteOptions::default()).unwrap().finish(true).unwrap();
         let count = readers.len();
         for reader in readers {
             assert_eq!(reader.join().unwrap(), head);

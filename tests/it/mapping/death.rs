@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Daemon, Running, Signal, Way, eventually, noise, shares_memory};
+use harness::{Daemon, Running, Signal, Transport, eventually, noise, shares_memory};
 use pfs_client::WriteError;
 use pfs_proto::{ReadOptions, Request};
 
@@ -15,7 +15,7 @@ const BEFORE_THE_TIMER: Duration = Duration::from_secs(50);
 #[track_caller]
 fn sleeping_readers(daemon: &Daemon) -> Vec<Running> {
     daemon.append(S, "so far");
-    let start = |policy| daemon.reader_on(Way::Mapped, S, ["--slow", policy]);
+    let start = |policy| daemon.reader_on(Transport::Shm, S, ["--slow", policy]);
     let readers: Vec<_> = ["drop", "block", "disconnect", "drop"].map(start).into();
     eventually("they have read all", || readers.iter().all(|reader| reader.stdout_len() == 6));
     assert!(readers.iter().all(|reader| shares_memory(reader.pid())));
@@ -66,9 +66,9 @@ fn a_killed_daemon_is_noticed_by_a_mapped_writer_that_waits_for_a_mapped_reader(
 /// For a reader that has been stopped.
 #[track_caller]
 fn a_writer_that_waits(daemon: &Daemon) -> (Running, Running) {
-    let reader = daemon.reader_on(Way::Mapped, S, ["--slow", "block"]);
+    let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
-    let write = daemon.pfs_on(Way::Mapped, ["write", "--stream", S]);
+    let write = daemon.pfs_on(Transport::Shm, ["write", "--stream", S]);
     let writer = write.stdin(noise(1, 1 << 20)).spawn();
     eventually("the writer waits for it", || {
         daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
@@ -149,10 +149,10 @@ fn mapped_readers_see_only_whole_chunks_of_mapped_writers_that_are_killed_while_
         let name = format!("/streamfs/{round}");
         daemon.create(&name);
         let args = ["--slow", "block", "--until", "writers-gone"];
-        let mut reader = daemon.piped_reader_on(Way::Mapped, &name, args);
+        let mut reader = daemon.piped_reader_on(Transport::Shm, &name, args);
         // No more is taken until then, so that the writer cannot finish first.
         let output = reader.take_at_most(data.len() as u64 / 2);
-        let write = daemon.pfs_on(Way::Mapped, ["write", "--stream", "--chunk-size", "50000", &name]);
+        let write = daemon.pfs_on(Transport::Shm, ["write", "--stream", "--chunk-size", "50000", &name]);
         let writer = write.stdin_file(&file).spawn();
         eventually("it is in the middle", || output.taken() > round * 3 * CHUNK);
         writer.signal(Signal::KILL);

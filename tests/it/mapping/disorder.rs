@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::{Daemon, Way, digest, noise};
+use harness::{Daemon, Transport, digest, noise};
 use pfs_client::{Client, Endpoint, Event, ReadOptions, SlowPolicy, WriteOptions};
 use pfs_proto::Request;
 
@@ -108,7 +108,7 @@ fn what_was_staged_before_a_chunk_was_sent_comes_before_it() {
     assert_eq!(wire.refusal(), None);
     let all = daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout;
     let numbers: Vec<u64> = all.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-    let [staged, sent] = [0, 1].map(|way| numbers.iter().copied().filter(move |n| n % 2 == way));
+    let [staged, sent] = [0, 1].map(|rest| numbers.iter().copied().filter(move |n| n % 2 == rest));
     assert!(staged.eq((0..PAIRS).map(|pair| 2 * pair)) && sent.eq((0..PAIRS).map(|pair| 2 * pair + 1)));
     let mut next_staged = 0;
     for number in numbers {
@@ -124,19 +124,21 @@ fn what_was_staged_before_a_chunk_was_sent_comes_before_it() {
 fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
     const COUNT: usize = 300_000;
     let data = noise(1, COUNT);
-    for writers_way in Way::BOTH {
+    for writers_transport in Transport::OF_THE_SOCKET {
         // Small enough to go round many times, so that readers and writers wait for each other.
         let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
         let file = daemon.dir().join("data");
         std::fs::write(&file, &data).unwrap();
-        let readers = Way::BOTH.map(|way| {
-            let mut reader =
-                daemon.pfs_on(way, ["-q", "cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
+        let readers = Transport::OF_THE_SOCKET.map(|transport| {
+            let mut reader = daemon
+                .pfs_on(transport, ["-q", "cat", "--stream", "--slow", "block", S])
+                .stdout_pipe()
+                .spawn();
             let got = reader.digest_stdout();
             (reader, got)
         });
         let args = ["-q", "write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
-        let writer = daemon.pfs_on(writers_way, args).stdin_file(&file).spawn();
+        let writer = daemon.pfs_on(writers_transport, args).stdin_file(&file).spawn();
         writer.finish().exits(0).quietly();
         assert_eq!(daemon.figure(S, "chunks"), COUNT as u64);
         for (reader, got) in readers {

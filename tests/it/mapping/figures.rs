@@ -1,6 +1,6 @@
 //! What `stat` tells of readers that read for themselves.
 
-use harness::{Daemon, Signal, Way, eventually, gaps, noise, shares_memory};
+use harness::{Daemon, Signal, Transport, eventually, gaps, noise, shares_memory};
 
 use super::S;
 
@@ -10,7 +10,7 @@ const MIB: u64 = 1 << 20;
 fn stat_shows_where_a_mapped_reader_is_how_far_behind_and_what_it_lost() {
     let daemon = Daemon::with_buffers(MIB, MIB);
     daemon.append(S, vec![b'x'; 1_000]);
-    let reader = daemon.reader_on(Way::Mapped, S, ["--slow", "drop"]);
+    let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "drop"]);
     let figure = |name: &str| daemon.reader_stat(S, reader.pid()).unwrap()[name].as_u64().unwrap();
     eventually("it has read all", || figure("position") == 1_000);
     assert!(shares_memory(reader.pid()));
@@ -39,14 +39,16 @@ fn stat_shows_where_a_mapped_reader_is_how_far_behind_and_what_it_lost() {
 
 #[test]
 fn stat_shows_which_mapped_reader_a_writer_waits_for_and_its_continuing_ends_the_wait() {
-    for writers_way in Way::BOTH {
+    for writers_transport in Transport::OF_THE_SOCKET {
         let daemon = Daemon::with_buffers(MIB, MIB);
         daemon.create(S);
-        let slow = daemon.reader_on(Way::Mapped, S, ["--slow", "block"]);
-        let others = Way::BOTH.map(|way| daemon.reader_on(way, S, ["--slow", "block"]));
+        let slow = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
+        let others =
+            Transport::OF_THE_SOCKET.map(|transport| daemon.reader_on(transport, S, ["--slow", "block"]));
         slow.signal(Signal::STOP);
         let data = noise(2, 4 << 20);
-        let writer = daemon.pfs_on(writers_way, ["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
+        let writer =
+            daemon.pfs_on(writers_transport, ["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
         eventually("the writer waits for the slow one", || {
             let stat = daemon.stat(S).unwrap();
             stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true)

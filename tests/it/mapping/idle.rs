@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Daemon, Running, Way, Wire, eventually, wake_ups};
+use harness::{Daemon, Running, Transport, Wire, eventually, wake_ups};
 use pfs_proto::ReadOptions;
 
 use super::{S, handed};
@@ -14,14 +14,14 @@ const REST: Duration = Duration::from_secs(1);
 fn idle_readers_use_no_processor_and_neither_does_the_daemon() {
     let daemon = Daemon::start();
     daemon.append(S, "so far");
-    let ways = [Way::Mapped, Way::Mapped, Way::Connection, Way::Mapped];
+    let ways = [Transport::Shm, Transport::Shm, Transport::Unix, Transport::Shm];
     let policies = ["drop", "block", "block", "disconnect"];
     let readers: Vec<Running> = ways
         .iter()
         .zip(policies)
-        .map(|(way, policy)| daemon.reader_on(*way, S, ["--slow", policy]))
+        .map(|(transport, policy)| daemon.reader_on(*transport, S, ["--slow", policy]))
         .collect();
-    let mut writer = daemon.pfs_on(Way::Mapped, ["write", "--stream", S]).stdin_pipe().spawn();
+    let mut writer = daemon.pfs_on(Transport::Shm, ["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b", and on");
     eventually("all have read all", || readers.iter().all(|reader| reader.stdout_len() == 14));
     let pids: Vec<u32> = readers.iter().map(Running::pid).chain([writer.pid(), daemon.pid()]).collect();

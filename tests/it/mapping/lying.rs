@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use harness::{Daemon, Way, digest, eventually, noise};
+use harness::{Daemon, Transport, digest, eventually, noise};
 use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, SlowPolicy};
 use rustix::io::pwrite;
 
@@ -36,8 +36,8 @@ fn scribbled_figures_disturb_nobody_else() {
     let mut honest = Vec::new();
     for stream in [S, OTHER] {
         daemon.create(stream);
-        for way in Way::BOTH {
-            let mut reader = daemon.piped_reader_on(way, stream, ["--slow", "block"]);
+        for transport in Transport::OF_THE_SOCKET {
+            let mut reader = daemon.piped_reader_on(transport, stream, ["--slow", "block"]);
             let got = reader.digest_stdout();
             honest.push((reader, got));
         }
@@ -54,10 +54,10 @@ fn scribbled_figures_disturb_nobody_else() {
             let enough = &enough;
             scope.spawn(move || scribble(reader, seed as u64, enough));
         }
-        let write = |way, stream| {
-            daemon.pfs_on(way, ["write", "--stream", "--close", stream]).stdin(&data[..]).spawn()
+        let write = |transport, stream| {
+            daemon.pfs_on(transport, ["write", "--stream", "--close", stream]).stdin(&data[..]).spawn()
         };
-        let writers = [write(Way::Mapped, S), write(Way::Connection, OTHER)];
+        let writers = [write(Transport::Shm, S), write(Transport::Unix, OTHER)];
         for _ in 0..20 {
             // Every figure can be shown, whatever it claims.
             let stat = daemon.stat(S).unwrap();
@@ -84,7 +84,7 @@ fn scribbled_figures_disturb_nobody_else() {
 fn a_reader_that_claims_to_be_far_ahead_takes_no_byte_from_a_block_reader() {
     let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
     daemon.create(S);
-    let honest = daemon.reader_on(Way::Mapped, S, ["--slow", "block"]);
+    let honest = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     honest.signal(harness::Signal::STOP);
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let mut liar = handed(&daemon, S, options);

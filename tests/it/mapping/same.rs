@@ -2,7 +2,9 @@
 
 use std::io::Read as _;
 
-use harness::{Daemon, Finished, Running, Signal, Way, digest, eventually, gaps, kept, noise, shares_memory};
+use harness::{
+    Daemon, Finished, Running, Signal, Transport, digest, eventually, gaps, kept, noise, shares_memory,
+};
 
 use super::S;
 
@@ -20,20 +22,20 @@ fn alike([mapped, other]: [Finished; 2]) -> Finished {
 
 #[track_caller]
 fn both_readers(daemon: &Daemon, args: [&str; 2]) -> [Running; 2] {
-    Way::BOTH.map(|way| daemon.reader_on(way, S, args))
+    Transport::OF_THE_SOCKET.map(|transport| daemon.reader_on(transport, S, args))
 }
 
 #[test]
 fn readers_and_writers_share_memory_with_the_daemon_unless_they_are_told_not_to() {
     let daemon = Daemon::start();
     daemon.create(S);
-    for way in Way::BOTH {
-        let reader = daemon.reader_on(way, S, ["--new"]);
-        let mut writer = daemon.pfs_on(way, ["write", "--stream", S]).stdin_pipe().spawn();
+    for transport in Transport::OF_THE_SOCKET {
+        let reader = daemon.reader_on(transport, S, ["--new"]);
+        let mut writer = daemon.pfs_on(transport, ["write", "--stream", S]).stdin_pipe().spawn();
         writer.send(b"x");
         eventually("the byte arrives", || reader.stdout_len() == 1);
         for pid in [reader.pid(), writer.pid()] {
-            assert_eq!(shares_memory(pid), way == Way::Mapped, "process {pid}, {way:?}");
+            assert_eq!(shares_memory(pid), transport == Transport::Shm, "process {pid}, {transport:?}");
         }
     }
 }
@@ -57,13 +59,14 @@ fn what_is_already_there_is_read_the_same_both_ways() {
         (&["--offset", "999999999"], 1, b""),
     ];
     for (args, code, expected) in cases {
-        let runs = Way::BOTH.map(|way| daemon.pfs_on(way, ["cat", "--stream"]).args(args).arg(S).run());
+        let runs = Transport::OF_THE_SOCKET
+            .map(|transport| daemon.pfs_on(transport, ["cat", "--stream"]).args(args).arg(S).run());
         let run = alike(runs).exits(code);
         assert_eq!(digest(&run.stdout), digest(expected), "{args:?}");
         assert_eq!(gaps(&run.stderr).len(), usize::from(code == 4), "{args:?}: {}", run.stderr);
     }
     let missing = ["cat", "--stream", "--until", "caught-up", "/streamfs/never"];
-    alike(Way::BOTH.map(|way| daemon.pfs_on(way, missing).run())).exits(3);
+    alike(Transport::OF_THE_SOCKET.map(|transport| daemon.pfs_on(transport, missing).run())).exits(3);
 }
 
 #[test]
@@ -77,12 +80,12 @@ fn every_end_is_told_the_same_both_ways() {
         ("closed", 5, |daemon, _writer| daemon.signal(Signal::TERM)),
         ("closed", 5, |daemon, _writer| daemon.kill9()),
     ];
-    for writers_way in Way::BOTH {
+    for writers_transport in Transport::OF_THE_SOCKET {
         for (until, code, event) in ends {
             let mut daemon = Daemon::start();
             daemon.create(S);
             let readers = both_readers(&daemon, ["--until", until]);
-            let mut writer = daemon.pfs_on(writers_way, ["write", "--stream", S]).stdin_pipe().spawn();
+            let mut writer = daemon.pfs_on(writers_transport, ["write", "--stream", S]).stdin_pipe().spawn();
             writer.send(b"so far");
             eventually("both have it", || readers.iter().all(|reader| reader.stdout_len() == 6));
             event(&mut daemon, writer);
@@ -94,7 +97,8 @@ fn every_end_is_told_the_same_both_ways() {
 #[test]
 fn readers_that_wait_for_a_stream_are_attached_before_its_first_byte_both_ways() {
     let daemon = Daemon::start();
-    let readers = Way::BOTH.map(|way| daemon.pfs_on(way, ["cat", "--stream", "--new", S]).spawn());
+    let readers = Transport::OF_THE_SOCKET
+        .map(|transport| daemon.pfs_on(transport, ["cat", "--stream", "--new", S]).spawn());
     eventually("both wait", || readers.iter().all(|reader| reader.stderr().contains(S)));
     daemon.pfs(["write", "--close", S]).stdin("first").run().exits(0);
     assert_eq!(alike(readers.map(Running::finish)).exits(0).text(), "first");
@@ -134,7 +138,8 @@ fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both
 fn disconnect_readers_that_lag_are_ended_with_6_both_ways() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
     daemon.create(S);
-    let mut readers = Way::BOTH.map(|way| daemon.piped_reader_on(way, S, ["--slow", "disconnect"]));
+    let mut readers = Transport::OF_THE_SOCKET
+        .map(|transport| daemon.piped_reader_on(transport, S, ["--slow", "disconnect"]));
     let mut writer = daemon.appender(S);
     writer.append_until(64 * KIB, || daemon.all_have_lost(S));
     let data = writer.close();
@@ -153,19 +158,20 @@ fn disconnect_readers_that_lag_are_ended_with_6_both_ways() {
 
 #[test]
 fn many_block_readers_of_both_kinds_get_all_of_what_writers_of_both_kinds_send() {
-    for writers_way in Way::BOTH {
+    for writers_transport in Transport::OF_THE_SOCKET {
         let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
         let data = noise(4, 4 * MIB);
         let readers: Vec<_> = (0..12)
             .map(|i| {
-                let read = daemon.pfs_on(Way::BOTH[i % 2], ["-q", "cat", "--stream", "--slow", "block", S]);
+                let read = daemon
+                    .pfs_on(Transport::OF_THE_SOCKET[i % 2], ["-q", "cat", "--stream", "--slow", "block", S]);
                 let mut reader = read.stdout_pipe().spawn();
                 let got = reader.digest_stdout();
                 (reader, got)
             })
             .collect();
-        let write =
-            daemon.pfs_on(writers_way, ["-q", "write", "--stream", "--close", "--wait-readers", "12", S]);
+        let write = daemon
+            .pfs_on(writers_transport, ["-q", "write", "--stream", "--close", "--wait-readers", "12", S]);
         write.stdin(&data[..]).run().exits(0).quietly();
         for (reader, got) in readers {
             reader.finish().exits(0).quietly();

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use harness::{Daemon, StagingArea, Way, eventually, noise};
+use harness::{Daemon, StagingArea, Transport, eventually, noise};
 use pfs_client::{Client, Endpoint, Event, SlowPolicy};
 use pfs_proto::{ErrorCode, ReadOptions, Request};
 
@@ -155,17 +155,17 @@ fn scribbled_staging_areas_disturb_nobody_else() {
             .map(|(daemon, stream, seed, enough)| scope.spawn(move || spoil(daemon, stream, seed, enough)));
         let honest = scope.spawn(|| {
             let _end = EndsAtDrop(&enough);
-            let write = |(number, way): (u8, Way)| {
+            let write = |(number, transport): (u8, Transport)| {
                 let all: Vec<u8> = (0..COUNT).flat_map(|index| honest_chunk(number, index)).collect();
                 let file = daemon.dir().join(format!("data-{number}"));
                 std::fs::write(&file, all).unwrap();
                 let write = daemon.pfs_on(
-                    way,
+                    transport,
                     ["-q", "write", "--stream", "--wait-readers", "2", "--chunk-size", "1000", S],
                 );
                 write.stdin_file(&file).spawn()
             };
-            for writer in [(0, Way::Mapped), (1, Way::Connection)].map(write) {
+            for writer in [(0, Transport::Shm), (1, Transport::Unix)].map(write) {
                 writer.finish().exits(0).quietly();
             }
         });
