@@ -39,9 +39,9 @@ pub struct Finished {
 }
 
 impl Pfs {
-    /// `pfs`, over the [transport](Transport) of this run of the tests.
+    /// `pfs` as it is, over the default transport.
     pub fn usual() -> Self {
-        Self::on(Transport::of_this_run())
+        Self::on(Transport::Shm)
     }
 
     /// `pfs`, over this transport.
@@ -54,11 +54,8 @@ impl Pfs {
         Self::usual().env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART")
     }
 
-    /// What a user types into a shell, `pfs` in it over the transport of this run of the tests.
+    /// What a user types into a shell.
     pub fn shell(line: &str) -> Self {
-        let flag = Transport::of_this_run().flag();
-        let line =
-            flag.map_or(line.to_owned(), |flag| format!("pfs() {{ command pfs {flag} \"$@\"; }}; {line}"));
         Self::new("sh").arg("-c").arg(line)
     }
 

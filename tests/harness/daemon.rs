@@ -21,40 +21,37 @@ pub struct Daemon {
     pub(crate) observer: Observer,
     /// Where it was told to serve HTTP, if it was.
     pub(crate) http: Option<SocketAddr>,
+    transport: Transport,
 }
 
 impl Daemon {
-    /// With the defaults.
+    /// With the defaults. Its commands share memory with it.
     #[track_caller]
     pub fn start() -> Self {
-        Self::with_config("")
+        Transport::Shm.daemon()
     }
 
-    /// With this configuration (TOML).
+    /// As [`start`](Self::start), with this configuration (TOML).
     #[track_caller]
     pub fn with_config(toml: &str) -> Self {
-        Self::with_config_and_http(toml, None)
+        Transport::Shm.daemon_with_config(toml)
     }
 
-    #[track_caller]
-    pub(crate) fn with_config_and_http(toml: &str, http: Option<SocketAddr>) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let everywhere = (Transport::of_this_run() == Transport::Http).then(Self::address_of_its_own);
-        let http = http.or(everywhere);
-        let running = Self::launch(dir.path(), toml, http);
-        let observer = Observer::new(dir.path().join(SOCKET));
-        let mut daemon = Self { running, dir, observer, http };
-        daemon.wait_until_up();
-        daemon
-    }
-
-    /// With rings and channels of this many bytes.
+    /// As [`start`](Self::start), with rings and channels of this many bytes.
     #[track_caller]
     pub fn with_buffers(ring: u64, channel: u64) -> Self {
-        Self::with_config(&format!(
-            "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n\
-             [plugins.streamfs.config]\nring_buffer_size = {ring}\nchannel_buffer_size = {channel}\n",
-        ))
+        Transport::Shm.daemon_with_buffers(ring, channel)
+    }
+
+    /// Of which commands use this transport unless a test says something else.
+    #[track_caller]
+    pub(crate) fn launched(toml: &str, http: Option<SocketAddr>, transport: Transport) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let running = Self::launch(dir.path(), toml, http);
+        let observer = Observer::new(dir.path().join(SOCKET));
+        let mut daemon = Self { running, dir, observer, http, transport };
+        daemon.wait_until_up();
+        daemon
     }
 
     /// Starts another one on the same socket, and where it served HTTP on the same port, after this one has ended.
@@ -136,7 +133,7 @@ impl Daemon {
     /// A `pfs` command line that talks to this daemon.
     #[track_caller]
     pub fn pfs<const N: usize>(&self, args: [&str; N]) -> Pfs {
-        self.pfs_on(Transport::of_this_run(), args)
+        self.pfs_on(self.transport, args)
     }
 
     /// A `pfs` command line that talks to this daemon over this transport.

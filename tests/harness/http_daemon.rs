@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::{Daemon, HttpConnection, HttpResponse, Pfs, binary, eventually};
+use crate::{Daemon, HttpConnection, HttpResponse, Pfs, Transport, binary, eventually};
 
 const SERVING: &str = "serving HTTP";
 
@@ -17,11 +17,7 @@ impl Daemon {
     /// With this configuration (TOML), and HTTP on a free port of 127.0.0.1.
     #[track_caller]
     pub fn with_http_config(toml: &str) -> Self {
-        Self::with_config_and_http(toml, Some(Self::any_port()))
-    }
-
-    pub(crate) fn any_port() -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, 0).into()
+        Self::launched(toml, Some((Ipv4Addr::LOCALHOST, 0).into()), Transport::Shm)
     }
 
     /// A free port of a loopback address that is no other test's, so that none can take the port over while its daemon

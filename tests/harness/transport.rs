@@ -1,5 +1,28 @@
 //! The transports by which `pfs` and `pfsd` exchange what is in a stream.
 
+use crate::Daemon;
+
+/// Makes three tests of each of these functions, which take a [`Transport`]: `shm::NAME`, `unix::NAME` and `http::NAME`.
+/// `cargo nextest run -p pfs-tests slow_reader::http` runs those of one module and one transport.
+#[macro_export]
+macro_rules! per_transport {
+    ($($name:ident),+ $(,)?) => {
+        $crate::per_transport!(@module shm Shm $($name)+);
+        $crate::per_transport!(@module unix Unix $($name)+);
+        $crate::per_transport!(@module http Http $($name)+);
+    };
+    (@module $module:ident $transport:ident $($name:ident)+) => {
+        mod $module {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name($crate::Transport::$transport);
+                }
+            )+
+        }
+    };
+}
+
 /// How a `pfs` gets and sends bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -18,15 +41,25 @@ impl Transport {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Shm, Self::Unix, Self::Http];
 
-    /// The transport of every `pfs` of which a test says nothing else: the default, or what `PFS_TEST_WAY` says in the
-    /// environment of the tests (`connection` or `http`).
-    pub fn of_this_run() -> Self {
-        match std::env::var("PFS_TEST_WAY").as_deref() {
-            Err(_) | Ok("" | "mapped") => Self::Shm,
-            Ok("connection") => Self::Unix,
-            Ok("http") => Self::Http,
-            Ok(other) => panic!("PFS_TEST_WAY is mapped, connection or http, not {other:?}"),
-        }
+    /// A daemon with the defaults, which this transport leads to.
+    #[track_caller]
+    pub fn daemon(self) -> Daemon {
+        self.daemon_with_config("")
+    }
+
+    /// A daemon with this configuration (TOML), which this transport leads to.
+    #[track_caller]
+    pub fn daemon_with_config(self, toml: &str) -> Daemon {
+        Daemon::launched(toml, (self == Self::Http).then(Daemon::address_of_its_own), self)
+    }
+
+    /// A daemon with rings and channels of this many bytes, which this transport leads to.
+    #[track_caller]
+    pub fn daemon_with_buffers(self, ring: u64, channel: u64) -> Daemon {
+        self.daemon_with_config(&format!(
+            "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n\
+             [plugins.streamfs.config]\nring_buffer_size = {ring}\nchannel_buffer_size = {channel}\n",
+        ))
     }
 
     /// The user that the daemon sees: over HTTP nobody vouches for one.

@@ -72,7 +72,7 @@ fn stat_shows_writers_and_readers_with_their_process_ids() {
         assert_eq!(shown[name], figure, "{name} in {shown}");
     }
     assert_eq!(shown["policy"], "disconnect");
-    assert_eq!(shown["uid"], serde_json::json!(Transport::of_this_run().uid()));
+    assert_eq!(shown["uid"], serde_json::json!(Transport::Shm.uid()));
     let people = daemon.pfs(["stat", S]).run().exits(0).quietly();
     for part in [S, "disconnect", &writer.pid().to_string(), &reader.pid().to_string()] {
         assert!(people.text().contains(part), "nothing of {part:?} in {}", people.text());

@@ -1,14 +1,22 @@
 //! Processes that die, and what the others are told.
 
 use bytes::Bytes;
-use harness::{Daemon, Signal, digest, eventually, noise};
+use harness::{Daemon, Signal, Transport, digest, eventually, noise};
 use pfs_proto::{Reply, Request, WriteOptions};
 
 const S: &str = "/streamfs/s";
 
-#[test]
-fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish() {
-    let daemon = Daemon::start();
+harness::per_transport! {
+    a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish,
+    readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write,
+    a_killed_reader_is_forgotten_and_nobody_else_notices,
+    a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over,
+    a_writer_that_waits_for_a_reader_notices_that_the_daemon_died,
+    what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start,
+}
+
+fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish(transport: Transport) {
+    let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");
     eventually("it is written", || daemon.head(S) == 6);
@@ -45,10 +53,9 @@ fn nothing_of_a_chunk_is_visible_when_its_writer_dies_in_the_middle_of_it() {
     }
 }
 
-#[test]
-fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write() {
+fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write(transport: Transport) {
     const CHUNK: usize = 50_000;
-    let daemon = Daemon::start();
+    let daemon = transport.daemon();
     let data = noise(3, 400 * CHUNK);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
@@ -73,9 +80,8 @@ fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write() {
     }
 }
 
-#[test]
-fn a_killed_reader_is_forgotten_and_nobody_else_notices() {
-    let daemon = Daemon::start();
+fn a_killed_reader_is_forgotten_and_nobody_else_notices(transport: Transport) {
+    let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
     let data = noise(4, 1 << 20);
     writer.send(&data);
@@ -91,9 +97,8 @@ fn a_killed_reader_is_forgotten_and_nobody_else_notices() {
     assert_eq!(digest(&other.finish().exits(0).stdout), digest(&[&data[..], &data].concat()));
 }
 
-#[test]
-fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over() {
-    let mut daemon = Daemon::start();
+fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over(transport: Transport) {
+    let mut daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");
     eventually("it is written", || daemon.head(S) == 6);
@@ -114,9 +119,8 @@ fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over() {
     assert!(daemon.streams().is_empty());
 }
 
-#[test]
-fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died() {
-    let mut daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died(transport: Transport) {
+    let mut daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     daemon.create(S);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
@@ -130,10 +134,9 @@ fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died() {
     reader.finish().exits(5);
 }
 
-#[test]
-fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start() {
+fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start(transport: Transport) {
     const CHUNK: usize = 50_000;
-    let mut daemon = Daemon::start();
+    let mut daemon = transport.daemon();
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(6, 1_000 * CHUNK);

@@ -5,34 +5,37 @@ use std::process::ChildStdout;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use harness::{Daemon, Pfs, Running, digest_kept, digest_of_stream, eventually, gaps, noise_file};
+use harness::{Daemon, Pfs, Running, Transport, digest_kept, digest_of_stream, eventually, gaps, noise_file};
 use serde_json::Value;
 
 const S: &str = "/streamfs/s";
 const MIB: u64 = 1 << 20;
 
-#[test]
-fn one_block_reader_gets_the_file_byte_for_byte() {
-    block_readers_get_the_file_byte_for_byte(1, 64 << 20);
+harness::per_transport! {
+    one_block_reader_gets_the_file_byte_for_byte,
+    four_block_readers_get_the_file_byte_for_byte,
+    sixteen_block_readers_get_the_file_byte_for_byte,
+    drop_readers_get_the_file_minus_exactly_the_ranges_that_they_report,
 }
 
-#[test]
-fn four_block_readers_get_the_file_byte_for_byte() {
-    block_readers_get_the_file_byte_for_byte(4, 32 << 20);
+fn one_block_reader_gets_the_file_byte_for_byte(transport: Transport) {
+    block_readers_get_the_file_byte_for_byte(transport, 1, 64 << 20);
 }
 
-#[test]
-fn sixteen_block_readers_get_the_file_byte_for_byte() {
-    block_readers_get_the_file_byte_for_byte(16, 16 << 20);
+fn four_block_readers_get_the_file_byte_for_byte(transport: Transport) {
+    block_readers_get_the_file_byte_for_byte(transport, 4, 32 << 20);
 }
 
-#[test]
-fn drop_readers_get_the_file_minus_exactly_the_ranges_that_they_report() {
-    drop_readers_report_what_they_miss(4, 64 << 20);
+fn sixteen_block_readers_get_the_file_byte_for_byte(transport: Transport) {
+    block_readers_get_the_file_byte_for_byte(transport, 16, 16 << 20);
 }
 
-pub(crate) fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
-    let daemon = Daemon::start();
+fn drop_readers_get_the_file_minus_exactly_the_ranges_that_they_report(transport: Transport) {
+    drop_readers_report_what_they_miss(transport, 4, 64 << 20);
+}
+
+pub(crate) fn block_readers_get_the_file_byte_for_byte(transport: Transport, count: usize, len: u64) {
+    let daemon = transport.daemon();
     let file = daemon.dir().join("data");
     noise_file(&file, count as u64, len);
     let start = || {
@@ -53,8 +56,8 @@ pub(crate) fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
 }
 
 /// The readers stop reading twice, each time until they must have lost something.
-pub(crate) fn drop_readers_report_what_they_miss(count: usize, len: u64) {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: usize, len: u64) {
+    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     let file = daemon.dir().join("data");
     noise_file(&file, 7, len);
     let start = |policy| daemon.pfs(["cat", "--stream", "--slow", policy, S]).stdout_pipe().spawn();

@@ -2,9 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Daemon, digest, eventually, gaps, noise, noise_file};
+use harness::{Daemon, Transport, digest, eventually, gaps, noise, noise_file};
 
 const S: &str = "/streamfs/s";
+
+harness::per_transport! {
+    readers_that_join_a_running_stream_get_history_then_live_without_a_seam,
+    a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size,
+    new_gets_only_what_is_appended_from_then_on,
+    tail_starts_at_the_oldest_chunk_within_so_many_bytes,
+    since_starts_at_the_oldest_chunk_of_that_age,
+    offset_starts_at_that_very_byte_even_inside_a_chunk,
+    an_offset_that_the_ring_has_left_begins_with_a_gap,
+    an_offset_past_head_is_an_error,
+}
 
 /// Writes `data` as a file, so that the chunks are all of this size.
 fn write_in_chunks(daemon: &Daemon, data: &[u8], chunk: &str) {
@@ -13,11 +24,10 @@ fn write_in_chunks(daemon: &Daemon, data: &[u8], chunk: &str) {
     daemon.pfs(["write", "--stream", "--chunk-size", chunk, S]).stdin_file(&file).run().exits(0);
 }
 
-#[test]
-fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam() {
+fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam(transport: Transport) {
     const PART: usize = 2 << 20;
     const JOINERS: usize = 8;
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     let data = noise(1, PART * (JOINERS + 1));
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
     let mut readers = Vec::new();
@@ -41,9 +51,8 @@ fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam() {
     }
 }
 
-#[test]
-fn a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size() {
-    let daemon = Daemon::start();
+fn a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.create_with_buffers(S, 100 << 10, 1 << 20);
     let data = noise(2, 500_000);
     write_in_chunks(&daemon, &data, "1000");
@@ -55,18 +64,16 @@ fn a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size() {
     assert_eq!(digest(&all.stdout), digest(&data), "the larger channel buffer still holds the rest");
 }
 
-#[test]
-fn new_gets_only_what_is_appended_from_then_on() {
-    let daemon = Daemon::start();
+fn new_gets_only_what_is_appended_from_then_on(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.append(S, "before");
     let reader = daemon.reader(S, ["--new"]);
     daemon.pfs(["write", "--close", S]).stdin("after").run().exits(0);
     assert_eq!(reader.finish().exits(0).text(), "after");
 }
 
-#[test]
-fn tail_starts_at_the_oldest_chunk_within_so_many_bytes() {
-    let daemon = Daemon::start();
+fn tail_starts_at_the_oldest_chunk_within_so_many_bytes(transport: Transport) {
+    let daemon = transport.daemon();
     let data = noise(3, 10_000);
     write_in_chunks(&daemon, &data, "1000");
     for (tail, from) in [("2500", 8_000), ("2000", 8_000), ("999", 10_000), ("1KB", 9_000), ("1GB", 0)] {
@@ -75,9 +82,8 @@ fn tail_starts_at_the_oldest_chunk_within_so_many_bytes() {
     }
 }
 
-#[test]
-fn since_starts_at_the_oldest_chunk_of_that_age() {
-    let daemon = Daemon::start();
+fn since_starts_at_the_oldest_chunk_of_that_age(transport: Transport) {
+    let daemon = transport.daemon();
     let cat = |since: &str| {
         let cat = daemon.pfs(["cat", "--stream", "--since", since, "--until", "caught-up", S]);
         cat.run().exits(0).text().to_owned()
@@ -100,9 +106,8 @@ fn since_starts_at_the_oldest_chunk_of_that_age() {
     assert!(cat("1h").starts_with("old new"));
 }
 
-#[test]
-fn offset_starts_at_that_very_byte_even_inside_a_chunk() {
-    let daemon = Daemon::start();
+fn offset_starts_at_that_very_byte_even_inside_a_chunk(transport: Transport) {
+    let daemon = transport.daemon();
     let data = noise(4, 10_000);
     write_in_chunks(&daemon, &data, "1000");
     for offset in [0, 1, 999, 1_000, 1_234, 9_999, 10_000] {
@@ -111,9 +116,8 @@ fn offset_starts_at_that_very_byte_even_inside_a_chunk() {
     }
 }
 
-#[test]
-fn an_offset_that_the_ring_has_left_begins_with_a_gap() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+fn an_offset_that_the_ring_has_left_begins_with_a_gap(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     let file = daemon.dir().join("data");
     noise_file(&file, 5, 4 << 20);
     daemon.pfs(["write", "--stream", "--close", S]).stdin_file(&file).run().exits(0);
@@ -125,9 +129,8 @@ fn an_offset_that_the_ring_has_left_begins_with_a_gap() {
     assert_eq!(digest(&run.stdout), digest(&data[gaps[0].to as usize..]));
 }
 
-#[test]
-fn an_offset_past_head_is_an_error() {
-    let daemon = Daemon::start();
+fn an_offset_past_head_is_an_error(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.append(S, "12345");
     daemon.pfs(["cat", "--stream", "--offset", "6", S]).run().exits(1).says("offset 6").says("5");
 }

@@ -1,9 +1,13 @@
 //! Limits that are reached: what is new is refused, what runs does not notice.
 
-use harness::{Daemon, Running, digest, eventually, noise};
+use harness::{Daemon, Running, Transport, digest, eventually, noise};
 use pfs_proto::Reply;
 
 const S: &str = "/streamfs/s";
+
+harness::per_transport! {
+    no_more_connections_than_allowed,
+}
 
 /// A stream that runs: a writer and a reader that go on while something else happens.
 struct Pair {
@@ -69,10 +73,10 @@ fn no_more_memory_than_allowed() {
     pair.ends();
 }
 
-#[test]
-fn no_more_connections_than_allowed() {
+fn no_more_connections_than_allowed(transport: Transport) {
     // The writer, the reader, the one that observes, and three more.
-    let daemon = Daemon::with_config("[limits]\nmax_connections = 6\nmax_connections_per_address = 6\n");
+    let daemon =
+        transport.daemon_with_config("[limits]\nmax_connections = 6\nmax_connections_per_address = 6\n");
     let mut pair = Pair::start(&daemon);
     let mut held = Vec::new();
     // Connections of the commands before may not be forgotten yet, so some of these may be refused.

@@ -3,10 +3,16 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 
-use harness::{Daemon, Running, digest, eventually, gaps};
+use harness::{Daemon, Running, Transport, digest, eventually, gaps};
 
 const S: &str = "/streamfs/s";
 const WRITERS: usize = 8;
+
+harness::per_transport! {
+    lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_every_reader,
+    a_gap_never_splits_a_line,
+    a_line_longer_than_64_kib_is_one_chunk,
+}
 
 /// Line `i` of a writer: `WRITER I LENGTH xxx…`, so that a damaged one shows.
 fn line(writer: usize, i: usize) -> String {
@@ -31,10 +37,11 @@ fn by_writer(output: &[u8]) -> HashMap<usize, Vec<usize>> {
     numbers
 }
 
-#[test]
-fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_every_reader() {
+fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_every_reader(
+    transport: Transport,
+) {
     const LINES: usize = 5_000;
-    let daemon = Daemon::start();
+    let daemon = transport.daemon();
     let start = |_| daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn();
     let readers: Vec<Running> = (0..3).map(start).collect();
     let writers: Vec<Running> = (0..WRITERS)
@@ -58,10 +65,9 @@ fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_ever
     }
 }
 
-#[test]
-fn a_gap_never_splits_a_line() {
+fn a_gap_never_splits_a_line(transport: Transport) {
     const PIECE: usize = 5_000;
-    let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+    let daemon = transport.daemon_with_buffers(256 << 10, 256 << 10);
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, []);
     // Nobody reads the pipe, so the reader falls behind.
@@ -95,9 +101,8 @@ fn the_beginning_of_a_line_waits_for_its_end_and_the_last_one_needs_none() {
     assert_eq!(read.text(), "one\ntwo\nthree");
 }
 
-#[test]
-fn a_line_longer_than_64_kib_is_one_chunk() {
-    let daemon = Daemon::start();
+fn a_line_longer_than_64_kib_is_one_chunk(transport: Transport) {
+    let daemon = transport.daemon();
     let long = format!("{}\nshort\n", "y".repeat(1_000_000));
     daemon.pfs(["write", "--stream", "--lines", "--close", S]).stdin(long.clone()).run().exits(0);
     assert!(daemon.figure(S, "chunks") <= 2);

@@ -2,17 +2,20 @@
 
 use std::os::unix::net::UnixStream;
 
-use harness::{Daemon, Pfs, Signal, Transport, binary, eventually};
+use harness::{Pfs, Signal, Transport, binary, eventually};
 
 const S: &str = "/streamfs/s";
 
-#[test]
-fn the_log_tells_who_joined_lost_and_left() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+harness::per_transport! {
+    the_log_tells_who_joined_lost_and_left,
+}
+
+fn the_log_tells_who_joined_lost_and_left(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, []);
     let pid = format!("pid={}", reader.pid());
-    let uid = Transport::of_this_run().uid().map(|uid| format!("uid={uid}")).unwrap_or_default();
+    let uid = transport.uid().map(|uid| format!("uid={uid}")).unwrap_or_default();
     let tells = |event: &str| {
         let log = daemon.log();
         log.lines().any(|line| [event, &pid, &uid, S].iter().all(|part| line.contains(part)))

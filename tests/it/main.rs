@@ -2,8 +2,7 @@
 //!
 //! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were made
 //! for run with `scripts/soak`.
-//! With `PFS_TEST_WAY=connection` in the environment every `pfs` shares no memory with its daemon, and with `PFS_TEST_WAY=http`
-//! it goes over HTTP, except where a test is about just that.
+//! What depends on the transport is in modules `shm`, `unix` and `http`, one test for each: `harness::per_transport`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,13 +1,18 @@
 //! A daemon that is told to end.
 
-use harness::{Daemon, Signal, eventually, noise};
+use harness::{Signal, Transport, eventually, noise};
 
 const S: &str = "/streamfs/s";
 
-#[test]
-fn terminate_tells_every_client_removes_the_socket_and_exits_0() {
+harness::per_transport! {
+    terminate_tells_every_client_removes_the_socket_and_exits_0,
+    it_ends_in_bounded_time_whoever_does_not_react,
+    what_was_acknowledged_before_the_end_reaches_the_readers,
+}
+
+fn terminate_tells_every_client_removes_the_socket_and_exits_0(transport: Transport) {
     for signal in [Signal::TERM, Signal::INT] {
-        let daemon = Daemon::start();
+        let daemon = transport.daemon();
         let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
         writer.send(b"so far");
         eventually("it is written", || daemon.head(S) == 6);
@@ -28,9 +33,8 @@ fn terminate_tells_every_client_removes_the_socket_and_exits_0() {
     }
 }
 
-#[test]
-fn it_ends_in_bounded_time_whoever_does_not_react() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+fn it_ends_in_bounded_time_whoever_does_not_react(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     daemon.create(S);
     let stopped = daemon.reader(S, ["--slow", "block"]);
     stopped.signal(Signal::STOP);
@@ -47,9 +51,8 @@ fn it_ends_in_bounded_time_whoever_does_not_react() {
     stopped.finish().exits(5);
 }
 
-#[test]
-fn what_was_acknowledged_before_the_end_reaches_the_readers() {
-    let daemon = Daemon::start();
+fn what_was_acknowledged_before_the_end_reaches_the_readers(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(2, 1 << 20);

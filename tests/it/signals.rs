@@ -1,12 +1,15 @@
 //! Ended by a signal, as a shell sees it.
 
-use harness::{Daemon, Signal, eventually};
+use harness::{Daemon, Signal, Transport, eventually};
 
 const S: &str = "/streamfs/s";
 
-#[test]
-fn interrupt_ends_with_130_and_terminate_with_143() {
-    let daemon = Daemon::start();
+harness::per_transport! {
+    interrupt_ends_with_130_and_terminate_with_143,
+}
+
+fn interrupt_ends_with_130_and_terminate_with_143(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.append(S, "all");
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let reader = daemon.reader(S, []);

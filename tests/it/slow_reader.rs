@@ -10,15 +10,28 @@ const MIB: usize = 1 << 20;
 /// How much more memory a process may hold after a test than before, whatever went through it.
 const FLAT: u64 = 8 << 20;
 
-fn small_rings() -> Daemon {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+harness::per_transport! {
+    a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_when_continued,
+    a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog,
+    a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that,
+    a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom,
+    a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more,
+    the_death_of_a_stopped_block_reader_releases_the_writer,
+    a_writer_that_waits_holds_up_no_other_stream,
+    a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody,
+    a_disconnect_reader_that_keeps_up_gets_everything,
+}
+
+fn small_rings(transport: Transport) -> Daemon {
+    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     daemon.create(S);
     daemon
 }
 
-#[test]
-fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_when_continued() {
-    let daemon = small_rings();
+fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_when_continued(
+    transport: Transport,
+) {
+    let daemon = small_rings(transport);
     let mut data = noise(1, 26 * MIB);
     let stopped = daemon.reader(S, ["--slow", "drop"]);
     let mut other = daemon.piped_reader(S, ["--slow", "block"]);
@@ -58,7 +71,7 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
 
 #[test]
 fn readers_for_whom_the_daemon_copies_once_each_get_every_byte_from_their_own_start() {
-    let daemon = small_rings();
+    let daemon = small_rings(Transport::Unix);
     let data = noise(3, 12 * MIB);
     let half = 6 * MIB + 12_345;
     let join = |from: &str| -> Vec<_> {
@@ -87,9 +100,8 @@ fn lost(stderr: &str) -> u64 {
     gaps(&stderr[..whole]).iter().map(|gap| gap.to - gap.from).sum()
 }
 
-#[test]
-fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog() {
-    let daemon = small_rings();
+fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog(transport: Transport) {
+    let daemon = small_rings(transport);
     let mut reader = daemon.piped_reader(S, []);
     let before = reader.memory();
     let mut writer = daemon.appender(S);
@@ -109,9 +121,8 @@ fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_bac
     assert_eq!(daemon.figure(S, "lost_bytes"), gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>());
 }
 
-#[test]
-fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that() {
-    let daemon = Daemon::start();
+fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.create_with_buffers(S, 32 << 20, 256 << 10);
     let reader = daemon.reader(S, []);
     let mut writer = daemon.appender(S);
@@ -131,9 +142,8 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
     assert_eq!(digest(&daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout), digest(&data));
 }
 
-#[test]
-fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
-    let daemon = small_rings();
+fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom(transport: Transport) {
+    let daemon = small_rings(transport);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
     let mut other = daemon.piped_reader(S, ["--slow", "block"]);
     let other_got = other.digest_stdout();
@@ -158,9 +168,8 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom() {
     }
 }
 
-#[test]
-fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
-    let daemon = small_rings();
+fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more(transport: Transport) {
+    let daemon = small_rings(transport);
     // There when it comes: of what wakes a reader that waits, it has a copy.
     let history = noise(5, MIB / 2);
     daemon.pfs(["write", "--stream", S]).stdin(&history[..]).run().exits(0);
@@ -169,7 +178,7 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
     let live = writer.feed(|number| noise(number as u64, MIB));
     eventually("the writer waits for it", || daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true);
     // It keeps no copy, so that it is where the pipe was full.
-    if Transport::of_this_run() == Transport::Shm {
+    if transport == Transport::Shm {
         let position = daemon.reader_stat(S, slow.pid()).unwrap()["position"].as_u64().unwrap();
         assert!(position <= 256 << 10, "{position} bytes count as read");
     }
@@ -180,9 +189,8 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more() {
     assert_eq!(got.join().unwrap(), digest(&data));
 }
 
-#[test]
-fn the_death_of_a_stopped_block_reader_releases_the_writer() {
-    let daemon = small_rings();
+fn the_death_of_a_stopped_block_reader_releases_the_writer(transport: Transport) {
+    let daemon = small_rings(transport);
     let stopped = daemon.reader(S, ["--slow", "block"]);
     stopped.signal(Signal::STOP);
     let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(4, 8 * MIB)).spawn();
@@ -194,9 +202,8 @@ fn the_death_of_a_stopped_block_reader_releases_the_writer() {
     assert_eq!(daemon.head(S), 8 * MIB as u64);
 }
 
-#[test]
-fn a_writer_that_waits_holds_up_no_other_stream() {
-    let daemon = small_rings();
+fn a_writer_that_waits_holds_up_no_other_stream(transport: Transport) {
+    let daemon = small_rings(transport);
     let stopped = daemon.reader(S, ["--slow", "block"]);
     stopped.signal(Signal::STOP);
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin(noise(5, 8 * MIB)).spawn();
@@ -214,9 +221,8 @@ fn a_writer_that_waits_holds_up_no_other_stream() {
     assert!(writer.runs());
 }
 
-#[test]
-fn a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody() {
-    let daemon = small_rings();
+fn a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody(transport: Transport) {
+    let daemon = small_rings(transport);
     let mut slow = daemon.piped_reader(S, ["--slow", "disconnect"]);
     let mut writer = daemon.appender(S);
     // It goes as soon as it is too far behind; one that maps the ring looks at that when it reads on.
@@ -228,9 +234,8 @@ fn a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody() {
     assert!(output.len() < data.len() && data.starts_with(&output), "what it got is not a prefix");
 }
 
-#[test]
-fn a_disconnect_reader_that_keeps_up_gets_everything() {
-    let daemon = small_rings();
+fn a_disconnect_reader_that_keeps_up_gets_everything(transport: Transport) {
+    let daemon = small_rings(transport);
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
     let reader = daemon.reader(S, ["--slow", "disconnect"]);
     let data = noise(8, 8 * MIB);

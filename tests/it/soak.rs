@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use harness::Transport;
+
 use crate::{fan_out, http, library, tiny_chunks};
 
 const GIB: u64 = 1 << 30;
@@ -10,33 +12,39 @@ const GIB: u64 = 1 << 30;
 #[test]
 #[ignore = "soak: minutes, and a gibibyte of disk"]
 fn a_gibibyte_reaches_one_block_reader() {
-    fan_out::block_readers_get_the_file_byte_for_byte(1, GIB);
+    fan_out::block_readers_get_the_file_byte_for_byte(Transport::Shm, 1, GIB);
 }
 
 #[test]
 #[ignore = "soak: minutes, and a gibibyte of disk"]
 fn a_gibibyte_reaches_four_block_readers() {
-    fan_out::block_readers_get_the_file_byte_for_byte(4, GIB);
+    fan_out::block_readers_get_the_file_byte_for_byte(Transport::Shm, 4, GIB);
 }
 
 #[test]
 #[ignore = "soak: minutes, and a gibibyte of disk"]
 fn a_gibibyte_reaches_sixteen_block_readers() {
-    fan_out::block_readers_get_the_file_byte_for_byte(16, GIB);
+    fan_out::block_readers_get_the_file_byte_for_byte(Transport::Shm, 16, GIB);
+}
+
+#[test]
+#[ignore = "soak: minutes, and a gibibyte of disk"]
+fn a_gibibyte_reaches_sixteen_block_readers_over_http() {
+    fan_out::block_readers_get_the_file_byte_for_byte(Transport::Http, 16, GIB);
 }
 
 #[test]
 #[ignore = "soak: minutes, and a gibibyte of disk"]
 fn a_gibibyte_reaches_drop_readers_but_for_what_they_report() {
     for readers in [1, 4, 16] {
-        fan_out::drop_readers_report_what_they_miss(readers, GIB);
+        fan_out::drop_readers_report_what_they_miss(Transport::Shm, readers, GIB);
     }
 }
 
 #[test]
 #[ignore = "soak: minutes"]
 fn ten_million_one_byte_chunks_stay_within_the_ring() {
-    tiny_chunks::one_byte_chunks_stay_within_the_ring(10_000_000);
+    tiny_chunks::one_byte_chunks_stay_within_the_ring(Transport::Shm, 10_000_000);
 }
 
 #[test]

@@ -1,18 +1,22 @@
 //! One-byte chunks: the worst that a writer can do to an index.
 
-use harness::{Daemon, digest, noise, wake_ups};
+use harness::{Transport, digest, noise, wake_ups};
 
 const S: &str = "/streamfs/s";
 /// What a daemon may need besides its rings, whatever goes through them.
 const CONSTANT: u64 = 8 << 20;
 
-#[test]
-fn two_hundred_thousand_one_byte_chunks_stay_within_the_ring() {
-    one_byte_chunks_stay_within_the_ring(200_000);
+harness::per_transport! {
+    two_hundred_thousand_one_byte_chunks_stay_within_the_ring,
+    a_new_reader_of_one_byte_chunks_gets_a_whole_suffix_of_them,
 }
 
-pub(crate) fn one_byte_chunks_stay_within_the_ring(count: usize) {
-    let daemon = Daemon::start();
+fn two_hundred_thousand_one_byte_chunks_stay_within_the_ring(transport: Transport) {
+    one_byte_chunks_stay_within_the_ring(transport, 200_000);
+}
+
+pub(crate) fn one_byte_chunks_stay_within_the_ring(transport: Transport, count: usize) {
+    let daemon = transport.daemon();
     let data = noise(1, count);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
@@ -38,9 +42,8 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(count: usize) {
     assert!(woken < count as u64 / 4, "the daemon was woken {woken} times for {count} chunks");
 }
 
-#[test]
-fn a_new_reader_of_one_byte_chunks_gets_a_whole_suffix_of_them() {
-    let daemon = Daemon::with_buffers(10_000, 10_000);
+fn a_new_reader_of_one_byte_chunks_gets_a_whole_suffix_of_them(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(10_000, 10_000);
     let data = noise(2, 50_000);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();

@@ -2,13 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Daemon, eventually};
+use harness::{Daemon, Transport, eventually};
 
 const S: &str = "/streamfs/s";
 
-#[test]
-fn readers_wait_for_more_until_the_stream_is_closed() {
-    let daemon = Daemon::start();
+harness::per_transport! {
+    readers_wait_for_more_until_the_stream_is_closed,
+    caught_up_ends_at_what_there_is,
+    writers_gone_ends_when_the_last_writer_has_finished,
+    idle_ends_when_nothing_came_for_so_long,
+    removing_the_stream_ends_its_readers_with_7,
+    writers_of_a_stream_that_is_removed_or_closed_are_told_so,
+}
+
+fn readers_wait_for_more_until_the_stream_is_closed(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.append(S, "a");
     let mut reader = daemon.reader(S, []);
     let mut explicit = daemon.reader(S, ["--until", "closed"]);
@@ -20,9 +28,8 @@ fn readers_wait_for_more_until_the_stream_is_closed() {
     assert_eq!(explicit.finish().exits(0).quietly().text(), "ab");
 }
 
-#[test]
-fn caught_up_ends_at_what_there_is() {
-    let daemon = Daemon::start();
+fn caught_up_ends_at_what_there_is(transport: Transport) {
+    let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");
     eventually("it is written", || daemon.head(S) == 6);
@@ -40,9 +47,8 @@ fn caught_up_does_not_wait_for_a_missing_stream() {
     assert!(daemon.streams().is_empty());
 }
 
-#[test]
-fn writers_gone_ends_when_the_last_writer_has_finished() {
-    let daemon = Daemon::start();
+fn writers_gone_ends_when_the_last_writer_has_finished(transport: Transport) {
+    let daemon = transport.daemon();
     let mut reader = daemon.pfs(["cat", "--stream", "--until", "writers-gone", S]).spawn();
     let mut one = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     let mut two = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
@@ -60,9 +66,8 @@ fn writers_gone_ends_when_the_last_writer_has_finished() {
     assert_eq!(reader.finish().exits(0).text(), "123");
 }
 
-#[test]
-fn idle_ends_when_nothing_came_for_so_long() {
-    let daemon = Daemon::start();
+fn idle_ends_when_nothing_came_for_so_long(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.append(S, "all");
     let start = Instant::now();
     let read = daemon.pfs(["cat", "--stream", "--until", "idle=500ms", S]).run().exits(0).quietly();
@@ -70,9 +75,8 @@ fn idle_ends_when_nothing_came_for_so_long() {
     assert!(start.elapsed() >= Duration::from_millis(500));
 }
 
-#[test]
-fn removing_the_stream_ends_its_readers_with_7() {
-    let daemon = Daemon::start();
+fn removing_the_stream_ends_its_readers_with_7(transport: Transport) {
+    let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"all");
     let reader = daemon.pfs(["cat", "--stream", S]).spawn();
@@ -86,9 +90,8 @@ fn removing_the_stream_ends_its_readers_with_7() {
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "new");
 }
 
-#[test]
-fn writers_of_a_stream_that_is_removed_or_closed_are_told_so() {
-    let daemon = Daemon::start();
+fn writers_of_a_stream_that_is_removed_or_closed_are_told_so(transport: Transport) {
+    let daemon = transport.daemon();
     for (command, word) in [("rm", "removed"), ("close", "closed")] {
         let name = format!("/streamfs/{word}");
         let waiting = daemon.pfs(["write", "--stream", "--wait-readers", "1", &name]).stdin("never").spawn();

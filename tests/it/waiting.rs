@@ -1,8 +1,14 @@
 //! Readers of streams that do not exist yet, and writers that wait for readers.
 
-use harness::{Daemon, Running, Signal, digest, eventually, gaps, noise};
+use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, noise};
 
 const S: &str = "/streamfs/s";
+
+harness::per_transport! {
+    waiting_readers_are_attached_before_the_first_byte,
+    waiting_readers_that_want_only_the_new_get_everything,
+    a_writer_waits_for_as_many_readers_as_it_was_told,
+}
 
 #[test]
 fn a_mistyped_name_leaves_nothing_behind() {
@@ -17,9 +23,8 @@ fn a_mistyped_name_leaves_nothing_behind() {
     assert!(daemon.streams().is_empty());
 }
 
-#[test]
-fn waiting_readers_are_attached_before_the_first_byte() {
-    let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+fn waiting_readers_are_attached_before_the_first_byte(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(256 << 10, 256 << 10);
     let start = |_| daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn();
     let readers: Vec<Running> = (0..4).map(start).collect();
     for reader in &readers {
@@ -33,18 +38,16 @@ fn waiting_readers_are_attached_before_the_first_byte() {
     }
 }
 
-#[test]
-fn waiting_readers_that_want_only_the_new_get_everything() {
-    let daemon = Daemon::start();
+fn waiting_readers_that_want_only_the_new_get_everything(transport: Transport) {
+    let daemon = transport.daemon();
     let reader = daemon.pfs(["cat", "--stream", "--new", S]).spawn();
     eventually("it says that it waits", || reader.stderr().contains(S));
     daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
     assert_eq!(reader.finish().exits(0).text(), "all");
 }
 
-#[test]
-fn a_writer_waits_for_as_many_readers_as_it_was_told() {
-    let daemon = Daemon::start();
+fn a_writer_waits_for_as_many_readers_as_it_was_told(transport: Transport) {
+    let daemon = transport.daemon();
     let mut writer =
         daemon.pfs(["write", "--stream", "--close", "--wait-readers", "2", S]).stdin("all").spawn();
     eventually("the stream exists", || daemon.stat(S).is_some());

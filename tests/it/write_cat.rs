@@ -3,22 +3,32 @@
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 
-use harness::{Daemon, digest, eventually, noise};
+use harness::{Daemon, Transport, digest, eventually, noise};
 
 const S: &str = "/streamfs/s";
 
-#[test]
-fn what_is_written_is_read_back_byte_for_byte() {
-    let daemon = Daemon::start();
+harness::per_transport! {
+    what_is_written_is_read_back_byte_for_byte,
+    write_without_stream_appends_its_input_as_one_chunk,
+    input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode,
+    when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte,
+    stream_mode_sends_what_it_has_at_once,
+    empty_input_is_no_chunk_and_no_failure,
+    a_closed_stream_takes_no_more_and_keeps_its_history,
+    a_closed_stdout_pipe_ends_cat_quietly,
+    chunks_of_many_mebibytes_arrive_whole,
+}
+
+fn what_is_written_is_read_back_byte_for_byte(transport: Transport) {
+    let daemon = transport.daemon();
     let data = noise(1, 3 << 20);
     daemon.pfs(["write", "--stream", "--close", S]).stdin(data.clone()).run().exits(0).quietly();
     let read = daemon.pfs(["cat", "--stream", S]).run().exits(0).quietly();
     assert_eq!(digest(&read.stdout), digest(&data));
 }
 
-#[test]
-fn write_without_stream_appends_its_input_as_one_chunk() {
-    let daemon = Daemon::start();
+fn write_without_stream_appends_its_input_as_one_chunk(transport: Transport) {
+    let daemon = transport.daemon();
     let data = noise(2, 3 << 20);
     daemon.pfs(["write", S]).stdin(data.clone()).run().exits(0).quietly();
     assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (1, data.len() as u64));
@@ -26,9 +36,8 @@ fn write_without_stream_appends_its_input_as_one_chunk() {
     assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (2, data.len() as u64 + 5));
 }
 
-#[test]
-fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode() {
-    let daemon = Daemon::with_buffers(10_000, 10_000);
+fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(10_000, 10_000);
     daemon.create(S);
     daemon.pfs(["write", S]).stdin(noise(3, 10_001)).run().exits(1).says("--stream");
     assert_eq!(daemon.head(S), 0);
@@ -36,9 +45,8 @@ fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode() {
     assert_eq!(daemon.head(S), 10_000);
 }
 
-#[test]
-fn when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte() {
-    let daemon = Daemon::start();
+fn when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte(transport: Transport) {
+    let daemon = transport.daemon();
     let mut written = Vec::new();
     for round in 0..20 {
         let data = noise(round, 1 + 9_973 * round as usize);
@@ -50,9 +58,8 @@ fn when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte() {
     }
 }
 
-#[test]
-fn stream_mode_sends_what_it_has_at_once() {
-    let daemon = Daemon::start();
+fn stream_mode_sends_what_it_has_at_once(transport: Transport) {
+    let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     let mut reader = daemon.pfs(["cat", "--stream", S]).stdout_pipe().spawn();
     let mut out = reader.take_stdout();
@@ -85,9 +92,8 @@ fn tee_copies_the_input_to_stdout() {
     assert_eq!(daemon.head(S), data.len() as u64);
 }
 
-#[test]
-fn empty_input_is_no_chunk_and_no_failure() {
-    let daemon = Daemon::start();
+fn empty_input_is_no_chunk_and_no_failure(transport: Transport) {
+    let daemon = transport.daemon();
     for mode in [&["write", S][..], &["write", "--stream", S]] {
         daemon.pfs([]).args(mode).run().exits(0).quietly();
         assert_eq!(daemon.head(S), 0);
@@ -96,18 +102,16 @@ fn empty_input_is_no_chunk_and_no_failure() {
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"");
 }
 
-#[test]
-fn a_closed_stream_takes_no_more_and_keeps_its_history() {
-    let daemon = Daemon::start();
+fn a_closed_stream_takes_no_more_and_keeps_its_history(transport: Transport) {
+    let daemon = transport.daemon();
     daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
     daemon.pfs(["write", S]).stdin("more").run().exits(1).says("closed");
     daemon.pfs(["write", "--stream", S]).stdin("more").run().exits(1).says("closed");
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"all");
 }
 
-#[test]
-fn a_closed_stdout_pipe_ends_cat_quietly() {
-    let daemon = Daemon::start();
+fn a_closed_stdout_pipe_ends_cat_quietly(transport: Transport) {
+    let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"some");
     eventually("it is written", || daemon.head(S) == 4);
@@ -132,9 +136,8 @@ fn writers_append_one_after_the_other_to_the_same_stream() {
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"one two three");
 }
 
-#[test]
-fn chunks_of_many_mebibytes_arrive_whole() {
-    let daemon = Daemon::with_buffers(16 << 20, 16 << 20);
+fn chunks_of_many_mebibytes_arrive_whole(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(16 << 20, 16 << 20);
     let data = noise(6, (5 << 20) + 321);
     let mut reader = daemon.pfs(["cat", "--stream", S]).stdout_pipe().spawn();
     let got = reader.digest_stdout();

@@ -17,7 +17,7 @@ use pfs_client::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::giving_up::{Side, Still, TIMES, chunks};
-use super::{client, daemon, endpoint, path};
+use super::{block_on, client, daemon, endpoint, path};
 
 /// What the stream holds at most.
 const BUFFER: u64 = 256 << 10;
@@ -155,10 +155,17 @@ async fn a_stall_is_told_and_what_comes_next_is_not_lost() {
     }
 }
 
-#[tokio::test]
-async fn events_of_a_stream_are_a_stream() {
-    let daemon = Daemon::start();
-    let client = client(&daemon, Transport::of_this_run()).await;
+harness::per_transport! {
+    events_of_a_stream_are_a_stream,
+}
+
+fn events_of_a_stream_are_a_stream(transport: Transport) {
+    block_on(events_are_a_stream(transport));
+}
+
+async fn events_are_a_stream(transport: Transport) {
+    let daemon = transport.daemon();
+    let client = client(&daemon, transport).await;
     let stream = client.open(&path());
     stream.create(&pfs_client::CreateOptions::default()).await.unwrap();
     let mut events = stream.events().await.unwrap();

@@ -13,7 +13,7 @@ use pfs_client::{
 use tokio::time::sleep;
 
 use super::giving_up::{Side, Standstill, Still, chunks};
-use super::{client, daemon, path};
+use super::{block_on, client, daemon, path};
 
 /// What the stream holds at most: writers have to wait for their readers again and again.
 const BUFFER: u64 = 256 << 10;
@@ -172,10 +172,17 @@ async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
     }
 }
 
-#[tokio::test]
-async fn a_watcher_that_gives_up_all_the_time_misses_no_event() {
-    let daemon = Daemon::start();
-    let client = client(&daemon, Transport::of_this_run()).await;
+harness::per_transport! {
+    a_watcher_that_gives_up_all_the_time_misses_no_event,
+}
+
+fn a_watcher_that_gives_up_all_the_time_misses_no_event(transport: Transport) {
+    block_on(watcher_misses_no_event(transport));
+}
+
+async fn watcher_misses_no_event(transport: Transport) {
+    let daemon = transport.daemon();
+    let client = client(&daemon, transport).await;
     client.create(&path(), &pfs_client::CreateOptions::default()).await.unwrap();
     let mut events = client.events(&path()).await.unwrap();
     let watches = Side::default();

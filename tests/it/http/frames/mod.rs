@@ -1,5 +1,4 @@
-//! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the other modules, which run once more
-//! with `PFS_TEST_WAY=http`.
+//! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the `http` modules of the other files.
 
 mod access;
 mod link;
@@ -7,7 +6,7 @@ mod resume;
 mod speech;
 mod tls;
 
-use harness::{Daemon, Pfs, binary, digest, digest_kept, gaps, noise, noise_file};
+use harness::{Daemon, Pfs, binary, digest, noise};
 use serde_json::Value;
 
 use self::link::Link;
@@ -106,35 +105,4 @@ fn a_reader_and_a_writer_on_this_machine_are_known_by_their_processes() {
     let shown = daemon.pfs(["stat", S]).run().exits(0);
     let made = format!(" ago by process {}\n", writer.pid());
     assert!(shown.text().contains(&made) && !shown.text().contains('-'), "{}", shown.text());
-}
-
-#[test]
-fn sixteen_block_readers_get_the_file_byte_for_byte() {
-    block_readers_get_the_file_byte_for_byte(16, 16 << 20);
-}
-
-#[test]
-#[ignore = "soak: minutes, and a gibibyte of disk"]
-fn soak_a_gibibyte_reaches_sixteen_block_readers() {
-    block_readers_get_the_file_byte_for_byte(16, 1 << 30);
-}
-
-fn block_readers_get_the_file_byte_for_byte(count: usize, len: u64) {
-    let daemon = Daemon::with_http();
-    let file = daemon.dir().join("data");
-    noise_file(&file, 9, len);
-    let start = |_| {
-        let mut reader = daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
-        let got = reader.digest_stdout();
-        (reader, got)
-    };
-    let readers: Vec<_> = (0..count).map(start).collect();
-    let write = daemon.pfs_http(["write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
-    write.stdin_file(&file).spawn().finish().exits(0);
-    let expected = digest_kept(&file, 0, &[]);
-    for (reader, got) in readers {
-        let run = reader.finish().exits(0);
-        assert_eq!(gaps(&run.stderr), []);
-        assert_eq!(got.join().unwrap(), expected);
-    }
 }
