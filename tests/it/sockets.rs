@@ -2,17 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use harness::{Daemon, Pfs, Signal, binary, eventually};
-
-#[test]
-fn a_second_daemon_on_a_live_socket_is_refused_and_the_first_goes_on() {
-    let daemon = Daemon::start();
-    daemon.create("/streamfs/s");
-    let second = Pfs::new(binary("pfsd")).arg("--socket").arg(daemon.socket()).run();
-    assert_eq!(second.code, 1, "{}", second.stderr);
-    second.says("pfsd.sock");
-    assert_eq!(daemon.streams(), ["/streamfs/s"]);
-}
+use harness::{Pfs, Signal, binary, eventually};
 
 #[test]
 fn something_else_at_the_socket_s_place_is_left_alone() {

@@ -20,13 +20,34 @@ async fn a_frame_that_claims_four_gigabytes_is_refused_at_its_header() {
     running.connections(0).await;
 }
 
+fn frame(len: u32, kind: u8, payload: &[u8]) -> Vec<u8> {
+    [&len.to_le_bytes()[..], &[kind], payload].concat()
+}
+
 #[tokio::test]
-async fn an_unknown_kind_is_a_protocol_error() {
+async fn frames_that_are_none_are_a_protocol_error() {
     let running = Running::start();
-    let mut client = running.client().await;
-    client.send_bytes(&[0, 0, 0, 0, 0x7f]).await;
-    let message = client.refused_for_good(ErrorCode::Protocol).await;
-    assert!(message.contains("0x7f"), "{message}");
+    let bad = [
+        ("a frame one byte over the limit", frame((1 << 20) + 1, 0x10, b"")),
+        ("an unknown kind", frame(0, 0x7f, b"")),
+        ("a reply where a request is due", frame(0, 0x82, b"")),
+        ("a message cut short inside its frame", frame(2, 0x02, &[200, 0])),
+        ("a message with more behind it", frame(1, 0x0a, &[0])),
+        ("a path that is no UTF-8", frame(4, 0x06, &[2, 0, 0xff, 0xfe])),
+    ];
+    for (what, bytes) in &bad {
+        for greeted in [false, true] {
+            let mut client = if greeted { running.client().await } else { running.stranger().await };
+            client.send_bytes(bytes).await;
+            let message = client.refused_for_good(ErrorCode::Protocol).await;
+            assert!(!message.is_empty(), "{what}");
+            if *what == "an unknown kind" {
+                assert!(message.contains("0x7f"), "{message}");
+            }
+        }
+    }
+    running.connections(0).await;
+    assert!(running.daemon.registry().is_empty());
 }
 
 #[tokio::test]
@@ -126,9 +147,12 @@ async fn requests_out_of_place_are_protocol_errors() {
 async fn a_bad_path_is_refused_and_the_connection_goes_on() {
     let running = Running::start();
     let mut client = running.client().await;
-    // A Remove of "relative", as no StreamPath can be made of it.
-    client.send_bytes(b"\x0a\x00\x00\x00\x08\x08\x00relative").await;
-    assert_eq!(client.error().await.0, ErrorCode::BadPath);
+    // Removes of what no StreamPath can be made of.
+    for path in [&b"relative"[..], b"a/b"] {
+        let payload = [&(path.len() as u16).to_le_bytes()[..], path].concat();
+        client.send_bytes(&frame(payload.len() as u32, 0x08, &payload)).await;
+        assert_eq!(client.error().await.0, ErrorCode::BadPath, "{path:?}");
+    }
     assert!(matches!(client.ask(Request::Info).await, Reply::Daemon(_)));
 }
 

@@ -134,17 +134,6 @@ fn of_many_daemons_started_at_once_exactly_one_serves() {
 }
 
 #[test]
-fn a_signal_ends_the_daemon_with_0_and_removes_its_socket() {
-    for signal in [Signal::TERM, Signal::INT] {
-        let mut serving = Serving::start(tempdir().unwrap());
-        serving.signal(signal);
-        assert_eq!(serving.exit().code(), Some(0));
-        assert!(!serving.log().contains("did not end in time"));
-        assert!(!serving.socket().exists());
-    }
-}
-
-#[test]
 fn a_second_signal_ends_it_at_once() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let mut serving = Serving::start(tempdir().unwrap());
@@ -236,56 +225,4 @@ fn the_default_socket_is_in_a_directory_of_its_own_in_the_runtime_directory() {
     let output = pfsd().env("XDG_RUNTIME_DIR", folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(message(&output).contains("refusing to serve in"), "{}", message(&output));
-}
-
-#[test]
-fn a_socket_that_the_service_manager_opened_is_served_and_left_there() {
-    let folder = tempdir().unwrap();
-    let (socket, notify) = (folder.path().join("s"), folder.path().join("notify"));
-    let listener = UnixListener::bind(&socket).unwrap();
-    let manager = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Only a shell can move a descriptor to the place where it is expected, and keep the pid through exec.
-    let mut child = Command::new("sh")
-        .args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\""])
-        .arg(env!("CARGO_BIN_EXE_pfsd"))
-        .env("NOTIFY_SOCKET", &notify)
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let told = || {
-        let mut buffer = [0; 64];
-        let len = manager.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..len]).trim().to_owned()
-    };
-    assert_eq!(told(), "READY=1");
-    let mut client = UnixStream::connect(&socket).unwrap();
-    std::io::Write::write_all(&mut client, &[0xff; 5]).unwrap();
-    let mut reply = Vec::new();
-    client.read_to_end(&mut reply).unwrap();
-    assert!(!reply.is_empty(), "the daemon answers");
-
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(told(), "STOPPING=1");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(socket.exists(), "it belongs to the service manager");
-}
-
-#[test]
-fn the_log_is_json_when_asked_for() {
-    let folder = tempdir().unwrap();
-    let socket = folder.path().join("s");
-    let mut command = pfsd();
-    command.args(["--log-format", "json", "--socket"]).arg(&socket);
-    let child = command.spawn().unwrap();
-    let mut serving = Serving { folder, child };
-    wait_until("serving", || UnixStream::connect(&socket).is_ok());
-    serving.signal(Signal::TERM);
-    serving.exit();
-    let log = serving.log();
-    assert!(log.lines().count() >= 3, "{log}");
-    for line in log.lines() {
-        assert!(line.starts_with('{') && line.ends_with('}') && line.contains("\"message\":"), "{line}");
-    }
 }

@@ -1,6 +1,6 @@
 //! Who may do what over HTTP, and how the others are told.
 
-use harness::{Daemon, HttpResponse, Signal, eventually};
+use harness::{Daemon, HttpResponse, eventually};
 use tempfile::TempDir;
 
 const ALL: &str = "all-all-all-all-all-all";
@@ -319,15 +319,6 @@ fn http_1_0_gets_what_has_an_end_and_no_stream_whose_end_it_could_not_tell() {
     let answer = String::from_utf8(connection.until_hung_up()).unwrap();
     assert!(answer.starts_with("HTTP/1.0 505") || answer.starts_with("HTTP/1.1 505"), "{answer}");
     assert!(answer.contains("use HTTP/1.1"), "{answer}");
-}
-
-#[test]
-fn a_signal_ends_a_daemon_that_serves_http_with_0() {
-    let daemon = Daemon::with_http();
-    let address = daemon.http_address();
-    let (ended, _folder) = daemon.ends_by(Signal::TERM);
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(std::net::TcpStream::connect(address).is_err());
 }
 
 #[test]

@@ -104,16 +104,6 @@ fn a_removal_is_not_the_end() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_is_not_the_end() {
-    breaks_curl(&mut Daemon::with_http(), "", Daemon::kill9);
-}
-
-#[test]
-fn a_daemon_that_is_told_to_go_is_not_the_end() {
-    breaks_curl(&mut Daemon::with_http(), "", |daemon| daemon.signal(Signal::TERM));
-}
-
-#[test]
 fn a_writer_that_died_is_not_the_end_of_the_writers() {
     let daemon = Daemon::with_http();
     daemon.create(S);
