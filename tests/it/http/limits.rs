@@ -137,7 +137,7 @@ fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_else() {
     reader.request("GET", S, &[], None);
     let mut answer = reader.head().unwrap().has(200);
     assert_eq!(reader.pieces(6), b"before");
-    everything_else_is_given_up(&daemon);
+    everything_else_is_given_up(&daemon, 4);
     writer.chunk(b"after").end_chunks();
     let written = writer.response();
     assert!((200..300).contains(&written.status), "{written:?}");

@@ -11,11 +11,11 @@ const IMPATIENT: &str = "[limits]\nbody_stall_time = \"1s\"\nheader_time = \"1s\
 
 #[test]
 fn a_block_reader_that_pauses_is_waited_for_and_named_and_loses_nothing() {
-    paused_block_readers_are_waited_for(1);
+    paused_block_readers_are_waited_for(4);
 }
 
 /// Readers of every kind, each stopped in the middle of a file until so often everything else was given up.
-pub(crate) fn paused_block_readers_are_waited_for(rounds: usize) {
+pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
     let daemon = Daemon::with_http_config(IMPATIENT);
     let file = daemon.dir().join("data");
     noise_file(&file, 1, 32 << 20);
@@ -40,9 +40,7 @@ pub(crate) fn paused_block_readers_are_waited_for(rounds: usize) {
         let got = reader.digest_stdout();
         paused.push((path, reader, got, writer));
     }
-    for _ in 0..rounds {
-        everything_else_is_given_up(&daemon);
-    }
+    everything_else_is_given_up(&daemon, times);
     let expected = digest_of_stream(std::fs::File::open(&file).unwrap());
     for (path, reader, got, writer) in paused {
         is_waited_for(&daemon, path);
