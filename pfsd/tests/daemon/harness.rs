@@ -29,6 +29,8 @@ pub(crate) struct Running {
     socket: PathBuf,
     pub(crate) daemon: Arc<Daemon>,
     stop: Option<oneshot::Sender<()>>,
+    /// When the shutdown began.
+    begin: Option<Instant>,
     served: JoinHandle<()>,
 }
 
@@ -46,7 +48,7 @@ impl Running {
         let served = tokio::spawn(pfsd::run(listener, Arc::clone(&daemon), async {
             let _ = stopped.await;
         }));
-        Self { _folder: folder, socket, daemon, stop: Some(stop), served }
+        Self { _folder: folder, socket, daemon, stop: Some(stop), begin: None, served }
     }
 
     /// A connection that has not said hello.
@@ -68,14 +70,14 @@ impl Running {
     /// Begins the shutdown. From now on the clock stands still but for those who sleep while nobody has anything to do.
     pub(crate) fn stop(&mut self) {
         tokio::time::pause();
+        self.begin = Some(Instant::now());
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for the end of the shutdown, and tells how long the daemon slept meanwhile: on that clock, work takes no time.
+    /// Waits for the end of the shutdown, and tells how long it slept since its beginning: on that clock, work takes no time.
     pub(crate) async fn stopped(self) -> Duration {
-        let begin = Instant::now();
         timeout(PATIENCE, self.served).await.expect("the daemon must end").unwrap();
-        begin.elapsed()
+        self.begin.unwrap().elapsed()
     }
 
     /// Waits until the daemon has so many connections.
