@@ -1,7 +1,7 @@
 complete -c pfsd -l config -d 'Read the configuration from this file (TOML)' -r -F
 complete -c pfsd -l socket -d 'Serve on this Unix socket' -r -F
 complete -c pfsd -l http -d 'Serve HTTP on this address, such as 127.0.0.1:4437' -r
-complete -c pfsd -l log -d 'How much to log: error, warn, info, debug, trace, or a tracing filter such as pfsd=debug' -r
+complete -c pfsd -l log -d 'How much to log: off, error, warn, info, debug or trace, or levels of targets: info,requests=off' -r
 complete -c pfsd -l log-format -d 'What the log on stderr looks like' -r -f -a "text\t'Lines for people'
 json\t'One JSON object a line'"
 complete -c pfsd -l check-config -d 'Check the configuration, print the result and exit with 0 or 1'

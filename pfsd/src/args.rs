@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     pub check_config: bool,
 
-    /// How much to log: error, warn, info, debug, trace, or a tracing filter such as pfsd=debug
+    /// How much to log: off, error, warn, info, debug or trace, or levels of targets: info,requests=off
     #[arg(long, value_name = "FILTER", default_value = "info", env = "PFSD_LOG", hide_env_values = true)]
     pub log: String,
 

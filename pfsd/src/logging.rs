@@ -2,8 +2,14 @@
 
 use std::io::{self, IsTerminal};
 
-use anyhow::{Result, anyhow};
-use tracing_subscriber::{EnvFilter, fmt};
+use anyhow::{Result, anyhow, bail};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt as _,
+    registry,
+    util::SubscriberInitExt as _,
+};
 
 use crate::args::LogFormat;
 
@@ -11,19 +17,94 @@ use crate::args::LogFormat;
 ///
 /// # Errors
 ///
-/// When the filter is not one, or something else is set up already.
+/// When the filter cannot be parsed, or a log is set up already.
 pub(crate) fn init(format: LogFormat, filter: &str) -> Result<()> {
-    let parsed = EnvFilter::try_new(filter).map_err(|_| {
-        anyhow!(
-            "{filter:?} is not a log filter; allowed: off, error, warn, info, debug, trace, or a list such as \
-             info,pfsd=debug"
-        )
-    })?;
+    let log = registry().with(parse(filter)?);
     // A log that nobody reads any more (a closed pipe) must not end the daemon, which eprintln! would.
-    let log = fmt().with_env_filter(parsed).with_writer(io::stderr).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false).log_internal_errors(false);
     let done = match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_target(false).try_init(),
+        LogFormat::Text => log.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
     };
     done.map_err(|error| anyhow!("cannot set up the log: {error}"))
+}
+
+/// Log filter: levels and `TARGET=LEVEL`, separated by commas. The longest target that begins an event's own decides, then
+/// the level without a target. Targets that are not listed log nothing, unless the list is empty: then errors are logged.
+///
+/// The parser of [`Targets`] is not used, because it takes a misspelt level for the name of a target.
+fn parse(filter: &str) -> Result<Targets> {
+    let mut targets = Targets::new();
+    let mut is_empty = true;
+    for part in filter.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        is_empty = false;
+        let (target, level) = match part.split_once('=') {
+            Some((target, level)) => (Some(target), level),
+            None => (None, part),
+        };
+        let Some(level) = parse_level(level).filter(|_| target != Some("")) else {
+            bail!(
+                "{part:?} in the log filter {filter:?} is neither a level nor TARGET=LEVEL; levels are off, error, warn, \
+                 info, debug and trace, as in info,requests=off"
+            );
+        };
+        targets = match target {
+            Some(target) => targets.with_target(target, level),
+            None => targets.with_default(level),
+        };
+    }
+    Ok(if is_empty { targets.with_default(LevelFilter::ERROR) } else { targets })
+}
+
+fn parse_level(level: &str) -> Option<LevelFilter> {
+    // An empty one is a level to tracing.
+    if level.is_empty() { None } else { level.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    /// The most detailed level that `filter` lets through for each of three targets.
+    fn levels(filter: &str) -> [Option<Level>; 3] {
+        let targets = parse(filter).unwrap();
+        let all = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
+        ["pfsd", "pfsd::http", "requests"]
+            .map(|target| all.into_iter().find(|level| targets.would_enable(target, level)))
+    }
+
+    #[test]
+    fn a_log_filter_gives_levels_for_all_and_for_single_targets() {
+        let (error, info, debug, trace) =
+            (Some(Level::ERROR), Some(Level::INFO), Some(Level::DEBUG), Some(Level::TRACE));
+        assert_eq!(levels("info"), [info; 3]);
+        assert_eq!(levels("TRACE"), [trace; 3]);
+        assert_eq!(levels("off"), [None; 3]);
+        assert_eq!(levels("info,requests=off"), [info, info, None]);
+        assert_eq!(levels("requests=off, info,"), [info, info, None]);
+        assert_eq!(levels("pfsd=debug"), [debug, debug, None]);
+        assert_eq!(levels("error,pfsd=info,pfsd::http=trace"), [info, trace, error]);
+        assert_eq!(levels(""), [error; 3]);
+    }
+
+    #[test]
+    fn a_log_filter_that_cannot_be_parsed_is_refused_by_name() {
+        for (filter, part) in [
+            ("loud", "loud"),
+            ("info,requests", "requests"),
+            ("info, pfsd=loud", "pfsd=loud"),
+            ("pfsd=", "pfsd="),
+            ("=info", "=info"),
+            ("pfsd=info=debug", "pfsd=info=debug"),
+            ("7", "7"),
+        ] {
+            let error = parse(filter).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{part:?} in the log filter {filter:?} is neither")),
+                "{error}"
+            );
+        }
+    }
 }

@@ -226,3 +226,32 @@ fn the_default_socket_is_in_a_directory_of_its_own_in_the_runtime_directory() {
     assert_eq!(output.status.code(), Some(1));
     assert!(message(&output).contains("refusing to serve in"), "{}", message(&output));
 }
+
+#[test]
+fn the_log_has_the_levels_and_targets_that_were_asked_for() {
+    for (filter, serves) in
+        [("info", true), ("error,pfsd=info", true), ("warn", false), ("info,pfsd=off", false)]
+    {
+        let folder = tempdir().unwrap();
+        let child = pfsd().args(["--log", filter, "--socket"]).arg(folder.path().join("s")).spawn().unwrap();
+        let mut serving = Serving { folder, child };
+        wait_until("serving", || UnixStream::connect(serving.socket()).is_ok());
+        serving.signal(Signal::TERM);
+        serving.exit();
+        let log = serving.log();
+        assert_eq!(log.contains("serving"), serves, "{filter}: {log}");
+    }
+}
+
+#[test]
+fn a_log_filter_with_a_misspelt_level_is_refused_and_named() {
+    for (arguments, variable) in [(&["--log", "loud"][..], "info"), (&[], "loud")] {
+        let folder = tempdir().unwrap();
+        let mut command = pfsd();
+        command.args(arguments).env("PFSD_LOG", variable).arg("--socket").arg(folder.path().join("s"));
+        let mut serving = Serving { folder, child: command.spawn().unwrap() };
+        assert_eq!(serving.exit().code(), Some(1));
+        let said = serving.log();
+        assert!(said.contains("\"loud\" in the log filter"), "{said}");
+    }
+}
