@@ -2,7 +2,6 @@
 //! streams: those are in the listing.
 
 use std::{
-    fmt::Write,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, UNIX_EPOCH},
 };
@@ -16,7 +15,7 @@ use axum::{
 use pfs_proto::DaemonInfo;
 use pfs_stream::{ByWay, Totals};
 use prometheus_client::{
-    encoding::text::encode,
+    encoding::{prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::{Metric, Registry},
 };
@@ -37,20 +36,20 @@ pub(super) async fn answer(
     if let Err(problem) = access.may_read("/") {
         return problem.into_response();
     }
-    let mut text = String::new();
-    if encode(&mut text, &registry(&site.daemon.info(), &site.daemon.registry.totals(), &site.tally)).is_err()
-    {
+    let metrics = registry(&site.daemon.info(), &site.daemon.registry.totals(), &site.tally);
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let mut body = String::new();
+    let (media_type, done) = if accepted.contains(OPEN_METRICS) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text::encode(&mut body, &metrics))
+    } else {
+        (prometheus_text::CONTENT_TYPE, prometheus_text::encode(&mut body, &metrics))
+    };
+    if done.is_err() {
         let message = "the metrics cannot be written";
         return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response();
     }
-    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (media_type, text) = if accepted.contains(OPEN_METRICS) {
-        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
-    } else {
-        ("text/plain; version=0.0.4; charset=utf-8", classic(&text))
-    };
     let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-store")];
-    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), body).into_response()
 }
 
 /// All figures as they are now: made for one answer.
@@ -189,36 +188,6 @@ fn by_transport(ByWay { shared, local, remote }: ByWay) -> [(&'static str, u64);
     [("memory", shared), ("socket", local), ("http", remote)]
 }
 
-/// OpenMetrics as the older text format has it: there a counter's whole name stands in the lines about it.
-fn classic(open: &str) -> String {
-    let mut text = String::with_capacity(open.len());
-    let mut help = "";
-    for line in open.lines() {
-        let words = line.strip_prefix("# ").and_then(|comment| comment.split_once(' '));
-        match words {
-            Some(("HELP", rest)) => help = rest,
-            Some(("TYPE", rest)) => {
-                let (name, kind) = rest.split_once(' ').unwrap_or((rest, "untyped"));
-                let about = help.strip_prefix(name).unwrap_or_default();
-                let (suffix, kind) = match kind {
-                    "counter" => ("_total", kind),
-                    "info" => ("_info", "gauge"),
-                    _ => ("", kind),
-                };
-                // Writing to a String does not fail.
-                let _ = write!(text, "# HELP {name}{suffix}{about}\n# TYPE {name}{suffix} {kind}\n");
-            }
-            Some(_) => {}
-            None if line.starts_with('#') => {}
-            None => {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,10 +199,11 @@ mod tests {
         let tally = Tally::default();
         tally.answered(Protocol::Plain, &axum::http::Method::GET, StatusCode::OK);
         let totals = Totals { gaps: 7, waited: Duration::from_millis(1500), ..Totals::default() };
-        let mut open = String::new();
-        encode(&mut open, &registry(&daemon.info(), &totals, &tally)).unwrap();
+        let metrics = registry(&daemon.info(), &totals, &tally);
+        let (mut open, mut classic) = (String::new(), String::new());
+        text::encode(&mut open, &metrics).unwrap();
+        prometheus_text::encode(&mut classic, &metrics).unwrap();
         assert!(open.ends_with("# EOF\n"));
-        let classic = classic(&open);
         for line in [
             "pfs_gaps_total 7",
             "pfs_blocked_seconds_total 1.5",
