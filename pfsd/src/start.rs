@@ -28,7 +28,7 @@ use crate::{
 /// Descriptors that the daemon needs besides its connections and the rings of its streams.
 const SPARE_DESCRIPTORS: usize = 64;
 
-/// Does what the command line says, and tells how it ended. Must be called before there are threads.
+/// Does what the command line says, and tells how it ended.
 pub fn start(args: &Args) -> ExitCode {
     let outcome = if args.check_config { check_config(args) } else { serve(args) };
     outcome.unwrap_or_else(|error| {

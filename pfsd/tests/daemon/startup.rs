@@ -3,7 +3,11 @@
 use std::{
     fs,
     io::Read,
-    os::unix::net::{UnixListener, UnixStream},
+    net::TcpListener,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread::sleep,
@@ -225,6 +229,35 @@ fn the_default_socket_is_in_a_directory_of_its_own_in_the_runtime_directory() {
     let output = pfsd().env("XDG_RUNTIME_DIR", folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(message(&output).contains("refusing to serve in"), "{}", message(&output));
+}
+
+/// `pfsd` as a service manager starts it that passes `count` descriptors, each of them `passed`.
+fn activated(passed: OwnedFd, count: usize) -> Command {
+    // Only a shell can move a descriptor to the place where it is expected, and keep the pid through exec.
+    let line = format!("exec 3<&0 4<&0 </dev/null; LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_pfsd")]).stdin(passed).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn what_the_service_manager_passes_must_be_one_unix_stream_socket() {
+    let kind = "cannot use the socket that the service manager passed: descriptor 3 is no Unix stream socket";
+    let number = "the service manager passed 2 sockets; pfsd takes one, a Unix stream socket";
+    let place = tempdir().unwrap();
+    let stream = UnixListener::bind(place.path().join("s")).unwrap();
+    for (passed, count, words) in [
+        (OwnedFd::from(UnixDatagram::unbound().unwrap()), 1, kind),
+        (OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap()), 1, kind),
+        (OwnedFd::from(fs::File::open("/dev/null").unwrap()), 1, kind),
+        (OwnedFd::from(stream), 2, number),
+    ] {
+        let child = activated(passed, count).spawn().unwrap();
+        let mut serving = Serving { folder: tempdir().unwrap(), child };
+        assert_eq!(serving.exit().code(), Some(1));
+        let said = serving.log();
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 #[test]
