@@ -8,32 +8,15 @@
 
 pub mod args;
 pub mod config;
-mod connection;
-mod control;
-mod daemon;
-mod expiry;
-mod failure;
-mod gap_log;
-mod http;
-mod lender;
+mod http_listener;
 mod logging;
-mod namespace;
-mod reader_connection;
-mod rights;
 mod server;
-#[cfg(target_os = "linux")]
-mod sharing;
-#[cfg(not(target_os = "linux"))]
-#[path = "not_sharing.rs"]
-mod sharing;
-mod shutdown;
+mod signals;
 pub mod socket;
 mod start;
 mod systemd;
-mod watcher_connection;
-mod wire;
-mod writer_connection;
+mod unix;
 
-pub use daemon::Daemon;
+pub use pfs_host::Daemon;
 pub use server::run;
 pub use start::start;

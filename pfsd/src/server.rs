@@ -3,6 +3,7 @@
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use pfs_host::{Daemon, Failure, GRACE, channel, expire};
 use pfs_proto::ErrorCode;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -10,14 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    connection,
-    daemon::Daemon,
-    expiry,
-    failure::Failure,
-    http::HttpListener,
-    shutdown::{self, GRACE},
-};
+use crate::{http_listener::HttpListener, unix};
 
 /// How long to wait when the system gives no descriptor for one more connection.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,13 +29,13 @@ pub(crate) async fn serve(
     daemon: Arc<Daemon>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (trigger, going) = shutdown::channel();
+    let (trigger, going) = channel();
     let mut connections = JoinSet::new();
     if let Some(http) = http {
         connections.spawn(http.run(Arc::clone(&daemon), going.clone()));
     }
     let mut expiry = JoinSet::new();
-    expiry.spawn(expiry::run(Arc::clone(&daemon)));
+    expiry.spawn(expire(Arc::clone(&daemon)));
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -67,7 +61,7 @@ pub(crate) async fn serve(
         };
         let (daemon, going) = (Arc::clone(&daemon), going.clone());
         connections.spawn(async move {
-            connection::serve(stream, daemon, going).await;
+            unix::serve(stream, daemon, going).await;
             drop(place);
         });
     }

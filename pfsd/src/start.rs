@@ -10,6 +10,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use pfs_host::{Daemon, wide};
+use pfs_http::Setup;
 use pfs_proto::default_socket_path;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use tokio::sync::oneshot;
@@ -17,10 +19,9 @@ use tokio::sync::oneshot;
 use crate::{
     args::Args,
     config::Config,
-    daemon::Daemon,
-    http::{HttpListener, Setup},
+    http_listener::HttpListener,
     logging, server,
-    shutdown::Signals,
+    signals::Signals,
     socket::{Directory, SocketFile},
     systemd,
 };
@@ -47,7 +48,7 @@ fn configuration(args: &Args) -> Result<Config> {
 
 fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
-    let http = Setup::prepare(&config, args.http)?;
+    let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
     let notes = config.notes.iter().chain(http.iter().flat_map(|http| &http.notes));
     let mut out = io::stdout().lock();
     match &args.config {
@@ -62,7 +63,7 @@ fn check_config(args: &Args) -> Result<ExitCode> {
 
 fn serve(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
-    let http = Setup::prepare(&config, args.http)?;
+    let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
     logging::init(args.log_format, &args.log)?;
     for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
         tracing::warn!("{note}");
@@ -101,7 +102,7 @@ async fn until_signalled(
     config: &Config,
 ) -> ExitCode {
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server::serve(listener, http, Arc::new(Daemon::new(config)), async {
+    let serving = server::serve(listener, http, Arc::new(Daemon::new(&config.host)), async {
         let _ = stopped.await;
     });
     tokio::pin!(serving);
@@ -135,7 +136,7 @@ fn bind(args: &Args, config: &Config) -> Result<(UnixListener, SocketFile)> {
     let (path, directory) = socket_path(args.socket.as_deref(), config.socket.as_deref());
     let path = std::path::absolute(&path).with_context(|| format!("cannot serve on {}", path.display()))?;
     let bound = SocketFile::bind(&path, directory, config.socket_mode)?;
-    let mounts: Vec<&str> = config.mounts.iter().map(|mount| mount.path.as_str()).collect();
+    let mounts: Vec<&str> = config.host.mounts.iter().map(|mount| mount.path.as_str()).collect();
     tracing::info!(socket = %path.display(), mounts = mounts.join(" "), version = env!("CARGO_PKG_VERSION"), "serving");
     Ok(bound)
 }
@@ -150,9 +151,12 @@ fn socket_path(flag: Option<&Path>, file: Option<&Path>) -> (PathBuf, Directory)
 
 /// Each connection and each ring takes a descriptor, and the usual limit is 1024.
 fn raise_descriptor_limit(config: &Config) {
-    let wanted =
-        config.max_connections.saturating_add(config.limits.max_streams).saturating_add(SPARE_DESCRIPTORS);
-    let wanted = crate::daemon::wide(wanted);
+    let wanted = config
+        .host
+        .max_connections
+        .saturating_add(config.host.limits.max_streams)
+        .saturating_add(SPARE_DESCRIPTORS);
+    let wanted = wide(wanted);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= wanted) {
         return;

@@ -1,6 +1,6 @@
-//! The part of the configuration that is about HTTP: where, for whom, with which keys and within which limits.
+//! The part of the configuration file that is about HTTP.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use pfs_http::settings::{Limits, Settings, TlsFiles};
 
 use super::{
     error::Mistake,
@@ -12,239 +12,65 @@ const HOSTS_ALLOWED: &str = "a list of names, each with a port or without, such 
 
 const ORIGINS_ALLOWED: &str = "a list of origins, such as [\"https://player.example.org\"]";
 
-/// Where and how HTTP is served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// Where; `None` is nowhere.
-    pub address: Option<SocketAddr>,
-    /// Names that a request may ask for besides localhost and the address that it came to.
-    pub allowed_hosts: Vec<Host>,
-    /// Sites whose pages may use this daemon from a browser.
-    pub allowed_origins: Vec<Origin>,
-    /// What makes it HTTPS.
-    pub tls: Option<TlsFiles>,
-    /// Who may do what; `None` is everybody everything.
-    pub token_file: Option<PathBuf>,
-    /// What one client may take.
-    pub limits: HttpLimits,
+/// What the file says of HTTP.
+pub(super) fn settings(file: &File, max_connections: usize) -> Result<Settings, Mistake> {
+    let hosts = values::list("http.allowed_hosts", &file.http.allowed_hosts, HOSTS_ALLOWED, str::parse)?;
+    let given = &file.http.allowed_origins;
+    let origins = values::list("http.allowed_origins", given, ORIGINS_ALLOWED, str::parse)?;
+    Ok(Settings {
+        address: values::http_address("listen.http", &file.listen.http)?,
+        allowed_hosts: hosts.unwrap_or_default(),
+        allowed_origins: origins.unwrap_or_default(),
+        token_file: values::absolute_path("auth.token_file", &file.auth.token_file)?,
+        tls: tls(file)?,
+        limits: limits(&file.limits, max_connections)?,
+    })
 }
 
-/// The files of HTTPS, all PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate and those that lead from it to its root.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// Who signs the certificates that clients must show; `None` asks for none.
-    pub client_ca: Option<PathBuf>,
-}
-
-/// What one client may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// Connections from one address.
-    pub max_connections_per_address: usize,
-    /// Bytes of all headers of a request.
-    pub max_header_size: usize,
-    /// How long a request's headers may take, and before them the handshake of TLS.
-    pub header_time: Duration,
-    /// How long a connection may be without a request.
-    pub idle_time: Duration,
-    /// How long a body of known length may bring nothing.
-    pub body_stall_time: Duration,
-    /// How long a long-poll waits for something to read.
-    pub long_poll_time: Duration,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            max_connections_per_address: 8192,
-            max_header_size: 32 << 10,
-            header_time: Duration::from_secs(10),
-            idle_time: Duration::from_secs(60),
-            body_stall_time: Duration::from_secs(30),
-            long_poll_time: Duration::from_secs(20),
+fn tls(file: &File) -> Result<Option<TlsFiles>, Mistake> {
+    let certificate = values::absolute_path("http.certificate", &file.http.certificate)?;
+    let key = values::absolute_path("http.key", &file.http.key)?;
+    let client_ca = values::absolute_path("http.client_ca", &file.http.client_ca)?;
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
+        (None, None) if client_ca.is_none() => Ok(None),
+        (None, None) => {
+            let reason =
+                "http.client_ca needs http.certificate and http.key: certificates are shown over TLS";
+            Err(values::misplaced(&file.http.client_ca, reason))
+        }
+        (Some(_), None) => {
+            let reason = "http.certificate needs http.key, the file of its private key";
+            Err(values::misplaced(&file.http.certificate, reason))
+        }
+        (None, Some(_)) => {
+            let reason = "http.key needs http.certificate, the file of the certificate that it belongs to";
+            Err(values::misplaced(&file.http.key, reason))
         }
     }
 }
 
-impl HttpConfig {
-    pub(super) fn read(&mut self, file: &File, max_connections: usize) -> Result<(), Mistake> {
-        self.address = values::http_address("listen.http", &file.listen.http)?;
-        let given = &file.http.allowed_hosts;
-        self.allowed_hosts =
-            values::list("http.allowed_hosts", given, HOSTS_ALLOWED, str::parse)?.unwrap_or_default();
-        let given = &file.http.allowed_origins;
-        self.allowed_origins =
-            values::list("http.allowed_origins", given, ORIGINS_ALLOWED, str::parse)?.unwrap_or_default();
-        self.token_file = values::absolute_path("auth.token_file", &file.auth.token_file)?;
-        self.read_tls(file)?;
-        self.limits.read(&file.limits, max_connections)
-    }
-
-    fn read_tls(&mut self, file: &File) -> Result<(), Mistake> {
-        let certificate = values::absolute_path("http.certificate", &file.http.certificate)?;
-        let key = values::absolute_path("http.key", &file.http.key)?;
-        let client_ca = values::absolute_path("http.client_ca", &file.http.client_ca)?;
-        self.tls = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key, client_ca }),
-            (None, None) if client_ca.is_none() => None,
-            (None, None) => {
-                let reason =
-                    "http.client_ca needs http.certificate and http.key: certificates are shown over TLS";
-                return Err(values::misplaced(&file.http.client_ca, reason));
-            }
-            (Some(_), None) => {
-                let reason = "http.certificate needs http.key, the file of its private key";
-                return Err(values::misplaced(&file.http.certificate, reason));
-            }
-            (None, Some(_)) => {
-                let reason =
-                    "http.key needs http.certificate, the file of the certificate that it belongs to";
-                return Err(values::misplaced(&file.http.key, reason));
-            }
-        };
-        Ok(())
-    }
-}
-
-impl HttpLimits {
-    /// Unless the file says otherwise, one address may take half of all connections.
-    fn read(&mut self, table: &LimitsTable, max_connections: usize) -> Result<(), Mistake> {
-        let given = values::count("limits.max_connections_per_address", &table.max_connections_per_address)?;
-        self.max_connections_per_address =
-            given.map_or(max_connections.div_ceil(2), |count| saturating_usize(count).min(max_connections));
-        let given = &table.max_header_size;
-        if let Some(size) = values::size("limits.max_header_size", given)? {
-            if !(1 << 10..=1 << 20).contains(&size) {
-                let reason = format!("limits.max_header_size = {size} is not allowed; allowed: 1KB to 1MB");
-                return Err(values::misplaced(given, &reason));
-            }
-            self.max_header_size = usize::try_from(size).unwrap_or(usize::MAX);
+/// Unless the file says otherwise, one address may take half of all connections.
+fn limits(table: &LimitsTable, max_connections: usize) -> Result<Limits, Mistake> {
+    let mut limits = Limits::default();
+    let given = values::count("limits.max_connections_per_address", &table.max_connections_per_address)?;
+    limits.max_connections_per_address =
+        given.map_or(max_connections.div_ceil(2), |count| saturating_usize(count).min(max_connections));
+    let given = &table.max_header_size;
+    if let Some(size) = values::size("limits.max_header_size", given)? {
+        if !(1 << 10..=1 << 20).contains(&size) {
+            let reason = format!("limits.max_header_size = {size} is not allowed; allowed: 1KB to 1MB");
+            return Err(values::misplaced(given, &reason));
         }
-        for (key, given, time) in [
-            ("limits.header_time", &table.header_time, &mut self.header_time),
-            ("limits.idle_time", &table.idle_time, &mut self.idle_time),
-            ("limits.body_stall_time", &table.body_stall_time, &mut self.body_stall_time),
-            ("limits.long_poll_time", &table.long_poll_time, &mut self.long_poll_time),
-        ] {
-            *time = values::duration(key, given)?.unwrap_or(*time);
-        }
-        Ok(())
+        limits.max_header_size = usize::try_from(size).unwrap_or(usize::MAX);
     }
-}
-
-/// What a request may call the daemon: a name or an address, and the port if only one will do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
-    /// In lower case; an IPv6 address without its brackets.
-    pub name: String,
-    /// `None` is any.
-    pub port: Option<u16>,
-}
-
-impl FromStr for Host {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let authority: http::uri::Authority = text.parse().map_err(|_| "it is no name".to_owned())?;
-        let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => None,
-            Some(_) => Some(authority.port_u16().ok_or("it has no valid port")?),
-            None => return Err("it has a user in it".to_owned()),
-        };
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-        if name.is_empty() || name.contains('*') {
-            return Err("it is no name of a host".to_owned());
-        }
-        Ok(Self { name: name.to_ascii_lowercase(), port })
+    for (key, given, time) in [
+        ("limits.header_time", &table.header_time, &mut limits.header_time),
+        ("limits.idle_time", &table.idle_time, &mut limits.idle_time),
+        ("limits.body_stall_time", &table.body_stall_time, &mut limits.body_stall_time),
+        ("limits.long_poll_time", &table.long_poll_time, &mut limits.long_poll_time),
+    ] {
+        *time = values::duration(key, given)?.unwrap_or(*time);
     }
-}
-
-/// A site, as browsers name it: scheme, name and port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// In lower case.
-    pub scheme: String,
-    /// With the port, unless it is the usual one of the scheme.
-    pub host: Host,
-}
-
-impl FromStr for Origin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
-        let letters = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
-        if scheme.is_empty() || !scheme.bytes().all(letters) {
-            return Err("its scheme is none".to_owned());
-        }
-        if rest.contains(['/', '?', '#']) {
-            return Err("there is more than scheme, name and port".to_owned());
-        }
-        let scheme = scheme.to_ascii_lowercase();
-        let mut host: Host = rest.parse()?;
-        if host.port == usual_port(&scheme) {
-            host.port = None;
-        }
-        Ok(Self { scheme, host })
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scheme, host: Host { name, port } } = self;
-        let (open, close) = if name.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{name}{close}")?;
-        port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
-}
-
-/// The port that is meant where none is named.
-pub(crate) fn usual_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn host(name: &str, port: Option<u16>) -> Host {
-        Host { name: name.to_owned(), port }
-    }
-
-    #[test]
-    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
-        for (text, expected) in [
-            ("Streams.Example.org", host("streams.example.org", None)),
-            ("streams.example.org.:80", host("streams.example.org", Some(80))),
-            ("127.0.0.1:4437", host("127.0.0.1", Some(4437))),
-            ("[::1]:4437", host("::1", Some(4437))),
-        ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
-        }
-        for text in ["", "*", "a/b", "me@here", "here:", "here:99999", "here:x", ":80", "http://here"] {
-            assert!(text.parse::<Host>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_origin_is_compared_as_browsers_write_it() {
-        for (text, shown) in [
-            ("HTTPS://Player.example.org:443", "https://player.example.org"),
-            ("http://localhost:5173", "http://localhost:5173"),
-            ("http://[::1]:80", "http://[::1]"),
-        ] {
-            assert_eq!(text.parse::<Origin>().unwrap().to_string(), shown);
-        }
-        for text in ["*", "null", "player.example.org", "https://a/", "https://", "://a", "https://*.org"] {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
-        }
-    }
+    Ok(limits)
 }

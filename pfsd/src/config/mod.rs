@@ -12,52 +12,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pfs_stream::{CreateError, DEFAULT_BUFFER_SIZE, Limits, Registry, StreamConfig};
+use pfs_host::Settings;
+use pfs_stream::{CreateError, Limits, Registry};
 
-pub(crate) use self::http::usual_port;
+pub use self::error::{ConfigError, Invalid};
 use self::{error::Mistake, file::File};
-pub use self::{
-    error::{ConfigError, Invalid},
-    http::{Host, HttpConfig, HttpLimits, Origin, TlsFiles},
-};
-
-/// A tree of streams, all made alike unless their creator says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// Its path, such as `/streamfs`.
-    pub path: String,
-    /// How much history a new reader gets, in bytes.
-    pub ring_buffer_size: u64,
-    /// How far a live reader may lag, in bytes.
-    pub channel_buffer_size: u64,
-}
-
-impl Mount {
-    /// How its streams are made when their creator says nothing else.
-    pub(crate) fn stream_config(&self) -> StreamConfig {
-        StreamConfig {
-            ring_buffer_size: self.ring_buffer_size,
-            channel_buffer_size: self.channel_buffer_size,
-            ..StreamConfig::default()
-        }
-    }
-}
 
 /// All that the daemon can be told by a file. [`Default`] is what it does without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The trees of streams that it serves.
-    pub mounts: Vec<Mount>,
+    /// Which streams it serves, and within which limits.
+    pub host: Settings,
     /// Where it listens; `None` is the default place.
     pub socket: Option<PathBuf>,
     /// Permissions of the socket.
     pub socket_mode: u32,
     /// Where and how it serves HTTP.
-    pub http: HttpConfig,
-    /// What all streams may take together.
-    pub limits: Limits,
-    /// Connections at a time.
-    pub max_connections: usize,
+    pub http: pfs_http::settings::Settings,
     /// What is allowed, but does not do what one might think.
     pub notes: Vec<String>,
 }
@@ -65,16 +36,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            mounts: vec![Mount {
-                path: "/streamfs".to_owned(),
-                ring_buffer_size: DEFAULT_BUFFER_SIZE,
-                channel_buffer_size: DEFAULT_BUFFER_SIZE,
-            }],
+            host: Settings::default(),
             socket: None,
             socket_mode: 0o600,
-            http: HttpConfig::default(),
-            limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
-            max_connections: 16384,
+            http: pfs_http::settings::Settings::default(),
             notes: Vec::new(),
         }
     }
@@ -106,14 +71,14 @@ impl Config {
 
     fn from_file(file: &File) -> Result<Self, Mistake> {
         let mut config = Self::default();
-        let Limits { max_streams, max_memory } = config.limits;
-        config.limits = Limits {
+        let Limits { max_streams, max_memory } = config.host.limits;
+        config.host.limits = Limits {
             max_streams: values::count("limits.max_streams", &file.limits.max_streams)?
                 .map_or(max_streams, saturating_usize),
             max_memory: values::size("limits.max_memory", &file.limits.max_memory)?.unwrap_or(max_memory),
         };
         if let Some(count) = values::count("limits.max_connections", &file.limits.max_connections)? {
-            config.max_connections = saturating_usize(count);
+            config.host.max_connections = saturating_usize(count);
         }
 
         config.socket = values::absolute_path("listen.socket", &file.listen.socket)?;
@@ -122,14 +87,14 @@ impl Config {
         }
 
         config.read_mounts(file)?;
-        config.http.read(file, config.max_connections)?;
+        config.http = http::settings(file, config.host.max_connections)?;
         Ok(config)
     }
 
     fn read_mounts(&mut self, file: &File) -> Result<(), Mistake> {
         let table = &file.plugins.streamfs;
         let (ring, channel) = (&table.config.ring_buffer_size, &table.config.channel_buffer_size);
-        for mount in &mut self.mounts {
+        for mount in &mut self.host.mounts {
             if let Some(path) = values::mount("plugins.streamfs.path", &table.path)? {
                 mount.path = path;
             }
@@ -140,7 +105,7 @@ impl Config {
 
             // Only the engine knows what a stream takes, so one is made. Its pages are not touched, and a system that
             // has no room just now is no mistake in the file.
-            let made = Registry::new(self.limits).create("", mount.stream_config());
+            let made = Registry::new(self.host.limits).create("", mount.stream_config());
             if let Err(error @ (CreateError::TooMuchMemory { .. } | CreateError::BadSize { .. })) = made {
                 // The buffers may have their default sizes: then the limit is what was set too low.
                 let larger = if mount.channel_buffer_size > mount.ring_buffer_size { channel } else { ring };
@@ -149,13 +114,13 @@ impl Config {
                 let reason = format!(
                     "no stream could be made with plugins.streamfs.config.ring_buffer_size = {}, channel_buffer_size \
                      = {} and limits.max_memory = {}: {error}",
-                    mount.ring_buffer_size, mount.channel_buffer_size, self.limits.max_memory
+                    mount.ring_buffer_size, mount.channel_buffer_size, self.host.limits.max_memory
                 );
                 return Err(Mistake { at, reason });
             }
         }
         if values::boolean("plugins.streamfs.enabled", &table.enabled)? == Some(false) {
-            self.mounts.clear();
+            self.host.mounts.clear();
             self.notes.push("plugins.streamfs.enabled is false: no stream can be created".to_owned());
         }
         Ok(())

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use pfs_host::Mount;
+use pfs_http::settings::{Settings, TlsFiles};
+
 use super::*;
 
 fn error(toml: &str) -> String {
@@ -26,7 +29,8 @@ fn the_configuration_of_streamfs_works_to_the_letter() {
     .unwrap();
     let mount =
         Mount { path: "/streamfs".to_owned(), ring_buffer_size: 1 << 20, channel_buffer_size: 512 << 10 };
-    assert_eq!(config, Config { mounts: vec![mount], ..Config::default() });
+    let host = pfs_host::Settings { mounts: vec![mount], ..pfs_host::Settings::default() };
+    assert_eq!(config, Config { host, ..Config::default() });
 }
 
 #[test]
@@ -46,12 +50,12 @@ fn every_key_reaches_its_place() {
         "pfsd.toml",
     )
     .unwrap();
-    assert_eq!(config.mounts[0].path, "/live");
-    assert_eq!(config.mounts[0].ring_buffer_size, 6 << 20);
+    assert_eq!(config.host.mounts[0].path, "/live");
+    assert_eq!(config.host.mounts[0].ring_buffer_size, 6 << 20);
     assert_eq!(config.socket.as_deref(), Some(Path::new("/run/pfs/pfsd.sock")));
     assert_eq!(config.socket_mode, 0o660);
-    assert_eq!(config.limits, Limits { max_streams: 7, max_memory: 64 << 20 });
-    assert_eq!(config.max_connections, 9);
+    assert_eq!(config.host.limits, Limits { max_streams: 7, max_memory: 64 << 20 });
+    assert_eq!(config.host.max_connections, 9);
     assert!(config.notes.is_empty());
 }
 
@@ -59,7 +63,7 @@ fn every_key_reaches_its_place() {
 fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
     assert_eq!(Config::from_toml("", "pfsd.toml").unwrap(), Config::default());
     let off = Config::from_toml("[plugins.streamfs]\nenabled = false", "pfsd.toml").unwrap();
-    assert_eq!(off.mounts, []);
+    assert_eq!(off.host.mounts, []);
     assert_eq!(off.notes.len(), 1);
 }
 
@@ -94,13 +98,13 @@ fn every_key_about_http_reaches_its_place() {
         key: "/etc/pfs/key.pem".into(),
         client_ca: Some("/etc/pfs/clients.pem".into()),
     };
-    let expected = HttpConfig {
+    let expected = Settings {
         address: Some("[::1]:4437".parse().unwrap()),
         allowed_hosts: vec!["streams.example.org".parse().unwrap()],
         allowed_origins: vec!["https://player.example.org".parse().unwrap()],
         tls: Some(tls),
         token_file: Some("/etc/pfs/token".into()),
-        limits: HttpLimits {
+        limits: pfs_http::settings::Limits {
             max_connections_per_address: 10,
             max_header_size: 8192,
             header_time: Duration::from_secs(5),

@@ -8,10 +8,11 @@ use std::{
 };
 
 use bytes::BytesMut;
+use pfs_host::Settings;
 use pfs_proto::{
     Decoder, ErrorCode, Hello, ReadOptions, Reply, Request, Start, StreamPath, Until, WriteOptions,
 };
-use pfsd::{Daemon, config::Config};
+use pfsd::Daemon;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -36,7 +37,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start() -> Self {
-        Self::with(Daemon::new(&Config::default()))
+        Self::with(Daemon::new(&Settings::default()))
     }
 
     pub(crate) fn with(daemon: Daemon) -> Self {

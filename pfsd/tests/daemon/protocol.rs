@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use pfs_host::Settings;
 use pfs_proto::{CreateOptions, ErrorCode, Hello, Reply, Request, VERSION};
-use pfsd::{Daemon, config::Config};
+use pfsd::Daemon;
 
 use crate::harness::{Running, at, oldest};
 
@@ -90,7 +91,7 @@ async fn nothing_is_done_for_a_client_that_has_not_said_hello() {
 #[tokio::test]
 async fn a_silent_client_and_one_that_stops_in_its_hello_time_out() {
     let running =
-        Running::with(Daemon::new(&Config::default()).with_hello_timeout(Duration::from_millis(50)));
+        Running::with(Daemon::new(&Settings::default()).with_hello_timeout(Duration::from_millis(50)));
     for said in [&b""[..], b"\x10\x00"] {
         let mut client = running.stranger().await;
         client.send_bytes(said).await;
@@ -158,7 +159,7 @@ async fn a_bad_path_is_refused_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn one_client_too_many_is_told_so_and_served_when_another_has_gone() {
-    let running = Running::with(Daemon::new(&Config { max_connections: 2, ..Config::default() }));
+    let running = Running::with(Daemon::new(&Settings { max_connections: 2, ..Settings::default() }));
     let first = running.client().await;
     let mut second = running.client().await;
     let message = running.stranger().await.refused_for_good(ErrorCode::Limit).await;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use pfs_host::Settings;
 use pfs_proto::{
     CreateOptions, End, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, Start, Until, WriteOptions,
 };
 use pfs_stream::{Limits, StreamConfig};
-use pfsd::{Daemon, config::Config};
+use pfsd::Daemon;
 
 use crate::harness::{Running, at, eventually, oldest};
 
@@ -243,7 +244,7 @@ async fn a_stat_tells_who_is_attached() {
 #[tokio::test]
 async fn a_create_past_a_limit_fails_and_running_streams_do_not_notice() {
     let limits = Limits { max_streams: 2, max_memory: 32 << 20 };
-    let running = Running::with(Daemon::new(&Config { limits, ..Config::default() }));
+    let running = Running::with(Daemon::new(&Settings { limits, ..Settings::default() }));
     let mut writer = running.client().await;
     writer.write_to("/streamfs/running").await;
 

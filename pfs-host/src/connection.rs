@@ -1,0 +1,161 @@
+//! A connection from its hello to the request that makes it a writer's or a reader's.
+
+use std::sync::Arc;
+
+use pfs_proto::{ErrorCode, Frame, Hello, Reply, Request, VERSION};
+use tokio::time::{Duration, timeout};
+
+use crate::{
+    client::Client,
+    control,
+    daemon::Daemon,
+    failure::{Ended, Failure},
+    reader_connection,
+    rights::Rights,
+    sharing,
+    shutdown::Going,
+    transport::Transport,
+    watcher_connection,
+    wire::Wire,
+    writer_connection,
+};
+
+/// How long a client that is refused may take to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
+pub async fn serve<T: Transport>(
+    transport: T,
+    client: Client,
+    rights: Rights,
+    daemon: Arc<Daemon>,
+    mut going: Going,
+) {
+    let mut wire = Wire::new(transport);
+    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &client, &rights, &mut going).await {
+        client.log(|pid, uid| {
+            tracing::debug!(pid, uid, code = %failure.code, "connection refused: {}", failure.message);
+        });
+        wire.put(&failure.reply());
+        // A client that does not read what it is told is not waited for.
+        let _ = timeout(LAST_WORDS, wire.flush()).await;
+    }
+}
+
+async fn converse<T: Transport>(
+    wire: &mut Wire<T>,
+    daemon: &Daemon,
+    client: &Client,
+    rights: &Rights,
+    going: &mut Going,
+) -> Result<(), Ended> {
+    tokio::select! {
+        biased;
+        () = going.begun() => return Err(Failure::going_away().into()),
+        greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon, "said no hello"))??,
+    }
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = going.begun() => return Err(Failure::going_away().into()),
+            frame = next_frame(wire, daemon) => frame?,
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        match decode(frame).and_then(|request| allowed(rights, request)) {
+            Ok(Request::OpenWriter(path, options)) => {
+                return Box::pin(writer_connection::serve(wire, daemon, client, path, options, going)).await;
+            }
+            Ok(Request::OpenReader(path, options)) => {
+                return Box::pin(reader_connection::serve(wire, daemon, client, path, options, going)).await;
+            }
+            Ok(Request::Watch(path)) => {
+                return Box::pin(watcher_connection::serve(wire, daemon, client, path, going)).await;
+            }
+            Ok(request) => {
+                let answered = control::answer(wire, daemon, client, request).await;
+                // The next request may succeed, unless it is the protocol itself that was broken.
+                match answered {
+                    Err(Ended::Refused(failure)) if failure.code != ErrorCode::Protocol => {
+                        wire.put(&failure.reply())
+                    }
+                    answered => answered?,
+                }
+            }
+            Err(failure) if failure.code == ErrorCode::Protocol => return Err(failure.into()),
+            Err(failure) => wire.put(&failure.reply()),
+        }
+        tokio::select! {
+            biased;
+            flushed = wire.flush() => flushed?,
+            () = going.patience() => return Err(Ended::Stuck),
+        }
+    }
+}
+
+/// The next request. Who has a socket may be silent on it for as long as they like; over HTTP a request is all there at once.
+async fn next_frame<T: Transport>(wire: &mut Wire<T>, daemon: &Daemon) -> Result<Option<Frame>, Ended> {
+    if T::MAY_PAUSE {
+        return wire.frame().await;
+    }
+    timeout(daemon.hello_timeout, wire.frame()).await.map_err(|_| silent(daemon, "asked for nothing"))?
+}
+
+/// The request, if the client has the right to it.
+fn allowed(rights: &Rights, request: Request) -> Result<Request, Failure> {
+    match &request {
+        Request::Create(path, _)
+        | Request::OpenWriter(path, _)
+        | Request::Close(path)
+        | Request::Remove(path) => {
+            rights.may_write(path.as_str())?;
+        }
+        Request::OpenReader(path, _)
+        | Request::Watch(path)
+        | Request::Stat(path)
+        | Request::Document(path) => rights.may_read(path.as_str())?,
+        Request::List(prefix) => rights.may_read(prefix)?,
+        // About no stream, or refused in this place anyway.
+        Request::Hello(_)
+        | Request::Info
+        | Request::Append(_)
+        | Request::AppendPart(_)
+        | Request::Finish { .. }
+        | Request::MadeRoom
+        | Request::Staged
+        | Request::Unmapped => {}
+    }
+    Ok(request)
+}
+
+fn decode(frame: Frame) -> Result<Request, Failure> {
+    Ok(Request::decode(frame)?)
+}
+
+/// Settles the version. Nothing else is read before.
+async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
+    let Some(frame) = wire.frame().await? else { return Err(Ended::Gone) };
+    let Request::Hello(theirs) = decode(frame)? else {
+        return Err(Failure::new(ErrorCode::Protocol, "the first message must be Hello").into());
+    };
+    if theirs.common_version().is_none() {
+        let Hello { min_version, max_version, .. } = theirs;
+        let message = format!(
+            "the client speaks version {min_version} to {max_version} of the protocol, this daemon (pfsd {}) \
+             version {VERSION}; use a client and a daemon of the same release",
+            env!("CARGO_PKG_VERSION")
+        );
+        return Err(Failure::new(ErrorCode::Version, message).into());
+    }
+    wire.sharing = sharing::POSSIBLE && T::PASSES_DESCRIPTORS && theirs.can_map();
+    wire.resuming = theirs.can_resume();
+    let shared = [(wire.sharing, Hello::MAPPING), (wire.resuming, Hello::RESUMING)];
+    let capabilities = shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
+    wire.put(&Reply::Hello(Hello { capabilities, ..Hello::OURS }));
+    wire.flush().await?;
+    Ok(())
+}
+
+fn silent(daemon: &Daemon, what: &str) -> Ended {
+    let seconds = daemon.hello_timeout.as_secs_f64();
+    Failure::new(ErrorCode::Timeout, format!("the client {what} within {seconds} seconds")).into()
+}

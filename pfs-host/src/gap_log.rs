@@ -1,0 +1,90 @@
+//! A reader's losses in the log: soon, but not once for each chunk of a reader that loses thousands a second.
+
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+
+/// At most one line in this time, for each reader.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Gaps that were not logged yet.
+#[derive(Debug, Default)]
+pub struct GapLog {
+    logged: Option<Instant>,
+    waiting: Option<Losses>,
+}
+
+/// Several gaps in one figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Losses {
+    /// Where the first of them begins.
+    from: u64,
+    /// Where the last of them ends.
+    to: u64,
+    gaps: u64,
+    bytes: u64,
+    chunks: u64,
+}
+
+impl GapLog {
+    /// Takes a gap, and logs it with those that wait, unless the last line is too fresh.
+    pub fn gap(&mut self, client: &Client, stream: &str, from: u64, to: u64, chunks: u64) {
+        if let Some(losses) = self.take(Instant::now(), from, to, chunks) {
+            log(client, stream, losses);
+        }
+    }
+
+    /// Logs what waits, because the reader leaves.
+    pub fn finish(&mut self, client: &Client, stream: &str) {
+        if let Some(losses) = self.waiting.take() {
+            log(client, stream, losses);
+        }
+    }
+
+    fn take(&mut self, now: Instant, from: u64, to: u64, chunks: u64) -> Option<Losses> {
+        let losses = self.waiting.get_or_insert(Losses { from, to, gaps: 0, bytes: 0, chunks: 0 });
+        losses.to = to;
+        losses.gaps = losses.gaps.saturating_add(1);
+        losses.bytes = losses.bytes.saturating_add(to.saturating_sub(from));
+        losses.chunks = losses.chunks.saturating_add(chunks);
+        if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < INTERVAL) {
+            return None;
+        }
+        self.logged = Some(now);
+        self.waiting.take()
+    }
+}
+
+fn log(client: &Client, stream: &str, losses: Losses) {
+    let Losses { from, to, gaps, bytes, chunks } = losses;
+    let (pid, uid) = (client.peer.pid, client.peer.uid);
+    tracing::warn!(
+        stream,
+        pid,
+        uid,
+        from,
+        to,
+        gaps,
+        lost_bytes = bytes,
+        lost_chunks = chunks,
+        "reader lost data"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_of_one_second_become_one_line_that_loses_no_figure() {
+        let mut log = GapLog::default();
+        let start = Instant::now();
+        let first = Losses { from: 0, to: 10, gaps: 1, bytes: 10, chunks: 2 };
+        assert_eq!(log.take(start, 0, 10, 2), Some(first), "the first is logged at once");
+        assert_eq!(log.take(start + INTERVAL / 4, 20, 25, 1), None);
+        assert_eq!(log.take(start + INTERVAL / 2, 30, 40, 3), None);
+        let later = Losses { from: 20, to: 60, gaps: 3, bytes: 25, chunks: 5 };
+        assert_eq!(log.take(start + INTERVAL, 50, 60, 1), Some(later));
+        assert_eq!(log.waiting, None);
+    }
+}

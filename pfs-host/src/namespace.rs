@@ -1,0 +1,152 @@
+//! What is where: mounts, the streams in them, and the documents beside the streams.
+
+use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
+
+use crate::{failure::Failure, settings::Mount};
+
+/// About the product and what works here; `/streamfs/README`.
+const README: &str = include_str!("README.txt");
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// A stream, existing or not, in this mount.
+    Stream(&'a Mount),
+    /// A text.
+    Document(&'static str),
+}
+
+/// The trees of streams that a daemon serves.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    mounts: Vec<Mount>,
+}
+
+impl Namespace {
+    /// These mounts.
+    pub fn new(mounts: Vec<Mount>) -> Self {
+        Self { mounts }
+    }
+
+    /// Their paths.
+    pub fn mounts(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().map(|mount| mount.path.as_str())
+    }
+
+    /// What a path stands for.
+    ///
+    /// # Errors
+    ///
+    /// It is outside all mounts.
+    pub fn place(&self, path: &StreamPath) -> Result<Place<'_>, Failure> {
+        let Some(mount) = self.mounts.iter().find(|mount| mount.path == path.mount()) else {
+            return Err(self.outside(path.as_str()));
+        };
+        Ok(match path.name() {
+            "README" => Place::Document(README),
+            _ => Place::Stream(mount),
+        })
+    }
+
+    /// The mount of a path that must be a stream's.
+    ///
+    /// # Errors
+    ///
+    /// It is a document, or outside all mounts.
+    pub fn stream(&self, path: &StreamPath) -> Result<&Mount, Failure> {
+        match self.place(path)? {
+            Place::Stream(mount) => Ok(mount),
+            Place::Document(_) => Err(Failure::new(
+                ErrorCode::IsDocument,
+                format!("{path} is a document, not a stream; print it with: pfs cat {path}"),
+            )),
+        }
+    }
+
+    /// The place of a listing: the root, a mount, or below one. Tells whether the listing may be empty.
+    ///
+    /// # Errors
+    ///
+    /// It is no path, a document, or outside all mounts.
+    pub fn directory(&self, path: &str) -> Result<(PathPrefix, bool), Failure> {
+        let prefix: PathPrefix = path.parse().map_err(|error| {
+            Failure::new(ErrorCode::BadPath, format!("cannot list {}: {error}", shown(path)))
+        })?;
+        let top = prefix.as_str() == "/" || self.mounts().any(|mount| mount == prefix.as_str());
+        if !top {
+            let below: StreamPath = prefix.as_str().parse().map_err(|_| self.outside(prefix.as_str()))?;
+            self.stream(&below)?;
+        }
+        Ok((prefix, top))
+    }
+
+    fn outside(&self, path: &str) -> Failure {
+        let mounts: Vec<&str> = self.mounts().collect();
+        let reason = match mounts.as_slice() {
+            [] => "this daemon serves no mount (plugins.streamfs.enabled is false)".to_owned(),
+            [mount] => format!("streams are in {mount}, such as {mount}/cam"),
+            mounts => format!("streams are in one of {}", mounts.join(", ")),
+        };
+        Failure::new(ErrorCode::BadPath, format!("{path} is outside the mount: {reason}"))
+    }
+}
+
+/// A path as it may be repeated in a message: not without end, and with no control characters.
+fn shown(path: &str) -> String {
+    let mut shown: String = path.escape_debug().take(64).collect();
+    if shown.len() < path.len() {
+        shown.push('…');
+    }
+    format!("\"{shown}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    fn namespace() -> Namespace {
+        Namespace::new(Settings::default().mounts)
+    }
+
+    #[test]
+    fn a_path_is_a_stream_a_document_or_outside() {
+        let namespace = namespace();
+        let place = |path: &str| namespace.place(&path.parse().unwrap());
+        assert!(matches!(place("/streamfs/cam"), Ok(Place::Stream(_))));
+        assert!(
+            matches!(place("/streamfs/README"), Ok(Place::Document(text)) if text.contains("pfs cat --stream"))
+        );
+        assert!(matches!(place("/streamfs/a/README"), Ok(Place::Stream(_))));
+        let outside = place("/memfs/cam").unwrap_err();
+        assert_eq!(outside.code, ErrorCode::BadPath);
+        assert!(outside.message.contains("/streamfs"), "{}", outside.message);
+    }
+
+    #[test]
+    fn a_listing_begins_at_the_root_at_a_mount_or_below() {
+        let namespace = namespace();
+        for (path, may_be_empty) in
+            [("/", true), ("/streamfs", true), ("/streamfs/", true), ("/streamfs/a", false)]
+        {
+            assert_eq!(namespace.directory(path).unwrap().1, may_be_empty, "{path}");
+        }
+        for (path, code) in [
+            ("", ErrorCode::BadPath),
+            ("streamfs", ErrorCode::BadPath),
+            ("/memfs", ErrorCode::BadPath),
+            ("/memfs/a", ErrorCode::BadPath),
+            ("/streamfs/../a", ErrorCode::BadPath),
+            ("/streamfs/README", ErrorCode::IsDocument),
+        ] {
+            assert_eq!(namespace.directory(path).unwrap_err().code, code, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_bad_path_is_repeated_in_part_and_without_its_control_characters() {
+        let failure = namespace().directory(&"\x1b[31m/x".repeat(5000)).unwrap_err();
+        assert!(failure.message.len() < 300, "{}", failure.message);
+        assert!(!failure.message.contains('\x1b'), "{}", failure.message);
+    }
+}

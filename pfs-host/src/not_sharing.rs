@@ -1,0 +1,127 @@
+//! What takes the place of sharing memory on systems where that is not possible: nothing.
+
+use std::{convert::Infallible, io};
+
+use pfs_proto::StreamPath;
+use pfs_stream::{AppendError, Appended, Reader, Registry, Writer};
+
+use crate::{
+    failure::{Ended, Failure},
+    shutdown::Going,
+    transport::Transport,
+    wire::Wire,
+};
+
+/// Whether this system can do it.
+pub(crate) const POSSIBLE: bool = false;
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Stage(Infallible);
+
+/// There is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk(Infallible);
+
+impl Chunk {
+    pub(crate) fn size(self) -> usize {
+        match self.0 {}
+    }
+}
+
+/// What nothing comes of.
+#[derive(Debug)]
+pub(crate) struct PushedAll {
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) offset: u64,
+    pub(crate) next: Next,
+}
+
+/// What would be done after that.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Nothing,
+    More,
+    Wait,
+    Failed(Failure),
+}
+
+impl Stage {
+    pub(crate) async fn hand_out<T: Transport>(_: &mut Wire<T>, _: &Registry) -> io::Result<Option<Self>> {
+        Ok(None)
+    }
+
+    pub(crate) fn next_chunk(&self) -> Result<Option<Chunk>, Ended> {
+        match self.0 {}
+    }
+
+    pub(crate) fn consumed(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn has_gone_round_since(&self, _: u64) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn push_all(&mut self, _: &mut Writer, _: &StreamPath, _: u64) -> PushedAll {
+        match self.0 {}
+    }
+
+    pub(crate) async fn push(&self, _: &mut Writer, _: Chunk) -> Result<Appended, AppendError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn consume(&mut self, _: Chunk) {
+        match self.0 {}
+    }
+
+    pub(crate) fn tell(&self, _: u64, _: u32) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn may_sleep(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn abandon(&self) {
+        match self.0 {}
+    }
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Handout(Infallible);
+
+impl Handout {
+    pub(crate) fn position(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn lost_chunks(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn take_back(self) -> Reader {
+        match self.0 {}
+    }
+}
+
+pub(crate) async fn hand_out<T: Transport>(
+    _: &mut Wire<T>,
+    reader: Reader,
+) -> Result<Result<Handout, Reader>, Ended> {
+    Ok(Err(reader))
+}
+
+pub(crate) async fn attend<T: Transport>(
+    _: &mut Wire<T>,
+    handout: &Handout,
+    _: &mut Going,
+) -> Result<(), Ended> {
+    match handout.0 {}
+}

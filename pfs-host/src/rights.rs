@@ -1,0 +1,106 @@
+//! What a client may do with which streams.
+
+use std::sync::Arc;
+
+use pfs_proto::{ErrorCode, PathPrefix};
+
+use crate::failure::Failure;
+
+/// What one client may do. Who opened the Unix socket may do everything: its permissions say who can.
+#[derive(Clone, Debug)]
+pub struct Rights(Held);
+
+#[derive(Clone, Debug)]
+enum Held {
+    All,
+    Some(Arc<[Grant]>),
+}
+
+/// One right: to read or to write, or both, at a path and below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// To read, stat and list.
+    pub read: bool,
+    /// To create, append to, close and remove.
+    pub write: bool,
+    /// Where, and below.
+    pub prefix: PathPrefix,
+}
+
+impl Rights {
+    /// Everything.
+    pub fn all() -> Self {
+        Self(Held::All)
+    }
+
+    /// These together.
+    pub fn of(grants: Vec<Grant>) -> Self {
+        Self(Held::Some(grants.into()))
+    }
+
+    /// Whether it may read the stream of this path, or list what is below it.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    pub fn may_read(&self, path: &str) -> Result<(), Failure> {
+        self.check(path, "read", |grant| grant.read)
+    }
+
+    /// Whether it may create, append to, close and remove the stream of this path.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    pub fn may_write(&self, path: &str) -> Result<(), Failure> {
+        self.check(path, "write", |grant| grant.write)
+    }
+
+    fn check(&self, path: &str, wish: &str, has: impl Fn(&Grant) -> bool) -> Result<(), Failure> {
+        let allowed = match &self.0 {
+            Held::All => true,
+            Held::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
+        };
+        if allowed {
+            return Ok(());
+        }
+        let message = format!(
+            "this token does not allow to {wish} {path}; use one whose line in the daemon's token file has {wish} \
+             for that path or one above it"
+        );
+        Err(Failure::new(ErrorCode::Denied, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(read: bool, write: bool, prefix: &str) -> Grant {
+        Grant { read, write, prefix: prefix.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_right_holds_at_its_prefix_and_below_it_only() {
+        let rights = Rights::of(vec![grant(true, false, "/streamfs/a")]);
+        for path in ["/streamfs/a", "/streamfs/a/", "/streamfs/a/b"] {
+            assert!(rights.may_read(path).is_ok(), "{path}");
+        }
+        for path in ["/streamfs/ab", "/streamfs", "/streamfs/", "/", "streamfs/a", "/STREAMFS/a", "/other/a"]
+        {
+            let failure = rights.may_read(path).unwrap_err();
+            assert_eq!(failure.code, ErrorCode::Denied, "{path}");
+        }
+    }
+
+    #[test]
+    fn reading_and_writing_are_two_rights_and_several_grants_add_up() {
+        let rights = Rights::of(vec![grant(true, false, "/"), grant(false, true, "/streamfs/a")]);
+        assert!(rights.may_read("/").is_ok());
+        assert!(rights.may_write("/streamfs/a").is_ok());
+        let message = rights.may_write("/streamfs/b").unwrap_err().message;
+        assert!(message.contains("write /streamfs/b"), "{message}");
+        assert!(Rights::of(Vec::new()).may_read("/").is_err());
+        assert!(Rights::all().may_write("/anything").is_ok());
+    }
+}

@@ -1,0 +1,50 @@
+//! What a host serves, and within which limits.
+
+use pfs_stream::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
+
+/// A tree of streams, all made alike unless their creator says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its path, such as `/streamfs`.
+    pub path: String,
+    /// How much history a new reader gets, in bytes.
+    pub ring_buffer_size: u64,
+    /// How far a live reader may lag, in bytes.
+    pub channel_buffer_size: u64,
+}
+
+impl Mount {
+    /// How its streams are made when their creator says nothing else.
+    pub fn stream_config(&self) -> StreamConfig {
+        StreamConfig {
+            ring_buffer_size: self.ring_buffer_size,
+            channel_buffer_size: self.channel_buffer_size,
+            ..StreamConfig::default()
+        }
+    }
+}
+
+/// What a host serves, and what all its clients may take together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The trees of streams that it serves.
+    pub mounts: Vec<Mount>,
+    /// What all streams may take together.
+    pub limits: Limits,
+    /// Connections at a time.
+    pub max_connections: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mounts: vec![Mount {
+                path: "/streamfs".to_owned(),
+                ring_buffer_size: DEFAULT_BUFFER_SIZE,
+                channel_buffer_size: DEFAULT_BUFFER_SIZE,
+            }],
+            limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
+            max_connections: 16384,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A reader that was handed the ring: its connection tells when it makes room, and when it is gone.
+
+use pfs_proto::{ErrorCode, Reply, Request};
+use pfs_stream::{Reader, mapped::Handout};
+
+use crate::{
+    failure::{Ended, Failure},
+    shutdown::Going,
+    transport::Transport,
+    wire::Wire,
+};
+
+/// Hands the ring to the client; the reader comes back if that is not possible.
+pub(crate) async fn hand_out<T: Transport>(
+    wire: &mut Wire<T>,
+    reader: Reader,
+) -> Result<Result<Handout, Reader>, Ended> {
+    let handout = match reader.hand_out() {
+        Ok(handout) => handout,
+        Err((reader, error)) => {
+            tracing::warn!(%error, "a reader is served over its connection: no memory for it to share");
+            return Ok(Err(reader));
+        }
+    };
+    match handout.ring().zip(handout.page()) {
+        Some((ring, page)) => wire.send_with(&Reply::Mapped(handout.start()), &[ring, page]).await?,
+        None => return Ok(Err(handout.take_back())),
+    }
+    Ok(Ok(handout))
+}
+
+/// Serves the client as long as it reads the ring. Comes back when it can't map it; everything else is an end.
+pub(crate) async fn attend<T: Transport>(
+    wire: &mut Wire<T>,
+    handout: &Handout,
+    going: &mut Going,
+) -> Result<(), Ended> {
+    wire.flush().await?;
+    wire.release();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = going.begun() => return Err(Failure::going_away().into()),
+            frame = wire.frame() => frame?,
+        };
+        match frame.map(Request::decode).transpose()? {
+            Some(Request::MadeRoom) => handout.made_room(),
+            Some(Request::Unmapped) => return Ok(()),
+            Some(_) => {
+                let message = "a mapped reader has nothing else to say than that it made room";
+                return Err(Failure::new(ErrorCode::Protocol, message).into());
+            }
+            None => return Err(Ended::Gone),
+        }
+    }
+}

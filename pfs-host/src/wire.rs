@@ -1,0 +1,162 @@
+//! A connection with its two buffers: frames in, replies out.
+
+use std::{io, os::fd::BorrowedFd};
+
+use bytes::{Buf, BytesMut};
+use pfs_proto::{Decoder, Frame, Reply};
+
+use crate::{failure::Ended, transport::Transport};
+
+/// The largest read, in bytes: enough to make system calls cheap, little enough for thousands of writers.
+const MAX_READ: usize = 128 << 10;
+
+/// The smallest read that one waits for with a buffer of its own.
+const MIN_READ: usize = 16 << 10;
+
+/// One client's connection. Except where they say otherwise, methods are cancel safe: what was read or written so far is
+/// remembered.
+#[derive(Debug)]
+pub(crate) struct Wire<T> {
+    transport: T,
+    decoder: Decoder,
+    /// Replies not written yet.
+    out: BytesMut,
+    /// Grows while reads come back full, so that only busy connections get a large buffer.
+    read_size: usize,
+    /// Whether memory can go along with replies.
+    pub(crate) sharing: bool,
+    /// Whether the client goes on over another connection when this one breaks.
+    pub(crate) resuming: bool,
+}
+
+impl<T: Transport> Wire<T> {
+    pub(crate) fn new(transport: T) -> Self {
+        let (decoder, out) = (Decoder::new(), BytesMut::new());
+        Self { transport, decoder, out, read_size: MIN_READ, sharing: false, resuming: false }
+    }
+
+    /// What carries it.
+    pub(crate) fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    /// Waits for a whole frame. `None` when the client has ended its side.
+    pub(crate) async fn frame(&mut self) -> Result<Option<Frame>, Ended> {
+        loop {
+            if let Some(frame) = self.received()? {
+                return Ok(Some(frame));
+            }
+            // An idle connection keeps no buffer.
+            self.decoder.release();
+            self.transport.readable().await?;
+            if self.fill()? == Some(0) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// A frame that has been read already.
+    pub(crate) fn received(&mut self) -> Result<Option<Frame>, Ended> {
+        Ok(self.decoder.next_frame()?)
+    }
+
+    /// Whether everything that was read has been taken.
+    pub(crate) fn input_is_empty(&self) -> bool {
+        self.decoder.is_empty()
+    }
+
+    /// Reads what is there, without waiting: `Some(0)` at the client's end, `None` if nothing is there now.
+    pub(crate) fn fill(&mut self) -> io::Result<Option<usize>> {
+        let buffer = self.decoder.buffer_for(self.read_size);
+        let room = buffer.capacity().saturating_sub(buffer.len());
+        match self.transport.try_read(buffer) {
+            Ok(read) => {
+                if read == room {
+                    self.read_size = self.read_size.saturating_mul(2).min(MAX_READ);
+                }
+                Ok(Some(read))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Queues a reply.
+    pub(crate) fn put(&mut self, reply: &Reply) {
+        reply.encode(&mut self.out);
+    }
+
+    /// Bytes of replies that are not written yet.
+    pub(crate) fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Writes queued replies as far as the socket takes them at once; true if all are written.
+    pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
+        while !self.out.is_empty() {
+            match self.transport.try_write(&self.out) {
+                Ok(written) => self.out.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes all queued replies.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        while !self.try_flush()? {
+            self.transport.writable().await?;
+        }
+        // Kept for the next reply, unless a listing or document made it large.
+        if self.out.capacity() > MIN_READ {
+            self.out = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// Writes bytes that are frames already. Nothing may be queued. Not cancel safe.
+    pub(crate) async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.transport.try_write(bytes) {
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.transport.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the memory of both buffers as far as they are empty.
+    pub(crate) fn release(&mut self) {
+        self.decoder.release();
+        if self.out.is_empty() {
+            self.out = BytesMut::new();
+        }
+    }
+
+    /// Writes a reply and at most two descriptors with it, after all that is queued. Not cancel safe.
+    pub(crate) async fn send_with(
+        &mut self,
+        reply: &Reply,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.flush().await?;
+        let mut frame = BytesMut::new();
+        reply.encode(&mut frame);
+        // They go with the first byte.
+        let sent = self.transport.send_descriptors(&frame, descriptors).await?;
+        self.send(frame.get(sent..).unwrap_or_default()).await
+    }
+
+    /// Waits until a client that has nothing more to say leaves; `Err` if it says something.
+    pub(crate) async fn ended(&self) -> Result<(), Ended> {
+        if self.transport.left().await? { Ok(()) } else { Err(unexpected()) }
+    }
+}
+
+/// A client that reads a stream has nothing to say.
+pub(crate) fn unexpected() -> Ended {
+    let message = "a reader's connection carries nothing more from the client";
+    Ended::Refused(crate::failure::Failure::new(pfs_proto::ErrorCode::Protocol, message))
+}

@@ -1,0 +1,388 @@
+//! A writer's connection: appends come in, acknowledgements go out.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
+
+use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
+use pfs_stream::{AppendError, Appended, Writer};
+use tokio::{
+    task::{coop::consume_budget, yield_now},
+    time::{Duration, sleep},
+};
+
+use crate::{
+    client::Client,
+    daemon::Daemon,
+    failure::{Ended, Failure},
+    sharing::{self, Next, PushedAll, Stage},
+    shutdown::Going,
+    transport::Transport,
+    wire::Wire,
+};
+
+/// Memory that a finished long chunk may leave behind for the next one, in bytes.
+const KEPT: usize = 1 << 20;
+
+/// Readers are woken at least after so many staged bytes.
+const WAKE_AFTER: u64 = 256 << 10;
+
+/// After so much work on what is staged others get their turn: some milliseconds at most. It is counted in bytes that are copied,
+/// and each chunk is [`CHUNK_COST`] more, which is more than appending it takes.
+const TURN: u64 = 32 << 20;
+const CHUNK_COST: u64 = 4096;
+
+/// How long a writer that finds no room waits for much of it.
+const MUCH_ROOM_PATIENCE: Duration = Duration::from_millis(3);
+
+/// So many staged bytes, about, are appended at a time: the client gets their places back, and other writers their turn.
+const BATCH: u64 = 64 << 10;
+
+/// Serves a writer to its end.
+pub(crate) async fn serve<T: Transport>(
+    wire: &mut Wire<T>,
+    daemon: &Daemon,
+    client: &Client,
+    path: StreamPath,
+    options: WriteOptions,
+    going: &mut Going,
+) -> Result<(), Ended> {
+    let stream = daemon.open_or_create(client, &path)?;
+    if options.wait_readers > 0 {
+        let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
+        tokio::select! {
+            () = stream.readers_reach(readers) => {}
+            () = wire.transport().hung_up() => return Err(Ended::Gone),
+            () = going.begun() => return Err(Failure::going_away().into()),
+        }
+    }
+    let writer =
+        stream.writer(client.peer).map_err(|error| Failure::attaching("cannot write to", &path, error))?;
+    client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "writer joined"));
+    let max_chunk = stream.max_chunk();
+    let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
+    wire.put(&Reply::Writing { max_chunk });
+    // From here on the writer alone keeps the stream's memory, should it be removed.
+    drop(stream);
+
+    let mut writing =
+        Writing { wire, writer, path: &path, max_chunk, parts: Vec::new(), stage, acks: Acks::default() };
+    let outcome = writing.append_all(going).await;
+    if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
+        stage.abandon();
+    }
+    let Writing { wire, mut writer, mut acks, .. } = writing;
+    // What was appended is told to readers, and to the client, however the connection ends.
+    writer.wake();
+    acks.put_last(wire);
+    let Acks { chunks, bytes, .. } = acks;
+    let stream = path.as_str();
+    match outcome {
+        Ok(close) => {
+            if close {
+                writer.finish_and_close();
+            } else {
+                writer.finish();
+            }
+            client.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished"));
+            wire.put(&Reply::Done);
+            tokio::select! {
+                biased;
+                flushed = wire.flush() => Ok(flushed?),
+                () = going.patience() => Err(Ended::Stuck),
+            }
+        }
+        Err(ended) => {
+            if going.has_begun() {
+                // It is the daemon that goes, and readers are told that.
+                writer.leave_open();
+            } else {
+                drop(writer);
+            }
+            let reason = ended.reason();
+            client.log(|pid, uid| {
+                tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished")
+            });
+            Err(ended)
+        }
+    }
+}
+
+/// A writer at work.
+struct Writing<'a, T> {
+    wire: &'a mut Wire<T>,
+    writer: Writer,
+    path: &'a StreamPath,
+    max_chunk: u64,
+    /// What came of a chunk that goes on in the next frame.
+    parts: Vec<u8>,
+    /// Where the client puts chunks, if it shares memory for that.
+    stage: Option<Stage>,
+    acks: Acks,
+}
+
+/// A chunk that is to be appended.
+#[derive(Clone, Copy)]
+enum Chunk<'a> {
+    Received(&'a [u8]),
+    Staged(&'a Stage, sharing::Chunk),
+}
+
+impl Chunk<'_> {
+    fn size(self) -> usize {
+        match self {
+            Self::Received(bytes) => bytes.len(),
+            Self::Staged(_, chunk) => chunk.size(),
+        }
+    }
+
+    /// Appends it, without waking readers.
+    async fn push(self, writer: &mut Writer) -> Result<Appended, AppendError> {
+        match self {
+            Self::Received(bytes) => writer.push(bytes).await,
+            Self::Staged(stage, chunk) => stage.push(writer, chunk).await,
+        }
+    }
+}
+
+impl<T: Transport> Writing<'_, T> {
+    /// Appends until the client finishes; tells whether it wants the stream closed.
+    async fn append_all(&mut self, going: &mut Going) -> Result<bool, Ended> {
+        let mut failure = pin!(self.writer.failure());
+        loop {
+            self.append_staged(going).await?;
+            // All that is here needs one wake-up of the readers and one acknowledgement.
+            while let Some(frame) = self.wire.received()? {
+                // It was staged before this was sent.
+                self.append_staged(going).await?;
+                match Request::decode(frame)? {
+                    Request::Append(bytes) if self.parts.is_empty() => {
+                        self.append(Chunk::Received(&bytes), going).await?;
+                    }
+                    Request::Append(bytes) => {
+                        self.gather(&bytes)?;
+                        let mut chunk = std::mem::take(&mut self.parts);
+                        self.append(Chunk::Received(&chunk), going).await?;
+                        chunk.clear();
+                        chunk.shrink_to(KEPT);
+                        self.parts = chunk;
+                    }
+                    Request::AppendPart(bytes) => self.gather(&bytes)?,
+                    Request::Finish { .. } if !self.parts.is_empty() => {
+                        return Err(misplaced("Finish in the middle of a chunk"));
+                    }
+                    Request::Finish { close } => return Ok(close),
+                    Request::Staged if self.stage.is_some() => {}
+                    _ => return Err(misplaced("a request")),
+                }
+            }
+            self.writer.wake();
+            self.acks.send(self.wire)?;
+            consume_budget().await;
+            if going.has_begun() {
+                return Err(Failure::going_away().into());
+            }
+            match self.wire.fill()? {
+                Some(0) => {
+                    self.append_staged(going).await?;
+                    return Err(Ended::Gone);
+                }
+                Some(_) => {}
+                None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
+                None => tokio::select! {
+                    biased;
+                    // First of all: a writer whose `Finish` is here has not failed.
+                    ready = self.wire.transport().readable() => ready?,
+                    // A client that reads no acknowledgements may still append: they wait as one.
+                    ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
+                    error = &mut failure => return Err(Failure::appending(self.path, error).into()),
+                    () = going.begun() => {}
+                },
+            }
+        }
+    }
+
+    /// Adds to a chunk that comes in several frames.
+    fn gather(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        let size = crate::daemon::wide(self.parts.len().saturating_add(bytes.len()));
+        if size > self.max_chunk {
+            let error = AppendError::TooLarge { size, max: self.max_chunk };
+            return Err(Failure::appending(self.path, error).into());
+        }
+        self.parts.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Appends all that was staged before, and what comes meanwhile, but not for ever: the connection is to be heard too.
+    async fn append_staged(&mut self, going: &mut Going) -> Result<(), Ended> {
+        // Taken out, because appending needs all of the rest.
+        let Some(mut stage) = self.stage.take() else { return Ok(()) };
+        let appended = self.append_from(&mut stage, going).await;
+        self.stage = Some(stage);
+        appended
+    }
+
+    async fn append_from(&mut self, stage: &mut Stage, going: &mut Going) -> Result<(), Ended> {
+        let (mut quiet, mut work, before) = (0, 0_u64, stage.consumed());
+        while !stage.has_gone_round_since(before) {
+            let PushedAll { chunks, bytes, offset, next } =
+                stage.push_all(&mut self.writer, self.path, BATCH);
+            if chunks > 0 {
+                let readers = self.writer.readers();
+                self.acks.count_many(chunks, bytes, offset, readers);
+                self.tell(stage)?;
+            }
+            match next {
+                Next::Nothing => return Ok(()),
+                Next::Failed(failure) => return Err(failure.into()),
+                Next::More => {}
+                Next::Wait => {
+                    let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
+                    self.append(Chunk::Staged(stage, chunk), going).await?;
+                    stage.consume(chunk);
+                    self.tell(stage)?;
+                }
+            }
+            // There may always be more: readers do not wait for the end of it.
+            quiet += bytes;
+            if quiet >= WAKE_AFTER {
+                quiet = 0;
+                self.writer.wake();
+            }
+            work = work.saturating_add(bytes).saturating_add(chunks.saturating_mul(CHUNK_COST));
+            if work >= TURN {
+                work = 0;
+                yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the client how far it is, and rings if it waits for that.
+    fn tell(&mut self, stage: &Stage) -> Result<(), Ended> {
+        if stage.tell(self.acks.chunks, self.acks.readers) {
+            self.acks.owed = true;
+            self.acks.send(self.wire)?;
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, chunk: Chunk<'_>, going: &mut Going) -> Result<(), Ended> {
+        // Nearly always there is room, and nothing else need be watched.
+        let appended = match poll_once(chunk.push(&mut self.writer)).await {
+            Some(appended) => appended,
+            None => self.wait_for_room(chunk, going).await?,
+        };
+        let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
+        self.acks.count(chunk.size(), appended);
+        if let (Chunk::Received(_), stage) = (chunk, &self.stage) {
+            self.acks.owed = true;
+            if let Some(stage) = stage {
+                // It waits for acknowledgements of what it sends, and is told anyway.
+                let _ = stage.tell(self.acks.chunks, self.acks.readers);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
+    /// then goes on for a while without anybody ringing or waking; for slow ones, every chunk counts.
+    async fn wait_for_much_room(&mut self, going: &mut Going) -> Result<(), Ended> {
+        self.writer.wake();
+        tokio::select! {
+            () = self.writer.much_room() => Ok(()),
+            () = sleep(MUCH_ROOM_PATIENCE) => Ok(()),
+            () = self.wire.transport().hung_up() => Err(Ended::Gone),
+            () = going.begun() => Err(Failure::going_away().into()),
+        }
+    }
+
+    /// Appends as soon as the slowest `block` reader makes room. If the client dies meanwhile, nothing of the chunk is
+    /// appended: nobody would ever learn that it was.
+    async fn wait_for_room(
+        &mut self,
+        chunk: Chunk<'_>,
+        going: &mut Going,
+    ) -> Result<Result<Appended, AppendError>, Ended> {
+        self.acks.send(self.wire)?;
+        self.wait_for_much_room(going).await?;
+        loop {
+            self.acks.send(self.wire)?;
+            let wire = &*self.wire;
+            tokio::select! {
+                appended = chunk.push(&mut self.writer) => return Ok(appended),
+                () = wire.transport().hung_up() => return Err(Ended::Gone),
+                ready = wire.transport().writable(), if self.acks.is_waiting(wire) => ready?,
+                () = going.begun() => return Err(Failure::going_away().into()),
+            }
+        }
+    }
+}
+
+fn misplaced(what: &str) -> Ended {
+    Failure::new(ErrorCode::Protocol, format!("{what} is not allowed on a writer's connection")).into()
+}
+
+/// Polls a future that may be dropped unfinished.
+async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// What the client is to be told of its appends. One total at a time is on its way; whatever is appended while
+/// it waits for the socket is in the next one, so that a client that never reads costs nothing.
+#[derive(Debug, Default)]
+struct Acks {
+    chunks: u64,
+    bytes: u64,
+    offset: u64,
+    /// Readers that the newest chunk found attached.
+    readers: u32,
+    /// Chunks told so far.
+    told: u64,
+    /// Whether the client is to be told at all: one that shares memory sees for itself, until it asks to be rung.
+    owed: bool,
+}
+
+impl Acks {
+    fn count(&mut self, bytes: usize, appended: Appended) {
+        self.count_many(1, crate::daemon::wide(bytes), appended.offset, appended.readers);
+    }
+
+    fn count_many(&mut self, chunks: u64, bytes: u64, offset: u64, readers: usize) {
+        self.chunks = self.chunks.saturating_add(chunks);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.offset = offset;
+        self.readers = u32::try_from(readers).unwrap_or(u32::MAX);
+    }
+
+    /// Whether the socket has to take something before the client knows all.
+    fn is_waiting<T: Transport>(&self, wire: &Wire<T>) -> bool {
+        self.owed || wire.queued() > 0
+    }
+
+    /// Sends what can be sent without waiting.
+    fn send<T: Transport>(&mut self, wire: &mut Wire<T>) -> Result<(), Ended> {
+        if wire.try_flush()? && self.owed {
+            self.put_last(wire);
+            wire.try_flush()?;
+        }
+        Ok(())
+    }
+
+    fn put_last<T: Transport>(&mut self, wire: &mut Wire<T>) {
+        self.owed = false;
+        if self.told < self.chunks {
+            self.told = self.chunks;
+            wire.put(&Reply::Ack { chunks: self.chunks, offset: self.offset, readers: self.readers });
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What happens on a connection, so that one on which nothing does can be given up.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::timeout};
+
+use super::operations::{More, Protocol};
+use crate::settings::Limits;
+
+/// The state of one connection, seen from outside of its HTTP.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Requests that are not answered to the end.
+    requests: AtomicUsize,
+    /// Something came since the last request was answered.
+    receiving: AtomicBool,
+    /// There was a request.
+    greeted: AtomicBool,
+    /// HTTP/2 has messages besides requests, so that not all that comes begins one.
+    multiplexed: AtomicBool,
+    /// The newest request.
+    newest: Mutex<Option<(More, Protocol)>>,
+    changed: Notify,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It has said nothing.
+    Silent,
+    /// A request has begun and not all of its headers have come.
+    Receiving,
+    /// Requests are being answered.
+    Busy,
+    /// All requests were answered.
+    Idle,
+}
+
+impl Activity {
+    /// Bytes came.
+    pub(super) fn received(&self) {
+        if self.requests.load(Ordering::Relaxed) == 0 && !self.receiving.swap(true, Ordering::Relaxed) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// What came so far was no request but the handshake before it.
+    pub(super) fn shook_hands(&self) {
+        self.receiving.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn request_begins(&self, multiplexed: bool) {
+        self.greeted.store(true, Ordering::Relaxed);
+        self.multiplexed.store(multiplexed, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn request_ends(&self) {
+        self.receiving.store(false, Ordering::Relaxed);
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// A request begins whose body is this.
+    pub(super) fn answers(&self, body: More, protocol: Protocol) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((body, protocol));
+    }
+
+    /// The protocol of the only request of the connection, if it has come whole and is being answered: nothing is read
+    /// meanwhile. Over HTTP/2 something always is.
+    pub(super) fn is_only_answering(&self) -> Option<Protocol> {
+        if self.phase() != Phase::Busy || self.multiplexed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().filter(|(body, _)| !body.is_left()).map(|(_, protocol)| *protocol)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        match () {
+            () if self.requests.load(Ordering::Relaxed) > 0 => Phase::Busy,
+            () if is(&self.receiving) && !is(&self.multiplexed) => Phase::Receiving,
+            () if is(&self.greeted) => Phase::Idle,
+            () => Phase::Silent,
+        }
+    }
+
+    /// Waits until the connection has been for too long in a phase that has an end; tells which.
+    pub(super) async fn overdue(&self, limits: &Limits) -> Phase {
+        loop {
+            let phase = self.phase();
+            let limit: Option<Duration> = match phase {
+                Phase::Busy => None,
+                Phase::Silent | Phase::Receiving => Some(limits.header_time),
+                Phase::Idle => Some(limits.idle_time),
+            };
+            match limit {
+                None => self.changed.notified().await,
+                Some(limit) if timeout(limit, self.changed.notified()).await.is_err() => return phase,
+                Some(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! How many connections there may be: in total, shared with the Unix socket, and from one address.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use pfs_host::Daemon;
+use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::problem::Problem;
+
+/// Counts who is there.
+#[derive(Debug)]
+pub(super) struct Admission {
+    daemon: Arc<Daemon>,
+    per_address: usize,
+    present: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place among the connections, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    address: IpAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum Full {
+    /// The daemon has all the connections that it may have.
+    #[error("the daemon has {0} connections already; raise limits.max_connections")]
+    Daemon(usize),
+    /// This address has.
+    #[error("there are {0} connections from this address already; raise limits.max_connections_per_address")]
+    Address(usize),
+}
+
+impl Admission {
+    pub(super) fn new(daemon: Arc<Daemon>, per_address: usize) -> Self {
+        Self { daemon, per_address, present: Mutex::default() }
+    }
+
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        let address = one_client(address);
+        let Some(permit) = self.daemon.admit() else {
+            return Err(Full::Daemon(self.daemon.max_connections()));
+        };
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = present.entry(address).or_default();
+        if *count >= self.per_address {
+            return Err(Full::Address(self.per_address));
+        }
+        *count = count.saturating_add(1);
+        Ok(Place { admission: Arc::clone(self), address, _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut present = self.admission.present.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = present.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                present.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What counts as one address: of IPv6 a /64, since that is what one customer gets at least.
+fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+impl IntoResponse for Full {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Daemon(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Address(_) => StatusCode::TOO_MANY_REQUESTS,
+        };
+        let mut response = Problem::new(status, "too_many_connections", self.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfs_host::Settings;
+
+    fn admission(max_connections: usize, per_address: usize) -> Arc<Admission> {
+        let daemon = Daemon::new(&Settings { max_connections, ..Settings::default() });
+        Arc::new(Admission::new(Arc::new(daemon), per_address))
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_address_cannot_take_the_places_of_others_and_gives_its_own_back() {
+        let admission = admission(10, 2);
+        let mine = address("192.0.2.1");
+        let first = admission.admit(mine).unwrap();
+        let _second = admission.admit(address("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(admission.admit(mine).unwrap_err(), Full::Address(2));
+        let _other = admission.admit(address("192.0.2.2")).unwrap();
+        drop(first);
+        assert!(admission.admit(mine).is_ok());
+    }
+
+    #[test]
+    fn all_together_take_no_more_than_the_total_and_nothing_is_forgotten_or_kept() {
+        let admission = admission(2, 2);
+        let places = [admission.admit(address("192.0.2.1")), admission.admit(address("192.0.2.2"))];
+        assert_eq!(admission.admit(address("192.0.2.3")).unwrap_err(), Full::Daemon(2));
+        drop(places);
+        assert!(admission.present.lock().unwrap().is_empty());
+        assert!(admission.admit(address("192.0.2.3")).is_ok());
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_are_one() {
+        let admission = admission(10, 1);
+        let _place = admission.admit(address("2001:db8:1:2::1")).unwrap();
+        assert_eq!(admission.admit(address("2001:db8:1:2:ffff::1")).unwrap_err(), Full::Address(1));
+        assert!(admission.admit(address("2001:db8:1:3::1")).is_ok());
+    }
+}

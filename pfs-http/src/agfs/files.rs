@@ -1,0 +1,172 @@
+//! Files: a stream is one that is written and followed, the README one that is read.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Request, State},
+    http::{Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use http_body::Body as _;
+use pfs_host::Failure;
+use pfs_proto::CreateOptions;
+use serde_json::{Value, json};
+
+use super::{
+    follow,
+    node::{Info, Node, is_directory, parse, stream_path},
+    query::Query,
+    refusal::Refusal,
+};
+use crate::{Site, access::Access, limits, plain};
+
+/// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is appended as it comes.
+const ONE_CHUNK: u64 = 64 << 10;
+
+type Done = Result<(StatusCode, Json<Value>), Refusal>;
+
+fn done(status: StatusCode, message: impl Into<String>) -> Done {
+    Ok((status, Json(json!({ "message": message.into() }))))
+}
+
+/// GET: a document or a part of it, or a stream as it goes on.
+pub(super) async fn read(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    method: Method,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let query = Query::of(&uri)?;
+    if query.stream() {
+        let path = stream_path(&site, query.path()?)?;
+        return follow::answer(site, access, path, query.until_caught_up()?, method == Method::HEAD).await;
+    }
+    let (offset, size) = (query.offset()?, query.size()?);
+    match Node::at(&site, &access, query.path()?)? {
+        Node::Document(_, text) => Ok(octets(part(text.as_bytes(), offset, size).to_vec())),
+        Node::Stream(path, _) => {
+            Err(Refusal::bad(format!("{path} is a stream: use stream mode for reading it (stream=true)")))
+        }
+        Node::Directory(prefix) => Err(is_directory(&prefix)),
+    }
+}
+
+/// As AGFS has it: what is out of range is cut off, and a negative size is all.
+fn part(text: &[u8], offset: i64, size: i64) -> &[u8] {
+    let rest = text.get(usize::try_from(offset.max(0)).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    rest.get(..size).unwrap_or(rest)
+}
+
+pub(super) fn octets(body: impl Into<Body>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
+    (headers, body.into()).into_response()
+}
+
+/// PUT: appends. Where AGFS would truncate a file, a stream goes on.
+pub(super) async fn write(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Done {
+    let query = Query::of(request.uri())?;
+    let path = stream_path(&site, query.path()?)?;
+    access.may_write(path.as_str())?;
+    let stream = site.daemon.open_or_create(access.client(), &path)?;
+    let length = request.body().size_hint().exact();
+    let body = match length.filter(|length| *length <= ONE_CHUNK.min(stream.max_chunk())) {
+        Some(length) => {
+            let most = usize::try_from(length).unwrap_or(usize::MAX);
+            limits::whole(&site, request.into_body(), most).await?.into()
+        }
+        None => request.into_body(),
+    };
+    let written = plain::append(&site, &access, &path, &stream, body, false).await?;
+    done(StatusCode::OK, format!("Written {} bytes", written.bytes))
+}
+
+/// POST: makes a stream.
+pub(super) async fn create(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    uri: Uri,
+) -> Done {
+    let query = Query::of(&uri)?;
+    let path = stream_path(&site, query.path()?)?;
+    access.may_write(path.as_str())?;
+    site.daemon.create(access.client(), &path, CreateOptions::default())?;
+    done(StatusCode::CREATED, "file created")
+}
+
+/// DELETE: removes a stream, or with `recursive=true` all streams below a directory.
+pub(super) async fn remove(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    uri: Uri,
+) -> Done {
+    let query = Query::of(&uri)?;
+    let prefix = parse(query.path()?)?;
+    access.may_write(prefix.as_str())?;
+    let registry = &site.daemon.registry;
+    let mut removed = registry.remove(prefix.as_str());
+    if query.recursive() {
+        for stream in registry.list() {
+            let name = stream.name();
+            if prefix.contains(name) && access.may_write(name).is_ok() {
+                removed |= registry.remove(name);
+                access.client().log(|pid, uid| tracing::info!(stream = name, pid, uid, "stream removed"));
+            }
+        }
+    } else if removed {
+        let stream = prefix.as_str();
+        access.client().log(|pid, uid| tracing::info!(stream, pid, uid, "stream removed"));
+    }
+    if removed {
+        return done(StatusCode::OK, "deleted");
+    }
+    if query.recursive() && matches!(Node::at(&site, &access, prefix.as_str()), Ok(Node::Directory(_))) {
+        return done(StatusCode::OK, "deleted");
+    }
+    // Why not: a directory, a document, outside the mounts, not there.
+    let path = stream_path(&site, prefix.as_str())?;
+    site.daemon.namespace.stream(&path)?;
+    if registry.list().iter().any(|stream| prefix.contains(stream.name())) {
+        return Err(Refusal::bad(format!(
+            "{prefix} is a directory: recursive=true removes the streams in it"
+        )));
+    }
+    Err(Failure::no_such_stream(path.as_str()).into())
+}
+
+/// GET of what a file or directory is.
+pub(super) async fn stat(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    uri: Uri,
+) -> Result<Json<Info>, Refusal> {
+    let query = Query::of(&uri)?;
+    Ok(Json(Node::at(&site, &access, query.path()?)?.info(&site)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_document_ends_where_it_ends() {
+        let text = b"0123456789";
+        for (offset, size, expected) in [
+            (0, -1, &text[..]),
+            (-5, 3, b"012"),
+            (8, 5, b"89"),
+            (10, 1, b""),
+            (i64::MAX, i64::MAX, b""),
+            (2, 0, b""),
+            (3, 4, b"3456"),
+        ] {
+            assert_eq!(part(text, offset, size), expected, "{offset} {size}");
+        }
+    }
+}

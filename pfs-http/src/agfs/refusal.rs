@@ -1,0 +1,55 @@
+//! How a refusal looks to a client of AGFS.
+
+use axum::{
+    Json,
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use pfs_host::Failure;
+use serde_json::json;
+
+use crate::problem::Problem;
+
+/// A status, and a JSON body whose `error` is the message.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(Problem { status, message, .. }: Problem) -> Self {
+        Self { status, message }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Problem::from(failure).into()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.message }))).into_response()
+    }
+}
+
+/// What exists, but not with this method.
+pub(super) async fn no_such_method(method: Method) -> Refusal {
+    let mut message = format!("{method} does nothing here");
+    if method == Method::POST {
+        message.push_str(": directories need not be made, they come and go with the streams in them");
+    }
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
+}

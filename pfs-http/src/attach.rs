@@ -1,0 +1,30 @@
+//! How a request becomes a reader of a stream.
+
+use pfs_host::Failure;
+use pfs_proto::{ReadOptions, StreamPath};
+use pfs_stream::Reader;
+
+use super::{Site, access::Access};
+
+/// Attaches a reader, waiting for the stream's creation if the options say so. Whoever asks has been found to be allowed to.
+pub(crate) async fn attach(
+    site: &Site,
+    access: &Access,
+    path: &StreamPath,
+    options: ReadOptions,
+) -> Result<Reader, Failure> {
+    let daemon = &site.daemon;
+    daemon.namespace.stream(path)?;
+    let peer = access.client().peer;
+    let attached = if options.wait {
+        let mut going = site.going();
+        tokio::select! {
+            attached = daemon.registry.reader_when_created(path.as_str(), options, peer) => attached,
+            () = going.begun() => return Err(Failure::going_away()),
+        }
+    } else {
+        let stream = daemon.registry.get(path.as_str());
+        stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?.reader(options, peer)
+    };
+    attached.map_err(|error| Failure::attaching("cannot read", path, error))
+}

@@ -1,0 +1,196 @@
+//! The body of a request and the body of its response, as a connection's two directions.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use axum::body::Body;
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::stream;
+use http_body::Body as _;
+use pfs_host::Transport;
+use tokio::sync::mpsc;
+
+/// What the client says comes in one body, what the daemon says goes out in the other. Neither is read or made ahead: a
+/// client that takes nothing costs one piece that waits here and what its connection buffers.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    input: Mutex<Input>,
+    output: mpsc::Sender<Bytes>,
+}
+
+#[derive(Debug)]
+struct Input {
+    body: Body,
+    /// What came of it and was not taken yet.
+    piece: Bytes,
+    end: Option<End>,
+}
+
+/// How the request's body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    Broken,
+}
+
+impl Bodies {
+    /// For the body of a request; with it comes the body of the response, which ends when this is dropped.
+    pub(crate) fn new(body: Body) -> (Self, Body) {
+        let (output, mut pieces) = mpsc::channel(1);
+        let input = Mutex::new(Input { body, piece: Bytes::new(), end: None });
+        let pieces =
+            stream::poll_fn(move |cx| pieces.poll_recv(cx).map(|piece| piece.map(Ok::<_, Infallible>)));
+        (Self { input, output }, Body::from_stream(pieces))
+    }
+
+    fn input(&self) -> std::sync::MutexGuard<'_, Input> {
+        self.input.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Transport for Bodies {
+    const MAY_PAUSE: bool = false;
+
+    /// Waits until there is something to read, or nothing more comes.
+    async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.input().poll(cx)).await;
+        Ok(())
+    }
+
+    /// Reads what is there, as much as fits into `buffer` without growing it. 0 at the end.
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut input = self.input();
+        // Whoever goes on to wait polls once more.
+        if input.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let room = buffer.capacity().saturating_sub(buffer.len());
+        let len = input.piece.len().min(room);
+        if len == 0 && input.end == Some(End::Broken) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer.extend_from_slice(input.piece.get(..len).unwrap_or_default());
+        input.piece.advance(len);
+        Ok(len)
+    }
+
+    /// Writes all of it, or nothing where the piece before was not taken yet.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.output.try_reserve() {
+            Ok(permit) => {
+                permit.send(Bytes::copy_from_slice(bytes));
+                Ok(bytes.len())
+            }
+            Err(mpsc::error::TrySendError::Full(())) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(mpsc::error::TrySendError::Closed(())) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Waits until a piece can be written.
+    async fn writable(&self) -> io::Result<()> {
+        self.output.reserve().await.map(drop).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Waits until nobody takes the response any more.
+    async fn hung_up(&self) {
+        self.output.closed().await;
+    }
+
+    /// Waits until the client is gone, whose request may have ended long before; false if it says something instead.
+    async fn left(&self) -> io::Result<bool> {
+        let mut hung_up = pin!(self.output.closed());
+        poll_fn(|cx| {
+            if hung_up.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(true));
+            }
+            let mut input = self.input();
+            ready!(input.poll(cx));
+            match input.end {
+                _ if !input.piece.is_empty() => Poll::Ready(Ok(false)),
+                Some(End::Broken) => Poll::Ready(Ok(true)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+impl Input {
+    /// Ready when there is a piece, or none comes any more.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.piece.is_empty() && self.end.is_none() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                // Trailers say nothing here.
+                Some(Ok(frame)) => self.piece = frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => self.end = Some(End::Broken),
+                None => self.end = Some(End::Whole),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn body(pieces: &[&'static [u8]], broken: bool) -> Body {
+        let pieces = pieces.iter().map(|piece| Ok(Bytes::from_static(piece)));
+        let end = broken.then(|| Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+        Body::from_stream(stream::iter(pieces.chain(end).collect::<Vec<_>>()))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_as_it_came_and_its_end_is_told_from_its_breaking_off() {
+        for broken in [false, true] {
+            let (bodies, _response) = Bodies::new(body(&[b"one", b"", b"two"], broken));
+            let mut buffer = BytesMut::with_capacity(4);
+            for (expected, len) in [(&b"one"[..], 3), (b"onet", 1)] {
+                bodies.readable().await.unwrap();
+                assert_eq!(bodies.try_read(&mut buffer).unwrap(), len);
+                assert_eq!(&buffer[..], expected);
+            }
+            buffer.clear();
+            bodies.readable().await.unwrap();
+            assert_eq!(bodies.try_read(&mut buffer).unwrap(), 2);
+            assert_eq!(bodies.try_read(&mut buffer).ok(), (!broken).then_some(0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_piece_is_taken_over_only_when_the_one_before_has_gone() {
+        let (bodies, response) = Bodies::new(Body::empty());
+        assert_eq!(bodies.try_write(b"one").unwrap(), 3);
+        assert_eq!(bodies.try_write(b"two").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let taking = async {
+            bodies.writable().await.unwrap();
+            bodies.try_write(b"two").unwrap();
+            drop(bodies);
+        };
+        let (all, ()) = tokio::join!(response.collect(), taking);
+        assert_eq!(all.unwrap().to_bytes(), &b"onetwo"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_request_has_ended_is_there_until_it_takes_no_more() {
+        let (bodies, response) = Bodies::new(Body::empty());
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, bodies.left()).await.is_err());
+        drop(response);
+        assert!(bodies.left().await.unwrap());
+        bodies.hung_up().await;
+        assert_eq!(bodies.try_write(b"one").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+
+        let (bodies, _response) = Bodies::new(body(&[b"more"], false));
+        assert!(!bodies.left().await.unwrap());
+        let (bodies, _response) = Bodies::new(body(&[], true));
+        assert!(bodies.left().await.unwrap());
+    }
+}

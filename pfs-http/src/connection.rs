@@ -1,0 +1,272 @@
+//! One connection, from its handshake to an end that the client understands.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Method, Version, header},
+    response::IntoResponse,
+};
+use futures_util::future::BoxFuture;
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use pfs_host::Going;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
+
+use super::{
+    activity::{Activity, Phase},
+    admission::{Full, Place},
+    answer,
+    half_close::departed,
+    operations::{Protocol, Tallied, Tally},
+    record::{Record, Recorded},
+    socket::{Socket, linger},
+};
+use crate::settings::Limits;
+
+/// What is read from a connection at once, and therefore the largest chunk that the body of a request makes: as large
+/// as those of `pfs write`. As much is kept for a reader that does not read.
+const BUFFER: usize = 64 << 10;
+
+/// What is received on one HTTP/2 connection, and on one of its streams, before somebody wants it.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+const STREAM_WINDOW: u32 = 256 << 10;
+
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+
+/// How long a client that is turned away, or one that is idle, may take to hear it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What is told, before anything else was, to who did not say what they want.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
+    content-length: 90\r\n\r\n\
+    {\"error\":{\"code\":\"too_slow\",\"message\":\"the headers of the request took too long to come\"}}";
+
+/// Both ends of a connection; an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connected {
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) tls: bool,
+}
+
+/// What all connections have in common.
+pub(super) struct Connections {
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    builder: auto::Builder<TokioExecutor>,
+    tally: Arc<Tally>,
+}
+
+impl Connections {
+    pub(super) fn new(router: Router, tls: Option<TlsAcceptor>, limits: Limits, tally: Arc<Tally>) -> Self {
+        let headers = limits.max_header_size.saturating_add(BUFFER);
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        // How long headers may take is seen to here, for both versions. No pings: a `block` reader that pauses does not answer
+        // them either, and would be cut off. A client may end its side and still read its answer; `departed` notices one
+        // that does not.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .half_close(true)
+            .max_buf_size(headers.max(BUFFER));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX))
+            .max_concurrent_streams(STREAMS)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .max_send_buf_size(BUFFER);
+        Self { router, tls, limits, builder, tally }
+    }
+
+    /// Serves a connection to its end. One that was not admitted is refused whatever it asks for.
+    pub(super) async fn serve(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        admitted: Result<Place, Full>,
+        mut going: Going,
+    ) {
+        let Ok(local) = stream.local_addr() else { return };
+        let (activity, stream) = (Arc::new(Activity::default()), Arc::new(stream));
+        let socket = Socket::new(Arc::clone(&stream), Arc::clone(&activity));
+        let connected = Connected { remote, local, tls: self.tls.is_some() };
+        let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
+        let admitted = admitted.map(Arc::new);
+        let service = Serving { router, connected, activity: Arc::clone(&activity), admitted, tally };
+        let ended = match &self.tls {
+            None => self.drive(socket, service, &stream, &activity, &mut going).await,
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    biased;
+                    () = going.begun() => return,
+                    shaken = timeout(self.limits.header_time, tls.accept(socket)) => shaken,
+                };
+                match shaken {
+                    Ok(Ok(secured)) => {
+                        activity.shook_hands();
+                        self.drive(secured, service, &stream, &activity, &mut going).await
+                    }
+                    Ok(Err(error)) => {
+                        tracing::info!(%remote, "the TLS handshake failed: {error}");
+                        Ended::Unheard
+                    }
+                    Err(_) => {
+                        tracing::info!(%remote, "the TLS handshake took too long");
+                        Ended::Heard
+                    }
+                }
+            }
+        };
+        match ended {
+            Ended::Heard => {}
+            Ended::Unheard => linger(&stream, &[]).await,
+            Ended::TooSlow if self.tls.is_none() => linger(&stream, TOO_SLOW).await,
+            Ended::TooSlow => {}
+        }
+    }
+
+    async fn drive<I>(
+        &self,
+        io: I,
+        service: Serving,
+        stream: &TcpStream,
+        activity: &Activity,
+        going: &mut Going,
+    ) -> Ended
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let connected = service.connected;
+        let turned_away = service.admitted.is_err();
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(io), service));
+        let overdue = async {
+            if turned_away {
+                tokio::time::sleep(LAST_WORDS).await;
+                return Phase::Idle;
+            }
+            activity.overdue(&self.limits).await
+        };
+        let overdue = tokio::select! {
+            biased;
+            ended = &mut connection => {
+                let Err(error) = ended else { return Ended::Unheard };
+                tracing::debug!(remote = %connected.remote, "connection ended: {error}");
+                return Ended::Unheard;
+            }
+            () = going.begun() => None,
+            () = departed(stream, connected, activity) => return Ended::Heard,
+            phase = overdue => Some(phase),
+        };
+        match overdue {
+            Some(phase @ (Phase::Receiving | Phase::Silent)) => {
+                tracing::info!(remote = %connected.remote, "a request took too long to come");
+                return if phase == Phase::Receiving { Ended::TooSlow } else { Ended::Heard };
+            }
+            Some(Phase::Idle | Phase::Busy) => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(LAST_WORDS, connection).await;
+            }
+            // Whoever still gets an answer gets it to its end, or to where the daemon cuts all that is left.
+            None => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+        Ended::Heard
+    }
+}
+
+/// How HTTP ended, and so what the client may still have to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Both sides know.
+    Heard,
+    /// The last answer may not have been read.
+    Unheard,
+    /// A request did not come to its end.
+    TooSlow,
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone)]
+struct Serving {
+    router: Router,
+    connected: Connected,
+    activity: Arc<Activity>,
+    admitted: Result<Arc<Place>, Full>,
+    tally: Arc<Tally>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Serving {
+    type Response = Response<Recorded>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Recorded>, Infallible>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let (method, version) = (request.method().clone(), request.version());
+        let record = Record::begin(
+            &request,
+            self.connected.remote,
+            Arc::clone(&self.activity),
+            Arc::clone(&self.tally),
+        );
+        let place = match &self.admitted {
+            Ok(place) => Arc::clone(place),
+            Err(full) => {
+                let full = *full;
+                return Box::pin(async move { Ok(record.answer(full.into_response())) });
+            }
+        };
+        request.extensions_mut().insert(self.connected);
+        let mut router = self.router.clone();
+        let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
+        let request = request.map(|body| Tallied::new(body, protocol, tally));
+        let more = request.body().more();
+        self.activity.answers(more.clone(), protocol);
+        let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
+        let answered = async move {
+            // Work that goes on without its client keeps the client's place among the connections.
+            let _place = place;
+            let response = router.call(request.map(Body::new)).await;
+            let mut response = response.unwrap_or_else(|never| match never {});
+            // A body that nobody wants is not waited for, and then nothing can come after it.
+            if more.is_left() && !response.status().is_success() && version < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(record.answer(answer::finish(&method, version, response)))
+        };
+        if !appends {
+            return Box::pin(answered);
+        }
+        // A task of its own: what arrived of a body is appended, whatever becomes of the connection, and hyper drops the
+        // future of a request when its client disconnects.
+        let answered = tokio::spawn(answered);
+        Box::pin(async move {
+            match answered.await {
+                Ok(answer) => answer,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The daemon has ended.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        })
+    }
+}

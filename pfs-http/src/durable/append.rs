@@ -1,0 +1,242 @@
+//! POST: appends, closes, or both at once.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use pfs_host::{Failure, Going};
+use pfs_proto::StreamPath;
+use pfs_stream::{AppendError, AttachError, Stream, Writer};
+
+use super::{
+    gather::gather,
+    headers,
+    json::{self, NoMessages},
+    media_type::{self, Kind},
+    offset::Token,
+    page::Chunks,
+    producer::{Producer, Verdict},
+    refusal::Refusal,
+    state::{Shared, State as Kept},
+    target,
+};
+use crate::{Site, access::Access};
+
+/// The longest `Stream-Seq`, in bytes.
+const MAX_SEQ: usize = 256;
+
+/// What a request wants done.
+#[derive(Debug)]
+struct Wanted {
+    path: StreamPath,
+    media_type: Option<String>,
+    producer: Option<Producer>,
+    seq: Option<Vec<u8>>,
+    closes: bool,
+    has_body: bool,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// What the request wanted.
+    Now,
+    /// Nothing, because it was done before. This is the last request of the producer, if it was one's.
+    Before(Option<u64>),
+}
+
+/// Answers POST.
+pub(super) async fn serve(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (head, body) = request.into_parts();
+    let path = target::path(&site, &head.uri)?;
+    access.may_write(path.as_str())?;
+    target::refuse_forks(&head.headers)?;
+    let stream = target::existing(&site, &path)?;
+    let mut wanted = Wanted::from_headers(path, &head.headers)?;
+    let (body, _memory) = gather(&site, &wanted.path, body, stream.max_chunk()).await?;
+    wanted.has_body = !body.is_empty();
+    wanted.check()?;
+    let shared = stream.kept::<Shared>();
+    let mut kept = shared.lock().await;
+    let done = wanted.carry_out(body, &mut kept, &stream, &access, site.going()).await?;
+    drop(kept);
+    stream.renew();
+    Ok(wanted.answer(done, &stream))
+}
+
+/// The chunks that a body is appended as.
+pub(super) fn contents(body: Vec<u8>, kind: Kind) -> Result<Chunks, Refusal> {
+    match kind {
+        Kind::Json if !body.is_empty() => json::messages(&body).map_err(|error| match error {
+            NoMessages::NoJson(_) => Refusal::bad_request(error.to_string()),
+            NoMessages::TooMany => Refusal::too_large(error.to_string()),
+        }),
+        Kind::Json | Kind::Text | Kind::Binary => Ok(Chunks::one(body)),
+    }
+}
+
+impl Wanted {
+    fn from_headers(path: StreamPath, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let seq = headers.get(headers::SEQ).map(|seq| seq.as_bytes().to_vec());
+        if seq.as_ref().is_some_and(|seq| seq.len() > MAX_SEQ) {
+            return Err(Refusal::bad_request(format!("Stream-Seq has at most {MAX_SEQ} bytes")));
+        }
+        Ok(Self {
+            path,
+            media_type: media_type::of_request(headers)?.map(str::to_owned),
+            producer: Producer::from_headers(headers)?,
+            seq,
+            closes: headers::closes(headers),
+            has_body: false,
+        })
+    }
+
+    /// Refuses what no stream could do.
+    fn check(&self) -> Result<(), Refusal> {
+        if !self.has_body {
+            if !self.closes {
+                return Err(Refusal::bad_request("the body is empty: there is nothing to append"));
+            }
+        } else if self.media_type.is_none() {
+            return Err(Refusal::bad_request("a body needs a Content-Type, which is that of the stream"));
+        }
+        Ok(())
+    }
+
+    /// Does it, if it was not done before. Nothing else is done with the state meanwhile, and it tells of all that was.
+    async fn carry_out(
+        &self,
+        body: Vec<u8>,
+        kept: &mut Kept,
+        stream: &Stream,
+        access: &Access,
+        going: Going,
+    ) -> Result<Done, Refusal> {
+        if let Some(producer) = &self.producer
+            && kept.closed_by.as_ref() == Some(producer)
+        {
+            return Ok(Done::Before(Some(producer.seq)));
+        }
+        if stream.extent().closed {
+            return self.find_closed(kept, stream);
+        }
+        let media_type = media_type::of(stream);
+        if let Some(given) = &self.media_type
+            && self.has_body
+            && !media_type::same(given, media_type)
+        {
+            let message = format!("cannot append {given} to {}, which is {media_type}", self.path);
+            return Err(Refusal::conflict("other_media_type", message));
+        }
+        if let Some(producer) = &self.producer {
+            match kept.judge(producer) {
+                Verdict::Next => {}
+                Verdict::Duplicate { last } => return Ok(Done::Before(Some(last))),
+                Verdict::Stale { epoch } => return Err(producer.stale(epoch)),
+                Verdict::NotAtZero => return Err(producer.not_at_zero()),
+                Verdict::Gap { expected } => return Err(producer.gap(expected)),
+            }
+        }
+        if let (Some(seq), Some(last)) = (&self.seq, &kept.last_seq)
+            && seq <= last
+        {
+            let message = "Stream-Seq is not greater than the last one of this stream, byte by byte";
+            return Err(Refusal::conflict("stale_seq", message));
+        }
+        let contents = contents(body, Kind::of(media_type))?;
+        if contents.bytes.is_empty() && self.has_body {
+            return Err(Refusal::bad_request("the array is empty: there is nothing to append"));
+        }
+        self.write(&contents, stream, access, going).await?;
+        // No other thing happens between this and the append: a request that is dropped was not done, or is remembered.
+        if let Some(producer) = &self.producer {
+            kept.accept(producer);
+            if self.closes {
+                kept.closed_by = Some(producer.clone());
+            }
+        }
+        if let Some(seq) = &self.seq {
+            kept.last_seq = Some(seq.clone());
+        }
+        if self.closes {
+            let path = self.path.as_str();
+            access.client().log(|pid, uid| tracing::info!(stream = path, pid, uid, "stream closed"));
+        }
+        Ok(Done::Now)
+    }
+
+    /// Answers for a stream that takes no more.
+    fn find_closed(&self, kept: &Kept, stream: &Stream) -> Result<Done, Refusal> {
+        match &self.producer {
+            None if !self.has_body => Ok(Done::Before(None)),
+            None => Err(Refusal::closed(&self.path, stream)),
+            Some(producer) => match kept.judge(producer) {
+                Verdict::Duplicate { last } => Ok(Done::Before(Some(last))),
+                Verdict::Stale { epoch } => Err(producer.stale(epoch)),
+                Verdict::Next | Verdict::NotAtZero | Verdict::Gap { .. } => {
+                    Err(Refusal::closed(&self.path, stream))
+                }
+            },
+        }
+    }
+
+    async fn write(
+        &self,
+        contents: &Chunks,
+        stream: &Stream,
+        access: &Access,
+        mut going: Going,
+    ) -> Result<(), Refusal> {
+        if contents.bytes.is_empty() {
+            stream.close();
+            return Ok(());
+        }
+        let mut writer = stream.writer(access.client().peer).map_err(|error| match error {
+            AttachError::Closed => Refusal::closed(&self.path, stream),
+            error => Failure::attaching("cannot append to", &self.path, error).into(),
+        })?;
+        let chunks: Vec<&[u8]> = contents.each().collect();
+        let appended = tokio::select! {
+            biased;
+            appended = writer.append_all(&chunks) => appended,
+            () = going.begun() => {
+                writer.leave_open();
+                return Err(Failure::going_away().into());
+            }
+        };
+        let end = if self.closes && appended.is_ok() { Writer::finish_and_close } else { Writer::finish };
+        end(writer);
+        match appended {
+            Ok(_) => Ok(()),
+            Err(AppendError::Closed) => Err(Refusal::closed(&self.path, stream)),
+            Err(error) => Err(Failure::appending(&self.path, error).into()),
+        }
+    }
+
+    fn answer(&self, done: Done, stream: &Stream) -> Response {
+        let status = match done {
+            // Close-only requests have no contents whose duplicates this could tell apart.
+            Done::Now if self.producer.is_some() && self.has_body => StatusCode::OK,
+            Done::Now | Done::Before(_) => StatusCode::NO_CONTENT,
+        };
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        let extent = stream.extent();
+        headers::put_offset(headers, Token::of(stream, extent.head));
+        headers::put_closed(headers, extent.closed);
+        if let Some(producer) = &self.producer {
+            let seq = if let Done::Before(Some(last)) = done { last } else { producer.seq };
+            headers.insert(headers::PRODUCER_EPOCH, producer.epoch.into());
+            headers.insert(headers::PRODUCER_SEQ, seq.into());
+        }
+        response
+    }
+}

@@ -1,0 +1,147 @@
+//! PUT: makes a stream, with its first contents; or finds one that is as it should be.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use pfs_host::Failure;
+use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
+use pfs_stream::Stream;
+
+use super::{
+    append::contents,
+    gather::gather,
+    headers,
+    lifetime::Lifetime,
+    media_type::{self, Kind},
+    offset::Token,
+    refusal::Refusal,
+    target,
+};
+use crate::{Site, access::Access, connection::Connected};
+
+/// What a stream is to be.
+#[derive(Debug)]
+struct Wanted {
+    media_type: String,
+    lifetime: Lifetime,
+    closed: bool,
+}
+
+/// Answers PUT.
+pub(super) async fn serve(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (head, body) = request.into_parts();
+    let secure = head.extensions.get::<Connected>().is_some_and(|connected| connected.tls);
+    let path = target::path(&site, &head.uri)?;
+    access.may_write(path.as_str())?;
+    target::refuse_forks(&head.headers)?;
+    let wanted = Wanted {
+        media_type: media_type::of_request(&head.headers)?.unwrap_or(media_type::DEFAULT).to_owned(),
+        lifetime: Lifetime::from_headers(&head.headers)?,
+        closed: headers::closes(&head.headers),
+    };
+    if let Some(stream) = target::known(&site, &path) {
+        return wanted.found(&path, &stream);
+    }
+    let config = site.daemon.namespace.stream(&path)?.stream_config();
+    let (body, _memory) = gather(&site, &path, body, config.max_chunk()).await?;
+    let contents = contents(body, Kind::of(&wanted.media_type))?;
+    let contents: Vec<&[u8]> = contents.each().collect();
+    let fits = config.total(contents.iter().copied());
+    fits.map_err(|error| Failure::appending(&path, error))?;
+    loop {
+        match wanted.make(&site, &access, &path, &contents) {
+            Ok(stream) => {
+                let mut response = wanted.answer(StatusCode::CREATED, &stream);
+                if let Some(url) = url(secure, &head.uri, &head.headers) {
+                    response.headers_mut().insert(header::LOCATION, headers::value(&url));
+                }
+                return Ok(response);
+            }
+            // Somebody else made it meanwhile.
+            Err(failure) if failure.code == ErrorCode::AlreadyExists => {
+                if let Some(stream) = target::known(&site, &path) {
+                    return wanted.found(&path, &stream);
+                }
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
+impl Wanted {
+    /// Answers for a stream that there is.
+    fn found(&self, path: &StreamPath, stream: &Stream) -> Result<Response, Refusal> {
+        let config = stream.config();
+        let other = if !media_type::same(&self.media_type, media_type::of(stream)) {
+            "media type"
+        } else if (self.lifetime.ttl(), self.lifetime.deadline) != (config.ttl, config.deadline) {
+            "lifetime"
+        } else if self.closed != stream.extent().closed {
+            "state (open or closed)"
+        } else {
+            return Ok(self.answer(StatusCode::OK, stream));
+        };
+        Err(Refusal::conflict(
+            "already_exists",
+            format!("there is a stream {path} already, with another {other}"),
+        ))
+    }
+
+    fn make(
+        &self,
+        site: &Site,
+        access: &Access,
+        path: &StreamPath,
+        contents: &[&[u8]],
+    ) -> Result<Stream, Failure> {
+        let options = CreateOptions {
+            ttl: self.lifetime.ttl(),
+            content_type: Some(self.media_type.clone()),
+            ..CreateOptions::default()
+        };
+        let client = access.client();
+        site.daemon.create_with(client, path, options, self.lifetime.deadline, |stream| {
+            if !contents.is_empty()
+                && let Ok(mut writer) = stream.writer(client.peer)
+            {
+                // There is room for what was found to fit into an empty ring.
+                if let Err(error) = writer.try_append_all(contents) {
+                    tracing::error!(%path, %error, "the first contents of a stream were not appended");
+                }
+                writer.finish();
+            }
+            if self.closed {
+                stream.close();
+            }
+        })
+    }
+
+    fn answer(&self, status: StatusCode, stream: &Stream) -> Response {
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        if let Ok(media_type) = media_type::of(stream).parse() {
+            headers.insert(header::CONTENT_TYPE, media_type);
+        }
+        let extent = stream.extent();
+        headers::put_offset(headers, Token::of(stream, extent.head));
+        headers::put_closed(headers, extent.closed);
+        response
+    }
+}
+
+/// The whole URL of a request, as far as it tells.
+fn url(secure: bool, uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = uri.authority().map(|authority| authority.as_str()).or(host)?;
+    let scheme = if secure { "https" } else { "http" };
+    Some(format!("{scheme}://{host}{}", uri.path()))
+}

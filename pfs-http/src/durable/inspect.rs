@@ -1,0 +1,58 @@
+//! HEAD and DELETE.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use pfs_host::Failure;
+
+use super::{cache, catch_up, headers, lifetime, media_type, offset, refusal::Refusal, target};
+use crate::{Site, access::Access};
+
+/// Tells what a stream is and where its head is. Does not count as a use of it.
+pub(super) async fn head(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let path = target::path(&site, request.uri())?;
+    access.may_read(path.as_str())?;
+    let stream = target::existing(&site, &path)?;
+    let (extent, config) = (stream.extent(), stream.config());
+    let mut response = StatusCode::OK.into_response();
+    let headers = response.headers_mut();
+    if let Ok(media_type) = media_type::of(&stream).parse() {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
+    headers.insert(header::CACHE_CONTROL, headers::NO_STORE);
+    let etag = cache::etag(offset::birth(&stream), extent.tail, extent.head, extent.closed);
+    headers.insert(header::ETAG, headers::value(&etag));
+    if let Some(ttl) = config.ttl {
+        headers.insert(headers::TTL, ttl.as_secs().into());
+    }
+    if let Some(deadline) = config.deadline {
+        headers.insert(headers::EXPIRES_AT, headers::value(&lifetime::shown(deadline)));
+    }
+    catch_up::put_place(headers, &stream, extent.head, false, extent.closed);
+    Ok(response)
+}
+
+/// Removes a stream.
+pub(super) async fn delete(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let path = target::path(&site, request.uri())?;
+    access.may_write(path.as_str())?;
+    target::existing(&site, &path)?;
+    if !site.daemon.registry.remove(path.as_str()) {
+        return Err(Failure::no_such_stream(path.as_str()).into());
+    }
+    access.client().log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream removed"));
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

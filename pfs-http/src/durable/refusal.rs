@@ -1,0 +1,91 @@
+//! A refusal with the headers that the protocol wants on it.
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use pfs_host::Failure;
+use pfs_proto::{ErrorCode, StreamPath};
+use pfs_stream::Stream;
+
+use super::{headers, offset::Token};
+use crate::problem::Problem;
+
+/// What is answered in place of what was asked for.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    problem: Problem,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Problem::new(status, code, message).into()
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// An append to a stream that takes no more. A client sees from the headers that it is this.
+    pub(super) fn closed(path: &StreamPath, stream: &Stream) -> Self {
+        let head = Token::of(stream, stream.extent().head);
+        Self::conflict("closed", format!("cannot append to {path}: the stream is closed"))
+            .with(headers::CLOSED, headers::TRUE)
+            .with(headers::NEXT_OFFSET, headers::value(&head.to_string()))
+    }
+
+    /// A read of what is no longer there.
+    pub(super) fn gone(path: &StreamPath, stream: &Stream, reason: &str) -> Self {
+        let earliest = Token::of(stream, stream.extent().tail).to_string();
+        let message =
+            format!("cannot read {path}: {reason}; the earliest offset that can be read is {earliest}");
+        Self::new(StatusCode::GONE, "gone", message)
+            .with(headers::EARLIEST_OFFSET, headers::value(&earliest))
+            .with(header::CACHE_CONTROL, headers::NO_STORE)
+    }
+
+    /// As [`gone`](Self::gone), where the ring has moved past the offset.
+    pub(super) fn dropped(path: &StreamPath, stream: &Stream) -> Self {
+        Self::gone(path, stream, "the ring no longer holds this offset")
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, headers: Vec::new() }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let removed = failure.code == ErrorCode::Removed;
+        let mut problem = Problem::from(failure);
+        if removed {
+            // To this protocol, 410 is something else.
+            problem.status = StatusCode::NOT_FOUND;
+        }
+        problem.into()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.problem.into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}

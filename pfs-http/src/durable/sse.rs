@@ -1,0 +1,262 @@
+//! Reads that go on for as long as the connection does, as server-sent events.
+//!
+//! What is lost, removed, or ends with the daemon breaks the connection. Only a control event that says `streamClosed` is an
+//! end; where the connection just ends, the client comes back with the last offset that it was told.
+
+use std::{mem, ops::ControlFlow, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use pfs_host::wide;
+use pfs_proto::End;
+use pfs_stream::{Hold, Sink, Stream};
+use tokio::time::Instant;
+
+use super::{
+    cache, headers, json, media_type, media_type::Kind, offset::Token, page::Chunks, read::Reading,
+    refusal::Refusal, text,
+};
+use crate::{
+    Site,
+    body::{Broken, Encoder, Following, Gap},
+};
+
+/// After so long without an event there is one, so that nobody between takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// After so long the response ends, as the protocol wants it.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// Answers a read that follows the stream.
+pub(super) fn answer(site: &Site, reading: Reading) -> Result<Response, Refusal> {
+    let reader = reading.attach()?;
+    let Reading { path, stream, query, access } = reading;
+    let kind = Kind::of(media_type::of(&stream));
+    let events = Events::new(stream, kind, query.cursor);
+    let body = Following::new(site, &access, &path, reader, events);
+    let mut response = Body::new(body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if kind == Kind::Binary {
+        headers.insert(headers::SSE_ENCODING, HeaderValue::from_static("base64"));
+    }
+    Ok(response)
+}
+
+/// Writes events.
+#[derive(Debug)]
+struct Events {
+    stream: Stream,
+    _alive: Hold,
+    kind: Kind,
+    cursor: Option<String>,
+    /// What came from the ring.
+    chunks: Chunks,
+    /// Text that came last and waits for what belongs to it: the rest of a character, or of a line end.
+    rest: Vec<u8>,
+    out: Vec<u8>,
+    /// Where the client was last told to be.
+    told: Option<Place>,
+    position: u64,
+    until: Option<Instant>,
+}
+
+/// What a control event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    next: u64,
+    up_to_date: bool,
+}
+
+impl Events {
+    fn new(stream: Stream, kind: Kind, cursor: Option<String>) -> Self {
+        Self {
+            _alive: stream.hold(),
+            stream,
+            kind,
+            cursor,
+            chunks: Chunks::of(kind),
+            rest: Vec::new(),
+            out: Vec::new(),
+            told: None,
+            position: 0,
+            until: Instant::now().checked_add(LIFETIME),
+        }
+    }
+
+    /// Adds an event with what came, but of text that goes on only what is complete.
+    fn put_data(&mut self, goes_on: bool) {
+        let mut chunks = mem::replace(&mut self.chunks, Chunks::of(self.kind));
+        let payload = match self.kind {
+            Kind::Json => json::array(chunks.each()).and_then(|array| String::from_utf8(array).ok()),
+            Kind::Binary => Some(BASE64_STANDARD.encode(&chunks.bytes)),
+            Kind::Text => {
+                chunks.bytes.splice(..0, self.rest.drain(..));
+                let shown = if goes_on { text::complete(&chunks.bytes) } else { chunks.bytes.len() };
+                self.rest.extend(chunks.bytes.drain(shown..));
+                Some(String::from_utf8_lossy(&chunks.bytes).into_owned())
+            }
+        };
+        if let Some(payload) = payload.filter(|payload| !payload.is_empty()) {
+            self.out.extend_from_slice(b"event: data\n");
+            text::put_data(&mut self.out, &payload);
+        }
+    }
+
+    /// Adds an event that says where the client is.
+    fn put_place(&mut self, place: Place) {
+        self.told = Some(place);
+        let Place { next, up_to_date } = place;
+        let next = Token::of(&self.stream, next);
+        let cursor = cache::cursor(self.cursor.as_deref());
+        let up_to_date = if up_to_date { ",\"upToDate\":true" } else { "" };
+        let control = format!(
+            "event: control\ndata:{{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{cursor}\"{up_to_date}}}\n\n"
+        );
+        self.out.extend_from_slice(control.as_bytes());
+    }
+
+    /// Where the client is when it has all that was read, but for what waits to be shown.
+    fn next(&self) -> u64 {
+        self.position.saturating_sub(wide(self.rest.len()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+}
+
+impl Sink for Events {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.chunks.buffer()
+    }
+
+    fn piece(&mut self, len: usize, last: bool) {
+        self.chunks.piece(len, last);
+    }
+
+    fn undo_to(&mut self, len: usize) {
+        self.chunks.undo_to(len);
+    }
+}
+
+impl Encoder for Events {
+    const BATCH: usize = 64 << 10;
+
+    fn data(&mut self, position: u64) -> ControlFlow<()> {
+        self.position = position;
+        self.put_data(true);
+        self.put_place(Place { next: self.next(), up_to_date: self.stream.extent().head == position });
+        if self.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
+        Err(Broken(format!("offsets {} to {} were lost", gap.from, gap.to)))
+    }
+
+    fn caught_up(&mut self, position: u64) {
+        self.position = position;
+        let place = Place { next: self.next(), up_to_date: true };
+        if self.told != Some(place) {
+            self.put_place(place);
+        }
+    }
+
+    fn end(&mut self, end: End, position: u64) -> Result<(), Broken> {
+        if end != End::Closed {
+            return Err(Broken(format!("the reader ended: {end}")));
+        }
+        self.position = position;
+        self.put_data(false);
+        let next = Token::of(&self.stream, position);
+        let control = format!(
+            "event: control\ndata:{{\"streamNextOffset\":\"{next}\",\"streamClosed\":true,\"upToDate\":true}}\n\n"
+        );
+        self.out.extend_from_slice(control.as_bytes());
+        Ok(())
+    }
+
+    fn keep_alive(&self) -> Option<Duration> {
+        Some(KEEP_ALIVE)
+    }
+
+    fn ping(&mut self) -> ControlFlow<()> {
+        self.put_place(Place { next: self.next(), up_to_date: true });
+        if self.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        mem::take(&mut self.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(kind: Kind, chunks: &[&[u8]]) -> Events {
+        let mut events =
+            Events::new(Stream::new("s", pfs_stream::StreamConfig::default()).unwrap(), kind, None);
+        for chunk in chunks {
+            events.piece(chunk.len(), true);
+            events.buffer().extend_from_slice(chunk);
+        }
+        events
+    }
+
+    /// The events, without what is in those that say where the client is.
+    fn written(events: &mut Events) -> String {
+        let text = String::from_utf8(events.take()).unwrap();
+        let shown = |event: &str| match event.strip_prefix("event: control\n") {
+            Some(_) => "control ".to_owned(),
+            None => format!("{event:?} "),
+        };
+        text.split_terminator("\n\n").map(shown).collect()
+    }
+
+    #[test]
+    fn each_event_with_data_is_followed_by_one_that_says_where_it_ends() {
+        for (kind, data) in [
+            (Kind::Text, r#""event: data\ndata:1\ndata:2" control "#),
+            (Kind::Binary, r#""event: data\ndata:MQoy" control "#),
+            (Kind::Json, r#""event: data\ndata:[1,2]" control "#),
+        ] {
+            let mut events = events(kind, &[b"1\n", b"2"]);
+            assert!(events.data(3).is_continue());
+            assert_eq!(written(&mut events), data);
+            assert!(events.out.is_empty() && events.buffer().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_last_of_a_text_comes_although_it_is_no_whole_character() {
+        let mut events = events(Kind::Text, &["€".as_bytes().split_at(2).0]);
+        assert!(events.data(2).is_continue());
+        assert_eq!(written(&mut events), "control ");
+        assert_eq!(events.told.map(|place| place.next), Some(0), "nothing of it was shown yet");
+        events.end(End::Closed, 2).unwrap();
+        assert_eq!(written(&mut events), "\"event: data\\ndata:\u{fffd}\" control ");
+    }
+
+    #[test]
+    fn a_response_ends_after_its_time_whether_there_is_something_to_send_or_not() {
+        let mut events = events(Kind::Text, &[b"x"]);
+        assert!(events.ping().is_continue());
+        events.until = Some(Instant::now());
+        assert!(events.ping().is_break() && events.data(1).is_break());
+    }
+
+    #[test]
+    fn a_client_that_is_up_to_date_is_told_so_once() {
+        let mut events = events(Kind::Json, &[]);
+        events.caught_up(0);
+        assert!(String::from_utf8(events.take()).unwrap().contains(r#""upToDate":true"#));
+        events.caught_up(0);
+        assert!(events.take().is_empty());
+    }
+}

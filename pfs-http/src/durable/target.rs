@@ -1,0 +1,64 @@
+//! Which stream a URL means.
+
+use std::time::SystemTime;
+
+use axum::http::{HeaderMap, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+use pfs_host::Failure;
+use pfs_proto::StreamPath;
+use pfs_stream::Stream;
+
+use super::refusal::Refusal;
+use crate::Site;
+
+/// Where this protocol is. The first mount is its root.
+const ROOT: &str = "/v1/stream/";
+
+/// The path of the stream that a request is about.
+pub(super) fn path(site: &Site, uri: &Uri) -> Result<StreamPath, Refusal> {
+    let name = uri.path().strip_prefix(ROOT).unwrap_or_default();
+    let name = percent_decode_str(name).decode_utf8();
+    let name = name.map_err(|_| bad_path("the name of the stream is not UTF-8"))?;
+    let mount = site.daemon.namespace.mounts().next();
+    let mount = mount.ok_or_else(|| bad_path("this daemon serves no mount"))?;
+    let path: StreamPath =
+        format!("{mount}/{name}").parse().map_err(|error| bad_path(&format!("{error}")))?;
+    site.daemon.namespace.stream(&path)?;
+    Ok(path)
+}
+
+fn bad_path(reason: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_path", format!("no stream can be at this URL: {reason}"))
+}
+
+/// The stream of a path, if there is one and its time is not over.
+pub(super) fn known(site: &Site, path: &StreamPath) -> Option<Stream> {
+    let registry = &site.daemon.registry;
+    let stream = registry.get(path.as_str())?;
+    let now = SystemTime::now();
+    if stream.expires().is_none_or(|expiry| expiry > now) {
+        return Some(stream);
+    }
+    // The one that does this regularly has not come to it yet.
+    for stream in registry.expire(now) {
+        tracing::info!(stream, "stream expired");
+    }
+    None
+}
+
+/// As [`known`], where there must be one.
+pub(super) fn existing(site: &Site, path: &StreamPath) -> Result<Stream, Refusal> {
+    known(site, path).ok_or_else(|| Failure::no_such_stream(path.as_str()).into())
+}
+
+/// Refuses what would make a fork.
+pub(super) fn refuse_forks(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.keys().find(|name| name.as_str().starts_with("stream-fork")) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "no_forks",
+            format!("{name} is not supported: this server has no forks"),
+        )),
+    }
+}

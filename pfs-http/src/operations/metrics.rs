@@ -1,0 +1,225 @@
+//! What a daemon tells those who watch many. One stream has no figures here, or there would be as many as there are
+//! streams: those are in the listing.
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use pfs_proto::DaemonInfo;
+use pfs_stream::{ByWay, Totals};
+use prometheus_client::{
+    encoding::{prometheus_text, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
+    registry::{Metric, Registry},
+};
+
+use super::{Protocol, Tally};
+use crate::{Site, access::Access, problem::Problem};
+
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
+/// Names and values, a pair each.
+type Labels = Vec<(&'static str, String)>;
+
+pub(super) async fn answer(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(problem) = access.may_read("/") {
+        return problem.into_response();
+    }
+    let metrics = registry(&site.daemon.info(), &site.daemon.registry.totals(), &site.tally);
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let mut body = String::new();
+    let (media_type, done) = if accepted.contains(OPEN_METRICS) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text::encode(&mut body, &metrics))
+    } else {
+        (prometheus_text::CONTENT_TYPE, prometheus_text::encode(&mut body, &metrics))
+    };
+    if done.is_err() {
+        let message = "the metrics cannot be written";
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response();
+    }
+    let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-store")];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), body).into_response()
+}
+
+/// All figures as they are now: made for one answer.
+fn registry(info: &DaemonInfo, totals: &Totals, tally: &Tally) -> Registry {
+    let mut figures = Figures(Registry::with_prefix("pfs"));
+    figures.daemon(info);
+    figures.streams(info, totals);
+    figures.http(tally);
+    figures.0
+}
+
+struct Figures(Registry);
+
+impl Figures {
+    fn daemon(&mut self, info: &DaemonInfo) {
+        self.add("build", "The program", Info::new(vec![("version", info.version.clone())]));
+        let started = info.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.seconds("start_time_seconds", "When the daemon started", started);
+        self.gauge("connections", "Connections open, over the socket and over HTTP", info.connections);
+        self.gauge("connections_limit", "Connections that may be open", info.max_connections);
+    }
+
+    fn streams(&mut self, info: &DaemonInfo, totals: &Totals) {
+        let states = [("open", totals.open), ("closed", totals.closed)];
+        self.gauges("streams", "Streams", "state", states);
+        self.gauge("streams_limit", "Streams that there may be", info.max_streams);
+        self.gauge("ring_memory_bytes", "Memory of all rings", info.memory);
+        self.gauge("ring_memory_limit_bytes", "Memory that all rings may take", info.max_memory);
+
+        let policies = [
+            ("drop", totals.readers_drop),
+            ("block", totals.readers_block),
+            ("disconnect", totals.readers_disconnect),
+        ];
+        self.gauges("readers", "Readers attached, by what happens when they are slow", "policy", policies);
+        self.gauge("writers", "Writers attached", totals.writers);
+        self.gauge("writers_blocked", "Writers that wait for a reader now", totals.writers_waiting);
+        let ends = [("finished", totals.finished), ("died", totals.died)];
+        self.counters("writers_ended", "Writers that have gone", "how", ends);
+        let blocked = Counter::<f64, AtomicU64>::default();
+        blocked.inc_by(totals.waited.as_secs_f64());
+        self.add("blocked_seconds", "Time that all writers together have waited for readers", blocked);
+
+        self.counters(
+            "written_bytes",
+            "Bytes appended by writers",
+            "transport",
+            by_transport(totals.written),
+        );
+        self.counters("read_bytes", "Bytes taken by readers", "transport", by_transport(totals.read));
+        self.counter("gaps", "Gaps that readers were told of", totals.gaps);
+        self.counter("lost_bytes", "Bytes in those gaps", totals.lost_bytes);
+        self.counter("lost_chunks", "Chunks in those gaps, where their number is known", totals.lost_chunks);
+    }
+
+    fn http(&mut self, tally: &Tally) {
+        let requests = Family::<Labels, Counter>::default();
+        for ((protocol, method, status), count) in tally.requests() {
+            let labels = [("protocol", protocol.name()), ("method", method), ("status", &status.to_string())];
+            requests
+                .get_or_create(&labels.map(|(name, value)| (name, value.to_owned())).to_vec())
+                .inc_by(count);
+        }
+        self.add("http_requests", "Requests, counted when their answer begins", requests);
+        let received = Protocol::ALL.map(|protocol| (protocol.name(), tally.bytes_received(protocol)));
+        self.counters("http_received_bytes", "Bytes of the bodies of requests", "protocol", received);
+        let sent = Protocol::ALL.map(|protocol| (protocol.name(), tally.bytes_sent(protocol)));
+        self.counters("http_sent_bytes", "Bytes of the bodies of answers", "protocol", sent);
+    }
+
+    fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.0.register(name, help, metric);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.add(name, help, counter(value));
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.add(name, help, gauge(value));
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: Duration) {
+        let seconds = Gauge::<f64, AtomicU64>::default();
+        seconds.set(value.as_secs_f64());
+        self.add(name, help, seconds);
+    }
+
+    fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: [(&str, u64); N],
+    ) {
+        let family = Family::<Labels, Counter>::default();
+        for (value, count) in values {
+            family.get_or_create(&vec![(label, value.to_owned())]).inc_by(count);
+        }
+        self.add(name, help, family);
+    }
+
+    fn gauges<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: [(&str, u64); N],
+    ) {
+        let family = Family::<Labels, Gauge>::default();
+        for (value, count) in values {
+            family.get_or_create(&vec![(label, value.to_owned())]).set(saturating(count));
+        }
+        self.add(name, help, family);
+    }
+}
+
+fn counter(value: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(value);
+    counter
+}
+
+fn gauge(value: u64) -> Gauge {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(saturating(value));
+    gauge
+}
+
+fn saturating(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The kernel names those at the other end of a Unix socket, and nobody else.
+fn by_transport(ByWay { shared, local, remote }: ByWay) -> [(&'static str, u64); 3] {
+    [("memory", shared), ("socket", local), ("http", remote)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfs_host::{Daemon, Settings};
+
+    #[test]
+    fn both_formats_have_every_figure_under_its_name() {
+        let daemon = Daemon::new(&Settings::default());
+        let tally = Tally::default();
+        tally.answered(Protocol::Plain, &axum::http::Method::GET, StatusCode::OK);
+        let totals = Totals { gaps: 7, waited: Duration::from_millis(1500), ..Totals::default() };
+        let metrics = registry(&daemon.info(), &totals, &tally);
+        let (mut open, mut classic) = (String::new(), String::new());
+        text::encode(&mut open, &metrics).unwrap();
+        prometheus_text::encode(&mut classic, &metrics).unwrap();
+        assert!(open.ends_with("# EOF\n"));
+        for line in [
+            "pfs_gaps_total 7",
+            "pfs_blocked_seconds_total 1.5",
+            "pfs_readers{policy=\"block\"} 0",
+            "pfs_http_requests_total{protocol=\"plain\",method=\"GET\",status=\"200\"} 1",
+            "pfs_written_bytes_total{transport=\"memory\"} 0",
+        ] {
+            for text in [&open, &classic] {
+                assert!(text.lines().any(|other| other == line), "no {line} in {text}");
+            }
+        }
+        assert!(open.contains("# TYPE pfs_gaps counter\n"));
+        assert!(classic.contains(
+            "# HELP pfs_gaps_total Gaps that readers were told of.\n# TYPE pfs_gaps_total counter\n"
+        ));
+        assert!(classic.contains("# TYPE pfs_build_info gauge\npfs_build_info{version="), "{classic}");
+        assert!(!classic.contains("EOF"));
+    }
+}

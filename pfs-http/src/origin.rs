@@ -1,0 +1,143 @@
+//! Which names a request may ask for, and the pages of which sites may send any.
+//!
+//! A page from elsewhere can make a browser send requests to a daemon on this machine: through a name that it makes
+//! point here, which `Host` gives away, or openly, which `Origin` and `Sec-Fetch-Site` tell. Programs send neither of the
+//! latter, and are not held up.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tower_http::cors::{AllowHeaders, CorsLayer, ExposeHeaders};
+
+use super::{Site, connection::Connected, problem::Problem};
+use crate::{settings::Host, settings::Origin, settings::Settings, settings::usual_port};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// Names and sites that are known.
+#[derive(Debug)]
+pub(crate) struct Origins {
+    hosts: Vec<Host>,
+    origins: Vec<Origin>,
+}
+
+/// Lets a request through that asks for a name of this daemon, from a page that may.
+pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    match site.origins.judge(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+impl Origins {
+    pub(super) fn new(config: &Settings) -> Self {
+        Self { hosts: config.allowed_hosts.clone(), origins: config.allowed_origins.clone() }
+    }
+
+    /// The answers that let a browser show pages of the known sites what they asked for.
+    pub(super) fn cors(&self) -> Option<CorsLayer> {
+        let origins = self.origins.iter().map(|origin| HeaderValue::from_str(&origin.to_string()));
+        let origins: Vec<HeaderValue> = origins.filter_map(Result::ok).collect();
+        let methods = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE];
+        let layer = CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods(methods)
+            .allow_headers(AllowHeaders::mirror_request())
+            .allow_private_network(true)
+            .expose_headers(ExposeHeaders::any());
+        (!self.origins.is_empty()).then_some(layer)
+    }
+
+    fn judge(&self, request: &Request) -> Result<(), Problem> {
+        let host = self.host(request)?;
+        let headers = request.headers();
+        let mut given = headers.get_all(header::ORIGIN).iter();
+        match (given.next(), given.next()) {
+            (None, _) => from_here(request.method(), headers),
+            (Some(origin), None) => self.origin(origin, host.as_ref()),
+            (Some(_), Some(_)) => Err(foreign("a request has one Origin at most")),
+        }
+    }
+
+    /// The name that the request asks for. Only HTTP/1.0 can do without.
+    fn host(&self, request: &Request) -> Result<Option<Host>, Problem> {
+        let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+        let mut first = None;
+        for text in authority.into_iter().chain(named) {
+            let host = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Host>().ok());
+            let host = host.ok_or_else(|| {
+                Problem::new(StatusCode::BAD_REQUEST, "bad_host", "Host is not a name with or without a port")
+            })?;
+            if !self.knows(&host, request.extensions().get()) {
+                let message = format!(
+                    "this daemon does not serve {:?}; if that is a name of it, add it to http.allowed_hosts",
+                    host.name.chars().take(100).collect::<String>()
+                );
+                return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", message));
+            }
+            if first.as_ref().is_some_and(|first| *first != host) {
+                let message = "the request asks for two hosts at once";
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", message));
+            }
+            first = Some(host);
+        }
+        if first.is_none() && request.version() != Version::HTTP_10 {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", "the request has no Host"));
+        }
+        Ok(first)
+    }
+
+    fn knows(&self, host: &Host, connected: Option<&Connected>) -> bool {
+        let usual = if connected.is_some_and(|connected| connected.tls) { 443 } else { 80 };
+        let address = host.name.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
+        host.name == "localhost"
+            || address.is_some() && address == connected.map(|connected| connected.local.ip().to_canonical())
+            || self.hosts.iter().any(|known| {
+                known.name == host.name && known.port.is_none_or(|port| host.port.unwrap_or(usual) == port)
+            })
+    }
+
+    fn origin(&self, origin: &HeaderValue, host: Option<&Host>) -> Result<(), Problem> {
+        let parsed = origin.to_str().ok().and_then(|text| text.parse::<Origin>().ok());
+        let known = parsed.is_some_and(|origin| {
+            // The scheme may differ: a proxy may speak TLS for us, and does not change the name.
+            let usual = usual_port(&origin.scheme);
+            let same = host.is_some_and(|host| {
+                host.name == origin.host.name && host.port.or(usual) == origin.host.port.or(usual)
+            });
+            same || self.origins.contains(&origin)
+        });
+        if known {
+            return Ok(());
+        }
+        let shown: String = origin.to_str().unwrap_or("this one").chars().take(100).collect();
+        Err(foreign(&format!(
+            "pages of {shown:?} may not use this daemon; if they should, add it to http.allowed_origins"
+        )))
+    }
+}
+
+/// A browser that tells no origin may still tell that the page is from elsewhere. Following a link is harmless.
+fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let says = |name: HeaderName, value: &str| headers.get(name).is_some_and(|given| given == value);
+    let elsewhere = says(SEC_FETCH_SITE, "cross-site") || says(SEC_FETCH_SITE, "same-site");
+    let link = method == Method::GET && says(SEC_FETCH_MODE, "navigate") && says(SEC_FETCH_DEST, "document");
+    if elsewhere && !link {
+        let message = "a page of another site may not use this daemon unless its site is in http.allowed_origins and \
+                       it says who it is (in HTML: crossorigin)";
+        return Err(foreign(message));
+    }
+    Ok(())
+}
+
+fn foreign(message: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message)
+}

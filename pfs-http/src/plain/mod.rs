@@ -1,0 +1,132 @@
+//! A stream at its own path: PUT and POST append, GET follows, HEAD tells its figures, DELETE removes.
+//!
+//! A client that knows nothing of streams must not be misled: whatever it does not get whole breaks its connection.
+
+mod figures;
+mod follow;
+mod listing;
+mod query;
+mod range;
+mod raw;
+mod sse;
+mod upload;
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use percent_encoding::percent_decode_str;
+use pfs_host::{Failure, Place};
+use pfs_proto::StreamPath;
+
+use self::query::Query;
+pub(crate) use self::{raw::Raw, upload::append};
+use super::{Site, access::Access, problem::Problem};
+
+/// Methods of a listing or document.
+const READ_ONLY: &str = "GET, HEAD, OPTIONS";
+
+/// Methods of a stream.
+const ALL: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
+
+/// What a path stands for.
+enum Target {
+    /// Everything below, as the path of a listing.
+    Directory(String),
+    Document(&'static str),
+    Stream(StreamPath),
+}
+
+/// Serves what no other protocol claims.
+pub(crate) async fn serve(
+    State(site): State<Arc<Site>>,
+    Extension(access): Extension<Access>,
+    request: Request,
+) -> Response {
+    // What is made for GET goes without its body where HEAD asked for it.
+    answer(&site, &access, request).await.unwrap_or_else(Problem::into_response)
+}
+
+async fn answer(site: &Site, access: &Access, request: Request) -> Result<Response, Problem> {
+    let target = target(site, request.uri())?;
+    let method = request.method().clone();
+    match target {
+        Target::Directory(path) => match method {
+            Method::GET | Method::HEAD => {
+                access.may_read(&path)?;
+                Query::of(request.uri(), &[])?;
+                listing::answer(site, access, &path)
+            }
+            method => Ok(refused(&method, READ_ONLY)),
+        },
+        Target::Document(text) => match method {
+            Method::GET | Method::HEAD => {
+                Query::of(request.uri(), &[])?;
+                Ok(text.into_response())
+            }
+            method => Ok(refused(&method, READ_ONLY)),
+        },
+        Target::Stream(path) => match method {
+            // The body, which GET has no use for, could not be kept while this waits.
+            Method::GET => follow::answer(site, access, path, &request.into_parts().0).await,
+            Method::HEAD => {
+                access.may_read(path.as_str())?;
+                Query::of(request.uri(), &[])?;
+                figures::answer(&existing(site, &path)?)
+            }
+            Method::PUT | Method::POST => upload::answer(site, access, &path, request).await,
+            Method::DELETE => {
+                access.may_write(path.as_str())?;
+                Query::of(request.uri(), &[])?;
+                remove(site, access, &path)
+            }
+            method => Ok(refused(&method, ALL)),
+        },
+    }
+}
+
+fn target(site: &Site, uri: &Uri) -> Result<Target, Problem> {
+    let bad = |reason: &str| {
+        let message = format!("{} is no path: {reason}", uri.path().get(..64).unwrap_or(uri.path()));
+        Problem::new(StatusCode::BAD_REQUEST, "bad_path", message)
+    };
+    let path = percent_decode_str(uri.path()).decode_utf8();
+    let path = path.map_err(|_| bad("what its percent signs stand for is not UTF-8"))?;
+    let namespace = &site.daemon.namespace;
+    if path.ends_with('/') || namespace.mounts().any(|mount| mount == path) {
+        return Ok(Target::Directory(path.into_owned()));
+    }
+    let path: StreamPath = path.parse().map_err(|error: pfs_proto::PathError| bad(&error.to_string()))?;
+    Ok(match namespace.place(&path)? {
+        Place::Document(text) => Target::Document(text),
+        Place::Stream(_) => Target::Stream(path),
+    })
+}
+
+fn existing(site: &Site, path: &StreamPath) -> Result<pfs_stream::Stream, Failure> {
+    site.daemon.registry.get(path.as_str()).ok_or_else(|| Failure::no_such_stream(path.as_str()))
+}
+
+fn remove(site: &Site, access: &Access, path: &StreamPath) -> Result<Response, Problem> {
+    if !site.daemon.registry.remove(path.as_str()) {
+        return Err(Failure::no_such_stream(path.as_str()).into());
+    }
+    access.client().log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream removed"));
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The answer to a method that is not one of `allowed`; OPTIONS, which only asks for them, is answered here too.
+fn refused(method: &Method, allowed: &'static str) -> Response {
+    let mut response = if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        let message = format!("{method} does nothing here; what does: {allowed}");
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into_response()
+    };
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}

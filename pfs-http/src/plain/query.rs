@@ -1,0 +1,127 @@
+//! What stands behind the question mark. What is not known there is an error, which names what is.
+
+use axum::{
+    extract::Query as Pairs,
+    http::{StatusCode, Uri},
+};
+use pfs_proto::parse_size;
+
+use crate::problem::Problem;
+
+/// The keys and values of a request.
+#[derive(Debug)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Those of this address, of which only the `allowed` keys may be there, and each once.
+    pub(crate) fn of(uri: &Uri, allowed: &[&str]) -> Result<Self, Problem> {
+        let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(uri);
+        let Pairs(pairs) = pairs.map_err(|error| bad(error.to_string()))?;
+        for (at, (key, _)) in pairs.iter().enumerate() {
+            if !allowed.contains(&key.as_str()) {
+                let known = match allowed {
+                    [] => "no query is understood here".to_owned(),
+                    _ => format!("this request understands {}", allowed.join(", ")),
+                };
+                return Err(bad(format!("?{} is not known; {known}", shown(key))));
+            }
+            if pairs.iter().take(at).any(|(other, _)| other == key) {
+                return Err(bad(format!("?{key} stands there twice")));
+            }
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The value of a key.
+    pub(crate) fn value(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a key is there, unless its value is `false`.
+    pub(crate) fn flag(&self, key: &str) -> Result<bool, Problem> {
+        let flag = self.parsed(key, "true or false", |value| match value {
+            "" | "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        })?;
+        Ok(flag.unwrap_or(false))
+    }
+
+    /// What `parse` makes of a value; `None` is an error that says what is `allowed`.
+    pub(crate) fn parsed<T>(
+        &self,
+        key: &str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let parsed = parse(value);
+        parsed.map(Some).ok_or_else(|| bad(format!("?{key}={} is not {allowed}", shown(value))))
+    }
+
+    /// The size that a key says.
+    pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Problem> {
+        self.parsed(key, "a size of at least one byte, such as 524288 or 512KB", |size| parse_size(size).ok())
+    }
+
+    /// An error if more than one of these is there.
+    pub(crate) fn at_most_one(&self, keys: &[&str]) -> Result<(), Problem> {
+        let there: Vec<&str> = keys.iter().filter(|key| self.value(key).is_some()).copied().collect();
+        match there.as_slice() {
+            [first, second, ..] => Err(bad(format!("?{first} and ?{second} exclude each other"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A request that says something that is not understood.
+pub(crate) fn bad(message: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_option", message)
+}
+
+/// What a client said, as far as it may be repeated.
+fn shown(text: &str) -> String {
+    text.escape_debug().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(uri: &str) -> Result<Query, Problem> {
+        Query::of(&uri.parse().unwrap(), &["from", "wait"])
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_and_what_is_known_is_named() {
+        for (uri, says) in [
+            ("/s?form=1", "?form is not known; this request understands from, wait"),
+            ("/s?from=1&from=2", "?from stands there twice"),
+        ] {
+            assert_eq!(query(uri).unwrap_err().message, says);
+        }
+        let none = Query::of(&"/s?x".parse().unwrap(), &[]).unwrap_err();
+        assert_eq!(none.message, "?x is not known; no query is understood here");
+    }
+
+    #[test]
+    fn a_flag_is_set_by_being_there() {
+        for (uri, set) in [("/s", false), ("/s?wait", true), ("/s?wait=true", true), ("/s?wait=false", false)]
+        {
+            assert_eq!(query(uri).unwrap().flag("wait").unwrap(), set, "{uri}");
+        }
+        let wrong = query("/s?wait=maybe").unwrap().flag("wait").unwrap_err();
+        assert_eq!(
+            (wrong.status, wrong.message.as_str()),
+            (StatusCode::BAD_REQUEST, "?wait=maybe is not true or false")
+        );
+    }
+
+    #[test]
+    fn values_are_decoded_and_what_is_repeated_of_them_is_short_and_printable() {
+        let query = query(&format!("/s?from=a%20b%1b{}", "x".repeat(500))).unwrap();
+        assert!(query.value("from").unwrap().starts_with("a b\x1b"));
+        let message = query.parsed("from", "a number", |_| None::<u8>).unwrap_err().message;
+        assert!(message.len() < 120 && !message.contains('\x1b'), "{message}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Bytes as they are: all that a client gets which knows nothing of streams.
+
+use std::ops::ControlFlow;
+
+use pfs_proto::End;
+use pfs_stream::Sink;
+
+use crate::body::{Broken, Encoder, Gap};
+
+/// Nothing but the bytes, up to an offset if there is one. A loss breaks the body.
+#[derive(Debug, Default)]
+pub(crate) struct Raw {
+    bytes: Vec<u8>,
+    end: Option<u64>,
+}
+
+impl Raw {
+    /// Ends properly before this offset.
+    pub(crate) fn up_to(end: u64) -> Self {
+        Self { bytes: Vec::new(), end: Some(end) }
+    }
+}
+
+impl Sink for Raw {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Encoder for Raw {
+    fn data(&mut self, position: u64) -> ControlFlow<()> {
+        let Some(beyond) = self.end.and_then(|end| position.checked_sub(end)) else {
+            return ControlFlow::Continue(());
+        };
+        let beyond = usize::try_from(beyond).unwrap_or(usize::MAX);
+        self.bytes.truncate(self.bytes.len().saturating_sub(beyond));
+        ControlFlow::Break(())
+    }
+
+    fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
+        Err(Broken(format!("bytes {}..{} were lost", gap.from, gap.to)))
+    }
+
+    fn end(&mut self, end: End, _position: u64) -> Result<(), Broken> {
+        match end {
+            End::WriterDied => Err(Broken("a writer died without finishing".to_owned())),
+            End::Closed | End::CaughtUp | End::WritersGone => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_the_end_is_cut_off() {
+        let mut raw = Raw::up_to(7);
+        raw.buffer().extend(b"0123");
+        assert!(raw.data(4).is_continue());
+        assert_eq!(raw.take(), b"0123");
+        raw.buffer().extend(b"456789");
+        assert!(raw.data(10).is_break());
+        assert_eq!(raw.take(), b"456");
+    }
+}

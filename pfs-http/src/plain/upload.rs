@@ -1,0 +1,198 @@
+//! PUT and POST: append the body as it flows in; besides, they create and close.
+
+use std::pin::pin;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use pfs_host::{Failure, Going, wide};
+use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
+use pfs_stream::{Stream, Writer};
+use serde_json::json;
+
+use super::{
+    figures,
+    query::{Query, bad},
+};
+use crate::{Site, access::Access, problem::Problem};
+
+const KEYS: &[&str] = &["close", "create", "ring-buffer-size", "channel-buffer-size", "ttl"];
+
+/// What curl calls everything that it is not told the type of.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Answers PUT and POST.
+pub(crate) async fn answer(
+    site: &Site,
+    access: &Access,
+    path: &StreamPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    access.may_write(path.as_str())?;
+    let query = Query::of(request.uri(), KEYS)?;
+    let (close, create) = (query.flag("close")?, query.flag("create")?);
+    let options = options(&query, create, request.headers())?;
+    let empty = request.body().is_end_stream();
+
+    let (stream, created) = open(site, access, path, options, create)?;
+    // To create and to close takes no writer, whose coming and going others would see.
+    let written = if empty && (create || close) {
+        if close {
+            stream.close();
+            access.client().log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream closed"));
+        }
+        Written { bytes: 0, offset: stream.summary().head }
+    } else {
+        append(site, access, path, &stream, request.into_body(), close).await?
+    };
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let Written { bytes, offset } = written;
+    let told = json!({
+        "path": path.as_str(), "offset": offset, "bytes": bytes, "created": created, "closed": close,
+    });
+    let mut response = (status, Json(told)).into_response();
+    response.headers_mut().insert(figures::OFFSET, offset.into());
+    Ok(response)
+}
+
+fn options(query: &Query, create: bool, headers: &HeaderMap) -> Result<CreateOptions, Problem> {
+    let (ring_buffer_size, channel_buffer_size) =
+        (query.size("ring-buffer-size")?, query.size("channel-buffer-size")?);
+    let ttl =
+        query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| humantime::parse_duration(ttl).ok())?;
+    if !create && (ring_buffer_size.is_some() || channel_buffer_size.is_some() || ttl.is_some()) {
+        return Err(bad("sizes and a ttl are given to a stream when it is created: add ?create"));
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type =
+        content_type.map(str::trim).filter(|content_type| *content_type != FORM && !content_type.is_empty());
+    Ok(CreateOptions {
+        ring_buffer_size,
+        channel_buffer_size,
+        ttl,
+        content_type: content_type.map(str::to_owned),
+    })
+}
+
+/// The stream, and whether it was made just now.
+fn open(
+    site: &Site,
+    access: &Access,
+    path: &StreamPath,
+    options: CreateOptions,
+    only_new: bool,
+) -> Result<(Stream, bool), Failure> {
+    loop {
+        if !only_new && let Some(stream) = site.daemon.registry.get(path.as_str()) {
+            return Ok((stream, false));
+        }
+        match site.daemon.create(access.client(), path, options.clone()) {
+            // Somebody else made it just now.
+            Err(failure) if failure.code == ErrorCode::AlreadyExists && !only_new => {}
+            created => return Ok((created?, true)),
+        }
+    }
+}
+
+/// What became of a body.
+pub(crate) struct Written {
+    pub(crate) bytes: u64,
+    /// The offset after its last byte.
+    offset: u64,
+}
+
+/// How a body came to its end.
+enum Ended {
+    /// Properly.
+    Whole,
+    /// The client went away in the middle.
+    Broken(String),
+    GoingAway,
+    Refused(Failure),
+}
+
+/// Appends a body to a stream, as a writer of its own.
+pub(crate) async fn append(
+    site: &Site,
+    access: &Access,
+    path: &StreamPath,
+    stream: &Stream,
+    body: Body,
+    close: bool,
+) -> Result<Written, Problem> {
+    let client = access.client();
+    let writer = stream.writer(client.peer);
+    let mut writer = writer.map_err(|error| Failure::attaching("cannot write to", path, error))?;
+    client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, http = true, "writer joined"));
+    let mut written = Written { bytes: 0, offset: stream.summary().head };
+    let max_chunk = usize::try_from(stream.max_chunk()).unwrap_or(usize::MAX).max(1);
+    let ended = append_all(&mut writer, path, body, max_chunk, &mut written, &mut site.going()).await;
+    let (stream, bytes) = (path.as_str(), written.bytes);
+    let failure = match ended {
+        Ended::Whole => {
+            if close {
+                writer.finish_and_close();
+            } else {
+                writer.finish();
+            }
+            client.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, close, "writer finished"));
+            return Ok(written);
+        }
+        Ended::GoingAway => {
+            // It is the daemon that goes, and readers are told that.
+            writer.leave_open();
+            Failure::going_away()
+        }
+        Ended::Refused(failure) => failure,
+        Ended::Broken(reason) => {
+            let message = format!("the body broke off after {bytes} bytes, which are in {path}: {reason}");
+            Failure::new(ErrorCode::Protocol, message)
+        }
+    };
+    let reason = failure.message.as_str();
+    client.log(|pid, uid| tracing::warn!(stream, pid, uid, bytes, reason, "writer left unfinished"));
+    Err(failure.into())
+}
+
+/// Appends what comes, as it comes. Waits where a `block` reader needs the room, and reads nothing more of the body
+/// meanwhile, so that the client waits too.
+async fn append_all(
+    writer: &mut Writer,
+    path: &StreamPath,
+    mut body: Body,
+    max_chunk: usize,
+    written: &mut Written,
+    going: &mut Going,
+) -> Ended {
+    let mut failure = pin!(writer.failure());
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = going.begun() => return Ended::GoingAway,
+            frame = body.frame() => frame,
+            error = &mut failure => return Ended::Refused(Failure::appending(path, error)),
+        };
+        let data = match frame {
+            None => return Ended::Whole,
+            Some(Err(error)) => return Ended::Broken(error.to_string()),
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+        };
+        for chunk in data.chunks(max_chunk) {
+            let appended = tokio::select! {
+                appended = writer.append(chunk) => appended,
+                () = going.begun() => return Ended::GoingAway,
+            };
+            match appended {
+                Ok(appended) => written.offset = appended.offset,
+                Err(error) => return Ended::Refused(Failure::appending(path, error)),
+            }
+            written.bytes = written.bytes.saturating_add(wide(chunk.len()));
+        }
+    }
+}

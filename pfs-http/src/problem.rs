@@ -1,0 +1,56 @@
+//! How a refusal looks over HTTP.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use pfs_host::Failure;
+use pfs_proto::ErrorCode;
+
+/// A refusal: a status, and a JSON body with a stable code and a message for people.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let (status, code) = match failure.code {
+            ErrorCode::NoSuchStream => (StatusCode::NOT_FOUND, "no_such_stream"),
+            ErrorCode::AlreadyExists => (StatusCode::CONFLICT, "already_exists"),
+            ErrorCode::Closed => (StatusCode::CONFLICT, "closed"),
+            ErrorCode::Removed => (StatusCode::GONE, "removed"),
+            ErrorCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            // The client can do something about it: it is no failure of the daemon.
+            ErrorCode::Limit => (StatusCode::TOO_MANY_REQUESTS, "limit"),
+            ErrorCode::BadPath => (StatusCode::NOT_FOUND, "bad_path"),
+            ErrorCode::BadOption => (StatusCode::BAD_REQUEST, "bad_option"),
+            ErrorCode::IsStream => (StatusCode::CONFLICT, "is_stream"),
+            ErrorCode::IsDocument => (StatusCode::CONFLICT, "is_document"),
+            ErrorCode::PastHead => (StatusCode::RANGE_NOT_SATISFIABLE, "past_head"),
+            ErrorCode::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
+            ErrorCode::GoingAway => (StatusCode::SERVICE_UNAVAILABLE, "going_away"),
+            ErrorCode::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+            ErrorCode::Denied => (StatusCode::FORBIDDEN, "denied"),
+            ErrorCode::Protocol | ErrorCode::Version => (StatusCode::BAD_REQUEST, "protocol"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self::new(status, code, failure.message)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
+        (self.status, Json(body)).into_response()
+    }
+}

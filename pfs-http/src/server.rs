@@ -1,0 +1,53 @@
+//! Serves HTTP on the connections that a listener accepts.
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
+
+use pfs_host::{Daemon, Going};
+use tokio::{net::TcpStream, sync::Semaphore};
+
+use super::{Setup, Site, admission::Admission, connection::Connections, router};
+
+/// Clients at a time that are told why they are turned away; the connections of more are just closed.
+const TURNED_AWAY: usize = 64;
+
+/// All protocols of a daemon over HTTP.
+pub struct Server {
+    admission: Arc<Admission>,
+    turned_away: Arc<Semaphore>,
+    connections: Connections,
+    going: Going,
+}
+
+impl Server {
+    /// Serves the streams of `daemon` until `going` says that it ends.
+    pub fn new(setup: Setup, daemon: Arc<Daemon>, going: Going) -> Self {
+        let limits = setup.settings.limits.clone();
+        let admission = Arc::new(Admission::new(Arc::clone(&daemon), limits.max_connections_per_address));
+        let tls = setup.tls.clone();
+        let site = Arc::new(Site::new(daemon, going.clone(), setup));
+        let tally = Arc::clone(&site.tally);
+        let connections = Connections::new(router(site), tls, limits, tally);
+        Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, going }
+    }
+
+    /// What serves a connection to its end. `None` closes it at once: too many are being turned away just now.
+    pub fn serve(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        remote: SocketAddr,
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let admitted = self.admission.admit(remote.ip());
+        let patience = match &admitted {
+            Ok(_) => None,
+            Err(full) => {
+                tracing::warn!(%remote, "HTTP connection refused: {full}");
+                Some(Arc::clone(&self.turned_away).try_acquire_owned().ok()?)
+            }
+        };
+        let server = Arc::clone(self);
+        Some(async move {
+            server.connections.serve(stream, remote, admitted, server.going.clone()).await;
+            drop(patience);
+        })
+    }
+}

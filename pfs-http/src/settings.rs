@@ -1,0 +1,174 @@
+//! Where, for whom, with which keys and within which limits HTTP is served.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+/// Where and how HTTP is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Where; `None` is nowhere.
+    pub address: Option<SocketAddr>,
+    /// Names that a request may ask for besides localhost and the address that it came to.
+    pub allowed_hosts: Vec<Host>,
+    /// Sites whose pages may use this daemon from a browser.
+    pub allowed_origins: Vec<Origin>,
+    /// What makes it HTTPS.
+    pub tls: Option<TlsFiles>,
+    /// Who may do what; `None` is everybody everything.
+    pub token_file: Option<PathBuf>,
+    /// What one client may take.
+    pub limits: Limits,
+}
+
+/// The files of HTTPS, all PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that lead from it to its root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Who signs the certificates that clients must show; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What one client may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections from one address.
+    pub max_connections_per_address: usize,
+    /// Bytes of all headers of a request.
+    pub max_header_size: usize,
+    /// How long a request's headers may take, and before them the handshake of TLS.
+    pub header_time: Duration,
+    /// How long a connection may be without a request.
+    pub idle_time: Duration,
+    /// How long a body of known length may bring nothing.
+    pub body_stall_time: Duration,
+    /// How long a long-poll waits for something to read.
+    pub long_poll_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections_per_address: 8192,
+            max_header_size: 32 << 10,
+            header_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(60),
+            body_stall_time: Duration::from_secs(30),
+            long_poll_time: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What a request may call the daemon: a name or an address, and the port if only one will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// In lower case; an IPv6 address without its brackets.
+    pub name: String,
+    /// `None` is any.
+    pub port: Option<u16>,
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let authority: http::uri::Authority = text.parse().map_err(|_| "it is no name".to_owned())?;
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => None,
+            Some(_) => Some(authority.port_u16().ok_or("it has no valid port")?),
+            None => return Err("it has a user in it".to_owned()),
+        };
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+        if name.is_empty() || name.contains('*') {
+            return Err("it is no name of a host".to_owned());
+        }
+        Ok(Self { name: name.to_ascii_lowercase(), port })
+    }
+}
+
+/// A site, as browsers name it: scheme, name and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// In lower case.
+    pub scheme: String,
+    /// With the port, unless it is the usual one of the scheme.
+    pub host: Host,
+}
+
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
+        let letters = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+        if scheme.is_empty() || !scheme.bytes().all(letters) {
+            return Err("its scheme is none".to_owned());
+        }
+        if rest.contains(['/', '?', '#']) {
+            return Err("there is more than scheme, name and port".to_owned());
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        let mut host: Host = rest.parse()?;
+        if host.port == usual_port(&scheme) {
+            host.port = None;
+        }
+        Ok(Self { scheme, host })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, host: Host { name, port } } = self;
+        let (open, close) = if name.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{name}{close}")?;
+        port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+/// The port that is meant where none is named.
+pub(crate) fn usual_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, port: Option<u16>) -> Host {
+        Host { name: name.to_owned(), port }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for (text, expected) in [
+            ("Streams.Example.org", host("streams.example.org", None)),
+            ("streams.example.org.:80", host("streams.example.org", Some(80))),
+            ("127.0.0.1:4437", host("127.0.0.1", Some(4437))),
+            ("[::1]:4437", host("::1", Some(4437))),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for text in ["", "*", "a/b", "me@here", "here:", "here:99999", "here:x", ":80", "http://here"] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_compared_as_browsers_write_it() {
+        for (text, shown) in [
+            ("HTTPS://Player.example.org:443", "https://player.example.org"),
+            ("http://localhost:5173", "http://localhost:5173"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(text.parse::<Origin>().unwrap().to_string(), shown);
+        }
+        for text in ["*", "null", "player.example.org", "https://a/", "https://", "://a", "https://*.org"] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! All that HTTP needs before it can listen, checked: so that a mistake is told at the start, and by `--check-config`.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use pfs_host::Mount;
+use tokio_rustls::TlsAcceptor;
+
+use super::{tls, tokens::Tokens};
+
+use crate::settings::Settings;
+
+/// The first segments of what is served besides streams.
+const RESERVED: [&str; 7] =
+    ["/v1", "/api", "/metrics", "/healthz", "/openapi.json", "/assets", "/favicon.ico"];
+
+/// What was configured, ready to be served.
+pub struct Setup {
+    address: SocketAddr,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tokens: Option<Tokens>,
+    pub(super) settings: Settings,
+    /// What is allowed, but should be known.
+    pub notes: Vec<String>,
+}
+
+impl Setup {
+    /// Reads the files that the settings name; `None` if HTTP is off. A flag beats the settings.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be used, a mount's path is taken, or everybody could reach the daemon.
+    pub fn prepare(mounts: &[Mount], http: &Settings, flag: Option<SocketAddr>) -> Result<Option<Self>> {
+        let Some(address) = flag.or(http.address) else { return Ok(None) };
+        let mut notes = Vec::new();
+        let collision = |mount: &&str| RESERVED.contains(mount);
+        if let Some(mount) = mounts.iter().map(|mount| mount.path.as_str()).find(collision) {
+            bail!(
+                "plugins.streamfs.path = {mount:?} cannot be served over HTTP, where something else is at {mount}; \
+                 choose another path, or do without HTTP"
+            );
+        }
+        let by_certificate = http.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if !is_loopback(address) {
+            if http.token_file.is_none() && !by_certificate {
+                bail!(
+                    "refusing to serve HTTP on {address}: everybody who can reach it could read, write and remove \
+                     every stream. Name a file of tokens (auth.token_file) or ask for client certificates \
+                     (http.client_ca), or serve on 127.0.0.1 only"
+                );
+            }
+            if http.tls.is_none() {
+                notes.push(format!(
+                    "tokens and streams cross the network in the clear on {address}; set http.certificate and \
+                     http.key, or serve on 127.0.0.1 behind a proxy that speaks TLS"
+                ));
+            }
+        }
+        let tokens = http.token_file.as_ref().map(|file| Tokens::read(file, &mut notes)).transpose()?;
+        let tls = http.tls.as_ref().map(tls::acceptor).transpose()?;
+        Ok(Some(Self { address, tls, tokens, settings: http.clone(), notes }))
+    }
+
+    /// Where to listen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it is HTTPS.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}

@@ -1,0 +1,193 @@
+//! The file of tokens: who may do what.
+//!
+//! A line is `TOKEN [SCOPES [PREFIX…]]`: scopes are `read`, `write` or `read,write` (the default), prefixes are paths
+//! (default `/`). Several lines of one token add up. `#` begins a comment. The file is read once, at the start.
+
+use std::{collections::HashMap, os::unix::fs::PermissionsExt, path::Path};
+
+use anyhow::{Context, Result, bail};
+use pfs_host::{Grant, Rights};
+use pfs_proto::PathPrefix;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// A shorter one can be guessed.
+const MIN_TOKEN: usize = 16;
+
+/// Others may neither read the file nor change it; a group that may read it is somebody's decision.
+const TOO_OPEN: u32 = 0o026;
+
+/// The tokens that the daemon knows. Only their digests are kept, so that none can leak from here.
+pub(crate) struct Tokens {
+    known: Vec<(TokenDigest, Rights)>,
+}
+
+type TokenDigest = [u8; 32];
+
+impl Tokens {
+    /// Reads the file; what is questionable about it is added to the notes.
+    pub(crate) fn read(path: &Path, notes: &mut Vec<String>) -> Result<Self> {
+        let shown = path.display();
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the token file {shown}"))?;
+        let tokens =
+            Self::parse(&text).map_err(|(line, problem)| anyhow::anyhow!("{shown}:{line}: {problem}"))?;
+        if tokens.known.is_empty() {
+            bail!("the token file {shown} has no token in it; make one with: openssl rand -hex 32");
+        }
+        let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+        if mode & TOO_OPEN != 0 {
+            let note = format!(
+                "others can read or change the token file {shown} (mode {mode:04o}); do: chmod 600 {shown}"
+            );
+            notes.push(note);
+        }
+        Ok(tokens)
+    }
+
+    /// The line that is wrong, and what is wrong with it. No message repeats a token.
+    fn parse(text: &str) -> Result<Self, (usize, String)> {
+        let mut order = Vec::new();
+        let mut granted: HashMap<TokenDigest, Vec<Grant>> = HashMap::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.split_once('#').map_or(line, |(line, _)| line);
+            let mut words = line.split_whitespace();
+            let Some(token) = words.next() else { continue };
+            let digest = digest(checked(token).map_err(|problem| (number, problem))?);
+            let grants = grants(words).map_err(|problem| (number, problem))?;
+            granted.entry(digest).or_insert_with(|| {
+                order.push(digest);
+                Vec::new()
+            });
+            granted.entry(digest).or_default().extend(grants);
+        }
+        let known =
+            order.into_iter().filter_map(|digest| Some((digest, Rights::of(granted.remove(&digest)?))));
+        Ok(Self { known: known.collect() })
+    }
+
+    /// What the holder of this token may do; `None` if nobody gave it out. Takes the same time for every token.
+    pub(crate) fn rights(&self, token: &[u8]) -> Option<&Rights> {
+        let asked = digest(token);
+        let mut found = None;
+        for (known, rights) in &self.known {
+            if bool::from(known.ct_eq(&asked)) {
+                found = Some(rights);
+            }
+        }
+        found
+    }
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tokens", self.known.len())
+    }
+}
+
+fn digest(token: &[u8]) -> TokenDigest {
+    Sha256::digest(token).into()
+}
+
+/// The token, if it can be sent as one (RFC 6750) and is hard enough to guess.
+fn checked(token: &str) -> Result<&[u8], String> {
+    if token.len() < MIN_TOKEN {
+        return Err(format!(
+            "a token has at least {MIN_TOKEN} characters; make one with: openssl rand -hex 32"
+        ));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if !token.bytes().all(allowed) {
+        return Err("a token consists of letters, digits and - . _ ~ + / = alone".to_owned());
+    }
+    Ok(token.as_bytes())
+}
+
+fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, String> {
+    let (mut read, mut write) = (false, false);
+    for scope in words.next().unwrap_or("read,write").split(',') {
+        match scope {
+            "read" => read = true,
+            "write" => write = true,
+            _ => return Err("after the token comes what it is for: read, write or read,write".to_owned()),
+        }
+    }
+    let mut grants = Vec::new();
+    let mut words = words.peekable();
+    let everywhere = words.peek().is_none().then_some("/");
+    for word in words.chain(everywhere) {
+        let prefix: PathPrefix = word
+            .parse()
+            .map_err(|error| format!("{word:?} is no path: {error}; write one such as /streamfs/cam"))?;
+        grants.push(Grant { read, write, prefix });
+    }
+    Ok(grants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &str = "0123456789abcdef";
+    const READER: &str = "reader-reader-reader";
+    const CAMERA: &str = "camera.camera.camera==";
+
+    #[test]
+    fn every_form_of_a_line_grants_what_it_says() {
+        let text = format!(
+            "# who may do what\n\n{ALL}\n{READER} read # anything\n\t{CAMERA}  write  /streamfs/a /streamfs/b/\n\
+             {CAMERA} read /streamfs/a\n"
+        );
+        let tokens = Tokens::parse(&text).unwrap();
+        assert_eq!(format!("{tokens:?}"), "3 tokens");
+        let all = tokens.rights(ALL.as_bytes()).unwrap();
+        assert!(all.may_read("/").is_ok() && all.may_write("/x").is_ok());
+        let reader = tokens.rights(READER.as_bytes()).unwrap();
+        assert!(reader.may_read("/streamfs/x").is_ok() && reader.may_write("/streamfs/x").is_err());
+        let camera = tokens.rights(CAMERA.as_bytes()).unwrap();
+        assert!(camera.may_write("/streamfs/a").is_ok() && camera.may_write("/streamfs/b/c").is_ok());
+        assert!(camera.may_read("/streamfs/a").is_ok() && camera.may_read("/streamfs/b").is_err());
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_token_is_none() {
+        let tokens = Tokens::parse(&format!("{ALL}\n")).unwrap();
+        for other in ["", "0123456789abcde", "0123456789abcdefg", "0123456789ABCDEF", "# "] {
+            assert!(tokens.rights(other.as_bytes()).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line_and_without_the_token() {
+        for (text, line, words) in [
+            ("short", 1, "at least 16"),
+            ("# fine\nsecret-secret-sécret", 2, "letters, digits"),
+            ("secret-secret-secret reads", 1, "read, write or read,write"),
+            ("secret-secret-secret read,", 1, "read, write or read,write"),
+            ("secret-secret-secret read streamfs", 1, "/streamfs/cam"),
+            ("secret-secret-secret read /a/../b", 1, "is no path"),
+        ] {
+            let (at, problem) = Tokens::parse(text).unwrap_err();
+            assert_eq!(at, line, "{text}");
+            assert!(problem.contains(words) && !problem.contains("secret"), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_tokens_and_one_that_others_can_read_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let mut notes = Vec::new();
+        let missing = format!("{:#}", Tokens::read(&path, &mut notes).unwrap_err());
+        assert!(missing.contains("cannot read the token file"), "{missing}");
+        std::fs::write(&path, "# none\n").unwrap();
+        assert!(Tokens::read(&path, &mut notes).unwrap_err().to_string().contains("openssl rand"));
+        std::fs::write(&path, ALL).unwrap();
+        for (mode, noted) in [(0o600, false), (0o640, false), (0o644, true), (0o660, true), (0o602, true)] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            notes.clear();
+            Tokens::read(&path, &mut notes).unwrap();
+            assert_eq!(!notes.is_empty(), noted, "{mode:o}: {notes:?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The accept loop of HTTP: HTTP/1.1 and HTTP/2, with TLS or without, on one port.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use pfs_host::{Daemon, Going};
+use pfs_http::{Server, Setup};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::server::{ACCEPT_PAUSE, report_panic};
+
+/// Connections that the system may keep until they are accepted. Many readers may come at once.
+const BACKLOG: u32 = 4096;
+
+/// A bound port.
+pub(crate) struct HttpListener {
+    listener: TcpListener,
+    setup: Setup,
+}
+
+impl HttpListener {
+    pub(crate) fn bind(setup: Setup) -> io::Result<Self> {
+        let address = setup.address();
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A daemon that starts anew need not wait for the connections of the one before to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self { listener: socket.listen(BACKLOG)?, setup })
+    }
+
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Whether it is HTTPS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.setup.is_secure()
+    }
+
+    /// Serves until the daemon ends, and until the connections have heard of it.
+    pub(crate) async fn run(self, daemon: Arc<Daemon>, mut going: Going) {
+        let Self { listener, setup } = self;
+        let server = Arc::new(Server::new(setup, daemon, going.clone()));
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = going.begun() => break,
+                Some(ended) = connections.join_next() => {
+                    report_panic(ended);
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    if let Some(serving) = server.serve(stream, remote) {
+                        connections.spawn(serving);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        while let Some(ended) = connections.join_next().await {
+            report_panic(ended);
+        }
+    }
+}

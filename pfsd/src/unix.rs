@@ -1,0 +1,113 @@
+//! The Unix socket as a transport: frames, and descriptors along with them.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    os::fd::BorrowedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use pfs_host::{Client, Daemon, Going, Rights, Transport};
+use pfs_proto::Peer;
+use rustix::{
+    cmsg_space,
+    net::{
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt::set_socket_send_buffer_size,
+    },
+};
+use tokio::{io::Interest, net::UnixStream, time::sleep};
+
+/// The most descriptors that go along with one reply.
+const MAX_DESCRIPTORS: usize = 2;
+
+/// Serves a client to its end.
+pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, going: Going) {
+    let client = client(&stream);
+    // Who may open the socket may do everything: the permissions of its file say who that is.
+    pfs_host::serve(UnixTransport(stream), client, Rights::all(), daemon, going).await;
+}
+
+fn client(stream: &UnixStream) -> Client {
+    let credentials = stream.peer_cred().ok();
+    let pid = credentials.as_ref().and_then(|credentials| u32::try_from(credentials.pid()?).ok());
+    // A process of another pid namespace has no number here.
+    let pid = pid.filter(|pid| *pid > 0);
+    Client { peer: Peer { pid, uid: credentials.map(|credentials| credentials.uid()) } }
+}
+
+struct UnixTransport(UnixStream);
+
+impl Transport for UnixTransport {
+    const MAY_PAUSE: bool = true;
+    const PASSES_DESCRIPTORS: bool = true;
+
+    async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.0.try_read_buf(buffer)
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        self.0.writable().await
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    /// A client that has only ended its own side, and still listens, is not gone.
+    async fn hung_up(&self) {
+        // Reading would take bytes that nobody can process now, and a socket with unread bytes stays
+        // "readable". Interest in priority data, which a Unix socket never has, waits for the hang-up alone.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if self.0.ready(Interest::PRIORITY).await.is_err() {
+            return;
+        }
+        loop {
+            match self.0.ready(Interest::WRITABLE | Interest::READABLE).await {
+                Ok(ready) if ready.is_write_closed() => return,
+                Ok(_) => sleep(Duration::from_millis(100)).await,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// It leaves when it ends its side.
+    async fn left(&self) -> io::Result<bool> {
+        let mut said = [0; 1];
+        loop {
+            self.0.readable().await?;
+            match self.0.try_read(&mut said) {
+                Ok(read) => return Ok(read == 0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn enlarge_send_buffer(&self, bytes: usize) {
+        // The system's own size will do as well.
+        let _ = set_socket_send_buffer_size(&self.0, bytes);
+    }
+
+    async fn send_descriptors(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        loop {
+            let sent = self.0.try_io(Interest::WRITABLE, || {
+                let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+                let mut control = SendAncillaryBuffer::new(&mut space);
+                if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
+                Ok(sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+            });
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.writable().await?,
+                sent => return sent,
+            }
+        }
+    }
+}
