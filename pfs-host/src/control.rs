@@ -29,18 +29,13 @@ pub(crate) async fn answer<T: Transport>(
             wire.put(&Reply::Done);
         }
         Request::List(path) => list(wire, daemon, &path).await?,
-        Request::Stat(path) => stat(wire, &existing(daemon, &path)?).await?,
+        Request::Stat(path) => stat(wire, &daemon.existing(&path)?).await?,
         Request::Close(path) => {
-            existing(daemon, &path)?.close();
-            client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream closed"));
+            daemon.close(client, &daemon.existing(&path)?);
             wire.put(&Reply::Done);
         }
         Request::Remove(path) => {
-            daemon.namespace.stream(&path)?;
-            if !daemon.registry.remove(path.as_str()) {
-                return Err(Failure::no_such_stream(path.as_str()).into());
-            }
-            client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream removed"));
+            daemon.remove(client, &path)?;
             wire.put(&Reply::Done);
         }
         Request::Document(path) => wire.put(&Reply::Document(document(daemon, &path)?)),
@@ -64,21 +59,14 @@ fn misplaced(what: &str) -> Failure {
     Failure::new(ErrorCode::Protocol, format!("{what} is not allowed here"))
 }
 
-pub(crate) fn existing(daemon: &Daemon, path: &StreamPath) -> Result<Stream, Failure> {
-    daemon.namespace.stream(path)?;
-    daemon.registry.get(path.as_str()).ok_or_else(|| Failure::no_such_stream(path.as_str()))
-}
-
 async fn list<T: Transport>(wire: &mut Wire<T>, daemon: &Daemon, path: &str) -> Result<(), Ended> {
     let (prefix, may_be_empty) = daemon.namespace.directory(path)?;
     let mut found = false;
-    for stream in daemon.registry.list() {
-        if prefix.contains(stream.name()) {
-            found = true;
-            wire.put(&Reply::Summary(stream.summary()));
-            if wire.queued() >= PART {
-                wire.flush().await?;
-            }
+    for stream in daemon.below(&prefix) {
+        found = true;
+        wire.put(&Reply::Summary(stream.summary()));
+        if wire.queued() >= PART {
+            wire.flush().await?;
         }
     }
     if !found && !may_be_empty {
@@ -106,7 +94,7 @@ async fn stat<T: Transport>(wire: &mut Wire<T>, stream: &Stream) -> Result<(), E
 fn document(daemon: &Daemon, path: &StreamPath) -> Result<Bytes, Failure> {
     match daemon.namespace.place(path)? {
         Place::Document(text) => Ok(Bytes::from_static(text.as_bytes())),
-        Place::Stream(_) if daemon.registry.get(path.as_str()).is_some() => {
+        Place::Stream(_) if daemon.get(path).is_some() => {
             Err(Failure::new(ErrorCode::IsStream, format!("use stream mode: pfs cat --stream {path}")))
         }
         Place::Stream(_) => Err(Failure::no_such_stream(path.as_str())),

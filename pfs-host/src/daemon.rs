@@ -6,8 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{CreateOptions, DaemonInfo, ErrorCode, StreamPath};
-use pfs_stream::{CreateError, Registry, Stream, StreamConfig};
+use pfs_proto::{CreateOptions, DaemonInfo, ErrorCode, PathPrefix, Peer, ReadOptions, StreamPath};
+use pfs_stream::{CreateError, PendingReader, Registry, Reservation, Stream, StreamConfig, Totals};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -29,8 +29,7 @@ const MAX_CONTENT_TYPE: usize = 255;
 pub struct Daemon {
     /// Which paths are streams, documents or neither.
     pub namespace: Namespace,
-    /// The streams.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     pub(crate) hello_timeout: Duration,
     /// Rung when a stream was made that has a time to live or a deadline.
     pub(crate) mortal: Notify,
@@ -146,7 +145,7 @@ impl Daemon {
     pub fn open_or_create(&self, client: &Client, path: &StreamPath) -> Result<Stream, Failure> {
         let mount = self.namespace.stream(path)?;
         loop {
-            if let Some(stream) = self.registry.get(path.as_str()) {
+            if let Some(stream) = self.get(path) {
                 return Ok(stream);
             }
             match self.make(client, path, mount.stream_config(), |_| ()) {
@@ -156,6 +155,77 @@ impl Daemon {
                 Err(error) => return Err(Failure::creating(path, &error)),
             }
         }
+    }
+
+    /// The stream of a path, if there is one and its time is not over.
+    pub fn get(&self, path: &StreamPath) -> Option<Stream> {
+        let stream = self.registry.get(path.as_str())?;
+        let now = SystemTime::now();
+        if stream.expires().is_none_or(|expiry| expiry > now) {
+            return Some(stream);
+        }
+        // The task that does this regularly has not come to it yet.
+        self.expire(now);
+        None
+    }
+
+    /// The stream of a path, where there must be one.
+    ///
+    /// # Errors
+    ///
+    /// The path is no stream's, or there is none.
+    pub fn existing(&self, path: &StreamPath) -> Result<Stream, Failure> {
+        self.namespace.stream(path)?;
+        self.get(path).ok_or_else(|| Failure::no_such_stream(path.as_str()))
+    }
+
+    /// A reader of the stream of a path, as soon as there is one. It is attached before the first byte.
+    pub fn reader_when_created(&self, path: &StreamPath, options: ReadOptions, peer: Peer) -> PendingReader {
+        self.registry.reader_when_created(path.as_str(), options, peer)
+    }
+
+    /// The streams at a path and below it, sorted by path.
+    pub fn below(&self, prefix: &PathPrefix) -> impl Iterator<Item = Stream> {
+        self.registry.list().into_iter().filter(move |stream| prefix.contains(stream.name()))
+    }
+
+    /// Closes a stream, for a client that is no writer of it.
+    pub fn close(&self, client: &Client, stream: &Stream) {
+        stream.close();
+        let path = stream.name();
+        client.log(|pid, uid| tracing::info!(stream = path, pid, uid, "stream closed"));
+    }
+
+    /// Removes a stream.
+    ///
+    /// # Errors
+    ///
+    /// The path is no stream's, or there is none.
+    pub fn remove(&self, client: &Client, path: &StreamPath) -> Result<(), Failure> {
+        self.existing(path)?;
+        if !self.registry.remove(path.as_str()) {
+            return Err(Failure::no_such_stream(path.as_str()));
+        }
+        client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream removed"));
+        Ok(())
+    }
+
+    /// Removes the streams whose time is over.
+    pub(crate) fn expire(&self, now: SystemTime) {
+        for stream in self.registry.expire(now) {
+            tracing::info!(stream, "stream expired");
+        }
+    }
+
+    /// Takes memory for what is on its way to a stream: an eighth of what streams may take, beside it. `None` if there is not
+    /// so much left.
+    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.registry.reserve(bytes)
+    }
+
+    /// What all streams did since the daemon began, and who is attached to them.
+    pub fn totals(&self) -> Totals {
+        self.registry.totals()
     }
 
     fn make(

@@ -28,8 +28,6 @@ pub async fn run(daemon: Arc<Daemon>) {
             // One that expires sooner may have been made.
             () = daemon.mortal.notified() => {}
         }
-        for stream in daemon.registry.expire(SystemTime::now()) {
-            tracing::info!(stream, "stream expired");
-        }
+        daemon.expire(SystemTime::now());
     }
 }

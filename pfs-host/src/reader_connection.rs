@@ -116,7 +116,7 @@ async fn attach<T: Transport>(
 ) -> Result<Reader, Ended> {
     daemon.namespace.stream(path)?;
     let attached = if options.wait {
-        let pending = daemon.registry.reader_when_created(path.as_str(), options, client.peer);
+        let pending = daemon.reader_when_created(path, options, client.peer);
         if pending.is_waiting() {
             wire.put(&Reply::Waiting);
             wire.flush().await?;
@@ -136,9 +136,7 @@ async fn attach<T: Transport>(
             () = going.begun() => return Err(Failure::going_away().into()),
         }
     } else {
-        let stream = daemon.registry.get(path.as_str());
-        let stream = stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?;
-        stream.reader(options, client.peer)
+        daemon.existing(path)?.reader(options, client.peer)
     };
     Ok(attached.map_err(|error| Failure::attaching("cannot read", path, error))?)
 }

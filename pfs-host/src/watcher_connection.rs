@@ -4,7 +4,6 @@ use pfs_proto::{Reply, StreamPath};
 
 use crate::{
     client::Client,
-    control::existing,
     daemon::Daemon,
     failure::{Ended, Failure},
     shutdown::Going,
@@ -24,7 +23,7 @@ pub(crate) async fn serve<T: Transport>(
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
-    let mut events = existing(daemon, &path)?.events();
+    let mut events = daemon.existing(&path)?.events();
     client.log(|pid, uid| tracing::debug!(stream = path.as_str(), pid, uid, "watcher joined"));
     wire.put(&Reply::Watching);
     loop {

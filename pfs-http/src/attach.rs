@@ -19,12 +19,11 @@ pub(crate) async fn attach(
     let attached = if options.wait {
         let mut going = site.going();
         tokio::select! {
-            attached = daemon.registry.reader_when_created(path.as_str(), options, peer) => attached,
+            attached = daemon.reader_when_created(path, options, peer) => attached,
             () = going.begun() => return Err(Failure::going_away()),
         }
     } else {
-        let stream = daemon.registry.get(path.as_str());
-        stream.ok_or_else(|| Failure::no_such_stream(path.as_str()))?.reader(options, peer)
+        daemon.existing(path)?.reader(options, peer)
     };
     attached.map_err(|error| Failure::attaching("cannot read", path, error))
 }

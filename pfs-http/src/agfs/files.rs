@@ -11,7 +11,7 @@ use axum::{
 };
 use http_body::Body as _;
 use pfs_host::Failure;
-use pfs_proto::CreateOptions;
+use pfs_proto::{CreateOptions, StreamPath};
 use serde_json::{Value, json};
 
 use super::{
@@ -109,19 +109,15 @@ pub(super) async fn remove(
     let query = Query::of(&uri)?;
     let prefix = parse(query.path()?)?;
     access.may_write(prefix.as_str())?;
-    let registry = &site.daemon.registry;
-    let mut removed = registry.remove(prefix.as_str());
+    let remove = |path: &str| {
+        let path = path.parse::<StreamPath>();
+        path.is_ok_and(|path| site.daemon.remove(access.client(), &path).is_ok())
+    };
+    let mut removed = remove(prefix.as_str());
     if query.recursive() {
-        for stream in registry.list() {
-            let name = stream.name();
-            if prefix.contains(name) && access.may_write(name).is_ok() {
-                removed |= registry.remove(name);
-                access.client().log(|pid, uid| tracing::info!(stream = name, pid, uid, "stream removed"));
-            }
+        for stream in site.daemon.below(&prefix) {
+            removed |= access.may_write(stream.name()).is_ok() && remove(stream.name());
         }
-    } else if removed {
-        let stream = prefix.as_str();
-        access.client().log(|pid, uid| tracing::info!(stream, pid, uid, "stream removed"));
     }
     if removed {
         return done(StatusCode::OK, "deleted");
@@ -132,7 +128,7 @@ pub(super) async fn remove(
     // Why not: a directory, a document, outside the mounts, not there.
     let path = stream_path(&site, prefix.as_str())?;
     site.daemon.namespace.stream(&path)?;
-    if registry.list().iter().any(|stream| prefix.contains(stream.name())) {
+    if site.daemon.below(&prefix).next().is_some() {
         return Err(Refusal::bad(format!(
             "{prefix} is a directory: recursive=true removes the streams in it"
         )));

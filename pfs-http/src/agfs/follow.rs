@@ -34,7 +34,7 @@ pub(super) async fn answer(
     let until = if until_caught_up { Until::CaughtUp } else { Until::Closed };
     // What is to end where the head is now has nothing to wait for.
     let options = ReadOptions { until, wait: !until_caught_up, ..ReadOptions::default() };
-    if until_caught_up || site.daemon.registry.get(path.as_str()).is_some() {
+    if until_caught_up || site.daemon.get(&path).is_some() {
         return Ok(octets(follow(&site, &access, &path, options).await?));
     }
     let body = async move { follow(&site, &access, &path, options).await.map(Body::into_data_stream) };

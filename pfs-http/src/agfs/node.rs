@@ -62,10 +62,10 @@ impl Node {
         if let Place::Document(text) = namespace.place(&path)? {
             return Ok(Self::Document(path, text));
         }
-        if let Some(stream) = site.daemon.registry.get(path.as_str()) {
+        if let Some(stream) = site.daemon.get(&path) {
             return Ok(Self::Stream(path, stream));
         }
-        if site.daemon.registry.list().iter().any(|stream| prefix.contains(stream.name())) {
+        if site.daemon.below(&prefix).next().is_some() {
             return Ok(Self::Directory(prefix));
         }
         Err(Failure::no_such_stream(path.as_str()).into())
@@ -74,9 +74,7 @@ impl Node {
     pub(super) fn info(&self, site: &Site) -> Info {
         match self {
             Self::Directory(prefix) => {
-                let streams = site.daemon.registry.list();
-                let below = streams.iter().filter(|stream| prefix.contains(stream.name()));
-                let newest = below.map(|stream| changed(&stream.summary())).max();
+                let newest = site.daemon.below(prefix).map(|stream| changed(&stream.summary())).max();
                 Info::directory(
                     last_segment(prefix.as_str()),
                     newest.unwrap_or_else(|| site.daemon.info().started),
@@ -135,7 +133,7 @@ pub(super) fn children(site: &Site, access: &Access, directory: &PathPrefix) -> 
     {
         found.insert("README".to_owned(), Info::document("README", text, site));
     }
-    for stream in site.daemon.registry.list() {
+    for stream in site.daemon.below(directory) {
         let below = stream.name().strip_prefix(above).and_then(|below| below.strip_prefix('/'));
         let Some(below) = below.filter(|_| access.may_read(stream.name()).is_ok()) else { continue };
         match below.split_once('/') {

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use pfs_host::{Failure, Going};
+use pfs_host::Failure;
 use pfs_proto::StreamPath;
 use pfs_stream::{AppendError, AttachError, Stream, Writer};
 
@@ -59,14 +59,14 @@ pub(super) async fn serve(
     let path = target::path(&site, &head.uri)?;
     access.may_write(path.as_str())?;
     target::refuse_forks(&head.headers)?;
-    let stream = target::existing(&site, &path)?;
+    let stream = site.daemon.existing(&path)?;
     let mut wanted = Wanted::from_headers(path, &head.headers)?;
     let (body, _memory) = gather(&site, &wanted.path, body, stream.max_chunk()).await?;
     wanted.has_body = !body.is_empty();
     wanted.check()?;
     let shared = stream.kept::<Shared>();
     let mut kept = shared.lock().await;
-    let done = wanted.carry_out(body, &mut kept, &stream, &access, site.going()).await?;
+    let done = wanted.carry_out(body, &mut kept, &stream, &site, &access).await?;
     drop(kept);
     stream.renew();
     Ok(wanted.answer(done, &stream))
@@ -117,8 +117,8 @@ impl Wanted {
         body: Vec<u8>,
         kept: &mut Kept,
         stream: &Stream,
+        site: &Site,
         access: &Access,
-        going: Going,
     ) -> Result<Done, Refusal> {
         if let Some(producer) = &self.producer
             && kept.closed_by.as_ref() == Some(producer)
@@ -155,7 +155,7 @@ impl Wanted {
         if contents.bytes.is_empty() && self.has_body {
             return Err(Refusal::bad_request("the array is empty: there is nothing to append"));
         }
-        self.write(&contents, stream, access, going).await?;
+        self.write(&contents, stream, site, access).await?;
         // No other thing happens between this and the append: a request that is dropped was not done, or is remembered.
         if let Some(producer) = &self.producer {
             kept.accept(producer);
@@ -166,7 +166,7 @@ impl Wanted {
         if let Some(seq) = &self.seq {
             kept.last_seq = Some(seq.clone());
         }
-        if self.closes {
+        if self.closes && self.has_body {
             let path = self.path.as_str();
             access.client().log(|pid, uid| tracing::info!(stream = path, pid, uid, "stream closed"));
         }
@@ -192,11 +192,11 @@ impl Wanted {
         &self,
         contents: &Chunks,
         stream: &Stream,
+        site: &Site,
         access: &Access,
-        mut going: Going,
     ) -> Result<(), Refusal> {
         if contents.bytes.is_empty() {
-            stream.close();
+            site.daemon.close(access.client(), stream);
             return Ok(());
         }
         let mut writer = stream.writer(access.client().peer).map_err(|error| match error {
@@ -204,6 +204,7 @@ impl Wanted {
             error => Failure::attaching("cannot append to", &self.path, error).into(),
         })?;
         let chunks: Vec<&[u8]> = contents.each().collect();
+        let mut going = site.going();
         let appended = tokio::select! {
             biased;
             appended = writer.append_all(&chunks) => appended,

@@ -48,7 +48,7 @@ pub(super) async fn serve(
         lifetime: Lifetime::from_headers(&head.headers)?,
         closed: headers::closes(&head.headers),
     };
-    if let Some(stream) = target::known(&site, &path) {
+    if let Some(stream) = site.daemon.get(&path) {
         return wanted.found(&path, &stream);
     }
     let config = site.daemon.namespace.stream(&path)?.stream_config();
@@ -68,7 +68,7 @@ pub(super) async fn serve(
             }
             // Somebody else made it meanwhile.
             Err(failure) if failure.code == ErrorCode::AlreadyExists => {
-                if let Some(stream) = target::known(&site, &path) {
+                if let Some(stream) = site.daemon.get(&path) {
                     return wanted.found(&path, &stream);
                 }
             }

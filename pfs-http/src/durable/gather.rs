@@ -3,9 +3,9 @@
 use axum::{body::Body, http::StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use pfs_host::wide;
+use pfs_host::{Daemon, wide};
 use pfs_proto::StreamPath;
-use pfs_stream::{Registry, Reservation};
+use pfs_stream::Reservation;
 
 use super::refusal::Refusal;
 use crate::{Site, limits};
@@ -29,7 +29,7 @@ pub(super) async fn gather(
 ) -> Result<(Vec<u8>, Vec<Reservation>), Refusal> {
     let limit = max_chunk.min(MAX_BODY);
     body = limits::watched(site, body);
-    let mut memory = Memory::new(&site.daemon.registry);
+    let mut memory = Memory::new(&site.daemon);
     let hint = body.size_hint();
     let mut too_large = hint.lower() > limit;
     let (mut bytes, mut seen) = (Vec::new(), 0_u64);
@@ -63,14 +63,14 @@ pub(super) async fn gather(
 
 /// Memory for bodies, of what all of them may take together.
 struct Memory<'a> {
-    registry: &'a Registry,
+    daemon: &'a Daemon,
     reserved: Vec<Reservation>,
     size: u64,
 }
 
 impl<'a> Memory<'a> {
-    fn new(registry: &'a Registry) -> Self {
-        Self { registry, reserved: Vec::new(), size: 0 }
+    fn new(daemon: &'a Daemon) -> Self {
+        Self { daemon, reserved: Vec::new(), size: 0 }
     }
 
     /// Reserves what is missing to hold so many bytes.
@@ -80,7 +80,7 @@ impl<'a> Memory<'a> {
             return Ok(());
         }
         let more = if self.size == 0 { missing } else { missing.max(STEP) };
-        let reservation = self.registry.reserve(more).ok_or_else(|| {
+        let reservation = self.daemon.reserve(more).ok_or_else(|| {
             let message = "too many bodies are on their way just now; try again, or raise limits.max_memory";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message)
                 .with(axum::http::header::RETRY_AFTER, 1.into())

@@ -8,7 +8,6 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::Failure;
 
 use super::{cache, catch_up, headers, lifetime, media_type, offset, refusal::Refusal, target};
 use crate::{Site, access::Access};
@@ -21,7 +20,7 @@ pub(super) async fn head(
 ) -> Result<Response, Refusal> {
     let path = target::path(&site, request.uri())?;
     access.may_read(path.as_str())?;
-    let stream = target::existing(&site, &path)?;
+    let stream = site.daemon.existing(&path)?;
     let (extent, config) = (stream.extent(), stream.config());
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
@@ -49,10 +48,6 @@ pub(super) async fn delete(
 ) -> Result<Response, Refusal> {
     let path = target::path(&site, request.uri())?;
     access.may_write(path.as_str())?;
-    target::existing(&site, &path)?;
-    if !site.daemon.registry.remove(path.as_str()) {
-        return Err(Failure::no_such_stream(path.as_str()).into());
-    }
-    access.client().log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream removed"));
+    site.daemon.remove(access.client(), &path)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -39,7 +39,7 @@ pub(super) async fn serve(
     let path = target::path(&site, &head.uri)?;
     access.may_read(path.as_str())?;
     let query = Query::of(&head.uri)?;
-    let stream = target::existing(&site, &path)?;
+    let stream = site.daemon.existing(&path)?;
     stream.renew();
     let live = query.live;
     let reading = Reading { path, stream, query, access };

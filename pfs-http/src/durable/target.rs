@@ -1,12 +1,8 @@
 //! Which stream a URL means.
 
-use std::time::SystemTime;
-
 use axum::http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
-use pfs_host::Failure;
 use pfs_proto::StreamPath;
-use pfs_stream::Stream;
 
 use super::refusal::Refusal;
 use crate::Site;
@@ -29,26 +25,6 @@ pub(super) fn path(site: &Site, uri: &Uri) -> Result<StreamPath, Refusal> {
 
 fn bad_path(reason: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_path", format!("no stream can be at this URL: {reason}"))
-}
-
-/// The stream of a path, if there is one and its time is not over.
-pub(super) fn known(site: &Site, path: &StreamPath) -> Option<Stream> {
-    let registry = &site.daemon.registry;
-    let stream = registry.get(path.as_str())?;
-    let now = SystemTime::now();
-    if stream.expires().is_none_or(|expiry| expiry > now) {
-        return Some(stream);
-    }
-    // The one that does this regularly has not come to it yet.
-    for stream in registry.expire(now) {
-        tracing::info!(stream, "stream expired");
-    }
-    None
-}
-
-/// As [`known`], where there must be one.
-pub(super) fn existing(site: &Site, path: &StreamPath) -> Result<Stream, Refusal> {
-    known(site, path).ok_or_else(|| Failure::no_such_stream(path.as_str()).into())
 }
 
 /// Refuses what would make a fork.

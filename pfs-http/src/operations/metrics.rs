@@ -36,7 +36,7 @@ pub(super) async fn answer(
     if let Err(problem) = access.may_read("/") {
         return problem.into_response();
     }
-    let metrics = registry(&site.daemon.info(), &site.daemon.registry.totals(), &site.tally);
+    let metrics = registry(&site.daemon.info(), &site.daemon.totals(), &site.tally);
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let mut body = String::new();
     let (media_type, done) = if accepted.contains(OPEN_METRICS) {

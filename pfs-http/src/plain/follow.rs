@@ -9,7 +9,7 @@ use pfs_proto::{ReadOptions, SlowPolicy, Start, State, StreamPath, Until};
 use pfs_stream::StreamSummary;
 
 use super::{
-    existing, figures, listing,
+    figures, listing,
     query::Query,
     range::{NotHeld, Range},
     raw::Raw,
@@ -30,7 +30,7 @@ pub(crate) async fn answer(
     let query = Query::of(&request.uri, KEYS)?;
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
-        return Ok(listing::stat(&existing(site, &path)?));
+        return Ok(listing::stat(&site.daemon.existing(&path)?));
     }
     let options = options(&query)?;
     if sse::is_wanted(&request.headers) {
@@ -46,7 +46,7 @@ pub(crate) async fn answer(
 /// Range). A part of a live stream would be taken for a file of that length, and its end for the end.
 fn follows(site: &Site, path: &StreamPath, range: Range) -> bool {
     range.is_everything()
-        && site.daemon.registry.get(path.as_str()).is_none_or(|stream| {
+        && site.daemon.get(path).is_none_or(|stream| {
             let StreamSummary { state, tail, head, .. } = stream.summary();
             state == State::Open || tail > 0 || head == 0
         })
@@ -86,7 +86,7 @@ async fn live(
     options: ReadOptions,
 ) -> Result<Response, Problem> {
     // Looked at before: if it is closed already, its head is final.
-    let before = site.daemon.registry.get(path.as_str()).map(|stream| stream.summary());
+    let before = site.daemon.get(&path).map(|stream| stream.summary());
     if let (Some(summary), Start::Offset(offset)) = (&before, options.start)
         && !(summary.tail..=summary.head).contains(&offset)
     {
@@ -109,7 +109,7 @@ async fn live(
         // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
         headers.remove(header::ACCEPT_RANGES);
     }
-    if let Ok(stream) = existing(site, &path) {
+    if let Ok(stream) = site.daemon.existing(&path) {
         figures::describe(headers, &stream.summary());
     }
     Ok(response)
@@ -123,7 +123,7 @@ async fn part(
     range: Range,
     policy: SlowPolicy,
 ) -> Result<Response, Problem> {
-    let summary = existing(site, &path)?.summary();
+    let summary = site.daemon.existing(&path)?.summary();
     let (from, to) = match range.within(summary.tail, summary.head) {
         Ok(part) => part,
         Err(NotHeld::AtHead) => return Ok(not_there(&path, &summary, "that range")),
@@ -188,7 +188,7 @@ async fn events(
 ) -> Result<Response, Problem> {
     if let Some(last) = sse::last_seen(headers)? {
         options.start = Start::Offset(last);
-        if let Some(summary) = site.daemon.registry.get(path.as_str()).map(|stream| stream.summary()) {
+        if let Some(summary) = site.daemon.get(&path).map(|stream| stream.summary()) {
             if last > summary.head {
                 return Ok(not_there(&path, &summary, &format!("event {last}")));
             }
@@ -207,7 +207,7 @@ async fn events(
     headers.remove(header::ACCEPT_RANGES);
     // Proxies that gather responses would hold events back.
     put(headers, header::HeaderName::from_static("x-accel-buffering"), "no");
-    if let Ok(stream) = existing(site, &path) {
+    if let Ok(stream) = site.daemon.existing(&path) {
         figures::describe(headers, &stream.summary());
     }
     Ok(response)

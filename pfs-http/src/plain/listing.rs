@@ -14,11 +14,11 @@ use crate::{Site, access::Access, problem::Problem};
 /// The streams below a path that the client may read: an array of what `pfs ls --json` prints.
 pub(crate) fn answer(site: &Site, access: &Access, path: &str) -> Result<Response, Problem> {
     let (prefix, may_be_empty) = site.daemon.namespace.directory(path)?;
-    let streams = site.daemon.registry.list();
-    let summaries: Vec<_> = streams
-        .iter()
-        .filter(|stream| prefix.contains(stream.name()) && access.may_read(stream.name()).is_ok())
-        .map(Stream::summary)
+    let summaries: Vec<_> = site
+        .daemon
+        .below(&prefix)
+        .filter(|stream| access.may_read(stream.name()).is_ok())
+        .map(|stream| stream.summary())
         .collect();
     if summaries.is_empty() && !may_be_empty {
         return Err(Failure::no_such_stream(prefix.as_str()).into());

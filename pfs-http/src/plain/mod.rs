@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use percent_encoding::percent_decode_str;
-use pfs_host::{Failure, Place};
+use pfs_host::Place;
 use pfs_proto::StreamPath;
 
 use self::query::Query;
@@ -76,13 +76,14 @@ async fn answer(site: &Site, access: &Access, request: Request) -> Result<Respon
             Method::HEAD => {
                 access.may_read(path.as_str())?;
                 Query::of(request.uri(), &[])?;
-                figures::answer(&existing(site, &path)?)
+                figures::answer(&site.daemon.existing(&path)?)
             }
             Method::PUT | Method::POST => upload::answer(site, access, &path, request).await,
             Method::DELETE => {
                 access.may_write(path.as_str())?;
                 Query::of(request.uri(), &[])?;
-                remove(site, access, &path)
+                site.daemon.remove(access.client(), &path)?;
+                Ok(StatusCode::NO_CONTENT.into_response())
             }
             method => Ok(refused(&method, ALL)),
         },
@@ -105,18 +106,6 @@ fn target(site: &Site, uri: &Uri) -> Result<Target, Problem> {
         Place::Document(text) => Target::Document(text),
         Place::Stream(_) => Target::Stream(path),
     })
-}
-
-fn existing(site: &Site, path: &StreamPath) -> Result<pfs_stream::Stream, Failure> {
-    site.daemon.registry.get(path.as_str()).ok_or_else(|| Failure::no_such_stream(path.as_str()))
-}
-
-fn remove(site: &Site, access: &Access, path: &StreamPath) -> Result<Response, Problem> {
-    if !site.daemon.registry.remove(path.as_str()) {
-        return Err(Failure::no_such_stream(path.as_str()).into());
-    }
-    access.client().log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream removed"));
-    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// The answer to a method that is not one of `allowed`; OPTIONS, which only asks for them, is answered here too.

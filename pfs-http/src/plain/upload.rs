@@ -44,8 +44,7 @@ pub(crate) async fn answer(
     // To create and to close takes no writer, whose coming and going others would see.
     let written = if empty && (create || close) {
         if close {
-            stream.close();
-            access.client().log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream closed"));
+            site.daemon.close(access.client(), &stream);
         }
         Written { bytes: 0, offset: stream.summary().head }
     } else {
@@ -89,7 +88,7 @@ fn open(
     only_new: bool,
 ) -> Result<(Stream, bool), Failure> {
     loop {
-        if !only_new && let Some(stream) = site.daemon.registry.get(path.as_str()) {
+        if !only_new && let Some(stream) = site.daemon.get(path) {
             return Ok((stream, false));
         }
         match site.daemon.create(access.client(), path, options.clone()) {
