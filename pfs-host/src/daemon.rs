@@ -6,8 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{CreateOptions, DaemonInfo, ErrorCode, PathPrefix, Peer, ReadOptions, StreamPath};
-use pfs_stream::{CreateError, PendingReader, Registry, Reservation, Stream, StreamConfig, Totals};
+use pfs_proto::{CreateOptions, DaemonInfo, ErrorCode, PathPrefix, StreamPath};
+use pfs_stream::{CreateError, Registry, Reservation, Stream, StreamConfig, Totals};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -34,7 +34,7 @@ pub struct Daemon {
     /// Rung when a stream was made that has a time to live or a deadline.
     pub(crate) mortal: Notify,
     /// The buffers of what is sent to readers.
-    pub lender: Lender,
+    pub(crate) lender: Lender,
     connections: Arc<Semaphore>,
     max_connections: usize,
     started: SystemTime,
@@ -177,11 +177,6 @@ impl Daemon {
     pub fn existing(&self, path: &StreamPath) -> Result<Stream, Failure> {
         self.namespace.stream(path)?;
         self.get(path).ok_or_else(|| Failure::no_such_stream(path.as_str()))
-    }
-
-    /// A reader of the stream of a path, as soon as there is one. It is attached before the first byte.
-    pub fn reader_when_created(&self, path: &StreamPath, options: ReadOptions, peer: Peer) -> PendingReader {
-        self.registry.reader_when_created(path.as_str(), options, peer)
     }
 
     /// The streams at a path and below it, sorted by path.

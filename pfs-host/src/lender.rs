@@ -16,16 +16,16 @@ const SPARE: usize = 16;
 
 /// Lends buffers to connections. All clones are the same lender.
 #[derive(Clone, Debug, Default)]
-pub struct Lender(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct Lender(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Lender {
     /// A buffer to fill: the one that came back last, or an empty one.
-    pub fn buffer(&self) -> Vec<u8> {
+    pub(crate) fn buffer(&self) -> Vec<u8> {
         self.spare().pop().unwrap_or_default()
     }
 
     /// Takes back a buffer that is not needed any more.
-    pub fn give_back(&self, mut buffer: Vec<u8>) {
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
         if (SMALLEST..=LARGEST).contains(&buffer.capacity()) {
             buffer.clear();
             let mut spare = self.spare();
@@ -36,7 +36,7 @@ impl Lender {
     }
 
     /// The bytes as a connection takes them.
-    pub fn lend(&self, bytes: Vec<u8>) -> Bytes {
+    pub(crate) fn lend(&self, bytes: Vec<u8>) -> Bytes {
         if (SMALLEST..=LARGEST).contains(&bytes.capacity()) {
             Bytes::from_owner(Lent { bytes, home: self.clone() })
         } else {

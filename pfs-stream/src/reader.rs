@@ -242,6 +242,11 @@ impl Reader {
         self.ring.deaths_before
     }
 
+    /// What happens to it when it cannot keep up.
+    pub fn policy(&self) -> SlowPolicy {
+        self.ring.policy
+    }
+
     /// Media type of the stream's contents.
     pub fn content_type(&self) -> Option<&str> {
         self.membership.shared.config.content_type.as_deref()

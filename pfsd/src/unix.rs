@@ -40,6 +40,7 @@ fn client(stream: &UnixStream) -> Client {
 struct UnixTransport(UnixStream);
 
 impl Transport for UnixTransport {
+    const NAME: &'static str = "unix";
     const MAY_PAUSE: bool = true;
     const PASSES_DESCRIPTORS: bool = true;
 

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
 use futures_util::TryFutureExt;
-use pfs_host::{Failure, Place};
+use pfs_host::{Broken, Failure, Place};
 use pfs_proto::{ReadOptions, StreamPath, Until};
 
 use super::{files::octets, refusal::Refusal};
 use crate::{
     Site,
     access::Access,
-    attach::attach,
-    body::{Broken, Following},
+    body::{Following, attach},
     plain::Raw,
 };
 

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use pfs_host::wide;
+use pfs_host::{Broken, Encoder, Gap, wide};
 use pfs_proto::End;
 use pfs_stream::{Hold, Sink, Stream};
 use tokio::time::Instant;
@@ -20,10 +20,7 @@ use super::{
     cache, headers, json, media_type, media_type::Kind, offset::Token, page::Chunks, read::Reading,
     refusal::Refusal, text,
 };
-use crate::{
-    Site,
-    body::{Broken, Encoder, Following, Gap},
-};
+use crate::{Site, body::Following};
 
 /// After so long without an event there is one, so that nobody between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

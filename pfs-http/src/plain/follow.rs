@@ -15,7 +15,12 @@ use super::{
     raw::Raw,
     sse::{self, Events},
 };
-use crate::{Site, access::Access, attach::attach, body::Following, problem::Problem};
+use crate::{
+    Site,
+    access::Access,
+    body::{Following, attach},
+    problem::Problem,
+};
 
 const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
 

@@ -2,10 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use pfs_host::{Broken, Encoder, Gap};
 use pfs_proto::End;
 use pfs_stream::Sink;
-
-use crate::body::{Broken, Encoder, Gap};
 
 /// Nothing but the bytes, up to an offset if there is one. A loss breaks the body.
 #[derive(Debug, Default)]

@@ -8,16 +8,13 @@ use std::{mem, ops::ControlFlow, time::Duration};
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use pfs_host::Failure;
+use pfs_host::{Broken, Encoder, Failure, Gap};
 use pfs_proto::End;
 use pfs_stream::Sink;
 use serde_json::{Value, json};
 
 use super::query::bad;
-use crate::{
-    body::{Broken, Encoder, Gap},
-    problem::Problem,
-};
+use crate::problem::Problem;
 
 /// What these responses are.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
+use crate::Client;
 
 /// At most one line in this time, for each reader.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Gaps that were not logged yet.
 #[derive(Debug, Default)]
-pub struct GapLog {
+pub(crate) struct GapLog {
     logged: Option<Instant>,
     waiting: Option<Losses>,
 }
@@ -28,14 +28,14 @@ struct Losses {
 
 impl GapLog {
     /// Takes a gap, and logs it with those that wait, unless the last line is too fresh.
-    pub fn gap(&mut self, client: &Client, stream: &str, from: u64, to: u64, chunks: u64) {
+    pub(crate) fn gap(&mut self, client: &Client, stream: &str, from: u64, to: u64, chunks: u64) {
         if let Some(losses) = self.take(Instant::now(), from, to, chunks) {
             log(client, stream, losses);
         }
     }
 
     /// Logs what waits, because the reader leaves.
-    pub fn finish(&mut self, client: &Client, stream: &str) {
+    pub(crate) fn finish(&mut self, client: &Client, stream: &str) {
         if let Some(losses) = self.waiting.take() {
             log(client, stream, losses);
         }

@@ -1,0 +1,86 @@
+//! What the log says of a reader, from its coming to its going.
+
+use pfs_proto::{End, StreamPath};
+use pfs_stream::Reader;
+
+use super::{follow::Gap, gap_log::GapLog};
+use crate::{Client, Failure, failure::Ended, sharing::Handout};
+
+/// A reader's lines in the log.
+#[derive(Debug)]
+pub(crate) struct ReadingLog {
+    client: Client,
+    path: StreamPath,
+    start: u64,
+    gaps: GapLog,
+    reason: Option<String>,
+}
+
+/// How far a reader that leaves has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    pub(crate) position: u64,
+    pub(crate) lost_bytes: u64,
+    pub(crate) lost_chunks: u64,
+}
+
+impl ReadingLog {
+    /// It has attached. `transport` is what its bytes go through: shm, unix or http.
+    pub(crate) fn joined(
+        client: &Client,
+        path: &StreamPath,
+        reader: &Reader,
+        transport: &'static str,
+    ) -> Self {
+        let (stream, start) = (path.as_str(), reader.start());
+        let policy = format!("{:?}", reader.policy()).to_lowercase();
+        client.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, transport, "reader joined"));
+        Self { client: *client, path: path.clone(), start, gaps: GapLog::default(), reason: None }
+    }
+
+    /// What it reads.
+    pub(crate) fn path(&self) -> &StreamPath {
+        &self.path
+    }
+
+    /// It lost these offsets.
+    pub(crate) fn gap(&mut self, gap: Gap) {
+        self.gaps.gap(&self.client, self.path.as_str(), gap.from, gap.to, gap.chunks);
+    }
+
+    /// It has come to this end.
+    pub(crate) fn ends(&mut self, end: End) {
+        self.reason = Some(end.to_string());
+    }
+
+    /// It cannot go on.
+    pub(crate) fn fails(&mut self, failure: &Failure) {
+        self.reason = Some(failure.message.clone());
+    }
+
+    /// It goes, having read the ring by itself: what it lost is seen only now.
+    pub(crate) fn left_ring(&mut self, handout: &Handout, ended: &Ended) {
+        let (lost_bytes, lost_chunks) = (handout.lost_bytes(), handout.lost_chunks());
+        let stream = self.path.as_str();
+        if lost_bytes > 0 {
+            self.client.log(|pid, uid| {
+                tracing::warn!(stream, pid, uid, lost_bytes, lost_chunks, "reader lost data, in gaps");
+            });
+        }
+        self.reason = Some(ended.reason().to_owned());
+        self.left(Progress { position: handout.position(), lost_bytes, lost_chunks });
+    }
+
+    /// It goes.
+    pub(crate) fn left(&mut self, progress: Progress) {
+        let Progress { position, lost_bytes, lost_chunks } = progress;
+        let stream = self.path.as_str();
+        self.gaps.finish(&self.client, stream);
+        // What it read, although the last of it may still have been on its way when the client left.
+        let bytes = position.saturating_sub(self.start).saturating_sub(lost_bytes);
+        let reason = self.reason.as_deref().unwrap_or("the client went away");
+        self.client.log(|pid, uid| {
+            tracing::info!(stream, pid, uid, position, bytes, lost_bytes, lost_chunks, reason, "reader left");
+        });
+    }
+}
