@@ -86,7 +86,7 @@ async fn converse<T: Transport>(
         }
         tokio::select! {
             biased;
-            flushed = wire.flush() => flushed?,
+            () = wire.flush() => {}
             () = going.patience() => return Err(Ended::Stuck),
         }
     }
@@ -151,7 +151,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     let shared = [(wire.sharing, Hello::MAPPING), (wire.resuming, Hello::RESUMING)];
     let capabilities = shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
     wire.put(&Reply::Hello(Hello { capabilities, ..Hello::OURS }));
-    wire.flush().await?;
+    wire.flush().await;
     Ok(())
 }
 

@@ -66,7 +66,7 @@ async fn list<T: Transport>(wire: &mut Wire<T>, daemon: &Daemon, path: &str) -> 
         found = true;
         wire.put(&Reply::Summary(stream.summary()));
         if wire.queued() >= PART {
-            wire.flush().await?;
+            wire.flush().await;
         }
     }
     if !found && !may_be_empty {
@@ -84,7 +84,7 @@ async fn stat<T: Transport>(wire: &mut Wire<T>, stream: &Stream) -> Result<(), E
     for reply in writers.chain(readers.into_iter().map(Reply::ReaderStat)) {
         wire.put(&reply);
         if wire.queued() >= PART {
-            wire.flush().await?;
+            wire.flush().await;
         }
     }
     wire.put(&Reply::Done);

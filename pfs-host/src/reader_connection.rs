@@ -82,7 +82,7 @@ async fn attach<T: Transport>(
     let attach = daemon.attach(client, path, options)?;
     if attach.is_waiting() {
         wire.put(&Reply::Waiting);
-        wire.flush().await?;
+        wire.flush().await;
         wire.release();
         let stream = path.as_str();
         client.log(|pid, uid| {
@@ -103,7 +103,7 @@ async fn send<T: Transport>(
     mut follow: Follow<Frames>,
     going: &mut Going,
 ) -> Result<(), Ended> {
-    wire.flush().await?;
+    wire.flush().await;
     wire.release();
     wire.transport().enlarge_send_buffer(SEND_BUFFER);
     loop {

@@ -29,7 +29,7 @@ pub(crate) async fn serve<T: Transport>(
     loop {
         tokio::select! {
             biased;
-            flushed = wire.flush() => flushed?,
+            () = wire.flush() => {}
             () = going.patience() => return Err(Ended::Stuck),
         }
         wire.release();

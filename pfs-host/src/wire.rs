@@ -91,28 +91,30 @@ impl<T: Transport> Wire<T> {
         self.out.len()
     }
 
-    /// Writes queued replies as far as the socket takes them at once; true if all are written.
-    pub(crate) fn try_flush(&mut self) -> io::Result<bool> {
+    /// Writes queued replies as far as the client takes them at once; true if none is left.
+    ///
+    /// A client that takes none any more has not failed for that: what it said before counts, and its end is seen by reading.
+    pub(crate) fn try_flush(&mut self) -> bool {
         while !self.out.is_empty() {
             match self.transport.try_write(&self.out) {
                 Ok(written) => self.out.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(_) => self.out.clear(),
             }
         }
-        Ok(true)
+        true
     }
 
-    /// Writes all queued replies.
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        while !self.try_flush()? {
-            self.transport.writable().await?;
+    /// Writes all queued replies, as [`try_flush`](Self::try_flush) does.
+    pub(crate) async fn flush(&mut self) {
+        while !self.try_flush() {
+            // An error is found by the next write.
+            let _ = self.transport.writable().await;
         }
         // Kept for the next reply, unless a listing or document made it large.
         if self.out.capacity() > MIN_READ {
             self.out = BytesMut::new();
         }
-        Ok(())
     }
 
     /// Writes bytes that are frames already. Nothing may be queued. Not cancel safe.
@@ -141,7 +143,7 @@ impl<T: Transport> Wire<T> {
         reply: &Reply,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
-        self.flush().await?;
+        self.flush().await;
         let mut frame = BytesMut::new();
         reply.encode(&mut frame);
         // They go with the first byte.

@@ -90,7 +90,7 @@ pub(crate) async fn serve<T: Transport>(
             wire.put(&Reply::Done);
             tokio::select! {
                 biased;
-                flushed = wire.flush() => Ok(flushed?),
+                () = wire.flush() => Ok(()),
                 () = going.patience() => Err(Ended::Stuck),
             }
         }
@@ -179,7 +179,7 @@ impl<T: Transport> Writing<'_, T> {
                 }
             }
             self.writer.wake();
-            self.acks.send(self.wire)?;
+            self.acks.send(self.wire);
             consume_budget().await;
             if going.has_begun() {
                 return Err(Failure::going_away().into());
@@ -232,7 +232,7 @@ impl<T: Transport> Writing<'_, T> {
             if chunks > 0 {
                 let readers = self.writer.readers();
                 self.acks.count_many(chunks, bytes, offset, readers);
-                self.tell(stage)?;
+                self.tell(stage);
             }
             match next {
                 Next::Nothing => return Ok(()),
@@ -242,7 +242,7 @@ impl<T: Transport> Writing<'_, T> {
                     let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
                     self.append(Chunk::Staged(stage, chunk), going).await?;
                     stage.consume(chunk);
-                    self.tell(stage)?;
+                    self.tell(stage);
                 }
             }
             // There may always be more: readers do not wait for the end of it.
@@ -261,12 +261,11 @@ impl<T: Transport> Writing<'_, T> {
     }
 
     /// Tells the client how far it is, and rings if it waits for that.
-    fn tell(&mut self, stage: &Stage) -> Result<(), Ended> {
+    fn tell(&mut self, stage: &Stage) {
         if stage.tell(self.acks.chunks, self.acks.readers) {
             self.acks.owed = true;
-            self.acks.send(self.wire)?;
+            self.acks.send(self.wire);
         }
-        Ok(())
     }
 
     async fn append(&mut self, chunk: Chunk<'_>, going: &mut Going) -> Result<(), Ended> {
@@ -306,10 +305,10 @@ impl<T: Transport> Writing<'_, T> {
         chunk: Chunk<'_>,
         going: &mut Going,
     ) -> Result<Result<Appended, AppendError>, Ended> {
-        self.acks.send(self.wire)?;
+        self.acks.send(self.wire);
         self.wait_for_much_room(going).await?;
         loop {
-            self.acks.send(self.wire)?;
+            self.acks.send(self.wire);
             let wire = &*self.wire;
             tokio::select! {
                 appended = chunk.push(&mut self.writer) => return Ok(appended),
@@ -370,12 +369,11 @@ impl Acks {
     }
 
     /// Sends what can be sent without waiting.
-    fn send<T: Transport>(&mut self, wire: &mut Wire<T>) -> Result<(), Ended> {
-        if wire.try_flush()? && self.owed {
+    fn send<T: Transport>(&mut self, wire: &mut Wire<T>) {
+        if wire.try_flush() && self.owed {
             self.put_last(wire);
-            wire.try_flush()?;
+            wire.try_flush();
         }
-        Ok(())
     }
 
     fn put_last<T: Transport>(&mut self, wire: &mut Wire<T>) {

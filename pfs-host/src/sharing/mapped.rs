@@ -35,7 +35,7 @@ pub(crate) async fn attend<T: Transport>(
     handout: &Handout,
     going: &mut Going,
 ) -> Result<(), Ended> {
-    wire.flush().await?;
+    wire.flush().await;
     wire.release();
     loop {
         let frame = tokio::select! {

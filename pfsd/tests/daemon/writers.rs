@@ -92,6 +92,20 @@ async fn chunks_are_acknowledged_before_the_finish_or_the_error_that_came_with_t
 }
 
 #[tokio::test]
+async fn what_a_writer_sent_is_appended_although_it_hears_no_acknowledgement_of_it() {
+    let running = Running::start();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    let chunks = std::iter::repeat_with(|| Request::Append(vec![7; 1000].into())).take(100);
+    writer.send_together(&chunks.chain([Request::Finish { close: true }]).collect::<Vec<_>>()).await;
+    drop(writer);
+    let stream = running.daemon.registry().get("/streamfs/a").unwrap();
+    eventually(async || stream.stat().writers.is_empty()).await;
+    let stat = stream.stat();
+    assert_eq!((stat.head, stat.writers_finished, stat.writers_died), (100_000, 1, 0));
+}
+
+#[tokio::test]
 async fn an_acknowledgement_tells_how_many_readers_are_attached() {
     let running = Running::start();
     let mut writer = running.client().await;
