@@ -36,7 +36,7 @@ pub use expiry::run as expire;
 pub use failure::Failure;
 pub use namespace::{Namespace, Place};
 pub use rights::{Grant, Rights};
-pub use session::{Attach, Broken, Encoder, Follow, Gap};
+pub use session::{Append, Attach, Broken, Encoder, Follow, Gap, Rejected};
 pub use settings::{Mount, Settings};
 pub use shutdown::{GRACE, Going, Trigger, channel};
 pub use transport::Transport;

@@ -17,6 +17,7 @@ use crate::{
     client::Client,
     daemon::Daemon,
     failure::{Ended, Failure},
+    session::Append,
     sharing::{self, Next, PushedAll, Stage},
     shutdown::Going,
     transport::Transport,
@@ -58,9 +59,8 @@ pub(crate) async fn serve<T: Transport>(
             () = going.begun() => return Err(Failure::going_away().into()),
         }
     }
-    let writer =
-        stream.writer(client.peer).map_err(|error| Failure::attaching("cannot write to", &path, error))?;
-    client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "writer joined"));
+    let transport = if wire.sharing { "shm" } else { T::NAME };
+    let append = daemon.append(going, client, &path, &stream, transport)?;
     let max_chunk = stream.max_chunk();
     let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
     wire.put(&Reply::Writing { max_chunk });
@@ -68,25 +68,19 @@ pub(crate) async fn serve<T: Transport>(
     drop(stream);
 
     let mut writing =
-        Writing { wire, writer, path: &path, max_chunk, parts: Vec::new(), stage, acks: Acks::default() };
+        Writing { wire, append, path: &path, max_chunk, parts: Vec::new(), stage, acks: Acks::default() };
     let outcome = writing.append_all(going).await;
     if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
         stage.abandon();
     }
-    let Writing { wire, mut writer, mut acks, .. } = writing;
+    let Writing { wire, mut append, mut acks, .. } = writing;
     // What was appended is told to readers, and to the client, however the connection ends.
-    writer.wake();
+    append.writer().wake();
+    append.count(acks.chunks, acks.bytes);
     acks.put_last(wire);
-    let Acks { chunks, bytes, .. } = acks;
-    let stream = path.as_str();
     match outcome {
         Ok(close) => {
-            if close {
-                writer.finish_and_close();
-            } else {
-                writer.finish();
-            }
-            client.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished"));
+            append.finish(close);
             wire.put(&Reply::Done);
             tokio::select! {
                 biased;
@@ -95,16 +89,7 @@ pub(crate) async fn serve<T: Transport>(
             }
         }
         Err(ended) => {
-            if going.has_begun() {
-                // It is the daemon that goes, and readers are told that.
-                writer.leave_open();
-            } else {
-                drop(writer);
-            }
-            let reason = ended.reason();
-            client.log(|pid, uid| {
-                tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished")
-            });
+            append.abandon(ended.reason());
             Err(ended)
         }
     }
@@ -113,7 +98,7 @@ pub(crate) async fn serve<T: Transport>(
 /// A writer at work.
 struct Writing<'a, T> {
     wire: &'a mut Wire<T>,
-    writer: Writer,
+    append: Append,
     path: &'a StreamPath,
     max_chunk: u64,
     /// What came of a chunk that goes on in the next frame.
@@ -150,7 +135,7 @@ impl Chunk<'_> {
 impl<T: Transport> Writing<'_, T> {
     /// Appends until the client finishes; tells whether it wants the stream closed.
     async fn append_all(&mut self, going: &mut Going) -> Result<bool, Ended> {
-        let mut failure = pin!(self.writer.failure());
+        let mut failure = pin!(self.append.failure());
         loop {
             self.append_staged(going).await?;
             // All that is here needs one wake-up of the readers and one acknowledgement.
@@ -178,7 +163,7 @@ impl<T: Transport> Writing<'_, T> {
                     _ => return Err(misplaced("a request")),
                 }
             }
-            self.writer.wake();
+            self.append.writer().wake();
             self.acks.send(self.wire);
             consume_budget().await;
             if going.has_begun() {
@@ -197,7 +182,7 @@ impl<T: Transport> Writing<'_, T> {
                     ready = self.wire.transport().readable() => ready?,
                     // A client that reads no acknowledgements may still append: they wait as one.
                     ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
-                    error = &mut failure => return Err(Failure::appending(self.path, error).into()),
+                    failure = &mut failure => return Err(failure.into()),
                     () = going.begun() => {}
                 },
             }
@@ -228,9 +213,9 @@ impl<T: Transport> Writing<'_, T> {
         let (mut quiet, mut work, before) = (0, 0_u64, stage.consumed());
         while !stage.has_gone_round_since(before) {
             let PushedAll { chunks, bytes, offset, next } =
-                stage.push_all(&mut self.writer, self.path, BATCH);
+                stage.push_all(self.append.writer(), self.path, BATCH);
             if chunks > 0 {
-                let readers = self.writer.readers();
+                let readers = self.append.writer().readers();
                 self.acks.count_many(chunks, bytes, offset, readers);
                 self.tell(stage);
             }
@@ -249,7 +234,7 @@ impl<T: Transport> Writing<'_, T> {
             quiet += bytes;
             if quiet >= WAKE_AFTER {
                 quiet = 0;
-                self.writer.wake();
+                self.append.writer().wake();
             }
             work = work.saturating_add(bytes).saturating_add(chunks.saturating_mul(CHUNK_COST));
             if work >= TURN {
@@ -270,7 +255,7 @@ impl<T: Transport> Writing<'_, T> {
 
     async fn append(&mut self, chunk: Chunk<'_>, going: &mut Going) -> Result<(), Ended> {
         // Nearly always there is room, and nothing else need be watched.
-        let appended = match poll_once(chunk.push(&mut self.writer)).await {
+        let appended = match poll_once(chunk.push(self.append.writer())).await {
             Some(appended) => appended,
             None => self.wait_for_room(chunk, going).await?,
         };
@@ -289,9 +274,9 @@ impl<T: Transport> Writing<'_, T> {
     /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
     /// then goes on for a while without anybody ringing or waking; for slow ones, every chunk counts.
     async fn wait_for_much_room(&mut self, going: &mut Going) -> Result<(), Ended> {
-        self.writer.wake();
+        self.append.writer().wake();
         tokio::select! {
-            () = self.writer.much_room() => Ok(()),
+            () = self.append.writer().much_room() => Ok(()),
             () = sleep(MUCH_ROOM_PATIENCE) => Ok(()),
             () = self.wire.transport().hung_up() => Err(Ended::Gone),
             () = going.begun() => Err(Failure::going_away().into()),
@@ -311,7 +296,7 @@ impl<T: Transport> Writing<'_, T> {
             self.acks.send(self.wire);
             let wire = &*self.wire;
             tokio::select! {
-                appended = chunk.push(&mut self.writer) => return Ok(appended),
+                appended = chunk.push(self.append.writer()) => return Ok(appended),
                 () = wire.transport().hung_up() => return Err(Ended::Gone),
                 ready = wire.transport().writable(), if self.acks.is_waiting(wire) => ready?,
                 () = going.begun() => return Err(Failure::going_away().into()),

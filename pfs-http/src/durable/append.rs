@@ -8,9 +8,9 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use pfs_host::Failure;
-use pfs_proto::StreamPath;
-use pfs_stream::{AppendError, AttachError, Stream, Writer};
+use pfs_host::Rejected;
+use pfs_proto::{ErrorCode, StreamPath};
+use pfs_stream::{AppendError, Stream};
 
 use super::{
     gather::gather,
@@ -166,10 +166,6 @@ impl Wanted {
         if let Some(seq) = &self.seq {
             kept.last_seq = Some(seq.clone());
         }
-        if self.closes && self.has_body {
-            let path = self.path.as_str();
-            access.client().log(|pid, uid| tracing::info!(stream = path, pid, uid, "stream closed"));
-        }
         Ok(Done::Now)
     }
 
@@ -199,26 +195,30 @@ impl Wanted {
             site.daemon.close(access.client(), stream);
             return Ok(());
         }
-        let mut writer = stream.writer(access.client().peer).map_err(|error| match error {
-            AttachError::Closed => Refusal::closed(&self.path, stream),
-            error => Failure::attaching("cannot append to", &self.path, error).into(),
+        let append = site.daemon.append(&site.going(), access.client(), &self.path, stream, "http");
+        let mut append = append.map_err(|failure| match failure.code {
+            ErrorCode::Closed => Refusal::closed(&self.path, stream),
+            _ => failure.into(),
         })?;
         let chunks: Vec<&[u8]> = contents.each().collect();
-        let mut going = site.going();
-        let appended = tokio::select! {
-            biased;
-            appended = writer.append_all(&chunks) => appended,
-            () = going.begun() => {
-                writer.leave_open();
-                return Err(Failure::going_away().into());
+        match append.append_all(&chunks).await {
+            Ok(_) => {
+                append.finish(self.closes);
+                Ok(())
             }
-        };
-        let end = if self.closes && appended.is_ok() { Writer::finish_and_close } else { Writer::finish };
-        end(writer);
-        match appended {
-            Ok(_) => Ok(()),
-            Err(AppendError::Closed) => Err(Refusal::closed(&self.path, stream)),
-            Err(error) => Err(Failure::appending(&self.path, error).into()),
+            Err(rejected @ Rejected::GoingAway) => {
+                let failure = rejected.failure(&self.path);
+                append.abandon(&failure.message);
+                Err(failure.into())
+            }
+            // Nothing of it is in the stream, so that no reader misses a rest.
+            Err(rejected) => {
+                append.finish(false);
+                match rejected {
+                    Rejected::Stream(AppendError::Closed) => Err(Refusal::closed(&self.path, stream)),
+                    rejected => Err(rejected.failure(&self.path).into()),
+                }
+            }
         }
     }
 

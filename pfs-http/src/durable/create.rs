@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::Failure;
+use pfs_host::{Failure, wide};
 use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
 use pfs_stream::Stream;
 
@@ -111,16 +111,21 @@ impl Wanted {
         let client = access.client();
         site.daemon.create_with(client, path, options, self.lifetime.deadline, |stream| {
             if !contents.is_empty()
-                && let Ok(mut writer) = stream.writer(client.peer)
+                && let Ok(mut append) = site.daemon.append(&site.going(), client, path, stream, "http")
             {
                 // There is room for what was found to fit into an empty ring.
-                if let Err(error) = writer.try_append_all(contents) {
-                    tracing::error!(%path, %error, "the first contents of a stream were not appended");
+                match append.writer().try_append_all(contents) {
+                    Ok(_) => {
+                        append.count(wide(contents.len()), wide(contents.iter().map(|it| it.len()).sum()))
+                    }
+                    Err(error) => {
+                        tracing::error!(%path, %error, "the first contents of a stream were not appended");
+                    }
                 }
-                writer.finish();
+                append.finish(false);
             }
             if self.closed {
-                stream.close();
+                site.daemon.close(client, stream);
             }
         })
     }

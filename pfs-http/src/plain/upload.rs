@@ -11,9 +11,9 @@ use axum::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pfs_host::{Failure, Going, wide};
+use pfs_host::{Append, Failure, Going};
 use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
-use pfs_stream::{Stream, Writer};
+use pfs_stream::Stream;
 use serde_json::json;
 
 use super::{
@@ -106,16 +106,6 @@ pub(crate) struct Written {
     offset: u64,
 }
 
-/// How a body came to its end.
-enum Ended {
-    /// Properly.
-    Whole,
-    /// The client went away in the middle.
-    Broken(String),
-    GoingAway,
-    Refused(Failure),
-}
-
 /// Appends a body to a stream, as a writer of its own.
 pub(crate) async fn append(
     site: &Site,
@@ -125,73 +115,52 @@ pub(crate) async fn append(
     body: Body,
     close: bool,
 ) -> Result<Written, Problem> {
-    let client = access.client();
-    let writer = stream.writer(client.peer);
-    let mut writer = writer.map_err(|error| Failure::attaching("cannot write to", path, error))?;
-    client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, http = true, "writer joined"));
-    let mut written = Written { bytes: 0, offset: stream.summary().head };
+    let mut append = site.daemon.append(&site.going(), access.client(), path, stream, "http")?;
+    let mut offset = stream.summary().head;
     let max_chunk = usize::try_from(stream.max_chunk()).unwrap_or(usize::MAX).max(1);
-    let ended = append_all(&mut writer, path, body, max_chunk, &mut written, &mut site.going()).await;
-    let (stream, bytes) = (path.as_str(), written.bytes);
-    let failure = match ended {
-        Ended::Whole => {
-            if close {
-                writer.finish_and_close();
-            } else {
-                writer.finish();
-            }
-            client.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, close, "writer finished"));
-            return Ok(written);
+    match append_body(&mut append, path, body, max_chunk, &mut offset, &mut site.going()).await {
+        Ok(()) => {
+            let bytes = append.bytes();
+            append.finish(close);
+            Ok(Written { bytes, offset })
         }
-        Ended::GoingAway => {
-            // It is the daemon that goes, and readers are told that.
-            writer.leave_open();
-            Failure::going_away()
+        Err(failure) => {
+            append.abandon(&failure.message);
+            Err(failure.into())
         }
-        Ended::Refused(failure) => failure,
-        Ended::Broken(reason) => {
-            let message = format!("the body broke off after {bytes} bytes, which are in {path}: {reason}");
-            Failure::new(ErrorCode::Protocol, message)
-        }
-    };
-    let reason = failure.message.as_str();
-    client.log(|pid, uid| tracing::warn!(stream, pid, uid, bytes, reason, "writer left unfinished"));
-    Err(failure.into())
+    }
 }
 
 /// Appends what comes, as it comes. Waits where a `block` reader needs the room, and reads nothing more of the body
 /// meanwhile, so that the client waits too.
-async fn append_all(
-    writer: &mut Writer,
+async fn append_body(
+    append: &mut Append,
     path: &StreamPath,
     mut body: Body,
     max_chunk: usize,
-    written: &mut Written,
+    offset: &mut u64,
     going: &mut Going,
-) -> Ended {
-    let mut failure = pin!(writer.failure());
+) -> Result<(), Failure> {
+    let mut failure = pin!(append.failure());
     loop {
         let frame = tokio::select! {
             biased;
-            () = going.begun() => return Ended::GoingAway,
+            () = going.begun() => return Err(Failure::going_away()),
             frame = body.frame() => frame,
-            error = &mut failure => return Ended::Refused(Failure::appending(path, error)),
+            failure = &mut failure => return Err(failure),
         };
         let data = match frame {
-            None => return Ended::Whole,
-            Some(Err(error)) => return Ended::Broken(error.to_string()),
+            None => return Ok(()),
+            Some(Err(error)) => {
+                let bytes = append.bytes();
+                let message = format!("the body broke off after {bytes} bytes, which are in {path}: {error}");
+                return Err(Failure::new(ErrorCode::Protocol, message));
+            }
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         };
         for chunk in data.chunks(max_chunk) {
-            let appended = tokio::select! {
-                appended = writer.append(chunk) => appended,
-                () = going.begun() => return Ended::GoingAway,
-            };
-            match appended {
-                Ok(appended) => written.offset = appended.offset,
-                Err(error) => return Ended::Refused(Failure::appending(path, error)),
-            }
-            written.bytes = written.bytes.saturating_add(wide(chunk.len()));
+            let appended = append.append(chunk).await;
+            *offset = appended.map_err(|rejected| rejected.failure(path))?.offset;
         }
     }
 }
