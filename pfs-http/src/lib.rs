@@ -26,6 +26,7 @@ pub mod settings;
 mod setup;
 mod site;
 mod socket;
+mod sse;
 mod tls;
 mod tokens;
 

@@ -23,7 +23,6 @@ mod refusal;
 mod sse;
 mod state;
 mod target;
-mod text;
 
 use std::sync::Arc;
 

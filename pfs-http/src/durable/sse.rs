@@ -18,12 +18,13 @@ use tokio::time::Instant;
 
 use super::{
     cache, headers, json, media_type, media_type::Kind, offset::Token, page::Chunks, read::Reading,
-    refusal::Refusal, text,
+    refusal::Refusal,
 };
-use crate::{Site, body::Following};
-
-/// After so long without an event there is one, so that nobody between takes the connection for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::{
+    Site,
+    body::Following,
+    sse::{KEEP_ALIVE, MEDIA_TYPE, Spacing, complete, put_event},
+};
 
 /// After so long the response ends, as the protocol wants it.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -37,7 +38,7 @@ pub(super) fn answer(site: &Site, reading: Reading) -> Result<Response, Refusal>
     let body = Following::new(site, &access, &path, reader, events);
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if kind == Kind::Binary {
         headers.insert(headers::SSE_ENCODING, HeaderValue::from_static("base64"));
@@ -94,14 +95,13 @@ impl Events {
             Kind::Binary => Some(BASE64_STANDARD.encode(&chunks.bytes)),
             Kind::Text => {
                 chunks.bytes.splice(..0, self.rest.drain(..));
-                let shown = if goes_on { text::complete(&chunks.bytes) } else { chunks.bytes.len() };
+                let shown = if goes_on { complete(&chunks.bytes) } else { chunks.bytes.len() };
                 self.rest.extend(chunks.bytes.drain(shown..));
                 Some(String::from_utf8_lossy(&chunks.bytes).into_owned())
             }
         };
         if let Some(payload) = payload.filter(|payload| !payload.is_empty()) {
-            self.out.extend_from_slice(b"event: data\n");
-            text::put_data(&mut self.out, &payload);
+            put_event(&mut self.out, Spacing::Compact, Some("data"), None, &payload);
         }
     }
 
@@ -112,10 +112,9 @@ impl Events {
         let next = Token::of(&self.stream, next);
         let cursor = cache::cursor(self.cursor.as_deref());
         let up_to_date = if up_to_date { ",\"upToDate\":true" } else { "" };
-        let control = format!(
-            "event: control\ndata:{{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{cursor}\"{up_to_date}}}\n\n"
-        );
-        self.out.extend_from_slice(control.as_bytes());
+        let control =
+            format!("{{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{cursor}\"{up_to_date}}}");
+        put_event(&mut self.out, Spacing::Compact, Some("control"), None, &control);
     }
 
     /// Where the client is when it has all that was read, but for what waits to be shown.
@@ -171,10 +170,8 @@ impl Encoder for Events {
         self.position = position;
         self.put_data(false);
         let next = Token::of(&self.stream, position);
-        let control = format!(
-            "event: control\ndata:{{\"streamNextOffset\":\"{next}\",\"streamClosed\":true,\"upToDate\":true}}\n\n"
-        );
-        self.out.extend_from_slice(control.as_bytes());
+        let control = format!("{{\"streamNextOffset\":\"{next}\",\"streamClosed\":true,\"upToDate\":true}}");
+        put_event(&mut self.out, Spacing::Compact, Some("control"), None, &control);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use crate::{
     access::Access,
     body::{Following, attach},
     problem::Problem,
+    sse::MEDIA_TYPE,
 };
 
 const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
@@ -208,7 +209,7 @@ async fn events(
     let mut response = Response::new(Body::new(Following::new(site, access, &path, reader, events)));
     let headers = response.headers_mut();
     headers.insert(figures::START, start.into());
-    figures::contents(headers, Some(sse::MEDIA_TYPE));
+    figures::contents(headers, Some(MEDIA_TYPE));
     headers.remove(header::ACCEPT_RANGES);
     // Proxies that gather responses would hold events back.
     put(headers, header::HeaderName::from_static("x-accel-buffering"), "no");

@@ -1,29 +1,27 @@
 //! A stream as server-sent events, for the EventSource of browsers.
 //!
-//! A chunk is an event: `message` with its text, or `base64` if it is not text, or has a carriage return, which such text
-//! cannot carry. A stream whose media type says that it is not text is `base64` throughout. An event's id is the offset after
-//! it. Besides there are `gap`, `end` and `failure`, with JSON in them.
+//! A chunk is an event: `message` with its text, or `base64` if it is not text. A stream whose media type says that it is not text is
+//! `base64` throughout. The rest of a character that is split between two chunks, and a carriage return whose line feed may
+//! follow, come with the next chunk. An event's id is the offset after it. Besides there are `gap`, `end` and `failure`, with
+//! JSON in them.
 
 use std::{mem, ops::ControlFlow, time::Duration};
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use pfs_host::{Broken, Encoder, Failure, Gap};
+use pfs_host::{Broken, Encoder, Failure, Gap, wide};
 use pfs_proto::End;
 use pfs_stream::Sink;
 use serde_json::{Value, json};
 
 use super::query::bad;
-use crate::problem::Problem;
-
-/// What these responses are.
-pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
+use crate::{
+    problem::Problem,
+    sse::{KEEP_ALIVE, MEDIA_TYPE, Spacing, complete, put_event},
+};
 
 /// The id of the last event that a client that comes back has seen.
 const LAST_EVENT_ID: &str = "last-event-id";
-
-/// After so long without an event there is a comment, so that nobody between takes the connection for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Whether a request asks for events.
 pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
@@ -59,6 +57,8 @@ pub(crate) struct Events {
     chunks: Vec<u8>,
     /// Where each of them ends.
     ends: Vec<usize>,
+    /// What came last of a text, and waits for what belongs to it.
+    rest: Vec<u8>,
     out: Vec<u8>,
     /// Whether chunks may be text.
     text: bool,
@@ -68,36 +68,39 @@ impl Events {
     /// For a stream of this media type.
     pub(crate) fn of(content_type: Option<&str>) -> Self {
         let text = content_type.is_none_or(is_text);
-        Self { chunks: Vec::new(), ends: Vec::new(), out: Vec::new(), text }
+        Self { chunks: Vec::new(), ends: Vec::new(), rest: Vec::new(), out: Vec::new(), text }
     }
 
     fn event(&mut self, name: &str, id: Option<u64>, data: &Value) {
-        let id = id.map_or(String::new(), |id| format!("id: {id}\n"));
-        self.out.extend(format!("event: {name}\n{id}data: {data}\n\n").as_bytes());
+        put_event(&mut self.out, Spacing::Spaced, Some(name), id, &data.to_string());
     }
-}
 
-/// A chunk as an event.
-fn put_chunk(out: &mut Vec<u8>, id: u64, chunk: &[u8], may_be_text: bool) {
-    let text = std::str::from_utf8(chunk).ok().filter(|text| may_be_text && !text.contains('\r'));
-    if text.is_none() {
-        out.extend(b"event: base64\n");
+    /// Adds what waits, which ends at this offset, because nothing comes that belongs to it.
+    fn put_rest(&mut self, id: u64) {
+        let rest = mem::take(&mut self.rest);
+        self.put(id, &rest);
     }
-    out.extend(format!("id: {id}\n").as_bytes());
-    match text {
-        // What ends with a line end has an empty line after it.
-        Some(text) => text.split('\n').for_each(|line| {
-            out.extend(b"data: ");
-            out.extend(line.as_bytes());
-            out.push(b'\n');
-        }),
-        None => {
-            out.extend(b"data: ");
-            out.extend(BASE64_STANDARD.encode(chunk).as_bytes());
-            out.push(b'\n');
+
+    /// Adds what is complete of a text that ends at this offset. The rest waits.
+    fn put_complete(&mut self, id: u64, text: &[u8]) {
+        let (shown, rest) = text.split_at(complete(text));
+        self.put(id.saturating_sub(wide(rest.len())), shown);
+        self.rest.extend_from_slice(rest);
+    }
+
+    /// Adds bytes as an event, if there are any.
+    fn put(&mut self, id: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) if self.text => put_event(&mut self.out, Spacing::Spaced, None, Some(id), text),
+            _ => {
+                let text = BASE64_STANDARD.encode(bytes);
+                put_event(&mut self.out, Spacing::Spaced, Some("base64"), Some(id), &text);
+            }
         }
     }
-    out.push(b'\n');
 }
 
 impl Sink for Events {
@@ -123,16 +126,25 @@ impl Encoder for Events {
         let (chunks, ends) = (mem::take(&mut self.chunks), mem::take(&mut self.ends));
         let mut begin = 0;
         for end in ends {
-            let after = u64::try_from(chunks.len().saturating_sub(end)).unwrap_or(u64::MAX);
             let chunk = chunks.get(begin..end).unwrap_or_default();
-            put_chunk(&mut self.out, position.saturating_sub(after), chunk, self.text);
             begin = end;
+            let after = position.saturating_sub(wide(chunks.len().saturating_sub(end)));
+            if !self.text {
+                self.put(after, chunk);
+            } else if self.rest.is_empty() {
+                self.put_complete(after, chunk);
+            } else {
+                let mut text = mem::take(&mut self.rest);
+                text.extend_from_slice(chunk);
+                self.put_complete(after, &text);
+            }
         }
         ControlFlow::Continue(())
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
         let Gap { from, to, chunks } = gap;
+        self.put_rest(from);
         // As elsewhere: how many chunks were lost before this reader came, nobody knows.
         let chunks = (chunks > 0).then_some(chunks);
         self.event("gap", Some(to), &json!({ "from": from, "to": to, "chunks": chunks }));
@@ -140,6 +152,7 @@ impl Encoder for Events {
     }
 
     fn end(&mut self, end: End, position: u64) -> Result<(), Broken> {
+        self.put_rest(position);
         let told = json!({ "reason": end.to_string(), "offset": position });
         self.event("end", Some(position), &told);
         match end {
@@ -192,15 +205,47 @@ mod tests {
     }
 
     #[test]
-    fn what_text_cannot_carry_is_base64() {
+    fn what_is_no_text_is_base64() {
         assert_eq!(
-            events(Some("text/plain; charset=utf-8"), &[b"\xff\x00", b"a\r\n", b"ok"]),
-            "event: base64\nid: 102\ndata: /wA=\n\nevent: base64\nid: 105\ndata: YQ0K\n\nid: 107\ndata: ok\n\n"
+            events(Some("text/plain; charset=utf-8"), &[b"\xff\x00", b"a\r\nb", b"ok"]),
+            "event: base64\nid: 102\ndata: /wA=\n\nid: 106\ndata: a\ndata: b\n\nid: 108\ndata: ok\n\n"
         );
         assert_eq!(events(Some("video/mp2t"), &[b"ok"]), "event: base64\nid: 102\ndata: b2s=\n\n");
         for text in ["TEXT/html", "application/json", "application/geo+json;x=y", "image/svg+xml"] {
             assert!(is_text(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_character_or_line_end_that_chunks_split_comes_with_the_second_of_them() {
+        let (first, second) = "€".as_bytes().split_at(1);
+        assert_eq!(
+            events(None, &[b"a", first, second, b"b\r", b"\nc"]),
+            "id: 101\ndata: a\n\nid: 104\ndata: \u{20ac}\n\nid: 105\ndata: b\n\nid: 108\ndata: \ndata: c\n\n"
+        );
+        assert_eq!(
+            events(None, &[first, b"b"]),
+            "event: base64\nid: 102\ndata: 4mI=\n\n",
+            "it was no character"
+        );
+    }
+
+    #[test]
+    fn what_waits_comes_before_a_gap_and_before_the_end() {
+        let waiting = || {
+            let mut events = Events::of(None);
+            events.piece(2, true);
+            events.buffer().extend_from_slice(b"a\xe2");
+            assert!(events.data(2).is_continue());
+            events
+        };
+        let waited = "id: 1\ndata: a\n\nevent: base64\nid: 2\ndata: 4g==\n\n";
+        let mut events = waiting();
+        events.gap(Gap { from: 2, to: 9, chunks: 1 }).unwrap();
+        assert!(String::from_utf8(events.take()).unwrap().starts_with(&format!("{waited}event: gap\n")));
+        let mut events = waiting();
+        events.end(End::Closed, 2).unwrap();
+        assert!(String::from_utf8(events.take()).unwrap().starts_with(&format!("{waited}event: end\n")));
     }
 
     #[test]

@@ -103,6 +103,28 @@ fn chunks_are_events_with_the_offset_after_them_and_the_end_is_one_too() {
 }
 
 #[test]
+fn text_is_messages_however_chunks_split_its_characters_and_line_ends() {
+    let daemon = Daemon::with_http();
+    let lines = "GPGGA,1\r\nGPGGA,2\r\n";
+    let long = "€".repeat(200_000);
+    for (sent, shown) in [(lines, lines.replace("\r\n", "\n")), (&long, long.clone())] {
+        let write = daemon.pfs(["write", "--stream", "--close", S]).stdin(sent.as_bytes().to_vec());
+        write.run().exits(0);
+        let mut source = EventSource::open(&daemon, S, None);
+        let mut text = String::new();
+        let end = loop {
+            match source.next().unwrap() {
+                event if event.name == "message" => text.push_str(&event.data),
+                event => break event,
+            }
+        };
+        assert_eq!((end.name.as_str(), end.id), ("end", Some(sent.len() as u64)));
+        assert!(text == shown, "{} bytes of text, not {}", text.len(), shown.len());
+        daemon.remove(S);
+    }
+}
+
+#[test]
 fn a_client_that_comes_back_goes_on_after_the_last_event_that_it_saw() {
     let daemon = Daemon::with_http();
     for chunk in ["one", "two", "three"] {

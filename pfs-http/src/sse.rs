@@ -1,0 +1,126 @@
+//! Server-sent events: how an event is written, and text that comes in pieces.
+
+use std::{io::Write, time::Duration};
+
+/// The media type of these responses.
+pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
+
+/// After so long without an event there is one that says nothing, so that no proxy takes the connection for dead.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How many of these bytes end where a character ends, and a line end too: a carriage return may be half of one.
+pub(crate) fn complete(bytes: &[u8]) -> usize {
+    let whole = match std::str::from_utf8(bytes) {
+        Ok(_) => bytes.len(),
+        // Cut off in a character. What is wrong otherwise does not become right with more of it.
+        Err(error) => {
+            let rest = bytes.get(error.valid_up_to()..).unwrap_or_default();
+            bytes.len().saturating_sub(unfinished(rest))
+        }
+    };
+    let shown = bytes.get(..whole).unwrap_or_default();
+    whole.saturating_sub(usize::from(shown.ends_with(b"\r")))
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn unfinished(bytes: &[u8]) -> usize {
+    let tail = bytes.utf8_chunks().last().map(|chunk| chunk.invalid()).unwrap_or_default();
+    let cut_off = std::str::from_utf8(tail).is_err_and(|error| error.error_len().is_none());
+    if cut_off { tail.len() } else { 0 }
+}
+
+/// How a field is written. A client takes one space off a value that begins with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spacing {
+    /// `data: text`, as people and their scripts expect it.
+    Spaced,
+    /// `data:text`, as the tests of the Durable Streams protocol expect it.
+    Compact,
+}
+
+/// Adds an event; without a name it is a `message`.
+pub(crate) fn put_event(
+    out: &mut Vec<u8>,
+    spacing: Spacing,
+    name: Option<&str>,
+    id: Option<u64>,
+    payload: &str,
+) {
+    // Writing to a vector does not fail.
+    if let Some(name) = name {
+        let _ = writeln!(out, "event: {name}");
+    }
+    if let Some(id) = id {
+        let _ = writeln!(out, "id: {id}");
+    }
+    let mut rest = payload;
+    loop {
+        // Any of the three line ends would end the field, so that each line is a field of its own. A client puts them together again,
+        // with a line feed between them.
+        let end = rest.find(['\r', '\n']).unwrap_or(rest.len());
+        let (line, after) = rest.split_at(end);
+        let compact = spacing == Spacing::Compact && !line.starts_with(' ');
+        out.extend_from_slice(if compact { b"data:" } else { b"data: " });
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+        match after.strip_prefix("\r\n").or_else(|| after.get(1..)) {
+            Some(next) => rest = next,
+            None => break,
+        }
+    }
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_is_shown_when_all_of_it_is_there() {
+        let text = "aä€😀".as_bytes();
+        let ends = [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10];
+        for (len, end) in ends.into_iter().enumerate() {
+            assert_eq!(complete(&text[..len]), end, "{len}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_waited_for() {
+        assert_eq!(complete(b"\xff\xff"), 2);
+        assert_eq!(complete(b"\xffa\xe2\x82"), 2);
+        assert_eq!(complete(b"\xe2\x82a"), 3);
+    }
+
+    #[test]
+    fn half_a_line_end_is_waited_for() {
+        assert_eq!(complete(b"a\r"), 1);
+        assert_eq!(complete(b"a\r\n"), 3);
+    }
+
+    #[test]
+    fn every_line_is_data_whatever_ends_it() {
+        let event = |spacing, payload: &str| {
+            let mut out = Vec::new();
+            put_event(&mut out, spacing, None, None, payload);
+            String::from_utf8(out).unwrap()
+        };
+        for (payload, compact) in [
+            ("a", "data:a\n\n"),
+            ("", "data:\n\n"),
+            ("a\r\nb\rc\n\nevent: x", "data:a\ndata:b\ndata:c\ndata:\ndata:event: x\n\n"),
+        ] {
+            assert_eq!(event(Spacing::Compact, payload), compact);
+            assert_eq!(event(Spacing::Spaced, payload), compact.replace("data:", "data: "));
+        }
+        for spacing in [Spacing::Compact, Spacing::Spaced] {
+            assert_eq!(event(spacing, " a\n b"), "data:  a\ndata:  b\n\n");
+        }
+    }
+
+    #[test]
+    fn a_name_and_an_id_come_before_the_data() {
+        let mut out = Vec::new();
+        put_event(&mut out, Spacing::Spaced, Some("gap"), Some(7), "{}");
+        assert_eq!(out, b"event: gap\nid: 7\ndata: {}\n\n");
+    }
+}
