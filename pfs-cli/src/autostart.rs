@@ -12,6 +12,7 @@ use anyhow::Context;
 use tokio::net::UnixStream;
 
 use crate::daemon::check_owner;
+use crate::descriptors::close_inherited_on_exec;
 use crate::exit_code::{ExitCode, Failure};
 use crate::printer::Printer;
 
@@ -72,7 +73,9 @@ fn spawn(program: &Path, socket: &Path, log: &Log) -> io::Result<Child> {
     }
     // Whatever else we inherited would stay open for as long as the daemon lives: a pipe whose reader waits for its end, or
     // the file of a lock.
-    close_fds::set_fds_cloexec(3, &[]);
+    close_inherited_on_exec().map_err(|error| {
+        io::Error::new(error.kind(), format!("what pfs inherited cannot be kept from it: {error}"))
+    })?;
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

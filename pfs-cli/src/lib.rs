@@ -9,6 +9,8 @@ mod autostart;
 pub mod cli;
 mod commands;
 mod daemon;
+#[allow(unsafe_code)]
+mod descriptors;
 pub mod examples;
 pub mod exit_code;
 mod hangup;

@@ -3,11 +3,12 @@
 #![allow(clippy::print_stderr, reason = "whoever runs the example is to know")]
 
 use std::error::Error;
-use std::io;
+use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
 use pfs_client::{Client, ConnectError, Endpoint};
 use tokio::time::{Instant, sleep};
@@ -43,8 +44,7 @@ fn start(socket: Option<PathBuf>, endpoint: &Endpoint) -> Result<(), Box<dyn Err
         command.arg("--socket").arg(socket);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    // It outlives us, and must not keep open what we were given: a pipe whose reader waits for its end, or a lock.
-    close_fds::set_fds_cloexec(3, &[]);
+    close_inherited_on_exec()?;
     match command.spawn() {
         Ok(_) => {
             eprintln!("no daemon answers on {endpoint}; started {}", program.display());
@@ -56,4 +56,20 @@ fn start(socket: Option<PathBuf>, endpoint: &Endpoint) -> Result<(), Box<dyn Err
         .into()),
         Err(error) => Err(format!("cannot start {}: {error}", program.display()).into()),
     }
+}
+
+/// Sets the close-on-exec flag of what we inherited. The daemon outlives us, and must not keep open a pipe whose reader waits
+/// for its end, or a lock.
+fn close_inherited_on_exec() -> io::Result<()> {
+    for entry in fs::read_dir("/dev/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        if let Some(number) = number.filter(|number| *number > 2) {
+            // SAFETY: the call takes numbers and no pointers, and closes nothing.
+            #[allow(unsafe_code, reason = "only the number of an inherited descriptor is known")]
+            unsafe {
+                libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+    }
+    Ok(())
 }
