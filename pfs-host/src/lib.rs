@@ -1,10 +1,15 @@
-//! What a pfs daemon is apart from its sockets: streams in mounts, permissions, and the sessions of clients.
+//! The daemon of pfs without its sockets: streams in mounts, permissions, and sessions.
 //!
-//! [`Daemon`] holds the streams. [`serve`] takes one client from its hello to its end over any [`Transport`], which may
-//! hand descriptors along; protocols of another kind, as those over HTTP, call the daemon themselves. [`expire`] removes
-//! what has outlived its time.
+//! - [`Daemon`] holds the streams and their limits.
+//! - A session is what a client does with one stream: [`Attach`], [`Follow`] or [`Append`]. It
+//!   writes the log lines of joining, losing and leaving. Protocols poll it for the next bytes,
+//!   which an [`Encoder`] makes.
+//! - [`serve`] speaks the frames of `pfs-proto` with one client over any [`Transport`], which may
+//!   pass descriptors. Protocols over HTTP use [`Daemon`] and the sessions directly.
+//! - [`expire`] removes streams whose time to live is over.
 //!
-//! What it is not: it opens no socket, reads no configuration file and knows no HTTP. `pfsd` and `pfs-http` do.
+//! This crate opens no socket, reads no configuration file and knows no HTTP: see `pfsd` and
+//! `pfs-http`.
 
 mod client;
 mod connection;

@@ -1,7 +1,11 @@
-//! The HTTP side of the daemon: every stream is a URL.
+//! The protocols of the daemon over HTTP: every stream is a URL.
 //!
-//! One router for all protocols; each module holds the routes of one of them. Who may do what is settled before any of
-//! them is asked (`access`), and every refusal looks alike (`problem`).
+//! [`Setup`] checks the [`settings`], [`Server`] serves the connections that a listener accepts. One
+//! router has all protocols, each with a module for its routes. `access` identifies the client
+//! before a handler runs; the handler asks it for the permission to a path. `problem` formats every
+//! refusal. Streams and sessions are those of `pfs-host`.
+//!
+//! This crate opens no listening socket and reads no configuration file: see `pfsd`.
 
 mod access;
 mod activity;

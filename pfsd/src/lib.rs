@@ -1,10 +1,11 @@
 //! The daemon of pfs: hosts named in-memory byte streams on a Unix socket.
 //!
-//! [`start`](start()) is the whole program; [`run`] is the daemon alone, for programs and tests that have a listener
-//! of their own. The streams themselves are `pfs-stream`'s and the bytes on the wire `pfs-proto`'s: here are the
-//! connections between the two, the configuration, the socket's file, the log and the way to an orderly end.
+//! [`start`](start()) is the whole program; [`run`] is the daemon alone, for programs and tests that
+//! have a listener of their own. This crate has the listeners, the Unix socket as a transport, the
+//! socket's file, the configuration file, the log, and the orderly shutdown. Streams, permissions and
+//! sessions are in `pfs-host`, protocols over HTTP in `pfs-http`.
 //!
-//! What it is not: there is no client here, and nothing is ever written to disk.
+//! There is no client here, and no stream is ever written to disk.
 
 pub mod args;
 pub mod config;
