@@ -13,6 +13,9 @@ use tracing_subscriber::{
 
 use crate::args::LogFormat;
 
+/// The crates that log as the daemon: `pfsd` in a filter means all of them.
+const CRATES: [&str; 3] = ["pfsd", "pfs_host", "pfs_http"];
+
 /// Sends everything logged from now on to stderr.
 ///
 /// # Errors
@@ -49,6 +52,7 @@ fn parse(filter: &str) -> Result<Targets> {
             );
         };
         targets = match target {
+            Some("pfsd") => CRATES.iter().fold(targets, |targets, name| targets.with_target(*name, level)),
             Some(target) => targets.with_target(target, level),
             None => targets.with_default(level),
         };
@@ -71,7 +75,7 @@ mod tests {
     fn levels(filter: &str) -> [Option<Level>; 3] {
         let targets = parse(filter).unwrap();
         let all = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
-        ["pfsd", "pfsd::http", "requests"]
+        ["pfsd::start", "pfs_http::plain", "requests"]
             .map(|target| all.into_iter().find(|level| targets.would_enable(target, level)))
     }
 
@@ -85,7 +89,8 @@ mod tests {
         assert_eq!(levels("info,requests=off"), [info, info, None]);
         assert_eq!(levels("requests=off, info,"), [info, info, None]);
         assert_eq!(levels("pfsd=debug"), [debug, debug, None]);
-        assert_eq!(levels("error,pfsd=info,pfsd::http=trace"), [info, trace, error]);
+        assert_eq!(levels("error,pfsd=info,pfs_http::plain=trace"), [info, trace, error]);
+        assert_eq!(levels("info,pfsd=off"), [None, None, info]);
         assert_eq!(levels(""), [error; 3]);
     }
 
