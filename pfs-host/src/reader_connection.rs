@@ -1,6 +1,9 @@
 //! A reader's connection: a stream goes out, nothing comes in.
 
-use std::{future::poll_fn, mem};
+use std::{
+    future::{Future, poll_fn},
+    io, mem,
+};
 
 use bytes::BytesMut;
 use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, StreamPath, put_data_header};
@@ -114,16 +117,28 @@ async fn send<T: Transport>(
         };
         // Frames say whatever happens, so that they never break.
         let Some(Ok(piece)) = piece else { return Ok(()) };
-        tokio::select! {
-            biased;
-            sent = wire.send(&piece) => sent?,
-            () = going.patience() => {
-                follow.given_up(&Failure::going_away());
-                return Err(Ended::Stuck);
-            }
+        let sent = if T::KEEPS_BYTES {
+            let bytes = follow.lend(piece);
+            unless_stuck(going, wire.transport().send(bytes)).await
+        } else {
+            let sent = unless_stuck(going, wire.send(&piece)).await;
+            follow.give_back(piece);
+            sent
+        };
+        if let Err(ended @ Ended::Stuck) = &sent {
+            follow.given_up(ended);
         }
-        follow.give_back(piece);
+        sent?;
         consume_budget().await;
+    }
+}
+
+/// Sends, but does not wait for a client that reads nothing when the daemon ends.
+async fn unless_stuck(going: &mut Going, send: impl Future<Output = io::Result<()>>) -> Result<(), Ended> {
+    tokio::select! {
+        biased;
+        sent = send => Ok(sent?),
+        () = going.patience() => Err(Ended::Stuck),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, os::fd::BorrowedFd};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// Both directions of one client's connection. Implementations know sockets and bodies; this crate does not.
 ///
@@ -38,6 +38,20 @@ pub trait Transport: Send + Sync {
     ///
     /// [`io::ErrorKind::WouldBlock`] if that is nothing; any other means that the client reads no more.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Whether [`send`](Self::send) keeps what it is given until the client has it. Otherwise the system copies what is written,
+    /// and whoever wrote it can use its buffer again.
+    const KEEPS_BYTES: bool = false;
+
+    /// Sends bytes without a copy of them.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] unless [`KEEPS_BYTES`](Self::KEEPS_BYTES); any other means that the client reads no more.
+    fn send(&self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send {
+        let _ = bytes;
+        std::future::ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 
     /// Waits until the other end is gone for good, whatever of its bytes are still unread.
     fn hung_up(&self) -> impl Future<Output = ()> + Send;

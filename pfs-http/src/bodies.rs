@@ -98,6 +98,15 @@ impl Transport for Bodies {
         self.output.reserve().await.map(drop).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
+    const KEEPS_BYTES: bool = true;
+
+    /// Waits until the piece before was taken.
+    async fn send(&self, bytes: Bytes) -> io::Result<()> {
+        let permit = self.output.reserve().await;
+        permit.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?.send(bytes);
+        Ok(())
+    }
+
     /// Waits until nobody takes the response any more.
     async fn hung_up(&self) {
         self.output.closed().await;
@@ -174,10 +183,11 @@ mod tests {
         let taking = async {
             bodies.writable().await.unwrap();
             bodies.try_write(b"two").unwrap();
+            bodies.send(Bytes::from_static(b"three")).await.unwrap();
             drop(bodies);
         };
         let (all, ()) = tokio::join!(response.collect(), taking);
-        assert_eq!(all.unwrap().to_bytes(), &b"onetwo"[..]);
+        assert_eq!(all.unwrap().to_bytes(), &b"onetwothree"[..]);
     }
 
     #[tokio::test]

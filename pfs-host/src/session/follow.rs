@@ -15,7 +15,7 @@ use pfs_stream::{Read, ReadError, Reader, Sink};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::reading_log::{Progress, ReadingLog};
-use crate::{Client, Daemon, Failure, Going, lender::Lender};
+use crate::{Client, Daemon, Failure, Going, failure::Ended, lender::Lender};
 
 /// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its [`Sink`].
 ///
@@ -180,8 +180,8 @@ impl<E: Encoder> Follow<E> {
     }
 
     /// The client was not told the rest, for this reason.
-    pub fn given_up(&mut self, failure: &Failure) {
-        self.log.fails(failure);
+    pub(crate) fn given_up(&mut self, ended: &Ended) {
+        self.log.gives_up(ended);
     }
 
     /// Waits for something to send, or for the end.

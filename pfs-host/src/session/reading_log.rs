@@ -58,6 +58,11 @@ impl ReadingLog {
         self.reason = Some(failure.message.clone());
     }
 
+    /// It is given up.
+    pub(crate) fn gives_up(&mut self, ended: &Ended) {
+        self.reason = Some(ended.reason().to_owned());
+    }
+
     /// It goes, having read the ring by itself: what it lost is seen only now.
     pub(crate) fn left_ring(&mut self, handout: &Handout, ended: &Ended) {
         let (lost_bytes, lost_chunks) = (handout.lost_bytes(), handout.lost_chunks());
@@ -67,7 +72,7 @@ impl ReadingLog {
                 tracing::warn!(stream, pid, uid, lost_bytes, lost_chunks, "reader lost data, in gaps");
             });
         }
-        self.reason = Some(ended.reason().to_owned());
+        self.gives_up(ended);
         self.left(Progress { position: handout.position(), lost_bytes, lost_chunks });
     }
 
