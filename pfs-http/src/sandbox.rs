@@ -27,7 +27,13 @@ fn is_media(media_type: &HeaderValue) -> bool {
     let media_type = media_type.to_str().unwrap_or_default().to_ascii_lowercase();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     let Some((kind, subtype)) = essence.split_once('/') else { return false };
-    matches!(kind, "video" | "audio" | "image") && !subtype.contains("xml") && !subtype.contains("svg")
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+    matches!(kind, "video" | "audio" | "image")
+        && subtype.bytes().all(is_token)
+        && !subtype.contains("xml")
+        && !subtype.contains("svg")
+        // A browser that finds several types, separated by commas, takes the last one, parameters or not.
+        && !media_type.contains(',')
 }
 
 #[cfg(test)]
@@ -59,6 +65,10 @@ mod tests {
             "video",
             "multipart/x-mixed-replace",
             "text/html, video/webm",
+            "video/webm, text/html",
+            "video/webm;, text/html",
+            "video/webm; a=\", text/html",
+            "video/web m",
             "",
         ] {
             assert_eq!(policy(Some(other)), SANDBOX, "{other}");
