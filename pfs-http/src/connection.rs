@@ -18,6 +18,7 @@ use pfs_host::Going;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -109,7 +110,14 @@ impl Connections {
         let connected = Connected { remote, local, tls: self.tls.is_some() };
         let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
         let admitted = admitted.map(Arc::new);
-        let service = Serving { router, connected, activity: Arc::clone(&activity), admitted, tally };
+        let service = Serving {
+            router,
+            connected,
+            activity: Arc::clone(&activity),
+            admitted,
+            appending: Arc::new(Semaphore::new(STREAMS as usize)),
+            tally,
+        };
         let ended = match &self.tls {
             None => self.drive(socket, service, &stream, &activity, &mut going).await,
             Some(tls) => {
@@ -211,6 +219,9 @@ struct Serving {
     connected: Connected,
     activity: Arc<Activity>,
     admitted: Result<Arc<Place>, Full>,
+    /// Requests at a time that go on without their client. Over HTTP/2 a client that resets its requests could begin any
+    /// number of them.
+    appending: Arc<Semaphore>,
     tally: Arc<Tally>,
 }
 
@@ -257,8 +268,13 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         }
         // A task of its own: what arrived of a body is appended, whatever becomes of the connection, and hyper drops the
         // future of a request when its client disconnects.
-        let answered = tokio::spawn(answered);
+        let appending = Arc::clone(&self.appending);
         Box::pin(async move {
+            let permit = appending.acquire_owned().await;
+            let answered = tokio::spawn(async move {
+                let _permit = permit;
+                answered.await
+            });
             match answered.await {
                 Ok(answer) => answer,
                 Err(error) => match error.try_into_panic() {
