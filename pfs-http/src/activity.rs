@@ -73,14 +73,14 @@ impl Activity {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((body, protocol));
     }
 
-    /// The protocol of the only request of the connection, if it has come whole and is being answered: nothing is read
-    /// meanwhile. Over HTTP/2 something always is.
+    /// The protocol of the only request of the connection, if it is being answered and nothing more of it is read. Over HTTP/2
+    /// the connection is always read.
     pub(super) fn is_only_answering(&self) -> Option<Protocol> {
         if self.phase() != Phase::Busy || self.multiplexed.load(Ordering::Relaxed) {
             return None;
         }
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.as_ref().filter(|(body, _)| !body.is_left()).map(|(_, protocol)| *protocol)
+        newest.as_ref().filter(|(body, _)| !body.is_expected()).map(|(_, protocol)| *protocol)
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -26,8 +26,8 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// Between two looks at a client that has ended its side.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits until nobody is left to read the answer to a request that has come whole. While any of a request is missing, and over HTTP/2,
-/// the server reads the connection and notices by itself. Cancel safe.
+/// Waits until nobody is left to read the answer to a request of which nothing more is read. While a request is still read, and over
+/// HTTP/2, the server notices by itself. Cancel safe.
 pub(super) async fn departed(stream: &TcpStream, connected: Connected, activity: &Activity) {
     has_ended_its_side(stream).await;
     // Without it a client that vanishes is noticed later, and that is all.

@@ -133,25 +133,46 @@ pub(crate) struct Tallied<B> {
     more: More,
 }
 
-/// Whether there is more of a body than was read.
+/// What is left of the body of a request.
 #[derive(Clone, Debug)]
-pub(crate) struct More(Arc<AtomicBool>);
+pub(crate) struct More(Arc<Rest>);
+
+#[derive(Debug)]
+struct Rest {
+    /// There is more than was read.
+    left: AtomicBool,
+    /// Somebody may still read it.
+    wanted: AtomicBool,
+}
 
 impl More {
+    /// Whether there is more of the body than was read.
     pub(crate) fn is_left(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.left.load(Relaxed)
+    }
+
+    /// Whether more of it may still be read.
+    pub(crate) fn is_expected(&self) -> bool {
+        self.is_left() && self.0.wanted.load(Relaxed)
     }
 }
 
 impl<B: Body> Tallied<B> {
     pub(crate) fn new(body: B, protocol: Protocol, tally: Arc<Tally>) -> Self {
-        let more = More(Arc::new(AtomicBool::new(!body.is_end_stream())));
+        let left = AtomicBool::new(!body.is_end_stream());
+        let more = More(Arc::new(Rest { left, wanted: AtomicBool::new(true) }));
         Self { body, protocol, tally, more }
     }
 
     /// Tells what becomes of it, wherever it goes.
     pub(crate) fn more(&self) -> More {
         self.more.clone()
+    }
+}
+
+impl<B> Drop for Tallied<B> {
+    fn drop(&mut self) {
+        self.more.0.wanted.store(false, Relaxed);
     }
 }
 
@@ -173,7 +194,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tallied<B> {
             self.tally.received.of(self.protocol).fetch_add(pfs_host::wide(bytes), Relaxed);
         }
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.more.0.store(false, Relaxed);
+            self.more.0.left.store(false, Relaxed);
         }
         frame
     }

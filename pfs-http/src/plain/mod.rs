@@ -71,8 +71,11 @@ async fn answer(site: &Site, access: &Access, request: Request) -> Result<Respon
             method => Ok(refused(&method, READ_ONLY)),
         },
         Target::Stream(path) => match method {
-            // The body, which GET has no use for, could not be kept while this waits.
-            Method::GET => follow::answer(site, access, path, &request.into_parts().0).await,
+            Method::GET => {
+                // The body, which GET has no use for, is not kept while this waits.
+                let (head, _) = request.into_parts();
+                follow::answer(site, access, path, &head).await
+            }
             Method::HEAD => {
                 access.may_read(path.as_str())?;
                 Query::of(request.uri(), &[])?;
