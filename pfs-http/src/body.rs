@@ -54,8 +54,16 @@ impl<E: Encoder> Following<E> {
 
     /// The body will have exactly this many bytes, or break.
     pub(crate) fn with_length(mut self, length: u64) -> Self {
-        self.length = Some(length);
+        self.owes(length);
         self
+    }
+
+    fn owes(&mut self, length: u64) {
+        self.length = Some(length);
+        if length == 0 {
+            // The server asks such a body for no more.
+            self.follow.is_answered();
+        }
     }
 }
 
@@ -82,10 +90,16 @@ impl<E: Encoder> Body for Following<E> {
                 Poll::Pending
             }
             Some(Ok(piece)) => {
-                this.length = this.length.map(|left| left.saturating_sub(wide(piece.len())));
+                if let Some(left) = this.length {
+                    this.owes(left.saturating_sub(wide(piece.len())));
+                }
                 Poll::Ready(Some(Ok(Frame::data(this.follow.lend(piece)))))
             }
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {

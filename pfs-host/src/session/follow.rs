@@ -179,6 +179,11 @@ impl<E: Encoder> Follow<E> {
         self.lender.lend(piece)
     }
 
+    /// The client has been given all that it asked for, though the stream may go on.
+    pub fn is_answered(&mut self) {
+        self.log.is_answered();
+    }
+
     /// The client was not told the rest, for this reason.
     pub(crate) fn given_up(&mut self, ended: &Ended) {
         self.log.gives_up(ended);

@@ -53,6 +53,11 @@ impl ReadingLog {
         self.reason = Some(end.to_string());
     }
 
+    /// It has all that it asked for.
+    pub(crate) fn is_answered(&mut self) {
+        self.reason.get_or_insert_with(|| "it has what it asked for".to_owned());
+    }
+
     /// It cannot go on.
     pub(crate) fn fails(&mut self, failure: &Failure) {
         self.reason = Some(failure.message.clone());
