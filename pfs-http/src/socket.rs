@@ -51,16 +51,23 @@ impl Socket {
         Self { stream, activity }
     }
 
-    /// Writes as soon as the system takes something.
+    /// Writes as soon as the system takes something. A client that takes nothing any more is told the rest in vain: an error would
+    /// make the server drop what the client said before, which still counts. Its end is seen by reading, or by `half_close`.
     fn poll_write_with(
         &self,
         cx: &mut Context<'_>,
+        len: usize,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.stream.poll_write_ready(cx))?;
             match write(&self.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+                {
+                    return Poll::Ready(Ok(len));
+                }
                 written => return Poll::Ready(written),
             }
         }
@@ -108,7 +115,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |stream| stream.try_write(buf))
+        self.poll_write_with(cx, buf.len(), |stream| stream.try_write(buf))
     }
 
     fn poll_write_vectored(
@@ -116,7 +123,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |stream| stream.try_write_vectored(bufs))
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        self.poll_write_with(cx, len, |stream| stream.try_write_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
