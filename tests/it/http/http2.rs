@@ -5,10 +5,10 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use h2::{
-    RecvStream,
+    Reason, RecvStream,
     client::{Builder, Connection, SendRequest},
 };
-use harness::{Daemon, deadline, digest, eventually, noise};
+use harness::{Daemon, Signal, deadline, digest, eventually, noise};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -110,6 +110,43 @@ async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each
     assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
     drop((stalled, connection));
     daemon.has_readers(S, 0);
+}
+
+/// Waits for an answer, before which the daemon has read what was sent before.
+async fn is_heard(daemon: &Daemon, client: &SendRequest<Bytes>) {
+    let mut client = client.clone().ready().await.unwrap();
+    let request = http::Request::get(daemon.url("/healthz")).body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    assert_eq!(timeout(deadline(), answer).await.expect("an answer").unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_requests_has_no_more_of_them_done_than_at_a_time() {
+    const AT_A_TIME: usize = 128;
+    let daemon = Daemon::with_http();
+    daemon.create_with_buffers(S, 4096, 4096);
+    let reader = daemon.reader(S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    daemon.append(S, vec![7; 4000]);
+    let (client, connection) = connect(&daemon, 1 << 20).await;
+    tokio::spawn(connection);
+    for _ in 0..4 {
+        let mut bodies = Vec::new();
+        for _ in 0..AT_A_TIME / 2 {
+            let mut client = client.clone().ready().await.unwrap();
+            let request = http::Request::put(daemon.url(S)).body(()).unwrap();
+            let (_, mut body) = client.send_request(request, false).unwrap();
+            body.send_data(vec![7; 1000].into(), false).unwrap();
+            bodies.push(body);
+        }
+        is_heard(&daemon, &client).await;
+        bodies.iter_mut().for_each(|body| body.send_reset(Reason::CANCEL));
+        is_heard(&daemon, &client).await;
+    }
+    let writers = daemon.stat(S).unwrap()["writers"].as_array().unwrap().len();
+    assert!(writers <= AT_A_TIME, "{writers} writers");
+    reader.signal(Signal::KILL);
+    eventually("all of them are done", || daemon.stat(S).unwrap()["writers"].get(0).is_none());
 }
 
 #[tokio::test]
