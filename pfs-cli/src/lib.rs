@@ -44,8 +44,9 @@ use crate::output::OutputError;
 use crate::printer::Printer;
 
 /// Runs `pfs` with these arguments, the program's name first, and tells how it ended.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+///
+/// Not generic, so that the commands are compiled with this library alone and not once more with the binary.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if let Some(job) = bench::job(&arguments) {
         return bench::work(job);
     }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pfs_cli::run(std::env::args_os()).into()
+    pfs_cli::run(std::env::args_os().collect()).into()
 }
