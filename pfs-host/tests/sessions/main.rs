@@ -1,0 +1,168 @@
+//! Sessions in memory: the test sets how much a connection holds, and the clock stands still but for what waits for it.
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+
+mod link;
+
+use std::{sync::Arc, time::Duration};
+
+use pfs_host::{Daemon, Going, Settings, Trigger, channel};
+use pfs_proto::{
+    End, ErrorCode, Hello, Peer, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions,
+};
+use pfs_stream::{Stream, StreamConfig};
+use tokio::time::Instant;
+
+use link::Far;
+
+/// Far less than a chunk.
+const NARROW: usize = 64;
+
+const CHUNK: usize = 1000;
+
+fn path() -> StreamPath {
+    "/streamfs/s".parse().unwrap()
+}
+
+/// A daemon with a stream that holds four chunks.
+fn daemon() -> (Arc<Daemon>, Stream, Trigger, Going) {
+    let daemon = Daemon::new(&Settings::default());
+    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+    let stream = daemon.registry().create(path().as_str(), sizes).unwrap();
+    let (trigger, going) = channel();
+    (Arc::new(daemon), stream, trigger, going)
+}
+
+async fn reader(daemon: &Arc<Daemon>, going: &Going, policy: SlowPolicy) -> Far {
+    let mut far = Far::greeted(daemon, going, NARROW).await;
+    let options = ReadOptions { policy, until: Until::Closed, ..ReadOptions::default() };
+    far.say(&Request::OpenReader(path(), options)).await;
+    assert!(matches!(far.reply().await, Some(Reply::Reading { .. })));
+    far
+}
+
+/// The chunk of this number.
+fn chunk(number: usize) -> Vec<u8> {
+    vec![u8::try_from(number % 251).unwrap(); CHUNK]
+}
+
+/// Reads to the end: the bytes of whole chunks, what gaps say was lost, and the end.
+async fn all(far: &mut Far) -> (Vec<u8>, u64, Reply) {
+    let (mut bytes, mut lost) = (Vec::new(), 0);
+    loop {
+        match far.reply().await.unwrap() {
+            Reply::Data(data) => bytes.extend_from_slice(&data),
+            Reply::Gap { from, to, .. } => lost += to - from,
+            end @ (Reply::End { .. } | Reply::Error { .. }) => return (bytes, lost, end),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_no_hello_is_told_so_after_five_seconds() {
+    let (daemon, _, _trigger, going) = daemon();
+    let begun = Instant::now();
+    let mut silent = Far::connect::<true>(&daemon, &going, 4096);
+    assert!(matches!(silent.reply().await, Some(Reply::Error { code: ErrorCode::Timeout, .. })));
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    assert_eq!(silent.reply().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_where_a_client_may_pause_it_may_be_silent_after_its_hello() {
+    let (daemon, _, _trigger, going) = daemon();
+    let hello = Request::Hello(Hello { capabilities: 0, ..Hello::OURS });
+    let mut patient = Far::greeted(&daemon, &going, 4096).await;
+    let mut hasty = Far::connect::<false>(&daemon, &going, 4096);
+    hasty.say(&hello).await;
+    assert!(matches!(hasty.reply().await, Some(Reply::Hello(_))));
+    let begun = Instant::now();
+    assert!(matches!(hasty.reply().await, Some(Reply::Error { code: ErrorCode::Timeout, .. })));
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    patient.say(&Request::Info).await;
+    assert!(matches!(patient.reply().await, Some(Reply::Daemon(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_that_reads_nothing_is_not_waited_for() {
+    let (daemon, _, _trigger, going) = daemon();
+    let begun = Instant::now();
+    // It says no hello, and what it is told of that does not fit into the connection.
+    let mut far = Far::connect::<true>(&daemon, &going, 8);
+    (&mut far.served).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::from_secs(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_begins_to_end() {
+    let (daemon, stream, trigger, going) = daemon();
+    let mut far = reader(&daemon, &going, SlowPolicy::Drop).await;
+    stream.writer(Peer::default()).unwrap().try_append(&chunk(0)).unwrap().unwrap();
+    tokio::task::yield_now().await;
+    let begun = Instant::now();
+    trigger.pull();
+    (&mut far.served).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::from_secs(2));
+    assert_eq!(stream.readers(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap_that_says_so() {
+    let (daemon, stream, _trigger, going) = daemon();
+    let mut far = reader(&daemon, &going, SlowPolicy::Drop).await;
+    let mut writer = stream.writer(Peer::default()).unwrap();
+    for number in 0..50 {
+        // Nobody waits for the reader.
+        writer.try_append(&chunk(number)).unwrap().unwrap();
+        tokio::task::yield_now().await;
+    }
+    writer.finish_and_close();
+    let (bytes, lost, end) = all(&mut far).await;
+    assert!(matches!(end, Reply::End { reason: End::Closed, offset: 50_000 }), "{end:?}");
+    assert!(lost > 0);
+    assert_eq!(bytes.len() as u64 + lost, 50_000);
+    assert!(bytes.chunks(CHUNK).all(|chunk| chunk.iter().all(|byte| *byte == chunk[0])), "a torn chunk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_waits() {
+    let (daemon, stream, _trigger, going) = daemon();
+    let mut far = reader(&daemon, &going, SlowPolicy::Block).await;
+    let mut sender = Far::greeted(&daemon, &going, NARROW).await;
+    sender.say(&Request::OpenWriter(path(), WriteOptions::default())).await;
+    let writing = tokio::spawn(async move {
+        for number in 0..50 {
+            sender.say(&Request::Append(chunk(number).into())).await;
+        }
+        sender.say(&Request::Finish { close: true }).await;
+        while let Some(reply) = sender.reply().await {
+            if reply == Reply::Done {
+                return;
+            }
+        }
+        panic!("the writer was not told that it is done");
+    });
+    // As far as it comes without the reader.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(stream.stat().head < 10_000 && !writing.is_finished());
+    let (bytes, lost, end) = all(&mut far).await;
+    writing.await.unwrap();
+    assert!(matches!(end, Reply::End { reason: End::Closed, offset: 50_000 }), "{end:?}");
+    assert_eq!((bytes, lost), ((0..50).flat_map(chunk).collect(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_reader_on_a_narrow_connection_is_told_that_it_was_too_slow() {
+    let (daemon, stream, _trigger, going) = daemon();
+    let mut far = reader(&daemon, &going, SlowPolicy::Disconnect).await;
+    let mut writer = stream.writer(Peer::default()).unwrap();
+    for number in 0..50 {
+        writer.try_append(&chunk(number)).unwrap().unwrap();
+        tokio::task::yield_now().await;
+    }
+    let (bytes, lost, end) = all(&mut far).await;
+    assert!(matches!(end, Reply::Error { code: ErrorCode::TooSlow, .. }), "{end:?}");
+    assert!(bytes.len() < 50_000 && lost == 0);
+    assert_eq!(far.reply().await, None);
+}
