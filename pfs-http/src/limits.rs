@@ -22,10 +22,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use pfs_host::{Failure, Going};
 use thiserror::Error;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use super::{Site, problem::Problem};
 
@@ -40,7 +42,7 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     }
     let stalled = Arc::new(AtomicBool::new(false));
     let watched = Arc::clone(&stalled);
-    let request = request.map(|body| Body::new(Watched::new(body, limits.body_stall_time, watched)));
+    let request = request.map(|body| Body::new(Watched::new(&site, body, watched)));
     let response = next.run(request).await;
     // Whatever the handler made of it.
     if stalled.load(Ordering::Relaxed) && !response.status().is_success() {
@@ -51,7 +53,7 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
 
 /// A body that is read as a whole, and must not stall even where its length is not known.
 pub(crate) fn watched(site: &Site, body: Body) -> Body {
-    Body::new(Watched::new(body, site.limits.body_stall_time, Arc::default()))
+    Body::new(Watched::new(site, body, Arc::default()))
 }
 
 /// What to say of a body that ended in this error.
@@ -61,7 +63,7 @@ pub(crate) fn broken_off(error: &(dyn Error + 'static)) -> Problem {
 
 /// Reads a body of at most `max` bytes, for what is asked and not appended as it comes.
 pub(crate) async fn whole(site: &Site, body: Body, max: usize) -> Result<Bytes, Problem> {
-    let watched = Watched::new(body, site.limits.body_stall_time, Arc::default());
+    let watched = Watched::new(site, body, Arc::default());
     let collected = Limited::new(watched, max).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| broken(&*error, max))
 }
@@ -71,6 +73,9 @@ fn broken(error: &(dyn Error + 'static), max: usize) -> Problem {
     while let Some(error) = cause {
         if let Some(stalled) = error.downcast_ref::<Stalled>() {
             return stalled.into_problem();
+        }
+        if error.is::<Ending>() {
+            return Failure::going_away().into();
         }
         if error.is::<LengthLimitError>() {
             let message = format!("the body has more than the {max} bytes that are allowed here");
@@ -104,18 +109,23 @@ impl Stalled {
     }
 }
 
-/// A body that ends in an error when it brings nothing while somebody waits for it.
-#[derive(Debug)]
+/// The daemon ends, and the rest of a body will not be waited for.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the daemon is shutting down")]
+struct Ending;
+
+/// A body that ends in an error when it brings nothing while somebody waits for it, or when the daemon ends.
 struct Watched {
     body: Body,
     limit: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    going: Going,
+    waiting: Option<BoxFuture<'static, Box<dyn Error + Send + Sync>>>,
     stalled: Arc<AtomicBool>,
 }
 
 impl Watched {
-    fn new(body: Body, limit: Duration, stalled: Arc<AtomicBool>) -> Self {
-        Self { body, limit, waiting: None, stalled }
+    fn new(site: &Site, body: Body, stalled: Arc<AtomicBool>) -> Self {
+        Self { body, limit: site.limits.body_stall_time, going: site.going(), waiting: None, stalled }
     }
 }
 
@@ -131,13 +141,20 @@ impl HttpBody for Watched {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let limit = self.limit;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
-        if waiting.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.stalled.store(true, Ordering::Relaxed);
-        Poll::Ready(Some(Err(Stalled(limit).into())))
+        let Self { limit, going, waiting, stalled, .. } = &mut *self;
+        let waiting = waiting.get_or_insert_with(|| {
+            let (limit, mut going, stalled) = (*limit, going.clone(), Arc::clone(stalled));
+            Box::pin(async move {
+                tokio::select! {
+                    () = sleep(limit) => {
+                        stalled.store(true, Ordering::Relaxed);
+                        Stalled(limit).into()
+                    }
+                    () = going.begun() => Ending.into(),
+                }
+            })
+        });
+        waiting.as_mut().poll(cx).map(|error| Some(Err(error)))
     }
 
     fn is_end_stream(&self) -> bool {

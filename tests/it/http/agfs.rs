@@ -89,6 +89,28 @@ fn a_request_that_is_refused_does_not_spoil_the_one_after_it() {
 }
 
 #[test]
+fn the_log_tells_of_each_stream_that_is_removed_and_of_no_other() {
+    let daemon = Daemon::with_http();
+    for name in ["a", "a/b", "a/c", "d"] {
+        daemon.create(&format!("/streamfs/{name}"));
+    }
+    let remove = |path: &str| daemon.ask("DELETE", &format!("/api/v1/files?path=/streamfs/{path}"), [], b"");
+    remove("a&recursive=true").has(200);
+    remove("a&recursive=true").has(404);
+    remove("d").has(200);
+    remove("d").has(404);
+    let log = daemon.log();
+    let removed: Vec<_> = log.lines().filter(|line| line.contains("stream removed")).collect();
+    let told = |name: &str| removed.iter().filter(|line| line.contains(&format!("\"{name}\""))).count();
+    assert_eq!(
+        ["/streamfs/a", "/streamfs/a/b", "/streamfs/a/c", "/streamfs/d"].map(told),
+        [1; 4],
+        "{removed:?}"
+    );
+    assert_eq!(removed.len(), 4);
+}
+
+#[test]
 fn a_token_for_some_streams_lists_and_removes_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");

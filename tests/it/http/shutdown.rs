@@ -49,6 +49,34 @@ fn idle_connections_do_not_hold_the_end_up() {
 }
 
 #[test]
+fn a_body_that_is_still_coming_is_not_waited_for() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/s", [("content-type", "text/plain")], b"").has(201);
+    let mut uploads = [
+        ("POST", "/v1/stream/s"),
+        ("PUT", "/v1/stream/other"),
+        ("PUT", "/api/v1/files?path=/streamfs/s"),
+        ("PUT", "/streamfs/s"),
+    ]
+    .map(|(method, path)| {
+        let mut upload = daemon.http();
+        let head =
+            "host: localhost\r\ncontent-type: text/plain\r\ncontent-length: 10\r\nexpect: 100-continue";
+        upload.send(format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n").as_bytes());
+        assert_eq!(upload.head().expect("an answer").status, 100, "the body is being read");
+        upload.send(b"half");
+        upload
+    });
+    let (ended, _folder) = daemon.ends_by(Signal::TERM);
+    assert_eq!(ended.code, 0);
+    assert!(!ended.stderr.contains("did not end in time"), "its log: {}", ended.stderr);
+    for upload in &mut uploads {
+        let answer = String::from_utf8(upload.until_hung_up()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("shutting down"), "{answer}");
+    }
+}
+
+#[test]
 fn a_killed_daemon_is_not_taken_for_the_end_of_a_stream() {
     let mut daemon = Daemon::with_http();
     daemon.append(S, "so far");
