@@ -24,7 +24,7 @@ pub(super) struct Activity {
     greeted: AtomicBool,
     /// HTTP/2 has messages besides requests, so that not all that comes begins one.
     multiplexed: AtomicBool,
-    /// The newest request.
+    /// The newest request, if it is nothing without its client.
     newest: Mutex<Option<(More, Protocol)>>,
     changed: Notify,
 }
@@ -68,13 +68,13 @@ impl Activity {
         self.changed.notify_one();
     }
 
-    /// A request begins whose body is this.
-    pub(super) fn answers(&self, body: More, protocol: Protocol) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((body, protocol));
+    /// A request begins, which is nothing without its client if it has a body and a protocol here.
+    pub(super) fn answers(&self, request: Option<(More, Protocol)>) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = request;
     }
 
-    /// The protocol of the only request of the connection, if it is being answered and nothing more of it is read. Over HTTP/2
-    /// the connection is always read.
+    /// The protocol of the only request of the connection, if it is nothing without its client, is being answered and nothing more
+    /// of it is read. Over HTTP/2 the connection is always read.
     pub(super) fn is_only_answering(&self) -> Option<Protocol> {
         if self.phase() != Phase::Busy || self.multiplexed.load(Ordering::Relaxed) {
             return None;

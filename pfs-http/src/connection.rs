@@ -250,8 +250,10 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
         let request = request.map(|body| Tallied::new(body, protocol, tally));
         let more = request.body().more();
-        self.activity.answers(more.clone(), protocol);
         let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
+        // What such a request does is not for the client alone, and other requests may have come behind it.
+        let matters = appends && protocol != Protocol::Frames;
+        self.activity.answers((!matters).then(|| (more.clone(), protocol)));
         let answered = async move {
             // Work that goes on without its client keeps the client's place among the connections.
             let _place = place;

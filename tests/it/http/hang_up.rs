@@ -65,6 +65,23 @@ fn a_body_that_was_sent_whole_is_appended_although_the_client_hangs_up_at_once()
 }
 
 #[test]
+fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_takes_their_answers() {
+    let daemon = Daemon::with_http();
+    // Together less than what the system takes of a connection before it is read.
+    let body = noise(1, 5000);
+    for round in 1..=20 {
+        let mut client = daemon.http();
+        for _ in 0..3 {
+            client.request("PUT", S, &[], Some(&body));
+        }
+        drop(client);
+        eventually("all of them are written", || daemon.head(S) == round * 15_000);
+        eventually("their writers have gone", || daemon.stat(S).unwrap()["writers"].get(0).is_none());
+        assert_eq!(daemon.figure(S, "writers_died"), 0);
+    }
+}
+
+#[test]
 fn what_waits_for_room_is_appended_although_the_client_has_gone() {
     for upload in &UPLOADS {
         let daemon = Daemon::with_http_config(

@@ -154,27 +154,6 @@ fn a_request_that_stalls_is_hung_up_on_and_a_writer_may_be_silent() {
 }
 
 #[test]
-fn what_a_writer_sent_is_appended_although_it_hears_nothing_of_it() {
-    let daemon = Daemon::with_http();
-    for round in 1..=8 {
-        let mut writer = daemon.http();
-        writer.begin("POST", PLACE, &[TYPE]);
-        let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
-        let chunks = std::iter::repeat_with(|| Request::Append(vec![7; 1000].into())).take(100);
-        let all: Vec<_> = [hello(), open].into_iter().chain(chunks).collect();
-        writer.chunk(&said(&all)).chunk(&said(&[Request::Finish { close: false }])).end_chunks();
-        drop(writer);
-        eventually("the writer has gone", || {
-            daemon.stat(S).is_some_and(|stat| {
-                let [finished, died] = ["writers_finished", "writers_died"].map(|name| stat[name].as_u64());
-                finished.unwrap() + died.unwrap() == round
-            })
-        });
-        assert_eq!((daemon.head(S), daemon.figure(S, "writers_died")), (round * 100_000, 0));
-    }
-}
-
-#[test]
 fn a_client_that_hangs_up_is_forgotten() {
     let daemon = Daemon::with_http();
     daemon.create(S);
