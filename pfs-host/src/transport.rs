@@ -39,8 +39,8 @@ pub trait Transport: Send + Sync {
     /// [`io::ErrorKind::WouldBlock`] if that is nothing; any other means that the client reads no more.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether [`send`](Self::send) keeps what it is given until the client has it. Otherwise the system copies what is written,
-    /// and whoever wrote it can use its buffer again.
+    /// Whether [`send`](Self::send) keeps bytes until the client has them. Otherwise the system copies what is written, and the
+    /// sender can use its buffer again.
     const KEEPS_BYTES: bool = false;
 
     /// Sends bytes without a copy of them.

@@ -24,7 +24,7 @@ pub(super) struct Activity {
     greeted: AtomicBool,
     /// HTTP/2 has messages besides requests, so that not all that comes begins one.
     multiplexed: AtomicBool,
-    /// The newest request, if it is nothing without its client.
+    /// The newest request, if its answer is useless once the client has gone.
     newest: Mutex<Option<(More, Protocol)>>,
     changed: Notify,
 }
@@ -68,13 +68,13 @@ impl Activity {
         self.changed.notify_one();
     }
 
-    /// A request begins, which is nothing without its client if it has a body and a protocol here.
+    /// A request begins. `Some` if its answer is useless once the client has gone.
     pub(super) fn answers(&self, request: Option<(More, Protocol)>) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = request;
     }
 
-    /// The protocol of the only request of the connection, if it is nothing without its client, is being answered and nothing more
-    /// of it is read. Over HTTP/2 the connection is always read.
+    /// The protocol of the request that is being answered, if the answer is useless once the client has gone and nothing more of
+    /// the request is read. `None` over HTTP/2, where the connection is always read.
     pub(super) fn is_only_answering(&self) -> Option<Protocol> {
         if self.phase() != Phase::Busy || self.multiplexed.load(Ordering::Relaxed) {
             return None;

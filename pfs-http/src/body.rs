@@ -31,7 +31,7 @@ enum State {
     Ended,
 }
 
-/// Attaches a reader, waiting for the stream's creation if the options say so. Whoever asks has been found to be allowed to.
+/// Attaches a reader. Waits for the stream's creation if the options say so. The caller has checked the permission.
 pub(crate) async fn attach(
     site: &Site,
     access: &Access,

@@ -219,8 +219,8 @@ struct Serving {
     connected: Connected,
     activity: Arc<Activity>,
     admitted: Result<Arc<Place>, Full>,
-    /// Requests at a time that go on without their client. Over HTTP/2 a client that resets its requests could begin any
-    /// number of them.
+    /// Limits the appends that run at a time. Over HTTP/2, a client that resets its requests could otherwise begin any number
+    /// of them.
     appending: Arc<Semaphore>,
     tally: Arc<Tally>,
 }
@@ -251,7 +251,7 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let request = request.map(|body| Tallied::new(body, protocol, tally));
         let more = request.body().more();
         let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
-        // What such a request does is not for the client alone, and other requests may have come behind it.
+        // An append goes on without its client, and further requests may be waiting behind it.
         let matters = appends && protocol != Protocol::Frames;
         self.activity.answers((!matters).then(|| (more.clone(), protocol)));
         let answered = async move {

@@ -26,8 +26,8 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// Between two looks at a client that has ended its side.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits until nobody is left to read the answer to a request of which nothing more is read. While a request is still read, and over
-/// HTTP/2, the server notices by itself. Cancel safe.
+/// Waits until the client of an HTTP/1.1 request can no longer read its answer. While the server still reads the request it
+/// notices by itself, as it does over HTTP/2. Cancel safe.
 pub(super) async fn departed(stream: &TcpStream, connected: Connected, activity: &Activity) {
     has_ended_its_side(stream).await;
     // Without it a client that vanishes is noticed later, and that is all.
@@ -50,7 +50,8 @@ pub(super) async fn departed(stream: &TcpStream, connected: Connected, activity:
 
 /// Waits for the client's FIN, or for the end of the whole connection. What the client sent before may still be unread.
 async fn has_ended_its_side(stream: &TcpStream) {
-    // Interest in readable data would be met by a request that nobody reads yet. Priority data comes with the same news of an end.
+    // Interest in readable data would return at once for a second request that is not read yet. Interest in priority data
+    // reports the same end, and nothing else unless the client sends urgent data.
     while let Ok(ready) = stream.ready(Interest::PRIORITY).await {
         if ready.is_read_closed() {
             return;

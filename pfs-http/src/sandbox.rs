@@ -1,8 +1,8 @@
 //! Content Security Policy: stored contents never run as a page of this origin.
 //!
-//! Whoever may write one stream chooses its media type and its bytes, so a browser that opens a stream's URL could be shown a
-//! page whose scripts act for this site. Every response that names no policy of its own gets one here, whatever
-//! protocol it comes from: a new protocol cannot forget it.
+//! A writer chooses the media type and the bytes of its stream. Without a policy, a browser that opens the stream's URL could
+//! show a page whose scripts act for this site. Every response without a policy of its own gets one here, whatever its
+//! protocol, so that a new protocol cannot forget it.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 

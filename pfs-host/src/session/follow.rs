@@ -169,7 +169,7 @@ impl<E: Encoder> Follow<E> {
         }
     }
 
-    /// Takes back a piece that was sent, for the next one of whoever sends next, who finds it in the processor's cache.
+    /// Takes back a piece that was sent. The next sender finds its memory in the processor's cache.
     pub fn give_back(&self, piece: Vec<u8>) {
         self.lender.give_back(piece);
     }
