@@ -19,6 +19,7 @@ mod expiry;
 mod failure;
 mod lender;
 mod namespace;
+mod pushed;
 mod reader_connection;
 mod rights;
 mod session;

@@ -5,12 +5,7 @@ use std::{convert::Infallible, io};
 use pfs_proto::StreamPath;
 use pfs_stream::{AppendError, Appended, Reader, Registry, Writer};
 
-use crate::{
-    failure::{Ended, Failure},
-    shutdown::Going,
-    transport::Transport,
-    wire::Wire,
-};
+use crate::{failure::Ended, pushed::PushedAll, shutdown::Going, transport::Transport, wire::Wire};
 
 /// Whether this system can do it.
 pub(crate) const POSSIBLE: bool = false;
@@ -27,24 +22,6 @@ impl Chunk {
     pub(crate) fn size(self) -> usize {
         match self.0 {}
     }
-}
-
-/// What nothing comes of.
-#[derive(Debug)]
-pub(crate) struct PushedAll {
-    pub(crate) chunks: u64,
-    pub(crate) bytes: u64,
-    pub(crate) offset: u64,
-    pub(crate) next: Next,
-}
-
-/// What would be done after that.
-#[derive(Debug)]
-pub(crate) enum Next {
-    Nothing,
-    More,
-    Wait,
-    Failed(Failure),
 }
 
 impl Stage {

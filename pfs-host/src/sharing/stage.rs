@@ -10,6 +10,7 @@ use pfs_stream::{
 
 use crate::{
     failure::{Ended, Failure},
+    pushed::{Next, PushedAll},
     transport::Transport,
     wire::Wire,
 };
@@ -19,25 +20,6 @@ use crate::{
 pub(crate) struct Stage {
     area: Staging,
     _memory: Reservation,
-}
-
-/// What came of appending what was there.
-#[derive(Debug)]
-pub(crate) struct PushedAll {
-    pub(crate) chunks: u64,
-    pub(crate) bytes: u64,
-    pub(crate) offset: u64,
-    pub(crate) next: Next,
-}
-
-/// What is to be done after that.
-#[derive(Debug)]
-pub(crate) enum Next {
-    Nothing,
-    More,
-    /// A `block` reader needs the room for the next chunk.
-    Wait,
-    Failed(Failure),
 }
 
 /// A chunk in the area.
