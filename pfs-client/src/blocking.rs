@@ -256,7 +256,8 @@ impl Writer {
         run(&self.runtime, self.writer.flush())
     }
 
-    /// As [`Writer::failure`](crate::Writer::failure).
+    /// Blocks until the writer fails, and returns why. For programs that have nothing to append at the moment and still
+    /// want to know when the stream is closed or removed or the daemon is gone.
     pub fn failure(&mut self) -> WriteError {
         self.runtime.block_on(self.writer.failure())
     }
