@@ -6,7 +6,7 @@
 //! # Safety
 //!
 //! The two system calls in this module take numbers and no pointers, so they touch no memory of this process. Both only set
-//! the close-on-exec flag of descriptors, whoever owns them: nothing is closed, and the owners notice nothing.
+//! the close-on-exec flag of descriptors. Nothing is closed, so the owners of the descriptors notice nothing.
 
 use std::{fs, io, os::fd::RawFd};
 

@@ -114,7 +114,7 @@ impl Stalled {
 #[error("the daemon is shutting down")]
 struct Ending;
 
-/// A body that ends in an error when it brings nothing while somebody waits for it, or when the daemon ends.
+/// A body that ends in an error when nothing of it arrives for too long while it is read, or when the daemon ends.
 struct Watched {
     body: Body,
     limit: Duration,

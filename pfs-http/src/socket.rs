@@ -33,7 +33,7 @@ const UNSENT: u32 = 256 << 10;
 /// How long a client may take to read the last answer while it is still sending.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket that tells [`Activity`] when something comes. Whoever made it holds the connection too, and ends it.
+/// A socket that tells [`Activity`] when something comes. Its maker holds the connection too, and ends it.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Arc<TcpStream>,

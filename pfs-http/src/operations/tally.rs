@@ -141,7 +141,7 @@ pub(crate) struct More(Arc<Rest>);
 struct Rest {
     /// There is more than was read.
     left: AtomicBool,
-    /// Somebody may still read it.
+    /// It may still be read.
     wanted: AtomicBool,
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn describe(headers: &mut HeaderMap, summary: &StreamSummary) {
     }
 }
 
-/// What comes is a stream's own bytes, of the type that its creator gave.
+/// The body is a stream's own bytes, of the media type that its creator gave.
 pub(crate) fn contents(headers: &mut HeaderMap, content_type: Option<&str>) {
     let content_type = content_type.and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok());
     headers.insert(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static(UNKNOWN)));

@@ -68,10 +68,10 @@ impl Range {
 /// Why a range cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotHeld {
-    /// It begins where the stream ends so far: whoever has all before it has everything.
+    /// It begins at head. A client that has all bytes before head has everything.
     AtHead,
-    /// It begins before tail or beyond head: whoever asks for it has lost bytes, or read another stream. It is no 416, which
-    /// `wget -c` and `curl -C -` take for "complete".
+    /// It begins before tail or beyond head. A client that asks for it has lost bytes, or has read another stream. The answer
+    /// is not 416, which `wget -c` and `curl -C -` take for "complete".
     Gone,
 }
 
