@@ -10,9 +10,8 @@ use crate::{
     control,
     daemon::Daemon,
     failure::{Ended, Failure},
-    reader_connection,
-    rights::Rights,
-    sharing,
+    permissions::Permissions,
+    reader_connection, sharing,
     shutdown::Going,
     transport::Transport,
     watcher_connection,
@@ -27,12 +26,14 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub async fn serve<T: Transport>(
     transport: T,
     client: Client,
-    rights: Rights,
+    permissions: Permissions,
     daemon: Arc<Daemon>,
     mut going: Going,
 ) {
     let mut wire = Wire::new(transport);
-    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &client, &rights, &mut going).await {
+    if let Err(Ended::Refused(failure)) =
+        converse(&mut wire, &daemon, &client, &permissions, &mut going).await
+    {
         client.log(|pid, uid| {
             tracing::debug!(pid, uid, code = %failure.code, "connection refused: {}", failure.message);
         });
@@ -46,7 +47,7 @@ async fn converse<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
     client: &Client,
-    rights: &Rights,
+    permissions: &Permissions,
     going: &mut Going,
 ) -> Result<(), Ended> {
     tokio::select! {
@@ -61,7 +62,7 @@ async fn converse<T: Transport>(
             frame = next_frame(wire, daemon) => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
-        match decode(frame).and_then(|request| allowed(rights, request)) {
+        match decode(frame).and_then(|request| allowed(permissions, request)) {
             Ok(Request::OpenWriter(path, options)) => {
                 return Box::pin(writer_connection::serve(wire, daemon, client, path, options, going)).await;
             }
@@ -100,20 +101,20 @@ async fn next_frame<T: Transport>(wire: &mut Wire<T>, daemon: &Daemon) -> Result
     timeout(daemon.hello_timeout, wire.frame()).await.map_err(|_| silent(daemon, "asked for nothing"))?
 }
 
-/// The request, if the client has the right to it.
-fn allowed(rights: &Rights, request: Request) -> Result<Request, Failure> {
+/// The request, if the client is permitted to make it.
+fn allowed(permissions: &Permissions, request: Request) -> Result<Request, Failure> {
     match &request {
         Request::Create(path, _)
         | Request::OpenWriter(path, _)
         | Request::Close(path)
         | Request::Remove(path) => {
-            rights.may_write(path.as_str())?;
+            permissions.may_write(path.as_str())?;
         }
         Request::OpenReader(path, _)
         | Request::Watch(path)
         | Request::Stat(path)
-        | Request::Document(path) => rights.may_read(path.as_str())?,
-        Request::List(prefix) => rights.may_read(prefix)?,
+        | Request::Document(path) => permissions.may_read(path.as_str())?,
+        Request::List(prefix) => permissions.may_read(prefix)?,
         // About no stream, or refused in this place anyway.
         Request::Hello(_)
         | Request::Info

@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use pfs_host::{Client, Rights};
+use pfs_host::{Client, Permissions};
 use pfs_proto::Peer;
 
 use super::{Site, problem::Problem, tokens::Tokens};
@@ -22,18 +22,18 @@ fn is_open(path: &str) -> bool {
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     client: Client,
-    rights: Rights,
+    permissions: Permissions,
 }
 
 impl Access {
     /// Whether it may read the stream of this path, or list what is below it.
     pub(crate) fn may_read(&self, path: &str) -> Result<(), Problem> {
-        Ok(self.rights.may_read(path)?)
+        Ok(self.permissions.may_read(path)?)
     }
 
     /// Whether it may create, append to, close and remove the stream of this path.
     pub(crate) fn may_write(&self, path: &str) -> Result<(), Problem> {
-        Ok(self.rights.may_write(path)?)
+        Ok(self.permissions.may_write(path)?)
     }
 
     /// Who it is, for the engine and the log.
@@ -42,26 +42,26 @@ impl Access {
     }
 
     /// What it may do, for what is shared with the Unix socket.
-    pub(crate) fn rights(&self) -> &Rights {
-        &self.rights
+    pub(crate) fn permissions(&self) -> &Permissions {
+        &self.permissions
     }
 }
 
 /// Puts an [`Access`] into the request's extensions, or refuses the request.
 pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
-    let rights = match &site.tokens {
-        None => Rights::all(),
-        Some(tokens) => match rights(tokens, request.headers()) {
-            Ok(rights) => rights,
-            Err(_) if is_open(request.uri().path()) => Rights::of(Vec::new()),
+    let permissions = match &site.tokens {
+        None => Permissions::all(),
+        Some(tokens) => match permissions(tokens, request.headers()) {
+            Ok(permissions) => permissions,
+            Err(_) if is_open(request.uri().path()) => Permissions::of(Vec::new()),
             Err(refusal) => return refusal.into_response(),
         },
     };
-    request.extensions_mut().insert(Access { client: Client { peer: Peer::default() }, rights });
+    request.extensions_mut().insert(Access { client: Client { peer: Peer::default() }, permissions });
     next.run(request).await
 }
 
-fn rights(tokens: &Tokens, headers: &HeaderMap) -> Result<Rights, Refusal> {
+fn permissions(tokens: &Tokens, headers: &HeaderMap) -> Result<Permissions, Refusal> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = given.next() else { return Err(Refusal::NoToken) };
     if given.next().is_some() {
@@ -71,7 +71,7 @@ fn rights(tokens: &Tokens, headers: &HeaderMap) -> Result<Rights, Refusal> {
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Refusal::NoToken);
     }
-    tokens.rights(token).cloned().ok_or(Refusal::UnknownToken)
+    tokens.permissions(token).cloned().ok_or(Refusal::UnknownToken)
 }
 
 fn split(value: &[u8]) -> (&[u8], &[u8]) {

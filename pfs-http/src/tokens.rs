@@ -6,7 +6,7 @@
 use std::{collections::HashMap, os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::{Context, Result, bail};
-use pfs_host::{Grant, Rights};
+use pfs_host::{Grant, Permissions};
 use pfs_proto::PathPrefix;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -19,7 +19,7 @@ const TOO_OPEN: u32 = 0o026;
 
 /// The tokens that the daemon knows. Only their digests are kept, so that none can leak from here.
 pub(crate) struct Tokens {
-    known: Vec<(TokenDigest, Rights)>,
+    known: Vec<(TokenDigest, Permissions)>,
 }
 
 type TokenDigest = [u8; 32];
@@ -62,17 +62,17 @@ impl Tokens {
             granted.entry(digest).or_default().extend(grants);
         }
         let known =
-            order.into_iter().filter_map(|digest| Some((digest, Rights::of(granted.remove(&digest)?))));
+            order.into_iter().filter_map(|digest| Some((digest, Permissions::of(granted.remove(&digest)?))));
         Ok(Self { known: known.collect() })
     }
 
     /// What the holder of this token may do; `None` if nobody gave it out. Takes the same time for every token.
-    pub(crate) fn rights(&self, token: &[u8]) -> Option<&Rights> {
+    pub(crate) fn permissions(&self, token: &[u8]) -> Option<&Permissions> {
         let asked = digest(token);
         let mut found = None;
-        for (known, rights) in &self.known {
+        for (known, permissions) in &self.known {
             if bool::from(known.ct_eq(&asked)) {
-                found = Some(rights);
+                found = Some(permissions);
             }
         }
         found
@@ -140,11 +140,11 @@ mod tests {
         );
         let tokens = Tokens::parse(&text).unwrap();
         assert_eq!(format!("{tokens:?}"), "3 tokens");
-        let all = tokens.rights(ALL.as_bytes()).unwrap();
+        let all = tokens.permissions(ALL.as_bytes()).unwrap();
         assert!(all.may_read("/").is_ok() && all.may_write("/x").is_ok());
-        let reader = tokens.rights(READER.as_bytes()).unwrap();
+        let reader = tokens.permissions(READER.as_bytes()).unwrap();
         assert!(reader.may_read("/streamfs/x").is_ok() && reader.may_write("/streamfs/x").is_err());
-        let camera = tokens.rights(CAMERA.as_bytes()).unwrap();
+        let camera = tokens.permissions(CAMERA.as_bytes()).unwrap();
         assert!(camera.may_write("/streamfs/a").is_ok() && camera.may_write("/streamfs/b/c").is_ok());
         assert!(camera.may_read("/streamfs/a").is_ok() && camera.may_read("/streamfs/b").is_err());
     }
@@ -153,7 +153,7 @@ mod tests {
     fn what_is_not_exactly_a_token_is_none() {
         let tokens = Tokens::parse(&format!("{ALL}\n")).unwrap();
         for other in ["", "0123456789abcde", "0123456789abcdefg", "0123456789ABCDEF", "# "] {
-            assert!(tokens.rights(other.as_bytes()).is_none(), "{other:?}");
+            assert!(tokens.permissions(other.as_bytes()).is_none(), "{other:?}");
         }
     }
 

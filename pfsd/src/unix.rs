@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_host::{Client, Daemon, Going, Rights, Transport};
+use pfs_host::{Client, Daemon, Going, Permissions, Transport};
 use pfs_proto::Peer;
 use rustix::{
     cmsg_space,
@@ -26,7 +26,7 @@ const MAX_DESCRIPTORS: usize = 2;
 pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, going: Going) {
     let client = client(&stream);
     // Who may open the socket may do everything: the permissions of its file say who that is.
-    pfs_host::serve(UnixTransport(stream), client, Rights::all(), daemon, going).await;
+    pfs_host::serve(UnixTransport(stream), client, Permissions::all(), daemon, going).await;
 }
 
 fn client(stream: &UnixStream) -> Client {

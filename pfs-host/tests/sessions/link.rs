@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_host::{Client, Daemon, Going, Rights, Transport};
+use pfs_host::{Client, Daemon, Going, Permissions, Transport};
 use pfs_proto::{Decoder, Hello, Peer, Reply, Request};
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -149,7 +149,7 @@ impl Far {
         let (there, back) = (Pipe::new(capacity), Pipe::new(capacity));
         let link = Link::<MAY_PAUSE> { input: Arc::clone(&there), output: Arc::clone(&back) };
         let client = Client { peer: Peer::default() };
-        let serving = pfs_host::serve(link, client, Rights::all(), Arc::clone(daemon), going.clone());
+        let serving = pfs_host::serve(link, client, Permissions::all(), Arc::clone(daemon), going.clone());
         let served = tokio::spawn(serving);
         Self { input: back, output: there, decoder: Decoder::new(), served }
     }

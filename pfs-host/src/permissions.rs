@@ -1,4 +1,4 @@
-//! What a client may do with which streams.
+//! Permissions of a token: which streams its holder may read and write.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use pfs_proto::{ErrorCode, PathPrefix};
 
 use crate::failure::Failure;
 
-/// What one client may do. Who opened the Unix socket may do everything: its permissions say who can.
+/// Permissions of one client. A client of the Unix socket has all of them: the mode of the socket decides who may open it.
 #[derive(Clone, Debug)]
-pub struct Rights(Held);
+pub struct Permissions(Scope);
 
 #[derive(Clone, Debug)]
-enum Held {
+enum Scope {
     All,
     Some(Arc<[Grant]>),
 }
 
-/// One right: to read or to write, or both, at a path and below it.
+/// Permission to read, to write, or both, at a path and below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// To read, stat and list.
@@ -27,15 +27,15 @@ pub struct Grant {
     pub prefix: PathPrefix,
 }
 
-impl Rights {
-    /// Everything.
+impl Permissions {
+    /// Permission for everything.
     pub fn all() -> Self {
-        Self(Held::All)
+        Self(Scope::All)
     }
 
-    /// These together.
+    /// The sum of these grants.
     pub fn of(grants: Vec<Grant>) -> Self {
-        Self(Held::Some(grants.into()))
+        Self(Scope::Some(grants.into()))
     }
 
     /// Whether it may read the stream of this path, or list what is below it.
@@ -58,8 +58,8 @@ impl Rights {
 
     fn check(&self, path: &str, wish: &str, has: impl Fn(&Grant) -> bool) -> Result<(), Failure> {
         let allowed = match &self.0 {
-            Held::All => true,
-            Held::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
+            Scope::All => true,
+            Scope::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
         };
         if allowed {
             return Ok(());
@@ -81,26 +81,26 @@ mod tests {
     }
 
     #[test]
-    fn a_right_holds_at_its_prefix_and_below_it_only() {
-        let rights = Rights::of(vec![grant(true, false, "/streamfs/a")]);
+    fn a_grant_holds_at_its_prefix_and_below_it_only() {
+        let permissions = Permissions::of(vec![grant(true, false, "/streamfs/a")]);
         for path in ["/streamfs/a", "/streamfs/a/", "/streamfs/a/b"] {
-            assert!(rights.may_read(path).is_ok(), "{path}");
+            assert!(permissions.may_read(path).is_ok(), "{path}");
         }
         for path in ["/streamfs/ab", "/streamfs", "/streamfs/", "/", "streamfs/a", "/STREAMFS/a", "/other/a"]
         {
-            let failure = rights.may_read(path).unwrap_err();
+            let failure = permissions.may_read(path).unwrap_err();
             assert_eq!(failure.code, ErrorCode::Denied, "{path}");
         }
     }
 
     #[test]
-    fn reading_and_writing_are_two_rights_and_several_grants_add_up() {
-        let rights = Rights::of(vec![grant(true, false, "/"), grant(false, true, "/streamfs/a")]);
-        assert!(rights.may_read("/").is_ok());
-        assert!(rights.may_write("/streamfs/a").is_ok());
-        let message = rights.may_write("/streamfs/b").unwrap_err().message;
+    fn reading_and_writing_are_granted_apart_and_several_grants_add_up() {
+        let permissions = Permissions::of(vec![grant(true, false, "/"), grant(false, true, "/streamfs/a")]);
+        assert!(permissions.may_read("/").is_ok());
+        assert!(permissions.may_write("/streamfs/a").is_ok());
+        let message = permissions.may_write("/streamfs/b").unwrap_err().message;
         assert!(message.contains("write /streamfs/b"), "{message}");
-        assert!(Rights::of(Vec::new()).may_read("/").is_err());
-        assert!(Rights::all().may_write("/anything").is_ok());
+        assert!(Permissions::of(Vec::new()).may_read("/").is_err());
+        assert!(Permissions::all().may_write("/anything").is_ok());
     }
 }
