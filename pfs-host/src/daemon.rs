@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     lender::Lender,
     namespace::Namespace,
-    settings::{Mount, Settings},
+    settings::{MountSettings, Settings},
 };
 
 /// How long a client may take to say hello.
@@ -253,7 +253,7 @@ impl Daemon {
     }
 }
 
-fn stream_config(mount: &Mount, options: CreateOptions) -> Result<StreamConfig, String> {
+fn stream_config(mount: &MountSettings, options: CreateOptions) -> Result<StreamConfig, String> {
     let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type } = options;
     if ttl == Some(Duration::ZERO) {
         return Err("a time to live of zero would remove it at once".to_owned());

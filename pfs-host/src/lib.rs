@@ -43,6 +43,6 @@ pub use failure::Failure;
 pub use namespace::{Namespace, Place};
 pub use permissions::{Grant, Permissions};
 pub use session::{Append, Attach, Broken, Encoder, Follow, Gap, Rejected};
-pub use settings::{Mount, Settings};
+pub use settings::{MountSettings, Settings};
 pub use shutdown::{GRACE, Going, Trigger, channel};
 pub use transport::Transport;

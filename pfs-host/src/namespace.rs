@@ -2,7 +2,7 @@
 
 use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
 
-use crate::{failure::Failure, settings::Mount};
+use crate::{failure::Failure, settings::MountSettings};
 
 /// About the product and what works here; `/streamfs/README`.
 const README: &str = include_str!("README.txt");
@@ -11,7 +11,7 @@ const README: &str = include_str!("README.txt");
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
     /// A stream, existing or not, in this mount.
-    Stream(&'a Mount),
+    Stream(&'a MountSettings),
     /// A text.
     Document(&'static str),
 }
@@ -19,12 +19,12 @@ pub enum Place<'a> {
 /// The trees of streams that a daemon serves.
 #[derive(Clone, Debug)]
 pub struct Namespace {
-    mounts: Vec<Mount>,
+    mounts: Vec<MountSettings>,
 }
 
 impl Namespace {
     /// These mounts.
-    pub fn new(mounts: Vec<Mount>) -> Self {
+    pub fn new(mounts: Vec<MountSettings>) -> Self {
         Self { mounts }
     }
 
@@ -53,7 +53,7 @@ impl Namespace {
     /// # Errors
     ///
     /// It is a document, or outside all mounts.
-    pub fn stream(&self, path: &StreamPath) -> Result<&Mount, Failure> {
+    pub fn stream(&self, path: &StreamPath) -> Result<&MountSettings, Failure> {
         match self.place(path)? {
             Place::Stream(mount) => Ok(mount),
             Place::Document(_) => Err(Failure::new(

@@ -4,7 +4,7 @@ use pfs_stream::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 
 /// A tree of streams, all made alike unless their creator says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
+pub struct MountSettings {
     /// Its path, such as `/streamfs`.
     pub path: String,
     /// How much history a new reader gets, in bytes.
@@ -13,7 +13,7 @@ pub struct Mount {
     pub channel_buffer_size: u64,
 }
 
-impl Mount {
+impl MountSettings {
     /// How its streams are made when their creator says nothing else.
     pub fn stream_config(&self) -> StreamConfig {
         StreamConfig {
@@ -28,7 +28,7 @@ impl Mount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The trees of streams that it serves.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<MountSettings>,
     /// What all streams may take together.
     pub limits: Limits,
     /// Connections at a time.
@@ -38,7 +38,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            mounts: vec![Mount {
+            mounts: vec![MountSettings {
                 path: "/streamfs".to_owned(),
                 ring_buffer_size: DEFAULT_BUFFER_SIZE,
                 channel_buffer_size: DEFAULT_BUFFER_SIZE,

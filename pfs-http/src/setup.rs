@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
-use pfs_host::Mount;
+use pfs_host::MountSettings;
 use tokio_rustls::TlsAcceptor;
 
 use super::{tls, tokens::Tokens};
@@ -30,7 +30,11 @@ impl Setup {
     /// # Errors
     ///
     /// A file cannot be used, a mount's path is taken, or everybody could reach the daemon.
-    pub fn prepare(mounts: &[Mount], http: &Settings, flag: Option<SocketAddr>) -> Result<Option<Self>> {
+    pub fn prepare(
+        mounts: &[MountSettings],
+        http: &Settings,
+        flag: Option<SocketAddr>,
+    ) -> Result<Option<Self>> {
         let Some(address) = flag.or(http.address) else { return Ok(None) };
         let mut notes = Vec::new();
         let collision = |mount: &&str| RESERVED.contains(mount);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pfs_host::Mount;
+use pfs_host::MountSettings;
 use pfs_http::settings::{Settings, TlsFiles};
 
 use super::*;
@@ -27,8 +27,11 @@ fn the_configuration_of_streamfs_works_to_the_letter() {
         "pfsd.toml",
     )
     .unwrap();
-    let mount =
-        Mount { path: "/streamfs".to_owned(), ring_buffer_size: 1 << 20, channel_buffer_size: 512 << 10 };
+    let mount = MountSettings {
+        path: "/streamfs".to_owned(),
+        ring_buffer_size: 1 << 20,
+        channel_buffer_size: 512 << 10,
+    };
     let host = pfs_host::Settings { mounts: vec![mount], ..pfs_host::Settings::default() };
     assert_eq!(config, Config { host, ..Config::default() });
 }
