@@ -6,11 +6,10 @@ use pfs_proto::{ErrorCode, Frame, Hello, Reply, Request, VERSION};
 use tokio::time::{Duration, timeout};
 
 use crate::{
-    client::Client,
+    caller::Caller,
     control,
     daemon::Daemon,
     failure::{Ended, Failure},
-    permissions::Permissions,
     reader_connection, sharing,
     shutdown::Going,
     transport::Transport,
@@ -23,18 +22,10 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
-pub async fn serve<T: Transport>(
-    transport: T,
-    client: Client,
-    permissions: Permissions,
-    daemon: Arc<Daemon>,
-    mut going: Going,
-) {
+pub async fn serve<T: Transport>(transport: T, mut caller: Caller, daemon: Arc<Daemon>, mut going: Going) {
     let mut wire = Wire::new(transport);
-    if let Err(Ended::Refused(failure)) =
-        converse(&mut wire, &daemon, &client, &permissions, &mut going).await
-    {
-        client.log(|pid, uid| {
+    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &mut caller, &mut going).await {
+        caller.log(|pid, uid| {
             tracing::debug!(pid, uid, code = %failure.code, "connection refused: {}", failure.message);
         });
         wire.put(&failure.reply());
@@ -46,14 +37,16 @@ pub async fn serve<T: Transport>(
 async fn converse<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
-    client: &Client,
-    permissions: &Permissions,
+    caller: &mut Caller,
     going: &mut Going,
 ) -> Result<(), Ended> {
     tokio::select! {
         biased;
         () = going.begun() => return Err(Failure::going_away().into()),
         greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon, "said no hello"))??,
+    }
+    if wire.sharing {
+        caller.transport = "shm";
     }
     loop {
         let frame = tokio::select! {
@@ -62,28 +55,26 @@ async fn converse<T: Transport>(
             frame = next_frame(wire, daemon) => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
-        match decode(frame).and_then(|request| allowed(permissions, request)) {
+        let answered = match decode(frame) {
             Ok(Request::OpenWriter(path, options)) => {
-                return Box::pin(writer_connection::serve(wire, daemon, client, path, options, going)).await;
+                let place = daemon.writable(caller, &path)?;
+                return Box::pin(writer_connection::serve(wire, daemon, &place, options, going)).await;
             }
             Ok(Request::OpenReader(path, options)) => {
-                return Box::pin(reader_connection::serve(wire, daemon, client, path, options, going)).await;
+                let place = daemon.readable(caller, &path)?;
+                return Box::pin(reader_connection::serve(wire, daemon, &place, options, going)).await;
             }
             Ok(Request::Watch(path)) => {
-                return Box::pin(watcher_connection::serve(wire, daemon, client, path, going)).await;
+                let place = daemon.readable(caller, &path)?;
+                return Box::pin(watcher_connection::serve(wire, &place, going)).await;
             }
-            Ok(request) => {
-                let answered = control::answer(wire, daemon, client, request).await;
-                // The next request may succeed, unless it is the protocol itself that was broken.
-                match answered {
-                    Err(Ended::Refused(failure)) if failure.code != ErrorCode::Protocol => {
-                        wire.put(&failure.reply())
-                    }
-                    answered => answered?,
-                }
-            }
-            Err(failure) if failure.code == ErrorCode::Protocol => return Err(failure.into()),
-            Err(failure) => wire.put(&failure.reply()),
+            Ok(request) => control::answer(wire, daemon, caller, request).await,
+            Err(failure) => Err(failure.into()),
+        };
+        match answered {
+            // The next request may succeed, unless it is the protocol itself that was broken.
+            Err(Ended::Refused(failure)) if failure.code != ErrorCode::Protocol => wire.put(&failure.reply()),
+            answered => answered?,
         }
         tokio::select! {
             biased;
@@ -99,33 +90,6 @@ async fn next_frame<T: Transport>(wire: &mut Wire<T>, daemon: &Daemon) -> Result
         return wire.frame().await;
     }
     timeout(daemon.hello_timeout, wire.frame()).await.map_err(|_| silent(daemon, "asked for nothing"))?
-}
-
-/// The request, if the client is permitted to make it.
-fn allowed(permissions: &Permissions, request: Request) -> Result<Request, Failure> {
-    match &request {
-        Request::Create(path, _)
-        | Request::OpenWriter(path, _)
-        | Request::Close(path)
-        | Request::Remove(path) => {
-            permissions.may_write(path.as_str())?;
-        }
-        Request::OpenReader(path, _)
-        | Request::Watch(path)
-        | Request::Stat(path)
-        | Request::Document(path) => permissions.may_read(path.as_str())?,
-        Request::List(prefix) => permissions.may_read(prefix)?,
-        // About no stream, or refused in this place anyway.
-        Request::Hello(_)
-        | Request::Info
-        | Request::Append(_)
-        | Request::AppendPart(_)
-        | Request::Finish { .. }
-        | Request::MadeRoom
-        | Request::Staged
-        | Request::Unmapped => {}
-    }
-    Ok(request)
 }
 
 fn decode(frame: Frame) -> Result<Request, Failure> {

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use pfs_proto::{ErrorCode, Reply, Request, StreamPath};
-use pfs_stream::Stream;
+use pfs_stream::StreamStat;
 
 use crate::{
-    client::Client,
+    caller::Caller,
     daemon::Daemon,
     failure::{Ended, Failure},
-    namespace::Place,
+    mount::Entry,
     transport::Transport,
     wire::Wire,
 };
@@ -20,25 +20,29 @@ const PART: usize = 64 << 10;
 pub(crate) async fn answer<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
-    client: &Client,
+    caller: &Caller,
     request: Request,
 ) -> Result<(), Ended> {
     match request {
         Request::Create(path, options) => {
-            daemon.create(client, &path, options)?;
+            daemon.writable(caller, &path)?.create(options).await?;
             wire.put(&Reply::Done);
         }
-        Request::List(path) => list(wire, daemon, &path).await?,
-        Request::Stat(path) => stat(wire, &daemon.existing(&path)?).await?,
+        Request::List(path) => list(wire, daemon.list(caller, &path).await?).await,
+        Request::Stat(path) => stat(wire, daemon.readable(caller, &path)?.stat().await?).await,
         Request::Close(path) => {
-            daemon.close(client, &daemon.existing(&path)?);
+            let place = daemon.writable(caller, &path)?;
+            place.close(&place.existing().await?).await?;
             wire.put(&Reply::Done);
         }
         Request::Remove(path) => {
-            daemon.remove(client, &path)?;
+            daemon.writable(caller, &path)?.remove().await?;
             wire.put(&Reply::Done);
         }
-        Request::Document(path) => wire.put(&Reply::Document(document(daemon, &path)?)),
+        Request::Document(path) => {
+            let text = document(daemon, caller, &path).await?;
+            wire.put(&Reply::Document(text));
+        }
         Request::Info => wire.put(&Reply::Daemon(daemon.info())),
         Request::Hello(_) => return Err(misplaced("a second Hello").into()),
         Request::Append(_) | Request::AppendPart(_) | Request::Finish { .. } | Request::Staged => {
@@ -59,25 +63,17 @@ fn misplaced(what: &str) -> Failure {
     Failure::new(ErrorCode::Protocol, format!("{what} is not allowed here"))
 }
 
-async fn list<T: Transport>(wire: &mut Wire<T>, daemon: &Daemon, path: &str) -> Result<(), Ended> {
-    let (prefix, may_be_empty) = daemon.namespace.directory(path)?;
-    let mut found = false;
-    for stream in daemon.below(&prefix) {
-        found = true;
-        wire.put(&Reply::Summary(stream.summary()));
+async fn list<T: Transport>(wire: &mut Wire<T>, entries: Vec<Entry>) {
+    for Entry { summary, .. } in entries {
+        wire.put(&Reply::Summary(summary));
         if wire.queued() >= PART {
             wire.flush().await;
         }
     }
-    if !found && !may_be_empty {
-        return Err(Failure::no_such_stream(prefix.as_str()).into());
-    }
     wire.put(&Reply::Done);
-    Ok(())
 }
 
-async fn stat<T: Transport>(wire: &mut Wire<T>, stream: &Stream) -> Result<(), Ended> {
-    let mut stat = stream.stat();
+async fn stat<T: Transport>(wire: &mut Wire<T>, mut stat: StreamStat) {
     let (writers, readers) = (std::mem::take(&mut stat.writers), std::mem::take(&mut stat.readers));
     wire.put(&Reply::Stat(stat));
     let writers = writers.into_iter().map(Reply::WriterStat);
@@ -88,15 +84,12 @@ async fn stat<T: Transport>(wire: &mut Wire<T>, stream: &Stream) -> Result<(), E
         }
     }
     wire.put(&Reply::Done);
-    Ok(())
 }
 
-fn document(daemon: &Daemon, path: &StreamPath) -> Result<Bytes, Failure> {
-    match daemon.namespace.place(path)? {
-        Place::Document(text) => Ok(Bytes::from_static(text.as_bytes())),
-        Place::Stream(_) if daemon.get(path).is_some() => {
-            Err(Failure::new(ErrorCode::IsStream, format!("use stream mode: pfs cat --stream {path}")))
-        }
-        Place::Stream(_) => Err(Failure::no_such_stream(path.as_str())),
+async fn document(daemon: &Daemon, caller: &Caller, path: &StreamPath) -> Result<Bytes, Failure> {
+    if let Some(text) = daemon.document(caller, path)? {
+        return Ok(Bytes::from_static(text.as_bytes()));
     }
+    daemon.readable(caller, path)?.existing().await?;
+    Err(Failure::new(ErrorCode::IsStream, format!("use stream mode: pfs cat --stream {path}")))
 }

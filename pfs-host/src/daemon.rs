@@ -6,23 +6,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{CreateOptions, DaemonInfo, ErrorCode, PathPrefix, StreamPath};
-use pfs_stream::{CreateError, Registry, Reservation, Stream, StreamConfig, Totals};
+use pfs_proto::{DaemonInfo, StreamPath};
+use pfs_stream::{Registry, Reservation, Totals};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    client::Client,
+    caller::Caller,
     failure::Failure,
     lender::Lender,
-    namespace::Namespace,
+    mount::{Entry, Local},
+    namespace::{Namespace, Place},
     settings::{MountSettings, Settings},
 };
 
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The longest media type, in bytes.
-const MAX_CONTENT_TYPE: usize = 255;
 
 /// A daemon without its socket: streams in memory, within limits.
 #[derive(Debug)]
@@ -44,9 +42,12 @@ impl Daemon {
     /// A daemon without streams.
     pub fn new(settings: &Settings) -> Self {
         let max_connections = settings.max_connections.min(Semaphore::MAX_PERMITS);
+        let registry = Registry::new(settings.limits);
+        let local = |mount: &MountSettings| Arc::new(Local::new(mount.clone(), registry.clone())) as _;
+        let mounts = settings.mounts.iter().map(local).collect();
         Self {
-            namespace: Namespace::new(settings.mounts.clone()),
-            registry: Registry::new(settings.limits),
+            namespace: Namespace::new(mounts),
+            registry,
             hello_timeout: HELLO_TIMEOUT,
             mortal: Notify::new(),
             lender: Lender::default(),
@@ -101,115 +102,36 @@ impl Daemon {
         }
     }
 
-    /// Makes a stream as its creator wants it.
-    ///
-    /// # Errors
-    ///
-    /// The path is no stream's or taken, an option is bad, or a limit is reached.
-    pub fn create(
-        &self,
-        client: &Client,
-        path: &StreamPath,
-        options: CreateOptions,
-    ) -> Result<Stream, Failure> {
-        self.create_with(client, path, options, None, |_| ())
-    }
-
-    /// Makes a stream as its creator wants it, until a deadline if there is one. Nobody else can append to it before
-    /// `begin` has been called with it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`create`](Self::create).
-    pub fn create_with(
-        &self,
-        client: &Client,
-        path: &StreamPath,
-        options: CreateOptions,
-        deadline: Option<SystemTime>,
-        begin: impl FnOnce(&Stream),
-    ) -> Result<Stream, Failure> {
-        let mount = self.namespace.stream(path)?;
-        let config = stream_config(mount, options).map_err(|reason| {
-            Failure::new(ErrorCode::BadOption, format!("cannot create {path}: {reason}"))
-        })?;
-        let config = StreamConfig { deadline, ..config };
-        self.make(client, path, config, begin).map_err(|error| Failure::creating(path, &error))
-    }
-
-    /// The stream of a path, made with the mount's sizes if there is none.
-    ///
-    /// # Errors
-    ///
-    /// The path is no stream's, or a limit is reached.
-    pub fn open_or_create(&self, client: &Client, path: &StreamPath) -> Result<Stream, Failure> {
-        let mount = self.namespace.stream(path)?;
-        loop {
-            if let Some(stream) = self.get(path) {
-                return Ok(stream);
-            }
-            match self.make(client, path, mount.stream_config(), |_| ()) {
-                Ok(stream) => return Ok(stream),
-                // Somebody else made it just now.
-                Err(CreateError::Exists) => {}
-                Err(error) => return Err(Failure::creating(path, &error)),
-            }
-        }
-    }
-
-    /// The stream of a path, if there is one and its time is not over.
-    pub fn get(&self, path: &StreamPath) -> Option<Stream> {
-        let stream = self.registry.get(path.as_str())?;
-        let now = SystemTime::now();
-        if stream.expires().is_none_or(|expiry| expiry > now) {
-            return Some(stream);
-        }
-        // The task that does this regularly has not come to it yet.
-        self.expire(now);
-        None
-    }
-
-    /// The stream of a path, where there must be one.
-    ///
-    /// # Errors
-    ///
-    /// The path is no stream's, or there is none.
-    pub fn existing(&self, path: &StreamPath) -> Result<Stream, Failure> {
-        self.namespace.stream(path)?;
-        self.get(path).ok_or_else(|| Failure::no_such_stream(path.as_str()))
-    }
-
     /// The streams at a path and below it, sorted by path.
-    pub fn below(&self, prefix: &PathPrefix) -> impl Iterator<Item = Stream> {
-        self.registry.list().into_iter().filter(move |stream| prefix.contains(stream.name()))
-    }
-
-    /// Closes a stream, for a client that is no writer of it.
-    pub fn close(&self, client: &Client, stream: &Stream) {
-        stream.close();
-        let path = stream.name();
-        client.log(|pid, uid| tracing::info!(stream = path, pid, uid, "stream closed"));
-    }
-
-    /// Removes a stream.
     ///
     /// # Errors
     ///
-    /// The path is no stream's, or there is none.
-    pub fn remove(&self, client: &Client, path: &StreamPath) -> Result<(), Failure> {
-        self.existing(path)?;
-        if !self.registry.remove(path.as_str()) {
-            return Err(Failure::no_such_stream(path.as_str()));
+    /// The caller may not read them, the path is that of no directory, or a mount cannot tell.
+    pub async fn list(&self, caller: &Caller, path: &str) -> Result<Vec<Entry>, Failure> {
+        caller.permissions.may_read(path)?;
+        let (prefix, may_be_empty) = self.namespace.directory(path)?;
+        let mut entries = Vec::new();
+        for mount in self.namespace.mounts_at(&prefix) {
+            entries.extend(mount.list(&prefix).await?);
         }
-        client.log(|pid, uid| tracing::info!(stream = path.as_str(), pid, uid, "stream removed"));
-        Ok(())
+        if entries.is_empty() && !may_be_empty {
+            return Err(Failure::no_such_stream(prefix.as_str()));
+        }
+        entries.sort_by(|one, other| one.summary.path.cmp(&other.summary.path));
+        Ok(entries)
     }
 
-    /// Removes the streams whose time is over.
-    pub(crate) fn expire(&self, now: SystemTime) {
-        for stream in self.registry.expire(now) {
-            tracing::info!(stream, "stream expired");
-        }
+    /// The text of a document; `None` if the path is a stream's.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not read the path, or it is outside all mounts.
+    pub fn document(&self, caller: &Caller, path: &StreamPath) -> Result<Option<&'static str>, Failure> {
+        caller.permissions.may_read(path.as_str())?;
+        Ok(match self.namespace.place(path)? {
+            Place::Document(text) => Some(text),
+            Place::Stream(_) => None,
+        })
     }
 
     /// Takes memory for what is on its way to a stream: an eighth of what streams may take, beside it. `None` if there is not
@@ -218,63 +140,15 @@ impl Daemon {
         self.registry.reserve(bytes)
     }
 
-    /// What all streams did since the daemon began, and who is attached to them.
-    pub fn totals(&self) -> Totals {
-        self.registry.totals()
+    /// Counters of all streams since the daemon began, and of who is attached to them.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not read all streams.
+    pub fn totals(&self, caller: &Caller) -> Result<Totals, Failure> {
+        caller.permissions.may_read("/")?;
+        Ok(self.registry.totals())
     }
-
-    fn make(
-        &self,
-        client: &Client,
-        path: &StreamPath,
-        config: StreamConfig,
-        begin: impl FnOnce(&Stream),
-    ) -> Result<Stream, CreateError> {
-        let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, deadline, .. } = config;
-        let config = StreamConfig { owner: client.peer, ..config };
-        let stream = self.registry.create_with(path.as_str(), config, begin)?;
-        let ttl_seconds = ttl.map(|ttl| ttl.as_secs_f64());
-        client.log(|pid, uid| {
-            let stream = path.as_str();
-            tracing::info!(
-                stream,
-                pid,
-                uid,
-                ring_buffer_size,
-                channel_buffer_size,
-                ttl_seconds,
-                "stream created"
-            );
-        });
-        if ttl.is_some() || deadline.is_some() {
-            self.mortal.notify_one();
-        }
-        Ok(stream)
-    }
-}
-
-fn stream_config(mount: &MountSettings, options: CreateOptions) -> Result<StreamConfig, String> {
-    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type } = options;
-    if ttl == Some(Duration::ZERO) {
-        return Err("a time to live of zero would remove it at once".to_owned());
-    }
-    if let Some(content_type) = &content_type {
-        let len = content_type.len();
-        if !(1..=MAX_CONTENT_TYPE).contains(&len) || content_type.chars().any(char::is_control) {
-            return Err(format!(
-                "a content type has 1 to {MAX_CONTENT_TYPE} bytes and no control characters, such as video/mp2t"
-            ));
-        }
-    }
-    let default = mount.stream_config();
-    Ok(StreamConfig {
-        ring_buffer_size: ring_buffer_size.unwrap_or(default.ring_buffer_size),
-        channel_buffer_size: channel_buffer_size.unwrap_or(default.channel_buffer_size),
-        ttl,
-        deadline: None,
-        content_type,
-        ..default
-    })
 }
 
 /// A count as the wire has it.

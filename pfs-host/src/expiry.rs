@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use crate::daemon::Daemon;
+use crate::{daemon::Daemon, mount::expire};
 
 /// The longest sleep: the system's clock may be set meanwhile, which a sleep does not notice.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -28,6 +28,6 @@ pub async fn run(daemon: Arc<Daemon>) {
             // One that expires sooner may have been made.
             () = daemon.mortal.notified() => {}
         }
-        daemon.expire(SystemTime::now());
+        expire(&daemon.registry, SystemTime::now());
     }
 }

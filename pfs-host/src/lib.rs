@@ -1,9 +1,12 @@
 //! The daemon of pfs without its sockets: streams in mounts, permissions, and sessions.
 //!
 //! - [`Daemon`] holds the streams and their limits.
-//! - A session is what a client does with one stream: [`Attach`], [`Follow`] or [`Append`]. It
-//!   writes the log lines of joining, losing and leaving. Protocols poll it for the next bytes,
-//!   which an [`Encoder`] makes.
+//! - [`Mount`](mount::Mount) is where streams live. The one there is holds them in memory.
+//! - [`Readable`] and [`Writable`] are a path whose permission was checked: every session begins
+//!   with one of them, so that no protocol can forget to ask.
+//! - A session is what a client does with one stream: [`Follow`], [`Page`], [`Append`],
+//!   [`append_batch`](Writable::append_batch), [`Watch`]. It writes the log lines of joining, losing
+//!   and leaving. Protocols poll it for the next bytes, which an [`Encoder`] makes.
 //! - [`serve`] speaks the frames of `pfs-proto` with one client over any [`Transport`], which may
 //!   pass descriptors. Protocols over HTTP use [`Daemon`] and the sessions directly.
 //! - [`expire`] removes streams whose time to live is over.
@@ -11,16 +14,19 @@
 //! This crate opens no socket, reads no configuration file and knows no HTTP: see `pfsd` and
 //! `pfs-http`.
 
-mod client;
+mod caller;
 mod connection;
 mod control;
 mod daemon;
 mod expiry;
 mod failure;
 mod lender;
+pub mod mount;
 mod namespace;
 mod permissions;
+mod poll;
 mod pushed;
+mod readable;
 mod reader_connection;
 mod session;
 mod settings;
@@ -30,19 +36,26 @@ mod sharing;
 #[path = "not_sharing.rs"]
 mod sharing;
 mod shutdown;
+mod stream_at;
 mod transport;
 mod watcher_connection;
 mod wire;
+mod writable;
 mod writer_connection;
 
-pub use client::Client;
+pub use caller::Caller;
 pub use connection::serve;
 pub use daemon::{Daemon, wide};
 pub use expiry::run as expire;
 pub use failure::Failure;
 pub use namespace::{Namespace, Place};
 pub use permissions::{Grant, Permissions};
-pub use session::{Append, Attach, Broken, Encoder, Follow, Gap, Rejected};
+pub use readable::Readable;
+pub use session::{
+    Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError, Rejected, Watch,
+};
 pub use settings::{MountSettings, Settings};
 pub use shutdown::{GRACE, Going, Trigger, channel};
+pub use stream_at::StreamAt;
 pub use transport::Transport;
+pub use writable::Writable;

@@ -1,8 +1,10 @@
 //! What is where: mounts, the streams in them, and the documents beside the streams.
 
+use std::sync::Arc;
+
 use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
 
-use crate::{failure::Failure, settings::MountSettings};
+use crate::{failure::Failure, mount::Mount};
 
 /// About the product and what works here; `/streamfs/README`.
 const README: &str = include_str!("README.txt");
@@ -11,26 +13,35 @@ const README: &str = include_str!("README.txt");
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
     /// A stream, existing or not, in this mount.
-    Stream(&'a MountSettings),
+    Stream(&'a dyn Mount),
     /// A text.
     Document(&'static str),
 }
 
 /// The trees of streams that a daemon serves.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Namespace {
-    mounts: Vec<MountSettings>,
+    mounts: Vec<Arc<dyn Mount>>,
 }
 
 impl Namespace {
     /// These mounts.
-    pub fn new(mounts: Vec<MountSettings>) -> Self {
+    pub fn new(mounts: Vec<Arc<dyn Mount>>) -> Self {
         Self { mounts }
     }
 
     /// Their paths.
     pub fn mounts(&self) -> impl Iterator<Item = &str> {
-        self.mounts.iter().map(|mount| mount.path.as_str())
+        self.mounts.iter().map(|mount| mount.path())
+    }
+
+    /// The mounts with streams at a path or below it.
+    pub(crate) fn mounts_at(&self, prefix: &PathPrefix) -> impl Iterator<Item = &dyn Mount> {
+        let holds = |mount: &dyn Mount| {
+            prefix.contains(mount.path())
+                || prefix.as_str().strip_prefix(mount.path()).is_some_and(|below| below.starts_with('/'))
+        };
+        self.mounts.iter().map(|mount| &**mount).filter(move |mount| holds(*mount))
     }
 
     /// What a path stands for.
@@ -39,12 +50,12 @@ impl Namespace {
     ///
     /// It is outside all mounts.
     pub fn place(&self, path: &StreamPath) -> Result<Place<'_>, Failure> {
-        let Some(mount) = self.mounts.iter().find(|mount| mount.path == path.mount()) else {
+        let Some(mount) = self.mounts.iter().find(|mount| mount.path() == path.mount()) else {
             return Err(self.outside(path.as_str()));
         };
         Ok(match path.name() {
             "README" => Place::Document(README),
-            _ => Place::Stream(mount),
+            _ => Place::Stream(&**mount),
         })
     }
 
@@ -53,7 +64,7 @@ impl Namespace {
     /// # Errors
     ///
     /// It is a document, or outside all mounts.
-    pub fn stream(&self, path: &StreamPath) -> Result<&MountSettings, Failure> {
+    pub(crate) fn stream(&self, path: &StreamPath) -> Result<&dyn Mount, Failure> {
         match self.place(path)? {
             Place::Stream(mount) => Ok(mount),
             Place::Document(_) => Err(Failure::new(
@@ -102,11 +113,16 @@ fn shown(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pfs_stream::Registry;
+
     use super::*;
-    use crate::settings::Settings;
+    use crate::{mount::Local, settings::Settings};
 
     fn namespace() -> Namespace {
-        Namespace::new(Settings::default().mounts)
+        let settings = Settings::default();
+        let registry = Registry::new(settings.limits);
+        let local = |mount| Arc::new(Local::new(mount, registry.clone())) as _;
+        Namespace::new(settings.mounts.into_iter().map(local).collect())
     }
 
     #[test]

@@ -3,18 +3,20 @@
 use std::{
     future::{Future, poll_fn},
     io, mem,
+    pin::pin,
 };
 
 use bytes::BytesMut;
-use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, StreamPath, put_data_header};
+use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, put_data_header};
 use pfs_stream::{Reader, Sink};
 use tokio::task::coop::consume_budget;
 
 use crate::{
-    client::Client,
+    Readable,
     daemon::Daemon,
     failure::{Ended, Failure},
-    session::{Broken, Encoder, Follow, Gap, ReadingLog},
+    poll::poll_once,
+    session::{Broken, Encoder, Follow, Gap},
     sharing,
     shutdown::Going,
     transport::Transport,
@@ -29,17 +31,15 @@ const SEND_BUFFER: usize = 1 << 20;
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
-    client: &Client,
-    path: StreamPath,
+    place: &Readable<'_>,
     options: ReadOptions,
     going: &mut Going,
 ) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
-    let reader = attach(wire, daemon, client, &path, options, going).await?;
-    let transport = if wire.sharing { "shm" } else { T::NAME };
-    let mut log = ReadingLog::joined(client, &path, &reader, transport);
+    let reader = attach(wire, place, options, going).await?;
+    let mut log = place.joined(&reader);
     let announce = [
         Some(Reply::Identity {
             daemon: daemon.started(),
@@ -69,34 +69,28 @@ pub(crate) async fn serve<T: Transport>(
             handout.take_back()
         }
     };
-    let follow = Follow::resume(daemon, going, log, reader, Frames::default());
+    let follow = place.resume(going, log, reader, Frames::default());
     send(wire, follow, going).await
 }
 
-/// Attaches to the stream, waiting for its creation if that is wanted.
+/// Attaches to the stream, and tells a client that has to wait for its creation.
 async fn attach<T: Transport>(
     wire: &mut Wire<T>,
-    daemon: &Daemon,
-    client: &Client,
-    path: &StreamPath,
+    place: &Readable<'_>,
     options: ReadOptions,
-    going: &mut Going,
+    going: &Going,
 ) -> Result<Reader, Ended> {
-    let attach = daemon.attach(client, path, options)?;
-    if attach.is_waiting() {
-        wire.put(&Reply::Waiting);
-        wire.flush().await;
-        wire.release();
-        let stream = path.as_str();
-        client.log(|pid, uid| {
-            tracing::debug!(stream, pid, uid, "reader waits for the stream to be created");
-        });
+    let mut attach = pin!(place.attach(options, going));
+    if let Some(attached) = poll_once(attach.as_mut()).await {
+        return Ok(attached?);
     }
+    wire.put(&Reply::Waiting);
+    wire.flush().await;
+    wire.release();
     tokio::select! {
         biased;
         attached = attach => Ok(attached?),
         left = wire.ended() => Err(left.err().unwrap_or(Ended::Gone)),
-        () = going.begun() => Err(Failure::going_away().into()),
     }
 }
 

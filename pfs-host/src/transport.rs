@@ -10,9 +10,6 @@ use bytes::{Bytes, BytesMut};
 ///
 /// Every method may be dropped while it is pending, except [`send_descriptors`](Self::send_descriptors).
 pub trait Transport: Send + Sync {
-    /// What the log calls it.
-    const NAME: &'static str;
-
     /// Whether a client may say nothing for as long as it likes between two requests.
     const MAY_PAUSE: bool;
 

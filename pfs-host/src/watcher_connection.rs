@@ -1,30 +1,24 @@
-//! A watcher's connection: what happens to a stream goes out, nothing comes in.
+//! A watcher's connection: events go out, nothing comes in.
 
-use pfs_proto::{Reply, StreamPath};
+use pfs_proto::Reply;
 
 use crate::{
-    client::Client,
-    daemon::Daemon,
-    failure::{Ended, Failure},
-    shutdown::Going,
+    Going, Readable,
+    failure::Ended,
     transport::Transport,
     wire::{Wire, unexpected},
 };
 
-/// Serves a watcher to its end. Events that come while it does not read wait in a queue of bounded length, and are
-/// counted where that is full.
+/// Serves a watcher to its end.
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
-    daemon: &Daemon,
-    client: &Client,
-    path: StreamPath,
+    place: &Readable<'_>,
     going: &mut Going,
 ) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
-    let mut events = daemon.existing(&path)?.events();
-    client.log(|pid, uid| tracing::debug!(stream = path.as_str(), pid, uid, "watcher joined"));
+    let mut watch = place.watch(going).await?;
     wire.put(&Reply::Watching);
     loop {
         tokio::select! {
@@ -35,9 +29,8 @@ pub(crate) async fn serve<T: Transport>(
         wire.release();
         let event = tokio::select! {
             biased;
-            () = going.begun() => return Err(Failure::going_away().into()),
             left = wire.ended() => return Err(left.err().unwrap_or(Ended::Gone)),
-            event = events.next() => event,
+            event = watch.next() => event?,
         };
         match event {
             Some(event) => wire.put(&Reply::Happened(event)),

@@ -1,10 +1,6 @@
 //! A writer's connection: appends come in, acknowledgements go out.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-};
+use std::pin::pin;
 
 use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
 use pfs_stream::{AppendError, Appended, Writer};
@@ -14,9 +10,10 @@ use tokio::{
 };
 
 use crate::{
-    client::Client,
+    Writable,
     daemon::Daemon,
     failure::{Ended, Failure},
+    poll::poll_once,
     pushed::{Next, PushedAll},
     session::Append,
     sharing::{self, Stage},
@@ -46,12 +43,11 @@ const BATCH: u64 = 64 << 10;
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
-    client: &Client,
-    path: StreamPath,
+    place: &Writable<'_>,
     options: WriteOptions,
     going: &mut Going,
 ) -> Result<(), Ended> {
-    let stream = daemon.open_or_create(client, &path)?;
+    let stream = place.open_or_create().await?;
     if options.wait_readers > 0 {
         let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
         tokio::select! {
@@ -60,16 +56,22 @@ pub(crate) async fn serve<T: Transport>(
             () = going.begun() => return Err(Failure::going_away().into()),
         }
     }
-    let transport = if wire.sharing { "shm" } else { T::NAME };
-    let append = daemon.append(going, client, &path, &stream, transport)?;
+    let append = place.append(going, &stream).await?;
     let max_chunk = stream.max_chunk();
     let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
     wire.put(&Reply::Writing { max_chunk });
     // From here on the writer alone keeps the stream's memory, should it be removed.
     drop(stream);
 
-    let mut writing =
-        Writing { wire, append, path: &path, max_chunk, parts: Vec::new(), stage, acks: Acks::default() };
+    let mut writing = Writing {
+        wire,
+        append,
+        path: place.path(),
+        max_chunk,
+        parts: Vec::new(),
+        stage,
+        acks: Acks::default(),
+    };
     let outcome = writing.append_all(going).await;
     if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
         stage.abandon();
@@ -308,18 +310,6 @@ impl<T: Transport> Writing<'_, T> {
 
 fn misplaced(what: &str) -> Ended {
     Failure::new(ErrorCode::Protocol, format!("{what} is not allowed on a writer's connection")).into()
-}
-
-/// Polls a future that may be dropped unfinished.
-async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        Poll::Ready(match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 /// What the client is to be told of its appends. One total at a time is on its way; whatever is appended while

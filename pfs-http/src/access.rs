@@ -1,4 +1,4 @@
-//! Who a request comes from, and what it may do.
+//! Authentication: the caller of a request, by its token.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use pfs_host::{Client, Permissions};
+use pfs_host::{Caller, Permissions};
 use pfs_proto::Peer;
 
 use super::{Site, problem::Problem, tokens::Tokens};
@@ -18,36 +18,7 @@ fn is_open(path: &str) -> bool {
     matches!(path, "/" | "/healthz") || path.starts_with("/assets/")
 }
 
-/// What the client of a request may do. Every handler asks it before it touches a stream.
-#[derive(Clone, Debug)]
-pub(crate) struct Access {
-    client: Client,
-    permissions: Permissions,
-}
-
-impl Access {
-    /// Whether it may read the stream of this path, or list what is below it.
-    pub(crate) fn may_read(&self, path: &str) -> Result<(), Problem> {
-        Ok(self.permissions.may_read(path)?)
-    }
-
-    /// Whether it may create, append to, close and remove the stream of this path.
-    pub(crate) fn may_write(&self, path: &str) -> Result<(), Problem> {
-        Ok(self.permissions.may_write(path)?)
-    }
-
-    /// Who it is, for the engine and the log.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// What it may do, for what is shared with the Unix socket.
-    pub(crate) fn permissions(&self) -> &Permissions {
-        &self.permissions
-    }
-}
-
-/// Puts an [`Access`] into the request's extensions, or refuses the request.
+/// Puts the [`Caller`] into the request's extensions, or refuses the request.
 pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
     let permissions = match &site.tokens {
         None => Permissions::all(),
@@ -57,7 +28,7 @@ pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request
             Err(refusal) => return refusal.into_response(),
         },
     };
-    request.extensions_mut().insert(Access { client: Client { peer: Peer::default() }, permissions });
+    request.extensions_mut().insert(Caller { peer: Peer::default(), permissions, transport: "http" });
     next.run(request).await
 }
 

@@ -55,7 +55,6 @@ impl Bodies {
 }
 
 impl Transport for Bodies {
-    const NAME: &'static str = "http";
     const MAY_PAUSE: bool = false;
 
     /// Waits until there is something to read, or nothing more comes.

@@ -8,11 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use pfs_host::{Broken, Encoder, Failure, Follow, wide};
-use pfs_proto::{ReadOptions, StreamPath};
-use pfs_stream::Reader;
-
-use super::{access::Access, site::Site};
+use pfs_host::{Broken, Encoder, Follow, wide};
 
 /// A session that follows a stream, as the body of a response.
 pub(crate) struct Following<E> {
@@ -31,24 +27,8 @@ enum State {
     Ended,
 }
 
-/// Attaches a reader. Waits for the stream's creation if the options say so. The caller has checked the permission.
-pub(crate) async fn attach(
-    site: &Site,
-    access: &Access,
-    path: &StreamPath,
-    options: ReadOptions,
-) -> Result<Reader, Failure> {
-    let mut going = site.going();
-    tokio::select! {
-        attached = site.daemon.attach(access.client(), path, options)? => attached,
-        () = going.begun() => Err(Failure::going_away()),
-    }
-}
-
 impl<E: Encoder> Following<E> {
-    pub(crate) fn new(site: &Site, access: &Access, path: &StreamPath, reader: Reader, encoder: E) -> Self {
-        let (going, client) = (site.going(), access.client());
-        let follow = Follow::new(&site.daemon, &going, client, path, reader, encoder, "http");
+    pub(crate) fn new(follow: Follow<E>) -> Self {
         Self { follow, state: State::Following, length: None }
     }
 

@@ -10,10 +10,10 @@ use axum::{
     routing::post,
 };
 use http_body::Body as _;
-use pfs_host::{Client, serve};
+use pfs_host::{Caller, serve};
 use pfs_proto::{MEDIA_TYPE, Peer};
 
-use super::{Bodies, Site, access::Access, connection::Connected, problem::Problem};
+use super::{Bodies, Site, connection::Connected, problem::Problem};
 
 /// Where connections are opened, one by each request. Below `/v1`, where no mount can be.
 const PATH: &str = "/v1/frames";
@@ -30,10 +30,10 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
 /// begins at once, whatever of the request is still to come.
 async fn open(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    let client = client(&access, &request);
+    let caller = identified(caller, &request);
     let media_type = request.headers().get(header::CONTENT_TYPE);
     if media_type.is_none_or(|media_type| media_type != MEDIA_TYPE) {
         let message = format!(
@@ -45,9 +45,9 @@ async fn open(
     // for one that it can use again, and lose its next request.
     let goes_on = request.version() < Version::HTTP_2 && request.body().size_hint().exact().is_none();
     let (bodies, response) = Bodies::new(request.into_body());
-    let (permissions, daemon, going) = (access.permissions().clone(), Arc::clone(&site.daemon), site.going());
+    let (daemon, going) = (Arc::clone(&site.daemon), site.going());
     // A task of its own, so that it comes to its proper end when the client hangs up. It ends with the response.
-    tokio::spawn(serve(bodies, client, permissions, daemon, going));
+    tokio::spawn(serve(bodies, caller, daemon, going));
     let headers = [
         (header::CONTENT_TYPE, MEDIA_TYPE),
         (header::CACHE_CONTROL, "no-store"),
@@ -61,9 +61,8 @@ async fn open(
     response
 }
 
-/// Who asks. The process id is what a client says that is on this machine; nothing but figures for people comes of it.
-fn client(access: &Access, request: &Request) -> Client {
-    let Client { peer } = *access.client();
+/// The caller with its process id, which a client on this machine claims. It only appears in the log and in `stat`.
+fn identified(caller: Caller, request: &Request) -> Caller {
     let connected = request.extensions().get::<Connected>();
     let is_local = connected.is_some_and(|connected| connected.remote.ip().to_canonical().is_loopback());
     // A proxy on this machine speaks for clients elsewhere.
@@ -71,5 +70,5 @@ fn client(access: &Access, request: &Request) -> Client {
     let is_forwarded = is_forwarded.iter().any(|name| request.headers().contains_key(name));
     let claimed = request.headers().get(PID).and_then(|pid| pid.to_str().ok()?.parse().ok());
     let pid = claimed.filter(|pid| *pid > 0 && is_local && !is_forwarded);
-    Client { peer: Peer { pid: pid.or(peer.pid), ..peer } }
+    Caller { peer: Peer { pid: pid.or(caller.peer.pid), ..caller.peer }, ..caller }
 }

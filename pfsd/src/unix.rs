@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_host::{Client, Daemon, Going, Permissions, Transport};
+use pfs_host::{Caller, Daemon, Going, Permissions, Transport};
 use pfs_proto::Peer;
 use rustix::{
     cmsg_space,
@@ -24,23 +24,23 @@ const MAX_DESCRIPTORS: usize = 2;
 
 /// Serves a client to its end.
 pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, going: Going) {
-    let client = client(&stream);
-    // Who may open the socket may do everything: the permissions of its file say who that is.
-    pfs_host::serve(UnixTransport(stream), client, Permissions::all(), daemon, going).await;
+    let caller = caller(&stream);
+    pfs_host::serve(UnixTransport(stream), caller, daemon, going).await;
 }
 
-fn client(stream: &UnixStream) -> Client {
+fn caller(stream: &UnixStream) -> Caller {
     let credentials = stream.peer_cred().ok();
     let pid = credentials.as_ref().and_then(|credentials| u32::try_from(credentials.pid()?).ok());
     // A process of another pid namespace has no number here.
     let pid = pid.filter(|pid| *pid > 0);
-    Client { peer: Peer { pid, uid: credentials.map(|credentials| credentials.uid()) } }
+    let peer = Peer { pid, uid: credentials.map(|credentials| credentials.uid()) };
+    // Whoever may open the socket may do everything: the mode of its file says who that is.
+    Caller { peer, permissions: Permissions::all(), transport: "unix" }
 }
 
 struct UnixTransport(UnixStream);
 
 impl Transport for UnixTransport {
-    const NAME: &'static str = "unix";
     const MAY_PAUSE: bool = true;
     const PASSES_DESCRIPTORS: bool = true;
 

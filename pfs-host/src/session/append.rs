@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use pfs_proto::StreamPath;
-use pfs_stream::{AppendError, Appended, Stream, Writer};
+use pfs_stream::{AppendError, Appended, Writer};
 
-use crate::{Client, Daemon, Failure, Going};
+use crate::{Caller, Failure, Going};
 
 /// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are told.
 #[derive(Debug)]
@@ -18,38 +18,23 @@ pub struct Append {
 /// A writer's lines in the log.
 #[derive(Debug)]
 struct WritingLog {
-    client: Client,
+    caller: Caller,
     path: StreamPath,
     chunks: u64,
     bytes: u64,
     ended: bool,
 }
 
-impl Daemon {
-    /// Attaches a writer. The caller has found that the client may write to the stream. `transport` is for the log.
-    ///
-    /// # Errors
-    ///
-    /// The stream is closed or removed.
-    pub fn append(
-        &self,
-        going: &Going,
-        client: &Client,
-        path: &StreamPath,
-        stream: &Stream,
-        transport: &'static str,
-    ) -> Result<Append, Failure> {
-        let writer = stream.writer(client.peer);
-        let writer = writer.map_err(|error| Failure::attaching("cannot write to", path, error))?;
-        client.log(|pid, uid| {
-            tracing::info!(stream = path.as_str(), pid, uid, transport, "writer joined");
-        });
-        let log = WritingLog { client: *client, path: path.clone(), chunks: 0, bytes: 0, ended: false };
-        Ok(Append { writer, going: going.clone(), log })
-    }
-}
-
 impl Append {
+    /// Appends with a writer that has attached.
+    pub(crate) fn new(caller: &Caller, path: &StreamPath, writer: Writer, going: Going) -> Self {
+        let (stream, transport) = (path.as_str(), caller.transport);
+        caller.log(|pid, uid| tracing::info!(stream, pid, uid, transport, "writer joined"));
+        let log =
+            WritingLog { caller: caller.clone(), path: path.clone(), chunks: 0, bytes: 0, ended: false };
+        Self { writer, going, log }
+    }
+
     /// The writer itself, for a protocol that acknowledges chunks. What it appends is told to [`count`](Self::count).
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
@@ -120,9 +105,9 @@ impl Append {
             writer.finish();
         }
         log.ended = true;
-        let WritingLog { client, path, chunks, bytes, .. } = &log;
+        let WritingLog { caller, path, chunks, bytes, .. } = &log;
         let stream = path.as_str();
-        client.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished"));
+        caller.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished"));
     }
 
     /// Ends the writer in the middle of its work. That is a death, unless it is the daemon that ends: readers are told that.
@@ -166,9 +151,9 @@ impl Rejected {
 impl WritingLog {
     fn unfinished(&mut self, reason: &str) {
         self.ended = true;
-        let Self { client, path, chunks, bytes, .. } = self;
+        let Self { caller, path, chunks, bytes, .. } = self;
         let stream = path.as_str();
-        client.log(|pid, uid| {
+        caller.log(|pid, uid| {
             tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished");
         });
     }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use pfs_proto::{End, StreamPath};
+use pfs_proto::End;
 use pfs_stream::{Read, ReadError, Reader, Sink};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::reading_log::{Progress, ReadingLog};
-use crate::{Client, Daemon, Failure, Going, failure::Ended, lender::Lender};
+use crate::{Daemon, Failure, Going, failure::Ended, lender::Lender};
 
 /// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its [`Sink`].
 ///
@@ -120,28 +120,8 @@ struct Pings {
 }
 
 impl<E: Encoder> Follow<E> {
-    /// Follows with an attached reader. `transport` is for the log.
-    pub fn new(
-        daemon: &Daemon,
-        going: &Going,
-        client: &Client,
-        path: &StreamPath,
-        reader: Reader,
-        encoder: E,
-        transport: &'static str,
-    ) -> Self {
-        let log = ReadingLog::joined(client, path, &reader, transport);
-        Self::resume(daemon, going, log, reader, encoder)
-    }
-
-    /// Follows with a reader that has been logged as joined.
-    pub(crate) fn resume(
-        daemon: &Daemon,
-        going: &Going,
-        log: ReadingLog,
-        reader: Reader,
-        encoder: E,
-    ) -> Self {
+    /// Follows with a reader that was logged as joined.
+    pub(crate) fn new(daemon: &Daemon, going: &Going, log: ReadingLog, reader: Reader, encoder: E) -> Self {
         let mut watched = going.clone();
         let begun = Box::pin(async move { watched.begun().await });
         let pings = encoder.keep_alive().map(Pings::new);

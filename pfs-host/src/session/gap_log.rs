@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Client;
+use crate::Caller;
 
 /// At most one line in this time, for each reader.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -28,16 +28,16 @@ struct Losses {
 
 impl GapLog {
     /// Takes a gap, and logs it with those that wait, unless the last line is too fresh.
-    pub(crate) fn gap(&mut self, client: &Client, stream: &str, from: u64, to: u64, chunks: u64) {
+    pub(crate) fn gap(&mut self, caller: &Caller, stream: &str, from: u64, to: u64, chunks: u64) {
         if let Some(losses) = self.take(Instant::now(), from, to, chunks) {
-            log(client, stream, losses);
+            log(caller, stream, losses);
         }
     }
 
     /// Logs what waits, because the reader leaves.
-    pub(crate) fn finish(&mut self, client: &Client, stream: &str) {
+    pub(crate) fn finish(&mut self, caller: &Caller, stream: &str) {
         if let Some(losses) = self.waiting.take() {
-            log(client, stream, losses);
+            log(caller, stream, losses);
         }
     }
 
@@ -55,9 +55,9 @@ impl GapLog {
     }
 }
 
-fn log(client: &Client, stream: &str, losses: Losses) {
+fn log(caller: &Caller, stream: &str, losses: Losses) {
     let Losses { from, to, gaps, bytes, chunks } = losses;
-    let (pid, uid) = (client.peer.pid, client.peer.uid);
+    let (pid, uid) = (caller.peer.pid, caller.peer.uid);
     tracing::warn!(
         stream,
         pid,

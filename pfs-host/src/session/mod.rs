@@ -1,17 +1,21 @@
-//! Sessions: what clients do with streams, whatever protocol they speak.
+//! Sessions: what one client does with one stream, whatever protocol they speak.
 //!
 //! A session begins and ends here, and is logged here. A protocol pulls: it polls the session for what is to be sent, in its own
 //! encoding, when its client can take it.
 
 mod append;
-mod attach;
+mod batch;
 mod follow;
 mod gap_log;
+mod page;
 mod reading_log;
+mod watch;
 
 pub(crate) use self::reading_log::ReadingLog;
 pub use self::{
     append::{Append, Rejected},
-    attach::Attach,
+    batch::{Batch, Checked, NotAppended},
     follow::{Broken, Encoder, Follow, Gap},
+    page::{Edge, Page, PageError},
+    watch::Watch,
 };

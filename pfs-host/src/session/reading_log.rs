@@ -4,12 +4,12 @@ use pfs_proto::{End, StreamPath};
 use pfs_stream::Reader;
 
 use super::{follow::Gap, gap_log::GapLog};
-use crate::{Client, Failure, failure::Ended, sharing::Handout};
+use crate::{Caller, Failure, failure::Ended, sharing::Handout};
 
 /// A reader's lines in the log.
 #[derive(Debug)]
 pub(crate) struct ReadingLog {
-    client: Client,
+    caller: Caller,
     path: StreamPath,
     start: u64,
     gaps: GapLog,
@@ -25,17 +25,12 @@ pub(crate) struct Progress {
 }
 
 impl ReadingLog {
-    /// It has attached. `transport` is what its bytes go through: shm, unix or http.
-    pub(crate) fn joined(
-        client: &Client,
-        path: &StreamPath,
-        reader: &Reader,
-        transport: &'static str,
-    ) -> Self {
-        let (stream, start) = (path.as_str(), reader.start());
+    /// A reader has attached.
+    pub(crate) fn joined(caller: &Caller, path: &StreamPath, reader: &Reader) -> Self {
+        let (stream, start, transport) = (path.as_str(), reader.start(), caller.transport);
         let policy = format!("{:?}", reader.policy()).to_lowercase();
-        client.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, transport, "reader joined"));
-        Self { client: *client, path: path.clone(), start, gaps: GapLog::default(), reason: None }
+        caller.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, transport, "reader joined"));
+        Self { caller: caller.clone(), path: path.clone(), start, gaps: GapLog::default(), reason: None }
     }
 
     /// What it reads.
@@ -45,7 +40,7 @@ impl ReadingLog {
 
     /// It lost these offsets.
     pub(crate) fn gap(&mut self, gap: Gap) {
-        self.gaps.gap(&self.client, self.path.as_str(), gap.from, gap.to, gap.chunks);
+        self.gaps.gap(&self.caller, self.path.as_str(), gap.from, gap.to, gap.chunks);
     }
 
     /// It has come to this end.
@@ -73,7 +68,7 @@ impl ReadingLog {
         let (lost_bytes, lost_chunks) = (handout.lost_bytes(), handout.lost_chunks());
         let stream = self.path.as_str();
         if lost_bytes > 0 {
-            self.client.log(|pid, uid| {
+            self.caller.log(|pid, uid| {
                 tracing::warn!(stream, pid, uid, lost_bytes, lost_chunks, "reader lost data, in gaps");
             });
         }
@@ -85,11 +80,11 @@ impl ReadingLog {
     pub(crate) fn left(&mut self, progress: Progress) {
         let Progress { position, lost_bytes, lost_chunks } = progress;
         let stream = self.path.as_str();
-        self.gaps.finish(&self.client, stream);
+        self.gaps.finish(&self.caller, stream);
         // What it read, although the last of it may still have been on its way when the client left.
         let bytes = position.saturating_sub(self.start).saturating_sub(lost_bytes);
         let reason = self.reason.as_deref().unwrap_or("the client went away");
-        self.client.log(|pid, uid| {
+        self.caller.log(|pid, uid| {
             tracing::info!(stream, pid, uid, position, bytes, lost_bytes, lost_chunks, reason, "reader left");
         });
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_host::{Client, Daemon, Going, Permissions, Transport};
+use pfs_host::{Caller, Daemon, Going, Permissions, Transport};
 use pfs_proto::{Decoder, Hello, Peer, Reply, Request};
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -100,7 +100,6 @@ impl<const MAY_PAUSE: bool> Drop for Link<MAY_PAUSE> {
 }
 
 impl<const MAY_PAUSE: bool> Transport for Link<MAY_PAUSE> {
-    const NAME: &'static str = "memory";
     const MAY_PAUSE: bool = MAY_PAUSE;
 
     async fn readable(&self) -> io::Result<()> {
@@ -148,8 +147,8 @@ impl Far {
     ) -> Self {
         let (there, back) = (Pipe::new(capacity), Pipe::new(capacity));
         let link = Link::<MAY_PAUSE> { input: Arc::clone(&there), output: Arc::clone(&back) };
-        let client = Client { peer: Peer::default() };
-        let serving = pfs_host::serve(link, client, Permissions::all(), Arc::clone(daemon), going.clone());
+        let caller = Caller { peer: Peer::default(), permissions: Permissions::all(), transport: "unix" };
+        let serving = pfs_host::serve(link, caller, Arc::clone(daemon), going.clone());
         let served = tokio::spawn(serving);
         Self { input: back, output: there, decoder: Decoder::new(), served }
     }

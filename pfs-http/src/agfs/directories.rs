@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State, http::Uri};
+use pfs_host::Caller;
 use serde_json::{Value, json};
 
 use super::{
@@ -10,16 +11,16 @@ use super::{
     query::Query,
     refusal::Refusal,
 };
-use crate::{Site, access::Access};
+use crate::Site;
 
 pub(super) async fn list(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Json<Value>, Refusal> {
     let query = Query::of(&uri)?;
-    match Node::at(&site, &access, query.path_or_nothing().unwrap_or("/"))? {
-        Node::Directory(prefix) => Ok(Json(json!({ "files": children(&site, &access, &prefix)? }))),
+    match Node::at(&site, &caller, query.path_or_nothing().unwrap_or("/")).await? {
+        Node::Directory(prefix) => Ok(Json(json!({ "files": children(&site, &caller, &prefix).await? }))),
         Node::Document(path, _) | Node::Stream(path, _) => {
             Err(Refusal::bad(format!("{path} is not a directory")))
         }

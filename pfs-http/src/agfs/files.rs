@@ -10,8 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body::Body as _;
-use pfs_host::Failure;
-use pfs_proto::{CreateOptions, StreamPath};
+use pfs_host::{Caller, Failure};
+use pfs_proto::{CreateOptions, ErrorCode};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     query::Query,
     refusal::Refusal,
 };
-use crate::{Site, access::Access, limits, plain};
+use crate::{Site, limits, plain};
 
 /// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is appended as it comes.
 const ONE_CHUNK: u64 = 64 << 10;
@@ -34,17 +34,17 @@ fn done(status: StatusCode, message: impl Into<String>) -> Done {
 /// GET: a document or a part of it, or a stream as it goes on.
 pub(super) async fn read(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     method: Method,
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri)?;
     if query.stream() {
         let path = stream_path(&site, query.path()?)?;
-        return follow::answer(site, access, path, query.until_caught_up()?, method == Method::HEAD).await;
+        return follow::answer(site, caller, path, query.until_caught_up()?, method == Method::HEAD).await;
     }
     let (offset, size) = (query.offset()?, query.size()?);
-    match Node::at(&site, &access, query.path()?)? {
+    match Node::at(&site, &caller, query.path()?).await? {
         Node::Document(_, text) => Ok(octets(part(text.as_bytes(), offset, size).to_vec())),
         Node::Stream(path, _) => {
             Err(Refusal::bad(format!("{path} is a stream: use stream mode for reading it (stream=true)")))
@@ -68,13 +68,13 @@ pub(super) fn octets(body: impl Into<Body>) -> Response {
 /// PUT: appends. Where AGFS would truncate a file, a stream goes on.
 pub(super) async fn write(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Done {
     let query = Query::of(request.uri())?;
     let path = stream_path(&site, query.path()?)?;
-    access.may_write(path.as_str())?;
-    let stream = site.daemon.open_or_create(access.client(), &path)?;
+    let place = site.daemon.writable(&caller, &path)?;
+    let stream = place.open_or_create().await?;
     let length = request.body().size_hint().exact();
     let body = match length.filter(|length| *length <= ONE_CHUNK.min(stream.max_chunk())) {
         Some(length) => {
@@ -83,52 +83,44 @@ pub(super) async fn write(
         }
         None => request.into_body(),
     };
-    let written = plain::append(&site, &access, &path, &stream, body, false).await?;
+    let written = plain::append(&site, &place, &stream, body, false).await?;
     done(StatusCode::OK, format!("Written {} bytes", written.bytes))
 }
 
 /// POST: makes a stream.
 pub(super) async fn create(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Done {
     let query = Query::of(&uri)?;
     let path = stream_path(&site, query.path()?)?;
-    access.may_write(path.as_str())?;
-    site.daemon.create(access.client(), &path, CreateOptions::default())?;
+    site.daemon.writable(&caller, &path)?.create(CreateOptions::default()).await?;
     done(StatusCode::CREATED, "file created")
 }
 
 /// DELETE: removes a stream, or with `recursive=true` all streams below a directory.
 pub(super) async fn remove(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Done {
     let query = Query::of(&uri)?;
     let prefix = parse(query.path()?)?;
-    access.may_write(prefix.as_str())?;
-    let remove = |path: &str| {
-        let path = path.parse::<StreamPath>();
-        path.is_ok_and(|path| site.daemon.remove(access.client(), &path).is_ok())
-    };
-    let mut removed = remove(prefix.as_str());
     if query.recursive() {
-        for stream in site.daemon.below(&prefix) {
-            removed |= access.may_write(stream.name()).is_ok() && remove(stream.name());
+        let is_directory = matches!(Node::at(&site, &caller, prefix.as_str()).await, Ok(Node::Directory(_)));
+        if site.daemon.remove_below(&caller, &prefix).await? > 0 || is_directory {
+            return done(StatusCode::OK, "deleted");
         }
-    }
-    if removed {
-        return done(StatusCode::OK, "deleted");
-    }
-    if query.recursive() && matches!(Node::at(&site, &access, prefix.as_str()), Ok(Node::Directory(_))) {
-        return done(StatusCode::OK, "deleted");
     }
     // Why not: a directory, a document, outside the mounts, not there.
     let path = stream_path(&site, prefix.as_str())?;
-    site.daemon.namespace.stream(&path)?;
-    if site.daemon.below(&prefix).next().is_some() {
+    match site.daemon.writable(&caller, &path)?.remove().await {
+        Ok(()) => return done(StatusCode::OK, "deleted"),
+        Err(failure) if failure.code != ErrorCode::NoSuchStream => return Err(failure.into()),
+        Err(_) => {}
+    }
+    if site.daemon.list(&caller, prefix.as_str()).await.is_ok() {
         return Err(Refusal::bad(format!(
             "{prefix} is a directory: recursive=true removes the streams in it"
         )));
@@ -139,11 +131,11 @@ pub(super) async fn remove(
 /// GET of what a file or directory is.
 pub(super) async fn stat(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Json<Info>, Refusal> {
     let query = Query::of(&uri)?;
-    Ok(Json(Node::at(&site, &access, query.path()?)?.info(&site)))
+    Ok(Json(Node::at(&site, &caller, query.path()?).await?.info(&site, &caller).await?))
 }
 
 #[cfg(test)]

@@ -4,27 +4,21 @@ use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
 use futures_util::TryFutureExt;
-use pfs_host::{Broken, Failure, Place};
+use pfs_host::{Broken, Caller, Failure, Readable};
 use pfs_proto::{ReadOptions, StreamPath, Until};
 
 use super::{files::octets, refusal::Refusal};
-use crate::{
-    Site,
-    access::Access,
-    body::{Following, attach},
-    plain::Raw,
-};
+use crate::{Site, body::Following, plain::Raw};
 
 /// The response begins at once, as in AGFS: its SDK hands it to a program that may be the writer, too.
 pub(super) async fn answer(
     site: Arc<Site>,
-    access: Access,
+    caller: Caller,
     path: StreamPath,
     until_caught_up: bool,
     only_head: bool,
 ) -> Result<Response, Refusal> {
-    access.may_read(path.as_str())?;
-    if let Place::Document(text) = site.daemon.namespace.place(&path)? {
+    if let Some(text) = site.daemon.document(&caller, &path)? {
         return Ok(octets(text));
     }
     if only_head {
@@ -33,20 +27,19 @@ pub(super) async fn answer(
     let until = if until_caught_up { Until::CaughtUp } else { Until::Closed };
     // What is to end where the head is now has nothing to wait for.
     let options = ReadOptions { until, wait: !until_caught_up, ..ReadOptions::default() };
-    if until_caught_up || site.daemon.get(&path).is_some() {
-        return Ok(octets(follow(&site, &access, &path, options).await?));
+    let place = site.daemon.readable(&caller, &path)?;
+    if until_caught_up || place.find().await?.is_some() {
+        return Ok(octets(follow(&site, &place, options).await?));
     }
-    let body = async move { follow(&site, &access, &path, options).await.map(Body::into_data_stream) };
-    let body = body.map_err(|failure| axum::Error::new(Broken(failure.message)));
+    let body = async move {
+        let place = site.daemon.readable(&caller, &path)?;
+        follow(&site, &place, options).await.map(Body::into_data_stream)
+    };
+    let body = body.map_err(|failure: Failure| axum::Error::new(Broken(failure.message)));
     Ok(octets(Body::from_stream(body.try_flatten_stream())))
 }
 
-async fn follow(
-    site: &Site,
-    access: &Access,
-    path: &StreamPath,
-    options: ReadOptions,
-) -> Result<Body, Failure> {
-    let reader = attach(site, access, path, options).await?;
-    Ok(Body::new(Following::new(site, access, path, reader, Raw::default())))
+async fn follow(site: &Site, place: &Readable<'_>, options: ReadOptions) -> Result<Body, Failure> {
+    let reader = place.attach(options, &site.going()).await?;
+    Ok(Body::new(Following::new(place.follow(&site.going(), reader, Raw::default()))))
 }

@@ -6,13 +6,13 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use pfs_host::{Failure, Place};
+use pfs_host::{Caller, Place, mount::Entry};
 use pfs_proto::{PathPrefix, StreamPath, json::timestamp};
-use pfs_stream::{Stream, StreamSummary};
+use pfs_stream::StreamSummary;
 use serde::Serialize;
 
 use super::refusal::Refusal;
-use crate::{Site, access::Access};
+use crate::Site;
 
 /// What plays the part of the plugin, whatever the name of the mount.
 const PLUGIN: &str = "streamfs";
@@ -23,7 +23,7 @@ pub(super) enum Node {
     /// The root, a mount, or what streams have before the last slash of their names.
     Directory(PathPrefix),
     Document(StreamPath, &'static str),
-    Stream(StreamPath, Stream),
+    Stream(StreamPath, Entry),
 }
 
 /// A file or directory, in the names of AGFS.
@@ -50,39 +50,39 @@ struct Meta {
 }
 
 impl Node {
-    /// What is at a path, which the client must be allowed to read.
-    pub(super) fn at(site: &Site, access: &Access, path: &str) -> Result<Self, Refusal> {
+    /// What is at a path.
+    pub(super) async fn at(site: &Site, caller: &Caller, path: &str) -> Result<Self, Refusal> {
         let prefix = parse(path)?;
-        access.may_read(prefix.as_str())?;
         let namespace = &site.daemon.namespace;
         if prefix.as_str() == "/" || namespace.mounts().any(|mount| mount == prefix.as_str()) {
             return Ok(Self::Directory(prefix));
         }
         let path = stream_path(site, prefix.as_str())?;
-        if let Place::Document(text) = namespace.place(&path)? {
+        if let Some(text) = site.daemon.document(caller, &path)? {
             return Ok(Self::Document(path, text));
         }
-        if let Some(stream) = site.daemon.get(&path) {
-            return Ok(Self::Stream(path, stream));
+        if let Some(stream) = site.daemon.readable(caller, &path)?.find().await? {
+            let content_type = stream.config().content_type.clone();
+            return Ok(Self::Stream(path, Entry { summary: stream.summary(), content_type }));
         }
-        if site.daemon.below(&prefix).next().is_some() {
-            return Ok(Self::Directory(prefix));
-        }
-        Err(Failure::no_such_stream(path.as_str()).into())
+        // Fails where nothing is below.
+        site.daemon.list(caller, prefix.as_str()).await?;
+        Ok(Self::Directory(prefix))
     }
 
-    pub(super) fn info(&self, site: &Site) -> Info {
-        match self {
+    pub(super) async fn info(&self, site: &Site, caller: &Caller) -> Result<Info, Refusal> {
+        Ok(match self {
             Self::Directory(prefix) => {
-                let newest = site.daemon.below(prefix).map(|stream| changed(&stream.summary())).max();
+                let entries = site.daemon.list(caller, prefix.as_str()).await?;
+                let newest = entries.iter().map(|entry| changed(&entry.summary)).max();
                 Info::directory(
                     last_segment(prefix.as_str()),
                     newest.unwrap_or_else(|| site.daemon.info().started),
                 )
             }
             Self::Document(path, text) => Info::document(last_segment(path.as_str()), text, site),
-            Self::Stream(path, stream) => Info::stream(last_segment(path.as_str()), stream),
-        }
+            Self::Stream(path, entry) => Info::stream(last_segment(path.as_str()), entry),
+        })
     }
 }
 
@@ -99,10 +99,9 @@ impl Info {
         Self { name: name.to_owned(), size, mode: 0o444, modified, is_dir: false, meta }
     }
 
-    pub(super) fn stream(name: &str, stream: &Stream) -> Self {
-        let summary = stream.summary();
-        let modified = timestamp(changed(&summary));
-        let StreamSummary { state, head, tail, writers, readers, .. } = summary;
+    pub(super) fn stream(name: &str, entry: &Entry) -> Self {
+        let modified = timestamp(changed(&entry.summary));
+        let StreamSummary { state, head, tail, writers, readers, .. } = entry.summary;
         let mut content = BTreeMap::from([
             ("total_written", head.to_string()),
             ("active_readers", readers.to_string()),
@@ -110,14 +109,18 @@ impl Info {
             ("oldest_offset", tail.to_string()),
             ("state", state.to_string()),
         ]);
-        content.extend(stream.config().content_type.clone().map(|text| ("content_type", text)));
+        content.extend(entry.content_type.clone().map(|text| ("content_type", text)));
         let meta = Meta { plugin: PLUGIN, kind: "stream", content };
         Self { name: name.to_owned(), size: head, mode: 0o644, modified, is_dir: false, meta }
     }
 }
 
 /// What is directly below a directory: documents, streams, and directories that streams have in their names.
-pub(super) fn children(site: &Site, access: &Access, directory: &PathPrefix) -> Result<Vec<Info>, Refusal> {
+pub(super) async fn children(
+    site: &Site,
+    caller: &Caller,
+    directory: &PathPrefix,
+) -> Result<Vec<Info>, Refusal> {
     let namespace = &site.daemon.namespace;
     let started = site.daemon.info().started;
     let above = if directory.as_str() == "/" { "" } else { directory.as_str() };
@@ -133,16 +136,16 @@ pub(super) fn children(site: &Site, access: &Access, directory: &PathPrefix) -> 
     {
         found.insert("README".to_owned(), Info::document("README", text, site));
     }
-    for stream in site.daemon.below(directory) {
-        let below = stream.name().strip_prefix(above).and_then(|below| below.strip_prefix('/'));
-        let Some(below) = below.filter(|_| access.may_read(stream.name()).is_ok()) else { continue };
+    for entry in site.daemon.list(caller, directory.as_str()).await? {
+        let below = entry.summary.path.strip_prefix(above).and_then(|below| below.strip_prefix('/'));
+        let Some(below) = below else { continue };
         match below.split_once('/') {
             None => {
-                found.insert(below.to_owned(), Info::stream(below, &stream));
+                found.insert(below.to_owned(), Info::stream(below, &entry));
             }
             Some((name, _)) => {
                 let newest = directories.entry(name.to_owned()).or_insert(started);
-                *newest = changed(&stream.summary()).max(*newest);
+                *newest = changed(&entry.summary).max(*newest);
             }
         }
     }

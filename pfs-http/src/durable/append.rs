@@ -8,9 +8,9 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use pfs_host::Rejected;
+use pfs_host::{Caller, Checked, Failure, NotAppended};
 use pfs_proto::{ErrorCode, StreamPath};
-use pfs_stream::{AppendError, Stream};
+use pfs_stream::Stream;
 
 use super::{
     gather::gather,
@@ -21,10 +21,10 @@ use super::{
     page::Chunks,
     producer::{Producer, Verdict},
     refusal::Refusal,
-    state::{Shared, State as Kept},
+    state::State as Kept,
     target,
 };
-use crate::{Site, access::Access};
+use crate::Site;
 
 /// The longest `Stream-Seq`, in bytes.
 const MAX_SEQ: usize = 256;
@@ -52,22 +52,29 @@ enum Done {
 /// Answers POST.
 pub(super) async fn serve(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
     let path = target::path(&site, &head.uri)?;
-    access.may_write(path.as_str())?;
+    let place = site.daemon.writable(&caller, &path)?;
     target::refuse_forks(&head.headers)?;
-    let stream = site.daemon.existing(&path)?;
+    let stream = place.existing().await?;
     let mut wanted = Wanted::from_headers(path, &head.headers)?;
     let (body, _memory) = gather(&site, &wanted.path, body, stream.max_chunk()).await?;
     wanted.has_body = !body.is_empty();
-    wanted.check()?;
-    let shared = stream.kept::<Shared>();
-    let mut kept = shared.lock().await;
-    let done = wanted.carry_out(body, &mut kept, &stream, &site, &access).await?;
-    drop(kept);
+    wanted.validate()?;
+    let (check, commit) =
+        (|kept: &Kept| wanted.check(kept, &stream, body), |kept: &mut Kept| wanted.commit(kept));
+    let done = place.append_batch(&site.going(), &stream, check, commit).await;
+    let done = done.map_err(|error| match error {
+        NotAppended::Refused(refusal) => refusal,
+        NotAppended::Failed(failure) if failure.code == ErrorCode::Closed => {
+            Refusal::closed(&wanted.path, &stream)
+        }
+        NotAppended::Failed(failure) => failure.into(),
+        _ => Failure::new(ErrorCode::Internal, "the append failed").into(),
+    })?;
     stream.renew();
     Ok(wanted.answer(done, &stream))
 }
@@ -100,7 +107,7 @@ impl Wanted {
     }
 
     /// Refuses what no stream could do.
-    fn check(&self) -> Result<(), Refusal> {
+    fn validate(&self) -> Result<(), Refusal> {
         if !self.has_body {
             if !self.closes {
                 return Err(Refusal::bad_request("the body is empty: there is nothing to append"));
@@ -111,22 +118,15 @@ impl Wanted {
         Ok(())
     }
 
-    /// Does it, if it was not done before. Nothing else is done with the state meanwhile, and it tells of all that was.
-    async fn carry_out(
-        &self,
-        body: Vec<u8>,
-        kept: &mut Kept,
-        stream: &Stream,
-        site: &Site,
-        access: &Access,
-    ) -> Result<Done, Refusal> {
+    /// The batch to append, unless the state says that it was appended before.
+    fn check(&self, kept: &Kept, stream: &Stream, body: Vec<u8>) -> Result<Checked<Done>, Refusal> {
         if let Some(producer) = &self.producer
             && kept.closed_by.as_ref() == Some(producer)
         {
-            return Ok(Done::Before(Some(producer.seq)));
+            return Ok(Checked::Done(Done::Before(Some(producer.seq))));
         }
         if stream.extent().closed {
-            return self.find_closed(kept, stream);
+            return self.find_closed(kept, stream).map(Checked::Done);
         }
         let media_type = media_type::of(stream);
         if let Some(given) = &self.media_type
@@ -139,7 +139,7 @@ impl Wanted {
         if let Some(producer) = &self.producer {
             match kept.judge(producer) {
                 Verdict::Next => {}
-                Verdict::Duplicate { last } => return Ok(Done::Before(Some(last))),
+                Verdict::Duplicate { last } => return Ok(Checked::Done(Done::Before(Some(last)))),
                 Verdict::Stale { epoch } => return Err(producer.stale(epoch)),
                 Verdict::NotAtZero => return Err(producer.not_at_zero()),
                 Verdict::Gap { expected } => return Err(producer.gap(expected)),
@@ -155,8 +155,11 @@ impl Wanted {
         if contents.bytes.is_empty() && self.has_body {
             return Err(Refusal::bad_request("the array is empty: there is nothing to append"));
         }
-        self.write(&contents, stream, site, access).await?;
-        // No other thing happens between this and the append: a request that is dropped was not done, or is remembered.
+        Ok(Checked::Append(contents.into_batch(self.closes)))
+    }
+
+    /// Remembers what was appended.
+    fn commit(&self, kept: &mut Kept) -> Done {
         if let Some(producer) = &self.producer {
             kept.accept(producer);
             if self.closes {
@@ -166,7 +169,7 @@ impl Wanted {
         if let Some(seq) = &self.seq {
             kept.last_seq = Some(seq.clone());
         }
-        Ok(Done::Now)
+        Done::Now
     }
 
     /// Answers for a stream that takes no more.
@@ -181,44 +184,6 @@ impl Wanted {
                     Err(Refusal::closed(&self.path, stream))
                 }
             },
-        }
-    }
-
-    async fn write(
-        &self,
-        contents: &Chunks,
-        stream: &Stream,
-        site: &Site,
-        access: &Access,
-    ) -> Result<(), Refusal> {
-        if contents.bytes.is_empty() {
-            site.daemon.close(access.client(), stream);
-            return Ok(());
-        }
-        let append = site.daemon.append(&site.going(), access.client(), &self.path, stream, "http");
-        let mut append = append.map_err(|failure| match failure.code {
-            ErrorCode::Closed => Refusal::closed(&self.path, stream),
-            _ => failure.into(),
-        })?;
-        let chunks: Vec<&[u8]> = contents.each().collect();
-        match append.append_all(&chunks).await {
-            Ok(_) => {
-                append.finish(self.closes);
-                Ok(())
-            }
-            Err(rejected @ Rejected::GoingAway) => {
-                let failure = rejected.failure(&self.path);
-                append.abandon(&failure.message);
-                Err(failure.into())
-            }
-            // Nothing of it is in the stream, so that no reader misses a rest.
-            Err(rejected) => {
-                append.finish(false);
-                match rejected {
-                    Rejected::Stream(AppendError::Closed) => Err(Refusal::closed(&self.path, stream)),
-                    rejected => Err(rejected.failure(&self.path).into()),
-                }
-            }
         }
     }
 

@@ -11,32 +11,32 @@ use super::{
     cache, headers,
     media_type::{self, Kind},
     offset::{self, Token},
-    page::{Page, PageReader},
+    page::{self, Span},
     query::From,
     read::Reading,
     refusal::Refusal,
 };
 
 /// Answers a read that does not wait.
-pub(super) fn answer(reading: &Reading, request: &HeaderMap) -> Result<Response, Refusal> {
-    let Reading { path, stream, query, .. } = reading;
+pub(super) fn answer(reading: &Reading<'_>, request: &HeaderMap) -> Result<Response, Refusal> {
+    let Reading { stream, query, .. } = reading;
     if query.from == From::Now {
         return Ok(now(stream));
     }
-    let mut pages = PageReader::new(path.clone(), stream.clone(), reading.attach()?, reading.is_exact());
-    let edge = pages.fill()?;
-    let (page, body) = pages.finish(edge);
+    let mut page = reading.page()?;
+    let edge = page.fill().map_err(|error| reading.refusal(error))?;
+    let (span, body) = page::finish(page, edge, stream, reading.kind());
     // What reaches head is another one as soon as something is appended.
-    let lasting = reading.is_fixed() && !page.up_to_date;
-    let mut response = self::page(stream, page, body, request);
+    let lasting = reading.is_fixed() && !span.up_to_date;
+    let mut response = self::page(stream, span, body, request);
     let keeps = if lasting { cache::LASTING } else { cache::PASSING };
     response.headers_mut().insert(header::CACHE_CONTROL, keeps);
     Ok(response)
 }
 
 /// A page as a response; without it, where the client has it.
-pub(super) fn page(stream: &Stream, page: Page, body: Vec<u8>, request: &HeaderMap) -> Response {
-    let Page { start, next, up_to_date, closed } = page;
+pub(super) fn page(stream: &Stream, span: Span, body: Vec<u8>, request: &HeaderMap) -> Response {
+    let Span { start, next, up_to_date, closed } = span;
     let etag = cache::etag(offset::birth(stream), start, next, closed);
     let mut response = if cache::is_known(request, &etag) {
         StatusCode::NOT_MODIFIED.into_response()

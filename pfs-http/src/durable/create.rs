@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::{Failure, wide};
+use pfs_host::{Caller, Failure, mount::First};
 use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
 use pfs_stream::Stream;
 
@@ -22,7 +22,7 @@ use super::{
     refusal::Refusal,
     target,
 };
-use crate::{Site, access::Access, connection::Connected};
+use crate::{Site, connection::Connected};
 
 /// What a stream is to be.
 #[derive(Debug)]
@@ -35,30 +35,31 @@ struct Wanted {
 /// Answers PUT.
 pub(super) async fn serve(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
     let secure = head.extensions.get::<Connected>().is_some_and(|connected| connected.tls);
     let path = target::path(&site, &head.uri)?;
-    access.may_write(path.as_str())?;
+    let place = site.daemon.writable(&caller, &path)?;
     target::refuse_forks(&head.headers)?;
     let wanted = Wanted {
         media_type: media_type::of_request(&head.headers)?.unwrap_or(media_type::DEFAULT).to_owned(),
         lifetime: Lifetime::from_headers(&head.headers)?,
         closed: headers::closes(&head.headers),
     };
-    if let Some(stream) = site.daemon.get(&path) {
+    if let Some(stream) = place.find().await? {
         return wanted.found(&path, &stream);
     }
-    let config = site.daemon.namespace.stream(&path)?.stream_config();
+    let config = place.config(wanted.options())?;
     let (body, _memory) = gather(&site, &path, body, config.max_chunk()).await?;
     let contents = contents(body, Kind::of(&wanted.media_type))?;
     let contents: Vec<&[u8]> = contents.each().collect();
     let fits = config.total(contents.iter().copied());
     fits.map_err(|error| Failure::appending(&path, error))?;
     loop {
-        match wanted.make(&site, &access, &path, &contents) {
+        let first = First { chunks: &contents, close: wanted.closed };
+        match place.create_with(wanted.options(), wanted.lifetime.deadline, first).await {
             Ok(stream) => {
                 let mut response = wanted.answer(StatusCode::CREATED, &stream);
                 if let Some(url) = url(secure, &head.uri, &head.headers) {
@@ -68,7 +69,7 @@ pub(super) async fn serve(
             }
             // Somebody else made it meanwhile.
             Err(failure) if failure.code == ErrorCode::AlreadyExists => {
-                if let Some(stream) = site.daemon.get(&path) {
+                if let Some(stream) = place.find().await? {
                     return wanted.found(&path, &stream);
                 }
             }
@@ -96,38 +97,12 @@ impl Wanted {
         ))
     }
 
-    fn make(
-        &self,
-        site: &Site,
-        access: &Access,
-        path: &StreamPath,
-        contents: &[&[u8]],
-    ) -> Result<Stream, Failure> {
-        let options = CreateOptions {
+    fn options(&self) -> CreateOptions {
+        CreateOptions {
             ttl: self.lifetime.ttl(),
             content_type: Some(self.media_type.clone()),
             ..CreateOptions::default()
-        };
-        let client = access.client();
-        site.daemon.create_with(client, path, options, self.lifetime.deadline, |stream| {
-            if !contents.is_empty()
-                && let Ok(mut append) = site.daemon.append(&site.going(), client, path, stream, "http")
-            {
-                // There is room for what was found to fit into an empty ring.
-                match append.writer().try_append_all(contents) {
-                    Ok(_) => {
-                        append.count(wide(contents.len()), wide(contents.iter().map(|it| it.len()).sum()))
-                    }
-                    Err(error) => {
-                        tracing::error!(%path, %error, "the first contents of a stream were not appended");
-                    }
-                }
-                append.finish(false);
-            }
-            if self.closed {
-                site.daemon.close(client, stream);
-            }
-        })
+        }
     }
 
     fn answer(&self, status: StatusCode, stream: &Stream) -> Response {

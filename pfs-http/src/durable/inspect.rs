@@ -9,18 +9,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use pfs_host::Caller;
+
 use super::{cache, catch_up, headers, lifetime, media_type, offset, refusal::Refusal, target};
-use crate::{Site, access::Access};
+use crate::Site;
 
 /// Tells what a stream is and where its head is. Does not count as a use of it.
 pub(super) async fn head(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let path = target::path(&site, request.uri())?;
-    access.may_read(path.as_str())?;
-    let stream = site.daemon.existing(&path)?;
+    let stream = site.daemon.readable(&caller, &path)?.existing().await?;
     let (extent, config) = (stream.extent(), stream.config());
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
@@ -43,11 +44,10 @@ pub(super) async fn head(
 /// Removes a stream.
 pub(super) async fn delete(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let path = target::path(&site, request.uri())?;
-    access.may_write(path.as_str())?;
-    site.daemon.remove(access.client(), &path)?;
+    site.daemon.writable(&caller, &path)?.remove().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,14 +1,9 @@
 //! A part of a stream, of bounded size, as one response.
 
-use pfs_host::{Failure, wide};
-use pfs_proto::{End, StreamPath};
-use pfs_stream::{Read, ReadError, Reader, Sink, Stream};
+use pfs_host::{Batch, Edge, Page, wide};
+use pfs_stream::{Sink, Stream};
 
-use super::{
-    json,
-    media_type::{self, Kind},
-    refusal::Refusal,
-};
+use super::{json, media_type::Kind};
 
 /// About how many bytes one response has; only a message is never cut.
 pub(super) const PAGE: usize = 256 << 10;
@@ -49,6 +44,11 @@ impl Chunks {
         self.ends.as_ref().map_or(0, Vec::len)
     }
 
+    /// As a batch to append.
+    pub(super) fn into_batch(self, close: bool) -> Batch {
+        Batch { bytes: self.bytes, ends: self.ends.unwrap_or_default(), close }
+    }
+
     /// Those that are marked.
     pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
         let ends = self.ends.as_deref().unwrap_or_default();
@@ -73,9 +73,9 @@ impl Sink for Chunks {
     }
 }
 
-/// What a page comes to.
+/// The part of a stream that a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct Span {
     /// Its first offset.
     pub(super) start: u64,
     /// The offset after its last.
@@ -86,113 +86,29 @@ pub(super) struct Page {
     pub(super) closed: bool,
 }
 
-/// Reads one page.
-#[derive(Debug)]
-pub(super) struct PageReader {
-    path: StreamPath,
-    stream: Stream,
-    reader: Reader,
-    kind: Kind,
-    chunks: Chunks,
-    start: u64,
-    /// Whether the page must begin where it was asked to: not where the client only wants the oldest.
-    exact: bool,
-}
-
-/// How far a page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Edge {
-    /// It has as much as it should.
-    Full,
-    /// Nothing more is there at the moment.
-    Head,
-    /// Nothing more will come.
-    Closed,
-}
-
-impl PageReader {
-    pub(super) fn new(path: StreamPath, stream: Stream, reader: Reader, exact: bool) -> Self {
-        let start = reader.start();
-        let kind = Kind::of(media_type::of(&stream));
-        Self { path, stream, reader, kind, chunks: Chunks::of(kind), start, exact }
+/// Ends a page: the part that it is, and its contents as they are shown.
+pub(super) fn finish(page: Page<Chunks>, edge: Edge, stream: &Stream, kind: Kind) -> (Span, Vec<u8>) {
+    let (start, mut chunks) = page.finish();
+    let mut cut = false;
+    if kind != Kind::Json && chunks.bytes.len() > PAGE {
+        // A chunk may be far larger. Bytes can be had from anywhere in it.
+        chunks.bytes.truncate(PAGE);
+        chunks.bytes.shrink_to_fit();
+        cut = true;
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.chunks.bytes.is_empty()
-    }
-
-    /// Reads what is there.
-    pub(super) fn fill(&mut self) -> Result<Edge, Refusal> {
-        loop {
-            let room = PAGE.saturating_sub(self.chunks.bytes.len());
-            if room == 0 {
-                return Ok(Edge::Full);
-            }
-            let Some(read) =
-                self.reader.try_read(&mut self.chunks, room).map_err(|error| self.failed(error))?
-            else {
-                return Ok(Edge::Head);
-            };
-            if let Some(edge) = self.take(read)? {
-                return Ok(edge);
-            }
+    let next = start.saturating_add(wide(chunks.bytes.len()));
+    let (up_to_date, closed) = match edge {
+        _ if cut => (false, false),
+        Edge::Head => (true, false),
+        Edge::Closed => (true, true),
+        Edge::Full => {
+            let extent = stream.extent();
+            (extent.head == next, extent.head == next && extent.closed)
         }
-    }
-
-    /// Waits for what comes next. Cancel safe.
-    pub(super) async fn wait(&mut self) -> Result<Edge, Refusal> {
-        match self.reader.read(&mut self.chunks, PAGE).await {
-            Ok(read) => match self.take(read)? {
-                Some(edge) => Ok(edge),
-                None => self.fill(),
-            },
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    fn take(&mut self, read: Read) -> Result<Option<Edge>, Refusal> {
-        match read {
-            Read::Data { .. } => Ok(None),
-            Read::End(End::Closed) => Ok(Some(Edge::Closed)),
-            Read::End(_) => Ok(Some(Edge::Head)),
-            // What is before the gap is a page; the next one is refused.
-            Read::Gap { .. } if !self.is_empty() => Ok(Some(Edge::Full)),
-            Read::Gap { .. } if self.exact => Err(Refusal::dropped(&self.path, &self.stream)),
-            Read::Gap { to, .. } => {
-                self.start = to;
-                Ok(None)
-            }
-        }
-    }
-
-    fn failed(&self, error: ReadError) -> Refusal {
-        Failure::reading(&self.path, error).into()
-    }
-
-    /// The page, and its contents as they are shown.
-    pub(super) fn finish(self, edge: Edge) -> (Page, Vec<u8>) {
-        let Self { stream, kind, mut chunks, start, .. } = self;
-        let mut cut = false;
-        if kind != Kind::Json && chunks.bytes.len() > PAGE {
-            // A chunk may be far larger. Bytes can be had from anywhere in it.
-            chunks.bytes.truncate(PAGE);
-            chunks.bytes.shrink_to_fit();
-            cut = true;
-        }
-        let next = start.saturating_add(wide(chunks.bytes.len()));
-        let (up_to_date, closed) = match edge {
-            _ if cut => (false, false),
-            Edge::Head => (true, false),
-            Edge::Closed => (true, true),
-            Edge::Full => {
-                let extent = stream.extent();
-                (extent.head == next, extent.head == next && extent.closed)
-            }
-        };
-        let body = match kind {
-            Kind::Json => json::array(chunks.each()).unwrap_or_else(|| b"[]".to_vec()),
-            Kind::Text | Kind::Binary => chunks.bytes,
-        };
-        (Page { start, next, up_to_date, closed }, body)
-    }
+    };
+    let body = match kind {
+        Kind::Json => json::array(chunks.each()).unwrap_or_else(|| b"[]".to_vec()),
+        Kind::Text | Kind::Binary => chunks.bytes,
+    };
+    (Span { start, next, up_to_date, closed }, body)
 }

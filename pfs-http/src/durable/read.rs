@@ -7,74 +7,106 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use pfs_host::Failure;
-use pfs_proto::{ReadOptions, Start, StreamPath};
+use pfs_host::{Caller, Failure, Page, PageError, Readable};
+use pfs_proto::{ReadOptions, Start};
 use pfs_stream::{AttachError, Reader, Stream};
 
 use super::{
-    catch_up, long_poll, offset,
+    catch_up, long_poll,
+    media_type::{self, Kind},
+    offset,
+    page::{Chunks, PAGE},
     query::{From, Live, Query},
     refusal::Refusal,
     sse, target,
 };
-use crate::{Site, access::Access};
+use crate::Site;
 
 /// A read of a stream.
 #[derive(Debug)]
-pub(super) struct Reading {
-    pub(super) path: StreamPath,
+pub(super) struct Reading<'a> {
+    pub(super) place: Readable<'a>,
     pub(super) stream: Stream,
     pub(super) query: Query,
-    pub(super) access: Access,
 }
 
 /// Answers GET.
 pub(super) async fn serve(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
     // The body, which GET has no use for, could not be kept while this waits.
     let (head, _) = request.into_parts();
     let path = target::path(&site, &head.uri)?;
-    access.may_read(path.as_str())?;
+    let place = site.daemon.readable(&caller, &path)?;
     let query = Query::of(&head.uri)?;
-    let stream = site.daemon.existing(&path)?;
+    let stream = place.existing().await?;
     stream.renew();
     let live = query.live;
-    let reading = Reading { path, stream, query, access };
+    let reading = Reading { place, stream, query };
     match live {
         None => catch_up::answer(&reading, &head.headers),
         Some(Live::LongPoll) => long_poll::answer(&site, &reading, &head.headers).await,
-        Some(Live::Sse) => sse::answer(&site, reading),
+        Some(Live::Sse) => sse::answer(&site, &reading),
     }
 }
 
-impl Reading {
-    /// Attaches a reader, if what it is to begin with is still there.
+impl Reading<'_> {
+    /// Attaches a reader, if the ring still holds its start.
     pub(super) fn attach(&self) -> Result<Reader, Refusal> {
-        let Self { path, stream, query, access } = self;
+        let attached = self.place.reader(&self.stream, self.options()?);
+        attached.map_err(|error| self.not_attached(error))
+    }
+
+    /// Begins a page, if the ring still holds its start.
+    pub(super) fn page(&self) -> Result<Page<Chunks>, Refusal> {
+        let chunks = Chunks::of(self.kind());
+        let page = self.place.page(&self.stream, self.options()?, chunks, PAGE);
+        let page = page.map_err(|error| self.not_attached(error))?;
+        Ok(if self.is_exact() { page } else { page.or_later() })
+    }
+
+    /// The answer for a page that failed.
+    pub(super) fn refusal(&self, error: PageError) -> Refusal {
+        match error {
+            PageError::Failed(failure) => failure.into(),
+            // The ring moved on since the page began.
+            _ => Refusal::dropped(self.place.path(), &self.stream),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(media_type::of(&self.stream))
+    }
+
+    fn options(&self) -> Result<ReadOptions, Refusal> {
+        let Self { place, stream, query } = self;
         let start = match query.from {
             From::Beginning => Start::Oldest,
             From::Now => Start::New,
             From::At(token) if token.birth != offset::birth(stream) => {
                 let reason = "the offset belongs to an earlier stream of this name";
-                return Err(Refusal::gone(path, stream, reason));
+                return Err(Refusal::gone(place.path(), stream, reason));
             }
             From::At(token) if token.offset < stream.extent().tail => {
-                return Err(Refusal::dropped(path, stream));
+                return Err(Refusal::dropped(place.path(), stream));
             }
             From::At(token) => Start::Offset(token.offset),
         };
-        let options = ReadOptions { start, ..ReadOptions::default() };
-        stream.reader(options, access.client().peer).map_err(|error| match error {
+        Ok(ReadOptions { start, ..ReadOptions::default() })
+    }
+
+    fn not_attached(&self, error: AttachError) -> Refusal {
+        let path = self.place.path();
+        match error {
             AttachError::PastHead { .. } => Refusal::bad_request(format!("cannot read {path}: {error}")),
             error => Failure::attaching("cannot read", path, error).into(),
-        })
+        }
     }
 
     /// Whether the client must get what follows where it begins, or be told that it does not.
-    pub(super) fn is_exact(&self) -> bool {
+    fn is_exact(&self) -> bool {
         self.query.from != From::Beginning
     }
 

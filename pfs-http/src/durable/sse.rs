@@ -17,8 +17,7 @@ use pfs_stream::{Hold, Sink, Stream};
 use tokio::time::Instant;
 
 use super::{
-    cache, headers, json, media_type, media_type::Kind, offset::Token, page::Chunks, read::Reading,
-    refusal::Refusal,
+    cache, headers, json, media_type::Kind, offset::Token, page::Chunks, read::Reading, refusal::Refusal,
 };
 use crate::{
     Site,
@@ -30,12 +29,10 @@ use crate::{
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Answers a read that follows the stream.
-pub(super) fn answer(site: &Site, reading: Reading) -> Result<Response, Refusal> {
-    let reader = reading.attach()?;
-    let Reading { path, stream, query, access } = reading;
-    let kind = Kind::of(media_type::of(&stream));
-    let events = Events::new(stream, kind, query.cursor);
-    let body = Following::new(site, &access, &path, reader, events);
+pub(super) fn answer(site: &Site, reading: &Reading<'_>) -> Result<Response, Refusal> {
+    let (reader, kind) = (reading.attach()?, reading.kind());
+    let events = Events::new(reading.stream.clone(), kind, reading.query.cursor.clone());
+    let body = Following::new(reading.place.follow(&site.going(), reader, events));
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

@@ -2,18 +2,14 @@
 
 use std::collections::HashMap;
 
-use tokio::sync::{Mutex, MutexGuard};
-
 use super::producer::{Producer, Verdict};
 
 /// Producers of one stream that are remembered. One more, and the one that was silent for longest is forgotten: if it goes on
 /// nevertheless, it is told that its numbers have a gap, and may begin anew with the next epoch.
 pub(super) const MAX_PRODUCERS: usize = 256;
 
-/// The state of a stream. Held from the judgement on a request until it is done, so that one request is done at a time.
-#[derive(Debug, Default)]
-pub(super) struct Shared(Mutex<State>);
-
+/// The state of a stream. The session locks it from the check of a request until the append, so that there is one request at a
+/// time.
 #[derive(Debug, Default)]
 pub(super) struct State {
     producers: HashMap<String, Last>,
@@ -31,12 +27,6 @@ struct Last {
     epoch: u64,
     seq: u64,
     at: u64,
-}
-
-impl Shared {
-    pub(super) async fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().await
-    }
 }
 
 impl State {

@@ -12,6 +12,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use pfs_host::Caller;
 use pfs_proto::DaemonInfo;
 use pfs_stream::{ByWay, Totals};
 use prometheus_client::{
@@ -21,7 +22,7 @@ use prometheus_client::{
 };
 
 use super::{Protocol, Tally};
-use crate::{Site, access::Access, problem::Problem};
+use crate::{Site, problem::Problem};
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
@@ -30,13 +31,14 @@ type Labels = Vec<(&'static str, String)>;
 
 pub(super) async fn answer(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(problem) = access.may_read("/") {
-        return problem.into_response();
-    }
-    let metrics = registry(&site.daemon.info(), &site.daemon.totals(), &site.tally);
+    let totals = match site.daemon.totals(&caller) {
+        Ok(totals) => totals,
+        Err(failure) => return Problem::from(failure).into_response(),
+    };
+    let metrics = registry(&site.daemon.info(), &totals, &site.tally);
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let mut body = String::new();
     let (media_type, done) = if accepted.contains(OPEN_METRICS) {

@@ -7,10 +7,8 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
-use pfs_proto::json::timestamp;
-use pfs_stream::{Stream, StreamStat, StreamSummary};
-
-use crate::problem::Problem;
+use pfs_host::wide;
+use pfs_proto::{State, StreamStat, StreamSummary, json::timestamp};
 
 /// Offset of the first byte of a body.
 pub(crate) const START: HeaderName = HeaderName::from_static("pfs-start");
@@ -32,34 +30,35 @@ const LAST_APPEND: HeaderName = HeaderName::from_static("pfs-last-append");
 const UNKNOWN: &str = "application/octet-stream";
 
 /// Answers HEAD.
-pub(crate) fn answer(stream: &Stream) -> Result<Response, Problem> {
-    let StreamStat { writers_died, lost_bytes, ring_buffer_size, channel_buffer_size, content_type, .. } =
-        stream.stat();
-    let summary = stream.summary();
+pub(crate) fn answer(stat: StreamStat) -> Response {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
-    describe(headers, &summary);
+    put_extent(headers, stat.state, stat.head, stat.tail);
     for (name, figure) in [
-        (READERS, u64::from(summary.readers)),
-        (WRITERS, u64::from(summary.writers)),
-        (WRITERS_DIED, writers_died),
-        (LOST_BYTES, lost_bytes),
-        (RING_BUFFER_SIZE, ring_buffer_size),
-        (CHANNEL_BUFFER_SIZE, channel_buffer_size),
+        (READERS, wide(stat.readers.len())),
+        (WRITERS, wide(stat.writers.len())),
+        (WRITERS_DIED, stat.writers_died),
+        (LOST_BYTES, stat.lost_bytes),
+        (RING_BUFFER_SIZE, stat.ring_buffer_size),
+        (CHANNEL_BUFFER_SIZE, stat.channel_buffer_size),
     ] {
         headers.insert(name, figure.into());
     }
-    put_time(headers, CREATED, Some(summary.created));
-    put_time(headers, LAST_APPEND, summary.last_append);
-    contents(headers, content_type.as_deref());
-    Ok(response)
+    put_time(headers, CREATED, Some(stat.created));
+    put_time(headers, LAST_APPEND, stat.last_append);
+    contents(headers, stat.content_type.as_deref());
+    response
 }
 
 /// What every response about a stream tells of it.
 pub(crate) fn describe(headers: &mut HeaderMap, summary: &StreamSummary) {
-    headers.insert(HEAD, summary.head.into());
-    headers.insert(TAIL, summary.tail.into());
-    if let Ok(state) = HeaderValue::from_str(&summary.state.to_string()) {
+    put_extent(headers, summary.state, summary.head, summary.tail);
+}
+
+fn put_extent(headers: &mut HeaderMap, state: State, head: u64, tail: u64) {
+    headers.insert(HEAD, head.into());
+    headers.insert(TAIL, tail.into());
+    if let Ok(state) = HeaderValue::from_str(&state.to_string()) {
         headers.insert(STATE, state);
     }
 }

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use pfs_host::Readable;
 use pfs_proto::{ReadOptions, SlowPolicy, Start, State, StreamPath, Until};
 use pfs_stream::StreamSummary;
 
@@ -15,47 +16,35 @@ use super::{
     raw::Raw,
     sse::{self, Events},
 };
-use crate::{
-    Site,
-    access::Access,
-    body::{Following, attach},
-    problem::Problem,
-    sse::MEDIA_TYPE,
-};
+use crate::{Site, body::Following, problem::Problem, sse::MEDIA_TYPE};
 
 const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
 
 /// Answers GET.
-pub(crate) async fn answer(
-    site: &Site,
-    access: &Access,
-    path: StreamPath,
-    request: &Parts,
-) -> Result<Response, Problem> {
-    access.may_read(path.as_str())?;
+pub(crate) async fn answer(site: &Site, place: &Readable<'_>, request: &Parts) -> Result<Response, Problem> {
     let query = Query::of(&request.uri, KEYS)?;
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
-        return Ok(listing::stat(&site.daemon.existing(&path)?));
+        return Ok(listing::stat(&place.stat().await?));
     }
     let options = options(&query)?;
     if sse::is_wanted(&request.headers) {
-        return events(site, access, path, options, &request.headers).await;
+        return events(site, place, options, &request.headers).await;
     }
     match Range::of(&request.headers)? {
-        Some(range) if !follows(site, &path, range) => part(site, access, path, range, options.policy).await,
-        _ => live(site, access, path, options).await,
+        Some(range) if !follows(place, range).await? => part(site, place, range, options.policy).await,
+        _ => live(site, place, options).await,
     }
 }
 
 /// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110, section 14.2, lets a server ignore a
 /// Range). A part of a live stream would be taken for a file of that length, and its end for the end.
-fn follows(site: &Site, path: &StreamPath, range: Range) -> bool {
-    range.is_everything()
-        && site.daemon.get(path).is_none_or(|stream| {
+async fn follows(place: &Readable<'_>, range: Range) -> Result<bool, Problem> {
+    Ok(range.is_everything()
+        && place.find().await?.is_none_or(|stream| {
             let StreamSummary { state, tail, head, .. } = stream.summary();
             state == State::Open || tail > 0 || head == 0
-        })
+        }))
 }
 
 fn options(query: &Query) -> Result<ReadOptions, Problem> {
@@ -85,25 +74,20 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
 }
 
 /// Everything from the start on, as it comes.
-async fn live(
-    site: &Site,
-    access: &Access,
-    path: StreamPath,
-    options: ReadOptions,
-) -> Result<Response, Problem> {
+async fn live(site: &Site, place: &Readable<'_>, options: ReadOptions) -> Result<Response, Problem> {
     // Looked at before: if it is closed already, its head is final.
-    let before = site.daemon.get(&path).map(|stream| stream.summary());
+    let before = place.find().await?.map(|stream| stream.summary());
     if let (Some(summary), Start::Offset(offset)) = (&before, options.start)
         && !(summary.tail..=summary.head).contains(&offset)
     {
-        return Ok(not_there(&path, summary, &format!("offset {offset}")));
+        return Ok(not_there(place.path(), summary, &format!("offset {offset}")));
     }
-    let reader = attach(site, access, &path, options).await?;
+    let reader = place.attach(options, &site.going()).await?;
     let (start, head) = (reader.start(), reader.head_at_attach());
     let closed = before.is_some_and(|summary| summary.state == State::Closed);
     let length = (closed || options.until == Until::CaughtUp).then(|| head.saturating_sub(start));
     let content_type = reader.content_type().map(str::to_owned);
-    let mut body = Following::new(site, access, &path, reader, Raw::default());
+    let mut body = Following::new(place.follow(&site.going(), reader, Raw::default()));
     if let Some(length) = length {
         body = body.with_length(length);
     }
@@ -115,7 +99,7 @@ async fn live(
         // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
         headers.remove(header::ACCEPT_RANGES);
     }
-    if let Ok(stream) = site.daemon.existing(&path) {
+    if let Some(stream) = place.find().await? {
         figures::describe(headers, &stream.summary());
     }
     Ok(response)
@@ -124,22 +108,21 @@ async fn live(
 /// A part of what the ring holds now.
 async fn part(
     site: &Site,
-    access: &Access,
-    path: StreamPath,
+    place: &Readable<'_>,
     range: Range,
     policy: SlowPolicy,
 ) -> Result<Response, Problem> {
-    let summary = site.daemon.existing(&path)?.summary();
+    let summary = place.existing().await?.summary();
     let (from, to) = match range.within(summary.tail, summary.head) {
         Ok(part) => part,
-        Err(NotHeld::AtHead) => return Ok(not_there(&path, &summary, "that range")),
-        Err(NotHeld::Gone) => return Ok(gone(&path, &summary)),
+        Err(NotHeld::AtHead) => return Ok(not_there(place.path(), &summary, "that range")),
+        Err(NotHeld::Gone) => return Ok(gone(place.path(), &summary)),
     };
     let options = ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
-    let reader = attach(site, access, &path, options).await?;
+    let reader = place.attach(options, &site.going()).await?;
     let content_type = reader.content_type().map(str::to_owned);
-    let body =
-        Following::new(site, access, &path, reader, Raw::up_to(to)).with_length(to.saturating_sub(from));
+    let body = Following::new(place.follow(&site.going(), reader, Raw::up_to(to)));
+    let body = body.with_length(to.saturating_sub(from));
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let headers = response.headers_mut();
@@ -187,16 +170,15 @@ fn not_held(status: StatusCode, path: &StreamPath, summary: &StreamSummary, what
 /// Server-sent events, beginning after the last one that the client has seen.
 async fn events(
     site: &Site,
-    access: &Access,
-    path: StreamPath,
+    place: &Readable<'_>,
     mut options: ReadOptions,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(last) = sse::last_seen(headers)? {
         options.start = Start::Offset(last);
-        if let Some(summary) = site.daemon.get(&path).map(|stream| stream.summary()) {
+        if let Some(summary) = place.find().await?.map(|stream| stream.summary()) {
             if last > summary.head {
-                return Ok(not_there(&path, &summary, &format!("event {last}")));
+                return Ok(not_there(place.path(), &summary, &format!("event {last}")));
             }
             // An EventSource comes back after the end, too. This alone keeps it away.
             if last == summary.head && summary.state == State::Closed {
@@ -204,16 +186,17 @@ async fn events(
             }
         }
     }
-    let reader = attach(site, access, &path, options).await?;
+    let reader = place.attach(options, &site.going()).await?;
     let (start, events) = (reader.start(), Events::of(reader.content_type()));
-    let mut response = Response::new(Body::new(Following::new(site, access, &path, reader, events)));
+    let body = Following::new(place.follow(&site.going(), reader, events));
+    let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(figures::START, start.into());
     figures::contents(headers, Some(MEDIA_TYPE));
     headers.remove(header::ACCEPT_RANGES);
     // Proxies that gather responses would hold events back.
     put(headers, header::HeaderName::from_static("x-accel-buffering"), "no");
-    if let Ok(stream) = site.daemon.existing(&path) {
+    if let Some(stream) = place.find().await? {
         figures::describe(headers, &stream.summary());
     }
     Ok(response)

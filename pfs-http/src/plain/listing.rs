@@ -5,31 +5,21 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::Failure;
-use pfs_proto::json::{Stat, Summary};
-use pfs_stream::Stream;
+use pfs_host::mount::Entry;
+use pfs_proto::{
+    StreamStat,
+    json::{Stat, Summary},
+};
 
-use crate::{Site, access::Access, problem::Problem};
-
-/// The streams below a path that the client may read: an array of what `pfs ls --json` prints.
-pub(crate) fn answer(site: &Site, access: &Access, path: &str) -> Result<Response, Problem> {
-    let (prefix, may_be_empty) = site.daemon.namespace.directory(path)?;
-    let summaries: Vec<_> = site
-        .daemon
-        .below(&prefix)
-        .filter(|stream| access.may_read(stream.name()).is_ok())
-        .map(|stream| stream.summary())
-        .collect();
-    if summaries.is_empty() && !may_be_empty {
-        return Err(Failure::no_such_stream(prefix.as_str()).into());
-    }
-    let listed: Vec<_> = summaries.iter().map(Summary::from).collect();
-    Ok(fresh(Json(listed)))
+/// Streams as `pfs ls --json` prints them, in an array.
+pub(crate) fn answer(entries: &[Entry]) -> Response {
+    let listed: Vec<_> = entries.iter().map(|entry| Summary::from(&entry.summary)).collect();
+    fresh(Json(listed))
 }
 
 /// What `pfs stat --json` prints.
-pub(crate) fn stat(stream: &Stream) -> Response {
-    fresh(Json(Stat::from(&stream.stat())))
+pub(crate) fn stat(stat: &StreamStat) -> Response {
+    fresh(Json(Stat::from(stat)))
 }
 
 fn fresh(figures: impl IntoResponse) -> Response {

@@ -20,12 +20,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use percent_encoding::percent_decode_str;
-use pfs_host::Place;
+use pfs_host::{Caller, Place};
 use pfs_proto::StreamPath;
 
 use self::query::Query;
 pub(crate) use self::{raw::Raw, upload::append};
-use super::{Site, access::Access, problem::Problem};
+use super::{Site, problem::Problem};
 
 /// Methods of a listing or document.
 const READ_ONLY: &str = "GET, HEAD, OPTIONS";
@@ -44,22 +44,22 @@ enum Target {
 /// Serves what no other protocol claims.
 pub(crate) async fn serve(
     State(site): State<Arc<Site>>,
-    Extension(access): Extension<Access>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
     // What is made for GET goes without its body where HEAD asked for it.
-    answer(&site, &access, request).await.unwrap_or_else(Problem::into_response)
+    answer(&site, &caller, request).await.unwrap_or_else(Problem::into_response)
 }
 
-async fn answer(site: &Site, access: &Access, request: Request) -> Result<Response, Problem> {
+async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Response, Problem> {
     let target = target(site, request.uri())?;
     let method = request.method().clone();
     match target {
         Target::Directory(path) => match method {
             Method::GET | Method::HEAD => {
-                access.may_read(&path)?;
+                let entries = site.daemon.list(caller, &path).await?;
                 Query::of(request.uri(), &[])?;
-                listing::answer(site, access, &path)
+                Ok(listing::answer(&entries))
             }
             method => Ok(refused(&method, READ_ONLY)),
         },
@@ -74,18 +74,20 @@ async fn answer(site: &Site, access: &Access, request: Request) -> Result<Respon
             Method::GET => {
                 // The body, which GET has no use for, is not kept while this waits.
                 let (head, _) = request.into_parts();
-                follow::answer(site, access, path, &head).await
+                follow::answer(site, &site.daemon.readable(caller, &path)?, &head).await
             }
             Method::HEAD => {
-                access.may_read(path.as_str())?;
+                let place = site.daemon.readable(caller, &path)?;
                 Query::of(request.uri(), &[])?;
-                figures::answer(&site.daemon.existing(&path)?)
+                Ok(figures::answer(place.stat().await?))
             }
-            Method::PUT | Method::POST => upload::answer(site, access, &path, request).await,
+            Method::PUT | Method::POST => {
+                upload::answer(site, &site.daemon.writable(caller, &path)?, request).await
+            }
             Method::DELETE => {
-                access.may_write(path.as_str())?;
+                let place = site.daemon.writable(caller, &path)?;
                 Query::of(request.uri(), &[])?;
-                site.daemon.remove(access.client(), &path)?;
+                place.remove().await?;
                 Ok(StatusCode::NO_CONTENT.into_response())
             }
             method => Ok(refused(&method, ALL)),

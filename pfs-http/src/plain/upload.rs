@@ -11,7 +11,7 @@ use axum::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pfs_host::{Append, Failure, Going};
+use pfs_host::{Append, Failure, Going, Writable};
 use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
 use pfs_stream::Stream;
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::{
     figures,
     query::{Query, bad},
 };
-use crate::{Site, access::Access, problem::Problem};
+use crate::{Site, problem::Problem};
 
 const KEYS: &[&str] = &["close", "create", "ring-buffer-size", "channel-buffer-size", "ttl"];
 
@@ -28,32 +28,30 @@ const KEYS: &[&str] = &["close", "create", "ring-buffer-size", "channel-buffer-s
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Answers PUT and POST.
-pub(crate) async fn answer(
-    site: &Site,
-    access: &Access,
-    path: &StreamPath,
-    request: Request,
-) -> Result<Response, Problem> {
-    access.may_write(path.as_str())?;
+pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) -> Result<Response, Problem> {
     let query = Query::of(request.uri(), KEYS)?;
     let (close, create) = (query.flag("close")?, query.flag("create")?);
     let options = options(&query, create, request.headers())?;
     let empty = request.body().is_end_stream();
 
-    let (stream, created) = open(site, access, path, options, create)?;
+    let (stream, created) = if create {
+        (place.create(options).await?, true)
+    } else {
+        place.open_or_create_with(options).await?
+    };
     // To create and to close takes no writer, whose coming and going others would see.
     let written = if empty && (create || close) {
         if close {
-            site.daemon.close(access.client(), &stream);
+            place.close(&stream).await?;
         }
         Written { bytes: 0, offset: stream.summary().head }
     } else {
-        append(site, access, path, &stream, request.into_body(), close).await?
+        append(site, place, &stream, request.into_body(), close).await?
     };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let Written { bytes, offset } = written;
     let told = json!({
-        "path": path.as_str(), "offset": offset, "bytes": bytes, "created": created, "closed": close,
+        "path": place.path().as_str(), "offset": offset, "bytes": bytes, "created": created, "closed": close,
     });
     let mut response = (status, Json(told)).into_response();
     response.headers_mut().insert(figures::OFFSET, offset.into());
@@ -79,26 +77,6 @@ fn options(query: &Query, create: bool, headers: &HeaderMap) -> Result<CreateOpt
     })
 }
 
-/// The stream, and whether it was made just now.
-fn open(
-    site: &Site,
-    access: &Access,
-    path: &StreamPath,
-    options: CreateOptions,
-    only_new: bool,
-) -> Result<(Stream, bool), Failure> {
-    loop {
-        if !only_new && let Some(stream) = site.daemon.get(path) {
-            return Ok((stream, false));
-        }
-        match site.daemon.create(access.client(), path, options.clone()) {
-            // Somebody else made it just now.
-            Err(failure) if failure.code == ErrorCode::AlreadyExists && !only_new => {}
-            created => return Ok((created?, true)),
-        }
-    }
-}
-
 /// What became of a body.
 pub(crate) struct Written {
     pub(crate) bytes: u64,
@@ -109,16 +87,15 @@ pub(crate) struct Written {
 /// Appends a body to a stream, as a writer of its own.
 pub(crate) async fn append(
     site: &Site,
-    access: &Access,
-    path: &StreamPath,
+    place: &Writable<'_>,
     stream: &Stream,
     body: Body,
     close: bool,
 ) -> Result<Written, Problem> {
-    let mut append = site.daemon.append(&site.going(), access.client(), path, stream, "http")?;
+    let mut append = place.append(&site.going(), stream).await?;
     let mut offset = stream.summary().head;
     let max_chunk = usize::try_from(stream.max_chunk()).unwrap_or(usize::MAX).max(1);
-    match append_body(&mut append, path, body, max_chunk, &mut offset, &mut site.going()).await {
+    match append_body(&mut append, place.path(), body, max_chunk, &mut offset, &mut site.going()).await {
         Ok(()) => {
             let bytes = append.bytes();
             append.finish(close);

@@ -1,0 +1,128 @@
+//! A path that a client may read: the one way to a reader, to a listing's stream and to its counters.
+
+use std::ops::Deref;
+
+use pfs_proto::{ReadOptions, StreamPath};
+use pfs_stream::{AttachError, Reader, Sink, Stream, StreamStat};
+
+use crate::{
+    Caller, Daemon, Failure, Going,
+    poll::poll_once,
+    session::{Encoder, Follow, Page, ReadingLog, Watch},
+    stream_at::StreamAt,
+};
+
+/// The path of a stream that the caller may read.
+#[derive(Clone, Debug)]
+pub struct Readable<'a>(StreamAt<'a>);
+
+impl<'a> Deref for Readable<'a> {
+    type Target = StreamAt<'a>;
+
+    fn deref(&self) -> &StreamAt<'a> {
+        &self.0
+    }
+}
+
+impl Daemon {
+    /// Checks the permission to read a stream.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not read this path, or it is no stream's.
+    pub fn readable<'a>(&'a self, caller: &'a Caller, path: &StreamPath) -> Result<Readable<'a>, Failure> {
+        caller.permissions.may_read(path.as_str())?;
+        StreamAt::new(self, caller, path).map(Readable)
+    }
+}
+
+impl Readable<'_> {
+    /// Counters and clients of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`existing`](StreamAt::existing).
+    pub async fn stat(&self) -> Result<StreamStat, Failure> {
+        self.mount.stat(&self.path).await
+    }
+
+    /// Attaches a reader. Waits until the stream is created, or the daemon ends, where the options say so.
+    ///
+    /// # Errors
+    ///
+    /// There is no stream and the options do not wait for one, the start is beyond head, or the daemon ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it is pending, it has attached nothing.
+    pub async fn attach(&self, options: ReadOptions, going: &Going) -> Result<Reader, Failure> {
+        let mut attach = self.mount.attach(&self.path, options, self.caller.peer);
+        if let Some(attached) = poll_once(&mut attach).await {
+            return attached;
+        }
+        let (stream, mut going) = (self.path.as_str(), going.clone());
+        self.caller.log(|pid, uid| tracing::debug!(stream, pid, uid, "reader waits for its stream"));
+        tokio::select! {
+            biased;
+            attached = attach => attached,
+            () = going.begun() => Err(Failure::going_away()),
+        }
+    }
+
+    /// Follows the stream with a reader that [`attach`](Self::attach) gave.
+    pub fn follow<E: Encoder>(&self, going: &Going, reader: Reader, encoder: E) -> Follow<E> {
+        let log = self.joined(&reader);
+        self.resume(going, log, reader, encoder)
+    }
+
+    /// Logs that a reader joined.
+    pub(crate) fn joined(&self, reader: &Reader) -> ReadingLog {
+        ReadingLog::joined(self.caller, &self.path, reader)
+    }
+
+    /// Follows the stream with a reader that was logged as joined.
+    pub(crate) fn resume<E: Encoder>(
+        &self,
+        going: &Going,
+        log: ReadingLog,
+        reader: Reader,
+        encoder: E,
+    ) -> Follow<E> {
+        Follow::new(self.daemon, going, log, reader, encoder)
+    }
+
+    /// Attaches a reader to a stream that [`existing`](StreamAt::existing) gave.
+    ///
+    /// # Errors
+    ///
+    /// The stream was removed, or the start is beyond head.
+    pub fn reader(&self, stream: &Stream, options: ReadOptions) -> Result<Reader, AttachError> {
+        stream.reader(options, self.caller.peer)
+    }
+
+    /// Begins a page of about `most` bytes, whose chunks go into `sink`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reader`](Self::reader).
+    pub fn page<S: Sink>(
+        &self,
+        stream: &Stream,
+        options: ReadOptions,
+        sink: S,
+        most: usize,
+    ) -> Result<Page<S>, AttachError> {
+        let reader = self.reader(stream, options)?;
+        Ok(Page::new(self.joined(&reader), reader, sink, most))
+    }
+
+    /// Watches the events of the stream from now on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`existing`](StreamAt::existing).
+    pub async fn watch(&self, going: &Going) -> Result<Watch, Failure> {
+        let events = self.mount.watch(&self.path).await?;
+        Ok(Watch::new(self.caller, &self.path, events, going.clone()))
+    }
+}

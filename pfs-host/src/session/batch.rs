@@ -1,0 +1,104 @@
+//! The *append batch* session: chunks that are appended together or not at all, where the protocol's own state of the stream
+//! lets them in.
+
+use std::any::Any;
+
+use pfs_stream::Stream;
+use tokio::sync::Mutex;
+
+use super::Rejected;
+use crate::{Failure, Going, Writable};
+
+/// Chunks that are appended together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The chunks, one after the other.
+    pub bytes: Vec<u8>,
+    /// The end of each chunk in `bytes`. Without chunks, the batch only closes the stream.
+    pub ends: Vec<usize>,
+    /// Whether the stream is closed after them.
+    pub close: bool,
+}
+
+/// What a protocol's check says of a request.
+#[derive(Clone, Debug)]
+pub enum Checked<D> {
+    /// The batch is new.
+    Append(Batch),
+    /// There is nothing to append, and this is the answer.
+    Done(D),
+}
+
+/// Why nothing was appended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum NotAppended<E> {
+    /// The protocol's check refused the batch.
+    Refused(E),
+    /// The stream takes no more or never takes such a batch, or the daemon ends.
+    Failed(Failure),
+}
+
+impl<E> From<Failure> for NotAppended<E> {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Batch {
+    fn chunks(&self) -> Vec<&[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| self.bytes.get(begin..*end).unwrap_or_default()).collect()
+    }
+}
+
+impl Writable<'_> {
+    /// Asks `check` about the protocol's state of the stream, appends the batch, and has `commit` change that state. No other
+    /// batch of the protocol is checked meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAppended`]; neither the stream nor the state has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits for a `block` reader, it has appended nothing.
+    pub async fn append_batch<K, D, E>(
+        &self,
+        going: &Going,
+        stream: &Stream,
+        check: impl FnOnce(&K) -> Result<Checked<D>, E>,
+        commit: impl FnOnce(&mut K) -> D,
+    ) -> Result<D, NotAppended<E>>
+    where
+        K: Any + Default + Send,
+    {
+        let state = stream.kept::<Mutex<K>>();
+        let mut state = state.lock().await;
+        match check(&state).map_err(NotAppended::Refused)? {
+            Checked::Done(answer) => return Ok(answer),
+            Checked::Append(batch) => self.append_all(going, stream, &batch).await?,
+        }
+        Ok(commit(&mut state))
+    }
+
+    async fn append_all(&self, going: &Going, stream: &Stream, batch: &Batch) -> Result<(), Failure> {
+        if batch.ends.is_empty() {
+            return self.close(stream).await;
+        }
+        let mut append = self.append(going, stream).await?;
+        let Err(rejected) = append.append_all(&batch.chunks()).await else {
+            append.finish(batch.close);
+            return Ok(());
+        };
+        let goes_away = matches!(rejected, Rejected::GoingAway);
+        let failure = rejected.failure(self.path());
+        if goes_away {
+            append.abandon(&failure.message);
+        } else {
+            // Nothing of the batch is in the stream, so no reader misses a rest.
+            append.finish(false);
+        }
+        Err(failure)
+    }
+}

@@ -1,0 +1,205 @@
+//! A path that a client may write: the one way to create, append to, close and remove a stream.
+
+use std::{
+    ops::Deref,
+    time::{Duration, SystemTime},
+};
+
+use pfs_proto::{CreateOptions, ErrorCode, PathPrefix, StreamPath};
+use pfs_stream::{Stream, StreamConfig};
+
+use crate::{Append, Caller, Daemon, Failure, Going, mount::First, stream_at::StreamAt};
+
+/// The longest media type, in bytes.
+const MAX_CONTENT_TYPE: usize = 255;
+
+/// The path of a stream that the caller may write.
+#[derive(Clone, Debug)]
+pub struct Writable<'a>(StreamAt<'a>);
+
+impl<'a> Deref for Writable<'a> {
+    type Target = StreamAt<'a>;
+
+    fn deref(&self) -> &StreamAt<'a> {
+        &self.0
+    }
+}
+
+impl Daemon {
+    /// Checks the permission to write a stream.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not write this path, or it is no stream's.
+    pub fn writable<'a>(&'a self, caller: &'a Caller, path: &StreamPath) -> Result<Writable<'a>, Failure> {
+        caller.permissions.may_write(path.as_str())?;
+        StreamAt::new(self, caller, path).map(Writable)
+    }
+
+    /// Removes the streams at a path and below it, and tells how many there were.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not write below this path, or a mount cannot tell.
+    pub async fn remove_below(&self, caller: &Caller, prefix: &PathPrefix) -> Result<usize, Failure> {
+        caller.permissions.may_write(prefix.as_str())?;
+        let mut removed = 0;
+        for mount in self.namespace.mounts_at(prefix) {
+            for entry in mount.list(prefix).await? {
+                let Ok(path) = entry.summary.path.parse() else { continue };
+                // Another client may have removed it meanwhile.
+                removed += usize::from(self.writable(caller, &path)?.remove().await.is_ok());
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl Writable<'_> {
+    /// The configuration that a stream of these options has.
+    ///
+    /// # Errors
+    ///
+    /// An option is bad.
+    pub fn config(&self, options: CreateOptions) -> Result<StreamConfig, Failure> {
+        let config = stream_config(self.mount.stream_config(), options).map_err(|reason| {
+            Failure::new(ErrorCode::BadOption, format!("cannot create {}: {reason}", self.path))
+        })?;
+        Ok(StreamConfig { owner: self.caller.peer, ..config })
+    }
+
+    /// Creates a stream.
+    ///
+    /// # Errors
+    ///
+    /// The path is taken, an option is bad, or a limit is reached.
+    pub async fn create(&self, options: CreateOptions) -> Result<Stream, Failure> {
+        self.create_with(options, None, First::default()).await
+    }
+
+    /// Creates a stream that has first contents, and is removed at `deadline` if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub async fn create_with(
+        &self,
+        options: CreateOptions,
+        deadline: Option<SystemTime>,
+        first: First<'_>,
+    ) -> Result<Stream, Failure> {
+        let config = StreamConfig { deadline, ..self.config(options)? };
+        let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, .. } = config;
+        let created = self.mount.create(&self.path, config, first).await?;
+        let (stream, ttl_seconds) = (self.path.as_str(), ttl.map(|ttl| ttl.as_secs_f64()));
+        let bytes = first.bytes();
+        self.caller.log(|pid, uid| {
+            tracing::info!(
+                stream,
+                pid,
+                uid,
+                ring_buffer_size,
+                channel_buffer_size,
+                ttl_seconds,
+                bytes,
+                "stream created"
+            );
+        });
+        if first.close {
+            self.log_close();
+        }
+        if ttl.is_some() || deadline.is_some() {
+            self.daemon.mortal.notify_one();
+        }
+        Ok(created)
+    }
+
+    /// The stream, created with the mount's sizes if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub async fn open_or_create(&self) -> Result<Stream, Failure> {
+        Ok(self.open_or_create_with(CreateOptions::default()).await?.0)
+    }
+
+    /// The stream, created with these options if there is none, and whether it was created.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub async fn open_or_create_with(&self, options: CreateOptions) -> Result<(Stream, bool), Failure> {
+        loop {
+            if let Some(stream) = self.find().await? {
+                return Ok((stream, false));
+            }
+            match self.create(options.clone()).await {
+                // Another client created it between the two calls.
+                Err(failure) if failure.code == ErrorCode::AlreadyExists => {}
+                created => return Ok((created?, true)),
+            }
+        }
+    }
+
+    /// Attaches a writer to a stream that one of the calls above gave.
+    ///
+    /// # Errors
+    ///
+    /// The stream is closed or removed.
+    pub async fn append(&self, going: &Going, stream: &Stream) -> Result<Append, Failure> {
+        let writer = self.mount.writer(&self.path, stream, self.caller.peer).await?;
+        Ok(Append::new(self.caller, &self.path, writer, going.clone()))
+    }
+
+    /// Closes a stream that one of the calls above gave, for a client that is no writer of it.
+    ///
+    /// # Errors
+    ///
+    /// The mount cannot close it.
+    pub async fn close(&self, stream: &Stream) -> Result<(), Failure> {
+        self.mount.close(&self.path, stream).await?;
+        self.log_close();
+        Ok(())
+    }
+
+    fn log_close(&self) {
+        let stream = self.path.as_str();
+        self.caller.log(|pid, uid| tracing::info!(stream, pid, uid, "stream closed"));
+    }
+
+    /// Removes the stream.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub async fn remove(&self) -> Result<(), Failure> {
+        self.mount.remove(&self.path).await?;
+        let stream = self.path.as_str();
+        self.caller.log(|pid, uid| tracing::info!(stream, pid, uid, "stream removed"));
+        Ok(())
+    }
+}
+
+/// The mount's defaults, overruled by what the creator asks for.
+fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<StreamConfig, String> {
+    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type } = options;
+    if ttl == Some(Duration::ZERO) {
+        return Err("a time to live of zero would remove it at once".to_owned());
+    }
+    if let Some(content_type) = &content_type {
+        let len = content_type.len();
+        if !(1..=MAX_CONTENT_TYPE).contains(&len) || content_type.chars().any(char::is_control) {
+            return Err(format!(
+                "a content type has 1 to {MAX_CONTENT_TYPE} bytes and no control characters, such as video/mp2t"
+            ));
+        }
+    }
+    Ok(StreamConfig {
+        ring_buffer_size: ring_buffer_size.unwrap_or(default.ring_buffer_size),
+        channel_buffer_size: channel_buffer_size.unwrap_or(default.channel_buffer_size),
+        ttl,
+        deadline: None,
+        content_type,
+        ..default
+    })
+}
