@@ -19,6 +19,7 @@ mod durable;
 mod frames;
 mod half_close;
 mod limits;
+mod media_type;
 mod operations;
 mod origin;
 mod plain;

@@ -6,6 +6,8 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
+use crate::media_type::MediaType;
+
 /// Loads nothing, runs nothing, and belongs to no origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 
@@ -23,17 +25,15 @@ pub(super) fn apply(headers: &mut HeaderMap) {
 }
 
 /// Whether a browser plays or shows it, and never parses it as a document: SVG and other XML may hold scripts.
-fn is_media(media_type: &HeaderValue) -> bool {
-    let media_type = media_type.to_str().unwrap_or_default().to_ascii_lowercase();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    let Some((kind, subtype)) = essence.split_once('/') else { return false };
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
-    matches!(kind, "video" | "audio" | "image")
-        && subtype.bytes().all(is_token)
-        && !subtype.contains("xml")
-        && !subtype.contains("svg")
-        // A browser that finds several types, separated by commas, takes the last one, parameters or not.
-        && !media_type.contains(',')
+fn is_media(content_type: &HeaderValue) -> bool {
+    let content_type = content_type.to_str().unwrap_or_default();
+    // A browser that finds several types, separated by commas, takes the last one, parameters or not.
+    !content_type.contains(',')
+        && MediaType::parse(content_type).is_some_and(|MediaType { kind, subtype }| {
+            matches!(kind.as_str(), "video" | "audio" | "image")
+                && !subtype.contains("xml")
+                && !subtype.contains("svg")
+        })
 }
 
 #[cfg(test)]

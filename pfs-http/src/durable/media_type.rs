@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, header};
 use pfs_stream::Stream;
 
 use super::{headers, refusal::Refusal};
+use crate::media_type::MediaType;
 
 /// What a stream is whose creator did not say.
 pub(super) const DEFAULT: &str = "application/octet-stream";
@@ -21,10 +22,9 @@ pub(super) enum Kind {
 
 impl Kind {
     pub(super) fn of(media_type: &str) -> Self {
-        let essence = essence(media_type);
-        match essence.as_str() {
-            "application/json" => Self::Json,
-            text if text.starts_with("text/") => Self::Text,
+        match MediaType::parse(media_type) {
+            Some(MediaType { kind, subtype }) if kind == "application" && subtype == "json" => Self::Json,
+            Some(MediaType { kind, .. }) if kind == "text" => Self::Text,
             _ => Self::Binary,
         }
     }
@@ -40,23 +40,15 @@ pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(text) = headers::text(headers, &header::CONTENT_TYPE)?.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let token = |part: &str| {
-        let letter = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        !part.is_empty() && part.bytes().all(letter)
-    };
-    match essence(text).split_once('/') {
-        Some((kind, subtype)) if token(kind) && token(subtype) => Ok(Some(text)),
-        _ => Err(Refusal::bad_request("Content-Type is no media type such as text/plain")),
+    if MediaType::parse(text).is_none() {
+        return Err(Refusal::bad_request("Content-Type is no media type such as text/plain"));
     }
+    Ok(Some(text))
 }
 
 /// Whether two media types are the same but for their parameters.
 pub(super) fn same(one: &str, other: &str) -> bool {
-    essence(one) == essence(other)
-}
-
-fn essence(media_type: &str) -> String {
-    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    MediaType::parse(one) == MediaType::parse(other)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::query::bad;
 use crate::{
+    media_type::MediaType,
     problem::Problem,
     sse::{KEEP_ALIVE, MEDIA_TYPE, Spacing, complete, put_event},
 };
@@ -42,12 +43,13 @@ pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
 
 /// Whether a media type is one of text.
 fn is_text(media_type: &str) -> bool {
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let known = ["application/json", "application/x-ndjson", "application/xml", "application/javascript"];
-    media_type.starts_with("text/")
-        || media_type.ends_with("+json")
-        || media_type.ends_with("+xml")
-        || known.contains(&media_type.as_str())
+    MediaType::parse(media_type).is_some_and(|MediaType { kind, subtype }| {
+        let known = ["json", "x-ndjson", "xml", "javascript"];
+        kind == "text"
+            || subtype.ends_with("+json")
+            || subtype.ends_with("+xml")
+            || (kind == "application" && known.contains(&subtype.as_str()))
+    })
 }
 
 /// Writes events.

@@ -1,0 +1,51 @@
+//! Media types, as far as this crate interprets them: kind and subtype.
+//!
+//! The crate `mediatype` refuses a type with a sloppy parameter, such as `image/jpeg;x`. Writers send such types and browsers
+//! accept them, so parameters are ignored here.
+
+/// A media type without its parameters, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MediaType {
+    /// Before the slash: `video` in `video/mp2t`.
+    pub(crate) kind: String,
+    /// After the slash.
+    pub(crate) subtype: String,
+}
+
+impl MediaType {
+    /// The media type of a `Content-Type`; `None` if that is none.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let essence = text.split(';').next()?.trim().to_ascii_lowercase();
+        let (kind, subtype) = essence.split_once('/')?;
+        (is_token(kind) && is_token(subtype))
+            .then(|| Self { kind: kind.to_owned(), subtype: subtype.to_owned() })
+    }
+}
+
+/// A token of RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letter_case_and_parameters_make_no_difference() {
+        let parsed = |text| MediaType::parse(text).unwrap();
+        assert_eq!(parsed("text/plain"), parsed(" TEXT/Plain ;charset"));
+        let MediaType { kind, subtype } = parsed("video/mp2t");
+        assert_eq!((kind.as_str(), subtype.as_str()), ("video", "mp2t"));
+    }
+
+    #[test]
+    fn two_tokens_and_one_slash_are_a_media_type() {
+        for text in
+            ["", "text", "text/", "/plain", "text/a b", "te(xt/plain", "text/plain, text/html", "a/b/c"]
+        {
+            assert_eq!(MediaType::parse(text), None, "{text:?}");
+        }
+    }
+}
