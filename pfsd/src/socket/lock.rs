@@ -1,17 +1,14 @@
 //! The lock that tells a living daemon from what a dead one left.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process,
 };
 
-use rustix::{
-    fs::{FlockOperation, OFlags, flock},
-    io::Errno,
-};
+use rustix::fs::OFlags;
 
 use super::SocketError;
 
@@ -37,12 +34,12 @@ impl Lock {
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(|error| SocketError::io("open the lock file", &path, error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file.try_lock() {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
+            Err(TryLockError::WouldBlock) => {
                 return Err(SocketError::Live { path: socket.to_owned(), pid: read_pid(&mut file) });
             }
-            Err(error) => return Err(SocketError::io("lock", &path, error)),
+            Err(TryLockError::Error(error)) => return Err(SocketError::io("lock", &path, error)),
         }
         // The pid only makes messages better: without it they say less.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", process::id()));
