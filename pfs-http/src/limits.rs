@@ -2,6 +2,9 @@
 //!
 //! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be silent for hours, and
 //! only the limits on connections hold for it. A body that says how long it is has no reason to wait.
+//!
+//! `RequestBodyTimeoutLayer` of `tower-http` knows neither that the daemon ends, nor how to answer 408 whatever the handler made of
+//! its error.
 
 use std::{
     error::Error,

@@ -1,4 +1,7 @@
 //! How long a stream is to live: `Stream-TTL` and `Stream-Expires-At`.
+//!
+//! `humantime` parses times of RFC 3339 in UTC; zones are added here. `jiff` accepts more than RFC 3339 allows: `+24:00`, no
+//! seconds, and names of zones in brackets.
 
 use std::time::{Duration, SystemTime};
 

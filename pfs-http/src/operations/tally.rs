@@ -1,4 +1,7 @@
 //! Counts requests and the bytes of their bodies, by protocol.
+//!
+//! The layers of `tower-http` count requests in flight and trace each of them. They do not know the bytes of a body that is dropped
+//! in the middle; the log has a line for each session instead of each request.
 
 use std::{
     collections::BTreeMap,

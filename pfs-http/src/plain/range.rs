@@ -1,4 +1,7 @@
 //! The Range header: a part of what the ring holds at this moment.
+//!
+//! `Range` of the crate `headers` needs to know a length, which an open stream has not. `http-range-header` takes an offset that
+//! 64 bits do not hold for the largest one, and would answer for another place than was asked for.
 
 use axum::http::{HeaderMap, header};
 
