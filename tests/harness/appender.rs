@@ -25,7 +25,7 @@ impl Daemon {
     pub fn appender(&self, stream: &str) -> Appender {
         let mut wire = self.wire().greeted();
         let path = stream.parse().expect("a path");
-        let reply = wire.request(&Request::OpenWriter(path, WriteOptions::default())).reply();
+        let reply = wire.send(&Request::OpenWriter(path, WriteOptions::default())).reply();
         assert!(matches!(reply, Some(Reply::Writing { .. })), "{reply:?}");
         Appender { wire, chunks: 0, appended: Vec::new() }
     }
@@ -62,7 +62,7 @@ impl Appender {
     pub fn append(&mut self, bytes: &[u8], chunk: usize) {
         let expected = self.chunks + bytes.len().div_ceil(chunk) as u64;
         for chunk in bytes.chunks(chunk) {
-            self.wire.request(&Request::Append(Bytes::copy_from_slice(chunk)));
+            self.wire.send(&Request::Append(Bytes::copy_from_slice(chunk)));
         }
         self.appended.extend_from_slice(bytes);
         loop {
@@ -89,7 +89,7 @@ impl Appender {
 
     #[track_caller]
     fn end(mut self, close: bool) -> Vec<u8> {
-        self.wire.request(&Request::Finish { close });
+        self.wire.send(&Request::Finish { close });
         assert_eq!(self.wire.refusal(), None, "the end of a writer");
         self.appended
     }

@@ -40,10 +40,10 @@ impl Observer {
         let of_a_dead_one = |reply: &Option<Reply>| {
             matches!(reply, None | Some(Reply::Error { code: ErrorCode::GoingAway, .. }))
         };
-        let mut first = kept.as_mut().and_then(|wire| wire.request(request).reply());
+        let mut first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         if of_a_dead_one(&first) {
             *kept = Some(Wire::connect(&self.socket).greeted());
-            first = kept.as_mut().and_then(|wire| wire.request(request).reply());
+            first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         }
         let first =
             first.unwrap_or_else(|| panic!("the daemon hung up in place of an answer to {request:?}"));
@@ -130,9 +130,9 @@ impl Daemon {
     #[track_caller]
     pub fn append(&self, stream: &str, chunk: impl Into<Vec<u8>>) {
         let mut wire = self.wire().greeted();
-        wire.request(&Request::OpenWriter(path(stream), WriteOptions::default()));
-        wire.request(&Request::Append(Bytes::from(chunk.into())));
-        wire.request(&Request::Finish { close: false });
+        wire.send(&Request::OpenWriter(path(stream), WriteOptions::default()));
+        wire.send(&Request::Append(Bytes::from(chunk.into())));
+        wire.send(&Request::Finish { close: false });
         assert_eq!(wire.refusal(), None, "an append to {stream}");
     }
 
@@ -230,7 +230,7 @@ impl Watch {
     #[track_caller]
     fn new(socket: &Path, stream: &str) -> Self {
         let mut wire = Wire::connect(socket).greeted();
-        let reply = wire.request(&Request::Watch(path(stream))).reply();
+        let reply = wire.send(&Request::Watch(path(stream))).reply();
         assert_eq!(reply, Some(Reply::Watching), "the answer to a watch of {stream}");
         Self { wire }
     }

@@ -61,12 +61,12 @@ impl Wire {
 
     #[track_caller]
     fn greet_with(&mut self, capabilities: u64) -> Option<Reply> {
-        self.request(&Request::Hello(Hello { min_version: VERSION, max_version: VERSION, capabilities }));
+        self.send(&Request::Hello(Hello { min_version: VERSION, max_version: VERSION, capabilities }));
         self.reply()
     }
 
     /// Sends these bytes as they are. That the daemon hung up meanwhile is no failure.
-    pub fn send(&mut self, bytes: &[u8]) -> &mut Self {
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> &mut Self {
         match self.socket.write_all(bytes) {
             Err(e) if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                 panic!("write to the daemon: {e}")
@@ -76,17 +76,17 @@ impl Wire {
     }
 
     /// Sends a message.
-    pub fn request(&mut self, request: &Request) -> &mut Self {
+    pub fn send(&mut self, request: &Request) -> &mut Self {
         let mut out = BytesMut::new();
         request.encode(&mut out);
-        self.send(&out)
+        self.send_bytes(&out)
     }
 
     /// Sends a message up to, not including, the last `missing` bytes of its frame.
-    pub fn request_without_end(&mut self, request: &Request, missing: usize) -> &mut Self {
+    pub fn send_without_end(&mut self, request: &Request, missing: usize) -> &mut Self {
         let mut out = BytesMut::new();
         request.encode(&mut out);
-        self.send(&out[..out.len() - missing])
+        self.send_bytes(&out[..out.len() - missing])
     }
 
     /// Ends our direction of the connection.

@@ -39,11 +39,11 @@ fn nothing_of_a_chunk_is_visible_when_its_writer_dies_in_the_middle_of_it() {
     for missing in [1, 50_000] {
         let name = format!("/streamfs/missing-{missing}");
         let mut writer = daemon.wire().greeted();
-        writer.request(&Request::OpenWriter(name.parse().unwrap(), WriteOptions::default()));
+        writer.send(&Request::OpenWriter(name.parse().unwrap(), WriteOptions::default()));
         assert!(matches!(writer.reply(), Some(Reply::Writing { .. })));
-        writer.request(&Request::Append(Bytes::from_static(b"whole")));
-        writer.request(&Request::AppendPart(Bytes::from(noise(1, 1 << 20))));
-        writer.request_without_end(&Request::Append(Bytes::from(noise(2, 100_000))), missing);
+        writer.send(&Request::Append(Bytes::from_static(b"whole")));
+        writer.send(&Request::AppendPart(Bytes::from(noise(1, 1 << 20))));
+        writer.send_without_end(&Request::Append(Bytes::from(noise(2, 100_000))), missing);
         eventually("the whole chunk is there", || daemon.head(&name) == 5);
         let reader = daemon.reader(&name, ["--until", "writers-gone"]);
         drop(writer);

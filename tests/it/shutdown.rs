@@ -43,7 +43,7 @@ fn it_ends_in_bounded_time_whoever_does_not_react(transport: Transport) {
         daemon.reader_stat(S, stopped.pid()).unwrap()["blocking"] == true
     });
     let mut silent = daemon.wire();
-    silent.send(&[9, 0]);
+    silent.send_bytes(&[9, 0]);
     let (ended, _dir) = daemon.ends_by(Signal::TERM);
     assert_eq!(ended.code, 0, "the daemon; its log: {}", ended.stderr);
     writer.finish().exits(5);

@@ -24,11 +24,11 @@ fn a_writer_s_chunk_of_endless_parts_is_refused_before_it_fills_the_memory() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
     let before = daemon.memory();
     let mut wire = daemon.wire().greeted();
-    wire.request(&Request::OpenWriter("/streamfs/parts".parse().unwrap(), WriteOptions::default()));
+    wire.send(&Request::OpenWriter("/streamfs/parts".parse().unwrap(), WriteOptions::default()));
     assert!(matches!(wire.reply(), Some(Reply::Writing { max_chunk }) if max_chunk == 1 << 20));
     let part = Request::AppendPart(Bytes::from(noise(1, 1 << 20)));
     for _ in 0..64 {
-        wire.request(&part);
+        wire.send(&part);
     }
     // Writing into a connection that was hung up on may lose the error; the daemon must not keep the data.
     let refusal = wire.refusal();
@@ -44,7 +44,7 @@ fn a_reader_that_takes_nothing_costs_the_daemon_nothing() {
     let before = daemon.memory();
     let mut lazy: Vec<_> = (0..20).map(|_| daemon.wire().greeted()).collect();
     for wire in &mut lazy {
-        wire.request(&Request::OpenReader("/streamfs/much".parse().unwrap(), ReadOptions::default()));
+        wire.send(&Request::OpenReader("/streamfs/much".parse().unwrap(), ReadOptions::default()));
     }
     daemon.pfs(["write", "--stream", "/streamfs/much"]).stdin(noise(3, 32 << 20)).run().exits(0);
     let grown = daemon.memory().saturating_sub(before);
@@ -70,7 +70,7 @@ fn garbage_does_nothing() {
                 garbage[4] = kinds[seed as usize / 2 % kinds.len()];
             }
         }
-        wire.send(&garbage).end_output();
+        wire.send_bytes(&garbage).end_output();
         while wire.reply().is_some() {}
     }
     assert!(daemon.streams().is_empty());

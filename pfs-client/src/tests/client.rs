@@ -44,7 +44,7 @@ impl Socket {
     pub(super) async fn client(&self) -> (Client, Daemon) {
         let (client, daemon) = tokio::join!(self.connect(), async {
             let mut daemon = self.accept().await;
-            daemon.says_hello().await;
+            daemon.welcome().await;
             daemon
         });
         (client.unwrap(), daemon)
@@ -53,7 +53,7 @@ impl Socket {
     /// What comes of connecting to a daemon that answers this.
     async fn connect_to(&self, answer: Reply) -> ConnectError {
         let (client, ()) = tokio::join!(self.connect(), async {
-            self.accept().await.says(answer).await;
+            self.accept().await.send(&answer).await;
         });
         client.unwrap_err()
     }
@@ -67,9 +67,9 @@ async fn answered<T>(
     replies: &[Reply],
 ) -> T {
     let (result, ()) = tokio::join!(request, async {
-        assert_eq!(daemon.hears().await, Some(expected));
+        assert_eq!(daemon.request().await, Some(expected));
         for reply in replies {
-            daemon.says(reply.clone()).await;
+            daemon.send(reply).await;
         }
     });
     result
@@ -129,7 +129,7 @@ async fn clients_that_all_come_at_once_are_all_served() {
     promptly(async {
         for _ in &clients {
             let mut daemon = Daemon::new(listener.accept().await.unwrap().0);
-            daemon.says_hello().await;
+            daemon.welcome().await;
         }
         for client in clients {
             client.await.unwrap().unwrap();
@@ -238,8 +238,8 @@ async fn a_cancelled_request_leaves_nothing_that_the_next_one_could_misread() {
     let socket = Socket::new();
     let (client, mut first) = socket.client().await;
     let half = async {
-        assert_eq!(first.hears().await, Some(Request::List("/".into())));
-        first.says(Reply::Summary(summary())).await;
+        assert_eq!(first.request().await, Some(Request::List("/".into())));
+        first.send(&Reply::Summary(summary())).await;
     };
     tokio::select! {
         _ = client.list("/") => panic!("half a list is no list"),
@@ -247,27 +247,27 @@ async fn a_cancelled_request_leaves_nothing_that_the_next_one_could_misread() {
     }
     let (info, ()) = tokio::join!(client.info(), async {
         let mut second = socket.accept().await;
-        second.says_hello().await;
-        assert_eq!(second.hears().await, Some(Request::Info));
-        second.says(Reply::Daemon(info())).await;
+        second.welcome().await;
+        assert_eq!(second.request().await, Some(Request::Info));
+        second.send(&Reply::Daemon(info())).await;
     });
     assert_eq!(info.unwrap().pid, 7);
-    assert_eq!(first.hears().await, None, "the first connection was given up");
+    assert_eq!(first.request().await, None, "the first connection was given up");
 }
 
 #[tokio::test]
 async fn a_client_survives_the_restart_of_its_daemon() {
     let socket = Socket::new();
     let (client, mut first) = socket.client().await;
-    first.says(Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
+    first.send(&Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
     drop(first);
     // Readiness reaches a task through the runtime, which may need a turn for it.
     tokio::task::yield_now().await;
     let restarted = async {
         let mut second = socket.accept().await;
-        second.says_hello().await;
-        assert_eq!(second.hears().await, Some(Request::Info));
-        second.says(Reply::Daemon(info())).await;
+        second.welcome().await;
+        assert_eq!(second.request().await, Some(Request::Info));
+        second.send(&Reply::Daemon(info())).await;
         second
     };
     let (info, _second) = promptly(async { tokio::join!(client.info(), restarted) }).await;
@@ -279,8 +279,8 @@ async fn a_daemon_that_leaves_in_the_middle_of_an_answer_is_lost() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
     let (error, ()) = tokio::join!(client.list("/"), async {
-        daemon.hears().await;
-        daemon.says(Reply::Summary(summary())).await;
+        daemon.request().await;
+        daemon.send(&Reply::Summary(summary())).await;
         drop(daemon);
     });
     assert!(matches!(error, Err(RequestError::Lost(_))), "{error:?}");
@@ -299,9 +299,9 @@ async fn writers_and_readers_have_connections_of_their_own() {
     let path = path();
     let (reader, ()) = tokio::join!(client.reader(&path, ReadOptions::default()), async {
         let mut second = socket.accept().await;
-        second.says_hello().await;
-        second.hears().await;
-        second.says(Reply::Error { code: ErrorCode::NoSuchStream, message: "no".into() }).await;
+        second.welcome().await;
+        second.request().await;
+        second.send(&Reply::Error { code: ErrorCode::NoSuchStream, message: "no".into() }).await;
     });
     assert_eq!(reader.unwrap_err().code(), Some(ErrorCode::NoSuchStream));
 }

@@ -25,7 +25,7 @@ impl Daemon {
     }
 
     /// The client's next message, or `None` where the client has ended the connection.
-    pub(super) async fn hears(&mut self) -> Option<Request> {
+    pub(super) async fn request(&mut self) -> Option<Request> {
         loop {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return Some(Request::decode(frame).unwrap());
@@ -39,22 +39,22 @@ impl Daemon {
         }
     }
 
-    pub(super) async fn says(&mut self, reply: Reply) {
+    pub(super) async fn send(&mut self, reply: &Reply) {
         let mut bytes = BytesMut::new();
         reply.encode(&mut bytes);
-        self.writes(&bytes).await;
+        self.send_bytes(&bytes).await;
     }
 
     /// Bytes that need not be a message.
-    pub(super) async fn writes(&mut self, bytes: &[u8]) {
+    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) {
         self.transport.write_all(bytes).await.unwrap();
     }
 
-    pub(super) async fn says_hello(&mut self) {
+    pub(super) async fn welcome(&mut self) {
         // What a client offers besides depends on the transport.
-        let Some(Request::Hello(hello)) = self.hears().await else { panic!("no hello") };
+        let Some(Request::Hello(hello)) = self.request().await else { panic!("no hello") };
         assert_eq!(Hello { capabilities: 0, ..hello }, Hello::OURS);
-        self.says(Reply::Hello(Hello::OURS)).await;
+        self.send(&Reply::Hello(Hello::OURS)).await;
     }
 }
 
@@ -81,9 +81,12 @@ pub(super) async fn writer(pipe: (impl Transport + 'static, Daemon), max_chunk: 
         Writer::open(connection, &path(), WriteOptions { wait_readers: 3 }).await.unwrap()
     };
     let welcome = async {
-        daemon.says_hello().await;
-        assert_eq!(daemon.hears().await, Some(Request::OpenWriter(path(), WriteOptions { wait_readers: 3 })));
-        daemon.says(Reply::Writing { max_chunk }).await;
+        daemon.welcome().await;
+        assert_eq!(
+            daemon.request().await,
+            Some(Request::OpenWriter(path(), WriteOptions { wait_readers: 3 }))
+        );
+        daemon.send(&Reply::Writing { max_chunk }).await;
     };
     (tokio::join!(writer, welcome).0, daemon)
 }
@@ -96,9 +99,9 @@ pub(super) async fn reader(size: usize, first: Reply) -> (Result<Reader, Request
         Reader::open(connection, &path(), ReadOptions::default()).await
     };
     let welcome = async {
-        daemon.says_hello().await;
-        assert_eq!(daemon.hears().await, Some(Request::OpenReader(path(), ReadOptions::default())));
-        daemon.says(first).await;
+        daemon.welcome().await;
+        assert_eq!(daemon.request().await, Some(Request::OpenReader(path(), ReadOptions::default())));
+        daemon.send(&first).await;
     };
     (tokio::join!(reader, welcome).0, daemon)
 }

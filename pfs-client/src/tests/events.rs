@@ -16,8 +16,8 @@ async fn watching(socket: &Socket) -> (Events, Daemon) {
     let (client, mut daemon) = socket.client().await;
     let path = path();
     let (events, ()) = tokio::join!(client.events(&path), async {
-        assert_eq!(daemon.hears().await, Some(Request::Watch(path.clone())));
-        daemon.says(Reply::Watching).await;
+        assert_eq!(daemon.request().await, Some(Request::Watch(path.clone())));
+        daemon.send(&Reply::Watching).await;
     });
     (events.unwrap(), daemon)
 }
@@ -30,7 +30,7 @@ async fn events_come_as_the_daemon_tells_them_until_the_stream_is_removed() {
     for event in told {
         // Cancelled while there was nothing: nothing is lost.
         assert!(timeout(Duration::ZERO, events.next()).await.is_err());
-        daemon.says(Reply::Happened(event)).await;
+        daemon.send(&Reply::Happened(event)).await;
         assert_eq!(promptly(events.next()).await.unwrap(), Some(event));
     }
     for _ in 0..2 {
@@ -53,7 +53,7 @@ async fn a_daemon_that_goes_is_an_error_and_not_the_end_of_the_events() {
 async fn what_is_no_event_is_an_error() {
     let socket = Socket::new();
     let (mut events, mut daemon) = watching(&socket).await;
-    daemon.says(Reply::Done).await;
+    daemon.send(&Reply::Done).await;
     let error = promptly(events.next()).await.unwrap_err();
     assert!(matches!(error, ReadError::Protocol(ProtocolError::Unexpected { .. })), "{error:?}");
 }
@@ -64,8 +64,8 @@ async fn a_stream_that_does_not_exist_is_not_watched() {
     let (client, mut daemon) = socket.client().await;
     let path = path();
     let (refused, ()) = tokio::join!(client.events(&path), async {
-        daemon.hears().await;
-        daemon.says(Reply::Error { code: ErrorCode::NoSuchStream, message: "no".into() }).await;
+        daemon.request().await;
+        daemon.send(&Reply::Error { code: ErrorCode::NoSuchStream, message: "no".into() }).await;
     });
     assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::NoSuchStream));
 }

@@ -50,7 +50,7 @@ async fn a_reader_that_is_given_up_before_every_byte_is_told_everything_once() {
         while let Some(event) = once(&given_up, reader.next()).await {
             told.push(event.unwrap());
         }
-        daemon.writes(&[*byte]).await;
+        daemon.send_bytes(&[*byte]).await;
     }
     assert_eq!(given_up.get(), bytes.len());
     told.push(reader.next().await.unwrap());
@@ -88,13 +88,13 @@ async fn a_writer_that_is_given_up_before_every_few_bytes_sends_each_chunk_whole
     let hearing = async {
         let (mut heard, mut begun, mut offset) = (Vec::new(), BytesMut::new(), 0);
         while heard.len() < sent.len() {
-            match daemon.hears().await {
+            match daemon.request().await {
                 Some(Request::AppendPart(part)) => begun.extend_from_slice(&part),
                 Some(Request::Append(last)) => {
                     begun.extend_from_slice(&last);
                     offset += begun.len() as u64;
                     heard.push(begun.split().freeze());
-                    daemon.says(Reply::Ack { chunks: heard.len() as u64, offset, readers: 0 }).await;
+                    daemon.send(&Reply::Ack { chunks: heard.len() as u64, offset, readers: 0 }).await;
                 }
                 other => panic!("{other:?}"),
             }

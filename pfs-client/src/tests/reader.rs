@@ -44,7 +44,7 @@ async fn events(replies: Vec<Reply>) -> (Vec<Event>, Result<u64, ReadError>) {
     let (mut reader, mut daemon) = attached_reader(8, 10).await;
     let telling = async {
         for reply in replies {
-            daemon.says(reply).await;
+            daemon.send(&reply).await;
         }
         drop(daemon);
     };
@@ -75,7 +75,7 @@ async fn a_reader_waits_is_attached_reads_and_ends() {
         for reply in
             [reading(5), data(b"abc"), Reply::Gap { from: 8, to: 20, chunks: 2 }, data(b"d"), end(21)]
         {
-            daemon.says(reply).await;
+            daemon.send(&reply).await;
         }
     };
     let listening = async {
@@ -97,7 +97,7 @@ async fn a_reader_waits_is_attached_reads_and_ends() {
 async fn a_gap_that_comes_together_with_chunks_counts_when_it_is_told_itself() {
     let (mut reader, mut daemon) = attached_reader(1000, 10).await;
     for reply in [data(b"ab"), data(b"c"), Reply::Gap { from: 13, to: 20, chunks: 2 }, data(b"d"), end(21)] {
-        daemon.says(reply).await;
+        daemon.send(&reply).await;
     }
     let mut chunks = Chunks::new();
     for (event, bytes, position, lost) in [
@@ -172,12 +172,12 @@ async fn an_event_of_an_unknown_kind_or_size_is_an_error() {
     let (mut reader, mut daemon) = attached_reader(100, 0).await;
     let mut header = Vec::new();
     pfs_proto::put_data_header(&mut header, DataKind::Append, 0);
-    daemon.writes(&header).await;
+    daemon.send_bytes(&header).await;
     let error = reader.next().await.unwrap_err();
     assert!(matches!(error, ReadError::Protocol(ProtocolError::Message(_))), "{error:?}");
 
     let (mut reader, mut daemon) = attached_reader(100, 0).await;
-    daemon.writes(&[0xff; 5]).await;
+    daemon.send_bytes(&[0xff; 5]).await;
     let error = reader.next().await.unwrap_err();
     assert!(matches!(error, ReadError::Protocol(ProtocolError::Frame(_))), "{error:?}");
 }
@@ -186,20 +186,20 @@ async fn an_event_of_an_unknown_kind_or_size_is_an_error() {
 async fn what_came_together_is_there_without_waiting() {
     let (mut reader, mut daemon) = attached_reader(1000, 0).await;
     for reply in [data(b"a"), data(b"b"), part(b"c")] {
-        daemon.says(reply).await;
+        daemon.send(&reply).await;
     }
     assert_eq!(reader.try_next().unwrap(), None, "nothing was read yet");
     assert_eq!(reader.next().await.unwrap(), Event::Chunk(Bytes::from_static(b"a")));
     assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk(Bytes::from_static(b"b"))));
     assert_eq!(reader.try_next().unwrap(), None);
-    daemon.says(data(b"d")).await;
+    daemon.send(&data(b"d")).await;
     assert_eq!(reader.next().await.unwrap(), Event::Chunk(Bytes::from_static(b"cd")));
 }
 
 #[tokio::test]
 async fn a_reader_that_waits_for_data_holds_no_memory_for_it() {
     let (mut reader, mut daemon) = attached_reader(4 << 20, 0).await;
-    daemon.says(Reply::Data(vec![7; MAX_PAYLOAD + 5].into())).await;
+    daemon.send(&Reply::Data(vec![7; MAX_PAYLOAD + 5].into())).await;
     let chunk = reader.next().await.unwrap();
     assert!(matches!(&chunk, Event::Chunk(bytes) if bytes.len() == MAX_PAYLOAD + 5));
     drop(chunk);
@@ -235,7 +235,7 @@ proptest! {
             let (mut reader, mut daemon) = attached_reader(pipe, start).await;
             let telling = async {
                 for reply in replies {
-                    daemon.says(reply).await;
+                    daemon.send(&reply).await;
                 }
             };
             let listening = async {

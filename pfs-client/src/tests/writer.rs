@@ -24,7 +24,7 @@ async fn an_acknowledgement_tells_how_many_readers_there_are() {
     assert_eq!(writer.readers(), 0);
     for (chunks, readers) in [(1, 3), (2, 1)] {
         writer.append(b"abc").await.unwrap();
-        daemon.says(Reply::Ack { chunks, offset: 3 * chunks, readers }).await;
+        daemon.send(&Reply::Ack { chunks, offset: 3 * chunks, readers }).await;
         writer.flush().await.unwrap();
         assert_eq!(writer.readers(), readers);
     }
@@ -38,7 +38,7 @@ fn removed() -> Reply {
 async fn chunk(daemon: &mut Daemon) -> Option<Vec<u8>> {
     let mut chunk = Vec::new();
     loop {
-        match daemon.hears().await? {
+        match daemon.request().await? {
             Request::AppendPart(part) => chunk.extend_from_slice(&part),
             Request::Append(last) => {
                 chunk.extend_from_slice(&last);
@@ -57,7 +57,7 @@ async fn appends_are_sent_at_once_and_not_waited_for() {
     }
     assert_eq!((writer.appended(), writer.acked()), (100, 0));
     for _ in 0..100 {
-        assert_eq!(daemon.hears().await, append(b"abc"));
+        assert_eq!(daemon.request().await, append(b"abc"));
     }
 }
 
@@ -66,10 +66,10 @@ async fn flush_returns_when_everything_is_acknowledged_and_not_before() {
     let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
     writer.append(b"abc").await.unwrap();
     writer.append(b"def").await.unwrap();
-    daemon.says(ack(1, 3)).await;
+    daemon.send(&ack(1, 3)).await;
     assert!(timeout(Duration::ZERO, writer.flush()).await.is_err());
     assert_eq!(writer.acked(), 1);
-    daemon.says(ack(2, 6)).await;
+    daemon.send(&ack(2, 6)).await;
     writer.flush().await.unwrap();
     assert_eq!(writer.acked(), 2);
 }
@@ -90,12 +90,12 @@ async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement
         for chunks in 1..=101 {
             offset += chunk(&mut daemon).await.unwrap().len() as u64;
             for _ in 0..3 {
-                daemon.says(ack(chunks, offset)).await;
+                daemon.send(&ack(chunks, offset)).await;
             }
         }
-        assert_eq!(daemon.hears().await, Some(Request::Finish { close: false }));
-        daemon.says(ack(101, offset)).await;
-        daemon.says(Reply::Done).await;
+        assert_eq!(daemon.request().await, Some(Request::Finish { close: false }));
+        daemon.send(&ack(101, offset)).await;
+        daemon.send(&Reply::Done).await;
         offset
     };
     let (said, counted) = promptly(async { tokio::join!(writing, listening) }).await;
@@ -107,7 +107,7 @@ async fn what_is_pushed_goes_out_with_send_in_order() {
     let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
     writer.push(b"one").await.unwrap();
     writer.push(b"two").await.unwrap();
-    assert!(timeout(Duration::ZERO, daemon.hears()).await.is_err(), "it was not held back");
+    assert!(timeout(Duration::ZERO, daemon.request()).await.is_err(), "it was not held back");
     writer.append(b"three").await.unwrap();
     writer.push(b"four").await.unwrap();
     writer.send().await.unwrap();
@@ -127,7 +127,7 @@ async fn pushing_without_end_sends_and_holds_no_more_than_its_queue() {
     };
     let counting = async {
         let mut count = 0;
-        while daemon.hears().await.is_some() {
+        while daemon.request().await.is_some() {
             count += 1;
         }
         count
@@ -178,7 +178,7 @@ async fn a_chunk_that_is_too_large_is_refused_and_the_writer_goes_on() {
     writer.append(b"").await.unwrap();
     writer.append(b"1234").await.unwrap();
     assert_eq!(writer.appended(), 1);
-    assert_eq!(daemon.hears().await, append(b"1234"));
+    assert_eq!(daemon.request().await, append(b"1234"));
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
     let (mut writer, mut daemon) = writer(sockets, 1 << 20).await;
     writer.append(&[1; 10_000]).await.unwrap();
     // It leaves with the bytes unread, as it does when it says no in the middle of a flood.
-    daemon.says(removed()).await;
+    daemon.send(&removed()).await;
     drop(daemon);
     let error = loop {
         if let Err(error) = writer.append(&[1; 10_000]).await {
@@ -203,8 +203,8 @@ async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
 #[tokio::test]
 async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
     let (mut writer, mut daemon) = writer(pipe(8), 1 << 20).await;
-    let large = vec![7; 100_000];
-    let both = async { tokio::join!(writer.append(&large), daemon.says(removed())) };
+    let (large, removed) = (vec![7; 100_000], removed());
+    let both = async { tokio::join!(writer.append(&large), daemon.send(&removed)) };
     let (error, ()) = promptly(both).await;
     assert!(matches!(error, Err(WriteError::Removed { .. })), "{error:?}");
 }
@@ -222,7 +222,7 @@ async fn a_daemon_that_leaves_without_a_word_is_gone() {
 #[tokio::test]
 async fn a_daemon_that_is_going_away_is_gone() {
     let (writer, mut daemon) = writer(pipe(100), 1 << 20).await;
-    daemon.says(Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
+    daemon.send(&Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
     drop(daemon);
     match promptly(writer.finish(false)).await.unwrap_err() {
         WriteError::DaemonGone(why) => assert_eq!(why.to_string(), "the daemon is going away"),
@@ -235,10 +235,10 @@ async fn a_writer_with_nothing_to_append_can_wait_for_bad_news() {
     let (mut writer, mut daemon) = writer(pipe(100), 1 << 20).await;
     writer.append(b"abc").await.unwrap();
     assert!(timeout(Duration::ZERO, writer.failure()).await.is_err());
-    daemon.says(ack(1, 3)).await;
+    daemon.send(&ack(1, 3)).await;
     let (error, ()) = tokio::join!(writer.failure(), async {
         tokio::task::yield_now().await;
-        daemon.says(Reply::Error { code: ErrorCode::Closed, message: "it was closed".into() }).await;
+        daemon.send(&Reply::Error { code: ErrorCode::Closed, message: "it was closed".into() }).await;
     });
     assert!(matches!(error, WriteError::Closed { .. }), "{error:?}");
     assert_eq!(writer.acked(), 1);
@@ -250,10 +250,10 @@ async fn finish_returns_the_offset_of_the_last_acknowledgement() {
         let (mut writer, mut daemon) = writer(pipe(100), 100).await;
         writer.push(b"abc").await.unwrap();
         let (offset, ()) = tokio::join!(writer.finish(close), async {
-            assert_eq!(daemon.hears().await, append(b"abc"));
-            assert_eq!(daemon.hears().await, Some(Request::Finish { close }));
-            daemon.says(ack(1, 42)).await;
-            daemon.says(Reply::Done).await;
+            assert_eq!(daemon.request().await, append(b"abc"));
+            assert_eq!(daemon.request().await, Some(Request::Finish { close }));
+            daemon.send(&ack(1, 42)).await;
+            daemon.send(&Reply::Done).await;
         });
         assert_eq!(offset.unwrap(), 42);
     }
@@ -264,8 +264,8 @@ async fn a_writer_that_is_dropped_does_not_look_finished() {
     let (mut writer, mut daemon) = writer(pipe(100), 100).await;
     writer.append(b"abc").await.unwrap();
     drop(writer);
-    assert_eq!(daemon.hears().await, append(b"abc"));
-    assert_eq!(daemon.hears().await, None);
+    assert_eq!(daemon.request().await, append(b"abc"));
+    assert_eq!(daemon.request().await, None);
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn a_daemon_that_cannot_count_is_not_believed() {
         let (mut writer, mut daemon) = writer(pipe(1000), 100).await;
         writer.append(b"abc").await.unwrap();
         for reply in replies {
-            daemon.says(reply.clone()).await;
+            daemon.send(reply).await;
         }
         let error = promptly(writer.finish(false)).await.unwrap_err();
         let WriteError::Protocol(error) = error else { panic!("{error:?}") };

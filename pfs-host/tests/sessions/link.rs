@@ -156,12 +156,12 @@ impl Far {
     /// Connects, and has said hello.
     pub(crate) async fn greeted(daemon: &Arc<Daemon>, going: &Going, capacity: usize) -> Self {
         let mut far = Self::connect::<true>(daemon, going, capacity);
-        far.say(&Request::Hello(Hello { capabilities: 0, ..Hello::OURS })).await;
+        far.send(&Request::Hello(Hello { capabilities: 0, ..Hello::OURS })).await;
         assert!(matches!(far.reply().await, Some(Reply::Hello(_))));
         far
     }
 
-    pub(crate) async fn say(&mut self, request: &Request) {
+    pub(crate) async fn send(&mut self, request: &Request) {
         let mut bytes = BytesMut::new();
         request.encode(&mut bytes);
         let mut bytes = &bytes[..];

@@ -35,7 +35,7 @@ fn daemon() -> (Arc<Daemon>, Stream, Trigger, Going) {
 async fn reader(daemon: &Arc<Daemon>, going: &Going, policy: SlowPolicy) -> Far {
     let mut far = Far::greeted(daemon, going, NARROW).await;
     let options = ReadOptions { policy, until: Until::Closed, ..ReadOptions::default() };
-    far.say(&Request::OpenReader(path(), options)).await;
+    far.send(&Request::OpenReader(path(), options)).await;
     assert!(matches!(far.reply().await, Some(Reply::Reading { .. })));
     far
 }
@@ -74,13 +74,13 @@ async fn only_where_a_client_may_pause_it_may_be_silent_after_its_hello() {
     let hello = Request::Hello(Hello { capabilities: 0, ..Hello::OURS });
     let mut patient = Far::greeted(&daemon, &going, 4096).await;
     let mut hasty = Far::connect::<false>(&daemon, &going, 4096);
-    hasty.say(&hello).await;
+    hasty.send(&hello).await;
     assert!(matches!(hasty.reply().await, Some(Reply::Hello(_))));
     let begun = Instant::now();
     assert!(matches!(hasty.reply().await, Some(Reply::Error { code: ErrorCode::Timeout, .. })));
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
     tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
-    patient.say(&Request::Info).await;
+    patient.send(&Request::Info).await;
     assert!(matches!(patient.reply().await, Some(Reply::Daemon(_))));
 }
 
@@ -130,12 +130,12 @@ async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_wa
     let (daemon, stream, _trigger, going) = daemon();
     let mut far = reader(&daemon, &going, SlowPolicy::Block).await;
     let mut sender = Far::greeted(&daemon, &going, NARROW).await;
-    sender.say(&Request::OpenWriter(path(), WriteOptions::default())).await;
+    sender.send(&Request::OpenWriter(path(), WriteOptions::default())).await;
     let writing = tokio::spawn(async move {
         for number in 0..50 {
-            sender.say(&Request::Append(chunk(number).into())).await;
+            sender.send(&Request::Append(chunk(number).into())).await;
         }
-        sender.say(&Request::Finish { close: true }).await;
+        sender.send(&Request::Finish { close: true }).await;
         while let Some(reply) = sender.reply().await {
             if reply == Reply::Done {
                 return;

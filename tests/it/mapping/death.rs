@@ -168,7 +168,7 @@ fn a_reader_that_dies_between_being_handed_the_ring_and_mapping_it_is_forgotten(
     let daemon = Daemon::start();
     daemon.create(S);
     let mut wire = daemon.wire().greeted_to_share();
-    wire.request(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    wire.send(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
     daemon.has_readers(S, 1);
     drop(wire);
     daemon.has_readers(S, 0);

@@ -102,9 +102,9 @@ fn what_was_staged_before_a_chunk_was_sent_comes_before_it() {
     let (mut wire, mut area) = staging(&daemon, S);
     for pair in 0..PAIRS {
         area.stage(&(2 * pair).to_le_bytes());
-        wire.request(&Request::Append(Bytes::copy_from_slice(&(2 * pair + 1).to_le_bytes())));
+        wire.send(&Request::Append(Bytes::copy_from_slice(&(2 * pair + 1).to_le_bytes())));
     }
-    wire.request(&Request::Finish { close: true });
+    wire.send(&Request::Finish { close: true });
     assert_eq!(wire.refusal(), None);
     let all = daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout;
     let numbers: Vec<u64> = all.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();

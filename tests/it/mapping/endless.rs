@@ -26,7 +26,7 @@ fn while_it_flows(test: impl FnOnce(&mut Daemon, Wire)) {
         });
         eventually("it flows", || {
             // Should the daemon have been faster for a moment, it sleeps until it is rung.
-            wire.request(&Request::Staged);
+            wire.send(&Request::Staged);
             daemon.head(S) > 2 * StagingArea::SIZE
         });
         test(&mut daemon, wire);
@@ -75,7 +75,7 @@ fn an_endless_writer_that_hangs_up_has_died() {
 #[test]
 fn what_an_endless_writer_says_over_its_connection_is_heard() {
     while_it_flows(|daemon, mut wire| {
-        wire.request(&Request::Finish { close: true });
+        wire.send(&Request::Finish { close: true });
         assert_eq!(wire.refusal(), None);
         assert_eq!(daemon.stat(S).unwrap()["state"], "closed");
         assert_eq!(daemon.figure(S, "writers_finished"), 1);

@@ -25,7 +25,7 @@ fn scribble(mut reader: Handed, seed: u64, enough: &AtomicBool) {
             _ => noise(seed ^ round, 4096),
         };
         pwrite(reader.page.as_fd(), &bytes, 0).unwrap();
-        reader.wire.request(&Request::MadeRoom);
+        reader.wire.send(&Request::MadeRoom);
     }
 }
 
@@ -92,7 +92,7 @@ fn a_reader_that_claims_to_be_far_ahead_takes_no_byte_from_a_block_reader() {
     let data = noise(2, MIB);
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
     for _ in 0..100 {
-        liar.wire.request(&Request::MadeRoom);
+        liar.wire.send(&Request::MadeRoom);
     }
     eventually("the writer waits for the honest one", || {
         daemon.reader_stat(S, honest.pid()).unwrap()["blocking"] == true
@@ -122,13 +122,13 @@ fn a_mapped_reader_that_says_anything_else_is_refused() {
     let append = Request::Append(bytes::Bytes::from_static(b"x"));
     for request in [append, Request::Staged, Request::Info, Request::Finish { close: true }] {
         let mut reader = handed(&daemon, S, ReadOptions::default());
-        reader.wire.request(&request);
+        reader.wire.send(&request);
         assert_eq!(reader.wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
     }
     // Without memory to share there is nothing to say of it.
     for request in [Request::MadeRoom, Request::Unmapped, Request::Staged] {
         let mut wire = daemon.wire().greeted();
-        wire.request(&request);
+        wire.send(&request);
         assert_eq!(wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
     }
     assert_eq!(daemon.head(S), 0);
@@ -140,7 +140,7 @@ fn a_reader_that_cannot_map_is_served_over_its_connection_whatever_it_did_to_its
     daemon.pfs(["write", "--close", S]).stdin("so far").run().exits(0);
     let mut reader = handed(&daemon, S, ReadOptions::default());
     pwrite(&reader.page, &noise(4, 4096), 0).unwrap();
-    reader.wire.request(&Request::Unmapped);
+    reader.wire.send(&Request::Unmapped);
     assert!(matches!(reader.wire.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
     assert!(matches!(reader.wire.reply(), Some(Reply::End { offset: 6, .. })));
     assert_eq!(reader.wire.reply(), None);

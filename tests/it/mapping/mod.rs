@@ -30,7 +30,7 @@ struct Handed {
 #[track_caller]
 fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
     let mut wire = daemon.wire().greeted_to_share();
-    wire.request(&Request::OpenReader(stream.parse().unwrap(), options));
+    wire.send(&Request::OpenReader(stream.parse().unwrap(), options));
     let Some(Reply::Mapped(start)) = wire.reply() else { panic!("it was handed nothing") };
     let (ring, page) = (wire.descriptor(), wire.descriptor());
     assert!(matches!(wire.reply(), Some(Reply::Reading { .. })));
@@ -41,7 +41,7 @@ fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
 #[track_caller]
 fn staging(daemon: &Daemon, stream: &str) -> (Wire, StagingArea) {
     let mut wire = daemon.wire().greeted_to_share();
-    wire.request(&Request::OpenWriter(stream.parse().unwrap(), WriteOptions::default()));
+    wire.send(&Request::OpenWriter(stream.parse().unwrap(), WriteOptions::default()));
     assert!(matches!(wire.reply(), Some(Reply::Staging)));
     let area = StagingArea::new(wire.descriptor());
     assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));

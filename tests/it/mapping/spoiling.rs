@@ -41,10 +41,10 @@ fn counters_and_lengths_that_cannot_be_are_a_protocol_error_after_what_was_right
         let stream = format!("/streamfs/{i}");
         let (mut wire, mut area) = staging(&daemon, &stream);
         area.stage(b"right");
-        wire.request(&Request::Staged);
+        wire.send(&Request::Staged);
         eventually("what was right is there", || daemon.head(&stream) == 5);
         wrong(&area);
-        wire.request(&Request::Staged);
+        wire.send(&Request::Staged);
         assert_eq!(wire.refusal(), Some(ErrorCode::Protocol), "{what}");
         assert_eq!((daemon.head(&stream), daemon.figure(&stream, "writers_died")), (5, 1), "{what}");
         daemon.remove(&stream);
@@ -57,7 +57,7 @@ fn a_staged_chunk_that_the_stream_cannot_hold_is_too_large_like_any_other() {
     let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
     let (mut wire, mut area) = staging(&daemon, S);
     area.stage(&noise(1, 100_000));
-    wire.request(&Request::Staged);
+    wire.send(&Request::Staged);
     assert_eq!(wire.refusal(), Some(ErrorCode::TooLarge));
     assert_eq!(daemon.head(S), 0);
 }
@@ -92,7 +92,7 @@ fn spoil(daemon: &Daemon, stream: &str, seed: u64, enough: &AtomicBool) -> (u32,
                 // Chunks as they should be, of which the bytes and then the lengths change while they are copied.
                 2 => {
                     area.stage(&random);
-                    wire.request(&Request::Staged);
+                    wire.send(&Request::Staged);
                     for _ in 0..4 {
                         area.scribble(StagingArea::RECORDS + place % (StagingArea::SIZE / 2), &random);
                     }
@@ -102,13 +102,13 @@ fn spoil(daemon: &Daemon, stream: &str, seed: u64, enough: &AtomicBool) -> (u32,
                     let at = area.word(StagingArea::CONSUMED) % StagingArea::SIZE;
                     let at = at.min(StagingArea::SIZE - 20_000);
                     area.stage(&random);
-                    wire.request(&Request::Staged);
+                    wire.send(&Request::Staged);
                     area.scribble(StagingArea::RECORDS + at + 8, &random[..8_000]);
                 }
             }
-            wire.request(&Request::Staged);
+            wire.send(&Request::Staged);
         }
-        wire.request(&Request::Finish { close: false });
+        wire.send(&Request::Finish { close: false });
         match wire.refusal() {
             None => served += 1,
             Some(ErrorCode::Protocol) => refused += 1,
