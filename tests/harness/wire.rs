@@ -1,7 +1,7 @@
-//! A connection to the daemon on which a test says what no client of ours would.
+//! A blocking [`Peer`] of the daemon, on which a test sends what no client of ours would.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSliceMut, Write as _};
+use std::io::{self, ErrorKind, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -10,76 +10,85 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
-use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request, VERSION};
+use pfs_peer::{Peer, Transport};
+use pfs_proto::{ErrorCode, Hello, Reply, Request};
+use pollster::FutureExt as _;
 use rustix::cmsg_space;
-use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::deadline;
 
-/// A connected socket and what has come from it.
-pub struct Wire {
-    socket: UnixStream,
-    decoder: Decoder,
+/// A blocking socket, whose futures are never pending, and the descriptors that came over it.
+struct Socket {
+    stream: UnixStream,
     passed: VecDeque<OwnedFd>,
+}
+
+impl Transport for Socket {
+    async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut piece = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let pieces = &mut [IoSliceMut::new(&mut piece)];
+        let received = recvmsg(&self.stream, pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.passed.extend(descriptors);
+            }
+        }
+        buffer.put_slice(&piece[..received.bytes]);
+        Ok(received.bytes)
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+}
+
+/// The client's end of a connection.
+pub struct Wire {
+    peer: Peer<Socket>,
 }
 
 impl Wire {
     /// Connects, and says nothing yet.
     #[track_caller]
     pub fn connect(path: &Path) -> Self {
-        let socket = UnixStream::connect(path).expect("the daemon answers");
-        socket.set_read_timeout(Some(deadline())).expect("a socket");
-        socket.set_write_timeout(Some(deadline())).expect("a socket");
-        Self { socket, decoder: Decoder::new(), passed: VecDeque::new() }
+        let stream = UnixStream::connect(path).expect("the daemon answers");
+        stream.set_read_timeout(Some(deadline())).expect("a socket");
+        stream.set_write_timeout(Some(deadline())).expect("a socket");
+        Self { peer: Peer::new(Socket { stream, passed: VecDeque::new() }) }
     }
 
     /// Says hello as a client of today does, and hears the same.
     #[track_caller]
-    pub fn greeted(mut self) -> Self {
-        let reply = self.greet();
-        assert!(matches!(reply, Some(Reply::Hello(_))), "the answer to hello: {reply:?}");
+    pub fn greeted(self) -> Self {
+        self.greeted_with(0)
+    }
+
+    /// Like [`greeted`](Self::greeted), and offers to share memory.
+    #[track_caller]
+    pub fn greeted_to_share(self) -> Self {
+        self.greeted_with(Hello::MAPPING)
+    }
+
+    #[track_caller]
+    fn greeted_with(mut self, capabilities: u64) -> Self {
+        let reply = self.peer.greet(capabilities).block_on();
+        assert_eq!(reply, Some(Reply::Hello(Hello { capabilities, ..Hello::OURS })), "the answer to hello");
         self
-    }
-
-    /// As [`greeted`](Self::greeted), and says that it can share memory.
-    #[track_caller]
-    pub fn greeted_to_share(mut self) -> Self {
-        let reply = self.greet_with(Hello::MAPPING);
-        assert!(
-            matches!(reply, Some(Reply::Hello(hello)) if hello.can_map()),
-            "the answer to hello: {reply:?}"
-        );
-        self
-    }
-
-    /// Says hello as a client of today does; returns what it hears.
-    #[track_caller]
-    pub fn greet(&mut self) -> Option<Reply> {
-        self.greet_with(0)
-    }
-
-    #[track_caller]
-    fn greet_with(&mut self, capabilities: u64) -> Option<Reply> {
-        self.send(&Request::Hello(Hello { min_version: VERSION, max_version: VERSION, capabilities }));
-        self.reply()
     }
 
     /// Sends these bytes as they are. That the daemon hung up meanwhile is no failure.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        match self.socket.write_all(bytes) {
-            Err(e) if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
-                panic!("write to the daemon: {e}")
-            }
-            _ => self,
-        }
+        self.peer.send_bytes(bytes).block_on();
+        self
     }
 
     /// Sends a message.
     pub fn send(&mut self, request: &Request) -> &mut Self {
-        let mut out = BytesMut::new();
-        request.encode(&mut out);
-        self.send_bytes(&out)
+        self.peer.send(request).block_on();
+        self
     }
 
     /// Sends a message up to, not including, the last `missing` bytes of its frame.
@@ -92,58 +101,30 @@ impl Wire {
     /// Ends our direction of the connection.
     pub fn end_output(&mut self) -> &mut Self {
         // It fails when the daemon has hung up before.
-        let _ = self.socket.shutdown(Shutdown::Write);
+        let _ = self.peer.transport.stream.shutdown(Shutdown::Write);
         self
     }
 
     /// The next message; `None` when the daemon has hung up.
     #[track_caller]
     pub fn reply(&mut self) -> Option<Reply> {
-        self.next_reply().unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))
+        self.peer.try_reply().block_on().unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))
     }
 
     /// As [`reply`](Self::reply), but `None` too when nothing comes for so long.
     #[track_caller]
     pub(crate) fn reply_within(&mut self, most: Duration) -> Option<Option<Reply>> {
-        self.socket.set_read_timeout(Some(most)).expect("a socket");
-        match self.next_reply() {
-            Err(Errno::AGAIN) => None,
+        self.peer.transport.stream.set_read_timeout(Some(most)).expect("a socket");
+        match self.peer.try_reply().block_on() {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => None,
             reply => Some(reply.unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))),
         }
-    }
-
-    #[track_caller]
-    fn next_reply(&mut self) -> Result<Option<Reply>, Errno> {
-        let mut piece = [0; 4096];
-        loop {
-            if let Some(frame) = self.decoder.next_frame().expect("the daemon sends whole frames") {
-                return Ok(Some(Reply::decode(frame).expect("the daemon sends known messages")));
-            }
-            match self.receive(&mut piece) {
-                Ok(0) | Err(Errno::CONNRESET) => return Ok(None),
-                Ok(got) => self.decoder.buffer().put_slice(&piece[..got]),
-                Err(e) => return Err(e),
-            }
-        }
-    }
-
-    fn receive(&mut self, piece: &mut [u8]) -> Result<usize, Errno> {
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(4))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let pieces = &mut [IoSliceMut::new(piece)];
-        let received = recvmsg(&self.socket, pieces, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.passed.extend(descriptors);
-            }
-        }
-        Ok(received.bytes)
     }
 
     /// The next descriptor that came along with a reply.
     #[track_caller]
     pub fn descriptor(&mut self) -> OwnedFd {
-        self.passed.pop_front().expect("a descriptor came along")
+        self.peer.transport.passed.pop_front().expect("a descriptor came along")
     }
 
     /// Reads until the daemon hangs up; returns the code of the error that it told, if any.

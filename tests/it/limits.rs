@@ -1,7 +1,7 @@
 //! Limits that are reached: what is new is refused, what runs does not notice.
 
 use harness::{Daemon, Running, Transport, digest, eventually, noise};
-use pfs_proto::Reply;
+use pfs_proto::{Hello, Reply, Request};
 
 const S: &str = "/streamfs/s";
 
@@ -82,7 +82,7 @@ fn no_more_connections_than_allowed(transport: Transport) {
     // Connections of the commands before may not be forgotten yet, so some of these may be refused.
     eventually("three more are held", || {
         let mut wire = daemon.wire();
-        if matches!(wire.greet(), Some(Reply::Hello(_))) {
+        if matches!(wire.send(&Request::Hello(Hello::OURS)).reply(), Some(Reply::Hello(_))) {
             held.push(wire);
         }
         held.len() == 3
