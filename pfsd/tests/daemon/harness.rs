@@ -9,13 +9,11 @@ use std::{
 
 use bytes::BytesMut;
 use pfs_host::Settings;
-use pfs_proto::{
-    Decoder, ErrorCode, Hello, ReadOptions, Reply, Request, Start, StreamPath, Until, WriteOptions,
-};
+use pfs_peer::Peer;
+use pfs_proto::{ErrorCode, Hello, ReadOptions, Reply, Request, Start, StreamPath, Until, WriteOptions};
 use pfsd::Daemon;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     sync::oneshot,
     task::JoinHandle,
@@ -54,13 +52,12 @@ impl Running {
 
     /// A connection that has not said hello.
     pub(crate) async fn stranger(&self) -> Client {
-        Client { stream: UnixStream::connect(&self.socket).await.unwrap(), decoder: Decoder::new() }
+        Client { peer: Peer::new(UnixStream::connect(&self.socket).await.unwrap()) }
     }
 
     pub(crate) async fn client(&self) -> Client {
         let mut client = self.stranger().await;
-        client.send(&Request::Hello(Hello::OURS)).await;
-        assert_eq!(client.reply().await, Some(Reply::Hello(Hello::OURS)));
+        assert_eq!(patiently(client.peer.greet(0)).await, Some(Reply::Hello(Hello::OURS)));
         client
     }
 
@@ -95,16 +92,14 @@ impl Running {
     }
 }
 
+/// A [`Peer`] that is a client, and waits for nothing longer than [`PATIENCE`].
 pub(crate) struct Client {
-    pub(crate) stream: UnixStream,
-    decoder: Decoder,
+    pub(crate) peer: Peer<UnixStream>,
 }
 
 impl Client {
     pub(crate) async fn send(&mut self, request: &Request) {
-        let mut bytes = BytesMut::new();
-        request.encode(&mut bytes);
-        self.send_bytes(&bytes).await;
+        patiently(self.peer.send(request)).await;
     }
 
     /// Sends several requests so that the daemon most likely reads them at once.
@@ -117,23 +112,12 @@ impl Client {
     }
 
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
-        patiently(self.stream.write_all(bytes)).await.unwrap();
+        patiently(self.peer.send_bytes(bytes)).await;
     }
 
     /// The next reply; `None` at the end of the connection.
     pub(crate) async fn reply(&mut self) -> Option<Reply> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                return Some(Reply::decode(frame).unwrap());
-            }
-            match patiently(self.stream.read_buf(self.decoder.buffer())).await {
-                Ok(0) => return None,
-                Ok(_) => {}
-                // The daemon closed without having read all that we had sent.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("{error}"),
-            }
-        }
+        patiently(self.peer.reply()).await
     }
 
     pub(crate) async fn ask(&mut self, request: Request) -> Reply {

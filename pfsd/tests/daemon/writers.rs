@@ -253,7 +253,7 @@ async fn a_writer_that_has_ended_only_its_own_side_is_still_there() {
     let running = Running::start();
     let (stream, mut reader, mut writer) = stuck(&running).await;
     writer.send(&Request::Finish { close: true }).await;
-    writer.stream.shutdown().await.unwrap();
+    writer.peer.transport.shutdown().await.unwrap();
     // By the time that it has answered others, the daemon has noticed.
     running.connections(1).await;
     let mut bytes = Vec::new();
