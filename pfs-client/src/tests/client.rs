@@ -38,7 +38,7 @@ impl Socket {
 
     /// The daemon's end of the next connection, before anything was said.
     async fn accept(&self) -> Daemon {
-        Daemon::new(self.listener.accept().await.unwrap().0)
+        Daemon::new(Box::new(self.listener.accept().await.unwrap().0))
     }
 
     pub(super) async fn client(&self) -> (Client, Daemon) {
@@ -128,7 +128,7 @@ async fn clients_that_all_come_at_once_are_all_served() {
     tokio::task::yield_now().await;
     promptly(async {
         for _ in &clients {
-            let mut daemon = Daemon::new(listener.accept().await.unwrap().0);
+            let mut daemon = Daemon::new(Box::new(listener.accept().await.unwrap().0));
             daemon.welcome().await;
         }
         for client in clients {

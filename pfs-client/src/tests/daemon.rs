@@ -2,9 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::BytesMut;
-use pfs_proto::{Decoder, Hello, Reply, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use pfs_proto::{Reply, Request};
+use tokio::io::DuplexStream;
 use tokio::time::timeout;
 
 use crate::connection::{Connection, Transport};
@@ -14,49 +13,7 @@ use crate::{
 };
 
 /// The daemon's end of one connection.
-pub(super) struct Daemon {
-    transport: Box<dyn Transport>,
-    decoder: Decoder,
-}
-
-impl Daemon {
-    pub(super) fn new(transport: impl Transport + 'static) -> Self {
-        Self { transport: Box::new(transport), decoder: Decoder::new() }
-    }
-
-    /// The client's next message, or `None` where the client has ended the connection.
-    pub(super) async fn request(&mut self) -> Option<Request> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                return Some(Request::decode(frame).unwrap());
-            }
-            let read = self.transport.read_buf(self.decoder.buffer()).await;
-            // A socket that is closed with bytes unread resets the connection.
-            if read.is_err() || matches!(read, Ok(0)) {
-                assert!(self.decoder.is_empty(), "it ended inside a frame");
-                return None;
-            }
-        }
-    }
-
-    pub(super) async fn send(&mut self, reply: &Reply) {
-        let mut bytes = BytesMut::new();
-        reply.encode(&mut bytes);
-        self.send_bytes(&bytes).await;
-    }
-
-    /// Bytes that need not be a message.
-    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) {
-        self.transport.write_all(bytes).await.unwrap();
-    }
-
-    pub(super) async fn welcome(&mut self) {
-        // What a client offers besides depends on the transport.
-        let Some(Request::Hello(hello)) = self.request().await else { panic!("no hello") };
-        assert_eq!(Hello { capabilities: 0, ..hello }, Hello::OURS);
-        self.send(&Reply::Hello(Hello::OURS)).await;
-    }
-}
+pub(super) type Daemon = pfs_peer::Peer<Box<dyn Transport>>;
 
 /// What comes of this, which must not take for ever: being stuck is a failure, too.
 pub(super) async fn promptly<T>(work: impl Future<Output = T>) -> T {
@@ -70,7 +27,7 @@ pub(super) fn path() -> StreamPath {
 /// Both ends of a pipe that holds so many bytes in each direction.
 pub(super) fn pipe(size: usize) -> (DuplexStream, Daemon) {
     let (client, daemon) = tokio::io::duplex(size);
-    (client, Daemon::new(daemon))
+    (client, Daemon::new(Box::new(daemon)))
 }
 
 /// An attached writer, and the daemon that it is attached to.

@@ -184,7 +184,7 @@ async fn a_chunk_that_is_too_large_is_refused_and_the_writer_goes_on() {
 #[tokio::test]
 async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
     let (client, daemon) = UnixStream::pair().unwrap();
-    let sockets = (client, Daemon::new(daemon));
+    let sockets = (client, Daemon::new(Box::new(daemon)));
     let (mut writer, mut daemon) = writer(sockets, 1 << 20).await;
     writer.append(&[1; 10_000]).await.unwrap();
     // It leaves with the bytes unread, as it does when it says no in the middle of a flood.
