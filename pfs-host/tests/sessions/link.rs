@@ -1,152 +1,100 @@
-//! A connection in memory: two pipes of a size that the test chooses, and a client at the other end.
+//! A connection in memory: two channels of bytes, whose capacity the test chooses.
 
 use std::{
-    collections::VecDeque,
+    future::poll_fn,
     io,
-    sync::{Arc, Mutex, MutexGuard},
+    iter::from_fn,
+    sync::{Arc, Mutex},
+    task::{Poll, ready},
 };
 
 use bytes::BytesMut;
 use pfs_host::{Caller, Daemon, Going, Permissions, Transport};
 use pfs_proto::{Decoder, Hello, Peer, Reply, Request};
-use tokio::{sync::Notify, task::JoinHandle};
-
-/// Bytes on their way in one direction.
-struct Pipe {
-    state: Mutex<State>,
-    changed: Notify,
-    capacity: usize,
-}
-
-#[derive(Default)]
-struct State {
-    bytes: VecDeque<u8>,
-    /// One of the two ends is gone.
-    closed: bool,
-}
-
-impl Pipe {
-    fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), changed: Notify::new(), capacity })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
-    }
-
-    /// Waits until the state is as it should be.
-    async fn until(&self, holds: impl Fn(&State) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if holds(&self.state()) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    async fn readable(&self) {
-        self.until(|state| !state.bytes.is_empty() || state.closed).await;
-    }
-
-    async fn writable(&self) {
-        self.until(|state| state.bytes.len() < self.capacity || state.closed).await;
-    }
-
-    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        let mut state = self.state();
-        let len = state.bytes.len().min(buffer.capacity() - buffer.len());
-        if len == 0 && !state.closed {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        buffer.extend(state.bytes.drain(..len));
-        drop(state);
-        self.changed.notify_waiters();
-        Ok(len)
-    }
-
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.state();
-        if state.closed {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let len = bytes.len().min(self.capacity - state.bytes.len());
-        if len == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        state.bytes.extend(&bytes[..len]);
-        drop(state);
-        self.changed.notify_waiters();
-        Ok(len)
-    }
-
-    fn close(&self) {
-        self.state().closed = true;
-        self.changed.notify_waiters();
-    }
-}
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    task::JoinHandle,
+};
 
 /// The daemon's end. Over one that may not pause, a client says what it wants at once.
 struct Link<const MAY_PAUSE: bool> {
-    input: Arc<Pipe>,
-    output: Arc<Pipe>,
+    input: Mutex<Input>,
+    output: Sender<u8>,
 }
 
-impl<const MAY_PAUSE: bool> Drop for Link<MAY_PAUSE> {
-    fn drop(&mut self) {
-        self.input.close();
-        self.output.close();
-    }
+struct Input {
+    /// Taken from the channel to see whether there is one.
+    first: Option<u8>,
+    rest: Receiver<u8>,
 }
 
 impl<const MAY_PAUSE: bool> Transport for Link<MAY_PAUSE> {
     const MAY_PAUSE: bool = MAY_PAUSE;
 
     async fn readable(&self) -> io::Result<()> {
-        self.input.readable().await;
-        Ok(())
+        poll_fn(|cx| {
+            let mut input = self.input.lock().unwrap();
+            if input.first.is_none() {
+                input.first = ready!(input.rest.poll_recv(cx));
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.input.try_read(buffer)
+        let Input { first, rest } = &mut *self.input.lock().unwrap();
+        let (held, room, ended) = (buffer.len(), buffer.capacity() - buffer.len(), rest.is_closed());
+        buffer.extend(first.take().into_iter().chain(from_fn(|| rest.try_recv().ok())).take(room));
+        match buffer.len() - held {
+            0 if !ended => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read),
+        }
     }
 
     async fn writable(&self) -> io::Result<()> {
-        self.output.writable().await;
-        Ok(())
+        self.output.reserve().await.map(drop).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.try_write(bytes)
+        let len = bytes.len().min(self.output.capacity());
+        if self.output.is_closed() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if len == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        bytes[..len].iter().for_each(|byte| self.output.try_send(*byte).unwrap());
+        Ok(len)
     }
 
     async fn hung_up(&self) {
-        self.output.until(|state| state.closed).await;
+        self.output.closed().await;
     }
 
     async fn left(&self) -> io::Result<bool> {
-        self.input.readable().await;
-        Ok(self.input.state().bytes.is_empty())
+        self.readable().await?;
+        Ok(self.input.lock().unwrap().first.is_none())
     }
 }
 
 /// The client's end, and what serves it.
 pub(crate) struct Far {
-    input: Arc<Pipe>,
-    output: Arc<Pipe>,
+    input: Receiver<u8>,
+    output: Sender<u8>,
     decoder: Decoder,
     pub(crate) served: JoinHandle<()>,
 }
 
 impl Far {
-    /// Connects, over pipes that hold so many bytes, and says nothing yet.
+    /// Connects, over channels that hold so many bytes, and says nothing yet.
     pub(crate) fn connect<const MAY_PAUSE: bool>(
         daemon: &Arc<Daemon>,
         going: &Going,
         capacity: usize,
     ) -> Self {
-        let (there, back) = (Pipe::new(capacity), Pipe::new(capacity));
-        let link = Link::<MAY_PAUSE> { input: Arc::clone(&there), output: Arc::clone(&back) };
+        let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
+        let link = Link::<MAY_PAUSE> { input: Mutex::new(Input { first: None, rest }), output };
         let caller = Caller { peer: Peer::default(), permissions: Permissions::all(), transport: "unix" };
         let serving = pfs_host::serve(link, caller, Arc::clone(daemon), going.clone());
         let served = tokio::spawn(serving);
@@ -164,11 +112,8 @@ impl Far {
     pub(crate) async fn send(&mut self, request: &Request) {
         let mut bytes = BytesMut::new();
         request.encode(&mut bytes);
-        let mut bytes = &bytes[..];
-        while !bytes.is_empty() {
-            self.output.writable().await;
-            let written = self.output.try_write(bytes).unwrap();
-            bytes = &bytes[written..];
+        for byte in bytes {
+            self.output.send(byte).await.unwrap();
         }
     }
 
@@ -178,17 +123,11 @@ impl Far {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return Some(Reply::decode(frame).unwrap());
             }
-            self.input.readable().await;
-            if self.input.try_read(self.decoder.buffer()).unwrap() == 0 {
+            let mut bytes = Vec::new();
+            if self.input.recv_many(&mut bytes, usize::MAX).await == 0 {
                 return None;
             }
+            self.decoder.buffer().extend_from_slice(&bytes);
         }
-    }
-}
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        self.input.close();
-        self.output.close();
     }
 }
