@@ -10,7 +10,8 @@ use std::{
 
 use bytes::BytesMut;
 use pfs_host::{Caller, Daemon, Going, Permissions, Transport};
-use pfs_proto::{Decoder, Hello, Peer, Reply, Request};
+use pfs_peer::Peer;
+use pfs_proto::Reply;
 use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
     task::JoinHandle,
@@ -78,56 +79,45 @@ impl<const MAY_PAUSE: bool> Transport for Link<MAY_PAUSE> {
     }
 }
 
-/// The client's end, and what serves it.
-pub(crate) struct Far {
+/// The client's end.
+pub(crate) type Far = Peer<Channels>;
+
+pub(crate) struct Channels {
     input: Receiver<u8>,
     output: Sender<u8>,
-    decoder: Decoder,
+    /// What serves the client.
     pub(crate) served: JoinHandle<()>,
 }
 
-impl Far {
-    /// Connects, over channels that hold so many bytes, and says nothing yet.
-    pub(crate) fn connect<const MAY_PAUSE: bool>(
-        daemon: &Arc<Daemon>,
-        going: &Going,
-        capacity: usize,
-    ) -> Self {
-        let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
-        let link = Link::<MAY_PAUSE> { input: Mutex::new(Input { first: None, rest }), output };
-        let caller = Caller { peer: Peer::default(), permissions: Permissions::all(), transport: "unix" };
-        let serving = pfs_host::serve(link, caller, Arc::clone(daemon), going.clone());
-        let served = tokio::spawn(serving);
-        Self { input: back, output: there, decoder: Decoder::new(), served }
+impl pfs_peer::Transport for Channels {
+    async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut bytes = Vec::new();
+        self.input.recv_many(&mut bytes, usize::MAX).await;
+        buffer.extend_from_slice(&bytes);
+        Ok(bytes.len())
     }
 
-    /// Connects, and has said hello.
-    pub(crate) async fn greeted(daemon: &Arc<Daemon>, going: &Going, capacity: usize) -> Self {
-        let mut far = Self::connect::<true>(daemon, going, capacity);
-        far.send(&Request::Hello(Hello { capabilities: 0, ..Hello::OURS })).await;
-        assert!(matches!(far.reply().await, Some(Reply::Hello(_))));
-        far
-    }
-
-    pub(crate) async fn send(&mut self, request: &Request) {
-        let mut bytes = BytesMut::new();
-        request.encode(&mut bytes);
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         for byte in bytes {
-            self.output.send(byte).await.unwrap();
+            self.output.send(*byte).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
         }
+        Ok(())
     }
+}
 
-    /// The next reply; `None` when the daemon has ended the connection.
-    pub(crate) async fn reply(&mut self) -> Option<Reply> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                return Some(Reply::decode(frame).unwrap());
-            }
-            let mut bytes = Vec::new();
-            if self.input.recv_many(&mut bytes, usize::MAX).await == 0 {
-                return None;
-            }
-            self.decoder.buffer().extend_from_slice(&bytes);
-        }
-    }
+/// Connects, over channels that hold so many bytes, and says nothing yet.
+pub(crate) fn connect<const MAY_PAUSE: bool>(daemon: &Arc<Daemon>, going: &Going, capacity: usize) -> Far {
+    let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
+    let link = Link::<MAY_PAUSE> { input: Mutex::new(Input { first: None, rest }), output };
+    let caller =
+        Caller { peer: pfs_proto::Peer::default(), permissions: Permissions::all(), transport: "unix" };
+    let serving = pfs_host::serve(link, caller, Arc::clone(daemon), going.clone());
+    Peer::new(Channels { input: back, output: there, served: tokio::spawn(serving) })
+}
+
+/// Connects, and has said hello.
+pub(crate) async fn greeted(daemon: &Arc<Daemon>, going: &Going, capacity: usize) -> Far {
+    let mut far = connect::<true>(daemon, going, capacity);
+    assert!(matches!(far.greet(0).await, Some(Reply::Hello(_))));
+    far
 }

@@ -7,12 +7,12 @@ use std::{sync::Arc, time::Duration};
 
 use pfs_host::{Daemon, Going, Settings, Trigger, channel};
 use pfs_proto::{
-    End, ErrorCode, Hello, Peer, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions,
+    End, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions,
 };
 use pfs_stream::{Stream, StreamConfig};
 use tokio::time::Instant;
 
-use link::Far;
+use link::{Far, connect, greeted};
 
 /// Far less than a chunk.
 const NARROW: usize = 64;
@@ -33,7 +33,7 @@ fn daemon() -> (Arc<Daemon>, Stream, Trigger, Going) {
 }
 
 async fn reader(daemon: &Arc<Daemon>, going: &Going, policy: SlowPolicy) -> Far {
-    let mut far = Far::greeted(daemon, going, NARROW).await;
+    let mut far = greeted(daemon, going, NARROW).await;
     let options = ReadOptions { policy, until: Until::Closed, ..ReadOptions::default() };
     far.send(&Request::OpenReader(path(), options)).await;
     assert!(matches!(far.reply().await, Some(Reply::Reading { .. })));
@@ -62,7 +62,7 @@ async fn all(far: &mut Far) -> (Vec<u8>, u64, Reply) {
 async fn a_client_that_says_no_hello_is_told_so_after_five_seconds() {
     let (daemon, _, _trigger, going) = daemon();
     let begun = Instant::now();
-    let mut silent = Far::connect::<true>(&daemon, &going, 4096);
+    let mut silent = connect::<true>(&daemon, &going, 4096);
     assert!(matches!(silent.reply().await, Some(Reply::Error { code: ErrorCode::Timeout, .. })));
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
     assert_eq!(silent.reply().await, None);
@@ -71,11 +71,9 @@ async fn a_client_that_says_no_hello_is_told_so_after_five_seconds() {
 #[tokio::test(start_paused = true)]
 async fn only_where_a_client_may_pause_it_may_be_silent_after_its_hello() {
     let (daemon, _, _trigger, going) = daemon();
-    let hello = Request::Hello(Hello { capabilities: 0, ..Hello::OURS });
-    let mut patient = Far::greeted(&daemon, &going, 4096).await;
-    let mut hasty = Far::connect::<false>(&daemon, &going, 4096);
-    hasty.send(&hello).await;
-    assert!(matches!(hasty.reply().await, Some(Reply::Hello(_))));
+    let mut patient = greeted(&daemon, &going, 4096).await;
+    let mut hasty = connect::<false>(&daemon, &going, 4096);
+    assert!(matches!(hasty.greet(0).await, Some(Reply::Hello(_))));
     let begun = Instant::now();
     assert!(matches!(hasty.reply().await, Some(Reply::Error { code: ErrorCode::Timeout, .. })));
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
@@ -89,8 +87,8 @@ async fn a_refused_client_that_reads_nothing_is_not_waited_for() {
     let (daemon, _, _trigger, going) = daemon();
     let begun = Instant::now();
     // It says no hello, and what it is told of that does not fit into the connection.
-    let mut far = Far::connect::<true>(&daemon, &going, 8);
-    (&mut far.served).await.unwrap();
+    let mut far = connect::<true>(&daemon, &going, 8);
+    (&mut far.transport.served).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(6));
 }
 
@@ -102,7 +100,7 @@ async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_be
     tokio::task::yield_now().await;
     let begun = Instant::now();
     trigger.pull();
-    (&mut far.served).await.unwrap();
+    (&mut far.transport.served).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
     assert_eq!(stream.readers(), 0);
 }
@@ -129,7 +127,7 @@ async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap_that_says
 async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_waits() {
     let (daemon, stream, _trigger, going) = daemon();
     let mut far = reader(&daemon, &going, SlowPolicy::Block).await;
-    let mut sender = Far::greeted(&daemon, &going, NARROW).await;
+    let mut sender = greeted(&daemon, &going, NARROW).await;
     sender.send(&Request::OpenWriter(path(), WriteOptions::default())).await;
     let writing = tokio::spawn(async move {
         for number in 0..50 {
