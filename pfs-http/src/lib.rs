@@ -30,6 +30,8 @@ mod server;
 pub mod settings;
 mod setup;
 mod site;
+#[cfg_attr(not(target_os = "linux"), path = "no_sock_diag.rs")]
+mod sock_diag;
 mod socket;
 mod sse;
 mod tls;
