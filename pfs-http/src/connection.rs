@@ -17,7 +17,6 @@ use hyper_util::{
 use pfs_host::Going;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::Semaphore,
     time::timeout,
 };
@@ -31,7 +30,7 @@ use super::{
     half_close::departed,
     operations::{Protocol, Tallied, Tally},
     record::{Record, Recorded},
-    socket::{Socket, linger},
+    socket::{Socket, Tracked, linger},
 };
 use crate::settings::Limits;
 
@@ -97,16 +96,16 @@ impl Connections {
     }
 
     /// Serves a connection to its end. One that was not admitted is refused whatever it asks for.
-    pub(super) async fn serve(
+    pub(super) async fn serve<S: Socket>(
         &self,
-        stream: TcpStream,
+        socket: S,
         remote: SocketAddr,
         admitted: Result<Place, Full>,
         mut going: Going,
     ) {
-        let Ok(local) = stream.local_addr() else { return };
-        let (activity, stream) = (Arc::new(Activity::default()), Arc::new(stream));
-        let socket = Socket::new(Arc::clone(&stream), Arc::clone(&activity));
+        let Ok(local) = socket.local_addr() else { return };
+        let (activity, socket) = (Arc::new(Activity::default()), Arc::new(socket));
+        let tracked = Tracked::new(Arc::clone(&socket), Arc::clone(&activity));
         let connected = Connected { remote, local, tls: self.tls.is_some() };
         let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
         let admitted = admitted.map(Arc::new);
@@ -119,17 +118,17 @@ impl Connections {
             tally,
         };
         let ended = match &self.tls {
-            None => self.drive(socket, service, &stream, &activity, &mut going).await,
+            None => self.drive(tracked, service, &*socket, &activity, &mut going).await,
             Some(tls) => {
                 let shaken = tokio::select! {
                     biased;
                     () = going.begun() => return,
-                    shaken = timeout(self.limits.header_time, tls.accept(socket)) => shaken,
+                    shaken = timeout(self.limits.header_time, tls.accept(tracked)) => shaken,
                 };
                 match shaken {
                     Ok(Ok(secured)) => {
                         activity.shook_hands();
-                        self.drive(secured, service, &stream, &activity, &mut going).await
+                        self.drive(secured, service, &*socket, &activity, &mut going).await
                     }
                     Ok(Err(error)) => {
                         tracing::info!(%remote, "the TLS handshake failed: {error}");
@@ -144,22 +143,23 @@ impl Connections {
         };
         match ended {
             Ended::Heard => {}
-            Ended::Unheard => linger(&stream, &[]).await,
-            Ended::TooSlow if self.tls.is_none() => linger(&stream, TOO_SLOW).await,
+            Ended::Unheard => linger(&*socket, &[]).await,
+            Ended::TooSlow if self.tls.is_none() => linger(&*socket, TOO_SLOW).await,
             Ended::TooSlow => {}
         }
     }
 
-    async fn drive<I>(
+    async fn drive<I, S>(
         &self,
         io: I,
         service: Serving,
-        stream: &TcpStream,
+        socket: &S,
         activity: &Activity,
         going: &mut Going,
     ) -> Ended
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: Socket,
     {
         let connected = service.connected;
         let turned_away = service.admitted.is_err();
@@ -179,7 +179,7 @@ impl Connections {
                 return Ended::Unheard;
             }
             () = going.begun() => None,
-            () = departed(stream, connected, activity) => return Ended::Heard,
+            () = departed(socket, activity) => return Ended::Heard,
             phase = overdue => Some(phase),
         };
         match overdue {

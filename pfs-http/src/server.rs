@@ -3,9 +3,9 @@
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use pfs_host::{Daemon, Going};
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::sync::Semaphore;
 
-use super::{Setup, Site, admission::Admission, connection::Connections, router};
+use super::{Setup, Site, Socket, admission::Admission, connection::Connections, router};
 
 /// Clients at a time that are told why they are turned away; the connections of more are just closed.
 const TURNED_AWAY: usize = 64;
@@ -30,10 +30,15 @@ impl Server {
         Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, going }
     }
 
-    /// What serves a connection to its end. `None` closes it at once: too many are being turned away just now.
-    pub fn serve(
+    /// Serves one connection to its end, or closes it at once (`None`): too many are being turned away just now. Logs
+    /// and limits know the client by `remote`.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped cuts the connection. What arrived of the bodies of appends is still appended.
+    pub fn serve<S: Socket>(
         self: &Arc<Self>,
-        stream: TcpStream,
+        socket: S,
         remote: SocketAddr,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let admitted = self.admission.admit(remote.ip());
@@ -46,7 +51,7 @@ impl Server {
         };
         let server = Arc::clone(self);
         Some(async move {
-            server.connections.serve(stream, remote, admitted, server.going.clone()).await;
+            server.connections.serve(socket, remote, admitted, server.going.clone()).await;
             drop(patience);
         })
     }

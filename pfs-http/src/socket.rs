@@ -1,142 +1,158 @@
-//! The TCP socket of a connection, and its end in a way that the other side understands.
+//! The socket beneath a connection: what HTTP needs of it, and its end in a way that the client understands.
 
 use std::{
+    future::{Future, poll_fn},
     io::{self, IoSlice},
-    net::Shutdown,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::timeout,
 };
 
 use super::activity::Activity;
 
-/// A peer that vanished without a word is noticed after two minutes: nothing else ends a connection on which nothing
-/// has to happen. While something is on its way to it, the system's own patience counts (15 to 30 minutes on Linux). Neither
-/// ends one whose process only pauses: its system still answers.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(60))
-    .with_interval(Duration::from_secs(15))
-    .with_retries(4);
-
-/// What the kernel takes for a reader that does not read, besides what is on its way already.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT: u32 = 256 << 10;
-
 /// How long a client may take to read the last answer while it is still sending.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket that tells [`Activity`] when something comes. Its maker holds the connection too, and ends it.
+/// A connected socket, both directions. [`Server::serve`](crate::Server::serve) serves HTTP on it.
+///
+/// `TcpStream` implements this trait. Programs that embed the server implement it for other
+/// sockets, or for a pipe in memory.
+///
+/// Methods take `&self`, because HTTP reads and writes while the server watches whether the client
+/// is still there. All of them are called from one task.
+pub trait Socket: Send + Sync + 'static {
+    /// The address that the client connected to. A request may name it as its `Host`.
+    ///
+    /// # Errors
+    ///
+    /// The system does not know it, because the connection is gone.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Sets options. Called once, before the first byte.
+    fn prepare(&self) {}
+
+    /// Reads what is here. No bytes at the end of what the client sends.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke.
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
+
+    /// Writes as much of these bytes as fits now, at least one, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// The client can read nothing more ([`BrokenPipe`](io::ErrorKind::BrokenPipe),
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset)), or the connection broke.
+    fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Ends this side: the client reads what was written, and then the end. Reading goes on.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke.
+    fn shutdown(&self) -> io::Result<()>;
+
+    /// Waits until the client has ended its side, or is gone. What it sent before may be unread.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped while it is pending.
+    fn half_closed(&self) -> impl Future<Output = ()> + Send;
+
+    /// Waits until the client can read nothing more. Called after [`half_closed`](Self::half_closed).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped while it is pending.
+    fn hung_up(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A socket that tells [`Activity`] when bytes arrive. The connection holds the socket too, and ends it.
 #[derive(Debug)]
-pub(super) struct Socket {
-    stream: Arc<TcpStream>,
+pub(super) struct Tracked<S> {
+    socket: Arc<S>,
     activity: Arc<Activity>,
 }
 
-impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>, activity: Arc<Activity>) -> Self {
-        let socket = SockRef::from(&stream);
-        // None of these is needed for what is right, only for what is good.
-        let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_keepalive(&KEEPALIVE);
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = socket.set_tcp_notsent_lowat(UNSENT);
-        Self { stream, activity }
-    }
-
-    /// Writes as soon as the system takes something. A client that takes nothing any more is told the rest in vain: an error would
-    /// make the server drop what the client said before, which still counts. Its end is seen by reading, or by `half_close`.
-    fn poll_write_with(
-        &self,
-        cx: &mut Context<'_>,
-        len: usize,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match write(&self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
-                {
-                    return Poll::Ready(Ok(len));
-                }
-                written => return Poll::Ready(written),
-            }
-        }
+impl<S: Socket> Tracked<S> {
+    pub(super) fn new(socket: Arc<S>, activity: Arc<Activity>) -> Self {
+        socket.prepare();
+        Self { socket, activity }
     }
 }
 
 /// Ends a connection so that the client hears what it was told last, and these last words: if it is still sending when
 /// the socket is closed, its system throws away what it has not read.
-pub(super) async fn linger(stream: &TcpStream, last_words: &[u8]) {
+pub(super) async fn linger<S: Socket>(socket: &S, last_words: &[u8]) {
     if !last_words.is_empty() {
         // There is room for them when nothing else was said, and only then have they a meaning.
-        let _ = stream.try_write(last_words);
+        let words = [IoSlice::new(last_words)];
+        let _ = poll_fn(|cx| Poll::Ready(socket.poll_write(cx, &words))).await;
     }
-    if SockRef::from(stream).shutdown(Shutdown::Write).is_err() {
+    if socket.shutdown().is_err() {
         return;
     }
     let drained = async {
         let mut nowhere = vec![0; 16 << 10];
-        while stream.readable().await.is_ok() {
-            match stream.try_read(&mut nowhere) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
+        loop {
+            let mut buf = ReadBuf::new(&mut nowhere);
+            let read = poll_fn(|cx| socket.poll_read(cx, &mut buf)).await;
+            if read.is_err() || buf.filled().is_empty() {
+                return;
             }
         }
     };
     let _ = timeout(LINGER, drained).await;
 }
 
-impl AsyncRead for Socket {
+impl<S: Socket> AsyncRead for Tracked<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => {
-                    read?;
-                    self.activity.received();
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        }
+        ready!(self.socket.poll_read(cx, buf))?;
+        self.activity.received();
+        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: Socket> AsyncWrite for Tracked<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, buf.len(), |stream| stream.try_write(buf))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
+    /// Writes as soon as the socket takes something. A client that takes nothing any more is told the rest in vain: an error would
+    /// make the server drop what the client said before, which still counts. Its end is seen by reading, or by `half_close`.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let len = bufs.iter().map(|buf| buf.len()).sum();
-        self.poll_write_with(cx, len, |stream| stream.try_write_vectored(bufs))
+        match ready!(self.socket.poll_write(cx, bufs)) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
+            }
+            written => Poll::Ready(written),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    /// Does nothing: the socket holds nothing back.
+    /// Does nothing: a socket holds nothing back.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.stream).shutdown(Shutdown::Write))
+        Poll::Ready(self.socket.shutdown())
     }
 }

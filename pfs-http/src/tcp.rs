@@ -1,0 +1,115 @@
+//! TCP as the socket of HTTP: its options, and whether a client that ended its side is gone.
+//!
+//! A FIN looks the same in both cases. `nc -N` sends one behind its request and reads on; a `curl` that was interrupted leaves
+//! one. The next bytes that are sent show the difference, because a socket that no process holds answers them with a
+//! reset. A quiet stream sends none, so this module asks instead: the kernel, if the client is on this machine, and
+//! otherwise the client's own system, by keepalive probes. Linux forgets such a socket after a minute
+//! (`tcp_fin_timeout`), and resets the connection at the next probe.
+
+use std::{
+    io::{self, IoSlice},
+    net::{Shutdown, SocketAddr},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{Interest, ReadBuf},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use super::{sock_diag, socket::Socket};
+
+/// A peer that vanished without a word is noticed after two minutes: nothing else ends a connection on which nothing
+/// has to happen. While something is on its way to it, the system's own patience counts (15 to 30 minutes on Linux). Neither
+/// ends one whose process only pauses: its system still answers.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// Keepalive of a connection whose client has ended its side.
+const HALF_CLOSED_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(5))
+    .with_interval(Duration::from_secs(5))
+    .with_retries(4);
+
+/// What the kernel takes for a reader that does not read, besides what is on its way already.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 256 << 10;
+
+/// Between two looks at a client that has ended its side.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Socket for TcpStream {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    fn prepare(&self) {
+        let socket = SockRef::from(self);
+        // None of these is needed for what is right, only for what is good.
+        let _ = socket.set_tcp_nodelay(true);
+        let _ = socket.set_tcp_keepalive(&KEEPALIVE);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(drop)),
+            }
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match self.try_write_vectored(bufs) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(Shutdown::Write)
+    }
+
+    /// Waits for the client's FIN, or for the end of the whole connection.
+    async fn half_closed(&self) {
+        // Interest in readable data would return at once for a second request that is not read yet. Interest in priority data
+        // reports the same end, and nothing else unless the client sends urgent data.
+        while let Ok(ready) = self.ready(Interest::PRIORITY).await {
+            if ready.is_read_closed() {
+                return;
+            }
+            // Urgent data, which has no meaning here. A client that sends it all the time must not keep this busy.
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn hung_up(&self) {
+        // Without it a client that vanishes is noticed later, and that is all.
+        let _ = SockRef::from(self).set_tcp_keepalive(&HALF_CLOSED_KEEPALIVE);
+        // Unknown once the connection was reset, which is an error condition too.
+        let ends = self.peer_addr().and_then(|remote| Ok((remote, self.local_addr()?)));
+        let no_process_reads = || ends.as_ref().is_ok_and(|(remote, local)| is_orphan(*remote, *local));
+        while !no_process_reads() {
+            if timeout(LOOK_INTERVAL, self.ready(Interest::ERROR)).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether the client is on this machine, and its socket belongs to no process any more.
+fn is_orphan(remote: SocketAddr, local: SocketAddr) -> bool {
+    (remote.ip().to_canonical().is_loopback() || remote.ip() == local.ip())
+        && sock_diag::is_orphan(remote, local).unwrap_or(false)
+}
