@@ -1,8 +1,5 @@
-//! What a client can take from the daemon over HTTP, and no more.
+//! What a client can take from the daemon over HTTP, and no more. How long it may take is tested in memory, in `pfs-http`.
 
-use std::time::{Duration, Instant};
-
-use super::everything_else_is_given_up;
 use harness::{Daemon, HttpConnection, Pfs, eventually, noise};
 
 const S: &str = "/streamfs/s";
@@ -55,96 +52,6 @@ fn headers_are_as_large_and_as_many_as_is_allowed() {
     }
     connection.send(b"\r\n");
     connection.response().has(431);
-}
-
-#[test]
-fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
-    let daemon = Daemon::with_http_config("[limits]\nheader_time = \"1s\"\n");
-    let mut slow: Vec<HttpConnection> = (0..20).map(|_| daemon.http()).collect();
-    for connection in &mut slow {
-        connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ");
-    }
-    // A byte now and then from each, as slow-loris clients do, for as long as they are let.
-    eventually("none of them is listened to any more", || {
-        slow.iter_mut().map(|connection| connection.offer(b"x")).filter(|heard| *heard).count() == 0
-    });
-    for connection in &mut slow {
-        let answer = connection.until_hung_up();
-        let text = String::from_utf8_lossy(&answer);
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{text}");
-    }
-
-    let mut partly = daemon.http();
-    partly.send(b"GET /heal");
-    partly.response().has(408).refuses("too_slow");
-    let mut silent = daemon.http();
-    assert!(silent.until_hung_up().is_empty(), "there is nothing to say to who said nothing");
-    daemon.get("/healthz").has(200);
-}
-
-#[test]
-fn a_connection_without_requests_is_closed_after_a_while() {
-    let daemon = Daemon::with_http_config("[limits]\nidle_time = \"1s\"\n");
-    let mut connection = daemon.http();
-    let mut last = Instant::now();
-    for _ in 0..3 {
-        last = Instant::now();
-        connection.request("GET", "/healthz", &[], None);
-        connection.response().has(200);
-    }
-    assert!(connection.until_hung_up().is_empty());
-    assert!(last.elapsed() >= Duration::from_secs(1), "after {:?}", last.elapsed());
-}
-
-#[test]
-fn a_body_of_known_length_that_stalls_is_408() {
-    let daemon = Daemon::with_http_config("[limits]\nbody_stall_time = \"1s\"\n");
-    daemon.create(S);
-    for path in [S, "/v1/stream/s", "/api/v1/files?path=/streamfs/s"] {
-        let mut connection = daemon.http();
-        let headers = [("content-length", "10"), ("content-type", "application/octet-stream")];
-        let method = if path.starts_with("/v1") { "POST" } else { "PUT" };
-        connection.request(method, path, &headers, None);
-        connection.send(b"half");
-        let answer = connection.response().has(408);
-        assert!(answer.text().contains("brought nothing for 1 seconds"), "{}", answer.text());
-        connection.until_hung_up();
-    }
-    let mut slow = daemon.http();
-    let length = 1 << 20;
-    slow.request("PUT", S, &[("content-length", &length.to_string())], None);
-    let (begun, mut sent) = (Instant::now(), 0);
-    eventually("the body takes longer than a stall may", || {
-        slow.send(b"x");
-        sent += 1;
-        begun.elapsed() > Duration::from_millis(1200)
-    });
-    slow.send(&vec![b'x'; length - sent]);
-    let answer = slow.response();
-    assert!((200..300).contains(&answer.status), "what comes slowly comes: {answer:?}");
-}
-
-#[test]
-fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_else() {
-    let daemon = Daemon::with_http_config(
-        "[limits]\nbody_stall_time = \"1s\"\nheader_time = \"1s\"\nidle_time = \"1s\"\n",
-    );
-    let mut writer = daemon.http();
-    writer.begin("PUT", S, &[]);
-    writer.chunk(b"before");
-    eventually("it is there", || daemon.head(S) == 6);
-    let mut reader = daemon.http();
-    reader.request("GET", S, &[], None);
-    let mut answer = reader.head().unwrap().has(200);
-    assert_eq!(reader.pieces(6), b"before");
-    everything_else_is_given_up(&daemon, 4);
-    writer.chunk(b"after").end_chunks();
-    let written = writer.response();
-    assert!((200..300).contains(&written.status), "{written:?}");
-    assert_eq!(reader.pieces(5), b"after");
-    daemon.close(S);
-    reader.rest(&mut answer);
-    assert!(answer.whole);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Peers from which nothing comes and that take nothing, while their connection stays.
+//! Peers from which nothing comes and that take nothing, while their connection stays. What depends on time alone is tested in
+//! memory, in `pfs-http`.
 
-use super::everything_else_is_given_up;
 use harness::{Daemon, HttpConnection, Pfs, Signal, digest_of_stream, eventually, noise_file};
 
 const S: &str = "/streamfs/s";
@@ -11,7 +11,7 @@ const IMPATIENT: &str = "[limits]\nbody_stall_time = \"1s\"\nheader_time = \"1s\
 
 #[test]
 fn a_block_reader_that_pauses_is_waited_for_and_named_and_loses_nothing() {
-    paused_block_readers_are_waited_for(4);
+    paused_block_readers_are_waited_for(1);
 }
 
 /// Readers of every kind, each stopped in the middle of a file until so often everything else was given up.
@@ -48,6 +48,24 @@ pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
         reader.finish().exits(0).quietly();
         writer.finish().exits(0).quietly();
         assert!(got.join().unwrap() == expected, "{path}: other bytes");
+    }
+}
+
+/// Waits until the daemon has given up, so often, a connection of each kind for which it has a limit: one without a request,
+/// one that stops in its headers, one that stops in a body of known length.
+#[track_caller]
+fn everything_else_is_given_up(daemon: &Daemon, times: usize) {
+    for _ in 0..times {
+        let [mut idle, mut head, mut body] = [(); 3].map(|()| daemon.http());
+        idle.request("GET", "/healthz", &[], None);
+        idle.response().has(200);
+        head.send(b"GET /heal");
+        body.request("PUT", "/streamfs/stalled", &[("content-length", "10")], None);
+        body.send(b"half");
+        assert!(idle.until_hung_up().is_empty());
+        head.response().has(408).refuses("too_slow");
+        let message = body.response().has(408).refuses("body_stalled");
+        assert!(message.contains("brought nothing for 1 seconds"), "{message}");
     }
 }
 
@@ -101,22 +119,6 @@ fn holds_nobody_up_once_it_is_gone<T>(daemon: &Daemon, connect: impl FnOnce() ->
 #[track_caller]
 fn is_attached(daemon: &Daemon) {
     daemon.has_readers(S, 1);
-}
-
-#[test]
-fn a_writer_that_stalls_in_a_body_of_known_length_has_died_for_the_readers() {
-    let daemon = Daemon::with_http_config(IMPATIENT);
-    daemon.create(S);
-    let mut reader = daemon.http();
-    reader.request("GET", "/streamfs/s?until=writers-gone", &[], None);
-    assert_eq!(reader.head().unwrap().status, 200);
-    let mut writer = daemon.http();
-    writer.request("PUT", S, &[("content-length", "10")], None);
-    writer.send(b"half");
-    assert_eq!(reader.pieces(4), b"half");
-    assert_eq!(reader.piece(), None, "the connection breaks, and the body does not end");
-    writer.response().has(408).refuses("body_stalled");
-    assert_eq!(daemon.figure(S, "writers_died"), 1);
 }
 
 #[test]

@@ -227,15 +227,6 @@ fn a_media_type_that_is_no_text_makes_every_event_base64() {
 }
 
 #[test]
-fn a_connection_on_which_nothing_happens_is_kept_alive_by_a_comment() {
-    let daemon = Daemon::with_http();
-    daemon.create(S);
-    let source = EventSource::open(&daemon, S, None);
-    let mut connection = source.connection;
-    assert_eq!(connection.piece().unwrap(), b":\n\n");
-}
-
-#[test]
 fn two_hundred_idle_readers_cost_little_and_all_get_the_next_chunk() {
     idle_readers_cost_little_and_all_get_the_next_chunk(200);
 }

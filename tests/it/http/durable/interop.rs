@@ -66,14 +66,3 @@ fn a_character_that_came_in_two_chunks_is_one_in_an_event() {
     seen += response.text();
     assert_eq!(data(&seen), "a€ b");
 }
-
-#[test]
-fn a_stream_that_is_read_here_lives_as_long_as_somebody_waits_for_it() {
-    let daemon = Daemon::with_http_config("[limits]\nlong_poll_time = \"4s\"\n");
-    daemon.ask("PUT", "/v1/stream/s", [TEXT, ("stream-ttl", "2")], b"").has(201);
-    let waited = daemon.get("/v1/stream/s?offset=now&live=long-poll").has(204);
-    assert_eq!(waited.header("stream-up-to-date"), Some("true"));
-    let head = daemon.ask("HEAD", "/v1/stream/s", [], b"").has(200);
-    assert_eq!(head.header("stream-ttl"), Some("2"));
-    harness::eventually("nobody uses the stream and it is gone", || daemon.stat("/streamfs/s").is_none());
-}

@@ -133,27 +133,6 @@ fn bad_speech_is_answered_in_frames_and_does_nothing() {
 }
 
 #[test]
-fn a_request_that_stalls_is_hung_up_on_and_a_writer_may_be_silent() {
-    let daemon = Daemon::with_http();
-    let mut silent = daemon.http();
-    silent.begin("POST", PLACE, &[TYPE]);
-    let mut polite = daemon.http();
-    polite.begin("POST", PLACE, &[TYPE]);
-    polite.chunk(&said(&[hello()]));
-    let mut writer = daemon.http();
-    writer.begin("POST", PLACE, &[TYPE]);
-    writer.chunk(&said(&[hello(), Request::OpenWriter(S.parse().unwrap(), WriteOptions::default())]));
-    for stalled in [&mut silent, &mut polite] {
-        assert_eq!(refusal(&replies(stalled.response())), Some(ErrorCode::Timeout));
-    }
-    let stat = daemon.stat(S).unwrap();
-    assert_eq!(stat["writers"].as_array().unwrap().len(), 1);
-    writer.chunk(&said(&[Request::Append("x".into()), Request::Finish { close: false }]));
-    writer.end_chunks();
-    assert!(matches!(replies(writer.response()).last(), Some(Reply::Done)));
-}
-
-#[test]
 fn a_client_that_hangs_up_is_forgotten() {
     let daemon = Daemon::with_http();
     daemon.create(S);

@@ -1,0 +1,41 @@
+//! The Durable Streams protocol: how long it waits.
+
+use std::time::{Duration, SystemTime};
+
+use pfs_http::settings::Limits;
+use tokio::time::Instant;
+
+use super::{S, Served, client::Response};
+
+const LONG_POLL_TIME: Duration = Duration::from_secs(30);
+
+const TTL: Duration = Duration::from_secs(3600);
+
+/// One request on a connection of its own, and its whole answer.
+async fn ask(served: &Served, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut client = served.connect();
+    client.request(method, path, headers, Some(b"")).await;
+    client.response().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_read_here_lives_as_long_as_somebody_waits_for_it() {
+    let served = Served::with(Limits { long_poll_time: LONG_POLL_TIME, ..Limits::default() });
+    let headers = [("content-type", "text/plain"), ("stream-ttl", "3600")];
+    ask(&served, "PUT", "/v1/stream/s", &headers).await.has(201);
+    let registry = served.daemon.registry();
+    let stream = registry.get(S).unwrap();
+    let begun = Instant::now();
+    let mut poll = served.connect();
+    poll.request("GET", "/v1/stream/s?offset=now&live=long-poll", &[], None).await;
+    stream.readers_reach(1).await;
+    // Expiry goes by the system's clock, which no test can stop: the time to live does not begin.
+    let now = SystemTime::now();
+    assert!(stream.expires().unwrap() >= now + TTL, "somebody waits for it");
+    let waited = poll.response().await.has(204);
+    assert_eq!(waited.header("stream-up-to-date"), Some("true"));
+    assert_eq!(begun.elapsed(), LONG_POLL_TIME);
+    let head = ask(&served, "HEAD", "/v1/stream/s", &[]).await.has(200);
+    assert_eq!(head.header("stream-ttl"), Some("3600"));
+    assert_eq!(registry.expire(SystemTime::now() + TTL), [S], "nobody uses it");
+}

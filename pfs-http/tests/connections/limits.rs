@@ -1,0 +1,126 @@
+//! How long a client may take.
+
+use std::time::Duration;
+
+use pfs_http::settings::Limits;
+use tokio::time::{Instant, sleep};
+
+use super::{DAY, S, Served};
+
+const HEADER_TIME: Duration = Duration::from_secs(7);
+const IDLE_TIME: Duration = Duration::from_secs(50);
+const BODY_STALL_TIME: Duration = Duration::from_secs(20);
+
+/// All different, so that a test sees which of them it was.
+fn served() -> Served {
+    Served::with(Limits {
+        header_time: HEADER_TIME,
+        idle_time: IDLE_TIME,
+        body_stall_time: BODY_STALL_TIME,
+        ..Limits::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
+    let served = served();
+    let begun = Instant::now();
+    let mut slow: Vec<_> = (0..20).map(|_| served.connect()).collect();
+    for client in &mut slow {
+        client.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await;
+    }
+    // A byte now and then from each, as slow-loris clients do, for as long as they are let.
+    let mut heard = slow.len();
+    while heard > 0 {
+        sleep(Duration::from_millis(700)).await;
+        heard = 0;
+        for client in &mut slow {
+            heard += usize::from(client.offer(b"x").await);
+        }
+    }
+    // The server waits for a second until they have read their answer.
+    assert!(
+        begun.elapsed() > HEADER_TIME && begun.elapsed() < HEADER_TIME + Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    for client in &mut slow {
+        client.response().await.has(408).refuses("too_slow");
+        assert!(client.until_hung_up().await.is_empty());
+    }
+
+    let begun = Instant::now();
+    let mut partly = served.connect();
+    partly.send(b"GET /heal").await;
+    partly.response().await.has(408).refuses("too_slow");
+    assert_eq!(begun.elapsed(), HEADER_TIME);
+    let begun = Instant::now();
+    let mut silent = served.connect();
+    assert!(silent.until_hung_up().await.is_empty(), "there is nothing to say to who said nothing");
+    assert_eq!(begun.elapsed(), HEADER_TIME);
+    let mut other = served.connect();
+    other.request("GET", "/healthz", &[], None).await;
+    other.response().await.has(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_requests_is_closed_after_a_while() {
+    let served = served();
+    let mut client = served.connect();
+    let almost = IDLE_TIME - Duration::from_secs(1);
+    for pause in [Duration::ZERO, almost, almost] {
+        sleep(pause).await;
+        client.request("GET", "/healthz", &[], None).await;
+        client.response().await.has(200);
+    }
+    let last = Instant::now();
+    assert!(client.until_hung_up().await.is_empty());
+    assert_eq!(last.elapsed(), IDLE_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_known_length_that_stalls_is_408() {
+    let served = served();
+    served.create(4096);
+    for path in [S, "/v1/stream/s", "/api/v1/files?path=/streamfs/s"] {
+        let mut client = served.connect();
+        let headers = [("content-length", "10"), ("content-type", "application/octet-stream")];
+        let method = if path.starts_with("/v1") { "POST" } else { "PUT" };
+        client.request(method, path, &headers, None).await;
+        client.send(b"half").await;
+        let stalled = Instant::now();
+        let answer = client.response().await.has(408);
+        assert_eq!(stalled.elapsed(), BODY_STALL_TIME, "{path}");
+        let message = String::from_utf8_lossy(&answer.body);
+        assert!(message.contains("brought nothing for 20 seconds"), "{path}: {message}");
+        assert!(client.until_hung_up().await.is_empty());
+    }
+    let mut slow = served.connect();
+    slow.request("PUT", S, &[("content-length", "10")], None).await;
+    for _ in 0..10 {
+        sleep(BODY_STALL_TIME - Duration::from_secs(1)).await;
+        slow.send(b"x").await;
+    }
+    slow.response().await.is_success();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_else() {
+    let served = served();
+    let stream = served.create(4096);
+    let mut writer = served.connect();
+    writer.begin("PUT", S, &[]).await;
+    writer.chunk(b"before").await;
+    let mut reader = served.connect();
+    reader.request("GET", S, &[], None).await;
+    let mut answer = reader.head().await.unwrap().has(200);
+    assert_eq!(reader.piece().await.unwrap(), b"before");
+    sleep(DAY).await;
+    writer.chunk(b"after").await;
+    writer.end_chunks().await;
+    writer.response().await.is_success();
+    assert_eq!(reader.piece().await.unwrap(), b"after");
+    stream.close();
+    reader.rest(&mut answer).await;
+    assert!(answer.whole);
+}

@@ -1,0 +1,129 @@
+//! Peers from which nothing comes and that take nothing, while their connection stays.
+
+use pfs_proto::{Decoder, End, Hello, ReadOptions, Reply, Request, SlowPolicy, Until};
+use pfs_stream::Stream;
+use tokio::{task::JoinHandle, time::sleep};
+
+use super::{
+    DAY, S, Served, address,
+    frames::{PLACE, TYPE, said},
+};
+
+const BLOCKING: &str = "/streamfs/s?slow=block";
+
+/// Far less than a chunk.
+const NARROW: usize = 1 << 10;
+
+/// More than the ring, the buffers of two connections and the pipes hold.
+const BODY: usize = 1_000_000;
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_stalls_in_a_body_of_known_length_has_died_for_the_readers() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut reader = served.connect();
+    reader.request("GET", "/streamfs/s?until=writers-gone", &[], None).await;
+    reader.head().await.unwrap().has(200);
+    let mut writer = served.connect();
+    writer.request("PUT", S, &[("content-length", "10")], None).await;
+    writer.send(b"half").await;
+    assert_eq!(reader.piece().await.unwrap(), b"half");
+    assert_eq!(reader.piece().await, None, "the connection breaks, and the body does not end");
+    writer.response().await.has(408).refuses("body_stalled");
+    assert_eq!(stream.stat().writers_died, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_reader_that_takes_nothing_for_a_day_is_waited_for_and_loses_nothing() {
+    let (served, stream) = served();
+    let mut reader = served.connect_over(NARROW);
+    reader.request("GET", BLOCKING, &[], None).await;
+    let writing = waits_for_a_day(&served, &stream).await;
+    let mut answer = reader.head().await.unwrap().has(200);
+    reader.rest(&mut answer).await;
+    writing.await.unwrap();
+    assert!(answer.whole);
+    assert!(answer.body == data(), "{} bytes", answer.body.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_reader_that_takes_nothing_for_a_day_over_http_2_is_waited_for_and_loses_nothing() {
+    let (served, stream) = served();
+    let (mut reader, mut connection) = h2::client::handshake(served.connect_raw(NARROW)).await.unwrap();
+    let url = format!("http://{}{BLOCKING}", address());
+    let request = http::Request::get(url).body(()).unwrap();
+    let (answer, _) = reader.send_request(request, true).unwrap();
+    tokio::select! {
+        ended = &mut connection => panic!("{ended:?}"),
+        () = stream.readers_reach(1) => {}
+    }
+    // As a process that is stopped: nobody reads the connection, or answers a ping.
+    let writing = waits_for_a_day(&served, &stream).await;
+    tokio::spawn(connection);
+    let mut body = answer.await.unwrap().into_body();
+    let mut got = Vec::new();
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        got.extend_from_slice(&piece);
+    }
+    writing.await.unwrap();
+    assert!(got == data(), "{} bytes", got.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_reader_that_takes_nothing_for_a_day_in_frames_is_waited_for_and_loses_nothing() {
+    let (served, stream) = served();
+    let mut reader = served.connect_over(NARROW);
+    let options = ReadOptions { policy: SlowPolicy::Block, until: Until::Closed, ..ReadOptions::default() };
+    let hello = Request::Hello(Hello { capabilities: 0, ..Hello::OURS });
+    let open = Request::OpenReader(S.parse().unwrap(), options);
+    reader.request("POST", PLACE, &[TYPE], Some(&said(&[hello, open]))).await;
+    let writing = waits_for_a_day(&served, &stream).await;
+    let mut answer = reader.head().await.unwrap().has(200);
+    reader.rest(&mut answer).await;
+    writing.await.unwrap();
+    assert!(answer.whole);
+    let got = payload(&answer.body);
+    assert!(got == data(), "{} bytes", got.len());
+}
+
+fn served() -> (Served, Stream) {
+    let served = Served::new();
+    let stream = served.create(64 << 10);
+    (served, stream)
+}
+
+/// What readers are to get.
+fn data() -> Vec<u8> {
+    (0..BODY).map(|i| u8::try_from(i % 251).unwrap()).collect()
+}
+
+/// A writer, and a day later: it waits for the one reader.
+async fn waits_for_a_day(served: &Served, stream: &Stream) -> JoinHandle<()> {
+    stream.readers_reach(1).await;
+    let mut writer = served.connect();
+    let writing = tokio::spawn(async move {
+        writer.request("PUT", "/streamfs/s?close", &[], Some(&data())).await;
+        writer.response().await.is_success();
+    });
+    sleep(DAY).await;
+    let stat = stream.stat();
+    assert!(stat.writers[0].waiting && stat.readers[0].blocking && !writing.is_finished(), "{stat:?}");
+    writing
+}
+
+/// The stream's bytes in the frames that a reader got. Panics unless all of the stream is there.
+fn payload(body: &[u8]) -> Vec<u8> {
+    let (mut decoder, mut bytes) = (Decoder::new(), Vec::new());
+    decoder.buffer().extend_from_slice(body);
+    while let Some(frame) = decoder.next_frame().unwrap() {
+        match Reply::decode(frame).unwrap() {
+            Reply::Hello(_) | Reply::Reading { .. } => {}
+            Reply::Data(data) => bytes.extend_from_slice(&data),
+            Reply::End { reason: End::Closed, .. } => return bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("the body ended before the stream");
+}
