@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pfs_proto::{ErrorCode, Frame, Hello, Reply, Request, VERSION};
 use tokio::time::{Duration, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     caller::Caller,
@@ -11,7 +12,7 @@ use crate::{
     daemon::Daemon,
     failure::{Ended, Failure},
     reader_connection, sharing,
-    shutdown::Going,
+    shutdown::stuck,
     transport::Transport,
     watcher_connection,
     wire::Wire,
@@ -22,9 +23,11 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
-pub async fn serve<T: Transport>(transport: T, mut caller: Caller, daemon: Arc<Daemon>, mut going: Going) {
+pub async fn serve<T: Transport>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
     let mut wire = Wire::new(transport);
-    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &mut caller, &mut going).await {
+    // Its own token, so that connections do not contend for the lock of one.
+    let shutdown = daemon.shutdown().child_token();
+    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &mut caller, &shutdown).await {
         caller.log(|pid, uid| {
             tracing::debug!(pid, uid, code = %failure.code, "connection refused: {}", failure.message);
         });
@@ -38,11 +41,11 @@ async fn converse<T: Transport>(
     wire: &mut Wire<T>,
     daemon: &Daemon,
     caller: &mut Caller,
-    going: &mut Going,
+    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     tokio::select! {
         biased;
-        () = going.begun() => return Err(Failure::going_away().into()),
+        () = shutdown.cancelled() => return Err(Failure::going_away().into()),
         greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon, "said no hello"))??,
     }
     if wire.sharing {
@@ -51,22 +54,22 @@ async fn converse<T: Transport>(
     loop {
         let frame = tokio::select! {
             biased;
-            () = going.begun() => return Err(Failure::going_away().into()),
+            () = shutdown.cancelled() => return Err(Failure::going_away().into()),
             frame = next_frame(wire, daemon) => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
         let answered = match decode(frame) {
             Ok(Request::OpenWriter(path, options)) => {
                 let place = daemon.writable(caller, &path)?;
-                return Box::pin(writer_connection::serve(wire, daemon, &place, options, going)).await;
+                return Box::pin(writer_connection::serve(wire, daemon, &place, options, shutdown)).await;
             }
             Ok(Request::OpenReader(path, options)) => {
                 let place = daemon.readable(caller, &path)?;
-                return Box::pin(reader_connection::serve(wire, daemon, &place, options, going)).await;
+                return Box::pin(reader_connection::serve(wire, daemon, &place, options, shutdown)).await;
             }
             Ok(Request::Watch(path)) => {
                 let place = daemon.readable(caller, &path)?;
-                return Box::pin(watcher_connection::serve(wire, &place, going)).await;
+                return Box::pin(watcher_connection::serve(wire, &place, shutdown)).await;
             }
             Ok(request) => control::answer(wire, daemon, caller, request).await,
             Err(failure) => Err(failure.into()),
@@ -79,7 +82,7 @@ async fn converse<T: Transport>(
         tokio::select! {
             biased;
             () = wire.flush() => {}
-            () = going.patience() => return Err(Ended::Stuck),
+            () = stuck(shutdown) => return Err(Ended::Stuck),
         }
     }
 }

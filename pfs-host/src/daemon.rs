@@ -9,6 +9,7 @@ use std::{
 use pfs_proto::{DaemonInfo, StreamPath};
 use pfs_stream::{Registry, Reservation, Totals};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     caller::Caller,
@@ -36,6 +37,7 @@ pub struct Daemon {
     connections: Arc<Semaphore>,
     max_connections: usize,
     started: SystemTime,
+    shutdown: CancellationToken,
 }
 
 impl Daemon {
@@ -54,6 +56,7 @@ impl Daemon {
             connections: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             started: SystemTime::now(),
+            shutdown: CancellationToken::new(),
         }
     }
 
@@ -72,6 +75,11 @@ impl Daemon {
     /// A place among the connections, given back when dropped; `None` if all are taken.
     pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.connections).try_acquire_owned().ok()
+    }
+
+    /// Cancelled when the daemon begins to end: sessions then tell their clients and end.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
     }
 
     /// When it was made.

@@ -55,7 +55,7 @@ pub use session::{
     Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError, Rejected, Watch,
 };
 pub use settings::{MountSettings, Settings};
-pub use shutdown::{GRACE, Going, Trigger, channel};
+pub use shutdown::DRAIN_TIMEOUT;
 pub use stream_at::StreamAt;
 pub use transport::Transport;
 pub use writable::Writable;

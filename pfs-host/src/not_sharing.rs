@@ -4,8 +4,9 @@ use std::{convert::Infallible, io};
 
 use pfs_proto::StreamPath;
 use pfs_stream::{AppendError, Appended, Reader, Registry, Writer};
+use tokio_util::sync::CancellationToken;
 
-use crate::{failure::Ended, pushed::PushedAll, shutdown::Going, transport::Transport, wire::Wire};
+use crate::{failure::Ended, pushed::PushedAll, transport::Transport, wire::Wire};
 
 /// Whether this system can do it.
 pub(crate) const POSSIBLE: bool = false;
@@ -98,7 +99,7 @@ pub(crate) async fn hand_out<T: Transport>(
 pub(crate) async fn attend<T: Transport>(
     _: &mut Wire<T>,
     handout: &Handout,
-    _: &mut Going,
+    _: &CancellationToken,
 ) -> Result<(), Ended> {
     match handout.0 {}
 }

@@ -6,7 +6,7 @@ use pfs_proto::{ReadOptions, StreamPath};
 use pfs_stream::{AttachError, Reader, Sink, Stream, StreamStat};
 
 use crate::{
-    Caller, Daemon, Failure, Going,
+    Caller, Daemon, Failure,
     poll::poll_once,
     session::{Encoder, Follow, Page, ReadingLog, Watch},
     stream_at::StreamAt,
@@ -55,24 +55,24 @@ impl Readable<'_> {
     /// # Cancel safety
     ///
     /// Dropped while it is pending, it has attached nothing.
-    pub async fn attach(&self, options: ReadOptions, going: &Going) -> Result<Reader, Failure> {
+    pub async fn attach(&self, options: ReadOptions) -> Result<Reader, Failure> {
         let mut attach = self.mount.attach(&self.path, options, self.caller.peer);
         if let Some(attached) = poll_once(&mut attach).await {
             return attached;
         }
-        let (stream, mut going) = (self.path.as_str(), going.clone());
+        let stream = self.path.as_str();
         self.caller.log(|pid, uid| tracing::debug!(stream, pid, uid, "reader waits for its stream"));
         tokio::select! {
             biased;
             attached = attach => attached,
-            () = going.begun() => Err(Failure::going_away()),
+            () = self.daemon.shutdown().cancelled() => Err(Failure::going_away()),
         }
     }
 
     /// Follows the stream with a reader that [`attach`](Self::attach) gave.
-    pub fn follow<E: Encoder>(&self, going: &Going, reader: Reader, encoder: E) -> Follow<E> {
+    pub fn follow<E: Encoder>(&self, reader: Reader, encoder: E) -> Follow<E> {
         let log = self.joined(&reader);
-        self.resume(going, log, reader, encoder)
+        self.resume(log, reader, encoder)
     }
 
     /// Logs that a reader joined.
@@ -81,14 +81,8 @@ impl Readable<'_> {
     }
 
     /// Follows the stream with a reader that was logged as joined.
-    pub(crate) fn resume<E: Encoder>(
-        &self,
-        going: &Going,
-        log: ReadingLog,
-        reader: Reader,
-        encoder: E,
-    ) -> Follow<E> {
-        Follow::new(self.daemon, going, log, reader, encoder)
+    pub(crate) fn resume<E: Encoder>(&self, log: ReadingLog, reader: Reader, encoder: E) -> Follow<E> {
+        Follow::new(self.daemon, log, reader, encoder)
     }
 
     /// Attaches a reader to a stream that [`existing`](StreamAt::existing) gave.
@@ -113,7 +107,7 @@ impl Readable<'_> {
         most: usize,
     ) -> Result<Page<S>, AttachError> {
         let reader = self.reader(stream, options)?;
-        Ok(Page::new(self.joined(&reader), reader, sink, most))
+        Ok(Page::new(self.daemon, self.joined(&reader), reader, sink, most))
     }
 
     /// Watches the events of the stream from now on.
@@ -121,8 +115,8 @@ impl Readable<'_> {
     /// # Errors
     ///
     /// Those of [`existing`](StreamAt::existing).
-    pub async fn watch(&self, going: &Going) -> Result<Watch, Failure> {
+    pub async fn watch(&self) -> Result<Watch, Failure> {
         let events = self.mount.watch(&self.path).await?;
-        Ok(Watch::new(self.caller, &self.path, events, going.clone()))
+        Ok(Watch::new(self.caller, &self.path, events, self.daemon.shutdown().clone()))
     }
 }

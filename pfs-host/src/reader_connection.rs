@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, put_data_header};
 use pfs_stream::{Reader, Sink};
 use tokio::task::coop::consume_budget;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Readable,
@@ -18,7 +19,7 @@ use crate::{
     poll::poll_once,
     session::{Broken, Encoder, Follow, Gap},
     sharing,
-    shutdown::Going,
+    shutdown::stuck,
     transport::Transport,
     wire::{Wire, unexpected},
 };
@@ -33,12 +34,12 @@ pub(crate) async fn serve<T: Transport>(
     daemon: &Daemon,
     place: &Readable<'_>,
     options: ReadOptions,
-    going: &mut Going,
+    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
-    let reader = attach(wire, place, options, going).await?;
+    let reader = attach(wire, place, options).await?;
     let mut log = place.joined(&reader);
     let announce = [
         Some(Reply::Identity {
@@ -61,7 +62,7 @@ pub(crate) async fn serve<T: Transport>(
         }
         Ok(handout) => {
             announce(wire);
-            if let Err(ended) = sharing::attend(wire, &handout, going).await {
+            if let Err(ended) = sharing::attend(wire, &handout, shutdown).await {
                 log.left_ring(&handout, &ended);
                 return Err(ended);
             }
@@ -69,8 +70,8 @@ pub(crate) async fn serve<T: Transport>(
             handout.take_back()
         }
     };
-    let follow = place.resume(going, log, reader, Frames::default());
-    send(wire, follow, going).await
+    let follow = place.resume(log, reader, Frames::default());
+    send(wire, follow, shutdown).await
 }
 
 /// Attaches to the stream, and tells a client that has to wait for its creation.
@@ -78,9 +79,8 @@ async fn attach<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
     options: ReadOptions,
-    going: &Going,
 ) -> Result<Reader, Ended> {
-    let mut attach = pin!(place.attach(options, going));
+    let mut attach = pin!(place.attach(options));
     if let Some(attached) = poll_once(attach.as_mut()).await {
         return Ok(attached?);
     }
@@ -98,7 +98,7 @@ async fn attach<T: Transport>(
 async fn send<T: Transport>(
     wire: &mut Wire<T>,
     mut follow: Follow<Frames>,
-    going: &mut Going,
+    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     wire.flush().await;
     wire.release();
@@ -113,9 +113,9 @@ async fn send<T: Transport>(
         let Some(Ok(piece)) = piece else { return Ok(()) };
         let sent = if T::KEEPS_BYTES {
             let bytes = follow.lend(piece);
-            unless_stuck(going, wire.transport().send(bytes)).await
+            unless_stuck(shutdown, wire.transport().send(bytes)).await
         } else {
-            let sent = unless_stuck(going, wire.send(&piece)).await;
+            let sent = unless_stuck(shutdown, wire.send(&piece)).await;
             follow.give_back(piece);
             sent
         };
@@ -128,11 +128,14 @@ async fn send<T: Transport>(
 }
 
 /// Sends, but does not wait for a client that reads nothing when the daemon ends.
-async fn unless_stuck(going: &mut Going, send: impl Future<Output = io::Result<()>>) -> Result<(), Ended> {
+async fn unless_stuck(
+    shutdown: &CancellationToken,
+    send: impl Future<Output = io::Result<()>>,
+) -> Result<(), Ended> {
     tokio::select! {
         biased;
         sent = send => Ok(sent?),
-        () = going.patience() => Err(Ended::Stuck),
+        () = stuck(shutdown) => Err(Ended::Stuck),
     }
 }
 

@@ -1,10 +1,12 @@
 //! A watcher's connection: events go out, nothing comes in.
 
 use pfs_proto::Reply;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Going, Readable,
+    Readable,
     failure::Ended,
+    shutdown::stuck,
     transport::Transport,
     wire::{Wire, unexpected},
 };
@@ -13,18 +15,18 @@ use crate::{
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
-    going: &mut Going,
+    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
-    let mut watch = place.watch(going).await?;
+    let mut watch = place.watch().await?;
     wire.put(&Reply::Watching);
     loop {
         tokio::select! {
             biased;
             () = wire.flush() => {}
-            () = going.patience() => return Err(Ended::Stuck),
+            () = stuck(shutdown) => return Err(Ended::Stuck),
         }
         wire.release();
         let event = tokio::select! {

@@ -8,7 +8,7 @@ use std::{
 use pfs_proto::{CreateOptions, ErrorCode, PathPrefix, StreamPath};
 use pfs_stream::{Stream, StreamConfig};
 
-use crate::{Append, Caller, Daemon, Failure, Going, mount::First, stream_at::StreamAt};
+use crate::{Append, Caller, Daemon, Failure, mount::First, stream_at::StreamAt};
 
 /// The longest media type, in bytes.
 const MAX_CONTENT_TYPE: usize = 255;
@@ -146,9 +146,9 @@ impl Writable<'_> {
     /// # Errors
     ///
     /// The stream is closed or removed.
-    pub async fn append(&self, going: &Going, stream: &Stream) -> Result<Append, Failure> {
+    pub async fn append(&self, stream: &Stream) -> Result<Append, Failure> {
         let writer = self.mount.writer(&self.path, stream, self.caller.peer).await?;
-        Ok(Append::new(self.caller, &self.path, writer, going.clone()))
+        Ok(Append::new(self.caller, &self.path, writer, self.daemon.shutdown().clone()))
     }
 
     /// Closes a stream that one of the calls above gave, for a client that is no writer of it.

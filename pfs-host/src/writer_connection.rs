@@ -8,6 +8,7 @@ use tokio::{
     task::{coop::consume_budget, yield_now},
     time::{Duration, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Writable,
@@ -17,7 +18,7 @@ use crate::{
     pushed::{Next, PushedAll},
     session::Append,
     sharing::{self, Stage},
-    shutdown::Going,
+    shutdown::stuck,
     transport::Transport,
     wire::Wire,
 };
@@ -45,7 +46,7 @@ pub(crate) async fn serve<T: Transport>(
     daemon: &Daemon,
     place: &Writable<'_>,
     options: WriteOptions,
-    going: &mut Going,
+    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     let stream = place.open_or_create().await?;
     if options.wait_readers > 0 {
@@ -53,10 +54,10 @@ pub(crate) async fn serve<T: Transport>(
         tokio::select! {
             () = stream.readers_reach(readers) => {}
             () = wire.transport().hung_up() => return Err(Ended::Gone),
-            () = going.begun() => return Err(Failure::going_away().into()),
+            () = shutdown.cancelled() => return Err(Failure::going_away().into()),
         }
     }
-    let append = place.append(going, &stream).await?;
+    let append = place.append(&stream).await?;
     let max_chunk = stream.max_chunk();
     let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
     wire.put(&Reply::Writing { max_chunk });
@@ -72,7 +73,7 @@ pub(crate) async fn serve<T: Transport>(
         stage,
         acks: Acks::default(),
     };
-    let outcome = writing.append_all(going).await;
+    let outcome = writing.append_all(shutdown).await;
     if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
         stage.abandon();
     }
@@ -88,7 +89,7 @@ pub(crate) async fn serve<T: Transport>(
             tokio::select! {
                 biased;
                 () = wire.flush() => Ok(()),
-                () = going.patience() => Err(Ended::Stuck),
+                () = stuck(shutdown) => Err(Ended::Stuck),
             }
         }
         Err(ended) => {
@@ -137,22 +138,22 @@ impl Chunk<'_> {
 
 impl<T: Transport> Writing<'_, T> {
     /// Appends until the client finishes; tells whether it wants the stream closed.
-    async fn append_all(&mut self, going: &mut Going) -> Result<bool, Ended> {
+    async fn append_all(&mut self, shutdown: &CancellationToken) -> Result<bool, Ended> {
         let mut failure = pin!(self.append.failure());
         loop {
-            self.append_staged(going).await?;
+            self.append_staged(shutdown).await?;
             // All that is here needs one wake-up of the readers and one acknowledgement.
             while let Some(frame) = self.wire.received()? {
                 // It was staged before this was sent.
-                self.append_staged(going).await?;
+                self.append_staged(shutdown).await?;
                 match Request::decode(frame)? {
                     Request::Append(bytes) if self.parts.is_empty() => {
-                        self.append(Chunk::Received(&bytes), going).await?;
+                        self.append(Chunk::Received(&bytes), shutdown).await?;
                     }
                     Request::Append(bytes) => {
                         self.gather(&bytes)?;
                         let mut chunk = std::mem::take(&mut self.parts);
-                        self.append(Chunk::Received(&chunk), going).await?;
+                        self.append(Chunk::Received(&chunk), shutdown).await?;
                         chunk.clear();
                         chunk.shrink_to(KEPT);
                         self.parts = chunk;
@@ -169,12 +170,12 @@ impl<T: Transport> Writing<'_, T> {
             self.append.writer().wake();
             self.acks.send(self.wire);
             consume_budget().await;
-            if going.has_begun() {
+            if shutdown.is_cancelled() {
                 return Err(Failure::going_away().into());
             }
             match self.wire.fill()? {
                 Some(0) => {
-                    self.append_staged(going).await?;
+                    self.append_staged(shutdown).await?;
                     return Err(Ended::Gone);
                 }
                 Some(_) => {}
@@ -186,7 +187,7 @@ impl<T: Transport> Writing<'_, T> {
                     // A client that reads no acknowledgements may still append: they wait as one.
                     ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
                     failure = &mut failure => return Err(failure.into()),
-                    () = going.begun() => {}
+                    () = shutdown.cancelled() => {}
                 },
             }
         }
@@ -204,15 +205,15 @@ impl<T: Transport> Writing<'_, T> {
     }
 
     /// Appends all that was staged before, and what comes meanwhile, but not for ever: the connection is to be heard too.
-    async fn append_staged(&mut self, going: &mut Going) -> Result<(), Ended> {
+    async fn append_staged(&mut self, shutdown: &CancellationToken) -> Result<(), Ended> {
         // Taken out, because appending needs all of the rest.
         let Some(mut stage) = self.stage.take() else { return Ok(()) };
-        let appended = self.append_from(&mut stage, going).await;
+        let appended = self.append_from(&mut stage, shutdown).await;
         self.stage = Some(stage);
         appended
     }
 
-    async fn append_from(&mut self, stage: &mut Stage, going: &mut Going) -> Result<(), Ended> {
+    async fn append_from(&mut self, stage: &mut Stage, shutdown: &CancellationToken) -> Result<(), Ended> {
         let (mut quiet, mut work, before) = (0, 0_u64, stage.consumed());
         while !stage.has_gone_round_since(before) {
             let PushedAll { chunks, bytes, offset, next } =
@@ -228,7 +229,7 @@ impl<T: Transport> Writing<'_, T> {
                 Next::More => {}
                 Next::Wait => {
                     let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
-                    self.append(Chunk::Staged(stage, chunk), going).await?;
+                    self.append(Chunk::Staged(stage, chunk), shutdown).await?;
                     stage.consume(chunk);
                     self.tell(stage);
                 }
@@ -256,11 +257,11 @@ impl<T: Transport> Writing<'_, T> {
         }
     }
 
-    async fn append(&mut self, chunk: Chunk<'_>, going: &mut Going) -> Result<(), Ended> {
+    async fn append(&mut self, chunk: Chunk<'_>, shutdown: &CancellationToken) -> Result<(), Ended> {
         // Nearly always there is room, and nothing else need be watched.
         let appended = match poll_once(chunk.push(self.append.writer())).await {
             Some(appended) => appended,
-            None => self.wait_for_room(chunk, going).await?,
+            None => self.wait_for_room(chunk, shutdown).await?,
         };
         let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
         self.acks.count(chunk.size(), appended);
@@ -276,13 +277,13 @@ impl<T: Transport> Writing<'_, T> {
 
     /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
     /// then goes on for a while without anybody ringing or waking; for slow ones, every chunk counts.
-    async fn wait_for_much_room(&mut self, going: &mut Going) -> Result<(), Ended> {
+    async fn wait_for_much_room(&mut self, shutdown: &CancellationToken) -> Result<(), Ended> {
         self.append.writer().wake();
         tokio::select! {
             () = self.append.writer().much_room() => Ok(()),
             () = sleep(MUCH_ROOM_PATIENCE) => Ok(()),
             () = self.wire.transport().hung_up() => Err(Ended::Gone),
-            () = going.begun() => Err(Failure::going_away().into()),
+            () = shutdown.cancelled() => Err(Failure::going_away().into()),
         }
     }
 
@@ -291,10 +292,10 @@ impl<T: Transport> Writing<'_, T> {
     async fn wait_for_room(
         &mut self,
         chunk: Chunk<'_>,
-        going: &mut Going,
+        shutdown: &CancellationToken,
     ) -> Result<Result<Appended, AppendError>, Ended> {
         self.acks.send(self.wire);
-        self.wait_for_much_room(going).await?;
+        self.wait_for_much_room(shutdown).await?;
         loop {
             self.acks.send(self.wire);
             let wire = &*self.wire;
@@ -302,7 +303,7 @@ impl<T: Transport> Writing<'_, T> {
                 appended = chunk.push(self.append.writer()) => return Ok(appended),
                 () = wire.transport().hung_up() => return Err(Ended::Gone),
                 ready = wire.transport().writable(), if self.acks.is_waiting(wire) => ready?,
-                () = going.begun() => return Err(Failure::going_away().into()),
+                () = shutdown.cancelled() => return Err(Failure::going_away().into()),
             }
         }
     }

@@ -14,13 +14,13 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use pfs_host::Going;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::{
@@ -101,7 +101,7 @@ impl Connections {
         socket: S,
         remote: SocketAddr,
         admitted: Result<Place, Full>,
-        mut going: Going,
+        shutdown: &CancellationToken,
     ) {
         let Ok(local) = socket.local_addr() else { return };
         let (activity, socket) = (Arc::new(Activity::default()), Arc::new(socket));
@@ -118,17 +118,17 @@ impl Connections {
             tally,
         };
         let ended = match &self.tls {
-            None => self.drive(tracked, service, &*socket, &activity, &mut going).await,
+            None => self.drive(tracked, service, &*socket, &activity, shutdown).await,
             Some(tls) => {
                 let shaken = tokio::select! {
                     biased;
-                    () = going.begun() => return,
+                    () = shutdown.cancelled() => return,
                     shaken = timeout(self.limits.header_time, tls.accept(tracked)) => shaken,
                 };
                 match shaken {
                     Ok(Ok(secured)) => {
                         activity.shook_hands();
-                        self.drive(secured, service, &*socket, &activity, &mut going).await
+                        self.drive(secured, service, &*socket, &activity, shutdown).await
                     }
                     Ok(Err(error)) => {
                         tracing::info!(%remote, "the TLS handshake failed: {error}");
@@ -155,7 +155,7 @@ impl Connections {
         service: Serving,
         socket: &S,
         activity: &Activity,
-        going: &mut Going,
+        shutdown: &CancellationToken,
     ) -> Ended
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -178,7 +178,7 @@ impl Connections {
                 tracing::debug!(remote = %connected.remote, "connection ended: {error}");
                 return Ended::Unheard;
             }
-            () = going.begun() => None,
+            () = shutdown.cancelled() => None,
             () = departed(socket, activity) => return Ended::Heard,
             phase = overdue => Some(phase),
         };

@@ -45,9 +45,8 @@ async fn open(
     // for one that it can use again, and lose its next request.
     let goes_on = request.version() < Version::HTTP_2 && request.body().size_hint().exact().is_none();
     let (bodies, response) = Bodies::new(request.into_body());
-    let (daemon, going) = (Arc::clone(&site.daemon), site.going());
     // A task of its own, so that it comes to its proper end when the client hangs up. It ends with the response.
-    tokio::spawn(serve(bodies, caller, daemon, going));
+    tokio::spawn(serve(bodies, caller, Arc::clone(&site.daemon)));
     let headers = [
         (header::CONTENT_TYPE, MEDIA_TYPE),
         (header::CACHE_CONTROL, "no-store"),

@@ -28,9 +28,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use pfs_host::{Failure, Going};
+use pfs_host::Failure;
 use thiserror::Error;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::{Site, problem::Problem};
 
@@ -121,14 +122,20 @@ struct Ending;
 struct Watched {
     body: Body,
     limit: Duration,
-    going: Going,
+    shutdown: CancellationToken,
     waiting: Option<BoxFuture<'static, Box<dyn Error + Send + Sync>>>,
     stalled: Arc<AtomicBool>,
 }
 
 impl Watched {
     fn new(site: &Site, body: Body, stalled: Arc<AtomicBool>) -> Self {
-        Self { body, limit: site.limits.body_stall_time, going: site.going(), waiting: None, stalled }
+        Self {
+            body,
+            limit: site.limits.body_stall_time,
+            shutdown: site.daemon.shutdown().clone(),
+            waiting: None,
+            stalled,
+        }
     }
 }
 
@@ -144,16 +151,16 @@ impl HttpBody for Watched {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let Self { limit, going, waiting, stalled, .. } = &mut *self;
+        let Self { limit, shutdown, waiting, stalled, .. } = &mut *self;
         let waiting = waiting.get_or_insert_with(|| {
-            let (limit, mut going, stalled) = (*limit, going.clone(), Arc::clone(stalled));
+            let (limit, shutdown, stalled) = (*limit, shutdown.clone(), Arc::clone(stalled));
             Box::pin(async move {
                 tokio::select! {
                     () = sleep(limit) => {
                         stalled.store(true, Ordering::Relaxed);
                         Stalled(limit).into()
                     }
-                    () = going.begun() => Ending.into(),
+                    () = shutdown.cancelled() => Ending.into(),
                 }
             })
         });

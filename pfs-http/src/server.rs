@@ -2,8 +2,9 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
-use pfs_host::{Daemon, Going};
+use pfs_host::Daemon;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::{Setup, Site, Socket, admission::Admission, connection::Connections, router};
 
@@ -15,19 +16,20 @@ pub struct Server {
     admission: Arc<Admission>,
     turned_away: Arc<Semaphore>,
     connections: Connections,
-    going: Going,
+    shutdown: CancellationToken,
 }
 
 impl Server {
-    /// Serves the streams of `daemon` until `going` says that it ends.
-    pub fn new(setup: Setup, daemon: Arc<Daemon>, going: Going) -> Self {
+    /// Serves the streams of `daemon` until its shutdown.
+    pub fn new(setup: Setup, daemon: Arc<Daemon>) -> Self {
         let limits = setup.settings.limits.clone();
         let admission = Arc::new(Admission::new(Arc::clone(&daemon), limits.max_connections_per_address));
         let tls = setup.tls.clone();
-        let site = Arc::new(Site::new(daemon, going.clone(), setup));
+        let shutdown = daemon.shutdown().clone();
+        let site = Arc::new(Site::new(daemon, setup));
         let tally = Arc::clone(&site.tally);
         let connections = Connections::new(router(site), tls, limits, tally);
-        Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, going }
+        Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, shutdown }
     }
 
     /// Serves one connection to its end, or closes it at once (`None`): too many are being turned away just now. Logs
@@ -51,7 +53,7 @@ impl Server {
         };
         let server = Arc::clone(self);
         Some(async move {
-            server.connections.serve(socket, remote, admitted, server.going.clone()).await;
+            server.connections.serve(socket, remote, admitted, &server.shutdown).await;
             drop(patience);
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pfs_host::{Daemon, Going};
+use pfs_host::Daemon;
 
 use super::{operations::Tally, origin::Origins, setup::Setup, tokens::Tokens};
 use crate::settings::Limits;
@@ -16,11 +16,10 @@ pub(crate) struct Site {
     pub(super) origins: Origins,
     pub(super) limits: Limits,
     pub(super) tally: Arc<Tally>,
-    going: Going,
 }
 
 impl Site {
-    pub(super) fn new(daemon: Arc<Daemon>, going: Going, setup: Setup) -> Self {
+    pub(super) fn new(daemon: Arc<Daemon>, setup: Setup) -> Self {
         let Setup { tokens, settings, .. } = setup;
         Self {
             daemon,
@@ -28,12 +27,6 @@ impl Site {
             origins: Origins::new(&settings),
             limits: settings.limits,
             tally: Arc::default(),
-            going,
         }
-    }
-
-    /// Knows when the daemon ends. Responses that go on must watch it.
-    pub(crate) fn going(&self) -> Going {
-        self.going.clone()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use pfs_host::{Daemon, Going};
+use pfs_host::Daemon;
 use pfs_http::{Server, Setup};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -41,14 +41,14 @@ impl HttpListener {
     }
 
     /// Serves until the daemon ends, and until the connections have heard of it.
-    pub(crate) async fn run(self, daemon: Arc<Daemon>, mut going: Going) {
+    pub(crate) async fn run(self, daemon: Arc<Daemon>) {
         let Self { listener, setup } = self;
-        let server = Arc::new(Server::new(setup, daemon, going.clone()));
+        let server = Arc::new(Server::new(setup, Arc::clone(&daemon)));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = going.begun() => break,
+                () = daemon.shutdown().cancelled() => break,
                 Some(ended) = connections.join_next() => {
                     report_panic(ended);
                     continue;

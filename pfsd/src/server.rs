@@ -3,7 +3,7 @@
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use pfs_host::{Daemon, Failure, GRACE, channel, expire};
+use pfs_host::{DRAIN_TIMEOUT, Daemon, Failure, expire};
 use pfs_proto::ErrorCode;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -29,10 +29,9 @@ pub(crate) async fn serve(
     daemon: Arc<Daemon>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (trigger, going) = channel();
     let mut connections = JoinSet::new();
     if let Some(http) = http {
-        connections.spawn(http.run(Arc::clone(&daemon), going.clone()));
+        connections.spawn(http.run(Arc::clone(&daemon)));
     }
     let mut expiry = JoinSet::new();
     expiry.spawn(expire(Arc::clone(&daemon)));
@@ -59,22 +58,22 @@ pub(crate) async fn serve(
             refuse(&stream, daemon.max_connections());
             continue;
         };
-        let (daemon, going) = (Arc::clone(&daemon), going.clone());
+        let daemon = Arc::clone(&daemon);
         connections.spawn(async move {
-            unix::serve(stream, daemon, going).await;
+            unix::serve(stream, daemon).await;
             drop(place);
         });
     }
 
     drop(listener);
     tracing::info!(connections = connections.len(), "shutting down");
-    trigger.pull();
+    daemon.shutdown().cancel();
     let all = async {
         while let Some(ended) = connections.join_next().await {
             report_panic(ended);
         }
     };
-    if timeout(GRACE, all).await.is_err() {
+    if timeout(DRAIN_TIMEOUT, all).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections did not end in time and are cut");
         connections.shutdown().await;
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_host::{Caller, Daemon, Going, Permissions, Transport};
+use pfs_host::{Caller, Daemon, Permissions, Transport};
 use pfs_proto::Peer;
 use rustix::{
     cmsg_space,
@@ -23,9 +23,9 @@ use tokio::{io::Interest, net::UnixStream, time::sleep};
 const MAX_DESCRIPTORS: usize = 2;
 
 /// Serves a client to its end.
-pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, going: Going) {
+pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>) {
     let caller = caller(&stream);
-    pfs_host::serve(UnixTransport(stream), caller, daemon, going).await;
+    pfs_host::serve(UnixTransport(stream), caller, daemon).await;
 }
 
 fn caller(stream: &UnixStream) -> Caller {

@@ -4,14 +4,15 @@ use std::future::Future;
 
 use pfs_proto::StreamPath;
 use pfs_stream::{AppendError, Appended, Writer};
+use tokio_util::sync::CancellationToken;
 
-use crate::{Caller, Failure, Going};
+use crate::{Caller, Failure};
 
 /// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are told.
 #[derive(Debug)]
 pub struct Append {
     writer: Writer,
-    going: Going,
+    shutdown: CancellationToken,
     log: WritingLog,
 }
 
@@ -27,12 +28,17 @@ struct WritingLog {
 
 impl Append {
     /// Appends with a writer that has attached.
-    pub(crate) fn new(caller: &Caller, path: &StreamPath, writer: Writer, going: Going) -> Self {
+    pub(crate) fn new(
+        caller: &Caller,
+        path: &StreamPath,
+        writer: Writer,
+        shutdown: CancellationToken,
+    ) -> Self {
         let (stream, transport) = (path.as_str(), caller.transport);
         caller.log(|pid, uid| tracing::info!(stream, pid, uid, transport, "writer joined"));
         let log =
             WritingLog { caller: caller.clone(), path: path.clone(), chunks: 0, bytes: 0, ended: false };
-        Self { writer, going, log }
+        Self { writer, shutdown, log }
     }
 
     /// The writer itself, for a protocol that acknowledges chunks. What it appends is told to [`count`](Self::count).
@@ -70,7 +76,7 @@ impl Append {
         let appended = tokio::select! {
             biased;
             appended = self.writer.append(chunk) => appended?,
-            () = self.going.begun() => return Err(Rejected::GoingAway),
+            () = self.shutdown.cancelled() => return Err(Rejected::GoingAway),
         };
         self.count(1, chunk.len() as u64);
         Ok(appended)
@@ -89,7 +95,7 @@ impl Append {
         let appended = tokio::select! {
             biased;
             appended = self.writer.append_all(chunks) => appended?,
-            () = self.going.begun() => return Err(Rejected::GoingAway),
+            () = self.shutdown.cancelled() => return Err(Rejected::GoingAway),
         };
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         self.count(chunks.len() as u64, bytes);
@@ -112,8 +118,8 @@ impl Append {
 
     /// Ends the writer in the middle of its work. That is a death, unless it is the daemon that ends: readers are told that.
     pub fn abandon(self, reason: &str) {
-        let Self { writer, going, mut log } = self;
-        if going.has_begun() {
+        let Self { writer, shutdown, mut log } = self;
+        if shutdown.is_cancelled() {
             writer.leave_open();
         } else {
             drop(writer);

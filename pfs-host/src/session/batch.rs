@@ -7,7 +7,7 @@ use pfs_stream::Stream;
 use tokio::sync::Mutex;
 
 use super::Rejected;
-use crate::{Failure, Going, Writable};
+use crate::{Failure, Writable};
 
 /// Chunks that are appended together.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +65,6 @@ impl Writable<'_> {
     /// Dropped while it waits for a `block` reader, it has appended nothing.
     pub async fn append_batch<K, D, E>(
         &self,
-        going: &Going,
         stream: &Stream,
         check: impl FnOnce(&K) -> Result<Checked<D>, E>,
         commit: impl FnOnce(&mut K) -> D,
@@ -77,16 +76,16 @@ impl Writable<'_> {
         let mut state = state.lock().await;
         match check(&state).map_err(NotAppended::Refused)? {
             Checked::Done(answer) => return Ok(answer),
-            Checked::Append(batch) => self.append_all(going, stream, &batch).await?,
+            Checked::Append(batch) => self.append_all(stream, &batch).await?,
         }
         Ok(commit(&mut state))
     }
 
-    async fn append_all(&self, going: &Going, stream: &Stream, batch: &Batch) -> Result<(), Failure> {
+    async fn append_all(&self, stream: &Stream, batch: &Batch) -> Result<(), Failure> {
         if batch.ends.is_empty() {
             return self.close(stream).await;
         }
-        let mut append = self.append(going, stream).await?;
+        let mut append = self.append(stream).await?;
         let Err(rejected) = append.append_all(&batch.chunks()).await else {
             append.finish(batch.close);
             return Ok(());

@@ -13,9 +13,10 @@ use bytes::Bytes;
 use pfs_proto::End;
 use pfs_stream::{Read, ReadError, Reader, Sink};
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::reading_log::{Progress, ReadingLog};
-use crate::{Daemon, Failure, Going, failure::Ended, lender::Lender};
+use crate::{Daemon, Failure, failure::Ended, lender::Lender};
 
 /// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its [`Sink`].
 ///
@@ -98,8 +99,8 @@ pub struct Follow<E> {
     state: State,
     lender: Lender,
     pings: Option<Pings>,
-    going: Going,
-    begun: Pin<Box<dyn Future<Output = ()> + Send>>,
+    shutdown: CancellationToken,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     log: ReadingLog,
 }
 
@@ -121,12 +122,13 @@ struct Pings {
 
 impl<E: Encoder> Follow<E> {
     /// Follows with a reader that was logged as joined.
-    pub(crate) fn new(daemon: &Daemon, going: &Going, log: ReadingLog, reader: Reader, encoder: E) -> Self {
-        let mut watched = going.clone();
-        let begun = Box::pin(async move { watched.begun().await });
+    pub(crate) fn new(daemon: &Daemon, log: ReadingLog, reader: Reader, encoder: E) -> Self {
+        // Its own token, so that readers do not contend for the lock of one.
+        let shutdown = daemon.shutdown().child_token();
+        let cancelled = Box::pin(shutdown.clone().cancelled_owned());
         let pings = encoder.keep_alive().map(Pings::new);
-        let (lender, going) = (daemon.lender.clone(), going.clone());
-        Self { reader, encoder, state: State::Following, lender, pings, going, begun, log }
+        let lender = daemon.lender.clone();
+        Self { reader, encoder, state: State::Following, lender, pings, shutdown, cancelled, log }
     }
 
     /// What is to be sent next; `None` at the end, an error where the client must not take the end for one.
@@ -172,7 +174,7 @@ impl<E: Encoder> Follow<E> {
     /// Waits for something to send, or for the end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
         let Self { reader, encoder, lender, .. } = self;
-        if self.going.has_begun() {
+        if self.shutdown.is_cancelled() {
             self.fail(&Failure::going_away());
             return Poll::Ready(self.encoder.take());
         }
@@ -183,7 +185,7 @@ impl<E: Encoder> Follow<E> {
             Poll::Ready(read) => self.take_in(read),
             Poll::Pending => {
                 encoder.caught_up(reader.position());
-                if self.begun.as_mut().poll(cx).is_ready() {
+                if self.cancelled.as_mut().poll(cx).is_ready() {
                     self.fail(&Failure::going_away());
                 } else if let Some(pings) = &mut self.pings
                     && pings.poll(cx).is_ready()
@@ -219,7 +221,9 @@ impl<E: Encoder> Follow<E> {
                 }
             }
             // A daemon that goes cuts its writers, which is no death of theirs.
-            Ok(Read::End(End::WriterDied)) if self.going.has_begun() => self.fail(&Failure::going_away()),
+            Ok(Read::End(End::WriterDied)) if self.shutdown.is_cancelled() => {
+                self.fail(&Failure::going_away())
+            }
             Ok(Read::End(end)) => {
                 self.log.ends(end);
                 self.state = match self.encoder.end(end, position) {

@@ -7,12 +7,13 @@ use pfs_proto::End;
 use pfs_stream::{Read, ReadError, Reader, Sink};
 use thiserror::Error;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     follow::Gap,
     reading_log::{Progress, ReadingLog},
 };
-use crate::{Failure, Going};
+use crate::{Daemon, Failure};
 
 /// A page in the making. Dropping it is leaving.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Page<S> {
     most: usize,
     start: u64,
     may_start_later: bool,
+    shutdown: CancellationToken,
     log: ReadingLog,
 }
 
@@ -49,8 +51,9 @@ pub enum PageError {
 }
 
 impl<S: Sink> Page<S> {
-    pub(crate) fn new(log: ReadingLog, reader: Reader, sink: S, most: usize) -> Self {
-        Self { start: reader.start(), reader, sink, most, may_start_later: false, log }
+    pub(crate) fn new(daemon: &Daemon, log: ReadingLog, reader: Reader, sink: S, most: usize) -> Self {
+        let shutdown = daemon.shutdown().clone();
+        Self { start: reader.start(), reader, sink, most, may_start_later: false, shutdown, log }
     }
 
     /// Lets the page start at tail where the ring no longer holds its start.
@@ -93,10 +96,10 @@ impl<S: Sink> Page<S> {
     /// # Cancel safety
     ///
     /// Dropped while it is pending, it has read nothing.
-    pub async fn wait(&mut self, limit: Duration, going: &mut Going) -> Result<Edge, PageError> {
+    pub async fn wait(&mut self, limit: Duration) -> Result<Edge, PageError> {
         let read = tokio::select! {
             biased;
-            () = going.begun() => return Err(self.fails(Failure::going_away())),
+            () = self.shutdown.cancelled() => return Err(self.fails(Failure::going_away())),
             read = self.reader.read(&mut self.sink, self.most) => read,
             () = sleep(limit) => return Ok(Edge::Head),
         };

@@ -2,10 +2,10 @@
 
 use pfs_proto::{ErrorCode, Reply, Request};
 use pfs_stream::{Reader, mapped::Handout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     failure::{Ended, Failure},
-    shutdown::Going,
     transport::Transport,
     wire::Wire,
 };
@@ -33,14 +33,14 @@ pub(crate) async fn hand_out<T: Transport>(
 pub(crate) async fn attend<T: Transport>(
     wire: &mut Wire<T>,
     handout: &Handout,
-    going: &mut Going,
+    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     wire.flush().await;
     wire.release();
     loop {
         let frame = tokio::select! {
             biased;
-            () = going.begun() => return Err(Failure::going_away().into()),
+            () = shutdown.cancelled() => return Err(Failure::going_away().into()),
             frame = wire.frame() => frame?,
         };
         match frame.map(Request::decode).transpose()? {

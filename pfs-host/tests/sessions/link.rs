@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_host::{Caller, Daemon, Going, Permissions, Transport};
+use pfs_host::{Caller, Daemon, Permissions, Transport};
 use pfs_peer::Peer;
 use pfs_proto::Reply;
 use tokio::{
@@ -106,18 +106,18 @@ impl pfs_peer::Transport for Channels {
 }
 
 /// Connects, over channels that hold so many bytes, and says nothing yet.
-pub(crate) fn connect<const MAY_PAUSE: bool>(daemon: &Arc<Daemon>, going: &Going, capacity: usize) -> Far {
+pub(crate) fn connect<const MAY_PAUSE: bool>(daemon: &Arc<Daemon>, capacity: usize) -> Far {
     let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
     let link = Link::<MAY_PAUSE> { input: Mutex::new(Input { first: None, rest }), output };
     let caller =
         Caller { peer: pfs_proto::Peer::default(), permissions: Permissions::all(), transport: "unix" };
-    let serving = pfs_host::serve(link, caller, Arc::clone(daemon), going.clone());
+    let serving = pfs_host::serve(link, caller, Arc::clone(daemon));
     Peer::new(Channels { input: back, output: there, served: tokio::spawn(serving) })
 }
 
 /// Connects, and has said hello.
-pub(crate) async fn greeted(daemon: &Arc<Daemon>, going: &Going, capacity: usize) -> Far {
-    let mut far = connect::<true>(daemon, going, capacity);
+pub(crate) async fn greeted(daemon: &Arc<Daemon>, capacity: usize) -> Far {
+    let mut far = connect::<true>(daemon, capacity);
     assert!(matches!(far.greet(0).await, Some(Reply::Hello(_))));
     far
 }

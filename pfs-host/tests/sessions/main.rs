@@ -5,7 +5,7 @@ mod link;
 
 use std::{sync::Arc, time::Duration};
 
-use pfs_host::{Daemon, Going, Settings, Trigger, channel};
+use pfs_host::{Daemon, Settings};
 use pfs_proto::{
     End, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions,
 };
@@ -24,16 +24,15 @@ fn path() -> StreamPath {
 }
 
 /// A daemon with a stream that holds four chunks.
-fn daemon() -> (Arc<Daemon>, Stream, Trigger, Going) {
+fn daemon() -> (Arc<Daemon>, Stream) {
     let daemon = Daemon::new(&Settings::default());
     let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
     let stream = daemon.registry().create(path().as_str(), sizes).unwrap();
-    let (trigger, going) = channel();
-    (Arc::new(daemon), stream, trigger, going)
+    (Arc::new(daemon), stream)
 }
 
-async fn reader(daemon: &Arc<Daemon>, going: &Going, policy: SlowPolicy) -> Far {
-    let mut far = greeted(daemon, going, NARROW).await;
+async fn reader(daemon: &Arc<Daemon>, policy: SlowPolicy) -> Far {
+    let mut far = greeted(daemon, NARROW).await;
     let options = ReadOptions { policy, until: Until::Closed, ..ReadOptions::default() };
     far.send(&Request::OpenReader(path(), options)).await;
     assert!(matches!(far.reply().await, Some(Reply::Reading { .. })));
@@ -60,9 +59,9 @@ async fn all(far: &mut Far) -> (Vec<u8>, u64, Reply) {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_no_hello_is_told_so_after_five_seconds() {
-    let (daemon, _, _trigger, going) = daemon();
+    let (daemon, _) = daemon();
     let begun = Instant::now();
-    let mut silent = connect::<true>(&daemon, &going, 4096);
+    let mut silent = connect::<true>(&daemon, 4096);
     assert!(matches!(silent.reply().await, Some(Reply::Error { code: ErrorCode::Timeout, .. })));
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
     assert_eq!(silent.reply().await, None);
@@ -70,9 +69,9 @@ async fn a_client_that_says_no_hello_is_told_so_after_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn only_where_a_client_may_pause_it_may_be_silent_after_its_hello() {
-    let (daemon, _, _trigger, going) = daemon();
-    let mut patient = greeted(&daemon, &going, 4096).await;
-    let mut hasty = connect::<false>(&daemon, &going, 4096);
+    let (daemon, _) = daemon();
+    let mut patient = greeted(&daemon, 4096).await;
+    let mut hasty = connect::<false>(&daemon, 4096);
     assert!(matches!(hasty.greet(0).await, Some(Reply::Hello(_))));
     let begun = Instant::now();
     assert!(matches!(hasty.reply().await, Some(Reply::Error { code: ErrorCode::Timeout, .. })));
@@ -84,22 +83,22 @@ async fn only_where_a_client_may_pause_it_may_be_silent_after_its_hello() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_client_that_reads_nothing_is_not_waited_for() {
-    let (daemon, _, _trigger, going) = daemon();
+    let (daemon, _) = daemon();
     let begun = Instant::now();
     // It says no hello, and what it is told of that does not fit into the connection.
-    let mut far = connect::<true>(&daemon, &going, 8);
+    let mut far = connect::<true>(&daemon, 8);
     (&mut far.transport.served).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(6));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_begins_to_end() {
-    let (daemon, stream, trigger, going) = daemon();
-    let mut far = reader(&daemon, &going, SlowPolicy::Drop).await;
+    let (daemon, stream) = daemon();
+    let mut far = reader(&daemon, SlowPolicy::Drop).await;
     stream.writer(Peer::default()).unwrap().try_append(&chunk(0)).unwrap().unwrap();
     tokio::task::yield_now().await;
     let begun = Instant::now();
-    trigger.pull();
+    daemon.shutdown().cancel();
     (&mut far.transport.served).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
     assert_eq!(stream.readers(), 0);
@@ -107,8 +106,8 @@ async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_be
 
 #[tokio::test(start_paused = true)]
 async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap_that_says_so() {
-    let (daemon, stream, _trigger, going) = daemon();
-    let mut far = reader(&daemon, &going, SlowPolicy::Drop).await;
+    let (daemon, stream) = daemon();
+    let mut far = reader(&daemon, SlowPolicy::Drop).await;
     let mut writer = stream.writer(Peer::default()).unwrap();
     for number in 0..50 {
         // Nobody waits for the reader.
@@ -125,9 +124,9 @@ async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap_that_says
 
 #[tokio::test(start_paused = true)]
 async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_waits() {
-    let (daemon, stream, _trigger, going) = daemon();
-    let mut far = reader(&daemon, &going, SlowPolicy::Block).await;
-    let mut sender = greeted(&daemon, &going, NARROW).await;
+    let (daemon, stream) = daemon();
+    let mut far = reader(&daemon, SlowPolicy::Block).await;
+    let mut sender = greeted(&daemon, NARROW).await;
     sender.send(&Request::OpenWriter(path(), WriteOptions::default())).await;
     let writing = tokio::spawn(async move {
         for number in 0..50 {
@@ -152,8 +151,8 @@ async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_wa
 
 #[tokio::test(start_paused = true)]
 async fn a_disconnect_reader_on_a_narrow_connection_is_told_that_it_was_too_slow() {
-    let (daemon, stream, _trigger, going) = daemon();
-    let mut far = reader(&daemon, &going, SlowPolicy::Disconnect).await;
+    let (daemon, stream) = daemon();
+    let mut far = reader(&daemon, SlowPolicy::Disconnect).await;
     let mut writer = stream.writer(Peer::default()).unwrap();
     for number in 0..50 {
         writer.try_append(&chunk(number)).unwrap().unwrap();

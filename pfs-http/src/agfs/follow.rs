@@ -29,17 +29,17 @@ pub(super) async fn answer(
     let options = ReadOptions { until, wait: !until_caught_up, ..ReadOptions::default() };
     let place = site.daemon.readable(&caller, &path)?;
     if until_caught_up || place.find().await?.is_some() {
-        return Ok(octets(follow(&site, &place, options).await?));
+        return Ok(octets(follow(&place, options).await?));
     }
     let body = async move {
         let place = site.daemon.readable(&caller, &path)?;
-        follow(&site, &place, options).await.map(Body::into_data_stream)
+        follow(&place, options).await.map(Body::into_data_stream)
     };
     let body = body.map_err(|failure: Failure| axum::Error::new(Broken(failure.message)));
     Ok(octets(Body::from_stream(body.try_flatten_stream())))
 }
 
-async fn follow(site: &Site, place: &Readable<'_>, options: ReadOptions) -> Result<Body, Failure> {
-    let reader = place.attach(options, &site.going()).await?;
-    Ok(Body::new(Following::new(place.follow(&site.going(), reader, Raw::default()))))
+async fn follow(place: &Readable<'_>, options: ReadOptions) -> Result<Body, Failure> {
+    let reader = place.attach(options).await?;
+    Ok(Body::new(Following::new(place.follow(reader, Raw::default()))))
 }

@@ -66,7 +66,7 @@ pub(super) async fn serve(
     wanted.validate()?;
     let (check, commit) =
         (|kept: &Kept| wanted.check(kept, &stream, body), |kept: &mut Kept| wanted.commit(kept));
-    let done = place.append_batch(&site.going(), &stream, check, commit).await;
+    let done = place.append_batch(&stream, check, commit).await;
     let done = done.map_err(|error| match error {
         NotAppended::Refused(refusal) => refusal,
         NotAppended::Failed(failure) if failure.code == ErrorCode::Closed => {

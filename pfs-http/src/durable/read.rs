@@ -48,7 +48,7 @@ pub(super) async fn serve(
     match live {
         None => catch_up::answer(&reading, &head.headers),
         Some(Live::LongPoll) => long_poll::answer(&site, &reading, &head.headers).await,
-        Some(Live::Sse) => sse::answer(&site, &reading),
+        Some(Live::Sse) => sse::answer(&reading),
     }
 }
 

@@ -20,7 +20,6 @@ use super::{
     cache, headers, json, media_type::Kind, offset::Token, page::Chunks, read::Reading, refusal::Refusal,
 };
 use crate::{
-    Site,
     body::Following,
     sse::{KEEP_ALIVE, MEDIA_TYPE, Spacing, complete, put_event},
 };
@@ -29,10 +28,10 @@ use crate::{
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Answers a read that follows the stream.
-pub(super) fn answer(site: &Site, reading: &Reading<'_>) -> Result<Response, Refusal> {
+pub(super) fn answer(reading: &Reading<'_>) -> Result<Response, Refusal> {
     let (reader, kind) = (reading.attach()?, reading.kind());
     let events = Events::new(reading.stream.clone(), kind, reading.query.cursor.clone());
-    let body = Following::new(reading.place.follow(&site.going(), reader, events));
+    let body = Following::new(reading.place.follow(reader, events));
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

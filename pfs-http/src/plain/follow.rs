@@ -16,12 +16,12 @@ use super::{
     raw::Raw,
     sse::{self, Events},
 };
-use crate::{Site, body::Following, problem::Problem, sse::MEDIA_TYPE};
+use crate::{body::Following, problem::Problem, sse::MEDIA_TYPE};
 
 const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
 
 /// Answers GET.
-pub(crate) async fn answer(site: &Site, place: &Readable<'_>, request: &Parts) -> Result<Response, Problem> {
+pub(crate) async fn answer(place: &Readable<'_>, request: &Parts) -> Result<Response, Problem> {
     let query = Query::of(&request.uri, KEYS)?;
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
@@ -29,11 +29,11 @@ pub(crate) async fn answer(site: &Site, place: &Readable<'_>, request: &Parts) -
     }
     let options = options(&query)?;
     if sse::is_wanted(&request.headers) {
-        return events(site, place, options, &request.headers).await;
+        return events(place, options, &request.headers).await;
     }
     match Range::of(&request.headers)? {
-        Some(range) if !follows(place, range).await? => part(site, place, range, options.policy).await,
-        _ => live(site, place, options).await,
+        Some(range) if !follows(place, range).await? => part(place, range, options.policy).await,
+        _ => live(place, options).await,
     }
 }
 
@@ -74,7 +74,7 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
 }
 
 /// Everything from the start on, as it comes.
-async fn live(site: &Site, place: &Readable<'_>, options: ReadOptions) -> Result<Response, Problem> {
+async fn live(place: &Readable<'_>, options: ReadOptions) -> Result<Response, Problem> {
     // Looked at before: if it is closed already, its head is final.
     let before = place.find().await?.map(|stream| stream.summary());
     if let (Some(summary), Start::Offset(offset)) = (&before, options.start)
@@ -82,12 +82,12 @@ async fn live(site: &Site, place: &Readable<'_>, options: ReadOptions) -> Result
     {
         return Ok(not_there(place.path(), summary, &format!("offset {offset}")));
     }
-    let reader = place.attach(options, &site.going()).await?;
+    let reader = place.attach(options).await?;
     let (start, head) = (reader.start(), reader.head_at_attach());
     let closed = before.is_some_and(|summary| summary.state == State::Closed);
     let length = (closed || options.until == Until::CaughtUp).then(|| head.saturating_sub(start));
     let content_type = reader.content_type().map(str::to_owned);
-    let mut body = Following::new(place.follow(&site.going(), reader, Raw::default()));
+    let mut body = Following::new(place.follow(reader, Raw::default()));
     if let Some(length) = length {
         body = body.with_length(length);
     }
@@ -106,12 +106,7 @@ async fn live(site: &Site, place: &Readable<'_>, options: ReadOptions) -> Result
 }
 
 /// A part of what the ring holds now.
-async fn part(
-    site: &Site,
-    place: &Readable<'_>,
-    range: Range,
-    policy: SlowPolicy,
-) -> Result<Response, Problem> {
+async fn part(place: &Readable<'_>, range: Range, policy: SlowPolicy) -> Result<Response, Problem> {
     let summary = place.existing().await?.summary();
     let (from, to) = match range.within(summary.tail, summary.head) {
         Ok(part) => part,
@@ -119,9 +114,9 @@ async fn part(
         Err(NotHeld::Gone) => return Ok(gone(place.path(), &summary)),
     };
     let options = ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
-    let reader = place.attach(options, &site.going()).await?;
+    let reader = place.attach(options).await?;
     let content_type = reader.content_type().map(str::to_owned);
-    let body = Following::new(place.follow(&site.going(), reader, Raw::up_to(to)));
+    let body = Following::new(place.follow(reader, Raw::up_to(to)));
     let body = body.with_length(to.saturating_sub(from));
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -169,7 +164,6 @@ fn not_held(status: StatusCode, path: &StreamPath, summary: &StreamSummary, what
 
 /// Server-sent events, beginning after the last one that the client has seen.
 async fn events(
-    site: &Site,
     place: &Readable<'_>,
     mut options: ReadOptions,
     headers: &HeaderMap,
@@ -186,9 +180,9 @@ async fn events(
             }
         }
     }
-    let reader = place.attach(options, &site.going()).await?;
+    let reader = place.attach(options).await?;
     let (start, events) = (reader.start(), Events::of(reader.content_type()));
-    let body = Following::new(place.follow(&site.going(), reader, events));
+    let body = Following::new(place.follow(reader, events));
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(figures::START, start.into());

@@ -74,7 +74,7 @@ async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Respon
             Method::GET => {
                 // The body, which GET has no use for, is not kept while this waits.
                 let (head, _) = request.into_parts();
-                follow::answer(site, &site.daemon.readable(caller, &path)?, &head).await
+                follow::answer(&site.daemon.readable(caller, &path)?, &head).await
             }
             Method::HEAD => {
                 let place = site.daemon.readable(caller, &path)?;

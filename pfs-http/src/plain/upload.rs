@@ -11,10 +11,11 @@ use axum::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use pfs_host::{Append, Failure, Going, Writable};
+use pfs_host::{Append, Failure, Writable};
 use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
 use pfs_stream::Stream;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     figures,
@@ -92,10 +93,10 @@ pub(crate) async fn append(
     body: Body,
     close: bool,
 ) -> Result<Written, Problem> {
-    let mut append = place.append(&site.going(), stream).await?;
+    let mut append = place.append(stream).await?;
     let mut offset = stream.summary().head;
     let max_chunk = usize::try_from(stream.max_chunk()).unwrap_or(usize::MAX).max(1);
-    match append_body(&mut append, place.path(), body, max_chunk, &mut offset, &mut site.going()).await {
+    match append_body(&mut append, place.path(), body, max_chunk, &mut offset, site.daemon.shutdown()).await {
         Ok(()) => {
             let bytes = append.bytes();
             append.finish(close);
@@ -116,13 +117,13 @@ async fn append_body(
     mut body: Body,
     max_chunk: usize,
     offset: &mut u64,
-    going: &mut Going,
+    shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
     let mut failure = pin!(append.failure());
     loop {
         let frame = tokio::select! {
             biased;
-            () = going.begun() => return Err(Failure::going_away()),
+            () = shutdown.cancelled() => return Err(Failure::going_away()),
             frame = body.frame() => frame,
             failure = &mut failure => return Err(failure),
         };

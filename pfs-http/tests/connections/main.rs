@@ -12,7 +12,7 @@ mod sse;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use pfs_host::{Daemon, Trigger, channel};
+use pfs_host::Daemon;
 use pfs_http::{
     Server, Setup,
     settings::{Limits, Settings},
@@ -33,8 +33,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 struct Served {
     daemon: Arc<Daemon>,
     server: Arc<Server>,
-    /// Dropped, it would end the daemon.
-    _trigger: Trigger,
 }
 
 impl Served {
@@ -47,9 +45,8 @@ impl Served {
         let http = Settings { address: Some(address()), limits, ..Settings::default() };
         let setup = Setup::prepare(&host.mounts, &http, None).unwrap().expect("HTTP is on");
         let daemon = Arc::new(Daemon::new(&host));
-        let (trigger, going) = channel();
-        let server = Arc::new(Server::new(setup, Arc::clone(&daemon), going));
-        Self { daemon, server, _trigger: trigger }
+        let server = Arc::new(Server::new(setup, Arc::clone(&daemon)));
+        Self { daemon, server }
     }
 
     /// Connects over a pipe that holds all that the test sends.
