@@ -2,8 +2,8 @@
 
 use std::{convert::Infallible, io};
 
-use pfs_proto::StreamPath;
-use pfs_stream::{AppendError, Appended, Reader, Registry, Writer};
+use pfs_proto::{End, StreamPath};
+use pfs_stream::{AppendError, Appended, ReadError, Reader, Registry, Writer};
 use tokio_util::sync::CancellationToken;
 
 use crate::{failure::Ended, pushed::PushedAll, transport::Transport, wire::Wire};
@@ -73,6 +73,10 @@ pub(crate) struct Handout(Infallible);
 
 impl Handout {
     pub(crate) fn position(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn end(&self) -> Result<Option<End>, ReadError> {
         match self.0 {}
     }
 

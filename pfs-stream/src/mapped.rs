@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pfs_proto::{MappedStart, SlowPolicy};
+use pfs_proto::{End, MappedStart, SlowPolicy, Until};
 
 use crate::{
     Read, ReadError, Reader, Sink,
@@ -19,7 +19,7 @@ use crate::{
     membership::Membership,
     ring::{Memory, Ring, RingReader, Sharing},
     stream::Shared,
-    sync::{Arc, Ordering},
+    sync::{Arc, Ordering, lock},
 };
 
 pub use crate::ring::WriteToError;
@@ -92,6 +92,32 @@ impl Handout {
     /// The offset that it reads next, as it says.
     pub fn position(&self) -> u64 {
         self.membership.state.figures.offset()
+    }
+
+    /// The end that the reader has come to, by the position that it claims; `None` if it could read on.
+    ///
+    /// # Errors
+    ///
+    /// The stream was removed, or a `disconnect` reader lags by more than the channel buffer.
+    pub fn end(&self) -> Result<Option<End>, ReadError> {
+        let shared = &self.membership.shared;
+        let append = lock(&shared.append);
+        let (status, head) = (append.status, append.ring.head());
+        drop(append);
+        let (position, lag) = (self.position(), head.offset.saturating_sub(self.position()));
+        if status.removed() {
+            return Err(ReadError::Removed);
+        }
+        if self.start.until == Until::CaughtUp && position >= self.start.head {
+            return Ok(Some(End::CaughtUp));
+        }
+        if self.membership.state.figures.seq() == head.seq {
+            return Ok(status.end_at_head(self.start.until, self.start.deaths_before));
+        }
+        if self.start.policy == SlowPolicy::Disconnect && lag > shared.config.channel_buffer_size {
+            return Err(ReadError::TooSlow { position, lag });
+        }
+        Ok(None)
     }
 
     /// Chunks that it was told it lost, as it says.

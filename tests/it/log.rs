@@ -28,7 +28,7 @@ fn the_log_tells_who_joined_lost_and_left(transport: Transport) {
     reader.finish().exits(4);
     got.join().unwrap();
     eventually("the log tells who lost something", || tells("gap"));
-    eventually("the log tells who left", || tells("left"));
+    eventually("the log tells who left, and why", || tells("left") && tells("reason=\"closed\""));
     assert!(!daemon.log().contains('\u{1b}'), "colours in a file");
 }
 

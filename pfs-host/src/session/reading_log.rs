@@ -72,7 +72,11 @@ impl ReadingLog {
                 tracing::warn!(stream, pid, uid, lost_bytes, lost_chunks, "reader lost data, in gaps");
             });
         }
-        self.gives_up(ended);
+        match (ended, handout.end()) {
+            (Ended::Gone, Ok(Some(end))) => self.ends(end),
+            (Ended::Gone, Err(error)) => self.fails(&Failure::reading(&self.path, error)),
+            _ => self.gives_up(ended),
+        }
         self.left(Progress { position: handout.position(), lost_bytes, lost_chunks });
     }
 

@@ -83,15 +83,7 @@ impl RingReader {
             match self.look() {
                 Look::CaughtUp => {
                     self.live = true;
-                    let end = if status.closed() {
-                        Some(End::Closed)
-                    } else if self.until == Until::WritersGone && status.writers_gone() {
-                        let died = status.deaths() > self.deaths_before;
-                        Some(if died { End::WriterDied } else { End::WritersGone })
-                    } else {
-                        None
-                    };
-                    return Ok(end.map(Read::End));
+                    return Ok(status.end_at_head(self.until, self.deaths_before).map(Read::End));
                 }
                 Look::Behind { next, head } => {
                     if self.policy == SlowPolicy::Disconnect {

@@ -1,5 +1,7 @@
 //! What a stream's readers must know besides its bytes, in one word so that it is always consistent.
 
+use pfs_proto::{End, Until};
+
 /// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 24..61 writers that
 /// died, 0..24 writers attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,17 @@ impl Status {
     /// Writers that went without finishing, since the stream's creation.
     pub(crate) fn deaths(self) -> u64 {
         (self.0 & (WRITTEN - 1)) >> DEATH.trailing_zeros()
+    }
+
+    /// The end that a reader has come to which has read up to head.
+    pub(crate) fn end_at_head(self, until: Until, deaths_before: u64) -> Option<End> {
+        if self.closed() {
+            Some(End::Closed)
+        } else if until == Until::WritersGone && self.writers_gone() {
+            Some(if self.deaths() > deaths_before { End::WriterDied } else { End::WritersGone })
+        } else {
+            None
+        }
     }
 
     pub(crate) fn close(&mut self) {
