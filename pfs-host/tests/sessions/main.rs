@@ -1,6 +1,7 @@
 //! Sessions in memory: the test sets how much a connection holds, and the clock stands still but for what waits for it.
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
 
+mod direct;
 mod link;
 
 use std::{sync::Arc, time::Duration};
