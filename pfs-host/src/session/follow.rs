@@ -15,7 +15,7 @@ use pfs_stream::{Read, ReadError, Reader, Sink};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::reading_log::{Progress, ReadingLog};
+use super::reading_log::ReadingLog;
 use crate::{Daemon, Failure, failure::Ended, lender::Lender};
 
 /// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its [`Sink`].
@@ -247,12 +247,7 @@ impl<E: Encoder> Follow<E> {
 
 impl<E> Drop for Follow<E> {
     fn drop(&mut self) {
-        let Self { reader, log, .. } = self;
-        log.left(Progress {
-            position: reader.position(),
-            lost_bytes: reader.lost_bytes(),
-            lost_chunks: reader.lost_chunks(),
-        });
+        self.log.left(&self.reader);
     }
 }
 

@@ -9,10 +9,7 @@ use thiserror::Error;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    follow::Gap,
-    reading_log::{Progress, ReadingLog},
-};
+use super::{follow::Gap, reading_log::ReadingLog};
 use crate::{Daemon, Failure};
 
 /// A page in the making. Dropping it is leaving.
@@ -152,11 +149,6 @@ impl<S: Sink> Page<S> {
 
 impl<S> Drop for Page<S> {
     fn drop(&mut self) {
-        let Self { reader, log, .. } = self;
-        log.left(Progress {
-            position: reader.position(),
-            lost_bytes: reader.lost_bytes(),
-            lost_chunks: reader.lost_chunks(),
-        });
+        self.log.left(&self.reader);
     }
 }

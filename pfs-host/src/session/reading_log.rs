@@ -18,10 +18,10 @@ pub(crate) struct ReadingLog {
 
 /// How far a reader that leaves has come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    pub(crate) position: u64,
-    pub(crate) lost_bytes: u64,
-    pub(crate) lost_chunks: u64,
+struct Progress {
+    position: u64,
+    lost_bytes: u64,
+    lost_chunks: u64,
 }
 
 impl ReadingLog {
@@ -77,11 +77,16 @@ impl ReadingLog {
             (Ended::Gone, Err(error)) => self.fails(&Failure::reading(&self.path, error)),
             _ => self.gives_up(ended),
         }
-        self.left(Progress { position: handout.position(), lost_bytes, lost_chunks });
+        self.goes(Progress { position: handout.position(), lost_bytes, lost_chunks });
     }
 
     /// It goes.
-    pub(crate) fn left(&mut self, progress: Progress) {
+    pub(crate) fn left(&mut self, reader: &Reader) {
+        let (lost_bytes, lost_chunks) = (reader.lost_bytes(), reader.lost_chunks());
+        self.goes(Progress { position: reader.position(), lost_bytes, lost_chunks });
+    }
+
+    fn goes(&mut self, progress: Progress) {
         let Progress { position, lost_bytes, lost_chunks } = progress;
         let stream = self.path.as_str();
         self.gaps.finish(&self.caller, stream);
