@@ -12,7 +12,8 @@ fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
     for reader in &readers {
         eventually("it has read", || reader.stdout() == b"so far");
     }
-    let mut writer = daemon.curl(["-T", "-"], S).stdin_pipe().spawn();
+    // Takes answers while its input is silent, which `-T -` does not.
+    let mut writer = daemon.curl(["-T", "."], S).stdin_pipe().spawn();
     writer.send(b"more");
     eventually("it is written", || daemon.head(S) == 10);
     let mut idle = daemon.http();
@@ -30,7 +31,7 @@ fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
     }
     assert!(idle.until_hung_up().is_empty());
     assert!(silent.until_hung_up().is_empty());
-    writer.end_input();
+    eventually("the writer is told", || String::from_utf8_lossy(&writer.stdout()).contains("shutting down"));
     writer.finish();
     assert!(std::net::TcpStream::connect(address).is_err());
 }
