@@ -131,16 +131,9 @@ impl Running {
 
     /// Ends its stdin and waits for its end.
     #[track_caller]
-    pub fn finish(self) -> Finished {
-        self.finish_within(deadline())
-    }
-
-    /// As [`finish`](Self::finish), for so long at most: where what is promised is that it does not wait for something that
-    /// would come later.
-    #[track_caller]
-    pub fn finish_within(mut self, limit: Duration) -> Finished {
+    pub fn finish(mut self) -> Finished {
         self.stdin = None;
-        assert!(self.ends_within(limit), "process {} still runs; stderr: {}", self.pid(), self.stderr());
+        assert!(self.ends_within(deadline()), "process {} still runs; stderr: {}", self.pid(), self.stderr());
         let status = self.child.wait().expect("our own child");
         let code = status.code().or(status.signal().map(|signal| 128 + signal)).expect("a code or a signal");
         Finished { code, stdout: self.stdout(), stderr: self.stderr() }

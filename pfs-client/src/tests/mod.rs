@@ -5,5 +5,7 @@ mod daemon;
 mod events;
 mod given_up;
 mod reader;
+#[cfg(target_os = "linux")]
+mod sleeping;
 mod threads;
 mod writer;

@@ -1,15 +1,11 @@
-//! Who shares memory with somebody who dies notices it, and soon.
-
-use std::time::Duration;
+//! Who shares memory with somebody who dies notices it. That no timer is needed for it is tested in
+//! `pfs-client/src/tests/sleeping.rs`.
 
 use harness::{Daemon, Running, Signal, Transport, eventually, noise, shares_memory};
 use pfs_client::WriteError;
 use pfs_proto::{ReadOptions, Request};
 
 use super::{S, staging};
-
-/// Before a sleeper would look by itself, which it does once a minute: so it was woken.
-const BEFORE_THE_TIMER: Duration = Duration::from_secs(50);
 
 /// Readers that have read all there is and sleep on it.
 #[track_caller]
@@ -25,7 +21,7 @@ fn sleeping_readers(daemon: &Daemon) -> Vec<Running> {
 #[track_caller]
 fn all_end_with(code: i32, readers: Vec<Running>) {
     for reader in readers {
-        assert_eq!(reader.finish_within(BEFORE_THE_TIMER).exits(code).text(), "so far");
+        assert_eq!(reader.finish().exits(code).text(), "so far");
     }
 }
 
@@ -60,7 +56,7 @@ fn a_killed_daemon_is_noticed_by_a_mapped_writer_that_waits_for_a_mapped_reader(
     daemon.create(S);
     let (_reader, writer) = a_writer_that_waits(&daemon);
     daemon.kill9();
-    writer.finish_within(BEFORE_THE_TIMER).exits(5);
+    writer.finish().exits(5);
 }
 
 /// For a reader that has been stopped.
@@ -114,7 +110,7 @@ fn the_death_of_a_mapped_block_reader_releases_the_writer_that_waits_for_it() {
     daemon.create(S);
     let (reader, writer) = a_writer_that_waits(&daemon);
     reader.signal(Signal::KILL);
-    writer.finish_within(BEFORE_THE_TIMER).exits(0).quietly();
+    writer.finish().exits(0).quietly();
     assert_eq!(daemon.head(S), 1 << 20);
 }
 

@@ -1,0 +1,141 @@
+//! Readers that sleep on a shared ring: whatever they wait for wakes them, and no timer does. The sleeper's own timer is
+//! off in this crate's tests.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use pfs_proto::{Decoder, Hello, Reply, Request};
+use pfs_stream::mapped::Handout;
+use pfs_stream::{ReadOptions, Stream, StreamConfig};
+use rustix::cmsg_space;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+
+use super::daemon::{path, promptly};
+use crate::connection::Connection;
+use crate::{End, Event, Peer, ReadError, Reader};
+
+/// So often that the thread has fallen asleep at some of the times.
+const ROUNDS: usize = 30;
+
+fn stream() -> Stream {
+    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+    Stream::new("s", sizes).unwrap()
+}
+
+fn handout(stream: &Stream) -> Handout {
+    let reader = stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+    reader.hand_out().map_err(|(_, error)| error).unwrap()
+}
+
+/// The daemon's end of a connection over which it has handed a ring out.
+struct Host {
+    socket: UnixStream,
+    stream: Stream,
+    _handout: Handout,
+}
+
+impl Host {
+    async fn says(&mut self, reply: Reply) {
+        let mut bytes = BytesMut::new();
+        reply.encode(&mut bytes);
+        self.socket.write_all(&bytes).await.unwrap();
+    }
+}
+
+async fn hears(socket: &mut UnixStream, decoder: &mut Decoder) -> Request {
+    loop {
+        if let Some(frame) = decoder.next_frame().unwrap() {
+            return Request::decode(frame).unwrap();
+        }
+        assert_ne!(socket.read_buf(decoder.buffer()).await.unwrap(), 0);
+    }
+}
+
+/// A reader that has mapped the ring of an empty stream, and the daemon that serves it.
+async fn mapped_reader() -> (Reader, Host) {
+    let (ours, mut socket) = UnixStream::pair().unwrap();
+    let reader = async {
+        let connection = Connection::open_sharing(ours).await.unwrap();
+        Reader::open(connection, &path(), ReadOptions::default()).await.unwrap()
+    };
+    let host = async {
+        let mut decoder = Decoder::new();
+        hears(&mut socket, &mut decoder).await;
+        let mut bytes = BytesMut::new();
+        Reply::Hello(Hello { capabilities: Hello::MAPPING, ..Hello::OURS }).encode(&mut bytes);
+        socket.write_all(&bytes).await.unwrap();
+        hears(&mut socket, &mut decoder).await;
+
+        let stream = stream();
+        let handout = handout(&stream);
+        bytes.clear();
+        Reply::Mapped(handout.start()).encode(&mut bytes);
+        let descriptors = [handout.ring().unwrap(), handout.page().unwrap()];
+        let sent = socket.try_io(Interest::WRITABLE, || {
+            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+            Ok(sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?)
+        });
+        assert_eq!(sent.unwrap(), bytes.len());
+        let mut host = Host { socket, stream, _handout: handout };
+        host.says(Reply::Reading { start: 0, head: 0, content_type: None }).await;
+        host
+    };
+    let (mut reader, host) = tokio::join!(reader, host);
+    assert!(reader.is_mapped());
+    assert!(matches!(reader.next().await, Ok(Event::Attached { .. })));
+    (reader, host)
+}
+
+/// Has the reader fall asleep, then does something, and tells what the reader makes of it.
+async fn asleep(mut reader: Reader, event: impl AsyncFnOnce()) -> Result<Event, ReadError> {
+    let falls_asleep = poll_fn(|cx| Poll::Ready(reader.poll_next(cx).is_pending())).await;
+    assert!(falls_asleep, "there is nothing to read");
+    let waits = tokio::spawn(async move { reader.next().await });
+    tokio::task::yield_now().await;
+    event().await;
+    promptly(waits).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_reader_that_sleeps_is_woken_by_what_happens_to_its_stream() {
+    for _ in 0..ROUNDS {
+        let (reader, host) = mapped_reader().await;
+        let mut writer = host.stream.writer(Peer::default()).unwrap();
+        let read = asleep(reader, async || {
+            writer.try_append(b"x").unwrap().unwrap();
+        });
+        let read = read.await;
+        assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "x"), "{read:?}");
+
+        let (reader, host) = mapped_reader().await;
+        let read = asleep(reader, async || host.stream.close()).await;
+        assert!(matches!(read, Ok(Event::End { reason: End::Closed, offset: 0 })), "{read:?}");
+
+        let (reader, host) = mapped_reader().await;
+        let read = asleep(reader, async || host.stream.remove()).await;
+        assert!(matches!(read, Err(ReadError::Removed { .. })), "{read:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends() {
+    for _ in 0..ROUNDS {
+        let (reader, Host { socket, stream, _handout }) = mapped_reader().await;
+        // The ring stays as it is, as that of a daemon that was killed does.
+        let read = asleep(reader, async || drop(socket)).await;
+        assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
+        drop((stream, _handout));
+
+        let (reader, mut host) = mapped_reader().await;
+        let going = Reply::Error { code: crate::ErrorCode::GoingAway, message: "it ends".to_owned() };
+        let read = asleep(reader, async || host.says(going).await).await;
+        assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
+    }
+}
