@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     http_listener::HttpListener,
     logging, server,
-    signals::Signals,
+    signals::{Ending, Signals},
     socket::{Directory, SocketFile},
     systemd,
 };
@@ -73,7 +73,7 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let runtime = runtime.context("cannot start the runtime")?;
     let within = runtime.enter();
     // Before anybody can connect: who sees the socket may rely on signals ending the daemon in order.
-    let signals = Signals::catch().context("cannot catch signals")?;
+    let mut signals = Signals::catch().context("cannot catch signals")?;
     let (listener, file) = match passed {
         Some(listener) => {
             tracing::info!("serving on the socket that the service manager passed");
@@ -87,7 +87,7 @@ fn serve(args: &Args) -> Result<ExitCode> {
     raise_descriptor_limit(&config);
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
     let http = http.map(bind_http).transpose()?;
-    let code = runtime.block_on(until_signalled(listener, http, signals, &config));
+    let code = runtime.block_on(until_signalled(listener, http, async || signals.next().await, &config));
     drop(within);
     // What is left after a second signal is not waited for.
     runtime.shutdown_background();
@@ -95,10 +95,11 @@ fn serve(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
+/// Serves until a first signal, which lets clients hear of the end, and a second one, which does not wait for them.
 async fn until_signalled(
     listener: tokio::net::UnixListener,
     http: Option<HttpListener>,
-    mut signals: Signals,
+    mut next_signal: impl AsyncFnMut() -> Ending,
     config: &Config,
 ) -> ExitCode {
     let (stop, stopped) = oneshot::channel::<()>();
@@ -110,14 +111,14 @@ async fn until_signalled(
 
     let first = tokio::select! {
         () = &mut serving => return ExitCode::SUCCESS,
-        signal = signals.next() => signal,
+        signal = next_signal() => signal,
     };
     tracing::info!(signal = first.name(), "asked to end");
     systemd::stopping();
     let _ = stop.send(());
     tokio::select! {
         () = &mut serving => ExitCode::SUCCESS,
-        second = signals.next() => {
+        second = next_signal() => {
             tracing::warn!(signal = second.name(), "asked to end at once");
             ExitCode::from(second.exit_code())
         }
@@ -169,5 +170,78 @@ fn raise_descriptor_limit(config: &Config) {
             limit = if set.is_ok() { Some(raised) } else { current },
             "the limit on open files is lower than the configuration needs when all is in use (ulimit -n)"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use pfs_proto::{Hello, Request};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{UnixListener, UnixStream},
+        sync::mpsc,
+        task::yield_now,
+        time::{Instant, timeout},
+    };
+
+    use super::*;
+
+    /// A client that asks for documents and reads nothing, until the daemon cannot get rid of any more. On a paused clock
+    /// time passes only where nobody can do anything.
+    async fn stuck_client(socket: &Path) -> UnixStream {
+        let mut requests = BytesMut::new();
+        Request::Hello(Hello::OURS).encode(&mut requests);
+        for _ in 0..1000 {
+            Request::Document("/streamfs/README".parse().unwrap()).encode(&mut requests);
+        }
+        let mut client = UnixStream::connect(socket).await.unwrap();
+        while timeout(Duration::from_millis(1), client.write_all(&requests)).await.is_ok() {}
+        client
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_ends_it_at_once_although_a_client_is_stuck() {
+        for (second, code) in [(Ending::Terminate, 143), (Ending::Interrupt, 130)] {
+            let folder = tempfile::tempdir().unwrap();
+            let socket = folder.path().join("s");
+            let listener = UnixListener::bind(&socket).unwrap();
+            let (signals, mut sent) = mpsc::unbounded_channel();
+            let config = Config::default();
+            let daemon = until_signalled(listener, None, async || sent.recv().await.unwrap(), &config);
+            let operator = async {
+                let stuck = stuck_client(&socket).await;
+                let begun = Instant::now();
+                signals.send(Ending::Terminate).unwrap();
+                while UnixStream::connect(&socket).await.is_ok() {
+                    yield_now().await;
+                }
+                signals.send(second).unwrap();
+                (stuck, begun)
+            };
+            let (ended, (_stuck, begun)) = tokio::join!(daemon, operator);
+            assert_eq!(ended, ExitCode::from(code));
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_one_signal_a_stuck_client_is_given_up_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (signals, mut sent) = mpsc::unbounded_channel();
+        let config = Config::default();
+        let daemon = until_signalled(listener, None, async || sent.recv().await.unwrap(), &config);
+        let operator = async {
+            let stuck = stuck_client(&socket).await;
+            signals.send(Ending::Terminate).unwrap();
+            (stuck, Instant::now())
+        };
+        let (ended, (_stuck, begun)) = tokio::join!(daemon, operator);
+        assert_eq!(ended, ExitCode::SUCCESS);
+        assert_eq!(begun.elapsed(), Duration::from_secs(2));
     }
 }

@@ -138,34 +138,6 @@ fn of_many_daemons_started_at_once_exactly_one_serves() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut serving = Serving::start(tempdir().unwrap());
-        // A client that does not read what it is sent keeps the daemon busy with its end.
-        let _stuck = stuck_client(&serving.socket());
-        serving.signal(Signal::TERM);
-        wait_until("stopping", || UnixStream::connect(serving.socket()).is_err());
-        serving.signal(signal);
-        assert_eq!(serving.exit().code(), Some(code));
-        assert!(!serving.socket().exists());
-    }
-}
-
-/// Asks for documents until the daemon cannot get rid of any more.
-fn stuck_client(socket: &Path) -> UnixStream {
-    use std::io::Write;
-    let mut bytes = bytes::BytesMut::new();
-    pfs_proto::Request::Hello(pfs_proto::Hello::OURS).encode(&mut bytes);
-    for _ in 0..1000 {
-        pfs_proto::Request::Document(crate::harness::at("/streamfs/README")).encode(&mut bytes);
-    }
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    while stream.write_all(&bytes[..]).is_ok() {}
-    stream
-}
-
-#[test]
 fn a_configuration_is_checked_without_serving() {
     let folder = tempdir().unwrap();
     let good = folder.path().join("good.toml");
