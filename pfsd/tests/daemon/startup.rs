@@ -54,8 +54,12 @@ struct Serving {
 impl Serving {
     fn start(folder: TempDir) -> Self {
         let child = pfsd().arg("--socket").arg(folder.path().join("s")).spawn().unwrap();
-        let serving = Self { folder, child };
-        wait_until("starting", || UnixStream::connect(serving.socket()).is_ok());
+        let mut serving = Self { folder, child };
+        wait_until("starting", || {
+            let ended = serving.child.try_wait().unwrap();
+            assert_eq!(ended, None, "the daemon ended at once: {}", serving.log());
+            UnixStream::connect(serving.socket()).is_ok()
+        });
         serving
     }
 
