@@ -88,7 +88,7 @@ async fn nothing_is_done_for_a_client_that_has_not_said_hello() {
     assert!(running.daemon.registry().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_silent_client_and_one_that_stops_in_its_hello_time_out() {
     let running =
         Running::with(Daemon::new(&Settings::default()).with_hello_timeout(Duration::from_millis(50)));
