@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::Transport;
+use harness::{Transport, deadline};
 use pfs_client::blocking::{Client, Reader};
 use pfs_client::{Chunks, Event, ReadOptions, WriteOptions};
 
@@ -12,9 +12,6 @@ use super::{daemon, endpoint, path};
 
 /// So small that it is written hundreds of times a second, so large that readers are sent the same blocks.
 const RING: u64 = 64 << 10;
-
-/// Readers that have to be lapped before it is over may take so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A byte that tells its offset: neighbours of one lap and the same place of another lap both differ.
 fn byte_at(offset: u64) -> u8 {
@@ -93,7 +90,7 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
             let over = Instant::now() >= until && lapped.load(Relaxed) == readers.len();
             // One that has ended has failed, which is told below; the others must end before.
             let failed = readers.iter().any(|reader| reader.is_finished());
-            if over || failed || Instant::now() >= until + PATIENCE {
+            if over || failed || Instant::now() >= until + deadline() {
                 break;
             }
         }
