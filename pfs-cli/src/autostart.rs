@@ -170,15 +170,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let log = Log::open(directory.path().join("pfsd.log")).unwrap();
         let program = directory.path().join("pfsd");
-        fs::write(&program, "#!/bin/sh\necho \"$@\" >&2\nexec sleep 60\n").unwrap();
+        fs::write(&program, "#!/bin/sh\necho \"$@\" >&2\nexec sleep 86400\n").unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
 
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let mut child = spawn(&program, Path::new("/run/pfsd.sock"), &log).unwrap();
         drop(writer);
-        // With the child's copy of the writing end open, this would wait for a minute.
+        // With the child's copy of the writing end open, this would wait for the child, which does not end by itself.
         let mut pipe = [PollFd::new(&reader, PollFlags::IN)];
-        let ready = poll(&mut pipe, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).unwrap();
+        let ready = poll(&mut pipe, Some(&Timespec { tv_sec: 120, tv_nsec: 0 })).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(ready, 1);
@@ -188,11 +188,13 @@ mod tests {
     async fn a_daemon_that_ends_at_once_is_noticed_and_quoted() {
         let directory = tempfile::tempdir().unwrap();
         let log = Log::open(directory.path().join("pfsd.log")).unwrap();
-        let child = Command::new("sh")
+        let mut child = Command::new("sh")
             .args(["-c", "echo the configuration is wrong >&2; exit 3"])
             .stderr(log.file.try_clone().unwrap())
             .spawn()
             .unwrap();
+        // It has ended before anybody looks, however long that takes it.
+        child.wait().unwrap();
         let error = wait_for(child, &directory.path().join("pfsd.sock"), &log).await.unwrap_err();
         assert_eq!(ExitCode::of(&error), ExitCode::NoDaemon);
         assert!(error.to_string().contains("exit status: 3): the configuration is wrong"), "{error}");
