@@ -115,7 +115,7 @@ async fn a_socket_where_nobody_listens_is_no_daemon() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn clients_that_all_come_at_once_are_all_served() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pfsd.sock");
@@ -255,7 +255,7 @@ async fn a_cancelled_request_leaves_nothing_that_the_next_one_could_misread() {
     assert_eq!(first.request().await, None, "the first connection was given up");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_survives_the_restart_of_its_daemon() {
     let socket = Socket::new();
     let (client, mut first) = socket.client().await;
@@ -306,7 +306,7 @@ async fn writers_and_readers_have_connections_of_their_own() {
     assert_eq!(reader.unwrap_err().code(), Some(ErrorCode::NoSuchStream));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_that_nobody_can_be_asked_fails_and_says_why() {
     let socket = Socket::new();
     let (client, daemon) = socket.client().await;

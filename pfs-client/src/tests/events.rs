@@ -22,7 +22,7 @@ async fn watching(socket: &Socket) -> (Events, Daemon) {
     (events.unwrap(), daemon)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn events_come_as_the_daemon_tells_them_until_the_stream_is_removed() {
     let socket = Socket::new();
     let (mut events, mut daemon) = watching(&socket).await;
@@ -38,7 +38,7 @@ async fn events_come_as_the_daemon_tells_them_until_the_stream_is_removed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_daemon_that_goes_is_an_error_and_not_the_end_of_the_events() {
     let socket = Socket::new();
     let (mut events, daemon) = watching(&socket).await;
@@ -49,7 +49,7 @@ async fn a_daemon_that_goes_is_an_error_and_not_the_end_of_the_events() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_no_event_is_an_error() {
     let socket = Socket::new();
     let (mut events, mut daemon) = watching(&socket).await;

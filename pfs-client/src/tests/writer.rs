@@ -74,7 +74,7 @@ async fn flush_returns_when_everything_is_acknowledged_and_not_before() {
     assert_eq!(writer.acked(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement_is_taken() {
     let (mut writer, mut daemon) = writer(pipe(8), 1 << 20).await;
     let large = vec![7; 100_000];
@@ -154,7 +154,7 @@ async fn a_chunk_larger_than_a_frame_arrives_whole() {
     tokio::join!(writing, listening);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_append_goes_out_whole_with_the_next_call() {
     let large: Vec<u8> = (0..MAX_PAYLOAD + 9_000).map(|i| (i % 253) as u8).collect();
     for size in [3, 1000, MAX_PAYLOAD + 100] {
@@ -200,7 +200,7 @@ async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
     assert!(matches!(again, WriteError::Removed { .. }), "{again:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
     let (mut writer, mut daemon) = writer(pipe(8), 1 << 20).await;
     let (large, removed) = (vec![7; 100_000], removed());
@@ -219,7 +219,7 @@ async fn a_daemon_that_leaves_without_a_word_is_gone() {
     assert!(matches!(error, WriteError::DaemonGone(_)), "{error:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_daemon_that_is_going_away_is_gone() {
     let (writer, mut daemon) = writer(pipe(100), 1 << 20).await;
     daemon.send(&Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
@@ -268,7 +268,7 @@ async fn a_writer_that_is_dropped_does_not_look_finished() {
     assert_eq!(daemon.request().await, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_daemon_that_cannot_count_is_not_believed() {
     for replies in [
         &[ack(2, 3)][..],
