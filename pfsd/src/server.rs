@@ -99,3 +99,54 @@ pub(crate) fn report_panic(ended: Result<(), JoinError>) {
         tracing::error!(%error, "a connection ended in a panic; this is a bug in pfsd");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use pfs_host::Settings;
+    use pfs_http::Setup;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::oneshot,
+        time::{Instant, pause},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn idle_connections_over_http_do_not_hold_the_end_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("s")).unwrap();
+        let address = Some((Ipv4Addr::LOCALHOST, 0).into());
+        let setup = Setup::prepare(&[], &pfs_http::settings::Settings::default(), address).unwrap().unwrap();
+        let http = HttpListener::bind(setup).unwrap();
+        let address = http.address().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let daemon = Arc::new(Daemon::new(&Settings::default()));
+        let serving = tokio::spawn(serve(listener, Some(http), daemon, async {
+            let _ = stopped.await;
+        }));
+        let mut idle = Vec::new();
+        for _ in 0..10 {
+            let mut connection = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            connection.write_all(request).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"}") {
+                assert_ne!(connection.read_buf(&mut answer).await.unwrap(), 0);
+            }
+            idle.push(connection);
+        }
+        // From now on time passes only where nobody can do anything: who waits for a client lets it pass.
+        pause();
+        let begun = Instant::now();
+        stop.send(()).unwrap();
+        serving.await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        for mut connection in idle {
+            assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+}
