@@ -4,8 +4,6 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use harness::eventually;
-
 /// Passes what comes to its address on to a daemon's, both ways, until it is cut.
 pub(super) struct Link {
     address: SocketAddr,
@@ -13,12 +11,10 @@ pub(super) struct Link {
 }
 
 struct State {
-    /// Whether new connections are passed on; otherwise they are hung up on at once.
-    up: bool,
     /// Both ends of what was passed on.
     open: Vec<TcpStream>,
-    /// How many were hung up on so far.
-    refused: usize,
+    /// How many connections are still to be hung up on at once.
+    refuse: usize,
     /// How many bytes that come from the daemon are passed on by one connection.
     most: usize,
 }
@@ -28,16 +24,17 @@ impl Link {
     pub(super) fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { up: true, open: Vec::new(), refused: 0, most: usize::MAX }));
+        let state = Arc::new(Mutex::new(State { open: Vec::new(), refuse: 0, most: usize::MAX }));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let client = client.unwrap();
                 let mut state = shared.lock().unwrap();
-                let Some(daemon) = TcpStream::connect(daemon).ok().filter(|_| state.up) else {
-                    state.refused += 1;
+                if state.refuse > 0 {
+                    state.refuse -= 1;
                     continue;
-                };
+                }
+                let Ok(daemon) = TcpStream::connect(daemon) else { continue };
                 state.open.extend([client.try_clone().unwrap(), daemon.try_clone().unwrap()]);
                 let (from, to) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
                 let most = state.most;
@@ -62,27 +59,15 @@ impl Link {
         }
     }
 
-    /// Breaks everything that is open, and lets nothing through until it is [`up`](Self::up) again. Returns when somebody has
-    /// tried.
-    #[track_caller]
-    pub(super) fn down(&self) {
-        let before = {
-            let mut state = self.state.lock().unwrap();
-            state.up = false;
-            state.refused
-        };
+    /// Breaks everything that is open, and hangs up on so many that come then.
+    pub(super) fn cut_and_refuse(&self, count: usize) {
+        self.state.lock().unwrap().refuse = count;
         self.cut();
-        eventually("somebody tries to get through", || self.state.lock().unwrap().refused > before);
     }
 
     /// Breaks each connection that is opened from now on when so many bytes have come from the daemon.
     pub(super) fn cut_each_after(&self, bytes: usize) {
         self.state.lock().unwrap().most = bytes;
-    }
-
-    /// Passes on what comes.
-    pub(super) fn up(&self) {
-        self.state.lock().unwrap().up = true;
     }
 }
 

@@ -18,6 +18,15 @@ fn line(daemon: &Daemon) -> Link {
     Link::to(daemon.http_address(), "")
 }
 
+/// Breaks the line, and does something before its readers can notice: they stand still meanwhile, so that it may take longer
+/// than they look for a daemon.
+fn while_broken<const N: usize>(link: &Link, readers: [&Running; N], meanwhile: impl FnOnce()) {
+    readers.iter().for_each(|reader| reader.signal(Signal::STOP));
+    link.cut();
+    meanwhile();
+    readers.iter().for_each(|reader| reader.signal(Signal::CONT));
+}
+
 #[test]
 fn a_reader_goes_on_where_it_was_and_says_so() {
     let daemon = Daemon::with_http();
@@ -28,7 +37,8 @@ fn a_reader_goes_on_where_it_was_and_says_so() {
     for (round, part) in data.chunks(1 << 20).enumerate() {
         write(&daemon, part);
         eventually("it has read all", || reader.stdout_len() == (round as u64 + 1) << 20);
-        link.cut();
+        // Once at the first attempt, then only after some that fail.
+        link.cut_and_refuse(2 * round);
         let said = format!("the connection broke at offset {} of {S}; resumed", (round + 1) << 20);
         eventually("it says so", || reader.stderr().contains(&said));
     }
@@ -75,13 +85,10 @@ fn what_the_ring_dropped_meanwhile_is_a_gap_to_the_byte() {
         std::fs::write(&file, &data[50_000..]).unwrap();
         write(&daemon, &data[..50_000]);
         eventually("it has read all", || reader.stdout_len() == 50_000);
-        link.down();
-        daemon
-            .pfs(["write", "--stream", "--close", "--chunk-size", "1000", S])
-            .stdin_file(&file)
-            .run()
-            .exits(0);
-        link.up();
+        while_broken(&link, [&reader], || {
+            let write = daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1000", S]);
+            write.stdin_file(&file).run().exits(0);
+        });
         let run = reader.finish().exits(4).says("resumed");
         let gaps = gaps(&run.stderr);
         assert_eq!((gaps.len(), gaps[0].from), (1, 50_000), "{}", run.stderr);
@@ -99,10 +106,11 @@ fn a_stream_of_a_daemon_that_was_restarted_is_another_one() {
     let reader = [reader(&daemon, &link, []), reader(&daemon, &link, ["--new"])];
     write(&daemon, b"before");
     eventually("both have read all", || reader.each_ref().map(Running::stdout_len) == [9, 6]);
-    link.cut();
-    daemon.kill9();
-    daemon.restart();
-    write(&daemon, b"of afterwards, and longer");
+    while_broken(&link, reader.each_ref(), || {
+        daemon.kill9();
+        daemon.restart();
+        write(&daemon, b"of afterwards, and longer");
+    });
     for (reader, text) in reader.into_iter().zip(["of before", "before"]) {
         let run = reader.finish().exits(5).says("offset 9");
         assert_eq!(run.text(), text);
@@ -118,12 +126,12 @@ fn a_stream_that_was_made_anew_meanwhile_is_another_one() {
         write(&daemon, b"of before");
         let reader = reader(&daemon, &link, []);
         eventually("it has read all", || reader.stdout_len() == 9);
-        link.down();
-        daemon.remove(S);
-        if let Some(anew) = anew {
-            write(&daemon, anew);
-        }
-        link.up();
+        while_broken(&link, [&reader], || {
+            daemon.remove(S);
+            if let Some(anew) = anew {
+                write(&daemon, anew);
+            }
+        });
         let run = reader.finish().exits(7).says("removed");
         assert_eq!(run.text(), "of before");
         daemon.pfs(["rm", "-f", S]).run().exits(0);
@@ -201,11 +209,11 @@ fn the_end_that_was_asked_for_stays_the_same() {
     eventually("it has read all", || reader.stdout_len() == 6);
     let mut other = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     eventually("the other writer is there", || daemon.stat(S).unwrap()["writers"].get(1).is_some());
-    link.down();
-    doomed.signal(Signal::KILL);
-    doomed.finish().exits(137);
-    eventually("it is known to be dead", || daemon.figure(S, "writers_died") == 1);
-    link.up();
+    while_broken(&link, [&reader], || {
+        doomed.signal(Signal::KILL);
+        doomed.finish().exits(137);
+        eventually("it is known to be dead", || daemon.figure(S, "writers_died") == 1);
+    });
     other.send(b", other");
     eventually("it goes on", || reader.stdout_len() == 13);
     other.end_input();
@@ -221,9 +229,9 @@ fn a_reader_that_waits_for_its_stream_misses_nothing_of_it() {
     eventually("it waits", || reader.stderr().contains(S));
     link.cut();
     eventually("it waits again", || reader.stderr().contains("resumed"));
-    link.down();
-    write(&daemon, b"all");
-    daemon.close(S);
-    link.up();
+    while_broken(&link, [&reader], || {
+        write(&daemon, b"all");
+        daemon.close(S);
+    });
     assert_eq!(reader.finish().exits(0).text(), "all");
 }
