@@ -129,6 +129,8 @@ async fn append_body(
         };
         let data = match frame {
             None => return Ok(()),
+            // The daemon may have begun to end since the look above, and then that is why the body breaks off.
+            Some(Err(_)) if shutdown.is_cancelled() => return Err(Failure::going_away()),
             Some(Err(error)) => {
                 let bytes = append.bytes();
                 let message = format!("the body broke off after {bytes} bytes, which are in {path}: {error}");
@@ -140,5 +142,35 @@ async fn append_body(
             let appended = append.append(chunk).await;
             *offset = appended.map_err(|rejected| rejected.failure(path))?.offset;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use axum::body::Bytes;
+    use futures_util::stream;
+    use pfs_host::{Caller, Daemon, Permissions, Settings};
+    use pfs_proto::Peer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_because_the_daemon_ends_is_refused_for_that() {
+        let daemon = Daemon::new(&Settings::default());
+        let caller = Caller { peer: Peer::default(), permissions: Permissions::all(), transport: "http" };
+        let path: StreamPath = "/streamfs/s".parse().unwrap();
+        let place = daemon.writable(&caller, &path).unwrap();
+        let stream = place.open_or_create().await.unwrap();
+        let mut append = place.append(&stream).await.unwrap();
+        let shutdown = daemon.shutdown().clone();
+        // It ends just after it was looked whether it does.
+        let body = Body::from_stream(stream::once(async move {
+            shutdown.cancel();
+            Err::<Bytes, _>(io::Error::other("the daemon ends"))
+        }));
+        let appended = append_body(&mut append, &path, body, 1 << 20, &mut 0, daemon.shutdown()).await;
+        assert_eq!(appended, Err(Failure::going_away()));
     }
 }
