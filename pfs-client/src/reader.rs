@@ -10,7 +10,7 @@ use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
 use crate::chunks::{Chunks, LARGE};
 use crate::connection::Connection;
 use crate::error::{Broken, ProtocolError, ReadError, RequestError};
-use crate::resume::{Identity, Place, Resume, Resumed};
+use crate::resume::{Attached, Place, Resume, Resumed};
 use crate::sharing::{MappedSource, Watch};
 
 mod direct;
@@ -41,7 +41,7 @@ pub struct Reader {
     /// How to go on when the connection breaks, where that is possible.
     resume: Option<Box<Resume>>,
     /// What the daemon said that it is attached to.
-    identity: Option<Identity>,
+    attached: Option<Attached>,
     state: State,
 }
 
@@ -66,7 +66,7 @@ impl Reader {
     ) -> Result<Self, RequestError> {
         let mut reader = Self {
             resume: Resume::new(&connection, path, options).map(Box::new),
-            identity: None,
+            attached: None,
             connection,
             position: 0,
             lost: (0, 0),
@@ -101,15 +101,15 @@ impl Reader {
                 }
                 Ok(None)
             }
-            Reply::Identity { daemon, stream, deaths_before } => {
-                self.identity = Some(Identity { daemon, stream, deaths_before });
+            Reply::Identity { identity, deaths_before } => {
+                self.attached = Some(Attached { identity, deaths_before });
                 Ok(None)
             }
             Reply::Reading { start, head, content_type } => {
                 self.position = start;
                 self.state = State::Reading;
                 if let Some(resume) = &mut self.resume {
-                    resume.attached(self.identity, head);
+                    resume.attached(self.attached, head);
                 }
                 Ok(Some(Event::Attached { start, head, content_type }))
             }
@@ -386,9 +386,9 @@ impl Reader {
     fn resumed(&mut self, resumed: Resumed) -> Result<(), ReadError> {
         let Resumed { connection, place } = resumed;
         self.connection = connection;
-        if let Some((identity, Place { start, head, content_type })) = place {
+        if let Some((attached, Place { start, head, content_type })) = place {
             if let Some(resume) = &mut self.resume {
-                resume.attached(identity, head);
+                resume.attached(attached, head);
             }
             self.check(start)?;
             if let State::Waiting = self.state {

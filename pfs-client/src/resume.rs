@@ -8,9 +8,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
-use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, Start, StreamPath, Until};
+use pfs_proto::{End, ErrorCode, Identity, ReadOptions, Reply, Request, Start, StreamPath, Until};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use crate::ConnectError;
@@ -25,11 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Which stream a reader reads, as the daemon told it.
+/// Which stream a reader reads, and since which death, as the daemon told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) daemon: SystemTime,
-    pub(crate) stream: u64,
+pub(crate) struct Attached {
+    pub(crate) identity: Identity,
     pub(crate) deaths_before: u64,
 }
 
@@ -47,7 +45,7 @@ pub(crate) struct Resume {
     path: StreamPath,
     options: ReadOptions,
     /// What it was attached to first, and head at that moment.
-    first: Option<(Identity, u64)>,
+    first: Option<(Attached, u64)>,
     /// Whether the connection has broken since it was attached.
     has_broken: bool,
     /// Whether a writer died between the two that the reader would have heard of.
@@ -65,7 +63,7 @@ type Attempt = Pin<Box<dyn Future<Output = Result<Resumed, ReadError>> + Send>>;
 /// A new connection, and what the daemon said on it: a place, unless the stream is still waited for.
 pub(crate) struct Resumed {
     pub(crate) connection: Connection,
-    pub(crate) place: Option<(Option<Identity>, Place)>,
+    pub(crate) place: Option<(Option<Attached>, Place)>,
 }
 
 impl Resume {
@@ -86,9 +84,9 @@ impl Resume {
     }
 
     /// It is attached to this.
-    pub(crate) fn attached(&mut self, identity: Option<Identity>, head: u64) {
-        match (&self.first, identity) {
-            (None, Some(identity)) => self.first = Some((identity, head)),
+    pub(crate) fn attached(&mut self, attached: Option<Attached>, head: u64) {
+        match (&self.first, attached) {
+            (None, Some(attached)) => self.first = Some((attached, head)),
             (Some((first, _)), Some(now)) => {
                 self.missed_death |= now.deaths_before > first.deaths_before;
             }
@@ -122,7 +120,7 @@ impl Resume {
     /// Begins to connect again, after `why`. A reader that was `attached` goes on at `position`; one that was not waits as
     /// before, from the stream's beginning on, since it was there before that. `Err` if that cannot be.
     pub(crate) fn begin(&mut self, attached: bool, position: u64, why: io::Error) -> Result<(), io::Error> {
-        let identity = self.first.map(|(identity, _)| identity);
+        let identity = self.first.map(|(attached, _)| attached.identity);
         if attached && identity.is_none() {
             // The daemon does not tell which stream it is.
             return Err(why);
@@ -225,11 +223,11 @@ impl Asking {
         loop {
             match reply {
                 Reply::Waiting => return Ok(Resumed { connection, place: None }),
-                Reply::Identity { daemon, stream, deaths_before } => {
-                    found = Some(Identity { daemon, stream, deaths_before });
+                Reply::Identity { identity, deaths_before } => {
+                    found = Some(Attached { identity, deaths_before });
                 }
                 Reply::Reading { start, head, content_type } => {
-                    self.check(found)?;
+                    self.check(found.map(|attached| attached.identity))?;
                     return Ok(Resumed {
                         connection,
                         place: Some((found, Place { start, head, content_type })),
@@ -257,10 +255,10 @@ impl Asking {
     fn check(&self, found: Option<Identity>) -> Result<(), Failed> {
         match (self.identity, found) {
             (None, _) => Ok(()),
-            (Some(expected), Some(found)) if expected.daemon != found.daemon => {
+            (Some(expected), Some(found)) if expected == found => Ok(()),
+            (Some(expected), Some(found)) if expected.daemon() != found.daemon() => {
                 Err(Failed::Final(restarted()))
             }
-            (Some(expected), Some(found)) if expected.stream == found.stream => Ok(()),
             _ => Err(Failed::Final(self.removed())),
         }
     }
@@ -269,7 +267,7 @@ impl Asking {
     async fn missing(&self) -> Failed {
         let info = async { self.open().await?.request(&Request::Info).await };
         match (info.await, self.identity) {
-            (Ok(Reply::Daemon(info)), Some(expected)) if info.started != expected.daemon => {
+            (Ok(Reply::Daemon(info)), Some(expected)) if info.started != expected.daemon() => {
                 Failed::Final(restarted())
             }
             (Ok(_), _) => Failed::Final(self.removed()),

@@ -65,7 +65,7 @@ async fn converse<T: Transport>(
             }
             Ok(Request::OpenReader(path, options)) => {
                 let place = daemon.readable(caller, &path)?;
-                return Box::pin(reader_connection::serve(wire, daemon, &place, options, shutdown)).await;
+                return Box::pin(reader_connection::serve(wire, &place, options, shutdown)).await;
             }
             Ok(Request::Watch(path)) => {
                 let place = daemon.readable(caller, &path)?;

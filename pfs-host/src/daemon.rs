@@ -36,7 +36,6 @@ pub struct Daemon {
     pub(crate) lender: Lender,
     connections: Arc<Semaphore>,
     max_connections: usize,
-    started: SystemTime,
     shutdown: CancellationToken,
 }
 
@@ -55,7 +54,6 @@ impl Daemon {
             lender: Lender::default(),
             connections: Arc::new(Semaphore::new(max_connections)),
             max_connections,
-            started: SystemTime::now(),
             shutdown: CancellationToken::new(),
         }
     }
@@ -82,9 +80,9 @@ impl Daemon {
         &self.shutdown
     }
 
-    /// When it was made.
+    /// When it was made, which is in the [`Identity`](pfs_proto::Identity) of its streams.
     pub fn started(&self) -> SystemTime {
-        self.started
+        self.registry.created()
     }
 
     /// Connections that there may be at a time.
@@ -99,7 +97,7 @@ impl Daemon {
         DaemonInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: process::id(),
-            started: self.started,
+            started: self.started(),
             mounts: self.namespace.mounts().map(str::to_owned).collect(),
             streams: wide(self.registry.len()),
             max_streams: wide(limits.max_streams),

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Readable,
-    daemon::Daemon,
     failure::{Ended, Failure},
     poll::poll_once,
     session::{Broken, Encoder, Follow, Gap},
@@ -31,7 +30,6 @@ const SEND_BUFFER: usize = 1 << 20;
 /// Serves a reader to its end.
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
-    daemon: &Daemon,
     place: &Readable<'_>,
     options: ReadOptions,
     shutdown: &CancellationToken,
@@ -42,12 +40,8 @@ pub(crate) async fn serve<T: Transport>(
     let reader = attach(wire, place, options).await?;
     let mut log = place.joined(&reader);
     let announce = [
-        Some(Reply::Identity {
-            daemon: daemon.started(),
-            stream: reader.stream_number(),
-            deaths_before: reader.deaths_before(),
-        })
-        .filter(|_| wire.resuming),
+        Some(Reply::Identity { identity: reader.identity(), deaths_before: reader.deaths_before() })
+            .filter(|_| wire.resuming),
         Some(Reply::Reading {
             start: reader.start(),
             head: reader.head_at_attach(),

@@ -261,7 +261,7 @@
 //!           7 missed         | count: u64 |
 //! ```
 //!
-//! `Identity`, 0x96. Both numbers are as they are only within one run of the daemon.
+//! `Identity`, 0x96. `daemon` and `stream` are an [`Identity`]: the daemon's start, and the number of the stream in that daemon.
 //!
 //! ```text
 //! | daemon: time | stream: u64 | deaths_before: u64 |
@@ -289,6 +289,7 @@ mod error;
 mod event;
 mod frame;
 mod hello;
+mod identity;
 pub mod json;
 mod message;
 mod options;
@@ -302,6 +303,7 @@ pub use error::{ErrorCode, FrameError, MessageError, PathError};
 pub use event::{Event, StreamEvent};
 pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
 pub use hello::{Hello, MAGIC, MEDIA_TYPE, VERSION};
+pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
     CreateOptions, End, MappedStart, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,

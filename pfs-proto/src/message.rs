@@ -1,12 +1,10 @@
 //! What the two ends say to each other, one message a frame.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, MappedStart, ReadOptions, ReaderStat, StreamEvent,
-    StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, MappedStart, ReadOptions, ReaderStat,
+    StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
 };
 
 /// From the client to the daemon.
@@ -101,10 +99,8 @@ pub enum Reply {
     Waiting,
     /// Reader: which stream this is, so that a reader whose connection broke can tell whether it finds the same one again.
     Identity {
-        /// When the daemon was started.
-        daemon: SystemTime,
-        /// Number of the stream among all that this daemon has made.
-        stream: u64,
+        /// The stream's.
+        identity: Identity,
         /// Writers that had died before those whose end this reader sees.
         deaths_before: u64,
     },

@@ -96,7 +96,7 @@ pub use failure::{LostData, ReadFailure, WriteFailure};
 pub use lifetime::Hold;
 pub use pending::PendingReader;
 pub use pfs_proto::{
-    End, Event, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
+    End, Event, Identity, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
     StreamStat, StreamSummary, Until, WriterStat,
 };
 pub use reader::{Read, Reader};

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use pfs_proto::{End, Event, SlowPolicy};
+use pfs_proto::{End, Event, Identity, SlowPolicy};
 
 use crate::{
     ReadError, ReadFailure, Sink, Stream,
@@ -231,10 +231,9 @@ impl Reader {
         Stream { shared: Arc::clone(&self.membership.shared) }
     }
 
-    /// Which of all the streams that were made in this process it reads: one that is removed and made anew under the same name
-    /// is another one.
-    pub fn stream_number(&self) -> u64 {
-        self.membership.shared.number
+    /// The identity of the stream that it reads.
+    pub fn identity(&self) -> Identity {
+        self.membership.shared.identity
     }
 
     /// Writers that had died before those whose end it sees.

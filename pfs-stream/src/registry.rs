@@ -45,6 +45,7 @@ impl Drop for Reservation {
 #[derive(Debug)]
 pub(crate) struct Inner {
     limits: Limits,
+    created: SystemTime,
     /// Bytes of memory that streams take, including removed ones that somebody still holds.
     used: Arc<AtomicU64>,
     /// Bytes of memory that serve streams beside that.
@@ -72,7 +73,13 @@ impl Registry {
     pub fn new(limits: Limits) -> Self {
         let names = Mutex::new(Names::default());
         let (used, beside, gone) = (Arc::default(), Arc::default(), Arc::default());
-        Self { inner: Arc::new(Inner { limits, used, beside, gone, names }) }
+        let created = SystemTime::now();
+        Self { inner: Arc::new(Inner { limits, created, used, beside, gone, names }) }
+    }
+
+    /// When it was made: the start of the daemon in the [`Identity`](crate::Identity) of its streams.
+    pub fn created(&self) -> SystemTime {
+        self.inner.created
     }
 
     /// Makes a stream. Readers that wait for the name are attached before anybody can append.
@@ -128,7 +135,8 @@ impl Registry {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
         let ring = Ring::new(layout)?;
-        let stream = Stream::with_layout(name, config, ring, Some(memory), Arc::clone(&self.inner.gone));
+        let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
+        let stream = Stream::with_layout(name, config, ring, Some(memory), Some(created), gone);
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);

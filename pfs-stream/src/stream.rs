@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use pfs_proto::{Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamStat, StreamSummary};
+use pfs_proto::{Identity, Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamStat, StreamSummary};
 
 use crate::{
     AttachError, CreateError, Reader, Reservation, StreamConfig, Writer, clock,
@@ -50,8 +50,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: String,
-    /// Which of all the streams of this process it is, for names are used again.
-    pub(crate) number: u64,
+    /// Which stream it is, for names are used again.
+    pub(crate) identity: Identity,
     pub(crate) config: StreamConfig,
     pub(crate) ring: Ring,
     pub(crate) created: SystemTime,
@@ -125,7 +125,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, Ring::new(layout)?, None, std::sync::Arc::default()))
+        Ok(Self::with_layout(name, config, Ring::new(layout)?, None, None, std::sync::Arc::default()))
     }
 
     /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
@@ -142,7 +142,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn local(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, Ring::holding(layout)?, None, std::sync::Arc::default()))
+        Ok(Self::with_layout(name, config, Ring::holding(layout)?, None, None, std::sync::Arc::default()))
     }
 
     pub(crate) fn with_layout(
@@ -150,9 +150,11 @@ impl Stream {
         config: StreamConfig,
         ring: Ring,
         memory: Option<Reservation>,
+        origin: Option<SystemTime>,
         gone: std::sync::Arc<Gone>,
     ) -> Self {
         let created = SystemTime::now();
+        let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let appending = Appending {
             ring: RingWriter::new(ring.clone()),
             status: Status::default(),
@@ -165,7 +167,7 @@ impl Stream {
         };
         let shared = Shared {
             name: name.to_owned(),
-            number: MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            identity: Identity::new(origin.unwrap_or(created), number),
             config,
             ring,
             created,
@@ -190,6 +192,12 @@ impl Stream {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// Its identity: another stream of its name has another one. The daemon's start in it is that of the registry, or of the
+    /// stream itself where that belongs to none.
+    pub fn identity(&self) -> Identity {
+        self.shared.identity
     }
 
     /// How it was made.

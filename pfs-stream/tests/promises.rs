@@ -324,6 +324,22 @@ fn what_serves_streams_is_bounded_and_takes_nothing_from_them() {
 }
 
 #[test]
+fn a_stream_that_is_made_anew_under_its_name_has_another_identity() {
+    let registry = Registry::new(Limits::default());
+    let first = registry.create("s", StreamConfig::default()).unwrap();
+    assert_eq!(registry.get("s").unwrap().identity(), first.identity());
+    assert_eq!(first.reader(ReadOptions::default(), PEER).unwrap().identity(), first.identity());
+    assert!(registry.remove("s"));
+    let second = registry.create("s", StreamConfig::default()).unwrap();
+    assert_ne!(second.identity(), first.identity());
+    assert_eq!(second.identity().daemon(), first.identity().daemon(), "one registry made both");
+    // No time passes between the two, and still they are not the same.
+    let apart =
+        [(); 2].map(|()| Registry::new(Limits::default()).create("s", StreamConfig::default()).unwrap());
+    assert_ne!(apart[0].identity(), apart[1].identity());
+}
+
+#[test]
 fn a_stream_expires_when_nothing_was_appended_for_its_time_to_live() {
     let registry = Registry::new(Limits::default());
     let ttl = Duration::from_secs(60);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use pfs_proto::Identity;
 
 /// Of an answer that stays right: the bytes from one offset to another never change.
 pub(super) const LASTING: HeaderValue =
@@ -27,9 +28,9 @@ const JITTER: u64 = 3600;
 const LARGEST: u64 = 1 << 53;
 
 /// Names what a read gives: which stream, from where, to where, and whether that is its end.
-pub(super) fn etag(birth: u64, start: u64, end: u64, closed: bool) -> String {
+pub(super) fn etag(identity: Identity, start: u64, end: u64, closed: bool) -> String {
     let closed = if closed { ":c" } else { "" };
-    format!("\"{birth:x}:{start}:{end}{closed}\"")
+    format!("\"{identity}:{start}:{end}{closed}\"")
 }
 
 /// Whether the client has what this tag names.

@@ -10,7 +10,7 @@ use pfs_stream::Stream;
 use super::{
     cache, headers,
     media_type::{self, Kind},
-    offset::{self, Token},
+    offset::Token,
     page::{self, Span},
     query::From,
     read::Reading,
@@ -37,7 +37,7 @@ pub(super) fn answer(reading: &Reading<'_>, request: &HeaderMap) -> Result<Respo
 /// A page as a response; without it, where the client has it.
 pub(super) fn page(stream: &Stream, span: Span, body: Vec<u8>, request: &HeaderMap) -> Response {
     let Span { start, next, up_to_date, closed } = span;
-    let etag = cache::etag(offset::birth(stream), start, next, closed);
+    let etag = cache::etag(stream.identity(), start, next, closed);
     let mut response = if cache::is_known(request, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

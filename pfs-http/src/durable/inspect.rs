@@ -11,7 +11,7 @@ use axum::{
 
 use pfs_host::Caller;
 
-use super::{cache, catch_up, headers, lifetime, media_type, offset, refusal::Refusal, target};
+use super::{cache, catch_up, headers, lifetime, media_type, refusal::Refusal, target};
 use crate::Site;
 
 /// Tells what a stream is and where its head is. Does not count as a use of it.
@@ -29,7 +29,7 @@ pub(super) async fn head(
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     headers.insert(header::CACHE_CONTROL, headers::NO_STORE);
-    let etag = cache::etag(offset::birth(&stream), extent.tail, extent.head, extent.closed);
+    let etag = cache::etag(stream.identity(), extent.tail, extent.head, extent.closed);
     headers.insert(header::ETAG, headers::value(&etag));
     if let Some(ttl) = config.ttl {
         headers.insert(headers::TTL, ttl.as_secs().into());

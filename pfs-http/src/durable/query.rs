@@ -67,6 +67,10 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use pfs_proto::Identity;
+
     use super::*;
 
     fn query(parameters: &str) -> Option<Query> {
@@ -78,7 +82,7 @@ mod tests {
         assert_eq!(query(""), Some(Query::default()));
         assert_eq!(query("?offset=-1&other=1&other=2"), Some(Query::default()));
         assert_eq!(query("?offset=now").unwrap().from, From::Now);
-        let token = Token { birth: 1, offset: 2 };
+        let token = Token { identity: Identity::new(UNIX_EPOCH, 1), offset: 2 };
         assert_eq!(query(&format!("?offset={token}")).unwrap().from, From::At(token));
     }
 

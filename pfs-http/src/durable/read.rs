@@ -14,7 +14,6 @@ use pfs_stream::{AttachError, Reader, Stream};
 use super::{
     catch_up, long_poll,
     media_type::{self, Kind},
-    offset,
     page::{Chunks, PAGE},
     query::{From, Live, Query},
     refusal::Refusal,
@@ -85,7 +84,7 @@ impl Reading<'_> {
         let start = match query.from {
             From::Beginning => Start::Oldest,
             From::Now => Start::New,
-            From::At(token) if token.birth != offset::birth(stream) => {
+            From::At(token) if token.identity != stream.identity() => {
                 let reason = "the offset belongs to an earlier stream of this name";
                 return Err(Refusal::gone(place.path(), stream, reason));
             }

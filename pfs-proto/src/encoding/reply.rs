@@ -6,7 +6,7 @@ use super::fields::{FieldReader, FieldWriter};
 use super::request::{hello, put_hello};
 use super::{event, kind, options, stat};
 use crate::frame::put_chunk;
-use crate::{DataKind, ErrorCode, Frame, MAX_PAYLOAD, MessageError, Reply};
+use crate::{DataKind, ErrorCode, Frame, Identity, MAX_PAYLOAD, MessageError, Reply};
 
 impl Reply {
     /// Appends it to `out` as a frame; a [`Data`](Self::Data) or [`DataPart`](Self::DataPart) that is larger than a
@@ -47,9 +47,9 @@ impl Reply {
                 w.u64(*head);
                 w.option(content_type.as_deref(), FieldWriter::string);
             }
-            Self::Identity { daemon, stream, deaths_before } => {
-                w.time(*daemon);
-                w.u64(*stream);
+            Self::Identity { identity, deaths_before } => {
+                w.time(identity.daemon());
+                w.u64(identity.stream());
                 w.u64(*deaths_before);
             }
             Self::Mapped(start) => options::put_mapped_start(&mut w, start),
@@ -96,8 +96,7 @@ impl Reply {
             kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
             kind::STAGING => Self::Staging,
             kind::IDENTITY => Self::Identity {
-                daemon: r.time("daemon's start")?,
-                stream: r.u64()?,
+                identity: Identity::new(r.time("daemon's start")?, r.u64()?),
                 deaths_before: r.u64()?,
             },
             kind::READING => Self::Reading {

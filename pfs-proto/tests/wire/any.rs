@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, MappedStart, Peer, ReadOptions, ReaderStat, Reply,
-    Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, MappedStart, Peer, ReadOptions, ReaderStat,
+    Reply, Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
     WriteOptions, WriterStat,
 };
 use proptest::collection::vec;
@@ -58,8 +58,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         mapped_start().prop_map(Reply::Mapped),
         Just(Reply::Staging),
         (time(), any::<(u64, u64)>()).prop_map(|(daemon, (stream, deaths_before))| Reply::Identity {
-            daemon,
-            stream,
+            identity: Identity::new(daemon, stream),
             deaths_before
         }),
         (any::<(u64, u64)>(), content_type()).prop_map(|((start, head), content_type)| Reply::Reading {
