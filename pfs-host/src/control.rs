@@ -29,14 +29,19 @@ pub(crate) async fn answer<T: Transport>(
             wire.put(&Reply::Done);
         }
         Request::List(path) => list(wire, daemon.list(caller, &path).await?).await,
-        Request::Stat(path) => stat(wire, daemon.readable(caller, &path)?.stat().await?).await,
+        Request::Stat(path) => {
+            let place = daemon.readable(caller, &path)?;
+            let found = place.existing().await?;
+            stat(wire, place.stat(&found).await?).await;
+        }
         Request::Close(path) => {
             let place = daemon.writable(caller, &path)?;
             place.close(&place.existing().await?).await?;
             wire.put(&Reply::Done);
         }
         Request::Remove(path) => {
-            daemon.writable(caller, &path)?.remove().await?;
+            let place = daemon.writable(caller, &path)?;
+            place.remove(&place.existing().await?).await?;
             wire.put(&Reply::Done);
         }
         Request::Document(path) => {

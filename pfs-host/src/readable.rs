@@ -37,13 +37,13 @@ impl Daemon {
 }
 
 impl Readable<'_> {
-    /// Counters and clients of the stream.
+    /// Counters and clients of a stream that [`existing`](StreamAt::existing) gave.
     ///
     /// # Errors
     ///
-    /// Those of [`existing`](StreamAt::existing).
-    pub async fn stat(&self) -> Result<StreamStat, Failure> {
-        self.mount.stat(&self.path).await
+    /// The mount cannot tell.
+    pub async fn stat(&self, stream: &Stream) -> Result<StreamStat, Failure> {
+        self.mount.stat(&self.path, stream).await
     }
 
     /// Attaches a reader. Waits until the stream is created, or the daemon ends, where the options say so.

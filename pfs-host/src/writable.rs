@@ -47,8 +47,10 @@ impl Daemon {
         for mount in self.namespace.mounts_at(prefix) {
             for entry in mount.list(prefix).await? {
                 let Ok(path) = entry.summary.path.parse() else { continue };
+                let place = self.writable(caller, &path)?;
+                let Some(stream) = place.find().await? else { continue };
                 // Another client may have removed it meanwhile.
-                removed += usize::from(self.writable(caller, &path)?.remove().await.is_ok());
+                removed += usize::from(place.remove(&stream).await.is_ok());
             }
         }
         Ok(removed)
@@ -167,13 +169,13 @@ impl Writable<'_> {
         self.caller.log(|pid, uid| tracing::info!(stream, pid, uid, "stream closed"));
     }
 
-    /// Removes the stream.
+    /// Removes a stream that one of the calls above gave. Another one that has its path by now stays.
     ///
     /// # Errors
     ///
-    /// There is none.
-    pub async fn remove(&self) -> Result<(), Failure> {
-        self.mount.remove(&self.path).await?;
+    /// It is not there any more.
+    pub async fn remove(&self, stream: &Stream) -> Result<(), Failure> {
+        self.mount.remove(&self.path, stream).await?;
         let stream = self.path.as_str();
         self.caller.log(|pid, uid| tracing::info!(stream, pid, uid, "stream removed"));
         Ok(())

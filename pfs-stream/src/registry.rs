@@ -163,6 +163,20 @@ impl Registry {
         removed.map(|stream| stream.remove()).is_some()
     }
 
+    /// Removes this very stream, telling everybody attached. False if it is not there any more; another stream of its name
+    /// stays.
+    pub fn remove_stream(&self, stream: &Stream) -> bool {
+        let mut names = self.inner.names();
+        let is_there = |found: &Stream| found.identity() == stream.identity();
+        let removed = if names.streams.get(stream.name()).is_some_and(is_there) {
+            names.streams.remove(stream.name())
+        } else {
+            None
+        };
+        drop(names);
+        removed.map(|stream| stream.remove()).is_some()
+    }
+
     /// All streams, sorted by name.
     pub fn list(&self) -> Vec<Stream> {
         self.inner.names().streams.values().cloned().collect()

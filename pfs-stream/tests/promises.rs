@@ -340,6 +340,16 @@ fn a_stream_that_is_made_anew_under_its_name_has_another_identity() {
 }
 
 #[test]
+fn a_stream_is_removed_by_its_handle_and_another_one_of_its_name_stays() {
+    let registry = Registry::new(Limits::default());
+    let first = registry.create("s", StreamConfig::default()).unwrap();
+    assert!(registry.remove_stream(&first) && first.extent().removed);
+    let second = registry.create("s", StreamConfig::default()).unwrap();
+    assert!(!registry.remove_stream(&first), "it is gone already");
+    assert!(second.is_active() && registry.remove_stream(&second) && registry.is_empty());
+}
+
+#[test]
 fn a_stream_expires_when_nothing_was_appended_for_its_time_to_live() {
     let registry = Registry::new(Limits::default());
     let ttl = Duration::from_secs(60);

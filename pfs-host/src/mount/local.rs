@@ -118,16 +118,13 @@ impl Mount for Local {
         now(Ok(()))
     }
 
-    fn remove<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, ()> {
-        now(match self.existing(path) {
-            Ok(_) if self.registry.remove(path.as_str()) => Ok(()),
-            Ok(_) => Err(Failure::no_such_stream(path.as_str())),
-            Err(failure) => Err(failure),
-        })
+    fn remove<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()> {
+        let removed = self.registry.remove_stream(stream);
+        now(removed.then_some(()).ok_or_else(|| Failure::no_such_stream(path.as_str())))
     }
 
-    fn stat<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, StreamStat> {
-        now(self.existing(path).map(|stream| stream.stat()))
+    fn stat<'a>(&'a self, _path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, StreamStat> {
+        now(Ok(stream.stat()))
     }
 
     fn list<'a>(&'a self, below: &'a PathPrefix) -> Answer<'a, Vec<Entry>> {

@@ -51,11 +51,11 @@ pub trait Mount: fmt::Debug + Send + Sync {
     /// Closes a stream.
     fn close<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
-    /// Removes a stream.
-    fn remove<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, ()>;
+    /// Removes a stream that [`find`](Self::find) gave, and no other one that has its path by now.
+    fn remove<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
-    /// Counters and clients of a stream.
-    fn stat<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, StreamStat>;
+    /// Counters and clients of a stream that [`find`](Self::find) gave.
+    fn stat<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, StreamStat>;
 
     /// The streams at a path and below it, sorted by path.
     fn list<'a>(&'a self, below: &'a PathPrefix) -> Answer<'a, Vec<Entry>>;

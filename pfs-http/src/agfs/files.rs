@@ -11,7 +11,7 @@ use axum::{
 };
 use http_body::Body as _;
 use pfs_host::{Caller, Failure};
-use pfs_proto::{CreateOptions, ErrorCode};
+use pfs_proto::CreateOptions;
 use serde_json::{Value, json};
 
 use super::{
@@ -115,10 +115,10 @@ pub(super) async fn remove(
     }
     // Why not: a directory, a document, outside the mounts, not there.
     let path = stream_path(&site, prefix.as_str())?;
-    match site.daemon.writable(&caller, &path)?.remove().await {
-        Ok(()) => return done(StatusCode::OK, "deleted"),
-        Err(failure) if failure.code != ErrorCode::NoSuchStream => return Err(failure.into()),
-        Err(_) => {}
+    let place = site.daemon.writable(&caller, &path)?;
+    if let Some(stream) = place.find().await? {
+        place.remove(&stream).await?;
+        return done(StatusCode::OK, "deleted");
     }
     if site.daemon.list(&caller, prefix.as_str()).await.is_ok() {
         return Err(Refusal::bad(format!(

@@ -48,6 +48,7 @@ pub(super) async fn delete(
     request: Request,
 ) -> Result<Response, Refusal> {
     let path = target::path(&site, request.uri())?;
-    site.daemon.writable(&caller, &path)?.remove().await?;
+    let place = site.daemon.writable(&caller, &path)?;
+    place.remove(&place.existing().await?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

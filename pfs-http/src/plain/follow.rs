@@ -25,7 +25,8 @@ pub(crate) async fn answer(place: &Readable<'_>, request: &Parts) -> Result<Resp
     let query = Query::of(&request.uri, KEYS)?;
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
-        return Ok(listing::stat(&place.stat().await?));
+        let stream = place.existing().await?;
+        return Ok(listing::stat(&place.stat(&stream).await?));
     }
     let options = options(&query)?;
     if sse::is_wanted(&request.headers) {

@@ -79,7 +79,8 @@ async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Respon
             Method::HEAD => {
                 let place = site.daemon.readable(caller, &path)?;
                 Query::of(request.uri(), &[])?;
-                Ok(figures::answer(place.stat().await?))
+                let stream = place.existing().await?;
+                Ok(figures::answer(place.stat(&stream).await?))
             }
             Method::PUT | Method::POST => {
                 upload::answer(site, &site.daemon.writable(caller, &path)?, request).await
@@ -87,7 +88,7 @@ async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Respon
             Method::DELETE => {
                 let place = site.daemon.writable(caller, &path)?;
                 Query::of(request.uri(), &[])?;
-                place.remove().await?;
+                place.remove(&place.existing().await?).await?;
                 Ok(StatusCode::NO_CONTENT.into_response())
             }
             method => Ok(refused(&method, ALL)),
