@@ -14,7 +14,7 @@ use std::{
 use pfs_proto::{End, MappedStart, SlowPolicy, Until};
 
 use crate::{
-    Read, ReadError, Reader, Sink,
+    Extent, Read, ReadError, Reader, Sink,
     figures::{Figures, PAGE_WORDS},
     membership::Membership,
     ring::{Memory, Ring, RingReader, Sharing},
@@ -29,6 +29,7 @@ pub use crate::ring::WriteToError;
 pub struct Handout {
     membership: Membership,
     start: MappedStart,
+    held: Extent,
     _counted: Counted,
 }
 
@@ -51,10 +52,11 @@ impl Reader {
             Ok(page) => page,
             Err(error) => return Err((self, error)),
         };
+        let held = self.extent_at_attach();
         let (mut membership, ring) = self.into_parts();
         let counted = Counted::new(&membership.shared);
         membership.set_figures(Figures::Page(page), ring.position());
-        Ok(Handout { membership, start: ring.to_start(), _counted: counted })
+        Ok(Handout { membership, start: ring.to_start(), held, _counted: counted })
     }
 }
 
@@ -81,7 +83,7 @@ impl Handout {
     pub fn take_back(mut self) -> Reader {
         let ring = RingReader::from_start(self.membership.shared.ring.clone(), &self.start);
         self.membership.set_figures(Figures::own(), ring.position());
-        Reader::new(self.membership, ring)
+        Reader::new(self.membership, ring, self.held)
     }
 
     /// The reader says that it made room that a writer waits for.

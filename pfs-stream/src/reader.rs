@@ -8,7 +8,7 @@ use std::{
 use pfs_proto::{End, Event, Identity, SlowPolicy};
 
 use crate::{
-    ReadError, ReadFailure, Sink, Stream,
+    Extent, ReadError, ReadFailure, Sink, Stream,
     batch::{BATCH, Batch},
     membership::Membership,
     ring::{Most, RingReader},
@@ -51,6 +51,8 @@ const LOOKS: u32 = 16;
 pub struct Reader {
     membership: Membership,
     ring: RingReader,
+    /// What the stream held when it attached.
+    held: Extent,
     sleep: Sleep,
     /// What events were taken out of the ring for and not asked for yet.
     pub(crate) batch: Batch,
@@ -118,9 +120,9 @@ fn take_batch(
 }
 
 impl Reader {
-    pub(crate) fn new(membership: Membership, ring: RingReader) -> Self {
+    pub(crate) fn new(membership: Membership, ring: RingReader, held: Extent) -> Self {
         let sleep = Sleep { shared: Arc::clone(&membership.shared), ticket: Ticket::default() };
-        Self { membership, ring, sleep, batch: Batch::default() }
+        Self { membership, ring, held, sleep, batch: Batch::default() }
     }
 
     /// Whether it has something to read that is not in the ring.
@@ -158,7 +160,7 @@ impl Reader {
         sink: &mut impl Sink,
         max_bytes: usize,
     ) -> Poll<Result<Read, ReadError>> {
-        let Self { membership, ring, sleep: Sleep { shared, ticket }, batch } = self;
+        let Self { membership, ring, sleep: Sleep { shared, ticket }, batch, .. } = self;
         if let Some(read) = batch.pour(sink, max_bytes) {
             return Poll::Ready(Ok(read));
         }
@@ -168,7 +170,7 @@ impl Reader {
     /// What comes next, when all that was taken before is handed on. Apart, so that handing on can be compiled into the caller.
     #[inline(never)]
     pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, ReadFailure>> {
-        let Self { membership, ring, sleep: Sleep { shared, ticket }, batch } = self;
+        let Self { membership, ring, sleep: Sleep { shared, ticket }, batch, .. } = self;
         if batch.was_short() {
             ring.await_head(LOOKS);
         }
@@ -214,6 +216,12 @@ impl Reader {
     /// Where head was when it attached.
     pub fn head_at_attach(&self) -> u64 {
         self.ring.head_at_attach
+    }
+
+    /// What the stream held when it attached: where its history began, and whether it was closed already. Of one moment, and
+    /// of the very stream that it reads.
+    pub fn extent_at_attach(&self) -> Extent {
+        self.held
     }
 
     /// Bytes that it was told it lost.

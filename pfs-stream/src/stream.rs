@@ -8,7 +8,7 @@ use std::{
 use pfs_proto::{Identity, Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamStat, StreamSummary};
 
 use crate::{
-    AttachError, CreateError, Reader, Reservation, StreamConfig, Writer, clock,
+    AttachError, CreateError, Extent, Reader, Reservation, StreamConfig, Writer, clock,
     events::{Events, Watchers},
     figures::Figures,
     kept::Kept,
@@ -230,6 +230,8 @@ impl Stream {
             return Err(AttachError::Removed);
         }
         let (head, tail) = (append.ring.head(), append.ring.tail());
+        let held =
+            Extent { tail: tail.offset, head: head.offset, closed: append.status.closed(), removed: false };
         let at = self.place(&append.ring, options.start)?;
         let figures = Figures::own();
         figures.set_position(at);
@@ -263,7 +265,7 @@ impl Stream {
             live: at == head,
             seat,
         };
-        Ok(Reader::new(membership, ring))
+        Ok(Reader::new(membership, ring, held))
     }
 
     /// Where a reader starts. Below tail, the chunk is tail's.

@@ -350,6 +350,21 @@ fn a_stream_is_removed_by_its_handle_and_another_one_of_its_name_stays() {
 }
 
 #[test]
+fn a_reader_knows_what_its_stream_held_when_it_came() {
+    let stream = stream(1000, 1000);
+    let mut writer = stream.writer(PEER).unwrap();
+    append(&mut writer, 100, 100);
+    let reader = || stream.reader(ReadOptions::default(), PEER).unwrap();
+    let (open, held) = (reader(), stream.extent());
+    assert!(open.extent_at_attach() == held && held.tail > 0 && held.head == 10_000 && !held.closed);
+    append(&mut writer, 100, 100);
+    writer.finish_and_close();
+    assert_eq!(open.extent_at_attach(), held, "whatever came afterwards");
+    assert_eq!(reader().extent_at_attach(), stream.extent());
+    assert!(reader().extent_at_attach().closed);
+}
+
+#[test]
 fn a_stream_expires_when_nothing_was_appended_for_its_time_to_live() {
     let registry = Registry::new(Limits::default());
     let ttl = Duration::from_secs(60);
