@@ -6,6 +6,7 @@ use axum::{body::Body, response::Response};
 use futures_util::TryFutureExt;
 use pfs_host::{Broken, Caller, Failure, Readable};
 use pfs_proto::{ReadOptions, StreamPath, Until};
+use pfs_stream::Reader;
 
 use super::{files::octets, refusal::Refusal};
 use crate::{Site, body::Following, plain::Raw};
@@ -28,18 +29,27 @@ pub(super) async fn answer(
     // What is to end where the head is now has nothing to wait for.
     let options = ReadOptions { until, wait: !until_caught_up, ..ReadOptions::default() };
     let place = site.daemon.readable(&caller, &path)?;
-    if until_caught_up || place.find().await?.is_some() {
+    if until_caught_up {
         return Ok(octets(follow(&place, options).await?));
     }
-    let body = async move {
+    // A stream that was removed since it was found is waited for like any other that is not there.
+    if let Some(stream) = place.find().await?
+        && let Ok(reader) = place.reader(&stream, options)
+    {
+        return Ok(octets(body(&place, reader)));
+    }
+    let later = async move {
         let place = site.daemon.readable(&caller, &path)?;
         follow(&place, options).await.map(Body::into_data_stream)
     };
-    let body = body.map_err(|failure: Failure| axum::Error::new(Broken(failure.message)));
-    Ok(octets(Body::from_stream(body.try_flatten_stream())))
+    let later = later.map_err(|failure: Failure| axum::Error::new(Broken(failure.message)));
+    Ok(octets(Body::from_stream(later.try_flatten_stream())))
 }
 
 async fn follow(place: &Readable<'_>, options: ReadOptions) -> Result<Body, Failure> {
-    let reader = place.attach(options).await?;
-    Ok(Body::new(Following::new(place.follow(reader, Raw::default()))))
+    Ok(body(place, place.attach(options).await?))
+}
+
+fn body(place: &Readable<'_>, reader: Reader) -> Body {
+    Body::new(Following::new(place.follow(reader, Raw::default())))
 }

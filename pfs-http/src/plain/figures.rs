@@ -8,7 +8,8 @@ use axum::{
     response::Response,
 };
 use pfs_host::wide;
-use pfs_proto::{State, StreamStat, StreamSummary, json::timestamp};
+use pfs_proto::{State, StreamStat, json::timestamp};
+use pfs_stream::Extent;
 
 /// Offset of the first byte of a body.
 pub(crate) const START: HeaderName = HeaderName::from_static("pfs-start");
@@ -51,8 +52,8 @@ pub(crate) fn answer(stat: StreamStat) -> Response {
 }
 
 /// What every response about a stream tells of it.
-pub(crate) fn describe(headers: &mut HeaderMap, summary: &StreamSummary) {
-    put_extent(headers, summary.state, summary.head, summary.tail);
+pub(crate) fn describe(headers: &mut HeaderMap, held: Extent) {
+    put_extent(headers, if held.closed { State::Closed } else { State::Open }, held.head, held.tail);
 }
 
 fn put_extent(headers: &mut HeaderMap, state: State, head: u64, tail: u64) {

@@ -1,13 +1,16 @@
 //! GET: follows a stream, or gives what it holds.
+//!
+//! Everything that a response says of a stream comes from the one stream that its reader is attached to. Another client may
+//! remove it and make another one of its name at any moment, so nothing is asked of the path a second time.
 
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use pfs_host::Readable;
-use pfs_proto::{ReadOptions, SlowPolicy, Start, State, StreamPath, Until};
-use pfs_stream::StreamSummary;
+use pfs_host::{Failure, Readable};
+use pfs_proto::{ReadOptions, SlowPolicy, Start, StreamPath, Until};
+use pfs_stream::{AttachError, Extent, Reader, Stream};
 
 use super::{
     figures, listing,
@@ -32,20 +35,15 @@ pub(crate) async fn answer(place: &Readable<'_>, request: &Parts) -> Result<Resp
     if sse::is_wanted(&request.headers) {
         return events(place, options, &request.headers).await;
     }
-    match Range::of(&request.headers)? {
-        Some(range) if !follows(place, range).await? => part(place, range, options.policy).await,
-        _ => live(place, options).await,
+    loop {
+        let Some(stream) = place.find().await? else {
+            return when_created(place, options, &request.headers).await;
+        };
+        // A stream that was removed since it was found has no answer. Another one may be there.
+        if let Some(response) = of_stream(place, &stream, options, &request.headers)? {
+            return Ok(response);
+        }
     }
-}
-
-/// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110, section 14.2, lets a server ignore a
-/// Range). A part of a live stream would be taken for a file of that length, and its end for the end.
-async fn follows(place: &Readable<'_>, range: Range) -> Result<bool, Problem> {
-    Ok(range.is_everything()
-        && place.find().await?.is_none_or(|stream| {
-            let StreamSummary { state, tail, head, .. } = stream.summary();
-            state == State::Open || tail > 0 || head == 0
-        }))
 }
 
 fn options(query: &Query) -> Result<ReadOptions, Problem> {
@@ -74,19 +72,73 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
     })
 }
 
-/// Everything from the start on, as it comes.
-async fn live(place: &Readable<'_>, options: ReadOptions) -> Result<Response, Problem> {
-    // Looked at before: if it is closed already, its head is final.
-    let before = place.find().await?.map(|stream| stream.summary());
-    if let (Some(summary), Start::Offset(offset)) = (&before, options.start)
-        && !(summary.tail..=summary.head).contains(&offset)
-    {
-        return Ok(not_there(place.path(), summary, &format!("offset {offset}")));
+/// Answers with a stream's bytes: a part, or all from the start on. `None` if the stream was removed since it was found.
+fn of_stream(
+    place: &Readable<'_>,
+    stream: &Stream,
+    options: ReadOptions,
+    headers: &HeaderMap,
+) -> Result<Option<Response>, Problem> {
+    let held = stream.extent();
+    match Range::of(headers)? {
+        Some(range) if !follows(range, held) => part(place, stream, range, options.policy),
+        _ => {
+            // Nobody sees a reader come that is refused.
+            if let Some(refused) = refused(place.path(), held, options.start) {
+                return Ok(Some(refused));
+            }
+            Ok(attach(place, stream, options)?.map(|reader| live(place, reader, options)))
+        }
+    }
+}
+
+/// Answers where there is no stream: when it is created, if the client waits for that.
+async fn when_created(
+    place: &Readable<'_>,
+    options: ReadOptions,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    if !options.wait || Range::of(headers)?.is_some_and(|range| !range.is_everything()) {
+        return Err(Failure::no_such_stream(place.path().as_str()).into());
     }
     let reader = place.attach(options).await?;
-    let (start, head) = (reader.start(), reader.head_at_attach());
-    let closed = before.is_some_and(|summary| summary.state == State::Closed);
-    let length = (closed || options.until == Until::CaughtUp).then(|| head.saturating_sub(start));
+    Ok(live(place, reader, options))
+}
+
+/// A reader of this very stream; `None` if it was removed since it was found.
+fn attach(place: &Readable<'_>, stream: &Stream, options: ReadOptions) -> Result<Option<Reader>, Problem> {
+    match place.reader(stream, options) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(AttachError::Removed) => Ok(None),
+        Err(error) => Err(Failure::attaching("cannot read", place.path(), error).into()),
+    }
+}
+
+/// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110, section 14.2, lets a server ignore a
+/// Range). A part of a live stream would be taken for a file of that length, and its end for the end.
+fn follows(range: Range, held: Extent) -> bool {
+    range.is_everything() && (!held.closed || held.tail > 0 || held.head == 0)
+}
+
+/// The refusal of an offset that the ring does not hold: bytes that are not there cannot be told of in a body.
+fn refused(path: &StreamPath, held: Extent, start: Start) -> Option<Response> {
+    match start {
+        Start::Offset(offset) if !(held.tail..=held.head).contains(&offset) => {
+            Some(not_there(path, held, &format!("offset {offset}")))
+        }
+        _ => None,
+    }
+}
+
+/// Everything from the start on, as it comes.
+fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions) -> Response {
+    let (start, held) = (reader.start(), reader.extent_at_attach());
+    // The ring may have moved on since somebody looked.
+    if let Some(refused) = refused(place.path(), held, options.start) {
+        return refused;
+    }
+    // If it is closed already, its head is final.
+    let length = (held.closed || options.until == Until::CaughtUp).then(|| held.head.saturating_sub(start));
     let content_type = reader.content_type().map(str::to_owned);
     let mut body = Following::new(place.follow(reader, Raw::default()));
     if let Some(length) = length {
@@ -96,70 +148,70 @@ async fn live(place: &Readable<'_>, options: ReadOptions) -> Result<Response, Pr
     let headers = response.headers_mut();
     headers.insert(figures::START, start.into());
     figures::contents(headers, content_type.as_deref());
-    if !closed {
+    if !held.closed {
         // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
         headers.remove(header::ACCEPT_RANGES);
     }
-    if let Some(stream) = place.find().await? {
-        figures::describe(headers, &stream.summary());
-    }
-    Ok(response)
+    figures::describe(headers, held);
+    response
 }
 
-/// A part of what the ring holds now.
-async fn part(place: &Readable<'_>, range: Range, policy: SlowPolicy) -> Result<Response, Problem> {
-    let summary = place.existing().await?.summary();
-    let (from, to) = match range.within(summary.tail, summary.head) {
+/// A part of what the ring holds now. `None` if the stream was removed since it was found.
+fn part(
+    place: &Readable<'_>,
+    stream: &Stream,
+    range: Range,
+    policy: SlowPolicy,
+) -> Result<Option<Response>, Problem> {
+    let held = stream.extent();
+    let (from, to) = match range.within(held.tail, held.head) {
         Ok(part) => part,
-        Err(NotHeld::AtHead) => return Ok(not_there(place.path(), &summary, "that range")),
-        Err(NotHeld::Gone) => return Ok(gone(place.path(), &summary)),
+        Err(NotHeld::AtHead) => return Ok(Some(not_there(place.path(), held, "that range"))),
+        Err(NotHeld::Gone) => return Ok(Some(gone(place.path(), held))),
     };
     let options = ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
-    let reader = place.attach(options).await?;
+    let Some(reader) = attach(place, stream, options)? else { return Ok(None) };
+    let held = reader.extent_at_attach();
+    if from < held.tail {
+        return Ok(Some(gone(place.path(), held)));
+    }
     let content_type = reader.content_type().map(str::to_owned);
     let body = Following::new(place.follow(reader, Raw::up_to(to)));
     let body = body.with_length(to.saturating_sub(from));
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let headers = response.headers_mut();
-    put(
-        headers,
-        header::CONTENT_RANGE,
-        &format!("bytes {from}-{}/{}", to.saturating_sub(1), complete(&summary)),
-    );
+    put(headers, header::CONTENT_RANGE, &format!("bytes {from}-{}/{}", to.saturating_sub(1), complete(held)));
     headers.insert(figures::START, from.into());
     figures::contents(headers, content_type.as_deref());
-    figures::describe(headers, &summary);
-    Ok(response)
+    figures::describe(headers, held);
+    Ok(Some(response))
 }
 
 /// The length of all, which only a closed stream knows.
-fn complete(summary: &StreamSummary) -> String {
-    match summary.state {
-        State::Closed => summary.head.to_string(),
-        State::Open => "*".to_owned(),
-    }
+fn complete(held: Extent) -> String {
+    if held.closed { held.head.to_string() } else { "*".to_owned() }
 }
 
 /// The ring does not hold what is asked for: tells what it holds.
-fn not_there(path: &StreamPath, summary: &StreamSummary, what: &str) -> Response {
-    let mut response = not_held(StatusCode::RANGE_NOT_SATISFIABLE, path, summary, what);
+fn not_there(path: &StreamPath, held: Extent, what: &str) -> Response {
+    let mut response = not_held(StatusCode::RANGE_NOT_SATISFIABLE, path, held, what);
     // The number that stands there is the end of what can be asked for.
-    put(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", summary.head));
+    put(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", held.head));
     response
 }
 
 /// A range begins where the ring holds nothing any more, or where nothing ever was.
-fn gone(path: &StreamPath, summary: &StreamSummary) -> Response {
-    not_held(StatusCode::GONE, path, summary, "the start of that range")
+fn gone(path: &StreamPath, held: Extent) -> Response {
+    not_held(StatusCode::GONE, path, held, "the start of that range")
 }
 
-fn not_held(status: StatusCode, path: &StreamPath, summary: &StreamSummary, what: &str) -> Response {
-    let StreamSummary { head, tail, .. } = summary;
+fn not_held(status: StatusCode, path: &StreamPath, held: Extent, what: &str) -> Response {
+    let Extent { head, tail, .. } = held;
     let message =
         format!("{path} does not hold {what}: what it holds begins at {tail} and ends before {head}");
     let mut response = Problem::new(status, "not_held", message).into_response();
-    figures::describe(response.headers_mut(), summary);
+    figures::describe(response.headers_mut(), held);
     response
 }
 
@@ -169,20 +221,31 @@ async fn events(
     mut options: ReadOptions,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    if let Some(last) = sse::last_seen(headers)? {
-        options.start = Start::Offset(last);
-        if let Some(summary) = place.find().await?.map(|stream| stream.summary()) {
-            if last > summary.head {
-                return Ok(not_there(place.path(), &summary, &format!("event {last}")));
-            }
-            // An EventSource comes back after the end, too. This alone keeps it away.
-            if last == summary.head && summary.state == State::Closed {
-                return Ok(StatusCode::NO_CONTENT.into_response());
-            }
+    let Some(last) = sse::last_seen(headers)? else {
+        return Ok(follow_events(place, place.attach(options).await?));
+    };
+    options.start = Start::Offset(last);
+    loop {
+        let Some(stream) = place.find().await? else {
+            return Ok(follow_events(place, place.attach(options).await?));
+        };
+        let held = stream.extent();
+        if last > held.head {
+            return Ok(not_there(place.path(), held, &format!("event {last}")));
+        }
+        // An EventSource comes back after the end, too. This alone keeps it away.
+        if last == held.head && held.closed {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        if let Some(reader) = attach(place, &stream, options)? {
+            return Ok(follow_events(place, reader));
         }
     }
-    let reader = place.attach(options).await?;
-    let (start, events) = (reader.start(), Events::of(reader.content_type()));
+}
+
+fn follow_events(place: &Readable<'_>, reader: Reader) -> Response {
+    let (start, held, events) =
+        (reader.start(), reader.extent_at_attach(), Events::of(reader.content_type()));
     let body = Following::new(place.follow(reader, events));
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
@@ -191,10 +254,8 @@ async fn events(
     headers.remove(header::ACCEPT_RANGES);
     // Proxies that gather responses would hold events back.
     put(headers, header::HeaderName::from_static("x-accel-buffering"), "no");
-    if let Some(stream) = place.find().await? {
-        figures::describe(headers, &stream.summary());
-    }
-    Ok(response)
+    figures::describe(headers, held);
+    response
 }
 
 fn put(headers: &mut HeaderMap, name: header::HeaderName, text: &str) {

@@ -7,6 +7,7 @@ mod frames;
 mod half_close;
 mod limits;
 mod pipe;
+mod replaced;
 mod silent;
 mod sse;
 

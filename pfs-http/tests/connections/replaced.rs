@@ -1,0 +1,99 @@
+//! Requests for a stream that is removed and made anew all the while.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use pfs_proto::Peer;
+use pfs_stream::{Registry, StreamConfig};
+
+use super::{S, Served, client::Response};
+
+/// What one of the two streams holds, and for how long: it is closed. The other one stays open.
+const CLOSED: &[u8] = b"AAAA";
+const OPEN: &[u8] = b"BBBBBBBB";
+
+/// So many requests of each kind: enough for a handler that looks at the path twice to answer wrongly.
+const REQUESTS: usize = 3000;
+
+/// Has the two streams take turns until it is stopped.
+fn take_turns(registry: &Registry, stopped: &AtomicBool) {
+    let sizes = StreamConfig { ring_buffer_size: 64, channel_buffer_size: 64, ..StreamConfig::default() };
+    while !stopped.load(Ordering::Relaxed) {
+        for contents in [CLOSED, OPEN] {
+            // Nobody finds it before it is complete.
+            let begin = |stream: &pfs_stream::Stream| {
+                let mut writer = stream.writer(Peer::default()).unwrap();
+                writer.try_append(contents).unwrap().unwrap();
+                writer.finish();
+                if contents == CLOSED {
+                    stream.close();
+                }
+            };
+            registry.create_with(S, sizes.clone(), begin).unwrap();
+            thread::yield_now();
+            assert!(registry.remove(S));
+        }
+    }
+}
+
+/// Checks that everything in an answer is of one stream. A body may break: its stream was removed.
+#[track_caller]
+fn is_of_one_stream(answer: &Response) {
+    let of = |contents: &[u8]| {
+        let closed = contents == CLOSED;
+        let told = |name, value: Option<&str>| assert_eq!(answer.header(name), value, "{name}: {answer:?}");
+        let (len, state) = (contents.len(), if closed { "closed" } else { "open" });
+        told("pfs-state", Some(state));
+        told("pfs-head", Some(&len.to_string()));
+        if answer.status == 206 {
+            told("content-length", Some(&(len - 1).to_string()));
+            let total = if closed { len.to_string() } else { "*".to_owned() };
+            told("content-range", Some(&format!("bytes 1-{}/{total}", len - 1)));
+        } else if !answer.body.is_empty() {
+            told("content-length", closed.then(|| len.to_string()).as_deref());
+        }
+        let rest = contents.get(usize::from(answer.status == 206)..).unwrap();
+        assert!(answer.body.is_empty() || answer.body == rest, "{answer:?}");
+    };
+    match answer.header("pfs-state") {
+        Some("closed") => of(CLOSED),
+        Some("open") => of(OPEN),
+        _ => panic!("nothing tells which stream it is: {answer:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_about_one_stream_even_if_another_takes_its_place_meanwhile() {
+    let served = Served::new();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let turns = thread::spawn({
+        let (registry, stopped) = (served.daemon.registry().clone(), Arc::clone(&stopped));
+        move || take_turns(&registry, &stopped)
+    });
+    let mut found = [0; 3];
+    for (kind, (method, headers)) in
+        [("GET", &[][..]), ("GET", &[("range", "bytes=1-")][..]), ("HEAD", &[][..])].into_iter().enumerate()
+    {
+        for _ in 0..REQUESTS {
+            let mut client = served.connect();
+            client.request(method, S, headers, None).await;
+            let answer = client.response().await;
+            match answer.status {
+                200 | 206 => {
+                    is_of_one_stream(&answer);
+                    found[kind] += 1;
+                }
+                404 => {}
+                _ => panic!("{answer:?}"),
+            }
+        }
+    }
+    stopped.store(true, Ordering::Relaxed);
+    turns.join().unwrap();
+    assert!(found.iter().all(|found| *found > REQUESTS / 10), "too few found a stream: {found:?}");
+}
