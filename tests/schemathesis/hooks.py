@@ -74,6 +74,9 @@ def make_sense(operation, case, query, headers, chance):
         case.path_parameters["name"] = name
     if "path" in query and operation != "agfsList":
         query["path"] = f"/streamfs/{name}"
+    # Few tags are those of a stream, and what such a condition stops is not done.
+    for condition in ("If-Match", "If-None-Match"):
+        headers.pop(condition, None)
     if operation == "read":
         starts = [key for key in ("from", "tail", "since") if key in query]
         for key in starts[1:]:

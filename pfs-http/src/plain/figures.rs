@@ -8,8 +8,10 @@ use axum::{
     response::Response,
 };
 use pfs_host::wide;
-use pfs_proto::{State, StreamStat, json::timestamp};
+use pfs_proto::{Identity, State, StreamStat, json::timestamp};
 use pfs_stream::Extent;
+
+use super::conditions::{Strength, put_etag};
 
 /// Offset of the first byte of a body.
 pub(crate) const START: HeaderName = HeaderName::from_static("pfs-start");
@@ -30,10 +32,11 @@ const LAST_APPEND: HeaderName = HeaderName::from_static("pfs-last-append");
 /// What a stream is if nobody said.
 const UNKNOWN: &str = "application/octet-stream";
 
-/// Answers HEAD.
-pub(crate) fn answer(stat: StreamStat) -> Response {
+/// Answers HEAD. It tells of offsets, so the tag is the one that ranges have.
+pub(crate) fn answer(identity: Identity, stat: StreamStat) -> Response {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
+    put_etag(headers, identity, Strength::Strong);
     put_extent(headers, stat.state, stat.head, stat.tail);
     for (name, figure) in [
         (READERS, wide(stat.readers.len())),

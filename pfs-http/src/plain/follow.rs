@@ -13,6 +13,7 @@ use pfs_proto::{ReadOptions, SlowPolicy, Start, StreamPath, Until};
 use pfs_stream::{AttachError, Extent, Reader, Stream};
 
 use super::{
+    conditions::{Strength, if_match, if_range, put_etag},
     figures, listing,
     query::Query,
     range::{NotHeld, Range},
@@ -29,6 +30,7 @@ pub(crate) async fn answer(place: &Readable<'_>, request: &Parts) -> Result<Resp
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
         let stream = place.existing().await?;
+        if_match(&request.headers, place.path(), Some(stream.identity()))?;
         return Ok(listing::stat(&place.stat(&stream).await?));
     }
     let options = options(&query)?;
@@ -79,8 +81,10 @@ fn of_stream(
     options: ReadOptions,
     headers: &HeaderMap,
 ) -> Result<Option<Response>, Problem> {
+    if_match(headers, place.path(), Some(stream.identity()))?;
     let held = stream.extent();
-    match Range::of(headers)? {
+    let range = if if_range(headers, stream.identity()) { Range::of(headers)? } else { None };
+    match range {
         Some(range) if !follows(range, held) => part(place, stream, range, options.policy),
         _ => {
             // Nobody sees a reader come that is refused.
@@ -98,10 +102,13 @@ async fn when_created(
     options: ReadOptions,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    if !options.wait || Range::of(headers)?.is_some_and(|range| !range.is_everything()) {
+    // What If-Range names is not there, so that there is no part of it to be had (RFC 9110, section 13.1.5).
+    let range = if headers.contains_key(header::IF_RANGE) { None } else { Range::of(headers)? };
+    if !options.wait || range.is_some_and(|range| !range.is_everything()) {
         return Err(Failure::no_such_stream(place.path().as_str()).into());
     }
     let reader = place.attach(options).await?;
+    if_match(headers, place.path(), Some(reader.identity()))?;
     Ok(live(place, reader, options))
 }
 
@@ -139,7 +146,7 @@ fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions) -> Response 
     }
     // If it is closed already, its head is final.
     let length = (held.closed || options.until == Until::CaughtUp).then(|| held.head.saturating_sub(start));
-    let content_type = reader.content_type().map(str::to_owned);
+    let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
     let mut body = Following::new(place.follow(reader, Raw::default()));
     if let Some(length) = length {
         body = body.with_length(length);
@@ -152,6 +159,7 @@ fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions) -> Response 
         // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
         headers.remove(header::ACCEPT_RANGES);
     }
+    put_etag(headers, identity, if start == 0 { Strength::Strong } else { Strength::Weak });
     figures::describe(headers, held);
     response
 }
@@ -175,7 +183,7 @@ fn part(
     if from < held.tail {
         return Ok(Some(gone(place.path(), held)));
     }
-    let content_type = reader.content_type().map(str::to_owned);
+    let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
     let body = Following::new(place.follow(reader, Raw::up_to(to)));
     let body = body.with_length(to.saturating_sub(from));
     let mut response = Response::new(Body::new(body));
@@ -184,6 +192,7 @@ fn part(
     put(headers, header::CONTENT_RANGE, &format!("bytes {from}-{}/{}", to.saturating_sub(1), complete(held)));
     headers.insert(figures::START, from.into());
     figures::contents(headers, content_type.as_deref());
+    put_etag(headers, identity, Strength::Strong);
     figures::describe(headers, held);
     Ok(Some(response))
 }

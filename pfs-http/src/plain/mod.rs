@@ -2,6 +2,7 @@
 //!
 //! A client that knows nothing of streams must not be misled: whatever it does not get whole breaks its connection.
 
+mod conditions;
 mod figures;
 mod follow;
 mod listing;
@@ -23,7 +24,10 @@ use percent_encoding::percent_decode_str;
 use pfs_host::{Caller, Place};
 use pfs_proto::StreamPath;
 
-use self::query::Query;
+use self::{
+    conditions::{if_match, if_none_match},
+    query::Query,
+};
 pub(crate) use self::{raw::Raw, upload::append};
 use super::{Site, problem::Problem};
 
@@ -80,7 +84,8 @@ async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Respon
                 let place = site.daemon.readable(caller, &path)?;
                 Query::of(request.uri(), &[])?;
                 let stream = place.existing().await?;
-                Ok(figures::answer(place.stat(&stream).await?))
+                if_match(request.headers(), &path, Some(stream.identity()))?;
+                Ok(figures::answer(stream.identity(), place.stat(&stream).await?))
             }
             Method::PUT | Method::POST => {
                 upload::answer(site, &site.daemon.writable(caller, &path)?, request).await
@@ -88,7 +93,10 @@ async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Respon
             Method::DELETE => {
                 let place = site.daemon.writable(caller, &path)?;
                 Query::of(request.uri(), &[])?;
-                place.remove(&place.existing().await?).await?;
+                let stream = place.existing().await?;
+                if_match(request.headers(), &path, Some(stream.identity()))?;
+                if_none_match(request.headers(), &path, stream.identity())?;
+                place.remove(&stream).await?;
                 Ok(StatusCode::NO_CONTENT.into_response())
             }
             method => Ok(refused(&method, ALL)),

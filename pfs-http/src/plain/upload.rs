@@ -13,12 +13,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use pfs_host::{Append, Failure, Writable};
 use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
-use pfs_stream::Stream;
+use pfs_stream::{CreateError, Stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    figures,
+    conditions, figures,
     query::{Query, bad},
 };
 use crate::{Site, problem::Problem};
@@ -35,11 +35,7 @@ pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) 
     let options = options(&query, create, request.headers())?;
     let empty = request.body().is_end_stream();
 
-    let (stream, created) = if create {
-        (place.create(options).await?, true)
-    } else {
-        place.open_or_create_with(options).await?
-    };
+    let (stream, created) = open(place, options, create, request.headers()).await?;
     // To create and to close takes no writer, whose coming and going others would see.
     let written = if empty && (create || close) {
         if close {
@@ -57,6 +53,38 @@ pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) 
     let mut response = (status, Json(told)).into_response();
     response.headers_mut().insert(figures::OFFSET, offset.into());
     Ok(response)
+}
+
+/// The stream to append to, and whether it was created for that.
+async fn open(
+    place: &Writable<'_>,
+    options: CreateOptions,
+    create: bool,
+    headers: &HeaderMap,
+) -> Result<(Stream, bool), Problem> {
+    if conditions::wants_match(headers) {
+        // What is created now matches nothing that a client could name.
+        let found = place.find().await?;
+        conditions::if_match(headers, place.path(), found.as_ref().map(Stream::identity))?;
+        if let Some(stream) = found.filter(|_| !create) {
+            conditions::if_none_match(headers, place.path(), stream.identity())?;
+            return Ok((stream, false));
+        }
+        return Err(Failure::creating(place.path(), &CreateError::Exists).into());
+    }
+    if create || conditions::wants_none(headers) {
+        return match place.create(options).await {
+            Ok(stream) => Ok((stream, true)),
+            Err(failure) if failure.code == ErrorCode::AlreadyExists && conditions::wants_none(headers) => {
+                let message = format!("If-None-Match wants no stream at {}, and there is one", place.path());
+                Err(conditions::failed(message))
+            }
+            Err(failure) => Err(failure.into()),
+        };
+    }
+    let (stream, created) = place.open_or_create_with(options).await?;
+    conditions::if_none_match(headers, place.path(), stream.identity())?;
+    Ok((stream, created))
 }
 
 fn options(query: &Query, create: bool, headers: &HeaderMap) -> Result<CreateOptions, Problem> {

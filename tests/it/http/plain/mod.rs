@@ -3,6 +3,7 @@
 mod append;
 mod follow;
 mod forms;
+mod identity;
 pub(crate) mod many;
 mod range;
 mod refusals;

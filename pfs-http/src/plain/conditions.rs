@@ -1,0 +1,196 @@
+//! Conditional requests: entity tags, `If-Range`, `If-Match`, `If-None-Match` (RFC 9110, sections 8.8.3 and 13).
+//!
+//! An entity tag here is the identity of a stream and says nothing of how much of the stream there is. Within one identity
+//! the byte at an offset never changes, so parts of a stream may be put together where their tags are equal. That is what a
+//! strong tag promises, and `If-Range` holds for strong tags only. A stream that grows keeps its tag, although a strong tag
+//! should change with every byte that a GET would bring. Hence no response may be kept by a cache (`no-store`), and
+//! `If-None-Match` never makes a GET answer 304: the client that has the tag may not have the bytes.
+//!
+//! The body of a GET that begins at a later offset is not the beginning of the stream: its tag is a weak one (`W/`), so that
+//! nobody appends a range to it as if the body began at offset 0.
+//!
+//! No response has a `Last-Modified`, so that conditions with a date never hold in `If-Range`, and are otherwise ignored
+//! (section 13.1).
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pfs_proto::{Identity, StreamPath};
+
+use crate::problem::Problem;
+
+/// Whether the bytes of a response may be put together with others by their offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strength {
+    /// The body is a range of offsets, or begins at offset 0.
+    Strong,
+    /// The body begins at a later offset than a client would think that knows nothing of offsets.
+    Weak,
+}
+
+/// Tells which stream a response is about.
+pub(crate) fn put_etag(headers: &mut HeaderMap, identity: Identity, strength: Strength) {
+    let prefix = if strength == Strength::Weak { "W/" } else { "" };
+    if let Ok(tag) = HeaderValue::from_str(&format!("{prefix}{}", tag(identity))) {
+        headers.insert(header::ETAG, tag);
+    }
+}
+
+fn tag(identity: Identity) -> String {
+    format!("\"{identity}\"")
+}
+
+/// Whether a Range may be answered with a part of this stream: the request has no `If-Range`, or one that is this stream's
+/// tag.
+pub(crate) fn if_range(headers: &HeaderMap, identity: Identity) -> bool {
+    let mut given = headers.get_all(header::IF_RANGE).iter();
+    match (given.next(), given.next()) {
+        (None, _) => true,
+        // A date is no tag, and neither is a list.
+        (Some(value), None) => value.as_bytes().trim_ascii() == tag(identity).as_bytes(),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Refuses a request whose `If-Match` is about another stream than the one at this path, if there is one.
+pub(crate) fn if_match(
+    headers: &HeaderMap,
+    path: &StreamPath,
+    identity: Option<Identity>,
+) -> Result<(), Problem> {
+    let Some(tags) = Tags::of(headers, &header::IF_MATCH) else { return Ok(()) };
+    match identity {
+        Some(identity) if tags.any || tags.strong(identity) => Ok(()),
+        Some(identity) => {
+            let found = tag(identity);
+            // A weak tag matches nothing, not even itself.
+            let hint = if tags.weak(identity) { "; leave out the W/" } else { "" };
+            Err(failed(format!(
+                "If-Match does not name the stream that is at {path}, which is {found}{hint}"
+            )))
+        }
+        None => Err(failed(format!("If-Match names a stream, and there is none at {path}"))),
+    }
+}
+
+/// Refuses an append whose `If-None-Match` is about the stream at this path.
+pub(crate) fn if_none_match(
+    headers: &HeaderMap,
+    path: &StreamPath,
+    identity: Identity,
+) -> Result<(), Problem> {
+    match Tags::of(headers, &header::IF_NONE_MATCH) {
+        Some(tags) if tags.any || tags.weak(identity) => Err(failed(format!(
+            "If-None-Match names the stream that is at {path}, which is {}",
+            tag(identity)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a request is to fail where there is a stream, whichever it is.
+pub(crate) fn wants_none(headers: &HeaderMap) -> bool {
+    Tags::of(headers, &header::IF_NONE_MATCH).is_some_and(|tags| tags.any)
+}
+
+/// Whether a request wants one particular stream.
+pub(crate) fn wants_match(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH)
+}
+
+/// The answer to a condition that does not hold.
+pub(crate) fn failed(message: String) -> Problem {
+    Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", message)
+}
+
+/// The tags of one header.
+struct Tags<'a> {
+    any: bool,
+    list: Vec<&'a str>,
+}
+
+impl<'a> Tags<'a> {
+    /// `None` without the header. What cannot be read is a tag that nothing has.
+    fn of(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
+        let values = headers.get_all(name);
+        values.iter().next()?;
+        let lists = values.iter().filter_map(|value| value.to_str().ok());
+        // A comma in a tag would cut it into two that have one quotation mark each, as no tag of ours has.
+        let list: Vec<_> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
+        Some(Self { any: list == ["*"], list })
+    }
+
+    fn strong(&self, identity: Identity) -> bool {
+        let tag = tag(identity);
+        self.list.contains(&tag.as_str())
+    }
+
+    fn weak(&self, identity: Identity) -> bool {
+        let tag = tag(identity);
+        self.list.iter().any(|given| given.strip_prefix("W/").unwrap_or(given) == tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn identity(stream: u64) -> Identity {
+        Identity::new(UNIX_EPOCH + Duration::from_micros(0x6418), stream)
+    }
+
+    fn given(name: HeaderName, values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn only_the_strong_tag_of_this_stream_lets_a_range_be_served() {
+        assert!(if_range(&HeaderMap::new(), identity(0x2a)));
+        let holds = |values: &[&str]| if_range(&given(header::IF_RANGE, values), identity(0x2a));
+        assert!(holds(&["\"6418-2a\""]) && holds(&[" \"6418-2a\" "]));
+        for other in [
+            "\"6418-2b\"",
+            "W/\"6418-2a\"",
+            "6418-2a",
+            "\"6418-2A\"",
+            "*",
+            "",
+            "\"6418-2a\", \"6418-2b\"",
+            "Wed, 21 Oct 2015 07:28:00 GMT",
+        ] {
+            assert!(!holds(&[other]), "{other}");
+        }
+        assert!(!holds(&["\"6418-2a\"", "\"6418-2a\""]), "one is allowed");
+    }
+
+    #[test]
+    fn if_match_lets_a_request_through_that_is_about_this_stream() {
+        let path = "/streamfs/s".parse().unwrap();
+        let judged = |values: &[&str], found: Option<u64>| {
+            let judged = if_match(&given(header::IF_MATCH, values), &path, found.map(identity));
+            judged.map_err(|problem| (problem.status.as_u16(), problem.message))
+        };
+        for values in [&["\"6418-2a\""][..], &["*"], &["\"x,y\" , \"6418-2a\""], &["\"x\"", "\"6418-2a\""]] {
+            assert_eq!(judged(values, Some(0x2a)), Ok(()), "{values:?}");
+            assert_eq!(judged(values, None).unwrap_err().0, 412, "{values:?}");
+        }
+        for values in [&["\"6418-2b\""][..], &["W/\"6418-2a\""], &["6418-2a"], &["*, *"], &[""]] {
+            let (status, message) = judged(values, Some(0x2a)).unwrap_err();
+            assert!(status == 412 && message.contains("/streamfs/s, which is \"6418-2a\""), "{values:?}");
+        }
+        assert!(judged(&["W/\"6418-2a\""], Some(0x2a)).unwrap_err().1.ends_with("leave out the W/"));
+        assert!(if_match(&HeaderMap::new(), &path, None).is_ok());
+    }
+
+    #[test]
+    fn if_none_match_stops_an_append_that_is_about_this_stream() {
+        let path = "/streamfs/s".parse().unwrap();
+        let stops = |values: &[&str]| {
+            if_none_match(&given(header::IF_NONE_MATCH, values), &path, identity(0x2a)).is_err()
+        };
+        assert!(stops(&["*"]) && stops(&["\"x\", W/\"6418-2a\""]) && stops(&["\"6418-2a\""]));
+        assert!(!stops(&["\"6418-2b\""]) && !stops(&["6418-2a"]));
+        assert!(wants_none(&given(header::IF_NONE_MATCH, &["*"])));
+        assert!(!wants_none(&given(header::IF_NONE_MATCH, &["\"x\""])) && !wants_none(&HeaderMap::new()));
+    }
+}
