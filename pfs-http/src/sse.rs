@@ -1,12 +1,15 @@
 //! Server-sent events: how an event is written, and text that comes in pieces.
 
-use std::{io::Write, time::Duration};
+use std::{fmt::Display, io::Write, time::Duration};
 
 /// The media type of these responses.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 
 /// After so long without an event there is one that says nothing, so that no proxy takes the connection for dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A comment, which is no event.
+pub(crate) const PING: &[u8] = b":\n\n";
 
 /// How many of these bytes end where a character ends, and a line end too: a carriage return may be half of one.
 pub(crate) fn complete(bytes: &[u8]) -> usize {
@@ -43,7 +46,7 @@ pub(crate) fn put_event(
     out: &mut Vec<u8>,
     spacing: Spacing,
     name: Option<&str>,
-    id: Option<u64>,
+    id: Option<&dyn Display>,
     payload: &str,
 ) {
     // Writing to a vector does not fail.
@@ -120,7 +123,7 @@ mod tests {
     #[test]
     fn a_name_and_an_id_come_before_the_data() {
         let mut out = Vec::new();
-        put_event(&mut out, Spacing::Spaced, Some("gap"), Some(7), "{}");
-        assert_eq!(out, b"event: gap\nid: 7\ndata: {}\n\n");
+        put_event(&mut out, Spacing::Spaced, Some("gap"), Some(&"6418-2a:7"), "{}");
+        assert_eq!(out, b"event: gap\nid: 6418-2a:7\ndata: {}\n\n");
     }
 }

@@ -169,6 +169,7 @@ function start() {
   state.stop = follow(url(state.chosen, "?tail=8KB"), state.token, {
     text: (text) => put(text),
     gap: ({ from, to }) => put(`\n— ${to - from} bytes lost, ${from} to ${to} —\n`, "loss"),
+    removed: () => put("\n— removed; the next stream of this name follows —\n", "loss"),
     ended: (why) => { at("live").textContent = why; stop(); },
     trouble: (why) => { at("live").textContent = why; },
   });

@@ -2,7 +2,7 @@
 
 const RETRY = 2000;
 
-/// Calls `on.text`, `on.gap`, `on.ended` and `on.trouble`; the function that is returned stops it.
+/// Calls `on.text`, `on.gap`, `on.removed`, `on.ended` and `on.trouble`; the function that is returned stops it.
 export function follow(url, token, on) {
   return token ? byFetch(url, token, on) : byEventSource(url, on);
 }
@@ -12,6 +12,7 @@ function handlers(on) {
     message: (data) => on.text(data),
     base64: (data) => on.text(shown(Uint8Array.from(atob(data), (character) => character.charCodeAt(0)))),
     gap: (data) => on.gap(JSON.parse(data)),
+    removed: () => on.removed(),
     end: (data) => on.ended(`It ended at ${JSON.parse(data).offset}: ${JSON.parse(data).reason}.`),
     failure: (data) => on.ended(JSON.parse(data).message ?? "It cannot be read any more."),
   };

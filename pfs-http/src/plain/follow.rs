@@ -3,29 +3,37 @@
 //! Everything that a response says of a stream comes from the one stream that its reader is attached to. Another client may
 //! remove it and make another one of its name at any moment, so nothing is asked of the path a second time.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use pfs_host::{Failure, Readable};
+use pfs_host::{Caller, Failure, Readable};
 use pfs_proto::{ReadOptions, SlowPolicy, Start, StreamPath, Until};
 use pfs_stream::{AttachError, Extent, Reader, Stream};
 
 use super::{
     conditions::{Strength, if_match, if_range, put_etag},
-    figures, listing,
+    events, figures, listing,
     query::Query,
     range::{NotHeld, Range},
     raw::Raw,
-    sse::{self, Events},
+    sse,
 };
-use crate::{body::Following, problem::Problem, sse::MEDIA_TYPE};
+use crate::{Site, body::Following, problem::Problem};
 
 const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
 
 /// Answers GET.
-pub(crate) async fn answer(place: &Readable<'_>, request: &Parts) -> Result<Response, Problem> {
+pub(crate) async fn answer(
+    site: &Arc<Site>,
+    caller: &Caller,
+    path: &StreamPath,
+    request: &Parts,
+) -> Result<Response, Problem> {
+    let place = &site.daemon.readable(caller, path)?;
     let query = Query::of(&request.uri, KEYS)?;
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
@@ -35,7 +43,7 @@ pub(crate) async fn answer(place: &Readable<'_>, request: &Parts) -> Result<Resp
     }
     let options = options(&query)?;
     if sse::is_wanted(&request.headers) {
-        return events(place, options, &request.headers).await;
+        return events::answer(site, caller, place, options, request).await;
     }
     loop {
         let Some(stream) = place.find().await? else {
@@ -113,7 +121,11 @@ async fn when_created(
 }
 
 /// A reader of this very stream; `None` if it was removed since it was found.
-fn attach(place: &Readable<'_>, stream: &Stream, options: ReadOptions) -> Result<Option<Reader>, Problem> {
+pub(crate) fn attach(
+    place: &Readable<'_>,
+    stream: &Stream,
+    options: ReadOptions,
+) -> Result<Option<Reader>, Problem> {
     match place.reader(stream, options) {
         Ok(reader) => Ok(Some(reader)),
         Err(AttachError::Removed) => Ok(None),
@@ -203,7 +215,7 @@ fn complete(held: Extent) -> String {
 }
 
 /// The ring does not hold what is asked for: tells what it holds.
-fn not_there(path: &StreamPath, held: Extent, what: &str) -> Response {
+pub(crate) fn not_there(path: &StreamPath, held: Extent, what: &str) -> Response {
     let mut response = not_held(StatusCode::RANGE_NOT_SATISFIABLE, path, held, what);
     // The number that stands there is the end of what can be asked for.
     put(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", held.head));
@@ -221,49 +233,6 @@ fn not_held(status: StatusCode, path: &StreamPath, held: Extent, what: &str) -> 
         format!("{path} does not hold {what}: what it holds begins at {tail} and ends before {head}");
     let mut response = Problem::new(status, "not_held", message).into_response();
     figures::describe(response.headers_mut(), held);
-    response
-}
-
-/// Server-sent events, beginning after the last one that the client has seen.
-async fn events(
-    place: &Readable<'_>,
-    mut options: ReadOptions,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let Some(last) = sse::last_seen(headers)? else {
-        return Ok(follow_events(place, place.attach(options).await?));
-    };
-    options.start = Start::Offset(last);
-    loop {
-        let Some(stream) = place.find().await? else {
-            return Ok(follow_events(place, place.attach(options).await?));
-        };
-        let held = stream.extent();
-        if last > held.head {
-            return Ok(not_there(place.path(), held, &format!("event {last}")));
-        }
-        // An EventSource comes back after the end, too. This alone keeps it away.
-        if last == held.head && held.closed {
-            return Ok(StatusCode::NO_CONTENT.into_response());
-        }
-        if let Some(reader) = attach(place, &stream, options)? {
-            return Ok(follow_events(place, reader));
-        }
-    }
-}
-
-fn follow_events(place: &Readable<'_>, reader: Reader) -> Response {
-    let (start, held, events) =
-        (reader.start(), reader.extent_at_attach(), Events::of(reader.content_type()));
-    let body = Following::new(place.follow(reader, events));
-    let mut response = Response::new(Body::new(body));
-    let headers = response.headers_mut();
-    headers.insert(figures::START, start.into());
-    figures::contents(headers, Some(MEDIA_TYPE));
-    headers.remove(header::ACCEPT_RANGES);
-    // Proxies that gather responses would hold events back.
-    put(headers, header::HeaderName::from_static("x-accel-buffering"), "no");
-    figures::describe(headers, held);
     response
 }
 

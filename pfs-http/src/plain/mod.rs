@@ -3,6 +3,7 @@
 //! A client that knows nothing of streams must not be misled: whatever it does not get whole breaks its connection.
 
 mod conditions;
+mod events;
 mod figures;
 mod follow;
 mod listing;
@@ -55,7 +56,7 @@ pub(crate) async fn serve(
     answer(&site, &caller, request).await.unwrap_or_else(Problem::into_response)
 }
 
-async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Response, Problem> {
+async fn answer(site: &Arc<Site>, caller: &Caller, request: Request) -> Result<Response, Problem> {
     let target = target(site, request.uri())?;
     let method = request.method().clone();
     match target {
@@ -78,7 +79,7 @@ async fn answer(site: &Site, caller: &Caller, request: Request) -> Result<Respon
             Method::GET => {
                 // The body, which GET has no use for, is not kept while this waits.
                 let (head, _) = request.into_parts();
-                follow::answer(&site.daemon.readable(caller, &path)?, &head).await
+                follow::answer(site, caller, &path, &head).await
             }
             Method::HEAD => {
                 let place = site.daemon.readable(caller, &path)?;

@@ -2,23 +2,29 @@
 //!
 //! A chunk is an event: `message` with its text, or `base64` if it is not text. A stream whose media type says that it is not text is
 //! `base64` throughout. The rest of a character that is split between two chunks, and a carriage return whose line feed may
-//! follow, come with the next chunk. An event's id is the offset after it. Besides there are `gap`, `end` and `failure`, with
-//! JSON in them.
+//! follow, come with the next chunk. An event's id is the identity of the stream and the offset after the event. Besides there
+//! are `gap`, `end`, `failure` and `removed`, with JSON in them.
 
-use std::{mem, ops::ControlFlow, time::Duration};
+use std::{
+    fmt::{self, Display, Formatter},
+    mem,
+    ops::ControlFlow,
+    str::FromStr,
+    time::Duration,
+};
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use pfs_host::{Broken, Encoder, Failure, Gap, wide};
-use pfs_proto::End;
+use pfs_proto::{End, Identity};
 use pfs_stream::Sink;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::query::bad;
 use crate::{
     media_type::MediaType,
     problem::Problem,
-    sse::{KEEP_ALIVE, MEDIA_TYPE, Spacing, complete, put_event},
+    sse::{KEEP_ALIVE, MEDIA_TYPE, PING, Spacing, complete, put_event},
 };
 
 /// The id of the last event that a client that comes back has seen.
@@ -34,11 +40,59 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The offset after the last event that the client has seen.
-pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+/// A place after an event: in which stream, and at which offset. As text it is `6418f2a0c3d51-2a:1234`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EventId {
+    pub(crate) identity: Identity,
+    pub(crate) offset: u64,
+}
+
+impl Display for EventId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.identity, self.offset)
+    }
+}
+
+/// A text that is no id of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoEventId;
+
+impl FromStr for EventId {
+    type Err = NoEventId;
+
+    fn from_str(text: &str) -> Result<Self, NoEventId> {
+        let (identity, offset) = text.split_once(':').ok_or(NoEventId)?;
+        if !offset.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(NoEventId);
+        }
+        let identity = identity.parse().map_err(|_| NoEventId)?;
+        Ok(Self { identity, offset: offset.parse().map_err(|_| NoEventId)? })
+    }
+}
+
+/// The id of the last event that the client has seen. Browsers send it back as it was.
+pub(crate) fn last_seen(headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
     let Some(id) = headers.get(LAST_EVENT_ID).filter(|id| !id.is_empty()) else { return Ok(None) };
-    let offset = id.to_str().ok().and_then(|id| id.parse().ok());
-    offset.map(Some).ok_or_else(|| bad("the Last-Event-ID of a stream is an offset, a number"))
+    let parsed = id.to_str().ok().and_then(|id| id.parse().ok());
+    parsed.map(Some).ok_or_else(|| {
+        bad("Last-Event-ID is no id of an event: one names a stream and an offset, such as 6418f2a0c3d51-2a:1234; \
+             to begin anew, leave it out")
+    })
+}
+
+/// Adds the event that says that a stream is gone which the client followed before.
+pub(crate) fn put_removed(out: &mut Vec<u8>, removed: Identity, next: Option<Identity>) {
+    let told = json!({ "identity": removed.to_string() }).to_string();
+    // A client that sees no more than this goes on with the next stream, and is not told again.
+    let id = next.map(|identity| EventId { identity, offset: 0 });
+    put_event(out, Spacing::Spaced, Some("removed"), id.as_ref().map(|id| id as &dyn Display), &told);
+}
+
+/// Adds the event that says why nothing more comes.
+pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
+    let problem = Problem::from(failure.clone());
+    let told = json!({ "code": problem.code, "message": problem.message }).to_string();
+    put_event(out, Spacing::Spaced, Some("failure"), None, &told);
 }
 
 /// Whether a media type is one of text.
@@ -55,6 +109,7 @@ fn is_text(media_type: &str) -> bool {
 /// Writes events.
 #[derive(Debug)]
 pub(crate) struct Events {
+    identity: Identity,
     /// Whole chunks, one after the other.
     chunks: Vec<u8>,
     /// Where each of them ends.
@@ -67,14 +122,20 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// For a stream of this media type.
-    pub(crate) fn of(content_type: Option<&str>) -> Self {
+    /// Of this stream, which is of this media type.
+    pub(crate) fn new(identity: Identity, content_type: Option<&str>) -> Self {
         let text = content_type.is_none_or(is_text);
-        Self { chunks: Vec::new(), ends: Vec::new(), rest: Vec::new(), out: Vec::new(), text }
+        Self { identity, chunks: Vec::new(), ends: Vec::new(), rest: Vec::new(), out: Vec::new(), text }
     }
 
-    fn event(&mut self, name: &str, id: Option<u64>, data: &Value) {
-        put_event(&mut self.out, Spacing::Spaced, Some(name), id, &data.to_string());
+    /// Begins with the removal of another stream.
+    pub(crate) fn put_removed(&mut self, removed: Identity) {
+        put_removed(&mut self.out, removed, Some(self.identity));
+    }
+
+    fn event(&mut self, name: Option<&str>, offset: u64, data: &str) {
+        let id = EventId { identity: self.identity, offset };
+        put_event(&mut self.out, Spacing::Spaced, name, Some(&id), data);
     }
 
     /// Adds what waits, which ends at this offset, because nothing comes that belongs to it.
@@ -96,11 +157,8 @@ impl Events {
             return;
         }
         match std::str::from_utf8(bytes) {
-            Ok(text) if self.text => put_event(&mut self.out, Spacing::Spaced, None, Some(id), text),
-            _ => {
-                let text = BASE64_STANDARD.encode(bytes);
-                put_event(&mut self.out, Spacing::Spaced, Some("base64"), Some(id), &text);
-            }
+            Ok(text) if self.text => self.event(None, id, text),
+            _ => self.event(Some("base64"), id, &BASE64_STANDARD.encode(bytes)),
         }
     }
 }
@@ -149,14 +207,14 @@ impl Encoder for Events {
         self.put_rest(from);
         // As elsewhere: how many chunks were lost before this reader came, nobody knows.
         let chunks = (chunks > 0).then_some(chunks);
-        self.event("gap", Some(to), &json!({ "from": from, "to": to, "chunks": chunks }));
+        self.event(Some("gap"), to, &json!({ "from": from, "to": to, "chunks": chunks }).to_string());
         Ok(())
     }
 
     fn end(&mut self, end: End, position: u64) -> Result<(), Broken> {
         self.put_rest(position);
         let told = json!({ "reason": end.to_string(), "offset": position });
-        self.event("end", Some(position), &told);
+        self.event(Some("end"), position, &told.to_string());
         match end {
             End::WriterDied => Err(Broken("a writer died without finishing".to_owned())),
             End::Closed | End::CaughtUp | End::WritersGone => Ok(()),
@@ -164,8 +222,7 @@ impl Encoder for Events {
     }
 
     fn failed(&mut self, failure: &Failure) -> bool {
-        let problem = Problem::from(failure.clone());
-        self.event("failure", None, &json!({ "code": problem.code, "message": problem.message }));
+        put_failure(&mut self.out, failure);
         // Told, but whoever does not listen to this event must not take it for the end.
         false
     }
@@ -175,7 +232,7 @@ impl Encoder for Events {
     }
 
     fn ping(&mut self) -> ControlFlow<()> {
-        self.out.extend(b":\n\n");
+        self.out.extend_from_slice(PING);
         ControlFlow::Continue(())
     }
 
@@ -188,8 +245,12 @@ impl Encoder for Events {
 mod tests {
     use super::*;
 
+    fn new(content_type: Option<&str>) -> Events {
+        Events::new("6418-2a".parse().unwrap(), content_type)
+    }
+
     fn events(content_type: Option<&str>, chunks: &[&[u8]]) -> String {
-        let mut events = Events::of(content_type);
+        let mut events = new(content_type);
         for chunk in chunks {
             events.piece(chunk.len(), true);
             events.buffer().extend_from_slice(chunk);
@@ -202,7 +263,7 @@ mod tests {
     fn a_chunk_of_text_is_a_message_and_its_id_is_the_offset_after_it() {
         assert_eq!(
             events(None, &[b"one\n", b"two\nthree", " späße".as_bytes()]),
-            "id: 104\ndata: one\ndata: \n\nid: 113\ndata: two\ndata: three\n\nid: 121\ndata:  späße\n\n"
+            "id: 6418-2a:104\ndata: one\ndata: \n\nid: 6418-2a:113\ndata: two\ndata: three\n\nid: 6418-2a:121\ndata:  späße\n\n"
         );
     }
 
@@ -210,9 +271,9 @@ mod tests {
     fn what_is_no_text_is_base64() {
         assert_eq!(
             events(Some("text/plain; charset=utf-8"), &[b"\xff\x00", b"a\r\nb", b"ok"]),
-            "event: base64\nid: 102\ndata: /wA=\n\nid: 106\ndata: a\ndata: b\n\nid: 108\ndata: ok\n\n"
+            "event: base64\nid: 6418-2a:102\ndata: /wA=\n\nid: 6418-2a:106\ndata: a\ndata: b\n\nid: 6418-2a:108\ndata: ok\n\n"
         );
-        assert_eq!(events(Some("video/mp2t"), &[b"ok"]), "event: base64\nid: 102\ndata: b2s=\n\n");
+        assert_eq!(events(Some("video/mp2t"), &[b"ok"]), "event: base64\nid: 6418-2a:102\ndata: b2s=\n\n");
         for text in ["TEXT/html", "application/json", "application/geo+json;x=y", "image/svg+xml"] {
             assert!(is_text(text), "{text}");
         }
@@ -223,11 +284,11 @@ mod tests {
         let (first, second) = "€".as_bytes().split_at(1);
         assert_eq!(
             events(None, &[b"a", first, second, b"b\r", b"\nc"]),
-            "id: 101\ndata: a\n\nid: 104\ndata: \u{20ac}\n\nid: 105\ndata: b\n\nid: 108\ndata: \ndata: c\n\n"
+            "id: 6418-2a:101\ndata: a\n\nid: 6418-2a:104\ndata: \u{20ac}\n\nid: 6418-2a:105\ndata: b\n\nid: 6418-2a:108\ndata: \ndata: c\n\n"
         );
         assert_eq!(
             events(None, &[first, b"b"]),
-            "event: base64\nid: 102\ndata: 4mI=\n\n",
+            "event: base64\nid: 6418-2a:102\ndata: 4mI=\n\n",
             "it was no character"
         );
     }
@@ -235,13 +296,13 @@ mod tests {
     #[test]
     fn what_waits_comes_before_a_gap_and_before_the_end() {
         let waiting = || {
-            let mut events = Events::of(None);
+            let mut events = new(None);
             events.piece(2, true);
             events.buffer().extend_from_slice(b"a\xe2");
             assert!(events.data(2).is_continue());
             events
         };
-        let waited = "id: 1\ndata: a\n\nevent: base64\nid: 2\ndata: 4g==\n\n";
+        let waited = "id: 6418-2a:1\ndata: a\n\nevent: base64\nid: 6418-2a:2\ndata: 4g==\n\n";
         let mut events = waiting();
         events.gap(Gap { from: 2, to: 9, chunks: 1 }).unwrap();
         assert!(String::from_utf8(events.take()).unwrap().starts_with(&format!("{waited}event: gap\n")));
@@ -252,14 +313,14 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_becomes_no_event() {
-        let mut events = Events::of(None);
+        let mut events = new(None);
         for chunk in [b"kept", b"gone"] {
             events.piece(4, true);
             events.buffer().extend_from_slice(chunk);
         }
         events.undo_to(4);
         assert!(events.data(4).is_continue());
-        assert_eq!(events.take(), b"id: 4\ndata: kept\n\n");
+        assert_eq!(events.take(), b"id: 6418-2a:4\ndata: kept\n\n");
     }
 
     #[test]
@@ -271,5 +332,40 @@ mod tests {
         };
         assert!(wanted("text/event-stream") && wanted("text/html, Text/Event-Stream;q=0.5"));
         assert!(!wanted("*/*") && !wanted("text/*") && !wanted("text/event-stream;q=0"));
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
+        let identity = "6418f2a0c3d51-2a".parse().unwrap();
+        for offset in [0, 1234, u64::MAX] {
+            let id = EventId { identity, offset };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for bad in [
+            "",
+            "2",
+            "6418-2a",
+            "6418-2a:",
+            "6418-2a:+1",
+            "6418-2a:-1",
+            ":1",
+            "6418:1",
+            "6418-2a:1 ",
+            "6418-2a:1:1",
+        ] {
+            assert_eq!(bad.parse::<EventId>(), Err(NoEventId), "{bad:?}");
+        }
+        assert_eq!(format!("6418-2a:{}0", u64::MAX).parse::<EventId>(), Err(NoEventId));
+    }
+
+    #[test]
+    fn a_removal_has_the_id_of_the_next_stream_s_start_if_there_is_one() {
+        let mut events = new(None);
+        events.put_removed("6418-7".parse().unwrap());
+        let told = "event: removed\nid: 6418-2a:0\ndata: {\"identity\":\"6418-7\"}\n\n";
+        assert_eq!(String::from_utf8(events.take()).unwrap(), told);
+        let mut out = Vec::new();
+        put_removed(&mut out, "6418-7".parse().unwrap(), None);
+        assert_eq!(String::from_utf8(out).unwrap(), told.replace("id: 6418-2a:0\n", ""));
     }
 }

@@ -9,7 +9,7 @@ const S: &str = "/streamfs/s";
 #[derive(Debug, PartialEq, Eq)]
 struct Event {
     name: String,
-    id: Option<u64>,
+    id: Option<String>,
     data: String,
 }
 
@@ -17,26 +17,41 @@ impl Event {
     fn json(&self) -> Value {
         serde_json::from_str(&self.data).unwrap()
     }
+
+    /// Which stream its id names.
+    fn identity(&self) -> Option<&str> {
+        Some(self.id.as_deref()?.split_once(':').expect("an identity and an offset").0)
+    }
+
+    /// Which offset its id names.
+    fn offset(&self) -> Option<u64> {
+        let (_, offset) = self.id.as_deref()?.split_once(':').expect("an identity and an offset");
+        Some(offset.parse().expect("an offset"))
+    }
 }
 
 /// Follows the rules by which browsers read events.
 struct EventSource {
     connection: HttpConnection,
     text: String,
+    /// What it says when it comes back.
+    last_id: Option<String>,
 }
 
 impl EventSource {
     #[track_caller]
-    fn open(daemon: &Daemon, path: &str, last_event_id: Option<u64>) -> Self {
-        let mut connection = daemon.http();
-        let id = last_event_id.map(|id| id.to_string());
-        let mut headers = vec![("accept", "text/event-stream")];
-        headers.extend(id.as_deref().map(|id| ("last-event-id", id)));
-        connection.request("GET", path, &headers, None);
+    fn open(daemon: &Daemon, path: &str, last_event_id: Option<&str>) -> Self {
+        let mut connection = asking(daemon, path, last_event_id);
         let head = connection.head().unwrap();
         assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
         assert_eq!(head.header("cache-control"), Some("no-store"));
-        Self { connection, text: String::new() }
+        Self { connection, text: String::new(), last_id: last_event_id.map(str::to_owned) }
+    }
+
+    /// Comes back after its connection broke.
+    #[track_caller]
+    fn again(self, daemon: &Daemon) -> Self {
+        Self::open(daemon, S, self.last_id.as_deref())
     }
 
     /// The next event; `Err(true)` if the body ended properly before there was one, `Err(false)` if it broke.
@@ -46,7 +61,10 @@ impl EventSource {
                 let (event, rest) = (parse(event), rest.to_owned());
                 self.text = rest;
                 match event {
-                    Some(event) => return Ok(event),
+                    Some(event) => {
+                        self.last_id = event.id.clone().or(self.last_id.take());
+                        return Ok(event);
+                    }
                     None => continue,
                 }
             }
@@ -61,8 +79,34 @@ impl EventSource {
     #[track_caller]
     fn gives(&mut self, name: &str, id: u64, data: &str) {
         let event = self.next().unwrap();
-        assert_eq!((event.name.as_str(), event.id, event.data.as_str()), (name, Some(id), data));
+        assert_eq!((event.name.as_str(), event.offset(), event.data.as_str()), (name, Some(id), data));
     }
+
+    /// Is told that the stream is gone that it followed, and what to say when it comes back now.
+    #[track_caller]
+    fn gives_removed(&mut self, identity: &str) -> Option<String> {
+        let event = self.next().unwrap();
+        assert_eq!((event.name.as_str(), &event.json()), ("removed", &json!({ "identity": identity })));
+        event.id
+    }
+}
+
+/// A connection on which events were asked for.
+fn asking(daemon: &Daemon, path: &str, last_event_id: Option<&str>) -> HttpConnection {
+    let mut connection = daemon.http();
+    let mut headers = vec![("accept", "text/event-stream")];
+    headers.extend(last_event_id.map(|id| ("last-event-id", id)));
+    connection.request("GET", path, &headers, None);
+    connection
+}
+
+/// The identity of the stream, as its tag has it.
+#[track_caller]
+fn identity(daemon: &Daemon) -> String {
+    let mut connection = daemon.http();
+    connection.request("HEAD", S, &[], None);
+    let head = connection.response().has(200);
+    head.header("etag").unwrap().trim_matches('"').to_owned()
 }
 
 /// `None` for a block that is nothing but comments.
@@ -74,7 +118,7 @@ fn parse(block: &str) -> Option<Event> {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => event.name = value.to_owned(),
-            "id" => event.id = Some(value.parse().unwrap()),
+            "id" => event.id = Some(value.to_owned()),
             "data" => {
                 lines += 1;
                 event.data.push_str(value);
@@ -118,7 +162,7 @@ fn text_is_messages_however_chunks_split_its_characters_and_line_ends() {
                 event => break event,
             }
         };
-        assert_eq!((end.name.as_str(), end.id), ("end", Some(sent.len() as u64)));
+        assert_eq!((end.name.as_str(), end.offset()), ("end", Some(sent.len() as u64)));
         assert!(text == shown, "{} bytes of text, not {}", text.len(), shown.len());
         daemon.remove(S);
     }
@@ -130,13 +174,94 @@ fn a_client_that_comes_back_goes_on_after_the_last_event_that_it_saw() {
     for chunk in ["one", "two", "three"] {
         daemon.ask("PUT", S, [], chunk.as_bytes());
     }
+    let id = |offset| format!("{}:{offset}", identity(&daemon));
+    let mut first = EventSource::open(&daemon, S, None);
+    assert_eq!(first.next().unwrap().id, Some(id(3)), "an id is an identity and an offset");
     // What the address says was for the first time.
-    let mut source = EventSource::open(&daemon, "/streamfs/s?from=oldest", Some(3));
+    let mut source = EventSource::open(&daemon, "/streamfs/s?from=oldest", Some(&id(3)));
     source.gives("message", 6, "two");
     source.gives("message", 11, "three");
-    let mut curl = daemon.http();
-    curl.request("GET", S, &[("accept", "text/event-stream"), ("last-event-id", "nonsense")], None);
-    curl.response().has(400).refuses("bad_option");
+    asking(&daemon, S, Some(&id(12))).response().has(416).refuses("not_held");
+}
+
+#[test]
+fn an_id_that_names_no_stream_is_refused_and_says_how_one_looks() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", S, [], b"one").has(201);
+    for id in ["3", "nonsense", ":3", &identity(&daemon), &format!("{}:x", identity(&daemon))] {
+        let message = asking(&daemon, S, Some(id)).response().has(400).refuses("bad_option");
+        assert!(message.contains("Last-Event-ID") && message.contains(":1234"), "{message}");
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_to_another_stream_is_told_and_gets_all_of_it() {
+    let mut daemon = Daemon::with_http();
+    for restarts in [false, true] {
+        daemon.ask("PUT", S, [], b"of before").has(201);
+        let mut source = EventSource::open(&daemon, S, None);
+        source.gives("message", 9, "of before");
+        let old = identity(&daemon);
+        if restarts {
+            daemon.kill9();
+            daemon.restart();
+        } else {
+            daemon.ask("DELETE", S, [], b"").has(204);
+        }
+        for chunk in ["fresh", "and longer than before"] {
+            daemon.ask("PUT", S, [], chunk.as_bytes());
+        }
+        let new = identity(&daemon);
+        assert_ne!(old, new);
+        let mut source = source.again(&daemon);
+        assert_eq!(source.gives_removed(&old), Some(format!("{new}:0")));
+        // It may break again before there is anything else, and is not told twice.
+        let mut source = source.again(&daemon);
+        source.gives("message", 5, "fresh");
+        source.gives("message", 27, "and longer than before");
+        assert_eq!(source.last_id, Some(format!("{new}:27")));
+        daemon.ask("DELETE", S, [], b"").has(204);
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_to_no_stream_waits_for_the_next_one() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", S, [], b"of before").has(201);
+    let old = identity(&daemon);
+    let mut source = EventSource::open(&daemon, S, None);
+    source.gives("message", 9, "of before");
+    daemon.ask("DELETE", S, [], b"").has(204);
+    asking(&daemon, S, None).response().has(404).refuses("no_such_stream");
+    let mut source = source.again(&daemon);
+    assert_eq!(source.gives_removed(&old), None, "there is no place yet to come back to");
+    // As many times as it comes back until then.
+    let mut source = source.again(&daemon);
+    source.gives_removed(&old);
+    assert!(daemon.streams().is_empty(), "waiting creates nothing");
+    daemon.ask("PUT", "/streamfs/s?close", [], b"fresh").has(201);
+    source.gives("message", 5, "fresh");
+    assert_eq!(source.last_id, Some(format!("{}:5", identity(&daemon))));
+    source.gives("end", 5, r#"{"offset":5,"reason":"closed"}"#);
+    assert_eq!(source.next(), Err(true));
+}
+
+#[test]
+fn what_another_stream_has_lost_of_its_beginning_is_a_gap_for_a_client_that_comes_back() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", S, [], b"of before").has(201);
+    let mut source = EventSource::open(&daemon, S, None);
+    source.gives("message", 9, "of before");
+    daemon.ask("DELETE", S, [], b"").has(204);
+    daemon.create_with_buffers(S, 1000, 1000);
+    for _ in 0..10 {
+        daemon.ask("PUT", S, [], &[b'x'; 500]).has(200);
+    }
+    let mut source = source.again(&daemon);
+    assert_eq!(source.next().unwrap().name, "removed");
+    let (gap, tail) = (source.next().unwrap(), daemon.figure(S, "tail"));
+    assert!(tail > 0);
+    assert_eq!((gap.name.as_str(), gap.offset(), &gap.json()["from"]), ("gap", Some(tail), &json!(0)));
 }
 
 #[test]
@@ -146,16 +271,16 @@ fn a_client_that_has_seen_the_end_is_told_not_to_come_back() {
     let mut source = EventSource::open(&daemon, S, None);
     source.gives("message", 3, "abc");
     source.gives("end", 3, r#"{"offset":3,"reason":"closed"}"#);
-    let again = [("accept", "text/event-stream"), ("last-event-id", "3")];
-    let mut connection = daemon.http();
-    connection.request("GET", S, &again, None);
-    connection.response().has(204);
-    // Of another stream of that name, which is not so long, it has seen nothing.
+    asking(&daemon, S, source.last_id.as_deref()).response().has(204);
+    // Of another stream of that name, which ends at the same offset, it has seen nothing.
+    let old = identity(&daemon);
     daemon.ask("DELETE", S, [], b"").has(204);
-    daemon.ask("PUT", S, [], b"x").has(201);
-    let mut connection = daemon.http();
-    connection.request("GET", S, &again, None);
-    connection.response().has(416).refuses("not_held");
+    daemon.ask("PUT", "/streamfs/s?close", [], b"new").has(201);
+    let mut source = source.again(&daemon);
+    source.gives_removed(&old);
+    source.gives("message", 3, "new");
+    source.gives("end", 3, r#"{"offset":3,"reason":"closed"}"#);
+    asking(&daemon, S, source.last_id.as_deref()).response().has(204);
 }
 
 #[test]
@@ -183,11 +308,11 @@ fn a_gap_is_an_event_and_bytes_and_gaps_add_up() {
             "end" => break,
             other => panic!("an unknown event {other}"),
         }
-        assert_eq!(event.id, Some(position));
+        assert_eq!(event.offset(), Some(position));
     }
     assert_eq!(position, sent.len() as u64);
     assert!(lost > 0, "it lost nothing, so this shows nothing");
-    let mut late = EventSource::open(&daemon, S, Some(0));
+    let mut late = EventSource::open(&daemon, S, Some(&format!("{}:0", identity(&daemon))));
     let gap = late.next().unwrap();
     assert_eq!(
         (gap.name.as_str(), &gap.json()["from"], &gap.json()["chunks"]),
@@ -209,7 +334,7 @@ fn a_removal_and_a_daemon_that_goes_are_failures_and_the_connection_breaks() {
     daemon.ask("DELETE", S, [], b"").has(204);
     let failure = removed.next().unwrap();
     assert_eq!(
-        (failure.name.as_str(), &failure.json()["code"], failure.id),
+        (failure.name.as_str(), &failure.json()["code"], failure.identity()),
         ("failure", &json!("removed"), None)
     );
     assert_eq!(removed.next(), Err(false));

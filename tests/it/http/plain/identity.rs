@@ -154,6 +154,10 @@ fn if_match_is_a_condition_of_every_method() {
         );
     }
     assert!(daemon.streams().is_empty());
+    let mut events = daemon.http();
+    daemon.ask("PUT", S, [], b"0123456789").has(201);
+    events.request("GET", S, &[("accept", "text/event-stream"), ("if-match", &old)], None);
+    events.response().has(412).refuses("precondition_failed");
 }
 
 #[test]
