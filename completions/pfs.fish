@@ -65,7 +65,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand write" -l no-map -d 'Share no me
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c pfs -n "__fish_pfs_using_subcommand cat" -l tail -d 'Start with the last chunks, of at most this size together' -r
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l tail -d 'Start with the last SIZE bytes' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l since -d 'Start with the oldest chunk that was appended within this time' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l offset -d 'Start at this offset, in bytes since the stream was created' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l until -d 'When to end: closed, caught-up, writers-gone or idle=DURATION' -r

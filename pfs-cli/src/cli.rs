@@ -226,7 +226,9 @@ pub struct StartArgs {
     /// Start with what is appended from now on
     #[arg(long, requires = "stream")]
     pub new: bool,
-    /// Start with the last chunks, of at most this size together
+    /// Start with the last SIZE bytes
+    ///
+    /// Exactly that many, in the middle of a chunk if need be; fewer only where the ring holds fewer.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, requires = "stream")]
     pub tail: Option<u64>,
     /// Start with the oldest chunk that was appended within this time

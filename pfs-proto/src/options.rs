@@ -54,7 +54,8 @@ pub enum Start {
     Oldest,
     /// At head: only what is appended from now on.
     New,
-    /// At the oldest chunk within this many bytes of head (and within the ring).
+    /// This many bytes before head, to the byte, even inside a chunk; at tail if the ring holds fewer. The first chunk is
+    /// then the rest of one.
     Tail(u64),
     /// At the oldest chunk that was appended within this time (and is still in the ring).
     Since(Duration),

@@ -275,7 +275,10 @@ impl Stream {
         Ok(match start {
             Start::Oldest => ring.oldest_within(history),
             Start::New => head,
-            Start::Tail(bytes) => ring.oldest_within(bytes.min(history)),
+            Start::Tail(bytes) => {
+                let offset = head.offset.saturating_sub(bytes).max(tail.offset);
+                Position { offset, ..ring.chunk_at(offset) }
+            }
             Start::Since(age) => {
                 ring.oldest_since(clock::of_append().saturating_sub(clock::duration_micros(age)))
             }

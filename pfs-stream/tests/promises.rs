@@ -89,7 +89,10 @@ fn each_start_is_where_it_says() {
     };
     assert_eq!(start(Start::Oldest), (0, 1000));
     assert_eq!(start(Start::New), (1000, 0));
-    assert_eq!(start(Start::Tail(250)), (800, 200), "whole chunks only");
+    assert_eq!(start(Start::Tail(250)), (750, 250), "to the byte, inside a chunk too");
+    assert_eq!(start(Start::Tail(200)), (800, 200));
+    assert_eq!(start(Start::Tail(1)), (999, 1));
+    assert_eq!(start(Start::Tail(0)), (1000, 0));
     assert_eq!(start(Start::Tail(u64::MAX)), (0, 1000));
     assert_eq!(start(Start::Offset(150)), (150, 850), "to the byte, inside a chunk too");
     assert_eq!(start(Start::Offset(1000)), (1000, 0));

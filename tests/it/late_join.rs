@@ -10,7 +10,8 @@ harness::per_transport! {
     readers_that_join_a_running_stream_get_history_then_live_without_a_seam,
     a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size,
     new_gets_only_what_is_appended_from_then_on,
-    tail_starts_at_the_oldest_chunk_within_so_many_bytes,
+    tail_gives_exactly_so_many_bytes_even_inside_a_chunk,
+    tail_gives_all_that_the_ring_holds_where_that_is_less,
     since_starts_at_the_oldest_chunk_of_that_age,
     offset_starts_at_that_very_byte_even_inside_a_chunk,
     an_offset_that_the_ring_has_left_begins_with_a_gap,
@@ -72,14 +73,34 @@ fn new_gets_only_what_is_appended_from_then_on(transport: Transport) {
     assert_eq!(reader.finish().exits(0).text(), "after");
 }
 
-fn tail_starts_at_the_oldest_chunk_within_so_many_bytes(transport: Transport) {
+fn tail_gives_exactly_so_many_bytes_even_inside_a_chunk(transport: Transport) {
     let daemon = transport.daemon();
     let data = noise(3, 10_000);
     write_in_chunks(&daemon, &data, "1000");
-    for (tail, from) in [("2500", 8_000), ("2000", 8_000), ("999", 10_000), ("1KB", 9_000), ("1GB", 0)] {
-        let cat = daemon.pfs(["cat", "--stream", "--tail", tail, "--until", "caught-up", S]);
-        assert!(cat.run().exits(0).stdout == data[from..], "--tail {tail}");
+    for tail in [0, 1, 999, 1_000, 1_001, 2_500, 10_000] {
+        let cat = daemon.pfs(["cat", "--stream", "--tail", &tail.to_string(), "--until", "caught-up", S]);
+        let read = cat.run().exits(0).quietly();
+        assert!(read.stdout == data[data.len() - tail..], "--tail {tail}");
     }
+    let mut live = daemon.reader(S, ["--tail", "1234"]);
+    daemon.append(S, "live");
+    eventually("it follows", || live.stdout_len() == 1_238);
+    assert!(live.runs() && live.stdout()[..1_234] == data[data.len() - 1_234..]);
+}
+
+fn tail_gives_all_that_the_ring_holds_where_that_is_less(transport: Transport) {
+    let daemon = transport.daemon();
+    daemon.create_with_buffers(S, 100_000, 200_000);
+    let data = noise(3, 500_000);
+    write_in_chunks(&daemon, &data[..50_000], "1000");
+    let cat = |tail: &str| {
+        daemon.pfs(["cat", "--stream", "--tail", tail, "--until", "caught-up", S]).run().exits(0).quietly()
+    };
+    assert!(cat("1GB").stdout == data[..50_000], "the whole stream");
+    write_in_chunks(&daemon, &data[50_000..], "1000");
+    let held = daemon.figure(S, "tail") as usize;
+    assert!(held > 0 && cat("1GB").stdout == data[held..], "what the ring holds, without a gap");
+    assert!(cat("150000").stdout == data[350_000..], "also more than a new reader gets by itself");
 }
 
 fn since_starts_at_the_oldest_chunk_of_that_age(transport: Transport) {

@@ -101,11 +101,10 @@ impl Model {
 
     /// Checks where a reader was put, `tail` being where the ring began.
     pub fn check_start(&self, start: Start, tail: u64, at: u64) {
-        let within = |bytes: u64| self.oldest_within(bytes.min(self.ring_buffer_size)).max(tail);
         match start {
-            Start::Oldest => assert_eq!(at, within(u64::MAX)),
+            Start::Oldest => assert_eq!(at, self.oldest_within(self.ring_buffer_size).max(tail)),
             Start::New => assert_eq!(at, self.head()),
-            Start::Tail(bytes) => assert_eq!(at, within(bytes)),
+            Start::Tail(bytes) => assert_eq!(at, self.head().saturating_sub(bytes).max(tail)),
             Start::Since(_) => assert!(self.is_boundary(at) && at >= tail && at <= self.head()),
             Start::Offset(offset) => assert_eq!(at, offset),
         }

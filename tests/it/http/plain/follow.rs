@@ -29,6 +29,8 @@ fn a_reader_starts_and_ends_where_it_is_told_to() {
         ("&from=5", "5", "wo three "),
         ("&from=14", "14", ""),
         ("&tail=10", "4", "two three "),
+        ("&tail=8", "6", "o three "),
+        ("&tail=1", "13", " "),
         ("&tail=1KB&slow=disconnect", "0", "one two three "),
         ("&since=1h", "0", "one two three "),
     ] {
