@@ -111,4 +111,4 @@ pub use typed::Postcard;
 pub use typed::{
     Codec, CodecError, Json, TypedIter, TypedReadError, TypedReader, TypedWriteError, TypedWriter,
 };
-pub use writer::{Appended, PushEnd, Pushed, Writer};
+pub use writer::{Appended, Departure, PushEnd, Pushed, Writer};

@@ -87,9 +87,21 @@ pub struct Writer {
     unannounced: bool,
     /// Where chunks that the stream lets go of come by; empty in between.
     gone: Vec<Bytes>,
-    finished: bool,
-    /// Whether to leave as if it went on.
-    open: bool,
+    departure: Departure,
+}
+
+/// What the drop of a writer means to readers that wait for the end of the writers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Departure {
+    /// The writer died: its input is not all there.
+    #[default]
+    Died,
+    /// The writer finished.
+    Finished,
+    /// Nothing: readers wait on, as if the writer were still there. For a host that goes away itself, and tells its
+    /// readers so.
+    Open,
 }
 
 impl Writer {
@@ -126,8 +138,7 @@ impl Writer {
             offset: 0,
             unannounced: false,
             gone: Vec::new(),
-            finished: false,
-            open: false,
+            departure: Departure::Died,
         }
     }
 
@@ -330,18 +341,22 @@ impl Writer {
 
     /// Ends this writer properly.
     pub fn finish(mut self) {
-        self.finished = true;
+        self.departure = Departure::Finished;
     }
 
-    /// Goes without an end: readers that wait for the end of the writers wait on. For a host that is itself going away,
-    /// and tells its readers so.
-    pub fn leave_open(mut self) {
-        self.open = true;
+    /// Sets what dropping this writer means. It is [`Departure::Died`] until then.
+    pub fn depart_as(&mut self, departure: Departure) {
+        self.departure = departure;
     }
 
     /// Ends this writer properly, and closes the stream.
     pub fn finish_and_close(mut self) {
-        self.finished = true;
+        self.departure = Departure::Finished;
+        self.close();
+    }
+
+    /// Closes the stream: neither this writer nor any other one appends anything more.
+    pub fn close(&mut self) {
         self.shared.set_status(Status::close);
     }
 }
@@ -355,16 +370,21 @@ impl Clone for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        let finished = match self.departure {
+            Departure::Died => Some(false),
+            Departure::Finished => Some(true),
+            Departure::Open => None,
+        };
         let mut append = lock(&self.shared.append);
-        if !self.open {
-            append.status.writer_left(self.finished);
-            append.finished += u64::from(self.finished);
+        if let Some(finished) = finished {
+            append.status.writer_left(finished);
+            append.finished += u64::from(finished);
         }
         append.writers.retain(|writer| !Arc::ptr_eq(writer, &self.state));
         self.shared.ring.set_status(append.status);
         let last = append.status.writers() == 0;
         drop(append);
-        self.shared.gone.add_writer(&self.state, (!self.open).then_some(self.finished));
+        self.shared.gone.add_writer(&self.state, finished);
         if last || self.unannounced {
             self.shared.wake_readers();
         }

@@ -30,6 +30,9 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut connections = JoinSet::new();
+    // Dropped before the connections, should this not come to its end: then they are cut because the daemon ends, and none
+    // of their writers has died.
+    let _cut = daemon.shutdown().clone().drop_guard();
     if let Some(http) = http {
         connections.spawn(http.run(Arc::clone(&daemon)));
     }

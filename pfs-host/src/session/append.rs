@@ -3,27 +3,41 @@
 use std::future::Future;
 
 use pfs_proto::StreamPath;
-use pfs_stream::{AppendError, Appended, Writer};
+use pfs_stream::{AppendError, Appended, Departure, Writer};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Caller, Failure};
 
-/// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are told.
+/// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are told, unless the daemon
+/// ends: readers are told that, however the writer's connection is cut.
 #[derive(Debug)]
 pub struct Append {
     writer: Writer,
     shutdown: CancellationToken,
+    // After the writer, so that its last line is written when the writer has left.
     log: WritingLog,
 }
 
-/// A writer's lines in the log.
+/// A writer's lines in the log; the last one at drop.
 #[derive(Debug)]
 struct WritingLog {
     caller: Caller,
     path: StreamPath,
     chunks: u64,
     bytes: u64,
-    ended: bool,
+    left: Left,
+}
+
+/// How a writer left.
+#[derive(Debug)]
+enum Left {
+    Finished {
+        close: bool,
+    },
+    /// For this reason; without one, because the client went away.
+    Unfinished {
+        reason: Option<String>,
+    },
 }
 
 impl Append {
@@ -36,8 +50,8 @@ impl Append {
     ) -> Self {
         let (stream, transport) = (path.as_str(), caller.transport);
         caller.log(|pid, uid| tracing::info!(stream, pid, uid, transport, "writer joined"));
-        let log =
-            WritingLog { caller: caller.clone(), path: path.clone(), chunks: 0, bytes: 0, ended: false };
+        let left = Left::Unfinished { reason: None };
+        let log = WritingLog { caller: caller.clone(), path: path.clone(), chunks: 0, bytes: 0, left };
         Self { writer, shutdown, log }
     }
 
@@ -103,28 +117,28 @@ impl Append {
     }
 
     /// Ends the writer properly, and closes the stream if that is wanted.
-    pub fn finish(self, close: bool) {
-        let Self { writer, mut log, .. } = self;
+    pub fn finish(mut self, close: bool) {
+        self.writer.depart_as(Departure::Finished);
         if close {
-            writer.finish_and_close();
-        } else {
-            writer.finish();
+            self.writer.close();
         }
-        log.ended = true;
-        let WritingLog { caller, path, chunks, bytes, .. } = &log;
-        let stream = path.as_str();
-        caller.log(|pid, uid| tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished"));
+        self.log.left = Left::Finished { close };
     }
 
-    /// Ends the writer in the middle of its work. That is a death, unless it is the daemon that ends: readers are told that.
-    pub fn abandon(self, reason: &str) {
-        let Self { writer, shutdown, mut log } = self;
-        if shutdown.is_cancelled() {
-            writer.leave_open();
-        } else {
-            drop(writer);
+    /// Ends the writer in the middle of its work, as a drop does, and logs this reason.
+    pub fn abandon(mut self, reason: &str) {
+        self.log.left = Left::Unfinished { reason: Some(reason.to_owned()) };
+    }
+}
+
+impl Drop for Append {
+    fn drop(&mut self) {
+        if let Left::Unfinished { reason } = &mut self.log.left
+            && self.shutdown.is_cancelled()
+        {
+            self.writer.depart_as(Departure::Open);
+            reason.get_or_insert_with(|| Failure::going_away().message);
         }
-        log.unfinished(reason);
     }
 }
 
@@ -154,21 +168,18 @@ impl Rejected {
     }
 }
 
-impl WritingLog {
-    fn unfinished(&mut self, reason: &str) {
-        self.ended = true;
-        let Self { caller, path, chunks, bytes, .. } = self;
-        let stream = path.as_str();
-        caller.log(|pid, uid| {
-            tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished");
-        });
-    }
-}
-
 impl Drop for WritingLog {
     fn drop(&mut self) {
-        if !self.ended {
-            self.unfinished("the client went away");
-        }
+        let Self { caller, path, chunks, bytes, left } = self;
+        let stream = path.as_str();
+        caller.log(|pid, uid| match left {
+            Left::Finished { close } => {
+                tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished");
+            }
+            Left::Unfinished { reason } => {
+                let reason = reason.as_deref().unwrap_or("the client went away");
+                tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished");
+            }
+        });
     }
 }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use pfs_host::{Batch, Caller, Checked, Edge, Grant, NotAppended, PageError, Permissions};
-use pfs_proto::{ErrorCode, Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamPath};
+use pfs_proto::{ErrorCode, Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamPath, Until};
 use pfs_stream::{Read, Stream};
 use tokio::{task::yield_now, time::Instant};
 
@@ -155,4 +155,28 @@ async fn a_watch_tells_of_readers_and_ends_with_the_daemon() {
     drop(reader);
     daemon.shutdown().cancel();
     assert_eq!(watch.next().await.unwrap_err().code, ErrorCode::GoingAway);
+}
+
+#[tokio::test]
+async fn a_writer_that_is_dropped_has_died_unless_the_daemon_ends() {
+    let (daemon, stream) = daemon();
+    let caller = caller(None);
+    let place = daemon.writable(&caller, &path()).unwrap();
+    let options = ReadOptions { until: Until::WritersGone, ..ReadOptions::default() };
+    let mut reader = stream.reader(options, Peer::default()).unwrap();
+    drop(place.append(&stream).await.unwrap());
+    assert_eq!(stream.stat().writers_died, 1);
+    let dropped = place.append(&stream).await.unwrap();
+    let abandoned = place.append(&stream).await.unwrap();
+    let finished = place.append(&stream).await.unwrap();
+    daemon.shutdown().cancel();
+    drop(dropped);
+    abandoned.abandon("its client went away");
+    finished.finish(false);
+    assert_eq!((stream.stat().writers_died, stream.stat().writers_finished), (1, 1));
+    assert_eq!(
+        reader.try_read(&mut Vec::new(), 1).unwrap(),
+        None,
+        "its session tells it that the daemon ends"
+    );
 }

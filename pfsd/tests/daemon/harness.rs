@@ -78,6 +78,13 @@ impl Running {
         self.begin.unwrap().elapsed()
     }
 
+    /// Ends the daemon without a shutdown, as a runtime does that is dropped.
+    pub(crate) async fn cut(self) -> Arc<Daemon> {
+        self.served.abort();
+        assert!(self.served.await.unwrap_err().is_cancelled());
+        self.daemon
+    }
+
     /// Waits until the daemon has so many connections.
     pub(crate) async fn connections(&self, count: u64) {
         let mut asking = self.client().await;

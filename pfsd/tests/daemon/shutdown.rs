@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pfs_proto::{ErrorCode, Hello, ReadOptions, Reply, Request, SlowPolicy, WriteOptions};
+use pfs_proto::{ErrorCode, Hello, Peer, ReadOptions, Reply, Request, SlowPolicy, Until, WriteOptions};
 use pfs_stream::StreamConfig;
 
 use crate::harness::{Running, at, eventually, oldest};
@@ -86,6 +86,21 @@ async fn clients_that_do_not_read_cannot_hold_the_end_up() {
     let took = running.stopped().await;
     assert!(took < Duration::from_millis(3500), "{took:?}");
     listing.abort();
+}
+
+#[tokio::test]
+async fn the_writers_of_a_daemon_that_is_cut_have_not_died() {
+    let running = Running::start();
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    let stream = running.daemon.registry().get("/streamfs/a").unwrap();
+    let options = ReadOptions { until: Until::WritersGone, ..oldest() };
+    let mut reader = stream.reader(options, Peer::default()).unwrap();
+    let daemon = running.cut().await;
+    assert!(daemon.shutdown().is_cancelled());
+    eventually(async || stream.stat().writers.is_empty()).await;
+    assert_eq!(stream.stat().writers_died, 0);
+    assert_eq!(reader.try_read(&mut Vec::new(), 1).unwrap(), None);
 }
 
 #[tokio::test]
