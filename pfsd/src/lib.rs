@@ -15,6 +15,7 @@ mod server;
 mod signals;
 pub mod socket;
 mod start;
+mod stdout;
 mod systemd;
 mod unix;
 

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    pfsd::start(&pfsd::args::Args::parse())
+    pfsd::start(std::env::args_os())
 }

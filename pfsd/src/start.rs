@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use pfs_host::{Daemon, wide};
 use pfs_http::Setup;
 use pfs_proto::default_socket_path;
@@ -23,15 +25,27 @@ use crate::{
     logging, server,
     signals::{Ending, Signals},
     socket::{Directory, SocketFile},
-    systemd,
+    stdout, systemd,
 };
 
 /// Descriptors that the daemon needs besides its connections and the rings of its streams.
 const SPARE_DESCRIPTORS: usize = 64;
 
-/// Does what the command line says, and tells how it ended.
-pub fn start(args: &Args) -> ExitCode {
-    let outcome = if args.check_config { check_config(args) } else { serve(args) };
+/// The exit code of a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+/// Does what the command line says, the program's name first, and tells how it ended.
+pub fn start(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match Args::try_parse_from(command_line) {
+        Ok(args) if args.check_config => check_config(&args),
+        Ok(args) => serve(&args),
+        Err(error) if error.use_stderr() => {
+            // There may be nobody who reads it.
+            let _ = error.print();
+            Ok(ExitCode::from(USAGE))
+        }
+        Err(help) => stdout::print(|| help.print()),
+    };
     outcome.unwrap_or_else(|error| {
         // There may be nobody who reads it.
         let _ = writeln!(io::stderr(), "pfsd: {error:#}");
@@ -50,15 +64,17 @@ fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
     let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
     let notes = config.notes.iter().chain(http.iter().flat_map(|http| &http.notes));
-    let mut out = io::stdout().lock();
-    match &args.config {
-        Some(file) => writeln!(out, "{}: the configuration is fine", file.display())?,
-        None => writeln!(out, "no configuration file: the defaults are fine")?,
-    }
-    for note in notes {
-        writeln!(out, "note: {note}")?;
-    }
-    Ok(ExitCode::SUCCESS)
+    stdout::print(|| {
+        let mut out = io::stdout().lock();
+        match &args.config {
+            Some(file) => writeln!(out, "{}: the configuration is fine", file.display())?,
+            None => writeln!(out, "no configuration file: the defaults are fine")?,
+        }
+        for note in notes {
+            writeln!(out, "note: {note}")?;
+        }
+        Ok(())
+    })
 }
 
 fn serve(args: &Args) -> Result<ExitCode> {

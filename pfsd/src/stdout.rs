@@ -1,0 +1,62 @@
+//! Standard output: help, the version and what `--check-config` finds.
+//!
+//! Before `main`, the standard library opens `/dev/null` for every standard descriptor that is closed, and what is written there
+//! would be lost without an error. So the loader calls [`look`] before the standard library does anything. `pfs` does the same
+//! (`pfs-cli/src/descriptors.rs`).
+//!
+//! # Safety
+//!
+//! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only thread. It passes arguments by
+//! the C ABI, which a function may ignore. [`look`] needs nothing that is set up later: it asks for the flags of a
+//! descriptor, stores to an atomic, and cannot panic.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use anyhow::{Context, Result};
+use rustix::{
+    fs::{OFlags, fcntl_getfl},
+    io::{Errno, fcntl_getfd},
+    stdio,
+};
+
+/// Whether it was closed when this process was started.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// The loader's list of functions to call before `main` has [`look`] in it.
+#[used]
+#[allow(unsafe_code, reason = "a section of the loader's is named")]
+// SAFETY: see the module's documentation.
+#[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
+#[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
+static LOOK: extern "C" fn() = look;
+
+extern "C" fn look() {
+    CLOSED.store(fcntl_getfd(stdio::stdout()).is_err(), Relaxed);
+}
+
+/// Has something printed, and tells how the run ends. Whoever closed a pipe has read enough.
+///
+/// # Errors
+///
+/// It cannot be written: it is closed or full, for example.
+pub(crate) fn print(what: impl FnOnce() -> io::Result<()>) -> Result<ExitCode> {
+    match is_writable().and_then(|()| what()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The standard library takes it for success when a descriptor cannot be written.
+fn is_writable() -> io::Result<()> {
+    let useless = OFlags::RDONLY;
+    if CLOSED.load(Relaxed) || fcntl_getfl(stdio::stdout())?.intersection(OFlags::RWMODE) == useless {
+        return Err(Errno::BADF.into());
+    }
+    Ok(())
+}
