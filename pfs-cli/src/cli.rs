@@ -181,7 +181,7 @@ pub struct WriteArgs {
     pub chunk_size: u64,
     /// Copy standard input to standard output, too
     ///
-    /// When standard output is closed, pfs reads no further and finishes what it has read.
+    /// When nobody reads standard output any more, pfs reads no further and finishes what it has read.
     #[arg(long)]
     pub tee: bool,
     /// Show progress on standard error, also when that is no terminal

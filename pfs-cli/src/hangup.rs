@@ -1,40 +1,88 @@
 //! Noticing that nobody reads standard output any more, also while there is nothing to write.
 
+use std::os::fd::BorrowedFd;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-/// Comes to an end when the reader of standard output has gone; never for a file or a terminal that stays.
+use crate::output::OutputError;
+
+/// Comes to an end when the reader of standard output has gone, with what a write would fail with; never for a file or a
+/// terminal that stays.
 ///
 /// A thread waits for it, since an event loop cannot watch every kind of file and would have to share
 /// the descriptor's non-blocking flag with other processes.
-pub(crate) async fn stdout_hangup() {
+pub(crate) async fn stdout_hangup() -> OutputError {
     let (gone, noticed) = oneshot::channel();
     // Where no thread can be had, the next write notices.
     let watcher =
         thread::Builder::new().name("stdout-hangup".to_owned()).stack_size(64 * 1024).spawn(move || {
-            if wait_for_hangup() {
-                let _ = gone.send(());
+            if let Some(error) = wait_for_hangup(rustix::stdio::stdout()) {
+                let _ = gone.send(error);
             }
         });
-    if watcher.is_err() || noticed.await.is_err() {
-        std::future::pending::<()>().await;
+    match (watcher, noticed.await) {
+        (Ok(_), Ok(error)) => error,
+        _ => std::future::pending().await,
     }
 }
 
-/// Waits until standard output reports an error or hang-up; `false` if it cannot be watched.
-fn wait_for_hangup() -> bool {
-    let stdout = rustix::stdio::stdout();
+/// Waits until the output reports an error or hang-up; `None` if it cannot be watched.
+fn wait_for_hangup(output: BorrowedFd<'_>) -> Option<OutputError> {
     loop {
         // No event is asked for: errors and hang-ups are reported in any case.
-        let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+        let mut watched = [PollFd::new(&output, PollFlags::empty())];
         match poll(&mut watched, None) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => {
-                return watched.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP));
+                let has_gone =
+                    watched.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP));
+                return has_gone.then(|| hangup_of(output));
             }
-            Err(_) => return false,
+            Err(_) => return None,
         }
+    }
+}
+
+/// Who no longer reads a pipe or a socket has had enough. A terminal that hangs up is a device that fails.
+fn hangup_of(output: BorrowedFd<'_>) -> OutputError {
+    match fstat(output).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::CharacterDevice) => OutputError::Failed(Errno::IO.into()),
+        _ => OutputError::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::fd::AsFd as _;
+
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_closed() {
+        let (reading, writing) = io::pipe().unwrap();
+        drop(reading);
+        let error = wait_for_hangup(writing.as_fd());
+        assert!(matches!(error, Some(OutputError::Closed)), "{error:?}");
+    }
+
+    #[test]
+    fn a_terminal_that_hangs_up_is_a_failure() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        drop(master);
+        let error = wait_for_hangup(terminal.as_fd());
+        assert!(matches!(error, Some(OutputError::Failed(_))), "{error:?}");
+        assert_eq!(rustix::io::write(&terminal, b"x").unwrap_err(), Errno::IO, "as a write would fail");
     }
 }

@@ -33,14 +33,15 @@ mod table;
 pub mod until;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 
 use clap::Parser;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, GlobalArgs};
 use crate::commands::{Context, bench};
 use crate::daemon::Daemon;
 use crate::exit_code::ExitCode;
-use crate::output::OutputError;
+use crate::output::{OutputError, Stdout};
 use crate::printer::Printer;
 
 /// Runs `pfs` with these arguments, the program's name first, and tells how it ended.
@@ -52,11 +53,11 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to standard output; nobody may be reading it.
+        Err(error) if error.use_stderr() => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
+            return ExitCode::Usage;
         }
+        Err(help) => return ended(&Printer::new(&GlobalArgs::default()), print_help(&help)),
     };
     let printer = Printer::new(&cli.global);
     let daemon = match Daemon::new(&cli.global, &printer) {
@@ -65,6 +66,14 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     };
     let context = Context { daemon, printer: printer.clone() };
     ended(&printer, block_on(commands::run(&context, cli.command)))
+}
+
+/// Prints what is no error: help or the version.
+fn print_help(help: &clap::Error) -> anyhow::Result<ExitCode> {
+    // Of a descriptor that cannot be written, the standard library would say nothing.
+    Stdout::open()?;
+    help.print().and_then(|()| io::stdout().flush()).map_err(OutputError::from)?;
+    Ok(ExitCode::Success)
 }
 
 /// One thread is enough for one stream, and costs the least.

@@ -1,11 +1,12 @@
 //! Standard output: bytes as they are, in large writes.
 
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
-use crate::pipe;
+use crate::{descriptors, pipe};
 
 /// How much is collected before it is written.
 const BATCH: usize = 256 * 1024;
@@ -71,24 +72,37 @@ impl<W: Write> Output<W> {
 /// File descriptor 1 without a buffer of its own.
 ///
 /// It waits where another process has made the descriptor non-blocking, which both of us share.
-#[derive(Debug, Default)]
-pub(crate) struct Stdout;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stdout(BorrowedFd<'static>);
 
 impl Stdout {
-    /// Standard output, and if it is a pipe, a large one.
-    pub(crate) fn enlarged() -> Self {
-        pipe::enlarge(rustix::stdio::stdout());
-        Self
+    /// Standard output.
+    ///
+    /// # Errors
+    ///
+    /// Whoever started `pfs` has closed it, or opened it only for reading.
+    pub(crate) fn open() -> Result<Self, OutputError> {
+        Ok(Self(descriptors::stdout()?))
+    }
+
+    /// Makes it a large one if it is a pipe.
+    pub(crate) fn enlarged(self) -> Self {
+        pipe::enlarge(self.0);
+        self
+    }
+
+    /// Its descriptor.
+    pub(crate) fn descriptor(self) -> BorrowedFd<'static> {
+        self.0
     }
 }
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match rustix::io::write(rustix::stdio::stdout(), bytes) {
+            match rustix::io::write(self.0, bytes) {
                 Err(rustix::io::Errno::AGAIN) => {
-                    let stdout = rustix::stdio::stdout();
-                    poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None)?;
+                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
                 }
                 written => return Ok(written?),
             }

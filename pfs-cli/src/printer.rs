@@ -7,6 +7,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use indicatif::MultiProgress;
 
 use crate::cli::{ColorWhen, GlobalArgs};
+use crate::exit_code::ExitCode;
 use crate::output::{Output, OutputError, Stdout};
 
 /// How much is said.
@@ -79,9 +80,30 @@ impl Printer {
 
     /// Prints text on standard output, at once.
     pub(crate) fn print(&self, text: impl AsRef<[u8]>) -> Result<(), OutputError> {
-        let mut output = Output::new(Stdout);
+        let mut output = Output::new(Stdout::open()?);
         output.write(text.as_ref())?;
         output.flush()
+    }
+
+    /// How a run ends that has this code, apart from what became of its output. A failure that was known before outlives an
+    /// output that takes no more, whose own failure is said here.
+    ///
+    /// # Errors
+    ///
+    /// That of the output, where the run was a success.
+    pub(crate) fn conclude(
+        &self,
+        code: ExitCode,
+        printed: Result<(), OutputError>,
+    ) -> anyhow::Result<ExitCode> {
+        match printed {
+            Err(error) if code == ExitCode::Success => return Err(error.into()),
+            Err(error @ OutputError::Failed(_)) => {
+                self.error(format_args!("{:#}", anyhow::Error::from(error)));
+            }
+            Ok(()) | Err(OutputError::Closed) => {}
+        }
+        Ok(code)
     }
 
     fn line(&self, color: AnsiColor, message: impl Display) {
@@ -115,5 +137,22 @@ mod tests {
         assert!(!colored(ColorWhen::Auto, true, true));
         assert!(colored(ColorWhen::Always, false, true));
         assert!(!colored(ColorWhen::Never, true, false));
+    }
+
+    #[test]
+    fn a_failure_that_is_known_outlives_whatever_becomes_of_the_output() {
+        let printer = Printer::new(&GlobalArgs::default());
+        let full = || OutputError::Failed(io::ErrorKind::StorageFull.into());
+        let known = [ExitCode::NoSuchStream, ExitCode::DataLost, ExitCode::NoDaemon, ExitCode::WriterDied];
+        for code in known {
+            for printed in [Ok(()), Err(OutputError::Closed), Err(full())] {
+                assert_eq!(printer.conclude(code, printed).unwrap(), code);
+            }
+        }
+        assert_eq!(printer.conclude(ExitCode::Success, Ok(())).unwrap(), ExitCode::Success);
+        let error = printer.conclude(ExitCode::Success, Err(full())).unwrap_err();
+        assert_eq!(ExitCode::of(&error), ExitCode::Failure);
+        let error = printer.conclude(ExitCode::Success, Err(OutputError::Closed)).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(OutputError::Closed)), "{error}");
     }
 }

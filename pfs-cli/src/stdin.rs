@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::descriptors;
 use crate::output::{OutputError, Stdout};
 
 /// Blocks that may wait to be sent, as long as they take no more than [`WAITING_BYTES`] together.
@@ -26,6 +27,20 @@ pub(crate) enum InputError {
     /// The copy of `--tee` did.
     #[error(transparent)]
     Tee(OutputError),
+}
+
+/// Checks that the input can be read, and that its copy can be written if there is to be one: before anything is created for
+/// it, appended or closed.
+///
+/// # Errors
+///
+/// Whoever started `pfs` has closed one of them, for example.
+pub(crate) fn check(tee: bool) -> Result<(), InputError> {
+    descriptors::stdin().map_err(InputError::Read)?;
+    if tee {
+        Stdout::open().map_err(InputError::Tee)?;
+    }
+    Ok(())
 }
 
 /// What one `read` gave.
@@ -73,7 +88,8 @@ impl Input {
     ///
     /// When the copy is not read any more, the input ends there.
     pub(crate) fn stdin(block_size: usize, tee: bool) -> io::Result<Self> {
-        Self::read(Stdin, tee.then_some(Stdout), block_size)
+        let copy = if tee { Some(Stdout::open().map_err(io::Error::other)?) } else { None };
+        Self::read(Stdin, copy, block_size)
     }
 
     fn read<R, W>(input: R, copy: Option<W>, block_size: usize) -> io::Result<Self>

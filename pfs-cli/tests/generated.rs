@@ -145,7 +145,8 @@ fn exit_status() -> Roff {
     }
     section.control("TP", ["6"]).text([bold("130, 143")]);
     section.text([roman(
-        "Ended by SIGINT or SIGTERM. When standard output is closed, pfs ends quietly with 0.",
+        "Ended by SIGINT or SIGTERM. When nobody reads standard output any more, pfs ends quietly: with 0, or with the failure \
+         that was known before.",
     )]);
     section
 }

@@ -138,6 +138,25 @@ impl Pfs {
         self
     }
 
+    /// Started by a shell with this redirection, such as `>&-`, which closes stdout: std always gives a child all three
+    /// standard descriptors.
+    pub fn redirected(mut self, redirection: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirection}"));
+        shell.arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            shell.current_dir(folder);
+        }
+        self.command = shell;
+        self
+    }
+
     /// Starts it.
     #[track_caller]
     pub fn spawn(self) -> Running {

@@ -31,6 +31,7 @@ mod signals;
 mod slow_reader;
 mod soak;
 mod sockets;
+mod stdio;
 mod systemd;
 mod tiny_chunks;
 mod until;

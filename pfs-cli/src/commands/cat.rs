@@ -27,9 +27,10 @@ const YIELDS: u32 = 4;
 
 /// Prints a stream or a document.
 pub(super) async fn run(context: &Context, args: CatArgs) -> anyhow::Result<ExitCode> {
+    let stdout = Stdout::open()?;
     let client = context.daemon.connect().await?;
     if args.stream {
-        follow(context, &client, &args).await
+        follow(context, &client, &args, stdout).await
     } else {
         document(context, &client, &args.path).await
     }
@@ -49,7 +50,12 @@ async fn document(context: &Context, client: &Client, path: &StreamPath) -> anyh
     }
 }
 
-async fn follow(context: &Context, client: &Client, args: &CatArgs) -> anyhow::Result<ExitCode> {
+async fn follow(
+    context: &Context,
+    client: &Client,
+    args: &CatArgs,
+    stdout: Stdout,
+) -> anyhow::Result<ExitCode> {
     let options = ReadOptions {
         start: args.start.start(),
         policy: args.slow.into(),
@@ -70,26 +76,54 @@ async fn follow(context: &Context, client: &Client, args: &CatArgs) -> anyhow::R
         path: &args.path,
         printer: &context.printer,
         counters: &counters,
-        output: Output::new(Stdout::enlarged()),
+        output: Output::new(stdout.enlarged()),
+        stdout,
         attached: false,
         lost: Lost::default(),
     };
-    let result = deliver(reader, &mut delivery, args.until.idle()).await;
-    // The bar is at its last state before anything is said of the end.
+    let (ended, printed) = match deliver(reader, &mut delivery, args.until.idle()).await {
+        Err(Stop::Output(error)) => (Ok(Finish::Unread), Err(error)),
+        // What has arrived is printed before anything is said of the end.
+        Err(Stop::Broken(error)) => (Err(error), delivery.output.flush()),
+        Ok(finish) => (Ok(finish), delivery.output.flush()),
+    };
+    // The bar is at its last state by then, too.
     drop(progress);
     let lost = delivery.lost;
-    let finish = result?;
-    finish.tell(&args.path, lost, &context.printer);
-    Ok(finish.code(lost))
+    let code = match &ended {
+        Ok(finish) => {
+            finish.tell(&args.path, lost, &context.printer);
+            finish.code(lost)
+        }
+        Err(error) => ExitCode::of(error),
+    };
+    let code = context.printer.conclude(code, printed)?;
+    ended.map(|_| code)
 }
 
-/// How reading came to its end without an error.
+/// Why nothing more is delivered although the stream goes on.
+enum Stop {
+    /// Standard output takes no more.
+    Output(OutputError),
+    /// The reader broke off.
+    Broken(anyhow::Error),
+}
+
+impl From<OutputError> for Stop {
+    fn from(error: OutputError) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// How reading came to its end without an error of the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finish {
     /// The daemon said so.
     End(End),
     /// Nothing came for as long as `--until idle` allows.
     Idle,
+    /// Standard output took no more.
+    Unread,
 }
 
 impl Finish {
@@ -133,6 +167,7 @@ struct Delivery<'a> {
     printer: &'a Printer,
     counters: &'a Counters,
     output: Output,
+    stdout: Stdout,
     attached: bool,
     lost: Lost,
 }
@@ -146,13 +181,13 @@ impl Delivery<'_> {
     }
 
     /// Has large chunks that are here already written from where they are, as much as a pipe takes at once; whether there were any.
-    fn print_in_place(&mut self, reader: &mut Reader) -> anyhow::Result<bool> {
+    fn print_in_place(&mut self, reader: &mut Reader) -> Result<bool, Stop> {
         // Small ones that came before them are still to be printed, and cheaper beside others anyway.
         if !self.output.is_flushed() {
             return Ok(false);
         }
-        let printed = reader.try_write_to(rustix::stdio::stdout(), LARGE, pipe::SIZE);
-        let printed = printed.map_err(|error| broken(error, self.path, reader.position()))?;
+        let printed = reader.try_write_to(self.stdout.descriptor(), LARGE, pipe::SIZE);
+        let printed = printed.map_err(|error| Stop::Broken(broken(error, self.path, reader.position())))?;
         let printed = printed.map_err(OutputError::from)?;
         self.counters.bytes.fetch_add(printed as u64, Relaxed);
         Ok(printed > 0)
@@ -171,18 +206,20 @@ impl Delivery<'_> {
                 ));
             }
             Event::Chunk(bytes) => self.deliver(&bytes)?,
+            // What came before is printed first, for those who see both on one terminal. If it cannot be, this is said anyway.
             Event::Resumed { offset } => {
-                self.output.flush()?;
+                let printed = self.output.flush();
                 self.printer
                     .loss(format_args!("the connection broke at offset {offset} of {}; resumed", self.path));
+                printed?;
             }
             Event::Gap { from, to, chunks } => {
-                // In order, for those who see both on one terminal.
-                self.output.flush()?;
+                let printed = self.output.flush();
                 let bytes = to.saturating_sub(from);
                 self.printer.loss(gap_line(self.path, from, to, chunks));
                 self.lost = Lost { bytes: self.lost.bytes.saturating_add(bytes), gaps: self.lost.gaps + 1 };
                 self.counters.lost.fetch_add(bytes, Relaxed);
+                printed?;
             }
             Event::End { reason, .. } => return Ok(Some(Finish::End(reason))),
             // What a later version of the library tells besides is no data.
@@ -202,12 +239,12 @@ fn gap_line(path: &StreamPath, from: u64, to: u64, chunks: u64) -> String {
     }
 }
 
-/// Delivers until the end. What has arrived is printed before anything is said of the end.
+/// Delivers until the end. The last of what has arrived is still to be flushed then.
 async fn deliver(
     mut reader: Reader,
     delivery: &mut Delivery<'_>,
     idle: Option<Duration>,
-) -> anyhow::Result<Finish> {
+) -> Result<Finish, Stop> {
     let mut gone = pin!(stdout_hangup());
     let mut patience = pin!(sleep(PATIENCE));
     let mut impatient = false;
@@ -233,7 +270,7 @@ async fn deliver(
                 tokio::select! {
                     biased;
                     event = reader.next_batch(&mut chunks) => event,
-                    () = &mut gone => return Err(OutputError::Closed.into()),
+                    error = &mut gone => return Err(error.into()),
                     () = at(idle_at) => return Ok(Finish::Idle),
                     () = &mut patience, if !delivery.attached && !impatient => {
                         impatient = true;
@@ -250,14 +287,10 @@ async fn deliver(
             Ok(None) => delivery.deliver(chunks.bytes())?,
             Ok(Some(event)) => {
                 if let Some(finish) = delivery.take(event)? {
-                    delivery.output.flush()?;
                     return Ok(finish);
                 }
             }
-            Err(error) => {
-                delivery.output.flush()?;
-                return Err(broken(error, delivery.path, reader.position()));
-            }
+            Err(error) => return Err(Stop::Broken(broken(error, delivery.path, reader.position()))),
         }
     }
 }
@@ -323,6 +356,7 @@ mod tests {
             Finish::End(End::CaughtUp),
             Finish::End(End::WritersGone),
             Finish::Idle,
+            Finish::Unread,
         ] {
             assert_eq!(end.code(Lost::default()), ExitCode::Success);
             assert_eq!(end.code(lost), ExitCode::DataLost);

@@ -27,8 +27,8 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitC
     streams.sort_by(|a, b| a.path.cmp(&b.path));
     // One path may be below another.
     streams.dedup_by(|a, b| a.path == b.path);
-    context.printer.print(render(&streams, &args)?)?;
-    Ok(failures.code())
+    let printed = context.printer.print(render(&streams, &args)?);
+    context.printer.conclude(failures.code(), printed)
 }
 
 /// The daemon has it as `ls` does: a mount may be empty, a name below it that nothing has is an error.

@@ -24,8 +24,8 @@ pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<Exi
     let mut failures = Failures::default();
     if !args.watch {
         let blocks = look(context, &client, &mut paths, args.json, &mut failures).await?;
-        context.printer.print(blocks.join(separator(args.json)))?;
-        return Ok(failures.code());
+        let printed = context.printer.print(blocks.join(separator(args.json)));
+        return context.printer.conclude(failures.code(), printed);
     }
     let redraw = !args.json && io::stdout().is_terminal();
     let mut gone = pin!(stdout_hangup());
@@ -35,20 +35,20 @@ pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<Exi
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = &mut gone => return Ok(ExitCode::Success),
+            error = &mut gone => return context.printer.conclude(failures.code(), Err(error)),
         }
         let blocks = look(context, &client, &mut paths, args.json, &mut failures).await?;
         let text = blocks.join(separator(args.json));
-        if redraw && !text.is_empty() {
-            context.printer.print(screen(&text))?;
+        let printed = if redraw && !text.is_empty() {
+            context.printer.print(screen(&text))
         } else {
             // An empty line between two looks as between two streams.
             let above = if first { "" } else { separator(args.json) };
-            context.printer.print(format!("{above}{text}"))?;
-        }
+            context.printer.print(format!("{above}{text}"))
+        };
         first = false;
-        if paths.is_empty() {
-            return Ok(failures.code());
+        if printed.is_err() || paths.is_empty() {
+            return context.printer.conclude(failures.code(), printed);
         }
     }
 }

@@ -16,13 +16,14 @@ use crate::pipe;
 use crate::progress::{Counters, Progress, Role, Style};
 use crate::readable::Readable;
 use crate::size::size;
-use crate::stdin::{Block, Input, InputError};
+use crate::stdin::{self, Block, Input, InputError};
 
 /// Blocks that one chunk is collected from.
 const BLOCK: usize = 64 * 1024;
 
 /// Appends standard input.
 pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<ExitCode> {
+    stdin::check(args.tee)?;
     let client = context.daemon.connect().await?;
     let options = WriteOptions { wait_readers: args.wait_readers };
     let waiting = format_args!("readers of {}, {} of them", args.path, args.wait_readers);

@@ -26,6 +26,7 @@ use super::{Context, explain};
 use crate::cli::{BenchArgs, Transport};
 use crate::exit_code::{ExitCode, Failure};
 use crate::json;
+use crate::output::Stdout;
 use crate::place::Place;
 use crate::size::size;
 
@@ -36,6 +37,8 @@ const SECONDS: u64 = 10;
 /// Measures, and prints the report.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args, context.daemon.mapping(), context.daemon.place())?;
+    // Nobody measures for a while only to hear that there is no place for the report.
+    Stdout::open()?;
     let client = context.daemon.connect().await?;
     let info = client.info().await.map_err(|error| explain(error, "cannot ask the daemon"))?;
     let mount = info.mounts.first().context("the daemon has no mount for a stream")?;
@@ -56,8 +59,8 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
     let report = measured?;
     removed.map_err(|error| explain(error, format_args!("cannot remove {path}")))?;
 
-    context.printer.print(if args.json { json::line(&report)? } else { text::text(&report) })?;
-    Ok(code(&report))
+    let printed = context.printer.print(if args.json { json::line(&report)? } else { text::text(&report) });
+    context.printer.conclude(code(&report), printed)
 }
 
 fn code(report: &Report) -> ExitCode {
