@@ -169,7 +169,7 @@ impl Reader {
             let event = mapped.try_next()?;
             self.tell_room()?;
             if let Some(event) = &event {
-                self.count(event);
+                self.count(event)?;
             }
             return Ok(event);
         }
@@ -211,10 +211,9 @@ impl Reader {
         if let (State::Reading, None, Some(mapped)) = (&self.state, &self.kept, &mut self.mapped) {
             let event = mapped.try_next_batch(chunks).map_err(|error| self.fail(error))?;
             self.tell_room().map_err(|broken| self.fail(broken.into()))?;
-            self.position = self.position.saturating_add(chunks.bytes().len() as u64);
-            if let Some(event) = &event {
-                self.count(event);
-            }
+            let counted = self.advance(chunks.bytes().len());
+            let counted = counted.and_then(|()| event.iter().try_for_each(|event| self.count(event)));
+            counted.map_err(|error| self.fail(error.into()))?;
             return Ok(self.told(event));
         }
         loop {
@@ -244,12 +243,21 @@ impl Reader {
     }
 
     /// Moves on by an event of the ring, unless that is a gap.
-    fn count(&mut self, event: &Event) {
+    fn count(&mut self, event: &Event) -> Result<(), ProtocolError> {
         match event {
-            Event::Chunk(chunk) => self.position = self.position.saturating_add(chunk.len() as u64),
+            Event::Chunk(chunk) => self.advance(chunk.len())?,
             Event::End { reason, offset } => self.state = State::Ended { reason: *reason, offset: *offset },
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Moves on by bytes that were read. An offset that 64 bits do not hold is one that no daemon can mean.
+    fn advance(&mut self, bytes: usize) -> Result<(), ProtocolError> {
+        let counted = self.position;
+        let end = counted.checked_add(bytes as u64);
+        self.position = end.ok_or(ProtocolError::Offset { said: u64::MAX, counted })?;
+        Ok(())
     }
 
     /// Moves on by what is returned now, if that is a gap.
@@ -467,8 +475,7 @@ impl Reader {
         if chunk.is_empty() {
             return Ok(None);
         }
-        let end = self.position.checked_add(chunk.len() as u64);
-        self.position = end.ok_or(ProtocolError::Offset { said: u64::MAX, counted: self.position })?;
+        self.advance(chunk.len())?;
         self.progress();
         Ok(Some(Event::Chunk(chunk)))
     }

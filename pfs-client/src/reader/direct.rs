@@ -33,7 +33,7 @@ impl Reader {
             Err(error) => return Err(self.fail(error)),
         };
         self.tell_room().map_err(|broken| self.fail(broken.into()))?;
-        self.position = self.position.saturating_add(written as u64);
+        self.advance(written).map_err(|error| self.fail(error.into()))?;
         Ok(Ok(written))
     }
 }

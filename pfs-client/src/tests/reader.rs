@@ -66,6 +66,16 @@ async fn events(replies: Vec<Reply>) -> (Vec<Event>, Result<u64, ReadError>) {
 }
 
 #[tokio::test]
+async fn an_offset_beyond_64_bits_is_a_protocol_error() {
+    let start = u64::MAX - 1;
+    let (mut reader, mut daemon) = attached_reader(64, start).await;
+    daemon.send(&data(b"ab")).await;
+    let error = reader.next().await.unwrap_err();
+    let expected = ProtocolError::Offset { said: u64::MAX, counted: start };
+    assert!(matches!(&error, ReadError::Protocol(error) if *error == expected), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_reader_waits_is_attached_reads_and_ends() {
     let (reader, mut daemon) = reader(8, Reply::Waiting).await;
     let mut reader = reader.unwrap();
