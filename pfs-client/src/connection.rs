@@ -126,13 +126,20 @@ impl Connection {
         // What is below can be used again only if the answer before was read to its end, which is about to come.
         let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
         let mut said = BytesMut::new();
-        Request::Hello(Hello { capabilities: Hello::RESUMING, ..Hello::OURS }).encode(&mut said);
+        let capabilities = Hello::RESUMING | Hello::HEARTBEAT;
+        Request::Hello(Hello { capabilities, ..Hello::OURS }).encode(&mut said);
         request.encode(&mut said);
         let greeted = async {
             let goes_on = matches!(request, Request::OpenWriter(..));
-            self.transport = Box::new(dialer.post(said.freeze(), goes_on).await.map_err(Broken::Connect)?);
+            let exchange = dialer.post(said.freeze(), goes_on).await.map_err(Broken::Connect)?;
+            let heartbeats = exchange.heartbeats();
+            self.transport = Box::new(exchange);
             self.decoder = Decoder::new();
-            self.receive().await
+            let greeting = self.receive().await?;
+            if matches!(greeting, Reply::Hello(hello) if hello.can_heartbeat()) {
+                heartbeats.begin();
+            }
+            Ok::<_, Broken>(greeting)
         };
         let greeted = timeout(PATIENCE, greeted).await;
         let greeted = greeted.map_err(|_| Broken::Connect(ConnectError::TimedOut { after: PATIENCE }))??;
@@ -152,10 +159,14 @@ impl Connection {
 
     /// The next reply, if it has been read already.
     pub(crate) fn received(&mut self) -> Result<Option<Reply>, Broken> {
-        match self.decoder.next_frame()? {
-            Some(frame) => Ok(Some(Reply::decode(frame)?)),
-            None => Ok(None),
+        while let Some(frame) = self.decoder.next_frame()? {
+            match Reply::decode(frame)? {
+                // The daemon lives: that it came is all that it says.
+                Reply::Heartbeat => {}
+                reply => return Ok(Some(reply)),
+            }
         }
+        Ok(None)
     }
 
     /// Reads once, into a buffer of about `size` bytes at least. The end of the connection is an error: the daemon

@@ -116,8 +116,13 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     }
     wire.sharing = sharing::POSSIBLE && T::PASSES_DESCRIPTORS && theirs.can_map();
     wire.resuming = theirs.can_resume();
-    let shared = [(wire.sharing, Hello::MAPPING), (wire.resuming, Hello::RESUMING)];
+    let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
+    let shared =
+        [(wire.sharing, Hello::MAPPING), (wire.resuming, Hello::RESUMING), (heartbeats, Hello::HEARTBEAT)];
     let capabilities = shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
+    if heartbeats {
+        wire.transport().begin_heartbeats();
+    }
     wire.put(&Reply::Hello(Hello { capabilities, ..Hello::OURS }));
     wire.flush().await;
     Ok(())

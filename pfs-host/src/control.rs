@@ -53,6 +53,8 @@ pub(crate) async fn answer<T: Transport>(
         Request::Append(_) | Request::AppendPart(_) | Request::Finish { .. } | Request::Staged => {
             return Err(misplaced("an append before OpenWriter").into());
         }
+        // It only shows that the client lives.
+        Request::Heartbeat => {}
         Request::MadeRoom | Request::Unmapped => {
             return Err(misplaced("news of a reader before OpenReader").into());
         }

@@ -50,6 +50,13 @@ pub trait Transport: Send + Sync {
         std::future::ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
+    /// Whether the transport can send heartbeats. A socket of this machine needs none: the kernel tells of a dead client.
+    const HEARTBEATS: bool = false;
+
+    /// Sends a heartbeat from now on whenever nothing was sent for [`HEARTBEAT_INTERVAL`](pfs_proto::HEARTBEAT_INTERVAL). The
+    /// transport ends when it waits for a client that sends nothing for [`HEARTBEAT_TIMEOUT`](pfs_proto::HEARTBEAT_TIMEOUT).
+    fn begin_heartbeats(&self) {}
+
     /// Waits until the other end is gone for good, whatever of its bytes are still unread.
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
 

@@ -163,6 +163,7 @@ impl<T: Transport> Writing<'_, T> {
                         return Err(misplaced("Finish in the middle of a chunk"));
                     }
                     Request::Finish { close } => return Ok(close),
+                    Request::Heartbeat => {}
                     Request::Staged if self.stage.is_some() => {}
                     _ => return Err(misplaced("a request")),
                 }

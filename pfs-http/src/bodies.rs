@@ -2,11 +2,15 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use axum::body::Body;
@@ -14,7 +18,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream;
 use http_body::Body as _;
 use pfs_host::Transport;
-use tokio::sync::mpsc;
+use pfs_proto::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Reply};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep},
+};
 
 /// What the client says comes in one body, what the daemon says goes out in the other. Neither is read or made ahead: a
 /// client that takes nothing costs one piece that waits here and what its connection buffers.
@@ -22,6 +30,7 @@ use tokio::sync::mpsc;
 pub(crate) struct Bodies {
     input: Mutex<Input>,
     output: mpsc::Sender<Bytes>,
+    heartbeats: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -30,6 +39,8 @@ struct Input {
     /// What came of it and was not taken yet.
     piece: Bytes,
     end: Option<End>,
+    heartbeats: Arc<AtomicBool>,
+    silence: Alarm,
 }
 
 /// How the request's body ended.
@@ -43,10 +54,25 @@ impl Bodies {
     /// For the body of a request; with it comes the body of the response, which ends when this is dropped.
     pub(crate) fn new(body: Body) -> (Self, Body) {
         let (output, mut pieces) = mpsc::channel(1);
-        let input = Mutex::new(Input { body, piece: Bytes::new(), end: None });
-        let pieces =
-            stream::poll_fn(move |cx| pieces.poll_recv(cx).map(|piece| piece.map(Ok::<_, Infallible>)));
-        (Self { input, output }, Body::from_stream(pieces))
+        let heartbeats = Arc::<AtomicBool>::default();
+        let silence = Alarm::new(HEARTBEAT_TIMEOUT);
+        let input =
+            Input { body, piece: Bytes::new(), end: None, heartbeats: Arc::clone(&heartbeats), silence };
+        let (wanted, mut idle) = (Arc::clone(&heartbeats), Alarm::new(HEARTBEAT_INTERVAL));
+        // A piece is a number of whole frames, so that a heartbeat may come between any two.
+        let pieces = stream::poll_fn(move |cx| {
+            if let Poll::Ready(piece) = pieces.poll_recv(cx) {
+                idle.stop();
+                return Poll::Ready(piece.map(Ok::<_, Infallible>));
+            }
+            loop {
+                ready!(idle.poll(cx));
+                if wanted.load(Relaxed) {
+                    return Poll::Ready(Some(Ok(heartbeat())));
+                }
+            }
+        });
+        (Self { input: Mutex::new(input), output, heartbeats }, Body::from_stream(pieces))
     }
 
     fn input(&self) -> std::sync::MutexGuard<'_, Input> {
@@ -54,8 +80,50 @@ impl Bodies {
     }
 }
 
+fn heartbeat() -> Bytes {
+    let mut frame = BytesMut::new();
+    Reply::Heartbeat.encode(&mut frame);
+    frame.freeze()
+}
+
+/// Goes off when it was not stopped for a while.
+#[derive(Debug)]
+struct Alarm {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_set: bool,
+}
+
+impl Alarm {
+    fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None, is_set: false }
+    }
+
+    fn stop(&mut self) {
+        self.is_set = false;
+    }
+
+    /// Ready once the limit is over, counted from the first poll since it was stopped or last ready.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if !self.is_set {
+            sleep.as_mut().reset(Instant::now() + limit);
+            self.is_set = true;
+        }
+        ready!(sleep.as_mut().poll(cx));
+        self.is_set = false;
+        Poll::Ready(())
+    }
+}
+
 impl Transport for Bodies {
     const MAY_PAUSE: bool = false;
+    const HEARTBEATS: bool = true;
+
+    fn begin_heartbeats(&self) {
+        self.heartbeats.store(true, Relaxed);
+    }
 
     /// Waits until there is something to read, or nothing more comes.
     async fn readable(&self) -> io::Result<()> {
@@ -134,7 +202,15 @@ impl Input {
     /// Ready when there is a piece, or none comes any more.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.piece.is_empty() && self.end.is_none() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                ready!(self.silence.poll(cx));
+                if self.heartbeats.load(Relaxed) {
+                    self.end = Some(End::Broken);
+                }
+                continue;
+            };
+            self.silence.stop();
+            match frame {
                 // Trailers say nothing here.
                 Some(Ok(frame)) => self.piece = frame.into_data().unwrap_or_default(),
                 Some(Err(_)) => self.end = Some(End::Broken),

@@ -1,5 +1,7 @@
 //! The first message in each direction, and how the two ends find a version in common.
 
+use std::time::Duration;
+
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u16 = 1;
 
@@ -8,6 +10,13 @@ pub const MEDIA_TYPE: &str = "application/vnd.pfs.frames";
 
 /// The first bytes of a `Hello`'s payload, in every version.
 pub const MAGIC: [u8; 4] = *b"pfs\0";
+
+/// An end with [`Hello::HEARTBEAT`] that has sent nothing for so long sends a heartbeat. Less than the idle time-out of any usual
+/// proxy, which is 60 seconds.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// An end with [`Hello::HEARTBEAT`] that has received nothing for so long, although it waited, takes the other end for dead.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// First message in each direction; settles the version and what both ends can do.
 ///
@@ -33,6 +42,14 @@ impl Hello {
 
     /// To go on reading over a new connection when one broke: the daemon then tells a reader which stream it reads.
     pub const RESUMING: u64 = 2;
+
+    /// To send heartbeats, and to notice their absence.
+    pub const HEARTBEAT: u64 = 4;
+
+    /// Whether the peer that sent this sends heartbeats.
+    pub fn can_heartbeat(&self) -> bool {
+        self.capabilities & Self::HEARTBEAT != 0
+    }
 
     /// Whether the peer that sent this can go on over a new connection.
     pub fn can_resume(&self) -> bool {

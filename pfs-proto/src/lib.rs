@@ -74,6 +74,10 @@
 //! all but a writer can say everything in one body of known length. That this body has ended does not mean that the client
 //! has gone. No memory is shared on such a connection.
 //!
+//! Where both ends have said [`Hello::HEARTBEAT`], either end whose body goes on sends `Heartbeat` when it has sent nothing for
+//! [`HEARTBEAT_INTERVAL`], so that no proxy takes the connection for idle. An end that waits and receives nothing for
+//! [`HEARTBEAT_TIMEOUT`] takes the other end for dead. A reader's request ends before its response does, so a reader sends none.
+//!
 //! Where both ends have said [`Hello::RESUMING`], `Identity` comes right before `Reading`. A reader whose connection broke
 //! opens another one at the offset where it is, and may go on only if `daemon` and `stream` are those that it was told
 //! first. If a writer died meanwhile, `deaths_before` is larger than it was.
@@ -148,7 +152,7 @@
 //! ```
 //!
 //! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
-//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...
+//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...; `Heartbeat`, 0x16
 //!
 //! ```text
 //! | (nothing) |
@@ -158,7 +162,7 @@
 //!
 //! `Hello`, 0x81: as the request.
 //!
-//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94
+//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97
 //!
 //! ```text
 //! | (nothing) |
@@ -302,7 +306,7 @@ pub use codec::Decoder;
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
 pub use event::{Event, StreamEvent};
 pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
-pub use hello::{Hello, MAGIC, MEDIA_TYPE, VERSION};
+pub use hello::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MAGIC, MEDIA_TYPE, VERSION};
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{

@@ -48,6 +48,8 @@ pub enum Request {
     Staged,
     /// Mapped reader: it cannot map what it was handed, and has read nothing.
     Unmapped,
+    /// The client lives, and has nothing to say. Over HTTP, where both ends have said [`Hello::HEARTBEAT`].
+    Heartbeat,
 }
 
 /// From the daemon to the client.
@@ -91,6 +93,8 @@ pub enum Reply {
         /// Readers attached when that was appended.
         readers: u32,
     },
+    /// The daemon lives, and has nothing to say. Over HTTP, where both ends have said [`Hello::HEARTBEAT`].
+    Heartbeat,
     /// Everything that happens to the stream from now on follows.
     Watching,
     /// This has happened to the stream. After [`StreamEvent::Removed`] nothing follows.

@@ -8,7 +8,7 @@ use pfs_proto::MEDIA_TYPE;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Client, Identity, StatusCode, Url, redirect};
 
-use super::exchange::{Exchange, outgoing};
+use super::exchange::{Exchange, Heartbeats, outgoing};
 use super::{HttpEndpoint, refusal};
 use crate::ConnectError;
 
@@ -54,9 +54,10 @@ impl Dialer {
     /// Says this; with `goes_on` what is written to the exchange follows, otherwise it is all. Returns when the daemon begins to
     /// answer.
     pub(crate) async fn post(&self, said: Bytes, goes_on: bool) -> Result<Exchange, ConnectError> {
+        let heartbeats = Heartbeats::default();
         let (pipe, body) = match goes_on {
             true => {
-                let (pipe, body) = outgoing(said);
+                let (pipe, body) = outgoing(said, heartbeats.clone());
                 (Some(pipe), body)
             }
             false => (None, said.into()),
@@ -73,7 +74,7 @@ impl Dialer {
         if response.status() != StatusCode::OK || media_type.is_none_or(|found| found != MEDIA_TYPE) {
             return Err(refusal::refused(&self.daemon, response).await);
         }
-        Ok(Exchange::new(response, pipe))
+        Ok(Exchange::new(response, pipe, heartbeats))
     }
 }
 

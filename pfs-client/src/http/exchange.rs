@@ -1,13 +1,19 @@
 //! A request and its response as a connection's two directions.
 
+use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
+use pfs_proto::{HEADER_LEN, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Request};
 use reqwest::{Body, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// How much is written ahead of what HTTP has taken, in bytes.
 const AHEAD: usize = 256 << 10;
@@ -21,11 +27,62 @@ pub(crate) struct Exchange {
     /// What came and was not read yet.
     piece: Bytes,
     request: Option<DuplexStream>,
+    heartbeats: Heartbeats,
+    silence: Alarm,
+}
+
+/// Whether both ends send heartbeats; found out only when the daemon has said hello.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heartbeats(Arc<AtomicBool>);
+
+impl Heartbeats {
+    pub(crate) fn begin(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    fn have_begun(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Goes off when it was not stopped for a while.
+#[derive(Debug)]
+struct Alarm {
+    limit: Duration,
+    sleep: Pin<Box<Sleep>>,
+    is_set: bool,
+}
+
+impl Alarm {
+    fn new(limit: Duration) -> Self {
+        Self { limit, sleep: Box::pin(sleep(limit)), is_set: false }
+    }
+
+    fn stop(&mut self) {
+        self.is_set = false;
+    }
+
+    /// Ready once the limit is over, counted from the first poll since it was stopped or last ready.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_set {
+            self.sleep.as_mut().reset(Instant::now() + self.limit);
+            self.is_set = true;
+        }
+        ready!(self.sleep.as_mut().poll(cx));
+        self.is_set = false;
+        Poll::Ready(())
+    }
 }
 
 impl Exchange {
-    pub(super) fn new(response: Response, request: Option<DuplexStream>) -> Self {
-        Self { response: Box::pin(response.bytes_stream()), piece: Bytes::new(), request }
+    pub(super) fn new(response: Response, request: Option<DuplexStream>, heartbeats: Heartbeats) -> Self {
+        let response = Box::pin(response.bytes_stream());
+        Self { response, piece: Bytes::new(), request, heartbeats, silence: Alarm::new(HEARTBEAT_TIMEOUT) }
+    }
+
+    /// To be begun when the daemon's hello says that it sends heartbeats too.
+    pub(crate) fn heartbeats(&self) -> Heartbeats {
+        self.heartbeats.clone()
     }
 
     fn request(&mut self) -> io::Result<Pin<&mut DuplexStream>> {
@@ -41,7 +98,15 @@ impl AsyncRead for Exchange {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.piece.is_empty() {
-            match ready!(this.response.as_mut().poll_next(cx)) {
+            let Poll::Ready(next) = this.response.as_mut().poll_next(cx) else {
+                ready!(this.silence.poll(cx));
+                if this.heartbeats.have_begun() {
+                    return Poll::Ready(Err(silent()));
+                }
+                continue;
+            };
+            this.silence.stop();
+            match next {
                 Some(Ok(piece)) => this.piece = piece,
                 Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
                 None => return Poll::Ready(Ok(())),
@@ -52,6 +117,14 @@ impl AsyncRead for Exchange {
         this.piece.advance(len);
         Poll::Ready(Ok(()))
     }
+}
+
+fn silent() -> io::Error {
+    let seconds = HEARTBEAT_TIMEOUT.as_secs();
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("nothing came for {seconds} seconds, not even a heartbeat"),
+    )
 }
 
 /// What the system said, if it said something; otherwise what HTTP makes of it.
@@ -94,15 +167,27 @@ impl AsyncWrite for Exchange {
 }
 
 /// The body of a request that begins with this and goes on with what is written here.
-pub(super) fn outgoing(first: Bytes) -> (DuplexStream, Body) {
-    let (near, far) = tokio::io::duplex(AHEAD);
-    (near, Body::wrap_stream(Outgoing { first, far, buffer: BytesMut::new() }))
+pub(super) fn outgoing(first: Bytes, heartbeats: Heartbeats) -> (DuplexStream, Body) {
+    let (near, outgoing) = Outgoing::new(first, heartbeats);
+    (near, Body::wrap_stream(outgoing))
 }
 
 struct Outgoing {
+    /// Whole frames.
     first: Bytes,
     far: DuplexStream,
     buffer: BytesMut,
+    frames: FrameEnds,
+    heartbeats: Heartbeats,
+    idle: Alarm,
+}
+
+impl Outgoing {
+    fn new(first: Bytes, heartbeats: Heartbeats) -> (DuplexStream, Self) {
+        let (near, far) = tokio::io::duplex(AHEAD);
+        let (frames, idle) = (FrameEnds::default(), Alarm::new(HEARTBEAT_INTERVAL));
+        (near, Self { first, far, buffer: BytesMut::new(), frames, heartbeats, idle })
+    }
 }
 
 impl Stream for Outgoing {
@@ -115,11 +200,140 @@ impl Stream for Outgoing {
         }
         this.buffer.reserve(PIECE);
         // This future holds nothing, so that it may be dropped between polls.
-        let read = ready!(pin!(this.far.read_buf(&mut this.buffer)).poll(cx));
-        Poll::Ready(match read {
-            Ok(0) => None,
-            Ok(_) => Some(Ok(this.buffer.split().freeze())),
-            Err(error) => Some(Err(error)),
-        })
+        if let Poll::Ready(read) = pin!(this.far.read_buf(&mut this.buffer)).poll(cx) {
+            this.idle.stop();
+            this.frames.pass(&this.buffer);
+            return Poll::Ready(match read {
+                Ok(0) => None,
+                Ok(_) => Some(Ok(this.buffer.split().freeze())),
+                Err(error) => Some(Err(error)),
+            });
+        }
+        loop {
+            ready!(this.idle.poll(cx));
+            if this.heartbeats.have_begun() && this.frames.is_end() {
+                Request::Heartbeat.encode(&mut this.buffer);
+                return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
+            }
+        }
+    }
+}
+
+/// Finds the ends of frames in bytes that pass by: a heartbeat may not come within one.
+#[derive(Debug, Default)]
+struct FrameEnds {
+    /// What has passed of a header.
+    header: Vec<u8>,
+    /// Bytes of the payload that are still to come.
+    payload: usize,
+}
+
+impl FrameEnds {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let payload = self.payload.min(bytes.len());
+            self.payload -= payload;
+            bytes = bytes.get(payload..).unwrap_or_default();
+            let missing = HEADER_LEN.saturating_sub(self.header.len()).min(bytes.len());
+            let (header, rest) = bytes.split_at(missing);
+            self.header.extend_from_slice(header);
+            bytes = rest;
+            if let [a, b, c, d, _] = self.header[..] {
+                self.payload = u32::from_le_bytes([a, b, c, d]) as usize;
+                self.header.clear();
+            }
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.header.is_empty() && self.payload == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use pfs_proto::{Decoder, StreamPath};
+    use proptest::prelude::*;
+    use tokio::{io::AsyncWriteExt, time::timeout};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn encoded(request: &Request) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        request.encode(&mut bytes);
+        bytes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_should_send_heartbeats_and_sends_nothing_is_given_up_after_45_seconds() {
+        let response = || {
+            let body = Body::wrap_stream(stream::pending::<io::Result<Bytes>>());
+            Response::from(http::Response::new(body))
+        };
+        let mut exchange = Exchange::new(response(), None, Heartbeats::default());
+        assert!(timeout(DAY, exchange.read_u8()).await.is_err(), "it never said that it sends any");
+        let mut exchange = Exchange::new(response(), None, Heartbeats::default());
+        exchange.heartbeats().begin();
+        let begun = Instant::now();
+        let error = exchange.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 45);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_news_has_a_heartbeat_every_15_seconds_but_not_within_a_frame() {
+        let heartbeats = Heartbeats::default();
+        let hello = Bytes::from_static(b"hello");
+        let (mut near, mut outgoing) = Outgoing::new(hello.clone(), heartbeats.clone());
+        assert_eq!(outgoing.next().await.unwrap().unwrap(), hello);
+        assert!(timeout(DAY, outgoing.next()).await.is_err(), "the daemon may not know them");
+        heartbeats.begin();
+        let begun = Instant::now();
+        let heartbeat = encoded(&Request::Heartbeat);
+        for _ in 0..3 {
+            assert_eq!(outgoing.next().await.unwrap().unwrap(), heartbeat);
+        }
+        assert!((30..=45).contains(&begun.elapsed().as_secs()));
+
+        let frame = encoded(&Request::Append(vec![7; 100].into()));
+        let (first, second) = frame.split_at(50);
+        near.write_all(first).await.unwrap();
+        assert_eq!(outgoing.next().await.unwrap().unwrap(), first);
+        assert!(timeout(DAY, outgoing.next()).await.is_err(), "a frame is not whole yet");
+        near.write_all(second).await.unwrap();
+        assert_eq!(outgoing.next().await.unwrap().unwrap(), second);
+        assert_eq!(outgoing.next().await.unwrap().unwrap(), heartbeat);
+        drop(near);
+        assert!(outgoing.next().await.is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn frames_end_where_the_decoder_has_cut_the_last_one(
+            sizes in proptest::collection::vec(0_usize..300, 1..8),
+            cuts in proptest::collection::vec(1_usize..50, 1..40),
+        ) {
+            let mut bytes = BytesMut::new();
+            for size in sizes {
+                Request::Append(vec![0; size].into()).encode(&mut bytes);
+                Request::Stat("/streamfs/s".parse::<StreamPath>().unwrap()).encode(&mut bytes);
+            }
+            let (mut ends, mut decoder) = (FrameEnds::default(), Decoder::new());
+            let mut rest = &bytes[..];
+            for cut in cuts.into_iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                rest = after;
+                ends.pass(piece);
+                decoder.buffer().extend_from_slice(piece);
+                while decoder.next_frame().unwrap().is_some() {}
+                prop_assert_eq!(ends.is_end(), decoder.is_empty());
+            }
+        }
     }
 }

@@ -76,6 +76,15 @@ async fn an_offset_beyond_64_bits_is_a_protocol_error() {
 }
 
 #[tokio::test]
+async fn heartbeats_are_no_events_and_may_come_between_the_parts_of_a_chunk() {
+    let replies =
+        vec![Reply::Heartbeat, part(b"ab"), Reply::Heartbeat, data(b"c"), Reply::Heartbeat, end(13)];
+    let (events, ended) = events(replies).await;
+    assert_eq!(events, [Event::Chunk(Bytes::from_static(b"abc"))]);
+    assert_eq!(ended.unwrap(), 13);
+}
+
+#[tokio::test]
 async fn a_reader_waits_is_attached_reads_and_ends() {
     let (reader, mut daemon) = reader(8, Reply::Waiting).await;
     let mut reader = reader.unwrap();

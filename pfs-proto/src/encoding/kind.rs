@@ -17,6 +17,7 @@ pub(crate) const FINISH: u8 = 0x12;
 pub(crate) const MADE_ROOM: u8 = 0x13;
 pub(crate) const STAGED: u8 = 0x14;
 pub(crate) const UNMAPPED: u8 = 0x15;
+pub(crate) const HEARTBEAT: u8 = 0x16;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;
@@ -40,3 +41,4 @@ pub(crate) const STAGING: u8 = 0x93;
 pub(crate) const WATCHING: u8 = 0x94;
 pub(crate) const HAPPENED: u8 = 0x95;
 pub(crate) const IDENTITY: u8 = 0x96;
+pub(crate) const HEARTBEAT_REPLY: u8 = 0x97;

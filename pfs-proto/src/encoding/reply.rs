@@ -25,7 +25,7 @@ impl Reply {
         let mut w = FieldWriter::new(self.kind(), out);
         match self {
             Self::Hello(hello) => put_hello(&mut w, hello),
-            Self::Done | Self::Waiting | Self::Staging | Self::Watching => (),
+            Self::Done | Self::Waiting | Self::Staging | Self::Watching | Self::Heartbeat => (),
             Self::Error { code, message } => {
                 w.u16((*code).into());
                 w.string(message);
@@ -91,6 +91,7 @@ impl Reply {
             kind::WRITING => Self::Writing { max_chunk: r.u64()? },
             kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()?, readers: r.u32()? },
             kind::WATCHING => Self::Watching,
+            kind::HEARTBEAT_REPLY => Self::Heartbeat,
             kind::HAPPENED => Self::Happened(event::event(&mut r)?),
             kind::WAITING => Self::Waiting,
             kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
@@ -126,6 +127,7 @@ impl Reply {
             Self::Writing { .. } => kind::WRITING,
             Self::Ack { .. } => kind::ACK,
             Self::Watching => kind::WATCHING,
+            Self::Heartbeat => kind::HEARTBEAT_REPLY,
             Self::Happened(_) => kind::HAPPENED,
             Self::Waiting => kind::WAITING,
             Self::Mapped(_) => kind::MAPPED,

@@ -39,7 +39,7 @@ impl Request {
             | Self::Remove(path)
             | Self::Document(path)
             | Self::Watch(path) => w.string(path.as_str()),
-            Self::Info | Self::MadeRoom | Self::Staged | Self::Unmapped => (),
+            Self::Info | Self::MadeRoom | Self::Staged | Self::Unmapped | Self::Heartbeat => (),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
             Self::Finish { close } => w.bool(*close),
         }
@@ -72,6 +72,7 @@ impl Request {
             kind::MADE_ROOM => Self::MadeRoom,
             kind::STAGED => Self::Staged,
             kind::UNMAPPED => Self::Unmapped,
+            kind::HEARTBEAT => Self::Heartbeat,
             kind::FINISH => Self::Finish { close: r.bool("close")? },
             unknown => return Err(MessageError::UnknownKind(unknown)),
         };
@@ -95,6 +96,7 @@ impl Request {
             Self::MadeRoom => kind::MADE_ROOM,
             Self::Staged => kind::STAGED,
             Self::Unmapped => kind::UNMAPPED,
+            Self::Heartbeat => kind::HEARTBEAT,
             Self::Append(_) => kind::APPEND,
             Self::AppendPart(_) => kind::APPEND_PART,
             Self::Finish { .. } => kind::FINISH,

@@ -35,6 +35,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::MadeRoom),
         Just(Request::Staged),
         Just(Request::Unmapped),
+        Just(Request::Heartbeat),
     ]
 }
 
@@ -54,6 +55,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         any::<(u64, u64, u32)>().prop_map(|(chunks, offset, readers)| Reply::Ack { chunks, offset, readers }),
         Just(Reply::Waiting),
         Just(Reply::Watching),
+        Just(Reply::Heartbeat),
         event().prop_map(Reply::Happened),
         mapped_start().prop_map(Reply::Mapped),
         Just(Reply::Staging),
