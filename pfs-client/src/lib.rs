@@ -6,7 +6,8 @@
 //!
 //! The daemon is reached over its Unix socket or, with the feature `http` (on unless turned off), by a URL: [`Endpoint`].
 //! What the library deliberately does not do: it starts no daemon, reconnects no writer (whether what was lost matters is
-//! for the program to say), prints nothing, and spawns nothing but what HTTP needs.
+//! for the program to say), prints nothing, and starts no process. Threads and tasks
+//! it has two: one thread for all asynchronous readers that share memory with a daemon, and the tasks that HTTP needs.
 //!
 //! # Three minutes
 //!
