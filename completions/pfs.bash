@@ -371,7 +371,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__close)
-            opts="-q -v -h --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --failed --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -111,6 +111,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand close" -l client-cert-file -d 'F
 complete -c pfs -n "__fish_pfs_using_subcommand close" -l color -d 'When to color what goes to standard error' -r -f -a "auto\t'When standard error is a terminal'
 always\t'In any case'
 never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l failed -d 'Close them as failed: what they hold is not all that there should be'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s v -l verbose -d 'Say what is being done'

@@ -206,8 +206,8 @@ pub struct CatArgs {
     ///
     /// closed: when the stream is closed. caught-up: when everything is printed that was there at the start; a
     /// missing stream is then an error (3). writers-gone: when the last writer has finished, as with a
-    /// FIFO; if one died instead, pfs ends with 8. idle=DURATION: when nothing arrived for so long.
-    /// The end of a closed stream is the end in any case.
+    /// FIFO; if one died or failed instead, pfs ends with 8. idle=DURATION: when nothing arrived for so long.
+    /// The end of a closed stream is the end in any case; if it was closed as failed, pfs ends with 8.
     #[arg(long, value_name = "END", default_value = "closed", value_parser = parse_until)]
     #[arg(requires = "stream")]
     pub until: Until,
@@ -282,6 +282,12 @@ pub struct CloseArgs {
     /// Paths of the streams
     #[arg(value_name = "PATH", required = true, value_parser = PathParser::<StreamPath>::new())]
     pub paths: Vec<StreamPath>,
+    /// Close them as failed: what they hold is not all that there should be
+    ///
+    /// Readers get what there is, and then end with 8 in place of 0. A stream that is closed already, and not as failed, is an
+    /// error (9): its readers may have come to that end.
+    #[arg(long)]
+    pub failed: bool,
 }
 
 /// What `pfs rm` takes.

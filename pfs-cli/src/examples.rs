@@ -50,7 +50,9 @@ Examples:
 pub const CLOSE: &str = "\
 Examples:
   pfs close /streamfs/cam
-      Let every reader of the stream come to its end.";
+      Let every reader of the stream come to its end.
+  pfs close --failed /streamfs/cam
+      Tell every reader that what it gets is not all.";
 
 /// Of `pfs rm`.
 pub const RM: &str = "\

@@ -24,7 +24,7 @@ pub enum ExitCode {
     TooSlow = 6,
     /// The stream was removed while it was read.
     Removed = 7,
-    /// A writer died without finishing.
+    /// A writer died without finishing, or the stream was closed as failed.
     WriterDied = 8,
 }
 
@@ -39,7 +39,10 @@ impl ExitCode {
         (Self::NoDaemon, "No daemon, or it went away."),
         (Self::TooSlow, "Disconnected for being slow (with --slow disconnect)."),
         (Self::Removed, "The stream was removed while it was read."),
-        (Self::WriterDied, "A writer died without finishing (with --until writers-gone)."),
+        (
+            Self::WriterDied,
+            "A writer died or failed (with --until writers-gone), or the stream was closed as failed.",
+        ),
     ];
 
     /// The number.

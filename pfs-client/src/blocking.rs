@@ -270,6 +270,15 @@ impl Writer {
     pub fn finish(self, close: bool) -> Result<u64, WriteError> {
         self.runtime.block_on(self.writer.finish(close))
     }
+
+    /// As [`Writer::fail`](crate::Writer::fail).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn fail(self, close: bool) -> Result<u64, WriteError> {
+        self.runtime.block_on(self.writer.fail(close))
+    }
 }
 
 /// Enters the runtime only for what has to wait: most small appends do not, and entering costs more than they do.

@@ -72,6 +72,17 @@ impl Client {
         self.command(Request::Close(path.clone())).await
     }
 
+    /// As [`close`](Self::close), but as failed: at the end of what is in the stream, readers get
+    /// [`End::Failed`](crate::End::Failed).
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes are `NoSuchStream`, and `Closed` where the stream was closed before and not as
+    /// failed.
+    pub async fn close_failed(&self, path: &StreamPath) -> Result<(), RequestError> {
+        self.command(Request::CloseFailed(path.clone())).await
+    }
+
     /// Removes a stream and what is in it; its readers and writers are told.
     ///
     /// # Errors

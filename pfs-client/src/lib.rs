@@ -31,7 +31,8 @@
 //!
 //! An append is sent at once and not waited for; [`Writer::flush`] and [`Writer::finish`] wait until everything is in the
 //! stream, and [`Writer::readers`] tells how many were attached then. A writer that is dropped without `finish` is one that
-//! died, and that is what readers who asked are told ([`Until::WritersGone`], [`End::WriterDied`]).
+//! died, and that is what readers who asked are told ([`Until::WritersGone`], [`End::WriterDied`]). One that [fails](Writer::fail)
+//! says so, and may close the stream as failed, which every reader is told ([`End::Failed`]).
 //!
 //! A [`Reader`] gets events. A gap is one of its own, with its exact range; a daemon that goes away, or a stream that is
 //! removed, is an error and never the end. Over HTTP, a reader whose connection breaks goes on where it was over another

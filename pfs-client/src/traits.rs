@@ -52,6 +52,11 @@ impl StreamWriter for Writer {
         let close = true;
         Ok(self.finish(close).await?)
     }
+
+    async fn close_failed(self) -> Result<u64, WriteFailure> {
+        let close = true;
+        Ok(self.fail(close).await?)
+    }
 }
 
 impl From<ReadError> for ReadFailure {

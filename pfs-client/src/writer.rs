@@ -54,7 +54,7 @@ pub struct Writer {
 #[derive(Debug)]
 enum Progress {
     Writing,
-    /// `Finish` is queued or sent.
+    /// `Finish` or `Fail` is queued or sent.
     Finishing,
     /// Everything is said; the connection is of no more use.
     Done,
@@ -242,13 +242,28 @@ impl Writer {
     /// # Errors
     ///
     /// When the writer cannot go on. Cancelled, it counts as one that died.
-    pub async fn finish(mut self, close: bool) -> Result<u64, WriteError> {
+    pub async fn finish(self, close: bool) -> Result<u64, WriteError> {
+        self.end(&Request::Finish { close }).await
+    }
+
+    /// As [`finish`](Self::finish), but as failed: what was appended is in the stream, and is not all that there should be.
+    /// The writer counts as one that died. With `close` the stream is closed as failed, and its readers get
+    /// [`End::Failed`](crate::End::Failed) in place of an end.
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`](Self::finish).
+    pub async fn fail(self, close: bool) -> Result<u64, WriteError> {
+        self.end(&Request::Fail { close }).await
+    }
+
+    async fn end(mut self, request: &Request) -> Result<u64, WriteError> {
         if let Progress::Writing = self.progress {
             if let Some(stage) = &mut self.stage {
                 stage.publish();
             }
             let mut frame = BytesMut::new();
-            Request::Finish { close }.encode(&mut frame);
+            request.encode(&mut frame);
             self.queue.extend_from_slice(&frame);
             self.progress = Progress::Finishing;
         }
@@ -369,7 +384,7 @@ impl Writer {
         }
         loop {
             if let Err(error) = self.listen(cx) {
-                return Poll::Ready(Err(self.fail(error)));
+                return Poll::Ready(Err(self.remember(error)));
             }
             let queue = self.queue.get(self.sent..).unwrap_or_default();
             match &self.progress {
@@ -444,7 +459,7 @@ impl Writer {
     }
 
     /// Remembers the error for whoever asks again.
-    fn fail(&mut self, error: WriteError) -> WriteError {
+    fn remember(&mut self, error: WriteError) -> WriteError {
         let again = error.again();
         self.progress = Progress::Failed(error);
         again

@@ -39,6 +39,11 @@ pub(crate) async fn answer<T: Transport>(
             place.close(&place.existing().await?).await?;
             wire.put(&Reply::Done);
         }
+        Request::CloseFailed(path) => {
+            let place = daemon.writable(caller, &path)?;
+            place.close_failed(&place.existing().await?).await?;
+            wire.put(&Reply::Done);
+        }
         Request::Remove(path) => {
             let place = daemon.writable(caller, &path)?;
             place.remove(&place.existing().await?).await?;
@@ -50,7 +55,11 @@ pub(crate) async fn answer<T: Transport>(
         }
         Request::Info => wire.put(&Reply::Daemon(daemon.info())),
         Request::Hello(_) => return Err(misplaced("a second Hello").into()),
-        Request::Append(_) | Request::AppendPart(_) | Request::Finish { .. } | Request::Staged => {
+        Request::Append(_)
+        | Request::AppendPart(_)
+        | Request::Finish { .. }
+        | Request::Fail { .. }
+        | Request::Staged => {
             return Err(misplaced("an append before OpenWriter").into());
         }
         // It only shows that the client lives.

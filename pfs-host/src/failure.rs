@@ -67,6 +67,12 @@ impl Failure {
         Self::new(code, format!("{tried} {path}: {error}{advice}"))
     }
 
+    /// A stream cannot be closed as failed any more: its readers may have come to the end that it has.
+    pub fn closed_before(path: &StreamPath) -> Self {
+        let message = format!("cannot close {path} as failed: it is closed already, and not as failed");
+        Self::new(ErrorCode::Closed, message)
+    }
+
     /// A chunk cannot be appended.
     pub fn appending(path: &StreamPath, error: AppendError) -> Self {
         let (code, advice) = match error {

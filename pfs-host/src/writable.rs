@@ -164,6 +164,18 @@ impl Writable<'_> {
         Ok(())
     }
 
+    /// Closes a stream as failed, for a client that is no writer of it.
+    ///
+    /// # Errors
+    ///
+    /// The stream was closed before, and not as failed, or the mount cannot close it.
+    pub async fn close_failed(&self, stream: &Stream) -> Result<(), Failure> {
+        self.mount.close_failed(&self.path, stream).await?;
+        let stream = self.path.as_str();
+        self.caller.log(|pid, uid| tracing::warn!(stream, pid, uid, "stream closed as failed"));
+        Ok(())
+    }
+
     fn log_close(&self) {
         let stream = self.path.as_str();
         self.caller.log(|pid, uid| tracing::info!(stream, pid, uid, "stream closed"));

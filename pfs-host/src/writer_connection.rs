@@ -83,8 +83,11 @@ pub(crate) async fn serve<T: Transport>(
     append.count(acks.chunks, acks.bytes);
     acks.put_last(wire);
     match outcome {
-        Ok(close) => {
-            append.finish(close);
+        Ok(last) => {
+            match last {
+                Last::Finish { close } => append.finish(close),
+                Last::Fail { close } => append.fail(close),
+            }
             wire.put(&Reply::Done);
             tokio::select! {
                 biased;
@@ -97,6 +100,13 @@ pub(crate) async fn serve<T: Transport>(
             Err(ended)
         }
     }
+}
+
+/// What a client says last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Finish { close: bool },
+    Fail { close: bool },
 }
 
 /// A writer at work.
@@ -137,8 +147,8 @@ impl Chunk<'_> {
 }
 
 impl<T: Transport> Writing<'_, T> {
-    /// Appends until the client finishes; tells whether it wants the stream closed.
-    async fn append_all(&mut self, shutdown: &CancellationToken) -> Result<bool, Ended> {
+    /// Appends until the client has said its last.
+    async fn append_all(&mut self, shutdown: &CancellationToken) -> Result<Last, Ended> {
         let mut failure = pin!(self.append.failure());
         loop {
             self.append_staged(shutdown).await?;
@@ -159,10 +169,11 @@ impl<T: Transport> Writing<'_, T> {
                         self.parts = chunk;
                     }
                     Request::AppendPart(bytes) => self.gather(&bytes)?,
-                    Request::Finish { .. } if !self.parts.is_empty() => {
-                        return Err(misplaced("Finish in the middle of a chunk"));
+                    Request::Finish { .. } | Request::Fail { .. } if !self.parts.is_empty() => {
+                        return Err(misplaced("an end in the middle of a chunk"));
                     }
-                    Request::Finish { close } => return Ok(close),
+                    Request::Finish { close } => return Ok(Last::Finish { close }),
+                    Request::Fail { close } => return Ok(Last::Fail { close }),
                     Request::Heartbeat => {}
                     Request::Staged if self.stage.is_some() => {}
                     _ => return Err(misplaced("a request")),
@@ -183,7 +194,7 @@ impl<T: Transport> Writing<'_, T> {
                 None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
                 None => tokio::select! {
                     biased;
-                    // First of all: a writer whose `Finish` is here has not failed.
+                    // First of all: a writer whose end is here did not fail to append.
                     ready = self.wire.transport().readable() => ready?,
                     // A client that reads no acknowledgements may still append: they wait as one.
                     ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pfs_host::Failure;
-use pfs_proto::ErrorCode;
+use pfs_proto::{ErrorCode, StreamPath};
 
 /// A refusal: a status, and a JSON body with a stable code and a message for people.
 #[derive(Debug)]
@@ -19,6 +19,14 @@ pub(crate) struct Problem {
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
+    }
+}
+
+impl Problem {
+    /// A read at the end of a stream that was closed as failed: nothing more comes, and it is not the end that there should be.
+    pub(crate) fn failed(path: &StreamPath) -> Self {
+        let message = format!("there is no more of {path}: the stream was closed as failed");
+        Self::new(StatusCode::CONFLICT, "failed", message)
     }
 }
 

@@ -92,6 +92,8 @@ pub enum StreamEvent {
     Closed {
         /// Head, which is final.
         offset: u64,
+        /// Whether it was closed as failed: what it holds is not all that there should be.
+        failed: bool,
     },
     /// The stream is gone; nothing follows.
     Removed,

@@ -47,11 +47,11 @@
 //!   | <-------------------- Writing |         | <--- Waiting (if none exists) |
 //!   | Append, AppendPart, ... ----> |         | <-------------------- Reading |
 //!   | <------ Ack (cumulative), ... |         | <--- Data, DataPart, Gap, ... |
-//!   | Finish ---------------------> |         | <------------------------ End |
+//!   | Finish or Fail -------------> |         | <------------------------ End |
 //!   | <------------------ Ack, Done |         |
 //! ```
 //!
-//! A writer's connection that ends before `Finish` is a writer that died; a reader's that ends before `End` or
+//! A writer's connection that ends before `Finish` is a writer that died, and one that says `Fail` is counted like it; a reader's that ends before `End` or
 //! `Error` is a daemon that died. After `Error` on either, nothing follows. A writer whose stream is closed or removed is told so
 //! by `Error` at once, also while it has nothing to append.
 //!
@@ -120,7 +120,7 @@
 //! ```
 //!
 //! `Stat`, 0x06 → `Stat`, `WriterStat`..., `ReaderStat`..., `Done`; `Close`, 0x07 → `Done`; `Remove`, 0x08 → `Done`;
-//! `Document`, 0x09 → `Document`
+//! `Document`, 0x09 → `Document`; `CloseFailed`, 0x0c → `Done`
 //!
 //! ```text
 //! | path |
@@ -145,7 +145,8 @@
 //! | bytes |
 //! ```
 //!
-//! `Finish`, 0x12 → the last `Ack`, `Done`
+//! `Finish`, 0x12 → the last `Ack`, `Done`; `Fail`, 0x17 → likewise: what was appended is in the stream, and is not all that
+//! there should be. A daemon that does not know `Fail` or `CloseFailed` refuses them, and the writer counts as one that died.
 //!
 //! ```text
 //! | close: bool |
@@ -180,7 +181,7 @@
 //! | path: str | state: u8 | created: time | last_append: opt time | head: u64 | tail: u64 |
 //! | writers: u32 | readers: u32 |
 //!
-//!   state   0 open   1 closed
+//!   state   0 open   1 closed   2 failed
 //! ```
 //!
 //! `Stat`, 0x85
@@ -260,7 +261,7 @@
 //!           2 unsubscribed   | reader: u64 | peer | readers: u32 | lost_bytes: u64 | lost_chunks: u64 |
 //!           3 no readers
 //!           4 gap            | reader: u64 | from: u64 | to: u64 | chunks: u64 |
-//!           5 closed         | offset: u64 |
+//!           5 closed         | offset: u64 | failed: bool |
 //!           6 removed
 //!           7 missed         | count: u64 |
 //! ```
@@ -282,7 +283,7 @@
 //! ```text
 //! | reason: u8 | offset: u64 |
 //!
-//!   reason  0 closed   1 caught up   2 writers gone   3 writer died
+//!   reason  0 closed   1 caught up   2 writers gone   3 writer died   4 failed
 //! ```
 
 #![warn(clippy::exhaustive_enums)]

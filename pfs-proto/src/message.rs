@@ -25,6 +25,8 @@ pub enum Request {
     Stat(StreamPath),
     /// End a stream. Answered by [`Reply::Done`].
     Close(StreamPath),
+    /// End a stream as failed. Answered by [`Reply::Done`].
+    CloseFailed(StreamPath),
     /// Remove a stream. Answered by [`Reply::Done`].
     Remove(StreamPath),
     /// Read a document such as `/streamfs/README`. Answered by [`Reply::Document`].
@@ -39,6 +41,12 @@ pub enum Request {
     AppendPart(Bytes),
     /// Writer: all is sent; `close` also closes the stream. Answered by a last [`Reply::Ack`], then [`Reply::Done`].
     Finish {
+        /// Whether the stream takes no more appends after this.
+        close: bool,
+    },
+    /// Writer: all is sent, but it is not all that there should be; `close` also closes the stream, as failed. Answered by a last
+    /// [`Reply::Ack`], then [`Reply::Done`].
+    Fail {
         /// Whether the stream takes no more appends after this.
         close: bool,
     },

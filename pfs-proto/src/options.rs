@@ -64,7 +64,7 @@ pub enum Start {
     Offset(u64),
 }
 
-/// When a reader's stream ends. It always ends when the stream is closed and read to head.
+/// When a reader's stream ends. It always ends when the stream is closed, as failed or not, and read to head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Until {
@@ -87,8 +87,10 @@ pub enum End {
     CaughtUp,
     /// [`Until::WritersGone`] was reached and every writer had finished.
     WritersGone,
-    /// [`Until::WritersGone`] was reached, but a writer died without finishing.
+    /// [`Until::WritersGone`] was reached, but a writer died without finishing, or finished as failed.
     WriterDied,
+    /// The stream was closed as failed, and was read to head: what it held is not all that there should be.
+    Failed,
 }
 
 impl fmt::Display for End {
@@ -98,6 +100,7 @@ impl fmt::Display for End {
             Self::CaughtUp => "caught-up",
             Self::WritersGone => "writers-gone",
             Self::WriterDied => "writer-died",
+            Self::Failed => "failed",
         })
     }
 }

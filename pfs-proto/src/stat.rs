@@ -16,12 +16,14 @@ pub struct Peer {
 
 /// Whether a stream still takes appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "a stream takes appends or does not")]
+#[allow(clippy::exhaustive_enums, reason = "nobody may take a failed stream for a closed one")]
 pub enum State {
     /// Takes appends.
     Open,
     /// Takes no more appends; its history can be read.
     Closed,
+    /// Closed as failed: takes no more appends, and what it holds is not all that there should be.
+    Failed,
 }
 
 impl fmt::Display for State {
@@ -29,6 +31,7 @@ impl fmt::Display for State {
         f.pad(match self {
             Self::Open => "open",
             Self::Closed => "closed",
+            Self::Failed => "failed",
         })
     }
 }

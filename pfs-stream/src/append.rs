@@ -60,4 +60,10 @@ impl StreamWriter for Writer {
         self.finish_and_close();
         Ok(offset)
     }
+
+    async fn close_failed(self) -> Result<u64, WriteFailure> {
+        let offset = self.offset;
+        self.fail_and_close();
+        Ok(offset)
+    }
 }

@@ -13,8 +13,17 @@ pub struct Extent {
     pub head: u64,
     /// Whether it takes no more appends.
     pub closed: bool,
+    /// Whether it was closed as failed: what it holds is not all that there should be.
+    pub failed: bool,
     /// Whether it is gone.
     pub removed: bool,
+}
+
+impl Extent {
+    /// Whether head is the end of the stream as it should be: it is closed, and not as failed.
+    pub fn is_complete(&self) -> bool {
+        self.closed && !self.failed
+    }
 }
 
 impl Stream {
@@ -25,6 +34,7 @@ impl Stream {
             tail: append.ring.tail().offset,
             head: append.ring.head().offset,
             closed: append.status.closed(),
+            failed: append.status.failed(),
             removed: append.status.removed(),
         }
     }

@@ -21,10 +21,14 @@ pub enum ReadFailure {
     /// The reader did not keep up, and its policy was to be disconnected then.
     #[error("the reader was too slow, and was disconnected")]
     TooSlow,
-    /// The last writers are gone, and one of them died instead of finishing. Adapters that only know bytes and errors
-    /// say it so; as an event it is [`End::WriterDied`](pfs_proto::End::WriterDied).
-    #[error("a writer died without finishing")]
+    /// The last writers are gone, and one of them died instead of finishing, or finished as failed. Adapters that only know
+    /// bytes and errors say it so; as an event it is [`End::WriterDied`](pfs_proto::End::WriterDied).
+    #[error("a writer died without finishing, or failed")]
     WriterDied,
+    /// The stream was closed as failed: what came is not all that there should be. Adapters that only know bytes and errors say
+    /// it so; as an event it is [`End::Failed`](pfs_proto::End::Failed).
+    #[error("the stream was closed as failed")]
+    Failed,
     /// Nothing came for so long, as a stall detector (feature `tokio`) was asked to tell. The one failure after
     /// which reading goes on.
     #[error("nothing came for {after:?}")]
@@ -136,7 +140,7 @@ impl From<ReadFailure> for io::Error {
         let kind = match failure {
             ReadFailure::Removed => io::ErrorKind::NotFound,
             ReadFailure::TooSlow => io::ErrorKind::ConnectionAborted,
-            ReadFailure::WriterDied => io::ErrorKind::UnexpectedEof,
+            ReadFailure::WriterDied | ReadFailure::Failed => io::ErrorKind::UnexpectedEof,
             ReadFailure::Stalled { .. } => io::ErrorKind::TimedOut,
             ReadFailure::DaemonGone(_) => io::ErrorKind::ConnectionReset,
             ReadFailure::Other(_) => io::ErrorKind::Other,

@@ -15,7 +15,11 @@ use crate::{
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 fn state(status: Status) -> State {
-    if status.closed() { State::Closed } else { State::Open }
+    match (status.closed(), status.failed()) {
+        (false, _) => State::Open,
+        (true, false) => State::Closed,
+        (true, true) => State::Failed,
+    }
 }
 
 pub(crate) fn summary(shared: &Shared) -> StreamSummary {

@@ -230,8 +230,13 @@ impl Stream {
             return Err(AttachError::Removed);
         }
         let (head, tail) = (append.ring.head(), append.ring.tail());
-        let held =
-            Extent { tail: tail.offset, head: head.offset, closed: append.status.closed(), removed: false };
+        let held = Extent {
+            tail: tail.offset,
+            head: head.offset,
+            closed: append.status.closed(),
+            failed: append.status.failed(),
+            removed: false,
+        };
         let at = self.place(&append.ring, options.start)?;
         let figures = Figures::own();
         figures.set_position(at);
@@ -293,6 +298,14 @@ impl Stream {
     /// Takes no more appends; readers get the end at head. Closing twice is once.
     pub fn close(&self) {
         self.shared.set_status(Status::close);
+    }
+
+    /// As [`close`](Self::close), but as failed: at head, readers get [`End::Failed`](pfs_proto::End::Failed), which is not
+    /// the end that there should be. False if the stream was closed before, and not as failed: then it stays as it is, because
+    /// readers may have been told of that end.
+    #[must_use = "a stream that was closed before did not fail"]
+    pub fn close_failed(&self) -> bool {
+        self.shared.set_status(Status::close_failed).failed()
     }
 
     /// Ends the stream for everybody attached, who are told that it was removed.
@@ -361,15 +374,16 @@ impl Drop for Waiting {
 }
 
 impl Shared {
-    /// Closes or removes the stream, and tells everybody.
-    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) {
+    /// Closes or removes the stream, and tells everybody. Returns what it is now.
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) -> Status {
         let mut append = lock(&self.append);
         let before = append.status;
         change(&mut append.status);
         let now = append.status;
         self.ring.set_status(now);
         if now.closed() && !before.closed() {
-            self.watchers.tell(StreamEvent::Closed { offset: append.ring.head().offset });
+            let offset = append.ring.head().offset;
+            self.watchers.tell(StreamEvent::Closed { offset, failed: now.failed() });
         }
         if now.removed() && !before.removed() {
             self.watchers.tell(StreamEvent::Removed);
@@ -377,6 +391,7 @@ impl Shared {
         drop(append);
         self.watchers.wake();
         self.wake_everybody();
+        now
     }
 
     /// Wakes the readers that sleep, wherever they do.

@@ -26,7 +26,7 @@ use crate::{
 pub struct Totals {
     /// Streams that take appends.
     pub open: u64,
-    /// Streams that are closed.
+    /// Streams that are closed, as failed or not.
     pub closed: u64,
     /// Writers attached.
     pub writers: u64,
@@ -40,7 +40,7 @@ pub struct Totals {
     pub readers_disconnect: u64,
     /// Writers that have finished properly.
     pub finished: u64,
-    /// Writers that went away without finishing.
+    /// Writers that went away without finishing, or finished as failed.
     pub died: u64,
     /// For how long writers have waited for `block` readers.
     pub waited: Duration,

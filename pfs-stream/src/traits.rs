@@ -8,9 +8,9 @@
 //! exact range, the end with its reason. What is not an end is a [`ReadFailure`]: removed, too slow, daemon gone. After
 //! the end or a failure, the same comes again.
 //!
-//! A writer is four futures. `append` hands a chunk over; `flush` waits until all that was handed over is in the
-//! stream (in one process that is so at once); `complete` ends the writer properly, and `close` ends the stream with it. A
-//! writer that is dropped without either has died, and readers that ask are told so.
+//! A writer is five futures. `append` hands a chunk over; `flush` waits until all that was handed over is in the
+//! stream (in one process that is so at once); `complete` ends the writer properly, and `close` ends the stream with it;
+//! `close_failed` ends both as failed. A writer that is dropped without any of these has died, and readers that ask are told so.
 //!
 //! Everything is cancel safe. A poll that is pending has taken nothing. An `append` that is dropped while it waits has
 //! handed over the whole chunk or nothing of it.
@@ -173,6 +173,14 @@ pub trait StreamWriter: Send + Sized {
     ///
     /// [`WriteFailure`]: something may be missing.
     fn close(self) -> impl Future<Output = Result<u64, WriteFailure>> + Send;
+
+    /// As [`close`](Self::close), but as failed: readers get what is in the stream, and then
+    /// [`End::Failed`](pfs_proto::End::Failed) in place of an end. The writer counts as one that died.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteFailure`]: something may be missing.
+    fn close_failed(self) -> impl Future<Output = Result<u64, WriteFailure>> + Send;
 
     /// The same writer, as an `AsyncWrite`.
     #[cfg(feature = "tokio")]

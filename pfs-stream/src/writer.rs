@@ -76,7 +76,8 @@ pub enum PushEnd<E> {
     Failed(E),
 }
 
-/// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died.
+/// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died, as does one that
+/// [fails](Self::fail).
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
@@ -358,6 +359,23 @@ impl Writer {
     /// Closes the stream: neither this writer nor any other one appends anything more.
     pub fn close(&mut self) {
         self.shared.set_status(Status::close);
+    }
+
+    /// Ends this writer as failed: what it appended is not all that there should be. It counts as one that died, and
+    /// readers that wait for the end of the writers are told so.
+    pub fn fail(self) {
+        drop(self);
+    }
+
+    /// Ends this writer as failed, and closes the stream as failed: its readers get what is in it, and then
+    /// [`End::Failed`](pfs_proto::End::Failed) in place of an end. Nothing is said of a failure where the stream was closed before.
+    pub fn fail_and_close(mut self) {
+        self.close_failed();
+    }
+
+    /// Closes the stream as failed, unless it is closed. The writer itself has not left.
+    pub fn close_failed(&mut self) {
+        self.shared.set_status(Status::close_failed);
     }
 }
 

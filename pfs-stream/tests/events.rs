@@ -79,7 +79,7 @@ fn the_end_is_told_once_and_the_removal_last() {
     stream.close();
     stream.remove();
     stream.remove();
-    assert_eq!(events.next_blocking(), Some(StreamEvent::Closed { offset: 5 }));
+    assert_eq!(events.next_blocking(), Some(StreamEvent::Closed { offset: 5, failed: false }));
     assert_eq!(events.next_blocking(), Some(StreamEvent::Removed));
     assert_eq!((events.next_blocking(), events.try_next()), (None, None));
     assert_eq!(told(&mut stream.events()), [StreamEvent::Removed], "whoever comes too late is told as much");

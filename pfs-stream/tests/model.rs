@@ -17,7 +17,7 @@ enum Operation {
     Leave(usize),
     WriterComes,
     WriterGoes { finished: bool },
-    Close,
+    Close { failed: bool },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -36,7 +36,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..8usize).prop_map(Operation::Leave),
         1 => Just(Operation::WriterComes),
         1 => any::<bool>().prop_map(|finished| Operation::WriterGoes { finished }),
-        1 => Just(Operation::Close),
+        1 => any::<bool>().prop_map(|failed| Operation::Close { failed }),
     ]
 }
 
@@ -58,6 +58,7 @@ struct Model {
     /// The end of each chunk ever appended.
     ends: Vec<u64>,
     closed: bool,
+    failed: bool,
     followers: Vec<Follower>,
 }
 
@@ -155,7 +156,10 @@ impl Model {
                 assert_eq!(follower.options.until, Until::CaughtUp);
                 assert!(before == follower.head_at_attach || follower.lost > 0);
             }
-            Ok(Some(Read::End(End::Closed))) => assert!(self.closed && before == head),
+            Ok(Some(Read::End(end @ (End::Closed | End::Failed)))) => {
+                assert!(self.closed && before == head);
+                assert_eq!(end == End::Failed, self.failed);
+            }
             Ok(Some(Read::End(_))) => {
                 assert_eq!((follower.options.until, before), (Until::WritersGone, head));
             }
@@ -199,9 +203,14 @@ proptest! {
                     Some(writer) if finished => writer.finish(),
                     writer => drop(writer),
                 },
-                Operation::Close => {
-                    stream.close();
+                Operation::Close { failed } => {
+                    model.failed |= failed && !model.closed;
                     model.closed = true;
+                    if failed {
+                        prop_assert_eq!(stream.close_failed(), model.failed);
+                    } else {
+                        stream.close();
+                    }
                 }
             }
             let stat = stream.stat();

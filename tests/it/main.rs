@@ -14,6 +14,7 @@ mod commands;
 mod create;
 mod death;
 mod document;
+mod failed;
 mod fan_out;
 mod http;
 mod idle_writers;

@@ -16,6 +16,7 @@ pub struct Model {
     pub ring_buffer_size: u64,
     pub channel_buffer_size: u64,
     pub closed: bool,
+    pub failed: bool,
     pub removed: bool,
     pub written: bool,
     pub writers: usize,
@@ -35,6 +36,7 @@ impl Model {
             ring_buffer_size,
             channel_buffer_size,
             closed: false,
+            failed: false,
             removed: false,
             written: false,
             writers: 0,
@@ -93,6 +95,12 @@ impl Model {
         if len > 0 {
             self.boundaries.push(self.head() + len);
         }
+    }
+
+    /// It is closed, as failed or not: what it was closed as first stays.
+    pub fn closes(&mut self, failed: bool) {
+        self.failed |= failed && !self.closed;
+        self.closed = true;
     }
 
     fn writers_gone(&self) -> bool {
@@ -232,7 +240,10 @@ impl Follower {
                 self.ended = true;
                 match end {
                     End::CaughtUp => assert!(self.caught_up()),
-                    End::Closed => assert!(model.closed && self.position == head),
+                    End::Closed | End::Failed => {
+                        assert!(model.closed && self.position == head);
+                        assert_eq!(end == End::Failed, model.failed);
+                    }
                     End::WritersGone | End::WriterDied => {
                         assert!(self.options.until == Until::WritersGone && model.writers_gone());
                         assert_eq!(self.position, head);

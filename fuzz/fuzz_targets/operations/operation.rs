@@ -8,13 +8,14 @@ use pfs_stream::{ReadOptions, SlowPolicy, Start, Until};
 #[derive(Debug)]
 pub enum Operation {
     Create { stream: u8, ring_buffer_size: u16, channel_buffer_size: u16 },
-    Close { stream: u8 },
+    Close { stream: u8, failed: bool },
     Remove { stream: u8 },
     OpenWriter { stream: u8 },
     Append { writer: u8, len: u16, how: How },
     AppendBytes { writer: u8, count: u16 },
     Wake { writer: u8 },
     Finish { writer: u8, close: bool },
+    Fail { writer: u8, close: bool },
     Die { writer: u8 },
     Join { stream: u8, options: Options },
     Wait { stream: u8, options: Options },
@@ -61,13 +62,13 @@ impl Options {
 impl<'a> Arbitrary<'a> for Operation {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         // The usual steps have more numbers than one.
-        Ok(match u.int_in_range(0..=23)? {
+        Ok(match u.int_in_range(0..=24)? {
             0 => Self::Create {
                 stream: u.arbitrary()?,
                 ring_buffer_size: u.arbitrary()?,
                 channel_buffer_size: u.arbitrary()?,
             },
-            1 => Self::Close { stream: u.arbitrary()? },
+            1 => Self::Close { stream: u.arbitrary()?, failed: u.arbitrary()? },
             2 => Self::Remove { stream: u.arbitrary()? },
             3 => Self::OpenWriter { stream: u.arbitrary()? },
             4..=8 => Self::Append { writer: u.arbitrary()?, len: len(u)?, how: how(u)? },
@@ -85,6 +86,7 @@ impl<'a> Arbitrary<'a> for Operation {
             },
             20..=21 => Self::Drain { reader: u.arbitrary()? },
             22 => Self::Leave { reader: u.arbitrary()? },
+            23 => Self::Fail { writer: u.arbitrary()?, close: u.arbitrary()? },
             _ => Self::StopWaiting { wait: u.arbitrary()? },
         })
     }

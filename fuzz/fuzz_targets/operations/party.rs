@@ -124,8 +124,21 @@ impl Producer {
         let mut model = self.hosted.model.borrow_mut();
         model.writers -= 1;
         model.finished += 1;
-        model.closed |= close;
+        if close {
+            model.closes(false);
+        }
         if close { self.writer.finish_and_close() } else { self.writer.finish() }
+    }
+
+    pub fn fail(mut self, close: bool) {
+        self.wakes();
+        let mut model = self.hosted.model.borrow_mut();
+        model.writers -= 1;
+        model.deaths += 1;
+        if close {
+            model.closes(true);
+        }
+        if close { self.writer.fail_and_close() } else { self.writer.fail() }
     }
 
     pub fn die(mut self) {

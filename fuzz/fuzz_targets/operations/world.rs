@@ -53,10 +53,15 @@ impl World {
             Operation::Create { stream, ring_buffer_size, channel_buffer_size } => {
                 self.create(stream, ring_buffer_size.into(), channel_buffer_size.into());
             }
-            Operation::Close { stream } => {
+            Operation::Close { stream, failed } => {
                 if let (_, Some(hosted)) = self.named(stream) {
-                    hosted.stream.close();
-                    hosted.model.borrow_mut().closed = true;
+                    let mut model = hosted.model.borrow_mut();
+                    model.closes(failed);
+                    if failed {
+                        assert_eq!(hosted.stream.close_failed(), model.failed);
+                    } else {
+                        hosted.stream.close();
+                    }
                 }
             }
             Operation::Remove { stream } => self.remove(stream),
@@ -73,6 +78,11 @@ impl World {
             Operation::Finish { writer, close } => {
                 if let Some(writer) = pick(self.writers.len(), writer) {
                     self.writers.swap_remove(writer).finish(close);
+                }
+            }
+            Operation::Fail { writer, close } => {
+                if let Some(writer) = pick(self.writers.len(), writer) {
+                    self.writers.swap_remove(writer).fail(close);
                 }
             }
             Operation::Die { writer } => {

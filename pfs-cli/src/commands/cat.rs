@@ -130,7 +130,7 @@ impl Finish {
     /// What the shell is told: the more specific end first.
     fn code(self, lost: Lost) -> ExitCode {
         match self {
-            Self::End(End::WriterDied) => ExitCode::WriterDied,
+            Self::End(End::WriterDied | End::Failed) => ExitCode::WriterDied,
             _ if lost.gaps > 0 => ExitCode::DataLost,
             _ => ExitCode::Success,
         }
@@ -146,10 +146,13 @@ impl Finish {
                 if lost.gaps == 1 { "gap" } else { "gaps" }
             ));
         }
-        if self == Self::End(End::WriterDied) {
-            printer.error(format_args!(
-                "a writer of {path} died without finishing, so what was printed may end too early"
-            ));
+        match self {
+            Self::End(End::WriterDied) => printer.error(format_args!(
+                "a writer of {path} died without finishing, or failed, so what was printed may end too early"
+            )),
+            Self::End(End::Failed) => printer
+                .error(format_args!("{path} was closed as failed, so what was printed may end too early")),
+            Self::End(End::Closed | End::CaughtUp | End::WritersGone) | Self::Idle | Self::Unread => {}
         }
     }
 }
@@ -361,7 +364,9 @@ mod tests {
             assert_eq!(end.code(Lost::default()), ExitCode::Success);
             assert_eq!(end.code(lost), ExitCode::DataLost);
         }
-        assert_eq!(Finish::End(End::WriterDied).code(Lost::default()), ExitCode::WriterDied);
-        assert_eq!(Finish::End(End::WriterDied).code(lost), ExitCode::WriterDied);
+        for end in [End::WriterDied, End::Failed] {
+            assert_eq!(Finish::End(end).code(Lost::default()), ExitCode::WriterDied);
+            assert_eq!(Finish::End(end).code(lost), ExitCode::WriterDied);
+        }
     }
 }

@@ -24,6 +24,15 @@ impl Client {
         self.ask(async |client| client.close(path).await)
     }
 
+    /// As [`Client::close_failed`](crate::Client::close_failed).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn close_failed(&self, path: &StreamPath) -> Result<(), RequestError> {
+        self.ask(async |client| client.close_failed(path).await)
+    }
+
     /// As [`Client::remove`](crate::Client::remove).
     ///
     /// # Errors

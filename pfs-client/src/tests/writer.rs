@@ -260,6 +260,21 @@ async fn finish_returns_the_offset_of_the_last_acknowledgement() {
 }
 
 #[tokio::test]
+async fn a_writer_that_fails_says_so_after_all_that_it_appended() {
+    for close in [false, true] {
+        let (mut writer, mut daemon) = writer(pipe(100), 100).await;
+        writer.push(b"abc").await.unwrap();
+        let (offset, ()) = tokio::join!(writer.fail(close), async {
+            assert_eq!(daemon.request().await, append(b"abc"));
+            assert_eq!(daemon.request().await, Some(Request::Fail { close }));
+            daemon.send(&ack(1, 42)).await;
+            daemon.send(&Reply::Done).await;
+        });
+        assert_eq!(offset.unwrap(), 42);
+    }
+}
+
+#[tokio::test]
 async fn a_writer_that_is_dropped_does_not_look_finished() {
     let (mut writer, mut daemon) = writer(pipe(100), 100).await;
     writer.append(b"abc").await.unwrap();

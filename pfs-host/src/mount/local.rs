@@ -118,6 +118,10 @@ impl Mount for Local {
         now(Ok(()))
     }
 
+    fn close_failed<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()> {
+        now(if stream.close_failed() { Ok(()) } else { Err(Failure::closed_before(path)) })
+    }
+
     fn remove<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()> {
         let removed = self.registry.remove_stream(stream);
         now(removed.then_some(()).ok_or_else(|| Failure::no_such_stream(path.as_str())))

@@ -22,7 +22,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send 
 /// # Cancel safety
 ///
 /// Every answer may be dropped while it is pending. A dropped [`create`](Self::create),
-/// [`close`](Self::close) or [`remove`](Self::remove) may still take effect.
+/// [`close`](Self::close), [`close_failed`](Self::close_failed) or [`remove`](Self::remove) may still take effect.
 pub trait Mount: fmt::Debug + Send + Sync {
     /// The path of the tree, such as `/streamfs`.
     fn path(&self) -> &str;
@@ -50,6 +50,9 @@ pub trait Mount: fmt::Debug + Send + Sync {
 
     /// Closes a stream.
     fn close<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
+
+    /// Closes a stream as failed. Refused where it was closed before, and not as failed.
+    fn close_failed<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;
 
     /// Removes a stream that [`find`](Self::find) gave, and no other one that has its path by now.
     fn remove<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()>;

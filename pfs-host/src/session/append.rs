@@ -34,6 +34,9 @@ enum Left {
     Finished {
         close: bool,
     },
+    Failed {
+        close: bool,
+    },
     /// For this reason; without one, because the client went away.
     Unfinished {
         reason: Option<String>,
@@ -125,6 +128,15 @@ impl Append {
         self.log.left = Left::Finished { close };
     }
 
+    /// Ends the writer as failed, which counts as a death, and closes the stream as failed if that is wanted.
+    pub fn fail(mut self, close: bool) {
+        self.writer.depart_as(Departure::Died);
+        if close {
+            self.writer.close_failed();
+        }
+        self.log.left = Left::Failed { close };
+    }
+
     /// Ends the writer in the middle of its work, as a drop does, and logs this reason.
     pub fn abandon(mut self, reason: &str) {
         self.log.left = Left::Unfinished { reason: Some(reason.to_owned()) };
@@ -175,6 +187,9 @@ impl Drop for WritingLog {
         caller.log(|pid, uid| match left {
             Left::Finished { close } => {
                 tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished");
+            }
+            Left::Failed { close } => {
+                tracing::warn!(stream, pid, uid, bytes, chunks, close, "writer failed");
             }
             Left::Unfinished { reason } => {
                 let reason = reason.as_deref().unwrap_or("the client went away");

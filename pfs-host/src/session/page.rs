@@ -33,6 +33,8 @@ pub enum Edge {
     Head,
     /// At the end of a closed stream.
     Closed,
+    /// At the end of a stream that was closed as failed.
+    Failed,
 }
 
 /// Why there is no page.
@@ -121,7 +123,11 @@ impl<S: Sink> Page<S> {
             Read::Data { .. } => Ok(None),
             Read::End(end) => {
                 self.log.ends(end);
-                Ok(Some(if end == End::Closed { Edge::Closed } else { Edge::Head }))
+                Ok(Some(match end {
+                    End::Closed => Edge::Closed,
+                    End::Failed => Edge::Failed,
+                    End::CaughtUp | End::WritersGone | End::WriterDied => Edge::Head,
+                }))
             }
             // The page ends before the gap; the next page is refused.
             Read::Gap { .. } if !self.is_empty() => Ok(Some(Edge::Full)),

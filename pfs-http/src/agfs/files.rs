@@ -83,7 +83,7 @@ pub(super) async fn write(
         }
         None => request.into_body(),
     };
-    let written = plain::append(&site, &place, &stream, body, false).await?;
+    let written = plain::append(&site, &place, &stream, body, plain::Close::No).await?;
     done(StatusCode::OK, format!("Written {} bytes", written.bytes))
 }
 

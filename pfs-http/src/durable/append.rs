@@ -175,7 +175,7 @@ impl Wanted {
     /// Answers for a stream that takes no more.
     fn find_closed(&self, kept: &Kept, stream: &Stream) -> Result<Done, Refusal> {
         match &self.producer {
-            None if !self.has_body => Ok(Done::Before(None)),
+            None if !self.has_body && !stream.extent().failed => Ok(Done::Before(None)),
             None => Err(Refusal::closed(&self.path, stream)),
             Some(producer) => match kept.judge(producer) {
                 Verdict::Duplicate { last } => Ok(Done::Before(Some(last))),
@@ -197,7 +197,7 @@ impl Wanted {
         let headers = response.headers_mut();
         let extent = stream.extent();
         headers::put_offset(headers, Token::of(stream, extent.head));
-        headers::put_closed(headers, extent.closed);
+        headers::put_closed(headers, extent.is_complete());
         if let Some(producer) = &self.producer {
             let seq = if let Done::Before(Some(last)) = done { last } else { producer.seq };
             headers.insert(headers::PRODUCER_EPOCH, producer.epoch.into());

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use pfs_host::Edge;
 use pfs_stream::Stream;
 
 use super::{
@@ -25,6 +26,9 @@ pub(super) fn answer(reading: &Reading<'_>, request: &HeaderMap) -> Result<Respo
     }
     let mut page = reading.page()?;
     let edge = page.fill().map_err(|error| reading.refusal(error))?;
+    if edge == Edge::Failed && page.is_empty() {
+        return Err(reading.failed());
+    }
     let (span, body) = page::finish(page, edge, stream, reading.kind());
     // What reaches head is another one as soon as something is appended.
     let lasting = reading.is_fixed() && !span.up_to_date;
@@ -74,6 +78,6 @@ fn now(stream: &Stream) -> Response {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     headers.insert(header::CACHE_CONTROL, headers::NO_STORE);
-    put_place(headers, stream, extent.head, true, extent.closed);
+    put_place(headers, stream, extent.head, true, extent.is_complete());
     response
 }

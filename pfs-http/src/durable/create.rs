@@ -86,8 +86,8 @@ impl Wanted {
             "media type"
         } else if (self.lifetime.ttl(), self.lifetime.deadline) != (config.ttl, config.deadline) {
             "lifetime"
-        } else if self.closed != stream.extent().closed {
-            "state (open or closed)"
+        } else if self.closed != stream.extent().closed || stream.extent().failed {
+            "state (open, closed or failed)"
         } else {
             return Ok(self.answer(StatusCode::OK, stream));
         };

@@ -29,7 +29,7 @@ pub(super) async fn head(
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     headers.insert(header::CACHE_CONTROL, headers::NO_STORE);
-    let etag = cache::etag(stream.identity(), extent.tail, extent.head, extent.closed);
+    let etag = cache::etag(stream.identity(), extent.tail, extent.head, extent.is_complete());
     headers.insert(header::ETAG, headers::value(&etag));
     if let Some(ttl) = config.ttl {
         headers.insert(headers::TTL, ttl.as_secs().into());
@@ -37,7 +37,7 @@ pub(super) async fn head(
     if let Some(deadline) = config.deadline {
         headers.insert(headers::EXPIRES_AT, headers::value(&lifetime::shown(deadline)));
     }
-    catch_up::put_place(headers, &stream, extent.head, false, extent.closed);
+    catch_up::put_place(headers, &stream, extent.head, false, extent.is_complete());
     Ok(response)
 }
 

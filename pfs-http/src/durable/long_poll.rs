@@ -24,6 +24,9 @@ pub(super) async fn answer(
     }
     let edge = edge.map_err(|error| reading.refusal(error))?;
     let nothing = page.is_empty();
+    if nothing && edge == Edge::Failed {
+        return Err(reading.failed());
+    }
     let (span, body) = page::finish(page, edge, stream, reading.kind());
     let mut response = if nothing {
         let mut response = StatusCode::NO_CONTENT.into_response();

@@ -99,11 +99,12 @@ pub(super) fn finish(page: Page<Chunks>, edge: Edge, stream: &Stream, kind: Kind
     let next = start.saturating_add(wide(chunks.bytes.len()));
     let (up_to_date, closed) = match edge {
         _ if cut => (false, false),
-        Edge::Head => (true, false),
+        // The next read is told that the stream failed.
+        Edge::Head | Edge::Failed => (true, false),
         Edge::Closed => (true, true),
         Edge::Full => {
             let extent = stream.extent();
-            (extent.head == next, extent.head == next && extent.closed)
+            (extent.head == next, extent.head == next && extent.is_complete())
         }
     };
     let body = match kind {

@@ -44,6 +44,7 @@ pub(super) async fn serve(
     stream.renew();
     let live = query.live;
     let reading = Reading { place, stream, query };
+    reading.refuse_failed()?;
     match live {
         None => catch_up::answer(&reading, &head.headers),
         Some(Live::LongPoll) => long_poll::answer(&site, &reading, &head.headers).await,
@@ -64,6 +65,22 @@ impl Reading<'_> {
         let page = self.place.page(&self.stream, self.options()?, chunks, PAGE);
         let page = page.map_err(|error| self.not_attached(error))?;
         Ok(if self.is_exact() { page } else { page.or_later() })
+    }
+
+    /// Refuses to begin at the end of a stream that was closed as failed.
+    fn refuse_failed(&self) -> Result<(), Refusal> {
+        let extent = self.stream.extent();
+        let at_head = match self.query.from {
+            From::Beginning => extent.tail == extent.head,
+            From::Now => true,
+            From::At(token) => token.identity == self.stream.identity() && token.offset == extent.head,
+        };
+        if extent.failed && at_head { Err(self.failed()) } else { Ok(()) }
+    }
+
+    /// The answer at the end of a stream that was closed as failed.
+    pub(super) fn failed(&self) -> Refusal {
+        Refusal::failed(self.place.path(), &self.stream)
     }
 
     /// The answer for a page that failed.

@@ -43,6 +43,14 @@ impl Refusal {
             .with(headers::NEXT_OFFSET, headers::value(&head.to_string()))
     }
 
+    /// A read at the end of a stream that was closed as failed. Its end is never told as that of a closed one.
+    pub(super) fn failed(path: &StreamPath, stream: &Stream) -> Self {
+        let head = Token::of(stream, stream.extent().head);
+        Self::from(Problem::failed(path))
+            .with(headers::NEXT_OFFSET, headers::value(&head.to_string()))
+            .with(header::CACHE_CONTROL, headers::NO_STORE)
+    }
+
     /// A read of what is no longer there.
     pub(super) fn gone(path: &StreamPath, stream: &Stream, reason: &str) -> Self {
         let earliest = Token::of(stream, stream.extent().tail).to_string();

@@ -1,6 +1,6 @@
 //! Reads that go on for as long as the connection does, as server-sent events.
 //!
-//! What is lost, removed, or ends with the daemon breaks the connection. Only a control event that says `streamClosed` is an
+//! What is lost, removed, closed as failed, or ends with the daemon breaks the connection. Only a control event that says `streamClosed` is an
 //! end; where the connection just ends, the client comes back with the last offset that it was told.
 
 use std::{mem, ops::ControlFlow, time::Duration};
@@ -160,11 +160,16 @@ impl Encoder for Events {
     }
 
     fn end(&mut self, end: End, position: u64) -> Result<(), Broken> {
-        if end != End::Closed {
+        if !matches!(end, End::Closed | End::Failed) {
             return Err(Broken(format!("the reader ended: {end}")));
         }
         self.position = position;
         self.put_data(false);
+        if end == End::Failed {
+            // A client that comes back there is refused.
+            self.put_place(Place { next: position, up_to_date: true });
+            return Err(Broken("the stream was closed as failed".to_owned()));
+        }
         let next = Token::of(&self.stream, position);
         let control = format!("{{\"streamNextOffset\":\"{next}\",\"streamClosed\":true,\"upToDate\":true}}");
         put_event(&mut self.out, Spacing::Compact, Some("control"), None, &control);
@@ -231,6 +236,21 @@ mod tests {
         assert_eq!(events.told.map(|place| place.next), Some(0), "nothing of it was shown yet");
         events.end(End::Closed, 2).unwrap();
         assert_eq!(written(&mut events), "\"event: data\\ndata:\u{fffd}\" control ");
+    }
+
+    #[test]
+    fn a_failed_stream_breaks_the_response_after_all_that_it_held_and_never_ends_it() {
+        let mut events = events(Kind::Text, &["€".as_bytes().split_at(2).0]);
+        assert!(events.data(2).is_continue());
+        events.take();
+        assert!(events.end(End::Failed, 2).is_err());
+        let told = String::from_utf8(events.take()).unwrap();
+        assert!(told.contains('\u{fffd}') && !told.contains("streamClosed"), "{told}");
+        assert_eq!(
+            events.told.map(|place| place.next),
+            Some(2),
+            "it comes back behind all that it was shown"
+        );
     }
 
     #[test]

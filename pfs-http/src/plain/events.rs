@@ -26,7 +26,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::{
     conditions::if_match,
     figures,
-    follow::{attach, not_there},
+    follow::{attach, failed, not_there},
     sse::{self, Events},
 };
 use crate::{
@@ -62,9 +62,13 @@ pub(crate) async fn answer(
             if seen.offset > held.head {
                 return Ok(not_there(place.path(), held, &format!("event {seen}")));
             }
-            // An EventSource comes back after the end, too. This alone keeps it away.
+            // An EventSource comes back after the end, too. Only another status than 200 keeps it away.
             if seen.offset == held.head && held.closed {
-                return Ok(StatusCode::NO_CONTENT.into_response());
+                return Ok(if held.failed {
+                    failed(place.path(), held)
+                } else {
+                    StatusCode::NO_CONTENT.into_response()
+                });
             }
         }
         // Of another stream it has seen nothing: what the ring no longer holds of that one is a gap.

@@ -56,7 +56,12 @@ pub(crate) fn answer(identity: Identity, stat: StreamStat) -> Response {
 
 /// What every response about a stream tells of it.
 pub(crate) fn describe(headers: &mut HeaderMap, held: Extent) {
-    put_extent(headers, if held.closed { State::Closed } else { State::Open }, held.head, held.tail);
+    let state = match held {
+        Extent { failed: true, .. } => State::Failed,
+        Extent { closed: true, .. } => State::Closed,
+        _ => State::Open,
+    };
+    put_extent(headers, state, held.head, held.tail);
 }
 
 fn put_extent(headers: &mut HeaderMap, state: State, head: u64, tail: u64) {

@@ -136,7 +136,7 @@ pub(crate) fn attach(
 /// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110, section 14.2, lets a server ignore a
 /// Range). A part of a live stream would be taken for a file of that length, and its end for the end.
 fn follows(range: Range, held: Extent) -> bool {
-    range.is_everything() && (!held.closed || held.tail > 0 || held.head == 0)
+    range.is_everything() && (!held.is_complete() || held.tail > 0 || held.head == 0)
 }
 
 /// The refusal of an offset that the ring does not hold: bytes that are not there cannot be told of in a body.
@@ -157,7 +157,8 @@ fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions) -> Response 
         return refused;
     }
     // If it is closed already, its head is final.
-    let length = (held.closed || options.until == Until::CaughtUp).then(|| held.head.saturating_sub(start));
+    let length =
+        (held.is_complete() || options.until == Until::CaughtUp).then(|| held.head.saturating_sub(start));
     let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
     let mut body = Following::new(place.follow(reader, Raw::default()));
     if let Some(length) = length {
@@ -167,7 +168,7 @@ fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions) -> Response 
     let headers = response.headers_mut();
     headers.insert(figures::START, start.into());
     figures::contents(headers, content_type.as_deref());
-    if !held.closed {
+    if !held.is_complete() {
         // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
         headers.remove(header::ACCEPT_RANGES);
     }
@@ -209,9 +210,9 @@ fn part(
     Ok(Some(response))
 }
 
-/// The length of all, which only a closed stream knows.
+/// The length of all, which only a closed stream knows. One that was closed as failed should have been longer.
 fn complete(held: Extent) -> String {
-    if held.closed { held.head.to_string() } else { "*".to_owned() }
+    if held.is_complete() { held.head.to_string() } else { "*".to_owned() }
 }
 
 /// The ring does not hold what is asked for: tells what it holds.
@@ -232,6 +233,13 @@ fn not_held(status: StatusCode, path: &StreamPath, held: Extent, what: &str) -> 
     let message =
         format!("{path} does not hold {what}: what it holds begins at {tail} and ends before {head}");
     let mut response = Problem::new(status, "not_held", message).into_response();
+    figures::describe(response.headers_mut(), held);
+    response
+}
+
+/// There is nothing more to be had of a stream that was closed as failed.
+pub(super) fn failed(path: &StreamPath, held: Extent) -> Response {
+    let mut response = Problem::failed(path).into_response();
     figures::describe(response.headers_mut(), held);
     response
 }

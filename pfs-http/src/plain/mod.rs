@@ -29,7 +29,10 @@ use self::{
     conditions::{if_match, if_none_match},
     query::Query,
 };
-pub(crate) use self::{raw::Raw, upload::append};
+pub(crate) use self::{
+    raw::Raw,
+    upload::{Close, append},
+};
 use super::{Site, problem::Problem};
 
 /// Methods of a listing or document.

@@ -42,7 +42,8 @@ impl Encoder for Raw {
 
     fn end(&mut self, end: End, _position: u64) -> Result<(), Broken> {
         match end {
-            End::WriterDied => Err(Broken("a writer died without finishing".to_owned())),
+            End::WriterDied => Err(Broken("a writer died without finishing, or failed".to_owned())),
+            End::Failed => Err(Broken("the stream was closed as failed".to_owned())),
             End::Closed | End::CaughtUp | End::WritersGone => Ok(()),
         }
     }

@@ -216,7 +216,8 @@ impl Encoder for Events {
         let told = json!({ "reason": end.to_string(), "offset": position });
         self.event(Some("end"), position, &told.to_string());
         match end {
-            End::WriterDied => Err(Broken("a writer died without finishing".to_owned())),
+            End::WriterDied => Err(Broken("a writer died without finishing, or failed".to_owned())),
+            End::Failed => Err(Broken("the stream was closed as failed".to_owned())),
             End::Closed | End::CaughtUp | End::WritersGone => Ok(()),
         }
     }

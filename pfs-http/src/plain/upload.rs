@@ -1,4 +1,4 @@
-//! PUT and POST: append the body as it flows in; besides, they create and close.
+//! PUT and POST: append the body as it flows in; besides, they create and close, as failed if that is said.
 
 use std::pin::pin;
 
@@ -28,18 +28,43 @@ const KEYS: &[&str] = &["close", "create", "ring-buffer-size", "channel-buffer-s
 /// What curl calls everything that it is not told the type of.
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// What is to become of the stream after the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// It stays open.
+    No,
+    /// It is closed.
+    Yes,
+    /// It is closed as failed, and the body counts as that of a writer that died.
+    Failed,
+}
+
+impl Close {
+    fn of(query: &Query) -> Result<Self, Problem> {
+        let close = query.parsed("close", "true, false or failed", |value| match value {
+            "" | "true" => Some(Self::Yes),
+            "false" => Some(Self::No),
+            "failed" => Some(Self::Failed),
+            _ => None,
+        })?;
+        Ok(close.unwrap_or(Self::No))
+    }
+}
+
 /// Answers PUT and POST.
 pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) -> Result<Response, Problem> {
     let query = Query::of(request.uri(), KEYS)?;
-    let (close, create) = (query.flag("close")?, query.flag("create")?);
+    let (close, create) = (Close::of(&query)?, query.flag("create")?);
     let options = options(&query, create, request.headers())?;
     let empty = request.body().is_end_stream();
 
     let (stream, created) = open(place, options, create, request.headers()).await?;
     // To create and to close takes no writer, whose coming and going others would see.
-    let written = if empty && (create || close) {
-        if close {
-            place.close(&stream).await?;
+    let written = if empty && (create || close != Close::No) {
+        match close {
+            Close::No => {}
+            Close::Yes => place.close(&stream).await?,
+            Close::Failed => place.close_failed(&stream).await?,
         }
         Written { bytes: 0, offset: stream.summary().head }
     } else {
@@ -48,7 +73,8 @@ pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) 
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let Written { bytes, offset } = written;
     let told = json!({
-        "path": place.path().as_str(), "offset": offset, "bytes": bytes, "created": created, "closed": close,
+        "path": place.path().as_str(), "offset": offset, "bytes": bytes, "created": created,
+        "closed": close != Close::No, "failed": close == Close::Failed,
     });
     let mut response = (status, Json(told)).into_response();
     response.headers_mut().insert(figures::OFFSET, offset.into());
@@ -119,7 +145,7 @@ pub(crate) async fn append(
     place: &Writable<'_>,
     stream: &Stream,
     body: Body,
-    close: bool,
+    close: Close,
 ) -> Result<Written, Problem> {
     let mut append = place.append(stream).await?;
     let mut offset = stream.summary().head;
@@ -127,7 +153,11 @@ pub(crate) async fn append(
     match append_body(&mut append, place.path(), body, max_chunk, &mut offset, site.daemon.shutdown()).await {
         Ok(()) => {
             let bytes = append.bytes();
-            append.finish(close);
+            match close {
+                Close::No => append.finish(false),
+                Close::Yes => append.finish(true),
+                Close::Failed => append.fail(true),
+            }
             Ok(Written { bytes, offset })
         }
         Err(failure) => {

@@ -38,9 +38,10 @@ pub(super) fn put_event(w: &mut FieldWriter<'_>, event: &StreamEvent) {
             w.u64(to);
             w.u64(chunks);
         }
-        StreamEvent::Closed { offset } => {
+        StreamEvent::Closed { offset, failed } => {
             w.u8(CLOSED);
             w.u64(offset);
+            w.bool(failed);
         }
         StreamEvent::Removed => w.u8(REMOVED),
         StreamEvent::Missed { count } => {
@@ -63,7 +64,7 @@ pub(super) fn event(r: &mut FieldReader) -> Result<StreamEvent, MessageError> {
         },
         NO_READERS => StreamEvent::NoReaders,
         GAP => StreamEvent::Gap { reader: r.u64()?, from: r.u64()?, to: r.u64()?, chunks: r.u64()? },
-        CLOSED => StreamEvent::Closed { offset: r.u64()? },
+        CLOSED => StreamEvent::Closed { offset: r.u64()?, failed: r.bool("failed")? },
         REMOVED => StreamEvent::Removed,
         MISSED => StreamEvent::Missed { count: r.u64()? },
         value => return Err(r.bad("event", value.into())),

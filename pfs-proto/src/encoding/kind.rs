@@ -11,6 +11,7 @@ pub(crate) const REMOVE: u8 = 0x08;
 pub(crate) const DOCUMENT: u8 = 0x09;
 pub(crate) const INFO: u8 = 0x0a;
 pub(crate) const WATCH: u8 = 0x0b;
+pub(crate) const CLOSE_FAILED: u8 = 0x0c;
 pub(crate) const APPEND: u8 = 0x10;
 pub(crate) const APPEND_PART: u8 = 0x11;
 pub(crate) const FINISH: u8 = 0x12;
@@ -18,6 +19,7 @@ pub(crate) const MADE_ROOM: u8 = 0x13;
 pub(crate) const STAGED: u8 = 0x14;
 pub(crate) const UNMAPPED: u8 = 0x15;
 pub(crate) const HEARTBEAT: u8 = 0x16;
+pub(crate) const FAIL: u8 = 0x17;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;

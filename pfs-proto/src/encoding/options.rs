@@ -76,6 +76,7 @@ pub(super) fn put_end(w: &mut FieldWriter<'_>, end: End) {
         End::CaughtUp => 1,
         End::WritersGone => 2,
         End::WriterDied => 3,
+        End::Failed => 4,
     });
 }
 
@@ -85,6 +86,7 @@ pub(super) fn end(r: &mut FieldReader) -> Result<End, MessageError> {
         1 => Ok(End::CaughtUp),
         2 => Ok(End::WritersGone),
         3 => Ok(End::WriterDied),
+        4 => Ok(End::Failed),
         value => Err(r.bad("reason", value.into())),
     }
 }

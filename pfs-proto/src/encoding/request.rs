@@ -36,12 +36,13 @@ impl Request {
             Self::List(path) => w.string(path),
             Self::Stat(path)
             | Self::Close(path)
+            | Self::CloseFailed(path)
             | Self::Remove(path)
             | Self::Document(path)
             | Self::Watch(path) => w.string(path.as_str()),
             Self::Info | Self::MadeRoom | Self::Staged | Self::Unmapped | Self::Heartbeat => (),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
-            Self::Finish { close } => w.bool(*close),
+            Self::Finish { close } | Self::Fail { close } => w.bool(*close),
         }
         w.finish();
     }
@@ -65,6 +66,7 @@ impl Request {
             kind::LIST => Self::List(r.string()?),
             kind::STAT => Self::Stat(r.path()?),
             kind::CLOSE => Self::Close(r.path()?),
+            kind::CLOSE_FAILED => Self::CloseFailed(r.path()?),
             kind::REMOVE => Self::Remove(r.path()?),
             kind::DOCUMENT => Self::Document(r.path()?),
             kind::WATCH => Self::Watch(r.path()?),
@@ -74,6 +76,7 @@ impl Request {
             kind::UNMAPPED => Self::Unmapped,
             kind::HEARTBEAT => Self::Heartbeat,
             kind::FINISH => Self::Finish { close: r.bool("close")? },
+            kind::FAIL => Self::Fail { close: r.bool("close")? },
             unknown => return Err(MessageError::UnknownKind(unknown)),
         };
         r.finish()?;
@@ -89,6 +92,7 @@ impl Request {
             Self::List(_) => kind::LIST,
             Self::Stat(_) => kind::STAT,
             Self::Close(_) => kind::CLOSE,
+            Self::CloseFailed(_) => kind::CLOSE_FAILED,
             Self::Remove(_) => kind::REMOVE,
             Self::Document(_) => kind::DOCUMENT,
             Self::Watch(_) => kind::WATCH,
@@ -100,6 +104,7 @@ impl Request {
             Self::Append(_) => kind::APPEND,
             Self::AppendPart(_) => kind::APPEND_PART,
             Self::Finish { .. } => kind::FINISH,
+            Self::Fail { .. } => kind::FAIL,
         }
     }
 }

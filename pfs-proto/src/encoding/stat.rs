@@ -152,6 +152,7 @@ fn put_state(w: &mut FieldWriter<'_>, state: State) {
     w.u8(match state {
         State::Open => 0,
         State::Closed => 1,
+        State::Failed => 2,
     });
 }
 
@@ -159,6 +160,7 @@ fn state(r: &mut FieldReader) -> Result<State, MessageError> {
     match r.u8()? {
         0 => Ok(State::Open),
         1 => Ok(State::Closed),
+        2 => Ok(State::Failed),
         value => Err(r.bad("state", value.into())),
     }
 }

@@ -13,11 +13,12 @@ use proptest::option;
 use proptest::prelude::*;
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
-    let stream = (path(), 0..6).prop_map(|(path, which)| match which {
+    let stream = (path(), 0..7).prop_map(|(path, which)| match which {
         0 => Request::Stat(path),
         1 => Request::Close(path),
         2 => Request::Remove(path),
         3 => Request::Watch(path),
+        4 => Request::CloseFailed(path),
         _ => Request::Document(path),
     });
     prop_oneof![
@@ -32,6 +33,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         bytes().prop_map(Request::Append),
         bytes().prop_map(Request::AppendPart),
         any::<bool>().prop_map(|close| Request::Finish { close }),
+        any::<bool>().prop_map(|close| Request::Fail { close }),
         Just(Request::MadeRoom),
         Just(Request::Staged),
         Just(Request::Unmapped),
@@ -83,7 +85,7 @@ fn event() -> impl Strategy<Value = StreamEvent> {
             2 => StreamEvent::Unsubscribed { reader, peer, readers, lost_bytes: a, lost_chunks: b },
             3 => StreamEvent::NoReaders,
             4 => StreamEvent::Gap { reader, from: a, to: b, chunks: c },
-            5 => StreamEvent::Closed { offset: a },
+            5 => StreamEvent::Closed { offset: a, failed: b % 2 == 1 },
             6 => StreamEvent::Removed,
             _ => StreamEvent::Missed { count: a },
         }
@@ -124,11 +126,17 @@ fn policy() -> impl Strategy<Value = SlowPolicy> {
 }
 
 fn end() -> impl Strategy<Value = End> {
-    prop_oneof![Just(End::Closed), Just(End::CaughtUp), Just(End::WritersGone), Just(End::WriterDied)]
+    prop_oneof![
+        Just(End::Closed),
+        Just(End::CaughtUp),
+        Just(End::WritersGone),
+        Just(End::WriterDied),
+        Just(End::Failed)
+    ]
 }
 
 fn state() -> impl Strategy<Value = State> {
-    prop_oneof![Just(State::Open), Just(State::Closed)]
+    prop_oneof![Just(State::Open), Just(State::Closed), Just(State::Failed)]
 }
 
 fn create_options() -> impl Strategy<Value = CreateOptions> {

@@ -97,6 +97,7 @@ fn the_bytes_of_a_message_are_those_in_the_documentation() {
         encoded(|out| Request::OpenWriter(path, pfs_proto::WriteOptions { wait_readers: 0x0102 }).encode(out)),
         &[11, 0, 0, 0, 0x03, 5, 0, b'/', b's', b'/', 0xc3, 0xa9, 2, 1, 0, 0][..]
     );
+    assert_eq!(encoded(|out| Request::Fail { close: true }.encode(out)), &[1, 0, 0, 0, 0x17, 1][..]);
     assert_eq!(
         encoded(|out| Reply::Ack { chunks: 1, offset: u64::MAX, readers: 2 }.encode(out)),
         &[20, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 2, 0, 0, 0][..]
@@ -119,7 +120,7 @@ fn a_bad_path_is_told_from_a_broken_message() {
 #[test]
 fn a_value_without_a_meaning_is_refused() {
     for (kind, payload, field) in
-        [(0x12, &[2][..], "close"), (0x91, &[4, 0, 0, 0, 0, 0, 0, 0, 0][..], "reason")]
+        [(0x12, &[2][..], "close"), (0x17, &[2], "close"), (0x91, &[5, 0, 0, 0, 0, 0, 0, 0, 0], "reason")]
     {
         let frame = Frame { kind, payload: Bytes::from_static(payload) };
         let errors = [Request::decode(frame.clone()).err(), Reply::decode(frame).err()];

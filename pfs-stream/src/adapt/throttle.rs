@@ -156,4 +156,8 @@ impl<W: StreamWriter> StreamWriter for Throttle<W> {
     async fn close(self) -> Result<u64, WriteFailure> {
         self.inner.close().await
     }
+
+    async fn close_failed(self) -> Result<u64, WriteFailure> {
+        self.inner.close_failed().await
+    }
 }

@@ -2,7 +2,7 @@
 
 use pfs_proto::{End, Until};
 
-/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 24..61 writers that
+/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 24..60 writers that
 /// died, 0..24 writers attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status(u64);
@@ -10,6 +10,7 @@ pub(crate) struct Status(u64);
 const CLOSED: u64 = 1 << 63;
 const REMOVED: u64 = 1 << 62;
 const WRITTEN: u64 = 1 << 61;
+const FAILED: u64 = 1 << 60;
 const DEATH: u64 = 1 << 24;
 const WRITERS: u64 = DEATH - 1;
 
@@ -26,6 +27,11 @@ impl Status {
         self.0 & CLOSED != 0
     }
 
+    /// Whether it was closed as failed.
+    pub(crate) fn failed(self) -> bool {
+        self.0 & FAILED != 0
+    }
+
     pub(crate) fn removed(self) -> bool {
         self.0 & REMOVED != 0
     }
@@ -40,14 +46,16 @@ impl Status {
         self.0 & WRITTEN != 0 && self.writers() == 0
     }
 
-    /// Writers that went without finishing, since the stream's creation.
+    /// Writers that went without finishing, or finished as failed, since the stream's creation.
     pub(crate) fn deaths(self) -> u64 {
-        (self.0 & (WRITTEN - 1)) >> DEATH.trailing_zeros()
+        (self.0 & (FAILED - 1)) >> DEATH.trailing_zeros()
     }
 
     /// The end that a reader has come to which has read up to head.
     pub(crate) fn end_at_head(self, until: Until, deaths_before: u64) -> Option<End> {
-        if self.closed() {
+        if self.failed() {
+            Some(End::Failed)
+        } else if self.closed() {
             Some(End::Closed)
         } else if until == Until::WritersGone && self.writers_gone() {
             Some(if self.deaths() > deaths_before { End::WriterDied } else { End::WritersGone })
@@ -58,6 +66,13 @@ impl Status {
 
     pub(crate) fn close(&mut self) {
         self.0 |= CLOSED;
+    }
+
+    /// Closes it as failed, unless it is closed: readers may have been told of that end.
+    pub(crate) fn close_failed(&mut self) {
+        if !self.closed() {
+            self.0 |= CLOSED | FAILED;
+        }
     }
 
     pub(crate) fn remove(&mut self) {
@@ -95,5 +110,20 @@ mod tests {
         assert!(status.writers_gone() && status.closed() && status.removed());
         assert_eq!((status.writers(), status.deaths()), (0, 1));
         assert_eq!(Status::from_word(status.word()), status);
+        status.close_failed();
+        assert!(!status.failed(), "it was closed before, and readers were told so");
+    }
+
+    #[test]
+    fn a_stream_that_was_closed_as_failed_has_no_other_end() {
+        let mut status = Status::default();
+        status.writer_joined();
+        status.close_failed();
+        status.writer_left(false);
+        status.close();
+        assert_eq!((status.closed(), status.failed(), status.deaths()), (true, true, 1));
+        for until in [Until::Closed, Until::WritersGone, Until::CaughtUp] {
+            assert_eq!(status.end_at_head(until, 0), Some(End::Failed));
+        }
     }
 }

@@ -116,3 +116,56 @@ fn a_clone_of_a_writer_whose_stream_is_closed_can_append_nothing() {
         assert!(panic::catch_unwind(|| stream.stat()).unwrap().writers.is_empty());
     }
 }
+
+#[test]
+fn a_writer_that_fails_counts_as_one_that_died() {
+    for stream in both(4096) {
+        let mut reader = until_gone(&stream);
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.write_all(b"some").unwrap();
+        writer.fail();
+        assert_eq!(end(&mut reader), Some(End::WriterDied));
+        assert_eq!((stream.stat().writers_finished, stream.stat().writers_died), (0, 1));
+        assert!(stream.is_active(), "another writer may go on");
+    }
+}
+
+#[test]
+fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
+    for stream in both(4096) {
+        let (mut patient, mut waiting, bytes) = (reader(&stream), until_gone(&stream), reader(&stream));
+        let mut events = stream.events();
+        let mut writer = stream.writer(PEER).unwrap();
+        writer.write_all(b"some").unwrap();
+        writer.fail_and_close();
+        // Whoever closes it now, in whichever way, changes nothing.
+        stream.close();
+        assert!(stream.close_failed());
+        for reader in [&mut patient, &mut waiting, &mut reader(&stream)] {
+            assert_eq!(end(reader), Some(End::Failed));
+        }
+        let items: Vec<_> = bytes.into_iter().collect();
+        assert_eq!(items[0].as_ref().unwrap(), "some");
+        assert!(matches!(ReadFailure::of(items[1].as_ref().unwrap_err()), Some(ReadFailure::Failed)));
+        assert_eq!(items.len(), 2);
+        let stat = stream.stat();
+        assert_eq!((stat.state, stat.writers_finished, stat.writers_died), (State::Failed, 0, 1));
+        assert!(stream.extent().closed && !stream.extent().is_complete());
+        let told = std::iter::from_fn(|| events.try_next());
+        let closed: Vec<_> = told.filter(|event| matches!(event, StreamEvent::Closed { .. })).collect();
+        assert_eq!(closed, [StreamEvent::Closed { offset: 4, failed: true }]);
+    }
+}
+
+#[test]
+fn a_stream_that_was_closed_cannot_fail_any_more() {
+    for stream in both(4096) {
+        let writer = stream.writer(PEER).unwrap();
+        stream.close();
+        assert_eq!(end(&mut reader(&stream)), Some(End::Closed));
+        assert!(!stream.close_failed());
+        writer.fail_and_close();
+        assert_eq!(end(&mut reader(&stream)), Some(End::Closed));
+        assert_eq!(stream.stat().writers_died, 1);
+    }
+}

@@ -48,7 +48,7 @@ async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() 
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
         writer.append(b"12345").await.unwrap();
         writer.finish(true).await.unwrap();
-        assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Closed { offset: 5 }));
+        assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Closed { offset: 5, failed: false }));
         stream.remove().await.unwrap();
         assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Removed));
         assert_eq!(events.next().await.unwrap(), None);

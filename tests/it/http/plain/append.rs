@@ -12,7 +12,9 @@ fn curl_appends_a_file_and_gets_it_back_byte_for_byte() {
     let put = daemon.curl(["-f", "-T", file.to_str().unwrap()], S).run().exits(0);
     assert_eq!(
         serde_json::from_slice::<serde_json::Value>(&put.stdout).unwrap(),
-        serde_json::json!({ "path": S, "offset": 3_000_001, "bytes": 3_000_001, "created": true, "closed": false })
+        serde_json::json!({
+            "path": S, "offset": 3_000_001, "bytes": 3_000_001, "created": true, "closed": false, "failed": false
+        })
     );
     let got = daemon.curl(["-f"], "/streamfs/s?until=caught-up").run().exits(0).stdout;
     assert_eq!(digest(&got), digest_of_stream(std::fs::File::open(&file).unwrap()));
