@@ -2,6 +2,7 @@
 
 mod bench;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -187,6 +188,17 @@ pub struct WriteArgs {
     /// Show progress on standard error, also when that is no terminal
     #[arg(long)]
     pub progress: bool,
+    /// Command whose standard output is appended, in place of standard input
+    ///
+    /// It is started when the readers are there that are waited for. When its output has come to its end and it has ended, pfs
+    /// ends with its exit code: 128 and the signal's number if it was killed, 126 or 127 if it cannot be started. With 0, the
+    /// stream is as it should be. With any other code it is not all there, and readers are told so: with --close the stream is
+    /// closed as failed and every reader ends with 8, without it readers with --until writers-gone do.
+    ///
+    /// If pfs itself fails, it says so, sends the command SIGTERM, waits for it, and ends with its own code. While the command
+    /// runs, pfs passes SIGTERM and SIGHUP on to it, and SIGINT where that does not come from their terminal.
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandName)]
+    pub command: Vec<OsString>,
 }
 
 /// What `pfs cat` takes.

@@ -22,7 +22,9 @@ Examples:
   tail -F app.log | pfs write --stream --lines /streamfs/log
       Send a log; several writers may, and no line is split.
   make 2>&1 | pfs write --stream --lines --tee /streamfs/build
-      Send what you see.";
+      Send what you see.
+  pfs write --stream --close /streamfs/dump -- pg_dump shop
+      Send the output of a command, whose failure no reader takes for the end.";
 
 /// Of `pfs cat`.
 pub const CAT: &str = "\

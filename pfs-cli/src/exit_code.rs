@@ -6,30 +6,31 @@ use thiserror::Error;
 
 /// What a run tells the shell. Scripts rely on these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum ExitCode {
     /// Everything that was asked for is done.
-    Success = 0,
+    Success,
     /// A failure that has no code of its own.
-    Failure = 1,
+    Failure,
     /// The command line cannot be obeyed as it is.
-    Usage = 2,
+    Usage,
     /// There is no such stream.
-    NoSuchStream = 3,
+    NoSuchStream,
     /// It ended, but data was lost on the way.
-    DataLost = 4,
+    DataLost,
     /// No daemon answers, or it went away.
-    NoDaemon = 5,
+    NoDaemon,
     /// The reader was disconnected for being slow.
-    TooSlow = 6,
+    TooSlow,
     /// The stream was removed while it was read.
-    Removed = 7,
+    Removed,
     /// A writer died without finishing, or the stream was closed as failed.
-    WriterDied = 8,
+    WriterDied,
+    /// What the command of `pfs write -- COMMAND` ended with, as a shell has it.
+    Command(u8),
 }
 
 impl ExitCode {
-    /// Every code with its meaning, as the manual prints them.
+    /// Every code of our own with its meaning, as the manual prints them.
     pub const TABLE: [(Self, &'static str); 9] = [
         (Self::Success, "Done. For cat: everything from start to end was delivered."),
         (Self::Failure, "Any other failure."),
@@ -47,7 +48,18 @@ impl ExitCode {
 
     /// The number.
     pub fn number(self) -> u8 {
-        self as u8
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::NoSuchStream => 3,
+            Self::DataLost => 4,
+            Self::NoDaemon => 5,
+            Self::TooSlow => 6,
+            Self::Removed => 7,
+            Self::WriterDied => 8,
+            Self::Command(code) => code,
+        }
     }
 
     /// The code with this number.

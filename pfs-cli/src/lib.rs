@@ -22,6 +22,7 @@ mod paths;
 mod pipe;
 mod place;
 mod printer;
+mod producer;
 mod progress;
 mod readable;
 mod report;

@@ -1,8 +1,9 @@
-//! Standard input, read in a thread of its own, so that a slow producer never keeps anything else waiting.
+//! The input of `pfs write`, read in a thread of its own, so that a slow producer never keeps anything else waiting.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
 
@@ -21,22 +22,27 @@ const WAITING_BYTES: usize = 4 << 20;
 /// Why the input, or its copy, went wrong.
 #[derive(Debug, Error)]
 pub(crate) enum InputError {
-    /// Reading it did.
+    /// Standard input cannot be read at all.
     #[error("cannot read standard input")]
+    Stdin(#[source] io::Error),
+    /// Reading it did.
+    #[error("cannot read the input")]
     Read(#[source] io::Error),
     /// The copy of `--tee` did.
     #[error(transparent)]
     Tee(OutputError),
 }
 
-/// Checks that the input can be read, and that its copy can be written if there is to be one: before anything is created for
-/// it, appended or closed.
+/// Checks that standard input can be read if it is the input, and that a copy can be written if there is to be one: before
+/// anything is created for it, appended or closed.
 ///
 /// # Errors
 ///
 /// Whoever started `pfs` has closed one of them, for example.
-pub(crate) fn check(tee: bool) -> Result<(), InputError> {
-    descriptors::stdin().map_err(InputError::Read)?;
+pub(crate) fn check(is_input: bool, tee: bool) -> Result<(), InputError> {
+    if is_input {
+        descriptors::stdin().map_err(InputError::Stdin)?;
+    }
     if tee {
         Stdout::open().map_err(InputError::Tee)?;
     }
@@ -84,12 +90,12 @@ impl Deref for Block {
 pub(crate) struct Input(mpsc::Receiver<Result<Block, InputError>>);
 
 impl Input {
-    /// Standard input in blocks of at most `block_size` bytes, with a copy to standard output if `tee`.
+    /// The blocks of a source, of at most `block_size` bytes each, with a copy to standard output if `tee`.
     ///
     /// When the copy is not read any more, the input ends there.
-    pub(crate) fn stdin(block_size: usize, tee: bool) -> io::Result<Self> {
+    pub(crate) fn new(source: Source, block_size: usize, tee: bool) -> io::Result<Self> {
         let copy = if tee { Some(Stdout::open().map_err(io::Error::other)?) } else { None };
-        Self::read(Stdin, copy, block_size)
+        Self::read(source, copy, block_size)
     }
 
     fn read<R, W>(input: R, copy: Option<W>, block_size: usize) -> io::Result<Self>
@@ -169,6 +175,33 @@ impl Pool {
 
     fn make(&self) -> Arc<Buffer> {
         Arc::new(Buffer::new(self.block_size))
+    }
+}
+
+/// Where the input comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Standard input.
+    Stdin,
+    /// The standard output of a command that `pfs` has started.
+    Command(PipeReader),
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Stdin => rustix::stdio::stdin(),
+            Self::Command(pipe) => pipe.as_fd(),
+        }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdin => Stdin.read(buffer),
+            Self::Command(pipe) => pipe.read(buffer),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod limits;
 mod lines;
 mod log;
 mod mapping;
+mod producer;
 mod progress;
 mod real_media;
 mod seed;

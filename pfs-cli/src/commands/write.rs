@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
@@ -13,43 +14,111 @@ use crate::cli::WriteArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::lines::LineCutter;
 use crate::pipe;
+use crate::producer::{End, Producer, Started};
 use crate::progress::{Counters, Progress, Role, Style};
 use crate::readable::Readable;
 use crate::size::size;
-use crate::stdin::{self, Block, Input, InputError};
+use crate::stdin::{self, Block, Input, InputError, Source};
 
 /// Blocks that one chunk is collected from.
 const BLOCK: usize = 64 * 1024;
 
-/// Appends standard input.
+/// Appends standard input, or the output of a command.
 pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<ExitCode> {
-    stdin::check(args.tee)?;
+    stdin::check(args.command.is_empty(), args.tee)?;
     let client = context.daemon.connect().await?;
     let options = WriteOptions { wait_readers: args.wait_readers };
     let waiting = format_args!("readers of {}, {} of them", args.path, args.wait_readers);
     let writer = patiently(&context.printer, waiting, client.writer(&args.path, options)).await;
     let writer = writer.map_err(|error| explain(error, format_args!("cannot write to {}", args.path)))?;
-    let max_chunk = usize::try_from(writer.max_chunk()).unwrap_or(usize::MAX);
     context.printer.verbose(format_args!(
         "writing to {}, at most {} a chunk",
         args.path,
         size(writer.max_chunk())
     ));
 
-    let busy = io::stdin().is_terminal() || (args.tee && io::stdout().is_terminal());
+    let (source, command) = match &*args.command {
+        [] => (Source::Stdin, None),
+        command => match Producer::start(command) {
+            Ok(Started { producer, output, interruption }) => {
+                (Source::Command(output), Some((producer, interruption)))
+            }
+            Err(failure) => {
+                // What the stream holds is not all: whoever waits for it is not to wait for ever.
+                writer.fail(args.close).await.map_err(|error| failed(&args.path, error, 0))?;
+                return Err(failure.into());
+            }
+        },
+    };
+    // A command has the terminal, too.
+    let busy = command.is_some() || io::stdin().is_terminal() || (args.tee && io::stdout().is_terminal());
     let progress = Progress::start(
         &context.printer,
         Style::choose(args.progress, context.printer.is_quiet(), busy),
         Role::Writer,
     );
-    let mut appender = Appender::new(writer, &args.path, progress.counters());
+    let appender = Appender::new(writer, &args.path, progress.counters());
+    match command {
+        None => {
+            append_input(appender, source, &args).await?.finish(args.close).await?;
+            Ok(ExitCode::Success)
+        }
+        Some((producer, interruption)) => {
+            tokio::select! {
+                code = append_output(context, appender, source, producer, &args) => code,
+                code = interruption.comes() => Ok(code),
+            }
+        }
+    }
+}
+
+/// Appends the output of a command, and ends the writer as the command has ended.
+async fn append_output(
+    context: &Context,
+    appender: Appender<'_>,
+    source: Source,
+    mut producer: Producer,
+    args: &WriteArgs,
+) -> anyhow::Result<ExitCode> {
+    let appended = async {
+        let mut appender = append_input(appender, source, args).await?;
+        // A command that has closed its output may run on.
+        let end = appender.wait_for_end(&mut producer).await?;
+        if end.is_success() {
+            appender.finish(args.close).await?;
+        } else {
+            appender.fail(args.close).await?;
+            let now = if args.close { "closed as failed" } else { "incomplete" };
+            context.printer.info(format_args!("{end}, so {} is {now}", args.path));
+        }
+        Ok(end.code())
+    };
+    let error = match appended.await {
+        Ok(code) => return Ok(code),
+        Err(error) => error,
+    };
+    // The pipe and the writer are gone by now.
+    producer.terminate();
+    context.printer.error(format_args!("{error:#}; {} gets SIGTERM", producer.name()));
+    let waiting = format_args!("{} to end", producer.name().to_owned());
+    let _ = patiently(&context.printer, waiting, producer.ended()).await;
+    Ok(ExitCode::of(&error))
+}
+
+/// Appends the input to its end, and gives the writer back.
+async fn append_input<'a>(
+    mut appender: Appender<'a>,
+    source: Source,
+    args: &WriteArgs,
+) -> anyhow::Result<Appender<'a>> {
+    let max_chunk = usize::try_from(appender.writer.max_chunk()).unwrap_or(usize::MAX);
     if args.stream {
-        pipe::enlarge(rustix::stdio::stdin());
+        pipe::enlarge(source.as_fd());
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
         if appender.writer.is_mapped() && !args.lines && !args.tee {
-            append_directly(&mut appender, block).await?;
+            append_directly(&source, &mut appender, block).await?;
         } else {
-            let input = Input::stdin(block, args.tee).context("cannot read standard input")?;
+            let input = Input::new(source, block, args.tee).context("cannot read the input")?;
             if args.lines {
                 append_lines(input, &mut appender, max_chunk).await?;
             } else {
@@ -57,19 +126,17 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
             }
         }
     } else {
-        let input = Input::stdin(BLOCK, args.tee).context("cannot read standard input")?;
+        let input = Input::new(source, BLOCK, args.tee).context("cannot read the input")?;
         let chunk = one_chunk(input, &mut appender, max_chunk, &args.path).await?;
         appender.append(&chunk).await?;
     }
-    appender.finish(args.close).await?;
-    Ok(ExitCode::Success)
+    Ok(appender)
 }
 
 /// Each read is a chunk, and goes from the kernel into the memory that is shared with the daemon.
-async fn append_directly(appender: &mut Appender<'_>, block: usize) -> anyhow::Result<()> {
-    let stdin = rustix::stdio::stdin();
+async fn append_directly(source: &Source, appender: &mut Appender<'_>, block: usize) -> anyhow::Result<()> {
     let readable =
-        stdin.try_clone_to_owned().and_then(Readable::new).context("cannot watch standard input")?;
+        source.as_fd().try_clone_to_owned().and_then(Readable::new).context("cannot watch the input")?;
     loop {
         if !readable.now() {
             tokio::select! {
@@ -79,7 +146,7 @@ async fn append_directly(appender: &mut Appender<'_>, block: usize) -> anyhow::R
             }
             continue;
         }
-        match appender.writer.append_from(stdin, block).await {
+        match appender.writer.append_from(source, block).await {
             Ok(Ok(0)) => return Ok(()),
             Ok(Ok(len)) => {
                 appender.taken(len);
@@ -221,6 +288,27 @@ impl<'a> Appender<'a> {
         let Self { writer, path, acked_bytes, .. } = self;
         writer.finish(close).await.map_err(|error| failed(path, error, acked_bytes))?;
         Ok(())
+    }
+
+    /// Ends as failed: everything is in the stream before the writer leaves, and is not all that there should be.
+    async fn fail(self, close: bool) -> anyhow::Result<()> {
+        let Self { writer, path, acked_bytes, .. } = self;
+        writer.fail(close).await.map_err(|error| failed(path, error, acked_bytes))?;
+        Ok(())
+    }
+
+    /// Waits for the end of the command, with everything in the stream meanwhile, and notices when the stream comes to an
+    /// end first.
+    async fn wait_for_end(&mut self, producer: &mut Producer) -> anyhow::Result<End> {
+        if let Err(error) = self.writer.flush().await {
+            return Err(self.failed(error));
+        }
+        self.count();
+        tokio::select! {
+            biased;
+            end = producer.ended() => end.with_context(|| format!("cannot wait for {}", producer.name())),
+            error = self.writer.failure() => Err(self.failed(error)),
+        }
     }
 
     /// Keeps what was appended before something else than the stream failed. The writer does not finish: its input is not
