@@ -125,6 +125,8 @@ pub enum Command {
     ///
     /// Writing to a stream creates it with the daemon's defaults; this creates it with others. A stream
     /// that exists already is an error and is left as it is.
+    ///
+    /// The ring is the larger of both sizes, and the largest chunk is the smaller of them.
     Create(CreateArgs),
     /// Close streams: no more appends, readers get the end
     ///
