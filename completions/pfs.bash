@@ -453,7 +453,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__create)
-            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --exist-ok --replace --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -937,7 +937,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__write)
-            opts="-q -v -h --stream --lines --close --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --stream --lines --close --replace --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -124,7 +124,7 @@ pub enum Command {
     /// Create a stream with sizes of its own
     ///
     /// Writing to a stream creates it with the daemon's defaults; this creates it with others. A stream
-    /// that exists already is an error and is left as it is.
+    /// that exists already is an error (9) and is left as it is, unless --exist-ok or --replace says otherwise.
     ///
     /// The ring is the larger of both sizes, and the largest chunk is the smaller of them.
     Create(CreateArgs),
@@ -176,6 +176,12 @@ pub struct WriteArgs {
     /// Readers then get the end when they have read everything.
     #[arg(long)]
     pub close: bool,
+    /// Begin a new stream in place of one that there is, also if that is closed
+    ///
+    /// The old stream is removed and the new one made in one step, before the first byte. Who reads the old one is told that it
+    /// was removed, and ends with 7.
+    #[arg(long)]
+    pub replace: bool,
     /// Begin only when this many readers are attached
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub wait_readers: u32,
@@ -287,6 +293,16 @@ pub struct CreateArgs {
     /// Media type of the contents, told to readers
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
+    /// A stream that exists is no error, as long as it is not closed
+    ///
+    /// It stays as it is; what was asked for and is otherwise is said on standard error. A closed stream is an error (9).
+    #[arg(long, conflicts_with = "replace")]
+    pub exist_ok: bool,
+    /// Remove a stream that exists, and make the new one in the same step
+    ///
+    /// Who reads the old one is told that it was removed, and ends with 7.
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// What `pfs close` takes.

@@ -15,15 +15,15 @@ Examples:
 /// Of `pfs write`.
 pub const WRITE: &str = "\
 Examples:
-  cat file | pfs write --stream --close /streamfs/copy
-      Send a file and end the stream.
+  pfs write --stream --replace --close /streamfs/copy < file
+      Send a file and end the stream, however often.
   echo data | pfs write /streamfs/notes
       Append one chunk.
   tail -F app.log | pfs write --stream --lines /streamfs/log
       Send a log; several writers may, and no line is split.
   make 2>&1 | pfs write --stream --lines --tee /streamfs/build
       Send what you see.
-  pfs write --stream --close /streamfs/dump -- pg_dump shop
+  pfs write --stream --replace --close /streamfs/dump -- pg_dump shop
       Send the output of a command, whose failure no reader takes for the end.";
 
 /// Of `pfs cat`.
@@ -43,8 +43,10 @@ Examples:
 /// Of `pfs create`.
 pub const CREATE: &str = "\
 Examples:
-  pfs create --ring-buffer-size 64MB /streamfs/vod
-      Keep 64 MiB of history for readers that join late.
+  pfs create --exist-ok --ring-buffer-size 64MB /streamfs/vod
+      Keep 64 MiB of history for readers that join late; it may be there already.
+  pfs create --replace /streamfs/copy
+      Begin anew, before the first reader comes.
   pfs create --channel-buffer-size 256KB --ring-buffer-size 512KB --content-type video/mp2t /streamfs/cam
       Low latency for live video.";
 

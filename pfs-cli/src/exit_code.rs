@@ -25,13 +25,15 @@ pub enum ExitCode {
     Removed,
     /// A writer died without finishing, or the stream was closed as failed.
     WriterDied,
+    /// The stream is closed, or exists already.
+    ClosedOrExists,
     /// What the command of `pfs write -- COMMAND` ended with, as a shell has it.
     Command(u8),
 }
 
 impl ExitCode {
     /// Every code of our own with its meaning, as the manual prints them.
-    pub const TABLE: [(Self, &'static str); 9] = [
+    pub const TABLE: [(Self, &'static str); 10] = [
         (Self::Success, "Done. For cat: everything from start to end was delivered."),
         (Self::Failure, "Any other failure."),
         (Self::Usage, "Wrong usage."),
@@ -44,6 +46,7 @@ impl ExitCode {
             Self::WriterDied,
             "A writer died or failed (with --until writers-gone), or the stream was closed as failed.",
         ),
+        (Self::ClosedOrExists, "The stream is closed, or exists already."),
     ];
 
     /// The number.
@@ -58,6 +61,7 @@ impl ExitCode {
             Self::TooSlow => 6,
             Self::Removed => 7,
             Self::WriterDied => 8,
+            Self::ClosedOrExists => 9,
             Self::Command(code) => code,
         }
     }
@@ -122,6 +126,7 @@ impl ExitCode {
         match error {
             WriteError::Daemon { code, .. } => Self::of_daemon(*code),
             WriteError::DaemonGone(_) => Self::NoDaemon,
+            WriteError::Closed { .. } => Self::ClosedOrExists,
             _ => Self::Failure,
         }
     }
@@ -132,6 +137,7 @@ impl ExitCode {
             ErrorCode::BadPath | ErrorCode::BadOption | ErrorCode::IsStream | ErrorCode::IsDocument => {
                 Self::Usage
             }
+            ErrorCode::AlreadyExists | ErrorCode::Closed => Self::ClosedOrExists,
             ErrorCode::GoingAway => Self::NoDaemon,
             ErrorCode::TooSlow => Self::TooSlow,
             _ => Self::Failure,
@@ -191,8 +197,8 @@ mod tests {
             (ErrorCode::IsStream, ExitCode::Usage),
             (ErrorCode::IsDocument, ExitCode::Usage),
             (ErrorCode::GoingAway, ExitCode::NoDaemon),
-            (ErrorCode::AlreadyExists, ExitCode::Failure),
-            (ErrorCode::Closed, ExitCode::Failure),
+            (ErrorCode::AlreadyExists, ExitCode::ClosedOrExists),
+            (ErrorCode::Closed, ExitCode::ClosedOrExists),
             (ErrorCode::Limit, ExitCode::Failure),
             (ErrorCode::PastHead, ExitCode::Failure),
             (ErrorCode::Unknown(999), ExitCode::Failure),
@@ -222,7 +228,7 @@ mod tests {
         assert_eq!(ExitCode::of(&ReadError::Removed { message: message() }.into()), ExitCode::Removed);
         assert_eq!(ExitCode::of(&ReadError::TooSlow { message: message() }.into()), ExitCode::TooSlow);
         assert_eq!(ExitCode::of(&WriteError::Removed { message: message() }.into()), ExitCode::Failure);
-        assert_eq!(ExitCode::of(&WriteError::Closed { message: message() }.into()), ExitCode::Failure);
+        assert_eq!(ExitCode::of(&WriteError::Closed { message: message() }.into()), ExitCode::ClosedOrExists);
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn streams(base: &str) -> Result<[StreamPath; 2], Box<dyn Error>> {
 /// The process that pushes metrics until it is told to stop.
 async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     let [metrics, wishes] = streams(base)?;
-    let writer = client.writer(&metrics, WriteOptions { wait_readers: 1 }).await?;
+    let writer = client.writer(&metrics, WriteOptions { wait_readers: 1, ..WriteOptions::default() }).await?;
     let mut metrics = TypedWriter::<Metrics, _>::new(writer);
     let wait = ReadOptions { wait: true, ..ReadOptions::default() };
     let mut wishes = TypedReader::<Wish, _>::new(client.reader(&wishes, wait).await?);

@@ -54,7 +54,7 @@ impl Client {
         &self.endpoint
     }
 
-    /// Makes a stream.
+    /// Makes a stream. [`CreateOptions::if_exists`] says what happens where there is one.
     ///
     /// # Errors
     ///
@@ -169,7 +169,8 @@ impl Client {
         }
     }
 
-    /// Attaches as a writer; a stream that does not exist is made with the daemon's defaults. With
+    /// Attaches as a writer; a stream that does not exist is made with the daemon's defaults, as is one in place of another
+    /// with [`WriteOptions::replace`]. With
     /// [`WriteOptions::wait_readers`] it returns when so many readers are attached.
     ///
     /// # Errors

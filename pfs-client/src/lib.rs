@@ -182,9 +182,9 @@ pub use events::Events;
 #[cfg(feature = "http")]
 pub use http::{EndpointError, HttpEndpoint};
 pub use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, MessageError, PathError, Peer, ReadOptions,
-    ReaderStat, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, UnknownPolicy,
-    Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, IfExists, MessageError, PathError, Peer,
+    ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary,
+    UnknownPolicy, Until, WriteOptions, WriterStat,
 };
 #[cfg(feature = "postcard")]
 pub use pfs_stream::Postcard;

@@ -42,7 +42,10 @@ impl Failure {
     /// A stream cannot be made.
     pub fn creating(path: &StreamPath, error: &CreateError) -> Self {
         let (code, advice) = match error {
-            CreateError::Exists => (ErrorCode::AlreadyExists, ""),
+            CreateError::Exists => (
+                ErrorCode::AlreadyExists,
+                "; pfs create --exist-ok keeps it, --replace begins anew (?replace over HTTP)",
+            ),
             CreateError::TooManyStreams { .. } => {
                 (ErrorCode::Limit, "; remove streams with pfs rm, or raise limits.max_streams of the daemon")
             }
@@ -59,12 +62,21 @@ impl Failure {
     /// A reader or writer cannot be attached; `tried` is what could not be done, such as "cannot read".
     pub fn attaching(tried: &str, path: &StreamPath, error: AttachError) -> Self {
         let (code, advice) = match error {
-            AttachError::Closed => (ErrorCode::Closed, "; pfs rm it to begin anew"),
+            AttachError::Closed => {
+                (ErrorCode::Closed, "; to begin anew: pfs write --replace, or ?replace over HTTP")
+            }
             AttachError::Removed => (ErrorCode::Removed, ""),
             AttachError::PastHead { .. } => (ErrorCode::PastHead, "; pfs stat shows what there is"),
             _ => (ErrorCode::Internal, ""),
         };
         Self::new(code, format!("{tried} {path}: {error}{advice}"))
+    }
+
+    /// A stream is to be kept, and takes no appends.
+    pub fn kept_closed(path: &StreamPath) -> Self {
+        let message =
+            format!("cannot create {path}: there is one, and it is closed; pfs create --replace begins anew");
+        Self::new(ErrorCode::Closed, message)
     }
 
     /// A stream cannot be closed as failed any more: its readers may have come to the end that it has.

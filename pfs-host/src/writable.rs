@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{CreateOptions, ErrorCode, PathPrefix, StreamPath};
+use pfs_proto::{CreateOptions, ErrorCode, IfExists, PathPrefix, StreamPath};
 use pfs_stream::{Stream, StreamConfig};
 
 use crate::{Append, Caller, Daemon, Failure, mount::First, stream_at::StreamAt};
@@ -70,13 +70,20 @@ impl Writable<'_> {
         Ok(StreamConfig { owner: self.caller.peer, ..config })
     }
 
-    /// Creates a stream.
+    /// Creates a stream, or keeps one that there is where the options say so.
     ///
     /// # Errors
     ///
-    /// The path is taken, an option is bad, or a limit is reached.
+    /// The path is taken, or the stream that is to be kept is closed; an option is bad, or a limit is reached.
     pub async fn create(&self, options: CreateOptions) -> Result<Stream, Failure> {
-        self.create_with(options, None, First::default()).await
+        if options.if_exists != IfExists::Keep {
+            return self.create_with(options, None, First::default()).await;
+        }
+        let (stream, created) = self.open_or_create_with(options).await?;
+        if !created && stream.extent().closed {
+            return Err(Failure::kept_closed(&self.path));
+        }
+        Ok(stream)
     }
 
     /// Creates a stream that has first contents, and is removed at `deadline` if there is one.
@@ -90,9 +97,10 @@ impl Writable<'_> {
         deadline: Option<SystemTime>,
         first: First<'_>,
     ) -> Result<Stream, Failure> {
+        let replace = options.if_exists == IfExists::Replace;
         let config = StreamConfig { deadline, ..self.config(options)? };
         let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, .. } = config;
-        let created = self.mount.create(&self.path, config, first).await?;
+        let created = self.mount.create(&self.path, config, first, replace).await?;
         let (stream, ttl_seconds) = (self.path.as_str(), ttl.map(|ttl| ttl.as_secs_f64()));
         let bytes = first.bytes();
         self.caller.log(|pid, uid| {
@@ -104,6 +112,7 @@ impl Writable<'_> {
                 channel_buffer_size,
                 ttl_seconds,
                 bytes,
+                replace = replace.then_some(true),
                 "stream created"
             );
         });
@@ -120,22 +129,23 @@ impl Writable<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`create`](Self::create).
+    /// Those of [`create_with`](Self::create_with).
     pub async fn open_or_create(&self) -> Result<Stream, Failure> {
         Ok(self.open_or_create_with(CreateOptions::default()).await?.0)
     }
 
-    /// The stream, created with these options if there is none, and whether it was created.
+    /// The stream, created with these options if there is none or if they replace it, and whether it was created.
     ///
     /// # Errors
     ///
     /// Those of [`create`](Self::create).
     pub async fn open_or_create_with(&self, options: CreateOptions) -> Result<(Stream, bool), Failure> {
+        let replaces = options.if_exists == IfExists::Replace;
         loop {
-            if let Some(stream) = self.find().await? {
+            if !replaces && let Some(stream) = self.find().await? {
                 return Ok((stream, false));
             }
-            match self.create(options.clone()).await {
+            match self.create_with(options.clone(), None, First::default()).await {
                 // Another client created it between the two calls.
                 Err(failure) if failure.code == ErrorCode::AlreadyExists => {}
                 created => return Ok((created?, true)),
@@ -196,7 +206,7 @@ impl Writable<'_> {
 
 /// The mount's defaults, overruled by what the creator asks for.
 fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<StreamConfig, String> {
-    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type } = options;
+    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists: _ } = options;
     if ttl == Some(Duration::ZERO) {
         return Err("a time to live of zero would remove it at once".to_owned());
     }

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use pfs_proto::{ErrorCode, Reply, Request, StreamPath, WriteOptions};
+use pfs_proto::{CreateOptions, ErrorCode, IfExists, Reply, Request, StreamPath, WriteOptions};
 use pfs_stream::{AppendError, Appended, Writer};
 use tokio::{
     task::{coop::consume_budget, yield_now},
@@ -48,7 +48,9 @@ pub(crate) async fn serve<T: Transport>(
     options: WriteOptions,
     shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
-    let stream = place.open_or_create().await?;
+    let if_exists = if options.replace { IfExists::Replace } else { IfExists::Fail };
+    let anew = CreateOptions { if_exists, ..CreateOptions::default() };
+    let (stream, _) = place.open_or_create_with(anew).await?;
     if options.wait_readers > 0 {
         let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
         tokio::select! {

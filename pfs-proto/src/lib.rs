@@ -95,12 +95,15 @@
 //!
 //! ```text
 //! | path | ring_buffer_size: opt u64 | channel_buffer_size: opt u64 | ttl: opt span | content_type: opt str |
+//! | if_exists: u8 |
+//!
+//!   if_exists   0 fail   1 keep   2 replace
 //! ```
 //!
 //! `OpenWriter`, 0x03 → `Writing`
 //!
 //! ```text
-//! | path | wait_readers: u32 |
+//! | path | wait_readers: u32 | replace: bool |
 //! ```
 //!
 //! `OpenReader`, 0x04 → `Waiting` and `Reading`, or `Reading`
@@ -311,7 +314,8 @@ pub use hello::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MAGIC, MEDIA_TYPE,
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
-    CreateOptions, End, MappedStart, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
+    CreateOptions, End, IfExists, MappedStart, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until,
+    WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};

@@ -15,7 +15,7 @@ pub enum Request {
     Hello(Hello),
     /// Make a stream. Answered by [`Reply::Done`].
     Create(StreamPath, CreateOptions),
-    /// Attach as a writer, making the stream if there is none. Answered by [`Reply::Writing`].
+    /// Attach as a writer, making the stream if there is none, or if it is to be replaced. Answered by [`Reply::Writing`].
     OpenWriter(StreamPath, WriteOptions),
     /// Attach as a reader. Answered by [`Reply::Waiting`] or [`Reply::Reading`].
     OpenReader(StreamPath, ReadOptions),

@@ -105,6 +105,19 @@ impl fmt::Display for End {
     }
 }
 
+/// What creating a stream does where there is one of that name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
+pub enum IfExists {
+    /// It is an error, and the stream stays as it is.
+    #[default]
+    Fail,
+    /// The stream stays as it is, whatever its options are. It is an error if that is closed.
+    Keep,
+    /// The stream is removed, and a new one takes its place in the same step: nobody finds neither.
+    Replace,
+}
+
 /// How a stream is made. Sizes in bytes; `None` takes the daemon's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateOptions {
@@ -116,6 +129,8 @@ pub struct CreateOptions {
     pub ttl: Option<Duration>,
     /// Media type of the contents; told to readers, never interpreted. At most 255 bytes.
     pub content_type: Option<String>,
+    /// What happens if there is a stream of that name.
+    pub if_exists: IfExists,
 }
 
 /// How a reader reads.
@@ -136,6 +151,8 @@ pub struct ReadOptions {
 pub struct WriteOptions {
     /// Do not begin before this many readers are attached.
     pub wait_readers: u32,
+    /// Begin a new stream in place of one that there is, closed or not, as [`IfExists::Replace`] does.
+    pub replace: bool,
 }
 
 #[cfg(test)]

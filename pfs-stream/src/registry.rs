@@ -106,8 +106,29 @@ impl Registry {
         if names.streams.contains_key(name) {
             return Err(CreateError::Exists);
         }
-        let stream = self.make(&mut names, name, config)?;
+        let (stream, _) = self.make(&mut names, name, config)?;
         begin(&stream);
+        Ok(stream)
+    }
+
+    /// As [`create_with`](Self::create_with), but in place of a stream of this name, if there is one, closed or not. That one is
+    /// removed in the same step: nobody finds none in between, and those attached to it are told that it was removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), except [`CreateError::Exists`]. The old stream is as it was then.
+    pub fn replace_with(
+        &self,
+        name: &str,
+        config: StreamConfig,
+        begin: impl FnOnce(&Stream),
+    ) -> Result<Stream, CreateError> {
+        let mut names = self.inner.names();
+        let (stream, replaced) = self.make(&mut names, name, config)?;
+        begin(&stream);
+        if let Some(replaced) = replaced {
+            replaced.remove();
+        }
         Ok(stream)
     }
 
@@ -120,18 +141,30 @@ impl Registry {
         let mut names = self.inner.names();
         match names.streams.get(name) {
             Some(stream) => Ok(stream.clone()),
-            None => self.make(&mut names, name, config),
+            None => Ok(self.make(&mut names, name, config)?.0),
         }
     }
 
-    fn make(&self, names: &mut Names, name: &str, config: StreamConfig) -> Result<Stream, CreateError> {
+    /// Makes a stream, and gives back the one whose name it took.
+    fn make(
+        &self,
+        names: &mut Names,
+        name: &str,
+        config: StreamConfig,
+    ) -> Result<(Stream, Option<Stream>), CreateError> {
         let layout = stream::layout(&config)?;
         let limits = self.inner.limits;
-        if names.streams.len() >= limits.max_streams {
+        let replaced = names.streams.get(name);
+        let others = names.streams.len().saturating_sub(usize::from(replaced.is_some()));
+        if others >= limits.max_streams {
             return Err(CreateError::TooManyStreams { limit: limits.max_streams });
         }
         let (needed, used) = (layout.bytes(), self.memory());
-        let Some(memory) = take(&self.inner.used, needed, limits.max_memory) else {
+        // Given back before the names are unlocked; a ring that nobody has written to has taken next to nothing until then.
+        let spared = replaced
+            .filter(|stream| stream.is_unattached())
+            .map_or(0, |stream| stream.shared.ring.layout().bytes());
+        let Some(memory) = take(&self.inner.used, needed, limits.max_memory.saturating_add(spared)) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
         let ring = Ring::new(layout)?;
@@ -142,8 +175,8 @@ impl Registry {
                 slot.attach(&stream);
             }
         }
-        names.streams.insert(name.to_owned(), stream.clone());
-        Ok(stream)
+        let replaced = names.streams.insert(name.to_owned(), stream.clone());
+        Ok((stream, replaced))
     }
 
     /// Takes memory for something that serves its streams, such as a staging area. Not of the streams' memory, which that

@@ -327,6 +327,11 @@ impl Stream {
         !status.closed() && !status.removed()
     }
 
+    /// Whether nobody else has a handle of it, so that its memory goes with this one.
+    pub(crate) fn is_unattached(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
     /// Bytes that were ever appended to it: the offset of head.
     pub fn bytes_written(&self) -> u64 {
         lock(&self.shared.append).ring.head().offset

@@ -435,3 +435,56 @@ impl Wake for Woken {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
+
+#[test]
+fn a_replaced_stream_is_removed_and_nobody_finds_none_in_between() {
+    let registry = Registry::new(Limits { max_streams: 1, ..Limits::default() });
+    let config =
+        |size| StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
+    for old in ["open", "closed", "none"] {
+        if old != "none" {
+            let stream = registry.create("s", config(1000)).unwrap();
+            stream.writer(PEER).unwrap().try_append(b"old").unwrap();
+            if old == "closed" {
+                stream.close();
+            }
+        }
+        let before = registry.get("s");
+        let mut reader = before.as_ref().map(|stream| stream.reader(ReadOptions::default(), PEER).unwrap());
+        let waiting = registry.reader_when_created("other", ReadOptions::default(), PEER);
+        let stream = registry
+            .replace_with("s", config(2000), |stream| {
+                stream.writer(PEER).unwrap().try_append(b"first").unwrap();
+            })
+            .unwrap();
+        if let Some(reader) = &mut reader {
+            assert_eq!(reader.try_read(&mut Vec::new(), 100), Err(ReadError::Removed), "{old}");
+        }
+        assert_eq!(registry.get("s").unwrap().config().ring_buffer_size, 2000);
+        assert_eq!((registry.len(), stream.bytes_written()), (1, 5));
+        assert!(waiting.is_waiting());
+        assert!(registry.remove("s"));
+    }
+}
+
+#[test]
+fn a_replacement_that_is_refused_leaves_the_old_stream_as_it_was() {
+    let size =
+        |bytes| StreamConfig { ring_buffer_size: bytes, channel_buffer_size: bytes, ..Default::default() };
+    let registry = Registry::new(Limits { max_streams: 9, max_memory: 3 << 20 });
+    let old = registry.create("s", size(1 << 20)).unwrap();
+    old.writer(PEER).unwrap().try_append(b"old").unwrap();
+    let refused = registry.replace_with("s", size(64 << 20), |_| panic!("it is not made"));
+    assert!(matches!(refused, Err(CreateError::TooMuchMemory { .. })));
+    assert!(matches!(registry.replace_with("s", size(0), |_| ()), Err(CreateError::BadSize { .. })));
+    // Somebody still holds the old one, so that both would count.
+    assert!(matches!(
+        registry.replace_with("s", size(2 << 20), |_| ()),
+        Err(CreateError::TooMuchMemory { .. })
+    ));
+    assert!(old.is_active() && registry.get("s").unwrap().bytes_written() == 3);
+    // Where nobody does, its memory is the new one's.
+    drop(old);
+    let new = registry.replace_with("s", size(2 << 20), |_| ()).unwrap();
+    assert_eq!((registry.len(), registry.memory()), (1, new.stat().memory));
+}

@@ -45,7 +45,7 @@ fn the_defaults_are_streamfs_s_own() {
 fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
     let daemon = Daemon::start();
     daemon.pfs(["write", S]).stdin("all").run().exits(0);
-    daemon.pfs(["create", "--ring-buffer-size", "1KB", S]).run().exits(1).says(S);
+    daemon.pfs(["create", "--ring-buffer-size", "1KB", S]).run().exits(9).says(S);
     assert_eq!(daemon.figure(S, "ring_buffer_size"), 6 << 20);
     assert_eq!(daemon.head(S), 3);
 }

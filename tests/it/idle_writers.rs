@@ -7,6 +7,11 @@ use harness::{Daemon, Pfs, Running, Transport, eventually};
 /// What is done to a stream, and what its writers are told of that.
 const ENDS: [(&str, &str); 2] = [("close", "the stream is closed"), ("rm", "the stream was removed")];
 
+/// The exit code of a writer that is told so.
+fn code(told: &str) -> i32 {
+    if told == "the stream is closed" { 9 } else { 1 }
+}
+
 #[track_caller]
 fn attached(daemon: &Daemon, stream: &str, write: Pfs) -> Running {
     let mut writer = write.spawn();
@@ -21,7 +26,7 @@ fn attached(daemon: &Daemon, stream: &str, write: Pfs) -> Running {
 #[track_caller]
 fn ends(mut writer: Running, stream: &str, told: &str, appended: usize) {
     eventually("the writer ends", || !writer.runs());
-    let run = writer.finish().exits(1);
+    let run = writer.finish().exits(code(told));
     run.says(&format!(
         "cannot append to {stream}: {told}; {appended} bytes of the input were appended before"
     ));
@@ -92,7 +97,7 @@ fn a_writer_that_waits_for_readers_ends_when_its_stream_is_closed_or_removed() {
             eventually("it says that it waits", || writer.stderr().contains("waiting for readers"));
             daemon.pfs([end, &stream]).run().exits(0);
             eventually("the writer ends", || !writer.runs());
-            writer.finish().exits(1).says(&format!("cannot write to {stream}: {told}"));
+            writer.finish().exits(code(told)).says(&format!("cannot write to {stream}: {told}"));
         }
     }
 }

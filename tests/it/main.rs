@@ -27,6 +27,7 @@ mod mapping;
 mod producer;
 mod progress;
 mod real_media;
+mod second_run;
 mod seed;
 mod shutdown;
 mod signals;

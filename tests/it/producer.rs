@@ -170,7 +170,7 @@ fn a_command_whose_stream_is_closed_meanwhile_gets_sigterm_and_pfs_ends_with_its
         let (mut write, pid) = sleeps(&daemon, &[], before);
         daemon.close(S);
         eventually("pfs ends", || !write.runs());
-        write.finish().exits(1).says("the stream is closed").says("sh gets SIGTERM");
+        write.finish().exits(9).says("the stream is closed").says("sh gets SIGTERM");
         assert!(!alive(pid));
     }
 }

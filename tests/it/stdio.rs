@@ -219,6 +219,6 @@ fn a_closed_stderr_changes_no_outcome(transport: Transport) {
         run(&["cat", "--no-such-flag"]).run().exits(2);
         run(&["stat"]).run().exits(0);
         run(&["stat", "/streamfs/none"]).run().exits(3);
-        run(&["write", "--stream"]).stdin("x").run().exits(1);
+        run(&["write", "--stream"]).stdin("x").run().exits(9);
     }
 }

@@ -105,8 +105,8 @@ fn empty_input_is_no_chunk_and_no_failure(transport: Transport) {
 fn a_closed_stream_takes_no_more_and_keeps_its_history(transport: Transport) {
     let daemon = transport.daemon();
     daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
-    daemon.pfs(["write", S]).stdin("more").run().exits(1).says("closed");
-    daemon.pfs(["write", "--stream", S]).stdin("more").run().exits(1).says("closed");
+    daemon.pfs(["write", S]).stdin("more").run().exits(9).says("closed");
+    daemon.pfs(["write", "--stream", S]).stdin("more").run().exits(9).says("closed");
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"all");
 }
 

@@ -27,7 +27,7 @@ const BLOCK: usize = 64 * 1024;
 pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<ExitCode> {
     stdin::check(args.command.is_empty(), args.tee)?;
     let client = context.daemon.connect().await?;
-    let options = WriteOptions { wait_readers: args.wait_readers };
+    let options = WriteOptions { wait_readers: args.wait_readers, replace: args.replace };
     let waiting = format_args!("readers of {}, {} of them", args.path, args.wait_readers);
     let writer = patiently(&context.printer, waiting, client.writer(&args.path, options)).await;
     let writer = writer.map_err(|error| explain(error, format_args!("cannot write to {}", args.path)))?;

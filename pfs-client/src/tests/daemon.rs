@@ -36,13 +36,15 @@ pub(super) async fn writer(pipe: (impl Transport + 'static, Daemon), max_chunk: 
     let (client, mut daemon) = pipe;
     let writer = async {
         let connection = Connection::open(client).await.unwrap();
-        Writer::open(connection, &path(), WriteOptions { wait_readers: 3 }).await.unwrap()
+        Writer::open(connection, &path(), WriteOptions { wait_readers: 3, ..WriteOptions::default() })
+            .await
+            .unwrap()
     };
     let welcome = async {
         daemon.welcome().await;
         assert_eq!(
             daemon.request().await,
-            Some(Request::OpenWriter(path(), WriteOptions { wait_readers: 3 }))
+            Some(Request::OpenWriter(path(), WriteOptions { wait_readers: 3, ..WriteOptions::default() }))
         );
         daemon.send(&Reply::Writing { max_chunk }).await;
     };

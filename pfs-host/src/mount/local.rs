@@ -106,10 +106,15 @@ impl Mount for Local {
         path: &'a StreamPath,
         config: StreamConfig,
         first: First<'a>,
+        replace: bool,
     ) -> Answer<'a, Stream> {
         let owner = config.owner;
-        let created =
-            self.registry.create_with(path.as_str(), config, |stream| begin(path, stream, first, owner));
+        let begin = |stream: &Stream| begin(path, stream, first, owner);
+        let created = if replace {
+            self.registry.replace_with(path.as_str(), config, begin)
+        } else {
+            self.registry.create_with(path.as_str(), config, begin)
+        };
         now(created.map_err(|error| Failure::creating(path, &error)))
     }
 

@@ -40,12 +40,14 @@ pub trait Mount: fmt::Debug + Send + Sync {
     /// Attaches a writer to a stream that [`find`](Self::find) or [`create`](Self::create) gave.
     fn writer<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream, peer: Peer) -> Answer<'a, Writer>;
 
-    /// Creates a stream with its first contents. Nobody else appends before these.
+    /// Creates a stream with its first contents. Nobody else appends before these. With `replace`, a stream of this
+    /// path is removed in the same step, so that no other client finds none; without it, there must be none.
     fn create<'a>(
         &'a self,
         path: &'a StreamPath,
         config: StreamConfig,
         first: First<'a>,
+        replace: bool,
     ) -> Answer<'a, Stream>;
 
     /// Closes a stream.

@@ -12,7 +12,7 @@ use axum::{
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use pfs_host::{Append, Failure, Writable};
-use pfs_proto::{CreateOptions, ErrorCode, StreamPath};
+use pfs_proto::{CreateOptions, ErrorCode, IfExists, StreamPath};
 use pfs_stream::{CreateError, Stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{Site, problem::Problem};
 
-const KEYS: &[&str] = &["close", "create", "ring-buffer-size", "channel-buffer-size", "ttl"];
+const KEYS: &[&str] = &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl"];
 
 /// What curl calls everything that it is not told the type of.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -54,11 +54,18 @@ impl Close {
 /// Answers PUT and POST.
 pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) -> Result<Response, Problem> {
     let query = Query::of(request.uri(), KEYS)?;
-    let (close, create) = (Close::of(&query)?, query.flag("create")?);
-    let options = options(&query, create, request.headers())?;
+    let close = Close::of(&query)?;
+    let if_exists = match (query.flag("create")?, query.flag("replace")?) {
+        (true, true) => return Err(bad("?create and ?replace exclude each other")),
+        (true, false) => Some(IfExists::Fail),
+        (false, true) => Some(IfExists::Replace),
+        (false, false) => None,
+    };
+    let create = if_exists.is_some();
+    let options = options(&query, if_exists, request.headers())?;
     let empty = request.body().is_end_stream();
 
-    let (stream, created) = open(place, options, create, request.headers()).await?;
+    let (stream, created) = open(place, options, if_exists, request.headers()).await?;
     // To create and to close takes no writer, whose coming and going others would see.
     let written = if empty && (create || close != Close::No) {
         match close {
@@ -85,20 +92,29 @@ pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) 
 async fn open(
     place: &Writable<'_>,
     options: CreateOptions,
-    create: bool,
+    if_exists: Option<IfExists>,
     headers: &HeaderMap,
 ) -> Result<(Stream, bool), Problem> {
     if conditions::wants_match(headers) {
         // What is created now matches nothing that a client could name.
         let found = place.find().await?;
         conditions::if_match(headers, place.path(), found.as_ref().map(Stream::identity))?;
-        if let Some(stream) = found.filter(|_| !create) {
-            conditions::if_none_match(headers, place.path(), stream.identity())?;
-            return Ok((stream, false));
+        match (found, if_exists) {
+            (Some(stream), None) => {
+                conditions::if_none_match(headers, place.path(), stream.identity())?;
+                return Ok((stream, false));
+            }
+            (Some(_), Some(IfExists::Replace)) => {}
+            _ => return Err(Failure::creating(place.path(), &CreateError::Exists).into()),
         }
-        return Err(Failure::creating(place.path(), &CreateError::Exists).into());
     }
-    if create || conditions::wants_none(headers) {
+    if if_exists == Some(IfExists::Replace)
+        && conditions::wants_none(headers)
+        && let Some(stream) = place.find().await?
+    {
+        conditions::if_none_match(headers, place.path(), stream.identity())?;
+    }
+    if if_exists.is_some() || conditions::wants_none(headers) {
         return match place.create(options).await {
             Ok(stream) => Ok((stream, true)),
             Err(failure) if failure.code == ErrorCode::AlreadyExists && conditions::wants_none(headers) => {
@@ -113,13 +129,17 @@ async fn open(
     Ok((stream, created))
 }
 
-fn options(query: &Query, create: bool, headers: &HeaderMap) -> Result<CreateOptions, Problem> {
+fn options(
+    query: &Query,
+    if_exists: Option<IfExists>,
+    headers: &HeaderMap,
+) -> Result<CreateOptions, Problem> {
     let (ring_buffer_size, channel_buffer_size) =
         (query.size("ring-buffer-size")?, query.size("channel-buffer-size")?);
     let ttl =
         query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| humantime::parse_duration(ttl).ok())?;
-    if !create && (ring_buffer_size.is_some() || channel_buffer_size.is_some() || ttl.is_some()) {
-        return Err(bad("sizes and a ttl are given to a stream when it is created: add ?create"));
+    if if_exists.is_none() && (ring_buffer_size.is_some() || channel_buffer_size.is_some() || ttl.is_some()) {
+        return Err(bad("sizes and a ttl are given to a stream when it is created: add ?create or ?replace"));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type =
@@ -129,6 +149,7 @@ fn options(query: &Query, create: bool, headers: &HeaderMap) -> Result<CreateOpt
         channel_buffer_size,
         ttl,
         content_type: content_type.map(str::to_owned),
+        if_exists: if_exists.unwrap_or_default(),
     })
 }
 

@@ -92,7 +92,7 @@ async fn an_idle_reader_or_writer_gets_a_heartbeat_every_15_seconds() {
     for open in [
         Request::OpenReader(S.parse().unwrap(), ReadOptions::default()),
         Request::OpenReader(missing, ReadOptions { wait: true, ..ReadOptions::default() }),
-        Request::OpenWriter(S.parse().unwrap(), WriteOptions { wait_readers: 9 }),
+        Request::OpenWriter(S.parse().unwrap(), WriteOptions { wait_readers: 9, ..WriteOptions::default() }),
         Request::Watch(S.parse().unwrap()),
     ] {
         let mut client = served.connect();

@@ -1,14 +1,22 @@
 //! What a client asks for, in bytes.
 
 use super::fields::{FieldReader, FieldWriter};
-use crate::{CreateOptions, End, MappedStart, MessageError, ReadOptions, SlowPolicy, Start, Until};
+use crate::{
+    CreateOptions, End, IfExists, MappedStart, MessageError, ReadOptions, SlowPolicy, Start, Until,
+    WriteOptions,
+};
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
-    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type } = options;
+    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists } = options;
     w.option(*ring_buffer_size, FieldWriter::u64);
     w.option(*channel_buffer_size, FieldWriter::u64);
     w.option(*ttl, FieldWriter::duration);
     w.option(content_type.as_deref(), FieldWriter::string);
+    w.u8(match if_exists {
+        IfExists::Fail => 0,
+        IfExists::Keep => 1,
+        IfExists::Replace => 2,
+    });
 }
 
 pub(super) fn create_options(r: &mut FieldReader) -> Result<CreateOptions, MessageError> {
@@ -17,7 +25,23 @@ pub(super) fn create_options(r: &mut FieldReader) -> Result<CreateOptions, Messa
         channel_buffer_size: r.option("channel buffer size", FieldReader::u64)?,
         ttl: r.option("ttl", FieldReader::duration)?,
         content_type: r.option("content type", FieldReader::string)?,
+        if_exists: match r.u8()? {
+            0 => IfExists::Fail,
+            1 => IfExists::Keep,
+            2 => IfExists::Replace,
+            value => return Err(r.bad("if_exists", value.into())),
+        },
     })
+}
+
+pub(super) fn put_write_options(w: &mut FieldWriter<'_>, options: &WriteOptions) {
+    let WriteOptions { wait_readers, replace } = options;
+    w.u32(*wait_readers);
+    w.bool(*replace);
+}
+
+pub(super) fn write_options(r: &mut FieldReader) -> Result<WriteOptions, MessageError> {
+    Ok(WriteOptions { wait_readers: r.u32()?, replace: r.bool("replace")? })
 }
 
 pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {

@@ -4,9 +4,11 @@ use bytes::BytesMut;
 
 use super::fields::{FieldReader, FieldWriter};
 use super::kind;
-use super::options::{create_options, put_create_options, put_read_options, read_options};
+use super::options::{
+    create_options, put_create_options, put_read_options, put_write_options, read_options, write_options,
+};
 use crate::frame::put_chunk;
-use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request, WriteOptions};
+use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request};
 
 impl Request {
     /// Appends it to `out` as a frame; an [`Append`](Self::Append) or [`AppendPart`](Self::AppendPart) that is larger
@@ -25,9 +27,9 @@ impl Request {
                 w.string(path.as_str());
                 put_create_options(&mut w, options);
             }
-            Self::OpenWriter(path, WriteOptions { wait_readers }) => {
+            Self::OpenWriter(path, options) => {
                 w.string(path.as_str());
-                w.u32(*wait_readers);
+                put_write_options(&mut w, options);
             }
             Self::OpenReader(path, options) => {
                 w.string(path.as_str());
@@ -61,7 +63,7 @@ impl Request {
             kind::APPEND_PART => return Ok(Self::AppendPart(r.rest())),
             kind::HELLO => return hello(&mut r).map(Self::Hello),
             kind::CREATE => Self::Create(r.path()?, create_options(&mut r)?),
-            kind::OPEN_WRITER => Self::OpenWriter(r.path()?, WriteOptions { wait_readers: r.u32()? }),
+            kind::OPEN_WRITER => Self::OpenWriter(r.path()?, write_options(&mut r)?),
             kind::OPEN_READER => Self::OpenReader(r.path()?, read_options(&mut r)?),
             kind::LIST => Self::List(r.string()?),
             kind::STAT => Self::Stat(r.path()?),

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, MappedStart, Peer, ReadOptions, ReaderStat,
-    Reply, Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until,
-    WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, MappedStart, Peer, ReadOptions,
+    ReaderStat, Reply, Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary,
+    Until, WriteOptions, WriterStat,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -24,8 +24,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         hello().prop_map(Request::Hello),
         (path(), create_options()).prop_map(|(path, options)| Request::Create(path, options)),
-        (path(), any::<u32>())
-            .prop_map(|(path, wait_readers)| Request::OpenWriter(path, WriteOptions { wait_readers })),
+        (path(), any::<(u32, bool)>()).prop_map(|(path, (wait_readers, replace))| {
+            Request::OpenWriter(path, WriteOptions { wait_readers, replace })
+        }),
         (path(), read_options()).prop_map(|(path, options)| Request::OpenReader(path, options)),
         ".{0,40}".prop_map(Request::List),
         stream,
@@ -140,12 +141,14 @@ fn state() -> impl Strategy<Value = State> {
 }
 
 fn create_options() -> impl Strategy<Value = CreateOptions> {
-    (any::<(Option<u64>, Option<u64>)>(), option::of(duration()), content_type()).prop_map(
-        |((ring_buffer_size, channel_buffer_size), ttl, content_type)| CreateOptions {
+    let if_exists = prop_oneof![Just(IfExists::Fail), Just(IfExists::Keep), Just(IfExists::Replace)];
+    (any::<(Option<u64>, Option<u64>)>(), option::of(duration()), content_type(), if_exists).prop_map(
+        |((ring_buffer_size, channel_buffer_size), ttl, content_type, if_exists)| CreateOptions {
             ring_buffer_size,
             channel_buffer_size,
             ttl,
             content_type,
+            if_exists,
         },
     )
 }

@@ -93,9 +93,10 @@ fn a_data_header_and_its_bytes_are_what_encode_writes() {
 #[test]
 fn the_bytes_of_a_message_are_those_in_the_documentation() {
     let path: pfs_proto::StreamPath = "/s/é".parse().unwrap();
+    let options = pfs_proto::WriteOptions { wait_readers: 0x0102, replace: true };
     assert_eq!(
-        encoded(|out| Request::OpenWriter(path, pfs_proto::WriteOptions { wait_readers: 0x0102 }).encode(out)),
-        &[11, 0, 0, 0, 0x03, 5, 0, b'/', b's', b'/', 0xc3, 0xa9, 2, 1, 0, 0][..]
+        encoded(|out| Request::OpenWriter(path, options).encode(out)),
+        &[12, 0, 0, 0, 0x03, 5, 0, b'/', b's', b'/', 0xc3, 0xa9, 2, 1, 0, 0, 1][..]
     );
     assert_eq!(encoded(|out| Request::Fail { close: true }.encode(out)), &[1, 0, 0, 0, 0x17, 1][..]);
     assert_eq!(

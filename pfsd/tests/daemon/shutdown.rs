@@ -18,7 +18,12 @@ async fn everybody_is_told_that_the_daemon_is_going() {
     let wait = ReadOptions { wait: true, ..oldest() };
     assert_eq!(waiting.ask(Request::OpenReader(at("/streamfs/none"), wait)).await, Reply::Waiting);
     let mut alone = running.client().await;
-    alone.send(&Request::OpenWriter(at("/streamfs/b"), WriteOptions { wait_readers: 1 })).await;
+    alone
+        .send(&Request::OpenWriter(
+            at("/streamfs/b"),
+            WriteOptions { wait_readers: 1, ..WriteOptions::default() },
+        ))
+        .await;
     eventually(async || running.daemon.registry().len() == 2).await;
     let idle = running.client().await;
     let stranger = running.stranger().await;

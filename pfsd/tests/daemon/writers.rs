@@ -125,7 +125,7 @@ async fn an_acknowledgement_tells_how_many_readers_are_attached() {
 async fn a_writer_waits_until_its_readers_are_there() {
     let running = Running::start();
     let mut writer = running.client().await;
-    let two = WriteOptions { wait_readers: 2 };
+    let two = WriteOptions { wait_readers: 2, ..WriteOptions::default() };
     writer.send(&Request::OpenWriter(at("/streamfs/a"), two)).await;
     let mut first = running.client().await;
     eventually(async || running.daemon.registry().len() == 1).await;
@@ -142,7 +142,12 @@ async fn a_writer_waits_until_its_readers_are_there() {
 async fn a_writer_that_goes_while_it_waits_for_readers_was_never_there() {
     let running = Running::start();
     let mut writer = running.client().await;
-    writer.send(&Request::OpenWriter(at("/streamfs/a"), WriteOptions { wait_readers: 1 })).await;
+    writer
+        .send(&Request::OpenWriter(
+            at("/streamfs/a"),
+            WriteOptions { wait_readers: 1, ..WriteOptions::default() },
+        ))
+        .await;
     eventually(async || running.daemon.registry().len() == 1).await;
     drop(writer);
     running.connections(0).await;

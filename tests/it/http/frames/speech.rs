@@ -141,7 +141,7 @@ fn a_client_that_hangs_up_is_forgotten() {
     let requests = [
         Request::OpenReader(path, options),
         Request::OpenReader(waiting, options),
-        Request::OpenWriter(S.parse().unwrap(), WriteOptions { wait_readers: 9 }),
+        Request::OpenWriter(S.parse().unwrap(), WriteOptions { wait_readers: 9, ..WriteOptions::default() }),
     ];
     let clients = requests.map(|request| {
         let mut client = daemon.http();

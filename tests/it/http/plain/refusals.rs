@@ -35,7 +35,7 @@ fn an_unknown_query_or_value_is_400_and_what_is_allowed_is_named() {
         ("GET", "since=yesterday", "10s or 5m"),
         ("GET", "stat&from=5", "exclude each other"),
         ("HEAD", "from=5", ""),
-        ("PUT", "from=5", "close, create, ring-buffer-size, channel-buffer-size, ttl"),
+        ("PUT", "from=5", "close, create, replace, ring-buffer-size, channel-buffer-size, ttl"),
         ("PUT", "close=yes", "true, false or failed"),
         ("PUT", "ttl=1h", "?create"),
         ("POST", "create&ring-buffer-size=huge", "512KB"),

@@ -1,0 +1,127 @@
+//! The same commands once more: what is there from the first time is kept or replaced where that is asked for, and an error with
+//! a code of its own where it is not.
+
+use harness::{Daemon, Transport, digest, eventually, noise};
+
+const S: &str = "/streamfs/s";
+
+harness::per_transport! {
+    what_is_closed_or_there_already_ends_with_9_and_what_is_not_there_with_3,
+    a_writer_that_replaces_begins_anew_whatever_there_was,
+    readers_of_a_replaced_stream_are_told_that_it_was_removed_and_those_who_come_then_get_the_new_one,
+    create_replaces_or_keeps_only_where_that_is_asked_for,
+}
+
+fn what_is_closed_or_there_already_ends_with_9_and_what_is_not_there_with_3(transport: Transport) {
+    let daemon = transport.daemon();
+    daemon.pfs(["close", S]).run().exits(3);
+    daemon.pfs(["create", S]).run().exits(0);
+    daemon.pfs(["create", S]).run().exits(9).says("exists").says("--exist-ok");
+    daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
+    daemon.pfs(["create", S]).run().exits(9);
+    daemon.pfs(["create", "--exist-ok", S]).run().exits(9).says("closed");
+    for flags in [&["--stream"][..], &["--stream", "--close"], &[], &["--wait-readers", "1"]] {
+        let write = daemon.pfs(["write", S]).args(flags).stdin("more").run();
+        write.exits(9).says("closed").says("--replace");
+    }
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "all");
+}
+
+fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
+    let daemon = transport.daemon();
+    let data = noise(1, 1 << 20);
+    // Nothing, then a closed stream, a failed one, and an open one.
+    for before in [None, Some("close"), Some("close --failed"), Some("ls")] {
+        if let Some(command) = before {
+            daemon.pfs([]).args(command.split(' ')).arg(S).run().exits(0);
+        }
+        let write = daemon.pfs(["write", "--stream", "--replace", "--close", S]).stdin(data.clone());
+        write.run().exits(0).quietly();
+        let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
+        assert_eq!(digest(&read.stdout), digest(&data), "after {before:?}");
+        daemon.pfs(["write", "--replace", S]).stdin("one chunk").run().exits(0);
+        assert_eq!(daemon.head(S), 9);
+    }
+    // Also when nothing comes of it: what was there is gone before the first byte.
+    daemon.pfs(["write", "--replace", S]).stdin("").run().exits(0);
+    assert_eq!(daemon.head(S), 0);
+    daemon.pfs(["write", "--stream", "--replace", "--close", S, "--", "echo", "all"]).run().exits(0);
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "all\n");
+}
+
+fn readers_of_a_replaced_stream_are_told_that_it_was_removed_and_those_who_come_then_get_the_new_one(
+    transport: Transport,
+) {
+    let daemon = transport.daemon();
+    daemon.append(S, "old");
+    let old = daemon.reader(S, []);
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
+    writer.send(b", older");
+    eventually("it is written", || daemon.head(S) == 10);
+    let waiting = daemon.pfs(["cat", "--stream", "/streamfs/t"]).spawn();
+    eventually("it waits", || waiting.stderr().contains("/streamfs/t"));
+
+    let new = daemon.pfs(["write", "--replace", "--close", "--wait-readers", "1", S]).stdin("new").spawn();
+    assert_eq!(old.finish().exits(7).text(), "old, older");
+    eventually("the writer is told", || !writer.runs());
+    writer.finish().exits(1).says("removed");
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "new");
+    new.finish().exits(0);
+
+    daemon.pfs(["write", "--replace", "--close", "/streamfs/t"]).stdin("new").run().exits(0);
+    assert_eq!(waiting.finish().exits(0).text(), "new");
+}
+
+fn create_replaces_or_keeps_only_where_that_is_asked_for(transport: Transport) {
+    let daemon = transport.daemon();
+    daemon.pfs(["create", "--exist-ok", "--ring-buffer-size", "1MB", S]).run().exits(0).quietly();
+    daemon.append(S, "all");
+    daemon.pfs(["create", "--exist-ok", S]).run().exits(0).quietly();
+    daemon.pfs(["create", "--exist-ok", "--ring-buffer-size", "1MB", S]).run().exits(0).quietly();
+    let other =
+        daemon.pfs(["create", "--exist-ok", "--ring-buffer-size", "2MB", "--ttl", "1h", S]).run().exits(0);
+    other.says("a ring buffer of 1.0 mib, not 2.0 mib").says("no ttl, not 1h");
+    assert_eq!((daemon.head(S), daemon.figure(S, "ring_buffer_size")), (3, 1 << 20));
+    daemon.pfs(["create", "--replace", "--ring-buffer-size", "2MB", S]).run().exits(0).quietly();
+    assert_eq!((daemon.head(S), daemon.figure(S, "ring_buffer_size")), (0, 2 << 20));
+    daemon.pfs(["close", S]).run().exits(0);
+    daemon.pfs(["create", "--replace", S]).run().exits(0);
+    assert_eq!(daemon.stat(S).unwrap()["state"], "open");
+    daemon.pfs(["create", "--exist-ok", "--replace", S]).run().exits(2);
+}
+
+#[test]
+fn an_upload_that_replaces_begins_anew() {
+    let daemon = Daemon::with_http();
+    for old in ["", "old"] {
+        let put = daemon.ask("PUT", "/streamfs/s?replace&close", [], b"new").has(201);
+        assert_eq!((put.json()["created"].as_bool(), put.json()["offset"].as_u64()), (Some(true), Some(3)));
+        assert_eq!(daemon.get(S).has(200).text(), "new", "after {old:?}");
+    }
+    // Without it, the second time is refused as it ever was.
+    daemon.ask("PUT", "/streamfs/s?close", [], b"more").has(409).refuses("closed");
+    let sized = daemon.ask("POST", "/streamfs/s?replace&ring-buffer-size=1MB", [], b"").has(201);
+    assert_eq!(sized.json()["bytes"], 0);
+    assert_eq!((daemon.head(S), daemon.figure(S, "ring_buffer_size")), (0, 1 << 20));
+    daemon.ask("PUT", "/streamfs/s?replace&create", [], b"").has(400).refuses("bad_option");
+
+    let mut old = daemon.http();
+    old.request("GET", S, &[], None);
+    old.head().unwrap();
+    daemon.ask("PUT", "/streamfs/s?replace", [], b"new").has(201);
+    assert_eq!(old.piece(), None, "its connection breaks");
+}
+
+#[test]
+fn nobody_finds_no_stream_while_one_is_replaced() {
+    let daemon = Daemon::with_http();
+    daemon.create(S);
+    std::thread::scope(|scope| {
+        let replaces = scope.spawn(|| {
+            (0..500).for_each(|_| drop(daemon.ask("PUT", "/streamfs/s?replace", [], b"x").has(201)));
+        });
+        while !replaces.is_finished() {
+            daemon.ask("HEAD", S, [], b"").has(200);
+        }
+    });
+}
