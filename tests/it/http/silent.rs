@@ -111,8 +111,9 @@ fn holds_nobody_up_once_it_is_gone<T>(daemon: &Daemon, connect: impl FnOnce() ->
     assert!(writer.runs());
     drop(reader);
     writer.finish().exits(0).quietly();
-    let stat = daemon.stat(S).unwrap();
-    assert_eq!((&stat["head"], stat["readers"].get(0)), (&(32 << 20).into(), None));
+    assert_eq!(daemon.head(S), 32 << 20);
+    // The room that the writer needed last may come just before the daemon takes the reader off its list.
+    daemon.has_readers(S, 0);
     daemon.remove(S);
 }
 
