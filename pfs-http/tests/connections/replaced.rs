@@ -17,8 +17,12 @@ use super::{S, Served, client::Response};
 const CLOSED: &[u8] = b"AAAA";
 const OPEN: &[u8] = b"BBBBBBBB";
 
-/// So many requests of each kind: enough for a handler that looks at the path twice to answer wrongly.
+/// So many requests of each kind, at least: enough for a handler that looks at the path twice to answer wrongly.
 const REQUESTS: usize = 3000;
+
+/// More answers than this of each kind are of a stream; the others found none just then. On a busy machine that takes more
+/// requests.
+const FOUND: usize = REQUESTS / 10;
 
 /// Has the two streams take turns until it is stopped.
 fn take_turns(registry: &Registry, stopped: &AtomicBool) {
@@ -75,18 +79,17 @@ async fn an_answer_is_about_one_stream_even_if_another_takes_its_place_meanwhile
         let (registry, stopped) = (served.daemon.registry().clone(), Arc::clone(&stopped));
         move || take_turns(&registry, &stopped)
     });
-    let mut found = [0; 3];
-    for (kind, (method, headers)) in
-        [("GET", &[][..]), ("GET", &[("range", "bytes=1-")][..]), ("HEAD", &[][..])].into_iter().enumerate()
-    {
-        for _ in 0..REQUESTS {
+    for (method, headers) in [("GET", &[][..]), ("GET", &[("range", "bytes=1-")][..]), ("HEAD", &[][..])] {
+        let (mut requests, mut found) = (0, 0);
+        while requests < REQUESTS || found <= FOUND {
+            requests += 1;
             let mut client = served.connect();
             client.request(method, S, headers, None).await;
             let answer = client.response().await;
             match answer.status {
                 200 | 206 => {
                     is_of_one_stream(&answer);
-                    found[kind] += 1;
+                    found += 1;
                 }
                 404 => {}
                 _ => panic!("{answer:?}"),
@@ -95,5 +98,4 @@ async fn an_answer_is_about_one_stream_even_if_another_takes_its_place_meanwhile
     }
     stopped.store(true, Ordering::Relaxed);
     turns.join().unwrap();
-    assert!(found.iter().all(|found| *found > REQUESTS / 10), "too few found a stream: {found:?}");
 }
