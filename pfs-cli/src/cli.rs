@@ -190,7 +190,7 @@ pub struct WriteArgs {
     pub chunk_size: u64,
     /// Copy standard input to standard output, too
     ///
-    /// When nobody reads standard output any more, pfs reads no further and finishes what it has read.
+    /// When the reader of standard output is gone, pfs stops reading and appends what it has read.
     #[arg(long)]
     pub tee: bool,
     /// Show progress on standard error, also when that is no terminal

@@ -46,7 +46,7 @@ Examples:
   pfs create --exist-ok --ring-buffer-size 64MB /streamfs/vod
       Keep 64 MiB of history for readers that join late; it may be there already.
   pfs create --replace /streamfs/copy
-      Begin anew, before the first reader comes.
+      Start with a new stream before the first reader attaches.
   pfs create --channel-buffer-size 256KB --ring-buffer-size 512KB --content-type video/mp2t /streamfs/cam
       Low latency for live video.";
 

@@ -80,7 +80,7 @@ impl Stdout {
     ///
     /// # Errors
     ///
-    /// Whoever started `pfs` has closed it, or opened it only for reading.
+    /// Standard output is closed, or open only for reading.
     pub(crate) fn open() -> Result<Self, OutputError> {
         Ok(Self(descriptors::stdout()?))
     }

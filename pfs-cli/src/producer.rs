@@ -184,7 +184,7 @@ async fn supervise(
             let _ = kill_process(pid, signal);
         }
     };
-    // Nobody listens where `pfs` is about to end.
+    // The receiver is gone when `pfs` is about to end.
     let _ = ended.send(status);
     let _ = interrupted.send(signals.next().await);
 }

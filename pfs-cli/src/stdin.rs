@@ -38,7 +38,7 @@ pub(crate) enum InputError {
 ///
 /// # Errors
 ///
-/// Whoever started `pfs` has closed one of them, for example.
+/// Standard input or standard output is closed, or cannot be read or written.
 pub(crate) fn check(is_input: bool, tee: bool) -> Result<(), InputError> {
     if is_input {
         descriptors::stdin().map_err(InputError::Stdin)?;

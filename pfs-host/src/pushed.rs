@@ -1,4 +1,4 @@
-//! What came of appending the chunks of a staging area, for systems that can share memory and those that cannot.
+//! Result of appending staged chunks, on systems with and without shared memory.
 
 use crate::failure::Failure;
 

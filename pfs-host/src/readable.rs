@@ -1,4 +1,4 @@
-//! A path that a client may read: the one way to a reader, to a listing's stream and to its counters.
+//! Read access to the path of a stream: readers, pages, counters and events.
 
 use std::ops::Deref;
 

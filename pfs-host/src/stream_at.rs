@@ -1,4 +1,4 @@
-//! A path of a stream that a permission was checked for, and the mount where it leads.
+//! The path of a stream whose permission was checked, and the mount that serves the path.
 
 use pfs_proto::StreamPath;
 use pfs_stream::Stream;
@@ -15,7 +15,7 @@ pub struct StreamAt<'a> {
 }
 
 impl<'a> StreamAt<'a> {
-    /// Where a path leads. The permission was checked.
+    /// Finds the mount of a path. The caller has checked the permission.
     pub(crate) fn new(daemon: &'a Daemon, caller: &'a Caller, path: &StreamPath) -> Result<Self, Failure> {
         let mount = daemon.namespace.stream(path)?;
         Ok(Self { daemon, caller, mount, path: path.clone() })

@@ -1,4 +1,4 @@
-//! A path that a client may write: the one way to create, append to, close and remove a stream.
+//! Write access to the path of a stream: creating, appending, closing, removing.
 
 use std::{
     ops::Deref,

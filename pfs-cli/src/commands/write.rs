@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
                 (Source::Command(output), Some((producer, interruption)))
             }
             Err(failure) => {
-                // What the stream holds is not all: whoever waits for it is not to wait for ever.
+                // The failed writer tells readers that the stream is incomplete, so that they do not wait for ever.
                 writer.fail(args.close).await.map_err(|error| failed(&args.path, error, 0))?;
                 return Err(failure.into());
             }

@@ -37,7 +37,7 @@ const SECONDS: u64 = 10;
 /// Measures, and prints the report.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args, context.daemon.mapping(), context.daemon.place())?;
-    // Nobody measures for a while only to hear that there is no place for the report.
+    // Checked first: a long measurement without a place for its report would be lost.
     Stdout::open()?;
     let client = context.daemon.connect().await?;
     let info = client.info().await.map_err(|error| explain(error, "cannot ask the daemon"))?;
