@@ -24,6 +24,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use super::presence::Presence;
+
 /// What the client says comes in one body, what the daemon says goes out in the other. Neither is read or made ahead: a
 /// client that takes nothing costs one piece that waits here and what its connection buffers.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct Bodies {
     input: Mutex<Input>,
     output: mpsc::Sender<Bytes>,
     heartbeats: Arc<AtomicBool>,
+    presence: Presence,
 }
 
 #[derive(Debug)]
@@ -52,7 +55,7 @@ enum End {
 
 impl Bodies {
     /// For the body of a request; with it comes the body of the response, which ends when this is dropped.
-    pub(crate) fn new(body: Body) -> (Self, Body) {
+    pub(crate) fn new(body: Body, presence: Presence) -> (Self, Body) {
         let (output, mut pieces) = mpsc::channel(1);
         let heartbeats = Arc::<AtomicBool>::default();
         let silence = Alarm::new(HEARTBEAT_TIMEOUT);
@@ -72,7 +75,7 @@ impl Bodies {
                 }
             }
         });
-        (Self { input: Mutex::new(input), output, heartbeats }, Body::from_stream(pieces))
+        (Self { input: Mutex::new(input), output, heartbeats, presence }, Body::from_stream(pieces))
     }
 
     fn input(&self) -> std::sync::MutexGuard<'_, Input> {
@@ -174,9 +177,13 @@ impl Transport for Bodies {
         Ok(())
     }
 
-    /// Waits until nobody takes the response any more.
+    /// Waits until the response was dropped, or the client has disconnected: HTTP/1.1 does not notice while the request's body waits
+    /// to be read.
     async fn hung_up(&self) {
-        self.output.closed().await;
+        tokio::select! {
+            () = self.output.closed() => {}
+            () = self.presence.ended() => {}
+        }
     }
 
     /// Waits until the client is gone, whose request may have ended long before; false if it says something instead.
@@ -223,9 +230,17 @@ impl Input {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use http_body_util::BodyExt;
 
     use super::*;
+
+    fn both(body: Body) -> (Bodies, Body) {
+        let (presence, guard) = Presence::new(Arc::new(|| Box::pin(pending())));
+        guard.disarm();
+        Bodies::new(body, presence)
+    }
 
     fn body(pieces: &[&'static [u8]], broken: bool) -> Body {
         let pieces = pieces.iter().map(|piece| Ok(Bytes::from_static(piece)));
@@ -236,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_as_it_came_and_its_end_is_told_from_its_breaking_off() {
         for broken in [false, true] {
-            let (bodies, _response) = Bodies::new(body(&[b"one", b"", b"two"], broken));
+            let (bodies, _response) = both(body(&[b"one", b"", b"two"], broken));
             let mut buffer = BytesMut::with_capacity(4);
             for (expected, len) in [(&b"one"[..], 3), (b"onet", 1)] {
                 bodies.readable().await.unwrap();
@@ -252,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_piece_is_taken_over_only_when_the_one_before_has_gone() {
-        let (bodies, response) = Bodies::new(Body::empty());
+        let (bodies, response) = both(Body::empty());
         assert_eq!(bodies.try_write(b"one").unwrap(), 3);
         assert_eq!(bodies.try_write(b"two").unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let taking = async {
@@ -267,16 +282,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_whose_request_has_ended_is_there_until_it_takes_no_more() {
-        let (bodies, response) = Bodies::new(Body::empty());
+        let (bodies, response) = both(Body::empty());
         assert!(tokio::time::timeout(std::time::Duration::ZERO, bodies.left()).await.is_err());
         drop(response);
         assert!(bodies.left().await.unwrap());
         bodies.hung_up().await;
         assert_eq!(bodies.try_write(b"one").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 
-        let (bodies, _response) = Bodies::new(body(&[b"more"], false));
+        let (bodies, _response) = both(body(&[b"more"], false));
         assert!(!bodies.left().await.unwrap());
-        let (bodies, _response) = Bodies::new(body(&[], true));
+        let (bodies, _response) = both(body(&[], true));
         assert!(bodies.left().await.unwrap());
     }
 }

@@ -29,6 +29,7 @@ use super::{
     answer,
     half_close::departed,
     operations::{Protocol, Tallied, Tally},
+    presence::{HungUp, Presence},
     record::{Record, Recorded},
     socket::{Socket, Tracked, linger},
 };
@@ -108,6 +109,11 @@ impl Connections {
         let tracked = Tracked::new(Arc::clone(&socket), Arc::clone(&activity));
         let connected = Connected { remote, local, tls: self.tls.is_some() };
         let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
+        let watched = Arc::clone(&socket);
+        let hung_up: HungUp = Arc::new(move || {
+            let socket = Arc::clone(&watched);
+            Box::pin(async move { socket.hung_up().await })
+        });
         let admitted = admitted.map(Arc::new);
         let service = Serving {
             router,
@@ -115,6 +121,7 @@ impl Connections {
             activity: Arc::clone(&activity),
             admitted,
             appending: Arc::new(Semaphore::new(STREAMS as usize)),
+            hung_up,
             tally,
         };
         let ended = match &self.tls {
@@ -222,6 +229,7 @@ struct Serving {
     /// Limits the appends that run at a time. Over HTTP/2, a client that resets its requests could otherwise begin any number
     /// of them.
     appending: Arc<Semaphore>,
+    hung_up: HungUp,
     tally: Arc<Tally>,
 }
 
@@ -246,6 +254,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             }
         };
         request.extensions_mut().insert(self.connected);
+        let (presence, leaving) = Presence::new(Arc::clone(&self.hung_up));
+        request.extensions_mut().insert(presence);
         let mut router = self.router.clone();
         let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
         let request = request.map(|body| Tallied::new(body, protocol, tally));
@@ -266,6 +276,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             Ok(record.answer(answer::finish(&method, version, response)))
         };
         if !appends {
+            // Nothing outlives this future, which hyper drops when the client disconnects.
+            leaving.disarm();
             return Box::pin(answered);
         }
         // A task of its own: what arrived of a body is appended, whatever becomes of the connection, and hyper drops the
@@ -277,7 +289,9 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
                 let _permit = permit;
                 answered.await
             });
-            match answered.await {
+            let answered = answered.await;
+            leaving.disarm();
+            match answered {
                 Ok(answer) => answer,
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),

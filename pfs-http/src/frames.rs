@@ -13,7 +13,7 @@ use http_body::Body as _;
 use pfs_host::{Caller, serve};
 use pfs_proto::{MEDIA_TYPE, Peer};
 
-use super::{Bodies, Site, connection::Connected, problem::Problem};
+use super::{Bodies, Site, connection::Connected, presence::Presence, problem::Problem};
 
 /// Where connections are opened, one by each request. Below `/v1`, where no mount can be.
 const PATH: &str = "/v1/frames";
@@ -31,6 +31,7 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
 async fn open(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
+    Extension(presence): Extension<Presence>,
     request: Request,
 ) -> Response {
     let caller = identified(caller, &request);
@@ -44,7 +45,7 @@ async fn open(
     // The response of a writer's request may end first, and then this end closes the connection. The client must not take it
     // for one that it can use again, and lose its next request.
     let goes_on = request.version() < Version::HTTP_2 && request.body().size_hint().exact().is_none();
-    let (bodies, response) = Bodies::new(request.into_body());
+    let (bodies, response) = Bodies::new(request.into_body(), presence);
     // A task of its own, so that it comes to its proper end when the client hangs up. It ends with the response.
     tokio::spawn(serve(bodies, caller, Arc::clone(&site.daemon)));
     let headers = [

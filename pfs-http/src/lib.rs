@@ -24,6 +24,7 @@ mod media_type;
 mod operations;
 mod origin;
 mod plain;
+mod presence;
 mod problem;
 mod record;
 mod sandbox;

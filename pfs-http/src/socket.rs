@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// sockets, or for a pipe in memory.
 ///
 /// Methods take `&self`, because HTTP reads and writes while the server watches whether the client
-/// is still there. All of them are called from one task.
+/// is still there. One task reads and writes; several may wait for the client's end.
 pub trait Socket: Send + Sync + 'static {
     /// The address that the client connected to. A request may name it as its `Host`.
     ///
@@ -67,7 +67,7 @@ pub trait Socket: Send + Sync + 'static {
     /// May be dropped while it is pending.
     fn half_closed(&self) -> impl Future<Output = ()> + Send;
 
-    /// Waits until the client can read nothing more. Called after [`half_closed`](Self::half_closed).
+    /// Waits until the client can read nothing more. What it sent before may be unread.
     ///
     /// # Cancel safety
     ///

@@ -40,7 +40,7 @@ const HALF_CLOSED_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 256 << 10;
 
-/// Between two looks at a client that has ended its side.
+/// Between two looks at whether a client is gone.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Socket for TcpStream {
@@ -87,6 +87,8 @@ impl Socket for TcpStream {
         // reports the same end, and nothing else unless the client sends urgent data.
         while let Ok(ready) = self.ready(Interest::PRIORITY).await {
             if ready.is_read_closed() {
+                // Without it a client that vanishes is noticed later, and that is all.
+                let _ = SockRef::from(self).set_tcp_keepalive(&HALF_CLOSED_KEEPALIVE);
                 return;
             }
             // Urgent data, which has no meaning here. A client that sends it all the time must not keep this busy.
@@ -95,8 +97,6 @@ impl Socket for TcpStream {
     }
 
     async fn hung_up(&self) {
-        // Without it a client that vanishes is noticed later, and that is all.
-        let _ = SockRef::from(self).set_tcp_keepalive(&HALF_CLOSED_KEEPALIVE);
         // Unknown once the connection was reset, which is an error condition too.
         let ends = self.peer_addr().and_then(|remote| Ok((remote, self.local_addr()?)));
         let no_process_reads = || ends.as_ref().is_ok_and(|(remote, local)| is_orphan(*remote, *local));

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
 
 use crate::deadline;
@@ -101,6 +103,12 @@ impl HttpConnection {
     pub fn end_sending(&mut self) {
         // It fails only if the other end has hung up.
         let _ = self.stream().shutdown(Shutdown::Write);
+    }
+
+    /// Has the system reset the connection when this is dropped, instead of ending it.
+    #[track_caller]
+    pub fn reset_when_dropped(&self) {
+        set_socket_linger(self.stream(), Some(Duration::ZERO)).unwrap();
     }
 
     /// Reads the head of the next answer; `None` if the daemon hung up instead.

@@ -20,7 +20,7 @@ use super::{
     query::Query,
     refusal::Refusal,
 };
-use crate::{Site, limits, plain};
+use crate::{Site, limits, plain, presence::Presence};
 
 /// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is appended as it comes.
 const ONE_CHUNK: u64 = 64 << 10;
@@ -69,6 +69,7 @@ pub(super) fn octets(body: impl Into<Body>) -> Response {
 pub(super) async fn write(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
+    Extension(presence): Extension<Presence>,
     request: Request,
 ) -> Done {
     let query = Query::of(request.uri())?;
@@ -83,7 +84,7 @@ pub(super) async fn write(
         }
         None => request.into_body(),
     };
-    let written = plain::append(&site, &place, &stream, body, plain::Close::No).await?;
+    let written = plain::append(&site, &place, &stream, body, &presence, plain::Close::No).await?;
     done(StatusCode::OK, format!("Written {} bytes", written.bytes))
 }
 

@@ -24,7 +24,7 @@ use super::{
     state::State as Kept,
     target,
 };
-use crate::Site;
+use crate::{Site, presence::Presence};
 
 /// The longest `Stream-Seq`, in bytes.
 const MAX_SEQ: usize = 256;
@@ -53,6 +53,7 @@ enum Done {
 pub(super) async fn serve(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
+    Extension(presence): Extension<Presence>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
@@ -66,7 +67,7 @@ pub(super) async fn serve(
     wanted.validate()?;
     let (check, commit) =
         (|kept: &Kept| wanted.check(kept, &stream, body), |kept: &mut Kept| wanted.commit(kept));
-    let done = place.append_batch(&stream, check, commit).await;
+    let done = presence.append(place.append_batch(&stream, check, commit)).await?;
     let done = done.map_err(|error| match error {
         NotAppended::Refused(refusal) => refusal,
         NotAppended::Failed(failure) if failure.code == ErrorCode::Closed => {

@@ -33,7 +33,7 @@ pub(crate) use self::{
     raw::Raw,
     upload::{Close, append},
 };
-use super::{Site, problem::Problem};
+use super::{Site, presence::Presence, problem::Problem};
 
 /// Methods of a listing or document.
 const READ_ONLY: &str = "GET, HEAD, OPTIONS";
@@ -53,13 +53,19 @@ enum Target {
 pub(crate) async fn serve(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
+    Extension(presence): Extension<Presence>,
     request: Request,
 ) -> Response {
     // What is made for GET goes without its body where HEAD asked for it.
-    answer(&site, &caller, request).await.unwrap_or_else(Problem::into_response)
+    answer(&site, &caller, &presence, request).await.unwrap_or_else(Problem::into_response)
 }
 
-async fn answer(site: &Arc<Site>, caller: &Caller, request: Request) -> Result<Response, Problem> {
+async fn answer(
+    site: &Arc<Site>,
+    caller: &Caller,
+    presence: &Presence,
+    request: Request,
+) -> Result<Response, Problem> {
     let target = target(site, request.uri())?;
     let method = request.method().clone();
     match target {
@@ -92,7 +98,7 @@ async fn answer(site: &Arc<Site>, caller: &Caller, request: Request) -> Result<R
                 Ok(figures::answer(stream.identity(), place.stat(&stream).await?))
             }
             Method::PUT | Method::POST => {
-                upload::answer(site, &site.daemon.writable(caller, &path)?, request).await
+                upload::answer(site, &site.daemon.writable(caller, &path)?, presence, request).await
             }
             Method::DELETE => {
                 let place = site.daemon.writable(caller, &path)?;

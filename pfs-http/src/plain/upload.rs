@@ -21,7 +21,7 @@ use super::{
     conditions, figures,
     query::{Query, bad},
 };
-use crate::{Site, problem::Problem};
+use crate::{Site, presence::Presence, problem::Problem};
 
 const KEYS: &[&str] = &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl"];
 
@@ -52,7 +52,12 @@ impl Close {
 }
 
 /// Answers PUT and POST.
-pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn answer(
+    site: &Site,
+    place: &Writable<'_>,
+    presence: &Presence,
+    request: Request,
+) -> Result<Response, Problem> {
     let query = Query::of(request.uri(), KEYS)?;
     let close = Close::of(&query)?;
     let if_exists = match (query.flag("create")?, query.flag("replace")?) {
@@ -75,7 +80,7 @@ pub(crate) async fn answer(site: &Site, place: &Writable<'_>, request: Request) 
         }
         Written { bytes: 0, offset: stream.summary().head }
     } else {
-        append(site, place, &stream, request.into_body(), close).await?
+        append(site, place, &stream, request.into_body(), presence, close).await?
     };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let Written { bytes, offset } = written;
@@ -166,12 +171,14 @@ pub(crate) async fn append(
     place: &Writable<'_>,
     stream: &Stream,
     body: Body,
+    presence: &Presence,
     close: Close,
 ) -> Result<Written, Problem> {
     let mut append = place.append(stream).await?;
     let mut offset = stream.summary().head;
     let max_chunk = usize::try_from(stream.max_chunk()).unwrap_or(usize::MAX).max(1);
-    match append_body(&mut append, place.path(), body, max_chunk, &mut offset, site.daemon.shutdown()).await {
+    let (path, shutdown) = (place.path(), site.daemon.shutdown());
+    match append_body(&mut append, path, body, presence, max_chunk, &mut offset, shutdown).await {
         Ok(()) => {
             let bytes = append.bytes();
             match close {
@@ -194,6 +201,7 @@ async fn append_body(
     append: &mut Append,
     path: &StreamPath,
     mut body: Body,
+    presence: &Presence,
     max_chunk: usize,
     offset: &mut u64,
     shutdown: &CancellationToken,
@@ -218,7 +226,7 @@ async fn append_body(
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         };
         for chunk in data.chunks(max_chunk) {
-            let appended = append.append(chunk).await;
+            let appended = presence.append(append.append(chunk)).await?;
             *offset = appended.map_err(|rejected| rejected.failure(path))?.offset;
         }
     }
@@ -226,7 +234,7 @@ async fn append_body(
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{future::pending, io, sync::Arc};
 
     use axum::body::Bytes;
     use futures_util::stream;
@@ -249,7 +257,9 @@ mod tests {
             shutdown.cancel();
             Err::<Bytes, _>(io::Error::other("the daemon ends"))
         }));
-        let appended = append_body(&mut append, &path, body, 1 << 20, &mut 0, daemon.shutdown()).await;
+        let (presence, _guard) = Presence::new(Arc::new(|| Box::pin(pending())));
+        let appended =
+            append_body(&mut append, &path, body, &presence, 1 << 20, &mut 0, daemon.shutdown()).await;
         assert_eq!(appended, Err(Failure::going_away()));
     }
 }

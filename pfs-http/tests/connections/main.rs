@@ -6,6 +6,7 @@ mod durable;
 mod frames;
 mod half_close;
 mod limits;
+mod orphans;
 mod pipe;
 mod replaced;
 mod silent;

@@ -1,6 +1,6 @@
 //! Clients that end their side of a connection: what arrived counts, and half a connection still carries an answer.
 
-use harness::{Daemon, HttpConnection, Signal, eventually, noise};
+use harness::{Daemon, HttpConnection, Running, Signal, eventually, noise, noise_file};
 
 const S: &str = "/streamfs/s";
 
@@ -81,25 +81,66 @@ fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_
     }
 }
 
+/// A daemon, and a `block` reader of `S` that reads nothing.
+fn stalled() -> (Daemon, Running) {
+    let daemon = Daemon::with_http_config(
+        "[plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n",
+    );
+    daemon.ask("PUT", "/v1/stream/s", [("content-type", "text/plain")], b"").has(201);
+    let reader = daemon.reader(S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    daemon.ask("PUT", S, [], &noise(1, 60_000)).has(200);
+    (daemon, reader)
+}
+
+/// Waits until a writer waits for the reader.
+fn writer_waits(daemon: &Daemon) {
+    eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
+}
+
+/// Waits until the only writer is noticed to have died.
+#[track_caller]
+fn writer_dies(daemon: &Daemon, what: &str) {
+    eventually("the writer has gone", || daemon.stat(S).unwrap()["writers"].get(0).is_none());
+    assert_eq!(daemon.figure(S, "writers_died"), 1, "{what}");
+}
+
 #[test]
-fn what_waits_for_room_is_appended_although_the_client_has_gone() {
+fn a_writer_that_disconnects_while_a_block_reader_stands_still_is_noticed() {
+    // All of them at a time, because the daemon waits for each for a while.
+    let mut gone = Vec::new();
     for upload in &UPLOADS {
-        let daemon = Daemon::with_http_config(
-            "[plugins.streamfs.config]\nring_buffer_size = 4096\nchannel_buffer_size = 4096\n",
-        );
-        daemon.ask("PUT", "/v1/stream/s", [("content-type", "text/plain")], b"").has(201);
-        let reader = daemon.reader(S, ["--slow", "block", "--until", "writers-gone"]);
-        reader.signal(Signal::STOP);
-        let filled = noise(1, 4000);
-        daemon.ask("PUT", S, [], &filled).has(200);
-        let waits = noise(2, 4000);
-        let mut client = daemon.http();
-        upload.send(&mut client, &waits);
-        eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
-        drop(client);
-        reader.signal(Signal::CONT);
-        let got = reader.finish().exits(0).stdout;
-        assert!(got == [filled, waits].concat(), "{}: {} bytes", upload.head, got.len());
+        for resets in [false, true] {
+            let (daemon, reader) = stalled();
+            let mut client = daemon.http();
+            upload.send(&mut client, &noise(2, 60_000));
+            writer_waits(&daemon);
+            if resets {
+                client.reset_when_dropped();
+            }
+            drop(client);
+            gone.push((daemon, reader, upload.head));
+        }
+    }
+    for (daemon, _reader, what) in &gone {
+        writer_dies(daemon, what);
+    }
+}
+
+/// The system of such a client cannot send the end of the connection, because the daemon takes nothing of what is before it.
+#[test]
+fn a_writer_that_is_killed_in_a_large_body_while_a_block_reader_stands_still_is_noticed() {
+    let gone = ["--http1.1", "--http2-prior-knowledge"].map(|version| {
+        let (daemon, reader) = stalled();
+        let file = daemon.dir().join("data");
+        noise_file(&file, 2, 64 << 20);
+        let curl = daemon.curl([version, "-T", file.to_str().unwrap()], S).spawn();
+        writer_waits(&daemon);
+        curl.signal(Signal::KILL);
+        (daemon, reader, version)
+    });
+    for (daemon, _reader, version) in &gone {
+        writer_dies(daemon, version);
     }
 }
 
