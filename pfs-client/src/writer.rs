@@ -54,7 +54,7 @@ pub struct Writer {
 #[derive(Debug)]
 enum Progress {
     Writing,
-    /// `Finish` or `Fail` is queued or sent.
+    /// `Finish`, `Fail` or `Withdraw` is queued or sent.
     Finishing,
     /// Everything is said; the connection is of no more use.
     Done,
@@ -255,6 +255,16 @@ impl Writer {
     /// As [`finish`](Self::finish).
     pub async fn fail(self, close: bool) -> Result<u64, WriteError> {
         self.end(&Request::Fail { close }).await
+    }
+
+    /// Ends the writing before anything was appended: the writer does not count as one that died, and a stream that was created
+    /// for it and that no other client has used is removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`](Self::finish). Refused once a chunk was appended.
+    pub async fn withdraw(self) -> Result<(), WriteError> {
+        self.end(&Request::Withdraw).await.map(drop)
     }
 
     async fn end(mut self, request: &Request) -> Result<u64, WriteError> {

@@ -59,6 +59,7 @@ pub(crate) async fn answer<T: Transport>(
         | Request::AppendPart(_)
         | Request::Finish { .. }
         | Request::Fail { .. }
+        | Request::Withdraw
         | Request::Staged => {
             return Err(misplaced("an append before OpenWriter").into());
         }

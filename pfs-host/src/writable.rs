@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{CreateOptions, ErrorCode, IfExists, PathPrefix, StreamPath};
+use pfs_proto::{CreateOptions, ErrorCode, Identity, IfExists, PathPrefix, StreamPath};
 use pfs_stream::{Stream, StreamConfig};
 
 use crate::{Append, Caller, Daemon, Failure, mount::First, stream_at::StreamAt};
@@ -161,6 +161,18 @@ impl Writable<'_> {
     pub async fn append(&self, stream: &Stream) -> Result<Append, Failure> {
         let writer = self.mount.writer(&self.path, stream, self.caller.peer).await?;
         Ok(Append::new(self.caller, &self.path, writer, self.daemon.shutdown().clone()))
+    }
+
+    /// Removes the stream of this identity if no client has used it: for one that was created for a writer that withdrew.
+    ///
+    /// # Errors
+    ///
+    /// The mount cannot find or remove it.
+    pub(crate) async fn remove_unused(&self, identity: Identity) -> Result<(), Failure> {
+        match self.find().await? {
+            Some(stream) if stream.identity() == identity && stream.is_unused() => self.remove(&stream).await,
+            _ => Ok(()),
+        }
     }
 
     /// Closes a stream that one of the calls above gave, for a client that is no writer of it.

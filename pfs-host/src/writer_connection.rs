@@ -50,7 +50,7 @@ pub(crate) async fn serve<T: Transport>(
 ) -> Result<(), Ended> {
     let if_exists = if options.replace { IfExists::Replace } else { IfExists::Fail };
     let anew = CreateOptions { if_exists, ..CreateOptions::default() };
-    let (stream, _) = place.open_or_create_with(anew).await?;
+    let (stream, created) = place.open_or_create_with(anew).await?;
     if options.wait_readers > 0 {
         let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
         tokio::select! {
@@ -60,7 +60,7 @@ pub(crate) async fn serve<T: Transport>(
         }
     }
     let append = place.append(&stream).await?;
-    let max_chunk = stream.max_chunk();
+    let (max_chunk, identity) = (stream.max_chunk(), stream.identity());
     let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
     wire.put(&Reply::Writing { max_chunk });
     // From here on the writer alone keeps the stream's memory, should it be removed.
@@ -89,6 +89,12 @@ pub(crate) async fn serve<T: Transport>(
             match last {
                 Last::Finish { close } => append.finish(close),
                 Last::Fail { close } => append.fail(close),
+                Last::Withdraw => {
+                    append.withdraw();
+                    if created {
+                        place.remove_unused(identity).await?;
+                    }
+                }
             }
             wire.put(&Reply::Done);
             tokio::select! {
@@ -109,6 +115,7 @@ pub(crate) async fn serve<T: Transport>(
 enum Last {
     Finish { close: bool },
     Fail { close: bool },
+    Withdraw,
 }
 
 /// A writer at work.
@@ -176,6 +183,9 @@ impl<T: Transport> Writing<'_, T> {
                     }
                     Request::Finish { close } => return Ok(Last::Finish { close }),
                     Request::Fail { close } => return Ok(Last::Fail { close }),
+                    Request::Withdraw if self.acks.chunks == 0 && self.parts.is_empty() => {
+                        return Ok(Last::Withdraw);
+                    }
                     Request::Heartbeat => {}
                     Request::Staged if self.stage.is_some() => {}
                     _ => return Err(misplaced("a request")),

@@ -47,11 +47,11 @@
 //!   | <-------------------- Writing |         | <--- Waiting (if none exists) |
 //!   | Append, AppendPart, ... ----> |         | <-------------------- Reading |
 //!   | <------ Ack (cumulative), ... |         | <--- Data, DataPart, Gap, ... |
-//!   | Finish or Fail -------------> |         | <------------------------ End |
+//!   | Finish, Fail or Withdraw ---> |         | <------------------------ End |
 //!   | <------------------ Ack, Done |         |
 //! ```
 //!
-//! A writer's connection that ends before `Finish` is a writer that died, and one that says `Fail` is counted like it; a reader's that ends before `End` or
+//! A writer's connection that ends before `Finish` or `Withdraw` is a writer that died, and one that says `Fail` is counted like it; a reader's that ends before `End` or
 //! `Error` is a daemon that died. After `Error` on either, nothing follows. A writer whose stream is closed or removed is told so
 //! by `Error` at once, also while it has nothing to append.
 //!
@@ -156,7 +156,8 @@
 //! ```
 //!
 //! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
-//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...; `Heartbeat`, 0x16
+//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...; `Heartbeat`, 0x16;
+//! `Withdraw`, 0x18: a writer that has appended nothing takes back that it came → `Done`
 //!
 //! ```text
 //! | (nothing) |

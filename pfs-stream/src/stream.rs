@@ -332,6 +332,13 @@ impl Stream {
         Arc::strong_count(&self.shared) == 1
     }
 
+    /// Whether it is as it was created: nothing was appended, nobody is attached, and it was not closed.
+    pub fn is_unused(&self) -> bool {
+        let append = lock(&self.shared.append);
+        let is_empty = append.ring.head().offset == 0 && !append.status.closed();
+        is_empty && append.status.writers() == 0 && self.readers() == 0
+    }
+
     /// Bytes that were ever appended to it: the offset of head.
     pub fn bytes_written(&self) -> u64 {
         lock(&self.shared.append).ring.head().offset

@@ -11,6 +11,7 @@ harness::per_transport! {
     what_is_written_is_read_back_byte_for_byte,
     write_without_stream_appends_its_input_as_one_chunk,
     input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode,
+    input_that_is_refused_leaves_no_stream_that_was_not_there_before,
     when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte,
     stream_mode_sends_what_it_has_at_once,
     empty_input_is_no_chunk_and_no_failure,
@@ -40,9 +41,18 @@ fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode(trans
     let daemon = transport.daemon_with_buffers(10_000, 10_000);
     daemon.create(S);
     daemon.pfs(["write", S]).stdin(noise(3, 10_001)).run().exits(1).says("--stream");
-    assert_eq!(daemon.head(S), 0);
+    assert_eq!((daemon.head(S), daemon.figure(S, "writers_died")), (0, 0));
+    daemon.pfs(["cat", "--stream", "--until", "writers-gone", S]).run().exits(0);
     daemon.pfs(["write", S]).stdin(noise(3, 10_000)).run().exits(0);
     assert_eq!(daemon.head(S), 10_000);
+}
+
+fn input_that_is_refused_leaves_no_stream_that_was_not_there_before(transport: Transport) {
+    let daemon = transport.daemon_with_buffers(10_000, 10_000);
+    daemon.pfs(["write", S]).stdin(noise(3, 10_001)).run().exits(1).says("--stream");
+    assert!(daemon.stat(S).is_none());
+    daemon.pfs(["write", S, "--", "head", "-c", "10001", "/dev/zero"]).run().exits(1).says("--stream");
+    assert!(daemon.stat(S).is_none());
 }
 
 fn when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte(transport: Transport) {

@@ -127,8 +127,13 @@ async fn append_input<'a>(
         }
     } else {
         let input = Input::new(source, BLOCK, args.tee).context("cannot read the input")?;
-        let chunk = one_chunk(input, &mut appender, max_chunk, &args.path).await?;
-        appender.append(&chunk).await?;
+        match one_chunk(input, &mut appender, max_chunk, &args.path).await {
+            Ok(chunk) => appender.append(&chunk).await?,
+            Err(error) => {
+                appender.withdraw().await;
+                return Err(error);
+            }
+        }
     }
     Ok(appender)
 }
@@ -288,6 +293,12 @@ impl<'a> Appender<'a> {
         let Self { writer, path, acked_bytes, .. } = self;
         writer.finish(close).await.map_err(|error| failed(path, error, acked_bytes))?;
         Ok(())
+    }
+
+    /// Ends before anything was appended: no reader misses anything, and nothing is left of it.
+    async fn withdraw(self) {
+        // It may have failed before, which is what the user is told.
+        let _ = self.writer.withdraw().await;
     }
 
     /// Ends as failed: everything is in the stream before the writer leaves, and is not all that there should be.

@@ -275,6 +275,16 @@ async fn a_writer_that_fails_says_so_after_all_that_it_appended() {
 }
 
 #[tokio::test]
+async fn a_writer_that_withdraws_says_nothing_else() {
+    let (writer, mut daemon) = writer(pipe(100), 100).await;
+    let (withdrawn, ()) = tokio::join!(writer.withdraw(), async {
+        assert_eq!(daemon.request().await, Some(Request::Withdraw));
+        daemon.send(&Reply::Done).await;
+    });
+    withdrawn.unwrap();
+}
+
+#[tokio::test]
 async fn a_writer_that_is_dropped_does_not_look_finished() {
     let (mut writer, mut daemon) = writer(pipe(100), 100).await;
     writer.append(b"abc").await.unwrap();

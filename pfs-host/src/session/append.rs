@@ -37,6 +37,7 @@ enum Left {
     Failed {
         close: bool,
     },
+    Withdrawn,
     /// For this reason; without one, because the client went away.
     Unfinished {
         reason: Option<String>,
@@ -137,6 +138,12 @@ impl Append {
         self.log.left = Left::Failed { close };
     }
 
+    /// Ends the writer before it has appended anything. It does not count as one that died.
+    pub fn withdraw(mut self) {
+        self.writer.depart_as(Departure::Finished);
+        self.log.left = Left::Withdrawn;
+    }
+
     /// Ends the writer in the middle of its work, as a drop does, and logs this reason.
     pub fn abandon(mut self, reason: &str) {
         self.log.left = Left::Unfinished { reason: Some(reason.to_owned()) };
@@ -191,6 +198,7 @@ impl Drop for WritingLog {
             Left::Failed { close } => {
                 tracing::warn!(stream, pid, uid, bytes, chunks, close, "writer failed");
             }
+            Left::Withdrawn => tracing::info!(stream, pid, uid, "writer withdrew"),
             Left::Unfinished { reason } => {
                 let reason = reason.as_deref().unwrap_or("the client went away");
                 tracing::warn!(stream, pid, uid, bytes, chunks, reason, "writer left unfinished");

@@ -20,6 +20,7 @@ pub(crate) const STAGED: u8 = 0x14;
 pub(crate) const UNMAPPED: u8 = 0x15;
 pub(crate) const HEARTBEAT: u8 = 0x16;
 pub(crate) const FAIL: u8 = 0x17;
+pub(crate) const WITHDRAW: u8 = 0x18;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;

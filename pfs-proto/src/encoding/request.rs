@@ -42,7 +42,12 @@ impl Request {
             | Self::Remove(path)
             | Self::Document(path)
             | Self::Watch(path) => w.string(path.as_str()),
-            Self::Info | Self::MadeRoom | Self::Staged | Self::Unmapped | Self::Heartbeat => (),
+            Self::Info
+            | Self::Withdraw
+            | Self::MadeRoom
+            | Self::Staged
+            | Self::Unmapped
+            | Self::Heartbeat => (),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
             Self::Finish { close } | Self::Fail { close } => w.bool(*close),
         }
@@ -79,6 +84,7 @@ impl Request {
             kind::HEARTBEAT => Self::Heartbeat,
             kind::FINISH => Self::Finish { close: r.bool("close")? },
             kind::FAIL => Self::Fail { close: r.bool("close")? },
+            kind::WITHDRAW => Self::Withdraw,
             unknown => return Err(MessageError::UnknownKind(unknown)),
         };
         r.finish()?;
@@ -107,6 +113,7 @@ impl Request {
             Self::AppendPart(_) => kind::APPEND_PART,
             Self::Finish { .. } => kind::FINISH,
             Self::Fail { .. } => kind::FAIL,
+            Self::Withdraw => kind::WITHDRAW,
         }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         bytes().prop_map(Request::AppendPart),
         any::<bool>().prop_map(|close| Request::Finish { close }),
         any::<bool>().prop_map(|close| Request::Fail { close }),
+        Just(Request::Withdraw),
         Just(Request::MadeRoom),
         Just(Request::Staged),
         Just(Request::Unmapped),

@@ -7,7 +7,7 @@ use pfs_stream::{Stream, StreamConfig};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Running, at, eventually, oldest, patiently};
+use crate::harness::{Client, Running, at, eventually, oldest, patiently};
 
 #[tokio::test]
 async fn a_chunk_of_several_frames_arrives_as_one() {
@@ -268,4 +268,39 @@ async fn a_writer_that_has_ended_only_its_own_side_is_still_there() {
     writer.acked(10).await;
     assert_eq!(writer.reply().await, Some(Reply::Done));
     assert_eq!(stream.stat().writers_finished, 1);
+}
+
+#[tokio::test]
+async fn a_writer_that_withdraws_leaves_neither_a_death_nor_a_stream_that_only_it_knew() {
+    let running = Running::start();
+    let (path, registry) = ("/streamfs/a", running.daemon.registry());
+    let withdraws = async |mut writer: Client| {
+        assert_eq!(writer.ask(Request::Withdraw).await, Reply::Done);
+    };
+    let writer = async || {
+        let mut writer = running.client().await;
+        writer.write_to(path).await;
+        writer
+    };
+    withdraws(writer().await).await;
+    assert!(registry.get(path).is_none(), "nobody else knew it");
+
+    registry.create(path, StreamConfig::default()).unwrap();
+    withdraws(writer().await).await;
+    assert!(registry.remove(path), "it was not made for the writer");
+
+    let first = writer().await;
+    withdraws(writer().await).await;
+    let mut reader = running.client().await;
+    reader.read_from(path, ReadOptions { until: Until::WritersGone, ..oldest() }).await;
+    withdraws(first).await;
+    assert_eq!(reader.reply().await, Some(Reply::End { reason: End::WritersGone, offset: 0 }));
+    let stat = registry.get(path).expect("a reader knew it").stat();
+    assert_eq!((stat.writers_finished, stat.writers_died), (2, 0));
+
+    let mut late = writer().await;
+    late.append(b"12345").await;
+    late.acked(1).await;
+    late.send(&Request::Withdraw).await;
+    late.refused_for_good(ErrorCode::Protocol).await;
 }
