@@ -52,6 +52,7 @@
 mod adapt;
 mod append;
 mod batch;
+mod budget;
 mod clock;
 mod config;
 mod error;
@@ -88,6 +89,7 @@ mod writer;
 pub use adapt::{BlockingReader, ByteIter, ByteStream, EventIter, EventStream};
 #[cfg(feature = "tokio")]
 pub use adapt::{ByteWriter, Rate, StallDetector, Throttle};
+pub use budget::{Budget, Reservation};
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 pub use error::{AppendError, AttachError, CreateError, ReadError};
 pub use events::Events;
@@ -100,7 +102,7 @@ pub use pfs_proto::{
     StreamStat, StreamSummary, Until, WriterStat,
 };
 pub use reader::{Read, Reader};
-pub use registry::{Registry, Reservation};
+pub use registry::Registry;
 pub use sink::Sink;
 pub use stream::Stream;
 pub use totals::{ByWay, Totals};

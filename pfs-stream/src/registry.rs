@@ -2,18 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::SystemTime,
 };
 
 use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
-    AttachError, CreateError, Limits, PendingReader, Reader, Stream, StreamConfig, Totals, pending::Slot,
-    ring::Ring, stream, totals::Gone,
+    AttachError, Budget, CreateError, Limits, PendingReader, Reader, Reservation, Stream, StreamConfig,
+    Totals, pending::Slot, ring::Ring, stream, totals::Gone,
 };
 
 /// Named streams. Clones are handles to the same registry.
@@ -22,34 +19,14 @@ pub struct Registry {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// A part of a registry's memory, given back when dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    used: Arc<AtomicU64>,
-    bytes: u64,
-}
-
-/// So many bytes of those that `used` counts, if that leaves it within the limit.
-fn take(used: &Arc<AtomicU64>, bytes: u64, limit: u64) -> Option<Reservation> {
-    let within = |used: u64| used.checked_add(bytes).filter(|used| *used <= limit);
-    used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).ok()?;
-    Some(Reservation { used: Arc::clone(used), bytes })
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Inner {
     limits: Limits,
     created: SystemTime,
-    /// Bytes of memory that streams take, including removed ones that somebody still holds.
-    used: Arc<AtomicU64>,
-    /// Bytes of memory that serve streams beside that.
-    beside: Arc<AtomicU64>,
+    /// Memory that streams take, including removed ones that somebody still holds.
+    rings: Budget,
+    /// Memory that serves streams beside that.
+    beside: Budget,
     /// What those did who are no longer attached to any stream.
     gone: Arc<Gone>,
     names: Mutex<Names>,
@@ -72,9 +49,9 @@ impl Registry {
     /// An empty registry.
     pub fn new(limits: Limits) -> Self {
         let names = Mutex::new(Names::default());
-        let (used, beside, gone) = (Arc::default(), Arc::default(), Arc::default());
-        let created = SystemTime::now();
-        Self { inner: Arc::new(Inner { limits, created, used, beside, gone, names }) }
+        let (rings, beside) = (Budget::new(limits.max_memory), Budget::new(limits.max_memory / 8));
+        let (created, gone) = (SystemTime::now(), Arc::default());
+        Self { inner: Arc::new(Inner { limits, created, rings, beside, gone, names }) }
     }
 
     /// When it was made: the start of the daemon in the [`Identity`](crate::Identity) of its streams.
@@ -164,7 +141,7 @@ impl Registry {
         let spared = replaced
             .filter(|stream| stream.is_unattached())
             .map_or(0, |stream| stream.shared.ring.layout().bytes());
-        let Some(memory) = take(&self.inner.used, needed, limits.max_memory.saturating_add(spared)) else {
+        let Some(memory) = self.inner.rings.reserve_beyond(needed, spared) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
         let ring = Ring::new(layout)?;
@@ -182,7 +159,7 @@ impl Registry {
     /// Takes memory for something that serves its streams, such as a staging area. Not of the streams' memory, which that
     /// must not use up, but of an eighth of as much beside it; `None` if there is not so much left.
     pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        take(&self.inner.beside, bytes, self.inner.limits.max_memory / 8)
+        self.inner.beside.reserve(bytes)
     }
 
     /// The stream of this name.
@@ -271,7 +248,7 @@ impl Registry {
 
     /// Bytes of memory that streams take, including removed ones that somebody is still attached to.
     pub fn memory(&self) -> u64 {
-        self.inner.used.load(Ordering::Relaxed)
+        self.inner.rings.used()
     }
 
     /// What its streams did since it was made, and who is attached to them. Takes each stream's locks in turn.

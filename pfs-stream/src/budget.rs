@@ -1,0 +1,102 @@
+//! Memory budgets: bytes in use, counted against a limit.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// A number of bytes that may be in use at a time. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    used: Arc<AtomicU64>,
+    limit: u64,
+}
+
+/// A part of a budget that is in use, given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Budget,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of which nothing is in use.
+    pub fn new(limit: u64) -> Self {
+        Self { used: Arc::default(), limit }
+    }
+
+    /// Bytes that may be in use.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Bytes that are in use.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// Takes bytes; `None` if that would exceed the limit.
+    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.reserve_beyond(bytes, 0)
+    }
+
+    /// Takes bytes, where `spared` more than the limit may be in use: those that are given back next.
+    pub(crate) fn reserve_beyond(&self, bytes: u64, spared: u64) -> Option<Reservation> {
+        self.take(bytes, spared).then(|| Reservation { budget: self.clone(), bytes })
+    }
+
+    fn take(&self, bytes: u64, spared: u64) -> bool {
+        let limit = self.limit.saturating_add(spared);
+        let within = |used: u64| used.checked_add(bytes).filter(|used| *used <= limit);
+        self.used.fetch_update(Relaxed, Relaxed, within).is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl Reservation {
+    /// Bytes that are reserved.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes or gives back bytes, so that this many are reserved. Returns false, and changes nothing, if that would exceed the
+    /// limit.
+    #[must_use]
+    pub fn resize(&mut self, bytes: u64) -> bool {
+        if bytes < self.bytes {
+            self.budget.give_back(self.bytes - bytes);
+        } else if !self.budget.take(bytes - self.bytes, 0) {
+            return false;
+        }
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_never_exceeds_the_limit_and_is_given_back() {
+        let budget = Budget::new(10);
+        let mut one = budget.reserve(4).unwrap();
+        assert!(one.resize(10) && !one.resize(11));
+        assert_eq!((one.bytes(), budget.used()), (10, 10));
+        assert!(budget.reserve(1).is_none() && budget.reserve(u64::MAX).is_none());
+        assert!(one.resize(3));
+        let other = budget.reserve(7).unwrap();
+        assert!(!one.resize(4) && one.resize(0));
+        drop((one, other));
+        assert_eq!(budget.used(), 0);
+    }
+}
