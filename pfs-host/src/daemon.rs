@@ -7,7 +7,7 @@ use std::{
 };
 
 use pfs_proto::{DaemonInfo, StreamPath};
-use pfs_stream::{Registry, Reservation, Totals};
+use pfs_stream::{Budget, Registry, Totals};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,9 @@ use crate::{
     namespace::{Namespace, Place},
     settings::{MountSettings, Settings},
 };
+
+/// The memory of what is on its way to streams, beside the streams: this part of what they may take.
+const ARRIVING_SHARE: u64 = 8;
 
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +37,7 @@ pub struct Daemon {
     pub(crate) mortal: Notify,
     /// The buffers of what is sent to readers.
     pub(crate) lender: Lender,
+    arriving: Budget,
     connections: Arc<Semaphore>,
     max_connections: usize,
     shutdown: CancellationToken,
@@ -52,6 +56,7 @@ impl Daemon {
             hello_timeout: HELLO_TIMEOUT,
             mortal: Notify::new(),
             lender: Lender::default(),
+            arriving: Budget::new(settings.limits.max_memory / ARRIVING_SHARE),
             connections: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             shutdown: CancellationToken::new(),
@@ -140,10 +145,9 @@ impl Daemon {
         })
     }
 
-    /// Takes memory for what is on its way to a stream: an eighth of what streams may take, beside it. `None` if there is not
-    /// so much left.
-    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        self.registry.reserve(bytes)
+    /// Memory of what is on its way to a stream and is not appended before all of it is here.
+    pub fn arriving(&self) -> &Budget {
+        &self.arriving
     }
 
     /// Counters of all streams since the daemon began, and of who is attached to them.

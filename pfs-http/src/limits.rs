@@ -1,13 +1,15 @@
 //! What one request may take: the size of its headers, the time of its body.
 //!
 //! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be silent for hours, and
-//! only the limits on connections hold for it. A body that says how long it is has no reason to wait.
+//! only the limits on connections hold for it. A body that says how long it is has no reason to wait. One that is gathered before
+//! anything is done with it occupies memory meanwhile, and has to arrive at a minimum rate.
 //!
 //! `RequestBodyTimeoutLayer` of `tower-http` knows neither that the daemon ends, nor how to answer 408 whatever the handler made of
 //! its error.
 
 use std::{
     error::Error,
+    future::pending,
     pin::Pin,
     sync::{
         Arc,
@@ -28,12 +30,15 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use pfs_host::Failure;
+use pfs_host::{Failure, wide};
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Site, problem::Problem};
+
+/// What a body that is gathered has to bring on average, in bytes a second.
+const MIN_RATE: u64 = 1024;
 
 /// Refuses headers that are too large, and ends bodies that stall.
 pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
@@ -46,18 +51,18 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     }
     let stalled = Arc::new(AtomicBool::new(false));
     let watched = Arc::clone(&stalled);
-    let request = request.map(|body| Body::new(Watched::new(&site, body, watched)));
+    let request = request.map(|body| Body::new(Watched::new(&site, body, None, watched)));
     let response = next.run(request).await;
     // Whatever the handler made of it.
     if stalled.load(Ordering::Relaxed) && !response.status().is_success() {
-        return Stalled(limits.body_stall_time).into_problem().into_response();
+        return TooSlow::Stalled(limits.body_stall_time).into_problem().into_response();
     }
     response
 }
 
-/// A body that is read as a whole, and must not stall even where its length is not known.
-pub(crate) fn watched(site: &Site, body: Body) -> Body {
-    Body::new(Watched::new(site, body, Arc::default()))
+/// A body that is gathered: it has to arrive at [`MIN_RATE`], and must not stall even where its length is not known.
+pub(crate) fn gathered(site: &Site, body: Body) -> Body {
+    Body::new(Watched::new(site, body, Some(Rate::begin()), Arc::default()))
 }
 
 /// What to say of a body that ended in this error.
@@ -67,16 +72,15 @@ pub(crate) fn broken_off(error: &(dyn Error + 'static)) -> Problem {
 
 /// Reads a body of at most `max` bytes, for what is asked and not appended as it comes.
 pub(crate) async fn whole(site: &Site, body: Body, max: usize) -> Result<Bytes, Problem> {
-    let watched = Watched::new(site, body, Arc::default());
-    let collected = Limited::new(watched, max).collect().await;
+    let collected = Limited::new(gathered(site, body), max).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| broken(&*error, max))
 }
 
 fn broken(error: &(dyn Error + 'static), max: usize) -> Problem {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(stalled) = error.downcast_ref::<Stalled>() {
-            return stalled.into_problem();
+        if let Some(too_slow) = error.downcast_ref::<TooSlow>() {
+            return too_slow.into_problem();
         }
         if error.is::<Ending>() {
             return Failure::going_away().into();
@@ -101,15 +105,45 @@ fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message))
 }
 
-/// A body brought nothing for so long.
+/// Why a body is not waited for.
 #[derive(Clone, Copy, Debug, Error)]
-#[error("the body brought nothing for {} seconds", .0.as_secs_f64())]
-pub(super) struct Stalled(Duration);
+enum TooSlow {
+    /// It brought nothing for this time.
+    #[error("the body brought nothing for {} seconds", .0.as_secs_f64())]
+    Stalled(Duration),
+    /// It falls short of [`MIN_RATE`].
+    #[error("the body arrives at less than {MIN_RATE} bytes a second")]
+    Trickles,
+}
 
-impl Stalled {
+impl TooSlow {
     fn into_problem(self) -> Problem {
-        let message = format!("{self}; limits.body_stall_time is what is allowed for a body of known length");
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "body_stalled", message)
+        let (code, remedy) = match self {
+            Self::Stalled(_) => {
+                ("body_stalled", "limits.body_stall_time is what is allowed for a body of known length")
+            }
+            Self::Trickles => {
+                ("body_too_slow", "PUT a live body to the path of the stream, where it may pause")
+            }
+        };
+        Problem::new(StatusCode::REQUEST_TIMEOUT, code, format!("{self}; {remedy}"))
+    }
+}
+
+/// How fast a body arrives that is gathered.
+struct Rate {
+    began: Instant,
+    received: u64,
+}
+
+impl Rate {
+    fn begin() -> Self {
+        Self { began: Instant::now(), received: 0 }
+    }
+
+    /// When the next byte has to be here: a body has `grace`, and a second more for each [`MIN_RATE`] bytes.
+    fn due(&self, grace: Duration) -> Option<Instant> {
+        self.began.checked_add(grace)?.checked_add(Duration::from_secs(self.received / MIN_RATE))
     }
 }
 
@@ -122,16 +156,18 @@ struct Ending;
 struct Watched {
     body: Body,
     limit: Duration,
+    rate: Option<Rate>,
     shutdown: CancellationToken,
     waiting: Option<BoxFuture<'static, Box<dyn Error + Send + Sync>>>,
     stalled: Arc<AtomicBool>,
 }
 
 impl Watched {
-    fn new(site: &Site, body: Body, stalled: Arc<AtomicBool>) -> Self {
+    fn new(site: &Site, body: Body, rate: Option<Rate>, stalled: Arc<AtomicBool>) -> Self {
         Self {
             body,
             limit: site.limits.body_stall_time,
+            rate,
             shutdown: site.daemon.shutdown().clone(),
             waiting: None,
             stalled,
@@ -149,17 +185,30 @@ impl HttpBody for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waiting = None;
+            if let (Some(rate), Some(Ok(frame))) = (&mut self.rate, &frame) {
+                let len = frame.data_ref().map_or(0, Bytes::len);
+                rate.received = rate.received.saturating_add(wide(len));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let Self { limit, shutdown, waiting, stalled, .. } = &mut *self;
+        let Self { limit, rate, shutdown, waiting, stalled, .. } = &mut *self;
         let waiting = waiting.get_or_insert_with(|| {
             let (limit, shutdown, stalled) = (*limit, shutdown.clone(), Arc::clone(stalled));
+            let due = rate.as_ref().and_then(|rate| rate.due(limit));
             Box::pin(async move {
+                let trickles = async {
+                    match due {
+                        Some(due) => sleep_until(due).await,
+                        None => pending().await,
+                    }
+                };
                 tokio::select! {
+                    biased;
                     () = sleep(limit) => {
                         stalled.store(true, Ordering::Relaxed);
-                        Stalled(limit).into()
+                        TooSlow::Stalled(limit).into()
                     }
+                    () = trickles => TooSlow::Trickles.into(),
                     () = shutdown.cancelled() => Ending.into(),
                 }
             })

@@ -1,9 +1,12 @@
 //! The body of a request, which is appended as a whole.
 
-use axum::{body::Body, http::StatusCode};
+use axum::{
+    body::Body,
+    http::{StatusCode, header},
+};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use pfs_host::{Daemon, wide};
+use pfs_host::wide;
 use pfs_proto::StreamPath;
 use pfs_stream::Reservation;
 
@@ -13,42 +16,37 @@ use crate::{Site, limits};
 /// Larger bodies are not taken, however large the stream: what is appended as it flows in does not need so much memory.
 const MAX_BODY: u64 = 16 << 20;
 
-/// Memory is reserved in steps of so many bytes.
-const STEP: u64 = 256 << 10;
-
 /// How much of a body that is too large is read nevertheless: a client that is cut off in the middle of it does not see why.
 const PATIENCE: u64 = 64 << 20;
 
 /// Reads a body to its end, if it is not larger than a chunk of the stream may be. With it comes the right to hold it in
-/// memory.
+/// memory, which is taken as the bytes arrive: an announced length costs other clients nothing.
 pub(super) async fn gather(
     site: &Site,
     path: &StreamPath,
     mut body: Body,
     max_chunk: u64,
-) -> Result<(Vec<u8>, Vec<Reservation>), Refusal> {
+) -> Result<(Vec<u8>, Reservation), Refusal> {
     let limit = max_chunk.min(MAX_BODY);
-    body = limits::watched(site, body);
-    let mut memory = Memory::new(&site.daemon);
-    let hint = body.size_hint();
-    let mut too_large = hint.lower() > limit;
+    body = limits::gathered(site, body);
+    let mut memory = site.daemon.arriving().reserve(0).ok_or_else(too_many)?;
+    let mut too_large = body.size_hint().lower() > limit;
     let (mut bytes, mut seen) = (Vec::new(), 0_u64);
-    if let Some(exact) = hint.exact().filter(|_| !too_large) {
-        memory.have(exact)?;
-        bytes.reserve_exact(usize::try_from(exact).unwrap_or_default());
-    }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| limits::broken_off(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         seen = seen.saturating_add(wide(data.len()));
         too_large |= seen > limit;
         if !too_large {
-            memory.have(seen)?;
+            if !memory.resize(seen) {
+                return Err(too_many());
+            }
             bytes.extend_from_slice(&data);
         } else if seen > PATIENCE {
             break;
         } else {
             bytes = Vec::new();
+            let _ = memory.resize(0);
         }
     }
     if too_large {
@@ -58,35 +56,10 @@ pub(super) async fn gather(
         );
         return Err(Refusal::too_large(message));
     }
-    Ok((bytes, memory.reserved))
+    Ok((bytes, memory))
 }
 
-/// Memory for bodies, of what all of them may take together.
-struct Memory<'a> {
-    daemon: &'a Daemon,
-    reserved: Vec<Reservation>,
-    size: u64,
-}
-
-impl<'a> Memory<'a> {
-    fn new(daemon: &'a Daemon) -> Self {
-        Self { daemon, reserved: Vec::new(), size: 0 }
-    }
-
-    /// Reserves what is missing to hold so many bytes.
-    fn have(&mut self, size: u64) -> Result<(), Refusal> {
-        let missing = size.saturating_sub(self.size);
-        if missing == 0 {
-            return Ok(());
-        }
-        let more = if self.size == 0 { missing } else { missing.max(STEP) };
-        let reservation = self.daemon.reserve(more).ok_or_else(|| {
-            let message = "too many bodies are on their way just now; try again, or raise limits.max_memory";
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message)
-                .with(axum::http::header::RETRY_AFTER, 1.into())
-        })?;
-        self.reserved.push(reservation);
-        self.size = self.size.saturating_add(more);
-        Ok(())
-    }
+fn too_many() -> Refusal {
+    let message = "too many bodies are on their way just now; try again, or raise limits.max_memory";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message).with(header::RETRY_AFTER, 1.into())
 }

@@ -39,3 +39,36 @@ async fn a_stream_that_is_read_here_lives_as_long_as_somebody_waits_for_it() {
     assert_eq!(head.header("stream-ttl"), Some("3600"));
     assert_eq!(registry.expire(SystemTime::now() + TTL), [S], "nobody uses it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_takes_memory_from_others_as_it_arrives_and_not_as_it_is_announced() {
+    const ANNOUNCED: &str = "6000000";
+    let served = Served::new();
+    let media_type = ("content-type", "text/plain");
+    ask(&served, "PUT", "/v1/stream/s", &[media_type]).await.has(201);
+    let arriving = served.daemon.arriving();
+    let mut clients = Vec::new();
+    for _ in 0..2 * arriving.limit() / ANNOUNCED.parse::<u64>().unwrap() {
+        let mut client = served.connect();
+        client.request("POST", "/v1/stream/s", &[media_type, ("content-length", ANNOUNCED)], None).await;
+        client.send(b"x").await;
+        clients.push(client);
+    }
+    let post = async || {
+        let mut client = served.connect();
+        client.request("POST", "/v1/stream/s", &[media_type], Some(b"hi")).await;
+        client.response().await
+    };
+    post().await.has(204);
+    assert_eq!(arriving.used(), clients.len() as u64);
+
+    let others = arriving.reserve(arriving.limit() - arriving.used() - 1).unwrap();
+    let refused = post().await.has(503);
+    assert_eq!((refused.refuses("limit").is_empty(), refused.header("retry-after")), (false, Some("1")));
+    drop(others);
+    post().await.has(204);
+    drop(clients);
+    while arriving.used() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

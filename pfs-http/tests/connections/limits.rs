@@ -104,6 +104,49 @@ async fn a_body_of_known_length_that_stalls_is_408() {
     slow.response().await.is_success();
 }
 
+/// Paths where a body is gathered before it is appended.
+const GATHERED: [(&str, &str); 2] = [("POST", "/v1/stream/s"), ("PUT", "/api/v1/files?path=/streamfs/s")];
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_gathered_has_to_arrive_at_a_kibibyte_a_second() {
+    let served = served();
+    served.create(128 << 10);
+    let second = Duration::from_secs(1);
+    for (method, path) in GATHERED {
+        let headers = [("content-length", "60000"), ("content-type", "application/octet-stream")];
+        let mut client = served.connect();
+        client.request(method, path, &headers, None).await;
+        let begun = Instant::now();
+        // A byte every 19 seconds never stalls.
+        client.send(b"x").await;
+        sleep(BODY_STALL_TIME - second).await;
+        client.send(b"x").await;
+        let answer = client.response().await.has(408);
+        let message = String::from_utf8_lossy(&answer.body);
+        assert!(message.contains("less than 1024 bytes a second"), "{path}: {message}");
+        assert_eq!(begun.elapsed(), BODY_STALL_TIME, "{path}");
+
+        let mut client = served.connect();
+        client.request(method, path, &headers, None).await;
+        for _ in 0..60 {
+            sleep(second).await;
+            client.send(&[1; 1000]).await;
+        }
+        client.response().await.is_success();
+
+        let mut client = served.connect();
+        client.request(method, path, &headers, None).await;
+        client.send(&[1; 5 * 1024]).await;
+        let begun = Instant::now();
+        sleep(BODY_STALL_TIME - second).await;
+        client.send(b"x").await;
+        let answer = client.response().await.has(408);
+        let message = String::from_utf8_lossy(&answer.body);
+        assert!(message.contains("less than 1024 bytes a second"), "{path}: {message}");
+        assert_eq!(begun.elapsed(), BODY_STALL_TIME + 5 * second, "{path}: 5 KiB take 5 seconds more");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_else() {
     let served = served();
