@@ -24,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
 pub async fn serve<T: Transport>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
-    let mut wire = Wire::new(transport);
+    let mut wire = Wire::new(transport, daemon.arriving().clone());
     // Its own token, so that connections do not contend for the lock of one.
     let shutdown = daemon.shutdown().child_token();
     if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &mut caller, &shutdown).await {

@@ -3,15 +3,23 @@
 use std::{io, os::fd::BorrowedFd};
 
 use bytes::{Buf, BytesMut};
-use pfs_proto::{Decoder, Frame, Reply};
+use pfs_proto::{Decoder, ErrorCode, Frame, Reply};
+use pfs_stream::{Budget, Reservation};
 
-use crate::{failure::Ended, transport::Transport};
+use crate::{
+    daemon::wide,
+    failure::{Ended, Failure},
+    transport::Transport,
+};
 
 /// The largest read, in bytes: enough to make system calls cheap, little enough for thousands of writers.
 const MAX_READ: usize = 128 << 10;
 
 /// The smallest read that one waits for with a buffer of its own.
 const MIN_READ: usize = 16 << 10;
+
+/// An unfinished message of this size is not charged to the budget: every connection may have one.
+const UNCHARGED: usize = 4 << 10;
 
 /// One client's connection. Except where they say otherwise, methods are cancel safe: what was read or written so far is
 /// remembered.
@@ -23,6 +31,8 @@ pub(crate) struct Wire<T> {
     out: BytesMut,
     /// Grows while reads come back full, so that only busy connections get a large buffer.
     read_size: usize,
+    /// The memory of an unfinished message.
+    unfinished: Unfinished,
     /// Whether memory can go along with replies.
     pub(crate) sharing: bool,
     /// Whether the client goes on over another connection when this one breaks.
@@ -30,9 +40,17 @@ pub(crate) struct Wire<T> {
 }
 
 impl<T: Transport> Wire<T> {
-    pub(crate) fn new(transport: T) -> Self {
-        let (decoder, out) = (Decoder::new(), BytesMut::new());
-        Self { transport, decoder, out, read_size: MIN_READ, sharing: false, resuming: false }
+    /// A connection whose unfinished messages are charged to a budget.
+    pub(crate) fn new(transport: T, budget: Budget) -> Self {
+        Self {
+            transport,
+            decoder: Decoder::new(),
+            out: BytesMut::new(),
+            read_size: MIN_READ,
+            unfinished: Unfinished { budget, charged: None },
+            sharing: false,
+            resuming: false,
+        }
     }
 
     /// What carries it.
@@ -46,6 +64,7 @@ impl<T: Transport> Wire<T> {
             if let Some(frame) = self.received()? {
                 return Ok(Some(frame));
             }
+            self.charge(0)?;
             // An idle connection keeps no buffer.
             self.decoder.release();
             self.transport.readable().await?;
@@ -79,6 +98,12 @@ impl<T: Transport> Wire<T> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Charges the memory of an unfinished message: the frame that is not all here, and the `parts` of a chunk that were taken
+    /// before. To be called before the connection waits for more.
+    pub(crate) fn charge(&mut self, parts: usize) -> Result<(), Failure> {
+        self.unfinished.charge(self.decoder.len().saturating_add(parts))
     }
 
     /// Queues a reply.
@@ -154,6 +179,34 @@ impl<T: Transport> Wire<T> {
     /// Waits until a client that has nothing more to say leaves; `Err` if it says something.
     pub(crate) async fn ended(&self) -> Result<(), Ended> {
         if self.transport.left().await? { Ok(()) } else { Err(unexpected()) }
+    }
+}
+
+/// The memory of messages that are not all here yet.
+#[derive(Debug)]
+struct Unfinished {
+    budget: Budget,
+    charged: Option<Reservation>,
+}
+
+impl Unfinished {
+    fn charge(&mut self, bytes: usize) -> Result<(), Failure> {
+        if bytes <= UNCHARGED {
+            self.charged = None;
+            return Ok(());
+        }
+        let bytes = wide(bytes);
+        let is_charged = match &mut self.charged {
+            Some(charged) => charged.resize(bytes),
+            None => {
+                self.charged = self.budget.reserve(bytes);
+                self.charged.is_some()
+            }
+        };
+        is_charged.then_some(()).ok_or_else(|| {
+            let message = "too many unfinished messages are on their way just now; try again, or raise limits.max_memory";
+            Failure::new(ErrorCode::Limit, message)
+        })
     }
 }
 

@@ -23,9 +23,6 @@ use crate::{
     wire::Wire,
 };
 
-/// Memory that a finished long chunk may leave behind for the next one, in bytes.
-const KEPT: usize = 1 << 20;
-
 /// Readers are woken at least after so many staged bytes.
 const WAKE_AFTER: u64 = 256 << 10;
 
@@ -174,7 +171,6 @@ impl<T: Transport> Writing<'_, T> {
                         let mut chunk = std::mem::take(&mut self.parts);
                         self.append(Chunk::Received(&chunk), shutdown).await?;
                         chunk.clear();
-                        chunk.shrink_to(KEPT);
                         self.parts = chunk;
                     }
                     Request::AppendPart(bytes) => self.gather(&bytes)?,
@@ -197,6 +193,7 @@ impl<T: Transport> Writing<'_, T> {
             if shutdown.is_cancelled() {
                 return Err(Failure::going_away().into());
             }
+            self.wire.charge(self.parts.len())?;
             match self.wire.fill()? {
                 Some(0) => {
                     self.append_staged(shutdown).await?;
@@ -204,7 +201,9 @@ impl<T: Transport> Writing<'_, T> {
                 }
                 Some(_) => {}
                 None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
-                None => tokio::select! {
+                None => {
+                    self.release();
+                    tokio::select! {
                     biased;
                     // First of all: a writer whose end is here did not fail to append.
                     ready = self.wire.transport().readable() => ready?,
@@ -212,9 +211,18 @@ impl<T: Transport> Writing<'_, T> {
                     ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
                     failure = &mut failure => return Err(failure.into()),
                     () = shutdown.cancelled() => {}
-                },
+                    }
+                }
             }
         }
+    }
+
+    /// Gives back the memory of long chunks and frames: a writer that waits for its client keeps none.
+    fn release(&mut self) {
+        if self.parts.is_empty() {
+            self.parts = Vec::new();
+        }
+        self.wire.release();
     }
 
     /// Adds to a chunk that comes in several frames.

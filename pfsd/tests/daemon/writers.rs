@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::BytesMut;
 use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, Until, WriteOptions};
 use pfs_stream::{Stream, StreamConfig};
 
@@ -303,4 +304,37 @@ async fn a_writer_that_withdraws_leaves_neither_a_death_nor_a_stream_that_only_i
     late.acked(1).await;
     late.send(&Request::Withdraw).await;
     late.refused_for_good(ErrorCode::Protocol).await;
+}
+
+#[tokio::test]
+async fn an_unfinished_chunk_is_charged_while_it_is_kept_and_refused_when_there_is_no_memory_for_it() {
+    let running = Running::start();
+    let arriving = running.daemon.arriving();
+    let part = || Request::AppendPart(vec![7; 1 << 20].into());
+    let mut writer = running.client().await;
+    writer.write_to("/streamfs/a").await;
+    writer.send_together(&[part(), part()]).await;
+    eventually(async || arriving.used() == 2 << 20).await;
+    // A frame that is not all there is a part as well.
+    let mut frame = BytesMut::new();
+    part().encode(&mut frame);
+    writer.send_bytes(&frame[..1 << 19]).await;
+    eventually(async || arriving.used() == (2 << 20) + (1 << 19)).await;
+    writer.send_bytes(&frame[1 << 19..]).await;
+    writer.append(b"end").await;
+    writer.acked(1).await;
+    eventually(async || arriving.used() == 0).await;
+
+    let others = arriving.reserve(arriving.limit() - (1 << 20)).unwrap();
+    let mut refused = running.client().await;
+    refused.write_to("/streamfs/a").await;
+    refused.send_together(&[part(), part()]).await;
+    let message = refused.refused_for_good(ErrorCode::Limit).await;
+    assert!(message.contains("limits.max_memory"), "{message}");
+    eventually(async || arriving.used() == others.bytes()).await;
+    drop(others);
+    writer.send(&part()).await;
+    eventually(async || arriving.used() == 1 << 20).await;
+    drop(writer);
+    eventually(async || arriving.used() == 0).await;
 }
