@@ -1,4 +1,5 @@
-//! How many connections there may be: in total, shared with the Unix socket, and from one address.
+//! How many connections there may be: in total, shared with the Unix socket, and from one address. Requests that run on one HTTP/2
+//! connection at the same time count as a connection each.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,7 @@ use axum::{
 };
 use pfs_host::Daemon;
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 
@@ -30,6 +31,36 @@ pub(super) struct Place {
     admission: Arc<Admission>,
     address: IpAddr,
     _permit: OwnedSemaphorePermit,
+}
+
+/// The places of the requests on one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Requests {
+    admission: Arc<Admission>,
+    address: IpAddr,
+    /// The place of the connection itself, which serves one request at a time.
+    own: Arc<Semaphore>,
+}
+
+/// The place of one request, given back when dropped.
+#[derive(Debug)]
+pub(super) struct RequestPlace {
+    _own: Result<OwnedSemaphorePermit, Place>,
+}
+
+impl Requests {
+    pub(super) fn new(admission: Arc<Admission>, address: IpAddr) -> Self {
+        Self { admission, address, own: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Admits a request of a connection that was admitted.
+    pub(super) fn admit(&self) -> Result<RequestPlace, Full> {
+        let own = match Arc::clone(&self.own).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(_) => Err(self.admission.admit(self.address)?),
+        };
+        Ok(RequestPlace { _own: own })
+    }
 }
 
 /// Why there is no place.
@@ -131,6 +162,22 @@ mod tests {
         drop(places);
         assert!(admission.present.lock().unwrap().is_empty());
         assert!(admission.admit(address("192.0.2.3")).is_ok());
+    }
+
+    #[test]
+    fn requests_at_the_same_time_take_a_place_each_and_one_has_that_of_its_connection() {
+        let admission = admission(10, 2);
+        let mine = address("192.0.2.1");
+        let _connection = admission.admit(mine).unwrap();
+        let requests = Requests::new(Arc::clone(&admission), mine);
+        let first = requests.admit().unwrap();
+        let second = requests.admit().unwrap();
+        assert_eq!(requests.admit().unwrap_err(), Full::Address(2));
+        drop(first);
+        let again = requests.admit().unwrap();
+        assert_eq!(requests.admit().unwrap_err(), Full::Address(2));
+        drop((second, again));
+        assert_eq!(admission.present.lock().unwrap()[&mine], 1);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tower::Service as _;
 
 use super::{
     activity::{Activity, Phase},
-    admission::{Full, Place},
+    admission::{Admission, Full, Place, Requests},
     answer,
     half_close::departed,
     operations::{Protocol, Tallied, Tally},
@@ -69,11 +69,18 @@ pub(super) struct Connections {
     tls: Option<TlsAcceptor>,
     limits: Limits,
     builder: auto::Builder<TokioExecutor>,
+    admission: Arc<Admission>,
     tally: Arc<Tally>,
 }
 
 impl Connections {
-    pub(super) fn new(router: Router, tls: Option<TlsAcceptor>, limits: Limits, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(
+        router: Router,
+        tls: Option<TlsAcceptor>,
+        limits: Limits,
+        admission: Arc<Admission>,
+        tally: Arc<Tally>,
+    ) -> Self {
         let headers = limits.max_header_size.saturating_add(BUFFER);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // How long headers may take is seen to here, for both versions. No pings: a `block` reader that pauses does not answer
@@ -93,7 +100,7 @@ impl Connections {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_stream_window_size(STREAM_WINDOW)
             .max_send_buf_size(BUFFER);
-        Self { router, tls, limits, builder, tally }
+        Self { router, tls, limits, builder, admission, tally }
     }
 
     /// Serves a connection to its end. One that was not admitted is refused whatever it asks for.
@@ -120,6 +127,7 @@ impl Connections {
             connected,
             activity: Arc::clone(&activity),
             admitted,
+            requests: Requests::new(Arc::clone(&self.admission), remote.ip()),
             appending: Arc::new(Semaphore::new(STREAMS as usize)),
             hung_up,
             tally,
@@ -226,6 +234,7 @@ struct Serving {
     connected: Connected,
     activity: Arc<Activity>,
     admitted: Result<Arc<Place>, Full>,
+    requests: Requests,
     /// Limits the appends that run at a time. Over HTTP/2, a client that resets its requests could otherwise begin any number
     /// of them.
     appending: Arc<Semaphore>,
@@ -240,18 +249,22 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let (method, version) = (request.method().clone(), request.version());
-        let record = Record::begin(
+        let mut record = Record::begin(
             &request,
             self.connected.remote,
             Arc::clone(&self.activity),
             Arc::clone(&self.tally),
         );
-        let place = match &self.admitted {
-            Ok(place) => Arc::clone(place),
-            Err(full) => {
-                let full = *full;
-                return Box::pin(async move { Ok(record.answer(full.into_response())) });
+        let admitted = match &self.admitted {
+            Ok(place) => self.requests.admit().map(|request| (Arc::clone(place), request)),
+            Err(full) => Err(*full),
+        };
+        let place = match admitted {
+            Ok((place, request)) => {
+                record.occupies(request);
+                place
             }
+            Err(full) => return Box::pin(async move { Ok(record.answer(full.into_response())) }),
         };
         request.extensions_mut().insert(self.connected);
         let (presence, leaving) = Presence::new(Arc::clone(&self.hung_up));

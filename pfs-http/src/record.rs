@@ -17,6 +17,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::{
     activity::Activity,
+    admission::RequestPlace,
     operations::{Protocol, Tally},
 };
 
@@ -39,6 +40,7 @@ pub(super) struct Record {
     end: End,
     protocol: Protocol,
     tally: Arc<Tally>,
+    place: Option<RequestPlace>,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,13 @@ impl Record {
             end: End::GivenUp,
             protocol: Protocol::of(request.uri().path()),
             tally,
+            place: None,
         }
+    }
+
+    /// Keeps the place of the request to its end.
+    pub(super) fn occupies(&mut self, place: RequestPlace) {
+        self.place = Some(place);
     }
 
     /// The answer, whose end is the request's.

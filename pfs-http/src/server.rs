@@ -28,7 +28,7 @@ impl Server {
         let shutdown = daemon.shutdown().clone();
         let site = Arc::new(Site::new(daemon, setup));
         let tally = Arc::clone(&site.tally);
-        let connections = Connections::new(router(site), tls, limits, tally);
+        let connections = Connections::new(router(site), tls, limits, Arc::clone(&admission), tally);
         Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, shutdown }
     }
 

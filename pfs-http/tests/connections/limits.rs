@@ -167,3 +167,26 @@ async fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_el
     reader.rest(&mut answer).await;
     assert!(answer.whole);
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_at_the_same_time_on_one_http_2_connection_count_as_a_connection_each() {
+    let served = Served::with(Limits { max_connections_per_address: 2, ..Limits::default() });
+    let stream = served.create(4096);
+    let (client, connection) = h2::client::handshake(served.connect_raw(super::WIDE)).await.unwrap();
+    tokio::spawn(connection);
+    let read = async || {
+        let request = http::Request::get(format!("http://{}{S}", super::address())).body(()).unwrap();
+        let (answer, _) = client.clone().ready().await.unwrap().send_request(request, true).unwrap();
+        let (head, body) = answer.await.unwrap().into_parts();
+        (head.status.as_u16(), body)
+    };
+    let ((one, first), (two, _second)) = (read().await, read().await);
+    assert_eq!((one, two), (200, 200));
+    assert_eq!((read().await.0, read().await.0), (429, 429));
+    assert_eq!(served.daemon.info().connections, 2);
+    drop(first);
+    while stream.readers() > 1 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(read().await.0, 200);
+}
