@@ -47,7 +47,7 @@ impl Daemon {
     /// A daemon without streams.
     pub fn new(settings: &Settings) -> Self {
         let max_connections = settings.max_connections.min(Semaphore::MAX_PERMITS);
-        let registry = Registry::new(settings.limits);
+        let registry = Registry::with_descriptors(settings.limits, settings.max_stream_descriptors);
         let local = |mount: &MountSettings| Arc::new(Local::new(mount.clone(), registry.clone())) as _;
         let mounts = settings.mounts.iter().map(local).collect();
         Self {

@@ -33,6 +33,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Connections at a time.
     pub max_connections: usize,
+    /// Descriptors that streams may occupy: one each, where clients on this machine can share its memory. Further streams are served
+    /// over connections alone.
+    pub max_stream_descriptors: u64,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             }],
             limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
             max_connections: 16384,
+            max_stream_descriptors: u64::MAX,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use pfs_proto::{CreateOptions, ErrorCode, Identity, IfExists, PathPrefix, StreamPath};
 use pfs_stream::{Stream, StreamConfig};
 
-use crate::{Append, Caller, Daemon, Failure, mount::First, stream_at::StreamAt};
+use crate::{Append, Caller, Daemon, Failure, mount::First, sharing, stream_at::StreamAt};
 
 /// The longest media type, in bytes.
 const MAX_CONTENT_TYPE: usize = 255;
@@ -113,6 +113,7 @@ impl Writable<'_> {
                 ttl_seconds,
                 bytes,
                 replace = replace.then_some(true),
+                shared = (sharing::POSSIBLE && !created.is_shared()).then_some(false),
                 "stream created"
             );
         });

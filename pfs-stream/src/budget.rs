@@ -1,11 +1,11 @@
-//! Memory budgets: bytes in use, counted against a limit.
+//! Budgets: bytes of memory, or descriptors, that are in use, counted against a limit.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A number of bytes that may be in use at a time. Clones share it.
+/// A number of bytes, or of something else, that may be in use at a time. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     used: Arc<AtomicU64>,

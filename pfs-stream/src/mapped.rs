@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -30,6 +30,7 @@ pub struct Handout {
     membership: Membership,
     start: MappedStart,
     held: Extent,
+    page: Option<OwnedFd>,
     _counted: Counted,
 }
 
@@ -48,15 +49,15 @@ impl Reader {
                 io::Error::new(io::ErrorKind::Unsupported, "what it has to read is in this process alone");
             return Err((self, error));
         }
-        let page = match Memory::writable_by_others(PAGE_WORDS) {
-            Ok(page) => page,
+        let (page, file) = match Memory::writable_by_others(PAGE_WORDS) {
+            Ok((memory, file)) => (memory, file),
             Err(error) => return Err((self, error)),
         };
         let held = self.extent_at_attach();
         let (mut membership, ring) = self.into_parts();
         let counted = Counted::new(&membership.shared);
         membership.set_figures(Figures::Page(page), ring.position());
-        Ok(Handout { membership, start: ring.to_start(), held, _counted: counted })
+        Ok(Handout { membership, start: ring.to_start(), held, page: Some(file), _counted: counted })
     }
 }
 
@@ -71,12 +72,14 @@ impl Handout {
         self.membership.shared.ring.memory().file()
     }
 
-    /// The reader's page of figures, which it writes.
+    /// The reader's page of figures, which it writes; `None` once it was closed.
     pub fn page(&self) -> Option<BorrowedFd<'_>> {
-        match &self.membership.state.figures {
-            Figures::Page(memory) => memory.file(),
-            Figures::Own(_) => None,
-        }
+        self.page.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Closes the page's file, once the other process has it: a reader occupies no descriptor then.
+    pub fn close_page(&mut self) {
+        self.page = None;
     }
 
     /// The other process cannot map, and has read nothing: the reader is to go on here.

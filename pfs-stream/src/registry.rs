@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     rings: Budget,
     /// Memory that serves streams beside that.
     beside: Budget,
+    /// Descriptors of rings.
+    descriptors: Budget,
     /// What those did who are no longer attached to any stream.
     gone: Arc<Gone>,
     names: Mutex<Names>,
@@ -48,10 +50,17 @@ impl Inner {
 impl Registry {
     /// An empty registry.
     pub fn new(limits: Limits) -> Self {
+        Self::with_descriptors(limits, u64::MAX)
+    }
+
+    /// An empty registry whose streams occupy at most `descriptors` descriptors: one each, for memory that other processes can be
+    /// given. Further streams are read and written in this process alone.
+    pub fn with_descriptors(limits: Limits, descriptors: u64) -> Self {
         let names = Mutex::new(Names::default());
         let (rings, beside) = (Budget::new(limits.max_memory), Budget::new(limits.max_memory / 8));
         let (created, gone) = (SystemTime::now(), Arc::default());
-        Self { inner: Arc::new(Inner { limits, created, rings, beside, gone, names }) }
+        let descriptors = Budget::new(descriptors);
+        Self { inner: Arc::new(Inner { limits, created, rings, beside, descriptors, gone, names }) }
     }
 
     /// When it was made: the start of the daemon in the [`Identity`](crate::Identity) of its streams.
@@ -144,9 +153,10 @@ impl Registry {
         let Some(memory) = self.inner.rings.reserve_beyond(needed, spared) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
-        let ring = Ring::new(layout)?;
+        let descriptor = self.inner.descriptors.reserve(1);
+        let ring = if descriptor.is_some() { Ring::new(layout)? } else { Ring::own(layout)? };
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
-        let stream = Stream::with_layout(name, config, ring, Some(memory), Some(created), gone);
+        let stream = Stream::with_layout(name, config, ring, [Some(memory), descriptor], Some(created), gone);
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);

@@ -87,6 +87,8 @@ fn record(len: usize) -> u64 {
 #[derive(Debug)]
 pub struct Staging {
     memory: Memory,
+    /// For the other process.
+    file: Option<OwnedFd>,
     consumed: u64,
 }
 
@@ -111,12 +113,18 @@ impl Staging {
     ///
     /// When the system gives none.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { memory: Memory::writable_by_others(WORDS)?, consumed: 0 })
+        let (memory, file) = Memory::writable_by_others(WORDS)?;
+        Ok(Self { memory, file: Some(file), consumed: 0 })
     }
 
-    /// What the other process is to be given.
+    /// What the other process is to be given; `None` once it was closed.
     pub fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.memory.file()
+        self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Closes the file, once the other process has it: the area occupies no descriptor then.
+    pub fn close_file(&mut self) {
+        self.file = None;
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {

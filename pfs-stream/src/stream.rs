@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     /// What its host keeps about it.
     pub(crate) kept: Kept,
     /// What this stream takes of its registry's memory; given back when the last handle is gone.
-    _memory: Option<Reservation>,
+    _reserved: [Option<Reservation>; 2],
 }
 
 /// What only one writer at a time may touch.
@@ -125,7 +125,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, Ring::new(layout)?, None, None, std::sync::Arc::default()))
+        Ok(Self::with_layout(name, config, Ring::new(layout)?, [None, None], None, std::sync::Arc::default()))
     }
 
     /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
@@ -142,14 +142,21 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn local(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, Ring::holding(layout)?, None, None, std::sync::Arc::default()))
+        Ok(Self::with_layout(
+            name,
+            config,
+            Ring::holding(layout)?,
+            [None, None],
+            None,
+            std::sync::Arc::default(),
+        ))
     }
 
     pub(crate) fn with_layout(
         name: &str,
         config: StreamConfig,
         ring: Ring,
-        memory: Option<Reservation>,
+        reserved: [Option<Reservation>; 2],
         origin: Option<SystemTime>,
         gone: std::sync::Arc<Gone>,
     ) -> Self {
@@ -184,7 +191,7 @@ impl Stream {
             watchers: std::sync::Arc::default(),
             lifetime: Lifetime::new(),
             kept: Kept::default(),
-            _memory: memory,
+            _reserved: reserved,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -208,6 +215,12 @@ impl Stream {
     /// The largest chunk that it takes, in bytes.
     pub fn max_chunk(&self) -> u64 {
         self.shared.config.max_chunk()
+    }
+
+    /// Whether other processes can be given its memory. False where the system has no memory of that kind, or where its registry has
+    /// no [descriptor](crate::Registry::with_descriptors) left.
+    pub fn is_shared(&self) -> bool {
+        self.shared.ring.is_shared()
     }
 
     /// Attaches a writer.

@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod config;
+mod descriptors;
 mod http_listener;
 mod logging;
 mod server;

@@ -12,24 +12,22 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pfs_host::{Daemon, wide};
+use pfs_host::Daemon;
 use pfs_http::Setup;
 use pfs_proto::default_socket_path;
-use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use rustix::process::geteuid;
 use tokio::sync::oneshot;
 
 use crate::{
     args::Args,
     config::Config,
+    descriptors,
     http_listener::HttpListener,
     logging, server,
     signals::{Ending, Signals},
     socket::{Directory, SocketFile},
     stdout, systemd,
 };
-
-/// Descriptors that the daemon needs besides its connections and the rings of its streams.
-const SPARE_DESCRIPTORS: usize = 64;
 
 /// The exit code of a command line that cannot be understood.
 const USAGE: u8 = 2;
@@ -78,7 +76,7 @@ fn check_config(args: &Args) -> Result<ExitCode> {
 }
 
 fn serve(args: &Args) -> Result<ExitCode> {
-    let config = configuration(args)?;
+    let mut config = configuration(args)?;
     let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
     logging::init(args.log_format, &args.log)?;
     for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
@@ -100,7 +98,7 @@ fn serve(args: &Args) -> Result<ExitCode> {
             (listener, Some(file))
         }
     };
-    raise_descriptor_limit(&config);
+    descriptors::provide(&mut config.host);
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
     let http = http.map(bind_http).transpose()?;
     let code = runtime.block_on(until_signalled(listener, http, async || signals.next().await, &config));
@@ -164,29 +162,6 @@ fn socket_path(flag: Option<&Path>, file: Option<&Path>) -> (PathBuf, Directory)
     let path = flag.or(file).unwrap_or(&default).to_owned();
     let directory = if path == default { Directory::Private } else { Directory::AsItIs };
     (path, directory)
-}
-
-/// Each connection and each ring takes a descriptor, and the usual limit is 1024.
-fn raise_descriptor_limit(config: &Config) {
-    let wanted = config
-        .host
-        .max_connections
-        .saturating_add(config.host.limits.max_streams)
-        .saturating_add(SPARE_DESCRIPTORS);
-    let wanted = wide(wanted);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum });
-    if set.is_err() || raised < wanted {
-        tracing::warn!(
-            wanted,
-            limit = if set.is_ok() { Some(raised) } else { current },
-            "the limit on open files is lower than the configuration needs when all is in use (ulimit -n)"
-        );
-    }
 }
 
 #[cfg(test)]

@@ -10,15 +10,19 @@ use crate::{
     wire::Wire,
 };
 
-/// Hands the ring to the client; the reader comes back if that is not possible.
+/// Hands the ring to the client; the reader comes back if that is not possible: the stream's memory cannot be shared, or there is
+/// none for the reader's page.
 pub(crate) async fn hand_out<T: Transport>(
     wire: &mut Wire<T>,
     reader: Reader,
 ) -> Result<Result<Handout, Reader>, Ended> {
-    let handout = match reader.hand_out() {
+    if !reader.stream().is_shared() {
+        return Ok(Err(reader));
+    }
+    let mut handout = match reader.hand_out() {
         Ok(handout) => handout,
         Err((reader, error)) => {
-            tracing::warn!(%error, "a reader is served over its connection: no memory for it to share");
+            tracing::debug!(%error, "a reader is served over its connection: no memory for it to share");
             return Ok(Err(reader));
         }
     };
@@ -26,6 +30,7 @@ pub(crate) async fn hand_out<T: Transport>(
         Some((ring, page)) => wire.send_with(&Reply::Mapped(handout.start()), &[ring, page]).await?,
         None => return Ok(Err(handout.take_back())),
     }
+    handout.close_page();
     Ok(Ok(handout))
 }
 

@@ -39,15 +39,16 @@ impl Stage {
         registry: &Registry,
     ) -> io::Result<Option<Self>> {
         let Some(memory) = registry.reserve(STAGING_MEMORY) else { return Ok(None) };
-        let area = match Staging::new() {
+        let mut area = match Staging::new() {
             Ok(area) => area,
             Err(error) => {
-                tracing::warn!(%error, "a writer is served over its connection: no memory for it to share");
+                tracing::debug!(%error, "a writer is served over its connection: no memory for it to share");
                 return Ok(None);
             }
         };
         let Some(file) = area.file() else { return Ok(None) };
         wire.send_with(&Reply::Staging, &[file]).await?;
+        area.close_file();
         Ok(Some(Self { area, _memory: memory }))
     }
 

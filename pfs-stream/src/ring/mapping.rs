@@ -99,6 +99,11 @@ impl Mapping {
         self.file.as_ref().map(AsFd::as_fd)
     }
 
+    /// Takes the file out. The mapping stays, and the file is closed when the caller drops it.
+    pub(crate) fn take_file(&mut self) -> Option<OwnedFd> {
+        self.file.take()
+    }
+
     /// Two runs of bytes that lie apart, as plain memory: nobody else may touch them meanwhile.
     pub(crate) fn unshared(&mut self, at: usize, len: usize, then: usize, more: usize) -> [&mut [u8]; 2] {
         let bytes = self.words * WORD;

@@ -49,9 +49,11 @@ impl Memory {
         Ok(Self { mapping: Mapping::own(words)? })
     }
 
-    /// Memory that other processes can be given to read and write.
-    pub(crate) fn writable_by_others(words: usize) -> io::Result<Self> {
-        Ok(Self { mapping: Mapping::new(words, Sharing::Writable)? })
+    /// Memory that other processes can be given to read and write, and the file to give them. The file need not stay open here.
+    pub(crate) fn writable_by_others(words: usize) -> io::Result<(Self, OwnedFd)> {
+        let mut mapping = Mapping::new(words, Sharing::Writable)?;
+        let file = mapping.take_file().ok_or(io::ErrorKind::Other)?;
+        Ok((Self { mapping }, file))
     }
 
     /// Memory that another process made, for this one to read (and to write, if it may and `sharing` says so).
@@ -62,6 +64,10 @@ impl Memory {
     /// What another process can be given, if it can.
     pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
         self.mapping.file()
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.mapping.file().is_some()
     }
 
     /// Two runs of bytes, each `(at, len)` inside and apart from the other, as plain memory to be filled. Nobody else may
@@ -94,6 +100,10 @@ impl Memory {
 
     pub(crate) fn own(words: usize) -> io::Result<Self> {
         Self::new(words)
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        false
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {

@@ -64,9 +64,16 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Takes memory for a ring of at least `size` bytes.
+    /// Takes memory for a ring: memory that other processes can be given, if the system has any.
     pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { layout, memory: Arc::new(memory::Memory::new(layout.words())?) })
+        let words = layout.words();
+        let memory = memory::Memory::new(words).or_else(|_| memory::Memory::own(words))?;
+        Ok(Self { layout, memory: Arc::new(memory) })
+    }
+
+    /// Takes memory for a ring that this process reads alone, which occupies no descriptor.
+    pub(crate) fn own(layout: Layout) -> std::io::Result<Self> {
+        Ok(Self { layout, memory: Arc::new(memory::Memory::own(layout.words())?) })
     }
 
     /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
@@ -78,6 +85,11 @@ impl Ring {
     /// Whether it is for one process, and its writer holds large chunks by reference, which only readers there can take.
     pub(crate) fn holds(&self) -> bool {
         self.layout.first_index().is_some()
+    }
+
+    /// Whether other processes can be given it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.memory.is_shared()
     }
 
     pub(crate) fn layout(&self) -> Layout {

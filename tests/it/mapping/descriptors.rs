@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use harness::Daemon;
+use harness::{Daemon, eventually};
 use pfs_proto::ReadOptions;
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
@@ -78,4 +78,19 @@ fn pages_and_staging_areas_can_be_written_and_not_resized() {
     let (_wire, area) = staging(&daemon, S);
     keeps_its_size(area.file());
     assert_eq!(map_writable(area.file(), false), Ok(()));
+}
+
+#[test]
+fn a_client_that_shares_memory_occupies_one_descriptor_of_the_daemon() {
+    const CLIENTS: usize = 10;
+    let daemon = Daemon::start();
+    daemon.create(S);
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    let before = open();
+    let readers: Vec<_> = (0..CLIENTS).map(|_| handed(&daemon, S, ReadOptions::default())).collect();
+    assert_eq!(open(), before + CLIENTS);
+    let writers: Vec<_> = (0..CLIENTS).map(|_| staging(&daemon, S)).collect();
+    assert_eq!(open(), before + 2 * CLIENTS);
+    drop((readers, writers));
+    eventually("they are forgotten", || open() == before);
 }

@@ -1,0 +1,81 @@
+//! The limit on open files: raised to what the configuration promises, or else the promises are reduced.
+//!
+//! Each connection occupies a descriptor, and so does each stream whose memory clients can share. Where the system allows fewer than
+//! the configuration asks for, connections and streams share those that there are: connections beyond their share are
+//! refused with a reason, and streams beyond theirs are served over connections alone.
+
+use pfs_host::{Settings, wide};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors for all else: listeners, the runtime, the log; clients that are told why they are turned away; memory on its way
+/// to a client.
+const OTHERS: u64 = 192;
+
+/// Raises the limit as far as the settings need and the system allows, and fits the settings to it.
+pub(crate) fn provide(settings: &mut Settings) {
+    let wanted = wanted(settings);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let limit = match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }) {
+        Ok(()) => raised,
+        Err(_) => current.unwrap_or(raised),
+    };
+    if limit < wanted {
+        fit(settings, limit);
+        tracing::warn!(
+            wanted,
+            limit,
+            max_connections = settings.max_connections,
+            shared_streams = settings.max_stream_descriptors,
+            "the limit on open files is lower than the configuration needs when all is in use (ulimit -n)"
+        );
+    }
+}
+
+fn wanted(settings: &Settings) -> u64 {
+    let streams = wide(settings.limits.max_streams);
+    wide(settings.max_connections).saturating_add(streams).saturating_add(OTHERS)
+}
+
+/// Divides the descriptors in the proportion of what is configured. One connection there is in any case.
+fn fit(settings: &mut Settings, limit: u64) {
+    let (connections, streams) = (wide(settings.max_connections), wide(settings.limits.max_streams));
+    let available = limit.saturating_sub(OTHERS);
+    let all = u128::from(connections).saturating_add(u128::from(streams)).max(1);
+    let share = u128::from(available).saturating_mul(connections.into()) / all;
+    let share = u64::try_from(share).unwrap_or(available).max(1);
+    settings.max_connections = usize::try_from(share).unwrap_or(usize::MAX);
+    settings.max_stream_descriptors = available.saturating_sub(share);
+}
+
+#[cfg(test)]
+mod tests {
+    use pfs_host::Settings;
+
+    use super::*;
+
+    #[test]
+    fn few_descriptors_are_divided_and_none_is_promised_twice() {
+        for limit in [0, OTHERS, OTHERS + 1, 200, 1024, 4096, 17_000] {
+            let mut settings = Settings::default();
+            let (connections, streams) = (settings.max_connections, settings.limits.max_streams);
+            fit(&mut settings, limit);
+            let promised = wide(settings.max_connections) + settings.max_stream_descriptors;
+            assert!(promised <= limit.saturating_sub(OTHERS).max(1), "{limit}: {settings:?}");
+            assert!((1..=connections).contains(&settings.max_connections), "{limit}: {settings:?}");
+            assert!(settings.max_stream_descriptors <= wide(streams), "{limit}: {settings:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_leaves_the_settings_as_they_are() {
+        let mut settings = Settings::default();
+        let (connections, limit) = (settings.max_connections, wanted(&settings));
+        fit(&mut settings, limit);
+        assert_eq!(settings.max_connections, connections);
+        assert_eq!(settings.max_stream_descriptors, wide(settings.limits.max_streams));
+    }
+}
