@@ -46,6 +46,9 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// Requests at a time on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
+/// What every client is answered, whether or not there is a place for it.
+const HEALTH: &str = "/healthz";
+
 /// How long a client that is turned away, or one that is idle, may take to hear it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -262,8 +265,10 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let place = match admitted {
             Ok((place, request)) => {
                 record.occupies(request);
-                place
+                Some(place)
             }
+            // A probe that took a full daemon for a dead one would have it restarted, and its streams would be lost.
+            Err(_) if request.uri().path() == HEALTH => None,
             Err(full) => return Box::pin(async move { Ok(record.answer(full.into_response())) }),
         };
         request.extensions_mut().insert(self.connected);

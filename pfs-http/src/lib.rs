@@ -47,7 +47,7 @@ use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::{bodies::Bodies, site::Site};
-pub use self::{server::Server, setup::Setup, socket::Socket};
+pub use self::{problem::refusal, server::Server, setup::Setup, socket::Socket};
 
 /// All that is served over HTTP. What no protocol claims is a stream's own path.
 fn router(site: Arc<Site>) -> Router {

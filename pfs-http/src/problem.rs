@@ -56,9 +56,26 @@ impl From<Failure> for Problem {
     }
 }
 
+impl Problem {
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "error": { "code": self.code, "message": self.message } })
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
-        (self.status, Json(body)).into_response()
+        (self.status, Json(self.json())).into_response()
     }
+}
+
+/// The response of HTTP/1.1 for a client whose connection is not served, for this reason. It is the same whatever the client asks
+/// for.
+pub fn refusal(message: &str) -> String {
+    let body =
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).json().to_string();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }

@@ -10,7 +10,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::server::{ACCEPT_PAUSE, report_panic};
+use crate::{
+    server::{ACCEPT_PAUSE, NO_DESCRIPTORS, report_panic},
+    spare::Spare,
+};
 
 /// Connections that the system may keep until they are accepted. Many readers may come at once.
 const BACKLOG: u32 = 4096;
@@ -43,8 +46,10 @@ impl HttpListener {
     /// Serves until the daemon ends, and until the connections have heard of it.
     pub(crate) async fn run(self, daemon: Arc<Daemon>) {
         let Self { listener, setup } = self;
+        let refusal = if setup.is_secure() { String::new() } else { pfs_http::refusal(NO_DESCRIPTORS) };
         let server = Arc::new(Server::new(setup, Arc::clone(&daemon)));
         let mut connections = JoinSet::new();
+        let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -60,6 +65,9 @@ impl HttpListener {
                     if let Some(serving) = server.serve(stream, remote) {
                         connections.spawn(serving);
                     }
+                }
+                Err(error) if spare.refuse(&error, &listener, refusal.as_bytes()) => {
+                    tracing::warn!("HTTP connection refused: {NO_DESCRIPTORS}");
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an HTTP connection");

@@ -15,6 +15,7 @@ mod logging;
 mod server;
 mod signals;
 pub mod socket;
+mod spare;
 mod start;
 mod stdout;
 mod systemd;

@@ -11,9 +11,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{http_listener::HttpListener, unix};
+use crate::{http_listener::HttpListener, spare::Spare, unix};
 
-/// How long to wait when the system gives no descriptor for one more connection.
+/// Why a client is refused when the system has no descriptor for it.
+pub(crate) const NO_DESCRIPTORS: &str =
+    "the daemon has no file descriptor left; raise its limit on open files (ulimit -n)";
+
+/// How long to wait when a connection cannot be accepted.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `daemon` on `listener` until `shutdown` is ready; then tells every client that the daemon is going, and
@@ -39,6 +43,7 @@ pub(crate) async fn serve(
     let mut expiry = JoinSet::new();
     expiry.spawn(expire(Arc::clone(&daemon)));
     let mut shutdown = pin!(shutdown);
+    let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -52,8 +57,12 @@ pub(crate) async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
+                if spare.refuse(&error, &listener, &refusal(NO_DESCRIPTORS.to_owned())) {
+                    tracing::warn!("connection refused: {NO_DESCRIPTORS}");
+                } else {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
                 continue;
             }
         };
@@ -86,13 +95,18 @@ pub(crate) async fn serve(
 fn refuse(stream: &UnixStream, limit: usize) {
     let message = format!("the daemon has {limit} connections already; raise limits.max_connections");
     tracing::warn!(limit, "connection refused: too many");
-    let mut reply = BytesMut::new();
-    Failure::new(ErrorCode::Limit, message).reply().encode(&mut reply);
-    match stream.try_write(&reply) {
+    match stream.try_write(&refusal(message)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => tracing::debug!(%error, "cannot tell a client that there are too many"),
     }
+}
+
+/// What a client is told that is not served.
+fn refusal(message: String) -> BytesMut {
+    let mut reply = BytesMut::new();
+    Failure::new(ErrorCode::Limit, message).reply().encode(&mut reply);
+    reply
 }
 
 pub(crate) fn report_panic(ended: Result<(), JoinError>) {
