@@ -57,7 +57,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand write" -l color -d 'When to colo
 always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l stream -d 'Append input as it arrives, not at its end as one chunk'
-complete -c pfs -n "__fish_pfs_using_subcommand write" -l lines -d 'End chunks only after a newline, so that no line is ever split'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l lines -d 'Append input as it arrives, in whole lines: no line is ever split'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l close -d 'Close the stream at the end of the input'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l replace -d 'Begin a new stream in place of one that there is, also if that is closed'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l tee -d 'Copy standard input to standard output, too'

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use pfs_proto::{PathPrefix, SlowPolicy, Start, StreamPath};
 use serde::{Deserialize, Serialize};
 
@@ -99,9 +99,9 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Append standard input to a stream
     ///
-    /// The stream is created if there is none. With --stream, what arrives on standard input is appended at
-    /// once, each read as one chunk; without it, standard input is read to its end and appended as one
-    /// chunk. Readers get a chunk whole or not at all.
+    /// The stream is created if there is none. With --stream or --lines, what arrives on standard input is appended
+    /// at once; without them, standard input is read to its end and appended as one chunk. Readers get a chunk
+    /// whole or not at all.
     ///
     /// When pfs ends with 0, every byte that it read is in the stream, and any reader that starts
     /// afterwards finds it, while the ring holds it.
@@ -158,18 +158,19 @@ pub enum Command {
 /// What `pfs write` takes.
 #[derive(Args, Debug)]
 #[command(after_help = examples::WRITE)]
+#[command(group = ArgGroup::new("streaming").multiple(true))]
 pub struct WriteArgs {
     /// Path of the stream, such as /streamfs/cam
     #[arg(value_parser = PathParser::<StreamPath>::new())]
     pub path: StreamPath,
     /// Append input as it arrives, not at its end as one chunk
-    #[arg(long)]
+    #[arg(long, group = "streaming")]
     pub stream: bool,
-    /// End chunks only after a newline, so that no line is ever split
+    /// Append input as it arrives, in whole lines: no line is ever split
     ///
-    /// Neither a gap nor another writer's chunk comes between the bytes of a line. A line that is
+    /// --stream is implied. Chunks end only after a newline, or at the end of the input. Neither a gap nor another writer's chunk comes between the bytes of a line. A line that is
     /// larger than the stream takes as one chunk is an error; the lines before it are appended.
-    #[arg(long, requires = "stream")]
+    #[arg(long, group = "streaming")]
     pub lines: bool,
     /// Close the stream at the end of the input
     ///
@@ -186,7 +187,7 @@ pub struct WriteArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub wait_readers: u32,
     /// Largest chunk to make; nothing waits for a chunk to fill
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size, requires = "stream")]
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size, requires = "streaming")]
     pub chunk_size: u64,
     /// Copy standard input to standard output, too
     ///

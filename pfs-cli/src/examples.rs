@@ -19,9 +19,9 @@ Examples:
       Send a file and end the stream, however often.
   echo data | pfs write /streamfs/notes
       Append one chunk.
-  tail -F app.log | pfs write --stream --lines /streamfs/log
+  tail -F app.log | pfs write --lines /streamfs/log
       Send a log; several writers may, and no line is split.
-  make 2>&1 | pfs write --stream --lines --tee /streamfs/build
+  make 2>&1 | pfs write --lines --tee /streamfs/build
       Send what you see.
   pfs write --stream --replace --close /streamfs/dump -- pg_dump shop
       Send the output of a command, whose failure no reader takes for the end.";

@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
     "the line at byte {offset} of the input is {}{length} bytes long, and the stream takes no chunk larger than {max} \
-     bytes; leave out --lines, or create the stream with larger buffers",
+     bytes; use --stream without --lines, or create the stream with larger buffers",
     if *.complete { "" } else { "at least " }
 )]
 pub(crate) struct LineTooLong {

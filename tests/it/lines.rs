@@ -46,7 +46,7 @@ fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_ever
     let readers: Vec<Running> = (0..3).map(start).collect();
     let writers: Vec<Running> = (0..WRITERS)
         .map(|writer| {
-            let write = daemon.pfs(["write", "--stream", "--lines", "--wait-readers", "3", S]);
+            let write = daemon.pfs(["write", "--lines", "--wait-readers", "3", S]);
             write.stdin(text(writer, LINES)).spawn()
         })
         .collect();
@@ -71,7 +71,7 @@ fn a_gap_never_splits_a_line(transport: Transport) {
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, []);
     // Nobody reads the pipe, so the reader falls behind.
-    let mut writer = daemon.pfs(["write", "--stream", "--lines", "--close", S]).stdin_pipe().spawn();
+    let mut writer = daemon.pfs(["write", "--lines", "--close", S]).stdin_pipe().spawn();
     let input = writer
         .feed(|piece| (piece * PIECE..(piece + 1) * PIECE).map(|i| line(0, i)).collect::<String>().into());
     eventually("it has lost something", || daemon.all_have_lost(S));
@@ -90,7 +90,7 @@ fn a_gap_never_splits_a_line(transport: Transport) {
 #[test]
 fn the_beginning_of_a_line_waits_for_its_end_and_the_last_one_needs_none() {
     let daemon = Daemon::start();
-    let mut writer = daemon.pfs(["write", "--stream", "--lines", S]).stdin_pipe().spawn();
+    let mut writer = daemon.pfs(["write", "--lines", S]).stdin_pipe().spawn();
     writer.send(b"one\ntw");
     eventually("the whole line is there", || daemon.head(S) == 4);
     writer.send(b"o\nthree");
@@ -104,7 +104,7 @@ fn the_beginning_of_a_line_waits_for_its_end_and_the_last_one_needs_none() {
 fn a_line_longer_than_64_kib_is_one_chunk(transport: Transport) {
     let daemon = transport.daemon();
     let long = format!("{}\nshort\n", "y".repeat(1_000_000));
-    daemon.pfs(["write", "--stream", "--lines", "--close", S]).stdin(long.clone()).run().exits(0);
+    daemon.pfs(["write", "--lines", "--close", S]).stdin(long.clone()).run().exits(0);
     assert!(daemon.figure(S, "chunks") <= 2);
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), long);
 }

@@ -78,10 +78,20 @@ fn what_only_makes_sense_with_stream_needs_it() {
         "pfs cat --until caught-up /streamfs/cam",
         "pfs cat --slow block /streamfs/cam",
         "pfs cat --progress /streamfs/cam",
-        "pfs write --lines /streamfs/cam",
         "pfs write --chunk-size 1KB /streamfs/cam",
     ] {
         assert!(refused(line).contains("--stream"), "{line}");
+    }
+}
+
+#[test]
+fn lines_means_stream_mode_too() {
+    for line in [
+        "pfs write --lines /s/a",
+        "pfs write --lines --chunk-size 1KB /s/a",
+        "pfs write --stream --lines /s/a",
+    ] {
+        assert!(matches!(parse(line), Ok(Command::Write(args)) if args.lines), "{line}");
     }
 }
 

@@ -112,7 +112,7 @@ async fn append_input<'a>(
     args: &WriteArgs,
 ) -> anyhow::Result<Appender<'a>> {
     let max_chunk = usize::try_from(appender.writer.max_chunk()).unwrap_or(usize::MAX);
-    if args.stream {
+    if args.stream || args.lines {
         pipe::enlarge(source.as_fd());
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
         if appender.writer.is_mapped() && !args.lines && !args.tee {
