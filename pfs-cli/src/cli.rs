@@ -89,7 +89,7 @@ pub struct GlobalArgs {
     pub verbose: bool,
     /// When to color what goes to standard error
     ///
-    /// With auto, when standard error is a terminal and the variable NO_COLOR is not set.
+    /// With auto, when standard error is a terminal and the variable NO_COLOR is not set, or empty.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorWhen,
 }

@@ -6,9 +6,9 @@ use clap::{CommandFactory, Parser, ValueEnum};
 
 /// Hosts named in-memory byte streams for pfs.
 ///
-/// pfsd serves a Unix socket in a directory that only its owner can enter, and with --http also
-/// HTTP, where a stream is a URL. It needs no configuration: without a file it serves the mount
-/// /streamfs with buffers of 6MB a stream.
+/// pfsd serves a Unix socket, by default in a directory that only its owner can enter, and with
+/// --http also HTTP, where a stream is a URL. It needs no configuration: without a file it serves
+/// the mount /streamfs with buffers of 6MB a stream.
 /// A flag beats the environment, the environment beats the file.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pfsd", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = long_help())]
@@ -88,7 +88,7 @@ pub const MANUAL: &[(&str, &str)] = &[
 
   [http]
   allowed_hosts = []             # names it is reached by, besides localhost
-                                 # and the address that it listens on
+                                 # and the address that a client connects to
   allowed_origins = []           # sites whose pages may use it (CORS), such
                                  # as "https://player.example.org"
   #certificate = "/etc/pfs/certificate.pem"  # these two make it HTTPS
@@ -101,7 +101,8 @@ pub const MANUAL: &[(&str, &str)] = &[
 
   [limits]
   max_streams = 1024
-  max_memory = "1GB"             # all rings together
+  max_memory = "1GB"             # all rings together; beside them an eighth
+                                 # of it, for what clients are sending
   max_connections = 16384        # on the socket and over HTTP together
   max_connections_per_address = 8192  # over HTTP; default: half of them
   max_header_size = "32KB"       # all headers of a request
@@ -113,8 +114,8 @@ pub const MANUAL: &[(&str, &str)] = &[
 
   # Sizes are bytes (524288) or text with a unit: B, KB, MB, GB, TB
   # or KiB, MiB, GiB, TiB, all 1024-based. Times are text: "500ms",
-  # "10s", "2m". Files are PEM and named by absolute paths; they are
-  # read once, at the start."#,
+  # "10s", "2m". Files are named by absolute paths and read once, at
+  # the start; certificates and keys are PEM."#,
     ),
     (
         "HTTP",
@@ -122,14 +123,14 @@ pub const MANUAL: &[(&str, &str)] = &[
   it, and curl -T - appends to it. HTTP/1.1 and HTTP/2; chunks of a
   body are at most 64 KiB.
 
-  Whoever can connect to a loopback address may do everything, as on
-  the socket. Any other address needs auth.token_file or
-  http.client_ca, or pfsd does not start. With both, clients need a
-  certificate and a token.
+  Without auth.token_file and http.client_ca, a client that can connect
+  may do everything, as on the socket; pfsd then starts on loopback
+  addresses only. With both, clients need a certificate and a token.
 
   A request for a name that is not the daemon's own is refused (421),
   and so is one from a page of another site (403): a web page cannot
-  reach the daemon through the browser of somebody who looks at it.",
+  reach the daemon through the browser of somebody who looks at it. A
+  link that a person follows is no such request.",
     ),
     (
         "Tokens",
@@ -144,8 +145,8 @@ pub const MANUAL: &[(&str, &str)] = &[
   lines of one token add up. A token has 16 characters or more; make
   one with: openssl rand -hex 32. Clients send it as Authorization:
   Bearer TOKEN; an unknown one is refused with 401, one that does not
-  allow what is asked with 403. Only /healthz is for everybody;
-  /metrics is for those who may read /. A change of the file needs a
+  allow what is asked with 403. Only /healthz and the page of the
+  dashboard need none; /metrics is for those who may read /. A change of the file needs a
   new start.",
     ),
     (
