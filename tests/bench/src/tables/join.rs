@@ -35,7 +35,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let peers = bench.peers(PEERS);
     let mut results = bench.results("join", "A reader that joins with a history of 64 MiB", &peers, 0.0);
     let note = "Into memory: a running process connects, reads everything and checks every 64 KiB; of the file, it reads in pieces \
-        of 256 KiB. Command line: `pfs cat --until caught-up > file`, and `cp`, all files in /dev/shm.";
+        of 256 KiB. Command line: `pfs cat --stream --until caught-up > file`, and `cp`, all files in /dev/shm.";
     results.notes.push(note.to_owned());
     let columns = [(LIBRARY.to_owned(), How::Library), (COMMAND.to_owned(), How::Command)];
     bench.rounds(&mut results, &peers, &columns, |results, peer, column, how| {
