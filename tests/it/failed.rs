@@ -62,6 +62,8 @@ fn a_plain_response_breaks_and_has_no_length_that_would_make_it_whole() {
     // A part of it is a part, and nobody is told that six bytes are all.
     let part = daemon.ask("GET", S, [("range", "bytes=3-")], b"").has(206);
     assert_eq!((part.text(), part.header("content-range")), ("far", Some("bytes 3-5/*")));
+    // A 416 would tell wget and Chromium, which ask for it by themselves when a body breaks, that they have all of it.
+    daemon.ask("GET", S, [("range", "bytes=6-")], b"").has(409).refuses("failed");
     assert_eq!(daemon.ask("HEAD", S, [], b"").has(200).header("pfs-state"), Some("failed"));
 }
 

@@ -187,6 +187,7 @@ fn part(
     let held = stream.extent();
     let (from, to) = match range.within(held.tail, held.head) {
         Ok(part) => part,
+        Err(NotHeld::AtHead) if held.failed => return Ok(Some(failed(place.path(), held))),
         Err(NotHeld::AtHead) => return Ok(Some(not_there(place.path(), held, "that range"))),
         Err(NotHeld::Gone) => return Ok(Some(gone(place.path(), held))),
     };
