@@ -1,6 +1,6 @@
 //! One connection, from its handshake to an end that the client understands.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -161,6 +161,7 @@ impl Connections {
         };
         match ended {
             Ended::Heard => {}
+            Ended::Broken => socket.abort().await,
             Ended::Unheard => linger(&*socket, &[]).await,
             Ended::TooSlow if self.tls.is_none() => linger(&*socket, TOO_SLOW).await,
             Ended::TooSlow => {}
@@ -194,7 +195,7 @@ impl Connections {
             ended = &mut connection => {
                 let Err(error) = ended else { return Ended::Unheard };
                 tracing::debug!(remote = %connected.remote, "connection ended: {error}");
-                return Ended::Unheard;
+                return if is_of_body(&*error) { Ended::Broken } else { Ended::Unheard };
             }
             () = shutdown.cancelled() => None,
             () = departed(socket, activity) => return Ended::Heard,
@@ -212,7 +213,9 @@ impl Connections {
             // Whoever still gets an answer gets it to its end, or to where the daemon cuts all that is left.
             None => {
                 connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
+                if connection.await.is_err_and(|error| is_of_body(&*error)) {
+                    return Ended::Broken;
+                }
             }
         }
         Ended::Heard
@@ -224,10 +227,17 @@ impl Connections {
 enum Ended {
     /// Both sides know.
     Heard,
+    /// The body of the last answer failed.
+    Broken,
     /// The last answer may not have been read.
     Unheard,
     /// A request did not come to its end.
     TooSlow,
+}
+
+/// Whether a connection ended because the body of a response failed.
+fn is_of_body(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
 }
 
 /// Answers the requests of one connection.

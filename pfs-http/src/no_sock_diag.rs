@@ -1,8 +1,13 @@
-//! Systems without sock_diag(7): whether a process holds a socket is never known.
+//! Systems without sock_diag(7): what the kernel knows of a socket cannot be asked for.
 
 use std::{io, net::SocketAddr};
 
 /// Always an error.
 pub(super) fn is_orphan(_: SocketAddr, _: SocketAddr) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Always an error.
+pub(super) fn is_acknowledged(_: SocketAddr, _: SocketAddr) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }

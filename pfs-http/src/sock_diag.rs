@@ -16,13 +16,24 @@ const ALL_STATES: u32 = u32::MAX;
 const NO_COOKIE: u64 = u64::MAX;
 const REQUEST_LEN: usize = 72;
 
-/// Where an answer has its type, and the inode of the socket: 0 if no process holds it.
+/// Where an answer has its type, the bytes that the peer has not acknowledged, and the inode of the socket: 0 if no process holds it.
 const TYPE: std::ops::Range<usize> = 4..6;
+const WRITE_QUEUE: std::ops::Range<usize> = 76..80;
 const INODE: std::ops::Range<usize> = 84..88;
 
 /// Whether no process holds the socket at `address` that is connected to `peer`. An error if that is not known, as of a socket
 /// that does not exist (any more, or under another address).
 pub(super) fn is_orphan(address: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
+    Ok(field(address, peer, INODE)? == [0; 4])
+}
+
+/// Whether the peer has acknowledged all that was written to the socket at `address`.
+pub(super) fn is_acknowledged(address: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
+    Ok(field(address, peer, WRITE_QUEUE)? == [0; 4])
+}
+
+/// A field of the kernel's answer about a socket.
+fn field(address: SocketAddr, peer: SocketAddr, place: std::ops::Range<usize>) -> io::Result<[u8; 4]> {
     let socket = socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,
@@ -39,7 +50,7 @@ pub(super) fn is_orphan(address: SocketAddr, peer: SocketAddr) -> io::Result<boo
     if answer.get(TYPE) != Some(&SOCK_DIAG_BY_FAMILY.to_ne_bytes()) {
         return Err(unknown());
     }
-    Ok(answer.get(INODE).ok_or_else(unknown)? == [0; 4])
+    answer.get(place).and_then(|field| field.try_into().ok()).ok_or_else(unknown)
 }
 
 /// A `nlmsghdr` and an `inet_diag_req_v2` (linux/netlink.h, linux/inet_diag.h).

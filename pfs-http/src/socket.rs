@@ -60,6 +60,18 @@ pub trait Socket: Send + Sync + 'static {
     /// The connection broke.
     fn shutdown(&self) -> io::Result<()>;
 
+    /// Ends the connection as one that broke, for a response that did not come to its end: the client reads what was written, and
+    /// then an error where the system can give one. The connection is dropped afterwards.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped while it is pending, the client reads what was written, and then the end.
+    fn abort(&self) -> impl Future<Output = ()> + Send {
+        async {
+            let _ = self.shutdown();
+        }
+    }
+
     /// Waits until the client has ended its side, or is gone. What it sent before may be unread.
     ///
     /// # Cancel safety

@@ -40,6 +40,12 @@ const HALF_CLOSED_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT: u32 = 256 << 10;
 
+/// How long a client may take to acknowledge the last bytes of a response that broke.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two looks at whether it has.
+const ABORT_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Between two looks at whether a client is gone.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,6 +59,8 @@ impl Socket for TcpStream {
         // None of these is needed for what is right, only for what is good.
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_tcp_keepalive(&KEEPALIVE);
+        // What the kernel does when the daemon is killed: see `abort`.
+        let _ = socket.set_linger(Some(Duration::ZERO));
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
     }
@@ -78,7 +86,30 @@ impl Socket for TcpStream {
     }
 
     fn shutdown(&self) -> io::Result<()> {
+        // The kernel goes on sending what the client has not got.
+        let _ = SockRef::from(self).set_linger(None);
         SockRef::from(self).shutdown(Shutdown::Write)
+    }
+
+    /// Resets the connection. A FIN is an end for ffmpeg, also where the last chunk of a chunked body is missing, and for wget
+    /// inside of a chunk. A reset makes the kernel drop what it has not sent, so it waits until the client has acknowledged all, and
+    /// where the client does not, ends the connection with a FIN.
+    async fn abort(&self) {
+        let _ = SockRef::from(self).set_linger(None);
+        let Ok((remote, local)) = self.peer_addr().and_then(|remote| Ok((remote, self.local_addr()?))) else {
+            return;
+        };
+        let acknowledged = async {
+            loop {
+                match sock_diag::is_acknowledged(local, remote) {
+                    Ok(false) => sleep(ABORT_INTERVAL).await,
+                    known => return known.is_ok(),
+                }
+            }
+        };
+        if timeout(ABORT_TIMEOUT, acknowledged).await.unwrap_or(false) {
+            let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// Waits for the client's FIN, or for the end of the whole connection.

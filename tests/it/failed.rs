@@ -1,6 +1,6 @@
 //! Streams that were closed as failed: whatever reads them, it gets all that they hold, and never a clean end.
 
-use harness::{Daemon, Transport, eventually};
+use harness::{Daemon, Transport, eventually, noise};
 use serde_json::json;
 
 const S: &str = "/streamfs/s";
@@ -65,6 +65,23 @@ fn a_plain_response_breaks_and_has_no_length_that_would_make_it_whole() {
     // A 416 would tell wget and Chromium, which ask for it by themselves when a body breaks, that they have all of it.
     daemon.ask("GET", S, [("range", "bytes=6-")], b"").has(409).refuses("failed");
     assert_eq!(daemon.ask("HEAD", S, [], b"").has(200).header("pfs-state"), Some("failed"));
+}
+
+#[test]
+fn who_reads_late_gets_all_of_a_failed_stream_before_the_connection_breaks() {
+    let daemon = Daemon::with_http();
+    let bytes = noise(0, 256 << 10);
+    for chunk in bytes.chunks(10_000) {
+        daemon.append(S, chunk);
+    }
+    daemon.pfs(["close", "--failed", S]).run().exits(0);
+    let mut late = daemon.http();
+    late.request("GET", S, &[], None);
+    // The kernel has all of it, and the client's side has no room for that much.
+    eventually("the daemon has answered", || daemon.log().contains("end=\"broken\""));
+    let mut got = late.head().unwrap();
+    late.rest(&mut got);
+    assert!(got.body == bytes && !got.whole, "{} of {} bytes", got.body.len(), bytes.len());
 }
 
 #[test]
