@@ -1,0 +1,63 @@
+//! Four seconds of film that ffmpeg encodes once, and the frames of picture that it decodes from any source.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use harness::{Finished, Pfs};
+
+/// Frames of picture in a whole film.
+pub(super) const FRAMES: usize = 25 * 4;
+
+const PICTURE: [&str; 4] = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"];
+const TONE: [&str; 4] = ["-f", "lavfi", "-i", "sine=frequency=440"];
+
+/// An MPEG transport stream. Each frame can be decoded by itself, as in a camera that lets viewers in at any time.
+pub(super) fn transport_stream() -> &'static [u8] {
+    static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let codecs = ["-c:v", "mpeg2video", "-g", "1", "-b:v", "1M", "-c:a", "mp2", "-f", "mpegts"];
+        encoded(&[&PICTURE[..], &TONE].concat(), &codecs)
+    });
+    &FILM
+}
+
+/// A WebM of VP8 and Opus, in clusters of a fifth of a second. A browser waits for sound that is not there yet; without any
+/// its clock would run on.
+pub(super) fn webm() -> &'static [u8] {
+    static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let picture =
+            ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-b:v", "500k"];
+        let rest = ["-c:a", "libopus", "-f", "webm", "-live", "1", "-cluster_time_limit", "200"];
+        encoded(&[&PICTURE[..], &TONE].concat(), &[&picture[..], &rest].concat())
+    });
+    &FILM
+}
+
+fn encoded(inputs: &[&str], codecs: &[&str]) -> Vec<u8> {
+    ffmpeg().args(inputs).args(["-t", "4"]).args(codecs).arg("-").run().exits(0).quietly().stdout
+}
+
+/// ffmpeg that says nothing but errors.
+pub(super) fn ffmpeg() -> Pfs {
+    Pfs::new("ffmpeg").args(["-v", "error"])
+}
+
+/// How much of its input ffmpeg looks at before it begins. It is 5 seconds unless it is told.
+pub(super) const LITTLE: [&str; 2] = ["-probesize", "50000"];
+
+/// ffmpeg that decodes the picture from a file or a URL, and prints a line for each frame.
+pub(super) fn decoder(source: &str, args: &[&str]) -> Pfs {
+    let each = ["-map", "0:v", "-flush_packets", "1", "-f", "framecrc", "-"];
+    ffmpeg().args(LITTLE).args(args).args(["-i", source]).args(each)
+}
+
+/// The checksum of each frame, of what a [`decoder`] printed.
+pub(super) fn frames(decoded: &Finished) -> Vec<&str> {
+    let lines = decoded.text().lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit(' ').next().expect("a line has a part")).collect()
+}
+
+/// The frames of a file. Panics if ffmpeg complains about anything.
+pub(super) fn frames_of_file(path: &Path) -> Vec<String> {
+    let decoded = decoder(path.to_str().expect("the test's own path"), &[]).run().exits(0).quietly();
+    frames(&decoded).into_iter().map(str::to_owned).collect()
+}

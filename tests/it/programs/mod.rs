@@ -1,0 +1,12 @@
+//! The real daemon with the programs that people use, from Debian: `scripts/programs`.
+//!
+//! curl is not among them: `scripts/test` installs it, and its tests are in `http`.
+
+mod chromium;
+mod ffmpeg;
+mod film;
+mod mpv;
+mod wget;
+
+/// The stream of each test.
+const S: &str = "/streamfs/s";

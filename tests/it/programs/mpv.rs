@@ -1,0 +1,39 @@
+//! mpv as a player of a stream's URL, without a screen and a loudspeaker.
+
+use harness::{Daemon, Pfs, Running, eventually};
+
+use super::S;
+use super::film::{transport_stream, webm};
+
+/// mpv that prints where it is in the film, again and again.
+#[track_caller]
+fn playing(daemon: &Daemon) -> Running {
+    let silent =
+        ["--no-config", "--vo=null", "--ao=null", "--no-ytdl", "--msg-level=all=error,statusline=status"];
+    Pfs::new("mpv").args(silent).arg("--term-status-msg=at ${=time-pos} ").arg(daemon.url(S)).spawn()
+}
+
+/// The second of the film that mpv showed last; 0 before it shows any.
+fn position(output: &str) -> f64 {
+    let positions = output.split("at ").skip(1).filter_map(|text| text.split_once(' ')?.0.parse().ok());
+    positions.last().unwrap_or_default()
+}
+
+#[test]
+#[ignore = "needs mpv and ffmpeg: scripts/programs"]
+fn mpv_plays_a_live_stream_from_its_start_to_its_end() {
+    for film in [transport_stream(), webm()] {
+        let daemon = Daemon::with_http();
+        let (first, second) = film.split_at(film.len() / 2);
+        daemon.append(S, first);
+        let mut player = playing(&daemon);
+        eventually("the first second is played", || {
+            assert!(player.runs(), "mpv ended at once: {}", player.stderr());
+            position(&player.stderr()) > 1.0
+        });
+        daemon.append(S, second);
+        daemon.close(S);
+        let played = player.finish().exits(0);
+        assert!(position(&played.stderr) > 3.5, "{}", played.stderr);
+    }
+}
