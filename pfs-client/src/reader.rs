@@ -167,7 +167,7 @@ impl Reader {
     fn here(&mut self) -> Result<Option<Event>, ReadError> {
         if let (State::Reading, Some(mapped)) = (&self.state, &mut self.mapped) {
             let event = mapped.try_next()?;
-            self.tell_room()?;
+            self.tell_room();
             if let Some(event) = &event {
                 self.count(event)?;
             }
@@ -210,7 +210,7 @@ impl Reader {
         chunks.clear();
         if let (State::Reading, None, Some(mapped)) = (&self.state, &self.kept, &mut self.mapped) {
             let event = mapped.try_next_batch(chunks).map_err(|error| self.fail(error))?;
-            self.tell_room().map_err(|broken| self.fail(broken.into()))?;
+            self.tell_room();
             let counted = self.advance(chunks.bytes().len());
             let counted = counted.and_then(|()| event.iter().try_for_each(|event| self.count(event)));
             counted.map_err(|error| self.fail(error.into()))?;
@@ -236,10 +236,13 @@ impl Reader {
         }
     }
 
-    /// Tells the daemon that there is room, if a writer waits for that.
-    fn tell_room(&mut self) -> Result<(), Broken> {
+    /// Tells the daemon that there is room, if a writer waits for that. That the daemon is gone fails what is asked for next:
+    /// what was read already is still returned.
+    fn tell_room(&mut self) {
         let made_room = self.mapped.as_mut().is_some_and(|mapped| mapped.take_made_room());
-        if made_room { self.connection.ring(&Request::MadeRoom) } else { Ok(()) }
+        if made_room && let Err(broken) = self.connection.ring(&Request::MadeRoom) {
+            self.fail(broken.into());
+        }
     }
 
     /// Moves on by an event of the ring, unless that is a gap.

@@ -13,6 +13,7 @@ harness::per_transport! {
     a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over,
     a_writer_that_waits_for_a_reader_notices_that_the_daemon_died,
     what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start,
+    a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_was_killed,
 }
 
 fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish(transport: Transport) {
@@ -152,4 +153,26 @@ fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start(t
     let got = output.rest();
     reader.finish().exits(5);
     assert!(got.len().is_multiple_of(CHUNK) && data.starts_with(&got), "not a prefix of whole chunks");
+}
+
+fn a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_was_killed(
+    transport: Transport,
+) {
+    let mut daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    daemon.create(S);
+    let reader = daemon.reader(S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    let data = noise(7, 8 << 20);
+    let writer = daemon.pfs(["write", "--stream", S]).stdin(&data[..]).spawn();
+    eventually("the writer waits for it", || {
+        daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
+    });
+    daemon.kill9();
+    writer.finish().exits(5);
+    // It prints what it has, or finds it in memory that is shared, and then cannot tell the daemon that there is room.
+    reader.signal(Signal::CONT);
+    let run = reader.finish().exits(5);
+    let printed = run.stdout.len();
+    assert!(printed > 0 && data.starts_with(&run.stdout));
+    run.says(&format!("printed up to offset {printed}"));
 }
