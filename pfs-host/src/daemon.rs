@@ -2,7 +2,7 @@
 
 use std::{
     process,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     mount::{Entry, Local},
     namespace::{Namespace, Place},
     settings::{MountSettings, Settings},
+    sharing::Handout,
 };
 
 /// The memory of what is on its way to streams, beside the streams: this part of what they may take.
@@ -41,6 +42,8 @@ pub struct Daemon {
     connections: Arc<Semaphore>,
     max_connections: usize,
     shutdown: CancellationToken,
+    /// Rings that were handed out and that writers still wait for, although the readers' connections have ended.
+    kept: Mutex<Vec<Handout>>,
 }
 
 impl Daemon {
@@ -60,6 +63,7 @@ impl Daemon {
             connections: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             shutdown: CancellationToken::new(),
+            kept: Mutex::default(),
         }
     }
 
@@ -83,6 +87,11 @@ impl Daemon {
     /// Cancelled when the daemon begins to end: sessions then tell their clients and end.
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
+    }
+
+    /// Keeps a ring that was handed out until the daemon is dropped.
+    pub(crate) fn keep(&self, handout: Handout) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(handout);
     }
 
     /// When it was made, which is in the [`Identity`](pfs_proto::Identity) of its streams.

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Readable,
+    daemon::Daemon,
     failure::{Ended, Failure},
     poll::poll_once,
     session::{Broken, Encoder, Follow, Gap},
-    sharing,
+    sharing::{self, Handout},
     shutdown::stuck,
     transport::Transport,
     wire::{Wire, unexpected},
@@ -56,16 +57,41 @@ pub(crate) async fn serve<T: Transport>(
         }
         Ok(handout) => {
             announce(wire);
-            if let Err(ended) = sharing::attend(wire, &handout, shutdown).await {
-                log.left_ring(&handout, &ended);
+            let mut seat = Seat { handout: Some(handout), daemon: place.daemon, shutdown };
+            if let Some(handout) = &seat.handout
+                && let Err(ended) = sharing::attend(wire, handout, shutdown).await
+            {
+                log.left_ring(handout, &ended);
                 return Err(ended);
             }
             // It cannot map what it was handed, and has read nothing.
-            handout.take_back()
+            match seat.handout.take() {
+                Some(handout) => handout.take_back(),
+                None => return Err(Ended::Gone),
+            }
         }
     };
     let follow = place.resume(log, reader, Frames::default());
     send(wire, follow, shutdown).await
+}
+
+/// A ring that a client reads. When the daemon ends, the client reads on until it hears of that: until the last writer has
+/// left, the ring must not be given up, or a writer that waits for a `block` reader would overwrite what that is reading.
+struct Seat<'a> {
+    /// `None` when it was taken.
+    handout: Option<Handout>,
+    daemon: &'a Daemon,
+    shutdown: &'a CancellationToken,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if self.shutdown.is_cancelled()
+            && let Some(handout) = self.handout.take()
+        {
+            self.daemon.keep(handout);
+        }
+    }
 }
 
 /// Attaches to the stream, and tells a client that has to wait for its creation.

@@ -1,7 +1,7 @@
 //! Who shares memory with somebody who dies notices it. That no timer is needed for it is tested in
 //! `pfs-client/src/tests/sleeping.rs`.
 
-use harness::{Daemon, Running, Signal, Transport, eventually, noise, shares_memory};
+use harness::{Daemon, Running, Signal, Transport, eventually, gaps, noise, shares_memory};
 use pfs_client::WriteError;
 use pfs_proto::{ReadOptions, Request};
 
@@ -57,6 +57,37 @@ fn a_killed_daemon_is_noticed_by_a_mapped_writer_that_waits_for_a_mapped_reader(
     let (_reader, writer) = a_writer_that_waits(&daemon);
     daemon.kill9();
     writer.finish().exits(5);
+}
+
+#[test]
+fn a_daemon_that_is_terminated_while_writers_wait_for_a_mapped_block_reader_overwrites_nothing_of_it() {
+    const WRITERS: usize = 8;
+    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    daemon.create(S);
+    let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    let chunk = vec![b'x'; 1000];
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|number| {
+            let transport = Transport::OF_THE_SOCKET[number % 2];
+            let write = daemon.pfs_on(transport, ["write", "--stream", "--chunk-size", "1000", S]);
+            write.stdin(chunk.repeat(1000)).spawn()
+        })
+        .collect();
+    eventually("all wait for it", || {
+        let stat = daemon.stat(S).unwrap();
+        let writers = stat["writers"].as_array().unwrap();
+        writers.len() == WRITERS && writers.iter().all(|writer| writer["waiting"] == true)
+    });
+    let (ended, _folder) = daemon.ends_by(Signal::TERM);
+    assert_eq!(ended.code, 0);
+    for writer in writers {
+        writer.finish().exits(5);
+    }
+    reader.signal(Signal::CONT);
+    let run = reader.finish().exits(5);
+    assert_eq!(gaps(&run.stderr), []);
+    assert!(!run.stdout.is_empty() && run.stdout.iter().all(|byte| *byte == b'x'));
 }
 
 /// For a reader that has been stopped.
