@@ -1,95 +1,198 @@
-//! A line between `pfs` and the daemon that a test can cut.
+//! A TCP proxy between a client and the daemon, which a test can cut, reset, half-close and stall.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rustix::net::connect_unspec;
 
 /// Passes what comes to its address on to a daemon's, both ways, until it is cut.
-pub(super) struct Link {
+pub struct Link {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+/// A direction of a [`Link`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the daemon.
+    ToDaemon,
+    /// From the daemon to the client.
+    ToClient,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Told when the stall ends.
+    moving: Condvar,
 }
 
 struct State {
-    /// Both ends of what was passed on.
-    open: Vec<TcpStream>,
+    open: Vec<Pair>,
     /// How many connections are still to be hung up on at once.
     refuse: usize,
     /// How many bytes that come from the daemon are passed on by one connection.
     most: usize,
+    /// In which direction nothing is passed on now.
+    stalled: Option<Direction>,
+    /// The test has ended.
+    over: bool,
+}
+
+/// Both ends of what is passed on.
+struct Pair {
+    client: TcpStream,
+    daemon: TcpStream,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while nothing is to be passed on in this direction.
+    fn wait_while_stalled(&self, direction: Direction) {
+        let stalled = |state: &mut State| state.stalled == Some(direction);
+        drop(self.moving.wait_while(self.state(), stalled).unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Link {
-    /// To this address. Where requests are below `prefix`, it is taken away, as a reverse proxy does it.
-    pub(super) fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { open: Vec::new(), refuse: 0, most: usize::MAX }));
-        let shared = Arc::clone(&state);
+    /// To this address, on another port of it, so that the daemon knows the name. Where requests are below `prefix`, it is taken away, as a reverse proxy does it.
+    #[track_caller]
+    pub fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
+        let listener = TcpListener::bind((daemon.ip(), 0)).expect("a free port");
+        let address = listener.local_addr().expect("a socket");
+        let state = State { open: Vec::new(), refuse: 0, most: usize::MAX, stalled: None, over: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), moving: Condvar::new() });
+        let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let client = client.unwrap();
-                let mut state = shared.lock().unwrap();
+                let client = client.expect("a connection");
+                let mut state = accepting.state();
+                if state.over {
+                    break;
+                }
                 if state.refuse > 0 {
                     state.refuse -= 1;
                     continue;
                 }
                 let Ok(daemon) = TcpStream::connect(daemon) else { continue };
-                state.open.extend([client.try_clone().unwrap(), daemon.try_clone().unwrap()]);
-                let (from, to) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
-                let most = state.most;
-                std::thread::spawn(move || pass(from, to, prefix, usize::MAX));
-                std::thread::spawn(move || pass(daemon, client, "", most));
+                let clone = || Pair {
+                    client: client.try_clone().expect("a socket"),
+                    daemon: daemon.try_clone().expect("a socket"),
+                };
+                let (up, down, most) = (clone(), clone(), state.most);
+                state.open.push(clone());
+                let (shared_up, shared_down) = (Arc::clone(&accepting), Arc::clone(&accepting));
+                std::thread::spawn(move || {
+                    pass(up.client, up.daemon, prefix, usize::MAX, &shared_up, Direction::ToDaemon);
+                });
+                std::thread::spawn(move || {
+                    pass(down.daemon, down.client, "", most, &shared_down, Direction::ToClient);
+                });
             }
         });
-        Self { address, state }
+        Self { address, shared }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its URL.
-    pub(super) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Breaks everything that is open. What comes then is passed on again.
-    pub(super) fn cut(&self) {
-        let open = std::mem::take(&mut self.state.lock().unwrap().open);
-        for stream in open {
-            // It fails where the other end has hung up already.
-            let _ = stream.shutdown(Shutdown::Both);
+    pub fn cut(&self) {
+        for pair in std::mem::take(&mut self.shared.state().open) {
+            close(&pair.client);
+            close(&pair.daemon);
         }
     }
 
     /// Breaks everything that is open, and hangs up on so many that come then.
-    pub(super) fn cut_and_refuse(&self, count: usize) {
-        self.state.lock().unwrap().refuse = count;
+    pub fn cut_and_refuse(&self, count: usize) {
+        self.shared.state().refuse = count;
         self.cut();
     }
 
     /// Breaks each connection that is opened from now on when so many bytes have come from the daemon.
-    pub(super) fn cut_each_after(&self, bytes: usize) {
-        self.state.lock().unwrap().most = bytes;
+    pub fn cut_each_after(&self, bytes: usize) {
+        self.shared.state().most = bytes;
+    }
+
+    /// Resets everything that is open: both ends get an RST, and what was on its way to them is lost.
+    pub fn reset(&self) {
+        for pair in std::mem::take(&mut self.shared.state().open) {
+            // They fail where the other end has hung up already.
+            let _ = connect_unspec(&pair.client);
+            let _ = connect_unspec(&pair.daemon);
+        }
+    }
+
+    /// Ends one direction of everything that is open. The other one goes on.
+    pub fn half_close(&self, direction: Direction) {
+        for pair in &self.shared.state().open {
+            let receiver = match direction {
+                Direction::ToDaemon => &pair.daemon,
+                Direction::ToClient => &pair.client,
+            };
+            let _ = receiver.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Passes nothing on in this direction, or again everything in both.
+    pub fn stall(&self, direction: Option<Direction>) {
+        self.shared.state().stalled = direction;
+        self.shared.moving.notify_all();
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, prefix: &str, mut most: usize) {
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.shared.state().over = true;
+        self.stall(None);
+        self.cut();
+        // Its thread accepts this and ends.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn pass(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    prefix: &str,
+    mut most: usize,
+    shared: &Shared,
+    direction: Direction,
+) {
     let mut buffer = vec![0; 64 << 10];
-    loop {
+    while most > 0 {
         let room = buffer.len().min(most);
         let len = match from.read(&mut buffer[..room]) {
             Ok(len) if len > 0 => len,
             _ => break,
         };
         most -= len;
+        shared.wait_while_stalled(direction);
         let piece = &buffer[..len];
         let line = [b"POST ", prefix.as_bytes()].concat();
         let piece = match piece.strip_prefix(&line[..]) {
             Some(rest) => [b"POST ", rest].concat(),
             None => piece.to_vec(),
         };
-        if to.write_all(&piece).is_err() {
-            break;
-        }
+        // It fails after a half-close, when the other direction goes on; if the receiver is gone, that one ends both.
+        let _ = to.write_all(&piece);
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+    close(&from);
+    close(&to);
+}
+
+fn close(stream: &TcpStream) {
+    // It fails where the other end has hung up already.
+    let _ = stream.shutdown(Shutdown::Both);
 }

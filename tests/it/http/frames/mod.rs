@@ -1,15 +1,12 @@
 //! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the `http` modules of the other files.
 
 mod access;
-mod link;
 mod resume;
 mod speech;
 mod tls;
 
-use harness::{Daemon, Pfs, binary, digest, noise};
+use harness::{Daemon, Link, Pfs, binary, digest, noise};
 use serde_json::Value;
-
-use self::link::Link;
 
 const S: &str = "/streamfs/s";
 

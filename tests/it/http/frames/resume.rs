@@ -1,8 +1,7 @@
 //! A connection that breaks is not the end of a stream, and not the end of reading it either.
 
-use harness::{Daemon, Running, Signal, digest, eventually, gaps, kept, noise};
+use harness::{Daemon, Link, Running, Signal, digest, eventually, gaps, kept, noise};
 
-use super::link::Link;
 use super::{S, pfs_at};
 
 /// A reader behind a line, attached.

@@ -1,9 +1,8 @@
 //! `pfs --url https://…`: whom it trusts, and what it shows.
 
-use harness::{Daemon, Pfs, digest, eventually, noise};
+use harness::{Daemon, Link, Pfs, digest, eventually, noise};
 
 use super::super::tls::{Authority, Identity};
-use super::link::Link;
 use super::{S, pfs_at};
 
 /// `pfs` that trusts this authority.
