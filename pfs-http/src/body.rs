@@ -9,11 +9,13 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pfs_host::{Broken, Encoder, Follow, wide};
+use tokio::sync::oneshot;
 
 /// A session that follows a stream, as the body of a response.
 pub(crate) struct Following<E> {
     follow: Follow<E>,
     state: State,
+    sent: LastPiece,
     /// Bytes still to come, where that is known.
     length: Option<u64>,
 }
@@ -22,14 +24,50 @@ pub(crate) struct Following<E> {
 #[derive(Debug)]
 enum State {
     Following,
-    /// The error waits for one turn: it must not overtake the last bytes, which the server drops when a body fails.
+    /// The error must not overtake the last bytes, which the server drops when a body fails.
     Breaking(Broken),
     Ended,
 }
 
+/// Whether the last piece of a body has been written to the connection: the server has let go of it then. A client that
+/// reads slowly takes as long as it likes.
+#[derive(Debug, Default)]
+pub(crate) struct LastPiece(Option<oneshot::Receiver<()>>);
+
+/// A piece that is still to be written.
+struct Piece {
+    bytes: Bytes,
+    /// Tells by being dropped.
+    _sent: oneshot::Sender<()>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl LastPiece {
+    /// Makes this piece the last one.
+    pub(crate) fn watch(&mut self, bytes: Bytes) -> Bytes {
+        let (sent, is_sent) = oneshot::channel();
+        self.0 = Some(is_sent);
+        Bytes::from_owner(Piece { bytes, _sent: sent })
+    }
+
+    /// Ready once it is written.
+    pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(sent) = &mut self.0 {
+            let _: Result<(), _> = ready!(Pin::new(sent).poll(cx));
+            self.0 = None;
+        }
+        Poll::Ready(())
+    }
+}
+
 impl<E: Encoder> Following<E> {
     pub(crate) fn new(follow: Follow<E>) -> Self {
-        Self { follow, state: State::Following, length: None }
+        Self { follow, state: State::Following, sent: LastPiece::default(), length: None }
     }
 
     /// The body will have exactly this many bytes, or break.
@@ -55,7 +93,13 @@ impl<E: Encoder> Body for Following<E> {
         let this = self.get_mut();
         match mem::replace(&mut this.state, State::Ended) {
             State::Ended => return Poll::Ready(None),
-            State::Breaking(broken) => return Poll::Ready(Some(Err(broken))),
+            State::Breaking(broken) => {
+                if this.sent.poll_sent(cx).is_pending() {
+                    this.state = State::Breaking(broken);
+                    return Poll::Pending;
+                }
+                return Poll::Ready(Some(Err(broken)));
+            }
             State::Following => {}
         }
         this.state = State::Following;
@@ -66,6 +110,7 @@ impl<E: Encoder> Body for Following<E> {
             }
             Some(Err(broken)) => {
                 this.state = State::Breaking(broken);
+                // The head of the response is no piece. It is sent when the server has had its turn.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -73,7 +118,8 @@ impl<E: Encoder> Body for Following<E> {
                 if let Some(left) = this.length {
                     this.owes(left.saturating_sub(wide(piece.len())));
                 }
-                Poll::Ready(Some(Ok(Frame::data(this.follow.lend(piece)))))
+                let piece = this.sent.watch(this.follow.lend(piece));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
             }
         }
     }

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     Site,
-    body::Following,
+    body::{Following, LastPiece},
     problem::Problem,
     sse::{KEEP_ALIVE, MEDIA_TYPE, PING},
 };
@@ -134,14 +134,14 @@ struct Pending {
     told: Vec<u8>,
     pings: Interval,
     state: State,
+    sent: LastPiece,
 }
 
 enum State {
     Waiting(BoxFuture<'static, Result<Following<Events>, Failure>>),
     Following(Box<Following<Events>>),
-    /// The error waits for one turn, so that it does not overtake the event before it, as in [`Following`].
+    /// The error must not overtake the event before it, as in [`Following`].
     Breaking(Broken),
-    Broken(Broken),
     Ended,
 }
 
@@ -150,7 +150,7 @@ impl Pending {
         let now = Instant::now();
         let mut pings = interval_at(now.checked_add(KEEP_ALIVE).unwrap_or(now), KEEP_ALIVE);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { told, pings, state: State::Waiting(created) }
+        Self { told, pings, state: State::Waiting(created), sent: LastPiece::default() }
     }
 }
 
@@ -173,7 +173,8 @@ impl http_body::Body for Pending {
             };
         }
         if !this.told.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut this.told).into()))));
+            let told = this.sent.watch(mem::take(&mut this.told).into());
+            return Poll::Ready(Some(Ok(Frame::data(told))));
         }
         match &mut this.state {
             State::Waiting(_) => {
@@ -181,15 +182,12 @@ impl http_body::Body for Pending {
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PING)))));
             }
             State::Following(following) => return Pin::new(&mut **following).poll_frame(cx),
-            State::Breaking(_) | State::Broken(_) | State::Ended => {}
+            // It has told of a failure, so that there is a last piece to wait for.
+            State::Breaking(_) => ready!(this.sent.poll_sent(cx)),
+            State::Ended => {}
         }
         match mem::replace(&mut this.state, State::Ended) {
-            State::Breaking(broken) => {
-                this.state = State::Broken(broken);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            State::Broken(broken) => Poll::Ready(Some(Err(broken))),
+            State::Breaking(broken) => Poll::Ready(Some(Err(broken))),
             _ => Poll::Ready(None),
         }
     }

@@ -1,6 +1,6 @@
 //! Peers from which nothing comes and that take nothing, while their connection stays.
 
-use pfs_proto::{Decoder, End, Hello, ReadOptions, Reply, Request, SlowPolicy, Until};
+use pfs_proto::{Decoder, End, Hello, Peer, ReadOptions, Reply, Request, SlowPolicy, Until};
 use pfs_stream::Stream;
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -86,6 +86,38 @@ async fn a_block_reader_that_takes_nothing_for_a_day_in_frames_is_waited_for_and
     assert!(answer.whole);
     let got = payload(&answer.body);
     assert!(got == data(), "{} bytes", got.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_how_it_ended_before_the_break()
+{
+    for (failed, reason) in [(true, "\"reason\":\"failed\""), (false, "\"code\":\"removed\"")] {
+        let served = Served::new();
+        let stream = served.create(1 << 20);
+        let [mut plain, mut events] = [(); 2].map(|()| served.connect_over(NARROW));
+        plain.request("GET", S, &[], None).await;
+        events.request("GET", S, &[("accept", "text/event-stream")], None).await;
+        stream.readers_reach(2).await;
+        // Less than the server takes of a body before it has sent any of it.
+        let text = "text\n".repeat(10_000);
+        stream.writer(Peer::default()).unwrap().try_append(text.as_bytes()).unwrap().unwrap();
+        sleep(DAY).await;
+        if failed {
+            assert!(stream.close_failed());
+        } else {
+            assert!(served.daemon.registry().remove(S));
+        }
+        drop(stream);
+        sleep(DAY).await;
+
+        let mut answer = plain.head().await.unwrap().has(200);
+        plain.rest(&mut answer).await;
+        assert!(!answer.whole && answer.body == text.as_bytes(), "{} bytes", answer.body.len());
+        let mut answer = events.head().await.unwrap().has(200);
+        events.rest(&mut answer).await;
+        let told = String::from_utf8(answer.body).unwrap();
+        assert!(!answer.whole && told.contains(reason), "{} bytes, none of {reason}", told.len());
+    }
 }
 
 fn served() -> (Served, Stream) {
