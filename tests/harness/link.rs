@@ -141,7 +141,7 @@ impl Link {
                 Direction::ToDaemon => &pair.daemon,
                 Direction::ToClient => &pair.client,
             };
-            let _ = receiver.shutdown(Shutdown::Write);
+            end(receiver);
         }
     }
 
@@ -175,6 +175,8 @@ fn pass(
         let room = buffer.len().min(most);
         let len = match from.read(&mut buffer[..room]) {
             Ok(len) if len > 0 => len,
+            // What it said last is on its way to the client, and a reset because the client still sends would overtake that.
+            _ if direction == Direction::ToClient => return end(&to),
             _ => break,
         };
         most -= len;
@@ -185,11 +187,18 @@ fn pass(
             Some(rest) => [b"POST ", rest].concat(),
             None => piece.to_vec(),
         };
-        // It fails after a half-close, when the other direction goes on; if the receiver is gone, that one ends both.
-        let _ = to.write_all(&piece);
+        // A daemon that takes no more may still have something to say.
+        if to.write_all(&piece).is_err() && direction == Direction::ToClient {
+            break;
+        }
     }
     close(&from);
     close(&to);
+}
+
+fn end(stream: &TcpStream) {
+    // It fails where the other end has hung up already.
+    let _ = stream.shutdown(Shutdown::Write);
 }
 
 fn close(stream: &TcpStream) {

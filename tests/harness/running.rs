@@ -91,8 +91,9 @@ impl Running {
         self.stdin = None;
     }
 
+    /// The writing end of its stdin.
     #[track_caller]
-    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+    pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().expect("stdin is an open pipe")
     }
 

@@ -53,6 +53,12 @@ impl Transport {
         Daemon::launched(toml, (self == Self::Http).then(Daemon::address_of_its_own), self)
     }
 
+    /// A daemon with the defaults, which this transport leads to and which serves HTTP in any case.
+    #[track_caller]
+    pub fn daemon_with_http(self) -> Daemon {
+        Daemon::launched("", Some(Daemon::address_of_its_own()), self)
+    }
+
     /// A daemon with rings and channels of this many bytes, which this transport leads to.
     #[track_caller]
     pub fn daemon_with_buffers(self, ring: u64, channel: u64) -> Daemon {

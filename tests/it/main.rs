@@ -18,6 +18,7 @@ mod failed;
 mod fan_out;
 mod http;
 mod idle_writers;
+mod kills;
 mod late_join;
 mod library;
 mod limits;

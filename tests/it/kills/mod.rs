@@ -1,0 +1,69 @@
+//! Kills at random: a writer, readers of every kind, a daemon and a proxy between them, one or two of which die, break, stall or
+//! are told to end at a random moment. Whatever happens, every output is a prefix with exact gaps, and no exit code says more
+//! than what was delivered.
+//!
+//! A round is a [`Plan`](plan::Plan) made from a seed. `PFS_TEST_SEED` repeats the round that a failure names, and
+//! `PFS_TEST_SECONDS` makes a run longer: threads and processes race, so a seed may need several runs. [`model`] is the one
+//! place that says what is allowed.
+
+#![allow(clippy::print_stderr, reason = "a failure names its round")]
+
+mod model;
+mod plan;
+mod reader;
+mod round;
+mod writer;
+
+use std::time::{Duration, Instant};
+
+use harness::Transport;
+
+use self::plan::{Plan, Random};
+
+const S: &str = "/streamfs/s";
+
+/// How many rounds there are at least.
+const ROUNDS: u32 = 12;
+
+harness::per_transport! {
+    whatever_is_killed_every_output_is_a_prefix_with_exact_gaps_and_the_exit_code_says_so,
+}
+
+fn whatever_is_killed_every_output_is_a_prefix_with_exact_gaps_and_the_exit_code_says_so(
+    transport: Transport,
+) {
+    let time = Duration::from_secs(number("PFS_TEST_SECONDS").unwrap_or(0));
+    let begin = Instant::now();
+    let fixed = number("PFS_TEST_SEED");
+    let mut seeds = Random::from_the_system();
+    let mut rounds = 0;
+    while rounds < ROUNDS || begin.elapsed() < time {
+        let seed = fixed.unwrap_or_else(|| seeds.next());
+        let plan = Plan::new(transport, seed);
+        let _named = Named { seed, rounds, plan: &plan };
+        round::run(&plan, seed);
+        rounds += 1;
+    }
+    eprintln!("{rounds} rounds over {transport:?}");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|e| panic!("{variable} is {text:?}: {e}")))
+}
+
+/// Names the round when it fails.
+struct Named<'a> {
+    seed: u64,
+    rounds: u32,
+    plan: &'a Plan,
+}
+
+impl Drop for Named<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { seed, rounds, plan } = self;
+            eprintln!("after {rounds} rounds, PFS_TEST_SEED={seed} failed: {plan:?}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What is allowed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use harness::{Direction, Gap};
+use pfs_client::{SlowPolicy, Until};
+
+use super::plan::{Break, Plan, ReaderKind, WriterKind};
+
+/// What a client ends with that cannot tell why: any other code than 0.
+pub(super) const BROKEN: i32 = -1;
+/// A process that was killed, as a shell has it.
+pub(super) const KILLED: i32 = 137;
+
+/// What ended the stream for somebody, in the order in which it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fact {
+    /// It was closed, by the writer at the end of its input or by somebody else.
+    Closed,
+    /// It was closed as failed.
+    Failed,
+    Removed,
+    /// The writer finished and left it open.
+    Finished,
+    /// The writer died, or its command failed.
+    WriterDied,
+    ReaderKilled(usize),
+    DaemonGone,
+    Broken(Break),
+}
+
+/// What a reader got, and what it said.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// The exit code, or that of a `cat` that was told the same; [`BROKEN`] where it cannot be known.
+    pub(super) code: i32,
+    /// Where it began; `None` if it was never attached.
+    pub(super) start: Option<u64>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) gaps: Vec<Gap>,
+    /// Up to where it said that it got everything.
+    pub(super) said: Option<u64>,
+    /// Its connection broke and was replaced.
+    pub(super) resumed: bool,
+    /// For whoever looks at a failure.
+    pub(super) stderr: String,
+}
+
+impl fmt::Debug for Outcome {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, start, bytes, gaps, said, resumed, stderr } = self;
+        write!(
+            f,
+            "code {code}, {} bytes from {start:?} on, said {said:?}, resumed {resumed}, ",
+            bytes.len()
+        )?;
+        write!(f, "{gaps:?}, stderr: {stderr}")
+    }
+}
+
+/// The codes with which a reader may end: what it was told first, or something that happened later and overtook that.
+pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bool) -> BTreeSet<i32> {
+    let reader = &plan.readers[number];
+    let proper = if lossy { 4 } else { 0 };
+    let writers_gone = |code| (reader.until == Until::WritersGone).then_some(code);
+    // Our own clients resume. A plain GET is served on when the client's direction ends.
+    let broken = |how| match (reader.kind, how) {
+        (ReaderKind::Curl | ReaderKind::Events, Break::Half(Direction::ToDaemon)) => None,
+        (ReaderKind::Curl | ReaderKind::Events, _) => Some(BROKEN),
+        (ReaderKind::Cat | ReaderKind::Library, Break::Gone) => Some(5),
+        (ReaderKind::Cat | ReaderKind::Library, _) => None,
+    };
+    let code = |fact: &Fact| match *fact {
+        Fact::Closed => Some(proper),
+        Fact::Failed => Some(8),
+        Fact::Removed => Some(7),
+        Fact::Finished => writers_gone(proper),
+        Fact::WriterDied => writers_gone(8),
+        Fact::ReaderKilled(killed) => (killed == number).then_some(KILLED),
+        Fact::DaemonGone => Some(5),
+        Fact::Broken(how) => broken(how).filter(|_| reader.linked),
+    };
+    let mut codes: BTreeSet<i32> = facts.iter().filter_map(code).collect();
+    if facts.iter().find_map(code) == Some(KILLED) && !plan.races {
+        codes = [KILLED].into();
+    }
+    if reader.policy == SlowPolicy::Disconnect {
+        codes.insert(6);
+    }
+    match reader.kind {
+        // It knows only whether it got all there is. A loss breaks its response.
+        ReaderKind::Curl => {
+            codes = codes
+                .into_iter()
+                .map(|code| if [0, KILLED].contains(&code) { code } else { BROKEN })
+                .collect();
+            if reader.policy == SlowPolicy::Drop {
+                codes.insert(BROKEN);
+            }
+        }
+        // It may miss the event that tells why.
+        ReaderKind::Events if facts.contains(&Fact::DaemonGone) => drop(codes.insert(BROKEN)),
+        ReaderKind::Cat | ReaderKind::Library | ReaderKind::Events => {}
+    }
+    codes
+}
+
+/// The codes with which the writer may end.
+pub(super) fn writer_codes(plan: &Plan, facts: &[Fact], killed: bool) -> BTreeSet<i32> {
+    let writer = &plan.writer;
+    let mut codes: BTreeSet<i32> = facts.iter().filter_map(|fact| writer_code(plan, *fact)).collect();
+    if writer.kind == WriterKind::Curl && !codes.is_empty() {
+        codes = [BROKEN].into();
+    }
+    if killed {
+        codes.insert(KILLED);
+    }
+    // It has more to write at every blow, and ends by itself only if none of them concerns it, or races with its end.
+    if codes.is_empty() || plan.races {
+        codes.insert(if let WriterKind::Command(code) = writer.kind { code } else { 0 });
+    }
+    codes
+}
+
+/// Whether something ends the writer before its input does.
+pub(super) fn concerns_the_writer(plan: &Plan, facts: &[Fact]) -> bool {
+    facts.iter().any(|fact| writer_code(plan, *fact).is_some())
+}
+
+fn writer_code(plan: &Plan, fact: Fact) -> Option<i32> {
+    match fact {
+        Fact::Closed | Fact::Failed => Some(9),
+        Fact::Removed => Some(1),
+        Fact::DaemonGone => Some(5),
+        Fact::Broken(_) if plan.writer.linked => Some(5),
+        Fact::Broken(_) | Fact::Finished | Fact::WriterDied | Fact::ReaderKilled(_) => None,
+    }
+}
+
+/// Up to where a reader got all that it did not report as lost. An error if what it got is not that.
+pub(super) fn delivered(data: &[u8], outcome: &Outcome) -> Result<u64, String> {
+    let Some(start) = outcome.start else {
+        let nothing = outcome.bytes.is_empty() && outcome.gaps.is_empty();
+        return if nothing { Ok(0) } else { Err("it got something and was never attached".to_owned()) };
+    };
+    let (mut position, mut rest) = (start, &outcome.bytes[..]);
+    for gap in &outcome.gaps {
+        let expected = data.get(position as usize..gap.from as usize);
+        rest = expected
+            .and_then(|expected| rest.strip_prefix(expected))
+            .ok_or_else(|| format!("other bytes between {position} and the gap {gap:?}"))?;
+        position = gap.to;
+    }
+    let left = data.get(position as usize..).ok_or_else(|| format!("{position} is beyond the end"))?;
+    if !left.starts_with(rest) {
+        let same = left.iter().zip(rest).take_while(|(expected, got)| expected == got).count();
+        return Err(format!("{} bytes from {position} on, of which {same} are right", rest.len()));
+    }
+    position += rest.len() as u64;
+    match outcome.said {
+        Some(said) if said != position => Err(format!("it said {said} and got all up to {position}")),
+        _ => Ok(position),
+    }
+}
+
+/// What is wrong with a reader's outcome. `head` is where the stream ended, where that is known.
+pub(super) fn check_reader(
+    plan: &Plan,
+    number: usize,
+    facts: &[Fact],
+    data: &[u8],
+    head: Option<u64>,
+    outcome: &Outcome,
+) -> Result<(), String> {
+    let reader = &plan.readers[number];
+    let position = delivered(data, outcome)?;
+    let lossy = !outcome.gaps.is_empty();
+    if lossy && reader.policy != SlowPolicy::Drop && !outcome.resumed {
+        return Err("only a drop reader may lose something".to_owned());
+    }
+    if outcome.resumed && !(reader.linked && facts.iter().any(|fact| matches!(fact, Fact::Broken(_)))) {
+        return Err("it resumed a connection that nothing broke".to_owned());
+    }
+    let allowed = reader_codes(plan, number, facts, lossy);
+    if !allowed.contains(&outcome.code) {
+        return Err(format!("it ended with {}, not with one of {allowed:?}", outcome.code));
+    }
+    match head {
+        Some(head) if position > head => Err(format!("it got all up to {position}, beyond {head}")),
+        // With these it says that it got all there is.
+        Some(head) if [0, 4, 8].contains(&outcome.code) && position != head => {
+            Err(format!("it ended with {} at {position}, before {head}", outcome.code))
+        }
+        _ => Ok(()),
+    }
+}

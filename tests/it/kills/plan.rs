@@ -1,0 +1,263 @@
+//! What happens in a round: who writes, who reads, and what is done to them when. All of it follows from the seed.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use harness::{Direction, Transport};
+use pfs_client::{SlowPolicy, Until};
+
+/// A round.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Both sizes of the stream's buffers, in bytes.
+    pub(super) ring: u64,
+    pub(super) channel: u64,
+    /// How many bytes the writer is given.
+    pub(super) len: usize,
+    /// How many of them only after the last blow, so that nothing ends by itself before.
+    pub(super) held_back: usize,
+    /// They are given before the last blow, so that the end of the writer and that blow race.
+    pub(super) races: bool,
+    pub(super) writer: WriterPlan,
+    pub(super) readers: Vec<ReaderPlan>,
+    pub(super) blows: Vec<Blow>,
+}
+
+/// Who writes.
+#[derive(Debug)]
+pub(super) struct WriterPlan {
+    pub(super) kind: WriterKind,
+    pub(super) transport: Transport,
+    /// Behind the proxy.
+    pub(super) linked: bool,
+    /// Closes the stream at its end.
+    pub(super) close: bool,
+    /// Its largest chunk, where it can be told.
+    pub(super) chunk: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriterKind {
+    Stream,
+    Lines,
+    /// `pfs write -- COMMAND`, which ends with this code as a shell has it.
+    Command(i32),
+    /// `curl -T .`
+    Curl,
+    Library,
+}
+
+/// Who reads.
+#[derive(Debug)]
+pub(super) struct ReaderPlan {
+    pub(super) kind: ReaderKind,
+    pub(super) transport: Transport,
+    /// Behind the proxy.
+    pub(super) linked: bool,
+    pub(super) policy: SlowPolicy,
+    pub(super) until: Until,
+    /// Attached at the first blow, not before the writer.
+    pub(super) late: bool,
+    /// After so many bytes of output nothing more is taken before the last blow.
+    pub(super) held_at: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReaderKind {
+    Cat,
+    /// A plain GET.
+    Curl,
+    /// Server-sent events.
+    Events,
+    Library,
+}
+
+/// Something that is done at a moment.
+#[derive(Debug)]
+pub(super) struct Blow {
+    /// Head is there, or what the writer is given comes to a halt.
+    pub(super) at: u64,
+    /// This reader stands still meanwhile. A writer that waits for it does, too.
+    pub(super) stopped: Option<usize>,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Nothing,
+    KillWriter,
+    KillReader(usize),
+    KillDaemon,
+    /// Another one takes its place at once, with another stream of the same path.
+    RestartDaemon,
+    TerminateDaemon,
+    TerminateDaemonTwice,
+    /// Of the proxy, until the last blow.
+    Stall(Direction),
+    /// Of the proxy.
+    Break(Break),
+    Close,
+    CloseFailed,
+    Remove,
+    /// Removed, and another one made under its path.
+    Replace,
+}
+
+/// How connections through the proxy break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Break {
+    Cut,
+    Reset,
+    Half(Direction),
+    /// And the proxy takes none any more.
+    Gone,
+}
+
+impl Plan {
+    pub(super) fn new(transport: Transport, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let ring = random.of([64 << 10, 128 << 10, 512 << 10]);
+        let channel = random.of([ring, ring / 2]);
+        let len = (256 << 10) + random.below(2 << 20) as usize;
+        let readers = 2 + random.below(4) as usize;
+        Self {
+            ring,
+            channel,
+            len,
+            held_back: 1 + random.below(100_000) as usize,
+            races: random.one_in(3),
+            writer: WriterPlan::new(&mut random, transport),
+            readers: (0..readers).map(|number| ReaderPlan::new(&mut random, transport, number)).collect(),
+            blows: (0..1 + random.below(2))
+                .map(|_| Blow::new(&mut random, transport, len, readers))
+                .collect(),
+        }
+    }
+}
+
+impl WriterPlan {
+    fn new(random: &mut Random, transport: Transport) -> Self {
+        let over_http = transport == Transport::Http;
+        let command = WriterKind::Command(random.of([0, 0, 3, 137]));
+        let kinds = [
+            WriterKind::Stream,
+            WriterKind::Lines,
+            command,
+            WriterKind::Library,
+            if over_http { WriterKind::Curl } else { WriterKind::Stream },
+        ];
+        Self {
+            kind: random.of(kinds),
+            transport,
+            linked: over_http && random.one_in(3),
+            close: random.one_in(2),
+            chunk: random.of([100, 4 << 10, 32 << 10]) + random.below(1000) as usize,
+        }
+    }
+}
+
+impl ReaderPlan {
+    fn new(random: &mut Random, transport: Transport, number: usize) -> Self {
+        use ReaderKind::{Cat, Curl, Events, Library};
+        let kind = if number == 0 { Cat } else { random.of([Cat, Cat, Library, Curl, Events]) };
+        let transport = match kind {
+            Curl | Events => Transport::Http,
+            _ if number == 0 => transport,
+            _ => random.of(Transport::ALL),
+        };
+        let policy = random.of([SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect]);
+        Self {
+            kind,
+            transport,
+            linked: transport == Transport::Http && random.one_in(2),
+            policy,
+            until: random.of([Until::Closed, Until::WritersGone]),
+            late: random.one_in(4),
+            // A writer would wait for a block reader, and nothing would happen any more.
+            held_at: (policy != SlowPolicy::Block && kind != Library && random.one_in(4))
+                .then(|| random.below(1 << 20)),
+        }
+    }
+}
+
+impl ReaderPlan {
+    /// Reads what the ring of a closed stream holds.
+    pub(super) fn of_what_is_left() -> Self {
+        Self {
+            kind: ReaderKind::Cat,
+            transport: Transport::Unix,
+            linked: false,
+            policy: SlowPolicy::Block,
+            until: Until::Closed,
+            late: true,
+            held_at: None,
+        }
+    }
+}
+
+impl Blow {
+    fn new(random: &mut Random, transport: Transport, len: usize, readers: usize) -> Self {
+        let reader = random.below(readers as u64) as usize;
+        let direction = random.of([Direction::ToDaemon, Direction::ToClient]);
+        let broken = Break::new(random, direction);
+        let whats = [
+            What::Nothing,
+            What::KillWriter,
+            What::KillWriter,
+            What::KillReader(reader),
+            What::KillReader(reader),
+            // Readers over HTTP look for it for 5 seconds.
+            if random.one_in(3) { What::KillDaemon } else { What::RestartDaemon },
+            What::TerminateDaemon,
+            What::TerminateDaemonTwice,
+            What::Break(broken),
+            if transport == Transport::Http { What::Break(broken) } else { What::KillWriter },
+            What::Stall(direction),
+            What::Close,
+            What::CloseFailed,
+            What::Remove,
+            What::Replace,
+        ];
+        Self {
+            at: 1 + random.below(len as u64),
+            stopped: random.one_in(3).then(|| random.below(readers as u64) as usize),
+            what: random.of(whats),
+        }
+    }
+}
+
+impl Break {
+    fn new(random: &mut Random, direction: Direction) -> Self {
+        // Our readers look for it for 5 seconds.
+        let gone = if random.one_in(4) { Self::Gone } else { Self::Cut };
+        random.of([Self::Cut, gone, Self::Reset, Self::Half(direction)])
+    }
+}
+
+/// Random numbers (splitmix64): the same for the same seed.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    /// Other ones every time.
+    pub(super) fn from_the_system() -> Self {
+        Self(RandomState::new().hash_one(()))
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(super) fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    pub(super) fn of<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
+        choices[self.below(N as u64) as usize]
+    }
+}

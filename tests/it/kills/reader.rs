@@ -1,0 +1,266 @@
+//! The readers of a round, and what each of them got.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use harness::{Daemon, Finished, Gap, Link, Pfs, Running, Signal, Taker, Transport, gaps, kill};
+use pfs_client::blocking::Client;
+use pfs_client::{Endpoint, Event, HttpEndpoint, ReadError, ReadOptions, Until};
+use pfs_proto::End;
+use serde_json::Value;
+
+use super::S;
+use super::model::{BROKEN, KILLED, Outcome};
+use super::plan::{ReaderKind, ReaderPlan};
+
+/// A reader that was started.
+pub(super) enum Reader {
+    Process { kind: ReaderKind, running: Running, taker: Option<Taker>, head: PathBuf },
+    Library { thread: JoinHandle<Outcome>, attached: Arc<AtomicBool> },
+}
+
+impl Reader {
+    pub(super) fn start(plan: &ReaderPlan, number: usize, daemon: &Daemon, link: &Link) -> Self {
+        let until = if plan.until == Until::WritersGone { "writers-gone" } else { "closed" };
+        let query = format!("{S}?slow={}&until={until}", plan.policy);
+        let head = daemon.dir().join(format!("head-{number}"));
+        let command = match plan.kind {
+            ReaderKind::Library => {
+                return Self::library(plan, client(daemon, link, plan.transport, plan.linked));
+            }
+            ReaderKind::Cat => {
+                let cat = pfs(daemon, link, plan.transport, plan.linked).args(["-v", "cat", "--stream"]);
+                cat.arg("--slow").arg(plan.policy.to_string()).args(["--until", until, S])
+            }
+            ReaderKind::Curl => curl(daemon, link, plan.linked, &query).arg("-D").arg(&head),
+            ReaderKind::Events => {
+                let events = curl(daemon, link, plan.linked, &query).arg("-D").arg(&head);
+                events.args(["-H", "accept: text/event-stream"])
+            }
+        };
+        let (running, taker) = match plan.held_at {
+            None => (command.spawn(), None),
+            Some(most) => {
+                let mut running = command.stdout_pipe().spawn();
+                let taker = running.take_at_most(most);
+                (running, Some(taker))
+            }
+        };
+        Self::Process { kind: plan.kind, running, taker, head }
+    }
+
+    fn library(plan: &ReaderPlan, client: Client) -> Self {
+        let options = ReadOptions { policy: plan.policy, until: plan.until, ..ReadOptions::default() };
+        let attached = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&attached);
+        let thread = std::thread::spawn(move || follow(&client, options, &told));
+        Self::Library { thread, attached }
+    }
+
+    pub(super) fn is_attached(&mut self) -> bool {
+        match self {
+            Self::Process { kind: ReaderKind::Cat, running, .. } => {
+                start_of(&running.stderr()).is_some() || !running.runs()
+            }
+            Self::Process { running, head, .. } => start_of_response(head).is_some() || !running.runs(),
+            Self::Library { attached, thread } => attached.load(Relaxed) || thread.is_finished(),
+        }
+    }
+
+    /// Sends it a signal; returns false if it has ended, or is none that can be sent one.
+    pub(super) fn signal(&mut self, signal: Signal) -> bool {
+        let Self::Process { running, .. } = self else { return false };
+        let runs = running.runs();
+        if runs {
+            kill(running.pid(), signal);
+        }
+        runs
+    }
+
+    /// Takes whatever it has to give.
+    pub(super) fn finish(self) -> Outcome {
+        match self {
+            Self::Library { thread, .. } => thread.join().expect("the thread does not panic"),
+            Self::Process { kind, running, taker, head } => {
+                let taken = taker.map(Taker::rest);
+                let mut run = running.finish();
+                run.stdout = taken.unwrap_or(run.stdout);
+                match kind {
+                    ReaderKind::Cat => of_cat(run),
+                    ReaderKind::Events => of_events(run, start_of_response(&head).flatten()),
+                    ReaderKind::Curl | ReaderKind::Library => {
+                        of_curl(run, start_of_response(&head).flatten())
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `pfs`, by way of the proxy or not.
+pub(super) fn pfs(daemon: &Daemon, link: &Link, transport: Transport, linked: bool) -> Pfs {
+    let pfs = daemon.pfs_on(transport, []);
+    if linked { pfs.env("PFS_URL", link.url()) } else { pfs }
+}
+
+/// `curl`, by way of the proxy or not.
+pub(super) fn curl(daemon: &Daemon, link: &Link, linked: bool, path: &str) -> Pfs {
+    let address = if linked { link.address() } else { daemon.http_address() };
+    let curl = Pfs::new("curl").args(["-q", "-sS", "-f", "--noproxy", "*", "--no-buffer"]);
+    curl.arg(format!("http://{address}{path}"))
+}
+
+/// The library, by way of the proxy or not.
+pub(super) fn client(daemon: &Daemon, link: &Link, transport: Transport, linked: bool) -> Client {
+    let url = if linked { link.url() } else { daemon.url("") };
+    let endpoint = match transport {
+        Transport::Shm | Transport::Unix => Endpoint::Unix(daemon.socket()),
+        Transport::Http => HttpEndpoint::new(&url).expect("a URL").into(),
+    };
+    Client::new(endpoint).with_mapping(transport == Transport::Shm)
+}
+
+fn follow(client: &Client, options: ReadOptions, attached: &AtomicBool) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut reader = match client.reader(&S.parse().expect("a path"), options) {
+        Ok(reader) => reader,
+        Err(error) => return Outcome { code: BROKEN, stderr: format!("{error:?}"), ..outcome },
+    };
+    loop {
+        match reader.next_event() {
+            Ok(Event::Waiting) => {}
+            Ok(Event::Attached { start, .. }) => {
+                outcome.start = Some(start);
+                attached.store(true, Relaxed);
+            }
+            Ok(Event::Chunk(chunk)) => outcome.bytes.extend_from_slice(&chunk),
+            Ok(Event::Resumed { .. }) => outcome.resumed = true,
+            Ok(Event::Gap { from, to, chunks }) => {
+                outcome.gaps.push(Gap { from, to, chunks: Some(chunks), path: S.to_owned() });
+            }
+            Ok(Event::End { reason, offset }) => {
+                outcome.said = Some(offset);
+                outcome.code = of_end(&reason.to_string(), !outcome.gaps.is_empty());
+                return outcome;
+            }
+            Ok(other) => panic!("an event of an unknown kind: {other:?}"),
+            Err(error) => {
+                outcome.said = Some(reader.position());
+                outcome.code = match error {
+                    ReadError::Removed { .. } => 7,
+                    ReadError::TooSlow { .. } => 6,
+                    ReadError::DaemonGone(_) => 5,
+                    _ => 1,
+                };
+                outcome.stderr = format!("{error:?}");
+                return outcome;
+            }
+        }
+    }
+}
+
+/// What `cat` ends with for this reason.
+fn of_end(reason: &str, lossy: bool) -> i32 {
+    let died = [End::WriterDied, End::Failed].iter().any(|end| end.to_string() == reason);
+    match died {
+        true => 8,
+        false if lossy => 4,
+        false => 0,
+    }
+}
+
+fn of_cat(run: Finished) -> Outcome {
+    Outcome {
+        code: run.code,
+        start: start_of(&run.stderr),
+        gaps: gaps(&run.stderr),
+        said: after(&run.stderr, "printed up to offset "),
+        resumed: run.stderr.contains("; resumed"),
+        bytes: run.stdout,
+        stderr: run.stderr,
+    }
+}
+
+fn of_curl(run: Finished, start: Option<u64>) -> Outcome {
+    let code = if [0, KILLED].contains(&run.code) { run.code } else { BROKEN };
+    Outcome { code, start, bytes: run.stdout, stderr: run.stderr, ..Outcome::default() }
+}
+
+/// Reads whole events, as an EventSource does.
+fn of_events(run: Finished, start: Option<u64>) -> Outcome {
+    let mut outcome = Outcome { code: BROKEN, start, ..Outcome::default() };
+    let text = String::from_utf8_lossy(&run.stdout);
+    let mut blocks: Vec<&str> = text.split("\n\n").collect();
+    blocks.pop();
+    for block in blocks {
+        let field = |name: &str| {
+            let mut lines = block.lines().filter_map(|line| line.strip_prefix(name));
+            lines.next().map(|value| value.trim_start_matches(": "))
+        };
+        let Some(data) = field("data") else { continue };
+        let json = || serde_json::from_str::<Value>(data).expect("JSON");
+        match field("event") {
+            Some("base64") => outcome.bytes.extend(BASE64_STANDARD.decode(data).expect("base64")),
+            Some("gap") => {
+                let gap = json();
+                let offset = |name: &str| gap[name].as_u64().expect("an offset");
+                let gap = Gap {
+                    from: offset("from"),
+                    to: offset("to"),
+                    chunks: gap["chunks"].as_u64(),
+                    path: S.to_owned(),
+                };
+                outcome.gaps.push(gap);
+            }
+            Some("end") => {
+                outcome.said = json()["offset"].as_u64();
+                outcome.code = of_end(json()["reason"].as_str().expect("a reason"), !outcome.gaps.is_empty());
+            }
+            Some("failure") => {
+                outcome.code = match json()["code"].as_str().expect("a code") {
+                    "removed" => 7,
+                    "too_slow" => 6,
+                    "going_away" => 5,
+                    _ => 1,
+                };
+            }
+            other => panic!("an event {other:?}: {block}"),
+        }
+        if let Some((_, id)) = field("id").and_then(|id| id.split_once(':')) {
+            outcome.said = Some(id.parse().expect("an offset"));
+        }
+    }
+    // How the body ends is told by the events, too; only a proper end is one of the body.
+    let proper = [0, 4].contains(&outcome.code);
+    outcome.code = match run.code {
+        KILLED => KILLED,
+        0 if !proper => panic!("the body ended properly with {}: {text}", outcome.code),
+        0 => outcome.code,
+        _ if proper => BROKEN,
+        _ => outcome.code,
+    };
+    outcome.stderr = run.stderr;
+    outcome
+}
+
+/// Where `cat -v` says that it begins.
+fn start_of(stderr: &str) -> Option<u64> {
+    after(stderr, "from offset ")
+}
+
+/// The number that follows the last `text`.
+fn after(stderr: &str, text: &str) -> Option<u64> {
+    let (_, rest) = stderr.rsplit_once(text)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
+
+/// Where a response says that it begins; the inner `None` if it is a refusal. `None` before it has come.
+fn start_of_response(head: &PathBuf) -> Option<Option<u64>> {
+    let head = std::fs::read_to_string(head).ok().filter(|head| head.ends_with("\r\n\r\n"))?;
+    let start = head.lines().find_map(|line| line.strip_prefix("pfs-start: "));
+    Some(start.and_then(|start| start.parse().ok()))
+}
