@@ -103,6 +103,7 @@ pub(crate) async fn hand_out<T: Transport>(
 pub(crate) async fn attend<T: Transport>(
     _: &mut Wire<T>,
     handout: &Handout,
+    _: &StreamPath,
     _: &CancellationToken,
 ) -> Result<(), Ended> {
     match handout.0 {}

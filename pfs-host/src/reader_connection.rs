@@ -59,7 +59,7 @@ pub(crate) async fn serve<T: Transport>(
             announce(wire);
             let mut seat = Seat { handout: Some(handout), daemon: place.daemon, shutdown };
             if let Some(handout) = &seat.handout
-                && let Err(ended) = sharing::attend(wire, handout, shutdown).await
+                && let Err(ended) = sharing::attend(wire, handout, place.path(), shutdown).await
             {
                 log.left_ring(handout, &ended);
                 return Err(ended);

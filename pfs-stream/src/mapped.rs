@@ -6,6 +6,7 @@
 //! header that costs the stream one system call a wake-up, however many sleep.
 
 use std::{
+    future::Future,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
@@ -14,7 +15,7 @@ use std::{
 use pfs_proto::{End, MappedStart, SlowPolicy, Until};
 
 use crate::{
-    Extent, Read, ReadError, Reader, Sink,
+    Extent, Read, ReadError, Reader, Sink, Stream,
     figures::{Figures, PAGE_WORDS},
     membership::Membership,
     ring::{Memory, Ring, RingReader, Sharing},
@@ -30,7 +31,8 @@ pub struct Handout {
     membership: Membership,
     start: MappedStart,
     held: Extent,
-    page: Option<OwnedFd>,
+    /// The ring and the page, for the other process.
+    files: Option<[OwnedFd; 2]>,
     _counted: Counted,
 }
 
@@ -53,11 +55,20 @@ impl Reader {
             Ok((memory, file)) => (memory, file),
             Err(error) => return Err((self, error)),
         };
+        let Some(ring_file) = self.stream().shared.ring.memory().file() else {
+            return Err((self, io::ErrorKind::Unsupported.into()));
+        };
         let held = self.extent_at_attach();
         let (mut membership, ring) = self.into_parts();
         let counted = Counted::new(&membership.shared);
         membership.set_figures(Figures::Page(page), ring.position());
-        Ok(Handout { membership, start: ring.to_start(), held, page: Some(file), _counted: counted })
+        Ok(Handout {
+            membership,
+            start: ring.to_start(),
+            held,
+            files: Some([ring_file, file]),
+            _counted: counted,
+        })
     }
 }
 
@@ -67,19 +78,19 @@ impl Handout {
         self.start
     }
 
-    /// The ring; whoever gets it can do nothing but read.
+    /// The ring; whoever gets it can do nothing but read. `None` once it was closed.
     pub fn ring(&self) -> Option<BorrowedFd<'_>> {
-        self.membership.shared.ring.memory().file()
+        self.files.as_ref().map(|[ring, _]| ring.as_fd())
     }
 
     /// The reader's page of figures, which it writes; `None` once it was closed.
     pub fn page(&self) -> Option<BorrowedFd<'_>> {
-        self.page.as_ref().map(AsFd::as_fd)
+        self.files.as_ref().map(|[_, page]| page.as_fd())
     }
 
-    /// Closes the page's file, once the other process has it: a reader occupies no descriptor then.
-    pub fn close_page(&mut self) {
-        self.page = None;
+    /// Closes both files, once the other process has them: a reader occupies no descriptor then.
+    pub fn close_files(&mut self) {
+        self.files = None;
     }
 
     /// The other process cannot map, and has read nothing: the reader is to go on here.
@@ -87,6 +98,11 @@ impl Handout {
         let ring = RingReader::from_start(self.membership.shared.ring.clone(), &self.start);
         self.membership.set_figures(Figures::own(), ring.position());
         Reader::new(self.membership, ring, self.held)
+    }
+
+    /// Waits until the stream is removed.
+    pub fn removed(&self) -> impl Future<Output = ()> + Send + use<> {
+        Stream { shared: Arc::clone(&self.membership.shared) }.removed()
     }
 
     /// The reader says that it made room that a writer waits for.
@@ -150,6 +166,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.mapped.fetch_sub(1, Ordering::SeqCst);
+        self.0.give_back();
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Registry {
 pub(crate) struct Inner {
     limits: Limits,
     created: SystemTime,
-    /// Memory that streams take, including removed ones that somebody still holds.
+    /// Memory that streams take, including removed ones that readers in other processes have not left yet.
     rings: Budget,
     /// Memory that serves streams beside that.
     beside: Budget,
@@ -256,7 +256,7 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Bytes of memory that streams take, including removed ones that somebody is still attached to.
+    /// Bytes of memory that streams take, including removed ones that readers in other processes have not left yet.
     pub fn memory(&self) -> u64 {
         self.inner.rings.used()
     }

@@ -72,15 +72,16 @@ pub(crate) struct Shared {
     pub(crate) room: WaitQueue,
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
-    /// Writers that wait for the stream to take no more appends. Woken only for that.
+    /// Those that wait for the stream to take no more appends, or to be removed. Woken only for that.
     pub(crate) ends: WaitQueue,
     /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
     pub(crate) watchers: std::sync::Arc<Watchers>,
     pub(crate) lifetime: Lifetime,
     /// What its host keeps about it.
     pub(crate) kept: Kept,
-    /// What this stream takes of its registry's memory; given back when the last handle is gone.
-    _reserved: [Option<Reservation>; 2],
+    /// What this stream takes of its registry's memory and descriptors. Given back when the last handle is gone, or the stream
+    /// was removed and is read by no other process.
+    reserved: Mutex<[Option<Reservation>; 2]>,
 }
 
 /// What only one writer at a time may touch.
@@ -191,7 +192,7 @@ impl Stream {
             watchers: std::sync::Arc::default(),
             lifetime: Lifetime::new(),
             kept: Kept::default(),
-            _reserved: reserved,
+            reserved: Mutex::new(reserved),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -326,6 +327,19 @@ impl Stream {
         self.shared.set_status(Status::remove);
     }
 
+    /// Waits until the stream is removed.
+    pub fn removed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut waiting = Waiting {
+            shared: Arc::clone(&self.shared),
+            queue: |shared| &shared.ends,
+            ticket: Ticket::default(),
+        };
+        poll_fn(move |cx| {
+            let Waiting { shared, ticket, .. } = &mut waiting;
+            shared.ends.poll(ticket, cx, || shared.ring.status().removed().then_some(()))
+        })
+    }
+
     /// Tells what happens to it from now on: who comes and goes, what readers lose, and how it ends. Whoever is told is not
     /// waited for.
     pub fn events(&self) -> Events {
@@ -364,9 +378,13 @@ impl Stream {
 
     /// Waits until so many readers are attached, or until the stream takes no more appends.
     pub fn readers_reach(&self, count: usize) -> impl Future<Output = ()> + Send + 'static {
-        let mut waiting = Waiting { shared: Arc::clone(&self.shared), ticket: Ticket::default() };
+        let mut waiting = Waiting {
+            shared: Arc::clone(&self.shared),
+            queue: |shared| &shared.joins,
+            ticket: Ticket::default(),
+        };
         poll_fn(move |cx| {
-            let Waiting { shared, ticket } = &mut waiting;
+            let Waiting { shared, ticket, .. } = &mut waiting;
             shared.joins.poll(ticket, cx, || {
                 let status = shared.ring.status();
                 let ended = status.closed() || status.removed();
@@ -386,15 +404,16 @@ impl Stream {
     }
 }
 
-/// Somebody in the queue of joins, who leaves it when dropped.
+/// A place in a queue of the stream, given back when dropped.
 struct Waiting {
     shared: Arc<Shared>,
+    queue: fn(&Shared) -> &WaitQueue,
     ticket: Ticket,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.shared.joins.leave(&mut self.ticket);
+        (self.queue)(&self.shared).leave(&mut self.ticket);
     }
 }
 
@@ -416,7 +435,29 @@ impl Shared {
         drop(append);
         self.watchers.wake();
         self.wake_everybody();
+        if now.removed() && !before.removed() {
+            self.release();
+        }
         now
+    }
+
+    /// Gives the memory of a removed stream back, whoever is still attached: a reader that has not noticed the removal finds
+    /// nothing but that.
+    fn release(&self) {
+        let append = lock(&self.append);
+        // What the system cannot take back goes with the last handle.
+        if self.ring.release().is_ok() {
+            drop(append);
+            self.give_back();
+        }
+    }
+
+    /// Counts the memory of a removed stream no longer, unless it is mapped by other processes.
+    pub(crate) fn give_back(&self) {
+        let mut reserved = lock(&self.reserved);
+        if self.mapped.load(Ordering::SeqCst) == 0 && self.ring.is_released() {
+            *reserved = [None, None];
+        }
     }
 
     /// Wakes the readers that sleep, wherever they do.

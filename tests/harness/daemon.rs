@@ -8,7 +8,7 @@ use pfs_proto::StreamEvent;
 use tempfile::TempDir;
 
 use crate::observer::Observer;
-use crate::{Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident};
+use crate::{Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident, shared};
 
 /// The name of its socket in its folder.
 const SOCKET: &str = "pfsd.sock";
@@ -100,6 +100,11 @@ impl Daemon {
     /// The memory it holds, in bytes.
     pub fn memory(&self) -> u64 {
         resident(self.running.pid())
+    }
+
+    /// The memory of rings and staging areas that it holds, in bytes.
+    pub fn shared_memory(&self) -> u64 {
+        shared(self.running.pid())
     }
 
     /// What it wrote to its log so far.

@@ -33,6 +33,11 @@ pub fn resident(pid: u32) -> u64 {
     figure(pid, "VmRSS:")
 }
 
+/// The memory of files, such as rings, that a process has now, in bytes.
+pub fn shared(pid: u32) -> u64 {
+    figure(pid, "RssShmem:")
+}
+
 fn figure(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the process is no zombie");

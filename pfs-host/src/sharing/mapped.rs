@@ -1,7 +1,10 @@
 //! A reader that was handed the ring: its connection tells when it makes room, and when it is gone.
 
-use pfs_proto::{ErrorCode, Reply, Request};
-use pfs_stream::{Reader, mapped::Handout};
+use std::{pin::pin, time::Duration};
+
+use pfs_proto::{ErrorCode, Reply, Request, StreamPath};
+use pfs_stream::{ReadError, Reader, mapped::Handout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,23 +33,33 @@ pub(crate) async fn hand_out<T: Transport>(
         Some((ring, page)) => wire.send_with(&Reply::Mapped(handout.start()), &[ring, page]).await?,
         None => return Ok(Err(handout.take_back())),
     }
-    handout.close_page();
+    handout.close_files();
     Ok(Ok(handout))
 }
+
+/// How long a client may take to leave a stream that was removed. The ring itself tells the client of the removal, and occupies memory
+/// as long as the client maps it.
+const REMOVED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves the client as long as it reads the ring. Comes back when it can't map it; everything else is an end.
 pub(crate) async fn attend<T: Transport>(
     wire: &mut Wire<T>,
     handout: &Handout,
+    path: &StreamPath,
     shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     wire.flush().await;
     wire.release();
+    let mut overdue = pin!(async {
+        handout.removed().await;
+        sleep(REMOVED_TIMEOUT).await;
+    });
     loop {
         let frame = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Err(Failure::going_away().into()),
             frame = wire.frame() => frame?,
+            () = &mut overdue => return Err(Failure::reading(path, ReadError::Removed).into()),
         };
         match frame.map(Request::decode).transpose()? {
             Some(Request::MadeRoom) => handout.made_room(),

@@ -28,7 +28,7 @@ pub(crate) const STATUS: usize = 2 * LINE + 1;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) const BELL: usize = 3 * LINE;
 /// Words before the index: a page.
-const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
+pub(super) const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
 
 /// Data capacities are a multiple of this many bytes.
 const GRAIN: u64 = if cfg!(loom) { 8 } else { 4096 };

@@ -2,15 +2,18 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     slice,
-    sync::atomic::{AtomicU32, AtomicU64},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create},
-    mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+    mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap},
 };
 
 use super::layout::WORD;
@@ -29,7 +32,8 @@ pub(crate) enum Sharing {
 pub(crate) struct Mapping {
     address: NonNull<AtomicU64>,
     words: usize,
-    file: Option<OwnedFd>,
+    file: Mutex<Option<OwnedFd>>,
+    released: AtomicBool,
 }
 
 // SAFETY: the mapping is plain memory that belongs to no thread, and nothing but atomics is handed out.
@@ -52,7 +56,7 @@ impl Mapping {
         if sharing == Sharing::ReadOnly {
             seals |= SealFlags::FUTURE_WRITE;
         }
-        fcntl_add_seals(mapping.file.as_ref().ok_or(io::ErrorKind::Other)?, seals)?;
+        fcntl_add_seals(&mapping.file().ok_or(io::ErrorKind::Other)?, seals)?;
         Ok(mapping)
     }
 
@@ -63,7 +67,7 @@ impl Mapping {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let address = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { address, words, file: None })
+        Ok(Self { address, words, file: Mutex::default(), released: AtomicBool::new(false) })
     }
 
     /// Maps memory that came from elsewhere, if it has the size it should have and will keep it.
@@ -86,7 +90,7 @@ impl Mapping {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let address = unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { address, words, file: Some(file) })
+        Ok(Self { address, words, file: Mutex::new(Some(file)), released: AtomicBool::new(false) })
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {
@@ -94,14 +98,51 @@ impl Mapping {
         unsafe { slice::from_raw_parts(self.address.as_ptr(), self.words) }
     }
 
-    /// The file, if others can be given it.
-    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref().map(AsFd::as_fd)
+    /// Whether its memory was given back.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Relaxed)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a file that others can be given.
+    pub(crate) fn has_file(&self) -> bool {
+        self.opened().is_some()
+    }
+
+    /// A descriptor of the file for others, if there is one and the system has a descriptor left.
+    pub(crate) fn file(&self) -> Option<OwnedFd> {
+        self.opened().as_ref()?.try_clone().ok()
     }
 
     /// Takes the file out. The mapping stays, and the file is closed when the caller drops it.
-    pub(crate) fn take_file(&mut self) -> Option<OwnedFd> {
-        self.file.take()
+    pub(crate) fn take_file(&self) -> Option<OwnedFd> {
+        self.opened().take()
+    }
+
+    /// Gives the memory back to the system, all but the first `kept` words: the others are zero from now on. Who else maps the file
+    /// keeps it as it is. Words that are written meanwhile may be lost.
+    pub(crate) fn release(&self, kept: usize) -> io::Result<()> {
+        let bytes = self.words * WORD;
+        let fresh = Self::own(self.words)?;
+        for (to, from) in fresh.words().iter().zip(self.words()).take(kept) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        let flags = MremapFlags::MAYMOVE;
+        // SAFETY: both are mappings of ours of this size. The system puts the pages of the fresh one in the place of the others in
+        // one step, so that the words that were handed out stay readable and writable all the time; like any word of this
+        // memory, they may have any value. The fresh mapping is gone after that, and is not unmapped again.
+        let moved = unsafe {
+            mremap_fixed(fresh.address.as_ptr().cast(), bytes, bytes, flags, self.address.as_ptr().cast())
+        };
+        if moved.is_ok() {
+            std::mem::forget(fresh);
+            drop(self.take_file());
+            self.released.store(true, Relaxed);
+        }
+        Ok(moved.map(drop)?)
     }
 
     /// Two runs of bytes that lie apart, as plain memory: nobody else may touch them meanwhile.

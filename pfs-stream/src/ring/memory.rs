@@ -7,7 +7,7 @@
 //! 1. `Mapping` turns a mapping into `&[AtomicU64]`. The mapping is page-aligned, as long as it says,
 //!    readable (and writable, unless it is for reading only, where nothing but loads happens), any bit pattern
 //!    is a valid `AtomicU64`, and it is unmapped only when the `Mapping` is dropped, which no borrow of the
-//!    words outlives. The file behind it is
+//!    words outlives. `release` puts other pages in the place of these, in one step. The file behind it is
 //!    sealed against shrinking, so no access can fault. Other processes may map the same pages; like
 //!    threads, they can only race with atomic accesses, and what they read or write is never trusted to
 //!    be in range. A mapping's address is also given to the system, to write from it to a file: that reads as
@@ -51,7 +51,7 @@ impl Memory {
 
     /// Memory that other processes can be given to read and write, and the file to give them. The file need not stay open here.
     pub(crate) fn writable_by_others(words: usize) -> io::Result<(Self, OwnedFd)> {
-        let mut mapping = Mapping::new(words, Sharing::Writable)?;
+        let mapping = Mapping::new(words, Sharing::Writable)?;
         let file = mapping.take_file().ok_or(io::ErrorKind::Other)?;
         Ok((Self { mapping }, file))
     }
@@ -62,12 +62,21 @@ impl Memory {
     }
 
     /// What another process can be given, if it can.
-    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn file(&self) -> Option<OwnedFd> {
         self.mapping.file()
     }
 
+    /// Gives the memory back to the system, all but the first `kept` words, though there are readers: they find zeros.
+    pub(crate) fn release(&self, kept: usize) -> io::Result<()> {
+        self.mapping.release(kept)
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.mapping.is_released()
+    }
+
     pub(crate) fn is_shared(&self) -> bool {
-        self.mapping.file().is_some()
+        self.mapping.has_file()
     }
 
     /// Two runs of bytes, each `(at, len)` inside and apart from the other, as plain memory to be filled. Nobody else may
@@ -103,6 +112,15 @@ impl Memory {
     }
 
     pub(crate) fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Always an error: the heap cannot give back memory that somebody uses.
+    pub(crate) fn release(&self, _kept: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
         false
     }
 

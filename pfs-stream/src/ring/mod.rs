@@ -40,6 +40,7 @@ mod writer;
 use crate::sync::{
     Arc, AtomicU64,
     Ordering::{self, Acquire},
+    fence,
 };
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -139,6 +140,26 @@ impl Ring {
 
     pub(crate) fn status(&self) -> Status {
         Status::from_word(self.load(layout::STATUS, Acquire))
+    }
+
+    /// Gives the memory of a removed stream back to the system, though there are readers, and though other processes may keep
+    /// what they have mapped. Only under the stream's lock, and after the status says that the stream was removed.
+    ///
+    /// An error where the system cannot do that, and for a ring that holds chunks by reference.
+    pub(crate) fn release(&self) -> std::io::Result<()> {
+        if self.holds() {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        }
+        // A reader in the middle of a copy looks at tail once more, and throws the copy away. It then finds the status.
+        let head = self.load(layout::HEAD_SEQ, Ordering::Relaxed);
+        self.word(layout::TAIL_SEQ).store(head, Ordering::Release);
+        fence(Ordering::Release);
+        self.memory.release(layout::HEADER)
+    }
+
+    /// Whether its memory was given back.
+    pub(crate) fn is_released(&self) -> bool {
+        self.memory.is_released()
     }
 
     /// Only under the stream's lock.

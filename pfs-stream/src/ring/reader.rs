@@ -86,6 +86,10 @@ impl RingReader {
                     return Ok(status.end_at_head(self.until, self.deaths_before).map(Read::End));
                 }
                 Look::Behind { next, head } => {
+                    if self.ring.status().removed() {
+                        // The ring may have been released since the look above: these are not its counters.
+                        return Err(ReadError::Removed);
+                    }
                     if self.policy == SlowPolicy::Disconnect {
                         return Err(ReadError::TooSlow { position: self.offset, lag: head - self.offset });
                     }

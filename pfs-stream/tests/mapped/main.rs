@@ -211,3 +211,25 @@ fn memory_that_could_shrink_is_refused() {
     let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
     assert!(MappedReader::open(ring, page(), &other).is_err(), "another size than it says");
 }
+
+#[test]
+fn the_memory_of_a_removed_stream_is_given_back_although_readers_have_not_noticed_the_removal() {
+    let registry = Registry::new(Limits { max_streams: 1, max_memory: 1 << 20 });
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let stream = registry.create("s", config.clone()).unwrap();
+    let mut writer = stream.writer(PEER).unwrap();
+    let mut here = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let handout = hand_out(&stream, ReadOptions::default());
+    let mut there = open(&handout);
+    append(&mut writer, 1000);
+    registry.remove("s");
+
+    assert!(registry.memory() > 0, "another process may still map it");
+    assert_eq!(here.try_read(&mut Vec::new(), 2000), Err(ReadError::Removed));
+    assert_eq!(there.try_read(&mut Vec::new(), 2000), Err(ReadError::Removed));
+    assert!(matches!(writer.try_append(b"x"), Err(AppendError::Removed)));
+    drop(handout);
+    assert_eq!(registry.memory(), 0, "nobody else maps it");
+    drop((stream, writer, here));
+    registry.create("s", config).unwrap();
+}

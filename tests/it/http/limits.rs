@@ -151,6 +151,26 @@ fn readers_that_do_not_read_cost_a_bounded_buffer_each() {
     drop(stalled);
 }
 
+#[test]
+fn the_memory_of_a_removed_stream_is_free_at_once_whoever_still_reads_it() {
+    const RING: u64 = 6 << 20;
+    let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
+    let mut stalled = Vec::new();
+    for round in 0..5 {
+        daemon.ask("PUT", S, [], &noise(round, 6 << 20)).has(201);
+        assert!(daemon.shared_memory() >= RING);
+        for accept in ["*/*", "text/event-stream"] {
+            let mut reader = daemon.http();
+            reader.request("GET", S, &[("accept", accept)], None);
+            reader.head().expect("an answer").has(200);
+            stalled.push(reader);
+        }
+        daemon.ask("DELETE", S, [], b"").has(204);
+    }
+    let held = daemon.shared_memory();
+    assert!(held < RING / 2, "{held} bytes for streams that are removed");
+}
+
 /// A daemon that may have this many descriptors, and the address of its HTTP.
 fn with_descriptors(limit: usize, folder: &Path) -> (Running, SocketAddr) {
     let command = format!(

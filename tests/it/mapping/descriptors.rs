@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use harness::{Daemon, eventually};
-use pfs_proto::ReadOptions;
+use pfs_proto::{ErrorCode, ReadOptions, Reply};
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
@@ -93,4 +93,20 @@ fn a_client_that_shares_memory_occupies_one_descriptor_of_the_daemon() {
     assert_eq!(open(), before + 2 * CLIENTS);
     drop((readers, writers));
     eventually("they are forgotten", || open() == before);
+}
+
+#[test]
+fn a_client_that_keeps_a_removed_stream_is_hung_up_on_and_the_memory_is_counted_until_then() {
+    let daemon = Daemon::with_config("[limits]\nmax_memory = \"16MB\"\n");
+    let mut kept = Vec::new();
+    // More than the limit allows at a time.
+    for _ in 0..3 {
+        daemon.append(S, "x");
+        let mut handed = handed(&daemon, S, ReadOptions::default());
+        daemon.remove(S);
+        let told = handed.wire.reply();
+        assert!(matches!(told, Some(Reply::Error { code: ErrorCode::Removed, .. })), "{told:?}");
+        assert_eq!(handed.wire.reply(), None);
+        kept.push(handed);
+    }
 }
