@@ -67,7 +67,9 @@ impl Requests {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Full {
     /// The daemon has all the connections that it may have.
-    #[error("the daemon has {0} connections already; raise limits.max_connections")]
+    #[error(
+        "the daemon has {0} connections already; raise limits.max_connections, or its limit on open files (ulimit -n)"
+    )]
     Daemon(usize),
     /// This address has.
     #[error("there are {0} connections from this address already; raise limits.max_connections_per_address")]

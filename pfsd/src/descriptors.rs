@@ -7,8 +7,8 @@
 use pfs_host::{Settings, wide};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for all else: listeners, the runtime, the log; clients that are told why they are turned away; memory on its way
-/// to a client.
+/// Descriptors for all else, at most: listeners, the runtime, the log; clients that are told why they are turned away; memory on
+/// its way to a client.
 const OTHERS: u64 = 192;
 
 /// Raises the limit as far as the settings need and the system allows, and fits the settings to it.
@@ -40,10 +40,11 @@ fn wanted(settings: &Settings) -> u64 {
     wide(settings.max_connections).saturating_add(streams).saturating_add(OTHERS)
 }
 
-/// Divides the descriptors in the proportion of what is configured. One connection there is in any case.
+/// Divides the descriptors in the proportion of what is configured, but for those of all else: half of them at most. One connection
+/// there is in any case.
 fn fit(settings: &mut Settings, limit: u64) {
     let (connections, streams) = (wide(settings.max_connections), wide(settings.limits.max_streams));
-    let available = limit.saturating_sub(OTHERS);
+    let available = limit.saturating_sub(OTHERS.min(limit / 2));
     let all = u128::from(connections).saturating_add(u128::from(streams)).max(1);
     let share = u128::from(available).saturating_mul(connections.into()) / all;
     let share = u64::try_from(share).unwrap_or(available).max(1);
@@ -64,7 +65,7 @@ mod tests {
             let (connections, streams) = (settings.max_connections, settings.limits.max_streams);
             fit(&mut settings, limit);
             let promised = wide(settings.max_connections) + settings.max_stream_descriptors;
-            assert!(promised <= limit.saturating_sub(OTHERS).max(1), "{limit}: {settings:?}");
+            assert!(promised <= (limit - OTHERS.min(limit / 2)).max(1), "{limit}: {settings:?}");
             assert!((1..=connections).contains(&settings.max_connections), "{limit}: {settings:?}");
             assert!(settings.max_stream_descriptors <= wide(streams), "{limit}: {settings:?}");
         }

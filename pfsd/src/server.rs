@@ -93,7 +93,9 @@ pub(crate) async fn serve(
 
 /// Tells one client too many why it is not served. Its socket is new and empty, so nothing has to wait.
 fn refuse(stream: &UnixStream, limit: usize) {
-    let message = format!("the daemon has {limit} connections already; raise limits.max_connections");
+    let message = format!(
+        "the daemon has {limit} connections already; raise limits.max_connections, or its limit on open files (ulimit -n)"
+    );
     tracing::warn!(limit, "connection refused: too many");
     match stream.try_write(&refusal(message)) {
         Ok(_) => {}

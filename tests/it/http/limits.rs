@@ -209,7 +209,7 @@ fn a_daemon_without_descriptors_says_so_and_goes_on() {
 
 #[test]
 fn fewer_descriptors_than_configured_are_divided_and_nobody_takes_those_of_others() {
-    const LIMIT: usize = 232;
+    const LIMIT: usize = 80;
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let (daemon, address) = with_descriptors(LIMIT, folder.path());
