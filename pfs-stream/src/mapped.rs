@@ -201,7 +201,7 @@ impl MappedReader {
     pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
         let read = self.ring.try_read(sink, max_bytes.into())?;
         if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
-            self.figures.record(read, self.ring.position());
+            self.figures.record(read, self.ring.settled());
         }
         Ok(read)
     }

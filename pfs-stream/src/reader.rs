@@ -20,9 +20,9 @@ use crate::{
 /// What a read gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Whole chunks were added to the sink.
+    /// Whole chunks were added to the sink, or a part of one to a sink that takes parts.
     Data {
-        /// How many, at least one.
+        /// How many chunks ended, at least one unless it was a part.
         chunks: usize,
         /// How many bytes, headers that the sink added not counted.
         bytes: usize,
@@ -81,7 +81,8 @@ fn try_read(
     let read = ring.try_read(sink, most)?;
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
         let figures = &membership.state.figures;
-        figures.record(read, ring.position());
+        // Parts of a chunk count when it ends: what was told once must not be less later.
+        figures.record(read, ring.settled());
         if ring.policy == SlowPolicy::Block && figures.is_wanted(ring.position()) {
             membership.shared.room.wake_all();
         }
@@ -137,7 +138,8 @@ impl Reader {
         (self.membership, self.ring)
     }
 
-    /// Waits for what comes next, and takes at most about `max_bytes` of it: whole chunks, at least one.
+    /// Waits for what comes next, and takes at most about `max_bytes` of it: whole chunks, at least one, or for a sink that
+    /// takes parts, a part of one that is larger.
     ///
     /// After an end or an error, the same comes again. Cancel safe: dropped before it is done, it has
     /// taken nothing.
@@ -208,7 +210,14 @@ impl Reader {
         self.membership.state.start
     }
 
-    /// The offset that it reads next.
+    /// Adds to `bytes` at most `most` bytes that follow `offset` in the chunk that is being read in [parts](Sink::takes_parts), and
+    /// reads none of them. `None` if they were overwritten: a gap comes next. Also where there is no such chunk, or `offset` is
+    /// behind the reader.
+    pub fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
+        self.ring.peek(offset, most, bytes)
+    }
+
+    /// The offset that it reads next. Inside a chunk while a sink takes it in parts.
     pub fn position(&self) -> u64 {
         self.ring.offset.saturating_sub(self.batch.bytes())
     }

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// Takes the bytes of whole chunks, one copy, with room for a header before each run of bytes.
+/// Takes the bytes of chunks, one copy, with room for a header before each run of bytes.
 ///
 /// A read is all or nothing: when the writer has lapped the reader meanwhile, everything since the
-/// start of the read is taken back through [`undo_to`](Sink::undo_to).
+/// start of the read is taken back through [`undo_to`](Sink::undo_to). A read is whole chunks, unless the
+/// sink [takes parts](Sink::takes_parts).
 pub trait Sink {
     /// The buffer that bytes are appended to.
     fn buffer(&mut self) -> &mut Vec<u8>;
@@ -20,6 +21,26 @@ pub trait Sink {
     /// Called before `len` bytes are appended; `last` says that they end their chunk.
     fn piece(&mut self, len: usize, last: bool) {
         let _ = (len, last);
+    }
+
+    /// Bytes that the sink adds to each chunk. They count towards the bytes that are asked for, so that a read of tiny chunks
+    /// makes no more than a read of large ones.
+    fn header_len(&self) -> usize {
+        0
+    }
+
+    /// Whether a chunk that is larger than what is asked for is read in parts, one a read. Otherwise it is read whole.
+    ///
+    /// A [`Gap`](crate::Read::Gap) then begins where the parts began that were read of a chunk whose rest was overwritten. A chunk
+    /// that the stream holds by reference is never read in parts.
+    fn takes_parts(&self) -> bool {
+        false
+    }
+
+    /// Called in place of [`piece`](Self::piece) before a part of `len` bytes, after which `left` bytes of the chunk are to be read.
+    /// The last part of a chunk is a piece.
+    fn part(&mut self, len: usize, left: u64) {
+        self.piece(len, left == 0);
     }
 
     /// Whether chunks may follow each other with nothing between them. Then [`chunks`](Self::chunks) is called instead of

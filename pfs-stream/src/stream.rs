@@ -275,6 +275,7 @@ impl Stream {
             ring: self.shared.ring.clone(),
             seq: at.seq,
             offset: at.offset,
+            begun: None,
             missing: (at.offset < tail.offset).then_some(tail.offset),
             policy: options.policy,
             until: options.until,

@@ -13,11 +13,76 @@ const CHANNEL: u64 = 2000;
 enum Operation {
     Append(u64),
     Join(Start, SlowPolicy, Until),
-    Read(usize, usize),
+    Read(usize, usize, Taking),
+    Peek(usize, u64, usize),
     Leave(usize),
     WriterComes,
     WriterGoes { finished: bool },
     Close { failed: bool },
+}
+
+/// How a reader takes what it reads.
+#[derive(Clone, Copy, Debug)]
+struct Taking {
+    /// Chunks that are larger than what is asked for come in parts.
+    parts: bool,
+    /// Bytes that are put before each chunk or part.
+    header_len: usize,
+}
+
+/// What one read put into a sink: a header of its own before each run of bytes.
+struct Taken {
+    taking: Taking,
+    buffer: Vec<u8>,
+    /// Of each run, its length and how much of its chunk is left.
+    runs: Vec<(usize, u64)>,
+}
+
+impl Taken {
+    fn new(taking: Taking) -> Self {
+        Self { taking, buffer: Vec::new(), runs: Vec::new() }
+    }
+
+    /// The bytes without headers.
+    fn bytes(&self) -> Vec<u8> {
+        let mut rest = &self.buffer[..];
+        let mut bytes = Vec::new();
+        for (len, _) in &self.runs {
+            let (run, after) = rest[self.taking.header_len..].split_at(*len);
+            bytes.extend_from_slice(run);
+            rest = after;
+        }
+        assert!(rest.is_empty());
+        bytes
+    }
+}
+
+impl Sink for Taken {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    fn header_len(&self) -> usize {
+        self.taking.header_len
+    }
+
+    fn takes_parts(&self) -> bool {
+        self.taking.parts
+    }
+
+    fn piece(&mut self, len: usize, last: bool) {
+        assert!(last);
+        self.part(len, 0);
+    }
+
+    fn part(&mut self, len: usize, left: u64) {
+        self.buffer.resize(self.buffer.len() + self.taking.header_len, 0);
+        self.runs.push((len, left));
+    }
+}
+
+fn taking() -> impl Strategy<Value = Taking> {
+    (any::<bool>(), 0..9usize).prop_map(|(parts, header_len)| Taking { parts, header_len })
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -32,7 +97,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         20 => prop_oneof![1..20u64, 1..CHANNEL].prop_map(Operation::Append),
         4 => (start, policy, until).prop_map(|(start, policy, until)| Operation::Join(start, policy, until)),
-        12 => (0..8usize, 1..3000usize).prop_map(|(who, max)| Operation::Read(who, max)),
+        12 => (0..8usize, prop_oneof![1..200usize, 1..3000usize], taking())
+            .prop_map(|(who, max, taking)| Operation::Read(who, max, taking)),
+        4 => (0..8usize, 0..CHANNEL, 1..1000usize).prop_map(|(who, ahead, most)| Operation::Peek(who, ahead, most)),
         2 => (0..8usize).prop_map(Operation::Leave),
         1 => Just(Operation::WriterComes),
         1 => any::<bool>().prop_map(|finished| Operation::WriterGoes { finished }),
@@ -49,6 +116,8 @@ struct Follower {
     reader: Reader,
     options: ReadOptions,
     position: u64,
+    /// Where the part of the chunk at the position begins that the reader has got already, or the position.
+    settled: u64,
     head_at_attach: u64,
     lost: u64,
 }
@@ -122,34 +191,70 @@ impl Model {
                     }
                     _ => assert!(self.is_boundary(position) && head - position <= RING),
                 }
-                self.followers.push(Follower { reader, options, position, head_at_attach: head, lost: 0 });
+                self.followers.push(Follower {
+                    reader,
+                    options,
+                    position,
+                    settled: position,
+                    head_at_attach: head,
+                    lost: 0,
+                });
             }
         }
     }
 
-    fn read(&mut self, who: usize, max: usize) {
+    fn peek(&self, stream: &Stream, who: usize, ahead: u64, most: usize) {
+        let Some(follower) = self.followers.get(who) else { return };
+        let mut bytes = b"before".to_vec();
+        let peeked = follower.reader.peek(follower.position + ahead, most, &mut bytes);
+        let is_held = follower.position > follower.settled && follower.settled >= stream.stat().tail;
+        assert_eq!(peeked.is_some(), is_held);
+        let from = follower.position + ahead;
+        let end = self.ends.iter().find(|end| **end > follower.position).copied().unwrap_or(from);
+        let len = end.saturating_sub(from).min(most as u64) * u64::from(is_held);
+        assert_eq!(peeked.unwrap_or(0) as u64, len);
+        assert_eq!(
+            bytes,
+            b"before".iter().copied().chain((from..from + len).map(byte_at)).collect::<Vec<_>>()
+        );
+    }
+
+    fn read(&mut self, who: usize, max: usize, taking: Taking) {
         let head = self.head();
         let Some(mut follower) = self.take(who) else {
             return;
         };
         let before = follower.position;
-        let mut bytes = Vec::new();
-        match follower.reader.try_read(&mut bytes, max) {
+        let mut taken = Taken::new(taking);
+        match follower.reader.try_read(&mut taken, max) {
             Ok(None) => assert_eq!(before, head, "nothing to read, but not at head"),
             Ok(Some(Read::Data { chunks, bytes: len })) => {
                 follower.position += len as u64;
-                assert!(chunks > 0 && bytes.len() == len && (chunks == 1 || len <= max));
-                assert_eq!(bytes, (before..follower.position).map(byte_at).collect::<Vec<_>>());
-                assert!(self.is_boundary(follower.position), "a chunk came in part");
+                assert_eq!(taken.bytes(), (before..follower.position).map(byte_at).collect::<Vec<_>>());
+                let may_exceed = chunks == 1 && !taking.parts || max <= taking.header_len;
+                assert!(
+                    may_exceed || taken.buffer.len() <= max,
+                    "{taken:?} is more than {max}",
+                    taken = taken.runs
+                );
+                if self.is_boundary(follower.position) {
+                    assert!(chunks > 0 && chunks == taken.runs.len());
+                    assert!(taken.runs.iter().all(|(_, left)| *left == 0));
+                    follower.settled = follower.position;
+                } else {
+                    assert!(taking.parts && chunks == 0, "a chunk came in part");
+                    let end = self.ends[self.ends.partition_point(|end| *end <= before)];
+                    assert_eq!(taken.runs, [(len, end - follower.position)]);
+                }
             }
             Ok(Some(Read::Gap { from, to, .. })) => {
-                assert_eq!(from, before);
+                assert_eq!(from, follower.settled, "the parts before it count as lost");
                 assert!(to > from && self.is_boundary(to));
                 let asked_for = matches!(follower.options.start, Start::Offset(offset) if offset == from);
                 assert!(asked_for || follower.options.policy == SlowPolicy::Drop);
                 // A reader that started inside a chunk may lose the rest of it.
                 assert!(from == follower.reader.start() || self.is_boundary(from));
-                follower.position = to;
+                (follower.position, follower.settled) = (to, to);
                 follower.lost += to - from;
             }
             Ok(Some(Read::End(End::CaughtUp))) => {
@@ -165,7 +270,8 @@ impl Model {
             }
             Err(error) => {
                 assert!(matches!(error, ReadError::TooSlow { position, lag }
-                    if position == before && lag == head - before && lag > 0));
+                    if position == follower.settled && lag == head - position && lag > 0));
+                follower.position = follower.settled;
                 assert_eq!(follower.options.policy, SlowPolicy::Disconnect);
             }
         }
@@ -191,7 +297,8 @@ proptest! {
                 Operation::Join(start, policy, until) => {
                     model.join(&stream, ReadOptions { start, policy, until, wait: false });
                 }
-                Operation::Read(who, max) => model.read(who, max),
+                Operation::Read(who, max, taking) => model.read(who, max, taking),
+                Operation::Peek(who, ahead, most) => model.peek(&stream, who, ahead, most),
                 Operation::Leave(who) => {
                     model.take(who);
                 }
@@ -215,13 +322,16 @@ proptest! {
             }
             let stat = stream.stat();
             prop_assert_eq!(stat.head, model.head());
-            prop_assert_eq!(stat.readers.len(), model.followers.len());
+            let mut positions: Vec<_> = stat.readers.iter().map(|reader| reader.position).collect();
+            let mut settled: Vec<_> = model.followers.iter().map(|follower| follower.settled).collect();
+            (positions.sort_unstable(), settled.sort_unstable());
+            prop_assert_eq!(positions, settled, "parts of a chunk count when it ends");
             prop_assert!(stat.head - stat.tail <= stat.capacity && model.is_boundary(stat.tail));
         }
         // Whoever is left reads to the end.
         for _ in 0..model.followers.len() {
             for _ in 0..1000 {
-                model.read(0, usize::MAX);
+                model.read(0, usize::MAX, Taking { parts: true, header_len: 0 });
                 let last = model.followers.len() - 1;
                 model.followers.swap(0, last);
             }

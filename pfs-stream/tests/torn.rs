@@ -64,6 +64,46 @@ fn follow(mut reader: Reader) -> (u64, u64) {
     }
 }
 
+/// A sink that takes parts of chunks.
+#[derive(Default)]
+struct Parts(Vec<u8>);
+
+impl Sink for Parts {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+}
+
+/// As [`follow`], but takes chunks in parts. The parts of a chunk whose rest is lost count as lost.
+fn follow_in_parts(mut reader: Reader) -> (u64, u64) {
+    let mut followed = Followed::from(&reader);
+    let (mut parts, mut pending) = (Parts::default(), 0);
+    loop {
+        parts.0.clear();
+        if reader.peek(followed.position, 1000, &mut parts.0).is_some() {
+            let wrong =
+                parts.0.drain(..).zip(followed.position..).find(|(byte, offset)| *byte != byte_at(*offset));
+            assert_eq!(wrong, None, "a byte that is not of its offset was looked at");
+        }
+        match reader.read_blocking(&mut parts, 1000).unwrap() {
+            Read::Data { chunks, bytes } => {
+                followed.data(&parts.0);
+                pending = if chunks == 0 { pending + bytes as u64 } else { 0 };
+            }
+            Read::Gap { from, to, .. } => {
+                followed.position -= pending;
+                followed.delivered -= std::mem::take(&mut pending);
+                followed.gap(from, to);
+            }
+            Read::End(_) => return (followed.delivered, followed.lost),
+        }
+    }
+}
+
 /// As [`follow`], but takes chunk after chunk, large ones by reference.
 fn follow_events(mut reader: Reader) -> (u64, u64) {
     let mut followed = Followed::from(&reader);
@@ -86,7 +126,8 @@ fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_
         let mut writer = stream.writer(PEER).unwrap();
         let readers: Vec<_> = (0..3)
             .map(|_| stream.reader(ReadOptions::default(), PEER).unwrap())
-            .map(|reader| scope.spawn(move || follow(reader)))
+            .zip([follow, follow, follow_in_parts])
+            .map(|(reader, follow)| scope.spawn(move || follow(reader)))
             .collect();
         let writer = scope.spawn(|| {
             let mut chunk = Vec::new();

@@ -88,7 +88,7 @@ impl RingReader {
         }
         let read =
             Read::Data { chunks: (to.seq - self.seq) as usize, bytes: (to.offset - self.offset) as usize };
-        (self.seq, self.offset) = (to.seq, to.offset);
+        self.advance(to);
         Ok(Some(read))
     }
 

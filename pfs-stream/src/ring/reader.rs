@@ -16,6 +16,9 @@ use crate::{
 /// So many chunks at most are copied at a time.
 pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 
+/// Parts of chunks begin at multiples of so many bytes, but for the first.
+const PAGE: u64 = 4096;
+
 /// A place between two chunks: the chunk that follows and the offset where it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -32,6 +35,8 @@ pub(crate) struct RingReader {
     /// The byte that is read next: where that chunk starts, or inside it for a reader that was told to
     /// start there; or before it where `missing` says so.
     pub(crate) offset: u64,
+    /// Where the first part of the chunk began, while the chunk is read in parts.
+    pub(crate) begun: Option<u64>,
     /// Offset up to which a reader that started below tail must be told that it gets nothing.
     pub(crate) missing: Option<u64>,
     pub(crate) policy: SlowPolicy,
@@ -63,11 +68,26 @@ impl RingReader {
         Position { seq: self.seq, offset: self.offset }
     }
 
-    /// What comes next, if there is anything: at most about so much of whole chunks, at least one.
+    /// The position without the parts of a chunk whose rest is not read yet: they may still become part of a gap.
+    pub(crate) fn settled(&self) -> Position {
+        Position { seq: self.seq, offset: self.begun.unwrap_or(self.offset) }
+    }
+
+    pub(super) fn advance(&mut self, to: Position) {
+        (self.seq, self.offset, self.begun) = (to.seq, to.offset, None);
+    }
+
+    /// Goes back to where the first part of the chunk began, if the chunk is read in parts.
+    fn restart_chunk(&mut self) {
+        self.advance(self.settled());
+    }
+
+    /// What comes next, if there is anything: at most about so much of whole chunks, at least one, or a part of one.
     pub(crate) fn try_read(&mut self, sink: &mut impl Sink, most: Most) -> Result<Option<Read>, ReadError> {
         // Before the counters: if this says that nothing more comes, head is final.
         let status = self.ring.status();
         if status.removed() {
+            self.restart_chunk();
             return Err(ReadError::Removed);
         }
         if let Some(to) = self.missing.take() {
@@ -90,11 +110,12 @@ impl RingReader {
                         // The ring may have been released since the look above: these are not its counters.
                         return Err(ReadError::Removed);
                     }
+                    self.restart_chunk();
                     if self.policy == SlowPolicy::Disconnect {
                         return Err(ReadError::TooSlow { position: self.offset, lag: head - self.offset });
                     }
                     let gap = Read::Gap { from: self.offset, to: next.offset, chunks: next.seq - self.seq };
-                    (self.seq, self.offset) = (next.seq, next.offset);
+                    self.advance(next);
                     return Ok(Some(gap));
                 }
                 Look::Chunks(head_seq) => {
@@ -169,13 +190,24 @@ impl RingReader {
         low
     }
 
-    /// Copies whole chunks to the sink; `None`, and nothing copied, if the writer came past meanwhile.
+    /// Copies chunks to the sink; `None`, and nothing copied, if the writer came past meanwhile.
     pub(super) fn copy(&mut self, head_seq: u64, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
+        if sink.takes_parts()
+            && let Some(part) = self.part(max_bytes.saturating_sub(sink.header_len()).max(1))
+        {
+            return self.copy_part(part, sink);
+        }
         let mark = sink.buffer().len();
         let mut at = self.position();
         let mut ends = [0; RUN];
+        let mut headers = 0;
         loop {
-            let count = self.ends(at, head_seq, max_bytes, &mut ends);
+            let room = max_bytes.saturating_sub(headers);
+            let mut count = self.ends(at, head_seq, room, &mut ends);
+            if sink.header_len() > 0 {
+                count = self.with_headers(at, sink.header_len(), room, &ends[..count]);
+                headers += count * sink.header_len();
+            }
             let Some(&len) = ends[..count].last() else { break };
             if sink.joins() {
                 sink.chunks(&ends[..count]);
@@ -189,15 +221,73 @@ impl RingReader {
             }
             at = Position { seq: at.seq + count as u64, offset: at.offset + len as u64 };
         }
-        fence(Acquire);
-        if self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq || at.seq == self.seq {
+        if self.is_overtaken() || at.seq == self.seq {
             sink.undo_to(mark);
             return None;
         }
         let read =
             Read::Data { chunks: (at.seq - self.seq) as usize, bytes: (at.offset - self.offset) as usize };
-        (self.seq, self.offset) = (at.seq, at.offset);
+        self.advance(at);
         Some(read)
+    }
+
+    /// Whether the writer came past while something was copied.
+    fn is_overtaken(&self) -> bool {
+        fence(Acquire);
+        self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq
+    }
+
+    /// Length of the next part of a chunk of which more than `most` bytes are left, and how many are left after that.
+    fn part(&self, most: usize) -> Option<(usize, u64)> {
+        let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
+        let left = end.saturating_sub(self.offset);
+        // More than the capacity is an entry that is being overwritten; it is found to be so after the copy.
+        if left <= most as u64 || left > self.ring.layout.capacity() {
+            return None;
+        }
+        // The next part begins with a page, if that is possible: copies from there are faster than from anywhere in a word.
+        let beyond = (self.offset + most as u64) % PAGE;
+        let len = most - if beyond < most as u64 { beyond as usize } else { 0 };
+        Some((len, left - len as u64))
+    }
+
+    /// Copies a part of a chunk to the sink; `None`, and nothing copied, if the writer came past meanwhile.
+    fn copy_part(&mut self, (len, left): (usize, u64), sink: &mut impl Sink) -> Option<Read> {
+        let mark = sink.buffer().len();
+        sink.part(len, left);
+        self.copy_bytes(self.offset, len, sink);
+        if self.is_overtaken() {
+            sink.undo_to(mark);
+            return None;
+        }
+        self.begun = Some(self.settled().offset);
+        self.offset += len as u64;
+        Some(Read::Data { chunks: 0, bytes: len })
+    }
+
+    /// Copies some of what follows `offset` in the chunk that is read in parts, and does not move.
+    pub(crate) fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
+        let from = self.begun.map(|_| self.offset).filter(|from| *from <= offset)?;
+        let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
+        let is_possible = end.checked_sub(from).is_some_and(|left| left <= self.ring.layout.capacity());
+        let len = if is_possible { (end.saturating_sub(offset)).min(most as u64) as usize } else { 0 };
+        let mark = bytes.len();
+        self.copy_bytes(offset, len, bytes);
+        if !is_possible || self.is_overtaken() {
+            bytes.truncate(mark);
+            return None;
+        }
+        Some(len)
+    }
+
+    /// How many of the chunks that end there, counted from `at`, fit into `room` bytes from the reader's position on with a header
+    /// each; the first chunk of a read always does.
+    fn with_headers(&self, at: Position, header: usize, room: usize, ends: &[usize]) -> usize {
+        let before = (at.offset - self.offset) as usize;
+        let first = usize::from(at.seq == self.seq);
+        let fits =
+            |(index, end): (usize, &usize)| index < first || before + end + (index + 1) * header <= room;
+        ends.iter().enumerate().take_while(|chunk| fits(*chunk)).count()
     }
 
     /// Where the chunks from `at` on end, counted from there, as many as are to be copied in this read and have room in

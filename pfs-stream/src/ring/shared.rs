@@ -71,6 +71,7 @@ impl RingReader {
             ring,
             seq: start.seq,
             offset: start.offset,
+            begun: None,
             missing: start.missing,
             policy: start.policy,
             until: start.until,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use pfs_proto::Until;
 
-use super::{GRAIN, RingReader, held::Seat, layout};
+use super::{GRAIN, Position, RingReader, held::Seat, layout};
 use crate::{
     Sink,
     reader::Read,
@@ -79,7 +79,7 @@ impl RingReader {
         let seq = taking.seq();
         drop(taking);
         let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
-        (self.seq, self.offset) = (seq, offset);
+        self.advance(Position { seq, offset });
         Some(read)
     }
 
