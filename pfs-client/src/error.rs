@@ -218,6 +218,14 @@ pub enum ProtocolError {
         /// Where this is by what it sent before.
         counted: u64,
     },
+    /// It sent a chunk in parts that are too many to be gathered.
+    #[error(
+        "it sent a chunk of more than {most} bytes; plain HTTP and readers that share memory take larger ones"
+    )]
+    TooLarge {
+        /// The most that is gathered, in bytes.
+        most: usize,
+    },
     /// It acknowledged fewer chunks than before, or more than were sent.
     #[error("it acknowledges {said} chunks, after {before}, of {sent} that were sent")]
     Ack {

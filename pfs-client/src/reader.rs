@@ -18,6 +18,10 @@ mod direct;
 /// How much is read at once, in bytes.
 const READ_SIZE: usize = 256 << 10;
 
+/// The largest chunk that is gathered from its parts, in bytes. A daemon that sends parts without end could otherwise take all
+/// memory. Far more than a daemon's streams hold together unless its limits are raised.
+const MAX_GATHERED: usize = if cfg!(test) { 4 << 20 } else { 4 << 30 };
+
 /// A reader of one stream, with a connection of its own. Dropping it detaches it.
 ///
 /// Over HTTP, a connection that breaks is replaced by another one, on which the same stream is read on from where it
@@ -443,19 +447,21 @@ impl Reader {
             }
             (_, Reply::Data(bytes)) => self.chunk(bytes),
             (_, Reply::DataPart(bytes)) => {
-                self.parts.extend_from_slice(&bytes);
+                self.gather(&bytes)?;
                 Ok(None)
             }
-            (_, _) if !self.parts.is_empty() => {
-                Err(ProtocolError::Unexpected { expected: "the rest of a chunk" }.into())
-            }
             (_, Reply::Gap { from, to, chunks }) => {
+                // The rest of a chunk was overwritten before it was sent: the gap begins with the chunk.
+                self.parts = BytesMut::new();
                 self.check(from)?;
                 if to <= from {
                     return Err(ProtocolError::Offset { said: to, counted: from }.into());
                 }
                 self.progress();
                 Ok(Some(Event::Gap { from, to, chunks }))
+            }
+            (_, _) if !self.parts.is_empty() => {
+                Err(ProtocolError::Unexpected { expected: "the rest of a chunk" }.into())
             }
             (_, Reply::End { reason, offset }) => {
                 self.check(offset)?;
@@ -467,11 +473,19 @@ impl Reader {
         }
     }
 
+    fn gather(&mut self, part: &[u8]) -> Result<(), ProtocolError> {
+        if self.parts.len().saturating_add(part.len()) > MAX_GATHERED {
+            return Err(ProtocolError::TooLarge { most: MAX_GATHERED });
+        }
+        self.parts.extend_from_slice(part);
+        Ok(())
+    }
+
     fn chunk(&mut self, last: Bytes) -> Result<Option<Event>, ReadError> {
         let chunk = if self.parts.is_empty() {
             last
         } else {
-            self.parts.extend_from_slice(&last);
+            self.gather(&last)?;
             // Taken, not split off: the memory goes with the chunk.
             std::mem::take(&mut self.parts).freeze()
         };

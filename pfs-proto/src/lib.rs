@@ -65,7 +65,8 @@
 //! memory for it leaves either out.
 //!
 //! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the
-//! position by its length, `Gap` moves it from `from` to `to`, and `End` repeats it.
+//! position by its length, `Gap` moves it from `from` to `to`, and `End` repeats it. A `Gap` may come after `DataPart`, where the
+//! rest of the chunk was overwritten: it begins at the chunk's start, and the parts before it are void.
 //!
 //! # Over HTTP
 //!

@@ -151,6 +151,30 @@ async fn a_chunk_in_parts_is_one_chunk() {
 }
 
 #[tokio::test]
+async fn a_gap_in_place_of_the_rest_of_a_chunk_discards_its_parts() {
+    let gap = || Reply::Gap { from: 11, to: 20, chunks: 2 };
+    let (events, ended) =
+        events(vec![data(b"0"), part(b"12"), part(b"34"), gap(), data(b"5"), end(21)]).await;
+    let chunk = |bytes| Event::Chunk(Bytes::from_static(bytes));
+    assert_eq!(events, [chunk(b"0"), Event::Gap { from: 11, to: 20, chunks: 2 }, chunk(b"5")]);
+    assert_eq!(ended.unwrap(), 21);
+}
+
+#[tokio::test]
+async fn parts_without_end_are_a_protocol_error() {
+    let (mut reader, mut daemon) = attached_reader(16 << 20, 0).await;
+    let part = Reply::DataPart(vec![7; MAX_PAYLOAD].into());
+    for reply in [&part, &part, &part, &data(b"0"), &part, &part, &part, &part, &part] {
+        daemon.send(reply).await;
+    }
+    let chunk = reader.next().await.unwrap();
+    assert!(matches!(&chunk, Event::Chunk(chunk) if chunk.len() == 3 * MAX_PAYLOAD + 1));
+    let error = reader.next().await.unwrap_err();
+    let expected = ProtocolError::TooLarge { most: 4 << 20 };
+    assert!(matches!(&error, ReadError::Protocol(error) if *error == expected), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_daemon_that_counts_otherwise_is_not_believed() {
     for (replies, expected) in [
         (vec![data(b"abc"), end(12)], ProtocolError::Offset { said: 12, counted: 13 }),
@@ -159,8 +183,8 @@ async fn a_daemon_that_counts_otherwise_is_not_believed() {
         (vec![Reply::Gap { from: 10, to: 10, chunks: 1 }], ProtocolError::Offset { said: 10, counted: 10 }),
         (vec![part(b"a"), end(11)], ProtocolError::Unexpected { expected: "the rest of a chunk" }),
         (
-            vec![part(b"a"), Reply::Gap { from: 10, to: 20, chunks: 1 }],
-            ProtocolError::Unexpected { expected: "the rest of a chunk" },
+            vec![part(b"a"), Reply::Gap { from: 11, to: 20, chunks: 1 }],
+            ProtocolError::Offset { said: 11, counted: 10 },
         ),
         (vec![Reply::Waiting], ProtocolError::Unexpected { expected: "a chunk, a gap or the end" }),
     ] {
