@@ -21,8 +21,9 @@ use crate::{
     sharing::Handout,
 };
 
-/// The memory of what is on its way to streams, beside the streams: this part of what they may take.
-const ARRIVING_SHARE: u64 = 8;
+/// The memory of messages on their way to streams, and that of messages on their way to clients: this part of what streams may take,
+/// each, and beside it.
+const MESSAGES_SHARE: u64 = 8;
 
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +40,7 @@ pub struct Daemon {
     /// The buffers of what is sent to readers.
     pub(crate) lender: Lender,
     arriving: Budget,
+    leaving: Budget,
     connections: Arc<Semaphore>,
     max_connections: usize,
     shutdown: CancellationToken,
@@ -58,8 +60,9 @@ impl Daemon {
             registry,
             hello_timeout: HELLO_TIMEOUT,
             mortal: Notify::new(),
-            lender: Lender::default(),
-            arriving: Budget::new(settings.limits.max_memory / ARRIVING_SHARE),
+            lender: Lender::new(),
+            arriving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),
+            leaving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),
             connections: Arc::new(Semaphore::new(max_connections)),
             max_connections,
             shutdown: CancellationToken::new(),
@@ -157,6 +160,11 @@ impl Daemon {
     /// Memory of what is on its way to a stream and is not appended before all of it is here.
     pub fn arriving(&self) -> &Budget {
         &self.arriving
+    }
+
+    /// Memory of what is on its way to a client and cannot be sent in parts.
+    pub fn leaving(&self) -> &Budget {
+        &self.leaving
     }
 
     /// Counters of all streams since the daemon began, and of who is attached to them.

@@ -1,70 +1,98 @@
-//! Buffers that come back once they have been sent, so that what is sent to busy readers goes through the same few, which are
-//! in the processor's cache, and touches no fresh memory.
+//! Buffers of fixed sizes for what is sent to readers. They come back once their bytes were sent, so that what is sent to busy
+//! readers goes through the same few, which are in the processor's cache, and touches no fresh memory.
+//!
+//! A reader that stalls holds one buffer. Small buffers are lent without limit, large ones up to a fixed total: N stalled
+//! readers cost N small buffers and a constant.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Smaller buffers are not worth it.
-const SMALLEST: usize = 16 << 10;
+/// Room for the headers that an encoder adds to the bytes of a stream.
+const HEADERS: usize = 1 << 10;
 
-/// A larger buffer held one huge chunk, whose size it must not leave behind.
-const LARGEST: usize = 1 << 20;
+/// Bytes of a small buffer. A chunk of 64 KiB, the most that `pfs write --stream` makes of a read, is sent whole.
+const SMALL: usize = (64 << 10) + HEADERS;
 
-/// So many wait for their next use, whoever used them before.
+/// Bytes of a large buffer: enough for few turns, and so little that it stays in the processor's cache until the kernel has
+/// copied it.
+const LARGE: usize = (512 << 10) + HEADERS;
+
+/// Large buffers lent at a time: 32 MiB. More readers than that are never sent to at full speed at once.
+const MAX_LARGE: usize = 64;
+
+/// Buffers of each size that wait for their next use.
 const SPARE: usize = 16;
 
 /// Lends buffers to connections. All clones are the same lender.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Lender(Arc<Mutex<Vec<Vec<u8>>>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Lender(Arc<Shelves>);
+
+#[derive(Debug)]
+struct Shelves {
+    small: Mutex<Vec<Vec<u8>>>,
+    large: Mutex<Vec<Vec<u8>>>,
+    large_left: Arc<Semaphore>,
+}
+
+/// A buffer that goes back when this is dropped. Memory that has grown, or was allocated elsewhere, is freed instead.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub(crate) bytes: Vec<u8>,
+    lender: Lender,
+    large: Option<OwnedSemaphorePermit>,
+}
 
 impl Lender {
-    /// A buffer to fill: the one that came back last, or an empty one.
-    pub(crate) fn buffer(&self) -> Vec<u8> {
-        self.spare().pop().unwrap_or_default()
+    pub(crate) fn new() -> Self {
+        let large_left = Arc::new(Semaphore::new(MAX_LARGE));
+        Self(Arc::new(Shelves { small: Mutex::default(), large: Mutex::default(), large_left }))
     }
 
-    /// Takes back a buffer that is not needed any more.
-    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
-        if (SMALLEST..=LARGEST).contains(&buffer.capacity()) {
-            buffer.clear();
-            let mut spare = self.spare();
-            if spare.len() < SPARE {
-                spare.push(buffer);
-            }
-        }
+    /// No buffer, for bytes that were put elsewhere.
+    pub(crate) fn nothing(&self) -> Lent {
+        Lent { bytes: Vec::new(), lender: self.clone(), large: None }
     }
 
-    /// The bytes as a connection takes them.
-    pub(crate) fn lend(&self, bytes: Vec<u8>) -> Bytes {
-        if (SMALLEST..=LARGEST).contains(&bytes.capacity()) {
-            Bytes::from_owner(Lent { bytes, home: self.clone() })
-        } else {
-            Bytes::from(bytes)
-        }
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// An empty buffer, [`SMALL`] unless a large one is wanted and left.
+    pub(crate) fn buffer(&self, large: bool) -> Lent {
+        let large = if large { Arc::clone(&self.0.large_left).try_acquire_owned().ok() } else { None };
+        let (spare, capacity) = if large.is_some() { (&self.0.large, LARGE) } else { (&self.0.small, SMALL) };
+        // Allocated outside the lock.
+        let spare = locked(spare).pop();
+        let bytes = spare.unwrap_or_else(|| Vec::with_capacity(capacity));
+        Lent { bytes, lender: self.clone(), large }
     }
 }
 
-/// Bytes that a connection has not sent yet.
-struct Lent {
-    bytes: Vec<u8>,
-    home: Lender,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
+impl Lent {
+    /// Whether it is one of the large buffers, and has not grown.
+    pub(crate) fn is_large(&self) -> bool {
+        self.large.is_some() && self.bytes.capacity() == LARGE
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.home.give_back(std::mem::take(&mut self.bytes));
+        let mut bytes = mem::take(&mut self.bytes);
+        let spare = match bytes.capacity() {
+            SMALL => &self.lender.0.small,
+            LARGE => &self.lender.0.large,
+            _ => return,
+        };
+        bytes.clear();
+        let mut spare = locked(spare);
+        if spare.len() < SPARE {
+            spare.push(bytes);
+        }
     }
+}
+
+fn locked(spare: &Mutex<Vec<Vec<u8>>>) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    spare.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -72,24 +100,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_back_when_all_of_it_was_sent() {
-        let lender = Lender::default();
-        let sent = lender.lend(vec![1; 64 << 10]);
-        let part = sent.slice(10..20);
-        drop(sent);
-        assert_eq!(lender.buffer().capacity(), 0, "a part of it is still being sent");
-        drop(part);
-        let back = lender.buffer();
-        assert!(back.is_empty() && back.capacity() >= 64 << 10);
+    fn a_buffer_comes_back_when_it_was_sent_and_keeps_its_size() {
+        let lender = Lender::new();
+        for (large, capacity) in [(false, SMALL), (true, LARGE)] {
+            let mut lent = lender.buffer(large);
+            assert_eq!(lent.bytes.capacity(), capacity);
+            lent.bytes.push(1);
+            let place = lent.bytes.as_ptr();
+            drop(lent);
+            let again = lender.buffer(large);
+            assert!(again.bytes.is_empty() && again.bytes.as_ptr() == place);
+        }
     }
 
     #[test]
-    fn neither_huge_buffers_nor_many_are_kept() {
-        let lender = Lender::default();
-        drop(lender.lend(vec![1; 4 << 20]));
-        assert_eq!(lender.buffer().capacity(), 0);
-        let sent: Vec<_> = (0..2 * SPARE).map(|_| lender.lend(vec![1; SMALLEST])).collect();
-        drop(sent);
-        assert_eq!(lender.spare().len(), SPARE);
+    fn large_buffers_are_lent_up_to_a_total_and_then_small_ones_instead() {
+        let lender = Lender::new();
+        let mut lent: Vec<_> = (0..MAX_LARGE).map(|_| lender.buffer(true)).collect();
+        assert!(lent.iter().all(|lent| lent.bytes.capacity() == LARGE));
+        assert_eq!(lender.buffer(true).bytes.capacity(), SMALL);
+        lent.pop();
+        assert_eq!(lender.buffer(true).bytes.capacity(), LARGE);
+    }
+
+    #[test]
+    fn neither_buffers_that_have_grown_nor_many_are_kept() {
+        let lender = Lender::new();
+        let mut grown = lender.buffer(false);
+        grown.bytes.reserve_exact(4 << 20);
+        drop(grown);
+        assert!(locked(&lender.0.small).is_empty());
+        drop((0..2 * SPARE).map(|_| lender.buffer(false)).collect::<Vec<_>>());
+        assert_eq!(locked(&lender.0.small).len(), SPARE);
     }
 }

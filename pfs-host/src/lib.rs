@@ -52,7 +52,8 @@ pub use namespace::{Namespace, Place};
 pub use permissions::{Grant, Permissions};
 pub use readable::Readable;
 pub use session::{
-    Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError, Rejected, Watch,
+    Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError, Piece,
+    Rejected, Watch,
 };
 pub use settings::{MountSettings, Settings};
 pub use shutdown::DRAIN_TIMEOUT;

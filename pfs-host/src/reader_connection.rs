@@ -2,14 +2,12 @@
 
 use std::{
     future::{Future, poll_fn},
-    io, mem,
     pin::pin,
 };
 
 use bytes::BytesMut;
-use pfs_proto::{DataKind, End, MAX_PAYLOAD, ReadOptions, Reply, put_data_header};
+use pfs_proto::{DataKind, End, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, put_data_header};
 use pfs_stream::{Reader, Sink};
-use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -131,30 +129,35 @@ async fn send<T: Transport>(
         };
         // Frames say whatever happens, so that they never break.
         let Some(Ok(piece)) = piece else { return Ok(()) };
-        let sent = if T::KEEPS_BYTES {
-            let bytes = follow.lend(piece);
-            unless_stuck(shutdown, wire.transport().send(bytes)).await
-        } else {
-            let sent = unless_stuck(shutdown, wire.send(&piece)).await;
-            follow.give_back(piece);
-            sent
-        };
+        let sent = unless_stuck(shutdown, async {
+            if T::KEEPS_BYTES {
+                wire.transport().send(piece.into()).await?;
+                // A transport may never drop what it took when its client left.
+                tokio::select! {
+                    biased;
+                    () = poll_fn(|cx| follow.poll_clear(cx)) => Ok(()),
+                    left = wire.ended() => Err(left.err().unwrap_or(Ended::Gone)),
+                }
+            } else {
+                Ok(wire.send(&piece).await?)
+            }
+        })
+        .await;
         if let Err(ended @ Ended::Stuck) = &sent {
             follow.given_up(ended);
         }
         sent?;
-        consume_budget().await;
     }
 }
 
 /// Sends, but does not wait for a client that reads nothing when the daemon ends.
 async fn unless_stuck(
     shutdown: &CancellationToken,
-    send: impl Future<Output = io::Result<()>>,
+    send: impl Future<Output = Result<(), Ended>>,
 ) -> Result<(), Ended> {
     tokio::select! {
         biased;
-        sent = send => Ok(sent?),
+        sent = send => sent,
         () = stuck(shutdown) => Err(Ended::Stuck),
     }
 }
@@ -180,6 +183,14 @@ impl Sink for Frames {
         MAX_PAYLOAD
     }
 
+    fn header_len(&self) -> usize {
+        HEADER_LEN
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
     fn piece(&mut self, len: usize, last: bool) {
         let kind = if last { DataKind::Data } else { DataKind::DataPart };
         put_data_header(&mut self.0, kind, len);
@@ -187,8 +198,7 @@ impl Sink for Frames {
 }
 
 impl Encoder for Frames {
-    /// Enough for few turns, and so little that it stays in the processor's cache until the kernel has copied it.
-    const BATCH: usize = 512 << 10;
+    const BATCH: usize = usize::MAX;
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
         let Gap { from, to, chunks } = gap;
@@ -204,9 +214,5 @@ impl Encoder for Frames {
     fn failed(&mut self, failure: &Failure) -> bool {
         self.put(&failure.clone().reply());
         true
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        mem::take(&mut self.0)
     }
 }

@@ -118,7 +118,7 @@ impl<E: Encoder> Body for Following<E> {
                 if let Some(left) = this.length {
                     this.owes(left.saturating_sub(wide(piece.len())));
                 }
-                let piece = this.sent.watch(this.follow.lend(piece));
+                let piece = this.sent.watch(piece.into());
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
         }

@@ -11,6 +11,16 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A comment, which is no event.
 pub(crate) const PING: &[u8] = b":\n\n";
 
+/// The text that these bytes begin with, up to where a character and a line end are [`complete`]; `None` if it is no text.
+pub(crate) fn complete_text(bytes: &[u8]) -> Option<&str> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_some() => return None,
+        Err(error) => std::str::from_utf8(bytes.get(..error.valid_up_to())?).ok()?,
+    };
+    Some(text.strip_suffix('\r').unwrap_or(text))
+}
+
 /// How many of these bytes end where a character ends, and a line end too: a carriage return may be half of one.
 pub(crate) fn complete(bytes: &[u8]) -> usize {
     let whole = match std::str::from_utf8(bytes) {
@@ -49,6 +59,16 @@ pub(crate) fn put_event(
     id: Option<&dyn Display>,
     payload: &str,
 ) {
+    put_head(out, name, id);
+    put_lines(out, spacing, payload, false);
+    out.extend_from_slice(END);
+}
+
+/// What ends an event whose last line is not ended.
+pub(crate) const END: &[u8] = b"\n\n";
+
+/// Adds what comes before the lines of an event.
+pub(crate) fn put_head(out: &mut Vec<u8>, name: Option<&str>, id: Option<&dyn Display>) {
     // Writing to a vector does not fail.
     if let Some(name) = name {
         let _ = writeln!(out, "event: {name}");
@@ -56,22 +76,28 @@ pub(crate) fn put_event(
     if let Some(id) = id {
         let _ = writeln!(out, "id: {id}");
     }
-    let mut rest = payload;
+}
+
+/// Adds the lines of a text. The first one goes on where the last one of a text before it stopped, if that is `begun`. The last
+/// one is not ended.
+pub(crate) fn put_lines(out: &mut Vec<u8>, spacing: Spacing, text: &str, mut begun: bool) {
+    let mut rest = text;
     loop {
         // Any of the three line ends would end the field, so that each line is a field of its own. A client puts them together again,
         // with a line feed between them.
         let end = rest.find(['\r', '\n']).unwrap_or(rest.len());
         let (line, after) = rest.split_at(end);
-        let compact = spacing == Spacing::Compact && !line.starts_with(' ');
-        out.extend_from_slice(if compact { b"data:" } else { b"data: " });
+        if !std::mem::take(&mut begun) {
+            let compact = spacing == Spacing::Compact && !line.starts_with(' ');
+            out.extend_from_slice(if compact { b"data:" } else { b"data: " });
+        }
         out.extend_from_slice(line.as_bytes());
-        out.push(b'\n');
         match after.strip_prefix("\r\n").or_else(|| after.get(1..)) {
             Some(next) => rest = next,
             None => break,
         }
+        out.push(b'\n');
     }
-    out.push(b'\n');
 }
 
 #[cfg(test)]
@@ -84,6 +110,7 @@ mod tests {
         let ends = [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10];
         for (len, end) in ends.into_iter().enumerate() {
             assert_eq!(complete(&text[..len]), end, "{len}");
+            assert_eq!(complete_text(&text[..len]).map(str::len), Some(end), "{len}");
         }
     }
 
@@ -92,12 +119,16 @@ mod tests {
         assert_eq!(complete(b"\xff\xff"), 2);
         assert_eq!(complete(b"\xffa\xe2\x82"), 2);
         assert_eq!(complete(b"\xe2\x82a"), 3);
+        for bytes in [&b"\xff\xff"[..], b"\xffa\xe2\x82", b"\xe2\x82a"] {
+            assert_eq!(complete_text(bytes), None);
+        }
     }
 
     #[test]
     fn half_a_line_end_is_waited_for() {
         assert_eq!(complete(b"a\r"), 1);
         assert_eq!(complete(b"a\r\n"), 3);
+        assert_eq!(complete_text(b"a\r"), Some("a"));
     }
 
     #[test]

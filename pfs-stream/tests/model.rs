@@ -324,7 +324,8 @@ proptest! {
             prop_assert_eq!(stat.head, model.head());
             let mut positions: Vec<_> = stat.readers.iter().map(|reader| reader.position).collect();
             let mut settled: Vec<_> = model.followers.iter().map(|follower| follower.settled).collect();
-            (positions.sort_unstable(), settled.sort_unstable());
+            positions.sort_unstable();
+            settled.sort_unstable();
             prop_assert_eq!(positions, settled, "parts of a chunk count when it ends");
             prop_assert!(stat.head - stat.tail <= stat.capacity && model.is_boundary(stat.tail));
         }

@@ -19,6 +19,7 @@ mod fan_out;
 mod http;
 mod idle_writers;
 mod kills;
+mod large_chunks;
 mod late_join;
 mod library;
 mod limits;

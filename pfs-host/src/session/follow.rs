@@ -9,25 +9,48 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use pfs_proto::End;
 use pfs_stream::{Read, ReadError, Reader, Sink};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    task::coop::poll_proceed,
+    time::{Instant, Sleep, sleep},
+};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::reading_log::ReadingLog;
-use crate::{Daemon, Failure, failure::Ended, lender::Lender};
+use super::{
+    piece::{Piece, Way},
+    reading_log::ReadingLog,
+};
+use crate::{
+    Daemon, Failure,
+    daemon::wide,
+    failure::Ended,
+    lender::{Lender, Lent},
+};
 
 /// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its [`Sink`].
 ///
-/// After each of these calls, what [`take`](Self::take) gives is sent.
+/// After each of these calls, what is in [`out`](Self::out) is sent.
 pub trait Encoder: Sink + Send + Unpin + 'static {
-    /// About how many bytes of the stream are read at a time.
+    /// How many bytes of the stream are read at a time at most, by a reader that has a large buffer.
     const BATCH: usize = 256 << 10;
 
-    /// The chunks that were put into the sink end at `position`, and none of them will be taken back. Tells whether to go on,
-    /// or to end properly.
-    fn data(&mut self, position: u64) -> ControlFlow<()> {
+    /// How many bytes the encoder makes of one byte of the stream at most. What it adds to each chunk is
+    /// [`header_len`](Sink::header_len). So much less is read at a time that the buffer need not grow.
+    fn expansion(&self) -> usize {
+        1
+    }
+
+    /// Looks further into a chunk that is read in parts, a part of it at a time. True while there is more to look at. Called before
+    /// each read.
+    fn look_ahead(&mut self, reader: &Reader) -> bool {
+        let _ = reader;
+        false
+    }
+
+    /// The chunks and parts that were put into the sink end at `position`, and none of them will be taken back. Tells whether to
+    /// go on, to end properly, or to break what is sent.
+    fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
         let _ = position;
         ControlFlow::Continue(())
     }
@@ -61,9 +84,18 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
         ControlFlow::Continue(())
     }
 
+    /// Whether the sink's buffer is apart from [`out`](Self::out). It is lent for each read, and is to be empty after
+    /// [`data`](Self::data).
+    const READS_APART: bool = false;
+
+    /// Where bytes for the client are put; a buffer of fixed size is lent for them.
+    fn out(&mut self) -> &mut Vec<u8> {
+        self.buffer()
+    }
+
     /// What is to be sent now.
     fn take(&mut self) -> Vec<u8> {
-        mem::take(self.buffer())
+        mem::take(self.out())
     }
 }
 
@@ -90,14 +122,24 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
+/// Bytes that a reader must have been sent before a large buffer is lent to it: more than the kernel takes for one that never
+/// reads.
+const EARNED: u64 = 2 << 20;
+
 /// A reader that follows its stream. Dropping it is leaving.
 ///
-/// A protocol polls it for pieces, and gives each piece back once it is sent.
+/// A protocol polls it for pieces, and drops each piece once it is sent.
 pub struct Follow<E> {
     reader: Reader,
     encoder: E,
     state: State,
     lender: Lender,
+    /// The buffer whose bytes are in the encoder's hands.
+    lent: Option<Lent>,
+    way: Way,
+    /// Bytes sent so far, and whether the last read gave about as much as was asked for, because there is more.
+    sent: u64,
+    lags: bool,
     pings: Option<Pings>,
     shutdown: CancellationToken,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -127,38 +169,78 @@ impl<E: Encoder> Follow<E> {
         let shutdown = daemon.shutdown().child_token();
         let cancelled = Box::pin(shutdown.clone().cancelled_owned());
         let pings = encoder.keep_alive().map(Pings::new);
-        let lender = daemon.lender.clone();
-        Self { reader, encoder, state: State::Following, lender, pings, shutdown, cancelled, log }
+        Self {
+            reader,
+            encoder,
+            state: State::Following,
+            lender: daemon.lender.clone(),
+            lent: None,
+            way: Way::default(),
+            sent: 0,
+            lags: false,
+            pings,
+            shutdown,
+            cancelled,
+            log,
+        }
     }
 
-    /// What is to be sent next; `None` at the end, an error where the client must not take the end for one.
-    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Vec<u8>, Broken>>> {
+    /// What is to be sent next; `None` at the end, an error where the client must not take the end for one. Pending while the
+    /// piece before is not dropped, unless that was a large one.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        ready!(self.way.poll_clear(cx));
         loop {
+            // Looking ahead makes nothing to send, for as long as a chunk is large.
+            let progress = ready!(poll_proceed(cx));
             match mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
                 State::Broken(broken) => return Poll::Ready(Some(Err(broken))),
                 State::Following => {
                     self.state = State::Following;
-                    let bytes = ready!(self.poll_more(cx));
-                    if !bytes.is_empty() {
-                        if let Some(pings) = &mut self.pings {
-                            pings.last = Instant::now();
-                        }
-                        return Poll::Ready(Some(Ok(bytes)));
+                    ready!(self.poll_more(cx));
+                    progress.made_progress();
+                    if !self.encoder.out().is_empty() {
+                        return Poll::Ready(Some(Ok(self.piece())));
                     }
                 }
             }
         }
     }
 
-    /// Takes back a piece that was sent. The next sender finds its memory in the processor's cache.
-    pub fn give_back(&self, piece: Vec<u8>) {
-        self.lender.give_back(piece);
+    /// Ready when another piece may be made.
+    pub(crate) fn poll_clear(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.way.poll_clear(cx)
     }
 
-    /// A piece as bytes that are given back by themselves.
-    pub fn lend(&self, piece: Vec<u8>) -> Bytes {
-        self.lender.lend(piece)
+    fn piece(&mut self) -> Piece {
+        let bytes = self.encoder.take();
+        self.sent = self.sent.saturating_add(wide(bytes.len()));
+        if let Some(pings) = &mut self.pings {
+            pings.last = Instant::now();
+        }
+        let mut lent = self.lent.take().unwrap_or_else(|| self.lender.nothing());
+        lent.bytes = bytes;
+        self.way.send(lent)
+    }
+
+    /// Lends the encoder a buffer, and returns how many bytes of the stream are to be read into it.
+    fn lend(&mut self) -> usize {
+        let Self { encoder, lent, lender, .. } = self;
+        if lent.is_none() {
+            let buffer = lent.insert(lender.buffer(self.lags && self.sent >= EARNED));
+            let before = mem::replace(encoder.out(), mem::take(&mut buffer.bytes));
+            encoder.out().extend_from_slice(&before);
+        }
+        let room = encoder.out().capacity().saturating_sub(encoder.out().len());
+        room.checked_div(encoder.expansion()).unwrap_or(room).min(E::BATCH)
+    }
+
+    /// Takes the buffer back, because there is nothing to send.
+    fn take_back(&mut self) {
+        if let Some(lent) = &mut self.lent {
+            lent.bytes = self.encoder.take();
+        }
+        self.lent = None;
     }
 
     /// The client has been given all that it asked for, though the stream may go on.
@@ -172,19 +254,34 @@ impl<E: Encoder> Follow<E> {
     }
 
     /// Waits for something to send, or for the end.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
-        let Self { reader, encoder, lender, .. } = self;
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.shutdown.is_cancelled() {
             self.fail(&Failure::going_away());
-            return Poll::Ready(self.encoder.take());
+            return Poll::Ready(());
         }
-        if encoder.buffer().capacity() == 0 {
-            *encoder.buffer() = lender.buffer();
+        if self.encoder.look_ahead(&self.reader) {
+            return Poll::Ready(());
         }
-        match reader.poll_read(cx, encoder, E::BATCH) {
-            Poll::Ready(read) => self.take_in(read),
+        let most = self.lend();
+        let mut apart = E::READS_APART.then(|| self.lender.buffer(false));
+        if let Some(apart) = &mut apart {
+            *self.encoder.buffer() = mem::take(&mut apart.bytes);
+        }
+        let read = self.reader.poll_read(cx, &mut self.encoder, most);
+        if let Poll::Ready(read) = read {
+            if let Ok(Read::Data { chunks, bytes }) = read {
+                let headers = chunks.saturating_mul(self.encoder.header_len());
+                self.lags = bytes.saturating_add(headers) >= most / 2;
+            }
+            self.take_in(read);
+        }
+        if let Some(apart) = &mut apart {
+            apart.bytes = mem::take(self.encoder.buffer());
+        }
+        match read {
+            Poll::Ready(_) => {}
             Poll::Pending => {
-                encoder.caught_up(reader.position());
+                self.encoder.caught_up(self.reader.position());
                 if self.cancelled.as_mut().poll(cx).is_ready() {
                     self.fail(&Failure::going_away());
                 } else if let Some(pings) = &mut self.pings
@@ -193,24 +290,21 @@ impl<E: Encoder> Follow<E> {
                 {
                     self.state = State::Ended;
                 }
-                let bytes = self.encoder.take();
-                if bytes.is_empty() && matches!(self.state, State::Following) {
-                    self.lender.give_back(mem::take(self.encoder.buffer()));
-                    self.lender.give_back(bytes);
+                if self.encoder.out().is_empty() && matches!(self.state, State::Following) {
+                    self.take_back();
                     return Poll::Pending;
                 }
-                return Poll::Ready(bytes);
             }
         }
-        Poll::Ready(self.encoder.take())
+        Poll::Ready(())
     }
 
     fn take_in(&mut self, read: Result<Read, ReadError>) {
         let position = self.reader.position();
         match read {
             Ok(Read::Data { .. }) => {
-                if self.encoder.data(position).is_break() {
-                    self.state = State::Ended;
+                if let ControlFlow::Break(end) = self.encoder.data(position) {
+                    self.state = end.map_or_else(State::Broken, |()| State::Ended);
                 }
             }
             Ok(Read::Gap { from, to, chunks }) => {

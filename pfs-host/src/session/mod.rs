@@ -8,6 +8,7 @@ mod batch;
 mod follow;
 mod gap_log;
 mod page;
+mod piece;
 mod reading_log;
 mod watch;
 
@@ -17,5 +18,6 @@ pub use self::{
     batch::{Batch, Checked, NotAppended},
     follow::{Broken, Encoder, Follow, Gap},
     page::{Edge, Page, PageError},
+    piece::Piece,
     watch::Watch,
 };

@@ -8,7 +8,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pfs_host::{Caller, Daemon, Permissions, Transport};
 use pfs_peer::Peer;
 use pfs_proto::Reply;
@@ -17,10 +17,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The daemon's end. Over one that may not pause, a client says what it wants at once.
-struct Link<const MAY_PAUSE: bool> {
+/// The daemon's end. Over one that may not pause, a client says what it wants at once. One that keeps bytes takes the first that it
+/// is to send without a copy, and drops them when the connection ends.
+struct Link<const MAY_PAUSE: bool, const KEEPS_BYTES: bool = false> {
     input: Mutex<Input>,
     output: Sender<u8>,
+    kept: Mutex<Vec<Bytes>>,
 }
 
 struct Input {
@@ -29,8 +31,14 @@ struct Input {
     rest: Receiver<u8>,
 }
 
-impl<const MAY_PAUSE: bool> Transport for Link<MAY_PAUSE> {
+impl<const MAY_PAUSE: bool, const KEEPS_BYTES: bool> Transport for Link<MAY_PAUSE, KEEPS_BYTES> {
     const MAY_PAUSE: bool = MAY_PAUSE;
+    const KEEPS_BYTES: bool = KEEPS_BYTES;
+
+    async fn send(&self, bytes: Bytes) -> io::Result<()> {
+        self.kept.lock().unwrap().push(bytes);
+        Ok(())
+    }
 
     async fn readable(&self) -> io::Result<()> {
         poll_fn(|cx| {
@@ -89,6 +97,13 @@ pub(crate) struct Channels {
     pub(crate) served: JoinHandle<()>,
 }
 
+impl Channels {
+    /// Says nothing more, as a client that leaves.
+    pub(crate) fn leave(&mut self) {
+        self.output = channel(1).0;
+    }
+}
+
 impl pfs_peer::Transport for Channels {
     async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let mut bytes = Vec::new();
@@ -107,8 +122,17 @@ impl pfs_peer::Transport for Channels {
 
 /// Connects, over channels that hold so many bytes, and says nothing yet.
 pub(crate) fn connect<const MAY_PAUSE: bool>(daemon: &Arc<Daemon>, capacity: usize) -> Far {
+    connect_over::<MAY_PAUSE, false>(daemon, capacity)
+}
+
+/// As [`connect`], over a transport that may keep bytes.
+pub(crate) fn connect_over<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
+    daemon: &Arc<Daemon>,
+    capacity: usize,
+) -> Far {
     let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
-    let link = Link::<MAY_PAUSE> { input: Mutex::new(Input { first: None, rest }), output };
+    let input = Mutex::new(Input { first: None, rest });
+    let link = Link::<MAY_PAUSE, KEEPS_BYTES> { input, output, kept: Mutex::default() };
     let caller =
         Caller { peer: pfs_proto::Peer::default(), permissions: Permissions::all(), transport: "unix" };
     let serving = pfs_host::serve(link, caller, Arc::clone(daemon));

@@ -3,6 +3,7 @@
 
 mod direct;
 mod link;
+mod parts;
 
 use std::{sync::Arc, time::Duration};
 

@@ -5,8 +5,9 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::Edge;
-use pfs_stream::Stream;
+use bytes::Bytes;
+use pfs_host::{Edge, wide};
+use pfs_stream::{Reservation, Stream};
 
 use super::{
     cache, headers,
@@ -17,9 +18,10 @@ use super::{
     read::Reading,
     refusal::Refusal,
 };
+use crate::Site;
 
 /// Answers a read that does not wait.
-pub(super) fn answer(reading: &Reading<'_>, request: &HeaderMap) -> Result<Response, Refusal> {
+pub(super) fn answer(site: &Site, reading: &Reading<'_>, request: &HeaderMap) -> Result<Response, Refusal> {
     let Reading { stream, query, .. } = reading;
     if query.from == From::Now {
         return Ok(now(stream));
@@ -32,20 +34,54 @@ pub(super) fn answer(reading: &Reading<'_>, request: &HeaderMap) -> Result<Respo
     let (span, body) = page::finish(page, edge, stream, reading.kind());
     // What reaches head is another one as soon as something is appended.
     let lasting = reading.is_fixed() && !span.up_to_date;
-    let mut response = self::page(stream, span, body, request);
+    let mut response = self::page(site, stream, span, body, request)?;
     let keeps = if lasting { cache::LASTING } else { cache::PASSING };
     response.headers_mut().insert(header::CACHE_CONTROL, keeps);
     Ok(response)
 }
 
+/// A page that a client may take its time to read holds no more than so many bytes without a reservation.
+const UNCHARGED: usize = 64 << 10;
+
+/// A page, and the right to hold it in memory.
+struct Charged {
+    bytes: Vec<u8>,
+    _memory: Reservation,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The body of a page.
+fn charged(site: &Site, bytes: Vec<u8>) -> Result<Body, Refusal> {
+    if bytes.len() <= UNCHARGED {
+        return Ok(bytes.into());
+    }
+    let Some(memory) = site.daemon.leaving().reserve(wide(bytes.capacity())) else {
+        let message = "too many pages are on their way just now; try again, or raise limits.max_memory";
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message)
+            .with(header::RETRY_AFTER, 1.into()));
+    };
+    Ok(Bytes::from_owner(Charged { bytes, _memory: memory }).into())
+}
+
 /// A page as a response; without it, where the client has it.
-pub(super) fn page(stream: &Stream, span: Span, body: Vec<u8>, request: &HeaderMap) -> Response {
+pub(super) fn page(
+    site: &Site,
+    stream: &Stream,
+    span: Span,
+    body: Vec<u8>,
+    request: &HeaderMap,
+) -> Result<Response, Refusal> {
     let Span { start, next, up_to_date, closed } = span;
     let etag = cache::etag(stream.identity(), start, next, closed);
     let mut response = if cache::is_known(request, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Body::from(body).into_response()
+        charged(site, body)?.into_response()
     };
     let headers = response.headers_mut();
     if let Ok(media_type) = media_type::of(stream).parse() {
@@ -53,7 +89,7 @@ pub(super) fn page(stream: &Stream, span: Span, body: Vec<u8>, request: &HeaderM
     }
     headers.insert(header::ETAG, headers::value(&etag));
     put_place(headers, stream, next, up_to_date, closed);
-    response
+    Ok(response)
 }
 
 /// Says where the reader is, and where it could begin at the earliest.

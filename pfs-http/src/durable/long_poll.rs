@@ -35,7 +35,7 @@ pub(super) async fn answer(
         headers.insert(header::CACHE_CONTROL, headers::NO_STORE);
         response
     } else {
-        let mut response = catch_up::page(stream, span, body, request);
+        let mut response = catch_up::page(site, stream, span, body, request)?;
         let keeps = if reading.is_fixed() { cache::LASTING } else { cache::PASSING };
         response.headers_mut().insert(header::CACHE_CONTROL, keeps);
         response

@@ -62,6 +62,11 @@ impl Sink for Chunks {
         &mut self.bytes
     }
 
+    /// Only messages must be whole.
+    fn takes_parts(&self) -> bool {
+        self.ends.is_none()
+    }
+
     fn piece(&mut self, len: usize, _last: bool) {
         let end = self.bytes.len().saturating_add(len);
         self.ends.iter_mut().for_each(|ends| ends.push(end));
@@ -88,17 +93,9 @@ pub(super) struct Span {
 
 /// Ends a page: the part that it is, and its contents as they are shown.
 pub(super) fn finish(page: Page<Chunks>, edge: Edge, stream: &Stream, kind: Kind) -> (Span, Vec<u8>) {
-    let (start, mut chunks) = page.finish();
-    let mut cut = false;
-    if kind != Kind::Json && chunks.bytes.len() > PAGE {
-        // A chunk may be far larger. Bytes can be had from anywhere in it.
-        chunks.bytes.truncate(PAGE);
-        chunks.bytes.shrink_to_fit();
-        cut = true;
-    }
+    let (start, chunks) = page.finish();
     let next = start.saturating_add(wide(chunks.bytes.len()));
     let (up_to_date, closed) = match edge {
-        _ if cut => (false, false),
         // The next read is told that the stream failed.
         Edge::Head | Edge::Failed => (true, false),
         Edge::Closed => (true, true),

@@ -46,9 +46,9 @@ pub(super) async fn serve(
     let reading = Reading { place, stream, query };
     reading.refuse_failed()?;
     match live {
-        None => catch_up::answer(&reading, &head.headers),
+        None => catch_up::answer(&site, &reading, &head.headers),
         Some(Live::LongPoll) => long_poll::answer(&site, &reading, &head.headers).await,
-        Some(Live::Sse) => sse::answer(&reading),
+        Some(Live::Sse) => sse::answer(&site, &reading),
     }
 }
 

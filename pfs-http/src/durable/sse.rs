@@ -2,8 +2,11 @@
 //!
 //! What is lost, removed, closed as failed, or ends with the daemon breaks the connection. Only a control event that says `streamClosed` is an
 //! end; where the connection just ends, the client comes back with the last offset that it was told.
+//!
+//! Bytes can be cut anywhere, so that a large chunk becomes several events. A message of JSON is never cut: one that is large is
+//! gathered, and its memory is reserved until it was sent.
 
-use std::{mem, ops::ControlFlow, time::Duration};
+use std::{mem, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,15 +14,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use pfs_host::{Broken, Encoder, Gap, wide};
+use pfs_host::{Broken, Daemon, Encoder, Gap, wide};
 use pfs_proto::End;
-use pfs_stream::{Hold, Sink, Stream};
+use pfs_stream::{Hold, Reader, Reservation, Sink, Stream};
 use tokio::time::Instant;
 
 use super::{
     cache, headers, json, media_type::Kind, offset::Token, page::Chunks, read::Reading, refusal::Refusal,
 };
 use crate::{
+    Site,
     body::Following,
     sse::{KEEP_ALIVE, MEDIA_TYPE, Spacing, complete, put_event},
 };
@@ -28,9 +32,10 @@ use crate::{
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Answers a read that follows the stream.
-pub(super) fn answer(reading: &Reading<'_>) -> Result<Response, Refusal> {
+pub(super) fn answer(site: &Site, reading: &Reading<'_>) -> Result<Response, Refusal> {
     let (reader, kind) = (reading.attach()?, reading.kind());
-    let events = Events::new(reading.stream.clone(), kind, reading.query.cursor.clone());
+    let events =
+        Events::new(Arc::clone(&site.daemon), reading.stream.clone(), kind, reading.query.cursor.clone());
     let body = Following::new(reading.place.follow(reader, events));
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
@@ -45,12 +50,17 @@ pub(super) fn answer(reading: &Reading<'_>) -> Result<Response, Refusal> {
 /// Writes events.
 #[derive(Debug)]
 struct Events {
+    daemon: Arc<Daemon>,
     stream: Stream,
     _alive: Hold,
     kind: Kind,
     cursor: Option<String>,
     /// What came from the ring.
     chunks: Chunks,
+    /// Bytes that are still to be read of a chunk that comes in parts.
+    left: u64,
+    /// Memory of the large message that is gathered, or was sent last.
+    reserved: Option<Reservation>,
     /// Text that came last and waits for what belongs to it: the rest of a character, or of a line end.
     rest: Vec<u8>,
     out: Vec<u8>,
@@ -68,19 +78,33 @@ struct Place {
 }
 
 impl Events {
-    fn new(stream: Stream, kind: Kind, cursor: Option<String>) -> Self {
+    fn new(daemon: Arc<Daemon>, stream: Stream, kind: Kind, cursor: Option<String>) -> Self {
         Self {
+            daemon,
             _alive: stream.hold(),
             stream,
             kind,
             cursor,
             chunks: Chunks::of(kind),
+            left: 0,
+            reserved: None,
             rest: Vec::new(),
             out: Vec::new(),
             told: None,
             position: 0,
             until: Instant::now().checked_add(LIFETIME),
         }
+    }
+
+    /// Makes room for the rest of a message that is read in parts. False if there is no memory for it.
+    fn gather(&mut self) -> bool {
+        if self.reserved.is_none() {
+            let message = wide(self.chunks.bytes.len()).saturating_add(self.left);
+            // As it was read, and as it is sent.
+            self.reserved = self.daemon.leaving().reserve(message.saturating_mul(2));
+            self.chunks.bytes.reserve_exact(usize::try_from(self.left).unwrap_or_default());
+        }
+        self.reserved.is_some()
     }
 
     /// Adds an event with what came, but of text that goes on only what is complete.
@@ -128,8 +152,17 @@ impl Sink for Events {
         self.chunks.buffer()
     }
 
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
     fn piece(&mut self, len: usize, last: bool) {
+        self.left = 0;
         self.chunks.piece(len, last);
+    }
+
+    fn part(&mut self, _len: usize, left: u64) {
+        self.left = left;
     }
 
     fn undo_to(&mut self, len: usize) {
@@ -140,11 +173,34 @@ impl Sink for Events {
 impl Encoder for Events {
     const BATCH: usize = 64 << 10;
 
-    fn data(&mut self, position: u64) -> ControlFlow<()> {
+    fn expansion(&self) -> usize {
+        match self.kind {
+            Kind::Text => "\ndata: ".len(),
+            Kind::Binary | Kind::Json => 2,
+        }
+    }
+
+    /// Called when the message before was sent.
+    fn look_ahead(&mut self, _reader: &Reader) -> bool {
+        if self.left == 0 {
+            self.reserved = None;
+        }
+        false
+    }
+
+    fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
         self.position = position;
+        if self.kind == Kind::Json && self.left > 0 {
+            return if self.gather() {
+                ControlFlow::Continue(())
+            } else {
+                let message = "too many large messages are on their way just now; try again, or raise limits.max_memory";
+                ControlFlow::Break(Err(Broken(message.to_owned())))
+            };
+        }
         self.put_data(true);
         self.put_place(Place { next: self.next(), up_to_date: self.stream.extent().head == position });
-        if self.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.is_over() { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
@@ -152,6 +208,7 @@ impl Encoder for Events {
     }
 
     fn caught_up(&mut self, position: u64) {
+        self.reserved = None;
         self.position = position;
         let place = Place { next: self.next(), up_to_date: true };
         if self.told != Some(place) {
@@ -185,8 +242,8 @@ impl Encoder for Events {
         if self.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn take(&mut self) -> Vec<u8> {
-        mem::take(&mut self.out)
+    fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
     }
 }
 
@@ -195,8 +252,9 @@ mod tests {
     use super::*;
 
     fn events(kind: Kind, chunks: &[&[u8]]) -> Events {
-        let mut events =
-            Events::new(Stream::new("s", pfs_stream::StreamConfig::default()).unwrap(), kind, None);
+        let daemon = Arc::new(Daemon::new(&pfs_host::Settings::default()));
+        let stream = Stream::new("s", pfs_stream::StreamConfig::default()).unwrap();
+        let mut events = Events::new(daemon, stream, kind, None);
         for chunk in chunks {
             events.piece(chunk.len(), true);
             events.buffer().extend_from_slice(chunk);

@@ -6,6 +6,7 @@ mod conditions;
 mod events;
 mod figures;
 mod follow;
+mod large;
 mod listing;
 mod query;
 mod range;

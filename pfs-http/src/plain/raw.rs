@@ -24,16 +24,20 @@ impl Sink for Raw {
     fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
 }
 
 impl Encoder for Raw {
-    fn data(&mut self, position: u64) -> ControlFlow<()> {
+    fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
         let Some(beyond) = self.end.and_then(|end| position.checked_sub(end)) else {
             return ControlFlow::Continue(());
         };
         let beyond = usize::try_from(beyond).unwrap_or(usize::MAX);
         self.bytes.truncate(self.bytes.len().saturating_sub(beyond));
-        ControlFlow::Break(())
+        ControlFlow::Break(Ok(()))
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {

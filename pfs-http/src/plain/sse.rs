@@ -4,6 +4,9 @@
 //! `base64` throughout. The rest of a character that is split between two chunks, and a carriage return whose line feed may
 //! follow, come with the next chunk. An event's id is the identity of the stream and the offset after the event. Besides there
 //! are `gap`, `end`, `failure` and `removed`, with JSON in them.
+//!
+//! A large chunk is read and written in parts (`large.rs`). If the writer overwrites it meanwhile, the response breaks inside
+//! the event: clients discard half an event, and come back with the id of the one before it.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -17,14 +20,14 @@ use axum::http::{HeaderMap, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use pfs_host::{Broken, Encoder, Failure, Gap, wide};
 use pfs_proto::{End, Identity};
-use pfs_stream::Sink;
+use pfs_stream::{Reader, Sink};
 use serde_json::json;
 
-use super::query::bad;
+use super::{large::Large, query::bad};
 use crate::{
     media_type::MediaType,
     problem::Problem,
-    sse::{KEEP_ALIVE, MEDIA_TYPE, PING, Spacing, complete, put_event},
+    sse::{KEEP_ALIVE, MEDIA_TYPE, PING, Spacing, complete_text, put_event},
 };
 
 /// The id of the last event that a client that comes back has seen.
@@ -106,14 +109,20 @@ fn is_text(media_type: &str) -> bool {
     })
 }
 
+/// The most that an event adds to its data: `event: base64`, the id, `data: `, their line ends, the empty line, and what waited of
+/// a text before it.
+const HEADER: usize = 112;
+
 /// Writes events.
 #[derive(Debug)]
 pub(crate) struct Events {
     identity: Identity,
-    /// Whole chunks, one after the other.
+    /// Chunks and parts of them, one after the other.
     chunks: Vec<u8>,
-    /// Where each of them ends.
-    ends: Vec<usize>,
+    /// Where each of them ends, and how many bytes of it are still to be read.
+    ends: Vec<(usize, u64)>,
+    /// The chunk that is read in parts.
+    large: Option<Large>,
     /// What came last of a text, and waits for what belongs to it.
     rest: Vec<u8>,
     out: Vec<u8>,
@@ -125,7 +134,15 @@ impl Events {
     /// Of this stream, which is of this media type.
     pub(crate) fn new(identity: Identity, content_type: Option<&str>) -> Self {
         let text = content_type.is_none_or(is_text);
-        Self { identity, chunks: Vec::new(), ends: Vec::new(), rest: Vec::new(), out: Vec::new(), text }
+        Self {
+            identity,
+            chunks: Vec::new(),
+            ends: Vec::new(),
+            large: None,
+            rest: Vec::new(),
+            out: Vec::new(),
+            text,
+        }
     }
 
     /// Begins with the removal of another stream.
@@ -144,11 +161,34 @@ impl Events {
         self.put(id, &rest);
     }
 
-    /// Adds what is complete of a text that ends at this offset. The rest waits.
-    fn put_complete(&mut self, id: u64, text: &[u8]) {
-        let (shown, rest) = text.split_at(complete(text));
-        self.put(id.saturating_sub(wide(rest.len())), shown);
+    /// Adds a chunk that ends at this offset. The rest of a text waits.
+    fn put_chunk(&mut self, id: u64, chunk: &[u8]) {
+        if !self.text {
+            return self.put(id, chunk);
+        }
+        let mut joined = mem::take(&mut self.rest);
+        let text = if joined.is_empty() {
+            chunk
+        } else {
+            joined.extend_from_slice(chunk);
+            &joined
+        };
+        let Some(shown) = complete_text(text) else { return self.put(id, text) };
+        let rest = text.get(shown.len()..).unwrap_or_default();
+        if !shown.is_empty() {
+            self.event(None, id.saturating_sub(wide(rest.len())), shown);
+        }
         self.rest.extend_from_slice(rest);
+    }
+
+    /// Adds what can be shown of a chunk that is read in parts.
+    fn put_large(&mut self) {
+        let Self { identity, large, rest, out, .. } = self;
+        if let Some(shown) = large
+            && shown.put(*identity, rest, out)
+        {
+            *large = None;
+        }
     }
 
     /// Adds bytes as an event, if there are any.
@@ -168,42 +208,70 @@ impl Sink for Events {
         &mut self.chunks
     }
 
+    fn header_len(&self) -> usize {
+        HEADER.div_ceil(self.expansion())
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
     fn piece(&mut self, len: usize, _last: bool) {
-        self.ends.push(self.chunks.len().saturating_add(len));
+        self.part(len, 0);
+    }
+
+    fn part(&mut self, len: usize, left: u64) {
+        self.ends.push((self.chunks.len().saturating_add(len), left));
     }
 
     fn undo_to(&mut self, len: usize) {
         self.chunks.truncate(len);
-        self.ends.retain(|end| *end <= len);
+        self.ends.retain(|(end, _)| *end <= len);
     }
 }
 
 impl Encoder for Events {
-    // Tiny chunks become many times as large.
-    const BATCH: usize = 64 << 10;
+    // A chunk of 64 KiB is read whole by a reader that has a large buffer.
+    const BATCH: usize = (64 << 10) + HEADER;
+    const READS_APART: bool = true;
 
-    fn data(&mut self, position: u64) -> ControlFlow<()> {
-        let (chunks, ends) = (mem::take(&mut self.chunks), mem::take(&mut self.ends));
+    fn expansion(&self) -> usize {
+        // A line end becomes the beginning of a field, and three bytes four characters.
+        if self.text { "\ndata: ".len() } else { 2 }
+    }
+
+    fn look_ahead(&mut self, reader: &Reader) -> bool {
+        let Some(large) = self.large.as_mut().filter(|large| large.is_undecided()) else { return false };
+        let is_held = large.look_ahead(reader);
+        self.put_large();
+        is_held
+    }
+
+    fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
+        let (mut chunks, mut ends) = (mem::take(&mut self.chunks), mem::take(&mut self.ends));
         let mut begin = 0;
-        for end in ends {
+        for (end, left) in ends.drain(..) {
             let chunk = chunks.get(begin..end).unwrap_or_default();
             begin = end;
             let after = position.saturating_sub(wide(chunks.len().saturating_sub(end)));
-            if !self.text {
-                self.put(after, chunk);
-            } else if self.rest.is_empty() {
-                self.put_complete(after, chunk);
-            } else {
-                let mut text = mem::take(&mut self.rest);
-                text.extend_from_slice(chunk);
-                self.put_complete(after, &text);
+            match &mut self.large {
+                None if left == 0 => self.put_chunk(after, chunk),
+                None => self.large = Some(Large::new(self.text, &self.rest, chunk, after, left)),
+                Some(large) => large.add(chunk),
             }
+            self.put_large();
         }
+        chunks.clear();
+        self.chunks = chunks;
         ControlFlow::Continue(())
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
         let Gap { from, to, chunks } = gap;
+        // Nothing is shown yet of a chunk that is still looked at.
+        if self.large.take().is_some_and(|large| !large.is_undecided()) {
+            return Err(Broken(format!("bytes {from}..{to} were lost inside an event")));
+        }
         self.put_rest(from);
         // As elsewhere: how many chunks were lost before this reader came, nobody knows.
         let chunks = (chunks > 0).then_some(chunks);
@@ -212,6 +280,7 @@ impl Encoder for Events {
     }
 
     fn end(&mut self, end: End, position: u64) -> Result<(), Broken> {
+        debug_assert!(self.large.is_none(), "an end inside a chunk");
         self.put_rest(position);
         let told = json!({ "reason": end.to_string(), "offset": position });
         self.event(Some("end"), position, &told.to_string());
@@ -223,7 +292,9 @@ impl Encoder for Events {
     }
 
     fn failed(&mut self, failure: &Failure) -> bool {
-        put_failure(&mut self.out, failure);
+        if self.large.as_ref().is_none_or(Large::is_undecided) {
+            put_failure(&mut self.out, failure);
+        }
         // Told, but whoever does not listen to this event must not take it for the end.
         false
     }
@@ -237,8 +308,8 @@ impl Encoder for Events {
         ControlFlow::Continue(())
     }
 
-    fn take(&mut self) -> Vec<u8> {
-        mem::take(&mut self.out)
+    fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
     }
 }
 

@@ -98,8 +98,8 @@ async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_ho
         plain.request("GET", S, &[], None).await;
         events.request("GET", S, &[("accept", "text/event-stream")], None).await;
         stream.readers_reach(2).await;
-        // Less than the server takes of a body before it has sent any of it.
-        let text = "text\n".repeat(10_000);
+        // Less than the server takes of a body before it has sent any of it. An event that is sent in parts would break inside.
+        let text = "text\n".repeat(1_000);
         stream.writer(Peer::default()).unwrap().try_append(text.as_bytes()).unwrap().unwrap();
         sleep(DAY).await;
         if failed {

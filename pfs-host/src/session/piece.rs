@@ -1,0 +1,89 @@
+//! A piece of what a reader is sent, and whether one is on its way.
+
+use std::{
+    mem,
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use crate::lender::Lent;
+
+/// Bytes to send, in a buffer that goes back when this is dropped. Unless the buffer is a large one, of which there are few, the
+/// session makes no other piece before that: a reader that stalls costs one buffer, however many the layers below could hold.
+#[derive(Debug)]
+pub struct Piece {
+    // Dropped before the next piece is asked for, which then finds the buffer.
+    lent: Lent,
+    _way: Option<Taken>,
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.lent.bytes
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Piece> for Bytes {
+    fn from(piece: Piece) -> Self {
+        Self::from_owner(piece)
+    }
+}
+
+/// Keeps the way of a piece taken until it is dropped.
+#[derive(Debug)]
+struct Taken(Way);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let waiting = mem::take(&mut *self.0.state()).waiting;
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+}
+
+/// The way of a session's pieces to the client, where there is at most one but for large ones. All clones are the same way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Way(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    taken: bool,
+    waiting: Option<Waker>,
+}
+
+impl Way {
+    pub(super) fn send(&self, lent: Lent) -> Piece {
+        let takes = !lent.is_large();
+        self.state().taken |= takes;
+        Piece { lent, _way: takes.then(|| Taken(self.clone())) }
+    }
+
+    /// Ready when another piece may be made.
+    pub(super) fn poll_clear(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if !state.taken {
+            return Poll::Ready(());
+        }
+        match &mut state.waiting {
+            Some(waiting) => waiting.clone_from(cx.waker()),
+            waiting => *waiting = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,285 @@
+//! A large chunk as one server-sent event, written in parts.
+//!
+//! An event is text or base64 from its beginning on, and its id says where the text ends that is shown. So all of the chunk is
+//! looked at, where it may be text, before the first part of it is shown.
+
+use std::{mem, str};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use pfs_host::wide;
+use pfs_proto::Identity;
+use pfs_stream::Reader;
+
+use super::sse::EventId;
+use crate::sse::{END, Spacing, complete_text, put_head, put_lines};
+
+/// How much is looked at in one turn, in bytes.
+const LOOK_AHEAD: usize = 64 << 10;
+
+/// A chunk that is read in parts.
+#[derive(Debug)]
+pub(super) struct Large {
+    /// What was read of it and is not shown yet.
+    read: Vec<u8>,
+    /// The offset after it, and after what was read or looked at.
+    end: u64,
+    seen: u64,
+    form: Form,
+    /// Whether the event has begun.
+    begun: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    Undecided(Check),
+    /// Shown as text, but for so many bytes at its end.
+    Text {
+        rest: usize,
+    },
+    Base64,
+}
+
+/// Whether bytes that come in pieces are text.
+#[derive(Debug, Default)]
+struct Check {
+    /// The beginning of a character.
+    unfinished: Vec<u8>,
+    /// The byte before it.
+    last: Option<u8>,
+}
+
+impl Check {
+    /// Whether all may still be text.
+    fn add(&mut self, bytes: &[u8]) -> bool {
+        let joined;
+        let text = if self.unfinished.is_empty() {
+            bytes
+        } else {
+            joined = [&self.unfinished, bytes].concat();
+            &joined
+        };
+        let whole = match str::from_utf8(text) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(_) => return false,
+        };
+        let (text, unfinished) = text.split_at_checked(whole).unwrap_or_default();
+        self.last = text.last().copied().or(self.last);
+        self.unfinished = unfinished.to_vec();
+        true
+    }
+
+    /// How many bytes at the end wait for what comes next, as [`complete_text`] has it.
+    fn rest(&self) -> usize {
+        self.unfinished.len().saturating_add(usize::from(self.last == Some(b'\r')))
+    }
+}
+
+impl Large {
+    /// A chunk of which this is the first part, up to `seen`, and `left` bytes are to come; `before` waited for it.
+    pub(super) fn new(may_be_text: bool, before: &[u8], part: &[u8], seen: u64, left: u64) -> Self {
+        let mut check = Check::default();
+        let form = if may_be_text && check.add(before) && check.add(part) {
+            Form::Undecided(check)
+        } else {
+            Form::Base64
+        };
+        Self { read: part.to_vec(), end: seen.saturating_add(left), seen, form, begun: false }
+    }
+
+    /// Adds the next part.
+    pub(super) fn add(&mut self, part: &[u8]) {
+        self.read.extend_from_slice(part);
+        self.seen = self.seen.saturating_add(wide(part.len()));
+    }
+
+    /// Whether nothing of it can be shown yet.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self.form, Form::Undecided(_))
+    }
+
+    /// Looks further. False where there is nothing more: the chunk was overwritten.
+    pub(super) fn look_ahead(&mut self, reader: &Reader) -> bool {
+        let Form::Undecided(check) = &mut self.form else { return false };
+        let read = reader.position();
+        if self.seen < self.end {
+            let mut bytes = Vec::with_capacity(LOOK_AHEAD);
+            let Some(len) = reader.peek(self.seen, LOOK_AHEAD, &mut bytes) else { return false };
+            if !check.add(&bytes) {
+                (self.form, self.seen) = (Form::Base64, read);
+                return true;
+            }
+            self.seen = self.seen.saturating_add(wide(len));
+        }
+        if self.seen >= self.end {
+            (self.form, self.seen) = (Form::Text { rest: check.rest() }, read);
+        }
+        true
+    }
+
+    /// Adds what can be shown to `out`. True if that is all: `before`, which waited for this chunk, is what then waits.
+    pub(super) fn put(&mut self, identity: Identity, before: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+        let (name, rest) = match self.form {
+            Form::Undecided(_) => return false,
+            Form::Text { rest } => (None, rest),
+            Form::Base64 => (Some("base64"), 0),
+        };
+        let is_all = self.seen >= self.end;
+        if !mem::replace(&mut self.begun, true) {
+            let id = EventId { identity, offset: self.end.saturating_sub(wide(rest)) };
+            put_head(out, name, Some(&id));
+            out.extend_from_slice(b"data: ");
+            self.read.splice(..0, before.drain(..));
+        }
+        let shown = if name.is_none() {
+            // All of it was found to be text.
+            let text = complete_text(&self.read).unwrap_or_default();
+            put_lines(out, Spacing::Spaced, text, true);
+            text.len()
+        } else {
+            // Groups of three bytes are written without padding.
+            let len = self.read.len();
+            let groups = if is_all { len } else { len.saturating_sub(len % 3) };
+            out.extend_from_slice(
+                BASE64_STANDARD.encode(self.read.get(..groups).unwrap_or_default()).as_bytes(),
+            );
+            groups
+        };
+        self.read.drain(..shown);
+        if is_all {
+            out.extend_from_slice(END);
+            *before = mem::take(&mut self.read);
+        }
+        is_all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pfs_host::{Encoder, Gap};
+    use pfs_proto::{Peer, ReadOptions};
+    use pfs_stream::{Read, Sink, Stream, StreamConfig};
+
+    use super::{super::sse::Events, *};
+
+    /// All bytes of which events differ: characters of one to four bytes and parts of them, line ends, and what is no text.
+    const ALPHABET: [&[u8]; 10] = [
+        b"a",
+        b" ",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        "\u{e4}".as_bytes(),
+        "\u{20ac}".as_bytes(),
+        "\u{1f600}".as_bytes(),
+        b"\xe2",
+        b"\xff",
+    ];
+
+    fn stream(ring: u64) -> Stream {
+        let config =
+            StreamConfig { ring_buffer_size: ring, channel_buffer_size: ring, ..StreamConfig::default() };
+        Stream::new("s", config).unwrap()
+    }
+
+    fn append(stream: &Stream, chunk: &[u8]) {
+        stream.writer(Peer::default()).unwrap().try_append(chunk).unwrap().unwrap();
+    }
+
+    fn reader(stream: &Stream) -> Reader {
+        stream.reader(ReadOptions::default(), Peer::default()).unwrap()
+    }
+
+    /// Looks ahead, or reads so many bytes and headers; false at head.
+    fn turn(events: &mut Events, reader: &mut Reader, most: usize) -> bool {
+        if events.look_ahead(reader) {
+            return true;
+        }
+        let Some(read) = reader.try_read(events, most).unwrap() else { return false };
+        assert!(matches!(read, Read::Data { .. }));
+        assert!(events.data(reader.position()).is_continue());
+        true
+    }
+
+    /// The events of a stream's chunks, of which so many bytes are read at a time.
+    fn written(stream: &Stream, content_type: Option<&str>, most: usize) -> String {
+        let (mut events, mut reader) =
+            (Events::new("6418-2a".parse().unwrap(), content_type), reader(stream));
+        let most = events.header_len() + most;
+        while turn(&mut events, &mut reader, most) {}
+        events.end(pfs_proto::End::Closed, reader.position()).unwrap();
+        String::from_utf8(events.take()).unwrap()
+    }
+
+    #[test]
+    fn events_are_the_same_whether_their_chunks_are_read_whole_or_in_parts() {
+        let mut random = 1_u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let (mut texts, mut others) = (0, 0);
+        for round in 0..2000 {
+            let stream = stream(4096);
+            // Mostly without what is no text, so that there is some.
+            let letters = ALPHABET.len() as u64 - next(4) % 3;
+            for _ in 0..=next(3) {
+                let chunk: Vec<_> =
+                    (0..=next(60)).flat_map(|_| ALPHABET[next(letters) as usize]).copied().collect();
+                append(&stream, &chunk);
+            }
+            let content_type = (round % 4 == 0).then_some("video/mp2t");
+            let whole = written(&stream, content_type, 1 << 20);
+            *(if whole.contains("base64") { &mut others } else { &mut texts }) += 1;
+            for most in [5, 8, 70] {
+                assert_eq!(written(&stream, content_type, most), whole, "{most} bytes at a time");
+            }
+        }
+        assert!(texts > 100 && others > 100, "{texts} of text, {others} of others");
+    }
+
+    #[test]
+    fn a_loss_inside_an_event_breaks_it_and_one_before_it_is_a_gap() {
+        for is_begun in [true, false] {
+            let stream = stream(4096);
+            append(&stream, b"before\r");
+            append(&stream, &[b'a'; 2000]);
+            let (mut events, mut reader) = (Events::new("6418-2a".parse().unwrap(), None), reader(&stream));
+            assert!(turn(&mut events, &mut reader, 200) && turn(&mut events, &mut reader, 200));
+            if is_begun {
+                assert!(turn(&mut events, &mut reader, 200));
+            }
+            assert_eq!(String::from_utf8(events.take()).unwrap().contains("aaa"), is_begun);
+            append(&stream, &[b'b'; 4096]);
+            assert!(!events.look_ahead(&reader));
+            let gap = reader.try_read(&mut events, 200).unwrap().unwrap();
+            assert_eq!(gap, Read::Gap { from: 7, to: 2007, chunks: 1 });
+            let told = events.gap(Gap { from: 7, to: 2007, chunks: 1 });
+            assert_eq!(told.is_err(), is_begun);
+            assert!(
+                is_begun
+                    || String::from_utf8(events.take())
+                        .unwrap()
+                        .contains("id: 6418-2a:7\ndata: \ndata: \n\nevent: gap\n")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_made_of_a_read_is_no_more_than_the_encoder_says() {
+        for (content_type, chunk) in
+            [(None, &b"\n"[..]), (None, b"\xff"), (None, &[b'\n'; 3000]), (Some("video/mp2t"), b"x")]
+        {
+            let stream = stream(64 << 10);
+            (0..50).for_each(|_| append(&stream, chunk));
+            let (mut events, mut reader) =
+                (Events::new("6418-2a".parse().unwrap(), content_type), reader(&stream));
+            let most = 8000;
+            let read = most / events.expansion();
+            while turn(&mut events, &mut reader, read) {
+                let made = events.take().len();
+                assert!(made <= most, "{made} bytes of {} {:?}", chunk.len(), chunk.first());
+            }
+        }
+    }
+}
