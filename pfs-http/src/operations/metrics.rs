@@ -12,9 +12,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::Caller;
+use pfs_host::{Caller, Daemon};
 use pfs_proto::DaemonInfo;
-use pfs_stream::{ByWay, Totals};
+use pfs_stream::{Budget, ByWay, Totals};
 use prometheus_client::{
     encoding::{prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
@@ -38,7 +38,7 @@ pub(super) async fn answer(
         Ok(totals) => totals,
         Err(failure) => return Problem::from(failure).into_response(),
     };
-    let metrics = registry(&site.daemon.info(), &totals, &site.tally);
+    let metrics = registry(&site.daemon, &totals, &site.tally);
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let mut body = String::new();
     let (media_type, done) = if accepted.contains(OPEN_METRICS) {
@@ -55,10 +55,12 @@ pub(super) async fn answer(
 }
 
 /// All figures as they are now: made for one answer.
-fn registry(info: &DaemonInfo, totals: &Totals, tally: &Tally) -> Registry {
+fn registry(daemon: &Daemon, totals: &Totals, tally: &Tally) -> Registry {
     let mut figures = Figures(Registry::with_prefix("pfs"));
-    figures.daemon(info);
-    figures.streams(info, totals);
+    let info = daemon.info();
+    figures.daemon(&info);
+    figures.messages(daemon);
+    figures.streams(&info, totals);
     figures.http(tally);
     figures.0
 }
@@ -72,6 +74,15 @@ impl Figures {
         self.seconds("start_time_seconds", "When the daemon started", started);
         self.gauge("connections", "Connections open, over the socket and over HTTP", info.connections);
         self.gauge("connections_limit", "Connections that may be open", info.max_connections);
+    }
+
+    fn messages(&mut self, daemon: &Daemon) {
+        let budgets = [("arriving", daemon.arriving()), ("leaving", daemon.leaving())];
+        let [used, limits] =
+            [Budget::used, Budget::limit].map(|of| budgets.map(|(name, budget)| (name, of(budget))));
+        let help = "Memory of messages that have to be whole, on their way to streams or to clients";
+        self.gauges("message_memory_bytes", help, "direction", used);
+        self.gauges("message_memory_limit_bytes", "Memory that those may take", "direction", limits);
     }
 
     fn streams(&mut self, info: &DaemonInfo, totals: &Totals) {
@@ -201,7 +212,7 @@ mod tests {
         let tally = Tally::default();
         tally.answered(Protocol::Plain, &axum::http::Method::GET, StatusCode::OK);
         let totals = Totals { gaps: 7, waited: Duration::from_millis(1500), ..Totals::default() };
-        let metrics = registry(&daemon.info(), &totals, &tally);
+        let metrics = registry(&daemon, &totals, &tally);
         let (mut open, mut classic) = (String::new(), String::new());
         text::encode(&mut open, &metrics).unwrap();
         prometheus_text::encode(&mut classic, &metrics).unwrap();
