@@ -114,7 +114,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         );
         return Err(Failure::new(ErrorCode::Version, message).into());
     }
-    wire.sharing = sharing::POSSIBLE && T::PASSES_DESCRIPTORS && theirs.can_map();
+    wire.sharing = sharing::POSSIBLE && wire.transport().passes_descriptors() && theirs.can_map();
     wire.resuming = theirs.can_resume();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
     let shared =

@@ -13,9 +13,6 @@ pub trait Transport: Send + Sync {
     /// Whether a client may say nothing for as long as it likes between two requests.
     const MAY_PAUSE: bool;
 
-    /// Whether descriptors can go along with bytes.
-    const PASSES_DESCRIPTORS: bool = false;
-
     /// Waits until there is something to read, or nothing more comes.
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
 
@@ -68,11 +65,16 @@ pub trait Transport: Send + Sync {
         let _ = bytes;
     }
 
+    /// Whether this client may be passed descriptors along with bytes, and so share memory with the daemon.
+    fn passes_descriptors(&self) -> bool {
+        false
+    }
+
     /// Writes the beginning of these bytes together with descriptors, and tells how many bytes went.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] unless [`PASSES_DESCRIPTORS`](Self::PASSES_DESCRIPTORS).
+    /// [`io::ErrorKind::Unsupported`] unless [`passes_descriptors`](Self::passes_descriptors).
     fn send_descriptors(
         &self,
         bytes: &[u8],

@@ -84,6 +84,8 @@ pub const MANUAL: &[(&str, &str)] = &[
   [listen]
   socket = "/run/pfs/pfsd.sock"  # default: see --socket
   socket_mode = "0600"
+  shm = "same-user"              # who shares memory with the daemon: clients
+                                 # of its own user, or "all" of the socket
   #http = "127.0.0.1:4437"       # HTTP is off unless set; see below
 
   [http]

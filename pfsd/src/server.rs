@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{http_listener::HttpListener, spare::Spare, unix};
+use crate::{config::Shm, http_listener::HttpListener, spare::Spare, unix};
 
 /// Why a client is refused when the system has no descriptor for it.
 pub(crate) const NO_DESCRIPTORS: &str =
@@ -23,7 +23,7 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `daemon` on `listener` until `shutdown` is ready; then tells every client that the daemon is going, and
 /// returns when all have gone, after at most five seconds.
 pub async fn run(listener: UnixListener, daemon: Arc<Daemon>, shutdown: impl Future<Output = ()>) {
-    serve(listener, None, daemon, shutdown).await;
+    serve(listener, None, daemon, Shm::default(), shutdown).await;
 }
 
 /// As [`run`], with HTTP where there is a listener for it.
@@ -31,6 +31,7 @@ pub(crate) async fn serve(
     listener: UnixListener,
     http: Option<HttpListener>,
     daemon: Arc<Daemon>,
+    shm: Shm,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut connections = JoinSet::new();
@@ -72,7 +73,7 @@ pub(crate) async fn serve(
         };
         let daemon = Arc::clone(&daemon);
         connections.spawn(async move {
-            unix::serve(stream, daemon).await;
+            unix::serve(stream, daemon, shm).await;
             drop(place);
         });
     }
@@ -144,7 +145,7 @@ mod tests {
         let address = http.address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let daemon = Arc::new(Daemon::new(&Settings::default()));
-        let serving = tokio::spawn(serve(listener, Some(http), daemon, async {
+        let serving = tokio::spawn(serve(listener, Some(http), daemon, Shm::default(), async {
             let _ = stopped.await;
         }));
         let mut idle = Vec::new();

@@ -117,7 +117,7 @@ async fn until_signalled(
     config: &Config,
 ) -> ExitCode {
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server::serve(listener, http, Arc::new(Daemon::new(&config.host)), async {
+    let serving = server::serve(listener, http, Arc::new(Daemon::new(&config.host)), config.shm, async {
         let _ = stopped.await;
     });
     tokio::pin!(serving);

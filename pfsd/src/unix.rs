@@ -16,16 +16,23 @@ use rustix::{
     net::{
         SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt::set_socket_send_buffer_size,
     },
+    process::geteuid,
 };
 use tokio::{io::Interest, net::UnixStream, time::sleep};
+
+use crate::config::Shm;
 
 /// The most descriptors that go along with one reply.
 const MAX_DESCRIPTORS: usize = 2;
 
 /// Serves a client to its end.
-pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>) {
+pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, shm: Shm) {
     let caller = caller(&stream);
-    pfs_host::serve(UnixTransport(stream), caller, daemon).await;
+    let shares_memory = match shm {
+        Shm::SameUser => caller.peer.uid == Some(geteuid().as_raw()),
+        Shm::All => true,
+    };
+    pfs_host::serve(UnixTransport { stream, shares_memory }, caller, daemon).await;
 }
 
 fn caller(stream: &UnixStream) -> Caller {
@@ -38,26 +45,29 @@ fn caller(stream: &UnixStream) -> Caller {
     Caller { peer, permissions: Permissions::all(), transport: "unix" }
 }
 
-struct UnixTransport(UnixStream);
+struct UnixTransport {
+    stream: UnixStream,
+    /// Whether `listen.shm` lets this client share memory with the daemon.
+    shares_memory: bool,
+}
 
 impl Transport for UnixTransport {
     const MAY_PAUSE: bool = true;
-    const PASSES_DESCRIPTORS: bool = true;
 
     async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await
+        self.stream.readable().await
     }
 
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        self.0.try_read_buf(buffer)
+        self.stream.try_read_buf(buffer)
     }
 
     async fn writable(&self) -> io::Result<()> {
-        self.0.writable().await
+        self.stream.writable().await
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        self.stream.try_write(bytes)
     }
 
     /// A client that has only ended its own side, and still listens, is not gone.
@@ -65,11 +75,11 @@ impl Transport for UnixTransport {
         // Reading would take bytes that nobody can process now, and a socket with unread bytes stays
         // "readable". Interest in priority data, which a Unix socket never has, waits for the hang-up alone.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if self.0.ready(Interest::PRIORITY).await.is_err() {
+        if self.stream.ready(Interest::PRIORITY).await.is_err() {
             return;
         }
         loop {
-            match self.0.ready(Interest::WRITABLE | Interest::READABLE).await {
+            match self.stream.ready(Interest::WRITABLE | Interest::READABLE).await {
                 Ok(ready) if ready.is_write_closed() => return,
                 Ok(_) => sleep(Duration::from_millis(100)).await,
                 Err(_) => return,
@@ -81,8 +91,8 @@ impl Transport for UnixTransport {
     async fn left(&self) -> io::Result<bool> {
         let mut said = [0; 1];
         loop {
-            self.0.readable().await?;
-            match self.0.try_read(&mut said) {
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut said) {
                 Ok(read) => return Ok(read == 0),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -92,21 +102,25 @@ impl Transport for UnixTransport {
 
     fn enlarge_send_buffer(&self, bytes: usize) {
         // The system's own size will do as well.
-        let _ = set_socket_send_buffer_size(&self.0, bytes);
+        let _ = set_socket_send_buffer_size(&self.stream, bytes);
+    }
+
+    fn passes_descriptors(&self) -> bool {
+        self.shares_memory
     }
 
     async fn send_descriptors(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
         loop {
-            let sent = self.0.try_io(Interest::WRITABLE, || {
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
                 let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
                 let mut control = SendAncillaryBuffer::new(&mut space);
                 if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
                     return Err(io::ErrorKind::InvalidInput.into());
                 }
-                Ok(sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+                Ok(sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
             });
             match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
                 sent => return sent,
             }
         }

@@ -42,6 +42,7 @@ pub(super) struct StreamFsConfig {
 pub(super) struct Listen {
     pub(super) socket: Given,
     pub(super) socket_mode: Given,
+    pub(super) shm: Given,
     pub(super) http: Given,
 }
 

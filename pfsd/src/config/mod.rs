@@ -27,10 +27,24 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Permissions of the socket.
     pub socket_mode: u32,
+    /// Clients of the socket that share memory with the daemon.
+    pub shm: Shm,
     /// Where and how it serves HTTP.
     pub http: pfs_http::settings::Settings,
     /// What is allowed, but does not do what one might think.
     pub notes: Vec<String>,
+}
+
+/// Clients of the Unix socket that share memory with the daemon. The others are served over the socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shm {
+    /// Those of the daemon's own user.
+    #[default]
+    SameUser,
+    /// All of them. A client that reads a stream's memory can delay the wake-ups of other readers of that stream, and see when they
+    /// sleep: for machines whose users trust each other.
+    All,
 }
 
 impl Default for Config {
@@ -39,6 +53,7 @@ impl Default for Config {
             host: Settings::default(),
             socket: None,
             socket_mode: 0o600,
+            shm: Shm::default(),
             http: pfs_http::settings::Settings::default(),
             notes: Vec::new(),
         }
@@ -85,6 +100,7 @@ impl Config {
         if let Some(mode) = values::mode("listen.socket_mode", &file.listen.socket_mode)? {
             config.socket_mode = mode;
         }
+        config.shm = values::shm("listen.shm", &file.listen.shm)?.unwrap_or_default();
 
         config.read_mounts(file)?;
         config.http = http::settings(file, config.host.max_connections)?;

@@ -45,6 +45,7 @@ fn every_key_reaches_its_place() {
         [listen]
         socket = "/run/pfs/pfsd.sock"
         socket_mode = "0660"
+        shm = "all"
         [limits]
         max_streams = 7
         max_memory = "64MiB"
@@ -57,6 +58,7 @@ fn every_key_reaches_its_place() {
     assert_eq!(config.host.mounts[0].ring_buffer_size, 6 << 20);
     assert_eq!(config.socket.as_deref(), Some(Path::new("/run/pfs/pfsd.sock")));
     assert_eq!(config.socket_mode, 0o660);
+    assert_eq!(config.shm, Shm::All);
     assert_eq!(config.host.limits, Limits { max_streams: 7, max_memory: 64 << 20 });
     assert_eq!(config.host.max_connections, 9);
     assert!(config.notes.is_empty());
@@ -175,6 +177,8 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[listen]\nsocket_mode = \"0000\"", 2, &["listen.socket_mode", "out of range"]),
     ("[listen]\nsocket_mode = \"4600\"", 2, &["listen.socket_mode", "out of range"]),
     ("[listen]\nsocket_mode = 600", 2, &["listen.socket_mode = 600", "integer", "text of octal digits"]),
+    ("[listen]\nshm = \"none\"", 2, &["listen.shm = \"none\"", "allowed: \"same-user\" or \"all\""]),
+    ("[listen]\nshm = true", 2, &["listen.shm = true", "boolean"]),
     ("[http]\ncertificate = \"/c\"", 2, &["http.certificate needs http.key"]),
     ("[http]\nkey = \"/k\"", 2, &["http.key needs http.certificate"]),
     ("[http]\n\nclient_ca = \"/a\"", 3, &["http.client_ca needs http.certificate and http.key"]),

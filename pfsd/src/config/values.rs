@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use pfs_proto::{StreamPath, parse_size};
 use toml::{Spanned, Value};
 
-use super::{error::Mistake, file::Given};
+use super::{Shm, error::Mistake, file::Given};
 
 const SIZES_ALLOWED: &str = "a size of at least one byte: a number of bytes (524288), or text with B, KB, MB, GB or TB (\"512KB\", \"1.5MB\")";
 
@@ -97,6 +97,14 @@ pub(super) fn mode(key: &str, given: &Given) -> Judged<u32> {
             Ok(mode) if mode & 0o600 == 0o600 && mode <= 0o777 => Ok(mode),
             _ => Err("it is out of range".to_owned()),
         }
+    })
+}
+
+pub(super) fn shm(key: &str, given: &Given) -> Judged<Shm> {
+    judge(key, given, "\"same-user\" or \"all\"", |value| match text(value)? {
+        "same-user" => Ok(Shm::SameUser),
+        "all" => Ok(Shm::All),
+        _ => Err("it names no set of clients".to_owned()),
     })
 }
 

@@ -9,6 +9,7 @@ mod idle;
 mod lying;
 mod same;
 mod spoiling;
+mod users;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,75 @@
+//! Who shares memory with the daemon: clients of its own user, unless its configuration says all.
+
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+
+use harness::{Daemon, Wire, eventually};
+use pfs_proto::{Hello, ReadOptions, Reply, Request, WriteOptions};
+use rustix::process::{Uid, geteuid};
+use rustix::thread::set_thread_res_uid;
+
+use super::S;
+
+/// The id of the user `nobody`.
+const NOBODY: u32 = 65534;
+
+/// A client of another user, which offers to share memory, and what the daemon says it can do; `None` where this process may not
+/// become another user.
+fn greeted_as_nobody(daemon: &Daemon) -> Option<(Wire, u64)> {
+    if !geteuid().is_root() {
+        println!("SKIPPED: only root can become another user");
+        return None;
+    }
+    set_permissions(daemon.dir(), Permissions::from_mode(0o755)).unwrap();
+    let socket = daemon.socket();
+    // The system tells the daemon who connected, and a thread has a user of its own, which it keeps.
+    let connected = thread::spawn(move || {
+        let nobody = Uid::from_raw(NOBODY);
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        Wire::connect(&socket)
+    });
+    let mut wire = connected.join().unwrap();
+    wire.send(&Request::Hello(Hello { capabilities: Hello::MAPPING, ..Hello::OURS }));
+    let Some(Reply::Hello(hello)) = wire.reply() else { panic!("the daemon greets everybody") };
+    Some((wire, hello.capabilities & Hello::MAPPING))
+}
+
+/// A configuration that lets all users in, with more lines for its table `listen`.
+fn open_to_all(more: &str) -> Daemon {
+    let daemon = Daemon::with_config(&format!("[listen]\nsocket_mode = \"0666\"\n{more}"));
+    daemon.append(S, "so far");
+    daemon
+}
+
+#[test]
+fn a_reader_of_another_user_is_served_over_the_socket() {
+    let daemon = open_to_all("");
+    let Some((mut wire, shares)) = greeted_as_nobody(&daemon) else { return };
+    assert_eq!(shares, 0);
+    wire.send(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    assert!(matches!(wire.reply(), Some(Reply::Reading { .. })));
+    assert!(matches!(wire.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
+    let joined = "reader joined stream=\"/streamfs/s\"";
+    eventually("the log names the transport", || {
+        daemon.log().lines().any(|line| line.contains(joined) && line.contains("transport=\"unix\""))
+    });
+}
+
+#[test]
+fn a_writer_of_another_user_is_served_over_the_socket() {
+    let daemon = open_to_all("");
+    let Some((mut wire, shares)) = greeted_as_nobody(&daemon) else { return };
+    assert_eq!(shares, 0);
+    wire.send(&Request::OpenWriter(S.parse().unwrap(), WriteOptions::default()));
+    assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));
+}
+
+#[test]
+fn all_users_share_memory_where_the_configuration_says_so() {
+    let daemon = open_to_all("shm = \"all\"");
+    let Some((mut wire, shares)) = greeted_as_nobody(&daemon) else { return };
+    assert_eq!(shares, Hello::MAPPING);
+    wire.send(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    assert!(matches!(wire.reply(), Some(Reply::Mapped(_))));
+}
