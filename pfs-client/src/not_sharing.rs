@@ -49,7 +49,7 @@ impl MappedSource {
         match self.0 {}
     }
 
-    pub(crate) fn sleep(&self, _: u32) {
+    pub(crate) fn sleep(&mut self, _: u32) {
         match self.0 {}
     }
 

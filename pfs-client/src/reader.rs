@@ -308,8 +308,8 @@ impl Reader {
     }
 
     /// The ring, for whoever sleeps on its bell in a thread of its own.
-    pub(crate) fn mapped(&self) -> Option<&MappedSource> {
-        self.mapped.as_deref()
+    pub(crate) fn mapped(&mut self) -> Option<&mut MappedSource> {
+        self.mapped.as_deref_mut()
     }
 
     /// Says what could not be said to the daemon yet.

@@ -3,9 +3,12 @@
 pub use rustix::process::Signal;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::eventually;
 
 /// Sends a signal to a process. Panics if there is no such process.
 pub fn kill(pid: u32, signal: Signal) {
@@ -71,6 +74,24 @@ pub fn shares_memory(pid: u32) -> bool {
 pub fn wake_ups(pid: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     threads.map(|thread| runs(&thread.expect("a thread").path().join("schedstat"))).sum()
+}
+
+/// Waits until processes have rested for this long. Given with each process is the number of its threads that may wake once a
+/// second, as shm readers do to look at their ring; all else that a process does is no rest.
+#[track_caller]
+pub fn eventually_rest(processes: &[(u32, u64)], rest: Duration) {
+    let all_wake_ups = || processes.iter().map(|(pid, _)| wake_ups(*pid)).collect::<Vec<_>>();
+    let (mut before, mut since) = (all_wake_ups(), Instant::now());
+    assert!(before.iter().all(|wake_ups| *wake_ups > 0), "the figures are wrong: {before:?}");
+    eventually("all have rested for long enough", || {
+        let now = all_wake_ups();
+        let looks = since.elapsed().as_secs() + 1;
+        let mut processes = processes.iter().zip(now.iter().zip(&before));
+        if !processes.all(|((_, sleepers), (now, before))| now - before <= sleepers * looks) {
+            (before, since) = (now, Instant::now());
+        }
+        since.elapsed() >= rest
+    });
 }
 
 fn runs(schedstat: &Path) -> u64 {

@@ -15,6 +15,7 @@ use crate::chunks::Chunks;
 use crate::error::ReadError;
 
 use super::passing::Passed;
+use super::sleep::Sleep;
 use super::sleeper::Sleeper;
 use super::watch::Watch;
 
@@ -27,6 +28,8 @@ const BATCH: usize = 64 << 10;
 pub(crate) struct MappedSource {
     reader: MappedReader,
     bell: Bell,
+    /// Sleeping in the reader's own thread.
+    sleep: Sleep,
     /// Made when it is first needed: whoever only reads what is there, or sleeps in its own thread, needs none.
     sleeper: Option<Sleeper>,
     batch: Bytes,
@@ -44,6 +47,7 @@ impl MappedSource {
         let bell = reader.bell();
         Ok(Self {
             reader,
+            sleep: Sleep::new(bell.clone()),
             bell,
             sleeper: None,
             batch: Bytes::new(),
@@ -127,9 +131,9 @@ impl MappedSource {
         self.bell.count()
     }
 
-    /// Sleeps in the calling thread until the bell was rung since the count was taken, or for no reason.
-    pub(crate) fn sleep(&self, count: u32) {
-        self.bell.sleep(count, None);
+    /// Sleeps in the calling thread until the bell was rung since the count was taken, for a while, or for no reason.
+    pub(crate) fn sleep(&mut self, count: u32) {
+        self.sleep.sleep(count);
     }
 
     /// Watches the connection that the ring came over, for a thread that sleeps.

@@ -2,6 +2,7 @@
 
 mod mapped;
 mod passing;
+mod sleep;
 mod sleeper;
 mod stage;
 mod watch;

@@ -4,13 +4,10 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
 
 use pfs_stream::mapped::Bell;
 
-/// How long the thread sleeps before it looks whether it is still needed: a rouse that comes just before it falls asleep
-/// is missed. No reader may depend on that look, so that this crate's own tests do without it.
-const LOOK_INTERVAL: Option<Duration> = if cfg!(test) { None } else { Some(Duration::from_secs(60)) };
+use super::sleep::Sleep;
 
 /// A thread that sleeps on a bell and wakes one task, because an event loop cannot wait for a futex.
 #[derive(Debug)]
@@ -80,6 +77,7 @@ impl Drop for Sleeper {
 }
 
 fn run(orders: &Orders, bell: &Bell) {
+    let mut sleep = Sleep::new(bell.clone());
     let mut state = orders.state();
     loop {
         match &*state {
@@ -90,7 +88,8 @@ fn run(orders: &Orders, bell: &Bell) {
             State::Sleep { count, .. } if bell.count() == *count => {
                 let count = *count;
                 drop(state);
-                bell.sleep(count, LOOK_INTERVAL);
+                // The thread also wakes by itself. A rouse that comes just before it falls asleep is missed.
+                sleep.sleep(count);
                 state = orders.state();
             }
             State::Sleep { .. } => {

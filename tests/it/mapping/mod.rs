@@ -8,6 +8,7 @@ mod figures;
 mod idle;
 mod lying;
 mod same;
+mod sleeping;
 mod spoiling;
 mod users;
 

@@ -1,0 +1,96 @@
+//! Readers whose wake-ups another reader steals.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use harness::{Daemon, eventually};
+use pfs_client::{Endpoint, Event, blocking};
+use pfs_proto::ReadOptions;
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::thread::futex::{Flags, requeue};
+
+use super::{Handed, S, handed};
+
+/// How often wake-ups are stolen. A reader that sleeps for a minute each time, or for ever, is ended as a test that hangs.
+const ROUNDS: u32 = 4;
+
+/// The place of the bell in a ring's header, in bytes.
+const BELL: usize = 3 * 16 * 8;
+
+/// A place in a reader's page that nothing else uses, in bytes.
+const UNUSED: usize = 2048;
+
+/// A reader that moves those who sleep on the ring's bell to a futex of its own.
+struct Thief {
+    _handed: Handed,
+    bell: &'static AtomicU32,
+    own: &'static AtomicU32,
+}
+
+impl Thief {
+    fn new(daemon: &Daemon) -> Self {
+        let handed = handed(daemon, S, ReadOptions::default());
+        let bell = word(handed.ring.as_fd(), ProtFlags::READ, BELL);
+        let own = word(handed.page.as_fd(), ProtFlags::READ | ProtFlags::WRITE, UNUSED);
+        Self { _handed: handed, bell, own }
+    }
+
+    /// Moves those who sleep there now, one at least.
+    fn steal(&self) {
+        eventually("a sleeper was moved", || {
+            requeue(self.bell, Flags::empty(), 0, i32::MAX as u32, self.own).unwrap() > 0
+        });
+    }
+}
+
+/// A word of the first page of this memory.
+#[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
+fn word(file: BorrowedFd<'_>, protection: ProtFlags, place: usize) -> &'static AtomicU32 {
+    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped; the file is a page long or longer and keeps
+    // its size, and `place` is within that page and aligned. Nobody writes through a mapping that is only read.
+    unsafe {
+        let address = mmap(std::ptr::null_mut(), 4096, protection, MapFlags::SHARED, file, 0).unwrap();
+        AtomicU32::from_ptr(address.cast::<u8>().add(place).cast())
+    }
+}
+
+#[test]
+fn pfs_cat_gets_the_news_whose_wake_up_was_stolen() {
+    let daemon = Daemon::start();
+    daemon.create(S);
+    let reader = daemon.reader(S, []);
+    let thief = Thief::new(&daemon);
+    for round in 1..=ROUNDS {
+        thief.steal();
+        daemon.append(S, "x");
+        eventually("the news are printed", || reader.stdout_len() == u64::from(round));
+    }
+}
+
+#[test]
+fn a_thread_that_reads_gets_the_news_whose_wake_up_was_stolen() {
+    let daemon = Daemon::start();
+    daemon.create(S);
+    let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
+    let mut reader = client.reader(&S.parse().unwrap(), ReadOptions::default()).unwrap();
+    let read = AtomicU32::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            loop {
+                match reader.next_event().unwrap() {
+                    Event::Chunk(_) => _ = read.fetch_add(1, Ordering::Relaxed),
+                    Event::End { .. } => break,
+                    _ => {}
+                }
+            }
+        });
+        let thief = Thief::new(&daemon);
+        for round in 1..=ROUNDS {
+            thief.steal();
+            daemon.append(S, "x");
+            eventually("the news are read", || read.load(Ordering::Relaxed) == round);
+        }
+        daemon.close(S);
+    });
+}
