@@ -1,4 +1,4 @@
-//! Permissions of a token: which streams its holder may read and write.
+//! Permissions of a token: which streams its holder may read and write, and whose writers wait for it.
 
 use std::sync::Arc;
 
@@ -16,13 +16,15 @@ enum Scope {
     Some(Arc<[Grant]>),
 }
 
-/// Permission to read, to write, or both, at a path and below it.
+/// Permission for some of these, at a path and below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// To read, stat and list.
     pub read: bool,
     /// To create, append to, close and remove.
     pub write: bool,
+    /// To have writers wait for a reader, beside the permission to read.
+    pub block: bool,
     /// Where, and below.
     pub prefix: PathPrefix,
 }
@@ -56,12 +58,24 @@ impl Permissions {
         self.check(path, "write", |grant| grant.write)
     }
 
+    /// Whether a reader of it may have the writers of the stream of this path wait. The permission to read is another one.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    pub fn may_block(&self, path: &str) -> Result<(), Failure> {
+        if self.has(path, |grant| grant.block) {
+            return Ok(());
+        }
+        let message = format!(
+            "this token does not allow to block the writers of {path}; read it with the slow policy drop or disconnect, or \
+             use a token whose line in the daemon's token file has block for that path or one above it"
+        );
+        Err(Failure::new(ErrorCode::Denied, message))
+    }
+
     fn check(&self, path: &str, wish: &str, has: impl Fn(&Grant) -> bool) -> Result<(), Failure> {
-        let allowed = match &self.0 {
-            Scope::All => true,
-            Scope::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
-        };
-        if allowed {
+        if self.has(path, has) {
             return Ok(());
         }
         let message = format!(
@@ -70,6 +84,13 @@ impl Permissions {
         );
         Err(Failure::new(ErrorCode::Denied, message))
     }
+
+    fn has(&self, path: &str, has: impl Fn(&Grant) -> bool) -> bool {
+        match &self.0 {
+            Scope::All => true,
+            Scope::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +98,7 @@ mod tests {
     use super::*;
 
     fn grant(read: bool, write: bool, prefix: &str) -> Grant {
-        Grant { read, write, prefix: prefix.parse().unwrap() }
+        Grant { read, write, block: false, prefix: prefix.parse().unwrap() }
     }
 
     #[test]
@@ -102,5 +123,16 @@ mod tests {
         assert!(message.contains("write /streamfs/b"), "{message}");
         assert!(Permissions::of(Vec::new()).may_read("/").is_err());
         assert!(Permissions::all().may_write("/anything").is_ok());
+    }
+
+    #[test]
+    fn neither_reading_nor_writing_grants_to_block_writers() {
+        let blocks = Grant { block: true, ..grant(false, false, "/streamfs/a") };
+        let permissions = Permissions::of(vec![grant(true, true, "/"), blocks]);
+        assert!(permissions.may_block("/streamfs/a/b").is_ok());
+        let failure = permissions.may_block("/streamfs/b").unwrap_err();
+        assert_eq!(failure.code, ErrorCode::Denied);
+        assert!(failure.message.contains("block the writers of /streamfs/b"), "{}", failure.message);
+        assert!(Permissions::all().may_block("/anything").is_ok());
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
-use pfs_proto::{ReadOptions, StreamPath};
-use pfs_stream::{AttachError, Reader, Sink, Stream, StreamStat};
+use pfs_proto::{ReadOptions, SlowPolicy, StreamPath};
+use pfs_stream::{Reader, Sink, Stream, StreamStat};
 
 use crate::{
     Caller, Daemon, Failure,
@@ -50,12 +50,14 @@ impl Readable<'_> {
     ///
     /// # Errors
     ///
-    /// There is no stream and the options do not wait for one, the start is beyond head, or the daemon ends.
+    /// The caller may not attach such a reader, there is no stream and the options do not wait for one, the start is beyond head, or
+    /// the daemon ends.
     ///
     /// # Cancel safety
     ///
     /// Dropped while it is pending, it has attached nothing.
     pub async fn attach(&self, options: ReadOptions) -> Result<Reader, Failure> {
+        self.check(options)?;
         let mut attach = self.mount.attach(&self.path, options, self.caller.peer);
         if let Some(attached) = poll_once(&mut attach).await {
             return attached;
@@ -89,9 +91,19 @@ impl Readable<'_> {
     ///
     /// # Errors
     ///
-    /// The stream was removed, or the start is beyond head.
-    pub fn reader(&self, stream: &Stream, options: ReadOptions) -> Result<Reader, AttachError> {
-        stream.reader(options, self.caller.peer)
+    /// The caller may not attach such a reader, the stream was removed, or the start is beyond head.
+    pub fn reader(&self, stream: &Stream, options: ReadOptions) -> Result<Reader, Failure> {
+        self.check(options)?;
+        let attached = stream.reader(options, self.caller.peer);
+        attached.map_err(|error| Failure::attaching("cannot read", &self.path, error))
+    }
+
+    /// Checks the permission for a reader's slow policy. The one to read was checked before.
+    fn check(&self, options: ReadOptions) -> Result<(), Failure> {
+        match options.policy {
+            SlowPolicy::Block => self.caller.permissions.may_block(self.path.as_str()),
+            _ => Ok(()),
+        }
     }
 
     /// Begins a page of about `most` bytes, whose chunks go into `sink`.
@@ -105,7 +117,7 @@ impl Readable<'_> {
         options: ReadOptions,
         sink: S,
         most: usize,
-    ) -> Result<Page<S>, AttachError> {
+    ) -> Result<Page<S>, Failure> {
         let reader = self.reader(stream, options)?;
         Ok(Page::new(self.daemon, self.joined(&reader), reader, sink, most))
     }

@@ -1,7 +1,7 @@
 //! The file of tokens: who may do what.
 //!
-//! A line is `TOKEN [SCOPES [PREFIX…]]`: scopes are `read`, `write` or `read,write` (the default), prefixes are paths
-//! (default `/`). Several lines of one token add up. `#` begins a comment. The file is read once, at the start.
+//! A line is `TOKEN [SCOPES [PREFIX…]]`: scopes are `read`, `write` and `block`, separated by commas (default: all three),
+//! prefixes are paths (default `/`). Several lines of one token add up. `#` begins a comment. The file is read once, at the start.
 
 use std::{collections::HashMap, os::unix::fs::PermissionsExt, path::Path};
 
@@ -104,12 +104,16 @@ fn checked(token: &str) -> Result<&[u8], String> {
 }
 
 fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, String> {
-    let (mut read, mut write) = (false, false);
-    for scope in words.next().unwrap_or("read,write").split(',') {
+    let (mut read, mut write, mut block) = (false, false, false);
+    for scope in words.next().unwrap_or("read,write,block").split(',') {
         match scope {
             "read" => read = true,
             "write" => write = true,
-            _ => return Err("after the token comes what it is for: read, write or read,write".to_owned()),
+            "block" => block = true,
+            _ => {
+                let problem = "after the token comes what it is for: read, write or block, or several of them: read,write";
+                return Err(problem.to_owned());
+            }
         }
     }
     let mut grants = Vec::new();
@@ -119,7 +123,7 @@ fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, St
         let prefix: PathPrefix = word
             .parse()
             .map_err(|error| format!("{word:?} is no path: {error}; write one such as /streamfs/cam"))?;
-        grants.push(Grant { read, write, prefix });
+        grants.push(Grant { read, write, block, prefix });
     }
     Ok(grants)
 }
@@ -136,17 +140,19 @@ mod tests {
     fn every_form_of_a_line_grants_what_it_says() {
         let text = format!(
             "# who may do what\n\n{ALL}\n{READER} read # anything\n\t{CAMERA}  write  /streamfs/a /streamfs/b/\n\
-             {CAMERA} read /streamfs/a\n"
+             {CAMERA} read,block /streamfs/a\n"
         );
         let tokens = Tokens::parse(&text).unwrap();
         assert_eq!(format!("{tokens:?}"), "3 tokens");
         let all = tokens.permissions(ALL.as_bytes()).unwrap();
-        assert!(all.may_read("/").is_ok() && all.may_write("/x").is_ok());
+        assert!(all.may_read("/").is_ok() && all.may_write("/x").is_ok() && all.may_block("/x").is_ok());
         let reader = tokens.permissions(READER.as_bytes()).unwrap();
         assert!(reader.may_read("/streamfs/x").is_ok() && reader.may_write("/streamfs/x").is_err());
+        assert!(reader.may_block("/streamfs/x").is_err(), "a line with scopes grants these alone");
         let camera = tokens.permissions(CAMERA.as_bytes()).unwrap();
         assert!(camera.may_write("/streamfs/a").is_ok() && camera.may_write("/streamfs/b/c").is_ok());
         assert!(camera.may_read("/streamfs/a").is_ok() && camera.may_read("/streamfs/b").is_err());
+        assert!(camera.may_block("/streamfs/a").is_ok() && camera.may_block("/streamfs/b").is_err());
     }
 
     #[test]
@@ -162,8 +168,8 @@ mod tests {
         for (text, line, words) in [
             ("short", 1, "at least 16"),
             ("# fine\nsecret-secret-sécret", 2, "letters, digits"),
-            ("secret-secret-secret reads", 1, "read, write or read,write"),
-            ("secret-secret-secret read,", 1, "read, write or read,write"),
+            ("secret-secret-secret reads", 1, "read, write or block"),
+            ("secret-secret-secret read,", 1, "read, write or block"),
             ("secret-secret-secret read streamfs", 1, "/streamfs/cam"),
             ("secret-secret-secret read /a/../b", 1, "is no path"),
         ] {

@@ -139,17 +139,19 @@ pub const MANUAL: &[(&str, &str)] = &[
         "  auth.token_file has a line for each:
 
     # TOKEN [SCOPES [PREFIX...]]
-    41d0a1ccd2b44d7aab1c        read,write
+    41d0a1ccd2b44d7aab1c        read,write,block
     9b3e52c1f04e4f5c9a77        read         /streamfs/cam
     c1fe0bd5c7aa4ab0b1f0        write        /streamfs/a /streamfs/b
 
-  Without prefixes it is for all paths, without scopes for both. The
-  lines of one token add up. A token has 16 characters or more; make
-  one with: openssl rand -hex 32. Clients send it as Authorization:
-  Bearer TOKEN; an unknown one is refused with 401, one that does not
-  allow what is asked with 403. Only /healthz and the page of the
-  dashboard need none; /metrics is for those who may read /. A change of the file needs a
-  new start.",
+  read is to read, stat and list; write to create, append, close and
+  remove; block to read with the slow policy block, for which writers
+  wait. Without prefixes it is for all paths, without scopes for all
+  three. The lines of one token add up. A token has 16 characters or
+  more; make one with: openssl rand -hex 32. Clients send it as
+  Authorization: Bearer TOKEN; an unknown one is refused with 401, one
+  that does not allow what is asked with 403. Only /healthz and the page
+  of the dashboard need none; /metrics is for those who may read /. A
+  change of the file needs a new start.",
     ),
     (
         "Signals",

@@ -30,7 +30,8 @@ fn batch(chunks: &[&[u8]]) -> Batch {
 #[tokio::test]
 async fn a_caller_without_a_permission_learns_nothing_of_a_path_and_changes_nothing() {
     let (daemon, stream) = daemon();
-    let grant = |read, write| Grant { read, write, prefix: "/streamfs/other".parse().unwrap() };
+    let prefix = |prefix: &str| prefix.parse().unwrap();
+    let grant = |read, write| Grant { read, write, block: true, prefix: prefix("/streamfs/other") };
     let nobody = caller(Some(vec![grant(true, true)]));
     let missing: StreamPath = "/streamfs/missing".parse().unwrap();
     for path in [&path(), &missing] {
@@ -44,11 +45,42 @@ async fn a_caller_without_a_permission_learns_nothing_of_a_path_and_changes_noth
     assert_eq!(daemon.totals(&nobody).unwrap_err().code, ErrorCode::Denied);
     assert!(stream.is_active());
 
-    let grant = |read, write| Grant { read, write, prefix: "/streamfs".parse().unwrap() };
+    let grant = |read, write| Grant { read, write, block: false, prefix: prefix("/streamfs") };
     let reader = caller(Some(vec![grant(true, false)]));
     assert!(daemon.readable(&reader, &path()).is_ok() && daemon.writable(&reader, &path()).is_err());
     let writer = caller(Some(vec![grant(false, true)]));
     assert!(daemon.readable(&writer, &path()).is_err() && daemon.writable(&writer, &path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_block_reader_needs_a_permission_of_its_own_however_it_is_attached() {
+    let (daemon, stream) = daemon();
+    let grant = |block| Grant { read: true, write: true, block, prefix: "/streamfs".parse().unwrap() };
+    let options = |policy| ReadOptions { policy, ..ReadOptions::default() };
+    for (block, policy, allowed) in [
+        (false, SlowPolicy::Block, false),
+        (false, SlowPolicy::Drop, true),
+        (false, SlowPolicy::Disconnect, true),
+        (true, SlowPolicy::Block, true),
+    ] {
+        let caller = caller(Some(vec![grant(block)]));
+        let place = daemon.readable(&caller, &path()).unwrap();
+        let missing = daemon.readable(&caller, &"/streamfs/missing".parse().unwrap()).unwrap();
+        let waits = ReadOptions { wait: true, ..options(policy) };
+        let codes = [
+            place.attach(options(policy)).await.err().map(|failure| failure.code),
+            place.reader(&stream, options(policy)).err().map(|failure| failure.code),
+            place.page(&stream, options(policy), Vec::new(), CHUNK).err().map(|failure| failure.code),
+            tokio::select! {
+                biased;
+                attached = missing.attach(waits) => attached.err().map(|failure| failure.code),
+                () = yield_now() => None,
+            },
+        ];
+        let expected = (!allowed).then_some(ErrorCode::Denied);
+        assert_eq!(codes, [expected; 4], "{block} {policy}");
+        assert_eq!(stream.readers(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

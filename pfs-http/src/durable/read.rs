@@ -8,8 +8,8 @@ use axum::{
     response::Response,
 };
 use pfs_host::{Caller, Failure, Page, PageError, Readable};
-use pfs_proto::{ReadOptions, Start};
-use pfs_stream::{AttachError, Reader, Stream};
+use pfs_proto::{ErrorCode, ReadOptions, Start};
+use pfs_stream::{Reader, Stream};
 
 use super::{
     catch_up, long_poll,
@@ -56,14 +56,14 @@ impl Reading<'_> {
     /// Attaches a reader, if the ring still holds its start.
     pub(super) fn attach(&self) -> Result<Reader, Refusal> {
         let attached = self.place.reader(&self.stream, self.options()?);
-        attached.map_err(|error| self.not_attached(error))
+        attached.map_err(not_attached)
     }
 
     /// Begins a page, if the ring still holds its start.
     pub(super) fn page(&self) -> Result<Page<Chunks>, Refusal> {
         let chunks = Chunks::of(self.kind());
         let page = self.place.page(&self.stream, self.options()?, chunks, PAGE);
-        let page = page.map_err(|error| self.not_attached(error))?;
+        let page = page.map_err(not_attached)?;
         Ok(if self.is_exact() { page } else { page.or_later() })
     }
 
@@ -113,14 +113,6 @@ impl Reading<'_> {
         Ok(ReadOptions { start, ..ReadOptions::default() })
     }
 
-    fn not_attached(&self, error: AttachError) -> Refusal {
-        let path = self.place.path();
-        match error {
-            AttachError::PastHead { .. } => Refusal::bad_request(format!("cannot read {path}: {error}")),
-            error => Failure::attaching("cannot read", path, error).into(),
-        }
-    }
-
     /// Whether the client must get what follows where it begins, or be told that it does not.
     fn is_exact(&self) -> bool {
         self.query.from != From::Beginning
@@ -129,5 +121,12 @@ impl Reading<'_> {
     /// Whether the same request would begin at the same place at any time.
     pub(super) fn is_fixed(&self) -> bool {
         matches!(self.query.from, From::At(_))
+    }
+}
+
+fn not_attached(failure: Failure) -> Refusal {
+    match failure.code {
+        ErrorCode::PastHead => Refusal::bad_request(failure.message),
+        _ => failure.into(),
     }
 }

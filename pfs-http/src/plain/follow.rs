@@ -11,8 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use pfs_host::{Caller, Failure, Readable};
-use pfs_proto::{ReadOptions, SlowPolicy, Start, StreamPath, Until};
-use pfs_stream::{AttachError, Extent, Reader, Stream};
+use pfs_proto::{ErrorCode, ReadOptions, SlowPolicy, Start, StreamPath, Until};
+use pfs_stream::{Extent, Reader, Stream};
 
 use super::{
     conditions::{Strength, if_match, if_range, put_etag},
@@ -128,8 +128,8 @@ pub(crate) fn attach(
 ) -> Result<Option<Reader>, Problem> {
     match place.reader(stream, options) {
         Ok(reader) => Ok(Some(reader)),
-        Err(AttachError::Removed) => Ok(None),
-        Err(error) => Err(Failure::attaching("cannot read", place.path(), error).into()),
+        Err(failure) if failure.code == ErrorCode::Removed => Ok(None),
+        Err(failure) => Err(failure.into()),
     }
 }
 

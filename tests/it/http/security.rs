@@ -5,12 +5,14 @@ use tempfile::TempDir;
 
 const ALL: &str = "all-all-all-all-all-all";
 const READER: &str = "reader-reader-reader";
+const BLOCKER: &str = "blocker-blocker-blocker";
 const WRITER: &str = "writer-writer-writer";
 const ONE_STREAM: &str = "one-stream-one-stream";
 
 const TOKENS: &str = "# who may do what
 all-all-all-all-all-all
 reader-reader-reader   read
+blocker-blocker-blocker  read,block  /streamfs/mine
 writer-writer-writer   write        # a camera
 one-stream-one-stream  read,write   /streamfs/mine
 ";
@@ -128,6 +130,33 @@ fn a_token_does_what_its_scopes_and_prefixes_say_and_else_is_403() {
         assert!(matches!(status, 400 | 403 | 404), "{path}: {status}");
     }
     assert_eq!(daemon.streams().len(), 3, "{:?}", daemon.streams());
+}
+
+#[test]
+fn only_a_token_with_the_scope_block_attaches_a_reader_that_writers_wait_for() {
+    let (daemon, folder) = guarded();
+    daemon.append("/streamfs/mine", "so far");
+    let path = "/streamfs/mine?slow=block&until=caught-up";
+    for token in [READER, ONE_STREAM] {
+        for more in ["", "&wait", "&from=0"] {
+            let message = ask(&daemon, token, "GET", &format!("{path}{more}")).has(403).refuses("denied");
+            assert!(message.contains("block the writers of /streamfs/mine"), "{message}");
+        }
+        let authorization = format!("Bearer {token}");
+        let (authorization, accept) = (("authorization", &*authorization), ("accept", "text/event-stream"));
+        daemon.ask("GET", path, [authorization, accept], b"").has(403).refuses("denied");
+        daemon.ask("GET", path, [authorization, ("range", "bytes=0-2")], b"").has(403).refuses("denied");
+        let file = folder.path().join(token);
+        std::fs::write(&file, token).unwrap();
+        let cat = daemon.pfs_http(["cat", "--stream", "--slow", "block", "/streamfs/mine"]);
+        cat.env("PFS_TOKEN_FILE", &file).run().exits(1).says("block the writers");
+    }
+    for token in [ALL, BLOCKER] {
+        assert_eq!(ask(&daemon, token, "GET", path).has(200).body, b"so far");
+    }
+    let other = path.replace("mine", "other");
+    assert_eq!(ask(&daemon, BLOCKER, "GET", &other).status, 403);
+    assert_eq!(ask(&daemon, READER, "GET", &path.replace("block", "disconnect")).status, 200);
 }
 
 #[test]
