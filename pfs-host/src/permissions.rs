@@ -8,7 +8,11 @@ use crate::failure::Failure;
 
 /// Permissions of one client. A client of the Unix socket has all of them: the mode of the socket decides who may open it.
 #[derive(Clone, Debug)]
-pub struct Permissions(Scope);
+pub struct Permissions {
+    scope: Scope,
+    /// Whether the client asks for what it asks for, and is not a browser that another site or a link made ask.
+    asks_itself: bool,
+}
 
 #[derive(Clone, Debug)]
 enum Scope {
@@ -32,12 +36,18 @@ pub struct Grant {
 impl Permissions {
     /// Permission for everything.
     pub fn all() -> Self {
-        Self(Scope::All)
+        Self { scope: Scope::All, asks_itself: true }
     }
 
     /// The sum of these grants.
     pub fn of(grants: Vec<Grant>) -> Self {
-        Self(Scope::Some(grants.into()))
+        Self { scope: Scope::Some(grants.into()), asks_itself: true }
+    }
+
+    /// The permissions of a browser whose user or page may not know what it asks for: it may not block writers.
+    #[must_use]
+    pub fn unasked(self) -> Self {
+        Self { asks_itself: false, ..self }
     }
 
     /// Whether it may read the stream of this path, or list what is below it.
@@ -64,6 +74,13 @@ impl Permissions {
     ///
     /// It may not.
     pub fn may_block(&self, path: &str) -> Result<(), Failure> {
+        if !self.asks_itself {
+            let message = format!(
+                "a link, or a page of another site that asks without CORS, does not block the writers of {path}; read it with \
+                 fetch, or with the slow policy drop or disconnect"
+            );
+            return Err(Failure::new(ErrorCode::Denied, message));
+        }
         if self.has(path, |grant| grant.block) {
             return Ok(());
         }
@@ -86,7 +103,7 @@ impl Permissions {
     }
 
     fn has(&self, path: &str, has: impl Fn(&Grant) -> bool) -> bool {
-        match &self.0 {
+        match &self.scope {
             Scope::All => true,
             Scope::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
         }
@@ -134,5 +151,14 @@ mod tests {
         assert_eq!(failure.code, ErrorCode::Denied);
         assert!(failure.message.contains("block the writers of /streamfs/b"), "{}", failure.message);
         assert!(Permissions::all().may_block("/anything").is_ok());
+    }
+
+    #[test]
+    fn a_browser_that_was_made_ask_reads_and_does_not_block_writers() {
+        let permissions = Permissions::all().unasked();
+        assert!(permissions.may_read("/streamfs/a").is_ok());
+        let failure = permissions.may_block("/streamfs/a").unwrap_err();
+        assert_eq!(failure.code, ErrorCode::Denied);
+        assert!(failure.message.contains("a link"), "{}", failure.message);
     }
 }

@@ -11,7 +11,7 @@ use axum::{
 use pfs_host::{Caller, Permissions};
 use pfs_proto::Peer;
 
-use super::{Site, problem::Problem, tokens::Tokens};
+use super::{Site, origin::is_unasked, problem::Problem, tokens::Tokens};
 
 /// What is answered to everybody: that the daemon lives, and a page that asks for a token.
 fn is_open(path: &str) -> bool {
@@ -28,6 +28,7 @@ pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request
             Err(refusal) => return refusal.into_response(),
         },
     };
+    let permissions = if is_unasked(request.headers()) { permissions.unasked() } else { permissions };
     request.extensions_mut().insert(Caller { peer: Peer::default(), permissions, transport: "http" });
     next.run(request).await
 }

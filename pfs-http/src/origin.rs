@@ -125,9 +125,10 @@ impl Origins {
     }
 }
 
-/// A browser that tells no origin may still tell that the page is from elsewhere. Following a link is harmless.
+/// A browser that tells no origin may still tell that the page is from elsewhere. Following a link is harmless, because what it
+/// asks for [unasked](is_unasked) has no effect on others.
 fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    let says = |name: HeaderName, value: &str| headers.get(name).is_some_and(|given| given == value);
+    let says = |name, value| says(headers, name, value);
     let elsewhere = says(SEC_FETCH_SITE, "cross-site") || says(SEC_FETCH_SITE, "same-site");
     let link = method == Method::GET && says(SEC_FETCH_MODE, "navigate") && says(SEC_FETCH_DEST, "document");
     if elsewhere && !link {
@@ -136,6 +137,18 @@ fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         return Err(foreign(message));
     }
     Ok(())
+}
+
+/// Whether a browser says that nobody who knows this daemon may have asked: it follows a link, or loads what a page of another
+/// site shows without CORS, such as an `<img>`.
+pub(crate) fn is_unasked(headers: &HeaderMap) -> bool {
+    let says = |name, value| says(headers, name, value);
+    let own = says(SEC_FETCH_SITE, "same-origin") || says(SEC_FETCH_SITE, "none");
+    says(SEC_FETCH_MODE, "navigate") || says(SEC_FETCH_MODE, "no-cors") && !own
+}
+
+fn says(headers: &HeaderMap, name: HeaderName, value: &str) -> bool {
+    headers.get(name).is_some_and(|given| given == value)
 }
 
 fn foreign(message: &str) -> Problem {

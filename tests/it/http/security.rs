@@ -286,6 +286,54 @@ fn a_page_of_another_site_is_403_and_writes_nothing() {
 }
 
 #[test]
+fn a_link_and_a_page_of_another_site_attach_no_reader_that_writers_wait_for() {
+    let daemon = Daemon::with_http();
+    daemon.append("/streamfs/s", "so far");
+    let fetch = |site, mode, dest| {
+        [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)].to_vec()
+    };
+    let (events, part) = (("accept", "text/event-stream"), ("range", "bytes=0-2"));
+    for path in ["/streamfs/s?slow=block", "/streamfs/s?slow=block&wait", "/streamfs/none?slow=block&wait"] {
+        for site in ["cross-site", "same-site", "same-origin", "none"] {
+            // A part of a stream that does not exist is 404, whatever else is asked for.
+            let part = (!path.contains("none")).then_some(part);
+            for more in [None, Some(events), part] {
+                let mut headers = fetch(site, "navigate", "document");
+                headers.extend(more);
+                let mut connection = daemon.http();
+                connection.request("GET", path, &headers, None);
+                let message = connection.response().has(403).refuses("denied");
+                assert!(message.contains("block the writers of /streamfs/"), "{site}: {message}");
+            }
+        }
+        for site in ["cross-site", "same-site"] {
+            for dest in ["image", "video", "audio", "script"] {
+                let mut connection = daemon.http();
+                connection.request("GET", path, &fetch(site, "no-cors", dest), None);
+                connection.response().has(403).refuses("foreign_origin");
+            }
+        }
+    }
+    // A browser that does not tell the site is not of this one.
+    let mode = [("sec-fetch-mode", "no-cors")];
+    daemon.ask("GET", "/streamfs/s?slow=block", mode, b"").has(403).refuses("denied");
+    assert_eq!(daemon.readers("/streamfs/s"), 0);
+
+    for (site, mode, dest) in
+        [("same-origin", "cors", "empty"), ("same-origin", "no-cors", "video"), ("none", "no-cors", "empty")]
+    {
+        let mut connection = daemon.http();
+        let path = "/streamfs/s?slow=block&until=caught-up";
+        connection.request("GET", path, &fetch(site, mode, dest), None);
+        assert_eq!(connection.response().has(200).body, b"so far", "{site} {mode}");
+    }
+    let mut connection = daemon.http();
+    let link = fetch("cross-site", "navigate", "document");
+    connection.request("GET", "/streamfs/s?until=caught-up", &link, None);
+    connection.response().has(200);
+}
+
+#[test]
 fn a_preflight_is_allowed_to_the_configured_site_and_needs_no_token() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
