@@ -1,7 +1,8 @@
-//! The signals that end the daemon.
+//! The signals that end the daemon, and one that must not.
 
 use std::{future, io};
 
+use rustix::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A signal that ends the daemon.
@@ -29,16 +30,25 @@ impl Ending {
 }
 
 /// The signals that end the daemon, caught from now on.
+///
+/// So is SIGXFSZ, of which nothing comes. It reports a file beyond the limit on file sizes (`ulimit -f`), memory files included, and
+/// would end the daemon with all its streams. Caught, it leaves an error of that one call: a stream gets memory that is not
+/// shared, and a line of the log is lost.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    _file_size: Signal,
 }
 
 impl Signals {
     /// Must be called within a tokio runtime.
     pub(crate) fn catch() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            _file_size: signal(SignalKind::from_raw(process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     pub(crate) async fn next(&mut self) -> Ending {

@@ -79,15 +79,16 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let mut config = configuration(args)?;
     let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
     logging::init(args.log_format, &args.log)?;
-    for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
-        tracing::warn!("{note}");
-    }
     let passed = systemd::listener()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let within = runtime.enter();
-    // Before anybody can connect: who sees the socket may rely on signals ending the daemon in order.
+    // Before anybody can connect: who sees the socket may rely on signals ending the daemon in order. And before anything is
+    // logged, perhaps to a file that has reached the limit on file sizes.
     let mut signals = Signals::catch().context("cannot catch signals")?;
+    for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
+        tracing::warn!("{note}");
+    }
     let (listener, file) = match passed {
         Some(listener) => {
             tracing::info!("serving on the socket that the service manager passed");

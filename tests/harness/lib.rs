@@ -35,7 +35,8 @@ pub use http::{HttpConnection, HttpResponse};
 pub use link::{Direction, Link};
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
 pub use process::{
-    Signal, alive, eventually_rest, kill, on_one_processor, own, resident, shared, shares_memory, wake_ups,
+    Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, own, resident, shared,
+    shares_memory, wake_ups,
 };
 pub use running::Running;
 pub use staging::StagingArea;

@@ -5,15 +5,24 @@ pub use rustix::process::Signal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::eventually;
 
 /// Sends a signal to a process. Panics if there is no such process.
 pub fn kill(pid: u32, signal: Signal) {
-    let id = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
-    kill_process(id, signal).unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
+    kill_process(id(pid), signal).unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
+}
+
+/// Limits the size of files that a process writes or makes from now on, memory files included: `ulimit -f`.
+pub fn limit_file_size(pid: u32, bytes: u64) {
+    let limit = Rlimit { current: Some(bytes), maximum: None };
+    prlimit(Some(id(pid)), Resource::Fsize, limit).expect("a process of ours");
+}
+
+fn id(pid: u32) -> Pid {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
 /// From now on this thread, and whatever it starts, has one processor.

@@ -1,6 +1,6 @@
 //! Limits that are reached: what is new is refused, what runs does not notice.
 
-use harness::{Daemon, Running, Transport, digest, eventually, noise};
+use harness::{Daemon, Running, Transport, digest, eventually, limit_file_size, noise};
 use pfs_proto::{Hello, Reply, Request};
 
 const S: &str = "/streamfs/s";
@@ -71,6 +71,33 @@ fn no_more_memory_than_allowed() {
     daemon.remove("/streamfs/1");
     daemon.create("/streamfs/again");
     pair.ends();
+}
+
+#[test]
+fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_connections() {
+    // Its log is a file, too: 64 KiB are enough for that, and for no ring.
+    for limit in [64 << 10, 0] {
+        let daemon = Daemon::start();
+        let mut before = Pair::start(&daemon);
+        limit_file_size(daemon.pid(), limit);
+        before.goes_on();
+        let sent = noise(7, 3_000_000);
+        daemon.pfs(["write", "--close", "/streamfs/new"]).stdin(sent.clone()).run().exits(0).quietly();
+        let read = daemon.pfs(["cat", "--stream", "/streamfs/new"]).run().exits(0).quietly();
+        assert_eq!(digest(&read.stdout), digest(&sent));
+        if limit > 0 {
+            let created = |line: &str| line.contains("stream created") && line.contains("/streamfs/new");
+            let log = daemon.log();
+            let line = log.lines().find(|line| created(line)).expect("the log tells of it");
+            assert!(line.contains("shared=false"), "{line}");
+        }
+        // The memory of this stream is shared; there is no more for a page or a staging area of one more client.
+        let late = daemon.reader(S, ["--tail", "5"]);
+        daemon.pfs(["write", S]).stdin("again").run().exits(0).quietly();
+        before.sent.extend(b"again");
+        before.ends();
+        assert_eq!(late.finish().exits(0).quietly().stdout.len() as u64, 10 + 300_000);
+    }
 }
 
 fn no_more_connections_than_allowed(transport: Transport) {
