@@ -104,7 +104,9 @@ pub const MANUAL: &[(&str, &str)] = &[
   [limits]
   max_streams = 1024
   max_memory = "1GB"             # all rings together; beside them an eighth
-                                 # of it, for what clients are sending
+                                 # of it, for what clients are sending;
+                                 # default: 1GB, or half of the limit of
+                                 # the control group if that is less
   max_connections = 16384        # on the socket and over HTTP together
   max_connections_per_address = 8192  # over HTTP; default: half of them
   max_header_size = "32KB"       # all headers of a request
@@ -197,7 +199,7 @@ mod tests {
     #[test]
     fn the_example_in_the_help_is_a_valid_configuration() {
         let (_, example) = MANUAL.iter().find(|(heading, _)| *heading == "Configuration").unwrap();
-        let config = crate::config::Config::from_toml(example, "help").unwrap();
+        let config = crate::config::Config::from_toml(example, "help", None).unwrap();
         let default = crate::config::Config { socket: config.socket.clone(), ..Default::default() };
         assert_eq!(config, default, "it shows the defaults");
         // What has no default is commented out, and must be right too.
@@ -206,7 +208,7 @@ mod tests {
             key.filter(|key| key.starts_with(char::is_lowercase)).unwrap_or(line).to_owned()
         };
         let all: Vec<String> = example.lines().map(uncommented).collect();
-        let config = crate::config::Config::from_toml(&all.join("\n"), "help").unwrap();
+        let config = crate::config::Config::from_toml(&all.join("\n"), "help", None).unwrap();
         assert!(config.http.tls.is_some() && config.http.token_file.is_some());
     }
 }

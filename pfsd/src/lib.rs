@@ -8,6 +8,7 @@
 //! There is no client here, and no stream is ever written to disk.
 
 pub mod args;
+mod cgroup;
 pub mod config;
 mod descriptors;
 mod http_listener;

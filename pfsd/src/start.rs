@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     args::Args,
+    cgroup,
     config::Config,
     descriptors,
     http_listener::HttpListener,
@@ -52,16 +53,17 @@ pub fn start(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn configuration(args: &Args) -> Result<Config> {
+    let memory_limit = cgroup::memory_limit();
     Ok(match &args.config {
-        Some(file) => Config::read(file)?,
-        None => Config::default(),
+        Some(file) => Config::read(file, memory_limit)?,
+        None => Config::from_toml("", "", memory_limit)?,
     })
 }
 
 fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
     let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
-    let notes = config.notes.iter().chain(http.iter().flat_map(|http| &http.notes));
+    let notes = config.derived.iter().chain(&config.notes).chain(http.iter().flat_map(|http| &http.notes));
     stdout::print(|| {
         let mut out = io::stdout().lock();
         match &args.config {
@@ -86,6 +88,9 @@ fn serve(args: &Args) -> Result<ExitCode> {
     // Before anybody can connect: who sees the socket may rely on signals ending the daemon in order. And before anything is
     // logged, perhaps to a file that has reached the limit on file sizes.
     let mut signals = Signals::catch().context("cannot catch signals")?;
+    for default in &config.derived {
+        tracing::info!("{default}");
+    }
     for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
         tracing::warn!("{note}");
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use pfs_host::Settings;
-use pfs_stream::{CreateError, Limits, Registry};
+use pfs_stream::{CreateError, Registry};
 
 pub use self::error::{ConfigError, Invalid};
 use self::{error::Mistake, file::File};
@@ -33,6 +33,8 @@ pub struct Config {
     pub http: pfs_http::settings::Settings,
     /// What is allowed, but does not do what one might think.
     pub notes: Vec<String>,
+    /// Defaults that follow from the machine.
+    pub derived: Vec<String>,
 }
 
 /// Clients of the Unix socket that share memory with the daemon. The others are served over the socket.
@@ -56,42 +58,43 @@ impl Default for Config {
             shm: Shm::default(),
             http: pfs_http::settings::Settings::default(),
             notes: Vec::new(),
+            derived: Vec::new(),
         }
     }
 }
 
 impl Config {
-    /// Reads a configuration from a file.
+    /// Reads a configuration from a file. For `memory_limit` see [`from_toml`](Self::from_toml).
     ///
     /// # Errors
     ///
     /// [`ConfigError`], which names file, line, key and what is allowed.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path, memory_limit: Option<u64>) -> Result<Self, ConfigError> {
         let toml = std::fs::read_to_string(path).map_err(|source| match source.kind() {
             io::ErrorKind::IsADirectory => ConfigError::Directory { path: path.to_owned() },
             _ => ConfigError::Unreadable { path: path.to_owned(), source },
         })?;
-        Self::from_toml(&toml, &path.display().to_string())
+        Self::from_toml(&toml, &path.display().to_string(), memory_limit)
     }
 
-    /// Reads a configuration from its text; `file` is the name that messages use.
+    /// Reads a configuration from its text; `file` is the name that messages use. `memory_limit` is how many bytes the system lets
+    /// this process use; the default of `limits.max_memory` is at most half of it.
     ///
     /// # Errors
     ///
     /// [`ConfigError::Invalid`].
-    pub fn from_toml(toml: &str, file: &str) -> Result<Self, ConfigError> {
+    pub fn from_toml(toml: &str, file: &str, memory_limit: Option<u64>) -> Result<Self, ConfigError> {
         let parsed = toml::from_str::<File>(toml).map_err(|error| Mistake::from_toml(&error));
-        parsed.and_then(|parsed| Self::from_file(&parsed)).map_err(|mistake| mistake.locate(file, toml))
+        let config = parsed.and_then(|parsed| Self::from_file(&parsed, memory_limit));
+        config.map_err(|mistake| mistake.locate(file, toml))
     }
 
-    fn from_file(file: &File) -> Result<Self, Mistake> {
+    fn from_file(file: &File, memory_limit: Option<u64>) -> Result<Self, Mistake> {
         let mut config = Self::default();
-        let Limits { max_streams, max_memory } = config.host.limits;
-        config.host.limits = Limits {
-            max_streams: values::count("limits.max_streams", &file.limits.max_streams)?
-                .map_or(max_streams, saturating_usize),
-            max_memory: values::size("limits.max_memory", &file.limits.max_memory)?.unwrap_or(max_memory),
-        };
+        let max_streams = values::count("limits.max_streams", &file.limits.max_streams)?;
+        let max_memory = values::size("limits.max_memory", &file.limits.max_memory)?;
+        config.host.limits.max_streams = max_streams.map_or(config.host.limits.max_streams, saturating_usize);
+        config.set_max_memory(max_memory, memory_limit);
         if let Some(count) = values::count("limits.max_connections", &file.limits.max_connections)? {
             config.host.max_connections = saturating_usize(count);
         }
@@ -105,6 +108,24 @@ impl Config {
         config.read_mounts(file)?;
         config.http = http::settings(file, config.host.max_connections)?;
         Ok(config)
+    }
+
+    fn set_max_memory(&mut self, given: Option<u64>, memory_limit: Option<u64>) {
+        let max_memory = &mut self.host.limits.max_memory;
+        match (given, memory_limit) {
+            (Some(given), Some(limit)) if given > limit => self.notes.push(format!(
+                "limits.max_memory is {given} bytes, and the control group of this process may use {limit}: the kernel ends the \
+                 daemon when streams need more; set limits.max_memory to half of the limit"
+            )),
+            (None, Some(limit)) if limit / 2 < *max_memory => {
+                *max_memory = limit / 2;
+                self.derived.push(format!(
+                    "limits.max_memory is {max_memory} bytes, half of what the control group of this process may use"
+                ));
+            }
+            _ => {}
+        }
+        *max_memory = given.unwrap_or(*max_memory);
     }
 
     fn read_mounts(&mut self, file: &File) -> Result<(), Mistake> {
@@ -132,7 +153,11 @@ impl Config {
                      = {} and limits.max_memory = {}: {error}",
                     mount.ring_buffer_size, mount.channel_buffer_size, self.host.limits.max_memory
                 );
-                return Err(Mistake { at, reason });
+                if at.is_some() {
+                    return Err(Mistake { at, reason });
+                }
+                // All of them are defaults on a machine with little memory, where smaller streams can be made.
+                self.notes.push(reason);
             }
         }
         if values::boolean("plugins.streamfs.enabled", &table.enabled)? == Some(false) {

@@ -8,7 +8,7 @@ use pfs_http::settings::{Settings, TlsFiles};
 use super::*;
 
 fn error(toml: &str) -> String {
-    Config::from_toml(toml, "pfsd.toml").expect_err(toml).to_string()
+    Config::from_toml(toml, "pfsd.toml", None).expect_err(toml).to_string()
 }
 
 #[test]
@@ -25,6 +25,7 @@ fn the_configuration_of_streamfs_works_to_the_letter() {
           ring_buffer_size = 1048576
         "#,
         "pfsd.toml",
+        None,
     )
     .unwrap();
     let mount = MountSettings {
@@ -52,6 +53,7 @@ fn every_key_reaches_its_place() {
         max_connections = 9
         "#,
         "pfsd.toml",
+        None,
     )
     .unwrap();
     assert_eq!(config.host.mounts[0].path, "/live");
@@ -59,17 +61,64 @@ fn every_key_reaches_its_place() {
     assert_eq!(config.socket.as_deref(), Some(Path::new("/run/pfs/pfsd.sock")));
     assert_eq!(config.socket_mode, 0o660);
     assert_eq!(config.shm, Shm::All);
-    assert_eq!(config.host.limits, Limits { max_streams: 7, max_memory: 64 << 20 });
+    assert_eq!(config.host.limits, pfs_stream::Limits { max_streams: 7, max_memory: 64 << 20 });
     assert_eq!(config.host.max_connections, 9);
     assert!(config.notes.is_empty());
 }
 
 #[test]
 fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
-    assert_eq!(Config::from_toml("", "pfsd.toml").unwrap(), Config::default());
-    let off = Config::from_toml("[plugins.streamfs]\nenabled = false", "pfsd.toml").unwrap();
+    assert_eq!(Config::from_toml("", "pfsd.toml", None).unwrap(), Config::default());
+    let off = Config::from_toml("[plugins.streamfs]\nenabled = false", "pfsd.toml", None).unwrap();
     assert_eq!(off.host.mounts, []);
     assert_eq!(off.notes.len(), 1);
+}
+
+#[test]
+fn the_default_memory_is_at_most_half_of_what_the_machine_allows() {
+    let within = |toml: &str, limit: Option<u64>| Config::from_toml(toml, "pfsd.toml", limit).unwrap();
+    for (limit, expected) in [
+        (None, 1 << 30),
+        (Some(u64::MAX), 1 << 30),
+        (Some(2 << 30), 1 << 30),
+        (Some((2 << 30) - 2), (1 << 30) - 1),
+        (Some(64 << 20), 32 << 20),
+    ] {
+        let config = within("", limit);
+        assert_eq!(config.host.limits.max_memory, expected, "{limit:?}");
+        assert_eq!(config.derived.len(), usize::from(expected < 1 << 30), "{:?}", config.derived);
+        assert!(config.notes.is_empty(), "{:?}", config.notes);
+    }
+    let said = &within("", Some(64 << 20)).derived[0];
+    assert!(said.contains("limits.max_memory is 33554432 bytes, half of"), "{said}");
+}
+
+#[test]
+fn memory_that_the_file_asks_for_is_kept_and_noted_where_the_machine_has_less() {
+    for (limit, noted) in [(None, false), (Some(100 << 20), false), (Some((100 << 20) - 1), true)] {
+        let toml = "[limits]\nmax_memory = \"100MB\"";
+        let config = Config::from_toml(toml, "pfsd.toml", limit).unwrap();
+        assert_eq!(config.host.limits.max_memory, 100 << 20);
+        assert_eq!(config.notes.len(), usize::from(noted), "{:?}", config.notes);
+        assert!(config.notes.iter().all(|note| note.contains("limits.max_memory is 104857600 bytes")));
+        assert!(config.derived.is_empty(), "{:?}", config.derived);
+    }
+}
+
+#[test]
+fn a_machine_without_memory_for_a_default_stream_is_noted_and_sizes_of_the_file_are_refused() {
+    let small = Some(10 << 20);
+    let config = Config::from_toml("", "pfsd.toml", small).unwrap();
+    assert!(
+        config.notes.iter().any(|note| note.starts_with("no stream could be made")),
+        "{:?}",
+        config.notes
+    );
+    let toml = "[plugins.streamfs.config]\nring_buffer_size = \"7MB\"";
+    let refused = Config::from_toml(toml, "pfsd.toml", small).unwrap_err().to_string();
+    assert!(refused.contains("limits.max_memory = 5242880"), "{refused}");
+    let toml = "[plugins.streamfs.config]\nring_buffer_size = \"1MB\"\nchannel_buffer_size = \"1MB\"";
+    assert!(Config::from_toml(toml, "pfsd.toml", small).unwrap().notes.is_empty());
 }
 
 #[test]
@@ -96,6 +145,7 @@ fn every_key_about_http_reaches_its_place() {
         long_poll_time = "3s"
         "#,
         "pfsd.toml",
+        None,
     )
     .unwrap();
     let tls = TlsFiles {
@@ -125,7 +175,7 @@ fn every_key_about_http_reaches_its_place() {
 #[test]
 fn one_address_may_take_half_of_the_connections_unless_told_otherwise() {
     let per_address =
-        |toml| Config::from_toml(toml, "pfsd.toml").unwrap().http.limits.max_connections_per_address;
+        |toml| Config::from_toml(toml, "pfsd.toml", None).unwrap().http.limits.max_connections_per_address;
     assert_eq!(per_address(""), 8192);
     assert_eq!(per_address("[limits]\nmax_connections = 9"), 5);
     assert_eq!(per_address("[limits]\nmax_connections = 9\nmax_connections_per_address = 100"), 9);
@@ -214,10 +264,10 @@ fn a_mistake_is_named_with_its_line_its_key_and_what_is_allowed() {
 #[test]
 fn a_directory_and_a_missing_file_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let directory = Config::read(folder.path()).unwrap_err();
+    let directory = Config::read(folder.path(), None).unwrap_err();
     assert!(matches!(directory, ConfigError::Directory { .. }), "{directory}");
     assert!(directory.to_string().contains("is a directory"), "{directory}");
-    let missing = Config::read(&folder.path().join("none.toml")).unwrap_err();
+    let missing = Config::read(&folder.path().join("none.toml"), None).unwrap_err();
     assert!(matches!(missing, ConfigError::Unreadable { .. }), "{missing}");
     assert!(missing.to_string().contains("none.toml"), "{missing}");
 }
