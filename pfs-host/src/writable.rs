@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{CreateOptions, ErrorCode, Identity, IfExists, PathPrefix, StreamPath};
+use pfs_proto::{CreateOptions, ErrorCode, Identity, IfExists, PathPrefix, StreamPath, Unprintable};
 use pfs_stream::{Stream, StreamConfig};
 
 use crate::{Append, Caller, Daemon, Failure, mount::First, sharing, stream_at::StreamAt};
@@ -224,11 +224,11 @@ fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<Stream
         return Err("a time to live of zero would remove it at once".to_owned());
     }
     if let Some(content_type) = &content_type {
-        let len = content_type.len();
-        if !(1..=MAX_CONTENT_TYPE).contains(&len) || content_type.chars().any(char::is_control) {
-            return Err(format!(
-                "a content type has 1 to {MAX_CONTENT_TYPE} bytes and no control characters, such as video/mp2t"
-            ));
+        if !(1..=MAX_CONTENT_TYPE).contains(&content_type.len()) {
+            return Err(format!("a content type has 1 to {MAX_CONTENT_TYPE} bytes, such as video/mp2t"));
+        }
+        if let Some(found) = Unprintable::find(content_type) {
+            return Err(format!("of the content type {found}, which none may have"));
         }
     }
     Ok(StreamConfig {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{MAX_PATH, MAX_PAYLOAD};
+use crate::{MAX_PATH, MAX_PAYLOAD, Unprintable};
 
 /// The kind of a failure, as the daemon tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,9 +213,12 @@ pub enum PathError {
     /// A segment is `.` or `..`.
     #[error("it has '.' or '..' as a segment; write out the whole path")]
     DotSegment,
-    /// It has a control character in it.
-    #[error("it has a control character in it")]
-    ControlCharacter,
+    /// It has a character that is not shown.
+    #[error("{0}, which no name may have")]
+    Unprintable(Unprintable),
+    /// A segment begins or ends with a blank, which is not seen.
+    #[error("one of its segments begins or ends with a blank; blanks may only be inside")]
+    EdgeBlank,
     /// It is only a mount, and a stream has a name below that.
     #[error("it names no stream; a path is a mount and a name, such as /streamfs/cam")]
     NoName,

@@ -307,6 +307,7 @@ mod path;
 mod size;
 mod socket;
 mod stat;
+mod unprintable;
 
 pub use codec::Decoder;
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
@@ -323,3 +324,4 @@ pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};
 pub use socket::default_socket_path;
 pub use stat::{DaemonInfo, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};
+pub use unprintable::{Unprintable, escape, escape_json};

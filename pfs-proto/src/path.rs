@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::PathError;
+use crate::{PathError, Unprintable};
 
 /// The longest path, in bytes.
 pub const MAX_PATH: usize = 1024;
@@ -11,7 +11,8 @@ pub const MAX_PATH: usize = 1024;
 /// The path of a stream or document, such as `/streamfs/cam`: absolute, at least two segments, the first being the
 /// mount.
 ///
-/// At most [`MAX_PATH`] bytes of UTF-8 without control characters; no segment is empty, `.` or `..`.
+/// At most [`MAX_PATH`] bytes of UTF-8 without control and format characters (see [`Unprintable`]); no segment is empty, `.` or
+/// `..`, and none begins or ends with a blank.
 ///
 /// ```
 /// let path: pfs_proto::StreamPath = "/streamfs/lab/cam".parse()?;
@@ -113,8 +114,8 @@ fn check(path: &str) -> Result<usize, PathError> {
     if path.is_empty() {
         return Err(PathError::Empty);
     }
-    if path.chars().any(char::is_control) {
-        return Err(PathError::ControlCharacter);
+    if let Some(found) = Unprintable::find(path) {
+        return Err(PathError::Unprintable(found));
     }
     let relative = path.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
     if relative.is_empty() {
@@ -125,6 +126,7 @@ fn check(path: &str) -> Result<usize, PathError> {
         match segment {
             "" => return Err(PathError::EmptySegment),
             "." | ".." => return Err(PathError::DotSegment),
+            _ if segment.trim() != segment => return Err(PathError::EdgeBlank),
             _ => segments += 1,
         }
     }
@@ -133,7 +135,10 @@ fn check(path: &str) -> Result<usize, PathError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::unprintable::tests::text;
 
     fn stream(path: &str) -> Result<StreamPath, PathError> {
         path.parse()
@@ -141,6 +146,26 @@ mod tests {
 
     fn prefix(path: &str) -> Result<PathPrefix, PathError> {
         path.parse()
+    }
+
+    fn unprintable(character: char, position: usize) -> PathError {
+        PathError::Unprintable(Unprintable { character, position })
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_is_taken_only_if_it_can_be_shown_as_it_is(name in text()) {
+            let path = format!("/streamfs/x{name}x");
+            let is_shown = crate::escape(&path) == path;
+            match stream(&path) {
+                Ok(path) => prop_assert!(is_shown && path.segments().all(|segment| segment.trim() == segment)),
+                Err(PathError::Unprintable(found)) => {
+                    prop_assert!(!is_shown);
+                    prop_assert_eq!(path.chars().nth(found.position - 1), Some(found.character));
+                }
+                Err(_) => prop_assert!(name.contains('/') && is_shown),
+            }
+        }
     }
 
     #[test]
@@ -170,9 +195,18 @@ mod tests {
             ("/streamfs/./cam", PathError::DotSegment),
             ("/streamfs/..", PathError::DotSegment),
             ("/../streamfs/cam", PathError::DotSegment),
-            ("/streamfs/a\nb", PathError::ControlCharacter),
-            ("/streamfs/a\0", PathError::ControlCharacter),
-            ("/streamfs/\u{9b}31m", PathError::ControlCharacter),
+            ("/streamfs/a\nb", unprintable('\n', 12)),
+            ("/streamfs/ä\0", unprintable('\0', 12)),
+            ("/streamfs/\u{9b}31m", unprintable('\u{9b}', 11)),
+            ("/streamfs/cam\u{202e}4pm", unprintable('\u{202e}', 14)),
+            ("/streamfs/cam\u{200b}", unprintable('\u{200b}', 14)),
+            ("/streamfs/a\u{2028}b", unprintable('\u{2028}', 12)),
+            ("/streamfs/a\u{2029}b", unprintable('\u{2029}', 12)),
+            ("/streamfs/cam ", PathError::EdgeBlank),
+            ("/streamfs/ cam", PathError::EdgeBlank),
+            ("/streamfs/lab /cam", PathError::EdgeBlank),
+            ("/streamfs/cam\u{3000}", PathError::EdgeBlank),
+            ("/streamfs/ ", PathError::EdgeBlank),
         ] {
             assert_eq!(stream(path), Err(error), "{path:?}");
             assert_eq!(prefix(path), Err(error), "{path:?}");

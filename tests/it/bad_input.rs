@@ -1,6 +1,7 @@
 //! Command lines that cannot be obeyed: a clear error, and nothing has changed.
 
 use harness::{Daemon, Finished, Pfs};
+use pfs_proto::Unprintable;
 
 const S: &str = "/streamfs/s";
 
@@ -9,7 +10,9 @@ fn is_clear(what: &str, run: &Finished) {
     assert!(run.stderr.trim().len() > 10, "{what}: stderr: {:?}", run.stderr);
     assert!(!run.stderr.contains("panicked"), "{what}: {}", run.stderr);
     assert!(run.stderr.len() < 2_000, "{what} is repeated at length: {} bytes", run.stderr.len());
-    assert!(!run.stderr.contains('\u{1b}'), "{what}: an escape sequence gets through: {:?}", run.stderr);
+    for line in run.stderr.lines() {
+        assert_eq!(Unprintable::find(line), None, "{what}: it is not escaped: {line:?}");
+    }
     assert_eq!(run.stdout, b"", "{what}");
 }
 
@@ -27,6 +30,10 @@ fn bad_paths_are_refused_by_every_command_and_create_nothing() {
         "/streamfs/a\nb",
         "/streamfs/a\u{1b}[31mb",
         "/streamfs/a\u{7f}",
+        "/streamfs/cam\u{202e}4pm",
+        "/streamfs/cam\u{200b}",
+        "/streamfs/cam\u{2028}",
+        "/streamfs/cam ",
         &long,
     ];
     for path in malformed {
@@ -136,8 +143,11 @@ fn unknown_commands_and_flags_are_usage_errors() {
 }
 
 #[test]
-fn a_content_type_that_is_too_long_is_refused() {
+fn a_content_type_that_is_too_long_or_not_shown_as_it_is_is_refused() {
     let daemon = Daemon::start();
+    let hidden = daemon.pfs(["create", "--content-type", "text/x\u{202e}", S]).run().exits(2);
+    is_clear("a content type that is not shown as it is", &hidden);
+    hidden.says("character 7 is U+202E");
     let run = daemon.pfs(["create", "--content-type", &"x".repeat(256), S]).run();
     assert_eq!(run.code, 2, "{}", run.stderr);
     is_clear("a content type of 256 bytes", &run);

@@ -103,14 +103,15 @@ fn a_bad_path_is_refused_with_the_rule_that_it_breaks() {
         ("streamfs/cam", "does not begin with '/'"),
         ("/streamfs/../etc", "'.' or '..'"),
         ("/streamfs//cam", "segments is empty"),
-        ("/streamfs/a\u{7}b", "control character"),
+        ("/streamfs/a\u{7}b", "character 12 is U+0007"),
+        ("/streamfs/cam\u{202e}4pm", "character 14 is U+202E"),
         ("/streamfs", "names no stream"),
         (long.as_str(), "longer than 1024 bytes"),
     ] {
         for command in ["write --stream", "cat --stream", "cat", "create", "close", "stat"] {
             let message = refused(&format!("pfs {command} {path}"));
             assert!(message.contains(rule), "{command}: {message}");
-            assert!(message.len() < 500 && !message.contains('\u{7}'), "{command}: {message}");
+            assert!(message.len() < 500 && !message.contains(['\u{7}', '\u{202e}']), "{command}: {message}");
         }
     }
 }

@@ -103,7 +103,7 @@ fn hello() -> impl Strategy<Value = Hello> {
 }
 
 fn path() -> impl Strategy<Value = StreamPath> {
-    "/streamfs(/[a-zé☂ ]{1,12}){1,4}".prop_map(|path| path.parse().unwrap())
+    "/streamfs(/[a-zé☂]([a-zé☂ ]{0,10}[a-zé☂])?){1,4}".prop_map(|path| path.parse().unwrap())
 }
 
 fn bytes() -> impl Strategy<Value = Bytes> {

@@ -59,6 +59,8 @@ fn a_path_that_no_stream_can_have_is_refused() {
         ("/memfs/s", 404),
         ("/streamfs/a%00b", 400),
         ("/streamfs/a%FFb", 400),
+        ("/streamfs/a%E2%80%AEb", 400),
+        ("/streamfs/a%20", 400),
         ("/streamfs/a//b", 400),
         ("/streamfs/../etc/passwd", 400),
         ("/streamfs/%2e%2e/etc/passwd", 400),
