@@ -1,13 +1,13 @@
 //! What `--json` prints: one object a line.
 
+use pfs_proto::escape_json;
 pub(crate) use pfs_proto::json::{Stat, Summary};
 use serde::Serialize;
 
 /// One object and the end of its line.
 pub(crate) fn line(object: &impl Serialize) -> serde_json::Result<String> {
-    let mut line = serde_json::to_string(object)?;
-    line.push('\n');
-    Ok(line)
+    let object = serde_json::to_string(object)?;
+    Ok(format!("{}\n", escape_json(&object)))
 }
 
 #[cfg(test)]

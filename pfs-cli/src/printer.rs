@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::MultiProgress;
+use pfs_proto::escape;
 
 use crate::cli::{ColorWhen, GlobalArgs};
 use crate::exit_code::ExitCode;
@@ -108,8 +109,10 @@ impl Printer {
 
     fn line(&self, color: AnsiColor, message: impl Display) {
         let style = if self.color { color.on_default().bold() } else { Style::new() };
+        // It may repeat words of a daemon that is not to be trusted.
+        let message = message.to_string();
         // One write a line, so that lines of several processes do not mix.
-        let line = format!("{style}pfs:{style:#} {message}\n");
+        let line = format!("{style}pfs:{style:#} {}\n", escape(&message));
         // When standard error is closed, there is nobody to be told.
         self.bars.suspend(|| {
             let _ = io::stderr().lock().write_all(line.as_bytes());

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use pfs_proto::{Peer, ReaderStat, StreamStat, StreamSummary};
+use pfs_proto::{Peer, ReaderStat, StreamStat, StreamSummary, escape};
 
 use crate::age::{since, span};
 use crate::size::{rate, size};
@@ -31,7 +31,7 @@ pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
             stream.writers.to_string(),
             stream.readers.to_string(),
             span(since(stream.created, now)),
-            stream.path.clone(),
+            escape(&stream.path).into_owned(),
         ]);
     }
     table.render("")
@@ -39,7 +39,7 @@ pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
 
 /// All figures of one stream, in a block that begins with its path.
 pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
-    let mut text = format!("{}\n", stream.path);
+    let mut text = format!("{}\n", escape(&stream.path));
     let mut line = |name: &str, value: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {name:<9} {value}");
@@ -65,7 +65,7 @@ pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
         line("ttl", format!("{} after the last append", span(ttl)));
     }
     if let Some(content_type) = &stream.content_type {
-        line("content", content_type.clone());
+        line("content", escape(content_type).into_owned());
     }
     line("lost", format!("{} by all readers", size(stream.lost_bytes)));
     let (finished, died) = (stream.writers_finished, stream.writers_died);

@@ -16,6 +16,7 @@ mod death;
 mod document;
 mod failed;
 mod fan_out;
+mod hostile_daemon;
 mod http;
 mod idle_writers;
 mod kills;

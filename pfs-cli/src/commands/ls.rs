@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use pfs_client::Client;
-use pfs_proto::StreamSummary;
+use pfs_proto::{StreamSummary, escape};
 
 use super::{Context, Failures, explain};
 use crate::cli::LsArgs;
@@ -42,7 +42,7 @@ fn render(streams: &[StreamSummary], args: &LsArgs) -> serde_json::Result<String
     } else if args.long {
         Ok(report::listing(streams, SystemTime::now()))
     } else {
-        Ok(streams.iter().flat_map(|stream| [stream.path.as_str(), "\n"]).collect())
+        Ok(streams.iter().map(|stream| format!("{}\n", escape(&stream.path))).collect())
     }
 }
 

@@ -102,7 +102,7 @@ fn said(body: &[u8]) -> Option<(Option<ErrorCode>, String)> {
         _ => None,
     };
     let message = error.get("message")?.as_str()?;
-    Some((code, message.chars().filter(|c| !c.is_control()).take(1000).collect()))
+    Some((code, message.chars().take(1000).collect()))
 }
 
 /// The last of an error's causes, which is the first that happened.
