@@ -14,6 +14,7 @@ use axum::{
 };
 use bytes::{Buf, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::{
     activity::Activity,
@@ -59,7 +60,9 @@ impl Record {
     ) -> Self {
         activity.request_begins(request.version() == Version::HTTP_2);
         // Never what is behind the path: it is nobody's but the client's.
-        let path = request.uri().path().chars().take(SHOWN).collect();
+        let path: String = request.uri().path().chars().take(SHOWN).collect();
+        // Clients need not encode what is beyond ASCII, and a terminal may obey it.
+        let path = utf8_percent_encode(&path, CONTROLS).to_string();
         Self {
             activity,
             remote,

@@ -1,8 +1,10 @@
 //! What the daemon's log tells an operator.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 
-use harness::{Pfs, Signal, Transport, binary, eventually};
+use harness::{HttpConnection, Pfs, Signal, Transport, binary, eventually};
+use pfs_proto::Unprintable;
 
 const S: &str = "/streamfs/s";
 
@@ -30,6 +32,34 @@ fn the_log_tells_who_joined_lost_and_left(transport: Transport) {
     eventually("the log tells who lost something", || tells("gap"));
     eventually("the log tells who left, and why", || tells("left") && tells("reason=\"closed\""));
     assert!(!daemon.log().contains('\u{1b}'), "colours in a file");
+}
+
+#[test]
+fn the_log_shows_no_character_of_a_client_that_a_terminal_obeys() {
+    for format in ["text", "json"] {
+        let dir = tempfile::tempdir().unwrap();
+        let pfsd = Pfs::new(binary("pfsd")).arg("--socket").arg(dir.path().join("s"));
+        let daemon = pfsd.args(["--http", "127.0.0.1:0", "--log-format", format]).spawn();
+        let address = || {
+            let log = daemon.stderr();
+            let (_, rest) = log.split_once("127.0.0.1:")?;
+            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().ok()?)))
+        };
+        eventually("it serves HTTP", || address().is_some());
+        let mut client = HttpConnection::connect(address().unwrap());
+        let agent = "\u{9b}31m\u{202e}";
+        let head =
+            format!("GET /streamfs/{agent} HTTP/1.1\r\nhost: localhost\r\nuser-agent: {agent}\r\n\r\n");
+        client.send(head.as_bytes());
+        client.response().has(400);
+        eventually("the request is logged", || daemon.stderr().contains("/streamfs/%C2%9B31m%E2%80%AE"));
+        daemon.signal(Signal::TERM);
+        let log = daemon.finish().exits(0).stderr;
+        for line in log.lines() {
+            assert_eq!(Unprintable::find(line), None, "{line:?}");
+        }
+    }
 }
 
 #[test]
