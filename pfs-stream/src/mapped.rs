@@ -17,7 +17,7 @@ use pfs_proto::{End, MappedStart, SlowPolicy, Until};
 use crate::{
     Extent, Read, ReadError, Reader, Sink, Stream,
     figures::{Figures, PAGE_WORDS},
-    membership::Membership,
+    membership::{Membership, Progress},
     ring::{Memory, Ring, RingReader, Sharing},
     stream::Shared,
     sync::{Arc, Ordering, lock},
@@ -110,9 +110,15 @@ impl Handout {
         self.membership.shared.room.wake_all();
     }
 
-    /// The offset that it reads next, as it says.
+    /// What the reader says, within what can be.
+    fn progress(&self) -> Progress {
+        let append = lock(&self.membership.shared.append);
+        self.membership.state.progress(append.ring.head())
+    }
+
+    /// The offset that it reads next, as it says: between where it started and head.
     pub fn position(&self) -> u64 {
-        self.membership.state.figures.offset()
+        self.progress().position
     }
 
     /// The end that the reader has come to, by the position that it claims; `None` if it could read on.
@@ -124,8 +130,9 @@ impl Handout {
         let shared = &self.membership.shared;
         let append = lock(&shared.append);
         let (status, head) = (append.status, append.ring.head());
+        let Progress { position, .. } = self.membership.state.progress(head);
         drop(append);
-        let (position, lag) = (self.position(), head.offset.saturating_sub(self.position()));
+        let lag = head.offset.saturating_sub(position);
         if status.removed() {
             return Err(ReadError::Removed);
         }
@@ -141,14 +148,14 @@ impl Handout {
         Ok(None)
     }
 
-    /// Chunks that it was told it lost, as it says.
+    /// Chunks that it was told it lost, as it says: no more than there were.
     pub fn lost_chunks(&self) -> u64 {
-        self.membership.state.figures.lost_chunks()
+        self.progress().lost_chunks
     }
 
-    /// Bytes that it was told it lost, as it says.
+    /// Bytes that it was told it lost, as it says: no more than there were.
     pub fn lost_bytes(&self) -> u64 {
-        self.membership.state.figures.lost_bytes()
+        self.progress().lost_bytes
     }
 }
 

@@ -4,10 +4,9 @@ use std::time::SystemTime;
 
 use pfs_proto::{Peer, SlowPolicy, StreamEvent};
 
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-use crate::ring::Position;
 use crate::{
     figures::Figures,
+    ring::Position,
     stream::Shared,
     sync::{Arc, Ordering, lock},
 };
@@ -24,10 +23,29 @@ pub(crate) struct ReaderState {
     pub(crate) figures: Figures,
 }
 
+/// How far a reader has come, and what it was told it lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The offset that is read next.
+    pub(crate) position: u64,
+    pub(crate) gaps: u64,
+    pub(crate) lost_bytes: u64,
+    pub(crate) lost_chunks: u64,
+}
+
 impl ReaderState {
-    /// Bytes that it was told it lost; never more than there were, whatever a page claims.
-    pub(crate) fn lost_bytes(&self, head: u64) -> u64 {
-        self.figures.lost_bytes().min(head.saturating_sub(self.start))
+    /// What its figures say, within what can be: another process writes in its page whatever it likes. For the reader's own
+    /// figures to stay as they are, `head` must not move meanwhile.
+    pub(crate) fn progress(&self, head: Position) -> Progress {
+        let figures = &self.figures;
+        let lost_bytes = figures.lost_bytes().min(head.offset.saturating_sub(self.start));
+        Progress {
+            position: figures.offset().min(head.offset).max(self.start),
+            gaps: figures.gaps().min(lost_bytes),
+            lost_bytes,
+            // No chunk is empty.
+            lost_chunks: figures.lost_chunks().min(lost_bytes).min(head.seq),
+        }
     }
 }
 
@@ -85,22 +103,23 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let head = lock(&self.shared.append).ring.head().offset;
-        let lost = self.state.lost_bytes(head);
+        let append = lock(&self.shared.append);
+        let progress = self.state.progress(append.ring.head());
+        drop(append);
+        let Progress { lost_bytes, lost_chunks, .. } = progress;
         let mut attached = lock(&self.shared.readers);
         // One step for whoever looks: what it lost is in the sum when it is no longer among the readers, and not before.
-        self.shared.lost_before.fetch_add(lost, Ordering::Relaxed);
+        self.shared.lost_before.fetch_add(lost_bytes, Ordering::Relaxed);
         attached.retain(|reader| !Arc::ptr_eq(reader, &self.state));
         let readers = count(attached.len());
         let ReaderState { number: reader, peer, .. } = *self.state;
-        let lost_chunks = self.state.figures.lost_chunks();
-        let gone = StreamEvent::Unsubscribed { reader, peer, readers, lost_bytes: lost, lost_chunks };
+        let gone = StreamEvent::Unsubscribed { reader, peer, readers, lost_bytes, lost_chunks };
         self.shared.watchers.tell(gone);
         if readers == 0 {
             self.shared.watchers.tell(StreamEvent::NoReaders);
         }
         drop(attached);
-        self.shared.gone.add_reader(&self.state, head);
+        self.shared.gone.add_reader(&self.state, progress);
         self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
         self.shared.room.wake_all();
         self.shared.watchers.wake();

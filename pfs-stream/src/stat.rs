@@ -6,6 +6,7 @@ use pfs_proto::{ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, Writer
 
 use crate::{
     clock,
+    membership::Progress,
     ring::Status,
     stream::Shared,
     sync::{Ordering, lock},
@@ -65,16 +66,19 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
     };
     let readers: Vec<_> = readers
         .iter()
-        .map(|reader| ReaderStat {
-            peer: reader.peer,
-            since: reader.since,
-            start: reader.start,
-            position: reader.figures.offset(),
-            lag: head.offset.saturating_sub(reader.figures.offset()),
-            policy: reader.policy,
-            lost_bytes: reader.lost_bytes(head.offset),
-            lost_chunks: reader.figures.lost_chunks(),
-            blocking: reader.policy == SlowPolicy::Block && awaited == Some(reader.figures.seq()),
+        .map(|reader| {
+            let Progress { position, lost_bytes, lost_chunks, .. } = reader.progress(head);
+            ReaderStat {
+                peer: reader.peer,
+                since: reader.since,
+                start: reader.start,
+                position,
+                lag: head.offset.saturating_sub(position),
+                policy: reader.policy,
+                lost_bytes,
+                lost_chunks,
+                blocking: reader.policy == SlowPolicy::Block && awaited == Some(reader.figures.seq()),
+            }
         })
         .collect();
     StreamStat {

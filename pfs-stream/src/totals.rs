@@ -14,7 +14,7 @@ use pfs_proto::{Peer, SlowPolicy};
 use crate::{
     clock,
     figures::Figures,
-    membership::ReaderState,
+    membership::{Progress, ReaderState},
     stream::Shared,
     sync::{Ordering::Relaxed, lock},
     writer::WriterState,
@@ -90,18 +90,16 @@ impl Counted {
         }
     }
 
-    /// Never more than there was to count, whatever a page claims.
-    fn of_reader(reader: &ReaderState, head: u64) -> Self {
-        let figures = &reader.figures;
-        let lost_bytes = reader.lost_bytes(head);
-        let passed = figures.offset().min(head).saturating_sub(reader.start);
+    fn of_reader(reader: &ReaderState, progress: Progress) -> Self {
+        let Progress { position, gaps, lost_bytes, lost_chunks } = progress;
+        let passed = position.saturating_sub(reader.start);
         Self::Reader {
             peer: reader.peer,
-            mapped: matches!(figures, Figures::Page(_)),
+            mapped: matches!(reader.figures, Figures::Page(_)),
             bytes: passed.saturating_sub(lost_bytes),
-            gaps: figures.gaps().min(lost_bytes),
+            gaps,
             lost_bytes,
-            lost_chunks: figures.lost_chunks().min(lost_bytes),
+            lost_chunks,
         }
     }
 }
@@ -154,14 +152,14 @@ impl Totals {
                 self.waited += Duration::from_micros(now.saturating_sub(since));
             }
         }
-        let head = append.ring.head().offset;
+        let head = append.ring.head();
         for reader in lock(&shared.readers).iter() {
             *match reader.policy {
                 SlowPolicy::Drop => &mut self.readers_drop,
                 SlowPolicy::Block => &mut self.readers_block,
                 SlowPolicy::Disconnect => &mut self.readers_disconnect,
             } += 1;
-            self.add(Counted::of_reader(reader, head));
+            self.add(Counted::of_reader(reader, reader.progress(head)));
         }
     }
 }
@@ -199,8 +197,8 @@ impl Gone {
     }
 
     /// To be called when it is no longer among its stream's readers.
-    pub(crate) fn add_reader(&self, reader: &ReaderState, head: u64) {
-        let counted = Counted::of_reader(reader, head);
+    pub(crate) fn add_reader(&self, reader: &ReaderState, progress: Progress) {
+        let counted = Counted::of_reader(reader, progress);
         self.sum().add(counted);
     }
 

@@ -199,6 +199,35 @@ fn a_page_full_of_garbage_spoils_nothing_but_its_own_figures() {
 }
 
 #[test]
+fn what_a_page_claims_is_told_within_what_can_be() {
+    // Every figure is more than it can be, and then less. The stream has 17 bytes in 4 chunks, 7 of them behind the start.
+    for (claim, position, lost_bytes, lost_chunks) in [(0xFF, 17, 7, 4), (0, 10, 0, 0)] {
+        let stream = stream();
+        let mut writer = stream.writer(PEER).unwrap();
+        for chunk in [&b"four"[..], b"chunks", b"are", b"here"] {
+            writer.try_append(chunk).unwrap().unwrap();
+        }
+        let mut events = stream.events();
+        let liar = hand_out(&stream, ReadOptions { start: Start::Offset(10), ..Default::default() });
+        rustix::io::pwrite(liar.page().unwrap(), &[claim; 4096], 0).unwrap();
+        assert_eq!(liar.position(), position);
+        assert_eq!((liar.lost_bytes(), liar.lost_chunks()), (lost_bytes, lost_chunks));
+        let stat = stream.stat();
+        let reader = &stat.readers[0];
+        assert_eq!((reader.position, reader.lag), (position, 17 - position));
+        assert_eq!((reader.lost_bytes, reader.lost_chunks), (lost_bytes, lost_chunks));
+        assert_eq!(stat.lost_bytes, lost_bytes);
+        drop(liar);
+        assert_eq!(stream.stat().lost_bytes, lost_bytes);
+        let told = std::iter::from_fn(|| events.try_next()).find_map(|event| match event {
+            StreamEvent::Unsubscribed { lost_bytes, lost_chunks, .. } => Some((lost_bytes, lost_chunks)),
+            _ => None,
+        });
+        assert_eq!(told, Some((lost_bytes, lost_chunks)));
+    }
+}
+
+#[test]
 fn memory_that_could_shrink_is_refused() {
     let stream = stream();
     let handout = hand_out(&stream, ReadOptions::default());

@@ -61,7 +61,13 @@ fn scribbled_figures_disturb_nobody_else() {
         for _ in 0..20 {
             // Every figure can be shown, whatever it claims.
             let stat = daemon.stat(S).unwrap();
-            assert!(stat["lost_bytes"].as_u64().unwrap() <= 3 * stat["head"].as_u64().unwrap(), "{stat}");
+            let head = stat["head"].as_u64().unwrap();
+            assert!(stat["lost_bytes"].as_u64().unwrap() <= 3 * head, "{stat}");
+            for reader in stat["readers"].as_array().unwrap() {
+                for figure in ["position", "lag", "lost_bytes", "lost_chunks"] {
+                    assert!(reader[figure].as_u64().unwrap() <= head, "{figure}: {stat}");
+                }
+            }
             daemon.pfs(["stat", S]).run().exits(0).quietly();
             for (reader, _) in &honest[..2] {
                 if let Some(figures) = daemon.reader_stat(S, reader.pid()) {
