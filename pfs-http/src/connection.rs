@@ -28,6 +28,7 @@ use super::{
     admission::{Admission, Full, Place, Requests},
     answer,
     half_close::departed,
+    lingering::Lingering,
     operations::{Protocol, Tallied, Tally},
     presence::{HungUp, Presence},
     record::{Record, Recorded},
@@ -286,7 +287,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         request.extensions_mut().insert(presence);
         let mut router = self.router.clone();
         let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
-        let request = request.map(|body| Tallied::new(body, protocol, tally));
+        let lingers = version >= Version::HTTP_2;
+        let request = request.map(|body| Tallied::new(Lingering::new(body, lingers), protocol, tally));
         let more = request.body().more();
         let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
         // An append goes on without its client, and further requests may be waiting behind it.

@@ -20,6 +20,7 @@ mod durable;
 mod frames;
 mod half_close;
 mod limits;
+mod lingering;
 mod media_type;
 mod operations;
 mod origin;

@@ -18,7 +18,7 @@ use tokio::{
 use super::activity::Activity;
 
 /// How long a client may take to read the last answer while it is still sending.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// A connected socket, both directions. [`Server::serve`](crate::Server::serve) serves HTTP on it.
 ///

@@ -8,6 +8,7 @@ mod half_close;
 mod limits;
 mod orphans;
 mod pipe;
+mod refused;
 mod replaced;
 mod silent;
 mod sse;

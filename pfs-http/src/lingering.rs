@@ -1,0 +1,67 @@
+//! The body of an HTTP/2 request that is answered before its end: what is left of it is read and thrown away for a while, as
+//! [`linger`](super::socket::linger) does for a whole connection over HTTP/1.1.
+//!
+//! A body that is dropped has its stream reset. A client that is still sending, such as curl, may then lose the answer that came
+//! before the reset.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http_body::{Body, Frame, SizeHint};
+use tokio::{runtime::Handle, time::timeout};
+
+use super::socket::LINGER;
+
+/// A body that is read on for a while after it was dropped, unless it has ended.
+#[derive(Debug)]
+pub(super) struct Lingering<B: Body + Send + Unpin + 'static> {
+    body: Option<B>,
+    lingers: bool,
+}
+
+impl<B: Body + Send + Unpin> Lingering<B> {
+    /// `lingers` is false for a body whose connection lingers.
+    pub(super) fn new(body: B, lingers: bool) -> Self {
+        Self { body: Some(body), lingers }
+    }
+}
+
+impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| self.lingers && !body.is_end_stream());
+        // Where there is no runtime any more, nothing is answered either.
+        let (Some(mut rest), Ok(runtime)) = (rest, Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            let drained =
+                async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {} };
+            // A client that sends longer hears of the reset.
+            let _ = timeout(LINGER, drained).await;
+        });
+    }
+}
+
+impl<B: Body + Send + Unpin> Body for Lingering<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
