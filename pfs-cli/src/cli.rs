@@ -384,7 +384,7 @@ pub enum ColorWhen {
 pub enum Slow {
     /// It loses its oldest chunks, and reports which
     Drop,
-    /// Writers wait for it
+    /// Writers wait for it, where the daemon has a limit no longer than that
     Block,
     /// It is disconnected, and ends with 6
     Disconnect,

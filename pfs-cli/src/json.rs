@@ -47,9 +47,9 @@ mod tests {
                 r#""since":"2023-11-14T22:10:10.000Z","bytes":3145728,"waiting":true}],"#,
                 r#""readers":[{"pid":4712,"uid":1000,"since":"2023-11-14T22:12:20.000Z","start":0,"#,
                 r#""position":2097152,"lag":1048576,"policy":"block","lost_bytes":0,"lost_chunks":0,"#,
-                r#""blocking":true},{"pid":null,"uid":null,"since":"2023-11-14T22:13:15.000Z","#,
+                r#""blocking":true,"was_block":false},{"pid":null,"uid":null,"since":"2023-11-14T22:13:15.000Z","#,
                 r#""start":1048576,"position":3145728,"lag":0,"policy":"drop","lost_bytes":65536,"#,
-                r#""lost_chunks":1,"blocking":false}]}"#,
+                r#""lost_chunks":1,"blocking":false,"was_block":false}]}"#,
                 "\n",
             )
         );

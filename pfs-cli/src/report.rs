@@ -115,7 +115,11 @@ fn readers(stream: &StreamStat, now: SystemTime) -> String {
             0 => "0 B".to_owned(),
             bytes => format!("{} in {} chunks", size(bytes), reader.lost_chunks),
         };
-        let blocking = if reader.blocking { "a writer waits for it" } else { "" };
+        let blocking = match reader {
+            ReaderStat { blocking: true, .. } => "a writer waits for it",
+            ReaderStat { was_block: true, .. } => "was block: writers gave up waiting for it",
+            _ => "",
+        };
         let [pid, uid] = who(reader.peer);
         table.row([
             pid,

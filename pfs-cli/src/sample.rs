@@ -52,6 +52,7 @@ pub(crate) fn stat() -> StreamStat {
                 lost_bytes: 0,
                 lost_chunks: 0,
                 blocking: true,
+                was_block: false,
             },
             ReaderStat {
                 peer: Peer { pid: None, uid: None },
@@ -63,6 +64,7 @@ pub(crate) fn stat() -> StreamStat {
                 lost_bytes: 65_536,
                 lost_chunks: 1,
                 blocking: false,
+                was_block: false,
             },
         ],
     }

@@ -35,6 +35,8 @@ pub struct Daemon {
     pub namespace: Namespace,
     pub(crate) registry: Registry,
     pub(crate) hello_timeout: Duration,
+    /// How long a `block` reader may keep a writer waiting.
+    pub(crate) max_block_time: Option<Duration>,
     /// Rung when a stream was made that has a time to live or a deadline.
     pub(crate) mortal: Notify,
     /// The buffers of what is sent to readers.
@@ -59,6 +61,7 @@ impl Daemon {
             namespace: Namespace::new(mounts),
             registry,
             hello_timeout: HELLO_TIMEOUT,
+            max_block_time: settings.max_block_time,
             mortal: Notify::new(),
             lender: Lender::new(),
             arriving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),

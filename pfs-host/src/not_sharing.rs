@@ -1,6 +1,6 @@
 //! What takes the place of sharing memory on systems where that is not possible: nothing.
 
-use std::{convert::Infallible, io};
+use std::{convert::Infallible, io, time::Duration};
 
 use pfs_proto::{End, StreamPath};
 use pfs_stream::{AppendError, Appended, ReadError, Reader, Registry, Writer};
@@ -96,6 +96,7 @@ impl Handout {
 pub(crate) async fn hand_out<T: Transport>(
     _: &mut Wire<T>,
     reader: Reader,
+    _: Option<Duration>,
 ) -> Result<Result<Handout, Reader>, Ended> {
     Ok(Err(reader))
 }

@@ -48,7 +48,11 @@ pub(crate) async fn serve<T: Transport>(
         }),
     ];
     let announce = |wire: &mut Wire<T>| announce.iter().flatten().for_each(|reply| wire.put(reply));
-    let reader = match if wire.sharing { sharing::hand_out(wire, reader).await? } else { Err(reader) } {
+    let reader = match if wire.sharing {
+        sharing::hand_out(wire, reader, place.daemon.max_block_time).await?
+    } else {
+        Err(reader)
+    } {
         Err(reader) => {
             announce(wire);
             reader

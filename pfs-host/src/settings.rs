@@ -1,5 +1,7 @@
 //! What a host serves, and within which limits.
 
+use std::time::Duration;
+
 use pfs_stream::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
 
 /// A tree of streams, all made alike unless their creator says otherwise.
@@ -33,6 +35,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Connections at a time.
     pub max_connections: usize,
+    /// How long a `block` reader may keep a writer waiting, before it becomes a `drop` reader. Without a limit, for as long as it is
+    /// attached.
+    pub max_block_time: Option<Duration>,
     /// Descriptors that streams may occupy: one each, where clients on this machine can share its memory. Further streams are served
     /// over connections alone.
     pub max_stream_descriptors: u64,
@@ -48,6 +53,7 @@ impl Default for Settings {
             }],
             limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
             max_connections: 16384,
+            max_block_time: None,
             max_stream_descriptors: u64::MAX,
         }
     }

@@ -161,7 +161,13 @@ impl Writable<'_> {
     /// The stream is closed or removed.
     pub async fn append(&self, stream: &Stream) -> Result<Append, Failure> {
         let writer = self.mount.writer(&self.path, stream, self.caller.peer).await?;
-        Ok(Append::new(self.caller, &self.path, writer, self.daemon.shutdown().clone()))
+        Ok(Append::new(
+            self.caller,
+            &self.path,
+            writer,
+            self.daemon.max_block_time,
+            self.daemon.shutdown().clone(),
+        ))
     }
 
     /// Removes the stream of this identity if no client has used it: for one that was created for a writer that withdrew.

@@ -328,11 +328,14 @@ impl<T: Transport> Writing<'_, T> {
     ) -> Result<Result<Appended, AppendError>, Ended> {
         self.acks.send(self.wire);
         self.wait_for_much_room(shutdown).await?;
+        let patience = self.append.patience();
+        let mut enforced = pin!(patience.enforce());
         loop {
             self.acks.send(self.wire);
             let wire = &*self.wire;
             tokio::select! {
                 appended = chunk.push(self.append.writer()) => return Ok(appended),
+                never = &mut enforced => match never {},
                 () = wire.transport().hung_up() => return Err(Ended::Gone),
                 ready = wire.transport().writable(), if self.acks.is_waiting(wire) => ready?,
                 () = shutdown.cancelled() => return Err(Failure::going_away().into()),

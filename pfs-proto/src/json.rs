@@ -137,6 +137,7 @@ struct Reader {
     lost_bytes: u64,
     lost_chunks: u64,
     blocking: bool,
+    was_block: bool,
 }
 
 impl From<&ReaderStat> for Reader {
@@ -153,6 +154,7 @@ impl From<&ReaderStat> for Reader {
             lost_bytes: reader.lost_bytes,
             lost_chunks: reader.lost_chunks,
             blocking: reader.blocking,
+            was_block: reader.was_block,
         }
     }
 }

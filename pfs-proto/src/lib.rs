@@ -208,7 +208,7 @@
 //!
 //! ```text
 //! | peer | since: time | start: u64 | position: u64 | lag: u64 | policy: u8 | lost_bytes: u64 |
-//! | lost_chunks: u64 | blocking: bool |
+//! | lost_chunks: u64 | blocking: bool | was_block: bool |
 //! ```
 //!
 //! `Document`, 0x88; `Data`, 0x8d: the chunk ends here; `DataPart`, 0x8e: it goes on in the next frame

@@ -17,7 +17,9 @@ const LOST_CHUNKS: usize = 3;
 /// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants to know.
 const WANTED: usize = 4;
 const GAPS: usize = 5;
-const WORDS: usize = 6;
+/// 1 if the reader copies whatever it reads, written before it gets the page.
+const COPIES: usize = 6;
+const WORDS: usize = 7;
 
 /// Bytes of a page of figures that is shared with another process.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -74,6 +76,18 @@ impl Figures {
     /// Whether the reader is to say now that there is room; once. To be asked after its position was recorded.
     pub(crate) fn is_wanted(&self, at: Position) -> bool {
         flag::take(self.word(WANTED), |wanted| wanted <= at.seq)
+    }
+
+    /// Has the reader copy what it reads before it hands it on.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn require_copies(&self) {
+        self.word(COPIES).store(1, Relaxed);
+    }
+
+    /// Whether the reader must copy what it reads.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn requires_copies(&self) -> bool {
+        self.word(COPIES).load(Relaxed) != 0
     }
 
     /// The chunk that is read next.

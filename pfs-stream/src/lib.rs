@@ -113,4 +113,4 @@ pub use typed::Postcard;
 pub use typed::{
     Codec, CodecError, Json, TypedIter, TypedReadError, TypedReader, TypedWriteError, TypedWriter,
 };
-pub use writer::{Appended, Departure, PushEnd, Pushed, Writer};
+pub use writer::{Appended, Blockers, Departure, GivenUp, PushEnd, Pushed, Writer};

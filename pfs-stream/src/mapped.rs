@@ -93,6 +93,12 @@ impl Handout {
         self.files = None;
     }
 
+    /// Has the reader copy what it reads, whatever its policy: the stream may stop to [wait](crate::Blockers) for it, and what a file
+    /// gets straight from the ring cannot be taken back. To be called before the page is passed on.
+    pub fn require_copies(&self) {
+        self.membership.state.figures.require_copies();
+    }
+
     /// The other process cannot map, and has read nothing: the reader is to go on here.
     pub fn take_back(mut self) -> Reader {
         let ring = RingReader::from_start(self.membership.shared.ring.clone(), &self.start);
@@ -215,7 +221,8 @@ impl MappedReader {
 
     /// Writes the chunks that come next to a file from where they are, whole ones, as long as that takes: `most` bytes at most,
     /// about, but one chunk at least. `None`, and nothing was written, if they are less than `least` bytes, if it is something
-    /// else that comes next, and if this reader's policy is not [`SlowPolicy::Block`]: then [`try_read`](Self::try_read) has it.
+    /// else that comes next, if this reader's policy is not [`SlowPolicy::Block`], and if the stream does not wait for it without a
+    /// [limit](Handout::require_copies): then [`try_read`](Self::try_read) has it.
     ///
     /// Writers wait for the reader meanwhile. That there is [room](Self::room_is_wanted) now is to be told afterwards.
     ///
@@ -229,6 +236,9 @@ impl MappedReader {
         least: usize,
         most: usize,
     ) -> Result<Option<Read>, WriteToError> {
+        if self.figures.requires_copies() {
+            return Ok(None);
+        }
         let share = self.ring.ring.layout().capacity() / SHARE;
         let read = self.ring.write_to(file, least, most.min(share as usize))?;
         if let Some(read) = read {

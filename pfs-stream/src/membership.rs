@@ -8,7 +8,7 @@ use crate::{
     figures::Figures,
     ring::Position,
     stream::Shared,
-    sync::{Arc, Ordering, lock},
+    sync::{Arc, AtomicU64, Ordering, lock},
 };
 
 /// What a stream knows of a reader.
@@ -17,7 +17,10 @@ pub(crate) struct ReaderState {
     /// Its number among all readers that the stream ever had, from 1 on.
     pub(crate) number: u64,
     pub(crate) peer: Peer,
-    pub(crate) policy: SlowPolicy,
+    /// As the reader asked for it.
+    asked: SlowPolicy,
+    /// 1 once writers no longer wait for it, although it asked for that. Written under the lock of the stream's readers.
+    given_up: AtomicU64,
     pub(crate) since: SystemTime,
     pub(crate) start: u64,
     pub(crate) figures: Figures,
@@ -34,6 +37,26 @@ pub(crate) struct Progress {
 }
 
 impl ReaderState {
+    pub(crate) fn new(number: u64, peer: Peer, policy: SlowPolicy, start: u64, figures: Figures) -> Self {
+        let (since, given_up) = (SystemTime::now(), AtomicU64::new(0));
+        Self { number, peer, asked: policy, given_up, since, start, figures }
+    }
+
+    /// The slow policy that holds for it now.
+    pub(crate) fn policy(&self) -> SlowPolicy {
+        if self.is_given_up() { SlowPolicy::Drop } else { self.asked }
+    }
+
+    /// Whether it was a `block` reader that kept a writer waiting for too long.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed) != 0
+    }
+
+    /// Has no writer wait for it any more.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(1, Ordering::Relaxed);
+    }
+
     /// What its figures say, within what can be: another process writes in its page whatever it likes. For the reader's own
     /// figures to stay as they are, `head` must not move meanwhile.
     pub(crate) fn progress(&self, head: Position) -> Progress {
@@ -87,14 +110,17 @@ impl Membership {
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn set_figures(&mut self, figures: Figures, at: Position) {
         figures.set_position(at);
-        let ReaderState { number, peer, policy, since, start, .. } = *self.state;
-        let state = Arc::new(ReaderState { number, peer, policy, since, start, figures });
         // One step for whoever looks at the readers: there is no moment when a writer sees none, or two.
-        for reader in lock(&self.shared.readers).iter_mut() {
+        let mut readers = lock(&self.shared.readers);
+        let ReaderState { number, peer, asked, since, start, .. } = *self.state;
+        let given_up = AtomicU64::new(self.state.given_up.load(Ordering::Relaxed));
+        let state = Arc::new(ReaderState { number, peer, asked, given_up, since, start, figures });
+        for reader in readers.iter_mut() {
             if Arc::ptr_eq(reader, &self.state) {
                 *reader = Arc::clone(&state);
             }
         }
+        drop(readers);
         self.state = state;
         // What was wanted of the reader is asked again, at its new place.
         self.shared.room.wake_all();

@@ -58,7 +58,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
     let awaited = if writers.iter().any(|writer| writer.waiting) {
         readers
             .iter()
-            .filter(|reader| reader.policy == SlowPolicy::Block)
+            .filter(|reader| reader.policy() == SlowPolicy::Block)
             .map(|reader| reader.figures.seq())
             .min()
     } else {
@@ -74,10 +74,11 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
                 start: reader.start,
                 position,
                 lag: head.offset.saturating_sub(position),
-                policy: reader.policy,
+                policy: reader.policy(),
                 lost_bytes,
                 lost_chunks,
-                blocking: reader.policy == SlowPolicy::Block && awaited == Some(reader.figures.seq()),
+                blocking: reader.policy() == SlowPolicy::Block && awaited == Some(reader.figures.seq()),
+                was_block: reader.is_given_up(),
             }
         })
         .collect();

@@ -99,6 +99,8 @@ pub(crate) struct Appending {
     pub(crate) writers: Vec<Arc<WriterState>>,
     /// Writers that wait for room now.
     pub(crate) waiting: usize,
+    /// The chunk that `block` readers must have come to before the append that last found no room.
+    pub(crate) refused: u64,
 }
 
 impl Appending {
@@ -172,6 +174,7 @@ impl Stream {
             block_floor: u64::MAX,
             writers: Vec::new(),
             waiting: 0,
+            refused: 0,
         };
         let shared = Shared {
             name: name.to_owned(),
@@ -254,14 +257,7 @@ impl Stream {
         let at = self.place(&append.ring, options.start)?;
         let figures = Figures::own();
         figures.set_position(at);
-        let state = ReaderState {
-            number: self.shared.watchers.number(),
-            peer,
-            policy: options.policy,
-            since: SystemTime::now(),
-            start: at.offset,
-            figures,
-        };
+        let state = ReaderState::new(self.shared.watchers.number(), peer, options.policy, at.offset, figures);
         if options.policy == SlowPolicy::Block {
             append.block_floor = append.block_floor.min(at.seq);
         }

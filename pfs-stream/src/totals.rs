@@ -42,6 +42,8 @@ pub struct Totals {
     pub finished: u64,
     /// Writers that went away without finishing, or finished as failed.
     pub died: u64,
+    /// Readers that were `block` readers until they kept a writer waiting for too long.
+    pub given_up: u64,
     /// For how long writers have waited for `block` readers.
     pub waited: Duration,
     /// What writers appended.
@@ -154,7 +156,7 @@ impl Totals {
         }
         let head = append.ring.head();
         for reader in lock(&shared.readers).iter() {
-            *match reader.policy {
+            *match reader.policy() {
                 SlowPolicy::Drop => &mut self.readers_drop,
                 SlowPolicy::Block => &mut self.readers_block,
                 SlowPolicy::Disconnect => &mut self.readers_disconnect,
@@ -200,6 +202,11 @@ impl Gone {
     pub(crate) fn add_reader(&self, reader: &ReaderState, progress: Progress) {
         let counted = Counted::of_reader(reader, progress);
         self.sum().add(counted);
+    }
+
+    /// A `block` reader is waited for no more.
+    pub(crate) fn add_given_up(&self) {
+        self.sum().given_up += 1;
     }
 
     /// A writer has waited for room since then.

@@ -1,6 +1,7 @@
 //! A writer: appends chunks, and says at the end whether it finished or died.
 
 mod all;
+mod blockers;
 mod failure;
 mod room;
 
@@ -21,6 +22,8 @@ use crate::{
     wait::Ticket,
 };
 
+pub use blockers::{Blockers, GivenUp};
+
 /// What others can see of a writer.
 #[derive(Debug)]
 pub(crate) struct WriterState {
@@ -31,9 +34,17 @@ pub(crate) struct WriterState {
     pub(crate) staged: AtomicU64,
     /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
     pub(crate) waiting: AtomicU64,
+    /// The chunk that `block` readers must have come to before its append that last found no room.
+    needs: AtomicU64,
 }
 
 impl WriterState {
+    /// Notes how much room its append needs, which has just found none.
+    #[cold]
+    fn needs_room(&self, append: &Appending) {
+        self.needs.store(append.refused, Ordering::Relaxed);
+    }
+
     /// Counts what was appended. Only the writer itself calls this.
     fn count(&self, bytes: u64) {
         let before = self.bytes.load(Ordering::Relaxed);
@@ -130,6 +141,7 @@ impl Writer {
             bytes: AtomicU64::new(0),
             staged: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            needs: AtomicU64::new(0),
         });
         append.writers.push(Arc::clone(&state));
         drop(append);
@@ -244,6 +256,7 @@ impl Writer {
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
         if size > 0 && !append.put(chunk, now, &self.shared, &mut self.gone) {
+            self.state.needs_room(&append);
             return Ok(None);
         }
         let offset = room::release(append, &mut self.gone);
@@ -256,6 +269,7 @@ impl Writer {
         let (now, size) = (clock::of_append(), chunk.len() as u64);
         let mut append = self.shared.appending()?;
         if !append.put_held(chunk, now, &self.shared, &mut self.gone) {
+            self.state.needs_room(&append);
             return Ok(None);
         }
         let offset = room::release(append, &mut self.gone);

@@ -109,6 +109,9 @@ pub const MANUAL: &[(&str, &str)] = &[
                                  # the control group if that is less
   max_connections = 16384        # on the socket and over HTTP together
   max_connections_per_address = 8192  # over HTTP; default: half of them
+  #max_block_time = "30s"        # a block reader that keeps a writer waiting
+                                 # for longer becomes a drop reader; off
+                                 # unless set
   max_header_size = "32KB"       # all headers of a request
   header_time = "10s"            # until they are there
   idle_time = "60s"              # between requests

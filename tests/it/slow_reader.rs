@@ -16,6 +16,7 @@ harness::per_transport! {
     a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that,
     a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom,
     a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more,
+    a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_block_time,
     the_death_of_a_stopped_block_reader_releases_the_writer,
     a_writer_that_waits_holds_up_no_other_stream,
     a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody,
@@ -189,6 +190,41 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more(transport
     writer.finish().exits(0);
     slow.finish().exits(0).quietly();
     assert_eq!(got.join().unwrap(), digest(&data));
+}
+
+fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_block_time(transport: Transport) {
+    let daemon = transport.daemon_with_config(
+        "[plugins.streamfs.config]\nring_buffer_size = \"1MB\"\nchannel_buffer_size = \"1MB\"\n\
+         [limits]\nmax_block_time = \"50ms\"\n",
+    );
+    daemon.create(S);
+    let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
+    let data = noise(9, 24 * MIB);
+    // Large enough for a reader that shares memory to write them straight from the ring, if nobody stopped to wait for it.
+    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "64KB", S]).stdin(&data[..]).run().exits(0);
+    let stat = daemon.reader_stat(S, slow.pid()).unwrap();
+    assert_eq!(
+        (&stat["policy"], &stat["was_block"], &stat["blocking"]),
+        (&"drop".into(), &true.into(), &false.into())
+    );
+    assert!(
+        daemon.pfs(["stat", S]).run().exits(0).text().contains("was block: writers gave up waiting for it")
+    );
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("it is a drop reader now")).expect("a line of the log");
+    for part in ["WARN", S, &format!("pid={}", slow.pid()), "max_block_time_ms=50"] {
+        assert!(line.contains(part), "nothing of {part} in {line}");
+    }
+    if transport == Transport::Http {
+        let metrics = String::from_utf8(daemon.get("/metrics").has(200).body).unwrap();
+        assert!(metrics.contains("pfs_block_readers_given_up_total 1"), "{metrics}");
+    }
+
+    let mut output = Vec::new();
+    slow.take_stdout().read_to_end(&mut output).unwrap();
+    let gaps = gaps(&slow.finish().exits(4).stderr);
+    assert!(!gaps.is_empty());
+    assert!(output == kept(&data, 0, &gaps), "what it printed and what it reported are not the whole");
 }
 
 fn the_death_of_a_stopped_block_reader_releases_the_writer(transport: Transport) {

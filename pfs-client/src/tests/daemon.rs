@@ -105,5 +105,6 @@ pub(super) fn reader_stat(position: u64) -> ReaderStat {
         lost_bytes: 0,
         lost_chunks: 0,
         blocking: false,
+        was_block: false,
     }
 }

@@ -1,11 +1,12 @@
 //! Appending to a stream: a writer from its coming to its end.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use pfs_proto::StreamPath;
 use pfs_stream::{AppendError, Appended, Departure, Writer};
 use tokio_util::sync::CancellationToken;
 
+use super::Patience;
 use crate::{Caller, Failure};
 
 /// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are told, unless the daemon
@@ -13,6 +14,7 @@ use crate::{Caller, Failure};
 #[derive(Debug)]
 pub struct Append {
     writer: Writer,
+    patience: Arc<Patience>,
     shutdown: CancellationToken,
     // After the writer, so that its last line is written when the writer has left.
     log: WritingLog,
@@ -50,18 +52,25 @@ impl Append {
         caller: &Caller,
         path: &StreamPath,
         writer: Writer,
+        max_block_time: Option<Duration>,
         shutdown: CancellationToken,
     ) -> Self {
+        let patience = Arc::new(Patience::new(path, writer.blockers(), max_block_time));
         let (stream, transport) = (path.as_str(), caller.transport);
         caller.log(|pid, uid| tracing::info!(stream, pid, uid, transport, "writer joined"));
         let left = Left::Unfinished { reason: None };
         let log = WritingLog { caller: caller.clone(), path: path.clone(), chunks: 0, bytes: 0, left };
-        Self { writer, shutdown, log }
+        Self { writer, patience, shutdown, log }
     }
 
     /// The writer itself, for a protocol that acknowledges chunks. What it appends is told to [`count`](Self::count).
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
+    }
+
+    /// How long the writer waits for `block` readers.
+    pub(crate) fn patience(&self) -> Arc<Patience> {
+        Arc::clone(&self.patience)
     }
 
     /// So much was appended.
@@ -81,7 +90,7 @@ impl Append {
         async move { Failure::appending(&path, failure.await) }
     }
 
-    /// Appends a chunk. Waits where a `block` reader needs the room, until the daemon ends.
+    /// Appends a chunk. Waits where a `block` reader needs the room, until the daemon ends, or has waited for as long as it may.
     ///
     /// # Errors
     ///
@@ -94,6 +103,7 @@ impl Append {
         let appended = tokio::select! {
             biased;
             appended = self.writer.append(chunk) => appended?,
+            never = self.patience.enforce() => match never {},
             () = self.shutdown.cancelled() => return Err(Rejected::GoingAway),
         };
         self.count(1, chunk.len() as u64);
@@ -113,6 +123,7 @@ impl Append {
         let appended = tokio::select! {
             biased;
             appended = self.writer.append_all(chunks) => appended?,
+            never = self.patience.enforce() => match never {},
             () = self.shutdown.cancelled() => return Err(Rejected::GoingAway),
         };
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();

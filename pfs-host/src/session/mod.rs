@@ -8,11 +8,11 @@ mod batch;
 mod follow;
 mod gap_log;
 mod page;
+mod patience;
 mod piece;
 mod reading_log;
 mod watch;
 
-pub(crate) use self::reading_log::ReadingLog;
 pub use self::{
     append::{Append, Rejected},
     batch::{Batch, Checked, NotAppended},
@@ -21,3 +21,4 @@ pub use self::{
     piece::Piece,
     watch::Watch,
 };
+pub(crate) use self::{patience::Patience, reading_log::ReadingLog};

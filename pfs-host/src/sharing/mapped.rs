@@ -18,6 +18,7 @@ use crate::{
 pub(crate) async fn hand_out<T: Transport>(
     wire: &mut Wire<T>,
     reader: Reader,
+    max_block_time: Option<Duration>,
 ) -> Result<Result<Handout, Reader>, Ended> {
     if !reader.stream().is_shared() {
         return Ok(Err(reader));
@@ -29,6 +30,9 @@ pub(crate) async fn hand_out<T: Transport>(
             return Ok(Err(reader));
         }
     };
+    if max_block_time.is_some() {
+        handout.require_copies();
+    }
     match handout.ring().zip(handout.page()) {
         Some((ring, page)) => wire.send_with(&Reply::Mapped(handout.start()), &[ring, page]).await?,
         None => return Ok(Err(handout.take_back())),

@@ -9,7 +9,7 @@ use tokio::{task::yield_now, time::Instant};
 
 use crate::{CHUNK, chunk, daemon, path};
 
-fn caller(grants: Option<Vec<Grant>>) -> Caller {
+pub(crate) fn caller(grants: Option<Vec<Grant>>) -> Caller {
     let permissions = grants.map_or_else(Permissions::all, Permissions::of);
     Caller { peer: Peer::default(), permissions, transport: "http" }
 }

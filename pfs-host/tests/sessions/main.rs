@@ -4,6 +4,7 @@
 mod direct;
 mod link;
 mod parts;
+mod patience;
 
 use std::{sync::Arc, time::Duration};
 

@@ -106,6 +106,9 @@ impl Figures {
         blocked.inc_by(totals.waited.as_secs_f64());
         self.add("blocked_seconds", "Time that all writers together have waited for readers", blocked);
 
+        let help = "Block readers that became drop readers, because writers waited for them for too long";
+        self.counter("block_readers_given_up", help, totals.given_up);
+
         self.counters(
             "written_bytes",
             "Bytes appended by writers",

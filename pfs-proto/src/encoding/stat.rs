@@ -91,7 +91,18 @@ pub(super) fn writer(r: &mut FieldReader) -> Result<WriterStat, MessageError> {
 }
 
 pub(super) fn put_reader(w: &mut FieldWriter<'_>, reader: &ReaderStat) {
-    let ReaderStat { peer, since, start, position, lag, policy, lost_bytes, lost_chunks, blocking } = reader;
+    let ReaderStat {
+        peer,
+        since,
+        start,
+        position,
+        lag,
+        policy,
+        lost_bytes,
+        lost_chunks,
+        blocking,
+        was_block,
+    } = reader;
     put_peer(w, *peer);
     w.time(*since);
     w.u64(*start);
@@ -101,6 +112,7 @@ pub(super) fn put_reader(w: &mut FieldWriter<'_>, reader: &ReaderStat) {
     w.u64(*lost_bytes);
     w.u64(*lost_chunks);
     w.bool(*blocking);
+    w.bool(*was_block);
 }
 
 pub(super) fn reader(r: &mut FieldReader) -> Result<ReaderStat, MessageError> {
@@ -114,6 +126,7 @@ pub(super) fn reader(r: &mut FieldReader) -> Result<ReaderStat, MessageError> {
         lost_bytes: r.u64()?,
         lost_chunks: r.u64()?,
         blocking: r.bool("blocking")?,
+        was_block: r.bool("was block")?,
     })
 }
 

@@ -230,8 +230,8 @@ fn writer() -> impl Strategy<Value = WriterStat> {
 }
 
 fn reader() -> impl Strategy<Value = ReaderStat> {
-    (peer(), time(), policy(), any::<bool>(), any::<[u64; 5]>()).prop_map(
-        |(peer, since, policy, blocking, n)| ReaderStat {
+    (peer(), time(), policy(), any::<[bool; 2]>(), any::<[u64; 5]>()).prop_map(
+        |(peer, since, policy, [blocking, was_block], n)| ReaderStat {
             peer,
             since,
             start: n[0],
@@ -241,6 +241,7 @@ fn reader() -> impl Strategy<Value = ReaderStat> {
             lost_bytes: n[3],
             lost_chunks: n[4],
             blocking,
+            was_block,
         },
     )
 }

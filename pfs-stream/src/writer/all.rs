@@ -34,7 +34,8 @@ impl Writer {
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
         let tail = append.ring.tail_after(size as u64, chunks().count());
-        if !append.may_overwrite(tail.seq, &self.shared) {
+        if !append.has_room_up_to(tail.seq, &self.shared) {
+            self.state.needs_room(&append);
             drop(append);
             self.wake();
             return Ok(None);

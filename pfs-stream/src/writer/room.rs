@@ -88,12 +88,22 @@ impl Appending {
     #[inline]
     fn room(&mut self, bytes: u64, chunks: usize, now: u64, shared: &Shared) -> Option<(Tail, u64)> {
         let tail = self.ring.tail_after(bytes, chunks);
-        if !self.may_overwrite(tail.seq, shared) {
+        if !self.has_room_up_to(tail.seq, shared) {
             return None;
         }
         let time = now.max(self.newest);
         self.newest = time;
         Some((tail, time))
+    }
+
+    /// Whether an append may overwrite everything before chunk `tail`. If not, that chunk is noted.
+    #[inline]
+    pub(super) fn has_room_up_to(&mut self, tail: u64, shared: &Shared) -> bool {
+        let has_room = self.may_overwrite(tail, shared);
+        if !has_room {
+            self.refused = tail;
+        }
+        has_room
     }
 
     /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If not, and if a writer waits
@@ -109,7 +119,7 @@ impl Appending {
         let readers = lock(&shared.readers);
         // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.
         for _ in 0..=readers.len() {
-            let blocking = readers.iter().filter(|reader| reader.policy == SlowPolicy::Block);
+            let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
             let slowest = blocking.map(|reader| (reader.figures.seq(), reader)).min_by_key(|(seq, _)| *seq);
             self.block_floor = slowest.map_or(u64::MAX, |(seq, _)| seq);
             let Some((seq, slowest)) = slowest else { return true };

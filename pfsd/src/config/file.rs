@@ -68,6 +68,7 @@ pub(super) struct LimitsTable {
     pub(super) max_streams: Given,
     pub(super) max_memory: Given,
     pub(super) max_connections: Given,
+    pub(super) max_block_time: Given,
     pub(super) max_connections_per_address: Given,
     pub(super) max_header_size: Given,
     pub(super) header_time: Given,

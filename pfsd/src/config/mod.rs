@@ -99,6 +99,8 @@ impl Config {
             config.host.max_connections = saturating_usize(count);
         }
 
+        config.host.max_block_time = values::duration("limits.max_block_time", &file.limits.max_block_time)?;
+
         config.socket = values::absolute_path("listen.socket", &file.listen.socket)?;
         if let Some(mode) = values::mode("listen.socket_mode", &file.listen.socket_mode)? {
             config.socket_mode = mode;

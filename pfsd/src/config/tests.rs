@@ -51,6 +51,7 @@ fn every_key_reaches_its_place() {
         max_streams = 7
         max_memory = "64MiB"
         max_connections = 9
+        max_block_time = "30s"
         "#,
         "pfsd.toml",
         None,
@@ -63,6 +64,7 @@ fn every_key_reaches_its_place() {
     assert_eq!(config.shm, Shm::All);
     assert_eq!(config.host.limits, pfs_stream::Limits { max_streams: 7, max_memory: 64 << 20 });
     assert_eq!(config.host.max_connections, 9);
+    assert_eq!(config.host.max_block_time, Some(Duration::from_secs(30)));
     assert!(config.notes.is_empty());
 }
 
@@ -236,6 +238,8 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[http]\nallowed_hosts = [\"http://a\"]", 2, &["http.allowed_hosts", "a list of names"]),
     ("[http]\nallowed_origins = [\"*\"]", 2, &["http.allowed_origins", "no scheme", "https://player"]),
     ("[http]\nallowed_origins = [\"https://a/b\"]", 2, &["http.allowed_origins", "more than scheme"]),
+    ("[limits]\nmax_block_time = 30", 2, &["limits.max_block_time = 30", "a time from"]),
+    ("[limits]\nmax_block_time = \"0s\"", 2, &["limits.max_block_time = \"0s\"", "out of range"]),
     ("[limits]\nheader_time = \"0s\"", 2, &["limits.header_time = \"0s\"", "out of range", "10s"]),
     ("[limits]\nidle_time = \"soon\"", 2, &["limits.idle_time = \"soon\"", "a time from"]),
     ("[limits]\nbody_stall_time = 30", 2, &["limits.body_stall_time = 30", "integer"]),

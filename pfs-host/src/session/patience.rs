@@ -1,0 +1,42 @@
+//! The time limit of waiting for `block` readers.
+
+use std::{convert::Infallible, future::pending, time::Duration};
+
+use pfs_proto::StreamPath;
+use pfs_stream::Blockers;
+use tokio::{task::yield_now, time::sleep};
+
+/// How long a writer waits for `block` readers.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    path: StreamPath,
+    blockers: Blockers,
+    /// Without one, for as long as they are attached.
+    max_block_time: Option<Duration>,
+}
+
+impl Patience {
+    pub(crate) fn new(path: &StreamPath, blockers: Blockers, max_block_time: Option<Duration>) -> Self {
+        Self { path: path.clone(), blockers, max_block_time }
+    }
+
+    /// Makes `drop` readers of those that keep a writer waiting when the limit is over. Never ready: to be polled beside one
+    /// append for as long as that waits.
+    pub(crate) async fn enforce(&self) -> Infallible {
+        let Some(limit) = self.max_block_time else { return pending().await };
+        loop {
+            sleep(limit).await;
+            while let Some(reader) = self.blockers.give_up_slowest() {
+                let (stream, milliseconds) = (self.path.as_str(), limit.as_millis());
+                let (pid, uid) = (reader.peer.pid, reader.peer.uid);
+                let (position, lag) = (reader.position, reader.lag);
+                tracing::warn!(
+                    stream, pid, uid, position, lag, max_block_time_ms = %milliseconds,
+                    "a block reader kept a writer waiting for too long: it is a drop reader now"
+                );
+                // The append may go on now.
+                yield_now().await;
+            }
+        }
+    }
+}

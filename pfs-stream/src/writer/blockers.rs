@@ -1,0 +1,108 @@
+//! An end to waiting for `block` readers.
+
+use pfs_proto::{Peer, SlowPolicy};
+
+use super::{Writer, WriterState};
+use crate::{
+    stream::Shared,
+    sync::{Arc, Ordering, lock},
+};
+
+/// The `block` readers that a writer may have to wait for, for a host that bounds how long. The engine has no clock.
+#[derive(Clone, Debug)]
+pub struct Blockers {
+    shared: Arc<Shared>,
+    writer: Arc<WriterState>,
+}
+
+/// A reader that writers no longer wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GivenUp {
+    /// Who it is.
+    pub peer: Peer,
+    /// The offset that it reads next.
+    pub position: u64,
+    /// Head minus position.
+    pub lag: u64,
+}
+
+impl Writer {
+    /// The `block` readers that this writer may have to wait for.
+    pub fn blockers(&self) -> Blockers {
+        Blockers { shared: Arc::clone(&self.shared), writer: Arc::clone(&self.state) }
+    }
+}
+
+impl Blockers {
+    /// Makes a `drop` reader of the slowest `block` reader that keeps the writer waiting now. The writer goes on unless another
+    /// reader is in its way; the reader gets a gap for what it then loses. `None` if the writer waits for no reader.
+    pub fn give_up_slowest(&self) -> Option<GivenUp> {
+        let Self { shared, writer } = self;
+        let append = lock(&shared.append);
+        let readers = lock(&shared.readers);
+        let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
+        let slowest = blocking.min_by_key(|reader| reader.figures.seq())?;
+        let waits = writer.waiting.load(Ordering::Relaxed) > 0;
+        if !waits || slowest.figures.seq() >= writer.needs.load(Ordering::Relaxed) {
+            return None;
+        }
+        slowest.give_up();
+        let position = slowest.figures.offset();
+        let lag = append.ring.head().offset.saturating_sub(position);
+        let given_up = GivenUp { peer: slowest.peer, position, lag };
+        drop(readers);
+        drop(append);
+        shared.gone.add_given_up();
+        shared.room.wake_all();
+        Some(given_up)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{
+        future::Future as _,
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
+    use pfs_proto::ReadOptions;
+
+    use super::*;
+    use crate::{Stream, StreamConfig};
+
+    #[test]
+    fn only_a_block_reader_that_the_writer_waits_for_now_is_given_up() {
+        let sizes =
+            StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+        let stream = Stream::new("s", sizes).unwrap();
+        let reader = |policy| {
+            let options = ReadOptions { policy, ..ReadOptions::default() };
+            stream.reader(options, Peer::default()).unwrap()
+        };
+        let (_slow, mut faster, _drop) =
+            (reader(SlowPolicy::Block), reader(SlowPolicy::Block), reader(SlowPolicy::Drop));
+        let mut writer = stream.writer(Peer::default()).unwrap();
+        let blockers = writer.blockers();
+        for _ in 0..4 {
+            writer.try_append(&[1; 1000]).unwrap().unwrap();
+        }
+        assert_eq!(writer.try_append(&[2; 1000]), Ok(None));
+        assert_eq!(blockers.give_up_slowest(), None, "the writer does not wait");
+        faster.try_read(&mut Vec::new(), 1).unwrap();
+
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut append = pin!(writer.append(&[2; 1000]));
+        assert!(append.as_mut().poll(&mut cx).is_pending());
+        let given_up = blockers.give_up_slowest();
+        assert_eq!(given_up, Some(GivenUp { peer: Peer::default(), position: 0, lag: 4000 }));
+        assert_eq!(blockers.give_up_slowest(), None, "the other one has made room for this chunk");
+        assert!(matches!(append.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
+        let readers = stream.stat().readers;
+        let policies: Vec<_> = readers.iter().map(|reader| (reader.policy, reader.was_block)).collect();
+        let (given_up, drop) = ((SlowPolicy::Drop, true), (SlowPolicy::Drop, false));
+        assert_eq!(policies, [given_up, (SlowPolicy::Block, false), drop]);
+    }
+}
