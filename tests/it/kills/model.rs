@@ -100,9 +100,14 @@ pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bo
                 codes.insert(BROKEN);
             }
         }
-        // It may miss the event that tells why.
-        ReaderKind::Events if facts.contains(&Fact::DaemonGone) => drop(codes.insert(BROKEN)),
-        ReaderKind::Cat | ReaderKind::Library | ReaderKind::Events => {}
+        // Inside the event of a large chunk nothing can be told: the response breaks, and a client that comes back is told then.
+        ReaderKind::Events => {
+            let breaks = [Fact::DaemonGone, Fact::Removed].iter().any(|fact| facts.contains(fact));
+            if breaks || reader.policy != SlowPolicy::Block {
+                codes.insert(BROKEN);
+            }
+        }
+        ReaderKind::Cat | ReaderKind::Library => {}
     }
     codes
 }
