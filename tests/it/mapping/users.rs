@@ -1,6 +1,7 @@
 //! Who shares memory with the daemon: clients of its own user, unless its configuration says all.
 
 use std::fs::{Permissions, set_permissions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 
@@ -18,7 +19,7 @@ const NOBODY: u32 = 65534;
 /// become another user.
 fn greeted_as_nobody(daemon: &Daemon) -> Option<(Wire, u64)> {
     if !geteuid().is_root() {
-        println!("SKIPPED: only root can become another user");
+        let _ = writeln!(io::stderr(), "SKIPPED: only root can become another user");
         return None;
     }
     set_permissions(daemon.dir(), Permissions::from_mode(0o755)).unwrap();
