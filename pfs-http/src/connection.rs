@@ -121,6 +121,8 @@ impl Connections {
         let connected = Connected { remote, local, tls: self.tls.is_some() };
         let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
         let watched = Arc::clone(&socket);
+        let of_response = Arc::clone(&socket);
+        let reset_when_killed = Arc::new(move |resets: bool| of_response.reset_when_killed(resets));
         let hung_up: HungUp = Arc::new(move || {
             let socket = Arc::clone(&watched);
             Box::pin(async move { socket.hung_up().await })
@@ -134,6 +136,7 @@ impl Connections {
             requests: Requests::new(Arc::clone(&self.admission), remote.ip()),
             appending: Arc::new(Semaphore::new(STREAMS as usize)),
             hung_up,
+            reset_when_killed,
             tally,
         };
         let ended = match &self.tls {
@@ -253,6 +256,7 @@ struct Serving {
     /// of them.
     appending: Arc<Semaphore>,
     hung_up: HungUp,
+    reset_when_killed: Arc<dyn Fn(bool) + Send + Sync>,
     tally: Arc<Tally>,
 }
 
@@ -287,6 +291,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         request.extensions_mut().insert(presence);
         let mut router = self.router.clone();
         let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
+        // Frames tell of an end, and a client of theirs may lose what it has not read to a reset.
+        (self.reset_when_killed)(protocol != Protocol::Frames);
         let lingers = version >= Version::HTTP_2;
         let request = request.map(|body| Tallied::new(Lingering::new(body, lingers), protocol, tally));
         let more = request.body().more();

@@ -60,6 +60,12 @@ pub trait Socket: Send + Sync + 'static {
     /// The connection broke.
     fn shutdown(&self) -> io::Result<()>;
 
+    /// Sets whether the system resets the connection when this process is killed, where it can: a client then reads an error behind
+    /// what it has received, not the end.
+    fn reset_when_killed(&self, resets: bool) {
+        let _ = resets;
+    }
+
     /// Ends the connection as one that broke, for a response that did not come to its end: the client reads what was written, and
     /// then an error where the system can give one. The connection is dropped afterwards.
     ///

@@ -59,8 +59,6 @@ impl Socket for TcpStream {
         // None of these is needed for what is right, only for what is good.
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_tcp_keepalive(&KEEPALIVE);
-        // What the kernel does when the daemon is killed: see `abort`.
-        let _ = socket.set_linger(Some(Duration::ZERO));
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket.set_tcp_notsent_lowat(UNSENT);
     }
@@ -83,6 +81,11 @@ impl Socket for TcpStream {
                 written => return Poll::Ready(written),
             }
         }
+    }
+
+    /// See [`abort`](Self::abort).
+    fn reset_when_killed(&self, resets: bool) {
+        let _ = SockRef::from(self).set_linger(resets.then_some(Duration::ZERO));
     }
 
     fn shutdown(&self) -> io::Result<()> {
