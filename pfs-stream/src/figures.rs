@@ -18,6 +18,7 @@ const LOST_CHUNKS: usize = 3;
 const WANTED: usize = 4;
 const GAPS: usize = 5;
 /// 1 if the reader copies whatever it reads, written before it gets the page.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const COPIES: usize = 6;
 const WORDS: usize = 7;
 
