@@ -31,6 +31,10 @@ const WAKE_AFTER: u64 = 256 << 10;
 const TURN: u64 = 32 << 20;
 const CHUNK_COST: u64 = 4096;
 
+/// How long an idle writer keeps the buffer of its last chunk of several frames. To allocate one for each chunk of 4 MiB takes the
+/// daemon 1.2 times the processor time: 0.51 s a GB, not 0.42 s.
+const BUFFER_KEEP_TIME: Duration = Duration::from_secs(1);
+
 /// How long a writer that finds no room waits for much of it.
 const MUCH_ROOM_PATIENCE: Duration = Duration::from_millis(3);
 
@@ -193,7 +197,8 @@ impl<T: Transport> Writing<'_, T> {
             if shutdown.is_cancelled() {
                 return Err(Failure::going_away().into());
             }
-            self.wire.charge(self.parts.len())?;
+            let kept = if self.parts.is_empty() { self.parts.capacity() } else { self.parts.len() };
+            self.wire.charge(kept)?;
             match self.wire.fill()? {
                 Some(0) => {
                     self.append_staged(shutdown).await?;
@@ -202,27 +207,21 @@ impl<T: Transport> Writing<'_, T> {
                 Some(_) => {}
                 None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
                 None => {
-                    self.release();
+                    self.wire.release();
+                    let keeps_buffer = self.parts.is_empty() && self.parts.capacity() > 0;
                     tokio::select! {
-                    biased;
-                    // First of all: a writer whose end is here did not fail to append.
-                    ready = self.wire.transport().readable() => ready?,
-                    // A client that reads no acknowledgements may still append: they wait as one.
-                    ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
-                    failure = &mut failure => return Err(failure.into()),
-                    () = shutdown.cancelled() => {}
+                        biased;
+                        // First of all: a writer whose end is here did not fail to append.
+                        ready = self.wire.transport().readable() => ready?,
+                        // A client that reads no acknowledgements may still append: they wait as one.
+                        ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
+                        failure = &mut failure => return Err(failure.into()),
+                        () = shutdown.cancelled() => {}
+                        () = sleep(BUFFER_KEEP_TIME), if keeps_buffer => self.parts = Vec::new(),
                     }
                 }
             }
         }
-    }
-
-    /// Gives back the memory of long chunks and frames: a writer that waits for its client keeps none.
-    fn release(&mut self) {
-        if self.parts.is_empty() {
-            self.parts = Vec::new();
-        }
-        self.wire.release();
     }
 
     /// Adds to a chunk that comes in several frames.
