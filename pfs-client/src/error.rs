@@ -218,7 +218,7 @@ pub enum ProtocolError {
         /// Where this is by what it sent before.
         counted: u64,
     },
-    /// It sent a chunk in parts that are too many to be gathered.
+    /// It sent parts of a chunk that add up to more than a client gathers.
     #[error(
         "it sent a chunk of more than {most} bytes; plain HTTP and readers that share memory take larger ones"
     )]

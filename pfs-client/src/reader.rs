@@ -19,7 +19,7 @@ mod direct;
 const READ_SIZE: usize = 256 << 10;
 
 /// The largest chunk that is gathered from its parts, in bytes. A daemon that sends parts without end could otherwise take all
-/// memory. Far more than a daemon's streams hold together unless its limits are raised.
+/// memory. A daemon's streams together hold far less by default.
 const MAX_GATHERED: usize = if cfg!(test) { 4 << 20 } else { 4 << 30 };
 
 /// A reader of one stream, with a connection of its own. Dropping it detaches it.
@@ -240,8 +240,8 @@ impl Reader {
         }
     }
 
-    /// Tells the daemon that there is room, if a writer waits for that. That the daemon is gone fails what is asked for next:
-    /// what was read already is still returned.
+    /// Tells the daemon that there is room, if a writer waits for that. If the daemon is gone, the next call fails: data that
+    /// was read already is still returned.
     fn tell_room(&mut self) {
         let made_room = self.mapped.as_mut().is_some_and(|mapped| mapped.take_made_room());
         if made_room && let Err(broken) = self.connection.ring(&Request::MadeRoom) {

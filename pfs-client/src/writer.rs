@@ -257,12 +257,12 @@ impl Writer {
         self.end(&Request::Fail { close }).await
     }
 
-    /// Ends the writing before anything was appended: the writer does not count as one that died, and a stream that was created
-    /// for it and that no other client has used is removed.
+    /// Withdraws before anything was appended: the writer does not count as one that died. A stream that was created for it,
+    /// and that no other client has used, is removed.
     ///
     /// # Errors
     ///
-    /// As [`finish`](Self::finish). Refused once a chunk was appended.
+    /// The errors of [`finish`](Self::finish). The daemon refuses the request once a chunk was appended.
     pub async fn withdraw(self) -> Result<(), WriteError> {
         self.end(&Request::Withdraw).await.map(drop)
     }

@@ -21,8 +21,8 @@ use crate::{
     sharing::Handout,
 };
 
-/// The memory of messages on their way to streams, and that of messages on their way to clients: this part of what streams may take,
-/// each, and beside it.
+/// Divisor of `limits.max_memory`. Messages on their way to streams may take this part of it, beside the streams, and messages
+/// on their way to clients another part of that size.
 const MESSAGES_SHARE: u64 = 8;
 
 /// How long a client may take to say hello.
@@ -160,12 +160,12 @@ impl Daemon {
         })
     }
 
-    /// Memory of what is on its way to a stream and is not appended before all of it is here.
+    /// Memory budget of messages that are on their way to streams, and are appended only once they are complete.
     pub fn arriving(&self) -> &Budget {
         &self.arriving
     }
 
-    /// Memory of what is on its way to a client and cannot be sent in parts.
+    /// Memory budget of messages that are on their way to clients, and cannot be sent in parts.
     pub fn leaving(&self) -> &Budget {
         &self.leaving
     }

@@ -1,5 +1,5 @@
-//! Buffers of fixed sizes for what is sent to readers. They come back once their bytes were sent, so that what is sent to busy
-//! readers goes through the same few, which are in the processor's cache, and touches no fresh memory.
+//! Buffers of fixed sizes for bytes that are sent to readers. A buffer comes back once its bytes were sent. Busy readers so
+//! share a few buffers, which stay in the processor's cache, and touch no fresh memory.
 //!
 //! A reader that stalls holds one buffer. Small buffers are lent without limit, large ones up to a fixed total: N stalled
 //! readers cost N small buffers and a constant.
@@ -14,14 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Room for the headers that an encoder adds to the bytes of a stream.
 const HEADERS: usize = 1 << 10;
 
-/// Bytes of a small buffer. A chunk of 64 KiB, the most that `pfs write --stream` makes of a read, is sent whole.
+/// Bytes of a small buffer. A chunk of 64 KiB, the largest that `pfs write --stream` makes by default, is sent whole.
 const SMALL: usize = (64 << 10) + HEADERS;
 
-/// Bytes of a large buffer: enough for few turns, and so little that it stays in the processor's cache until the kernel has
+/// Bytes of a large buffer: large enough for few turns, small enough to stay in the processor's cache until the kernel has
 /// copied it.
 const LARGE: usize = (512 << 10) + HEADERS;
 
-/// Large buffers lent at a time: 32 MiB. More readers than that are never sent to at full speed at once.
+/// Large buffers lent at a time: 32 MiB. At most as many readers are sent to at full speed at once.
 const MAX_LARGE: usize = 64;
 
 /// Buffers of each size that wait for their next use.
@@ -38,7 +38,7 @@ struct Shelves {
     large_left: Arc<Semaphore>,
 }
 
-/// A buffer that goes back when this is dropped. Memory that has grown, or was allocated elsewhere, is freed instead.
+/// A buffer that goes back to the lender when dropped. Memory that has grown, or was allocated elsewhere, is freed instead.
 #[derive(Debug)]
 pub(crate) struct Lent {
     pub(crate) bytes: Vec<u8>,
@@ -57,7 +57,7 @@ impl Lender {
         Lent { bytes: Vec::new(), lender: self.clone(), large: None }
     }
 
-    /// An empty buffer, [`SMALL`] unless a large one is wanted and left.
+    /// An empty buffer of [`LARGE`] bytes if `large` is set and one is left, else of [`SMALL`] bytes.
     pub(crate) fn buffer(&self, large: bool) -> Lent {
         let large = if large { Arc::clone(&self.0.large_left).try_acquire_owned().ok() } else { None };
         let (spare, capacity) = if large.is_some() { (&self.0.large, LARGE) } else { (&self.0.small, SMALL) };

@@ -1,4 +1,4 @@
-//! Permissions of a token: which streams its holder may read and write, and whose writers wait for it.
+//! Permissions of a token: which streams its holder may read and write, and of which streams its readers may make writers wait.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 #[derive(Clone, Debug)]
 pub struct Permissions {
     scope: Scope,
-    /// Whether the client asks for what it asks for, and is not a browser that another site or a link made ask.
+    /// False for a browser whose request was caused by a link or by a page of another site.
     asks_itself: bool,
 }
 
@@ -20,14 +20,14 @@ enum Scope {
     Some(Arc<[Grant]>),
 }
 
-/// Permission for some of these, at a path and below it.
+/// Permission to read, write or block, for a path and all paths below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// To read, stat and list.
     pub read: bool,
     /// To create, append to, close and remove.
     pub write: bool,
-    /// To have writers wait for a reader, beside the permission to read.
+    /// To attach `block` readers, for which writers wait. Needs the permission to read as well.
     pub block: bool,
     /// Where, and below.
     pub prefix: PathPrefix,
@@ -44,7 +44,7 @@ impl Permissions {
         Self { scope: Scope::Some(grants.into()), asks_itself: true }
     }
 
-    /// The permissions of a browser whose user or page may not know what it asks for: it may not block writers.
+    /// The same permissions, except to block writers: for a browser whose user or page may not know what it asks for.
     #[must_use]
     pub fn unasked(self) -> Self {
         Self { asks_itself: false, ..self }
@@ -68,7 +68,7 @@ impl Permissions {
         self.check(path, "write", |grant| grant.write)
     }
 
-    /// Whether a reader of it may have the writers of the stream of this path wait. The permission to read is another one.
+    /// Whether a reader of it may make the writers of the stream of this path wait. Does not check the permission to read.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Permissions {
     pub fn may_block(&self, path: &str) -> Result<(), Failure> {
         if !self.asks_itself {
             let message = format!(
-                "a link, or a page of another site that asks without CORS, does not block the writers of {path}; read it with \
+                "a link, or a page of another site that asks without CORS, may not block the writers of {path}; read it with \
                  fetch, or with the slow policy drop or disconnect"
             );
             return Err(Failure::new(ErrorCode::Denied, message));

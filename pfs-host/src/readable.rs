@@ -98,7 +98,7 @@ impl Readable<'_> {
         attached.map_err(|error| Failure::attaching("cannot read", &self.path, error))
     }
 
-    /// Checks the permission for a reader's slow policy. The one to read was checked before.
+    /// Checks the permission for a reader's slow policy. The permission to read was checked before.
     fn check(&self, options: ReadOptions) -> Result<(), Failure> {
         match options.policy {
             SlowPolicy::Block => self.caller.permissions.may_block(self.path.as_str()),

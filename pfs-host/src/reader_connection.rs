@@ -77,8 +77,9 @@ pub(crate) async fn serve<T: Transport>(
     send(wire, follow, shutdown).await
 }
 
-/// A ring that a client reads. When the daemon ends, the client reads on until it hears of that: until the last writer has
-/// left, the ring must not be given up, or a writer that waits for a `block` reader would overwrite what that is reading.
+/// A ring that a client reads. When the daemon ends, the client reads on until it hears of the end. The ring must not be given
+/// up before the last writer has left: a writer that waits for a `block` reader would overwrite the data that this reader
+/// reads.
 struct Seat<'a> {
     /// `None` when it was taken.
     handout: Option<Handout>,
@@ -136,7 +137,7 @@ async fn send<T: Transport>(
         let sent = unless_stuck(shutdown, async {
             if T::KEEPS_BYTES {
                 wire.transport().send(piece.into()).await?;
-                // A transport may never drop what it took when its client left.
+                // A transport may keep a piece for ever after its client left.
                 tokio::select! {
                     biased;
                     () = poll_fn(|cx| follow.poll_clear(cx)) => Ok(()),

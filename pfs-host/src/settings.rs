@@ -35,11 +35,10 @@ pub struct Settings {
     pub limits: Limits,
     /// Connections at a time.
     pub max_connections: usize,
-    /// How long a `block` reader may keep a writer waiting, before it becomes a `drop` reader. Without a limit, for as long as it is
-    /// attached.
+    /// How long a `block` reader may keep a writer waiting before it becomes a `drop` reader; `None` sets no limit.
     pub max_block_time: Option<Duration>,
-    /// Descriptors that streams may occupy: one each, where clients on this machine can share its memory. Further streams are served
-    /// over connections alone.
+    /// Descriptors that streams may occupy: one for each stream whose memory clients on this machine can share. Further streams
+    /// are served over connections alone.
     pub max_stream_descriptors: u64,
 }
 

@@ -100,8 +100,8 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Charges the memory of an unfinished message: the frame that is not all here, and the `parts` of a chunk that were taken
-    /// before. To be called before the connection waits for more.
+    /// Charges the memory of an unfinished message: the incomplete frame, and the `parts` of a chunk that were taken before.
+    /// Call it before the connection waits for more.
     pub(crate) fn charge(&mut self, parts: usize) -> Result<(), Failure> {
         self.unfinished.charge(self.decoder.len().saturating_add(parts))
     }
@@ -182,7 +182,7 @@ impl<T: Transport> Wire<T> {
     }
 }
 
-/// The memory of messages that are not all here yet.
+/// The charged memory of a message that has not arrived completely.
 #[derive(Debug)]
 struct Unfinished {
     budget: Budget,

@@ -170,7 +170,7 @@ impl Writable<'_> {
         ))
     }
 
-    /// Removes the stream of this identity if no client has used it: for one that was created for a writer that withdrew.
+    /// Removes the stream of this identity if no client has used it: a stream that was created for a writer that withdrew.
     ///
     /// # Errors
     ///
@@ -234,7 +234,7 @@ fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<Stream
             return Err(format!("a content type has 1 to {MAX_CONTENT_TYPE} bytes, such as video/mp2t"));
         }
         if let Some(found) = Unprintable::find(content_type) {
-            return Err(format!("of the content type {found}, which none may have"));
+            return Err(format!("{found}, which no content type may have"));
         }
     }
     Ok(StreamConfig {

@@ -1,4 +1,4 @@
-//! How many connections there may be: in total, shared with the Unix socket, and from one address. Requests that run on one HTTP/2
+//! Limits on connections: in total, shared with the Unix socket, and from one address. Requests that run on one HTTP/2
 //! connection at the same time count as a connection each.
 
 use std::{

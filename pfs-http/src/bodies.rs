@@ -177,8 +177,8 @@ impl Transport for Bodies {
         Ok(())
     }
 
-    /// Waits until the response was dropped, or the client has disconnected: HTTP/1.1 does not notice while the request's body waits
-    /// to be read.
+    /// Waits until the response was dropped, or the client has disconnected: over HTTP/1.1, hyper does not notice a disconnect
+    /// while the request's body waits to be read.
     async fn hung_up(&self) {
         tokio::select! {
             () = self.output.closed() => {}

@@ -29,15 +29,15 @@ enum State {
     Ended,
 }
 
-/// Whether the last piece of a body has been written to the connection: the server has let go of it then. A client that
-/// reads slowly takes as long as it likes.
+/// Whether the last piece of a body has been written to the connection: the server drops the piece then. A client that reads
+/// slowly may take as long as it likes.
 #[derive(Debug, Default)]
 pub(crate) struct LastPiece(Option<oneshot::Receiver<()>>);
 
 /// A piece that is still to be written.
 struct Piece {
     bytes: Bytes,
-    /// Tells by being dropped.
+    /// Dropped with the piece, which tells the receiver.
     _sent: oneshot::Sender<()>,
 }
 
@@ -110,7 +110,7 @@ impl<E: Encoder> Body for Following<E> {
             }
             Some(Err(broken)) => {
                 this.state = State::Breaking(broken);
-                // The head of the response is no piece. It is sent when the server has had its turn.
+                // The head of the response is not a piece. The server sends it on its next turn.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

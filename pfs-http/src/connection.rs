@@ -282,7 +282,7 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
                 record.occupies(request);
                 Some(place)
             }
-            // A probe that took a full daemon for a dead one would have it restarted, and its streams would be lost.
+            // A probe must not take a full daemon for a dead one: it would restart the daemon, and lose its streams.
             Err(_) if request.uri().path() == HEALTH => None,
             Err(full) => return Box::pin(async move { Ok(record.answer(full.into_response())) }),
         };
@@ -291,7 +291,7 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         request.extensions_mut().insert(presence);
         let mut router = self.router.clone();
         let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
-        // Frames tell of an end, and a client of theirs may lose what it has not read to a reset.
+        // Frames report an end themselves. A reset could make a client of frames lose data that it has not read.
         (self.reset_when_killed)(protocol != Protocol::Frames);
         let lingers = version >= Version::HTTP_2;
         let request = request.map(|body| Tallied::new(Lingering::new(body, lingers), protocol, tally));

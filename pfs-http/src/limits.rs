@@ -1,8 +1,8 @@
 //! What one request may take: the size of its headers, the time of its body.
 //!
-//! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be silent for hours, and
-//! only the limits on connections hold for it. A body that says how long it is has no reason to wait. One that is gathered before
-//! anything is done with it occupies memory meanwhile, and has to arrive at a minimum rate.
+//! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be silent for hours, and only
+//! the limits on connections hold for it. A body that says how long it is has no reason to wait. A body that is gathered before
+//! it is used occupies memory meanwhile, and has to arrive at a minimum rate.
 //!
 //! `RequestBodyTimeoutLayer` of `tower-http` knows neither that the daemon ends, nor how to answer 408 whatever the handler made of
 //! its error.
@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Site, problem::Problem};
 
-/// What a body that is gathered has to bring on average, in bytes a second.
+/// Bytes a second that a body that is gathered has to bring on average.
 const MIN_RATE: u64 = 1024;
 
 /// Refuses headers that are too large, and ends bodies that stall.
@@ -108,10 +108,10 @@ fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
 /// Why a body is not waited for.
 #[derive(Clone, Copy, Debug, Error)]
 enum TooSlow {
-    /// It brought nothing for this time.
+    /// The body brought nothing for this time.
     #[error("the body brought nothing for {} seconds", .0.as_secs_f64())]
     Stalled(Duration),
-    /// It falls short of [`MIN_RATE`].
+    /// The body falls short of [`MIN_RATE`].
     #[error("the body arrives at less than {MIN_RATE} bytes a second")]
     Trickles,
 }
@@ -130,7 +130,7 @@ impl TooSlow {
     }
 }
 
-/// How fast a body arrives that is gathered.
+/// The rate at which a body arrives that is gathered.
 struct Rate {
     began: Instant,
     received: u64,
@@ -141,7 +141,7 @@ impl Rate {
         Self { began: Instant::now(), received: 0 }
     }
 
-    /// When the next byte has to be here: a body has `grace`, and a second more for each [`MIN_RATE`] bytes.
+    /// When the next byte has to arrive: a body has `grace`, and a second more for each [`MIN_RATE`] bytes.
     fn due(&self, grace: Duration) -> Option<Instant> {
         self.began.checked_add(grace)?.checked_add(Duration::from_secs(self.received / MIN_RATE))
     }

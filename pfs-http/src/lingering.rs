@@ -1,8 +1,8 @@
-//! The body of an HTTP/2 request that is answered before its end: what is left of it is read and thrown away for a while, as
-//! [`linger`](super::socket::linger) does for a whole connection over HTTP/1.1.
+//! Lingering over HTTP/2: the rest of a request's body that was answered before its end is read and thrown away for a while.
+//! [`linger`](super::socket::linger) does so for a whole connection over HTTP/1.1.
 //!
-//! A body that is dropped has its stream reset. A client that is still sending, such as curl, may then lose the answer that came
-//! before the reset.
+//! Dropping a body resets its stream. A client that is still sending, such as curl, may then lose the answer that came before
+//! the reset.
 
 use std::{
     future::poll_fn,
@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::socket::LINGER;
 
-/// A body that is read on for a while after it was dropped, unless it has ended.
+/// A body whose rest is read for a while after it was dropped.
 #[derive(Debug)]
 pub(super) struct Lingering<B: Body + Send + Unpin + 'static> {
     body: Option<B>,
@@ -32,12 +32,12 @@ impl<B: Body + Send + Unpin> Lingering<B> {
 impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| self.lingers && !body.is_end_stream());
-        // Where there is no runtime any more, nothing is answered either.
+        // Without a runtime there is no connection to answer on.
         let (Some(mut rest), Ok(runtime)) = (rest, Handle::try_current()) else { return };
         runtime.spawn(async move {
             let drained =
                 async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {} };
-            // A client that sends longer hears of the reset.
+            // A client that goes on sending gets the reset.
             let _ = timeout(LINGER, drained).await;
         });
     }

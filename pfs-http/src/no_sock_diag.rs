@@ -1,4 +1,4 @@
-//! Systems without sock_diag(7): what the kernel knows of a socket cannot be asked for.
+//! Stand-in on systems without sock_diag(7), where the kernel cannot be asked about a socket.
 
 use std::{io, net::SocketAddr};
 

@@ -125,8 +125,8 @@ impl Origins {
     }
 }
 
-/// A browser that tells no origin may still tell that the page is from elsewhere. Following a link is harmless, because what it
-/// asks for [unasked](is_unasked) has no effect on others.
+/// Refuses a page of another site that sends fetch metadata but no origin. Following a link is harmless: [unasked](is_unasked)
+/// requests have no effect on others.
 fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let says = |name, value| says(headers, name, value);
     let elsewhere = says(SEC_FETCH_SITE, "cross-site") || says(SEC_FETCH_SITE, "same-site");
@@ -139,7 +139,7 @@ fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a browser says that nobody who knows this daemon may have asked: it follows a link, or loads what a page of another
+/// Whether a browser says that its user may not know this daemon: the request follows a link, or loads what a page of another
 /// site shows without CORS, such as an `<img>`.
 pub(crate) fn is_unasked(headers: &HeaderMap) -> bool {
     let says = |name, value| says(headers, name, value);

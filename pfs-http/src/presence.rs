@@ -1,5 +1,5 @@
-//! Presence of a client while its request waits: an append that waits for `block` readers reads nothing of the connection, and
-//! would not notice that the client has disconnected.
+//! Presence of a client while its request waits: an append that waits for `block` readers reads nothing from the connection,
+//! and would not notice that the client has disconnected.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use pfs_proto::ErrorCode;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a chunk of a client that has disconnected may wait for `block` readers. What arrived is appended, but not at any cost:
-/// the writer counts as present, and its connection and its bytes take a place.
+/// How long a chunk of a client that has disconnected may wait for `block` readers. Bytes that arrived are appended, but
+/// meanwhile the writer counts as present, and its connection and its bytes take a place.
 pub(crate) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the client of a connection can read nothing more.
@@ -31,7 +31,7 @@ impl Presence {
         (Self { dropped: dropped.clone(), hung_up }, dropped.drop_guard())
     }
 
-    /// Waits until the client has disconnected. What it sent may be unread.
+    /// Waits until the client has disconnected. Bytes that it sent may be unread.
     ///
     /// # Cancel safety
     ///

@@ -68,8 +68,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The response of HTTP/1.1 for a client whose connection is not served, for this reason. It is the same whatever the client asks
-/// for.
+/// An HTTP/1.1 response that says why the connection of a client is not served. It is the same for every request.
 pub fn refusal(message: &str) -> String {
     let body =
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).json().to_string();

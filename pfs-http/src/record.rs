@@ -61,7 +61,7 @@ impl Record {
         activity.request_begins(request.version() == Version::HTTP_2);
         // Never what is behind the path: it is nobody's but the client's.
         let path: String = request.uri().path().chars().take(SHOWN).collect();
-        // Clients need not encode what is beyond ASCII, and a terminal may obey it.
+        // Clients need not encode characters beyond ASCII, and a terminal may obey some of them.
         let path = utf8_percent_encode(&path, CONTROLS).to_string();
         Self {
             activity,
@@ -78,7 +78,7 @@ impl Record {
         }
     }
 
-    /// Keeps the place of the request to its end.
+    /// Keeps the place of the request until the request ends.
     pub(super) fn occupies(&mut self, place: RequestPlace) {
         self.place = Some(place);
     }

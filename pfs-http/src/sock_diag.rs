@@ -16,7 +16,8 @@ const ALL_STATES: u32 = u32::MAX;
 const NO_COOKIE: u64 = u64::MAX;
 const REQUEST_LEN: usize = 72;
 
-/// Where an answer has its type, the bytes that the peer has not acknowledged, and the inode of the socket: 0 if no process holds it.
+/// Positions in the kernel's answer: its type, the bytes that the peer has not acknowledged, and the inode of the socket (0 if
+/// no process holds it).
 const TYPE: std::ops::Range<usize> = 4..6;
 const WRITE_QUEUE: std::ops::Range<usize> = 76..80;
 const INODE: std::ops::Range<usize> = 84..88;

@@ -60,18 +60,18 @@ pub trait Socket: Send + Sync + 'static {
     /// The connection broke.
     fn shutdown(&self) -> io::Result<()>;
 
-    /// Sets whether the system resets the connection when this process is killed, where it can: a client then reads an error behind
-    /// what it has received, not the end.
+    /// Sets whether the system resets the connection when this process is killed, if it can: a client then reads an error after
+    /// the bytes that it has received, not the end.
     fn reset_when_killed(&self, resets: bool) {
         let _ = resets;
     }
 
-    /// Ends the connection as one that broke, for a response that did not come to its end: the client reads what was written, and
-    /// then an error where the system can give one. The connection is dropped afterwards.
+    /// Ends the connection as broken, for a response that did not come to its end: the client reads the bytes that were
+    /// written, and then an error if the system can give one. The connection is dropped afterwards.
     ///
     /// # Cancel safety
     ///
-    /// If it is dropped while it is pending, the client reads what was written, and then the end.
+    /// If the future is dropped while it is pending, the client reads the bytes that were written, and then the end.
     fn abort(&self) -> impl Future<Output = ()> + Send {
         async {
             let _ = self.shutdown();

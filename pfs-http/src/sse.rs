@@ -11,7 +11,7 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A comment, which is no event.
 pub(crate) const PING: &[u8] = b":\n\n";
 
-/// The text that these bytes begin with, up to where a character and a line end are [`complete`]; `None` if it is no text.
+/// The text that these bytes begin with, up to where a character and a line end are [`complete`]; `None` if they are not text.
 pub(crate) fn complete_text(bytes: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -64,10 +64,10 @@ pub(crate) fn put_event(
     out.extend_from_slice(END);
 }
 
-/// What ends an event whose last line is not ended.
+/// The end of an event whose last line is not ended.
 pub(crate) const END: &[u8] = b"\n\n";
 
-/// Adds what comes before the lines of an event.
+/// Adds the name and the id of an event, which come before its lines.
 pub(crate) fn put_head(out: &mut Vec<u8>, name: Option<&str>, id: Option<&dyn Display>) {
     // Writing to a vector does not fail.
     if let Some(name) = name {
@@ -78,8 +78,7 @@ pub(crate) fn put_head(out: &mut Vec<u8>, name: Option<&str>, id: Option<&dyn Di
     }
 }
 
-/// Adds the lines of a text. The first one goes on where the last one of a text before it stopped, if that is `begun`. The last
-/// one is not ended.
+/// Adds the lines of a text. If a line is `begun`, the first line continues it. The last line is not ended.
 pub(crate) fn put_lines(out: &mut Vec<u8>, spacing: Spacing, text: &str, mut begun: bool) {
     let mut rest = text;
     loop {

@@ -43,10 +43,10 @@ const UNSENT: u32 = 256 << 10;
 /// How long a client may take to acknowledge the last bytes of a response that broke.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two looks at whether it has.
+/// Time between two looks at whether the client has acknowledged them.
 const ABORT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Between two looks at whether a client is gone.
+/// Time between two looks at whether a client is gone.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Socket for TcpStream {
@@ -94,9 +94,9 @@ impl Socket for TcpStream {
         SockRef::from(self).shutdown(Shutdown::Write)
     }
 
-    /// Resets the connection. A FIN is an end for ffmpeg, also where the last chunk of a chunked body is missing, and for wget
-    /// inside of a chunk. A reset makes the kernel drop what it has not sent, so it waits until the client has acknowledged all, and
-    /// where the client does not, ends the connection with a FIN.
+    /// Resets the connection. ffmpeg takes a FIN for the end of the stream, also if the last chunk of a chunked body is
+    /// missing; so does wget inside of a chunk. A reset makes the kernel drop the bytes that it has not sent, so this waits
+    /// until the client has acknowledged all bytes. If the client does not, the connection ends with a FIN.
     async fn abort(&self) {
         let _ = SockRef::from(self).set_linger(None);
         let Ok((remote, local)) = self.peer_addr().and_then(|remote| Ok((remote, self.local_addr()?))) else {

@@ -111,7 +111,7 @@ fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, St
             "write" => write = true,
             "block" => block = true,
             _ => {
-                let problem = "after the token comes what it is for: read, write or block, or several of them: read,write";
+                let problem = "the scopes after the token are read, write or block, separated by commas, such as read,write";
                 return Err(problem.to_owned());
             }
         }

@@ -213,10 +213,10 @@ pub enum PathError {
     /// A segment is `.` or `..`.
     #[error("it has '.' or '..' as a segment; write out the whole path")]
     DotSegment,
-    /// It has a character that is not shown.
+    /// It has a control or format character.
     #[error("{0}, which no name may have")]
     Unprintable(Unprintable),
-    /// A segment begins or ends with a blank, which is not seen.
+    /// A segment begins or ends with a blank, which a reader cannot see.
     #[error("one of its segments begins or ends with a blank; blanks may only be inside")]
     EdgeBlank,
     /// It is only a mount, and a stream has a name below that.

@@ -51,9 +51,10 @@
 //!   | <------------------ Ack, Done |         |
 //! ```
 //!
-//! A writer's connection that ends before `Finish` or `Withdraw` is a writer that died, and one that says `Fail` is counted like it; a reader's that ends before `End` or
-//! `Error` is a daemon that died. After `Error` on either, nothing follows. A writer whose stream is closed or removed is told so
-//! by `Error` at once, also while it has nothing to append.
+//! A writer's connection that ends before `Finish` or `Withdraw` is a writer that died, and a writer that says `Fail` counts as
+//! one that died. A reader's connection that ends before `End` or `Error` is a daemon that died. After `Error` on either,
+//! nothing follows. A writer whose stream is closed or removed is told so by `Error` at once, also while it has nothing to
+//! append.
 //!
 //! # Shared memory
 //!
@@ -64,9 +65,9 @@
 //! says `Ack` when the writer does. What is staged comes before whatever follows on the connection. A daemon without
 //! memory for it leaves either out.
 //!
-//! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the
-//! position by its length, `Gap` moves it from `from` to `to`, and `End` repeats it. A `Gap` may come after `DataPart`, where the
-//! rest of the chunk was overwritten: it begins at the chunk's start, and the parts before it are void.
+//! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the position
+//! by its length, `Gap` moves it from `from` to `to`, and `End` repeats it. A `Gap` may follow `DataPart` if the rest of the
+//! chunk was overwritten. Such a gap begins at the chunk's start, and the parts before it are void.
 //!
 //! # Over HTTP
 //!
@@ -158,7 +159,7 @@
 //!
 //! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
 //! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...; `Heartbeat`, 0x16;
-//! `Withdraw`, 0x18: a writer that has appended nothing takes back that it came → `Done`
+//! `Withdraw`, 0x18: a writer that has appended nothing withdraws → `Done`
 //!
 //! ```text
 //! | (nothing) |

@@ -50,8 +50,8 @@ pub enum Request {
         /// Whether the stream takes no more appends after this.
         close: bool,
     },
-    /// Writer: nothing was sent, and nothing will be. The writer does not count as one that died, and a stream that was created for
-    /// it and that no other client has used is removed. Answered by [`Reply::Done`].
+    /// Writer: nothing was appended, and nothing will be. The writer does not count as one that died. A stream that was created
+    /// for it, and that no other client has used, is removed. Answered by [`Reply::Done`].
     Withdraw,
     /// Mapped reader: it has made room that a writer waits for.
     MadeRoom,

@@ -1,8 +1,8 @@
-//! Characters that act on the text around them in place of being shown: control characters (Unicode category Cc), format characters
-//! (Cf: bidirectional overrides, zero-width and invisible ones), and line and paragraph separators (Zl, Zp).
+//! Unprintable characters, which act on the text around them: control characters (Unicode category Cc), format characters (Cf:
+//! bidirectional overrides, zero-width and invisible ones), and line and paragraph separators (Zl, Zp).
 //!
-//! Names may not have them, because two names that look alike would be two streams. Words of a peer may, and are to be
-//! [escaped](escape) before they are shown: a terminal obeys some of them.
+//! Names may not have unprintable characters, because two streams could have names that look alike. Text from a peer may have
+//! them, and must be [escaped](escape) before it is shown: a terminal obeys some of them.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -65,8 +65,8 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     escape_with(text, |escaped, c| escaped.extend(c.escape_default()))
 }
 
-/// Escapes the unprintable characters in a JSON text, all of which are in its strings (`\u202e`). A serializer of JSON leaves those
-/// beyond ASCII as they are, and a terminal obeys some of them.
+/// Escapes the unprintable characters in a JSON text (`\u202e`), all of which are in its strings. A JSON serializer leaves
+/// characters beyond ASCII as they are, and a terminal obeys some of them.
 ///
 /// ```
 /// assert_eq!(pfs_proto::escape_json(r#"{"path":"/streamfs/späße"}"#), r#"{"path":"/streamfs/späße"}"#);

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A number of bytes, or of something else, that may be in use at a time. Clones share it.
+/// A number of bytes, or of descriptors, that may be in use at a time. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     used: Arc<AtomicU64>,
@@ -20,7 +20,7 @@ pub struct Reservation {
 }
 
 impl Budget {
-    /// A budget of which nothing is in use.
+    /// A budget with nothing in use.
     pub fn new(limit: u64) -> Self {
         Self { used: Arc::default(), limit }
     }
@@ -40,7 +40,7 @@ impl Budget {
         self.reserve_beyond(bytes, 0)
     }
 
-    /// Takes bytes, where `spared` more than the limit may be in use: those that are given back next.
+    /// Takes bytes. `spared` bytes more than the limit may be in use: the caller gives that many back next.
     pub(crate) fn reserve_beyond(&self, bytes: u64, spared: u64) -> Option<Reservation> {
         self.take(bytes, spared).then(|| Reservation { budget: self.clone(), bytes })
     }
@@ -62,7 +62,7 @@ impl Reservation {
         self.bytes
     }
 
-    /// Takes or gives back bytes, so that this many are reserved. Returns false, and changes nothing, if that would exceed the
+    /// Takes or gives back bytes, so that `bytes` are reserved. Returns false, and changes nothing, if that would exceed the
     /// limit.
     #[must_use]
     pub fn resize(&mut self, bytes: u64) -> bool {

@@ -17,7 +17,7 @@ const LOST_CHUNKS: usize = 3;
 /// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants to know.
 const WANTED: usize = 4;
 const GAPS: usize = 5;
-/// 1 if the reader copies whatever it reads, written before it gets the page.
+/// 1 if the reader must copy what it reads. Written before the reader gets the page.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const COPIES: usize = 6;
 const WORDS: usize = 7;
@@ -79,7 +79,7 @@ impl Figures {
         flag::take(self.word(WANTED), |wanted| wanted <= at.seq)
     }
 
-    /// Has the reader copy what it reads before it hands it on.
+    /// Makes the reader copy all chunks before it passes them on.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn require_copies(&self) {
         self.word(COPIES).store(1, Relaxed);

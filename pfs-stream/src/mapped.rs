@@ -78,7 +78,7 @@ impl Handout {
         self.start
     }
 
-    /// The ring; whoever gets it can do nothing but read. `None` once it was closed.
+    /// The file of the ring, which another process can only read. `None` once it was closed.
     pub fn ring(&self) -> Option<BorrowedFd<'_>> {
         self.files.as_ref().map(|[ring, _]| ring.as_fd())
     }
@@ -88,13 +88,13 @@ impl Handout {
         self.files.as_ref().map(|[_, page]| page.as_fd())
     }
 
-    /// Closes both files, once the other process has them: a reader occupies no descriptor then.
+    /// Closes both files, once the other process has them: the reader then occupies no descriptor.
     pub fn close_files(&mut self) {
         self.files = None;
     }
 
-    /// Has the reader copy what it reads, whatever its policy: the stream may stop to [wait](crate::Blockers) for it, and what a file
-    /// gets straight from the ring cannot be taken back. To be called before the page is passed on.
+    /// Has the reader copy what it reads, whatever its policy: the stream may stop to [wait](crate::Blockers) for it, and bytes
+    /// that went to a file straight from the ring cannot be taken back. Call it before the page is passed on.
     pub fn require_copies(&self) {
         self.membership.state.figures.require_copies();
     }
@@ -116,13 +116,13 @@ impl Handout {
         self.membership.shared.room.wake_all();
     }
 
-    /// What the reader says, within what can be.
+    /// The progress that the reader claims, clamped to what is possible.
     fn progress(&self) -> Progress {
         let append = lock(&self.membership.shared.append);
         self.membership.state.progress(append.ring.head())
     }
 
-    /// The offset that it reads next, as it says: between where it started and head.
+    /// The offset that it claims to read next, clamped to between its start and head.
     pub fn position(&self) -> u64 {
         self.progress().position
     }
@@ -154,12 +154,12 @@ impl Handout {
         Ok(None)
     }
 
-    /// Chunks that it was told it lost, as it says: no more than there were.
+    /// Chunks that it claims to have lost, clamped to those that there were.
     pub fn lost_chunks(&self) -> u64 {
         self.progress().lost_chunks
     }
 
-    /// Bytes that it was told it lost, as it says: no more than there were.
+    /// Bytes that it claims to have lost, clamped to those that there were.
     pub fn lost_bytes(&self) -> u64 {
         self.progress().lost_bytes
     }
@@ -219,10 +219,10 @@ impl MappedReader {
         Ok(read)
     }
 
-    /// Writes the chunks that come next to a file from where they are, whole ones, as long as that takes: `most` bytes at most,
-    /// about, but one chunk at least. `None`, and nothing was written, if they are less than `least` bytes, if it is something
-    /// else that comes next, if this reader's policy is not [`SlowPolicy::Block`], and if the stream does not wait for it without a
-    /// [limit](Handout::require_copies): then [`try_read`](Self::try_read) has it.
+    /// Writes the next chunks to a file straight from the ring: whole ones, at most about `most` bytes, and at least one chunk.
+    /// `None`, and nothing was written, if they are less than `least` bytes, if something other than chunks comes next, if this
+    /// reader's policy is not [`SlowPolicy::Block`], or if the stream [limits](Handout::require_copies) how long it waits for
+    /// this reader. Then call [`try_read`](Self::try_read).
     ///
     /// Writers wait for the reader meanwhile. That there is [room](Self::room_is_wanted) now is to be told afterwards.
     ///

@@ -26,7 +26,7 @@ pub(crate) struct ReaderState {
     pub(crate) figures: Figures,
 }
 
-/// How far a reader has come, and what it was told it lost.
+/// The position and the losses of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// The offset that is read next.
@@ -52,13 +52,13 @@ impl ReaderState {
         self.given_up.load(Ordering::Relaxed) != 0
     }
 
-    /// Has no writer wait for it any more.
+    /// Gives the reader up: writers no longer wait for it.
     pub(crate) fn give_up(&self) {
         self.given_up.store(1, Ordering::Relaxed);
     }
 
-    /// What its figures say, within what can be: another process writes in its page whatever it likes. For the reader's own
-    /// figures to stay as they are, `head` must not move meanwhile.
+    /// The progress in its figures, clamped to what is possible: another process can write anything into its page. The reader's
+    /// own figures are exact only while `head` does not move.
     pub(crate) fn progress(&self, head: Position) -> Progress {
         let figures = &self.figures;
         let lost_bytes = figures.lost_bytes().min(head.offset.saturating_sub(self.start));

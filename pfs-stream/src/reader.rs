@@ -81,7 +81,7 @@ fn try_read(
     let read = ring.try_read(sink, most)?;
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
         let figures = &membership.state.figures;
-        // Parts of a chunk count when it ends: what was told once must not be less later.
+        // Parts of a chunk count when the chunk ends, so that no counter ever goes back.
         figures.record(read, ring.settled());
         if ring.policy == SlowPolicy::Block && figures.is_wanted(ring.position()) {
             membership.shared.room.wake_all();
@@ -210,9 +210,9 @@ impl Reader {
         self.membership.state.start
     }
 
-    /// Adds to `bytes` at most `most` bytes that follow `offset` in the chunk that is being read in [parts](Sink::takes_parts), and
-    /// reads none of them. `None` if they were overwritten: a gap comes next. Also where there is no such chunk, or `offset` is
-    /// behind the reader.
+    /// Looks ahead in the chunk that is being read in [parts](Sink::takes_parts): adds to `bytes` at most `most` bytes that
+    /// follow `offset`, and does not move the reader. `None` if they were overwritten (a gap comes next), if no chunk is being
+    /// read in parts, or if `offset` is behind the reader.
     pub fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
         self.ring.peek(offset, most, bytes)
     }

@@ -25,7 +25,7 @@ pub(crate) struct Inner {
     created: SystemTime,
     /// Memory that streams take, including removed ones that readers in other processes have not left yet.
     rings: Budget,
-    /// Memory that serves streams beside that.
+    /// Memory beside the rings: staging areas.
     beside: Budget,
     /// Descriptors of rings.
     descriptors: Budget,
@@ -166,8 +166,8 @@ impl Registry {
         Ok((stream, replaced))
     }
 
-    /// Takes memory for something that serves its streams, such as a staging area. Not of the streams' memory, which that
-    /// must not use up, but of an eighth of as much beside it; `None` if there is not so much left.
+    /// Takes memory for something that serves its streams, such as a staging area. Counts against a budget of its own, an
+    /// eighth of the streams' memory limit. `None` if that budget has not so much left.
     pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
         self.inner.beside.reserve(bytes)
     }

@@ -23,21 +23,21 @@ pub trait Sink {
         let _ = (len, last);
     }
 
-    /// Bytes that the sink adds to each chunk. They count towards the bytes that are asked for, so that a read of tiny chunks
-    /// makes no more than a read of large ones.
+    /// Bytes that the sink adds to each chunk. They count towards the size of a read, so that a read of tiny chunks fills no
+    /// more memory than a read of large ones.
     fn header_len(&self) -> usize {
         0
     }
 
-    /// Whether a chunk that is larger than what is asked for is read in parts, one a read. Otherwise it is read whole.
+    /// Whether a chunk that is larger than the size of a read is read in parts, one part a read. Otherwise it is read whole.
     ///
-    /// A [`Gap`](crate::Read::Gap) then begins where the parts began that were read of a chunk whose rest was overwritten. A chunk
+    /// If the rest of such a chunk is overwritten, the [`Gap`](crate::Read::Gap) begins where the first part began. A chunk
     /// that the stream holds by reference is never read in parts.
     fn takes_parts(&self) -> bool {
         false
     }
 
-    /// Called in place of [`piece`](Self::piece) before a part of `len` bytes, after which `left` bytes of the chunk are to be read.
+    /// Called in place of [`piece`](Self::piece) before a part of `len` bytes; `left` bytes of the chunk are still to be read.
     /// The last part of a chunk is a piece.
     fn part(&mut self, len: usize, left: u64) {
         self.piece(len, left == 0);

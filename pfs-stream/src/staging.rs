@@ -117,12 +117,12 @@ impl Staging {
         Ok(Self { memory, file: Some(file), consumed: 0 })
     }
 
-    /// What the other process is to be given; `None` once it was closed.
+    /// The file that the other process is given; `None` once it was closed.
     pub fn file(&self) -> Option<BorrowedFd<'_>> {
         self.file.as_ref().map(AsFd::as_fd)
     }
 
-    /// Closes the file, once the other process has it: the area occupies no descriptor then.
+    /// Closes the file, once the other process has it: the area then occupies no descriptor.
     pub fn close_file(&mut self) {
         self.file = None;
     }

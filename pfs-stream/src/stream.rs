@@ -72,7 +72,7 @@ pub(crate) struct Shared {
     pub(crate) room: WaitQueue,
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
-    /// Those that wait for the stream to take no more appends, or to be removed. Woken only for that.
+    /// Tasks that wait for the stream to take no more appends, or to be removed. Woken only for that.
     pub(crate) ends: WaitQueue,
     /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
     pub(crate) watchers: std::sync::Arc<Watchers>,
@@ -99,7 +99,7 @@ pub(crate) struct Appending {
     pub(crate) writers: Vec<Arc<WriterState>>,
     /// Writers that wait for room now.
     pub(crate) waiting: usize,
-    /// The chunk that `block` readers must have come to before the append that last found no room.
+    /// The chunk that `block` readers must reach before the last append that found no room can go on.
     pub(crate) refused: u64,
 }
 
@@ -356,7 +356,7 @@ impl Stream {
         Arc::strong_count(&self.shared) == 1
     }
 
-    /// Whether it is as it was created: nothing was appended, nobody is attached, and it was not closed.
+    /// Whether the stream is as it was created: nothing was appended, no client is attached, and it was not closed.
     pub fn is_unused(&self) -> bool {
         let append = lock(&self.shared.append);
         let is_empty = append.ring.head().offset == 0 && !append.status.closed();
@@ -438,8 +438,8 @@ impl Shared {
         now
     }
 
-    /// Gives the memory of a removed stream back, whoever is still attached: a reader that has not noticed the removal finds
-    /// nothing but that.
+    /// Gives the memory of a removed stream back, even if readers are attached: a reader that has not noticed the removal finds
+    /// nothing but the removal.
     fn release(&self) {
         let append = lock(&self.append);
         // What the system cannot take back goes with the last handle.

@@ -204,7 +204,7 @@ impl Gone {
         self.sum().add(counted);
     }
 
-    /// A `block` reader is waited for no more.
+    /// Counts a `block` reader for which writers no longer wait.
     pub(crate) fn add_given_up(&self) {
         self.sum().given_up += 1;
     }

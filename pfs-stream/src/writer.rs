@@ -34,12 +34,12 @@ pub(crate) struct WriterState {
     pub(crate) staged: AtomicU64,
     /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
     pub(crate) waiting: AtomicU64,
-    /// The chunk that `block` readers must have come to before its append that last found no room.
+    /// The chunk that `block` readers must reach before its last append that found no room can go on.
     needs: AtomicU64,
 }
 
 impl WriterState {
-    /// Notes how much room its append needs, which has just found none.
+    /// Records the room that its append needs, which has just found none.
     #[cold]
     fn needs_room(&self, append: &Appending) {
         self.needs.store(append.refused, Ordering::Relaxed);

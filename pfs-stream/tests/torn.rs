@@ -78,7 +78,7 @@ impl Sink for Parts {
     }
 }
 
-/// As [`follow`], but takes chunks in parts. The parts of a chunk whose rest is lost count as lost.
+/// Follows a stream as [`follow`] does, but takes chunks in parts. The parts of a chunk whose rest is lost count as lost.
 fn follow_in_parts(mut reader: Reader) -> (u64, u64) {
     let mut followed = Followed::from(&reader);
     let (mut parts, mut pending) = (Parts::default(), 0);

@@ -1,5 +1,5 @@
-//! The memory limit of this process's control group (cgroup), version 1 or 2: what a container or a systemd unit may use before
-//! the kernel ends it.
+//! The memory limit of this process's control group (cgroup), version 1 or 2. The kernel ends a container or a systemd unit
+//! that uses more.
 //!
 //! `/proc/self/cgroup` names the group of each hierarchy, `/proc/self/mountinfo` tells where the hierarchy is mounted. The limit of
 //! a group above holds too, as far up as it is mounted.
@@ -72,7 +72,7 @@ fn group(groups: &str, version: Version) -> Option<&Path> {
 
 fn limit_within(hierarchy: &Hierarchy<'_>, group: &Path) -> Option<u64> {
     let Hierarchy { version, root, mount_point } = hierarchy;
-    // Of a group that is not below what is mounted, only what is mounted can be looked at.
+    // If the group is not below the mounted one, only the mounted group can be looked at.
     let folder =
         group.strip_prefix(root).map_or_else(|_| mount_point.to_path_buf(), |below| mount_point.join(below));
     let folders = folder.ancestors().take_while(|folder| folder.starts_with(mount_point));
@@ -86,7 +86,7 @@ fn limit_within(hierarchy: &Hierarchy<'_>, group: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Hierarchies as a system has them that uses both versions.
+    /// The hierarchies of a system that uses both versions.
     struct System {
         folder: tempfile::TempDir,
     }

@@ -1,14 +1,15 @@
-//! The limit on open files: raised to what the configuration promises, or else the promises are reduced.
+//! The limit on open files: raised as far as the configuration needs; if the system does not allow that, the configured limits
+//! are reduced.
 //!
-//! Each connection occupies a descriptor, and so does each stream whose memory clients can share. Where the system allows fewer than
-//! the configuration asks for, connections and streams share those that there are: connections beyond their share are
-//! refused with a reason, and streams beyond theirs are served over connections alone.
+//! Each connection occupies a descriptor, and so does each stream whose memory clients can share. If the system allows fewer
+//! than the configuration needs, connections and streams divide them: connections beyond their share are refused with a reason,
+//! and streams beyond theirs are served over connections alone.
 
 use pfs_host::{Settings, wide};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for all else, at most: listeners, the runtime, the log; clients that are told why they are turned away; memory on
-/// its way to a client.
+/// The most descriptors for everything else: listeners, the runtime, the log, clients that are being refused, memory that is
+/// being passed to a client.
 const OTHERS: u64 = 192;
 
 /// Raises the limit as far as the settings need and the system allows, and fits the settings to it.
@@ -40,8 +41,8 @@ fn wanted(settings: &Settings) -> u64 {
     wide(settings.max_connections).saturating_add(streams).saturating_add(OTHERS)
 }
 
-/// Divides the descriptors in the proportion of what is configured, but for those of all else: half of them at most. One connection
-/// there is in any case.
+/// Divides the descriptors in proportion to the configured numbers, after setting aside those for everything else (half of them
+/// at most). At least one connection is left.
 fn fit(settings: &mut Settings, limit: u64) {
     let (connections, streams) = (wide(settings.max_connections), wide(settings.limits.max_streams));
     let available = limit.saturating_sub(OTHERS.min(limit / 2));

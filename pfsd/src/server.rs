@@ -105,7 +105,7 @@ fn refuse(stream: &UnixStream, limit: usize) {
     }
 }
 
-/// What a client is told that is not served.
+/// The reply to a client that is not served.
 fn refusal(message: String) -> BytesMut {
     let mut reply = BytesMut::new();
     Failure::new(ErrorCode::Limit, message).reply().encode(&mut reply);

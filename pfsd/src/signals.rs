@@ -31,9 +31,9 @@ impl Ending {
 
 /// The signals that end the daemon, caught from now on.
 ///
-/// So is SIGXFSZ, of which nothing comes. It reports a file beyond the limit on file sizes (`ulimit -f`), memory files included, and
-/// would end the daemon with all its streams. Caught, it leaves an error of that one call: a stream gets memory that is not
-/// shared, and a line of the log is lost.
+/// SIGXFSZ is caught, too, and ignored. It reports a file beyond the limit on file sizes (`ulimit -f`), memory files included,
+/// and would end the daemon with all its streams. When it is caught, only the one call fails: a stream gets memory that is not
+/// shared, or a line of the log is lost.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! A spare descriptor, for the moment when the system has no more: it is closed to accept a client, who is told why it is not
+//! A spare descriptor for when the system has none left: it is closed to accept a client, and to tell that client why it is not
 //! served.
 
 use std::{
@@ -12,11 +12,11 @@ use rustix::{
     net::{SocketFlags, accept_with},
 };
 
-/// As much of a request as is read before its connection is closed: a system that has not passed on all that it received resets the
-/// connection, and the client may not see why.
+/// Bytes of a request that are read before its connection is closed. If a system closes a connection with unread bytes, it
+/// resets the connection, and the client may not see the reason.
 const REQUEST: usize = 16 << 10;
 
-/// Holds a descriptor that is not needed, where there was one.
+/// A descriptor in reserve, if there was one left.
 #[derive(Debug)]
 pub(crate) struct Spare(Option<OwnedFd>);
 
@@ -26,8 +26,8 @@ impl Spare {
         Self(File::open("/dev/null").ok().map(OwnedFd::from))
     }
 
-    /// Refuses the client that could not be accepted because of `error`, and tells it these words. False, and the client goes on
-    /// waiting, if the error was another one or there is no spare descriptor.
+    /// Refuses the client that could not be accepted because of `error`, and sends it `words`. Returns false, and leaves the
+    /// client waiting, if the error was another one or there is no spare descriptor.
     pub(crate) fn refuse(&mut self, error: &io::Error, listener: impl AsFd, words: &[u8]) -> bool {
         let is_full = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
         if !is_full || self.0.take().is_none() {

@@ -85,8 +85,8 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let within = runtime.enter();
-    // Before anybody can connect: who sees the socket may rely on signals ending the daemon in order. And before anything is
-    // logged, perhaps to a file that has reached the limit on file sizes.
+    // Signals are caught before a client can connect, so that they end the daemon in order as soon as its socket is there. They
+    // are also caught before the first line of the log, whose file may have reached the limit on file sizes.
     let mut signals = Signals::catch().context("cannot catch signals")?;
     for default in &config.derived {
         tracing::info!("{default}");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::connect_unspec;
 
-/// Passes what comes to its address on to a daemon's, both ways, until it is cut.
+/// Passes bytes between its own address and that of a daemon, both ways, until it is cut.
 pub struct Link {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -31,7 +31,7 @@ struct State {
     open: Vec<Pair>,
     /// How many connections are still to be hung up on at once.
     refuse: usize,
-    /// How many bytes that come from the daemon are passed on by one connection.
+    /// How many bytes from the daemon one connection passes on before it breaks.
     most: usize,
     /// In which direction nothing is passed on now.
     stalled: Option<Direction>,
@@ -39,7 +39,7 @@ struct State {
     over: bool,
 }
 
-/// Both ends of what is passed on.
+/// Both ends of one connection.
 struct Pair {
     client: TcpStream,
     daemon: TcpStream,
@@ -50,7 +50,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits while nothing is to be passed on in this direction.
+    /// Waits while this direction is stalled.
     fn wait_while_stalled(&self, direction: Direction) {
         let stalled = |state: &mut State| state.stalled == Some(direction);
         drop(self.moving.wait_while(self.state(), stalled).unwrap_or_else(PoisonError::into_inner));
@@ -58,7 +58,8 @@ impl Shared {
 }
 
 impl Link {
-    /// To this address, on another port of it, so that the daemon knows the name. Where requests are below `prefix`, it is taken away, as a reverse proxy does it.
+    /// A proxy to this address, on another port of the same host, so that the daemon accepts the `Host`. It removes `prefix`
+    /// from the paths of requests, as a reverse proxy does.
     #[track_caller]
     pub fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
         let listener = TcpListener::bind((daemon.ip(), 0)).expect("a free port");
@@ -106,7 +107,7 @@ impl Link {
         format!("http://{}", self.address)
     }
 
-    /// Breaks everything that is open. What comes then is passed on again.
+    /// Breaks all open connections. Later connections are passed on again.
     pub fn cut(&self) {
         for pair in std::mem::take(&mut self.shared.state().open) {
             close(&pair.client);
@@ -114,18 +115,18 @@ impl Link {
         }
     }
 
-    /// Breaks everything that is open, and hangs up on so many that come then.
+    /// Breaks all open connections, and hangs up on the next `count` connections.
     pub fn cut_and_refuse(&self, count: usize) {
         self.shared.state().refuse = count;
         self.cut();
     }
 
-    /// Breaks each connection that is opened from now on when so many bytes have come from the daemon.
+    /// Breaks each later connection once `bytes` bytes have come from the daemon.
     pub fn cut_each_after(&self, bytes: usize) {
         self.shared.state().most = bytes;
     }
 
-    /// Resets everything that is open: both ends get an RST, and what was on its way to them is lost.
+    /// Resets all open connections: both ends get an RST, and bytes that were on their way to them are lost.
     pub fn reset(&self) {
         for pair in std::mem::take(&mut self.shared.state().open) {
             // They fail where the other end has hung up already.
@@ -134,7 +135,7 @@ impl Link {
         }
     }
 
-    /// Ends one direction of everything that is open. The other one goes on.
+    /// Ends one direction of all open connections. The other direction goes on.
     pub fn half_close(&self, direction: Direction) {
         for pair in &self.shared.state().open {
             let receiver = match direction {
@@ -145,7 +146,7 @@ impl Link {
         }
     }
 
-    /// Passes nothing on in this direction, or again everything in both.
+    /// Stalls this direction; `None` passes everything on again in both.
     pub fn stall(&self, direction: Option<Direction>) {
         self.shared.state().stalled = direction;
         self.shared.moving.notify_all();
@@ -175,7 +176,7 @@ fn pass(
         let room = buffer.len().min(most);
         let len = match from.read(&mut buffer[..room]) {
             Ok(len) if len > 0 => len,
-            // What it said last is on its way to the client, and a reset because the client still sends would overtake that.
+            // Its last bytes are on their way to the client. A reset would overtake them, because the client still sends.
             _ if direction == Direction::ToClient => return end(&to),
             _ => break,
         };

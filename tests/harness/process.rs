@@ -85,8 +85,8 @@ pub fn wake_ups(pid: u32) -> u64 {
     threads.map(|thread| runs(&thread.expect("a thread").path().join("schedstat"))).sum()
 }
 
-/// Waits until processes have rested for this long. Given with each process is the number of its threads that may wake once a
-/// second, as shm readers do to look at their ring; all else that a process does is no rest.
+/// Waits until processes have rested for this long. With each process comes the number of its threads that may wake once a
+/// second, as shm readers do to look at their ring. Everything else that a process does is not rest.
 #[track_caller]
 pub fn eventually_rest(processes: &[(u32, u64)], rest: Duration) {
     let all_wake_ups = || processes.iter().map(|(pid, _)| wake_ups(*pid)).collect::<Vec<_>>();

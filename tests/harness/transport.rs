@@ -53,7 +53,7 @@ impl Transport {
         Daemon::launched(toml, (self == Self::Http).then(Daemon::address_of_its_own), self)
     }
 
-    /// A daemon with the defaults, which this transport leads to and which serves HTTP in any case.
+    /// A daemon with the defaults that this transport leads to, and that serves HTTP in any case.
     #[track_caller]
     pub fn daemon_with_http(self) -> Daemon {
         Daemon::launched("", Some(Daemon::address_of_its_own()), self)

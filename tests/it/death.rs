@@ -169,7 +169,8 @@ fn a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_wa
     });
     daemon.kill9();
     writer.finish().exits(5);
-    // It prints what it has, or finds it in memory that is shared, and then cannot tell the daemon that there is room.
+    // The reader prints the chunks that it has, or finds them in shared memory, and then cannot tell the daemon that there is
+    // room.
     reader.signal(Signal::CONT);
     let run = reader.finish().exits(5);
     let printed = run.stdout.len();

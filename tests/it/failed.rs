@@ -62,13 +62,13 @@ fn a_plain_response_breaks_and_has_no_length_that_would_make_it_whole() {
     // A part of it is a part, and nobody is told that six bytes are all.
     let part = daemon.ask("GET", S, [("range", "bytes=3-")], b"").has(206);
     assert_eq!((part.text(), part.header("content-range")), ("far", Some("bytes 3-5/*")));
-    // A 416 would tell wget and Chromium, which ask for it by themselves when a body breaks, that they have all of it.
+    // wget and Chromium send this request by themselves when a body breaks. A 416 would tell them that they have all of it.
     daemon.ask("GET", S, [("range", "bytes=6-")], b"").has(409).refuses("failed");
     assert_eq!(daemon.ask("HEAD", S, [], b"").has(200).header("pfs-state"), Some("failed"));
 }
 
 #[test]
-fn who_reads_late_gets_all_of_a_failed_stream_before_the_connection_breaks() {
+fn a_client_that_reads_late_gets_all_of_a_failed_stream_before_the_connection_breaks() {
     let daemon = Daemon::with_http();
     let bytes = noise(0, 256 << 10);
     for chunk in bytes.chunks(10_000) {
@@ -77,7 +77,7 @@ fn who_reads_late_gets_all_of_a_failed_stream_before_the_connection_breaks() {
     daemon.pfs(["close", "--failed", S]).run().exits(0);
     let mut late = daemon.http();
     late.request("GET", S, &[], None);
-    // The kernel has all of it, and the client's side has no room for that much.
+    // The daemon's kernel holds all bytes, because the client's side has no room for that many.
     eventually("the daemon has answered", || daemon.log().contains("end=\"broken\""));
     let mut got = late.head().unwrap();
     late.rest(&mut got);

@@ -1,4 +1,4 @@
-//! A daemon that is not to be trusted, such as one at the other end of a URL: its words do not reach a terminal as they are.
+//! A hostile daemon, such as one at the other end of a URL: `pfs` escapes its words before they reach a terminal.
 
 use std::path::Path;
 use std::time::SystemTime;

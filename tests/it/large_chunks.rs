@@ -1,5 +1,5 @@
-//! Chunks over 64 KiB, which are sent in parts straight from the ring: what a reader that stalls on one costs, and what it is
-//! told when the chunk is overwritten.
+//! Chunks over 64 KiB, which are sent in parts straight from the ring: the cost of a reader that stalls on such a chunk, and
+//! what the reader is told when the chunk is overwritten.
 
 use bytes::BytesMut;
 use harness::{Daemon, HttpConnection, Signal, Transport, digest, eventually, gaps, kept, noise};
@@ -79,7 +79,7 @@ fn stalled_readers_of_a_large_chunk_cost_a_constant_each_whatever_they_speak() {
         let mut reader: HttpConnection = daemon.http();
         reader.request(method, path, headers, body);
         assert_eq!(reader.head().unwrap().status, 200);
-        // More than comes before the chunk, so that it is under way.
+        // More bytes than come before the chunk, so that the chunk is under way.
         reader.pieces(4 << 10);
         reader
     };

@@ -200,7 +200,7 @@ fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_bloc
     daemon.create(S);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(9, 24 * MIB);
-    // Large enough for a reader that shares memory to write them straight from the ring, if nobody stopped to wait for it.
+    // Chunks are large enough for a reader that shares memory to write them straight from the ring, if the daemon allowed that.
     daemon.pfs(["write", "--stream", "--close", "--chunk-size", "64KB", S]).stdin(&data[..]).run().exits(0);
     let stat = daemon.reader_stat(S, slow.pid()).unwrap();
     assert_eq!(

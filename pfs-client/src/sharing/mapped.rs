@@ -131,7 +131,8 @@ impl MappedSource {
         self.bell.count()
     }
 
-    /// Sleeps in the calling thread until the bell was rung since the count was taken, for a while, or for no reason.
+    /// Sleeps in the calling thread until the bell has been rung since the count was taken, or until the next look at the bell
+    /// is due. May wake for no reason.
     pub(crate) fn sleep(&mut self, count: u32) {
         self.sleep.sleep(count);
     }

@@ -1,7 +1,8 @@
 //! Sleeping on a ring's bell, with a look at the bell from time to time.
 //!
-//! A wake-up can be stolen: a process that may only read a ring may still move those who sleep on its futex to a futex of its
-//! own (`FUTEX_REQUEUE` needs no write access). So a sleeper wakes by itself too, and a stolen wake-up is a delay and never a hang.
+//! A wake-up can be stolen: a process that may only read a ring may still move sleepers on its futex to a futex of its own
+//! (`FUTEX_REQUEUE` needs no write access). A sleeper therefore also wakes by itself, so that a stolen wake-up is a delay and
+//! never a hang.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use pfs_stream::mapped::Bell;
 /// The first sleep of a reader that has found nothing to read.
 const FIRST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The longest sleep while there was news within [`QUIET_TIME`].
+/// The longest sleep while the last news is younger than [`QUIET_TIME`].
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest sleep after [`QUIET_TIME`] without news.
@@ -19,14 +20,14 @@ const MAX_QUIET_INTERVAL: Duration = Duration::from_secs(60);
 /// Time without news after which a reader sleeps longer.
 const QUIET_TIME: Duration = Duration::from_secs(60);
 
-/// No reader relies on its timer unless a wake-up is stolen, so that this crate's own tests do without it.
+/// The timer matters only when a wake-up is stolen. This crate's own tests run without it, so that they find a missing wake-up.
 const HAS_TIMER: bool = !cfg!(test);
 
 /// The sleeps of one reader.
 #[derive(Debug)]
 pub(crate) struct Sleep {
     bell: Bell,
-    /// The bell's count that it sleeps on. Another one is news.
+    /// The bell's count at the last sleep. Another count is news.
     count: Option<u32>,
     intervals: Intervals,
 }
@@ -36,7 +37,7 @@ impl Sleep {
         Self { bell, count: None, intervals: Intervals::default() }
     }
 
-    /// Sleeps until the bell was rung since `count`, the interval is over, or for no reason.
+    /// Sleeps until the bell has been rung since `count`, or until the interval is over. May wake for no reason.
     pub(crate) fn sleep(&mut self, count: u32) {
         if self.count != Some(count) {
             (self.count, self.intervals) = (Some(count), Intervals::default());
@@ -47,7 +48,7 @@ impl Sleep {
     }
 }
 
-/// The lengths of sleeps between two pieces of news: 50 ms, doubling to 1 s, and to 60 s when there was no news for a minute.
+/// The lengths of sleeps between two pieces of news: 50 ms, doubling to 1 s, and to 60 s once there was no news for a minute.
 #[derive(Clone, Copy, Debug)]
 struct Intervals {
     next: Duration,
@@ -61,7 +62,8 @@ impl Default for Intervals {
 }
 
 impl Intervals {
-    /// Notes a sleep. One that ended early makes none longer: those who wake a reader for no reason do not lengthen its sleeps.
+    /// Records a sleep. A sleep that ended early does not lengthen the next one: wake-ups for no reason do not slow a reader
+    /// down.
     fn slept(&mut self, time: Duration) {
         self.quiet = self.quiet.saturating_add(time);
         if time >= self.next {

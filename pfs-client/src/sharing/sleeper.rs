@@ -88,7 +88,7 @@ fn run(orders: &Orders, bell: &Bell) {
             State::Sleep { count, .. } if bell.count() == *count => {
                 let count = *count;
                 drop(state);
-                // The thread also wakes by itself. A rouse that comes just before it falls asleep is missed.
+                // A wake-up just before the thread falls asleep is missed. The thread also wakes by itself.
                 sleep.sleep(count);
                 state = orders.state();
             }

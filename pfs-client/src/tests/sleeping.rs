@@ -1,4 +1,4 @@
-//! Readers that sleep on a shared ring: whatever they wait for wakes them, and no timer does. The sleepers' own timer is
+//! Readers that sleep on a shared ring: the events that they wait for wake them, and no timer does. The sleepers' own timer is
 //! off in this crate's tests.
 
 use std::future::poll_fn;

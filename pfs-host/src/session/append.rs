@@ -90,7 +90,8 @@ impl Append {
         async move { Failure::appending(&path, failure.await) }
     }
 
-    /// Appends a chunk. Waits where a `block` reader needs the room, until the daemon ends, or has waited for as long as it may.
+    /// Appends a chunk. While `block` readers need the room, waits for them, within their time limit if there is one, or until
+    /// the daemon ends.
     ///
     /// # Errors
     ///

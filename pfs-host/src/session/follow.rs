@@ -35,21 +35,21 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
     /// How many bytes of the stream are read at a time at most, by a reader that has a large buffer.
     const BATCH: usize = 256 << 10;
 
-    /// How many bytes the encoder makes of one byte of the stream at most. What it adds to each chunk is
-    /// [`header_len`](Sink::header_len). So much less is read at a time that the buffer need not grow.
+    /// The most bytes that the encoder makes of one byte of the stream, not counting the bytes that it adds to each chunk
+    /// ([`header_len`](Sink::header_len)). Each read is so much smaller that the buffer need not grow.
     fn expansion(&self) -> usize {
         1
     }
 
-    /// Looks further into a chunk that is read in parts, a part of it at a time. True while there is more to look at. Called before
-    /// each read.
+    /// Looks further into a chunk that is read in parts, one part at a time. Returns true while there is more to look at.
+    /// Called before each read.
     fn look_ahead(&mut self, reader: &Reader) -> bool {
         let _ = reader;
         false
     }
 
-    /// The chunks and parts that were put into the sink end at `position`, and none of them will be taken back. Tells whether to
-    /// go on, to end properly, or to break what is sent.
+    /// The chunks and parts that were put into the sink end at `position`, and none of them will be taken back. Returns whether
+    /// to go on, to end properly, or to break the response.
     fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
         let _ = position;
         ControlFlow::Continue(())
@@ -84,8 +84,8 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
         ControlFlow::Continue(())
     }
 
-    /// Whether the sink's buffer is apart from [`out`](Self::out). It is lent for each read, and is to be empty after
-    /// [`data`](Self::data).
+    /// Whether the sink's buffer is another one than [`out`](Self::out). The sink's buffer is lent for each read, and must be
+    /// empty after [`data`](Self::data).
     const READS_APART: bool = false;
 
     /// Where bytes for the client are put; a buffer of fixed size is lent for them.
@@ -122,7 +122,7 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Bytes that a reader must have been sent before a large buffer is lent to it: more than the kernel takes for one that never
+/// Bytes that must have been sent to a reader before it gets a large buffer: more than the kernel takes for a reader that never
 /// reads.
 const EARNED: u64 = 2 << 20;
 
@@ -134,7 +134,7 @@ pub struct Follow<E> {
     encoder: E,
     state: State,
     lender: Lender,
-    /// The buffer whose bytes are in the encoder's hands.
+    /// The buffer whose memory the encoder has now.
     lent: Option<Lent>,
     way: Way,
     /// Bytes sent so far, and whether the last read gave about as much as was asked for, because there is more.
@@ -185,12 +185,12 @@ impl<E: Encoder> Follow<E> {
         }
     }
 
-    /// What is to be sent next; `None` at the end, an error where the client must not take the end for one. Pending while the
-    /// piece before is not dropped, unless that was a large one.
+    /// The next piece to send; `None` at the end, an error where the client must not take the end for a proper one. Pending
+    /// until the piece before is dropped, unless that was a large one.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         ready!(self.way.poll_clear(cx));
         loop {
-            // Looking ahead makes nothing to send, for as long as a chunk is large.
+            // Looking ahead in a large chunk can go on for long without anything to send.
             let progress = ready!(poll_proceed(cx));
             match mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),

@@ -11,7 +11,7 @@ use tokio::{task::yield_now, time::sleep};
 pub(crate) struct Patience {
     path: StreamPath,
     blockers: Blockers,
-    /// Without one, for as long as they are attached.
+    /// Without a limit, writers wait for as long as the readers are attached.
     max_block_time: Option<Duration>,
 }
 
@@ -20,8 +20,8 @@ impl Patience {
         Self { path: path.clone(), blockers, max_block_time }
     }
 
-    /// Makes `drop` readers of those that keep a writer waiting when the limit is over. Never ready: to be polled beside one
-    /// append for as long as that waits.
+    /// Makes a `drop` reader of each `block` reader that keeps the writer waiting when the limit is over. Never ready: poll it
+    /// beside one append, for as long as that append waits.
     pub(crate) async fn enforce(&self) -> Infallible {
         let Some(limit) = self.max_block_time else { return pending().await };
         loop {

@@ -1,4 +1,4 @@
-//! A piece of what a reader is sent, and whether one is on its way.
+//! Pieces of bytes that are sent to a reader, and whether one is on its way.
 
 use std::{
     mem,
@@ -11,8 +11,9 @@ use bytes::Bytes;
 
 use crate::lender::Lent;
 
-/// Bytes to send, in a buffer that goes back when this is dropped. Unless the buffer is a large one, of which there are few, the
-/// session makes no other piece before that: a reader that stalls costs one buffer, however many the layers below could hold.
+/// Bytes to send, in a buffer that goes back when the piece is dropped. Before that, the session makes no other piece, unless
+/// the buffer is a large one, of which there are few. A reader that stalls so costs one buffer, however many the layers below
+/// could hold.
 #[derive(Debug)]
 pub struct Piece {
     // Dropped before the next piece is asked for, which then finds the buffer.
@@ -40,7 +41,7 @@ impl From<Piece> for Bytes {
     }
 }
 
-/// Keeps the way of a piece taken until it is dropped.
+/// Marks the way as taken until dropped.
 #[derive(Debug)]
 struct Taken(Way);
 
@@ -53,7 +54,7 @@ impl Drop for Taken {
     }
 }
 
-/// The way of a session's pieces to the client, where there is at most one but for large ones. All clones are the same way.
+/// The way of a session's pieces to the client: one small piece at a time, and large ones besides. All clones are the same way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Way(Arc<Mutex<State>>);
 

@@ -13,8 +13,8 @@ use crate::{
     wire::Wire,
 };
 
-/// Hands the ring to the client; the reader comes back if that is not possible: the stream's memory cannot be shared, or there is
-/// none for the reader's page.
+/// Hands the ring to the client. Returns the reader if that is not possible: the stream's memory cannot be shared, or there is
+/// no memory for the reader's page.
 pub(crate) async fn hand_out<T: Transport>(
     wire: &mut Wire<T>,
     reader: Reader,
@@ -41,8 +41,8 @@ pub(crate) async fn hand_out<T: Transport>(
     Ok(Ok(handout))
 }
 
-/// How long a client may take to leave a stream that was removed. The ring itself tells the client of the removal, and occupies memory
-/// as long as the client maps it.
+/// How long a client may take to leave a stream that was removed. The ring itself tells the client of the removal, and occupies
+/// memory for as long as the client maps it.
 const REMOVED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves the client as long as it reads the ring. Comes back when it can't map it; everything else is an end.

@@ -17,8 +17,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The daemon's end. Over one that may not pause, a client says what it wants at once. One that keeps bytes takes the first that it
-/// is to send without a copy, and drops them when the connection ends.
+/// The daemon's end. Without `MAY_PAUSE`, a client sends all its requests at once. With `KEEPS_BYTES`, the link takes the first
+/// bytes to send without a copy, and drops them when the connection ends.
 struct Link<const MAY_PAUSE: bool, const KEEPS_BYTES: bool = false> {
     input: Mutex<Input>,
     output: Sender<u8>,
@@ -125,7 +125,7 @@ pub(crate) fn connect<const MAY_PAUSE: bool>(daemon: &Arc<Daemon>, capacity: usi
     connect_over::<MAY_PAUSE, false>(daemon, capacity)
 }
 
-/// As [`connect`], over a transport that may keep bytes.
+/// Connects as [`connect`] does, over a transport that may keep bytes.
 pub(crate) fn connect_over<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     daemon: &Arc<Daemon>,
     capacity: usize,

@@ -1,4 +1,4 @@
-//! Chunks that are sent in parts, and overwritten when a part of them was sent.
+//! Chunks that are sent in parts, and overwritten after a part was sent.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
 /// Several parts, and half of the ring.
 const LARGE: usize = 200 << 10;
 
-/// What a connection holds: a part, and not all of the next one.
+/// Bytes that a connection holds: a part, and not all of the next one.
 const CONNECTION: usize = 100 << 10;
 
 /// A reader of a stream that holds two large chunks, and the stream.
@@ -34,7 +34,7 @@ fn append(stream: &Stream, letter: u8, len: usize) -> bool {
     stream.writer(Peer::default()).unwrap().try_append(&vec![letter; len]).unwrap().is_some()
 }
 
-/// The first part of the chunk after a small one, of which the connection cannot hold all.
+/// The first part of the large chunk that follows a small one. The connection cannot hold all of that chunk.
 async fn first_part(far: &mut Far, stream: &Stream) -> usize {
     assert!(append(stream, b'a', 10) && append(stream, b'b', LARGE));
     assert_eq!(far.reply().await, Some(Reply::Data(vec![b'a'; 10].into())));

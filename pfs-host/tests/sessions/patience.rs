@@ -29,7 +29,7 @@ fn policies(stream: &Stream) -> Vec<(SlowPolicy, bool)> {
     stream.stat().readers.iter().map(|reader| (reader.policy, reader.was_block)).collect()
 }
 
-/// Appends so many chunks, of which four find room.
+/// Appends this many chunks, of which four find room.
 async fn append(daemon: &Daemon, stream: &Stream, chunks: usize) {
     let caller = caller(None);
     let place = daemon.writable(&caller, &path()).unwrap();

@@ -40,7 +40,7 @@ pub(super) fn answer(site: &Site, reading: &Reading<'_>, request: &HeaderMap) ->
     Ok(response)
 }
 
-/// A page that a client may take its time to read holds no more than so many bytes without a reservation.
+/// The largest page, in bytes, that needs no reservation while a client takes its time to read it.
 const UNCHARGED: usize = 64 << 10;
 
 /// A page, and the right to hold it in memory.

@@ -3,7 +3,7 @@
 //! What is lost, removed, closed as failed, or ends with the daemon breaks the connection. Only a control event that says `streamClosed` is an
 //! end; where the connection just ends, the client comes back with the last offset that it was told.
 //!
-//! Bytes can be cut anywhere, so that a large chunk becomes several events. A message of JSON is never cut: one that is large is
+//! Bytes can be cut anywhere, so a large chunk becomes several events. A message of JSON is never cut: a large message is
 //! gathered, and its memory is reserved until it was sent.
 
 use std::{mem, ops::ControlFlow, sync::Arc, time::Duration};
@@ -59,7 +59,7 @@ struct Events {
     chunks: Chunks,
     /// Bytes that are still to be read of a chunk that comes in parts.
     left: u64,
-    /// Memory of the large message that is gathered, or was sent last.
+    /// Reserved memory of the large message that is gathered or was sent last.
     reserved: Option<Reservation>,
     /// Text that came last and waits for what belongs to it: the rest of a character, or of a line end.
     rest: Vec<u8>,
@@ -96,7 +96,7 @@ impl Events {
         }
     }
 
-    /// Makes room for the rest of a message that is read in parts. False if there is no memory for it.
+    /// Reserves memory for a message that is read in parts. Returns false if there is no memory for it.
     fn gather(&mut self) -> bool {
         if self.reserved.is_none() {
             let message = wide(self.chunks.bytes.len()).saturating_add(self.left);

@@ -82,7 +82,7 @@ impl Figures {
             [Budget::used, Budget::limit].map(|of| budgets.map(|(name, budget)| (name, of(budget))));
         let help = "Memory of messages that have to be whole, on their way to streams or to clients";
         self.gauges("message_memory_bytes", help, "direction", used);
-        self.gauges("message_memory_limit_bytes", "Memory that those may take", "direction", limits);
+        self.gauges("message_memory_limit_bytes", "Memory that these messages may take", "direction", limits);
     }
 
     fn streams(&mut self, info: &DaemonInfo, totals: &Totals) {

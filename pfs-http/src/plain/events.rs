@@ -182,7 +182,7 @@ impl http_body::Body for Pending {
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(PING)))));
             }
             State::Following(following) => return Pin::new(&mut **following).poll_frame(cx),
-            // It has told of a failure, so that there is a last piece to wait for.
+            // An event about the failure was sent, so there is a last piece to wait for.
             State::Breaking(_) => ready!(this.sent.poll_sent(cx)),
             State::Ended => {}
         }

@@ -1,7 +1,7 @@
 //! A large chunk as one server-sent event, written in parts.
 //!
-//! An event is text or base64 from its beginning on, and its id says where the text ends that is shown. So all of the chunk is
-//! looked at, where it may be text, before the first part of it is shown.
+//! An event is text or base64 from its beginning on, and its id is the offset where the shown text ends. A chunk that may be
+//! text is therefore looked at to its end before its first part is shown.
 
 use std::{mem, str};
 
@@ -13,15 +13,15 @@ use pfs_stream::Reader;
 use super::sse::EventId;
 use crate::sse::{END, Spacing, complete_text, put_head, put_lines};
 
-/// How much is looked at in one turn, in bytes.
+/// Bytes that are looked at in one turn.
 const LOOK_AHEAD: usize = 64 << 10;
 
 /// A chunk that is read in parts.
 #[derive(Debug)]
 pub(super) struct Large {
-    /// What was read of it and is not shown yet.
+    /// Bytes of the chunk that were read and are not shown yet.
     read: Vec<u8>,
-    /// The offset after it, and after what was read or looked at.
+    /// The offset after the chunk, and the offset after the bytes that were read or looked at.
     end: u64,
     seen: u64,
     form: Form,
@@ -32,7 +32,7 @@ pub(super) struct Large {
 #[derive(Debug)]
 enum Form {
     Undecided(Check),
-    /// Shown as text, but for so many bytes at its end.
+    /// Shown as text, except the last `rest` bytes.
     Text {
         rest: usize,
     },
@@ -42,7 +42,7 @@ enum Form {
 /// Whether bytes that come in pieces are text.
 #[derive(Debug, Default)]
 struct Check {
-    /// The beginning of a character.
+    /// The beginning of a character whose end is to come.
     unfinished: Vec<u8>,
     /// The byte before it.
     last: Option<u8>,
@@ -69,14 +69,15 @@ impl Check {
         true
     }
 
-    /// How many bytes at the end wait for what comes next, as [`complete_text`] has it.
+    /// How many bytes at the end wait for the next chunk, by the rules of [`complete_text`].
     fn rest(&self) -> usize {
         self.unfinished.len().saturating_add(usize::from(self.last == Some(b'\r')))
     }
 }
 
 impl Large {
-    /// A chunk of which this is the first part, up to `seen`, and `left` bytes are to come; `before` waited for it.
+    /// A chunk whose first part is `part`, which ends at offset `seen`. `left` bytes are to come. `before` is text that waited
+    /// for this chunk.
     pub(super) fn new(may_be_text: bool, before: &[u8], part: &[u8], seen: u64, left: u64) -> Self {
         let mut check = Check::default();
         let form = if may_be_text && check.add(before) && check.add(part) {
@@ -93,12 +94,12 @@ impl Large {
         self.seen = self.seen.saturating_add(wide(part.len()));
     }
 
-    /// Whether nothing of it can be shown yet.
+    /// Whether nothing of the chunk can be shown yet.
     pub(super) fn is_undecided(&self) -> bool {
         matches!(self.form, Form::Undecided(_))
     }
 
-    /// Looks further. False where there is nothing more: the chunk was overwritten.
+    /// Looks further into the chunk. Returns false if there is nothing more to look at, or the chunk was overwritten.
     pub(super) fn look_ahead(&mut self, reader: &Reader) -> bool {
         let Form::Undecided(check) = &mut self.form else { return false };
         let read = reader.position();
@@ -117,7 +118,8 @@ impl Large {
         true
     }
 
-    /// Adds what can be shown to `out`. True if that is all: `before`, which waited for this chunk, is what then waits.
+    /// Adds all text and base64 that can be shown to `out`. Returns true at the end of the chunk: `before` then has the bytes
+    /// that wait for the next chunk.
     pub(super) fn put(&mut self, identity: Identity, before: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
         let (name, rest) = match self.form {
             Form::Undecided(_) => return false,
@@ -132,7 +134,7 @@ impl Large {
             self.read.splice(..0, before.drain(..));
         }
         let shown = if name.is_none() {
-            // All of it was found to be text.
+            // The whole chunk was found to be text.
             let text = complete_text(&self.read).unwrap_or_default();
             put_lines(out, Spacing::Spaced, text, true);
             text.len()
@@ -162,7 +164,8 @@ mod tests {
 
     use super::{super::sse::Events, *};
 
-    /// All bytes of which events differ: characters of one to four bytes and parts of them, line ends, and what is no text.
+    /// Bytes that make a difference to events: characters of one to four bytes and parts of them, line ends, and bytes that are
+    /// not text.
     const ALPHABET: [&[u8]; 10] = [
         b"a",
         b" ",
@@ -190,7 +193,7 @@ mod tests {
         stream.reader(ReadOptions::default(), Peer::default()).unwrap()
     }
 
-    /// Looks ahead, or reads so many bytes and headers; false at head.
+    /// Looks ahead, or reads up to that many bytes and headers; false at head.
     fn turn(events: &mut Events, reader: &mut Reader, most: usize) -> bool {
         if events.look_ahead(reader) {
             return true;
@@ -201,7 +204,7 @@ mod tests {
         true
     }
 
-    /// The events of a stream's chunks, of which so many bytes are read at a time.
+    /// The events of a stream's chunks, read `most` bytes at a time.
     fn written(stream: &Stream, content_type: Option<&str>, most: usize) -> String {
         let (mut events, mut reader) =
             (Events::new("6418-2a".parse().unwrap(), content_type), reader(stream));
@@ -221,7 +224,7 @@ mod tests {
         let (mut texts, mut others) = (0, 0);
         for round in 0..2000 {
             let stream = stream(4096);
-            // Mostly without what is no text, so that there is some.
+            // Most chunks are made of text only, so that some of them are text as a whole.
             let letters = ALPHABET.len() as u64 - next(4) % 3;
             for _ in 0..=next(3) {
                 let chunk: Vec<_> =

@@ -67,7 +67,8 @@ impl Range {
 /// Why a range cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotHeld {
-    /// It begins at head. A client that has all bytes before head has everything, unless the stream was closed as failed.
+    /// The range begins at head. A client that has all bytes before head has everything, unless the stream was closed as
+    /// failed.
     AtHead,
     /// It begins before tail or beyond head. A client that asks for it has lost bytes, or has read another stream. The answer
     /// is not 416, which `wget -c` and `curl -C -` take for "complete".

@@ -109,8 +109,8 @@ fn is_text(media_type: &str) -> bool {
     })
 }
 
-/// The most that an event adds to its data: `event: base64`, the id, `data: `, their line ends, the empty line, and what waited of
-/// a text before it.
+/// The most bytes that an event adds to its data: `event: base64`, the id, `data: `, their line ends, the empty line, and the
+/// rest of a text before it that waited.
 const HEADER: usize = 112;
 
 /// Writes events.
@@ -119,7 +119,7 @@ pub(crate) struct Events {
     identity: Identity,
     /// Chunks and parts of them, one after the other.
     chunks: Vec<u8>,
-    /// Where each of them ends, and how many bytes of it are still to be read.
+    /// Where each chunk or part ends, and how many bytes of its chunk are still to be read.
     ends: Vec<(usize, u64)>,
     /// The chunk that is read in parts.
     large: Option<Large>,
@@ -236,7 +236,7 @@ impl Encoder for Events {
     const READS_APART: bool = true;
 
     fn expansion(&self) -> usize {
-        // A line end becomes the beginning of a field, and three bytes four characters.
+        // A line end becomes the beginning of a field. Three bytes become four characters of base64.
         if self.text { "\ndata: ".len() } else { 2 }
     }
 
@@ -268,7 +268,7 @@ impl Encoder for Events {
 
     fn gap(&mut self, gap: Gap) -> Result<(), Broken> {
         let Gap { from, to, chunks } = gap;
-        // Nothing is shown yet of a chunk that is still looked at.
+        // A chunk that is still looked at has shown nothing yet.
         if self.large.take().is_some_and(|large| !large.is_undecided()) {
             return Err(Broken(format!("bytes {from}..{to} were lost inside an event")));
         }

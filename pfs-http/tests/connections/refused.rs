@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{S, Served, WIDE};
 
-/// More than a client may send before somebody reads it.
+/// More bytes than a client may send before the server reads any.
 const MORE_THAN_A_WINDOW: usize = 2 << 20;
 
 /// An upload to a closed stream, which was answered although more is to come.

@@ -122,8 +122,8 @@ impl Mapping {
         self.opened().take()
     }
 
-    /// Gives the memory back to the system, all but the first `kept` words: the others are zero from now on. Who else maps the file
-    /// keeps it as it is. Words that are written meanwhile may be lost.
+    /// Gives the memory back to the system, except the first `kept` words: the others are zero from now on. Other processes
+    /// that map the file keep it as it is. Words that are written meanwhile may be lost.
     pub(crate) fn release(&self, kept: usize) -> io::Result<()> {
         let bytes = self.words * WORD;
         let fresh = Self::own(self.words)?;

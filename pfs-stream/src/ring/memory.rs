@@ -66,7 +66,7 @@ impl Memory {
         self.mapping.file()
     }
 
-    /// Gives the memory back to the system, all but the first `kept` words, though there are readers: they find zeros.
+    /// Gives the memory back to the system, except the first `kept` words. Readers may still be there, and find zeros.
     pub(crate) fn release(&self, kept: usize) -> io::Result<()> {
         self.mapping.release(kept)
     }
@@ -115,7 +115,7 @@ impl Memory {
         false
     }
 
-    /// Always an error: the heap cannot give back memory that somebody uses.
+    /// Always an error: the heap cannot give back memory that is in use.
     pub(crate) fn release(&self, _kept: usize) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

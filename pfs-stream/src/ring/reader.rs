@@ -16,7 +16,7 @@ use crate::{
 /// So many chunks at most are copied at a time.
 pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 
-/// Parts of chunks begin at multiples of so many bytes, but for the first.
+/// Parts of chunks, except the first of each, begin at multiples of this many bytes.
 const PAGE: u64 = 4096;
 
 /// A place between two chunks: the chunk that follows and the offset where it starts.
@@ -82,7 +82,7 @@ impl RingReader {
         self.advance(self.settled());
     }
 
-    /// What comes next, if there is anything: at most about so much of whole chunks, at least one, or a part of one.
+    /// Reads what comes next, if there is anything: whole chunks of about `most` bytes, at least one chunk, or a part of one.
     pub(crate) fn try_read(&mut self, sink: &mut impl Sink, most: Most) -> Result<Option<Read>, ReadError> {
         // Before the counters: if this says that nothing more comes, head is final.
         let status = self.ring.status();
@@ -237,7 +237,7 @@ impl RingReader {
         self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq
     }
 
-    /// Length of the next part of a chunk of which more than `most` bytes are left, and how many are left after that.
+    /// Length of the next part of a chunk, and how many bytes are left after it, if the chunk has more than `most` bytes left.
     fn part(&self, most: usize) -> Option<(usize, u64)> {
         let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
         let left = end.saturating_sub(self.offset);
@@ -265,7 +265,7 @@ impl RingReader {
         Some(Read::Data { chunks: 0, bytes: len })
     }
 
-    /// Copies some of what follows `offset` in the chunk that is read in parts, and does not move.
+    /// Copies at most `most` bytes that follow `offset` in the chunk that is read in parts, without moving the reader.
     pub(crate) fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
         let from = self.begun.map(|_| self.offset).filter(|from| *from <= offset)?;
         let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);

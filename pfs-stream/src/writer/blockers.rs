@@ -1,4 +1,4 @@
-//! An end to waiting for `block` readers.
+//! Giving up `block` readers: writers stop waiting for them.
 
 use pfs_proto::{Peer, SlowPolicy};
 
@@ -8,7 +8,7 @@ use crate::{
     sync::{Arc, Ordering, lock},
 };
 
-/// The `block` readers that a writer may have to wait for, for a host that bounds how long. The engine has no clock.
+/// The `block` readers that a writer may have to wait for. A host with a clock bounds that wait; the engine has no clock.
 #[derive(Clone, Debug)]
 pub struct Blockers {
     shared: Arc<Shared>,

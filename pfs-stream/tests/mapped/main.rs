@@ -258,7 +258,7 @@ fn the_memory_of_a_removed_stream_is_given_back_although_readers_have_not_notice
     assert_eq!(there.try_read(&mut Vec::new(), 2000), Err(ReadError::Removed));
     assert!(matches!(writer.try_append(b"x"), Err(AppendError::Removed)));
     drop(handout);
-    assert_eq!(registry.memory(), 0, "nobody else maps it");
+    assert_eq!(registry.memory(), 0, "no other process maps it");
     drop((stream, writer, here));
     registry.create("s", config).unwrap();
 }

@@ -27,25 +27,25 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Permissions of the socket.
     pub socket_mode: u32,
-    /// Clients of the socket that share memory with the daemon.
+    /// Which clients of the socket share memory with the daemon.
     pub shm: Shm,
     /// Where and how it serves HTTP.
     pub http: pfs_http::settings::Settings,
     /// What is allowed, but does not do what one might think.
     pub notes: Vec<String>,
-    /// Defaults that follow from the machine.
+    /// Defaults that were derived from the machine.
     pub derived: Vec<String>,
 }
 
-/// Clients of the Unix socket that share memory with the daemon. The others are served over the socket.
+/// Which clients of the Unix socket share memory with the daemon. The others are served over the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shm {
-    /// Those of the daemon's own user.
+    /// Clients of the daemon's own user.
     #[default]
     SameUser,
-    /// All of them. A client that reads a stream's memory can delay the wake-ups of other readers of that stream, and see when they
-    /// sleep: for machines whose users trust each other.
+    /// All clients, for machines whose users trust each other. A client that reads a stream's memory can delay the wake-ups of
+    /// other readers of that stream, and see when they sleep.
     All,
 }
 
@@ -116,8 +116,8 @@ impl Config {
         let max_memory = &mut self.host.limits.max_memory;
         match (given, memory_limit) {
             (Some(given), Some(limit)) if given > limit => self.notes.push(format!(
-                "limits.max_memory is {given} bytes, and the control group of this process may use {limit}: the kernel ends the \
-                 daemon when streams need more; set limits.max_memory to half of the limit"
+                "limits.max_memory is {given} bytes, and the control group of this process may use {limit} bytes: the kernel ends \
+                 the daemon when streams need more; set limits.max_memory to half of the limit"
             )),
             (None, Some(limit)) if limit / 2 < *max_memory => {
                 *max_memory = limit / 2;
@@ -158,7 +158,7 @@ impl Config {
                 if at.is_some() {
                     return Err(Mistake { at, reason });
                 }
-                // All of them are defaults on a machine with little memory, where smaller streams can be made.
+                // All these values are defaults, on a machine with little memory. Smaller streams can be made there.
                 self.notes.push(reason);
             }
         }

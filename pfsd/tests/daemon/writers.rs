@@ -284,7 +284,7 @@ async fn a_writer_that_withdraws_leaves_neither_a_death_nor_a_stream_that_only_i
         writer
     };
     withdraws(writer().await).await;
-    assert!(registry.get(path).is_none(), "nobody else knew it");
+    assert!(registry.get(path).is_none(), "no other client knew it");
 
     registry.create(path, StreamConfig::default()).unwrap();
     withdraws(writer().await).await;

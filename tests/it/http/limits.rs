@@ -152,7 +152,7 @@ fn readers_that_do_not_read_cost_a_bounded_buffer_each() {
 }
 
 #[test]
-fn the_memory_of_a_removed_stream_is_free_at_once_whoever_still_reads_it() {
+fn the_memory_of_a_removed_stream_is_free_at_once_although_clients_still_read_it() {
     const RING: u64 = 6 << 20;
     let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
     let mut stalled = Vec::new();
@@ -208,7 +208,7 @@ fn a_daemon_without_descriptors_says_so_and_goes_on() {
 }
 
 #[test]
-fn fewer_descriptors_than_configured_are_divided_and_nobody_takes_those_of_others() {
+fn fewer_descriptors_than_configured_are_divided_between_connections_and_streams() {
     const LIMIT: usize = 80;
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");

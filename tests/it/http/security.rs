@@ -295,7 +295,7 @@ fn a_link_and_a_page_of_another_site_attach_no_reader_that_writers_wait_for() {
     let (events, part) = (("accept", "text/event-stream"), ("range", "bytes=0-2"));
     for path in ["/streamfs/s?slow=block", "/streamfs/s?slow=block&wait", "/streamfs/none?slow=block&wait"] {
         for site in ["cross-site", "same-site", "same-origin", "none"] {
-            // A part of a stream that does not exist is 404, whatever else is asked for.
+            // A range of a stream that does not exist is 404, with any query.
             let part = (!path.contains("none")).then_some(part);
             for more in [None, Some(events), part] {
                 let mut headers = fetch(site, "navigate", "document");

@@ -1,4 +1,4 @@
-//! What is allowed.
+//! The model: which exit codes and which output each reader and writer of a round may end with.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,15 +8,15 @@ use pfs_client::{SlowPolicy, Until};
 
 use super::plan::{Break, Plan, ReaderKind, WriterKind};
 
-/// What a client ends with that cannot tell why: any other code than 0.
+/// The code of a client that cannot tell why it ended: any other code than 0.
 pub(super) const BROKEN: i32 = -1;
-/// A process that was killed, as a shell has it.
+/// The exit code that a shell gives a process that was killed.
 pub(super) const KILLED: i32 = 137;
 
-/// What ended the stream for somebody, in the order in which it happened.
+/// An event that ended the stream for a reader or the writer, in the order in which the events happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
-    /// It was closed, by the writer at the end of its input or by somebody else.
+    /// It was closed, by the writer at the end of its input or by another client.
     Closed,
     /// It was closed as failed.
     Failed,
@@ -39,16 +39,16 @@ pub(super) struct Outcome {
     pub(super) start: Option<u64>,
     pub(super) bytes: Vec<u8>,
     pub(super) gaps: Vec<Gap>,
-    /// Up to where it said that it got everything.
+    /// The offset up to which it said that it got everything.
     pub(super) said: Option<u64>,
     /// Its connection broke and was replaced.
     pub(super) resumed: bool,
-    /// For whoever looks at a failure.
+    /// Shown when a check fails.
     pub(super) stderr: String,
 }
 
 impl fmt::Debug for Outcome {
-    /// Without the bytes.
+    /// Shows the number of bytes, not the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, start, bytes, gaps, said, resumed, stderr } = self;
         write!(
@@ -60,7 +60,8 @@ impl fmt::Debug for Outcome {
     }
 }
 
-/// The codes with which a reader may end: what it was told first, or something that happened later and overtook that.
+/// The codes with which a reader may end: that of the first event that it was told, or of a later event that overtook the
+/// first.
 pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bool) -> BTreeSet<i32> {
     let reader = &plan.readers[number];
     let proper = if lossy { 4 } else { 0 };
@@ -90,7 +91,7 @@ pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bo
         codes.insert(6);
     }
     match reader.kind {
-        // It knows only whether it got all there is. A loss breaks its response.
+        // curl knows only whether it got everything. A loss breaks its response.
         ReaderKind::Curl => {
             codes = codes
                 .into_iter()
@@ -100,7 +101,8 @@ pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bo
                 codes.insert(BROKEN);
             }
         }
-        // Inside the event of a large chunk nothing can be told: the response breaks, and a client that comes back is told then.
+        // Nothing can be reported inside the event of a large chunk: the response breaks, and a client that comes back gets the
+        // report.
         ReaderKind::Events => {
             let breaks = [Fact::DaemonGone, Fact::Removed].iter().any(|fact| facts.contains(fact));
             if breaks || reader.policy != SlowPolicy::Block {
@@ -122,7 +124,7 @@ pub(super) fn writer_codes(plan: &Plan, facts: &[Fact], killed: bool) -> BTreeSe
     if killed {
         codes.insert(KILLED);
     }
-    // It has more to write at every blow, and ends by itself only if none of them concerns it, or races with its end.
+    // A writer has more to write at every blow. It ends by itself only if no blow concerns it, or if a blow races with its end.
     if codes.is_empty() || plan.races {
         codes.insert(if let WriterKind::Command(code) = writer.kind { code } else { 0 });
     }
@@ -144,7 +146,7 @@ fn writer_code(plan: &Plan, fact: Fact) -> Option<i32> {
     }
 }
 
-/// Up to where a reader got all that it did not report as lost. An error if what it got is not that.
+/// The offset up to which a reader got everything that it did not report as lost. An error if it got anything else.
 pub(super) fn delivered(data: &[u8], outcome: &Outcome) -> Result<u64, String> {
     let Some(start) = outcome.start else {
         let nothing = outcome.bytes.is_empty() && outcome.gaps.is_empty();
@@ -194,7 +196,7 @@ pub(super) fn check_reader(
     }
     match head {
         Some(head) if position > head => Err(format!("it got all up to {position}, beyond {head}")),
-        // With these it says that it got all there is.
+        // With these codes it says that it got everything.
         Some(head) if [0, 4, 8].contains(&outcome.code) && position != head => {
             Err(format!("it ended with {} at {position}, before {head}", outcome.code))
         }

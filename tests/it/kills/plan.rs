@@ -1,4 +1,4 @@
-//! What happens in a round: who writes, who reads, and what is done to them when. All of it follows from the seed.
+//! The plan of a round: its writer, its readers, and what is done to them when. All of it follows from the seed.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -13,9 +13,9 @@ pub(super) struct Plan {
     pub(super) channel: u64,
     /// How many bytes the writer is given.
     pub(super) len: usize,
-    /// How many of them only after the last blow, so that nothing ends by itself before.
+    /// How many of these bytes the writer gets only after the last blow, so that nothing ends by itself before.
     pub(super) held_back: usize,
-    /// They are given before the last blow, so that the end of the writer and that blow race.
+    /// The bytes held back are given before the last blow, so that the end of the writer and that blow race.
     pub(super) races: bool,
     pub(super) writer: WriterPlan,
     pub(super) readers: Vec<ReaderPlan>,
@@ -31,7 +31,7 @@ pub(super) struct WriterPlan {
     pub(super) linked: bool,
     /// Closes the stream at its end.
     pub(super) close: bool,
-    /// Its largest chunk, where it can be told.
+    /// Its largest chunk, for writers that have an option for that.
     pub(super) chunk: usize,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct ReaderPlan {
     pub(super) until: Until,
     /// Attached at the first blow, not before the writer.
     pub(super) late: bool,
-    /// After so many bytes of output nothing more is taken before the last blow.
+    /// After this many bytes of output, nothing more is taken from it before the last blow.
     pub(super) held_at: Option<u64>,
 }
 
@@ -74,9 +74,9 @@ pub(super) enum ReaderKind {
 /// Something that is done at a moment.
 #[derive(Debug)]
 pub(super) struct Blow {
-    /// Head is there, or what the writer is given comes to a halt.
+    /// The offset of head at which the blow is struck, unless the writer halts before.
     pub(super) at: u64,
-    /// This reader stands still meanwhile. A writer that waits for it does, too.
+    /// The reader that is stopped during the blow. A writer that waits for it stops, too.
     pub(super) stopped: Option<usize>,
     pub(super) what: What,
 }
@@ -87,18 +87,18 @@ pub(super) enum What {
     KillWriter,
     KillReader(usize),
     KillDaemon,
-    /// Another one takes its place at once, with another stream of the same path.
+    /// A new daemon takes its place at once, with a new stream of the same path.
     RestartDaemon,
     TerminateDaemon,
     TerminateDaemonTwice,
-    /// Of the proxy, until the last blow.
+    /// The proxy stalls until the last blow.
     Stall(Direction),
-    /// Of the proxy.
+    /// Connections through the proxy break.
     Break(Break),
     Close,
     CloseFailed,
     Remove,
-    /// Removed, and another one made under its path.
+    /// The stream is removed, and a new one is made under its path.
     Replace,
 }
 
@@ -108,7 +108,7 @@ pub(super) enum Break {
     Cut,
     Reset,
     Half(Direction),
-    /// And the proxy takes none any more.
+    /// They are cut, and the proxy accepts no more.
     Gone,
 }
 
@@ -172,7 +172,7 @@ impl ReaderPlan {
             policy,
             until: random.of([Until::Closed, Until::WritersGone]),
             late: random.one_in(4),
-            // A writer would wait for a block reader, and nothing would happen any more.
+            // A writer would wait for a held `block` reader, and the round would hang.
             held_at: (policy != SlowPolicy::Block && kind != Library && random.one_in(4))
                 .then(|| random.below(1 << 20)),
         }
@@ -205,7 +205,7 @@ impl Blow {
             What::KillWriter,
             What::KillReader(reader),
             What::KillReader(reader),
-            // Readers over HTTP look for it for 5 seconds.
+            // Readers over HTTP try to reach a killed daemon for 5 seconds, so this blow is rare.
             if random.one_in(3) { What::KillDaemon } else { What::RestartDaemon },
             What::TerminateDaemon,
             What::TerminateDaemonTwice,
@@ -227,7 +227,7 @@ impl Blow {
 
 impl Break {
     fn new(random: &mut Random, direction: Direction) -> Self {
-        // Our readers look for it for 5 seconds.
+        // Our readers try to reach the proxy for 5 seconds, so this break is rare.
         let gone = if random.one_in(4) { Self::Gone } else { Self::Cut };
         random.of([Self::Cut, gone, Self::Reset, Self::Half(direction)])
     }
@@ -237,7 +237,7 @@ impl Break {
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    /// Other ones every time.
+    /// Different numbers every time.
     pub(super) fn from_the_system() -> Self {
         Self(RandomState::new().hash_one(()))
     }

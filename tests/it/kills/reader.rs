@@ -70,7 +70,7 @@ impl Reader {
         }
     }
 
-    /// Sends it a signal; returns false if it has ended, or is none that can be sent one.
+    /// Sends it a signal. Returns false if it has ended, or is not a process.
     pub(super) fn signal(&mut self, signal: Signal) -> bool {
         let Self::Process { running, .. } = self else { return false };
         let runs = running.runs();
@@ -80,7 +80,7 @@ impl Reader {
         runs
     }
 
-    /// Takes whatever it has to give.
+    /// Takes the rest of its output, and waits for its end.
     pub(super) fn finish(self) -> Outcome {
         match self {
             Self::Library { thread, .. } => thread.join().expect("the thread does not panic"),
@@ -162,7 +162,7 @@ fn follow(client: &Client, options: ReadOptions, attached: &AtomicBool) -> Outco
     }
 }
 
-/// What `cat` ends with for this reason.
+/// The exit code of `cat` for this reason.
 fn of_end(reason: &str, lossy: bool) -> i32 {
     let died = [End::WriterDied, End::Failed].iter().any(|end| end.to_string() == reason);
     match died {
@@ -233,7 +233,7 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
             outcome.said = Some(id.parse().expect("an offset"));
         }
     }
-    // How the body ends is told by the events, too; only a proper end is one of the body.
+    // The events say how the stream ended, too. Only a proper end also ends the body properly.
     let proper = [0, 4].contains(&outcome.code);
     outcome.code = match run.code {
         KILLED => KILLED,
@@ -246,7 +246,7 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
     outcome
 }
 
-/// Where `cat -v` says that it begins.
+/// The offset at which `cat -v` says that it begins.
 fn start_of(stderr: &str) -> Option<u64> {
     after(stderr, "from offset ")
 }
@@ -258,7 +258,8 @@ fn after(stderr: &str, text: &str) -> Option<u64> {
     rest[..end].parse().ok()
 }
 
-/// Where a response says that it begins; the inner `None` if it is a refusal. `None` before it has come.
+/// The offset at which a response says that it begins; the inner `None` if it is a refusal. `None` before the response has
+/// come.
 fn start_of_response(head: &PathBuf) -> Option<Option<u64>> {
     let head = std::fs::read_to_string(head).ok().filter(|head| head.ends_with("\r\n\r\n"))?;
     let start = head.lines().find_map(|line| line.strip_prefix("pfs-start: "));

@@ -12,7 +12,7 @@ use super::plan::{Blow, Break, Plan, ReaderPlan, What, WriterKind};
 use super::reader::Reader;
 use super::writer::{Writer, Written};
 
-/// What the stream holds that takes the place of another one.
+/// The contents of a stream that takes the place of another one.
 const OTHER: &[u8] = b"of another stream";
 
 struct Round<'a> {
@@ -104,7 +104,7 @@ impl Round<'_> {
         if !writer_killed && !model::concerns_the_writer(plan, &facts) {
             facts.push(natural_end(plan));
         } else if plan.races && !is_there {
-            // It may have ended before, and its readers, too, whatever it was told of that.
+            // The writer and its readers may have ended before the blow, whatever the writer was told of it.
             facts.push(natural_end(plan));
         }
         if is_there {
@@ -113,7 +113,7 @@ impl Round<'_> {
             let finished = stat["writers_finished"] == 1;
             assert!(*code != 0 || finished, "the writer ended with 0 and did not finish: {stat}");
             if plan.races {
-                // The daemon knows which of the two came first.
+                // The daemon knows which came first, the end of the writer or the blow.
                 facts.retain(|fact| *fact != Fact::WriterDied || !finished);
                 facts.extend((stat["state"] == "closed").then_some(Fact::Closed));
                 facts.extend((stat["state"] == "failed").then_some(Fact::Failed));
@@ -134,7 +134,7 @@ impl Round<'_> {
                 panic!("reader {number}: {wrong}; {facts:?}; {outcome:?}; the daemon's log: {log}");
             });
         };
-        // Those for which it is over end before the stream is closed, and by themselves.
+        // Readers until `writers-gone` end by themselves, before the stream is closed.
         let over = facts.iter().any(|fact| matches!(fact, Fact::Finished | Fact::WriterDied));
         let is_over = |number: usize| over && plan.readers[number].until == Until::WritersGone;
         let (first, rest): (Vec<_>, Vec<_>) =
@@ -164,12 +164,12 @@ impl Round<'_> {
         !self.facts.iter().any(|fact| ended.contains(fact))
     }
 
-    /// Waits until head is there, or cannot come there. What comes first is that the writer has begun.
+    /// Waits until head has come to `at`, or cannot come there. Waits first until the writer has begun.
     fn wait_for(&mut self, at: u64) {
         if !self.is_open() || self.stalled {
             return;
         }
-        eventually("the stream is as far as it is to be", || {
+        eventually("head has come to the offset of the blow", || {
             let head = self.daemon.head(S);
             head >= at || !self.writer.runs() || (head > 0 && self.writer.is_held())
         });
@@ -178,7 +178,7 @@ impl Round<'_> {
     fn strike(&mut self, blow: &Blow) {
         let stopped = blow.stopped.filter(|stopped| self.signal(*stopped, Signal::STOP));
         if let Some(stopped) = stopped {
-            // With a block reader that stands still the writer comes to wait.
+            // A stopped `block` reader makes the writer wait.
             if self.plan.readers[stopped].policy == SlowPolicy::Block && self.is_open() && !self.stalled {
                 eventually("the writer waits", || {
                     let stat = self.daemon.stat(S).expect("a stream");

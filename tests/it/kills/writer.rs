@@ -1,4 +1,4 @@
-//! The writer of a round, and what feeds it.
+//! The writer of a round, and the thread that feeds it.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct Writer {
 
 enum Process {
     Command(Running),
-    /// Its thread returns whether it saw that it was to die before its end.
+    /// The thread returns true if it saw the order to die before its end.
     Library {
         thread: JoinHandle<Result<bool, WriteError>>,
         dead: Arc<AtomicBool>,
@@ -33,11 +33,11 @@ enum Process {
 
 /// How a writer ended.
 pub(super) struct Written {
-    /// As of a command; [`BROKEN`] where it does not tell why.
+    /// The exit code of a command; [`BROKEN`] if it does not tell why it ended.
     pub(super) code: i32,
-    /// How much it said is in the stream.
+    /// How many bytes it said are in the stream.
     pub(super) said: Option<u64>,
-    /// For whoever looks at a failure.
+    /// Shown when a check fails.
     pub(super) stderr: String,
 }
 
@@ -66,13 +66,13 @@ impl Writer {
         }
     }
 
-    /// Whether it is given nothing more before [`go_on`](Self::go_on).
+    /// Whether it gets nothing more before [`go_on`](Self::go_on).
     pub(super) fn is_held(&self) -> bool {
         self.feed.held.load(Relaxed)
     }
 
     pub(super) fn go_on(&self) {
-        // It fails if the writer takes nothing more.
+        // Sending fails if the writer takes nothing more.
         let _ = self.feed.go_on.send(());
     }
 
@@ -84,7 +84,7 @@ impl Writer {
             Process::Command(_) => {}
             Process::Library { dead, .. } => {
                 dead.store(true, Relaxed);
-                // What it waits for, so that it sees that.
+                // The thread waits for input, and sees the order to die when it gets some.
                 self.go_on();
             }
         }
@@ -138,7 +138,7 @@ fn command(plan: &WriterPlan, daemon: &Daemon, link: &Link) -> Pfs {
     }
 }
 
-/// Appends what comes, and finishes when no more does.
+/// Appends the pieces that it gets, and finishes when no more come.
 fn library(
     plan: &Plan,
     client: Client,
@@ -159,7 +159,7 @@ fn library(
             }
             writer.send()?;
         }
-        // Dropped without an end, it is a writer that died.
+        // A writer that is dropped without an end is a writer that died.
         if dead.load(Relaxed) {
             return Ok(true);
         }
@@ -187,7 +187,7 @@ impl Feed {
             let (first, last) = data.split_at(data.len() - held_back);
             give(first, &mut random, &mut sink);
             holds.store(true, Relaxed);
-            // Told by a message, or by the end of a test that has failed.
+            // A message ends the wait, and so does the end of a test that has failed.
             let _: Result<(), _> = may_go_on.recv();
             give(last, &mut random, &mut sink);
         });
@@ -195,7 +195,7 @@ impl Feed {
     }
 }
 
-/// In pieces of all sizes, until it takes no more.
+/// Gives the data in pieces of all sizes, until the writer takes no more.
 fn give(mut data: &[u8], random: &mut Random, sink: &mut Sink) {
     while !data.is_empty() {
         let len = 1 + random.below(64 << 10) as usize;

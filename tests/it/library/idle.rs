@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{block_on, path};
 
-/// Nobody may run for this long, except that shm readers look at their ring.
+/// No process may run for this long, except that shm readers look at their ring.
 const REST: Duration = Duration::from_secs(2);
 
 const SO_FAR: &[u8] = b"so far";
@@ -97,9 +97,9 @@ fn endpoint(place: &str) -> Endpoint {
     }
 }
 
-/// Starts this test again as another process, which has the readers and is told of the daemon as `place`; looks that neither
-/// runs while there is nothing to read, but for a look a second of each of the `sleepers`, which share memory, and that all
-/// readers are there when there is something.
+/// Starts this test again as another process, which has the readers and gets the address of the daemon as `place`. Checks that
+/// neither process runs while there is nothing to read, except one look a second by each of the `sleepers`, which share memory.
+/// Then checks that all readers still get data.
 fn rest_together(test: &str, daemon: Option<&Daemon>, place: impl AsRef<std::ffi::OsStr>, sleepers: u64) {
     if let Some(daemon) = daemon {
         daemon.append("/streamfs/library", SO_FAR);

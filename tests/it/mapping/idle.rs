@@ -7,7 +7,7 @@ use pfs_proto::ReadOptions;
 
 use super::{S, handed};
 
-/// Nobody may run for this long, except that shm readers look at their ring.
+/// No process may run for this long, except that shm readers look at their ring.
 const REST: Duration = Duration::from_secs(2);
 
 #[test]

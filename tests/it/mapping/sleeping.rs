@@ -12,7 +12,7 @@ use rustix::thread::futex::{Flags, requeue};
 
 use super::{Handed, S, handed};
 
-/// How often wake-ups are stolen. A reader that sleeps for a minute each time, or for ever, is ended as a test that hangs.
+/// How often wake-ups are stolen. A reader that then sleeps for a minute, or for ever, hangs the test, which is ended.
 const ROUNDS: u32 = 4;
 
 /// The place of the bell in a ring's header, in bytes.

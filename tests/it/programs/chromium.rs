@@ -16,7 +16,7 @@ struct Browser {
     reports: Receiver<String>,
 }
 
-/// The site of a page: it serves the page to whoever asks, and takes the reports.
+/// The site of a page: it serves the page to every client, and takes the reports.
 struct Site {
     listener: TcpListener,
     address: SocketAddr,
@@ -115,7 +115,7 @@ impl Browser {
         }
     }
 
-    /// Waits for a report of which this holds, and returns it.
+    /// Waits for a report that satisfies the predicate, and returns it.
     #[track_caller]
     fn until(&mut self, holds: impl Fn(&str) -> bool) -> String {
         let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! wget, which takes up a download that broke by itself, with a Range but without an If-Range.
+//! wget, which resumes a broken download by itself, with a Range but without an If-Range.
 
 use harness::{Daemon, Finished, Pfs, Running, eventually, noise};
 
