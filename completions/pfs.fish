@@ -71,7 +71,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand cat" -l since -d 'Start with the
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l offset -d 'Start at this offset, in bytes since the stream was created' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l until -d 'When to end: closed, caught-up, writers-gone or idle=DURATION' -r
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l slow -d 'What to do when this reader cannot keep up' -r -f -a "drop\t'It loses its oldest chunks, and reports which'
-block\t'Writers wait for it, where the daemon has a limit no longer than that'
+block\t'Writers wait for it, for limits.max_block_time at most if the daemon sets that'
 disconnect\t'It is disconnected, and ends with 6'"
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l url -d 'URL of the daemon, in place of a socket, also in PFS_URL' -r -f
@@ -169,7 +169,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand bench" -l transport -d 'How byte
 socket\t'Over connections to its socket'
 http\t'Over HTTP, with --url'"
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l slow -d 'What to do when a reader cannot keep up' -r -f -a "drop\t'It loses its oldest chunks, and reports which'
-block\t'Writers wait for it, where the daemon has a limit no longer than that'
+block\t'Writers wait for it, for limits.max_block_time at most if the daemon sets that'
 disconnect\t'It is disconnected, and ends with 6'"
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l rate -d 'Append so many chunks a second, all writers together, and report how long they take' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l socket -d 'Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one' -r -F

@@ -168,8 +168,9 @@ pub struct WriteArgs {
     pub stream: bool,
     /// Append input as it arrives, in whole lines: no line is ever split
     ///
-    /// --stream is implied. Chunks end only after a newline, or at the end of the input. Neither a gap nor another writer's chunk comes between the bytes of a line. A line that is
-    /// larger than the stream takes as one chunk is an error; the lines before it are appended.
+    /// --stream is implied. Chunks end only after a newline, or at the end of the input. Neither a gap nor
+    /// another writer's chunk comes between the bytes of a line. A line that is larger than the stream
+    /// takes as one chunk is an error; the lines before it are appended.
     #[arg(long, group = "streaming")]
     pub lines: bool,
     /// Close the stream at the end of the input
@@ -384,7 +385,7 @@ pub enum ColorWhen {
 pub enum Slow {
     /// It loses its oldest chunks, and reports which
     Drop,
-    /// Writers wait for it, where the daemon has a limit no longer than that
+    /// Writers wait for it, for limits.max_block_time at most if the daemon sets that
     Block,
     /// It is disconnected, and ends with 6
     Disconnect,

@@ -104,7 +104,8 @@ pub const MANUAL: &[(&str, &str)] = &[
   [limits]
   max_streams = 1024
   max_memory = "1GB"             # all rings together; beside them an eighth
-                                 # of it, for what clients are sending;
+                                 # each for staging areas, for what arrives
+                                 # and for what leaves;
                                  # default: 1GB, or half of the limit of
                                  # the control group if that is less
   max_connections = 16384        # on the socket and over HTTP together
