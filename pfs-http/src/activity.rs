@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,8 +16,10 @@ use crate::settings::Limits;
 /// The state of one connection, seen from outside of its HTTP.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Requests that are not answered to the end.
+    /// Requests that are not answered to the end, and pieces of answers that HTTP/2 keeps.
     requests: AtomicUsize,
+    /// HTTP has bytes that the socket does not take.
+    unwritten: AtomicBool,
     /// Something came since the last request was answered.
     receiving: AtomicBool,
     /// There was a request.
@@ -27,6 +29,18 @@ pub(super) struct Activity {
     /// The newest request, if its answer is useless once the client has gone.
     newest: Mutex<Option<(More, Protocol)>>,
     changed: Notify,
+}
+
+/// A piece that HTTP/2 keeps: its connection is busy until this is dropped.
+#[derive(Debug)]
+pub(super) struct KeptPiece(Arc<Activity>);
+
+impl Drop for KeptPiece {
+    fn drop(&mut self) {
+        if self.0.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.changed.notify_one();
+        }
+    }
 }
 
 /// What a connection is doing.
@@ -50,6 +64,14 @@ impl Activity {
         }
     }
 
+    /// HTTP wrote, and the socket took something or, if `is_pending`, nothing.
+    pub(super) fn writes(&self, is_pending: bool) {
+        if self.unwritten.load(Ordering::Relaxed) != is_pending {
+            self.unwritten.store(is_pending, Ordering::Relaxed);
+            self.changed.notify_one();
+        }
+    }
+
     /// What came so far was no request but the handshake before it.
     pub(super) fn shook_hands(&self) {
         self.receiving.store(false, Ordering::Relaxed);
@@ -60,6 +82,15 @@ impl Activity {
         self.multiplexed.store(multiplexed, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
+    }
+
+    /// A piece of an answer is given to HTTP, which over HTTP/2 may keep it until the client wants it, when the request has ended.
+    /// `None` over HTTP/1.1, where [`writes`](Self::writes) tells of it.
+    pub(super) fn keeps_piece(self: &Arc<Self>) -> Option<KeptPiece> {
+        self.multiplexed.load(Ordering::Relaxed).then(|| {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            KeptPiece(Arc::clone(self))
+        })
     }
 
     pub(super) fn request_ends(&self) {
@@ -86,7 +117,7 @@ impl Activity {
     pub(super) fn phase(&self) -> Phase {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         match () {
-            () if self.requests.load(Ordering::Relaxed) > 0 => Phase::Busy,
+            () if self.requests.load(Ordering::Relaxed) > 0 || is(&self.unwritten) => Phase::Busy,
             () if is(&self.receiving) && !is(&self.multiplexed) => Phase::Receiving,
             () if is(&self.greeted) => Phase::Idle,
             () => Phase::Silent,

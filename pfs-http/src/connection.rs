@@ -168,7 +168,7 @@ impl Connections {
             Ended::Broken => socket.abort().await,
             Ended::Unheard => linger(&*socket, &[]).await,
             Ended::TooSlow if self.tls.is_none() => linger(&*socket, TOO_SLOW).await,
-            Ended::TooSlow => {}
+            Ended::TooSlow => linger(&*socket, &[]).await,
         }
     }
 
@@ -212,7 +212,10 @@ impl Connections {
             }
             Some(Phase::Idle | Phase::Busy) => {
                 connection.as_mut().graceful_shutdown();
-                let _ = timeout(LAST_WORDS, connection).await;
+                if timeout(LAST_WORDS, connection).await.is_err() {
+                    // It may still read what the system has of earlier answers.
+                    return Ended::Unheard;
+                }
             }
             // Whoever still gets an answer gets it to its end, or to where the daemon cuts all that is left.
             None => {

@@ -17,7 +17,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::{
-    activity::Activity,
+    activity::{Activity, KeptPiece},
     admission::RequestPlace,
     operations::{Protocol, Tally},
 };
@@ -129,6 +129,18 @@ pub(super) struct Recorded {
     record: Record,
 }
 
+/// Bytes of an answer over HTTP/2.
+struct Kept {
+    bytes: Bytes,
+    _piece: KeptPiece,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl http_body::Body for Recorded {
     type Data = Bytes;
     type Error = axum::Error;
@@ -138,6 +150,14 @@ impl http_body::Body for Recorded {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|bytes| match self.record.activity.keeps_piece() {
+                    Some(kept) => Bytes::from_owner(Kept { bytes, _piece: kept }),
+                    None => bytes,
+                })
+            })
+        });
         match &frame {
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, Buf::remaining);

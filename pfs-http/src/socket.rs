@@ -151,7 +151,9 @@ impl<S: Socket> AsyncWrite for Tracked<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match ready!(self.socket.poll_write(cx, bufs)) {
+        let written = self.socket.poll_write(cx, bufs);
+        self.activity.writes(written.is_pending());
+        match ready!(written) {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
             {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use pfs_http::settings::Limits;
+use pfs_proto::Peer;
 use tokio::time::{Instant, sleep};
 
-use super::{DAY, S, Served};
+use super::{DAY, S, Served, WIDE};
 
 const HEADER_TIME: Duration = Duration::from_secs(7);
 const IDLE_TIME: Duration = Duration::from_secs(50);
@@ -76,6 +77,43 @@ async fn a_connection_without_requests_is_closed_after_a_while() {
     let last = Instant::now();
     assert!(client.until_hung_up().await.is_empty());
     assert_eq!(last.elapsed(), IDLE_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_pauses_before_the_end_of_an_answer_gets_the_rest() {
+    let served = served();
+    let stream = served.create(WIDE as u64);
+    let mut writer = stream.writer(Peer::default()).unwrap();
+    writer.try_append(&[b'a'; 40_000]).unwrap().unwrap();
+    drop(writer);
+    stream.close();
+    // HTTP has taken all of the answer, and the pipe has room for a part.
+    let mut client = served.connect_over(1000);
+    client.request("GET", S, &[], None).await;
+    let mut answer = client.head().await.unwrap().has(200);
+    sleep(DAY).await;
+    client.rest(&mut answer).await;
+    assert!(answer.whole, "{} bytes came", answer.body.len());
+    let last = Instant::now();
+    assert!(client.until_hung_up().await.is_empty());
+    assert_eq!(last.elapsed(), IDLE_TIME);
+
+    // Over HTTP/2, the client has opened its window for a part.
+    let near = served.connect_raw(WIDE);
+    let (client, connection) =
+        h2::client::Builder::new().initial_window_size(1000).handshake::<_, &[u8]>(near).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get(format!("http://{}{S}", super::address())).body(()).unwrap();
+    let (answer, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    sleep(DAY).await;
+    let mut len = 0;
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        len += piece.len();
+    }
+    assert_eq!(len, 40_000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +210,7 @@ async fn a_live_body_and_a_live_reader_may_be_silent_for_longer_than_anything_el
 async fn requests_at_the_same_time_on_one_http_2_connection_count_as_a_connection_each() {
     let served = Served::with(Limits { max_connections_per_address: 2, ..Limits::default() });
     let stream = served.create(4096);
-    let (client, connection) = h2::client::handshake(served.connect_raw(super::WIDE)).await.unwrap();
+    let (client, connection) = h2::client::handshake(served.connect_raw(WIDE)).await.unwrap();
     tokio::spawn(connection);
     let read = async || {
         let request = http::Request::get(format!("http://{}{S}", super::address())).body(()).unwrap();
