@@ -239,25 +239,25 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
 
 #[test]
 fn readers_of_a_stream_that_is_removed_while_they_read_get_no_byte_of_what_takes_its_place() {
-    const SIZE: u64 = 256 << 10;
+    const SIZE: u64 = 4 << 20;
     let until = Instant::now() + duration();
     let config = StreamConfig { ring_buffer_size: SIZE, channel_buffer_size: SIZE, ..Default::default() };
     let history: Vec<u8> = (0..SIZE).map(byte_at).collect();
     while Instant::now() < until {
         let stream = Stream::new("s", config.clone()).unwrap();
         let mut writer = stream.writer(PEER).unwrap();
-        for chunk in history[..].chunks(1000) {
+        for chunk in history[..].chunks(100_000) {
             writer.try_append(chunk).unwrap().unwrap();
         }
         let reads = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    // Over and over from the start, so that the removal finds it in the middle of a copy.
+                    // Over and over from the start, and much at a time, so that the removal finds it in the middle of a copy.
                     while let Ok(mut reader) = stream.reader(ReadOptions::default(), PEER) {
                         let mut followed = Followed::from(&reader);
                         let mut bytes = Vec::new();
-                        while let Ok(Some(read)) = reader.try_read(&mut bytes, 64 << 10) {
+                        while let Ok(Some(read)) = reader.try_read(&mut bytes, SIZE as usize) {
                             let Read::Data { .. } = read else { panic!("{read:?}") };
                             followed.data(&bytes);
                             bytes.clear();

@@ -122,14 +122,16 @@ impl Mapping {
         self.opened().take()
     }
 
-    /// Gives the memory back to the system, except the first `kept` words: the others are zero from now on. Other processes
-    /// that map the file keep it as it is. Words that are written meanwhile may be lost.
-    pub(crate) fn release(&self, kept: usize) -> io::Result<()> {
+    /// Gives the memory back to the system, except the first `kept` words: the others are zero from now on. One of the kept
+    /// words gets another value in the same step: a thread that finds a zero finds that value afterwards. Other processes
+    /// that map the file keep all of it as it is. Words that are written meanwhile may be lost.
+    pub(crate) fn release(&self, kept: usize, (changed, value): (usize, u64)) -> io::Result<()> {
         let bytes = self.words * WORD;
         let fresh = Self::own(self.words)?;
         for (to, from) in fresh.words().iter().zip(self.words()).take(kept) {
             to.store(from.load(Relaxed), Relaxed);
         }
+        fresh.words()[changed].store(value, Relaxed);
         let flags = MremapFlags::MAYMOVE;
         // SAFETY: both are mappings of ours of this size. The system puts the pages of the fresh one in the place of the others in
         // one step, so that the words that were handed out stay readable and writable all the time; like any word of this

@@ -66,9 +66,10 @@ impl Memory {
         self.mapping.file()
     }
 
-    /// Gives the memory back to the system, except the first `kept` words. Readers may still be there, and find zeros.
-    pub(crate) fn release(&self, kept: usize) -> io::Result<()> {
-        self.mapping.release(kept)
+    /// Gives the memory back to the system, except the first `kept` words. Readers may still be there, and find zeros. One of the
+    /// kept words gets another value in the same step.
+    pub(crate) fn release(&self, kept: usize, changed: (usize, u64)) -> io::Result<()> {
+        self.mapping.release(kept, changed)
     }
 
     pub(crate) fn is_released(&self) -> bool {
@@ -116,7 +117,7 @@ impl Memory {
     }
 
     /// Always an error: the heap cannot give back memory that is in use.
-    pub(crate) fn release(&self, _kept: usize) -> io::Result<()> {
+    pub(crate) fn release(&self, _kept: usize, _changed: (usize, u64)) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

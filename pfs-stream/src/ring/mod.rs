@@ -40,7 +40,6 @@ mod writer;
 use crate::sync::{
     Arc, AtomicU64,
     Ordering::{self, Acquire},
-    fence,
 };
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -150,11 +149,10 @@ impl Ring {
         if self.holds() {
             return Err(std::io::ErrorKind::Unsupported.into());
         }
-        // A reader in the middle of a copy looks at tail once more, and throws the copy away. It then finds the status.
+        // A reader in the middle of a copy looks at tail once more, and throws the copy away. It then finds the status. Other
+        // processes keep their bytes and so their tail: one that is writing chunks to a file has written the right ones.
         let head = self.load(layout::HEAD_SEQ, Ordering::Relaxed);
-        self.word(layout::TAIL_SEQ).store(head, Ordering::Release);
-        fence(Ordering::Release);
-        self.memory.release(layout::HEADER)
+        self.memory.release(layout::HEADER, (layout::TAIL_SEQ, head))
     }
 
     /// Whether its memory was given back.

@@ -137,6 +137,27 @@ fn a_chunk_is_not_overwritten_before_it_is_written_to_its_end() {
 }
 
 #[test]
+fn a_chunk_is_written_to_its_end_though_its_stream_is_removed_meanwhile() {
+    let (stream, handout, _writer) = full();
+    let (mut output, input) = small_pipe();
+    thread::scope(|scope| {
+        let mut reader = open(&handout);
+        let written = scope.spawn(move || {
+            let written = reader.try_write_to(input.as_fd(), 1, 100);
+            (written, reader.try_read(&mut Vec::new(), 1))
+        });
+        await_bytes(&output);
+        stream.remove();
+        let mut got = Vec::new();
+        output.read_to_end(&mut got).unwrap();
+        let (written, then) = written.join().unwrap();
+        assert!(matches!(written, Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))), "{written:?}");
+        assert!(got == bytes(0, 16 << 10), "other bytes than were appended");
+        assert_eq!(then, Err(ReadError::Removed));
+    });
+}
+
+#[test]
 fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
     let (_stream, handout, mut writer) = full();
     let (mut output, input) = small_pipe();
