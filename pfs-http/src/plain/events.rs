@@ -92,8 +92,9 @@ fn follow(place: &Readable<'_>, reader: Reader, removed: Option<Identity>) -> Re
 
 fn following(place: &Readable<'_>, reader: Reader, removed: Option<Identity>) -> Following<Events> {
     let mut events = Events::new(reader.identity(), reader.content_type());
-    if let Some(removed) = removed {
-        events.put_removed(removed);
+    match removed {
+        Some(removed) => events.put_removed(removed),
+        None => events.put_start(reader.start()),
     }
     Following::new(place.follow(reader, events))
 }

@@ -145,6 +145,13 @@ impl Events {
         }
     }
 
+    /// Begins with an id alone, which is no event. A client whose connection breaks inside its first event comes back with it, and is
+    /// told what it missed.
+    pub(crate) fn put_start(&mut self, offset: u64) {
+        let id = EventId { identity: self.identity, offset };
+        self.out.extend_from_slice(format!("id: {id}\n\n").as_bytes());
+    }
+
     /// Begins with the removal of another stream.
     pub(crate) fn put_removed(&mut self, removed: Identity) {
         put_removed(&mut self.out, removed, Some(self.identity));

@@ -27,10 +27,11 @@ fn text(piece: Vec<u8>) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_connection_on_which_nothing_happens_is_kept_alive_by_a_comment() {
     let served = Served::new();
-    served.create(4096);
+    let stream = served.create(4096);
     let mut client = served.connect();
     client.request("GET", S, &[("accept", "text/event-stream")], None).await;
     client.head().await.unwrap().has(200);
+    assert_eq!(text(client.piece().await.unwrap()), format!("id: {}:0\n\n", stream.identity()));
     let begun = Instant::now();
     for times in 1..=3 {
         assert_eq!(client.piece().await.unwrap(), b":\n\n");
@@ -50,8 +51,13 @@ async fn a_client_that_waits_for_the_next_stream_is_kept_alive_and_gets_it_from_
     let stream = served.create(4096);
     assert_eq!(stream.readers(), 1, "it is there before anything can be appended");
     stream.writer(Peer::default()).unwrap().try_append(b"fresh").unwrap().unwrap();
-    let id = format!("{}:5", stream.identity());
-    assert_eq!(text(client.piece().await.unwrap()), format!("id: {id}\ndata: fresh\n\n"));
+    let id = stream.identity();
+    let (start, event) = (format!("id: {id}:0\n\n"), format!("id: {id}:5\ndata: fresh\n\n"));
+    let mut told = text(client.piece().await.unwrap());
+    while told.len() < start.len() + event.len() {
+        told.push_str(&text(client.piece().await.unwrap()));
+    }
+    assert_eq!(told, start + &event);
 }
 
 #[tokio::test(start_paused = true)]

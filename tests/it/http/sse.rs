@@ -58,15 +58,14 @@ impl EventSource {
     fn next(&mut self) -> Result<Event, bool> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let (event, rest) = (parse(event), rest.to_owned());
+                let ((event, has_data), rest) = (parse(event), rest.to_owned());
                 self.text = rest;
-                match event {
-                    Some(event) => {
-                        self.last_id = event.id.clone().or(self.last_id.take());
-                        return Ok(event);
-                    }
-                    None => continue,
+                // A block without data is no event, and its id counts.
+                self.last_id = event.id.clone().or(self.last_id.take());
+                if has_data {
+                    return Ok(event);
                 }
+                continue;
             }
             match self.connection.piece() {
                 Some(piece) if piece.is_empty() => return Err(true),
@@ -109,8 +108,8 @@ fn identity(daemon: &Daemon) -> String {
     head.header("etag").unwrap().trim_matches('"').to_owned()
 }
 
-/// `None` for a block that is nothing but comments.
-fn parse(block: &str) -> Option<Event> {
+/// A block, and whether it is an event: without data it is none.
+fn parse(block: &str) -> (Event, bool) {
     let mut event = Event { name: "message".to_owned(), id: None, data: String::new() };
     let mut lines = 0;
     for line in block.split('\n').filter(|line| !line.starts_with(':') && !line.is_empty()) {
@@ -128,30 +127,37 @@ fn parse(block: &str) -> Option<Event> {
         }
     }
     event.data.pop();
-    (lines > 0).then_some(event)
+    (event, lines > 0)
 }
 
 #[test]
 fn a_large_event_breaks_when_its_chunk_is_overwritten_and_the_client_comes_back_to_an_exact_gap() {
     // More than all buffers on the way to a reader hold.
     const LARGE: usize = 16 << 20;
-    let daemon = Transport::Http.daemon_with_buffers(LARGE as u64, LARGE as u64);
-    daemon.create(S);
-    daemon.append(S, "before");
-    let mut source = EventSource::open(&daemon, S, None);
-    source.gives("message", 6, "before");
-    daemon.append(S, "b".repeat(LARGE));
-    let piece = source.connection.piece().unwrap();
-    source.text.push_str(std::str::from_utf8(&piece).unwrap());
-    assert!(source.text.contains("data: bbb"), "a part of the event");
-    daemon.append(S, "after");
-    assert_eq!(source.next(), Err(false), "the event does not end");
-    let mut source = source.again(&daemon);
-    let gap = source.next().unwrap();
-    let end = 6 + LARGE as u64;
-    assert_eq!((gap.name.as_str(), gap.offset()), ("gap", Some(end)));
-    assert_eq!((gap.json()["from"].as_u64(), gap.json()["to"].as_u64()), (Some(6), Some(end)));
-    source.gives("message", end + 5, "after");
+    // Without an event before it, the client knows where it is from the id at the start.
+    for before in ["before", ""] {
+        let daemon = Transport::Http.daemon_with_buffers(LARGE as u64, LARGE as u64);
+        daemon.create(S);
+        let start = before.len() as u64;
+        let mut source = EventSource::open(&daemon, S, None);
+        if !before.is_empty() {
+            daemon.append(S, before);
+            source.gives("message", start, before);
+        }
+        daemon.append(S, "b".repeat(LARGE));
+        while !source.text.contains("data: bbb") {
+            let piece = source.connection.piece().unwrap();
+            source.text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+        daemon.append(S, "after");
+        assert_eq!(source.next(), Err(false), "the event does not end");
+        let mut source = source.again(&daemon);
+        let gap = source.next().unwrap();
+        let end = start + LARGE as u64;
+        assert_eq!((gap.name.as_str(), gap.offset()), ("gap", Some(end)));
+        assert_eq!((gap.json()["from"].as_u64(), gap.json()["to"].as_u64()), (Some(start), Some(end)));
+        source.gives("message", end + 5, "after");
+    }
 }
 
 #[test]
