@@ -23,7 +23,7 @@ _pfsd() {
 
     case "${cmd}" in
         pfsd)
-            opts="-h -V --config --socket --http --check-config --log --log-format --help --version"
+            opts="-h -V --config --socket --http --check-config --reload --autostarted --log --log-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

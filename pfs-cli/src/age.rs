@@ -22,7 +22,7 @@ pub enum DurationError {
 
 /// Reads a duration longer than zero: `500ms`, `10s`, `1h30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    let duration = humantime::parse_duration(text)
+    let duration = pfs_proto::parse_duration(text)
         .map_err(|error| DurationError::Malformed { text: text.to_owned(), why: error.to_string() })?;
     if duration.is_zero() { Err(DurationError::Zero) } else { Ok(duration) }
 }

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anstream::ColorChoice;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use pfs_proto::{PathPrefix, SlowPolicy, Start, StreamPath};
@@ -32,7 +33,7 @@ const STYLES: Styles = Styles::styled()
 /// the byte, and a writer or daemon that dies is never mistaken for the end of a stream.
 ///
 /// Output goes to standard output byte for byte, everything else to standard error. Sizes are bytes
-/// or a number with a unit (512KB, 1.5MB, 6MiB; KB and KiB are both 1024), durations a number with a
+/// or a number with a unit (10M, 512KB, 1.5MB, 6MiB; K, KB and KiB are 1024), durations a number with a
 /// unit (500ms, 10s, 1h30m).
 ///
 /// When no daemon answers on the default socket, pfs starts pfsd and goes on. With --url, every command works on a
@@ -52,21 +53,24 @@ pub struct Cli {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Socket of the daemon, also in PFS_SOCKET; a daemon is started only on the default one
+    /// Socket of the daemon, also in PFS_SOCKET; without one, a daemon is looked for, or started
     ///
-    /// The default is $XDG_RUNTIME_DIR/pfs/pfsd.sock, or /tmp/pfs-UID/pfsd.sock where that variable is
-    /// not set. When a socket is given, here or in PFS_SOCKET, no daemon is started. This flag beats the variable.
+    /// Where no socket and no URL is given, pfs uses the first of these sockets on which a daemon answers:
+    /// $XDG_RUNTIME_DIR/pfs/pfsd.sock, /run/user/UID/pfs/pfsd.sock, /tmp/pfs-UID/pfsd.sock, /run/pfs/pfsd.sock.
+    /// If none answers, a daemon is started on the first that can be in a directory of this user alone. A directory of another
+    /// user, or one that others can write to, is passed over; with -v, pfs says which. When a socket is given, here or in
+    /// PFS_SOCKET, no daemon is started. This flag beats the variable.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
     /// URL of the daemon, in place of a socket, also in PFS_URL
     ///
-    /// http://HOST:PORT or https://HOST:PORT; the port is 4437 where none is named. A path belongs to it if the daemon is
+    /// http://HOST:PORT or https://HOST:PORT; http:// may be left out, and the port is 4437 where none is named. A path belongs to it if the daemon is
     /// behind a reverse proxy that serves it below one. Everything is as it is over a socket, but for memory, which is
     /// not shared. When the connection breaks while a stream is read, pfs connects again for up to 5 seconds and goes on
     /// where it was, if it finds the same stream there; it says so on standard error. No daemon is started.
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url, conflicts_with = "socket")]
     pub url: Option<String>,
-    /// File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE
+    /// File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE; PFS_TOKEN holds the token itself
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// File with certificates (PEM) to trust at the URL besides the system's, also in PFS_CA_FILE
@@ -87,9 +91,10 @@ pub struct GlobalArgs {
     /// Say what is being done
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// When to color what goes to standard error
+    /// When to color messages, help and tables
     ///
-    /// With auto, when standard error is a terminal and the variable NO_COLOR is not set, or empty.
+    /// With auto, on a terminal. NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM=dumb have the effect that they have on other
+    /// programs. This flag beats the variables. What is printed of a stream is never colored.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorWhen,
 }
@@ -97,18 +102,19 @@ pub struct GlobalArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Append standard input to a stream
+    /// Append standard input, files or the output of a command to a stream
     ///
-    /// The stream is created if there is none. With --stream or --lines, what arrives on standard input is appended
-    /// at once; without them, standard input is read to its end and appended as one chunk. Readers get a chunk
+    /// The stream is created if there is none. With --stream or --lines, what arrives on the input is appended
+    /// at once; without them, the input is read to its end and appended as one chunk. Readers get a chunk
     /// whole or not at all.
     ///
     /// When pfs ends with 0, every byte that it read is in the stream, and any reader that starts
     /// afterwards finds it, while the ring holds it.
+    #[command(aliases = ["pub", "publish", "append"])]
     Write(WriteArgs),
     /// Print a stream as it grows, or a document
     ///
-    /// With --stream, the history that the stream's ring holds is printed and then what is appended, until the
+    /// With --stream, or any flag about streams, the history that the stream's ring holds is printed and then what is appended, until the
     /// stream is closed. A stream that does not exist yet is waited for; nothing is created.
     ///
     /// Bytes that the ring gave up before they could be printed are lost. Each such range is
@@ -120,6 +126,7 @@ pub enum Command {
     /// chunks it was, their number is left out. pfs then ends with 4.
     ///
     /// Without --stream, a document such as /streamfs/README is printed.
+    #[command(aliases = ["read", "get", "sub", "subscribe", "tail", "follow"])]
     Cat(CatArgs),
     /// Create a stream with sizes of its own
     ///
@@ -135,16 +142,31 @@ pub enum Command {
     /// Remove streams and all that they hold
     ///
     /// Readers and writers are told; for them it is not the end of the stream but an error.
+    #[command(aliases = ["remove", "delete", "del"])]
     Rm(RmArgs),
     /// List streams
     ///
     /// Prints the full path of each stream on a line of its own, sorted.
+    #[command(alias = "list")]
     Ls(LsArgs),
     /// Show the figures of streams, their writers and readers
     ///
     /// For each reader: its process, position, lag, what happens when it cannot keep up, what it lost, and whether
-    /// a writer is waiting for it.
+    /// a writer is waiting for it. The daemon's own figures are those of pfs info.
     Stat(StatArgs),
+    /// Show the daemon: its version, process, age, and use of its limits
+    ///
+    /// No daemon is started. When none answers, pfs ends with 5. A daemon of any version is shown.
+    #[command(visible_alias = "status")]
+    Info(InfoArgs),
+    /// End the daemon in order, and say what is lost by it
+    ///
+    /// As SIGTERM does: every client is told that the daemon goes, and all streams end with it. pfs waits until the daemon has ended.
+    /// Only root and the daemon's user may, and only over its socket. A service manager may start the daemon again, at once or for the
+    /// next client: use systemctl stop where pfsd is a service.
+    ///
+    /// No daemon is started. When none answers, pfs ends with 5.
+    Stop(StopArgs),
     /// Measure what streams do on this machine
     ///
     /// Starts readers and writers, each a process of its own, on a stream that is made for it (pfs-bench-PID in the
@@ -163,6 +185,11 @@ pub struct WriteArgs {
     /// Path of the stream, such as /streamfs/cam
     #[arg(value_parser = PathParser::<StreamPath>::new())]
     pub path: StreamPath,
+    /// Files to append in this order, in place of standard input; - is standard input
+    ///
+    /// They are one input, as for cat(1): without --stream or --lines, all of them are appended as one chunk.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "command")]
+    pub files: Vec<PathBuf>,
     /// Append input as it arrives, not at its end as one chunk
     #[arg(long, group = "streaming")]
     pub stream: bool,
@@ -195,7 +222,9 @@ pub struct WriteArgs {
     /// When the reader of standard output is gone, pfs stops reading and appends what it has read.
     #[arg(long)]
     pub tee: bool,
-    /// Show progress on standard error, also when that is no terminal
+    /// Show progress on standard error in any case
+    ///
+    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when the input is a file.
     #[arg(long)]
     pub progress: bool,
     /// Command whose standard output is appended, in place of standard input
@@ -214,12 +243,13 @@ pub struct WriteArgs {
 /// What `pfs cat` takes.
 #[derive(Args, Debug)]
 #[command(after_help = examples::CAT)]
+#[command(group = ArgGroup::new("following").multiple(true))]
 pub struct CatArgs {
     /// Path of the stream or document
     #[arg(value_parser = PathParser::<StreamPath>::new())]
     pub path: StreamPath,
-    /// Follow a stream
-    #[arg(long)]
+    /// Follow a stream; --new, --tail, --since, --offset, --until and --slow imply it
+    #[arg(long, short = 'f', visible_alias = "follow", group = "following")]
     pub stream: bool,
     /// Where to start.
     #[command(flatten)]
@@ -230,15 +260,24 @@ pub struct CatArgs {
     /// missing stream is then an error (3). writers-gone: when the last writer has finished, as with a
     /// FIFO; if one died or failed instead, pfs ends with 8. idle=DURATION: when nothing arrived for so long.
     /// The end of a closed stream is the end in any case; if it was closed as failed, pfs ends with 8.
-    #[arg(long, value_name = "END", default_value = "closed", value_parser = parse_until)]
-    #[arg(requires = "stream")]
-    pub until: Until,
-    /// What to do when this reader cannot keep up
-    #[arg(long, value_name = "POLICY", default_value = "drop", requires = "stream")]
-    pub slow: Slow,
-    /// Show progress on standard error, also when that is no terminal
-    #[arg(long, requires = "stream")]
+    /// Default: closed.
+    #[arg(long, value_name = "END", value_parser = parse_until, group = "following")]
+    pub until: Option<Until>,
+    /// What to do when this reader cannot keep up; drop if not given
+    #[arg(long, value_name = "POLICY", group = "following")]
+    pub slow: Option<Slow>,
+    /// Show progress on standard error in any case
+    ///
+    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when the output goes to a file.
+    #[arg(long, requires = "following")]
     pub progress: bool,
+}
+
+impl CatArgs {
+    /// Whether a stream is followed: any flag that is about streams says so.
+    pub fn follows(&self) -> bool {
+        self.stream || self.start.is_given() || self.until.is_some() || self.slow.is_some()
+    }
 }
 
 /// Where to start; without any, at the oldest chunk that a new reader gets.
@@ -246,24 +285,32 @@ pub struct CatArgs {
 #[group(multiple = false)]
 pub struct StartArgs {
     /// Start with what is appended from now on
-    #[arg(long, requires = "stream")]
+    #[arg(long, group = "following")]
     pub new: bool,
     /// Start with the last SIZE bytes
     ///
     /// Exactly that many, in the middle of a chunk if need be; fewer only where the ring holds fewer.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, requires = "stream")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, allow_negative_numbers = true)]
+    #[arg(group = "following")]
     pub tail: Option<u64>,
     /// Start with the oldest chunk that was appended within this time
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "stream")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_negative_numbers = true)]
+    #[arg(group = "following")]
     pub since: Option<Duration>,
-    /// Start at this offset, in bytes since the stream was created
+    /// Start at this offset: a size in bytes, counted from the stream's creation
     ///
     /// What the ring no longer holds of it is reported as a gap; an offset past head is an error.
-    #[arg(long, value_name = "N", requires = "stream")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, allow_negative_numbers = true)]
+    #[arg(group = "following")]
     pub offset: Option<u64>,
 }
 
 impl StartArgs {
+    /// Whether any of the flags is given.
+    fn is_given(&self) -> bool {
+        self.new || self.tail.is_some() || self.since.is_some() || self.offset.is_some()
+    }
+
     /// The start that the flags ask for.
     pub fn start(&self) -> Start {
         match (self.new, self.tail, self.since, self.offset) {
@@ -350,33 +397,85 @@ pub struct LsArgs {
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// End each path with a NUL in place of a newline, for xargs -0
+    #[arg(short = '0', long, conflicts_with_all = ["long", "json"])]
+    pub null: bool,
 }
 
 /// What `pfs stat` takes.
 #[derive(Args, Debug)]
 #[command(after_help = examples::STAT)]
 pub struct StatArgs {
-    /// Paths of the streams
-    #[arg(value_name = "PATH", required = true, value_parser = PathParser::<StreamPath>::new())]
-    pub paths: Vec<StreamPath>,
-    /// Print one JSON object a line
+    /// Paths of the streams, or of what is above them; all streams if not given
+    ///
+    /// Where there is no stream of a name, all streams below it are shown.
+    #[arg(value_name = "PATH", value_parser = PathParser::<PathPrefix>::new())]
+    pub paths: Vec<PathPrefix>,
+    /// Print one JSON object a line, for each stream
     #[arg(long)]
     pub json: bool,
     /// Go on and show the figures anew every second
-    #[arg(long)]
+    ///
+    /// On a terminal, they are drawn over the last ones, as much of them as fits the window, until q is pressed. Streams that are
+    /// made below a path meanwhile are shown, too.
+    #[arg(long, short)]
     pub watch: bool,
+}
+
+/// What `pfs info` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::INFO)]
+pub struct InfoArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `pfs stop` takes.
+#[derive(Args, Debug)]
+#[command(after_help = examples::STOP)]
+pub struct StopArgs {
+    /// Only if the daemon has no stream and no other client; otherwise end with 1
+    #[arg(long)]
+    pub if_idle: bool,
 }
 
 /// When to color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorWhen {
-    /// When standard error is a terminal
+    /// On a terminal
     #[default]
     Auto,
     /// In any case
     Always,
     /// Not at all
     Never,
+}
+
+impl From<ColorWhen> for ColorChoice {
+    fn from(when: ColorWhen) -> Self {
+        match when {
+            ColorWhen::Auto => Self::Auto,
+            ColorWhen::Always => Self::Always,
+            ColorWhen::Never => Self::Never,
+        }
+    }
+}
+
+/// The `--color` of a command line, which holds also for what is said of a line that cannot be parsed, and for help.
+pub(crate) fn color(arguments: &[OsString]) -> ColorChoice {
+    let mut words =
+        arguments.iter().skip(1).filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    let mut when = ColorWhen::Auto;
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--color") {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        when = value.and_then(|value| ColorWhen::from_str(value, false).ok()).unwrap_or(when);
+    }
+    when.into()
 }
 
 /// What happens to a reader that cannot keep up.

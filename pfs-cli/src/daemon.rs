@@ -1,14 +1,13 @@
-//! Getting to the daemon: whether to start one, and what to say when there is none.
+//! Getting to the daemon: where it is, whether to start one, and what to say when there is none.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::sync::OnceLock;
 
-use anyhow::{Context, bail};
-use pfs_client::{Client, ConnectError};
+use pfs_client::lookup::{Lookup, Unfit};
+use pfs_client::start::{self, StartError, Starter};
+use pfs_client::{Client, ConnectError, Endpoint, Operator};
+use pfs_proto::VERSION;
 
-use crate::autostart;
 use crate::cli::GlobalArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::place::Place;
@@ -17,7 +16,10 @@ use crate::printer::Printer;
 /// The daemon that this run talks to.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    place: Place,
+    /// Where it is, as far as the flags and the environment say.
+    named: Place,
+    /// Where it was found, once it was connected to.
+    found: OnceLock<Place>,
     /// Whether a daemon is started when none answers.
     autostart: bool,
     /// Whether memory is shared with it where that is possible.
@@ -26,13 +28,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// The one that the flags and the environment name.
+    /// The one that the flags and the environment name, else the one that is found.
     pub(crate) fn new(global: &GlobalArgs, printer: &Printer) -> anyhow::Result<Self> {
-        let place = Place::of(global)?;
-        let default = matches!(place, Place::Socket { default: true, .. });
+        let named = Place::of(global)?;
+        let looks = matches!(named, Place::Lookup(_));
         Ok(Self {
-            place,
-            autostart: default && std::env::var_os("PFS_AUTOSTART").is_none_or(|value| value != "0"),
+            named,
+            found: OnceLock::new(),
+            autostart: looks && start::is_allowed(),
             mapping: !global.no_map,
             printer: printer.clone(),
         })
@@ -40,39 +43,87 @@ impl Daemon {
 
     /// Connects, and starts a daemon if none answers and this run may.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
-        if let Place::Socket { path, default: true } = &self.place {
-            check_owner(path.parent().unwrap_or(Path::new("/")))?;
-        }
-        let error = match (self.try_connect().await, &self.place) {
-            (Ok(client), _) => return Ok(client),
-            (Err(ConnectError::NoDaemon { .. }), Place::Socket { path, .. }) if self.autostart => {
-                autostart::start(path, &self.printer).await?;
-                return self.try_connect().await.context("the daemon was started and is gone again");
-            }
-            (Err(error), _) => error,
+        let Place::Lookup(lookup) = self.place() else {
+            return self.try_connect().await.map_err(|error| explain(error, self.place()));
         };
-        Err(match error {
-            ConnectError::NoDaemon { source, .. } | ConnectError::Unreachable { source, .. } => {
-                self.no_daemon(&source).into()
+        match lookup.find() {
+            Ok(found) => {
+                self.printer.verbose(&found);
+                let place = Place::Socket(found.socket);
+                match self.connect_to(&place).await {
+                    Err(error) if self.autostart && start::is_needed(&error) => {}
+                    connected => return self.found(place, connected),
+                }
             }
-            ConnectError::Io { path, source } if source.kind() == io::ErrorKind::InvalidInput => {
-                let message = "the path of a socket cannot be as long as this one";
-                let message = format!("{message}, {} bytes: {}", path.as_os_str().len(), path.display());
-                Failure::new(ExitCode::Usage, message).into()
+            Err(_) if self.autostart => {}
+            Err(not_found) => {
+                let message =
+                    format!("{not_found}; start one with pfsd, or unset PFS_AUTOSTART and let pfs do it");
+                return Err(Failure::new(ExitCode::NoDaemon, message).into());
             }
-            ConnectError::Rejected { status: 401, .. } => {
-                anyhow::anyhow!("{error}; name a file that holds a token with --token-file or PFS_TOKEN_FILE")
+        }
+        self.start(lookup).await
+    }
+
+    /// Starts a daemon, and connects to it.
+    async fn start(&self, lookup: &Lookup) -> anyhow::Result<Client> {
+        let starter = Starter::prepare(lookup).map_err(not_started)?;
+        let socket = starter.socket().display();
+        // One that does not exist is common, and no surprise where another one is used.
+        for unfit in starter.passed_over().iter().filter(|unfit| !matches!(unfit, Unfit::Missing { .. })) {
+            self.printer.info(format_args!("{unfit}; the daemon is started on {socket}"));
+        }
+        let program = starter.program().display();
+        self.printer.verbose(format_args!("no daemon answers; starting {program} on {socket}"));
+        let client = self.configured(starter.connect().await.map_err(not_started)?);
+        if let Endpoint::Unix(socket) = client.endpoint() {
+            let _ = self.found.set(Place::Socket(socket.clone()));
+        }
+        Ok(client)
+    }
+
+    /// Connects to a daemon of any version that runs already, to ask about the daemon itself.
+    pub(crate) async fn operator(&self) -> anyhow::Result<Operator> {
+        let place = match self.place() {
+            Place::Lookup(lookup) => match lookup.find() {
+                Ok(found) => Place::Socket(found.socket),
+                Err(not_found) => {
+                    let start =
+                        if self.autostart { "any other pfs command starts one" } else { "pfsd starts one" };
+                    return Err(Failure::new(ExitCode::NoDaemon, format!("{not_found}; {start}")).into());
+                }
+            },
+            place => place.clone(),
+        };
+        let operator = Operator::connect(&place.endpoint()).await.map_err(|error| match error {
+            ConnectError::NoDaemon { source, .. } => {
+                Failure::new(ExitCode::NoDaemon, format!("no daemon answers {place} ({source})")).into()
             }
-            ConnectError::Untrusted { .. } => {
-                anyhow::anyhow!(
-                    "{error}; a certificate of your own is trusted with --ca-file or PFS_CA_FILE, and one is shown to the \
-                     daemon with --client-cert-file or PFS_CLIENT_CERT_FILE"
-                )
-            }
-            // They name the place themselves.
-            ConnectError::Io { .. } | ConnectError::Rejected { .. } => error.into(),
-            error => anyhow::Error::new(error).context(format!("cannot talk to the daemon {}", self.place)),
-        })
+            error => explain(error, &place),
+        })?;
+        let _ = self.found.set(place);
+        Ok(operator)
+    }
+
+    /// Connects to a daemon that runs already.
+    pub(crate) async fn try_connect(&self) -> Result<Client, ConnectError> {
+        self.connect_to(self.place()).await
+    }
+
+    async fn connect_to(&self, place: &Place) -> Result<Client, ConnectError> {
+        Ok(self.configured(Client::connect(place.endpoint()).await?))
+    }
+
+    fn configured(&self, client: Client) -> Client {
+        client.with_mapping(self.mapping)
+    }
+
+    /// Remembers where the daemon is, so that everything else of this run goes to the same one.
+    fn found(&self, place: Place, connected: Result<Client, ConnectError>) -> anyhow::Result<Client> {
+        let client = connected.map_err(|error| explain(error, &place))?;
+        // Another connection of this run may have found it before.
+        let _ = self.found.set(place);
+        Ok(client)
     }
 
     /// Whether memory is shared with it where that is possible.
@@ -80,98 +131,86 @@ impl Daemon {
         self.mapping
     }
 
-    /// Where it is.
+    /// Where it is: once it was connected to, a socket or a URL.
     pub(crate) fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// Connects to a daemon that runs already.
-    pub(crate) async fn try_connect(&self) -> Result<Client, ConnectError> {
-        let client = Client::connect(self.place.endpoint()).await?;
-        Ok(if self.mapping { client } else { client.with_mapping(false) })
-    }
-
-    fn no_daemon(&self, why: &io::Error) -> Failure {
-        let place = &self.place;
-        let how = match place {
-            Place::Socket { default: true, .. } => {
-                "; start one with pfsd, or unset PFS_AUTOSTART and let pfs do it".to_owned()
-            }
-            Place::Socket { path, .. } => format!("; start one with: pfsd --socket {}", path.display()),
-            Place::Url { endpoint, .. } if endpoint.is_local() => {
-                "; start one with: pfsd --http ADDRESS".to_owned()
-            }
-            Place::Url { .. } => String::new(),
-        };
-        Failure::new(ExitCode::NoDaemon, format!("no daemon answers {place} ({why}){how}"))
+        self.found.get().unwrap_or(&self.named)
     }
 }
 
-/// Refuses a directory in which somebody else could have put a socket of theirs: the default one is in
-/// `/tmp` where there is no runtime directory.
-pub(crate) fn check_owner(directory: &Path) -> anyhow::Result<()> {
-    let uid = rustix::process::geteuid().as_raw();
-    let shown = directory.display();
-    let metadata = match fs::symlink_metadata(directory) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot look at {shown}")),
+/// Says why no daemon was started.
+fn not_started(error: StartError) -> anyhow::Error {
+    match error {
+        StartError::NoPlace { .. } => {
+            Failure::new(ExitCode::NoDaemon, format!("{error} with --socket")).into()
+        }
+        StartError::Gone { ref socket, ref source } => {
+            explain(source.clone(), &Place::Socket(socket.clone())).context(error.to_string())
+        }
+        error => error.into(),
+    }
+}
+
+/// Says where there was no connection, and what to do about it.
+fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
+    match (error, place) {
+        (ConnectError::NoDaemon { source, .. } | ConnectError::Unreachable { source, .. }, _) => {
+            no_daemon(&source, place).into()
+        }
+        (ConnectError::Io { path, source }, _) if source.kind() == io::ErrorKind::InvalidInput => {
+            let message = "the path of a socket cannot be as long as this one";
+            let message = format!("{message}, {} bytes: {}", path.as_os_str().len(), path.display());
+            Failure::new(ExitCode::Usage, message).into()
+        }
+        (ConnectError::Io { path, source }, _) if source.kind() == io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!(
+                "cannot connect to {}: {source}; the daemon's owner lets others in with listen.socket_mode",
+                path.display()
+            )
+        }
+        (error @ ConnectError::TimedOut { .. }, Place::Socket(path)) => {
+            let message = format!(
+                "{error} {place}; it is stopped or overloaded, and its process id is in {}.lock",
+                path.display()
+            );
+            Failure::new(ExitCode::NoDaemon, message).into()
+        }
+        (error @ ConnectError::Rejected { status: 401, .. }, _) => {
+            anyhow::anyhow!("{error}; name a file that holds a token with --token-file or PFS_TOKEN_FILE")
+        }
+        (error @ ConnectError::Untrusted { .. }, _) => {
+            anyhow::anyhow!(
+                "{error}; a certificate of your own is trusted with --ca-file or PFS_CA_FILE, and one is shown to the \
+                 daemon with --client-cert-file or PFS_CLIENT_CERT_FILE"
+            )
+        }
+        (ConnectError::Older { version, pid, protocol }, _) => {
+            let own = env!("CARGO_PKG_VERSION");
+            let to_do = match place {
+                Place::Socket(path) => {
+                    format!("stop it with: pfs --socket {} stop, and start a new one", path.display())
+                }
+                Place::Url { .. } | Place::Lookup(_) => {
+                    "start a new one in its place, or use a pfs of its version".to_owned()
+                }
+            };
+            anyhow::anyhow!(
+                "pfsd {version} (pid {pid}) {place} is older than this pfs {own}: it speaks version {protocol} of the protocol, \
+                 and pfs version {VERSION}; {to_do}"
+            )
+        }
+        // They name the place themselves.
+        (error @ (ConnectError::Io { .. } | ConnectError::Rejected { .. }), _) => error.into(),
+        (error, _) => anyhow::Error::new(error).context(format!("cannot talk to the daemon {place}")),
+    }
+}
+
+fn no_daemon(why: &io::Error, place: &Place) -> Failure {
+    let how = match place {
+        Place::Socket(path) => format!("; start one with: pfsd --socket {}", path.display()),
+        Place::Url { endpoint, .. } if endpoint.is_local() => {
+            "; start one with: pfsd --http ADDRESS".to_owned()
+        }
+        Place::Url { .. } | Place::Lookup(_) => String::new(),
     };
-    const TO_DO: &str = "remove it, or name a socket with --socket";
-    if !metadata.is_dir() {
-        bail!("{shown} is not a directory, and the daemon's socket belongs into it; {TO_DO}");
-    }
-    if metadata.uid() != uid && metadata.uid() != 0 {
-        bail!("{shown} belongs to user {}, so a daemon in it is not to be trusted; {TO_DO}", metadata.uid());
-    }
-    if metadata.mode() & 0o022 != 0 {
-        bail!("{shown} can be written to by others, so a daemon in it is not to be trusted; {TO_DO}");
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-
-    fn set_mode(path: &Path, mode: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    #[test]
-    fn a_directory_of_our_own_or_none_at_all_is_fine() {
-        let temporary = tempfile::tempdir().unwrap();
-        set_mode(temporary.path(), 0o700);
-        check_owner(temporary.path()).unwrap();
-        check_owner(&temporary.path().join("missing")).unwrap();
-    }
-
-    #[test]
-    fn a_directory_that_others_could_have_put_a_socket_into_is_refused() {
-        let temporary = tempfile::tempdir().unwrap();
-        for mode in [0o720, 0o702] {
-            set_mode(temporary.path(), mode);
-            let error = check_owner(temporary.path()).unwrap_err();
-            assert!(error.to_string().contains("written to by others"), "{error}");
-        }
-
-        let link = temporary.path().join("link");
-        symlink("/", &link).unwrap();
-        let error = check_owner(&link).unwrap_err();
-        assert!(error.to_string().contains("not a directory"), "{error}");
-    }
-
-    #[test]
-    fn a_directory_of_somebody_else_is_refused() {
-        if !rustix::process::geteuid().is_root() {
-            // Only root can have a directory of another user's.
-            return;
-        }
-        let temporary = tempfile::tempdir().unwrap();
-        std::os::unix::fs::chown(temporary.path(), Some(12_345), None).unwrap();
-        let error = check_owner(temporary.path()).unwrap_err();
-        assert!(error.to_string().contains("belongs to user 12345"), "{error}");
-    }
+    Failure::new(ExitCode::NoDaemon, format!("no daemon answers {place} ({why}){how}"))
 }

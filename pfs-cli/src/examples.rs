@@ -17,6 +17,8 @@ pub const WRITE: &str = "\
 Examples:
   pfs write --stream --replace --close /streamfs/copy < file
       Send a file and end the stream, however often.
+  pfs write --stream --close /streamfs/log access.log.1 access.log
+      Send files one after the other.
   echo data | pfs write /streamfs/notes
       Append one chunk.
   tail -F app.log | pfs write --lines /streamfs/log
@@ -71,8 +73,8 @@ pub const LS: &str = "\
 Examples:
   pfs ls -l /streamfs
       List all streams of a mount with their figures.
-  pfs ls /streamfs/tests | xargs -r pfs close
-      Close some.
+  pfs ls -0 /streamfs/tests | xargs -0r pfs close
+      Close some, whatever their names.
   pfs ls --json | jq -r 'select(.readers == 0) | .path'
       Find streams that nobody reads.";
 
@@ -81,10 +83,28 @@ pub const STAT: &str = "\
 Examples:
   pfs stat /streamfs/cam
       Show who writes and who reads.
-  pfs stat --watch /streamfs/cam
-      Go on showing it.
+  pfs stat --watch
+      Go on showing all streams, until q is pressed.
   pfs stat --json /streamfs/cam | jq .readers[].lag
       Use the figures in a script.";
+
+/// Of `pfs info`.
+pub const INFO: &str = "\
+Examples:
+  pfs info
+      Show which daemon answers, and how much of its limits is used.
+  pfs --url http://camera:4437 info
+      The same of a daemon elsewhere.
+  pfs info --json | jq .memory
+      Use the figures in a script.";
+
+/// Of `pfs stop`.
+pub const STOP: &str = "\
+Examples:
+  pfs stop
+      End the daemon and all its streams; the next pfs starts a new one.
+  pfs stop --if-idle
+      Only if nobody uses it, such as after an update of pfs.";
 
 /// Of `pfs bench`.
 pub const BENCH: &str = "\
@@ -101,9 +121,13 @@ Examples:
       Use the figures in a script.";
 
 /// The environment variables that count, with what they do.
-pub const ENVIRONMENT: [(&str, &str); 10] = [
+pub const ENVIRONMENT: [(&str, &str); 13] = [
     ("PFS_SOCKET", "Socket of the daemon, as --socket, which beats it. No daemon is started then."),
     ("PFS_URL", "URL of the daemon, as --url, which beats it. No daemon is started then."),
+    (
+        "PFS_TOKEN",
+        "The token for the daemon at the URL. --token-file beats it, and PFS_TOKEN_FILE excludes it.",
+    ),
     (
         "PFS_TOKEN_FILE",
         "File that holds the token for the daemon at the URL, as --token-file, which beats it.",
@@ -117,15 +141,20 @@ pub const ENVIRONMENT: [(&str, &str); 10] = [
         "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
         "The proxy for URLs, as other programs have it. What is on this machine is reached without one.",
     ),
-    ("PFS_AUTOSTART", "With 0, no daemon is started when none answers on the default socket."),
+    ("PFS_AUTOSTART", "With 0, no daemon is started when none answers."),
     (
         "XDG_RUNTIME_DIR",
-        "The default socket is pfs/pfsd.sock in this directory; without it, /tmp/pfs-UID/pfsd.sock.",
+        "The first directory where a daemon is looked for, on pfs/pfsd.sock; --socket has the others.",
     ),
     (
         "PFSD_LOG",
         "How much a daemon that pfs starts writes to pfsd.log beside its socket; warn if not set. All variables of pfsd(1) \
          hold for it.",
     ),
-    ("NO_COLOR", "If not empty, messages are not colored, unless --color is always."),
+    ("NO_COLOR", "If not empty, nothing is colored, unless --color is always."),
+    (
+        "CLICOLOR_FORCE",
+        "If not empty, colors are used also where there is no terminal, unless NO_COLOR or --color says otherwise.",
+    ),
+    ("TERM", "With dumb, or where it is not set, nothing is colored and nothing is drawn over."),
 ];

@@ -1,6 +1,7 @@
 //! How `pfs` ends: the exit codes, and which error means which of them.
 
-use pfs_client::{ConnectError, ReadError, RequestError, WriteError};
+use pfs_client::start::StartError;
+use pfs_client::{Cause, ConnectError, ReadError, RequestError, WriteError};
 use pfs_proto::ErrorCode;
 use thiserror::Error;
 
@@ -27,7 +28,7 @@ pub enum ExitCode {
     WriterDied,
     /// The stream is closed, or exists already.
     ClosedOrExists,
-    /// What the command of `pfs write -- COMMAND` ended with, as a shell has it.
+    /// What a shell has for the end of the command of `pfs write -- COMMAND`, or for a signal that ended `pfs`.
     Command(u8),
 }
 
@@ -71,6 +72,11 @@ impl ExitCode {
         Self::TABLE.into_iter().map(|(code, _)| code).find(|code| code.number() == number)
     }
 
+    /// The code that a shell has for a process that this signal ended: 128 and its number.
+    pub(crate) fn of_signal(signal: i32) -> Self {
+        Self::Command(u8::try_from(signal).unwrap_or_default().saturating_add(128))
+    }
+
     /// The code of an error: that of the first error in its chain that has one.
     pub fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Failure)
@@ -86,6 +92,9 @@ impl ExitCode {
         if let Some(error) = cause.downcast_ref::<ConnectError>() {
             return Some(Self::of_connect(error));
         }
+        if let Some(error) = cause.downcast_ref::<StartError>() {
+            return Some(Self::of_start(error));
+        }
         if let Some(error) = cause.downcast_ref::<ReadError>() {
             return Some(Self::of_read(error));
         }
@@ -95,6 +104,7 @@ impl ExitCode {
     fn of_connect(error: &ConnectError) -> Self {
         match error {
             ConnectError::NoDaemon { .. }
+            | ConnectError::NotFound(_)
             | ConnectError::Unreachable { .. }
             | ConnectError::TimedOut { .. }
             | ConnectError::Lost(_) => Self::NoDaemon,
@@ -103,10 +113,19 @@ impl ExitCode {
         }
     }
 
+    fn of_start(error: &StartError) -> Self {
+        match error {
+            StartError::Connect(error) | StartError::Gone { source: error, .. } => Self::of_connect(error),
+            StartError::Watch(_) => Self::Failure,
+            _ => Self::NoDaemon,
+        }
+    }
+
     fn of_request(error: &RequestError) -> Self {
         match error {
             RequestError::Daemon { code, .. } => Self::of_daemon(*code),
             RequestError::Lost(_) => Self::NoDaemon,
+            RequestError::Path(_) => Self::Usage,
             RequestError::Connect(error) => Self::of_connect(error),
             _ => Self::Failure,
         }
@@ -114,21 +133,25 @@ impl ExitCode {
 
     fn of_read(error: &ReadError) -> Self {
         match error {
-            ReadError::Removed { .. } => Self::Removed,
+            ReadError::Removed => Self::Removed,
             ReadError::TooSlow { .. } => Self::TooSlow,
             ReadError::DaemonGone(_) => Self::NoDaemon,
-            ReadError::Daemon { code, .. } => Self::of_daemon(*code),
+            ReadError::Other(cause) => Self::of_other(cause),
             _ => Self::Failure,
         }
     }
 
     fn of_write(error: &WriteError) -> Self {
         match error {
-            WriteError::Daemon { code, .. } => Self::of_daemon(*code),
             WriteError::DaemonGone(_) => Self::NoDaemon,
-            WriteError::Closed { .. } => Self::ClosedOrExists,
+            WriteError::Closed => Self::ClosedOrExists,
+            WriteError::Other(cause) => Self::of_other(cause),
             _ => Self::Failure,
         }
+    }
+
+    fn of_other(cause: &Cause) -> Self {
+        cause.downcast_ref().map_or(Self::Failure, Self::of_request)
     }
 
     fn of_daemon(code: ErrorCode) -> Self {
@@ -169,15 +192,36 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::sync::Arc;
+
+    use pfs_client::lookup::Lookup;
 
     use super::*;
 
-    fn lost() -> io::Error {
-        io::ErrorKind::UnexpectedEof.into()
+    fn lost() -> Arc<io::Error> {
+        Arc::new(io::ErrorKind::UnexpectedEof.into())
     }
 
     fn told(code: ErrorCode) -> RequestError {
         RequestError::Daemon { code, message: String::new() }
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_start_is_none() {
+        let gone = |source| StartError::Gone { socket: "/s".into(), source };
+        let refused = ConnectError::Refused { code: ErrorCode::Limit, message: String::new() };
+        for (error, code) in [
+            (
+                StartError::Spawn { lookup: Lookup::new(None, 7), program: "pfsd".into(), error: lost() },
+                ExitCode::NoDaemon,
+            ),
+            (gone(ConnectError::Lost(lost())), ExitCode::NoDaemon),
+            (gone(refused), ExitCode::Failure),
+            (StartError::Watch(lost()), ExitCode::Failure),
+        ] {
+            let shown = error.to_string();
+            assert_eq!(ExitCode::of(&error.into()), code, "{shown}");
+        }
     }
 
     #[test]
@@ -214,8 +258,8 @@ mod tests {
             RequestError::Connect(no_daemon).into(),
             ConnectError::Lost(lost()).into(),
             RequestError::Lost(lost()).into(),
-            ReadError::DaemonGone(lost()).into(),
-            WriteError::DaemonGone(lost()).into(),
+            ReadError::DaemonGone(lost().into()).into(),
+            WriteError::DaemonGone(lost().into()).into(),
         ];
         for error in errors {
             assert_eq!(ExitCode::of(&error), ExitCode::NoDaemon, "{error}");
@@ -224,11 +268,18 @@ mod tests {
 
     #[test]
     fn a_reader_and_a_writer_of_a_removed_stream_end_each_with_their_own_code() {
-        let message = String::new;
-        assert_eq!(ExitCode::of(&ReadError::Removed { message: message() }.into()), ExitCode::Removed);
-        assert_eq!(ExitCode::of(&ReadError::TooSlow { message: message() }.into()), ExitCode::TooSlow);
-        assert_eq!(ExitCode::of(&WriteError::Removed { message: message() }.into()), ExitCode::Failure);
-        assert_eq!(ExitCode::of(&WriteError::Closed { message: message() }.into()), ExitCode::ClosedOrExists);
+        assert_eq!(ExitCode::of(&ReadError::Removed.into()), ExitCode::Removed);
+        assert_eq!(ExitCode::of(&ReadError::TooSlow { lag: None }.into()), ExitCode::TooSlow);
+        assert_eq!(ExitCode::of(&WriteError::Removed.into()), ExitCode::Failure);
+        assert_eq!(ExitCode::of(&WriteError::Closed.into()), ExitCode::ClosedOrExists);
+    }
+
+    #[test]
+    fn what_a_daemon_refuses_a_reader_or_writer_ends_with_the_code_of_its_reason() {
+        for (code, exit) in [(ErrorCode::BadOption, ExitCode::Usage), (ErrorCode::Limit, ExitCode::Failure)] {
+            assert_eq!(ExitCode::of(&ReadError::from(told(code)).into()), exit, "{code:?}");
+            assert_eq!(ExitCode::of(&WriteError::from(told(code)).into()), exit, "{code:?}");
+        }
     }
 
     #[test]

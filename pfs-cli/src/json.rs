@@ -1,8 +1,59 @@
 //! What `--json` prints: one object a line.
 
-use pfs_proto::escape_json;
+use std::time::SystemTime;
+
 pub(crate) use pfs_proto::json::{Stat, Summary};
+use pfs_proto::{DaemonInfo, escape_json, json::timestamp};
 use serde::Serialize;
+
+use crate::age::since;
+use crate::place::Place;
+
+/// All figures of a daemon.
+#[derive(Debug, Serialize)]
+pub(crate) struct Info<'a> {
+    version: &'a str,
+    pfs_version: &'static str,
+    pid: u32,
+    socket: Option<String>,
+    url: Option<String>,
+    started: String,
+    uptime_ms: u64,
+    mounts: &'a [String],
+    streams: u64,
+    max_streams: u64,
+    memory: u64,
+    max_memory: u64,
+    connections: u64,
+    max_connections: u64,
+}
+
+impl<'a> Info<'a> {
+    /// Of the daemon that answered there.
+    pub(crate) fn new(info: &'a DaemonInfo, place: &Place, now: SystemTime) -> Self {
+        let (socket, url) = match place {
+            Place::Socket(path) => (Some(path.to_string_lossy().into_owned()), None),
+            Place::Url { endpoint, .. } => (None, Some(endpoint.url().to_string())),
+            Place::Lookup(_) => (None, None),
+        };
+        Self {
+            version: &info.version,
+            pfs_version: env!("CARGO_PKG_VERSION"),
+            pid: info.pid,
+            socket,
+            url,
+            started: timestamp(info.started),
+            uptime_ms: u64::try_from(since(info.started, now).as_millis()).unwrap_or(u64::MAX),
+            mounts: &info.mounts,
+            streams: info.streams,
+            max_streams: info.max_streams,
+            memory: info.memory,
+            max_memory: info.max_memory,
+            connections: info.connections,
+            max_connections: info.max_connections,
+        }
+    }
+}
 
 /// One object and the end of its line.
 pub(crate) fn line(object: &impl Serialize) -> serde_json::Result<String> {
@@ -29,6 +80,25 @@ mod tests {
                 r#"{"path":"/streamfs/empty","state":"closed","created":"2023-11-14T20:08:20.000Z","#,
                 r#""last_append":null,"head":0,"tail":0,"size":0,"writers":0,"readers":0}"#,
                 "\n",
+            )
+        );
+    }
+
+    #[test]
+    fn a_daemon_s_figures_have_stable_names() {
+        let place = Place::Socket("/run/pfs/pfsd.sock".into());
+        let own = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            line(&Info::new(&sample::info(), &place, sample::now())).unwrap(),
+            format!(
+                concat!(
+                    r#"{{"version":"0.0.9","pfs_version":"{}","pid":4711,"socket":"/run/pfs/pfsd.sock","url":null,"#,
+                    r#""started":"2023-11-14T20:08:20.000Z","uptime_ms":7500000,"mounts":["/streamfs"],"#,
+                    r#""streams":2,"max_streams":1000,"memory":1056768,"max_memory":1073741824,"#,
+                    r#""connections":5,"max_connections":4096}}"#,
+                    "\n",
+                ),
+                own
             )
         );
     }

@@ -1,11 +1,10 @@
 //! `pfs`: live byte streams between processes, from the shell.
 //!
 //! This crate is the command line over [`pfs_client`]: what the flags are ([`cli`]), what each command does (a file each
-//! in `commands`), what is said and where (`printer`, `output`), and how a run ends ([`exit_code`]). It knows nothing of
+//! in `commands`), what is said and where (`printer`, `output`, `screen`), and how a run ends ([`exit_code`]). It knows nothing of
 //! the wire or of the daemon's insides, and it is a library only so that its manual and completions can be made from it.
 
 pub mod age;
-mod autostart;
 pub mod cli;
 mod commands;
 mod daemon;
@@ -22,15 +21,22 @@ mod paths;
 mod pipe;
 mod place;
 mod printer;
+mod process;
 mod producer;
 mod progress;
 mod readable;
 mod report;
 #[cfg(test)]
 mod sample;
+mod screen;
+#[allow(unsafe_code)]
+mod session;
+mod signals;
 pub mod size;
 mod stdin;
 mod table;
+mod terminal;
+mod tips;
 pub mod until;
 
 use std::ffi::OsString;
@@ -52,10 +58,11 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if let Some(job) = bench::job(&arguments) {
         return bench::work(job);
     }
+    cli::color(&arguments).write_global();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            let _ = error.print();
+            let _ = tips::without_false_ones(error).print();
             return ExitCode::Usage;
         }
         Err(help) => return ended(&Printer::new(&GlobalArgs::default()), print_help(&help)),

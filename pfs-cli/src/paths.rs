@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
-use pfs_proto::PathError;
+use pfs_proto::{PathError, StreamPath};
 
 /// How much of a bad path is repeated, in characters.
 const SHOWN: usize = 60;
@@ -30,7 +30,10 @@ impl<T: FromStr<Err = PathError> + Clone + Send + Sync + 'static> TypedValuePars
 
     fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
         let parsed = match value.to_str() {
-            Some(path) => path.parse::<T>().map_err(|error| error.to_string()),
+            Some(path) => path.parse::<T>().map_err(|error| match below_default_mount::<T>(path) {
+                Some(meant) => format!("{error}; did you mean {meant}?"),
+                None => error.to_string(),
+            }),
             None => Err("it is not UTF-8".to_owned()),
         };
         parsed.map_err(|rule| {
@@ -41,6 +44,21 @@ impl<T: FromStr<Err = PathError> + Clone + Send + Sync + 'static> TypedValuePars
             clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
     }
+}
+
+/// The path that is meant by one without its mount, if that is one.
+fn below_default_mount<T: FromStr>(path: &str) -> Option<String> {
+    if path.is_empty() || path.starts_with('/') {
+        return None;
+    }
+    let below = path.strip_prefix("streamfs/").unwrap_or(path);
+    let meant = format!("/streamfs/{below}");
+    (meant.len() <= SHOWN && meant.parse::<T>().is_ok()).then_some(meant)
+}
+
+/// Whether a path has characters of a shell's pattern, which names may have, too.
+pub(crate) fn is_pattern(path: &StreamPath) -> bool {
+    path.as_str().contains(['*', '?', '['])
 }
 
 /// The beginning of a path, with its control characters spelled out.
@@ -60,6 +78,20 @@ mod tests {
     fn a_long_path_is_not_repeated_at_length() {
         assert_eq!(quoted(&"x".repeat(10_000)), format!("\"{}…\"", "x".repeat(SHOWN)));
         assert_eq!(quoted("/streamfs/späße"), "\"/streamfs/späße\"");
+    }
+
+    #[test]
+    fn a_path_without_its_mount_is_named_with_it() {
+        for (path, meant) in [
+            ("x", Some("/streamfs/x")),
+            ("lab/cam", Some("/streamfs/lab/cam")),
+            ("streamfs/cam", Some("/streamfs/cam")),
+            ("a//b", None),
+            ("", None),
+            ("/x", None),
+        ] {
+            assert_eq!(below_default_mount::<StreamPath>(path).as_deref(), meant, "{path}");
+        }
     }
 
     #[test]

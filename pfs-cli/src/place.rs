@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
-use pfs_client::{Endpoint, EndpointError, HttpEndpoint};
+use pfs_client::lookup::Lookup;
+use pfs_client::{Endpoint, HttpEndpoint};
 
 use crate::cli::GlobalArgs;
 use crate::exit_code::{ExitCode, Failure};
@@ -14,15 +14,18 @@ use crate::exit_code::{ExitCode, Failure};
 /// The variables, each beaten by its flag.
 const SOCKET: &str = "PFS_SOCKET";
 const URL: &str = "PFS_URL";
+const TOKEN: &str = "PFS_TOKEN";
 const TOKEN_FILE: &str = "PFS_TOKEN_FILE";
 const CA_FILE: &str = "PFS_CA_FILE";
 const CLIENT_CERT_FILE: &str = "PFS_CLIENT_CERT_FILE";
 
-/// A socket or a URL.
+/// A socket, a URL, or wherever a daemon is found.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// A socket; the default one unless it was asked for.
-    Socket { path: PathBuf, default: bool },
+    /// A socket.
+    Socket(PathBuf),
+    /// Nothing names a daemon: it is looked for.
+    Lookup(Lookup),
     /// A URL, with the variables that lead other processes there.
     Url { endpoint: HttpEndpoint, variables: Vec<(&'static str, OsString)> },
 }
@@ -39,7 +42,7 @@ impl Place {
     }
 
     fn choose(global: &GlobalArgs, variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Self> {
-        let socket = |path: PathBuf| Ok(Self::Socket { path, default: false });
+        let socket = |path: PathBuf| Ok(Self::Socket(path));
         let url = |url: &str| Self::url(url, global, &variable);
         let chosen = match (&global.socket, &global.url) {
             // On both sides of a command's name, where clap does not see them together.
@@ -53,10 +56,10 @@ impl Place {
                 }
                 (Some(path), None) => socket(PathBuf::from(path)),
                 (None, Some(text)) => url(text.to_str().context("PFS_URL is not UTF-8")?),
-                (None, None) => Ok(Self::Socket { path: pfs_client::default_socket_path(), default: true }),
+                (None, None) => Ok(Self::Lookup(Lookup::from_environment())),
             },
         }?;
-        if let Self::Socket { .. } = chosen {
+        if !matches!(chosen, Self::Url { .. }) {
             let flags = [
                 ("--token-file", &global.token_file),
                 ("--ca-file", &global.ca_file),
@@ -76,22 +79,30 @@ impl Place {
     ) -> anyhow::Result<Self> {
         let mut endpoint = HttpEndpoint::new(url).map_err(|error| usage(error.to_string()))?;
         let mut variables = vec![(URL, OsString::from(url))];
+        if let (None, Some(token)) = (&global.token_file, variable(TOKEN)) {
+            if variable(TOKEN_FILE).is_some() {
+                return Err(usage(
+                    "PFS_TOKEN and PFS_TOKEN_FILE are both set; unset one, or say --token-file",
+                ));
+            }
+            endpoint = endpoint
+                .with_token(token.to_str().unwrap_or_default())
+                .with_context(|| format!("cannot use the token in {TOKEN}"))?;
+            variables.push((TOKEN, token));
+        }
         let mut file = |flag: &Option<PathBuf>, name: &'static str| {
             let path = flag.clone().or_else(|| variable(name).map(PathBuf::from))?;
             variables.push((name, path.clone().into()));
             Some(path)
         };
-        let files = [
-            (file(&global.token_file, TOKEN_FILE), Content::Token),
-            (file(&global.ca_file, CA_FILE), Content::Ca),
-            (file(&global.client_cert_file, CLIENT_CERT_FILE), Content::Identity),
-        ];
-        for (path, content) in files {
-            if let Some(path) = path {
-                endpoint = content
-                    .read(endpoint, &path)
-                    .with_context(|| format!("cannot use {} {}", content.name(), path.display()))?;
-            }
+        if let Some(path) = file(&global.token_file, TOKEN_FILE) {
+            endpoint = endpoint.with_token_file(path)?;
+        }
+        if let Some(path) = file(&global.ca_file, CA_FILE) {
+            endpoint = endpoint.with_ca_file(path)?;
+        }
+        if let Some(path) = file(&global.client_cert_file, CLIENT_CERT_FILE) {
+            endpoint = endpoint.with_identity_file(path)?;
         }
         Ok(Self::Url { endpoint, variables })
     }
@@ -99,7 +110,8 @@ impl Place {
     /// What connects to it.
     pub(crate) fn endpoint(&self) -> Endpoint {
         match self {
-            Self::Socket { path, .. } => Endpoint::Unix(path.clone()),
+            Self::Socket(path) => Endpoint::Unix(path.clone()),
+            Self::Lookup(lookup) => Endpoint::Lookup(lookup.clone()),
             Self::Url { endpoint, .. } => Endpoint::Http(endpoint.clone()),
         }
     }
@@ -107,7 +119,7 @@ impl Place {
     /// Whether the daemon is on this machine, as far as can be told.
     pub(crate) fn is_local(&self) -> bool {
         match self {
-            Self::Socket { .. } => true,
+            Self::Socket(_) | Self::Lookup(_) => true,
             Self::Url { endpoint, .. } => endpoint.is_local(),
         }
     }
@@ -115,61 +127,24 @@ impl Place {
     /// What a process's environment needs that is to find the same daemon.
     pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
         match self {
-            Self::Socket { path, .. } => vec![(SOCKET, path.clone().into())],
+            Self::Socket(path) => vec![(SOCKET, path.clone().into())],
+            Self::Lookup(_) => Vec::new(),
             Self::Url { variables, .. } => variables.clone(),
         }
     }
 
     /// All variables that could lead it elsewhere.
-    pub(crate) const VARIABLES: [&str; 5] = [SOCKET, URL, TOKEN_FILE, CA_FILE, CLIENT_CERT_FILE];
+    pub(crate) const VARIABLES: [&str; 6] = [SOCKET, URL, TOKEN, TOKEN_FILE, CA_FILE, CLIENT_CERT_FILE];
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket { path, .. } => write!(f, "on {}", path.display()),
+            Self::Socket(path) => write!(f, "on {}", path.display()),
+            Self::Lookup(lookup) => write!(f, "on {lookup}"),
             Self::Url { endpoint, .. } => write!(f, "at {}", endpoint.url()),
         }
     }
-}
-
-/// What a file is for.
-#[derive(Clone, Copy)]
-enum Content {
-    Token,
-    Ca,
-    Identity,
-}
-
-impl Content {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Token => "the token file",
-            Self::Ca => "the file of trusted certificates",
-            Self::Identity => "the file of the client's certificate",
-        }
-    }
-
-    fn read(self, endpoint: HttpEndpoint, path: &Path) -> anyhow::Result<HttpEndpoint> {
-        let bytes = fs::read(path)?;
-        Ok(match self {
-            Self::Token => endpoint.with_token(token(&bytes)?)?,
-            Self::Ca => endpoint.with_ca(&bytes)?,
-            Self::Identity => endpoint.with_identity(&bytes)?,
-        })
-    }
-}
-
-/// The token in a file. What the daemon's own file has behind a token may be there, too, and comments.
-fn token(bytes: &[u8]) -> anyhow::Result<&str> {
-    let text = std::str::from_utf8(bytes).map_err(|_| EndpointError::Token)?;
-    let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(line, _)| line));
-    let mut tokens = lines.filter_map(|line| line.split_whitespace().next());
-    let token = tokens.next().context("there is no token in it")?;
-    if tokens.any(|other| other != token) {
-        anyhow::bail!("there are several tokens in it, and it should hold one");
-    }
-    Ok(token)
 }
 
 /// A variable that is set to something.
@@ -184,6 +159,8 @@ fn usage(message: impl Into<String>) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;
@@ -206,9 +183,10 @@ mod tests {
         let both = [("PFS_SOCKET", "/run/other.sock"), ("PFS_URL", "http://other")];
         assert_eq!(place("--socket /run/pfsd.sock", &both).unwrap(), "on /run/pfsd.sock");
         assert_eq!(place("--url http://here:1", &both).unwrap(), "at http://here:1");
+        assert_eq!(place("--url here:1", &both).unwrap(), "at http://here:1");
         assert_eq!(place("", &both[..1]).unwrap(), "on /run/other.sock");
         assert_eq!(place("", &both[1..]).unwrap(), "at http://other:4437");
-        assert!(place("", &[]).unwrap().ends_with("/pfsd.sock"));
+        assert!(place("", &[]).unwrap().ends_with(" or /run/pfs/pfsd.sock"));
     }
 
     #[test]
@@ -223,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_bad_url_and_a_token_without_a_url_are_wrong_usage() {
-        for line in ["--url localhost:4437", "--url http://", "--socket /s --token-file /t", "--ca-file /t"] {
+        for line in ["--url ftp://localhost", "--url http://", "--socket /s --token-file /t", "--ca-file /t"]
+        {
             assert_eq!(place(line, &[]).unwrap_err().0, ExitCode::Usage, "{line}");
         }
         // A variable is for all daemons.
@@ -238,12 +217,32 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_holds_one_token() {
-        assert_eq!(token(b"secret\n").unwrap(), "secret");
-        assert_eq!(token(b"# for cameras\n\n secret read,write / # all\nsecret read").unwrap(), "secret");
-        for bytes in [&b""[..], b"# none\n", b"one\ntwo\n", b"\xff"] {
-            assert!(token(bytes).is_err(), "{bytes:?}");
-        }
+    fn a_token_is_in_a_variable_or_in_a_file_and_a_flag_beats_both() {
+        let place = |file: Option<PathBuf>, environment: &[(&str, &str)]| {
+            let global =
+                GlobalArgs { url: Some("http://h".into()), token_file: file, ..GlobalArgs::default() };
+            let variable = |name: &str| {
+                environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            };
+            Place::choose(&global, variable).map(|place| place.variables())
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        fs::write(&file, "secret").unwrap();
+        let named = ("PFS_TOKEN_FILE", file.to_str().unwrap());
+        let url = ("PFS_URL", "http://h".into());
+        assert_eq!(
+            place(None, &[("PFS_TOKEN", "word")]).unwrap(),
+            [url.clone(), ("PFS_TOKEN", "word".into())]
+        );
+        assert_eq!(
+            place(Some(file.clone()), &[("PFS_TOKEN", "word"), named]).unwrap(),
+            [url, ("PFS_TOKEN_FILE", file.clone().into())]
+        );
+        let both = place(None, &[("PFS_TOKEN", "word"), named]).unwrap_err();
+        assert_eq!(ExitCode::of(&both), ExitCode::Usage);
+        let message = format!("{:#}", place(None, &[("PFS_TOKEN", "two words")]).unwrap_err());
+        assert!(message.contains("PFS_TOKEN") && !message.contains("two words"), "{message}");
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! All that `pfs` says: lines on standard error, and text on standard output.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::MultiProgress;
 use pfs_proto::escape;
 
-use crate::cli::{ColorWhen, GlobalArgs};
+use crate::cli::GlobalArgs;
 use crate::exit_code::ExitCode;
 use crate::output::{Output, OutputError, Stdout};
+
+/// What a table, or a block of figures, begins with.
+pub(crate) const HEADING: Style = Style::new().bold();
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,12 +25,14 @@ enum Level {
     Verbose,
 }
 
-/// Writes messages so that they do not run into a progress bar. Clones share the terminal.
+/// Writes messages so that they do not run into a progress bar or a [`Screen`](crate::screen::Screen). Clones share the
+/// terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct Printer {
     level: Level,
-    color: bool,
     bars: MultiProgress,
+    /// Lines that wait for the end of a screen, while there is one.
+    held: Arc<Mutex<Option<String>>>,
 }
 
 impl Printer {
@@ -35,14 +43,33 @@ impl Printer {
             (_, true) => Level::Verbose,
             _ => Level::Normal,
         };
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let color = colored(global.color, io::stderr().is_terminal(), no_color);
-        Self { level, color, bars: MultiProgress::new() }
+        Self { level, bars: MultiProgress::new(), held: Arc::default() }
     }
 
     /// Where progress bars go.
     pub(crate) fn bars(&self) -> &MultiProgress {
         &self.bars
+    }
+
+    /// Keeps messages until they are released.
+    pub(crate) fn hold(&self) {
+        self.waiting().get_or_insert_default();
+    }
+
+    /// The messages that are kept, each with the end of its line.
+    pub(crate) fn held(&self) -> String {
+        self.waiting().clone().unwrap_or_default()
+    }
+
+    /// Writes the messages that were kept, and all others from now on.
+    pub(crate) fn release(&self) {
+        if let Some(lines) = self.waiting().take() {
+            let _ = io::stderr().lock().write_all(lines.as_bytes());
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether only errors and losses are said.
@@ -108,11 +135,16 @@ impl Printer {
     }
 
     fn line(&self, color: AnsiColor, message: impl Display) {
-        let style = if self.color { color.on_default().bold() } else { Style::new() };
+        let colored = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+        let style = if colored { color.on_default().bold() } else { Style::new() };
         // It may repeat words of a daemon that is not to be trusted.
         let message = message.to_string();
         // One write a line, so that lines of several processes do not mix.
         let line = format!("{style}pfs:{style:#} {}\n", escape(&message));
+        if let Some(held) = &mut *self.waiting() {
+            held.push_str(&line);
+            return;
+        }
         // When standard error is closed, there is nobody to be told.
         self.bars.suspend(|| {
             let _ = io::stderr().lock().write_all(line.as_bytes());
@@ -120,27 +152,17 @@ impl Printer {
     }
 }
 
-/// Whether messages are colored.
-fn colored(when: ColorWhen, terminal: bool, no_color: bool) -> bool {
-    match when {
-        ColorWhen::Always => true,
-        ColorWhen::Never => false,
-        ColorWhen::Auto => terminal && !no_color,
+/// Text for standard output, of which the styles are kept where colors are wanted there.
+pub(crate) fn styled(text: String) -> String {
+    match AutoStream::choice(&io::stdout()) {
+        ColorChoice::Never => strip_str(&text).to_string(),
+        _ => text,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn color_is_for_terminals_unless_told_otherwise() {
-        assert!(colored(ColorWhen::Auto, true, false));
-        assert!(!colored(ColorWhen::Auto, false, false));
-        assert!(!colored(ColorWhen::Auto, true, true));
-        assert!(colored(ColorWhen::Always, false, true));
-        assert!(!colored(ColorWhen::Never, true, false));
-    }
 
     #[test]
     fn a_failure_that_is_known_outlives_whatever_becomes_of_the_output() {

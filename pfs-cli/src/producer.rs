@@ -16,23 +16,21 @@ use std::{
     sync::Arc,
 };
 
-use rustix::{
-    process::{Pid, Signal, getpgrp, kill_process},
-    termios::tcgetpgrp,
-};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::{Child, Command},
-    signal::unix::{SignalKind, signal},
     sync::{Notify, oneshot},
 };
 
-use crate::exit_code::{ExitCode, Failure};
+use crate::{
+    exit_code::{ExitCode, Failure},
+    session,
+    signals::Signals,
+};
 
-/// The exit codes of a shell for a command that cannot be executed, for one that does not exist, and, with the number added,
-/// for one that a signal ended.
+/// The exit codes of a shell for a command that cannot be executed, and for one that does not exist.
 const NOT_EXECUTED: u8 = 126;
 const NOT_FOUND: u8 = 127;
-const SIGNALED: u8 = 128;
 
 /// A command that was started.
 #[derive(Debug)]
@@ -126,7 +124,7 @@ impl Interruption {
     /// Waits for a signal after the end of the command, and tells with which code `pfs` ends by it.
     pub(crate) async fn comes(self) -> ExitCode {
         match self.0.await {
-            Ok(signal) => ExitCode::Command(signaled(signal.as_raw())),
+            Ok(signal) => ExitCode::of_signal(signal.as_raw()),
             Err(_) => pending().await,
         }
     }
@@ -143,7 +141,7 @@ impl End {
         match self.status.code() {
             Some(0) => ExitCode::Success,
             Some(code) => ExitCode::Command(u8::try_from(code).unwrap_or(u8::MAX)),
-            None => ExitCode::Command(signaled(self.status.signal().unwrap_or_default())),
+            None => ExitCode::of_signal(self.status.signal().unwrap_or_default()),
         }
     }
 }
@@ -156,10 +154,6 @@ impl fmt::Display for End {
             (code, _) => write!(f, "{name} ended with {}", code.unwrap_or_default()),
         }
     }
-}
-
-fn signaled(signal: i32) -> u8 {
-    u8::try_from(signal).unwrap_or_default().saturating_add(SIGNALED)
 }
 
 /// Passes signals on until the command has ended; the next signal is for `pfs`.
@@ -191,60 +185,7 @@ async fn supervise(
 
 /// Whether the terminal sends its signals to this process group, and so to the command.
 fn terminal_signals_us() -> bool {
-    File::open("/dev/tty").and_then(|tty| Ok(tcgetpgrp(tty)?)).is_ok_and(|group| group == getpgrp())
-}
-
-/// The signals that would end `pfs`.
-#[derive(Debug)]
-struct Signals {
-    interrupt: Caught,
-    terminate: Caught,
-    hangup: Caught,
-}
-
-/// `None` if it is ignored, as under nohup: then the command ignores it, too.
-type Caught = Option<tokio::signal::unix::Signal>;
-
-impl Signals {
-    fn catch() -> io::Result<Self> {
-        let ignored = ignored();
-        let catch = |kind: SignalKind| {
-            let bit =
-                kind.as_raw_value().checked_sub(1).and_then(|bit| 1_u64.checked_shl(bit.unsigned_abs()));
-            if ignored & bit.unwrap_or_default() == 0 { signal(kind).map(Some) } else { Ok(None) }
-        };
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next of them, in this order where there are several. Cancel safe.
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            biased;
-            () = one(&mut self.interrupt) => Signal::INT,
-            () = one(&mut self.terminate) => Signal::TERM,
-            () = one(&mut self.hangup) => Signal::HUP,
-        }
-    }
-}
-
-async fn one(caught: &mut Caught) {
-    if let Some(caught) = caught
-        && caught.recv().await.is_some()
-    {
-        return;
-    }
-    pending().await
-}
-
-/// The signals that this process ignores, a bit each. None where the system does not tell.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+    File::open("/dev/tty").and_then(session::is_in_foreground).is_ok_and(|is_foreground| is_foreground)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Progress on standard error: a line that is redrawn on a terminal, a line now and then elsewhere.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::age::span;
 use crate::printer::Printer;
 use crate::size::{rate, size};
+use crate::terminal;
 
 /// How often the terminal's line is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -50,7 +51,8 @@ pub(crate) enum Role {
 pub(crate) enum Style {
     /// Not at all.
     Hidden,
-    /// A line that is redrawn, once this much time has passed.
+    /// A line that is redrawn, once this much time has passed. With a time of zero it was asked for, and is drawn also in the
+    /// background.
     Bar(Duration),
     /// A line now and then.
     Lines,
@@ -58,16 +60,16 @@ pub(crate) enum Style {
 
 impl Style {
     /// What people expect: a bar where they look and where it is in nobody's way, else only when asked for.
-    /// `busy` says that the terminal is used for the data, too.
-    pub(crate) fn choose(asked: bool, quiet: bool, busy: bool) -> Self {
-        Self::choose_for(io::stderr().is_terminal(), asked, quiet, busy)
+    /// `shared` says that another output may be on the terminal.
+    pub(crate) fn choose(asked: bool, quiet: bool, shared: bool) -> Self {
+        Self::choose_for(terminal::is_drawable(&io::stderr()), asked, quiet, shared)
     }
 
-    fn choose_for(terminal: bool, asked: bool, quiet: bool, busy: bool) -> Self {
+    fn choose_for(terminal: bool, asked: bool, quiet: bool, shared: bool) -> Self {
         match (terminal, asked) {
             (true, true) => Self::Bar(Duration::ZERO),
             (false, true) => Self::Lines,
-            (true, false) if !quiet && !busy => Self::Bar(PATIENCE),
+            (true, false) if !quiet && !shared => Self::Bar(PATIENCE),
             _ => Self::Hidden,
         }
     }
@@ -139,6 +141,8 @@ fn draw(printer: &Printer, style: Style, role: Role, counters: &Counters, stoppe
         };
         let line = figures.line(role);
         match style {
+            // Nobody asked, and the terminal is another program's now.
+            Style::Bar(_) if !patience.is_zero() && terminal::is_in_background() => {}
             Style::Bar(_) if elapsed >= patience => {
                 let bar = bar.get_or_insert_with(|| printer.bars().add(new_bar()));
                 bar.set_message(line);

@@ -8,6 +8,7 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
+use rustix::io::retry_on_intr;
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
@@ -56,9 +57,10 @@ impl Readable {
 
     /// Whether a read would give something, an end or an error at once.
     pub(crate) fn now(&self) -> bool {
-        // An error, too, is for the read to tell.
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        !matches!(poll(&mut [PollFd::from_borrowed_fd(self.file(), PollFlags::IN)], Some(&at_once)), Ok(0))
+        let look = || poll(&mut [PollFd::from_borrowed_fd(self.file(), PollFlags::IN)], Some(&at_once));
+        // A signal that arrives meanwhile tells nothing about the file. Any other error is for the read to tell.
+        !matches!(retry_on_intr(look), Ok(0))
     }
 
     /// Waits until that may have changed. Cancel safe.

@@ -1,11 +1,14 @@
-//! What `pfs ls -l` and `pfs stat` show to people.
+//! What `pfs ls -l`, `pfs stat` and `pfs info` show to people.
 
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use pfs_proto::{Peer, ReaderStat, StreamStat, StreamSummary, escape};
+use humantime::format_duration;
+use pfs_proto::{DaemonInfo, Peer, ReaderStat, StreamStat, StreamSummary, escape, json::timestamp};
 
 use crate::age::{since, span};
+use crate::place::Place;
+use crate::printer::HEADING;
 use crate::size::{rate, size};
 use crate::table::{Align, Table, UNKNOWN};
 
@@ -39,7 +42,7 @@ pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
 
 /// All figures of one stream, in a block that begins with its path.
 pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
-    let mut text = format!("{}\n", escape(&stream.path));
+    let mut text = format!("{HEADING}{}{HEADING:#}\n", escape(&stream.path));
     let mut line = |name: &str, value: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {name:<9} {value}");
@@ -62,7 +65,7 @@ pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
     ];
     line("sizes", sizes.map(|(name, bytes)| format!("{name} {}", size(bytes))).join(", "));
     if let Some(ttl) = stream.ttl {
-        line("ttl", format!("{} after the last append", span(ttl)));
+        line("ttl", format!("{} after the last append", format_duration(ttl)));
     }
     if let Some(content_type) = &stream.content_type {
         line("content", escape(content_type).into_owned());
@@ -75,6 +78,25 @@ pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
         writeln!(text, "  {:<9} {} attached{}", "readers", stream.readers.len(), waited_for(&stream.readers));
     text.push_str(&readers(stream, now));
     text
+}
+
+/// The daemon that answered at a place, in a block that begins with that.
+pub(crate) fn daemon(info: &DaemonInfo, place: &Place, now: SystemTime) -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    let version = escape(&info.version);
+    let version = if version == own { version.into_owned() } else { format!("{version}, and pfs {own}") };
+    let mounts: Vec<_> = info.mounts.iter().map(|mount| escape(mount)).collect();
+    let lines = [
+        ("version", version),
+        ("pid", info.pid.to_string()),
+        ("started", format!("{} ago, {}", span(since(info.started, now)), timestamp(info.started))),
+        ("mounts", mounts.join(" ")),
+        ("streams", format!("{} of {}", info.streams, info.max_streams)),
+        ("memory", format!("{} of {}", size(info.memory), size(info.max_memory))),
+        ("connections", format!("{} of {}, with this one", info.connections, info.max_connections)),
+    ];
+    let lines: String = lines.iter().map(|(name, value)| format!("  {name:<11} {value}\n")).collect();
+    format!("pfsd {}\n{lines}", escape(&place.to_string()))
 }
 
 fn writers(stream: &StreamStat, now: SystemTime) -> String {
@@ -113,6 +135,7 @@ fn readers(stream: &StreamStat, now: SystemTime) -> String {
     for reader in &stream.readers {
         let lost = match reader.lost_bytes {
             0 => "0 B".to_owned(),
+            bytes if reader.lost_chunks == 0 => size(bytes),
             bytes => format!("{} in {} chunks", size(bytes), reader.lost_chunks),
         };
         let blocking = match reader {
@@ -166,13 +189,19 @@ fn waited_for(readers: &[ReaderStat]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use anstream::adapter::strip_str;
+
     use super::*;
     use crate::sample;
+
+    fn shown(stream: &StreamStat) -> String {
+        strip_str(&figures(stream, sample::now())).to_string()
+    }
 
     #[test]
     fn a_long_listing_has_a_header_and_a_line_a_stream() {
         assert_eq!(
-            listing(&sample::summaries(), sample::now()),
+            strip_str(&listing(&sample::summaries(), sample::now())).to_string(),
             "\
 STATE      SIZE     HEAD  WRITERS  READERS     AGE  PATH
 open    1.0 MiB  3145728        1        2  3m 12s  /streamfs/cam
@@ -185,7 +214,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
     #[test]
     fn the_figures_of_a_stream_show_who_is_waited_for() {
         assert_eq!(
-            figures(&sample::stat(), sample::now()),
+            shown(&sample::stat()),
             "\
 /streamfs/cam
   state     open
@@ -211,6 +240,30 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
     }
 
     #[test]
+    fn a_daemon_is_shown_with_its_limits_and_with_our_version_where_that_is_another_one() {
+        let place = Place::Socket("/run/pfs/pfsd.sock".into());
+        let shown = daemon(&sample::info(), &place, sample::now());
+        let own = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            shown,
+            format!(
+                "\
+pfsd on /run/pfs/pfsd.sock
+  version     0.0.9, and pfs {own}
+  pid         4711
+  started     2h 5m ago, 2023-11-14T20:08:20.000Z
+  mounts      /streamfs
+  streams     2 of 1000
+  memory      1.0 MiB of 1.0 GiB
+  connections 5 of 4096, with this one
+"
+            )
+        );
+        let same = DaemonInfo { version: own.to_owned(), ..sample::info() };
+        assert!(daemon(&same, &place, sample::now()).contains(&format!("  version     {own}\n")));
+    }
+
+    #[test]
     fn what_is_not_known_of_those_who_came_over_http_is_left_out() {
         let mut stat = sample::stat();
         stat.owner = Peer { pid: Some(4711), uid: None };
@@ -218,7 +271,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
         first.peer = Peer::default();
         first.blocking = true;
         stat.writers[0].peer = Peer { pid: Some(4711), uid: None };
-        let text = figures(&stat, sample::now());
+        let text = shown(&stat);
         assert!(text.contains("created   3m 12s ago by process 4711\n"), "{text}");
         let (_, attached) = text.split_once("  writers ").unwrap();
         assert_eq!(
@@ -234,8 +287,8 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
         );
         stat.readers[1].blocking = true;
         stat.readers[1].peer.pid = Some(4712);
-        assert!(figures(&stat, sample::now()).contains("writers wait for 4712 and 1 more\n"));
+        assert!(shown(&stat).contains("writers wait for 4712 and 1 more\n"));
         stat.owner = Peer::default();
-        assert!(figures(&stat, sample::now()).contains("created   3m 12s ago\n"));
+        assert!(shown(&stat).contains("created   3m 12s ago\n"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use pfs_proto::{Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat};
+use pfs_proto::{DaemonInfo, Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat};
 
 /// When the samples are looked at.
 pub(crate) fn now() -> SystemTime {
@@ -67,6 +67,22 @@ pub(crate) fn stat() -> StreamStat {
                 was_block: false,
             },
         ],
+    }
+}
+
+/// A daemon of another release.
+pub(crate) fn info() -> DaemonInfo {
+    DaemonInfo {
+        version: "0.0.9".to_owned(),
+        pid: 4711,
+        started: ago(7_500),
+        mounts: vec!["/streamfs".to_owned()],
+        streams: 2,
+        max_streams: 1000,
+        memory: (1 << 20) + 8192,
+        max_memory: 1 << 30,
+        connections: 5,
+        max_connections: 4096,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The input of `pfs write`, read in a thread of its own, so that a slow producer never keeps anything else waiting.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -90,12 +91,12 @@ impl Deref for Block {
 pub(crate) struct Input(mpsc::Receiver<Result<Block, InputError>>);
 
 impl Input {
-    /// The blocks of a source, of at most `block_size` bytes each, with a copy to standard output if `tee`.
+    /// The blocks of sources one after the other, of at most `block_size` bytes each, with a copy to standard output if `tee`.
     ///
     /// When the copy is not read any more, the input ends there.
-    pub(crate) fn new(source: Source, block_size: usize, tee: bool) -> io::Result<Self> {
+    pub(crate) fn new(sources: Vec<Source>, block_size: usize, tee: bool) -> io::Result<Self> {
         let copy = if tee { Some(Stdout::open().map_err(io::Error::other)?) } else { None };
-        Self::read(source, copy, block_size)
+        Self::read(Sources(sources.into()), copy, block_size)
     }
 
     fn read<R, W>(input: R, copy: Option<W>, block_size: usize) -> io::Result<Self>
@@ -185,6 +186,23 @@ pub(crate) enum Source {
     Stdin,
     /// The standard output of a command that `pfs` has started.
     Command(PipeReader),
+    /// A file that was named.
+    File(File),
+}
+
+/// Sources that are read one after the other.
+struct Sources(VecDeque<Source>);
+
+impl Read for Sources {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(source) = self.0.front_mut() {
+            match source.read(buffer)? {
+                0 if !buffer.is_empty() => drop(self.0.pop_front()),
+                len => return Ok(len),
+            }
+        }
+        Ok(0)
+    }
 }
 
 impl AsFd for Source {
@@ -192,6 +210,7 @@ impl AsFd for Source {
         match self {
             Self::Stdin => rustix::stdio::stdin(),
             Self::Command(pipe) => pipe.as_fd(),
+            Self::File(file) => file.as_fd(),
         }
     }
 }
@@ -201,6 +220,7 @@ impl Read for Source {
         match self {
             Self::Stdin => Stdin.read(buffer),
             Self::Command(pipe) => pipe.read(buffer),
+            Self::File(file) => file.read(buffer),
         }
     }
 }

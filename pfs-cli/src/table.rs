@@ -1,13 +1,11 @@
 //! Columns of text.
 
-/// How a column's cells are set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Align {
-    /// Text.
-    Left,
-    /// Numbers.
-    Right,
-}
+use clap::builder::styling::Style;
+/// How a column's cells are set: text left, numbers right.
+pub(crate) use console::Alignment as Align;
+use console::{measure_text_width, pad_str};
+
+use crate::printer::HEADING;
 
 /// A cell for what is not known.
 pub(crate) const UNKNOWN: &str = "-";
@@ -37,7 +35,7 @@ impl Table {
             self.rows
                 .iter()
                 .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
+                .map(|cell| measure_text_width(cell))
                 .max()
                 .unwrap_or(0)
         };
@@ -47,20 +45,17 @@ impl Table {
         };
         let shown: Vec<usize> = (0..self.columns.len()).filter(is_known).collect();
         let mut text = String::new();
-        for row in &self.rows {
-            let mut line = indent.to_owned();
+        for (number, row) in self.rows.iter().enumerate() {
+            let mut line = String::new();
             for column in &shown {
                 let (Some(cell), Some(align)) = (row.get(*column), self.columns.get(*column)) else {
                     continue;
                 };
-                let width = width(*column);
-                match align {
-                    Align::Left => line.push_str(&format!("{cell:<width$}  ")),
-                    Align::Right => line.push_str(&format!("{cell:>width$}  ")),
-                }
+                line.push_str(&pad_str(cell, width(*column), *align, None));
+                line.push_str("  ");
             }
-            text.push_str(line.trim_end());
-            text.push('\n');
+            let style = if number == 0 { HEADING } else { Style::new() };
+            text.push_str(&format!("{indent}{style}{}{style:#}\n", line.trim_end()));
         }
         text
     }
@@ -68,7 +63,33 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use anstream::adapter::strip_str;
+
     use super::*;
+
+    #[test]
+    fn characters_that_a_terminal_shows_two_columns_wide_or_on_top_of_others_count_so() {
+        let mut table = Table::new(&[("NAME", Align::Left), ("SIZE", Align::Right)]);
+        table.row(["監視カメラ", "1"].map(String::from));
+        table.row(["e\u{301}te\u{301}", "22"].map(String::from));
+        table.row(["📷", "三百"].map(String::from));
+        assert_eq!(
+            strip_str(&table.render("")).to_string(),
+            "\
+NAME        SIZE
+監視カメラ     1
+e\u{301}te\u{301}           22
+📷          三百
+"
+        );
+    }
+
+    #[test]
+    fn only_the_header_is_styled() {
+        let mut table = Table::new(&[("HEAD", Align::Right), ("PATH", Align::Left)]);
+        table.row(["5", "/s/a"].map(String::from));
+        assert_eq!(table.render("  "), "  \x1b[1mHEAD  PATH\x1b[0m\n     5  /s/a\n");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
@@ -76,7 +97,7 @@ mod tests {
         table.row(["open", "1000000", "/streamfs/cam"].map(String::from));
         table.row(["closed", "5", "/streamfs/a"].map(String::from));
         assert_eq!(
-            table.render("  "),
+            strip_str(&table.render("  ")).to_string(),
             "  STATE      HEAD  PATH\n  open    1000000  /streamfs/cam\n  closed        5  /streamfs/a\n"
         );
     }
@@ -84,9 +105,9 @@ mod tests {
     #[test]
     fn a_column_is_left_out_only_if_nothing_of_it_is_known() {
         let mut table = Table::new(&[("PID", Align::Right), ("UID", Align::Right), ("LAG", Align::Right)]);
-        assert_eq!(table.render(""), "PID  UID  LAG\n");
+        assert_eq!(strip_str(&table.render("")).to_string(), "PID  UID  LAG\n");
         table.row(["1", "-", "2"].map(String::from));
         table.row(["-", "-", "3"].map(String::from));
-        assert_eq!(table.render(""), "PID  LAG\n  1    2\n  -    3\n");
+        assert_eq!(strip_str(&table.render("")).to_string(), "PID  LAG\n  1    2\n  -    3\n");
     }
 }

@@ -7,9 +7,10 @@ use thiserror::Error;
 use crate::age::{DurationError, parse_duration};
 
 /// When `pfs cat --stream` ends. The end of a closed stream is always one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
     /// Only when the stream is closed.
+    #[default]
     Closed,
     /// When everything is read that was there at the start.
     CaughtUp,

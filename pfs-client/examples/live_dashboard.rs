@@ -8,15 +8,13 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-mod daemon;
-
 use std::error::Error;
 use std::process::Command;
 use std::time::Duration;
 
 use pfs_client::{
-    Client, CreateOptions, ReadFailure, ReadOptions, StreamPath, TypedReadError, TypedReader, TypedWriter,
-    Until, WriteOptions,
+    Client, CreateOptions, Endpoint, Finish, ReadError, ReadOptions, StreamPath, TypedReadError, TypedReader,
+    TypedWriter, Until, WriteOptions,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::interval;
@@ -42,7 +40,8 @@ enum Wish {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let client = daemon::client().await?;
+    // The daemon that `pfs` uses. One is started if none answers.
+    let client = Client::connect_or_start(Endpoint::from_env()?).await?;
     match arguments.as_slice() {
         ["push", base] => push(&client, base).await,
         [] => show(&client, usize::MAX, 1000).await,
@@ -61,16 +60,16 @@ fn streams(base: &str) -> Result<[StreamPath; 2], Box<dyn Error>> {
 async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     let [metrics, wishes] = streams(base)?;
     let writer = client.writer(&metrics, WriteOptions { wait_readers: 1, ..WriteOptions::default() }).await?;
-    let mut metrics = TypedWriter::<Metrics, _>::new(writer);
+    let mut metrics = TypedWriter::<Metrics, _>::json(writer);
     let wait = ReadOptions { wait: true, ..ReadOptions::default() };
-    let mut wishes = TypedReader::<Wish, _>::new(client.reader(&wishes, wait).await?);
+    let mut wishes = TypedReader::<Wish, _>::json(client.reader(&wishes, wait).await?);
     let mut machine = Machine::new()?;
     let mut ticks = interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = ticks.tick() => drop(metrics.send(&machine.measure()?).await?),
+            _ = ticks.tick() => metrics.append(&machine.measure()?).await?,
             // Nothing is lost when the clock comes first: waiting for a value is cancel safe.
-            wish = wishes.recv() => match wish.transpose()? {
+            wish = wishes.next() => match wish.transpose()? {
                 Some(Wish::Every(millis)) => ticks = interval(Duration::from_millis(millis.max(1))),
                 Some(Wish::Stop) | None => break,
             },
@@ -79,7 +78,7 @@ async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     metrics.flush().await?;
     let writer = metrics.get_ref();
     println!("pushed {} metrics, the last one to {} dashboard(s)", writer.appended(), writer.readers());
-    metrics.close().await?;
+    metrics.finish(Finish::Close).await?;
     Ok(())
 }
 
@@ -91,32 +90,32 @@ async fn show(client: &Client, lines: usize, every: u64) -> Result<(), Box<dyn E
     client.create(&metrics, &CreateOptions { content_type: json, ..CreateOptions::default() }).await?;
     // A process that dies in the middle of it is not the end of the metrics, and is told apart.
     let options = ReadOptions { until: Until::WritersGone, ..ReadOptions::default() };
-    let mut values = TypedReader::<Metrics, _>::new(client.reader(&metrics, options).await?);
-    let mut wishing = TypedWriter::<Wish, _>::new(client.writer(&wishes, WriteOptions::default()).await?);
-    wishing.send(&Wish::Every(every)).await?;
+    let mut values = TypedReader::<Metrics, _>::json(client.reader(&metrics, options).await?);
+    let mut wishing = TypedWriter::<Wish, _>::json(client.writer(&wishes, WriteOptions::default()).await?);
+    wishing.append(&Wish::Every(every)).await?;
     let mut pushing = Command::new(std::env::current_exe()?).args(["push", &base]).spawn()?;
 
     println!("Monitoring system metrics...");
     let mut shown = 0;
-    while let Some(value) = values.recv().await {
+    while let Some(value) = values.next().await {
         match value {
             Ok(Metrics { cpu, memory, disk }) if shown < lines => {
                 println!("CPU: {cpu:.1}% | Memory: {memory:.1}% | Disk: {disk:.1}%");
                 shown += 1;
                 if shown == lines {
-                    wishing.send(&Wish::Stop).await?;
+                    wishing.append(&Wish::Stop).await?;
                 }
             }
             Ok(_) => (),
             Err(TypedReadError::Lost(lost)) => println!("this dashboard was too slow: {lost}"),
-            Err(TypedReadError::Read(ReadFailure::WriterDied)) => {
+            Err(TypedReadError::Read(ReadError::WriterDied)) => {
                 return Err("the process that pushed has died".into());
             }
             Err(error) => return Err(error.into()),
         }
     }
     pushing.wait()?;
-    wishing.close().await?;
+    wishing.finish(Finish::Close).await?;
     client.remove(&metrics).await?;
     client.remove(&wishes).await?;
     Ok(())

@@ -9,8 +9,6 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-mod daemon;
-
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -18,7 +16,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use pfs_client::{Client, Event, ReadOptions, Start, StreamPath, WriteOptions};
+use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, Start, StreamPath, WriteOptions};
 use tokio::time::sleep;
 
 /// How many numbers there are.
@@ -30,7 +28,8 @@ const LIFE: usize = 300;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let client = daemon::client().await?;
+    // The daemon that `pfs` uses. One is started if none answers.
+    let client = Client::connect_or_start(Endpoint::from_env()?).await?;
     match arguments.as_slice() {
         [] => demonstrate(&client).await,
         [word, path, results] if word == "read" => read(&client, &path.parse()?, Path::new(results)).await,
@@ -82,8 +81,7 @@ async fn demonstrate(client: &Client) -> Result<(), Box<dyn Error>> {
             writer.append(number.to_string().as_bytes()).await?;
             sleep(Duration::from_millis(1)).await;
         }
-        let close = true;
-        Ok::<_, Box<dyn Error>>(writer.finish(close).await?)
+        Ok::<_, Box<dyn Error>>(writer.finish(Finish::Close).await?)
     };
     let reading = {
         let (path, results) = (path.clone(), results.clone());

@@ -1,55 +1,83 @@
 //! The client: everything that is not writing or reading itself.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, ReadOptions, Reply, Request, StreamPath, StreamStat, StreamSummary,
+    CreateOptions, DaemonInfo, PathError, ReadOptions, Reply, Request, StreamPath, StreamStat, StreamSummary,
     WriteOptions,
 };
 
 use crate::connection::Connection;
-use crate::endpoint::Dialer;
+use crate::dialer::Dialer;
 use crate::error::{ProtocolError, RequestError};
-use crate::{ConnectError, Endpoint, Reader, Writer};
+use crate::{ConnectError, Endpoint, Operator, Reader, Writer};
 
-/// A client of one daemon. Any number of tasks may use it at once.
+/// A client of one daemon. Any number of tasks may use it at once, by reference or by a clone of their own, which is the same
+/// client.
 ///
 /// It keeps a connection for requests, and makes new ones when there is none, when it is busy and when it is
 /// gone: a client survives its daemon's restart. Every [`Writer`] and [`Reader`] has a connection of its own and
 /// lives on without the client. All methods may be cancelled; whether the daemon has then done what was asked is not
 /// known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
     dialer: Dialer,
     /// A connection on which no request is under way. Held only to take it out or put it in.
-    idle: Mutex<Option<Connection>>,
+    idle: Arc<Mutex<Option<Connection>>>,
     mapping: bool,
+    #[cfg(feature = "http")]
+    half_duplex: bool,
 }
 
 impl Client {
-    /// Connects to the daemon there, which has 5 seconds to answer.
+    /// Connects to the daemon there, which has 5 seconds to answer. Text is an endpoint by `parse`, an `HttpEndpoint` by `into`.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::NoDaemon`] or [`ConnectError::Unreachable`] when nobody listens there; otherwise when whoever does
-    /// cannot be talked to.
-    pub async fn connect(endpoint: Endpoint) -> Result<Self, ConnectError> {
+    /// [`ConnectError::NoDaemon`], [`ConnectError::NotFound`] or [`ConnectError::Unreachable`] when nobody listens there;
+    /// [`ConnectError::Older`] when an [`Operator`] can talk to the daemon, and a client cannot; otherwise when
+    /// nobody can.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, nothing is left of it.
+    pub async fn connect(endpoint: impl Into<Endpoint>) -> Result<Self, ConnectError> {
         let mapping = true;
-        let dialer = endpoint.dialer()?;
-        let connection = dialer.connect(mapping).await?;
-        Ok(Self { endpoint, dialer, idle: Mutex::new(Some(connection)), mapping })
+        let endpoint = endpoint.into().found()?;
+        let dialer = Dialer::new(&endpoint)?;
+        let connection = match dialer.connect(mapping).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Operator::identified(&dialer, error).await),
+        };
+        Ok(Self {
+            endpoint,
+            dialer,
+            idle: Arc::new(Mutex::new(Some(connection))),
+            mapping,
+            #[cfg(feature = "http")]
+            half_duplex: false,
+        })
     }
 
     /// Whether its readers and writers share memory with the daemon where both can, on Linux over a Unix socket. They do
     /// unless told otherwise here; results are the same to the byte.
     #[must_use]
     pub fn with_mapping(self, mapping: bool) -> Self {
-        if mapping == self.mapping { self } else { Self { mapping, idle: Mutex::new(None), ..self } }
+        if mapping == self.mapping { self } else { Self { mapping, idle: Arc::default(), ..self } }
     }
 
-    /// Where its daemon is.
+    /// Whether its writers make do with a proxy that passes no answer on before a request has ended, as Caddy and other proxies
+    /// in Go do over HTTP/1.1. They do not unless told so here: [`ConnectError::HalfDuplex`]. Such a writer is not
+    /// [acknowledged](Writer::is_acknowledged).
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn with_half_duplex(self, half_duplex: bool) -> Self {
+        Self { half_duplex, ..self }
+    }
+
+    /// Where its daemon is: after a lookup, the socket where it was found.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -59,8 +87,16 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes are `AlreadyExists`, `Limit`, `BadPath` and `BadOption`.
-    pub async fn create(&self, path: &StreamPath, options: &CreateOptions) -> Result<(), RequestError> {
-        self.command(Request::Create(path.clone(), options.clone())).await
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the daemon may have done it or not. The client can be used on.
+    pub async fn create(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        options: &CreateOptions,
+    ) -> Result<(), RequestError> {
+        self.command(Request::Create(checked(path)?, options.clone())).await
     }
 
     /// Ends a stream: it takes no more appends, its readers get what is in it and then the end.
@@ -68,8 +104,15 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes is `NoSuchStream`.
-    pub async fn close(&self, path: &StreamPath) -> Result<(), RequestError> {
-        self.command(Request::Close(path.clone())).await
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the daemon may have done it or not. The client can be used on.
+    pub async fn close(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<(), RequestError> {
+        self.command(Request::Close(checked(path)?)).await
     }
 
     /// As [`close`](Self::close), but as failed: at the end of what is in the stream, readers get
@@ -79,8 +122,15 @@ impl Client {
     ///
     /// As all requests; among the daemon's codes are `NoSuchStream`, and `Closed` where the stream was closed before and not as
     /// failed.
-    pub async fn close_failed(&self, path: &StreamPath) -> Result<(), RequestError> {
-        self.command(Request::CloseFailed(path.clone())).await
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the daemon may have done it or not. The client can be used on.
+    pub async fn close_failed(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<(), RequestError> {
+        self.command(Request::CloseFailed(checked(path)?)).await
     }
 
     /// Removes a stream and what is in it; its readers and writers are told.
@@ -88,8 +138,15 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes is `NoSuchStream`.
-    pub async fn remove(&self, path: &StreamPath) -> Result<(), RequestError> {
-        self.command(Request::Remove(path.clone())).await
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the daemon may have done it or not. The client can be used on.
+    pub async fn remove(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<(), RequestError> {
+        self.command(Request::Remove(checked(path)?)).await
     }
 
     /// The streams at or below a path, which may be a mount, or `/` for all.
@@ -97,6 +154,10 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes is `BadPath`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, nothing is lost. The client can be used on.
     pub async fn list(&self, prefix: &str) -> Result<Vec<StreamSummary>, RequestError> {
         let mut connection = self.connection().await?;
         let mut streams = Vec::new();
@@ -118,10 +179,18 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes is `NoSuchStream`.
-    pub async fn stat(&self, path: &StreamPath) -> Result<StreamStat, RequestError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, nothing is lost. The client can be used on.
+    pub async fn stat(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<StreamStat, RequestError> {
         const EXPECTED: &str = "the figures of a stream";
+        let path = checked(path)?;
         let mut connection = self.connection().await?;
-        let mut stat = match connection.request(&Request::Stat(path.clone())).await? {
+        let mut stat = match connection.request(&Request::Stat(path)).await? {
             Reply::Stat(stat) => stat,
             other => return Err(self.failure(connection, other, EXPECTED)),
         };
@@ -142,9 +211,17 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes are `NoSuchStream` and `IsStream`.
-    pub async fn document(&self, path: &StreamPath) -> Result<Bytes, RequestError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, nothing is lost. The client can be used on.
+    pub async fn document(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<Bytes, RequestError> {
+        let path = checked(path)?;
         let mut connection = self.connection().await?;
-        match connection.request(&Request::Document(path.clone())).await? {
+        match connection.request(&Request::Document(path)).await? {
             Reply::Document(text) => {
                 self.keep(connection);
                 Ok(text)
@@ -158,6 +235,10 @@ impl Client {
     /// # Errors
     ///
     /// As all requests.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, nothing is lost. The client can be used on.
     pub async fn info(&self) -> Result<DaemonInfo, RequestError> {
         let mut connection = self.connection().await?;
         match connection.request(&Request::Info).await? {
@@ -176,8 +257,20 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes are `Closed`, `Limit`, `BadPath` and `IsDocument`.
-    pub async fn writer(&self, path: &StreamPath, options: WriteOptions) -> Result<Writer, RequestError> {
-        Writer::open(self.connection().await?, path, options).await
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the daemon may have attached a writer, which then counts as one that died.
+    pub async fn writer(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        options: WriteOptions,
+    ) -> Result<Writer, RequestError> {
+        let path = checked(path)?;
+        let connection = self.connection().await?;
+        #[cfg(feature = "http")]
+        let connection = connection.accepting_half_duplex(self.half_duplex);
+        Writer::open(connection, path, options).await
     }
 
     /// Attaches as a reader, or waits to be attached. It returns as soon as one of the two is certain.
@@ -186,8 +279,17 @@ impl Client {
     ///
     /// As all requests; among the daemon's codes are `NoSuchStream` (without [`ReadOptions::wait`]), `PastHead` and
     /// `IsDocument`.
-    pub async fn reader(&self, path: &StreamPath, options: ReadOptions) -> Result<Reader, RequestError> {
-        Reader::open(self.connection().await?, path, options).await
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, nothing is lost. The client can be used on.
+    pub async fn reader(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        options: ReadOptions,
+    ) -> Result<Reader, RequestError> {
+        let path = checked(path)?;
+        Reader::open(self.connection().await?, self.dialer.resuming(), &path, options).await
     }
 
     /// A request that is just done.
@@ -208,7 +310,7 @@ impl Client {
         match reply {
             Reply::Error { code, message } => {
                 self.keep(connection);
-                RequestError::told(code, message)
+                RequestError::refused(code, message)
             }
             _ => ProtocolError::Unexpected { expected }.into(),
         }
@@ -231,4 +333,11 @@ impl Client {
         connection.release();
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
+}
+
+/// The path of a stream, if this is one.
+pub(crate) fn checked(
+    path: impl TryInto<StreamPath, Error: Into<PathError>>,
+) -> Result<StreamPath, RequestError> {
+    path.try_into().map_err(|error| RequestError::Path(error.into()))
 }

@@ -5,24 +5,29 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 #[cfg(feature = "http")]
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+#[cfg(feature = "http")]
+use bytes::Bytes;
 use bytes::{Buf, BytesMut};
+#[cfg(feature = "http")]
+use pfs_proto::{CreateOptions, IfExists, MAX_PAYLOAD, StreamPath, WriteOptions};
 use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request, VERSION};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 #[cfg(feature = "http")]
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use crate::ConnectError;
-use crate::endpoint;
+use crate::error::{ProtocolError, RequestError};
 #[cfg(feature = "http")]
-use crate::endpoint::PATIENCE;
-use crate::error::{Broken, ProtocolError};
-#[cfg(feature = "http")]
-use crate::http::Dialer;
+use crate::http::{Dialer, Exchange};
 use crate::sharing::Passed;
 #[cfg(target_os = "linux")]
 use crate::sharing::PassingSocket;
+
+/// How long a daemon may take to accept a connection and say hello.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the end of an answer may take to come, that nobody needs but HTTP.
 #[cfg(feature = "http")]
@@ -37,6 +42,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     decoder: Decoder,
+    /// The versions that this end offers.
+    offer: Hello,
+    /// The one that the daemon chose.
+    version: u16,
     /// What [`ring`](Self::ring) could not say yet.
     unsaid: BytesMut,
     /// Memory that came along with messages, where both ends can share it.
@@ -44,29 +53,49 @@ pub(crate) struct Connection {
     /// Over HTTP each request has a transport of its own, that comes from here.
     #[cfg(feature = "http")]
     dialer: Option<Arc<Dialer>>,
+    /// Whether a writer may do without replies until it has said everything.
+    #[cfg(feature = "http")]
+    accepts_half_duplex: bool,
+    is_half_duplex: bool,
 }
 
 impl Connection {
     /// Says hello and waits for the answer, however long that takes.
     pub(crate) async fn open(transport: impl Transport + 'static) -> Result<Self, ConnectError> {
-        Self::new(Box::new(transport)).greet(Hello::OURS).await
+        Self::new(Box::new(transport)).greet(0).await
+    }
+
+    /// As [`open`](Self::open), and the daemon may speak any version.
+    pub(crate) async fn open_any(transport: impl Transport + 'static) -> Result<Self, ConnectError> {
+        Self { offer: Hello::ANY, ..Self::new(Box::new(transport)) }.greet(0).await
     }
 
     fn new(transport: Box<dyn Transport>) -> Self {
         Self {
             transport,
             decoder: Decoder::new(),
+            offer: Hello::OURS,
+            version: VERSION,
             unsaid: BytesMut::new(),
             passed: None,
             #[cfg(feature = "http")]
             dialer: None,
+            #[cfg(feature = "http")]
+            accepts_half_duplex: false,
+            is_half_duplex: false,
         }
+    }
+
+    /// Whether a writer may do without replies until it has said everything, where none come before.
+    #[cfg(feature = "http")]
+    pub(crate) fn accepting_half_duplex(self, accepts_half_duplex: bool) -> Self {
+        Self { accepts_half_duplex, ..self }
     }
 
     /// For requests over HTTP. Nothing is said yet.
     #[cfg(feature = "http")]
-    pub(crate) fn over_http(dialer: Arc<Dialer>) -> Self {
-        Self { dialer: Some(dialer), ..Self::new(Box::new(tokio::io::empty())) }
+    pub(crate) fn over_http(dialer: Arc<Dialer>, offer: Hello) -> Self {
+        Self { dialer: Some(dialer), offer, ..Self::new(Box::new(tokio::io::empty())) }
     }
 
     /// Asks something, if nothing has been said yet, to see whether anybody answers.
@@ -82,30 +111,27 @@ impl Connection {
         }
     }
 
-    /// Where another one comes from when this one has broken; only HTTP has that.
-    pub(crate) fn again(&self) -> Option<endpoint::Dialer> {
-        #[cfg(feature = "http")]
-        if let Some(dialer) = &self.dialer {
-            return Some(endpoint::Dialer::Http(Arc::clone(dialer)));
-        }
-        None
-    }
-
     /// As [`open`](Self::open), over a socket on which memory can come along: that is offered.
     #[cfg(target_os = "linux")]
     pub(crate) async fn open_sharing(socket: tokio::net::UnixStream) -> Result<Self, ConnectError> {
         let (socket, passed) = PassingSocket::new(socket);
         let connection = Self { passed: Some(passed), ..Self::new(Box::new(socket)) };
-        connection.greet(Hello { capabilities: Hello::MAPPING, ..Hello::OURS }).await
+        connection.greet(Hello::MAPPING).await
     }
 
-    async fn greet(mut self, hello: Hello) -> Result<Self, ConnectError> {
-        understood(self.request(&Request::Hello(hello)).await?)?;
+    async fn greet(mut self, capabilities: u64) -> Result<Self, ConnectError> {
+        let hello = Hello { capabilities, ..self.offer };
+        self.version = understood(self.request(&Request::Hello(hello)).await?, self.offer)?;
         Ok(self)
     }
 
+    /// The version of the protocol that the daemon chose.
+    pub(crate) fn version(&self) -> u16 {
+        self.version
+    }
+
     /// Sends a request and waits for the first reply to it. Not cancel safe.
-    pub(crate) async fn request(&mut self, request: &Request) -> Result<Reply, Broken> {
+    pub(crate) async fn request(&mut self, request: &Request) -> Result<Reply, RequestError> {
         #[cfg(feature = "http")]
         if let Some(dialer) = self.dialer.clone() {
             return self.exchange(&dialer, request).await;
@@ -115,23 +141,85 @@ impl Connection {
         let sent = self.transport.write_all(&bytes).await;
         // A daemon that closes the connection says why first: that is worth more than a broken pipe.
         match (self.receive().await, sent) {
-            (Err(Broken::Gone(_)), Err(error)) => Err(Broken::Gone(error)),
+            (Err(RequestError::Lost(_)), Err(error)) => Err(error.into()),
             (received, _) => received,
         }
     }
 
     /// Over HTTP, hello and the request go out together. Only what a writer has to say goes on after that.
     #[cfg(feature = "http")]
-    async fn exchange(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, Broken> {
+    async fn exchange(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, RequestError> {
         // What is below can be used again only if the answer before was read to its end, which is about to come.
         let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
-        let mut said = BytesMut::new();
-        let capabilities = Hello::RESUMING | Hello::HEARTBEAT;
-        Request::Hello(Hello { capabilities, ..Hello::OURS }).encode(&mut said);
-        request.encode(&mut said);
+        let Request::OpenWriter(path, options) = request else {
+            return self.ask(dialer, request).await;
+        };
+        if dialer.is_half_duplex() {
+            return self.open_half_duplex(dialer, path, *options).await;
+        }
+        // A writer says hello alone first. If no answer comes while its request goes on, nothing has happened yet.
+        match self.greeted(dialer.post(said(self.offer, &[])), dialer.answer_patience()).await {
+            Err(RequestError::Connect(ConnectError::TimedOut { .. })) => {
+                // It is not the daemon that is silent if this is answered.
+                let answers =
+                    dialer.try_half_duplex(said(self.offer, &[&Request::Info]), self.accepts_half_duplex);
+                self.greeted(answers, PATIENCE).await?;
+                self.open_half_duplex(dialer, path, *options).await
+            }
+            greeted => {
+                greeted?;
+                let mut bytes = BytesMut::new();
+                request.encode(&mut bytes);
+                self.transport.write_all(&bytes).await?;
+                self.receive().await
+            }
+        }
+    }
+
+    /// Attaches a writer where an answer begins only when its request has ended. What the daemon would reply to it is found out
+    /// by other requests.
+    #[cfg(feature = "http")]
+    async fn open_half_duplex(
+        &mut self,
+        dialer: &Dialer,
+        path: &StreamPath,
+        options: WriteOptions,
+    ) -> Result<Reply, RequestError> {
+        let if_exists = if options.replace { IfExists::Replace } else { IfExists::Keep };
+        let anew = CreateOptions { if_exists, ..CreateOptions::default() };
+        match self.ask(dialer, &Request::Create(path.clone(), anew)).await? {
+            Reply::Done => {}
+            refused => return Ok(refused),
+        }
+        let max_chunk = match self.ask(dialer, &Request::Stat(path.clone())).await? {
+            Reply::Stat(stat) => stat.ring_buffer_size.min(stat.channel_buffer_size),
+            // Who may only write does not learn it.
+            Reply::Error { code: ErrorCode::Denied, .. } => MAX_PAYLOAD as u64,
+            refused => return Ok(refused),
+        };
+        let open = Request::OpenWriter(path.clone(), WriteOptions { replace: false, ..options });
+        self.transport = Box::new(dialer.post_half_duplex(said(self.offer, &[&open])));
+        self.decoder = Decoder::new();
+        self.is_half_duplex = true;
+        Ok(Reply::Writing { max_chunk })
+    }
+
+    /// Sends a request that is all there is to say, and waits for the first reply.
+    #[cfg(feature = "http")]
+    async fn ask(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, RequestError> {
+        self.greeted(dialer.ask(said(self.offer, &[request])), PATIENCE).await?;
+        self.receive().await
+    }
+
+    /// Goes on over this exchange when the daemon has said hello on it.
+    #[cfg(feature = "http")]
+    async fn greeted(
+        &mut self,
+        exchange: impl Future<Output = Result<Exchange, ConnectError>>,
+        after: Duration,
+    ) -> Result<(), RequestError> {
         let greeted = async {
-            let goes_on = matches!(request, Request::OpenWriter(..));
-            let exchange = dialer.post(said.freeze(), goes_on).await.map_err(Broken::Connect)?;
+            let exchange = exchange.await?;
             let heartbeats = exchange.heartbeats();
             self.transport = Box::new(exchange);
             self.decoder = Decoder::new();
@@ -139,16 +227,26 @@ impl Connection {
             if matches!(greeting, Reply::Hello(hello) if hello.can_heartbeat()) {
                 heartbeats.begin();
             }
-            Ok::<_, Broken>(greeting)
+            Ok::<_, RequestError>(greeting)
         };
-        let greeted = timeout(PATIENCE, greeted).await;
-        let greeted = greeted.map_err(|_| Broken::Connect(ConnectError::TimedOut { after: PATIENCE }))??;
-        understood(greeted).map_err(Broken::Connect)?;
-        self.receive().await
+        let greeted = timeout(after, greeted).await;
+        let greeted = greeted.map_err(|_| ConnectError::TimedOut { after })??;
+        self.version = understood(greeted, self.offer)?;
+        Ok(())
+    }
+
+    /// Whether replies come only once everything was said and [`poll_end`](Self::poll_end) is ready.
+    pub(crate) fn is_half_duplex(&self) -> bool {
+        self.is_half_duplex
+    }
+
+    /// Says that nothing more will be said.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.transport).poll_shutdown(cx)
     }
 
     /// Waits for the next reply. Cancel safe.
-    pub(crate) async fn receive(&mut self) -> Result<Reply, Broken> {
+    pub(crate) async fn receive(&mut self) -> Result<Reply, RequestError> {
         loop {
             if let Some(reply) = self.received()? {
                 return Ok(reply);
@@ -158,11 +256,13 @@ impl Connection {
     }
 
     /// The next reply, if it has been read already.
-    pub(crate) fn received(&mut self) -> Result<Option<Reply>, Broken> {
+    pub(crate) fn received(&mut self) -> Result<Option<Reply>, RequestError> {
         while let Some(frame) = self.decoder.next_frame()? {
             match Reply::decode(frame)? {
                 // The daemon lives: that it came is all that it says.
                 Reply::Heartbeat => {}
+                // Known from another request.
+                Reply::Hello(_) | Reply::Writing { .. } if self.is_half_duplex => {}
                 reply => return Ok(Some(reply)),
             }
         }
@@ -171,17 +271,17 @@ impl Connection {
 
     /// Reads once, into a buffer of about `size` bytes at least. The end of the connection is an error: the daemon
     /// never ends it without having said something.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<(), RequestError>> {
         let held = self.decoder.len();
         let buffer = self.decoder.buffer_for(size.saturating_sub(held));
         // This future holds nothing, so that it may be dropped between polls.
         let read = ready!(pin!(self.transport.read_buf(buffer)).poll(cx));
         Poll::Ready(match read {
-            Ok(0) => {
-                Err(Broken::Gone(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")))
-            }
+            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection").into()),
             Ok(_) => Ok(()),
-            Err(error) => Err(Broken::Gone(error)),
+            Err(error) => {
+                Err(error.downcast::<ConnectError>().map_or_else(RequestError::from, RequestError::from))
+            }
         })
     }
 
@@ -193,28 +293,30 @@ impl Connection {
     /// Says something short without waiting for an answer, or for room: where the socket is full, the daemon has not heard
     /// what was said before, and need not hear it twice. What could not be said is said by
     /// [`poll_unsaid`](Self::poll_unsaid).
-    pub(crate) fn ring(&mut self, request: &Request) -> Result<(), Broken> {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn ring(&mut self, request: &Request) -> Result<(), RequestError> {
         if self.unsaid.is_empty() {
             request.encode(&mut self.unsaid);
         }
-        match self.poll_unsaid(&mut Context::from_waker(Waker::noop())) {
+        match self.poll_unsaid(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(said) => said,
             Poll::Pending => Ok(()),
         }
     }
 
     /// Whether nothing is left to be said.
+    #[cfg(target_os = "linux")]
     pub(crate) fn has_said_all(&self) -> bool {
         self.unsaid.is_empty()
     }
 
     /// Says what is still to be said. To be polled by whoever is about to wait for what comes of it.
-    pub(crate) fn poll_unsaid(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_unsaid(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         let Self { transport, unsaid, .. } = self;
         while !unsaid.is_empty() {
             match ready!(Pin::new(&mut *transport).poll_write(cx, unsaid)) {
                 Ok(written) => unsaid.advance(written),
-                Err(error) => return Poll::Ready(Err(Broken::Gone(error))),
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
         Poll::Ready(Ok(()))
@@ -259,10 +361,25 @@ impl Connection {
     }
 }
 
-/// What a daemon's answer to hello comes to.
-fn understood(reply: Reply) -> Result<(), ConnectError> {
+/// Hello and these requests, as frames.
+#[cfg(feature = "http")]
+fn said(offer: Hello, requests: &[&Request]) -> Bytes {
+    let mut said = BytesMut::new();
+    let capabilities = Hello::RESUMING | Hello::HEARTBEAT;
+    Request::Hello(Hello { capabilities, ..offer }).encode(&mut said);
+    requests.iter().for_each(|request| request.encode(&mut said));
+    said.freeze()
+}
+
+/// The version that a daemon's answer to hello comes to.
+fn understood(reply: Reply, offer: Hello) -> Result<u16, ConnectError> {
     match reply {
-        Reply::Hello(hello) if hello.min_version == VERSION && hello.max_version == VERSION => Ok(()),
+        Reply::Hello(Hello { min_version, max_version, .. })
+            if min_version == max_version
+                && (offer.min_version..=offer.max_version).contains(&min_version) =>
+        {
+            Ok(min_version)
+        }
         Reply::Hello(Hello { min_version, max_version, .. }) => Err(ConnectError::Version {
             message: format!(
                 "the daemon wants to speak version {min_version} to {max_version} of the protocol, and this \

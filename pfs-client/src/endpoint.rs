@@ -1,22 +1,17 @@
-//! Where the daemon is, and how to get a connection to it.
+//! Where the daemon is.
 
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-#[cfg(feature = "http")]
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::str::FromStr;
 
-use tokio::net::UnixStream;
-use tokio::time::{sleep, timeout};
+use thiserror::Error;
 
 use crate::ConnectError;
-use crate::connection::Connection;
 #[cfg(feature = "http")]
-use crate::http::{self, HttpEndpoint};
-
-/// How long a daemon may take to accept a connection and say hello.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+use crate::http::HttpEndpoint;
+use crate::lookup::Lookup;
 
 /// Where a daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +19,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Endpoint {
     /// A Unix socket.
     Unix(PathBuf),
+    /// The socket of a user's daemon, wherever it is: the first place where one answers when it is connected to.
+    Lookup(Lookup),
     /// A URL.
     #[cfg(feature = "http")]
     Http(HttpEndpoint),
@@ -37,9 +34,10 @@ impl From<HttpEndpoint> for Endpoint {
 }
 
 impl Default for Endpoint {
-    /// The socket at [`default_socket_path`].
+    /// The daemon that `pfs` finds by itself: [`Lookup::from_environment`]. `PFS_SOCKET` and `PFS_URL` are not looked at:
+    /// [`Endpoint::from_env`] does that.
     fn default() -> Self {
-        Self::Unix(default_socket_path())
+        Self::Lookup(Lookup::from_environment())
     }
 }
 
@@ -47,86 +45,205 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => path.display().fmt(f),
+            Self::Lookup(lookup) => lookup.fmt(f),
             #[cfg(feature = "http")]
             Self::Http(endpoint) => endpoint.url().fmt(f),
         }
     }
 }
 
+/// A URL, if it begins with `http://` or `https://` (with the feature `http`); otherwise the path of a socket.
+///
+/// ```
+/// use pfs_client::Endpoint;
+///
+/// assert_eq!("/run/pfs/pfsd.sock".parse(), Ok(Endpoint::Unix("/run/pfs/pfsd.sock".into())));
+/// ```
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(place: &str) -> Result<Self, EndpointError> {
+        if ["http://", "https://"].iter().any(|scheme| place.starts_with(scheme)) {
+            return Self::of_url(place);
+        }
+        if place.is_empty() { Err(EndpointError::Empty) } else { Ok(Self::Unix(place.into())) }
+    }
+}
+
 impl Endpoint {
-    /// Makes ready to connect.
-    pub(crate) fn dialer(&self) -> Result<Dialer, ConnectError> {
+    /// The one that the variables of the environment name, as they do for `pfs`: `PFS_SOCKET`, or `PFS_URL` with `PFS_TOKEN` or
+    /// `PFS_TOKEN_FILE`, `PFS_CA_FILE` and `PFS_CLIENT_CERT_FILE`. Without any of them, the [default](Self::default). A variable
+    /// that is empty is not set.
+    ///
+    /// # Errors
+    ///
+    /// Two variables exclude each other, or what one of them names is not to be used.
+    pub fn from_env() -> Result<Self, EndpointError> {
+        Self::from_variables(|name| env::var_os(name).filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(variable: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, EndpointError> {
+        match (variable("PFS_SOCKET"), variable("PFS_URL")) {
+            (Some(_), Some(_)) => Err(EndpointError::BothSet { one: "PFS_SOCKET", other: "PFS_URL" }),
+            (Some(path), None) => Ok(Self::Unix(path.into())),
+            (None, Some(url)) => {
+                let url = url.to_str().ok_or(EndpointError::NotUtf8 { variable: "PFS_URL" })?;
+                Self::of_url(url)?.with_variables(variable)
+            }
+            (None, None) => Ok(Self::default()),
+        }
+    }
+
+    #[cfg(feature = "http")]
+    fn of_url(url: &str) -> Result<Self, EndpointError> {
+        HttpEndpoint::new(url).map(Self::Http)
+    }
+
+    #[cfg(not(feature = "http"))]
+    fn of_url(url: &str) -> Result<Self, EndpointError> {
+        Err(EndpointError::NoHttp { url: url.to_owned() })
+    }
+
+    /// With what the environment has to show and to trust at a URL.
+    #[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "there is no URL then"))]
+    fn with_variables(
+        self,
+        variable: impl Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, EndpointError> {
+        #[cfg(feature = "http")]
+        if let Self::Http(mut endpoint) = self {
+            endpoint = match (variable("PFS_TOKEN"), variable("PFS_TOKEN_FILE")) {
+                (Some(_), Some(_)) => {
+                    return Err(EndpointError::BothSet { one: "PFS_TOKEN", other: "PFS_TOKEN_FILE" });
+                }
+                (Some(token), None) => endpoint.with_token(token.to_str().unwrap_or_default())?,
+                (None, Some(file)) => endpoint.with_token_file(file)?,
+                (None, None) => endpoint,
+            };
+            if let Some(file) = variable("PFS_CA_FILE") {
+                endpoint = endpoint.with_ca_file(file)?;
+            }
+            if let Some(file) = variable("PFS_CLIENT_CERT_FILE") {
+                endpoint = endpoint.with_identity_file(file)?;
+            }
+            return Ok(Self::Http(endpoint));
+        }
+        Ok(self)
+    }
+
+    /// The same, where the daemon is looked for: the socket where it answers.
+    pub(crate) fn found(self) -> Result<Self, ConnectError> {
         Ok(match self {
-            Self::Unix(path) => Dialer::Unix(path.clone()),
-            #[cfg(feature = "http")]
-            Self::Http(endpoint) => Dialer::Http(Arc::new(http::Dialer::new(endpoint)?)),
+            Self::Lookup(lookup) => Self::Unix(lookup.find()?.socket),
+            named => named,
         })
     }
 }
 
-/// Makes connections to one endpoint.
-#[derive(Clone, Debug)]
-pub(crate) enum Dialer {
-    Unix(PathBuf),
+/// Why something names no daemon, or cannot be used to reach one.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// It is the empty string.
+    #[error("it is empty; a daemon is named by the path of its socket or by its URL")]
+    Empty,
+    /// Two variables that exclude each other.
+    #[error("{one} and {other} are both set; unset one")]
+    BothSet {
+        /// The one.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// A variable that is no text.
+    #[error("{variable} is not UTF-8")]
+    NotUtf8 {
+        /// Its name.
+        variable: &'static str,
+    },
+    /// It is a URL, and this program uses none.
+    #[error("{url} cannot be used: this program was built without HTTP, the feature `http` of pfs-client")]
+    NoHttp {
+        /// The URL.
+        url: String,
+    },
+    /// It is not a URL of a daemon.
+    #[error("{url:?} is not the URL of a daemon: {reason}; one looks like http://127.0.0.1:4437")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The token cannot be one.
+    #[error("the token is empty or has spaces or control characters in it; it is one word")]
+    Token,
+    /// There is no certificate in what was given as some.
+    #[error("these are no certificates in PEM: {0}")]
+    Certificates(String),
+    /// There is no certificate with its key in what was given as one.
+    #[error("this is no certificate with its private key in PEM: {0}")]
+    Identity(String),
+    /// A file cannot be read, or does not hold what it should.
+    #[error("cannot use {what} {}: {reason}", path.display())]
+    File {
+        /// What the file is.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(environment: &[(&str, &str)]) -> Result<String, String> {
+        let variable = |name: &'static str| {
+            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        };
+        let endpoint = Endpoint::from_variables(variable);
+        endpoint.map(|endpoint| endpoint.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_names_a_socket_or_else_the_one_that_is_found() {
+        assert_eq!(from(&[("PFS_SOCKET", "/s")]).unwrap(), "/s");
+        assert_eq!(from(&[("PFS_TOKEN", "for a URL")]).unwrap(), Endpoint::default().to_string());
+        let both = from(&[("PFS_SOCKET", "/s"), ("PFS_URL", "http://h")]).unwrap_err();
+        assert_eq!(both, "PFS_SOCKET and PFS_URL are both set; unset one");
+    }
+
     #[cfg(feature = "http")]
-    Http(Arc<http::Dialer>),
-}
-
-impl Dialer {
-    /// A connection that is known to work: somebody has said hello on it.
-    pub(crate) async fn connect(&self, sharing: bool) -> Result<Connection, ConnectError> {
-        #[cfg_attr(
-            not(feature = "http"),
-            expect(unused_mut, reason = "a socket's is greeted when it is opened")
-        )]
-        let mut connection = self.open(sharing).await?;
-        #[cfg(feature = "http")]
-        connection.try_out().await?;
-        Ok(connection)
+    #[test]
+    fn the_environment_names_a_url_and_what_is_shown_there() {
+        let url = ("PFS_URL", "http://h");
+        assert_eq!(from(&[url, ("PFS_TOKEN", "word")]).unwrap(), "http://h:4437");
+        assert!(from(&[url, ("PFS_TOKEN", "two words")]).unwrap_err().contains("one word"));
+        assert!(
+            from(&[url, ("PFS_TOKEN", "word"), ("PFS_TOKEN_FILE", "/t")]).unwrap_err().contains("both set")
+        );
+        let missing = from(&[url, ("PFS_CLIENT_CERT_FILE", "/missing/pem")]).unwrap_err();
+        assert!(
+            missing.starts_with("cannot use the file of the client's certificate /missing/pem: "),
+            "{missing}"
+        );
     }
 
-    /// A connection for requests. With `sharing`, memory may come along on it. On a socket both ends have said hello; over
-    /// HTTP nothing has happened yet, because hello goes along with each request.
-    pub(crate) async fn open(&self, sharing: bool) -> Result<Connection, ConnectError> {
-        let opening = async {
-            match self {
-                #[cfg(target_os = "linux")]
-                Self::Unix(path) if sharing => Connection::open_sharing(connect_unix(path).await?).await,
-                Self::Unix(path) => Connection::open(connect_unix(path).await?).await,
-                #[cfg(feature = "http")]
-                Self::Http(dialer) => Ok(Connection::over_http(Arc::clone(dialer))),
-            }
-        };
-        match timeout(PATIENCE, opening).await {
-            Ok(opened) => opened,
-            Err(_) => Err(ConnectError::TimedOut { after: PATIENCE }),
-        }
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_place_is_a_url_by_its_scheme() {
+        let there = Endpoint::Http(HttpEndpoint::new("https://h").unwrap());
+        assert_eq!("https://h".parse(), Ok(there));
+        assert_eq!("h".parse(), Ok(Endpoint::Unix("h".into())));
+        assert_eq!("".parse::<Endpoint>(), Err(EndpointError::Empty));
     }
-}
 
-/// The socket of this user's own daemon: `$XDG_RUNTIME_DIR/pfs/pfsd.sock`, else `/tmp/pfs-UID/pfsd.sock`.
-pub fn default_socket_path() -> PathBuf {
-    let uid = rustix::process::geteuid().as_raw();
-    pfs_proto::default_socket_path(std::env::var_os("XDG_RUNTIME_DIR").as_deref(), uid)
-}
-
-async fn connect_unix(path: &Path) -> Result<UnixStream, ConnectError> {
-    let mut pause = Duration::from_millis(1);
-    loop {
-        let source = match UnixStream::connect(path).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => error,
-        };
-        let path = path.to_owned();
-        match source.kind() {
-            // The daemon is there, but so many clients came at once that its queue is full. The kernel does not
-            // tell when there is room again.
-            io::ErrorKind::WouldBlock => sleep(pause).await,
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                return Err(ConnectError::NoDaemon { path, source });
-            }
-            _ => return Err(ConnectError::Io { path, source }),
-        }
-        pause = pause.saturating_mul(2).min(Duration::from_millis(50));
+    #[cfg(not(feature = "http"))]
+    #[test]
+    fn a_url_is_refused_where_there_is_no_http() {
+        assert!(matches!("http://h".parse::<Endpoint>(), Err(EndpointError::NoHttp { .. })));
     }
 }

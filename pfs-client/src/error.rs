@@ -2,13 +2,19 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pfs_proto::{ErrorCode, FrameError, MessageError};
+use pfs_proto::{ErrorCode, FrameError, MessageError, PathError, VERSION};
+use pfs_stream::{Cause, ReadError, WriteError};
 use thiserror::Error;
 
+#[cfg(feature = "http")]
+use crate::ProxyBroke;
+use crate::lookup::NotFound;
+
 /// Why there is no connection to a daemon.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody listens there.
@@ -17,15 +23,18 @@ pub enum ConnectError {
         /// The socket.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
+    /// Nobody listens at any of the places where a daemon was looked for.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
     /// The system refused to connect.
     #[error("cannot connect to {}", .path.display())]
     Io {
         /// The socket.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// Nobody answers at a URL, or only a proxy that finds no daemon behind it.
     #[error("no daemon answers at {url}")]
@@ -33,7 +42,7 @@ pub enum ConnectError {
         /// Where.
         url: String,
         /// What the system or the proxy said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// No connection to a URL can be made that is safe.
     #[error("cannot make a secure connection to {url}: {reason}")]
@@ -53,11 +62,33 @@ pub enum ConnectError {
         /// Why.
         message: String,
     },
+    /// What answers at a URL passes no answer on before the request has ended: a writer would not hear what becomes of its
+    /// chunks. [`Client::with_half_duplex`](crate::Client::with_half_duplex) makes do with that where it is possible.
+    #[error("{url} passes no answer on before a request has ended, as writers need it; {remedy}")]
+    HalfDuplex {
+        /// Where.
+        url: String,
+        /// What may help.
+        remedy: &'static str,
+    },
     /// Somebody listens there, but did not answer in time.
     #[error("the daemon did not answer within {after:?}")]
     TimedOut {
         /// How long it was waited for.
         after: Duration,
+    },
+    /// The daemon speaks an older version of the protocol.
+    #[error(
+        "pfsd {version} (pid {pid}) is older than this program: it speaks version {protocol} of the protocol, and pfs-client {own} \
+         version {VERSION}", own = env!("CARGO_PKG_VERSION")
+    )]
+    Older {
+        /// The version of the daemon, as `pfsd --version` prints it.
+        version: String,
+        /// The daemon's process id.
+        pid: u32,
+        /// The version of the protocol that it speaks.
+        protocol: u16,
     },
     /// The daemon speaks no version of the protocol that this library speaks.
     #[error("{message}")]
@@ -75,17 +106,17 @@ pub enum ConnectError {
     },
     /// The daemon went away before it answered.
     #[error("the daemon went away while it was connected to")]
-    Lost(#[source] io::Error),
+    Lost(#[source] Arc<io::Error>),
     /// This system refused what a connection needs.
     #[error("the system refused what a connection needs")]
-    System(#[source] io::Error),
+    System(#[source] Arc<io::Error>),
     /// Whoever answered does not speak the protocol.
     #[error("what answered is not a daemon of pfs")]
     Protocol(#[from] ProtocolError),
 }
 
 /// Why a request was not done.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The daemon says so.
@@ -98,100 +129,16 @@ pub enum RequestError {
     },
     /// The daemon went away. Whether it has done what was asked is not known.
     #[error("the daemon went away")]
-    Lost(#[source] io::Error),
+    Lost(#[source] Arc<io::Error>),
     /// What the daemon said makes no sense.
     #[error("the daemon broke the protocol")]
-    Protocol(#[from] ProtocolError),
+    Protocol(#[source] ProtocolError),
+    /// It was about no path that a stream can have, and the daemon was not asked.
+    #[error("this is no path of a stream: {0}")]
+    Path(PathError),
     /// A new connection was needed and could not be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-}
-
-/// Why a writer cannot go on. Chunks that were not acknowledged may be in the stream or not; each is in it whole or
-/// not at all.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The chunk is larger than the stream takes. Nothing of it was sent, and the writer can go on.
-    #[error("a chunk of {size} bytes is larger than the {max} that this stream takes at once")]
-    TooLarge {
-        /// Its size in bytes.
-        size: u64,
-        /// The most that the stream takes, in bytes.
-        max: u64,
-    },
-    /// The stream was closed.
-    #[error("{message}")]
-    Closed {
-        /// What the daemon said.
-        message: String,
-    },
-    /// The stream was removed.
-    #[error("{message}")]
-    Removed {
-        /// What the daemon said.
-        message: String,
-    },
-    /// The daemon says that something else is wrong.
-    #[error("{message}")]
-    Daemon {
-        /// The kind of failure.
-        code: ErrorCode,
-        /// What was tried, on what, what went wrong and what to do.
-        message: String,
-    },
-    /// The daemon went away.
-    #[error("the daemon went away")]
-    DaemonGone(#[source] io::Error),
-    /// What the daemon said makes no sense.
-    #[error("the daemon broke the protocol")]
-    Protocol(#[from] ProtocolError),
-}
-
-/// Why a reader's stream broke off. None of these is the end of the stream.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The stream was removed.
-    #[error("{message}")]
-    Removed {
-        /// What the daemon said.
-        message: String,
-    },
-    /// The reader was disconnected for being slow, as its policy asked for.
-    #[error("{message}")]
-    TooSlow {
-        /// What the daemon said.
-        message: String,
-    },
-    /// The daemon went away.
-    #[error("the daemon went away")]
-    DaemonGone(#[source] io::Error),
-    /// The daemon says that something else is wrong.
-    #[error("{message}")]
-    Daemon {
-        /// The kind of failure.
-        code: ErrorCode,
-        /// What was tried, on what, what went wrong and what to do.
-        message: String,
-    },
-    /// What was written to a file from where it was ([`Reader::try_write_to`](crate::Reader::try_write_to)) was overwritten
-    /// meanwhile: the daemon did not wait for this reader, as it should have.
-    #[error(
-        "bytes {from}..{to} were overwritten while they were written out, and what was written may be wrong there"
-    )]
-    Overtaken {
-        /// The offset of the first byte that may be wrong.
-        from: u64,
-        /// The offset after the last one.
-        to: u64,
-    },
-    /// This system refused what reading needs.
-    #[error("the system refused what reading needs")]
-    System(#[source] io::Error),
-    /// What the daemon said makes no sense.
-    #[error("the daemon broke the protocol")]
-    Protocol(#[from] ProtocolError),
 }
 
 /// How the other end broke the protocol.
@@ -238,21 +185,6 @@ pub enum ProtocolError {
     },
 }
 
-/// How a connection broke, whatever it was used for.
-#[derive(Debug)]
-pub(crate) enum Broken {
-    Gone(io::Error),
-    /// It never came about.
-    Connect(ConnectError),
-    Protocol(ProtocolError),
-}
-
-impl<E: Into<ProtocolError>> From<E> for Broken {
-    fn from(error: E) -> Self {
-        Self::Protocol(error.into())
-    }
-}
-
 impl RequestError {
     /// The kind of failure, if the daemon told it.
     pub fn code(&self) -> Option<ErrorCode> {
@@ -262,102 +194,92 @@ impl RequestError {
         }
     }
 
-    /// What an `Error` reply means to a request.
-    pub(crate) fn told(code: ErrorCode, message: String) -> Self {
+    /// What a daemon answers that does not do what was asked.
+    pub(crate) fn refused(code: ErrorCode, message: String) -> Self {
         match code {
-            ErrorCode::GoingAway => Self::Lost(going_away(message)),
-            _ => Self::Daemon { code, message: or_code(message, code) },
-        }
-    }
-}
-
-impl WriteError {
-    /// What an `Error` reply means to a writer.
-    pub(crate) fn told(code: ErrorCode, message: String) -> Self {
-        match code {
-            ErrorCode::GoingAway => Self::DaemonGone(going_away(message)),
-            ErrorCode::Closed => Self::Closed { message: or_code(message, code) },
-            ErrorCode::Removed => Self::Removed { message: or_code(message, code) },
+            ErrorCode::GoingAway => Self::Lost(going_away(message).into()),
             _ => Self::Daemon { code, message: or_code(message, code) },
         }
     }
 
-    /// The same again, for whoever asks again.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::TooLarge { size, max } => Self::TooLarge { size: *size, max: *max },
-            Self::Closed { message } => Self::Closed { message: message.clone() },
-            Self::Removed { message } => Self::Removed { message: message.clone() },
-            Self::Daemon { code, message } => Self::Daemon { code: *code, message: message.clone() },
-            Self::DaemonGone(error) => Self::DaemonGone(io::Error::new(error.kind(), error.to_string())),
-            Self::Protocol(error) => Self::Protocol(error.clone()),
+    /// What was here had no place; this would have had.
+    pub(crate) fn unexpected(expected: &'static str) -> Self {
+        Self::Protocol(ProtocolError::Unexpected { expected })
+    }
+}
+
+impl From<io::Error> for RequestError {
+    /// The connection broke.
+    fn from(error: io::Error) -> Self {
+        Self::Lost(Arc::new(error))
+    }
+}
+
+impl<E: Into<ProtocolError>> From<E> for RequestError {
+    fn from(error: E) -> Self {
+        Self::Protocol(error.into())
+    }
+}
+
+impl From<RequestError> for ConnectError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Daemon { code, message } => Self::Refused { code, message },
+            RequestError::Lost(error) => Self::Lost(error),
+            RequestError::Protocol(error) => Self::Protocol(error),
+            RequestError::Connect(error) => error,
+            // Connecting takes no path of a stream, so this does not come up.
+            RequestError::Path(error) => {
+                Self::Refused { code: ErrorCode::BadPath, message: error.to_string() }
+            }
         }
     }
 }
 
-impl ReadError {
-    /// What an `Error` reply means to a reader.
-    pub(crate) fn told(code: ErrorCode, message: String) -> Self {
-        match code {
-            ErrorCode::GoingAway => Self::DaemonGone(going_away(message)),
-            ErrorCode::Removed => Self::Removed { message: or_code(message, code) },
-            ErrorCode::TooSlow => Self::TooSlow { message: or_code(message, code) },
-            _ => Self::Daemon { code, message: or_code(message, code) },
-        }
-    }
-
-    /// The same again, for whoever asks again.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::Removed { message } => Self::Removed { message: message.clone() },
-            Self::TooSlow { message } => Self::TooSlow { message: message.clone() },
-            Self::Daemon { code, message } => Self::Daemon { code: *code, message: message.clone() },
-            Self::DaemonGone(error) => Self::DaemonGone(io::Error::new(error.kind(), error.to_string())),
-            Self::Overtaken { from, to } => Self::Overtaken { from: *from, to: *to },
-            Self::System(error) => Self::System(io::Error::new(error.kind(), error.to_string())),
-            Self::Protocol(error) => Self::Protocol(error.clone()),
+impl From<RequestError> for WriteError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Daemon { code: ErrorCode::Closed, .. } => Self::Closed,
+            RequestError::Daemon { code: ErrorCode::Removed, .. } => Self::Removed,
+            RequestError::Lost(error) => Self::DaemonGone(lost(error)),
+            #[cfg(feature = "http")]
+            RequestError::Connect(error) => Self::DaemonGone(Cause::new(ProxyBroke::from(&error))),
+            error => Self::Other(Cause::new(error)),
         }
     }
 }
 
-impl From<Broken> for ConnectError {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Gone(error) => Self::Lost(error),
-            Broken::Connect(error) => error,
-            Broken::Protocol(error) => Self::Protocol(error),
+impl From<RequestError> for ReadError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Daemon { code: ErrorCode::Removed, .. } => Self::Removed,
+            RequestError::Daemon { code: ErrorCode::TooSlow, .. } => Self::TooSlow { lag: None },
+            RequestError::Lost(error) => Self::DaemonGone(lost(error)),
+            RequestError::Connect(error) => Self::DaemonGone(Cause::new(error)),
+            error => Self::Other(Cause::new(error)),
         }
     }
 }
 
-impl From<Broken> for RequestError {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Gone(error) => Self::Lost(error),
-            Broken::Connect(error) => Self::Connect(error),
-            Broken::Protocol(error) => Self::Protocol(error),
-        }
+impl From<ProtocolError> for WriteError {
+    fn from(error: ProtocolError) -> Self {
+        RequestError::from(error).into()
     }
 }
 
-impl From<Broken> for WriteError {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Gone(error) => Self::DaemonGone(error),
-            Broken::Connect(error) => Self::DaemonGone(io::Error::other(error)),
-            Broken::Protocol(error) => Self::Protocol(error),
-        }
+impl From<ProtocolError> for ReadError {
+    fn from(error: ProtocolError) -> Self {
+        RequestError::from(error).into()
     }
 }
 
-impl From<Broken> for ReadError {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Gone(error) => Self::DaemonGone(error),
-            Broken::Connect(error) => Self::DaemonGone(io::Error::other(error)),
-            Broken::Protocol(error) => Self::Protocol(error),
-        }
+/// How the connection broke: by a proxy, if it is known to have been one.
+fn lost(error: Arc<io::Error>) -> Cause {
+    #[cfg(feature = "http")]
+    if let Some(broke) = error.get_ref().and_then(|inner| inner.downcast_ref::<ProxyBroke>()) {
+        return Cause::new(broke.clone());
     }
+    error.into()
 }
 
 /// That the daemon has said itself that it is going.

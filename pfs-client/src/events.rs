@@ -3,10 +3,10 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use pfs_proto::{Reply, Request, StreamEvent, StreamPath};
+use pfs_proto::{PathError, Reply, Request, StreamEvent, StreamPath};
 
+use crate::client::checked;
 use crate::connection::Connection;
-use crate::error::{Broken, ProtocolError};
 use crate::{Client, ReadError, RequestError};
 
 impl Client {
@@ -17,8 +17,8 @@ impl Client {
     /// use pfs_client::{Client, Endpoint, StreamEvent};
     ///
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// let client = Client::connect(Endpoint::default()).await?;
-    /// let mut events = client.events(&"/streamfs/cam".parse()?).await?;
+    /// let client = Client::connect(Endpoint::from_env()?).await?;
+    /// let mut events = client.events("/streamfs/cam").await?;
     /// while let Some(event) = events.next().await? {
     ///     match event {
     ///         StreamEvent::FirstReader => println!("somebody is watching: camera on"),
@@ -33,12 +33,20 @@ impl Client {
     /// # Errors
     ///
     /// As all requests; among the daemon's codes is `NoSuchStream`.
-    pub async fn events(&self, path: &StreamPath) -> Result<Events, RequestError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, nothing is lost. The client can be used on.
+    pub async fn events(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<Events, RequestError> {
+        let path = checked(path)?;
         let mut connection = self.connection().await?;
-        match connection.request(&Request::Watch(path.clone())).await? {
+        match connection.request(&Request::Watch(path)).await? {
             Reply::Watching => Ok(Events { connection, state: State::Watching }),
-            Reply::Error { code, message } => Err(RequestError::told(code, message)),
-            _ => Err(ProtocolError::Unexpected { expected: "a place as a watcher" }.into()),
+            Reply::Error { code, message } => Err(RequestError::refused(code, message)),
+            _ => Err(RequestError::unexpected("a place as a watcher")),
         }
     }
 }
@@ -75,11 +83,13 @@ impl futures_core::Stream for Events {
 impl Events {
     /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`, ever after.
     ///
-    /// Cancel safe: an event is lost only if it was returned.
-    ///
     /// # Errors
     ///
     /// When the daemon goes away, or makes no sense; then forever.
+    ///
+    /// # Cancel safety
+    ///
+    /// An event is lost only if it was returned.
     pub async fn next(&mut self) -> Result<Option<StreamEvent>, ReadError> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -93,7 +103,7 @@ impl Events {
         match &self.state {
             State::Watching => {}
             State::Ended => return Poll::Ready(Ok(None)),
-            State::Failed(error) => return Poll::Ready(Err(error.again())),
+            State::Failed(error) => return Poll::Ready(Err(error.clone())),
         }
         Poll::Ready(match ready!(self.poll_reply(cx)) {
             Ok(event) => {
@@ -103,9 +113,8 @@ impl Events {
                 Ok(Some(event))
             }
             Err(error) => {
-                let again = error.again();
-                self.state = State::Failed(error);
-                Err(again)
+                self.state = State::Failed(error.clone());
+                Err(error)
             }
         })
     }
@@ -115,12 +124,9 @@ impl Events {
             match self.connection.received()? {
                 Some(Reply::Happened(event)) => return Poll::Ready(Ok(event)),
                 Some(Reply::Error { code, message }) => {
-                    return Poll::Ready(Err(ReadError::told(code, message)));
+                    return Poll::Ready(Err(RequestError::refused(code, message).into()));
                 }
-                Some(_) => {
-                    let broken: Broken = ProtocolError::Unexpected { expected: "an event" }.into();
-                    return Poll::Ready(Err(broken.into()));
-                }
+                Some(_) => return Poll::Ready(Err(RequestError::unexpected("an event").into())),
                 None => ready!(self.connection.poll_fill(cx, 0))?,
             }
         }

@@ -2,18 +2,25 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
+#[cfg(target_os = "linux")]
+use pfs_stream::Cause;
 
 use crate::chunks::{Chunks, LARGE};
 use crate::connection::Connection;
-use crate::error::{Broken, ProtocolError, ReadError, RequestError};
+use crate::dialer::Dialer;
+use crate::error::{ProtocolError, RequestError};
 use crate::resume::{Attached, Place, Resume, Resumed};
-use crate::sharing::{MappedSource, Watch};
+#[cfg(target_os = "linux")]
+use crate::sharing::MappedSource;
+use crate::{ConnectError, ReadError};
 
 mod direct;
+mod ring;
 
 /// How much is read at once, in bytes.
 const READ_SIZE: usize = 256 << 10;
@@ -40,13 +47,23 @@ pub struct Reader {
     parts: BytesMut,
     /// What ended a batch of chunks, or happened to the connection: to be told next.
     kept: Option<Event>,
-    /// The ring itself, where the daemon could hand it over.
-    mapped: Option<Box<MappedSource>>,
+    source: Source,
+    /// What ended the connection of a reader that has the ring: to be told when the ring has no more.
+    broken: Option<ReadError>,
     /// How to go on when the connection breaks, where that is possible.
     resume: Option<Box<Resume>>,
     /// What the daemon said that it is attached to.
     attached: Option<Attached>,
     state: State,
+}
+
+/// Where its chunks come from.
+#[derive(Debug)]
+enum Source {
+    Connection,
+    /// The ring itself, where the daemon could hand it over. Systems that cannot share memory have no such source.
+    #[cfg(target_os = "linux")]
+    Ring(Box<MappedSource>),
 }
 
 #[derive(Debug)]
@@ -62,28 +79,37 @@ enum State {
     Failed(ReadError),
 }
 
+/// The system refused what reading needs.
+#[cfg(target_os = "linux")]
+fn system(error: io::Error) -> ReadError {
+    ReadError::Other(Cause::new(ConnectError::System(Arc::new(error))))
+}
+
 impl Reader {
+    /// Attaches over this connection; if it breaks, goes on over another one from there.
     pub(crate) async fn open(
         connection: Connection,
+        resuming: Option<Dialer>,
         path: &StreamPath,
         options: ReadOptions,
     ) -> Result<Self, RequestError> {
         let mut reader = Self {
-            resume: Resume::new(&connection, path, options).map(Box::new),
+            resume: resuming.map(|dialer| Box::new(Resume::new(dialer, path, options))),
             attached: None,
             connection,
             position: 0,
             lost: (0, 0),
             parts: BytesMut::new(),
             kept: None,
-            mapped: None,
+            source: Source::Connection,
+            broken: None,
             state: State::Waiting,
         };
         let mut reply = reader.connection.request(&Request::OpenReader(path.clone(), options)).await?;
         loop {
             let event = match reply {
                 Reply::Waiting => Some(Event::Waiting),
-                Reply::Error { code, message } => return Err(RequestError::told(code, message)),
+                Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
                 reply => reader.attach(reply)?,
             };
             if let Some(event) = event {
@@ -95,11 +121,12 @@ impl Reader {
     }
 
     /// Takes what comes before the first chunk; `Some` when it is attached.
-    fn attach(&mut self, reply: Reply) -> Result<Option<Event>, Broken> {
+    fn attach(&mut self, reply: Reply) -> Result<Option<Event>, RequestError> {
         match reply {
+            #[cfg(target_os = "linux")]
             Reply::Mapped(start) if let Some(passed) = self.connection.passed() => {
                 match MappedSource::open(&start, passed) {
-                    Ok(source) => self.mapped = Some(Box::new(source)),
+                    Ok(ring) => self.source = Source::Ring(Box::new(ring)),
                     // The daemon then goes on as it does for readers elsewhere.
                     Err(_) => self.connection.ring(&Request::Unmapped)?,
                 }
@@ -117,18 +144,22 @@ impl Reader {
                 }
                 Ok(Some(Event::Attached { start, head, content_type }))
             }
-            _ => Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into()),
+            _ => Err(RequestError::unexpected("a place in the stream")),
         }
     }
 
     /// The next event, however long it takes. After [`Event::End`] it is that again.
     ///
-    /// Cancel safe: an event is lost only if it was returned. A [`Event::Chunk`] shares the memory of what was read
+    /// A [`Event::Chunk`] shares the memory of what was read
     /// with it, up to 256 KiB: copy small chunks that are kept.
     ///
     /// # Errors
     ///
     /// When the reader's stream broke off; then forever.
+    ///
+    /// # Cancel safety
+    ///
+    /// An event is lost only if it was returned.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -150,7 +181,7 @@ impl Reader {
             return Ok(Some(event));
         }
         match &self.state {
-            State::Failed(error) => return Err(error.again()),
+            State::Failed(error) => return Err(error.clone()),
             State::Ended { reason, offset } => {
                 return Ok(Some(Event::End { reason: *reason, offset: *offset }));
             }
@@ -169,8 +200,9 @@ impl Reader {
 
     /// The next event that is here, from wherever this reader gets them.
     fn here(&mut self) -> Result<Option<Event>, ReadError> {
-        if let (State::Reading, Some(mapped)) = (&self.state, &mut self.mapped) {
-            let event = mapped.try_next()?;
+        #[cfg(target_os = "linux")]
+        if let (State::Reading, Source::Ring(ring)) = (&self.state, &mut self.source) {
+            let event = ring.try_next()?;
             self.tell_room();
             if let Some(event) = &event {
                 self.count(event)?;
@@ -181,11 +213,15 @@ impl Reader {
     }
 
     /// As [`next`](Self::next), but adds all chunks that came together to `chunks`, which is emptied first; `None` then.
-    /// Cheaper for many small chunks: nothing is allocated once `chunks` has its size. Cancel safe.
+    /// Cheaper for many small chunks: nothing is allocated once `chunks` has its size.
     ///
     /// # Errors
     ///
     /// As [`next`](Self::next).
+    ///
+    /// # Cancel safety
+    ///
+    /// Chunks and events are lost only if they were returned.
     pub async fn next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         poll_fn(|cx| self.poll_batch(cx, chunks)).await
     }
@@ -196,7 +232,7 @@ impl Reader {
         chunks: &mut Chunks,
     ) -> Poll<Result<Option<Event>, ReadError>> {
         loop {
-            let count = self.mapped.as_ref().map(|mapped| mapped.count());
+            let count = self.bell_count();
             let event = self.try_next_batch(chunks)?;
             if event.is_some() || !chunks.is_empty() {
                 return Poll::Ready(Ok(event));
@@ -212,8 +248,9 @@ impl Reader {
     /// As [`next`](Self::next).
     pub fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         chunks.clear();
-        if let (State::Reading, None, Some(mapped)) = (&self.state, &self.kept, &mut self.mapped) {
-            let event = mapped.try_next_batch(chunks).map_err(|error| self.fail(error))?;
+        #[cfg(target_os = "linux")]
+        if let (State::Reading, None, Source::Ring(ring)) = (&self.state, &self.kept, &mut self.source) {
+            let event = ring.try_next_batch(chunks).map_err(|error| self.fail(error))?;
             self.tell_room();
             let counted = self.advance(chunks.bytes().len());
             let counted = counted.and_then(|()| event.iter().try_for_each(|event| self.count(event)));
@@ -240,16 +277,8 @@ impl Reader {
         }
     }
 
-    /// Tells the daemon that there is room, if a writer waits for that. If the daemon is gone, the next call fails: data that
-    /// was read already is still returned.
-    fn tell_room(&mut self) {
-        let made_room = self.mapped.as_mut().is_some_and(|mapped| mapped.take_made_room());
-        if made_room && let Err(broken) = self.connection.ring(&Request::MadeRoom) {
-            self.fail(broken.into());
-        }
-    }
-
     /// Moves on by an event of the ring, unless that is a gap.
+    #[cfg(target_os = "linux")]
     fn count(&mut self, event: &Event) -> Result<(), ProtocolError> {
         match event {
             Event::Chunk(chunk) => self.advance(chunk.len())?,
@@ -295,36 +324,10 @@ impl Reader {
         self.position
     }
 
-    /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over the connection.
-    /// Certain once it is attached.
-    pub fn is_mapped(&self) -> bool {
-        self.mapped.is_some()
-    }
-
     /// How much memory it holds for reading, in bytes.
     #[cfg(test)]
     pub(crate) fn memory(&mut self) -> usize {
         self.connection.memory().saturating_add(self.parts.capacity())
-    }
-
-    /// The ring, for whoever sleeps on its bell in a thread of its own.
-    pub(crate) fn mapped(&mut self) -> Option<&mut MappedSource> {
-        self.mapped.as_deref_mut()
-    }
-
-    /// Says what could not be said to the daemon yet.
-    pub(crate) async fn say(&mut self) -> Result<(), ReadError> {
-        if self.connection.has_said_all() {
-            return Ok(());
-        }
-        let said = poll_fn(|cx| self.connection.poll_unsaid(cx)).await;
-        said.map_err(|broken| self.fail(broken.into()))
-    }
-
-    /// Watches the connection for such a thread, if there is a ring.
-    pub(crate) fn watch(&self) -> io::Result<Option<Watch>> {
-        let both = self.mapped.as_deref().zip(self.connection.passed());
-        both.map(|(mapped, passed)| mapped.watch(passed)).transpose()
     }
 
     /// As [`next`](Self::next), for futures written by hand. Pending, it has taken nothing.
@@ -334,7 +337,7 @@ impl Reader {
     /// As [`next`](Self::next).
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
-            let count = self.mapped.as_ref().map(|mapped| mapped.count());
+            let count = self.bell_count();
             if let Some(event) = self.try_next()? {
                 return Poll::Ready(Ok(event));
             }
@@ -354,43 +357,49 @@ impl Reader {
                 resumed.and_then(|resumed| self.resumed(resumed)).map_err(|error| self.fail(error)),
             );
         }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(self.fail(error)));
+        }
         if let Poll::Ready(Err(broken)) = self.connection.poll_unsaid(cx) {
-            return Poll::Ready(Err(self.fail(broken.into())));
+            return Poll::Ready(self.read_out(broken.into()));
         }
         // A ring's reader hears no more than an error here: everything else is in the ring.
         match self.connection.poll_fill(cx, READ_SIZE) {
             Poll::Ready(Ok(())) => {
-                if self.mapped.is_some() {
+                if self.is_mapped() {
                     return Poll::Ready(match self.decoded() {
                         Ok(event) => {
                             self.kept = event;
                             Ok(())
                         }
-                        Err(error) => Err(self.fail(error)),
+                        Err(error) => self.read_out(error),
                     });
                 }
                 return Poll::Ready(Ok(()));
             }
-            Poll::Ready(Err(Broken::Gone(why))) => {
+            Poll::Ready(Err(RequestError::Lost(why))) => {
                 return match self.go_on_after(why) {
                     // There may be an end now; otherwise it is polled again.
                     Ok(()) => Poll::Ready(Ok(())),
-                    Err(why) => Poll::Ready(Err(self.fail(ReadError::DaemonGone(why)))),
+                    Err(why) => Poll::Ready(self.read_out(RequestError::Lost(why).into())),
                 };
             }
             Poll::Ready(Err(broken)) => return Poll::Ready(Err(self.fail(broken.into()))),
             // A reader that waits for data keeps no room for it.
             Poll::Pending => self.connection.release(),
         }
-        if let (Some(mapped), Some(count)) = (&mut self.mapped, count) {
-            mapped.release();
-            return mapped.poll_news(cx, count).map_err(|error| self.fail(ReadError::System(error)));
+        match (&mut self.source, count) {
+            #[cfg(target_os = "linux")]
+            (Source::Ring(ring), Some(count)) => {
+                ring.release();
+                ring.poll_news(cx, count).map_err(|error| self.fail(system(error)))
+            }
+            _ => Poll::Pending,
         }
-        Poll::Pending
     }
 
     /// Goes on over another connection, if it may.
-    fn go_on_after(&mut self, why: io::Error) -> Result<(), io::Error> {
+    fn go_on_after(&mut self, why: Arc<io::Error>) -> Result<(), Arc<io::Error>> {
         let Some(resume) = &mut self.resume else { return Err(why) };
         // The rest of that chunk does not come; the new connection begins with its first byte.
         self.parts = BytesMut::new();
@@ -410,7 +419,7 @@ impl Reader {
                 self.state = State::Announce(Event::Attached { start, head, content_type });
             }
         } else if let State::Reading = self.state {
-            return Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into());
+            return Err(RequestError::unexpected("a place in the stream").into());
         }
         self.kept = Some(Event::Resumed { offset: self.position });
         Ok(())
@@ -440,10 +449,10 @@ impl Reader {
 
     fn event(&mut self, reply: Reply) -> Result<Option<Event>, ReadError> {
         match (&self.state, reply) {
-            (_, Reply::Error { code, message }) => Err(ReadError::told(code, message)),
+            (_, Reply::Error { code, message }) => Err(RequestError::refused(code, message).into()),
             (State::Waiting, reply) => Ok(self.attach(reply)?),
-            (_, _) if self.mapped.is_some() => {
-                Err(ProtocolError::Unexpected { expected: "nothing, for the ring was handed over" }.into())
+            (_, _) if self.is_mapped() => {
+                Err(RequestError::unexpected("nothing, for the ring was handed over").into())
             }
             (_, Reply::Data(bytes)) => self.chunk(bytes),
             (_, Reply::DataPart(bytes)) => {
@@ -460,16 +469,14 @@ impl Reader {
                 self.progress();
                 Ok(Some(Event::Gap { from, to, chunks }))
             }
-            (_, _) if !self.parts.is_empty() => {
-                Err(ProtocolError::Unexpected { expected: "the rest of a chunk" }.into())
-            }
+            (_, _) if !self.parts.is_empty() => Err(RequestError::unexpected("the rest of a chunk").into()),
             (_, Reply::End { reason, offset }) => {
                 self.check(offset)?;
                 let reason = self.resume.as_ref().map_or(reason, |resume| resume.end(reason));
                 self.state = State::Ended { reason, offset };
                 Ok(Some(Event::End { reason, offset }))
             }
-            _ => Err(ProtocolError::Unexpected { expected: "a chunk, a gap or the end" }.into()),
+            _ => Err(RequestError::unexpected("a chunk, a gap or the end").into()),
         }
     }
 
@@ -510,8 +517,7 @@ impl Reader {
     }
 
     fn fail(&mut self, error: ReadError) -> ReadError {
-        let again = error.again();
-        self.state = State::Failed(error);
-        again
+        self.state = State::Failed(error.clone());
+        error
     }
 }

@@ -7,15 +7,17 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pfs_proto::{End, ErrorCode, Identity, ReadOptions, Reply, Request, Start, StreamPath, Until};
+use pfs_stream::{Cause, ReadError};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use crate::ConnectError;
 use crate::connection::Connection;
-use crate::endpoint::Dialer;
-use crate::error::{Broken, ProtocolError, ReadError};
+use crate::dialer::Dialer;
+use crate::error::{ProtocolError, RequestError};
 
 /// How long nothing may come of it before it is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,10 +69,9 @@ pub(crate) struct Resumed {
 }
 
 impl Resume {
-    /// For a reader on such a connection; `None` if there is no other one to be had.
-    pub(crate) fn new(connection: &Connection, path: &StreamPath, options: ReadOptions) -> Option<Self> {
-        let dialer = connection.again()?;
-        Some(Self {
+    /// For a reader whose connection came from there.
+    pub(crate) fn new(dialer: Dialer, path: &StreamPath, options: ReadOptions) -> Self {
+        Self {
             dialer,
             path: path.clone(),
             options,
@@ -80,7 +81,7 @@ impl Resume {
             trouble: None,
             tries: 0,
             attempt: None,
-        })
+        }
     }
 
     /// It is attached to this.
@@ -119,7 +120,12 @@ impl Resume {
 
     /// Begins to connect again, after `why`. A reader that was `attached` goes on at `position`; one that was not waits as
     /// before, from the stream's beginning on, since it was there before that. `Err` if that cannot be.
-    pub(crate) fn begin(&mut self, attached: bool, position: u64, why: io::Error) -> Result<(), io::Error> {
+    pub(crate) fn begin(
+        &mut self,
+        attached: bool,
+        position: u64,
+        why: Arc<io::Error>,
+    ) -> Result<(), Arc<io::Error>> {
         let identity = self.first.map(|(attached, _)| attached.identity);
         if attached && identity.is_none() {
             // The daemon does not tell which stream it is.
@@ -163,38 +169,45 @@ struct Asking {
 /// How one attempt failed.
 enum Failed {
     /// Another one may succeed.
-    Retry(Broken),
+    Retry(RequestError),
     Final(ReadError),
 }
 
 impl<E: Into<ProtocolError>> From<E> for Failed {
     fn from(error: E) -> Self {
-        Self::Final(ReadError::Protocol(error.into()))
+        Self::Final(error.into().into())
     }
 }
 
-impl From<Broken> for Failed {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Protocol(error) => Self::Final(error.into()),
-            Broken::Connect(ConnectError::Refused { code: ErrorCode::Limit, .. })
-            | Broken::Connect(
-                ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. } | ConnectError::Lost(_),
-            )
-            | Broken::Gone(_) => Self::Retry(broken),
-            Broken::Connect(ConnectError::Refused { code, message }) => {
-                Self::Final(ReadError::told(code, message))
+impl From<RequestError> for Failed {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Lost(_)
+            | RequestError::Connect(
+                ConnectError::Refused { code: ErrorCode::Limit, .. }
+                | ConnectError::Unreachable { .. }
+                | ConnectError::TimedOut { .. }
+                | ConnectError::Lost(_),
+            ) => Self::Retry(error),
+            RequestError::Connect(ConnectError::Refused { code, message }) => {
+                Self::Final(RequestError::refused(code, message).into())
             }
-            Broken::Connect(error @ ConnectError::Rejected { status: 401 | 403, .. }) => {
-                Self::Final(ReadError::told(ErrorCode::Denied, error.to_string()))
+            RequestError::Connect(error @ ConnectError::Rejected { status: 401 | 403, .. }) => {
+                Self::Final(RequestError::refused(ErrorCode::Denied, error.to_string()).into())
             }
-            Broken::Connect(error) => Self::Final(gone(error.to_string())),
+            RequestError::Connect(error) => Self::Final(gone(error.to_string())),
+            error => Self::Final(error.into()),
         }
     }
 }
 
 impl Asking {
-    async fn until_answered(self, since: Instant, tries: u32, why: io::Error) -> Result<Resumed, ReadError> {
+    async fn until_answered(
+        self,
+        since: Instant,
+        tries: u32,
+        why: Arc<io::Error>,
+    ) -> Result<Resumed, ReadError> {
         let mut pause = PAUSE.saturating_mul(1 << tries.min(5)).min(LONGEST_PAUSE);
         let mut first = tries == 0;
         let mut last = None;
@@ -207,7 +220,7 @@ impl Asking {
             match timeout_at(until, self.once()).await {
                 Ok(Ok(resumed)) => return Ok(resumed),
                 Ok(Err(Failed::Final(error))) => return Err(error),
-                Ok(Err(Failed::Retry(broken))) => last = Some(broken),
+                Ok(Err(Failed::Retry(error))) => last = Some(error),
                 Err(_) => {}
             }
             if Instant::now() >= until {
@@ -235,20 +248,22 @@ impl Asking {
                 }
                 Reply::Error { code: ErrorCode::Limit, message } => {
                     let code = ErrorCode::Limit;
-                    return Err(Failed::Retry(Broken::Connect(ConnectError::Refused { code, message })));
+                    return Err(Failed::Retry(ConnectError::Refused { code, message }.into()));
                 }
                 Reply::Error { code: ErrorCode::NoSuchStream | ErrorCode::PastHead, .. } => {
                     return Err(self.missing().await);
                 }
-                Reply::Error { code, message } => return Err(Failed::Final(ReadError::told(code, message))),
+                Reply::Error { code, message } => {
+                    return Err(Failed::Final(RequestError::refused(code, message).into()));
+                }
                 _ => return Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into()),
             }
             reply = connection.receive().await?;
         }
     }
 
-    async fn open(&self) -> Result<Connection, Broken> {
-        self.dialer.open(false).await.map_err(Broken::Connect)
+    async fn open(&self) -> Result<Connection, RequestError> {
+        Ok(self.dialer.open(false).await?)
     }
 
     /// That it is the stream that was read.
@@ -259,7 +274,7 @@ impl Asking {
             (Some(expected), Some(found)) if expected.daemon() != found.daemon() => {
                 Err(Failed::Final(restarted()))
             }
-            _ => Err(Failed::Final(self.removed())),
+            _ => Err(Failed::Final(ReadError::Removed)),
         }
     }
 
@@ -270,34 +285,28 @@ impl Asking {
             (Ok(Reply::Daemon(info)), Some(expected)) if info.started != expected.daemon() => {
                 Failed::Final(restarted())
             }
-            (Ok(_), _) => Failed::Final(self.removed()),
-            (Err(broken), _) => broken.into(),
+            (Ok(_), _) => Failed::Final(ReadError::Removed),
+            (Err(error), _) => error.into(),
         }
-    }
-
-    fn removed(&self) -> ReadError {
-        let message = format!("{} was removed while the connection to it was broken", self.path);
-        ReadError::Removed { message }
     }
 }
 
 fn gone(why: impl Into<String>) -> ReadError {
-    ReadError::DaemonGone(io::Error::new(io::ErrorKind::ConnectionReset, why.into()))
+    ReadError::DaemonGone(Cause::new(io::Error::new(io::ErrorKind::ConnectionReset, why.into())))
 }
 
 fn restarted() -> ReadError {
     gone("it was restarted, and the streams of before are gone")
 }
 
-fn gave_up(why: &io::Error, last: Option<Broken>) -> ReadError {
+fn gave_up(why: &io::Error, last: Option<RequestError>) -> ReadError {
     let last = match last {
-        Some(Broken::Gone(error)) => error.to_string(),
-        Some(Broken::Connect(ConnectError::Unreachable { source, .. })) => source.to_string(),
-        Some(Broken::Connect(error)) => error.to_string(),
-        Some(Broken::Protocol(error)) => error.to_string(),
+        Some(RequestError::Lost(error)) => error.to_string(),
+        Some(RequestError::Connect(ConnectError::Unreachable { source, .. })) => source.to_string(),
+        Some(error) => error.to_string(),
         None => "no answer".to_owned(),
     };
     let seconds = PATIENCE.as_secs();
     let message = format!("{why}; it could not be reached again within {seconds} s: {last}");
-    ReadError::DaemonGone(io::Error::new(why.kind(), message))
+    ReadError::DaemonGone(Cause::new(io::Error::new(why.kind(), message)))
 }

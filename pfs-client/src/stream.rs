@@ -1,6 +1,6 @@
 //! One stream of a daemon, as a handle.
 
-use pfs_proto::{CreateOptions, ReadOptions, StreamPath, StreamStat, WriteOptions};
+use pfs_proto::{CreateOptions, PathError, ReadOptions, StreamPath, StreamStat, WriteOptions};
 
 use crate::{Client, Events, Reader, RequestError, Writer};
 
@@ -11,8 +11,8 @@ use crate::{Client, Events, Reader, RequestError, Writer};
 /// use pfs_client::{Client, Endpoint, ReadOptions, WriteOptions};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::connect(Endpoint::default()).await?;
-/// let cam = client.open(&"/streamfs/cam".parse()?);
+/// let client = Client::connect(Endpoint::from_env()?).await?;
+/// let cam = client.open("/streamfs/cam")?;
 /// let mut writer = cam.writer(WriteOptions::default()).await?;
 /// let reader = cam.reader(ReadOptions::default()).await?;
 /// writer.append(b"a frame").await?;
@@ -21,19 +21,23 @@ use crate::{Client, Events, Reader, RequestError, Writer};
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Stream<'a> {
-    client: &'a Client,
+pub struct Stream {
+    client: Client,
     path: StreamPath,
 }
 
 impl Client {
     /// The stream of this path. Nothing is asked yet: it need not exist.
-    pub fn open(&self, path: &StreamPath) -> Stream<'_> {
-        Stream { client: self, path: path.clone() }
+    ///
+    /// # Errors
+    ///
+    /// [`PathError`].
+    pub fn open(&self, path: impl TryInto<StreamPath, Error: Into<PathError>>) -> Result<Stream, PathError> {
+        Ok(Stream { client: self.clone(), path: path.try_into().map_err(Into::into)? })
     }
 }
 
-impl Stream<'_> {
+impl Stream {
     /// Its path.
     pub fn path(&self) -> &StreamPath {
         &self.path
@@ -42,6 +46,10 @@ impl Stream<'_> {
     /// As [`Client::create`].
     ///
     /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
     ///
     /// As there.
     pub async fn create(&self, options: &CreateOptions) -> Result<(), RequestError> {
@@ -53,6 +61,10 @@ impl Stream<'_> {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
     pub async fn writer(&self, options: WriteOptions) -> Result<Writer, RequestError> {
         self.client.writer(&self.path, options).await
     }
@@ -60,6 +72,10 @@ impl Stream<'_> {
     /// As [`Client::reader`].
     ///
     /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
     ///
     /// As there.
     pub async fn reader(&self, options: ReadOptions) -> Result<Reader, RequestError> {
@@ -71,6 +87,10 @@ impl Stream<'_> {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
     pub async fn events(&self) -> Result<Events, RequestError> {
         self.client.events(&self.path).await
     }
@@ -78,6 +98,10 @@ impl Stream<'_> {
     /// As [`Client::stat`].
     ///
     /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
     ///
     /// As there.
     pub async fn stat(&self) -> Result<StreamStat, RequestError> {
@@ -89,6 +113,10 @@ impl Stream<'_> {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
     pub async fn close(&self) -> Result<(), RequestError> {
         self.client.close(&self.path).await
     }
@@ -96,6 +124,10 @@ impl Stream<'_> {
     /// As [`Client::remove`].
     ///
     /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
     ///
     /// As there.
     pub async fn remove(&self) -> Result<(), RequestError> {

@@ -7,9 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use pfs_proto::{DataKind, MAX_PAYLOAD, Reply, Request, StreamPath, WriteOptions, put_data_header};
+use pfs_stream::{Cause, Chunk, Finish, WriteError};
 
 use crate::connection::Connection;
-use crate::error::{Broken, ProtocolError, RequestError, WriteError};
+use crate::error::{ProtocolError, RequestError};
 use crate::sharing::Stage;
 
 /// What [`Writer::push`] holds back at most, in bytes.
@@ -59,17 +60,17 @@ enum Progress {
     /// Everything is said; the connection is of no more use.
     Done,
     /// The daemon does not listen any more; why is among what it said.
-    Deaf(io::Error),
+    Deaf(Cause),
     Failed(WriteError),
 }
 
 impl Writer {
     pub(crate) async fn open(
         mut connection: Connection,
-        path: &StreamPath,
+        path: StreamPath,
         options: WriteOptions,
     ) -> Result<Self, RequestError> {
-        let mut reply = connection.request(&Request::OpenWriter(path.clone(), options)).await?;
+        let mut reply = connection.request(&Request::OpenWriter(path, options)).await?;
         let mut stage = None;
         if let (Reply::Staging, Some(passed)) = (&reply, connection.passed()) {
             // One that can't be mapped is not used; the connection always can be.
@@ -78,8 +79,8 @@ impl Writer {
         }
         let max_chunk = match reply {
             Reply::Writing { max_chunk } => max_chunk,
-            Reply::Error { code, message } => return Err(RequestError::told(code, message)),
-            _ => return Err(ProtocolError::Unexpected { expected: "a place as a writer" }.into()),
+            Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
+            _ => return Err(RequestError::unexpected("a place as a writer")),
         };
         Ok(Self {
             connection,
@@ -106,6 +107,14 @@ impl Writer {
     /// connection.
     pub fn is_mapped(&self) -> bool {
         self.stage.is_some()
+    }
+
+    /// Whether the daemon acknowledges chunks while the writer goes on. It cannot do so through a proxy that passes no answer
+    /// on before the request has ended ([`Client::with_half_duplex`](crate::Client::with_half_duplex)). [`acked`](Self::acked) is then 0
+    /// until the end, [`flush`](Self::flush) only sends, and a writer hears only at its end that its stream was closed or
+    /// removed, or that its daemon is gone. [`finish`](Self::finish) is as certain as ever.
+    pub fn is_acknowledged(&self) -> bool {
+        !self.connection.is_half_duplex()
     }
 
     /// Chunks that were appended or pushed by this writer, empty ones excepted.
@@ -135,7 +144,11 @@ impl Writer {
     ///
     /// [`WriteError::TooLarge`] for a chunk larger than [`max_chunk`](Self::max_chunk); it is not sent, and the writer can
     /// go on. Otherwise when the writer cannot go on: that may come from a chunk before.
-    pub async fn append(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, it has taken the chunk over whole or not at all.
+    pub async fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         self.push(chunk).await?;
         self.send().await
     }
@@ -146,7 +159,12 @@ impl Writer {
     /// # Errors
     ///
     /// As [`append`](Self::append).
-    pub async fn push(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`append`](Self::append).
+    pub async fn push(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
+        let chunk = chunk.as_ref();
         match self.try_stage(chunk) {
             Some(false) => return Ok(()),
             Some(true) => return self.send().await,
@@ -166,11 +184,15 @@ impl Writer {
     }
 
     /// Reads once from a file straight into the memory that is shared with the daemon, as one chunk of at most `most` bytes
-    /// that is pushed; 0 at the file's end. Blocks as the file does. Cancel safe.
+    /// that is pushed; 0 at the file's end. Blocks as the file does.
     ///
     /// # Errors
     ///
     /// The outer error when the writer cannot go on; the inner one is the file's, and `Unsupported` if no memory is shared.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, it has read nothing, or what it has read is pushed.
     pub async fn append_from(
         &mut self,
         file: impl AsFd,
@@ -190,6 +212,10 @@ impl Writer {
     /// # Errors
     ///
     /// When the writer cannot go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, what was not sent goes out with the next call.
     pub async fn send(&mut self) -> Result<(), WriteError> {
         if !self.must_listen() {
             return Ok(());
@@ -201,12 +227,19 @@ impl Writer {
         poll_fn(|cx| self.poll_send(cx, &mut &[][..])).await
     }
 
-    /// Sends what was pushed, and waits until all chunks are in the stream.
+    /// Sends what was pushed, and waits until all chunks are in the stream, if they are [acknowledged](Self::is_acknowledged).
     ///
     /// # Errors
     ///
     /// When the writer cannot go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, what was not sent goes out with the next call.
     pub async fn flush(&mut self) -> Result<(), WriteError> {
+        if !self.is_acknowledged() {
+            return self.send().await;
+        }
         poll_fn(|cx| {
             loop {
                 if let Some(stage) = &mut self.stage {
@@ -228,6 +261,10 @@ impl Writer {
 
     /// Waits for the writer to fail, and only for that: for programs that have nothing to append at the moment and still
     /// want to know when the stream is closed or removed or the daemon is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub async fn failure(&mut self) -> WriteError {
         poll_fn(|cx| match self.poll_send(cx, &mut &[][..]) {
             Poll::Ready(Err(error)) => Poll::Ready(error),
@@ -236,25 +273,24 @@ impl Writer {
         .await
     }
 
-    /// Ends the writing as it should end, and with `close` the stream too. Returns when every chunk is in the stream, with
-    /// the offset after the last of them (0 if there was none).
+    /// Ends the writer as `finish` says. Returns when every chunk is in the stream, with the offset after the last of them; 0 if
+    /// there was none.
     ///
     /// # Errors
     ///
-    /// When the writer cannot go on. Cancelled, it counts as one that died.
-    pub async fn finish(self, close: bool) -> Result<u64, WriteError> {
-        self.end(&Request::Finish { close }).await
-    }
-
-    /// As [`finish`](Self::finish), but as failed: what was appended is in the stream, and is not all that there should be.
-    /// The writer counts as one that died. With `close` the stream is closed as failed, and its readers get
-    /// [`End::Failed`](crate::End::Failed) in place of an end.
+    /// When the writer cannot go on.
     ///
-    /// # Errors
+    /// # Cancel safety
     ///
-    /// As [`finish`](Self::finish).
-    pub async fn fail(self, close: bool) -> Result<u64, WriteError> {
-        self.end(&Request::Fail { close }).await
+    /// Given up, the writer may count as one that died.
+    pub async fn finish(self, finish: Finish) -> Result<u64, WriteError> {
+        self.end(&match finish {
+            Finish::KeepOpen => Request::Finish { close: false },
+            Finish::Close => Request::Finish { close: true },
+            Finish::CloseFailed => Request::Fail { close: true },
+            _ => Request::Fail { close: false },
+        })
+        .await
     }
 
     /// Withdraws before anything was appended: the writer does not count as one that died. A stream that was created for it,
@@ -263,6 +299,10 @@ impl Writer {
     /// # Errors
     ///
     /// The errors of [`finish`](Self::finish). The daemon refuses the request once a chunk was appended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the writer may count as one that died.
     pub async fn withdraw(self) -> Result<(), WriteError> {
         self.end(&Request::Withdraw).await.map(drop)
     }
@@ -352,7 +392,7 @@ impl Writer {
 
     fn check(&self, chunk: &[u8]) -> Result<(), WriteError> {
         if let Progress::Failed(error) = &self.progress {
-            return Err(error.again());
+            return Err(error.clone());
         }
         let (size, max) = (chunk.len() as u64, self.max_chunk);
         if size > max { Err(WriteError::TooLarge { size, max }) } else { Ok(()) }
@@ -390,7 +430,7 @@ impl Writer {
     /// somebody listens. Whenever this is pending or ready, it will be woken for anything that the daemon says.
     fn poll_send(&mut self, cx: &mut Context<'_>, piece: &mut &[u8]) -> Poll<Result<(), WriteError>> {
         if let Progress::Failed(error) = &self.progress {
-            return Poll::Ready(Err(error.again()));
+            return Poll::Ready(Err(error.clone()));
         }
         loop {
             if let Err(error) = self.listen(cx) {
@@ -399,6 +439,12 @@ impl Writer {
             let queue = self.queue.get(self.sent..).unwrap_or_default();
             match &self.progress {
                 Progress::Deaf(_) => return Poll::Pending,
+                Progress::Finishing
+                    if queue.is_empty() && piece.is_empty() && self.connection.is_half_duplex() =>
+                {
+                    // The answer waits for this.
+                    return self.connection.poll_end(cx).map(|_| Ok(()));
+                }
                 _ if queue.is_empty() && piece.is_empty() => {
                     self.queue.clear();
                     self.queue.shrink_to(2 * QUEUE_SIZE);
@@ -415,7 +461,7 @@ impl Writer {
                     *piece = piece.get(written.saturating_sub(of_queue)..).unwrap_or_default();
                 }
                 // The daemon has closed the connection, and has said why first.
-                Poll::Ready(Err(error)) => self.progress = Progress::Deaf(error),
+                Poll::Ready(Err(error)) => self.progress = Progress::Deaf(Cause::new(error)),
             }
         }
     }
@@ -433,11 +479,11 @@ impl Writer {
                 Poll::Ready(Ok(())) => (),
                 Poll::Ready(Err(broken)) => {
                     // It left without a word: then the pipe that broke before is the better reason.
-                    return Err(match (&self.progress, broken) {
-                        (Progress::Deaf(pipe), Broken::Gone(_)) => {
-                            WriteError::DaemonGone(io::Error::new(pipe.kind(), pipe.to_string()))
+                    return Err(match (&self.progress, WriteError::from(broken)) {
+                        (Progress::Deaf(pipe), WriteError::DaemonGone(_)) => {
+                            WriteError::DaemonGone(pipe.clone())
                         }
-                        (_, broken) => broken.into(),
+                        (_, error) => error,
                     });
                 }
                 Poll::Pending => return Ok(()),
@@ -463,16 +509,15 @@ impl Writer {
                 self.progress = Progress::Done;
                 Ok(())
             }
-            Reply::Error { code, message } => Err(WriteError::told(code, message)),
-            _ => Err(ProtocolError::Unexpected { expected: "an acknowledgement" }.into()),
+            Reply::Error { code, message } => Err(RequestError::refused(code, message).into()),
+            _ => Err(RequestError::unexpected("an acknowledgement").into()),
         }
     }
 
     /// Remembers the error for whoever asks again.
     fn remember(&mut self, error: WriteError) -> WriteError {
-        let again = error.again();
-        self.progress = Progress::Failed(error);
-        again
+        self.progress = Progress::Failed(error.clone());
+        error
     }
 }
 

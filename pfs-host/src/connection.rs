@@ -11,7 +11,8 @@ use crate::{
     control,
     daemon::Daemon,
     failure::{Ended, Failure},
-    reader_connection, sharing,
+    reader_connection,
+    refusals::Reason,
     shutdown::stuck,
     transport::Transport,
     watcher_connection,
@@ -23,17 +24,22 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
-pub async fn serve<T: Transport>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
+pub async fn serve<T: Transport + 'static>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
     let mut wire = Wire::new(transport, daemon.arriving().clone());
     // Its own token, so that connections do not contend for the lock of one.
     let shutdown = daemon.shutdown().child_token();
-    if let Err(Ended::Refused(failure)) = converse(&mut wire, &daemon, &mut caller, &shutdown).await {
-        caller.log(|pid, uid| {
-            tracing::debug!(pid, uid, code = %failure.code, "connection refused: {}", failure.message);
-        });
-        wire.put(&failure.reply());
-        // A client that does not read what it is told is not waited for.
-        let _ = timeout(LAST_WORDS, wire.flush()).await;
+    match converse(&mut wire, &daemon, &mut caller, &shutdown).await {
+        Err(Ended::Refused(failure)) => {
+            count(&daemon, &caller, &failure);
+            wire.put(&failure.reply());
+            // A client that does not read what it is told is not waited for.
+            let _ = timeout(LAST_WORDS, wire.flush()).await;
+        }
+        Err(Ended::Stopped) => {
+            let _ = timeout(LAST_WORDS, wire.flush()).await;
+            daemon.keep(wire.into_transport());
+        }
+        Ok(()) | Err(Ended::Gone | Ended::Stuck) => {}
     }
 }
 
@@ -61,28 +67,31 @@ async fn converse<T: Transport>(
         let answered = match decode(frame) {
             Ok(Request::OpenWriter(path, options)) => {
                 let place = daemon.writable(caller, &path)?;
-                return Box::pin(writer_connection::serve(wire, daemon, &place, options, shutdown)).await;
+                return Box::pin(writer_connection::serve(wire, daemon, &place, options)).await;
             }
             Ok(Request::OpenReader(path, options)) => {
                 let place = daemon.readable(caller, &path)?;
-                return Box::pin(reader_connection::serve(wire, &place, options, shutdown)).await;
+                return Box::pin(reader_connection::serve(wire, &place, options)).await;
             }
             Ok(Request::Watch(path)) => {
                 let place = daemon.readable(caller, &path)?;
-                return Box::pin(watcher_connection::serve(wire, &place, shutdown)).await;
+                return Box::pin(watcher_connection::serve(wire, &place)).await;
             }
             Ok(request) => control::answer(wire, daemon, caller, request).await,
             Err(failure) => Err(failure.into()),
         };
         match answered {
             // The next request may succeed, unless it is the protocol itself that was broken.
-            Err(Ended::Refused(failure)) if failure.code != ErrorCode::Protocol => wire.put(&failure.reply()),
+            Err(Ended::Refused(failure)) if failure.code != ErrorCode::Protocol => {
+                count(daemon, caller, &failure);
+                wire.put(&failure.reply());
+            }
             answered => answered?,
         }
         tokio::select! {
             biased;
             () = wire.flush() => {}
-            () = stuck(shutdown) => return Err(Ended::Stuck),
+            () = stuck(shutdown.cancelled()) => return Err(Ended::Stuck),
         }
     }
 }
@@ -106,15 +115,9 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         return Err(Failure::new(ErrorCode::Protocol, "the first message must be Hello").into());
     };
     if theirs.common_version().is_none() {
-        let Hello { min_version, max_version, .. } = theirs;
-        let message = format!(
-            "the client speaks version {min_version} to {max_version} of the protocol, this daemon (pfsd {}) \
-             version {VERSION}; use a client and a daemon of the same release",
-            env!("CARGO_PKG_VERSION")
-        );
-        return Err(Failure::new(ErrorCode::Version, message).into());
+        return Err(other_version(theirs).into());
     }
-    wire.sharing = sharing::POSSIBLE && wire.transport().passes_descriptors() && theirs.can_map();
+    wire.sharing = cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_map();
     wire.resuming = theirs.can_resume();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
     let shared =
@@ -128,7 +131,34 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     Ok(())
 }
 
+fn other_version(Hello { min_version, max_version, .. }: Hello) -> Failure {
+    let (own, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    let theirs = match max_version {
+        only if only == min_version => format!("version {only}"),
+        _ => format!("version {min_version} to {max_version}"),
+    };
+    let (age, stop) = if max_version < VERSION {
+        ("older", format!("use the pfs of this pfsd, or stop pfsd with: kill {pid}"))
+    } else {
+        ("newer", "stop pfsd with pfs stop, and start the one of this pfs".to_owned())
+    };
+    let message = format!(
+        "pfsd {own} (pid {pid}) speaks version {VERSION} of the protocol, and this client is {age} and speaks {theirs}; {stop}"
+    );
+    Failure::new(ErrorCode::Version, message)
+}
+
 fn silent(daemon: &Daemon, what: &str) -> Ended {
     let seconds = daemon.hello_timeout.as_secs_f64();
-    Failure::new(ErrorCode::Timeout, format!("the client {what} within {seconds} seconds")).into()
+    let message = format!("the client {what} within {seconds} seconds");
+    Failure::new(ErrorCode::Timeout, message).because(Reason::TooSlow).into()
+}
+
+/// Counts and logs a refusal. Other errors of a client are its own affair.
+fn count(daemon: &Daemon, caller: &Caller, failure: &Failure) {
+    let Failure { code, message, reason } = failure;
+    match reason {
+        Some(reason) => daemon.refusals().refuse(*reason, &caller.into(), message),
+        None => caller.log(|pid, uid| tracing::debug!(pid, uid, %code, "request failed: {message}")),
+    }
 }

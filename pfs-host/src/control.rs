@@ -1,20 +1,19 @@
-//! Requests that are answered at once: create, list, stat, close, remove, documents, information.
+//! Requests that are answered at once: create, list, stat, close, remove, documents, information, reload, stop.
 
 use bytes::Bytes;
-use pfs_proto::{ErrorCode, Reply, Request, StreamPath};
-use pfs_stream::StreamStat;
+use pfs_proto::{ErrorCode, Reply, Request, StreamPath, StreamSummary};
+use pfs_stream::{ReaderStat, StreamStat};
 
 use crate::{
     caller::Caller,
     daemon::Daemon,
     failure::{Ended, Failure},
-    mount::Entry,
     transport::Transport,
     wire::Wire,
 };
 
-/// A long answer is sent in parts of this size, so that its length is not its memory.
-const PART: usize = 64 << 10;
+/// A long answer is sent in parts of this size, so that its length is not its memory. HTTP keeps several of them.
+const PART: usize = 16 << 10;
 
 /// Answers one request; what is left of the answer is queued for the caller to flush.
 pub(crate) async fn answer<T: Transport>(
@@ -28,11 +27,29 @@ pub(crate) async fn answer<T: Transport>(
             daemon.writable(caller, &path)?.create(options).await?;
             wire.put(&Reply::Done);
         }
-        Request::List(path) => list(wire, daemon.list(caller, &path).await?).await,
+        Request::List(path) => {
+            let mut listing = daemon.listing(caller, &path)?;
+            loop {
+                let page = listing.next(daemon).await?;
+                if page.is_empty() {
+                    break;
+                }
+                put_summaries(wire, page.into_iter().map(|entry| entry.summary)).await;
+            }
+            wire.put(&Reply::Done);
+        }
+        Request::Stop { if_idle } => {
+            put_summaries(wire, daemon.stop(caller, if_idle)?.into_iter()).await;
+            wire.put(&Reply::Done);
+            return Err(Ended::Stopped);
+        }
         Request::Stat(path) => {
             let place = daemon.readable(caller, &path)?;
             let found = place.existing().await?;
-            stat(wire, place.stat(&found).await?).await;
+            let found = place.stat(&found).await?;
+            let clients = found.readers.len().saturating_add(found.writers.len());
+            let _memory = daemon.hold_answer(clients.saturating_mul(size_of::<ReaderStat>()))?;
+            stat(wire, found).await;
         }
         Request::Close(path) => {
             let place = daemon.writable(caller, &path)?;
@@ -54,6 +71,7 @@ pub(crate) async fn answer<T: Transport>(
             wire.put(&Reply::Document(text));
         }
         Request::Info => wire.put(&Reply::Daemon(daemon.info())),
+        Request::Reload => wire.put(&Reply::Document(daemon.reload(caller).await?.into())),
         Request::Hello(_) => return Err(misplaced("a second Hello").into()),
         Request::Append(_)
         | Request::AppendPart(_)
@@ -80,14 +98,13 @@ fn misplaced(what: &str) -> Failure {
     Failure::new(ErrorCode::Protocol, format!("{what} is not allowed here"))
 }
 
-async fn list<T: Transport>(wire: &mut Wire<T>, entries: Vec<Entry>) {
-    for Entry { summary, .. } in entries {
+async fn put_summaries<T: Transport>(wire: &mut Wire<T>, streams: impl Iterator<Item = StreamSummary>) {
+    for summary in streams {
         wire.put(&Reply::Summary(summary));
         if wire.queued() >= PART {
             wire.flush().await;
         }
     }
-    wire.put(&Reply::Done);
 }
 
 async fn stat<T: Transport>(wire: &mut Wire<T>, mut stat: StreamStat) {

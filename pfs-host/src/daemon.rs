@@ -1,29 +1,36 @@
 //! What all connections share: the streams, the limits and what the daemon tells of itself.
 
 use std::{
-    process,
+    any::Any,
+    mem, process,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{DaemonInfo, StreamPath};
-use pfs_stream::{Budget, Registry, Totals};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use pfs_proto::{DaemonInfo, ErrorCode, StreamPath};
+use pfs_stream::{Budget, Registry, Reservation, Totals};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     caller::Caller,
+    connections::{Admitted, Connections},
     failure::Failure,
     lender::Lender,
-    mount::{Entry, Local},
+    mount::Local,
     namespace::{Namespace, Place},
+    quotas::Quotas,
+    refusals::{Reason, Refusals},
+    reload::ReloadRequest,
     settings::{MountSettings, Settings},
-    sharing::Handout,
 };
 
 /// Divisor of `limits.max_memory`. Messages on their way to streams may take this part of it, beside the streams, and messages
 /// on their way to clients another part of that size.
 const MESSAGES_SHARE: u64 = 8;
+
+/// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB, and what JSON adds to it.
+const UNCHARGED_ANSWER: usize = 96 << 10;
 
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,42 +41,74 @@ pub struct Daemon {
     /// Which paths are streams, documents or neither.
     pub namespace: Namespace,
     pub(crate) registry: Registry,
+    quotas: Arc<Quotas>,
     pub(crate) hello_timeout: Duration,
     /// How long a `block` reader may keep a writer waiting.
-    pub(crate) max_block_time: Option<Duration>,
+    pub(crate) max_block_time: watch::Sender<Option<Duration>>,
+    /// Time without streams and connections after which the daemon ends.
+    pub(crate) idle_exit: watch::Sender<Option<Duration>>,
     /// Rung when a stream was made that has a time to live or a deadline.
     pub(crate) mortal: Notify,
     /// The buffers of what is sent to readers.
     pub(crate) lender: Lender,
+    refusals: Arc<Refusals>,
     arriving: Budget,
     leaving: Budget,
-    connections: Arc<Semaphore>,
-    max_connections: usize,
+    pub(crate) connections: Arc<Connections>,
+    /// Held while a connection is let in, so that none is while it is decided whether the daemon is idle.
+    pub(crate) admission: Mutex<()>,
     shutdown: CancellationToken,
-    /// Rings that were handed out and that writers still wait for, although the readers' connections have ended.
-    kept: Mutex<Vec<Handout>>,
+    /// The user that may operate the daemon, besides root.
+    pub(crate) operator: Option<u32>,
+    /// Where requests to reload the configuration go.
+    pub(crate) reloads: Option<mpsc::Sender<ReloadRequest>>,
+    /// Rings that were handed out and that writers still wait for, although the readers' connections have ended; connections of
+    /// clients that wait for the daemon's end.
+    pub(crate) kept: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 impl Daemon {
     /// A daemon without streams.
     pub fn new(settings: &Settings) -> Self {
-        let max_connections = settings.max_connections.min(Semaphore::MAX_PERMITS);
         let registry = Registry::with_descriptors(settings.limits, settings.max_stream_descriptors);
-        let local = |mount: &MountSettings| Arc::new(Local::new(mount.clone(), registry.clone())) as _;
+        let quotas = Arc::new(Quotas::new(settings.user_quota, settings.token_quota));
+        let local = |mount: &MountSettings| {
+            Arc::new(Local::new(mount.clone(), registry.clone(), Arc::clone(&quotas))) as _
+        };
         let mounts = settings.mounts.iter().map(local).collect();
         Self {
             namespace: Namespace::new(mounts),
             registry,
+            quotas,
             hello_timeout: HELLO_TIMEOUT,
-            max_block_time: settings.max_block_time,
+            max_block_time: watch::Sender::new(settings.max_block_time),
+            idle_exit: watch::Sender::new(settings.idle_exit),
             mortal: Notify::new(),
             lender: Lender::new(),
+            refusals: Arc::new(Refusals::new()),
             arriving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),
             leaving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),
-            connections: Arc::new(Semaphore::new(max_connections)),
-            max_connections,
+            connections: Arc::new(Connections::new(wide(settings.max_connections))),
+            admission: Mutex::default(),
             shutdown: CancellationToken::new(),
+            operator: None,
+            reloads: None,
             kept: Mutex::default(),
+        }
+    }
+
+    /// Changes all limits to those of `settings`. What was given out beyond lower limits stays; nothing more is given out until
+    /// enough of it was given back. A new time limit of `block` readers holds at once, for writers that wait already from now on.
+    pub fn set_limits(&self, settings: &Settings) {
+        self.registry.set_limits(settings.limits, settings.max_stream_descriptors);
+        self.quotas.set(settings.user_quota, settings.token_quota);
+        self.arriving.set_limit(settings.limits.max_memory / MESSAGES_SHARE);
+        self.leaving.set_limit(settings.limits.max_memory / MESSAGES_SHARE);
+        self.connections.set_max(wide(settings.max_connections));
+        for (time, new) in
+            [(&self.max_block_time, settings.max_block_time), (&self.idle_exit, settings.idle_exit)]
+        {
+            time.send_if_modified(|time| mem::replace(time, new) != *time);
         }
     }
 
@@ -85,19 +124,19 @@ impl Daemon {
         &self.registry
     }
 
-    /// A place among the connections, given back when dropped; `None` if all are taken.
-    pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.connections).try_acquire_owned().ok()
+    /// A place among the connections, given back when dropped; `None` if all are taken, or the daemon ends.
+    pub fn admit(&self) -> Option<Admitted> {
+        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shutdown.is_cancelled() { None } else { self.connections.admit() }
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// Cancelled when the daemon begins to end: sessions then tell their clients and end.
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
-    }
-
-    /// Keeps a ring that was handed out until the daemon is dropped.
-    pub(crate) fn keep(&self, handout: Handout) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(handout);
     }
 
     /// When it was made, which is in the [`Identity`](pfs_proto::Identity) of its streams.
@@ -106,14 +145,13 @@ impl Daemon {
     }
 
     /// Connections that there may be at a time.
-    pub fn max_connections(&self) -> usize {
-        self.max_connections
+    pub fn max_connections(&self) -> u64 {
+        self.connections.max()
     }
 
     /// What the daemon tells of itself.
     pub fn info(&self) -> DaemonInfo {
         let limits = self.registry.limits();
-        let open = self.max_connections.saturating_sub(self.connections.available_permits());
         DaemonInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: process::id(),
@@ -123,28 +161,9 @@ impl Daemon {
             max_streams: wide(limits.max_streams),
             memory: self.registry.memory(),
             max_memory: limits.max_memory,
-            connections: wide(open),
-            max_connections: wide(self.max_connections),
+            connections: self.connections.open(),
+            max_connections: self.connections.max(),
         }
-    }
-
-    /// The streams at a path and below it, sorted by path.
-    ///
-    /// # Errors
-    ///
-    /// The caller may not read them, the path is that of no directory, or a mount cannot tell.
-    pub async fn list(&self, caller: &Caller, path: &str) -> Result<Vec<Entry>, Failure> {
-        caller.permissions.may_read(path)?;
-        let (prefix, may_be_empty) = self.namespace.directory(path)?;
-        let mut entries = Vec::new();
-        for mount in self.namespace.mounts_at(&prefix) {
-            entries.extend(mount.list(&prefix).await?);
-        }
-        if entries.is_empty() && !may_be_empty {
-            return Err(Failure::no_such_stream(prefix.as_str()));
-        }
-        entries.sort_by(|one, other| one.summary.path.cmp(&other.summary.path));
-        Ok(entries)
     }
 
     /// The text of a document; `None` if the path is a stream's.
@@ -160,6 +179,11 @@ impl Daemon {
         })
     }
 
+    /// Refusals since the daemon began. Everything that refuses a client counts and logs it here.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
     /// Memory budget of messages that are on their way to streams, and are appended only once they are complete.
     pub fn arriving(&self) -> &Budget {
         &self.arriving
@@ -168,6 +192,23 @@ impl Daemon {
     /// Memory budget of messages that are on their way to clients, and cannot be sent in parts.
     pub fn leaving(&self) -> &Budget {
         &self.leaving
+    }
+
+    /// Charges the memory of an answer that is kept whole until its client has taken it. `None` where the answer is so small
+    /// that every client may have one.
+    ///
+    /// # Errors
+    ///
+    /// The budget is used up.
+    pub fn hold_answer(&self, bytes: usize) -> Result<Option<Reservation>, Failure> {
+        if bytes <= UNCHARGED_ANSWER {
+            return Ok(None);
+        }
+        self.leaving.reserve(wide(bytes)).map(Some).ok_or_else(|| {
+            let message =
+                "too many large answers are on their way just now; try again, or raise limits.max_memory";
+            Failure::new(ErrorCode::Limit, message).because(Reason::MessageMemory)
+        })
     }
 
     /// Counters of all streams since the daemon began, and of who is attached to them.

@@ -3,7 +3,9 @@
 use std::io;
 
 use pfs_proto::{ErrorCode, FrameError, MessageError, Reply, StreamPath};
-use pfs_stream::{AppendError, AttachError, CreateError, ReadError};
+use pfs_stream::{AttachError, CreateError, ReadError, WriteError};
+
+use crate::{owner::Owner, refusals::Reason};
 
 /// A refusal: what was tried, on what, what went wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,12 +14,20 @@ pub struct Failure {
     pub code: ErrorCode,
     /// What people read.
     pub message: String,
+    /// Why it is counted as a refusal; `None` for other errors.
+    pub reason: Option<Reason>,
 }
 
 impl Failure {
     /// A refusal in these words.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), reason: Reason::of(code) }
+    }
+
+    /// The same, counted as a refusal for this reason.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The frame that tells the client.
@@ -39,13 +49,22 @@ impl Failure {
         Self::new(ErrorCode::GoingAway, "the daemon is shutting down, and its streams end with it")
     }
 
-    /// A stream cannot be made.
-    pub fn creating(path: &StreamPath, error: &CreateError) -> Self {
+    /// There is a stream of this path already.
+    pub fn already_exists(path: &StreamPath) -> Self {
+        let message = format!(
+            "cannot create {path}: {}; pfs create --exist-ok keeps it, --replace begins anew (?replace over HTTP)",
+            CreateError::Exists
+        );
+        Self::new(ErrorCode::AlreadyExists, message)
+    }
+
+    /// A stream cannot be made for this owner.
+    pub(crate) fn creating(path: &StreamPath, owner: Owner, error: &CreateError) -> Self {
         let (code, advice) = match error {
-            CreateError::Exists => (
-                ErrorCode::AlreadyExists,
-                "; pfs create --exist-ok keeps it, --replace begins anew (?replace over HTTP)",
-            ),
+            CreateError::Exists => return Self::already_exists(path),
+            CreateError::QuotaOfStreams { .. } | CreateError::QuotaOfMemory { .. } => {
+                return Self::over_quota(path, owner, error);
+            }
             CreateError::TooManyStreams { .. } => {
                 (ErrorCode::Limit, "; remove streams with pfs rm, or raise limits.max_streams of the daemon")
             }
@@ -56,7 +75,26 @@ impl Failure {
             CreateError::BadSize { .. } => (ErrorCode::BadOption, ""),
             _ => (ErrorCode::Internal, ""),
         };
-        Self::new(code, format!("cannot create {path}: {error}{advice}"))
+        let failure = Self::new(code, format!("cannot create {path}: {error}{advice}"));
+        match error {
+            CreateError::TooManyStreams { .. } => failure.because(Reason::Streams),
+            CreateError::TooMuchMemory { .. } => failure.because(Reason::StreamMemory),
+            _ => failure,
+        }
+    }
+
+    /// A stream would take more than the quota of its owner.
+    fn over_quota(path: &StreamPath, owner: Owner, error: &CreateError) -> Self {
+        let kind = if matches!(owner, Owner::User(_)) { "user" } else { "token" };
+        let (smaller, key) = match error {
+            CreateError::QuotaOfMemory { .. } => (", ask for smaller buffers", "memory"),
+            _ => ("", "streams"),
+        };
+        let message = format!(
+            "cannot create {path} for {owner}: {error}; remove streams of this {kind} with pfs rm{smaller}, or raise \
+             limits.max_{key}_per_{kind} of the daemon"
+        );
+        Self::new(ErrorCode::Limit, message).because(Reason::Quota)
     }
 
     /// A reader or writer cannot be attached; `tried` is what could not be done, such as "cannot read".
@@ -86,11 +124,11 @@ impl Failure {
     }
 
     /// A chunk cannot be appended.
-    pub fn appending(path: &StreamPath, error: AppendError) -> Self {
+    pub fn appending(path: &StreamPath, error: WriteError) -> Self {
         let (code, advice) = match error {
-            AppendError::Closed => (ErrorCode::Closed, ""),
-            AppendError::Removed => (ErrorCode::Removed, ""),
-            AppendError::TooLarge { .. } | AppendError::TooMany { .. } => (
+            WriteError::Closed => (ErrorCode::Closed, ""),
+            WriteError::Removed => (ErrorCode::Removed, ""),
+            WriteError::TooLarge { .. } | WriteError::TooMany { .. } => (
                 ErrorCode::TooLarge,
                 "; write smaller chunks (pfs write --stream), or create the stream with larger buffers",
             ),
@@ -130,10 +168,13 @@ impl From<FrameError> for Failure {
 pub(crate) enum Ended {
     /// The client went away; nobody is there to be told anything.
     Gone,
-    /// The daemon is ending, and the client does not read what it was sent before, so it cannot be told.
+    /// The client is cut off, because the daemon shuts down or its token was revoked, and does not read what it was sent before, so it
+    /// cannot be told.
     Stuck,
     /// The client is told why, and the connection is closed.
     Refused(Failure),
+    /// The client has stopped the daemon, and learns from the end of its connection that the daemon has ended.
+    Stopped,
 }
 
 impl Ended {
@@ -141,16 +182,21 @@ impl Ended {
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Gone => "the client went away",
-            Self::Stuck => "the daemon is shutting down, and the client did not read",
+            Self::Stuck => "the client was cut off, and did not read why",
             Self::Refused(failure) => &failure.message,
+            Self::Stopped => "the client stopped the daemon",
         }
     }
 }
 
 impl From<io::Error> for Ended {
-    /// On a local socket every error means that the other end is gone.
-    fn from(_: io::Error) -> Self {
-        Self::Gone
+    /// On a local socket every error means that the other end is gone. A client that a transport has given up
+    /// ([`TimedOut`](io::ErrorKind::TimedOut)) may still be there, and is told.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Failure::new(ErrorCode::Timeout, error.to_string()).into(),
+            _ => Self::Gone,
+        }
     }
 }
 

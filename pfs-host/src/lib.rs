@@ -4,36 +4,49 @@
 //! - [`Mount`](mount::Mount) is where streams live. The one there is holds them in memory.
 //! - [`Readable`] and [`Writable`] are a path whose permission was checked: every session begins
 //!   with one of them, so that no protocol can forget to ask.
+//! - An [`Owner`] is a user or a token, to whose quota streams are charged.
 //! - A session is what a client does with one stream: [`Follow`], [`Page`], [`Append`],
 //!   [`append_batch`](Writable::append_batch), [`Watch`]. It writes the log lines of joining, losing
 //!   and leaving. Protocols poll it for the next bytes, which an [`Encoder`] makes.
 //! - [`serve`] speaks the frames of `pfs-proto` with one client over any [`Transport`], which may
 //!   pass descriptors. Protocols over HTTP use [`Daemon`] and the sessions directly.
+//! - [`Refusals`](refusals::Refusals) counts and logs what was refused, whatever the protocol.
+//! - [`after_many_ended`] tells when the memory of many connections is free.
 //! - [`expire`] removes streams whose time to live is over.
+//! - [`exit_when_idle`] ends a daemon that nobody has used for a while.
 //!
 //! This crate opens no socket, reads no configuration file and knows no HTTP: see `pfsd` and
 //! `pfs-http`.
 
 mod caller;
 mod connection;
+mod connections;
 mod control;
+mod cutoff;
 mod daemon;
 mod expiry;
 mod failure;
+mod idle;
 mod lender;
+mod listing;
 pub mod mount;
 mod namespace;
+mod operator;
+mod owner;
 mod permissions;
 mod poll;
 mod pushed;
+mod quotas;
 mod readable;
 mod reader_connection;
+pub mod refusals;
+mod reload;
 mod session;
 mod settings;
 #[cfg(target_os = "linux")]
 mod sharing;
 #[cfg(not(target_os = "linux"))]
-#[path = "not_sharing.rs"]
+#[path = "no_staging.rs"]
 mod sharing;
 mod shutdown;
 mod stream_at;
@@ -45,12 +58,18 @@ mod writer_connection;
 
 pub use caller::Caller;
 pub use connection::serve;
+pub use connections::{Admitted, after_many_ended};
+pub use cutoff::Cutoff;
 pub use daemon::{Daemon, wide};
 pub use expiry::run as expire;
 pub use failure::Failure;
+pub use idle::exit_when_idle;
+pub use listing::Listing;
 pub use namespace::{Namespace, Place};
-pub use permissions::{Grant, Permissions};
+pub use owner::{Owner, TokenId};
+pub use permissions::{Grant, Grants, Permissions};
 pub use readable::Readable;
+pub use reload::ReloadRequest;
 pub use session::{
     Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError, Piece,
     Rejected, Watch,

@@ -116,12 +116,13 @@ mod tests {
     use pfs_stream::Registry;
 
     use super::*;
-    use crate::{mount::Local, settings::Settings};
+    use crate::{mount::Local, quotas::Quotas, settings::Settings};
 
     fn namespace() -> Namespace {
         let settings = Settings::default();
         let registry = Registry::new(settings.limits);
-        let local = |mount| Arc::new(Local::new(mount, registry.clone())) as _;
+        let quotas = Arc::new(Quotas::new(settings.user_quota, settings.token_quota));
+        let local = |mount| Arc::new(Local::new(mount, registry.clone(), Arc::clone(&quotas))) as _;
         Namespace::new(settings.mounts.into_iter().map(local).collect())
     }
 

@@ -1,23 +1,60 @@
 //! Permissions of a token: which streams its holder may read and write, and of which streams its readers may make writers wait.
 
-use std::sync::Arc;
+use std::{future::pending, mem};
 
 use pfs_proto::{ErrorCode, PathPrefix};
+use tokio::sync::watch;
 
 use crate::failure::Failure;
 
-/// Permissions of one client. A client of the Unix socket has all of them: the mode of the socket decides who may open it.
+/// Permissions of one client, as they are now. A client of the Unix socket has all of them: the mode of the socket decides who
+/// may open it.
 #[derive(Clone, Debug)]
 pub struct Permissions {
-    scope: Scope,
+    /// `None` is everything, and never changes.
+    scope: Option<watch::Receiver<Scope>>,
     /// False for a browser whose request was caused by a link or by a page of another site.
     asks_itself: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Scope {
     All,
-    Some(Arc<[Grant]>),
+    Some(Vec<Grant>),
+}
+
+/// What a token grants, or what is granted without one. It changes when tokens are reloaded. Clones are handles to the same
+/// grants.
+#[derive(Clone, Debug)]
+pub struct Grants(watch::Sender<Scope>);
+
+impl Grants {
+    /// The sum of these grants.
+    pub fn new(grants: Vec<Grant>) -> Self {
+        Self(watch::Sender::new(Scope::Some(grants)))
+    }
+
+    /// Everything.
+    pub fn all() -> Self {
+        Self(watch::Sender::new(Scope::All))
+    }
+
+    /// Permissions for what is granted, which change with it.
+    pub fn permissions(&self) -> Permissions {
+        Permissions { scope: Some(self.0.subscribe()), asks_itself: true }
+    }
+
+    /// Grants the same as `new` from now on, and returns whether that is something else than before. Sessions that need what is
+    /// no longer granted are cut off.
+    pub fn replace(&self, new: &Self) -> bool {
+        let new = new.0.borrow().clone();
+        self.0.send_if_modified(|scope| mem::replace(scope, new) != *scope)
+    }
+
+    /// Grants nothing from now on. All sessions are cut off.
+    pub fn revoke(&self) {
+        self.0.send_replace(Scope::Some(Vec::new()));
+    }
 }
 
 /// Permission to read, write or block, for a path and all paths below it.
@@ -36,12 +73,12 @@ pub struct Grant {
 impl Permissions {
     /// Permission for everything.
     pub fn all() -> Self {
-        Self { scope: Scope::All, asks_itself: true }
+        Self { scope: None, asks_itself: true }
     }
 
-    /// The sum of these grants.
+    /// The sum of these grants, which never change.
     pub fn of(grants: Vec<Grant>) -> Self {
-        Self { scope: Scope::Some(grants.into()), asks_itself: true }
+        Grants::new(grants).permissions()
     }
 
     /// The same permissions, except to block writers: for a browser whose user or page may not know what it asks for.
@@ -91,6 +128,21 @@ impl Permissions {
         Err(Failure::new(ErrorCode::Denied, message))
     }
 
+    /// Waits until `look` finds something, which it may whenever the grants change.
+    pub(crate) async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        let Some(mut scope) = self.scope.clone() else { return pending().await };
+        loop {
+            scope.mark_unchanged();
+            if let Some(found) = look() {
+                return found;
+            }
+            if scope.changed().await.is_err() {
+                // Nobody can change them any more.
+                return pending().await;
+            }
+        }
+    }
+
     fn check(&self, path: &str, wish: &str, has: impl Fn(&Grant) -> bool) -> Result<(), Failure> {
         if self.has(path, has) {
             return Ok(());
@@ -103,7 +155,8 @@ impl Permissions {
     }
 
     fn has(&self, path: &str, has: impl Fn(&Grant) -> bool) -> bool {
-        match &self.scope {
+        let Some(scope) = &self.scope else { return true };
+        match &*scope.borrow() {
             Scope::All => true,
             Scope::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
         }
@@ -151,6 +204,19 @@ mod tests {
         assert_eq!(failure.code, ErrorCode::Denied);
         assert!(failure.message.contains("block the writers of /streamfs/b"), "{}", failure.message);
         assert!(Permissions::all().may_block("/anything").is_ok());
+    }
+
+    #[test]
+    fn permissions_that_were_given_out_change_with_their_grants() {
+        let grants = Grants::all();
+        let permissions = grants.permissions();
+        let unasked = permissions.clone().unasked();
+        assert!(permissions.may_write("anything").is_ok());
+        grants.replace(&Grants::new(vec![grant(true, false, "/streamfs")]));
+        assert!(permissions.may_read("/streamfs/a").is_ok() && unasked.may_read("/streamfs/a").is_ok());
+        assert!(permissions.may_write("/streamfs/a").is_err() && permissions.may_read("/").is_err());
+        grants.revoke();
+        assert!(permissions.may_read("/streamfs/a").is_err() && unasked.may_read("/streamfs/a").is_err());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use pfs_proto::{ReadOptions, SlowPolicy, StreamPath};
 use pfs_stream::{Reader, Sink, Stream, StreamStat};
 
 use crate::{
-    Caller, Daemon, Failure,
+    Caller, Cutoff, Daemon, Failure,
+    cutoff::Needs,
     poll::poll_once,
     session::{Encoder, Follow, Page, ReadingLog, Watch},
     stream_at::StreamAt,
@@ -46,12 +47,18 @@ impl Readable<'_> {
         self.mount.stat(&self.path, stream).await
     }
 
-    /// Attaches a reader. Waits until the stream is created, or the daemon ends, where the options say so.
+    /// When a reader of this policy is cut off.
+    pub(crate) fn cutoff(&self, policy: SlowPolicy) -> Cutoff {
+        let needs = if policy == SlowPolicy::Block { Needs::ReadAndBlock } else { Needs::Read };
+        Cutoff::new(self, needs)
+    }
+
+    /// Attaches a reader. Waits until the stream is created, or the client is cut off, where the options say so.
     ///
     /// # Errors
     ///
     /// The caller may not attach such a reader, there is no stream and the options do not wait for one, the start is beyond head, or
-    /// the daemon ends.
+    /// the client is cut off.
     ///
     /// # Cancel safety
     ///
@@ -64,17 +71,18 @@ impl Readable<'_> {
         }
         let stream = self.path.as_str();
         self.caller.log(|pid, uid| tracing::debug!(stream, pid, uid, "reader waits for its stream"));
+        let cutoff = self.cutoff(options.policy);
         tokio::select! {
             biased;
             attached = attach => attached,
-            () = self.daemon.shutdown().cancelled() => Err(Failure::going_away()),
+            failure = cutoff.reached() => Err(failure),
         }
     }
 
     /// Follows the stream with a reader that [`attach`](Self::attach) gave.
     pub fn follow<E: Encoder>(&self, reader: Reader, encoder: E) -> Follow<E> {
-        let log = self.joined(&reader);
-        self.resume(log, reader, encoder)
+        let (log, cutoff) = (self.joined(&reader), self.cutoff(reader.policy()));
+        self.resume(log, cutoff, reader, encoder)
     }
 
     /// Logs that a reader joined.
@@ -83,8 +91,14 @@ impl Readable<'_> {
     }
 
     /// Follows the stream with a reader that was logged as joined.
-    pub(crate) fn resume<E: Encoder>(&self, log: ReadingLog, reader: Reader, encoder: E) -> Follow<E> {
-        Follow::new(self.daemon, log, reader, encoder)
+    pub(crate) fn resume<E: Encoder>(
+        &self,
+        log: ReadingLog,
+        cutoff: Cutoff,
+        reader: Reader,
+        encoder: E,
+    ) -> Follow<E> {
+        Follow::new(self.daemon, log, cutoff, reader, encoder)
     }
 
     /// Attaches a reader to a stream that [`existing`](StreamAt::existing) gave.
@@ -94,7 +108,7 @@ impl Readable<'_> {
     /// The caller may not attach such a reader, the stream was removed, or the start is beyond head.
     pub fn reader(&self, stream: &Stream, options: ReadOptions) -> Result<Reader, Failure> {
         self.check(options)?;
-        let attached = stream.reader(options, self.caller.peer);
+        let attached = stream.reader_of(options, self.caller.peer);
         attached.map_err(|error| Failure::attaching("cannot read", &self.path, error))
     }
 
@@ -119,7 +133,7 @@ impl Readable<'_> {
         most: usize,
     ) -> Result<Page<S>, Failure> {
         let reader = self.reader(stream, options)?;
-        Ok(Page::new(self.daemon, self.joined(&reader), reader, sink, most))
+        Ok(Page::new(self.cutoff(options.policy), self.joined(&reader), reader, sink, most))
     }
 
     /// Watches the events of the stream from now on.
@@ -129,6 +143,6 @@ impl Readable<'_> {
     /// Those of [`existing`](StreamAt::existing).
     pub async fn watch(&self) -> Result<Watch, Failure> {
         let events = self.mount.watch(&self.path).await?;
-        Ok(Watch::new(self.caller, &self.path, events, self.daemon.shutdown().clone()))
+        Ok(Watch::new(self.caller, &self.path, events, self.cutoff(SlowPolicy::Drop)))
     }
 }

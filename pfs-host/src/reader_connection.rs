@@ -8,15 +8,14 @@ use std::{
 use bytes::BytesMut;
 use pfs_proto::{DataKind, End, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, put_data_header};
 use pfs_stream::{Reader, Sink};
-use tokio_util::sync::CancellationToken;
 
+#[cfg(target_os = "linux")]
+use crate::sharing;
 use crate::{
-    Readable,
-    daemon::Daemon,
+    Cutoff, Readable,
     failure::{Ended, Failure},
     poll::poll_once,
     session::{Broken, Encoder, Follow, Gap},
-    sharing::{self, Handout},
     shutdown::stuck,
     transport::Transport,
     wire::{Wire, unexpected},
@@ -31,13 +30,12 @@ pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
     options: ReadOptions,
-    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
     let reader = attach(wire, place, options).await?;
-    let mut log = place.joined(&reader);
+    let (log, cutoff) = (place.joined(&reader), place.cutoff(options.policy));
     let announce = [
         Some(Reply::Identity { identity: reader.identity(), deaths_before: reader.deaths_before() })
             .filter(|_| wire.resuming),
@@ -47,54 +45,16 @@ pub(crate) async fn serve<T: Transport>(
             content_type: reader.content_type().map(str::to_owned),
         }),
     ];
-    let announce = |wire: &mut Wire<T>| announce.iter().flatten().for_each(|reply| wire.put(reply));
-    let reader = match if wire.sharing {
-        sharing::hand_out(wire, reader, place.daemon.max_block_time).await?
-    } else {
-        Err(reader)
-    } {
-        Err(reader) => {
-            announce(wire);
-            reader
-        }
-        Ok(handout) => {
-            announce(wire);
-            let mut seat = Seat { handout: Some(handout), daemon: place.daemon, shutdown };
-            if let Some(handout) = &seat.handout
-                && let Err(ended) = sharing::attend(wire, handout, place.path(), shutdown).await
-            {
-                log.left_ring(handout, &ended);
-                return Err(ended);
-            }
-            // It cannot map what it was handed, and has read nothing.
-            match seat.handout.take() {
-                Some(handout) => handout.take_back(),
-                None => return Err(Ended::Gone),
-            }
-        }
+    #[cfg(target_os = "linux")]
+    let reader = sharing::hand_out(wire, place, reader).await?;
+    announce.into_iter().flatten().for_each(|reply| wire.put(&reply));
+    #[cfg(target_os = "linux")]
+    let (log, reader) = match reader {
+        Ok(handout) => sharing::serve(wire, place, handout, log, &cutoff).await?,
+        Err(reader) => (log, reader),
     };
-    let follow = place.resume(log, reader, Frames::default());
-    send(wire, follow, shutdown).await
-}
-
-/// A ring that a client reads. When the daemon ends, the client reads on until it hears of the end. The ring must not be given
-/// up before the last writer has left: a writer that waits for a `block` reader would overwrite the data that this reader
-/// reads.
-struct Seat<'a> {
-    /// `None` when it was taken.
-    handout: Option<Handout>,
-    daemon: &'a Daemon,
-    shutdown: &'a CancellationToken,
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        if self.shutdown.is_cancelled()
-            && let Some(handout) = self.handout.take()
-        {
-            self.daemon.keep(handout);
-        }
-    }
+    let follow = place.resume(log, cutoff.clone(), reader, Frames::default());
+    send(wire, follow, &cutoff).await
 }
 
 /// Attaches to the stream, and tells a client that has to wait for its creation.
@@ -121,7 +81,7 @@ async fn attach<T: Transport>(
 async fn send<T: Transport>(
     wire: &mut Wire<T>,
     mut follow: Follow<Frames>,
-    shutdown: &CancellationToken,
+    cutoff: &Cutoff,
 ) -> Result<(), Ended> {
     wire.flush().await;
     wire.release();
@@ -134,7 +94,7 @@ async fn send<T: Transport>(
         };
         // Frames say whatever happens, so that they never break.
         let Some(Ok(piece)) = piece else { return Ok(()) };
-        let sent = unless_stuck(shutdown, async {
+        let sent = unless_stuck(cutoff, async {
             if T::KEEPS_BYTES {
                 wire.transport().send(piece.into()).await?;
                 // A transport may keep a piece for ever after its client left.
@@ -155,15 +115,12 @@ async fn send<T: Transport>(
     }
 }
 
-/// Sends, but does not wait for a client that reads nothing when the daemon ends.
-async fn unless_stuck(
-    shutdown: &CancellationToken,
-    send: impl Future<Output = Result<(), Ended>>,
-) -> Result<(), Ended> {
+/// Sends, but does not wait for a client that reads nothing when it is cut off.
+async fn unless_stuck(cutoff: &Cutoff, send: impl Future<Output = Result<(), Ended>>) -> Result<(), Ended> {
     tokio::select! {
         biased;
         sent = send => sent,
-        () = stuck(shutdown) => Err(Ended::Stuck),
+        () = stuck(cutoff.reached()) => Err(Ended::Stuck),
     }
 }
 

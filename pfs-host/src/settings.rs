@@ -33,10 +33,16 @@ pub struct Settings {
     pub mounts: Vec<MountSettings>,
     /// What all streams may take together.
     pub limits: Limits,
+    /// What the streams may take together that one user has created.
+    pub user_quota: Limits,
+    /// What the streams may take together that were created with one token.
+    pub token_quota: Limits,
     /// Connections at a time.
     pub max_connections: usize,
     /// How long a `block` reader may keep a writer waiting before it becomes a `drop` reader; `None` sets no limit.
     pub max_block_time: Option<Duration>,
+    /// Time without streams and connections after which the daemon ends; `None`: it never ends by itself.
+    pub idle_exit: Option<Duration>,
     /// Descriptors that streams may occupy: one for each stream whose memory clients on this machine can share. Further streams
     /// are served over connections alone.
     pub max_stream_descriptors: u64,
@@ -51,8 +57,11 @@ impl Default for Settings {
                 channel_buffer_size: DEFAULT_BUFFER_SIZE,
             }],
             limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
+            user_quota: Limits::UNLIMITED,
+            token_quota: Limits::UNLIMITED,
             max_connections: 16384,
             max_block_time: None,
+            idle_exit: None,
             max_stream_descriptors: u64::MAX,
         }
     }

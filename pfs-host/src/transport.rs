@@ -51,7 +51,8 @@ pub trait Transport: Send + Sync {
     const HEARTBEATS: bool = false;
 
     /// Sends a heartbeat from now on whenever nothing was sent for [`HEARTBEAT_INTERVAL`](pfs_proto::HEARTBEAT_INTERVAL). The
-    /// transport ends when it waits for a client that sends nothing for [`HEARTBEAT_TIMEOUT`](pfs_proto::HEARTBEAT_TIMEOUT).
+    /// transport ends with [`TimedOut`](io::ErrorKind::TimedOut) when it waits for a client that sends nothing for
+    /// [`HEARTBEAT_TIMEOUT`](pfs_proto::HEARTBEAT_TIMEOUT).
     fn begin_heartbeats(&self) {}
 
     /// Waits until the other end is gone for good, whatever of its bytes are still unread.

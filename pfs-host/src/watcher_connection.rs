@@ -1,7 +1,6 @@
 //! A watcher's connection: events go out, nothing comes in.
 
-use pfs_proto::Reply;
-use tokio_util::sync::CancellationToken;
+use pfs_proto::{Reply, SlowPolicy};
 
 use crate::{
     Readable,
@@ -12,21 +11,18 @@ use crate::{
 };
 
 /// Serves a watcher to its end.
-pub(crate) async fn serve<T: Transport>(
-    wire: &mut Wire<T>,
-    place: &Readable<'_>,
-    shutdown: &CancellationToken,
-) -> Result<(), Ended> {
+pub(crate) async fn serve<T: Transport>(wire: &mut Wire<T>, place: &Readable<'_>) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }
+    let cutoff = place.cutoff(SlowPolicy::Drop);
     let mut watch = place.watch().await?;
     wire.put(&Reply::Watching);
     loop {
         tokio::select! {
             biased;
             () = wire.flush() => {}
-            () = stuck(shutdown) => return Err(Ended::Stuck),
+            () = stuck(cutoff.reached()) => return Err(Ended::Stuck),
         }
         wire.release();
         let event = tokio::select! {

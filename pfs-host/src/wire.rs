@@ -9,6 +9,7 @@ use pfs_stream::{Budget, Reservation};
 use crate::{
     daemon::wide,
     failure::{Ended, Failure},
+    refusals::Reason,
     transport::Transport,
 };
 
@@ -56,6 +57,11 @@ impl<T: Transport> Wire<T> {
     /// What carries it.
     pub(crate) fn transport(&self) -> &T {
         &self.transport
+    }
+
+    /// What carried it, once there is nothing more to say.
+    pub(crate) fn into_transport(self) -> T {
+        self.transport
     }
 
     /// Waits for a whole frame. `None` when the client has ended its side.
@@ -205,7 +211,7 @@ impl Unfinished {
         };
         is_charged.then_some(()).ok_or_else(|| {
             let message = "too many unfinished messages are on their way just now; try again, or raise limits.max_memory";
-            Failure::new(ErrorCode::Limit, message)
+            Failure::new(ErrorCode::Limit, message).because(Reason::MessageMemory)
         })
     }
 }

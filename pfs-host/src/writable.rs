@@ -8,20 +8,26 @@ use std::{
 use pfs_proto::{CreateOptions, ErrorCode, Identity, IfExists, PathPrefix, StreamPath, Unprintable};
 use pfs_stream::{Stream, StreamConfig};
 
-use crate::{Append, Caller, Daemon, Failure, mount::First, sharing, stream_at::StreamAt};
+use crate::{
+    Append, Caller, Cutoff, Daemon, Failure, caller::routine, cutoff::Needs, mount::First,
+    stream_at::StreamAt,
+};
 
 /// The longest media type, in bytes.
 const MAX_CONTENT_TYPE: usize = 255;
 
 /// The path of a stream that the caller may write.
 #[derive(Clone, Debug)]
-pub struct Writable<'a>(StreamAt<'a>);
+pub struct Writable<'a> {
+    place: StreamAt<'a>,
+    in_request: bool,
+}
 
 impl<'a> Deref for Writable<'a> {
     type Target = StreamAt<'a>;
 
     fn deref(&self) -> &StreamAt<'a> {
-        &self.0
+        &self.place
     }
 }
 
@@ -33,7 +39,8 @@ impl Daemon {
     /// The caller may not write this path, or it is no stream's.
     pub fn writable<'a>(&'a self, caller: &'a Caller, path: &StreamPath) -> Result<Writable<'a>, Failure> {
         caller.permissions.may_write(path.as_str())?;
-        StreamAt::new(self, caller, path).map(Writable)
+        let place = StreamAt::new(self, caller, path)?;
+        Ok(Writable { place, in_request: false })
     }
 
     /// Removes the streams at a path and below it, and tells how many there were.
@@ -45,7 +52,7 @@ impl Daemon {
         caller.permissions.may_write(prefix.as_str())?;
         let mut removed = 0;
         for mount in self.namespace.mounts_at(prefix) {
-            for entry in mount.list(prefix).await? {
+            for entry in mount.list(prefix, "", usize::MAX).await? {
                 let Ok(path) = entry.summary.path.parse() else { continue };
                 let place = self.writable(caller, &path)?;
                 let Some(stream) = place.find().await? else { continue };
@@ -58,6 +65,13 @@ impl Daemon {
 }
 
 impl Writable<'_> {
+    /// The same path, for a request whose protocol logs all that the request did in one line. Creating, appending and closing
+    /// then write their own lines at debug; failures are logged as ever.
+    #[must_use]
+    pub fn in_request(self) -> Self {
+        Self { in_request: true, ..self }
+    }
+
     /// The configuration that a stream of these options has.
     ///
     /// # Errors
@@ -74,7 +88,8 @@ impl Writable<'_> {
     ///
     /// # Errors
     ///
-    /// The path is taken, or the stream that is to be kept is closed; an option is bad, or a limit is reached.
+    /// The path is taken, or the stream that is to be kept is closed; an option is bad, or a limit is reached; the caller may not
+    /// write this path any more.
     pub async fn create(&self, options: CreateOptions) -> Result<Stream, Failure> {
         if options.if_exists != IfExists::Keep {
             return self.create_with(options, None, First::default()).await;
@@ -97,14 +112,16 @@ impl Writable<'_> {
         deadline: Option<SystemTime>,
         first: First<'_>,
     ) -> Result<Stream, Failure> {
+        self.check()?;
         let replace = options.if_exists == IfExists::Replace;
         let config = StreamConfig { deadline, ..self.config(options)? };
         let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, .. } = config;
-        let created = self.mount.create(&self.path, config, first, replace).await?;
+        let created = self.mount.create(&self.path, config, first, replace, self.caller.owner).await?;
         let (stream, ttl_seconds) = (self.path.as_str(), ttl.map(|ttl| ttl.as_secs_f64()));
         let bytes = first.bytes();
         self.caller.log(|pid, uid| {
-            tracing::info!(
+            routine!(
+                self.in_request,
                 stream,
                 pid,
                 uid,
@@ -113,7 +130,7 @@ impl Writable<'_> {
                 ttl_seconds,
                 bytes,
                 replace = replace.then_some(true),
-                shared = (sharing::POSSIBLE && !created.is_shared()).then_some(false),
+                shared = (cfg!(target_os = "linux") && !created.is_shared()).then_some(false),
                 "stream created"
             );
         });
@@ -124,15 +141,6 @@ impl Writable<'_> {
             self.daemon.mortal.notify_one();
         }
         Ok(created)
-    }
-
-    /// The stream, created with the mount's sizes if there is none.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`create_with`](Self::create_with).
-    pub async fn open_or_create(&self) -> Result<Stream, Failure> {
-        Ok(self.open_or_create_with(CreateOptions::default()).await?.0)
     }
 
     /// The stream, created with these options if there is none or if they replace it, and whether it was created.
@@ -154,19 +162,31 @@ impl Writable<'_> {
         }
     }
 
+    /// Checks the permission again: a protocol may have waited for a whole body since it was checked.
+    fn check(&self) -> Result<(), Failure> {
+        self.caller.permissions.may_write(self.path.as_str())
+    }
+
+    /// When a writer is cut off.
+    pub(crate) fn cutoff(&self) -> Cutoff {
+        Cutoff::new(self, Needs::Write)
+    }
+
     /// Attaches a writer to a stream that one of the calls above gave.
     ///
     /// # Errors
     ///
-    /// The stream is closed or removed.
+    /// The stream is closed or removed, or the caller may not write this path any more.
     pub async fn append(&self, stream: &Stream) -> Result<Append, Failure> {
+        self.check()?;
         let writer = self.mount.writer(&self.path, stream, self.caller.peer).await?;
         Ok(Append::new(
             self.caller,
             &self.path,
             writer,
-            self.daemon.max_block_time,
-            self.daemon.shutdown().clone(),
+            self.daemon.max_block_time.subscribe(),
+            self.cutoff(),
+            self.in_request,
         ))
     }
 
@@ -207,7 +227,7 @@ impl Writable<'_> {
 
     fn log_close(&self) {
         let stream = self.path.as_str();
-        self.caller.log(|pid, uid| tracing::info!(stream, pid, uid, "stream closed"));
+        self.caller.log(|pid, uid| routine!(self.in_request, stream, pid, uid, "stream closed"));
     }
 
     /// Removes a stream that one of the calls above gave. Another one that has its path by now stays.

@@ -3,15 +3,14 @@
 use std::pin::pin;
 
 use pfs_proto::{CreateOptions, ErrorCode, IfExists, Reply, Request, StreamPath, WriteOptions};
-use pfs_stream::{AppendError, Appended, Writer};
+use pfs_stream::{Appended, WriteError, Writer};
 use tokio::{
     task::{coop::consume_budget, yield_now},
     time::{Duration, sleep},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Writable,
+    Cutoff, Writable,
     daemon::Daemon,
     failure::{Ended, Failure},
     poll::poll_once,
@@ -47,20 +46,21 @@ pub(crate) async fn serve<T: Transport>(
     daemon: &Daemon,
     place: &Writable<'_>,
     options: WriteOptions,
-    shutdown: &CancellationToken,
 ) -> Result<(), Ended> {
     let if_exists = if options.replace { IfExists::Replace } else { IfExists::Fail };
     let anew = CreateOptions { if_exists, ..CreateOptions::default() };
     let (stream, created) = place.open_or_create_with(anew).await?;
     if options.wait_readers > 0 {
         let readers = usize::try_from(options.wait_readers).unwrap_or(usize::MAX);
+        let cutoff = place.cutoff();
         tokio::select! {
             () = stream.readers_reach(readers) => {}
             () = wire.transport().hung_up() => return Err(Ended::Gone),
-            () = shutdown.cancelled() => return Err(Failure::going_away().into()),
+            failure = cutoff.reached() => return Err(failure.into()),
         }
     }
     let append = place.append(&stream).await?;
+    let cutoff = append.cutoff().clone();
     let (max_chunk, identity) = (stream.max_chunk(), stream.identity());
     let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
     wire.put(&Reply::Writing { max_chunk });
@@ -76,7 +76,7 @@ pub(crate) async fn serve<T: Transport>(
         stage,
         acks: Acks::default(),
     };
-    let outcome = writing.append_all(shutdown).await;
+    let outcome = writing.append_all(&cutoff).await;
     if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
         stage.abandon();
     }
@@ -101,7 +101,7 @@ pub(crate) async fn serve<T: Transport>(
             tokio::select! {
                 biased;
                 () = wire.flush() => Ok(()),
-                () = stuck(shutdown) => Err(Ended::Stuck),
+                () = stuck(cutoff.reached()) => Err(Ended::Stuck),
             }
         }
         Err(ended) => {
@@ -148,7 +148,7 @@ impl Chunk<'_> {
     }
 
     /// Appends it, without waking readers.
-    async fn push(self, writer: &mut Writer) -> Result<Appended, AppendError> {
+    async fn push(self, writer: &mut Writer) -> Result<Appended, WriteError> {
         match self {
             Self::Received(bytes) => writer.push(bytes).await,
             Self::Staged(stage, chunk) => stage.push(writer, chunk).await,
@@ -158,22 +158,22 @@ impl Chunk<'_> {
 
 impl<T: Transport> Writing<'_, T> {
     /// Appends until the client has said its last.
-    async fn append_all(&mut self, shutdown: &CancellationToken) -> Result<Last, Ended> {
-        let mut failure = pin!(self.append.failure());
+    async fn append_all(&mut self, cutoff: &Cutoff) -> Result<Last, Ended> {
+        let (mut failure, mut cut_off) = (pin!(self.append.failure()), pin!(cutoff.reached()));
         loop {
-            self.append_staged(shutdown).await?;
+            self.append_staged(cutoff).await?;
             // All that is here needs one wake-up of the readers and one acknowledgement.
             while let Some(frame) = self.wire.received()? {
                 // It was staged before this was sent.
-                self.append_staged(shutdown).await?;
+                self.append_staged(cutoff).await?;
                 match Request::decode(frame)? {
                     Request::Append(bytes) if self.parts.is_empty() => {
-                        self.append(Chunk::Received(&bytes), shutdown).await?;
+                        self.append(Chunk::Received(&bytes), cutoff).await?;
                     }
                     Request::Append(bytes) => {
                         self.gather(&bytes)?;
                         let mut chunk = std::mem::take(&mut self.parts);
-                        self.append(Chunk::Received(&chunk), shutdown).await?;
+                        self.append(Chunk::Received(&chunk), cutoff).await?;
                         chunk.clear();
                         self.parts = chunk;
                     }
@@ -194,14 +194,14 @@ impl<T: Transport> Writing<'_, T> {
             self.append.writer().wake();
             self.acks.send(self.wire);
             consume_budget().await;
-            if shutdown.is_cancelled() {
-                return Err(Failure::going_away().into());
+            if let Some(failure) = cutoff.reason() {
+                return Err(failure.into());
             }
             let kept = if self.parts.is_empty() { self.parts.capacity() } else { self.parts.len() };
             self.wire.charge(kept)?;
             match self.wire.fill()? {
                 Some(0) => {
-                    self.append_staged(shutdown).await?;
+                    self.append_staged(cutoff).await?;
                     return Err(Ended::Gone);
                 }
                 Some(_) => {}
@@ -216,7 +216,10 @@ impl<T: Transport> Writing<'_, T> {
                         // A client that reads no acknowledgements may still append: they wait as one.
                         ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
                         failure = &mut failure => return Err(failure.into()),
-                        () = shutdown.cancelled() => {}
+                        failure = &mut cut_off => {
+                            self.append_staged(cutoff).await?;
+                            return Err(failure.into());
+                        }
                         () = sleep(BUFFER_KEEP_TIME), if keeps_buffer => self.parts = Vec::new(),
                     }
                 }
@@ -228,7 +231,7 @@ impl<T: Transport> Writing<'_, T> {
     fn gather(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         let size = crate::daemon::wide(self.parts.len().saturating_add(bytes.len()));
         if size > self.max_chunk {
-            let error = AppendError::TooLarge { size, max: self.max_chunk };
+            let error = WriteError::TooLarge { size, max: self.max_chunk };
             return Err(Failure::appending(self.path, error).into());
         }
         self.parts.extend_from_slice(bytes);
@@ -236,15 +239,15 @@ impl<T: Transport> Writing<'_, T> {
     }
 
     /// Appends all that was staged before, and what comes meanwhile, but not for ever: the connection is to be heard too.
-    async fn append_staged(&mut self, shutdown: &CancellationToken) -> Result<(), Ended> {
+    async fn append_staged(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         // Taken out, because appending needs all of the rest.
         let Some(mut stage) = self.stage.take() else { return Ok(()) };
-        let appended = self.append_from(&mut stage, shutdown).await;
+        let appended = self.append_from(&mut stage, cutoff).await;
         self.stage = Some(stage);
         appended
     }
 
-    async fn append_from(&mut self, stage: &mut Stage, shutdown: &CancellationToken) -> Result<(), Ended> {
+    async fn append_from(&mut self, stage: &mut Stage, cutoff: &Cutoff) -> Result<(), Ended> {
         let (mut quiet, mut work, before) = (0, 0_u64, stage.consumed());
         while !stage.has_gone_round_since(before) {
             let PushedAll { chunks, bytes, offset, next } =
@@ -260,7 +263,7 @@ impl<T: Transport> Writing<'_, T> {
                 Next::More => {}
                 Next::Wait => {
                     let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
-                    self.append(Chunk::Staged(stage, chunk), shutdown).await?;
+                    self.append(Chunk::Staged(stage, chunk), cutoff).await?;
                     stage.consume(chunk);
                     self.tell(stage);
                 }
@@ -288,11 +291,11 @@ impl<T: Transport> Writing<'_, T> {
         }
     }
 
-    async fn append(&mut self, chunk: Chunk<'_>, shutdown: &CancellationToken) -> Result<(), Ended> {
+    async fn append(&mut self, chunk: Chunk<'_>, cutoff: &Cutoff) -> Result<(), Ended> {
         // Nearly always there is room, and nothing else need be watched.
         let appended = match poll_once(chunk.push(self.append.writer())).await {
             Some(appended) => appended,
-            None => self.wait_for_room(chunk, shutdown).await?,
+            None => self.wait_for_room(chunk, cutoff).await?,
         };
         let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
         self.acks.count(chunk.size(), appended);
@@ -308,13 +311,13 @@ impl<T: Transport> Writing<'_, T> {
 
     /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
     /// then goes on for a while without anybody ringing or waking; for slow ones, every chunk counts.
-    async fn wait_for_much_room(&mut self, shutdown: &CancellationToken) -> Result<(), Ended> {
+    async fn wait_for_much_room(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         self.append.writer().wake();
         tokio::select! {
             () = self.append.writer().much_room() => Ok(()),
             () = sleep(MUCH_ROOM_PATIENCE) => Ok(()),
             () = self.wire.transport().hung_up() => Err(Ended::Gone),
-            () = shutdown.cancelled() => Err(Failure::going_away().into()),
+            failure = cutoff.reached() => Err(failure.into()),
         }
     }
 
@@ -323,10 +326,10 @@ impl<T: Transport> Writing<'_, T> {
     async fn wait_for_room(
         &mut self,
         chunk: Chunk<'_>,
-        shutdown: &CancellationToken,
-    ) -> Result<Result<Appended, AppendError>, Ended> {
+        cutoff: &Cutoff,
+    ) -> Result<Result<Appended, WriteError>, Ended> {
         self.acks.send(self.wire);
-        self.wait_for_much_room(shutdown).await?;
+        self.wait_for_much_room(cutoff).await?;
         let patience = self.append.patience();
         let mut enforced = pin!(patience.enforce());
         loop {
@@ -337,7 +340,7 @@ impl<T: Transport> Writing<'_, T> {
                 never = &mut enforced => match never {},
                 () = wire.transport().hung_up() => return Err(Ended::Gone),
                 ready = wire.transport().writable(), if self.acks.is_waiting(wire) => ready?,
-                () = shutdown.cancelled() => return Err(Failure::going_away().into()),
+                failure = cutoff.reached() => return Err(failure.into()),
             }
         }
     }

@@ -8,10 +8,50 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use pfs_host::{Caller, Permissions};
+use pfs_host::{Caller, Grants, Owner, Permissions, refusals::Reason};
 use pfs_proto::Peer;
 
-use super::{Site, origin::is_unasked, problem::Problem, tokens::Tokens};
+use super::{
+    Site,
+    connection::Connected,
+    origin::is_unasked,
+    problem::Problem,
+    tokens::{TokenChanges, Tokens},
+};
+
+/// Who may do what.
+#[derive(Debug)]
+pub(crate) enum Access {
+    /// There is no token file: everybody everything.
+    Open(Grants),
+    /// Only who shows a token.
+    Tokens(Tokens),
+}
+
+impl Access {
+    pub(super) fn new(tokens: Option<Tokens>) -> Self {
+        tokens.map_or_else(|| Self::Open(Grants::all()), Self::Tokens)
+    }
+
+    /// Takes the place of `before`, whose requests go on as far as they are allowed to now.
+    pub(super) fn succeed(self, before: &Self) -> (Self, TokenChanges) {
+        match (self, before) {
+            (Self::Tokens(tokens), Self::Tokens(before)) => {
+                let (tokens, changes) = tokens.succeed(before);
+                (Self::Tokens(tokens), changes)
+            }
+            (Self::Tokens(tokens), Self::Open(before)) => {
+                before.revoke();
+                let changes = TokenChanges { added: tokens.len(), ..TokenChanges::default() };
+                (Self::Tokens(tokens), changes)
+            }
+            (Self::Open(_), Self::Open(before)) => (Self::Open(before.clone()), TokenChanges::default()),
+            (open @ Self::Open(_), Self::Tokens(before)) => {
+                (open, TokenChanges { removed: before.len(), ..TokenChanges::default() })
+            }
+        }
+    }
+}
 
 /// What is answered to everybody: that the daemon lives, and a page that asks for a token.
 fn is_open(path: &str) -> bool {
@@ -20,20 +60,23 @@ fn is_open(path: &str) -> bool {
 
 /// Puts the [`Caller`] into the request's extensions, or refuses the request.
 pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
-    let permissions = match &site.tokens {
-        None => Permissions::all(),
-        Some(tokens) => match permissions(tokens, request.headers()) {
-            Ok(permissions) => permissions,
-            Err(_) if is_open(request.uri().path()) => Permissions::of(Vec::new()),
+    let (owner, permissions) = match &site.current().access {
+        Access::Open(grants) => (Owner::Anonymous, grants.permissions()),
+        Access::Tokens(tokens) => match holder(tokens, request.headers()) {
+            Ok(holder) => holder,
+            Err(_) if is_open(request.uri().path()) => (Owner::Anonymous, Permissions::of(Vec::new())),
             Err(refusal) => return refusal.into_response(),
         },
     };
     let permissions = if is_unasked(request.headers()) { permissions.unasked() } else { permissions };
-    request.extensions_mut().insert(Caller { peer: Peer::default(), permissions, transport: "http" });
+    let remote = request.extensions().get::<Connected>().map(|connected| connected.remote);
+    let caller = Caller { peer: Peer::default(), remote, owner, permissions, transport: "http" };
+    request.extensions_mut().insert(caller);
     next.run(request).await
 }
 
-fn permissions(tokens: &Tokens, headers: &HeaderMap) -> Result<Permissions, Refusal> {
+/// The holder of the token that a request shows, and what that token allows.
+fn holder(tokens: &Tokens, headers: &HeaderMap) -> Result<(Owner, Permissions), Refusal> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = given.next() else { return Err(Refusal::NoToken) };
     if given.next().is_some() {
@@ -43,7 +86,8 @@ fn permissions(tokens: &Tokens, headers: &HeaderMap) -> Result<Permissions, Refu
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Refusal::NoToken);
     }
-    tokens.permissions(token).cloned().ok_or(Refusal::UnknownToken)
+    let (id, permissions) = tokens.find(token).ok_or(Refusal::UnknownToken)?;
+    Ok((Owner::Token(id), permissions))
 }
 
 fn split(value: &[u8]) -> (&[u8], &[u8]) {
@@ -73,7 +117,8 @@ impl IntoResponse for Refusal {
                 "this token is not in the daemon's token file",
             ),
         };
-        let mut response = Problem::new(StatusCode::UNAUTHORIZED, code, message).into_response();
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, code, message).because(Reason::Unauthenticated);
+        let mut response = problem.into_response();
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         response
     }

@@ -10,8 +10,10 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::operations::{More, Protocol};
-use crate::settings::Limits;
+use super::{
+    Site,
+    operations::{More, Protocol},
+};
 
 /// The state of one connection, seen from outside of its HTTP.
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Drop for KeptPiece {
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It has said nothing.
+    /// It has asked for nothing: it has said nothing, or only that it speaks HTTP/2.
     Silent,
     /// A request has begun and not all of its headers have come.
     Receiving,
@@ -66,6 +68,10 @@ impl Activity {
 
     /// HTTP wrote, and the socket took something or, if `is_pending`, nothing.
     pub(super) fn writes(&self, is_pending: bool) {
+        // Only HTTP/2 says something before there is a request.
+        if !self.greeted.load(Ordering::Relaxed) {
+            self.multiplexed.store(true, Ordering::Relaxed);
+        }
         if self.unwritten.load(Ordering::Relaxed) != is_pending {
             self.unwritten.store(is_pending, Ordering::Relaxed);
             self.changed.notify_one();
@@ -75,6 +81,7 @@ impl Activity {
     /// What came so far was no request but the handshake before it.
     pub(super) fn shook_hands(&self) {
         self.receiving.store(false, Ordering::Relaxed);
+        self.multiplexed.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn request_begins(&self, multiplexed: bool) {
@@ -124,14 +131,15 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection has been for too long in a phase that has an end; tells which.
-    pub(super) async fn overdue(&self, limits: &Limits) -> Phase {
+    /// Waits until the connection has been for too long in a phase that has an end; tells which. A phase has the limit that there
+    /// is when it begins.
+    pub(super) async fn overdue(&self, site: &Site) -> Phase {
         loop {
             let phase = self.phase();
             let limit: Option<Duration> = match phase {
                 Phase::Busy => None,
-                Phase::Silent | Phase::Receiving => Some(limits.header_time),
-                Phase::Idle => Some(limits.idle_time),
+                Phase::Silent | Phase::Receiving => Some(site.current().limits.header_time),
+                Phase::Idle => Some(site.current().limits.idle_time),
             };
             match limit {
                 None => self.changed.notified().await,

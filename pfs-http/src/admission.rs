@@ -4,14 +4,17 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::Daemon;
+use pfs_host::{Admitted, Daemon, refusals::Reason};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,7 +24,7 @@ use super::problem::Problem;
 #[derive(Debug)]
 pub(super) struct Admission {
     daemon: Arc<Daemon>,
-    per_address: usize,
+    per_address: AtomicUsize,
     present: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -30,7 +33,7 @@ pub(super) struct Admission {
 pub(super) struct Place {
     admission: Arc<Admission>,
     address: IpAddr,
-    _permit: OwnedSemaphorePermit,
+    _admitted: Admitted,
 }
 
 /// The places of the requests on one connection.
@@ -70,29 +73,44 @@ pub(super) enum Full {
     #[error(
         "the daemon has {0} connections already; raise limits.max_connections, or its limit on open files (ulimit -n)"
     )]
-    Daemon(usize),
+    Daemon(u64),
     /// This address has.
     #[error("there are {0} connections from this address already; raise limits.max_connections_per_address")]
     Address(usize),
 }
 
+impl Full {
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::Daemon(_) => Reason::Connections,
+            Self::Address(_) => Reason::ConnectionsPerAddress,
+        }
+    }
+}
+
 impl Admission {
     pub(super) fn new(daemon: Arc<Daemon>, per_address: usize) -> Self {
-        Self { daemon, per_address, present: Mutex::default() }
+        Self { daemon, per_address: AtomicUsize::new(per_address), present: Mutex::default() }
+    }
+
+    /// Changes how many connections one address may have. It keeps those that it has.
+    pub(super) fn set_per_address(&self, per_address: usize) {
+        self.per_address.store(per_address, Relaxed);
     }
 
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
         let address = one_client(address);
-        let Some(permit) = self.daemon.admit() else {
+        let Some(admitted) = self.daemon.admit() else {
             return Err(Full::Daemon(self.daemon.max_connections()));
         };
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         let count = present.entry(address).or_default();
-        if *count >= self.per_address {
-            return Err(Full::Address(self.per_address));
+        let per_address = self.per_address.load(Relaxed);
+        if *count >= per_address {
+            return Err(Full::Address(per_address));
         }
         *count = count.saturating_add(1);
-        Ok(Place { admission: Arc::clone(self), address, _permit: permit })
+        Ok(Place { admission: Arc::clone(self), address, _admitted: admitted })
     }
 }
 
@@ -122,7 +140,8 @@ impl IntoResponse for Full {
             Self::Daemon(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Address(_) => StatusCode::TOO_MANY_REQUESTS,
         };
-        let mut response = Problem::new(status, "too_many_connections", self.to_string()).into_response();
+        let problem = Problem::new(status, "too_many_connections", self.to_string());
+        let mut response = problem.because(self.reason()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));

@@ -6,7 +6,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::presence::Presence;
+use super::{body::LastPiece, presence::Presence};
 
 /// What the client says comes in one body, what the daemon says goes out in the other. Neither is read or made ahead: a
 /// client that takes nothing costs one piece that waits here and what its connection buffers.
@@ -32,6 +32,8 @@ use super::presence::Presence;
 pub(crate) struct Bodies {
     input: Mutex<Input>,
     output: mpsc::Sender<Bytes>,
+    /// The last piece that was copied. HTTP/1.1 would take several of them before the client takes one.
+    copied: Mutex<LastPiece>,
     heartbeats: Arc<AtomicBool>,
     presence: Presence,
 }
@@ -51,6 +53,8 @@ struct Input {
 enum End {
     Whole,
     Broken,
+    /// Nothing came, not even a heartbeat.
+    Silent,
 }
 
 impl Bodies {
@@ -75,12 +79,23 @@ impl Bodies {
                 }
             }
         });
-        (Self { input: Mutex::new(input), output, heartbeats, presence }, Body::from_stream(pieces))
+        let copied = Mutex::default();
+        (Self { input: Mutex::new(input), output, copied, heartbeats, presence }, Body::from_stream(pieces))
     }
 
-    fn input(&self) -> std::sync::MutexGuard<'_, Input> {
+    fn copied(&self) -> MutexGuard<'_, LastPiece> {
+        self.copied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn input(&self) -> MutexGuard<'_, Input> {
         self.input.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn silent() -> io::Error {
+    let seconds = HEARTBEAT_TIMEOUT.as_secs();
+    let message = format!("nothing came from the client for {seconds} seconds, not even a heartbeat");
+    io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
 fn heartbeat() -> Bytes {
@@ -137,14 +152,16 @@ impl Transport for Bodies {
     /// Reads what is there, as much as fits into `buffer` without growing it. 0 at the end.
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         let mut input = self.input();
-        // Whoever goes on to wait polls once more.
+        // No waker is needed: a caller that goes on to wait polls again.
         if input.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let room = buffer.capacity().saturating_sub(buffer.len());
         let len = input.piece.len().min(room);
-        if len == 0 && input.end == Some(End::Broken) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match input.end {
+            Some(End::Broken) if len == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(End::Silent) if len == 0 => return Err(silent()),
+            _ => {}
         }
         buffer.extend_from_slice(input.piece.get(..len).unwrap_or_default());
         input.piece.advance(len);
@@ -153,9 +170,14 @@ impl Transport for Bodies {
 
     /// Writes all of it, or nothing where the piece before was not taken yet.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut copied = self.copied();
+        // Whoever goes on to wait polls once more.
+        if copied.poll_sent(&mut Context::from_waker(Waker::noop())).is_pending() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         match self.output.try_reserve() {
             Ok(permit) => {
-                permit.send(Bytes::copy_from_slice(bytes));
+                permit.send(copied.watch(Bytes::copy_from_slice(bytes)));
                 Ok(bytes.len())
             }
             Err(mpsc::error::TrySendError::Full(())) => Err(io::ErrorKind::WouldBlock.into()),
@@ -165,6 +187,7 @@ impl Transport for Bodies {
 
     /// Waits until a piece can be written.
     async fn writable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.copied().poll_sent(cx)).await;
         self.output.reserve().await.map(drop).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -197,7 +220,7 @@ impl Transport for Bodies {
             ready!(input.poll(cx));
             match input.end {
                 _ if !input.piece.is_empty() => Poll::Ready(Ok(false)),
-                Some(End::Broken) => Poll::Ready(Ok(true)),
+                Some(End::Broken | End::Silent) => Poll::Ready(Ok(true)),
                 _ => Poll::Pending,
             }
         })
@@ -212,7 +235,7 @@ impl Input {
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 ready!(self.silence.poll(cx));
                 if self.heartbeats.load(Relaxed) {
-                    self.end = Some(End::Broken);
+                    self.end = Some(End::Silent);
                 }
                 continue;
             };
@@ -267,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_piece_is_taken_over_only_when_the_one_before_has_gone() {
-        let (bodies, response) = both(Body::empty());
+        let (bodies, mut response) = both(Body::empty());
         assert_eq!(bodies.try_write(b"one").unwrap(), 3);
         assert_eq!(bodies.try_write(b"two").unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let taking = async {
@@ -276,8 +299,15 @@ mod tests {
             bodies.send(Bytes::from_static(b"three")).await.unwrap();
             drop(bodies);
         };
-        let (all, ()) = tokio::join!(response.collect(), taking);
-        assert_eq!(all.unwrap().to_bytes(), &b"onetwothree"[..]);
+        let taken = async {
+            let mut all = Vec::new();
+            while let Some(frame) = response.frame().await {
+                all.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            }
+            all
+        };
+        let (all, ()) = tokio::join!(taken, taking);
+        assert_eq!(all, b"onetwothree");
     }
 
     #[tokio::test]

@@ -11,6 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use pfs_host::{Broken, Encoder, Follow, wide};
 use tokio::sync::oneshot;
 
+use super::trailers;
+
 /// A session that follows a stream, as the body of a response.
 pub(crate) struct Following<E> {
     follow: Follow<E>,
@@ -18,6 +20,8 @@ pub(crate) struct Following<E> {
     sent: LastPiece,
     /// Bytes still to come, where that is known.
     length: Option<u64>,
+    /// Whether trailers tell of the end.
+    trailers: bool,
 }
 
 /// How far a body is.
@@ -67,13 +71,18 @@ impl LastPiece {
 
 impl<E: Encoder> Following<E> {
     pub(crate) fn new(follow: Follow<E>) -> Self {
-        Self { follow, state: State::Following, sent: LastPiece::default(), length: None }
+        Self { follow, state: State::Following, sent: LastPiece::default(), length: None, trailers: false }
     }
 
     /// The body will have exactly this many bytes, or break.
     pub(crate) fn with_length(mut self, length: u64) -> Self {
         self.owes(length);
         self
+    }
+
+    /// Whether trailers tell behind a proper end how the stream ended.
+    pub(crate) fn with_trailers(self, trailers: bool) -> Self {
+        Self { trailers, ..self }
     }
 
     fn owes(&mut self, length: u64) {
@@ -106,7 +115,8 @@ impl<E: Encoder> Body for Following<E> {
         match ready!(this.follow.poll_piece(cx)) {
             None => {
                 this.state = State::Ended;
-                Poll::Ready(None)
+                let end = this.follow.end().filter(|_| this.trailers);
+                Poll::Ready(end.map(|(end, offset)| Ok(Frame::trailers(trailers::at(end, offset)))))
             }
             Some(Err(broken)) => {
                 this.state = State::Breaking(broken);

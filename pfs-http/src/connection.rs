@@ -14,6 +14,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use pfs_host::refusals::{Asked, Reason, Refusals};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::{
+    Site,
     activity::{Activity, Phase},
     admission::{Admission, Full, Place, Requests},
     answer,
@@ -31,10 +33,10 @@ use super::{
     lingering::Lingering,
     operations::{Protocol, Tallied, Tally},
     presence::{HungUp, Presence},
+    problem::Refused,
     record::{Record, Recorded},
     socket::{Socket, Tracked, linger},
 };
-use crate::settings::Limits;
 
 /// What is read from a connection at once, and therefore the largest chunk that the body of a request makes: as large
 /// as those of `pfs write`. As much is kept for a reader that does not read.
@@ -43,6 +45,10 @@ const BUFFER: usize = 64 << 10;
 /// What is received on one HTTP/2 connection, and on one of its streams, before somebody wants it.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 const STREAM_WINDOW: u32 = 256 << 10;
+
+/// What TLS holds of encrypted bytes until the socket takes them: one record. Its default of 64 KiB would double the memory
+/// of a reader that does not read.
+const TLS_BUFFER: usize = 16 << 10;
 
 /// Requests at a time on one HTTP/2 connection.
 const STREAMS: u32 = 128;
@@ -70,41 +76,37 @@ pub(super) struct Connected {
 /// What all connections have in common.
 pub(super) struct Connections {
     router: Router,
-    tls: Option<TlsAcceptor>,
-    limits: Limits,
-    builder: auto::Builder<TokioExecutor>,
+    site: Arc<Site>,
     admission: Arc<Admission>,
-    tally: Arc<Tally>,
+}
+
+/// HTTP for one connection, with the limit on headers as it is now.
+fn builder(max_header_size: usize) -> auto::Builder<TokioExecutor> {
+    let headers = max_header_size.saturating_add(BUFFER);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // How long headers may take is seen to here, for both versions. No pings: a `block` reader that pauses does not answer
+    // them either, and would be cut off. A client may end its side and still read its answer; `departed` notices one
+    // that does not.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .half_close(true)
+        .max_buf_size(headers.max(BUFFER));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_send_buf_size(BUFFER);
+    builder
 }
 
 impl Connections {
-    pub(super) fn new(
-        router: Router,
-        tls: Option<TlsAcceptor>,
-        limits: Limits,
-        admission: Arc<Admission>,
-        tally: Arc<Tally>,
-    ) -> Self {
-        let headers = limits.max_header_size.saturating_add(BUFFER);
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        // How long headers may take is seen to here, for both versions. No pings: a `block` reader that pauses does not answer
-        // them either, and would be cut off. A client may end its side and still read its answer; `departed` notices one
-        // that does not.
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(None)
-            .half_close(true)
-            .max_buf_size(headers.max(BUFFER));
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX))
-            .max_concurrent_streams(STREAMS)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .max_send_buf_size(BUFFER);
-        Self { router, tls, limits, builder, admission, tally }
+    pub(super) fn new(router: Router, site: Arc<Site>, admission: Arc<Admission>) -> Self {
+        Self { router, site, admission }
     }
 
     /// Serves a connection to its end. One that was not admitted is refused whatever it asks for.
@@ -118,8 +120,12 @@ impl Connections {
         let Ok(local) = socket.local_addr() else { return };
         let (activity, socket) = (Arc::new(Activity::default()), Arc::new(socket));
         let tracked = Tracked::new(Arc::clone(&socket), Arc::clone(&activity));
-        let connected = Connected { remote, local, tls: self.tls.is_some() };
-        let (router, tally) = (self.router.clone(), Arc::clone(&self.tally));
+        let (tls, header_time) = {
+            let current = self.site.current();
+            (current.tls.clone().map(TlsAcceptor::from), current.limits.header_time)
+        };
+        let connected = Connected { remote, local, tls: tls.is_some() };
+        let (router, tally) = (self.router.clone(), Arc::clone(&self.site.tally));
         let watched = Arc::clone(&socket);
         let of_response = Arc::clone(&socket);
         let reset_when_killed = Arc::new(move |resets: bool| of_response.reset_when_killed(resets));
@@ -138,14 +144,24 @@ impl Connections {
             hung_up,
             reset_when_killed,
             tally,
+            refusals: Arc::clone(self.site.daemon.refusals()),
         };
-        let ended = match &self.tls {
+        let refuse = |reason, message: &str| {
+            self.site.daemon.refusals().refuse(
+                reason,
+                &Asked { remote: Some(remote), ..Asked::default() },
+                message,
+            );
+        };
+        let ended = match &tls {
             None => self.drive(tracked, service, &*socket, &activity, shutdown).await,
             Some(tls) => {
                 let shaken = tokio::select! {
                     biased;
                     () = shutdown.cancelled() => return,
-                    shaken = timeout(self.limits.header_time, tls.accept(tracked)) => shaken,
+                    shaken = timeout(header_time, tls.accept_with(tracked, |session| {
+                        session.set_buffer_limit(Some(TLS_BUFFER));
+                    })) => shaken,
                 };
                 match shaken {
                     Ok(Ok(secured)) => {
@@ -153,22 +169,26 @@ impl Connections {
                         self.drive(secured, service, &*socket, &activity, shutdown).await
                     }
                     Ok(Err(error)) => {
-                        tracing::info!(%remote, "the TLS handshake failed: {error}");
+                        refuse(Reason::Handshake, &format!("the TLS handshake failed: {error}"));
                         Ended::Unheard
                     }
                     Err(_) => {
-                        tracing::info!(%remote, "the TLS handshake took too long");
+                        refuse(Reason::Handshake, "the TLS handshake took too long");
                         Ended::Heard
                     }
                 }
             }
         };
         match ended {
+            Ended::TooSlow => refuse(Reason::TooSlow, "the headers of a request took too long to come"),
+            Ended::TooLarge => refuse(Reason::TooLarge, "the headers of a request are too large"),
+            Ended::Heard | Ended::Broken | Ended::Unheard => {}
+        }
+        match ended {
             Ended::Heard => {}
             Ended::Broken => socket.abort().await,
-            Ended::Unheard => linger(&*socket, &[]).await,
-            Ended::TooSlow if self.tls.is_none() => linger(&*socket, TOO_SLOW).await,
-            Ended::TooSlow => linger(&*socket, &[]).await,
+            Ended::TooSlow if tls.is_none() => linger(&*socket, TOO_SLOW).await,
+            Ended::Unheard | Ended::TooSlow | Ended::TooLarge => linger(&*socket, &[]).await,
         }
     }
 
@@ -186,31 +206,36 @@ impl Connections {
     {
         let connected = service.connected;
         let turned_away = service.admitted.is_err();
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(io), service));
+        let builder = builder(self.site.current().limits.max_header_size);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let overdue = async {
             if turned_away {
                 tokio::time::sleep(LAST_WORDS).await;
                 return Phase::Idle;
             }
-            activity.overdue(&self.limits).await
+            activity.overdue(&self.site).await
         };
         let overdue = tokio::select! {
             biased;
             ended = &mut connection => {
                 let Err(error) = ended else { return Ended::Unheard };
                 tracing::debug!(remote = %connected.remote, "connection ended: {error}");
-                return if is_of_body(&*error) { Ended::Broken } else { Ended::Unheard };
+                return match error.downcast_ref::<hyper::Error>() {
+                    Some(error) if error.is_user() => Ended::Broken,
+                    Some(error) if error.is_parse_too_large() => Ended::TooLarge,
+                    _ => Ended::Unheard,
+                };
             }
             () = shutdown.cancelled() => None,
             () = departed(socket, activity) => return Ended::Heard,
             phase = overdue => Some(phase),
         };
         match overdue {
-            Some(phase @ (Phase::Receiving | Phase::Silent)) => {
-                tracing::info!(remote = %connected.remote, "a request took too long to come");
-                return if phase == Phase::Receiving { Ended::TooSlow } else { Ended::Heard };
+            Some(Phase::Receiving) => {
+                tracing::debug!(remote = %connected.remote, "a request took too long to come");
+                return Ended::TooSlow;
             }
-            Some(Phase::Idle | Phase::Busy) => {
+            Some(Phase::Silent | Phase::Idle | Phase::Busy) => {
                 connection.as_mut().graceful_shutdown();
                 if timeout(LAST_WORDS, connection).await.is_err() {
                     // It may still read what the system has of earlier answers.
@@ -240,6 +265,8 @@ enum Ended {
     Unheard,
     /// A request did not come to its end.
     TooSlow,
+    /// HTTP has refused the headers of a request, before they were a request.
+    TooLarge,
 }
 
 /// Whether a connection ended because the body of a response failed.
@@ -261,6 +288,7 @@ struct Serving {
     hung_up: HungUp,
     reset_when_killed: Arc<dyn Fn(bool) + Send + Sync>,
     tally: Arc<Tally>,
+    refusals: Arc<Refusals>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Serving {
@@ -275,6 +303,7 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             self.connected.remote,
             Arc::clone(&self.activity),
             Arc::clone(&self.tally),
+            Arc::clone(&self.refusals),
         );
         let admitted = match &self.admitted {
             Ok(place) => self.requests.admit().map(|request| (Arc::clone(place), request)),
@@ -287,7 +316,15 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             }
             // A probe must not take a full daemon for a dead one: it would restart the daemon, and lose its streams.
             Err(_) if request.uri().path() == HEALTH => None,
-            Err(full) => return Box::pin(async move { Ok(record.answer(full.into_response())) }),
+            Err(full) => {
+                let mut response = full.into_response();
+                if self.admitted.is_err() {
+                    // Its connection has been counted.
+                    record.is_refused();
+                    response.extensions_mut().remove::<Refused>();
+                }
+                return Box::pin(async move { Ok(record.answer(response)) });
+            }
         };
         request.extensions_mut().insert(self.connected);
         let (presence, leaving) = Presence::new(Arc::clone(&self.hung_up));
@@ -299,6 +336,7 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let lingers = version >= Version::HTTP_2;
         let request = request.map(|body| Tallied::new(Lingering::new(body, lingers), protocol, tally));
         let more = request.body().more();
+        record.receives(more.clone());
         let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
         // An append goes on without its client, and further requests may be waiting behind it.
         let matters = appends && protocol != Protocol::Frames;

@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
+    body::Body,
     extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode, Version, header},
     response::{IntoResponse, Response},
     routing::post,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http_body::Body as _;
+use http_body_util::BodyExt;
 use pfs_host::{Caller, serve};
-use pfs_proto::{MEDIA_TYPE, Peer};
+use pfs_proto::{FRAMES, HALF_DUPLEX, MEDIA_TYPE, Peer};
 
-use super::{Bodies, Site, connection::Connected, presence::Presence, problem::Problem};
+use super::{
+    Bodies, Site, connection::Connected, half_duplex::Shared, limits, presence::Presence, problem::Problem,
+};
 
 /// Where connections are opened, one by each request. Below `/v1`, where no mount can be.
 const PATH: &str = "/v1/frames";
@@ -21,13 +26,16 @@ const PATH: &str = "/v1/frames";
 /// In which a client on the daemon's own machine tells its process id.
 const PID: &str = "pfs-pid";
 
+/// A request of a known length up to this many bytes is read to its end before it is answered. Larger than hello and any request.
+const REQUEST_BYTES: u64 = 16 << 10;
+
 /// The routes of this protocol.
 pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new().route(PATH, post(open))
 }
 
-/// Opens a connection: the request's body is what the client says, the response's what the daemon says. The response
-/// begins at once, whatever of the request is still to come.
+/// Opens a connection: the request's body is what the client says, the response's what the daemon says. The response to a
+/// request of unknown length, which is a writer's, begins at once, unless the client asks for the contrary.
 async fn open(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
@@ -45,9 +53,26 @@ async fn open(
     // The response of a writer's request may end first, and then this end closes the connection. The client must not take it
     // for one that it can use again, and lose its next request.
     let goes_on = request.version() < Version::HTTP_2 && request.body().size_hint().exact().is_none();
-    let (bodies, response) = Bodies::new(request.into_body(), presence);
+    let is_half_duplex = request.headers().contains_key(HALF_DUPLEX);
+    let in_header = request.headers().get(FRAMES).cloned();
+    let body = match &in_header {
+        Some(frames) => decoded(frames),
+        None => read(request.into_body()).await,
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let (body, request) = match is_half_duplex {
+        true => Shared::new(body),
+        false => (body, None),
+    };
+    let (bodies, mut response) = Bodies::new(body, presence);
     // A task of its own, so that it comes to its proper end when the client hangs up. It ends with the response.
     tokio::spawn(serve(bodies, caller, Arc::clone(&site.daemon)));
+    if let Some(request) = request {
+        response = request.answer(response).await;
+    }
     let headers = [
         (header::CONTENT_TYPE, MEDIA_TYPE),
         (header::CACHE_CONTROL, "no-store"),
@@ -55,10 +80,37 @@ async fn open(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     let mut response = (headers, response).into_response();
+    for (name, is_there) in [(HALF_DUPLEX, is_half_duplex), (FRAMES, in_header.is_some())] {
+        if is_there {
+            response.headers_mut().insert(name, HeaderValue::from_static("true"));
+        }
+    }
     if goes_on {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// The body, read to its end if its length is known. A proxy in Go, such as Caddy or Traefik, takes the beginning of a response
+/// over HTTP/1.1 for the end of the request, and breaks off a request whose rest it has not passed on. Shortly after that rest the
+/// same can still happen, so that newer clients of ours have no body there.
+async fn read(body: Body) -> Result<Body, Problem> {
+    match body.size_hint().exact() {
+        Some(length) if length <= REQUEST_BYTES => {
+            let read = body.collect().await.map_err(|error| limits::broken_off(&error))?;
+            Ok(Body::from(read.to_bytes()))
+        }
+        _ => Ok(body),
+    }
+}
+
+/// Frames that come in a header, as a body.
+fn decoded(frames: &HeaderValue) -> Result<Body, Problem> {
+    let decoded = BASE64_STANDARD.decode(frames).map_err(|_| {
+        let message = format!("the header {FRAMES} is not base64");
+        Problem::new(StatusCode::BAD_REQUEST, "bad_frames", message)
+    })?;
+    Ok(decoded.into())
 }
 
 /// The caller with its process id, which a client on this machine claims. It only appears in the log and in `stat`.

@@ -19,6 +19,7 @@ mod connection;
 mod durable;
 mod frames;
 mod half_close;
+mod half_duplex;
 mod limits;
 mod lingering;
 mod media_type;
@@ -40,6 +41,7 @@ mod sse;
 mod tcp;
 mod tls;
 mod tokens;
+mod trailers;
 
 use std::sync::Arc;
 
@@ -48,7 +50,7 @@ use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::{bodies::Bodies, site::Site};
-pub use self::{problem::refusal, server::Server, setup::Setup, socket::Socket};
+pub use self::{problem::refusal, server::Server, setup::Setup, socket::Socket, tokens::TokenChanges};
 
 /// All that is served over HTTP. What no protocol claims is a stream's own path.
 fn router(site: Arc<Site>) -> Router {

@@ -30,7 +30,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use pfs_host::{Failure, wide};
+use pfs_host::{Failure, refusals::Reason, wide};
+use pfs_stream::Reservation;
+use serde::Serialize;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -42,8 +44,11 @@ const MIN_RATE: u64 = 1024;
 
 /// Refuses headers that are too large, and ends bodies that stall.
 pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let limits = &site.limits;
-    if let Err(problem) = headers_fit(&request, limits.max_header_size) {
+    let (max_header_size, body_stall_time) = {
+        let limits = &site.current().limits;
+        (limits.max_header_size, limits.body_stall_time)
+    };
+    if let Err(problem) = headers_fit(&request, max_header_size) {
         return problem.into_response();
     }
     if request.body().size_hint().exact().is_none_or(|length| length == 0) {
@@ -55,7 +60,7 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     let response = next.run(request).await;
     // Whatever the handler made of it.
     if stalled.load(Ordering::Relaxed) && !response.status().is_success() {
-        return TooSlow::Stalled(limits.body_stall_time).into_problem().into_response();
+        return TooSlow::Stalled(body_stall_time).into_problem().into_response();
     }
     response
 }
@@ -63,6 +68,40 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
 /// A body that is gathered: it has to arrive at [`MIN_RATE`], and must not stall even where its length is not known.
 pub(crate) fn gathered(site: &Site, body: Body) -> Body {
     Body::new(Watched::new(site, body, Some(Rate::begin()), Arc::default()))
+}
+
+/// An answer that is kept whole until the client has taken it, and the right to keep it.
+struct Held {
+    bytes: Vec<u8>,
+    _memory: Option<Reservation>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The body of an answer that is kept whole until the client has taken it: a large one is charged.
+pub(crate) fn held_bytes(site: &Site, mut bytes: Vec<u8>) -> Result<Body, Problem> {
+    bytes.shrink_to_fit();
+    let memory = site
+        .daemon
+        .hold_answer(bytes.capacity())
+        .map_err(|failure| Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..Problem::from(failure) })?;
+    Ok(Bytes::from_owner(Held { bytes, _memory: memory }).into())
+}
+
+/// The same of JSON.
+pub(crate) fn held(site: &Site, json: &impl Serialize) -> Result<Body, Problem> {
+    let bytes = serde_json::to_vec(json).map_err(|error| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            format!("cannot write the answer: {error}"),
+        )
+    })?;
+    held_bytes(site, bytes)
 }
 
 /// What to say of a body that ended in this error.
@@ -87,7 +126,8 @@ fn broken(error: &(dyn Error + 'static), max: usize) -> Problem {
         }
         if error.is::<LengthLimitError>() {
             let message = format!("the body has more than the {max} bytes that are allowed here");
-            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
+            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+                .because(Reason::TooLarge);
         }
         cause = error.source();
     }
@@ -102,7 +142,8 @@ fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("the headers have {size} bytes; limits.max_header_size is {max}");
-    Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message))
+    let problem = Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message);
+    Err(problem.because(Reason::TooLarge))
 }
 
 /// Why a body is not waited for.
@@ -126,7 +167,7 @@ impl TooSlow {
                 ("body_too_slow", "PUT a live body to the path of the stream, where it may pause")
             }
         };
-        Problem::new(StatusCode::REQUEST_TIMEOUT, code, format!("{self}; {remedy}"))
+        Problem::new(StatusCode::REQUEST_TIMEOUT, code, format!("{self}; {remedy}")).because(Reason::TooSlow)
     }
 }
 
@@ -166,7 +207,7 @@ impl Watched {
     fn new(site: &Site, body: Body, rate: Option<Rate>, stalled: Arc<AtomicBool>) -> Self {
         Self {
             body,
-            limit: site.limits.body_stall_time,
+            limit: site.current().limits.body_stall_time,
             rate,
             shutdown: site.daemon.shutdown().clone(),
             waiting: None,

@@ -3,6 +3,31 @@
 //! The crate `mediatype` refuses a type with a sloppy parameter, such as `image/jpeg;x`. Writers send such types and browsers
 //! accept them, so parameters are ignored here.
 
+use axum::http::{HeaderMap, StatusCode, header};
+
+use super::problem::Problem;
+
+/// Refuses the body of an HTML form, which `curl -F` sends too: its boundaries and headers would become data of the stream.
+/// Other multipart types are contents like any other: cameras stream `multipart/x-mixed-replace`.
+///
+/// # Errors
+///
+/// The request's `Content-Type` is `multipart/form-data`.
+pub(crate) fn refuse_form(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    match given.and_then(MediaType::parse) {
+        Some(MediaType { kind, subtype }) if kind == "multipart" && subtype == "form-data" => {
+            Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "bad_media_type",
+                "a form (multipart/form-data, as curl -F sends it) is not appended, because its boundaries would become part \
+                 of the stream; send the bytes alone: curl -T FILE, or curl --data-binary @FILE",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A media type without its parameters, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {

@@ -12,6 +12,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use pfs_host::refusals::Reason;
 use tower_http::cors::{AllowHeaders, CorsLayer, ExposeHeaders};
 
 use super::{Site, connection::Connected, problem::Problem};
@@ -81,7 +82,8 @@ impl Origins {
                     "this daemon does not serve {:?}; if that is a name of it, add it to http.allowed_hosts",
                     host.name.chars().take(100).collect::<String>()
                 );
-                return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", message));
+                let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", message);
+                return Err(problem.because(Reason::ForeignHost));
             }
             if first.as_ref().is_some_and(|first| *first != host) {
                 let message = "the request asks for two hosts at once";
@@ -152,5 +154,5 @@ fn says(headers: &HeaderMap, name: HeaderName, value: &str) -> bool {
 }
 
 fn foreign(message: &str) -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message)
+    Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message).because(Reason::ForeignOrigin)
 }

@@ -1,11 +1,11 @@
 //! How a refusal looks over HTTP.
 
 use axum::{
-    Json,
+    Extension, Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use pfs_host::Failure;
+use pfs_host::{Failure, refusals::Reason};
 use pfs_proto::{ErrorCode, StreamPath};
 
 /// A refusal: a status, and a JSON body with a stable code and a message for people.
@@ -14,15 +14,27 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
+    /// Why it is counted as a refusal; `None` for other errors.
+    pub(crate) reason: Option<Reason>,
+}
+
+/// Extension of a response that refuses a request: [`Record`](super::record::Record) counts and logs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), reason: None }
     }
-}
 
-impl Problem {
+    /// The same, counted as a refusal for this reason.
+    pub(crate) fn because(self, reason: Reason) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
     /// A read at the end of a stream that was closed as failed: nothing more comes, and it is not the end that there should be.
     pub(crate) fn failed(path: &StreamPath) -> Self {
         let message = format!("there is no more of {path}: the stream was closed as failed");
@@ -52,7 +64,7 @@ impl From<Failure> for Problem {
             ErrorCode::Protocol | ErrorCode::Version => (StatusCode::BAD_REQUEST, "protocol"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        Self::new(status, code, failure.message)
+        Self { reason: failure.reason, ..Self::new(status, code, failure.message) }
     }
 }
 
@@ -60,11 +72,18 @@ impl Problem {
     fn json(&self) -> serde_json::Value {
         serde_json::json!({ "error": { "code": self.code, "message": self.message } })
     }
+
+    /// The response, with a body that a protocol has of its own.
+    pub(crate) fn respond(self, body: Json<serde_json::Value>) -> Response {
+        let Self { status, message, reason, .. } = self;
+        (status, reason.map(|reason| Extension(Refused { reason, message })), body).into_response()
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(self.json())).into_response()
+        let body = Json(self.json());
+        self.respond(body)
     }
 }
 

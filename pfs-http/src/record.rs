@@ -1,4 +1,5 @@
-//! The log line of a request, written when its answer has ended: whole, broken, or given up by the client.
+//! The log line of a request, written when its answer has ended: whole, broken, or given up by the client. A request that
+//! appends has no other line, unless it fails or goes on for long.
 
 use std::{
     net::SocketAddr,
@@ -15,11 +16,14 @@ use axum::{
 use bytes::{Buf, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
+use pfs_host::refusals::{Asked, Refusals};
+use pfs_proto::StreamPath;
 
 use super::{
     activity::{Activity, KeptPiece},
     admission::RequestPlace,
-    operations::{Protocol, Tally},
+    operations::{More, Protocol, Tally},
+    problem::Refused,
 };
 
 /// What operators filter by: `PFSD_LOG=info,requests=off`.
@@ -27,6 +31,17 @@ const TARGET: &str = "requests";
 
 /// As much of a path as is logged.
 const SHOWN: usize = 256;
+
+/// What a request did to a stream: an extension of its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// The stream, where the path of the request does not name it.
+    pub(crate) stream: Option<StreamPath>,
+    /// It was created.
+    pub(crate) created: bool,
+    /// It was closed, as failed or not.
+    pub(crate) closed: bool,
+}
 
 /// A request that is being answered. The log line is written when this is dropped.
 #[derive(Debug)]
@@ -37,10 +52,15 @@ pub(super) struct Record {
     path: String,
     began: Instant,
     status: Option<StatusCode>,
-    bytes: u64,
+    received: Option<More>,
+    sent: u64,
+    outcome: Outcome,
     end: End,
     protocol: Protocol,
     tally: Arc<Tally>,
+    refusals: Arc<Refusals>,
+    /// The refusal has a line of its own, at a bounded rate.
+    refused: bool,
     place: Option<RequestPlace>,
 }
 
@@ -57,6 +77,7 @@ impl Record {
         remote: SocketAddr,
         activity: Arc<Activity>,
         tally: Arc<Tally>,
+        refusals: Arc<Refusals>,
     ) -> Self {
         activity.request_begins(request.version() == Version::HTTP_2);
         // Never what is behind the path: it is nobody's but the client's.
@@ -70,10 +91,14 @@ impl Record {
             path,
             began: Instant::now(),
             status: None,
-            bytes: 0,
+            received: None,
+            sent: 0,
+            outcome: Outcome::default(),
             end: End::GivenUp,
             protocol: Protocol::of(request.uri().path()),
             tally,
+            refusals,
+            refused: false,
             place: None,
         }
     }
@@ -83,18 +108,42 @@ impl Record {
         self.place = Some(place);
     }
 
+    /// The request is refused, and that was counted and logged.
+    pub(super) fn is_refused(&mut self) {
+        self.refused = true;
+    }
+
+    /// The body of the request comes with this.
+    pub(super) fn receives(&mut self, body: More) {
+        self.received = Some(body);
+    }
+
     /// The answer, whose end is the request's.
-    pub(super) fn answer(mut self, response: Response<Body>) -> Response<Recorded> {
+    pub(super) fn answer(mut self, mut response: Response<Body>) -> Response<Recorded> {
         self.status = Some(response.status());
+        self.outcome = response.extensions_mut().remove().unwrap_or_default();
         self.tally.answered(self.protocol, &self.method, response.status());
+        if let Some(Refused { reason, message }) = response.extensions().get() {
+            let asked = Asked {
+                remote: Some(self.remote),
+                method: Some(self.method.as_str()),
+                path: Some(&self.path),
+                ..Asked::default()
+            };
+            self.refusals.refuse(*reason, &asked, message);
+            self.refused = true;
+        }
         response.map(|body| Recorded { body, record: self })
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Self { activity, remote, method, path, bytes, end, status, .. } = self;
+        let Self { activity, remote, method, path, received, sent, outcome, end, status, .. } = self;
         activity.request_ends();
+        let received = received.as_ref().map_or(0, More::received);
+        let stream = outcome.stream.as_ref().map(StreamPath::as_str);
+        let (created, closed) = (outcome.created.then_some(true), outcome.closed.then_some(true));
         let status = status.map_or(0, |status| status.as_u16());
         let milliseconds = self.began.elapsed().as_secs_f64() * 1000.0;
         let milliseconds = (milliseconds * 1000.0).round() / 1000.0;
@@ -106,11 +155,14 @@ impl Drop for Record {
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    target: TARGET, %remote, %method, path, status, bytes, milliseconds, end, "request"
+                    target: TARGET, %remote, %method, path, stream, status, created, closed, received, sent, milliseconds,
+                    end, "request"
                 )
             };
         }
         match status {
+            // A client that is refused must not fill the log.
+            _ if self.refused => line!(debug),
             500.. => line!(warn),
             // What is asked every few seconds.
             200..300 if matches!(path.as_str(), "/healthz" | "/metrics") => line!(debug),
@@ -159,10 +211,12 @@ impl http_body::Body for Recorded {
             })
         });
         match &frame {
+            // The last frame, after which the server asks for no other.
+            Some(Ok(frame)) if frame.is_trailers() => self.record.end = End::Whole,
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, Buf::remaining);
                 let len = pfs_host::wide(len);
-                self.record.bytes = self.record.bytes.saturating_add(len);
+                self.record.sent = self.record.sent.saturating_add(len);
                 self.record.tally.sent(self.record.protocol, len);
             }
             Some(Err(error)) => self.record.end = End::Broken(error.to_string()),

@@ -2,11 +2,13 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
-use pfs_host::Daemon;
+use pfs_host::{Daemon, refusals::Asked};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Setup, Site, Socket, admission::Admission, connection::Connections, router};
+use super::{
+    Setup, Site, Socket, admission::Admission, connection::Connections, router, tokens::TokenChanges,
+};
 
 /// Clients at a time that are told why they are turned away; the connections of more are just closed.
 const TURNED_AWAY: usize = 64;
@@ -16,20 +18,27 @@ pub struct Server {
     admission: Arc<Admission>,
     turned_away: Arc<Semaphore>,
     connections: Connections,
+    site: Arc<Site>,
     shutdown: CancellationToken,
 }
 
 impl Server {
     /// Serves the streams of `daemon` until its shutdown.
     pub fn new(setup: Setup, daemon: Arc<Daemon>) -> Self {
-        let limits = setup.settings.limits.clone();
-        let admission = Arc::new(Admission::new(Arc::clone(&daemon), limits.max_connections_per_address));
-        let tls = setup.tls.clone();
+        let per_address = setup.settings.limits.max_connections_per_address;
+        let admission = Arc::new(Admission::new(Arc::clone(&daemon), per_address));
         let shutdown = daemon.shutdown().clone();
         let site = Arc::new(Site::new(daemon, setup));
-        let tally = Arc::clone(&site.tally);
-        let connections = Connections::new(router(site), tls, limits, Arc::clone(&admission), tally);
-        Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, shutdown }
+        let connections =
+            Connections::new(router(Arc::clone(&site)), Arc::clone(&site), Arc::clone(&admission));
+        Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, site, shutdown }
+    }
+
+    /// Serves from now on with the tokens, the certificate and the limits of `setup`; nothing else of it has an effect.
+    /// Connections stay as they are, and requests end only where their token does not allow them any more.
+    pub fn reload(&self, setup: Setup) -> TokenChanges {
+        self.admission.set_per_address(setup.settings.limits.max_connections_per_address);
+        self.site.reload(setup)
     }
 
     /// Serves one connection to its end, or closes it at once (`None`): too many are being turned away just now. Logs
@@ -47,7 +56,8 @@ impl Server {
         let patience = match &admitted {
             Ok(_) => None,
             Err(full) => {
-                tracing::warn!(%remote, "HTTP connection refused: {full}");
+                let asked = Asked { remote: Some(remote), ..Asked::default() };
+                self.site.daemon.refusals().refuse(full.reason(), &asked, &full.to_string());
                 Some(Arc::clone(&self.turned_away).try_acquire_owned().ok()?)
             }
         };

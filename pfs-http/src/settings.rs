@@ -1,6 +1,12 @@
 //! Where, for whom, with which keys and within which limits HTTP is served.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{AddrParseError, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 /// Where and how HTTP is served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +66,24 @@ impl Default for Limits {
     }
 }
 
+/// Parses where to listen: an address and a port. A port alone, and one after `:` or `localhost:`, is on the IPv4 loopback address:
+/// what is reachable from other machines has to be asked for by an address, such as `0.0.0.0:4437`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port = port.strip_prefix(':').or((port == text).then_some(text));
+    match port.filter(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(port) => match port.parse() {
+            Ok(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
+            Err(_) => Err("a port is a number from 0 to 65535".to_owned()),
+        },
+        None => text.parse().map_err(|error: AddrParseError| error.to_string()),
+    }
+}
+
 /// What a request may call the daemon: a name or an address, and the port if only one will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -79,8 +103,14 @@ impl FromStr for Host {
             Some(_) => Some(authority.port_u16().ok_or("it has no valid port")?),
             None => return Err("it has a user in it".to_owned()),
         };
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-        if name.is_empty() || name.contains('*') {
+        let host = authority.host();
+        let name = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
+            Some(_) => return Err("in its brackets is no IPv6 address".to_owned()),
+            None => host.trim_end_matches('.'),
+        };
+        // The parser of authorities lets brackets through anywhere.
+        if name.is_empty() || name.contains(['*', '[', ']']) {
             return Err("it is no name of a host".to_owned());
         }
         Ok(Self { name: name.to_ascii_lowercase(), port })
@@ -102,7 +132,7 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
         let letters = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
-        if scheme.is_empty() || !scheme.bytes().all(letters) {
+        if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(letters) {
             return Err("its scheme is none".to_owned());
         }
         if rest.contains(['/', '?', '#']) {
@@ -144,6 +174,33 @@ mod tests {
     }
 
     #[test]
+    fn a_port_without_an_address_is_on_loopback() {
+        for (text, address) in [
+            ("4437", "127.0.0.1:4437"),
+            (":4437", "127.0.0.1:4437"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("[::1]:4437", "[::1]:4437"),
+        ] {
+            assert_eq!(parse_listen_address(text).unwrap().to_string(), address, "{text}");
+        }
+        for text in [
+            "",
+            ":",
+            "localhost",
+            "localhost4437",
+            "localhost:",
+            "65536",
+            "-1",
+            "127.0.0.1",
+            "example.org:80",
+            "http://:80",
+        ] {
+            assert!(parse_listen_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
         for (text, expected) in [
             ("Streams.Example.org", host("streams.example.org", None)),
@@ -154,6 +211,9 @@ mod tests {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
         for text in ["", "*", "a/b", "me@here", "here:", "here:99999", "here:x", ":80", "http://here"] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
+        for text in ["[localhost]", "[::1", "here[::1]:80", "[::1]here", "[]"] {
             assert!(text.parse::<Host>().is_err(), "{text}");
         }
     }
@@ -167,7 +227,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Origin>().unwrap().to_string(), shown);
         }
-        for text in ["*", "null", "player.example.org", "https://a/", "https://", "://a", "https://*.org"] {
+        for text in [
+            "*",
+            "null",
+            "player.example.org",
+            "https://a/",
+            "https://",
+            "://a",
+            "https://*.org",
+            "1https://a",
+        ] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }
     }

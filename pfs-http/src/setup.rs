@@ -1,10 +1,11 @@
-//! All that HTTP needs before it can listen, checked: so that a mistake is told at the start, and by `--check-config`.
+//! All that HTTP needs before it can listen, checked: so that a mistake is told at the start, at a reload, and by
+//! `--check-config`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Result, bail};
 use pfs_host::MountSettings;
-use tokio_rustls::TlsAcceptor;
+use rustls::ServerConfig;
 
 use super::{tls, tokens::Tokens};
 
@@ -17,7 +18,7 @@ const RESERVED: [&str; 7] =
 /// What was configured, ready to be served.
 pub struct Setup {
     address: SocketAddr,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) tokens: Option<Tokens>,
     pub(super) settings: Settings,
     /// What is allowed, but should be known.
@@ -25,17 +26,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Reads the files that the settings name; `None` if HTTP is off. A flag beats the settings.
+    /// Reads the files that the settings name; `None` if HTTP is off.
     ///
     /// # Errors
     ///
     /// A file cannot be used, a mount's path is taken, or everybody could reach the daemon.
-    pub fn prepare(
-        mounts: &[MountSettings],
-        http: &Settings,
-        flag: Option<SocketAddr>,
-    ) -> Result<Option<Self>> {
-        let Some(address) = flag.or(http.address) else { return Ok(None) };
+    pub fn prepare(mounts: &[MountSettings], http: &Settings) -> Result<Option<Self>> {
+        let Some(address) = http.address else { return Ok(None) };
         let mut notes = Vec::new();
         let collision = |mount: &&str| RESERVED.contains(mount);
         if let Some(mount) = mounts.iter().map(|mount| mount.path.as_str()).find(collision) {
@@ -61,13 +58,18 @@ impl Setup {
             }
         }
         let tokens = http.token_file.as_ref().map(|file| Tokens::read(file, &mut notes)).transpose()?;
-        let tls = http.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = http.tls.as_ref().map(tls::config).transpose()?;
         Ok(Some(Self { address, tls, tokens, settings: http.clone(), notes }))
     }
 
     /// Where to listen.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many tokens there are; `None` without a token file.
+    pub fn tokens(&self) -> Option<usize> {
+        self.tokens.as_ref().map(Tokens::len)
     }
 
     /// Whether it is HTTPS.

@@ -1,32 +1,49 @@
 //! What all requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use pfs_host::Daemon;
+use rustls::ServerConfig;
 
-use super::{operations::Tally, origin::Origins, setup::Setup, tokens::Tokens};
-use crate::settings::Limits;
+use super::{access::Access, operations::Tally, origin::Origins, setup::Setup, tokens::TokenChanges};
+use crate::settings::{Limits, Settings};
 
 /// The daemon as HTTP sees it.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) daemon: Arc<Daemon>,
-    /// Who may do what; `None` is everybody everything.
-    pub(super) tokens: Option<Tokens>,
     pub(super) origins: Origins,
-    pub(super) limits: Limits,
     pub(super) tally: Arc<Tally>,
+    current: RwLock<Arc<Current>>,
+}
+
+/// What a reload replaces. Who needs it takes it when they begin, and keeps it no longer than they have to.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(super) access: Access,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(crate) limits: Limits,
 }
 
 impl Site {
     pub(super) fn new(daemon: Arc<Daemon>, setup: Setup) -> Self {
-        let Setup { tokens, settings, .. } = setup;
-        Self {
-            daemon,
-            tokens,
-            origins: Origins::new(&settings),
-            limits: settings.limits,
-            tally: Arc::default(),
-        }
+        let origins = Origins::new(&setup.settings);
+        let Setup { tokens, tls, settings: Settings { limits, .. }, .. } = setup;
+        let current = Current { access: Access::new(tokens), tls, limits };
+        Self { daemon, origins, tally: Arc::default(), current: RwLock::new(Arc::new(current)) }
+    }
+
+    /// Who may do what, with which certificate and within which limits, as of now.
+    pub(crate) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces tokens, certificates and limits by those of `setup`.
+    pub(super) fn reload(&self, setup: Setup) -> TokenChanges {
+        let Setup { tokens, tls, settings: Settings { limits, .. }, .. } = setup;
+        let (access, changes) = Access::new(tokens).succeed(&self.current().access);
+        let current = Arc::new(Current { access, tls, limits });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        changes
     }
 }

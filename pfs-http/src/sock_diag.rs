@@ -16,9 +16,12 @@ const ALL_STATES: u32 = u32::MAX;
 const NO_COOKIE: u64 = u64::MAX;
 const REQUEST_LEN: usize = 72;
 
-/// Positions in the kernel's answer: its type, the bytes that the peer has not acknowledged, and the inode of the socket (0 if
-/// no process holds it).
+const LISTENS: u8 = 10;
+
+/// Positions in the kernel's answer: its type, the state of the socket, the bytes that the peer has not acknowledged, and the
+/// inode of the socket (0 if no process holds it).
 const TYPE: std::ops::Range<usize> = 4..6;
+const STATE: usize = 17;
 const WRITE_QUEUE: std::ops::Range<usize> = 76..80;
 const INODE: std::ops::Range<usize> = 84..88;
 
@@ -49,6 +52,10 @@ fn field(address: SocketAddr, peer: SocketAddr, place: std::ops::Range<usize>) -
     let answer = answer.get(..len).unwrap_or_default();
     let unknown = || io::Error::from(io::ErrorKind::NotFound);
     if answer.get(TYPE) != Some(&SOCK_DIAG_BY_FAMILY.to_ne_bytes()) {
+        return Err(unknown());
+    }
+    // In place of a connection that does not exist any more, the kernel finds the listener that has accepted it.
+    if answer.get(STATE) == Some(&LISTENS) {
         return Err(unknown());
     }
     answer.get(place).and_then(|field| field.try_into().ok()).ok_or_else(unknown)
@@ -82,6 +89,7 @@ fn request(address: SocketAddr, peer: SocketAddr) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::net::{Shutdown, TcpListener, TcpStream};
 
     use super::*;
@@ -104,6 +112,20 @@ mod tests {
             drop(client);
             assert!(is_orphan(remote, local).unwrap(), "{target}: nobody holds it");
         }
+    }
+
+    #[test]
+    fn a_listener_does_not_answer_for_a_connection_that_was_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, remote) = listener.accept().unwrap();
+        let local = server.local_addr().unwrap();
+        assert!(is_acknowledged(local, remote).unwrap());
+        socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        assert!(server.read(&mut [0]).is_err(), "the client has reset it");
+        assert!(is_acknowledged(local, remote).is_err());
+        assert!(is_orphan(local, remote).is_err());
     }
 
     #[test]

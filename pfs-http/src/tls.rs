@@ -8,12 +8,11 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
     server::WebPkiClientVerifier,
 };
-use tokio_rustls::TlsAcceptor;
 
 use crate::settings::TlsFiles;
 
-/// Reads the files. They are read once, at the start.
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
+/// Reads the files. A handshake uses what was read last; connections of before keep what they have.
+pub(super) fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>> {
     let TlsFiles { certificate, key, client_ca } = files;
     let chain = certificates(certificate, "http.certificate")?;
     let private = PrivateKeyDer::from_pem_file(key)
@@ -40,7 +39,7 @@ pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
         )
     })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 fn certificates(path: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>> {

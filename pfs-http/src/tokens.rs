@@ -1,12 +1,13 @@
 //! The file of tokens: who may do what.
 //!
 //! A line is `TOKEN [SCOPES [PREFIX…]]`: scopes are `read`, `write` and `block`, separated by commas (default: all three),
-//! prefixes are paths (default `/`). Several lines of one token add up. `#` begins a comment. The file is read once, at the start.
+//! prefixes are paths (default `/`). Several lines of one token add up. `#` begins a comment. The file is read at the start and
+//! at each reload.
 
 use std::{collections::HashMap, os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::{Context, Result, bail};
-use pfs_host::{Grant, Permissions};
+use pfs_host::{Grant, Grants, Permissions, TokenId};
 use pfs_proto::PathPrefix;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -19,10 +20,21 @@ const TOO_OPEN: u32 = 0o026;
 
 /// The tokens that the daemon knows. Only their digests are kept, so that none can leak from here.
 pub(crate) struct Tokens {
-    known: Vec<(TokenDigest, Permissions)>,
+    known: Vec<(TokenDigest, Grants)>,
 }
 
 type TokenDigest = [u8; 32];
+
+/// What became of the tokens at a reload, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenChanges {
+    /// Tokens that are new.
+    pub added: usize,
+    /// Tokens that are granted something else than before.
+    pub changed: usize,
+    /// Tokens that are gone.
+    pub removed: usize,
+}
 
 impl Tokens {
     /// Reads the file; what is questionable about it is added to the notes.
@@ -62,20 +74,44 @@ impl Tokens {
             granted.entry(digest).or_default().extend(grants);
         }
         let known =
-            order.into_iter().filter_map(|digest| Some((digest, Permissions::of(granted.remove(&digest)?))));
+            order.into_iter().filter_map(|digest| Some((digest, Grants::new(granted.remove(&digest)?))));
         Ok(Self { known: known.collect() })
     }
 
-    /// What the holder of this token may do; `None` if nobody gave it out. Takes the same time for every token.
-    pub(crate) fn permissions(&self, token: &[u8]) -> Option<&Permissions> {
+    /// Which token this is, and what its holder may do; `None` if nobody gave it out. Takes the same time for every token.
+    pub(crate) fn find(&self, token: &[u8]) -> Option<(TokenId, Permissions)> {
         let asked = digest(token);
         let mut found = None;
-        for (known, permissions) in &self.known {
+        for (known, grants) in &self.known {
             if bool::from(known.ct_eq(&asked)) {
-                found = Some(permissions);
+                found = Some((TokenId::new(*known), grants));
             }
         }
-        found
+        found.map(|(id, grants)| (id, grants.permissions()))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Takes the place of `before`: requests that showed one of those tokens are allowed from now on what it allows here.
+    pub(crate) fn succeed(mut self, before: &Self) -> (Self, TokenChanges) {
+        let mut changes = TokenChanges { added: self.len(), ..TokenChanges::default() };
+        for (digest, grants) in &before.known {
+            match self.known.iter_mut().find(|(known, _)| known == digest) {
+                Some((_, new)) => {
+                    changes.added = changes.added.saturating_sub(1);
+                    changes.changed += usize::from(grants.replace(new));
+                    *new = grants.clone();
+                }
+                None => {
+                    changes.removed += 1;
+                    grants.revoke();
+                }
+            }
+        }
+        (self, changes)
     }
 }
 
@@ -119,10 +155,11 @@ fn grants<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Vec<Grant>, St
     let mut grants = Vec::new();
     let mut words = words.peekable();
     let everywhere = words.peek().is_none().then_some("/");
-    for word in words.chain(everywhere) {
-        let prefix: PathPrefix = word
-            .parse()
-            .map_err(|error| format!("{word:?} is no path: {error}; write one such as /streamfs/cam"))?;
+    for (number, word) in (1..).zip(words.chain(everywhere)) {
+        // Not repeated: it may be the token of a line whose line end is missing.
+        let prefix: PathPrefix = word.parse().map_err(|error| {
+            format!("word {number} after the scopes is no path: {error}; write one such as /streamfs/cam")
+        })?;
         grants.push(Grant { read, write, block, prefix });
     }
     Ok(grants)
@@ -144,12 +181,13 @@ mod tests {
         );
         let tokens = Tokens::parse(&text).unwrap();
         assert_eq!(format!("{tokens:?}"), "3 tokens");
-        let all = tokens.permissions(ALL.as_bytes()).unwrap();
+        let allowed = |token: &'static str| tokens.find(token.as_bytes()).unwrap().1;
+        let all = allowed(ALL);
         assert!(all.may_read("/").is_ok() && all.may_write("/x").is_ok() && all.may_block("/x").is_ok());
-        let reader = tokens.permissions(READER.as_bytes()).unwrap();
+        let reader = allowed(READER);
         assert!(reader.may_read("/streamfs/x").is_ok() && reader.may_write("/streamfs/x").is_err());
         assert!(reader.may_block("/streamfs/x").is_err(), "a line with scopes grants these alone");
-        let camera = tokens.permissions(CAMERA.as_bytes()).unwrap();
+        let camera = allowed(CAMERA);
         assert!(camera.may_write("/streamfs/a").is_ok() && camera.may_write("/streamfs/b/c").is_ok());
         assert!(camera.may_read("/streamfs/a").is_ok() && camera.may_read("/streamfs/b").is_err());
         assert!(camera.may_block("/streamfs/a").is_ok() && camera.may_block("/streamfs/b").is_err());
@@ -159,7 +197,7 @@ mod tests {
     fn what_is_not_exactly_a_token_is_none() {
         let tokens = Tokens::parse(&format!("{ALL}\n")).unwrap();
         for other in ["", "0123456789abcde", "0123456789abcdefg", "0123456789ABCDEF", "# "] {
-            assert!(tokens.permissions(other.as_bytes()).is_none(), "{other:?}");
+            assert!(tokens.find(other.as_bytes()).is_none(), "{other:?}");
         }
     }
 
@@ -171,7 +209,9 @@ mod tests {
             ("secret-secret-secret reads", 1, "read, write or block"),
             ("secret-secret-secret read,", 1, "read, write or block"),
             ("secret-secret-secret read streamfs", 1, "/streamfs/cam"),
-            ("secret-secret-secret read /a/../b", 1, "is no path"),
+            ("secret-secret-secret read /a /a/../b", 1, "word 2 after the scopes is no path"),
+            ("0123456789abcdef read secret-secret-secret write", 1, "word 1 after the scopes is no path"),
+            ("0123456789abcdef read //secret-secret-secret", 1, "word 1 after the scopes is no path"),
         ] {
             let (at, problem) = Tokens::parse(text).unwrap_err();
             assert_eq!(at, line, "{text}");

@@ -1,5 +1,6 @@
 //! Why something failed, in a form that programs can tell apart.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use crate::{MAX_PATH, MAX_PAYLOAD, Unprintable};
@@ -44,6 +45,8 @@ pub enum ErrorCode {
     Denied,
     /// Something in the daemon or its system failed.
     Internal,
+    /// The daemon is in use.
+    Busy,
     /// A code of a later version.
     Unknown(u16),
 }
@@ -69,6 +72,7 @@ impl fmt::Display for ErrorCode {
             Self::Timeout => "timed out",
             Self::Denied => "not allowed",
             Self::Internal => "internal error",
+            Self::Busy => "the daemon is in use",
             Self::Unknown(code) => return write!(f, "unknown error {code}"),
         })
     }
@@ -95,6 +99,7 @@ impl From<u16> for ErrorCode {
             16 => Self::Timeout,
             17 => Self::Denied,
             18 => Self::Internal,
+            19 => Self::Busy,
             code => Self::Unknown(code),
         }
     }
@@ -122,6 +127,7 @@ impl From<ErrorCode> for u16 {
             ErrorCode::Timeout => 16,
             ErrorCode::Denied => 17,
             ErrorCode::Internal => 18,
+            ErrorCode::Busy => 19,
             ErrorCode::Unknown(code) => code,
         }
     }
@@ -181,7 +187,14 @@ pub enum MessageError {
     BadMagic,
     /// The message is well formed, but its path is not one that a stream can have.
     #[error("bad path: {0}")]
-    Path(#[from] PathError),
+    Path(PathError),
+}
+
+// Not by the derive, which would make the cause, which the message has, a source that a chain of errors prints once more.
+impl From<PathError> for MessageError {
+    fn from(error: PathError) -> Self {
+        Self::Path(error)
+    }
 }
 
 impl MessageError {
@@ -224,6 +237,13 @@ pub enum PathError {
     NoName,
 }
 
+impl From<Infallible> for PathError {
+    /// A path that is one already.
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,7 +253,7 @@ mod tests {
         for number in 0..=u16::MAX {
             let code = ErrorCode::from(number);
             assert_eq!(u16::from(code), number);
-            assert_eq!(matches!(code, ErrorCode::Unknown(_)), !(1..=18).contains(&number));
+            assert_eq!(matches!(code, ErrorCode::Unknown(_)), !(1..=19).contains(&number));
         }
     }
 }

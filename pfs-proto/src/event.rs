@@ -5,6 +5,10 @@ use bytes::Bytes;
 use crate::{End, Peer};
 
 /// What happens to a reader.
+///
+/// A reader of a stream in this process yields chunks, gaps and the end. A reader of a daemon's stream yields
+/// [`Attached`](Self::Attached) before the first of them, and [`Waiting`](Self::Waiting) before that if it has to wait. So match in
+/// a loop that ends with [`End`](Self::End): a `while let Event::Chunk(..)` ends at whatever comes between two chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-/// The version of the protocol that this crate speaks.
-pub const VERSION: u16 = 1;
+/// The version of the protocol that this crate speaks. In version 2, messages have fields and values that version 1 refuses.
+pub const VERSION: u16 = 2;
 
 /// The media type of frames as a body of HTTP.
 pub const MEDIA_TYPE: &str = "application/vnd.pfs.frames";
+
+/// The header of a request over HTTP that has frames in base64, in place of a body. The response has it too.
+pub const FRAMES: &str = "pfs-frames";
+
+/// The header of a request over HTTP whose response is to begin when the request has ended. The response has it too.
+pub const HALF_DUPLEX: &str = "pfs-half-duplex";
 
 /// The first bytes of a `Hello`'s payload, in every version.
 pub const MAGIC: [u8; 4] = *b"pfs\0";
@@ -36,6 +42,9 @@ pub struct Hello {
 impl Hello {
     /// What this version of pfs says: the client to offer it, the daemon to confirm it.
     pub const OURS: Self = Self { min_version: VERSION, max_version: VERSION, capabilities: 0 };
+
+    /// What a client says that only asks about the daemon, in messages that are the same in every version.
+    pub const ANY: Self = Self { min_version: 1, ..Self::OURS };
 
     /// The ability to pass memory along with a message, and to map what was passed.
     pub const MAPPING: u64 = 1;

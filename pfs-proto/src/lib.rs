@@ -76,6 +76,16 @@
 //! all but a writer can say everything in one body of known length. That this body has ended does not mean that the client
 //! has gone. No memory is shared on such a connection.
 //!
+//! Proxies in Go end the request when the response begins, and then break the response off if they still have the body in their
+//! hands. So a client puts what it says into the header [`FRAMES`], in base64, if all of that is short, and the body is empty. A
+//! daemon that knows the header answers with it; otherwise the client asks again with a body.
+//!
+//! Some proxies pass nothing of a response on before the request has ended. A client that gets no answer to `Hello` while its body
+//! goes on gives that request up, and begins another one with the header [`HALF_DUPLEX`]. The response to such a request begins
+//! when the request has ended, which the client has to bring about after `Finish`, `Fail` or `Withdraw`. Of the acknowledgements it
+//! has only the last one. It has the header too; a daemon that does not know it answers without, which is found out with a
+//! request in one body.
+//!
 //! Where both ends have said [`Hello::HEARTBEAT`], either end whose body goes on sends `Heartbeat` when it has sent nothing for
 //! [`HEARTBEAT_INTERVAL`], so that no proxy takes the connection for idle. An end that waits and receives nothing for
 //! [`HEARTBEAT_TIMEOUT`] takes the other end for dead. A reader's request ends before its response does, so a reader sends none.
@@ -87,7 +97,8 @@
 //! # Requests
 //!
 //! `Hello`, 0x01. Never changes, so that any two versions can at least refuse each other. `magic` is `"pfs\0"`;
-//! bytes behind the fields are ignored. The client offers `min..=max`; the daemon answers with one version twice.
+//! bytes behind the fields are ignored. The client offers `min..=max`; the daemon answers with one version twice. `Info` and
+//! `Daemon` never change either, so that a client that offers every version finds out which daemon it met.
 //!
 //! ```text
 //! | magic: 4 bytes | min: u16 | max: u16 | capabilities: u64 | ignored ...
@@ -131,10 +142,18 @@
 //! | path |
 //! ```
 //!
-//! `Info`, 0x0a → `Daemon`
+//! `Info`, 0x0a → `Daemon`; `Reload`, 0x0d → `Document`, which says what changed, or `Error`. A daemon that does not know `Reload`
+//! refuses it.
 //!
 //! ```text
 //! | (nothing) |
+//! ```
+//!
+//! `Stop`, 0x0e → `Summary` of each stream that is lost by it, `Done`, and the end of the connection when the daemon has ended; or
+//! `Error`. A daemon that does not know `Stop` refuses it.
+//!
+//! ```text
+//! | if_idle: bool |
 //! ```
 //!
 //! `Watch`, 0x0b → `Watching`, then a `Happened` for each event, until that is the removal. A watcher says nothing more,
@@ -295,6 +314,7 @@
 #![warn(clippy::exhaustive_enums)]
 
 mod codec;
+mod duration;
 mod encoding;
 mod error;
 mod event;
@@ -306,15 +326,17 @@ mod message;
 mod options;
 mod path;
 mod size;
-mod socket;
 mod stat;
 mod unprintable;
 
 pub use codec::Decoder;
+pub use duration::{DurationError, parse_duration};
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
 pub use event::{Event, StreamEvent};
 pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
-pub use hello::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MAGIC, MEDIA_TYPE, VERSION};
+pub use hello::{
+    FRAMES, HALF_DUPLEX, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MAGIC, MEDIA_TYPE, VERSION,
+};
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
@@ -323,6 +345,5 @@ pub use options::{
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};
-pub use socket::default_socket_path;
 pub use stat::{DaemonInfo, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};
 pub use unprintable::{Unprintable, escape, escape_json};

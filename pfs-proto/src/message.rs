@@ -33,6 +33,15 @@ pub enum Request {
     Document(StreamPath),
     /// Figures of the daemon. Answered by [`Reply::Daemon`].
     Info,
+    /// Read the configuration again: tokens, certificates and limits. Only root and the user of the daemon may ask, on its socket.
+    /// Answered by a [`Reply::Document`] that says what changed, in lines of text.
+    Reload,
+    /// End the daemon in order. Only root and the user of the daemon may ask, on its socket. Answered by a [`Reply::Summary`] of each
+    /// stream that is lost by it, then [`Reply::Done`]; the end of the connection is that of the daemon.
+    Stop {
+        /// Only if there is no stream and no other connection; otherwise it is [`ErrorCode::Busy`].
+        if_idle: bool,
+    },
     /// Tell what happens to a stream from now on. Answered by [`Reply::Watching`], then [`Reply::Happened`]s.
     Watch(StreamPath),
     /// Writer: these bytes end a chunk (with the parts before them, if any).
@@ -86,7 +95,7 @@ pub enum Reply {
     WriterStat(WriterStat),
     /// One reader of the stream before.
     ReaderStat(ReaderStat),
-    /// The text of a document, at most [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes.
+    /// The text of a document or of an answer, at most [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes.
     Document(Bytes),
     /// Figures of the daemon.
     Daemon(DaemonInfo),

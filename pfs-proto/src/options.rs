@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum SlowPolicy {
-    /// It loses its oldest chunks, and is told which range.
+    /// It loses its oldest chunks, and is told which range. The default.
     #[default]
     Drop,
     /// Writers wait for it instead of losing a byte.
@@ -49,7 +49,7 @@ pub struct UnknownPolicy;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Start {
-    /// At the oldest chunk within the stream's ring buffer size of head.
+    /// At the oldest chunk within the stream's ring buffer size of head. The default.
     #[default]
     Oldest,
     /// At head: only what is appended from now on.
@@ -68,7 +68,7 @@ pub enum Start {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Until {
-    /// Only when the stream is closed.
+    /// Only when the stream is closed. The default.
     #[default]
     Closed,
     /// As soon as it has reached what was head when it attached.
@@ -109,7 +109,7 @@ impl fmt::Display for End {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum IfExists {
-    /// It is an error, and the stream stays as it is.
+    /// It is an error, and the stream stays as it is. The default.
     #[default]
     Fail,
     /// The stream stays as it is, whatever its options are. It is an error if that is closed.
@@ -133,7 +133,47 @@ pub struct CreateOptions {
     pub if_exists: IfExists,
 }
 
-/// How a reader reads.
+impl CreateOptions {
+    /// These options, with so much history for a new reader, in bytes, at least 1.
+    #[must_use]
+    pub fn ring_buffer_size(self, bytes: u64) -> Self {
+        Self { ring_buffer_size: Some(bytes), ..self }
+    }
+
+    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow policy acts.
+    #[must_use]
+    pub fn channel_buffer_size(self, bytes: u64) -> Self {
+        Self { channel_buffer_size: Some(bytes), ..self }
+    }
+
+    /// These options, with a stream that is removed when nothing was appended for so long.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
+    }
+
+    /// These options, with this media type of the contents, of at most 255 bytes.
+    #[must_use]
+    pub fn content_type(self, content_type: impl Into<String>) -> Self {
+        Self { content_type: Some(content_type.into()), ..self }
+    }
+
+    /// These options, with this for the case that there is a stream of that name.
+    #[must_use]
+    pub fn if_exists(self, if_exists: IfExists) -> Self {
+        Self { if_exists, ..self }
+    }
+}
+
+/// How a reader reads. By default it starts with the history, [loses](SlowPolicy::Drop) what it is too slow for, ends when the stream is
+/// closed, and does not wait for a stream that does not exist.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use pfs_proto::{ReadOptions, SlowPolicy, Start, Until};
+/// let options = ReadOptions::default().start(Start::Since(Duration::from_secs(60))).policy(SlowPolicy::Block);
+/// assert_eq!(options, ReadOptions { until: Until::Closed, wait: false, ..options });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Where to start.
@@ -146,13 +186,53 @@ pub struct ReadOptions {
     pub wait: bool,
 }
 
-/// How a writer writes.
+impl ReadOptions {
+    /// These options, with this start.
+    #[must_use]
+    pub fn start(self, start: Start) -> Self {
+        Self { start, ..self }
+    }
+
+    /// These options, with this for the case that the reader cannot keep up.
+    #[must_use]
+    pub fn policy(self, policy: SlowPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// These options, with this end.
+    #[must_use]
+    pub fn until(self, until: Until) -> Self {
+        Self { until, ..self }
+    }
+
+    /// These options, with a reader that waits for the creation of its stream, or does not.
+    #[must_use]
+    pub fn wait(self, wait: bool) -> Self {
+        Self { wait, ..self }
+    }
+}
+
+/// How a writer writes. By default it waits for no reader, and appends to the stream that there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
     /// Do not begin before this many readers are attached.
     pub wait_readers: u32,
     /// Begin a new stream in place of one that there is, closed or not, as [`IfExists::Replace`] does.
     pub replace: bool,
+}
+
+impl WriteOptions {
+    /// These options, with a writer that does not begin before so many readers are attached.
+    #[must_use]
+    pub fn wait_readers(self, readers: u32) -> Self {
+        Self { wait_readers: readers, ..self }
+    }
+
+    /// These options, with a new stream in place of one that there is, or without.
+    #[must_use]
+    pub fn replace(self, replace: bool) -> Self {
+        Self { replace, ..self }
+    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,36 @@ impl FromStr for StreamPath {
     }
 }
 
+impl TryFrom<&str> for StreamPath {
+    type Error = PathError;
+
+    fn try_from(path: &str) -> Result<Self, PathError> {
+        path.parse()
+    }
+}
+
+impl TryFrom<String> for StreamPath {
+    type Error = PathError;
+
+    fn try_from(path: String) -> Result<Self, PathError> {
+        path.parse()
+    }
+}
+
+impl TryFrom<&String> for StreamPath {
+    type Error = PathError;
+
+    fn try_from(path: &String) -> Result<Self, PathError> {
+        path.parse()
+    }
+}
+
+impl From<&Self> for StreamPath {
+    fn from(path: &Self) -> Self {
+        path.clone()
+    }
+}
+
 impl AsRef<str> for StreamPath {
     fn as_ref(&self) -> &str {
         &self.0

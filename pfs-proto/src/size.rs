@@ -26,14 +26,14 @@ pub enum SizeError {
     TooLarge,
 }
 
-/// Bytes in a unit. KB and KiB are both 1024, in upper or lower case, as StreamFS has it.
+/// Bytes in a unit. K, KB and KiB are 1024, in upper or lower case, as StreamFS and `head -c` have it.
 fn unit(name: &str) -> Option<u64> {
     Some(match name.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
-        "kb" | "kib" => 1 << 10,
-        "mb" | "mib" => 1 << 20,
-        "gb" | "gib" => 1 << 30,
-        "tb" | "tib" => 1 << 40,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
         _ => return None,
     })
 }
@@ -71,15 +71,10 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     }
 }
 
-/// `0.fraction * unit`, rounded down. In integers, so that large sizes stay exact; digits after the
-/// 18th are worth less than a byte in every unit.
+/// `0.fraction * unit`, rounded down. In integers, so that sizes stay exact: beginning at the last digit, each step rounds down, which
+/// does not change how the next one does.
 fn part(fraction: &str, unit: u64) -> u64 {
-    let (mut numerator, mut denominator) = (0u128, 1u128);
-    for digit in fraction.bytes().take(18) {
-        numerator = numerator * 10 + u128::from(digit.saturating_sub(b'0'));
-        denominator *= 10;
-    }
-    u64::try_from(numerator * u128::from(unit) / denominator).unwrap_or(unit)
+    fraction.bytes().rev().fold(0, |rest, digit| (u64::from(digit.saturating_sub(b'0')) * unit + rest) / 10)
 }
 
 #[cfg(test)]
@@ -101,7 +96,13 @@ mod tests {
             ("1TB", 1 << 40),
             ("2TiB", 2 << 40),
             ("7B", 7),
+            ("10M", 10 << 20),
+            ("1.5k", 1536),
+            ("2 G", 2 << 30),
+            ("1T", 1 << 40),
             ("0.3KB", 307),
+            ("0.0000000000009094947017729282379150390625TB", 1),
+            ("1.9999999999999999999999999999999999999999999999999TB", (2 << 40) - 1),
             ("18446744073709551615", u64::MAX),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text:?}");

@@ -23,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pfs_stream::{Event, Peer, ReadOptions, Stream, StreamConfig, StreamReader, StreamWriter};
+use pfs_stream::{Event, Finish, ReadOptions, Stream, StreamConfig};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{Notify, broadcast},
@@ -86,13 +86,13 @@ fn runtime() -> Runtime {
 
 /// Rounds on one side or the other; returns how long they took.
 fn ours(runtime: &Runtime, stream: &Stream, chunk: &Bytes, round: &Arc<Round>, rounds: u64) -> Duration {
-    let mut writer = stream.writer(Peer::default()).unwrap();
+    let mut writer = stream.writer().unwrap();
     for _ in 0..round.receivers {
-        let mut reader = stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
         let mut tally = Tally::new(round);
         runtime.spawn(async move {
             loop {
-                match reader.event().await.unwrap() {
+                match reader.next().await.unwrap() {
                     Event::Chunk(chunk) => tally.take(&chunk),
                     Event::End { .. } => break,
                     lost => panic!("{lost:?}"),
@@ -105,12 +105,12 @@ fn ours(runtime: &Runtime, stream: &Stream, chunk: &Bytes, round: &Arc<Round>, r
         let begin = Instant::now();
         for _ in 0..rounds {
             for _ in 0..round.chunks {
-                assert!(writer.try_append_bytes(&chunk).unwrap().is_some());
+                writer.try_append(chunk.clone()).unwrap();
             }
             round.over().await;
         }
         let took = begin.elapsed();
-        StreamWriter::close(writer).await.unwrap();
+        writer.finish(Finish::Close);
         took
     });
     runtime.block_on(sending).unwrap()

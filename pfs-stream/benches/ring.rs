@@ -9,7 +9,7 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pfs_stream::{Peer, ReadOptions, Reader, Stream, StreamConfig, Writer};
+use pfs_stream::{ReadOptions, Reader, Stream, StreamConfig, Writer};
 
 const SIZES: [usize; 2] = [64, 64 << 10];
 const READERS: [usize; 3] = [1, 4, 16];
@@ -19,8 +19,8 @@ const BATCH: usize = 256 << 10;
 
 fn stream(readers: usize) -> (Stream, Writer, Vec<Reader>) {
     let stream = Stream::new("bench", StreamConfig::default()).unwrap();
-    let writer = stream.writer(Peer::default()).unwrap();
-    let reader = || stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+    let writer = stream.writer().unwrap();
+    let reader = || stream.reader(ReadOptions::default()).unwrap();
     let readers = (0..readers).map(|_| reader()).collect();
     (stream, writer, readers)
 }
@@ -28,7 +28,7 @@ fn stream(readers: usize) -> (Stream, Writer, Vec<Reader>) {
 fn append_batch(writer: &mut Writer, chunk: &[u8]) -> Duration {
     let began = Instant::now();
     for _ in 0..BATCH / chunk.len() {
-        writer.try_append(black_box(chunk)).unwrap().unwrap();
+        writer.try_append(black_box(chunk)).unwrap();
     }
     began.elapsed()
 }

@@ -7,8 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures_util::StreamExt;
-use pfs_stream::{ByteStream, Peer, ReadOptions, Reader, Stream, StreamConfig, StreamReader};
+use pfs_stream::{ByteStream, Finish, ReadOptions, Reader, Stream, StreamConfig, StreamReader};
 use tokio::{runtime::Builder, task::yield_now};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -26,12 +25,12 @@ async fn broadcast(output: &Output) -> Result<()> {
     output.line("=== Basic Byte Broadcasting Example ===\n")?;
 
     let stream = Stream::local("1", StreamConfig::default())?;
-    let mut writer = stream.writer(Peer::default())?;
+    let mut writer = stream.writer()?;
     output.line(format!("Created ByteWriter with ID: {}", stream.name()))?;
 
     let mut readers = Vec::new();
     for number in 1..=3 {
-        let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+        let reader = stream.reader(ReadOptions::default())?;
         readers.push((number, reader.into_byte_stream()));
     }
     output.line(format!("Created {} streams from the writer\n", stream.readers()))?;
@@ -53,7 +52,7 @@ async fn broadcast(output: &Output) -> Result<()> {
     }
 
     output.line("\nClosing the writer...\n")?;
-    writer.finish_and_close();
+    writer.finish(Finish::Close);
 
     output.line("Waiting for all streams to complete...\n")?;
     let mut results = Vec::new();

@@ -7,8 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
-use pfs_stream::{Peer, ReadFailure, ReadOptions, Stream, StreamConfig, StreamReader};
+use pfs_stream::{Finish, ReadError, ReadOptions, Stream, StreamConfig, StreamReader};
 use tokio::{runtime::Builder, time::sleep};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -22,8 +21,8 @@ fn main() -> Result<()> {
 
 async fn monitor(mut output: impl Write) -> Result<()> {
     let stream = Stream::local("heartbeat", StreamConfig::default())?;
-    let mut writer = stream.writer(Peer::default())?;
-    let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+    let mut writer = stream.writer()?;
+    let reader = stream.reader(ReadOptions::default())?;
     // A stall detector is a reader itself; here its bytes are wanted.
     let mut beats = reader.stalls_after(SILENCE).into_byte_stream();
 
@@ -32,14 +31,14 @@ async fn monitor(mut output: impl Write) -> Result<()> {
             writer.write_all(beat.as_bytes())?;
             sleep(Duration::from_millis(pause)).await;
         }
-        writer.finish_and_close();
+        writer.finish(Finish::Close);
         io::Result::Ok(())
     });
     while let Some(beat) = beats.next().await {
         match beat {
             Ok(beat) => writeln!(output, "{}", String::from_utf8_lossy(&beat))?,
-            Err(error) => match ReadFailure::of(&error) {
-                Some(ReadFailure::Stalled { after }) => writeln!(output, "nothing for {after:?}")?,
+            Err(error) => match ReadError::of(&error) {
+                Some(ReadError::Stalled { after }) => writeln!(output, "nothing for {after:?}")?,
                 _ => return Err(error.into()),
             },
         }

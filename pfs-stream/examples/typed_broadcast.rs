@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use pfs_stream::{Peer, Postcard, ReadOptions, Stream, StreamConfig, TypedReader, TypedWriter};
+use pfs_stream::{Finish, Postcard, ReadOptions, Stream, StreamConfig, TypedReader, TypedWriter};
 use serde::{Deserialize, Serialize};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -21,18 +21,18 @@ fn main() -> Result<()> {
 
 fn run(mut output: impl Write) -> Result<()> {
     let stream = Stream::local("sensors", StreamConfig::default())?;
-    let reader = || stream.reader(ReadOptions::default(), Peer::default());
-    let (dashboard, recorder, raw) = (TypedReader::<Reading>::new(reader()?), reader()?, reader()?);
-    let mut writer = TypedWriter::<Reading>::new(stream.writer(Peer::default())?);
+    let reader = || stream.reader(ReadOptions::default());
+    let (dashboard, recorder, raw) = (TypedReader::<Reading>::json(reader()?), reader()?, reader()?);
+    let mut writer = TypedWriter::<Reading>::json(stream.writer()?);
 
     for (sensor, celsius) in [("kitchen", 21.5), ("cellar", 12.0)] {
-        let readers = writer.send_blocking(&Reading { sensor: sensor.to_owned(), celsius })?;
-        writeln!(output, "sent {sensor} to {readers} readers")?;
+        writer.append_blocking(&Reading { sensor: sensor.to_owned(), celsius })?;
+        writeln!(output, "sent {sensor} to {} readers", writer.get_ref().readers())?;
     }
     // Somebody else writes something else into the same stream.
-    stream.writer(Peer::default())?.append_blocking(b"not a reading")?;
-    writer.send_blocking(&Reading { sensor: "attic".to_owned(), celsius: 30.5 })?;
-    writer.into_inner().finish_and_close();
+    stream.writer()?.append_blocking(b"not a reading")?;
+    writer.append_blocking(&Reading { sensor: "attic".to_owned(), celsius: 30.5 })?;
+    writer.into_inner().finish(Finish::Close);
 
     writeln!(output, "\nthe dashboard:")?;
     for reading in dashboard {
@@ -50,12 +50,10 @@ fn run(mut output: impl Write) -> Result<()> {
     let json: usize = recorder.into_iter().filter_map(|chunk| Some(chunk.ok()?.len())).sum();
 
     let small = Stream::local("sensors, small", StreamConfig::default())?;
-    let mut writer = TypedWriter::<Reading, _, Postcard>::with_codec(small.writer(Peer::default())?);
-    let readings = TypedReader::<Reading, _, Postcard>::with_codec(
-        small.reader(ReadOptions::default(), Peer::default())?,
-    );
-    writer.send_blocking(&Reading { sensor: "attic".to_owned(), celsius: 30.5 })?;
-    writer.into_inner().finish_and_close();
+    let mut writer = TypedWriter::<Reading, _, Postcard>::with_codec(small.writer()?);
+    let readings = TypedReader::<Reading, _, Postcard>::with_codec(small.reader(ReadOptions::default())?);
+    writer.append_blocking(&Reading { sensor: "attic".to_owned(), celsius: 30.5 })?;
+    writer.into_inner().finish(Finish::Close);
     writeln!(output, "\n{json} bytes of JSON in all; one reading as postcard: {}", small.bytes_written())?;
     for reading in readings {
         writeln!(output, "  {:?}", reading?)?;

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use pfs_stream::{LostData, Peer, ReadOptions, Start, Stream, StreamConfig};
+use pfs_stream::{Finish, LostData, ReadOptions, Start, Stream, StreamConfig};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -48,7 +48,7 @@ fn video() -> Result<Stream> {
 
 /// Takes in what the source sends, until it ends.
 fn serve_source(mut connection: TcpStream, stream: &Stream) -> Result<()> {
-    let mut writer = stream.writer(Peer::default())?;
+    let mut writer = stream.writer()?;
     let mut chunk = [0; CHUNK_SIZE];
     loop {
         match connection.read(&mut chunk)? {
@@ -56,7 +56,7 @@ fn serve_source(mut connection: TcpStream, stream: &Stream) -> Result<()> {
             size => writer.write_all(chunk.split_at(size).0)?,
         }
     }
-    writer.finish_and_close();
+    writer.finish(Finish::Close);
     Ok(())
 }
 
@@ -71,7 +71,7 @@ struct Served {
 /// Sends a viewer all that it can keep up with.
 fn serve_viewer(mut connection: TcpStream, stream: &Stream) -> Result<Served> {
     let options = ReadOptions { start: Start::New, ..ReadOptions::default() };
-    let mut video = stream.reader(options, Peer::default())?.into_iter();
+    let mut video = stream.reader(options)?.into_iter();
     let mut bytes = 0;
     for chunk in &mut video {
         match chunk {

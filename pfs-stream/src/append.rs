@@ -1,28 +1,41 @@
 //! A writer of this process, as a [`StreamWriter`] and as an [`io::Write`].
 
-use std::io;
+use std::{fmt, io};
 
-use bytes::Bytes;
-
-use crate::{StreamWriter, WriteFailure, Writer};
+use crate::{Chunk, Finish, StreamWriter, WriteError, Writer};
 
 /// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and wakes the readers. It blocks the thread while a
-/// `block` reader needs the room. There is nothing left to flush.
+/// `block` reader needs the room. There is nothing left to flush. What `write!` and `writeln!` write at once is one chunk.
 ///
-/// A writer that is dropped without [`finish`](Writer::finish) or [`finish_and_close`](Writer::finish_and_close) has died,
-/// whatever was written; so has one whose thread panics.
+/// A writer that is dropped without [`finish`](Writer::finish) has died, whatever was written; so has one whose thread panics.
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = bytes.len().min(usize::try_from(self.max_chunk()).unwrap_or(usize::MAX));
         let chunk = bytes.split_at(len).0;
-        self.append_blocking(chunk).map_err(WriteFailure::from)?;
+        self.append_blocking(chunk)?;
         Ok(len)
     }
 
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        // The default makes a write, and so a chunk, of each piece between two values.
+        self.write_all(formatted(text)?.as_bytes())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        self.wake();
+        self.wake_readers();
         Ok(())
     }
+}
+
+/// This text as it is to be written, in one piece.
+///
+/// # Errors
+///
+/// When a value in it cannot be formatted.
+pub fn formatted(text: fmt::Arguments<'_>) -> io::Result<String> {
+    let mut formatted = String::new();
+    let done = fmt::Write::write_fmt(&mut formatted, text);
+    done.map_err(io::Error::other).map(|()| formatted)
 }
 
 impl StreamWriter for Writer {
@@ -34,36 +47,16 @@ impl StreamWriter for Writer {
         u32::try_from(Self::readers(self)).unwrap_or(u32::MAX)
     }
 
-    async fn append(&mut self, chunk: &[u8]) -> Result<(), WriteFailure> {
-        Self::append(self, chunk).await?;
+    async fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
+        Self::append(self, chunk).await
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        self.wake_readers();
         Ok(())
     }
 
-    async fn append_bytes(&mut self, chunk: &Bytes) -> Result<(), WriteFailure> {
-        Self::append_bytes(self, chunk).await?;
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), WriteFailure> {
-        self.wake();
-        Ok(())
-    }
-
-    async fn complete(self) -> Result<u64, WriteFailure> {
-        let offset = self.offset;
-        self.finish();
-        Ok(offset)
-    }
-
-    async fn close(self) -> Result<u64, WriteFailure> {
-        let offset = self.offset;
-        self.finish_and_close();
-        Ok(offset)
-    }
-
-    async fn close_failed(self) -> Result<u64, WriteFailure> {
-        let offset = self.offset;
-        self.fail_and_close();
-        Ok(offset)
+    async fn finish(self, finish: Finish) -> Result<u64, WriteError> {
+        Ok(Self::finish(self, finish))
     }
 }

@@ -4,13 +4,13 @@ use std::{collections::VecDeque, mem};
 
 use bytes::Bytes;
 
-use crate::{Sink, reader::Read, ring::Most};
+use crate::{
+    read::{Most, Read},
+    sink::Sink,
+};
 
 /// How much is taken at once; a larger chunk is taken alone. References keep what others keep as well, so they may be more.
 pub(crate) const BATCH: Most = Most { copied: 64 << 10, taken: 2 << 20 };
-
-/// Fewer chunks at once are few.
-const SHORT: usize = 8;
 
 /// Chunks that were taken and are still to be handed on.
 ///
@@ -28,8 +28,6 @@ pub(crate) struct Batch {
     /// About how many came together before.
     before: usize,
     held: VecDeque<Bytes>,
-    /// How many chunks came together last.
-    taken: usize,
 }
 
 impl Batch {
@@ -55,14 +53,8 @@ impl Batch {
         self.copies.len() as u64 + self.held.iter().map(|chunk| chunk.len() as u64).sum::<u64>()
     }
 
-    /// Whether only few chunks came together last, all of which are handed on.
-    pub(crate) fn was_short(&self) -> bool {
-        (1..SHORT).contains(&self.taken)
-    }
-
     /// Makes ready to take; it must be empty.
     pub(crate) fn begin(&mut self) {
-        self.taken = 0;
         self.ends.clear();
         self.next = 0;
         (self.before, self.handed) = (self.handed.max(self.before / 2), 0);
@@ -70,7 +62,6 @@ impl Batch {
 
     /// What was taken can be handed on.
     pub(crate) fn end(&mut self) {
-        self.taken = self.ends.len() + self.held.len();
         self.copies = mem::take(&mut self.buffer).into();
     }
 

@@ -1,15 +1,18 @@
-//! Budgets: bytes of memory, or descriptors, that are in use, counted against a limit.
+//! Budgets: bytes of memory, descriptors or streams that are in use, counted against a limit.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A number of bytes, or of descriptors, that may be in use at a time. Clones share it.
+/// A number of bytes, descriptors, streams or connections that may be in use at a time. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Budget {
-    used: Arc<AtomicU64>,
-    limit: u64,
+pub struct Budget(Arc<Counters>);
+
+#[derive(Debug)]
+struct Counters {
+    used: AtomicU64,
+    limit: AtomicU64,
 }
 
 /// A part of a budget that is in use, given back when dropped.
@@ -22,17 +25,28 @@ pub struct Reservation {
 impl Budget {
     /// A budget with nothing in use.
     pub fn new(limit: u64) -> Self {
-        Self { used: Arc::default(), limit }
+        Self(Arc::new(Counters { used: AtomicU64::new(0), limit: AtomicU64::new(limit) }))
+    }
+
+    /// Whether it has no other handle, and nothing of it is in use: a reservation is a handle, too.
+    pub(crate) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Bytes that may be in use.
     pub fn limit(&self) -> u64 {
-        self.limit
+        self.0.limit.load(Relaxed)
+    }
+
+    /// Changes the limit. What is in use beyond a lower limit stays in use; nothing more is given out until enough of it was
+    /// given back.
+    pub fn set_limit(&self, limit: u64) {
+        self.0.limit.store(limit, Relaxed);
     }
 
     /// Bytes that are in use.
     pub fn used(&self) -> u64 {
-        self.used.load(Relaxed)
+        self.0.used.load(Relaxed)
     }
 
     /// Takes bytes; `None` if that would exceed the limit.
@@ -46,17 +60,22 @@ impl Budget {
     }
 
     fn take(&self, bytes: u64, spared: u64) -> bool {
-        let limit = self.limit.saturating_add(spared);
+        let limit = self.limit().saturating_add(spared);
         let within = |used: u64| used.checked_add(bytes).filter(|used| *used <= limit);
-        self.used.fetch_update(Relaxed, Relaxed, within).is_ok()
+        self.0.used.fetch_update(Relaxed, Relaxed, within).is_ok()
     }
 
     fn give_back(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Relaxed);
+        self.0.used.fetch_sub(bytes, Relaxed);
     }
 }
 
 impl Reservation {
+    /// Whether it is a part of this budget.
+    pub(crate) fn is_of(&self, budget: &Budget) -> bool {
+        Arc::ptr_eq(&self.budget.0, &budget.0)
+    }
+
     /// Bytes that are reserved.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -98,5 +117,20 @@ mod tests {
         assert!(!one.resize(4) && one.resize(0));
         drop((one, other));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_limit_below_what_is_in_use_takes_nothing_away_and_gives_nothing_out() {
+        let budget = Budget::new(10);
+        let mut one = budget.reserve(8).unwrap();
+        budget.clone().set_limit(5);
+        assert_eq!((budget.limit(), budget.used()), (5, 8));
+        assert!(budget.reserve(1).is_none() && !one.resize(9));
+        assert!(one.resize(6), "what is given back is taken, though more is in use than the limit");
+        assert!(budget.reserve(1).is_none());
+        assert!(one.resize(4));
+        let _other = budget.reserve(1).unwrap();
+        budget.set_limit(20);
+        assert!(budget.reserve(15).is_some());
     }
 }

@@ -5,10 +5,6 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub(crate) fn now() -> u64 {
-    micros(SystemTime::now())
-}
-
 /// The time of an append: now, as of the last tick of the system's clock, some milliseconds ago at most. That is a small part of
 /// the cost of the exact time, which would be the slowest part of a small append. To be compared with others of its kind.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -20,7 +16,7 @@ pub(crate) fn of_append() -> u64 {
 
 #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
 pub(crate) fn of_append() -> u64 {
-    now()
+    micros(SystemTime::now())
 }
 
 /// Microseconds since some moment before the first call, never 0; nobody can set this clock.

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{AppendError, ring::Layout};
+use crate::{WriteError, ring::Layout};
 
 use pfs_proto::Peer;
 
 /// 6 MiB, the size that StreamFS gives both buffers.
 pub const DEFAULT_BUFFER_SIZE: u64 = 6 << 20;
 
-/// How a stream is made. Sizes in bytes, at least 1.
+/// How a stream is made. Sizes in bytes, at least 1, and [`DEFAULT_BUFFER_SIZE`] by default. The ring is as large as the larger of
+/// both buffers, the [largest chunk](Self::max_chunk) as the smaller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
     /// How much history a new reader gets.
@@ -40,6 +41,48 @@ impl Default for StreamConfig {
 }
 
 impl StreamConfig {
+    /// This configuration, with both buffers of so many bytes, at least 1.
+    #[must_use]
+    pub fn buffer_size(self, bytes: u64) -> Self {
+        self.ring_buffer_size(bytes).channel_buffer_size(bytes)
+    }
+
+    /// This configuration, with so much history for a new reader, in bytes, at least 1.
+    #[must_use]
+    pub fn ring_buffer_size(self, bytes: u64) -> Self {
+        Self { ring_buffer_size: bytes, ..self }
+    }
+
+    /// This configuration, with a live reader that may lag by so many bytes, at least 1, before its slow policy acts.
+    #[must_use]
+    pub fn channel_buffer_size(self, bytes: u64) -> Self {
+        Self { channel_buffer_size: bytes, ..self }
+    }
+
+    /// This configuration, with a stream that is removed when it was not used for so long.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
+    }
+
+    /// This configuration, with a stream that is removed at this time.
+    #[must_use]
+    pub fn deadline(self, deadline: SystemTime) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// This configuration, with this media type of the contents.
+    #[must_use]
+    pub fn content_type(self, content_type: impl Into<String>) -> Self {
+        Self { content_type: Some(content_type.into()), ..self }
+    }
+
+    /// This configuration, for a stream that this one makes.
+    #[must_use]
+    pub fn owner(self, owner: Peer) -> Self {
+        Self { owner, ..self }
+    }
+
     /// The largest chunk that every reader can be given: one that fits a new reader's history
     /// and does not by itself make a live reader lag too far.
     pub fn max_chunk(&self) -> u64 {
@@ -50,8 +93,8 @@ impl StreamConfig {
     ///
     /// # Errors
     ///
-    /// [`AppendError::TooLarge`] or [`AppendError::TooMany`] if that is more than the stream takes at once.
-    pub fn total<'a>(&self, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<usize, AppendError> {
+    /// [`WriteError::TooLarge`] or [`WriteError::TooMany`] if that is more than the stream takes at once.
+    pub fn total<'a>(&self, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<usize, WriteError> {
         let (mut size, mut count) = (0_usize, 0_u64);
         for chunk in chunks {
             size = size.saturating_add(chunk.len());
@@ -59,22 +102,27 @@ impl StreamConfig {
         }
         let max = Layout::new(self.ring_buffer_size.max(self.channel_buffer_size)).max_chunks();
         if size as u64 > self.max_chunk() {
-            return Err(AppendError::TooLarge { size: size as u64, max: self.max_chunk() });
+            return Err(WriteError::TooLarge { size: size as u64, max: self.max_chunk() });
         }
         if count > max {
-            return Err(AppendError::TooMany { count, max });
+            return Err(WriteError::TooMany { count, max });
         }
         Ok(size)
     }
 }
 
-/// What all streams of a registry may take together.
+/// What the streams of a registry, or of one owner in it, may take together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Streams at a time.
     pub max_streams: usize,
     /// Bytes of all rings, indexes and headers, whether touched yet or not.
     pub max_memory: u64,
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const UNLIMITED: Self = Self { max_streams: usize::MAX, max_memory: u64::MAX };
 }
 
 impl Default for Limits {

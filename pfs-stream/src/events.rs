@@ -112,7 +112,7 @@ impl Told {
 /// # use pfs_stream::*;
 /// let stream = Stream::new("cam", StreamConfig::default())?;
 /// let mut events = stream.events();
-/// let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+/// let reader = stream.reader(ReadOptions::default())?;
 /// drop(reader);
 /// assert!(matches!(events.try_next(), Some(StreamEvent::Subscribed { reader: 1, readers: 1, .. })));
 /// assert_eq!(events.try_next(), Some(StreamEvent::FirstReader));
@@ -131,7 +131,11 @@ pub struct Events {
 impl Events {
     /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`, ever after.
     ///
-    /// Cancel safe: an event is taken only if it was returned.
+    ///
+    ///
+    /// # Cancel safety
+    ///
+    /// An event is taken only if it was returned.
     pub async fn next(&mut self) -> Option<StreamEvent> {
         poll_fn(|cx| self.poll_next(cx)).await
     }

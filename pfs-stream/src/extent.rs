@@ -1,9 +1,5 @@
 //! What a stream holds at one moment, without the rest of its figures.
 
-use std::time::SystemTime;
-
-use crate::{Stream, sync::lock};
-
 /// From where to where a stream can be read, and whether more may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
@@ -23,24 +19,5 @@ impl Extent {
     /// Whether head is the end of the stream as it should be: it is closed, and not as failed.
     pub fn is_complete(&self) -> bool {
         self.closed && !self.failed
-    }
-}
-
-impl Stream {
-    /// What it holds now.
-    pub fn extent(&self) -> Extent {
-        let append = lock(&self.shared.append);
-        Extent {
-            tail: append.ring.tail().offset,
-            head: append.ring.head().offset,
-            closed: append.status.closed(),
-            failed: append.status.failed(),
-            removed: append.status.removed(),
-        }
-    }
-
-    /// When it was made.
-    pub fn created(&self) -> SystemTime {
-        self.shared.created
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     flag,
-    reader::Read,
-    ring::{Memory, Position},
+    read::{Position, Read},
+    ring::Memory,
     sync::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -17,7 +17,7 @@ const LOST_CHUNKS: usize = 3;
 /// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants to know.
 const WANTED: usize = 4;
 const GAPS: usize = 5;
-/// 1 if the reader must copy what it reads. Written before the reader gets the page.
+/// 1 if the reader must copy what it reads. Never goes back to 0.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const COPIES: usize = 6;
 const WORDS: usize = 7;

@@ -8,15 +8,42 @@ use std::{
 
 use pfs_proto::Event;
 
-use crate::{ReadFailure, Reader, StreamReader, reader::Taken};
+use crate::{ReadError, Reader, StreamReader, reader::Taken};
 
 impl Reader {
-    /// The next event, if there is one now.
+    /// The next event, however long it takes.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
-    pub fn try_event(&mut self) -> Result<Option<Event>, ReadFailure> {
+    /// [`ReadError`]; then the same again.
+    ///
+    /// # Cancel safety
+    ///
+    /// An event is taken only if it was returned.
+    #[inline]
+    #[allow(clippy::should_implement_trait, reason = "its end is an event")]
+    pub fn next(&mut self) -> impl Future<Output = Result<Event, ReadError>> + Send {
+        NextEvent(self)
+    }
+
+    /// As [`next`](Self::next), but blocks the thread while it waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn next_blocking(&mut self) -> Result<Event, ReadError> {
+        match self.try_next()? {
+            Some(event) => Ok(event),
+            None => pollster::block_on(self.next()),
+        }
+    }
+
+    /// As [`next`](Self::next), but does not wait: `None` if there is nothing now.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
         loop {
             if let Some(chunk) = self.batch.next() {
                 return Ok(Some(Event::Chunk(chunk)));
@@ -35,17 +62,17 @@ impl Reader {
 struct NextEvent<'a>(&'a mut Reader);
 
 impl Future for NextEvent<'_> {
-    type Output = Result<Event, ReadFailure>;
+    type Output = Result<Event, ReadError>;
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_event(cx)
+        self.0.poll_next(cx)
     }
 }
 
 impl StreamReader for Reader {
     #[inline(always)]
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
             // A chunk comes by no way but this one: what it is returned in need not be in memory, where the rest is.
             if let Some(chunk) = self.batch.next() {
@@ -60,8 +87,8 @@ impl StreamReader for Reader {
     }
 
     #[inline]
-    fn event(&mut self) -> impl Future<Output = Result<Event, ReadFailure>> + Send {
-        NextEvent(self)
+    fn next(&mut self) -> impl Future<Output = Result<Event, ReadError>> + Send {
+        Self::next(self)
     }
 
     fn position(&self) -> u64 {

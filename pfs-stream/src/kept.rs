@@ -6,8 +6,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::Stream;
-
 /// At most one thing of each type.
 #[derive(Default)]
 pub(crate) struct Kept(Mutex<Vec<Arc<dyn Any + Send + Sync>>>);
@@ -18,10 +16,10 @@ impl fmt::Debug for Kept {
     }
 }
 
-impl Stream {
-    /// What the host keeps about this stream, made when it is first asked for. The engine never looks at it.
-    pub fn kept<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
-        let mut kept = self.shared.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Kept {
+    /// The thing of this type, made when it is first asked for.
+    pub(crate) fn get<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().find_map(|thing| Arc::clone(thing).downcast::<T>().ok());
         known.unwrap_or_else(|| {
             let thing = Arc::<T>::default();
@@ -33,13 +31,16 @@ impl Stream {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
 
-    use super::*;
+    use crate::{Stream, StreamConfig};
 
     #[test]
     fn what_is_kept_is_the_same_for_all_handles_and_goes_with_the_last() {
-        let stream = Stream::new("s", crate::StreamConfig::default()).unwrap();
+        let stream = Stream::new("s", StreamConfig::default()).unwrap();
         stream.kept::<AtomicU32>().store(7, Ordering::Relaxed);
         assert_eq!(*stream.kept::<String>(), "", "another type is another thing");
         let kept = Arc::downgrade(&stream.clone().kept::<AtomicU32>());

@@ -9,20 +9,55 @@
 //! What it is not: it knows no sockets, no files and no runtime. Waiting is by [`std::task::Waker`]s, so
 //! the same types serve a thread (`*_blocking`), any async runtime, and a model checker (loom, with `--cfg loom`).
 //!
-//! # Three minutes
+//! # Fan-out
+//!
+//! ```
+//! use pfs_stream::{Event, Finish, ReadError, ReadOptions, Stream, StreamConfig};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let stream = Stream::local("frames", StreamConfig::default())?;
+//!     let mut viewers = Vec::new();
+//!     for _ in 0..3 {
+//!         let mut reader = stream.reader(ReadOptions::default())?;
+//!         viewers.push(tokio::spawn(async move {
+//!             loop {
+//!                 match reader.next().await? {
+//!                     Event::Chunk(frame) => println!("{} bytes", frame.len()),
+//!                     Event::Gap { from, to, .. } => println!("lost {from} to {to}"),
+//!                     Event::End { .. } => return Ok::<_, ReadError>(reader.lost_bytes()),
+//!                     _ => (),
+//!                 }
+//!             }
+//!         }));
+//!     }
+//!     let mut writer = stream.writer()?;
+//!     writer.append("a frame").await?;
+//!     writer.finish(Finish::Close);
+//!     for viewer in viewers {
+//!         assert_eq!(viewer.await??, 0);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Only [`Event::End`] is the end. A `while let Event::Chunk(..)` loop stops at the first gap, and at a daemon's stream, whose first
+//! event is [`Event::Attached`], before the first chunk.
+//!
+//! # In a thread
 //!
 //! [`Stream::local`] makes a stream for this process, which holds large chunks by reference; [`Stream::new`] makes one whose
 //! ring other processes can be handed. A writer is an [`std::io::Write`], a reader an iterator:
 //!
 //! ```
 //! use std::io::Write;
-//! use pfs_stream::{LostData, Peer, ReadOptions, Stream, StreamConfig};
+//! use pfs_stream::{Finish, LostData, ReadOptions, Stream, StreamConfig};
 //!
 //! let stream = Stream::local("log", StreamConfig::default())?;
-//! let mut writer = stream.writer(Peer::default())?;
-//! let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+//! let mut writer = stream.writer()?;
+//! let reader = stream.reader(ReadOptions::default())?;
 //! writer.write_all(b"a chunk arrives whole")?;
-//! writer.finish_and_close();
+//! writer.finish(Finish::Close);
 //! for chunk in reader {
 //!     match chunk {
 //!         Ok(bytes) => assert_eq!(bytes, "a chunk arrives whole"),
@@ -34,7 +69,7 @@
 //! ```
 //!
 //! A gap is an error item behind which reading goes on. A stream that was removed, and a reader that was too slow for its
-//! policy, are a [`ReadFailure`] and never the end. A writer that is dropped without [`Writer::finish`] has died, and readers
+//! policy, are a [`ReadError`] and never the end. A writer that is dropped without [`Writer::finish`] has died, and readers
 //! that ask ([`Until::WritersGone`]) are told so; each clone of a writer is a writer of its own.
 //!
 //! | to | there is | feature |
@@ -47,35 +82,44 @@
 //! | send values | `TypedWriter`, `TypedReader` | `serde`, `postcard` |
 //! | notice that nothing comes, keep to a rate | `StallDetector`, `Throttle` | `tokio` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::exhaustive_enums)]
+#![cfg_attr(
+    not(feature = "host"),
+    allow(dead_code, unreachable_pub, unused_imports, reason = "memory is shared by hosts alone")
+)]
 
 mod adapt;
 mod append;
 mod batch;
 mod budget;
+mod chunk;
 mod clock;
 mod config;
 mod error;
 mod events;
 mod extent;
-mod failure;
 mod figures;
 mod flag;
 mod follow;
 mod kept;
 mod lifetime;
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+mod lost;
+
+#[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
 pub mod mapped;
 mod membership;
-mod pending;
+mod quota;
 #[allow(clippy::exhaustive_enums, reason = "`Read` is data, a gap or the end")]
+mod read;
 mod reader;
 mod registry;
 mod ring;
 mod sink;
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+#[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
 pub mod staging;
 mod stat;
+mod state;
 mod stream;
 mod sync;
 mod totals;
@@ -89,22 +133,26 @@ mod writer;
 pub use adapt::{BlockingReader, ByteIter, ByteStream, EventIter, EventStream};
 #[cfg(feature = "tokio")]
 pub use adapt::{ByteWriter, Rate, StallDetector, Throttle};
+#[cfg(feature = "host")]
+pub use append::formatted;
 pub use budget::{Budget, Reservation};
+pub use chunk::Chunk;
 pub use config::{DEFAULT_BUFFER_SIZE, Limits, StreamConfig};
-pub use error::{AppendError, AttachError, CreateError, ReadError};
+pub use error::{AttachError, Cause, CreateError, ReadError, WriteError};
 pub use events::Events;
 pub use extent::Extent;
-pub use failure::{LostData, ReadFailure, WriteFailure};
-pub use lifetime::Hold;
-pub use pending::PendingReader;
+pub use lost::LostData;
 pub use pfs_proto::{
     End, Event, Identity, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
     StreamStat, StreamSummary, Until, WriterStat,
 };
-pub use reader::{Read, Reader};
-pub use registry::Registry;
+pub use quota::Quota;
+pub use read::Read;
+pub use reader::Reader;
+pub use registry::{PendingReader, Registry};
+#[cfg(feature = "host")]
 pub use sink::Sink;
-pub use stream::Stream;
+pub use stream::{Hold, Stream};
 pub use totals::{ByWay, Totals};
 pub use traits::{StreamReader, StreamWriter};
 #[cfg(feature = "postcard")]
@@ -113,4 +161,6 @@ pub use typed::Postcard;
 pub use typed::{
     Codec, CodecError, Json, TypedIter, TypedReadError, TypedReader, TypedWriteError, TypedWriter,
 };
-pub use writer::{Appended, Blockers, Departure, GivenUp, PushEnd, Pushed, Writer};
+#[cfg(feature = "host")]
+pub use writer::{Appended, Blockers, Departure, GivenUp, PushEnd, Pushed};
+pub use writer::{Finish, Writer};

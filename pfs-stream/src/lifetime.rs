@@ -1,75 +1,59 @@
-//! How long a stream lives, unless it is removed before.
+//! How long a stream lives, unless it is removed before. A time to live is measured by a clock that cannot be set; only a deadline
+//! is a time of day.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use crate::{
-    Stream, clock,
-    sync::{AtomicU64, AtomicUsize, Ordering, lock},
+    clock,
+    sync::{AtomicU64, AtomicUsize, Ordering},
 };
 
 /// Who uses a stream besides those who append to it.
 #[derive(Debug)]
 pub(crate) struct Lifetime {
-    /// When it was last used, in microseconds since the Unix epoch; 0 if never.
-    renewed: AtomicU64,
+    /// When it was made or last used, as [`clock::elapsed`] has it.
+    used: AtomicU64,
     /// Those who use it all the time.
     holds: AtomicUsize,
 }
 
 impl Lifetime {
     pub(crate) fn new() -> Self {
-        Self { renewed: AtomicU64::new(0), holds: AtomicUsize::new(0) }
-    }
-}
-
-/// Keeps a stream's time to live from running out, and begins it anew when dropped.
-#[derive(Debug)]
-pub struct Hold(Stream);
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.0.renew();
-        self.0.shared.lifetime.holds.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Stream {
-    /// Begins its time to live anew, as an append does.
-    pub fn renew(&self) {
-        self.shared.lifetime.renewed.fetch_max(clock::now(), Ordering::AcqRel);
+        Self { used: AtomicU64::new(clock::elapsed()), holds: AtomicUsize::new(0) }
     }
 
-    /// Keeps its time to live from running out for as long as this is held.
-    pub fn hold(&self) -> Hold {
-        self.shared.lifetime.holds.fetch_add(1, Ordering::AcqRel);
-        Hold(self.clone())
+    /// Begins the time to live anew.
+    pub(crate) fn renew(&self) {
+        self.used.fetch_max(clock::elapsed(), Ordering::AcqRel);
     }
 
-    /// When it is to be removed, as things stand: when its time to live runs out, or at its deadline.
-    pub fn expires(&self) -> Option<SystemTime> {
-        let config = &self.shared.config;
-        let idle = config.ttl.and_then(|ttl| self.last_use().checked_add(ttl));
-        idle.into_iter().chain(config.deadline).min()
+    /// Begins one more use that goes on until [`let_go`](Self::let_go).
+    pub(crate) fn hold(&self) {
+        self.holds.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn last_use(&self) -> SystemTime {
-        let Lifetime { renewed, holds } = &self.shared.lifetime;
-        if holds.load(Ordering::Acquire) > 0 {
-            return SystemTime::now();
+    /// Ends such a use. The time to live begins anew.
+    pub(crate) fn let_go(&self) {
+        self.renew();
+        self.holds.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How long nobody has used it.
+    pub(crate) fn unused_for(&self) -> Duration {
+        if self.holds.load(Ordering::Acquire) > 0 {
+            return Duration::ZERO;
         }
-        let appended = lock(&self.shared.append).last_append();
-        let renewed = clock::time(renewed.load(Ordering::Acquire));
-        appended.map_or(self.shared.created, clock::time).max(renewed)
+        Duration::from_micros(clock::elapsed().saturating_sub(self.used.load(Ordering::Acquire)))
     }
 }
 
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::time::Duration;
+    use std::time::SystemTime;
 
     use super::*;
-    use crate::{Limits, Registry, StreamConfig};
+    use crate::{Limits, Registry, Stream, StreamConfig, sync::lock};
 
     const TTL: Duration = Duration::from_secs(10);
 
@@ -82,10 +66,10 @@ mod tests {
     #[test]
     fn what_is_used_lives_on_from_its_last_use() {
         let (_, stream) = registry_with(StreamConfig { ttl: Some(TTL), ..Default::default() });
-        let created = stream.expires().unwrap();
         std::thread::sleep(Duration::from_millis(2));
+        let left = stream.expires_in().unwrap();
         stream.renew();
-        assert!(stream.expires().unwrap() > created);
+        assert!(left < TTL && stream.expires_in().unwrap() > left);
     }
 
     #[test]
@@ -94,11 +78,12 @@ mod tests {
             registry_with(StreamConfig { ttl: Some(Duration::from_millis(1)), ..Default::default() });
         let hold = stream.hold();
         std::thread::sleep(Duration::from_millis(5));
-        assert!(registry.expire(SystemTime::now()).is_empty());
-        let before = SystemTime::now();
+        assert_eq!(stream.expires_in(), Some(Duration::from_millis(1)));
+        assert!(registry.expire(Duration::ZERO).is_empty());
+        let before = clock::elapsed();
         drop(hold);
-        assert!(stream.expires().unwrap() >= before);
-        assert_eq!(registry.expire(before + TTL), ["s"]);
+        assert!(stream.shared.lifetime.used.load(Ordering::Relaxed) >= before, "its life begins anew");
+        assert_eq!(registry.expire(TTL), ["s"]);
     }
 
     #[test]
@@ -111,8 +96,18 @@ mod tests {
         });
         let _hold = stream.hold();
         stream.renew();
-        assert_eq!(stream.expires(), Some(deadline));
-        assert!(registry.expire(deadline - TTL / 2).is_empty());
-        assert_eq!(registry.expire(deadline), ["s"]);
+        assert!(stream.expires_in().is_some_and(|left| left <= TTL));
+        assert!(registry.expire(Duration::ZERO).is_empty());
+        assert_eq!(registry.expire(TTL), ["s"]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ends_no_time_to_live() {
+        // As if the time of day had been set forward since the stream was made and appended to.
+        let (registry, stream) = registry_with(StreamConfig { ttl: Some(TTL), ..Default::default() });
+        stream.writer().unwrap().try_append(b"x").unwrap();
+        lock(&stream.shared.append).newest = 1;
+        assert!(stream.expires_in().unwrap() > TTL / 2);
+        assert!(registry.expire(Duration::ZERO).is_empty());
     }
 }

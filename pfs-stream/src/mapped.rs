@@ -17,9 +17,9 @@ use pfs_proto::{End, MappedStart, SlowPolicy, Until};
 use crate::{
     Extent, Read, ReadError, Reader, Sink, Stream,
     figures::{Figures, PAGE_WORDS},
-    membership::{Membership, Progress},
+    membership::Membership,
     ring::{Memory, Ring, RingReader, Sharing},
-    stream::Shared,
+    state::{Progress, Shared},
     sync::{Arc, Ordering, lock},
 };
 
@@ -94,7 +94,8 @@ impl Handout {
     }
 
     /// Has the reader copy what it reads, whatever its policy: the stream may stop to [wait](crate::Blockers) for it, and bytes
-    /// that went to a file straight from the ring cannot be taken back. Call it before the page is passed on.
+    /// that went to a file straight from the ring cannot be taken back. A reader that has the page already may be passing bytes on just
+    /// now; if it is given up before it has, it [is told](WriteToError::Overtaken) which of them may be wrong.
     pub fn require_copies(&self) {
         self.membership.state.figures.require_copies();
     }
@@ -149,7 +150,7 @@ impl Handout {
             return Ok(status.end_at_head(self.start.until, self.start.deaths_before));
         }
         if self.start.policy == SlowPolicy::Disconnect && lag > shared.config.channel_buffer_size {
-            return Err(ReadError::TooSlow { position, lag });
+            return Err(ReadError::TooSlow { lag: Some(lag) });
         }
         Ok(None)
     }

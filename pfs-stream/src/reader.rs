@@ -5,51 +5,25 @@ use std::{
     task::{Context, Poll},
 };
 
-use pfs_proto::{End, Event, Identity, SlowPolicy};
+use pfs_proto::{Event, Identity, SlowPolicy};
 
 use crate::{
-    Extent, ReadError, ReadFailure, Sink, Stream,
+    Extent, ReadError,
     batch::{BATCH, Batch},
     membership::Membership,
-    ring::{Most, RingReader},
-    stream::Shared,
+    read::{Most, Read},
+    ring::RingReader,
+    sink::Sink,
+    state::Shared,
     sync::Arc,
     wait::Ticket,
 };
-
-/// What a read gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// Whole chunks were added to the sink, or a part of one to a sink that takes parts.
-    Data {
-        /// How many chunks ended, at least one unless it was a part.
-        chunks: usize,
-        /// How many bytes, headers that the sink added not counted.
-        bytes: usize,
-    },
-    /// These offsets will never come, because the ring moved past them.
-    Gap {
-        /// First lost offset.
-        from: u64,
-        /// Offset after the last lost one.
-        to: u64,
-        /// How many chunks were lost; 0 where that is not known, because the reader asked for a
-        /// place that was gone when it attached.
-        chunks: u64,
-    },
-    /// Nothing more comes.
-    End(End),
-}
-
-/// How often a reader that keeps up with a writer at work looks for its next chunk before it falls asleep, which would cost
-/// both of them more. All together take less time than a wake-up does.
-const LOOKS: u32 = 16;
 
 /// Follows a stream: history, then live. Takes no lock to read and is never waited for, unless its
 /// policy is [`SlowPolicy::Block`].
 #[derive(Debug)]
 pub struct Reader {
-    membership: Membership,
+    pub(crate) membership: Membership,
     ring: RingReader,
     /// What the stream held when it attached.
     held: Extent,
@@ -107,7 +81,7 @@ fn take_batch(
     membership: &Membership,
     ring: &mut RingReader,
     batch: &mut Batch,
-) -> Result<Option<Taken>, ReadFailure> {
+) -> Result<Option<Taken>, ReadError> {
     batch.begin();
     let Some(read) = try_read(membership, ring, batch, BATCH)? else {
         return Ok(None);
@@ -138,15 +112,16 @@ impl Reader {
         (self.membership, self.ring)
     }
 
-    /// Waits for what comes next, and takes at most about `max_bytes` of it: whole chunks, at least one, or for a sink that
-    /// takes parts, a part of one that is larger.
-    ///
-    /// After an end or an error, the same comes again. Cancel safe: dropped before it is done, it has
-    /// taken nothing.
+    /// Waits for what comes next, and adds at most about `max_bytes` of it to `sink`, a `Vec<u8>`: whole chunks, at least one.
+    /// After an end or an error, the same comes again.
     ///
     /// # Errors
     ///
     /// [`ReadError`]: the stream was removed, or the reader was too slow for its policy.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, it has taken nothing.
     pub async fn read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Read, ReadError> {
         poll_fn(|cx| self.poll_read(cx, sink, max_bytes)).await
     }
@@ -171,16 +146,13 @@ impl Reader {
 
     /// What comes next, when all that was taken before is handed on. Apart, so that handing on can be compiled into the caller.
     #[inline(never)]
-    pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, ReadFailure>> {
+    pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, ReadError>> {
         let Self { membership, ring, sleep: Sleep { shared, ticket }, batch, .. } = self;
-        if batch.was_short() {
-            ring.await_head(LOOKS);
-        }
         shared.news.poll(ticket, cx, || take_batch(membership, ring, batch).transpose())
     }
 
     /// As [`poll_batch`](Self::poll_batch), but does not wait.
-    pub(crate) fn try_batch(&mut self) -> Result<Option<Taken>, ReadFailure> {
+    pub(crate) fn try_batch(&mut self) -> Result<Option<Taken>, ReadError> {
         take_batch(&self.membership, &mut self.ring, &mut self.batch)
     }
 
@@ -210,9 +182,10 @@ impl Reader {
         self.membership.state.start
     }
 
-    /// Looks ahead in the chunk that is being read in [parts](Sink::takes_parts): adds to `bytes` at most `most` bytes that
+    /// Looks ahead in the chunk that is being read in [parts](crate::Sink::takes_parts): adds to `bytes` at most `most` bytes that
     /// follow `offset`, and does not move the reader. `None` if they were overwritten (a gap comes next), if no chunk is being
     /// read in parts, or if `offset` is behind the reader.
+    #[cfg(feature = "host")]
     pub fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
         self.ring.peek(offset, most, bytes)
     }
@@ -243,11 +216,6 @@ impl Reader {
         self.membership.state.figures.lost_chunks()
     }
 
-    /// The stream that it reads.
-    pub fn stream(&self) -> Stream {
-        Stream { shared: Arc::clone(&self.membership.shared) }
-    }
-
     /// The identity of the stream that it reads.
     pub fn identity(&self) -> Identity {
         self.membership.shared.identity
@@ -266,5 +234,49 @@ impl Reader {
     /// Media type of the stream's contents.
     pub fn content_type(&self) -> Option<&str> {
         self.membership.shared.config.content_type.as_deref()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use pfs_proto::ReadOptions;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Stream, StreamConfig};
+
+    proptest! {
+        #[test]
+        fn a_read_takes_as_many_whole_chunks_as_fit_and_at_least_one(
+            before in 0usize..1023, sizes in prop::collection::vec(1usize..40, 1..700), most in 1usize..9000,
+        ) {
+            let size = 64 << 10;
+            let config = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
+            let stream = Stream::new("s", config).unwrap();
+            let mut writer = stream.writer().unwrap();
+            // So that the entries of the index that follow go round.
+            for _ in 0..before {
+                writer.try_append(b"x").unwrap();
+            }
+            let mut reader = stream.reader(ReadOptions { start: pfs_proto::Start::New, ..Default::default() }).unwrap();
+            let mut expected = Vec::new();
+            for (number, size) in sizes.iter().enumerate() {
+                let chunk = vec![number as u8; *size];
+                writer.try_append(&chunk).unwrap();
+                expected.extend(chunk);
+            }
+            let mut rest = &sizes[..];
+            let mut all = Vec::new();
+            while !rest.is_empty() {
+                let (mut chunks, mut bytes) = (1, rest[0]);
+                while chunks < rest.len() && bytes + rest[chunks] <= most {
+                    (chunks, bytes) = (chunks + 1, bytes + rest[chunks]);
+                }
+                prop_assert_eq!(reader.try_read(&mut all, most), Ok(Some(Read::Data { chunks, bytes })));
+                rest = &rest[chunks..];
+            }
+            prop_assert_eq!(all, expected);
+        }
     }
 }

@@ -1,27 +1,39 @@
 //! Streams by name, within limits.
 
+mod pending;
+
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::SystemTime,
+    ops::Bound,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
 };
 
 use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
-    AttachError, Budget, CreateError, Limits, PendingReader, Reader, Reservation, Stream, StreamConfig,
-    Totals, pending::Slot, ring::Ring, stream, totals::Gone,
+    AttachError, Budget, CreateError, Limits, Quota, Reader, Reservation, Stream, StreamConfig, Totals,
+    ring::Ring, state::Shared, stream, totals::Gone,
 };
+
+use pending::Slot;
+
+pub use pending::PendingReader;
 
 /// Named streams. Clones are handles to the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     pub(crate) inner: Arc<Inner>,
+    /// To which the streams are charged that are created through this handle.
+    quota: Option<Quota>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    limits: Limits,
+    max_streams: AtomicUsize,
     created: SystemTime,
     /// Memory that streams take, including removed ones that readers in other processes have not left yet.
     rings: Budget,
@@ -41,6 +53,11 @@ pub(crate) struct Names {
     pub(crate) pending: HashMap<String, Vec<Weak<Slot>>>,
 }
 
+/// Bytes that may be taken beside the rings.
+fn beside(limits: Limits) -> u64 {
+    limits.max_memory / 8
+}
+
 impl Inner {
     pub(crate) fn names(&self) -> std::sync::MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
@@ -57,10 +74,28 @@ impl Registry {
     /// given. Further streams are read and written in this process alone.
     pub fn with_descriptors(limits: Limits, descriptors: u64) -> Self {
         let names = Mutex::new(Names::default());
-        let (rings, beside) = (Budget::new(limits.max_memory), Budget::new(limits.max_memory / 8));
+        let (rings, beside) = (Budget::new(limits.max_memory), Budget::new(beside(limits)));
         let (created, gone) = (SystemTime::now(), Arc::default());
-        let descriptors = Budget::new(descriptors);
-        Self { inner: Arc::new(Inner { limits, created, rings, beside, descriptors, gone, names }) }
+        let (max_streams, descriptors) = (AtomicUsize::new(limits.max_streams), Budget::new(descriptors));
+        let inner = Arc::new(Inner { max_streams, created, rings, beside, descriptors, gone, names });
+        Self { inner, quota: None }
+    }
+
+    /// A handle to the same registry that charges the streams created through it to a quota as well.
+    ///
+    /// ```
+    /// # use pfs_stream::*;
+    /// let registry = Registry::new(Limits::default());
+    /// let one = Quota::new(Limits { max_streams: 1, ..Limits::UNLIMITED });
+    /// registry.charged_to(&one).create("a", StreamConfig::default())?;
+    /// let refused = registry.charged_to(&one).create("b", StreamConfig::default());
+    /// assert!(matches!(refused, Err(CreateError::QuotaOfStreams { used: 1, limit: 1 })));
+    /// registry.create("b", StreamConfig::default())?;
+    /// # Ok::<(), CreateError>(())
+    /// ```
+    #[must_use]
+    pub fn charged_to(&self, quota: &Quota) -> Self {
+        Self { inner: Arc::clone(&self.inner), quota: Some(quota.clone()) }
     }
 
     /// When it was made: the start of the daemon in the [`Identity`](crate::Identity) of its streams.
@@ -139,24 +174,28 @@ impl Registry {
         config: StreamConfig,
     ) -> Result<(Stream, Option<Stream>), CreateError> {
         let layout = stream::layout(&config)?;
-        let limits = self.inner.limits;
+        let limits = self.limits();
         let replaced = names.streams.get(name);
+        let needed = layout.bytes();
+        // The quota first: an owner who has reached it can make room, however full the registry is.
+        let mut reserved = match &self.quota {
+            Some(quota) => Vec::from(quota.charge(needed, replaced)?),
+            None => Vec::new(),
+        };
         let others = names.streams.len().saturating_sub(usize::from(replaced.is_some()));
         if others >= limits.max_streams {
             return Err(CreateError::TooManyStreams { limit: limits.max_streams });
         }
-        let (needed, used) = (layout.bytes(), self.memory());
-        // Given back before the names are unlocked; a ring that nobody has written to has taken next to nothing until then.
-        let spared = replaced
-            .filter(|stream| stream.is_unattached())
-            .map_or(0, |stream| stream.shared.ring.layout().bytes());
-        let Some(memory) = self.inner.rings.reserve_beyond(needed, spared) else {
+        let (rings, used) = (&self.inner.rings, self.memory());
+        let Some(memory) = rings.reserve_beyond(needed, stream::spared(replaced, rings)) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
         let descriptor = self.inner.descriptors.reserve(1);
         let ring = if descriptor.is_some() { Ring::new(layout)? } else { Ring::own(layout)? };
+        reserved.push(memory);
+        reserved.extend(descriptor);
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
-        let stream = Stream::with_layout(name, config, ring, [Some(memory), descriptor], Some(created), gone);
+        let stream = Stream::of(Shared::new(name, config, ring, reserved, Some(created), gone));
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);
@@ -202,6 +241,14 @@ impl Registry {
         self.inner.names().streams.values().cloned().collect()
     }
 
+    /// The first `most` streams whose names come behind `after` and are wanted, sorted by name.
+    pub fn list_after(&self, after: &str, most: usize, is_wanted: impl Fn(&str) -> bool) -> Vec<Stream> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let names = self.inner.names();
+        let wanted = names.streams.range::<str, _>(behind).filter(|(name, _)| is_wanted(name));
+        wanted.take(most).map(|(_, stream)| stream.clone()).collect()
+    }
+
     /// A reader of the stream of this name, as soon as it exists. It is attached before the first byte.
     pub fn reader_when_created(&self, name: &str, options: ReadOptions, peer: Peer) -> PendingReader {
         let slot = Arc::new(Slot::new(options, peer));
@@ -225,14 +272,15 @@ impl Registry {
         options: ReadOptions,
         peer: Peer,
     ) -> Option<Result<Reader, AttachError>> {
-        Some(self.get(name)?.reader(options, peer))
+        Some(self.get(name)?.reader_of(options, peer))
     }
 
-    /// Removes the streams whose time to live has run out or whose deadline has come, and tells their names.
-    pub fn expire(&self, now: SystemTime) -> Vec<String> {
+    /// Removes the streams whose time to live runs out or whose deadline comes within this time, and tells their names. With
+    /// zero, those that have expired.
+    pub fn expire(&self, within: Duration) -> Vec<String> {
         let mut expired = Vec::new();
         self.inner.names().streams.retain(|name, stream| {
-            let keep = stream.expires().is_none_or(|expiry| expiry > now);
+            let keep = stream.expires_in().is_none_or(|left| left > within);
             if !keep {
                 expired.push((name.clone(), stream.clone()));
             }
@@ -241,9 +289,9 @@ impl Registry {
         expired.into_iter().map(|(name, stream)| (stream.remove(), name).1).collect()
     }
 
-    /// When the next stream expires, as things stand.
-    pub fn next_expiry(&self) -> Option<SystemTime> {
-        self.inner.names().streams.values().filter_map(Stream::expires).min()
+    /// How long it takes until the next stream expires, as things stand.
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.inner.names().streams.values().filter_map(Stream::expires_in).min()
     }
 
     /// Streams that it holds.
@@ -263,11 +311,20 @@ impl Registry {
 
     /// What its streams did since it was made, and who is attached to them. Takes each stream's locks in turn.
     pub fn totals(&self) -> Totals {
-        self.inner.gone.with(self.list().iter().map(|stream| &*stream.shared))
+        self.inner.gone.with(|totals| self.list().iter().for_each(|stream| stream.shared.add_to(totals)))
     }
 
     /// What it may hold.
     pub fn limits(&self) -> Limits {
-        self.inner.limits
+        Limits { max_streams: self.inner.max_streams.load(Relaxed), max_memory: self.inner.rings.limit() }
+    }
+
+    /// Changes what it may hold, and how many descriptors its streams may occupy. Streams beyond lower limits stay; no further
+    /// one is made until enough of them are gone.
+    pub fn set_limits(&self, limits: Limits, descriptors: u64) {
+        self.inner.max_streams.store(limits.max_streams, Relaxed);
+        self.inner.rings.set_limit(limits.max_memory);
+        self.inner.beside.set_limit(beside(limits));
+        self.inner.descriptors.set_limit(descriptors);
     }
 }

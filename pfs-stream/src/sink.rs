@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// Takes the bytes of chunks, one copy, with room for a header before each run of bytes.
+/// Takes the bytes of chunks, one copy, with room for a header before each run of bytes. Programs have `Vec<u8>`; hosts have others.
 ///
 /// A read is all or nothing: when the writer has lapped the reader meanwhile, everything since the
 /// start of the read is taken back through [`undo_to`](Sink::undo_to). A read is whole chunks, unless the

@@ -20,7 +20,7 @@ use std::{
 use thiserror::Error;
 
 use crate::{
-    AppendError, Appended, PushEnd, Pushed, Writer, flag,
+    Appended, PushEnd, Pushed, WriteError, Writer, flag,
     ring::{Memory, Shared, Sharing, write},
     sync::{
         AtomicU64,
@@ -68,12 +68,12 @@ pub const STAGING_MEMORY: u64 = (WORDS * WORD) as u64;
 pub struct BadStaging;
 
 /// Why staged chunks cannot be appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum StagingError {
     /// The stream does not take them.
     #[error(transparent)]
-    Append(#[from] AppendError),
+    Append(#[from] WriteError),
     /// There are none to be had.
     #[error(transparent)]
     Bad(#[from] BadStaging),
@@ -242,7 +242,11 @@ impl Writer {
     /// # Errors
     ///
     /// As [`push`](Self::push).
-    pub async fn push_staged(&mut self, staging: &Staging, chunk: Staged) -> Result<Appended, AppendError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Writer::append`].
+    pub async fn push_staged(&mut self, staging: &Staging, chunk: Staged) -> Result<Appended, WriteError> {
         let appended = self.push_source(&staging.source(chunk)).await?;
         self.count_staged(chunk.len);
         Ok(appended)

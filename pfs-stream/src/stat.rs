@@ -6,9 +6,8 @@ use pfs_proto::{ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, Writer
 
 use crate::{
     clock,
-    membership::Progress,
     ring::Status,
-    stream::Shared,
+    state::{Progress, Shared},
     sync::{Ordering, lock},
 };
 

@@ -1,39 +1,36 @@
 //! A stream: a ring, who is attached to it, and how it ends.
 
+#[cfg(feature = "host")]
+use std::any::Any;
 use std::{
     future::{Future, poll_fn},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use pfs_proto::{Identity, Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamStat, StreamSummary};
+use pfs_proto::{Identity, Peer, ReadOptions, SlowPolicy, Start, StreamStat, StreamSummary};
 
 use crate::{
-    AttachError, CreateError, Extent, Reader, Reservation, StreamConfig, Writer, clock,
-    events::{Events, Watchers},
+    AttachError, Budget, CreateError, Extent, Reader, StreamConfig, Writer, clock,
+    events::Events,
     figures::Figures,
-    kept::Kept,
-    lifetime::Lifetime,
-    membership::{Membership, ReaderState},
-    ring::{Layout, MAX_SIZE, Position, Ring, RingReader, RingWriter, Status},
+    membership::Membership,
+    read::Position,
+    ring::{Layout, MAX_SIZE, Ring, RingReader, RingWriter, Status},
     stat,
-    sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
-    totals::Gone,
+    state::{ReaderState, Shared},
+    sync::{Arc, Ordering, lock},
     wait::{Ticket, WaitQueue},
-    writer::WriterState,
 };
-
-/// Streams made in this process so far.
-static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// A named, append-only sequence of bytes in memory. Clones are handles to the same stream.
 ///
 /// ```
 /// # use pfs_stream::*;
 /// let stream = Stream::new("cam", StreamConfig::default())?;
-/// let mut writer = stream.writer(Peer::default())?;
-/// let mut reader = stream.reader(ReadOptions::default(), Peer::default())?;
+/// let mut writer = stream.writer()?;
+/// let mut reader = stream.reader(ReadOptions::default())?;
 /// writer.try_append(b"hello")?;
-/// writer.finish_and_close();
+/// writer.finish(Finish::Close);
 ///
 /// let mut bytes = Vec::new();
 /// assert_eq!(reader.try_read(&mut bytes, 1024)?, Some(Read::Data { chunks: 1, bytes: 5 }));
@@ -46,70 +43,6 @@ pub struct Stream {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all handles of a stream share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) name: String,
-    /// Which stream it is, for names are used again.
-    pub(crate) identity: Identity,
-    pub(crate) config: StreamConfig,
-    pub(crate) ring: Ring,
-    pub(crate) created: SystemTime,
-    /// The one short lock of an append. Nobody holds it while copying out, waiting or waking.
-    pub(crate) append: Mutex<Appending>,
-    /// Taken after `append` where both are needed; a reader takes it to attach and to leave.
-    pub(crate) readers: Mutex<Vec<Arc<ReaderState>>>,
-    pub(crate) reader_count: AtomicUsize,
-    /// Readers that are in other processes.
-    pub(crate) mapped: AtomicUsize,
-    /// Bytes that readers who have left were told they lost. Written under `readers`, when one leaves.
-    pub(crate) lost_before: AtomicU64,
-    /// Where those who leave add up what they did.
-    pub(crate) gone: std::sync::Arc<Gone>,
-    /// Readers that wait for something to read.
-    pub(crate) news: WaitQueue,
-    /// Writers that wait for a `block` reader to make room.
-    pub(crate) room: WaitQueue,
-    /// Writers that wait for readers to attach.
-    pub(crate) joins: WaitQueue,
-    /// Tasks that wait for the stream to take no more appends, or to be removed. Woken only for that.
-    pub(crate) ends: WaitQueue,
-    /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
-    pub(crate) watchers: std::sync::Arc<Watchers>,
-    pub(crate) lifetime: Lifetime,
-    /// What its host keeps about it.
-    pub(crate) kept: Kept,
-    /// What this stream takes of its registry's memory and descriptors. Given back when the last handle is gone, or the stream
-    /// was removed and is read by no other process.
-    reserved: Mutex<[Option<Reservation>; 2]>,
-}
-
-/// What only one writer at a time may touch.
-#[derive(Debug)]
-pub(crate) struct Appending {
-    pub(crate) ring: RingWriter,
-    pub(crate) status: Status,
-    /// Deaths before the first of the writers attached now (or last) joined.
-    pub(crate) deaths_before: u64,
-    pub(crate) finished: u64,
-    /// Time of the newest chunk, or when the stream was made; times never go back, whatever the clock does.
-    pub(crate) newest: u64,
-    /// No `block` reader was at a chunk before this one when last looked; they only move on.
-    pub(crate) block_floor: u64,
-    pub(crate) writers: Vec<Arc<WriterState>>,
-    /// Writers that wait for room now.
-    pub(crate) waiting: usize,
-    /// The chunk that `block` readers must reach before the last append that found no room can go on.
-    pub(crate) refused: u64,
-}
-
-impl Appending {
-    /// When the newest chunk was appended, if any was.
-    pub(crate) fn last_append(&self) -> Option<u64> {
-        (self.ring.head().seq > 0).then_some(self.newest)
-    }
-}
-
 /// The layout of a stream's ring, once its sizes are found to be possible.
 pub(crate) fn layout(config: &StreamConfig) -> Result<Layout, CreateError> {
     for size in [config.ring_buffer_size, config.channel_buffer_size] {
@@ -120,6 +53,13 @@ pub(crate) fn layout(config: &StreamConfig) -> Result<Layout, CreateError> {
     Ok(Layout::new(config.ring_buffer_size.max(config.channel_buffer_size)))
 }
 
+/// How much more of a budget of memory than its limit may be in use while a stream takes the name of this one, which gives that
+/// much back next. A ring that nobody has written to has taken next to nothing until then.
+pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
+    let unattached = replaced.filter(|stream| stream.is_unattached());
+    unattached.map_or(0, |stream| stream.shared.reserved_from(memory))
+}
+
 impl Stream {
     /// Makes a stream that belongs to no registry.
     ///
@@ -128,7 +68,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(name, config, Ring::new(layout)?, [None, None], None, std::sync::Arc::default()))
+        Ok(Self::unregistered(name, config, Ring::new(layout)?))
     }
 
     /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
@@ -145,58 +85,15 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn local(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         let layout = layout(&config)?;
-        Ok(Self::with_layout(
-            name,
-            config,
-            Ring::holding(layout)?,
-            [None, None],
-            None,
-            std::sync::Arc::default(),
-        ))
+        Ok(Self::unregistered(name, config, Ring::holding(layout)?))
     }
 
-    pub(crate) fn with_layout(
-        name: &str,
-        config: StreamConfig,
-        ring: Ring,
-        reserved: [Option<Reservation>; 2],
-        origin: Option<SystemTime>,
-        gone: std::sync::Arc<Gone>,
-    ) -> Self {
-        let created = SystemTime::now();
-        let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let appending = Appending {
-            ring: RingWriter::new(ring.clone()),
-            status: Status::default(),
-            deaths_before: 0,
-            finished: 0,
-            newest: clock::micros(created),
-            block_floor: u64::MAX,
-            writers: Vec::new(),
-            waiting: 0,
-            refused: 0,
-        };
-        let shared = Shared {
-            name: name.to_owned(),
-            identity: Identity::new(origin.unwrap_or(created), number),
-            config,
-            ring,
-            created,
-            append: Mutex::new(appending),
-            readers: Mutex::new(Vec::new()),
-            reader_count: AtomicUsize::new(0),
-            mapped: AtomicUsize::new(0),
-            lost_before: AtomicU64::new(0),
-            gone,
-            news: WaitQueue::new(),
-            room: WaitQueue::new(),
-            joins: WaitQueue::new(),
-            ends: WaitQueue::new(),
-            watchers: std::sync::Arc::default(),
-            lifetime: Lifetime::new(),
-            kept: Kept::default(),
-            reserved: Mutex::new(reserved),
-        };
+    fn unregistered(name: &str, config: StreamConfig, ring: Ring) -> Self {
+        Self::of(Shared::new(name, config, ring, Vec::new(), None, std::sync::Arc::default()))
+    }
+
+    /// The first handle of a stream.
+    pub(crate) fn of(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }
     }
 
@@ -232,7 +129,16 @@ impl Stream {
     /// # Errors
     ///
     /// [`AttachError::Closed`] and [`AttachError::Removed`].
-    pub fn writer(&self, peer: Peer) -> Result<Writer, AttachError> {
+    pub fn writer(&self) -> Result<Writer, AttachError> {
+        self.writer_of(Peer::default())
+    }
+
+    /// Attaches a writer on behalf of somebody, whom the figures name.
+    ///
+    /// # Errors
+    ///
+    /// As [`writer`](Self::writer).
+    pub fn writer_of(&self, peer: Peer) -> Result<Writer, AttachError> {
         Writer::attach(&self.shared, peer)
     }
 
@@ -241,19 +147,22 @@ impl Stream {
     /// # Errors
     ///
     /// [`AttachError::Removed`] and [`AttachError::PastHead`].
-    pub fn reader(&self, options: ReadOptions, peer: Peer) -> Result<Reader, AttachError> {
+    pub fn reader(&self, options: ReadOptions) -> Result<Reader, AttachError> {
+        self.reader_of(options, Peer::default())
+    }
+
+    /// Attaches a reader on behalf of somebody, whom the figures name.
+    ///
+    /// # Errors
+    ///
+    /// As [`reader`](Self::reader).
+    pub fn reader_of(&self, options: ReadOptions, peer: Peer) -> Result<Reader, AttachError> {
         let mut append = lock(&self.shared.append);
         if append.status.removed() {
             return Err(AttachError::Removed);
         }
         let (head, tail) = (append.ring.head(), append.ring.tail());
-        let held = Extent {
-            tail: tail.offset,
-            head: head.offset,
-            closed: append.status.closed(),
-            failed: append.status.failed(),
-            removed: false,
-        };
+        let held = append.extent();
         let at = self.place(&append.ring, options.start)?;
         let figures = Figures::own();
         figures.set_position(at);
@@ -390,6 +299,42 @@ impl Stream {
         })
     }
 
+    /// What it holds now.
+    pub fn extent(&self) -> Extent {
+        lock(&self.shared.append).extent()
+    }
+
+    /// When it was made.
+    pub fn created(&self) -> SystemTime {
+        self.shared.created
+    }
+
+    /// Begins its time to live anew, as an append does.
+    pub fn renew(&self) {
+        self.shared.renew();
+    }
+
+    /// Keeps its time to live from running out for as long as this is held.
+    pub fn hold(&self) -> Hold {
+        self.shared.lifetime.hold();
+        Hold(self.clone())
+    }
+
+    /// How long it lives on, as things stand: until its time to live runs out, or until its deadline. Zero if that is over;
+    /// `None` if it has neither.
+    pub fn expires_in(&self) -> Option<Duration> {
+        let config = &self.shared.config;
+        let idle = config.ttl.map(|ttl| ttl.saturating_sub(self.shared.lifetime.unused_for()));
+        let until = |deadline: SystemTime| deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        idle.into_iter().chain(config.deadline.map(until)).min()
+    }
+
+    /// What the host keeps about this stream, made when it is first asked for. The engine never looks at it.
+    #[cfg(feature = "host")]
+    pub fn kept<T: Any + Send + Sync + Default>(&self) -> std::sync::Arc<T> {
+        self.shared.kept.get()
+    }
+
     /// All its figures.
     pub fn stat(&self) -> StreamStat {
         stat::stat(&self.shared)
@@ -398,6 +343,24 @@ impl Stream {
     /// Its most important figures.
     pub fn summary(&self) -> StreamSummary {
         stat::summary(&self.shared)
+    }
+}
+
+// Not beside the reader, which is below the handles of a stream.
+impl Reader {
+    /// The stream that it reads.
+    pub fn stream(&self) -> Stream {
+        Stream { shared: Arc::clone(&self.membership.shared) }
+    }
+}
+
+/// Keeps a stream's time to live from running out, and begins it anew when dropped.
+#[derive(Debug)]
+pub struct Hold(Stream);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.shared.lifetime.let_go();
     }
 }
 
@@ -411,65 +374,5 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         (self.queue)(&self.shared).leave(&mut self.ticket);
-    }
-}
-
-impl Shared {
-    /// Closes or removes the stream, and tells everybody. Returns what it is now.
-    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) -> Status {
-        let mut append = lock(&self.append);
-        let before = append.status;
-        change(&mut append.status);
-        let now = append.status;
-        self.ring.set_status(now);
-        if now.closed() && !before.closed() {
-            let offset = append.ring.head().offset;
-            self.watchers.tell(StreamEvent::Closed { offset, failed: now.failed() });
-        }
-        if now.removed() && !before.removed() {
-            self.watchers.tell(StreamEvent::Removed);
-        }
-        drop(append);
-        self.watchers.wake();
-        self.wake_everybody();
-        if now.removed() && !before.removed() {
-            self.release();
-        }
-        now
-    }
-
-    /// Gives the memory of a removed stream back, even if readers are attached: a reader that has not noticed the removal finds
-    /// nothing but the removal.
-    fn release(&self) {
-        let append = lock(&self.append);
-        // What the system cannot take back goes with the last handle.
-        if self.ring.release().is_ok() {
-            drop(append);
-            self.give_back();
-        }
-    }
-
-    /// Counts the memory of a removed stream no longer, unless it is mapped by other processes.
-    pub(crate) fn give_back(&self) {
-        let mut reserved = lock(&self.reserved);
-        if self.mapped.load(Ordering::SeqCst) == 0 && self.ring.is_released() {
-            *reserved = [None, None];
-        }
-    }
-
-    /// Wakes the readers that sleep, wherever they do.
-    pub(crate) fn wake_readers(&self) {
-        self.news.wake_all();
-        #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-        if self.mapped.load(Ordering::Relaxed) > 0 {
-            self.ring.ring_bell();
-        }
-    }
-
-    fn wake_everybody(&self) {
-        self.wake_readers();
-        self.room.wake_all();
-        self.joins.wake_all();
-        self.ends.wake_all();
     }
 }

@@ -9,16 +9,9 @@ use std::{
     time::Duration,
 };
 
-use pfs_proto::{Peer, SlowPolicy};
+use pfs_proto::Peer;
 
-use crate::{
-    clock,
-    figures::Figures,
-    membership::{Progress, ReaderState},
-    stream::Shared,
-    sync::{Ordering::Relaxed, lock},
-    writer::WriterState,
-};
+use crate::clock;
 
 /// What the streams of a registry did since it was made, and who is attached to them now. Sizes in bytes.
 /// What was counted never goes back, but what those counted who are attached to a removed stream is told when they go.
@@ -78,36 +71,13 @@ impl ByWay {
 
 /// What a reader or writer has counted so far.
 #[derive(Clone, Copy, Debug)]
-enum Counted {
+pub(crate) enum Counted {
     Writer { peer: Peer, bytes: u64, staged: u64 },
     Reader { peer: Peer, mapped: bool, bytes: u64, gaps: u64, lost_bytes: u64, lost_chunks: u64 },
 }
 
-impl Counted {
-    fn of_writer(writer: &WriterState) -> Self {
-        Self::Writer {
-            peer: writer.peer,
-            bytes: writer.bytes.load(Relaxed),
-            staged: writer.staged.load(Relaxed),
-        }
-    }
-
-    fn of_reader(reader: &ReaderState, progress: Progress) -> Self {
-        let Progress { position, gaps, lost_bytes, lost_chunks } = progress;
-        let passed = position.saturating_sub(reader.start);
-        Self::Reader {
-            peer: reader.peer,
-            mapped: matches!(reader.figures, Figures::Page(_)),
-            bytes: passed.saturating_sub(lost_bytes),
-            gaps,
-            lost_bytes,
-            lost_chunks,
-        }
-    }
-}
-
 impl Totals {
-    fn add(&mut self, counted: Counted) {
+    pub(crate) fn add(&mut self, counted: Counted) {
         match counted {
             Counted::Writer { peer, bytes, staged } => {
                 self.written.shared = self.written.shared.saturating_add(staged);
@@ -140,30 +110,6 @@ impl Totals {
             sum.remote = sum.remote.max(before.remote);
         }
     }
-
-    /// Adds a stream and those who are attached to it.
-    pub(crate) fn add_stream(&mut self, shared: &Shared) {
-        let now = clock::elapsed();
-        let append = lock(&shared.append);
-        *(if append.status.closed() { &mut self.closed } else { &mut self.open }) += 1;
-        for writer in &append.writers {
-            self.writers += 1;
-            self.add(Counted::of_writer(writer));
-            if let since @ 1.. = writer.waiting.load(Relaxed) {
-                self.writers_waiting += 1;
-                self.waited += Duration::from_micros(now.saturating_sub(since));
-            }
-        }
-        let head = append.ring.head();
-        for reader in lock(&shared.readers).iter() {
-            *match reader.policy() {
-                SlowPolicy::Drop => &mut self.readers_drop,
-                SlowPolicy::Block => &mut self.readers_block,
-                SlowPolicy::Disconnect => &mut self.readers_disconnect,
-            } += 1;
-            self.add(Counted::of_reader(reader, reader.progress(head)));
-        }
-    }
 }
 
 /// The sum of those who have gone.
@@ -179,10 +125,10 @@ impl Gone {
         self.sum.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those who have gone and these streams together. One who goes meanwhile may be missing, and is not there twice.
-    pub(crate) fn with<'a>(&self, streams: impl Iterator<Item = &'a Shared>) -> Totals {
+    /// Those who have gone, and what `add` adds to them. One who goes meanwhile may be missing, and is not there twice.
+    pub(crate) fn with(&self, add: impl FnOnce(&mut Totals)) -> Totals {
         let mut totals = *self.sum();
-        streams.for_each(|stream| totals.add_stream(stream));
+        add(&mut totals);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         totals.not_less_than(&told);
         *told = totals;
@@ -190,8 +136,7 @@ impl Gone {
     }
 
     /// To be called when it is no longer among its stream's writers: better missing for a moment than there twice.
-    pub(crate) fn add_writer(&self, writer: &WriterState, finished: Option<bool>) {
-        let counted = Counted::of_writer(writer);
+    pub(crate) fn add_writer(&self, counted: Counted, finished: Option<bool>) {
         let mut totals = self.sum();
         totals.add(counted);
         totals.finished += u64::from(finished == Some(true));
@@ -199,8 +144,7 @@ impl Gone {
     }
 
     /// To be called when it is no longer among its stream's readers.
-    pub(crate) fn add_reader(&self, reader: &ReaderState, progress: Progress) {
-        let counted = Counted::of_reader(reader, progress);
+    pub(crate) fn add_reader(&self, counted: Counted) {
         self.sum().add(counted);
     }
 

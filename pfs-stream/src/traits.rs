@@ -5,28 +5,31 @@
 //! adapts them is written for the traits too: byte streams, typed streams, stalls, throttles.
 //!
 //! A reader is one poll function, because that is what adapters are made of. It yields [`Event`]s: a chunk, a gap with its
-//! exact range, the end with its reason. What is not an end is a [`ReadFailure`]: removed, too slow, daemon gone. After
+//! exact range, the end with its reason. What is not an end is a [`ReadError`]: removed, too slow, daemon gone. After
 //! the end or a failure, the same comes again.
 //!
-//! A writer is five futures. `append` hands a chunk over; `flush` waits until all that was handed over is in the
-//! stream (in one process that is so at once); `complete` ends the writer properly, and `close` ends the stream with it;
-//! `close_failed` ends both as failed. A writer that is dropped without any of these has died, and readers that ask are told so.
+//! A daemon's stream yields [`Event::Attached`] first, a stream of this process does not: code for both ignores the events that
+//! it has no use for.
+//!
+//! A writer is three futures. `append` hands a chunk over; `flush` waits until all that was handed over is in the
+//! stream (in one process that is so at once); `finish` ends the writer, and the stream with it if that is wanted. A writer that is
+//! dropped without it has died, and readers that ask are told so.
 //!
 //! Everything is cancel safe. A poll that is pending has taken nothing. An `append` that is dropped while it waits has
 //! handed over the whole chunk or nothing of it.
 //!
-//! Most names differ from those that the types have for themselves, and from those of the standard library's traits, on
-//! purpose: all can be imported beside each other. Where both [`std::io::Write`] and [`StreamWriter`] are, `flush` needs to be
-//! told which: `StreamWriter::flush(&mut writer)`.
+//! The names are those that the types have for themselves. [`Writer::finish`](crate::Writer::finish) is no future, because nothing is
+//! left to wait for in this process: code that names that type does not `.await` it. Where both [`std::io::Write`] and [`StreamWriter`] are imported, `flush`
+//! needs to be told which: `StreamWriter::flush(&mut writer)`.
 //!
 //! ```
 //! # use pfs_stream::*;
 //! async fn copy(mut from: impl StreamReader, mut to: impl StreamWriter) -> Result<u64, Box<dyn std::error::Error>> {
 //!     loop {
-//!         match from.event().await? {
-//!             Event::Chunk(bytes) => to.append_bytes(&bytes).await?,
+//!         match from.next().await? {
+//!             Event::Chunk(bytes) => to.append(bytes).await?,
 //!             Event::Gap { from, to, .. } => eprintln!("lost {from} to {to}"),
-//!             Event::End { .. } => return Ok(to.close().await?),
+//!             Event::End { .. } => return Ok(to.finish(Finish::Close).await?),
 //!             _ => (),
 //!         }
 //!     }
@@ -38,10 +41,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use pfs_proto::Event;
 
-use crate::{ByteStream, EventStream, ReadFailure, WriteFailure};
+use crate::{ByteStream, Chunk, EventStream, Finish, ReadError, WriteError};
 
 /// Follows a stream, wherever that is.
 pub trait StreamReader: Send {
@@ -49,19 +51,19 @@ pub trait StreamReader: Send {
     ///
     /// # Errors
     ///
-    /// [`ReadFailure`]; then the same again.
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>>;
+    /// [`ReadError`]; then the same again.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>>;
 
     /// The next event, however long it takes. Cancel safe: an event is taken only if it was returned.
     ///
     /// # Errors
     ///
-    /// [`ReadFailure`]; then the same again.
-    fn event(&mut self) -> impl Future<Output = Result<Event, ReadFailure>> + Send
+    /// [`ReadError`]; then the same again.
+    fn next(&mut self) -> impl Future<Output = Result<Event, ReadError>> + Send
     where
         Self: Sized,
     {
-        poll_fn(|cx| self.poll_event(cx))
+        poll_fn(|cx| self.poll_next(cx))
     }
 
     /// The offset after everything that was returned.
@@ -109,8 +111,8 @@ pub trait StreamReader: Send {
 }
 
 impl<R: StreamReader + ?Sized> StreamReader for Box<R> {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
-        (**self).poll_event(cx)
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
+        (**self).poll_next(cx)
     }
 
     fn position(&self) -> u64 {
@@ -136,51 +138,36 @@ pub trait StreamWriter: Send + Sized {
 
     /// Hands one chunk over; an empty one is nothing. Waits while a `block` reader needs the room.
     ///
-    /// Cancel safe: dropped before it is done, it has handed over the whole chunk or nothing of it.
-    ///
     /// # Errors
     ///
-    /// [`WriteFailure`]. After [`WriteFailure::TooLarge`] the writer can go on.
-    fn append(&mut self, chunk: &[u8]) -> impl Future<Output = Result<(), WriteFailure>> + Send;
+    /// [`WriteError`]. After [`WriteError::TooLarge`] the writer can go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, it has handed over the whole chunk or nothing of it.
+    fn append(&mut self, chunk: impl Chunk) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// As [`append`](Self::append), without a copy where the stream can keep these very bytes.
+    /// Waits until everything that was handed over is in the stream.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
-    fn append_bytes(&mut self, chunk: &Bytes) -> impl Future<Output = Result<(), WriteFailure>> + Send {
-        self.append(chunk)
-    }
+    /// [`WriteError`]: something may be missing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    fn flush(&mut self) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// Waits until everything that was handed over is in the stream. Cancel safe.
+    /// Ends this writer as `finish` says, once everything is in the stream, and tells the offset after its last chunk.
     ///
     /// # Errors
     ///
-    /// [`WriteFailure`]: something may be missing.
-    fn flush(&mut self) -> impl Future<Output = Result<(), WriteFailure>> + Send;
-
-    /// Ends this writer properly, once everything is in the stream, and tells the offset after its last chunk. The stream
-    /// stays open. Cancelled, the writer counts as one that died.
+    /// [`WriteError`]: something may be missing.
     ///
-    /// # Errors
+    /// # Cancel safety
     ///
-    /// [`WriteFailure`]: something may be missing.
-    fn complete(self) -> impl Future<Output = Result<u64, WriteFailure>> + Send;
-
-    /// As [`complete`](Self::complete), and closes the stream: its readers get what is in it, and then the end.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteFailure`]: something may be missing.
-    fn close(self) -> impl Future<Output = Result<u64, WriteFailure>> + Send;
-
-    /// As [`close`](Self::close), but as failed: readers get what is in the stream, and then
-    /// [`End::Failed`](pfs_proto::End::Failed) in place of an end. The writer counts as one that died.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteFailure`]: something may be missing.
-    fn close_failed(self) -> impl Future<Output = Result<u64, WriteFailure>> + Send;
+    /// Dropped before it is done, the writer counts as one that died.
+    fn finish(self, finish: Finish) -> impl Future<Output = Result<u64, WriteError>> + Send;
 
     /// The same writer, as an `AsyncWrite`.
     #[cfg(feature = "tokio")]

@@ -1,56 +1,29 @@
 //! A writer: appends chunks, and says at the end whether it finished or died.
 
-mod all;
+#[cfg(feature = "host")]
 mod blockers;
 mod failure;
-mod room;
+#[cfg(feature = "host")]
+mod host;
 
 use std::{
     future::poll_fn,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
 use bytes::Bytes;
 use pfs_proto::Peer;
 
 use crate::{
-    AppendError, AttachError, clock,
-    ring::{GRAIN, Source, Status},
-    stream::{Appending, Shared},
-    sync::{Arc, AtomicU64, MutexGuard, Ordering, lock},
+    AttachError, Chunk, WriteError, clock,
+    ring::{Given, MIN_HELD, Source, Status},
+    state::{Appending, Shared, WriterState, release},
+    sync::{Arc, MutexGuard, Ordering, lock},
     wait::Ticket,
 };
 
+#[cfg(feature = "host")]
 pub use blockers::{Blockers, GivenUp};
-
-/// What others can see of a writer.
-#[derive(Debug)]
-pub(crate) struct WriterState {
-    pub(crate) peer: Peer,
-    pub(crate) since: SystemTime,
-    pub(crate) bytes: AtomicU64,
-    /// Those of the bytes that came from memory shared with it.
-    pub(crate) staged: AtomicU64,
-    /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
-    pub(crate) waiting: AtomicU64,
-    /// The chunk that `block` readers must reach before its last append that found no room can go on.
-    needs: AtomicU64,
-}
-
-impl WriterState {
-    /// Records the room that its append needs, which has just found none.
-    #[cold]
-    fn needs_room(&self, append: &Appending) {
-        self.needs.store(append.refused, Ordering::Relaxed);
-    }
-
-    /// Counts what was appended. Only the writer itself calls this.
-    fn count(&self, bytes: u64) {
-        let before = self.bytes.load(Ordering::Relaxed);
-        self.bytes.store(before.saturating_add(bytes), Ordering::Relaxed);
-    }
-}
 
 /// What an append tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,19 +60,33 @@ pub enum PushEnd<E> {
     Failed(E),
 }
 
-/// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died, as does one that
-/// [fails](Self::fail).
+/// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
     state: Arc<WriterState>,
     /// After its last chunk; 0 before the first.
-    pub(crate) offset: u64,
+    offset: u64,
     /// Whether something was pushed that sleeping readers were not woken for.
     unannounced: bool,
     /// Where chunks that the stream lets go of come by; empty in between.
     gone: Vec<Bytes>,
     departure: Departure,
+}
+
+/// How a writer ends, and what becomes of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finish {
+    /// The writer has appended all that it had. The stream stays open.
+    KeepOpen,
+    /// The writer has appended all that it had, and the stream is closed: readers get what is in it, and then the end.
+    Close,
+    /// What the writer appended is not all that there should be: it counts as one that died. The stream stays open.
+    Failed,
+    /// As [`Failed`](Self::Failed), and the stream is closed as failed: readers get what is in it, and then
+    /// [`End::Failed`](pfs_proto::End::Failed) in place of an end.
+    CloseFailed,
 }
 
 /// What the drop of a writer means to readers that wait for the end of the writers.
@@ -135,14 +122,7 @@ impl Writer {
         }
         append.status.writer_joined();
         shared.ring.set_status(append.status);
-        let state = Arc::new(WriterState {
-            peer,
-            since: SystemTime::now(),
-            bytes: AtomicU64::new(0),
-            staged: AtomicU64::new(0),
-            waiting: AtomicU64::new(0),
-            needs: AtomicU64::new(0),
-        });
+        let state = Arc::new(WriterState::new(peer));
         append.writers.push(Arc::clone(&state));
         drop(append);
         Self {
@@ -158,44 +138,26 @@ impl Writer {
     /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the room.
     /// An empty chunk changes nothing.
     ///
-    /// Cancel safe: dropped before it is done, it has appended nothing.
-    ///
     /// # Errors
     ///
-    /// [`AppendError`]; nothing of the chunk is in the stream then.
-    pub async fn append(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
-        self.append_source(&chunk).await
+    /// [`WriteError`]; nothing of the chunk is in the stream then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, it has appended nothing.
+    pub async fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
+        self.append_given(Given::new(&chunk)).await
     }
 
-    /// As [`append`](Self::append), but leaves sleeping readers asleep until [`wake`](Self::wake): several
-    /// chunks that are there at once need only one wake-up.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append).
-    pub async fn push(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
-        self.push_source(&chunk).await
+    async fn append_given(&mut self, chunk: Given<'_>) -> Result<(), WriteError> {
+        if self.try_push(&chunk)?.is_none() {
+            self.push_later(&chunk).await?;
+        }
+        self.wake_readers();
+        Ok(())
     }
 
-    /// As [`append`](Self::append), without a copy if the stream is [local](crate::Stream::local) and the chunk has 4 KiB or more.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append).
-    pub async fn append_bytes(&mut self, chunk: &Bytes) -> Result<Appended, AppendError> {
-        self.append_source(&chunk).await
-    }
-
-    async fn append_source(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
-        let appended = match self.try_push(chunk)? {
-            Some(appended) => appended,
-            None => self.push_later(chunk).await?,
-        };
-        self.wake();
-        Ok(appended)
-    }
-
-    pub(crate) async fn push_source(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
+    pub(crate) async fn push_source(&mut self, chunk: &impl Source) -> Result<Appended, WriteError> {
         match self.try_push(chunk)? {
             Some(appended) => Ok(appended),
             None => self.push_later(chunk).await,
@@ -203,9 +165,9 @@ impl Writer {
     }
 
     /// Waits for room.
-    async fn push_later(&mut self, chunk: &impl Source) -> Result<Appended, AppendError> {
+    async fn push_later(&mut self, chunk: &impl Source) -> Result<Appended, WriteError> {
         // The reader that is waited for may itself be asleep, unaware of what was pushed.
-        self.wake();
+        self.wake_readers();
         let mut waiting = Waiting::new(self);
         poll_fn(|cx| waiting.poll(cx, || self.try_push(chunk).transpose())).await
     }
@@ -215,39 +177,32 @@ impl Writer {
     /// # Errors
     ///
     /// As [`append`](Self::append).
-    pub fn append_blocking(&mut self, chunk: &[u8]) -> Result<Appended, AppendError> {
+    pub fn append_blocking(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         pollster::block_on(self.append(chunk))
     }
 
-    /// Appends one chunk and wakes readers, unless a `block` reader still needs the room: then `None`.
+    /// As [`append`](Self::append), but does not wait.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
-    pub fn try_append(&mut self, chunk: &[u8]) -> Result<Option<Appended>, AppendError> {
-        let appended = self.try_push(&chunk)?;
-        self.wake();
-        Ok(appended)
+    /// [`WriteError::Full`] while a `block` reader needs the room; otherwise as [`append`](Self::append).
+    pub fn try_append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
+        self.try_append_given(Given::new(&chunk))
     }
 
-    /// As [`append_bytes`](Self::append_bytes), but does not wait: `None` if a `block` reader still needs the room.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append).
-    pub fn try_append_bytes(&mut self, chunk: &Bytes) -> Result<Option<Appended>, AppendError> {
+    fn try_append_given(&mut self, chunk: Given<'_>) -> Result<(), WriteError> {
         let appended = self.try_push(&chunk)?;
-        self.wake();
-        Ok(appended)
+        self.wake_readers();
+        appended.map(drop).ok_or(WriteError::Full)
     }
 
     #[inline(always)]
-    pub(crate) fn try_push(&mut self, chunk: &impl Source) -> Result<Option<Appended>, AppendError> {
+    pub(crate) fn try_push(&mut self, chunk: &impl Source) -> Result<Option<Appended>, WriteError> {
         let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
         if size > max {
-            return Err(AppendError::TooLarge { size, max });
+            return Err(WriteError::TooLarge { size, max });
         }
-        if size >= GRAIN as u64
+        if size >= MIN_HELD as u64
             && self.shared.ring.holds()
             && let Some(chunk) = chunk.to_bytes()
         {
@@ -259,20 +214,20 @@ impl Writer {
             self.state.needs_room(&append);
             return Ok(None);
         }
-        let offset = room::release(append, &mut self.gone);
+        let offset = release(append, &mut self.gone);
         Ok(Some(self.pushed(offset, size)))
     }
 
     /// As [`try_push`](Self::try_push), for a chunk that can be held.
     #[inline(always)]
-    fn try_hold(&mut self, chunk: Bytes) -> Result<Option<Appended>, AppendError> {
+    fn try_hold(&mut self, chunk: Bytes) -> Result<Option<Appended>, WriteError> {
         let (now, size) = (clock::of_append(), chunk.len() as u64);
         let mut append = self.shared.appending()?;
         if !append.put_held(chunk, now, &self.shared, &mut self.gone) {
             self.state.needs_room(&append);
             return Ok(None);
         }
-        let offset = room::release(append, &mut self.gone);
+        let offset = release(append, &mut self.gone);
         Ok(Some(self.pushed(offset, size)))
     }
 
@@ -281,28 +236,15 @@ impl Writer {
     fn pushed(&mut self, offset: u64, size: u64) -> Appended {
         if size > 0 {
             (self.unannounced, self.offset) = (true, offset);
+            self.shared.renew();
             self.state.count(size);
         }
         Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }
     }
 
-    /// Waits until `block` readers have made room for a good part of the ring, if any of them holds this writer up: cheaper
-    /// than to wait for a little room again and again. That may take long where they are slow, so it should be given up soon.
-    pub async fn much_room(&mut self) {
-        let mut waiting = Waiting::new(self);
-        poll_fn(|cx| {
-            waiting.poll(cx, || {
-                let Ok(mut append) = self.shared.appending() else { return Some(()) };
-                let tail = append.ring.tail_after_much();
-                append.may_overwrite(tail, &self.shared).then_some(())
-            })
-        })
-        .await;
-    }
-
     /// Appends several staged chunks under one lock and with one time: those that `push` puts into the batch.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn push_batch<E: From<AppendError>>(
+    pub(crate) fn push_batch<E: From<WriteError>>(
         &mut self,
         push: impl FnOnce(&mut Batch<'_>) -> PushEnd<E>,
     ) -> Pushed<E> {
@@ -317,13 +259,19 @@ impl Writer {
         let mut batch = Batch { append, shared: &self.shared, gone, now, chunks: 0, bytes: 0 };
         let end = push(&mut batch);
         let Batch { append, gone, chunks, bytes, .. } = batch;
-        let offset = room::release(append, gone);
+        let offset = release(append, gone);
         if chunks > 0 {
             (self.unannounced, self.offset) = (true, offset);
+            self.shared.renew();
         }
         self.state.count(bytes);
         self.state.staged.fetch_add(bytes, Ordering::Relaxed);
         Pushed { chunks, bytes, offset, end }
+    }
+
+    /// The offset after its last chunk; 0 before the first.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The largest chunk that its stream takes, in bytes.
@@ -347,49 +295,29 @@ impl Writer {
         self.state.staged.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Wakes the readers that sleep, if something was pushed since the last time.
-    pub fn wake(&mut self) {
+    /// Ends this writer as `finish` says, and tells the offset after its last chunk; 0 if there was none.
+    pub fn finish(mut self, finish: Finish) -> u64 {
+        match finish {
+            Finish::KeepOpen => self.departure = Departure::Finished,
+            Finish::Close => {
+                self.departure = Departure::Finished;
+                self.shared.set_status(Status::close);
+            }
+            Finish::Failed => self.departure = Departure::Died,
+            // Nothing is said of a failure where the stream was closed before.
+            Finish::CloseFailed => {
+                self.departure = Departure::Died;
+                self.shared.set_status(Status::close_failed);
+            }
+        }
+        self.offset
+    }
+
+    /// Wakes the readers that sleep, if something was appended since the last time.
+    pub(crate) fn wake_readers(&mut self) {
         if std::mem::take(&mut self.unannounced) {
             self.shared.wake_readers();
         }
-    }
-
-    /// Ends this writer properly.
-    pub fn finish(mut self) {
-        self.departure = Departure::Finished;
-    }
-
-    /// Sets what dropping this writer means. It is [`Departure::Died`] until then.
-    pub fn depart_as(&mut self, departure: Departure) {
-        self.departure = departure;
-    }
-
-    /// Ends this writer properly, and closes the stream.
-    pub fn finish_and_close(mut self) {
-        self.departure = Departure::Finished;
-        self.close();
-    }
-
-    /// Closes the stream: neither this writer nor any other one appends anything more.
-    pub fn close(&mut self) {
-        self.shared.set_status(Status::close);
-    }
-
-    /// Ends this writer as failed: what it appended is not all that there should be. It counts as one that died, and
-    /// readers that wait for the end of the writers are told so.
-    pub fn fail(self) {
-        drop(self);
-    }
-
-    /// Ends this writer as failed, and closes the stream as failed: its readers get what is in it, and then
-    /// [`End::Failed`](pfs_proto::End::Failed) in place of an end. Nothing is said of a failure where the stream was closed before.
-    pub fn fail_and_close(mut self) {
-        self.close_failed();
-    }
-
-    /// Closes the stream as failed, unless it is closed. The writer itself has not left.
-    pub fn close_failed(&mut self) {
-        self.shared.set_status(Status::close_failed);
     }
 }
 
@@ -416,7 +344,7 @@ impl Drop for Writer {
         self.shared.ring.set_status(append.status);
         let last = append.status.writers() == 0;
         drop(append);
-        self.shared.gone.add_writer(&self.state, finished);
+        self.shared.gone.add_writer(self.state.counted(), finished);
         if last || self.unannounced {
             self.shared.wake_readers();
         }
@@ -493,10 +421,10 @@ impl Batch<'_> {
     }
 
     /// Appends one; false if a `block` reader needs the room.
-    pub(crate) fn put(&mut self, chunk: &impl Source) -> Result<bool, AppendError> {
+    pub(crate) fn put(&mut self, chunk: &impl Source) -> Result<bool, WriteError> {
         let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
         if size > max {
-            return Err(AppendError::TooLarge { size, max });
+            return Err(WriteError::TooLarge { size, max });
         }
         let put = self.append.put(chunk, self.now, self.shared, self.gone);
         self.chunks += u64::from(put);

@@ -3,7 +3,7 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use pfs_stream::{Events, Peer, ReadOptions, Stream, StreamConfig, StreamEvent};
+use pfs_stream::{Events, Finish, Peer, ReadOptions, Stream, StreamConfig, StreamEvent};
 
 fn stream() -> Stream {
     let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
@@ -21,9 +21,9 @@ fn us() -> Peer {
 #[test]
 fn readers_that_come_and_go_are_told_with_their_numbers_and_how_many_there_are() {
     let stream = stream();
-    let before = stream.reader(ReadOptions::default(), us()).unwrap();
+    let before = stream.reader_of(ReadOptions::default(), us()).unwrap();
     let mut events = stream.events();
-    let second = stream.reader(ReadOptions::default(), us()).unwrap();
+    let second = stream.reader_of(ReadOptions::default(), us()).unwrap();
     drop(before);
     drop(second);
     let gone = |reader, readers| StreamEvent::Unsubscribed {
@@ -42,7 +42,7 @@ fn readers_that_come_and_go_are_told_with_their_numbers_and_how_many_there_are()
             StreamEvent::NoReaders
         ]
     );
-    let _third = stream.reader(ReadOptions::default(), us()).unwrap();
+    let _third = stream.reader_of(ReadOptions::default(), us()).unwrap();
     assert_eq!(
         told(&mut events),
         [StreamEvent::Subscribed { reader: 3, peer: us(), readers: 1 }, StreamEvent::FirstReader]
@@ -53,8 +53,8 @@ fn readers_that_come_and_go_are_told_with_their_numbers_and_how_many_there_are()
 fn a_gap_is_told_when_the_reader_is_told_and_summed_up_when_it_goes() {
     let stream = stream();
     let mut events = stream.events();
-    let mut reader = stream.reader(ReadOptions::default(), us()).unwrap();
-    let mut writer = stream.writer(us()).unwrap();
+    let mut reader = stream.reader_of(ReadOptions::default(), us()).unwrap();
+    let mut writer = stream.writer_of(us()).unwrap();
     for _ in 0..8 {
         writer.try_append(&[7; 1024]).unwrap();
     }
@@ -73,9 +73,9 @@ fn a_gap_is_told_when_the_reader_is_told_and_summed_up_when_it_goes() {
 fn the_end_is_told_once_and_the_removal_last() {
     let stream = stream();
     let mut events = stream.events();
-    let mut writer = stream.writer(us()).unwrap();
+    let mut writer = stream.writer_of(us()).unwrap();
     writer.try_append(b"12345").unwrap();
-    writer.finish_and_close();
+    writer.finish(Finish::Close);
     stream.close();
     stream.remove();
     stream.remove();
@@ -90,18 +90,18 @@ fn a_watcher_that_takes_nothing_costs_a_bounded_queue_and_is_told_how_much_it_mi
     let stream = stream();
     let mut events = stream.events();
     for _ in 0..1000 {
-        drop(stream.reader(ReadOptions::default(), us()).unwrap());
+        drop(stream.reader_of(ReadOptions::default(), us()).unwrap());
     }
     let first = told(&mut events);
     let Some(StreamEvent::Missed { count }) = first.last() else { panic!("{:?}", first.last()) };
     // Four events a reader.
     assert_eq!(first.len() - 1 + usize::try_from(*count).unwrap(), 4000);
     assert!(first.len() < 1000, "{} are kept", first.len());
-    drop(stream.reader(ReadOptions::default(), us()).unwrap());
+    drop(stream.reader_of(ReadOptions::default(), us()).unwrap());
     assert_eq!(told(&mut events).len(), 4, "it goes on");
 
     for _ in 0..1000 {
-        drop(stream.reader(ReadOptions::default(), us()).unwrap());
+        drop(stream.reader_of(ReadOptions::default(), us()).unwrap());
     }
     stream.remove();
     assert_eq!(told(&mut events).last(), Some(&StreamEvent::Removed), "that is never left out");
@@ -113,7 +113,7 @@ fn a_watcher_in_a_thread_of_its_own_is_woken() {
     let mut events = stream.events();
     let watching = std::thread::spawn(move || std::iter::from_fn(|| events.next_blocking()).count());
     for _ in 0..10 {
-        drop(stream.reader(ReadOptions::default(), us()).unwrap());
+        drop(stream.reader_of(ReadOptions::default(), us()).unwrap());
     }
     stream.remove();
     assert_eq!(watching.join().unwrap(), 41);

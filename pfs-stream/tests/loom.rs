@@ -9,8 +9,6 @@ use std::{future::poll_fn, task::Poll};
 use loom::{future::block_on, model::Builder, thread};
 use pfs_stream::*;
 
-const PEER: Peer = Peer { pid: None, uid: None };
-
 /// A ring of 16 bytes that holds at most three chunks.
 fn stream() -> Stream {
     let config = StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
@@ -47,15 +45,15 @@ fn step(reader: &mut Reader, lost: &mut u64) -> bool {
 fn a_read_beside_appends_that_overwrite_it_is_whole_or_a_gap() {
     check(|| {
         let stream = stream();
-        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
-        writer.try_append(&bytes_at(0, 5)).unwrap().unwrap();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&bytes_at(0, 5)).unwrap();
         let appending = thread::spawn(move || {
             // The second of these overwrites what the reader may be copying, inside a shared word too.
             for (from, len) in [(5, 9), (14, 10)] {
-                writer.try_append(&bytes_at(from, len)).unwrap().unwrap();
+                writer.try_append(&bytes_at(from, len)).unwrap();
             }
-            writer.finish_and_close();
+            writer.finish(Finish::Close);
         });
         let mut lost = 0;
         for _ in 0..3 {
@@ -72,10 +70,10 @@ fn a_read_beside_appends_that_overwrite_it_is_whole_or_a_gap() {
 fn an_append_that_comes_while_a_reader_falls_asleep_wakes_it() {
     check(|| {
         let stream = stream();
-        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
         let appending = thread::spawn(move || {
-            writer.try_append(&bytes_at(0, 8)).unwrap().unwrap();
+            writer.try_append(&bytes_at(0, 8)).unwrap();
             writer
         });
         let mut bytes = Vec::new();
@@ -89,7 +87,7 @@ fn an_append_that_comes_while_a_reader_falls_asleep_wakes_it() {
 fn a_close_that_comes_while_a_reader_falls_asleep_ends_it() {
     check(|| {
         let stream = stream();
-        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
         let closing = thread::spawn(move || stream.close());
         let read = block_on(reader.read(&mut Vec::new(), 16)).unwrap();
         assert_eq!(read, Read::End(End::Closed));
@@ -101,7 +99,7 @@ fn a_close_that_comes_while_a_reader_falls_asleep_ends_it() {
 fn a_close_that_comes_while_a_writer_falls_asleep_until_then_wakes_it() {
     check(|| {
         let stream = stream();
-        let mut failure = Box::pin(stream.writer(PEER).unwrap().failure());
+        let mut failure = Box::pin(stream.writer().unwrap().failure());
         let closing = thread::spawn(move || stream.close());
         // Polled twice, as by a task that waits for something else besides.
         let twice = poll_fn(|cx| match failure.as_mut().poll(cx) {
@@ -109,7 +107,7 @@ fn a_close_that_comes_while_a_writer_falls_asleep_until_then_wakes_it() {
             ready => ready,
         });
         let failure = block_on(twice);
-        assert_eq!(failure, AppendError::Closed);
+        assert_eq!(failure, WriteError::Closed);
         closing.join().unwrap();
     });
 }
@@ -119,9 +117,9 @@ fn a_writer_that_waits_for_a_block_reader_goes_on_when_it_has_read() {
     check(|| {
         let stream = stream();
         let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
-        let mut reader = stream.reader(options, PEER).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
-        writer.try_append(&bytes_at(0, 16)).unwrap().unwrap();
+        let mut reader = stream.reader(options).unwrap();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&bytes_at(0, 16)).unwrap();
         let reading = thread::spawn(move || {
             let mut lost = 0;
             step(&mut reader, &mut lost);
@@ -141,9 +139,9 @@ fn a_writer_that_waits_for_two_block_readers_goes_on_when_both_have_read() {
     check(|| {
         let stream = stream();
         let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
-        let mut readers = [0, 1].map(|_| stream.reader(options, PEER).unwrap());
-        let mut writer = stream.writer(PEER).unwrap();
-        writer.try_append(&bytes_at(0, 16)).unwrap().unwrap();
+        let mut readers = [0, 1].map(|_| stream.reader(options).unwrap());
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&bytes_at(0, 16)).unwrap();
         step(&mut readers[0], &mut 0);
         let mut late = readers;
         let reading = thread::spawn(move || {
@@ -165,9 +163,9 @@ fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
     check(|| {
         let stream = stream();
         let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
-        let reader = stream.reader(options, PEER).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
-        writer.try_append(&bytes_at(0, 16)).unwrap().unwrap();
+        let reader = stream.reader(options).unwrap();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&bytes_at(0, 16)).unwrap();
         let going = thread::spawn(move || drop(reader));
         block_on(writer.append(&bytes_at(16, 8))).unwrap();
         going.join().unwrap();
@@ -178,10 +176,10 @@ fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
 fn what_a_reader_lost_is_in_the_figures_once_while_it_goes() {
     check(|| {
         let stream = stream();
-        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
         for from in [0, 8, 16] {
-            writer.try_append(&bytes_at(from, 8)).unwrap().unwrap();
+            writer.try_append(&bytes_at(from, 8)).unwrap();
         }
         let mut lost = 0;
         step(&mut reader, &mut lost);
@@ -200,13 +198,13 @@ fn local() -> Stream {
 }
 
 fn append_bytes(writer: &mut Writer, from: u64, len: u64) {
-    writer.try_append_bytes(&bytes_at(from, len).into()).unwrap().unwrap();
+    writer.try_append(bytes::Bytes::from(bytes_at(from, len))).unwrap();
 }
 
 /// Takes one event and checks it; `None` at the live edge.
 fn event(reader: &mut Reader) -> Option<()> {
     let position = reader.position();
-    match reader.try_event().unwrap()? {
+    match reader.try_next().unwrap()? {
         Event::Chunk(chunk) => assert_eq!(chunk, bytes_at(position, chunk.len() as u64)),
         Event::Gap { from, to, .. } => assert!(from == position && to > from),
         other => panic!("{other:?}"),
@@ -218,8 +216,8 @@ fn event(reader: &mut Reader) -> Option<()> {
 fn a_writer_drops_no_chunk_while_a_reader_that_it_laps_takes_a_reference_to_it() {
     check(|| {
         let stream = local();
-        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
         append_bytes(&mut writer, 0, 8);
         append_bytes(&mut writer, 8, 8);
         let appending = thread::spawn(move || {
@@ -240,8 +238,8 @@ fn a_writer_drops_no_chunk_while_a_reader_that_it_laps_takes_a_reference_to_it()
 fn a_reader_that_goes_while_a_writer_lets_go_of_chunks_has_taken_whole_ones() {
     check(|| {
         let stream = local();
-        let mut readers = [0, 1].map(|_| stream.reader(ReadOptions::default(), PEER).unwrap());
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut readers = [0, 1].map(|_| stream.reader(ReadOptions::default()).unwrap());
+        let mut writer = stream.writer().unwrap();
         append_bytes(&mut writer, 0, 16);
         let reading = thread::spawn(move || {
             event(&mut readers[0]);
@@ -257,8 +255,8 @@ fn a_reader_that_goes_while_a_writer_lets_go_of_chunks_has_taken_whole_ones() {
 fn a_reader_finds_every_chunk_while_the_writer_leaves_the_first_index() {
     check(|| {
         let stream = local();
-        let mut reader = stream.reader(ReadOptions::default(), PEER).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
         append_bytes(&mut writer, 0, 7);
         append_bytes(&mut writer, 7, 7);
         let appending = thread::spawn(move || {

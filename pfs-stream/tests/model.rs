@@ -5,7 +5,6 @@
 use pfs_stream::*;
 use proptest::prelude::*;
 
-const PEER: Peer = Peer { pid: None, uid: None };
 const RING: u64 = 4096;
 const CHANNEL: u64 = 2000;
 
@@ -155,12 +154,12 @@ impl Model {
         let head = self.head();
         let chunk: Vec<u8> = (head..head + len).map(byte_at).collect();
         match writer.try_append(&chunk) {
-            Ok(Some(appended)) => {
-                assert_eq!(appended.offset, head + len);
-                assert_eq!(appended.readers, self.followers.len());
+            Ok(()) => {
+                assert_eq!(stream.bytes_written(), head + len);
+                assert_eq!(writer.readers(), self.followers.len());
                 self.ends.push(head + len);
             }
-            Ok(None) => {
+            Err(WriteError::Full) => {
                 // Only a `block` reader may hold a writer up, and only by what it has not read.
                 let awaited = |follower: &Follower| {
                     follower.options.policy == SlowPolicy::Block
@@ -168,13 +167,13 @@ impl Model {
                 };
                 assert!(self.followers.iter().any(awaited));
             }
-            Err(error) => assert!(self.closed && error == AppendError::Closed),
+            Err(error) => assert!(self.closed && error == WriteError::Closed),
         }
     }
 
     fn join(&mut self, stream: &Stream, options: ReadOptions) {
         let head = self.head();
-        match stream.reader(options, PEER) {
+        match stream.reader(options) {
             Err(error) => {
                 let Start::Offset(offset) = options.start else { panic!("{error}") };
                 assert!(offset > head, "{error}");
@@ -269,8 +268,8 @@ impl Model {
                 assert_eq!((follower.options.until, before), (Until::WritersGone, head));
             }
             Err(error) => {
-                assert!(matches!(error, ReadError::TooSlow { position, lag }
-                    if position == follower.settled && lag == head - position && lag > 0));
+                assert!(matches!(error, ReadError::TooSlow { lag: Some(lag) }
+                    if lag == head - follower.settled && lag > 0));
                 follower.position = follower.settled;
                 assert_eq!(follower.options.policy, SlowPolicy::Disconnect);
             }
@@ -290,7 +289,7 @@ proptest! {
         let config = StreamConfig { ring_buffer_size: RING, channel_buffer_size: CHANNEL, ..Default::default() };
         let stream = Stream::new("s", config).unwrap();
         let mut model = Model::default();
-        let mut writers = vec![stream.writer(PEER).unwrap()];
+        let mut writers = vec![stream.writer().unwrap()];
         for operation in operations {
             match operation {
                 Operation::Append(len) => model.append(&stream, writers.last_mut(), len),
@@ -302,12 +301,12 @@ proptest! {
                 Operation::Leave(who) => {
                     model.take(who);
                 }
-                Operation::WriterComes => match stream.writer(PEER) {
+                Operation::WriterComes => match stream.writer() {
                     Ok(writer) => writers.push(writer),
                     Err(error) => assert!(model.closed && error == AttachError::Closed),
                 },
                 Operation::WriterGoes { finished } => match writers.pop() {
-                    Some(writer) if finished => writer.finish(),
+                    Some(writer) if finished => drop(writer.finish(Finish::KeepOpen)),
                     writer => drop(writer),
                 },
                 Operation::Close { failed } => {

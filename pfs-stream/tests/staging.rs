@@ -5,11 +5,10 @@
 use std::{io::Write as _, sync::mpsc, thread};
 
 use pfs_stream::{
+    Finish,
     staging::{BadStaging, MAX_STAGED, Staging, StagingError, StagingWriter},
     *,
 };
-
-const PEER: Peer = Peer { pid: None, uid: None };
 
 fn pair() -> (Staging, StagingWriter) {
     let staging = Staging::new().unwrap();
@@ -20,8 +19,8 @@ fn pair() -> (Staging, StagingWriter) {
 fn stream() -> (Stream, Writer, Reader) {
     let stream = Stream::new("s", StreamConfig::default()).unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
-    let reader = stream.reader(options, PEER).unwrap();
-    let writer = stream.writer(PEER).unwrap();
+    let reader = stream.reader(options).unwrap();
+    let writer = stream.writer().unwrap();
     (stream, writer, reader)
 }
 
@@ -43,7 +42,7 @@ fn consume(mut staging: Staging, mut writer: Writer, rung: mpsc::Receiver<()>, r
         writer.wake();
         if staging.may_sleep() && rung.recv().is_err() {
             assert!(staging.next_chunk().unwrap().is_none());
-            writer.finish_and_close();
+            writer.finish(Finish::Close);
             return;
         }
     }
@@ -149,9 +148,8 @@ fn all_that_is_staged_is_appended_at_once_up_to_what_a_block_reader_needs() {
     let (mut staging, mut stage) = pair();
     let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let stream = Stream::new("s", config).unwrap();
-    let mut reader =
-        stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }, PEER).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut reader = stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
+    let mut writer = stream.writer().unwrap();
     for number in 0..50u8 {
         assert!(stage.try_push(&[number; 100]));
     }
@@ -168,5 +166,5 @@ fn all_that_is_staged_is_appended_at_once_up_to_what_a_block_reader_needs() {
     assert!(stage.try_push(&[0; 5000]));
     stage.publish();
     let end = writer.try_push_staged(&mut staging, u64::MAX).end;
-    assert!(matches!(end, PushEnd::Failed(StagingError::Append(AppendError::TooLarge { .. }))));
+    assert!(matches!(end, PushEnd::Failed(StagingError::Append(WriteError::TooLarge { .. }))));
 }

@@ -11,8 +11,6 @@ use std::{
 use bytes::Bytes;
 use pfs_stream::*;
 
-const PEER: Peer = Peer { pid: None, uid: None };
-
 /// How long to try; `PFS_TEST_SECONDS` makes it longer.
 fn duration() -> Duration {
     let seconds = std::env::var("PFS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
@@ -108,7 +106,7 @@ fn follow_in_parts(mut reader: Reader) -> (u64, u64) {
 fn follow_events(mut reader: Reader) -> (u64, u64) {
     let mut followed = Followed::from(&reader);
     loop {
-        match reader.event_blocking().unwrap() {
+        match reader.next_blocking().unwrap() {
             Event::Chunk(chunk) => followed.data(&chunk),
             Event::Gap { from, to, .. } => followed.gap(from, to),
             Event::End { .. } => return (followed.delivered, followed.lost),
@@ -123,9 +121,9 @@ fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_
     let stream = Stream::new("s", config).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         let readers: Vec<_> = (0..3)
-            .map(|_| stream.reader(ReadOptions::default(), PEER).unwrap())
+            .map(|_| stream.reader(ReadOptions::default()).unwrap())
             .zip([follow, follow, follow_in_parts])
             .map(|(reader, follow)| scope.spawn(move || follow(reader)))
             .collect();
@@ -136,9 +134,10 @@ fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_
                 let len = 1 + head.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1500;
                 chunk.clear();
                 chunk.extend((head..head + len).map(byte_at));
-                head = writer.try_append(&chunk).unwrap().unwrap().offset;
+                writer.try_append(&chunk).unwrap();
+                head = writer.offset();
             }
-            writer.finish_and_close();
+            writer.finish(Finish::Close);
             head
         });
         let until = Instant::now() + duration();
@@ -163,10 +162,11 @@ fn append_all_kinds(writer: &mut Writer, mut head: u64) -> u64 {
         let len = if kind == 0 { 1 + random % 100 } else { 4096 + random % 4096 };
         let chunk: Vec<u8> = (head..head + len).map(byte_at).collect();
         let appended = match kind {
-            1 => writer.try_append_bytes(&Bytes::from(chunk)),
+            1 => writer.try_append(Bytes::from(chunk)),
             _ => writer.try_append(&chunk),
         };
-        head = appended.unwrap().unwrap().offset;
+        appended.unwrap();
+        head = writer.offset();
     }
     head
 }
@@ -178,18 +178,18 @@ fn readers_of_a_local_stream_that_are_lapped_see_no_torn_byte_in_what_is_copied_
     // A new one every time, because it changes its index once in its life.
     while Instant::now() < until {
         let stream = Stream::local("s", config.clone()).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         thread::scope(|scope| {
             let readers: Vec<_> = [follow, follow, follow_events, follow_events]
                 .into_iter()
-                .map(|follow| (follow, stream.reader(ReadOptions::default(), PEER).unwrap()))
+                .map(|follow| (follow, stream.reader(ReadOptions::default()).unwrap()))
                 .map(|(follow, reader)| scope.spawn(move || follow(reader)))
                 .collect();
             let mut head = 0;
             for _ in 0..if cfg!(miri) { 1 } else { 50 } {
                 head = append_all_kinds(&mut writer, head);
             }
-            writer.finish_and_close();
+            writer.finish(Finish::Close);
             for reader in readers {
                 let (delivered, lost) = reader.join().unwrap();
                 assert_eq!(delivered + lost, head);
@@ -206,7 +206,7 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
     let options = ReadOptions { policy: SlowPolicy::Block, until: Until::WritersGone, ..Default::default() };
     let outputs: Vec<Vec<u8>> = thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
-            .map(|_| stream.reader(options, PEER).unwrap())
+            .map(|_| stream.reader(options).unwrap())
             .map(|mut reader| {
                 scope.spawn(move || {
                     let mut bytes = Vec::new();
@@ -216,7 +216,7 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
                 })
             })
             .collect();
-        let writers: Vec<_> = (0..3u8).map(|id| (id, stream.writer(PEER).unwrap())).collect();
+        let writers: Vec<_> = (0..3u8).map(|id| (id, stream.writer().unwrap())).collect();
         for (id, mut writer) in writers {
             scope.spawn(move || {
                 for number in 0..5000u32 {
@@ -224,7 +224,7 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
                     chunk.extend(number.to_le_bytes());
                     writer.append_blocking(&chunk).unwrap();
                 }
-                writer.finish();
+                writer.finish(Finish::KeepOpen);
             });
         }
         readers.into_iter().map(|reader| reader.join().unwrap()).collect()
@@ -245,16 +245,16 @@ fn readers_of_a_stream_that_is_removed_while_they_read_get_no_byte_of_what_takes
     let history: Vec<u8> = (0..SIZE).map(byte_at).collect();
     while Instant::now() < until {
         let stream = Stream::new("s", config.clone()).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         for chunk in history[..].chunks(100_000) {
-            writer.try_append(chunk).unwrap().unwrap();
+            writer.try_append(chunk).unwrap();
         }
         let reads = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     // Over and over from the start, and much at a time, so that the removal finds it in the middle of a copy.
-                    while let Ok(mut reader) = stream.reader(ReadOptions::default(), PEER) {
+                    while let Ok(mut reader) = stream.reader(ReadOptions::default()) {
                         let mut followed = Followed::from(&reader);
                         let mut bytes = Vec::new();
                         while let Ok(Some(read)) = reader.try_read(&mut bytes, SIZE as usize) {

@@ -20,7 +20,7 @@ fn create(registry: &Registry, name: &str, size: u64) -> Stream {
 }
 
 fn reader(stream: &Stream, policy: SlowPolicy, peer: Peer) -> Reader {
-    stream.reader(ReadOptions { policy, ..ReadOptions::default() }, peer).unwrap()
+    stream.reader_of(ReadOptions { policy, ..ReadOptions::default() }, peer).unwrap()
 }
 
 fn read_all(reader: &mut Reader) {
@@ -30,7 +30,7 @@ fn read_all(reader: &mut Reader) {
 /// Two writers, and two readers of whom one loses a chunk, are at work; `look` sees the registry before they go.
 fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
     let (first, second) = (create(registry, "a", 4096), create(registry, "b", 4096));
-    let mut writers = [first.writer(HERE).unwrap(), second.writer(ELSEWHERE).unwrap()];
+    let mut writers = [first.writer_of(HERE).unwrap(), second.writer_of(ELSEWHERE).unwrap()];
     let mut readers =
         [reader(&first, SlowPolicy::Drop, HERE), reader(&first, SlowPolicy::Disconnect, ELSEWHERE)];
     writers[0].try_append(&[0; 10]).unwrap();
@@ -43,7 +43,7 @@ fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
     read_all(&mut readers[0]);
     look(registry);
     let [finishes, dies] = writers;
-    finishes.finish_and_close();
+    finishes.finish(Finish::Close);
     drop((dies, readers));
     registry.remove("b");
 }
@@ -89,7 +89,7 @@ fn those_who_have_gone_are_not_counted_twice() {
 fn the_time_that_a_writer_waits_counts_while_it_waits_and_afterwards() {
     let registry = registry();
     let stream = create(&registry, "a", 4096);
-    let mut writer = stream.writer(HERE).unwrap();
+    let mut writer = stream.writer_of(HERE).unwrap();
     let mut slow = reader(&stream, SlowPolicy::Block, HERE);
     writer.append_blocking(&[0; 4096]).unwrap();
     assert_eq!(registry.totals().waited, Duration::ZERO);
@@ -113,7 +113,7 @@ fn the_time_that_a_writer_waits_counts_while_it_waits_and_afterwards() {
 fn the_time_that_a_writer_waited_stays_counted_though_nobody_looked_meanwhile() {
     let registry = registry();
     let stream = create(&registry, "a", 4096);
-    let mut writer = stream.writer(HERE).unwrap();
+    let mut writer = stream.writer_of(HERE).unwrap();
     let mut slow = reader(&stream, SlowPolicy::Block, HERE);
     writer.append_blocking(&[0; 4096]).unwrap();
     let waits = std::thread::spawn(move || writer.append_blocking(&[0; 4096]).map(|_| ()));
@@ -149,7 +149,7 @@ fn share(look: bool) {
 
     let registry = registry();
     let stream = create(&registry, "a", 4096);
-    let mut writer = stream.writer(HERE).unwrap();
+    let mut writer = stream.writer_of(HERE).unwrap();
     let mut area = Staging::new().unwrap();
     let mut producer = StagingWriter::open(area.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
     let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out().map_err(|(_, error)| error).unwrap();

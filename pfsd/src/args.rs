@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{CommandFactory, Parser, ValueEnum};
+use pfs_http::settings::parse_listen_address;
 
 /// Hosts named in-memory byte streams for pfs.
 ///
@@ -19,21 +20,42 @@ pub struct Args {
 
     /// Serve on this Unix socket
     ///
-    /// Default: listen.socket of the configuration, else $XDG_RUNTIME_DIR/pfs/pfsd.sock, else
-    /// /tmp/pfs-UID/pfsd.sock.
+    /// Default: listen.socket of the configuration, else pfsd.sock in the first of these directories that is
+    /// this user's alone, or can be made so: $XDG_RUNTIME_DIR/pfs, /run/user/UID/pfs, /tmp/pfs-UID,
+    /// /run/pfs. pfs looks for a daemon there, in the same order. A second daemon of a user needs a socket that is named: pfs
+    /// would find only one of the two. A daemon on /run/pfs/pfsd.sock is for all users whom listen.socket_mode lets in and who
+    /// have no daemon of their own.
     #[arg(long, value_name = "PATH", env = "PFSD_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
 
     /// Serve HTTP on this address, such as 127.0.0.1:4437
     ///
-    /// Default: listen.http of the configuration, else HTTP is off. Port 0 is any free one; the log tells which.
+    /// 4437, :4437 and localhost:4437 are the same; 0.0.0.0:4437 is all IPv4 addresses of the machine. Port 0 is any free one;
+    /// the log tells which. Default: listen.http of the configuration, else HTTP is off.
     /// Anything but loopback needs auth.token_file or http.client_ca in the configuration.
-    #[arg(long, value_name = "ADDR", env = "PFSD_HTTP", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = parse_listen_address,
+        env = "PFSD_HTTP",
+        hide_env_values = true
+    )]
     pub http: Option<SocketAddr>,
 
     /// Check the configuration, print the result and exit with 0 or 1
     #[arg(long)]
     pub check_config: bool,
+
+    /// Have the running daemon reload tokens, certificates and limits, print the outcome and exit with 0 or 1
+    ///
+    /// The daemon is the one on --socket, or where pfsd would serve with --config. It reads its own configuration file again,
+    /// the one that it was started with. Only root and the daemon's user may ask.
+    #[arg(long, conflicts_with = "check_config")]
+    pub reload: bool,
+
+    /// What `pfs` adds when it starts a daemon: such a daemon holds no directory in use, and ends when nobody uses it.
+    #[arg(long, hide = true)]
+    pub autostarted: bool,
 
     /// How much to log: off, error, warn, info, debug or trace, or levels of targets: info,requests=off
     #[arg(long, value_name = "FILTER", default_value = "info", env = "PFSD_LOG", hide_env_values = true)]
@@ -66,7 +88,8 @@ Examples:
   pfsd                                          serve /streamfs on the default socket
   pfsd --http 127.0.0.1:4437                    streams as URLs: http://127.0.0.1:4437/streamfs/cam
   pfsd --config /etc/pfs/pfsd.toml --log-format json
-  pfsd --config pfsd.toml --check-config";
+  pfsd --config pfsd.toml --check-config
+  pfsd --config pfsd.toml --reload              new tokens, certificates and limits; no stream is lost";
 
 /// The parts of the manual behind the options: a heading, and lines to be shown as they are.
 pub const MANUAL: &[(&str, &str)] = &[
@@ -108,11 +131,18 @@ pub const MANUAL: &[(&str, &str)] = &[
                                  # and for what leaves;
                                  # default: 1GB, or half of the limit of
                                  # the control group if that is less
+  #max_streams_per_user = 64     # quotas, off unless set; see below
+  #max_memory_per_user = "256MB"
+  #max_streams_per_token = 16
+  #max_memory_per_token = "64MB"
   max_connections = 16384        # on the socket and over HTTP together
   max_connections_per_address = 8192  # over HTTP; default: half of them
   #max_block_time = "30s"        # a block reader that keeps a writer waiting
                                  # for longer becomes a drop reader; off
                                  # unless set
+  #idle_exit = "10m"             # without streams and clients for so long, the
+                                 # daemon ends; "never"; default: 10m for
+                                 # a daemon that pfs started, else never
   max_header_size = "32KB"       # all headers of a request
   header_time = "10s"            # until they are there
   idle_time = "60s"              # between requests
@@ -122,8 +152,42 @@ pub const MANUAL: &[(&str, &str)] = &[
 
   # Sizes are bytes (524288) or text with a unit: B, KB, MB, GB, TB
   # or KiB, MiB, GiB, TiB, all 1024-based. Times are text: "500ms",
-  # "10s", "2m". Files are named by absolute paths and read once, at
-  # the start; certificates and keys are PEM."#,
+  # "10s", "2m". Files are named by absolute paths; certificates and
+  # keys are PEM."#,
+    ),
+    (
+        "Reloading",
+        r#"  pfsd --reload, or SIGHUP, has the running daemon read the file that
+  it was started with again, and the files that it names. Flags and the
+  environment still beat the file. It takes over the tokens, the
+  certificates (http.certificate, http.key, http.client_ca) and all keys
+  of [limits]. Nothing else restarts: no connection is cut, and no
+  stream is lost. What else differs is named in a warning, and takes
+  effect at the next start. When anything is wrong, nothing changes, and
+  the message has file, line and key.
+
+  tokens        What a token that is gone began is cut off: a reader or
+                writer is told that the tokens were reloaded, and a
+                response breaks. A token that may do less keeps what it
+                still may do. Once tokens are needed, so are requests
+                from before cut off.
+  certificates  New connections use them. A connection that is there
+                goes on with those of its handshake.
+  limits        What is there beyond a lower limit stays; nothing is
+                added until enough of it has gone. A time counts for
+                what begins afterwards, max_block_time also for writers
+                that wait already. idle_exit counts from the reload on. A
+                higher max_header_size is for new connections.
+
+  pfsd --reload prints what changed, or why nothing did. For systemd:
+
+    [Service]
+    Type=notify
+    ExecStart=/usr/bin/pfsd --config /etc/pfs/pfsd.toml
+    ExecReload=/usr/bin/pfsd --reload --config /etc/pfs/pfsd.toml
+
+  systemctl reload then fails with that reason. With Type=notify-reload
+  and no ExecReload it sends SIGHUP, and only the log has the reason."#,
     ),
     (
         "HTTP",
@@ -156,19 +220,67 @@ pub const MANUAL: &[(&str, &str)] = &[
   more; make one with: openssl rand -hex 32. Clients send it as
   Authorization: Bearer TOKEN; an unknown one is refused with 401, one
   that does not allow what is asked with 403. Only /healthz and the page
-  of the dashboard need none; /metrics is for those who may read /. A
-  change of the file needs a new start.",
+  of the dashboard need none; /metrics is for those who may read /.
+  pfsd --reload reads the file again.",
+    ),
+    (
+        "Quotas",
+        "  max_streams_per_user and max_memory_per_user limit the streams that
+  one user (uid) has created over the socket, and the rings of these
+  streams; max_streams_per_token and max_memory_per_token those that
+  were created with one token over HTTP. A stream counts for its
+  creator, whoever writes to it, until it is removed. A removed stream
+  whose memory a client still maps counts until that client has left.
+
+  A creation beyond a quota is refused: pfs ends with 1, HTTP answers
+  429. Streams that exist take appends and can be replaced. max_streams
+  and max_memory hold besides, for all together; a quota may be larger.
+  A client over HTTP without a token has no quota. Clients of the socket
+  whose uid the system does not tell are one more user.",
+    ),
+    (
+        "Service manager",
+        "  pfsd serves listening sockets that the service manager passes (systemd's
+  LISTEN_FDS): a Unix socket in place of --socket, and a TCP socket for
+  HTTP in place of --http. It reports to NOTIFY_SOCKET (Type=notify) when
+  it serves and when it ends.",
+    ),
+    (
+        "Life",
+        "  pfs starts a daemon when none answers. That one has / as its directory
+  and a session of its own, logs to pfsd.log beside its socket, and ends
+  by itself once it has had neither a stream nor a client for
+  limits.idle_exit. Any other daemon does so only if the key is set.
+
+  When the socket, its directory or its lock file is deleted (at logout,
+  or by what cleans /tmp), the daemon makes them again, as at the start.
+  Connected clients notice nothing. The directory above must be there;
+  until it is, the daemon tries again every second. If another daemon
+  serves at the place by then, that one is left alone: this one serves
+  its clients and HTTP, takes the place back when it is free, and
+  without HTTP ends when its last client has left. A socket that the
+  service manager passed is not made again.",
     ),
     (
         "Signals",
         "  SIGTERM, SIGINT  tell every client, finish what is in flight and
                    exit 0 within 5 seconds; a second one ends at
-                   once, with 143 or 130",
+                   once, with 143 or 130
+  SIGHUP           reload the configuration; without a configuration
+                   file there is nothing to reload, and a line of the
+                   log says so
+
+  pfs stop does what SIGTERM does, waits for the end and says what is lost.
+  systemctl stop is for a daemon that is a service: with socket activation
+  or Restart=always, systemd starts it again after pfs stop.",
     ),
     (
         "Exit status",
-        "  0                ended by a signal, or the configuration is fine
-  1                could not start, or the configuration is not fine
+        "  0                ended by a signal or pfs stop, the configuration is fine,
+                   or it was reloaded
+  1                could not start, the configuration is not fine, or it
+                   was not reloaded: it was refused, no daemon answers,
+                   or this user may not ask
   2                wrong usage
   130, 143         ended at once by a second signal",
     ),
@@ -177,7 +289,8 @@ pub const MANUAL: &[(&str, &str)] = &[
         "  pfsd
   pfsd --http 127.0.0.1:4437
   pfsd --config /etc/pfs/pfsd.toml --log-format json
-  pfsd --config pfsd.toml --check-config",
+  pfsd --config pfsd.toml --check-config
+  pfsd --config pfsd.toml --reload",
     ),
 ];
 

@@ -12,28 +12,28 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// being passed to a client.
 const OTHERS: u64 = 192;
 
-/// Raises the limit as far as the settings need and the system allows, and fits the settings to it.
-pub(crate) fn provide(settings: &mut Settings) {
+/// Raises the limit as far as the settings need and the system allows, and fits the settings to it. Returns what should be known
+/// if that is not enough.
+pub(crate) fn provide(settings: &mut Settings) -> Option<String> {
     let wanted = wanted(settings);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= wanted) {
-        return;
+        return None;
     }
     let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let limit = match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }) {
         Ok(()) => raised,
         Err(_) => current.unwrap_or(raised),
     };
-    if limit < wanted {
-        fit(settings, limit);
-        tracing::warn!(
-            wanted,
-            limit,
-            max_connections = settings.max_connections,
-            shared_streams = settings.max_stream_descriptors,
-            "the limit on open files is lower than the configuration needs when all is in use (ulimit -n)"
-        );
+    if limit >= wanted {
+        return None;
     }
+    fit(settings, limit);
+    let Settings { max_connections, max_stream_descriptors, .. } = settings;
+    Some(format!(
+        "the limit on open files (ulimit -n) is {limit}, and the configuration needs {wanted} when all is in use: there are at most \
+         {max_connections} connections, and {max_stream_descriptors} streams whose memory is shared"
+    ))
 }
 
 fn wanted(settings: &Settings) -> u64 {

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use pfs_host::Daemon;
+use pfs_host::{
+    Daemon,
+    refusals::{Asked, Reason},
+};
 use pfs_http::{Server, Setup};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -21,17 +24,31 @@ const BACKLOG: u32 = 4096;
 /// A bound port.
 pub(crate) struct HttpListener {
     listener: TcpListener,
-    setup: Setup,
+    secure: bool,
+    server: Arc<Server>,
 }
 
 impl HttpListener {
-    pub(crate) fn bind(setup: Setup) -> io::Result<Self> {
+    pub(crate) fn bind(setup: Setup, daemon: Arc<Daemon>) -> io::Result<Self> {
         let address = setup.address();
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A daemon that starts anew need not wait for the connections of the one before to be forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        Ok(Self { listener: socket.listen(BACKLOG)?, setup })
+        Ok(Self::on(socket.listen(BACKLOG)?, setup, daemon))
+    }
+
+    /// Serves on a non-blocking socket that listens already. Must be called within a tokio runtime.
+    pub(crate) fn from_std(
+        listener: std::net::TcpListener,
+        setup: Setup,
+        daemon: Arc<Daemon>,
+    ) -> io::Result<Self> {
+        Ok(Self::on(TcpListener::from_std(listener)?, setup, daemon))
+    }
+
+    fn on(listener: TcpListener, setup: Setup, daemon: Arc<Daemon>) -> Self {
+        Self { listener, secure: setup.is_secure(), server: Arc::new(Server::new(setup, daemon)) }
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
@@ -40,14 +57,18 @@ impl HttpListener {
 
     /// Whether it is HTTPS.
     pub(crate) fn is_secure(&self) -> bool {
-        self.setup.is_secure()
+        self.secure
+    }
+
+    /// Its protocols, for whoever reloads their settings.
+    pub(crate) fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
     }
 
     /// Serves until the daemon ends, and until the connections have heard of it.
     pub(crate) async fn run(self, daemon: Arc<Daemon>) {
-        let Self { listener, setup } = self;
-        let refusal = if setup.is_secure() { String::new() } else { pfs_http::refusal(NO_DESCRIPTORS) };
-        let server = Arc::new(Server::new(setup, Arc::clone(&daemon)));
+        let Self { listener, secure, server } = self;
+        let refusal = if secure { String::new() } else { pfs_http::refusal(NO_DESCRIPTORS) };
         let mut connections = JoinSet::new();
         let mut spare = Spare::new();
         loop {
@@ -67,7 +88,7 @@ impl HttpListener {
                     }
                 }
                 Err(error) if spare.refuse(&error, &listener, refusal.as_bytes()) => {
-                    tracing::warn!("HTTP connection refused: {NO_DESCRIPTORS}");
+                    daemon.refusals().refuse(Reason::Descriptors, &Asked::default(), NO_DESCRIPTORS);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an HTTP connection");

@@ -5,14 +5,18 @@
 //! socket's file, the configuration file, the log, and the orderly shutdown. Streams, permissions and
 //! sessions are in `pfs-host`, protocols over HTTP in `pfs-http`.
 //!
-//! There is no client here, and no stream is ever written to disk.
+//! No stream is ever written to disk. The one client here is `pfsd --reload`; of `pfs-client` only the lookup is used, which tells
+//! where clients look for a daemon and whether one answers there already.
 
 pub mod args;
+mod ask;
 mod cgroup;
 pub mod config;
 mod descriptors;
+mod heap;
 mod http_listener;
 mod logging;
+mod reload;
 mod server;
 mod signals;
 pub mod socket;

@@ -1,8 +1,13 @@
 //! The log: on stderr, as lines for people or as JSON.
 
-use std::io::{self, IsTerminal};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path};
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::{Result, anyhow, bail};
+use rustix::{
+    fs::{OFlags, fstat},
+    stdio,
+};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt,
@@ -25,11 +30,31 @@ pub(crate) fn init(format: LogFormat, filter: &str) -> Result<()> {
     let log = registry().with(parse(filter)?);
     // A log that nobody reads any more (a closed pipe) must not end the daemon, which eprintln! would.
     let lines = fmt::layer().with_writer(io::stderr).with_target(false).log_internal_errors(false);
+    let colored = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let done = match format {
-        LogFormat::Text => log.with(lines.with_ansi(io::stderr().is_terminal())).try_init(),
+        LogFormat::Text => log.with(lines.with_ansi(colored)).try_init(),
         LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
     };
     done.map_err(|error| anyhow!("cannot set up the log: {error}"))
+}
+
+/// Lets the log go on in the file at `path`, unless it is that file which stderr is.
+///
+/// # Errors
+///
+/// The file cannot be opened; the log goes on where it was.
+pub(crate) fn reopen(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
+    let (there, own) = (fstat(&file)?, fstat(stdio::stderr())?);
+    if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino) {
+        stdio::dup2_stderr(&file)?;
+    }
+    Ok(())
 }
 
 /// Log filter: levels and `TARGET=LEVEL`, separated by commas. The longest target that begins an event's own decides, then

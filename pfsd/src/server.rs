@@ -1,17 +1,21 @@
 //! The accept loop: lets clients in up to the limit, and sees to it that they all end with the daemon.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, iter, mem, pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use pfs_host::{DRAIN_TIMEOUT, Daemon, Failure, expire};
+use pfs_host::{
+    DRAIN_TIMEOUT, Daemon, Failure, exit_when_idle, expire,
+    refusals::{self, Asked, Reason},
+};
 use pfs_proto::ErrorCode;
 use tokio::{
     net::{UnixListener, UnixStream},
+    sync::mpsc,
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
 
-use crate::{config::Shm, http_listener::HttpListener, spare::Spare, unix};
+use crate::{config::Shm, heap, http_listener::HttpListener, spare::Spare, unix};
 
 /// Why a client is refused when the system has no descriptor for it.
 pub(crate) const NO_DESCRIPTORS: &str =
@@ -20,15 +24,18 @@ pub(crate) const NO_DESCRIPTORS: &str =
 /// How long to wait when a connection cannot be accepted.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `daemon` on `listener` until `shutdown` is ready; then tells every client that the daemon is going, and
+/// Serves `daemon` on `listener` until `shutdown` is ready, or a client stops the daemon; then tells every client that the daemon is going, and
 /// returns when all have gone, after at most five seconds.
 pub async fn run(listener: UnixListener, daemon: Arc<Daemon>, shutdown: impl Future<Output = ()>) {
-    serve(listener, None, daemon, Shm::default(), shutdown).await;
+    let (_, none) = mpsc::channel(1);
+    serve(listener, none, None, daemon, Shm::default(), shutdown).await;
 }
 
-/// As [`run`], with HTTP where there is a listener for it.
+/// As [`run`], with HTTP where there is a listener for it. Each of `replacements` takes the place of the listener before it, whose file
+/// was deleted.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    mut listener: UnixListener,
+    mut replacements: mpsc::Receiver<UnixListener>,
     http: Option<HttpListener>,
     daemon: Arc<Daemon>,
     shm: Shm,
@@ -41,41 +48,42 @@ pub(crate) async fn serve(
     if let Some(http) = http {
         connections.spawn(http.run(Arc::clone(&daemon)));
     }
-    let mut expiry = JoinSet::new();
-    expiry.spawn(expire(Arc::clone(&daemon)));
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn(expire(Arc::clone(&daemon)));
+    upkeep.spawn(refusals::report(Arc::clone(&daemon)));
+    upkeep.spawn(heap::give_back(Arc::clone(&daemon)));
+    upkeep.spawn(exit_when_idle(Arc::clone(&daemon)));
     let mut shutdown = pin!(shutdown);
     let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
+            () = daemon.shutdown().cancelled() => break,
             Some(ended) = connections.join_next() => {
                 report_panic(ended);
                 continue;
             }
             accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                if spare.refuse(&error, &listener, &refusal(NO_DESCRIPTORS.to_owned())) {
-                    tracing::warn!("connection refused: {NO_DESCRIPTORS}");
-                } else {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
+            Some(replacement) = replacements.recv() => {
+                let before = mem::replace(&mut listener, replacement);
+                for stream in waiting(before) {
+                    let_in(stream, &daemon, shm, &mut connections);
                 }
                 continue;
             }
         };
-        let Some(place) = daemon.admit() else {
-            refuse(&stream, daemon.max_connections());
-            continue;
-        };
-        let daemon = Arc::clone(&daemon);
-        connections.spawn(async move {
-            unix::serve(stream, daemon, shm).await;
-            drop(place);
-        });
+        match accepted {
+            Ok((stream, _)) => let_in(stream, &daemon, shm, &mut connections),
+            Err(error) => {
+                if spare.refuse(&error, &listener, &refusal(NO_DESCRIPTORS.to_owned())) {
+                    daemon.refusals().refuse(Reason::Descriptors, &Asked::default(), NO_DESCRIPTORS);
+                } else {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
     }
 
     drop(listener);
@@ -90,15 +98,44 @@ pub(crate) async fn serve(
         tracing::warn!(connections = connections.len(), "connections did not end in time and are cut");
         connections.shutdown().await;
     }
+    daemon.refusals().finish();
 }
 
-/// Tells one client too many why it is not served. Its socket is new and empty, so nothing has to wait.
-fn refuse(stream: &UnixStream, limit: usize) {
-    let message = format!(
-        "the daemon has {limit} connections already; raise limits.max_connections, or its limit on open files (ulimit -n)"
-    );
-    tracing::warn!(limit, "connection refused: too many");
-    match stream.try_write(&refusal(message)) {
+/// Serves a client in a task of its own, unless there are too many.
+fn let_in(stream: UnixStream, daemon: &Arc<Daemon>, shm: Shm, connections: &mut JoinSet<()>) {
+    let Some(place) = daemon.admit() else {
+        refuse(&stream, daemon);
+        return;
+    };
+    let daemon = Arc::clone(daemon);
+    connections.spawn(async move {
+        unix::serve(stream, daemon, shm).await;
+        drop(place);
+    });
+}
+
+/// The clients that had connected before the listener's file was deleted, and have not been accepted yet.
+fn waiting(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
+    let listener = listener.into_std().ok();
+    iter::from_fn(move || {
+        let (stream, _) = listener.as_ref()?.accept().ok()?;
+        stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)).ok()
+    })
+}
+
+/// Tells one client why it is not let in. Its socket is new and empty, so nothing has to wait.
+fn refuse(stream: &UnixStream, daemon: &Daemon) {
+    let refusal = if daemon.shutdown().is_cancelled() {
+        encoded(Failure::going_away())
+    } else {
+        let message = format!(
+            "the daemon has {} connections already; raise limits.max_connections, or its limit on open files (ulimit -n)",
+            daemon.max_connections()
+        );
+        daemon.refusals().refuse(Reason::Connections, &(&unix::caller(stream)).into(), &message);
+        refusal(message)
+    };
+    match stream.try_write(&refusal) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => tracing::debug!(%error, "cannot tell a client that there are too many"),
@@ -107,8 +144,12 @@ fn refuse(stream: &UnixStream, limit: usize) {
 
 /// The reply to a client that is not served.
 fn refusal(message: String) -> BytesMut {
+    encoded(Failure::new(ErrorCode::Limit, message))
+}
+
+fn encoded(failure: Failure) -> BytesMut {
     let mut reply = BytesMut::new();
-    Failure::new(ErrorCode::Limit, message).reply().encode(&mut reply);
+    failure.reply().encode(&mut reply);
     reply
 }
 
@@ -140,14 +181,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("s")).unwrap();
         let address = Some((Ipv4Addr::LOCALHOST, 0).into());
-        let setup = Setup::prepare(&[], &pfs_http::settings::Settings::default(), address).unwrap().unwrap();
-        let http = HttpListener::bind(setup).unwrap();
+        let settings = pfs_http::settings::Settings { address, ..pfs_http::settings::Settings::default() };
+        let setup = Setup::prepare(&[], &settings).unwrap().unwrap();
+        let daemon = Arc::new(Daemon::new(&Settings::default()));
+        let http = HttpListener::bind(setup, Arc::clone(&daemon)).unwrap();
         let address = http.address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let daemon = Arc::new(Daemon::new(&Settings::default()));
-        let serving = tokio::spawn(serve(listener, Some(http), daemon, Shm::default(), async {
-            let _ = stopped.await;
-        }));
+        let serving =
+            tokio::spawn(serve(listener, mpsc::channel(1).1, Some(http), daemon, Shm::default(), async {
+                let _ = stopped.await;
+            }));
         let mut idle = Vec::new();
         for _ in 0..10 {
             let mut connection = TcpStream::connect(address).await.unwrap();

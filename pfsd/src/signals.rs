@@ -1,4 +1,4 @@
-//! The signals that end the daemon, and one that must not.
+//! The signals that end the daemon, one that reloads its configuration, and one that must do nothing.
 
 use std::{future, io};
 
@@ -27,6 +27,12 @@ impl Ending {
             Self::Terminate => "SIGTERM",
         }
     }
+}
+
+/// SIGHUP, caught from now on: a daemon that does not serve yet reloads its configuration once it does. Must be called within a
+/// tokio runtime.
+pub(crate) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 /// The signals that end the daemon, caught from now on.

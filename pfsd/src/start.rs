@@ -1,32 +1,39 @@
 //! From the command line to a running daemon, and to its exit code.
 
 use std::{
-    env,
+    convert::Infallible,
     ffi::OsString,
+    future::pending,
     io::{self, Write},
+    net::TcpListener,
     os::unix::net::UnixListener,
-    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use pfs_client::lookup::Lookup;
 use pfs_host::Daemon;
 use pfs_http::Setup;
-use pfs_proto::default_socket_path;
-use rustix::process::geteuid;
-use tokio::sync::oneshot;
+use pfs_stream::Limits;
+use rustix::{
+    fs::Mode,
+    process::{geteuid, umask},
+};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     args::Args,
-    cgroup,
+    ask, cgroup,
     config::Config,
     descriptors,
     http_listener::HttpListener,
-    logging, server,
-    signals::{Ending, Signals},
-    socket::{Directory, SocketFile},
+    logging,
+    reload::Reloader,
+    server,
+    signals::{self, Ending, Signals},
+    socket::{Keeper, SocketError, SocketFile, bind_first, bind_named},
     stdout, systemd,
 };
 
@@ -37,6 +44,7 @@ const USAGE: u8 = 2;
 pub fn start(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Args::try_parse_from(command_line) {
         Ok(args) if args.check_config => check_config(&args),
+        Ok(args) if args.reload => reload(&args),
         Ok(args) => serve(&args),
         Err(error) if error.use_stderr() => {
             // There may be nobody who reads it.
@@ -52,17 +60,36 @@ pub fn start(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn configuration(args: &Args) -> Result<Config> {
+/// What the file says, and the flags and the environment, which beat the file.
+pub(crate) fn configuration(args: &Args) -> Result<Config> {
     let memory_limit = cgroup::memory_limit();
-    Ok(match &args.config {
+    let mut config = match &args.config {
         Some(file) => Config::read(file, memory_limit)?,
         None => Config::from_toml("", "", memory_limit)?,
-    })
+    };
+    config.socket = args.socket.clone().or(config.socket);
+    config.http.address = args.http.or(config.http.address);
+    config.host.idle_exit = config.idle_exit.time(args.autostarted);
+    Ok(config)
+}
+
+/// What HTTP needs before it can listen, if it is on.
+pub(crate) fn http(config: &Config) -> Result<Option<Setup>> {
+    let mut http = Setup::prepare(&config.host.mounts, &config.http)?;
+    if let Some(setup) = &mut http
+        && config.http.token_file.is_none()
+        && config.host.user_quota != Limits::UNLIMITED
+    {
+        let note = "limits.max_streams_per_user and max_memory_per_user limit clients of the socket alone: a client over HTTP has a \
+                    quota only by its token; set auth.token_file, and max_streams_per_token or max_memory_per_token";
+        setup.notes.push(note.to_owned());
+    }
+    Ok(http)
 }
 
 fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
-    let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
+    let http = http(&config)?;
     let notes = config.derived.iter().chain(&config.notes).chain(http.iter().flat_map(|http| &http.notes));
     stdout::print(|| {
         let mut out = io::stdout().lock();
@@ -77,14 +104,48 @@ fn check_config(args: &Args) -> Result<ExitCode> {
     })
 }
 
+/// Has the running daemon reload its configuration. The file here is only read for the place of the socket.
+fn reload(args: &Args) -> Result<ExitCode> {
+    let named = match &args.socket {
+        Some(socket) => Some(socket.clone()),
+        None => {
+            configuration(args)
+                .context("the daemon was not asked to reload, because its socket is not known")?
+                .socket
+        }
+    };
+    let socket = match named {
+        Some(socket) => socket,
+        None => {
+            Lookup::from_environment().find().context("cannot reload; name the socket with --socket")?.socket
+        }
+    };
+    let told = ask::reload(&socket)?;
+    stdout::print(|| io::stdout().write_all(told.as_bytes()))
+}
+
 fn serve(args: &Args) -> Result<ExitCode> {
-    let mut config = configuration(args)?;
-    let http = Setup::prepare(&config.host.mounts, &config.http, args.http)?;
-    logging::init(args.log_format, &args.log)?;
-    let passed = systemd::listener()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let within = runtime.enter();
+    // SIGHUP must never end the daemon, so it is caught before anything that takes time.
+    let hangups = signals::hangups().context("cannot catch SIGHUP")?;
+    // Every file that the daemon makes names its mode. `listen.socket_mode` may let in more than the umask of a shell.
+    umask(Mode::empty());
+    let passed = systemd::listeners()?;
+    let mut args = args.clone();
+    if args.autostarted {
+        leave_directory(&mut args)?;
+    }
+    if let Some(listener) = &passed.tcp {
+        let address = listener.local_addr();
+        args.http = Some(
+            address.context("cannot tell the address of the TCP socket that the service manager passed")?,
+        );
+    }
+    let config = configuration(&args)?;
+    let http = http(&config)?;
+    logging::init(args.log_format, &args.log)?;
     // Signals are caught before a client can connect, so that they end the daemon in order as soon as its socket is there. They
     // are also caught before the first line of the log, whose file may have reached the limit on file sizes.
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -94,46 +155,100 @@ fn serve(args: &Args) -> Result<ExitCode> {
     for note in config.notes.iter().chain(http.iter().flat_map(|http| &http.notes)) {
         tracing::warn!("{note}");
     }
-    let (listener, file) = match passed {
+    let (listener, file) = match passed.unix {
         Some(listener) => {
-            tracing::info!("serving on the socket that the service manager passed");
+            tracing::info!("serving on the Unix socket that the service manager passed");
             (listener, None)
         }
         None => {
-            let (listener, file) = bind(args, &config)?;
+            let bound = bind(&config);
+            if args.autostarted && bound.as_ref().is_err_and(is_served) {
+                tracing::info!("another daemon was a moment ahead; ending");
+                return Ok(ExitCode::SUCCESS);
+            }
+            let (listener, file) = bound?;
             (listener, Some(file))
         }
     };
-    descriptors::provide(&mut config.host);
+    let mut host = config.host.clone();
+    if let Some(shortage) = descriptors::provide(&mut host) {
+        tracing::warn!("{shortage}");
+    }
+    let (reloads, requests) = mpsc::channel(1);
+    let daemon = Arc::new(Daemon::new(&host).with_reload(geteuid().as_raw(), reloads));
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen")?;
-    let http = http.map(bind_http).transpose()?;
-    let code = runtime.block_on(until_signalled(listener, http, async || signals.next().await, &config));
+    let http = http.map(|setup| listen_http(setup, passed.tcp, Arc::clone(&daemon))).transpose()?;
+    let (listeners, replacements) = mpsc::channel(1);
+    // A socket of the service manager's is not ours to make again.
+    let mut keeper =
+        file.map(|file| Keeper::new(file, &config, args.autostarted, Arc::clone(&daemon), listeners));
+    let reloader = Reloader {
+        args,
+        running: config.clone(),
+        daemon: Arc::clone(&daemon),
+        http: http.as_ref().map(HttpListener::server),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server::serve(listener, replacements, http, Arc::clone(&daemon), config.shm, async {
+        let _ = stopped.await;
+    });
+    let upkeep = async {
+        let keeping = async {
+            match &mut keeper {
+                Some(keeper) => keeper.run().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            never = reloader.run(hangups, requests) => never,
+            never = keeping => never,
+        }
+    };
+    let shutdown = daemon.shutdown().clone().cancelled_owned();
+    let ended = until_ended(serving, stop, shutdown, async || signals.next().await, upkeep);
+    let code = runtime.block_on(ended);
     drop(within);
     // What is left after a second signal is not waited for.
     runtime.shutdown_background();
-    drop(file);
+    drop(keeper);
+    // The client that stopped the daemon now learns that another one can begin.
+    drop(daemon);
     Ok(code)
 }
 
-/// Serves until a first signal, which lets clients hear of the end, and a second one, which does not wait for them.
-async fn until_signalled(
-    listener: tokio::net::UnixListener,
-    http: Option<HttpListener>,
+/// Goes to `/`, so that the daemon keeps no directory of its starter's in use, and no file system mounted. What the starter named
+/// relative to that directory still means the same: only these two paths can be relative.
+fn leave_directory(args: &mut Args) -> Result<()> {
+    if let Some(config) = &mut args.config {
+        *config =
+            std::path::absolute(&*config).with_context(|| format!("cannot find {}", config.display()))?;
+    }
+    if let Some(socket) = &mut args.socket {
+        *socket =
+            std::path::absolute(&*socket).with_context(|| format!("cannot serve on {}", socket.display()))?;
+    }
+    std::env::set_current_dir("/").context("cannot change to the directory /")
+}
+
+/// Serves until a first signal or a client's request, which lets clients hear of the end, and another signal, which does not wait
+/// for them.
+async fn until_ended(
+    serving: impl Future<Output = ()>,
+    stop: oneshot::Sender<()>,
+    shutdown: impl Future<Output = ()>,
     mut next_signal: impl AsyncFnMut() -> Ending,
-    config: &Config,
+    upkeep: impl Future<Output = Infallible>,
 ) -> ExitCode {
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server::serve(listener, http, Arc::new(Daemon::new(&config.host)), config.shm, async {
-        let _ = stopped.await;
-    });
     tokio::pin!(serving);
     systemd::ready();
 
-    let first = tokio::select! {
+    tokio::select! {
+        biased;
+        () = shutdown => {}
         () = &mut serving => return ExitCode::SUCCESS,
-        signal = next_signal() => signal,
-    };
-    tracing::info!(signal = first.name(), "asked to end");
+        signal = next_signal() => tracing::info!(signal = signal.name(), "asked to end"),
+        never = upkeep => match never {},
+    }
     systemd::stopping();
     let _ = stop.send(());
     tokio::select! {
@@ -145,34 +260,47 @@ async fn until_signalled(
     }
 }
 
-fn bind_http(setup: Setup) -> Result<HttpListener> {
+/// Serves HTTP on the socket that the service manager passed, else on one of the setup's address.
+fn listen_http(setup: Setup, passed: Option<TcpListener>, daemon: Arc<Daemon>) -> Result<HttpListener> {
     let wanted = setup.address();
-    let bound = HttpListener::bind(setup).with_context(|| format!("cannot serve HTTP on {wanted}"))?;
+    let bound = match passed {
+        Some(listener) => HttpListener::from_std(listener, setup, daemon),
+        None => HttpListener::bind(setup, daemon),
+    };
+    let bound = bound.with_context(|| format!("cannot serve HTTP on {wanted}"))?;
     let address = bound.address().context("cannot tell the address of HTTP")?;
     tracing::info!(%address, "serving {}", if bound.is_secure() { "HTTPS" } else { "HTTP" });
     Ok(bound)
 }
 
-fn bind(args: &Args, config: &Config) -> Result<(UnixListener, SocketFile)> {
-    let (path, directory) = socket_path(args.socket.as_deref(), config.socket.as_deref());
-    let path = std::path::absolute(&path).with_context(|| format!("cannot serve on {}", path.display()))?;
-    let bound = SocketFile::bind(&path, directory, config.socket_mode)?;
+fn bind(config: &Config) -> Result<(UnixListener, SocketFile)> {
+    let lookup = Lookup::from_environment();
+    let (listener, file) = match config.socket.as_deref() {
+        Some(path) => {
+            let path =
+                std::path::absolute(path).with_context(|| format!("cannot serve on {}", path.display()))?;
+            bind_named(&path, &lookup, config.socket_mode)?
+        }
+        None => bind_first(&lookup, config.socket_mode)?,
+    };
     let mounts: Vec<&str> = config.host.mounts.iter().map(|mount| mount.path.as_str()).collect();
-    tracing::info!(socket = %path.display(), mounts = mounts.join(" "), version = env!("CARGO_PKG_VERSION"), "serving");
-    Ok(bound)
+    tracing::info!(
+        socket = %file.path().display(),
+        mounts = mounts.join(" "),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    Ok((listener, file))
 }
 
-/// Where to listen, and whether that is the place where clients look by themselves.
-fn socket_path(flag: Option<&Path>, file: Option<&Path>) -> (PathBuf, Directory) {
-    let default = default_socket_path(env::var_os("XDG_RUNTIME_DIR").as_deref(), geteuid().as_raw());
-    let path = flag.or(file).unwrap_or(&default).to_owned();
-    let directory = if path == default { Directory::Private } else { Directory::AsItIs };
-    (path, directory)
+/// Whether the place was taken by a daemon that answered: all that a `pfs` wants that starts one.
+fn is_served(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(SocketError::Live { answers: true, .. }))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{path::Path, time::Duration};
 
     use bytes::BytesMut;
     use pfs_proto::{Hello, Request};
@@ -185,6 +313,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::config::Shm;
 
     /// A client that asks for documents and reads nothing, until the daemon cannot get rid of any more. On a paused clock
     /// time passes only where nobody can do anything.
@@ -199,6 +328,17 @@ mod tests {
         client
     }
 
+    /// A daemon that never reloads.
+    async fn daemon(listener: UnixListener, next_signal: impl AsyncFnMut() -> Ending) -> ExitCode {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let daemon = Arc::new(Daemon::new(&Config::default().host));
+        let shutdown = daemon.shutdown().clone().cancelled_owned();
+        let serving = server::serve(listener, mpsc::channel(1).1, None, daemon, Shm::default(), async {
+            let _ = stopped.await;
+        });
+        until_ended(serving, stop, shutdown, next_signal, pending()).await
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_second_signal_ends_it_at_once_although_a_client_is_stuck() {
         for (second, code) in [(Ending::Terminate, 143), (Ending::Interrupt, 130)] {
@@ -206,8 +346,7 @@ mod tests {
             let socket = folder.path().join("s");
             let listener = UnixListener::bind(&socket).unwrap();
             let (signals, mut sent) = mpsc::unbounded_channel();
-            let config = Config::default();
-            let daemon = until_signalled(listener, None, async || sent.recv().await.unwrap(), &config);
+            let daemon = daemon(listener, async || sent.recv().await.unwrap());
             let operator = async {
                 let stuck = stuck_client(&socket).await;
                 let begun = Instant::now();
@@ -230,8 +369,7 @@ mod tests {
         let socket = folder.path().join("s");
         let listener = UnixListener::bind(&socket).unwrap();
         let (signals, mut sent) = mpsc::unbounded_channel();
-        let config = Config::default();
-        let daemon = until_signalled(listener, None, async || sent.recv().await.unwrap(), &config);
+        let daemon = daemon(listener, async || sent.recv().await.unwrap());
         let operator = async {
             let stuck = stuck_client(&socket).await;
             signals.send(Ending::Terminate).unwrap();

@@ -1,62 +1,92 @@
 //! Systemd: socket activation and notifications of the daemon's state.
 
-use std::os::{
-    fd::{AsFd, BorrowedFd},
-    unix::net::UnixListener,
+use std::{
+    net::TcpListener,
+    os::{fd::BorrowedFd, unix::net::UnixListener},
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::net::{AddressFamily, SocketType, getsockname, sockopt::socket_type};
+use rustix::net::{
+    AddressFamily, SocketType, getsockname,
+    sockopt::{socket_acceptconn, socket_type},
+};
 use sd_notify::NotifyState;
 
-const UNUSABLE: &str = "cannot use the socket that the service manager passed";
+const UNUSABLE: &str = "cannot use the sockets that the service manager passed";
 
-/// The socket that the service manager opened for us, if it did.
+/// Listening sockets that the service manager opened (socket activation).
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    /// For clients on this machine.
+    pub(crate) unix: Option<UnixListener>,
+    /// For HTTP.
+    pub(crate) tcp: Option<TcpListener>,
+}
+
+/// The sockets that the service manager passed: none, a Unix socket, a TCP socket, or both, in any order.
 ///
 /// `LISTEN_PID` and `LISTEN_FDS` stay in the environment: they name this process, so no child takes them for its own.
 ///
 /// # Errors
 ///
-/// When more than one socket was passed, or something other than a Unix stream socket.
-pub(crate) fn listener() -> Result<Option<UnixListener>> {
-    let mut passed = sd_notify::listen_fds().context(UNUSABLE)?;
-    let number = match (passed.next(), passed.len()) {
-        (None, _) => return Ok(None),
-        (Some(number), 0) => number,
-        (Some(_), more) => {
-            let many = more.saturating_add(1);
-            bail!("the service manager passed {many} sockets; pfsd takes one, a Unix stream socket")
+/// A descriptor is no listening stream socket, or there are two of a kind.
+pub(crate) fn listeners() -> Result<Listeners> {
+    let mut listeners = Listeners::default();
+    for number in sd_notify::listen_fds().context(UNUSABLE)? {
+        // SAFETY: the descriptor is open, for `listen_fds` has just set its close-on-exec flag. It belongs to the service
+        // manager's protocol, so nobody in this process closes it, and we do not either: what is used is a duplicate.
+        #[allow(unsafe_code, reason = "the protocol passes the number of a descriptor")]
+        let passed = unsafe { BorrowedFd::borrow_raw(number) };
+        let duplicate = || passed.try_clone_to_owned().context(UNUSABLE);
+        let second = match family_of_listener(passed) {
+            Some(AddressFamily::UNIX) => listeners.unix.replace(duplicate()?.into()).is_some(),
+            Some(AddressFamily::INET | AddressFamily::INET6) => {
+                listeners.tcp.replace(duplicate()?.into()).is_some()
+            }
+            _ => bail!("{UNUSABLE}: descriptor {number} is no listening Unix or TCP socket"),
+        };
+        if second {
+            bail!(
+                "{UNUSABLE}: pfsd takes one Unix socket and one TCP socket, and descriptor {number} is one more"
+            );
         }
-    };
-    // SAFETY: the descriptor is open, for `listen_fds` has just set its close-on-exec flag. It belongs to the service
-    // manager's protocol, so nobody in this process closes it, and we do not either: what is used is a duplicate.
-    #[allow(unsafe_code, reason = "the protocol passes the number of a descriptor")]
-    let passed = unsafe { BorrowedFd::borrow_raw(number) };
-    if !is_unix_stream_socket(passed) {
-        bail!("{UNUSABLE}: descriptor {number} is no Unix stream socket");
     }
-    let listener = UnixListener::from(passed.try_clone_to_owned().context(UNUSABLE)?);
-    listener.set_nonblocking(true).context(UNUSABLE)?;
-    Ok(Some(listener))
+    if let Some(unix) = &listeners.unix {
+        unix.set_nonblocking(true).context(UNUSABLE)?;
+    }
+    if let Some(tcp) = &listeners.tcp {
+        tcp.set_nonblocking(true).context(UNUSABLE)?;
+    }
+    Ok(listeners)
 }
 
-fn is_unix_stream_socket(descriptor: impl AsFd) -> bool {
-    socket_type(&descriptor).is_ok_and(|kind| kind == SocketType::STREAM)
-        && getsockname(&descriptor).is_ok_and(|name| name.address_family() == AddressFamily::UNIX)
+/// The address family of a stream socket that listens.
+fn family_of_listener(descriptor: BorrowedFd<'_>) -> Option<AddressFamily> {
+    let listens =
+        socket_type(descriptor).ok()? == SocketType::STREAM && socket_acceptconn(descriptor).ok()?;
+    listens.then(|| getsockname(descriptor).ok().map(|name| name.address_family())).flatten()
 }
 
 /// Tells the service manager that clients can connect.
 pub(crate) fn ready() {
-    notify(NotifyState::Ready);
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells the service manager that the daemon reloads its configuration. It is [`ready`] afterwards, whatever came of that.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot notify the service manager"),
+    }
 }
 
 /// Tells the service manager that the daemon is ending.
 pub(crate) fn stopping() {
-    notify(NotifyState::Stopping);
+    notify(&[NotifyState::Stopping]);
 }
 
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "cannot notify the service manager");
     }
 }

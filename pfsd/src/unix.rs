@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use pfs_host::{Caller, Daemon, Permissions, Transport};
+use pfs_host::{Caller, Daemon, Owner, Permissions, Transport};
 use pfs_proto::Peer;
 use rustix::{
     cmsg_space,
@@ -35,14 +35,15 @@ pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, shm: Shm) {
     pfs_host::serve(UnixTransport { stream, shares_memory }, caller, daemon).await;
 }
 
-fn caller(stream: &UnixStream) -> Caller {
+pub(crate) fn caller(stream: &UnixStream) -> Caller {
     let credentials = stream.peer_cred().ok();
     let pid = credentials.as_ref().and_then(|credentials| u32::try_from(credentials.pid()?).ok());
     // A process of another pid namespace has no number here.
     let pid = pid.filter(|pid| *pid > 0);
     let peer = Peer { pid, uid: credentials.map(|credentials| credentials.uid()) };
     // Whoever may open the socket may do everything: the mode of its file says who that is.
-    Caller { peer, permissions: Permissions::all(), transport: "unix" }
+    let (owner, permissions) = (Owner::User(peer.uid), Permissions::all());
+    Caller { peer, remote: None, owner, permissions, transport: "unix" }
 }
 
 struct UnixTransport {

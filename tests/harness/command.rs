@@ -5,13 +5,21 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{Running, Transport, binary};
+use rustix::process::geteuid;
+
+use crate::{Running, Terminal, Transport, binary, skip};
 
 /// What the command reads and where its output goes, until it is started.
 pub struct Pfs {
     command: Command,
     input: Input,
     output: Output,
+    errors: Errors,
+}
+
+pub(crate) enum Errors {
+    Kept,
+    Given,
 }
 
 pub(crate) enum Input {
@@ -51,7 +59,27 @@ impl Pfs {
 
     /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is there.
     pub fn of_user(runtime_dir: &Path) -> Self {
-        Self::usual().env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART")
+        Self::usual().may_start_daemon(runtime_dir)
+    }
+
+    /// It, and what it runs, may start a daemon, whose socket is in that runtime folder.
+    pub fn may_start_daemon(self, runtime_dir: &Path) -> Self {
+        let user = self.env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART");
+        // A daemon that somebody uses on this machine would be found, and none would be started.
+        let uid = geteuid();
+        let places = [format!("/run/user/{uid}/pfs"), format!("/tmp/pfs-{uid}"), "/run/pfs".to_owned()];
+        let places: Vec<String> = places.into_iter().filter(|place| Path::new(place).exists()).collect();
+        if places.is_empty() {
+            return user;
+        }
+        let mut hiding = Command::new("unshare");
+        hiding.arg("--mount");
+        if !uid.is_root() {
+            hiding.arg("--map-current-user").arg("--keep-caps");
+        }
+        let line = "for place in $0; do mount -t tmpfs none \"$place\"; done; exec \"$@\"";
+        hiding.args(["sh", "-c", line]).arg(places.join(" "));
+        user.wrapped(hiding)
     }
 
     /// What a user types into a shell.
@@ -68,7 +96,11 @@ impl Pfs {
             }
         }
         command.env("PFS_AUTOSTART", "0").env_remove("XDG_RUNTIME_DIR").env_remove("RUST_LOG");
-        Self { command, input: Input::Nothing, output: Output::Kept }
+        // Colors are what a test says, not what the terminal of its caller says.
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+            command.env_remove(name);
+        }
+        Self { command, input: Input::Nothing, output: Output::Kept, errors: Errors::Kept }
     }
 
     /// One more argument.
@@ -140,27 +172,62 @@ impl Pfs {
 
     /// Started by a shell with this redirection, such as `>&-`, which closes stdout: std always gives a child all three
     /// standard descriptors.
-    pub fn redirected(mut self, redirection: &str) -> Self {
+    pub fn redirected(self, redirection: &str) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirection}"));
-        shell.arg(self.command.get_program()).args(self.command.get_args());
+        self.wrapped(shell)
+    }
+
+    /// Stdin, stdout and stderr are this terminal. It is the controlling one of a session of the command's own, so that the
+    /// command gets the signals of keys.
+    pub fn on_terminal(self, terminal: &Terminal) -> Self {
+        let mut session = Command::new("setsid");
+        session.arg("--ctty");
+        self.wrapped(session).env("TERM", "xterm").attached(terminal)
+    }
+
+    /// Likewise, below a shell that is the first process of a PID namespace and has its session outside of it, as some build
+    /// services have it. `None`, after a line that says so, where this process may make no namespaces.
+    pub fn on_terminal_in_pid_namespace(self, terminal: &Terminal) -> Option<Self> {
+        let mut namespace = Command::new("unshare");
+        namespace.args(["--pid", "--fork", "--kill-child"]);
+        if !geteuid().is_root() {
+            namespace.arg("--map-root-user");
+        }
+        namespace.args(["sh", "-c", "\"$@\"; exit $?", "sh"]);
+        let tried = Command::new(namespace.get_program()).args(namespace.get_args()).arg("true").output();
+        if tried.is_ok_and(|tried| tried.status.success()) {
+            return Some(self.on_terminal(terminal).wrapped(namespace).attached(terminal));
+        }
+        skip("this process may not have processes of its own (unshare --pid)");
+        None
+    }
+
+    fn attached(mut self, terminal: &Terminal) -> Self {
+        self.command.stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end());
+        Self { input: Input::Given, output: Output::Given, errors: Errors::Given, ..self }
+    }
+
+    /// Started by this command, as its last arguments.
+    fn wrapped(mut self, mut by: Command) -> Self {
+        by.arg(self.command.get_program()).args(self.command.get_args());
         for (name, value) in self.command.get_envs() {
             match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
+                Some(value) => by.env(name, value),
+                None => by.env_remove(name),
             };
         }
         if let Some(folder) = self.command.get_current_dir() {
-            shell.current_dir(folder);
+            by.current_dir(folder);
         }
-        self.command = shell;
+        self.command = by;
         self
     }
 
     /// Starts it.
     #[track_caller]
     pub fn spawn(self) -> Running {
-        Running::start(self.command, self.input, self.output)
+        Running::start(self.command, self.input, self.output, self.errors)
     }
 
     /// Starts it and waits for its end.

@@ -13,12 +13,15 @@ const LONGEST: Duration = Duration::from_millis(20);
 /// How long a test may wait for anything before it fails as one that hangs. It decides nothing else: a test that passes
 /// never waits that long, however busy the machine is.
 pub fn deadline() -> Duration {
-    static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
-        let seconds =
-            std::env::var(VARIABLE).map(|seconds| seconds.parse().expect("PFS_TEST_DEADLINE is in seconds"));
-        Duration::from_secs(seconds.unwrap_or(120))
-    });
+    static DEADLINE: LazyLock<Duration> =
+        LazyLock::new(|| Duration::from_secs(variable(VARIABLE).unwrap_or(120)));
     *DEADLINE
+}
+
+/// A number that an environment variable sets for a run at full size; `None` if it is not set.
+pub fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|e| panic!("{name} is {text:?}: {e}")))
 }
 
 /// Waits until `holds` returns true; after [`deadline`] panics, naming `what` was waited for.

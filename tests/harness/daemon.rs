@@ -1,17 +1,30 @@
 //! A daemon of the test's own.
 
+use std::fs::{Permissions, set_permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use pfs_proto::StreamEvent;
+use rustix::process::{Uid, geteuid};
+use rustix::thread::set_thread_res_uid;
 use tempfile::TempDir;
 
 use crate::observer::Observer;
-use crate::{Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident, shared};
+use crate::{
+    Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident, shared, skip,
+};
 
 /// The name of its socket in its folder.
 const SOCKET: &str = "pfsd.sock";
+
+/// The name of its configuration file there.
+const CONFIG: &str = "pfsd.toml";
+
+/// The id of the user `nobody`.
+const NOBODY: u32 = 65534;
 
 /// A running `pfsd` with its own folder, configuration and socket; killed at drop.
 pub struct Daemon {
@@ -21,6 +34,8 @@ pub struct Daemon {
     pub(crate) observer: Observer,
     /// Where it was told to serve HTTP, if it was.
     pub(crate) http: Option<SocketAddr>,
+    /// The scheme and the address of its URLs.
+    pub(crate) origin: Option<String>,
     transport: Transport,
 }
 
@@ -49,7 +64,7 @@ impl Daemon {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let running = Self::launch(dir.path(), toml, http);
         let observer = Observer::new(dir.path().join(SOCKET));
-        let mut daemon = Self { running, dir, observer, http, transport };
+        let mut daemon = Self { running, dir, observer, http, origin: None, transport };
         daemon.wait_until_up();
         daemon
     }
@@ -57,13 +72,25 @@ impl Daemon {
     /// Starts another one on the same socket, and where it served HTTP on the same port, after this one has ended.
     #[track_caller]
     pub fn restart(&mut self) {
-        let config = std::fs::read_to_string(self.dir.path().join("pfsd.toml")).expect("our own file");
+        let config = std::fs::read_to_string(self.config()).expect("our own file");
         self.running = Self::launch(self.dir.path(), &config, self.http);
         self.wait_until_up();
     }
 
+    /// Changes its configuration file (TOML) and has it reload that: the run of `pfsd --reload`.
+    #[track_caller]
+    pub fn reload(&self, toml: &str) -> Finished {
+        std::fs::write(self.config(), toml).expect("the test's own folder");
+        Pfs::new(binary("pfsd")).arg("--reload").arg("--socket").arg(self.socket()).run()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join(CONFIG)
+    }
+
     fn launch(dir: &Path, toml: &str, http: Option<SocketAddr>) -> Running {
-        let config = dir.join("pfsd.toml");
+        let config = dir.join(CONFIG);
         std::fs::write(&config, toml).expect("the test's own folder");
         let pfsd = Pfs::new(binary("pfsd")).arg("--config").arg(&config);
         let pfsd = http.iter().fold(pfsd, |pfsd, http| pfsd.arg("--http").arg(http.to_string()));
@@ -78,7 +105,9 @@ impl Daemon {
             UnixStream::connect(&socket).is_ok()
         });
         if self.http.is_some() {
-            self.http = Some(self.serving_http());
+            let (scheme, address) = self.serving_http();
+            self.http = Some(address);
+            self.origin = Some(format!("{scheme}://{address}"));
         }
     }
 
@@ -206,6 +235,25 @@ impl Daemon {
     pub fn wire(&self) -> Wire {
         Wire::connect(&self.socket())
     }
+
+    /// As [`wire`](Self::wire), and the daemon sees the user `nobody`, whom its configuration must let in (`listen.socket_mode`).
+    /// `None`, with a line that says so, where this process may not become another user.
+    #[track_caller]
+    pub fn wire_of_nobody(&self) -> Option<Wire> {
+        if !geteuid().is_root() {
+            skip("only root can become another user");
+            return None;
+        }
+        set_permissions(self.dir(), Permissions::from_mode(0o755)).expect("the test's own folder");
+        let socket = self.socket();
+        // The system tells the daemon who connected, and a thread has a user of its own, which it keeps.
+        let connected = thread::spawn(move || {
+            let nobody = Uid::from_raw(NOBODY);
+            set_thread_res_uid(nobody, nobody, nobody).expect("root may become anybody");
+            Wire::connect(&socket)
+        });
+        Some(connected.join().expect("nobody may connect"))
+    }
 }
 
 /// The daemon that `pfs` started by itself on this socket, if any; killed at drop.
@@ -214,15 +262,20 @@ pub struct Autostarted(pub PathBuf);
 impl Autostarted {
     /// The one that users of this runtime folder get.
     pub fn of_user(runtime_dir: &Path) -> Self {
-        Self(runtime_dir.join("pfs/pfsd.sock"))
+        Self(runtime_dir.join("pfs").join(SOCKET))
     }
 
-    /// Its process id, as the socket tells it; `None` if nothing answers.
+    /// Its process id; `None` if nothing answers.
     pub fn pid(&self) -> Option<u32> {
-        let connection = UnixStream::connect(&self.0).ok()?;
-        let peer = rustix::net::sockopt::socket_peercred(&connection).ok()?;
-        u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+        served_by(&self.0)
     }
+}
+
+/// The id of the process that listens on a socket, as the socket tells it; `None` if nothing answers.
+pub fn served_by(socket: &Path) -> Option<u32> {
+    let connection = UnixStream::connect(socket).ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(&connection).ok()?;
+    u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
 }
 
 impl Drop for Autostarted {

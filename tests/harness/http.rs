@@ -14,6 +14,7 @@ pub struct HttpConnection {
     reader: BufReader<TcpStream>,
     address: SocketAddr,
     last_method: String,
+    trailers: Vec<(String, String)>,
 }
 
 /// An answer: its head, and what has been read of its body.
@@ -27,6 +28,8 @@ pub struct HttpResponse {
     pub body: Vec<u8>,
     /// Whether the body ended as it should; false when the connection broke before.
     pub whole: bool,
+    /// What came behind the body, the names in lower case.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl HttpConnection {
@@ -37,7 +40,7 @@ impl HttpConnection {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(deadline())).expect("a socket");
         stream.set_write_timeout(Some(deadline())).expect("a socket");
-        Self { reader: BufReader::new(stream), address, last_method: String::new() }
+        Self { reader: BufReader::new(stream), address, last_method: String::new(), trailers: Vec::new() }
     }
 
     /// The socket beneath.
@@ -117,16 +120,21 @@ impl HttpConnection {
         let first = self.line()?;
         let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status line: {first:?}"));
-        let mut headers = Vec::new();
+        let headers = self.fields()?;
+        Some(HttpResponse { status, headers, body: Vec::new(), whole: false, trailers: Vec::new() })
+    }
+
+    /// The lines of a head or of trailers up to the empty one.
+    fn fields(&mut self) -> Option<Vec<(String, String)>> {
+        let mut fields = Vec::new();
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                break;
+                return Some(fields);
             }
             let (name, value) = line.split_once(':').expect("a header has a colon");
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        Some(HttpResponse { status, headers, body: Vec::new(), whole: false })
     }
 
     /// Reads the next answer to its end, or to the end of the connection.
@@ -152,6 +160,7 @@ impl HttpConnection {
                 response.whole = piece.is_empty();
                 response.body.extend(piece);
                 if response.whole {
+                    response.trailers.clone_from(&self.trailers);
                     break;
                 }
             }
@@ -171,6 +180,10 @@ impl HttpConnection {
         let line = self.line()?;
         let length = usize::from_str_radix(line.split(';').next()?, 16);
         let length = length.unwrap_or_else(|e| panic!("{e} in the length of a piece: {line:?}"));
+        if length == 0 {
+            self.trailers = self.fields()?;
+            return Some(Vec::new());
+        }
         let mut piece = self.exactly(length + 2)?;
         assert!(piece.ends_with(b"\r\n"), "a piece ends with a line end");
         piece.truncate(length);

@@ -20,22 +20,13 @@ impl Daemon {
         Self::launched(toml, Some((Ipv4Addr::LOCALHOST, 0).into()), Transport::Shm)
     }
 
-    /// A free port of a loopback address that is no other test's, so that none can take the port over while its daemon
-    /// is away.
-    pub(crate) fn address_of_its_own() -> SocketAddr {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let number = std::process::id().wrapping_mul(1024).wrapping_add(NEXT.fetch_add(1, Relaxed));
-        let [_, a, b, c] = number.to_be_bytes();
-        (Ipv4Addr::new(127, a, b, c), 0).into()
-    }
-
     /// Waits until it says in its log where it serves HTTP.
     #[track_caller]
-    pub(crate) fn serving_http(&mut self) -> SocketAddr {
+    pub(crate) fn serving_http(&mut self) -> (&'static str, SocketAddr) {
         let mut found = None;
         eventually("the daemon serves HTTP", || {
             assert!(self.running.runs(), "the daemon ended at once; stderr: {}", self.log());
-            found = self.serving().map(|(_, address)| address);
+            found = self.serving();
             found.is_some()
         });
         found.expect("it was found")
@@ -61,8 +52,9 @@ impl Daemon {
     /// The URL of a path.
     #[track_caller]
     pub fn url(&self, path: &str) -> String {
-        let (scheme, address) = self.serving().expect("a daemon with HTTP: Daemon::with_http()");
-        format!("{scheme}://{address}{path}")
+        // Not from the log: crowds of clients ask for it all the time, and it grows.
+        let origin = self.origin.as_ref().expect("a daemon with HTTP: Daemon::with_http()");
+        format!("{origin}{path}")
     }
 
     /// A `pfs` command line that talks to this daemon over HTTP.
@@ -105,4 +97,12 @@ impl Daemon {
         connection.request("GET", path, &[], None);
         connection.response()
     }
+}
+
+/// A free port of a loopback address that is no other test's, so that none can take the port over while its server is away.
+pub fn address_of_its_own() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = std::process::id().wrapping_mul(1024).wrapping_add(NEXT.fetch_add(1, Relaxed));
+    let [_, a, b, c] = number.to_be_bytes();
+    (Ipv4Addr::new(127, a, b, c), 0).into()
 }

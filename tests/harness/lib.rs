@@ -16,30 +16,43 @@ mod gaps;
 mod http;
 mod http_daemon;
 mod link;
+mod machine;
 mod noise;
 mod observer;
 mod process;
+mod proxy;
+mod random;
 mod running;
+mod skip;
+mod sse;
 mod staging;
 mod taker;
+mod terminal;
 mod transport;
 mod wire;
 
 pub use appender::{Appender, Feeder};
 pub use binaries::{binary, folder};
 pub use command::{Finished, Pfs};
-pub use condition::{deadline, eventually};
-pub use daemon::{Autostarted, Daemon};
+pub use condition::{deadline, eventually, variable};
+pub use daemon::{Autostarted, Daemon, served_by};
 pub use gaps::{Gap, gaps, kept};
 pub use http::{HttpConnection, HttpResponse};
+pub use http_daemon::address_of_its_own;
 pub use link::{Direction, Link};
+pub use machine::Machine;
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
 pub use process::{
-    Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, own, resident, shared,
-    shares_memory, wake_ups,
+    Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, open_files, own,
+    raise_file_limit, resident, shared, shares_memory, wake_ups,
 };
+pub use proxy::Proxy;
+pub use random::Random;
 pub use running::Running;
+pub use skip::skip;
+pub use sse::ServerSentEvent;
 pub use staging::StagingArea;
 pub use taker::Taker;
+pub use terminal::Terminal;
 pub use transport::Transport;
 pub use wire::Wire;

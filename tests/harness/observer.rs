@@ -14,7 +14,7 @@ use pfs_proto::{
 };
 use serde_json::Value;
 
-use crate::{Daemon, Wire, deadline};
+use crate::{Daemon, Wire, deadline, eventually};
 
 /// How long a watch waits for an event before it looks whether what it waits for can still come.
 const LOOK: Duration = Duration::from_millis(100);
@@ -174,6 +174,17 @@ impl Daemon {
     #[track_caller]
     pub fn streams(&self) -> Vec<String> {
         self.observer.list()
+    }
+
+    /// Waits until the observer's is the only connection. Those of the start are closed, but perhaps not seen to be.
+    #[track_caller]
+    pub fn has_no_other_connection(&self) {
+        eventually("no other connection is open", || {
+            self.observer.ask(&Request::Info, |_, reply| match reply {
+                Reply::Daemon(info) => info.connections == 1,
+                other => panic!("the answer to info: {other:?}"),
+            })
+        });
     }
 
     /// Waits until an existing stream has so many readers.

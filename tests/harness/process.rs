@@ -5,7 +5,7 @@ pub use rustix::process::Signal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::eventually;
@@ -19,6 +19,19 @@ pub fn kill(pid: u32, signal: Signal) {
 pub fn limit_file_size(pid: u32, bytes: u64) {
     let limit = Rlimit { current: Some(bytes), maximum: None };
     prlimit(Some(id(pid)), Resource::Fsize, limit).expect("a process of ours");
+}
+
+/// Lets this process, and daemons that it starts from now on, open as many files as the system allows: a connection is a file.
+/// Returns how many.
+pub fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to the maximum");
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// How many files a process has open.
+pub fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
 }
 
 fn id(pid: u32) -> Pid {

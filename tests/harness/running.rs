@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::command::{Input, Output};
+use crate::command::{Errors, Input, Output};
 use crate::process::stands_still;
 use crate::{Digest, Finished, Signal, deadline, digest_of_stream, eventually, kill, own};
 
@@ -28,7 +28,7 @@ pub struct Running {
 
 impl Running {
     #[track_caller]
-    pub(crate) fn start(mut command: Command, input: Input, output: Output) -> Self {
+    pub(crate) fn start(mut command: Command, input: Input, output: Output, errors: Errors) -> Self {
         let kept = tempfile::tempfile().expect("a temporary file");
         let stderr = tempfile::tempfile().expect("a temporary file");
         match input {
@@ -41,7 +41,9 @@ impl Running {
             Output::Pipe => command.stdout(Stdio::piped()),
             Output::Given => &mut command,
         };
-        command.stderr(stderr.try_clone().expect("a file can be shared"));
+        if let Errors::Kept = errors {
+            command.stderr(stderr.try_clone().expect("a file can be shared"));
+        }
         let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         let mut stdin = child.stdin.take();
         let stdout = child.stdout.take();

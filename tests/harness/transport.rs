@@ -50,13 +50,13 @@ impl Transport {
     /// A daemon with this configuration (TOML), which this transport leads to.
     #[track_caller]
     pub fn daemon_with_config(self, toml: &str) -> Daemon {
-        Daemon::launched(toml, (self == Self::Http).then(Daemon::address_of_its_own), self)
+        Daemon::launched(toml, (self == Self::Http).then(crate::address_of_its_own), self)
     }
 
     /// A daemon with the defaults that this transport leads to, and that serves HTTP in any case.
     #[track_caller]
     pub fn daemon_with_http(self) -> Daemon {
-        Daemon::launched("", Some(Daemon::address_of_its_own()), self)
+        Daemon::launched("", Some(crate::address_of_its_own()), self)
     }
 
     /// A daemon with rings and channels of this many bytes, which this transport leads to.

@@ -60,6 +60,18 @@ fn the_started_daemon_holds_no_pipe_of_the_command_that_started_it() {
 }
 
 #[test]
+fn a_command_has_the_descriptors_that_are_kept_from_the_daemon() {
+    let user = tempfile::tempdir().unwrap();
+    let _daemon = Autostarted::of_user(user.path());
+    let file = user.path().join("file");
+    std::fs::write(&file, "inherited").unwrap();
+    let write = Pfs::of_user(user.path()).args(["write", S, "--", "sh", "-c", "cat <&7"]);
+    write.redirected(&format!("7<{}", file.display())).run().exits(0);
+    let read = Pfs::of_user(user.path()).args(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
+    assert_eq!(read.text(), "inherited");
+}
+
+#[test]
 fn it_is_turned_off_by_the_environment_or_by_naming_a_socket() {
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::of_user(user.path());

@@ -28,6 +28,29 @@ fn ls_prints_one_path_a_line_in_order() {
 }
 
 #[test]
+fn ls_ends_paths_with_nul_for_xargs_so_that_any_name_survives() {
+    let daemon = Daemon::start();
+    let names = ["/streamfs/t/a b", "/streamfs/t/it's", "/streamfs/t/\"quoted\"", "/streamfs/t/back\\slash"];
+    for name in names {
+        daemon.append(name, "x");
+    }
+    daemon.append("/streamfs/other", "x");
+    let mut expected: Vec<&str> = names.to_vec();
+    expected.sort_unstable();
+    let listed = daemon.pfs(["ls", "-0", "/streamfs/t"]).run().exits(0).quietly();
+    assert_eq!(listed.text(), expected.iter().map(|name| format!("{name}\0")).collect::<String>());
+    // The example of the manual.
+    let path = format!("{}:{}", harness::folder().display(), std::env::var("PATH").unwrap());
+    let line = Pfs::shell("pfs ls -0 /streamfs/t | xargs -0r pfs close").env("PATH", path);
+    line.env("PFS_SOCKET", daemon.socket()).run().exits(0).quietly();
+    for name in names {
+        assert_eq!(daemon.stat(name).unwrap()["state"], "closed", "{name}");
+    }
+    assert_eq!(daemon.stat("/streamfs/other").unwrap()["state"], "open");
+    assert_eq!(daemon.pfs(["ls", "--null", "/streamfs/other"]).run().exits(0).text(), "/streamfs/other\0");
+}
+
+#[test]
 fn ls_of_no_streams_prints_nothing_and_is_no_failure() {
     let daemon = Daemon::start();
     assert_eq!(daemon.pfs(["ls", "/streamfs"]).run().exits(0).quietly().text(), "");
@@ -80,6 +103,37 @@ fn stat_shows_writers_and_readers_with_their_process_ids() {
 }
 
 #[test]
+fn stat_shows_a_stream_or_else_all_streams_below_and_without_a_path_all_there_are() {
+    let daemon = Daemon::with_http();
+    let shown = |pfs: Pfs, args: &[&str]| -> Vec<String> {
+        let run = pfs.args(["stat", "--json"]).args(args).run().exits(0).quietly();
+        let path =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["path"].as_str().unwrap().to_owned();
+        run.text().lines().map(path).collect()
+    };
+    assert!(shown(daemon.pfs([]), &[]).is_empty());
+    for name in
+        ["/streamfs/b", "/streamfs/lab/two", "/streamfs/lab/one", "/streamfs/both", "/streamfs/both/below"]
+    {
+        daemon.append(name, name);
+    }
+    let all =
+        ["/streamfs/b", "/streamfs/both", "/streamfs/both/below", "/streamfs/lab/one", "/streamfs/lab/two"];
+    for pfs in [|daemon: &Daemon| daemon.pfs([]), |daemon: &Daemon| daemon.pfs_http([])] {
+        for args in [&[][..], &["/"], &["/streamfs"], &["/streamfs/"]] {
+            assert_eq!(shown(pfs(&daemon), args), all, "{args:?}");
+        }
+        assert_eq!(shown(pfs(&daemon), &["/streamfs/lab"]), all[3..]);
+        assert_eq!(shown(pfs(&daemon), &["/streamfs/both"]), all[1..2]);
+        pfs(&daemon).args(["stat", "/streamfs/la"]).run().exits(3).says("there is no stream /streamfs/la");
+    }
+    // People get the same, a block each.
+    let people = daemon.pfs(["stat"]).run().exits(0).quietly();
+    let blocks: Vec<&str> = people.text().split("\n\n").filter_map(|block| block.lines().next()).collect();
+    assert_eq!(blocks, all);
+}
+
+#[test]
 fn a_missing_stream_is_3_and_the_others_are_still_served() {
     let daemon = some_streams();
     daemon.pfs(["stat", "/streamfs/none"]).run().exits(3).says("/streamfs/none");
@@ -96,11 +150,15 @@ fn rm_removes_what_it_is_told_and_nothing_else() {
     let daemon = some_streams();
     daemon.pfs(["rm", "-f", "/streamfs/none"]).run().exits(0).quietly();
     daemon.pfs(["rm", "/streamfs/a", "/streamfs/b"]).run().exits(0).quietly();
-    daemon.pfs(["rm", "-r", "/streamfs/lab"]).run().exits(0).quietly();
+    daemon
+        .pfs(["rm", "-r", "/streamfs/lab"])
+        .run()
+        .exits(0)
+        .says("removed 2 streams at or below /streamfs/lab");
     assert_eq!(daemon.streams(), ["/streamfs/laboratory"]);
     daemon.pfs(["rm", "-r", "/streamfs/lab"]).run().exits(3);
-    daemon.pfs(["rm", "-rf", "/streamfs/lab"]).run().exits(0);
-    daemon.pfs(["rm", "-r", "/streamfs"]).run().exits(0);
+    daemon.pfs(["rm", "-rf", "/streamfs/lab"]).run().exits(0).quietly();
+    daemon.pfs(["rm", "-rq", "/streamfs"]).run().exits(0).quietly();
     assert!(daemon.streams().is_empty());
 }
 

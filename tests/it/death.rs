@@ -120,6 +120,22 @@ fn a_killed_daemon_ends_everybody_with_5_and_a_new_one_takes_its_socket_over(tra
     assert!(daemon.streams().is_empty());
 }
 
+#[test]
+fn a_reader_that_shares_memory_gets_all_that_a_killed_daemon_has_left_there() {
+    let mut daemon = Transport::Shm.daemon();
+    daemon.append(S, "so far");
+    let reader = daemon.reader(S, []);
+    eventually("it has read all", || reader.stdout_len() == 6);
+    reader.signal(Signal::STOP);
+    eventually("it is stopped", || {
+        std::fs::read_to_string(format!("/proc/{}/stat", reader.pid())).unwrap().contains(") T ")
+    });
+    daemon.append(S, ", and on");
+    daemon.kill9();
+    reader.signal(Signal::CONT);
+    assert_eq!(reader.finish().exits(5).says("printed up to offset 14").text(), "so far, and on");
+}
+
 fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died(transport: Transport) {
     let mut daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
     daemon.create(S);
@@ -167,13 +183,15 @@ fn a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_wa
     eventually("the writer waits for it", || {
         daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
     });
+    let head = daemon.head(S);
     daemon.kill9();
     writer.finish().exits(5);
-    // The reader prints the chunks that it has, or finds them in shared memory, and then cannot tell the daemon that there is
-    // room.
     reader.signal(Signal::CONT);
     let run = reader.finish().exits(5);
     let printed = run.stdout.len();
-    assert!(printed > 0 && data.starts_with(&run.stdout));
+    assert!(printed > 0 && data.starts_with(&run.stdout), "{printed} bytes: {}", run.stderr);
+    if transport == Transport::Shm {
+        assert_eq!(printed as u64, head, "all that the ring had");
+    }
     run.says(&format!("printed up to offset {printed}"));
 }

@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use harness::Pfs;
 use pfs_peer::Peer;
-use pfs_proto::{ErrorCode, Peer as Owner, Reply, Request, State, StreamStat, StreamSummary, Unprintable};
+use pfs_proto::{
+    End, ErrorCode, Peer as Owner, Reply, Request, State, StreamStat, StreamSummary, Unprintable,
+};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 
@@ -13,6 +16,10 @@ use tokio::runtime::Runtime;
 const WORDS: &str = "/streamfs/\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}\npfs: all is well";
 /// The same as it may be shown.
 const SHOWN: &str = r"/streamfs/\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}\npfs: all is well";
+
+/// A stream whose bytes no writer wrote.
+const FORGED: &str = "/streamfs/forged";
+const BYTES: &[u8] = b"\x1b]0;owned\x07 as the daemon likes";
 
 const TIME: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -62,6 +69,12 @@ async fn serve(connection: UnixStream) {
         let reply = match request {
             Request::List(_) => Reply::Summary(summary()),
             Request::Stat(_) => Reply::Stat(stat()),
+            Request::OpenReader(path, _) if path.as_str() == FORGED => {
+                client.send(&Reply::Reading { start: 0, head: BYTES.len() as u64, content_type: None }).await;
+                client.send(&Reply::Data(Bytes::from_static(BYTES))).await;
+                client.send(&Reply::End { reason: End::Closed, offset: BYTES.len() as u64 }).await;
+                continue;
+            }
             Request::OpenReader(..) => {
                 Reply::Reading { start: 0, head: 0, content_type: Some(WORDS.to_owned()) }
             }
@@ -129,4 +142,14 @@ fn words_of_a_daemon_are_escaped_wherever_they_are_shown() {
         let object: serde_json::Value = serde_json::from_str(run.text()).unwrap();
         assert_eq!(object["path"], WORDS);
     }
+}
+
+/// There is nothing to compare the bytes with: whoever must not trust a daemon has to sign what goes through it.
+#[test]
+fn the_bytes_of_a_daemon_are_believed_and_passed_on_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let _daemon = hostile_daemon(&socket);
+    let run = Pfs::usual().arg("--socket").arg(&socket).args(["cat", "--stream", FORGED]).run().exits(0);
+    assert_eq!(run.stdout, BYTES);
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 
-use harness::{HttpConnection, Pfs, Signal, Transport, binary, eventually};
+use harness::{Daemon, HttpConnection, Pfs, Signal, Transport, binary, eventually};
 use pfs_proto::Unprintable;
 
 const S: &str = "/streamfs/s";
@@ -32,6 +32,52 @@ fn the_log_tells_who_joined_lost_and_left(transport: Transport) {
     eventually("the log tells who lost something", || tells("gap"));
     eventually("the log tells who left, and why", || tells("left") && tells("reason=\"closed\""));
     assert!(!daemon.log().contains('\u{1b}'), "colours in a file");
+}
+
+/// The lines of the log about streams and requests.
+fn lines_about_streams(daemon: &Daemon) -> Vec<String> {
+    daemon.log().lines().filter(|line| line.contains("/streamfs/")).map(str::to_owned).collect()
+}
+
+#[test]
+fn an_append_over_http_costs_one_line_that_tells_what_it_did() {
+    let daemon = Daemon::with_http();
+    let text = [("content-type", "text/plain")];
+    let before = lines_about_streams(&daemon).len();
+    for (number, (method, path, told)) in [
+        ("PUT", "/streamfs/a", &["path=\"/streamfs/a\"", "status=201", "created=true"][..]),
+        ("POST", "/streamfs/a?close", &["path=\"/streamfs/a\"", "status=200", "closed=true"]),
+        ("PUT", "/streamfs/b?create&close", &["created=true", "closed=true"]),
+        ("PUT", "/v1/stream/streamfs/c", &["path=\"/v1/stream/streamfs/c\"", "created=true"]),
+        ("POST", "/v1/stream/streamfs/c", &["path=\"/v1/stream/streamfs/c\"", "status=204"]),
+        ("PUT", "/api/v1/files?path=/streamfs/d", &["stream=\"/streamfs/d\"", "created=true"]),
+        ("PUT", "/api/v1/files?path=/streamfs/d", &["stream=\"/streamfs/d\"", "status=200"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        daemon.ask(method, path, text, b"12345");
+        let lines = || lines_about_streams(&daemon).split_off(before + number);
+        eventually("it is logged", || lines().iter().any(|line| line.contains(" request ")));
+        let lines = lines();
+        assert_eq!(lines.len(), 1, "{method} {path}: {lines:#?}");
+        for part in told.iter().chain(&["INFO", "received=5", "end=\"whole\""]) {
+            assert!(lines[0].contains(part), "nothing of {part} in {}", lines[0]);
+        }
+    }
+}
+
+#[test]
+fn a_body_that_goes_on_is_in_the_log_before_it_ends() {
+    let daemon = Daemon::with_http();
+    let mut writer = daemon.http();
+    writer.begin("PUT", S, &[]);
+    writer.chunk(b"12345");
+    let tells = |event: &str| daemon.log().lines().any(|line| line.contains(event) && line.contains(S));
+    eventually("the log tells who writes", || tells("writer joined"));
+    writer.end_chunks();
+    writer.response().has(201);
+    eventually("the log tells that it has finished", || tells("writer finished") && tells(" request "));
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use harness::{Daemon, Pfs, Running, Signal, Transport, alive, digest, eventually, kill, noise};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use harness::{Daemon, Pfs, Running, Signal, Terminal, Transport, alive, digest, eventually, kill, noise};
 
 const S: &str = "/streamfs/s";
 
@@ -181,7 +180,7 @@ fn a_daemon_that_goes_ends_the_command_too(transport: Transport) {
     let (mut write, pid) = sleeps(&daemon, &[], ":");
     daemon.kill9();
     eventually("pfs ends", || !write.runs());
-    write.finish().exits(5).says("the daemon went away").says("sh gets SIGTERM");
+    write.finish().exits(5).says("went away").says("sh gets SIGTERM");
     assert!(!alive(pid));
     // Without a daemon, the command is not even started.
     daemon.pfs(["write", S, "--", "/nowhere/at/all"]).run().exits(5);
@@ -250,20 +249,15 @@ fn an_ignored_hangup_is_ignored_by_the_command_too() {
 #[test]
 fn an_interrupt_from_the_terminal_reaches_the_command_once() {
     let daemon = Daemon::start();
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let terminal = fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let terminal = Terminal::open();
     let file = daemon.dir().join("interrupts");
     let text = "trap 'echo >> $1' INT; trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done";
-    let write = Pfs::new("setsid").arg("--ctty").arg(harness::binary("pfs"));
-    let write = script(write.args(["write", "--stream", "--close", S]), text, file.to_str().unwrap());
-    let write = write.env("PFS_SOCKET", daemon.socket()).stdin_from(terminal).spawn();
+    let write = daemon.pfs(["write", "--stream", "--close", S]);
+    let write = script(write, text, file.to_str().unwrap()).on_terminal(&terminal).spawn();
     eventually("the command runs", || daemon.stat(S).is_some_and(|_| daemon.head(S) == 6));
     // The command handles the signal before pfs does, so that a second one would not be lost in the first.
     write.signal(Signal::STOP);
-    rustix::io::write(&master, b"\x03").unwrap();
+    terminal.press("\x03");
     eventually("the command was interrupted", || fs::read(&file).is_ok_and(|lines| !lines.is_empty()));
     kill(write.pid(), Signal::TERM);
     write.signal(Signal::CONT);

@@ -1,6 +1,6 @@
-//! What goes to stderr beside the data.
+//! Progress: on stderr, when it is asked for, or when nothing else is on the terminal.
 
-use harness::{Daemon, noise};
+use harness::{Daemon, Pfs, Running, Signal, Terminal, eventually, folder, noise};
 
 const S: &str = "/streamfs/s";
 
@@ -15,23 +15,77 @@ fn progress_is_shown_on_stderr_when_asked_for_and_never_touches_the_data() {
     assert!(read.stdout == data);
 }
 
-#[test]
-fn without_a_terminal_there_is_no_progress_and_no_colour() {
-    let daemon = Daemon::start();
-    daemon.pfs(["write", "--stream", S]).stdin(noise(2, 1 << 20)).run().exits(0).quietly();
-    for args in [["ls", "-l", "/streamfs"], ["stat", S, S]] {
-        let run = daemon.pfs(args).run().exits(0).quietly();
-        assert!(!run.stdout.contains(&0x1b), "an escape sequence in {:?}", run.text());
-    }
-    let failed = daemon.pfs(["stat", "/streamfs/none"]).run().exits(3);
-    assert!(!failed.stderr.contains('\u{1b}'), "{:?}", failed.stderr);
+/// A shell that runs a line on a terminal of its own.
+fn on_a_terminal(daemon: &Daemon, line: &str) -> (Running, Terminal) {
+    let terminal = Terminal::open();
+    let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap());
+    let shell = Pfs::shell(line).env("PATH", path).env("PFS_SOCKET", daemon.socket());
+    (shell.on_terminal(&terminal).spawn(), terminal)
 }
 
 #[test]
-fn colour_is_there_when_asked_for_and_never_in_the_data() {
+fn a_reader_shows_progress_by_itself_only_where_nothing_else_is_on_the_terminal() {
     let daemon = Daemon::start();
-    let failed = daemon.pfs(["--color", "always", "stat", "/streamfs/none"]).run().exits(3);
-    assert!(failed.stderr.contains('\u{1b}'), "{:?}", failed.stderr);
-    daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
-    assert_eq!(daemon.pfs(["--color", "always", "cat", "--stream", S]).run().exits(0).text(), "all");
+    daemon.append(S, "one\n");
+    // Begun before the one that shows progress, and so past the time after which they would.
+    let others = [
+        "pfs cat --stream /streamfs/s",
+        "pfs cat --stream /streamfs/s | grep one",
+        "pfs cat --stream --quiet /streamfs/s > /dev/null",
+        "TERM=dumb pfs cat --stream /streamfs/s > /dev/null",
+        "set -m; pfs cat --stream /streamfs/s > /dev/null & wait",
+    ];
+    let others = others.map(|line| (line, on_a_terminal(&daemon, line)));
+    eventually("all read", || daemon.readers(S) == others.len());
+    let file = daemon.dir().join("file");
+    let alone = [
+        "pfs cat --stream /streamfs/s > /dev/null".to_owned(),
+        format!("pfs cat --stream /streamfs/s > {}", file.display()),
+        "pfs cat --stream --progress /streamfs/s | grep one".to_owned(),
+    ];
+    let alone = alone.map(|line| on_a_terminal(&daemon, &line));
+    for (_, terminal) in &alone {
+        eventually("progress is shown", || terminal.shown().contains("lag 0 B"));
+    }
+    daemon.close(S);
+    for (run, _) in alone {
+        run.finish().exits(0);
+    }
+    for (line, (run, terminal)) in others {
+        run.finish().exits(0);
+        let shown = terminal.all_shown();
+        assert!(!shown.contains("lag"), "{line}: {shown:?}");
+        assert_eq!(shown.contains("one"), !line.contains("/dev/null"), "{line}: {shown:?}");
+    }
+}
+
+#[test]
+fn a_writer_shows_progress_by_itself_only_where_its_input_is_a_file() {
+    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    daemon.create(S);
+    // Holds the writers up for as long as they are looked at.
+    let reader = daemon.reader(S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    let file = daemon.dir().join("file");
+    std::fs::write(&file, noise(1, 4 << 20)).unwrap();
+    let file = file.display();
+    let others = [
+        format!("cat {file} | pfs write --stream /streamfs/s"),
+        format!("pfs write --stream --tee /streamfs/s < {file} | wc -c"),
+        format!("pfs write --stream /streamfs/s -- cat {file}"),
+    ];
+    let others = others.map(|line| {
+        let run = on_a_terminal(&daemon, &line);
+        (line, run)
+    });
+    eventually("all write", || daemon.stat(S).unwrap()["writers"].as_array().unwrap().len() == others.len());
+    let (writer, terminal) = on_a_terminal(&daemon, &format!("pfs write --stream /streamfs/s < {file}"));
+    eventually("progress is shown", || terminal.shown().contains("unacknowledged"));
+    reader.signal(Signal::KILL);
+    for (line, (run, terminal)) in others {
+        run.finish().exits(0);
+        let shown = terminal.all_shown();
+        assert!(!shown.contains("unacknowledged"), "{line}: {shown:?}");
+    }
+    writer.finish().exits(0);
 }

@@ -25,8 +25,8 @@ impl User {
     fn types(&self, line: &str) -> Running {
         let path =
             std::env::join_paths([folder(), self.dir.path().to_owned(), "/usr/bin".into(), "/bin".into()]);
-        let shell = Pfs::shell(line).current_dir(self.dir.path()).without("PFS_AUTOSTART");
-        shell.env("PATH", path.unwrap()).env("XDG_RUNTIME_DIR", self.dir.path()).spawn()
+        let shell = Pfs::shell(line).current_dir(self.dir.path()).env("PATH", path.unwrap());
+        shell.may_start_daemon(self.dir.path()).spawn()
     }
 
     fn file(&self, name: &str) -> Vec<u8> {

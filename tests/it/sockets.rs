@@ -17,13 +17,30 @@ fn something_else_at_the_socket_s_place_is_left_alone() {
 fn only_the_owner_can_enter_the_socket_s_folder_and_use_it() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("pfs/pfsd.sock");
-    let daemon = Pfs::new(binary("pfsd")).env("XDG_RUNTIME_DIR", dir.path()).spawn();
+    let daemon =
+        Pfs::new(binary("pfsd")).env("XDG_RUNTIME_DIR", dir.path()).arg("--socket").arg(&socket).spawn();
     eventually("the socket is there", || socket.exists());
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(socket.parent().unwrap()), 0o700);
-    eventually("the socket has its mode", || mode(&socket) == 0o600);
+    assert_eq!(mode(&socket), 0o600);
     daemon.signal(Signal::TERM);
     daemon.finish().exits(0);
+}
+
+#[test]
+fn the_socket_s_mode_is_the_configured_one_whatever_the_umask() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, socket) = (dir.path().join("pfsd.toml"), dir.path().join("pfsd.sock"));
+    std::fs::write(&config, "[listen]\nsocket_mode = \"0666\"\n").unwrap();
+    for umask in ["000", "027", "077"] {
+        let line = format!("umask {umask}; exec \"$0\" --config \"$1\" --socket \"$2\"");
+        let daemon = Pfs::shell(&line).arg(binary("pfsd")).arg(&config).arg(&socket).spawn();
+        eventually("the socket is there", || socket.exists());
+        // From its first moment, and not only once it can be connected to.
+        assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o7777, 0o666, "umask {umask}");
+        daemon.signal(Signal::TERM);
+        daemon.finish().exits(0);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ harness::per_transport! {
     waiting_readers_are_attached_before_the_first_byte,
     waiting_readers_that_want_only_the_new_get_everything,
     a_writer_waits_for_as_many_readers_as_it_was_told,
+    whoever_waits_says_at_which_daemon,
 }
 
 #[test]
@@ -21,6 +22,16 @@ fn a_mistyped_name_leaves_nothing_behind() {
     reader.signal(Signal::INT);
     reader.finish().exits(130);
     assert!(daemon.streams().is_empty());
+}
+
+#[test]
+fn a_pattern_is_not_waited_for_and_a_name_that_looks_like_one_is_read() {
+    let daemon = Daemon::start();
+    for pattern in ["/streamfs/*", "/streamfs/cam?", "/streamfs/[a-z]"] {
+        daemon.pfs(["cat", "--stream", pattern]).run().exits(3).says("not a pattern");
+        daemon.pfs(["write", "--close", pattern]).stdin("data").run().exits(0);
+        assert_eq!(daemon.pfs(["cat", "--stream", pattern]).run().exits(0).text(), "data");
+    }
 }
 
 fn waiting_readers_are_attached_before_the_first_byte(transport: Transport) {
@@ -58,6 +69,22 @@ fn a_writer_waits_for_as_many_readers_as_it_was_told(transport: Transport) {
     writer.finish().exits(0);
     assert_eq!(one.finish().exits(0).text(), "all");
     assert_eq!(two.finish().exits(0).text(), "all");
+}
+
+fn whoever_waits_says_at_which_daemon(transport: Transport) {
+    let daemon = transport.daemon();
+    let place = match transport {
+        Transport::Shm | Transport::Unix => format!("on {}", daemon.socket().display()),
+        Transport::Http => format!("at {}", daemon.url("")),
+    };
+    let reader = daemon.pfs(["cat", "--stream", "/streamfs/mistyped"]).spawn();
+    let waiting = format!("waiting for /streamfs/mistyped to be created {place}; pfs ls");
+    eventually("the reader says where it waits", || reader.stderr().contains(&waiting));
+    let writer = daemon.pfs(["write", "--wait-readers", "2", S]).stdin("all").spawn();
+    let waiting = format!("waiting for readers of {S} {place}, 2 in all; pfs stat {S}");
+    eventually("the writer says where it waits", || writer.stderr().contains(&waiting));
+    // What is not there may be at another daemon.
+    daemon.pfs(["stat", "/streamfs/mistyped"]).run().exits(3).says(&format!("({place})"));
 }
 
 #[test]

@@ -18,6 +18,8 @@ harness::per_transport! {
     a_closed_stream_takes_no_more_and_keeps_its_history,
     a_closed_stdout_pipe_ends_cat_quietly,
     chunks_of_many_mebibytes_arrive_whole,
+    files_are_appended_in_order_as_one_input,
+    a_file_that_cannot_be_read_is_named_before_anything_is_appended,
 }
 
 fn what_is_written_is_read_back_byte_for_byte(transport: Transport) {
@@ -170,4 +172,43 @@ fn pipes_on_standard_input_and_output_are_enlarged() {
     eventually("both pipes are large", || {
         size(feed.as_fd()) >= 256 << 10 && size(output.as_fd()) >= 256 << 10
     });
+}
+
+fn files_are_appended_in_order_as_one_input(transport: Transport) {
+    let daemon = transport.daemon();
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
+    let (first, second) = (noise(1, 200_000), noise(2, 100_000));
+    std::fs::write(&one, &first).unwrap();
+    std::fs::write(&two, &second).unwrap();
+    let whole = digest(&[&first[..], b"between", &second].concat());
+    for flags in [&["--stream", "--close"][..], &["--lines", "--close"], &["--close"]] {
+        daemon
+            .pfs(["write", "--replace", S])
+            .args(flags)
+            .arg(&one)
+            .arg("-")
+            .arg(&two)
+            .stdin("between")
+            .run()
+            .exits(0);
+        let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
+        assert_eq!(digest(&read.stdout), whole, "{flags:?}");
+    }
+    assert_eq!(daemon.figure(S, "chunks"), 1, "without stream mode the input is one chunk");
+    // Standard input is not needed then.
+    daemon.pfs(["write", "--replace", S]).arg(&two).redirected("<&-").run().exits(0);
+    assert_eq!(daemon.head(S), second.len() as u64);
+}
+
+fn a_file_that_cannot_be_read_is_named_before_anything_is_appended(transport: Transport) {
+    let daemon = transport.daemon();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("there");
+    std::fs::write(&file, "data").unwrap();
+    for other in [folder.path(), &folder.path().join("missing")] {
+        let run = daemon.pfs(["write", "--stream", S]).arg(&file).arg(other).run();
+        run.exits(1).says(&format!("cannot read {}: ", other.display()));
+    }
+    assert!(daemon.stat(S).is_none());
 }

@@ -1,6 +1,8 @@
-//! A peer for tests: the client's or the daemon's end of a connection, frame by frame.
+//! A peer for tests: the client's or the daemon's end of a connection, frame by frame, or the client's end of one over HTTP.
 
-#![allow(clippy::expect_used, reason = "a peer fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a peer fails by panicking")]
+
+pub mod http;
 
 use std::io::{self, ErrorKind};
 

@@ -55,6 +55,7 @@ fn a_reader_starts_at_the_oldest_chunk_unless_told_otherwise() {
         Start::Since(Duration::from_secs(90))
     );
     assert_eq!(cat("pfs cat --stream --offset 0 /streamfs/cam").start.start(), Start::Offset(0));
+    assert_eq!(cat("pfs cat --stream --offset 10M /streamfs/cam").start.start(), Start::Offset(10 << 20));
 }
 
 #[test]
@@ -69,19 +70,49 @@ fn two_places_to_start_at_exclude_each_other() {
 }
 
 #[test]
-fn what_only_makes_sense_with_stream_needs_it() {
+fn flags_about_streams_imply_stream() {
     for line in [
+        "pfs cat -f /streamfs/cam",
+        "pfs cat --follow /streamfs/cam",
         "pfs cat --new /streamfs/cam",
         "pfs cat --tail 1MB /streamfs/cam",
         "pfs cat --since 1s /streamfs/cam",
         "pfs cat --offset 1 /streamfs/cam",
-        "pfs cat --until caught-up /streamfs/cam",
-        "pfs cat --slow block /streamfs/cam",
-        "pfs cat --progress /streamfs/cam",
-        "pfs write --chunk-size 1KB /streamfs/cam",
+        "pfs cat --until closed /streamfs/cam",
+        "pfs cat --slow drop --progress /streamfs/cam",
     ] {
+        assert!(cat(line).follows(), "{line}");
+    }
+    assert!(!cat("pfs cat /streamfs/cam").follows());
+}
+
+#[test]
+fn what_only_makes_sense_with_stream_needs_it() {
+    for line in ["pfs cat --progress /streamfs/cam", "pfs write --chunk-size 1KB /streamfs/cam"] {
         assert!(refused(line).contains("--stream"), "{line}");
     }
+}
+
+#[test]
+fn words_that_other_programs_use_are_understood() {
+    for word in ["read", "get", "sub", "tail"] {
+        assert_eq!(cat(&format!("pfs {word} --stream /streamfs/cam")).path.as_str(), "/streamfs/cam");
+    }
+    for word in ["pub", "publish"] {
+        assert!(matches!(parse(&format!("pfs {word} /streamfs/cam")), Ok(Command::Write(_))), "{word}");
+    }
+    assert!(matches!(parse("pfs stat -w /streamfs/cam"), Ok(Command::Stat(StatArgs { watch: true, .. }))));
+}
+
+#[test]
+fn what_is_written_is_files_or_the_output_of_a_command() {
+    let write = |line: &str| match parse(line) {
+        Ok(Command::Write(args)) => (args.files, args.command),
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(write("pfs write /streamfs/log a - --stream").0, ["a", "-"].map(PathBuf::from));
+    assert_eq!(write("pfs write /streamfs/log -- sh -c a").1, ["sh", "-c", "a"]);
+    assert!(refused("pfs write /streamfs/log a -- sh").contains("cannot be used with"));
 }
 
 #[test]
@@ -101,6 +132,7 @@ fn a_bad_path_is_refused_with_the_rule_that_it_breaks() {
     for (path, rule) in [
         ("", "it is empty"),
         ("streamfs/cam", "does not begin with '/'"),
+        ("cam", "did you mean /streamfs/cam?"),
         ("/streamfs/../etc", "'.' or '..'"),
         ("/streamfs//cam", "segments is empty"),
         ("/streamfs/a\u{7}b", "character 12 is U+0007"),
@@ -108,7 +140,7 @@ fn a_bad_path_is_refused_with_the_rule_that_it_breaks() {
         ("/streamfs", "names no stream"),
         (long.as_str(), "longer than 1024 bytes"),
     ] {
-        for command in ["write --stream", "cat --stream", "cat", "create", "close", "stat"] {
+        for command in ["write --stream", "cat --stream", "cat", "create", "close"] {
             let message = refused(&format!("pfs {command} {path}"));
             assert!(message.contains(rule), "{command}: {message}");
             assert!(message.len() < 500 && !message.contains(['\u{7}', '\u{202e}']), "{command}: {message}");
@@ -130,11 +162,14 @@ fn bad_values_are_refused() {
         "pfs create --ttl 0s /streamfs/cam",
         "pfs ls --color sometimes",
         "pfs ls -l --json",
+        "pfs ls -0 -l",
+        "pfs ls --null --json",
         "pfs ls -q -v",
         "pfs ls --socket /run/pfsd.sock --url http://localhost:4437",
         "pfs close",
         "pfs rm",
-        "pfs stat",
+        "pfs info /streamfs/cam",
+        "pfs stop now",
         "pfs bench --writers 0",
         "pfs bench --rate 0",
         "pfs bench --size 0",
@@ -145,6 +180,23 @@ fn bad_values_are_refused() {
         "pfs",
     ] {
         refused(line);
+    }
+}
+
+#[test]
+fn color_holds_wherever_it_is_given_also_on_a_line_that_is_wrong() {
+    for (line, choice) in [
+        ("pfs", ColorChoice::Auto),
+        ("pfs --color always --help", ColorChoice::Always),
+        ("pfs ls --color=never", ColorChoice::Never),
+        ("pfs frobnicate --color=always", ColorChoice::Always),
+        ("pfs --color sometimes ls", ColorChoice::Auto),
+        ("pfs ls --color", ColorChoice::Auto),
+        ("pfs ls --colors=always", ColorChoice::Auto),
+        ("pfs write /s/a -- ls --color always", ColorChoice::Auto),
+    ] {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        assert_eq!(color(&words), choice, "{line}");
     }
 }
 

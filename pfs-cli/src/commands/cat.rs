@@ -1,25 +1,29 @@
 //! `pfs cat`.
+//!
+//! It yields before it sleeps. Gain: 24 % in pipelines to 4 consumers, docs/bench/optimisations.md
 
-use std::io::{self, IsTerminal};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use pfs_client::{Chunks, Client, Event, ReadError, Reader, RequestError};
-use pfs_proto::{End, ErrorCode, ReadOptions, StreamPath};
+use pfs_proto::{End, ErrorCode, ReadOptions, SlowPolicy, StreamPath};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Context, PATIENCE, explain};
+use super::{Context, PATIENCE};
 use crate::cli::CatArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::hangup::stdout_hangup;
 use crate::lag;
 use crate::output::{LARGE, Output, OutputError, Stdout};
+use crate::paths;
 use crate::pipe;
+use crate::place::Place;
 use crate::printer::Printer;
 use crate::progress::{Counters, Progress, Role, Style};
 use crate::size::size;
+use crate::terminal;
 
 /// How often others are let run before a reader at the live edge falls asleep. Costs next to nothing where nobody has
 /// anything to do.
@@ -29,7 +33,7 @@ const YIELDS: u32 = 4;
 pub(super) async fn run(context: &Context, args: CatArgs) -> anyhow::Result<ExitCode> {
     let stdout = Stdout::open()?;
     let client = context.daemon.connect().await?;
-    if args.stream {
+    if args.follows() {
         follow(context, &client, &args, stdout).await
     } else {
         document(context, &client, &args.path).await
@@ -46,7 +50,7 @@ async fn document(context: &Context, client: &Client, path: &StreamPath) -> anyh
             let message = format!("{path} is a stream; use stream mode: pfs cat --stream {path}");
             Err(Failure::new(ExitCode::Usage, message).into())
         }
-        Err(error) => Err(explain(error, format_args!("cannot print {path}"))),
+        Err(error) => Err(context.explain(error, format_args!("cannot print {path}"))),
     }
 }
 
@@ -56,17 +60,22 @@ async fn follow(
     args: &CatArgs,
     stdout: Stdout,
 ) -> anyhow::Result<ExitCode> {
+    let until = args.until.unwrap_or_default();
+    // A pattern names a stream that will hardly ever be created.
+    let is_pattern = paths::is_pattern(&args.path);
     let options = ReadOptions {
         start: args.start.start(),
-        policy: args.slow.into(),
-        until: args.until.on_the_wire(),
-        wait: args.until.waits_for_creation(),
+        policy: args.slow.map_or(SlowPolicy::Drop, SlowPolicy::from),
+        until: until.on_the_wire(),
+        wait: until.waits_for_creation() && !is_pattern,
     };
-    let reader = client.reader(&args.path, options).await;
-    let reader = reader.map_err(|error| explain(error, format_args!("cannot read {}", args.path)))?;
+    let reader = client.reader(&args.path, options).await.map_err(|error| match error {
+        RequestError::Daemon { code: ErrorCode::NoSuchStream, .. } if is_pattern => no_pattern(&args.path),
+        error => context.explain(error, format_args!("cannot read {}", args.path)),
+    })?;
 
-    let busy = io::stdout().is_terminal();
-    let style = Style::choose(args.progress, context.printer.is_quiet(), busy);
+    let shared = terminal::is_shared_by(stdout.descriptor());
+    let style = Style::choose(args.progress, context.printer.is_quiet(), shared);
     let progress = Progress::start(&context.printer, style, Role::Reader);
     let counters = Arc::clone(progress.counters());
     if progress.is_shown() {
@@ -74,6 +83,7 @@ async fn follow(
     }
     let mut delivery = Delivery {
         path: &args.path,
+        place: context.daemon.place(),
         printer: &context.printer,
         counters: &counters,
         output: Output::new(stdout.enlarged()),
@@ -81,7 +91,7 @@ async fn follow(
         attached: false,
         lost: Lost::default(),
     };
-    let (ended, printed) = match deliver(reader, &mut delivery, args.until.idle()).await {
+    let (ended, printed) = match deliver(reader, &mut delivery, until.idle()).await {
         Err(Stop::Output(error)) => (Ok(Finish::Unread), Err(error)),
         // What has arrived is printed before anything is said of the end.
         Err(Stop::Broken(error)) => (Err(error), delivery.output.flush()),
@@ -99,6 +109,14 @@ async fn follow(
     };
     let code = context.printer.conclude(code, printed)?;
     ended.map(|_| code)
+}
+
+fn no_pattern(path: &StreamPath) -> anyhow::Error {
+    let message = format!(
+        "there is no stream {path}, and pfs cat takes the path of a stream, not a pattern; pfs ls {} lists the streams",
+        path.mount()
+    );
+    Failure::new(ExitCode::NoSuchStream, message).into()
 }
 
 /// Why nothing more is delivered although the stream goes on.
@@ -167,6 +185,8 @@ struct Lost {
 /// Where events go.
 struct Delivery<'a> {
     path: &'a StreamPath,
+    /// Where the stream's daemon is.
+    place: &'a Place,
     printer: &'a Printer,
     counters: &'a Counters,
     output: Output,
@@ -190,7 +210,7 @@ impl Delivery<'_> {
             return Ok(false);
         }
         let printed = reader.try_write_to(self.stdout.descriptor(), LARGE, pipe::SIZE);
-        let printed = printed.map_err(|error| Stop::Broken(broken(error, self.path, reader.position())))?;
+        let printed = printed.map_err(|error| Stop::Broken(self.broken(error, reader.position())))?;
         let printed = printed.map_err(OutputError::from)?;
         self.counters.bytes.fetch_add(printed as u64, Relaxed);
         Ok(printed > 0)
@@ -229,6 +249,35 @@ impl Delivery<'_> {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// What the reader's error means, and where it happened.
+    fn broken(&self, error: ReadError, offset: u64) -> anyhow::Error {
+        let Self { path, place, .. } = self;
+        let (code, message) = match error {
+            ReadError::Removed => (
+                ExitCode::Removed,
+                format!("{path} was removed while it was read; it was printed up to offset {offset}"),
+            ),
+            ReadError::TooSlow { .. } => (
+                ExitCode::TooSlow,
+                format!(
+                    "disconnected from {path} for being slow; it was printed up to offset {offset}. Read faster, \
+                     give the stream a larger --channel-buffer-size, or use --slow drop or block"
+                ),
+            ),
+            ReadError::DaemonGone(why) => (
+                ExitCode::NoDaemon,
+                format!(
+                    "the daemon {place} went away while {path} was read ({why}); it was printed up to offset {offset}"
+                ),
+            ),
+            error => {
+                let tried = format!("cannot go on reading {path} at offset {offset}");
+                return anyhow::Error::new(error).context(tried);
+            }
+        };
+        Failure::new(code, message).into()
     }
 }
 
@@ -277,7 +326,10 @@ async fn deliver(
                     () = at(idle_at) => return Ok(Finish::Idle),
                     () = &mut patience, if !delivery.attached && !impatient => {
                         impatient = true;
-                        delivery.printer.info(format_args!("waiting for {} to be created", delivery.path));
+                        delivery.printer.info(format_args!(
+                            "waiting for {} to be created {}; pfs ls shows the streams there",
+                            delivery.path, delivery.place
+                        ));
                         continue;
                     }
                 }
@@ -293,7 +345,7 @@ async fn deliver(
                     return Ok(finish);
                 }
             }
-            Err(error) => return Err(Stop::Broken(broken(error, delivery.path, reader.position()))),
+            Err(error) => return Err(Stop::Broken(delivery.broken(error, reader.position()))),
         }
     }
 }
@@ -304,34 +356,6 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// What the reader's error means, and where it happened.
-fn broken(error: ReadError, path: &StreamPath, offset: u64) -> anyhow::Error {
-    let (code, message) = match error {
-        ReadError::Removed { .. } => (
-            ExitCode::Removed,
-            format!("{path} was removed while it was read; it was printed up to offset {offset}"),
-        ),
-        ReadError::TooSlow { .. } => (
-            ExitCode::TooSlow,
-            format!(
-                "disconnected from {path} for being slow; it was printed up to offset {offset}. Read faster, \
-                 give the stream a larger --channel-buffer-size, or use --slow drop or block"
-            ),
-        ),
-        ReadError::DaemonGone(why) => (
-            ExitCode::NoDaemon,
-            format!(
-                "the daemon went away while {path} was read ({why}); it was printed up to offset {offset}"
-            ),
-        ),
-        error => {
-            let tried = format!("cannot go on reading {path} at offset {offset}");
-            return anyhow::Error::new(error).context(tried);
-        }
-    };
-    Failure::new(code, message).into()
 }
 
 #[cfg(test)]

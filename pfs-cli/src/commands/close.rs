@@ -1,6 +1,6 @@
 //! `pfs close`.
 
-use super::{Context, Failures, explain};
+use super::{Context, Failures};
 use crate::cli::CloseArgs;
 use crate::exit_code::ExitCode;
 
@@ -14,7 +14,8 @@ pub(super) async fn run(context: &Context, args: CloseArgs) -> anyhow::Result<Ex
         match closed {
             Ok(()) => context.printer.verbose(format_args!("closed {path}{how}")),
             Err(error) => {
-                failures.add(&context.printer, explain(error, format_args!("cannot close {path}")))?;
+                failures
+                    .add(&context.printer, context.explain(error, format_args!("cannot close {path}")))?;
             }
         }
     }

@@ -3,7 +3,7 @@
 use humantime::format_duration;
 use pfs_proto::{CreateOptions, IfExists, StreamStat};
 
-use super::{Context, explain};
+use super::Context;
 use crate::cli::CreateArgs;
 use crate::exit_code::ExitCode;
 use crate::size::size;
@@ -22,10 +22,10 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<E
     client
         .create(&path, &options)
         .await
-        .map_err(|error| explain(error, format_args!("cannot create {path}")))?;
+        .map_err(|error| context.explain(error, format_args!("cannot create {path}")))?;
     if exist_ok {
         let stat = client.stat(&path).await;
-        let stat = stat.map_err(|error| explain(error, format_args!("cannot look at {path}")))?;
+        let stat = stat.map_err(|error| context.explain(error, format_args!("cannot look at {path}")))?;
         for difference in differences(&options, &stat) {
             context.printer.info(format_args!("{path} was there before, with {difference}"));
         }

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use pfs_client::Client;
 use pfs_proto::{StreamSummary, escape};
 
-use super::{Context, Failures, explain};
+use super::{Context, Failures};
 use crate::cli::LsArgs;
 use crate::exit_code::ExitCode;
+use crate::printer::styled;
 use crate::{json, report};
 
 /// Lists streams.
@@ -16,10 +17,10 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitC
     let mut failures = Failures::default();
     let mut streams = Vec::new();
     if args.paths.is_empty() {
-        streams = list(&client, "/").await?;
+        streams = list(context, &client, "/").await?;
     }
     for path in &args.paths {
-        match list(&client, path.as_str()).await {
+        match list(context, &client, path.as_str()).await {
             Ok(found) => streams.extend(found),
             Err(error) => failures.add(&context.printer, error)?,
         }
@@ -32,17 +33,18 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitC
 }
 
 /// The daemon has it as `ls` does: a mount may be empty, a name below it that nothing has is an error.
-async fn list(client: &Client, path: &str) -> anyhow::Result<Vec<StreamSummary>> {
-    client.list(path).await.map_err(|error| explain(error, format_args!("cannot list {path}")))
+async fn list(context: &Context, client: &Client, path: &str) -> anyhow::Result<Vec<StreamSummary>> {
+    client.list(path).await.map_err(|error| context.explain(error, format_args!("cannot list {path}")))
 }
 
 fn render(streams: &[StreamSummary], args: &LsArgs) -> serde_json::Result<String> {
     if args.json {
         streams.iter().map(|stream| json::line(&json::Summary::from(stream))).collect()
     } else if args.long {
-        Ok(report::listing(streams, SystemTime::now()))
+        Ok(styled(report::listing(streams, SystemTime::now())))
     } else {
-        Ok(streams.iter().map(|stream| format!("{}\n", escape(&stream.path))).collect())
+        let end = if args.null { '\0' } else { '\n' };
+        Ok(streams.iter().map(|stream| format!("{}{end}", escape(&stream.path))).collect())
     }
 }
 
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn plain_output_is_a_path_a_line() {
-        let args = LsArgs { paths: Vec::new(), long: false, json: false };
+        let args = LsArgs { paths: Vec::new(), long: false, json: false, null: false };
         assert_eq!(render(&sample::summaries(), &args).unwrap(), "/streamfs/cam\n/streamfs/empty\n");
         assert_eq!(render(&[], &args).unwrap(), "");
     }

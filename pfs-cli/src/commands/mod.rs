@@ -4,9 +4,11 @@ pub(crate) mod bench;
 mod cat;
 mod close;
 mod create;
+mod info;
 mod ls;
 mod rm;
 mod stat;
+mod stop;
 mod write;
 
 use std::fmt::Display;
@@ -14,10 +16,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use pfs_client::RequestError;
+use pfs_proto::ErrorCode;
 
 use crate::cli::Command;
 use crate::daemon::Daemon;
-use crate::exit_code::ExitCode;
+use crate::exit_code::{ExitCode, Failure};
 use crate::printer::Printer;
 
 /// Several paths are gone through to the end; the first failure is the run's.
@@ -51,6 +54,20 @@ pub(crate) struct Context {
     pub(crate) printer: Printer,
 }
 
+impl Context {
+    /// Adds what was tried, unless the daemon has said it already, and which daemon was asked: a stream may be at another one.
+    fn explain(&self, error: RequestError, tried: impl Display) -> anyhow::Error {
+        let place = self.daemon.place();
+        match error {
+            RequestError::Daemon { code: ErrorCode::NoSuchStream, message } => {
+                Failure::new(ExitCode::NoSuchStream, format!("{message} ({place})")).into()
+            }
+            RequestError::Daemon { .. } => error.into(),
+            error => anyhow::Error::new(error).context(format!("{tried} {place}")),
+        }
+    }
+}
+
 /// Does what the command line says.
 pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
     match command {
@@ -61,6 +78,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Rm(args) => rm::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Stat(args) => stat::run(context, args).await,
+        Command::Info(args) => info::run(context, args).await,
+        Command::Stop(args) => stop::run(context, args).await,
         Command::Bench(args) => bench::run(context, args).await,
     }
 }
@@ -76,12 +95,4 @@ async fn patiently<T>(printer: &Printer, what_for: impl Display, work: impl Futu
     }
     printer.info(format_args!("waiting for {what_for}"));
     work.await
-}
-
-/// Adds what was tried, unless the daemon has said it already.
-fn explain(error: RequestError, tried: impl Display) -> anyhow::Error {
-    match error {
-        RequestError::Daemon { .. } => error.into(),
-        error => anyhow::Error::new(error).context(tried.to_string()),
-    }
 }

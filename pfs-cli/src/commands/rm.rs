@@ -3,7 +3,7 @@
 use pfs_client::{Client, RequestError};
 use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
 
-use super::{Context, Failures, explain};
+use super::{Context, Failures};
 use crate::cli::RmArgs;
 use crate::exit_code::{ExitCode, Failure};
 
@@ -43,7 +43,7 @@ async fn remove(context: &Context, client: &Client, path: &StreamPath, force: bo
     match client.remove(path).await {
         Ok(()) => context.printer.verbose(format_args!("removed {path}")),
         Err(RequestError::Daemon { code: ErrorCode::NoSuchStream, .. }) if force => {}
-        Err(error) => return Err(explain(error, format_args!("cannot remove {path}"))),
+        Err(error) => return Err(context.explain(error, format_args!("cannot remove {path}"))),
     }
     Ok(())
 }
@@ -58,18 +58,25 @@ async fn remove_below(
     let found = match client.list(prefix.as_str()).await {
         Ok(found) => found,
         Err(RequestError::Daemon { code: ErrorCode::NoSuchStream, .. }) => Vec::new(),
-        Err(error) => return Err(explain(error, format_args!("cannot list {prefix}"))),
+        Err(error) => return Err(context.explain(error, format_args!("cannot list {prefix}"))),
     };
     if found.is_empty() && !force {
-        let message = format!("cannot remove {prefix}: there is no stream at or below it");
+        let message =
+            format!("cannot remove {prefix}: there is no stream at or below it ({})", context.daemon.place());
         return Err(Failure::new(ExitCode::NoSuchStream, message).into());
     }
+    let mut removed = 0_usize;
     for stream in found {
         let path: StreamPath = stream.path.parse()?;
         // One that went away since it was listed is what was asked for.
-        if let Err(error) = remove(context, client, &path, true).await {
-            failures.add(&context.printer, error)?;
+        match remove(context, client, &path, true).await {
+            Ok(()) => removed += 1,
+            Err(error) => failures.add(&context.printer, error)?,
         }
+    }
+    if removed > 0 {
+        let streams = if removed == 1 { "stream" } else { "streams" };
+        context.printer.info(format_args!("removed {removed} {streams} at or below {prefix}"));
     }
     Ok(())
 }

@@ -1,18 +1,20 @@
 //! `pfs stat`.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use pfs_client::Client;
-use pfs_proto::StreamPath;
-use tokio::time::{MissedTickBehavior, interval};
+use pfs_client::{Client, RequestError};
+use pfs_proto::{ErrorCode, PathPrefix, StreamPath, StreamStat};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{Context, Failures, explain};
+use super::{Context, Failures};
 use crate::cli::StatArgs;
 use crate::exit_code::ExitCode;
 use crate::hangup::stdout_hangup;
-use crate::{json, report};
+use crate::printer::styled;
+use crate::screen::Screen;
+use crate::{json, report, terminal};
 
 /// How often `--watch` looks again.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,16 +23,20 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<ExitCode> {
     let client = context.daemon.connect().await?;
     let mut paths = args.paths;
+    if paths.is_empty() {
+        paths.push("/".parse()?);
+    }
+    if args.watch && !args.json && terminal::is_drawable(&io::stdout()) {
+        return watch_on_screen(context, &client, paths).await;
+    }
     let mut failures = Failures::default();
     if !args.watch {
         let blocks = look(context, &client, &mut paths, args.json, &mut failures).await?;
         let printed = context.printer.print(blocks.join(separator(args.json)));
         return context.printer.conclude(failures.code(), printed);
     }
-    let redraw = !args.json && io::stdout().is_terminal();
     let mut gone = pin!(stdout_hangup());
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks();
     let mut first = true;
     loop {
         tokio::select! {
@@ -39,13 +45,9 @@ pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<Exi
         }
         let blocks = look(context, &client, &mut paths, args.json, &mut failures).await?;
         let text = blocks.join(separator(args.json));
-        let printed = if redraw && !text.is_empty() {
-            context.printer.print(screen(&text))
-        } else {
-            // An empty line between two looks as between two streams.
-            let above = if first { "" } else { separator(args.json) };
-            context.printer.print(format!("{above}{text}"))
-        };
+        // An empty line between two looks as between two streams.
+        let above = if first { "" } else { separator(args.json) };
+        let printed = context.printer.print(format!("{above}{text}"));
         first = false;
         if printed.is_err() || paths.is_empty() {
             return context.printer.conclude(failures.code(), printed);
@@ -53,24 +55,66 @@ pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<Exi
     }
 }
 
-/// Looks at each path once. One that fails is reported, and not looked at again.
+/// Draws the figures over the last ones, until the user has seen enough.
+async fn watch_on_screen(
+    context: &Context,
+    client: &Client,
+    mut paths: Vec<PathPrefix>,
+) -> anyhow::Result<ExitCode> {
+    let mut failures = Failures::default();
+    let mut gone = pin!(stdout_hangup());
+    let mut ticks = ticks();
+    let mut screen = Screen::open(&context.printer)?;
+    loop {
+        let look = async {
+            ticks.tick().await;
+            look(context, client, &mut paths, false, &mut failures).await
+        };
+        let shown = tokio::select! {
+            biased;
+            ended = screen.ended() => match ended {
+                Ok(ExitCode::Success) => return Ok(failures.code()),
+                Ok(code) => return Ok(code),
+                Err(error) => Err(error),
+            },
+            error = &mut gone => Err(error),
+            blocks = look => screen.show(blocks?.join(separator(false))),
+        };
+        if shown.is_err() || paths.is_empty() {
+            return context.printer.conclude(failures.code(), shown);
+        }
+    }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Looks at each path once, and at what is below it by now. One that fails is reported, and not looked at again.
 async fn look(
     context: &Context,
     client: &Client,
-    paths: &mut Vec<StreamPath>,
+    paths: &mut Vec<PathPrefix>,
     json: bool,
     failures: &mut Failures,
 ) -> anyhow::Result<Vec<String>> {
     let mut blocks = Vec::new();
     let mut seen = Vec::new();
     for path in paths.drain(..) {
-        match client.stat(&path).await {
-            Ok(stat) if json => blocks.push(json::line(&json::Stat::from(&stat))?),
-            Ok(stat) => blocks.push(report::figures(&stat, SystemTime::now())),
+        let found = match at_or_below(client, &path).await {
+            Ok(found) => found,
             Err(error) => {
-                failures.add(&context.printer, explain(error, format_args!("cannot show {path}")))?;
+                failures.add(&context.printer, context.explain(error, format_args!("cannot show {path}")))?;
                 continue;
             }
+        };
+        for stat in &found {
+            blocks.push(match json {
+                true => json::line(&json::Stat::from(stat))?,
+                false => styled(report::figures(stat, SystemTime::now())),
+            });
         }
         seen.push(path);
     }
@@ -78,21 +122,31 @@ async fn look(
     Ok(blocks)
 }
 
+/// The stream of this name; where there is none, all streams below, sorted.
+async fn at_or_below(client: &Client, path: &PathPrefix) -> Result<Vec<StreamStat>, RequestError> {
+    if let Some(found) = find(client, path.as_str()).await? {
+        return Ok(vec![found]);
+    }
+    let mut listed = client.list(path.as_str()).await?;
+    listed.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut below = Vec::new();
+    for stream in listed {
+        // One that went away since it was listed is not there to be shown.
+        below.extend(find(client, &stream.path).await?);
+    }
+    Ok(below)
+}
+
+/// The stream of exactly this name, if there is one.
+async fn find(client: &Client, path: &str) -> Result<Option<StreamStat>, RequestError> {
+    let Ok(path) = path.parse::<StreamPath>() else { return Ok(None) };
+    match client.stat(&path).await {
+        Ok(stat) => Ok(Some(stat)),
+        Err(RequestError::Daemon { code: ErrorCode::NoSuchStream, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn separator(json: bool) -> &'static str {
     if json { "" } else { "\n" }
-}
-
-/// Draws over what was there: what is left of each line, and below the last one, is cleared.
-fn screen(text: &str) -> String {
-    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_screen_is_drawn_over_without_flicker() {
-        assert_eq!(screen("one\ntwo\n"), "\x1b[Hone\x1b[K\ntwo\x1b[K\n\x1b[J");
-    }
 }

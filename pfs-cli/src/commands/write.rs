@@ -1,71 +1,98 @@
 //! `pfs write`.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IsTerminal};
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
-use pfs_client::{WriteError, Writer};
+use pfs_client::{Finish, ProxyBroke, RequestError, WriteError, Writer};
 use pfs_proto::{StreamPath, WriteOptions};
 
-use super::{Context, explain, patiently};
+use super::{Context, patiently};
 use crate::cli::WriteArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::lines::LineCutter;
 use crate::pipe;
+use crate::place::Place;
 use crate::producer::{End, Producer, Started};
 use crate::progress::{Counters, Progress, Role, Style};
 use crate::readable::Readable;
 use crate::size::size;
 use crate::stdin::{self, Block, Input, InputError, Source};
+use crate::terminal;
 
 /// Blocks that one chunk is collected from.
 const BLOCK: usize = 64 * 1024;
 
 /// Appends standard input, or the output of a command.
 pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<ExitCode> {
-    stdin::check(args.command.is_empty(), args.tee)?;
-    let client = context.daemon.connect().await?;
+    let reads_stdin =
+        args.command.is_empty() && (args.files.is_empty() || args.files.iter().any(|file| is_stdin(file)));
+    stdin::check(reads_stdin, args.tee)?;
+    let files = open(&args.files)?;
+    let client = context.daemon.connect().await?.with_half_duplex(true);
     let options = WriteOptions { wait_readers: args.wait_readers, replace: args.replace };
-    let waiting = format_args!("readers of {}, {} of them", args.path, args.wait_readers);
+    let place = context.daemon.place();
+    let waiting = match args.wait_readers {
+        0 => format!("an answer to writers {place}"),
+        readers => format!(
+            "readers of {} {place}, {readers} in all; pfs stat {} shows those there are",
+            args.path, args.path
+        ),
+    };
     let writer = patiently(&context.printer, waiting, client.writer(&args.path, options)).await;
-    let writer = writer.map_err(|error| explain(error, format_args!("cannot write to {}", args.path)))?;
+    let writer =
+        writer.map_err(|error| context.explain(error, format_args!("cannot write to {}", args.path)))?;
+    if !writer.is_acknowledged() {
+        context.printer.info(format_args!(
+            "the proxy {place} passes no answer on before the end of the input, so nothing is acknowledged until then; over HTTP/2 \
+             (https://) it may",
+        ));
+    }
     context.printer.verbose(format_args!(
         "writing to {}, at most {} a chunk",
         args.path,
         size(writer.max_chunk())
     ));
 
-    let (source, command) = match &*args.command {
-        [] => (Source::Stdin, None),
+    let (sources, command) = match &*args.command {
+        [] if files.is_empty() => (vec![Source::Stdin], None),
+        [] => (files, None),
         command => match Producer::start(command) {
             Ok(Started { producer, output, interruption }) => {
-                (Source::Command(output), Some((producer, interruption)))
+                (vec![Source::Command(output)], Some((producer, interruption)))
             }
             Err(failure) => {
                 // The failed writer tells readers that the stream is incomplete, so that they do not wait for ever.
-                writer.fail(args.close).await.map_err(|error| failed(&args.path, error, 0))?;
+                writer
+                    .finish(failed_end(&args))
+                    .await
+                    .map_err(|error| failed(&args.path, place, error, Some(0)))?;
                 return Err(failure.into());
             }
         },
     };
     // A command has the terminal, too.
-    let busy = command.is_some() || io::stdin().is_terminal() || (args.tee && io::stdout().is_terminal());
+    let shared = command.is_some()
+        || (reads_stdin && terminal::is_shared_by(io::stdin()))
+        || (args.tee && terminal::is_shared_by(io::stdout()));
     let progress = Progress::start(
         &context.printer,
-        Style::choose(args.progress, context.printer.is_quiet(), busy),
+        Style::choose(args.progress, context.printer.is_quiet(), shared),
         Role::Writer,
     );
-    let appender = Appender::new(writer, &args.path, progress.counters());
+    let appender = Appender::new(writer, &args.path, place, progress.counters());
     match command {
         None => {
-            append_input(appender, source, &args).await?.finish(args.close).await?;
+            append_input(appender, sources, &args).await?.finish(whole_end(&args)).await?;
             Ok(ExitCode::Success)
         }
         Some((producer, interruption)) => {
             tokio::select! {
-                code = append_output(context, appender, source, producer, &args) => code,
+                code = append_output(context, appender, sources, producer, &args) => code,
                 code = interruption.comes() => Ok(code),
             }
         }
@@ -76,18 +103,18 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
 async fn append_output(
     context: &Context,
     appender: Appender<'_>,
-    source: Source,
+    sources: Vec<Source>,
     mut producer: Producer,
     args: &WriteArgs,
 ) -> anyhow::Result<ExitCode> {
     let appended = async {
-        let mut appender = append_input(appender, source, args).await?;
+        let mut appender = append_input(appender, sources, args).await?;
         // A command that has closed its output may run on.
         let end = appender.wait_for_end(&mut producer).await?;
         if end.is_success() {
-            appender.finish(args.close).await?;
+            appender.finish(whole_end(args)).await?;
         } else {
-            appender.fail(args.close).await?;
+            appender.fail(failed_end(args)).await?;
             let now = if args.close { "closed as failed" } else { "incomplete" };
             context.printer.info(format_args!("{end}, so {} is {now}", args.path));
         }
@@ -105,20 +132,44 @@ async fn append_output(
     Ok(ExitCode::of(&error))
 }
 
+/// Whether an operand stands for standard input.
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+/// Opens all files before anything is appended.
+fn open(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+    let source = |file: &PathBuf| {
+        if is_stdin(file) {
+            return Ok(Source::Stdin);
+        }
+        let opened = File::open(file).and_then(|opened| {
+            // Opening a directory succeeds, and reading it does not.
+            if opened.metadata()?.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(opened) }
+        });
+        Ok(Source::File(opened.with_context(|| format!("cannot read {}", file.display()))?))
+    };
+    files.iter().map(source).collect()
+}
+
 /// Appends the input to its end, and gives the writer back.
 async fn append_input<'a>(
     mut appender: Appender<'a>,
-    source: Source,
+    sources: Vec<Source>,
     args: &WriteArgs,
 ) -> anyhow::Result<Appender<'a>> {
     let max_chunk = usize::try_from(appender.writer.max_chunk()).unwrap_or(usize::MAX);
     if args.stream || args.lines {
-        pipe::enlarge(source.as_fd());
+        for source in &sources {
+            pipe::enlarge(source.as_fd());
+        }
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
         if appender.writer.is_mapped() && !args.lines && !args.tee {
-            append_directly(&source, &mut appender, block).await?;
+            for source in &sources {
+                append_directly(source, &mut appender, block).await?;
+            }
         } else {
-            let input = Input::new(source, block, args.tee).context("cannot read the input")?;
+            let input = Input::new(sources, block, args.tee).context("cannot read the input")?;
             if args.lines {
                 append_lines(input, &mut appender, max_chunk).await?;
             } else {
@@ -126,7 +177,7 @@ async fn append_input<'a>(
             }
         }
     } else {
-        let input = Input::new(source, BLOCK, args.tee).context("cannot read the input")?;
+        let input = Input::new(sources, BLOCK, args.tee).context("cannot read the input")?;
         match one_chunk(input, &mut appender, max_chunk, &args.path).await {
             Ok(chunk) => appender.append(&chunk).await?,
             Err(error) => {
@@ -220,16 +271,18 @@ async fn one_chunk(
 struct Appender<'a> {
     writer: Writer,
     path: &'a StreamPath,
+    /// Where the stream's daemon is.
+    place: &'a Place,
     counters: &'a Counters,
-    /// Sizes of the chunks that are not acknowledged yet.
+    /// Sizes of the chunks that are not acknowledged yet, if they will be one by one.
     pending: VecDeque<usize>,
     acked_chunks: u64,
     acked_bytes: u64,
 }
 
 impl<'a> Appender<'a> {
-    fn new(writer: Writer, path: &'a StreamPath, counters: &'a Counters) -> Self {
-        Self { writer, path, counters, pending: VecDeque::new(), acked_chunks: 0, acked_bytes: 0 }
+    fn new(writer: Writer, path: &'a StreamPath, place: &'a Place, counters: &'a Counters) -> Self {
+        Self { writer, path, place, counters, pending: VecDeque::new(), acked_chunks: 0, acked_bytes: 0 }
     }
 
     /// The next block of the input; `None` at its end. When it has to be waited for, what was appended is sent first.
@@ -279,20 +332,27 @@ impl<'a> Appender<'a> {
 
     /// Counts a chunk that is on its way.
     fn taken(&mut self, len: usize) {
-        self.pending.push_back(len);
+        if self.writer.is_acknowledged() {
+            self.pending.push_back(len);
+        }
         self.counters.head.fetch_add(len as u64, Relaxed);
         self.count();
     }
 
     /// Ends as it should: everything is in the stream before the writer leaves.
-    async fn finish(mut self, close: bool) -> anyhow::Result<()> {
+    async fn finish(mut self, finish: Finish) -> anyhow::Result<()> {
         if let Err(error) = self.writer.flush().await {
             return Err(self.failed(error));
         }
         self.count();
-        let Self { writer, path, acked_bytes, .. } = self;
-        writer.finish(close).await.map_err(|error| failed(path, error, acked_bytes))?;
+        let (path, place, appended) = (self.path, self.place, self.appended());
+        self.writer.finish(finish).await.map_err(|error| failed(path, place, error, appended))?;
         Ok(())
+    }
+
+    /// How much of the input is in the stream for certain, if that is known.
+    fn appended(&self) -> Option<u64> {
+        self.writer.is_acknowledged().then_some(self.acked_bytes)
     }
 
     /// Ends before anything was appended: no reader misses anything, and nothing is left of it.
@@ -302,9 +362,9 @@ impl<'a> Appender<'a> {
     }
 
     /// Ends as failed: everything is in the stream before the writer leaves, and is not all that there should be.
-    async fn fail(self, close: bool) -> anyhow::Result<()> {
-        let Self { writer, path, acked_bytes, .. } = self;
-        writer.fail(close).await.map_err(|error| failed(path, error, acked_bytes))?;
+    async fn fail(self, finish: Finish) -> anyhow::Result<()> {
+        let (path, place, appended) = (self.path, self.place, self.appended());
+        self.writer.finish(finish).await.map_err(|error| failed(path, place, error, appended))?;
         Ok(())
     }
 
@@ -329,10 +389,8 @@ impl<'a> Appender<'a> {
             return self.failed(error);
         }
         self.count();
-        error.context(format!(
-            "stopped writing to {} after {} bytes of the input",
-            self.path, self.acked_bytes
-        ))
+        let after = self.appended().map(|bytes| format!(" after {bytes} bytes of the input"));
+        error.context(format!("stopped writing to {}{}", self.path, after.unwrap_or_default()))
     }
 
     /// Takes in what was acknowledged.
@@ -348,20 +406,35 @@ impl<'a> Appender<'a> {
 
     fn failed(&mut self, error: WriteError) -> anyhow::Error {
         self.count();
-        failed(self.path, error, self.acked_bytes)
+        failed(self.path, self.place, error, self.appended())
     }
 }
 
-/// Why the writer cannot go on, and how much is in the stream for certain.
-fn failed(path: &StreamPath, error: WriteError, appended: u64) -> anyhow::Error {
-    let done = format!("{appended} bytes of the input were appended before");
+/// How a writer ends that had all its input.
+fn whole_end(args: &WriteArgs) -> Finish {
+    if args.close { Finish::Close } else { Finish::KeepOpen }
+}
+
+/// How a writer ends whose command failed.
+fn failed_end(args: &WriteArgs) -> Finish {
+    if args.close { Finish::CloseFailed } else { Finish::Failed }
+}
+
+/// Why the writer cannot go on, and how much is in the stream for certain, if that is known.
+fn failed(path: &StreamPath, place: &Place, error: WriteError, appended: Option<u64>) -> anyhow::Error {
+    let done = match appended {
+        Some(bytes) => format!("{bytes} bytes of the input were appended before"),
+        None => "how much of the input is in it is not known".to_owned(),
+    };
     let message = match &error {
-        WriteError::DaemonGone(why) => {
-            format!("the daemon went away while {path} was written to ({why}); {done}")
+        WriteError::DaemonGone(why) if why.is::<ProxyBroke>() => {
+            format!("the connection broke while {path} was written to ({why}); {done}")
         }
-        WriteError::Closed { message }
-        | WriteError::Removed { message }
-        | WriteError::Daemon { message, .. } => {
+        WriteError::DaemonGone(why) => {
+            format!("the daemon {place} went away while {path} was written to ({why}); {done}")
+        }
+        WriteError::Closed | WriteError::Removed => format!("cannot append to {path}: {error}; {done}"),
+        WriteError::Other(cause) if let Some(RequestError::Daemon { message, .. }) = cause.downcast_ref() => {
             format!("{message}; {done}")
         }
         _ => return anyhow::Error::new(error).context(format!("cannot append to {path}; {done}")),

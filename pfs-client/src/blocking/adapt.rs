@@ -1,15 +1,16 @@
 //! Readers and writers for threads under the standard library's traits.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use bytes::Bytes;
-use pfs_stream::{BlockingReader, ByteIter, Event, ReadFailure, WriteFailure};
+use pfs_stream::{BlockingReader, ByteIter, Event, ReadError, formatted};
 
 use super::{Reader, Writer};
 
 impl BlockingReader for Reader {
-    fn event_blocking(&mut self) -> Result<Event, ReadFailure> {
-        Ok(self.next_event()?)
+    fn next_blocking(&mut self) -> Result<Event, ReadError> {
+        self.next()
     }
 
     fn position(&self) -> u64 {
@@ -28,16 +29,21 @@ impl IntoIterator for Reader {
 }
 
 /// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and is sent at once; `flush` waits until
-/// everything is in the stream. Errors are [`WriteFailure`]s. Like any writer it is to be [finished](Writer::finish).
+/// everything is in the stream. What `write!` and `writeln!` write at once is one chunk.
+/// Errors are [`WriteError`](crate::WriteError)s, found again by [`WriteError::of`](crate::WriteError::of). Like any writer it is to be [finished](Writer::finish).
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let most = usize::try_from(self.max_chunk()).unwrap_or(usize::MAX);
         let chunk = bytes.get(..most).unwrap_or(bytes);
-        self.append(chunk).map_err(WriteFailure::from)?;
+        self.append(chunk)?;
         Ok(chunk.len())
     }
 
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(formatted(text)?.as_bytes())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        Ok(Self::flush(self).map_err(WriteFailure::from)?)
+        Ok(Self::flush(self)?)
     }
 }

@@ -1,8 +1,9 @@
 //! The requests of a [`Client`] that has no asynchronous code. Each has a connection of its own.
 
-use pfs_proto::{CreateOptions, StreamPath, StreamStat, StreamSummary};
+use bytes::Bytes;
+use pfs_proto::{CreateOptions, DaemonInfo, PathError, StreamPath, StreamStat, StreamSummary};
 
-use super::Client;
+use super::{Client, Events};
 use crate::RequestError;
 
 impl Client {
@@ -11,7 +12,11 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    pub fn create(&self, path: &StreamPath, options: &CreateOptions) -> Result<(), RequestError> {
+    pub fn create(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        options: &CreateOptions,
+    ) -> Result<(), RequestError> {
         self.ask(async |client| client.create(path, options).await)
     }
 
@@ -20,7 +25,7 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    pub fn close(&self, path: &StreamPath) -> Result<(), RequestError> {
+    pub fn close(&self, path: impl TryInto<StreamPath, Error: Into<PathError>>) -> Result<(), RequestError> {
         self.ask(async |client| client.close(path).await)
     }
 
@@ -29,7 +34,10 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    pub fn close_failed(&self, path: &StreamPath) -> Result<(), RequestError> {
+    pub fn close_failed(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<(), RequestError> {
         self.ask(async |client| client.close_failed(path).await)
     }
 
@@ -38,7 +46,7 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    pub fn remove(&self, path: &StreamPath) -> Result<(), RequestError> {
+    pub fn remove(&self, path: impl TryInto<StreamPath, Error: Into<PathError>>) -> Result<(), RequestError> {
         self.ask(async |client| client.remove(path).await)
     }
 
@@ -56,14 +64,52 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    pub fn stat(&self, path: &StreamPath) -> Result<StreamStat, RequestError> {
+    pub fn stat(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<StreamStat, RequestError> {
         self.ask(async |client| client.stat(path).await)
+    }
+
+    /// As [`Client::document`](crate::Client::document).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn document(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<Bytes, RequestError> {
+        self.ask(async |client| client.document(path).await)
+    }
+
+    /// As [`Client::info`](crate::Client::info).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn info(&self) -> Result<DaemonInfo, RequestError> {
+        self.ask(async |client| client.info().await)
+    }
+
+    /// As [`Client::events`](crate::Client::events).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn events(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<Events, RequestError> {
+        let runtime = self.runtime()?;
+        let events = runtime.block_on(async { self.client().await?.events(path).await })?;
+        Ok(Events { runtime, events, has_failed: false })
     }
 
     fn ask<T>(
         &self,
         request: impl AsyncFnOnce(crate::Client) -> Result<T, RequestError>,
     ) -> Result<T, RequestError> {
-        self.runtime()?.block_on(async { request(self.connect().await?).await })
+        self.runtime()?.block_on(async { request(self.client().await?).await })
     }
 }

@@ -1,22 +1,32 @@
 //! Opening connections by requests over HTTP.
 
 use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use pfs_proto::MEDIA_TYPE;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Certificate, Client, Identity, StatusCode, Url, redirect};
+use pfs_proto::{FRAMES, HALF_DUPLEX, MEDIA_TYPE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url, redirect};
 
 use super::exchange::{Exchange, Heartbeats, outgoing};
 use super::{HttpEndpoint, refusal};
 use crate::ConnectError;
+use crate::connection::PATIENCE;
 
 /// Where a daemon opens connections, below its URL.
 const PLACE: &str = "v1/frames";
 
 /// How long it may take until there is a connection over TCP, and TLS if that is wanted.
 const CONNECTING: Duration = Duration::from_secs(5);
+
+/// Larger requests than this go into a body, in bytes. In base64 no proxy takes a smaller one for too large.
+const MAX_HEADER_FRAMES: usize = 2 << 10;
+
+/// How long an answer is waited for that probably does not come.
+const SHORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long nothing may come before the other end is asked whether it lives, and how often then.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -33,6 +43,12 @@ pub(crate) struct Dialer {
     daemon: String,
     place: Url,
     token: Option<HeaderValue>,
+    /// The name of the proxy between, if there is one that gives it, once something has answered.
+    proxy: OnceLock<Option<String>>,
+    /// Whether an answer begins only when its request has ended, as far as that was found out.
+    is_half_duplex: AtomicBool,
+    /// Whether the daemon knows no frames in a header, as far as that was found out.
+    needs_body: AtomicBool,
 }
 
 impl Dialer {
@@ -48,34 +64,112 @@ impl Dialer {
             daemon,
             place,
             token: endpoint.token.clone(),
+            proxy: OnceLock::new(),
+            is_half_duplex: AtomicBool::new(false),
+            needs_body: AtomicBool::new(false),
         })
     }
 
-    /// Says this; with `goes_on` what is written to the exchange follows, otherwise it is all. Returns when the daemon begins to
-    /// answer.
-    pub(crate) async fn post(&self, said: Bytes, goes_on: bool) -> Result<Exchange, ConnectError> {
+    /// Whether an answer begins only when its request has ended, as far as that was found out.
+    pub(crate) fn is_half_duplex(&self) -> bool {
+        self.is_half_duplex.load(Relaxed)
+    }
+
+    /// How long the answer to a request that goes on may take to begin. Caddy begins none over HTTP/1.1, unless it is set up to.
+    pub(crate) fn answer_patience(&self) -> Duration {
+        let proxy = self.proxy.get().and_then(Option::as_deref);
+        if proxy.is_some_and(|proxy| proxy.starts_with("Caddy")) { SHORT_PATIENCE } else { PATIENCE }
+    }
+
+    /// Says this, and then what is written to the exchange. Returns when the daemon begins to answer.
+    pub(crate) async fn post(&self, said: Bytes) -> Result<Exchange, ConnectError> {
         let heartbeats = Heartbeats::default();
-        let (pipe, body) = match goes_on {
-            true => {
-                let (pipe, body) = outgoing(said, heartbeats.clone());
-                (Some(pipe), body)
+        let (pipe, body) = outgoing(said, heartbeats.clone());
+        let response = answer(&self.daemon, self.request().body(body)).await?;
+        Ok(Exchange::new(response, Some(pipe), heartbeats))
+    }
+
+    /// Says this, which is all. Returns when the daemon begins to answer.
+    pub(crate) async fn ask(&self, said: Bytes) -> Result<Exchange, ConnectError> {
+        let response = self.answer_to(said, |request| request).await?;
+        self.proxy.get_or_init(|| refusal::proxy(response.headers()));
+        Ok(Exchange::new(response, None, Heartbeats::default()))
+    }
+
+    /// The response to a request that says this, with what is added to it: in a header if that is possible, because a proxy in Go
+    /// may break a response off that overtakes the end of a body.
+    async fn answer_to(
+        &self,
+        said: Bytes,
+        with: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, ConnectError> {
+        if said.len() <= MAX_HEADER_FRAMES && !self.needs_body.load(Relaxed) {
+            let request = with(self.request()).header(FRAMES, BASE64_STANDARD.encode(&said));
+            // Some servers want every POST to tell its length.
+            let request = request.header(CONTENT_LENGTH, "0");
+            let response = answer(&self.daemon, request).await?;
+            if response.headers().contains_key(FRAMES) {
+                return Ok(response);
             }
-            false => (None, said.into()),
+            // An older daemon has heard nothing.
+            self.needs_body.store(true, Relaxed);
+        }
+        answer(&self.daemon, with(self.request()).body(said)).await
+    }
+
+    /// Says this after a request that goes on got no answer, and finds out whether writers can do with an answer at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::HalfDuplex`] if they cannot, or if they do not accept that. nginx is set up otherwise: it would pass
+    /// nothing of the request on before the end, either.
+    pub(crate) async fn try_half_duplex(
+        &self,
+        said: Bytes,
+        accepted: bool,
+    ) -> Result<Exchange, ConnectError> {
+        let response = self.answer_to(said, |request| request.header(HALF_DUPLEX, "true")).await?;
+        let remedy = match refusal::proxy(response.headers()) {
+            Some(proxy) if refusal::is_nginx(&proxy) => "nginx needs proxy_request_buffering off",
+            _ if !accepted => "over HTTP/2 (https://) proxies usually do",
+            _ if !response.headers().contains_key(HALF_DUPLEX) => "a newer pfsd makes do with that",
+            _ => {
+                self.is_half_duplex.store(true, Relaxed);
+                return Ok(Exchange::new(response, None, Heartbeats::default()));
+            }
         };
+        Err(ConnectError::HalfDuplex { url: self.daemon.clone(), remedy })
+    }
+
+    /// Says this, and then what is written to the exchange. The daemon answers when the exchange is shut down.
+    pub(crate) fn post_half_duplex(&self, said: Bytes) -> Exchange {
+        let heartbeats = Heartbeats::default();
+        // The daemon has said hello before.
+        heartbeats.begin();
+        let (pipe, body) = outgoing(said, heartbeats.clone());
+        let (daemon, request) = (self.daemon.clone(), self.request().header(HALF_DUPLEX, "true").body(body));
+        Exchange::unanswered(async move { answer(&daemon, request).await }, pipe, heartbeats)
+    }
+
+    fn request(&self) -> RequestBuilder {
         let mut request = self.client.post(self.place.clone()).header(CONTENT_TYPE, MEDIA_TYPE);
         // For `pfs stat`, which tells people who reads and writes.
         request = request.header(ACCEPT, MEDIA_TYPE).header("pfs-pid", std::process::id());
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
-        let response = request.body(body).send().await;
-        let response = response.map_err(|error| refusal::unsent(&self.daemon, error))?;
-        let media_type = response.headers().get(CONTENT_TYPE);
-        if response.status() != StatusCode::OK || media_type.is_none_or(|found| found != MEDIA_TYPE) {
-            return Err(refusal::refused(&self.daemon, response).await);
-        }
-        Ok(Exchange::new(response, pipe, heartbeats))
+        request
     }
+}
+
+/// What answers a request, if it is a daemon that opens a connection.
+async fn answer(daemon: &str, request: RequestBuilder) -> Result<Response, ConnectError> {
+    let response = request.send().await.map_err(|error| refusal::unsent(daemon, error))?;
+    let media_type = response.headers().get(CONTENT_TYPE);
+    if response.status() != StatusCode::OK || media_type.is_none_or(|found| found != MEDIA_TYPE) {
+        return Err(refusal::refused(daemon, response).await);
+    }
+    Ok(response)
 }
 
 impl fmt::Debug for Dialer {
@@ -104,6 +198,12 @@ fn client(endpoint: &HttpEndpoint) -> reqwest::Result<Client> {
         .http2_initial_stream_window_size(WINDOW)
         // So that a reader that does not read stops no other one of this client.
         .http2_initial_connection_window_size(i32::MAX.unsigned_abs());
+    // reqwest would have the system break a connection on which the daemon takes nothing for 30 seconds. A daemon that waits for
+    // a `block` reader takes nothing for longer, and lives: heartbeats say so.
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    {
+        builder = builder.tcp_user_timeout(None::<Duration>);
+    }
     if endpoint.is_local() {
         builder = builder.no_proxy();
     }

@@ -15,6 +15,9 @@ use reqwest::{Body, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::refusal::{self, ProxyBroke};
+use crate::ConnectError;
+
 /// How much is written ahead of what HTTP has taken, in bytes.
 const AHEAD: usize = 256 << 10;
 
@@ -23,12 +26,27 @@ const PIECE: usize = 64 << 10;
 
 /// What is read is the response's body. What is written is the request's, if that goes on.
 pub(crate) struct Exchange {
-    response: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    incoming: Incoming,
     /// What came and was not read yet.
     piece: Bytes,
     request: Option<DuplexStream>,
     heartbeats: Heartbeats,
     silence: Alarm,
+    /// The name of the proxy between, if there is one that gives it.
+    proxy: Option<String>,
+}
+
+/// What comes from the daemon.
+enum Incoming {
+    /// The response has not begun.
+    Unanswered(Pin<Box<dyn Future<Output = Result<Response, ConnectError>> + Send>>),
+    Body(Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>),
+}
+
+impl Incoming {
+    fn body(response: Response) -> Self {
+        Self::Body(Box::pin(response.bytes_stream()))
+    }
 }
 
 /// Whether both ends send heartbeats; found out only when the daemon has said hello.
@@ -76,13 +94,38 @@ impl Alarm {
 
 impl Exchange {
     pub(super) fn new(response: Response, request: Option<DuplexStream>, heartbeats: Heartbeats) -> Self {
-        let response = Box::pin(response.bytes_stream());
-        Self { response, piece: Bytes::new(), request, heartbeats, silence: Alarm::new(HEARTBEAT_TIMEOUT) }
+        let proxy = refusal::proxy(response.headers());
+        Self { proxy, ..Self::with(Incoming::body(response), request, heartbeats) }
+    }
+
+    /// The response is still to begin.
+    pub(super) fn unanswered(
+        response: impl Future<Output = Result<Response, ConnectError>> + Send + 'static,
+        request: DuplexStream,
+        heartbeats: Heartbeats,
+    ) -> Self {
+        Self::with(Incoming::Unanswered(Box::pin(response)), Some(request), heartbeats)
+    }
+
+    fn with(incoming: Incoming, request: Option<DuplexStream>, heartbeats: Heartbeats) -> Self {
+        let silence = Alarm::new(HEARTBEAT_TIMEOUT);
+        Self { incoming, piece: Bytes::new(), request, heartbeats, silence, proxy: None }
     }
 
     /// To be begun when the daemon's hello says that it sends heartbeats too.
     pub(crate) fn heartbeats(&self) -> Heartbeats {
         self.heartbeats.clone()
+    }
+
+    /// That the response broke, or ended, though the daemon has not said so in frames.
+    fn broke(&self, error: io::Error) -> io::Error {
+        match &self.proxy {
+            Some(proxy) => {
+                let broke = ProxyBroke::new(proxy, &error, self.request.is_some());
+                io::Error::new(error.kind(), broke)
+            }
+            None => error,
+        }
     }
 
     fn request(&mut self) -> io::Result<Pin<&mut DuplexStream>> {
@@ -98,7 +141,16 @@ impl AsyncRead for Exchange {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.piece.is_empty() {
-            let Poll::Ready(next) = this.response.as_mut().poll_next(cx) else {
+            let body = match &mut this.incoming {
+                Incoming::Body(body) => body,
+                Incoming::Unanswered(response) => {
+                    let response = ready!(response.as_mut().poll(cx)).map_err(io::Error::other)?;
+                    this.proxy = refusal::proxy(response.headers());
+                    this.incoming = Incoming::body(response);
+                    continue;
+                }
+            };
+            let Poll::Ready(next) = body.as_mut().poll_next(cx) else {
                 ready!(this.silence.poll(cx));
                 if this.heartbeats.have_begun() {
                     return Poll::Ready(Err(silent()));
@@ -108,7 +160,11 @@ impl AsyncRead for Exchange {
             this.silence.stop();
             match next {
                 Some(Ok(piece)) => this.piece = piece,
-                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                Some(Err(error)) => return Poll::Ready(Err(this.broke(broken(&error)))),
+                None if this.proxy.is_some() => {
+                    let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "the response ended");
+                    return Poll::Ready(Err(this.broke(ended)));
+                }
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -127,6 +183,9 @@ fn silent() -> io::Error {
     )
 }
 
+/// What hyper has a response over HTTP/1.1 end with when it could not write the request. It keeps the system's error to itself.
+const UNWRITTEN: &str = "connection error";
+
 /// What the system said, if it said something; otherwise what HTTP makes of it.
 fn broken(error: &reqwest::Error) -> io::Error {
     let mut cause: &dyn std::error::Error = error;
@@ -137,7 +196,12 @@ fn broken(error: &reqwest::Error) -> io::Error {
             kind = system.kind();
         }
     }
-    io::Error::new(kind, cause.to_string())
+    match cause.to_string() {
+        unwritten if unwritten == UNWRITTEN => {
+            io::Error::new(kind, "sending to it failed: the other end or the network broke the connection")
+        }
+        said => io::Error::new(kind, said),
+    }
 }
 
 impl AsyncWrite for Exchange {
@@ -253,11 +317,12 @@ impl FrameEnds {
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt, stream};
-    use pfs_proto::{Decoder, StreamPath};
+    use pfs_proto::{Decoder, MEDIA_TYPE, StreamPath};
     use proptest::prelude::*;
-    use tokio::{io::AsyncWriteExt, time::timeout};
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 
     use super::*;
+    use crate::http::{Dialer, HttpEndpoint};
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -308,6 +373,29 @@ mod tests {
         assert_eq!(outgoing.next().await.unwrap().unwrap(), heartbeat);
         drop(near);
         assert!(outgoing.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_while_it_is_written_to_is_told_as_that() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let dialer = Dialer::new(&HttpEndpoint::new(&url).unwrap()).unwrap();
+        let daemon = async {
+            let (mut daemon, _) = listener.accept().await.unwrap();
+            daemon.read_u8().await.unwrap();
+            // The client does not read the body, and HTTP reads little of it ahead, so only a failed write shows that the
+            // connection broke.
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {MEDIA_TYPE}\r\n\r\n");
+            let _ = daemon.write(&[head.as_bytes(), &[0; 1 << 20]].concat()).await.unwrap();
+            daemon
+        };
+        let (exchange, daemon) = tokio::join!(dialer.post(Bytes::from_static(b"hello")), daemon);
+        daemon.set_zero_linger().unwrap();
+        drop(daemon);
+        let mut exchange = exchange.unwrap();
+        while exchange.write_all(&[0; PIECE]).await.is_ok() {}
+        let error = exchange.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert!(error.to_string().starts_with("sending to it failed"), "{error:?}");
     }
 
     proptest! {

@@ -2,15 +2,19 @@
 
 mod dialer;
 mod exchange;
+mod files;
 mod refusal;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Identity, Url};
-use thiserror::Error;
 
 pub(crate) use self::dialer::Dialer;
+pub(crate) use self::exchange::Exchange;
+pub use self::refusal::ProxyBroke;
+use crate::EndpointError;
 
 /// The port of a URL that names none.
 const PORT: u16 = 4437;
@@ -33,37 +37,16 @@ pub struct HttpEndpoint {
     identity: Option<Vec<u8>>,
 }
 
-/// Why an [`HttpEndpoint`] cannot be what it was told to be.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum EndpointError {
-    /// It is not a URL of a daemon.
-    #[error("{url:?} is not the URL of a daemon: {reason}; one looks like http://127.0.0.1:4437")]
-    Url {
-        /// What was given.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The token cannot be one.
-    #[error("the token is empty or has spaces or control characters in it; it is one word")]
-    Token,
-    /// There is no certificate in what was given as some.
-    #[error("these are no certificates in PEM: {0}")]
-    Certificates(String),
-    /// There is no certificate with its key in what was given as one.
-    #[error("this is no certificate with its private key in PEM: {0}")]
-    Identity(String),
-}
-
 impl HttpEndpoint {
     /// The daemon at this URL: `http://` or `https://`, a host, a port unless it is 4437, and a path if the daemon is
-    /// behind a reverse proxy that serves it below one.
+    /// behind a reverse proxy that serves it below one. Without a scheme it is `http://`; a port alone (`4437`, `:4437`) is
+    /// one of `localhost`.
     ///
     /// # Errors
     ///
     /// [`EndpointError::Url`].
     pub fn new(url: &str) -> Result<Self, EndpointError> {
+        let url = &*with_scheme(url);
         let wrong = |reason: &str| EndpointError::Url { url: shown(url), reason: reason.to_owned() };
         let mut parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
@@ -153,6 +136,20 @@ impl fmt::Debug for HttpEndpoint {
     }
 }
 
+/// A URL with what people leave out of it: the scheme, and the host where it is this one.
+fn with_scheme(url: &str) -> Cow<'_, str> {
+    if url.is_empty() || url.contains("://") {
+        return Cow::Borrowed(url);
+    }
+    let port = url.strip_prefix(':').unwrap_or(url).split('/').next();
+    let is_port = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    Cow::Owned(match (is_port, url.strip_prefix(':')) {
+        (true, Some(rest)) => format!("http://localhost:{rest}"),
+        (true, None) => format!("http://localhost:{url}"),
+        (false, _) => format!("http://{url}"),
+    })
+}
+
 /// Whether a URL has a port written out, which a parsed one no longer tells if it is that of its scheme.
 fn names_port(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -190,6 +187,12 @@ mod tests {
             ("https://example.org/a/b", "https://example.org:4437/a/b"),
             ("http://[::1]", "http://[::1]:4437"),
             ("http://[::1]:80", "http://[::1]"),
+            ("localhost:4437", "http://localhost:4437"),
+            ("camera", "http://camera:4437"),
+            ("127.0.0.1:8080/pfs", "http://127.0.0.1:8080/pfs"),
+            ("[::1]:80", "http://[::1]"),
+            (":8080", "http://localhost:8080"),
+            ("8080/pfs", "http://localhost:8080/pfs"),
         ] {
             assert_eq!(HttpEndpoint::new(given).unwrap().url(), url, "{given}");
         }
@@ -199,9 +202,9 @@ mod tests {
     fn what_is_no_url_of_a_daemon_is_refused_and_its_password_not_repeated() {
         for (url, reason) in [
             ("", "relative URL"),
-            ("localhost:4437", "neither with http://"),
-            ("127.0.0.1:4437", "relative URL"),
             ("ftp://localhost", "neither with http://"),
+            (":", "empty host"),
+            ("me:secret@localhost", "password"),
             ("http://", "empty host"),
             ("http://me:secret@localhost", "password"),
             ("http://localhost/?a=b", "query"),

@@ -4,13 +4,17 @@ use std::error::Error;
 use std::io;
 
 use pfs_proto::ErrorCode;
-use reqwest::header::LOCATION;
+use reqwest::header::{HeaderMap, LOCATION, SERVER, VIA};
 use reqwest::{Response, StatusCode};
+use thiserror::Error;
 
 use crate::ConnectError;
 
 /// How much of an answer is read for its message, in bytes.
 const MOST: usize = 64 << 10;
+
+/// How much of a proxy's name is shown, in characters.
+const NAME_LEN: usize = 40;
 
 /// How the message begins with which TLS tells why the other end broke off.
 const ALERT: &str = "received fatal alert";
@@ -31,9 +35,9 @@ pub(super) fn unsent(daemon: &str, error: reqwest::Error) -> ConnectError {
     };
     let source = io::Error::new(kind, reason);
     if error.is_connect() || error.is_timeout() {
-        ConnectError::Unreachable { url, source }
+        ConnectError::Unreachable { url, source: source.into() }
     } else {
-        ConnectError::Lost(source)
+        ConnectError::Lost(source.into())
     }
 }
 
@@ -55,6 +59,7 @@ fn is_tls(cause: &(dyn Error + 'static)) -> bool {
 /// Somebody has answered, but not as a daemon does that opens a connection.
 pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectError {
     let (url, status) = (daemon.to_owned(), response.status());
+    let name = proxy(response.headers());
     if status.is_redirection() {
         let target = response.headers().get(LOCATION).and_then(|target| target.to_str().ok());
         let target = target.unwrap_or("somewhere else");
@@ -72,23 +77,84 @@ pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectErro
     if let Some((Some(code), message)) = said {
         return ConnectError::Refused { code, message };
     }
-    let said = said.map(|(_, message)| message);
+    let message = said.map_or_else(|| explained(status, name.as_deref()), |(_, message)| message);
     match status {
         // What a proxy says whose daemon is not there, and a daemon that has no room just now.
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-            let message = said.unwrap_or_else(|| format!("it answers {status}"));
-            ConnectError::Unreachable { url, source: io::Error::other(message) }
+            ConnectError::Unreachable { url, source: io::Error::other(message).into() }
         }
-        _ => {
-            let message = said.unwrap_or_else(|| match status {
-                StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                    "what answers there is no daemon of pfs, or not at this path".to_owned()
-                }
-                status => format!("it answers {status}"),
-            });
-            ConnectError::Rejected { url, status: status.as_u16(), message }
-        }
+        _ => ConnectError::Rejected { url, status: status.as_u16(), message },
     }
+}
+
+/// What a status means that no daemon explains: a proxy gives it, and one of its settings is why.
+fn explained(status: StatusCode, name: Option<&str>) -> String {
+    let why = match status {
+        StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            return "what answers there is no daemon of pfs, or not at this path".to_owned();
+        }
+        StatusCode::REQUEST_TIMEOUT => {
+            "it does not wait that long for the request (nginx: client_body_timeout, HAProxy: timeout client)"
+        }
+        StatusCode::LENGTH_REQUIRED => {
+            "it takes no request of unknown length, which a writer's is; it has to pass on chunked requests"
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            "it limits the size of requests (nginx: client_max_body_size 0 lifts the limit)"
+        }
+        StatusCode::BAD_GATEWAY => "it does not reach the daemon, or the daemon hung up on it",
+        StatusCode::SERVICE_UNAVAILABLE => "it knows of no daemon that is up",
+        StatusCode::GATEWAY_TIMEOUT => {
+            "the daemon did not answer it in time (nginx: proxy_read_timeout, HAProxy: timeout server)"
+        }
+        _ => "",
+    };
+    let name = name.unwrap_or("it");
+    if why.is_empty() {
+        format!("{name} answers {status}")
+    } else {
+        format!("{name} answers {status}: {why}")
+    }
+}
+
+/// The name that a proxy gives itself in its responses. The daemon gives itself none.
+pub(super) fn proxy(headers: &HeaderMap) -> Option<String> {
+    let server = headers.get(SERVER).and_then(|server| server.to_str().ok());
+    let via = || headers.get_all(VIA).iter().next_back()?.to_str().ok()?.rsplit([',', ' ']).next();
+    let name: String = server.or_else(via)?.trim().chars().take(NAME_LEN).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+/// A connection through a proxy broke: the proxy or the daemon ended it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct ProxyBroke {
+    message: String,
+}
+
+impl ProxyBroke {
+    /// The response broke or ended in the middle.
+    pub(super) fn new(proxy: &str, reason: &io::Error, is_writer: bool) -> Self {
+        let mut message = format!("{proxy} broke it off: {reason}");
+        if is_writer && is_nginx(proxy) {
+            message.push_str(
+                "; nginx does that to a request larger than client_max_body_size, and 0 lifts that limit",
+            );
+        }
+        Self { message }
+    }
+}
+
+impl From<&ConnectError> for ProxyBroke {
+    fn from(error: &ConnectError) -> Self {
+        let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        Self { message: format!("{error}{source}") }
+    }
+}
+
+/// Whether this proxy is nginx, by its name.
+pub(super) fn is_nginx(proxy: &str) -> bool {
+    proxy.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("nginx"))
 }
 
 /// The daemon's own message, if there is one, and its code if frames have the same.

@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{Reader, State};
-use crate::error::ReadError;
+use super::Reader;
+#[cfg(target_os = "linux")]
+use super::{Source, State};
+use crate::ReadError;
 
 impl Reader {
     /// Writes chunks that are here already to a file, straight from the memory that is shared with the daemon: `most` bytes at
@@ -16,24 +18,26 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// The outer error when the reader cannot go on, which is [`ReadError::Overtaken`] if bytes were overwritten meanwhile. The
+    /// The outer error when the reader cannot go on, among others because bytes were overwritten meanwhile. The
     /// inner one is the file's; it may have got a part of what the reader's [`position`](Self::position) has not passed.
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "there is no ring to write from"))]
     pub fn try_write_to(
         &mut self,
         file: impl AsFd,
         least: usize,
         most: usize,
     ) -> Result<io::Result<usize>, ReadError> {
-        let (State::Reading, None, Some(mapped)) = (&self.state, &self.kept, &mut self.mapped) else {
-            return Ok(Ok(0));
-        };
-        let written = match mapped.try_write_to(file.as_fd(), least, most) {
-            Ok(Ok(written)) => written,
-            Ok(Err(error)) => return Ok(Err(error)),
-            Err(error) => return Err(self.fail(error)),
-        };
-        self.tell_room();
-        self.advance(written).map_err(|error| self.fail(error.into()))?;
-        Ok(Ok(written))
+        #[cfg(target_os = "linux")]
+        if let (State::Reading, None, Source::Ring(ring)) = (&self.state, &self.kept, &mut self.source) {
+            let written = match ring.try_write_to(file.as_fd(), least, most) {
+                Ok(Ok(written)) => written,
+                Ok(Err(error)) => return Ok(Err(error)),
+                Err(error) => return Err(self.fail(error)),
+            };
+            self.tell_room();
+            self.advance(written).map_err(|error| self.fail(error.into()))?;
+            return Ok(Ok(written));
+        }
+        Ok(Ok(0))
     }
 }

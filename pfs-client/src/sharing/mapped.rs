@@ -8,11 +8,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use pfs_proto::MappedStart;
 use pfs_stream::mapped::{Bell, MappedReader, WriteToError};
-use pfs_stream::{Read, Sink};
+use pfs_stream::{Cause, Read, Sink};
 
-use crate::Event;
 use crate::chunks::Chunks;
-use crate::error::ReadError;
+use crate::{Event, ReadError};
 
 use super::passing::Passed;
 use super::sleep::Sleep;
@@ -37,6 +36,8 @@ pub(crate) struct MappedSource {
     lengths: VecDeque<usize>,
     /// Whether the daemon must be told that there is room.
     made_room: bool,
+    /// Made when a thread first sleeps.
+    watch: Option<Watch>,
 }
 
 impl MappedSource {
@@ -53,6 +54,7 @@ impl MappedSource {
             batch: Bytes::new(),
             lengths: VecDeque::new(),
             made_room: false,
+            watch: None,
         })
     }
 
@@ -97,7 +99,7 @@ impl MappedSource {
             }
             Ok(_) => Ok(Ok(0)),
             Err(WriteToError::File(error)) => Ok(Err(error)),
-            Err(WriteToError::Overtaken { from, to }) => Err(ReadError::Overtaken { from, to }),
+            Err(error @ WriteToError::Overtaken { .. }) => Err(ReadError::Other(Cause::new(error))),
             Err(error) => Ok(Err(io::Error::other(error))),
         }
     }
@@ -109,10 +111,7 @@ impl MappedSource {
     }
 
     fn read(&mut self, sink: &mut impl Sink) -> Result<Option<Event>, ReadError> {
-        let read = self.reader.try_read(sink, BATCH).map_err(|error| match error {
-            pfs_stream::ReadError::TooSlow { .. } => ReadError::TooSlow { message: error.to_string() },
-            _ => ReadError::Removed { message: error.to_string() },
-        })?;
+        let read = self.reader.try_read(sink, BATCH)?;
         self.made_room |= read.is_some() && self.reader.room_is_wanted();
         Ok(match read {
             None | Some(Read::Data { .. }) => None,
@@ -137,9 +136,13 @@ impl MappedSource {
         self.sleep.sleep(count);
     }
 
-    /// Watches the connection that the ring came over, for a thread that sleeps.
-    pub(crate) fn watch(&self, passed: &Passed) -> io::Result<Watch> {
-        Watch::new(passed.socket(), self.bell.clone())
+    /// Whether the connection that the ring came over has news, which from now on also wake a thread that sleeps.
+    pub(crate) fn has_news(&mut self, passed: &Passed) -> io::Result<bool> {
+        let watch = match &self.watch {
+            Some(watch) => watch,
+            None => self.watch.insert(Watch::new(passed.socket(), self.bell.clone())?),
+        };
+        Ok(watch.has_news())
     }
 
     /// Ready when there may be news since the bell's count was taken. Without a thread to wait for them, none are

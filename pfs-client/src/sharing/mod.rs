@@ -10,4 +10,3 @@ mod watch;
 pub(crate) use mapped::MappedSource;
 pub(crate) use passing::{Passed, PassingSocket};
 pub(crate) use stage::Stage;
-pub(crate) use watch::Watch;

@@ -10,6 +10,7 @@ use tokio::net::{UnixListener, UnixSocket};
 use tokio::time::timeout;
 
 use super::daemon::{Daemon, path, promptly};
+use crate::lookup::Lookup;
 use crate::{
     Client, ConnectError, CreateOptions, DaemonInfo, Endpoint, ErrorCode, Peer, ProtocolError, ReadOptions,
     RequestError, State, StreamSummary, WriteOptions, WriterStat,
@@ -115,6 +116,21 @@ async fn a_socket_where_nobody_listens_is_no_daemon() {
     }
 }
 
+#[tokio::test]
+async fn a_daemon_is_looked_for_when_it_is_connected_to_and_its_socket_is_named_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let lookup = Lookup::new(Some(directory.path().as_os_str()), rustix::process::geteuid().as_raw());
+    let place = &lookup.places()[0];
+    place.prepare().unwrap();
+    let listener = UnixListener::bind(place.socket()).unwrap();
+    let (client, ()) = tokio::join!(Client::connect(Endpoint::Lookup(lookup.clone())), async {
+        // The look first.
+        drop(listener.accept().await.unwrap());
+        Daemon::new(Box::new(listener.accept().await.unwrap().0)).welcome().await;
+    });
+    assert_eq!(*client.unwrap().endpoint(), Endpoint::Unix(place.socket()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn clients_that_all_come_at_once_are_all_served() {
     let directory = tempfile::tempdir().unwrap();
@@ -158,13 +174,20 @@ async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
 #[tokio::test]
 async fn a_daemon_of_another_version_is_refused_or_refuses() {
     let socket = Socket::new();
+    let answered = async |answer: Reply| {
+        let (client, ()) = tokio::join!(socket.connect(), async {
+            // It is asked who it is, and answers the same.
+            for _ in 0..2 {
+                socket.accept().await.send(&answer).await;
+            }
+        });
+        client.unwrap_err()
+    };
     for (min_version, max_version) in [(VERSION + 1, VERSION + 1), (VERSION, VERSION + 1), (0, 0)] {
-        let hello = Hello { min_version, max_version, capabilities: 0 };
-        let error = socket.connect_to(Reply::Hello(hello)).await;
+        let error = answered(Reply::Hello(Hello { min_version, max_version, capabilities: 0 })).await;
         assert!(matches!(error, ConnectError::Version { .. }), "{error:?}");
     }
-    let refusal = Reply::Error { code: ErrorCode::Version, message: "too old".into() };
-    let error = socket.connect_to(refusal).await;
+    let error = answered(Reply::Error { code: ErrorCode::Version, message: "too old".into() }).await;
     assert!(matches!(&error, ConnectError::Version { message } if message == "too old"), "{error:?}");
 }
 

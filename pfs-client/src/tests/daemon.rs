@@ -36,7 +36,7 @@ pub(super) async fn writer(pipe: (impl Transport + 'static, Daemon), max_chunk: 
     let (client, mut daemon) = pipe;
     let writer = async {
         let connection = Connection::open(client).await.unwrap();
-        Writer::open(connection, &path(), WriteOptions { wait_readers: 3, ..WriteOptions::default() })
+        Writer::open(connection, path(), WriteOptions { wait_readers: 3, ..WriteOptions::default() })
             .await
             .unwrap()
     };
@@ -56,7 +56,7 @@ pub(super) async fn reader(size: usize, first: Reply) -> (Result<Reader, Request
     let (client, mut daemon) = pipe(size);
     let reader = async {
         let connection = Connection::open(client).await.unwrap();
-        Reader::open(connection, &path(), ReadOptions::default()).await
+        Reader::open(connection, None, &path(), ReadOptions::default()).await
     };
     let welcome = async {
         daemon.welcome().await;

@@ -55,7 +55,7 @@ async fn what_is_no_event_is_an_error() {
     let (mut events, mut daemon) = watching(&socket).await;
     daemon.send(&Reply::Done).await;
     let error = promptly(events.next()).await.unwrap_err();
-    assert!(matches!(error, ReadError::Protocol(ProtocolError::Unexpected { .. })), "{error:?}");
+    assert!(matches!(super::violation(&error), Some(ProtocolError::Unexpected { .. })), "{error:?}");
 }
 
 #[tokio::test]

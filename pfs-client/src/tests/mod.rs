@@ -4,8 +4,24 @@ mod client;
 mod daemon;
 mod events;
 mod given_up;
+mod old_peer;
 mod reader;
 #[cfg(target_os = "linux")]
 mod sleeping;
 mod threads;
 mod writer;
+
+use crate::{Cause, ProtocolError, ReadError, RequestError};
+
+/// How the daemon broke the protocol, if that is why a reader cannot go on.
+fn violation(error: &ReadError) -> Option<&ProtocolError> {
+    let ReadError::Other(cause) = error else { return None };
+    violation_of(cause)
+}
+
+fn violation_of(cause: &Cause) -> Option<&ProtocolError> {
+    match cause.downcast_ref()? {
+        RequestError::Protocol(error) => Some(error),
+        _ => None,
+    }
+}

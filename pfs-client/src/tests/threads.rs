@@ -34,7 +34,7 @@ fn whatever_waits_may_be_spawned() {
         may_be_spawned(writer.append(b""));
         may_be_spawned(writer.push(b""));
         may_be_spawned(writer.flush());
-        may_be_spawned(writer.finish(true));
+        may_be_spawned(writer.finish(Finish::Close));
     }
     let _ = all;
 }

@@ -8,7 +8,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::daemon::{Daemon, pipe, promptly, writer};
-use crate::{ProtocolError, WriteError};
+use super::violation_of;
+use crate::{Finish, ProtocolError, WriteError};
 
 fn append(bytes: &'static [u8]) -> Option<Request> {
     Some(Request::Append(Bytes::from_static(bytes)))
@@ -83,7 +84,7 @@ async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement
             writer.append(b"a small chunk").await.unwrap();
         }
         writer.append(&large).await.unwrap();
-        writer.finish(false).await.unwrap()
+        writer.finish(Finish::KeepOpen).await.unwrap()
     };
     let listening = async {
         let mut offset = 0;
@@ -195,9 +196,9 @@ async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
             break error;
         }
     };
-    assert!(matches!(&error, WriteError::Removed { message } if message == "it was removed"), "{error:?}");
-    let again = writer.finish(false).await.unwrap_err();
-    assert!(matches!(again, WriteError::Removed { .. }), "{again:?}");
+    assert!(matches!(error, WriteError::Removed), "{error:?}");
+    let again = writer.finish(Finish::KeepOpen).await.unwrap_err();
+    assert!(matches!(again, WriteError::Removed), "{again:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +207,7 @@ async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
     let (large, removed) = (vec![7; 100_000], removed());
     let both = async { tokio::join!(writer.append(&large), daemon.send(&removed)) };
     let (error, ()) = promptly(both).await;
-    assert!(matches!(error, Err(WriteError::Removed { .. })), "{error:?}");
+    assert!(matches!(error, Err(WriteError::Removed)), "{error:?}");
 }
 
 #[tokio::test]
@@ -224,7 +225,7 @@ async fn a_daemon_that_is_going_away_is_gone() {
     let (writer, mut daemon) = writer(pipe(100), 1 << 20).await;
     daemon.send(&Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
     drop(daemon);
-    match promptly(writer.finish(false)).await.unwrap_err() {
+    match promptly(writer.finish(Finish::KeepOpen)).await.unwrap_err() {
         WriteError::DaemonGone(why) => assert_eq!(why.to_string(), "the daemon is going away"),
         other => panic!("{other:?}"),
     }
@@ -240,16 +241,16 @@ async fn a_writer_with_nothing_to_append_can_wait_for_bad_news() {
         tokio::task::yield_now().await;
         daemon.send(&Reply::Error { code: ErrorCode::Closed, message: "it was closed".into() }).await;
     });
-    assert!(matches!(error, WriteError::Closed { .. }), "{error:?}");
+    assert!(matches!(error, WriteError::Closed), "{error:?}");
     assert_eq!(writer.acked(), 1);
 }
 
 #[tokio::test]
 async fn finish_returns_the_offset_of_the_last_acknowledgement() {
-    for close in [false, true] {
+    for (finish, close) in [(Finish::KeepOpen, false), (Finish::Close, true)] {
         let (mut writer, mut daemon) = writer(pipe(100), 100).await;
         writer.push(b"abc").await.unwrap();
-        let (offset, ()) = tokio::join!(writer.finish(close), async {
+        let (offset, ()) = tokio::join!(writer.finish(finish), async {
             assert_eq!(daemon.request().await, append(b"abc"));
             assert_eq!(daemon.request().await, Some(Request::Finish { close }));
             daemon.send(&ack(1, 42)).await;
@@ -261,10 +262,10 @@ async fn finish_returns_the_offset_of_the_last_acknowledgement() {
 
 #[tokio::test]
 async fn a_writer_that_fails_says_so_after_all_that_it_appended() {
-    for close in [false, true] {
+    for (finish, close) in [(Finish::Failed, false), (Finish::CloseFailed, true)] {
         let (mut writer, mut daemon) = writer(pipe(100), 100).await;
         writer.push(b"abc").await.unwrap();
-        let (offset, ()) = tokio::join!(writer.fail(close), async {
+        let (offset, ()) = tokio::join!(writer.finish(finish), async {
             assert_eq!(daemon.request().await, append(b"abc"));
             assert_eq!(daemon.request().await, Some(Request::Fail { close }));
             daemon.send(&ack(1, 42)).await;
@@ -307,8 +308,9 @@ async fn a_daemon_that_cannot_count_is_not_believed() {
         for reply in replies {
             daemon.send(reply).await;
         }
-        let error = promptly(writer.finish(false)).await.unwrap_err();
-        let WriteError::Protocol(error) = error else { panic!("{error:?}") };
-        assert!(!matches!(error, ProtocolError::Message(_)), "{error:?}");
+        let error = promptly(writer.finish(Finish::KeepOpen)).await.unwrap_err();
+        let WriteError::Other(cause) = error else { panic!("{error:?}") };
+        let violation = violation_of(&cause).expect("the daemon broke the protocol");
+        assert!(!matches!(violation, ProtocolError::Message(_)), "{violation:?}");
     }
 }

@@ -1,43 +1,43 @@
 //! The local mount: streams in the memory of this daemon.
 
-use std::{future::ready, time::SystemTime};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use pfs_proto::{PathPrefix, Peer, ReadOptions, StreamPath};
-use pfs_stream::{Events, Reader, Registry, Stream, StreamConfig, StreamStat, Writer};
+use pfs_stream::{Events, Finish, Reader, Registry, Stream, StreamConfig, StreamStat, Writer};
 
 use super::{Answer, Entry, First, Mount};
-use crate::{Failure, settings::MountSettings};
+use crate::{Failure, Owner, quotas::Quotas, settings::MountSettings};
 
 /// The attempt that a refused reader's message names.
 const READ: &str = "cannot read";
 
 /// Removes the streams whose time to live is over.
-pub(crate) fn expire(registry: &Registry, now: SystemTime) {
-    for stream in registry.expire(now) {
+pub(crate) fn expire(registry: &Registry) {
+    for stream in registry.expire(Duration::ZERO) {
         tracing::info!(stream, "stream expired");
     }
 }
 
-/// One tree of the daemon's streams. All local mounts share the registry, and thereby its limits.
+/// One tree of the daemon's streams. All local mounts share the registry and the quotas, and thereby their limits.
 #[derive(Debug)]
 pub(crate) struct Local {
     settings: MountSettings,
     registry: Registry,
+    quotas: Arc<Quotas>,
 }
 
 impl Local {
-    pub(crate) fn new(settings: MountSettings, registry: Registry) -> Self {
-        Self { settings, registry }
+    pub(crate) fn new(settings: MountSettings, registry: Registry, quotas: Arc<Quotas>) -> Self {
+        Self { settings, registry, quotas }
     }
 
     fn get(&self, path: &StreamPath) -> Option<Stream> {
         let stream = self.registry.get(path.as_str())?;
-        let now = SystemTime::now();
-        if stream.expires().is_none_or(|expiry| expiry > now) {
+        if stream.expires_in().is_none_or(|left| !left.is_zero()) {
             return Some(stream);
         }
         // The task that removes expired streams has not run yet.
-        expire(&self.registry, now);
+        expire(&self.registry);
         None
     }
 
@@ -53,14 +53,14 @@ impl Local {
 
 /// Appends the first contents of a stream that nobody else can reach yet. They fit: an empty ring has room for what its sizes
 /// were found to allow.
-fn begin(path: &StreamPath, stream: &Stream, first: First<'_>, owner: Peer) {
+fn begin(path: &StreamPath, stream: &Stream, first: First<'_>, creator: Peer) {
     if !first.chunks.is_empty()
-        && let Ok(mut writer) = stream.writer(owner)
+        && let Ok(mut writer) = stream.writer_of(creator)
     {
         if let Err(error) = writer.try_append_all(first.chunks) {
             tracing::error!(%path, %error, "the first contents of a stream were not appended");
         }
-        writer.finish();
+        writer.finish(Finish::KeepOpen);
     }
     if first.close {
         stream.close();
@@ -93,12 +93,12 @@ impl Mount for Local {
             );
         }
         now(self.existing(path).and_then(|stream| {
-            stream.reader(options, peer).map_err(|error| Failure::attaching(READ, path, error))
+            stream.reader_of(options, peer).map_err(|error| Failure::attaching(READ, path, error))
         }))
     }
 
     fn writer<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream, peer: Peer) -> Answer<'a, Writer> {
-        now(stream.writer(peer).map_err(|error| Failure::attaching("cannot write to", path, error)))
+        now(stream.writer_of(peer).map_err(|error| Failure::attaching("cannot write to", path, error)))
     }
 
     fn create<'a>(
@@ -107,15 +107,18 @@ impl Mount for Local {
         config: StreamConfig,
         first: First<'a>,
         replace: bool,
+        owner: Owner,
     ) -> Answer<'a, Stream> {
-        let owner = config.owner;
-        let begin = |stream: &Stream| begin(path, stream, first, owner);
+        let creator = config.owner;
+        let begin = |stream: &Stream| begin(path, stream, first, creator);
+        let quota = self.quotas.quota(owner);
+        let registry = quota.map_or_else(|| self.registry.clone(), |quota| self.registry.charged_to(&quota));
         let created = if replace {
-            self.registry.replace_with(path.as_str(), config, begin)
+            registry.replace_with(path.as_str(), config, begin)
         } else {
-            self.registry.create_with(path.as_str(), config, begin)
+            registry.create_with(path.as_str(), config, begin)
         };
-        now(created.map_err(|error| Failure::creating(path, &error)))
+        now(created.map_err(|error| Failure::creating(path, owner, &error)))
     }
 
     fn close<'a>(&'a self, _path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, ()> {
@@ -136,10 +139,9 @@ impl Mount for Local {
         now(Ok(stream.stat()))
     }
 
-    fn list<'a>(&'a self, below: &'a PathPrefix) -> Answer<'a, Vec<Entry>> {
-        let streams = self.registry.list().into_iter();
-        let here = streams.filter(|stream| self.holds(stream.name()) && below.contains(stream.name()));
-        let entries = here.map(|stream| Entry {
+    fn list<'a>(&'a self, below: &'a PathPrefix, after: &'a str, most: usize) -> Answer<'a, Vec<Entry>> {
+        let is_here = |name: &str| self.holds(name) && below.contains(name);
+        let entries = self.registry.list_after(after, most, is_here).into_iter().map(|stream| Entry {
             summary: stream.summary(),
             content_type: stream.config().content_type.clone(),
         });

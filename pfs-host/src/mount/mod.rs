@@ -8,7 +8,7 @@ use pfs_proto::{PathPrefix, Peer, ReadOptions, StreamPath};
 use pfs_stream::{Events, Reader, Stream, StreamConfig, StreamStat, StreamSummary, Writer};
 
 pub(crate) use self::local::{Local, expire};
-use crate::Failure;
+use crate::{Failure, Owner};
 
 /// The pending answer of a mount.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
@@ -40,14 +40,16 @@ pub trait Mount: fmt::Debug + Send + Sync {
     /// Attaches a writer to a stream that [`find`](Self::find) or [`create`](Self::create) gave.
     fn writer<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream, peer: Peer) -> Answer<'a, Writer>;
 
-    /// Creates a stream with its first contents. Nobody else appends before these. With `replace`, a stream of this
-    /// path is removed in the same step, so that no other client finds none; without it, there must be none.
+    /// Creates a stream with its first contents, and charges it to its owner. Nobody else appends before these. With
+    /// `replace`, a stream of this path is removed in the same step, so that no other client finds none; without it, there must be
+    /// none.
     fn create<'a>(
         &'a self,
         path: &'a StreamPath,
         config: StreamConfig,
         first: First<'a>,
         replace: bool,
+        owner: Owner,
     ) -> Answer<'a, Stream>;
 
     /// Closes a stream.
@@ -62,8 +64,8 @@ pub trait Mount: fmt::Debug + Send + Sync {
     /// Counters and clients of a stream that [`find`](Self::find) gave.
     fn stat<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, StreamStat>;
 
-    /// The streams at a path and below it, sorted by path.
-    fn list<'a>(&'a self, below: &'a PathPrefix) -> Answer<'a, Vec<Entry>>;
+    /// The first `most` of the streams at a path and below it whose paths come behind `after`, sorted by path.
+    fn list<'a>(&'a self, below: &'a PathPrefix, after: &'a str, most: usize) -> Answer<'a, Vec<Entry>>;
 
     /// The events of a stream from now on.
     fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events>;

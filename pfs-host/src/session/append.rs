@@ -3,11 +3,11 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use pfs_proto::StreamPath;
-use pfs_stream::{AppendError, Appended, Departure, Writer};
-use tokio_util::sync::CancellationToken;
+use pfs_stream::{Departure, WriteError, Writer};
+use tokio::sync::watch;
 
 use super::Patience;
-use crate::{Caller, Failure};
+use crate::{Caller, Cutoff, Failure, caller::routine};
 
 /// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are told, unless the daemon
 /// ends: readers are told that, however the writer's connection is cut.
@@ -15,7 +15,7 @@ use crate::{Caller, Failure};
 pub struct Append {
     writer: Writer,
     patience: Arc<Patience>,
-    shutdown: CancellationToken,
+    cutoff: Cutoff,
     // After the writer, so that its last line is written when the writer has left.
     log: WritingLog,
 }
@@ -28,6 +28,8 @@ struct WritingLog {
     chunks: u64,
     bytes: u64,
     left: Left,
+    /// A line about the request tells all, unless the writer was announced.
+    in_request: bool,
 }
 
 /// How a writer left.
@@ -52,20 +54,45 @@ impl Append {
         caller: &Caller,
         path: &StreamPath,
         writer: Writer,
-        max_block_time: Option<Duration>,
-        shutdown: CancellationToken,
+        max_block_time: watch::Receiver<Option<Duration>>,
+        cutoff: Cutoff,
+        in_request: bool,
     ) -> Self {
         let patience = Arc::new(Patience::new(path, writer.blockers(), max_block_time));
-        let (stream, transport) = (path.as_str(), caller.transport);
-        caller.log(|pid, uid| tracing::info!(stream, pid, uid, transport, "writer joined"));
         let left = Left::Unfinished { reason: None };
-        let log = WritingLog { caller: caller.clone(), path: path.clone(), chunks: 0, bytes: 0, left };
-        Self { writer, patience, shutdown, log }
+        let (caller, path) = (caller.clone(), path.clone());
+        let log = WritingLog { caller, path, chunks: 0, bytes: 0, left, in_request: true };
+        let mut append = Self { writer, patience, cutoff, log };
+        if !in_request {
+            append.announce();
+        }
+        append
+    }
+
+    /// Logs that the writer has joined, and later that it has finished, also in a request that has a line of its own: that line
+    /// comes at the end, and a live body may go on for days.
+    pub fn announce(&mut self) {
+        if !self.is_announced() {
+            self.log.in_request = false;
+            let WritingLog { caller, path, .. } = &self.log;
+            let (stream, transport) = (path.as_str(), caller.transport);
+            caller.log(|pid, uid| tracing::info!(stream, pid, uid, transport, "writer joined"));
+        }
+    }
+
+    /// Whether the log has a line about the writer's joining.
+    pub fn is_announced(&self) -> bool {
+        !self.log.in_request
     }
 
     /// The writer itself, for a protocol that acknowledges chunks. What it appends is told to [`count`](Self::count).
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
+    }
+
+    /// When the writer is cut off.
+    pub fn cutoff(&self) -> &Cutoff {
+        &self.cutoff
     }
 
     /// How long the writer waits for `block` readers.
@@ -91,27 +118,28 @@ impl Append {
     }
 
     /// Appends a chunk. While `block` readers need the room, waits for them, within their time limit if there is one, or until
-    /// the daemon ends.
+    /// the writer is cut off.
     ///
     /// # Errors
     ///
-    /// The stream takes no more, the chunk is too large for it, or the daemon ends.
+    /// The stream takes no more, the chunk is too large for it, or the writer is cut off.
     ///
     /// # Cancel safety
     ///
     /// Dropped while it is pending, it has appended nothing.
-    pub async fn append(&mut self, chunk: &[u8]) -> Result<Appended, Rejected> {
-        let appended = tokio::select! {
+    pub async fn append(&mut self, chunk: &[u8]) -> Result<(), Rejected> {
+        tokio::select! {
             biased;
             appended = self.writer.append(chunk) => appended?,
             never = self.patience.enforce() => match never {},
-            () = self.shutdown.cancelled() => return Err(Rejected::GoingAway),
-        };
+            failure = self.cutoff.reached() => return Err(Rejected::CutOff(failure)),
+        }
         self.count(1, chunk.len() as u64);
-        Ok(appended)
+        Ok(())
     }
 
-    /// Appends chunks together, all or none of them. Waits where a `block` reader needs the room, until the daemon ends.
+    /// Appends chunks together, all or none of them. Waits where a `block` reader needs the room, until the writer is
+    /// cut off.
     ///
     /// # Errors
     ///
@@ -120,16 +148,16 @@ impl Append {
     /// # Cancel safety
     ///
     /// Dropped while it is pending, it has appended nothing.
-    pub async fn append_all(&mut self, chunks: &[&[u8]]) -> Result<Appended, Rejected> {
-        let appended = tokio::select! {
+    pub async fn append_all(&mut self, chunks: &[&[u8]]) -> Result<(), Rejected> {
+        tokio::select! {
             biased;
-            appended = self.writer.append_all(chunks) => appended?,
+            appended = self.writer.append_all(chunks) => drop(appended?),
             never = self.patience.enforce() => match never {},
-            () = self.shutdown.cancelled() => return Err(Rejected::GoingAway),
-        };
+            failure = self.cutoff.reached() => return Err(Rejected::CutOff(failure)),
+        }
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         self.count(chunks.len() as u64, bytes);
-        Ok(appended)
+        Ok(())
     }
 
     /// Ends the writer properly, and closes the stream if that is wanted.
@@ -165,7 +193,7 @@ impl Append {
 impl Drop for Append {
     fn drop(&mut self) {
         if let Left::Unfinished { reason } = &mut self.log.left
-            && self.shutdown.is_cancelled()
+            && self.cutoff.is_shutdown()
         {
             self.writer.depart_as(Departure::Open);
             reason.get_or_insert_with(|| Failure::going_away().message);
@@ -178,13 +206,13 @@ impl Drop for Append {
 #[non_exhaustive]
 pub enum Rejected {
     /// The stream does not take them.
-    Stream(AppendError),
-    /// The daemon ends.
-    GoingAway,
+    Stream(WriteError),
+    /// The writer is cut off.
+    CutOff(Failure),
 }
 
-impl From<AppendError> for Rejected {
-    fn from(error: AppendError) -> Self {
+impl From<WriteError> for Rejected {
+    fn from(error: WriteError) -> Self {
         Self::Stream(error)
     }
 }
@@ -194,18 +222,18 @@ impl Rejected {
     pub fn failure(self, path: &StreamPath) -> Failure {
         match self {
             Self::Stream(error) => Failure::appending(path, error),
-            Self::GoingAway => Failure::going_away(),
+            Self::CutOff(failure) => failure,
         }
     }
 }
 
 impl Drop for WritingLog {
     fn drop(&mut self) {
-        let Self { caller, path, chunks, bytes, left } = self;
+        let Self { caller, path, chunks, bytes, left, in_request } = self;
         let stream = path.as_str();
         caller.log(|pid, uid| match left {
             Left::Finished { close } => {
-                tracing::info!(stream, pid, uid, bytes, chunks, close, "writer finished");
+                routine!(*in_request, stream, pid, uid, bytes, chunks, close, "writer finished");
             }
             Left::Failed { close } => {
                 tracing::warn!(stream, pid, uid, bytes, chunks, close, "writer failed");

@@ -35,7 +35,7 @@ pub enum Checked<D> {
 pub enum NotAppended<E> {
     /// The protocol's check refused the batch.
     Refused(E),
-    /// The stream takes no more or never takes such a batch, or the daemon ends.
+    /// The stream takes no more or never takes such a batch, or the client is cut off.
     Failed(Failure),
 }
 
@@ -90,9 +90,9 @@ impl Writable<'_> {
             append.finish(batch.close);
             return Ok(());
         };
-        let goes_away = matches!(rejected, Rejected::GoingAway);
+        let is_cut_off = matches!(rejected, Rejected::CutOff(_));
         let failure = rejected.failure(self.path());
-        if goes_away {
+        if is_cut_off {
             append.abandon(&failure.message);
         } else {
             // Nothing of the batch is in the stream, so no reader misses a rest.

@@ -1,7 +1,6 @@
 //! Following a stream: copied from the ring once, into a buffer that exists only while there is something to send.
 
 use std::{
-    future::Future,
     mem,
     ops::ControlFlow,
     pin::Pin,
@@ -15,14 +14,13 @@ use tokio::{
     task::coop::poll_proceed,
     time::{Instant, Sleep, sleep},
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     piece::{Piece, Way},
     reading_log::ReadingLog,
 };
 use crate::{
-    Daemon, Failure,
+    Cutoff, Daemon, Failure,
     daemon::wide,
     failure::Ended,
     lender::{Lender, Lent},
@@ -136,13 +134,15 @@ pub struct Follow<E> {
     lender: Lender,
     /// The buffer whose memory the encoder has now.
     lent: Option<Lent>,
+    /// How the stream ended, where it did and the client was told so.
+    end: Option<(End, u64)>,
     way: Way,
     /// Bytes sent so far, and whether the last read gave about as much as was asked for, because there is more.
     sent: u64,
     lags: bool,
     pings: Option<Pings>,
-    shutdown: CancellationToken,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    cutoff: Cutoff,
+    cut_off: Pin<Box<dyn Future<Output = Failure> + Send + Sync>>,
     log: ReadingLog,
 }
 
@@ -164,10 +164,9 @@ struct Pings {
 
 impl<E: Encoder> Follow<E> {
     /// Follows with a reader that was logged as joined.
-    pub(crate) fn new(daemon: &Daemon, log: ReadingLog, reader: Reader, encoder: E) -> Self {
-        // Its own token, so that readers do not contend for the lock of one.
-        let shutdown = daemon.shutdown().child_token();
-        let cancelled = Box::pin(shutdown.clone().cancelled_owned());
+    pub(crate) fn new(daemon: &Daemon, log: ReadingLog, cutoff: Cutoff, reader: Reader, encoder: E) -> Self {
+        let cut_off = cutoff.clone();
+        let cut_off = Box::pin(async move { cut_off.reached().await });
         let pings = encoder.keep_alive().map(Pings::new);
         Self {
             reader,
@@ -175,12 +174,13 @@ impl<E: Encoder> Follow<E> {
             state: State::Following,
             lender: daemon.lender.clone(),
             lent: None,
+            end: None,
             way: Way::default(),
             sent: 0,
             lags: false,
             pings,
-            shutdown,
-            cancelled,
+            cutoff,
+            cut_off,
             log,
         }
     }
@@ -243,6 +243,12 @@ impl<E: Encoder> Follow<E> {
         self.lent = None;
     }
 
+    /// How the stream ended and at which offset, once all of it was given. `None` where what is sent breaks, or ends before the
+    /// stream does.
+    pub fn end(&self) -> Option<(End, u64)> {
+        self.end
+    }
+
     /// The client has been given all that it asked for, though the stream may go on.
     pub fn is_answered(&mut self) {
         self.log.is_answered();
@@ -255,8 +261,8 @@ impl<E: Encoder> Follow<E> {
 
     /// Waits for something to send, or for the end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.shutdown.is_cancelled() {
-            self.fail(&Failure::going_away());
+        if let Some(failure) = self.cutoff.reason() {
+            self.fail(&failure);
             return Poll::Ready(());
         }
         if self.encoder.look_ahead(&self.reader) {
@@ -268,6 +274,7 @@ impl<E: Encoder> Follow<E> {
             *self.encoder.buffer() = mem::take(&mut apart.bytes);
         }
         let read = self.reader.poll_read(cx, &mut self.encoder, most);
+        let is_ready = read.is_ready();
         if let Poll::Ready(read) = read {
             if let Ok(Read::Data { chunks, bytes }) = read {
                 let headers = chunks.saturating_mul(self.encoder.header_len());
@@ -278,23 +285,21 @@ impl<E: Encoder> Follow<E> {
         if let Some(apart) = &mut apart {
             apart.bytes = mem::take(self.encoder.buffer());
         }
-        match read {
-            Poll::Ready(_) => {}
-            Poll::Pending => {
-                self.encoder.caught_up(self.reader.position());
-                if self.cancelled.as_mut().poll(cx).is_ready() {
-                    self.fail(&Failure::going_away());
-                } else if let Some(pings) = &mut self.pings
-                    && pings.poll(cx).is_ready()
-                    && self.encoder.ping().is_break()
-                {
-                    self.state = State::Ended;
-                }
-                if self.encoder.out().is_empty() && matches!(self.state, State::Following) {
-                    self.take_back();
-                    return Poll::Pending;
-                }
-            }
+        if is_ready {
+            return Poll::Ready(());
+        }
+        self.encoder.caught_up(self.reader.position());
+        if let Poll::Ready(failure) = self.cut_off.as_mut().poll(cx) {
+            self.fail(&failure);
+        } else if let Some(pings) = &mut self.pings
+            && pings.poll(cx).is_ready()
+            && self.encoder.ping().is_break()
+        {
+            self.state = State::Ended;
+        }
+        if self.encoder.out().is_empty() && matches!(self.state, State::Following) {
+            self.take_back();
+            return Poll::Pending;
         }
         Poll::Ready(())
     }
@@ -315,13 +320,14 @@ impl<E: Encoder> Follow<E> {
                 }
             }
             // A daemon that goes cuts its writers, which is no death of theirs.
-            Ok(Read::End(End::WriterDied)) if self.shutdown.is_cancelled() => {
-                self.fail(&Failure::going_away())
-            }
+            Ok(Read::End(End::WriterDied)) if self.cutoff.is_shutdown() => self.fail(&Failure::going_away()),
             Ok(Read::End(end)) => {
                 self.log.ends(end);
                 self.state = match self.encoder.end(end, position) {
-                    Ok(()) => State::Ended,
+                    Ok(()) => {
+                        self.end = Some((end, position));
+                        State::Ended
+                    }
                     Err(broken) => State::Broken(broken),
                 };
             }

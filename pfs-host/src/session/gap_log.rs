@@ -23,11 +23,13 @@ struct Losses {
     to: u64,
     gaps: u64,
     bytes: u64,
-    chunks: u64,
+    /// `None` if the number of chunks in one of the gaps is not known.
+    chunks: Option<u64>,
 }
 
 impl GapLog {
-    /// Takes a gap, and logs it with those that wait, unless the last line is too fresh.
+    /// Takes a gap, and logs it with those that wait, unless the last line is too fresh. Where 0 chunks were lost, their number is
+    /// not known.
     pub(crate) fn gap(&mut self, caller: &Caller, stream: &str, from: u64, to: u64, chunks: u64) {
         if let Some(losses) = self.take(Instant::now(), from, to, chunks) {
             log(caller, stream, losses);
@@ -42,11 +44,11 @@ impl GapLog {
     }
 
     fn take(&mut self, now: Instant, from: u64, to: u64, chunks: u64) -> Option<Losses> {
-        let losses = self.waiting.get_or_insert(Losses { from, to, gaps: 0, bytes: 0, chunks: 0 });
+        let losses = self.waiting.get_or_insert(Losses { from, to, gaps: 0, bytes: 0, chunks: Some(0) });
         losses.to = to;
         losses.gaps = losses.gaps.saturating_add(1);
         losses.bytes = losses.bytes.saturating_add(to.saturating_sub(from));
-        losses.chunks = losses.chunks.saturating_add(chunks);
+        losses.chunks = losses.chunks.filter(|_| chunks > 0).map(|sum| sum.saturating_add(chunks));
         if self.logged.is_some_and(|logged| now.saturating_duration_since(logged) < INTERVAL) {
             return None;
         }
@@ -79,12 +81,23 @@ mod tests {
     fn gaps_of_one_second_become_one_line_that_loses_no_figure() {
         let mut log = GapLog::default();
         let start = Instant::now();
-        let first = Losses { from: 0, to: 10, gaps: 1, bytes: 10, chunks: 2 };
+        let first = Losses { from: 0, to: 10, gaps: 1, bytes: 10, chunks: Some(2) };
         assert_eq!(log.take(start, 0, 10, 2), Some(first), "the first is logged at once");
         assert_eq!(log.take(start + INTERVAL / 4, 20, 25, 1), None);
         assert_eq!(log.take(start + INTERVAL / 2, 30, 40, 3), None);
-        let later = Losses { from: 20, to: 60, gaps: 3, bytes: 25, chunks: 5 };
+        let later = Losses { from: 20, to: 60, gaps: 3, bytes: 25, chunks: Some(5) };
         assert_eq!(log.take(start + INTERVAL, 50, 60, 1), Some(later));
         assert_eq!(log.waiting, None);
+    }
+
+    #[test]
+    fn an_unknown_number_of_chunks_is_not_counted_as_none() {
+        let mut log = GapLog::default();
+        let start = Instant::now();
+        assert_eq!(log.take(start, 0, 10, 0).unwrap().chunks, None);
+        assert_eq!(log.take(start, 20, 30, 2), None);
+        assert_eq!(log.take(start, 40, 50, 0), None);
+        assert_eq!(log.take(start + INTERVAL, 60, 70, 1).unwrap().chunks, None);
+        assert_eq!(log.take(start + INTERVAL * 2, 80, 90, 1).unwrap().chunks, Some(1));
     }
 }

@@ -7,10 +7,9 @@ use pfs_proto::End;
 use pfs_stream::{Read, ReadError, Reader, Sink};
 use thiserror::Error;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::{follow::Gap, reading_log::ReadingLog};
-use crate::{Daemon, Failure};
+use crate::{Cutoff, Failure};
 
 /// A page in the making. Dropping it is leaving.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Page<S> {
     most: usize,
     start: u64,
     may_start_later: bool,
-    shutdown: CancellationToken,
+    cutoff: Cutoff,
     log: ReadingLog,
 }
 
@@ -44,15 +43,14 @@ pub enum PageError {
     /// The ring no longer holds the start.
     #[error("the ring no longer holds the start of the page")]
     Dropped,
-    /// The stream was removed, or the daemon ends.
+    /// The stream was removed, or the client is cut off.
     #[error("{}", .0.message)]
     Failed(Failure),
 }
 
 impl<S: Sink> Page<S> {
-    pub(crate) fn new(daemon: &Daemon, log: ReadingLog, reader: Reader, sink: S, most: usize) -> Self {
-        let shutdown = daemon.shutdown().clone();
-        Self { start: reader.start(), reader, sink, most, may_start_later: false, shutdown, log }
+    pub(crate) fn new(cutoff: Cutoff, log: ReadingLog, reader: Reader, sink: S, most: usize) -> Self {
+        Self { start: reader.start(), reader, sink, most, may_start_later: false, cutoff, log }
     }
 
     /// Lets the page start at tail where the ring no longer holds its start.
@@ -90,7 +88,7 @@ impl<S: Sink> Page<S> {
     ///
     /// # Errors
     ///
-    /// [`PageError`]; the daemon ends.
+    /// [`PageError`].
     ///
     /// # Cancel safety
     ///
@@ -98,7 +96,7 @@ impl<S: Sink> Page<S> {
     pub async fn wait(&mut self, limit: Duration) -> Result<Edge, PageError> {
         let read = tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => return Err(self.fails(Failure::going_away())),
+            failure = self.cutoff.reached() => return Err(self.fails(failure)),
             read = self.reader.read(&mut self.sink, self.most) => read,
             () = sleep(limit) => return Ok(Edge::Head),
         };

@@ -4,7 +4,7 @@ use std::{convert::Infallible, future::pending, time::Duration};
 
 use pfs_proto::StreamPath;
 use pfs_stream::Blockers;
-use tokio::{task::yield_now, time::sleep};
+use tokio::{sync::watch, task::yield_now, time::sleep};
 
 /// How long a writer waits for `block` readers.
 #[derive(Debug)]
@@ -12,20 +12,34 @@ pub(crate) struct Patience {
     path: StreamPath,
     blockers: Blockers,
     /// Without a limit, writers wait for as long as the readers are attached.
-    max_block_time: Option<Duration>,
+    max_block_time: watch::Receiver<Option<Duration>>,
 }
 
 impl Patience {
-    pub(crate) fn new(path: &StreamPath, blockers: Blockers, max_block_time: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        path: &StreamPath,
+        blockers: Blockers,
+        max_block_time: watch::Receiver<Option<Duration>>,
+    ) -> Self {
         Self { path: path.clone(), blockers, max_block_time }
     }
 
     /// Makes a `drop` reader of each `block` reader that keeps the writer waiting when the limit is over. Never ready: poll it
     /// beside one append, for as long as that append waits.
     pub(crate) async fn enforce(&self) -> Infallible {
-        let Some(limit) = self.max_block_time else { return pending().await };
+        let mut max_block_time = self.max_block_time.clone();
         loop {
-            sleep(limit).await;
+            let limit = *max_block_time.borrow_and_update();
+            let over = async {
+                let Some(limit) = limit else { return pending().await };
+                sleep(limit).await;
+                limit
+            };
+            let limit = tokio::select! {
+                limit = over => limit,
+                // The time begins anew with the new limit.
+                Ok(()) = max_block_time.changed() => continue,
+            };
             while let Some(reader) = self.blockers.give_up_slowest() {
                 let (stream, milliseconds) = (self.path.as_str(), limit.as_millis());
                 let (pid, uid) = (reader.peer.pid, reader.peer.uid);

@@ -2,9 +2,11 @@
 
 use pfs_proto::{End, StreamPath};
 use pfs_stream::Reader;
+#[cfg(target_os = "linux")]
+use pfs_stream::mapped::Handout;
 
 use super::{follow::Gap, gap_log::GapLog};
-use crate::{Caller, Failure, failure::Ended, sharing::Handout};
+use crate::{Caller, Failure, failure::Ended};
 
 /// A reader's lines in the log.
 #[derive(Debug)]
@@ -16,12 +18,18 @@ pub(crate) struct ReadingLog {
     reason: Option<String>,
 }
 
-/// How far a reader that leaves has come.
+/// What a reader that leaves has lost.
 #[derive(Clone, Copy, Debug)]
-struct Progress {
-    position: u64,
-    lost_bytes: u64,
-    lost_chunks: u64,
+struct Lost {
+    bytes: u64,
+    chunks: u64,
+}
+
+impl Lost {
+    /// `None`, which the log leaves out, where bytes were lost in a number of chunks that is not known.
+    fn known_chunks(self) -> Option<u64> {
+        (self.bytes == 0 || self.chunks > 0).then_some(self.chunks)
+    }
 }
 
 impl ReadingLog {
@@ -64,10 +72,12 @@ impl ReadingLog {
     }
 
     /// It goes, having read the ring by itself: what it lost is seen only now.
+    #[cfg(target_os = "linux")]
     pub(crate) fn left_ring(&mut self, handout: &Handout, ended: &Ended) {
-        let (lost_bytes, lost_chunks) = (handout.lost_bytes(), handout.lost_chunks());
+        let lost = Lost { bytes: handout.lost_bytes(), chunks: handout.lost_chunks() };
         let stream = self.path.as_str();
-        if lost_bytes > 0 {
+        if lost.bytes > 0 {
+            let (lost_bytes, lost_chunks) = (lost.bytes, lost.known_chunks());
             self.caller.log(|pid, uid| {
                 tracing::warn!(stream, pid, uid, lost_bytes, lost_chunks, "reader lost data, in gaps");
             });
@@ -77,17 +87,17 @@ impl ReadingLog {
             (Ended::Gone, Err(error)) => self.fails(&Failure::reading(&self.path, error)),
             _ => self.gives_up(ended),
         }
-        self.goes(Progress { position: handout.position(), lost_bytes, lost_chunks });
+        self.goes(handout.position(), lost);
     }
 
     /// It goes.
     pub(crate) fn left(&mut self, reader: &Reader) {
-        let (lost_bytes, lost_chunks) = (reader.lost_bytes(), reader.lost_chunks());
-        self.goes(Progress { position: reader.position(), lost_bytes, lost_chunks });
+        let lost = Lost { bytes: reader.lost_bytes(), chunks: reader.lost_chunks() };
+        self.goes(reader.position(), lost);
     }
 
-    fn goes(&mut self, progress: Progress) {
-        let Progress { position, lost_bytes, lost_chunks } = progress;
+    fn goes(&mut self, position: u64, lost: Lost) {
+        let (lost_bytes, lost_chunks) = (lost.bytes, lost.known_chunks());
         let stream = self.path.as_str();
         self.gaps.finish(&self.caller, stream);
         // What it read, although the last of it may still have been on its way when the client left.

@@ -2,36 +2,30 @@
 
 use pfs_proto::{StreamEvent, StreamPath};
 use pfs_stream::Events;
-use tokio_util::sync::CancellationToken;
 
-use crate::{Caller, Failure};
+use crate::{Caller, Cutoff, Failure};
 
 /// A watcher of a stream. Events that nobody takes wait in a queue of bounded length, and are counted where it is full.
 #[derive(Debug)]
 pub struct Watch {
     events: Events,
-    shutdown: CancellationToken,
+    cutoff: Cutoff,
     caller: Caller,
     path: StreamPath,
 }
 
 impl Watch {
-    pub(crate) fn new(
-        caller: &Caller,
-        path: &StreamPath,
-        events: Events,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(caller: &Caller, path: &StreamPath, events: Events, cutoff: Cutoff) -> Self {
         let stream = path.as_str();
         caller.log(|pid, uid| tracing::debug!(stream, pid, uid, "watcher joined"));
-        Self { events, shutdown, caller: caller.clone(), path: path.clone() }
+        Self { events, cutoff, caller: caller.clone(), path: path.clone() }
     }
 
     /// The next event; `None` after the last one of a stream that was removed.
     ///
     /// # Errors
     ///
-    /// The daemon ends.
+    /// The watcher is cut off.
     ///
     /// # Cancel safety
     ///
@@ -39,7 +33,7 @@ impl Watch {
     pub async fn next(&mut self) -> Result<Option<StreamEvent>, Failure> {
         tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Err(Failure::going_away()),
+            failure = self.cutoff.reached() => Err(failure),
             event = self.events.next() => Ok(event),
         }
     }

@@ -1,26 +1,28 @@
 //! A reader that was handed the ring: its connection tells when it makes room, and when it is gone.
 
-use std::{pin::pin, time::Duration};
+use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
 
-use pfs_proto::{ErrorCode, Reply, Request, StreamPath};
+use pfs_proto::{ErrorCode, Reply, Request};
 use pfs_stream::{ReadError, Reader, mapped::Handout};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
+    Cutoff, Readable,
+    daemon::Daemon,
     failure::{Ended, Failure},
+    session::ReadingLog,
     transport::Transport,
     wire::Wire,
 };
 
-/// Hands the ring to the client. Returns the reader if that is not possible: the stream's memory cannot be shared, or there is
-/// no memory for the reader's page.
+/// Hands the ring to the client. Returns the reader if that is not possible: the client or the stream cannot share memory, or
+/// there is no memory for the reader's page.
 pub(crate) async fn hand_out<T: Transport>(
     wire: &mut Wire<T>,
+    place: &Readable<'_>,
     reader: Reader,
-    max_block_time: Option<Duration>,
 ) -> Result<Result<Handout, Reader>, Ended> {
-    if !reader.stream().is_shared() {
+    if !wire.sharing || !reader.stream().is_shared() {
         return Ok(Err(reader));
     }
     let mut handout = match reader.hand_out() {
@@ -30,7 +32,7 @@ pub(crate) async fn hand_out<T: Transport>(
             return Ok(Err(reader));
         }
     };
-    if max_block_time.is_some() {
+    if place.daemon.max_block_time.borrow().is_some() {
         handout.require_copies();
     }
     match handout.ring().zip(handout.page()) {
@@ -45,15 +47,61 @@ pub(crate) async fn hand_out<T: Transport>(
 /// memory for as long as the client maps it.
 const REMOVED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves the client as long as it reads the ring. Comes back when it can't map it; everything else is an end.
-pub(crate) async fn attend<T: Transport>(
+/// A ring that a client reads. When the daemon ends, the client reads on until it hears of the end. The ring must not be given
+/// up before the last writer has left: a writer that waits for a `block` reader would overwrite the data that this reader
+/// reads.
+struct Seat<'a> {
+    /// `None` when it was taken.
+    handout: Option<Handout>,
+    daemon: &'a Daemon,
+    cutoff: &'a Cutoff,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if self.cutoff.is_shutdown()
+            && let Some(handout) = self.handout.take()
+        {
+            self.daemon.keep(handout);
+        }
+    }
+}
+
+/// Serves the client as long as it reads the ring. Comes back when it can't map it, and has read nothing; everything else is an
+/// end.
+pub(crate) async fn serve<T: Transport>(
+    wire: &mut Wire<T>,
+    place: &Readable<'_>,
+    handout: Handout,
+    mut log: ReadingLog,
+    cutoff: &Cutoff,
+) -> Result<(ReadingLog, Reader), Ended> {
+    let mut seat = Seat { handout: Some(handout), daemon: place.daemon, cutoff };
+    if let Some(handout) = &seat.handout
+        && let Err(ended) = attend(wire, handout, place, cutoff).await
+    {
+        log.left_ring(handout, &ended);
+        return Err(ended);
+    }
+    let handout = seat.handout.take().ok_or(Ended::Gone)?;
+    Ok((log, handout.take_back()))
+}
+
+/// Hears the client until it says that it can't map the ring, or ends.
+async fn attend<T: Transport>(
     wire: &mut Wire<T>,
     handout: &Handout,
-    path: &StreamPath,
-    shutdown: &CancellationToken,
+    place: &Readable<'_>,
+    cutoff: &Cutoff,
 ) -> Result<(), Ended> {
     wire.flush().await;
     wire.release();
+    // A time limit of `block` readers may be set while the client reads.
+    let mut limited = pin!(async {
+        let _ = place.daemon.max_block_time.subscribe().wait_for(Option::is_some).await;
+        handout.require_copies();
+        pending::<Infallible>().await
+    });
     let mut overdue = pin!(async {
         handout.removed().await;
         sleep(REMOVED_TIMEOUT).await;
@@ -61,9 +109,10 @@ pub(crate) async fn attend<T: Transport>(
     loop {
         let frame = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return Err(Failure::going_away().into()),
+            failure = cutoff.reached() => return Err(failure.into()),
             frame = wire.frame() => frame?,
-            () = &mut overdue => return Err(Failure::reading(path, ReadError::Removed).into()),
+            () = &mut overdue => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
+            never = &mut limited => match never {},
         };
         match frame.map(Request::decode).transpose()? {
             Some(Request::MadeRoom) => handout.made_room(),

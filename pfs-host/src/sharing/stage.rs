@@ -4,7 +4,7 @@ use std::io;
 
 use pfs_proto::{ErrorCode, Reply, StreamPath};
 use pfs_stream::{
-    AppendError, Appended, PushEnd, Pushed, Registry, Reservation, Writer,
+    Appended, PushEnd, Pushed, Registry, Reservation, WriteError, Writer,
     staging::{STAGING_MEMORY, STAGING_SIZE, Staged, Staging, StagingError},
 };
 
@@ -84,7 +84,7 @@ impl Stage {
     }
 
     /// Appends it, without waking readers.
-    pub(crate) async fn push(&self, writer: &mut Writer, chunk: Chunk) -> Result<Appended, AppendError> {
+    pub(crate) async fn push(&self, writer: &mut Writer, chunk: Chunk) -> Result<Appended, WriteError> {
         writer.push_staged(&self.area, chunk.0).await
     }
 

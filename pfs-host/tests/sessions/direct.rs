@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use pfs_host::{Batch, Caller, Checked, Edge, Grant, NotAppended, PageError, Permissions};
+use pfs_host::{Batch, Caller, Checked, Edge, Grant, NotAppended, Owner, PageError, Permissions};
 use pfs_proto::{ErrorCode, Peer, ReadOptions, SlowPolicy, Start, StreamEvent, StreamPath, Until};
 use pfs_stream::{Read, Stream};
 use tokio::{task::yield_now, time::Instant};
@@ -11,11 +11,12 @@ use crate::{CHUNK, chunk, daemon, path};
 
 pub(crate) fn caller(grants: Option<Vec<Grant>>) -> Caller {
     let permissions = grants.map_or_else(Permissions::all, Permissions::of);
-    Caller { peer: Peer::default(), permissions, transport: "http" }
+    let (peer, owner) = (Peer::default(), Owner::Anonymous);
+    Caller { peer, remote: None, owner, permissions, transport: "http" }
 }
 
 fn append(stream: &Stream, number: usize) {
-    stream.writer(Peer::default()).unwrap().try_append(&chunk(number)).unwrap().unwrap();
+    stream.writer().unwrap().try_append(chunk(number)).unwrap();
 }
 
 fn batch(chunks: &[&[u8]]) -> Batch {
@@ -132,7 +133,7 @@ async fn batches_of_a_stream_are_checked_one_after_the_other_and_a_dropped_one_a
     let caller = caller(None);
     let place = daemon.writable(&caller, &path()).unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-    let mut reader = stream.reader(options, Peer::default()).unwrap();
+    let mut reader = stream.reader(options).unwrap();
     let chunks: Vec<_> = (0..4).map(chunk).collect();
     let chunks: Vec<_> = chunks.iter().map(Vec::as_slice).collect();
     let checked = Cell::new(0);
@@ -182,7 +183,7 @@ async fn a_watch_tells_of_readers_and_ends_with_the_daemon() {
     let (daemon, stream) = daemon();
     let caller = caller(None);
     let mut watch = daemon.readable(&caller, &path()).unwrap().watch().await.unwrap();
-    let reader = stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+    let reader = stream.reader(ReadOptions::default()).unwrap();
     assert!(matches!(watch.next().await.unwrap(), Some(StreamEvent::Subscribed { .. })));
     drop(reader);
     daemon.shutdown().cancel();
@@ -195,7 +196,7 @@ async fn a_writer_that_is_dropped_has_died_unless_the_daemon_ends() {
     let caller = caller(None);
     let place = daemon.writable(&caller, &path()).unwrap();
     let options = ReadOptions { until: Until::WritersGone, ..ReadOptions::default() };
-    let mut reader = stream.reader(options, Peer::default()).unwrap();
+    let mut reader = stream.reader(options).unwrap();
     drop(place.append(&stream).await.unwrap());
     assert_eq!(stream.stat().writers_died, 1);
     let dropped = place.append(&stream).await.unwrap();

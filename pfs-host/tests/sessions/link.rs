@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use pfs_host::{Caller, Daemon, Permissions, Transport};
+use pfs_host::{Caller, Daemon, Owner, Permissions, Transport};
 use pfs_peer::Peer;
 use pfs_proto::Reply;
 use tokio::{
@@ -130,11 +130,20 @@ pub(crate) fn connect_over<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     daemon: &Arc<Daemon>,
     capacity: usize,
 ) -> Far {
+    let (peer, owner) = (pfs_proto::Peer::default(), Owner::User(None));
+    let caller = Caller { peer, remote: None, owner, permissions: Permissions::all(), transport: "unix" };
+    connect_as::<MAY_PAUSE, KEEPS_BYTES>(daemon, capacity, caller)
+}
+
+/// Connects as this client.
+pub(crate) fn connect_as<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
+    daemon: &Arc<Daemon>,
+    capacity: usize,
+    caller: Caller,
+) -> Far {
     let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
     let input = Mutex::new(Input { first: None, rest });
     let link = Link::<MAY_PAUSE, KEEPS_BYTES> { input, output, kept: Mutex::default() };
-    let caller =
-        Caller { peer: pfs_proto::Peer::default(), permissions: Permissions::all(), transport: "unix" };
     let serving = pfs_host::serve(link, caller, Arc::clone(daemon));
     Peer::new(Channels { input: back, output: there, served: tokio::spawn(serving) })
 }

@@ -2,17 +2,22 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
 
 mod direct;
+mod limits;
 mod link;
+mod old_peer;
 mod parts;
 mod patience;
+mod quotas;
+mod refusals;
+mod reload;
+mod revoked;
+mod stop;
 
 use std::{sync::Arc, time::Duration};
 
 use pfs_host::{Daemon, Settings};
-use pfs_proto::{
-    End, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions,
-};
-use pfs_stream::{Stream, StreamConfig};
+use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions};
+use pfs_stream::{Finish, Stream, StreamConfig};
 use tokio::time::Instant;
 
 use link::{Far, connect, greeted};
@@ -36,10 +41,15 @@ fn daemon() -> (Arc<Daemon>, Stream) {
 
 async fn reader(daemon: &Arc<Daemon>, policy: SlowPolicy) -> Far {
     let mut far = greeted(daemon, NARROW).await;
-    let options = ReadOptions { policy, until: Until::Closed, ..ReadOptions::default() };
-    far.send(&Request::OpenReader(path(), options)).await;
-    assert!(matches!(far.reply().await, Some(Reply::Reading { .. })));
+    read(&mut far, path(), policy).await;
     far
+}
+
+/// Becomes a reader.
+async fn read(far: &mut Far, path: StreamPath, policy: SlowPolicy) {
+    let options = ReadOptions { policy, until: Until::Closed, ..ReadOptions::default() };
+    far.send(&Request::OpenReader(path, options)).await;
+    assert!(matches!(far.reply().await, Some(Reply::Reading { .. })));
 }
 
 /// The chunk of this number.
@@ -98,7 +108,7 @@ async fn a_refused_client_that_reads_nothing_is_not_waited_for() {
 async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_begins_to_end() {
     let (daemon, stream) = daemon();
     let mut far = reader(&daemon, SlowPolicy::Drop).await;
-    stream.writer(Peer::default()).unwrap().try_append(&chunk(0)).unwrap().unwrap();
+    stream.writer().unwrap().try_append(chunk(0)).unwrap();
     tokio::task::yield_now().await;
     let begun = Instant::now();
     daemon.shutdown().cancel();
@@ -111,13 +121,13 @@ async fn a_reader_that_takes_nothing_is_given_up_two_seconds_after_the_daemon_be
 async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap_that_says_so() {
     let (daemon, stream) = daemon();
     let mut far = reader(&daemon, SlowPolicy::Drop).await;
-    let mut writer = stream.writer(Peer::default()).unwrap();
+    let mut writer = stream.writer().unwrap();
     for number in 0..50 {
         // Nobody waits for the reader.
-        writer.try_append(&chunk(number)).unwrap().unwrap();
+        writer.try_append(chunk(number)).unwrap();
         tokio::task::yield_now().await;
     }
-    writer.finish_and_close();
+    writer.finish(Finish::Close);
     let (bytes, lost, end) = all(&mut far).await;
     assert!(matches!(end, Reply::End { reason: End::Closed, offset: 50_000 }), "{end:?}");
     assert!(lost > 0);
@@ -156,13 +166,13 @@ async fn a_block_reader_on_a_narrow_connection_gets_every_byte_and_its_writer_wa
 async fn a_disconnect_reader_on_a_narrow_connection_is_told_that_it_was_too_slow() {
     let (daemon, stream) = daemon();
     let mut far = reader(&daemon, SlowPolicy::Disconnect).await;
-    let mut writer = stream.writer(Peer::default()).unwrap();
+    let mut writer = stream.writer().unwrap();
     for number in 0..50 {
-        writer.try_append(&chunk(number)).unwrap().unwrap();
+        writer.try_append(chunk(number)).unwrap();
         tokio::task::yield_now().await;
     }
     // A reader of another policy would get to the end.
-    writer.finish_and_close();
+    writer.finish(Finish::Close);
     let (bytes, lost, end) = all(&mut far).await;
     assert!(matches!(end, Reply::Error { code: ErrorCode::TooSlow, .. }), "{end:?}");
     assert!(bytes.len() < 50_000 && lost == 0);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pfs_host::{Daemon, Settings};
-use pfs_proto::{End, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy};
+use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy};
 use pfs_stream::{Stream, StreamConfig};
 use tokio::task::yield_now;
 
@@ -31,7 +31,7 @@ async fn reader(policy: SlowPolicy) -> (Far, Stream) {
 }
 
 fn append(stream: &Stream, letter: u8, len: usize) -> bool {
-    stream.writer(Peer::default()).unwrap().try_append(&vec![letter; len]).unwrap().is_some()
+    stream.writer().unwrap().try_append(vec![letter; len]).is_ok()
 }
 
 /// The first part of the large chunk that follows a small one. The connection cannot hold all of that chunk.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pfs_host::{Daemon, Settings};
-use pfs_proto::{End, Peer, ReadOptions, Reply, Request, SlowPolicy, WriteOptions};
+use pfs_proto::{End, ReadOptions, Reply, Request, SlowPolicy, WriteOptions};
 use pfs_stream::{Read, Reader, Stream, StreamConfig};
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ fn daemon(max_block_time: Option<Duration>) -> (Arc<Daemon>, Stream) {
 
 fn blocker(stream: &Stream) -> Reader {
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-    stream.reader(options, Peer::default()).unwrap()
+    stream.reader(options).unwrap()
 }
 
 /// The policy of each reader, and whether it was `block` before.
@@ -101,6 +101,22 @@ async fn without_a_limit_a_block_reader_is_waited_for() {
     let waited = tokio::time::timeout(Duration::from_secs(365 * 24 * 3600), append(&daemon, &stream, 10));
     assert!(waited.await.is_err());
     assert_eq!(policies(&stream), [(SlowPolicy::Block, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_set_while_a_writer_waits_holds_from_then_on_and_one_that_is_unset_does_not() {
+    for (before, after, waits) in [(None, Some(LIMIT), Some(3 * LIMIT)), (Some(3 * LIMIT), None, None)] {
+        let (daemon, stream) = daemon(before);
+        let _slow = blocker(&stream);
+        let begun = Instant::now();
+        let changed = async {
+            tokio::time::sleep(2 * LIMIT).await;
+            daemon.set_limits(&Settings { max_block_time: after, ..Settings::default() });
+        };
+        let append = tokio::time::timeout(100 * LIMIT, append(&daemon, &stream, 10));
+        let (appended, ()) = tokio::join!(append, changed);
+        assert_eq!(appended.ok().map(|()| begun.elapsed()), waits);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,12 +6,12 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::{Request, State},
-    http::{Method, StatusCode, Uri, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use http_body::Body as _;
 use pfs_host::{Caller, Failure};
-use pfs_proto::CreateOptions;
+use pfs_proto::{CreateOptions, StreamPath};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,15 +20,21 @@ use super::{
     query::Query,
     refusal::Refusal,
 };
-use crate::{Site, limits, plain, presence::Presence};
+use crate::{Site, limits, media_type::refuse_form, plain, presence::Presence, record::Outcome};
 
 /// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is appended as it comes.
 const ONE_CHUNK: u64 = 64 << 10;
 
 type Done = Result<(StatusCode, Json<Value>), Refusal>;
+type Wrote = Result<(StatusCode, Extension<Outcome>, Json<Value>), Refusal>;
 
 fn done(status: StatusCode, message: impl Into<String>) -> Done {
     Ok((status, Json(json!({ "message": message.into() }))))
+}
+
+/// What was done to a stream, whose name is in the query, which is not logged.
+fn wrote(stream: StreamPath, created: bool, (status, answer): (StatusCode, Json<Value>)) -> Wrote {
+    Ok((status, Extension(Outcome { stream: Some(stream), created, closed: false }), answer))
 }
 
 /// GET: a document or a part of it, or a stream as it goes on.
@@ -37,11 +43,13 @@ pub(super) async fn read(
     Extension(caller): Extension<Caller>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri)?;
     if query.stream() {
         let path = stream_path(&site, query.path()?)?;
-        return follow::answer(site, caller, path, query.until_caught_up()?, method == Method::HEAD).await;
+        let until_caught_up = query.until_caught_up()?;
+        return follow::answer(site, caller, path, until_caught_up, &method, &headers).await;
     }
     let (offset, size) = (query.offset()?, query.size()?);
     match Node::at(&site, &caller, query.path()?).await? {
@@ -71,11 +79,12 @@ pub(super) async fn write(
     Extension(caller): Extension<Caller>,
     Extension(presence): Extension<Presence>,
     request: Request,
-) -> Done {
+) -> Wrote {
     let query = Query::of(request.uri())?;
     let path = stream_path(&site, query.path()?)?;
-    let place = site.daemon.writable(&caller, &path)?;
-    let stream = place.open_or_create().await?;
+    let place = site.daemon.writable(&caller, &path)?.in_request();
+    refuse_form(request.headers())?;
+    let (stream, created) = place.open_or_create_with(CreateOptions::default()).await?;
     let length = request.body().size_hint().exact();
     let body = match length.filter(|length| *length <= ONE_CHUNK.min(stream.max_chunk())) {
         Some(length) => {
@@ -84,8 +93,8 @@ pub(super) async fn write(
         }
         None => request.into_body(),
     };
-    let written = plain::append(&site, &place, &stream, body, &presence, plain::Close::No).await?;
-    done(StatusCode::OK, format!("Written {} bytes", written.bytes))
+    let written = plain::append(&place, &stream, body, &presence, plain::Close::No).await?;
+    wrote(path, created, done(StatusCode::OK, format!("Written {} bytes", written.bytes))?)
 }
 
 /// POST: makes a stream.
@@ -93,11 +102,11 @@ pub(super) async fn create(
     State(site): State<Arc<Site>>,
     Extension(caller): Extension<Caller>,
     uri: Uri,
-) -> Done {
+) -> Wrote {
     let query = Query::of(&uri)?;
     let path = stream_path(&site, query.path()?)?;
-    site.daemon.writable(&caller, &path)?.create(CreateOptions::default()).await?;
-    done(StatusCode::CREATED, "file created")
+    site.daemon.writable(&caller, &path)?.in_request().create(CreateOptions::default()).await?;
+    wrote(path, true, done(StatusCode::CREATED, "file created")?)
 }
 
 /// DELETE: removes a stream, or with `recursive=true` all streams below a directory.

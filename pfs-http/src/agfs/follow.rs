@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    http::{HeaderMap, Method},
+    response::Response,
+};
 use futures_util::TryFutureExt;
+use http_body_util::{BodyStream, StreamBody};
 use pfs_host::{Broken, Caller, Failure, Readable};
 use pfs_proto::{ReadOptions, StreamPath, Until};
 use pfs_stream::Reader;
 
 use super::{files::octets, refusal::Refusal};
-use crate::{Site, body::Following, plain::Raw};
+use crate::{Site, body::Following, plain::Raw, trailers};
 
 /// The response begins at once, as in AGFS: its SDK hands it to a program that may be the writer, too.
 pub(super) async fn answer(
@@ -17,39 +22,48 @@ pub(super) async fn answer(
     caller: Caller,
     path: StreamPath,
     until_caught_up: bool,
-    only_head: bool,
+    method: &Method,
+    headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     if let Some(text) = site.daemon.document(&caller, &path)? {
         return Ok(octets(text));
     }
-    if only_head {
+    if *method == Method::HEAD {
         return Ok(octets(Body::empty()));
     }
     let until = if until_caught_up { Until::CaughtUp } else { Until::Closed };
     // What is to end where the head is now has nothing to wait for.
     let options = ReadOptions { until, wait: !until_caught_up, ..ReadOptions::default() };
     let place = site.daemon.readable(&caller, &path)?;
+    let has_trailers = trailers::are_accepted(headers);
+    let octets = |body: Body| {
+        let mut response = octets(body);
+        if has_trailers {
+            trailers::announce(response.headers_mut());
+        }
+        response
+    };
     if until_caught_up {
-        return Ok(octets(follow(&place, options).await?));
+        return Ok(octets(follow(&place, options, has_trailers).await?));
     }
     // A stream that was removed since it was found is waited for like any other that is not there.
     if let Some(stream) = place.find().await?
         && let Ok(reader) = place.reader(&stream, options)
     {
-        return Ok(octets(body(&place, reader)));
+        return Ok(octets(body(&place, reader, has_trailers)));
     }
     let later = async move {
         let place = site.daemon.readable(&caller, &path)?;
-        follow(&place, options).await.map(Body::into_data_stream)
+        follow(&place, options, has_trailers).await.map(BodyStream::new)
     };
     let later = later.map_err(|failure: Failure| axum::Error::new(Broken(failure.message)));
-    Ok(octets(Body::from_stream(later.try_flatten_stream())))
+    Ok(octets(Body::new(StreamBody::new(later.try_flatten_stream()))))
 }
 
-async fn follow(place: &Readable<'_>, options: ReadOptions) -> Result<Body, Failure> {
-    Ok(body(place, place.attach(options).await?))
+async fn follow(place: &Readable<'_>, options: ReadOptions, has_trailers: bool) -> Result<Body, Failure> {
+    Ok(body(place, place.attach(options).await?, has_trailers))
 }
 
-fn body(place: &Readable<'_>, reader: Reader) -> Body {
-    Body::new(Following::new(place.follow(reader, Raw::default())))
+fn body(place: &Readable<'_>, reader: Reader, has_trailers: bool) -> Body {
+    Body::new(Following::new(place.follow(reader, Raw::default())).with_trailers(has_trailers))
 }

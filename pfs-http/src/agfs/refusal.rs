@@ -12,14 +12,12 @@ use crate::problem::Problem;
 
 /// A status, and a JSON body whose `error` is the message.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    status: StatusCode,
-    message: String,
-}
+pub(super) struct Refusal(Problem);
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        // This protocol has no codes.
+        Self(Problem::new(status, "refused", message))
     }
 
     pub(super) fn bad(message: impl Into<String>) -> Self {
@@ -28,8 +26,8 @@ impl Refusal {
 }
 
 impl From<Problem> for Refusal {
-    fn from(Problem { status, message, .. }: Problem) -> Self {
-        Self { status, message }
+    fn from(problem: Problem) -> Self {
+        Self(problem)
     }
 }
 
@@ -41,7 +39,8 @@ impl From<Failure> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.message }))).into_response()
+        let body = Json(json!({ "error": self.0.message }));
+        self.0.respond(body)
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     state::State as Kept,
     target,
 };
-use crate::{Site, presence::Presence};
+use crate::{Site, presence::Presence, record::Outcome};
 
 /// The longest `Stream-Seq`, in bytes.
 const MAX_SEQ: usize = 256;
@@ -58,7 +58,7 @@ pub(super) async fn serve(
 ) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
     let path = target::path(&site, &head.uri)?;
-    let place = site.daemon.writable(&caller, &path)?;
+    let place = site.daemon.writable(&caller, &path)?.in_request();
     target::refuse_forks(&head.headers)?;
     let stream = place.existing().await?;
     let mut wanted = Wanted::from_headers(path, &head.headers)?;
@@ -195,6 +195,8 @@ impl Wanted {
             Done::Now | Done::Before(_) => StatusCode::NO_CONTENT,
         };
         let mut response = status.into_response();
+        let closed = self.closes && done == Done::Now;
+        response.extensions_mut().insert(Outcome { closed, ..Outcome::default() });
         let headers = response.headers_mut();
         let extent = stream.extent();
         headers::put_offset(headers, Token::of(stream, extent.head));

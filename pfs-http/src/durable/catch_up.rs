@@ -5,9 +5,8 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use pfs_host::{Edge, wide};
-use pfs_stream::{Reservation, Stream};
+use pfs_host::Edge;
+use pfs_stream::Stream;
 
 use super::{
     cache, headers,
@@ -18,7 +17,7 @@ use super::{
     read::Reading,
     refusal::Refusal,
 };
-use crate::Site;
+use crate::{Site, limits};
 
 /// Answers a read that does not wait.
 pub(super) fn answer(site: &Site, reading: &Reading<'_>, request: &HeaderMap) -> Result<Response, Refusal> {
@@ -40,34 +39,6 @@ pub(super) fn answer(site: &Site, reading: &Reading<'_>, request: &HeaderMap) ->
     Ok(response)
 }
 
-/// The largest page, in bytes, that needs no reservation while a client takes its time to read it.
-const UNCHARGED: usize = 64 << 10;
-
-/// A page, and the right to hold it in memory.
-struct Charged {
-    bytes: Vec<u8>,
-    _memory: Reservation,
-}
-
-impl AsRef<[u8]> for Charged {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// The body of a page.
-fn charged(site: &Site, bytes: Vec<u8>) -> Result<Body, Refusal> {
-    if bytes.len() <= UNCHARGED {
-        return Ok(bytes.into());
-    }
-    let Some(memory) = site.daemon.leaving().reserve(wide(bytes.capacity())) else {
-        let message = "too many pages are on their way just now; try again, or raise limits.max_memory";
-        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message)
-            .with(header::RETRY_AFTER, 1.into()));
-    };
-    Ok(Bytes::from_owner(Charged { bytes, _memory: memory }).into())
-}
-
 /// A page as a response; without it, where the client has it.
 pub(super) fn page(
     site: &Site,
@@ -81,7 +52,8 @@ pub(super) fn page(
     let mut response = if cache::is_known(request, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        charged(site, body)?.into_response()
+        let body = limits::held_bytes(site, body).map_err(|problem| Refusal::no_memory(&problem.message))?;
+        body.into_response()
     };
     let headers = response.headers_mut();
     if let Ok(media_type) = media_type::of(stream).parse() {

@@ -22,7 +22,7 @@ use super::{
     refusal::Refusal,
     target,
 };
-use crate::{Site, connection::Connected};
+use crate::{Site, connection::Connected, record::Outcome};
 
 /// What a stream is to be.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) async fn serve(
     let (head, body) = request.into_parts();
     let secure = head.extensions.get::<Connected>().is_some_and(|connected| connected.tls);
     let path = target::path(&site, &head.uri)?;
-    let place = site.daemon.writable(&caller, &path)?;
+    let place = site.daemon.writable(&caller, &path)?.in_request();
     target::refuse_forks(&head.headers)?;
     let wanted = Wanted {
         media_type: media_type::of_request(&head.headers)?.unwrap_or(media_type::DEFAULT).to_owned(),
@@ -62,6 +62,8 @@ pub(super) async fn serve(
         match place.create_with(wanted.options(), wanted.lifetime.deadline, first).await {
             Ok(stream) => {
                 let mut response = wanted.answer(StatusCode::CREATED, &stream);
+                let outcome = Outcome { stream: None, created: true, closed: wanted.closed };
+                response.extensions_mut().insert(outcome);
                 if let Some(url) = url(secure, &head.uri, &head.headers) {
                     response.headers_mut().insert(header::LOCATION, headers::value(&url));
                 }

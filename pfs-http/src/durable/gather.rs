@@ -1,9 +1,6 @@
 //! The body of a request, which is appended as a whole.
 
-use axum::{
-    body::Body,
-    http::{StatusCode, header},
-};
+use axum::body::Body;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use pfs_host::wide;
@@ -60,6 +57,5 @@ pub(super) async fn gather(
 }
 
 fn too_many() -> Refusal {
-    let message = "too many bodies are on their way just now; try again, or raise limits.max_memory";
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message).with(header::RETRY_AFTER, 1.into())
+    Refusal::no_memory("too many bodies are on their way just now; try again, or raise limits.max_memory")
 }

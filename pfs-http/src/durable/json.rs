@@ -14,7 +14,7 @@ const MAX_MESSAGES: usize = 1 << 16;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoMessages {
     #[error("the body is not valid JSON: {0}")]
-    NoJson(#[from] serde_json::Error),
+    NoJson(serde_json::Error),
     #[error("the body has more than {MAX_MESSAGES} messages; send them in several requests")]
     TooMany,
 }
@@ -32,7 +32,7 @@ pub(super) fn messages(body: &[u8]) -> Result<Chunks, NoMessages> {
     match read.and_then(|()| json.end()) {
         Ok(()) => Ok(messages.chunks),
         Err(_) if messages.too_many => Err(NoMessages::TooMany),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(NoMessages::NoJson(error)),
     }
 }
 

@@ -20,7 +20,8 @@ pub(super) async fn answer(
     let mut page = reading.page()?;
     let mut edge = page.fill();
     if matches!(edge, Ok(Edge::Head)) && page.is_empty() {
-        edge = page.wait(site.limits.long_poll_time).await;
+        let limit = site.current().limits.long_poll_time;
+        edge = page.wait(limit).await;
     }
     let edge = edge.map_err(|error| reading.refusal(error))?;
     let nothing = page.is_empty();

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header};
 use pfs_stream::Stream;
 
 use super::{headers, refusal::Refusal};
-use crate::media_type::MediaType;
+use crate::media_type::{MediaType, refuse_form};
 
 /// What a stream is whose creator did not say.
 pub(super) const DEFAULT: &str = "application/octet-stream";
@@ -43,6 +43,7 @@ pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     if MediaType::parse(text).is_none() {
         return Err(Refusal::bad_request("Content-Type is no media type such as text/plain"));
     }
+    refuse_form(headers)?;
     Ok(Some(text))
 }
 

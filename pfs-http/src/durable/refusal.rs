@@ -4,7 +4,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::Failure;
+use pfs_host::{Failure, refusals::Reason};
 use pfs_proto::{ErrorCode, StreamPath};
 use pfs_stream::Stream;
 
@@ -28,7 +28,13 @@ impl Refusal {
     }
 
     pub(super) fn too_large(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).because(Reason::TooLarge).into()
+    }
+
+    /// The budget of messages that have to be whole is used up.
+    pub(super) fn no_memory(message: &str) -> Self {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "limit", message);
+        Self::from(problem.because(Reason::MessageMemory)).with(header::RETRY_AFTER, 1.into())
     }
 
     pub(super) fn conflict(code: &'static str, message: impl Into<String>) -> Self {

@@ -14,7 +14,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use pfs_host::{Broken, Daemon, Encoder, Gap, wide};
+use pfs_host::{
+    Broken, Daemon, Encoder, Gap,
+    refusals::{Asked, Reason},
+    wide,
+};
 use pfs_proto::End;
 use pfs_stream::{Hold, Reader, Reservation, Sink, Stream};
 use tokio::time::Instant;
@@ -195,6 +199,8 @@ impl Encoder for Events {
                 ControlFlow::Continue(())
             } else {
                 let message = "too many large messages are on their way just now; try again, or raise limits.max_memory";
+                let asked = Asked { path: Some(self.stream.name()), ..Asked::default() };
+                self.daemon.refusals().refuse(Reason::MessageMemory, &asked, message);
                 ControlFlow::Break(Err(Broken(message.to_owned())))
             };
         }
@@ -309,6 +315,17 @@ mod tests {
             Some(2),
             "it comes back behind all that it was shown"
         );
+    }
+
+    #[test]
+    fn a_large_message_without_memory_for_it_breaks_the_response_and_is_counted() {
+        let mut events = events(Kind::Json, &[]);
+        let _all = events.daemon.leaving().reserve(events.daemon.leaving().limit()).unwrap();
+        events.buffer().extend(b"[1,");
+        events.part(3, 100_000);
+        assert!(matches!(events.data(3), ControlFlow::Break(Err(_))));
+        let refused = (Reason::MessageMemory.name(), 1);
+        assert!(events.daemon.refusals().counts().contains(&refused));
     }
 
     #[test]

@@ -62,6 +62,8 @@ fn registry(daemon: &Daemon, totals: &Totals, tally: &Tally) -> Registry {
     figures.messages(daemon);
     figures.streams(&info, totals);
     figures.http(tally);
+    let help = "Clients and requests refused because of a limit or a missing permission";
+    figures.counters("refusals", help, "reason", daemon.refusals().counts());
     figures.0
 }
 
@@ -226,6 +228,7 @@ mod tests {
             "pfs_readers{policy=\"block\"} 0",
             "pfs_http_requests_total{protocol=\"plain\",method=\"GET\",status=\"200\"} 1",
             "pfs_written_bytes_total{transport=\"memory\"} 0",
+            "pfs_refusals_total{reason=\"quota\"} 0",
         ] {
             for text in [&open, &classic] {
                 assert!(text.lines().any(|other| other == line), "no {line} in {text}");

@@ -142,6 +142,8 @@ pub(crate) struct More(Arc<Rest>);
 
 #[derive(Debug)]
 struct Rest {
+    /// Bytes that were read.
+    received: AtomicU64,
     /// There is more than was read.
     left: AtomicBool,
     /// It may still be read.
@@ -149,6 +151,11 @@ struct Rest {
 }
 
 impl More {
+    /// Bytes of the body that were read.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.received.load(Relaxed)
+    }
+
     /// Whether there is more of the body than was read.
     pub(crate) fn is_left(&self) -> bool {
         self.0.left.load(Relaxed)
@@ -163,7 +170,7 @@ impl More {
 impl<B: Body> Tallied<B> {
     pub(crate) fn new(body: B, protocol: Protocol, tally: Arc<Tally>) -> Self {
         let left = AtomicBool::new(!body.is_end_stream());
-        let more = More(Arc::new(Rest { left, wanted: AtomicBool::new(true) }));
+        let more = More(Arc::new(Rest { received: AtomicU64::new(0), left, wanted: AtomicBool::new(true) }));
         Self { body, protocol, tally, more }
     }
 
@@ -193,8 +200,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tallied<B> {
             frame = Poll::Ready(None);
         }
         if let Poll::Ready(Some(Ok(frame))) = &frame {
-            let bytes = frame.data_ref().map_or(0, Buf::remaining);
-            self.tally.received.of(self.protocol).fetch_add(pfs_host::wide(bytes), Relaxed);
+            let bytes = pfs_host::wide(frame.data_ref().map_or(0, Buf::remaining));
+            self.tally.received.of(self.protocol).fetch_add(bytes, Relaxed);
+            self.more.0.received.fetch_add(bytes, Relaxed);
         }
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
             self.more.0.left.store(false, Relaxed);

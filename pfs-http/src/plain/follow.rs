@@ -22,7 +22,7 @@ use super::{
     raw::Raw,
     sse,
 };
-use crate::{Site, body::Following, problem::Problem};
+use crate::{Site, body::Following, problem::Problem, trailers};
 
 const KEYS: &[&str] = &["from", "tail", "since", "until", "slow", "wait", "stat"];
 
@@ -39,7 +39,7 @@ pub(crate) async fn answer(
         query.at_most_one(KEYS)?;
         let stream = place.existing().await?;
         if_match(&request.headers, place.path(), Some(stream.identity()))?;
-        return Ok(listing::stat(&place.stat(&stream).await?));
+        return listing::stat(site, &place.stat(&stream).await?);
     }
     let options = options(&query)?;
     if sse::is_wanted(&request.headers) {
@@ -65,7 +65,7 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
     })?;
     let tail = query.size("tail")?;
     let since =
-        query.parsed("since", "a time such as 10s or 5m", |time| humantime::parse_duration(time).ok())?;
+        query.parsed("since", "a time such as 10s or 5m", |time| pfs_proto::parse_duration(time).ok())?;
     let until = query.parsed("until", "closed, caught-up or writers-gone", |until| match until {
         "closed" => Some(Until::Closed),
         "caught-up" => Some(Until::CaughtUp),
@@ -99,7 +99,7 @@ fn of_stream(
             if let Some(refused) = refused(place.path(), held, options.start) {
                 return Ok(Some(refused));
             }
-            Ok(attach(place, stream, options)?.map(|reader| live(place, reader, options)))
+            Ok(attach(place, stream, options)?.map(|reader| live(place, reader, options, headers)))
         }
     }
 }
@@ -117,7 +117,7 @@ async fn when_created(
     }
     let reader = place.attach(options).await?;
     if_match(headers, place.path(), Some(reader.identity()))?;
-    Ok(live(place, reader, options))
+    Ok(live(place, reader, options, headers))
 }
 
 /// A reader of this very stream; `None` if it was removed since it was found.
@@ -150,7 +150,7 @@ fn refused(path: &StreamPath, held: Extent, start: Start) -> Option<Response> {
 }
 
 /// Everything from the start on, as it comes.
-fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions) -> Response {
+fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions, request: &HeaderMap) -> Response {
     let (start, held) = (reader.start(), reader.extent_at_attach());
     // The ring may have moved on since somebody looked.
     if let Some(refused) = refused(place.path(), held, options.start) {
@@ -160,12 +160,17 @@ fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions) -> Response 
     let length =
         (held.is_complete() || options.until == Until::CaughtUp).then(|| held.head.saturating_sub(start));
     let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
-    let mut body = Following::new(place.follow(reader, Raw::default()));
+    // A length tells an end from a break as well.
+    let has_trailers = length.is_none() && trailers::are_accepted(request);
+    let mut body = Following::new(place.follow(reader, Raw::default())).with_trailers(has_trailers);
     if let Some(length) = length {
         body = body.with_length(length);
     }
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
+    if has_trailers {
+        trailers::announce(headers);
+    }
     headers.insert(figures::START, start.into());
     figures::contents(headers, content_type.as_deref());
     if !held.is_complete() {

@@ -159,7 +159,7 @@ impl Large {
 #[cfg(test)]
 mod tests {
     use pfs_host::{Encoder, Gap};
-    use pfs_proto::{Peer, ReadOptions};
+    use pfs_proto::ReadOptions;
     use pfs_stream::{Read, Sink, Stream, StreamConfig};
 
     use super::{super::sse::Events, *};
@@ -186,11 +186,11 @@ mod tests {
     }
 
     fn append(stream: &Stream, chunk: &[u8]) {
-        stream.writer(Peer::default()).unwrap().try_append(chunk).unwrap().unwrap();
+        stream.writer().unwrap().try_append(chunk).unwrap();
     }
 
     fn reader(stream: &Stream) -> Reader {
-        stream.reader(ReadOptions::default(), Peer::default()).unwrap()
+        stream.reader(ReadOptions::default()).unwrap()
     }
 
     /// Looks ahead, or reads up to that many bytes and headers; false at head.

@@ -1,28 +1,84 @@
 //! What `pfs ls` and `pfs stat` tell, as JSON.
 
+use std::{error::Error, future::poll_fn, sync::Arc};
+
 use axum::{
     Json,
+    body::{Body, Bytes},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use pfs_host::mount::Entry;
+use futures_util::stream;
+use pfs_host::{Listing, mount::Entry};
 use pfs_proto::{
     StreamStat,
     json::{Stat, Summary},
 };
 
-/// Streams as `pfs ls --json` prints them, in an array.
-pub(crate) fn answer(entries: &[Entry]) -> Response {
-    let listed: Vec<_> = entries.iter().map(|entry| Summary::from(&entry.summary)).collect();
-    fresh(Json(listed))
+use crate::{Site, body::LastPiece, limits, problem::Problem};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Streams as `pfs ls --json` prints them, in an array. A long listing is made page by page, as the client takes it.
+pub(crate) async fn answer(site: &Arc<Site>, mut listing: Listing) -> Result<Response, Problem> {
+    let first = listing.next(&site.daemon).await?;
+    if first.len() < Listing::PAGE {
+        let listed: Vec<_> = first.iter().map(|entry| Summary::from(&entry.summary)).collect();
+        return Ok(([(header::CACHE_CONTROL, NO_STORE)], Json(listed)).into_response());
+    }
+    let pages = Pages {
+        site: Arc::clone(site),
+        listing,
+        first: Some(first),
+        separator: b'[',
+        sent: LastPiece::default(),
+    };
+    let body = Body::from_stream(stream::try_unfold(Some(pages), |pages: Option<Pages>| async move {
+        match pages {
+            Some(pages) => pages.next().await.map(Some),
+            None => Ok(None),
+        }
+    }));
+    Ok(([(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)], body).into_response())
+}
+
+/// What is left of a long listing.
+struct Pages {
+    site: Arc<Site>,
+    listing: Listing,
+    first: Option<Vec<Entry>>,
+    /// The byte before the next stream: `[` before the first one, `,` before all others.
+    separator: u8,
+    /// The page before: the next one is not made while the connection keeps that.
+    sent: LastPiece,
+}
+
+impl Pages {
+    /// The JSON of the next page, and what is left behind it.
+    async fn next(mut self) -> Result<(Bytes, Option<Self>), Box<dyn Error + Send + Sync>> {
+        poll_fn(|cx| self.sent.poll_sent(cx)).await;
+        let page = match self.first.take() {
+            Some(first) => first,
+            None => self.listing.next(&self.site.daemon).await.map_err(|failure| failure.message)?,
+        };
+        let mut json = Vec::new();
+        for entry in &page {
+            json.push(self.separator);
+            self.separator = b',';
+            serde_json::to_writer(&mut json, &Summary::from(&entry.summary))?;
+        }
+        if page.is_empty() {
+            json.push(b']');
+            return Ok((json.into(), None));
+        }
+        let json = self.sent.watch(json.into());
+        Ok((json, Some(self)))
+    }
 }
 
 /// What `pfs stat --json` prints.
-pub(crate) fn stat(stat: &StreamStat) -> Response {
-    fresh(Json(Stat::from(stat)))
-}
-
-fn fresh(figures: impl IntoResponse) -> Response {
-    let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    ([no_store], figures).into_response()
+pub(crate) fn stat(site: &Site, stat: &StreamStat) -> Result<Response, Problem> {
+    let body = limits::held(site, &Stat::from(stat))?;
+    Ok(([(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)], body).into_response())
 }

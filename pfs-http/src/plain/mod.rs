@@ -31,6 +31,7 @@ use self::{
     query::Query,
 };
 pub(crate) use self::{
+    figures::OFFSET,
     raw::Raw,
     upload::{Close, append},
 };
@@ -72,9 +73,9 @@ async fn answer(
     match target {
         Target::Directory(path) => match method {
             Method::GET | Method::HEAD => {
-                let entries = site.daemon.list(caller, &path).await?;
+                let listing = site.daemon.listing(caller, &path)?;
                 Query::of(request.uri(), &[])?;
-                Ok(listing::answer(&entries))
+                listing::answer(site, listing).await
             }
             method => Ok(refused(&method, READ_ONLY)),
         },
@@ -99,7 +100,8 @@ async fn answer(
                 Ok(figures::answer(stream.identity(), place.stat(&stream).await?))
             }
             Method::PUT | Method::POST => {
-                upload::answer(site, &site.daemon.writable(caller, &path)?, presence, request).await
+                let place = site.daemon.writable(caller, &path)?.in_request();
+                upload::answer(&place, presence, request).await
             }
             Method::DELETE => {
                 let place = site.daemon.writable(caller, &path)?;

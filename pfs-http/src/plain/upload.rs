@@ -1,9 +1,9 @@
 //! PUT and POST: append the body as it flows in; besides, they create and close, as failed if that is said.
 
-use std::pin::pin;
+use std::{pin::pin, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::Request,
     http::{HeaderMap, StatusCode, header},
@@ -13,20 +13,23 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use pfs_host::{Append, Failure, Writable};
 use pfs_proto::{CreateOptions, ErrorCode, IfExists, StreamPath};
-use pfs_stream::{CreateError, Stream};
+use pfs_stream::Stream;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
+use tokio::time::sleep;
 
 use super::{
     conditions, figures,
     query::{Query, bad},
 };
-use crate::{Site, presence::Presence, problem::Problem};
+use crate::{media_type::refuse_form, presence::Presence, problem::Problem, record::Outcome};
 
 const KEYS: &[&str] = &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl"];
 
 /// What curl calls everything that it is not told the type of.
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A body that goes on for longer has lines of its own in the log.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 
 /// What is to become of the stream after the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +56,11 @@ impl Close {
 
 /// Answers PUT and POST.
 pub(crate) async fn answer(
-    site: &Site,
     place: &Writable<'_>,
     presence: &Presence,
     request: Request,
 ) -> Result<Response, Problem> {
+    refuse_form(request.headers())?;
     let query = Query::of(request.uri(), KEYS)?;
     let close = Close::of(&query)?;
     let if_exists = match (query.flag("create")?, query.flag("replace")?) {
@@ -80,7 +83,7 @@ pub(crate) async fn answer(
         }
         Written { bytes: 0, offset: stream.summary().head }
     } else {
-        append(site, place, &stream, request.into_body(), presence, close).await?
+        append(place, &stream, request.into_body(), presence, close).await?
     };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let Written { bytes, offset } = written;
@@ -88,7 +91,8 @@ pub(crate) async fn answer(
         "path": place.path().as_str(), "offset": offset, "bytes": bytes, "created": created,
         "closed": close != Close::No, "failed": close == Close::Failed,
     });
-    let mut response = (status, Json(told)).into_response();
+    let outcome = Outcome { stream: None, created, closed: close != Close::No };
+    let mut response = (status, Extension(outcome), Json(told)).into_response();
     response.headers_mut().insert(figures::OFFSET, offset.into());
     Ok(response)
 }
@@ -110,7 +114,7 @@ async fn open(
                 return Ok((stream, false));
             }
             (Some(_), Some(IfExists::Replace)) => {}
-            _ => return Err(Failure::creating(place.path(), &CreateError::Exists).into()),
+            _ => return Err(Failure::already_exists(place.path()).into()),
         }
     }
     if if_exists == Some(IfExists::Replace)
@@ -142,7 +146,7 @@ fn options(
     let (ring_buffer_size, channel_buffer_size) =
         (query.size("ring-buffer-size")?, query.size("channel-buffer-size")?);
     let ttl =
-        query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| humantime::parse_duration(ttl).ok())?;
+        query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| pfs_proto::parse_duration(ttl).ok())?;
     if if_exists.is_none() && (ring_buffer_size.is_some() || channel_buffer_size.is_some() || ttl.is_some()) {
         return Err(bad("sizes and a ttl are given to a stream when it is created: add ?create or ?replace"));
     }
@@ -167,7 +171,6 @@ pub(crate) struct Written {
 
 /// Appends a body to a stream, as a writer of its own.
 pub(crate) async fn append(
-    site: &Site,
     place: &Writable<'_>,
     stream: &Stream,
     body: Body,
@@ -177,8 +180,7 @@ pub(crate) async fn append(
     let mut append = place.append(stream).await?;
     let mut offset = stream.summary().head;
     let max_chunk = usize::try_from(stream.max_chunk()).unwrap_or(usize::MAX).max(1);
-    let (path, shutdown) = (place.path(), site.daemon.shutdown());
-    match append_body(&mut append, path, body, presence, max_chunk, &mut offset, shutdown).await {
+    match append_body(&mut append, place.path(), body, presence, max_chunk, &mut offset).await {
         Ok(()) => {
             let bytes = append.bytes();
             match close {
@@ -204,21 +206,28 @@ async fn append_body(
     presence: &Presence,
     max_chunk: usize,
     offset: &mut u64,
-    shutdown: &CancellationToken,
 ) -> Result<(), Failure> {
-    let mut failure = pin!(append.failure());
+    let cutoff = append.cutoff().clone();
+    let (mut failure, mut cut_off) = (pin!(append.failure()), pin!(cutoff.reached()));
+    let mut goes_on = pin!(sleep(ANNOUNCE_AFTER));
     loop {
         let frame = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return Err(Failure::going_away()),
+            failure = &mut cut_off => return Err(failure),
+            () = &mut goes_on, if !append.is_announced() => {
+                append.announce();
+                continue;
+            }
             frame = body.frame() => frame,
             failure = &mut failure => return Err(failure),
         };
         let data = match frame {
             None => return Ok(()),
-            // The daemon may have begun to end since the look above, and then that is why the body breaks off.
-            Some(Err(_)) if shutdown.is_cancelled() => return Err(Failure::going_away()),
             Some(Err(error)) => {
+                // It may have been cut off since the look above, and then that is why the body breaks off.
+                if let Some(failure) = cutoff.reason() {
+                    return Err(failure);
+                }
                 let bytes = append.bytes();
                 let message = format!("the body broke off after {bytes} bytes, which are in {path}: {error}");
                 return Err(Failure::new(ErrorCode::Protocol, message));
@@ -227,7 +236,8 @@ async fn append_body(
         };
         for chunk in data.chunks(max_chunk) {
             let appended = presence.append(append.append(chunk)).await?;
-            *offset = appended.map_err(|rejected| rejected.failure(path))?.offset;
+            appended.map_err(|rejected| rejected.failure(path))?;
+            *offset = append.writer().offset();
         }
     }
 }
@@ -238,7 +248,7 @@ mod tests {
 
     use axum::body::Bytes;
     use futures_util::stream;
-    use pfs_host::{Caller, Daemon, Permissions, Settings};
+    use pfs_host::{Caller, Daemon, Owner, Permissions, Settings};
     use pfs_proto::Peer;
 
     use super::*;
@@ -246,10 +256,11 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_because_the_daemon_ends_is_refused_for_that() {
         let daemon = Daemon::new(&Settings::default());
-        let caller = Caller { peer: Peer::default(), permissions: Permissions::all(), transport: "http" };
+        let (peer, owner, permissions) = (Peer::default(), Owner::Anonymous, Permissions::all());
+        let caller = Caller { peer, remote: None, owner, permissions, transport: "http" };
         let path: StreamPath = "/streamfs/s".parse().unwrap();
         let place = daemon.writable(&caller, &path).unwrap();
-        let stream = place.open_or_create().await.unwrap();
+        let (stream, _) = place.open_or_create_with(CreateOptions::default()).await.unwrap();
         let mut append = place.append(&stream).await.unwrap();
         let shutdown = daemon.shutdown().clone();
         // It ends just after it was looked whether it does.
@@ -258,8 +269,7 @@ mod tests {
             Err::<Bytes, _>(io::Error::other("the daemon ends"))
         }));
         let (presence, _guard) = Presence::new(Arc::new(|| Box::pin(pending())));
-        let appended =
-            append_body(&mut append, &path, body, &presence, 1 << 20, &mut 0, daemon.shutdown()).await;
+        let appended = append_body(&mut append, &path, body, &presence, 1 << 20, &mut 0).await;
         assert_eq!(appended, Err(Failure::going_away()));
     }
 }

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::BytesMut;
+use pfs_peer::http::Response;
 use pfs_proto::{
-    Decoder, ErrorCode, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MEDIA_TYPE, ReadOptions, Reply,
-    Request, SlowPolicy, WriteOptions,
+    Decoder, ErrorCode, FRAMES, HALF_DUPLEX, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MEDIA_TYPE,
+    ReadOptions, Reply, Request, SlowPolicy, WriteOptions,
 };
 use pfs_stream::Read;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    DAY, S, Served,
-    client::{Client, Response},
-};
+use super::{Client, DAY, S, Served};
 
 pub(crate) const PLACE: &str = "/v1/frames";
 pub(crate) const TYPE: (&str, &str) = ("content-type", MEDIA_TYPE);
@@ -65,6 +64,29 @@ async fn a_request_that_stalls_is_hung_up_on_and_a_writer_may_be_silent() {
     writer.end_chunks().await;
     let last = last_reply(writer.response().await);
     assert!(matches!(last, Some(Reply::Done)), "{last:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_known_length_is_read_to_its_end_before_it_is_answered() {
+    let served = Served::new();
+    let mut client = served.connect();
+    let body = said(&[hello(0), Request::Info]);
+    let (hello, rest) = body.split_at(body.len() - 5);
+    let head = format!(
+        "POST {PLACE} HTTP/1.1\r\nhost: 127.0.0.1:4437\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.send(head.as_bytes()).await;
+    client.send(hello).await;
+    assert!(timeout(Duration::from_secs(4), client.head()).await.is_err(), "it answers before the end");
+    client.send(rest).await;
+    let answer = client.response().await.has(200);
+    assert!(matches!(replies(&answer.body)[..], [Reply::Hello(_), Reply::Daemon(_)]), "{answer:?}");
+
+    // One that does not come to its end is no request.
+    client.send(head.as_bytes()).await;
+    client.send(hello).await;
+    client.response().await.has(408).refuses("body_stalled");
 }
 
 fn hello(capabilities: u64) -> Request {
@@ -124,7 +146,7 @@ async fn a_client_that_knows_no_heartbeats_gets_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_without_heartbeats_has_died_after_45_seconds_and_one_with_them_lives() {
+async fn a_writer_without_heartbeats_has_died_after_45_seconds_and_is_told_and_one_with_them_lives() {
     let served = Served::new();
     let stream = served.create(4096);
     let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
@@ -151,6 +173,8 @@ async fn a_writer_without_heartbeats_has_died_after_45_seconds_and_one_with_them
         () = living => unreachable!(),
     }
     assert_eq!(stream.stat().writers.len(), 1);
+    let told = last_reply(dead.response().await);
+    assert!(matches!(told, Some(Reply::Error { code: ErrorCode::Timeout, .. })), "{told:?}");
     alive.chunk(&said(&[Request::Append("x".into()), Request::Finish { close: false }])).await;
     alive.end_chunks().await;
     let last = last_reply(alive.response().await);
@@ -162,7 +186,7 @@ async fn a_writer_that_a_block_reader_stalls_for_a_day_has_not_died() {
     let served = Served::new();
     let stream = served.create(4096);
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-    let mut reader = stream.reader(options, pfs_proto::Peer::default()).unwrap();
+    let mut reader = stream.reader(options).unwrap();
     let mut writer = served.connect();
     writer.begin("POST", PLACE, &[TYPE]).await;
     let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
@@ -180,4 +204,68 @@ async fn a_writer_that_a_block_reader_stalls_for_a_day_has_not_died() {
     while let Read::Data { .. } = reader.read(&mut bytes, 4096).await.unwrap() {}
     assert_eq!(bytes, [[1; 4096], [2; 4096]].concat());
     assert!(matches!(last_reply(writer.response().await), Some(Reply::Done)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_duplex_request_is_answered_at_its_end_with_the_last_acknowledgement() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut writer = served.connect();
+    writer.begin("POST", PLACE, &[TYPE, (HALF_DUPLEX, "true")]).await;
+    let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
+    writer.chunk(&said(&[hello(Hello::HEARTBEAT), open])).await;
+    for appended in 1..=3 {
+        writer.chunk(&said(&[Request::Append("x".into()), Request::Heartbeat])).await;
+        sleep(HEARTBEAT_INTERVAL).await;
+        assert_eq!(stream.summary().head, appended);
+    }
+    writer.chunk(&said(&[Request::Finish { close: false }])).await;
+    let answered = timeout(Duration::from_millis(900), writer.head()).await;
+    assert!(answered.is_err(), "it answers before the request has ended");
+    writer.end_chunks().await;
+    let answer = writer.response().await.has(200);
+    assert_eq!(answer.header(HALF_DUPLEX), Some("true"));
+    assert!(
+        matches!(
+            replies(&answer.body)[..],
+            [Reply::Hello(_), Reply::Writing { .. }, Reply::Ack { chunks: 3, offset: 3, .. }, Reply::Done]
+        ),
+        "{answer:?}"
+    );
+    assert_eq!((stream.stat().writers_finished, stream.stat().writers_died), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_duplex_request_that_fails_is_answered_although_it_goes_on() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut writer = served.connect();
+    writer.begin("POST", PLACE, &[TYPE, (HALF_DUPLEX, "true")]).await;
+    let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
+    writer.chunk(&said(&[hello(0), open, Request::Append("x".into())])).await;
+    sleep(Duration::from_secs(1)).await;
+    stream.close();
+    let answer = writer.response().await.has(200);
+    let found = replies(&answer.body);
+    assert!(
+        matches!(found[..], [.., Reply::Ack { chunks: 1, .. }, Reply::Error { code: ErrorCode::Closed, .. }]),
+        "{found:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_in_a_header_is_answered_as_a_body_is() {
+    let served = Served::new();
+    let mut client = served.connect();
+    let frames = BASE64_STANDARD.encode(said(&[hello(0), Request::Info]));
+    for _ in 0..2 {
+        client.request("POST", PLACE, &[TYPE, (FRAMES, &frames)], Some(b"")).await;
+        let answer = client.response().await.has(200);
+        assert!(answer.header(FRAMES).is_some(), "an older daemon would not have heard it");
+        assert!(matches!(replies(&answer.body)[..], [Reply::Hello(_), Reply::Daemon(_)]), "{answer:?}");
+    }
+    client.request("POST", PLACE, &[TYPE, (FRAMES, "no base64")], Some(b"")).await;
+    client.response().await.has(400).refuses("bad_frames");
+    client.request("POST", PLACE, &[TYPE], Some(&said(&[hello(0), Request::Info]))).await;
+    assert!(client.response().await.has(200).header(FRAMES).is_none());
 }

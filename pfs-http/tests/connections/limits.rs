@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pfs_host::refusals::Reason;
 use pfs_http::settings::Limits;
-use pfs_proto::Peer;
+use pfs_stream::StreamConfig;
 use tokio::time::{Instant, sleep};
 
 use super::{DAY, S, Served, WIDE};
@@ -49,6 +50,7 @@ async fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
         client.response().await.has(408).refuses("too_slow");
         assert!(client.until_hung_up().await.is_empty());
     }
+    assert_eq!(served.refusals(Reason::TooSlow), 20);
 
     let begun = Instant::now();
     let mut partly = served.connect();
@@ -59,6 +61,7 @@ async fn a_client_that_sends_its_headers_too_slowly_is_told_and_dropped() {
     let mut silent = served.connect();
     assert!(silent.until_hung_up().await.is_empty(), "there is nothing to say to who said nothing");
     assert_eq!(begun.elapsed(), HEADER_TIME);
+    assert_eq!(served.refusals(Reason::TooSlow), 21, "who asked for nothing was refused nothing");
     let mut other = served.connect();
     other.request("GET", "/healthz", &[], None).await;
     other.response().await.has(200);
@@ -80,11 +83,24 @@ async fn a_connection_without_requests_is_closed_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_of_http_2_that_asks_for_nothing_is_told_in_http_2() {
+    let served = served();
+    let near = served.connect_raw(WIDE);
+    let (client, connection) = h2::client::Builder::new().handshake::<_, &[u8]>(near).await.unwrap();
+    let begun = Instant::now();
+    let told = connection.await;
+    assert!(told.is_ok(), "{told:?}");
+    assert_eq!(begun.elapsed(), HEADER_TIME);
+    let Err(error) = client.ready().await else { panic!("the connection has ended") };
+    assert_eq!(error.reason(), Some(h2::Reason::NO_ERROR), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_pauses_before_the_end_of_an_answer_gets_the_rest() {
     let served = served();
     let stream = served.create(WIDE as u64);
-    let mut writer = stream.writer(Peer::default()).unwrap();
-    writer.try_append(&[b'a'; 40_000]).unwrap().unwrap();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(&[b'a'; 40_000]).unwrap();
     drop(writer);
     stream.close();
     // HTTP has taken all of the answer, and the pipe has room for a part.
@@ -133,6 +149,7 @@ async fn a_body_of_known_length_that_stalls_is_408() {
         assert!(message.contains("brought nothing for 20 seconds"), "{path}: {message}");
         assert!(client.until_hung_up().await.is_empty());
     }
+    assert_eq!(served.refusals(Reason::TooSlow), 3);
     let mut slow = served.connect();
     slow.request("PUT", S, &[("content-length", "10")], None).await;
     for _ in 0..10 {
@@ -183,6 +200,7 @@ async fn a_body_that_is_gathered_has_to_arrive_at_a_kibibyte_a_second() {
         assert!(message.contains("less than 1024 bytes a second"), "{path}: {message}");
         assert_eq!(begun.elapsed(), BODY_STALL_TIME + 5 * second, "{path}: 5 KiB take 5 seconds more");
     }
+    assert_eq!(served.refusals(Reason::TooSlow), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,10 +239,75 @@ async fn requests_at_the_same_time_on_one_http_2_connection_count_as_a_connectio
     let ((one, first), (two, _second)) = (read().await, read().await);
     assert_eq!((one, two), (200, 200));
     assert_eq!((read().await.0, read().await.0), (429, 429));
+    assert_eq!(served.refusals(Reason::ConnectionsPerAddress), 2);
     assert_eq!(served.daemon.info().connections, 2);
     drop(first);
     while stream.readers() > 1 {
         sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(read().await.0, 200);
+}
+
+/// More streams than one page of a listing has, and enough for a listing of AGFS that is charged.
+const STREAMS: usize = 1000;
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_kept_whole_is_charged_and_refused_when_there_is_no_memory_for_it() {
+    const WHOLE: &str = "/api/v1/directories?path=/streamfs";
+    let served = Served::new();
+    let registry = served.daemon.registry();
+    let small = StreamConfig { ring_buffer_size: 1, channel_buffer_size: 1, ..StreamConfig::default() };
+    for number in 0..STREAMS {
+        registry.create(&format!("/streamfs/{number}"), small.clone()).unwrap();
+    }
+    let leaving = served.daemon.leaving();
+    let mut stalled = served.connect_over(1000);
+    stalled.request("GET", WHOLE, &[], None).await;
+    stalled.head().await.unwrap().has(200);
+    assert!(leaving.used() > 64 << 10, "{} bytes", leaving.used());
+    drop(stalled);
+    while leaving.used() > 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    let all = leaving.reserve(leaving.limit()).unwrap();
+    let ask = async |path: &str| {
+        let mut client = served.connect();
+        client.request("GET", path, &[], None).await;
+        client.response().await
+    };
+    let refused = ask(WHOLE).await.has(503);
+    assert!(String::from_utf8_lossy(&refused.body).contains("limits.max_memory"), "{refused:?}");
+    assert_eq!(served.refusals(Reason::MessageMemory), 1);
+    // An answer that is sent page by page takes nothing from the budget.
+    let listed: serde_json::Value = serde_json::from_slice(&ask("/streamfs/").await.has(200).body).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), STREAMS);
+    drop(all);
+    ask(WHOLE).await.has(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_those_that_catch_up_need_no_memory_that_others_can_use_up() {
+    let served = Served::new();
+    let leaving = served.daemon.leaving();
+    let _all = leaving.reserve(leaving.limit()).unwrap();
+    for media_type in ["text/plain", "application/octet-stream", "application/json"] {
+        let path = format!("/v1/stream/{}", media_type.replace('/', "-"));
+        let message = format!("\"{}\"", "x".repeat(998));
+        let messages = if media_type.ends_with("json") {
+            format!("[{}]", vec![&*message; 300].join(","))
+        } else {
+            message.repeat(300)
+        };
+        let headers = [("content-type", media_type)];
+        let mut client = served.connect_over(1 << 20);
+        client.request("PUT", &path, &headers, Some(messages.as_bytes())).await;
+        client.response().await.has(201);
+        for live in ["", "&live=long-poll"] {
+            client.request("GET", &format!("{path}?offset=-1{live}"), &[], None).await;
+            let page = client.response().await.has(200);
+            let len = page.body.len();
+            assert!((32 << 10..=96 << 10).contains(&len), "{media_type}{live}: {len} bytes");
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! Connections in memory: the test sets how much a connection holds, and the clock stands still but for what waits for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
-mod client;
 mod durable;
 mod frames;
 mod half_close;
@@ -9,20 +8,23 @@ mod limits;
 mod orphans;
 mod pipe;
 mod refused;
+mod reload;
 mod replaced;
 mod silent;
 mod sse;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use pfs_host::Daemon;
+use pfs_host::{Daemon, refusals::Reason};
 use pfs_http::{
     Server, Setup,
     settings::{Limits, Settings},
 };
 use pfs_stream::{Stream, StreamConfig};
 
-use self::{client::Client, pipe::Near};
+use self::pipe::Near;
+
+type Client = pfs_peer::http::Client<Near>;
 
 const S: &str = "/streamfs/s";
 
@@ -44,11 +46,12 @@ impl Served {
     }
 
     fn with(limits: Limits) -> Self {
-        let host = pfs_host::Settings::default();
-        let http = Settings { address: Some(address()), limits, ..Settings::default() };
-        let setup = Setup::prepare(&host.mounts, &http, None).unwrap().expect("HTTP is on");
-        let daemon = Arc::new(Daemon::new(&host));
-        let server = Arc::new(Server::new(setup, Arc::clone(&daemon)));
+        Self::with_settings(&Settings { limits, ..Settings::default() })
+    }
+
+    fn with_settings(http: &Settings) -> Self {
+        let daemon = Arc::new(Daemon::new(&pfs_host::Settings::default()));
+        let server = Arc::new(Server::new(setup(http), Arc::clone(&daemon)));
         Self { daemon, server }
     }
 
@@ -59,7 +62,7 @@ impl Served {
 
     /// Connects over a pipe that holds so many bytes in each direction.
     fn connect_over(&self, capacity: usize) -> Client {
-        Client::new(self.connect_raw(capacity))
+        Client::new(self.connect_raw(capacity), address())
     }
 
     /// Connects likewise, for a client that is not this crate's.
@@ -70,12 +73,25 @@ impl Served {
         near
     }
 
+    /// Refusals for this reason.
+    fn refusals(&self, reason: Reason) -> u64 {
+        let counts = self.daemon.refusals().counts();
+        counts.into_iter().find(|(name, _)| *name == reason.name()).unwrap().1
+    }
+
     /// Makes the stream `S`, which holds so many bytes.
     fn create(&self, size: u64) -> Stream {
         let sizes =
             StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..StreamConfig::default() };
         self.daemon.registry().create(S, sizes).unwrap()
     }
+}
+
+/// These settings, at our address.
+fn setup(http: &Settings) -> Setup {
+    let mounts = pfs_host::Settings::default().mounts;
+    let http = Settings { address: Some(address()), ..http.clone() };
+    Setup::prepare(&mounts, &http).unwrap().expect("HTTP is on")
 }
 
 /// Both ends of every connection.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pfs_proto::{Hello, Peer, ReadOptions, Request, SlowPolicy, Until, WriteOptions};
+use pfs_proto::{Hello, ReadOptions, Request, SlowPolicy, Until, WriteOptions};
 use pfs_stream::{Departure, Read, Reader, Stream};
 use tokio::time::sleep;
 
@@ -28,9 +28,9 @@ fn full(served: &Served) -> (Stream, Reader) {
     let stream = served.create(4096);
     let options =
         ReadOptions { policy: SlowPolicy::Block, until: Until::WritersGone, ..ReadOptions::default() };
-    let reader = stream.reader(options, Peer::default()).unwrap();
-    let mut writer = stream.writer(Peer::default()).unwrap();
-    writer.try_append(&[1; SIZE]).unwrap().unwrap();
+    let reader = stream.reader(options).unwrap();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(&[1; SIZE]).unwrap();
     writer.depart_as(Departure::Finished);
     (stream, reader)
 }

@@ -8,10 +8,10 @@ use std::{
     thread,
 };
 
-use pfs_proto::Peer;
-use pfs_stream::{Registry, StreamConfig};
+use pfs_peer::http::Response;
+use pfs_stream::{Finish, Registry, StreamConfig};
 
-use super::{S, Served, client::Response};
+use super::{S, Served};
 
 /// What one of the two streams holds, and for how long: it is closed. The other one stays open.
 const CLOSED: &[u8] = b"AAAA";
@@ -31,9 +31,9 @@ fn take_turns(registry: &Registry, stopped: &AtomicBool) {
         for contents in [CLOSED, OPEN] {
             // Nobody finds it before it is complete.
             let begin = |stream: &pfs_stream::Stream| {
-                let mut writer = stream.writer(Peer::default()).unwrap();
-                writer.try_append(contents).unwrap().unwrap();
-                writer.finish();
+                let mut writer = stream.writer().unwrap();
+                writer.try_append(contents).unwrap();
+                writer.finish(Finish::KeepOpen);
                 if contents == CLOSED {
                     stream.close();
                 }

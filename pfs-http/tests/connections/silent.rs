@@ -1,6 +1,6 @@
 //! Peers from which nothing comes and that take nothing, while their connection stays.
 
-use pfs_proto::{Decoder, End, Hello, Peer, ReadOptions, Reply, Request, SlowPolicy, Until};
+use pfs_proto::{Decoder, End, Hello, ReadOptions, Reply, Request, SlowPolicy, Until};
 use pfs_stream::Stream;
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -100,7 +100,7 @@ async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_ho
         stream.readers_reach(2).await;
         // Less than the server takes of a body before it has sent any of it. An event that is sent in parts would break inside.
         let text = "text\n".repeat(1_000);
-        stream.writer(Peer::default()).unwrap().try_append(text.as_bytes()).unwrap().unwrap();
+        stream.writer().unwrap().try_append(text.as_bytes()).unwrap();
         sleep(DAY).await;
         if failed {
             assert!(stream.close_failed());

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use pfs_proto::Peer;
 use tokio::time::Instant;
 
-use super::{S, Served, client::Client};
+use super::{Client, S, Served};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -50,7 +49,7 @@ async fn a_client_that_waits_for_the_next_stream_is_kept_alive_and_gets_it_from_
     }
     let stream = served.create(4096);
     assert_eq!(stream.readers(), 1, "it is there before anything can be appended");
-    stream.writer(Peer::default()).unwrap().try_append(b"fresh").unwrap().unwrap();
+    stream.writer().unwrap().try_append(b"fresh").unwrap();
     let id = stream.identity();
     let (start, event) = (format!("id: {id}:0\n\n"), format!("id: {id}:5\ndata: fresh\n\n"));
     let mut told = text(client.piece().await.unwrap());

@@ -43,12 +43,14 @@ impl Request {
             | Self::Document(path)
             | Self::Watch(path) => w.string(path.as_str()),
             Self::Info
+            | Self::Reload
             | Self::Withdraw
             | Self::MadeRoom
             | Self::Staged
             | Self::Unmapped
             | Self::Heartbeat => (),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
+            Self::Stop { if_idle } => w.bool(*if_idle),
             Self::Finish { close } | Self::Fail { close } => w.bool(*close),
         }
         w.finish();
@@ -78,6 +80,8 @@ impl Request {
             kind::DOCUMENT => Self::Document(r.path()?),
             kind::WATCH => Self::Watch(r.path()?),
             kind::INFO => Self::Info,
+            kind::RELOAD => Self::Reload,
+            kind::STOP => Self::Stop { if_idle: r.bool("if_idle")? },
             kind::MADE_ROOM => Self::MadeRoom,
             kind::STAGED => Self::Staged,
             kind::UNMAPPED => Self::Unmapped,
@@ -105,6 +109,8 @@ impl Request {
             Self::Document(_) => kind::DOCUMENT,
             Self::Watch(_) => kind::WATCH,
             Self::Info => kind::INFO,
+            Self::Reload => kind::RELOAD,
+            Self::Stop { .. } => kind::STOP,
             Self::MadeRoom => kind::MADE_ROOM,
             Self::Staged => kind::STAGED,
             Self::Unmapped => kind::UNMAPPED,

@@ -31,6 +31,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         ".{0,40}".prop_map(Request::List),
         stream,
         Just(Request::Info),
+        Just(Request::Reload),
+        any::<bool>().prop_map(|if_idle| Request::Stop { if_idle }),
         bytes().prop_map(Request::Append),
         bytes().prop_map(Request::AppendPart),
         any::<bool>().prop_map(|close| Request::Finish { close }),

@@ -32,10 +32,10 @@ fn what_a_later_version_adds_to_hello_is_ignored() {
 
 #[test]
 fn a_hello_of_only_later_versions_is_read_so_that_it_can_be_refused() {
-    let Ok(Request::Hello(hello)) = decode(b"pfs\0\x02\0\x09\0\0\0\0\0\0\0\0\0") else {
+    let Ok(Request::Hello(hello)) = decode(b"pfs\0\x07\0\x09\0\0\0\0\0\0\0\0\0") else {
         panic!("not a hello")
     };
-    assert_eq!((hello.min_version, hello.max_version, hello.common_version()), (2, 9, None));
+    assert_eq!((hello.min_version, hello.max_version, hello.common_version()), (7, 9, None));
 }
 
 #[test]

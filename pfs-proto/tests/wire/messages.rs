@@ -100,6 +100,7 @@ fn the_bytes_of_a_message_are_those_in_the_documentation() {
     );
     assert_eq!(encoded(|out| Request::Fail { close: true }.encode(out)), &[1, 0, 0, 0, 0x17, 1][..]);
     assert_eq!(encoded(|out| Request::Withdraw.encode(out)), &[0, 0, 0, 0, 0x18][..]);
+    assert_eq!(encoded(|out| Request::Reload.encode(out)), &[0, 0, 0, 0, 0x0d][..]);
     assert_eq!(
         encoded(|out| Reply::Ack { chunks: 1, offset: u64::MAX, readers: 2 }.encode(out)),
         &[20, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 2, 0, 0, 0][..]

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use pfs_proto::Event;
 
 use super::{ByteItem, is_last, take};
-use crate::{ReadFailure, Reader, StreamReader};
+use crate::{ReadError, Reader};
 
 /// Follows a stream in a thread that waits, wherever the stream is.
 pub trait BlockingReader {
@@ -14,8 +14,8 @@ pub trait BlockingReader {
     ///
     /// # Errors
     ///
-    /// [`ReadFailure`]; then the same again.
-    fn event_blocking(&mut self) -> Result<Event, ReadFailure>;
+    /// [`ReadError`]; then the same again.
+    fn next_blocking(&mut self) -> Result<Event, ReadError>;
 
     /// The offset after everything that was returned.
     fn position(&self) -> u64;
@@ -38,11 +38,8 @@ pub trait BlockingReader {
 }
 
 impl BlockingReader for Reader {
-    fn event_blocking(&mut self) -> Result<Event, ReadFailure> {
-        match self.try_event()? {
-            Some(event) => Ok(event),
-            None => pollster::block_on(self.event()),
-        }
+    fn next_blocking(&mut self) -> Result<Event, ReadError> {
+        Self::next_blocking(self)
     }
 
     fn position(&self) -> u64 {
@@ -63,19 +60,19 @@ impl IntoIterator for Reader {
 /// The bytes of a stream, chunk by chunk, for a thread that waits for them: an iterator, and [`Read`] and [`BufRead`].
 ///
 /// As with [`ByteStream`](crate::ByteStream), a gap is a [`LostData`](crate::LostData) error behind which it goes on, whatever
-/// breaks the stream off is a [`ReadFailure`], and only the end is the end.
+/// breaks the stream off is a [`ReadError`], and only the end is the end.
 ///
 /// ```
 /// # use pfs_stream::*;
 /// use std::io::Write;
 ///
 /// let stream = Stream::new("log", StreamConfig::default())?;
-/// let reader = stream.reader(ReadOptions::default(), Peer::default())?;
-/// let mut writer = stream.writer(Peer::default())?;
+/// let reader = stream.reader(ReadOptions::default())?;
+/// let mut writer = stream.writer()?;
 /// std::thread::spawn(move || {
 ///     writer.write_all(b"one").expect("the stream is open");
 ///     writer.write_all(b"two").expect("the stream is open");
-///     writer.finish_and_close();
+///     writer.finish(Finish::Close);
 /// });
 /// let chunks = reader.into_iter().collect::<std::io::Result<Vec<_>>>()?;
 /// assert_eq!(chunks, ["one", "two"]);
@@ -108,7 +105,7 @@ impl<R: BlockingReader> Iterator for ByteIter<R> {
             return Some(Ok(std::mem::take(&mut self.rest)));
         }
         while !self.over {
-            match ByteItem::of(self.reader.event_blocking()) {
+            match ByteItem::of(self.reader.next_blocking()) {
                 ByteItem::Chunk(chunk) => return Some(Ok(chunk)),
                 ByteItem::Hitch(error) => return Some(Err(error)),
                 ByteItem::Failed(error) => {
@@ -172,13 +169,13 @@ impl<R> EventIter<R> {
 }
 
 impl<R: BlockingReader> Iterator for EventIter<R> {
-    type Item = Result<Event, ReadFailure>;
+    type Item = Result<Event, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.over {
             return None;
         }
-        let event = self.reader.event_blocking();
+        let event = self.reader.next_blocking();
         self.over = is_last(&event);
         Some(event)
     }

@@ -12,24 +12,24 @@ use super::ByteItem;
 use crate::StreamReader;
 
 /// The bytes of a stream, chunk by chunk: a `futures::Stream` (feature `futures`), an `AsyncRead` (feature `tokio`), and
-/// [`chunk`](Self::chunk) without either.
+/// [`next`](Self::next) without either.
 ///
 /// Nothing that happens is silent. A gap is an error of its own, [`LostData`](crate::LostData), and reading goes on behind it.
-/// What breaks a stream off is a [`ReadFailure`](crate::ReadFailure), and nothing follows it: removed, too slow, the writers
+/// What breaks a stream off is a [`ReadError`](crate::ReadError), and nothing follows it: removed, too slow, the writers
 /// gone and one of them without finishing, the daemon gone. Only the end is the end.
 ///
 /// Made by [`StreamReader::into_byte_stream`]. Cancel safe in all its faces. An `AsyncRead` gives what it was asked for of a
-/// chunk and keeps the rest; a `Stream` or [`chunk`](Self::chunk) that follows then gives that rest.
+/// chunk and keeps the rest; a `Stream` or [`next`](Self::next) that follows then gives that rest.
 ///
 /// ```
 /// # use pfs_stream::*;
 /// # pollster::block_on(async {
 /// let stream = Stream::new("cam", StreamConfig::default())?;
-/// let mut writer = stream.writer(Peer::default())?;
-/// let mut bytes = stream.reader(ReadOptions::default(), Peer::default())?.into_byte_stream();
+/// let mut writer = stream.writer()?;
+/// let mut bytes = stream.reader(ReadOptions::default())?.into_byte_stream();
 /// writer.append(b"hello").await?;
-/// writer.close().await?;
-/// while let Some(chunk) = bytes.chunk().await {
+/// writer.finish(Finish::Close);
+/// while let Some(chunk) = bytes.next().await {
 ///     match chunk {
 ///         Ok(chunk) => println!("{} bytes", chunk.len()),
 ///         Err(error) if LostData::of(&error).is_some() => eprintln!("{error}"),
@@ -53,22 +53,26 @@ impl<R: StreamReader> ByteStream<R> {
         Self { reader, rest: Bytes::new(), over: false }
     }
 
-    /// The next chunk, however long it takes; `None` at the end. Cancel safe.
+    /// The next chunk, however long it takes; `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`LostData`](crate::LostData), after which it goes on, and [`ReadFailure`](crate::ReadFailure).
-    pub async fn chunk(&mut self) -> Option<io::Result<Bytes>> {
+    /// [`LostData`](crate::LostData), after which it goes on, and [`ReadError`](crate::ReadError).
+    ///
+    /// # Cancel safety
+    ///
+    /// Bytes are taken only if they were returned.
+    pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
-    /// As [`chunk`](Self::chunk), for futures written by hand.
+    /// As [`next`](Self::next), for futures written by hand.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
         }
         while !self.over {
-            match ByteItem::of(ready!(self.reader.poll_event(cx))) {
+            match ByteItem::of(ready!(self.reader.poll_next(cx))) {
                 ByteItem::Chunk(chunk) => return Poll::Ready(Some(Ok(chunk))),
                 ByteItem::Hitch(error) => return Poll::Ready(Some(Err(error))),
                 ByteItem::Failed(error) => {

@@ -10,11 +10,11 @@ use std::{
 use pfs_proto::Event;
 
 #[cfg(feature = "futures")]
-use crate::ReadFailure;
+use crate::ReadError;
 use crate::StreamReader;
 
 /// The events of a reader as a `futures::Stream` (feature `futures`): chunks, gaps and at last the end, after which there is
-/// nothing. So it is after a failure, unless that is [not final](crate::ReadFailure::is_final).
+/// nothing. So it is after a failure, unless that is [not final](crate::ReadError::is_final).
 ///
 /// Made by [`StreamReader::into_event_stream`].
 #[derive(Debug)]
@@ -43,14 +43,14 @@ impl<R: StreamReader> EventStream<R> {
 
 #[cfg(feature = "futures")]
 impl<R: StreamReader + Unpin> futures_core::Stream for EventStream<R> {
-    type Item = Result<Event, ReadFailure>;
+    type Item = Result<Event, ReadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if this.over {
             return Poll::Ready(None);
         }
-        let event = ready!(this.reader.poll_event(cx));
+        let event = ready!(this.reader.poll_next(cx));
         this.over = super::is_last(&event);
         Poll::Ready(Some(event))
     }

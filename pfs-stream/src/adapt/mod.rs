@@ -25,7 +25,7 @@ use std::io;
 use bytes::Bytes;
 use pfs_proto::{End, Event};
 
-use crate::{LostData, ReadFailure};
+use crate::{LostData, ReadError};
 
 /// What an event is to somebody who knows only bytes and errors.
 pub(crate) enum Item<E> {
@@ -41,13 +41,13 @@ pub(crate) enum Item<E> {
     Nothing,
 }
 
-impl<E: From<LostData> + From<ReadFailure>> Item<E> {
-    pub(crate) fn of(event: Result<Event, ReadFailure>) -> Self {
+impl<E: From<LostData> + From<ReadError>> Item<E> {
+    pub(crate) fn of(event: Result<Event, ReadError>) -> Self {
         match event {
             Ok(Event::Chunk(chunk)) => Self::Chunk(chunk),
             Ok(Event::Gap { from, to, chunks }) => Self::Hitch(LostData::new(from, to, chunks).into()),
-            Ok(Event::End { reason: End::WriterDied, .. }) => Self::Failed(ReadFailure::WriterDied.into()),
-            Ok(Event::End { reason: End::Failed, .. }) => Self::Failed(ReadFailure::Failed.into()),
+            Ok(Event::End { reason: End::WriterDied, .. }) => Self::Failed(ReadError::WriterDied.into()),
+            Ok(Event::End { reason: End::Failed, .. }) => Self::Failed(ReadError::Failed.into()),
             Ok(Event::End { reason: End::Closed | End::CaughtUp | End::WritersGone, .. }) => Self::Over,
             Ok(_) => Self::Nothing,
             Err(failure) if failure.is_final() => Self::Failed(failure.into()),
@@ -65,7 +65,7 @@ fn take(rest: &mut Bytes, room: usize) -> Bytes {
 type ByteItem = Item<io::Error>;
 
 /// Whether nothing follows this.
-fn is_last(event: &Result<Event, ReadFailure>) -> bool {
+fn is_last(event: &Result<Event, ReadError>) -> bool {
     match event {
         Ok(event) => matches!(event, Event::End { .. }),
         Err(failure) => failure.is_final(),

@@ -9,9 +9,9 @@ use std::{
 use pfs_proto::Event;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::{ReadFailure, StreamReader};
+use crate::{ReadError, StreamReader};
 
-/// A reader that fails with [`ReadFailure::Stalled`] when it has been waited on for so long and nothing came, and again
+/// A reader that fails with [`ReadError::Stalled`] when it has been waited on for so long and nothing came, and again
 /// after each further such time. Nothing is lost by that: what comes next is given as ever.
 ///
 /// Only waiting counts. The time begins when there is nothing to read, and each event begins it anew; how long the program
@@ -26,12 +26,12 @@ use crate::{ReadFailure, StreamReader};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let stream = Stream::new("cam", StreamConfig::default())?;
-/// let mut writer = stream.writer(Peer::default())?;
-/// let reader = stream.reader(ReadOptions::default(), Peer::default())?;
+/// let mut writer = stream.writer()?;
+/// let reader = stream.reader(ReadOptions::default())?;
 /// let mut reader = reader.stalls_after(Duration::from_millis(5));
-/// assert!(matches!(reader.event().await, Err(ReadFailure::Stalled { .. })));
+/// assert!(matches!(reader.next().await, Err(ReadError::Stalled { .. })));
 /// writer.append(b"at last").await?;
-/// assert_eq!(reader.event().await?, Event::Chunk("at last".into()));
+/// assert_eq!(reader.next().await?, Event::Chunk("at last".into()));
 /// # Ok(())
 /// # }
 /// ```
@@ -57,8 +57,8 @@ impl<R: StreamReader> StallDetector<R> {
 }
 
 impl<R: StreamReader> StreamReader for StallDetector<R> {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
-        if let Poll::Ready(event) = self.reader.poll_event(cx) {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
+        if let Poll::Ready(event) = self.reader.poll_next(cx) {
             self.waiting = false;
             return Poll::Ready(event);
         }
@@ -69,7 +69,7 @@ impl<R: StreamReader> StreamReader for StallDetector<R> {
         }
         if timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(Instant::now() + self.after);
-            return Poll::Ready(Err(ReadFailure::Stalled { after: self.after }));
+            return Poll::Ready(Err(ReadError::Stalled { after: self.after }));
         }
         Poll::Pending
     }

@@ -8,11 +8,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use pfs_proto::Event;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{ReadFailure, StreamReader, StreamWriter, WriteFailure};
+use crate::{Chunk, Finish, ReadError, StreamReader, StreamWriter, WriteError};
 
 /// How fast something may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +51,7 @@ impl Rate {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let stream = Stream::new("cam", StreamConfig::default())?;
 /// let begin = Instant::now();
-/// let mut writer = stream.writer(Peer::default())?.throttled(Rate::Chunks(NonZeroU64::MIN.saturating_add(99)));
+/// let mut writer = stream.writer()?.throttled(Rate::Chunks(NonZeroU64::MIN.saturating_add(99)));
 /// for _ in 0..3 {
 ///     writer.append(b"frame").await?;
 /// }
@@ -99,9 +98,9 @@ impl<T> Throttle<T> {
 }
 
 impl<R: StreamReader> StreamReader for Throttle<R> {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         ready!(self.poll_turn(cx));
-        let event = ready!(self.inner.poll_event(cx));
+        let event = ready!(self.inner.poll_next(cx));
         if let Ok(Event::Chunk(chunk)) = &event {
             self.count(chunk.len());
         }
@@ -130,34 +129,19 @@ impl<W: StreamWriter> StreamWriter for Throttle<W> {
         self.inner.readers()
     }
 
-    async fn append(&mut self, chunk: &[u8]) -> Result<(), WriteFailure> {
+    async fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         poll_fn(|cx| self.poll_turn(cx)).await;
+        let len = chunk.as_ref().len();
         self.inner.append(chunk).await?;
-        self.count(chunk.len());
-        Ok(())
-    }
-
-    async fn append_bytes(&mut self, chunk: &Bytes) -> Result<(), WriteFailure> {
-        poll_fn(|cx| self.poll_turn(cx)).await;
-        let len = chunk.len();
-        self.inner.append_bytes(chunk).await?;
         self.count(len);
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), WriteFailure> {
+    async fn flush(&mut self) -> Result<(), WriteError> {
         self.inner.flush().await
     }
 
-    async fn complete(self) -> Result<u64, WriteFailure> {
-        self.inner.complete().await
-    }
-
-    async fn close(self) -> Result<u64, WriteFailure> {
-        self.inner.close().await
-    }
-
-    async fn close_failed(self) -> Result<u64, WriteFailure> {
-        self.inner.close_failed().await
+    async fn finish(self, finish: Finish) -> Result<u64, WriteError> {
+        self.inner.finish(finish).await
     }
 }

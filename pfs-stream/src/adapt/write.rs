@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use crate::{StreamWriter, WriteFailure};
+use crate::Finish;
+use crate::{StreamWriter, WriteError};
 
 /// A writer that is an [`AsyncWrite`]: a write is one chunk, of at most [`max_chunk`](StreamWriter::max_chunk) bytes.
 ///
@@ -27,8 +28,8 @@ use crate::{StreamWriter, WriteFailure};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let stream = Stream::new("cam", StreamConfig::default())?;
-/// let mut writer = stream.writer(Peer::default())?.into_async_write().closing();
-/// let mut reader = stream.reader(ReadOptions::default(), Peer::default())?.into_byte_stream();
+/// let mut writer = stream.writer()?.into_async_write().closing();
+/// let mut reader = stream.reader(ReadOptions::default())?.into_byte_stream();
 /// writer.write_all(b"hello").await?;
 /// writer.shutdown().await?;
 /// let mut text = String::new();
@@ -48,8 +49,8 @@ type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 enum State<W> {
     Idle(W),
     /// A chunk or a flush is under way; the writer comes back with it.
-    Busy(Work<(W, Result<(), WriteFailure>)>),
-    Ending(Work<Result<u64, WriteFailure>>),
+    Busy(Work<(W, Result<(), WriteError>)>),
+    Ending(Work<Result<u64, WriteError>>),
     Ended,
 }
 
@@ -122,7 +123,7 @@ impl<W: StreamWriter + Unpin + 'static> AsyncWrite for ByteWriter<W> {
             len = bytes.len().min(usize::try_from(writer.max_chunk()).unwrap_or(usize::MAX));
             let chunk = Bytes::copy_from_slice(bytes.split_at(len).0);
             State::Busy(Box::pin(async move {
-                let result = writer.append_bytes(&chunk).await;
+                let result = writer.append(chunk).await;
                 (writer, result)
             }))
         })?;
@@ -153,9 +154,8 @@ impl<W: StreamWriter + Unpin + 'static> AsyncWrite for ByteWriter<W> {
         if matches!(this.state, State::Idle(_)) {
             let closes = this.closes;
             this.begin(|writer| {
-                State::Ending(Box::pin(async move {
-                    if closes { writer.close().await } else { writer.complete().await }
-                }))
+                let finish = if closes { Finish::Close } else { Finish::KeepOpen };
+                State::Ending(Box::pin(writer.finish(finish)))
             })?;
         }
         if let State::Ending(work) = &mut this.state {

@@ -10,11 +10,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;
 
 use super::{
-    Position, RingReader, layout,
+    RingReader, layout,
     reader::{Look, RUN},
 };
 use crate::{
-    reader::Read,
+    read::{Position, Read},
     sync::{
         Ordering::{Acquire, Relaxed},
         fence,

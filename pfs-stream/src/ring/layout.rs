@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::{GRAIN as HELD, Index};
+use super::Index;
 
 /// Bytes in a word, the unit of all access to shared memory.
 pub(crate) const WORD: usize = 8;
@@ -32,6 +32,8 @@ pub(super) const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
 
 /// Data capacities are a multiple of this many bytes.
 const GRAIN: u64 = if cfg!(loom) { 8 } else { 4096 };
+/// Where a ring holds chunks by reference: those of so many bytes and more.
+pub(crate) const MIN_HELD: usize = if cfg!(loom) { 8 } else { 4096 };
 /// One index entry for so many bytes of data; smaller chunks than that on average shorten the history.
 const BYTES_PER_ENTRY: u64 = 64;
 const MIN_ENTRIES: u64 = if cfg!(loom) { 4 } else { 1024 };
@@ -59,7 +61,7 @@ impl Layout {
 
     /// With a first index, for as many chunks as are held at most.
     pub(crate) fn with_first_index(self) -> Self {
-        let most = self.capacity.div_ceil(HELD as u64);
+        let most = self.capacity.div_ceil(MIN_HELD as u64);
         Self { first: (most + 1).min(self.entries), ..self }
     }
 

@@ -2,10 +2,11 @@
 
 use pfs_proto::{End, SlowPolicy, Until};
 
-use super::{Most, Ring, Seat, layout, memory};
+use super::{Ring, Seat, layout, memory};
 use crate::{
-    ReadError, Sink,
-    reader::Read,
+    error::ReadError,
+    read::{Most, Position, Read},
+    sink::Sink,
     sync::{
         AtomicU64,
         Ordering::{Acquire, Relaxed},
@@ -18,13 +19,6 @@ pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 
 /// Parts of chunks, except the first of each, begin at multiples of this many bytes.
 const PAGE: u64 = 4096;
-
-/// A place between two chunks: the chunk that follows and the offset where it starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) seq: u64,
-    pub(crate) offset: u64,
-}
 
 /// Reads a ring from a position on. The very same code serves every reader, wherever it runs.
 #[derive(Debug)]
@@ -112,7 +106,7 @@ impl RingReader {
                     }
                     self.restart_chunk();
                     if self.policy == SlowPolicy::Disconnect {
-                        return Err(ReadError::TooSlow { position: self.offset, lag: head - self.offset });
+                        return Err(ReadError::TooSlow { lag: Some(head - self.offset) });
                     }
                     let gap = Read::Gap { from: self.offset, to: next.offset, chunks: next.seq - self.seq };
                     self.advance(next);
@@ -124,16 +118,6 @@ impl RingReader {
                     }
                 }
             }
-        }
-    }
-
-    /// Looks whether there is something to read, so many times at most, until there is.
-    pub(crate) fn await_head(&self, looks: u32) {
-        for _ in 0..looks {
-            if self.ring.load(layout::HEAD_SEQ, Relaxed) > self.seq {
-                break;
-            }
-            std::hint::spin_loop();
         }
     }
 
@@ -368,11 +352,7 @@ fn all_ends(run: &[[AtomicU64; 2]], base: u64, start: u64, last: u64, ends: &mut
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use pfs_proto::{Peer, ReadOptions};
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::{Stream, StreamConfig};
 
     #[test]
     fn ends_are_found_together_only_where_all_of_them_rise_within_bounds() {
@@ -392,40 +372,6 @@ mod tests {
         ];
         for (offsets, start, last) in others {
             assert_eq!(found(offsets, start, last), None, "{offsets:?} from {start} to {last}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_read_takes_as_many_whole_chunks_as_fit_and_at_least_one(
-            before in 0usize..1023, sizes in prop::collection::vec(1usize..40, 1..700), most in 1usize..9000,
-        ) {
-            let size = 64 << 10;
-            let config = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
-            let stream = Stream::new("s", config).unwrap();
-            let mut writer = stream.writer(Peer::default()).unwrap();
-            // So that the entries of the index that follow go round.
-            for _ in 0..before {
-                writer.try_append(b"x").unwrap().unwrap();
-            }
-            let mut reader = stream.reader(ReadOptions { start: pfs_proto::Start::New, ..Default::default() }, Peer::default()).unwrap();
-            let mut expected = Vec::new();
-            for (number, size) in sizes.iter().enumerate() {
-                let chunk = vec![number as u8; *size];
-                writer.try_append(&chunk).unwrap().unwrap();
-                expected.extend(chunk);
-            }
-            let mut rest = &sizes[..];
-            let mut all = Vec::new();
-            while !rest.is_empty() {
-                let (mut chunks, mut bytes) = (1, rest[0]);
-                while chunks < rest.len() && bytes + rest[chunks] <= most {
-                    (chunks, bytes) = (chunks + 1, bytes + rest[chunks]);
-                }
-                prop_assert_eq!(reader.try_read(&mut all, most), Ok(Some(Read::Data { chunks, bytes })));
-                rest = &rest[chunks..];
-            }
-            prop_assert_eq!(all, expected);
         }
     }
 }

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use pfs_proto::Until;
 
-use super::{GRAIN, Position, RingReader, held::Seat, layout};
+use super::{MIN_HELD, RingReader, held::Seat, layout};
 use crate::{
-    Sink,
-    reader::Read,
+    read::{Most, Position, Read},
+    sink::Sink,
     sync::{
         Ordering::{Acquire, Relaxed},
         fence,
@@ -17,21 +17,6 @@ use crate::{
 
 /// So many references at most are taken at a time.
 const RUN: usize = if cfg!(loom) { 2 } else { 64 };
-
-/// How much is read at a time, in bytes: whole chunks, at least one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Most {
-    /// Of what is copied.
-    pub(crate) copied: usize,
-    /// Of what is taken by reference.
-    pub(crate) taken: usize,
-}
-
-impl From<usize> for Most {
-    fn from(bytes: usize) -> Self {
-        Self { copied: bytes, taken: bytes }
-    }
-}
 
 impl RingReader {
     /// Gives the sink the references that come next, or copies up to the next reference; as [`copy`](Self::copy) otherwise.
@@ -93,7 +78,7 @@ impl RingReader {
         while seq < head_seq {
             entry = index.entry_after(entry);
             let end = self.ring.load(index.start_at(entry), Relaxed);
-            if end > most || end.saturating_sub(start) >= GRAIN as u64 && seat.is_held(seq) {
+            if end > most || end.saturating_sub(start) >= MIN_HELD as u64 && seat.is_held(seq) {
                 break;
             }
             (seq, start) = (seq + 1, end);

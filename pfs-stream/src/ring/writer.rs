@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Index, Layout, Position, Ring, Seat, Source, held::Keeper, layout};
-use crate::sync::{
-    Ordering::{Relaxed, Release},
-    fence,
+use super::{Given, Index, Layout, Ring, Seat, Source, held::Keeper, layout};
+use crate::{
+    read::Position,
+    sync::{
+        Ordering::{Relaxed, Release},
+        fence,
+    },
 };
 
 /// The place of the next byte, where that is not worth keeping.
@@ -138,7 +141,7 @@ impl RingWriter {
     /// Copies what there is no room to hold.
     #[cold]
     fn append_copy(&mut self, chunk: Bytes, gone: &mut Vec<Bytes>) {
-        self.write(&&*chunk);
+        self.write(&Given::new(&chunk));
         gone.push(chunk);
     }
 

@@ -10,11 +10,11 @@ use std::{
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::{Codec, CodecError, Json};
-use crate::{BlockingReader, LostData, ReadFailure, Reader, StreamReader, adapt::Item};
+use super::{Codec, Json};
+use crate::{BlockingReader, Cause, LostData, ReadError, Reader, StreamReader, adapt::Item};
 
 /// What comes instead of a value.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum TypedReadError {
     /// Values were lost, as many as chunks. It goes on behind them.
@@ -28,11 +28,11 @@ pub enum TypedReadError {
         /// Its bytes.
         len: usize,
         /// What the codec says.
-        source: CodecError,
+        source: Cause,
     },
-    /// It can't be read on; or, if that is [not final](ReadFailure::is_final), nothing came for a while.
+    /// It can't be read on; or, if that is [not final](ReadError::is_final), nothing came for a while.
     #[error(transparent)]
-    Read(#[from] ReadFailure),
+    Read(#[from] ReadError),
 }
 
 impl TypedReadError {
@@ -55,7 +55,7 @@ impl From<TypedReadError> for io::Error {
 /// Follows a stream of values, one a chunk, as a [`Codec`] writes them.
 ///
 /// A chunk that is no such value is an error item, and so is a gap; both times it goes on. It ends where the stream ends:
-/// `None`. It is a `futures::Stream` (feature `futures`), has [`recv`](Self::recv) without that, and is an iterator for a thread
+/// `None`. It is a `futures::Stream` (feature `futures`), has [`next`](Self::next) without that, and is an iterator for a thread
 /// that waits ([`IntoIterator`]). Memory for a value comes from the codec, which may take as much as the chunk says.
 ///
 /// See [`TypedWriter`](crate::TypedWriter) for an example.
@@ -67,7 +67,7 @@ pub struct TypedReader<T, R = Reader, C = Json> {
 
 impl<T, R> TypedReader<T, R> {
     /// Values as JSON from this reader.
-    pub fn new(reader: R) -> Self {
+    pub fn json(reader: R) -> Self {
         Self::with_codec(reader)
     }
 }
@@ -98,7 +98,7 @@ impl<T: DeserializeOwned, R, C: Codec> TypedReader<T, R, C> {
             Item::Chunk(chunk) => Some(Some(C::decode(&chunk).map_err(|source| TypedReadError::Decode {
                 offset: position(&self.reader),
                 len: chunk.len(),
-                source,
+                source: source.into(),
             }))),
             Item::Hitch(error) => Some(Some(Err(error))),
             Item::Failed(error) => {
@@ -115,19 +115,23 @@ impl<T: DeserializeOwned, R, C: Codec> TypedReader<T, R, C> {
 }
 
 impl<T: DeserializeOwned, R: StreamReader, C: Codec> TypedReader<T, R, C> {
-    /// The next value, however long it takes; `None` at the end. Cancel safe.
+    /// The next value, however long it takes; `None` at the end.
     ///
     /// # Errors
     ///
     /// [`TypedReadError`]; it goes on behind all but [final](TypedReadError::is_final) ones.
-    pub async fn recv(&mut self) -> Next<T> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+    ///
+    /// # Cancel safety
+    ///
+    /// A value is taken only if it was returned.
+    pub async fn next(&mut self) -> Next<T> {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// As [`recv`](Self::recv), for futures written by hand.
-    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Next<T>> {
+    /// As [`next`](Self::next), for futures written by hand.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next<T>> {
         while !self.over {
-            let item = Item::of(ready!(self.reader.poll_event(cx)));
+            let item = Item::of(ready!(self.reader.poll_next(cx)));
             if let Some(next) = self.take(item, R::position) {
                 return Poll::Ready(next);
             }
@@ -141,7 +145,7 @@ impl<T: DeserializeOwned, R: StreamReader + Unpin, C: Codec> futures_core::Strea
     type Item = Result<T, TypedReadError>;
 
     fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().poll_recv(cx)
+        self.get_mut().poll_next(cx)
     }
 }
 
@@ -164,7 +168,7 @@ impl<T: DeserializeOwned, R: BlockingReader, C: Codec> Iterator for TypedIter<T,
     fn next(&mut self) -> Option<Self::Item> {
         let reader = &mut self.0;
         while !reader.over {
-            let item = Item::of(reader.reader.event_blocking());
+            let item = Item::of(reader.reader.next_blocking());
             if let Some(next) = reader.take(item, <R as BlockingReader>::position) {
                 return next;
             }

@@ -2,22 +2,23 @@
 
 use std::marker::PhantomData;
 
+use bytes::Bytes;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{Codec, CodecError, Json};
-use crate::{StreamWriter, WriteFailure, Writer};
+use super::{Codec, Json};
+use crate::{Cause, Finish, StreamWriter, WriteError, Writer};
 
 /// Why a value was not appended.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum TypedWriteError {
     /// The value can't be written in this form. The writer can go on.
     #[error("the value can't be encoded")]
-    Encode(#[source] CodecError),
+    Encode(#[source] Cause),
     /// The stream does not take it.
     #[error(transparent)]
-    Write(#[from] WriteFailure),
+    Write(#[from] WriteError),
 }
 
 /// Appends values, one a chunk, as a [`Codec`] writes them.
@@ -26,15 +27,15 @@ pub enum TypedWriteError {
 /// # use pfs_stream::*;
 /// # pollster::block_on(async {
 /// let stream = Stream::new("sensors", StreamConfig::default())?;
-/// let reader = stream.reader(ReadOptions::default(), Peer::default())?;
-/// let mut writer = TypedWriter::<(String, f64), _>::new(stream.writer(Peer::default())?);
-/// let mut reader = TypedReader::<(String, f64), _>::new(reader);
-/// let readers = writer.send(&("temperature".to_owned(), 21.5)).await?;
-/// assert_eq!(readers, 1);
-/// writer.close().await?;
-/// let (name, degrees) = reader.recv().await.expect("there is one")?;
+/// let reader = stream.reader(ReadOptions::default())?;
+/// let mut writer = TypedWriter::<(String, f64), _>::json(stream.writer()?);
+/// let mut reader = TypedReader::<(String, f64), _>::json(reader);
+/// writer.append(&("temperature".to_owned(), 21.5)).await?;
+/// assert_eq!(writer.get_ref().readers(), 1);
+/// writer.finish(Finish::Close).await?;
+/// let (name, degrees) = reader.next().await.expect("there is one")?;
 /// assert_eq!((name.as_str(), degrees), ("temperature", 21.5));
-/// assert!(reader.recv().await.is_none(), "the end");
+/// assert!(reader.next().await.is_none(), "the end");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -45,14 +46,14 @@ pub struct TypedWriter<T: ?Sized, W = Writer, C = Json> {
 }
 
 impl<T: ?Sized, W: StreamWriter> TypedWriter<T, W> {
-    /// Values as JSON through this writer.
-    pub fn new(writer: W) -> Self {
+    /// Values as JSON through this writer: bytes too, as lists of numbers.
+    pub fn json(writer: W) -> Self {
         Self::with_codec(writer)
     }
 }
 
 impl<T: ?Sized, W: StreamWriter, C> TypedWriter<T, W, C> {
-    /// Values through this writer as another codec writes them: `TypedWriter::<T, _, Postcard>::with_codec(writer)`.
+    /// Values through this writer as another codec writes them, such as `Postcard`: `TypedWriter::<T, _, Postcard>::with_codec(writer)`.
     pub fn with_codec(writer: W) -> Self {
         Self { writer, kind: PhantomData }
     }
@@ -67,56 +68,57 @@ impl<T: ?Sized, W: StreamWriter, C> TypedWriter<T, W, C> {
         self.writer
     }
 
-    /// Waits until everything that was sent is in the stream. Cancel safe.
+    /// Waits until everything that was appended is in the stream.
     ///
     /// # Errors
     ///
     /// As [`StreamWriter::flush`].
-    pub async fn flush(&mut self) -> Result<(), WriteFailure> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn flush(&mut self) -> Result<(), WriteError> {
         self.writer.flush().await
     }
 
-    /// Ends this writer properly; see [`StreamWriter::complete`].
+    /// Ends this writer; see [`StreamWriter::finish`].
     ///
     /// # Errors
     ///
     /// As there.
-    pub async fn complete(self) -> Result<u64, WriteFailure> {
-        self.writer.complete().await
-    }
-
-    /// Ends this writer and the stream; see [`StreamWriter::close`].
     ///
-    /// # Errors
+    /// # Cancel safety
     ///
     /// As there.
-    pub async fn close(self) -> Result<u64, WriteFailure> {
-        self.writer.close().await
+    pub async fn finish(self, finish: Finish) -> Result<u64, WriteError> {
+        self.writer.finish(finish).await
     }
 }
 
 impl<T: Serialize + ?Sized, W: StreamWriter, C: Codec> TypedWriter<T, W, C> {
-    /// Appends a value, and tells how many readers were attached at the newest append of which that is known. Cancel safe as
-    /// [`StreamWriter::append`] is: the value is handed over whole or not at all.
+    /// Appends a value.
     ///
     /// # Errors
     ///
     /// [`TypedWriteError`]. After a value that can't be encoded, or is too large, the writer can go on.
-    pub async fn send(&mut self, value: &T) -> Result<u32, TypedWriteError> {
-        let chunk = C::encode(value).map_err(TypedWriteError::Encode)?;
-        self.writer.append_bytes(&chunk.into()).await?;
-        Ok(self.writer.readers())
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`StreamWriter::append`]: the value is handed over whole or not at all.
+    pub async fn append(&mut self, value: &T) -> Result<(), TypedWriteError> {
+        let chunk = C::encode(value).map_err(|error| TypedWriteError::Encode(error.into()))?;
+        Ok(self.writer.append(Bytes::from(chunk)).await?)
     }
 }
 
 impl<T: Serialize + ?Sized, C: Codec> TypedWriter<T, Writer, C> {
-    /// As [`send`](Self::send), but blocks the thread while it waits.
+    /// As [`append`](Self::append), but blocks the thread while it waits.
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn send_blocking(&mut self, value: &T) -> Result<u32, TypedWriteError> {
-        pollster::block_on(self.send(value))
+    pub fn append_blocking(&mut self, value: &T) -> Result<(), TypedWriteError> {
+        pollster::block_on(self.append(value))
     }
 }
 

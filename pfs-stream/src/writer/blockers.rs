@@ -2,9 +2,9 @@
 
 use pfs_proto::{Peer, SlowPolicy};
 
-use super::{Writer, WriterState};
+use super::Writer;
 use crate::{
-    stream::Shared,
+    state::{Shared, WriterState},
     sync::{Arc, Ordering, lock},
 };
 
@@ -71,7 +71,7 @@ mod tests {
     use pfs_proto::ReadOptions;
 
     use super::*;
-    use crate::{Stream, StreamConfig};
+    use crate::{Stream, StreamConfig, WriteError};
 
     #[test]
     fn only_a_block_reader_that_the_writer_waits_for_now_is_given_up() {
@@ -80,16 +80,16 @@ mod tests {
         let stream = Stream::new("s", sizes).unwrap();
         let reader = |policy| {
             let options = ReadOptions { policy, ..ReadOptions::default() };
-            stream.reader(options, Peer::default()).unwrap()
+            stream.reader(options).unwrap()
         };
         let (_slow, mut faster, _drop) =
             (reader(SlowPolicy::Block), reader(SlowPolicy::Block), reader(SlowPolicy::Drop));
-        let mut writer = stream.writer(Peer::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
         let blockers = writer.blockers();
         for _ in 0..4 {
-            writer.try_append(&[1; 1000]).unwrap().unwrap();
+            writer.try_append(&[1; 1000]).unwrap();
         }
-        assert_eq!(writer.try_append(&[2; 1000]), Ok(None));
+        assert_eq!(writer.try_append(&[2; 1000]), Err(WriteError::Full));
         assert_eq!(blockers.give_up_slowest(), None, "the writer does not wait");
         faster.try_read(&mut Vec::new(), 1).unwrap();
 

@@ -6,8 +6,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Writer, room::refusal};
-use crate::{AppendError, stream::Shared, sync::Arc, wait::Ticket};
+use super::Writer;
+use crate::{
+    WriteError,
+    state::{Shared, refusal},
+    sync::Arc,
+    wait::Ticket,
+};
 
 impl Writer {
     /// Waits until the stream takes no more appends, and tells why: it was closed, or removed. For a writer that has nothing to
@@ -15,7 +20,7 @@ impl Writer {
     ///
     /// The future is apart from the writer, which can append meanwhile. Cancel safe. It may be polled again and again beside
     /// other work: as long as the same task polls it, that costs a load.
-    pub fn failure(&self) -> impl Future<Output = AppendError> + Send + 'static {
+    pub fn failure(&self) -> impl Future<Output = WriteError> + Send + 'static {
         Failure { shared: Arc::clone(&self.shared), ticket: Ticket::default(), sleeper: None }
     }
 }
@@ -28,9 +33,9 @@ struct Failure {
 }
 
 impl Future for Failure {
-    type Output = AppendError;
+    type Output = WriteError;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<AppendError> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WriteError> {
         let Self { shared, ticket, sleeper } = &mut *self;
         let check = || refusal(shared.ring.status());
         // The queue is emptied only when there is news, so that a place in it need not be taken again before.

@@ -68,7 +68,7 @@ pub(super) fn chunks() -> Vec<Bytes> {
 /// Both kinds of streams, with a writer that has to wait for its reader again and again.
 pub(super) fn pairs() -> [(Stream, Writer, Reader); 2] {
     both(16_384).map(|stream| {
-        let (writer, reader) = (stream.writer(PEER).unwrap(), blocking(&stream));
+        let (writer, reader) = (stream.writer().unwrap(), blocking(&stream));
         (stream, writer, reader)
     })
 }
@@ -79,14 +79,14 @@ pub(super) async fn write(mut writer: impl StreamWriter, stream: Stream) {
     for chunk in chunks() {
         offset += chunk.len() as u64;
         while stream.bytes_written() < offset {
-            if let Some(appended) = once(writer.append_bytes(&chunk)).await {
+            if let Some(appended) = once(writer.append(chunk.clone())).await {
                 appended.unwrap();
             }
         }
         assert_eq!(stream.bytes_written(), offset, "a chunk was appended twice");
     }
     at_last!(writer.flush()).unwrap();
-    assert_eq!(writer.close().await.unwrap(), offset);
+    assert_eq!(writer.finish(Finish::Close).await.unwrap(), offset);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn events_and_appends() {
         let reading = async {
             let mut got = Vec::new();
             loop {
-                match at_last!(reader.event()).unwrap() {
+                match at_last!(reader.next()).unwrap() {
                     Event::Chunk(chunk) => got.push(chunk),
                     Event::End { .. } => return got,
                     other => panic!("{other:?}"),
@@ -114,7 +114,7 @@ async fn byte_streams() {
         let mut bytes = reader.into_byte_stream();
         let reading = async {
             let mut got = Vec::new();
-            while let Some(chunk) = at_last!(bytes.chunk()) {
+            while let Some(chunk) = at_last!(bytes.next()) {
                 got.push(chunk.unwrap());
             }
             got
@@ -157,25 +157,25 @@ async fn async_reads_and_async_writes() {
 #[tokio::test]
 async fn typed_streams() {
     for (stream, writer, reader) in pairs() {
-        let mut writer = TypedWriter::<Vec<u32>>::new(writer);
-        let mut reader = TypedReader::<Vec<u32>>::new(reader);
+        let mut writer = TypedWriter::<Vec<u32>>::json(writer);
+        let mut reader = TypedReader::<Vec<u32>>::json(reader);
         let value = |n: u32| vec![n; n as usize * 40];
         let writing = async {
             let mut chunks = 0;
             for n in 0..60 {
                 chunks += 1;
                 while stream.stat().chunks < chunks {
-                    if let Some(sent) = once(writer.send(&value(n))).await {
+                    if let Some(sent) = once(writer.append(&value(n))).await {
                         sent.unwrap();
                     }
                 }
                 assert_eq!(stream.stat().chunks, chunks, "a value was sent twice");
             }
-            writer.close().await.unwrap();
+            writer.finish(Finish::Close).await.unwrap();
         };
         let reading = async {
             let mut n = 0;
-            while let Some(got) = at_last!(reader.recv()) {
+            while let Some(got) = at_last!(reader.next()) {
                 assert_eq!(got.unwrap(), value(n));
                 n += 1;
             }

@@ -6,7 +6,7 @@ use super::*;
 
 fn end(reader: &mut Reader) -> Option<End> {
     loop {
-        match reader.try_event().unwrap() {
+        match reader.try_next().unwrap() {
             Some(Event::End { reason, .. }) => return Some(reason),
             Some(_) => {}
             None => return None,
@@ -18,10 +18,10 @@ fn end(reader: &mut Reader) -> Option<End> {
 fn a_writer_that_finishes_is_the_end_of_the_writers() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         writer.write_all(b"all").unwrap();
         assert_eq!(end(&mut reader), None);
-        writer.finish();
+        writer.finish(Finish::KeepOpen);
         assert_eq!(end(&mut reader), Some(End::WritersGone));
         let stat = stream.stat();
         assert_eq!((stat.writers_finished, stat.writers_died, stat.writers.len()), (1, 0, 0));
@@ -32,7 +32,7 @@ fn a_writer_that_finishes_is_the_end_of_the_writers() {
 fn a_writer_that_is_dropped_has_died() {
     for stream in both(4096) {
         let (mut reader, bytes) = (until_gone(&stream), until_gone(&stream));
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         writer.write_all(b"some").unwrap();
         drop(writer);
         assert_eq!(end(&mut reader), Some(End::WriterDied));
@@ -41,7 +41,7 @@ fn a_writer_that_is_dropped_has_died() {
         let items: Vec<_> = bytes.into_iter().collect();
         assert_eq!(items[0].as_ref().unwrap(), "some");
         let error = items[1].as_ref().unwrap_err();
-        assert!(matches!(ReadFailure::of(error), Some(ReadFailure::WriterDied)));
+        assert!(matches!(ReadError::of(error), Some(ReadError::WriterDied)));
         assert_eq!((error.kind(), items.len()), (std::io::ErrorKind::UnexpectedEof, 2));
     }
 }
@@ -50,7 +50,7 @@ fn a_writer_that_is_dropped_has_died() {
 fn a_writer_in_a_thread_that_panics_has_died() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         let panics = thread::spawn(move || {
             writer.write_all(b"some").unwrap();
             panic!("on purpose");
@@ -58,9 +58,9 @@ fn a_writer_in_a_thread_that_panics_has_died() {
         assert!(panics.join().is_err());
         assert_eq!(end(&mut reader), Some(End::WriterDied));
         // And the stream is as good as before.
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         writer.write_all(b"more").unwrap();
-        writer.finish_and_close();
+        writer.finish(Finish::Close);
         assert_eq!(stream.bytes_written(), 8);
         assert_eq!(end(&mut super::reader(&stream)), Some(End::Closed));
     }
@@ -70,7 +70,7 @@ fn a_writer_in_a_thread_that_panics_has_died() {
 fn a_writer_that_is_forgotten_is_still_there_until_the_stream_is_closed() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         writer.write_all(b"some").unwrap();
         mem::forget(writer);
         assert_eq!(end(&mut reader), None, "it may go on at any time, as far as anybody knows");
@@ -86,17 +86,17 @@ fn a_writer_that_is_forgotten_is_still_there_until_the_stream_is_closed() {
 fn each_clone_of_a_writer_finishes_or_dies_for_itself() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
-        let mut first = stream.writer(PEER).unwrap();
+        let mut first = stream.writer().unwrap();
         let mut second = first.clone();
         let third = second.clone();
         first.write_all(b"1").unwrap();
         second.write_all(b"2").unwrap();
         assert_eq!((first.bytes_written(), second.bytes_written(), third.bytes_written()), (1, 1, 0));
         assert_eq!(stream.stat().writers.len(), 3);
-        first.finish();
+        first.finish(Finish::KeepOpen);
         drop(second);
         assert_eq!(end(&mut reader), None, "one is still there");
-        third.finish();
+        third.finish(Finish::KeepOpen);
         assert_eq!(end(&mut reader), Some(End::WriterDied), "one of the three has died");
         assert_eq!((stream.stat().writers_finished, stream.stat().writers_died), (2, 1));
     }
@@ -105,14 +105,14 @@ fn each_clone_of_a_writer_finishes_or_dies_for_itself() {
 #[test]
 fn a_clone_of_a_writer_whose_stream_is_closed_can_append_nothing() {
     for stream in both(4096) {
-        let writer = stream.writer(PEER).unwrap();
+        let writer = stream.writer().unwrap();
         stream.close();
         let mut clone = writer.clone();
         let error = clone.write(b"x").unwrap_err();
-        assert!(matches!(WriteFailure::of(&error), Some(WriteFailure::Closed)));
+        assert!(matches!(WriteError::of(&error), Some(WriteError::Closed)));
         assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
-        writer.finish();
-        clone.finish();
+        writer.finish(Finish::KeepOpen);
+        clone.finish(Finish::KeepOpen);
         assert!(panic::catch_unwind(|| stream.stat()).unwrap().writers.is_empty());
     }
 }
@@ -121,9 +121,9 @@ fn a_clone_of_a_writer_whose_stream_is_closed_can_append_nothing() {
 fn a_writer_that_fails_counts_as_one_that_died() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         writer.write_all(b"some").unwrap();
-        writer.fail();
+        writer.finish(Finish::Failed);
         assert_eq!(end(&mut reader), Some(End::WriterDied));
         assert_eq!((stream.stat().writers_finished, stream.stat().writers_died), (0, 1));
         assert!(stream.is_active(), "another writer may go on");
@@ -135,9 +135,9 @@ fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
     for stream in both(4096) {
         let (mut patient, mut waiting, bytes) = (reader(&stream), until_gone(&stream), reader(&stream));
         let mut events = stream.events();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         writer.write_all(b"some").unwrap();
-        writer.fail_and_close();
+        writer.finish(Finish::CloseFailed);
         // Whoever closes it now, in whichever way, changes nothing.
         stream.close();
         assert!(stream.close_failed());
@@ -146,7 +146,7 @@ fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
         }
         let items: Vec<_> = bytes.into_iter().collect();
         assert_eq!(items[0].as_ref().unwrap(), "some");
-        assert!(matches!(ReadFailure::of(items[1].as_ref().unwrap_err()), Some(ReadFailure::Failed)));
+        assert!(matches!(ReadError::of(items[1].as_ref().unwrap_err()), Some(ReadError::Failed)));
         assert_eq!(items.len(), 2);
         let stat = stream.stat();
         assert_eq!((stat.state, stat.writers_finished, stat.writers_died), (State::Failed, 0, 1));
@@ -160,11 +160,11 @@ fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
 #[test]
 fn a_stream_that_was_closed_cannot_fail_any_more() {
     for stream in both(4096) {
-        let writer = stream.writer(PEER).unwrap();
+        let writer = stream.writer().unwrap();
         stream.close();
         assert_eq!(end(&mut reader(&stream)), Some(End::Closed));
         assert!(!stream.close_failed());
-        writer.fail_and_close();
+        writer.finish(Finish::CloseFailed);
         assert_eq!(end(&mut reader(&stream)), Some(End::Closed));
         assert_eq!(stream.stat().writers_died, 1);
     }

@@ -16,15 +16,15 @@ fn closing_ends_every_reader_and_every_later_one() {
             let (reader, ended) = (reader(&stream), ended.clone());
             thread::spawn(move || ended.send(reader.into_iter().count()).unwrap());
         }
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         writer.write_all(b"one").unwrap();
-        writer.finish_and_close();
+        writer.finish(Finish::Close);
         for _ in 0..3 {
             assert_eq!(ends.recv().unwrap(), 1, "its one chunk and then the end");
         }
         assert_eq!(reader(&stream).into_iter().count(), 1, "one that comes later");
         assert!(matches!(reader(&stream).into_event_iter().last(), Some(Ok(Event::End { offset: 3, .. }))));
-        assert_eq!(stream.writer(PEER).unwrap_err(), AttachError::Closed);
+        assert_eq!(stream.writer().unwrap_err(), AttachError::Closed);
         assert!(!stream.is_active());
     }
 }
@@ -45,28 +45,28 @@ impl AsRef<[u8]> for Counted {
 fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
     let stream = Stream::local("s", config(1 << 16, 1 << 16)).unwrap();
     let (mut idle, mut kept, alive) = (reader(&stream), reader(&stream), Arc::new(()));
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let mut append = |count| {
         for _ in 0..count {
             let chunk =
                 bytes::Bytes::from_owner(Counted { bytes: vec![1; 8192], _alive: Arc::clone(&alive) });
-            pollster::block_on(writer.append_bytes(&chunk)).unwrap();
+            pollster::block_on(writer.append(chunk)).unwrap();
         }
     };
     append(1000);
     assert_eq!(Arc::strong_count(&alive) - 1, 8, "64 KiB are eight such chunks");
     // One that reads and keeps a chunk keeps that one alone, besides what it has fetched.
-    assert!(matches!(kept.try_event(), Ok(Some(Event::Gap { chunks: 992, .. }))));
-    let Ok(Some(Event::Chunk(chunk))) = kept.try_event() else { panic!() };
+    assert!(matches!(kept.try_next(), Ok(Some(Event::Gap { chunks: 992, .. }))));
+    let Ok(Some(Event::Chunk(chunk))) = kept.try_next() else { panic!() };
     drop(kept);
     append(100);
     assert_eq!(Arc::strong_count(&alive) - 1, 9);
     drop(chunk);
     assert_eq!(Arc::strong_count(&alive) - 1, 8);
-    assert!(matches!(idle.try_event(), Ok(Some(Event::Gap { from: 0, chunks: 1092, .. }))));
+    assert!(matches!(idle.try_next(), Ok(Some(Event::Gap { from: 0, chunks: 1092, .. }))));
     // Small chunks push large ones out as well.
     for _ in 0..100 {
-        writer.try_append(&[0; 1000]).unwrap().unwrap();
+        writer.try_append(&[0; 1000]).unwrap();
     }
     assert_eq!(Arc::strong_count(&alive) - 1, 0);
 }
@@ -74,13 +74,13 @@ fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
 #[test]
 fn what_a_reader_has_lost_only_ever_adds_up() {
     for stream in both(1 << 16) {
-        let (mut reader, mut writer) = (reader(&stream), stream.writer(PEER).unwrap());
+        let (mut reader, mut writer) = (reader(&stream), stream.writer().unwrap());
         let mut lost = (0, 0);
         for round in 1..=5_u64 {
             for _ in 0..50 {
-                writer.try_append(&[0; 8192]).unwrap().unwrap();
+                writer.try_append(&[0; 8192]).unwrap();
             }
-            while reader.try_event().unwrap().is_some() {
+            while reader.try_next().unwrap().is_some() {
                 let now = (reader.lost_bytes(), reader.lost_chunks());
                 assert!(now >= lost, "{now:?} after {lost:?}");
                 lost = now;
@@ -101,28 +101,28 @@ fn what_a_reader_has_lost_only_ever_adds_up() {
 fn removal_and_eviction_do_not_look_like_the_end() {
     for stream in both(1 << 16) {
         let options = ReadOptions { policy: SlowPolicy::Disconnect, ..Default::default() };
-        let mut slow = stream.reader(options, PEER).unwrap();
+        let mut slow = stream.reader(options).unwrap();
         let mut other = reader(&stream).into_byte_iter();
-        let mut writer = stream.writer(PEER).unwrap();
-        assert!(slow.try_event().unwrap().is_none(), "it has reached the live edge");
+        let mut writer = stream.writer().unwrap();
+        assert!(slow.try_next().unwrap().is_none(), "it has reached the live edge");
         for _ in 0..20 {
-            writer.try_append(&[0; 8192]).unwrap().unwrap();
+            writer.try_append(&[0; 8192]).unwrap();
         }
         for _ in 0..2 {
-            assert!(matches!(slow.try_event(), Err(ReadFailure::TooSlow)), "and it stays so");
+            assert!(matches!(slow.try_next(), Err(ReadError::TooSlow { .. })), "and it stays so");
         }
         let mut slow = slow.into_byte_iter();
         let error = slow.next().unwrap().unwrap_err();
-        assert!(matches!(ReadFailure::of(&error), Some(ReadFailure::TooSlow)));
+        assert!(matches!(ReadError::of(&error), Some(ReadError::TooSlow { .. })));
         assert!(slow.next().is_none());
 
         stream.remove();
         let error = other.next().unwrap().unwrap_err();
-        assert!(matches!(ReadFailure::of(&error), Some(ReadFailure::Removed)));
+        assert!(matches!(ReadError::of(&error), Some(ReadError::Removed)));
         assert!(LostData::of(&error).is_none());
         assert!(other.next().is_none());
         let error = writer.write(b"x").unwrap_err();
-        assert!(matches!(WriteFailure::of(&error), Some(WriteFailure::Removed)));
+        assert!(matches!(WriteError::of(&error), Some(WriteError::Removed)));
     }
 }
 
@@ -136,7 +136,7 @@ fn a_reader_that_goes_is_counted_out_at_once_whatever_it_was_doing() {
         drop(first);
         assert_eq!(stream.readers(), 2);
         let waiting = second.into_byte_stream();
-        let mut waiting = Box::pin(async move { { waiting }.chunk().await });
+        let mut waiting = Box::pin(async move { { waiting }.next().await });
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(waiting.as_mut().poll(&mut context).is_pending());
         drop(waiting);
@@ -147,8 +147,9 @@ fn a_reader_that_goes_is_counted_out_at_once_whatever_it_was_doing() {
         });
         assert!(panics.join().is_err());
         assert_eq!((stream.readers(), stream.stat().readers.len()), (0, 0));
-        let mut writer = stream.writer(PEER).unwrap();
-        assert_eq!(writer.try_append(b"x").unwrap().unwrap().readers, 0, "an append tells it as well");
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(b"x").unwrap();
+        assert_eq!(writer.readers(), 0, "the writer tells it as well");
         let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
         assert_eq!(told.first().map(|event| matches!(event, StreamEvent::Subscribed { .. })), Some(true));
         assert_eq!(
@@ -164,13 +165,13 @@ fn a_watcher_misses_nothing_and_one_that_sleeps_is_told_how_much_it_missed() {
     let stream = Stream::new("s", config(4096, 4096)).unwrap();
     let (mut awake, mut asleep) = (stream.events(), stream.events());
     let (mut seen, mut appended) = (0, 0);
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     for _ in 0..1000 {
         drop(reader(&stream));
         appended += writer.try_append(b"never waits for a watcher").map(|_| 1).unwrap();
         seen += std::iter::from_fn(|| awake.try_next()).count();
     }
-    writer.finish_and_close();
+    writer.finish(Finish::Close);
     stream.remove();
     assert_eq!((seen, appended), (4000, 1000), "come, first, gone, none");
     assert!(matches!(awake.try_next(), Some(StreamEvent::Closed { .. })));
@@ -187,7 +188,7 @@ fn a_watcher_misses_nothing_and_one_that_sleeps_is_told_how_much_it_missed() {
 #[test]
 fn a_slow_reader_gets_what_was_written_or_a_gap_and_never_what_came_later() {
     for stream in both(1 << 16) {
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         let reader = reader(&stream);
         let writing = thread::spawn(move || {
             for n in 0..20_000_u32 {
@@ -195,7 +196,7 @@ fn a_slow_reader_gets_what_was_written_or_a_gap_and_never_what_came_later() {
                 let size = if n % 3 == 0 { 9000 } else { 300 };
                 writer.write_all(&vec![(n % 251) as u8; size]).unwrap();
             }
-            writer.finish_and_close();
+            writer.finish(Finish::Close);
         });
         let mut next = 0_u64;
         for event in reader.into_event_iter() {

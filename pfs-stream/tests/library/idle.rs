@@ -16,9 +16,9 @@ use super::*;
 struct Asked(Reader, Arc<AtomicUsize>);
 
 impl StreamReader for Asked {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadFailure>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         self.1.fetch_add(1, SeqCst);
-        self.0.poll_event(cx)
+        self.0.poll_next(cx)
     }
 
     fn position(&self) -> u64 {
@@ -43,7 +43,7 @@ async fn a_thousand_idle_readers_are_asked_nothing_and_one_chunk_asks_each_of_th
             let mut bytes = Asked(reader(&stream), Arc::clone(&asked)).into_byte_stream();
             let got = Arc::clone(&got);
             tokio::spawn(async move {
-                while let Some(chunk) = bytes.chunk().await {
+                while let Some(chunk) = bytes.next().await {
                     got.fetch_add(chunk.unwrap().len(), SeqCst);
                 }
             });
@@ -56,11 +56,11 @@ async fn a_thousand_idle_readers_are_asked_nothing_and_one_chunk_asks_each_of_th
             asked.load(SeqCst)
         };
         assert_eq!(settle().await, READERS, "each was asked once, and sleeps");
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         StreamWriter::append(&mut writer, b"x").await.unwrap();
         assert_eq!(settle().await, 3 * READERS, "once for the chunk, and once to find that there is no more");
         assert_eq!(got.load(SeqCst), READERS);
-        StreamWriter::close(writer).await.unwrap();
+        writer.finish(Finish::Close);
         assert_eq!((settle().await, stream.readers()), (4 * READERS, 0));
     }
 }
@@ -81,13 +81,13 @@ fn who_waits_is_woken_by_what_it_waits_for_and_by_nothing_else() {
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);
         let count = || woken.0.load(SeqCst);
-        let mut writer = stream.writer(PEER).unwrap();
-        assert!(reader.poll_event(&mut context).is_pending() && events.poll_next(&mut context).is_pending());
-        let other = stream.writer(PEER).unwrap();
-        other.finish();
+        let mut writer = stream.writer().unwrap();
+        assert!(reader.poll_next(&mut context).is_pending() && events.poll_next(&mut context).is_pending());
+        let other = stream.writer().unwrap();
+        other.finish(Finish::KeepOpen);
         stream.stat();
         assert_eq!(count(), 0, "a writer that comes and goes beside others is nobody's news");
-        writer.try_append(&[0; 8192]).unwrap().unwrap();
+        writer.try_append(&[0; 8192]).unwrap();
         assert_eq!(count(), 1, "a chunk is the reader's alone");
         let mut append = pin!(StreamWriter::append(&mut writer, b"x"));
         assert!(append.as_mut().poll(&mut context).is_pending());
@@ -95,7 +95,7 @@ fn who_waits_is_woken_by_what_it_waits_for_and_by_nothing_else() {
         assert!(count() <= 3, "the watcher, and at most the writer, who looks again");
         assert!(append.as_mut().poll(&mut context).is_pending());
         let before = count();
-        assert!(matches!(reader.poll_event(&mut context), Poll::Ready(Ok(Event::Chunk(_)))));
+        assert!(matches!(reader.poll_next(&mut context), Poll::Ready(Ok(Event::Chunk(_)))));
         assert!(count() > before, "room is the writer's");
         assert!(append.as_mut().poll(&mut context).is_ready());
     }

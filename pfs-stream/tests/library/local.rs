@@ -55,7 +55,7 @@ proptest! {
     #[test]
     fn it_keeps_every_promise_of_any_other_stream(operations in prop::collection::vec(operation(), 1..200)) {
         let stream = Stream::local("s", config(RING, CHANNEL)).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         let mut ends = vec![0_u64];
         let mut followers: Vec<Follower> = Vec::new();
         for operation in operations {
@@ -65,27 +65,30 @@ proptest! {
                     let bytes: Bytes = (head..head + len as u64).map(byte_at).collect();
                     let before = stream.bytes_written();
                     let appended = if shared {
-                        let mut append = std::pin::pin!(writer.append_bytes(&bytes));
+                        let mut append = std::pin::pin!(writer.append(bytes));
                         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                         match append.as_mut().poll(&mut context) {
-                            std::task::Poll::Ready(appended) => Some(appended.unwrap()),
-                            std::task::Poll::Pending => None,
+                            std::task::Poll::Ready(appended) => appended,
+                            std::task::Poll::Pending => Err(WriteError::Full),
                         }
                     } else {
-                        writer.try_append(&bytes).unwrap()
+                        writer.try_append(&bytes)
                     };
                     match appended {
-                        Some(appended) => {
-                            prop_assert_eq!(appended.offset, head + len as u64);
-                            ends.push(appended.offset);
+                        Ok(()) => {
+                            prop_assert_eq!(writer.offset(), head + len as u64);
+                            ends.push(writer.offset());
                         }
                         // Given up while it waited for a `block` reader: nothing of it is there.
-                        None => prop_assert_eq!(stream.bytes_written(), before),
+                        Err(error) => {
+                            prop_assert_eq!(error, WriteError::Full);
+                            prop_assert_eq!(stream.bytes_written(), before);
+                        }
                     }
                 }
                 Operation::Join(start, policy) => {
                     let options = ReadOptions { start, policy, ..Default::default() };
-                    if let Ok(reader) = stream.reader(options, PEER) {
+                    if let Ok(reader) = stream.reader(options) {
                         followers.push(Follower { position: reader.start(), reader, lost: 0 });
                     }
                 }
@@ -120,7 +123,7 @@ proptest! {
                             Err(_) => drop(followers.swap_remove(who)),
                         }
                     } else {
-                        match reader.try_event() {
+                        match reader.try_next() {
                             Ok(Some(Event::Chunk(chunk))) => {
                                 prop_assert!(is_written(*position, &chunk));
                                 *position += chunk.len() as u64;
@@ -144,12 +147,12 @@ proptest! {
 fn a_stream_whose_chunks_become_small_and_large_again_keeps_as_much_as_fits_all_the_time() {
     for ring in [4096, RING] {
         let stream = Stream::local("s", config(ring, ring)).unwrap();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         let mut ends = vec![0_u64];
         for len in [4096; 40].into_iter().chain([10; 100]).chain([4096; 40]) {
             let head = *ends.last().unwrap();
             let bytes: Bytes = (head..head + len).map(byte_at).collect();
-            writer.try_append_bytes(&bytes).unwrap().unwrap();
+            writer.try_append(bytes).unwrap();
             ends.push(head + len);
             let start = *ends.iter().find(|start| head + len - **start <= ring).unwrap();
             let mut oldest = reader(&stream);
@@ -164,16 +167,16 @@ fn a_stream_whose_chunks_become_small_and_large_again_keeps_as_much_as_fits_all_
 #[test]
 fn a_reader_that_comes_later_finds_the_smallest_chunk_that_is_held_between_others() {
     let stream = Stream::local("s", config(RING, CHANNEL)).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let chunks = [1, 4096, 1].map(|len| Bytes::from(vec![7; len]));
     for chunk in &chunks {
-        writer.try_append(chunk).unwrap().unwrap();
+        writer.try_append(chunk).unwrap();
     }
     for mut reader in [reader(&stream), reader(&stream)] {
         for chunk in &chunks {
-            assert!(matches!(reader.try_event(), Ok(Some(Event::Chunk(got))) if got == chunk));
+            assert!(matches!(reader.try_next(), Ok(Some(Event::Chunk(got))) if got == chunk));
         }
-        assert_eq!(reader.try_event().unwrap(), None);
+        assert_eq!(reader.try_next().unwrap(), None);
     }
 }
 
@@ -181,20 +184,20 @@ fn a_reader_that_comes_later_finds_the_smallest_chunk_that_is_held_between_other
 fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
     let stream = Stream::local("s", config(1 << 20, 1 << 20)).unwrap();
     let mut reader = reader(&stream);
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let (large, small) = (Bytes::from(vec![1; 100_000]), Bytes::from_static(b"small"));
     for chunk in [&large, &small, &large] {
-        pollster::block_on(writer.append_bytes(chunk)).unwrap();
+        pollster::block_on(writer.append(chunk.clone())).unwrap();
     }
     for (chunk, same) in [(&large, true), (&small, false), (&large, true)] {
-        let Some(Event::Chunk(got)) = reader.try_event().unwrap() else { panic!() };
+        let Some(Event::Chunk(got)) = reader.try_next().unwrap() else { panic!() };
         assert_eq!((&got, got.as_ptr() == chunk.as_ptr()), (chunk, same));
     }
     // Bytes that are not the stream's to keep are copied once, for all readers.
     let mut other = super::reader(&stream);
-    writer.try_append(&[2; 50_000]).unwrap().unwrap();
+    writer.try_append(&[2; 50_000]).unwrap();
     let last = |reader: &mut Reader| loop {
-        if let Some(Event::Chunk(chunk)) = reader.try_event().unwrap()
+        if let Some(Event::Chunk(chunk)) = reader.try_next().unwrap()
             && chunk.len() == 50_000
         {
             return chunk;
@@ -206,28 +209,28 @@ fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
 #[test]
 fn a_writer_that_waits_hears_when_a_reader_has_taken_references_and_a_removal_comes_after_them() {
     let stream = Stream::local("s", config(4 << 16, 4 << 16)).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
-    let mut reader = stream.reader(options, PEER).unwrap();
+    let mut reader = stream.reader(options).unwrap();
     let chunk = Bytes::from(vec![1; 1 << 16]);
     for _ in 0..4 {
-        assert!(writer.try_append_bytes(&chunk).unwrap().is_some());
+        writer.try_append(chunk.clone()).unwrap();
     }
     let woken = std::sync::Arc::new(Woken::default());
     let waker = std::task::Waker::from(std::sync::Arc::clone(&woken));
-    let mut append = Box::pin(writer.append_bytes(&chunk));
+    let mut append = Box::pin(writer.append(chunk.clone()));
     let mut poll = || append.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_ready();
     assert!(!poll());
-    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk(chunk.clone())));
+    assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk(chunk.clone())));
     assert_eq!(reader.position(), 1 << 16);
     assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
     assert!(poll());
     stream.remove();
     // What it has is its own, as copies would be.
     for _ in 0..3 {
-        assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk(chunk.clone())));
+        assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk(chunk.clone())));
     }
-    assert!(matches!(reader.try_event(), Err(ReadFailure::Removed)));
+    assert!(matches!(reader.try_next(), Err(ReadError::Removed)));
 }
 
 /// Bytes whose owners are counted.
@@ -244,7 +247,7 @@ fn append_counted(writer: &mut Writer, count: usize, size: usize) -> std::sync::
     let alive = std::sync::Arc::new(());
     for _ in 0..count {
         let owner = Counted(vec![1; size], std::sync::Arc::clone(&alive));
-        writer.try_append_bytes(&Bytes::from_owner(owner)).unwrap().unwrap();
+        writer.try_append(Bytes::from_owner(owner)).unwrap();
     }
     alive
 }
@@ -252,10 +255,10 @@ fn append_counted(writer: &mut Writer, count: usize, size: usize) -> std::sync::
 #[test]
 fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
     let stream = Stream::local("s", config(1 << 20, 1 << 20)).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let mut behind = reader(&stream);
     append_counted(&mut writer, 3, 4096);
-    assert!(behind.try_event().unwrap().is_some());
+    assert!(behind.try_next().unwrap().is_some());
     // None of those is ever polled again; some come when there is a lot already, and some go.
     let mut idle = vec![behind];
     for _ in 0..20 {
@@ -273,12 +276,12 @@ fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
 #[test]
 fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on() {
     let stream = Stream::local("s", config(8 << 20, 8 << 20)).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     for (size, count, kept) in [(4096, 80, 64), (100_000, 30, 20), (1 << 20, 7, 2), (3 << 20, 2, 1)] {
         let options = ReadOptions { start: Start::New, ..Default::default() };
-        let mut reader = stream.reader(options, PEER).unwrap();
+        let mut reader = stream.reader(options).unwrap();
         let alive = append_counted(&mut writer, count, size);
-        assert!(matches!(reader.try_event(), Ok(Some(Event::Chunk(_)))));
+        assert!(matches!(reader.try_next(), Ok(Some(Event::Chunk(_)))));
         // The ring goes all the way round: what the reader took is all that is left, without the one that was handed on.
         append_counted(&mut writer, 8, 2 << 20);
         assert_eq!(std::sync::Arc::strong_count(&alive) - 1, kept - 1, "chunks of {size}");
@@ -289,7 +292,7 @@ fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on(
 fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
     // 64 cells are more than enough for large chunks, but not for as many small ones between them.
     let stream = Stream::local("s", config(128 << 10, 128 << 10)).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let mut reader = reader(&stream);
     let mut sent = std::collections::VecDeque::new();
     let (mut same, mut copied) = (0, 0);
@@ -298,12 +301,12 @@ fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
             let len =
                 if number % 50 == 7 || number == 30 + round % 30 { 4096 + number } else { 1 + round % 90 };
             let chunk = Bytes::from(vec![(round + number) as u8; len]);
-            writer.try_append_bytes(&chunk).unwrap().unwrap();
+            writer.try_append(chunk.clone()).unwrap();
             sent.push_back(chunk);
         }
         // It stays some rounds behind.
         while sent.len() > 500 {
-            let (Some(Event::Chunk(got)), Some(chunk)) = (reader.try_event().unwrap(), sent.pop_front())
+            let (Some(Event::Chunk(got)), Some(chunk)) = (reader.try_next().unwrap(), sent.pop_front())
             else {
                 panic!()
             };
@@ -330,18 +333,39 @@ impl std::task::Wake for Woken {
 fn a_reader_of_it_cannot_be_handed_to_another_process_and_goes_on_here() {
     let [shared, local] = both(4096);
     assert!(reader(&shared).hand_out().is_ok());
-    local.writer(PEER).unwrap().try_append(b"here").unwrap();
+    local.writer().unwrap().try_append(b"here").unwrap();
     let (mut reader, error) = reader(&local).hand_out().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
-    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk("here".into())));
+    assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk("here".into())));
     // Nor can one that has taken out of the ring what it has not handed on.
-    let mut writer = shared.writer(PEER).unwrap();
+    let mut writer = shared.writer().unwrap();
     let mut reader = super::reader(&shared);
     for _ in 0..2 {
         writer.try_append(b"x").unwrap();
     }
-    reader.try_event().unwrap();
+    reader.try_next().unwrap();
     let (mut reader, _) = reader.hand_out().unwrap_err();
-    assert_eq!(reader.try_event().unwrap(), Some(Event::Chunk("x".into())));
+    assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk("x".into())));
     assert!(reader.hand_out().is_ok());
+}
+
+/// Answers differently each time.
+struct Fickle(std::sync::atomic::AtomicUsize);
+
+impl AsRef<[u8]> for Fickle {
+    fn as_ref(&self) -> &[u8] {
+        let asked = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        &[7; 100_000][..if asked == 0 { 5000 } else { 100_000 }]
+    }
+}
+
+#[test]
+fn a_chunk_is_what_it_said_at_first() {
+    for stream in both(1 << 16) {
+        let fickle = Fickle(0.into());
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&fickle).unwrap();
+        assert_eq!(stream.bytes_written(), 5000);
+        assert_eq!(reader(&stream).next_blocking().unwrap(), Event::Chunk(vec![7; 5000].into()));
+    }
 }

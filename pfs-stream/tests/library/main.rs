@@ -14,8 +14,6 @@ mod typed;
 
 use pfs_stream::*;
 
-const PEER: Peer = Peer { pid: None, uid: None };
-
 fn config(ring: u64, channel: u64) -> StreamConfig {
     StreamConfig { ring_buffer_size: ring, channel_buffer_size: channel, ..Default::default() }
 }
@@ -26,13 +24,13 @@ fn both(size: u64) -> [Stream; 2] {
 }
 
 fn reader(stream: &Stream) -> Reader {
-    stream.reader(ReadOptions::default(), PEER).unwrap()
+    stream.reader(ReadOptions::default()).unwrap()
 }
 
 fn until_gone(stream: &Stream) -> Reader {
-    stream.reader(ReadOptions { until: Until::WritersGone, ..Default::default() }, PEER).unwrap()
+    stream.reader(ReadOptions { until: Until::WritersGone, ..Default::default() }).unwrap()
 }
 
 fn blocking(stream: &Stream) -> Reader {
-    stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }, PEER).unwrap()
+    stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap()
 }

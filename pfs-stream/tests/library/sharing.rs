@@ -29,10 +29,10 @@ fn every_handle_and_every_adapter_may_go_to_another_thread_and_be_polled_unpinne
 fn every_error_may_go_to_another_thread_and_into_a_box() {
     is_an_error::<CreateError>();
     is_an_error::<AttachError>();
-    is_an_error::<AppendError>();
+    is_an_error::<WriteError>();
     is_an_error::<ReadError>();
-    is_an_error::<ReadFailure>();
-    is_an_error::<WriteFailure>();
+    is_an_error::<ReadError>();
+    is_an_error::<WriteError>();
     is_an_error::<LostData>();
     is_an_error::<TypedReadError>();
     is_an_error::<TypedWriteError>();

@@ -24,11 +24,11 @@ async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
 async fn all(mut reader: impl StreamReader) -> (Vec<bytes::Bytes>, usize) {
     let (mut got, mut stalls) = (Vec::new(), 0);
     loop {
-        match once(reader.event()).await {
+        match once(reader.next()).await {
             None => {}
             Some(Ok(Event::Chunk(chunk))) => got.push(chunk),
             Some(Ok(Event::End { .. })) => return (got, stalls),
-            Some(Err(ReadFailure::Stalled { .. })) => stalls += 1,
+            Some(Err(ReadError::Stalled { .. })) => stalls += 1,
             Some(other) => panic!("{other:?}"),
         }
     }
@@ -44,7 +44,7 @@ async fn a_stall_detector_tells_every_stall_once_and_loses_nothing() {
                 sleep(Duration::from_millis(pause)).await;
                 StreamWriter::append(&mut writer, &[n; 3000]).await.unwrap();
             }
-            StreamWriter::close(writer).await.unwrap();
+            writer.finish(Finish::Close);
         };
         let ((), (got, stalls)) = tokio::join!(writing, all(reader));
         assert_eq!(got.iter().map(|chunk| chunk[0]).collect::<Vec<_>>(), (0..20).collect::<Vec<u8>>());
@@ -87,8 +87,8 @@ async fn a_throttled_writer_keeps_to_its_rate_and_writes_nothing_twice() {
         let took = begin.elapsed();
         assert!((400..=410).contains(&took.as_millis()), "{took:?}: the fifth comes after four tenths");
         assert!(was_given_up());
-        writer.close().await.unwrap();
-        let got: Vec<_> = std::iter::from_fn(|| reader.try_event().unwrap()).take(6).collect();
+        writer.finish(Finish::Close).await.unwrap();
+        let got: Vec<_> = std::iter::from_fn(|| reader.try_next().unwrap()).take(6).collect();
         assert_eq!(got[..5], [(); 5].map(|()| Event::Chunk("tick".into())));
         assert_eq!(got[5], Event::End { reason: End::Closed, offset: 20 });
     }

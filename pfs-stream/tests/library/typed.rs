@@ -19,15 +19,16 @@ fn frame(n: u8) -> Frame {
 #[tokio::test]
 async fn values_come_out_as_they_went_in_whatever_the_codec() {
     async fn check<C: Codec>(stream: Stream) {
-        let mut writer = TypedWriter::<Frame, _, C>::with_codec(stream.writer(PEER).unwrap());
+        let mut writer = TypedWriter::<Frame, _, C>::with_codec(stream.writer().unwrap());
         let reader = TypedReader::<Frame, _, C>::with_codec(reader(&stream));
         let again = TypedReader::<Frame, _, C>::with_codec(super::reader(&stream));
         for n in 0..60 {
-            assert_eq!(writer.send(&frame(n)).await.unwrap(), 2, "readers that it went to");
+            writer.append(&frame(n)).await.unwrap();
+            assert_eq!(writer.get_ref().readers(), 2, "readers that it went to");
         }
         assert_eq!(stream.stat().chunks, 60, "one value a chunk");
         writer.flush().await.unwrap();
-        writer.close().await.unwrap();
+        writer.finish(Finish::Close).await.unwrap();
         let expected: Vec<_> = (0..60).map(frame).collect();
         assert_eq!(reader.map(Result::unwrap).collect::<Vec<_>>().await, expected);
         assert_eq!(again.into_iter().map(Result::unwrap).collect::<Vec<_>>(), expected);
@@ -43,16 +44,16 @@ async fn values_come_out_as_they_went_in_whatever_the_codec() {
 #[tokio::test]
 async fn a_chunk_that_is_no_value_and_a_gap_are_error_items_and_it_goes_on() {
     for stream in both(8192) {
-        let mut values = TypedReader::<u32>::new(reader(&stream));
-        let mut raw = stream.writer(PEER).unwrap();
-        let mut writer = TypedWriter::<u32>::new(stream.writer(PEER).unwrap());
-        writer.send(&1).await.unwrap();
+        let mut values = TypedReader::<u32>::json(reader(&stream));
+        let mut raw = stream.writer().unwrap();
+        let mut writer = TypedWriter::<u32>::json(stream.writer().unwrap());
+        writer.append(&1).await.unwrap();
         raw.append(b"{\"not\": a value").await.unwrap();
         raw.append(b"4294967296").await.unwrap();
-        writer.send(&2).await.unwrap();
-        assert_eq!(values.recv().await.unwrap().unwrap(), 1);
+        writer.append(&2).await.unwrap();
+        assert_eq!(values.next().await.unwrap().unwrap(), 1);
         for (offset, len) in [(17, 15), (27, 10)] {
-            match values.recv().await.unwrap().unwrap_err() {
+            match values.next().await.unwrap().unwrap_err() {
                 error @ TypedReadError::Decode { .. } => {
                     assert!(!error.is_final());
                     let said = format!("the chunk of {len} bytes before offset {offset} is no such value");
@@ -61,45 +62,41 @@ async fn a_chunk_that_is_no_value_and_a_gap_are_error_items_and_it_goes_on() {
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(values.recv().await.unwrap().unwrap(), 2);
+        assert_eq!(values.next().await.unwrap().unwrap(), 2);
         for _ in 0..4 {
             raw.append(&[b' '; 4096]).await.unwrap();
         }
-        writer.send(&3).await.unwrap();
-        let lost = values.recv().await.unwrap().unwrap_err();
+        writer.append(&3).await.unwrap();
+        let lost = values.next().await.unwrap().unwrap_err();
         assert!(matches!(lost, TypedReadError::Lost(LostData { from: 29, chunks: 3, .. })), "{lost:?}");
-        assert!(values.recv().await.unwrap().is_err());
-        assert_eq!(values.recv().await.unwrap().unwrap(), 3);
+        assert!(values.next().await.unwrap().is_err());
+        assert_eq!(values.next().await.unwrap().unwrap(), 3);
         stream.remove();
-        let removed = values.recv().await.unwrap().unwrap_err();
-        assert!(removed.is_final() && matches!(removed, TypedReadError::Read(ReadFailure::Removed)));
-        assert!(values.recv().await.is_none());
+        let removed = values.next().await.unwrap().unwrap_err();
+        assert!(removed.is_final() && matches!(removed, TypedReadError::Read(ReadError::Removed)));
+        assert!(values.next().await.is_none());
     }
 }
 
 #[tokio::test]
 async fn a_value_that_cannot_be_written_does_not_end_the_writer() {
     for stream in both(4096) {
-        let mut writer = TypedWriter::<Vec<u8>>::new(stream.writer(PEER).unwrap());
-        let error = writer.send(&vec![0; 5000]).await.unwrap_err();
-        assert!(matches!(error, TypedWriteError::Write(WriteFailure::TooLarge { max: 4096, .. })));
-        let mut maps = TypedWriter::<std::collections::HashMap<(u8, u8), u8>>::new(writer.get_ref().clone());
-        let error = maps.send(&[((1, 2), 3)].into()).await.unwrap_err();
+        let mut writer = TypedWriter::<Vec<u8>>::json(stream.writer().unwrap());
+        let error = writer.append(&vec![0; 5000]).await.unwrap_err();
+        assert!(matches!(error, TypedWriteError::Write(WriteError::TooLarge { max: 4096, .. })));
+        let mut maps = TypedWriter::<std::collections::HashMap<(u8, u8), u8>>::json(writer.get_ref().clone());
+        let error = maps.append(&[((1, 2), 3)].into()).await.unwrap_err();
         assert!(matches!(error, TypedWriteError::Encode(_)), "JSON has no such keys");
         assert_eq!(stream.bytes_written(), 0);
-        writer.send(&vec![7]).await.unwrap();
-        assert_eq!(
-            reader(&stream).try_event().unwrap(),
-            Some(Event::Chunk("[7]\n".into())),
-            "a line of JSON"
-        );
+        writer.append(&vec![7]).await.unwrap();
+        assert_eq!(reader(&stream).try_next().unwrap(), Some(Event::Chunk("[7]\n".into())), "a line of JSON");
     }
 }
 
 #[test]
 fn a_binary_chunk_with_something_behind_its_value_is_none() {
     let [stream, _] = both(4096);
-    stream.writer(PEER).unwrap().try_append(&[5, 6]).unwrap();
+    stream.writer().unwrap().try_append(&[5, 6]).unwrap();
     let mut values = TypedReader::<u8, _, Postcard>::with_codec(reader(&stream)).into_iter();
     assert!(matches!(values.next().unwrap().unwrap_err(), TypedReadError::Decode { len: 2, offset: 2, .. }));
 }

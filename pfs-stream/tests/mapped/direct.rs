@@ -11,12 +11,13 @@ use std::{
 };
 
 use pfs_stream::{
+    Finish,
     mapped::{Handout, MappedReader, WriteToError},
     *,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{PEER, byte_at, hand_out, open};
+use super::{byte_at, hand_out, open};
 
 const BLOCK: ReadOptions =
     ReadOptions { start: Start::Oldest, policy: SlowPolicy::Block, until: Until::Closed, wait: false };
@@ -41,8 +42,8 @@ fn small_pipe() -> (PipeReader, PipeWriter) {
 fn full() -> (Stream, Handout, Writer) {
     let stream = stream(16 << 10);
     let handout = hand_out(&stream, BLOCK);
-    let mut writer = stream.writer(PEER).unwrap();
-    writer.try_append(&bytes(0, 16 << 10)).unwrap().unwrap();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(bytes(0, 16 << 10)).unwrap();
     (stream, handout, writer)
 }
 
@@ -65,7 +66,7 @@ impl Drop for Ends<'_> {
 fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
     let stream = stream(8192);
     let handout = hand_out(&stream, BLOCK);
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let end = AtomicU64::new(u64::MAX);
     thread::scope(|scope| {
         let (handout, end, stream) = (&handout, &end, &stream);
@@ -96,10 +97,11 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
         let mut head = 0;
         for number in 0..chunks {
             let len = 1 + (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 5000;
-            head = writer.append_blocking(&bytes(head, len)).unwrap().offset;
+            writer.append_blocking(bytes(head, len)).unwrap();
+            head = writer.offset();
         }
         end.store(head, Release);
-        writer.finish_and_close();
+        writer.finish(Finish::Close);
         assert!(got.join().unwrap() == bytes(0, head), "other bytes than were appended");
     });
 }
@@ -127,12 +129,12 @@ fn a_chunk_is_not_overwritten_before_it_is_written_to_its_end() {
         await_bytes(&output);
         let mut got = vec![0; (16 << 10) - 1];
         output.read_exact(&mut got[..8192]).unwrap();
-        assert_eq!((writer.try_append(b"x"), handout.position()), (Ok(None), 0));
+        assert_eq!((writer.try_append(b"x"), handout.position()), (Err(WriteError::Full), 0));
         output.read_exact(&mut got[8192..]).unwrap();
         assert!(matches!(written.join().unwrap(), Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))));
         assert!(got == bytes(0, got.len() as u64));
         assert_eq!(handout.position(), 16 << 10);
-        assert!(writer.try_append(b"x").unwrap().is_some());
+        writer.try_append(b"x").unwrap();
     });
 }
 
@@ -170,7 +172,7 @@ fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
         await_bytes(&output);
         // As the daemon does with a reader that has gone or breaks the rules.
         drop(handout);
-        writer.try_append(&[0xEE; 100]).unwrap().unwrap();
+        writer.try_append(&[0xEE; 100]).unwrap();
         output.read_to_end(&mut Vec::new()).unwrap();
         let (written, position) = written.join().unwrap();
         assert!(
@@ -187,10 +189,10 @@ fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written(
     let drops = hand_out(&stream, ReadOptions { policy: SlowPolicy::Drop, ..BLOCK });
     let blocks = hand_out(&stream, BLOCK);
     let until_now = ReadOptions { until: Until::CaughtUp, ..BLOCK };
-    let mut writer = stream.writer(PEER).unwrap();
-    writer.try_append(&bytes(0, 1000)).unwrap().unwrap();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(bytes(0, 1000)).unwrap();
     let caught_up = hand_out(&stream, until_now);
-    writer.try_append(&bytes(1000, 1000)).unwrap().unwrap();
+    writer.try_append(bytes(1000, 1000)).unwrap();
     let (mut output, input) = io::pipe().unwrap();
     let write = |reader: &mut MappedReader, least| match reader.try_write_to(input.as_fd(), least, 1 << 20) {
         Ok(None) => 0,
@@ -215,7 +217,7 @@ fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written(
 fn a_file_that_nobody_reads_any_more_is_the_files_error() {
     let stream = stream(16 << 10);
     let handout = hand_out(&stream, BLOCK);
-    stream.writer(PEER).unwrap().try_append(&bytes(0, 1000)).unwrap().unwrap();
+    stream.writer().unwrap().try_append(bytes(0, 1000)).unwrap();
     let (output, input) = small_pipe();
     drop(output);
     let mut reader = open(&handout);

@@ -16,8 +16,6 @@ use pfs_stream::{
     *,
 };
 
-const PEER: Peer = Peer { pid: None, uid: None };
-
 fn stream() -> Stream {
     let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     Stream::new("s", config).unwrap()
@@ -28,7 +26,7 @@ fn byte_at(offset: u64) -> u8 {
 }
 
 fn hand_out(stream: &Stream, options: ReadOptions) -> Handout {
-    stream.reader(options, PEER).unwrap().hand_out().unwrap()
+    stream.reader(options).unwrap().hand_out().unwrap()
 }
 
 /// As the other process would open it.
@@ -72,11 +70,12 @@ fn follow(mut reader: MappedReader, mut made_room: impl FnMut()) -> (u64, u64) {
 }
 
 fn append(writer: &mut Writer, chunks: u64) -> u64 {
-    let mut head = writer.try_append(b"").unwrap().unwrap().offset;
+    let mut head = writer.offset();
     for number in 0..chunks {
         let len = 1 + (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1500;
         let chunk: Vec<u8> = (head..head + len).map(byte_at).collect();
-        head = writer.append_blocking(&chunk).unwrap().offset;
+        writer.append_blocking(&chunk).unwrap();
+        head = writer.offset();
     }
     head
 }
@@ -85,7 +84,7 @@ fn append(writer: &mut Writer, chunks: u64) -> u64 {
 fn append_staged(writer: &mut Writer, chunks: u64) -> u64 {
     let mut staging = Staging::new().unwrap();
     let mut stage = StagingWriter::open(staging.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
-    let mut head = writer.try_append(b"").unwrap().unwrap().offset;
+    let mut head = writer.offset();
     let mut staged = head;
     for number in 1..=chunks {
         let len = 1 + (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 80;
@@ -109,7 +108,7 @@ fn lap(append: fn(&mut Writer, u64) -> u64) {
     let seconds = std::env::var("PFS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     let stream = stream();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let handouts: Vec<_> = (0..3).map(|_| hand_out(&stream, ReadOptions::default())).collect();
     thread::scope(|scope| {
         let readers: Vec<_> =
@@ -121,7 +120,7 @@ fn lap(append: fn(&mut Writer, u64) -> u64) {
             }
             head = append(&mut writer, 1000);
         }
-        writer.finish_and_close();
+        writer.finish(Finish::Close);
         for (reader, handout) in readers.into_iter().zip(&handouts) {
             let (delivered, lost) = reader.join().unwrap();
             assert_eq!((delivered + lost, lost), (head, handout.lost_bytes()));
@@ -143,13 +142,13 @@ fn a_mapped_reader_that_is_lapped_by_runs_of_staged_chunks_sees_no_torn_byte() {
 #[test]
 fn a_mapped_block_reader_loses_nothing_and_rings_when_it_makes_room() {
     let stream = stream();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     let handout = hand_out(&stream, options);
     thread::scope(|scope| {
         let reader = scope.spawn(|| follow(open(&handout), || handout.made_room()));
         let head = append(&mut writer, 20_000);
-        writer.finish_and_close();
+        writer.finish(Finish::Close);
         assert_eq!(reader.join().unwrap(), (head, 0));
     });
 }
@@ -160,20 +159,20 @@ fn a_mapped_reader_is_counted_and_waited_for_as_long_as_it_is_attached() {
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     let handout = hand_out(&stream, options);
     assert_eq!(stream.readers(), 1);
-    let mut writer = stream.writer(PEER).unwrap();
-    writer.try_append(&[0; 4096]).unwrap().unwrap();
-    assert_eq!(writer.try_append(b"x"), Ok(None));
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(&[0; 4096]).unwrap();
+    assert_eq!(writer.try_append(b"x"), Err(WriteError::Full));
     drop(handout);
     assert_eq!(stream.readers(), 0);
-    assert!(writer.try_append(b"x").unwrap().is_some());
+    writer.try_append(b"x").unwrap();
 }
 
 #[test]
 fn a_reader_that_cannot_be_mapped_is_taken_back_and_loses_nothing() {
     let stream = stream();
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     let handout = hand_out(&stream, ReadOptions::default());
-    writer.try_append(b"chunk").unwrap().unwrap();
+    writer.try_append(b"chunk").unwrap();
     let mut reader = handout.take_back();
     let mut bytes = Vec::new();
     assert_eq!(reader.try_read(&mut bytes, 10), Ok(Some(Read::Data { chunks: 1, bytes: 5 })));
@@ -187,13 +186,13 @@ fn a_page_full_of_garbage_spoils_nothing_but_its_own_figures() {
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     let liar = hand_out(&stream, options);
     let honest = hand_out(&stream, ReadOptions::default());
-    let mut writer = stream.writer(PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
     rustix::io::pwrite(liar.page().unwrap(), &[0xFF; 4096], 0).unwrap();
     let head = append(&mut writer, 1000);
     let stat = stream.stat();
     assert_eq!((stat.head, stat.readers[0].lag), (head, 0));
     assert!(stat.readers[0].lost_bytes <= head);
-    writer.finish_and_close();
+    writer.finish(Finish::Close);
     let (delivered, lost) = follow(open(&honest), || ());
     assert_eq!(delivered + lost, head);
 }
@@ -203,9 +202,9 @@ fn what_a_page_claims_is_told_within_what_can_be() {
     // Every figure is more than it can be, and then less. The stream has 17 bytes in 4 chunks, 7 of them behind the start.
     for (claim, position, lost_bytes, lost_chunks) in [(0xFF, 17, 7, 4), (0, 10, 0, 0)] {
         let stream = stream();
-        let mut writer = stream.writer(PEER).unwrap();
+        let mut writer = stream.writer().unwrap();
         for chunk in [&b"four"[..], b"chunks", b"are", b"here"] {
-            writer.try_append(chunk).unwrap().unwrap();
+            writer.try_append(chunk).unwrap();
         }
         let mut events = stream.events();
         let liar = hand_out(&stream, ReadOptions { start: Start::Offset(10), ..Default::default() });
@@ -242,12 +241,43 @@ fn memory_that_could_shrink_is_refused() {
 }
 
 #[test]
+fn a_removed_stream_is_charged_to_its_quota_until_no_other_process_maps_it() {
+    let registry = Registry::new(Limits::default());
+    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let quota = Quota::new(Limits { max_streams: 1, ..Limits::UNLIMITED });
+    let create = |name| registry.charged_to(&quota).create(name, config.clone());
+    let stream = create("s").unwrap();
+    let handout = hand_out(&stream, ReadOptions::default());
+    registry.remove("s");
+    assert!(registry.is_empty() && quota.memory() > 0);
+    assert!(matches!(create("t"), Err(CreateError::QuotaOfStreams { used: 1, limit: 1 })));
+    drop(handout);
+    assert_eq!((quota.streams(), quota.memory()), (0, 0));
+    create("t").unwrap();
+    assert_eq!(quota.streams(), 1);
+}
+
+#[test]
+fn while_replaced_streams_are_mapped_their_quota_is_exceeded_by_one_at_most() {
+    let registry = Registry::new(Limits::default());
+    let quota = Quota::new(Limits { max_streams: 2, ..Limits::UNLIMITED });
+    let replace = |name| registry.charged_to(&quota).replace_with(name, StreamConfig::default(), |_| ());
+    let mapped = ["a", "b"].map(|name| hand_out(&replace(name).unwrap(), ReadOptions::default()));
+    replace("a").unwrap();
+    assert!(matches!(replace("b"), Err(CreateError::QuotaOfStreams { used: 3, limit: 2 })));
+    drop(mapped);
+    assert_eq!(quota.streams(), 2);
+    replace("b").unwrap();
+    assert_eq!(quota.streams(), 2);
+}
+
+#[test]
 fn the_memory_of_a_removed_stream_is_given_back_although_readers_have_not_noticed_the_removal() {
     let registry = Registry::new(Limits { max_streams: 1, max_memory: 1 << 20 });
     let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let stream = registry.create("s", config.clone()).unwrap();
-    let mut writer = stream.writer(PEER).unwrap();
-    let mut here = stream.reader(ReadOptions::default(), PEER).unwrap();
+    let mut writer = stream.writer().unwrap();
+    let mut here = stream.reader(ReadOptions::default()).unwrap();
     let handout = hand_out(&stream, ReadOptions::default());
     let mut there = open(&handout);
     append(&mut writer, 1000);
@@ -256,7 +286,7 @@ fn the_memory_of_a_removed_stream_is_given_back_although_readers_have_not_notice
     assert!(registry.memory() > 0, "another process may still map it");
     assert_eq!(here.try_read(&mut Vec::new(), 2000), Err(ReadError::Removed));
     assert_eq!(there.try_read(&mut Vec::new(), 2000), Err(ReadError::Removed));
-    assert!(matches!(writer.try_append(b"x"), Err(AppendError::Removed)));
+    assert!(matches!(writer.try_append(b"x"), Err(WriteError::Removed)));
     drop(handout);
     assert_eq!(registry.memory(), 0, "no other process maps it");
     drop((stream, writer, here));

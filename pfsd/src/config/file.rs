@@ -67,8 +67,13 @@ pub(super) struct Auth {
 pub(super) struct LimitsTable {
     pub(super) max_streams: Given,
     pub(super) max_memory: Given,
+    pub(super) max_streams_per_user: Given,
+    pub(super) max_memory_per_user: Given,
+    pub(super) max_streams_per_token: Given,
+    pub(super) max_memory_per_token: Given,
     pub(super) max_connections: Given,
     pub(super) max_block_time: Given,
+    pub(super) idle_exit: Given,
     pub(super) max_connections_per_address: Given,
     pub(super) max_header_size: Given,
     pub(super) header_time: Given,

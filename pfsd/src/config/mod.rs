@@ -3,6 +3,8 @@
 mod error;
 mod file;
 mod http;
+mod quotas;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -10,12 +12,14 @@ mod values;
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use pfs_host::Settings;
 use pfs_stream::{CreateError, Registry};
 
 pub use self::error::{ConfigError, Invalid};
+pub(crate) use self::reload::Reload;
 use self::{error::Mistake, file::File};
 
 /// All that the daemon can be told by a file. [`Default`] is what it does without one.
@@ -31,6 +35,8 @@ pub struct Config {
     pub shm: Shm,
     /// Where and how it serves HTTP.
     pub http: pfs_http::settings::Settings,
+    /// When it ends by itself. [`Settings::idle_exit`] follows from it at the start.
+    pub idle_exit: IdleExit,
     /// What is allowed, but does not do what one might think.
     pub notes: Vec<String>,
     /// Defaults that were derived from the machine.
@@ -57,8 +63,35 @@ impl Default for Config {
             socket_mode: 0o600,
             shm: Shm::default(),
             http: pfs_http::settings::Settings::default(),
+            idle_exit: IdleExit::default(),
             notes: Vec::new(),
             derived: Vec::new(),
+        }
+    }
+}
+
+/// How long a daemon waits, without streams and clients, before it ends by itself (`limits.idle_exit`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdleExit {
+    /// The key is not set: a daemon that `pfs` started ends after ten minutes, any other one never.
+    #[default]
+    Unset,
+    /// It never ends by itself.
+    Never,
+    /// It ends after this time, whoever started it.
+    After(Duration),
+}
+
+impl IdleExit {
+    const AUTOSTARTED: Duration = Duration::from_mins(10);
+
+    /// The time for a daemon that `pfs` started, or somebody else.
+    pub(crate) fn time(self, autostarted: bool) -> Option<Duration> {
+        match self {
+            Self::Unset => autostarted.then_some(Self::AUTOSTARTED),
+            Self::Never => None,
+            Self::After(time) => Some(time),
         }
     }
 }
@@ -70,9 +103,9 @@ impl Config {
     ///
     /// [`ConfigError`], which names file, line, key and what is allowed.
     pub fn read(path: &Path, memory_limit: Option<u64>) -> Result<Self, ConfigError> {
-        let toml = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        let toml = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::IsADirectory => ConfigError::Directory { path: path.to_owned() },
-            _ => ConfigError::Unreadable { path: path.to_owned(), source },
+            _ => ConfigError::Unreadable { path: path.to_owned(), error },
         })?;
         Self::from_toml(&toml, &path.display().to_string(), memory_limit)
     }
@@ -100,6 +133,7 @@ impl Config {
         }
 
         config.host.max_block_time = values::duration("limits.max_block_time", &file.limits.max_block_time)?;
+        config.idle_exit = values::idle_exit("limits.idle_exit", &file.limits.idle_exit)?.unwrap_or_default();
 
         config.socket = values::absolute_path("listen.socket", &file.listen.socket)?;
         if let Some(mode) = values::mode("listen.socket_mode", &file.listen.socket_mode)? {
@@ -109,6 +143,7 @@ impl Config {
 
         config.read_mounts(file)?;
         config.http = http::settings(file, config.host.max_connections)?;
+        quotas::read(&file.limits, &mut config)?;
         Ok(config)
     }
 

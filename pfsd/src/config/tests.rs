@@ -47,9 +47,15 @@ fn every_key_reaches_its_place() {
         socket = "/run/pfs/pfsd.sock"
         socket_mode = "0660"
         shm = "all"
+        [auth]
+        token_file = "/etc/pfs/token"
         [limits]
         max_streams = 7
         max_memory = "64MiB"
+        max_streams_per_user = 5
+        max_memory_per_user = "128MiB"
+        max_streams_per_token = 3
+        max_memory_per_token = "32MiB"
         max_connections = 9
         max_block_time = "30s"
         "#,
@@ -63,9 +69,49 @@ fn every_key_reaches_its_place() {
     assert_eq!(config.socket_mode, 0o660);
     assert_eq!(config.shm, Shm::All);
     assert_eq!(config.host.limits, pfs_stream::Limits { max_streams: 7, max_memory: 64 << 20 });
+    assert_eq!(config.host.user_quota, pfs_stream::Limits { max_streams: 5, max_memory: 128 << 20 });
+    assert_eq!(config.host.token_quota, pfs_stream::Limits { max_streams: 3, max_memory: 32 << 20 });
     assert_eq!(config.host.max_connections, 9);
     assert_eq!(config.host.max_block_time, Some(Duration::from_secs(30)));
+    assert_eq!(config.idle_exit, IdleExit::Unset);
     assert!(config.notes.is_empty());
+}
+
+#[test]
+fn only_a_daemon_that_pfs_started_ends_by_itself_unless_the_key_says_otherwise() {
+    let minutes = |minutes| Some(Duration::from_mins(minutes));
+    for (toml, autostarted, other) in [
+        ("", minutes(10), None),
+        ("[limits]\nidle_exit = \"1h\"", minutes(60), minutes(60)),
+        ("[limits]\nidle_exit = \"never\"", None, None),
+    ] {
+        let config = Config::from_toml(toml, "pfsd.toml", None).unwrap();
+        assert_eq!(
+            (config.idle_exit.time(true), config.idle_exit.time(false)),
+            (autostarted, other),
+            "{toml}"
+        );
+    }
+}
+
+#[test]
+fn a_quota_that_is_not_set_limits_nothing_and_what_a_quota_does_not_do_is_noted() {
+    let config = |toml: &str| Config::from_toml(toml, "pfsd.toml", None).unwrap();
+    let one_key = config("[limits]\nmax_streams_per_user = 2");
+    let two_streams = pfs_stream::Limits { max_streams: 2, ..pfs_stream::Limits::UNLIMITED };
+    assert_eq!((one_key.host.user_quota, one_key.notes.len()), (two_streams, 0));
+    assert_eq!(one_key.host.token_quota, pfs_stream::Limits::UNLIMITED);
+    for (toml, words) in [
+        (
+            "[limits]\nmax_memory_per_user = \"1MB\"",
+            "max_memory_per_user allows no stream with the buffer sizes",
+        ),
+        ("[limits]\nmax_memory_per_token = \"9MB\"", "limit nothing without auth.token_file"),
+        ("[limits]\nmax_streams_per_token = 1", "limit nothing without auth.token_file"),
+    ] {
+        let notes = config(toml).notes;
+        assert!(matches!(&notes[..], [note] if note.contains(words)), "{toml}: {notes:?}");
+    }
 }
 
 #[test]
@@ -215,6 +261,14 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
         &["no stream could be made"],
     ),
     ("[limits]\nmax_streams = 0", 2, &["limits.max_streams = 0", "out of range", "from 1 to"]),
+    (
+        "[limits]\nmax_streams_per_user = 0",
+        2,
+        &["limits.max_streams_per_user = 0", "out of range", "from 1 to"],
+    ),
+    ("[limits]\nmax_streams_per_token = true", 2, &["limits.max_streams_per_token = true", "boolean"]),
+    ("[limits]\nmax_memory_per_user = 0", 2, &["limits.max_memory_per_user = 0", "zero"]),
+    ("[limits]\nmax_memory_per_token = -1", 2, &["limits.max_memory_per_token = -1", "negative"]),
     ("[limits]\nmax_connections = -5", 2, &["limits.max_connections = -5", "from 1 to"]),
     ("[limits]\nmax_connections = \"many\"", 2, &["max_connections = \"many\"", "string"]),
     ("limits = 3", 1, &["integer `3`", "a table"]),
@@ -240,13 +294,16 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[http]\nallowed_origins = [\"https://a/b\"]", 2, &["http.allowed_origins", "more than scheme"]),
     ("[limits]\nmax_block_time = 30", 2, &["limits.max_block_time = 30", "a time from"]),
     ("[limits]\nmax_block_time = \"0s\"", 2, &["limits.max_block_time = \"0s\"", "out of range"]),
+    ("[limits]\nidle_exit = 600", 2, &["limits.idle_exit = 600", "\"never\""]),
+    ("[limits]\nidle_exit = \"0s\"", 2, &["limits.idle_exit = \"0s\"", "out of range", "\"10m\""]),
     ("[limits]\nheader_time = \"0s\"", 2, &["limits.header_time = \"0s\"", "out of range", "10s"]),
     ("[limits]\nidle_time = \"soon\"", 2, &["limits.idle_time = \"soon\"", "a time from"]),
     ("[limits]\nbody_stall_time = 30", 2, &["limits.body_stall_time = 30", "integer"]),
     ("[limits]\nmax_header_size = 10", 2, &["limits.max_header_size = 10", "1KB to 1MB"]),
     ("[limits]\nmax_connections_per_address = 0", 2, &["max_connections_per_address = 0", "from 1 to"]),
-    ("[listen]\nhttp = \"here\"", 2, &["listen.http = \"here\"", "127.0.0.1:4437"]),
-    ("[listen]\nhttp = 80", 2, &["listen.http = 80", "integer"]),
+    ("[listen]\nhttp = \"here\"", 2, &["listen.http = \"here\"", "0.0.0.0:4437"]),
+    ("[listen]\nhttp = 65536", 2, &["listen.http = 65536", "65535"]),
+    ("[listen]\nhttp = true", 2, &["listen.http = true", "boolean"]),
     ("[http]\nallowed_hosts = \"localhost\"", 2, &["http.allowed_hosts", "a list of names"]),
     ("[http]\nallowed_origins = [1]", 2, &["http.allowed_origins", "integer"]),
     ("[listen]\n[listen]", 2, &["duplicate"]),

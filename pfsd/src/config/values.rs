@@ -2,12 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use pfs_http::settings::parse_listen_address;
 use pfs_proto::{StreamPath, parse_size};
 use toml::{Spanned, Value};
 
-use super::{Shm, error::Mistake, file::Given};
+use super::{IdleExit, Shm, error::Mistake, file::Given};
 
 const SIZES_ALLOWED: &str = "a size of at least one byte: a number of bytes (524288), or text with B, KB, MB, GB or TB (\"512KB\", \"1.5MB\")";
+
+const HTTP_ADDRESSES_ALLOWED: &str =
+    "a port of the loopback address (4437), or an address and a port (\"0.0.0.0:4437\")";
 
 type Judged<T> = Result<Option<T>, Mistake>;
 
@@ -109,8 +113,9 @@ pub(super) fn shm(key: &str, given: &Given) -> Judged<Shm> {
 }
 
 pub(super) fn http_address(key: &str, given: &Given) -> Judged<SocketAddr> {
-    judge(key, given, "an address and a port, such as \"127.0.0.1:4437\"", |value| {
-        text(value)?.parse().map_err(|error: std::net::AddrParseError| error.to_string())
+    judge(key, given, HTTP_ADDRESSES_ALLOWED, |value| match value {
+        Value::Integer(port) => parse_listen_address(&port.to_string()),
+        _ => parse_listen_address(text(value)?),
     })
 }
 
@@ -130,10 +135,24 @@ pub(super) fn list<T>(
 /// A time to wait, not zero and not for ever.
 pub(super) fn duration(key: &str, given: &Given) -> Judged<Duration> {
     judge(key, given, "a time from \"1ms\" to \"1day\", such as \"10s\" or \"2m\"", |value| {
-        let time = humantime::parse_duration(text(value)?).map_err(|error| error.to_string())?;
-        let allowed = Duration::from_millis(1)..=Duration::from_hours(24);
-        if allowed.contains(&time) { Ok(time) } else { Err("it is out of range".to_owned()) }
+        time(text(value)?)
     })
+}
+
+/// A time to wait, or never.
+pub(super) fn idle_exit(key: &str, given: &Given) -> Judged<IdleExit> {
+    judge(key, given, "a time from \"1ms\" to \"1day\", such as \"10m\", or \"never\"", |value| {
+        match text(value)? {
+            "never" => Ok(IdleExit::Never),
+            other => time(other).map(IdleExit::After),
+        }
+    })
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = pfs_proto::parse_duration(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_millis(1)..=Duration::from_hours(24);
+    if allowed.contains(&time) { Ok(time) } else { Err("it is out of range".to_owned()) }
 }
 
 /// The place of a value, for what is wrong with it only beside another one.

@@ -6,25 +6,74 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
+use pfs_client::lookup::answers;
 use rustix::fs::OFlags;
 
-use super::SocketError;
+use super::{Identity, SocketError};
+
+/// How long an ending daemon may keep the lock: its clients may take four seconds. A `pfs` that has started this daemon waits for
+/// five, and should hear the reason.
+const HANDOVER_TIMEOUT: Duration = Duration::from_millis(4500);
+
+/// Between two looks for the end of such a daemon.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(10);
 
 /// An exclusive lock beside a socket, held for as long as this lives. The system gives it up when a daemon dies, however
-/// it dies. Its file holds the pid and is never removed: removing it would let two daemons lock two files
-/// of the same name.
+/// it dies. Its file holds the pid. No daemon removes it, so that two cannot lock two files of the same name. If somebody else
+/// removes it, only the lock on a file that is at the path counts: see [`is_current`](Self::is_current).
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    path: PathBuf,
+    file: File,
 }
 
 impl Lock {
+    /// Takes the lock, or says which daemon has it. A daemon that has it and does not answer is most likely ending: it is waited for,
+    /// at most for as long as that may take.
+    pub(super) fn wait(socket: &Path) -> Result<Self, SocketError> {
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        loop {
+            match Self::take(socket) {
+                Err(SocketError::Live { path, pid, .. }) => match answers(socket) {
+                    Ok(false) if Instant::now() < deadline => sleep(HANDOVER_PAUSE),
+                    answered => {
+                        let answers = answered.unwrap_or_default();
+                        return Err(SocketError::Live { path, pid, answers });
+                    }
+                },
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Takes the lock, or says which daemon has it.
     pub(super) fn take(socket: &Path) -> Result<Self, SocketError> {
-        let mut name = socket.as_os_str().to_owned();
-        name.push(".lock");
-        let path = PathBuf::from(name);
+        let path = beside(socket);
+        loop {
+            let lock = Self::take_file(socket, path.clone())?;
+            // Otherwise the file was removed before it was locked, and another daemon may lock the next one.
+            if lock.is_current() {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// The lock's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the locked file is still at the path, where others would try to lock it.
+    pub(super) fn is_current(&self) -> bool {
+        let Ok(own) = self.file.metadata() else { return false };
+        Identity::of(&self.path).is_some_and(|there| Some(there) == Identity::new(&own))
+    }
+
+    fn take_file(socket: &Path, path: PathBuf) -> Result<Self, SocketError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -37,14 +86,27 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(SocketError::Live { path: socket.to_owned(), pid: read_pid(&mut file) });
+                let pid = read_pid(&mut file);
+                return Err(SocketError::Live { path: socket.to_owned(), pid, answers: false });
             }
             Err(TryLockError::Error(error)) => return Err(SocketError::io("lock", &path, error)),
         }
         // The pid only makes messages better: without it they say less.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { path, file })
     }
+}
+
+/// The daemon that serves a socket, where its lock file can be read.
+pub(super) fn pid(socket: &Path) -> Option<u32> {
+    read_pid(&mut File::open(beside(socket)).ok()?)
+}
+
+/// The lock's file.
+fn beside(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {

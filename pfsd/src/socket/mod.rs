@@ -1,26 +1,34 @@
-//! The socket's place in the file system: who may enter, who serves it, and what a dead daemon left.
+//! The socket's place in the file system: who may enter, who serves it, what a dead daemon left, and what happens when it is deleted.
 
-mod directory;
+mod choice;
+mod keeper;
 mod lock;
+mod watch;
 
 use std::{
+    fs::Metadata,
     io,
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt},
-        net::{SocketAddr, UnixListener},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::{SocketAddr, UnixListener},
+        },
     },
     path::{Path, PathBuf},
 };
 
+use pfs_client::lookup::{Unfit, answers};
 use rustix::{
-    fs::{Mode, chmod},
+    fs::Mode,
     io::Errno,
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
 };
 use thiserror::Error;
 
-pub use self::directory::Directory;
-use self::lock::Lock;
+pub use self::choice::{bind_first, bind_named};
+pub(crate) use self::keeper::Keeper;
+use self::{lock::Lock, watch::Watch};
 
 /// Clients that may wait to be accepted; the system lowers it to its own limit.
 const BACKLOG: i32 = 4096;
@@ -40,12 +48,15 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// Another daemon is there.
-    #[error("a daemon is already serving {}{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    #[error("a pfsd{} already serves {}; end it first, or serve on another socket with --socket",
+            pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), path.display())]
     Live {
         /// The path.
         path: PathBuf,
         /// The other daemon, where known.
         pid: Option<u32>,
+        /// Whether it has answered. Otherwise it has the lock, and starts, ends or hangs.
+        answers: bool,
     },
     /// Something that is not a socket is there.
     #[error("cannot serve on {}: there is something else that is not a socket, and it was left alone; \
@@ -54,31 +65,37 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
-    /// Others could enter the directory, or it is somebody else's.
-    #[error("refusing to serve in {}: {reason}; it must be a directory of user {uid} with mode 0700", path.display())]
-    Unsafe {
-        /// The directory.
+    /// Others could have put a socket where clients look by themselves.
+    #[error("cannot serve on {}: {unfit}; clients look there by themselves, so the directory must be this user's alone, with mode 0700",
+            path.display())]
+    Unfit {
+        /// The socket.
         path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-        /// Who runs the daemon.
-        uid: u32,
+        /// What is wrong with its directory.
+        unfit: Unfit,
+    },
+    /// No place where clients look by themselves is fit.
+    #[error("there is no place to serve at: {}; set XDG_RUNTIME_DIR to a directory of your own, or name a socket with --socket",
+            reasons.join(", "))]
+    Nowhere {
+        /// Why, for each place.
+        reasons: Vec<String>,
     },
     /// The system refused.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}: {error}", path.display())]
     Io {
         /// What was tried.
         what: &'static str,
         /// With which file.
         path: PathBuf,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
 impl SocketError {
-    fn io(what: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io { what, path: path.to_owned(), source: source.into() }
+    fn io(what: &'static str, path: &Path, error: impl Into<io::Error>) -> Self {
+        Self::Io { what, path: path.to_owned(), error: error.into() }
     }
 }
 
@@ -86,57 +103,131 @@ impl SocketError {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
-    _lock: Lock,
+    identity: Identity,
+    lock: Lock,
+}
+
+/// Which file it is that is at a path: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    fn of(path: &Path) -> Option<Self> {
+        Self::new(&std::fs::symlink_metadata(path).ok()?)
+    }
+
+    /// `None` of a file without a name. While a file is being removed, its path can still lead to it for a moment.
+    fn new(metadata: &Metadata) -> Option<Self> {
+        (metadata.nlink() > 0).then(|| Self(metadata.dev(), metadata.ino()))
+    }
 }
 
 impl SocketFile {
-    /// Listens at `path`, taking over what a dead daemon left there. Nobody can connect before the
-    /// file has the permissions `mode`.
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Listens at `path`, in a directory that exists, taking over what a dead daemon left there. The file has the permissions
+    /// `mode` from its first moment; the umask of the process is taken off them.
     ///
     /// # Errors
     ///
     /// [`SocketError`]; what is at the path is left alone then.
-    pub fn bind(path: &Path, directory: Directory, mode: u32) -> Result<(UnixListener, Self), SocketError> {
+    pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, Self), SocketError> {
         if SocketAddr::from_pathname(path).is_err() {
             return Err(SocketError::TooLong { path: path.to_owned() });
         }
-        if let Some(parent) = path.parent() {
-            directory.prepare(parent)?;
-        }
         // Whoever holds the lock is the only one to look at the file, remove it and make it.
-        let lock = Lock::take(path)?;
-        remove_stale(path)?;
-
-        let address = SocketAddrUnix::new(path).map_err(|error| SocketError::io("serve on", path, error))?;
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|error| SocketError::io("make a socket for", path, error))?;
-        bind(&socket, &address).map_err(|error| SocketError::io("serve on", path, error))?;
-        let identity = identity(path).map_err(|error| SocketError::io("serve on", path, error))?;
-        let file = Self { path: path.to_owned(), identity, _lock: lock };
-        // In this order: until it listens, connecting fails.
-        chmod(path, Mode::from_raw_mode(mode as _))
-            .map_err(|error| SocketError::io("set the permissions of", path, error))?;
-        listen(&socket, BACKLOG).map_err(|error| SocketError::io("listen on", path, error))?;
-        Ok((UnixListener::from(socket), file))
+        let lock = Lock::wait(path)?;
+        let (listener, identity) = make_listener(path, mode)?;
+        Ok((listener, Self { path: path.to_owned(), identity, lock }))
     }
+
+    /// Makes the socket or its lock file again if they were deleted, in a directory that exists. `None` if there still is a socket that
+    /// is ours. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError`]; what is at the path is left alone then.
+    fn make_again(&mut self, mode: u32) -> Result<Option<UnixListener>, SocketError> {
+        // A lock on a file that was deleted keeps nobody out.
+        if !self.lock.is_current() {
+            self.lock = Lock::take(&self.path)?;
+        }
+        if self.is_ours() {
+            return Ok(None);
+        }
+        let (listener, identity) = make_listener(&self.path, mode)?;
+        self.identity = identity;
+        Ok(Some(listener))
+    }
+
+    /// Waits until the socket or its lock file is gone.
+    async fn deleted(&self) {
+        loop {
+            // Before the look, so that nothing is missed.
+            let watch = Watch::new([&self.path, self.lock.path()]);
+            if !self.is_ours() || !self.lock.is_current() {
+                return;
+            }
+            watch.changed().await;
+        }
+    }
+
+    /// Whether the file at the path is still this one.
+    fn is_ours(&self) -> bool {
+        Identity::of(&self.path) == Some(self.identity)
+    }
+}
+
+/// Listens at `path`, in place of what a dead daemon left there. The caller has the lock.
+fn make_listener(path: &Path, mode: u32) -> Result<(UnixListener, Identity), SocketError> {
+    remove_stale(path)?;
+    let socket = make(path, mode)?;
+    let identity = Identity::of(path);
+    let identity = identity
+        .ok_or_else(|| SocketError::io("serve on", path, io::Error::from(io::ErrorKind::NotFound)))?;
+    listen(&socket, BACKLOG).map_err(|error| SocketError::io("listen on", path, error))?;
+    Ok((UnixListener::from(socket), identity))
+}
+
+/// Makes the socket's file, and a socket that nobody can connect to yet.
+fn make(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
+    let address = SocketAddrUnix::new(path).map_err(|error| SocketError::io("serve on", path, error))?;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|error| SocketError::io("make a socket for", path, error))?;
+    bind_with_mode(&socket, &address, Mode::from_raw_mode(mode as _))
+        .map_err(|error| SocketError::io("serve on", path, error))?;
+    Ok(socket)
+}
+
+/// Linux gives the file the permissions of the socket. Changing those of the file would follow its path, where another file may be
+/// by now.
+#[cfg(target_os = "linux")]
+fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Result<(), Errno> {
+    rustix::fs::fchmod(socket, mode)?;
+    bind(socket, address)
+}
+
+/// Other systems know only the umask. It is that of the whole process, which makes no other file meanwhile.
+#[cfg(not(target_os = "linux"))]
+fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Result<(), Errno> {
+    let usual = rustix::process::umask(Mode::from_raw_mode(0o777).difference(mode));
+    let bound = bind(socket, address);
+    rustix::process::umask(usual);
+    bound
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Another file may be there, if somebody removed ours.
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if self.is_ours() {
             // Left behind it would only be stale: the next daemon takes it over.
             let _ = std::fs::remove_file(&self.path);
         }
     }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = std::fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Removes a socket that nobody listens on.
@@ -152,7 +243,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     // The lock is ours, but the lock's file may have been removed under another daemon, or another program
     // may listen here.
     if answers(path).map_err(|error| SocketError::io("try", path, error))? {
-        return Err(SocketError::Live { path: path.to_owned(), pid: None });
+        return Err(SocketError::Live { path: path.to_owned(), pid: None, answers: true });
     }
     tracing::info!(socket = %path.display(), "taking over the socket of a daemon that is gone");
     match std::fs::remove_file(path) {
@@ -161,16 +252,23 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// Whether somebody listens at the socket.
-fn answers(path: &Path) -> io::Result<bool> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match connect(&socket, &SocketAddrUnix::new(path)?) {
-        // Full queues are those of a living daemon.
-        Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS) => Ok(true),
-        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
-        // Somebody's socket of another type.
-        Err(Errno::PROTOTYPE) => Ok(true),
-        Err(error) => Err(error.into()),
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::metadata,
+        os::unix::{fs::PermissionsExt, net::UnixStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_file_has_its_mode_before_anybody_can_connect() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o600, 0o400, 0o700] {
+            let path = folder.path().join(mode.to_string());
+            let _socket = make(&path, mode).unwrap();
+            assert_eq!(metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+            assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        }
     }
 }

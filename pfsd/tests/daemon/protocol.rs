@@ -58,7 +58,11 @@ async fn a_client_of_the_next_version_is_refused_and_told_both_versions() {
     let next = Hello { min_version: VERSION + 1, max_version: VERSION + 2, capabilities: 0 };
     client.send(&Request::Hello(next)).await;
     let message = client.refused_for_good(ErrorCode::Version).await;
-    assert!(message.contains("version 2 to 3") && message.contains("version 1"), "{message}");
+    let theirs = format!("version {} to {}", VERSION + 1, VERSION + 2);
+    let ours = format!("pfsd {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id());
+    for part in [&theirs, &ours, &format!("version {VERSION} of the protocol"), "pfs stop"] {
+        assert!(message.contains(part), "no {part:?} in {message:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pfs_proto::{ErrorCode, Hello, Peer, ReadOptions, Reply, Request, SlowPolicy, Until, WriteOptions};
+use pfs_proto::{ErrorCode, Hello, ReadOptions, Reply, Request, SlowPolicy, Until, WriteOptions};
 use pfs_stream::StreamConfig;
 
 use crate::harness::{Running, at, eventually, oldest};
@@ -100,7 +100,7 @@ async fn the_writers_of_a_daemon_that_is_cut_have_not_died() {
     writer.write_to("/streamfs/a").await;
     let stream = running.daemon.registry().get("/streamfs/a").unwrap();
     let options = ReadOptions { until: Until::WritersGone, ..oldest() };
-    let mut reader = stream.reader(options, Peer::default()).unwrap();
+    let mut reader = stream.reader(options).unwrap();
     let daemon = running.cut().await;
     assert!(daemon.shutdown().is_cancelled());
     eventually(async || stream.stat().writers.is_empty()).await;

@@ -9,11 +9,13 @@ use std::{
     path::Path,
 };
 
-use pfsd::socket::{Directory, MAX_SOCKET_PATH, SocketError, SocketFile};
-use tempfile::tempdir;
+use pfs_client::lookup::{Lookup, Unfit};
+use pfsd::socket::{MAX_SOCKET_PATH, SocketError, SocketFile, bind_first, bind_named};
+use rustix::process::geteuid;
+use tempfile::{TempDir, tempdir};
 
 fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
-    SocketFile::bind(path, Directory::AsItIs, 0o600)
+    SocketFile::bind(path, 0o600)
 }
 
 fn mode(path: &Path) -> u32 {
@@ -24,9 +26,10 @@ fn mode(path: &Path) -> u32 {
 fn the_directory_is_made_for_its_owner_alone_and_the_socket_has_its_mode() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("run/pfs/s");
-    let (_listener, _file) = SocketFile::bind(&path, Directory::AsItIs, 0o660).unwrap();
+    let lookup = Lookup::new(None, geteuid().as_raw());
+    let (_listener, _file) = bind_named(&path, &lookup, 0o700).unwrap();
     assert_eq!(mode(path.parent().unwrap()), 0o700);
-    assert_eq!(mode(&path), 0o660);
+    assert_eq!(mode(&path), 0o700);
     UnixStream::connect(&path).unwrap();
 }
 
@@ -36,7 +39,11 @@ fn a_living_daemon_is_left_alone_and_named() {
     let path = folder.path().join("s");
     let (_listener, _file) = bind(&path).unwrap();
     let refused = bind(&path).unwrap_err();
-    let expected = format!("a daemon is already serving {} (pid {})", path.display(), std::process::id());
+    let expected = format!(
+        "a pfsd (pid {}) already serves {}; end it first, or serve on another socket with --socket",
+        std::process::id(),
+        path.display()
+    );
     assert_eq!(refused.to_string(), expected);
     UnixStream::connect(&path).unwrap();
 }
@@ -104,37 +111,114 @@ fn a_path_too_long_for_the_kernel_is_refused_with_the_limit() {
     assert!(refused.to_string().contains(&MAX_SOCKET_PATH.to_string()), "{refused}");
 }
 
-#[test]
-fn a_directory_that_others_can_enter_is_refused_where_everybody_would_look() {
-    let folder = tempdir().unwrap();
-    let directory = folder.path().join("pfs");
-    fs::create_dir(&directory).unwrap();
-    for bits in [0o755, 0o710, 0o701, 0o770, 0o702] {
-        fs::set_permissions(&directory, fs::Permissions::from_mode(bits)).unwrap();
-        let refused = SocketFile::bind(&directory.join("s"), Directory::Private, 0o600).unwrap_err();
-        assert!(matches!(refused, SocketError::Unsafe { .. }), "{refused}");
-        assert!(refused.to_string().contains(&format!("{bits:04o}")), "{refused}");
-    }
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
-    SocketFile::bind(&directory.join("s"), Directory::Private, 0o600).unwrap();
+/// A machine of the test's own, and the places where clients look there: `$XDG_RUNTIME_DIR/pfs`, `/run/user/UID/pfs`,
+/// `/tmp/pfs-UID` and `/run/pfs`. The parents of the first two do not exist yet.
+fn machine() -> (TempDir, Lookup) {
+    let root = tempdir().unwrap();
+    fs::create_dir(root.path().join("run")).unwrap();
+    fs::create_dir(root.path().join("tmp")).unwrap();
+    let lookup = Lookup::below(root.path(), Some(root.path().join("xdg").as_os_str()), geteuid().as_raw());
+    (root, lookup)
+}
 
-    let link = folder.path().join("link");
-    symlink(&directory, &link).unwrap();
-    let refused = SocketFile::bind(&link.join("s"), Directory::Private, 0o600).unwrap_err();
-    assert!(refused.to_string().contains("not a directory"), "{refused}");
+fn serves_at(lookup: &Lookup) -> usize {
+    let (_listener, file) = bind_first(lookup, 0o600).unwrap();
+    lookup.places().iter().position(|place| place.socket() == file.path()).unwrap()
 }
 
 #[test]
-fn somebody_elses_directory_is_refused_where_everybody_would_look() {
-    // Only root can make a directory that belongs to somebody else; /proc/1 does for the others.
-    let folder = tempdir().unwrap();
-    let directory = folder.path().join("pfs");
-    fs::create_dir(&directory).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
-    let foreign = match std::os::unix::fs::chown(&directory, Some(12345), None) {
-        Ok(()) => directory,
-        Err(_) => "/proc/1".into(),
-    };
-    let refused = SocketFile::bind(&foreign.join("s"), Directory::Private, 0o600).unwrap_err();
-    assert!(refused.to_string().contains("belongs to user"), "{refused}");
+fn a_daemon_serves_at_the_first_place_that_can_be_its_user_s_alone() {
+    let (root, lookup) = machine();
+    assert_eq!(serves_at(&lookup), 2);
+    let parents = ["xdg".into(), format!("run/user/{}", geteuid().as_raw())];
+    for (place, parent) in parents.iter().enumerate().rev() {
+        fs::create_dir_all(root.path().join(parent)).unwrap();
+        assert_eq!(serves_at(&lookup), place);
+    }
+    // Others can enter the first, the second is a link, and there is a file in the way of the third.
+    let directory = |place: usize| lookup.places()[place].directory();
+    fs::set_permissions(directory(0), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(serves_at(&lookup), 1);
+    fs::remove_dir_all(directory(1)).unwrap();
+    symlink(directory(2), directory(1)).unwrap();
+    assert_eq!(serves_at(&lookup), 2);
+    fs::remove_dir_all(directory(2)).unwrap();
+    fs::write(directory(2), "in the way").unwrap();
+    assert_eq!(serves_at(&lookup), 3);
+
+    fs::remove_dir_all(directory(3)).unwrap();
+    symlink("/", directory(3)).unwrap();
+    let refused = bind_first(&lookup, 0o600).unwrap_err().to_string();
+    let shown = |place: usize| directory(place).display();
+    assert_eq!(
+        refused,
+        format!(
+            "there is no place to serve at: {} is open to other users (mode 0755), {} is not a directory, \
+             {} is not a directory, {} is not a directory; set XDG_RUNTIME_DIR to a directory of your own, or name a \
+             socket with --socket",
+            shown(0),
+            shown(1),
+            shown(2),
+            shown(3)
+        )
+    );
+}
+
+#[test]
+fn a_daemon_that_clients_would_no_longer_find_is_left_alone_and_named() {
+    let (root, lookup) = machine();
+    let (_listener, first) = bind_first(&lookup, 0o600).unwrap();
+    // Clients would look there first.
+    fs::create_dir(root.path().join("xdg")).unwrap();
+    let refused = bind_first(&lookup, 0o600).unwrap_err();
+    let pid = Some(std::process::id());
+    assert!(
+        matches!(&refused, SocketError::Live { path, pid: told, .. } if path == first.path() && *told == pid),
+        "{refused}"
+    );
+    // Whoever names a socket wants a second daemon.
+    bind_named(&lookup.places()[0].socket(), &lookup, 0o600).unwrap();
+}
+
+#[test]
+fn the_system_s_daemon_is_no_obstacle_to_a_user_s_own() {
+    let (_root, lookup) = machine();
+    let system = lookup.places()[3].socket();
+    let (_listener, _file) = bind_named(&system, &lookup, 0o666).unwrap();
+    assert_eq!(serves_at(&lookup), 2);
+}
+
+#[test]
+fn a_directory_that_others_can_enter_is_refused_where_clients_look_by_themselves() {
+    let (root, lookup) = machine();
+    fs::create_dir(root.path().join("xdg")).unwrap();
+    let place = &lookup.places()[0];
+    fs::create_dir(place.directory()).unwrap();
+    for bits in [0o755, 0o710, 0o701, 0o770, 0o702] {
+        fs::set_permissions(place.directory(), fs::Permissions::from_mode(bits)).unwrap();
+        let refused = bind_named(&place.socket(), &lookup, 0o600).unwrap_err();
+        assert!(matches!(refused, SocketError::Unfit { unfit: Unfit::Open { .. }, .. }), "{refused}");
+        assert!(refused.to_string().contains(&format!("{bits:04o}")), "{refused}");
+    }
+    fs::set_permissions(place.directory(), fs::Permissions::from_mode(0o700)).unwrap();
+    bind_named(&place.socket(), &lookup, 0o600).unwrap();
+    // Anywhere else the user decides.
+    let other = root.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    bind_named(&other.join("pfsd.sock"), &lookup, 0o600).unwrap();
+}
+
+#[test]
+fn another_user_s_directory_is_passed_over() {
+    if !geteuid().is_root() {
+        // Only root can make a directory that belongs to another user. pfs-client tests the rule itself.
+        return;
+    }
+    let (root, lookup) = machine();
+    let xdg = root.path().join("xdg");
+    fs::create_dir(&xdg).unwrap();
+    std::os::unix::fs::chown(&xdg, Some(12345), None).unwrap();
+    assert_eq!(serves_at(&lookup), 2);
+    assert!(!lookup.places()[0].directory().exists(), "nothing of root's is in it");
 }

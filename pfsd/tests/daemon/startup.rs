@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Read,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::{
         fd::OwnedFd,
         unix::net::{UnixDatagram, UnixListener, UnixStream},
@@ -103,8 +103,7 @@ fn a_second_daemon_on_a_live_socket_is_refused_and_a_killed_ones_socket_is_taken
     let mut first = Serving::start(tempdir().unwrap());
     let second = pfsd().arg("--socket").arg(first.socket()).output().unwrap();
     assert_eq!(second.status.code(), Some(1));
-    let expected =
-        format!("a daemon is already serving {} (pid {})", first.socket().display(), first.child.id());
+    let expected = format!("a pfsd (pid {}) already serves {}", first.child.id(), first.socket().display());
     assert!(message(&second).contains(&expected), "{}", message(&second));
     UnixStream::connect(first.socket()).expect("the first goes on");
 
@@ -191,22 +190,6 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
     }
 }
 
-#[test]
-fn the_default_socket_is_in_a_directory_of_its_own_in_the_runtime_directory() {
-    let folder = tempdir().unwrap();
-    let socket = folder.path().join("pfs/pfsd.sock");
-    let mut child = pfsd().env("XDG_RUNTIME_DIR", folder.path()).spawn().unwrap();
-    wait_until("serving", || UnixStream::connect(&socket).is_ok());
-    child.kill().unwrap();
-    child.wait().unwrap();
-
-    fs::set_permissions(folder.path().join("pfs"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
-    let output = pfsd().env("XDG_RUNTIME_DIR", folder.path()).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(message(&output).contains("refusing to serve in"), "{}", message(&output));
-}
-
 /// `pfsd` as a service manager starts it that passes `count` descriptors, each of them `passed`.
 fn activated(passed: OwnedFd, count: usize) -> Command {
     // Only a shell can move a descriptor to the place where it is expected, and keep the pid through exec.
@@ -217,16 +200,19 @@ fn activated(passed: OwnedFd, count: usize) -> Command {
 }
 
 #[test]
-fn what_the_service_manager_passes_must_be_one_unix_stream_socket() {
-    let kind = "cannot use the socket that the service manager passed: descriptor 3 is no Unix stream socket";
-    let number = "the service manager passed 2 sockets; pfsd takes one, a Unix stream socket";
+fn what_the_service_manager_passes_must_be_listening_sockets_one_of_a_kind() {
+    let kind = "the service manager passed: descriptor 3 is no listening Unix or TCP socket";
+    let number = "pfsd takes one Unix socket and one TCP socket, and descriptor 4 is one more";
     let place = tempdir().unwrap();
-    let stream = UnixListener::bind(place.path().join("s")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let unix = UnixListener::bind(place.path().join("s")).unwrap();
     for (passed, count, words) in [
         (OwnedFd::from(UnixDatagram::unbound().unwrap()), 1, kind),
-        (OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap()), 1, kind),
+        (OwnedFd::from(connected), 1, kind),
         (OwnedFd::from(fs::File::open("/dev/null").unwrap()), 1, kind),
-        (OwnedFd::from(stream), 2, number),
+        (OwnedFd::from(unix), 2, number),
+        (OwnedFd::from(listener), 2, number),
     ] {
         let child = activated(passed, count).spawn().unwrap();
         let mut serving = Serving { folder: tempdir().unwrap(), child };

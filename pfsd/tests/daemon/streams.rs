@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pfs_host::Settings;
 use pfs_proto::{
-    CreateOptions, End, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, Start, Until, WriteOptions,
+    CreateOptions, End, ErrorCode, Hello, ReadOptions, Reply, Request, SlowPolicy, Start, Until, WriteOptions,
 };
 use pfs_stream::{Limits, StreamConfig};
 use pfsd::Daemon;
@@ -74,7 +74,7 @@ async fn readers_that_come_and_go_leave_none_of_what_they_read_in_the_daemon() {
     const VISITORS: u64 = 200;
     let running = Running::start();
     let stream = running.daemon.registry().create("/streamfs/big", StreamConfig::default()).unwrap();
-    stream.writer(Peer::default()).unwrap().try_append(&vec![7; CHUNK]).unwrap().unwrap();
+    stream.writer().unwrap().try_append(vec![7; CHUNK]).unwrap();
     let mut idle = [running.client().await, running.client().await];
     for reader in &mut idle {
         reader.read_from("/streamfs/big", ReadOptions { start: Start::New, ..oldest() }).await;
@@ -296,4 +296,27 @@ async fn bad_options_are_refused_and_create_nothing() {
     let past = ReadOptions { start: Start::Offset(1), ..oldest() };
     client.send(&Request::OpenReader(at("/streamfs/a"), past)).await;
     client.refused_for_good(ErrorCode::PastHead).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[cfg(target_os = "linux")]
+async fn a_removed_stream_that_a_client_maps_is_charged_to_its_creator_until_the_client_has_left() {
+    let user_quota = Limits { max_streams: 1, ..Limits::UNLIMITED };
+    let running = Running::with(Daemon::new(&Settings { user_quota, ..Settings::default() }));
+    let create = |path| Request::Create(at(path), CreateOptions::default());
+    let mut client = running.client().await;
+    assert_eq!(client.ask(create("/streamfs/a")).await, Reply::Done);
+    let mut reader = running.stranger().await;
+    assert!(matches!(reader.peer.greet(Hello::MAPPING).await, Some(Reply::Hello(_))));
+    let reading = reader.ask(Request::OpenReader(at("/streamfs/a"), oldest())).await;
+    assert!(matches!(reading, Reply::Mapped(_)), "{reading:?}");
+
+    // The daemon hangs up on the reader after a second, and the clock stands still while a request is on its way.
+    client.send_together(&[Request::Remove(at("/streamfs/a")), create("/streamfs/b")]).await;
+    assert_eq!(client.reply().await, Some(Reply::Done));
+    let (code, message) = client.error().await;
+    assert_eq!(code, ErrorCode::Limit);
+    assert!(message.contains("1 of the 1 streams that the quota allows"), "{message}");
+    eventually(async || client.ask(create("/streamfs/b")).await == Reply::Done).await;
+    drop(reader);
 }

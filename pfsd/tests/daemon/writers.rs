@@ -1,6 +1,6 @@
 //! Writers: long chunks, acknowledgements, waiting and dying.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, Until, WriteOptions};
@@ -174,7 +174,7 @@ async fn a_writer_that_says_nothing_is_told_when_its_stream_is_closed_removed_or
     const HOUR: Duration = Duration::from_secs(3600);
     let running = Running::start();
     let registry = running.daemon.registry();
-    let expire = || drop(registry.expire(SystemTime::now() + 2 * HOUR));
+    let expire = || drop(registry.expire(2 * HOUR));
     let close = || registry.get("/streamfs/a").unwrap().close();
     let remove = || assert!(registry.remove("/streamfs/a"));
     let ends: [(&dyn Fn(), _); 3] =
@@ -211,7 +211,7 @@ async fn stuck(running: &Running) -> (pfs_stream::Stream, pfs_stream::Reader, cr
     let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
     let stream = running.daemon.registry().create("/streamfs/full", sizes).unwrap();
     let slow = ReadOptions { policy: SlowPolicy::Block, ..oldest() };
-    let reader = stream.reader(slow, pfs_proto::Peer::default()).unwrap();
+    let reader = stream.reader(slow).unwrap();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/full").await;
     for _ in 0..10 {

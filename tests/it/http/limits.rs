@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::Path};
 
 use harness::{Daemon, HttpConnection, Pfs, Running, eventually, noise};
 
+use super::refusals::{logged, refusals};
+
 const S: &str = "/streamfs/s";
 
 #[test]
@@ -128,6 +130,69 @@ fn a_flood_of_connections_beyond_the_limit_leaves_the_daemon_alive() {
 }
 
 #[test]
+fn a_token_that_has_exhausted_its_quota_creates_no_more_by_any_protocol_and_another_one_does() {
+    const ONE: &str = "one-one-one-one-one";
+    const OTHER: &str = "other-other-other-other";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{ONE}\n{OTHER}\n")).unwrap();
+    let daemon = Daemon::with_http_config(&format!(
+        "[auth]\ntoken_file = {file:?}\n[limits]\nmax_streams_per_token = 2\n"
+    ));
+    let ask = |token: &str, method: &str, path: &str| {
+        daemon.ask(method, path, [("authorization", &*format!("Bearer {token}"))], b"x")
+    };
+    let create = |token: &str| {
+        let own = folder.path().join(token);
+        std::fs::write(&own, token).unwrap();
+        let args = ["--url", &daemon.url(""), "create", "/streamfs/frames", "--token-file"];
+        daemon.pfs(args).arg(own).run()
+    };
+    ask(ONE, "PUT", S).has(201);
+    ask(ONE, "PUT", "/v1/stream/durable").has(201);
+    let refused = "for this token: 2 of the 2 streams that the quota allows are taken; remove streams of this token with \
+                   pfs rm, or raise limits.max_streams_per_token";
+    for (method, path) in [
+        ("PUT", "/streamfs/more"),
+        ("POST", "/streamfs/more"),
+        ("PUT", "/v1/stream/more"),
+        ("POST", "/api/v1/files?path=/streamfs/more"),
+        ("PUT", "/api/v1/files?path=/streamfs/more"),
+    ] {
+        let answer = ask(ONE, method, path).has(429);
+        assert!(answer.text().contains(refused), "{method} {path}: {}", answer.text());
+    }
+    assert!(ask(ONE, "PUT", "/streamfs/more").refuses("limit").contains("cannot create /streamfs/more "));
+    create(ONE).exits(1).says(refused);
+    // Existing streams take appends and can be replaced.
+    ask(ONE, "POST", S).has(200);
+    ask(ONE, "PUT", &format!("{S}?replace")).has(201);
+
+    ask(OTHER, "PUT", "/streamfs/of-the-other").has(201);
+    create(OTHER).exits(0);
+    daemon.create("/streamfs/of-the-socket");
+    ask(ONE, "DELETE", "/v1/stream/durable").has(204);
+    ask(ONE, "PUT", "/streamfs/more").has(201);
+    assert_eq!(ask(OTHER, "PUT", "/streamfs/another").status, 429);
+    for token in [ONE, OTHER] {
+        assert!(!daemon.log().contains(token), "a token in the log");
+    }
+}
+
+#[test]
+fn quotas_that_do_not_hold_over_http_are_noted_at_the_start() {
+    let daemon = Daemon::with_http_config("[limits]\nmax_streams_per_user = 1\nmax_streams_per_token = 1\n");
+    for path in ["/streamfs/1", "/streamfs/2"] {
+        daemon.ask("PUT", path, [], b"x").has(201);
+    }
+    for note in
+        ["per_user limit clients of the socket alone", "per_token limit nothing without auth.token_file"]
+    {
+        assert!(daemon.log().contains(note), "{note:?} is not in the log: {}", daemon.log());
+    }
+}
+
+#[test]
 fn readers_that_do_not_read_cost_a_bounded_buffer_each() {
     const READERS: usize = 20;
     let daemon = Daemon::with_http_config(
@@ -193,17 +258,23 @@ fn a_daemon_without_descriptors_says_so_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (mut daemon, address) = with_descriptors(48, folder.path());
     let held: Vec<HttpConnection> = (0..60).map(|_| HttpConnection::connect(address)).collect();
-    let refused = "HTTP connection refused: the daemon has no file descriptor left";
+    let refused = "refused: the daemon has no file descriptor left";
     eventually("it has no descriptor left", || daemon.stderr().contains(refused));
     let mut told = HttpConnection::connect(address);
     told.request("GET", "/streamfs/", &[], None);
     told.response().has(503).refuses("too_many_connections");
     drop(held);
+    let mut metrics = None;
     eventually("it has descriptors again", || {
         let mut connection = HttpConnection::connect(address);
-        connection.request("GET", "/healthz", &[], None);
-        connection.response().status == 200
+        connection.request("GET", "/metrics", &[], None);
+        metrics = Some(connection.response()).filter(|answer| answer.status == 200);
+        metrics.is_some()
     });
+    let counted = refusals(metrics.unwrap().text(), "descriptors");
+    assert!(counted >= 2, "{counted} refusals");
+    // Others of that reason may have been left out.
+    assert!((1..=counted).contains(&logged(&daemon.stderr(), "descriptors")), "{}", daemon.stderr());
     assert!(daemon.runs());
 }
 

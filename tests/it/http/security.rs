@@ -188,7 +188,15 @@ fn requests_are_logged_and_tokens_are_not() {
     eventually("both are logged", || daemon.log().matches("path=\"/streamfs/s\"").count() == 2);
     let log = daemon.log();
     let line = log.lines().find(|line| line.contains("method=PUT")).unwrap();
-    for part in ["remote=127.0.0.1:", "status=20", "bytes=", "milliseconds=", "end=\"whole\""] {
+    for part in [
+        "remote=127.0.0.1:",
+        "status=201",
+        "created=true",
+        "closed=true",
+        "received=5",
+        "milliseconds=",
+        "end=\"whole\"",
+    ] {
         assert!(line.contains(part), "nothing of {part} in {line}");
     }
     for secret in [ALL, "wrong-wrong", "?close"] {
@@ -283,6 +291,22 @@ fn a_page_of_another_site_is_403_and_writes_nothing() {
     }
     let same = [("origin", "http://localhost:81"), ("host", "localhost:81")];
     daemon.ask("GET", "/streamfs/", same, b"").has(200);
+}
+
+#[test]
+fn a_page_in_a_browser_without_fetch_metadata_attaches_a_block_reader_where_no_token_is_needed_and_a_bound_holds()
+ {
+    let daemon = Daemon::with_http_config("[limits]\nmax_block_time = \"200ms\"\n");
+    daemon.create_with_buffers("/streamfs/s", 64 << 10, 64 << 10);
+    let mut page = daemon.http();
+    page.request("GET", "/streamfs/s?slow=block", &[("referer", "http://elsewhere.example/")], None);
+    page.head().expect("an answer").has(200);
+    assert_eq!(daemon.readers("/streamfs/s"), 1);
+    // More than the system and the daemon keep for a client that does not read.
+    let written = daemon.pfs(["write", "--stream", "/streamfs/s"]).stdin(harness::noise(1, 24 << 20)).run();
+    written.exits(0);
+    let log = daemon.log();
+    assert!(log.contains("max_block_time"), "{log}");
 }
 
 #[test]

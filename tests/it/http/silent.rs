@@ -1,7 +1,15 @@
 //! Peers from which nothing comes and that take nothing, while their connection stays. What depends on time alone is tested in
 //! memory, in `pfs-http`.
 
-use harness::{Daemon, HttpConnection, Pfs, Signal, digest_of_stream, eventually, noise_file};
+use std::net::SocketAddr;
+
+use harness::{
+    Daemon, HttpConnection, Pfs, Running, Signal, Transport, digest_of_stream, eventually, noise_file, skip,
+};
+use rustix::io::Errno;
+use rustix::net::sockopt::tcp_user_timeout;
+use rustix::net::{SocketAddrAny, getpeername};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 const S: &str = "/streamfs/s";
 
@@ -49,6 +57,45 @@ pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
         writer.finish().exits(0).quietly();
         assert!(got.join().unwrap() == expected, "{path}: other bytes");
     }
+}
+
+#[test]
+fn the_system_lets_writers_over_http_wait_for_block_readers_without_a_limit() {
+    let daemon = Daemon::with_http();
+    daemon.create(S);
+    let reader = daemon.piped_reader_on(Transport::Http, S, ["--slow", "block"]);
+    reader.signal(Signal::STOP);
+    let mut writer = daemon.pfs_http(["write", "--stream", S]).stdin(vec![7; 32 << 20]).spawn();
+    is_waited_for(&daemon, S);
+    let Some(limits) = user_timeouts(&writer, daemon.http_address()) else {
+        return skip("this process may not look at the sockets of its children (pidfd_getfd)");
+    };
+    assert!(!limits.is_empty(), "the writer has a connection");
+    assert!(limits.iter().all(|limit| *limit == 0), "milliseconds until the system breaks it: {limits:?}");
+    assert!(writer.runs());
+}
+
+/// For how long the system waits until the daemon has taken what a process has sent, in milliseconds, on each of its connections
+/// to this address. 0 if only the system's own limits on retransmissions count.
+fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
+    let pid = i32::try_from(process.pid()).ok().and_then(Pid::from_raw).unwrap();
+    let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    let mut timeouts = Vec::new();
+    for file in std::fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap() {
+        let number = file.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        let socket = match pidfd_getfd(&handle, number, PidfdGetfdFlags::empty()) {
+            Ok(socket) => socket,
+            // It has been closed meanwhile.
+            Err(Errno::BADF) => continue,
+            Err(Errno::PERM | Errno::NOSYS) => return None,
+            Err(error) => panic!("a descriptor of {pid:?}: {error}"),
+        };
+        let is_to_daemon = |peer: SocketAddrAny| SocketAddr::try_from(peer).is_ok_and(|peer| peer == daemon);
+        if getpeername(&socket).is_ok_and(|peer| peer.is_some_and(is_to_daemon)) {
+            timeouts.push(tcp_user_timeout(&socket).unwrap());
+        }
+    }
+    Some(timeouts)
 }
 
 /// Waits until the daemon has given up, so often, a connection of each kind for which it has a limit: one without a request,

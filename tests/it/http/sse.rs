@@ -1,34 +1,11 @@
 //! A stream as server-sent events.
 
-use harness::{Daemon, HttpConnection, Signal, Transport, eventually};
+use harness::{
+    Daemon, HttpConnection, ServerSentEvent as Event, Signal, Transport, eventually, raise_file_limit,
+};
 use serde_json::{Value, json};
 
 const S: &str = "/streamfs/s";
-
-/// An event, as an EventSource would hand it over.
-#[derive(Debug, PartialEq, Eq)]
-struct Event {
-    name: String,
-    id: Option<String>,
-    data: String,
-}
-
-impl Event {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.data).unwrap()
-    }
-
-    /// Which stream its id names.
-    fn identity(&self) -> Option<&str> {
-        Some(self.id.as_deref()?.split_once(':').expect("an identity and an offset").0)
-    }
-
-    /// Which offset its id names.
-    fn offset(&self) -> Option<u64> {
-        let (_, offset) = self.id.as_deref()?.split_once(':').expect("an identity and an offset");
-        Some(offset.parse().expect("an offset"))
-    }
-}
 
 /// Follows the rules by which browsers read events.
 struct EventSource {
@@ -58,7 +35,7 @@ impl EventSource {
     fn next(&mut self) -> Result<Event, bool> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let ((event, has_data), rest) = (parse(event), rest.to_owned());
+                let ((event, has_data), rest) = (Event::parse(event), rest.to_owned());
                 self.text = rest;
                 // A block without data is no event, and its id counts.
                 self.last_id = event.id.clone().or(self.last_id.take());
@@ -106,28 +83,6 @@ fn identity(daemon: &Daemon) -> String {
     connection.request("HEAD", S, &[], None);
     let head = connection.response().has(200);
     head.header("etag").unwrap().trim_matches('"').to_owned()
-}
-
-/// A block, and whether it is an event: without data it is none.
-fn parse(block: &str) -> (Event, bool) {
-    let mut event = Event { name: "message".to_owned(), id: None, data: String::new() };
-    let mut lines = 0;
-    for line in block.split('\n').filter(|line| !line.starts_with(':') && !line.is_empty()) {
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "event" => event.name = value.to_owned(),
-            "id" => event.id = Some(value.to_owned()),
-            "data" => {
-                lines += 1;
-                event.data.push_str(value);
-                event.data.push('\n');
-            }
-            _ => panic!("an unknown field: {line:?}"),
-        }
-    }
-    event.data.pop();
-    (event, lines > 0)
 }
 
 #[test]
@@ -413,11 +368,4 @@ pub(crate) fn idle_readers_cost_little_and_all_get_the_next_chunk(count: usize) 
     drop((first, sources));
     daemon.has_readers(S, 0);
     eventually("the daemon still answers", || daemon.get("/streamfs/").status == 200);
-}
-
-/// Thousands of connections are more files than a process usually may have; the daemon inherits the limit.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }

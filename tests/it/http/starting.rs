@@ -67,6 +67,9 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
     assert_eq!(serves(file, None, &[]), "127.0.0.2");
     assert_eq!(serves(file, Some("127.0.0.3:0"), &[]), "127.0.0.3");
     assert_eq!(serves(file, Some("127.0.0.3:0"), &["--http", "127.0.0.4:0"]), "127.0.0.4");
+    for port in [":0", "0", "localhost:0"] {
+        assert_eq!(serves(file, None, &["--http", port]), "127.0.0.1", "{port}");
+    }
 }
 
 #[test]

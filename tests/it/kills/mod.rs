@@ -16,9 +16,9 @@ mod writer;
 
 use std::time::{Duration, Instant};
 
-use harness::Transport;
+use harness::{Random, Transport, variable};
 
-use self::plan::{Plan, Random};
+use self::plan::Plan;
 
 const S: &str = "/streamfs/s";
 
@@ -32,24 +32,19 @@ harness::per_transport! {
 fn whatever_is_killed_every_output_is_a_prefix_with_exact_gaps_and_the_exit_code_says_so(
     transport: Transport,
 ) {
-    let time = Duration::from_secs(number("PFS_TEST_SECONDS").unwrap_or(0));
+    let time = Duration::from_secs(variable("PFS_TEST_SECONDS").unwrap_or(0));
     let begin = Instant::now();
-    let fixed = number("PFS_TEST_SEED");
+    let fixed = variable("PFS_TEST_SEED");
     let mut seeds = Random::from_the_system();
     let mut rounds = 0;
     while rounds < ROUNDS || begin.elapsed() < time {
-        let seed = fixed.unwrap_or_else(|| seeds.next());
+        let seed = fixed.unwrap_or_else(|| seeds.number());
         let plan = Plan::new(transport, seed);
         let _named = Named { seed, rounds, plan: &plan };
         round::run(&plan, seed);
         rounds += 1;
     }
     eprintln!("{rounds} rounds over {transport:?}");
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|e| panic!("{variable} is {text:?}: {e}")))
 }
 
 /// Names the round when it fails.

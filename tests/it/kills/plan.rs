@@ -1,8 +1,6 @@
 //! The plan of a round: its writer, its readers, and what is done to them when. All of it follows from the seed.
 
-use std::hash::{BuildHasher as _, RandomState};
-
-use harness::{Direction, Transport};
+use harness::{Direction, Random, Transport};
 use pfs_client::{SlowPolicy, Until};
 
 /// A round.
@@ -114,7 +112,7 @@ pub(super) enum Break {
 
 impl Plan {
     pub(super) fn new(transport: Transport, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let ring = random.of([64 << 10, 128 << 10, 512 << 10]);
         let channel = random.of([ring, ring / 2]);
         let len = (256 << 10) + random.below(2 << 20) as usize;
@@ -230,34 +228,5 @@ impl Break {
         // Our readers try to reach the proxy for 5 seconds, so this break is rare.
         let gone = if random.one_in(4) { Self::Gone } else { Self::Cut };
         random.of([Self::Cut, gone, Self::Reset, Self::Half(direction)])
-    }
-}
-
-/// Random numbers (splitmix64): the same for the same seed.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    /// Different numbers every time.
-    pub(super) fn from_the_system() -> Self {
-        Self(RandomState::new().hash_one(()))
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub(super) fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    pub(super) fn of<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
-        choices[self.below(N as u64) as usize]
     }
 }

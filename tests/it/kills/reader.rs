@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use harness::{Daemon, Finished, Gap, Link, Pfs, Running, Signal, Taker, Transport, gaps, kill};
+use harness::{
+    Daemon, Finished, Gap, Link, Pfs, Running, ServerSentEvent, Signal, Taker, Transport, gaps, kill,
+};
 use pfs_client::blocking::Client;
 use pfs_client::{Endpoint, Event, HttpEndpoint, ReadError, ReadOptions, Until};
 use pfs_proto::End;
-use serde_json::Value;
 
 use super::S;
 use super::model::{BROKEN, KILLED, Outcome};
@@ -125,12 +126,12 @@ pub(super) fn client(daemon: &Daemon, link: &Link, transport: Transport, linked:
 
 fn follow(client: &Client, options: ReadOptions, attached: &AtomicBool) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut reader = match client.reader(&S.parse().expect("a path"), options) {
+    let mut reader = match client.reader(S, options) {
         Ok(reader) => reader,
         Err(error) => return Outcome { code: BROKEN, stderr: format!("{error:?}"), ..outcome },
     };
     loop {
-        match reader.next_event() {
+        match reader.next() {
             Ok(Event::Waiting) => {}
             Ok(Event::Attached { start, .. }) => {
                 outcome.start = Some(start);
@@ -150,7 +151,7 @@ fn follow(client: &Client, options: ReadOptions, attached: &AtomicBool) -> Outco
             Err(error) => {
                 outcome.said = Some(reader.position());
                 outcome.code = match error {
-                    ReadError::Removed { .. } => 7,
+                    ReadError::Removed => 7,
                     ReadError::TooSlow { .. } => 6,
                     ReadError::DaemonGone(_) => 5,
                     _ => 1,
@@ -196,16 +197,14 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
     let mut blocks: Vec<&str> = text.split("\n\n").collect();
     blocks.pop();
     for block in blocks {
-        let field = |name: &str| {
-            let mut lines = block.lines().filter_map(|line| line.strip_prefix(name));
-            lines.next().map(|value| value.trim_start_matches(": "))
-        };
-        let Some(data) = field("data") else { continue };
-        let json = || serde_json::from_str::<Value>(data).expect("JSON");
-        match field("event") {
-            Some("base64") => outcome.bytes.extend(BASE64_STANDARD.decode(data).expect("base64")),
-            Some("gap") => {
-                let gap = json();
+        let (event, has_data) = ServerSentEvent::parse(block);
+        if !has_data {
+            continue;
+        }
+        match event.name.as_str() {
+            "base64" => outcome.bytes.extend(BASE64_STANDARD.decode(&event.data).expect("base64")),
+            "gap" => {
+                let gap = event.json();
                 let offset = |name: &str| gap[name].as_u64().expect("an offset");
                 let gap = Gap {
                     from: offset("from"),
@@ -215,12 +214,13 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
                 };
                 outcome.gaps.push(gap);
             }
-            Some("end") => {
-                outcome.said = json()["offset"].as_u64();
-                outcome.code = of_end(json()["reason"].as_str().expect("a reason"), !outcome.gaps.is_empty());
+            "end" => {
+                let end = event.json();
+                outcome.said = end["offset"].as_u64();
+                outcome.code = of_end(end["reason"].as_str().expect("a reason"), !outcome.gaps.is_empty());
             }
-            Some("failure") => {
-                outcome.code = match json()["code"].as_str().expect("a code") {
+            "failure" => {
+                outcome.code = match event.json()["code"].as_str().expect("a code") {
                     "removed" => 7,
                     "too_slow" => 6,
                     "going_away" => 5,
@@ -229,8 +229,8 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
             }
             other => panic!("an event {other:?}: {block}"),
         }
-        if let Some((_, id)) = field("id").and_then(|id| id.split_once(':')) {
-            outcome.said = Some(id.parse().expect("an offset"));
+        if let Some(offset) = event.offset() {
+            outcome.said = Some(offset);
         }
     }
     // The events say how the stream ended, too. Only a proper end also ends the body properly.

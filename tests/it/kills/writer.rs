@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use harness::{Daemon, Link, Pfs, Running, Signal};
+use harness::{Daemon, Link, Pfs, Random, Running, Signal};
 use pfs_client::blocking::Client;
-use pfs_client::{WriteError, WriteOptions};
+use pfs_client::{Finish, WriteError, WriteOptions};
 
 use super::S;
 use super::model::{BROKEN, KILLED};
-use super::plan::{Plan, Random, WriterKind, WriterPlan};
+use super::plan::{Plan, WriterKind, WriterPlan};
 use super::reader::{client, curl, pfs};
 
 /// A writer, and the thread that gives it its input.
@@ -104,7 +104,7 @@ impl Writer {
                     Ok(true) => KILLED,
                     Ok(false) => 0,
                     Err(WriteError::DaemonGone(_)) => 5,
-                    Err(WriteError::Closed { .. }) => 9,
+                    Err(WriteError::Closed) => 9,
                     Err(_) => 1,
                 };
                 Written { code, said: None, stderr: format!("{ended:?}") }
@@ -147,8 +147,7 @@ fn library(
 ) -> JoinHandle<Result<bool, WriteError>> {
     let (close, chunk, dead) = (plan.writer.close, plan.writer.chunk, Arc::clone(dead));
     std::thread::spawn(move || {
-        let mut writer =
-            client.writer(&S.parse().expect("a path"), WriteOptions::default()).expect("a writer");
+        let mut writer = client.writer(S, WriteOptions::default()).expect("a writer");
         let chunk = chunk.min(writer.max_chunk() as usize);
         for piece in input {
             for (number, chunk) in piece.chunks(chunk).enumerate() {
@@ -163,7 +162,7 @@ fn library(
         if dead.load(Relaxed) {
             return Ok(true);
         }
-        writer.finish(close)?;
+        writer.finish(if close { Finish::Close } else { Finish::KeepOpen })?;
         Ok(false)
     })
 }
@@ -183,7 +182,7 @@ impl Feed {
         let holds = Arc::clone(&held);
         let (go_on, may_go_on) = channel();
         let thread = std::thread::spawn(move || {
-            let mut random = Random(seed);
+            let mut random = Random::new(seed);
             let (first, last) = data.split_at(data.len() - held_back);
             give(first, &mut random, &mut sink);
             holds.store(true, Relaxed);

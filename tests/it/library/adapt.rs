@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use harness::{Daemon, Transport};
 use pfs_client::{
-    BlockingReader, Client, Endpoint, Event, Rate, ReadFailure, ReadOptions, Reader, SlowPolicy,
+    BlockingReader, Client, Endpoint, Event, Finish, Rate, ReadError, ReadOptions, Reader, SlowPolicy,
     StreamReader, StreamWriter, WriteOptions, blocking,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -135,18 +135,18 @@ async fn a_stall_is_told_and_what_comes_next_is_not_lost() {
         let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
         let mut reader = reader.stalls_after(Duration::from_millis(20));
-        assert!(matches!(reader.event().await, Ok(Event::Attached { .. })));
+        assert!(matches!(reader.next().await, Ok(Event::Attached { .. })));
         for text in ["one", "two"] {
             for _ in 0..2 {
-                let stalled = reader.event().await;
-                assert!(matches!(stalled, Err(ReadFailure::Stalled { .. })), "{stalled:?}");
+                let stalled = reader.next().await;
+                assert!(matches!(stalled, Err(ReadError::Stalled { .. })), "{stalled:?}");
             }
             writer.append(text.as_bytes()).await.unwrap();
             writer.flush().await.unwrap();
             let event = loop {
-                match reader.event().await {
+                match reader.next().await {
                     // The machine may be busy.
-                    Err(ReadFailure::Stalled { .. }) => {}
+                    Err(ReadError::Stalled { .. }) => {}
                     event => break event.unwrap(),
                 }
             };
@@ -166,7 +166,7 @@ fn events_of_a_stream_are_a_stream(transport: Transport) {
 async fn events_are_a_stream(transport: Transport) {
     let daemon = transport.daemon();
     let client = client(&daemon, transport).await;
-    let stream = client.open(&path());
+    let stream = client.open(path()).unwrap();
     stream.create(&pfs_client::CreateOptions::default()).await.unwrap();
     let mut events = stream.events().await.unwrap();
     drop(daemon);
@@ -177,14 +177,28 @@ async fn events_are_a_stream(transport: Transport) {
 }
 
 #[test]
+fn a_line_that_a_thread_writes_with_values_in_it_is_one_chunk() {
+    for transport in Transport::ALL {
+        let daemon = daemon(BUFFER);
+        let client = blocking::Client::new(endpoint(&daemon, transport));
+        let mut writer = client.writer(path(), WriteOptions::default()).unwrap();
+        // Not literals, which the compiler puts into the text.
+        let (number, count) = (1, 2);
+        writeln!(writer, "line {number} of {count}").unwrap();
+        writer.finish(Finish::Close).unwrap();
+        assert_eq!(client.stat(path()).unwrap().chunks, 1, "{transport:?}");
+    }
+}
+
+#[test]
 fn threads_write_and_read_as_they_do_with_files() {
     let sent = chunks().concat();
     for transport in Transport::ALL {
         let daemon = daemon(BUFFER);
         let client =
             || blocking::Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
-        let mut writer = client().writer(&path(), WriteOptions::default()).unwrap();
-        let readers = [(); 3].map(|()| client().reader(&path(), block()).unwrap());
+        let mut writer = client().writer(path(), WriteOptions::default()).unwrap();
+        let readers = [(); 3].map(|()| client().reader(path(), block()).unwrap());
         let [bytes, chunks, events] = readers;
         let bytes = thread::spawn(move || {
             let mut got = Vec::new();
@@ -205,8 +219,7 @@ fn threads_write_and_read_as_they_do_with_files() {
         // More than a chunk can be.
         writer.write_all(&sent).unwrap();
         std::io::Write::flush(&mut writer).unwrap();
-        let close = true;
-        assert_eq!(writer.finish(close).unwrap(), sent.len() as u64);
+        assert_eq!(writer.finish(Finish::Close).unwrap(), sent.len() as u64);
         for got in [bytes, chunks, events] {
             assert!(got.join().unwrap() == sent, "{transport:?}");
         }
@@ -217,14 +230,14 @@ fn threads_write_and_read_as_they_do_with_files() {
 fn a_thread_that_reads_bytes_is_told_of_a_daemon_that_dies() {
     let daemon = Daemon::start();
     let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
-    let mut writer = client.writer(&path(), WriteOptions::default()).unwrap();
+    let mut writer = client.writer(path(), WriteOptions::default()).unwrap();
     writer.write_all(b"the last words").unwrap();
     std::io::Write::flush(&mut writer).unwrap();
-    let mut reader = client.reader(&path(), ReadOptions::default()).unwrap().into_byte_iter();
+    let mut reader = client.reader(path(), ReadOptions::default()).unwrap().into_byte_iter();
     assert_eq!(reader.next().unwrap().unwrap(), "the last words");
     drop(daemon);
     let error = reader.next().unwrap().unwrap_err();
-    assert!(matches!(ReadFailure::of(&error), Some(ReadFailure::DaemonGone(_))), "{error:?}");
+    assert!(matches!(ReadError::of(&error), Some(ReadError::DaemonGone(_))), "{error:?}");
     assert!(reader.next().is_none());
 }
 
@@ -234,11 +247,11 @@ async fn requests_need_no_asynchronous_code() {
     let socket = Endpoint::Unix(daemon.socket());
     let requests = tokio::task::spawn_blocking(move || {
         let client = blocking::Client::new(socket);
-        client.create(&path(), &pfs_client::CreateOptions::default()).unwrap();
+        client.create(path(), &pfs_client::CreateOptions::default()).unwrap();
         assert_eq!(client.list("/").unwrap().len(), 1);
-        client.close(&path()).unwrap();
-        assert_eq!(client.stat(&path()).unwrap().state, pfs_client::State::Closed);
-        client.remove(&path()).unwrap();
+        client.close(path()).unwrap();
+        assert_eq!(client.stat(path()).unwrap().state, pfs_client::State::Closed);
+        client.remove(path()).unwrap();
         assert_eq!(client.list("/").unwrap().len(), 0);
     });
     requests.await.unwrap();

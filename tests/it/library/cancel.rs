@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use harness::{Daemon, Transport};
 use pfs_client::{
-    Chunks, Event, ReadOptions, Reader, SlowPolicy, StreamEvent, TypedReader, TypedWriter, WriteOptions,
-    Writer,
+    Chunks, Event, Finish, ReadOptions, Reader, SlowPolicy, StreamEvent, TypedReader, TypedWriter,
+    WriteOptions, Writer,
 };
 use tokio::time::sleep;
 
@@ -57,7 +57,7 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
             drop(standstill);
             while writes.once(writer.flush()).await.is_none() {}
             assert_eq!((writer.acked(), writer.readers()), (sent.len() as u64, 1));
-            writer.finish(true).await.unwrap()
+            writer.finish(Finish::Close).await.unwrap()
         };
         let reading = async {
             let mut got = Vec::new();
@@ -81,8 +81,8 @@ async fn a_reader_and_a_writer_that_give_up_all_the_time_lose_nothing_and_have_n
 async fn values_that_are_given_up_all_the_time_arrive_once_each() {
     for transport in Transport::ALL {
         let (daemon, writer, reader) = pair(transport, 4096).await;
-        let mut writer = TypedWriter::<(u64, String), _>::new(writer);
-        let mut reader = TypedReader::<(u64, String), _>::new(reader);
+        let mut writer = TypedWriter::<(u64, String), _>::json(writer);
+        let mut reader = TypedReader::<(u64, String), _>::json(reader);
         let (writes, reads) = (Side::default(), Side::default());
         // More than the memory is that is shared with the daemon.
         let values: Vec<_> = (1..=400).map(|n| (n, "x".repeat(3000))).collect();
@@ -100,7 +100,7 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
                     if taken_over {
                         break;
                     }
-                    if let Some(sent) = writes.once(writer.send(value)).await {
+                    if let Some(sent) = writes.once(writer.append(value)).await {
                         sent.unwrap();
                     }
                     assert!(
@@ -110,12 +110,12 @@ async fn values_that_are_given_up_all_the_time_arrive_once_each() {
                 }
             }
             drop(standstill);
-            writer.close().await.unwrap();
+            writer.finish(Finish::Close).await.unwrap();
         };
         let reading = async {
             let mut got = Vec::new();
             loop {
-                match reads.once(reader.recv()).await {
+                match reads.once(reader.next()).await {
                     None => {}
                     Some(Some(value)) => got.push(value.unwrap()),
                     Some(None) => return got,
@@ -154,7 +154,7 @@ async fn batches_that_are_given_up_all_the_time_have_every_chunk_once() {
             }
             drop(standstill);
             while writes.once(writer.send()).await.is_none() {}
-            writer.finish(true).await.unwrap();
+            writer.finish(Finish::Close).await.unwrap();
         };
         let reading = async {
             let (mut batch, mut got) = (Chunks::new(), Vec::new());

@@ -1,13 +1,35 @@
 //! What a program learns of a stream besides its bytes.
 
 use harness::{Daemon, Transport};
-use pfs_client::{CreateOptions, Event, Peer, ReadOptions, SlowPolicy, State, StreamEvent, WriteOptions};
+use pfs_client::{
+    CreateOptions, Event, Finish, Peer, ReadError, ReadOptions, SlowPolicy, State, StreamEvent, WriteOptions,
+    blocking,
+};
 
-use super::{client, daemon, path};
+use super::{client, daemon, endpoint, path};
 
 /// This process, as the daemon sees it.
 fn us(transport: Transport) -> Peer {
     Peer { pid: Some(std::process::id()), uid: transport.uid() }
+}
+
+#[test]
+fn a_thread_that_watches_a_stream_sees_it_end_and_a_daemon_that_goes_is_the_last_item() {
+    for transport in Transport::ALL {
+        let mut daemon = Daemon::with_http();
+        let client = blocking::Client::new(endpoint(&daemon, transport));
+        client.create(path(), &CreateOptions::default()).unwrap();
+        let events = client.events(path()).unwrap();
+        client.remove(path()).unwrap();
+        let events: Vec<_> = events.take(9).map(Result::unwrap).collect();
+        assert_eq!(events, [StreamEvent::Removed], "{transport:?}");
+
+        client.create(path(), &CreateOptions::default()).unwrap();
+        let events = client.events(path()).unwrap();
+        daemon.kill9();
+        let events: Vec<_> = events.take(9).collect();
+        assert!(matches!(events[..], [Err(ReadError::DaemonGone(_))]), "{events:?}");
+    }
 }
 
 #[tokio::test]
@@ -15,7 +37,7 @@ async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() 
     for transport in Transport::ALL {
         let daemon = Daemon::with_http();
         let client = client(&daemon, transport).await;
-        let stream = client.open(&path());
+        let stream = client.open(path()).unwrap();
         stream.create(&CreateOptions::default()).await.unwrap();
         let mut events = stream.events().await.unwrap();
 
@@ -47,7 +69,7 @@ async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() 
 
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
         writer.append(b"12345").await.unwrap();
-        writer.finish(true).await.unwrap();
+        writer.finish(Finish::Close).await.unwrap();
         assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Closed { offset: 5, failed: false }));
         stream.remove().await.unwrap();
         assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Removed));
@@ -61,7 +83,7 @@ async fn a_reader_that_loses_something_is_an_event() {
     for transport in [Transport::Unix, Transport::Http] {
         let daemon = daemon(4096);
         let client = client(&daemon, transport).await;
-        let stream = client.open(&path());
+        let stream = client.open(path()).unwrap();
         stream.create(&CreateOptions::default()).await.unwrap();
         let mut events = stream.events().await.unwrap();
         let mut reader =
@@ -94,7 +116,7 @@ async fn an_append_tells_how_many_readers_are_attached_and_stat_whose_the_stream
     for transport in Transport::ALL {
         let daemon = Daemon::with_http();
         let client = client(&daemon, transport).await;
-        let stream = client.open(&path());
+        let stream = client.open(path()).unwrap();
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
         let mut readers = Vec::new();
         for count in 0..3 {

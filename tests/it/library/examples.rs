@@ -24,19 +24,26 @@ fn a_reader_that_is_killed_again_and_again_has_everything_once() {
 
 #[test]
 fn a_daemon_that_an_example_starts_keeps_nothing_open_of_whoever_ran_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("pfsd.sock");
-    let daemon = Autostarted(socket.clone());
-    let example = binary("examples/resume");
-    let line = "exec 9>\"$2\"; \"$1\"";
-    let lock = dir.path().join("lock");
-    let run = Pfs::new("sh").args(["-c", line, "sh"]).arg(example).arg(&lock).env("PFS_SOCKET", &socket);
-    assert!(run.run().exits(0).stderr.contains("started"));
+    let user = tempfile::tempdir().unwrap();
+    let daemon = Autostarted::of_user(user.path());
+    let lock = user.path().join("lock");
+    let example = Pfs::new(binary("examples/resume")).may_start_daemon(user.path());
+    example.redirected(&format!("9>{}", lock.display())).run().exits(0).quietly();
     let files = format!("/proc/{}/fd", daemon.pid().expect("it still runs"));
     let open: Vec<_> = std::fs::read_dir(files).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(!open.is_empty());
     let kept = open.iter().filter(|file| std::fs::read_link(file).is_ok_and(|file| file == lock)).count();
     assert_eq!(kept, 0, "{open:?}");
+}
+
+#[test]
+fn a_program_starts_no_daemon_where_the_environment_forbids_it() {
+    let user = tempfile::tempdir().unwrap();
+    let daemon = Autostarted::of_user(user.path());
+    let example = Pfs::new(binary("examples/resume")).may_start_daemon(user.path());
+    let run = example.env("PFS_AUTOSTART", "0").run().exits(1);
+    run.says("Forbidden").says(user.path().to_str().unwrap());
+    assert_eq!(daemon.pid(), None);
 }
 
 #[test]

@@ -14,8 +14,8 @@ async fn end(client: &Client, removes: bool) {
 #[track_caller]
 fn tells(failure: &WriteError, removes: bool) {
     match failure {
-        WriteError::Closed { message } if !removes => assert!(message.contains("is closed"), "{message}"),
-        WriteError::Removed { message } if removes => assert!(message.contains("was removed"), "{message}"),
+        WriteError::Closed if !removes => {}
+        WriteError::Removed if removes => {}
         other => panic!("{other:?}"),
     }
 }
@@ -46,7 +46,7 @@ fn a_thread_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed
             let daemon = daemon(64 << 10);
             let writers =
                 blocking::Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
-            let mut writer = writers.writer(&path(), WriteOptions::default()).unwrap();
+            let mut writer = writers.writer(path(), WriteOptions::default()).unwrap();
             writer.append(b"so far").unwrap();
             writer.flush().unwrap();
             let waiting = std::thread::spawn(move || {

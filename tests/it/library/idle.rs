@@ -8,12 +8,9 @@ use std::sync::{
 use std::thread;
 use std::time::Duration;
 
-use harness::{Daemon, Pfs, eventually, eventually_rest};
-use pfs_client::{
-    Client, Endpoint, Event, HttpEndpoint, Peer, ReadFailure, ReadOptions, StreamReader, blocking,
-};
-use pfs_stream::{Stream, StreamConfig};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use harness::{Daemon, Pfs, eventually, eventually_rest, raise_file_limit};
+use pfs_client::{Client, Endpoint, Event, HttpEndpoint, ReadOptions, StreamReader, blocking};
+use pfs_stream::{Finish, Stream, StreamConfig};
 
 use super::{block_on, path};
 
@@ -49,7 +46,7 @@ impl Crew {
     async fn reads(self: Arc<Self>, mut reader: impl StreamReader) {
         let mut got = Vec::new();
         loop {
-            match reader.event().await {
+            match reader.next().await {
                 Ok(Event::Chunk(chunk)) => {
                     got.extend_from_slice(&chunk);
                     if got == SO_FAR {
@@ -63,12 +60,6 @@ impl Crew {
         }
         assert_eq!(got, [SO_FAR, REST_OF_IT].concat());
     }
-}
-
-/// A reader's connection is a file, and there may be more of them than a process usually may have.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
 /// Has tasks of one thread read, each with a reader of its own.
@@ -131,15 +122,15 @@ fn a_thousand_idle_readers_of_a_stream_of_their_own_process_use_no_processor() {
         return rest_together(test, None, "here", 0);
     }
     let stream = Stream::local("own", StreamConfig::default()).unwrap();
-    let mut writer = stream.writer(Peer::default()).unwrap();
+    let mut writer = stream.writer().unwrap();
     writer.write_all(SO_FAR).unwrap();
     thread::spawn(move || {
         let mut rest = [0; REST_OF_IT.len()];
         io::stdin().read_exact(&mut rest).unwrap();
         writer.write_all(&rest).unwrap();
-        writer.finish_and_close();
+        writer.finish(Finish::Close);
     });
-    let reader = |_| stream.reader(ReadOptions::default(), Peer::default()).unwrap();
+    let reader = |_| stream.reader(ReadOptions::default()).unwrap();
     block_on(tasks((0..1000).map(reader).collect()));
 }
 
@@ -199,13 +190,13 @@ fn a_hundred_idle_threads_that_read_wake_once_a_second_at_most_and_the_daemon_do
     raise_file_limit();
     let crew = Crew::of(100);
     let client = blocking::Client::new(endpoint(&place));
-    let readers = [(); 100].map(|()| client.reader(&path(), ReadOptions::default()).unwrap());
+    let readers = [(); 100].map(|()| client.reader(path(), ReadOptions::default()).unwrap());
     let threads = readers.map(|mut reader| {
         let crew = Arc::clone(&crew);
         thread::spawn(move || {
             let mut got = Vec::new();
             loop {
-                match reader.next_event().map_err(ReadFailure::from).unwrap() {
+                match reader.next().unwrap() {
                     Event::Chunk(chunk) => got.extend_from_slice(&chunk),
                     Event::End { .. } => break,
                     _ => continue,

@@ -1,16 +1,16 @@
 //! The same lines on a stream of this process and on one of a daemon.
 
 use harness::{Daemon, Transport};
-use pfs_client::{ReadOptions, WriteOptions};
-use pfs_stream::{Event, Peer, ReadFailure, Stream, StreamConfig, StreamReader, StreamWriter, WriteFailure};
+use pfs_client::{Finish, ReadOptions, WriteOptions};
+use pfs_stream::{Event, ReadError, Stream, StreamConfig, StreamReader, StreamWriter, WriteError};
 
 use super::{client, path};
 
 /// All that happens to a reader from its attachment on.
-async fn all(mut reader: impl StreamReader) -> Result<Vec<Event>, ReadFailure> {
+async fn all(mut reader: impl StreamReader) -> Result<Vec<Event>, ReadError> {
     let mut events = Vec::new();
     loop {
-        let event = reader.event().await?;
+        let event = reader.next().await?;
         events.push(event.clone());
         match event {
             Event::Attached { .. } => {
@@ -27,16 +27,16 @@ async fn all(mut reader: impl StreamReader) -> Result<Vec<Event>, ReadFailure> {
 }
 
 /// Writes something and closes the stream; tells what a writer that comes later is told.
-async fn write(mut writer: impl StreamWriter, mut other: impl StreamWriter) -> (u64, WriteFailure) {
+async fn write(mut writer: impl StreamWriter, mut other: impl StreamWriter) -> (u64, WriteError) {
     writer.append(b"one").await.unwrap();
     writer.append(b"").await.unwrap();
-    writer.append_bytes(&"two".into()).await.unwrap();
+    writer.append("two").await.unwrap();
     let large = vec![7; usize::try_from(writer.max_chunk()).unwrap() + 1];
     let refused = writer.append(&large).await.unwrap_err();
-    assert!(matches!(refused, WriteFailure::TooLarge { .. }), "{refused:?}");
+    assert!(matches!(refused, WriteError::TooLarge { .. }), "{refused:?}");
     writer.flush().await.unwrap();
     assert_eq!(writer.readers(), 1);
-    let offset = writer.close().await.unwrap();
+    let offset = writer.finish(Finish::Close).await.unwrap();
     let failure = async {
         other.append(b"more").await?;
         other.flush().await
@@ -47,10 +47,10 @@ async fn write(mut writer: impl StreamWriter, mut other: impl StreamWriter) -> (
 #[tokio::test]
 async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without() {
     let stream = Stream::new("own", StreamConfig::default()).unwrap();
-    let reader = stream.reader(ReadOptions::default(), Peer::default()).unwrap();
-    let writer = || stream.writer(Peer::default()).unwrap();
+    let reader = stream.reader(ReadOptions::default()).unwrap();
+    let writer = || stream.writer().unwrap();
     let (expected_offset, failure) = write(writer(), writer()).await;
-    assert!(matches!(failure, WriteFailure::Closed), "{failure:?}");
+    assert!(matches!(failure, WriteError::Closed), "{failure:?}");
     let expected = all(reader).await.unwrap();
     assert_eq!((expected.len(), expected_offset), (3, 6));
 
@@ -61,7 +61,7 @@ async fn what_is_written_for_the_traits_works_with_a_daemon_as_it_does_without()
         let (first, second) = (writer().await, writer().await);
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
         let (offset, failure) = write(first, second).await;
-        assert!(matches!(failure, WriteFailure::Closed), "{failure:?}");
+        assert!(matches!(failure, WriteError::Closed), "{failure:?}");
         assert_eq!(
             (all(reader).await.unwrap(), offset),
             (expected.clone(), expected_offset),
@@ -79,7 +79,7 @@ async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() 
         let reader = client.reader(&path(), ReadOptions::default()).await.unwrap();
         drop(daemon);
         let failure = all(reader).await.unwrap_err();
-        assert!(matches!(failure, ReadFailure::DaemonGone(_)), "{failure:?}");
+        assert!(matches!(failure, ReadError::DaemonGone(_)), "{failure:?}");
         let failure = loop {
             if let Err(failure) = StreamWriter::append(&mut writer, b"more").await {
                 break failure;
@@ -88,7 +88,7 @@ async fn a_daemon_that_dies_is_told_to_readers_and_writers_and_is_not_the_end() 
                 break failure;
             }
         };
-        assert!(matches!(failure, WriteFailure::DaemonGone(_)), "{failure:?}");
+        assert!(matches!(failure, WriteError::DaemonGone(_)), "{failure:?}");
     }
 }
 
@@ -100,8 +100,7 @@ async fn what_is_asked_right_after_a_writer_has_finished_is_answered() {
         for n in 1..=100 {
             let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
             writer.append(b"x").await.unwrap();
-            let close = false;
-            assert_eq!(writer.finish(close).await.unwrap(), n);
+            assert_eq!(writer.finish(Finish::KeepOpen).await.unwrap(), n);
             let stat =
                 client.stat(&path()).await.unwrap_or_else(|error| panic!("{transport:?}, {n}: {error:?}"));
             assert_eq!((stat.head, stat.writers_finished), (n, n));

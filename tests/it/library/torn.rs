@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Transport, deadline};
 use pfs_client::blocking::{Client, Reader};
-use pfs_client::{Chunks, Event, ReadOptions, WriteOptions};
+use pfs_client::{Chunks, Event, Finish, ReadOptions, WriteOptions};
 
 use super::{daemon, endpoint, path};
 
@@ -50,7 +50,7 @@ fn follow(mut reader: Reader, lapped: &AtomicUsize) -> u64 {
 
 /// Appends chunks of all sizes up to an eighth of the ring, and returns where head is.
 fn append(client: &Client, mut head: u64) -> u64 {
-    let mut writer = client.writer(&path(), WriteOptions::default()).unwrap();
+    let mut writer = client.writer(path(), WriteOptions::default()).unwrap();
     for number in 0..2000 {
         let random = (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let len = 1 + random % if number % 100 < 50 { 100 } else { RING / 8 };
@@ -58,7 +58,7 @@ fn append(client: &Client, mut head: u64) -> u64 {
         if number % 2 == 0 { writer.append(&chunk) } else { writer.push(&chunk) }.unwrap();
         head += len;
     }
-    assert_eq!(writer.finish(false).unwrap(), head);
+    assert_eq!(writer.finish(Finish::KeepOpen).unwrap(), head);
     head
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
     thread::scope(|scope| {
         // Three of each, so that some share what the daemon copies.
         let reader = |transport| {
-            let reader = client(transport).reader(&path(), ReadOptions::default()).unwrap();
+            let reader = client(transport).reader(path(), ReadOptions::default()).unwrap();
             assert_eq!(reader.is_mapped(), transport == Transport::Shm);
             reader
         };
@@ -94,7 +94,11 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
                 break;
             }
         }
-        client(Transport::Shm).writer(&path(), WriteOptions::default()).unwrap().finish(true).unwrap();
+        client(Transport::Shm)
+            .writer(path(), WriteOptions::default())
+            .unwrap()
+            .finish(Finish::Close)
+            .unwrap();
         let count = readers.len();
         for reader in readers {
             assert_eq!(reader.join().unwrap(), head);

@@ -65,6 +65,8 @@ fn a_daemon_that_is_terminated_while_writers_wait_for_a_mapped_block_reader_over
     let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
     daemon.create(S);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
+    // It is attached a moment before it has the ring.
+    eventually("the reader has the ring", || shares_memory(reader.pid()));
     reader.signal(Signal::STOP);
     let chunk = vec![b'x'; 1000];
     let writers: Vec<_> = (0..WRITERS)
@@ -109,14 +111,14 @@ fn a_daemon_that_is_killed_at_work_is_noticed_by_mapped_writers_that_only_append
     let there = |daemon: &Daemon| pfs_client::Endpoint::Unix(daemon.socket());
     let mut daemon = Daemon::start();
     let client = pfs_client::blocking::Client::new(there(&daemon));
-    let mut writer = client.writer(&S.parse().unwrap(), options).unwrap();
+    let mut writer = client.writer(S, options).unwrap();
     assert!(writer.is_mapped());
     is_noticed(&mut daemon, |chunk| writer.append(chunk));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut daemon = Daemon::start();
     let client = runtime.block_on(pfs_client::Client::connect(there(&daemon))).unwrap();
-    let mut writer = runtime.block_on(client.writer(&S.parse().unwrap(), options)).unwrap();
+    let mut writer = runtime.block_on(client.writer(S, options)).unwrap();
     is_noticed(&mut daemon, |chunk| runtime.block_on(writer.append(chunk)));
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use harness::{Daemon, eventually};
+use harness::{Daemon, eventually, open_files};
 use pfs_proto::{ErrorCode, ReadOptions, Reply};
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
@@ -85,7 +85,8 @@ fn a_client_that_shares_memory_occupies_one_descriptor_of_the_daemon() {
     const CLIENTS: usize = 10;
     let daemon = Daemon::start();
     daemon.create(S);
-    let open = || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    daemon.has_no_other_connection();
+    let open = || open_files(daemon.pid());
     let before = open();
     let readers: Vec<_> = (0..CLIENTS).map(|_| handed(&daemon, S, ReadOptions::default())).collect();
     assert_eq!(open(), before + CLIENTS);

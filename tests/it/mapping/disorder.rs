@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{Daemon, Transport, digest, noise};
-use pfs_client::{Client, Endpoint, Event, ReadOptions, SlowPolicy, WriteOptions};
-use pfs_proto::Request;
+use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, SlowPolicy, WriteOptions};
+use pfs_proto::{Request, StreamPath};
 
 use super::{S, staging};
 
@@ -44,7 +44,7 @@ fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
             let client =
                 Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_mapping(mapping);
             let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-            let path = S.parse().unwrap();
+            let path: StreamPath = S.parse().unwrap();
             let mut readers = Vec::new();
             for mapping in [true, false] {
                 let client =
@@ -68,7 +68,7 @@ fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
                     }
                 }
                 assert_eq!(writer.appended(), chunks.iter().filter(|chunk| !chunk.is_empty()).count() as u64);
-                writer.finish(false).await.unwrap()
+                writer.finish(Finish::KeepOpen).await.unwrap()
             };
             let ((), (), end) =
                 tokio::join!(follow(&mut mapped, &chunks), follow(&mut other, &chunks), write);
@@ -163,7 +163,7 @@ fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_othe
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let client = Client::connect(Endpoint::Unix(socket)).await.unwrap();
-            let mut writer = client.writer(&S.parse().unwrap(), WriteOptions::default()).await.unwrap();
+            let mut writer = client.writer(S, WriteOptions::default()).await.unwrap();
             let (input, mut output) = std::io::pipe().unwrap();
             output.write_all(&small).unwrap();
             for _ in 0..3 {
@@ -175,7 +175,7 @@ fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_othe
             assert!(waits.await.is_err(), "it was not its turn");
             harness::kill(pid, harness::Signal::CONT);
             assert_eq!(writer.append_from(&input, KIB).await.unwrap().unwrap(), small.len());
-            writer.finish(true).await.unwrap();
+            writer.finish(Finish::Close).await.unwrap();
         });
         done.send(()).unwrap();
     });

@@ -7,6 +7,7 @@ mod endless;
 mod figures;
 mod idle;
 mod lying;
+mod reload;
 mod same;
 mod sleeping;
 mod spoiling;
@@ -21,16 +22,16 @@ use pfs_proto::{MappedStart, ReadOptions, Reply, Request, WriteOptions};
 const S: &str = "/streamfs/s";
 
 /// What a reader is handed: the ring and its own page.
-struct Handed {
-    wire: Wire,
+pub(crate) struct Handed {
+    pub(crate) wire: Wire,
     start: MappedStart,
     ring: OwnedFd,
-    page: OwnedFd,
+    pub(crate) page: OwnedFd,
 }
 
 /// A mapped reader that does with what it is handed whatever the test likes.
 #[track_caller]
-fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
+pub(crate) fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
     let mut wire = daemon.wire().greeted_to_share();
     wire.send(&Request::OpenReader(stream.parse().unwrap(), options));
     let Some(Reply::Mapped(start)) = wire.reply() else { panic!("it was handed nothing") };
@@ -41,7 +42,7 @@ fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
 
 /// A mapped writer that stages whatever the test likes.
 #[track_caller]
-fn staging(daemon: &Daemon, stream: &str) -> (Wire, StagingArea) {
+pub(crate) fn staging(daemon: &Daemon, stream: &str) -> (Wire, StagingArea) {
     let mut wire = daemon.wire().greeted_to_share();
     wire.send(&Request::OpenWriter(stream.parse().unwrap(), WriteOptions::default()));
     assert!(matches!(wire.reply(), Some(Reply::Staging)));

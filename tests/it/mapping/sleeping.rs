@@ -73,12 +73,12 @@ fn a_thread_that_reads_gets_the_news_whose_wake_up_was_stolen() {
     let daemon = Daemon::start();
     daemon.create(S);
     let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
-    let mut reader = client.reader(&S.parse().unwrap(), ReadOptions::default()).unwrap();
+    let mut reader = client.reader(S, ReadOptions::default()).unwrap();
     let read = AtomicU32::new(0);
     thread::scope(|scope| {
         scope.spawn(|| {
             loop {
-                match reader.next_event().unwrap() {
+                match reader.next().unwrap() {
                     Event::Chunk(_) => _ = read.fetch_add(1, Ordering::Relaxed),
                     Event::End { .. } => break,
                     _ => {}

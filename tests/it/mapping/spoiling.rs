@@ -122,7 +122,7 @@ fn spoil(daemon: &Daemon, stream: &str, seed: u64, enough: &AtomicBool) -> (u32,
 async fn check(daemon: &Daemon, mapping: bool) {
     let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_mapping(mapping);
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
-    let mut reader = client.reader(&S.parse().unwrap(), options).await.unwrap();
+    let mut reader = client.reader(S, options).await.unwrap();
     let mut next = [0; 2];
     loop {
         match reader.next().await.unwrap() {

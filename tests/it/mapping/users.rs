@@ -1,36 +1,14 @@
 //! Who shares memory with the daemon: clients of its own user, unless its configuration says all.
 
-use std::fs::{Permissions, set_permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::thread;
-
 use harness::{Daemon, Wire, eventually};
 use pfs_proto::{Hello, ReadOptions, Reply, Request, WriteOptions};
-use rustix::process::{Uid, geteuid};
-use rustix::thread::set_thread_res_uid;
 
 use super::S;
-
-/// The id of the user `nobody`.
-const NOBODY: u32 = 65534;
 
 /// A client of another user, which offers to share memory, and what the daemon says it can do; `None` where this process may not
 /// become another user.
 fn greeted_as_nobody(daemon: &Daemon) -> Option<(Wire, u64)> {
-    if !geteuid().is_root() {
-        let _ = writeln!(io::stderr(), "SKIPPED: only root can become another user");
-        return None;
-    }
-    set_permissions(daemon.dir(), Permissions::from_mode(0o755)).unwrap();
-    let socket = daemon.socket();
-    // The system tells the daemon who connected, and a thread has a user of its own, which it keeps.
-    let connected = thread::spawn(move || {
-        let nobody = Uid::from_raw(NOBODY);
-        set_thread_res_uid(nobody, nobody, nobody).unwrap();
-        Wire::connect(&socket)
-    });
-    let mut wire = connected.join().unwrap();
+    let mut wire = daemon.wire_of_nobody()?;
     wire.send(&Request::Hello(Hello { capabilities: Hello::MAPPING, ..Hello::OURS }));
     let Some(Reply::Hello(hello)) = wire.reply() else { panic!("the daemon greets everybody") };
     Some((wire, hello.capabilities & Hello::MAPPING))

@@ -4,6 +4,7 @@ use harness::{Daemon, Running, Signal, eventually};
 
 use super::S;
 use super::film::{FRAMES, LITTLE, decoder, ffmpeg, frames, frames_of_file, transport_stream, webm};
+use crate::pages;
 
 /// ffmpeg that appends to the stream what the test sends to its stdin.
 #[track_caller]
@@ -135,4 +136,10 @@ fn ffmpeg_fails_where_its_stream_fails_or_is_removed_or_the_daemon_is_killed() {
         assert_eq!(broken.code, 1, "end {number}: {}", broken.stderr);
         broken.says("Connection reset by peer");
     }
+}
+
+#[test]
+#[ignore = "needs ffmpeg: scripts/programs"]
+fn readme_pasted_into_one_shell_works_with_its_lines_of_ffmpeg() {
+    pages::paste(pages::README, |_| true);
 }

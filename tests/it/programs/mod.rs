@@ -5,6 +5,7 @@
 mod chromium;
 mod ffmpeg;
 mod film;
+mod go;
 mod mpv;
 mod wget;
 

@@ -22,12 +22,13 @@ use self::job::{Job, Read, Role, Said, Wrote};
 use self::report::{Report, Results};
 use self::usage::Usage;
 pub(crate) use self::worker::{job, work};
-use super::{Context, explain};
+use super::Context;
 use crate::cli::{BenchArgs, Transport};
 use crate::exit_code::{ExitCode, Failure};
 use crate::json;
 use crate::output::Stdout;
 use crate::place::Place;
+use crate::printer::styled;
 use crate::size::size;
 
 /// What is appended unless told otherwise, in bytes, and with a rate, in seconds.
@@ -40,13 +41,13 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
     // Checked first: a long measurement without a place for its report would be lost.
     Stdout::open()?;
     let client = context.daemon.connect().await?;
-    let info = client.info().await.map_err(|error| explain(error, "cannot ask the daemon"))?;
+    let info = client.info().await.map_err(|error| context.explain(error, "cannot ask the daemon"))?;
     let mount = info.mounts.first().context("the daemon has no mount for a stream")?;
     let path: StreamPath = format!("{mount}/pfs-bench-{}", std::process::id()).parse()?;
 
     let mut remover = Remover::start(path.as_str(), context.daemon.place())?;
     let created = client.create(&path, &CreateOptions::default()).await;
-    created.map_err(|error| explain(error, format_args!("cannot create {path}")))?;
+    created.map_err(|error| context.explain(error, format_args!("cannot create {path}")))?;
     let measured = match remover.arm() {
         Ok(()) => measure(context, &client, &path, &plan, info.pid).await,
         Err(error) => Err(error),
@@ -57,9 +58,10 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
         Err(_) => client.remove(&path).await,
     };
     let report = measured?;
-    removed.map_err(|error| explain(error, format_args!("cannot remove {path}")))?;
+    removed.map_err(|error| context.explain(error, format_args!("cannot remove {path}")))?;
 
-    let printed = context.printer.print(if args.json { json::line(&report)? } else { text::text(&report) });
+    let printed =
+        context.printer.print(if args.json { json::line(&report)? } else { styled(text::text(&report)) });
     context.printer.conclude(code(&report), printed)
 }
 
@@ -155,7 +157,8 @@ async fn measure(
     plan: &Plan<'_>,
     daemon: u32,
 ) -> anyhow::Result<Report> {
-    let figures = client.stat(path).await.map_err(|error| explain(error, "cannot look at the stream"))?;
+    let figures =
+        client.stat(path).await.map_err(|error| context.explain(error, "cannot look at the stream"))?;
     let max_chunk = figures.ring_buffer_size.min(figures.channel_buffer_size);
     if plan.args.chunk_size > max_chunk {
         let message = format!(
@@ -181,7 +184,7 @@ async fn measure(
     let before = usage();
     writers.iter_mut().try_for_each(Worker::begin)?;
     let wrote = writers.iter_mut().map(wrote).collect::<anyhow::Result<Vec<_>>>()?;
-    client.close(path).await.map_err(|error| explain(error, format_args!("cannot close {path}")))?;
+    client.close(path).await.map_err(|error| context.explain(error, format_args!("cannot close {path}")))?;
     let read = readers.iter_mut().map(read).collect::<anyhow::Result<Vec<_>>>()?;
     let usage = before.zip(usage());
 

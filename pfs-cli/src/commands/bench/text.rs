@@ -98,13 +98,15 @@ fn count(number: u16, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use anstream::adapter::strip_str;
+
     use super::*;
     use crate::commands::bench::report::tests::sample;
 
     #[test]
     fn everybody_who_took_part_has_a_line() {
         assert_eq!(
-            text(&sample()),
+            strip_str(&text(&sample())).to_string(),
             "\
 1 writer and 2 readers, 62.5 KiB in chunks of 64 B, mapped
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read as _, Write};
 
 use anyhow::{Context, bail};
 use pfs_client::blocking::Client;
-use pfs_client::{Chunks, Endpoint, Event, ReadError};
+use pfs_client::{Chunks, Endpoint, Event, Finish, ReadError};
 use pfs_proto::{ErrorCode, ReadOptions, WriteOptions};
 
 use super::clock;
@@ -78,7 +78,7 @@ fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::
         };
         writer.append(stamper.stamp(count, time))?;
     }
-    writer.finish(false)?;
+    writer.finish(Finish::KeepOpen)?;
     Ok(Wrote { chunks, began, ended: clock::now() })
 }
 

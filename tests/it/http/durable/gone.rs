@@ -49,7 +49,7 @@ fn a_page_is_bounded_and_pages_add_up_to_the_stream() {
     let (mut read, mut at, mut pages) = (Vec::new(), "-1".to_owned(), 0);
     loop {
         let page = daemon.get(&format!("/v1/stream/s?offset={at}")).has(200);
-        assert!(page.body.len() <= 256 << 10, "{} bytes", page.body.len());
+        assert!(page.body.len() <= 64 << 10, "{} bytes", page.body.len());
         read.extend_from_slice(&page.body);
         at = next(&page);
         pages += 1;

@@ -1,6 +1,7 @@
 //! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the `http` modules of the other files.
 
 mod access;
+mod proxied;
 mod resume;
 mod speech;
 mod tls;
@@ -43,7 +44,7 @@ fn two_places_at_once_and_what_is_no_url_are_wrong_usage() {
     pfs().args(["--url", &url, "--socket", socket, "ls"]).run().exits(2).says("--socket");
     pfs().args(["--url", &url, "ls", "--socket", socket]).run().exits(2).says("--socket");
     pfs().env("PFS_URL", &url).env("PFS_SOCKET", socket).arg("ls").run().exits(2).says("PFS_URL");
-    for bad in ["127.0.0.1:4437", "ftp://127.0.0.1", "http://", "http://me:secret@127.0.0.1"] {
+    for bad in ["127.0.0.1:port", "ftp://127.0.0.1", "http://", "http://me:secret@127.0.0.1"] {
         let run = pfs_at(bad, ["ls"]).run().exits(2).says("http://127.0.0.1:4437");
         assert!(!run.stderr.contains("secret"), "{}", run.stderr);
     }

@@ -7,6 +7,7 @@ mod identity;
 pub(crate) mod many;
 mod range;
 mod refusals;
+mod trailers;
 
 use harness::{Daemon, HttpConnection, eventually};
 

@@ -33,11 +33,13 @@ fn an_unknown_query_or_value_is_400_and_what_is_allowed_is_named() {
         ("GET", "slow=fast", "drop, block or disconnect"),
         ("GET", "wait=1", "true or false"),
         ("GET", "since=yesterday", "10s or 5m"),
+        ("GET", "since=18446744073709551615s1000000000ns", "10s or 5m"),
         ("GET", "stat&from=5", "exclude each other"),
         ("HEAD", "from=5", ""),
         ("PUT", "from=5", "close, create, replace, ring-buffer-size, channel-buffer-size, ttl"),
         ("PUT", "close=yes", "true, false or failed"),
         ("PUT", "ttl=1h", "?create"),
+        ("PUT", "create&ttl=18446744073709551615s1000000000ns", "10s, 5m or 1h30m"),
         ("POST", "create&ring-buffer-size=huge", "512KB"),
         ("DELETE", "force", "no query"),
     ] {
@@ -50,6 +52,34 @@ fn an_unknown_query_or_value_is_400_and_what_is_allowed_is_named() {
         }
     }
     assert_eq!(daemon.head(S), 3, "nothing was appended");
+}
+
+#[test]
+fn a_form_is_refused_by_every_protocol_and_no_boundary_gets_into_a_stream() {
+    let daemon = Daemon::with_http();
+    daemon.ask("PUT", "/v1/stream/old", [("content-type", "text/plain")], b"old").has(201);
+    let form = [("content-type", "Multipart/Form-Data; boundary=x")];
+    let body = b"--x\r\ncontent-disposition: form-data; name=\"f\"\r\n\r\ndata\r\n--x--\r\n";
+    for (method, path) in [
+        ("PUT", S),
+        ("POST", "/streamfs/old"),
+        ("POST", "/streamfs/s?create"),
+        ("PUT", "/v1/stream/s"),
+        ("POST", "/v1/stream/old"),
+        ("PUT", "/api/v1/files?path=/streamfs/s"),
+    ] {
+        let refused = daemon.ask(method, path, form, body).has(415);
+        let text = refused.text();
+        assert!(text.contains("curl -T FILE") && text.contains("--data-binary"), "{method} {path}: {text}");
+    }
+    let curl = daemon.curl(["-F", "f=@Cargo.toml"], S).run().exits(0);
+    assert!(curl.text().contains("bad_media_type"), "{}", curl.text());
+    assert_eq!(daemon.streams(), ["/streamfs/old"]);
+    assert_eq!(daemon.head("/streamfs/old"), 3);
+    // The pictures of a camera are of a multipart type, too.
+    let pictures = [("content-type", "multipart/x-mixed-replace; boundary=x")];
+    daemon.ask("PUT", S, pictures, b"--x\r\n").has(201);
+    assert_eq!(daemon.get("/streamfs/s?until=caught-up").header("content-type"), Some(pictures[0].1));
 }
 
 #[test]

@@ -1,0 +1,280 @@
+//! A whole terminal to draw on, for `pfs stat --watch`.
+//!
+//! A terminal has a second page for programs that draw. What was there before is there again when they leave. Keys come at
+//! once, and are not echoed. Every signal that would end or stop `pfs` is caught, so that the terminal is restored first.
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use console::truncate_str;
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+};
+use tokio::signal::unix::SignalKind;
+
+use crate::exit_code::ExitCode;
+use crate::output::{OutputError, Stdout};
+use crate::printer::Printer;
+use crate::readable::Readable;
+use crate::session;
+use crate::signals::{Caught, Signals, catch, one};
+
+/// The second page, no cursor, and no line that goes on in the next one: a terminal may show a character wider than we think.
+const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+/// The window of a terminal that does not know its own: lines and columns.
+const USUAL_WINDOW: (usize, usize) = (24, 80);
+
+/// Control-C and Control-D, where the terminal makes no signal or end of them.
+const INTERRUPT: u8 = 3;
+const END: u8 = 4;
+
+/// Standard output as a screen, which is left at drop.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    stdout: Stdout,
+    printer: Printer,
+    keys: Option<Keys>,
+    signals: Signals,
+    quit: Caught,
+    stop: Caught,
+    resume: Caught,
+    resize: Caught,
+    text: String,
+    is_entered: bool,
+}
+
+impl Screen {
+    /// Takes the terminal. What `printer` says is shown below the text, and on the first page when the screen is left. To be
+    /// called in a runtime.
+    ///
+    /// # Errors
+    ///
+    /// Standard output cannot be written, or the system lets no signal be caught.
+    pub(crate) fn open(printer: &Printer) -> Result<Self, OutputError> {
+        let mut screen = Self {
+            stdout: Stdout::open()?,
+            printer: printer.clone(),
+            signals: Signals::catch()?,
+            quit: catch(SignalKind::quit())?,
+            stop: catch(SignalKind::from_raw(Signal::TSTP.as_raw()))?,
+            resume: catch(SignalKind::from_raw(Signal::CONT.as_raw()))?,
+            resize: catch(SignalKind::window_change())?,
+            keys: Keys::open()?,
+            text: String::new(),
+            is_entered: false,
+        };
+        printer.hold();
+        screen.enter()?;
+        Ok(screen)
+    }
+
+    /// Shows this text in place of what was there, as much as fits.
+    ///
+    /// # Errors
+    ///
+    /// Standard output takes no more.
+    pub(crate) fn show(&mut self, text: String) -> Result<(), OutputError> {
+        self.text = text;
+        self.draw()
+    }
+
+    /// Waits until the user has seen enough, or a signal ends `pfs`, and tells with which code. Draws anew when the window gets
+    /// another size.
+    ///
+    /// # Errors
+    ///
+    /// Standard output takes no more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn ended(&mut self) -> Result<ExitCode, OutputError> {
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => return Ok(ExitCode::of_signal(signal.as_raw())),
+                () = one(&mut self.quit) => return Ok(ExitCode::of_signal(Signal::QUIT.as_raw())),
+                () = one(&mut self.stop) => self.suspend(),
+                () = one(&mut self.resume) => {
+                    self.enter()?;
+                    self.draw()?;
+                }
+                () = one(&mut self.resize) => self.draw()?,
+                code = Keys::end(self.keys.as_ref()) => return Ok(code),
+            }
+        }
+    }
+
+    fn draw(&mut self) -> Result<(), OutputError> {
+        if self.is_entered {
+            let window = window(self.stdout.descriptor());
+            let text = format!("{}{}", self.text, self.printer.held());
+            self.stdout.write_all(frame(&text, window).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<(), OutputError> {
+        // First: in the background, this stops the process until the shell has given it the terminal.
+        if let Some(keys) = &self.keys {
+            keys.come_at_once()?;
+        }
+        self.is_entered = true;
+        Ok(self.stdout.write_all(ENTER)?)
+    }
+
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.is_entered) {
+            // A terminal that takes nothing any more is as it is.
+            let _ = self.stdout.write_all(LEAVE);
+            if let Some(keys) = &self.keys {
+                keys.restore();
+            }
+        }
+    }
+
+    /// Stops this process, as the signal would have done, until a shell continues it.
+    fn suspend(&mut self) {
+        // Without a shell in its session, it would be stopped for ever, and so the system ignores the signal there, too.
+        if session::is_shared_with_parent() {
+            self.leave();
+            let _ = kill_process(getpid(), Signal::STOP);
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.leave();
+        self.printer.release();
+    }
+}
+
+/// The keys of a terminal on standard input.
+#[derive(Debug)]
+struct Keys {
+    readable: Readable,
+    /// How the terminal was before.
+    saved: Termios,
+}
+
+impl Keys {
+    /// `None` where standard input is no terminal.
+    fn open() -> io::Result<Option<Self>> {
+        let stdin = rustix::stdio::stdin();
+        if !isatty(stdin) {
+            return Ok(None);
+        }
+        let saved = tcgetattr(stdin)?;
+        Ok(Some(Self { readable: Readable::new(stdin.try_clone_to_owned()?)?, saved }))
+    }
+
+    fn come_at_once(&self) -> io::Result<()> {
+        let mut settings = self.saved.clone();
+        settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+        settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+        Ok(tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &settings)?)
+    }
+
+    fn restore(&self) {
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.saved);
+    }
+
+    /// Waits for a key that ends the run, and tells with which code; for ever where there are no keys. Cancel safe.
+    async fn end(keys: Option<&Self>) -> ExitCode {
+        let Some(Self { readable, .. }) = keys else { return std::future::pending().await };
+        loop {
+            while !readable.now() {
+                readable.wait().await;
+            }
+            let mut pressed = [0; 64];
+            match rustix::io::read(rustix::stdio::stdin(), &mut pressed) {
+                Ok(len @ 1..) => {
+                    for key in pressed.iter().take(len) {
+                        match key {
+                            b'q' | b'Q' | &END => return ExitCode::Success,
+                            &INTERRUPT => return ExitCode::of_signal(Signal::INT.as_raw()),
+                            _ => {}
+                        }
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                // The terminal is gone, which standard output tells, too.
+                Ok(_) | Err(_) => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+fn window(terminal: BorrowedFd<'_>) -> (usize, usize) {
+    match tcgetwinsize(terminal.as_fd()) {
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row.into(), size.ws_col.into()),
+        _ => USUAL_WINDOW,
+    }
+}
+
+/// What draws a text over what is in a window.
+fn frame(text: &str, window: (usize, usize)) -> String {
+    let lines = fit(text, window);
+    // Each line is cleared before it is written: behind a full one, the cursor is still on its last column.
+    let drawn: Vec<String> = lines.iter().map(|line| format!("\x1b[K{line}")).collect();
+    let below = if lines.len() < window.0 { "\r\n\x1b[J" } else { "" };
+    format!("\x1b[H{}{below}", drawn.join("\r\n"))
+}
+
+/// The lines of a text that fit, each cut to the width. Where not all do, the last line says how many are missing.
+fn fit(text: &str, (rows, columns): (usize, usize)) -> Vec<String> {
+    let cut = |line: &str| truncate_str(line, columns, "…").into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= rows {
+        return lines.into_iter().map(cut).collect();
+    }
+    let shown = rows.saturating_sub(1);
+    let missing = lines.len().saturating_sub(shown);
+    let note = format!("{missing} more lines do not fit this window");
+    lines.into_iter().take(shown).map(cut).chain([cut(&note)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use console::measure_text_width;
+
+    use super::*;
+
+    #[test]
+    fn a_text_that_fits_is_shown_as_it_is() {
+        assert_eq!(fit("one\n\nthree\n", (3, 5)), ["one", "", "three"]);
+        assert_eq!(fit("", (3, 5)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_and_counted() {
+        assert_eq!(fit("1\n2\n3\n4\n", (3, 80)), ["1", "2", "2 more lines do not fit this window"]);
+        assert_eq!(fit("1\n2\n", (1, 80)), ["2 more lines do not fit this window"]);
+        assert_eq!(fit("1\n2\n", (1, 6)), ["2 mor…"]);
+        assert_eq!(fit("123456\n1234567\n", (2, 6)), ["123456", "12345…"]);
+    }
+
+    #[test]
+    fn a_line_is_cut_by_what_it_shows_and_keeps_the_end_of_its_style() {
+        for line in
+            ["監視カメラ", "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}", "📷📷📷📷", "a監b視c"]
+        {
+            for columns in 1..12 {
+                let cut = &fit(line, (1, columns))[0];
+                assert!(measure_text_width(cut) <= columns, "{cut:?} in {columns}");
+            }
+        }
+        assert_eq!(fit("\x1b[1m監視カメラ\x1b[0m", (1, 6)), ["\x1b[1m監視…\x1b[0m"]);
+    }
+
+    #[test]
+    fn a_frame_neither_scrolls_the_window_nor_clears_what_it_has_just_drawn() {
+        assert_eq!(frame("one\ntwo\n", (3, 80)), "\x1b[H\x1b[Kone\r\n\x1b[Ktwo\r\n\x1b[J");
+        assert_eq!(frame("one\ntwo\n", (2, 3)), "\x1b[H\x1b[Kone\r\n\x1b[Ktwo");
+    }
+}

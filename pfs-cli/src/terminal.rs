@@ -1,0 +1,52 @@
+//! What is known of the terminal: whether it can be drawn on, and who else may write to it.
+
+use std::env;
+use std::io::IsTerminal;
+
+use rustix::fd::AsFd;
+use rustix::fs::{FileType, fstat};
+use rustix::stdio::stderr;
+use rustix::termios::isatty;
+
+use crate::session;
+
+/// Whether lines on this file can be drawn over.
+pub(crate) fn is_drawable(file: &impl IsTerminal) -> bool {
+    file.is_terminal() && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Whether another output may be on the terminal for the sake of this standard descriptor: because it is a terminal, or because
+/// a program at the other end of a pipe prints there, as `grep` in `pfs cat /streamfs/log | grep ERROR`.
+pub(crate) fn is_shared_by(descriptor: impl AsFd) -> bool {
+    let Ok(stat) = fstat(&descriptor) else { return false };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Directory | FileType::BlockDevice => false,
+        FileType::CharacterDevice => isatty(descriptor),
+        _ => true,
+    }
+}
+
+/// Whether this process is in the background of the terminal on its standard error: the terminal is then another program's.
+pub(crate) fn is_in_background() -> bool {
+    session::is_in_foreground(stderr()).is_ok_and(|is_foreground| !is_foreground)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::pipe;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_no_program_reads_leaves_the_terminal_to_us() {
+        for path in ["Cargo.toml", "/dev/null"] {
+            assert!(!is_shared_by(File::open(path).unwrap()), "{path}");
+        }
+        let (reader, writer) = pipe().unwrap();
+        assert!(is_shared_by(reader) && is_shared_by(writer));
+        let (one, _) = UnixStream::pair().unwrap();
+        assert!(is_shared_by(one));
+    }
+}

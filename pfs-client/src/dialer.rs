@@ -1,0 +1,127 @@
+//! How to get a connection to an endpoint.
+
+use std::io;
+use std::path::{Path, PathBuf};
+#[cfg(feature = "http")]
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(feature = "http")]
+use pfs_proto::Hello;
+use pfs_proto::Peer;
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::{Connection, PATIENCE};
+#[cfg(feature = "http")]
+use crate::http;
+use crate::{ConnectError, Endpoint};
+
+/// Makes connections to one endpoint.
+#[derive(Clone, Debug)]
+pub(crate) enum Dialer {
+    Unix(PathBuf),
+    #[cfg(feature = "http")]
+    Http(Arc<http::Dialer>),
+}
+
+impl Dialer {
+    /// Makes ready to connect.
+    pub(crate) fn new(endpoint: &Endpoint) -> Result<Self, ConnectError> {
+        Ok(match endpoint {
+            Endpoint::Unix(path) => Self::Unix(path.clone()),
+            Endpoint::Lookup(lookup) => Self::Unix(lookup.find()?.socket),
+            #[cfg(feature = "http")]
+            Endpoint::Http(endpoint) => Self::Http(Arc::new(http::Dialer::new(endpoint)?)),
+        })
+    }
+
+    /// The same, if a reader whose connection has broken can go on over another one: over HTTP.
+    pub(crate) fn resuming(&self) -> Option<Self> {
+        match self {
+            Self::Unix(_) => None,
+            #[cfg(feature = "http")]
+            Self::Http(_) => Some(self.clone()),
+        }
+    }
+
+    /// A connection that is known to work: the daemon has answered on it.
+    pub(crate) async fn connect(&self, sharing: bool) -> Result<Connection, ConnectError> {
+        #[cfg_attr(
+            not(feature = "http"),
+            expect(unused_mut, reason = "a socket's is greeted when it is opened")
+        )]
+        let mut connection = self.open(sharing).await?;
+        #[cfg(feature = "http")]
+        connection.try_out().await?;
+        Ok(connection)
+    }
+
+    /// A connection for requests. With `sharing`, memory may come along on it. On a socket both ends have said hello; over
+    /// HTTP nothing has happened yet, because hello goes along with each request.
+    pub(crate) async fn open(&self, sharing: bool) -> Result<Connection, ConnectError> {
+        let opening = async {
+            match self {
+                #[cfg(target_os = "linux")]
+                Self::Unix(path) if sharing => Connection::open_sharing(connect_unix(path).await?).await,
+                Self::Unix(path) => Connection::open(connect_unix(path).await?).await,
+                #[cfg(feature = "http")]
+                Self::Http(dialer) => Ok(Connection::over_http(Arc::clone(dialer), Hello::OURS)),
+            }
+        };
+        patiently(opening).await
+    }
+
+    /// As [`open`](Self::open), to a daemon of any version, and the process at the other end of a socket.
+    pub(crate) async fn open_any(&self) -> Result<(Connection, Peer), ConnectError> {
+        let opening = async {
+            match self {
+                Self::Unix(path) => {
+                    let socket = connect_unix(path).await?;
+                    let peer = peer(&socket);
+                    Ok((Connection::open_any(socket).await?, peer))
+                }
+                #[cfg(feature = "http")]
+                Self::Http(dialer) => {
+                    Ok((Connection::over_http(Arc::clone(dialer), Hello::ANY), Peer::default()))
+                }
+            }
+        };
+        patiently(opening).await
+    }
+}
+
+pub(crate) async fn patiently<T>(
+    opening: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    timeout(PATIENCE, opening).await.unwrap_or(Err(ConnectError::TimedOut { after: PATIENCE }))
+}
+
+/// The process that listens at the other end, as the system tells it.
+fn peer(socket: &UnixStream) -> Peer {
+    let Ok(credentials) = socket.peer_cred() else { return Peer::default() };
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    Peer { pid, uid: Some(credentials.uid()) }
+}
+
+async fn connect_unix(path: &Path) -> Result<UnixStream, ConnectError> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let source = match UnixStream::connect(path).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let path = path.to_owned();
+        match source.kind() {
+            // The daemon is there, but so many clients came at once that its queue is full. The kernel does not
+            // tell when there is room again.
+            io::ErrorKind::WouldBlock => sleep(pause).await,
+            // The last one is of a daemon that ended before it accepted the connection.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+                return Err(ConnectError::NoDaemon { path, source: source.into() });
+            }
+            _ => return Err(ConnectError::Io { path, source: source.into() }),
+        }
+        pause = pause.saturating_mul(2).min(Duration::from_millis(50));
+    }
+}

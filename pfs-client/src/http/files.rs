@@ -1,0 +1,87 @@
+//! Tokens and certificates that are in files.
+
+use std::fs;
+use std::path::Path;
+
+use super::HttpEndpoint;
+use crate::EndpointError;
+
+impl HttpEndpoint {
+    /// As [`with_token`](Self::with_token), with the one token in this file. It may have comments, and what a daemon's own
+    /// token file has behind a token.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::File`].
+    pub fn with_token_file(self, path: impl AsRef<Path>) -> Result<Self, EndpointError> {
+        self.with_file("the token file", path.as_ref(), |endpoint, bytes| {
+            endpoint.with_token(token(bytes)?).map_err(|error| error.to_string())
+        })
+    }
+
+    /// As [`with_ca`](Self::with_ca), with the certificates in this file.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::File`].
+    pub fn with_ca_file(self, path: impl AsRef<Path>) -> Result<Self, EndpointError> {
+        self.with_file("the file of trusted certificates", path.as_ref(), |endpoint, bytes| {
+            endpoint.with_ca(bytes).map_err(|error| error.to_string())
+        })
+    }
+
+    /// As [`with_identity`](Self::with_identity), with the certificate and the private key in this file.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::File`].
+    pub fn with_identity_file(self, path: impl AsRef<Path>) -> Result<Self, EndpointError> {
+        self.with_file("the file of the client's certificate", path.as_ref(), |endpoint, bytes| {
+            endpoint.with_identity(bytes).map_err(|error| error.to_string())
+        })
+    }
+
+    fn with_file(
+        self,
+        what: &'static str,
+        path: &Path,
+        with: impl FnOnce(Self, &[u8]) -> Result<Self, String>,
+    ) -> Result<Self, EndpointError> {
+        let bytes = fs::read(path).map_err(|error| error.to_string());
+        let with = bytes.and_then(|bytes| with(self, &bytes));
+        with.map_err(|reason| EndpointError::File { what, path: path.to_owned(), reason })
+    }
+}
+
+/// The token in a file.
+fn token(bytes: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| EndpointError::Token.to_string())?;
+    let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(line, _)| line));
+    let mut tokens = lines.filter_map(|line| line.split_whitespace().next());
+    let token = tokens.next().ok_or("there is no token in it")?;
+    if tokens.any(|other| other != token) {
+        return Err("there are several tokens in it, and it should hold one".to_owned());
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_file_holds_one_token() {
+        assert_eq!(token(b"secret\n").unwrap(), "secret");
+        assert_eq!(token(b"# for cameras\n\n secret read,write / # all\nsecret read").unwrap(), "secret");
+        for bytes in [&b""[..], b"# none\n", b"one\ntwo\n", b"\xff"] {
+            assert!(token(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let endpoint = HttpEndpoint::new("http://h").unwrap();
+        let error = endpoint.with_ca_file("/missing/ca").unwrap_err().to_string();
+        assert!(error.starts_with("cannot use the file of trusted certificates /missing/ca: "), "{error}");
+    }
+}

@@ -1,0 +1,326 @@
+//! Daemon lookup: where a user's daemon is when no socket is named, and where one may be started.
+//!
+//! Four directories may hold the socket `pfsd.sock`. Clients try them in this order and use the first where a daemon
+//! answers. A daemon that is started without a socket serves in the first where it may.
+//!
+//! | directory | a daemon may serve there if | clients believe a daemon there if |
+//! |---|---|---|
+//! | `$XDG_RUNTIME_DIR/pfs` | the parent exists and is the user's own | the directory belongs to the user or to root |
+//! | `/run/user/UID/pfs` | the same | the same |
+//! | `/tmp/pfs-UID` | the parent exists | the same |
+//! | `/run/pfs` | the parent, or the directory itself, is the user's own | the same, or root made the directory for another user |
+//!
+//! A process with `XDG_RUNTIME_DIR` and one without, such as a cron job, thus find the same daemon: each looks at the other's
+//! places, too. Only a variable that names another directory than `/run/user/UID` leads to a place of its own: what starts
+//! there first is not found without that variable.
+//!
+//! In all of them the directory must be no symbolic link, and nobody else may write to it; a daemon serves in one of the first
+//! three only if nobody else can enter it either. In `/tmp` anybody may make a directory of any name. A directory
+//! that fails these checks is passed over, by clients and daemons alike, so that root never makes anything in a user's runtime
+//! directory, and that user's next daemon finds its place free.
+
+mod place;
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::geteuid;
+
+use self::place::Kind;
+pub use self::place::{Place, Unfit};
+
+/// The places where a user's daemon may be, in the order in which they are tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    places: Vec<Place>,
+}
+
+impl Lookup {
+    /// That of this process: of its effective user, and the `XDG_RUNTIME_DIR` of its environment.
+    pub fn from_environment() -> Self {
+        Self::new(env::var_os("XDG_RUNTIME_DIR").as_deref(), geteuid().as_raw())
+    }
+
+    /// That of a user. `runtime_dir` is the value of `XDG_RUNTIME_DIR`; one that is not absolute counts as unset, as its
+    /// specification has it.
+    pub fn new(runtime_dir: Option<&OsStr>, uid: u32) -> Self {
+        Self::below(Path::new("/"), runtime_dir, uid)
+    }
+
+    /// As [`new`](Self::new), with all places but the first below `root` in place of `/`, such as a directory of a test's.
+    pub fn below(root: &Path, runtime_dir: Option<&OsStr>, uid: u32) -> Self {
+        let runtime_dir = runtime_dir.map(Path::new).filter(|path| path.is_absolute());
+        let runtime = runtime_dir.map(|path| (path.join("pfs"), Kind::Runtime));
+        let always = [
+            (root.join(format!("run/user/{uid}/pfs")), Kind::Runtime),
+            (root.join(format!("tmp/pfs-{uid}")), Kind::Temporary),
+            (root.join("run/pfs"), Kind::System),
+        ];
+        let mut places: Vec<Place> = Vec::new();
+        for (directory, kind) in runtime.into_iter().chain(always) {
+            if places.iter().all(|place| place.directory() != directory) {
+                places.push(Place::new(directory, kind, uid));
+            }
+        }
+        Self { places }
+    }
+
+    /// The places, in the order in which they are tried.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The first socket where a daemon answers, at a place that can be believed.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`] when none does.
+    pub fn find(&self) -> Result<Found, NotFound> {
+        Self::find_in(self.places.iter(), answers)
+    }
+
+    /// As [`find`](Self::find), of the user's own places alone: without the one that the system provides for all users.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`] when no daemon answers there.
+    pub fn find_own(&self) -> Result<Found, NotFound> {
+        Self::find_in(self.places.iter().filter(|place| place.is_own()), answers)
+    }
+
+    fn find_in<'a>(
+        places: impl Iterator<Item = &'a Place>,
+        answers: impl Fn(&Path) -> io::Result<bool>,
+    ) -> Result<Found, NotFound> {
+        let mut not_found = NotFound::default();
+        for place in places {
+            let socket = place.socket();
+            let found = place
+                .check()
+                .and_then(|()| answers(&socket).map_err(|error| Unfit::io("connect to", &socket, error)));
+            match found {
+                Ok(true) => return Ok(Found { socket, passed_over: not_found.passed_over }),
+                Ok(false) | Err(Unfit::Missing { .. }) => not_found.silent.push(socket),
+                Err(unfit) => not_found.passed_over.push(unfit),
+            }
+        }
+        Err(not_found)
+    }
+}
+
+impl fmt::Display for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, self.places.iter().map(Place::socket))
+    }
+}
+
+/// Where a daemon answers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Found {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Why places before it were passed over, where a daemon may answer, too.
+    pub passed_over: Vec<Unfit>,
+}
+
+/// No daemon answers at any place.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct NotFound {
+    /// The sockets where nobody listens.
+    pub silent: Vec<PathBuf>,
+    /// Why the other places were passed over.
+    pub passed_over: Vec<Unfit>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a daemon answers on {}", self.socket.display())?;
+        list_passed_over(f, &self.passed_over)
+    }
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no daemon answers")?;
+        if !self.silent.is_empty() {
+            f.write_str(" on ")?;
+            list(f, &self.silent)?;
+        }
+        list_passed_over(f, &self.passed_over)
+    }
+}
+
+impl std::error::Error for NotFound {}
+
+/// Paths as a sentence has them: `A, B or C`.
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    paths: impl IntoIterator<Item = impl AsRef<Path>, IntoIter: ExactSizeIterator>,
+) -> fmt::Result {
+    let paths = paths.into_iter();
+    let last = paths.len().saturating_sub(1);
+    for (number, path) in paths.enumerate() {
+        match number {
+            0 => {}
+            number if number == last => f.write_str(" or ")?,
+            _ => f.write_str(", ")?,
+        }
+        write!(f, "{}", path.as_ref().display())?;
+    }
+    Ok(())
+}
+
+fn list_passed_over(f: &mut fmt::Formatter<'_>, passed_over: &[Unfit]) -> fmt::Result {
+    for (number, unfit) in passed_over.iter().enumerate() {
+        f.write_str(if number == 0 { " (passed over: " } else { ", " })?;
+        write!(f, "{unfit}")?;
+    }
+    if passed_over.is_empty() { Ok(()) } else { f.write_str(")") }
+}
+
+/// Whether somebody listens at a socket. Never waits.
+///
+/// # Errors
+///
+/// When the system does not let this process find out.
+pub fn answers(socket: &Path) -> io::Result<bool> {
+    let address = SocketAddrUnix::new(socket)?;
+    #[cfg(target_os = "linux")]
+    let flags = SocketFlags::CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = SocketFlags::empty();
+    let tried = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    ioctl_fionbio(&tried, true)?;
+    match connect(&tried, &address) {
+        // Full queues are those of a living daemon.
+        Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        // Somebody's socket of another type.
+        Err(Errno::PROTOTYPE) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn directories(runtime_dir: Option<&str>, uid: u32) -> Vec<PathBuf> {
+        let lookup = Lookup::new(runtime_dir.map(OsStr::new), uid);
+        lookup.places().iter().map(|place| place.directory().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_places_are_tried_in_one_order_and_each_once() {
+        let always = ["/run/user/7/pfs", "/tmp/pfs-7", "/run/pfs"].map(PathBuf::from);
+        for unset in [None, Some(""), Some("run/user/7")] {
+            assert_eq!(directories(unset, 7), always, "{unset:?}");
+        }
+        for same in ["/run/user/7", "/run/user/7/", "/run//user/7/."] {
+            assert_eq!(directories(Some(same), 7), always, "{same}");
+        }
+        let other = [&["/run/user/8/pfs".into()][..], &always].concat();
+        assert_eq!(directories(Some("/run/user/8"), 7), other);
+    }
+
+    /// A machine of the test's own, with the directories in which places may be made.
+    fn machine() -> (tempfile::TempDir, Lookup) {
+        let root = tempfile::tempdir().unwrap();
+        let uid = geteuid().as_raw();
+        for directory in ["xdg".to_owned(), format!("run/user/{uid}"), "tmp".to_owned()] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        let lookup = Lookup::below(root.path(), Some(root.path().join("xdg").as_os_str()), uid);
+        (root, lookup)
+    }
+
+    #[test]
+    fn the_first_place_where_a_daemon_answers_is_found() {
+        let (_root, lookup) = machine();
+        let all: Vec<PathBuf> = lookup.places().iter().map(Place::socket).collect();
+        for place in lookup.places() {
+            place.prepare().unwrap();
+        }
+        for first in 0..all.len() {
+            let found =
+                Lookup::find_in(lookup.places().iter(), |socket| Ok(all[first..].contains(&socket.into())));
+            assert_eq!(found.unwrap().socket, all[first]);
+        }
+        let none = Lookup::find_in(lookup.places().iter(), |_| Ok(false)).unwrap_err();
+        assert_eq!(none.silent, all);
+        assert!(none.passed_over.is_empty());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_believed_is_passed_over_and_named() {
+        let (root, lookup) = machine();
+        let [xdg, user, ..] = lookup.places() else { panic!("there are four") };
+        symlink("/", xdg.directory()).unwrap();
+        fs::create_dir(user.directory()).unwrap();
+        fs::set_permissions(user.directory(), fs::Permissions::from_mode(0o777)).unwrap();
+        let none = Lookup::find_in(lookup.places().iter(), |_| Ok(true)).unwrap_err();
+        let root = root.path().display();
+        let uid = geteuid().as_raw();
+        assert_eq!(
+            none.to_string(),
+            format!(
+                "no daemon answers on {root}/tmp/pfs-{uid}/pfsd.sock or {root}/run/pfs/pfsd.sock (passed over: \
+                 {root}/xdg/pfs is not a directory, {root}/run/user/{uid}/pfs is open to other users (mode 0777))"
+            )
+        );
+    }
+
+    #[test]
+    fn a_socket_that_this_user_may_not_use_is_passed_over() {
+        let (_root, lookup) = machine();
+        for place in lookup.places() {
+            place.prepare().unwrap();
+        }
+        let all: Vec<PathBuf> = lookup.places().iter().map(Place::socket).collect();
+        let denied = |socket: &Path| match socket == all[0] {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => Ok(socket == all[2]),
+        };
+        let found = Lookup::find_in(lookup.places().iter(), denied).unwrap();
+        assert_eq!(found.socket, all[2]);
+        assert!(matches!(found.passed_over[..], [Unfit::Io { .. }]));
+    }
+
+    #[test]
+    fn a_place_with_too_long_a_path_is_passed_over() {
+        let long = format!("/tmp/{}", "x".repeat(200));
+        let lookup = Lookup::new(Some(OsStr::new(&long)), 7);
+        assert!(matches!(lookup.places()[0].check(), Err(Unfit::TooLong { .. })));
+        assert!(matches!(lookup.places()[0].prepare(), Err(Unfit::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_place_is_made_for_its_owner_alone() {
+        let (_root, lookup) = machine();
+        for place in lookup.places() {
+            place.prepare().unwrap();
+            // A second time.
+            place.prepare().unwrap();
+            assert_eq!(fs::metadata(place.directory()).unwrap().mode() & 0o7777, 0o700);
+        }
+    }
+
+    #[test]
+    fn a_runtime_directory_that_does_not_exist_is_not_made() {
+        let (root, lookup) = machine();
+        fs::remove_dir(root.path().join("xdg")).unwrap();
+        let unfit = lookup.places()[0].prepare().unwrap_err();
+        assert_eq!(unfit.to_string(), format!("{}/xdg does not exist", root.path().display()));
+        assert!(!root.path().join("xdg").exists());
+    }
+}

@@ -1,0 +1,229 @@
+//! The process of a daemon: spawning it with a session and descriptors of its own, and reaping it.
+//!
+//! The daemon outlives the program that starts it. What the program inherited, or opened for its children, must not stay open
+//! in the daemon: a pipe whose reader waits for its end, or the file of a lock. The descriptors of the program itself stay as
+//! they are, because it may mean them for other children. So descriptors are marked in the child, between fork and exec.
+//! They are marked as close-on-exec and not closed, because the standard library reports a failed exec over one of them.
+//!
+//! # Safety
+//!
+//! What the child runs between fork and exec is [`setsid`] and [`Inherited::mark`]: system calls that take numbers and no
+//! pointers. They touch no memory, take no lock and allocate nothing; the list of numbers was made before the fork, and is
+//! read only. The one unsafe system call before the fork has an empty range of descriptors. After the fork the
+//! system calls change descriptors of the child alone, whose table is a copy.
+
+use std::os::fd::RawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::{fs, io};
+
+use rustix::process::setsid;
+
+use super::log::Log;
+use super::own_name;
+
+/// The first descriptor that is not standard input, output or error.
+const FIRST: RawFd = 3;
+
+/// What a service manager tells its service. The daemon is no part of that service.
+const OF_SERVICE_MANAGER: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
+
+/// The stack of a thread that only waits.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// A daemon's process. Dropping it leaves the daemon running, and reaps the process when it exits.
+#[derive(Debug)]
+pub(super) struct Process(Option<Child>);
+
+impl Process {
+    /// Starts a daemon that serves `socket` and writes to `log`.
+    pub(super) fn spawn(program: &Path, socket: &Path, log: &Log) -> io::Result<Self> {
+        let inherited = Inherited::find().map_err(|error| {
+            let message = format!("what {} inherited cannot be kept from it: {error}", own_name());
+            io::Error::new(error.kind(), message)
+        })?;
+        spawn(program, socket, log, inherited).map(|child| Self(Some(child)))
+    }
+
+    /// How it exited, if it has.
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.as_mut().map_or(Ok(None), Child::try_wait)
+    }
+
+    /// Has a thread wait for the exit of a process that still runs. Otherwise the process would stay in the system's table as a
+    /// zombie for as long as this program lives. Returns the thread, if there is one.
+    fn reap(&mut self) -> Option<JoinHandle<io::Result<ExitStatus>>> {
+        let mut child = self.0.take()?;
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => return None,
+        }
+        let thread = thread::Builder::new().name("pfsd".to_owned()).stack_size(STACK_BYTES);
+        // Without the thread, it is a zombie at the worst.
+        thread.spawn(move || child.wait()).ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.reap());
+    }
+}
+
+fn spawn(program: &Path, socket: &Path, log: &Log, inherited: Inherited) -> io::Result<Child> {
+    let mut command = Command::new(program);
+    command.arg("--autostarted").arg("--socket").arg(socket);
+    // The log is read as a file.
+    command.env_remove("CLICOLOR_FORCE");
+    if std::env::var_os("PFSD_LOG").is_none() {
+        command.env("PFSD_LOG", "warn");
+    }
+    for variable in OF_SERVICE_MANAGER {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.file().try_clone()?);
+    // Neither Ctrl-C at our terminal nor the end of the terminal is for the daemon. The standard library only offers a process
+    // group, which gets the hangup of the terminal.
+    let detach = move || {
+        setsid()?;
+        inherited.mark()
+    };
+    // SAFETY: see the module's documentation.
+    unsafe { command.pre_exec(detach) };
+    command.spawn()
+}
+
+/// The descriptors that the daemon must not keep.
+#[derive(Debug)]
+enum Inherited {
+    /// All but the standard ones, by one system call: `close_range` with its flag `CLOEXEC` (Linux 5.11).
+    #[cfg(target_os = "linux")]
+    Range,
+    /// Each by its number.
+    Listed(Vec<RawFd>),
+}
+
+impl Inherited {
+    /// # Errors
+    ///
+    /// When the system neither has the call nor lists descriptors in `/dev/fd`.
+    fn find() -> io::Result<Self> {
+        // Asks for no descriptor, only whether the system has the call.
+        #[cfg(target_os = "linux")]
+        if mark_from(RawFd::MAX).is_ok() {
+            return Ok(Self::Range);
+        }
+        Self::list()
+    }
+
+    fn list() -> io::Result<Self> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir("/dev/fd")? {
+            let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+            numbers.extend(number.filter(|number| *number >= FIRST));
+        }
+        Ok(Self::Listed(numbers))
+    }
+
+    /// Sets the close-on-exec flag of each.
+    fn mark(&self) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Range => mark_from(FIRST),
+            Self::Listed(numbers) => numbers.iter().try_for_each(|number| mark(*number)),
+        }
+    }
+}
+
+/// Sets the close-on-exec flag of this descriptor and all above it.
+#[cfg(target_os = "linux")]
+fn mark_from(first: RawFd) -> io::Result<()> {
+    // By its number, because glibc has the function only since 2.34.
+    let call = libc::SYS_close_range;
+    // SAFETY: see the module's documentation.
+    match unsafe { libc::syscall(call, first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn mark(number: RawFd) -> io::Result<()> {
+    // SAFETY: see the module's documentation.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        let error = io::Error::last_os_error();
+        // Another thread may have closed it before the fork.
+        if error.raw_os_error() != Some(libc::EBADF) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::PathBuf;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::{FdFlags, fcntl_getfd};
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+
+    /// A program of the test's own, and a log for it.
+    fn program(directory: &Path, script: &str) -> (PathBuf, Log) {
+        let program = directory.join("pfsd");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        (program, Log::open(directory.join("pfsd.log")).unwrap())
+    }
+
+    /// A daemon that is started with `find` keeps nothing open that we inherited, and we keep it as it was.
+    fn keeps_nothing(find: impl FnOnce() -> io::Result<Inherited>) {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, log) = program(directory.path(), "exec sleep 86400");
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut child = spawn(&program, Path::new("/run/pfsd.sock"), &log, find().unwrap()).unwrap();
+        let own = [&reader, &writer].map(|end| fcntl_getfd(end).unwrap());
+        drop(writer);
+        // With the child's copy of the writing end open, this would wait for the child, which does not end by itself.
+        let mut pipe = [PollFd::new(&reader, PollFlags::IN)];
+        let ready = poll(&mut pipe, Some(&Timespec { tv_sec: 120, tv_nsec: 0 })).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ready, 1);
+        assert_eq!(own, [FdFlags::empty(); 2], "other children may be meant to have them");
+    }
+
+    #[test]
+    fn a_daemon_keeps_nothing_open_that_we_inherited() {
+        keeps_nothing(Inherited::find);
+    }
+
+    #[test]
+    fn without_close_range_descriptors_are_kept_from_a_daemon_one_by_one() {
+        keeps_nothing(Inherited::list);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_system_has_close_range() {
+        assert!(matches!(Inherited::find().unwrap(), Inherited::Range));
+    }
+
+    #[test]
+    fn a_process_that_is_dropped_goes_on_and_is_reaped_when_it_exits() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, log) = program(directory.path(), "exec sleep 86400");
+        let mut process = Process::spawn(&program, Path::new("/run/pfsd.sock"), &log).unwrap();
+        let pid = Pid::from_child(process.0.as_ref().unwrap());
+        let thread = process.reap().expect("it runs");
+        kill_process(pid, Signal::KILL).unwrap();
+        assert_eq!(thread.join().unwrap().unwrap().signal(), Some(9));
+    }
+}

@@ -1,0 +1,138 @@
+//! Idle exit: ends a daemon that nobody has used for a while.
+
+use std::{future::pending, sync::Arc};
+
+use tokio::time::sleep;
+
+use crate::Daemon;
+
+/// Ends the daemon once it has had neither a stream nor a connection for `limits.idle_exit`, counted from the end of the last one.
+/// Returns when the shutdown has begun. A daemon in use is never woken by it, and a reload of the limit counts at once.
+pub async fn exit_when_idle(daemon: Arc<Daemon>) {
+    let mut limit = daemon.idle_exit.subscribe();
+    loop {
+        let time = *limit.borrow_and_update();
+        let is_idle = daemon.connections.open() == 0 && daemon.registry.is_empty();
+        let idle_long = async {
+            match time {
+                Some(time) if is_idle => sleep(time).await,
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = daemon.shutdown().cancelled() => return,
+            // A client came and went, or a stream expired: the time starts again.
+            () = daemon.connections.emptied.notified() => continue,
+            // The sender is in the daemon, which is here.
+            _ = limit.changed() => continue,
+            () = idle_long => {}
+        }
+        if daemon.stop_if_idle() {
+            let time = time.unwrap_or_default();
+            tracing::info!(idle_exit = ?time, "nobody uses the daemon; ending (limits.idle_exit)");
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pfs_stream::StreamConfig;
+    use tokio::{
+        task::JoinHandle,
+        time::{Instant, timeout},
+    };
+
+    use super::*;
+    use crate::{Settings, expire};
+
+    const LIMIT: Duration = Duration::from_secs(600);
+
+    fn settings(idle_exit: Option<Duration>) -> Settings {
+        Settings { idle_exit, ..Settings::default() }
+    }
+
+    /// A daemon with its upkeep, and when it has ended by itself.
+    fn daemon(idle_exit: Option<Duration>) -> (Arc<Daemon>, JoinHandle<Duration>) {
+        let daemon = Arc::new(Daemon::new(&settings(idle_exit)));
+        tokio::spawn(expire(Arc::clone(&daemon)));
+        let (begun, ending) = (Instant::now(), exit_when_idle(Arc::clone(&daemon)));
+        let ended = tokio::spawn(async move {
+            ending.await;
+            begun.elapsed()
+        });
+        (daemon, ended)
+    }
+
+    async fn at(seconds: u64, begun: Instant) {
+        tokio::time::sleep_until(begun + Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_nobody_uses_ends_when_its_time_is_over() {
+        let (daemon, ended) = daemon(Some(LIMIT));
+        assert_eq!(ended.await.unwrap(), LIMIT);
+        assert!(daemon.shutdown().is_cancelled());
+        assert!(daemon.admit().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_counts_from_the_end_of_the_last_connection() {
+        let (daemon, ended) = daemon(Some(LIMIT));
+        let begun = Instant::now();
+        at(599, begun).await;
+        let (first, second) = (daemon.admit().unwrap(), daemon.admit().unwrap());
+        at(5000, begun).await;
+        drop(first);
+        at(5100, begun).await;
+        drop(second);
+        // One that is there for a moment only.
+        at(5200, begun).await;
+        drop(daemon.admit().unwrap());
+        assert_eq!(ended.await.unwrap(), Duration::from_secs(5800));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_keeps_it_until_it_is_removed() {
+        let (daemon, ended) = daemon(Some(LIMIT));
+        let begun = Instant::now();
+        let client = daemon.admit().unwrap();
+        let stream = daemon.registry().create("/streamfs/s", StreamConfig::default()).unwrap();
+        drop(client);
+        at(1000, begun).await;
+        let client = daemon.admit().unwrap();
+        daemon.registry().remove_stream(&stream);
+        drop(client);
+        assert_eq!(ended.await.unwrap(), Duration::from_secs(1600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_keeps_it_until_it_expires() {
+        let (daemon, ended) = daemon(Some(LIMIT));
+        let client = daemon.admit().unwrap();
+        // Its life is measured by a clock that does not stand still.
+        let mortal = StreamConfig { ttl: Some(Duration::from_millis(5)), ..StreamConfig::default() };
+        daemon.registry().create("/streamfs/s", mortal).unwrap();
+        daemon.mortal.notify_one();
+        drop(client);
+        let ended = timeout(100 * LIMIT, ended).await.expect("it ends").unwrap();
+        assert!(ended > LIMIT, "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_it_goes_on_until_a_reload_sets_one() {
+        let (daemon, ended) = daemon(None);
+        let begun = Instant::now();
+        at(100_000, begun).await;
+        assert!(!daemon.shutdown().is_cancelled());
+        daemon.set_limits(&settings(Some(LIMIT)));
+        at(100_300, begun).await;
+        daemon.set_limits(&settings(None));
+        at(200_000, begun).await;
+        daemon.set_limits(&settings(Some(2 * LIMIT)));
+        assert_eq!(ended.await.unwrap(), Duration::from_secs(201_200));
+    }
+}

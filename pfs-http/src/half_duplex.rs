@@ -1,0 +1,128 @@
+//! Half-duplex connections of frames: the answer begins when the request has ended. Proxies in Go, such as Caddy and Traefik, need
+//! that over HTTP/1.1.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use pfs_proto::{Decoder, Reply};
+use tokio::time::timeout;
+
+use super::socket::LINGER;
+
+/// The most bytes of replies that are kept. A writer gets far fewer.
+const MAX_REPLIES: usize = 64 << 10;
+
+/// The body of a request, which one task reads and another one waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Mutex<Body>>);
+
+impl Shared {
+    /// The body for the one who reads it, and for the one who waits.
+    pub(super) fn new(body: Body) -> (Body, Option<Self>) {
+        let shared = Self(Arc::new(Mutex::new(body)));
+        (Body::new(shared.clone()), Some(shared))
+    }
+
+    /// The body of the answer, once these replies and the request have ended. A client that goes on with the request is not waited
+    /// for.
+    pub(super) async fn answer(mut self, replies: Body) -> Body {
+        let replies = gather(replies).await;
+        let _ = timeout(LINGER, async { while let Some(Ok(_)) = self.frame().await {} }).await;
+        replies.into()
+    }
+}
+
+impl HttpBody for Shared {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut *body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
+    }
+}
+
+/// Gathers the replies to their end. Of acknowledgements, which are totals, only the newest is kept, and heartbeats are left out.
+async fn gather(mut replies: Body) -> Bytes {
+    let (mut gathered, mut acknowledged) = (BytesMut::new(), None);
+    let mut decoder = Decoder::new();
+    while let Some(Ok(frame)) = replies.frame().await {
+        decoder.buffer().extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
+        while let Ok(Some(frame)) = decoder.next_frame() {
+            match Reply::decode(frame) {
+                Ok(ack @ Reply::Ack { .. }) => acknowledged = Some(ack),
+                Ok(Reply::Heartbeat) | Err(_) => {}
+                Ok(reply) => {
+                    if let Some(ack) = acknowledged.take() {
+                        ack.encode(&mut gathered);
+                    }
+                    reply.encode(&mut gathered);
+                }
+            }
+        }
+        if gathered.len() > MAX_REPLIES {
+            // Dropping the replies ends the session.
+            break;
+        }
+    }
+    if let Some(ack) = acknowledged {
+        ack.encode(&mut gathered);
+    }
+    gathered.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use pfs_proto::{ErrorCode, Hello};
+
+    use super::*;
+
+    fn ack(chunks: u64) -> Reply {
+        Reply::Ack { chunks, offset: chunks, readers: 0 }
+    }
+
+    fn encoded(replies: &[Reply]) -> Bytes {
+        let mut bytes = BytesMut::new();
+        replies.iter().for_each(|reply| reply.encode(&mut bytes));
+        bytes.freeze()
+    }
+
+    #[tokio::test]
+    async fn the_newest_acknowledgement_stands_before_what_followed_it() {
+        let error = Reply::Error { code: ErrorCode::Closed, message: "closed".to_owned() };
+        let (hello, writing) = (Reply::Hello(Hello::OURS), Reply::Writing { max_chunk: 9 });
+        let pieces = [
+            encoded(&[hello.clone(), writing.clone(), ack(1)]),
+            encoded(&[Reply::Heartbeat, ack(2)]),
+            encoded(&[ack(3), error.clone()]),
+        ];
+        let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, axum::Error>)));
+        assert_eq!(gather(body).await, encoded(&[hello, writing, ack(3), error]));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_writer_s_is_not_gathered_without_end() {
+        let data = encoded(&[Reply::Data(vec![7; 40 << 10].into())]);
+        let body = Body::from_stream(stream::repeat(data).map(Ok::<_, axum::Error>));
+        assert!(gather(body).await.len() < 2 * MAX_REPLIES);
+    }
+}

@@ -1,0 +1,29 @@
+//! What can be appended.
+
+use bytes::Bytes;
+
+/// What can be appended as one chunk: a reference to bytes or text, a `Vec` or a `String`, and [`Bytes`], which a
+/// [local](crate::Stream::local) stream keeps without a copy.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be appended as a chunk",
+    note = "bytes and text can be, by reference: `append(&value)`"
+)]
+pub trait Chunk: AsRef<[u8]> + Send + Sync {
+    /// These bytes, if they can be kept without a copy.
+    fn shared(&self) -> Option<Bytes> {
+        None
+    }
+}
+
+impl<T: AsRef<[u8]> + Sync + ?Sized> Chunk for &T {}
+
+impl Chunk for Vec<u8> {}
+
+impl Chunk for String {}
+
+impl Chunk for Bytes {
+    #[inline(always)]
+    fn shared(&self) -> Option<Bytes> {
+        Some(self.clone())
+    }
+}

@@ -1,0 +1,61 @@
+//! Quotas: what the streams of one owner may take of a registry.
+
+use crate::{Budget, CreateError, Limits, Reservation, Stream, stream};
+
+/// Limits on the streams that are [charged](crate::Registry::charged_to) to it, beside those of their registry. Clones share
+/// what is in use.
+///
+/// A stream is charged until its memory is given back. A stream that was removed while other processes map it is charged until
+/// the last of them has left. A stream may replace one of the same quota even if the quota is full; until other processes have
+/// left the replaced stream, one stream more than allowed is charged.
+#[derive(Clone, Debug)]
+pub struct Quota {
+    streams: Budget,
+    memory: Budget,
+}
+
+impl Quota {
+    /// A quota with nothing in use.
+    pub fn new(limits: Limits) -> Self {
+        let Limits { max_streams, max_memory } = limits;
+        Self { streams: Budget::new(max_streams as u64), memory: Budget::new(max_memory) }
+    }
+
+    /// Changes the limits, which hold for streams that are charged from now on; no stream that exists is lost.
+    pub fn set_limits(&self, limits: Limits) {
+        let Limits { max_streams, max_memory } = limits;
+        self.streams.set_limit(max_streams as u64);
+        self.memory.set_limit(max_memory);
+    }
+
+    /// Streams that are charged to it.
+    pub fn streams(&self) -> u64 {
+        self.streams.used()
+    }
+
+    /// Bytes of memory that these streams take.
+    pub fn memory(&self) -> u64 {
+        self.memory.used()
+    }
+
+    /// Whether no stream is charged to it, and it has no other handle through which one could be.
+    pub fn is_idle(&self) -> bool {
+        self.streams.is_idle() && self.memory.is_idle()
+    }
+
+    /// Charges a stream of so many bytes, which takes the name of `replaced` if there is one.
+    pub(crate) fn charge(
+        &self,
+        needed: u64,
+        replaced: Option<&Stream>,
+    ) -> Result<[Reservation; 2], CreateError> {
+        let (used, limit) = (self.streams.used(), self.streams.limit());
+        let spared = replaced.map_or(0, |stream| stream.shared.reserved_from(&self.streams));
+        let stream = self.streams.reserve_beyond(1, spared);
+        let stream = stream.ok_or(CreateError::QuotaOfStreams { used, limit })?;
+        let (used, limit) = (self.memory.used(), self.memory.limit());
+        let memory = self.memory.reserve_beyond(needed, stream::spared(replaced, &self.memory));
+        let memory = memory.ok_or(CreateError::QuotaOfMemory { needed, used, limit })?;
+        Ok([stream, memory])
+    }
+}

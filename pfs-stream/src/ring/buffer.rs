@@ -1,0 +1,117 @@
+//! The memory of a ring, and how it is divided.
+
+use super::{Index, Layout, Memory, Status, layout};
+use crate::sync::{
+    Arc, AtomicU64,
+    Ordering::{self, Acquire},
+};
+
+/// A ring's memory and how it is divided; shared by its writer and its readers.
+#[derive(Clone, Debug)]
+pub(crate) struct Ring {
+    pub(super) layout: Layout,
+    pub(super) memory: Arc<Memory>,
+}
+
+impl Ring {
+    /// Takes memory for a ring: memory that other processes can be given, if the system has any.
+    pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
+        let words = layout.words();
+        let memory = Memory::new(words).or_else(|_| Memory::own(words))?;
+        Ok(Self { layout, memory: Arc::new(memory) })
+    }
+
+    /// Takes memory for a ring that this process reads alone, which occupies no descriptor.
+    pub(crate) fn own(layout: Layout) -> std::io::Result<Self> {
+        Ok(Self { layout, memory: Arc::new(Memory::own(layout.words())?) })
+    }
+
+    /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
+    pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
+        let layout = layout.with_first_index();
+        Ok(Self { layout, memory: Arc::new(Memory::own(layout.words())?) })
+    }
+
+    /// Whether it is for one process, and its writer holds large chunks by reference, which only readers there can take.
+    pub(crate) fn holds(&self) -> bool {
+        self.layout.first_index().is_some()
+    }
+
+    /// Whether other processes can be given it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.memory.is_shared()
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        self.memory.words()
+    }
+
+    pub(super) fn word(&self, index: usize) -> &AtomicU64 {
+        &self.words()[index]
+    }
+
+    pub(super) fn load(&self, index: usize, order: Ordering) -> u64 {
+        self.word(index).load(order)
+    }
+
+    /// The index that has the entries of all chunks up to a head that was seen before.
+    pub(super) fn index(&self) -> Index {
+        match self.layout.first_index() {
+            Some(first) if self.load(layout::GROWN, Acquire) == 0 => first,
+            _ => self.layout.index(),
+        }
+    }
+
+    /// The entries of so many chunks from `seq` on, in the one or two runs that they take.
+    pub(super) fn entries(&self, seq: u64, count: usize) -> [&[[AtomicU64; 2]]; 2] {
+        let index = self.index();
+        let entries = self.words()[index.words()].as_chunks::<2>().0;
+        let after = &entries[index.entry_of(seq)..];
+        let before = count.saturating_sub(after.len());
+        [&after[..count - before], &entries[..before]]
+    }
+
+    pub(super) fn data(&self) -> &[AtomicU64] {
+        &self.memory.words()[self.layout.data()]
+    }
+
+    /// The data in the one or two runs that `len` bytes from `offset` take: `(place, length)`.
+    pub(super) fn runs(&self, offset: u64, len: usize) -> [(usize, usize); 2] {
+        let capacity = self.layout.capacity();
+        let place = (offset % capacity) as usize;
+        let first = len.min(capacity as usize - place);
+        [(place, first), (0, len - first)]
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status::from_word(self.load(layout::STATUS, Acquire))
+    }
+
+    /// Gives the memory of a removed stream back to the system, though there are readers, and though other processes may keep
+    /// what they have mapped. Only under the stream's lock, and after the status says that the stream was removed.
+    ///
+    /// An error where the system cannot do that, and for a ring that holds chunks by reference.
+    pub(crate) fn release(&self) -> std::io::Result<()> {
+        if self.holds() {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        }
+        // A reader in the middle of a copy looks at tail once more, and throws the copy away. It then finds the status. Other
+        // processes keep their bytes and so their tail: one that is writing chunks to a file has written the right ones.
+        let head = self.load(layout::HEAD_SEQ, Ordering::Relaxed);
+        self.memory.release(layout::HEADER, (layout::TAIL_SEQ, head))
+    }
+
+    /// Whether its memory was given back.
+    pub(crate) fn is_released(&self) -> bool {
+        self.memory.is_released()
+    }
+
+    /// Only under the stream's lock.
+    pub(crate) fn set_status(&self, status: Status) {
+        self.word(layout::STATUS).store(status.word(), Ordering::Release);
+    }
+}

@@ -1,0 +1,167 @@
+//! What the lock of a stream protects: a writer finds room under it, and appends.
+
+use bytes::Bytes;
+use pfs_proto::SlowPolicy;
+
+use super::{Shared, WriterState};
+use crate::{
+    error::WriteError,
+    extent::Extent,
+    ring::{RingWriter, Source, Status, Tail},
+    sync::{Arc, MutexGuard, lock},
+};
+
+/// What only one writer at a time may touch.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    pub(crate) ring: RingWriter,
+    pub(crate) status: Status,
+    /// Deaths before the first of the writers attached now (or last) joined.
+    pub(crate) deaths_before: u64,
+    pub(crate) finished: u64,
+    /// Time of the newest chunk, or when the stream was made; times never go back, whatever the clock does.
+    pub(crate) newest: u64,
+    /// No `block` reader was at a chunk before this one when last looked; they only move on.
+    pub(crate) block_floor: u64,
+    pub(crate) writers: Vec<Arc<WriterState>>,
+    /// Writers that wait for room now.
+    pub(crate) waiting: usize,
+    /// The chunk that `block` readers must reach before the last append that found no room can go on.
+    pub(crate) refused: u64,
+}
+
+/// Why a stream takes no more appends, if that is so.
+#[inline]
+pub(crate) fn refusal(status: Status) -> Option<WriteError> {
+    if status.removed() {
+        Some(WriteError::Removed)
+    } else if status.closed() {
+        Some(WriteError::Closed)
+    } else {
+        None
+    }
+}
+
+/// Gives the lock back, and only then drops what the stream let go of; returns where head is.
+#[inline(always)]
+pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>) -> u64 {
+    let offset = append.ring.head().offset;
+    drop(append);
+    if !gone.is_empty() {
+        gone.clear();
+    }
+    offset
+}
+
+impl Appending {
+    /// When the newest chunk was appended, if any was.
+    pub(crate) fn last_append(&self) -> Option<u64> {
+        (self.ring.head().seq > 0).then_some(self.newest)
+    }
+
+    /// What the stream holds.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            tail: self.ring.tail().offset,
+            head: self.ring.head().offset,
+            closed: self.status.closed(),
+            failed: self.status.failed(),
+            removed: self.status.removed(),
+        }
+    }
+
+    /// Appends a chunk; false if a `block` reader needs the room.
+    #[inline(always)]
+    pub(crate) fn put(
+        &mut self,
+        chunk: &impl Source,
+        now: u64,
+        shared: &Shared,
+        gone: &mut Vec<Bytes>,
+    ) -> bool {
+        let size = chunk.size() as u64;
+        self.put_all(std::slice::from_ref(chunk), size, now, shared, gone)
+    }
+
+    /// Appends several that are `bytes` together.
+    #[inline(always)]
+    pub(crate) fn put_all(
+        &mut self,
+        chunks: &[impl Source],
+        bytes: u64,
+        now: u64,
+        shared: &Shared,
+        gone: &mut Vec<Bytes>,
+    ) -> bool {
+        let Some((tail, time)) = self.room(bytes, chunks.len(), now, shared) else { return false };
+        self.ring.append(chunks, tail, time, gone);
+        true
+    }
+
+    /// Appends a chunk that the ring may hold.
+    #[inline(always)]
+    pub(crate) fn put_held(
+        &mut self,
+        chunk: Bytes,
+        now: u64,
+        shared: &Shared,
+        gone: &mut Vec<Bytes>,
+    ) -> bool {
+        let Some((tail, time)) = self.room(chunk.len() as u64, 1, now, shared) else { return false };
+        self.ring.append_held(chunk, tail, time, gone);
+        true
+    }
+
+    /// The tail and the time of an append, if there is room for it.
+    #[inline]
+    fn room(&mut self, bytes: u64, chunks: usize, now: u64, shared: &Shared) -> Option<(Tail, u64)> {
+        let tail = self.ring.tail_after(bytes, chunks);
+        if !self.has_room_up_to(tail.seq, shared) {
+            return None;
+        }
+        let time = now.max(self.newest);
+        self.newest = time;
+        Some((tail, time))
+    }
+
+    /// Whether an append may overwrite everything before chunk `tail`. If not, that chunk is noted.
+    #[inline]
+    pub(crate) fn has_room_up_to(&mut self, tail: u64, shared: &Shared) -> bool {
+        let has_room = self.may_overwrite(tail, shared);
+        if !has_room {
+            self.refused = tail;
+        }
+        has_room
+    }
+
+    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If not, and if a writer waits
+    /// for that, the slowest of them is to say when it has come there: it alone, because the others are further.
+    #[inline]
+    pub(crate) fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
+        tail <= self.block_floor || self.is_past_blocking(tail, shared)
+    }
+
+    /// Whether all `block` readers have come to chunk `tail`, now that they are looked at.
+    fn is_past_blocking(&mut self, tail: u64, shared: &Shared) -> bool {
+        // Seldom: only when the ring has gone round up to where the slowest one was last seen.
+        let readers = lock(&shared.readers);
+        // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.
+        for _ in 0..=readers.len() {
+            let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
+            let slowest = blocking.map(|reader| (reader.figures.seq(), reader)).min_by_key(|(seq, _)| *seq);
+            self.block_floor = slowest.map_or(u64::MAX, |(seq, _)| seq);
+            let Some((seq, slowest)) = slowest else { return true };
+            if tail <= seq {
+                return true;
+            }
+            if self.waiting == 0 {
+                return false;
+            }
+            slowest.figures.want(tail);
+            if slowest.figures.seq() < tail {
+                return false;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,144 @@
+//! What a stream knows of who is attached to it.
+
+use std::time::SystemTime;
+
+use pfs_proto::{Peer, SlowPolicy};
+
+use super::Appending;
+use crate::{
+    figures::Figures,
+    read::Position,
+    sync::{AtomicU64, Ordering},
+    totals::Counted,
+};
+
+/// What a stream knows of a reader.
+#[derive(Debug)]
+pub(crate) struct ReaderState {
+    /// Its number among all readers that the stream ever had, from 1 on.
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    /// As the reader asked for it.
+    asked: SlowPolicy,
+    /// 1 once writers no longer wait for it, although it asked for that. Written under the lock of the stream's readers.
+    given_up: AtomicU64,
+    pub(crate) since: SystemTime,
+    pub(crate) start: u64,
+    pub(crate) figures: Figures,
+}
+
+/// The position and the losses of a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The offset that is read next.
+    pub(crate) position: u64,
+    pub(crate) gaps: u64,
+    pub(crate) lost_bytes: u64,
+    pub(crate) lost_chunks: u64,
+}
+
+impl ReaderState {
+    pub(crate) fn new(number: u64, peer: Peer, policy: SlowPolicy, start: u64, figures: Figures) -> Self {
+        let (since, given_up) = (SystemTime::now(), AtomicU64::new(0));
+        Self { number, peer, asked: policy, given_up, since, start, figures }
+    }
+
+    /// The same reader, with other figures.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn with_figures(&self, figures: Figures) -> Self {
+        let Self { number, peer, asked, since, start, .. } = *self;
+        let given_up = AtomicU64::new(self.given_up.load(Ordering::Relaxed));
+        Self { number, peer, asked, given_up, since, start, figures }
+    }
+
+    /// The slow policy that holds for it now.
+    pub(crate) fn policy(&self) -> SlowPolicy {
+        if self.is_given_up() { SlowPolicy::Drop } else { self.asked }
+    }
+
+    /// Whether it was a `block` reader that kept a writer waiting for too long.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed) != 0
+    }
+
+    /// Gives the reader up: writers no longer wait for it.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(1, Ordering::Relaxed);
+    }
+
+    /// The progress in its figures, clamped to what is possible: another process can write anything into its page. The reader's
+    /// own figures are exact only while `head` does not move.
+    pub(crate) fn progress(&self, head: Position) -> Progress {
+        let figures = &self.figures;
+        let lost_bytes = figures.lost_bytes().min(head.offset.saturating_sub(self.start));
+        Progress {
+            position: figures.offset().min(head.offset).max(self.start),
+            gaps: figures.gaps().min(lost_bytes),
+            lost_bytes,
+            // No chunk is empty.
+            lost_chunks: figures.lost_chunks().min(lost_bytes).min(head.seq),
+        }
+    }
+
+    /// What the reader has done so far.
+    pub(crate) fn counted(&self, progress: Progress) -> Counted {
+        let Progress { position, gaps, lost_bytes, lost_chunks } = progress;
+        let passed = position.saturating_sub(self.start);
+        Counted::Reader {
+            peer: self.peer,
+            mapped: matches!(self.figures, Figures::Page(_)),
+            bytes: passed.saturating_sub(lost_bytes),
+            gaps,
+            lost_bytes,
+            lost_chunks,
+        }
+    }
+}
+
+/// What others can see of a writer.
+#[derive(Debug)]
+pub(crate) struct WriterState {
+    pub(crate) peer: Peer,
+    pub(crate) since: SystemTime,
+    pub(crate) bytes: AtomicU64,
+    /// Those of the bytes that came from memory shared with it.
+    pub(crate) staged: AtomicU64,
+    /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
+    pub(crate) waiting: AtomicU64,
+    /// The chunk that `block` readers must reach before its last append that found no room can go on.
+    pub(crate) needs: AtomicU64,
+}
+
+impl WriterState {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            since: SystemTime::now(),
+            bytes: AtomicU64::new(0),
+            staged: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            needs: AtomicU64::new(0),
+        }
+    }
+
+    /// Records the room that its append needs, which has just found none.
+    #[cold]
+    pub(crate) fn needs_room(&self, append: &Appending) {
+        self.needs.store(append.refused, Ordering::Relaxed);
+    }
+
+    /// Counts what was appended. Only the writer itself calls this.
+    pub(crate) fn count(&self, bytes: u64) {
+        let before = self.bytes.load(Ordering::Relaxed);
+        self.bytes.store(before.saturating_add(bytes), Ordering::Relaxed);
+    }
+
+    /// What the writer has done so far.
+    pub(crate) fn counted(&self) -> Counted {
+        Counted::Writer {
+            peer: self.peer,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            staged: self.staged.load(Ordering::Relaxed),
+        }
+    }
+}

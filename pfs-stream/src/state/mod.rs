@@ -1,0 +1,215 @@
+//! What all handles of a stream share, and who is attached to it.
+
+mod appending;
+mod attached;
+
+use std::time::{Duration, SystemTime};
+
+use pfs_proto::{Identity, SlowPolicy, StreamEvent};
+
+use crate::{
+    budget::{Budget, Reservation},
+    clock,
+    config::StreamConfig,
+    error::WriteError,
+    events::Watchers,
+    kept::Kept,
+    lifetime::Lifetime,
+    ring::{Ring, RingWriter, Status},
+    sync::{Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+    totals::{Gone, Totals},
+    wait::WaitQueue,
+};
+
+pub(crate) use appending::{Appending, refusal, release};
+pub(crate) use attached::{Progress, ReaderState, WriterState};
+
+/// Streams made in this process so far.
+static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// What all handles of a stream share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    /// Which stream it is, for names are used again.
+    pub(crate) identity: Identity,
+    pub(crate) config: StreamConfig,
+    pub(crate) ring: Ring,
+    pub(crate) created: SystemTime,
+    /// The one short lock of an append. Nobody holds it while copying out, waiting or waking.
+    pub(crate) append: Mutex<Appending>,
+    /// Taken after `append` where both are needed; a reader takes it to attach and to leave.
+    pub(crate) readers: Mutex<Vec<Arc<ReaderState>>>,
+    pub(crate) reader_count: AtomicUsize,
+    /// Readers that are in other processes.
+    pub(crate) mapped: AtomicUsize,
+    /// Bytes that readers who have left were told they lost. Written under `readers`, when one leaves.
+    pub(crate) lost_before: AtomicU64,
+    /// Where those who leave add up what they did.
+    pub(crate) gone: std::sync::Arc<Gone>,
+    /// Readers that wait for something to read.
+    pub(crate) news: WaitQueue,
+    /// Writers that wait for a `block` reader to make room.
+    pub(crate) room: WaitQueue,
+    /// Writers that wait for readers to attach.
+    pub(crate) joins: WaitQueue,
+    /// Tasks that wait for the stream to take no more appends, or to be removed. Woken only for that.
+    pub(crate) ends: WaitQueue,
+    /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
+    pub(crate) watchers: std::sync::Arc<Watchers>,
+    pub(crate) lifetime: Lifetime,
+    /// What its host keeps about it.
+    pub(crate) kept: Kept,
+    /// What this stream takes of the memory and descriptors of its registry, and of its owner's quota. Given back when the last
+    /// handle is gone, or the stream was removed and is read by no other process.
+    reserved: Mutex<Vec<Reservation>>,
+}
+
+impl Shared {
+    /// For a stream that nobody is attached to yet.
+    pub(crate) fn new(
+        name: &str,
+        config: StreamConfig,
+        ring: Ring,
+        reserved: Vec<Reservation>,
+        origin: Option<SystemTime>,
+        gone: std::sync::Arc<Gone>,
+    ) -> Self {
+        let created = SystemTime::now();
+        let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let appending = Appending {
+            ring: RingWriter::new(ring.clone()),
+            status: Status::default(),
+            deaths_before: 0,
+            finished: 0,
+            newest: clock::micros(created),
+            block_floor: u64::MAX,
+            writers: Vec::new(),
+            waiting: 0,
+            refused: 0,
+        };
+        Self {
+            name: name.to_owned(),
+            identity: Identity::new(origin.unwrap_or(created), number),
+            config,
+            ring,
+            created,
+            append: Mutex::new(appending),
+            readers: Mutex::new(Vec::new()),
+            reader_count: AtomicUsize::new(0),
+            mapped: AtomicUsize::new(0),
+            lost_before: AtomicU64::new(0),
+            gone,
+            news: WaitQueue::new(),
+            room: WaitQueue::new(),
+            joins: WaitQueue::new(),
+            ends: WaitQueue::new(),
+            watchers: std::sync::Arc::default(),
+            lifetime: Lifetime::new(),
+            kept: Kept::default(),
+            reserved: Mutex::new(reserved),
+        }
+    }
+
+    /// The append lock of a stream that takes appends.
+    pub(crate) fn appending(&self) -> Result<MutexGuard<'_, Appending>, WriteError> {
+        let append = lock(&self.append);
+        refusal(append.status).map_or(Ok(append), Err)
+    }
+
+    /// Begins the time to live anew. Does next to nothing for a stream that has none.
+    #[inline(always)]
+    pub(crate) fn renew(&self) {
+        if self.config.ttl.is_some() {
+            self.lifetime.renew();
+        }
+    }
+
+    /// Closes or removes the stream, and tells everybody. Returns what it is now.
+    pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) -> Status {
+        let mut append = lock(&self.append);
+        let before = append.status;
+        change(&mut append.status);
+        let now = append.status;
+        self.ring.set_status(now);
+        if now.closed() && !before.closed() {
+            let offset = append.ring.head().offset;
+            self.watchers.tell(StreamEvent::Closed { offset, failed: now.failed() });
+        }
+        if now.removed() && !before.removed() {
+            self.watchers.tell(StreamEvent::Removed);
+        }
+        drop(append);
+        self.watchers.wake();
+        self.wake_everybody();
+        if now.removed() && !before.removed() {
+            self.release();
+        }
+        now
+    }
+
+    /// Gives the memory of a removed stream back, even if readers are attached: a reader that has not noticed the removal finds
+    /// nothing but the removal.
+    fn release(&self) {
+        let append = lock(&self.append);
+        // What the system cannot take back goes with the last handle.
+        if self.ring.release().is_ok() {
+            drop(append);
+            self.give_back();
+        }
+    }
+
+    /// Counts the memory of a removed stream no longer, unless it is mapped by other processes.
+    pub(crate) fn give_back(&self) {
+        let mut reserved = lock(&self.reserved);
+        if self.mapped.load(Ordering::SeqCst) == 0 && self.ring.is_released() {
+            reserved.clear();
+        }
+    }
+
+    /// How much the stream takes of a budget.
+    pub(crate) fn reserved_from(&self, budget: &Budget) -> u64 {
+        let reserved = lock(&self.reserved);
+        reserved.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum()
+    }
+
+    /// Wakes the readers that sleep, wherever they do.
+    pub(crate) fn wake_readers(&self) {
+        self.news.wake_all();
+        #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+        if self.mapped.load(Ordering::Relaxed) > 0 {
+            self.ring.ring_bell();
+        }
+    }
+
+    fn wake_everybody(&self) {
+        self.wake_readers();
+        self.room.wake_all();
+        self.joins.wake_all();
+        self.ends.wake_all();
+    }
+
+    /// Adds this stream and those who are attached to it.
+    pub(crate) fn add_to(&self, totals: &mut Totals) {
+        let now = clock::elapsed();
+        let append = lock(&self.append);
+        *(if append.status.closed() { &mut totals.closed } else { &mut totals.open }) += 1;
+        for writer in &append.writers {
+            totals.writers += 1;
+            totals.add(writer.counted());
+            if let since @ 1.. = writer.waiting.load(Ordering::Relaxed) {
+                totals.writers_waiting += 1;
+                totals.waited += Duration::from_micros(now.saturating_sub(since));
+            }
+        }
+        let head = append.ring.head();
+        for reader in lock(&self.readers).iter() {
+            *match reader.policy() {
+                SlowPolicy::Drop => &mut totals.readers_drop,
+                SlowPolicy::Block => &mut totals.readers_block,
+                SlowPolicy::Disconnect => &mut totals.readers_disconnect,
+            } += 1;
+            totals.add(reader.counted(reader.progress(head)));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What hosts need of a writer, which append for others: many chunks with one wake-up, all chunks or none, and ends of their own.
+
+use std::future::poll_fn;
+
+use super::{Appended, Departure, Waiting, Writer};
+use crate::{
+    Chunk, WriteError, clock,
+    ring::{Given, Status},
+    state::release,
+    sync::Ordering,
+};
+
+impl Writer {
+    /// As [`append`](Self::append), but leaves sleeping readers asleep until [`wake`](Self::wake): several
+    /// chunks that are there at once need only one wake-up.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`append`](Self::append).
+    pub async fn push(&mut self, chunk: impl Chunk) -> Result<Appended, WriteError> {
+        self.push_given(Given::new(&chunk)).await
+    }
+
+    async fn push_given(&mut self, chunk: Given<'_>) -> Result<Appended, WriteError> {
+        self.push_source(&chunk).await
+    }
+
+    /// Wakes the readers that sleep, if something was pushed since the last time.
+    pub fn wake(&mut self) {
+        self.wake_readers();
+    }
+
+    /// Waits until `block` readers have made room for a good part of the ring, if any of them holds this writer up: cheaper
+    /// than to wait for a little room again and again. That may take long where they are slow, so it should be given up soon.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn much_room(&mut self) {
+        let mut waiting = Waiting::new(self);
+        poll_fn(|cx| {
+            waiting.poll(cx, || {
+                let Ok(mut append) = self.shared.appending() else { return Some(()) };
+                let tail = append.ring.tail_after_much();
+                append.may_overwrite(tail, &self.shared).then_some(())
+            })
+        })
+        .await;
+    }
+
+    /// Sets what dropping this writer means. It is [`Departure::Died`] until then.
+    pub fn depart_as(&mut self, departure: Departure) {
+        self.departure = departure;
+    }
+
+    /// Closes the stream: neither this writer nor any other one appends anything more. The writer itself has not left.
+    pub fn close(&mut self) {
+        self.shared.set_status(Status::close);
+    }
+
+    /// Closes the stream as failed, unless it is closed. The writer itself has not left.
+    pub fn close_failed(&mut self) {
+        self.shared.set_status(Status::close_failed);
+    }
+
+    /// Appends all of these chunks, one after the other and with nothing of anybody else between them, or none of them.
+    /// Wakes the readers that sleep; waits while a `block` reader needs the room. Together they may be as large as one
+    /// chunk may be. Empty ones change nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; nothing is in the stream then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, it has appended nothing.
+    pub async fn append_all<C: AsRef<[u8]>>(&mut self, chunks: &[C]) -> Result<Appended, WriteError> {
+        if let Some(appended) = self.try_append_all(chunks)? {
+            return Ok(appended);
+        }
+        let mut waiting = Waiting::new(self);
+        poll_fn(|cx| waiting.poll(cx, || self.try_append_all(chunks).transpose())).await
+    }
+
+    /// As [`append_all`](Self::append_all), but does not wait: `None` if a `block` reader still needs the room.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_all`](Self::append_all).
+    pub fn try_append_all<C: AsRef<[u8]>>(&mut self, chunks: &[C]) -> Result<Option<Appended>, WriteError> {
+        let chunks = || chunks.iter().map(AsRef::as_ref).filter(|chunk| !chunk.is_empty());
+        let size = self.shared.config.total(chunks())?;
+        let now = clock::of_append();
+        let mut append = self.shared.appending()?;
+        let tail = append.ring.tail_after(size as u64, chunks().count());
+        if !append.has_room_up_to(tail.seq, &self.shared) {
+            self.state.needs_room(&append);
+            drop(append);
+            self.wake_readers();
+            return Ok(None);
+        }
+        for chunk in chunks() {
+            // There is room: tail moves no further than it was just allowed to.
+            let _ = append.put(&Given::new(&chunk), now, &self.shared, &mut self.gone);
+        }
+        let offset = release(append, &mut self.gone);
+        if size > 0 {
+            (self.unannounced, self.offset) = (true, offset);
+            self.shared.renew();
+        }
+        self.state.count(size as u64);
+        self.wake_readers();
+        Ok(Some(Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use pfs_proto::{ReadOptions, SlowPolicy};
+
+    use crate::{Read, Stream, StreamConfig, WriteError};
+
+    fn stream() -> Stream {
+        let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+        Stream::new("s", config).unwrap()
+    }
+
+    #[test]
+    fn all_chunks_are_there_and_each_is_one() {
+        let stream = stream();
+        let mut writer = stream.writer().unwrap();
+        let appended = writer.try_append_all(&["one", "", "two"]).unwrap().unwrap();
+        assert_eq!(appended.offset, 6);
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut bytes = Vec::new();
+        assert_eq!(reader.try_read(&mut bytes, 4096), Ok(Some(Read::Data { chunks: 2, bytes: 6 })));
+        assert_eq!(bytes, b"onetwo");
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_nothing_behind() {
+        let stream = stream();
+        let mut writer = stream.writer().unwrap();
+        let half = vec![1; 2049];
+        assert_eq!(
+            writer.try_append_all(&[&half, &half]),
+            Err(WriteError::TooLarge { size: 4098, max: 4096 })
+        );
+        let many = vec!["x"; 1024];
+        assert_eq!(writer.try_append_all(&many), Err(WriteError::TooMany { count: 1024, max: 1023 }));
+        assert_eq!(stream.extent().head, 0);
+        assert!(writer.try_append_all(&many[1..]).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_reader_that_blocks_is_waited_for_by_all_chunks_together() {
+        let stream = stream();
+        let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+        let mut reader = stream.reader(options).unwrap();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&[1; 3000]).unwrap();
+        assert_eq!(writer.try_append_all(&[&[2; 1000], &[3; 1000]]), Ok(None));
+        assert_eq!(stream.extent().head, 3000, "the first of the two would have had room");
+        reader.try_read(&mut Vec::new(), 4096).unwrap();
+        assert_eq!(writer.try_append_all(&[&[2; 1000], &[3; 1000]]).unwrap().unwrap().offset, 5000);
+    }
+}

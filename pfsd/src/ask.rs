@@ -1,0 +1,67 @@
+//! `pfsd --reload`: asks the running daemon to reload its configuration, and tells what came of it.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use bytes::BytesMut;
+use pfs_proto::{Decoder, ErrorCode, Hello, Reply, Request};
+
+/// How long the daemon may take for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Has the daemon on this socket reload its configuration. Returns what it says of that.
+///
+/// # Errors
+///
+/// No daemon answers, it does not let this user ask, or it refuses its new configuration.
+pub(crate) fn reload(socket: &Path) -> Result<String> {
+    let shown = socket.display();
+    let mut stream = UnixStream::connect(socket)
+        .with_context(|| format!("no daemon answers on {shown}; name its socket with --socket"))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).context("cannot wait for the daemon")?;
+    let mut decoder = Decoder::new();
+    match answer(&mut stream, &mut decoder, &Request::Hello(Hello::OURS)) {
+        Ok(Reply::Hello(_)) => {}
+        Ok(Reply::Error { code: ErrorCode::Limit, message }) => {
+            bail!("{message}; without a connection, kill -HUP reloads its configuration")
+        }
+        Ok(Reply::Error { message, .. }) => bail!("{message}"),
+        Ok(_) => bail!("what answers on {shown} is no daemon of pfs"),
+        Err(error) => return Err(error.context(format!("the daemon on {shown} does not answer"))),
+    }
+    match answer(&mut stream, &mut decoder, &Request::Reload) {
+        Ok(Reply::Document(text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Ok(Reply::Error { code: ErrorCode::Protocol, .. }) => {
+            bail!("the daemon on {shown} cannot reload its configuration: it is of an older release")
+        }
+        Ok(Reply::Error { message, .. }) => bail!("{message}"),
+        Ok(_) => bail!("the daemon on {shown} did something other than to reload its configuration"),
+        Err(error) => {
+            Err(error.context(format!("the daemon on {shown} does not tell what came of the reload")))
+        }
+    }
+}
+
+fn answer(stream: &mut UnixStream, decoder: &mut Decoder, request: &Request) -> Result<Reply> {
+    let mut bytes = BytesMut::new();
+    request.encode(&mut bytes);
+    // A daemon that refuses the connection has said why, and has hung up.
+    let sent = stream.write_all(&bytes);
+    let mut received = [0; 4096];
+    loop {
+        if let Some(frame) = decoder.next_frame()? {
+            return Ok(Reply::decode(frame)?);
+        }
+        let len = stream.read(&mut received)?;
+        if len == 0 {
+            sent?;
+            bail!("it hung up");
+        }
+        decoder.buffer().extend_from_slice(received.get(..len).unwrap_or_default());
+    }
+}

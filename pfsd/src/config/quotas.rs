@@ -1,0 +1,47 @@
+//! The part of the configuration file that is about quotas.
+
+use pfs_host::MountSettings;
+use pfs_stream::{CreateError, Limits, Quota, Registry};
+
+use super::{
+    Config,
+    error::Mistake,
+    file::{Given, LimitsTable},
+    saturating_usize, values,
+};
+
+/// Reads the quotas of users and of tokens, and notes what they do not do. Reads them last, because that depends on other keys.
+pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mistake> {
+    let host = &mut config.host;
+    let (streams, memory) = (&table.max_streams_per_user, &table.max_memory_per_user);
+    host.user_quota = quota("user", streams, memory)?;
+    let (streams, memory) = (&table.max_streams_per_token, &table.max_memory_per_token);
+    host.token_quota = quota("token", streams, memory)?;
+    for (owner, limits) in [("user", host.user_quota), ("token", host.token_quota)] {
+        // Only the engine knows what a stream takes, so one is made. Its pages are not touched.
+        let refused = |mount: &MountSettings| {
+            let registry = Registry::new(host.limits).charged_to(&Quota::new(limits));
+            registry.create("", mount.stream_config()).err()
+        };
+        if let Some(error @ CreateError::QuotaOfMemory { .. }) = host.mounts.iter().find_map(refused) {
+            config.notes.push(format!(
+                "limits.max_memory_per_{owner} allows no stream with the buffer sizes that streams have by default: {error}"
+            ));
+        }
+    }
+    if host.token_quota != Limits::UNLIMITED && config.http.token_file.is_none() {
+        let note =
+            "limits.max_streams_per_token and max_memory_per_token limit nothing without auth.token_file";
+        config.notes.push(note.to_owned());
+    }
+    Ok(())
+}
+
+fn quota(owner: &str, streams: &Given, memory: &Given) -> Result<Limits, Mistake> {
+    let max_streams = values::count(&format!("limits.max_streams_per_{owner}"), streams)?;
+    let max_memory = values::size(&format!("limits.max_memory_per_{owner}"), memory)?;
+    Ok(Limits {
+        max_streams: max_streams.map_or(Limits::UNLIMITED.max_streams, saturating_usize),
+        max_memory: max_memory.unwrap_or(Limits::UNLIMITED.max_memory),
+    })
+}

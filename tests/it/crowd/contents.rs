@@ -1,0 +1,73 @@
+//! Contents that depend on the offset alone, and the account of what a reader got of them.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+
+use harness::noise;
+
+/// A prime, so that the same place of the ring holds other bytes in each lap.
+const PERIOD: usize = 1_000_003;
+
+/// Twice the period, so that a piece of up to one period is a slice. No byte begins a character: in events, all of it is base64.
+static CONTENTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let contents: Vec<_> = noise(16, PERIOD).into_iter().map(|byte| 0x80 | byte & 0x3f).collect();
+    contents.repeat(2)
+});
+
+/// The bytes of every stream at these offsets: one period at most.
+pub(super) fn contents(offset: u64, len: usize) -> &'static [u8] {
+    &CONTENTS[(offset % PERIOD as u64) as usize..][..len]
+}
+
+/// What all readers got and lost.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) delivered: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) gaps: AtomicU64,
+    pub(super) sessions: AtomicU64,
+}
+
+/// The account of one reader of one stream. Panics at a byte that is not of its offset: then something was lost or doubled and
+/// not reported.
+#[derive(Debug)]
+pub(super) struct Account {
+    position: u64,
+    totals: Arc<Totals>,
+}
+
+impl Account {
+    /// Of a reader that begins at this offset.
+    pub(super) fn new(start: u64, totals: Arc<Totals>) -> Self {
+        totals.sessions.fetch_add(1, Relaxed);
+        Self { position: start, totals }
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn delivered(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(PERIOD) {
+            let is_right = piece == contents(self.position, piece.len());
+            assert!(
+                is_right,
+                "of {} bytes at offset {}, some are of another offset",
+                piece.len(),
+                self.position
+            );
+            self.position += piece.len() as u64;
+        }
+        self.totals.delivered.fetch_add(bytes.len() as u64, Relaxed);
+    }
+
+    pub(super) fn lost(&mut self, from: u64, to: u64) {
+        assert!(from == self.position && to >= from, "a gap {from}..{to} at offset {}", self.position);
+        if from == to {
+            return;
+        }
+        self.position = to;
+        self.totals.lost.fetch_add(to - from, Relaxed);
+        self.totals.gaps.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,298 @@
+//! Crowds of readers of every kind, over all transports: what they cost the daemon, and that nothing they lose is unreported.
+//!
+//! The readers are connections of this process. Contents depend on the offset alone, so that each reader checks every byte and
+//! every gap. `PFS_TEST_READERS` and `PFS_TEST_SECONDS` make the crowd larger and the run longer: `scripts/soak limits` and
+//! `scripts/soak crowd`.
+
+#![allow(clippy::print_stderr, reason = "the figures are what a run is for")]
+
+mod contents;
+mod hostile;
+mod kind;
+mod reader;
+mod site;
+mod web;
+mod writer;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::{Random, deadline, eventually, open_files, own, resident, shared, variable};
+use pfs_client::{Client, Finish, SlowPolicy, WriteOptions};
+use pollster::FutureExt as _;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use self::hostile::Hostile;
+use self::kind::{Kind, Pace};
+use self::reader::{Crowd, Reader, Shared};
+use self::site::{MAX_MEMORY, RING, Site};
+
+/// A stream that is there for the whole run.
+const KEPT: &str = "/streamfs/kept";
+/// A stream that is removed and made again.
+const REMOVED: &str = "/streamfs/removed";
+/// A stream that is closed and replaced.
+const REPLACED: &str = "/streamfs/replaced";
+/// Streams that another one takes the place of, again and again.
+const MOVING: [&str; 2] = [REMOVED, REPLACED];
+/// The stream of hostile writers.
+const SPOILED: &str = "/streamfs/spoiled";
+
+/// The streams that are read, and the policy of their readers. Writers wait for `block` readers up to `limits.max_block_time`.
+const STREAMS: [(&str, SlowPolicy); 5] = [
+    (KEPT, SlowPolicy::Drop),
+    ("/streamfs/block", SlowPolicy::Block),
+    ("/streamfs/disconnect", SlowPolicy::Disconnect),
+    (REMOVED, SlowPolicy::Drop),
+    (REPLACED, SlowPolicy::Drop),
+];
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// The most that a reader costs the daemon.
+const EACH: u64 = 128 * KIB;
+
+/// The large buffers that all readers share.
+const LARGE_BUFFERS: u64 = 33 * MIB;
+
+/// What a daemon may keep for its next use.
+const LEFT: u64 = 16 * MIB;
+
+/// What the heap may keep of connections that have ended: the daemon gives memory back when 256 of them have, so that what the last
+/// 255 had may stay.
+const UNTRIMMED: u64 = 256 * EACH;
+
+/// A chunk of the history, in bytes: so small that few readers begin at the same one, and share what the daemon copies.
+const CHUNK: usize = 997;
+
+/// How many readers share a connection over HTTP/2.
+const GROUP: usize = 50;
+
+/// How many readers connect at a time.
+const CONNECTING: usize = 64;
+
+mod limits {
+    #[test]
+    fn readers_of_all_kinds_and_hostile_clients_leave_memory_bounded_and_lose_nothing_unreported() {
+        super::limits(false);
+    }
+
+    #[test]
+    fn readers_of_all_kinds_lose_nothing_unreported_over_tls() {
+        super::limits(true);
+    }
+}
+
+mod stalled {
+    #[test]
+    fn readers_that_stall_cost_128_kib_each_at_most() {
+        super::crowd(false);
+    }
+
+    #[test]
+    fn readers_that_stall_cost_128_kib_each_at_most_over_tls() {
+        super::crowd(true);
+    }
+}
+
+fn crowd(tls: bool) {
+    let readers = variable("PFS_TEST_READERS").unwrap_or(350) as usize;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut run = Run::start(tls, readers + Kind::ALL.len(), 4 * RING).await;
+        let before = resident(run.pid());
+        for kind in Kind::ALL {
+            run.attach(kind, Pace::Stalled, readers.div_ceil(Kind::ALL.len())).await;
+        }
+        let each = resident(run.pid()).saturating_sub(before) / run.attached as u64;
+        eprintln!("{} readers that stall: {} KiB each", run.attached, each / KIB);
+        assert!(each <= EACH, "{each} bytes for each reader that stalls");
+        run.readers.shutdown().await;
+        run.ends();
+    });
+}
+
+fn limits(tls: bool) {
+    let readers = variable("PFS_TEST_READERS").unwrap_or(35) as usize;
+    let time = Duration::from_secs(variable("PFS_TEST_SECONDS").unwrap_or(3));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut run = Run::start(tls, Pace::ALL.len() * readers, RING).await;
+        let (writing, no_more_writing) = watch::channel(false);
+        let mut others = JoinSet::new();
+        for pace in Pace::ALL {
+            for kind in Kind::ALL {
+                run.attach(kind, pace, readers.div_ceil(Kind::ALL.len())).await;
+            }
+        }
+        for (stream, _) in STREAMS {
+            others.spawn(writer::run(Arc::clone(&run.crowd), stream, no_more_writing.clone()));
+        }
+        others.spawn(hostile::flood_with_resets(Arc::clone(&run.crowd), no_more_writing.clone()));
+        let hostile = Hostile::start(&run.crowd);
+
+        let bound = run.base + run.attached as u64 * EACH + LARGE_BUFFERS + 2 * MAX_MEMORY / 8 + LEFT;
+        let mut most = 0;
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            sleep(Duration::from_millis(500)).await;
+            most = most.max(own(run.pid()));
+            assert!(most < bound, "{most} bytes of memory; {bound} are allowed");
+            run.go_on();
+            assert!(others.try_join_next().is_none(), "writers go on");
+        }
+        writing.send(true).unwrap();
+        others.join_all().await;
+        drop(hostile);
+        run.over.send(true).unwrap();
+        let ended = std::mem::take(&mut run.readers).join_all();
+        timeout(deadline(), ended).await.expect("all readers read to the end");
+        eprintln!(
+            "{} readers, {time:?}: {} MiB of memory at most, {} are allowed; {:?}",
+            run.attached,
+            most / MIB,
+            bound / MIB,
+            run.crowd.totals
+        );
+        run.ends();
+    });
+}
+
+/// A daemon, its readers, and what it had before them.
+struct Run {
+    crowd: Arc<Crowd>,
+    control: Client,
+    readers: JoinSet<()>,
+    attached: usize,
+    over: watch::Sender<bool>,
+    ring: u64,
+    base: u64,
+    files: usize,
+}
+
+impl Run {
+    /// With full rings, so that readers stall at once.
+    async fn start(tls: bool, readers: usize, ring: u64) -> Self {
+        let site = Site::start(tls, readers, ring);
+        let control = site.client(Kind::Unix).await;
+        for (stream, _) in STREAMS.into_iter().chain([(SPOILED, SlowPolicy::Drop)]) {
+            let mut writer = control.writer(stream, WriteOptions::default()).await.unwrap();
+            for offset in (0..2 * ring).step_by(CHUNK) {
+                writer.push(contents::contents(offset, CHUNK)).await.unwrap();
+            }
+            writer.finish(Finish::KeepOpen).await.unwrap();
+        }
+        control.info().await.unwrap();
+        let pid = site.daemon.pid();
+        let (base, files) = (own(pid), open_files(pid));
+        let crowd =
+            Arc::new(Crowd { site, totals: Arc::default(), attached: 0.into(), ends: Mutex::default() });
+        Self {
+            crowd,
+            control,
+            readers: JoinSet::new(),
+            attached: 0,
+            over: watch::Sender::new(false),
+            ring,
+            base,
+            files,
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.crowd.site.daemon.pid()
+    }
+
+    /// Panics if a reader has.
+    fn go_on(&mut self) {
+        if let Some(ended) = self.readers.try_join_next() {
+            panic!("a reader has ended: {ended:?}");
+        }
+    }
+
+    /// Attaches readers, and tells what those cost.
+    async fn attach(&mut self, kind: Kind, pace: Pace, count: usize) {
+        let pid = self.pid();
+        let figures = || [own(pid), shared(pid), tcp_memory()];
+        let before = figures();
+        let connecting = Arc::new(Semaphore::new(CONNECTING));
+        let mut random = Random::from_the_system();
+        let mut group = Arc::new(Shared::Nothing);
+        for number in 0..count {
+            if number % GROUP == 0 {
+                group = Arc::new(match kind {
+                    Kind::Shm | Kind::Unix | Kind::Frames => {
+                        Shared::Library(Box::new(self.crowd.site.client(kind).await))
+                    }
+                    Kind::Multiplexed => Shared::Http2(self.crowd.site.http2().await),
+                    Kind::Body | Kind::Events | Kind::Pages => Shared::Nothing,
+                });
+            }
+            let (stream, policy) = STREAMS[number % STREAMS.len()];
+            let permit = Arc::clone(&connecting).acquire_owned().await.unwrap();
+            let reader = Reader {
+                crowd: Arc::clone(&self.crowd),
+                shared: Arc::clone(&group),
+                kind,
+                pace,
+                policy,
+                stream,
+                tail: self.ring - random.below(self.ring / 4),
+                over: self.over.subscribe(),
+                connecting: Some(permit),
+            };
+            self.readers.spawn(reader.run());
+        }
+        self.attached += count;
+        let begin = Instant::now();
+        while self.crowd.attached.load(Relaxed) < self.attached {
+            self.go_on();
+            assert!(begin.elapsed() < deadline(), "{kind:?} readers are not attached");
+            sleep(Duration::from_millis(10)).await;
+        }
+        // Until the daemon has filled its buffers for them.
+        let mut last = figures();
+        loop {
+            sleep(Duration::from_millis(300)).await;
+            let now = figures();
+            if now.iter().zip(&last).all(|(now, last)| now.abs_diff(*last) < 256 * KIB) {
+                break;
+            }
+            last = now;
+        }
+        let each = |i: usize| (figures()[i].saturating_sub(before[i]) / count as u64) as f64 / KIB as f64;
+        eprintln!(
+            "{count:5} {kind:?} {pace:?}: {:.1} KiB of the daemon's own memory each, {:.1} shared, {:.1} of the kernel for TCP",
+            each(0),
+            each(1),
+            each(2)
+        );
+    }
+
+    /// All have left: everything that they took is back.
+    fn ends(self) {
+        let Self { crowd, control, base, files, .. } = self;
+        let pid = crowd.site.daemon.pid();
+        let info = || control.info().block_on().unwrap();
+        eventually("their connections are gone", || info().connections == 1);
+        eventually("their descriptors are closed", || open_files(pid) <= files);
+        eventually("their memory has gone back", || own(pid) < base + UNTRIMMED);
+        for (stream, _) in STREAMS.into_iter().chain([(SPOILED, SlowPolicy::Drop)]) {
+            crowd.site.daemon.remove(stream);
+        }
+        eventually("the memory of the streams has gone back", || info().memory == 0);
+        assert!(!crowd.site.daemon.log().contains("panicked"), "{}", crowd.site.daemon.log());
+    }
+}
+
+/// The memory that the kernel has for buffers of TCP, of all processes.
+fn tcp_memory() -> u64 {
+    let figures = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let pages =
+        figures.lines().find_map(|line| line.strip_prefix("TCP:")?.split_once(" mem ")?.1.parse().ok());
+    pages.unwrap_or(0) * 4 * KIB
+}

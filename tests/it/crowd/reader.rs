@@ -1,0 +1,153 @@
+//! A reader: it attaches again and again until all streams are closed for good, and checks every byte.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use pfs_client::{Chunks, Client, ErrorCode, Event, ReadError, ReadOptions, RequestError, SlowPolicy, Start};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::watch::Receiver;
+use tokio::time::sleep;
+
+use super::contents::{Account, Totals};
+use super::kind::{Kind, Pace};
+use super::site::Site;
+
+/// How a session with a stream ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All of it was read, up to this offset.
+    Closed(u64),
+    /// It broke, and goes on from where it was.
+    Broken,
+    /// It goes on with another stream, or later, because the daemon said so.
+    Refused,
+}
+
+/// What readers have in common.
+pub(super) struct Crowd {
+    pub(super) site: Site,
+    pub(super) totals: Arc<Totals>,
+    /// How many readers have been attached at least once.
+    pub(super) attached: AtomicUsize,
+    /// Where each stream ended, known when the run is over.
+    pub(super) ends: Mutex<HashMap<&'static str, u64>>,
+}
+
+/// What readers of one kind and pace share, so many of them: a connection over HTTP/2.
+pub(super) enum Shared {
+    Library(Box<Client>),
+    Http2(SendRequest<Bytes>),
+    Nothing,
+}
+
+/// One reader.
+pub(super) struct Reader {
+    pub(super) crowd: Arc<Crowd>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) kind: Kind,
+    pub(super) pace: Pace,
+    pub(super) policy: SlowPolicy,
+    pub(super) stream: &'static str,
+    /// How much of the history it begins with, in bytes. Readers that are at different places share no copy in the daemon.
+    pub(super) tail: u64,
+    pub(super) over: Receiver<bool>,
+    /// Held until it is attached for the first time.
+    pub(super) connecting: Option<OwnedSemaphorePermit>,
+}
+
+impl Reader {
+    /// Reads until the run is over and the stream has been read to its end.
+    pub(super) async fn run(mut self) {
+        let mut place = None;
+        loop {
+            let over = *self.over.borrow();
+            let ended = match self.kind {
+                Kind::Shm | Kind::Unix | Kind::Frames => self.library().await,
+                Kind::Body | Kind::Multiplexed => self.body(&mut place).await,
+                Kind::Events => self.events(&mut place).await,
+                Kind::Pages => self.pages(&mut place).await,
+            };
+            match ended {
+                Ended::Closed(end) if over => {
+                    assert_eq!(end, self.crowd.ends.lock().unwrap()[self.stream], "the end of {self}");
+                    return;
+                }
+                Ended::Broken => {}
+                Ended::Closed(_) | Ended::Refused => {
+                    place = None;
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Notes that it is attached at this offset, and stalls if that is its pace.
+    pub(super) async fn attached(&mut self, start: u64) -> Account {
+        if self.connecting.take().is_some() {
+            self.crowd.attached.fetch_add(1, Relaxed);
+        }
+        let account = Account::new(start, Arc::clone(&self.crowd.totals));
+        if self.pace == Pace::Stalled {
+            self.pause().await;
+        }
+        account
+    }
+
+    pub(super) async fn pause(&mut self) {
+        self.pace.pause(&mut self.over).await;
+    }
+
+    fn may_be_hung_up_on(&self) -> bool {
+        super::MOVING.contains(&self.stream) || self.kind == Kind::Frames
+    }
+
+    /// One session by the library, which resumes by itself.
+    async fn library(&mut self) -> Ended {
+        let shared = Arc::clone(&self.shared);
+        let Shared::Library(client) = &*shared else { panic!("{self} has no client") };
+        let (start, policy) = (Start::Tail(self.tail), self.policy);
+        let options = ReadOptions { start, policy, wait: true, ..ReadOptions::default() };
+        let mut reader = match client.reader(self.stream, options).await {
+            Ok(reader) => reader,
+            // On a busy machine, a connection may take longer than the library waits for it.
+            Err(RequestError::Daemon { code: ErrorCode::Limit, .. } | RequestError::Connect(_)) => {
+                return Ended::Refused;
+            }
+            Err(error) => panic!("{self}: {error:?}"),
+        };
+        let mut account = None;
+        let mut chunks = Chunks::new();
+        loop {
+            let event = match reader.next_batch(&mut chunks).await {
+                Ok(event) => event,
+                Err(ReadError::Removed | ReadError::TooSlow { .. }) => return Ended::Refused,
+                // The daemon hangs up on a reader that keeps a removed stream, and the library tries to resume for 5 seconds.
+                Err(ReadError::DaemonGone(_)) if self.may_be_hung_up_on() => return Ended::Refused,
+                Err(error) => panic!("{self}: {error:?}"),
+            };
+            match (event, &mut account) {
+                (Some(Event::Attached { start, .. }), None) => account = Some(self.attached(start).await),
+                (None, Some(account)) => account.delivered(chunks.bytes()),
+                (Some(Event::Gap { from, to, .. }), Some(account)) => account.lost(from, to),
+                (Some(Event::End { offset, .. }), Some(account)) => {
+                    assert_eq!(offset, account.position(), "the end of {self}");
+                    return Ended::Closed(offset);
+                }
+                (Some(Event::Waiting | Event::Resumed { .. }), _) => continue,
+                (event, account) => panic!("{self} at {account:?}: {event:?}"),
+            }
+            self.pause().await;
+        }
+    }
+}
+
+impl std::fmt::Display for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, pace, policy, stream, .. } = self;
+        write!(f, "a reader of {stream} ({kind:?}, {pace:?}, {policy:?})")
+    }
+}

@@ -1,0 +1,123 @@
+//! A daemon with tokens, with or without TLS, and the ways to connect to it.
+
+use std::fs::{Permissions, set_permissions};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use harness::{Daemon, raise_file_limit};
+use pfs_client::{Client, Endpoint, HttpEndpoint};
+use pfs_peer::http;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::kind::Kind;
+use crate::http::tls::Authority;
+
+const TOKEN: &str = "41d0a1ccd2b44d7aab1c";
+
+/// The header that lets a client in.
+pub(super) const AUTHORIZED: (&str, &str) = ("authorization", "Bearer 41d0a1ccd2b44d7aab1c");
+
+/// The ring of a stream, in bytes, where streams are written to.
+pub(super) const RING: u64 = 1 << 20;
+
+/// `limits.max_memory`. Budgets of an eighth each lie beside the rings.
+pub(super) const MAX_MEMORY: u64 = 128 << 20;
+
+/// Connections that are no reader's: of writers, observers and hostile clients.
+const OTHERS: usize = 800;
+
+/// What a client asks its system to buffer of what it does not read, in bytes.
+const RECEIVE_BUFFER: u32 = 64 << 10;
+
+/// Anything that carries bytes both ways.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection over TCP, with TLS where the daemon has it.
+pub(super) type Connection = Box<dyn Io>;
+
+/// The daemon.
+pub(super) struct Site {
+    pub(super) daemon: Daemon,
+    pub(super) address: SocketAddr,
+    authority: Option<Authority>,
+    _token: TempDir,
+}
+
+impl Site {
+    /// For so many readers of streams whose rings hold so many bytes.
+    pub(super) fn start(tls: bool, readers: usize, ring: u64) -> Self {
+        raise_file_limit();
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+        set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
+        let connections = readers + OTHERS;
+        let mut toml = format!(
+            "[plugins.streamfs.config]\nring_buffer_size = {ring}\nchannel_buffer_size = {ring}\n\
+             [auth]\ntoken_file = {token:?}\n\
+             [limits]\nmax_streams = 16\nmax_memory = {MAX_MEMORY}\nmax_block_time = \"20ms\"\n\
+             max_connections = {connections}\nmax_connections_per_address = {connections}\n"
+        );
+        let authority = tls.then(|| Authority::new("our own"));
+        if let Some(authority) = &authority {
+            let server = authority.server(&["localhost", "127.0.0.1"]);
+            toml += &format!("[http]\ncertificate = {:?}\nkey = {:?}\n", server.certificate, server.key);
+        }
+        let daemon = Daemon::with_http_config(&toml);
+        Self { address: daemon.http_address(), daemon, authority, _token: folder }
+    }
+
+    /// A client of the library.
+    pub(super) async fn client(&self, kind: Kind) -> Client {
+        let endpoint = if kind == Kind::Frames {
+            let mut endpoint = HttpEndpoint::new(&self.daemon.url("")).unwrap().with_token(TOKEN).unwrap();
+            if let Some(authority) = &self.authority {
+                endpoint = endpoint.with_ca(&std::fs::read(authority.root()).unwrap()).unwrap();
+            }
+            endpoint.into()
+        } else {
+            Endpoint::Unix(self.daemon.socket())
+        };
+        Client::connect(endpoint).await.unwrap().with_mapping(kind == Kind::Shm)
+    }
+
+    /// A connection for HTTP/1.1, on which nothing was said yet.
+    pub(super) async fn http(&self) -> http::Client<Connection> {
+        http::Client::new(self.connection(b"http/1.1").await, self.address)
+    }
+
+    /// A connection for HTTP/2, and the task that drives it.
+    pub(super) async fn http2(&self) -> SendRequest<Bytes> {
+        let mut builder = Builder::new();
+        // What one stream does not take is no reason for another one to wait.
+        builder.initial_window_size(RECEIVE_BUFFER).initial_connection_window_size(1 << 30);
+        let (client, connection) = builder.handshake(self.connection(b"h2").await).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    async fn connection(&self, protocol: &[u8]) -> Connection {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
+        let connection = socket.connect(self.address).await.expect("the daemon accepts connections");
+        let Some(authority) = &self.authority else { return Box::new(connection) };
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority.root()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let name = ServerName::from(self.address.ip());
+        Box::new(TlsConnector::from(Arc::new(config)).connect(name, connection).await.expect("a handshake"))
+    }
+}

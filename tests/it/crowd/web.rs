@@ -1,0 +1,272 @@
+//! Readers that are no client of ours: bodies as they are, server-sent events, and pages of Durable Streams.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use h2::RecvStream;
+use harness::ServerSentEvent;
+use pfs_peer::http::{Client, Response};
+
+use super::contents::Account;
+use super::reader::{Ended, Reader, Shared};
+use super::site::{AUTHORIZED, Connection};
+
+/// Where a reader goes on: the identity of the stream, and an offset.
+pub(super) struct Place {
+    identity: String,
+    offset: u64,
+}
+
+/// Where a reader goes on whose offset the ring holds no more.
+const OLDEST: &str = "from=oldest";
+
+/// The body of an answer.
+enum Body {
+    Chunked(Client<Connection>),
+    Whole(Option<Vec<u8>>),
+    Shared(RecvStream),
+}
+
+/// What comes of a body.
+enum Piece {
+    Bytes(Bytes),
+    End,
+    Broken,
+}
+
+impl Body {
+    async fn of(mut client: Client<Connection>, mut response: Response) -> Self {
+        if response.header("content-length").is_none() {
+            return Self::Chunked(client);
+        }
+        client.rest(&mut response).await;
+        Self::Whole(Some(response.body))
+    }
+
+    async fn piece(&mut self) -> Piece {
+        let bytes = match self {
+            Self::Chunked(client) => match client.piece().await {
+                Some(piece) => piece.into(),
+                None => return Piece::Broken,
+            },
+            Self::Whole(bytes) => bytes.take().unwrap_or_default().into(),
+            Self::Shared(body) => match body.data().await {
+                Some(Ok(piece)) => {
+                    body.flow_control().release_capacity(piece.len()).unwrap();
+                    piece
+                }
+                Some(Err(_)) => return Piece::Broken,
+                None => return Piece::End,
+            },
+        };
+        if bytes.is_empty() && !matches!(self, Self::Shared(_)) { Piece::End } else { Piece::Bytes(bytes) }
+    }
+}
+
+/// An answer: what readers look at, and its body.
+struct Answer {
+    status: u16,
+    start: Option<u64>,
+    tag: Option<String>,
+    body: Body,
+}
+
+impl Reader {
+    /// GET of the stream, for a body as it is or for events. `None` if the daemon hung up in place of an answer.
+    async fn get(&mut self, start: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+        let path = format!("{}?slow={}&{start}", self.stream, self.policy);
+        let headers = [&[AUTHORIZED], headers].concat();
+        let shared = Arc::clone(&self.shared);
+        let Shared::Http2(client) = &*shared else {
+            let mut client = self.crowd.site.http().await;
+            client.request("GET", &path, &headers, None).await;
+            let head = client.head().await?;
+            let start = head.header("pfs-start").and_then(|start| start.parse().ok());
+            let (status, tag) = (head.status, head.header("etag").map(str::to_owned));
+            return Some(Answer { status, start, tag, body: Body::of(client, head).await });
+        };
+        let mut request = http::Request::get(self.crowd.site.daemon.url(&path));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut client = match client.clone().ready().await {
+            Ok(client) => client,
+            // The daemon has closed it because nothing was asked on it for a while, or nothing at all in its first 10 seconds:
+            // this process may be that busy. It says so in the first case only.
+            Err(error) => {
+                assert!(error.reason() == Some(h2::Reason::NO_ERROR) || error.is_io(), "{self}: {error}");
+                let client = self.crowd.site.http2().await;
+                self.shared = Arc::new(Shared::Http2(client.clone()));
+                client.ready().await.ok()?
+            }
+        };
+        let (response, _) = client.send_request(request.body(()).unwrap(), true).ok()?;
+        let response = response.await.ok()?;
+        let header = |name| response.headers().get(name)?.to_str().ok();
+        let start = header("pfs-start").and_then(|start| start.parse().ok());
+        let (status, tag) = (response.status().as_u16(), header("etag").map(str::to_owned));
+        Some(Answer { status, start, tag, body: Body::Shared(response.into_body()) })
+    }
+
+    /// One session with the bytes of the stream as they are. A gap breaks the body, and the ring tells what was lost.
+    pub(super) async fn body(&mut self, place: &mut Option<Place>) -> Ended {
+        let tag = place.as_ref().map_or("*", |place| &place.identity).to_owned();
+        let mut from =
+            place.as_ref().map_or(format!("tail={}", self.tail), |place| format!("from={}", place.offset));
+        let answer = loop {
+            match self.get(&from, &[("if-match", &tag)]).await {
+                None => return Ended::Broken,
+                // The ring holds this offset no more.
+                Some(Answer { status: 416, .. }) if place.is_some() && from != OLDEST => {
+                    OLDEST.clone_into(&mut from)
+                }
+                Some(answer) => break answer,
+            }
+        };
+        let Answer { status: 200, start: Some(start), tag: Some(tag), mut body } = answer else {
+            // Another stream, none, or no room.
+            assert!(matches!(answer.status, 404 | 410 | 412 | 429 | 503), "{self}: status {}", answer.status);
+            return Ended::Refused;
+        };
+        let mut account = self.attached(place.as_ref().map_or(start, |place| place.offset)).await;
+        if from == OLDEST {
+            account.lost(account.position(), start);
+        }
+        assert_eq!(account.position(), start, "where {self} goes on");
+        let ended = loop {
+            match body.piece().await {
+                Piece::Bytes(bytes) => account.delivered(&bytes),
+                Piece::End => break Ended::Closed(account.position()),
+                Piece::Broken => break Ended::Broken,
+            }
+            self.pause().await;
+        };
+        let identity = tag.trim_start_matches("W/").to_owned();
+        *place = Some(Place { identity, offset: account.position() });
+        ended
+    }
+
+    /// One session with events, which tell of gaps.
+    pub(super) async fn events(&mut self, place: &mut Option<Place>) -> Ended {
+        let seen = place.as_ref().map(|Place { identity, offset }| format!("{identity}:{offset}"));
+        let seen = seen.as_deref().map(|seen| ("last-event-id", seen));
+        let headers: Vec<_> = [("accept", "text/event-stream")].into_iter().chain(seen).collect();
+        let Some(mut answer) = self.get(&format!("tail={}", self.tail), &headers).await else {
+            return Ended::Broken;
+        };
+        match (answer.status, &*place) {
+            (200, _) => {}
+            (204, Some(place)) => return Ended::Closed(place.offset),
+            (404 | 410 | 429 | 503, _) => return Ended::Refused,
+            (status, _) => panic!("{self}: status {status}"),
+        }
+        let (mut account, mut text) = (None, String::new());
+        loop {
+            match answer.body.piece().await {
+                Piece::Bytes(bytes) => text.push_str(std::str::from_utf8(&bytes).expect("events are text")),
+                // The end is told by an event.
+                Piece::End | Piece::Broken => return Ended::Broken,
+            }
+            while let Some(end) = text.find("\n\n") {
+                let (event, _) = ServerSentEvent::parse(&text[..end]);
+                text.drain(..end + 2);
+                if let Some(ended) = self.event(&event, &mut account, place).await {
+                    return ended;
+                }
+            }
+            self.pause().await;
+        }
+    }
+
+    async fn event(
+        &mut self,
+        event: &ServerSentEvent,
+        account: &mut Option<Account>,
+        place: &mut Option<Place>,
+    ) -> Option<Ended> {
+        let number = |name: &str| event.json()[name].as_u64().expect("an offset");
+        match (event.name.as_str(), &mut *account) {
+            // The stream ends here. An event with an id has the next one.
+            ("removed", _) if event.id.is_none() => return Some(Ended::Refused),
+            ("removed", account) => *account = Some(self.attached(0).await),
+            ("message", None) => {
+                let start = event.offset().expect("the offset where events begin");
+                assert!(
+                    place.as_ref().is_none_or(|place| place.offset == start),
+                    "{self} went on at {start}"
+                );
+                *account = Some(self.attached(start).await);
+            }
+            ("message", Some(_)) if event.data.is_empty() => {}
+            ("base64", Some(account)) => account.delivered(&BASE64_STANDARD.decode(&event.data).unwrap()),
+            ("gap", Some(account)) => account.lost(number("from"), number("to")),
+            ("end", Some(account)) => {
+                assert_eq!(number("offset"), account.position(), "the end of {self}");
+                return Some(Ended::Closed(account.position()));
+            }
+            ("failure", _) => return Some(Ended::Refused),
+            (_, account) => panic!("{self} at {account:?}: {event:?}"),
+        }
+        if let (Some(offset), Some(identity), Some(account)) = (event.offset(), event.identity(), account) {
+            assert_eq!(offset, account.position(), "{self}: {event:?}");
+            *place = Some(Place { identity: identity.to_owned(), offset });
+        }
+        None
+    }
+
+    /// One session with pages, on one connection.
+    pub(super) async fn pages(&mut self, place: &mut Option<Place>) -> Ended {
+        let mut client = self.crowd.site.http().await;
+        let name = self.stream.strip_prefix("/streamfs/").expect("a stream of the mount");
+        let mut account = place.as_ref().map(|place| Account::new(place.offset, self.crowd.totals.clone()));
+        loop {
+            let offset = match &*place {
+                Some(Place { identity, offset }) => format!("{identity}_{offset:020}"),
+                None => "-1".to_owned(),
+            };
+            let path = format!("/v1/stream/{name}?offset={offset}&live=long-poll");
+            client.request("GET", &path, &[AUTHORIZED], None).await;
+            if self.connecting.is_some() {
+                // The answer to the first request is what it does not read.
+                drop(self.attached(0).await);
+            }
+            let Some(mut page) = client.head().await else { return Ended::Broken };
+            client.rest(&mut page).await;
+            let token = |name| {
+                let (identity, offset) = page.header(name)?.split_once('_')?;
+                Some(Place { identity: identity.to_owned(), offset: offset.parse().ok()? })
+            };
+            match (page.status, &mut account) {
+                (200 | 204, account) => {
+                    if page.status == 200 && !page.whole {
+                        return Ended::Broken;
+                    }
+                    let next = token("stream-next-offset").expect("the next offset");
+                    let start = next.offset - page.body.len() as u64;
+                    let account =
+                        account.get_or_insert_with(|| Account::new(start, self.crowd.totals.clone()));
+                    account.delivered(&page.body);
+                    assert_eq!(account.position(), next.offset, "the end of a page for {self}");
+                    let (is_closed, end) = (page.header("stream-closed").is_some(), next.offset);
+                    *place = Some(next);
+                    if is_closed {
+                        return Ended::Closed(end);
+                    }
+                }
+                (410, Some(account)) => {
+                    let earliest = token("stream-earliest-offset").expect("the earliest offset");
+                    if place.as_ref().is_none_or(|place| place.identity != earliest.identity) {
+                        return Ended::Refused;
+                    }
+                    account.lost(account.position(), earliest.offset);
+                    *place = Some(earliest);
+                }
+                (404 | 410 | 429 | 503, _) => return Ended::Refused,
+                (status, _) => panic!("{self}: status {status}"),
+            }
+            self.pause().await;
+        }
+    }
+}
