@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use pfs_stream::{AppendError, Appended, Reader, Stream, Writer};
+use pfs_stream::{Finish, Reader, Stream, WriteError, Writer};
 
 use crate::{
     model::{Follower, Model, Pieces, byte_at},
@@ -81,29 +81,32 @@ impl Producer {
             Ok(appended) => appended,
         };
         assert_eq!(refusal, None);
-        if let Some(appended) = appended {
+        if appended {
             let mut model = self.hosted.model.borrow_mut();
             model.appended(len);
-            assert_eq!((appended.offset, appended.readers), (model.head(), model.readers));
+            assert_eq!(self.writer.readers(), model.readers);
+            if len > 0 {
+                assert_eq!(self.writer.offset(), model.head());
+            }
             self.pushed |= len > 0;
             model.unannounced |= len > 0;
         }
         // One that has to wait wakes the readers first: they may be what it waits for.
-        if !matches!((how, appended), (How::Push, Some(_))) {
+        if !matches!((how, appended), (How::Push, true)) {
             self.wakes();
         }
-        appended.is_some()
+        appended
     }
 
-    fn engine_append(&mut self, chunk: &[u8], how: How) -> Result<Option<Appended>, AppendError> {
+    fn engine_append(&mut self, chunk: &[u8], how: How) -> Result<bool, WriteError> {
         let poll = match how {
-            How::Try => return self.writer.try_append(chunk),
+            How::Try => Poll::Ready(self.writer.try_append(chunk)),
             How::Cancelled => now(self.writer.append(chunk)),
-            How::Push => now(self.writer.push(chunk)),
+            How::Push => now(self.writer.push(chunk)).map_ok(drop),
         };
         match poll {
-            Poll::Ready(appended) => appended.map(Some),
-            Poll::Pending => Ok(None),
+            Poll::Ready(Err(WriteError::Full)) | Poll::Pending => Ok(false),
+            Poll::Ready(appended) => appended.map(|()| true),
         }
     }
 
@@ -127,7 +130,7 @@ impl Producer {
         if close {
             model.closes(false);
         }
-        if close { self.writer.finish_and_close() } else { self.writer.finish() }
+        self.writer.finish(if close { Finish::Close } else { Finish::KeepOpen });
     }
 
     pub fn fail(mut self, close: bool) {
@@ -138,7 +141,7 @@ impl Producer {
         if close {
             model.closes(true);
         }
-        if close { self.writer.fail_and_close() } else { self.writer.fail() }
+        self.writer.finish(if close { Finish::CloseFailed } else { Finish::Failed });
     }
 
     pub fn die(mut self) {

@@ -173,7 +173,7 @@ impl World {
             return;
         }
         let Some(hosted) = self.named_or_new(stream) else { return };
-        match hosted.stream.writer(Peer::default()) {
+        match hosted.stream.writer() {
             Err(error) => assert!(error == AttachError::Closed && hosted.model.borrow().closed),
             Ok(writer) => self.writers.push(Producer::new(hosted, writer)),
         }
@@ -209,7 +209,7 @@ impl World {
         }
         if let Some(hosted) = self.named_or_new(stream) {
             let options = options.resolve(hosted.model.borrow().head());
-            let joined = hosted.stream.reader(options, Peer::default());
+            let joined = hosted.stream.reader(options);
             self.joined(&hosted, options, joined);
         }
     }

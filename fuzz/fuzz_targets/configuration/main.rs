@@ -1,0 +1,40 @@
+//! Any text as the daemon's configuration, and as its file of tokens: it is refused with the line that is wrong, or it is one that a
+//! daemon can be started with.
+
+#![no_main]
+
+#[path = "../allocations.rs"]
+mod allocations;
+mod config;
+#[path = "../nameless.rs"]
+mod nameless;
+mod tokens;
+mod toml;
+
+use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
+
+// Rings are not of this memory. What is, is for texts of a few KiB.
+#[global_allocator]
+static ALLOCATIONS: allocations::Bounded = allocations::Bounded::new(8 << 20);
+
+// The first byte says what the rest is, and is a digit in seeds.
+fuzz_target!(|data: &[u8]| {
+    let [kind, rest @ ..] = data else { return };
+    // For a look at what an input means: `scripts/fuzz configuration FILE` sets it.
+    let print = std::env::var_os("PFS_FUZZ_PRINT").is_some();
+    let text = match kind % 4 {
+        0 | 2 => String::from_utf8_lossy(rest).into_owned(),
+        1 => toml::arbitrary(&mut Unstructured::new(rest)),
+        _ => tokens::arbitrary(&mut Unstructured::new(rest)),
+    };
+    if print {
+        eprintln!("{text}");
+    }
+    if kind % 4 < 2 {
+        // What the system lets the process use.
+        let limit = [None, Some(u64::MAX), Some(64 << 20), Some(1 << 20)][usize::from(kind / 4 % 4)];
+        config::check(&text, limit);
+    } else {
+        tokens::check(&text);
+    }
+});

@@ -1,0 +1,37 @@
+//! A file that has a path only while this process lives, however it ends.
+
+use std::{
+    fs::{self, File},
+    os::{fd::AsRawFd, unix::fs::FileExt},
+    path::{Path, PathBuf},
+    process,
+};
+
+#[derive(Debug)]
+pub struct Nameless {
+    file: File,
+    path: PathBuf,
+}
+
+impl Nameless {
+    /// An empty file, in memory where the system has a folder for that.
+    pub fn new() -> Self {
+        let folders = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+        let folder = folders.iter().find(|folder| folder.is_dir()).expect("a folder for temporary files");
+        let name = folder.join(format!("pfs-fuzz-{}", process::id()));
+        let file = File::options().read(true).write(true).create_new(true).open(&name).expect("a new file");
+        fs::remove_file(&name).expect("the file can be removed");
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
+        Self { file, path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces what is in it.
+    pub fn write(&self, bytes: &[u8]) {
+        self.file.set_len(0).expect("the file can be emptied");
+        self.file.write_all_at(bytes, 0).expect("the file can be written");
+    }
+}
