@@ -15,6 +15,7 @@ mod session;
 mod stamp;
 mod sys;
 mod tables;
+mod versus;
 mod writer;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ struct Args {
 enum Command {
     /// Measure and print tables
     Run(Box<tables::Args>),
+    /// Compare two builds of pfs in turns
+    Versus(versus::Args),
     /// Play a reader.
     #[command(hide = true)]
     Reader { job: String },
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
     raise_file_limit();
     let done = match Args::parse().command {
         Command::Run(args) => tables::run(&args),
+        Command::Versus(args) => versus::run(&args),
         Command::Reader { job: text } => job(&text).and_then(|job| reader::run(&job)),
         Command::Drain { job: text } => job(&text).and_then(|job| drain::run(&job)),
         Command::Idle { job: text } => job(&text).and_then(|job| reader::idle(&job)),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use pfs_client::{
-    Chunks, Client, CreateOptions, Endpoint, Event, ReadOptions, SlowPolicy, Start as From, StreamPath,
-    WriteOptions, blocking,
+    Chunks, Client, CreateOptions, Endpoint, Event, Finish, ReadOptions, SlowPolicy, Start as From,
+    StreamPath, WriteOptions, blocking,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -137,7 +137,7 @@ impl Reader {
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let start = if job.history { From::Oldest } else { From::New };
         let options = ReadOptions { start, policy: SlowPolicy::Block, ..ReadOptions::default() };
-        let reader = blocking_client(job, transport)?.reader(&path(), options).map_err(other)?;
+        let reader = blocking_client(job, transport)?.reader(path(), options).map_err(other)?;
         Ok(Self { reader, chunks: Chunks::new() })
     }
 }
@@ -161,7 +161,7 @@ impl Writer {
     /// Attaches.
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let client = blocking_client(job, transport)?;
-        Ok(Self(client.writer(&path(), WriteOptions::default()).map_err(other)?))
+        Ok(Self(client.writer(path(), WriteOptions::default()).map_err(other)?))
     }
 }
 
@@ -184,6 +184,6 @@ impl Transmit for Writer {
     }
 
     fn finish(self) -> io::Result<()> {
-        self.0.finish(true).map(drop).map_err(other)
+        self.0.finish(Finish::Close).map(drop).map_err(other)
     }
 }

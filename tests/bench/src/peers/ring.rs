@@ -21,7 +21,7 @@ use bytes::BytesMut;
 use pfs_client::Chunks;
 use pfs_proto::{Decoder, Reply};
 use pfs_stream::mapped::{Bell, Handout, MappedReader};
-use pfs_stream::{Peer, Read, ReadOptions, Sink, SlowPolicy, Start, Stream, StreamConfig};
+use pfs_stream::{Finish, Read, ReadOptions, Sink, SlowPolicy, Start, Stream, StreamConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
@@ -101,7 +101,7 @@ impl Writer {
         let stream = Stream::new("ring", config).map_err(other)?;
         let hand_out = |reader| hand_out(&stream, &files, reader);
         let readers = (0..job.load.readers).map(hand_out).collect::<io::Result<_>>()?;
-        let writer = stream.writer(Peer::default()).map_err(other)?;
+        let writer = stream.writer().map_err(other)?;
         let most = PUSH_SIZE.min(usize::try_from(size / 8).unwrap_or(PUSH_SIZE));
         let (queue, chunk) = (Vec::with_capacity(2 * most), job.load.chunk);
         Ok(Self { writer, queue, chunk, most, room, asleep, _readers: readers })
@@ -111,7 +111,7 @@ impl Writer {
 /// Attaches a reader that gets everything, and puts what its process needs where that looks for it.
 fn hand_out(stream: &Stream, files: &Files<'_>, reader: usize) -> io::Result<Handout> {
     let options = ReadOptions { start: Start::New, policy: SlowPolicy::Block, ..ReadOptions::default() };
-    let attached = stream.reader(options, Peer::default()).map_err(other)?;
+    let attached = stream.reader(options).map_err(other)?;
     let handout = attached.hand_out().map_err(|(_, error)| error)?;
     let page = handout.page().ok_or(io::ErrorKind::Unsupported)?;
     let ring = handout.ring().ok_or(io::ErrorKind::Unsupported)?;
@@ -165,7 +165,7 @@ impl Transmit for Writer {
 
     fn finish(mut self) -> io::Result<()> {
         self.flush()?;
-        self.writer.finish_and_close();
+        self.writer.finish(Finish::Close);
         Ok(())
     }
 }

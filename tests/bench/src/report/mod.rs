@@ -104,7 +104,7 @@ impl Cell {
 
 impl Spread {
     /// Of at least one value.
-    fn of(values: &[f64]) -> Self {
+    pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (low, high) = ((sorted.len() - 1) / 2, sorted.len() / 2);
