@@ -13,10 +13,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    buffers::Buffers,
     caller::Caller,
     connections::{Admitted, Connections},
     failure::Failure,
-    lender::Lender,
     mount::Local,
     namespace::{Namespace, Place},
     quotas::Quotas,
@@ -50,7 +50,7 @@ pub struct Daemon {
     /// Rung when a stream was made that has a time to live or a deadline.
     pub(crate) mortal: Notify,
     /// The buffers of what is sent to readers.
-    pub(crate) lender: Lender,
+    pub(crate) buffers: Buffers,
     refusals: Arc<Refusals>,
     arriving: Budget,
     leaving: Budget,
@@ -84,7 +84,7 @@ impl Daemon {
             max_block_time: watch::Sender::new(settings.max_block_time),
             idle_exit: watch::Sender::new(settings.idle_exit),
             mortal: Notify::new(),
-            lender: Lender::new(),
+            buffers: Buffers::new(),
             refusals: Arc::new(Refusals::new()),
             arriving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),
             leaving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),

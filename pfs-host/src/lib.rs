@@ -18,6 +18,7 @@
 //! This crate opens no socket, reads no configuration file and knows no HTTP: see `pfsd` and
 //! `pfs-http`.
 
+mod buffers;
 mod caller;
 mod connection;
 mod connections;
@@ -27,7 +28,6 @@ mod daemon;
 mod expiry;
 mod failure;
 mod idle;
-mod lender;
 mod listing;
 pub mod mount;
 mod namespace;

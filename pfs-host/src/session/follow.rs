@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     Cutoff, Daemon, Failure,
+    buffers::{Buffer, Buffers},
     daemon::wide,
     failure::Ended,
-    lender::{Lender, Lent},
 };
 
 /// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its [`Sink`].
@@ -82,11 +82,11 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
         ControlFlow::Continue(())
     }
 
-    /// Whether the sink's buffer is another one than [`out`](Self::out). The sink's buffer is lent for each read, and must be
+    /// Whether the sink's buffer is another one than [`out`](Self::out). A sink's buffer is made for each read, and must be
     /// empty after [`data`](Self::data).
     const READS_APART: bool = false;
 
-    /// Where bytes for the client are put; a buffer of fixed size is lent for them.
+    /// Where bytes for the client are put; a buffer of fixed size.
     fn out(&mut self) -> &mut Vec<u8> {
         self.buffer()
     }
@@ -131,9 +131,9 @@ pub struct Follow<E> {
     reader: Reader,
     encoder: E,
     state: State,
-    lender: Lender,
+    buffers: Buffers,
     /// The buffer whose memory the encoder has now.
-    lent: Option<Lent>,
+    buffer: Option<Buffer>,
     /// How the stream ended, where it did and the client was told so.
     end: Option<(End, u64)>,
     way: Way,
@@ -172,8 +172,8 @@ impl<E: Encoder> Follow<E> {
             reader,
             encoder,
             state: State::Following,
-            lender: daemon.lender.clone(),
-            lent: None,
+            buffers: daemon.buffers.clone(),
+            buffer: None,
             end: None,
             way: Way::default(),
             sent: 0,
@@ -218,16 +218,16 @@ impl<E: Encoder> Follow<E> {
         if let Some(pings) = &mut self.pings {
             pings.last = Instant::now();
         }
-        let mut lent = self.lent.take().unwrap_or_else(|| self.lender.nothing());
-        lent.bytes = bytes;
-        self.way.send(lent)
+        let mut buffer = self.buffer.take().unwrap_or_default();
+        buffer.bytes = bytes;
+        self.way.send(buffer)
     }
 
-    /// Lends the encoder a buffer, and returns how many bytes of the stream are to be read into it.
-    fn lend(&mut self) -> usize {
-        let Self { encoder, lent, lender, .. } = self;
-        if lent.is_none() {
-            let buffer = lent.insert(lender.buffer(self.lags && self.sent >= EARNED));
+    /// Gives the encoder a buffer, and returns how many bytes of the stream are to be read into it.
+    fn give_buffer(&mut self) -> usize {
+        let Self { encoder, buffer, buffers, .. } = self;
+        if buffer.is_none() {
+            let buffer = buffer.insert(buffers.buffer(self.lags && self.sent >= EARNED));
             let before = mem::replace(encoder.out(), mem::take(&mut buffer.bytes));
             encoder.out().extend_from_slice(&before);
         }
@@ -235,12 +235,11 @@ impl<E: Encoder> Follow<E> {
         room.checked_div(encoder.expansion()).unwrap_or(room).min(E::BATCH)
     }
 
-    /// Takes the buffer back, because there is nothing to send.
-    fn take_back(&mut self) {
-        if let Some(lent) = &mut self.lent {
-            lent.bytes = self.encoder.take();
+    /// Frees the buffer, because there is nothing to send.
+    fn free_buffer(&mut self) {
+        if self.buffer.take().is_some() {
+            self.encoder.take();
         }
-        self.lent = None;
     }
 
     /// How the stream ended and at which offset, once all of it was given. `None` where what is sent breaks, or ends before the
@@ -268,10 +267,9 @@ impl<E: Encoder> Follow<E> {
         if self.encoder.look_ahead(&self.reader) {
             return Poll::Ready(());
         }
-        let most = self.lend();
-        let mut apart = E::READS_APART.then(|| self.lender.buffer(false));
-        if let Some(apart) = &mut apart {
-            *self.encoder.buffer() = mem::take(&mut apart.bytes);
+        let most = self.give_buffer();
+        if E::READS_APART {
+            *self.encoder.buffer() = self.buffers.buffer(false).bytes;
         }
         let read = self.reader.poll_read(cx, &mut self.encoder, most);
         let is_ready = read.is_ready();
@@ -282,8 +280,8 @@ impl<E: Encoder> Follow<E> {
             }
             self.take_in(read);
         }
-        if let Some(apart) = &mut apart {
-            apart.bytes = mem::take(self.encoder.buffer());
+        if E::READS_APART {
+            drop(mem::take(self.encoder.buffer()));
         }
         if is_ready {
             return Poll::Ready(());
@@ -298,7 +296,7 @@ impl<E: Encoder> Follow<E> {
             self.state = State::Ended;
         }
         if self.encoder.out().is_empty() && matches!(self.state, State::Following) {
-            self.take_back();
+            self.free_buffer();
             return Poll::Pending;
         }
         Poll::Ready(())

@@ -9,15 +9,15 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::lender::Lent;
+use crate::buffers::Buffer;
 
-/// Bytes to send, in a buffer that goes back when the piece is dropped. Before that, the session makes no other piece, unless
+/// Bytes to send, in a buffer that is freed when the piece is dropped. Before that, the session makes no other piece, unless
 /// the buffer is a large one, of which there are few. A reader that stalls so costs one buffer, however many the layers below
 /// could hold.
 #[derive(Debug)]
 pub struct Piece {
-    // Dropped before the next piece is asked for, which then finds the buffer.
-    lent: Lent,
+    // Dropped before the next piece is asked for, which may then have a large buffer.
+    buffer: Buffer,
     _way: Option<Taken>,
 }
 
@@ -25,7 +25,7 @@ impl Deref for Piece {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.lent.bytes
+        &self.buffer.bytes
     }
 }
 
@@ -65,10 +65,10 @@ struct State {
 }
 
 impl Way {
-    pub(super) fn send(&self, lent: Lent) -> Piece {
-        let takes = !lent.is_large();
+    pub(super) fn send(&self, buffer: Buffer) -> Piece {
+        let takes = !buffer.is_large();
         self.state().taken |= takes;
-        Piece { lent, _way: takes.then(|| Taken(self.clone())) }
+        Piece { buffer, _way: takes.then(|| Taken(self.clone())) }
     }
 
     /// Ready when another piece may be made.
