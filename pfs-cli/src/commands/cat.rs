@@ -25,10 +25,6 @@ use crate::progress::{Counters, Progress, Role, Style};
 use crate::size::size;
 use crate::terminal;
 
-/// How often others are let run before a reader at the live edge falls asleep. Costs next to nothing where nobody has
-/// anything to do.
-const YIELDS: u32 = 4;
-
 /// Prints a stream or a document.
 pub(super) async fn run(context: &Context, args: CatArgs) -> anyhow::Result<ExitCode> {
     let stdout = Stdout::open()?;
@@ -301,22 +297,14 @@ async fn deliver(
     let mut patience = pin!(sleep(PATIENCE));
     let mut impatient = false;
     let mut chunks = Chunks::new();
-    let mut yields = 0;
     loop {
         if delivery.print_in_place(&mut reader)? {
-            yields = 0;
             delivery.counters.position.store(reader.position(), Relaxed);
             continue;
         }
         let next = match reader.try_next_batch(&mut chunks) {
-            // When much is going on, there is more as soon as others had their turn, and nobody need fall asleep.
-            Ok(None) if chunks.is_empty() && yields < YIELDS => {
-                yields += 1;
-                delivery.output.flush()?;
-                std::thread::yield_now();
-                continue;
-            }
             Ok(None) if chunks.is_empty() => {
+                delivery.output.flush()?;
                 // From now, not from the last arrival: printing it may have taken longer than that.
                 let idle_at = idle.filter(|_| delivery.attached).map(|idle| Instant::now() + idle);
                 tokio::select! {
@@ -336,7 +324,6 @@ async fn deliver(
             }
             next => next,
         };
-        yields = 0;
         delivery.counters.position.store(reader.position(), Relaxed);
         match next {
             Ok(None) => delivery.deliver(chunks.bytes())?,
