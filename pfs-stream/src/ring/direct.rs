@@ -1,4 +1,6 @@
 //! Writing what a ring holds to a file from where it is, without a copy of one's own.
+//!
+//! Gain: 15 % in pipelines to 4 consumers, docs/bench/optimisations.md
 
 use std::{
     io::{self, ErrorKind},
