@@ -4,6 +4,8 @@ use std::{error::Error, fmt, io, ops::Deref, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
+use crate::ring::Violation;
+
 /// Why a stream was not made.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -154,6 +156,9 @@ pub enum ReadError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// The memory that the reader shares with the stream's writer holds what no writer writes. What was read before is right.
+    #[error("the stream's ring was spoiled: {0}")]
+    Spoiled(Violation),
     /// The daemon that held the stream has gone away.
     #[error("the daemon went away")]
     DaemonGone(#[source] Cause),
@@ -236,6 +241,7 @@ impl From<ReadError> for io::Error {
             ReadError::TooSlow { .. } => io::ErrorKind::ConnectionAborted,
             ReadError::WriterDied | ReadError::Failed => io::ErrorKind::UnexpectedEof,
             ReadError::Stalled { .. } => io::ErrorKind::TimedOut,
+            ReadError::Spoiled(_) => io::ErrorKind::InvalidData,
             ReadError::DaemonGone(_) => io::ErrorKind::ConnectionReset,
             ReadError::Other(_) => io::ErrorKind::Other,
         };

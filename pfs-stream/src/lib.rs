@@ -150,6 +150,7 @@ pub use quota::Quota;
 pub use read::Read;
 pub use reader::Reader;
 pub use registry::{PendingReader, Registry};
+pub use ring::Violation;
 #[cfg(feature = "host")]
 pub use sink::Sink;
 pub use stream::{Hold, Stream};

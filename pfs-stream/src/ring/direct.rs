@@ -60,7 +60,7 @@ impl RingReader {
         if self.policy != SlowPolicy::Block || self.ring.status().removed() || self.missing.is_some() {
             return Ok(None);
         }
-        let Look::Chunks(head_seq) = self.look() else { return Ok(None) };
+        let Ok(Look::Chunks(head_seq)) = self.look() else { return Ok(None) };
         let to = self.end_of_run(head_seq, most);
         if to.seq == self.seq || to.offset - self.offset < least as u64 {
             return Ok(None);

@@ -34,8 +34,11 @@ mod reader;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 mod shared;
 mod source;
+#[cfg(all(test, not(loom)))]
+mod spoiled;
 mod status;
 mod take;
+mod violation;
 mod writer;
 
 pub(crate) use buffer::Ring;
@@ -50,4 +53,5 @@ pub(crate) use memory::{Memory, write};
 pub(crate) use reader::RingReader;
 pub(crate) use source::{Given, Shared, Source};
 pub(crate) use status::Status;
+pub use violation::Violation;
 pub(crate) use writer::{RingWriter, Tail};

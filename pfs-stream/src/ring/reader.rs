@@ -1,8 +1,12 @@
 //! A reading end of a ring: takes no lock, copies, then checks.
+//!
+//! It trusts no word of the ring: whoever may write it may have written anything. Each word is loaded once. What contradicts the
+//! others, though tail has not moved, is a [`Violation`]. A read takes a bounded number of steps whatever the words are, and touches no
+//! byte outside the ring.
 
 use pfs_proto::{End, SlowPolicy, Until};
 
-use super::{Ring, Seat, layout, memory};
+use super::{Ring, Seat, Violation, layout, memory};
 use crate::{
     error::ReadError,
     read::{Most, Position, Read},
@@ -16,6 +20,13 @@ use crate::{
 
 /// So many chunks at most are copied at a time.
 pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
+
+/// So often at most a read begins anew because the writer came past meanwhile. Whoever reads is to look again later then, as if
+/// there were nothing to read yet. It misses no wake-up by that: the writer is in the middle of appending.
+const TRIES: usize = if cfg!(loom) { 4 } else { 64 };
+
+/// No stream ever comes to this chunk or this offset.
+const LIMIT: u64 = 1 << 62;
 
 /// Parts of chunks, except the first of each, begin at multiples of this many bytes.
 const PAGE: u64 = 4096;
@@ -51,6 +62,8 @@ pub(crate) struct RingReader {
 pub(super) enum Look {
     /// At head.
     CaughtUp,
+    /// The writer came past each time.
+    Unsettled,
     /// Chunks up to this one can be read, for the time being.
     Chunks(u64),
     /// The chunk to be read next is gone, or lags too far; this is the next one.
@@ -93,12 +106,13 @@ impl RingReader {
         if self.until == Until::CaughtUp && self.offset >= self.head_at_attach {
             return Ok(Some(Read::End(End::CaughtUp)));
         }
-        loop {
-            match self.look() {
+        for _ in 0..TRIES {
+            match self.look().map_err(|violation| self.spoiled(violation))? {
                 Look::CaughtUp => {
                     self.live = true;
                     return Ok(status.end_at_head(self.until, self.deaths_before).map(Read::End));
                 }
+                Look::Unsettled => break,
                 Look::Behind { next, head } => {
                     if self.ring.status().removed() {
                         // The ring may have been released since the look above: these are not its counters.
@@ -113,42 +127,68 @@ impl RingReader {
                     return Ok(Some(gap));
                 }
                 Look::Chunks(head_seq) => {
-                    if let Some(read) = self.take(head_seq, sink, most) {
+                    let taken = self.take(head_seq, sink, most);
+                    if let Some(read) = taken.map_err(|violation| self.spoiled(violation))? {
                         return Ok(Some(read));
                     }
                 }
             }
         }
+        Ok(None)
     }
 
-    pub(super) fn look(&self) -> Look {
-        loop {
+    /// The error of a reader that found this.
+    fn spoiled(&self, violation: Violation) -> ReadError {
+        // The ring of a removed stream may have been released meanwhile.
+        if self.ring.status().removed() { ReadError::Removed } else { ReadError::Spoiled(violation) }
+    }
+
+    pub(super) fn look(&self) -> Result<Look, Violation> {
+        for _ in 0..TRIES {
             let tail = self.ring.load(layout::TAIL_SEQ, Acquire);
             let head = self.ring.load(layout::HEAD_SEQ, Acquire);
             let oldest = tail.max(self.seq);
             if oldest == self.seq && self.seq == head {
-                return Look::CaughtUp;
+                return Ok(Look::CaughtUp);
+            }
+            if !(oldest..LIMIT).contains(&head) {
+                return Err(Violation::Head);
             }
             let index = self.ring.index();
             let start_of = |seq| self.ring.load(index.start_of(seq), Relaxed);
-            let head_offset = start_of(head);
-            let next = if self.lags(self.offset, head_offset) {
-                self.first_within_channel(oldest, head, head_offset, start_of)
+            let head = Position { seq: head, offset: start_of(head) };
+            let next = if self.lags(self.offset, head.offset) {
+                self.first_within_channel(oldest, head, start_of)
             } else {
-                oldest
+                Position { seq: oldest, offset: start_of(oldest) }
             };
-            let next = Position { seq: next, offset: start_of(next) };
             fence(Acquire);
             // Every entry looked at belongs to `oldest` or a later chunk: is it still theirs?
             if self.ring.load(layout::TAIL_SEQ, Relaxed) > oldest {
                 continue;
             }
-            return if next.seq == self.seq {
-                Look::Chunks(head)
-            } else {
-                Look::Behind { next, head: head_offset }
-            };
+            if head.seq - oldest > self.ring.layout.max_chunks() {
+                return Err(Violation::Chunks);
+            }
+            if next.seq == self.seq {
+                self.check_run(self.position(), head)?;
+                return Ok(Look::Chunks(head.seq));
+            }
+            self.check_run(next, head)?;
+            let lost = next.offset.checked_sub(self.settled().offset).ok_or(Violation::Offset)?;
+            if lost < next.seq - self.seq {
+                return Err(Violation::Offset);
+            }
+            return Ok(Look::Behind { next, head: head.offset });
         }
+        Ok(Look::Unsettled)
+    }
+
+    /// Whether what is from one place to head fits into the ring. No chunk is empty.
+    fn check_run(&self, from: Position, head: Position) -> Result<(), Violation> {
+        let bytes = head.offset.checked_sub(from.offset).filter(|_| head.offset < LIMIT);
+        let is_possible = |bytes: &u64| (head.seq - from.seq..=self.ring.layout.capacity()).contains(bytes);
+        bytes.filter(is_possible).map(|_| ()).ok_or(Violation::Offset)
     }
 
     /// Whether a reader at `offset` has exceeded what it may lag.
@@ -160,26 +200,32 @@ impl RingReader {
 
     /// The oldest chunk from `low` on that does not lag; a chunk is never larger than the channel
     /// buffer, so the newest one always qualifies.
-    fn first_within_channel(
-        &self,
-        mut low: u64,
-        mut high: u64,
-        head: u64,
-        start_of: impl Fn(u64) -> u64,
-    ) -> u64 {
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.lags(start_of(middle), head) { low = middle + 1 } else { high = middle }
+    fn first_within_channel(&self, mut low: u64, head: Position, start_of: impl Fn(u64) -> u64) -> Position {
+        // The first chunk that is known not to lag.
+        let mut first = head;
+        while low < first.seq {
+            let middle = low + (first.seq - low) / 2;
+            let start = start_of(middle);
+            if self.lags(start, head.offset) {
+                low = middle + 1;
+            } else {
+                first = Position { seq: middle, offset: start };
+            }
         }
-        low
+        first
     }
 
     /// Copies chunks to the sink; `None`, and nothing copied, if the writer came past meanwhile.
-    pub(super) fn copy(&mut self, head_seq: u64, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
+    pub(super) fn copy(
+        &mut self,
+        head_seq: u64,
+        sink: &mut impl Sink,
+        max_bytes: usize,
+    ) -> Result<Option<Read>, Violation> {
         if sink.takes_parts()
             && let Some(part) = self.part(max_bytes.saturating_sub(sink.header_len()).max(1))
         {
-            return self.copy_part(part, sink);
+            return Ok(self.copy_part(part, sink));
         }
         let mark = sink.buffer().len();
         let mut at = self.position();
@@ -205,14 +251,17 @@ impl RingReader {
             }
             at = Position { seq: at.seq + count as u64, offset: at.offset + len as u64 };
         }
-        if self.is_overtaken() || at.seq == self.seq {
+        if self.is_overtaken() {
             sink.undo_to(mark);
-            return None;
+            return Ok(None);
+        }
+        if at.seq == self.seq {
+            return Err(Violation::Offset);
         }
         let read =
             Read::Data { chunks: (at.seq - self.seq) as usize, bytes: (at.offset - self.offset) as usize };
         self.advance(at);
-        Some(read)
+        Ok(Some(read))
     }
 
     /// Whether the writer came past while something was copied.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use pfs_proto::Until;
 
-use super::{MIN_HELD, RingReader, held::Seat, layout};
+use super::{MIN_HELD, RingReader, Violation, held::Seat, layout};
 use crate::{
     read::{Most, Position, Read},
     sink::Sink,
@@ -20,7 +20,12 @@ const RUN: usize = if cfg!(loom) { 2 } else { 64 };
 
 impl RingReader {
     /// Gives the sink the references that come next, or copies up to the next reference; as [`copy`](Self::copy) otherwise.
-    pub(super) fn take(&mut self, head_seq: u64, sink: &mut impl Sink, most: Most) -> Option<Read> {
+    pub(super) fn take(
+        &mut self,
+        head_seq: u64,
+        sink: &mut impl Sink,
+        most: Most,
+    ) -> Result<Option<Read>, Violation> {
         let Some(seat) = self.seat.as_ref().filter(|seat| !seat.has_none()) else {
             return self.copy(head_seq, sink, most.copied);
         };
@@ -29,13 +34,13 @@ impl RingReader {
             return self.copy(to, sink, most.copied);
         }
         if let Some(queue) = sink.queue() {
-            return self.take_references(head_seq, most.taken, queue);
+            return Ok(self.take_references(head_seq, most.taken, queue));
         }
         let mut queue = VecDeque::new();
-        let read = self.take_references(head_seq, most.taken, &mut queue)?;
+        let read = self.take_references(head_seq, most.taken, &mut queue);
         // Not before now: what the sink does with them may take long.
         queue.into_iter().for_each(|chunk| sink.hold(chunk));
-        Some(read)
+        Ok(read)
     }
 
     /// Adds references to at most about `most` bytes to a queue; `None` if the writer came past meanwhile.

@@ -81,11 +81,16 @@ impl RingWriter {
         self.ring.load(self.index.start_of(seq), Relaxed)
     }
 
+    /// Bytes from the start of chunk `seq` to head.
+    fn bytes_from(&self, seq: u64) -> u64 {
+        self.head.saturating_sub(self.start_of(seq))
+    }
+
     /// The oldest chunk that would still be readable after a good part of the ring were appended; head if none would.
     pub(crate) fn tail_after_much(&self) -> u64 {
         let (bytes, chunks) = (self.layout().capacity(), self.layout().max_chunks());
         let (bytes, chunks) = (bytes - bytes / 4, chunks - chunks / 4);
-        self.first(|seq| self.head - self.start_of(seq) <= bytes && self.head_seq - seq <= chunks).seq
+        self.first(|seq| self.bytes_from(seq) <= bytes && self.head_seq - seq <= chunks).seq
     }
 
     /// The oldest chunk that an append of so many chunks, `len` bytes together, would leave readable.
@@ -96,7 +101,7 @@ impl RingWriter {
         let (capacity, most) = (self.layout().capacity(), self.layout().max_chunks());
         let (head, next) = (self.head + len, self.head_seq + count as u64);
         let (mut seq, mut entry, mut start) = (self.tail_seq, self.tail_entry, self.tail);
-        while seq < self.head_seq && (head - start > capacity || next - seq > most) {
+        while seq < self.head_seq && (head.wrapping_sub(start) > capacity || next - seq > most) {
             (seq, entry) = (seq + 1, self.index.entry_after(entry));
             start = self.ring.load(self.index.start_at(entry), Relaxed);
         }
@@ -224,7 +229,7 @@ impl RingWriter {
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.
     pub(crate) fn oldest_within(&self, bytes: u64) -> Position {
-        self.first(|seq| self.head - self.start_of(seq) <= bytes)
+        self.first(|seq| self.bytes_from(seq) <= bytes)
     }
 
     /// The oldest chunk that was appended at `time` or later; head if there is none.
@@ -235,7 +240,7 @@ impl RingWriter {
     /// The chunk that holds the byte at `offset`, which is from tail to head.
     pub(crate) fn chunk_at(&self, offset: u64) -> Position {
         let after = self.first(|seq| self.start_of(seq) > offset);
-        if after.offset > offset { self.position(after.seq - 1) } else { after }
+        if after.offset > offset { self.position(after.seq.saturating_sub(1)) } else { after }
     }
 
     /// Bytes appended since `time`, and the time from when they count: later than `time` where the
@@ -244,7 +249,7 @@ impl RingWriter {
         let first = self.oldest_since(time);
         let reaches_back = first.seq > self.tail_seq || self.tail_seq == 0;
         let from = if reaches_back { time } else { self.time_of(first.seq) };
-        (self.head - first.offset, from)
+        (self.head.saturating_sub(first.offset), from)
     }
 
     fn time_of(&self, seq: u64) -> u64 {
