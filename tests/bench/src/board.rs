@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-use crate::clock;
+use pfs_measure::clock;
+
 use crate::sys::Words;
 
 /// Words from one place to the next: no two share a cache line, nor a pair of them.

@@ -1,11 +1,12 @@
 //! The process of a reader that reads a socket and drops what it gets.
 
 use anyhow::{Context, ensure};
+use pfs_measure::clock;
 
 use crate::board::{Board, Place};
 use crate::job::{Job, ReaderReport};
 use crate::peers::http::Download;
-use crate::{clock, sys};
+use crate::sys;
 
 /// Reads until the end and prints the report.
 pub fn run(job: &Job) -> anyhow::Result<()> {

@@ -5,7 +5,6 @@
 
 mod board;
 mod child;
-mod clock;
 mod drain;
 mod job;
 mod peers;

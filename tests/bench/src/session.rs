@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
+use pfs_measure::clock;
 use tempfile::TempDir;
 
 use crate::board::Board;
 use crate::child::{Running, role};
-use crate::clock;
 use crate::job::{Job, Load, ReaderReport, WriterReport};
 use crate::peers::server::{Server, Start, Tools};
 use crate::peers::{Address, Peer};

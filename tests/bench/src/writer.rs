@@ -3,11 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use pfs_measure::clock;
+
 use crate::board::Board;
 use crate::job::{Job, WriterReport};
 use crate::peers::{Sender, Transmit};
 use crate::stamp::Chunk;
-use crate::{clock, sys};
+use crate::sys;
 
 /// How often the mark of the end is sent again where it may get lost, and how long is waited in between.
 const END_TRIES: u32 = 20;

@@ -3,7 +3,6 @@
 //! This process starts the others, tells them when to begin, and puts together what they report; it touches no byte of
 //! the stream itself.
 
-mod clock;
 mod crew;
 mod job;
 mod latency;

@@ -6,9 +6,9 @@ use std::io::{self, BufRead, Read as _, Write};
 use anyhow::{Context, bail};
 use pfs_client::blocking::Client;
 use pfs_client::{Chunks, Endpoint, Event, Finish, ReadError};
+use pfs_measure::clock;
 use pfs_proto::{ErrorCode, ReadOptions, WriteOptions};
 
-use super::clock;
 use super::job::{COMMAND, Job, Read, Role, Said, Wrote};
 use super::latency;
 use super::stamp::{Checker, Stamper};

@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use pfs_measure::clock;
+
 use super::{Address, Receive, Transmit};
-use crate::clock;
 
 /// How much a [`Receive`] reads at once at least, and how much [`Transmit::push`] holds back at most.
 const READ_SIZE: usize = 256 << 10;

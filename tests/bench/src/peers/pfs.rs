@@ -10,11 +10,11 @@ use pfs_client::{
     Chunks, Client, CreateOptions, Endpoint, Event, Finish, ReadOptions, SlowPolicy, Start as From,
     StreamPath, WriteOptions, blocking,
 };
+use pfs_measure::clock;
 use tokio::runtime::{Builder, Runtime};
 
 use super::server::{Server, Start, free_port};
 use super::{Address, Peer, Receive, Transmit};
-use crate::clock;
 use crate::job::Job;
 
 /// The stream.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use pfs_measure::clock;
+
 use super::connection::{Fixed, Found, Frame, Parse};
 use super::{Address, Peer, Receive, Receiver, Sender, Transmit, baseline, mqtt, nats, resp};
-use crate::clock;
 use crate::job::{Job, Load};
 use crate::stamp::{Checker, Chunk, Seen};
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::ensure;
+use pfs_measure::clock;
 
 use super::Bench;
 use crate::child::Running;
-use crate::clock;
 use crate::job::Load;
 use crate::peers::{Address, Peer, pfs};
 use crate::report::{Metric, Results, Shown};

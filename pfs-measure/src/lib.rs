@@ -1,0 +1,7 @@
+//! What measurements of pfs have in common: `pfs bench`, and the comparison in `tests/bench`.
+//!
+//! - [`clock`]: the clock that all processes of a measurement share.
+//!
+//! No interface for others: it changes with the two programs that use it.
+
+pub mod clock;
