@@ -11,7 +11,6 @@ mod peers;
 mod reader;
 mod report;
 mod session;
-mod stamp;
 mod sys;
 mod tables;
 mod versus;

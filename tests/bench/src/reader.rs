@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use pfs_measure::clock;
+use pfs_measure::stamp::{Checker, Seen};
 
 use crate::board::{Board, Place};
 use crate::job::{Job, ReaderReport};
 use crate::peers::{Receive, Receiver};
-use crate::stamp::{Checker, Seen};
 use crate::sys;
 
 /// Reads until the end and prints the report.

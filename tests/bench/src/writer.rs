@@ -4,11 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use pfs_measure::clock;
+use pfs_measure::stamp::Chunk;
 
 use crate::board::Board;
 use crate::job::{Job, WriterReport};
 use crate::peers::{Sender, Transmit};
-use crate::stamp::Chunk;
 use crate::sys;
 
 /// How often the mark of the end is sent again where it may get lost, and how long is waited in between.

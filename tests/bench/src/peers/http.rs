@@ -5,12 +5,12 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::Ipv4Addr;
 
 use anyhow::Context;
+use pfs_measure::stamp::Chunk;
 
 use super::connection::{connect, unexpected};
 use super::server::{Server, Start, free_port};
 use super::{Address, Peer, pfs};
 use crate::job::Job;
-use crate::stamp::Chunk;
 
 /// How much is read at once.
 const READ_SIZE: usize = 256 << 10;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use pfs_measure::clock;
+use pfs_measure::stamp::{Checker, Chunk, Seen};
 
 use super::connection::{Fixed, Found, Frame, Parse};
 use super::{Address, Peer, Receive, Receiver, Sender, Transmit, baseline, mqtt, nats, resp};
 use crate::job::{Job, Load};
-use crate::stamp::{Checker, Chunk, Seen};
 
 const LEN: usize = 300;
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::ensure;
 use pfs_measure::clock;
+use pfs_measure::stamp::Chunk;
 
 use super::Bench;
 use crate::child::Running;
@@ -14,7 +15,6 @@ use crate::job::Load;
 use crate::peers::{Address, Peer, pfs};
 use crate::report::{Metric, Results, Shown};
 use crate::session::Session;
-use crate::stamp::Chunk;
 
 const TIME: Metric = Metric { name: "until a reader has 64 MiB", unit: "ms", shown: Shown::Chart };
 

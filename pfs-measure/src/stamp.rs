@@ -14,6 +14,7 @@ pub const SMALLEST: usize = 41;
 const END: u64 = (1 << 56) - 1;
 
 /// The last 56 bits, seven to a byte.
+#[inline]
 fn spread(value: u64) -> u64 {
     let x = value & END;
     let x = (x & 0x0000_0000_0fff_ffff) | ((x & 0x00ff_ffff_f000_0000) << 4);
@@ -23,6 +24,7 @@ fn spread(value: u64) -> u64 {
 }
 
 /// Undoes [`spread`].
+#[inline]
 fn gather(spread: u64) -> u64 {
     let x = spread & 0x7f7f_7f7f_7f7f_7f7f;
     let x = (x & 0x007f_007f_007f_007f) | ((x & 0x7f00_7f00_7f00_7f00) >> 1);
@@ -37,6 +39,7 @@ fn word(offset: u64) -> u64 {
 
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
+#[inline]
 fn mix(x: u64) -> u64 {
     (x ^ (x >> 29)) | 0x8080_8080_8080_8080
 }
@@ -45,6 +48,8 @@ fn put(bytes: &mut [u8], at: usize, word: u64) {
     bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
 }
 
+#[expect(clippy::expect_used, reason = "eight bytes are eight bytes")]
+#[inline]
 fn get(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
@@ -64,6 +69,7 @@ impl Chunk {
     }
 
     /// The chunk number `counter`, made at `time` (nanoseconds).
+    #[inline]
     pub fn stamped(&mut self, counter: u64, time: u64) -> &[u8] {
         let len = self.bytes.len();
         let offset = counter.wrapping_mul(len as u64);
@@ -87,6 +93,7 @@ pub struct Made(u64);
 
 impl Made {
     /// In nanoseconds.
+    #[inline]
     pub fn time(self) -> u64 {
         gather(self.0)
     }
@@ -152,6 +159,7 @@ impl Checker {
     }
 
     /// Number of the chunk that is expected next.
+    #[inline]
     pub fn position(&self) -> u64 {
         self.next
     }
