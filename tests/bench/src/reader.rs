@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
 use pfs_measure::clock;
+use pfs_measure::latency::Latencies;
 use pfs_measure::stamp::{Checker, Seen};
 
 use crate::board::{Board, Place};
@@ -27,16 +27,11 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of up to a minute, in nanoseconds.
-pub fn histogram() -> anyhow::Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
-}
-
 fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<()> {
     let load = &job.load;
     let limit = if job.history { load.limit.unwrap_or(u64::MAX) } else { u64::MAX };
     let mut checker = Checker::new(load.chunk, load.full);
-    let mut latencies = load.rate.map(|_| histogram()).transpose()?;
+    let mut latencies = load.rate.map(|_| Latencies::default());
 
     let began = clock::now();
     let mut receiver = Receiver::attach(job).context("cannot attach")?;
@@ -46,7 +41,7 @@ fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<(
         let received = receiver.receive(&mut |chunk| match checker.check(chunk) {
             Seen::Data(made) => {
                 if let Some(latencies) = &mut latencies {
-                    latencies.saturating_record(clock::now().saturating_sub(made.time()));
+                    latencies.record(clock::now().saturating_sub(made.time()));
                 }
             }
             Seen::End => ended = true,
@@ -60,8 +55,7 @@ fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<(
     report.took = report.ended - began;
     (report.received, report.lost, report.corrupt) = (checker.received, checker.lost, checker.corrupt);
     if let Some(latencies) = latencies {
-        let recorded = latencies.iter_recorded();
-        report.latencies = recorded.map(|at| (at.value_iterated_to(), at.count_at_value())).collect();
+        report.latencies = latencies.counts();
     }
     received.context("cannot read on")?;
     anyhow::ensure!(ended || job.history, "the end came before the mark of it");

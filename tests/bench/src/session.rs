@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use hdrhistogram::Histogram;
 use pfs_measure::clock;
+use pfs_measure::latency::Latencies;
 use tempfile::TempDir;
 
 use crate::board::Board;
@@ -14,7 +14,6 @@ use crate::child::{Running, role};
 use crate::job::{Job, Load, ReaderReport, WriterReport};
 use crate::peers::server::{Server, Start, Tools};
 use crate::peers::{Address, Peer};
-use crate::reader;
 
 /// How long processes may take to start, and to come to an end after the time that they have for writing.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,7 +61,7 @@ pub struct Outcome {
     /// Memory that the server had at most, in bytes.
     pub peak: u64,
     /// Nanoseconds from append to arrival, where a rate was set.
-    pub latencies: Histogram<u64>,
+    pub latencies: Latencies,
     /// What the readers said.
     pub readers: Vec<ReaderReport>,
 }
@@ -249,10 +248,7 @@ pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome
     }
     let ended = readers.iter().map(|reader| reader.ended).max().unwrap_or(0);
     let received: u64 = readers.iter().map(|reader| reader.received).sum();
-    let mut latencies = reader::histogram()?;
-    for (value, count) in readers.iter().flat_map(|reader| &reader.latencies) {
-        latencies.saturating_record_n(*value, *count);
-    }
+    let latencies = Latencies::from_counts(readers.iter().flat_map(|reader| &reader.latencies));
     Ok(Outcome {
         seconds: ended.saturating_sub(session.board.began()).max(1) as f64 / 1e9,
         written,

@@ -1,18 +1,7 @@
-//! How long chunks take: counted by each reader, then put together.
+//! How long chunks took, as the report has it.
 
-use anyhow::Context;
-use hdrhistogram::Histogram;
+use pfs_measure::latency::Latencies;
 use serde::Serialize;
-
-/// Latencies of up to a minute in nanoseconds, to three digits; what is longer counts as a minute.
-pub(super) fn histogram() -> anyhow::Result<Histogram<u64>> {
-    Histogram::new_with_bounds(1, 60_000_000_000, 3).context("cannot make a histogram")
-}
-
-/// How often which latency occurred.
-pub(super) fn counts(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
-    histogram.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())).collect()
-}
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -27,17 +16,11 @@ pub(super) struct Latency {
 
 impl Latency {
     /// Of all that was counted; `None` if that is nothing.
-    pub(super) fn of<'a>(counts: impl IntoIterator<Item = &'a (u64, u64)>) -> anyhow::Result<Option<Self>> {
-        let mut all = histogram()?;
-        for (latency, count) in counts {
-            all.saturating_record_n(*latency, *count);
-        }
-        if all.is_empty() {
-            return Ok(None);
-        }
-        let at = |quantile| micros(all.value_at_quantile(quantile));
-        let max = micros(all.max());
-        Ok(Some(Self { count: all.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max }))
+    pub(super) fn of<'a>(counts: impl IntoIterator<Item = &'a (u64, u64)>) -> Option<Self> {
+        let all = Latencies::from_counts(counts);
+        let at = |part| micros(all.quantile(part));
+        let (count, max) = (all.total(), micros(all.max()));
+        (count > 0).then(|| Self { count, p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max })
     }
 }
 
@@ -51,28 +34,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_latencies_are_put_together() {
-        let mut one = histogram().unwrap();
-        (1..=900).for_each(|micros| one.saturating_record(micros * 1000));
-        let mut other = histogram().unwrap();
-        (901..=1000).for_each(|micros| other.saturating_record(micros * 1000));
-        let counted = [counts(&one), counts(&other)];
-        let latency = Latency::of(counted.iter().flatten()).unwrap().unwrap();
-        assert_eq!(latency.count, 1000);
-        let near = |value: f64, expected: f64| (value - expected).abs() <= expected / 500.0;
-        for (value, expected) in [
-            (latency.p50, 500.0),
-            (latency.p90, 900.0),
-            (latency.p99, 990.0),
-            (latency.p99_9, 999.0),
-            (latency.max, 1000.0),
-        ] {
-            assert!(near(value, expected), "{value} instead of {expected}");
-        }
+    fn percentiles_are_microseconds_to_a_tenth() {
+        let latency = Latency::of(&[(12_340, 1), (56_780, 99)]);
+        let (p50, max) = (56.8, 56.8);
+        assert_eq!(latency, Some(Latency { count: 100, p50, p90: p50, p99: p50, p99_9: p50, max }));
     }
 
     #[test]
     fn without_a_chunk_there_is_no_latency() {
-        assert_eq!(Latency::of([]).unwrap(), None);
+        assert_eq!(Latency::of([]), None);
     }
 }

@@ -188,7 +188,7 @@ async fn measure(
     let usage = before.zip(usage());
 
     let results = Results { args: plan.args, transport, wrote: &wrote, read: &read, usage };
-    let report = Report::new(&results)?;
+    let report = Report::new(&results);
     check(&report)?;
     Ok(report)
 }

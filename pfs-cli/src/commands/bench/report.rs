@@ -93,7 +93,7 @@ pub(super) struct Results<'a> {
 
 impl Report {
     /// Computes it. Times count from when the first writer began.
-    pub(super) fn new(results: &Results<'_>) -> anyhow::Result<Self> {
+    pub(super) fn new(results: &Results<'_>) -> Self {
         let Results { args, transport, wrote, read, usage } = results;
         let began = wrote.iter().map(|wrote| wrote.began).min().unwrap_or(0);
         let figures = |chunks, ended| Figures::new(chunks, args.chunk_size, began, ended);
@@ -108,16 +108,14 @@ impl Report {
             bytes: lost.bytes.saturating_add(read.lost_bytes),
             gaps: lost.gaps.saturating_add(read.gaps),
         });
-        let per_reader = read.iter().map(|read| {
-            Ok(ReaderFigures {
-                got: figures(read.chunks, read.ended),
-                lost_bytes: read.lost_bytes,
-                gaps: read.gaps,
-                end: if read.disconnected { "disconnected" } else { "closed" },
-                latency_us: Latency::of(&read.latencies)?,
-            })
+        let per_reader = read.iter().map(|read| ReaderFigures {
+            got: figures(read.chunks, read.ended),
+            lost_bytes: read.lost_bytes,
+            gaps: read.gaps,
+            end: if read.disconnected { "disconnected" } else { "closed" },
+            latency_us: Latency::of(&read.latencies),
         });
-        Ok(Self {
+        Self {
             readers: args.readers,
             writers: args.writers,
             chunk_size: args.chunk_size,
@@ -127,7 +125,7 @@ impl Report {
             written,
             delivered,
             lost,
-            latency_us: Latency::of(read.iter().flat_map(|read| &read.latencies))?,
+            latency_us: Latency::of(read.iter().flat_map(|read| &read.latencies)),
             daemon: usage.map(|(before, after)| {
                 let cpu_seconds = after.cpu.saturating_sub(before.cpu).as_secs_f64();
                 let gb = written.bytes.max(1) as f64 / 1e9;
@@ -139,8 +137,8 @@ impl Report {
                 }
             }),
             per_writer: wrote.iter().map(|wrote| figures(wrote.chunks, wrote.ended)).collect(),
-            per_reader: per_reader.collect::<anyhow::Result<_>>()?,
-        })
+            per_reader: per_reader.collect(),
+        }
     }
 
     /// Whether a reader was disconnected for being slow.

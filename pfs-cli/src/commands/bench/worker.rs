@@ -7,10 +7,10 @@ use anyhow::{Context, bail};
 use pfs_client::blocking::Client;
 use pfs_client::{Chunks, Endpoint, Event, Finish, ReadError};
 use pfs_measure::clock;
+use pfs_measure::latency::Latencies;
 use pfs_proto::{ErrorCode, ReadOptions, WriteOptions};
 
 use super::job::{COMMAND, Job, Read, Role, Said, Wrote};
-use super::latency;
 use super::stamp::{Checker, Stamper};
 use crate::cli::Slow;
 use crate::exit_code::ExitCode;
@@ -86,7 +86,7 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
     let options = ReadOptions { policy: slow.into(), ..ReadOptions::default() };
     let mut reader = client(job)?.reader(&job.path()?, options).context("cannot read")?;
     let mut checker = Checker::new(writers, job.chunk);
-    let mut latencies = latency::histogram()?;
+    let mut latencies = Latencies::default();
     let mut chunks = Chunks::new();
     let mut read = Read::default();
     say(&Said::Ready { mapped: reader.is_mapped() })?;
@@ -99,7 +99,7 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
                     let time = checker.check(chunk);
                     let time = time.with_context(|| format!("damage after offset {before}"))?;
                     if timed {
-                        latencies.saturating_record(read.ended.saturating_sub(time));
+                        latencies.record(read.ended.saturating_sub(time));
                     }
                 }
                 read.chunks = read.chunks.saturating_add(chunks.len() as u64);
@@ -117,7 +117,7 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
             Err(error) => return Err(error.into()),
         }
     }
-    read.latencies = latency::counts(&latencies);
+    read.latencies = latencies.counts();
     Ok(read)
 }
 

@@ -31,7 +31,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     results.notes.push(NOTE_ON_RING.to_owned());
     let columns = by_readers(&bench.readers(&[1, 16]), |readers| Load::latency(readers, seconds));
     bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
-        let at = |quantile| outcome.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        let at = |quantile| outcome.latencies.quantile(quantile) as f64 / 1e3;
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
             results.add(&LATENCY, peer, &format!("{column}, {name}"), at(quantile));
         }

@@ -41,7 +41,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
 
     let paced = [("N=4, 1,000/s".to_owned(), whole(Load::latency(4, 0.0), 500))];
     bench.loads(&mut results, &library, &paced, |results, peer, column, outcome| {
-        results.add(&P50, peer, column, outcome.latencies.value_at_quantile(0.5) as f64 / 1e3);
+        results.add(&P50, peer, column, outcome.latencies.quantile(0.5) as f64 / 1e3);
         missing(results, peer, column, outcome);
     });
     Ok(results)

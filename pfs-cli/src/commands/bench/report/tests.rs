@@ -30,7 +30,7 @@ pub(in super::super) fn sample() -> Report {
     let usage = |seconds| Usage { cpu: Duration::from_secs(seconds), peak_rss: 16 << 20 };
     let usage = Some((usage(1), usage(3)));
     let results = Results { args: &args, transport: "mapped", wrote: &wrote, read: &[whole, part], usage };
-    Report::new(&results).unwrap()
+    Report::new(&results)
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! Latencies: how long chunks take, counted by each reader, then put together.
+
+use hdrhistogram::Histogram;
+
+/// The longest latency that is told apart, in nanoseconds: a minute.
+const LONGEST: u64 = 60_000_000_000;
+
+/// A histogram of latencies in nanoseconds, to three digits. One of more than a minute counts as a minute.
+#[derive(Clone, Debug)]
+pub struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    #[expect(clippy::expect_used, reason = "the bounds are constants")]
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds"))
+    }
+}
+
+impl Latencies {
+    /// Puts together what [`Self::counts`] told.
+    pub fn from_counts<'a>(counts: impl IntoIterator<Item = &'a (u64, u64)>) -> Self {
+        let mut all = Self::default();
+        for (latency, count) in counts {
+            all.0.saturating_record_n(*latency, *count);
+        }
+        all
+    }
+
+    /// Counts a latency.
+    #[inline]
+    pub fn record(&mut self, latency: u64) {
+        self.0.saturating_record(latency);
+    }
+
+    /// Each latency that occurred and how often, for another process.
+    pub fn counts(&self) -> Vec<(u64, u64)> {
+        self.0.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())).collect()
+    }
+
+    /// How many latencies were counted.
+    pub fn total(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The latency that this part of all, from 0 to 1, does not exceed; 0 if none was counted.
+    pub fn quantile(&self, part: f64) -> u64 {
+        self.0.value_at_quantile(part)
+    }
+
+    /// The longest; 0 if none was counted.
+    pub fn max(&self) -> u64 {
+        self.0.max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_of_several_readers_are_put_together() {
+        let mut one = Latencies::default();
+        (1..=900).for_each(|micros| one.record(micros * 1000));
+        let mut other = Latencies::default();
+        (901..=1000).for_each(|micros| other.record(micros * 1000));
+        let all = Latencies::from_counts([one.counts(), other.counts()].iter().flatten());
+        assert_eq!(all.total(), 1000);
+        let quantiles = [0.5, 0.9, 0.99, 0.999].map(|part| all.quantile(part));
+        for (latency, micros) in quantiles.into_iter().chain([all.max()]).zip([500, 900, 990, 999, 1000]) {
+            assert!(latency.abs_diff(micros * 1000) <= micros * 2, "{latency} ns instead of {micros} µs");
+        }
+    }
+
+    #[test]
+    fn a_latency_of_more_than_a_minute_counts_as_a_minute() {
+        let mut latencies = Latencies::default();
+        latencies.record(u64::MAX);
+        assert_eq!(latencies.total(), 1);
+        assert!(latencies.max().abs_diff(LONGEST) <= LONGEST / 500);
+    }
+}
