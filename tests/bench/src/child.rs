@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use pfs_measure::process;
 use serde::de::DeserializeOwned;
 
 use crate::job::Job;
@@ -37,7 +38,7 @@ impl Running {
 
     /// Processor time that it has used. It counts after its end, too.
     pub fn cpu(&self) -> Duration {
-        sys::cpu_time(self.child.id()).unwrap_or_default()
+        process::cpu_time(self.child.id()).unwrap_or_default()
     }
 
     /// Memory that it has now, and at most had, in bytes. Pages that it shares count.

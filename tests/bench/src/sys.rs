@@ -1,4 +1,4 @@
-//! What the standard library has no safe call for: shared memory, and the figures of other processes. All `unsafe` of
+//! What the standard library has no safe call for: shared memory, and what is done between fork and exec. All `unsafe` of
 //! this package is here.
 #![allow(unsafe_code)]
 
@@ -11,6 +11,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use pfs_measure::process;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -48,27 +49,9 @@ impl Words {
     }
 }
 
-/// What a process and its threads have used of the processors.
-pub fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let mut clock = 0;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: both calls write to a local variable only.
-    let (clock_error, time_error) = unsafe {
-        let error = libc::clock_getcpuclockid(pid.cast_signed(), &mut clock);
-        (error, if error == 0 { libc::clock_gettime(clock, &mut time) } else { 0 })
-    };
-    if clock_error != 0 {
-        return Err(io::Error::from_raw_os_error(clock_error));
-    }
-    if time_error != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
-}
-
 /// What the calling process has used of the processors.
 pub fn own_cpu_time() -> Duration {
-    cpu_time(std::process::id()).unwrap_or_default()
+    process::cpu_time(std::process::id()).unwrap_or_default()
 }
 
 /// Makes the command's process die with the thread that spawns it, also when that is killed.
