@@ -206,7 +206,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand stop" -s v -l verbose -d 'Say wh
 complete -c pfs -n "__fish_pfs_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l readers -d 'How many readers' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l writers -d 'How many writers' -r
-complete -c pfs -n "__fish_pfs_using_subcommand bench" -l chunk-size -d 'Size of each chunk, at least 32 bytes' -r
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l chunk-size -d 'Size of each chunk, at least 41 bytes' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l size -d 'How much all writers together append, in whole chunks' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l transport -d 'How bytes get to the daemon and from there to readers' -r -f -a "mapped\t'Through memory that is shared with the daemon; an error if there cannot be any'
 socket\t'Over connections to its socket'

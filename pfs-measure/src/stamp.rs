@@ -1,22 +1,32 @@
-//! What is in a chunk, and the check of it: a reader that misses, repeats, mixes up or damages anything finds out.
+//! Stamped chunks, and the check of them: a reader that misses, repeats, mixes up or damages a chunk finds out.
 //!
 //! ```text
-//! | counter 8 | word 8 | time 8 | filler ... | counter 8 | word 8 | '\n' |
+//! | tag 8 | word 8 | time 8 | filler ... | tag 8 | word 8 | '\n' |
 //! ```
 //!
-//! The words depend on the offset in the stream where they are. No byte but the last is below 0x80, so that peers that
-//! cut their input at newlines pass a chunk on as it is.
+//! A tag is the writer's number (16 bits) and the chunk's number among that writer's (40 bits). The words depend on the tag:
+//! the last word of a chunk is the first of the next one. No byte but the last is below 0x80, so that programs that cut their
+//! input at newlines pass a chunk on as it is.
 
 /// The smallest chunk that has room for the stamps.
 pub const SMALLEST: usize = 41;
 
-/// The counter of the chunk that says that no more follow.
-const END: u64 = (1 << 56) - 1;
+const NUMBER_BITS: u32 = 40;
+
+/// The number of the chunk that says that no more follow. Chunks with data have smaller ones.
+const END: u64 = (1 << NUMBER_BITS) - 1;
+
+/// What is left of a time, and the bits of a tag.
+const MASK: u64 = (1 << 56) - 1;
+
+fn tag(writer: u16, number: u64) -> u64 {
+    u64::from(writer) << NUMBER_BITS | (number & END)
+}
 
 /// The last 56 bits, seven to a byte.
 #[inline]
 fn spread(value: u64) -> u64 {
-    let x = value & END;
+    let x = value & MASK;
     let x = (x & 0x0000_0000_0fff_ffff) | ((x & 0x00ff_ffff_f000_0000) << 4);
     let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x0fff_c000_0fff_c000) << 2);
     let x = (x & 0x007f_007f_007f_007f) | ((x & 0x3f80_3f80_3f80_3f80) << 1);
@@ -32,7 +42,8 @@ fn gather(spread: u64) -> u64 {
     (x & 0x0000_0000_0fff_ffff) | ((x & 0x0fff_ffff_0000_0000) >> 4)
 }
 
-/// The word at an offset of the stream.
+/// The word at an offset of a writer's chunks, one after the other.
+#[inline]
 fn word(offset: u64) -> u64 {
     mix(offset.wrapping_add(1).wrapping_mul(FACTOR))
 }
@@ -44,40 +55,60 @@ fn mix(x: u64) -> u64 {
     (x ^ (x >> 29)) | 0x8080_8080_8080_8080
 }
 
-fn put(bytes: &mut [u8], at: usize, word: u64) {
-    bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+/// Tag, word and time.
+type Front = [u8; 24];
+/// Tag, word and newline.
+type Back = [u8; 17];
+
+/// The stamps of a chunk, if it is large enough for them.
+#[inline]
+fn stamps(bytes: &[u8]) -> (Option<&Front>, Option<&Back>) {
+    (bytes.first_chunk(), bytes.last_chunk())
 }
 
-#[expect(clippy::expect_used, reason = "eight bytes are eight bytes")]
+/// The word number `N` of these stamps.
 #[inline]
-fn get(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+fn get<const N: usize, const LEN: usize>(stamps: &[u8; LEN]) -> u64 {
+    const { assert!(8 * N + 8 <= LEN) };
+    let mut word = [0; 8];
+    word.copy_from_slice(&stamps[8 * N..8 * N + 8]);
+    u64::from_le_bytes(word)
 }
 
 /// A chunk that is stamped anew for each append.
+#[derive(Debug)]
 pub struct Chunk {
+    writer: u16,
     bytes: Vec<u8>,
 }
 
 impl Chunk {
-    /// A chunk of this many bytes, at least [`SMALLEST`].
-    pub fn new(len: usize) -> Self {
+    /// A chunk of `len` bytes by the writer with this number.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is less than [`SMALLEST`].
+    pub fn new(writer: u16, len: usize) -> Self {
         assert!(len >= SMALLEST, "a chunk has at least {SMALLEST} bytes, for its stamps");
-        let mut bytes: Vec<u8> = (0..len as u64).map(|at| word(at) as u8).collect();
+        let mut bytes: Vec<u8> = (0..len as u64).map(|at| word(at).to_le_bytes()[0]).collect();
         bytes[len - 1] = b'\n';
-        Self { bytes }
+        Self { writer, bytes }
     }
 
-    /// The chunk number `counter`, made at `time` (nanoseconds).
+    /// The chunk with this number, below 2^40 - 1, made at `time` (nanoseconds, of which the last 56 bits are kept).
     #[inline]
-    pub fn stamped(&mut self, counter: u64, time: u64) -> &[u8] {
-        let len = self.bytes.len();
-        let offset = counter.wrapping_mul(len as u64);
-        put(&mut self.bytes, 0, spread(counter));
-        put(&mut self.bytes, 8, word(offset));
-        put(&mut self.bytes, 16, spread(time));
-        put(&mut self.bytes, len - 17, spread(counter));
-        put(&mut self.bytes, len - 9, word(offset.wrapping_add(len as u64)));
+    pub fn stamped(&mut self, number: u64, time: u64) -> &[u8] {
+        let len = self.bytes.len() as u64;
+        let tag = tag(self.writer, number);
+        let offset = tag.wrapping_mul(len);
+        let front = [spread(tag), word(offset), spread(time)].map(u64::to_le_bytes);
+        let back = [spread(tag), word(offset.wrapping_add(len))].map(u64::to_le_bytes);
+        if let Some(first) = self.bytes.first_chunk_mut::<24>() {
+            first.copy_from_slice(front.as_flattened());
+        }
+        if let Some(last) = self.bytes.last_chunk_mut::<17>() {
+            last[..16].copy_from_slice(back.as_flattened());
+        }
         &self.bytes
     }
 
@@ -87,19 +118,20 @@ impl Chunk {
     }
 }
 
-/// When a chunk was made, as it is written in the chunk.
+/// When a chunk was made, as the chunk has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made(u64);
 
 impl Made {
-    /// In nanoseconds.
+    /// Nanoseconds from then to `now`, which is later by less than 2^56: two years.
     #[inline]
-    pub fn time(self) -> u64 {
-        gather(self.0)
+    pub fn latency(self, now: u64) -> u64 {
+        // Only the last 56 bits of the time were kept, and the clock of a machine that is up for long has more.
+        now.wrapping_sub(gather(self.0)) & MASK
     }
 }
 
-/// What a chunk was.
+/// What a whole chunk was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Data, made at this time.
@@ -108,8 +140,31 @@ pub enum Seen {
     End,
 }
 
-/// Checks each chunk that a reader gets.
+/// How a chunk is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// It is longer or shorter than what was appended.
+    #[error("a chunk has {0} bytes, which nobody appended so")]
+    Length(usize),
+    /// Its stamps do not belong together, or to a writer that there is.
+    #[error("the stamps of a chunk do not belong together")]
+    Torn,
+    /// It came before, or comes after one that it should come before.
+    #[error("chunk {number} of writer {writer} came after its chunk {last}")]
+    Order {
+        /// Number of the writer.
+        writer: u16,
+        /// Number of the chunk among the writer's.
+        number: u64,
+        /// Number of the chunk after which it came.
+        last: u64,
+    },
+}
+
+/// Checks each chunk of one writer that a reader gets.
+#[derive(Debug)]
 pub struct Checker {
+    writer: u16,
     /// What every byte has to be, where every byte is checked.
     pattern: Option<Chunk>,
     len: usize,
@@ -120,6 +175,8 @@ pub struct Checker {
     /// What that word was mixed from, and how much more it is for the chunk that comes after.
     product: u64,
     step: u64,
+    /// How the last damaged chunk was damaged.
+    damage: Damage,
     /// Chunks that came.
     pub received: u64,
     /// Chunks that did not.
@@ -129,11 +186,16 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// For chunks of this size; `full` checks every byte, not only the stamps.
-    pub fn new(len: usize, full: bool) -> Self {
-        let pattern = full.then(|| Chunk::new(len));
+    /// For chunks of this size by the writer with this number; `full` checks every byte, not only the stamps.
+    ///
+    /// # Panics
+    ///
+    /// If every byte is checked and `len` is less than [`SMALLEST`].
+    pub fn new(writer: u16, len: usize, full: bool) -> Self {
+        let pattern = full.then(|| Chunk::new(writer, len));
         let step = (len as u64).wrapping_mul(FACTOR);
         let mut checker = Self {
+            writer,
             pattern,
             len,
             next: 0,
@@ -141,6 +203,7 @@ impl Checker {
             following: 0,
             product: 0,
             step,
+            damage: Damage::Torn,
             received: 0,
             lost: 0,
             corrupt: 0,
@@ -150,10 +213,11 @@ impl Checker {
     }
 
     /// Expects this chunk next.
-    fn expect(&mut self, counter: u64) {
-        self.next = counter;
-        let offset = counter.wrapping_mul(self.len as u64);
-        self.expected = [spread(counter), word(offset)];
+    fn expect(&mut self, number: u64) {
+        self.next = number;
+        let tag = tag(self.writer, number);
+        let offset = tag.wrapping_mul(self.len as u64);
+        self.expected = [spread(tag), word(offset)];
         self.product = offset.wrapping_add(self.len as u64).wrapping_add(1).wrapping_mul(FACTOR);
         self.following = mix(self.product);
     }
@@ -168,59 +232,109 @@ impl Checker {
     ///
     /// The one that is expected is checked with little work, which would otherwise be most of what is measured when
     /// chunks are small.
+    ///
+    /// # Errors
+    ///
+    /// The chunk is damaged, and counted in [`Self::corrupt`].
     #[inline(always)]
-    pub fn check(&mut self, bytes: &[u8]) -> Seen {
-        let [counter, front] = self.expected;
-        let stamps = (bytes.first_chunk::<24>(), bytes.last_chunk::<17>());
+    pub fn check(&mut self, bytes: &[u8]) -> Result<Seen, Damage> {
+        let [tag, front] = self.expected;
         if self.pattern.is_none()
             && bytes.len() == self.len
-            && let (Some(first), Some(last)) = stamps
+            && let (Some(first), Some(last)) = stamps(bytes)
         {
             // All of it in one decision: nothing is wrong with nearly every chunk.
-            let wrong = (get(first, 0) ^ counter)
-                | (get(first, 8) ^ front)
-                | (get(last, 0) ^ counter)
-                | (get(last, 8) ^ self.following);
+            let wrong = (get::<0, _>(first) ^ tag)
+                | (get::<1, _>(first) ^ front)
+                | (get::<0, _>(last) ^ tag)
+                | (get::<1, _>(last) ^ self.following);
             if wrong == 0 {
                 self.received += 1;
                 self.next += 1;
                 // A carry goes on to the next byte, and takes the bit along that every byte has.
-                self.expected = [(counter + 1) | spread(0), self.following];
+                self.expected = [(tag + 1) | spread(0), self.following];
                 self.product = self.product.wrapping_add(self.step);
                 self.following = mix(self.product);
-                return Seen::Data(Made(get(first, 16)));
+                return Ok(Seen::Data(Made(get::<2, _>(first))));
             }
         }
-        self.check_any(bytes)
+        self.check_any(bytes).ok_or(self.damage)
     }
 
+    /// Checks any chunk. Damage is left in `self.damage`, so that what is returned fits into registers: a result in memory would
+    /// slow down the check of the expected chunk.
     #[cold]
     #[inline(never)]
-    fn check_any(&mut self, bytes: &[u8]) -> Seen {
-        if bytes.len() != self.len {
-            self.corrupt += 1;
-            return Seen::Data(Made(0));
+    fn check_any(&mut self, bytes: &[u8]) -> Option<Seen> {
+        let seen = self.seen(bytes);
+        // The mark of the end is no chunk, nor are bytes that nobody appended together.
+        self.received += u64::from(!matches!(seen, Ok(Seen::End) | Err(Damage::Length(_))));
+        match seen {
+            Ok(seen) => Some(seen),
+            Err(damage) => {
+                self.corrupt += 1;
+                self.damage = damage;
+                None
+            }
         }
-        let counter = gather(get(bytes, 0));
-        let time = gather(get(bytes, 16));
-        let offset = counter.wrapping_mul(self.len as u64);
-        let last = self.len - 17;
-        let whole = get(bytes, 0) == get(bytes, last)
-            && get(bytes, 8) == word(offset)
-            && get(bytes, last + 8) == word(offset.wrapping_add(self.len as u64))
-            && self.pattern.as_mut().is_none_or(|pattern| pattern.stamped(counter, time) == bytes);
-        if whole && counter == END {
+    }
+
+    fn seen(&mut self, bytes: &[u8]) -> Result<Seen, Damage> {
+        let (first, last) = match stamps(bytes) {
+            (Some(first), Some(last)) if bytes.len() == self.len => (first, last),
+            _ => return Err(Damage::Length(bytes.len())),
+        };
+        let (found, time) = (gather(get::<0, _>(first)), gather(get::<2, _>(first)));
+        let offset = found.wrapping_mul(self.len as u64);
+        let number = found & END;
+        let whole = get::<0, _>(first) == get::<0, _>(last)
+            && found == tag(self.writer, number)
+            && get::<1, _>(first) == word(offset)
+            && get::<1, _>(last) == word(offset.wrapping_add(self.len as u64))
+            && self.pattern.as_mut().is_none_or(|pattern| pattern.stamped(number, time) == bytes);
+        if !whole {
+            return Err(Damage::Torn);
+        }
+        if number == END {
             self.lost += time.saturating_sub(self.next);
-            return Seen::End;
+            return Ok(Seen::End);
         }
-        self.received += 1;
-        if whole && counter >= self.next {
-            self.lost += counter - self.next;
-            self.expect(counter + 1);
-        } else {
-            self.corrupt += 1;
+        if number < self.next {
+            return Err(Damage::Order { writer: self.writer, number, last: self.next - 1 });
         }
-        Seen::Data(Made(spread(time)))
+        self.lost += number - self.next;
+        self.expect(number + 1);
+        Ok(Seen::Data(Made(get::<2, _>(first))))
+    }
+}
+
+/// Checks each chunk that a reader gets of several writers.
+#[derive(Debug)]
+pub struct Checkers {
+    len: usize,
+    of_writer: Vec<Checker>,
+}
+
+impl Checkers {
+    /// For chunks of this size by so many writers, whose numbers begin with 0.
+    pub fn new(writers: u16, len: usize) -> Self {
+        Self { len, of_writer: (0..writers).map(|writer| Checker::new(writer, len, false)).collect() }
+    }
+
+    /// Checks the next chunk with the checker of the writer that it names.
+    ///
+    /// # Errors
+    ///
+    /// The chunk is damaged.
+    #[inline]
+    pub fn check(&mut self, bytes: &[u8]) -> Result<Seen, Damage> {
+        let first = match stamps(bytes) {
+            (Some(first), _) if bytes.len() == self.len => first,
+            _ => return Err(Damage::Length(bytes.len())),
+        };
+        let writer = gather(get::<0, _>(first)) >> NUMBER_BITS;
+        let checker = usize::try_from(writer).ok().and_then(|writer| self.of_writer.get_mut(writer));
+        checker.ok_or(Damage::Torn)?.check(bytes)
     }
 }
 
@@ -228,9 +342,17 @@ impl Checker {
 mod tests {
     use super::*;
 
+    fn chunk(writer: u16, number: u64) -> Vec<u8> {
+        Chunk::new(writer, 64).stamped(number, 7).to_vec()
+    }
+
+    fn data(time: u64) -> Result<Seen, Damage> {
+        Ok(Seen::Data(Made(spread(time))))
+    }
+
     #[test]
     fn a_spread_number_has_no_byte_below_0x80_and_comes_back() {
-        for number in [0, 1, 127, 128, 0x0012_3456_789a_bcde, END] {
+        for number in [0, 1, 127, 128, 0x0012_3456_789a_bcde, MASK] {
             assert!(spread(number).to_le_bytes().iter().all(|byte| *byte >= 0x80));
             assert_eq!(gather(spread(number)), number);
         }
@@ -238,57 +360,124 @@ mod tests {
 
     #[test]
     fn only_the_last_byte_of_a_chunk_is_a_newline() {
-        let mut chunk = Chunk::new(1000);
-        for counter in 0..1000 {
-            let newline = chunk.stamped(counter, counter << 20).iter().position(|byte| *byte < 0x80);
-            assert_eq!(newline, Some(999));
+        for writer in [0, 1, u16::MAX] {
+            let mut chunk = Chunk::new(writer, 1000);
+            for number in (0..1000).chain([END - 1]) {
+                let newline = chunk.stamped(number, number << 20).iter().position(|byte| *byte < 0x80);
+                assert_eq!(newline, Some(999));
+            }
         }
     }
 
     #[test]
     fn losses_are_counted_up_to_the_end() {
-        let (mut chunk, mut checker) = (Chunk::new(64), Checker::new(64, true));
-        for counter in [0, 1, 5, 6] {
-            assert_eq!(checker.check(chunk.stamped(counter, 7)), Seen::Data(Made(spread(7))));
+        let (mut chunk, mut checker) = (Chunk::new(0, 64), Checker::new(0, 64, true));
+        for number in [0, 1, 5, 6] {
+            assert_eq!(checker.check(chunk.stamped(number, 7)), data(7));
         }
-        assert_eq!(checker.check(chunk.end(10)), Seen::End);
+        assert_eq!(checker.check(chunk.end(10)), Ok(Seen::End));
         assert_eq!((checker.received, checker.lost, checker.corrupt), (4, 6, 0));
     }
 
     #[test]
     fn what_is_checked_with_little_work_is_checked_as_well() {
-        let (mut chunk, mut quick, mut full) =
-            (Chunk::new(64), Checker::new(64, false), Checker::new(64, true));
-        for counter in (0..40_000).chain([1 << 21, (1 << 21) + 1, (1 << 21) + 2]) {
-            let mut bytes = chunk.stamped(counter, 7).to_vec();
-            if counter % 1000 == 999 {
-                bytes[[0, 9, 50, 60][counter as usize / 1000 % 4]] ^= 1;
+        for writer in [0, u16::MAX] {
+            let (mut chunk, mut quick, mut full) =
+                (Chunk::new(writer, 64), Checker::new(writer, 64, false), Checker::new(writer, 64, true));
+            for number in (0..40_000).chain([1 << 21, (1 << 21) + 1, (1 << 21) + 2]) {
+                let mut bytes = chunk.stamped(number, 7).to_vec();
+                if number % 1000 == 999 {
+                    bytes[[0, 9, 50, 60][number as usize / 1000 % 4]] ^= 1;
+                }
+                assert_eq!(quick.check(&bytes), full.check(&bytes));
             }
-            assert_eq!(quick.check(&bytes), full.check(&bytes));
+            assert_eq!(quick.check(chunk.end(1 << 22)), Ok(Seen::End));
+            assert_eq!(full.check(chunk.end(1 << 22)), Ok(Seen::End));
+            let figures = |checker: &Checker| (checker.received, checker.lost, checker.corrupt);
+            assert_eq!(figures(&quick), figures(&full));
+            assert!(quick.corrupt == 40 && quick.lost > 1 << 20);
         }
-        assert_eq!(quick.check(chunk.end(1 << 22)), Seen::End);
-        full.check(chunk.end(1 << 22));
-        let figures = |checker: &Checker| (checker.received, checker.lost, checker.corrupt);
-        assert_eq!(figures(&quick), figures(&full));
-        assert!(quick.corrupt == 40 && quick.lost > 1 << 20);
     }
 
     #[test]
     fn damage_repetition_and_mixing_are_noticed() {
-        let (mut chunk, mut checker) = (Chunk::new(64), Checker::new(64, true));
+        let (mut chunk, mut checker) = (Chunk::new(0, 64), Checker::new(0, 64, true));
         for damaged in [0, 9, 30, 50, 60] {
             let mut bytes = chunk.stamped(3, 7).to_vec();
             bytes[damaged] ^= 1;
-            checker.check(&bytes);
+            assert_eq!(checker.check(&bytes), Err(Damage::Torn), "byte {damaged}");
         }
         assert_eq!(checker.corrupt, 5);
-        checker.check(chunk.stamped(4, 7));
-        checker.check(chunk.stamped(4, 7));
+        assert_eq!(checker.check(chunk.stamped(4, 7)), data(7));
+        assert_eq!(checker.check(chunk.stamped(4, 7)), Err(Damage::Order { writer: 0, number: 4, last: 4 }));
         assert_eq!(checker.corrupt, 6);
         let mut mixed = chunk.stamped(5, 7).to_vec();
         mixed[32..].copy_from_slice(&chunk.stamped(6, 7)[32..]);
-        checker.check(&mixed);
-        checker.check(&mixed[1..]);
-        assert_eq!(checker.corrupt, 8);
+        assert_eq!(checker.check(&mixed), Err(Damage::Torn));
+        assert_eq!(checker.check(&mixed[1..]), Err(Damage::Length(63)));
+        assert_eq!((checker.received, checker.corrupt), (8, 8));
+    }
+
+    #[test]
+    fn a_latency_is_right_when_the_clock_needs_more_than_56_bits() {
+        let (mut chunk, mut checker) = (Chunk::new(0, SMALLEST), Checker::new(0, SMALLEST, false));
+        let wrap = 1 << 56;
+        for (number, (made, now)) in
+            (0..).zip([(7, 12), (wrap - 2, wrap + 3), (wrap + 7, wrap + 12), (u64::MAX - 1, 3)])
+        {
+            let Ok(Seen::Data(made)) = checker.check(chunk.stamped(number, made)) else {
+                panic!("chunk {number} is whole");
+            };
+            assert_eq!(made.latency(now), 5, "at {now}");
+        }
+    }
+
+    #[test]
+    fn what_several_writers_stamped_passes() {
+        for len in [SMALLEST, 42, 64, 65_536] {
+            let mut checkers = Checkers::new(2, len);
+            for (writer, number) in [(0, 0), (1, 0), (0, 1), (1, 5), (0, 2)] {
+                let mut chunk = Chunk::new(writer, len);
+                assert_eq!(checkers.check(chunk.stamped(number, 1 << 40)), data(1 << 40));
+            }
+        }
+    }
+
+    #[test]
+    fn damage_anywhere_in_a_stamp_and_a_mixture_of_two_writers_are_noticed() {
+        for at in (0..16).chain(47..63) {
+            for bit in 0..8 {
+                let mut bytes = chunk(0, 3);
+                bytes[at] ^= 1 << bit;
+                assert_eq!(Checkers::new(2, 64).check(&bytes), Err(Damage::Torn), "bit {bit} of byte {at}");
+            }
+        }
+        for at in [8, 16, 47, 55] {
+            let mixed = [&chunk(0, 3)[..at], &chunk(1, 3)[at..]].concat();
+            assert_eq!(Checkers::new(2, 64).check(&mixed), Err(Damage::Torn), "mixed at {at}");
+        }
+        for len in [0, 40, 63, 65] {
+            assert_eq!(Checkers::new(1, 64).check(&vec![0x80; len]), Err(Damage::Length(len)));
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_comes_twice_or_too_late_is_noticed_among_those_of_its_writer() {
+        let mut checkers = Checkers::new(2, 64);
+        assert_eq!(checkers.check(&chunk(1, 4)), data(7));
+        for number in [4, 0] {
+            let damage = checkers.check(&chunk(1, number));
+            assert_eq!(damage, Err(Damage::Order { writer: 1, number, last: 4 }));
+        }
+        assert_eq!(checkers.check(&chunk(0, 0)), data(7));
+    }
+
+    #[test]
+    fn a_chunk_of_a_writer_that_there_is_not_is_damaged() {
+        assert_eq!(Checkers::new(1, 64).check(&chunk(1, 0)), Err(Damage::Torn));
+        for writer in [1, u16::MAX] {
+            assert_eq!(Checker::new(0, 64, false).check(&chunk(writer, 0)), Err(Damage::Torn));
+        }
+        assert_eq!(Checkers::new(u16::MAX, 64).check(&chunk(u16::MAX - 1, 0)), data(7));
     }
 }

@@ -119,7 +119,7 @@ fn a_daemon_that_goes_away_ends_it_with_5() {
 #[test]
 fn what_cannot_be_measured_is_refused_and_leaves_no_stream() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 16);
-    daemon.pfs(["bench", "--chunk-size", "31"]).run().exits(2).says("at least 32 bytes");
+    daemon.pfs(["bench", "--chunk-size", "40"]).run().exits(2).says("at least 41 bytes");
     daemon.pfs(["bench", "--chunk-size", "65537"]).run().exits(2).says("at most 64.0 KiB");
     daemon
         .pfs_on(Transport::Unix, ["bench", "--transport", "mapped"])

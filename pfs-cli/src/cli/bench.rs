@@ -41,7 +41,7 @@ pub struct BenchArgs {
     /// How many writers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub writers: u16,
-    /// Size of each chunk, at least 32 bytes
+    /// Size of each chunk, at least 41 bytes
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
     pub chunk_size: u64,
     /// How much all writers together append, in whole chunks

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::peers::{Address, Peer};
 
+/// The number of the writer in stamped chunks: no reader gets those of two.
+pub const WRITER: u16 = 0;
+
 /// What is written and read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {

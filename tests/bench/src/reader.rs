@@ -8,7 +8,7 @@ use pfs_measure::latency::Latencies;
 use pfs_measure::stamp::{Checker, Seen};
 
 use crate::board::{Board, Place};
-use crate::job::{Job, ReaderReport};
+use crate::job::{Job, ReaderReport, WRITER};
 use crate::peers::{Receive, Receiver};
 use crate::sys;
 
@@ -30,7 +30,7 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
 fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<()> {
     let load = &job.load;
     let limit = if job.history { load.limit.unwrap_or(u64::MAX) } else { u64::MAX };
-    let mut checker = Checker::new(load.chunk, load.full);
+    let mut checker = Checker::new(WRITER, load.chunk, load.full);
     let mut latencies = load.rate.map(|_| Latencies::default());
 
     let began = clock::now();
@@ -39,12 +39,14 @@ fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<(
     let mut ended = false;
     let received = loop {
         let received = receiver.receive(&mut |chunk| match checker.check(chunk) {
-            Seen::Data(made) => {
+            Ok(Seen::Data(made)) => {
                 if let Some(latencies) = &mut latencies {
-                    latencies.record(clock::now().saturating_sub(made.time()));
+                    latencies.record(made.latency(clock::now()));
                 }
             }
-            Seen::End => ended = true,
+            Ok(Seen::End) => ended = true,
+            // The checker counts it.
+            Err(_) => {}
         });
         place.reached(checker.position());
         if !matches!(received, Ok(true)) || ended || checker.position() >= limit {
@@ -70,7 +72,7 @@ pub fn idle(job: &Job) -> anyhow::Result<()> {
     for reader in 0..job.threads {
         let (job, place) = (job.clone(), board.place(reader));
         let read = move || {
-            let mut checker = Checker::new(job.load.chunk, true);
+            let mut checker = Checker::new(WRITER, job.load.chunk, true);
             let read = Receiver::attach(&job).and_then(|mut receiver| {
                 place.attached();
                 while receiver.receive(&mut |chunk| _ = checker.check(chunk))? {

@@ -7,13 +7,13 @@ mod crew;
 mod job;
 mod latency;
 mod report;
-mod stamp;
 mod text;
 mod usage;
 mod worker;
 
 use anyhow::{Context as _, bail};
 use pfs_client::Client;
+use pfs_measure::stamp;
 use pfs_proto::{CreateOptions, StreamPath};
 
 use self::crew::{Remover, Worker};
@@ -87,7 +87,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(args: &'a BenchArgs, mapping: bool, place: &Place) -> anyhow::Result<Self> {
         let usage = |message: String| Err(Failure::new(ExitCode::Usage, message).into());
-        if args.chunk_size < stamp::SMALLEST {
+        if args.chunk_size < stamp::SMALLEST as u64 {
             return usage(format!(
                 "--chunk-size must be at least {} bytes, for the stamps in it",
                 stamp::SMALLEST

@@ -8,10 +8,10 @@ use pfs_client::blocking::Client;
 use pfs_client::{Chunks, Endpoint, Event, Finish, ReadError};
 use pfs_measure::clock;
 use pfs_measure::latency::Latencies;
+use pfs_measure::stamp::{Checkers, Chunk, Seen};
 use pfs_proto::{ErrorCode, ReadOptions, WriteOptions};
 
 use super::job::{COMMAND, Job, Read, Role, Said, Wrote};
-use super::stamp::{Checker, Stamper};
 use crate::cli::Slow;
 use crate::exit_code::ExitCode;
 use crate::place::Place;
@@ -62,7 +62,7 @@ fn client(job: &Job) -> anyhow::Result<Client> {
 
 fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::Result<Wrote> {
     let mut writer = client(job)?.writer(&job.path()?, WriteOptions::default()).context("cannot write")?;
-    let mut stamper = Stamper::new(number, job.chunk);
+    let mut chunk = Chunk::new(number, job.chunk);
     say(&Said::Ready { mapped: writer.is_mapped() })?;
     if io::stdin().lock().read_line(&mut String::new())? == 0 {
         bail!("it ended before it began");
@@ -76,7 +76,7 @@ fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::
             }
             None => 0,
         };
-        writer.append(stamper.stamp(count, time))?;
+        writer.append(chunk.stamped(count, time))?;
     }
     writer.finish(Finish::KeepOpen)?;
     Ok(Wrote { chunks, began, ended: clock::now() })
@@ -85,7 +85,7 @@ fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::
 fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read> {
     let options = ReadOptions { policy: slow.into(), ..ReadOptions::default() };
     let mut reader = client(job)?.reader(&job.path()?, options).context("cannot read")?;
-    let mut checker = Checker::new(writers, job.chunk);
+    let mut checkers = Checkers::new(writers, job.chunk);
     let mut latencies = Latencies::default();
     let mut chunks = Chunks::new();
     let mut read = Read::default();
@@ -96,10 +96,12 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
             Ok(None) => {
                 read.ended = clock::now();
                 for chunk in chunks.iter() {
-                    let time = checker.check(chunk);
-                    let time = time.with_context(|| format!("damage after offset {before}"))?;
-                    if timed {
-                        latencies.record(read.ended.saturating_sub(time));
+                    let seen = checkers.check(chunk);
+                    let seen = seen.with_context(|| format!("damage after offset {before}"))?;
+                    if let Seen::Data(made) = seen
+                        && timed
+                    {
+                        latencies.record(made.latency(read.ended));
                     }
                 }
                 read.chunks = read.chunks.saturating_add(chunks.len() as u64);

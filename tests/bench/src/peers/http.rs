@@ -10,7 +10,7 @@ use pfs_measure::stamp::Chunk;
 use super::connection::{connect, unexpected};
 use super::server::{Server, Start, free_port};
 use super::{Address, Peer, pfs};
-use crate::job::Job;
+use crate::job::{Job, WRITER};
 
 /// How much is read at once.
 const READ_SIZE: usize = 256 << 10;
@@ -39,7 +39,7 @@ pub fn nginx(start: &Start<'_>) -> anyhow::Result<Server> {
 /// The bytes that a writer of this load writes.
 fn fill(start: &Start<'_>, mut file: impl Write) -> anyhow::Result<()> {
     let chunks = start.load.limit.context("a file has a size")?;
-    let mut chunk = Chunk::new(start.load.chunk);
+    let mut chunk = Chunk::new(WRITER, start.load.chunk);
     for counter in 0..chunks {
         file.write_all(chunk.stamped(counter, 0))?;
     }

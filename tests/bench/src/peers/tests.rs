@@ -7,7 +7,7 @@ use pfs_measure::stamp::{Checker, Chunk, Seen};
 
 use super::connection::{Fixed, Found, Frame, Parse};
 use super::{Address, Peer, Receive, Receiver, Sender, Transmit, baseline, mqtt, nats, resp};
-use crate::job::{Job, Load};
+use crate::job::{Job, Load, WRITER};
 
 const LEN: usize = 300;
 
@@ -43,7 +43,7 @@ fn chunks(mut parse: impl Parse, mut bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
 }
 
 fn three() -> Vec<Vec<u8>> {
-    (0..3).map(|counter| Chunk::new(LEN).stamped(counter, 0).to_vec()).collect()
+    (0..3).map(|counter| Chunk::new(WRITER, LEN).stamped(counter, 0).to_vec()).collect()
 }
 
 /// Each chunk between these.
@@ -120,16 +120,16 @@ fn a_ring_without_a_daemon_loses_nothing_however_small_it_is() {
         let read = |reader| {
             let mut receiver = Receiver::attach(&Job { reader, ..job.clone() }).expect("a reader");
             move || {
-                let (mut checker, mut ended) = (Checker::new(LEN, true), false);
+                let (mut checker, mut ended) = (Checker::new(WRITER, LEN, true), false);
                 while !ended {
-                    let mut take = |chunk: &[u8]| ended |= checker.check(chunk) == Seen::End;
+                    let mut take = |chunk: &[u8]| ended |= checker.check(chunk) == Ok(Seen::End);
                     assert!(receiver.receive(&mut take).expect("more"), "the end before the mark of it");
                 }
                 (checker.received, checker.lost, checker.corrupt)
             }
         };
         let readers: Vec<_> = (0..READERS).map(|reader| std::thread::spawn(read(reader))).collect();
-        let mut chunk = Chunk::new(LEN);
+        let mut chunk = Chunk::new(WRITER, LEN);
         for counter in 0..CHUNKS {
             let bytes = chunk.stamped(counter, 0);
             if batched { writer.push(bytes) } else { writer.send(bytes) }.expect("room");
@@ -151,7 +151,7 @@ fn a_reader_of_a_ring_that_sleeps_is_woken_by_a_single_chunk() {
     std::thread::spawn(
         move || while receiver.receive(&mut |_| tell.send(()).expect("a listener")).is_ok() {},
     );
-    let mut chunk = Chunk::new(LEN);
+    let mut chunk = Chunk::new(WRITER, LEN);
     for counter in 0..100 {
         let patience = clock::after(Duration::from_secs(10));
         // What the reader says before it sleeps.

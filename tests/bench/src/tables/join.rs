@@ -11,7 +11,7 @@ use pfs_measure::stamp::Chunk;
 
 use super::Bench;
 use crate::child::Running;
-use crate::job::Load;
+use crate::job::{Load, WRITER};
 use crate::peers::{Address, Peer, pfs};
 use crate::report::{Metric, Results, Shown};
 use crate::session::Session;
@@ -60,7 +60,7 @@ fn filled(bench: &Bench, peer: Peer) -> anyhow::Result<Session> {
     let load = Load { limit: Some(HISTORY / load.chunk as u64), stay: true, window: HISTORY, ..load };
     let mut session = Session::start(&bench.tools, peer, &load)?;
     if let Address::File(path) = &session.server.address {
-        let (mut file, mut chunk) = (BufWriter::new(File::create(path)?), Chunk::new(load.chunk));
+        let (mut file, mut chunk) = (BufWriter::new(File::create(path)?), Chunk::new(WRITER, load.chunk));
         for counter in 0..HISTORY / load.chunk as u64 {
             file.write_all(chunk.stamped(counter, 0))?;
         }
