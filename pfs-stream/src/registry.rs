@@ -23,6 +23,9 @@ use pending::Slot;
 
 pub use pending::PendingReader;
 
+/// What comes next after the slash in the order of names.
+const AFTER_SLASH: char = '0';
+
 /// Named streams. Clones are handles to the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -241,12 +244,17 @@ impl Registry {
         self.inner.names().streams.values().cloned().collect()
     }
 
-    /// The first `most` streams whose names come behind `after` and are wanted, sorted by name.
-    pub fn list_after(&self, after: &str, most: usize, is_wanted: impl Fn(&str) -> bool) -> Vec<Stream> {
-        let behind = (Bound::Excluded(after), Bound::Unbounded);
+    /// The first `most` streams that have the name `path` or are below it, as `/a/b` is below `/a`, and whose names come behind
+    /// `after`; sorted by name. Looks at no other streams.
+    pub fn list_at(&self, path: &str, after: &str, most: usize) -> Vec<Stream> {
+        let (first, end) = (format!("{path}/"), format!("{path}{AFTER_SLASH}"));
         let names = self.inner.names();
-        let wanted = names.streams.range::<str, _>(behind).filter(|(name, _)| is_wanted(name));
-        wanted.take(most).map(|(_, stream)| stream.clone()).collect()
+        let at = names.streams.get(path).filter(|stream| stream.name() > after);
+        let begin = if after < &*first { Bound::Included(&*first) } else { Bound::Excluded(after) };
+        // Beyond its end a range has no beginning.
+        let below = (after < &*end).then(|| names.streams.range::<str, _>((begin, Bound::Excluded(&*end))));
+        let below = below.into_iter().flatten().map(|(_, stream)| stream);
+        at.into_iter().chain(below).take(most).cloned().collect()
     }
 
     /// A reader of the stream of this name, as soon as it exists. It is attached before the first byte.

@@ -340,6 +340,36 @@ fn limits_that_are_changed_hold_for_the_next_stream_and_take_nothing_away() {
 }
 
 #[test]
+fn a_listing_page_by_page_has_the_streams_at_a_path_and_below_it_in_order() {
+    let registry = Registry::with_descriptors(Limits::UNLIMITED, 0);
+    // Neighbours of the slash in the order of names, and what has the path as its beginning.
+    let names =
+        ["/a", "/a-b", "/a.", "/a/", "/a/b", "/a/b-", "/a/b/c", "/a/b0", "/a/c", "/a0", "/aa", "/b", "/"];
+    for name in names {
+        registry.create(name, StreamConfig::default().buffer_size(1)).unwrap();
+    }
+    for path in ["", "/", "/a", "/a/b", "/a/b/c", "/a/", "/aa", "/c"] {
+        for page in 1..=names.len() {
+            let (mut after, mut listed) = (String::new(), Vec::new());
+            loop {
+                let streams = registry.list_at(path, &after, page);
+                assert!(streams.len() <= page);
+                let Some(last) = streams.last() else { break };
+                last.name().clone_into(&mut after);
+                listed.extend(streams.iter().map(|stream| stream.name().to_owned()));
+            }
+            let mut expected = names.map(str::to_owned).to_vec();
+            expected.retain(|name| {
+                name.strip_prefix(path).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+            });
+            expected.sort();
+            assert_eq!(listed, expected, "{path}, {page} a page");
+        }
+        assert!(registry.list_at(path, "/zzz", 1).is_empty());
+    }
+}
+
+#[test]
 fn what_serves_streams_is_bounded_and_takes_nothing_from_them() {
     let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let one = Stream::new("s", config.clone()).unwrap().stat().memory;

@@ -41,11 +41,6 @@ impl Local {
         None
     }
 
-    /// Whether a stream of the registry is in this tree.
-    fn holds(&self, name: &str) -> bool {
-        name.strip_prefix(&self.settings.path).is_some_and(|below| below.starts_with('/'))
-    }
-
     fn existing(&self, path: &StreamPath) -> Result<Stream, Failure> {
         self.get(path).ok_or_else(|| Failure::no_such_stream(path.as_str()))
     }
@@ -140,8 +135,9 @@ impl Mount for Local {
     }
 
     fn list<'a>(&'a self, below: &'a PathPrefix, after: &'a str, most: usize) -> Answer<'a, Vec<Entry>> {
-        let is_here = |name: &str| self.holds(name) && below.contains(name);
-        let entries = self.registry.list_after(after, most, is_here).into_iter().map(|stream| Entry {
+        let mount = &*self.settings.path;
+        let place = if below.contains(mount) { mount } else { below.as_str() };
+        let entries = self.registry.list_at(place, after, most).into_iter().map(|stream| Entry {
             summary: stream.summary(),
             content_type: stream.config().content_type.clone(),
         });
