@@ -9,7 +9,7 @@ use std::{
 
 use pfs_proto::{DaemonInfo, ErrorCode, StreamPath};
 use pfs_stream::{Budget, Registry, Reservation, Totals};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -47,8 +47,6 @@ pub struct Daemon {
     pub(crate) max_block_time: watch::Sender<Option<Duration>>,
     /// Time without streams and connections after which the daemon ends.
     pub(crate) idle_exit: watch::Sender<Option<Duration>>,
-    /// Rung when a stream was made that has a time to live or a deadline.
-    pub(crate) mortal: Notify,
     /// The buffers of what is sent to readers.
     pub(crate) buffers: Buffers,
     refusals: Arc<Refusals>,
@@ -83,7 +81,6 @@ impl Daemon {
             hello_timeout: HELLO_TIMEOUT,
             max_block_time: watch::Sender::new(settings.max_block_time),
             idle_exit: watch::Sender::new(settings.idle_exit),
-            mortal: Notify::new(),
             buffers: Buffers::new(),
             refusals: Arc::new(Refusals::new()),
             arriving: Budget::new(settings.limits.max_memory / MESSAGES_SHARE),

@@ -1,6 +1,6 @@
 //! Removes streams whose time to live has run out.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
@@ -15,14 +15,16 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// Runs for as long as the daemon. A daemon without mortal streams is never woken by it.
 pub async fn run(daemon: Arc<Daemon>) {
     loop {
-        let Some(left) = daemon.registry.next_expiry() else {
-            daemon.mortal.notified().await;
-            continue;
+        let left = daemon.registry.next_expiry();
+        let is_due = async {
+            match left {
+                Some(left) => sleep(left.clamp(SHORTEST, LONGEST)).await,
+                None => pending().await,
+            }
         };
         tokio::select! {
-            () = sleep(left.clamp(SHORTEST, LONGEST)) => {}
-            // One that expires sooner may have been made.
-            () = daemon.mortal.notified() => {}
+            () = is_due => {}
+            () = daemon.registry.expiry_is_sooner() => continue,
         }
         expire(&daemon.registry);
         // The last stream may be gone.

@@ -116,7 +116,6 @@ mod tests {
         // Its life is measured by a clock that does not stand still.
         let mortal = StreamConfig { ttl: Some(Duration::from_millis(5)), ..StreamConfig::default() };
         daemon.registry().create("/streamfs/s", mortal).unwrap();
-        daemon.mortal.notify_one();
         drop(client);
         let ended = timeout(100 * LIMIT, ended).await.expect("it ends").unwrap();
         assert!(ended > LIMIT, "{ended:?}");

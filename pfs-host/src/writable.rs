@@ -137,9 +137,6 @@ impl Writable<'_> {
         if first.close {
             self.log_close();
         }
-        if ttl.is_some() || deadline.is_some() {
-            self.daemon.mortal.notify_one();
-        }
         Ok(created)
     }
 

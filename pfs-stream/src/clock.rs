@@ -21,6 +21,10 @@ pub(crate) fn of_append() -> u64 {
 
 /// Microseconds since some moment before the first call, never 0; nobody can set this clock.
 pub(crate) fn elapsed() -> u64 {
+    #[cfg(all(test, not(loom)))]
+    if let Some(stopped) = stopped::now() {
+        return stopped;
+    }
     static START: OnceLock<Instant> = OnceLock::new();
     duration_micros(START.get_or_init(Instant::now).elapsed()).saturating_add(1)
 }
@@ -36,4 +40,23 @@ pub(crate) fn duration_micros(duration: Duration) -> u64 {
 
 pub(crate) fn time(micros: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH)
+}
+
+/// A clock that a test stops and moves, for its own thread.
+#[cfg(all(test, not(loom)))]
+pub(crate) mod stopped {
+    use std::{cell::Cell, time::Duration};
+
+    thread_local! {
+        static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn now() -> Option<u64> {
+        NOW.get()
+    }
+
+    /// Stops [`elapsed`](super::elapsed) if it still goes, and moves it on by so much.
+    pub(crate) fn advance(by: Duration) {
+        NOW.set(Some(super::elapsed().saturating_add(super::duration_micros(by))));
+    }
 }

@@ -8,18 +8,23 @@ use crate::{
     sync::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// Who uses a stream besides those who append to it.
+/// When a stream was last used. Times are as [`clock::elapsed`] has them.
 #[derive(Debug)]
 pub(crate) struct Lifetime {
-    /// When it was made or last used, as [`clock::elapsed`] has it.
+    /// When it was made or last used; an append is noted only where it renews a time to live.
     used: AtomicU64,
-    /// Those who use it all the time.
+    /// When a reader or a writer last left it; 0 before.
+    left: AtomicU64,
+    /// Those who use it all the time, besides readers and writers.
     holds: AtomicUsize,
+    /// Its place in its registry's queue. Only for who has the lock of that.
+    due: AtomicU64,
 }
 
 impl Lifetime {
     pub(crate) fn new() -> Self {
-        Self { used: AtomicU64::new(clock::elapsed()), holds: AtomicUsize::new(0) }
+        let (used, holds) = (AtomicU64::new(clock::elapsed()), AtomicUsize::new(0));
+        Self { used, left: AtomicU64::new(0), holds, due: AtomicU64::new(0) }
     }
 
     /// Begins the time to live anew.
@@ -38,12 +43,34 @@ impl Lifetime {
         self.holds.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// How long nobody has used it.
+    /// Notes that a reader or a writer leaves, which is counted until after that.
+    pub(crate) fn leave(&self) {
+        self.left.fetch_max(clock::elapsed(), Ordering::AcqRel);
+    }
+
+    /// How long nobody has used it, except by reading.
     pub(crate) fn unused_for(&self) -> Duration {
+        self.passed_since(self.used.load(Ordering::Acquire))
+    }
+
+    /// How long nobody has used it, if no reader and no writer is attached now. Every append has a writer, which leaves later.
+    pub(crate) fn idle_for(&self) -> Duration {
+        self.passed_since(self.used.load(Ordering::Acquire).max(self.left.load(Ordering::Acquire)))
+    }
+
+    fn passed_since(&self, last: u64) -> Duration {
         if self.holds.load(Ordering::Acquire) > 0 {
             return Duration::ZERO;
         }
-        Duration::from_micros(clock::elapsed().saturating_sub(self.used.load(Ordering::Acquire)))
+        Duration::from_micros(clock::elapsed().saturating_sub(last))
+    }
+
+    pub(crate) fn due(&self) -> u64 {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_due(&self, due: u64) {
+        self.due.store(due, Ordering::Relaxed);
     }
 }
 

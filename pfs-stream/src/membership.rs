@@ -81,6 +81,7 @@ impl Drop for Membership {
         }
         drop(attached);
         self.shared.gone.add_reader(self.state.counted(progress));
+        self.shared.lifetime.leave();
         self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
         self.shared.room.wake_all();
         self.shared.watchers.wake();

@@ -1,9 +1,11 @@
 //! Streams by name, within limits.
 
+mod expiry;
 mod pending;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    future::poll_fn,
     ops::Bound,
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -19,6 +21,7 @@ use crate::{
     ring::Ring, state::Shared, stream, totals::Gone,
 };
 
+use expiry::{Expiry, Until};
 use pending::Slot;
 
 pub use pending::PendingReader;
@@ -52,8 +55,18 @@ pub(crate) struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     streams: BTreeMap<String, Stream>,
+    expiry: Expiry,
     /// Readers that wait for a stream of a name.
     pub(crate) pending: HashMap<String, Vec<Weak<Slot>>>,
+}
+
+impl Names {
+    /// Takes out the stream of this name.
+    fn take(&mut self, name: &str) -> Option<Stream> {
+        let stream = self.streams.remove(name)?;
+        self.expiry.remove(&stream);
+        Some(stream)
+    }
 }
 
 /// Bytes that may be taken beside the rings.
@@ -205,6 +218,10 @@ impl Registry {
             }
         }
         let replaced = names.streams.insert(name.to_owned(), stream.clone());
+        if let Some(replaced) = &replaced {
+            names.expiry.remove(replaced);
+        }
+        names.expiry.put(&stream);
         Ok((stream, replaced))
     }
 
@@ -221,7 +238,7 @@ impl Registry {
 
     /// Removes a stream, telling everybody attached. False if there is none.
     pub fn remove(&self, name: &str) -> bool {
-        let removed = self.inner.names().streams.remove(name);
+        let removed = self.inner.names().take(name);
         removed.map(|stream| stream.remove()).is_some()
     }
 
@@ -231,7 +248,7 @@ impl Registry {
         let mut names = self.inner.names();
         let is_there = |found: &Stream| found.identity() == stream.identity();
         let removed = if names.streams.get(stream.name()).is_some_and(is_there) {
-            names.streams.remove(stream.name())
+            names.take(stream.name())
         } else {
             None
         };
@@ -283,23 +300,35 @@ impl Registry {
         Some(self.get(name)?.reader_of(options, peer))
     }
 
-    /// Removes the streams whose time to live runs out or whose deadline comes within this time, and tells their names. With
-    /// zero, those that have expired.
+    /// Removes the streams whose time to live runs out, whose deadline comes, or that were [idle](Self::set_idle_ttl) for long
+    /// enough within this time, and tells their names. With zero, those that have expired. Looks only at streams that are due.
     pub fn expire(&self, within: Duration) -> Vec<String> {
+        let until = Until::from_now(within);
         let mut expired = Vec::new();
-        self.inner.names().streams.retain(|name, stream| {
-            let keep = stream.expires_in().is_none_or(|left| left > within);
-            if !keep {
-                expired.push((name.clone(), stream.clone()));
-            }
-            keep
-        });
-        expired.into_iter().map(|(name, stream)| (stream.remove(), name).1).collect()
+        while self.inner.names().take_expired(until, &mut expired) {}
+        expired.into_iter().map(|stream| (stream.remove(), stream.name().to_owned()).1).collect()
     }
 
-    /// How long it takes until the next stream expires, as things stand.
+    /// How long it takes until a stream expires, unless it is used meanwhile: when to call [`expire`](Self::expire).
     pub fn next_expiry(&self) -> Option<Duration> {
-        self.inner.names().streams.values().filter_map(Stream::expires_in).min()
+        self.inner.names().expiry.next()
+    }
+
+    /// Waits until a stream may expire before the time that [`next_expiry`](Self::next_expiry) told last, because it was made
+    /// afterwards or [`set_idle_ttl`](Self::set_idle_ttl) was called. For one task, which expires streams.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is missed.
+    pub async fn expiry_is_sooner(&self) {
+        poll_fn(|cx| self.inner.names().expiry.poll_sooner(cx)).await;
+    }
+
+    /// Has streams expire that were idle for this time: not closed, and without readers, writers and [holds](Stream::hold). `None`,
+    /// the default, has them stay. Streams that have a time to live or a deadline keep to that. Counts for streams that are
+    /// there, from the end of their last use on.
+    pub fn set_idle_ttl(&self, idle_ttl: Option<Duration>) {
+        self.inner.names().set_idle_ttl(idle_ttl);
     }
 
     /// Streams that it holds.

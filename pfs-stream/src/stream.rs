@@ -311,7 +311,7 @@ impl Stream {
 
     /// Begins its time to live anew, as an append does.
     pub fn renew(&self) {
-        self.shared.renew();
+        self.shared.lifetime.renew();
     }
 
     /// Keeps its time to live from running out for as long as this is held.
@@ -321,12 +321,26 @@ impl Stream {
     }
 
     /// How long it lives on, as things stand: until its time to live runs out, or until its deadline. Zero if that is over;
-    /// `None` if it has neither.
+    /// `None` if it has neither, even if its registry has it [expire](crate::Registry::set_idle_ttl) when it is idle.
     pub fn expires_in(&self) -> Option<Duration> {
-        let config = &self.shared.config;
-        let idle = config.ttl.map(|ttl| ttl.saturating_sub(self.shared.lifetime.unused_for()));
         let until = |deadline: SystemTime| deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        idle.into_iter().chain(config.deadline.map(until)).min()
+        self.unused_left(None).into_iter().chain(self.shared.config.deadline.map(until)).min()
+    }
+
+    /// Whether its creator said how long it lives.
+    pub(crate) fn has_lifetime(&self) -> bool {
+        let config = &self.shared.config;
+        config.ttl.is_some() || config.deadline.is_some()
+    }
+
+    /// How long it lives on if nobody uses it: until its time to live runs out, or until it was idle for `idle_ttl` where its
+    /// creator said nothing. `None` if neither ends it as it is.
+    pub(crate) fn unused_left(&self, idle_ttl: Option<Duration>) -> Option<Duration> {
+        if let Some(ttl) = self.shared.config.ttl {
+            return Some(ttl.saturating_sub(self.shared.lifetime.unused_for()));
+        }
+        let idle_ttl = idle_ttl.filter(|_| !self.has_lifetime())?;
+        Some(idle_ttl.saturating_sub(self.shared.idle_for()?))
     }
 
     /// What the host keeps about this stream, made when it is first asked for. The engine never looks at it.

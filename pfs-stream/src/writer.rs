@@ -335,6 +335,7 @@ impl Drop for Writer {
             Departure::Finished => Some(true),
             Departure::Open => None,
         };
+        self.shared.lifetime.leave();
         let mut append = lock(&self.shared.append);
         if let Some(finished) = finished {
             append.status.writer_left(finished);

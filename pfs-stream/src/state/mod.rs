@@ -125,6 +125,14 @@ impl Shared {
         }
     }
 
+    /// How long the stream was idle: without readers, writers and other uses. `None` once it is closed.
+    pub(crate) fn idle_for(&self) -> Option<Duration> {
+        let status = self.ring.status();
+        let is_attached = status.writers() > 0 || self.reader_count.load(Ordering::SeqCst) > 0;
+        let idle_for = if is_attached { Duration::ZERO } else { self.lifetime.idle_for() };
+        (!status.closed()).then_some(idle_for)
+    }
+
     /// Closes or removes the stream, and tells everybody. Returns what it is now.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) -> Status {
         let mut append = lock(&self.append);
