@@ -69,6 +69,7 @@ impl Daemon {
     /// A daemon without streams.
     pub fn new(settings: &Settings) -> Self {
         let registry = Registry::with_descriptors(settings.limits, settings.max_stream_descriptors);
+        registry.set_idle_ttl(settings.idle_ttl);
         let quotas = Arc::new(Quotas::new(settings.user_quota, settings.token_quota));
         let local = |mount: &MountSettings| {
             Arc::new(Local::new(mount.clone(), registry.clone(), Arc::clone(&quotas))) as _
@@ -95,9 +96,11 @@ impl Daemon {
     }
 
     /// Changes all limits to those of `settings`. What was given out beyond lower limits stays; nothing more is given out until
-    /// enough of it was given back. A new time limit of `block` readers holds at once, for writers that wait already from now on.
+    /// enough of it was given back. A new time limit of `block` readers holds at once, for writers that wait already from now on; one
+    /// of idle streams holds for streams that are there, from the end of their last use on.
     pub fn set_limits(&self, settings: &Settings) {
         self.registry.set_limits(settings.limits, settings.max_stream_descriptors);
+        self.registry.set_idle_ttl(settings.idle_ttl);
         self.quotas.set(settings.user_quota, settings.token_quota);
         self.arriving.set_limit(settings.limits.max_memory / MESSAGES_SHARE);
         self.leaving.set_limit(settings.limits.max_memory / MESSAGES_SHARE);

@@ -1,4 +1,4 @@
-//! Removes streams whose time to live has run out.
+//! Removes streams whose time to live has run out, and idle ones where `limits.idle_ttl` is set.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -29,5 +29,57 @@ pub async fn run(daemon: Arc<Daemon>) {
         expire(&daemon.registry);
         // The last stream may be gone.
         daemon.connections.emptied.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use pfs_stream::StreamConfig;
+
+    use super::*;
+    use crate::Settings;
+
+    /// Lifetimes are measured by a clock that does not stand still.
+    const SHORT: Duration = Duration::from_millis(5);
+
+    #[tokio::test]
+    async fn a_stream_that_a_program_makes_in_the_registry_expires_whatever_was_to_expire_next() {
+        let daemon = Arc::new(Daemon::new(&Settings::default()));
+        tokio::spawn(run(Arc::clone(&daemon)));
+        let make = |name: &str, config| daemon.registry().create(name, config).unwrap();
+        for [mortal, later] in [["a", "b"], ["c", "d"]] {
+            // It sleeps by now.
+            tokio::task::yield_now().await;
+            make(mortal, StreamConfig::default().ttl(SHORT)).removed().await;
+            make(later, StreamConfig::default().ttl(Duration::from_hours(1)));
+        }
+        tokio::task::yield_now().await;
+        make("e", StreamConfig::default().deadline(SystemTime::now() + SHORT)).removed().await;
+    }
+
+    #[tokio::test]
+    async fn a_new_idle_time_removes_a_stream_that_is_there_and_no_old_one_does() {
+        let daemon = Arc::new(Daemon::new(&Settings::default()));
+        let idle_ttl = |idle_ttl| daemon.set_limits(&Settings { idle_ttl, ..Settings::default() });
+        tokio::spawn(run(Arc::clone(&daemon)));
+        let stream = daemon.registry().create("/streamfs/s", StreamConfig::default()).unwrap();
+        tokio::task::yield_now().await;
+        idle_ttl(Some(SHORT));
+        stream.removed().await;
+        idle_ttl(None);
+        assert_eq!(
+            daemon.registry().create("/streamfs/s", StreamConfig::default()).unwrap().expires_in(),
+            None
+        );
+        assert_eq!(daemon.registry().next_expiry(), None);
+    }
+
+    #[tokio::test]
+    async fn the_idle_time_of_the_settings_counts_from_the_start() {
+        let daemon = Arc::new(Daemon::new(&Settings { idle_ttl: Some(SHORT), ..Settings::default() }));
+        tokio::spawn(run(Arc::clone(&daemon)));
+        daemon.registry().create("/streamfs/s", StreamConfig::default()).unwrap().removed().await;
     }
 }

@@ -140,6 +140,9 @@ pub const MANUAL: &[(&str, &str)] = &[
   #max_block_time = "30s"        # a block reader that keeps a writer waiting
                                  # for longer becomes a drop reader; off
                                  # unless set
+  #idle_ttl = "1day"             # a stream that is not closed, and has had no
+                                 # reader and no writer for so long, is
+                                 # removed; off unless set; see below
   #idle_exit = "10m"             # without streams and clients for so long, the
                                  # daemon ends; "never"; default: 10m for
                                  # a daemon that pfs started, else never
@@ -176,7 +179,8 @@ pub const MANUAL: &[(&str, &str)] = &[
   limits        What is there beyond a lower limit stays; nothing is
                 added until enough of it has gone. A time counts for
                 what begins afterwards, max_block_time also for writers
-                that wait already. idle_exit counts from the reload on. A
+                that wait already. idle_ttl counts for all streams, from
+                their last use on; idle_exit from the reload on. A
                 higher max_header_size is for new connections.
 
   pfsd --reload prints what changed, or why nothing did. For systemd:
@@ -237,6 +241,18 @@ pub const MANUAL: &[(&str, &str)] = &[
   and max_memory hold besides, for all together; a quota may be larger.
   A client over HTTP without a token has no quota. Clients of the socket
   whose uid the system does not tell are one more user.",
+    ),
+    (
+        "Idle streams",
+        "  limits.idle_ttl removes streams that nobody closed or removed. A
+  stream is idle from its creation on, or since its last reader or
+  writer left. A reader or writer that is attached keeps it, even if
+  nothing is appended and nothing is read. pfs stat, pfs ls and
+  pfs top do not keep it.
+
+  A stream that was created with a time to live (pfs create --ttl) or
+  with a time at which it ends keeps to that, longer or shorter, and a
+  closed stream without one stays until it is removed.",
     ),
     (
         "Service manager",

@@ -1,8 +1,12 @@
 //! `pfs create`: sizes, expiry and type of a stream.
 
-use harness::{Daemon, eventually};
+use harness::{Daemon, Signal, Transport, eventually};
 
 const S: &str = "/streamfs/s";
+
+harness::per_transport! {
+    a_stream_that_nobody_closed_is_removed_when_it_was_idle_for_idle_ttl_and_one_that_is_read_stays,
+}
 
 #[test]
 fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
@@ -60,6 +64,38 @@ fn a_stream_expires_when_nothing_was_appended_for_its_ttl() {
     daemon.pfs(["create", "--ttl", "1s", S]).run().exits(0);
     reader.finish().exits(7);
     assert_eq!(daemon.streams(), ["/streamfs/stays"]);
+}
+
+fn a_stream_that_nobody_closed_is_removed_when_it_was_idle_for_idle_ttl_and_one_that_is_read_stays(
+    transport: Transport,
+) {
+    let daemon = transport.daemon_with_config("[limits]\nidle_ttl = \"1s\"\n");
+    let reader = daemon.pfs(["cat", "--stream", S]).spawn();
+    eventually("it waits for the stream", || reader.stderr().contains(S));
+    daemon.create(S);
+    daemon.pfs(["write", "--close", "/streamfs/closed"]).stdin("all").run().exits(0);
+    daemon.pfs(["create", "--ttl", "1h", "/streamfs/mortal"]).run().exits(0);
+    // Made later than the one that is read.
+    daemon.pfs(["write", "/streamfs/idle"]).stdin("left").run().exits(0);
+    let stay = ["/streamfs/closed", "/streamfs/mortal", S];
+    eventually("the idle one is removed", || daemon.streams() == stay);
+    daemon.pfs(["write", S]).stdin("more").run().exits(0);
+    eventually("it is read", || reader.stdout_len() == 4);
+    reader.signal(Signal::INT);
+    reader.finish().exits(130);
+    eventually("the one that is read no longer is removed", || daemon.streams() == stay[..2]);
+}
+
+#[test]
+fn a_reload_of_idle_ttl_counts_for_streams_that_are_there() {
+    let daemon = Daemon::with_config("[limits]\nidle_ttl = \"1h\"\n");
+    daemon.create(S);
+    let told = daemon.reload("[limits]\nidle_ttl = \"1s\"\n").exits(0);
+    assert!(told.text().contains("limits.idle_ttl from 1h to 1s"), "{}", told.text());
+    eventually("it is removed", || daemon.streams().is_empty());
+    let told = daemon.reload("").exits(0);
+    assert!(told.text().contains("limits.idle_ttl from 1s to off"), "{}", told.text());
+    assert!(daemon.log().contains("stream expired"), "{}", daemon.log());
 }
 
 #[test]

@@ -42,6 +42,8 @@ fn check_accepted(config: &Config) {
     for time in times.into_iter().chain(host.max_block_time).chain(idle_exit) {
         assert!((Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(&time), "{time:?}");
     }
+    let lives = |time| (Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600)).contains(&time);
+    assert!(host.idle_ttl.is_none_or(lives), "{:?}", host.idle_ttl);
     assert!((0o600..=0o777).contains(&config.socket_mode) && config.socket_mode & 0o600 == 0o600);
     let tls = http.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key].into_iter().chain(&tls.client_ca));
     for path in config.socket.iter().chain(&http.token_file).chain(tls) {

@@ -22,6 +22,7 @@ const TABLES: [(&str, &[&str]); 7] = [
             "max_memory_per_token",
             "max_connections",
             "max_block_time",
+            "idle_ttl",
             "idle_exit",
             "max_connections_per_address",
             "max_header_size",

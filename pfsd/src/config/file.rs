@@ -73,6 +73,7 @@ pub(super) struct LimitsTable {
     pub(super) max_memory_per_token: Given,
     pub(super) max_connections: Given,
     pub(super) max_block_time: Given,
+    pub(super) idle_ttl: Given,
     pub(super) idle_exit: Given,
     pub(super) max_connections_per_address: Given,
     pub(super) max_header_size: Given,

@@ -133,6 +133,7 @@ impl Config {
         }
 
         config.host.max_block_time = values::duration("limits.max_block_time", &file.limits.max_block_time)?;
+        config.host.idle_ttl = values::lifetime("limits.idle_ttl", &file.limits.idle_ttl)?;
         config.idle_exit = values::idle_exit("limits.idle_exit", &file.limits.idle_exit)?.unwrap_or_default();
 
         config.socket = values::absolute_path("listen.socket", &file.listen.socket)?;

@@ -11,7 +11,7 @@ use super::Config;
 type Key = (&'static str, fn(&Config) -> String);
 
 /// What is taken over, besides tokens and certificates.
-const LIMITS: [Key; 15] = [
+const LIMITS: [Key; 16] = [
     ("limits.max_streams", |config| config.host.limits.max_streams.to_string()),
     ("limits.max_memory", |config| format!("{} bytes", config.host.limits.max_memory)),
     ("limits.max_streams_per_user", |config| count(config.host.user_quota.max_streams)),
@@ -23,6 +23,7 @@ const LIMITS: [Key; 15] = [
         config.http.limits.max_connections_per_address.to_string()
     }),
     ("limits.max_block_time", |config| config.host.max_block_time.map_or_else(|| "off".to_owned(), time)),
+    ("limits.idle_ttl", |config| config.host.idle_ttl.map_or_else(|| "off".to_owned(), time)),
     ("limits.idle_exit", |config| config.host.idle_exit.map_or_else(|| "never".to_owned(), time)),
     ("limits.max_header_size", |config| format!("{} bytes", config.http.limits.max_header_size)),
     ("limits.header_time", |config| time(config.http.limits.header_time)),
@@ -126,7 +127,8 @@ mod tests {
             "[limits]\nmax_streams = 5\nmax_memory = \"64MB\"\nmax_connections = 100\nmax_connections_per_address = 10\n\
              max_block_time = \"90s\"\nmax_header_size = \"8KB\"\nheader_time = \"5s\"\nidle_time = \"2m\"\n\
              body_stall_time = \"500ms\"\nlong_poll_time = \"3s\"\nmax_streams_per_user = 2\nmax_memory_per_user = \"32MB\"\n\
-             max_streams_per_token = 3\nmax_memory_per_token = \"16MB\"\nidle_exit = \"5m\"\n",
+             max_streams_per_token = 3\nmax_memory_per_token = \"16MB\"\nidle_exit = \"5m\"\n\
+             idle_ttl = \"30days\"\n",
         );
         let new = Config { host: Settings { idle_exit: new.idle_exit.time(false), ..new.host }, ..new };
         let Reload { config: all, changes, waiting } = Config::default().reload(new.clone());
@@ -143,6 +145,7 @@ mod tests {
                 "limits.max_connections from 16384 to 100",
                 "limits.max_connections_per_address from 8192 to 10",
                 "limits.max_block_time from off to 1m 30s",
+                "limits.idle_ttl from off to 30days",
                 "limits.idle_exit from never to 5m",
                 "limits.max_header_size from 32768 bytes to 8192 bytes",
                 "limits.header_time from 10s to 5s",

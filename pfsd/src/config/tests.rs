@@ -58,6 +58,7 @@ fn every_key_reaches_its_place() {
         max_memory_per_token = "32MiB"
         max_connections = 9
         max_block_time = "30s"
+        idle_ttl = "365days"
         "#,
         "pfsd.toml",
         None,
@@ -73,6 +74,7 @@ fn every_key_reaches_its_place() {
     assert_eq!(config.host.token_quota, pfs_stream::Limits { max_streams: 3, max_memory: 32 << 20 });
     assert_eq!(config.host.max_connections, 9);
     assert_eq!(config.host.max_block_time, Some(Duration::from_secs(30)));
+    assert_eq!(config.host.idle_ttl, Some(Duration::from_hours(365 * 24)));
     assert_eq!(config.idle_exit, IdleExit::Unset);
     assert!(config.notes.is_empty());
 }
@@ -294,6 +296,9 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[http]\nallowed_origins = [\"https://a/b\"]", 2, &["http.allowed_origins", "more than scheme"]),
     ("[limits]\nmax_block_time = 30", 2, &["limits.max_block_time = 30", "a time from"]),
     ("[limits]\nmax_block_time = \"0s\"", 2, &["limits.max_block_time = \"0s\"", "out of range"]),
+    ("[limits]\nidle_ttl = 600", 2, &["limits.idle_ttl = 600", "365days"]),
+    ("[limits]\nidle_ttl = \"999ms\"", 2, &["limits.idle_ttl = \"999ms\"", "out of range", "from \"1s\""]),
+    ("[limits]\nidle_ttl = \"366days\"", 2, &["limits.idle_ttl", "out of range"]),
     ("[limits]\nidle_exit = 600", 2, &["limits.idle_exit = 600", "\"never\""]),
     ("[limits]\nidle_exit = \"0s\"", 2, &["limits.idle_exit = \"0s\"", "out of range", "\"10m\""]),
     ("[limits]\nheader_time = \"0s\"", 2, &["limits.header_time = \"0s\"", "out of range", "10s"]),

@@ -1,6 +1,6 @@
 //! From the values of the file to what they mean.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use pfs_http::settings::parse_listen_address;
 use pfs_proto::{StreamPath, parse_size};
@@ -12,6 +12,11 @@ const SIZES_ALLOWED: &str = "a size of at least one byte: a number of bytes (524
 
 const HTTP_ADDRESSES_ALLOWED: &str =
     "a port of the loopback address (4437), or an address and a port (\"0.0.0.0:4437\")";
+
+/// The shortest time to wait.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+const DAY: Duration = Duration::from_hours(24);
 
 type Judged<T> = Result<Option<T>, Mistake>;
 
@@ -135,7 +140,14 @@ pub(super) fn list<T>(
 /// A time to wait, not zero and not for ever.
 pub(super) fn duration(key: &str, given: &Given) -> Judged<Duration> {
     judge(key, given, "a time from \"1ms\" to \"1day\", such as \"10s\" or \"2m\"", |value| {
-        time(text(value)?)
+        time(text(value)?, SHORTEST..=DAY)
+    })
+}
+
+/// How long something lives.
+pub(super) fn lifetime(key: &str, given: &Given) -> Judged<Duration> {
+    judge(key, given, "a time from \"1s\" to \"365days\", such as \"10m\" or \"1day\"", |value| {
+        time(text(value)?, Duration::from_secs(1)..=365 * DAY)
     })
 }
 
@@ -144,14 +156,13 @@ pub(super) fn idle_exit(key: &str, given: &Given) -> Judged<IdleExit> {
     judge(key, given, "a time from \"1ms\" to \"1day\", such as \"10m\", or \"never\"", |value| {
         match text(value)? {
             "never" => Ok(IdleExit::Never),
-            other => time(other).map(IdleExit::After),
+            other => time(other, SHORTEST..=DAY).map(IdleExit::After),
         }
     })
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+fn time(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, String> {
     let time = pfs_proto::parse_duration(text).map_err(|error| error.to_string())?;
-    let allowed = Duration::from_millis(1)..=Duration::from_hours(24);
     if allowed.contains(&time) { Ok(time) } else { Err("it is out of range".to_owned()) }
 }
 
