@@ -59,7 +59,7 @@ impl Default for Settings {
                 ring_buffer_size: DEFAULT_BUFFER_SIZE,
                 channel_buffer_size: DEFAULT_BUFFER_SIZE,
             }],
-            limits: Limits { max_streams: 1024, max_memory: 1 << 30 },
+            limits: Limits::default(),
             user_quota: Limits::UNLIMITED,
             token_quota: Limits::UNLIMITED,
             max_connections: 16384,

@@ -123,10 +123,16 @@ pub struct Limits {
 impl Limits {
     /// No limit at all.
     pub const UNLIMITED: Self = Self { max_streams: usize::MAX, max_memory: u64::MAX };
+
+    /// Streams at a time whose memory other processes can be given: as many as there may be, and as `max_memory` has room for.
+    pub fn max_shared_streams(self) -> u64 {
+        let smallest = Layout::new(1).bytes();
+        (self.max_streams as u64).min(self.max_memory / smallest)
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_streams: 1024, max_memory: 1 << 30 }
+        Self { max_streams: 1_000_000, max_memory: 1 << 30 }
     }
 }

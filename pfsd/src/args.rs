@@ -125,7 +125,7 @@ pub const MANUAL: &[(&str, &str)] = &[
   #token_file = "/etc/pfs/token" # who may do what over HTTP; see below
 
   [limits]
-  max_streams = 1024
+  max_streams = 1000000
   max_memory = "1GB"             # all rings together; beside them an eighth
                                  # each for staging areas, for what arrives
                                  # and for what leaves;

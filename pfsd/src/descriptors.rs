@@ -1,9 +1,9 @@
 //! The limit on open files: raised as far as the configuration needs; if the system does not allow that, the configured limits
 //! are reduced.
 //!
-//! Each connection occupies a descriptor, and so does each stream whose memory clients can share. If the system allows fewer
-//! than the configuration needs, connections and streams divide them: connections beyond their share are refused with a reason,
-//! and streams beyond theirs are served over connections alone.
+//! Each connection occupies a descriptor, and so does each stream whose memory clients can share. Connections come first, except that
+//! some streams are part of the need: if the system allows fewer descriptors than that, connections and streams divide them, and
+//! connections beyond their share are refused with a reason. Streams beyond theirs are served over connections alone.
 
 use pfs_host::{Settings, wide};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,45 +12,50 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// being passed to a client.
 const OTHERS: u64 = 192;
 
+/// Streams that are part of the need. There may be many more, and few of them are read through shared memory at a time.
+const STREAMS: u64 = 1024;
+
 /// Raises the limit as far as the settings need and the system allows, and fits the settings to it. Returns what should be known
 /// if that is not enough.
 pub(crate) fn provide(settings: &mut Settings) -> Option<String> {
-    let wanted = wanted(settings);
+    let most = needed(settings, u64::MAX);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= wanted) {
+    if current.is_none_or(|current| current >= most) {
         return None;
     }
-    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = maximum.map_or(most, |maximum| maximum.min(most));
     let limit = match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }) {
         Ok(()) => raised,
         Err(_) => current.unwrap_or(raised),
     };
-    if limit >= wanted {
-        return None;
-    }
-    fit(settings, limit);
-    let Settings { max_connections, max_stream_descriptors, .. } = settings;
-    Some(format!(
-        "the limit on open files (ulimit -n) is {limit}, and the configuration needs {wanted} when all is in use: there are at most \
-         {max_connections} connections, and {max_stream_descriptors} streams whose memory is shared"
-    ))
+    fit(settings, limit)
 }
 
-fn wanted(settings: &Settings) -> u64 {
-    let streams = wide(settings.limits.max_streams);
+/// The descriptors that are in use when all is, with so many streams at most.
+fn needed(settings: &Settings, most_streams: u64) -> u64 {
+    let streams = settings.limits.max_shared_streams().min(most_streams);
     wide(settings.max_connections).saturating_add(streams).saturating_add(OTHERS)
 }
 
-/// Divides the descriptors in proportion to the configured numbers, after setting aside those for everything else (half of them
-/// at most). At least one connection is left.
-fn fit(settings: &mut Settings, limit: u64) {
-    let (connections, streams) = (wide(settings.max_connections), wide(settings.limits.max_streams));
+/// Fits the settings to the limit. Too few descriptors are divided in proportion to the numbers that are needed, after setting
+/// aside those for everything else (half of them at most). At least one connection is left.
+fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
+    let (connections, needed) = (wide(settings.max_connections), needed(settings, STREAMS));
+    if limit >= needed {
+        settings.max_stream_descriptors = limit.saturating_sub(OTHERS).saturating_sub(connections);
+        return None;
+    }
     let available = limit.saturating_sub(OTHERS.min(limit / 2));
-    let all = u128::from(connections).saturating_add(u128::from(streams)).max(1);
+    let all = u128::from(needed.saturating_sub(OTHERS)).max(1);
     let share = u128::from(available).saturating_mul(connections.into()) / all;
     let share = u64::try_from(share).unwrap_or(available).max(1);
     settings.max_connections = usize::try_from(share).unwrap_or(usize::MAX);
     settings.max_stream_descriptors = available.saturating_sub(share);
+    let Settings { max_connections, max_stream_descriptors, .. } = settings;
+    Some(format!(
+        "the limit on open files (ulimit -n) is {limit}, and the configuration needs {needed} when all is in use: there are at most \
+         {max_connections} connections, and {max_stream_descriptors} streams whose memory is shared"
+    ))
 }
 
 #[cfg(test)]
@@ -63,21 +68,31 @@ mod tests {
     fn few_descriptors_are_divided_and_none_is_promised_twice() {
         for limit in [0, OTHERS, OTHERS + 1, 200, 1024, 4096, 17_000] {
             let mut settings = Settings::default();
-            let (connections, streams) = (settings.max_connections, settings.limits.max_streams);
-            fit(&mut settings, limit);
+            let connections = settings.max_connections;
+            assert!(fit(&mut settings, limit).is_some());
             let promised = wide(settings.max_connections) + settings.max_stream_descriptors;
             assert!(promised <= (limit - OTHERS.min(limit / 2)).max(1), "{limit}: {settings:?}");
             assert!((1..=connections).contains(&settings.max_connections), "{limit}: {settings:?}");
-            assert!(settings.max_stream_descriptors <= wide(streams), "{limit}: {settings:?}");
+            assert!(settings.max_stream_descriptors <= STREAMS, "{limit}: {settings:?}");
         }
     }
 
     #[test]
-    fn what_is_wanted_leaves_the_settings_as_they_are() {
-        let mut settings = Settings::default();
-        let (connections, limit) = (settings.max_connections, wanted(&settings));
-        fit(&mut settings, limit);
-        assert_eq!(settings.max_connections, connections);
-        assert_eq!(settings.max_stream_descriptors, wide(settings.limits.max_streams));
+    fn what_is_needed_leaves_the_connections_as_they_are_and_the_rest_is_for_streams() {
+        let default = Settings::default();
+        let most = default.limits.max_shared_streams();
+        for (limit, streams) in [
+            (needed(&default, STREAMS), STREAMS),
+            (needed(&default, STREAMS) + 1, STREAMS + 1),
+            (needed(&default, u64::MAX), most),
+        ] {
+            let mut settings = default.clone();
+            assert_eq!(fit(&mut settings, limit), None);
+            assert_eq!(settings.max_connections, default.max_connections);
+            assert_eq!(settings.max_stream_descriptors, streams);
+        }
+        // No more than there may be.
+        let few = Settings { limits: pfs_stream::Limits { max_streams: 7, ..default.limits }, ..default };
+        assert_eq!(needed(&few, u64::MAX), wide(few.max_connections) + 7 + OTHERS);
     }
 }

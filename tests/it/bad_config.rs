@@ -81,7 +81,7 @@ path = \"/streamfs\"
 socket_mode = \"0660\"
 
 [limits]
-max_streams = 1024
+max_streams = 1_000_000
 max_memory = \"1GB\"
 max_connections = 16384
 ";

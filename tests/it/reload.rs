@@ -132,7 +132,7 @@ fn pfsd_reload_prints_what_changed_and_what_waits_for_the_next_start() {
     assert_eq!(told.text(), format!("{title}\n  limits unchanged\n"));
     let toml = "[listen]\nshm = \"all\"\n[limits]\nidle_time = \"5s\"\n";
     let told = daemon.reload(toml).exits(0).quietly();
-    let changed = ["limits.max_streams from 2 to 1024", "limits.idle_time from 1m to 5s"];
+    let changed = ["limits.max_streams from 2 to 1000000", "limits.idle_time from 1m to 5s"];
     let waits = "listen.shm is not what the daemon runs with; the new value takes effect at the next start";
     assert_eq!(told.text(), format!("{title}\n  {}\n  {}\nwarning: {waits}\n", changed[0], changed[1]));
     let log = daemon.log();
@@ -206,7 +206,7 @@ fn a_daemon_that_does_not_serve_yet_is_not_ended_by_sighup_and_reloads_once_it_s
     drop(writer);
     eventually("it serves", || daemon.stderr().contains("serving"));
     give(&pipe, &limits("max_streams = 7"));
-    eventually("it has reloaded", || daemon.stderr().contains("limits.max_streams from 1024 to 7"));
+    eventually("it has reloaded", || daemon.stderr().contains("limits.max_streams from 1000000 to 7"));
     daemon.signal(Signal::TERM);
     daemon.finish().exits(0);
 }

@@ -67,7 +67,7 @@ fn the_service_manager_is_told_when_a_reload_begins_and_when_it_is_over_whatever
     }
     daemon.signal(Signal::TERM);
     is_told(&told, "STOPPING=1");
-    daemon.finish().exits(0).says("limits.max_streams from 1024 to 5").says("the old one stays in force");
+    daemon.finish().exits(0).says("limits.max_streams from 1000000 to 5").says("the old one stays in force");
 }
 
 #[test]

@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(
             changes,
             [
-                "limits.max_streams from 1024 to 5",
+                "limits.max_streams from 1000000 to 5",
                 "limits.max_memory from 1073741824 bytes to 67108864 bytes",
                 "limits.max_streams_per_user from off to 2",
                 "limits.max_memory_per_user from off to 33554432 bytes",
