@@ -1,9 +1,12 @@
 //! A connection from its hello to the request that makes it a writer's or a reader's.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
-use pfs_proto::{ErrorCode, Frame, Hello, Reply, Request, VERSION};
-use tokio::time::{Duration, timeout};
+use pfs_proto::{ErrorCode, Frame, Hello, PutOptions, Reply, Request, StreamPath, VERSION};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Duration, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -11,8 +14,10 @@ use crate::{
     control,
     daemon::Daemon,
     failure::{Ended, Failure},
+    poll::poll_once,
     reader_connection,
     refusals::Reason,
+    session::Put,
     shutdown::stuck,
     transport::Transport,
     watcher_connection,
@@ -22,6 +27,9 @@ use crate::{
 
 /// How long a client that is refused may take to read why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Answers to requests that came together are sent together, up to about so many bytes.
+const ANSWERS: usize = 16 << 10;
 
 /// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
 pub async fn serve<T: Transport + 'static>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
@@ -58,13 +66,32 @@ async fn converse<T: Transport>(
         caller.transport = "shm";
     }
     loop {
-        let frame = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Err(Failure::going_away().into()),
-            frame = next_frame(wire, daemon) => frame?,
+        let received = wire.received()?;
+        if received.is_none() || wire.queued() >= ANSWERS {
+            flush(wire, shutdown).await?;
+        }
+        let frame = match received {
+            Some(_) if shutdown.is_cancelled() => return Err(Failure::going_away().into()),
+            Some(frame) => {
+                consume_budget().await;
+                frame
+            }
+            None => {
+                let frame = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Err(Failure::going_away().into()),
+                    frame = next_frame(wire, daemon) => frame?,
+                };
+                let Some(frame) = frame else { return Ok(()) };
+                frame
+            }
         };
-        let Some(frame) = frame else { return Ok(()) };
-        let answered = match decode(frame) {
+        let request = decode(frame);
+        if !matches!(request, Ok(Request::Put(..))) {
+            // It may take long, or the rest of the connection.
+            flush(wire, shutdown).await?;
+        }
+        let answered = match request {
             Ok(Request::OpenWriter(path, options)) => {
                 let place = daemon.writable(caller, &path)?;
                 return Box::pin(writer_connection::serve(wire, daemon, &place, options)).await;
@@ -77,6 +104,7 @@ async fn converse<T: Transport>(
                 let place = daemon.readable(caller, &path)?;
                 return Box::pin(watcher_connection::serve(wire, &place)).await;
             }
+            Ok(Request::Put(path, options, chunk)) => put(wire, daemon, caller, &path, options, &chunk).await,
             Ok(request) => control::answer(wire, daemon, caller, request).await,
             Err(failure) => Err(failure.into()),
         };
@@ -88,12 +116,47 @@ async fn converse<T: Transport>(
             }
             answered => answered?,
         }
-        tokio::select! {
-            biased;
-            () = wire.flush() => {}
-            () = stuck(shutdown.cancelled()) => return Err(Ended::Stuck),
-        }
     }
+}
+
+/// Sends the answers that are queued.
+async fn flush<T: Transport>(wire: &mut Wire<T>, shutdown: &CancellationToken) -> Result<(), Ended> {
+    if wire.queued() == 0 {
+        return Ok(());
+    }
+    tokio::select! {
+        biased;
+        () = wire.flush() => Ok(()),
+        () = stuck(shutdown.cancelled()) => Err(Ended::Stuck),
+    }
+}
+
+/// Puts a chunk into a stream. While it waits, what was answered before is sent.
+async fn put<T: Transport>(
+    wire: &mut Wire<T>,
+    daemon: &Daemon,
+    caller: &Caller,
+    path: &StreamPath,
+    options: PutOptions,
+    chunk: &[u8],
+) -> Result<(), Ended> {
+    let place = daemon.writable(caller, path)?;
+    let mut put = pin!(place.put(options, chunk));
+    let Put { created, offset } = match poll_once(put.as_mut()).await {
+        Some(done) => done?,
+        None => loop {
+            let flushed = wire.try_flush();
+            let transport = wire.transport();
+            tokio::select! {
+                done = &mut put => break done?,
+                // Nobody would ever learn that the chunk was appended.
+                () = transport.hung_up() => return Err(Ended::Gone),
+                ready = transport.writable(), if !flushed => ready?,
+            }
+        },
+    };
+    wire.put(&Reply::Put { created, offset });
+    Ok(())
 }
 
 /// The next request. Who has a socket may be silent on it for as long as they like; over HTTP a request is all there at once.
@@ -120,8 +183,12 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     wire.sharing = cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_map();
     wire.resuming = theirs.can_resume();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
-    let shared =
-        [(wire.sharing, Hello::MAPPING), (wire.resuming, Hello::RESUMING), (heartbeats, Hello::HEARTBEAT)];
+    let shared = [
+        (wire.sharing, Hello::MAPPING),
+        (wire.resuming, Hello::RESUMING),
+        (heartbeats, Hello::HEARTBEAT),
+        (theirs.can_put(), Hello::PUT),
+    ];
     let capabilities = shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
     if heartbeats {
         wire.transport().begin_heartbeats();

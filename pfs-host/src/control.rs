@@ -87,8 +87,8 @@ pub(crate) async fn answer<T: Transport>(
             return Err(misplaced("news of a reader before OpenReader").into());
         }
         // The connection takes these itself.
-        Request::OpenWriter(..) | Request::OpenReader(..) | Request::Watch(_) => {
-            return Err(misplaced("an open").into());
+        Request::OpenWriter(..) | Request::OpenReader(..) | Request::Watch(_) | Request::Put(..) => {
+            return Err(misplaced("an open or a put").into());
         }
     }
     Ok(())

@@ -159,6 +159,11 @@ impl Writable<'_> {
         }
     }
 
+    /// Logs a line about this client, at the level that its request has.
+    pub(crate) fn log(&self, line: impl FnOnce(bool, Option<u32>, Option<u32>)) {
+        self.caller.log(|pid, uid| line(self.in_request, pid, uid));
+    }
+
     /// Checks the permission again: a protocol may have waited for a whole body since it was checked.
     fn check(&self) -> Result<(), Failure> {
         self.caller.permissions.may_write(self.path.as_str())

@@ -55,6 +55,14 @@ impl Hello {
     /// To send heartbeats, and to notice their absence.
     pub const HEARTBEAT: u64 = 4;
 
+    /// The request that makes a stream and appends to it ([`Request::Put`](crate::Request::Put)).
+    pub const PUT: u64 = 8;
+
+    /// Whether the peer that sent this knows [`Request::Put`](crate::Request::Put).
+    pub fn can_put(&self) -> bool {
+        self.capabilities & Self::PUT != 0
+    }
+
     /// Whether the peer that sent this sends heartbeats.
     pub fn can_heartbeat(&self) -> bool {
         self.capabilities & Self::HEARTBEAT != 0

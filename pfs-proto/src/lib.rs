@@ -36,8 +36,9 @@
 //! # A connection
 //!
 //! The client sends `Hello`; the daemon answers `Hello` with the version that it picked, or `Error` and closes.
-//! Then come any number of requests, each answered before the next is read, until `OpenWriter`, `OpenReader` or `Watch`
-//! turns the connection into a writer's, a reader's or a watcher's for the rest of its life.
+//! Then come any number of requests, each answered before the next is served, until `OpenWriter`, `OpenReader` or `Watch`
+//! turns the connection into a writer's, a reader's or a watcher's for the rest of its life. A client may send requests before it
+//! has the answers to those before them.
 //!
 //! ```text
 //! client                        daemon      client                        daemon
@@ -111,6 +112,16 @@
 //! | if_exists: u8 |
 //!
 //!   if_exists   0 fail   1 keep   2 replace
+//! ```
+//!
+//! `Put`, 0x0f → `Put`, or `Error`, and then there is no stream that was made for the chunk. A daemon knows it if it has said
+//! [`Hello::PUT`].
+//!
+//! ```text
+//! | path | ring_buffer_size: opt u64 | channel_buffer_size: opt u64 | ttl: opt span | content_type: opt str |
+//! | if_exists: u8 | close: bool | bytes |
+//!
+//!   if_exists   0 fail   1 append to it   2 replace
 //! ```
 //!
 //! `OpenWriter`, 0x03 → `Writing`
@@ -257,6 +268,12 @@
 //! | chunks: u64 | offset: u64 | readers: u32 |
 //! ```
 //!
+//! `Put`, 0x98. `offset` is the one after the chunk; 0 if that is empty.
+//!
+//! ```text
+//! | created: bool | offset: u64 |
+//! ```
+//!
 //! `Reading`, 0x8c
 //!
 //! ```text
@@ -333,15 +350,15 @@ pub use codec::Decoder;
 pub use duration::{DurationError, parse_duration};
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
 pub use event::{Event, StreamEvent};
-pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, put_data_header};
+pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, MAX_PUT, put_data_header};
 pub use hello::{
     FRAMES, HALF_DUPLEX, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MAGIC, MEDIA_TYPE, VERSION,
 };
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
-    CreateOptions, End, IfExists, MappedStart, ReadOptions, SlowPolicy, Start, UnknownPolicy, Until,
-    WriteOptions,
+    CreateOptions, End, IfExists, MappedStart, PutOptions, ReadOptions, SlowPolicy, Start, UnknownPolicy,
+    Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, MappedStart, ReadOptions, ReaderStat,
-    StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, MappedStart, PutOptions, ReadOptions,
+    ReaderStat, StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
 };
 
 /// From the client to the daemon.
@@ -15,6 +15,9 @@ pub enum Request {
     Hello(Hello),
     /// Make a stream. Answered by [`Reply::Done`].
     Create(StreamPath, CreateOptions),
+    /// Append a chunk of at most [`MAX_PUT`](crate::MAX_PUT) bytes as a writer that then finishes, making the stream if there is none
+    /// or if it is to be replaced. Answered by [`Reply::Put`], or by an error that leaves no stream that was made for the chunk.
+    Put(StreamPath, PutOptions, Bytes),
     /// Attach as a writer, making the stream if there is none, or if it is to be replaced. Answered by [`Reply::Writing`].
     OpenWriter(StreamPath, WriteOptions),
     /// Attach as a reader. Answered by [`Reply::Waiting`] or [`Reply::Reading`].
@@ -103,6 +106,13 @@ pub enum Reply {
     Writing {
         /// The largest chunk that this stream takes, in bytes.
         max_chunk: u64,
+    },
+    /// The chunk of a [`Request::Put`] is in the stream.
+    Put {
+        /// Whether the stream was made for it.
+        created: bool,
+        /// The offset after the chunk; 0 if that is empty.
+        offset: u64,
     },
     /// So many of this writer's chunks are in the stream.
     Ack {

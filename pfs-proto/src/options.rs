@@ -165,6 +165,70 @@ impl CreateOptions {
     }
 }
 
+/// How a chunk is put into a stream. By default it is appended to the stream that there is, one is made with the daemon's defaults if
+/// there is none, and the stream stays open.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use pfs_proto::{IfExists, PutOptions};
+/// // One chunk is all that the stream ever holds, for an hour.
+/// let job = PutOptions::default().if_exists(IfExists::Fail).ttl(Duration::from_secs(3600)).close(true);
+/// assert!(job.close);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutOptions {
+    /// How the stream is made, and what happens where there is one: with [`IfExists::Keep`] the chunk is appended to that.
+    pub create: CreateOptions,
+    /// Close the stream after the chunk.
+    pub close: bool,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        Self { create: CreateOptions::default().if_exists(IfExists::Keep), close: false }
+    }
+}
+
+impl PutOptions {
+    /// These options, with so much history for a new reader, in bytes, at least 1, where the stream is made.
+    #[must_use]
+    pub fn ring_buffer_size(self, bytes: u64) -> Self {
+        Self { create: self.create.ring_buffer_size(bytes), ..self }
+    }
+
+    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow policy acts, where the stream
+    /// is made.
+    #[must_use]
+    pub fn channel_buffer_size(self, bytes: u64) -> Self {
+        Self { create: self.create.channel_buffer_size(bytes), ..self }
+    }
+
+    /// These options, with a stream that is removed when nothing was appended for so long, where the stream is made.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { create: self.create.ttl(ttl), ..self }
+    }
+
+    /// These options, with this media type of the contents, of at most 255 bytes, where the stream is made.
+    #[must_use]
+    pub fn content_type(self, content_type: impl Into<String>) -> Self {
+        Self { create: self.create.content_type(content_type), ..self }
+    }
+
+    /// These options, with this for the case that there is a stream of that name: the put fails, the chunk is appended to it, or
+    /// it is replaced.
+    #[must_use]
+    pub fn if_exists(self, if_exists: IfExists) -> Self {
+        Self { create: self.create.if_exists(if_exists), ..self }
+    }
+
+    /// These options, with the stream closed after the chunk, or not.
+    #[must_use]
+    pub fn close(self, close: bool) -> Self {
+        Self { close, ..self }
+    }
+}
+
 /// How a reader reads. By default it starts with the history, [loses](SlowPolicy::Drop) what it is too slow for, ends when the stream is
 /// closed, and does not wait for a stream that does not exist.
 ///

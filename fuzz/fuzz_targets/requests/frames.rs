@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use pfs_proto::{
-    CreateOptions, Hello, IfExists, ReadOptions, Request as Message, SlowPolicy, Start, StreamPath, Until,
-    WriteOptions,
+    CreateOptions, Hello, IfExists, PutOptions, ReadOptions, Request as Message, SlowPolicy, Start,
+    StreamPath, Until, WriteOptions,
 };
 
 use crate::request::{Body, finish_body, stream, text};
@@ -15,7 +15,7 @@ use crate::request::{Body, finish_body, stream, text};
 pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
     let mut pieces = Vec::new();
     if u.int_in_range(0..=15)? < 15 {
-        let capabilities = u.int_in_range(0..=7)?;
+        let capabilities = u.int_in_range(0..=15)?;
         pieces.push(encoded_message(&Message::Hello(Hello { capabilities, ..Hello::OURS })));
     }
     for _ in 0..u.int_in_range(0..=5)? {
@@ -35,18 +35,23 @@ fn encoded_message(message: &Message) -> Vec<u8> {
     bytes.to_vec()
 }
 
+fn create_options(u: &mut Unstructured<'_>) -> Result<CreateOptions> {
+    Ok(CreateOptions {
+        ring_buffer_size: u.arbitrary::<Option<u16>>()?.map(Into::into),
+        channel_buffer_size: u.arbitrary::<Option<u16>>()?.map(Into::into),
+        ttl: u.arbitrary::<Option<u8>>()?.map(|seconds| Duration::from_secs(seconds.into())),
+        content_type: u.arbitrary::<Option<&str>>()?.map(str::to_owned),
+        if_exists: *u.choose(&[IfExists::Fail, IfExists::Keep, IfExists::Replace])?,
+    })
+}
+
 fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
-    Ok(match u.int_in_range(0..=23)? {
-        0 => Message::Create(
-            path,
-            CreateOptions {
-                ring_buffer_size: u.arbitrary::<Option<u16>>()?.map(Into::into),
-                channel_buffer_size: u.arbitrary::<Option<u16>>()?.map(Into::into),
-                ttl: u.arbitrary::<Option<u8>>()?.map(|seconds| Duration::from_secs(seconds.into())),
-                content_type: u.arbitrary::<Option<&str>>()?.map(str::to_owned),
-                if_exists: *u.choose(&[IfExists::Fail, IfExists::Keep, IfExists::Replace])?,
-            },
-        ),
+    Ok(match u.int_in_range(0..=25)? {
+        0 => Message::Create(path, create_options(u)?),
+        24..=25 => {
+            let options = PutOptions { create: create_options(u)?, close: u.arbitrary()? };
+            Message::Put(path, options, text(u)?.to_vec().into())
+        }
         1..=4 => Message::OpenWriter(
             path,
             WriteOptions {

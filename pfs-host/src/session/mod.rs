@@ -10,6 +10,7 @@ mod gap_log;
 mod page;
 mod patience;
 mod piece;
+mod put;
 mod reading_log;
 mod watch;
 
@@ -19,6 +20,7 @@ pub use self::{
     follow::{Broken, Encoder, Follow, Gap},
     page::{Edge, Page, PageError},
     piece::Piece,
+    put::Put,
     watch::Watch,
 };
 pub(crate) use self::{patience::Patience, reading_log::ReadingLog};

@@ -4,7 +4,10 @@ use std::{
     future::poll_fn,
     io,
     iter::from_fn,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Poll, ready},
 };
 
@@ -23,6 +26,7 @@ struct Link<const MAY_PAUSE: bool, const KEEPS_BYTES: bool = false> {
     input: Mutex<Input>,
     output: Sender<u8>,
     kept: Mutex<Vec<Bytes>>,
+    writes: Arc<AtomicUsize>,
 }
 
 struct Input {
@@ -73,6 +77,7 @@ impl<const MAY_PAUSE: bool, const KEEPS_BYTES: bool> Transport for Link<MAY_PAUS
         if len == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.writes.fetch_add(1, Ordering::Relaxed);
         bytes[..len].iter().for_each(|byte| self.output.try_send(*byte).unwrap());
         Ok(len)
     }
@@ -95,12 +100,21 @@ pub(crate) struct Channels {
     output: Sender<u8>,
     /// What serves the client.
     pub(crate) served: JoinHandle<()>,
+    /// How often the daemon has written.
+    pub(crate) writes: Arc<AtomicUsize>,
 }
 
 impl Channels {
     /// Says nothing more, as a client that leaves.
     pub(crate) fn leave(&mut self) {
         self.output = channel(1).0;
+    }
+}
+
+impl Channels {
+    /// Hangs up, and gives what serves the client.
+    pub(crate) fn hang_up(self) -> JoinHandle<()> {
+        self.served
     }
 }
 
@@ -143,9 +157,11 @@ pub(crate) fn connect_as<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
 ) -> Far {
     let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
     let input = Mutex::new(Input { first: None, rest });
-    let link = Link::<MAY_PAUSE, KEEPS_BYTES> { input, output, kept: Mutex::default() };
+    let writes = Arc::<AtomicUsize>::default();
+    let link =
+        Link::<MAY_PAUSE, KEEPS_BYTES> { input, output, kept: Mutex::default(), writes: Arc::clone(&writes) };
     let serving = pfs_host::serve(link, caller, Arc::clone(daemon));
-    Peer::new(Channels { input: back, output: there, served: tokio::spawn(serving) })
+    Peer::new(Channels { input: back, output: there, served: tokio::spawn(serving), writes })
 }
 
 /// Connects, and has said hello.

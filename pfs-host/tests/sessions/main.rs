@@ -7,6 +7,7 @@ mod link;
 mod old_peer;
 mod parts;
 mod patience;
+mod puts;
 mod quotas;
 mod refusals;
 mod reload;

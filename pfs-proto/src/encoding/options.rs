@@ -2,8 +2,8 @@
 
 use super::fields::{FieldReader, FieldWriter};
 use crate::{
-    CreateOptions, End, IfExists, MappedStart, MessageError, ReadOptions, SlowPolicy, Start, Until,
-    WriteOptions,
+    CreateOptions, End, IfExists, MappedStart, MessageError, PutOptions, ReadOptions, SlowPolicy, Start,
+    Until, WriteOptions,
 };
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
@@ -32,6 +32,16 @@ pub(super) fn create_options(r: &mut FieldReader) -> Result<CreateOptions, Messa
             value => return Err(r.bad("if_exists", value.into())),
         },
     })
+}
+
+pub(super) fn put_put_options(w: &mut FieldWriter<'_>, options: &PutOptions) {
+    let PutOptions { create, close } = options;
+    put_create_options(w, create);
+    w.bool(*close);
+}
+
+pub(super) fn put_options(r: &mut FieldReader) -> Result<PutOptions, MessageError> {
+    Ok(PutOptions { create: create_options(r)?, close: r.bool("close")? })
 }
 
 pub(super) fn put_write_options(w: &mut FieldWriter<'_>, options: &WriteOptions) {

@@ -59,6 +59,10 @@ impl Reply {
                 w.u64(*to);
                 w.u64(*chunks);
             }
+            Self::Put { created, offset } => {
+                w.bool(*created);
+                w.u64(*offset);
+            }
             Self::End { reason, offset } => {
                 options::put_end(&mut w, *reason);
                 w.u64(*offset);
@@ -90,6 +94,7 @@ impl Reply {
             kind::DAEMON => Self::Daemon(stat::daemon(&mut r)?),
             kind::WRITING => Self::Writing { max_chunk: r.u64()? },
             kind::ACK => Self::Ack { chunks: r.u64()?, offset: r.u64()?, readers: r.u32()? },
+            kind::PUT_REPLY => Self::Put { created: r.bool("created")?, offset: r.u64()? },
             kind::WATCHING => Self::Watching,
             kind::HEARTBEAT_REPLY => Self::Heartbeat,
             kind::HAPPENED => Self::Happened(event::event(&mut r)?),
@@ -126,6 +131,7 @@ impl Reply {
             Self::Daemon(_) => kind::DAEMON,
             Self::Writing { .. } => kind::WRITING,
             Self::Ack { .. } => kind::ACK,
+            Self::Put { .. } => kind::PUT_REPLY,
             Self::Watching => kind::WATCHING,
             Self::Heartbeat => kind::HEARTBEAT_REPLY,
             Self::Happened(_) => kind::HAPPENED,

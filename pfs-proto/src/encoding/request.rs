@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use super::fields::{FieldReader, FieldWriter};
 use super::kind;
 use super::options::{
-    create_options, put_create_options, put_read_options, put_write_options, read_options, write_options,
+    create_options, put_create_options, put_options, put_put_options, put_read_options, put_write_options,
+    read_options, write_options,
 };
 use crate::frame::put_chunk;
 use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request};
@@ -26,6 +27,11 @@ impl Request {
             Self::Create(path, options) => {
                 w.string(path.as_str());
                 put_create_options(&mut w, options);
+            }
+            Self::Put(path, options, chunk) => {
+                w.string(path.as_str());
+                put_put_options(&mut w, options);
+                w.bytes(chunk);
             }
             Self::OpenWriter(path, options) => {
                 w.string(path.as_str());
@@ -68,6 +74,7 @@ impl Request {
             // The commonest first, and those that take all that is left.
             kind::APPEND => return Ok(Self::Append(r.rest())),
             kind::APPEND_PART => return Ok(Self::AppendPart(r.rest())),
+            kind::PUT => return Ok(Self::Put(r.path()?, put_options(&mut r)?, r.rest())),
             kind::HELLO => return hello(&mut r).map(Self::Hello),
             kind::CREATE => Self::Create(r.path()?, create_options(&mut r)?),
             kind::OPEN_WRITER => Self::OpenWriter(r.path()?, write_options(&mut r)?),
@@ -99,6 +106,7 @@ impl Request {
         match self {
             Self::Hello(_) => kind::HELLO,
             Self::Create(..) => kind::CREATE,
+            Self::Put(..) => kind::PUT,
             Self::OpenWriter(..) => kind::OPEN_WRITER,
             Self::OpenReader(..) => kind::OPEN_READER,
             Self::List(_) => kind::LIST,

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, MappedStart, Peer, ReadOptions,
-    ReaderStat, Reply, Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary,
-    Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, MappedStart, Peer, PutOptions,
+    ReadOptions, ReaderStat, Reply, Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat,
+    StreamSummary, Until, WriteOptions, WriterStat,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -24,6 +24,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         hello().prop_map(Request::Hello),
         (path(), create_options()).prop_map(|(path, options)| Request::Create(path, options)),
+        (path(), create_options(), any::<bool>(), bytes()).prop_map(|(path, create, close, chunk)| {
+            Request::Put(path, PutOptions { create, close }, chunk)
+        }),
         (path(), any::<(u32, bool)>()).prop_map(|(path, (wait_readers, replace))| {
             Request::OpenWriter(path, WriteOptions { wait_readers, replace })
         }),
@@ -59,6 +62,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         daemon().prop_map(Reply::Daemon),
         any::<u64>().prop_map(|max_chunk| Reply::Writing { max_chunk }),
         any::<(u64, u64, u32)>().prop_map(|(chunks, offset, readers)| Reply::Ack { chunks, offset, readers }),
+        any::<(bool, u64)>().prop_map(|(created, offset)| Reply::Put { created, offset }),
         Just(Reply::Waiting),
         Just(Reply::Watching),
         Just(Reply::Heartbeat),

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use pfs_proto::{
-    DaemonInfo, DataKind, Decoder, ErrorCode, Frame, HEADER_LEN, MAX_PAYLOAD, MessageError, PathError, Reply,
-    Request, put_data_header,
+    CreateOptions, DaemonInfo, DataKind, Decoder, ErrorCode, Frame, HEADER_LEN, IfExists, MAX_PATH,
+    MAX_PAYLOAD, MAX_PUT, MessageError, PathError, PutOptions, Reply, Request, put_data_header,
 };
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ proptest! {
     #[test]
     fn a_message_that_is_cut_short_or_goes_on_is_refused(request in any::request(), cut in any::<prop::sample::Index>()) {
         let frame = frames(&encoded(|out| request.encode(out))).remove(0);
-        let takes_all = matches!(request, Request::Append(_) | Request::AppendPart(_));
+        let takes_all = matches!(request, Request::Append(_) | Request::AppendPart(_) | Request::Put(..));
         prop_assume!(!takes_all);
 
         let mut longer = BytesMut::from(&frame.payload[..]);
@@ -74,6 +74,33 @@ fn a_chunk_larger_than_a_frame_goes_out_in_parts() {
 }
 
 #[test]
+fn the_largest_chunk_that_is_put_fits_into_a_frame_with_the_longest_path_and_all_options() {
+    let path = format!("/s/{}", "x".repeat(MAX_PATH - 3)).parse().unwrap();
+    let create = CreateOptions {
+        ring_buffer_size: Some(1),
+        channel_buffer_size: Some(2),
+        ttl: Some(std::time::Duration::from_secs(3)),
+        content_type: Some("x".repeat(255)),
+        if_exists: IfExists::Keep,
+    };
+    let request = Request::Put(path, PutOptions { create, close: true }, vec![7; MAX_PUT].into());
+    let frame = frames(&encoded(|out| request.encode(out))).remove(0);
+    assert_eq!(frame.payload.len(), MAX_PAYLOAD);
+    assert!(Request::decode(frame) == Ok(request));
+}
+
+#[test]
+fn a_put_that_is_cut_short_is_refused_up_to_its_chunk() {
+    let request =
+        Request::Put("/s/p".parse().unwrap(), PutOptions::default().content_type("a/b"), Bytes::new());
+    let frame = frames(&encoded(|out| request.encode(out))).remove(0);
+    for len in 0..frame.payload.len() {
+        let cut = Frame { kind: frame.kind, payload: frame.payload.slice(..len) };
+        assert_eq!(Request::decode(cut), Err(MessageError::Truncated { kind: frame.kind }), "{len}");
+    }
+}
+
+#[test]
 fn a_data_header_and_its_bytes_are_what_encode_writes() {
     let bytes = Bytes::from_static(b"hello");
     for (kind, message) in [
@@ -97,6 +124,19 @@ fn the_bytes_of_a_message_are_those_in_the_documentation() {
     assert_eq!(
         encoded(|out| Request::OpenWriter(path, options).encode(out)),
         &[12, 0, 0, 0, 0x03, 5, 0, b'/', b's', b'/', 0xc3, 0xa9, 2, 1, 0, 0, 1][..]
+    );
+    let path = "/s/p".parse().unwrap();
+    let options = PutOptions::default().ring_buffer_size(0x0102).content_type("a/b").close(true);
+    assert_eq!(
+        encoded(|out| Request::Put(path, options, Bytes::from_static(b"hi")).encode(out)),
+        &[
+            27, 0, 0, 0, 0x0f, 4, 0, b'/', b's', b'/', b'p', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, b'a',
+            b'/', b'b', 1, 1, b'h', b'i'
+        ][..]
+    );
+    assert_eq!(
+        encoded(|out| Reply::Put { created: true, offset: 0x0102 }.encode(out)),
+        &[9, 0, 0, 0, 0x98, 1, 2, 1, 0, 0, 0, 0, 0, 0][..]
     );
     assert_eq!(encoded(|out| Request::Fail { close: true }.encode(out)), &[1, 0, 0, 0, 0x17, 1][..]);
     assert_eq!(encoded(|out| Request::Withdraw.encode(out)), &[0, 0, 0, 0, 0x18][..]);

@@ -1,0 +1,81 @@
+//! The *put* session: one chunk, in a stream that is made for it if there is none.
+
+use std::slice;
+
+use pfs_proto::{CreateOptions, ErrorCode, IfExists, PutOptions};
+use pfs_stream::Stream;
+
+use super::Rejected;
+use crate::{Failure, Writable, caller::routine, mount::First};
+
+/// What became of a chunk that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// Whether the stream was made for it.
+    pub created: bool,
+    /// The offset after the chunk; 0 if that is empty.
+    pub offset: u64,
+}
+
+impl Writable<'_> {
+    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is none or if it is to be replaced. A
+    /// stream that is made has the chunk before any other client finds it. While `block` readers of an existing stream need the room,
+    /// waits for them as [`Append::append`](crate::Append::append) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create) and of [`append`](Self::append), or the chunk is too large for the stream. Nothing has
+    /// changed then: no stream is made, or replaced, for a chunk that it would not take.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it is pending, it has appended nothing, and its writer counts as one that died.
+    pub async fn put(&self, options: PutOptions, chunk: &[u8]) -> Result<Put, Failure> {
+        let PutOptions { create, close } = options;
+        let keeps = create.if_exists == IfExists::Keep;
+        let anew =
+            CreateOptions { if_exists: if keeps { IfExists::Fail } else { create.if_exists }, ..create };
+        loop {
+            if keeps && let Some(stream) = self.find().await? {
+                let offset = self.put_into(&stream, chunk, close).await?;
+                return Ok(Put { created: false, offset });
+            }
+            let config = self.config(anew.clone())?;
+            config.total([chunk]).map_err(|error| Failure::appending(self.path(), error))?;
+            let first = First { chunks: slice::from_ref(&chunk), close };
+            match self.create_with(anew.clone(), None, first).await {
+                Ok(_) => return Ok(Put { created: true, offset: chunk.len() as u64 }),
+                // Another client created it between the two calls.
+                Err(failure) if keeps && failure.code == ErrorCode::AlreadyExists => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Appends a chunk to a stream that there is, and gives the offset after it.
+    async fn put_into(&self, stream: &Stream, chunk: &[u8], close: bool) -> Result<u64, Failure> {
+        let mut append = self.clone().in_request().append(stream).await?;
+        match append.append(chunk).await {
+            Ok(()) => {
+                let offset = append.writer().offset();
+                append.finish(close);
+                let (path, bytes) = (self.path().as_str(), chunk.len());
+                self.log(|in_request, pid, uid| {
+                    routine!(in_request, stream = path, pid, uid, bytes, close, "chunk put");
+                });
+                Ok(offset)
+            }
+            Err(rejected) => {
+                let is_cut_off = matches!(rejected, Rejected::CutOff(_));
+                let failure = rejected.failure(self.path());
+                if is_cut_off {
+                    append.abandon(&failure.message);
+                } else {
+                    // Nothing of the chunk is in the stream, so no reader misses a rest.
+                    append.withdraw();
+                }
+                Err(failure)
+            }
+        }
+    }
+}
