@@ -23,7 +23,7 @@ use crate::{ConnectError, Endpoint, Operator, Reader, Writer};
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
-    dialer: Dialer,
+    pub(crate) dialer: Dialer,
     /// A connection on which no request is under way. Held only to take it out or put it in.
     idle: Arc<Mutex<Option<Connection>>>,
     mapping: bool,
@@ -306,7 +306,12 @@ impl Client {
 
     /// What a reply is that is not the expected one. After an error in answer to a request the connection can still
     /// be used.
-    fn failure(&self, connection: Connection, reply: Reply, expected: &'static str) -> RequestError {
+    pub(crate) fn failure(
+        &self,
+        connection: Connection,
+        reply: Reply,
+        expected: &'static str,
+    ) -> RequestError {
         match reply {
             Reply::Error { code, message } => {
                 self.keep(connection);
@@ -329,7 +334,7 @@ impl Client {
         self.dialer.open(self.mapping).await
     }
 
-    fn keep(&self, mut connection: Connection) {
+    pub(crate) fn keep(&self, mut connection: Connection) {
         connection.release();
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }

@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     offer: Hello,
     /// The one that the daemon chose.
     version: u16,
+    /// What the daemon has said that it can do, once it has said hello.
+    capabilities: Option<u64>,
     /// What [`ring`](Self::ring) could not say yet.
     unsaid: BytesMut,
     /// Memory that came along with messages, where both ends can share it.
@@ -76,6 +78,7 @@ impl Connection {
             decoder: Decoder::new(),
             offer: Hello::OURS,
             version: VERSION,
+            capabilities: None,
             unsaid: BytesMut::new(),
             passed: None,
             #[cfg(feature = "http")]
@@ -120,9 +123,76 @@ impl Connection {
     }
 
     async fn greet(mut self, capabilities: u64) -> Result<Self, ConnectError> {
-        let hello = Hello { capabilities, ..self.offer };
-        self.version = understood(self.request(&Request::Hello(hello)).await?, self.offer)?;
+        let hello = Hello { capabilities: capabilities | Hello::PUT, ..self.offer };
+        let hello = understood(self.request(&Request::Hello(hello)).await?, self.offer)?;
+        self.is_greeted_with(hello);
         Ok(self)
+    }
+
+    fn is_greeted_with(&mut self, hello: Hello) {
+        (self.version, self.capabilities) = (hello.min_version, Some(hello.capabilities));
+    }
+
+    /// Finds out what the daemon can do, where that is not known yet: over HTTP.
+    pub(crate) async fn learn_abilities(&mut self) -> Result<(), ConnectError> {
+        #[cfg(feature = "http")]
+        if self.capabilities.is_none() {
+            self.try_out().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the daemon is known not to take puts. Over HTTP that is known once it has answered.
+    pub(crate) fn takes_no_puts(&self) -> bool {
+        self.capabilities.is_some_and(|capabilities| capabilities & Hello::PUT == 0)
+    }
+
+    /// Sends requests that have one reply each, and takes the replies in the meantime: the daemon goes on only if it can say them.
+    /// Not cancel safe.
+    pub(crate) async fn request_all(
+        &mut self,
+        requests: &[Request],
+        mut take: impl FnMut(Reply),
+    ) -> Result<(), RequestError> {
+        #[cfg(feature = "http")]
+        if let Some(dialer) = self.dialer.clone() {
+            let requests: Vec<&Request> = requests.iter().collect();
+            self.finish_answer().await;
+            self.greeted(dialer.ask(said(self.offer, &requests)), PATIENCE).await?;
+            for _ in requests {
+                take(self.receive().await?);
+            }
+            return Ok(());
+        }
+        let mut bytes = BytesMut::new();
+        requests.iter().for_each(|request| request.encode(&mut bytes));
+        let mut missing = requests.len();
+        poll_fn(|cx| {
+            // A daemon that closes the connection says why first: that is worth more than a broken pipe.
+            let mut broken = None;
+            while !bytes.is_empty() && broken.is_none() {
+                match self.poll_write(cx, &bytes, &[]) {
+                    Poll::Ready(Ok(written)) => bytes.advance(written),
+                    Poll::Ready(Err(error)) => broken = Some(error),
+                    Poll::Pending => break,
+                }
+            }
+            while missing > 0 {
+                match self.received()? {
+                    Some(reply) => {
+                        missing -= 1;
+                        take(reply);
+                    }
+                    None => match (ready!(self.poll_fill(cx, 0)), broken) {
+                        (Ok(()), error) => broken = error,
+                        (Err(RequestError::Lost(_)), Some(error)) => return Poll::Ready(Err(error.into())),
+                        (Err(error), _) => return Poll::Ready(Err(error)),
+                    },
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// The version of the protocol that the daemon chose.
@@ -146,11 +216,16 @@ impl Connection {
         }
     }
 
+    /// Reads the answer before to its end, which is about to come: what is below can be used again only then.
+    #[cfg(feature = "http")]
+    async fn finish_answer(&mut self) {
+        let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
+    }
+
     /// Over HTTP, hello and the request go out together. Only what a writer has to say goes on after that.
     #[cfg(feature = "http")]
     async fn exchange(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, RequestError> {
-        // What is below can be used again only if the answer before was read to its end, which is about to come.
-        let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
+        self.finish_answer().await;
         let Request::OpenWriter(path, options) = request else {
             return self.ask(dialer, request).await;
         };
@@ -231,7 +306,8 @@ impl Connection {
         };
         let greeted = timeout(after, greeted).await;
         let greeted = greeted.map_err(|_| ConnectError::TimedOut { after })??;
-        self.version = understood(greeted, self.offer)?;
+        let hello = understood(greeted, self.offer)?;
+        self.is_greeted_with(hello);
         Ok(())
     }
 
@@ -365,20 +441,20 @@ impl Connection {
 #[cfg(feature = "http")]
 fn said(offer: Hello, requests: &[&Request]) -> Bytes {
     let mut said = BytesMut::new();
-    let capabilities = Hello::RESUMING | Hello::HEARTBEAT;
+    let capabilities = Hello::RESUMING | Hello::HEARTBEAT | Hello::PUT;
     Request::Hello(Hello { capabilities, ..offer }).encode(&mut said);
     requests.iter().for_each(|request| request.encode(&mut said));
     said.freeze()
 }
 
-/// The version that a daemon's answer to hello comes to.
-fn understood(reply: Reply, offer: Hello) -> Result<u16, ConnectError> {
+/// The daemon's hello, if that is one with a version that was offered.
+fn understood(reply: Reply, offer: Hello) -> Result<Hello, ConnectError> {
     match reply {
-        Reply::Hello(Hello { min_version, max_version, .. })
-            if min_version == max_version
-                && (offer.min_version..=offer.max_version).contains(&min_version) =>
+        Reply::Hello(hello)
+            if hello.min_version == hello.max_version
+                && (offer.min_version..=offer.max_version).contains(&hello.min_version) =>
         {
-            Ok(min_version)
+            Ok(hello)
         }
         Reply::Hello(Hello { min_version, max_version, .. }) => Err(ConnectError::Version {
             message: format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 #[cfg(feature = "http")]
 use pfs_proto::Hello;
-use pfs_proto::Peer;
+use pfs_proto::{MAX_PUT, Peer};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
@@ -42,6 +42,15 @@ impl Dialer {
             Self::Unix(_) => None,
             #[cfg(feature = "http")]
             Self::Http(_) => Some(self.clone()),
+        }
+    }
+
+    /// The largest chunk that one request puts, in bytes.
+    pub(crate) fn max_put(&self) -> usize {
+        match self {
+            Self::Unix(_) => MAX_PUT,
+            #[cfg(feature = "http")]
+            Self::Http(_) => http::MAX_PUT,
         }
     }
 

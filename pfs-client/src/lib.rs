@@ -223,6 +223,7 @@ mod events;
 mod http;
 pub mod lookup;
 mod operator;
+mod put;
 mod reader;
 mod resume;
 #[cfg(target_os = "linux")]
@@ -249,8 +250,8 @@ pub use http::{HttpEndpoint, ProxyBroke};
 pub use operator::{Operator, Stopping};
 pub use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, IfExists, MessageError, PathError, Peer,
-    ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat, StreamSummary,
-    UnknownPolicy, Until, WriteOptions, WriterStat,
+    PutOptions, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat,
+    StreamSummary, UnknownPolicy, Until, WriteOptions, WriterStat,
 };
 #[cfg(feature = "postcard")]
 pub use pfs_stream::Postcard;
@@ -264,6 +265,7 @@ pub use pfs_stream::{ByteWriter, Rate, StallDetector, Throttle};
 pub use pfs_stream::{
     Codec, CodecError, Json, TypedIter, TypedReadError, TypedReader, TypedWriteError, TypedWriter,
 };
+pub use put::Put;
 pub use reader::Reader;
 pub use stream::Stream;
 pub use writer::Writer;

@@ -1,10 +1,10 @@
 //! The requests of a [`Client`] that has no asynchronous code. Each has a connection of its own.
 
 use bytes::Bytes;
-use pfs_proto::{CreateOptions, DaemonInfo, PathError, StreamPath, StreamStat, StreamSummary};
+use pfs_proto::{CreateOptions, DaemonInfo, PathError, PutOptions, StreamPath, StreamStat, StreamSummary};
 
 use super::{Client, Events};
-use crate::RequestError;
+use crate::{Chunk, Put, RequestError};
 
 impl Client {
     /// As [`Client::create`](crate::Client::create).
@@ -18,6 +18,33 @@ impl Client {
         options: &CreateOptions,
     ) -> Result<(), RequestError> {
         self.ask(async |client| client.create(path, options).await)
+    }
+
+    /// As [`Client::put`](crate::Client::put).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn put(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        chunk: impl Chunk,
+        options: &PutOptions,
+    ) -> Result<Put, RequestError> {
+        self.ask(async |client| client.put(path, chunk, options).await)
+    }
+
+    /// As [`Client::put_all`](crate::Client::put_all).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn put_all<C: Chunk>(
+        &self,
+        puts: impl IntoIterator<Item = (StreamPath, C)>,
+        options: &PutOptions,
+    ) -> Result<Vec<Result<Put, RequestError>>, RequestError> {
+        self.ask(async |client| client.put_all(puts, options).await)
     }
 
     /// As [`Client::close`](crate::Client::close).

@@ -19,6 +19,10 @@ use crate::connection::PATIENCE;
 /// Where a daemon opens connections, below its URL.
 const PLACE: &str = "v1/frames";
 
+/// The largest chunk that one request puts, and how much puts in one request take together, in bytes. A daemon reads a request of up
+/// to 16 KiB to its end before it answers; proxies in Go may break off a larger one.
+pub(crate) const MAX_PUT: usize = 12 << 10;
+
 /// How long it may take until there is a connection over TCP, and TLS if that is wanted.
 const CONNECTING: Duration = Duration::from_secs(5);
 

@@ -33,12 +33,12 @@ impl Socket {
         self.directory.path().join("pfsd.sock")
     }
 
-    async fn connect(&self) -> Result<Client, ConnectError> {
+    pub(super) async fn connect(&self) -> Result<Client, ConnectError> {
         Client::connect(Endpoint::Unix(self.path())).await
     }
 
     /// The daemon's end of the next connection, before anything was said.
-    async fn accept(&self) -> Daemon {
+    pub(super) async fn accept(&self) -> Daemon {
         Daemon::new(Box::new(self.listener.accept().await.unwrap().0))
     }
 

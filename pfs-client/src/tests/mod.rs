@@ -5,6 +5,7 @@ mod daemon;
 mod events;
 mod given_up;
 mod old_peer;
+mod puts;
 mod reader;
 #[cfg(target_os = "linux")]
 mod sleeping;

@@ -7,6 +7,7 @@ mod examples;
 mod failure;
 mod giving_up;
 mod idle;
+mod puts;
 mod same;
 pub(crate) mod torn;
 

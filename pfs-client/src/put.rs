@@ -1,0 +1,237 @@
+//! Putting chunks: a request makes a stream and appends to it.
+
+use bytes::Bytes;
+use pfs_proto::{
+    CreateOptions, ErrorCode, IfExists, PathError, PutOptions, Reply, Request, StreamPath, WriteOptions,
+};
+use pfs_stream::{Chunk, Finish, WriteError};
+
+use crate::Client;
+use crate::client::checked;
+use crate::error::RequestError;
+
+/// About so much is said of puts before their answers are taken, in bytes.
+const BATCH: usize = 64 << 10;
+
+/// What a put takes on the wire besides its path and its chunk, at most, in bytes.
+const REST: usize = 300;
+
+/// What became of a chunk that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Put {
+    /// Whether the stream was made for it.
+    pub created: bool,
+    /// The offset after the chunk; 0 if that is empty.
+    pub offset: u64,
+}
+
+impl Client {
+    /// The largest chunk that [`put`](Self::put) sends in one request, in bytes. A larger one takes several.
+    pub fn max_put(&self) -> usize {
+        self.dialer.max_put()
+    }
+
+    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is none, or if it is to be replaced: all in
+    /// one request. A stream that is made has the chunk before any other client finds it. While `block` readers of an existing
+    /// stream need the room, waits for them.
+    ///
+    /// A chunk of more than [`max_put`](Self::max_put) bytes, and any chunk for a daemon that is older than this request, is put by
+    /// [`create`](Self::create) and a [`writer`](Self::writer).
+    ///
+    /// ```no_run
+    /// # async fn example(client: pfs_client::Client) -> Result<(), pfs_client::RequestError> {
+    /// use pfs_client::{IfExists, PutOptions};
+    ///
+    /// let options = PutOptions::default().if_exists(IfExists::Fail).close(true);
+    /// let put = client.put("/streamfs/job-1", "done", &options).await?;
+    /// assert!(put.created);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As all requests; among the daemon's codes are `AlreadyExists`, `Closed`, `TooLarge`, `Limit`, `BadPath` and `BadOption`. Where
+    /// the daemon says so, nothing of the chunk is in the stream, and no stream was made for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the daemon may have done it or not, or its writer counts as one that died. The client can be used on.
+    pub async fn put(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+        chunk: impl Chunk,
+        options: &PutOptions,
+    ) -> Result<Put, RequestError> {
+        let path = checked(path)?;
+        let mut connection = self.connection().await?;
+        if !fits(chunk.as_ref(), options, self.max_put()) || connection.takes_no_puts() {
+            self.keep(connection);
+            return self.put_in_steps(path, chunk.as_ref(), options).await;
+        }
+        match connection.request(&request(&path, &chunk, options)).await? {
+            Reply::Put { created, offset } => {
+                self.keep(connection);
+                Ok(Put { created, offset })
+            }
+            Reply::Error { .. } if connection.takes_no_puts() => {
+                self.put_in_steps(path, chunk.as_ref(), options).await
+            }
+            other => Err(self.failure(connection, other, EXPECTED)),
+        }
+    }
+
+    /// [Puts](Self::put) chunks one after the other, and tells of each what became of it. Many are sent before their answers are
+    /// waited for, which makes this the way to fill many streams: it does not take a round trip for each.
+    ///
+    /// ```no_run
+    /// # async fn example(client: pfs_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use pfs_client::{PutOptions, StreamPath};
+    ///
+    /// let mut jobs: Vec<(StreamPath, String)> = Vec::new();
+    /// for number in 0..100_000 {
+    ///     jobs.push((format!("/streamfs/job-{number}").parse()?, format!("queued {number}\n")));
+    /// }
+    /// for put in client.put_all(jobs, &PutOptions::default()).await? {
+    ///     put?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the daemon cannot be asked, or not any more: how many of the chunks it has then put is not known. What it refuses is
+    /// an error in its place among the results, and those after it are put.
+    ///
+    /// # Cancel safety
+    ///
+    /// Given up, the daemon may have put any number of the first chunks. The client can be used on.
+    pub async fn put_all<C: Chunk>(
+        &self,
+        puts: impl IntoIterator<Item = (StreamPath, C)>,
+        options: &PutOptions,
+    ) -> Result<Vec<Result<Put, RequestError>>, RequestError> {
+        let mut connection = self.connection().await?;
+        connection.learn_abilities().await?;
+        let most = self.max_put();
+        let mut puts = puts.into_iter().peekable();
+        let mut results = Vec::with_capacity(puts.size_hint().0);
+        while let Some((path, chunk)) = puts.peek() {
+            if connection.takes_no_puts() || !fits(chunk.as_ref(), options, most) {
+                let put = self.put(path.clone(), chunk.as_ref(), options).await;
+                results.push(lasting(put)?);
+                puts.next();
+                continue;
+            }
+            let (mut requests, mut size) = (Vec::new(), 0_usize);
+            while let Some((path, chunk)) = puts.next_if(|(path, chunk)| {
+                size = size.saturating_add(path.as_str().len() + chunk.as_ref().len() + REST);
+                let is_first = requests.is_empty();
+                is_first || size <= BATCH.min(most) && fits(chunk.as_ref(), options, most)
+            }) {
+                requests.push(request(&path, &chunk, options));
+            }
+            let mut unexpected = false;
+            connection
+                .request_all(&requests, |reply| {
+                    results.push(match reply {
+                        Reply::Put { created, offset } => Ok(Put { created, offset }),
+                        Reply::Error { code, message } => Err(RequestError::refused(code, message)),
+                        _ => {
+                            unexpected = true;
+                            Err(RequestError::unexpected(EXPECTED))
+                        }
+                    });
+                })
+                .await?;
+            if unexpected {
+                return Err(RequestError::unexpected(EXPECTED));
+            }
+        }
+        self.keep(connection);
+        Ok(results)
+    }
+
+    /// Puts a chunk by several requests.
+    async fn put_in_steps(
+        &self,
+        path: StreamPath,
+        chunk: &[u8],
+        options: &PutOptions,
+    ) -> Result<Put, RequestError> {
+        let PutOptions { create, close } = options;
+        let if_exists = match create.if_exists {
+            IfExists::Keep => IfExists::Fail,
+            other => other,
+        };
+        let created = match self.create(path.clone(), &CreateOptions { if_exists, ..create.clone() }).await {
+            Ok(()) => true,
+            Err(error)
+                if create.if_exists == IfExists::Keep && error.code() == Some(ErrorCode::AlreadyExists) =>
+            {
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        let mut writer = self.writer(path.clone(), WriteOptions::default()).await?;
+        let finish = if *close { Finish::Close } else { Finish::KeepOpen };
+        match writer.append(chunk).await {
+            Ok(()) => {
+                let offset = writer.finish(finish).await.map_err(|error| failure(&path, error))?;
+                Ok(Put { created, offset })
+            }
+            Err(error @ WriteError::TooLarge { .. }) => {
+                writer.withdraw().await.map_err(|error| failure(&path, error))?;
+                if created {
+                    self.remove(path.clone()).await?;
+                }
+                Err(failure(&path, error))
+            }
+            Err(error) => Err(failure(&path, error)),
+        }
+    }
+}
+
+/// What a reply would be that has its place.
+const EXPECTED: &str = "what became of a chunk";
+
+fn request(path: &StreamPath, chunk: &impl Chunk, options: &PutOptions) -> Request {
+    let bytes = chunk.shared().unwrap_or_else(|| Bytes::copy_from_slice(chunk.as_ref()));
+    Request::Put(path.clone(), options.clone(), bytes)
+}
+
+/// Whether a put is one message, and one of at most so many bytes of chunk.
+fn fits(chunk: &[u8], options: &PutOptions, most: usize) -> bool {
+    let content_type = options.create.content_type.as_deref().unwrap_or_default();
+    chunk.len() <= most && content_type.len() <= MAX_CONTENT_TYPE
+}
+
+/// The longest media type that a daemon takes. It says so itself of longer ones.
+const MAX_CONTENT_TYPE: usize = 255;
+
+/// What became of a put, if the daemon can be asked to do others.
+fn lasting(put: Result<Put, RequestError>) -> Result<Result<Put, RequestError>, RequestError> {
+    match put {
+        Err(error) if error.code().is_none() => Err(error),
+        put => Ok(put),
+    }
+}
+
+/// Why a writer could not put a chunk.
+fn failure(path: &StreamPath, error: WriteError) -> RequestError {
+    let code = match &error {
+        WriteError::Closed => ErrorCode::Closed,
+        WriteError::Removed => ErrorCode::Removed,
+        WriteError::TooLarge { .. } => ErrorCode::TooLarge,
+        WriteError::DaemonGone(cause) => {
+            return std::io::Error::new(std::io::ErrorKind::ConnectionAborted, cause.to_string()).into();
+        }
+        WriteError::Other(cause) if let Some(error) = cause.downcast_ref::<RequestError>() => {
+            return error.clone();
+        }
+        _ => ErrorCode::Internal,
+    };
+    RequestError::Daemon { code, message: format!("cannot append to {path}: {error}") }
+}
