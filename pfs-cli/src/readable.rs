@@ -57,10 +57,7 @@ impl Readable {
 
     /// Whether a read would give something, an end or an error at once.
     pub(crate) fn now(&self) -> bool {
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let look = || poll(&mut [PollFd::from_borrowed_fd(self.file(), PollFlags::IN)], Some(&at_once));
-        // A signal that arrives meanwhile tells nothing about the file. Any other error is for the read to tell.
-        !matches!(retry_on_intr(look), Ok(0))
+        is_readable(self.file())
     }
 
     /// Waits until that may have changed. Cancel safe.
@@ -78,6 +75,14 @@ impl Readable {
             }
         }
     }
+}
+
+/// Whether a read would give something, an end or an error at once.
+pub(crate) fn is_readable(file: BorrowedFd<'_>) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let look = || poll(&mut [PollFd::from_borrowed_fd(file, PollFlags::IN)], Some(&at_once));
+    // A signal that arrives meanwhile tells nothing about the file. Any other error is for the read to tell.
+    !matches!(retry_on_intr(look), Ok(0))
 }
 
 fn run(file: &OwnedFd, asked: &Receiver<()>, told: &Notify) {

@@ -14,11 +14,15 @@ use tokio::sync::mpsc;
 
 use crate::descriptors;
 use crate::output::{OutputError, Stdout};
+use crate::readable::is_readable;
 
 /// Blocks that may wait to be sent, as long as they take no more than [`WAITING_BYTES`] together.
 const WAITING: usize = 16;
 /// Memory for waiting blocks; two of them there are in any case.
 const WAITING_BYTES: usize = 4 << 20;
+
+/// A read of [`read_at_once`], in bytes.
+const READ_AT_ONCE: usize = 16 << 10;
 
 /// Why the input, or its copy, went wrong.
 #[derive(Debug, Error)]
@@ -95,8 +99,18 @@ impl Input {
     ///
     /// When the copy is not read any more, the input ends there.
     pub(crate) fn new(sources: Vec<Source>, block_size: usize, tee: bool) -> io::Result<Self> {
+        Self::after(Vec::new(), sources, block_size, tee)
+    }
+
+    /// As [`new`](Self::new), behind what was read of the sources before.
+    pub(crate) fn after(
+        held: Vec<u8>,
+        sources: Vec<Source>,
+        block_size: usize,
+        tee: bool,
+    ) -> io::Result<Self> {
         let copy = if tee { Some(Stdout::open().map_err(io::Error::other)?) } else { None };
-        Self::read(Sources(sources.into()), copy, block_size)
+        Self::read(io::Cursor::new(held).chain(Sources(sources.into())), copy, block_size)
     }
 
     fn read<R, W>(input: R, copy: Option<W>, block_size: usize) -> io::Result<Self>
@@ -188,6 +202,23 @@ pub(crate) enum Source {
     Command(PipeReader),
     /// A file that was named.
     File(File),
+}
+
+/// Reads sources as far as that needs no waiting, and about `most` bytes at most. Sources that have come to their end are taken out,
+/// so that none is left if this is the whole input. A read that fails is left to whoever reads on.
+pub(crate) fn read_at_once(sources: &mut Vec<Source>, most: usize) -> Vec<u8> {
+    let (mut held, mut block) = (Vec::new(), vec![0; READ_AT_ONCE]);
+    while let Some(source) = sources.first_mut()
+        && held.len() <= most
+        && is_readable(source.as_fd())
+    {
+        match source.read(&mut block) {
+            Ok(0) => drop(sources.remove(0)),
+            Ok(len) => held.extend_from_slice(block.get(..len).unwrap_or_default()),
+            Err(_) => break,
+        }
+    }
+    held
 }
 
 /// Sources that are read one after the other.

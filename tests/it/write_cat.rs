@@ -10,6 +10,8 @@ const S: &str = "/streamfs/s";
 harness::per_transport! {
     what_is_written_is_read_back_byte_for_byte,
     write_without_stream_appends_its_input_as_one_chunk,
+    input_that_is_there_at_once_takes_one_request,
+    input_that_comes_later_has_a_writer_meanwhile,
     input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode,
     input_that_is_refused_leaves_no_stream_that_was_not_there_before,
     when_write_exits_0_a_reader_that_starts_afterwards_finds_every_byte,
@@ -37,6 +39,34 @@ fn write_without_stream_appends_its_input_as_one_chunk(transport: Transport) {
     assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (1, data.len() as u64));
     daemon.pfs(["write", S]).stdin("data\n").run().exits(0).quietly();
     assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (2, data.len() as u64 + 5));
+}
+
+fn input_that_is_there_at_once_takes_one_request(transport: Transport) {
+    let daemon = transport.daemon();
+    let file = daemon.dir().join("data");
+    std::fs::write(&file, "file\n").unwrap();
+    let write = daemon.pfs(["-v", "write", S]).stdin_file(&file).run().exits(0);
+    write.says("with one request");
+    daemon.pfs(["-v", "write", S]).arg(&file).arg(&file).run().exits(0).says("with one request");
+    daemon.pfs(["-v", "write", "--close", S]).stdin_file(&file).run().exits(0).says("with one request");
+    let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
+    assert_eq!(read.stdout, b"file\nfile\nfile\nfile\n");
+    daemon.pfs(["write", "--replace", "--close", S]).stdin_file(&file).run().exits(0).quietly();
+    assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"file\n");
+    assert_eq!((daemon.figure(S, "writers_finished"), daemon.figure(S, "writers_died")), (1, 0));
+}
+
+fn input_that_comes_later_has_a_writer_meanwhile(transport: Transport) {
+    let daemon = transport.daemon();
+    let mut writer = daemon.pfs(["write", S]).stdin_pipe().spawn();
+    writer.send(b"first, ");
+    eventually("the writer is there", || {
+        daemon.stat(S).is_some_and(|stat| stat["writers"].as_array().is_some_and(|all| all.len() == 1))
+    });
+    writer.send(b"last");
+    writer.end_input();
+    writer.finish().exits(0).quietly();
+    assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (1, 11));
 }
 
 fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode(transport: Transport) {

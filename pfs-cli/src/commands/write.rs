@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
-use pfs_client::{Finish, ProxyBroke, RequestError, WriteError, Writer};
-use pfs_proto::{StreamPath, WriteOptions};
+use pfs_client::{Client, Finish, IfExists, ProxyBroke, PutOptions, RequestError, WriteError, Writer};
+use pfs_proto::{ErrorCode, StreamPath, WriteOptions};
 
 use super::{Context, patiently};
 use crate::cli::WriteArgs;
@@ -34,6 +34,18 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     stdin::check(reads_stdin, args.tee)?;
     let files = open(&args.files)?;
     let client = context.daemon.connect().await?.with_half_duplex(true);
+    let mut sources = match &*args.command {
+        [] if files.is_empty() => vec![Source::Stdin],
+        _ => files,
+    };
+    let mut held = Vec::new();
+    if may_put(&args) {
+        held = stdin::read_at_once(&mut sources, client.max_put());
+        if sources.is_empty() && held.len() <= client.max_put() && put(context, &client, &args, &held).await?
+        {
+            return Ok(ExitCode::Success);
+        }
+    }
     let options = WriteOptions { wait_readers: args.wait_readers, replace: args.replace };
     let place = context.daemon.place();
     let waiting = match args.wait_readers {
@@ -59,8 +71,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     ));
 
     let (sources, command) = match &*args.command {
-        [] if files.is_empty() => (vec![Source::Stdin], None),
-        [] => (files, None),
+        [] => (sources, None),
         command => match Producer::start(command) {
             Ok(Started { producer, output, interruption }) => {
                 (vec![Source::Command(output)], Some((producer, interruption)))
@@ -87,7 +98,7 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     let appender = Appender::new(writer, &args.path, place, progress.counters());
     match command {
         None => {
-            append_input(appender, sources, &args).await?.finish(whole_end(&args)).await?;
+            append_input(appender, held, sources, &args).await?.finish(whole_end(&args)).await?;
             Ok(ExitCode::Success)
         }
         Some((producer, interruption)) => {
@@ -96,6 +107,29 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
                 code = interruption.comes() => Ok(code),
             }
         }
+    }
+}
+
+/// Whether one request is enough if the whole input is there: the request waits for no reader, and shows no progress.
+fn may_put(args: &WriteArgs) -> bool {
+    let WriteArgs { stream, lines, wait_readers, tee, progress, command, .. } = args;
+    !(*stream || *lines || *tee || *progress) && *wait_readers == 0 && command.is_empty()
+}
+
+/// Puts the whole input, as one chunk. False if the stream takes no chunk of that size, which a writer has more to say about.
+async fn put(context: &Context, client: &Client, args: &WriteArgs, input: &[u8]) -> anyhow::Result<bool> {
+    let (path, place) = (&args.path, context.daemon.place());
+    let if_exists = if args.replace { IfExists::Replace } else { IfExists::Keep };
+    let options = PutOptions::default().if_exists(if_exists).close(args.close);
+    let waiting = format_args!("an answer to writers {place}");
+    match patiently(&context.printer, waiting, client.put(path, input, &options)).await {
+        Ok(_) => {
+            let len = size(input.len() as u64);
+            context.printer.verbose(format_args!("appended {len} to {path} with one request"));
+            Ok(true)
+        }
+        Err(error) if error.code() == Some(ErrorCode::TooLarge) => Ok(false),
+        Err(error) => Err(context.explain(error, format_args!("cannot write to {path}"))),
     }
 }
 
@@ -108,7 +142,7 @@ async fn append_output(
     args: &WriteArgs,
 ) -> anyhow::Result<ExitCode> {
     let appended = async {
-        let mut appender = append_input(appender, sources, args).await?;
+        let mut appender = append_input(appender, Vec::new(), sources, args).await?;
         // A command that has closed its output may run on.
         let end = appender.wait_for_end(&mut producer).await?;
         if end.is_success() {
@@ -152,9 +186,11 @@ fn open(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     files.iter().map(source).collect()
 }
 
-/// Appends the input to its end, and gives the writer back.
+/// Appends the input to its end, behind what was read of it before, and gives the writer back. Only one chunk of all begins with
+/// what was read before.
 async fn append_input<'a>(
     mut appender: Appender<'a>,
+    held: Vec<u8>,
     sources: Vec<Source>,
     args: &WriteArgs,
 ) -> anyhow::Result<Appender<'a>> {
@@ -177,7 +213,7 @@ async fn append_input<'a>(
             }
         }
     } else {
-        let input = Input::new(sources, BLOCK, args.tee).context("cannot read the input")?;
+        let input = Input::after(held, sources, BLOCK, args.tee).context("cannot read the input")?;
         match one_chunk(input, &mut appender, max_chunk, &args.path).await {
             Ok(chunk) => appender.append(&chunk).await?,
             Err(error) => {

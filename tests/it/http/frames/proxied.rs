@@ -159,7 +159,7 @@ fn a_writer_through_such_a_proxy_never_takes_less_than_all_for_all() {
 fn a_proxy_that_gathers_requests_is_told_apart_and_named_with_its_setting() {
     let daemon = Daemon::with_http();
     let proxy = Proxy::that_gathers_requests(daemon.http_address(), "nginx/1.22.1");
-    let run = pfs_at(&proxy.url(), ["write", S]).stdin("x").run().exits(1);
+    let run = pfs_at(&proxy.url(), ["write", "--stream", S]).stdin("x").run().exits(1);
     run.says("proxy_request_buffering off").says(&proxy.url());
     assert!(daemon.streams().is_empty(), "the writer left something");
 }
