@@ -32,6 +32,7 @@ use super::{
     half_close::departed,
     lingering::Lingering,
     operations::{Protocol, Tallied, Tally},
+    outliving::Outliving,
     presence::{HungUp, Presence},
     problem::Refused,
     record::{Record, Recorded},
@@ -357,25 +358,18 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             leaving.disarm();
             return Box::pin(answered);
         }
-        // A task of its own: what arrived of a body is appended, whatever becomes of the connection, and hyper drops the
-        // future of a request when its client disconnects.
+        // What arrived of a body is appended, whatever becomes of the connection, and hyper drops the future of a request when its
+        // client disconnects.
         let appending = Arc::clone(&self.appending);
         Box::pin(async move {
             let permit = appending.acquire_owned().await;
-            let answered = tokio::spawn(async move {
+            let answered = Outliving::new(async move {
                 let _permit = permit;
                 answered.await
             });
             let answered = answered.await;
             leaving.disarm();
-            match answered {
-                Ok(answer) => answer,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The daemon has ended.
-                    Err(_) => std::future::pending().await,
-                },
-            }
+            answered
         })
     }
 }

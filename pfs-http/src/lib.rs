@@ -25,6 +25,7 @@ mod lingering;
 mod media_type;
 mod operations;
 mod origin;
+mod outliving;
 mod plain;
 mod presence;
 mod problem;
