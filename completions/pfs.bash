@@ -468,7 +468,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__create)
-            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --exist-ok --replace --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --reserve --exist-ok --replace --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -103,6 +103,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand create" -l client-cert-file -d '
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l color -d 'When to color messages, help and tables' -r -f -a "auto\t'On a terminal'
 always\t'In any case'
 never\t'Not at all'"
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l reserve -d 'Take the memory for all that the stream may hold now, or fail'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l exist-ok -d 'A stream that exists is no error, as long as it is not closed'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l replace -d 'Remove a stream that exists, and make the new one in the same step'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'

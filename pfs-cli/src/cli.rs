@@ -342,6 +342,12 @@ pub struct CreateArgs {
     /// Media type of the contents, told to readers
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
+    /// Take the memory for all that the stream may hold now, or fail
+    ///
+    /// Without this, it takes more as it needs more. Where no memory is left, it keeps less history, and pfs stat shows its
+    /// capacity.
+    #[arg(long)]
+    pub reserve: bool,
     /// A stream that exists is no error, as long as it is not closed
     ///
     /// It stays as it is; what was asked for and is otherwise is said on standard error. A closed stream is an error (9).

@@ -47,6 +47,8 @@ pub const CREATE: &str = "\
 Examples:
   pfs create --exist-ok --ring-buffer-size 64MB /streamfs/vod
       Keep 64 MiB of history for readers that join late; it may be there already.
+  pfs create --reserve --ring-buffer-size 1GB /streamfs/dump
+      Fail now rather than keep less history when memory runs short.
   pfs create --replace /streamfs/copy
       Start with a new stream before the first reader attaches.
   pfs create --channel-buffer-size 256KB --ring-buffer-size 512KB --content-type video/mp2t /streamfs/cam

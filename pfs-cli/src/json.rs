@@ -110,7 +110,7 @@ mod tests {
             concat!(
                 r#"{"path":"/streamfs/cam","state":"open","created":"2023-11-14T22:10:08.000Z","#,
                 r#""last_append":"2023-11-14T22:13:20.000Z","owner":{"pid":4711,"uid":1000},"#,
-                r#""ring_buffer_size":1048576,"channel_buffer_size":524288,"capacity":1048576,"memory":1056768,"head":3145728,"#,
+                r#""ring_buffer_size":1048576,"channel_buffer_size":524288,"capacity":1048576,"memory":1056768,"moves":3,"head":3145728,"#,
                 r#""tail":2097152,"size":1048576,"chunks":48,"chunks_held":16,"rate":1572864,"#,
                 r#""writers_finished":2,"writers_died":1,"lost_bytes":65536,"ttl_ms":3600000,"#,
                 r#""content_type":"video/mp2t","writers":[{"pid":4711,"uid":1000,"#,

@@ -63,7 +63,12 @@ pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
         ("capacity", stream.capacity),
         ("memory", stream.memory),
     ];
-    line("sizes", sizes.map(|(name, bytes)| format!("{name} {}", size(bytes))).join(", "));
+    let moves = match stream.moves {
+        0 => String::new(),
+        1 => ", moved once".to_owned(),
+        moves => format!(", moved {moves} times"),
+    };
+    line("sizes", sizes.map(|(name, bytes)| format!("{name} {}", size(bytes))).join(", ") + &moves);
     if let Some(ttl) = stream.ttl {
         line("ttl", format!("{} after the last append", format_duration(ttl)));
     }
@@ -224,7 +229,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
   tail      2097152 (1.0 MiB held)
   chunks    48 (16 held)
   rate      1.5 MiB/s
-  sizes     ring 1.0 MiB, channel 512.0 KiB, capacity 1.0 MiB, memory 1.0 MiB
+  sizes     ring 1.0 MiB, channel 512.0 KiB, capacity 1.0 MiB, memory 1.0 MiB, moved 3 times
   ttl       1h after the last append
   content   video/mp2t
   lost      64.0 KiB by all readers

@@ -25,6 +25,7 @@ pub(crate) fn stat() -> StreamStat {
         channel_buffer_size: 512 << 10,
         capacity: 1 << 20,
         memory: (1 << 20) + 8192,
+        moves: 3,
         head: 3 << 20,
         tail: 2 << 20,
         chunks: 48,

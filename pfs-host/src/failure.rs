@@ -128,6 +128,12 @@ impl Failure {
         let (code, advice) = match error {
             WriteError::Closed => (ErrorCode::Closed, ""),
             WriteError::Removed => (ErrorCode::Removed, ""),
+            WriteError::NoMemory { .. } => {
+                let advice =
+                    "remove streams with pfs rm, or raise limits.max_memory of the daemon or the quota";
+                let message = format!("cannot append to {path}: {error}; {advice}");
+                return Self::new(ErrorCode::Limit, message).because(Reason::StreamMemory);
+            }
             WriteError::TooLarge { .. } | WriteError::TooMany { .. } => (
                 ErrorCode::TooLarge,
                 "; write smaller chunks (pfs write --stream), or create the stream with larger buffers",

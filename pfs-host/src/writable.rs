@@ -247,7 +247,8 @@ impl Writable<'_> {
 
 /// The mount's defaults, overruled by what the creator asks for.
 fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<StreamConfig, String> {
-    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists: _ } = options;
+    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists: _, reserve } =
+        options;
     if ttl == Some(Duration::ZERO) {
         return Err("a time to live of zero would remove it at once".to_owned());
     }
@@ -265,6 +266,7 @@ fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<Stream
         ttl,
         deadline: None,
         content_type,
+        reserve,
         ..default
     })
 }

@@ -10,7 +10,7 @@ pub const MAX_PAYLOAD: usize = 1 << 20;
 
 /// The largest chunk of a [`Request::Put`](crate::Request::Put) that fits into a frame with any path and with all options that a daemon
 /// takes, in bytes.
-pub const MAX_PUT: usize = MAX_PAYLOAD - (MAX_PATH + 2) - (3 * 9 + 3 + 255 + 1) - 1;
+pub const MAX_PUT: usize = MAX_PAYLOAD - (MAX_PATH + 2) - (3 * 9 + 3 + 255 + 1 + 1) - 1;
 
 /// Bytes of a frame before its payload: a u32 length and a u8 kind.
 pub const HEADER_LEN: usize = 5;

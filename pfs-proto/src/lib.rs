@@ -109,7 +109,7 @@
 //!
 //! ```text
 //! | path | ring_buffer_size: opt u64 | channel_buffer_size: opt u64 | ttl: opt span | content_type: opt str |
-//! | if_exists: u8 |
+//! | if_exists: u8 | reserve: bool |
 //!
 //!   if_exists   0 fail   1 keep   2 replace
 //! ```
@@ -119,7 +119,7 @@
 //!
 //! ```text
 //! | path | ring_buffer_size: opt u64 | channel_buffer_size: opt u64 | ttl: opt span | content_type: opt str |
-//! | if_exists: u8 | close: bool | bytes |
+//! | if_exists: u8 | reserve: bool | close: bool | bytes |
 //!
 //!   if_exists   0 fail   1 append to it   2 replace
 //! ```
@@ -224,7 +224,7 @@
 //!
 //! ```text
 //! | path: str | state: u8 | created: time | last_append: opt time | owner: peer | ring_buffer_size: u64 |
-//! | channel_buffer_size: u64 | capacity: u64 | memory: u64 | head: u64 | tail: u64 | chunks: u64 |
+//! | channel_buffer_size: u64 | capacity: u64 | memory: u64 | moves: u64 | head: u64 | tail: u64 | chunks: u64 |
 //! | chunks_held: u64 | rate: u64 | writers_finished: u64 | writers_died: u64 | lost_bytes: u64 |
 //! | ttl: opt span | content_type: opt str |
 //! ```

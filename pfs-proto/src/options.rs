@@ -131,6 +131,9 @@ pub struct CreateOptions {
     pub content_type: Option<String>,
     /// What happens if there is a stream of that name.
     pub if_exists: IfExists,
+    /// Whether it takes the memory for all that it may hold when it is made, or is not made. Otherwise it takes more as it needs more, and
+    /// keeps less history where there is none.
+    pub reserve: bool,
 }
 
 impl CreateOptions {
@@ -162,6 +165,12 @@ impl CreateOptions {
     #[must_use]
     pub fn if_exists(self, if_exists: IfExists) -> Self {
         Self { if_exists, ..self }
+    }
+
+    /// These options, with a stream that takes the memory for all that it may hold when it is made, or not.
+    #[must_use]
+    pub fn reserve(self, reserve: bool) -> Self {
+        Self { reserve, ..self }
     }
 }
 

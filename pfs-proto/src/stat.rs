@@ -53,10 +53,12 @@ pub struct StreamStat {
     pub ring_buffer_size: u64,
     /// How far a live reader may lag.
     pub channel_buffer_size: u64,
-    /// Bytes of data that the ring holds at most.
+    /// Bytes of data that the ring has room for now.
     pub capacity: u64,
-    /// All memory of the stream: data, index and header.
+    /// Memory that it takes: its rings (data, index and header), and about what is beside them.
     pub memory: u64,
+    /// How often it moved to another ring, mostly a larger one.
+    pub moves: u64,
     /// Offset after the newest byte.
     pub head: u64,
     /// Offset of the oldest chunk still readable.

@@ -49,6 +49,11 @@ impl Budget {
         self.0.used.load(Relaxed)
     }
 
+    /// Whether nothing of it is left.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.used() >= self.limit()
+    }
+
     /// Takes bytes; `None` if that would exceed the limit.
     pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
         self.reserve_beyond(bytes, 0)
@@ -79,6 +84,13 @@ impl Reservation {
     /// Bytes that are reserved.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Takes bytes out of it, as a reservation of their own: all of them if it has no more.
+    pub(crate) fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { budget: self.budget.clone(), bytes }
     }
 
     /// Takes or gives back bytes, so that `bytes` are reserved. Returns false, and changes nothing, if that would exceed the
@@ -116,6 +128,18 @@ mod tests {
         let other = budget.reserve(7).unwrap();
         assert!(!one.resize(4) && one.resize(0));
         drop((one, other));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_part_that_is_split_off_is_given_back_by_itself() {
+        let budget = Budget::new(10);
+        let mut one = budget.reserve(7).unwrap();
+        let other = one.split(3);
+        assert_eq!((one.bytes(), other.bytes(), budget.used()), (4, 3, 7));
+        drop(one);
+        assert_eq!(budget.used(), 3);
+        drop(other);
         assert_eq!(budget.used(), 0);
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{WriteError, ring::Layout};
+use crate::{
+    CreateError, WriteError,
+    ring::{Layout, MAX_SIZE},
+};
 
 use pfs_proto::Peer;
 
@@ -25,6 +28,8 @@ pub struct StreamConfig {
     pub content_type: Option<String>,
     /// Who makes it; kept for its figures.
     pub owner: Peer,
+    /// Whether it takes the memory for all that it may hold when it is made. Otherwise it takes more as it needs more.
+    pub reserve: bool,
 }
 
 impl Default for StreamConfig {
@@ -36,6 +41,7 @@ impl Default for StreamConfig {
             deadline: None,
             content_type: None,
             owner: Peer::default(),
+            reserve: false,
         }
     }
 }
@@ -83,6 +89,32 @@ impl StreamConfig {
         Self { owner, ..self }
     }
 
+    /// This configuration, with a stream that takes the memory for all that it may hold when it is made, or not.
+    #[must_use]
+    pub fn reserve(self, reserve: bool) -> Self {
+        Self { reserve, ..self }
+    }
+
+    /// Whether the sizes are possible.
+    pub(crate) fn check(&self) -> Result<(), CreateError> {
+        for size in [self.ring_buffer_size, self.channel_buffer_size] {
+            if !(1..=MAX_SIZE).contains(&size) {
+                return Err(CreateError::BadSize { size, max: MAX_SIZE });
+            }
+        }
+        Ok(())
+    }
+
+    /// The layout of a ring of full size.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(self.ring_buffer_size.max(self.channel_buffer_size))
+    }
+
+    /// The layout of the first ring.
+    pub(crate) fn first_layout(&self) -> Layout {
+        if self.reserve { self.layout() } else { self.layout().initial() }
+    }
+
     /// The largest chunk that every reader can be given: one that fits a new reader's history
     /// and does not by itself make a live reader lag too far.
     pub fn max_chunk(&self) -> u64 {
@@ -100,7 +132,7 @@ impl StreamConfig {
             size = size.saturating_add(chunk.len());
             count += 1;
         }
-        let max = Layout::new(self.ring_buffer_size.max(self.channel_buffer_size)).max_chunks();
+        let max = self.layout().max_chunks();
         if size as u64 > self.max_chunk() {
             return Err(WriteError::TooLarge { size: size as u64, max: self.max_chunk() });
         }
@@ -116,7 +148,7 @@ impl StreamConfig {
 pub struct Limits {
     /// Streams at a time.
     pub max_streams: usize,
-    /// Bytes of all rings, indexes and headers, whether touched yet or not.
+    /// Bytes of all rings as they are, with indexes and headers, whether touched yet or not, and of what is beside them.
     pub max_memory: u64,
 }
 

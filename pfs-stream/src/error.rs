@@ -109,6 +109,15 @@ pub enum WriteError {
         /// Chunks allowed.
         max: u64,
     },
+    /// The ring of the stream must grow for the chunk, and the memory that streams may take is used up. Nothing of the chunk is in
+    /// the stream, and the writer can go on.
+    #[error(
+        "there are no {needed} bytes of memory left, into which the stream would have to grow for this chunk"
+    )]
+    NoMemory {
+        /// Bytes of the larger ring.
+        needed: u64,
+    },
     /// A `block` reader needs the room, and the append was not to wait. Nothing of the chunk is in the stream.
     #[error("a reader that has not read on yet needs the room")]
     Full,
@@ -254,6 +263,7 @@ impl From<WriteError> for io::Error {
         let kind = match error {
             WriteError::TooLarge { .. } | WriteError::TooMany { .. } => io::ErrorKind::InvalidInput,
             WriteError::Full => io::ErrorKind::WouldBlock,
+            WriteError::NoMemory { .. } => io::ErrorKind::OutOfMemory,
             WriteError::Closed => io::ErrorKind::BrokenPipe,
             WriteError::Removed => io::ErrorKind::NotFound,
             WriteError::DaemonGone(_) => io::ErrorKind::ConnectionReset,

@@ -18,7 +18,7 @@ use crate::{
     Extent, Read, ReadError, Reader, Sink, Stream,
     figures::{Figures, PAGE_WORDS},
     membership::Membership,
-    ring::{Memory, Ring, RingReader, Sharing},
+    ring::{Memory, Ring, RingReader, RingWriter, Sharing},
     state::{Progress, Shared},
     sync::{Arc, Ordering, lock},
 };
@@ -55,11 +55,16 @@ impl Reader {
             Ok((memory, file)) => (memory, file),
             Err(error) => return Err((self, error)),
         };
-        let Some(ring_file) = self.stream().shared.ring.memory().file() else {
+        let shared = match self.membership.shared.share() {
+            Ok(ring) => ring.clone(),
+            Err(error) => return Err((self, error)),
+        };
+        let Some(ring_file) = shared.memory().file() else {
             return Err((self, io::ErrorKind::Unsupported.into()));
         };
         let held = self.extent_at_attach();
-        let (mut membership, ring) = self.into_parts();
+        let (mut membership, mut ring) = self.into_parts();
+        ring.ring = shared;
         let counted = Counted::new(&membership.shared);
         membership.set_figures(Figures::Page(page), ring.position());
         Ok(Handout {
@@ -69,6 +74,49 @@ impl Reader {
             files: Some([ring_file, file]),
             _counted: counted,
         })
+    }
+}
+
+/// Bytes that are copied at a time while a stream moves to a ring that other processes are given: about a millisecond's work.
+const LARGEST_STEP: u64 = 4 << 20;
+
+impl Shared {
+    /// The ring that other processes are given: one of full size, to which the stream moves when it is asked for first.
+    fn share(&self) -> io::Result<&Ring> {
+        if let Some(ring) = self.shared_ring.get() {
+            return Ok(ring);
+        }
+        let layout = self.config.layout();
+        let refused = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
+        let descriptor = match &self.descriptors {
+            Some(descriptors) => Some(descriptors.reserve(1).ok_or_else(refused)?),
+            None => None,
+        };
+        let memory = self.budgets.iter().map(|budget| budget.reserve(layout.bytes()));
+        let mut charge = memory.collect::<Option<Vec<_>>>().ok_or_else(refused)?;
+        charge.extend(descriptor);
+        let ring = Ring::shared(layout)?;
+        ring.charge(charge);
+        let (mut next, mut step) = (None, 64 << 10);
+        loop {
+            // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
+            let mut append = lock(&self.append);
+            if let Some(ring) = self.shared_ring.get() {
+                return Ok(ring);
+            }
+            if append.status.removed() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            let writer = next.take().unwrap_or_else(|| RingWriter::from(ring.clone(), append.ring.tail()));
+            next = append.move_on(writer, step);
+            step = (2 * step).min(LARGEST_STEP);
+            if next.is_none() {
+                let ring = self.shared_ring.get_or_init(|| ring);
+                drop(append);
+                self.wake_readers();
+                return Ok(ring);
+            }
+        }
     }
 }
 
@@ -102,7 +150,8 @@ impl Handout {
 
     /// The other process cannot map, and has read nothing: the reader is to go on here.
     pub fn take_back(mut self) -> Reader {
-        let ring = RingReader::from_start(self.membership.shared.ring.clone(), &self.start);
+        let ring = lock(&self.membership.shared.append).ring.ring().clone();
+        let ring = RingReader::from_start(ring, &self.start);
         self.membership.set_figures(Figures::own(), ring.position());
         Reader::new(self.membership, ring, self.held)
     }

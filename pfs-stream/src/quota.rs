@@ -11,7 +11,7 @@ use crate::{Budget, CreateError, Limits, Reservation, Stream, stream};
 #[derive(Clone, Debug)]
 pub struct Quota {
     streams: Budget,
-    memory: Budget,
+    pub(crate) memory: Budget,
 }
 
 impl Quota {

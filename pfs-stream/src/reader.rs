@@ -15,7 +15,7 @@ use crate::{
     ring::RingReader,
     sink::Sink,
     state::Shared,
-    sync::Arc,
+    sync::{Arc, lock},
     wait::Ticket,
 };
 
@@ -52,6 +52,9 @@ fn try_read(
     sink: &mut impl Sink,
     most: Most,
 ) -> Result<Option<Read>, ReadError> {
+    if ring.ring.status().moved() {
+        ring.ring = lock(&membership.shared.append).ring.ring().clone();
+    }
     let read = ring.try_read(sink, most)?;
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
         let figures = &membership.state.figures;

@@ -18,7 +18,10 @@ use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
     AttachError, Budget, CreateError, Limits, Quota, Reader, Reservation, Stream, StreamConfig, Totals,
-    ring::Ring, state::Shared, stream, totals::Gone,
+    ring::Ring,
+    state::{self, Charges, Shared},
+    stream,
+    totals::Gone,
 };
 
 use expiry::{Expiry, Until};
@@ -86,8 +89,8 @@ impl Registry {
         Self::with_descriptors(limits, u64::MAX)
     }
 
-    /// An empty registry whose streams occupy at most `descriptors` descriptors: one each, for memory that other processes can be
-    /// given. Further streams are read and written in this process alone.
+    /// An empty registry whose streams occupy at most `descriptors` descriptors: one for each that another process was given to
+    /// read. Further streams are read and written in this process alone.
     pub fn with_descriptors(limits: Limits, descriptors: u64) -> Self {
         let names = Mutex::new(Names::default());
         let (rings, beside) = (Budget::new(limits.max_memory), Budget::new(beside(limits)));
@@ -189,29 +192,39 @@ impl Registry {
         name: &str,
         config: StreamConfig,
     ) -> Result<(Stream, Option<Stream>), CreateError> {
-        let layout = stream::layout(&config)?;
+        config.check()?;
+        let layout = config.first_layout();
         let limits = self.limits();
         let replaced = names.streams.get(name);
-        let needed = layout.bytes();
+        let overhead = state::overhead(name);
+        let needed = layout.bytes() + overhead;
         // The quota first: an owner who has reached it can make room, however full the registry is.
-        let mut reserved = match &self.quota {
-            Some(quota) => Vec::from(quota.charge(needed, replaced)?),
-            None => Vec::new(),
+        let mut charges = Charges {
+            budgets: vec![self.inner.rings.clone()],
+            descriptors: Some(self.inner.descriptors.clone()),
+            ..Charges::default()
         };
+        let mut charge = Vec::new();
+        if let Some(quota) = &self.quota {
+            let [stream, mut memory] = quota.charge(needed, replaced)?;
+            charges.reserved.extend([stream, memory.split(overhead)]);
+            charges.budgets.push(quota.memory.clone());
+            charge.push(memory);
+        }
         let others = names.streams.len().saturating_sub(usize::from(replaced.is_some()));
         if others >= limits.max_streams {
             return Err(CreateError::TooManyStreams { limit: limits.max_streams });
         }
         let (rings, used) = (&self.inner.rings, self.memory());
-        let Some(memory) = rings.reserve_beyond(needed, stream::spared(replaced, rings)) else {
+        let Some(mut memory) = rings.reserve_beyond(needed, stream::spared(replaced, rings)) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
-        let descriptor = self.inner.descriptors.reserve(1);
-        let ring = if descriptor.is_some() { Ring::new(layout)? } else { Ring::own(layout)? };
-        reserved.push(memory);
-        reserved.extend(descriptor);
+        let ring = Ring::own(layout)?;
+        charges.reserved.push(memory.split(overhead));
+        charge.push(memory);
+        ring.charge(charge);
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
-        let stream = Stream::of(Shared::new(name, config, ring, reserved, Some(created), gone));
+        let stream = Stream::of(Shared::new(name, config, ring, charges, Some(created), gone));
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);

@@ -7,7 +7,7 @@ use pfs_proto::{ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, Writer
 use crate::{
     clock,
     ring::Status,
-    state::{Progress, Shared},
+    state::{Progress, Shared, overhead},
     sync::{Ordering, lock},
 };
 
@@ -89,8 +89,9 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         owner: shared.config.owner,
         ring_buffer_size: shared.config.ring_buffer_size,
         channel_buffer_size: shared.config.channel_buffer_size,
-        capacity: shared.ring.layout().capacity(),
-        memory: shared.ring.layout().bytes(),
+        capacity: append.ring.ring().layout().capacity(),
+        memory: append.ring.ring().layout().bytes() + append.growth.memory() + overhead(&shared.name),
+        moves: append.growth.moves,
         head: head.offset,
         tail: tail.offset,
         chunks: head.seq,

@@ -15,9 +15,9 @@ use crate::{
     figures::Figures,
     membership::Membership,
     read::Position,
-    ring::{Layout, MAX_SIZE, Ring, RingReader, RingWriter, Status},
+    ring::{Ring, RingReader, RingWriter, Status},
     stat,
-    state::{ReaderState, Shared},
+    state::{Charges, ReaderState, Shared},
     sync::{Arc, Ordering, lock},
     wait::{Ticket, WaitQueue},
 };
@@ -43,16 +43,6 @@ pub struct Stream {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// The layout of a stream's ring, once its sizes are found to be possible.
-pub(crate) fn layout(config: &StreamConfig) -> Result<Layout, CreateError> {
-    for size in [config.ring_buffer_size, config.channel_buffer_size] {
-        if !(1..=MAX_SIZE).contains(&size) {
-            return Err(CreateError::BadSize { size, max: MAX_SIZE });
-        }
-    }
-    Ok(Layout::new(config.ring_buffer_size.max(config.channel_buffer_size)))
-}
-
 /// How much more of a budget of memory than its limit may be in use while a stream takes the name of this one, which gives that
 /// much back next. A ring that nobody has written to has taken next to nothing until then.
 pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
@@ -67,8 +57,9 @@ impl Stream {
     ///
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
-        let layout = layout(&config)?;
-        Ok(Self::unregistered(name, config, Ring::new(layout)?))
+        config.check()?;
+        let ring = Ring::own(config.first_layout())?;
+        Ok(Self::unregistered(name, config, ring))
     }
 
     /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
@@ -84,12 +75,13 @@ impl Stream {
     ///
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn local(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
-        let layout = layout(&config)?;
-        Ok(Self::unregistered(name, config, Ring::holding(layout)?))
+        config.check()?;
+        let ring = Ring::holding(config.layout())?;
+        Ok(Self::unregistered(name, config, ring))
     }
 
     fn unregistered(name: &str, config: StreamConfig, ring: Ring) -> Self {
-        Self::of(Shared::new(name, config, ring, Vec::new(), None, std::sync::Arc::default()))
+        Self::of(Shared::new(name, config, ring, Charges::default(), None, std::sync::Arc::default()))
     }
 
     /// The first handle of a stream.
@@ -118,10 +110,18 @@ impl Stream {
         self.shared.config.max_chunk()
     }
 
-    /// Whether other processes can be given its memory. False where the system has no memory of that kind, or where its registry has
-    /// no [descriptor](crate::Registry::with_descriptors) left.
+    /// Whether other processes can be given its memory. False where the system has no memory of that kind, for a
+    /// [local](Self::local) stream, and where its registry has no [descriptor](crate::Registry::with_descriptors) left.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub fn is_shared(&self) -> bool {
-        self.shared.ring.is_shared()
+        let has_descriptor = || self.shared.descriptors.as_ref().is_none_or(|budget| !budget.is_used_up());
+        !self.shared.holds && (self.shared.shared_ring.get().is_some() || has_descriptor())
+    }
+
+    /// Whether other processes can be given its memory: never on this system.
+    #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
+    pub fn is_shared(&self) -> bool {
+        false
     }
 
     /// Attaches a writer.
@@ -173,11 +173,12 @@ impl Stream {
         let membership = Membership::join(&self.shared, Arc::new(state));
         let deaths_before = append.deaths_before;
         let seat = append.ring.seat(at.seq);
+        let current = append.ring.ring().clone();
         drop(append);
         self.shared.watchers.wake();
         self.shared.joins.wake_all();
         let ring = RingReader {
-            ring: self.shared.ring.clone(),
+            ring: current,
             seq: at.seq,
             offset: at.offset,
             begun: None,
@@ -242,7 +243,7 @@ impl Stream {
         };
         poll_fn(move |cx| {
             let Waiting { shared, ticket, .. } = &mut waiting;
-            shared.ends.poll(ticket, cx, || shared.ring.status().removed().then_some(()))
+            shared.ends.poll(ticket, cx, || shared.status().removed().then_some(()))
         })
     }
 
@@ -256,7 +257,7 @@ impl Stream {
 
     /// Whether it takes appends: it is neither closed nor removed.
     pub fn is_active(&self) -> bool {
-        let status = self.shared.ring.status();
+        let status = self.shared.status();
         !status.closed() && !status.removed()
     }
 
@@ -292,7 +293,7 @@ impl Stream {
         poll_fn(move |cx| {
             let Waiting { shared, ticket, .. } = &mut waiting;
             shared.joins.poll(ticket, cx, || {
-                let status = shared.ring.status();
+                let status = shared.status();
                 let ended = status.closed() || status.removed();
                 (ended || shared.reader_count.load(Ordering::SeqCst) >= count).then_some(())
             })

@@ -121,7 +121,7 @@ impl Writer {
             append.deaths_before = append.status.deaths();
         }
         append.status.writer_joined();
-        shared.ring.set_status(append.status);
+        shared.publish(&append);
         let state = Arc::new(WriterState::new(peer));
         append.writers.push(Arc::clone(&state));
         drop(append);
@@ -203,14 +203,14 @@ impl Writer {
             return Err(WriteError::TooLarge { size, max });
         }
         if size >= MIN_HELD as u64
-            && self.shared.ring.holds()
+            && self.shared.holds
             && let Some(chunk) = chunk.to_bytes()
         {
             return self.try_hold(chunk);
         }
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
-        if size > 0 && !append.put(chunk, now, &self.shared, &mut self.gone) {
+        if size > 0 && !append.put(chunk, now, &self.shared, &mut self.gone)? {
             self.state.needs_room(&append);
             return Ok(None);
         }
@@ -342,7 +342,7 @@ impl Drop for Writer {
             append.finished += u64::from(finished);
         }
         append.writers.retain(|writer| !Arc::ptr_eq(writer, &self.state));
-        self.shared.ring.set_status(append.status);
+        self.shared.publish(&append);
         let last = append.status.writers() == 0;
         drop(append);
         self.shared.gone.add_writer(self.state.counted(), finished);
@@ -399,12 +399,12 @@ impl Batch<'_> {
     /// The most that can be appended in one step, in bytes and in chunks: a small part of the ring, because readers lose as
     /// much at once.
     pub(crate) fn step(&self) -> (u64, u64) {
-        let layout = self.shared.ring.layout();
+        let layout = self.append.ring.ring().layout();
         (layout.capacity() / 16, layout.max_chunks() / 16)
     }
 
-    /// Appends several in one step if they are no more than that, and if no `block` reader needs the room; false otherwise,
-    /// and nothing appended.
+    /// Appends several in one step if they are no more than that, and if there is room for them; false otherwise, and nothing
+    /// appended.
     pub(crate) fn put_all(&mut self, chunks: &[impl Source]) -> bool {
         let bytes = chunks.iter().map(|chunk| chunk.size() as u64).sum();
         let (most, count) = self.step();
@@ -413,7 +413,7 @@ impl Batch<'_> {
         if !fits || largest > self.shared.config.max_chunk() {
             return false;
         }
-        let put = self.append.put_all(chunks, bytes, self.now, self.shared, self.gone);
+        let put = self.append.put_all(chunks, bytes, self.now, self.shared, self.gone).unwrap_or(false);
         if put {
             self.chunks += chunks.len() as u64;
             self.bytes += bytes;
@@ -427,7 +427,7 @@ impl Batch<'_> {
         if size > max {
             return Err(WriteError::TooLarge { size, max });
         }
-        let put = self.append.put(chunk, self.now, self.shared, self.gone);
+        let put = self.append.put(chunk, self.now, self.shared, self.gone)?;
         self.chunks += u64::from(put);
         self.bytes += if put { size } else { 0 };
         Ok(put)

@@ -11,7 +11,7 @@ use pfs_stream::*;
 
 /// A ring of 16 bytes that holds at most three chunks.
 fn stream() -> Stream {
-    let config = StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
+    let config = StreamConfig::default().buffer_size(16).reserve(true);
     Stream::new("s", config).unwrap()
 }
 
@@ -188,6 +188,72 @@ fn what_a_reader_lost_is_in_the_figures_once_while_it_goes() {
         assert_eq!(stream.stat().lost_bytes, lost);
         going.join().unwrap();
         assert_eq!(stream.stat().lost_bytes, lost);
+    });
+}
+
+/// A stream that grows: its first ring holds one chunk of 8 bytes.
+fn growing() -> Stream {
+    Stream::new("s", StreamConfig::default().buffer_size(16)).unwrap()
+}
+
+#[test]
+fn a_reader_that_reads_while_the_stream_moves_to_another_ring_gets_every_byte_once() {
+    check(|| {
+        let stream = growing();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&bytes_at(0, 5)).unwrap();
+        let appending = thread::spawn(move || {
+            writer.try_append(&bytes_at(5, 6)).unwrap();
+            writer.finish(Finish::Close);
+        });
+        let mut lost = 0;
+        for _ in 0..2 {
+            step(&mut reader, &mut lost);
+        }
+        appending.join().unwrap();
+        while !step(&mut reader, &mut lost) {}
+        assert_eq!((stream.stat().moves, reader.position(), lost), (1, 11, 0));
+    });
+}
+
+#[test]
+fn an_append_that_moves_the_stream_while_a_reader_falls_asleep_wakes_it() {
+    check(|| {
+        let stream = growing();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&bytes_at(0, 5)).unwrap();
+        assert!(!step(&mut reader, &mut 0));
+        let appending = thread::spawn(move || {
+            writer.try_append(&bytes_at(5, 6)).unwrap();
+            writer
+        });
+        let mut bytes = Vec::new();
+        let read = block_on(reader.read(&mut bytes, 16)).unwrap();
+        assert_eq!((read, bytes), (Read::Data { chunks: 1, bytes: 6 }, bytes_at(5, 6)));
+        assert_eq!(stream.stat().moves, 1);
+        drop(appending.join().unwrap());
+    });
+}
+
+#[test]
+fn a_close_after_the_stream_has_moved_ends_a_reader_that_falls_asleep_in_the_ring_that_it_left() {
+    check(|| {
+        let stream = growing();
+        let mut reader = stream.reader(ReadOptions::default()).unwrap();
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(&bytes_at(0, 5)).unwrap();
+        assert!(!step(&mut reader, &mut 0));
+        let closing = thread::spawn(move || {
+            writer.try_append(&bytes_at(5, 6)).unwrap();
+            stream.close();
+            writer
+        });
+        let mut bytes = Vec::new();
+        while !matches!(block_on(reader.read(&mut bytes, 16)).unwrap(), Read::End(End::Closed)) {}
+        assert_eq!(bytes, bytes_at(5, 6));
+        drop(closing.join().unwrap());
     });
 }
 

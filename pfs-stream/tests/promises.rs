@@ -295,7 +295,12 @@ fn waiting_readers_are_attached_before_the_first_byte_and_leave_nothing_behind()
 
 #[test]
 fn limits_refuse_a_stream_and_disturb_no_other() {
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config = StreamConfig {
+        ring_buffer_size: 4096,
+        channel_buffer_size: 4096,
+        reserve: true,
+        ..Default::default()
+    };
     let one = Stream::new("s", config.clone()).unwrap().stat().memory;
     let registry = Registry::new(Limits { max_streams: 2, max_memory: one * 3 });
     let held = registry.create("a", config.clone()).unwrap();
@@ -303,7 +308,7 @@ fn limits_refuse_a_stream_and_disturb_no_other() {
     registry.create("b", config.clone()).unwrap();
     assert!(matches!(registry.create("c", config.clone()), Err(CreateError::TooManyStreams { limit: 2 })));
     registry.remove("b");
-    let large = StreamConfig { ring_buffer_size: 4096 + 2 * one, ..config.clone() };
+    let large = StreamConfig { ring_buffer_size: 2 * one, ..config.clone() };
     assert!(matches!(registry.create("c", large.clone()), Err(CreateError::TooMuchMemory { .. })));
     registry.remove("a");
     if cfg!(any(miri, not(target_os = "linux"))) {
@@ -319,7 +324,12 @@ fn limits_refuse_a_stream_and_disturb_no_other() {
 
 #[test]
 fn limits_that_are_changed_hold_for_the_next_stream_and_take_nothing_away() {
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config = StreamConfig {
+        ring_buffer_size: 4096,
+        channel_buffer_size: 4096,
+        reserve: true,
+        ..Default::default()
+    };
     let one = Stream::new("s", config.clone()).unwrap().stat().memory;
     let registry = Registry::new(Limits { max_streams: 2, max_memory: one * 2 });
     let beside = registry.reserve(one / 4).unwrap();
@@ -524,8 +534,12 @@ fn a_replaced_stream_is_removed_and_nobody_finds_none_in_between() {
 
 #[test]
 fn a_replacement_that_is_refused_leaves_the_old_stream_as_it_was() {
-    let size =
-        |bytes| StreamConfig { ring_buffer_size: bytes, channel_buffer_size: bytes, ..Default::default() };
+    let size = |bytes| StreamConfig {
+        ring_buffer_size: bytes,
+        channel_buffer_size: bytes,
+        reserve: true,
+        ..Default::default()
+    };
     let registry = Registry::new(Limits { max_streams: 9, max_memory: 3 << 20 });
     let old = registry.create("s", size(1 << 20)).unwrap();
     old.writer().unwrap().try_append(b"old").unwrap();

@@ -46,7 +46,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 fn config(size: u64) -> StreamConfig {
-    StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() }
+    StreamConfig::default().buffer_size(size).reserve(true)
 }
 
 /// What the model knows of a stream.

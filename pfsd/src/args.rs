@@ -126,7 +126,7 @@ pub const MANUAL: &[(&str, &str)] = &[
 
   [limits]
   max_streams = 1000000
-  max_memory = "1GB"             # all rings together; beside them an eighth
+  max_memory = "1GB"             # all streams together; beside them an eighth
                                  # each for staging areas, for what arrives
                                  # and for what leaves;
                                  # default: 1GB, or half of the limit of

@@ -51,6 +51,7 @@ fn stat() -> StreamStat {
         tail: 0,
         chunks: 0,
         chunks_held: 0,
+        moves: 0,
         rate: 0,
         writers_finished: 0,
         writers_died: 0,

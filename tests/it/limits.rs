@@ -57,22 +57,26 @@ fn no_more_streams_than_allowed() {
 
 #[test]
 fn no_more_memory_than_allowed() {
-    const LIMIT: u64 = 32 << 20;
     let daemon = Daemon::with_config("[limits]\nmax_memory = \"32MB\"\n");
     let mut pair = Pair::start(&daemon);
-    daemon.pfs(["create", "/streamfs/big", "--ring-buffer-size", "30MB"]).run().exits(1).says("max_memory");
+    let big = ["create", "--reserve", "/streamfs/big", "--ring-buffer-size", "30MB"];
+    daemon.pfs(big).run().exits(1).says("max_memory");
     daemon.pfs(["create", "/streamfs/huge", "--ring-buffer-size", "10000000TB"]).run().exits(2);
     pair.goes_on();
-    let room = LIMIT / daemon.figure(S, "memory");
-    assert!(room >= 2, "streams of {} bytes", daemon.figure(S, "memory"));
-    for i in 1..room {
-        daemon.create(&format!("/streamfs/{i}"));
+    let reserve = |path: &str| daemon.pfs(["create", "--reserve", path, "--ring-buffer-size", "8MB"]).run();
+    for i in 1..=2 {
+        reserve(&format!("/streamfs/{i}")).exits(0);
     }
-    daemon.pfs(["create", "/streamfs/more"]).run().exits(1).says("max_memory");
-    daemon.pfs(["write", "/streamfs/more"]).stdin("x").run().exits(1).says("max_memory");
+    reserve("/streamfs/more").exits(1).says("max_memory");
+    pair.goes_on();
+    // A stream takes what there is, and says what it cannot take.
+    daemon.pfs(["write", "/streamfs/more"]).stdin("x").run().exits(0).quietly();
+    let large = daemon.pfs(["write", "/streamfs/more"]).stdin(noise(1, 3 << 20)).run();
+    large.exits(1).says("bytes of memory left").says("max_memory");
+    assert_eq!(daemon.head("/streamfs/more"), 1);
     pair.goes_on();
     daemon.remove("/streamfs/1");
-    daemon.create("/streamfs/again");
+    reserve("/streamfs/again").exits(0);
     pair.ends();
 }
 
@@ -107,14 +111,15 @@ fn no_more_memory_of_a_user_than_its_quota() {
     let daemon = Daemon::with_config("[limits]\nmax_memory_per_user = \"16MB\"\n");
     let mut pair = Pair::start(&daemon);
     let refused = "of the 16777216 bytes that the quota allows are taken";
-    let big = daemon.pfs(["create", "/streamfs/big", "--ring-buffer-size", "10MB"]).run();
+    let big = daemon.pfs(["create", "--reserve", "/streamfs/big", "--ring-buffer-size", "16MB"]).run();
     big.exits(1).says(refused).says("ask for smaller buffers").says("limits.max_memory_per_user");
-    daemon.create("/streamfs/2");
-    daemon.pfs(["write", "/streamfs/3"]).stdin("x").run().exits(1).says(refused);
-    daemon.create_with_buffers("/streamfs/small", 4096, 4096);
+    let reserve = |path: &str| daemon.pfs(["create", "--reserve", path]).run();
+    reserve("/streamfs/2").exits(0);
+    reserve("/streamfs/3").exits(1).says(refused);
+    daemon.create("/streamfs/small");
     pair.goes_on();
     daemon.remove("/streamfs/2");
-    daemon.create("/streamfs/3");
+    reserve("/streamfs/3").exits(0);
     pair.ends();
 }
 
@@ -146,12 +151,6 @@ fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_
         daemon.pfs(["write", "--close", "/streamfs/new"]).stdin(sent.clone()).run().exits(0).quietly();
         let read = daemon.pfs(["cat", "--stream", "/streamfs/new"]).run().exits(0).quietly();
         assert_eq!(digest(&read.stdout), digest(&sent));
-        if limit > 0 {
-            let created = |line: &str| line.contains("stream created") && line.contains("/streamfs/new");
-            let log = daemon.log();
-            let line = log.lines().find(|line| created(line)).expect("the log tells of it");
-            assert!(line.contains("shared=false"), "{line}");
-        }
         // The memory of this stream is shared; there is no more for a page or a staging area of one more client.
         let late = daemon.reader(S, ["--tail", "5"]);
         daemon.pfs(["write", S]).stdin("again").run().exits(0).quietly();

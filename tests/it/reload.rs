@@ -48,7 +48,7 @@ fn a_new_limit_on_streams_or_memory_refuses_further_ones_and_removes_none() {
     let daemon = Daemon::with_config(&limits("max_streams = 3"));
     let mut pair = Pair::start(&daemon);
     daemon.create("/streamfs/2");
-    let create = |stream: &str| daemon.pfs(["create", stream]).run();
+    let create = |stream: &str| daemon.pfs(["create", "--reserve", stream]).run();
     daemon.reload(&limits("max_streams = 1")).exits(0);
     create("/streamfs/3").exits(1).says("max_streams");
     assert_eq!(daemon.streams().len(), 2);

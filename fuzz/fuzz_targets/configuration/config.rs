@@ -68,7 +68,7 @@ fn check_streams(config: &Config) {
             // A machine that has too little memory just now, or for the defaults, is no mistake in the file.
             Err(CreateError::OutOfMemory(_)) => {}
             Err(error) => {
-                let is_noted = config.notes.iter().any(|note| note.starts_with("no stream could be made"));
+                let is_noted = config.notes.iter().any(|note| note.starts_with("no stream could grow to"));
                 assert!(is_noted, "{error}: {config:?}");
             }
         }

@@ -10,15 +10,24 @@ use crate::size::size;
 
 /// Creates a stream.
 pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<ExitCode> {
-    let CreateArgs { path, ring_buffer_size, channel_buffer_size, ttl, content_type, exist_ok, replace } =
-        args;
+    let CreateArgs {
+        path,
+        ring_buffer_size,
+        channel_buffer_size,
+        ttl,
+        content_type,
+        reserve,
+        exist_ok,
+        replace,
+    } = args;
     let client = context.daemon.connect().await?;
     let if_exists = match (exist_ok, replace) {
         (true, _) => IfExists::Keep,
         (_, true) => IfExists::Replace,
         (false, false) => IfExists::Fail,
     };
-    let options = CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists };
+    let options =
+        CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists, reserve };
     client
         .create(&path, &options)
         .await
@@ -78,6 +87,7 @@ mod tests {
             ttl: stat.ttl,
             content_type: stat.content_type.clone(),
             if_exists: IfExists::Keep,
+            reserve: false,
         };
         assert_eq!(differences(&same, &stat), [""; 0]);
         let other = CreateOptions {
@@ -86,6 +96,7 @@ mod tests {
             ttl: Some(Duration::from_secs(7)),
             content_type: Some("text/plain".to_owned()),
             if_exists: IfExists::Keep,
+            reserve: false,
         };
         let found = differences(&other, &stat);
         assert_eq!(found.len(), 4);

@@ -82,6 +82,7 @@ pub(super) fn stat() -> StreamStat {
         tail: 0,
         chunks: 1,
         chunks_held: 1,
+        moves: 0,
         rate: 0,
         writers_finished: 1,
         writers_died: 0,

@@ -154,8 +154,12 @@ async fn refusal(far: &mut Far) -> (ErrorCode, String) {
 
 fn create(name: &str, ring_buffer_size: u64) -> Request {
     let size = Some(ring_buffer_size);
-    let sizes =
-        CreateOptions { ring_buffer_size: size, channel_buffer_size: size, ..CreateOptions::default() };
+    let sizes = CreateOptions {
+        ring_buffer_size: size,
+        channel_buffer_size: size,
+        reserve: true,
+        ..Default::default()
+    };
     Request::Create(format!("/streamfs/{name}").parse().unwrap(), sizes)
 }
 

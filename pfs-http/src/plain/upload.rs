@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{media_type::refuse_form, presence::Presence, problem::Problem, record::Outcome};
 
-const KEYS: &[&str] = &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl"];
+const KEYS: &[&str] =
+    &["close", "create", "replace", "ring-buffer-size", "channel-buffer-size", "ttl", "reserve"];
 
 /// What curl calls everything that it is not told the type of.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -147,7 +148,9 @@ fn options(
         (query.size("ring-buffer-size")?, query.size("channel-buffer-size")?);
     let ttl =
         query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| pfs_proto::parse_duration(ttl).ok())?;
-    if if_exists.is_none() && (ring_buffer_size.is_some() || channel_buffer_size.is_some() || ttl.is_some()) {
+    let reserve = query.flag("reserve")?;
+    let sized = ring_buffer_size.is_some() || channel_buffer_size.is_some() || reserve;
+    if if_exists.is_none() && (sized || ttl.is_some()) {
         return Err(bad("sizes and a ttl are given to a stream when it is created: add ?create or ?replace"));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -159,6 +162,7 @@ fn options(
         ttl,
         content_type: content_type.map(str::to_owned),
         if_exists: if_exists.unwrap_or_default(),
+        reserve,
     })
 }
 

@@ -7,7 +7,8 @@ use crate::{
 };
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
-    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists } = options;
+    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists, reserve } =
+        options;
     w.option(*ring_buffer_size, FieldWriter::u64);
     w.option(*channel_buffer_size, FieldWriter::u64);
     w.option(*ttl, FieldWriter::duration);
@@ -17,6 +18,7 @@ pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOption
         IfExists::Keep => 1,
         IfExists::Replace => 2,
     });
+    w.bool(*reserve);
 }
 
 pub(super) fn create_options(r: &mut FieldReader) -> Result<CreateOptions, MessageError> {
@@ -31,6 +33,7 @@ pub(super) fn create_options(r: &mut FieldReader) -> Result<CreateOptions, Messa
             2 => IfExists::Replace,
             value => return Err(r.bad("if_exists", value.into())),
         },
+        reserve: r.bool("reserve")?,
     })
 }
 

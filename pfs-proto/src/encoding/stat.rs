@@ -40,6 +40,7 @@ pub(super) fn put_stat(w: &mut FieldWriter<'_>, stat: &StreamStat) {
     w.u64(stat.channel_buffer_size);
     w.u64(stat.capacity);
     w.u64(stat.memory);
+    w.u64(stat.moves);
     w.u64(stat.head);
     w.u64(stat.tail);
     w.u64(stat.chunks);
@@ -63,6 +64,7 @@ pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
         channel_buffer_size: r.u64()?,
         capacity: r.u64()?,
         memory: r.u64()?,
+        moves: r.u64()?,
         head: r.u64()?,
         tail: r.u64()?,
         chunks: r.u64()?,

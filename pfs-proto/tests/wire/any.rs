@@ -149,13 +149,14 @@ fn state() -> impl Strategy<Value = State> {
 
 fn create_options() -> impl Strategy<Value = CreateOptions> {
     let if_exists = prop_oneof![Just(IfExists::Fail), Just(IfExists::Keep), Just(IfExists::Replace)];
-    (any::<(Option<u64>, Option<u64>)>(), option::of(duration()), content_type(), if_exists).prop_map(
-        |((ring_buffer_size, channel_buffer_size), ttl, content_type, if_exists)| CreateOptions {
+    (any::<(Option<u64>, Option<u64>, bool)>(), option::of(duration()), content_type(), if_exists).prop_map(
+        |((ring_buffer_size, channel_buffer_size, reserve), ttl, content_type, if_exists)| CreateOptions {
             ring_buffer_size,
             channel_buffer_size,
             ttl,
             content_type,
             if_exists,
+            reserve,
         },
     )
 }
@@ -214,6 +215,7 @@ fn stat() -> impl Strategy<Value = StreamStat> {
             tail: n[5],
             chunks: n[6],
             chunks_held: n[7],
+            moves: n[0],
             rate: n[8],
             writers_finished: n[9],
             writers_died: n[10],

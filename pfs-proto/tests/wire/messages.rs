@@ -82,6 +82,7 @@ fn the_largest_chunk_that_is_put_fits_into_a_frame_with_the_longest_path_and_all
         ttl: Some(std::time::Duration::from_secs(3)),
         content_type: Some("x".repeat(255)),
         if_exists: IfExists::Keep,
+        reserve: true,
     };
     let request = Request::Put(path, PutOptions { create, close: true }, vec![7; MAX_PUT].into());
     let frame = frames(&encoded(|out| request.encode(out))).remove(0);
@@ -130,8 +131,8 @@ fn the_bytes_of_a_message_are_those_in_the_documentation() {
     assert_eq!(
         encoded(|out| Request::Put(path, options, Bytes::from_static(b"hi")).encode(out)),
         &[
-            27, 0, 0, 0, 0x0f, 4, 0, b'/', b's', b'/', b'p', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, b'a',
-            b'/', b'b', 1, 1, b'h', b'i'
+            28, 0, 0, 0, 0x0f, 4, 0, b'/', b's', b'/', b'p', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, b'a',
+            b'/', b'b', 1, 0, 1, b'h', b'i'
         ][..]
     );
     assert_eq!(

@@ -1,45 +1,81 @@
 //! The memory of a ring, and how it is divided.
 
 use super::{Index, Layout, Memory, Status, layout};
-use crate::sync::{
-    Arc, AtomicU64,
-    Ordering::{self, Acquire},
+use crate::{
+    budget::Reservation,
+    sync::{
+        Arc, AtomicU64, Mutex,
+        Ordering::{self, Acquire},
+        lock,
+    },
 };
 
 /// A ring's memory and how it is divided; shared by its writer and its readers.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {
     pub(super) layout: Layout,
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<Charged>,
+}
+
+/// Memory, and what it takes of budgets until it is given back.
+#[derive(Debug)]
+pub(super) struct Charged {
+    memory: Memory,
+    charge: Mutex<Vec<Reservation>>,
+}
+
+impl std::ops::Deref for Charged {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl From<Memory> for Charged {
+    fn from(memory: Memory) -> Self {
+        Self { memory, charge: Mutex::new(Vec::new()) }
+    }
 }
 
 impl Ring {
-    /// Takes memory for a ring: memory that other processes can be given, if the system has any.
-    pub(crate) fn new(layout: Layout) -> std::io::Result<Self> {
-        let words = layout.words();
-        let memory = Memory::new(words).or_else(|_| Memory::own(words))?;
-        Ok(Self { layout, memory: Arc::new(memory) })
+    fn of(layout: Layout, memory: Memory) -> Self {
+        Self { layout, memory: Arc::new(memory.into()) }
+    }
+
+    /// Takes memory for a ring that other processes can be given.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn shared(layout: Layout) -> std::io::Result<Self> {
+        Ok(Self::of(layout, Memory::new(layout.words())?))
     }
 
     /// Takes memory for a ring that this process reads alone, which occupies no descriptor.
     pub(crate) fn own(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self { layout, memory: Arc::new(Memory::own(layout.words())?) })
+        let words = layout.words();
+        let memory = if layout.is_small() { Ok(Memory::boxed(words)) } else { Memory::own(words) };
+        Ok(Self::of(layout, memory?))
+    }
+
+    /// What it takes of budgets, given back with its memory.
+    pub(crate) fn charge(&self, charge: Vec<Reservation>) {
+        *lock(&self.memory.charge) = charge;
+    }
+
+    /// How much it takes of a budget.
+    pub(crate) fn charged_to(&self, budget: &crate::Budget) -> u64 {
+        let charge = lock(&self.memory.charge);
+        charge.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum()
     }
 
     /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
     pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
         let layout = layout.with_first_index();
-        Ok(Self { layout, memory: Arc::new(Memory::own(layout.words())?) })
+        Ok(Self::of(layout, Memory::own(layout.words())?))
     }
 
     /// Whether it is for one process, and its writer holds large chunks by reference, which only readers there can take.
     pub(crate) fn holds(&self) -> bool {
         self.layout.first_index().is_some()
-    }
-
-    /// Whether other processes can be given it.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.memory.is_shared()
     }
 
     pub(crate) fn layout(&self) -> Layout {
@@ -94,7 +130,7 @@ impl Ring {
     /// Gives the memory of a removed stream back to the system, though there are readers, and though other processes may keep
     /// what they have mapped. Only under the stream's lock, and after the status says that the stream was removed.
     ///
-    /// An error where the system cannot do that, and for a ring that holds chunks by reference.
+    /// An error where the system cannot do that, for memory from the heap, and for a ring that holds chunks by reference.
     pub(crate) fn release(&self) -> std::io::Result<()> {
         if self.holds() {
             return Err(std::io::ErrorKind::Unsupported.into());
@@ -102,7 +138,7 @@ impl Ring {
         // A reader in the middle of a copy looks at tail once more, and throws the copy away. It then finds the status. Other
         // processes keep their bytes and so their tail: one that is writing chunks to a file has written the right ones.
         let head = self.load(layout::HEAD_SEQ, Ordering::Relaxed);
-        self.memory.release(layout::HEADER, (layout::TAIL_SEQ, head))
+        self.memory.release(self.layout.header(), (layout::TAIL_SEQ, head))
     }
 
     /// Whether its memory was given back.

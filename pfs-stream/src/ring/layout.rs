@@ -27,8 +27,9 @@ pub(crate) const STATUS: usize = 2 * LINE + 1;
 /// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) const BELL: usize = 3 * LINE;
-/// Words before the index: a page.
+/// Words before the index: a page, or, in a ring of one process, no more than the counters take.
 pub(super) const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
+const SMALL_HEADER: usize = if cfg!(loom) { 4 } else { 2 * LINE + 2 };
 
 /// Data capacities are a multiple of this many bytes.
 const GRAIN: u64 = if cfg!(loom) { 8 } else { 4096 };
@@ -38,12 +39,23 @@ pub(crate) const MIN_HELD: usize = if cfg!(loom) { 8 } else { 4096 };
 const BYTES_PER_ENTRY: u64 = 64;
 const MIN_ENTRIES: u64 = if cfg!(loom) { 4 } else { 1024 };
 
+/// What the first ring of a stream can hold, in bytes, unless that is all that it ever holds.
+const FIRST: u64 = if cfg!(loom) { 8 } else { 256 };
+/// The fewest entries of a ring that is not of full size.
+const FIRST_ENTRIES: u64 = if cfg!(loom) { 2 } else { 4 };
+/// So many times as much as a ring holds the next one.
+const STEP: u64 = if cfg!(loom) { 2 } else { 4 };
+/// Rings of so many bytes at most are taken from the heap.
+const BOXED: u64 = 64 << 10;
+
 /// The largest buffer size of a stream, in bytes: 1 TiB.
 pub(crate) const MAX_SIZE: u64 = 1 << 40;
 
 /// The sizes of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
+    /// Words before the index.
+    header: usize,
     /// Bytes of data.
     capacity: u64,
     /// Entries of the index.
@@ -56,7 +68,44 @@ impl Layout {
     /// For a ring of at least `size` bytes, which is from 1 to [`MAX_SIZE`].
     pub(crate) fn new(size: u64) -> Self {
         let capacity = size.clamp(1, MAX_SIZE).next_multiple_of(GRAIN);
-        Self { capacity, entries: (capacity / BYTES_PER_ENTRY).max(MIN_ENTRIES), first: 0 }
+        Self { header: HEADER, capacity, entries: (capacity / BYTES_PER_ENTRY).max(MIN_ENTRIES), first: 0 }
+    }
+
+    /// For a ring of one process that holds `bytes` or a little more, or for one of this layout if that holds no more.
+    fn smaller(self, bytes: u64) -> Self {
+        let capacity = bytes.next_multiple_of(WORD as u64);
+        let entries = (capacity / BYTES_PER_ENTRY).max(FIRST_ENTRIES);
+        if capacity >= self.capacity || entries >= self.entries {
+            return self;
+        }
+        Self { header: SMALL_HEADER, capacity, entries, first: 0 }
+    }
+
+    /// For the first ring of a stream that grows to this layout.
+    pub(crate) fn initial(self) -> Self {
+        self.smaller(FIRST)
+    }
+
+    /// For the ring after one of this layout, of a stream that grows to a `full` one. It holds all that this one does, and so many
+    /// bytes and chunks more.
+    pub(crate) fn larger(self, full: Self, bytes: u64, chunks: u64) -> Self {
+        let more = bytes.max(chunks.saturating_mul(BYTES_PER_ENTRY));
+        full.smaller(self.capacity.max(more).saturating_mul(STEP))
+    }
+
+    /// Whether so much can be appended at once.
+    pub(crate) fn has_room(self, bytes: u64, chunks: u64) -> bool {
+        bytes <= self.capacity && chunks <= self.max_chunks()
+    }
+
+    /// Whether it is on the way to full size, and small enough to be taken from the heap.
+    pub(super) fn is_small(self) -> bool {
+        self.header == SMALL_HEADER && self.bytes() <= BOXED
+    }
+
+    /// Words before the index.
+    pub(super) fn header(self) -> usize {
+        self.header
     }
 
     /// With a first index, for as many chunks as are held at most.
@@ -91,12 +140,12 @@ impl Layout {
     }
 
     pub(crate) fn index(&self) -> Index {
-        Index::new(HEADER, self.entries)
+        Index::new(self.header, self.entries)
     }
 
     /// The words of the data.
     pub(crate) fn data(&self) -> Range<usize> {
-        let begin = HEADER + 2 * self.entries as usize;
+        let begin = self.header + 2 * self.entries as usize;
         begin..begin + self.capacity as usize / WORD
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Mapping {
     words: usize,
     file: Mutex<Option<OwnedFd>>,
     released: AtomicBool,
+    /// Whether it is no mapping at all, but a boxed slice of words.
+    is_boxed: bool,
 }
 
 // SAFETY: the mapping is plain memory that belongs to no thread, and nothing but atomics is handed out.
@@ -67,7 +69,14 @@ impl Mapping {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let address = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { address, words, file: Mutex::default(), released: AtomicBool::new(false) })
+        Ok(Self { address, words, file: Mutex::default(), released: AtomicBool::new(false), is_boxed: false })
+    }
+
+    /// Memory of this process alone from the heap, for what is smaller than a few pages: a process has some 65,000 mappings at
+    /// most.
+    pub(crate) fn boxed(words: usize) -> Self {
+        let address = NonNull::from(Box::leak(vec![0_u64; words].into_boxed_slice())).cast();
+        Self { address, words, file: Mutex::default(), released: AtomicBool::new(false), is_boxed: true }
     }
 
     /// Maps memory that came from elsewhere, if it has the size it should have and will keep it.
@@ -90,7 +99,8 @@ impl Mapping {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let address = unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { address, words, file: Mutex::new(Some(file)), released: AtomicBool::new(false) })
+        let file = Mutex::new(Some(file));
+        Ok(Self { address, words, file, released: AtomicBool::new(false), is_boxed: false })
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {
@@ -107,11 +117,6 @@ impl Mapping {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is a file that others can be given.
-    pub(crate) fn has_file(&self) -> bool {
-        self.opened().is_some()
-    }
-
     /// A descriptor of the file for others, if there is one and the system has a descriptor left.
     pub(crate) fn file(&self) -> Option<OwnedFd> {
         self.opened().as_ref()?.try_clone().ok()
@@ -126,6 +131,9 @@ impl Mapping {
     /// words gets another value in the same step: a thread that finds a zero finds that value afterwards. Other processes
     /// that map the file keep all of it as it is. Words that are written meanwhile may be lost.
     pub(crate) fn release(&self, kept: usize, (changed, value): (usize, u64)) -> io::Result<()> {
+        if self.is_boxed {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let bytes = self.words * WORD;
         let fresh = Self::own(self.words)?;
         for (to, from) in fresh.words().iter().zip(self.words()).take(kept) {
@@ -187,6 +195,11 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.is_boxed {
+            let words = std::ptr::slice_from_raw_parts_mut(self.address.as_ptr().cast::<u64>(), self.words);
+            // SAFETY: it is the slice that `boxed` leaked, and no borrow is left.
+            return drop(unsafe { Box::from_raw(words) });
+        }
         // SAFETY: address and length are those of our mapping, and no borrow is left. It can only fail
         // for arguments that are not a mapping's.
         let _ = unsafe { munmap(self.address.as_ptr().cast(), self.words * WORD) };

@@ -4,7 +4,7 @@
 //!
 //! Two things need it, here and in the `mapping` module; the third is copying itself, in the `bulk` module.
 //!
-//! 1. `Mapping` turns a mapping into `&[AtomicU64]`. The mapping is page-aligned, as long as it says,
+//! 1. `Mapping` turns a mapping, or a boxed slice of words, into `&[AtomicU64]`. It is aligned, as long as it says,
 //!    readable (and writable, unless it is for reading only, where nothing but loads happens), any bit pattern
 //!    is a valid `AtomicU64`, and it is unmapped only when the `Mapping` is dropped, which no borrow of the
 //!    words outlives. `release` puts other pages in the place of these, in one step. The file behind it is
@@ -49,6 +49,11 @@ impl Memory {
         Ok(Self { mapping: Mapping::own(words)? })
     }
 
+    /// Memory of this process alone, from the heap.
+    pub(crate) fn boxed(words: usize) -> Self {
+        Self { mapping: Mapping::boxed(words) }
+    }
+
     /// Memory that other processes can be given to read and write, and the file to give them. The file need not stay open here.
     pub(crate) fn writable_by_others(words: usize) -> io::Result<(Self, OwnedFd)> {
         let mapping = Mapping::new(words, Sharing::Writable)?;
@@ -74,10 +79,6 @@ impl Memory {
 
     pub(crate) fn is_released(&self) -> bool {
         self.mapping.is_released()
-    }
-
-    pub(crate) fn is_shared(&self) -> bool {
-        self.mapping.has_file()
     }
 
     /// Two runs of bytes, each `(at, len)` inside and apart from the other, as plain memory to be filled. Nobody else may
@@ -112,8 +113,8 @@ impl Memory {
         Self::new(words)
     }
 
-    pub(crate) fn is_shared(&self) -> bool {
-        false
+    pub(crate) fn boxed(words: usize) -> Self {
+        Self { heap: (0..words).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Always an error: the heap cannot give back memory that is in use.

@@ -16,7 +16,7 @@ impl Ring {
     pub(crate) fn open(file: OwnedFd, capacity: u64) -> io::Result<Self> {
         let layout = Layout::new(capacity);
         let memory = Memory::open(file, layout.words(), Sharing::ReadOnly)?;
-        Ok(Self { layout, memory: Arc::new(memory) })
+        Ok(Self { layout, memory: Arc::new(memory.into()) })
     }
 
     pub(crate) fn memory(&self) -> &Memory {

@@ -14,7 +14,7 @@ use pfs_proto::{ReadOptions, SlowPolicy, Start, Until};
 use proptest::{collection::vec, prelude::*};
 
 use super::{Ring, Violation, layout};
-use crate::{Finish, Read, ReadError, Reader, Sink, Stream, StreamConfig};
+use crate::{Finish, Read, ReadError, Reader, Sink, Stream, StreamConfig, sync::lock};
 
 const SIZE: u64 = 4096;
 /// Of each chunk.
@@ -22,7 +22,12 @@ const LEN: u64 = 50;
 
 /// A stream of twenty chunks.
 fn stream() -> Stream {
-    let config = StreamConfig { ring_buffer_size: SIZE, channel_buffer_size: SIZE, ..Default::default() };
+    let config = StreamConfig {
+        ring_buffer_size: SIZE,
+        channel_buffer_size: SIZE,
+        reserve: true,
+        ..Default::default()
+    };
     let stream = Stream::new("s", config).unwrap();
     let mut writer = stream.writer().unwrap();
     for _ in 0..20 {
@@ -32,8 +37,8 @@ fn stream() -> Stream {
     stream
 }
 
-fn ring(stream: &Stream) -> &Ring {
-    &stream.shared.ring
+fn ring(stream: &Stream) -> Ring {
+    lock(&stream.shared.append).ring.ring().clone()
 }
 
 /// A reader of such a stream that has read five chunks.

@@ -2,8 +2,8 @@
 
 use pfs_proto::{End, Until};
 
-/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 24..60 writers that
-/// died, 0..24 writers attached.
+/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 59 moved to another ring, 24..59
+/// writers that died, 0..24 writers attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status(u64);
 
@@ -11,6 +11,7 @@ const CLOSED: u64 = 1 << 63;
 const REMOVED: u64 = 1 << 62;
 const WRITTEN: u64 = 1 << 61;
 const FAILED: u64 = 1 << 60;
+const MOVED: u64 = 1 << 59;
 const DEATH: u64 = 1 << 24;
 const WRITERS: u64 = DEATH - 1;
 
@@ -36,6 +37,16 @@ impl Status {
         self.0 & REMOVED != 0
     }
 
+    /// Whether the stream goes on in another ring. All that this one holds is there, too, unless it was overwritten.
+    pub(crate) fn moved(self) -> bool {
+        self.0 & MOVED != 0
+    }
+
+    /// As a ring has it that the stream has left.
+    pub(crate) fn as_moved(self) -> Self {
+        Self(self.0 | MOVED)
+    }
+
     /// Writers attached now.
     pub(crate) fn writers(self) -> u64 {
         self.0 & WRITERS
@@ -48,7 +59,7 @@ impl Status {
 
     /// Writers that went without finishing, or finished as failed, since the stream's creation.
     pub(crate) fn deaths(self) -> u64 {
-        (self.0 & (FAILED - 1)) >> DEATH.trailing_zeros()
+        (self.0 & (MOVED - 1)) >> DEATH.trailing_zeros()
     }
 
     /// The end that a reader has come to which has read up to head.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Given, Index, Layout, Ring, Seat, Source, held::Keeper, layout};
+use super::{Given, Index, Layout, Ring, Seat, Shared, Source, held::Keeper, layout};
 use crate::{
     read::Position,
     sync::{
@@ -59,6 +59,53 @@ impl RingWriter {
             place: 0,
             keeper,
         }
+    }
+
+    /// For a ring that another one's chunks are [copied](Self::follow) to, from this place on.
+    pub(crate) fn from(ring: Ring, at: Position) -> Self {
+        let mut writer = Self::new(ring);
+        writer.begin(at);
+        writer
+    }
+
+    /// Holds nothing, and goes on from this place.
+    fn begin(&mut self, at: Position) {
+        let entry = self.index.entry_of(at.seq);
+        (self.tail_seq, self.tail, self.tail_entry) = (at.seq, at.offset, entry);
+        (self.head_seq, self.head, self.head_entry) = (at.seq, at.offset, entry);
+        self.place = UNKNOWN;
+        let words = self.ring.words();
+        words[self.index.start_at(entry)].store(at.offset, Relaxed);
+        words[layout::TAIL_SEQ].store(at.seq, Release);
+        words[layout::HEAD_SEQ].store(at.seq, Release);
+    }
+
+    /// Copies chunks that another writer's ring holds, as many as come after those that were copied before, up to about so many
+    /// bytes and chunks; whether it has copied all. Nobody reads this ring before that.
+    pub(crate) fn follow(&mut self, other: &Self, bytes: u64, chunks: u64) -> bool {
+        let tail = other.tail();
+        if self.head_seq < tail.seq {
+            self.begin(tail);
+        } else if self.tail_seq < tail.seq {
+            let entry = self.index.entry_of(tail.seq);
+            (self.tail_seq, self.tail, self.tail_entry) = (tail.seq, tail.offset, entry);
+            self.ring.word(layout::TAIL_SEQ).store(tail.seq, Release);
+        }
+        let (last, most) = (self.head_seq.saturating_add(chunks), self.head.saturating_add(bytes));
+        while self.head_seq < other.head_seq.min(last) && self.head < most {
+            let (end, time) = (other.start_of(self.head_seq + 1), other.time_of(self.head_seq));
+            let (at, len) = (self.head % other.layout().capacity(), end - self.head);
+            let chunk = Shared { words: other.ring.data(), at: at as usize, len: len as usize };
+            self.write(&chunk);
+            self.advance_place(chunk.len);
+            self.advance_head(chunk.len, time);
+        }
+        self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
+        self.head_seq == other.head_seq
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
     }
 
     fn layout(&self) -> Layout {

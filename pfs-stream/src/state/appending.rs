@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pfs_proto::SlowPolicy;
 
-use super::{Shared, WriterState};
+use super::{Growth, Shared, WriterState};
 use crate::{
     error::WriteError,
     extent::Extent,
@@ -15,6 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Appending {
     pub(crate) ring: RingWriter,
+    pub(crate) growth: Growth,
     pub(crate) status: Status,
     /// Deaths before the first of the writers attached now (or last) joined.
     pub(crate) deaths_before: u64,
@@ -70,7 +71,7 @@ impl Appending {
         }
     }
 
-    /// Appends a chunk; false if a `block` reader needs the room.
+    /// Appends a chunk; false if a `block` reader needs the room. An error if there is no memory for it.
     #[inline(always)]
     pub(crate) fn put(
         &mut self,
@@ -78,7 +79,7 @@ impl Appending {
         now: u64,
         shared: &Shared,
         gone: &mut Vec<Bytes>,
-    ) -> bool {
+    ) -> Result<bool, WriteError> {
         let size = chunk.size() as u64;
         self.put_all(std::slice::from_ref(chunk), size, now, shared, gone)
     }
@@ -92,10 +93,20 @@ impl Appending {
         now: u64,
         shared: &Shared,
         gone: &mut Vec<Bytes>,
-    ) -> bool {
-        let Some((tail, time)) = self.room(bytes, chunks.len(), now, shared) else { return false };
+    ) -> Result<bool, WriteError> {
+        self.grow_for(bytes, chunks.len(), shared)?;
+        let Some((tail, time)) = self.room(bytes, chunks.len(), now, shared) else { return Ok(false) };
         self.ring.append(chunks, tail, time, gone);
-        true
+        Ok(true)
+    }
+
+    /// Sees to it that the ring has room for so much, and that nothing goes which the stream has room for.
+    #[inline(always)]
+    pub(crate) fn grow_for(&mut self, bytes: u64, chunks: usize, shared: &Shared) -> Result<(), WriteError> {
+        if self.growth.is_due(self.ring.head(), bytes, chunks as u64) {
+            self.grow(bytes, chunks as u64, shared)?;
+        }
+        Ok(())
     }
 
     /// Appends a chunk that the ring may hold.

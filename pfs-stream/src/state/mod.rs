@@ -2,6 +2,7 @@
 
 mod appending;
 mod attached;
+mod growth;
 
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,7 @@ use crate::{
 
 pub(crate) use appending::{Appending, refusal, release};
 pub(crate) use attached::{Progress, ReaderState, WriterState};
+pub(crate) use growth::Growth;
 
 /// Streams made in this process so far.
 static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
@@ -34,7 +36,13 @@ pub(crate) struct Shared {
     /// Which stream it is, for names are used again.
     pub(crate) identity: Identity,
     pub(crate) config: StreamConfig,
-    pub(crate) ring: Ring,
+    /// The status, for those who do not hold the lock.
+    status: AtomicU64,
+    /// The ring that other processes are given, once one was. Then it is the stream's, for good.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) shared_ring: std::sync::OnceLock<Ring>,
+    /// Whether its ring holds chunks by reference.
+    pub(crate) holds: bool,
     pub(crate) created: SystemTime,
     /// The one short lock of an append. Nobody holds it while copying out, waiting or waking.
     pub(crate) append: Mutex<Appending>,
@@ -60,9 +68,30 @@ pub(crate) struct Shared {
     pub(crate) lifetime: Lifetime,
     /// What its host keeps about it.
     pub(crate) kept: Kept,
-    /// What this stream takes of the memory and descriptors of its registry, and of its owner's quota. Given back when the last
-    /// handle is gone, or the stream was removed and is read by no other process.
+    /// What its rings are charged to.
+    pub(crate) budgets: Vec<Budget>,
+    /// Where a descriptor for a shared ring comes from.
+    pub(crate) descriptors: Option<Budget>,
+    /// What it takes beside its rings. Given back when the last handle is gone, or the stream was removed and is read by no other
+    /// process.
     reserved: Mutex<Vec<Reservation>>,
+}
+
+/// Bytes that a stream of this name takes beside its rings: what its handles share, and its place in a registry. Measured with
+/// 100,000 streams of 100 bytes: 2,221 bytes each, of which the ring has 592.
+pub(crate) fn overhead(name: &str) -> u64 {
+    1536 + 3 * name.len() as u64
+}
+
+/// What a stream is charged to.
+#[derive(Debug, Default)]
+pub(crate) struct Charges {
+    /// What it takes beside its ring.
+    pub(crate) reserved: Vec<Reservation>,
+    /// What its rings are charged to, after the first.
+    pub(crate) budgets: Vec<Budget>,
+    /// Where a descriptor for a shared ring comes from, if that is limited.
+    pub(crate) descriptors: Option<Budget>,
 }
 
 impl Shared {
@@ -71,14 +100,18 @@ impl Shared {
         name: &str,
         config: StreamConfig,
         ring: Ring,
-        reserved: Vec<Reservation>,
+        charges: Charges,
         origin: Option<SystemTime>,
         gone: std::sync::Arc<Gone>,
     ) -> Self {
         let created = SystemTime::now();
         let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let holds = ring.holds();
+        let full = if holds { ring.layout() } else { config.layout() };
+        let Charges { reserved, budgets, descriptors } = charges;
         let appending = Appending {
-            ring: RingWriter::new(ring.clone()),
+            growth: Growth::new(ring.layout(), full),
+            ring: RingWriter::new(ring),
             status: Status::default(),
             deaths_before: 0,
             finished: 0,
@@ -92,7 +125,10 @@ impl Shared {
             name: name.to_owned(),
             identity: Identity::new(origin.unwrap_or(created), number),
             config,
-            ring,
+            status: AtomicU64::new(Status::default().word()),
+            #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+            shared_ring: std::sync::OnceLock::new(),
+            holds,
             created,
             append: Mutex::new(appending),
             readers: Mutex::new(Vec::new()),
@@ -107,6 +143,8 @@ impl Shared {
             watchers: std::sync::Arc::default(),
             lifetime: Lifetime::new(),
             kept: Kept::default(),
+            budgets,
+            descriptors,
             reserved: Mutex::new(reserved),
         }
     }
@@ -127,10 +165,21 @@ impl Shared {
 
     /// How long the stream was idle: without readers, writers and other uses. `None` once it is closed.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
-        let status = self.ring.status();
+        let status = self.status();
         let is_attached = status.writers() > 0 || self.reader_count.load(Ordering::SeqCst) > 0;
         let idle_for = if is_attached { Duration::ZERO } else { self.lifetime.idle_for() };
         (!status.closed()).then_some(idle_for)
+    }
+
+    /// What the stream was when its status was last changed.
+    pub(crate) fn status(&self) -> Status {
+        Status::from_word(self.status.load(Ordering::Acquire))
+    }
+
+    /// Tells everybody who looks what the status is now.
+    pub(crate) fn publish(&self, append: &Appending) {
+        self.status.store(append.status.word(), Ordering::Release);
+        append.ring.ring().set_status(append.status);
     }
 
     /// Closes or removes the stream, and tells everybody. Returns what it is now.
@@ -139,7 +188,7 @@ impl Shared {
         let before = append.status;
         change(&mut append.status);
         let now = append.status;
-        self.ring.set_status(now);
+        self.publish(&append);
         if now.closed() && !before.closed() {
             let offset = append.ring.head().offset;
             self.watchers.tell(StreamEvent::Closed { offset, failed: now.failed() });
@@ -161,7 +210,7 @@ impl Shared {
     fn release(&self) {
         let append = lock(&self.append);
         // What the system cannot take back goes with the last handle.
-        if self.ring.release().is_ok() {
+        if append.ring.ring().release().is_ok() {
             drop(append);
             self.give_back();
         }
@@ -169,24 +218,30 @@ impl Shared {
 
     /// Counts the memory of a removed stream no longer, unless it is mapped by other processes.
     pub(crate) fn give_back(&self) {
-        let mut reserved = lock(&self.reserved);
-        if self.mapped.load(Ordering::SeqCst) == 0 && self.ring.is_released() {
-            reserved.clear();
+        let append = lock(&self.append);
+        let ring = append.ring.ring();
+        if self.mapped.load(Ordering::SeqCst) == 0 && ring.is_released() {
+            ring.charge(Vec::new());
+            lock(&self.reserved).clear();
         }
     }
 
     /// How much the stream takes of a budget.
     pub(crate) fn reserved_from(&self, budget: &Budget) -> u64 {
+        let ring = lock(&self.append).ring.ring().charged_to(budget);
         let reserved = lock(&self.reserved);
-        reserved.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum()
+        let beside: u64 = reserved.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum();
+        ring + beside
     }
 
     /// Wakes the readers that sleep, wherever they do.
     pub(crate) fn wake_readers(&self) {
         self.news.wake_all();
         #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-        if self.mapped.load(Ordering::Relaxed) > 0 {
-            self.ring.ring_bell();
+        if self.mapped.load(Ordering::Relaxed) > 0
+            && let Some(ring) = self.shared_ring.get()
+        {
+            ring.ring_bell();
         }
     }
 

@@ -37,7 +37,7 @@ impl Future for Failure {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WriteError> {
         let Self { shared, ticket, sleeper } = &mut *self;
-        let check = || refusal(shared.ring.status());
+        let check = || refusal(shared.status());
         // The queue is emptied only when there is news, so that a place in it need not be taken again before.
         if sleeper.as_ref().is_some_and(|sleeper| sleeper.will_wake(cx.waker())) {
             return check().map_or(Poll::Pending, Poll::Ready);

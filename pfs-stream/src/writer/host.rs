@@ -96,7 +96,9 @@ impl Writer {
         let size = self.shared.config.total(chunks())?;
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
-        let tail = append.ring.tail_after(size as u64, chunks().count());
+        let count = chunks().count();
+        append.grow_for(size as u64, count, &self.shared)?;
+        let tail = append.ring.tail_after(size as u64, count);
         if !append.has_room_up_to(tail.seq, &self.shared) {
             self.state.needs_room(&append);
             drop(append);
@@ -104,7 +106,7 @@ impl Writer {
             return Ok(None);
         }
         for chunk in chunks() {
-            // There is room: tail moves no further than it was just allowed to.
+            // There is room and memory: tail moves no further than it was just allowed to.
             let _ = append.put(&Given::new(&chunk), now, &self.shared, &mut self.gone);
         }
         let offset = release(append, &mut self.gone);

@@ -180,14 +180,14 @@ impl Config {
 
             // Only the engine knows what a stream takes, so one is made. Its pages are not touched, and a system that
             // has no room just now is no mistake in the file.
-            let made = Registry::new(self.host.limits).create("", mount.stream_config());
+            let made = Registry::new(self.host.limits).create("", mount.stream_config().reserve(true));
             if let Err(error @ (CreateError::TooMuchMemory { .. } | CreateError::BadSize { .. })) = made {
                 // The buffers may have their default sizes: then the limit is what was set too low.
                 let larger = if mount.channel_buffer_size > mount.ring_buffer_size { channel } else { ring };
                 let blamed = [larger, ring, channel, &file.limits.max_memory];
                 let at = blamed.into_iter().flatten().next().map(toml::Spanned::span);
                 let reason = format!(
-                    "no stream could be made with plugins.streamfs.config.ring_buffer_size = {}, channel_buffer_size \
+                    "no stream could grow to plugins.streamfs.config.ring_buffer_size = {}, channel_buffer_size \
                      = {} and limits.max_memory = {}: {error}",
                     mount.ring_buffer_size, mount.channel_buffer_size, self.host.limits.max_memory
                 );

@@ -21,7 +21,7 @@ pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mista
         // Only the engine knows what a stream takes, so one is made. Its pages are not touched.
         let refused = |mount: &MountSettings| {
             let registry = Registry::new(host.limits).charged_to(&Quota::new(limits));
-            registry.create("", mount.stream_config()).err()
+            registry.create("", mount.stream_config().reserve(true)).err()
         };
         if let Some(error @ CreateError::QuotaOfMemory { .. }) = host.mounts.iter().find_map(refused) {
             config.notes.push(format!(

@@ -160,7 +160,7 @@ fn a_machine_without_memory_for_a_default_stream_is_noted_and_sizes_of_the_file_
     let small = Some(10 << 20);
     let config = Config::from_toml("", "pfsd.toml", small).unwrap();
     assert!(
-        config.notes.iter().any(|note| note.starts_with("no stream could be made")),
+        config.notes.iter().any(|note| note.starts_with("no stream could grow to")),
         "{:?}",
         config.notes
     );
@@ -255,12 +255,12 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[limits]\nmax_memory = \"99999999999TB\"", 2, &["limits.max_memory", "too large"]),
     ("[limits]\nmax_memory = 99999999999999999999", 2, &["max_memory"]),
     ("[limits]\nmax_memory = true", 2, &["limits.max_memory = true", "boolean"]),
-    ("[limits]\nmax_memory = \"1MB\"", 2, &["no stream could be made", "ring_buffer_size = 6291456"]),
-    ("[plugins.streamfs.config]\nring_buffer_size = \"1GB\"", 2, &["no stream could be made", "1073741824"]),
+    ("[limits]\nmax_memory = \"1MB\"", 2, &["no stream could grow to", "ring_buffer_size = 6291456"]),
+    ("[plugins.streamfs.config]\nring_buffer_size = \"1GB\"", 2, &["no stream could grow to", "1073741824"]),
     (
         "[plugins.streamfs.config]\nring_buffer_size = 1\nchannel_buffer_size = \"5TB\"",
         3,
-        &["no stream could be made"],
+        &["no stream could grow to"],
     ),
     ("[limits]\nmax_streams = 0", 2, &["limits.max_streams = 0", "out of range", "from 1 to"]),
     (

@@ -256,7 +256,7 @@ async fn a_create_past_a_limit_fails_and_running_streams_do_not_notice() {
     writer.write_to("/streamfs/running").await;
 
     let mut client = running.client().await;
-    let huge = CreateOptions { ring_buffer_size: Some(64 << 20), ..CreateOptions::default() };
+    let huge = CreateOptions::default().ring_buffer_size(64 << 20).reserve(true);
     let (code, message) = client.refused(Request::Create(at("/streamfs/huge"), huge)).await;
     assert_eq!(code, ErrorCode::Limit);
     assert!(message.contains("limits.max_memory"), "{message}");

@@ -114,7 +114,7 @@ fn a_refused_request_is_counted_and_logged_once_with_its_reason_and_who_asked_fo
     larger.request("GET", S, &[("x-larger", &"x".repeat(400_000))], None);
     larger.response().has(431);
     one_more(&daemon, "too_large", 1, &of_s[..1]);
-    daemon.ask("PUT", "/streamfs/large?create&ring-buffer-size=64MB", [all], b"").has(429);
+    daemon.ask("PUT", "/streamfs/large?create&reserve&ring-buffer-size=64MB", [all], b"").has(429);
     one_more(&daemon, "stream_memory", 0, &["path=\"/streamfs/large\"", "limits.max_memory"]);
 
     daemon.ask("PUT", "/v1/stream/s", [all, ("content-type", "text/plain")], b"").has(201);

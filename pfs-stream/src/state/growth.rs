@@ -1,0 +1,141 @@
+//! How a stream's ring grows.
+//!
+//! A stream begins with a ring of a few hundred bytes. Before an append would drop history for which its sizes have room, it
+//! moves to a larger one: a ring is filled up with a copy of what the other one holds, and then takes its place. The copying begins
+//! when three quarters of a ring are taken, and each append does a part of it in proportion to its own size. So no append waits for a
+//! whole ring to be copied, unless it is itself as large as a good part of it.
+//!
+//! Readers in this process find [`Status::moved`](crate::ring::Status::moved) in the ring that was left, and go on in the other one,
+//! where all of it is. A ring that is shared with other processes has its full size and does not move.
+
+use super::{Appending, Shared};
+use crate::{
+    error::WriteError,
+    read::Position,
+    ring::{Layout, Ring, RingWriter},
+};
+
+/// Bytes and chunks that an append copies, beside as many times its own.
+const COPIED_BYTES: u64 = if cfg!(loom) { 4 } else { 64 << 10 };
+const COPIED_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1 << 10 };
+const COPIED_TIMES: u64 = 4;
+
+/// How far the ring of a stream is on its way to full size.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    /// An append beyond this place has something to do for it.
+    at: Position,
+    /// The ring that is being filled.
+    next: Option<Box<RingWriter>>,
+    /// Of the largest ring.
+    full: Layout,
+    /// How often the stream moved to another ring.
+    pub(crate) moves: u64,
+}
+
+/// Where nothing ever comes.
+const NEVER: Position = Position { seq: u64::MAX, offset: u64::MAX };
+
+impl Growth {
+    /// For a stream whose ring has this layout now, and can come to be a `full` one.
+    pub(crate) fn new(layout: Layout, full: Layout) -> Self {
+        let mut growth = Self { at: NEVER, next: None, full, moves: 0 };
+        growth.begin(layout, Position::default());
+        growth
+    }
+
+    /// Copies nothing yet, into whatever ring, for a ring that holds what is from this place on.
+    fn begin(&mut self, layout: Layout, tail: Position) {
+        self.next = None;
+        let part = |all: u64| all - all / 4;
+        self.at = if layout == self.full {
+            NEVER
+        } else {
+            let (bytes, chunks) = (part(layout.capacity()), part(layout.max_chunks()));
+            Position { seq: tail.seq.saturating_add(chunks), offset: tail.offset.saturating_add(bytes) }
+        };
+    }
+
+    /// Bytes of the ring that is being filled.
+    pub(crate) fn memory(&self) -> u64 {
+        self.next.as_ref().map_or(0, |next| next.ring().layout().bytes())
+    }
+
+    /// Whether an append of so much has something to do for the growth of this ring.
+    #[inline(always)]
+    pub(crate) fn is_due(&self, head: Position, bytes: u64, chunks: u64) -> bool {
+        head.offset + bytes > self.at.offset || head.seq + chunks > self.at.seq
+    }
+}
+
+impl Appending {
+    /// Copies a part of what the ring holds into a larger one, and moves there once that is complete.
+    #[cold]
+    pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<(), WriteError> {
+        let layout = self.ring.ring().layout();
+        let mut next = match self.growth.next.take() {
+            Some(next) if next.ring().layout().has_room(bytes, chunks) => next,
+            _ => {
+                let larger = layout.larger(self.growth.full, bytes, chunks);
+                match shared.ring(larger) {
+                    Ok(ring) => Box::new(RingWriter::from(ring, self.ring.tail())),
+                    Err(error) if !layout.has_room(bytes, chunks) => return Err(error),
+                    // The history is shorter until there is memory again.
+                    Err(_) => {
+                        let (head, (some, few)) =
+                            (self.ring.head(), (layout.capacity() / 4, layout.max_chunks() / 4));
+                        self.growth.at = Position { seq: head.seq + few, offset: head.offset + some };
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        // Whole if the append would drop something for which there is room in the other ring.
+        let (most_bytes, most_chunks) =
+            if self.ring.tail_after(bytes, chunks as usize).seq > self.ring.tail().seq {
+                (u64::MAX, u64::MAX)
+            } else {
+                let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPIED_TIMES));
+                (part(COPIED_BYTES, bytes), part(COPIED_CHUNKS, chunks))
+            };
+        if next.follow(&self.ring, most_bytes, most_chunks) {
+            self.move_to(*next);
+        } else {
+            self.growth.next = Some(next);
+            self.growth.at = Position::default();
+        }
+        Ok(())
+    }
+
+    /// Goes on in another ring, which holds all that this one does. Readers that sleep are still to be woken.
+    pub(crate) fn move_to(&mut self, next: RingWriter) {
+        next.ring().set_status(self.status);
+        self.growth.begin(next.ring().layout(), next.tail());
+        self.growth.moves += 1;
+        let left = std::mem::replace(&mut self.ring, next);
+        left.ring().set_status(self.status.as_moved());
+    }
+
+    /// Copies into another ring what this one holds, up to so many bytes, and moves there once that is complete. Returns the other ring
+    /// where it is not.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn move_on(&mut self, mut next: RingWriter, bytes: u64) -> Option<RingWriter> {
+        if next.follow(&self.ring, bytes, bytes / 64) {
+            self.move_to(next);
+            return None;
+        }
+        Some(next)
+    }
+}
+
+impl Shared {
+    /// Takes memory for a ring of this process, charged as the stream is.
+    fn ring(&self, layout: Layout) -> Result<Ring, WriteError> {
+        let needed = layout.bytes();
+        let charge = self.budgets.iter().map(|budget| budget.reserve(needed)).collect::<Option<Vec<_>>>();
+        let charge = charge.ok_or(WriteError::NoMemory { needed })?;
+        let ring = Ring::own(layout).map_err(|_| WriteError::NoMemory { needed })?;
+        ring.charge(charge);
+        Ok(ring)
+    }
+}

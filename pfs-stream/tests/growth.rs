@@ -1,0 +1,244 @@
+//! Streams that grow: what they take, and that nobody who reads them notices.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+
+use pfs_stream::*;
+use proptest::{collection::vec, prelude::*};
+
+fn config(size: u64) -> StreamConfig {
+    StreamConfig::default().buffer_size(size)
+}
+
+fn byte_at(offset: u64) -> u8 {
+    (offset ^ (offset >> 8) ^ (offset >> 16)) as u8
+}
+
+fn chunk(from: u64, len: u64) -> Vec<u8> {
+    (from..from + len).map(byte_at).collect()
+}
+
+fn append(writer: &mut Writer, len: u64) -> Result<(), WriteError> {
+    let from = writer.offset();
+    writer.try_append(chunk(from, len))
+}
+
+/// Takes parts of chunks.
+#[derive(Default)]
+struct Parts(Vec<u8>);
+
+impl Sink for Parts {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+}
+
+/// A reader, and what it was given.
+struct Following {
+    reader: Reader,
+    /// Where the bytes that it has got end, parts of a chunk included.
+    at: u64,
+    lost: u64,
+    in_parts: bool,
+}
+
+impl Following {
+    fn new(stream: &Stream, options: ReadOptions, in_parts: bool) -> Self {
+        let reader = stream.reader(options).unwrap();
+        Self { at: reader.position(), reader, lost: 0, in_parts }
+    }
+
+    /// One read; false if there is nothing.
+    fn read(&mut self, most: usize) -> bool {
+        let mut parts = Parts::default();
+        let read = if self.in_parts {
+            self.reader.try_read(&mut parts, most)
+        } else {
+            self.reader.try_read(&mut parts.0, most)
+        };
+        match read.unwrap() {
+            Some(Read::Data { .. }) => {
+                assert_eq!(parts.0, chunk(self.at, parts.0.len() as u64), "from {}", self.at);
+                self.at += parts.0.len() as u64;
+            }
+            Some(Read::Gap { from, to, .. }) => {
+                assert!(from <= self.at && to > from);
+                (self.at, self.lost) = (to, self.lost + to - from);
+            }
+            Some(Read::End(end)) => panic!("{end:?}"),
+            None => return false,
+        }
+        true
+    }
+}
+
+#[test]
+fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_is_full() {
+    const SIZE: u64 = 1 << 20;
+    let registry = Registry::new(Limits::UNLIMITED);
+    let stream = registry.create("s", config(SIZE)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    append(&mut writer, 100).unwrap();
+    assert!(registry.memory() < 4096, "{} bytes for 100", registry.memory());
+    let (mut most, beside) = (0, 2048);
+    while writer.offset() + 1000 <= SIZE {
+        append(&mut writer, 1000).unwrap();
+        let (taken, holds) = (registry.memory(), writer.offset());
+        most = most.max(taken.saturating_sub(beside) / holds);
+        assert_eq!(stream.extent().tail, 0, "head is {holds}");
+        assert_eq!(stream.reader(ReadOptions::default()).unwrap().start(), 0);
+    }
+    // While it moves, it has two rings, each with an index.
+    assert!(most < 10, "{most} bytes of memory for a byte");
+    let full = stream.stat();
+    assert_eq!((full.capacity, full.memory), (SIZE, registry.memory()));
+    append(&mut writer, 1000).unwrap();
+    assert_eq!(stream.stat().capacity, SIZE);
+    assert!(stream.extent().tail > 0);
+    stream.remove();
+    drop((stream, writer));
+    registry.remove("s");
+    assert_eq!(registry.memory(), 0);
+}
+
+#[test]
+fn a_stream_without_memory_to_grow_keeps_less_history_and_goes_on() {
+    let registry = Registry::new(Limits { max_streams: 2, max_memory: 64 << 10 });
+    let stream = registry.create("s", config(1 << 20)).unwrap();
+    let mut reader = Following::new(&stream, ReadOptions::default(), false);
+    let mut writer = stream.writer().unwrap();
+    for _ in 0..1000 {
+        append(&mut writer, 500).unwrap();
+        assert!(registry.memory() <= 64 << 10);
+    }
+    let held = stream.extent();
+    assert!(held.head == 500_000 && held.tail > 0 && held.head - held.tail >= 8000, "{held:?}");
+    while reader.read(1 << 20) {}
+    assert_eq!((reader.at, reader.lost), (500_000, held.tail));
+
+    // Only what cannot be held at all is refused, and the writer goes on.
+    assert!(matches!(append(&mut writer, 100_000), Err(WriteError::NoMemory { .. })));
+    append(&mut writer, 500).unwrap();
+    while reader.read(1 << 20) {}
+    assert_eq!(reader.at, 500_500);
+
+    // Once there is memory, it grows.
+    registry.set_limits(Limits::UNLIMITED, 0);
+    append(&mut writer, 100_000).unwrap();
+    for _ in 0..1000 {
+        append(&mut writer, 500).unwrap();
+    }
+    let grown = stream.extent();
+    assert!(grown.head - grown.tail >= 600_000, "{grown:?}");
+}
+
+#[test]
+fn a_quota_bounds_what_a_stream_grows_to() {
+    let registry = Registry::new(Limits::UNLIMITED);
+    let quota = Quota::new(Limits { max_streams: 1, max_memory: 20_000 });
+    let stream = registry.charged_to(&quota).create("s", config(1 << 20)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    for _ in 0..1000 {
+        append(&mut writer, 500).unwrap();
+        assert!(quota.memory() <= 20_000 && quota.memory() == registry.memory());
+    }
+    drop(writer);
+    registry.remove("s");
+    drop(stream);
+    assert_eq!((quota.memory(), registry.memory()), (0, 0));
+}
+
+#[test]
+fn a_stream_that_reserves_its_memory_takes_all_of_it_at_once_and_never_moves() {
+    let registry = Registry::new(Limits::UNLIMITED);
+    let stream = registry.create("s", config(1 << 20).reserve(true)).unwrap();
+    let memory = registry.memory();
+    assert!(memory > 1 << 20);
+    let mut writer = stream.writer().unwrap();
+    for _ in 0..3000 {
+        append(&mut writer, 1000).unwrap();
+    }
+    assert_eq!((registry.memory(), stream.stat().capacity), (memory, 1 << 20));
+}
+
+#[test]
+fn a_writer_waits_for_a_block_reader_whatever_ring_it_is_in() {
+    let stream = Stream::new("s", config(4096)).unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let mut reader = Following::new(&stream, options, false);
+    let mut writer = stream.writer().unwrap();
+    let mut appended = 0;
+    while append(&mut writer, 100).is_ok() {
+        appended += 100;
+    }
+    assert_eq!(appended, 4000, "no room is left");
+    assert!(reader.read(100));
+    append(&mut writer, 100).unwrap();
+    assert!(matches!(append(&mut writer, 100), Err(WriteError::Full)));
+    while reader.read(1000) {}
+    assert_eq!((reader.at, reader.lost), (4100, 0));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(u64),
+    Read(usize, usize),
+    Join(bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let sizes = prop_oneof![8 => 1..200u64, 3 => 200..3000u64, 1 => 3000..20_000u64];
+    let step = prop_oneof![
+        6 => sizes.prop_map(Step::Append),
+        4 => (0..4usize, 1..5000usize).prop_map(|(who, most)| Step::Read(who, most)),
+        1 => any::<bool>().prop_map(Step::Join),
+    ];
+    vec(step, 1..400)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_done_while_a_stream_grows_delivered_and_lost_are_all_and_every_byte_is_right(
+        steps in steps(), memory in prop_oneof![Just(u64::MAX), 2_000..200_000u64]
+    ) {
+        let registry = Registry::new(Limits { max_streams: 1, max_memory: memory });
+        let stream = registry.create("s", config(20_000)).unwrap();
+        let mut writer = stream.writer().unwrap();
+        let mut readers = vec![
+            Following::new(&stream, ReadOptions::default(), false),
+            Following::new(&stream, ReadOptions::default(), true),
+        ];
+        for step in steps {
+            match step {
+                Step::Append(len) => {
+                    let head = stream.extent().head;
+                    let appended = writer.try_append(chunk(head, len));
+                    if let Err(error) = appended {
+                        assert!(memory < u64::MAX && matches!(error, WriteError::NoMemory { .. }), "{error:?}");
+                        assert_eq!(stream.extent().head, head);
+                    }
+                }
+                Step::Read(who, most) => {
+                    let count = readers.len();
+                    readers[who % count].read(most);
+                }
+                Step::Join(in_parts) => {
+                    readers.push(Following::new(&stream, ReadOptions::default(), in_parts));
+                }
+            }
+            assert!(registry.memory() <= memory);
+        }
+        let head = stream.extent().head;
+        for mut reader in readers {
+            while reader.read(3000) {}
+            assert_eq!(reader.at, head);
+            assert_eq!(reader.lost, reader.reader.lost_bytes());
+            if memory == u64::MAX && head <= 20_000 {
+                assert_eq!(reader.lost, 0);
+            }
+        }
+    }
+}
