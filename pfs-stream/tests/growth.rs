@@ -135,6 +135,26 @@ fn a_stream_without_memory_to_grow_keeps_less_history_and_goes_on() {
     assert!(grown.head - grown.tail >= 600_000, "{grown:?}");
 }
 
+/// Appends until the ring is large, and a larger one is being filled with a part of what it holds.
+fn append_until_it_moves(stream: &Stream, writer: &mut Writer) -> StreamStat {
+    loop {
+        append(writer, 4096).unwrap();
+        let stat = stream.stat();
+        if stat.capacity >= 1 << 20 && stat.memory > 3 * stat.capacity {
+            return stat;
+        }
+    }
+}
+
+#[test]
+fn a_large_chunk_drops_nothing_while_the_stream_moves_to_a_ring_that_is_too_small_for_both() {
+    let stream = Stream::new("s", config(64 << 20)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    let stat = append_until_it_moves(&stream, &mut writer);
+    append(&mut writer, 4 * stat.capacity - 100).unwrap();
+    assert_eq!(stream.extent().tail, 0);
+}
+
 #[test]
 fn a_quota_bounds_what_a_stream_grows_to() {
     let registry = Registry::new(Limits::UNLIMITED);

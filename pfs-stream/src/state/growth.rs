@@ -73,22 +73,26 @@ impl Appending {
     #[cold]
     pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<(), WriteError> {
         let layout = self.ring.ring().layout();
+        let (head, tail) = (self.ring.head(), self.ring.tail());
+        // With all that is held, of which nothing is to go.
+        let (all_bytes, all_chunks) = (head.offset - tail.offset + bytes, head.seq - tail.seq + chunks);
+        let full = self.growth.full;
+        let has_room_for_all = |next: Layout| next == full || next.has_room(all_bytes, all_chunks);
         let mut next = match self.growth.next.take() {
-            Some(next) if next.ring().layout().has_room(bytes, chunks) => next,
-            _ => {
-                let larger = layout.larger(self.growth.full, bytes, chunks);
-                match shared.ring(larger) {
-                    Ok(ring) => Box::new(RingWriter::from(ring, self.ring.tail())),
-                    Err(error) if !layout.has_room(bytes, chunks) => return Err(error),
-                    // The history is shorter until there is memory again.
-                    Err(_) => {
-                        let (head, (some, few)) =
-                            (self.ring.head(), (layout.capacity() / 4, layout.max_chunks() / 4));
+            Some(next) if has_room_for_all(next.ring().layout()) => next,
+            found => match shared.ring(layout.larger(full, bytes, chunks)) {
+                Ok(ring) => Box::new(RingWriter::from(ring, tail)),
+                // The history is shorter until there is memory again.
+                Err(error) => match found {
+                    Some(next) if next.ring().layout().has_room(bytes, chunks) => next,
+                    _ if !layout.has_room(bytes, chunks) => return Err(error),
+                    _ => {
+                        let (some, few) = (layout.capacity() / 4, layout.max_chunks() / 4);
                         self.growth.at = Position { seq: head.seq + few, offset: head.offset + some };
                         return Ok(());
                     }
-                }
-            }
+                },
+            },
         };
         // Whole if the append would drop something for which there is room in the other ring.
         let (most_bytes, most_chunks) =
