@@ -156,6 +156,45 @@ fn a_large_chunk_drops_nothing_while_the_stream_moves_to_a_ring_that_is_too_smal
 }
 
 #[test]
+fn a_removed_stream_gives_the_ring_back_that_was_being_filled_though_readers_are_attached() {
+    let registry = Registry::new(Limits::UNLIMITED);
+    let stream = registry.create("s", config(64 << 20)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    append_until_it_moves(&stream, &mut writer);
+    let _reader = stream.reader(ReadOptions::default()).unwrap();
+    registry.remove("s");
+    // Miri has no memory that could be given back while somebody has it.
+    let kept = if cfg!(any(miri, not(target_os = "linux"))) { stream.stat().memory } else { 0 };
+    assert!(registry.memory() <= kept, "{} bytes", registry.memory());
+}
+
+#[test]
+fn a_stream_that_holds_little_is_not_counted_once_it_is_removed_though_readers_are_attached() {
+    let registry = Registry::new(Limits::UNLIMITED);
+    let quota = Quota::new(Limits { max_streams: 1, ..Limits::UNLIMITED });
+    let stream = registry.charged_to(&quota).create("s", config(1 << 20)).unwrap();
+    let reader = stream.reader(ReadOptions::default()).unwrap();
+    append(&mut stream.writer().unwrap(), 100).unwrap();
+    registry.remove("s");
+    assert_eq!(quota.streams(), 0);
+    assert!(quota.memory() < 1024, "{} bytes, for a ring of a few hundred", quota.memory());
+    drop((stream, reader));
+    assert_eq!((quota.memory(), registry.memory()), (0, 0));
+}
+
+#[test]
+fn a_stream_is_replaced_by_one_that_needs_all_of_its_memory_also_while_it_moves() {
+    let registry = Registry::new(Limits { max_streams: 1, max_memory: 20 << 20 });
+    let stream = registry.create("s", config(64 << 20)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    append_until_it_moves(&stream, &mut writer);
+    drop((writer, stream));
+    registry.set_limits(Limits { max_streams: 1, max_memory: registry.memory() }, 0);
+    let as_large = config(4 << 20).reserve(true);
+    assert!(registry.replace_with("s", as_large, |_| ()).is_ok(), "{} bytes are there", registry.memory());
+}
+
+#[test]
 fn a_quota_bounds_what_a_stream_grows_to() {
     let registry = Registry::new(Limits::UNLIMITED);
     let quota = Quota::new(Limits { max_streams: 1, max_memory: 20_000 });

@@ -10,6 +10,7 @@
 
 use super::{Appending, Shared};
 use crate::{
+    Budget,
     error::WriteError,
     read::Position,
     ring::{Layout, Ring, RingWriter},
@@ -59,6 +60,18 @@ impl Growth {
     /// Bytes of the ring that is being filled.
     pub(crate) fn memory(&self) -> u64 {
         self.next.as_ref().map_or(0, |next| next.ring().layout().bytes())
+    }
+
+    /// How much of a budget the ring takes that is being filled.
+    pub(crate) fn charged_to(&self, budget: &Budget) -> u64 {
+        self.next.as_ref().map_or(0, |next| next.ring().charged_to(budget))
+    }
+
+    /// Grows no more, and gives the ring back that was being filled: to be dropped when the lock is not held.
+    #[must_use]
+    pub(crate) fn stop(&mut self) -> Option<Box<RingWriter>> {
+        self.at = NEVER;
+        self.next.take()
     }
 
     /// Whether an append of so much has something to do for the growth of this ring.

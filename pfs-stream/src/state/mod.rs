@@ -208,30 +208,36 @@ impl Shared {
     /// Gives the memory of a removed stream back, even if readers are attached: a reader that has not noticed the removal finds
     /// nothing but the removal.
     fn release(&self) {
-        let append = lock(&self.append);
-        // What the system cannot take back goes with the last handle.
-        if append.ring.ring().release().is_ok() {
-            drop(append);
-            self.give_back();
-        }
+        let mut append = lock(&self.append);
+        let next = append.growth.stop();
+        // A ring that the system cannot take back goes with the last handle of it, and is counted until then.
+        let _ = append.ring.ring().release();
+        drop(append);
+        drop(next);
+        self.give_back();
     }
 
-    /// Counts the memory of a removed stream no longer, unless it is mapped by other processes.
+    /// Counts a removed stream no longer, unless its memory is mapped by other processes.
     pub(crate) fn give_back(&self) {
         let append = lock(&self.append);
-        let ring = append.ring.ring();
-        if self.mapped.load(Ordering::SeqCst) == 0 && ring.is_released() {
-            ring.charge(Vec::new());
-            lock(&self.reserved).clear();
+        if !append.status.removed() || self.mapped.load(Ordering::SeqCst) > 0 {
+            return;
         }
+        let ring = append.ring.ring();
+        if ring.is_released() {
+            ring.charge(Vec::new());
+        }
+        lock(&self.reserved).clear();
     }
 
     /// How much the stream takes of a budget.
     pub(crate) fn reserved_from(&self, budget: &Budget) -> u64 {
-        let ring = lock(&self.append).ring.ring().charged_to(budget);
+        let append = lock(&self.append);
+        let rings = append.ring.ring().charged_to(budget) + append.growth.charged_to(budget);
+        drop(append);
         let reserved = lock(&self.reserved);
         let beside: u64 = reserved.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum();
-        ring + beside
+        rings + beside
     }
 
     /// Wakes the readers that sleep, wherever they do.
