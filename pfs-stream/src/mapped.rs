@@ -86,6 +86,11 @@ impl Shared {
         if let Some(ring) = self.shared_ring.get() {
             return Ok(ring);
         }
+        let append = lock(&self.append);
+        if append.ring.ring().memory().is_shared() {
+            return Ok(self.shared_ring.get_or_init(|| append.ring.ring().clone()));
+        }
+        drop(append);
         let layout = self.config.layout();
         let refused = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
         let descriptor = match &self.descriptors {
@@ -101,8 +106,8 @@ impl Shared {
         loop {
             // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
             let mut append = lock(&self.append);
-            if let Some(ring) = self.shared_ring.get() {
-                return Ok(ring);
+            if append.ring.ring().memory().is_shared() {
+                return Ok(self.shared_ring.get_or_init(|| append.ring.ring().clone()));
             }
             if append.status.removed() {
                 return Err(io::ErrorKind::NotFound.into());

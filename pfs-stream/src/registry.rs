@@ -18,7 +18,6 @@ use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
     AttachError, Budget, CreateError, Limits, Quota, Reader, Reservation, Stream, StreamConfig, Totals,
-    ring::Ring,
     state::{self, Charges, Shared},
     stream,
     totals::Gone,
@@ -89,8 +88,8 @@ impl Registry {
         Self::with_descriptors(limits, u64::MAX)
     }
 
-    /// An empty registry whose streams occupy at most `descriptors` descriptors: one for each that another process was given to
-    /// read. Further streams are read and written in this process alone.
+    /// An empty registry whose streams occupy at most `descriptors` descriptors: one for each that has its full
+    /// size, or that another process was given to read. Further streams are read and written in this process alone.
     pub fn with_descriptors(limits: Limits, descriptors: u64) -> Self {
         let names = Mutex::new(Names::default());
         let (rings, beside) = (Budget::new(limits.max_memory), Budget::new(beside(limits)));
@@ -193,11 +192,10 @@ impl Registry {
         config: StreamConfig,
     ) -> Result<(Stream, Option<Stream>), CreateError> {
         config.check()?;
-        let layout = config.first_layout();
         let limits = self.limits();
         let replaced = names.streams.get(name);
         let overhead = state::overhead(name);
-        let needed = layout.bytes() + overhead;
+        let needed = config.first_layout().bytes() + overhead;
         // The quota first: an owner who has reached it can make room, however full the registry is.
         let mut charges = Charges {
             budgets: vec![self.inner.rings.clone()],
@@ -219,10 +217,9 @@ impl Registry {
         let Some(mut memory) = rings.reserve_beyond(needed, stream::spared(replaced, rings)) else {
             return Err(CreateError::TooMuchMemory { needed, used, limit: limits.max_memory });
         };
-        let ring = Ring::own(layout)?;
         charges.reserved.push(memory.split(overhead));
         charge.push(memory);
-        ring.charge(charge);
+        let ring = state::first_ring(&config, charge, Some(&self.inner.descriptors))?;
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
         let stream = Stream::of(Shared::new(name, config, ring, charges, Some(created), gone));
         for slot in names.pending.remove(name).unwrap_or_default() {

@@ -17,7 +17,7 @@ use crate::{
     read::Position,
     ring::{Ring, RingReader, RingWriter, Status},
     stat,
-    state::{Charges, ReaderState, Shared},
+    state::{self, Charges, ReaderState, Shared},
     sync::{Arc, Ordering, lock},
     wait::{Ticket, WaitQueue},
 };
@@ -58,7 +58,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         config.check()?;
-        let ring = Ring::own(config.first_layout())?;
+        let ring = state::first_ring(&config, Vec::new(), None)?;
         Ok(Self::unregistered(name, config, ring))
     }
 
@@ -115,7 +115,7 @@ impl Stream {
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub fn is_shared(&self) -> bool {
         let has_descriptor = || self.shared.descriptors.as_ref().is_none_or(|budget| !budget.is_used_up());
-        !self.shared.holds && (self.shared.shared_ring.get().is_some() || has_descriptor())
+        !self.shared.holds && (has_descriptor() || lock(&self.shared.append).ring.ring().memory().is_shared())
     }
 
     /// Whether other processes can be given its memory: never on this system.

@@ -117,6 +117,11 @@ impl Mapping {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a file that others can be given.
+    pub(crate) fn has_file(&self) -> bool {
+        self.opened().is_some()
+    }
+
     /// A descriptor of the file for others, if there is one and the system has a descriptor left.
     pub(crate) fn file(&self) -> Option<OwnedFd> {
         self.opened().as_ref()?.try_clone().ok()

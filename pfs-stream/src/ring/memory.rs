@@ -66,6 +66,11 @@ impl Memory {
         Ok(Self { mapping: Mapping::open(file, words, sharing)? })
     }
 
+    /// Whether another process can be given it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.mapping.has_file()
+    }
+
     /// What another process can be given, if it can.
     pub(crate) fn file(&self) -> Option<OwnedFd> {
         self.mapping.file()

@@ -24,7 +24,7 @@ use crate::{
 
 pub(crate) use appending::{Appending, refusal, release};
 pub(crate) use attached::{Progress, ReaderState, WriterState};
-pub(crate) use growth::Growth;
+pub(crate) use growth::{Growth, first_ring};
 
 /// Streams made in this process so far.
 static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

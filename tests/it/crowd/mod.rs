@@ -279,9 +279,7 @@ impl Run {
         let pid = crowd.site.daemon.pid();
         let info = || control.info().block_on().unwrap();
         eventually("their connections are gone", || info().connections == 1);
-        // Each stream that was read through shared memory keeps the descriptor of its ring.
-        let rings = STREAMS.len() + 1;
-        eventually("their descriptors are closed", || open_files(pid) <= files + rings);
+        eventually("their descriptors are closed", || open_files(pid) <= files);
         eventually("their memory has gone back", || own(pid) < base + UNTRIMMED);
         for (stream, _) in STREAMS.into_iter().chain([(SPOILED, SlowPolicy::Drop)]) {
             crowd.site.daemon.remove(stream);
