@@ -5,12 +5,16 @@ use std::io::{self, Read};
 use std::process::{Child, ChildStdin, ChildStdout, Command};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use pfs_measure::process;
+use anyhow::{Context, bail, ensure};
+use pfs_measure::{clock, process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
 use crate::job::Job;
 use crate::sys;
+
+/// How long a process may take to end that is asked to.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running process; killed at drop.
 pub struct Running {
@@ -77,6 +81,18 @@ impl Running {
     pub fn finish(&mut self) -> anyhow::Result<()> {
         let status = self.child.wait()?;
         if status.success() { Ok(()) } else { bail!("{} failed: {status}", self.name) }
+    }
+
+    /// Sends it SIGTERM, and waits for its end, however good. Returns how long that took.
+    pub fn terminate(&mut self) -> anyhow::Result<Duration> {
+        self.check()?;
+        let (began, patience) = (clock::now(), clock::after(PATIENCE));
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        while !self.has_ended() {
+            ensure!(clock::now() < patience, "{} does not end", self.name);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Duration::from_nanos(clock::now() - began))
     }
 
     /// What it prints until its end: a report of this kind.

@@ -26,6 +26,8 @@ pub struct Load {
     pub limit: Option<u64>,
     /// Readers check every byte, not only the stamps.
     pub full: bool,
+    /// How many streams; of several, each has a writer and a reader of its own.
+    pub streams: usize,
     /// The writer stays when it has written, and says nothing of an end.
     pub stay: bool,
     /// What a stream holds, and how far a writer may be ahead of a reader, in bytes.
@@ -44,6 +46,7 @@ impl Load {
             seconds,
             limit: None,
             full: false,
+            streams: 1,
             stay: false,
             window,
         }
@@ -76,12 +79,24 @@ pub struct Job {
     pub board: PathBuf,
     /// What is written and read.
     pub load: Load,
-    /// Which of the readers; for the writer without meaning.
+    /// Which of the readers, and of several streams which; for the only writer without meaning.
     pub reader: usize,
     /// Readers start with what is there already and end with the last chunk of `load.limit`.
     pub history: bool,
     /// How many readers this process is, each a thread.
     pub threads: usize,
+}
+
+/// The name of one of several streams.
+pub fn name(stream: usize) -> String {
+    format!("job-{stream}")
+}
+
+impl Job {
+    /// The name of its stream, which is `only` if there are no others.
+    pub fn stream(&self, only: &str) -> String {
+        if self.load.streams > 1 { name(self.reader) } else { only.to_owned() }
+    }
 }
 
 /// What a reader tells at its end.

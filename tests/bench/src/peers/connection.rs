@@ -50,6 +50,14 @@ pub fn connect(address: &Address) -> io::Result<File> {
     }
 }
 
+/// Makes reads from a connection fail that wait for longer.
+pub fn give_up_after(connection: File, patience: Duration) -> io::Result<File> {
+    // A file has no such call, and any kind of socket has it under this name.
+    let socket = UnixStream::from(OwnedFd::from(connection));
+    socket.set_read_timeout(Some(patience))?;
+    Ok(OwnedFd::from(socket).into())
+}
+
 /// An answer that is not what it has to be.
 pub fn unexpected(what: &str, bytes: &[u8]) -> io::Error {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]);

@@ -3,6 +3,7 @@
 mod baseline;
 mod connection;
 pub mod http;
+pub mod many;
 mod mqtt;
 mod nats;
 pub mod pfs;
@@ -43,7 +44,10 @@ pub enum Peer {
     RedisStreams,
     /// nats-server.
     Nats,
-    /// mosquitto, QoS 0.
+    /// nats-server, JetStream in memory.
+    #[value(name = "jetstream")]
+    JetStream,
+    /// mosquitto, QoS 0, and QoS 1 where messages are retained.
     Mosquitto,
     /// stdintap.
     Stdintap,
@@ -82,6 +86,7 @@ impl Peer {
             Self::RedisPubsub => "Redis pub/sub",
             Self::RedisStreams => "Redis streams",
             Self::Nats => "nats-server",
+            Self::JetStream => "NATS JetStream",
             Self::Mosquitto => "mosquitto",
             Self::Stdintap => "stdintap",
             Self::Tee => "tee into FIFOs",
@@ -151,7 +156,7 @@ impl Peer {
             Self::Baseline => baseline::serve(start),
             Self::Relay => relay::serve(start),
             Self::RedisPubsub | Self::RedisStreams => resp::serve(start),
-            Self::Nats => nats::serve(start),
+            Self::Nats | Self::JetStream => nats::serve(start),
             Self::Mosquitto => mqtt::serve(start),
             Self::Stdintap => pipes::stdintap(start),
             Self::Tee | Self::TeeLargePipes => pipes::tee(start),
@@ -241,6 +246,7 @@ impl Receiver {
             | Peer::File => Self::Fixed(pipes::reader(job)?),
             Peer::Ring => Self::Ring(ring::Reader::open(job)?.into()),
             Peer::PfsHttp | Peer::Nginx => return Err(io::Error::other("HTTP is only drained")),
+            Peer::JetStream => return Err(io::Error::other("the streams of JetStream are only made")),
         })
     }
 }
@@ -292,6 +298,7 @@ impl Sender {
             | Peer::File => Self::Plain(pipes::writer()?),
             Peer::Ring => Self::Ring(ring::Writer::create(job)?.into()),
             Peer::Nginx => return Err(io::Error::other("nginx serves what is there")),
+            Peer::JetStream => return Err(io::Error::other("the streams of JetStream are only made")),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! mosquitto over its Unix socket: MQTT 3.1.1, QoS 0.
+//! mosquitto over its Unix socket: MQTT 3.1.1, QoS 0, and QoS 1 for retained messages.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,6 +11,9 @@ use crate::job::Job;
 const CONNECT: u8 = 0x10;
 const PUBLISH: u8 = 0x30;
 const SUBSCRIBE: u8 = 0x82;
+/// A PUBLISH with QoS 1 that is to be retained, and one of QoS 0 that was.
+const RETAIN: u8 = 0x33;
+const RETAINED: u8 = 0x31;
 
 /// The topic "s" with its length.
 const TOPIC: &[u8] = b"\0\x01s";
@@ -53,8 +56,9 @@ fn length(mut len: usize, out: &mut Vec<u8>) {
     out.push(len as u8);
 }
 
-fn open(job: &Job, name: &str) -> io::Result<File> {
-    let mut connection = connect(&job.address)?;
+/// Connects under a name.
+pub fn open(address: &Address, name: &str) -> io::Result<File> {
+    let mut connection = connect(address)?;
     let mut packet = vec![CONNECT];
     length(12 + name.len(), &mut packet);
     // Protocol level 4, clean session, no keep-alive.
@@ -68,13 +72,13 @@ fn open(job: &Job, name: &str) -> io::Result<File> {
 
 /// A publisher.
 pub fn writer(job: &Job) -> io::Result<FramedWriter<Publish>> {
-    Ok(FramedWriter::new(open(job, "writer")?, Publish))
+    Ok(FramedWriter::new(open(&job.address, "writer")?, Publish))
 }
 
 /// A subscriber.
 pub fn subscribe(job: &Job) -> io::Result<FramedReader<Packets>> {
     let name = format!("{}-{:?}", std::process::id(), std::thread::current().id());
-    let mut connection = open(job, &name)?;
+    let mut connection = open(&job.address, &name)?;
     connection.write_all(&[&[SUBSCRIBE, 6, 0, 1], TOPIC, &[0]].concat())?;
     expect(&mut connection, b"\x90\x03\0\x01\0")?;
     Ok(FramedReader::new(connection, job.load.chunk, Packets))
@@ -86,21 +90,71 @@ pub struct Packets;
 impl Parse for Packets {
     #[inline]
     fn parse(&mut self, data: &[u8], _: &mut Vec<u8>) -> io::Result<Found> {
-        let mut rest = 0usize;
-        for index in 1..5 {
-            let Some(byte) = data.get(index) else { return Ok(Found::Partial) };
-            rest |= usize::from(byte & 0x7f) << (7 * (index - 1));
-            if *byte < 0x80 {
-                let (at, next) = (index + 1 + TOPIC.len(), index + 1 + rest);
-                if data.len() < next {
-                    return Ok(Found::Partial);
-                }
-                return match data[0] {
-                    PUBLISH if rest >= TOPIC.len() => Ok(Found::Chunk { at, len: next - at, next }),
-                    _ => Err(unexpected("a message", data)),
-                };
+        let Some((at, next)) = packet(data)? else { return Ok(Found::Partial) };
+        match data[0] {
+            PUBLISH if next - at >= TOPIC.len() => {
+                let at = at + TOPIC.len();
+                Ok(Found::Chunk { at, len: next - at, next })
             }
+            _ => Err(unexpected("a message", data)),
         }
-        Err(unexpected("a length", data))
+    }
+}
+
+/// Where the content of a packet begins, and where it ends, if the packet is complete.
+#[inline]
+fn packet(data: &[u8]) -> io::Result<Option<(usize, usize)>> {
+    let mut rest = 0usize;
+    for index in 1..5 {
+        let Some(byte) = data.get(index) else { return Ok(None) };
+        rest |= usize::from(byte & 0x7f) << (7 * (index - 1));
+        if *byte < 0x80 {
+            let (at, next) = (index + 1, index + 1 + rest);
+            return Ok((data.len() >= next).then_some((at, next)));
+        }
+    }
+    Err(unexpected("a length", data))
+}
+
+/// Publishes a chunk that a topic retains. Its answer has the last bits of `number`.
+pub fn retain(number: usize, topic: &str, chunk: &[u8], out: &mut Vec<u8>) {
+    out.push(RETAIN);
+    length(2 + topic.len() + 2 + chunk.len(), out);
+    out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+    out.extend_from_slice(topic.as_bytes());
+    // 0 is no packet's number.
+    out.extend_from_slice(&((number % 0xffff) as u16 + 1).to_be_bytes());
+    out.extend_from_slice(chunk);
+}
+
+/// Answers to [`retain`].
+pub struct Acks;
+
+impl Parse for Acks {
+    fn parse(&mut self, data: &[u8], _: &mut Vec<u8>) -> io::Result<Found> {
+        let Some((at, next)) = packet(data)? else { return Ok(Found::Partial) };
+        if data[0] != 0x40 {
+            return Err(unexpected("an acknowledgement", data));
+        }
+        Ok(Found::Chunk { at, len: next - at, next })
+    }
+}
+
+/// Subscribes to everything, and asks for a sign when all that is retained has come.
+pub const SUBSCRIBE_ALL: &[u8] = b"\x82\x06\0\x01\0\x01#\0\xc0\0";
+
+/// What is retained, and then an empty chunk.
+pub struct Retained;
+
+impl Parse for Retained {
+    fn parse(&mut self, data: &[u8], _: &mut Vec<u8>) -> io::Result<Found> {
+        let Some((at, next)) = packet(data)? else { return Ok(Found::Partial) };
+        match data[0] {
+            RETAINED => Ok(Found::Chunk { at, len: next - at, next }),
+            // SUBACK and PINGRESP.
+            0x90 => Ok(Found::Other(next)),
+            0xd0 => Ok(Found::Chunk { at, len: 0, next }),
+            _ => Err(unexpected("a retained message", data)),
+        }
     }
 }

@@ -3,17 +3,20 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use super::Address;
 use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected};
 use super::resp::Digits;
 use super::server::{Server, Start, free_port};
+use super::{Address, Peer};
 use crate::job::Job;
 
-/// The server with its defaults.
+/// The server with its defaults, and with JetStream where that is asked for.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let port = free_port()?;
     let mut command = start.command("nats-server");
     command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
+    if start.peer == Peer::JetStream {
+        command.arg("--jetstream").arg("--store_dir").arg(start.dir);
+    }
     Ok(Server::new(start.spawn(&mut command)?, Address::Tcp(port)))
 }
 
@@ -55,10 +58,42 @@ pub fn writer(job: &Job) -> io::Result<FramedWriter<Publish>> {
 
 /// A subscriber.
 pub fn subscribe(job: &Job) -> io::Result<FramedReader<Messages>> {
-    let mut connection = open(&job.address)?;
+    Ok(FramedReader::new(subscribed(&job.address)?, job.load.chunk, Messages))
+}
+
+/// A connection that gets what is published, or answered, to "s".
+pub fn subscribed(address: &Address) -> io::Result<File> {
+    let mut connection = open(address)?;
     connection.write_all(b"SUB s 1\r\n")?;
     settle(&mut connection)?;
-    Ok(FramedReader::new(connection, job.load.chunk, Messages))
+    Ok(connection)
+}
+
+/// Publishes something that is answered to "s".
+pub fn ask(subject: &str, content: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"PUB ");
+    out.extend_from_slice(subject.as_bytes());
+    out.extend_from_slice(b" s ");
+    out.extend_from_slice(Digits::of(content.len() as u64).bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(content);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Answers of JetStream: JSON.
+pub struct Answers;
+
+impl Parse for Answers {
+    fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found> {
+        let found = Messages.parse(data, answer)?;
+        if let Found::Chunk { at, len, .. } = found {
+            let json = &data[at..at + len];
+            if json.windows(8).any(|word| word == b"\"error\":") {
+                return Err(unexpected("an answer without an error", json));
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// What a subscriber gets.
@@ -73,7 +108,9 @@ impl Parse for Messages {
             let mut len = 0usize;
             for (index, byte) in rest.iter().enumerate() {
                 match byte {
-                    b'0'..=b'9' if index < 9 => len = len * 10 + usize::from(byte - b'0'),
+                    // JetStream puts two spaces before a length.
+                    b' ' if index == 0 => (),
+                    b'0'..=b'9' if index < 10 => len = len * 10 + usize::from(byte - b'0'),
                     b'\r' => {
                         let at = HEAD.len() + index + 2;
                         let next = at + len + 2;

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use pfs_client::{
-    Chunks, Client, CreateOptions, Endpoint, Event, Finish, ReadOptions, SlowPolicy, Start as From,
-    StreamPath, WriteOptions, blocking,
+    Chunks, Client, CreateOptions, Endpoint, Event, Finish, PutOptions, ReadOptions, SlowPolicy,
+    Start as From, StreamPath, WriteOptions, blocking,
 };
 use pfs_measure::clock;
 use tokio::runtime::{Builder, Runtime};
 
 use super::server::{Server, Start, free_port};
 use super::{Address, Peer, Receive, Transmit};
-use crate::job::Job;
+use crate::job::{Job, name};
 
 /// The stream.
 pub const PATH: &str = "/streamfs/bench";
@@ -55,6 +55,16 @@ fn path() -> StreamPath {
     PATH.parse().expect("a valid path")
 }
 
+/// The path of one of several streams.
+fn path_of(stream: &str) -> io::Result<StreamPath> {
+    format!("/streamfs/{stream}").parse().map_err(other)
+}
+
+/// The path of the stream of a reader or writer.
+fn path_for(job: &Job) -> io::Result<StreamPath> {
+    if job.load.streams > 1 { path_of(&job.stream("")) } else { Ok(path()) }
+}
+
 fn socket(job: &Job) -> io::Result<&Path> {
     match &job.address {
         Address::Unix(path) | Address::Http { socket: path, .. } => Ok(path),
@@ -62,11 +72,11 @@ fn socket(job: &Job) -> io::Result<&Path> {
     }
 }
 
-/// The daemon with its defaults, and a stream that holds as much as everybody's window.
+/// The daemon with its defaults, and the only stream, which holds as much as everybody's window.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let socket = start.dir.join("pfsd.sock");
     let mut command = start.command(start.tools.program(start.peer));
-    command.arg("--socket").arg(&socket).args(["--log", "error"]);
+    command.arg("--socket").arg(&socket);
     for variable in ["PFSD_CONFIG", "PFSD_SOCKET", "PFSD_LOG", "PFSD_LOG_FORMAT"] {
         command.env_remove(variable);
     }
@@ -78,6 +88,9 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
         Address::Unix(socket.clone())
     };
     let server = Server::new(start.spawn(&mut command)?, address);
+    if start.load.streams > 1 {
+        return Ok(server);
+    }
     let size = Some(start.load.window);
     let options =
         CreateOptions { ring_buffer_size: size, channel_buffer_size: size, ..CreateOptions::default() };
@@ -126,6 +139,46 @@ async fn attached(socket: &Path, readers: usize) -> io::Result<bool> {
     Ok(false)
 }
 
+/// A client for many streams, with one connection.
+pub struct Many {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Many {
+    /// Connects, over HTTP where the daemon serves that.
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        let endpoint = match address {
+            Address::Unix(path) => Endpoint::Unix(path.clone()),
+            Address::Http { port, .. } => format!("http://127.0.0.1:{port}").parse().map_err(other)?,
+            address => return Err(io::Error::other(format!("pfsd is not at {address:?}"))),
+        };
+        let runtime = runtime()?;
+        let client = runtime.block_on(Client::connect(endpoint)).map_err(other)?;
+        Ok(Self { runtime, client })
+    }
+
+    /// Makes streams of this chunk each.
+    pub fn make(&self, count: usize, chunk: &[u8], ttl: Option<Duration>) -> io::Result<()> {
+        let puts = (0..count).map(|stream| Ok((path_of(&name(stream))?, chunk)));
+        let puts: Vec<_> = puts.collect::<io::Result<_>>()?;
+        let options = ttl.map_or_else(PutOptions::default, |ttl| PutOptions::default().ttl(ttl));
+        let results = self.runtime.block_on(self.client.put_all(puts, &options)).map_err(other)?;
+        results.into_iter().try_for_each(|put| put.map(drop)).map_err(other)
+    }
+
+    /// How many streams a list has.
+    pub fn list(&self) -> io::Result<usize> {
+        Ok(self.runtime.block_on(self.client.list("/")).map_err(other)?.len())
+    }
+
+    /// How many streams there are, and the memory that they are counted with.
+    pub fn count(&self) -> io::Result<(u64, u64)> {
+        let info = self.runtime.block_on(self.client.info()).map_err(other)?;
+        Ok((info.streams, info.memory))
+    }
+}
+
 /// A reader.
 pub struct Reader {
     reader: blocking::Reader,
@@ -137,7 +190,7 @@ impl Reader {
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let start = if job.history { From::Oldest } else { From::New };
         let options = ReadOptions { start, policy: SlowPolicy::Block, ..ReadOptions::default() };
-        let reader = blocking_client(job, transport)?.reader(path(), options).map_err(other)?;
+        let reader = blocking_client(job, transport)?.reader(path_for(job)?, options).map_err(other)?;
         Ok(Self { reader, chunks: Chunks::new() })
     }
 }
@@ -161,7 +214,7 @@ impl Writer {
     /// Attaches.
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let client = blocking_client(job, transport)?;
-        Ok(Self(client.writer(path(), WriteOptions::default()).map_err(other)?))
+        Ok(Self(client.writer(path_for(job)?, WriteOptions::default()).map_err(other)?))
     }
 }
 

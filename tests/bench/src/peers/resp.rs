@@ -8,7 +8,7 @@ use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect
 use super::server::{Server, Start};
 use crate::job::Job;
 
-/// Name of the channel, and of the stream.
+/// Name of the channel, and of the only stream.
 const NAME: &str = "s";
 
 /// Bytes that a reader of a stream asks for at once, about.
@@ -28,8 +28,8 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
 pub enum Command {
     /// `PUBLISH`.
     Publish,
-    /// `XADD`, trimmed to about this many chunks.
-    Xadd(u64),
+    /// `XADD` to this stream, trimmed to about so many chunks.
+    Xadd(String, u64),
 }
 
 impl Frame for Command {
@@ -38,8 +38,10 @@ impl Frame for Command {
     fn head(&self, len: usize, out: &mut Vec<u8>) {
         match self {
             Self::Publish => out.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\ns\r\n"),
-            Self::Xadd(keep) => {
-                out.extend_from_slice(b"*8\r\n$4\r\nXADD\r\n$1\r\ns\r\n$6\r\nMAXLEN\r\n$1\r\n~\r\n");
+            Self::Xadd(key, keep) => {
+                out.extend_from_slice(b"*8\r\n$4\r\nXADD\r\n");
+                bulk(key.as_bytes(), out);
+                out.extend_from_slice(b"$6\r\nMAXLEN\r\n$1\r\n~\r\n");
                 let keep = Digits::of(*keep);
                 bulk(keep.bytes(), out);
                 out.extend_from_slice(b"$1\r\n*\r\n$1\r\nd\r\n");
@@ -54,7 +56,7 @@ pub fn writer(job: &Job) -> io::Result<FramedWriter<Command>> {
     let mut connection = connect(&job.address)?;
     connection.write_all(b"CLIENT REPLY OFF\r\n")?;
     let command = match job.peer {
-        super::Peer::RedisStreams => Command::Xadd(2 * job.load.window_chunks()),
+        super::Peer::RedisStreams => Command::Xadd(job.stream(NAME), 2 * job.load.window_chunks()),
         _ => Command::Publish,
     };
     Ok(FramedWriter::new(connection, command))
@@ -90,7 +92,7 @@ impl Parse for Messages {
 /// A reader of a stream, from its beginning.
 pub fn follow(job: &Job) -> io::Result<FramedReader<Entries>> {
     let mut connection: File = connect(&job.address)?;
-    let entries = Entries::asking_for((BATCH / job.load.chunk).clamp(1, 4096));
+    let entries = Entries::asking_for(&job.stream(NAME), (BATCH / job.load.chunk).clamp(1, 4096));
     let mut command = Vec::new();
     entries.ask(b"0-0", &mut command);
     connection.write_all(&command)?;
@@ -103,18 +105,26 @@ pub struct Entries {
     left: usize,
     /// How many to ask for.
     count: usize,
+    /// The name of the stream, as requests have it.
+    key: Vec<u8>,
+    /// What a reply begins with.
+    head: Vec<u8>,
 }
 
 impl Entries {
-    /// Asks for so many at once.
-    pub fn asking_for(count: usize) -> Self {
-        Self { left: 0, count }
+    /// Asks for so many of this stream at once.
+    pub fn asking_for(stream: &str, count: usize) -> Self {
+        let mut key = Vec::new();
+        bulk(stream.as_bytes(), &mut key);
+        let head = [b"*1\r\n*2\r\n", &key[..]].concat();
+        Self { left: 0, count, key, head }
     }
 
     fn ask(&self, after: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"*8\r\n$5\r\nXREAD\r\n$5\r\nCOUNT\r\n");
         bulk(Digits::of(self.count as u64).bytes(), out);
-        out.extend_from_slice(b"$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\ns\r\n");
+        out.extend_from_slice(b"$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n");
+        out.extend_from_slice(&self.key);
         bulk(after, out);
     }
 }
@@ -123,14 +133,13 @@ impl Parse for Entries {
     #[inline]
     fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found> {
         if self.left == 0 {
-            const HEAD: &[u8] = b"*1\r\n*2\r\n$1\r\ns\r\n";
-            if data.len() < HEAD.len() {
+            if data.len() < self.head.len() {
                 return Ok(Found::Partial);
             }
-            if !data.starts_with(HEAD) {
+            if !data.starts_with(&self.head) {
                 return Err(unexpected("entries", data));
             }
-            let Some((left, next)) = number(data, HEAD.len(), b'*')? else { return Ok(Found::Partial) };
+            let Some((left, next)) = number(data, self.head.len(), b'*')? else { return Ok(Found::Partial) };
             self.left = left;
             return Ok(Found::Other(next));
         }
@@ -149,6 +158,84 @@ impl Parse for Entries {
         }
         Ok(Found::Chunk { at, len, next })
     }
+}
+
+/// Appends a chunk to a stream.
+pub fn add(stream: &str, chunk: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"*5\r\n$4\r\nXADD\r\n");
+    bulk(stream.as_bytes(), out);
+    out.extend_from_slice(b"$1\r\n*\r\n$1\r\nd\r\n");
+    bulk(chunk, out);
+}
+
+/// Answers to [`add`].
+pub struct Added;
+
+impl Parse for Added {
+    fn parse(&mut self, data: &[u8], _: &mut Vec<u8>) -> io::Result<Found> {
+        string(data)
+    }
+}
+
+/// Asks for the names of all streams.
+pub fn scan() -> Vec<u8> {
+    let mut request = Vec::new();
+    Names::default().ask(b"0", &mut request);
+    request
+}
+
+/// Replies to SCAN, each of which leads to the next one. The last is followed by an empty chunk.
+#[derive(Default)]
+pub struct Names {
+    /// The cursor of the reply under way, when it is known.
+    cursor: Option<Vec<u8>>,
+    /// Names that the reply still has.
+    left: usize,
+}
+
+impl Names {
+    /// How many names to ask for at once.
+    const COUNT: u64 = 1000;
+
+    fn ask(&self, cursor: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"*4\r\n$4\r\nSCAN\r\n");
+        bulk(cursor, out);
+        out.extend_from_slice(b"$5\r\nCOUNT\r\n");
+        bulk(Digits::of(Self::COUNT).bytes(), out);
+    }
+}
+
+impl Parse for Names {
+    fn parse(&mut self, data: &[u8], answer: &mut Vec<u8>) -> io::Result<Found> {
+        let Some(cursor) = &self.cursor else {
+            let Some(at) = pair(data, 0)? else { return Ok(Found::Partial) };
+            let Some((len, at)) = number(data, at, b'$')? else { return Ok(Found::Partial) };
+            let Some((left, next)) = number(data, at + len + 2, b'*')? else { return Ok(Found::Partial) };
+            (self.cursor, self.left) = (Some(data[at..at + len].to_vec()), left);
+            return Ok(Found::Other(next));
+        };
+        if self.left > 0 {
+            let found = string(data)?;
+            if !matches!(found, Found::Partial) {
+                self.left -= 1;
+            }
+            return Ok(found);
+        }
+        if cursor == b"0" {
+            self.cursor = None;
+            return Ok(Found::Chunk { at: 0, len: 0, next: 0 });
+        }
+        self.ask(cursor, answer);
+        self.cursor = None;
+        Ok(Found::Other(0))
+    }
+}
+
+/// A string.
+fn string(data: &[u8]) -> io::Result<Found> {
+    let Some((len, at)) = number(data, 0, b'$')? else { return Ok(Found::Partial) };
+    let next = at + len + 2;
+    Ok(if data.len() < next { Found::Partial } else { Found::Chunk { at, len, next } })
 }
 
 /// Where the first of an array of two begins.

@@ -31,7 +31,7 @@ impl Tools {
                 self.bin.join("pfsd")
             }
             Peer::RedisPubsub | Peer::RedisStreams => "redis-server".into(),
-            Peer::Nats => "nats-server".into(),
+            Peer::Nats | Peer::JetStream => "nats-server".into(),
             Peer::Mosquitto => "mosquitto".into(),
             Peer::Stdintap => self.stdintap.clone(),
             Peer::Tee | Peer::TeeLargePipes => "tee".into(),

@@ -79,10 +79,67 @@ fn the_last_entry_of_a_reply_leads_to_the_next() {
         |chunk: &Vec<u8>| [b"*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nd\r\n$300\r\n", &chunk[..], b"\r\n"].concat();
     let entries: Vec<u8> = three().iter().flat_map(entry).collect();
     let bytes = [b"*1\r\n*2\r\n$1\r\ns\r\n*3\r\n", &entries[..]].concat();
-    let (chunks, answer) = chunks(resp::Entries::asking_for(9), &bytes);
+    let (chunks, answer) = chunks(resp::Entries::asking_for("s", 9), &bytes);
     assert_eq!(chunks, three());
     let next = "*8\r\n$5\r\nXREAD\r\n$5\r\nCOUNT\r\n$1\r\n9\r\n$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\ns\r\n$3\r\n7-1\r\n";
     assert_eq!(String::from_utf8_lossy(&answer), next);
+}
+
+#[test]
+fn the_entries_of_one_of_several_streams_are_asked_for_by_its_name() {
+    let entry = [b"*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nd\r\n$300\r\n", &three()[0][..], b"\r\n"].concat();
+    let bytes = [b"*1\r\n*2\r\n$6\r\njob-17\r\n*1\r\n", &entry[..]].concat();
+    let (chunks, answer) = chunks(resp::Entries::asking_for("job-17", 9), &bytes);
+    assert_eq!(chunks, three()[..1]);
+    let next = "*8\r\n$5\r\nXREAD\r\n$5\r\nCOUNT\r\n$1\r\n9\r\n$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$6\r\njob-17\r\n$3\r\n7-1\r\n";
+    assert_eq!(String::from_utf8_lossy(&answer), next);
+}
+
+#[test]
+fn every_stream_that_was_made_is_an_answer() {
+    let count = |chunks: (Vec<Vec<u8>>, Vec<u8>)| (chunks.0.len(), chunks.1);
+    assert_eq!(count(chunks(resp::Added, b"$3\r\n7-0\r\n$3\r\n7-1\r\n")), (2, vec![]));
+    assert_eq!(count(chunks(mqtt::Acks, b"\x40\x02\0\x01\x40\x02\0\x02")), (2, vec![]));
+    let json = b"MSG s 1  27\r\n{\"stream\":\"job-1\", \"seq\":1}\r\n";
+    assert_eq!(count(chunks(nats::Answers, &json.repeat(2))), (2, vec![]));
+}
+
+#[test]
+fn names_come_page_by_page_up_to_an_empty_one() {
+    let bytes =
+        b"*2\r\n$2\r\n17\r\n*2\r\n$5\r\njob-1\r\n$5\r\njob-2\r\n*2\r\n$1\r\n0\r\n*1\r\n$5\r\njob-3\r\n";
+    let (mut parse, mut left, mut names, mut asked) =
+        (resp::Names::default(), &bytes[..], Vec::new(), Vec::new());
+    while names.last().is_none_or(|name: &Vec<u8>| !name.is_empty()) {
+        let (found, answer) = first(&mut parse, left);
+        asked.extend(answer);
+        let next = match found {
+            Found::Chunk { at, len, next } => {
+                names.push(left[at..at + len].to_vec());
+                next
+            }
+            Found::Other(next) => next,
+            Found::Partial => unreachable!("not returned"),
+        };
+        left = &left[next..];
+    }
+    assert_eq!(names, [&b"job-1"[..], b"job-2", b"job-3", b""]);
+    assert_eq!(asked, b"*4\r\n$4\r\nSCAN\r\n$2\r\n17\r\n$5\r\nCOUNT\r\n$4\r\n1000\r\n");
+}
+
+#[test]
+fn what_mosquitto_retains_ends_with_an_empty_chunk() {
+    let message = b"\x31\x09\0\x05job-1hi";
+    let bytes = [b"\x90\x03\0\x01\0", &message[..], message, b"\xd0\0"].concat();
+    let (messages, answer) = chunks(mqtt::Retained, &bytes);
+    assert_eq!(messages, [&message[2..], &message[2..], b""]);
+    assert_eq!(answer, b"");
+}
+
+#[test]
+fn an_error_of_jetstream_is_not_taken_for_an_answer() {
+    let error = b"MSG s 1 43\r\n{\"type\":\"x\",\"error\":{\"code\":400,\"err_c\":1}}\r\n";
+    assert!(nats::Answers.parse(error, &mut Vec::new()).is_err());
 }
 
 #[test]
@@ -90,8 +147,14 @@ fn an_error_reply_is_not_taken_for_a_chunk() {
     let error = b"-ERR max number of clients reached, so there is nothing for you to read here\r\n";
     let mut answer = Vec::new();
     assert!(resp::Messages.parse(error, &mut answer).is_err());
-    assert!(resp::Entries::asking_for(1).parse(error, &mut answer).is_err());
+    assert!(resp::Entries::asking_for("s", 1).parse(error, &mut answer).is_err());
     assert!(nats::Messages.parse(error, &mut answer).is_err());
+    assert!(resp::Added.parse(error, &mut answer).is_err());
+    assert!(resp::Names::default().parse(error, &mut answer).is_err());
+    for packet in [b"\xe0\0", b"\x30\0"] {
+        assert!(mqtt::Acks.parse(packet, &mut answer).is_err());
+        assert!(mqtt::Retained.parse(packet, &mut answer).is_err());
+    }
     assert!(mqtt::Packets.parse(b"\xe0\0", &mut answer).is_err());
 }
 

@@ -174,19 +174,18 @@ impl Results {
         self.goal(metric, peer, column, wanted, true, best);
     }
 
-    /// A goal for a value of `peer` itself: at most so much.
-    pub fn goal_value(&mut self, metric: &'static Metric, peer: Peer, column: &str, wanted: f64) {
+    /// A goal for a value of `peer` itself.
+    pub fn goal_value(
+        &mut self,
+        metric: &'static Metric,
+        peer: Peer,
+        column: &str,
+        (wanted, at_most): (f64, bool),
+    ) {
         let Some(reached) = self.median(metric, peer, column) else { return };
         let text = format!("{}: {}, {column}", peer.name(), metric.name);
         let against = String::new();
-        self.goals.push(Goal {
-            text,
-            wanted,
-            unit: metric.unit,
-            at_most: true,
-            reached: Some(reached),
-            against,
-        });
+        self.goals.push(Goal { text, wanted, unit: metric.unit, at_most, reached: Some(reached), against });
     }
 
     /// A goal for `peer` against one other.

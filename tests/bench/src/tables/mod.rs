@@ -4,6 +4,7 @@ mod http;
 mod idle;
 mod join;
 mod latency;
+mod many;
 mod pipes;
 mod small;
 mod smoke;
@@ -68,6 +69,8 @@ enum Table {
     Idle,
     /// HTTP to 1, 16 and 64 readers
     Http,
+    /// 100,000 streams, and 1,000 with a writer and a reader each
+    Many,
     /// A short run, without other people's servers, that checks every byte
     Smoke,
     /// All but the smoke test
@@ -122,6 +125,7 @@ impl Table {
             Table::Join,
             Table::Idle,
             Table::Http,
+            Table::Many,
         ];
         if *self == Self::All { ALL } else { std::slice::from_ref(self) }
     }
@@ -135,6 +139,7 @@ impl Table {
             Self::Join => join::measure(bench),
             Self::Idle => idle::measure(bench),
             Self::Http => http::measure(bench),
+            Self::Many => many::measure(bench),
             Self::Smoke => smoke::measure(bench),
             Self::All => bail!("not one table"),
         }
