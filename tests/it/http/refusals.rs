@@ -206,6 +206,7 @@ fn a_connection_beyond_a_limit_is_counted_and_logged_once_whatever_is_asked_on_i
     assert_eq!(logged(&log, "connections_per_address"), 1, "{log}");
     assert!(log.contains("remote=127.0.0.1:") && !log.contains("status=429"), "{log}");
 
+    eventually("the refused one is forgotten", || ask("/metrics").contains("pfs_connections 1\n"));
     // No more than that: a refused one would be logged, sooner or later.
     let _held = [daemon.wire(), daemon.wire()];
     eventually("all connections are held", || ask("/metrics").contains("pfs_connections 3\n"));
