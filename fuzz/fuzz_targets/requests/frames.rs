@@ -42,6 +42,7 @@ fn create_options(u: &mut Unstructured<'_>) -> Result<CreateOptions> {
         ttl: u.arbitrary::<Option<u8>>()?.map(|seconds| Duration::from_secs(seconds.into())),
         content_type: u.arbitrary::<Option<&str>>()?.map(str::to_owned),
         if_exists: *u.choose(&[IfExists::Fail, IfExists::Keep, IfExists::Replace])?,
+        reserve: u.arbitrary()?,
     })
 }
 
