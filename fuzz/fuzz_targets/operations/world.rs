@@ -130,7 +130,9 @@ impl World {
     fn create(&mut self, stream: u8, ring_buffer_size: u64, channel_buffer_size: u64) {
         let (name, known) = self.named(stream);
         let before = (self.registry.len(), self.registry.memory());
-        let config = StreamConfig { ring_buffer_size, channel_buffer_size, ..StreamConfig::default() };
+        // The model knows what a stream holds whose memory is there.
+        let config =
+            StreamConfig { ring_buffer_size, channel_buffer_size, reserve: true, ..StreamConfig::default() };
         let stream = match self.registry.create(NAMES[name], config) {
             Ok(stream) => stream,
             Err(error) => {
