@@ -131,11 +131,12 @@ impl Socket for TcpStream {
     }
 
     async fn hung_up(&self) {
-        // Unknown once the connection was reset, which is an error condition too.
-        let ends = self.peer_addr().and_then(|remote| Ok((remote, self.local_addr()?)));
-        let no_process_reads = || ends.as_ref().is_ok_and(|(remote, local)| is_orphan(*remote, *local));
-        while !no_process_reads() {
-            if timeout(LOOK_INTERVAL, self.ready(Interest::ERROR)).await.is_ok() {
+        // `peer_addr` fails once the connection is reset. `Interest::ERROR` misses a reset whose error
+        // a failed write has consumed before epoll reported it.
+        while let (Ok(remote), Ok(local)) = (self.peer_addr(), self.local_addr()) {
+            let is_over =
+                is_orphan(remote, local) || timeout(LOOK_INTERVAL, self.ready(Interest::ERROR)).await.is_ok();
+            if is_over {
                 return;
             }
         }
@@ -146,4 +147,53 @@ impl Socket for TcpStream {
 fn is_orphan(remote: SocketAddr, local: SocketAddr) -> bool {
     (remote.ip().to_canonical().is_loopback() || remote.ip() == local.ip())
         && sock_diag::is_orphan(remote, local).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures_util::FutureExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Both ends of a connection, of which the server's can be written to.
+    async fn connection() -> (std::net::TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        server.writable().await.unwrap();
+        (client, server)
+    }
+
+    /// Resets the connection, and consumes the error by a write before the runtime polls epoll.
+    fn reset(client: std::net::TcpStream, server: &TcpStream) {
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        while server.try_write(b"x").is_ok() {}
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_noticed_although_a_write_has_consumed_its_error() {
+        let (client, server) = connection().await;
+        reset(client, &server);
+        let hung_up = async {
+            server.half_closed().await;
+            server.hung_up().await;
+        };
+        timeout(PATIENCE, hung_up).await.expect("the client is gone");
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_noticed_while_waiting_although_a_write_consumes_its_error() {
+        let (client, server) = connection().await;
+        let mut hung_up = std::pin::pin!(server.hung_up());
+        assert!(hung_up.as_mut().now_or_never().is_none());
+        reset(client, &server);
+        timeout(PATIENCE, hung_up).await.expect("the client is gone");
+    }
 }
