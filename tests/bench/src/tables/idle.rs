@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Bench;
+use super::{Bench, a_second, settle};
 use crate::job::Load;
 use crate::peers::Peer;
 use crate::report::{Metric, Results, Shown};
@@ -71,13 +71,12 @@ fn one(bench: &Bench, results: &mut Results, peer: Peer, readers: usize, seconds
 
     let (server, reader) = (session.server.cpu(), session.first_reader()?.cpu());
     std::thread::sleep(Duration::from_secs_f64(seconds));
-    let a_second = |time: Duration| time.as_secs_f64() * 1e3 / seconds;
-    results.add(&CPU, peer, "server", a_second(session.server.cpu().saturating_sub(server)));
-    results.add(&CPU, peer, "readers", a_second(session.first_reader()?.cpu().saturating_sub(reader)));
+    results.add(&CPU, peer, "server", a_second(session.server.cpu().saturating_sub(server), seconds));
+    results.add(
+        &CPU,
+        peer,
+        "readers",
+        a_second(session.first_reader()?.cpu().saturating_sub(reader), seconds),
+    );
     Ok(())
-}
-
-/// Until what was begun is done, and idle means idle.
-fn settle() {
-    std::thread::sleep(Duration::from_secs(1));
 }

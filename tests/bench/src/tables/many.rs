@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use pfs_measure::clock;
 use pfs_measure::stamp::{Checker, Chunk, Seen};
 
-use super::{Bench, CORRUPT, LOST};
+use super::{Bench, CORRUPT, LOST, STEADY_CPU, a_second, settle};
 use crate::child::Running;
 use crate::job::{Job, Load, WRITER};
 use crate::peers::server::Server;
@@ -27,7 +27,6 @@ const COUNTED: Metric =
 const MAKING: Metric =
     Metric { name: "server CPU for each stream made", unit: "microseconds", shown: Shown::Table };
 const LIST: Metric = Metric { name: "until all are listed", unit: "ms", shown: Shown::Table };
-const CPU: Metric = Metric { name: "server CPU", unit: "ms in a second", shown: Shown::Table };
 const END: Metric = Metric { name: "from SIGTERM to the server's end", unit: "ms", shown: Shown::Table };
 const EXPIRY: Metric =
     Metric { name: "until streams with a time to live are gone", unit: "ms", shown: Shown::Table };
@@ -102,7 +101,7 @@ fn goals(results: &mut Results) {
         results.goal_value(&MEMORY, peer, HELD, (4.0, true));
         results.goal_value(&COUNTED, peer, HELD, (4.0, true));
         results.goal_value(&LIST, peer, LISTED, (1000.0, true));
-        results.goal_value(&CPU, peer, IDLE, (1.0, true));
+        results.goal_value(&STEADY_CPU, peer, IDLE, (1.0, true));
         results.goal_value(&END, peer, HELD, (2000.0, true));
     }
     results.goal_value(&LIST, Peer::PfsSocket, LISTED_BY_COMMAND, (1000.0, true));
@@ -113,11 +112,6 @@ fn start(bench: &Bench, peer: Peer, load: &Load) -> anyhow::Result<Session> {
     let session = Session::start(&bench.tools, peer, load)?;
     settle();
     Ok(session)
-}
-
-/// Until what was begun is done, and idle means idle.
-fn settle() {
-    std::thread::sleep(Duration::from_secs(1));
 }
 
 fn milliseconds(from: u64, to: u64) -> f64 {
@@ -173,15 +167,11 @@ fn hold(bench: &Bench, results: &mut Results, peer: Peer, seconds: f64) -> anyho
     settle();
     let cpu = session.server.cpu();
     std::thread::sleep(Duration::from_secs_f64(seconds));
-    results.add(&CPU, peer, IDLE, a_second(session.server.cpu().saturating_sub(cpu), seconds));
+    results.add(&STEADY_CPU, peer, IDLE, a_second(session.server.cpu().saturating_sub(cpu), seconds));
 
     let server = session.server.processes.first_mut().context("there is no server")?;
     results.add(&END, peer, HELD, server.terminate()?.as_secs_f64() * 1e3);
     Ok(())
-}
-
-fn a_second(time: Duration, seconds: f64) -> f64 {
-    time.as_secs_f64() * 1e3 / seconds
 }
 
 /// Streams that go by themselves.
@@ -252,7 +242,7 @@ fn follow(
         }
     }
     let took = (clock::now() - began) as f64 / 1e9;
-    results.add(&CPU, peer, column, a_second(session.server.cpu().saturating_sub(cpu), took));
+    results.add(&STEADY_CPU, peer, column, a_second(session.server.cpu().saturating_sub(cpu), took));
     let each = |now: u64, before: u64| now.saturating_sub(before) as f64 / 1024.0 / streams as f64;
     results.add(&MEMORY, peer, column, each(session.server.memory().0, before));
     if let (Some(now), Some(before)) = (counted(peer, &session.server)?, counted_before) {

@@ -13,6 +13,7 @@ mod tests;
 mod throughput;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
@@ -245,6 +246,16 @@ const WRITER_CPU: Metric = Metric { name: "CPU of the writer", unit: "s", shown:
 const WRITTEN: Metric = Metric { name: "written", unit: "MB", shown: Shown::Json };
 const TOOK: Metric =
     Metric { name: "from the first append to the last arrival", unit: "s", shown: Shown::Json };
+
+/// Waits until what was begun is done, so that idle means idle.
+fn settle() {
+    std::thread::sleep(Duration::from_secs(1));
+}
+
+/// Milliseconds of processor time in each of these seconds.
+fn a_second(time: Duration, seconds: f64) -> f64 {
+    time.as_secs_f64() * 1e3 / seconds
+}
 
 /// What it cost, besides time.
 fn costs(results: &mut Results, peer: Peer, column: &str, load: &Load, outcome: &Outcome) {
