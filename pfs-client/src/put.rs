@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, ErrorCode, IfExists, PathError, PutOptions, Reply, Request, StreamPath, WriteOptions,
+    CreateOptions, ErrorCode, IfExists, MAX_CONTENT_TYPE, PathError, PutOptions, Reply, Request, StreamPath,
+    WriteOptions,
 };
 use pfs_stream::{Chunk, Finish, WriteError};
 
@@ -202,14 +203,11 @@ fn request(path: &StreamPath, chunk: &impl Chunk, options: &PutOptions) -> Reque
     Request::Put(path.clone(), options.clone(), bytes)
 }
 
-/// Whether a put is one message, and one of at most so many bytes of chunk.
+/// Whether a put fits into one message. The daemon itself refuses a media type that is too long.
 fn fits(chunk: &[u8], options: &PutOptions, most: usize) -> bool {
     let content_type = options.create.content_type.as_deref().unwrap_or_default();
     chunk.len() <= most && content_type.len() <= MAX_CONTENT_TYPE
 }
-
-/// The longest media type that a daemon takes. It says so itself of longer ones.
-const MAX_CONTENT_TYPE: usize = 255;
 
 /// What became of a put, if the daemon can be asked to do others.
 fn lasting(put: Result<Put, RequestError>) -> Result<Result<Put, RequestError>, RequestError> {

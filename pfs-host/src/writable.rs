@@ -5,16 +5,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pfs_proto::{CreateOptions, ErrorCode, Identity, IfExists, PathPrefix, StreamPath, Unprintable};
+use pfs_proto::{
+    CreateOptions, ErrorCode, Identity, IfExists, MAX_CONTENT_TYPE, PathPrefix, StreamPath, Unprintable,
+};
 use pfs_stream::{Stream, StreamConfig};
 
 use crate::{
     Append, Caller, Cutoff, Daemon, Failure, caller::routine, cutoff::Needs, mount::First,
     stream_at::StreamAt,
 };
-
-/// The longest media type, in bytes.
-const MAX_CONTENT_TYPE: usize = 255;
 
 /// The path of a stream that the caller may write.
 #[derive(Clone, Debug)]

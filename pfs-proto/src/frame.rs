@@ -2,15 +2,15 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::MAX_PATH;
 use crate::encoding::kind;
+use crate::{MAX_CONTENT_TYPE, MAX_PATH};
 
 /// The largest payload of a frame, in bytes.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
 /// The largest chunk of a [`Request::Put`](crate::Request::Put) that fits into a frame with any path and with all options that a daemon
 /// takes, in bytes.
-pub const MAX_PUT: usize = MAX_PAYLOAD - (MAX_PATH + 2) - (3 * 9 + 3 + 255 + 1 + 1) - 1;
+pub const MAX_PUT: usize = MAX_PAYLOAD - (MAX_PATH + 2) - (3 * 9 + 3 + MAX_CONTENT_TYPE + 1 + 1) - 1;
 
 /// Bytes of a frame before its payload: a u32 length and a u8 kind.
 pub const HEADER_LEN: usize = 5;

@@ -357,8 +357,8 @@ pub use hello::{
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
-    CreateOptions, End, IfExists, MappedStart, PutOptions, ReadOptions, SlowPolicy, Start, UnknownPolicy,
-    Until, WriteOptions,
+    CreateOptions, End, IfExists, MAX_CONTENT_TYPE, MappedStart, PutOptions, ReadOptions, SlowPolicy, Start,
+    UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};

@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The longest media type of a stream, in bytes.
+pub const MAX_CONTENT_TYPE: usize = 255;
+
 /// What happens to a reader that cannot keep up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
@@ -127,7 +130,7 @@ pub struct CreateOptions {
     pub channel_buffer_size: Option<u64>,
     /// Remove the stream when nothing was appended for this long.
     pub ttl: Option<Duration>,
-    /// Media type of the contents; told to readers, never interpreted. At most 255 bytes.
+    /// Media type of the contents; told to readers, never interpreted. At most [`MAX_CONTENT_TYPE`] bytes.
     pub content_type: Option<String>,
     /// What happens if there is a stream of that name.
     pub if_exists: IfExists,
@@ -155,7 +158,7 @@ impl CreateOptions {
         Self { ttl: Some(ttl), ..self }
     }
 
-    /// These options, with this media type of the contents, of at most 255 bytes.
+    /// These options, with this media type of the contents, of at most [`MAX_CONTENT_TYPE`] bytes.
     #[must_use]
     pub fn content_type(self, content_type: impl Into<String>) -> Self {
         Self { content_type: Some(content_type.into()), ..self }
@@ -218,7 +221,7 @@ impl PutOptions {
         Self { create: self.create.ttl(ttl), ..self }
     }
 
-    /// These options, with this media type of the contents, of at most 255 bytes, where the stream is made.
+    /// These options, with this media type of the contents, of at most [`MAX_CONTENT_TYPE`] bytes, where the stream is made.
     #[must_use]
     pub fn content_type(self, content_type: impl Into<String>) -> Self {
         Self { create: self.create.content_type(content_type), ..self }
