@@ -53,7 +53,9 @@ fn try_read(
     most: Most,
 ) -> Result<Option<Read>, ReadError> {
     if ring.ring.status().moved() {
-        ring.ring = lock(&membership.shared.append).ring.ring().clone();
+        let current = lock(&membership.shared.append).ring.ring().clone();
+        // The append lock is released: freeing the old ring can take milliseconds.
+        ring.ring = current;
     }
     let read = ring.try_read(sink, most)?;
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
