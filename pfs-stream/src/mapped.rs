@@ -55,6 +55,8 @@ impl Reader {
             Ok((memory, file)) => (memory, file),
             Err(error) => return Err((self, error)),
         };
+        // Before the ring is taken: a removal in between would release the memory that the client is about to map.
+        let counted = Counted::new(&self.membership.shared);
         let shared = match self.membership.shared.share() {
             Ok(ring) => ring.clone(),
             Err(error) => return Err((self, error)),
@@ -65,7 +67,6 @@ impl Reader {
         let held = self.extent_at_attach();
         let (mut membership, mut ring) = self.into_parts();
         ring.ring = shared;
-        let counted = Counted::new(&membership.shared);
         membership.set_figures(Figures::Page(page), ring.position());
         Ok(Handout {
             membership,
