@@ -82,7 +82,8 @@ fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_
     let stream = registry.create("s", config(SIZE)).unwrap();
     let mut writer = stream.writer().unwrap();
     append(&mut writer, 100).unwrap();
-    assert!(registry.memory() < 4096, "{} bytes for 100", registry.memory());
+    // The ring, and what is beside it.
+    assert!((1536 + 592..4096).contains(&registry.memory()), "{} bytes for 100", registry.memory());
     let (mut most, beside) = (0, 2048);
     while writer.offset() + 1000 <= SIZE {
         append(&mut writer, 1000).unwrap();
