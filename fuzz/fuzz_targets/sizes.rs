@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Numbers with what stands before and behind them.
+/// Text made of digits, units, signs and separators.
 fn words(u: &mut Unstructured<'_>) -> String {
     const WORDS: [&str; 41] = [
         "",

@@ -106,7 +106,7 @@ Examples:
   pfs stop
       End the daemon and all its streams; the next pfs starts a new one.
   pfs stop --if-idle
-      Only if nobody uses it, such as after an update of pfs.";
+      Stop it only if it has no streams and no clients, for example after an update of pfs.";
 
 /// Of `pfs bench`.
 pub const BENCH: &str = "\

@@ -244,11 +244,10 @@ pub const MANUAL: &[(&str, &str)] = &[
     ),
     (
         "Idle streams",
-        "  limits.idle_ttl removes streams that nobody closed or removed. A
+        "  limits.idle_ttl removes idle streams that were never closed. A
   stream is idle from its creation on, or since its last reader or
-  writer left. A reader or writer that is attached keeps it, even if
-  nothing is appended and nothing is read. pfs stat, pfs ls and
-  pfs top do not keep it.
+  writer left. An attached reader or writer keeps it, even if nothing
+  is appended and nothing is read. pfs stat and pfs ls do not keep it.
 
   A stream that was created with a time to live (pfs create --ttl) or
   with a time at which it ends keeps to that, longer or shorter, and a

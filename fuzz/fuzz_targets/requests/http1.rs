@@ -182,7 +182,7 @@ impl Connection {
         if status == 100 {
             return self.parse_head();
         }
-        assert!(status >= 200, "nobody asked for {answer:?}");
+        assert!(status >= 200, "unsolicited interim answer: {answer:?}");
         let is_head = self.asked.front().is_some_and(|asked| asked.request.method == "HEAD");
         let lengths = answer.headers.iter().filter(|(name, _)| name == "content-length").count();
         let framing = match answer.header("transfer-encoding") {
@@ -192,7 +192,7 @@ impl Connection {
                 let length = answer.header("content-length").and_then(|length| length.parse().ok());
                 Framing::Length(length.unwrap_or_else(|| panic!("no length: {answer:?}")))
             }
-            _ => panic!("nobody can tell where this ends: {answer:?}"),
+            _ => panic!("an answer without a known end: {answer:?}"),
         };
         Some((answer, framing))
     }

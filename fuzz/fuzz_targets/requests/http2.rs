@@ -29,7 +29,8 @@ pub struct Exchange {
 }
 
 impl Connection {
-    /// Says hello over the pipe. The server may send so many bytes of an answer that are not read. `None` if the server hangs up.
+    /// Performs the HTTP/2 handshake over the pipe, with an initial window of `window` bytes for each
+    /// response. Returns `None` if the server hangs up.
     pub async fn open(near: Near, window: u32) -> Option<Self> {
         let (sender, connection) = Builder::new().initial_window_size(window).handshake(near).await.ok()?;
         let driver = tokio::spawn(async move { _ = connection.await });

@@ -178,7 +178,7 @@ impl Run {
         connection.disconnect().into_iter().for_each(|given_up| self.exchanged(given_up));
     }
 
-    /// Sends bytes as they are, in pieces, and reads what comes.
+    /// Sends raw bytes, cut into pieces, and reads the responses.
     async fn send(&mut self, bytes: &[u8], cut: u8) {
         let Some(mut connection) = self.world.connect(self.setting.capacity).map(Connection::new) else {
             return;

@@ -76,7 +76,8 @@ impl World {
         Self { daemon, server, kind, known, served: Vec::new() }
     }
 
-    /// Connects over a pipe that holds so many bytes in each direction. `None`: too many clients are being turned away.
+    /// Connects over a pipe with a buffer of `capacity` bytes in each direction. Returns `None` while
+    /// too many clients are being refused.
     pub fn connect(&mut self, capacity: usize) -> Option<Near> {
         let (far, near) = pipe::new(capacity);
         let serving = self.server.serve(far, address())?;

@@ -34,7 +34,7 @@ fn writers_and_readers_go_over_tls_and_go_on_when_it_breaks() {
 }
 
 #[test]
-fn a_daemon_that_nobody_vouches_for_is_not_trusted() {
+fn a_daemon_with_an_unknown_certificate_is_not_trusted() {
     let (authority, other) = (Authority::new("our own"), Authority::new("somebody else's"));
     let daemon = authority.daemon("");
     let url = daemon.url("");
