@@ -106,6 +106,29 @@ fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_
 }
 
 #[test]
+fn large_chunks_behind_many_small_ones_drop_nothing_while_a_larger_ring_is_filled() {
+    let stream = Stream::new("s", config(16 << 20)).unwrap();
+    let mut reader = Following::new(&stream, ReadOptions::default(), false);
+    let mut writer = stream.writer().unwrap();
+    while stream.stat().capacity < 1 << 20 {
+        append(&mut writer, 90).unwrap();
+    }
+    let (capacity, moves) = (stream.stat().capacity, stream.stat().moves);
+    // Nearly as much as starts the copying, in chunks of which an append copies a part only.
+    while writer.offset() < capacity * 7 / 10 {
+        append(&mut writer, 90).unwrap();
+    }
+    assert_eq!(stream.stat().moves, moves);
+    while stream.stat().moves == moves {
+        append(&mut writer, 60_000).unwrap();
+        assert_eq!(stream.extent().tail, 0, "head is {}", writer.offset());
+    }
+    assert!(writer.offset() > capacity, "the copying took more than one append");
+    while reader.read(1 << 20) {}
+    assert_eq!((reader.at, reader.lost), (writer.offset(), 0));
+}
+
+#[test]
 fn a_stream_without_memory_to_grow_keeps_less_history_and_goes_on() {
     let registry = Registry::new(Limits { max_streams: 2, max_memory: 64 << 10 });
     let stream = registry.create("s", config(1 << 20)).unwrap();
