@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::{
     CreateError, WriteError,
     ring::{Layout, MAX_SIZE},
+    state::overhead,
 };
 
 use pfs_proto::Peer;
@@ -93,6 +94,16 @@ impl StreamConfig {
     #[must_use]
     pub fn reserve(self, reserve: bool) -> Self {
         Self { reserve, ..self }
+    }
+
+    /// Bytes of memory that a stream of this name takes at full size.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::BadSize`].
+    pub fn full_memory(&self, name: &str) -> Result<u64, CreateError> {
+        self.check()?;
+        Ok(self.layout().bytes() + overhead(name))
     }
 
     /// Whether the sizes are possible.

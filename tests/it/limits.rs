@@ -1,7 +1,8 @@
 //! Limits that are reached: what is new is refused, what runs does not notice.
 
 use harness::{
-    Daemon, Running, Transport, digest, eventually, limit_file_size, noise, own, raise_file_limit,
+    Daemon, Pfs, Running, Transport, binary, digest, eventually, limit_file_size, noise, own,
+    raise_file_limit,
 };
 use pfs_proto::{CreateOptions, ErrorCode, Hello, ReadOptions, Reply, Request};
 use rustix::process::getuid;
@@ -137,6 +138,25 @@ fn another_user_has_a_quota_of_its_own() {
     assert!(message.contains("for user 65534: "), "{message}");
     daemon.remove(S);
     daemon.create("/streamfs/more");
+}
+
+#[test]
+fn a_daemon_starts_under_a_limit_on_file_sizes_that_no_ring_fits_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pfsd, socket) = (binary("pfsd"), folder.path().join("s"));
+    for arguments in [String::new(), "--check-config".to_owned()] {
+        let command =
+            format!("ulimit -f 1000; exec {} --socket {} {arguments}", pfsd.display(), socket.display());
+        let mut daemon = Pfs::new("sh").args(["-c", &command]).spawn();
+        if arguments.is_empty() {
+            eventually("it serves", || daemon.stderr().contains("serving socket="));
+            let pfs = |args: &[&str]| Pfs::new(binary("pfs")).arg("--socket").arg(&socket).args(args);
+            pfs(&["write", S]).stdin(noise(1, 3_000_000)).run().exits(0).quietly();
+            assert!(daemon.runs());
+        } else {
+            daemon.finish().exits(0);
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 };
 
 use pfs_host::Settings;
-use pfs_stream::{CreateError, Registry};
+use pfs_stream::CreateError;
 
 pub use self::error::{ConfigError, Invalid};
 pub(crate) use self::reload::Reload;
@@ -178,10 +178,13 @@ impl Config {
             let key = "plugins.streamfs.config.channel_buffer_size";
             mount.channel_buffer_size = values::size(key, channel)?.unwrap_or(mount.channel_buffer_size);
 
-            // Only the engine knows what a stream takes, so one is made. Its pages are not touched, and a system that
-            // has no room just now is no mistake in the file.
-            let made = Registry::new(self.host.limits).create("", mount.stream_config().reserve(true));
-            if let Err(error @ (CreateError::TooMuchMemory { .. } | CreateError::BadSize { .. })) = made {
+            let limit = self.host.limits.max_memory;
+            let impossible = match mount.stream_config().full_memory("") {
+                Ok(needed) if needed > limit => Some(CreateError::TooMuchMemory { needed, used: 0, limit }),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            };
+            if let Some(error) = impossible {
                 // The buffers may have their default sizes: then the limit is what was set too low.
                 let larger = if mount.channel_buffer_size > mount.ring_buffer_size { channel } else { ring };
                 let blamed = [larger, ring, channel, &file.limits.max_memory];

@@ -1,7 +1,6 @@
 //! The part of the configuration file that is about quotas.
 
-use pfs_host::MountSettings;
-use pfs_stream::{CreateError, Limits, Quota, Registry};
+use pfs_stream::{CreateError, Limits};
 
 use super::{
     Config,
@@ -18,14 +17,12 @@ pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mista
     let (streams, memory) = (&table.max_streams_per_token, &table.max_memory_per_token);
     host.token_quota = quota("token", streams, memory)?;
     for (owner, limits) in [("user", host.user_quota), ("token", host.token_quota)] {
-        // Only the engine knows what a stream takes, so one is made. Its pages are not touched.
-        let refused = |mount: &MountSettings| {
-            let registry = Registry::new(host.limits).charged_to(&Quota::new(limits));
-            registry.create("", mount.stream_config().reserve(true)).err()
-        };
-        if let Some(error @ CreateError::QuotaOfMemory { .. }) = host.mounts.iter().find_map(refused) {
+        let limit = limits.max_memory;
+        let needed = host.mounts.iter().filter_map(|mount| mount.stream_config().full_memory("").ok()).max();
+        if let Some(needed) = needed.filter(|needed| *needed > limit) {
+            let error = CreateError::QuotaOfMemory { needed, used: 0, limit };
             config.notes.push(format!(
-                "limits.max_memory_per_{owner} allows no stream with the buffer sizes that streams have by default: {error}"
+                "limits.max_memory_per_{owner} keeps streams smaller than the buffer sizes that they have by default: {error}"
             ));
         }
     }

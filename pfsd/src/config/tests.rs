@@ -106,7 +106,7 @@ fn a_quota_that_is_not_set_limits_nothing_and_what_a_quota_does_not_do_is_noted(
     for (toml, words) in [
         (
             "[limits]\nmax_memory_per_user = \"1MB\"",
-            "max_memory_per_user allows no stream with the buffer sizes",
+            "max_memory_per_user keeps streams smaller than the buffer sizes",
         ),
         ("[limits]\nmax_memory_per_token = \"9MB\"", "limit nothing without auth.token_file"),
         ("[limits]\nmax_streams_per_token = 1", "limit nothing without auth.token_file"),
