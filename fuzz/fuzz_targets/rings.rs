@@ -29,7 +29,7 @@ fn honest() -> &'static Honest {
             writer.try_append(&vec![7; len]).expect("room");
         }
         writer.finish(Finish::KeepOpen);
-        let handout = reader.hand_out().expect("memory");
+        let handout = reader.hand_out(false).expect("memory");
         let length = |file: Option<std::os::fd::BorrowedFd<'_>>| {
             let file = File::from(file.expect("a file").try_clone_to_owned().expect("a descriptor"));
             let length = file.metadata().expect("a length").len() as usize;

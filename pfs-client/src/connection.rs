@@ -119,7 +119,7 @@ impl Connection {
     pub(crate) async fn open_sharing(socket: tokio::net::UnixStream) -> Result<Self, ConnectError> {
         let (socket, passed) = PassingSocket::new(socket);
         let connection = Self { passed: Some(passed), ..Self::new(Box::new(socket)) };
-        connection.greet(Hello::MAPPING).await
+        connection.greet(Hello::MAPPING | Hello::MOVING).await
     }
 
     async fn greet(mut self, capabilities: u64) -> Result<Self, ConnectError> {
@@ -367,12 +367,14 @@ impl Connection {
     }
 
     /// Says something short without waiting for an answer, or for room: where the socket is full, the daemon has not heard
-    /// what was said before, and need not hear it twice. What could not be said is said by
+    /// what was said last, and need not hear it twice. What could not be said is said by
     /// [`poll_unsaid`](Self::poll_unsaid).
     #[cfg(target_os = "linux")]
     pub(crate) fn ring(&mut self, request: &Request) -> Result<(), RequestError> {
-        if self.unsaid.is_empty() {
-            request.encode(&mut self.unsaid);
+        let mut frame = BytesMut::new();
+        request.encode(&mut frame);
+        if !self.unsaid.ends_with(&frame) {
+            self.unsaid.extend_from_slice(&frame);
         }
         match self.poll_unsaid(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(said) => said,

@@ -7,6 +7,9 @@ use std::os::fd::BorrowedFd;
 /// None ever comes.
 pub(crate) type Passed = Infallible;
 
+/// There is no bell.
+pub(crate) type BellCount = Infallible;
+
 /// There is none.
 #[derive(Debug)]
 pub(crate) struct Stage(Infallible);

@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::dialer::Dialer;
 use crate::error::{ProtocolError, RequestError};
 use crate::resume::{Attached, Place, Resume, Resumed};
+use crate::sharing::BellCount;
 #[cfg(target_os = "linux")]
 use crate::sharing::MappedSource;
 use crate::{ConnectError, ReadError};
@@ -201,13 +202,19 @@ impl Reader {
     /// The next event that is here, from wherever this reader gets them.
     fn here(&mut self) -> Result<Option<Event>, ReadError> {
         #[cfg(target_os = "linux")]
-        if let (State::Reading, Source::Ring(ring)) = (&self.state, &mut self.source) {
+        while let (State::Reading, Source::Ring(ring)) = (&self.state, &mut self.source) {
             let event = ring.try_next()?;
             self.tell_room();
             if let Some(event) = &event {
                 self.count(event)?;
             }
-            return Ok(event);
+            if event.is_some() || !self.follow()? {
+                return Ok(event);
+            }
+        }
+        // What came right after the news that the ring is no longer to be read.
+        if let Some(event) = self.kept.take() {
+            return Ok(Some(event));
         }
         self.decoded()
     }
@@ -249,13 +256,15 @@ impl Reader {
     pub fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         chunks.clear();
         #[cfg(target_os = "linux")]
-        if let (State::Reading, None, Source::Ring(ring)) = (&self.state, &self.kept, &mut self.source) {
+        while let (State::Reading, None, Source::Ring(ring)) = (&self.state, &self.kept, &mut self.source) {
             let event = ring.try_next_batch(chunks).map_err(|error| self.fail(error))?;
             self.tell_room();
             let counted = self.advance(chunks.bytes().len());
             let counted = counted.and_then(|()| event.iter().try_for_each(|event| self.count(event)));
             counted.map_err(|error| self.fail(error.into()))?;
-            return Ok(self.told(event));
+            if event.is_some() || !chunks.is_empty() || !self.follow()? {
+                return Ok(self.told(event));
+            }
         }
         loop {
             match self.following() {
@@ -349,7 +358,7 @@ impl Reader {
     pub(crate) fn poll_news(
         &mut self,
         cx: &mut Context<'_>,
-        count: Option<u32>,
+        count: Option<BellCount>,
     ) -> Poll<Result<(), ReadError>> {
         if let Some(resume) = self.resume.as_mut().filter(|resume| resume.is_under_way()) {
             let resumed = ready!(resume.poll(cx));
@@ -366,14 +375,9 @@ impl Reader {
         // A ring's reader hears no more than an error here: everything else is in the ring.
         match self.connection.poll_fill(cx, READ_SIZE) {
             Poll::Ready(Ok(())) => {
+                #[cfg(target_os = "linux")]
                 if self.is_mapped() {
-                    return Poll::Ready(match self.decoded() {
-                        Ok(event) => {
-                            self.kept = event;
-                            Ok(())
-                        }
-                        Err(error) => self.read_out(error),
-                    });
+                    return Poll::Ready(self.hear());
                 }
                 return Poll::Ready(Ok(()));
             }
@@ -390,7 +394,7 @@ impl Reader {
         }
         match (&mut self.source, count) {
             #[cfg(target_os = "linux")]
-            (Source::Ring(ring), Some(count)) => {
+            (Source::Ring(ring), Some(count)) if !ring.is_asking() => {
                 ring.release();
                 ring.poll_news(cx, count).map_err(|error| self.fail(system(error)))
             }
@@ -451,6 +455,16 @@ impl Reader {
         match (&self.state, reply) {
             (_, Reply::Error { code, message }) => Err(RequestError::refused(code, message).into()),
             (State::Waiting, reply) => Ok(self.attach(reply)?),
+            #[cfg(target_os = "linux")]
+            (State::Reading, Reply::Ring(layout)) if self.is_mapped() => {
+                self.goes_on_in(layout)?;
+                Ok(None)
+            }
+            #[cfg(target_os = "linux")]
+            (State::Reading, Reply::Unshared) if self.is_mapped() => {
+                self.source = Source::Connection;
+                Ok(None)
+            }
             (_, _) if self.is_mapped() => {
                 Err(RequestError::unexpected("nothing, for the ring was handed over").into())
             }

@@ -181,10 +181,12 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         return Err(other_version(theirs).into());
     }
     wire.sharing = cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_map();
+    wire.following = wire.sharing && theirs.can_follow();
     wire.resuming = theirs.can_resume();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
     let shared = [
         (wire.sharing, Hello::MAPPING),
+        (wire.following, Hello::MOVING),
         (wire.resuming, Hello::RESUMING),
         (heartbeats, Hello::HEARTBEAT),
         (theirs.can_put(), Hello::PUT),

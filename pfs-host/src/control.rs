@@ -83,7 +83,7 @@ pub(crate) async fn answer<T: Transport>(
         }
         // It only shows that the client lives.
         Request::Heartbeat => {}
-        Request::MadeRoom | Request::Unmapped => {
+        Request::MadeRoom | Request::Unmapped | Request::Follow => {
             return Err(misplaced("news of a reader before OpenReader").into());
         }
         // The connection takes these itself.

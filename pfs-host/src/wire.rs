@@ -36,6 +36,8 @@ pub(crate) struct Wire<T> {
     unfinished: Unfinished,
     /// Whether memory can go along with replies.
     pub(crate) sharing: bool,
+    /// Whether the client follows streams from ring to ring.
+    pub(crate) following: bool,
     /// Whether the client goes on over another connection when this one breaks.
     pub(crate) resuming: bool,
 }
@@ -50,6 +52,7 @@ impl<T: Transport> Wire<T> {
             read_size: MIN_READ,
             unfinished: Unfinished { budget, charged: None },
             sharing: false,
+            following: false,
             resuming: false,
         }
     }

@@ -58,6 +58,15 @@ impl Hello {
     /// The request that makes a stream and appends to it ([`Request::Put`](crate::Request::Put)).
     pub const PUT: u64 = 8;
 
+    /// To follow a stream to its next ring ([`Request::Follow`](crate::Request::Follow)), and to map rings that are smaller than the
+    /// stream's full size.
+    pub const MOVING: u64 = 16;
+
+    /// Whether the peer that sent this follows streams from ring to ring.
+    pub fn can_follow(&self) -> bool {
+        self.capabilities & Self::MOVING != 0
+    }
+
     /// Whether the peer that sent this knows [`Request::Put`](crate::Request::Put).
     pub fn can_put(&self) -> bool {
         self.capabilities & Self::PUT != 0

@@ -66,6 +66,11 @@
 //! says `Ack` when the writer does. What is staged comes before whatever follows on the connection. A daemon without
 //! memory for it leaves either out.
 //!
+//! A stream moves from ring to ring while it grows. Where both ends have said [`Hello::MOVING`], a reader may be handed a ring that
+//! the stream leaves later. Once it has read all of such a ring, it says `Follow`, and goes on in the `Ring` that is the answer, at
+//! the same place. If the answer is `Unshared`, there was no memory that could be shared, and the reader is served as any other from
+//! there on. A reader that has not said `MOVING` is handed a ring of full size, which the stream does not leave.
+//!
 //! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the position
 //! by its length, `Gap` moves it from `from` to `to`, and `End` repeats it. A `Gap` may follow `DataPart` if the rest of the
 //! chunk was overwritten. Such a gap begins at the chunk's start, and the parts before it are void.
@@ -188,7 +193,7 @@
 //! ```
 //!
 //! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
-//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...; `Heartbeat`, 0x16;
+//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...; `Follow`, 0x19 → `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16;
 //! `Withdraw`, 0x18: a writer that has appended nothing withdraws → `Done`
 //!
 //! ```text
@@ -199,7 +204,7 @@
 //!
 //! `Hello`, 0x81: as the request.
 //!
-//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97
+//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97; `Unshared`, 0x9a
 //!
 //! ```text
 //! | (nothing) |
@@ -284,7 +289,13 @@
 //!
 //! ```text
 //! | capacity: u64 | channel_buffer_size: u64 | seq: u64 | offset: u64 | missing: opt u64 | policy: u8 |
-//! | until: u8 | head: u64 | deaths_before: u64 | live: bool |
+//! | until: u8 | head: u64 | deaths_before: u64 | live: bool | entries: u64, unless the ring has full size |
+//! ```
+//!
+//! `Ring`, 0x99. A descriptor comes with it: the ring.
+//!
+//! ```text
+//! | capacity: u64 | entries: u64, unless the ring has full size |
 //! ```
 //!
 //! `Staging`, 0x93. A descriptor comes with it: the staging area.
@@ -357,8 +368,8 @@ pub use hello::{
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
-    CreateOptions, End, IfExists, MAX_CONTENT_TYPE, MappedStart, PutOptions, ReadOptions, SlowPolicy, Start,
-    UnknownPolicy, Until, WriteOptions,
+    CreateOptions, End, IfExists, MAX_CONTENT_TYPE, MappedStart, PutOptions, ReadOptions, RingLayout,
+    SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, MappedStart, PutOptions, ReadOptions,
-    ReaderStat, StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
+    ReaderStat, RingLayout, StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
 };
 
 /// From the client to the daemon.
@@ -69,8 +69,10 @@ pub enum Request {
     MadeRoom,
     /// Writer with a staging area: there is something in it.
     Staged,
-    /// Mapped reader: it cannot map what it was handed, and has read nothing.
+    /// Mapped reader: it cannot map what it was handed. The daemon serves it over the connection from where it is.
     Unmapped,
+    /// Mapped reader: it has read all of a ring that the stream has left. Answered by [`Reply::Ring`] or [`Reply::Unshared`].
+    Follow,
     /// The client lives, and has nothing to say. Over HTTP, where both ends have said [`Hello::HEARTBEAT`].
     Heartbeat,
 }
@@ -149,6 +151,10 @@ pub enum Reply {
     },
     /// Reader: read the ring for yourself. Comes with two descriptors: the ring, and a page for the reader's figures.
     Mapped(MappedStart),
+    /// Mapped reader: go on in this ring, at the same place. Comes with its descriptor.
+    Ring(RingLayout),
+    /// Mapped reader: the next ring cannot be shared. What comes next comes over the connection.
+    Unshared,
     /// Writer: put chunks here. Comes with a descriptor: the staging area.
     Staging,
     /// Reader: these bytes end a chunk (with the parts before them, if any).

@@ -324,11 +324,20 @@ mod tests {
     }
 }
 
+/// The sizes of a ring in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingLayout {
+    /// Bytes of data that the ring holds.
+    pub capacity: u64,
+    /// Entries of its index. `None` for a ring of the stream's full size, whose other sizes follow from its capacity.
+    pub entries: Option<u64>,
+}
+
 /// Where a reader begins that was handed the ring itself. Offsets and sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedStart {
-    /// Bytes of data that the ring holds; all its other sizes follow from it.
-    pub capacity: u64,
+    /// The ring.
+    pub layout: RingLayout,
     /// How far it may lag once it was live.
     pub channel_buffer_size: u64,
     /// Number of the chunk that it reads first.

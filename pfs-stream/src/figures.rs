@@ -67,6 +67,14 @@ impl Figures {
         self.set_position(at);
     }
 
+    /// Counts what a reader lost before.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn add_lost(&self, bytes: u64, chunks: u64, gaps: u64) {
+        for (word, more) in [(LOST_BYTES, bytes), (LOST_CHUNKS, chunks), (GAPS, gaps)] {
+            self.word(word).fetch_add(more, Relaxed);
+        }
+    }
+
     /// Asks the reader to say so when it has come to this chunk, which is not the first. Where it is must be looked at
     /// afterwards: it may have come there just now.
     pub(crate) fn want(&self, seq: u64) {

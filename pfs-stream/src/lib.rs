@@ -143,8 +143,8 @@ pub use events::Events;
 pub use extent::Extent;
 pub use lost::LostData;
 pub use pfs_proto::{
-    End, Event, Identity, MappedStart, Peer, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
-    StreamStat, StreamSummary, Until, WriterStat,
+    End, Event, Identity, MappedStart, Peer, ReadOptions, ReaderStat, RingLayout, SlowPolicy, Start, State,
+    StreamEvent, StreamStat, StreamSummary, Until, WriterStat,
 };
 pub use quota::Quota;
 pub use read::Read;

@@ -9,18 +9,20 @@ use std::{
     future::Future,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::AtomicBool,
     time::Duration,
 };
 
-use pfs_proto::{End, MappedStart, SlowPolicy, Until};
+use pfs_proto::{End, MappedStart, RingLayout, SlowPolicy, Until};
+use thiserror::Error;
 
 use crate::{
     Extent, Read, ReadError, Reader, Sink, Stream,
     figures::{Figures, PAGE_WORDS},
     membership::Membership,
-    ring::{Memory, Ring, RingReader, RingWriter, Sharing},
+    ring::{Layout, Memory, Ring, RingReader, RingWriter, Sharing},
     state::{Progress, Shared},
-    sync::{Arc, Ordering, lock},
+    sync::{Arc, Mutex, Ordering, lock},
 };
 
 pub use crate::ring::WriteToError;
@@ -29,15 +31,35 @@ pub use crate::ring::WriteToError;
 #[derive(Debug)]
 pub struct Handout {
     membership: Membership,
+    /// The ring that the other process reads, counted as long as it does.
+    ring: Mutex<Ring>,
     start: MappedStart,
     held: Extent,
     /// The ring and the page, for the other process.
-    files: Option<[OwnedFd; 2]>,
+    files: Option<(Arc<OwnedFd>, OwnedFd)>,
+    /// Whether the other process has read, and its page says where it is.
+    has_read: AtomicBool,
     _counted: Counted,
 }
 
+/// Why a reader was not given the next ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// The stream was removed.
+    #[error("the stream was removed")]
+    Removed,
+    /// It has the stream's ring already.
+    #[error("the stream has not left the ring that the reader has")]
+    NotMoved,
+    /// The stream has no ring that could be shared.
+    #[error("the stream has no ring that could be shared")]
+    NotShared,
+}
+
 impl Reader {
-    /// Turns a reader into one that another process is to go on with, from where it is.
+    /// Turns a reader into one that another process is to go on with, from where it is. A process that [cannot
+    /// follow](Handout::follow) its stream from ring to ring is given one of full size.
     ///
     /// # Errors
     ///
@@ -45,7 +67,7 @@ impl Reader {
     /// stream is [local](crate::Stream::local); the reader comes back as it was.
     // The large variant is the reader itself, which must not be lost.
     #[allow(clippy::result_large_err)]
-    pub fn hand_out(self) -> Result<Handout, (Self, io::Error)> {
+    pub fn hand_out(self, can_follow: bool) -> Result<Handout, (Self, io::Error)> {
         if self.is_local() {
             let error =
                 io::Error::new(io::ErrorKind::Unsupported, "what it has to read is in this process alone");
@@ -55,14 +77,12 @@ impl Reader {
             Ok((memory, file)) => (memory, file),
             Err(error) => return Err((self, error)),
         };
-        // Before the ring is taken: a removal in between would release the memory that the client is about to map.
+        // Before the ring is taken: a removal in between would release the memory that the client is about to map, and an append
+        // could leave it for one that the client cannot map.
         let counted = Counted::new(&self.membership.shared);
-        let shared = match self.membership.shared.share() {
-            Ok(ring) => ring.clone(),
+        let (shared, ring_file) = match self.membership.shared.share(can_follow) {
+            Ok(shared) => shared,
             Err(error) => return Err((self, error)),
-        };
-        let Some(ring_file) = shared.memory().file() else {
-            return Err((self, io::ErrorKind::Unsupported.into()));
         };
         let held = self.extent_at_attach();
         let (mut membership, mut ring) = self.into_parts();
@@ -71,8 +91,10 @@ impl Reader {
         Ok(Handout {
             membership,
             start: ring.to_start(),
+            ring: Mutex::new(ring.ring),
             held,
-            files: Some([ring_file, file]),
+            files: Some((ring_file, file)),
+            has_read: AtomicBool::new(false),
             _counted: counted,
         })
     }
@@ -82,45 +104,69 @@ impl Reader {
 const LARGEST_STEP: u64 = 4 << 20;
 
 impl Shared {
-    /// The ring that other processes are given: one of full size, to which the stream moves when it is asked for first.
-    fn share(&self) -> io::Result<&Ring> {
-        if let Some(ring) = self.shared_ring.get() {
-            return Ok(ring);
+    /// The stream's ring, and a file of it for another process. Where others cannot be given it, the stream moves to one that they
+    /// can.
+    fn share(&self, can_follow: bool) -> io::Result<(Ring, Arc<OwnedFd>)> {
+        loop {
+            let append = lock(&self.append);
+            let ring = append.ring.ring();
+            if self.is_fit(ring, can_follow) {
+                return self.file(ring).ok_or_else(|| io::ErrorKind::OutOfMemory.into());
+            }
+            let (full, now, is_shared) = (self.config.layout(), ring.layout(), ring.is_shared());
+            drop(append);
+            let next = if can_follow { now.to_shared(full) } else { full };
+            let ring = self.shared_ring(next, is_shared)?;
+            self.move_into(&ring, can_follow)?;
         }
-        let append = lock(&self.append);
-        if append.ring.ring().memory().is_shared() {
-            return Ok(self.shared_ring.get_or_init(|| append.ring.ring().clone()));
-        }
-        drop(append);
-        let layout = self.config.layout();
+    }
+
+    /// Whether another process can be given this ring.
+    fn is_fit(&self, ring: &Ring, can_follow: bool) -> bool {
+        ring.is_shared() && (can_follow || ring.layout() == self.config.layout())
+    }
+
+    /// The stream's ring, and a file of it. Only under the append lock.
+    fn file(&self, ring: &Ring) -> Option<(Ring, Arc<OwnedFd>)> {
+        let file = ring.memory().file()?;
+        *lock(&self.shared_ring) = Some(ring.clone());
+        Some((ring.clone(), file))
+    }
+
+    /// Takes memory for a ring that other processes are given.
+    fn shared_ring(&self, layout: Layout, has_descriptor: bool) -> io::Result<Ring> {
         let refused = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
-        let descriptor = match &self.descriptors {
+        let descriptor = match self.descriptors.as_ref().filter(|_| !has_descriptor) {
             Some(descriptors) => Some(descriptors.reserve(1).ok_or_else(refused)?),
             None => None,
         };
-        let memory = self.budgets.iter().map(|budget| budget.reserve(layout.bytes()));
-        let mut charge = memory.collect::<Option<Vec<_>>>().ok_or_else(refused)?;
+        let mut charge = self.charge(layout).map_err(|_| refused())?;
         charge.extend(descriptor);
         let ring = Ring::shared(layout)?;
         ring.charge(charge);
+        Ok(ring)
+    }
+
+    /// Moves the stream to this ring, unless another process can be given the one that it has by now, or that has become too large.
+    fn move_into(&self, ring: &Ring, can_follow: bool) -> io::Result<()> {
         let (mut next, mut step) = (None, 64 << 10);
         loop {
             // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
             let mut append = lock(&self.append);
-            if append.ring.ring().memory().is_shared() {
-                return Ok(self.shared_ring.get_or_init(|| append.ring.ring().clone()));
+            let current = append.ring.ring();
+            if self.is_fit(current, can_follow) || !ring.layout().has_room_of(current.layout()) {
+                return Ok(());
             }
             if append.status.removed() {
                 return Err(io::ErrorKind::NotFound.into());
             }
             let writer = next.take().unwrap_or_else(|| RingWriter::from(ring.clone(), append.ring.tail()));
-            next = append.move_on(writer, step);
+            next = append.move_on(writer, step, self);
             step = (2 * step).min(LARGEST_STEP);
             if next.is_none() {
-                let ring = self.shared_ring.get_or_init(|| ring);
                 drop(append);
                 self.wake_readers();
-                return Ok(ring);
+                return Ok(());
             }
         }
     }
@@ -134,12 +180,12 @@ impl Handout {
 
     /// The file of the ring, which another process can only read. `None` once it was closed.
     pub fn ring(&self) -> Option<BorrowedFd<'_>> {
-        self.files.as_ref().map(|[ring, _]| ring.as_fd())
+        self.files.as_ref().map(|(ring, _)| ring.as_fd())
     }
 
     /// The reader's page of figures, which it writes; `None` once it was closed.
     pub fn page(&self) -> Option<BorrowedFd<'_>> {
-        self.files.as_ref().map(|[_, page]| page.as_fd())
+        self.files.as_ref().map(|(_, page)| page.as_fd())
     }
 
     /// Closes both files, once the other process has them: the reader then occupies no descriptor.
@@ -154,11 +200,48 @@ impl Handout {
         self.membership.state.figures.require_copies();
     }
 
-    /// The other process cannot map, and has read nothing: the reader is to go on here.
+    /// The ring after the one that the other process has, and its file: the stream has left that one, and the process has read all
+    /// of it. It goes on in the next ring from where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`]; the reader stays where it is.
+    pub fn follow(&self) -> Result<(RingLayout, Arc<OwnedFd>), FollowError> {
+        let shared = &self.membership.shared;
+        self.has_read.store(true, Ordering::Relaxed);
+        let append = lock(&shared.append);
+        if append.status.removed() {
+            return Err(FollowError::Removed);
+        }
+        let current = append.ring.ring();
+        if current.is(&lock(&self.ring)) {
+            return Err(FollowError::NotMoved);
+        }
+        let (ring, file) = shared.file(current).ok_or(FollowError::NotShared)?;
+        drop(append);
+        let layout = ring.layout().to_tell();
+        // Only now: dropping the last handle of a ring frees it.
+        *lock(&self.ring) = ring;
+        Ok((layout, file))
+    }
+
+    /// The other process cannot map: the reader is to go on here. Once it has asked for another ring, it goes on from where its page
+    /// says that it is.
     pub fn take_back(mut self) -> Reader {
-        let ring = lock(&self.membership.shared.append).ring.ring().clone();
-        let ring = RingReader::from_start(ring, &self.start);
-        self.membership.set_figures(Figures::own(), ring.position());
+        let append = lock(&self.membership.shared.append);
+        let (ring, head) = (append.ring.ring().clone(), append.ring.head());
+        drop(append);
+        let (mut start, figures) = (self.start, Figures::own());
+        if self.has_read.into_inner() {
+            let Progress { position, gaps, lost_bytes, lost_chunks } = self.membership.state.progress(head);
+            let seq = self.membership.state.figures.seq().min(head.seq);
+            if seq > start.seq || position > start.offset {
+                (start.seq, start.offset, start.missing) = (seq, position, None);
+            }
+            figures.add_lost(lost_bytes, lost_chunks, gaps);
+        }
+        let ring = RingReader::from_start(ring, &start);
+        self.membership.set_figures(figures, ring.position());
         Reader::new(self.membership, ring, self.held)
     }
 
@@ -257,7 +340,7 @@ impl MappedReader {
     ///
     /// When this system can't map it, or it is not what it should be.
     pub fn open(ring: OwnedFd, page: OwnedFd, start: &MappedStart) -> io::Result<Self> {
-        let ring = Ring::open(ring, start.capacity)?;
+        let ring = Ring::open(ring, start.layout)?;
         let figures = Figures::Page(Memory::open(page, PAGE_WORDS, Sharing::Writable)?);
         Ok(Self { ring: RingReader::from_start(ring, start), figures })
     }
@@ -273,6 +356,21 @@ impl MappedReader {
             self.figures.record(read, self.ring.settled());
         }
         Ok(read)
+    }
+
+    /// Whether it has read all of a ring that its stream has left, so that it must [follow](Self::follow).
+    pub fn has_to_follow(&self) -> bool {
+        self.ring.is_at_end_of_left_ring()
+    }
+
+    /// Goes on in the ring that [`Handout::follow`] gave, at the same place. The [bell](Self::bell) is another one then.
+    ///
+    /// # Errors
+    ///
+    /// When this system can't map it, or it is not what it should be; the reader stays where it is.
+    pub fn follow(&mut self, ring: OwnedFd, layout: RingLayout) -> io::Result<()> {
+        self.ring.ring = Ring::open(ring, layout)?;
+        Ok(())
     }
 
     /// Writes the next chunks to a file straight from the ring: whole ones, at most about `most` bytes, and at least one chunk.

@@ -152,7 +152,8 @@ fn share(look: bool) {
     let mut writer = stream.writer_of(HERE).unwrap();
     let mut area = Staging::new().unwrap();
     let mut producer = StagingWriter::open(area.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
-    let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out().map_err(|(_, error)| error).unwrap();
+    let handout =
+        reader(&stream, SlowPolicy::Drop, HERE).hand_out(false).map_err(|(_, error)| error).unwrap();
     let (ring, page) = (handout.ring().unwrap(), handout.page().unwrap());
     let (ring, page) = (ring.try_clone_to_owned().unwrap(), page.try_clone_to_owned().unwrap());
     let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();

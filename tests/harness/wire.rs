@@ -72,6 +72,12 @@ impl Wire {
         self.greeted_with(Hello::MAPPING)
     }
 
+    /// Like [`greeted_to_share`](Self::greeted_to_share), and offers to follow streams from ring to ring.
+    #[track_caller]
+    pub fn greeted_to_follow(self) -> Self {
+        self.greeted_with(Hello::MAPPING | Hello::MOVING)
+    }
+
     #[track_caller]
     fn greeted_with(mut self, capabilities: u64) -> Self {
         let reply = self.peer.greet(capabilities).block_on();

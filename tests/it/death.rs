@@ -175,7 +175,8 @@ fn a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_wa
     transport: Transport,
 ) {
     let mut daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
-    daemon.create(S);
+    // So that the ring that the reader maps is the one that the writer fills.
+    daemon.pfs(["create", "--reserve", S]).run().exits(0);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
     let data = noise(7, 8 << 20);

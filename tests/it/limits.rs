@@ -65,7 +65,7 @@ fn no_more_memory_than_allowed() {
     daemon.pfs(["create", "/streamfs/huge", "--ring-buffer-size", "10000000TB"]).run().exits(2);
     pair.goes_on();
     let reserve = |path: &str| daemon.pfs(["create", "--reserve", path, "--ring-buffer-size", "8MB"]).run();
-    for i in 1..=2 {
+    for i in 1..=3 {
         reserve(&format!("/streamfs/{i}")).exits(0);
     }
     reserve("/streamfs/more").exits(1).says("max_memory");
@@ -109,9 +109,9 @@ fn no_more_streams_of_a_user_than_its_quota() {
 
 #[test]
 fn no_more_memory_of_a_user_than_its_quota() {
-    let daemon = Daemon::with_config("[limits]\nmax_memory_per_user = \"16MB\"\n");
+    let daemon = Daemon::with_config("[limits]\nmax_memory_per_user = \"15MB\"\n");
     let mut pair = Pair::start(&daemon);
-    let refused = "of the 16777216 bytes that the quota allows are taken";
+    let refused = "of the 15728640 bytes that the quota allows are taken";
     let big = daemon.pfs(["create", "--reserve", "/streamfs/big", "--ring-buffer-size", "16MB"]).run();
     big.exits(1).says(refused).says("ask for smaller buffers").says("limits.max_memory_per_user");
     let reserve = |path: &str| daemon.pfs(["create", "--reserve", path]).run();

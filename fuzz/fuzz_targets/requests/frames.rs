@@ -14,7 +14,7 @@ use crate::request::{Body, finish_body, stream, text};
 /// What a client of frames says.
 pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
     let mut pieces = Vec::new();
-    if u.int_in_range(0..=15)? < 15 {
+    if u.int_in_range(0..=31)? < 15 {
         let capabilities = u.int_in_range(0..=15)?;
         pieces.push(encoded_message(&Message::Hello(Hello { capabilities, ..Hello::OURS })));
     }
@@ -88,6 +88,10 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
         20 => Message::Finish { close: u.arbitrary()? },
         21 => Message::Fail { close: u.arbitrary()? },
         22 => Message::Withdraw,
-        _ => u.choose(&[Message::Heartbeat, Message::MadeRoom, Message::Staged, Message::Unmapped])?.clone(),
+        _ => {
+            const NEWS: [Message; 5] =
+                [Message::Heartbeat, Message::MadeRoom, Message::Staged, Message::Unmapped, Message::Follow];
+            u.choose(&NEWS)?.clone()
+        }
     })
 }

@@ -1,7 +1,18 @@
 //! The ring that a reader shares with the daemon, beside the connection that it came over.
 
+#[cfg(target_os = "linux")]
+use std::task::{Context, Poll, Waker};
+
+#[cfg(target_os = "linux")]
+use pfs_proto::{Request, RingLayout};
+
+#[cfg(target_os = "linux")]
+use super::READ_SIZE;
 use super::{Reader, Source};
 use crate::ReadError;
+#[cfg(target_os = "linux")]
+use crate::RequestError;
+use crate::sharing::BellCount;
 
 impl Reader {
     /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over the connection.
@@ -11,7 +22,7 @@ impl Reader {
     }
 
     /// How often the ring's bell was rung, if there is a ring. To be taken before one looks for events.
-    pub(crate) fn bell_count(&self) -> Option<u32> {
+    pub(crate) fn bell_count(&self) -> Option<BellCount> {
         match &self.source {
             Source::Connection => None,
             #[cfg(target_os = "linux")]
@@ -36,8 +47,51 @@ impl Reader {
     pub(super) fn tell_room(&mut self) {
         let Source::Ring(ring) = &mut self.source else { return };
         if ring.take_made_room() && self.broken.is_none() {
-            self.broken = self.connection.ring(&pfs_proto::Request::MadeRoom).err().map(ReadError::from);
+            self.broken = self.connection.ring(&Request::MadeRoom).err().map(ReadError::from);
         }
+    }
+
+    /// Asks the daemon for the next ring where this one was left and is read to its end. Returns true once the reader has gone on there,
+    /// or over the connection.
+    pub(super) fn follow(&mut self) -> Result<bool, ReadError> {
+        let Source::Ring(ring) = &mut self.source else { return Ok(true) };
+        if self.broken.is_some() || !ring.has_to_follow() {
+            return Ok(false);
+        }
+        if ring.asks()
+            && let Err(lost) = self.connection.ring(&Request::Follow)
+        {
+            self.broken = Some(lost.into());
+            return Ok(false);
+        }
+        // The answer may be here already. Who waits for it polls the connection.
+        match self.connection.poll_fill(&mut Context::from_waker(Waker::noop()), READ_SIZE) {
+            Poll::Ready(Ok(())) => self.hear()?,
+            Poll::Ready(Err(lost)) => self.broken = Some(lost.into()),
+            Poll::Pending => {}
+        }
+        Ok(!matches!(&self.source, Source::Ring(ring) if ring.has_to_follow()))
+    }
+
+    /// Takes what has come over the connection.
+    pub(super) fn hear(&mut self) -> Result<(), ReadError> {
+        match self.decoded() {
+            Ok(event) => self.kept = event,
+            Err(error) => self.read_out(error)?,
+        }
+        Ok(())
+    }
+
+    /// Goes on in this ring; over the connection, if it cannot be mapped.
+    pub(super) fn goes_on_in(&mut self, layout: RingLayout) -> Result<(), RequestError> {
+        let (Source::Ring(ring), Some(passed)) = (&mut self.source, self.connection.passed()) else {
+            return Ok(());
+        };
+        if ring.follow(layout, passed).is_err() {
+            self.source = Source::Connection;
+            self.connection.ring(&Request::Unmapped)?;
+        }
+        Ok(())
     }
 
     /// Says what could not be said to the daemon yet.
@@ -54,13 +108,15 @@ impl Reader {
     /// Whether a thread may sleep on the ring's bell: there is one, and the connection has no news.
     pub(crate) fn may_sleep(&mut self) -> Result<bool, ReadError> {
         match (&mut self.source, self.connection.passed()) {
-            (Source::Ring(ring), Some(passed)) => Ok(!ring.has_news(passed).map_err(super::system)?),
+            (Source::Ring(ring), Some(passed)) => {
+                Ok(!ring.is_asking() && !ring.has_news(passed).map_err(super::system)?)
+            }
             _ => Ok(false),
         }
     }
 
     /// Sleeps in the calling thread until the bell has been rung since the count was taken, or for a while.
-    pub(crate) fn sleep(&mut self, count: u32) {
+    pub(crate) fn sleep(&mut self, count: BellCount) {
         if let Source::Ring(ring) = &mut self.source {
             ring.sleep(count);
         }

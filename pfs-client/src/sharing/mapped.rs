@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use pfs_proto::MappedStart;
+use pfs_proto::{MappedStart, RingLayout};
 use pfs_stream::mapped::{Bell, MappedReader, WriteToError};
 use pfs_stream::{Cause, Read, Sink};
 
@@ -22,10 +22,21 @@ use super::watch::Watch;
 /// used, and so does the place for it until the next read.
 const BATCH: usize = 64 << 10;
 
+/// How often a bell was rung, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BellCount {
+    moves: u32,
+    count: u32,
+}
+
 /// A reader's ring, and what was copied from it and not told yet.
 #[derive(Debug)]
 pub(crate) struct MappedSource {
     reader: MappedReader,
+    /// How often it went on in another ring.
+    moves: u32,
+    /// Whether the daemon was asked for the next ring.
+    asked: bool,
     bell: Bell,
     /// Sleeping in the reader's own thread.
     sleep: Sleep,
@@ -48,6 +59,8 @@ impl MappedSource {
         let bell = reader.bell();
         Ok(Self {
             reader,
+            moves: 0,
+            asked: false,
             sleep: Sleep::new(bell.clone()),
             bell,
             sleeper: None,
@@ -56,6 +69,37 @@ impl MappedSource {
             made_room: false,
             watch: None,
         })
+    }
+
+    /// Whether it has read all of a ring that the stream has left.
+    pub(crate) fn has_to_follow(&self) -> bool {
+        self.lengths.is_empty() && self.reader.has_to_follow()
+    }
+
+    /// Whether the daemon is to be asked for the next ring; once.
+    pub(crate) fn asks(&mut self) -> bool {
+        !std::mem::replace(&mut self.asked, true)
+    }
+
+    /// Whether the next ring was asked for and has not come: nothing but the connection brings news then.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asked
+    }
+
+    /// Goes on in the ring that came along with `Ring`, if that was asked for.
+    pub(crate) fn follow(&mut self, layout: RingLayout, passed: &Passed) -> io::Result<()> {
+        if !std::mem::take(&mut self.asked) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a ring came that was not asked for"));
+        }
+        self.reader.follow(passed.take()?, layout)?;
+        self.moves = self.moves.wrapping_add(1);
+        self.bell = self.reader.bell();
+        // Who sleeps on the bell of the old ring wakes, and frees that.
+        (self.sleep, self.sleeper) = (Sleep::new(self.bell.clone()), None);
+        if let Some(watch) = &self.watch {
+            watch.go_on(self.bell.clone());
+        }
+        Ok(())
     }
 
     /// The next event, if there is one.
@@ -126,14 +170,16 @@ impl MappedSource {
     }
 
     /// How often the bell was rung. To be taken before one looks for events.
-    pub(crate) fn count(&self) -> u32 {
-        self.bell.count()
+    pub(crate) fn count(&self) -> BellCount {
+        BellCount { moves: self.moves, count: self.bell.count() }
     }
 
     /// Sleeps in the calling thread until the bell has been rung since the count was taken, or until the next look at the bell
     /// is due. May wake for no reason.
-    pub(crate) fn sleep(&mut self, count: u32) {
-        self.sleep.sleep(count);
+    pub(crate) fn sleep(&mut self, BellCount { moves, count }: BellCount) {
+        if moves == self.moves {
+            self.sleep.sleep(count);
+        }
     }
 
     /// Whether the connection that the ring came over has news, which from now on also wake a thread that sleeps.
@@ -147,7 +193,11 @@ impl MappedSource {
 
     /// Ready when there may be news since the bell's count was taken. Without a thread to wait for them, none are
     /// possible.
-    pub(crate) fn poll_news(&mut self, cx: &mut Context<'_>, count: u32) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_news(&mut self, cx: &mut Context<'_>, before: BellCount) -> Poll<io::Result<()>> {
+        let BellCount { moves, count } = before;
+        if moves != self.moves {
+            return Poll::Ready(Ok(()));
+        }
         let sleeper = match &self.sleeper {
             Some(sleeper) => sleeper,
             None => self.sleeper.insert(Sleeper::new(self.bell.clone())?),

@@ -7,6 +7,6 @@ mod sleeper;
 mod stage;
 mod watch;
 
-pub(crate) use mapped::MappedSource;
+pub(crate) use mapped::{BellCount, MappedSource};
 pub(crate) use passing::{Passed, PassingSocket};
 pub(crate) use stage::Stage;

@@ -13,7 +13,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
-/// The most descriptors that one message brings: the ring and the reader's page.
+/// The most descriptors that come before they are taken: the ring and the reader's page. Others are closed.
 const MOST: usize = 2;
 
 /// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
@@ -38,23 +38,24 @@ impl Passed {
     }
 
     fn put(&self, descriptors: impl Iterator<Item = OwnedFd>) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).extend(descriptors);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.extend(descriptors);
+        queue.truncate(MOST);
     }
 }
 
-/// The socket. What comes along is taken until something has; after that, nothing more is expected.
+/// The socket, with what comes along.
 #[derive(Debug)]
 pub(crate) struct PassingSocket {
     socket: Arc<UnixStream>,
     passed: Passed,
-    expecting: bool,
 }
 
 impl PassingSocket {
     pub(crate) fn new(socket: UnixStream) -> (Self, Passed) {
         let socket = Arc::new(socket);
         let passed = Passed { queue: Arc::default(), socket: Arc::clone(&socket) };
-        (Self { socket, passed: passed.clone(), expecting: true }, passed)
+        (Self { socket, passed: passed.clone() }, passed)
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -67,7 +68,6 @@ impl PassingSocket {
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
                 self.passed.put(descriptors);
-                self.expecting = false;
             }
         }
         Ok(received.bytes)
@@ -83,14 +83,9 @@ impl AsyncRead for PassingSocket {
         let this = self.get_mut();
         loop {
             ready!(this.socket.poll_read_ready(cx))?;
-            let received = if this.expecting {
-                this.receive(buffer.initialize_unfilled()).map(|received| buffer.advance(received))
-            } else {
-                this.socket.try_read_buf(buffer).map(drop)
-            };
-            match received {
+            match this.receive(buffer.initialize_unfilled()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                received => return Poll::Ready(received),
+                received => return Poll::Ready(received.map(|received| buffer.advance(received))),
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's bell.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,52 +17,90 @@ const AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Watch {
     socket: Arc<UnixStream>,
-    said: Arc<Said>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
-struct Said {
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    bell: Bell,
+    /// How often watching has begun anew. What was seen before that is no news.
+    round: u32,
     /// There is something on the connection.
-    something: AtomicBool,
+    something: bool,
     /// The sleeper knows.
-    heard: AtomicBool,
+    heard: bool,
+    ended: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Watch {
     pub(crate) fn new(socket: &Arc<UnixStream>, bell: Bell) -> io::Result<Self> {
-        let said = Arc::<Said>::default();
-        let (their_socket, theirs) = (Arc::clone(socket), Arc::clone(&said));
+        let state = State { bell, round: 0, something: false, heard: false, ended: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let (their_socket, theirs) = (Arc::clone(socket), Arc::clone(&shared));
         thread::Builder::new()
             .name("pfs-watch".to_owned())
             .stack_size(64 << 10)
-            .spawn(move || run(&their_socket, &theirs, &bell))?;
-        Ok(Self { socket: Arc::clone(socket), said })
+            .spawn(move || run(&their_socket, &theirs))?;
+        Ok(Self { socket: Arc::clone(socket), shared })
     }
 
     /// Whether the connection has news, or has ended. Then nothing more will come of sleeping.
     pub(crate) fn has_news(&self) -> bool {
-        let something = self.said.something.load(Ordering::Acquire);
-        if something {
-            self.said.heard.store(true, Ordering::Release);
-        }
-        something
+        let mut state = self.shared.state();
+        state.heard |= state.something;
+        state.something
+    }
+
+    /// Watches anew, when the news was read, for one who sleeps on this bell.
+    pub(crate) fn go_on(&self, bell: Bell) {
+        let mut state = self.shared.state();
+        let round = state.round.wrapping_add(1);
+        *state = State { bell, round, something: false, heard: false, ended: state.ended };
+        self.shared.changed.notify_one();
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.said.heard.store(true, Ordering::Release);
+        self.shared.state().ended = true;
+        self.shared.changed.notify_one();
         // Ends the connection, which the thread sees. Fails only if it has ended already.
         let _ = shutdown(&*self.socket, Shutdown::Both);
     }
 }
 
-fn run(socket: &UnixStream, said: &Said, bell: &Bell) {
-    // Whatever ends the waiting, the sleeper looks for itself; only a signal does not count.
-    while poll(&mut [PollFd::new(socket, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
-    said.something.store(true, Ordering::Release);
-    while !said.heard.load(Ordering::Acquire) {
-        bell.rouse();
-        thread::sleep(AGAIN);
+fn run(socket: &UnixStream, shared: &Shared) {
+    let mut state = shared.state();
+    loop {
+        let round = state.round;
+        drop(state);
+        // Whatever ends the waiting, the sleeper looks for itself; only a signal does not count.
+        while poll(&mut [PollFd::new(socket, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+        state = shared.state();
+        while state.round == round && !state.ended {
+            state.something = true;
+            state = if state.heard {
+                shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                state.bell.rouse();
+                let waited = shared.changed.wait_timeout(state, AGAIN);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+        if state.ended {
+            return;
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Poll;
 
 use bytes::BytesMut;
@@ -23,20 +24,20 @@ use crate::{End, Event, ReadError, Reader};
 const ROUNDS: usize = 30;
 
 fn stream() -> Stream {
-    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
-    Stream::new("s", sizes).unwrap()
+    Stream::new("s", StreamConfig::default().buffer_size(64 << 10)).unwrap()
 }
 
 fn handout(stream: &Stream) -> Handout {
     let reader = stream.reader(ReadOptions::default()).unwrap();
-    reader.hand_out().map_err(|(_, error)| error).unwrap()
+    reader.hand_out(true).map_err(|(_, error)| error).unwrap()
 }
 
 /// The daemon's end of a connection over which it has handed a ring out.
 struct Host {
     socket: UnixStream,
+    decoder: Decoder,
     stream: Stream,
-    _handout: Handout,
+    handout: Handout,
 }
 
 impl Host {
@@ -45,6 +46,26 @@ impl Host {
         reply.encode(&mut bytes);
         self.socket.write_all(&bytes).await.unwrap();
     }
+
+    /// Hands over the ring that the reader asks for.
+    async fn moves_the_reader(&mut self) {
+        assert_eq!(hears(&mut self.socket, &mut self.decoder).await, Request::Follow);
+        let (layout, ring) = self.handout.follow().unwrap();
+        let mut bytes = BytesMut::new();
+        Reply::Ring(layout).encode(&mut bytes);
+        send_with(&self.socket, &bytes, &[ring.as_fd()]);
+    }
+}
+
+/// Sends a message and what comes along with it.
+fn send_with(socket: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
+    let sent = socket.try_io(Interest::WRITABLE, || {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+    });
+    assert_eq!(sent.unwrap(), bytes.len());
 }
 
 async fn hears(socket: &mut UnixStream, decoder: &mut Decoder) -> Request {
@@ -67,7 +88,8 @@ async fn mapped_reader() -> (Reader, Host) {
         let mut decoder = Decoder::new();
         hears(&mut socket, &mut decoder).await;
         let mut bytes = BytesMut::new();
-        Reply::Hello(Hello { capabilities: Hello::MAPPING, ..Hello::OURS }).encode(&mut bytes);
+        Reply::Hello(Hello { capabilities: Hello::MAPPING | Hello::MOVING, ..Hello::OURS })
+            .encode(&mut bytes);
         socket.write_all(&bytes).await.unwrap();
         hears(&mut socket, &mut decoder).await;
 
@@ -75,15 +97,8 @@ async fn mapped_reader() -> (Reader, Host) {
         let handout = handout(&stream);
         bytes.clear();
         Reply::Mapped(handout.start()).encode(&mut bytes);
-        let descriptors = [handout.ring().unwrap(), handout.page().unwrap()];
-        let sent = socket.try_io(Interest::WRITABLE, || {
-            let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-            Ok(sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?)
-        });
-        assert_eq!(sent.unwrap(), bytes.len());
-        let mut host = Host { socket, stream, _handout: handout };
+        send_with(&socket, &bytes, &[handout.ring().unwrap(), handout.page().unwrap()]);
+        let mut host = Host { socket, decoder, stream, handout };
         host.says(Reply::Reading { start: 0, head: 0, content_type: None }).await;
         host
     };
@@ -127,15 +142,90 @@ async fn a_reader_that_sleeps_is_woken_by_what_happens_to_its_stream() {
 #[tokio::test]
 async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends() {
     for _ in 0..ROUNDS {
-        let (reader, Host { socket, stream, _handout }) = mapped_reader().await;
+        let (reader, Host { socket, stream, handout, .. }) = mapped_reader().await;
         // The ring stays as it is, as that of a daemon that was killed does.
         let read = asleep(reader, async || drop(socket)).await;
         assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
-        drop((stream, _handout));
+        drop((stream, handout));
 
         let (reader, mut host) = mapped_reader().await;
         let going = Reply::Error { code: crate::ErrorCode::GoingAway, message: "it ends".to_owned() };
         let read = asleep(reader, async || host.says(going).await).await;
         assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
     }
+}
+
+#[tokio::test]
+async fn a_reader_that_sleeps_is_woken_when_its_stream_moves_and_goes_on_in_the_next_ring() {
+    for _ in 0..ROUNDS {
+        let (mut reader, mut host) = mapped_reader().await;
+        let mut writer = host.stream.writer().unwrap();
+        // Larger than the ring that the reader has, and then than the one after.
+        for chunk in [vec![b'x'; 10_000], vec![b'y'; 60_000]] {
+            let falls_asleep = poll_fn(|cx| Poll::Ready(reader.poll_next(cx).is_pending())).await;
+            assert!(falls_asleep, "there is nothing to read");
+            let waits = tokio::spawn(async move {
+                let read = reader.next().await;
+                (reader, read)
+            });
+            tokio::task::yield_now().await;
+            writer.try_append(&chunk).unwrap();
+            promptly(host.moves_the_reader()).await;
+            let (back, read) = promptly(waits).await.unwrap();
+            assert!(matches!(&read, Ok(Event::Chunk(read)) if *read == chunk), "{read:?}");
+            reader = back;
+        }
+        assert!(reader.is_mapped());
+        let read = asleep(reader, async || host.stream.close()).await;
+        assert!(matches!(read, Ok(Event::End { reason: End::Closed, offset: 70_000 })), "{read:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_whose_next_ring_cannot_be_shared_goes_on_over_its_connection() {
+    let (reader, mut host) = mapped_reader().await;
+    host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
+    let waits = tokio::spawn(async move {
+        let mut reader = reader;
+        (reader.next().await, reader.is_mapped())
+    });
+    promptly(async {
+        assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Follow);
+        host.says(Reply::Unshared).await;
+        host.says(Reply::Data("over the connection".into())).await;
+    })
+    .await;
+    let (read, is_mapped) = promptly(waits).await.unwrap();
+    assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "over the connection"), "{read:?}");
+    assert!(!is_mapped);
+}
+
+#[tokio::test]
+async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on_over_its_connection() {
+    let (reader, mut host) = mapped_reader().await;
+    host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
+    let waits = tokio::spawn(async move {
+        let mut reader = reader;
+        reader.next().await
+    });
+    promptly(async {
+        assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Follow);
+        let (layout, _) = host.handout.follow().unwrap();
+        host.says(Reply::Ring(layout)).await;
+        assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Unmapped);
+        host.says(Reply::Data("over the connection".into())).await;
+    })
+    .await;
+    let read = promptly(waits).await.unwrap();
+    assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "over the connection"), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_asleep() {
+    let (mut reader, host) = mapped_reader().await;
+    let count = reader.bell_count();
+    assert!(reader.try_next().unwrap().is_none());
+    host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
+    let ready = poll_fn(|cx| Poll::Ready(reader.poll_news(cx, count).is_ready())).await;
+    assert!(ready, "it waits for a ring that it has not asked for");
 }

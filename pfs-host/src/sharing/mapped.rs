@@ -1,9 +1,12 @@
 //! A reader that was handed the ring: its connection tells when it makes room, and when it is gone.
 
-use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
+use std::{convert::Infallible, future::pending, os::fd::AsFd, pin::pin, time::Duration};
 
 use pfs_proto::{ErrorCode, Reply, Request};
-use pfs_stream::{ReadError, Reader, mapped::Handout};
+use pfs_stream::{
+    ReadError, Reader,
+    mapped::{FollowError, Handout},
+};
 use tokio::time::sleep;
 
 use crate::{
@@ -11,6 +14,7 @@ use crate::{
     daemon::Daemon,
     failure::{Ended, Failure},
     session::ReadingLog,
+    shutdown::stuck,
     transport::Transport,
     wire::Wire,
 };
@@ -25,7 +29,7 @@ pub(crate) async fn hand_out<T: Transport>(
     if !wire.sharing || !reader.stream().is_shared() {
         return Ok(Err(reader));
     }
-    let mut handout = match reader.hand_out() {
+    let mut handout = match reader.hand_out(wire.following) {
         Ok(handout) => handout,
         Err((reader, error)) => {
             tracing::debug!(%error, "a reader is served over its connection: no memory for it to share");
@@ -116,12 +120,52 @@ async fn attend<T: Transport>(
         };
         match frame.map(Request::decode).transpose()? {
             Some(Request::MadeRoom) => handout.made_room(),
+            Some(Request::Follow) => {
+                if let Followed::Unshared = follow(wire, handout, place, cutoff).await? {
+                    return Ok(());
+                }
+            }
             Some(Request::Unmapped) => return Ok(()),
             Some(_) => {
-                let message = "a mapped reader has nothing else to say than that it made room";
+                let message =
+                    "a mapped reader has nothing to say but that it made room, follows or cannot map";
                 return Err(Failure::new(ErrorCode::Protocol, message).into());
             }
             None => return Err(Ended::Gone),
         }
     }
+}
+
+/// How a reader goes on whose stream has moved.
+enum Followed {
+    /// In the ring that it was handed.
+    Shared,
+    /// Over the connection.
+    Unshared,
+}
+
+/// Hands over the ring that the stream has moved to.
+async fn follow<T: Transport>(
+    wire: &mut Wire<T>,
+    handout: &Handout,
+    place: &Readable<'_>,
+    cutoff: &Cutoff,
+) -> Result<Followed, Ended> {
+    let (layout, ring) = match handout.follow() {
+        Ok(next) => next,
+        Err(FollowError::NotShared) => {
+            wire.put(&Reply::Unshared);
+            return Ok(Followed::Unshared);
+        }
+        Err(FollowError::Removed) => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
+        Err(error) => return Err(Failure::new(ErrorCode::Protocol, error.to_string()).into()),
+    };
+    let (reply, descriptors) = (Reply::Ring(layout), [ring.as_fd()]);
+    let sent = tokio::select! {
+        biased;
+        sent = wire.send_with(&reply, &descriptors) => sent,
+        () = stuck(cutoff.reached()) => return Err(Ended::Stuck),
+    };
+    sent?;
+    Ok(Followed::Shared)
 }

@@ -108,6 +108,11 @@ impl FieldReader {
         Self { payload: frame.payload, kind: frame.kind }
     }
 
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.payload.is_empty()
+    }
+
     /// Checks that nothing is left.
     pub(super) fn finish(self) -> Result<(), MessageError> {
         match self.payload.len() {

@@ -24,6 +24,7 @@ pub(crate) const UNMAPPED: u8 = 0x15;
 pub(crate) const HEARTBEAT: u8 = 0x16;
 pub(crate) const FAIL: u8 = 0x17;
 pub(crate) const WITHDRAW: u8 = 0x18;
+pub(crate) const FOLLOW: u8 = 0x19;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;
@@ -49,3 +50,5 @@ pub(crate) const HAPPENED: u8 = 0x95;
 pub(crate) const IDENTITY: u8 = 0x96;
 pub(crate) const HEARTBEAT_REPLY: u8 = 0x97;
 pub(crate) const PUT_REPLY: u8 = 0x98;
+pub(crate) const RING: u8 = 0x99;
+pub(crate) const UNSHARED: u8 = 0x9a;

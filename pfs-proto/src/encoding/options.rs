@@ -2,8 +2,8 @@
 
 use super::fields::{FieldReader, FieldWriter};
 use crate::{
-    CreateOptions, End, IfExists, MappedStart, MessageError, PutOptions, ReadOptions, SlowPolicy, Start,
-    Until, WriteOptions,
+    CreateOptions, End, IfExists, MappedStart, MessageError, PutOptions, ReadOptions, RingLayout, SlowPolicy,
+    Start, Until, WriteOptions,
 };
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
@@ -146,7 +146,7 @@ fn until(r: &mut FieldReader) -> Result<Until, MessageError> {
 }
 
 pub(super) fn put_mapped_start(w: &mut FieldWriter<'_>, start: &MappedStart) {
-    w.u64(start.capacity);
+    w.u64(start.layout.capacity);
     w.u64(start.channel_buffer_size);
     w.u64(start.seq);
     w.u64(start.offset);
@@ -156,11 +156,33 @@ pub(super) fn put_mapped_start(w: &mut FieldWriter<'_>, start: &MappedStart) {
     w.u64(start.head);
     w.u64(start.deaths_before);
     w.bool(start.live);
+    put_entries(w, start.layout);
+}
+
+/// A peer that follows no moves is given rings of full size only, and knows no entries.
+fn put_entries(w: &mut FieldWriter<'_>, layout: RingLayout) {
+    if let Some(entries) = layout.entries {
+        w.u64(entries);
+    }
+}
+
+fn entries(r: &mut FieldReader) -> Result<Option<u64>, MessageError> {
+    if r.is_empty() { Ok(None) } else { r.u64().map(Some) }
+}
+
+pub(super) fn put_ring_layout(w: &mut FieldWriter<'_>, layout: RingLayout) {
+    w.u64(layout.capacity);
+    put_entries(w, layout);
+}
+
+pub(super) fn ring_layout(r: &mut FieldReader) -> Result<RingLayout, MessageError> {
+    Ok(RingLayout { capacity: r.u64()?, entries: entries(r)? })
 }
 
 pub(super) fn mapped_start(r: &mut FieldReader) -> Result<MappedStart, MessageError> {
-    Ok(MappedStart {
-        capacity: r.u64()?,
+    let capacity = r.u64()?;
+    let mut start = MappedStart {
+        layout: RingLayout { capacity, entries: None },
         channel_buffer_size: r.u64()?,
         seq: r.u64()?,
         offset: r.u64()?,
@@ -170,5 +192,7 @@ pub(super) fn mapped_start(r: &mut FieldReader) -> Result<MappedStart, MessageEr
         head: r.u64()?,
         deaths_before: r.u64()?,
         live: r.bool("live")?,
-    })
+    };
+    start.layout.entries = entries(r)?;
+    Ok(start)
 }

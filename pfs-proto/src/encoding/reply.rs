@@ -25,7 +25,12 @@ impl Reply {
         let mut w = FieldWriter::new(self.kind(), out);
         match self {
             Self::Hello(hello) => put_hello(&mut w, hello),
-            Self::Done | Self::Waiting | Self::Staging | Self::Watching | Self::Heartbeat => (),
+            Self::Done
+            | Self::Waiting
+            | Self::Staging
+            | Self::Unshared
+            | Self::Watching
+            | Self::Heartbeat => (),
             Self::Error { code, message } => {
                 w.u16((*code).into());
                 w.string(message);
@@ -53,6 +58,7 @@ impl Reply {
                 w.u64(*deaths_before);
             }
             Self::Mapped(start) => options::put_mapped_start(&mut w, start),
+            Self::Ring(layout) => options::put_ring_layout(&mut w, *layout),
             Self::Document(bytes) | Self::Data(bytes) | Self::DataPart(bytes) => w.bytes(bytes),
             Self::Gap { from, to, chunks } => {
                 w.u64(*from);
@@ -100,6 +106,8 @@ impl Reply {
             kind::HAPPENED => Self::Happened(event::event(&mut r)?),
             kind::WAITING => Self::Waiting,
             kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
+            kind::RING => Self::Ring(options::ring_layout(&mut r)?),
+            kind::UNSHARED => Self::Unshared,
             kind::STAGING => Self::Staging,
             kind::IDENTITY => Self::Identity {
                 identity: Identity::new(r.time("daemon's start")?, r.u64()?),
@@ -137,6 +145,8 @@ impl Reply {
             Self::Happened(_) => kind::HAPPENED,
             Self::Waiting => kind::WAITING,
             Self::Mapped(_) => kind::MAPPED,
+            Self::Ring(_) => kind::RING,
+            Self::Unshared => kind::UNSHARED,
             Self::Staging => kind::STAGING,
             Self::Identity { .. } => kind::IDENTITY,
             Self::Reading { .. } => kind::READING,

@@ -54,6 +54,7 @@ impl Request {
             | Self::MadeRoom
             | Self::Staged
             | Self::Unmapped
+            | Self::Follow
             | Self::Heartbeat => (),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
             Self::Stop { if_idle } => w.bool(*if_idle),
@@ -92,6 +93,7 @@ impl Request {
             kind::MADE_ROOM => Self::MadeRoom,
             kind::STAGED => Self::Staged,
             kind::UNMAPPED => Self::Unmapped,
+            kind::FOLLOW => Self::Follow,
             kind::HEARTBEAT => Self::Heartbeat,
             kind::FINISH => Self::Finish { close: r.bool("close")? },
             kind::FAIL => Self::Fail { close: r.bool("close")? },
@@ -122,6 +124,7 @@ impl Request {
             Self::MadeRoom => kind::MADE_ROOM,
             Self::Staged => kind::STAGED,
             Self::Unmapped => kind::UNMAPPED,
+            Self::Follow => kind::FOLLOW,
             Self::Heartbeat => kind::HEARTBEAT,
             Self::Append(_) => kind::APPEND,
             Self::AppendPart(_) => kind::APPEND_PART,

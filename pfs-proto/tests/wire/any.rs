@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use pfs_proto::{
     CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, MappedStart, Peer, PutOptions,
-    ReadOptions, ReaderStat, Reply, Request, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat,
-    StreamSummary, Until, WriteOptions, WriterStat,
+    ReadOptions, ReaderStat, Reply, Request, RingLayout, SlowPolicy, Start, State, StreamEvent, StreamPath,
+    StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -44,6 +44,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::MadeRoom),
         Just(Request::Staged),
         Just(Request::Unmapped),
+        Just(Request::Follow),
         Just(Request::Heartbeat),
     ]
 }
@@ -68,7 +69,9 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::Heartbeat),
         event().prop_map(Reply::Happened),
         mapped_start().prop_map(Reply::Mapped),
+        ring_layout().prop_map(Reply::Ring),
         Just(Reply::Staging),
+        Just(Reply::Unshared),
         (time(), any::<(u64, u64)>()).prop_map(|(daemon, (stream, deaths_before))| Reply::Identity {
             identity: Identity::new(daemon, stream),
             deaths_before
@@ -271,12 +274,16 @@ fn daemon() -> impl Strategy<Value = DaemonInfo> {
     )
 }
 
+fn ring_layout() -> impl Strategy<Value = RingLayout> {
+    (any::<u64>(), option::of(any::<u64>())).prop_map(|(capacity, entries)| RingLayout { capacity, entries })
+}
+
 fn mapped_start() -> impl Strategy<Value = MappedStart> {
-    (any::<[u64; 6]>(), option::of(any::<u64>()), read_options(), any::<bool>()).prop_map(
-        |([capacity, channel_buffer_size, seq, offset, head, deaths_before], missing, options, live)| {
+    (ring_layout(), any::<[u64; 5]>(), option::of(any::<u64>()), read_options(), any::<bool>()).prop_map(
+        |(layout, [channel_buffer_size, seq, offset, head, deaths_before], missing, options, live)| {
             let ReadOptions { policy, until, .. } = options;
             MappedStart {
-                capacity,
+                layout,
                 channel_buffer_size,
                 seq,
                 offset,

@@ -49,6 +49,11 @@ impl Ring {
         Ok(Self::of(layout, Memory::new(layout.words())?))
     }
 
+    #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
+    pub(crate) fn shared(_: Layout) -> std::io::Result<Self> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
     /// Takes memory for a ring that this process reads alone, which occupies no descriptor.
     pub(crate) fn own(layout: Layout) -> std::io::Result<Self> {
         let words = layout.words();
@@ -59,6 +64,29 @@ impl Ring {
     /// What it takes of budgets, given back with its memory.
     pub(crate) fn charge(&self, charge: Vec<Reservation>) {
         *lock(&self.memory.charge) = charge;
+    }
+
+    /// Takes away what it takes of a budget.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn take_charge(&self, budget: &crate::Budget) -> Option<Reservation> {
+        lock(&self.memory.charge).extract_if(.., |part| part.is_of(budget)).next()
+    }
+
+    /// Adds to what it takes of budgets.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn add_charge(&self, part: Reservation) {
+        lock(&self.memory.charge).push(part);
+    }
+
+    /// Whether other processes can be given it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.memory.is_shared()
+    }
+
+    /// Whether it is the same memory.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
     }
 
     /// How much it takes of a budget.

@@ -7,6 +7,9 @@
 
 use std::ops::Range;
 
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use pfs_proto::RingLayout;
+
 use super::Index;
 
 /// Bytes in a word, the unit of all access to shared memory.
@@ -30,6 +33,10 @@ pub(crate) const BELL: usize = 3 * LINE;
 /// Words before the index: a page, or, in a ring of one process, no more than the counters take.
 pub(super) const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
 const SMALL_HEADER: usize = if cfg!(loom) { 4 } else { 2 * LINE + 2 };
+/// Words before the index of a ring in shared memory that is not of full size: up to the word that readers sleep on.
+const SHARED_HEADER: usize = if cfg!(loom) { 4 } else { 4 * LINE };
+/// Memory that is shared takes whole pages of so many bytes.
+const PAGE: u64 = 4096;
 
 /// Data capacities are a multiple of this many bytes.
 const GRAIN: u64 = if cfg!(loom) { 8 } else { 4096 };
@@ -81,6 +88,24 @@ impl Layout {
         Self { header: SMALL_HEADER, capacity, entries, first: 0 }
     }
 
+    /// For a ring in shared memory that holds `bytes` and `chunks` or a little more, or for one of this layout if that holds no more.
+    pub(crate) fn smaller_shared(self, bytes: u64, chunks: u64) -> Self {
+        let (entry, header) = (2 * WORD as u64, (SHARED_HEADER * WORD) as u64);
+        let entries = (bytes / BYTES_PER_ENTRY).max(chunks.saturating_add(1)).max(FIRST_ENTRIES);
+        let needed = header.saturating_add(entries.saturating_mul(entry)).saturating_add(bytes);
+        let Some(all) = needed.checked_next_multiple_of(PAGE).filter(|all| *all < self.bytes()) else {
+            return self;
+        };
+        // What is left of the last page is shared out as all of it is.
+        let more = (all - needed) / (BYTES_PER_ENTRY + entry);
+        let capacity = (bytes + more * BYTES_PER_ENTRY).next_multiple_of(WORD as u64);
+        let entries = (all - header - capacity.min(all - header)) / entry;
+        if capacity >= self.capacity || entries >= self.entries {
+            return self;
+        }
+        Self { header: SHARED_HEADER, capacity, entries, first: 0 }
+    }
+
     /// For the first ring of a stream that grows to this layout.
     pub(crate) fn initial(self) -> Self {
         self.smaller(FIRST)
@@ -88,9 +113,30 @@ impl Layout {
 
     /// For the ring after one of this layout, of a stream that grows to a `full` one. It holds all that this one does, and so many
     /// bytes and chunks more.
-    pub(crate) fn larger(self, full: Self, bytes: u64, chunks: u64) -> Self {
+    pub(crate) fn larger(self, full: Self, bytes: u64, chunks: u64, is_shared: bool) -> Self {
         let more = bytes.max(chunks.saturating_mul(BYTES_PER_ENTRY));
-        full.smaller(self.capacity.max(more).saturating_mul(STEP))
+        let bytes = self.capacity.max(more).saturating_mul(STEP);
+        if is_shared { full.smaller_shared(bytes, self.entries) } else { full.smaller(bytes) }
+    }
+
+    /// The layout of a ring in shared memory, as its reader is told. `None` if no ring has it.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn from_told(layout: RingLayout) -> Option<Self> {
+        let RingLayout { capacity, entries } = layout;
+        let Some(entries) = entries else { return Some(Self::new(capacity)) };
+        let is_possible = capacity.is_multiple_of(WORD as u64)
+            && (WORD as u64..=MAX_SIZE).contains(&capacity)
+            && (FIRST_ENTRIES..=MAX_SIZE).contains(&entries);
+        is_possible.then_some(Self { header: SHARED_HEADER, capacity, entries, first: 0 })
+    }
+
+    /// What a reader is told of it.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn to_tell(self) -> RingLayout {
+        RingLayout {
+            capacity: self.capacity,
+            entries: (self.header == SHARED_HEADER).then_some(self.entries),
+        }
     }
 
     /// Whether so much can be appended at once.
@@ -112,6 +158,18 @@ impl Layout {
     pub(crate) fn with_first_index(self) -> Self {
         let most = self.capacity.div_ceil(MIN_HELD as u64);
         Self { first: (most + 1).min(self.entries), ..self }
+    }
+
+    /// For a ring in shared memory that takes the place of one of this layout, of a stream that grows to a `full` one.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn to_shared(self, full: Self) -> Self {
+        full.smaller_shared(self.capacity, self.entries)
+    }
+
+    /// Whether a ring of this layout can take the place of one of another.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn has_room_of(self, other: Self) -> bool {
+        self.capacity >= other.capacity && self.entries >= other.entries
     }
 
     pub(crate) fn capacity(&self) -> u64 {

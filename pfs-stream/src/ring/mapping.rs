@@ -6,7 +6,7 @@ use std::{
     ptr::NonNull,
     slice,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -32,7 +32,7 @@ pub(crate) enum Sharing {
 pub(crate) struct Mapping {
     address: NonNull<AtomicU64>,
     words: usize,
-    file: Mutex<Option<OwnedFd>>,
+    file: Mutex<Option<Arc<OwnedFd>>>,
     released: AtomicBool,
     /// Whether it is no mapping at all, but a boxed slice of words.
     is_boxed: bool,
@@ -99,7 +99,7 @@ impl Mapping {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let address = unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let file = Mutex::new(Some(file));
+        let file = Mutex::new(Some(Arc::new(file)));
         Ok(Self { address, words, file, released: AtomicBool::new(false), is_boxed: false })
     }
 
@@ -113,7 +113,7 @@ impl Mapping {
         self.released.load(Relaxed)
     }
 
-    fn opened(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+    fn opened(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -122,13 +122,13 @@ impl Mapping {
         self.opened().is_some()
     }
 
-    /// A descriptor of the file for others, if there is one and the system has a descriptor left.
-    pub(crate) fn file(&self) -> Option<OwnedFd> {
-        self.opened().as_ref()?.try_clone().ok()
+    /// The file for others, if there is one.
+    pub(crate) fn file(&self) -> Option<Arc<OwnedFd>> {
+        self.opened().clone()
     }
 
-    /// Takes the file out. The mapping stays, and the file is closed when the caller drops it.
-    pub(crate) fn take_file(&self) -> Option<OwnedFd> {
+    /// Takes the file out. The mapping stays, and the file is closed when nobody has it.
+    pub(crate) fn take_file(&self) -> Option<Arc<OwnedFd>> {
         self.opened().take()
     }
 

@@ -21,7 +21,10 @@
 
 use std::io;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
+};
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use super::mapping::{Mapping, Sharing};
@@ -57,7 +60,7 @@ impl Memory {
     /// Memory that other processes can be given to read and write, and the file to give them. The file need not stay open here.
     pub(crate) fn writable_by_others(words: usize) -> io::Result<(Self, OwnedFd)> {
         let mapping = Mapping::new(words, Sharing::Writable)?;
-        let file = mapping.take_file().ok_or(io::ErrorKind::Other)?;
+        let file = mapping.take_file().and_then(Arc::into_inner).ok_or(io::ErrorKind::Other)?;
         Ok((Self { mapping }, file))
     }
 
@@ -72,8 +75,13 @@ impl Memory {
     }
 
     /// What another process can be given, if it can.
-    pub(crate) fn file(&self) -> Option<OwnedFd> {
+    pub(crate) fn file(&self) -> Option<Arc<OwnedFd>> {
         self.mapping.file()
+    }
+
+    /// Closes the file, so that no other process is given it from now on. Those that map it keep it.
+    pub(crate) fn close_file(&self) {
+        drop(self.mapping.take_file());
     }
 
     /// Gives the memory back to the system, except the first `kept` words. Readers may still be there, and find zeros. One of the
@@ -120,6 +128,10 @@ impl Memory {
 
     pub(crate) fn boxed(words: usize) -> Self {
         Self { heap: (0..words).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        false
     }
 
     /// Always an error: the heap cannot give back memory that is in use.

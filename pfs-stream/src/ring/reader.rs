@@ -108,6 +108,8 @@ impl RingReader {
         }
         for _ in 0..TRIES {
             match self.look().map_err(|violation| self.spoiled(violation))? {
+                // What comes next, an end too, is in another ring.
+                Look::CaughtUp if status.moved() => return Ok(None),
                 Look::CaughtUp => {
                     self.live = true;
                     return Ok(status.end_at_head(self.until, self.deaths_before).map(Read::End));

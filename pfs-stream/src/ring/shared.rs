@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::OwnedFd, sync::atomic::AtomicU32, time::Duration};
 
-use pfs_proto::MappedStart;
+use pfs_proto::{MappedStart, RingLayout};
 use rustix::thread::futex::{self, Flags, Timespec};
 
 use super::{Layout, Memory, Ring, RingReader, Sharing, layout};
@@ -13,8 +13,8 @@ use crate::sync::{
 
 impl Ring {
     /// Maps a ring of another process, to read it.
-    pub(crate) fn open(file: OwnedFd, capacity: u64) -> io::Result<Self> {
-        let layout = Layout::new(capacity);
+    pub(crate) fn open(file: OwnedFd, layout: RingLayout) -> io::Result<Self> {
+        let layout = Layout::from_told(layout).ok_or(io::ErrorKind::InvalidData)?;
         let memory = Memory::open(file, layout.words(), Sharing::ReadOnly)?;
         Ok(Self { layout, memory: Arc::new(memory.into()) })
     }
@@ -50,10 +50,15 @@ impl Ring {
 }
 
 impl RingReader {
+    /// Whether nothing is left to be read in a ring that the stream has left.
+    pub(crate) fn is_at_end_of_left_ring(&self) -> bool {
+        self.ring.status().moved() && self.ring.load(layout::HEAD_SEQ, Acquire) == self.seq
+    }
+
     /// What a reader elsewhere must know to read on from here.
     pub(crate) fn to_start(&self) -> MappedStart {
         MappedStart {
-            capacity: self.ring.layout.capacity(),
+            layout: self.ring.layout.to_tell(),
             channel_buffer_size: self.channel_buffer_size,
             seq: self.seq,
             offset: self.offset,

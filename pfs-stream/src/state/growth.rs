@@ -5,8 +5,13 @@
 //! when three quarters of a ring are taken, and each append does a part of it in proportion to its own size. So no append waits for a
 //! whole ring to be copied, unless it is itself as large as a good part of it.
 //!
-//! Readers in this process find [`Status::moved`](crate::ring::Status::moved) in the ring that was left, and go on in the other one,
-//! where all of it is. A ring of full size can be shared with other processes, if there is a descriptor for it, and does not move.
+//! Readers find [`Status::moved`](crate::ring::Status::moved) in the ring that was left, and go on in the other one, where all of it
+//! is. Those in other processes read what is left in the old ring first, and then ask for the next one. As long as there are such
+//! readers, rings are in memory that can be shared, if the system has any; otherwise the readers go on in this process. A ring of
+//! full size is in such memory, too, and a stream does not leave it.
+//!
+//! A ring that was left is counted until the last reader has left it, too. Each is at least four times as large as the one before, so
+//! that all that were left are together no more than a third of the stream's ring.
 
 use std::{io, thread};
 
@@ -17,6 +22,7 @@ use crate::{
     error::WriteError,
     read::Position,
     ring::{Layout, Ring, RingWriter},
+    sync::{Ordering, lock},
 };
 
 /// Bytes and chunks that an append copies, beside as many times its own.
@@ -98,23 +104,30 @@ impl Appending {
         // With all that is held, of which nothing is to go.
         let (all_bytes, all_chunks) = (head.offset - tail.offset + bytes, head.seq - tail.seq + chunks);
         let full = self.growth.full;
+        // Readers of other processes follow to rings that they can map.
+        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
+        let suits = |next: &Ring| !is_read_elsewhere || next.is_shared();
         let has_room_for_all = |next: Layout| next == full || next.has_room(all_bytes, all_chunks);
-        let mut next = match self.growth.next.take() {
+        let found = self.growth.next.take().filter(|next| suits(next.ring()));
+        let mut next = match found {
             Some(next) if has_room_for_all(next.ring().layout()) => next,
-            found => match shared.ring(layout.larger(full, bytes, chunks)) {
-                Ok(ring) => Box::new(RingWriter::from(ring, tail)),
-                // The history is shorter until there is memory again.
-                Err(error) => match found {
-                    Some(next) if next.ring().layout().has_room(bytes, chunks) => next,
-                    _ if !layout.has_room(bytes, chunks) => return Err(error),
-                    _ => {
-                        self.growth.is_stuck = true;
-                        let (some, few) = (layout.capacity() / 4, layout.max_chunks() / 4);
-                        self.growth.at = Position { seq: head.seq + few, offset: head.offset + some };
-                        return Ok(());
-                    }
-                },
-            },
+            found => {
+                let larger = layout.larger(full, bytes, chunks, is_read_elsewhere);
+                match shared.larger_ring(self.ring.ring(), larger, is_read_elsewhere) {
+                    Ok(ring) => Box::new(RingWriter::from(ring, tail)),
+                    // The history is shorter until there is memory again.
+                    Err(error) => match found {
+                        Some(next) if next.ring().layout().has_room(bytes, chunks) => next,
+                        _ if !layout.has_room(bytes, chunks) => return Err(error),
+                        _ => {
+                            self.growth.is_stuck = true;
+                            let (some, few) = (layout.capacity() / 4, layout.max_chunks() / 4);
+                            self.growth.at = Position { seq: head.seq + few, offset: head.offset + some };
+                            return Ok(());
+                        }
+                    },
+                }
+            }
         };
         // Whole if the append would drop something for which there is room in the other ring, unless that has gone on for a while.
         let would_drop = self.ring.tail_after(bytes, chunks as usize).seq > self.ring.tail().seq;
@@ -126,7 +139,7 @@ impl Appending {
                 (part(COPIED_BYTES, bytes), part(COPIED_CHUNKS, chunks))
             };
         if next.follow(&self.ring, most_bytes, most_chunks) {
-            self.move_to(*next);
+            self.move_to(*next, shared);
         } else {
             self.growth.next = Some(next);
             self.growth.at = Position::default();
@@ -134,22 +147,29 @@ impl Appending {
         Ok(())
     }
 
-    /// Goes on in another ring, which holds all that this one does. Readers that sleep are still to be woken.
-    pub(crate) fn move_to(&mut self, next: RingWriter) {
+    /// Goes on in another ring, which holds all that this one does. Readers that sleep are still to be woken, except those of other
+    /// processes that sleep on the ring that is left.
+    pub(crate) fn move_to(&mut self, next: RingWriter, shared: &Shared) {
         next.ring().set_status(self.status);
         self.growth.begin(next.ring().layout(), next.tail());
         self.growth.moves += 1;
         let left = std::mem::replace(&mut self.ring, next);
         left.ring().set_status(self.status.as_moved());
+        shared.leave(left.ring(), self.ring.ring());
         free(left);
     }
 
     /// Copies into another ring what this one holds, up to so many bytes, and moves there once that is complete. Returns the other ring
     /// where it is not.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn move_on(&mut self, mut next: RingWriter, bytes: u64) -> Option<RingWriter> {
+    pub(crate) fn move_on(
+        &mut self,
+        mut next: RingWriter,
+        bytes: u64,
+        shared: &Shared,
+    ) -> Option<RingWriter> {
         if next.follow(&self.ring, bytes, bytes / 64) {
-            self.move_to(next);
+            self.move_to(next, shared);
             return None;
         }
         Some(next)
@@ -166,19 +186,52 @@ fn free(ring: RingWriter) {
 }
 
 impl Shared {
-    /// Takes memory for a ring of this process, charged as the stream is.
-    fn ring(&self, layout: Layout) -> Result<Ring, WriteError> {
+    /// Takes memory for a ring, charged as the stream is.
+    pub(crate) fn charge(&self, layout: Layout) -> Result<Vec<Reservation>, WriteError> {
         let needed = layout.bytes();
         let charge = self.budgets.iter().map(|budget| budget.reserve(needed)).collect::<Option<Vec<_>>>();
-        let charge = charge.ok_or(WriteError::NoMemory { needed })?;
-        let is_full = layout == self.config.layout();
-        let ring = if is_full {
-            full_ring(layout, charge, self.descriptors.as_ref())
+        charge.ok_or(WriteError::NoMemory { needed })
+    }
+
+    /// Takes memory for the ring after `current`.
+    fn larger_ring(
+        &self,
+        current: &Ring,
+        layout: Layout,
+        is_read_elsewhere: bool,
+    ) -> Result<Ring, WriteError> {
+        let charge = self.charge(layout)?;
+        // The descriptor of the current ring is closed when that is left.
+        let descriptors = self.descriptors.as_ref().filter(|_| !current.is_shared());
+        let ring = if is_read_elsewhere || layout == self.config.layout() {
+            shareable_ring(layout, charge, descriptors)
         } else {
             own_ring(layout, charge)
         };
-        ring.map_err(|_| WriteError::NoMemory { needed })
+        ring.map_err(|_| WriteError::NoMemory { needed: layout.bytes() })
     }
+
+    /// Wakes readers of other processes that sleep on a ring that the stream has left for another, and gives that the descriptor
+    /// that the stream occupies, if it needs one.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    fn leave(&self, left: &Ring, next: &Ring) {
+        if !left.is_shared() {
+            return;
+        }
+        left.memory().close_file();
+        let descriptor = self.descriptors.as_ref().and_then(|descriptors| left.take_charge(descriptors));
+        let next = Some(next).filter(|next| next.is_shared());
+        if let (Some(descriptor), Some(next)) = (descriptor, next) {
+            next.add_charge(descriptor);
+        }
+        *lock(&self.shared_ring) = next.cloned();
+        if self.mapped.load(Ordering::Relaxed) > 0 {
+            left.ring_bell();
+        }
+    }
+
+    #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
+    fn leave(&self, _: &Ring, _: &Ring) {}
 }
 
 /// Takes memory for a ring of this process.
@@ -188,10 +241,13 @@ fn own_ring(layout: Layout, charge: Vec<Reservation>) -> io::Result<Ring> {
     Ok(ring)
 }
 
-/// Takes memory for a ring of full size: memory that other processes can be given, if the system has any and there is a descriptor
-/// left for it.
+/// Takes memory for a ring that other processes can be given, if the system has any and there is a descriptor left for it.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-fn full_ring(layout: Layout, mut charge: Vec<Reservation>, descriptors: Option<&Budget>) -> io::Result<Ring> {
+fn shareable_ring(
+    layout: Layout,
+    mut charge: Vec<Reservation>,
+    descriptors: Option<&Budget>,
+) -> io::Result<Ring> {
     let descriptor = descriptors.map(|descriptors| descriptors.reserve(1));
     if let Some(None) = descriptor {
         return own_ring(layout, charge);
@@ -203,7 +259,7 @@ fn full_ring(layout: Layout, mut charge: Vec<Reservation>, descriptors: Option<&
 }
 
 #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
-fn full_ring(layout: Layout, charge: Vec<Reservation>, _: Option<&Budget>) -> io::Result<Ring> {
+fn shareable_ring(layout: Layout, charge: Vec<Reservation>, _: Option<&Budget>) -> io::Result<Ring> {
     own_ring(layout, charge)
 }
 
@@ -214,5 +270,9 @@ pub(crate) fn first_ring(
     descriptors: Option<&Budget>,
 ) -> io::Result<Ring> {
     let layout = config.first_layout();
-    if layout == config.layout() { full_ring(layout, charge, descriptors) } else { own_ring(layout, charge) }
+    if layout == config.layout() {
+        shareable_ring(layout, charge, descriptors)
+    } else {
+        own_ring(layout, charge)
+    }
 }

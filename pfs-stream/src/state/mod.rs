@@ -38,9 +38,10 @@ pub(crate) struct Shared {
     pub(crate) config: StreamConfig,
     /// The status, for those who do not hold the lock.
     status: AtomicU64,
-    /// The ring that other processes are given, once one was. Then it is the stream's, for good.
+    /// The stream's ring, on whose bell readers of other processes sleep, once one was handed out. Taken after `append` where both
+    /// are needed.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) shared_ring: std::sync::OnceLock<Ring>,
+    pub(crate) shared_ring: Mutex<Option<Ring>>,
     /// Whether its ring holds chunks by reference.
     pub(crate) holds: bool,
     pub(crate) created: SystemTime,
@@ -127,7 +128,7 @@ impl Shared {
             config,
             status: AtomicU64::new(Status::default().word()),
             #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-            shared_ring: std::sync::OnceLock::new(),
+            shared_ring: Mutex::new(None),
             holds,
             created,
             append: Mutex::new(appending),
@@ -244,10 +245,11 @@ impl Shared {
     pub(crate) fn wake_readers(&self) {
         self.news.wake_all();
         #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-        if self.mapped.load(Ordering::Relaxed) > 0
-            && let Some(ring) = self.shared_ring.get()
-        {
-            ring.ring_bell();
+        if self.mapped.load(Ordering::Relaxed) > 0 {
+            let ring = lock(&self.shared_ring).clone();
+            if let Some(ring) = ring {
+                ring.ring_bell();
+            }
         }
     }
 

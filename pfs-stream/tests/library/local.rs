@@ -332,9 +332,9 @@ impl std::task::Wake for Woken {
 #[cfg(all(target_os = "linux", not(miri)))]
 fn a_reader_of_it_cannot_be_handed_to_another_process_and_goes_on_here() {
     let [shared, local] = both(4096);
-    assert!(reader(&shared).hand_out().is_ok());
+    assert!(reader(&shared).hand_out(false).is_ok());
     local.writer().unwrap().try_append(b"here").unwrap();
-    let (mut reader, error) = reader(&local).hand_out().unwrap_err();
+    let (mut reader, error) = reader(&local).hand_out(false).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
     assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk("here".into())));
     // Nor can one that has taken out of the ring what it has not handed on.
@@ -344,9 +344,9 @@ fn a_reader_of_it_cannot_be_handed_to_another_process_and_goes_on_here() {
         writer.try_append(b"x").unwrap();
     }
     reader.try_next().unwrap();
-    let (mut reader, _) = reader.hand_out().unwrap_err();
+    let (mut reader, _) = reader.hand_out(false).unwrap_err();
     assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk("x".into())));
-    assert!(reader.hand_out().is_ok());
+    assert!(reader.hand_out(false).is_ok());
 }
 
 /// Answers differently each time.

@@ -4,6 +4,7 @@
 
 #[cfg(not(miri))]
 mod direct;
+mod following;
 
 use std::{
     thread,
@@ -25,8 +26,9 @@ fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
 
+/// For a process that cannot follow the stream to other rings.
 fn hand_out(stream: &Stream, options: ReadOptions) -> Handout {
-    stream.reader(options).unwrap().hand_out().unwrap()
+    stream.reader(options).unwrap().hand_out(false).unwrap()
 }
 
 /// As the other process would open it.
@@ -37,15 +39,21 @@ fn open(handout: &Handout) -> MappedReader {
 }
 
 /// Reads until the end; delivered and lost bytes.
-fn follow(mut reader: MappedReader, mut made_room: impl FnMut()) -> (u64, u64) {
+fn follow(handout: &Handout) -> (u64, u64) {
+    let mut reader = open(handout);
     let mut position = reader.position();
     let (mut delivered, mut lost) = (0, 0);
     let mut bytes = Vec::new();
-    let bell = reader.bell();
     loop {
         bytes.clear();
+        let bell = reader.bell();
         let count = bell.count();
         match reader.try_read(&mut bytes, 2000).unwrap() {
+            None if reader.has_to_follow() => {
+                let (layout, ring) = handout.follow().unwrap();
+                reader.follow(ring.try_clone().unwrap(), layout).unwrap();
+                continue;
+            }
             None => {
                 bell.sleep(count, None);
                 continue;
@@ -64,7 +72,7 @@ fn follow(mut reader: MappedReader, mut made_room: impl FnMut()) -> (u64, u64) {
             Some(Read::End(_)) => return (delivered, lost),
         }
         if reader.room_is_wanted() {
-            made_room();
+            handout.made_room();
         }
     }
 }
@@ -111,8 +119,7 @@ fn lap(append: fn(&mut Writer, u64) -> u64) {
     let mut writer = stream.writer().unwrap();
     let handouts: Vec<_> = (0..3).map(|_| hand_out(&stream, ReadOptions::default())).collect();
     thread::scope(|scope| {
-        let readers: Vec<_> =
-            handouts.iter().map(|handout| scope.spawn(|| follow(open(handout), || ()))).collect();
+        let readers: Vec<_> = handouts.iter().map(|handout| scope.spawn(|| follow(handout))).collect();
         let mut head = 0;
         for round in 0.. {
             if round >= 100 && Instant::now() >= until {
@@ -146,7 +153,7 @@ fn a_mapped_block_reader_loses_nothing_and_rings_when_it_makes_room() {
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     let handout = hand_out(&stream, options);
     thread::scope(|scope| {
-        let reader = scope.spawn(|| follow(open(&handout), || handout.made_room()));
+        let reader = scope.spawn(|| follow(&handout));
         let head = append(&mut writer, 20_000);
         writer.finish(Finish::Close);
         assert_eq!(reader.join().unwrap(), (head, 0));
@@ -193,7 +200,7 @@ fn a_page_full_of_garbage_spoils_nothing_but_its_own_figures() {
     assert_eq!((stat.head, stat.readers[0].lag), (head, 0));
     assert!(stat.readers[0].lost_bytes <= head);
     writer.finish(Finish::Close);
-    let (delivered, lost) = follow(open(&honest), || ());
+    let (delivered, lost) = follow(&honest);
     assert_eq!(delivered + lost, head);
 }
 
@@ -235,7 +242,8 @@ fn memory_that_could_shrink_is_refused() {
     let unsealed = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::ALLOW_SEALING).unwrap();
     rustix::fs::ftruncate(&unsealed, size).unwrap();
     assert!(MappedReader::open(unsealed, page(), &handout.start()).is_err());
-    let other = MappedStart { capacity: 8192, ..handout.start() };
+    let layout = RingLayout { capacity: 8192, ..handout.start().layout };
+    let other = MappedStart { layout, ..handout.start() };
     let ring = handout.ring().unwrap().try_clone_to_owned().unwrap();
     assert!(MappedReader::open(ring, page(), &other).is_err(), "another size than it says");
 }

@@ -65,7 +65,7 @@ fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
     let size = rustix::fs::fstat(&handed.ring).unwrap().st_size as usize;
     let mut all = vec![0; size];
     assert_eq!(pread(&handed.ring, &mut all[..], 0), Ok(size));
-    assert!(size as u64 >= handed.start.capacity && all.windows(6).any(|bytes| bytes == b"so far"));
+    assert!(size as u64 >= handed.start.layout.capacity && all.windows(6).any(|bytes| bytes == b"so far"));
 }
 
 #[test]

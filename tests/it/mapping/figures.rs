@@ -27,7 +27,8 @@ fn stat_shows_where_a_mapped_reader_is_how_far_behind_and_what_it_lost() {
     eventually("it has caught up", || figure("lag") == 0);
     assert_eq!(figure("position"), daemon.head(S));
     let (bytes, chunks) = (figure("lost_bytes"), figure("lost_chunks"));
-    assert!(bytes >= 2 * MIB && chunks == bytes / 1024, "{bytes} bytes in {chunks} chunks");
+    // Beside the last MiB it got what was left in the page that was the stream's ring when it came.
+    assert!(bytes > 2 * MIB - 4096 && chunks == bytes / 1024, "{bytes} bytes in {chunks} chunks");
     assert_eq!(daemon.figure(S, "lost_bytes"), bytes);
     daemon.close(S);
     let told = gaps(&reader.finish().exits(4).stderr);

@@ -5,6 +5,7 @@ mod descriptors;
 mod disorder;
 mod endless;
 mod figures;
+mod following;
 mod idle;
 mod lying;
 mod reload;
@@ -32,7 +33,12 @@ pub(crate) struct Handed {
 /// A mapped reader that does with what it is handed whatever the test likes.
 #[track_caller]
 pub(crate) fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
-    let mut wire = daemon.wire().greeted_to_share();
+    handed_over(daemon.wire().greeted_to_share(), stream, options)
+}
+
+/// What a reader is handed over this connection.
+#[track_caller]
+fn handed_over(mut wire: Wire, stream: &str, options: ReadOptions) -> Handed {
     wire.send(&Request::OpenReader(stream.parse().unwrap(), options));
     let Some(Reply::Mapped(start)) = wire.reply() else { panic!("it was handed nothing") };
     let (ring, page) = (wire.descriptor(), wire.descriptor());

@@ -112,7 +112,7 @@ impl Writer {
 fn hand_out(stream: &Stream, files: &Files<'_>, reader: usize) -> io::Result<Handout> {
     let options = ReadOptions { start: Start::New, policy: SlowPolicy::Block, ..ReadOptions::default() };
     let attached = stream.reader(options).map_err(other)?;
-    let handout = attached.hand_out().map_err(|(_, error)| error)?;
+    let handout = attached.hand_out(false).map_err(|(_, error)| error)?;
     let page = handout.page().ok_or(io::ErrorKind::Unsupported)?;
     let ring = handout.ring().ok_or(io::ErrorKind::Unsupported)?;
     link(ring, &files.ring(reader))?;
