@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Context;
 use pfs_measure::stamp::Chunk;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
 use super::connection::{connect, unexpected};
 use super::server::{Server, Start, free_port};
 use super::{Address, Peer, pfs};
-use crate::job::{Job, WRITER};
+use crate::job::{Job, WRITER, name};
 
 /// How much is read at once.
 const READ_SIZE: usize = 256 << 10;
@@ -125,6 +126,29 @@ impl Download {
         }
         Ok(())
     }
+}
+
+/// Readers that connect from one address of this machine: pfsd allows one address half of all
+/// connections.
+const READERS_PER_ADDRESS: usize = 5000;
+
+/// Asks for all events of one of several streams. The answer is still to come.
+pub fn events(address: &Address, stream: usize) -> io::Result<File> {
+    let Address::Http { port, .. } = address else {
+        return Err(io::Error::other(format!("nobody serves HTTP at {address:?}")));
+    };
+    let host = Ipv4Addr::LOCALHOST;
+    let client = Ipv4Addr::from_bits(host.to_bits() + (stream / READERS_PER_ADDRESS) as u32);
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrV4::new(client, 0))?;
+    rustix::net::connect(&socket, &SocketAddrV4::new(host, *port))?;
+    let mut connection = File::from(socket);
+    let stream = name(stream);
+    let request = format!(
+        "GET /streamfs/{stream}?from=oldest HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes())?;
+    Ok(connection)
 }
 
 /// Every byte counts: the writer waits for all of them.

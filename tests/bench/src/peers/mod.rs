@@ -3,6 +3,7 @@
 mod baseline;
 mod connection;
 pub mod http;
+pub mod idle;
 pub mod many;
 mod mqtt;
 mod nats;

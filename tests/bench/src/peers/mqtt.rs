@@ -84,6 +84,19 @@ pub fn subscribe(job: &Job) -> io::Result<FramedReader<Packets>> {
     Ok(FramedReader::new(connection, job.load.chunk, Packets))
 }
 
+/// A subscriber to this topic, of its name. The answer, and what is retained, are still to come.
+pub fn subscribe_to(address: &Address, topic: &str) -> io::Result<File> {
+    let mut connection = open(address, topic)?;
+    let mut packet = vec![SUBSCRIBE];
+    length(2 + 2 + topic.len() + 1, &mut packet);
+    packet.extend_from_slice(&[0, 1]);
+    packet.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+    packet.extend_from_slice(topic.as_bytes());
+    packet.push(0);
+    connection.write_all(&packet)?;
+    Ok(connection)
+}
+
 /// What a subscriber gets.
 pub struct Packets;
 

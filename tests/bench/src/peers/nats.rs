@@ -80,6 +80,19 @@ pub fn ask(subject: &str, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// A connection to which JetStream pushes what a stream holds, and what comes later.
+pub fn consume(address: &Address, stream: &str) -> io::Result<File> {
+    let mut connection = open(address)?;
+    let mut request = format!("SUB push.{stream} 1\r\n").into_bytes();
+    let config = format!(
+        r#"{{"stream_name":"{stream}","config":{{"deliver_subject":"push.{stream}","ack_policy":"none"}}}}"#
+    );
+    // Nobody listens for the answer: a consumer that cannot be made pushes nothing.
+    ask(&format!("$JS.API.CONSUMER.CREATE.{stream}"), config.as_bytes(), &mut request);
+    connection.write_all(&request)?;
+    Ok(connection)
+}
+
 /// Answers of JetStream: JSON.
 pub struct Answers;
 

@@ -167,6 +167,26 @@ impl Many {
         results.into_iter().try_for_each(|put| put.map(drop)).map_err(other)
     }
 
+    /// The same without shared memory.
+    pub fn without_shm(self) -> Self {
+        Self { client: self.client.with_mapping(false), ..self }
+    }
+
+    /// Attaches a reader to a stream that holds this chunk alone, and reads the chunk.
+    pub fn follow(&self, stream: usize, chunk: &[u8]) -> io::Result<pfs_client::Reader> {
+        self.runtime.block_on(async {
+            let options = ReadOptions { start: From::Oldest, ..ReadOptions::default() };
+            let mut reader = self.client.reader(path_of(&name(stream))?, options).await.map_err(other)?;
+            loop {
+                match reader.next().await.map_err(other)? {
+                    Event::Attached { .. } => {}
+                    Event::Chunk(bytes) if bytes == chunk => return Ok(reader),
+                    event => return Err(io::Error::other(format!("{event:?} came and not the chunk"))),
+                }
+            }
+        })
+    }
+
     /// How many streams a list has.
     pub fn list(&self) -> io::Result<usize> {
         Ok(self.runtime.block_on(self.client.list("/")).map_err(other)?.len())

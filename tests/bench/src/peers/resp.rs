@@ -19,7 +19,7 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let socket = start.dir.join("redis.sock");
     let mut command = start.command("redis-server");
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--loglevel", "warning"]);
-    command.args(["--client-output-buffer-limit", "pubsub 0 0 0", "--maxclients", "4000"]);
+    command.args(["--client-output-buffer-limit", "pubsub 0 0 0", "--maxclients", "12000"]);
     command.arg("--unixsocket").arg(&socket).arg("--dir").arg(start.dir);
     Ok(Server::new(start.spawn(&mut command)?, Address::Unix(socket)))
 }
@@ -158,6 +158,13 @@ impl Parse for Entries {
         }
         Ok(Found::Chunk { at, len, next })
     }
+}
+
+/// Asks for the next entry of a stream after this one, and waits for it.
+pub fn xread(stream: &str, after: &[u8]) -> Vec<u8> {
+    let mut request = Vec::new();
+    Entries::asking_for(stream, 1).ask(after, &mut request);
+    request
 }
 
 /// Appends a chunk to a stream.

@@ -1,4 +1,7 @@
-//! Many streams: 100,000 that hold a chunk of 100 bytes each, and 1,000 that are written and read at the same time.
+//! Many streams: 100,000 that hold a chunk of 100 bytes each, 10,000 with an idle reader each, and
+//! 1,000 that are written and read at the same time.
+
+mod idle;
 
 use std::fs::File;
 use std::process::Stdio;
@@ -73,6 +76,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
          messages as well.",
         "With a writer and a reader each: 10 chunks of 100 bytes a second in every stream, checked by its reader. Each writer and \
          each reader has a connection of its own.",
+        idle::NOTE,
     ];
     results.notes.extend(notes.map(str::to_owned));
     let columns = [(HELD.to_owned(), ())];
@@ -81,6 +85,11 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let expiring = bench.peers(&[Peer::PfsSocket]);
     bench.rounds(&mut results, &expiring, &[("expiry".to_owned(), ())], |results, peer, _, ()| {
         expire(bench, results, peer)
+    });
+    let readers = bench.readers(&[idle::READERS]);
+    let columns: Vec<_> = readers.iter().map(|readers| (idle::column(*readers), *readers)).collect();
+    bench.rounds(&mut results, &bench.peers(idle::PEERS), &columns, |results, peer, column, readers| {
+        idle::wait(bench, results, peer, column, *readers, seconds)
     });
     let streams = bench.readers(&[1000]);
     let columns: Vec<_> = streams.iter().map(|streams| (followed_column(*streams), *streams)).collect();
@@ -105,6 +114,7 @@ fn goals(results: &mut Results) {
         results.goal_value(&END, peer, HELD, (2000.0, true));
     }
     results.goal_value(&LIST, Peer::PfsSocket, LISTED_BY_COMMAND, (1000.0, true));
+    idle::goals(results);
 }
 
 /// A server without any stream.

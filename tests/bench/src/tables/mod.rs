@@ -70,7 +70,7 @@ enum Table {
     Idle,
     /// HTTP to 1, 16 and 64 readers
     Http,
-    /// 100,000 streams, and 1,000 with a writer and a reader each
+    /// 100,000 streams, 10,000 with an idle reader each, and 1,000 with a writer and a reader each
     Many,
     /// A short run, without other people's servers, that checks every byte
     Smoke,
