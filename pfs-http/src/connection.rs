@@ -31,6 +31,7 @@ use super::{
     answer,
     half_close::departed,
     lingering::Lingering,
+    opening::Opening,
     operations::{Protocol, Tallied, Tally},
     outliving::Outliving,
     presence::{HungUp, Presence},
@@ -208,7 +209,7 @@ impl Connections {
         let connected = service.connected;
         let turned_away = service.admitted.is_err();
         let builder = builder(self.site.current().limits.max_header_size);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(Opening::new(io)), service));
         let overdue = async {
             if turned_away {
                 tokio::time::sleep(LAST_WORDS).await;

@@ -23,6 +23,7 @@ mod half_duplex;
 mod limits;
 mod lingering;
 mod media_type;
+mod opening;
 mod operations;
 mod origin;
 mod outliving;
