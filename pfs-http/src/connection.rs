@@ -168,7 +168,8 @@ impl Connections {
                 match shaken {
                     Ok(Ok(secured)) => {
                         activity.shook_hands();
-                        self.drive(secured, service, &*socket, &activity, shutdown).await
+                        // Boxed: it is larger than all else here, and a connection without TLS needs no room for it.
+                        Box::pin(self.drive(secured, service, &*socket, &activity, shutdown)).await
                     }
                     Ok(Err(error)) => {
                         refuse(Reason::Handshake, &format!("the TLS handshake failed: {error}"));
