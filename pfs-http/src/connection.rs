@@ -136,7 +136,8 @@ impl Connections {
             Box::pin(async move { socket.hung_up().await })
         });
         let admitted = admitted.map(Arc::new);
-        let service = Serving {
+        // Boxed: the futures that it is moved through have room for it each.
+        let service = Box::new(Serving {
             router,
             connected,
             activity: Arc::clone(&activity),
@@ -147,7 +148,7 @@ impl Connections {
             reset_when_killed,
             tally,
             refusals: Arc::clone(self.site.daemon.refusals()),
-        };
+        });
         let refuse = |reason, message: &str| {
             self.site.daemon.refusals().refuse(
                 reason,
@@ -198,7 +199,7 @@ impl Connections {
     async fn drive<I, S>(
         &self,
         io: I,
-        service: Serving,
+        service: Box<Serving>,
         socket: &S,
         activity: &Activity,
         shutdown: &CancellationToken,

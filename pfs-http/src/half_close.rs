@@ -1,6 +1,6 @@
 //! Half-closed connections: tells a client that ended only its own side, and is served on, from one that is gone.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
@@ -13,7 +13,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// notices by itself, as it does over HTTP/2. Cancel safe.
 pub(super) async fn departed<S: Socket>(socket: &S, activity: &Activity) {
     socket.half_closed().await;
-    let mut hung_up = pin!(socket.hung_up());
+    // Boxed: few connections come so far, and every connection would have room for it.
+    let mut hung_up = Box::pin(socket.hung_up());
     let mut has_hung_up = false;
     loop {
         match activity.is_only_answering() {
