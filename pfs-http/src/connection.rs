@@ -1,6 +1,12 @@
 //! One connection, from its handshake to an end that the client understands.
 
-use std::{convert::Infallible, error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -9,10 +15,14 @@ use axum::{
     response::IntoResponse,
 };
 use futures_util::future::BoxFuture;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    server::graceful::GracefulConnection,
 };
 use pfs_host::refusals::{Asked, Reason, Refusals};
 use tokio::{
@@ -31,7 +41,7 @@ use super::{
     answer,
     half_close::departed,
     lingering::Lingering,
-    opening::Opening,
+    opening::{Opening, Version as ClientVersion},
     operations::{Protocol, Tallied, Tally},
     outliving::Outliving,
     presence::{HungUp, Presence},
@@ -82,23 +92,30 @@ pub(super) struct Connections {
     admission: Arc<Admission>,
 }
 
-/// HTTP for one connection, with the limit on headers as it is now.
-fn builder(max_header_size: usize) -> auto::Builder<TokioExecutor> {
-    let headers = max_header_size.saturating_add(BUFFER);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // How long headers may take is seen to here, for both versions. No pings: a `block` reader that pauses does not answer
-    // them either, and would be cut off. A client may end its side and still read its answer; `departed` notices one
-    // that does not.
+/// The size limit of hyper on the headers of a request, which holds what was read with them as well.
+fn header_bytes(max_header_size: usize) -> usize {
+    max_header_size.saturating_add(BUFFER)
+}
+
+/// HTTP/1.1 for one connection. `Activity` limits the time that headers take, for both versions. A
+/// client may end its side and still read its answer; `departed` notices one that does not.
+fn http1(max_header_size: usize) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .half_close(true)
-        .max_buf_size(headers.max(BUFFER));
+        .max_buf_size(header_bytes(max_header_size).max(BUFFER));
     builder
-        .http2()
+}
+
+/// HTTP/2 for one connection. Without pings: a `block` reader that pauses does not answer them either,
+/// and would be cut off.
+fn http2(max_header_size: usize) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(headers).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(header_bytes(max_header_size)).unwrap_or(u32::MAX))
         .max_concurrent_streams(STREAMS)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -208,54 +225,106 @@ impl Connections {
         I: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Socket,
     {
-        let connected = service.connected;
-        let turned_away = service.admitted.is_err();
-        let builder = builder(self.site.current().limits.max_header_size);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(Opening::new(io)), service));
-        let overdue = async {
-            if turned_away {
-                tokio::time::sleep(LAST_WORDS).await;
-                return Phase::Idle;
+        let (remote, turned_away) = (service.connected.remote, service.admitted.is_err());
+        let max_header_size = self.site.current().limits.max_header_size;
+        let interrupted = async {
+            let overdue = async {
+                if turned_away {
+                    tokio::time::sleep(LAST_WORDS).await;
+                    return Phase::Idle;
+                }
+                activity.overdue(&self.site).await
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => Interruption::Shutdown,
+                () = departed(socket, activity) => Interruption::Departed,
+                phase = overdue => Interruption::Overdue(phase),
             }
-            activity.overdue(&self.site).await
         };
-        let overdue = tokio::select! {
+        let mut interrupted = pin!(interrupted);
+        let mut opening = Opening::new(io);
+        let version = tokio::select! {
             biased;
-            ended = &mut connection => {
-                let Err(error) = ended else { return Ended::Unheard };
-                tracing::debug!(remote = %connected.remote, "connection ended: {error}");
-                return match error.downcast_ref::<hyper::Error>() {
-                    Some(error) if error.is_user() => Ended::Broken,
-                    Some(error) if error.is_parse_too_large() => Ended::TooLarge,
-                    _ => Ended::Unheard,
-                };
-            }
-            () = shutdown.cancelled() => None,
-            () = departed(socket, activity) => return Ended::Heard,
-            phase = overdue => Some(phase),
+            version = opening.version() => version,
+            interruption = &mut interrupted => return match interruption {
+                Interruption::Overdue(Phase::Receiving) => too_slow(remote),
+                _ => Ended::Heard,
+            },
         };
-        match overdue {
-            Some(Phase::Receiving) => {
-                tracing::debug!(remote = %connected.remote, "a request took too long to come");
-                return Ended::TooSlow;
+        match version {
+            Err(error) => {
+                tracing::debug!(%remote, "connection ended: {error}");
+                Ended::Unheard
             }
-            Some(Phase::Silent | Phase::Idle | Phase::Busy) => {
-                connection.as_mut().graceful_shutdown();
-                if timeout(LAST_WORDS, connection).await.is_err() {
-                    // It may still read what the system has of earlier answers.
-                    return Ended::Unheard;
-                }
+            Ok(ClientVersion::Http1) => {
+                let io = TokioIo::new(opening);
+                let connection = pin!(http1(max_header_size).serve_connection(io, service));
+                converse(connection, interrupted, remote).await
             }
-            // Whoever still gets an answer gets it to its end, or to where the daemon cuts all that is left.
-            None => {
-                connection.as_mut().graceful_shutdown();
-                if connection.await.is_err_and(|error| is_of_body(&*error)) {
-                    return Ended::Broken;
-                }
+            Ok(ClientVersion::Http2) => {
+                let io = TokioIo::new(opening);
+                // Boxed: it is twice as large as a connection over HTTP/1.1.
+                let mut connection = Box::pin(http2(max_header_size).serve_connection(io, service));
+                converse(connection.as_mut(), interrupted, remote).await
             }
         }
-        Ended::Heard
     }
+}
+
+/// Why a connection does not go on.
+enum Interruption {
+    Shutdown,
+    /// The client can no longer read its answer.
+    Departed,
+    /// The connection has been for too long in a phase that has an end.
+    Overdue(Phase),
+}
+
+/// Serves the requests of a connection to its end, or until it is interrupted.
+async fn converse(
+    mut connection: Pin<&mut impl GracefulConnection<Error = hyper::Error>>,
+    interrupted: Pin<&mut impl Future<Output = Interruption>>,
+    remote: SocketAddr,
+) -> Ended {
+    let interruption = tokio::select! {
+        biased;
+        ended = &mut connection => {
+            let Err(error) = ended else { return Ended::Unheard };
+            tracing::debug!(%remote, "connection ended: {error}");
+            return match error {
+                error if error.is_user() => Ended::Broken,
+                error if error.is_parse_too_large() => Ended::TooLarge,
+                _ => Ended::Unheard,
+            };
+        }
+        interruption = interrupted => interruption,
+    };
+    match interruption {
+        Interruption::Departed => return Ended::Heard,
+        Interruption::Overdue(Phase::Receiving) => return too_slow(remote),
+        Interruption::Overdue(Phase::Silent | Phase::Idle | Phase::Busy) => {
+            connection.as_mut().graceful_shutdown();
+            if timeout(LAST_WORDS, connection).await.is_err() {
+                // It may still read what the system has of earlier answers.
+                return Ended::Unheard;
+            }
+        }
+        // A client that still gets an answer gets it to its end, or to where the daemon cuts all that is left.
+        Interruption::Shutdown => {
+            connection.as_mut().graceful_shutdown();
+            if connection.await.is_err_and(|error| error.is_user()) {
+                // The body of a response failed.
+                return Ended::Broken;
+            }
+        }
+    }
+    Ended::Heard
+}
+
+fn too_slow(remote: SocketAddr) -> Ended {
+    tracing::debug!(%remote, "a request took too long to come");
+    Ended::TooSlow
 }
 
 /// How HTTP ended, and so what the client may still have to hear.
@@ -271,11 +340,6 @@ enum Ended {
     TooSlow,
     /// HTTP has refused the headers of a request, before they were a request.
     TooLarge,
-}
-
-/// Whether a connection ended because the body of a response failed.
-fn is_of_body(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
 }
 
 /// Answers the requests of one connection.

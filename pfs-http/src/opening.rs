@@ -1,11 +1,12 @@
 //! Protocol sniffing: the first bytes of a connection say whether the client speaks HTTP/2.
 //!
-//! hyper-util reads them, at most 24, and replays them to HTTP/1.1 as a read of their own. hyper
-//! reserves 8 KiB before each read and keeps its buffer for as long as the connection lives: the second
-//! read doubled the buffer, and an idle reader of server-sent events held 16 KiB for a request of 150
-//! bytes. [`Opening`] keeps the first bytes itself, so that hyper reads a whole request at once.
+//! hyper reserves 8 KiB before each read, and keeps its buffer for as long as the connection lives. With
+//! the first 24 bytes as a read of their own, as `auto::Connection` of hyper-util replays them, the
+//! second read doubles the buffer, and an idle reader of server-sent events holds 16 KiB for a request
+//! of 150 bytes. [`Opening`] reads more at once, so that hyper gets the whole request in one read.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     mem,
     pin::Pin,
@@ -20,46 +21,56 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The size of the first read, in bytes. The headers of most requests are smaller.
 const FIRST_READ_BYTES: usize = 4 * 1024;
 
-/// A connection that tells hyper-util the version of HTTP.
+/// The version of HTTP that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Http1,
+    Http2,
+}
+
+/// A connection whose first bytes may have been read already.
 #[derive(Debug)]
 pub(super) struct Opening<I> {
     io: I,
     /// Bytes that were read and that HTTP has not got.
     first: Vec<u8>,
-    is_known: bool,
 }
 
 impl<I> Opening<I> {
     pub(super) fn new(io: I) -> Self {
-        Self { io, first: Vec::new(), is_known: false }
+        Self { io, first: Vec::new() }
     }
 }
 
 impl<I: AsyncRead + Unpin> Opening<I> {
-    /// Reads until the version is known: the bytes differ from [`PREFACE`], or they are the whole of it.
-    fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Reads until the version is certain: the bytes differ from [`PREFACE`], or are the whole of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped while it is pending: no byte is lost.
+    pub(super) async fn version(&mut self) -> io::Result<Version> {
+        poll_fn(|cx| self.poll_version(cx)).await
+    }
+
+    fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Version>> {
         let mut bytes = [0; FIRST_READ_BYTES];
-        while !self.is_known {
+        loop {
             let mut buf = ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             self.first.extend_from_slice(buf.filled());
-            let may_be_preface = PREFACE.starts_with(&self.first) && self.first.len() < PREFACE.len();
-            self.is_known = buf.filled().is_empty() || !may_be_preface;
+            if self.first.starts_with(PREFACE) {
+                return Poll::Ready(Ok(Version::Http2));
+            }
+            if buf.filled().is_empty() || !PREFACE.starts_with(&self.first) {
+                return Poll::Ready(Ok(Version::Http1));
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Opening<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.is_known {
-            ready!(this.poll_version(cx))?;
-            if !this.first.starts_with(PREFACE) {
-                // hyper-util takes a read without bytes for HTTP/1.1, and has nothing to replay.
-                return Poll::Ready(Ok(()));
-            }
-        }
         if this.first.is_empty() {
             return Pin::new(&mut this.io).poll_read(cx, buf);
         }
@@ -107,11 +118,8 @@ mod tests {
 
     use axum::body::Body;
     use futures_util::FutureExt;
-    use hyper::{Response, service::service_fn};
-    use hyper_util::{
-        rt::{TokioExecutor, TokioIo},
-        server::conn::auto,
-    };
+    use hyper::{Response, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
@@ -155,10 +163,12 @@ mod tests {
         let (mut client, server) = duplex(1 << 20);
         client.write_all(REQUEST).await.unwrap();
         let most = Arc::new(AtomicUsize::new(0));
-        let io = TokioIo::new(Recorder { opening: Opening::new(server), most: Arc::clone(&most) });
+        let mut opening = Opening::new(server);
+        assert_eq!(opening.version().await.unwrap(), Version::Http1);
+        let io = TokioIo::new(Recorder { opening, most: Arc::clone(&most) });
         let service =
             service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from("an answer over HTTP/1.1"))));
-        auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await.unwrap();
+        http1::Builder::new().serve_connection(io, service).await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("an answer over HTTP/1.1"), "{answer}");
@@ -166,19 +176,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_preface_that_arrives_in_two_parts_is_read_whole_before_what_follows() {
+    async fn a_preface_that_arrives_in_two_parts_is_http2_and_loses_no_byte() {
         let (mut client, server) = duplex(1024);
         let mut opening = Opening::new(server);
-        let mut first = [0; 24];
         client.write_all(&PREFACE[..5]).await.unwrap();
-        assert!(opening.read(&mut first).now_or_never().is_none());
+        assert!(opening.version().now_or_never().is_none());
         client.write_all(&PREFACE[5..]).await.unwrap();
         client.write_all(b"settings").await.unwrap();
-        assert_eq!(opening.read(&mut first).await.unwrap(), PREFACE.len());
-        assert_eq!(first, PREFACE);
-        let mut rest = [0; 8];
-        opening.read_exact(&mut rest).await.unwrap();
-        assert_eq!(&rest, b"settings");
+        assert_eq!(opening.version().await.unwrap(), Version::Http2);
+        drop(client);
+        let mut all = Vec::new();
+        opening.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, [PREFACE, b"settings"].concat());
     }
 
     #[tokio::test]
@@ -187,7 +196,7 @@ mod tests {
         client.write_all(b"PRI").await.unwrap();
         drop(client);
         let mut opening = Opening::new(server);
-        assert_eq!(opening.read(&mut [0; 24]).await.unwrap(), 0, "hyper-util takes it for HTTP/1.1");
+        assert_eq!(opening.version().await.unwrap(), Version::Http1);
         let mut all = Vec::new();
         opening.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"PRI");
