@@ -21,7 +21,7 @@ use crate::{
     figures::{Figures, PAGE_WORDS},
     membership::Membership,
     ring::{Layout, Memory, Ring, RingReader, RingWriter, Sharing},
-    state::{Progress, Shared},
+    state::{MAX_ALLOCATED, Progress, Shared},
     sync::{Arc, Mutex, Ordering, lock},
 };
 
@@ -143,6 +143,9 @@ impl Shared {
         let mut charge = self.charge(layout).map_err(|_| refused())?;
         charge.extend(descriptor);
         let ring = Ring::shared(layout)?;
+        if layout.bytes() <= MAX_ALLOCATED {
+            ring.allocate(0, u64::MAX)?;
+        }
         ring.charge(charge);
         Ok(ring)
     }

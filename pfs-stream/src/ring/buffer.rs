@@ -78,6 +78,12 @@ impl Ring {
         lock(&self.memory.charge).push(part);
     }
 
+    /// Has the system give the memory of so many of its bytes now, so that it can't be missing when it is used. Does nothing for
+    /// memory of this process alone.
+    pub(crate) fn allocate(&self, from: u64, to: u64) -> std::io::Result<()> {
+        self.memory.allocate(from, to)
+    }
+
     /// Whether other processes can be given it.
     pub(crate) fn is_shared(&self) -> bool {
         self.memory.is_shared()

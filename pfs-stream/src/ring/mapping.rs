@@ -12,7 +12,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create},
+    fs::{
+        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
+        memfd_create,
+    },
+    io::Errno,
     mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap},
 };
 
@@ -42,6 +46,9 @@ pub(crate) struct Mapping {
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
+
+/// Pages of so many bytes are asked for at a time: an interrupted call gives back what it has got.
+const ALLOCATED_AT_ONCE: u64 = 16 << 20;
 
 /// Without these seals a mapping could lose its pages, and an access would end the process.
 const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
@@ -115,6 +122,22 @@ impl Mapping {
 
     fn opened(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the system give the pages of so many bytes of its file now. Without that, a page is given when it is first touched, and the
+    /// process is ended if there is none then.
+    pub(crate) fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        let Some(file) = self.file() else { return Ok(()) };
+        let (mut at, to) = (from, to.min((self.words * WORD) as u64));
+        while at < to {
+            let bytes = (to - at).min(ALLOCATED_AT_ONCE);
+            match fallocate(&file, FallocateFlags::empty(), at, bytes) {
+                Ok(()) => at += bytes,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is a file that others can be given.

@@ -60,6 +60,7 @@ impl Memory {
     /// Memory that other processes can be given to read and write, and the file to give them. The file need not stay open here.
     pub(crate) fn writable_by_others(words: usize) -> io::Result<(Self, OwnedFd)> {
         let mapping = Mapping::new(words, Sharing::Writable)?;
+        mapping.allocate(0, u64::MAX)?;
         let file = mapping.take_file().and_then(Arc::into_inner).ok_or(io::ErrorKind::Other)?;
         Ok((Self { mapping }, file))
     }
@@ -67,6 +68,11 @@ impl Memory {
     /// Memory that another process made, for this one to read (and to write, if it may and `sharing` says so).
     pub(crate) fn open(file: OwnedFd, words: usize, sharing: Sharing) -> io::Result<Self> {
         Ok(Self { mapping: Mapping::open(file, words, sharing)? })
+    }
+
+    /// Has the system give the pages of so many bytes now, where another process can be given them.
+    pub(crate) fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        self.mapping.allocate(from, to)
     }
 
     /// Whether another process can be given it.
@@ -132,6 +138,10 @@ impl Memory {
 
     pub(crate) fn is_shared(&self) -> bool {
         false
+    }
+
+    pub(crate) fn allocate(&self, _from: u64, _to: u64) -> io::Result<()> {
+        Ok(())
     }
 
     /// Always an error: the heap cannot give back memory that is in use.

@@ -30,6 +30,10 @@ const COPIED_BYTES: u64 = if cfg!(loom) { 4 } else { 64 << 10 };
 const COPIED_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1 << 10 };
 const COPIED_TIMES: u64 = 4;
 
+/// The system is asked for the whole memory of shared rings of so many bytes at most before a stream moves there. Where larger rings
+/// lack a page later, the process is ended, as for any other memory; `reserve` asks for all of it at once.
+pub(crate) const MAX_ALLOCATED: u64 = 64 << 20;
+
 /// Rings of so many bytes and more are freed by a thread of their own.
 const FREED_APART: u64 = 16 << 20;
 
@@ -39,13 +43,45 @@ pub(crate) struct Growth {
     /// An append beyond this place has something to do for it.
     at: Position,
     /// The ring that is being filled.
-    next: Option<Box<RingWriter>>,
+    next: Option<Box<Next>>,
     /// Of the largest ring.
     full: Layout,
     /// Whether there was no memory for a larger ring, so that history goes although the stream has room for it.
     is_stuck: bool,
     /// How often the stream moved to another ring.
     pub(crate) moves: u64,
+}
+
+/// A ring that is being filled.
+#[derive(Debug)]
+pub(crate) struct Next {
+    writer: RingWriter,
+    /// Bytes of it that the system has given.
+    allocated: u64,
+}
+
+impl Next {
+    fn new(ring: Ring, tail: Position) -> Self {
+        Self { writer: RingWriter::from(ring, tail), allocated: 0 }
+    }
+
+    fn layout(&self) -> Layout {
+        self.writer.ring().layout()
+    }
+
+    /// Copies so many bytes and chunks of another ring, and has the system give as large a part of its memory. Whether it has all.
+    fn fill(&mut self, other: &RingWriter, bytes: u64, chunks: u64) -> io::Result<bool> {
+        let all = self.layout().bytes();
+        if all <= MAX_ALLOCATED && self.allocated < all {
+            let times = 1 + all / other.ring().layout().capacity();
+            let to = all.min(self.allocated.saturating_add(bytes.saturating_mul(times)));
+            self.writer.ring().allocate(self.allocated, to)?;
+            self.allocated = to;
+        } else {
+            self.allocated = all;
+        }
+        Ok(self.writer.follow(other, bytes, chunks) && self.allocated == all)
+    }
 }
 
 /// Where nothing ever comes.
@@ -73,17 +109,17 @@ impl Growth {
 
     /// Bytes of the ring that is being filled.
     pub(crate) fn memory(&self) -> u64 {
-        self.next.as_ref().map_or(0, |next| next.ring().layout().bytes())
+        self.next.as_ref().map_or(0, |next| next.writer.ring().layout().bytes())
     }
 
     /// How much of a budget the ring takes that is being filled.
     pub(crate) fn charged_to(&self, budget: &Budget) -> u64 {
-        self.next.as_ref().map_or(0, |next| next.ring().charged_to(budget))
+        self.next.as_ref().map_or(0, |next| next.writer.ring().charged_to(budget))
     }
 
     /// Grows no more, and gives the ring back that was being filled: to be dropped when the lock is not held.
     #[must_use]
-    pub(crate) fn stop(&mut self) -> Option<Box<RingWriter>> {
+    pub(crate) fn stop(&mut self) -> Option<Box<Next>> {
         self.at = NEVER;
         self.next.take()
     }
@@ -108,24 +144,15 @@ impl Appending {
         let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
         let suits = |next: &Ring| !is_read_elsewhere || next.is_shared();
         let has_room_for_all = |next: Layout| next == full || next.has_room(all_bytes, all_chunks);
-        let found = self.growth.next.take().filter(|next| suits(next.ring()));
-        let mut next = match found {
-            Some(next) if has_room_for_all(next.ring().layout()) => next,
+        let found = self.growth.next.take().filter(|next| suits(next.writer.ring()));
+        let next = match found {
+            Some(next) if has_room_for_all(next.layout()) => Ok(next),
             found => {
                 let larger = layout.larger(full, bytes, chunks, is_read_elsewhere);
                 match shared.larger_ring(self.ring.ring(), larger, is_read_elsewhere) {
-                    Ok(ring) => Box::new(RingWriter::from(ring, tail)),
+                    Ok(ring) => Ok(Box::new(Next::new(ring, tail))),
                     // The history is shorter until there is memory again.
-                    Err(error) => match found {
-                        Some(next) if next.ring().layout().has_room(bytes, chunks) => next,
-                        _ if !layout.has_room(bytes, chunks) => return Err(error),
-                        _ => {
-                            self.growth.is_stuck = true;
-                            let (some, few) = (layout.capacity() / 4, layout.max_chunks() / 4);
-                            self.growth.at = Position { seq: head.seq + few, offset: head.offset + some };
-                            return Ok(());
-                        }
-                    },
+                    Err(error) => found.filter(|next| next.layout().has_room(bytes, chunks)).ok_or(error),
                 }
             }
         };
@@ -138,11 +165,22 @@ impl Appending {
                 let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPIED_TIMES));
                 (part(COPIED_BYTES, bytes), part(COPIED_CHUNKS, chunks))
             };
-        if next.follow(&self.ring, most_bytes, most_chunks) {
-            self.move_to(*next, shared);
-        } else {
-            self.growth.next = Some(next);
-            self.growth.at = Position::default();
+        let filled = next.and_then(|mut next| match next.fill(&self.ring, most_bytes, most_chunks) {
+            Ok(is_filled) => Ok((next, is_filled)),
+            Err(_) => Err(WriteError::NoMemory { needed: next.layout().bytes() }),
+        });
+        match filled {
+            Ok((next, true)) => self.move_to(next.writer, shared),
+            Ok((next, false)) => {
+                self.growth.next = Some(next);
+                self.growth.at = Position::default();
+            }
+            Err(error) if !layout.has_room(bytes, chunks) => return Err(error),
+            Err(_) => {
+                self.growth.is_stuck = true;
+                let (some, few) = (layout.capacity() / 4, layout.max_chunks() / 4);
+                self.growth.at = Position { seq: head.seq + few, offset: head.offset + some };
+            }
         }
         Ok(())
     }
@@ -270,9 +308,12 @@ pub(crate) fn first_ring(
     descriptors: Option<&Budget>,
 ) -> io::Result<Ring> {
     let layout = config.first_layout();
-    if layout == config.layout() {
-        shareable_ring(layout, charge, descriptors)
-    } else {
-        own_ring(layout, charge)
+    if layout != config.layout() {
+        return own_ring(layout, charge);
     }
+    let ring = shareable_ring(layout, charge, descriptors)?;
+    if config.reserve || layout.bytes() <= MAX_ALLOCATED {
+        ring.allocate(0, u64::MAX)?;
+    }
+    Ok(ring)
 }

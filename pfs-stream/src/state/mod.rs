@@ -24,6 +24,8 @@ use crate::{
 
 pub(crate) use appending::{Appending, refusal, release};
 pub(crate) use attached::{Progress, ReaderState, WriterState};
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub(crate) use growth::MAX_ALLOCATED;
 pub(crate) use growth::{Growth, first_ring};
 
 /// Streams made in this process so far.

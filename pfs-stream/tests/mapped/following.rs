@@ -210,3 +210,36 @@ fn a_reader_that_cannot_map_the_next_ring_is_taken_back_where_it_is() {
     assert_eq!(reader.try_read(&mut bytes, 10), Ok(Some(Read::Data { chunks: 1, bytes: 10_000 })));
     assert!(bytes.iter().zip(100..).all(|(byte, offset)| *byte == byte_at(offset)));
 }
+
+/// Kilobytes of a file that the system has given.
+fn allocated(file: std::os::fd::BorrowedFd<'_>) -> u64 {
+    rustix::fs::fstat(file).unwrap().st_blocks as u64 / 2
+}
+
+#[test]
+fn a_ring_that_is_shared_has_all_its_pages_so_that_none_can_be_missing_when_it_is_touched() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let handout = hand_out(&stream, ReadOptions::default());
+    assert_eq!((allocated(handout.ring().unwrap()), allocated(handout.page().unwrap())), (4, 4));
+    while writer.offset() < SIZE {
+        append(&mut writer, 1000);
+        if let Ok((layout, ring)) = handout.follow() {
+            use std::os::fd::AsFd;
+            let size = rustix::fs::fstat(&ring).unwrap().st_size as u64;
+            assert!(size > layout.capacity && allocated(ring.as_fd()) >= size / 1024);
+        }
+    }
+    assert_eq!(stream.stat().capacity, SIZE);
+}
+
+#[test]
+fn a_large_ring_has_its_pages_only_if_its_stream_reserves_them() {
+    for (reserve, least, most) in [(true, 80 << 10, u64::MAX), (false, 0, 1 << 10)] {
+        let config = StreamConfig::default().buffer_size(80 << 20).reserve(reserve);
+        let stream = Stream::new("s", config).unwrap();
+        let handout = stream.reader(ReadOptions::default()).unwrap().hand_out(false).unwrap();
+        let allocated = allocated(handout.ring().unwrap());
+        assert!((least..=most).contains(&allocated), "{allocated} KiB");
+    }
+}
