@@ -229,3 +229,14 @@ async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_
     let ready = poll_fn(|cx| Poll::Ready(reader.poll_news(cx, count).is_ready())).await;
     assert!(ready, "it waits for a ring that it has not asked for");
 }
+
+#[tokio::test]
+async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_look_at_the_bell() {
+    let (mut reader, mut host) = mapped_reader().await;
+    let count = reader.bell_count().unwrap();
+    host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
+    let (read, ()) = promptly(async { tokio::join!(reader.next(), host.moves_the_reader()) }).await;
+    assert!(matches!(read, Ok(Event::Chunk(_))));
+    // The next ring's bell was rung as often as the other one was then.
+    promptly(tokio::task::spawn_blocking(move || reader.sleep(count))).await.unwrap();
+}
