@@ -21,7 +21,7 @@ use crate::{
     figures::{Figures, PAGE_WORDS},
     membership::Membership,
     ring::{Layout, Memory, Ring, RingReader, RingWriter, Sharing},
-    state::{MAX_ALLOCATED, Progress, Shared},
+    state::{MAX_ALLOCATED, Progress, Shared, release},
     sync::{Arc, Mutex, Ordering, lock},
 };
 
@@ -167,7 +167,7 @@ impl Shared {
             next = append.move_on(writer, step, self);
             step = (2 * step).min(LARGEST_STEP);
             if next.is_none() {
-                drop(append);
+                release(append, &mut Vec::new(), self);
                 self.wake_readers();
                 return Ok(());
             }
@@ -234,17 +234,16 @@ impl Handout {
         let append = lock(&self.membership.shared.append);
         let (ring, head) = (append.ring.ring().clone(), append.ring.head());
         drop(append);
-        let (mut start, figures) = (self.start, Figures::own());
+        let mut start = self.start;
         if self.has_read.into_inner() {
-            let Progress { position, gaps, lost_bytes, lost_chunks } = self.membership.state.progress(head);
-            let seq = self.membership.state.figures.seq().min(head.seq);
+            let state = &self.membership.state;
+            let (seq, position) = (state.figures.seq().min(head.seq), state.progress(head).position);
             if seq > start.seq || position > start.offset {
                 (start.seq, start.offset, start.missing) = (seq, position, None);
             }
-            figures.add_lost(lost_bytes, lost_chunks, gaps);
         }
         let ring = RingReader::from_start(ring, &start);
-        self.membership.set_figures(figures, ring.position());
+        self.membership.set_figures(Figures::own(), ring.position());
         Reader::new(self.membership, ring, self.held)
     }
 

@@ -211,10 +211,10 @@ impl Writer {
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
         if size > 0 && !append.put(chunk, now, &self.shared, &mut self.gone)? {
-            self.state.needs_room(&append);
+            self.state.needs_room(append, &self.shared);
             return Ok(None);
         }
-        let offset = release(append, &mut self.gone);
+        let offset = release(append, &mut self.gone, &self.shared);
         Ok(Some(self.pushed(offset, size)))
     }
 
@@ -224,10 +224,10 @@ impl Writer {
         let (now, size) = (clock::of_append(), chunk.len() as u64);
         let mut append = self.shared.appending()?;
         if !append.put_held(chunk, now, &self.shared, &mut self.gone) {
-            self.state.needs_room(&append);
+            self.state.needs_room(append, &self.shared);
             return Ok(None);
         }
-        let offset = release(append, &mut self.gone);
+        let offset = release(append, &mut self.gone, &self.shared);
         Ok(Some(self.pushed(offset, size)))
     }
 
@@ -258,8 +258,8 @@ impl Writer {
         let gone = &mut self.gone;
         let mut batch = Batch { append, shared: &self.shared, gone, now, chunks: 0, bytes: 0 };
         let end = push(&mut batch);
-        let Batch { append, gone, chunks, bytes, .. } = batch;
-        let offset = release(append, gone);
+        let Batch { append, shared, gone, chunks, bytes, .. } = batch;
+        let offset = release(append, gone, shared);
         if chunks > 0 {
             (self.unannounced, self.offset) = (true, offset);
             self.shared.renew();

@@ -2,6 +2,15 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
 
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Wake},
+};
+
 use pfs_stream::*;
 use proptest::{collection::vec, prelude::*};
 
@@ -263,6 +272,48 @@ fn a_writer_waits_for_a_block_reader_whatever_ring_it_is_in() {
     assert!(matches!(append(&mut writer, 100), Err(WriteError::Full)));
     while reader.read(1000) {}
     assert_eq!((reader.at, reader.lost), (4100, 0));
+}
+
+/// Notes that it was woken.
+#[derive(Default)]
+struct Notice(AtomicBool);
+
+impl Wake for Notice {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Has a writer wait for room in a ring that cannot grow, and then another one do something, when it can. Whether that woke it, and
+/// let it append.
+fn wakes(act: impl FnOnce(&mut Writer)) -> (bool, bool) {
+    let registry = Registry::new(Limits { max_streams: 1, max_memory: 3000 });
+    let stream = registry.create("s", config(4096)).unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let _reader = stream.reader(options).unwrap();
+    let (mut waits, mut other) = (stream.writer().unwrap(), stream.writer().unwrap());
+    while waits.try_append(b"x").is_ok() {}
+    let notice = Arc::new(Notice::default());
+    let waker = Arc::clone(&notice).into();
+    let mut cx = Context::from_waker(&waker);
+    let mut append = pin!(waits.append(b"x"));
+    assert!(append.as_mut().poll(&mut cx).is_pending());
+    registry.set_limits(Limits::UNLIMITED, 0);
+    act(&mut other);
+    (notice.0.load(Relaxed), append.as_mut().poll(&mut cx).is_ready())
+}
+
+#[test]
+fn a_writer_that_waits_goes_on_when_an_append_of_another_one_has_moved_the_stream() {
+    let moves = |writer: &mut Writer| writer.try_append(b"x").unwrap();
+    assert_eq!(wakes(moves), (true, true));
+}
+
+#[test]
+fn a_writer_that_waits_goes_on_when_an_append_that_finds_no_room_itself_has_moved_the_stream() {
+    // More than the largest ring has room for beside what is there.
+    let moves = |writer: &mut Writer| assert_eq!(writer.try_append(vec![0; 4095]), Err(WriteError::Full));
+    assert_eq!(wakes(moves), (true, true));
 }
 
 #[derive(Clone, Debug)]

@@ -27,6 +27,8 @@ pub(crate) struct Appending {
     pub(crate) writers: Vec<Arc<WriterState>>,
     /// Writers that wait for room now.
     pub(crate) waiting: usize,
+    /// Whether the stream moved to another ring meanwhile, which may have room for them: they are to be woken.
+    pub(crate) made_room: bool,
     /// The chunk that `block` readers must reach before the last append that found no room can go on.
     pub(crate) refused: u64,
 }
@@ -43,15 +45,28 @@ pub(crate) fn refusal(status: Status) -> Option<WriteError> {
     }
 }
 
-/// Gives the lock back, and only then drops what the stream let go of; returns where head is.
+/// Gives the lock back, and only then drops what the stream let go of, and wakes writers if there is room in another ring; returns
+/// where head is.
 #[inline(always)]
-pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>) -> u64 {
+pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>, shared: &Shared) -> u64 {
     let offset = append.ring.head().offset;
-    drop(append);
+    if append.made_room {
+        wake_writers(append, shared);
+    } else {
+        drop(append);
+    }
     if !gone.is_empty() {
         gone.clear();
     }
     offset
+}
+
+/// Gives the lock back, and wakes writers that wait for room.
+#[cold]
+fn wake_writers(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
+    append.made_room = false;
+    drop(append);
+    shared.room.wake_all();
 }
 
 impl Appending {

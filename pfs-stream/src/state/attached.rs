@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use pfs_proto::{Peer, SlowPolicy};
 
-use super::Appending;
+use super::{Appending, Shared, release};
 use crate::{
     figures::Figures,
     read::Position,
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, MutexGuard, Ordering},
     totals::Counted,
 };
 
@@ -121,10 +121,12 @@ impl WriterState {
         }
     }
 
-    /// Records the room that its append needs, which has just found none.
+    /// Records the room that its append needs, which has just found none, and gives the lock back.
     #[cold]
-    pub(crate) fn needs_room(&self, append: &Appending) {
+    pub(crate) fn needs_room(&self, append: MutexGuard<'_, Appending>, shared: &Shared) {
         self.needs.store(append.refused, Ordering::Relaxed);
+        // The stream may have moved for it all the same, and others may need less.
+        release(append, &mut Vec::new(), shared);
     }
 
     /// Counts what was appended. Only the writer itself calls this.

@@ -191,6 +191,7 @@ impl Appending {
         next.ring().set_status(self.status);
         self.growth.begin(next.ring().layout(), next.tail());
         self.growth.moves += 1;
+        self.made_room |= self.waiting > 0;
         let left = std::mem::replace(&mut self.ring, next);
         left.ring().set_status(self.status.as_moved());
         shared.leave(left.ring(), self.ring.ring());

@@ -122,6 +122,7 @@ impl Shared {
             block_floor: u64::MAX,
             writers: Vec::new(),
             waiting: 0,
+            made_room: false,
             refused: 0,
         };
         Self {

@@ -100,8 +100,7 @@ impl Writer {
         append.grow_for(size as u64, count, &self.shared)?;
         let tail = append.ring.tail_after(size as u64, count);
         if !append.has_room_up_to(tail.seq, &self.shared) {
-            self.state.needs_room(&append);
-            drop(append);
+            self.state.needs_room(append, &self.shared);
             self.wake_readers();
             return Ok(None);
         }
@@ -109,7 +108,7 @@ impl Writer {
             // There is room and memory: tail moves no further than it was just allowed to.
             let _ = append.put(&Given::new(&chunk), now, &self.shared, &mut self.gone);
         }
-        let offset = release(append, &mut self.gone);
+        let offset = release(append, &mut self.gone, &self.shared);
         if size > 0 {
             (self.unannounced, self.offset) = (true, offset);
             self.shared.renew();
