@@ -56,6 +56,14 @@ impl Figures {
         self.word(SEQ).store(at.seq, Release);
     }
 
+    /// Begins with losses that were counted elsewhere.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn set_lost(&self, bytes: u64, chunks: u64, gaps: u64) {
+        for (word, count) in [(LOST_BYTES, bytes), (LOST_CHUNKS, chunks), (GAPS, gaps)] {
+            self.word(word).store(count, Relaxed);
+        }
+    }
+
     /// Counts what was read, and then says where the reader is. Only the reader itself calls this.
     pub(crate) fn record(&self, read: Read, at: Position) {
         if let Read::Gap { from, to, chunks } = read {
@@ -65,14 +73,6 @@ impl Figures {
             }
         }
         self.set_position(at);
-    }
-
-    /// Counts what a reader lost before.
-    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn add_lost(&self, bytes: u64, chunks: u64, gaps: u64) {
-        for (word, more) in [(LOST_BYTES, bytes), (LOST_CHUNKS, chunks), (GAPS, gaps)] {
-            self.word(word).fetch_add(more, Relaxed);
-        }
     }
 
     /// Asks the reader to say so when it has come to this chunk, which is not the first. Where it is must be looked at

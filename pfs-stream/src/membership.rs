@@ -43,9 +43,12 @@ impl Membership {
         self.shared.watchers.wake();
     }
 
-    /// From now on its figures are these.
+    /// From now on its figures are these. What it lost before stays counted.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn set_figures(&mut self, figures: Figures, at: Position) {
+        let head = lock(&self.shared.append).ring.head();
+        let Progress { gaps, lost_bytes, lost_chunks, .. } = self.state.progress(head);
+        figures.set_lost(lost_bytes, lost_chunks, gaps);
         figures.set_position(at);
         // One step for whoever looks at the readers: there is no moment when a writer sees none, or two.
         let mut readers = lock(&self.shared.readers);

@@ -137,6 +137,22 @@ fn lap(append: fn(&mut Writer, u64) -> u64) {
 }
 
 #[test]
+fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_when_it_comes_back() {
+    let stream = stream();
+    let mut reader = stream.reader(ReadOptions::default()).unwrap();
+    let mut writer = stream.writer().unwrap();
+    for _ in 0..5 {
+        writer.try_append(&[0; 1000]).unwrap();
+    }
+    let gap = Read::Gap { from: 0, to: 1000, chunks: 1 };
+    assert_eq!(reader.try_read(&mut Vec::new(), 1), Ok(Some(gap)));
+    let handout = reader.hand_out(false).unwrap();
+    assert_eq!((handout.lost_bytes(), handout.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
+    let reader = handout.take_back();
+    assert_eq!((reader.lost_bytes(), reader.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
+}
+
+#[test]
 fn a_mapped_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
     lap(append);
 }
