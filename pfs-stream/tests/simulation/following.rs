@@ -1,0 +1,417 @@
+//! A reader of a stream, of whatever kind, and what it must be given.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pfs_stream::*;
+
+use crate::{
+    ledger::{Ledger, Next, Place},
+    notice::Notice,
+    sink::{Taken, Way},
+};
+
+#[cfg(all(target_os = "linux", not(miri)))]
+use crate::shm::ShmReader;
+
+/// Bytes that a reader of events takes out of the ring at once.
+const BATCH: u64 = 64 << 10;
+
+enum Kind {
+    Own(Box<Reader>),
+    #[cfg(all(target_os = "linux", not(miri)))]
+    Shm(Box<ShmReader>),
+    /// While it turns from one kind into another.
+    Between,
+}
+
+/// What wakes it, while there was nothing to read when it looked last.
+enum Sleep {
+    Own(Arc<Notice>),
+    #[cfg(all(target_os = "linux", not(miri)))]
+    Shm(u32),
+}
+
+pub(crate) struct Following {
+    kind: Kind,
+    sleep: Option<Sleep>,
+    /// Its number in the schedule, by which its stream knows it.
+    pub(crate) number: u32,
+    pub(crate) place: Place,
+    /// The offset after what was handed on. Before the place where events were taken together.
+    handed: u64,
+    /// Where its first read began, inside of a chunk perhaps.
+    entered: u64,
+    delivered: u64,
+    pub(crate) lost: u64,
+    lost_chunks: u64,
+    /// Whether writers wait for it no longer.
+    pub(crate) given_up: bool,
+    /// What it was given last.
+    pub(crate) last: Next,
+    /// It reads nothing before this step.
+    pub(crate) paused_until: u64,
+}
+
+impl Following {
+    /// Attaches a reader. `None` where there is nothing yet that it asked for.
+    pub(crate) fn join(stream: &Stream, ledger: &Ledger, number: u32, options: ReadOptions) -> Option<Self> {
+        let attached = stream.reader_of(options, Self::peer(number));
+        Self::attached(attached, ledger, number, options)
+    }
+
+    pub(crate) fn peer(number: u32) -> Peer {
+        Peer { pid: Some(number), uid: None }
+    }
+
+    pub(crate) fn attached(
+        attached: Result<Reader, AttachError>,
+        ledger: &Ledger,
+        number: u32,
+        options: ReadOptions,
+    ) -> Option<Self> {
+        let Some(place) = Place::new(ledger, options) else {
+            let Start::Offset(offset) = options.start else { panic!("only an offset can be past head") };
+            assert_eq!(attached.err(), Some(AttachError::PastHead { offset, head: ledger.head() }));
+            return None;
+        };
+        let reader = attached.expect("a stream that is not removed takes readers");
+        assert_eq!((reader.start(), reader.head_at_attach()), (place.start, ledger.head()));
+        assert_eq!(reader.deaths_before(), ledger.deaths_before);
+        Some(Self {
+            kind: Kind::Own(Box::new(reader)),
+            sleep: None,
+            number,
+            place,
+            handed: place.at,
+            entered: place.at,
+            delivered: 0,
+            lost: 0,
+            lost_chunks: 0,
+            given_up: false,
+            last: Next::Nothing,
+            paused_until: 0,
+        })
+    }
+
+    pub(crate) fn is_shm(&self) -> bool {
+        !matches!(self.kind, Kind::Own(_))
+    }
+
+    /// Whether writers wait for it.
+    pub(crate) fn blocks(&self) -> bool {
+        self.place.options.policy == SlowPolicy::Block && !self.given_up
+    }
+
+    /// Whether it was told an end or an error.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.last, Next::End(_) | Next::Removed | Next::TooSlow { .. })
+    }
+
+    /// Whether it sleeps, and nobody has woken it.
+    pub(crate) fn is_asleep(&self) -> bool {
+        match (&self.sleep, &self.kind) {
+            (Some(Sleep::Own(notice)), _) => !notice.is_woken(),
+            #[cfg(all(target_os = "linux", not(miri)))]
+            (Some(Sleep::Shm(count)), Kind::Shm(shm)) => shm.bell().count() == *count,
+            _ => false,
+        }
+    }
+
+    /// What it is given next.
+    fn next(&self, ledger: &Ledger) -> Next {
+        self.place.next(ledger, ledger.held())
+    }
+
+    /// Whether a read gives something other than nothing.
+    pub(crate) fn has_news(&self, ledger: &Ledger) -> bool {
+        self.handed < self.place.at || self.next(ledger) != Next::Nothing
+    }
+
+    /// One read of at most about so many bytes. Falls asleep where there is nothing, if it may.
+    pub(crate) fn read(&mut self, ledger: &Ledger, way: Way, most: usize, may_sleep: bool) {
+        self.sleep = None;
+        match way {
+            Way::Events if !self.is_shm() => self.read_event(ledger, may_sleep),
+            Way::Events | Way::Bytes => {
+                let mut sink = Vec::new();
+                let read = self.read_into(&mut sink, most, may_sleep);
+                self.judge(ledger, read, &sink, None, (0, most));
+            }
+            Way::Runs { header, in_parts } => {
+                let mut sink = Taken::new(header, in_parts);
+                let read = self.read_into(&mut sink, most, may_sleep);
+                let (bytes, runs) = (sink.bytes(), Some((&sink.runs[..], in_parts)));
+                self.judge(ledger, read, &bytes, runs, (header, most));
+            }
+        }
+        self.check();
+    }
+
+    fn read_into(
+        &mut self,
+        sink: &mut impl Sink,
+        most: usize,
+        may_sleep: bool,
+    ) -> Result<Option<Read>, ReadError> {
+        match &mut self.kind {
+            Kind::Own(reader) if !may_sleep => reader.try_read(sink, most),
+            Kind::Own(reader) => {
+                let (notice, waker) = Notice::new();
+                match reader.poll_read(&mut Context::from_waker(&waker), sink, most) {
+                    Poll::Ready(read) => read.map(Some),
+                    Poll::Pending => {
+                        self.sleep = Some(Sleep::Own(notice));
+                        Ok(None)
+                    }
+                }
+            }
+            #[cfg(all(target_os = "linux", not(miri)))]
+            Kind::Shm(shm) => {
+                let count = shm.bell().count();
+                let read = shm.read(sink, most);
+                if matches!(read, Ok(None)) {
+                    self.sleep = Some(Sleep::Shm(count));
+                }
+                read
+            }
+            Kind::Between => unreachable!("it is of some kind"),
+        }
+    }
+
+    /// Whether a read gave what it should have: `runs` is how a sink got the bytes that can take parts.
+    fn judge(
+        &mut self,
+        ledger: &Ledger,
+        read: Result<Option<Read>, ReadError>,
+        bytes: &[u8],
+        runs: Option<(&[(usize, u64)], bool)>,
+        (header, most): (usize, usize),
+    ) {
+        let held = ledger.held();
+        let from = self.handed;
+        let is_in_batch = from < self.place.at;
+        let next = if is_in_batch { Next::Data } else { self.next(ledger) };
+        let Some(Read::Data { chunks, bytes: len }) = self.judge_other(ledger, next, read) else {
+            assert!(bytes.is_empty(), "bytes came with something else");
+            return;
+        };
+        assert_eq!(len, bytes.len());
+        ledger.check_bytes(from, bytes);
+        let first = ledger.chunk_at(from);
+        let in_parts = runs.is_some_and(|(_, in_parts)| in_parts);
+        let room = most.saturating_sub(header).max(1) as u64;
+        let left = ledger.end_of(first) - from;
+        let to = from + len as u64;
+        if !is_in_batch && in_parts && left > room {
+            assert!((1..=room).contains(&(len as u64)) && chunks == 0, "a part of {len} bytes");
+            assert_eq!(runs.map(|(runs, _)| runs), Some(&[(len, left - len as u64)][..]));
+            (self.place.at, self.handed) = (to, to);
+            self.delivered += len as u64;
+            return;
+        }
+        let expected = if is_in_batch {
+            let enough = |chunk: &usize| ledger.end_of(*chunk) - from >= (most as u64).max(1);
+            let last = (first..held.head).find(enough).map_or(u64::MAX, |chunk| ledger.end_of(chunk));
+            last.min(self.place.at)
+        } else {
+            self.place.end_of_whole(ledger, held, header as u64, most as u64)
+        };
+        assert_eq!(to, expected, "as many whole chunks come as were asked for");
+        assert_eq!(chunks, ledger.chunk_at(to) - first);
+        if let Some((runs, _)) = runs {
+            let whole = (first..first + chunks)
+                .map(|chunk| (ledger.end_of(chunk) - ledger.start_of(chunk).max(from)) as usize);
+            assert!(whole.map(|len| (len, 0)).eq(runs.iter().copied()), "a run is a chunk: {runs:?}");
+        }
+        self.handed = to;
+        self.delivered += len as u64;
+        if !is_in_batch {
+            self.place.take_whole(to);
+        }
+    }
+
+    /// As [`judge`](Self::judge), of all but data, which is given back.
+    fn judge_other(
+        &mut self,
+        ledger: &Ledger,
+        next: Next,
+        read: Result<Option<Read>, ReadError>,
+    ) -> Option<Read> {
+        let got = match read {
+            Ok(None) => Next::Nothing,
+            Ok(Some(Read::Data { .. })) => Next::Data,
+            Ok(Some(Read::Gap { from, to, chunks })) => Next::Gap { from, to, chunks },
+            Ok(Some(Read::End(end))) => Next::End(end),
+            Err(ReadError::Removed) => Next::Removed,
+            Err(ReadError::TooSlow { lag: Some(lag) }) => Next::TooSlow { lag },
+            Err(error) => panic!("{error}, where {next:?} comes"),
+        };
+        let place = self.place;
+        assert_eq!(
+            got,
+            next,
+            "at {place:?}, {held:?}, head {head}",
+            held = ledger.held(),
+            head = ledger.head()
+        );
+        self.last = got;
+        if next == Next::Data {
+            return read.ok().flatten();
+        }
+        if let Next::Gap { from, to, chunks } = next {
+            let is_there = |offset: u64| offset == ledger.start_of(ledger.chunk_at(offset));
+            assert!(from == self.entered || is_there(from), "a gap begins where a chunk does");
+            assert!(is_there(to) && to > from, "a gap ends where a chunk does");
+            assert!(
+                !self.blocks() || place.missing.is_some(),
+                "a reader that writers wait for lost something"
+            );
+            self.lost += to - from;
+            self.lost_chunks += chunks;
+        }
+        let parts = place.at - place.settled;
+        self.place.note(next, ledger.held(), ledger);
+        self.handed = self.place.at;
+        if matches!(next, Next::Gap { .. } | Next::Removed | Next::TooSlow { .. }) {
+            // Parts of a chunk whose rest is gone do not count.
+            self.delivered -= parts;
+        }
+        None
+    }
+
+    fn read_event(&mut self, ledger: &Ledger, may_sleep: bool) {
+        let Kind::Own(reader) = &mut self.kind else {
+            unreachable!("only a reader of this process has events")
+        };
+        let event = if may_sleep {
+            let (notice, waker) = Notice::new();
+            match StreamReader::poll_next(&mut **reader, &mut Context::from_waker(&waker)) {
+                Poll::Ready(event) => event.map(Some),
+                Poll::Pending => {
+                    self.sleep = Some(Sleep::Own(notice));
+                    Ok(None)
+                }
+            }
+        } else {
+            reader.try_next()
+        };
+        let is_in_batch = self.handed < self.place.at;
+        let next = if is_in_batch { Next::Data } else { self.next(ledger) };
+        let read = match event {
+            Ok(Some(Event::Chunk(bytes))) => {
+                assert_eq!(next, Next::Data);
+                self.last = next;
+                let end = ledger.end_of(ledger.chunk_at(self.handed));
+                assert_eq!(bytes.len() as u64, end - self.handed, "a chunk comes whole");
+                ledger.check_bytes(self.handed, &bytes);
+                if !is_in_batch {
+                    self.place.take_whole(self.place.end_of_whole(ledger, ledger.held(), 0, BATCH));
+                }
+                self.delivered += bytes.len() as u64;
+                self.handed = end;
+                return;
+            }
+            Ok(Some(Event::Gap { from, to, chunks })) => Ok(Some(Read::Gap { from, to, chunks })),
+            Ok(Some(Event::End { reason, offset })) => {
+                assert_eq!(offset, self.place.at);
+                Ok(Some(Read::End(reason)))
+            }
+            Ok(Some(other)) => panic!("{other:?} comes only from elsewhere"),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.judge_other(ledger, next, read);
+    }
+
+    /// Looks ahead in the chunk that is read in parts.
+    pub(crate) fn peek(&self, ledger: &Ledger, ahead: u64, most: usize) {
+        let Kind::Own(reader) = &self.kind else { return };
+        if ledger.removed || self.handed < self.place.at {
+            return;
+        }
+        let (at, chunk) = (self.place.at, ledger.chunk_at(self.place.at));
+        let mut bytes = Vec::new();
+        let peeked = reader.peek(at + ahead, most, &mut bytes);
+        // A ring that the stream has left may still hold what the stream does not.
+        let is_gone = chunk < ledger.held().tail && peeked.is_none();
+        let is_in_part = at > self.place.settled && !is_gone;
+        let end = if is_in_part { ledger.end_of(chunk) } else { 0 };
+        let len = end.saturating_sub(at + ahead).min(most as u64) as usize;
+        assert_eq!((peeked, bytes.len()), (is_in_part.then_some(len), len));
+        ledger.check_bytes(at + ahead, &bytes);
+    }
+
+    /// What it was given and what it was told it lost is all from its start to its position.
+    fn check(&self) {
+        assert_eq!(
+            self.delivered + self.lost,
+            self.handed - self.place.start,
+            "delivered and lost are not all"
+        );
+        match &self.kind {
+            Kind::Own(reader) => {
+                assert_eq!(reader.position(), self.handed);
+                assert_eq!((reader.lost_bytes(), reader.lost_chunks()), (self.lost, self.lost_chunks));
+            }
+            #[cfg(all(target_os = "linux", not(miri)))]
+            Kind::Shm(shm) => {
+                assert_eq!((shm.position(), shm.handout.position()), (self.place.at, self.place.settled));
+                assert_eq!(shm.handout.lost_bytes(), self.lost);
+            }
+            Kind::Between => unreachable!("it is of some kind"),
+        }
+    }
+
+    /// Its figures are what its stream tells of it. And if it sleeps, there is nothing that it sleeps through.
+    pub(crate) fn check_with(&self, ledger: &Ledger, stat: Option<&StreamStat>) {
+        assert!(
+            !self.is_asleep() || !self.has_news(ledger),
+            "it sleeps, and there is {:?}",
+            self.next(ledger)
+        );
+        let Some(stat) = stat else { return };
+        let all = &stat.readers;
+        let stat = all.iter().find(|reader| reader.peer == Self::peer(self.number)).expect("it is attached");
+        assert_eq!((stat.start, stat.position), (self.place.start, self.place.settled));
+        assert_eq!((stat.lost_bytes, stat.was_block), (self.lost, self.given_up));
+        assert_eq!(stat.policy == SlowPolicy::Block, self.blocks());
+        assert!(
+            !self.blocks() || self.place.chunk(ledger) >= ledger.held().tail,
+            "what a `block` reader is to read next was overwritten"
+        );
+    }
+
+    /// Has it go on in shared memory, if it can; or here again at once, if `is_taken_back`. It can unless it has something to hand
+    /// on, or unless there is too little memory or no descriptor.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn hand_out(&mut self, ledger: &Ledger, is_taken_back: bool, is_limited: bool) {
+        let reader = match std::mem::replace(&mut self.kind, Kind::Between) {
+            Kind::Own(reader) => reader,
+            other => return self.kind = other,
+        };
+        let is_in_batch = self.handed < self.place.at;
+        let handout = match reader.hand_out(false) {
+            Ok(handout) => handout,
+            Err((reader, error)) => {
+                assert!(is_in_batch || is_limited || ledger.removed, "{error}");
+                return self.kind = Kind::Own(Box::new(reader));
+            }
+        };
+        assert!(!is_in_batch, "what it was to hand on is gone");
+        self.sleep = None;
+        // It goes on inside of a chunk, as if it had started there.
+        (self.place.settled, self.entered) = (self.place.at, self.place.at);
+        self.kind = if is_taken_back {
+            Kind::Own(Box::new(handout.take_back()))
+        } else {
+            match ShmReader::open(handout) {
+                Ok(shm) => Kind::Shm(Box::new(shm)),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        self.check();
+    }
+}

@@ -1,0 +1,328 @@
+//! The oracle: what was appended to a stream, what its ring must still hold, and what a reader must be given next.
+
+use pfs_stream::{End, ReadOptions, SlowPolicy, Start, StreamConfig, StreamStat, Until};
+
+/// A chunk: its bytes follow from its mark, so that no memory is needed to know what was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk {
+    /// No other chunk of the schedule has it.
+    pub(crate) mark: u64,
+    pub(crate) len: u64,
+}
+
+impl Chunk {
+    fn byte_at(self, place: u64) -> u8 {
+        ((place ^ (self.mark << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 43) as u8
+    }
+
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        (0..self.len).map(|place| self.byte_at(place)).collect()
+    }
+}
+
+/// All chunks that were ever appended to a stream, and what became of it.
+pub(crate) struct Ledger {
+    pub(crate) config: StreamConfig,
+    chunks: Vec<Chunk>,
+    /// Where each of them ends.
+    ends: Vec<u64>,
+    /// The oldest chunk that the ring holds.
+    tail: usize,
+    pub(crate) closed: bool,
+    pub(crate) failed: bool,
+    pub(crate) removed: bool,
+    /// Writers whose end has not come.
+    writers: u64,
+    written: bool,
+    pub(crate) finished: u64,
+    pub(crate) deaths: u64,
+    /// Deaths before the first of the writers of this generation.
+    pub(crate) deaths_before: u64,
+}
+
+/// The chunks that a ring holds, as a reader of it finds them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) tail: usize,
+    pub(crate) head: usize,
+}
+
+impl Ledger {
+    pub(crate) fn new(config: StreamConfig) -> Self {
+        Self {
+            config,
+            chunks: Vec::new(),
+            ends: Vec::new(),
+            tail: 0,
+            closed: false,
+            failed: false,
+            removed: false,
+            writers: 0,
+            written: false,
+            finished: 0,
+            deaths: 0,
+            deaths_before: 0,
+        }
+    }
+
+    pub(crate) fn head(&self) -> u64 {
+        self.start_of(self.ends.len())
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        Held { tail: self.tail, head: self.ends.len() }
+    }
+
+    /// Where a chunk starts; head for the one after the newest.
+    pub(crate) fn start_of(&self, chunk: usize) -> u64 {
+        if chunk == 0 { 0 } else { self.ends[chunk - 1] }
+    }
+
+    pub(crate) fn end_of(&self, chunk: usize) -> u64 {
+        self.ends[chunk]
+    }
+
+    /// The chunk that holds the byte at an offset.
+    pub(crate) fn chunk_at(&self, offset: u64) -> usize {
+        self.ends.partition_point(|end| *end <= offset)
+    }
+
+    /// Fails unless `bytes` are those of the stream from this offset on.
+    pub(crate) fn check_bytes(&self, from: u64, bytes: &[u8]) {
+        let (mut rest, mut at) = (bytes, from);
+        while !rest.is_empty() {
+            let number = self.chunk_at(at);
+            assert!(number < self.chunks.len(), "more bytes came than there are");
+            let (place, left) = (at - self.start_of(number), self.end_of(number) - at);
+            let (run, after) = rest.split_at(rest.len().min(left as usize));
+            let chunk = self.chunks[number];
+            let wrong = (place..).zip(run).find(|(place, byte)| **byte != chunk.byte_at(*place));
+            assert_eq!(wrong, None, "a wrong byte in chunk {number}, at {at} of {from}..");
+            (rest, at) = (after, at + run.len() as u64);
+        }
+    }
+
+    /// Bytes that a ring of full size holds.
+    fn full_capacity(&self) -> u64 {
+        self.config.ring_buffer_size.max(self.config.channel_buffer_size).next_multiple_of(4096)
+    }
+
+    /// Chunks that a ring of this capacity holds: it has an entry for 64 bytes, and one of them is that of head.
+    pub(crate) fn max_chunks(&self, capacity: u64) -> u64 {
+        let least = if capacity == self.full_capacity() { 1024 } else { 4 };
+        (capacity / 64).max(least) - 1
+    }
+
+    /// Bytes of a ring of this capacity if it is one from the heap: on the way to full size, and of 64 KiB at most.
+    pub(crate) fn heap_bytes(&self, capacity: u64) -> u64 {
+        let bytes = 34 * 8 + 16 * (self.max_chunks(capacity) + 1) + capacity;
+        if capacity < self.full_capacity() && bytes <= 64 << 10 { bytes } else { 0 }
+    }
+
+    /// The oldest chunk that a ring of this capacity still holds after `count` more chunks, of `len` bytes together.
+    pub(crate) fn tail_after(&self, capacity: u64, len: u64, count: usize) -> usize {
+        let (head, next) = (self.head() + len, self.ends.len() + count);
+        let most = self.max_chunks(capacity) as usize;
+        let is_held = |chunk: usize| head - self.start_of(chunk) <= capacity && next - chunk <= most;
+        (self.tail..self.ends.len()).find(|chunk| is_held(*chunk)).unwrap_or(self.ends.len())
+    }
+
+    /// Enters chunks that were appended together. No more history went than had to, for the ring that the stream has now; and
+    /// for a ring of full size if there was always memory for one.
+    pub(crate) fn append(&mut self, chunks: &[Chunk], stat: &StreamStat, was_limited: bool) {
+        let len = chunks.iter().map(|chunk| chunk.len).sum();
+        let least = self.tail_after(self.full_capacity(), len, chunks.len());
+        let most = self.tail_after(stat.capacity, len, chunks.len());
+        let mut end = self.head();
+        for chunk in chunks {
+            end += chunk.len;
+            self.ends.push(end);
+        }
+        self.chunks.extend(chunks);
+        assert_eq!((stat.head, stat.chunks), (end, self.ends.len() as u64));
+        let tail = (stat.chunks - stat.chunks_held) as usize;
+        if !was_limited {
+            assert_eq!(tail, least, "history went, or stayed, for which there was room, or none");
+        } else if chunks.len() == 1 {
+            assert_eq!(tail, most, "history went, or stayed, for which there was room, or none");
+        } else {
+            // The ring may have grown in the middle.
+            assert!(tail >= least);
+        }
+        self.tail = tail;
+    }
+
+    /// What `stat` tells of the stream is what is entered here.
+    pub(crate) fn check(&self, stat: &StreamStat) {
+        assert_eq!((stat.head, stat.chunks), (self.head(), self.ends.len() as u64));
+        assert_eq!((stat.chunks - stat.chunks_held) as usize, self.tail, "history went without an append");
+        assert_eq!(stat.tail, self.start_of(self.tail), "tail is where a chunk starts");
+        assert!(stat.head - stat.tail <= stat.capacity);
+        assert_eq!((stat.writers_finished, stat.writers_died), (self.finished, self.deaths));
+    }
+
+    pub(crate) fn writer_joined(&mut self) {
+        if self.writers == 0 {
+            self.deaths_before = self.deaths;
+        }
+        (self.writers, self.written) = (self.writers + 1, true);
+    }
+
+    pub(crate) fn writer_left(&mut self, finished: bool) {
+        self.writers -= 1;
+        *(if finished { &mut self.finished } else { &mut self.deaths }) += 1;
+    }
+
+    /// As failed or not; the first time counts.
+    pub(crate) fn close(&mut self, failed: bool) {
+        if !self.closed {
+            (self.closed, self.failed) = (true, failed);
+        }
+    }
+
+    /// The end that a reader comes to at head.
+    pub(crate) fn end_at_head(&self, until: Until, deaths_before: u64) -> Option<End> {
+        if self.closed {
+            Some(if self.failed { End::Failed } else { End::Closed })
+        } else if until == Until::WritersGone && self.written && self.writers == 0 {
+            Some(if self.deaths > deaths_before { End::WriterDied } else { End::WritersGone })
+        } else {
+            None
+        }
+    }
+
+    /// Where a reader starts; `None` past head.
+    pub(crate) fn start(&self, start: Start) -> Option<u64> {
+        let (head, tail) = (self.head(), self.start_of(self.tail));
+        Some(match start {
+            Start::Oldest => self.first_within(self.tail, self.config.ring_buffer_size),
+            Start::New => head,
+            Start::Tail(bytes) => head.saturating_sub(bytes).max(tail),
+            // Every schedule is shorter than what is asked for.
+            Start::Since(_) => tail,
+            Start::Offset(offset) if offset > head => return None,
+            Start::Offset(offset) => offset,
+        })
+    }
+
+    /// Where the oldest chunk starts, from chunk `oldest` on, that is within so many bytes of head.
+    fn first_within(&self, oldest: usize, bytes: u64) -> u64 {
+        let starts = (oldest..self.ends.len()).map(|chunk| self.start_of(chunk));
+        starts.into_iter().find(|start| self.head() - start <= bytes).unwrap_or(self.head())
+    }
+}
+
+/// Where a reader is, as its stream knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) options: ReadOptions,
+    pub(crate) start: u64,
+    /// The offset that is taken out of the ring next.
+    pub(crate) at: u64,
+    /// Where the first part of a chunk began that is taken in parts; otherwise the same.
+    pub(crate) settled: u64,
+    /// Up to where there is a gap before all else, because the reader started below tail.
+    pub(crate) missing: Option<u64>,
+    head_at_attach: u64,
+    deaths_before: u64,
+    /// Whether it was at head once.
+    live: bool,
+}
+
+/// What a reader must be given next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Nothing,
+    Data,
+    Gap { from: u64, to: u64, chunks: u64 },
+    End(End),
+    Removed,
+    TooSlow { lag: u64 },
+}
+
+impl Place {
+    /// Of a reader that attaches now; `None` past head.
+    pub(crate) fn new(ledger: &Ledger, options: ReadOptions) -> Option<Self> {
+        let (at, head, tail) =
+            (ledger.start(options.start)?, ledger.head(), ledger.start_of(ledger.held().tail));
+        Some(Self {
+            options,
+            start: at,
+            at,
+            settled: at,
+            missing: (at < tail).then_some(tail),
+            head_at_attach: head,
+            deaths_before: ledger.deaths_before,
+            live: at == head,
+        })
+    }
+
+    /// The chunk that it reads next, which writers may not overwrite if its policy is `block`.
+    pub(crate) fn chunk(&self, ledger: &Ledger) -> usize {
+        ledger.chunk_at(self.missing.unwrap_or(self.at))
+    }
+
+    /// What comes next, for a reader of a ring that holds these chunks.
+    pub(crate) fn next(&self, ledger: &Ledger, held: Held) -> Next {
+        if ledger.removed {
+            return Next::Removed;
+        }
+        if let Some(to) = self.missing {
+            return Next::Gap { from: self.at, to, chunks: 0 };
+        }
+        if self.options.until == Until::CaughtUp && self.at >= self.head_at_attach {
+            return Next::End(End::CaughtUp);
+        }
+        let chunk = ledger.chunk_at(self.at);
+        if chunk == held.head {
+            let end = ledger.end_at_head(self.options.until, self.deaths_before);
+            return end.map_or(Next::Nothing, Next::End);
+        }
+        let (head, oldest) = (ledger.start_of(held.head), held.tail.max(chunk));
+        let lags = |offset: u64| head - offset > ledger.config.channel_buffer_size;
+        let next = if self.live && self.options.policy != SlowPolicy::Block && lags(self.at) {
+            (oldest..held.head).find(|chunk| !lags(ledger.start_of(*chunk))).unwrap_or(held.head)
+        } else {
+            oldest
+        };
+        if next == chunk {
+            Next::Data
+        } else if self.options.policy == SlowPolicy::Disconnect {
+            Next::TooSlow { lag: head - self.settled }
+        } else {
+            Next::Gap { from: self.settled, to: ledger.start_of(next), chunks: (next - chunk) as u64 }
+        }
+    }
+
+    /// Where whole chunks end that are taken at once: as many as are `most` bytes, with a header each, and at least one.
+    pub(crate) fn end_of_whole(&self, ledger: &Ledger, held: Held, header: u64, most: u64) -> u64 {
+        let stop = if self.options.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
+        let first = ledger.chunk_at(self.at);
+        let mut at = ledger.end_of(first);
+        for chunk in first + 1..held.head {
+            let end = ledger.end_of(chunk);
+            if at >= stop || end - self.at + (chunk + 1 - first) as u64 * header > most {
+                break;
+            }
+            at = end;
+        }
+        at
+    }
+
+    /// Notes that it has looked, and was given this.
+    pub(crate) fn note(&mut self, next: Next, held: Held, ledger: &Ledger) {
+        match next {
+            Next::Gap { to, .. } => (self.at, self.settled, self.missing) = (to, to, None),
+            Next::Removed | Next::TooSlow { .. } => self.at = self.settled,
+            // It does not look at head.
+            Next::End(End::CaughtUp) => {}
+            Next::Nothing | Next::End(_) => self.live |= ledger.chunk_at(self.at) == held.head,
+            Next::Data => {}
+        }
+    }
+
+    /// Notes that it took whole chunks up to an offset.
+    pub(crate) fn take_whole(&mut self, to: u64) {
+        (self.at, self.settled) = (to, to);
+    }
+}
