@@ -28,13 +28,13 @@ pub(crate) const HEAD_SEQ: usize = 2 * LINE;
 /// The [`Status`](super::Status) of the stream, beside head because readers look at both.
 pub(crate) const STATUS: usize = 2 * LINE + 1;
 /// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub(crate) const BELL: usize = 3 * LINE;
+#[cfg(any(loom, all(target_os = "linux", not(miri))))]
+pub(crate) const BELL: usize = if cfg!(loom) { 4 } else { 3 * LINE };
 /// Words before the index: a page, or, in a ring of one process, no more than the counters take.
-pub(super) const HEADER: usize = if cfg!(loom) { 4 } else { 4096 / WORD };
-const SMALL_HEADER: usize = if cfg!(loom) { 4 } else { 2 * LINE + 2 };
+pub(super) const HEADER: usize = if cfg!(loom) { 5 } else { 4096 / WORD };
+const SMALL_HEADER: usize = if cfg!(loom) { 5 } else { 2 * LINE + 2 };
 /// Words before the index of a ring in shared memory that is not of full size: up to the word that readers sleep on.
-const SHARED_HEADER: usize = if cfg!(loom) { 4 } else { 4 * LINE };
+const SHARED_HEADER: usize = if cfg!(loom) { 5 } else { 4 * LINE };
 /// Memory that is shared takes whole pages of so many bytes.
 const PAGE: u64 = 4096;
 

@@ -16,6 +16,8 @@
 //! synchronize, so that the second look sees a tail beyond what was copied, and the copy is thrown away.
 //! (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
 
+#[cfg(any(loom, all(target_os = "linux", not(miri))))]
+mod bell;
 mod buffer;
 #[allow(unsafe_code)]
 mod bulk;

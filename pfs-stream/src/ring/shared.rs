@@ -1,15 +1,11 @@
-//! A ring that another process reads: opening it there, and waking who sleeps there.
+//! A ring that another process reads.
 
-use std::{io, os::fd::OwnedFd, sync::atomic::AtomicU32, time::Duration};
+use std::{io, os::fd::OwnedFd};
 
 use pfs_proto::{MappedStart, RingLayout};
-use rustix::thread::futex::{self, Flags, Timespec};
 
 use super::{Layout, Memory, Ring, RingReader, Sharing, layout};
-use crate::sync::{
-    Arc,
-    Ordering::{Acquire, Release},
-};
+use crate::sync::{Arc, Ordering::Acquire};
 
 impl Ring {
     /// Maps a ring of another process, to read it.
@@ -21,31 +17,6 @@ impl Ring {
 
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
-    }
-
-    fn bell(&self) -> &AtomicU32 {
-        self.memory.futex(layout::BELL)
-    }
-
-    pub(crate) fn bell_count(&self) -> u32 {
-        self.bell().load(Acquire)
-    }
-
-    /// Rings: whoever took the count before this wakes, or does not fall asleep. After the news is published.
-    pub(crate) fn ring_bell(&self) {
-        self.bell().fetch_add(1, Release);
-        self.rouse();
-    }
-
-    pub(crate) fn rouse(&self) {
-        // Fails for a word that is not mapped, and ours is.
-        let _ = futex::wake(self.bell(), Flags::empty(), i32::MAX as u32);
-    }
-
-    pub(crate) fn sleep(&self, count: u32, most: Option<Duration>) {
-        let most = most.and_then(|most| Timespec::try_from(most).ok());
-        // Whatever ends it, a signal included, the caller looks again.
-        let _ = futex::wait(self.bell(), Flags::empty(), count, most.as_ref());
     }
 }
 

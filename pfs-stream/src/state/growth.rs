@@ -269,7 +269,13 @@ impl Shared {
         }
     }
 
-    #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
+    /// As if somebody slept there.
+    #[cfg(loom)]
+    fn leave(&self, left: &Ring, _: &Ring) {
+        left.ring_bell();
+    }
+
+    #[cfg(not(any(loom, all(target_os = "linux", not(miri)))))]
     fn leave(&self, _: &Ring, _: &Ring) {}
 }
 

@@ -1,0 +1,91 @@
+//! The word of a ring that readers of other processes sleep on: a counter and, on Linux, a futex.
+//!
+//! A reader takes the count, finds nothing to read, and sleeps as long as the count is the same. Whoever has news for it
+//! publishes that first and then counts up. A count that includes the news is therefore taken together with it.
+
+#[cfg(not(loom))]
+use std::time::Duration;
+
+#[cfg(not(loom))]
+use rustix::thread::futex::{self, Flags, Timespec};
+
+use super::{Ring, layout};
+use crate::sync::Ordering::{Acquire, Release};
+
+#[cfg(not(loom))]
+type Word = std::sync::atomic::AtomicU32;
+#[cfg(not(loom))]
+type Count = u32;
+
+#[cfg(loom)]
+type Word = crate::sync::AtomicU64;
+#[cfg(loom)]
+type Count = u64;
+
+impl Ring {
+    #[cfg(not(loom))]
+    fn bell(&self) -> &Word {
+        self.memory.futex(layout::BELL)
+    }
+
+    #[cfg(loom)]
+    fn bell(&self) -> &Word {
+        self.word(layout::BELL)
+    }
+
+    pub(crate) fn bell_count(&self) -> Count {
+        self.bell().load(Acquire)
+    }
+
+    /// Rings: whoever took the count before this wakes, or does not fall asleep. After the news is published.
+    pub(crate) fn ring_bell(&self) {
+        self.bell().fetch_add(1, Release);
+        #[cfg(not(loom))]
+        self.rouse();
+    }
+}
+
+#[cfg(not(loom))]
+impl Ring {
+    pub(crate) fn rouse(&self) {
+        // Fails for a word that is not mapped, and ours is.
+        let _ = futex::wake(self.bell(), Flags::empty(), i32::MAX as u32);
+    }
+
+    pub(crate) fn sleep(&self, count: Count, most: Option<Duration>) {
+        let most = most.and_then(|most| Timespec::try_from(most).ok());
+        // Whatever ends it, a signal included, the caller looks again.
+        let _ = futex::wait(self.bell(), Flags::empty(), count, most.as_ref());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use loom::{model, thread};
+    use pfs_proto::ReadOptions;
+
+    use crate::{Stream, StreamConfig, sync::lock};
+
+    /// The system wakes a sleeper whose count is not the last one, and lets nobody fall asleep with an older count. So it is
+    /// enough that nobody takes the last count without what it stands for.
+    #[test]
+    fn a_reader_that_falls_asleep_on_a_ring_is_woken_when_the_stream_leaves_it() {
+        model(|| {
+            let stream = Stream::new("s", StreamConfig::default().buffer_size(16)).unwrap();
+            let ring = lock(&stream.shared.append).ring.ring().clone();
+            let mut writer = stream.writer().unwrap();
+            writer.try_append(&[1; 5]).unwrap();
+            let mut reader = stream.reader(ReadOptions::default()).unwrap();
+            reader.try_read(&mut Vec::new(), 16).unwrap();
+            let moving = thread::spawn(move || {
+                writer.try_append(&[2; 6]).unwrap();
+                writer
+            });
+            let count = ring.bell_count();
+            let falls_asleep = !ring.status().moved();
+            drop(moving.join().unwrap());
+            assert!(ring.status().moved());
+            assert!(!falls_asleep || ring.bell_count() != count, "it sleeps on");
+        });
+    }
+}
