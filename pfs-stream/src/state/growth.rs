@@ -58,11 +58,13 @@ pub(crate) struct Next {
     writer: RingWriter,
     /// Bytes of it that the system has given.
     allocated: u64,
+    /// Whether it was made for readers of other processes, too. If it is not shared for all that, no memory could be.
+    is_for_others: bool,
 }
 
 impl Next {
-    fn new(ring: Ring, tail: Position) -> Self {
-        Self { writer: RingWriter::from(ring, tail), allocated: 0 }
+    fn new(ring: Ring, tail: Position, is_for_others: bool) -> Self {
+        Self { writer: RingWriter::from(ring, tail), allocated: 0, is_for_others }
     }
 
     fn layout(&self) -> Layout {
@@ -142,15 +144,14 @@ impl Appending {
         let full = self.growth.full;
         // Readers of other processes follow to rings that they can map.
         let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
-        let suits = |next: &Ring| !is_read_elsewhere || next.is_shared();
         let has_room_for_all = |next: Layout| next == full || next.has_room(all_bytes, all_chunks);
-        let found = self.growth.next.take().filter(|next| suits(next.writer.ring()));
+        let found = self.growth.next.take().filter(|next| next.is_for_others || !is_read_elsewhere);
         let next = match found {
             Some(next) if has_room_for_all(next.layout()) => Ok(next),
             found => {
                 let larger = layout.larger(full, bytes, chunks, is_read_elsewhere);
                 match shared.larger_ring(self.ring.ring(), larger, is_read_elsewhere) {
-                    Ok(ring) => Ok(Box::new(Next::new(ring, tail))),
+                    Ok(ring) => Ok(Box::new(Next::new(ring, tail, is_read_elsewhere))),
                     // The history is shorter until there is memory again.
                     Err(error) => found.filter(|next| next.layout().has_room(bytes, chunks)).ok_or(error),
                 }
