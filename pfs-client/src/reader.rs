@@ -17,7 +17,7 @@ use crate::error::{ProtocolError, RequestError};
 use crate::resume::{Attached, Place, Resume, Resumed};
 use crate::sharing::BellCount;
 #[cfg(target_os = "linux")]
-use crate::sharing::MappedSource;
+use crate::sharing::{MappedSource, Watch};
 use crate::{ConnectError, ReadError};
 
 mod direct;
@@ -49,6 +49,9 @@ pub struct Reader {
     /// What ended a batch of chunks, or happened to the connection: to be told next.
     kept: Option<Event>,
     source: Source,
+    /// What watched the connection while there was a ring: dropped, it would end the connection.
+    #[cfg(target_os = "linux")]
+    watch: Option<Watch>,
     /// What ended the connection of a reader that has the ring: to be told when the ring has no more.
     broken: Option<ReadError>,
     /// How to go on when the connection breaks, where that is possible.
@@ -103,6 +106,8 @@ impl Reader {
             parts: BytesMut::new(),
             kept: None,
             source: Source::Connection,
+            #[cfg(target_os = "linux")]
+            watch: None,
             broken: None,
             state: State::Waiting,
         };
@@ -462,7 +467,7 @@ impl Reader {
             }
             #[cfg(target_os = "linux")]
             (State::Reading, Reply::Unshared) if self.is_mapped() => {
-                self.source = Source::Connection;
+                self.leave_ring();
                 Ok(None)
             }
             (_, _) if self.is_mapped() => {

@@ -88,10 +88,17 @@ impl Reader {
             return Ok(());
         };
         if ring.follow(layout, passed).is_err() {
-            self.source = Source::Connection;
+            self.leave_ring();
             self.connection.ring(&Request::Unmapped)?;
         }
         Ok(())
+    }
+
+    /// Reads no ring any more: what comes next comes over the connection.
+    pub(super) fn leave_ring(&mut self) {
+        if let Source::Ring(ring) = std::mem::replace(&mut self.source, Source::Connection) {
+            self.watch = ring.into_watch();
+        }
     }
 
     /// Says what could not be said to the daemon yet.

@@ -102,6 +102,14 @@ impl MappedSource {
         Ok(())
     }
 
+    /// What watches the connection, once the ring is no longer read.
+    pub(crate) fn into_watch(self) -> Option<Watch> {
+        if let Some(watch) = &self.watch {
+            watch.retire();
+        }
+        self.watch
+    }
+
     /// The next event, if there is one.
     pub(crate) fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
         if let Some(chunk) = self.copied() {

@@ -10,3 +10,4 @@ mod watch;
 pub(crate) use mapped::{BellCount, MappedSource};
 pub(crate) use passing::{Passed, PassingSocket};
 pub(crate) use stage::Stage;
+pub(crate) use watch::Watch;

@@ -28,7 +28,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    bell: Bell,
+    /// `None` once nobody sleeps on one any more.
+    bell: Option<Bell>,
     /// How often watching has begun anew. What was seen before that is no news.
     round: u32,
     /// There is something on the connection.
@@ -46,7 +47,7 @@ impl Shared {
 
 impl Watch {
     pub(crate) fn new(socket: &Arc<UnixStream>, bell: Bell) -> io::Result<Self> {
-        let state = State { bell, round: 0, something: false, heard: false, ended: false };
+        let state = State { bell: Some(bell), round: 0, something: false, heard: false, ended: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let (their_socket, theirs) = (Arc::clone(socket), Arc::clone(&shared));
         thread::Builder::new()
@@ -67,15 +68,22 @@ impl Watch {
     pub(crate) fn go_on(&self, bell: Bell) {
         let mut state = self.shared.state();
         let round = state.round.wrapping_add(1);
-        *state = State { bell, round, something: false, heard: false, ended: state.ended };
+        *state = State { bell: Some(bell), round, something: false, heard: false, ended: state.ended };
+        self.shared.changed.notify_one();
+    }
+
+    /// Rouses nobody any more, and lets go of the bell. The thread ends with the next news. To be kept as long as the connection,
+    /// which ends when this is dropped.
+    pub(crate) fn retire(&self) {
+        let mut state = self.shared.state();
+        (state.bell, state.ended) = (None, true);
         self.shared.changed.notify_one();
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.state().ended = true;
-        self.shared.changed.notify_one();
+        self.retire();
         // Ends the connection, which the thread sees. Fails only if it has ended already.
         let _ = shutdown(&*self.socket, Shutdown::Both);
     }
@@ -94,7 +102,9 @@ fn run(socket: &UnixStream, shared: &Shared) {
             state = if state.heard {
                 shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
-                state.bell.rouse();
+                if let Some(bell) = &state.bell {
+                    bell.rouse();
+                }
                 let waited = shared.changed.wait_timeout(state, AGAIN);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             };

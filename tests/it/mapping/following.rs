@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use harness::{Daemon, Signal, Transport, digest, eventually, noise, shares_memory};
+use harness::{Daemon, Signal, Transport, digest, eventually, limit_file_size, noise, shares_memory};
 use pfs_client::{Client, Endpoint, Event, blocking};
 use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, RingLayout};
 
@@ -160,4 +160,35 @@ fn a_reader_that_cannot_map_the_next_ring_goes_on_over_its_connection_where_its_
         }
     }
     assert_eq!(digest(&got), digest(&data));
+}
+
+#[test]
+fn a_thread_whose_stream_moves_to_memory_that_cannot_be_shared_goes_on_over_its_connection() {
+    let daemon = Daemon::start();
+    daemon.create(S);
+    let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
+    let mut reader = client.reader(S, ReadOptions::default()).unwrap();
+    let mut writer = client.writer(S, pfs_proto::WriteOptions::default()).unwrap();
+    assert!(reader.is_mapped());
+    let (got, taken) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            loop {
+                match reader.next().unwrap() {
+                    Event::Chunk(chunk) => got.send(chunk).unwrap(),
+                    Event::End { .. } => break assert!(!reader.is_mapped()),
+                    _ => {}
+                }
+            }
+        });
+        for (number, chunk) in chunks().enumerate() {
+            if number == 10 {
+                // It sleeps on the ring by then.
+                limit_file_size(daemon.pid(), 64 << 10);
+            }
+            writer.append(&chunk).unwrap();
+            assert!(taken.recv().unwrap() == chunk, "another chunk of {} bytes", chunk.len());
+        }
+        daemon.close(S);
+    });
 }
