@@ -8,7 +8,7 @@ use harness::{Daemon, Transport, digest, eventually, noise};
 use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, SlowPolicy};
 use rustix::io::pwrite;
 
-use super::{EndsAtDrop, Handed, S, handed, is_unharmed};
+use super::{EndsAtDrop, Handed, S, handed, handed_over, is_unharmed};
 
 const MIB: usize = 1 << 20;
 const OTHER: &str = "/streamfs/other";
@@ -126,13 +126,14 @@ fn a_mapped_reader_that_says_anything_else_is_refused() {
     let daemon = Daemon::start();
     daemon.create(S);
     let append = Request::Append(bytes::Bytes::from_static(b"x"));
-    for request in [append, Request::Staged, Request::Info, Request::Finish { close: true }] {
+    for request in [append, Request::Staged, Request::Info, Request::Finish { close: true }, Request::Follow]
+    {
         let mut reader = handed(&daemon, S, ReadOptions::default());
         reader.wire.send(&request);
         assert_eq!(reader.wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
     }
     // Without memory to share there is nothing to say of it.
-    for request in [Request::MadeRoom, Request::Unmapped, Request::Staged] {
+    for request in [Request::MadeRoom, Request::Unmapped, Request::Staged, Request::Follow] {
         let mut wire = daemon.wire().greeted();
         wire.send(&request);
         assert_eq!(wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
@@ -150,4 +151,40 @@ fn a_reader_that_cannot_map_is_served_over_its_connection_whatever_it_did_to_its
     assert!(matches!(reader.wire.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
     assert!(matches!(reader.wire.reply(), Some(Reply::End { offset: 6, .. })));
     assert_eq!(reader.wire.reply(), None);
+}
+
+/// Its page says where it goes on. The daemon may end it, or give it anything that the stream has held.
+#[test]
+fn a_reader_that_cannot_map_the_next_ring_harms_nobody_whatever_it_wrote_to_its_page() {
+    let mut daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let before = daemon.memory();
+    let (first, data) = (noise(5, 100), noise(6, 50_000));
+    for round in 0_u64..60 {
+        daemon.pfs(["create", "--replace", S]).run().exits(0);
+        let honest = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
+        daemon.append(S, first.clone());
+        let policy = [SlowPolicy::Drop, SlowPolicy::Disconnect][(round % 2) as usize];
+        let options = ReadOptions { policy, ..ReadOptions::default() };
+        let mut liar = handed_over(daemon.wire().greeted_to_follow(), S, options);
+        // The offset, the number of the next chunk, and what was lost: in the stream, beyond it, or anything.
+        let claims = [
+            0,
+            1,
+            99,
+            100,
+            101,
+            1 << 62,
+            u64::MAX,
+            u64::from_le_bytes(*noise(round, 8).first_chunk().unwrap()),
+        ];
+        let claim = |word: u64| claims[((round + 1) * (2 * word + 3) % 8) as usize].to_ne_bytes();
+        pwrite(&liar.page, &[claim(0), claim(1), claim(2), claim(3)].concat(), 0).unwrap();
+        daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0).quietly();
+        liar.wire.send(&Request::Follow);
+        assert!(matches!(liar.wire.reply(), Some(Reply::Ring(_))));
+        liar.wire.send(&Request::Unmapped);
+        while liar.wire.reply().is_some() {}
+        assert_eq!(digest(&honest.finish().exits(0).stdout), digest(&[&first[..], &data].concat()));
+    }
+    is_unharmed(&mut daemon, before);
 }
