@@ -1,5 +1,8 @@
 //! A reader of a stream, of whatever kind, and what it must be given.
 
+#[cfg(all(target_os = "linux", not(miri)))]
+mod elsewhere;
+
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -8,7 +11,7 @@ use std::{
 use pfs_stream::*;
 
 use crate::{
-    ledger::{Ledger, Next, Place},
+    ledger::{Held, Ledger, Next, Place},
     notice::Notice,
     sink::{Taken, Way},
 };
@@ -40,6 +43,8 @@ pub(crate) struct Following {
     /// Its number in the schedule, by which its stream knows it.
     pub(crate) number: u32,
     pub(crate) place: Place,
+    /// The number of the ring that its stream keeps for it.
+    pub(crate) ring: usize,
     /// The offset after what was handed on. Before the place where events were taken together.
     handed: u64,
     /// Where its first read began, inside of a chunk perhaps.
@@ -85,6 +90,7 @@ impl Following {
             sleep: None,
             number,
             place,
+            ring: ledger.rings.current(),
             handed: place.at,
             entered: place.at,
             delivered: 0,
@@ -98,6 +104,21 @@ impl Following {
 
     pub(crate) fn is_shm(&self) -> bool {
         !matches!(self.kind, Kind::Own(_))
+    }
+
+    /// Whether it has read all of a ring that its stream has left, by its own account.
+    fn has_to_follow(&self) -> bool {
+        match &self.kind {
+            #[cfg(all(target_os = "linux", not(miri)))]
+            Kind::Shm(shm) => shm.has_to_follow(),
+            _ => false,
+        }
+    }
+
+    /// What a ring holds, if it has that one in another process.
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(crate) fn counters(&self, _: usize) -> Option<Held> {
+        None
     }
 
     /// Whether writers wait for it.
@@ -120,9 +141,18 @@ impl Following {
         }
     }
 
+    /// What the ring that it reads holds. Only one in another process reads on in a ring that the stream has left.
+    fn held(&self, ledger: &Ledger) -> Held {
+        match &self.kind {
+            #[cfg(all(target_os = "linux", not(miri)))]
+            Kind::Shm(shm) => ledger.rings.left(shm.ring).unwrap_or_else(|| ledger.held()),
+            _ => ledger.held(),
+        }
+    }
+
     /// What it is given next.
     fn next(&self, ledger: &Ledger) -> Next {
-        self.place.next(ledger, ledger.held())
+        self.place.next(ledger, self.held(ledger))
     }
 
     /// Whether a read gives something other than nothing.
@@ -133,6 +163,9 @@ impl Following {
     /// One read of at most about so many bytes. Falls asleep where there is nothing, if it may.
     pub(crate) fn read(&mut self, ledger: &Ledger, way: Way, most: usize, may_sleep: bool) {
         self.sleep = None;
+        if !self.is_shm() && self.handed == self.place.at {
+            self.ring = ledger.rings.current();
+        }
         match way {
             Way::Events if !self.is_shm() => self.read_event(ledger, may_sleep),
             Way::Events | Way::Bytes => {
@@ -172,7 +205,7 @@ impl Following {
             Kind::Shm(shm) => {
                 let count = shm.bell().count();
                 let read = shm.read(sink, most);
-                if matches!(read, Ok(None)) {
+                if matches!(read, Ok(None)) && !shm.has_to_follow() {
                     self.sleep = Some(Sleep::Shm(count));
                 }
                 read
@@ -190,7 +223,7 @@ impl Following {
         runs: Option<(&[(usize, u64)], bool)>,
         (header, most): (usize, usize),
     ) {
-        let held = ledger.held();
+        let held = self.held(ledger);
         let from = self.handed;
         let is_in_batch = from < self.place.at;
         let next = if is_in_batch { Next::Data } else { self.next(ledger) };
@@ -241,6 +274,7 @@ impl Following {
         read: Result<Option<Read>, ReadError>,
     ) -> Option<Read> {
         let got = match read {
+            Ok(None) if self.has_to_follow() => Next::Moved,
             Ok(None) => Next::Nothing,
             Ok(Some(Read::Data { .. })) => Next::Data,
             Ok(Some(Read::Gap { from, to, chunks })) => Next::Gap { from, to, chunks },
@@ -249,14 +283,8 @@ impl Following {
             Err(ReadError::TooSlow { lag: Some(lag) }) => Next::TooSlow { lag },
             Err(error) => panic!("{error}, where {next:?} comes"),
         };
-        let place = self.place;
-        assert_eq!(
-            got,
-            next,
-            "at {place:?}, {held:?}, head {head}",
-            held = ledger.held(),
-            head = ledger.head()
-        );
+        let (place, held) = (self.place, self.held(ledger));
+        assert_eq!(got, next, "at {place:?}, {held:?}, head {head}", head = ledger.head());
         self.last = got;
         if next == Next::Data {
             return read.ok().flatten();
@@ -273,7 +301,7 @@ impl Following {
             self.lost_chunks += chunks;
         }
         let parts = place.at - place.settled;
-        self.place.note(next, ledger.held(), ledger);
+        self.place.note(next, held, ledger);
         self.handed = self.place.at;
         if matches!(next, Next::Gap { .. } | Next::Removed | Next::TooSlow { .. }) {
             // Parts of a chunk whose rest is gone do not count.
@@ -372,6 +400,9 @@ impl Following {
             "it sleeps, and there is {:?}",
             self.next(ledger)
         );
+        let held = self.held(ledger);
+        let has_read_all = held.is_left && self.place.chunk(ledger) == held.head;
+        assert_eq!(self.has_to_follow(), has_read_all, "whether {held:?} is all read at {:?}", self.place);
         let Some(stat) = stat else { return };
         let all = &stat.readers;
         let stat = all.iter().find(|reader| reader.peer == Self::peer(self.number)).expect("it is attached");
@@ -382,36 +413,5 @@ impl Following {
             !self.blocks() || self.place.chunk(ledger) >= ledger.held().tail,
             "what a `block` reader is to read next was overwritten"
         );
-    }
-
-    /// Has it go on in shared memory, if it can; or here again at once, if `is_taken_back`. It can unless it has something to hand
-    /// on, or unless there is too little memory or no descriptor.
-    #[cfg(all(target_os = "linux", not(miri)))]
-    pub(crate) fn hand_out(&mut self, ledger: &Ledger, is_taken_back: bool, is_limited: bool) {
-        let reader = match std::mem::replace(&mut self.kind, Kind::Between) {
-            Kind::Own(reader) => reader,
-            other => return self.kind = other,
-        };
-        let is_in_batch = self.handed < self.place.at;
-        let handout = match reader.hand_out(false) {
-            Ok(handout) => handout,
-            Err((reader, error)) => {
-                assert!(is_in_batch || is_limited || ledger.removed, "{error}");
-                return self.kind = Kind::Own(Box::new(reader));
-            }
-        };
-        assert!(!is_in_batch, "what it was to hand on is gone");
-        self.sleep = None;
-        // It goes on inside of a chunk, as if it had started there.
-        (self.place.settled, self.entered) = (self.place.at, self.place.at);
-        self.kind = if is_taken_back {
-            Kind::Own(Box::new(handout.take_back()))
-        } else {
-            match ShmReader::open(handout) {
-                Ok(shm) => Kind::Shm(Box::new(shm)),
-                Err(error) => panic!("{error}"),
-            }
-        };
-        self.check();
     }
 }

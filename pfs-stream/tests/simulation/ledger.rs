@@ -2,6 +2,8 @@
 
 use pfs_stream::{End, ReadOptions, SlowPolicy, Start, StreamConfig, StreamStat, Until};
 
+use crate::rings::Rings;
+
 /// A chunk: its bytes follow from its mark, so that no memory is needed to know what was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunk {
@@ -23,6 +25,7 @@ impl Chunk {
 /// All chunks that were ever appended to a stream, and what became of it.
 pub(crate) struct Ledger {
     pub(crate) config: StreamConfig,
+    pub(crate) rings: Rings,
     chunks: Vec<Chunk>,
     /// Where each of them ends.
     ends: Vec<u64>,
@@ -45,11 +48,14 @@ pub(crate) struct Ledger {
 pub(crate) struct Held {
     pub(crate) tail: usize,
     pub(crate) head: usize,
+    /// Whether the stream has left the ring, so that it holds this for good.
+    pub(crate) is_left: bool,
 }
 
 impl Ledger {
     pub(crate) fn new(config: StreamConfig) -> Self {
         Self {
+            rings: Rings::new(&config),
             config,
             chunks: Vec::new(),
             ends: Vec::new(),
@@ -69,8 +75,9 @@ impl Ledger {
         self.start_of(self.ends.len())
     }
 
+    /// What the stream's ring holds.
     pub(crate) fn held(&self) -> Held {
-        Held { tail: self.tail, head: self.ends.len() }
+        Held { tail: self.tail, head: self.ends.len(), is_left: false }
     }
 
     /// Where a chunk starts; head for the one after the newest.
@@ -102,28 +109,17 @@ impl Ledger {
         }
     }
 
-    /// Bytes that a ring of full size holds.
-    fn full_capacity(&self) -> u64 {
-        self.config.ring_buffer_size.max(self.config.channel_buffer_size).next_multiple_of(4096)
+    /// The oldest chunk that the stream's ring still holds after `count` more chunks, of `len` bytes together; `None` if that is not
+    /// known. `capacity` is that of the ring.
+    pub(crate) fn tail_after(&self, capacity: u64, len: u64, count: usize) -> Option<usize> {
+        let most = self.rings.max_chunks(self.rings.current())?;
+        Some(self.tail_in(capacity, most, len, count))
     }
 
-    /// Chunks that a ring of this capacity holds: it has an entry for 64 bytes, and one of them is that of head.
-    pub(crate) fn max_chunks(&self, capacity: u64) -> u64 {
-        let least = if capacity == self.full_capacity() { 1024 } else { 4 };
-        (capacity / 64).max(least) - 1
-    }
-
-    /// Bytes of a ring of this capacity if it is one from the heap: on the way to full size, and of 64 KiB at most.
-    pub(crate) fn heap_bytes(&self, capacity: u64) -> u64 {
-        let bytes = 34 * 8 + 16 * (self.max_chunks(capacity) + 1) + capacity;
-        if capacity < self.full_capacity() && bytes <= 64 << 10 { bytes } else { 0 }
-    }
-
-    /// The oldest chunk that a ring of this capacity still holds after `count` more chunks, of `len` bytes together.
-    pub(crate) fn tail_after(&self, capacity: u64, len: u64, count: usize) -> usize {
+    /// As [`tail_after`](Self::tail_after), of a ring that holds so many bytes and chunks.
+    fn tail_in(&self, capacity: u64, most: u64, len: u64, count: usize) -> usize {
         let (head, next) = (self.head() + len, self.ends.len() + count);
-        let most = self.max_chunks(capacity) as usize;
-        let is_held = |chunk: usize| head - self.start_of(chunk) <= capacity && next - chunk <= most;
+        let is_held = |chunk: usize| head - self.start_of(chunk) <= capacity && (next - chunk) as u64 <= most;
         (self.tail..self.ends.len()).find(|chunk| is_held(*chunk)).unwrap_or(self.ends.len())
     }
 
@@ -131,7 +127,8 @@ impl Ledger {
     /// for a ring of full size if there was always memory for one.
     pub(crate) fn append(&mut self, chunks: &[Chunk], stat: &StreamStat, was_limited: bool) {
         let len = chunks.iter().map(|chunk| chunk.len).sum();
-        let least = self.tail_after(self.full_capacity(), len, chunks.len());
+        let (bytes, most) = self.rings.full();
+        let least = self.tail_in(bytes, most, len, chunks.len());
         let most = self.tail_after(stat.capacity, len, chunks.len());
         let mut end = self.head();
         for chunk in chunks {
@@ -143,7 +140,7 @@ impl Ledger {
         let tail = (stat.chunks - stat.chunks_held) as usize;
         if !was_limited {
             assert_eq!(tail, least, "history went, or stayed, for which there was room, or none");
-        } else if chunks.len() == 1 {
+        } else if let Some(most) = most.filter(|_| chunks.len() == 1) {
             assert_eq!(tail, most, "history went, or stayed, for which there was room, or none");
         } else {
             // The ring may have grown in the middle.
@@ -158,6 +155,7 @@ impl Ledger {
         assert_eq!((stat.chunks - stat.chunks_held) as usize, self.tail, "history went without an append");
         assert_eq!(stat.tail, self.start_of(self.tail), "tail is where a chunk starts");
         assert!(stat.head - stat.tail <= stat.capacity);
+        assert_eq!(stat.moves, self.rings.current() as u64, "the stream moved for no reason");
         assert_eq!((stat.writers_finished, stat.writers_died), (self.finished, self.deaths));
     }
 
@@ -226,7 +224,7 @@ pub(crate) struct Place {
     head_at_attach: u64,
     deaths_before: u64,
     /// Whether it was at head once.
-    live: bool,
+    pub(crate) live: bool,
 }
 
 /// What a reader must be given next.
@@ -234,10 +232,18 @@ pub(crate) struct Place {
 pub(crate) enum Next {
     Nothing,
     Data,
-    Gap { from: u64, to: u64, chunks: u64 },
+    Gap {
+        from: u64,
+        to: u64,
+        chunks: u64,
+    },
     End(End),
     Removed,
-    TooSlow { lag: u64 },
+    TooSlow {
+        lag: u64,
+    },
+    /// Nothing more in this ring, which the stream has left for another.
+    Moved,
 }
 
 impl Place {
@@ -262,9 +268,10 @@ impl Place {
         ledger.chunk_at(self.missing.unwrap_or(self.at))
     }
 
-    /// What comes next, for a reader of a ring that holds these chunks.
+    /// What comes next, for a reader of a ring that holds these chunks: lag, too, is counted from the head of that ring. In one that the
+    /// stream has left, there is no end to be found.
     pub(crate) fn next(&self, ledger: &Ledger, held: Held) -> Next {
-        if ledger.removed {
+        if ledger.removed && !held.is_left {
             return Next::Removed;
         }
         if let Some(to) = self.missing {
@@ -274,6 +281,9 @@ impl Place {
             return Next::End(End::CaughtUp);
         }
         let chunk = ledger.chunk_at(self.at);
+        if chunk == held.head && held.is_left {
+            return Next::Moved;
+        }
         if chunk == held.head {
             let end = ledger.end_at_head(self.options.until, self.deaths_before);
             return end.map_or(Next::Nothing, Next::End);
@@ -317,7 +327,7 @@ impl Place {
             // It does not look at head.
             Next::End(End::CaughtUp) => {}
             Next::Nothing | Next::End(_) => self.live |= ledger.chunk_at(self.at) == held.head,
-            Next::Data => {}
+            Next::Data | Next::Moved => {}
         }
     }
 

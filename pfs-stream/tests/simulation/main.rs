@@ -4,6 +4,9 @@
 //! who sleep when they were woken. After each step, [`ledger`] knows exactly what each reader is to be given next, what the ring
 //! must still hold and who may sleep; at the end, all that was written is delivered or reported lost, and no memory is left in use.
 //!
+//! Readers in other processes have both ends here, and what they do is in steps: one that asks for the ring that its stream has moved
+//! to maps it some steps later, or never. The system lacks descriptors in some schedules.
+//!
 //! A schedule that fails tells its seed. `PFS_SEED=123 cargo test -p pfs-stream --test simulation` runs that one again and prints
 //! its steps; with `PFS_SCHEDULES=100000` as well, so many from that seed on.
 #![cfg(not(loom))]
@@ -13,10 +16,12 @@ mod following;
 mod ledger;
 mod notice;
 mod random;
+mod rings;
 mod schedule;
 #[cfg(all(target_os = "linux", not(miri)))]
 mod shm;
 mod sink;
+mod starving;
 mod writing;
 
 use std::{env, panic};

@@ -1,27 +1,50 @@
 //! An shm reader and its host: what another process and the daemon do between them, in one process.
 
-use std::io;
+use std::{fs::File, io, os::fd::OwnedFd, os::unix::fs::FileExt, sync::Arc};
 
 use pfs_stream::{
     mapped::{Bell, Handout, MappedReader},
     *,
 };
 
+use crate::ledger::{Held, Place};
+
+/// Where a ring has the numbers of its oldest chunk and of the one that comes next.
+const TAIL: u64 = 128;
+const HEAD: u64 = 256;
+
+/// The ring that a process was given when it asked.
+pub(crate) struct Answer {
+    pub(crate) layout: RingLayout,
+    pub(crate) file: Arc<OwnedFd>,
+    /// Its number.
+    pub(crate) ring: usize,
+}
+
 /// Both ends of a reader in shared memory. Dropped together, as when the other process dies.
 pub(crate) struct ShmReader {
     pub(crate) handout: Handout,
     reader: MappedReader,
+    /// Where it was when it was handed out.
+    pub(crate) start: Place,
+    /// The number of the ring that the process has mapped, and the file of it.
+    pub(crate) ring: usize,
+    file: File,
+    /// What the process was given, and has not mapped.
+    pub(crate) answer: Option<Answer>,
+    pub(crate) has_asked: bool,
 }
 
 impl ShmReader {
-    /// Maps what a reader of this process was turned into.
-    pub(crate) fn open(mut handout: Handout) -> io::Result<Self> {
+    /// Maps what a reader of this process was turned into, at this place.
+    pub(crate) fn open(mut handout: Handout, start: Place) -> io::Result<Self> {
         let file = || io::Error::from(io::ErrorKind::NotFound);
         let ring = handout.ring().ok_or_else(file)?.try_clone_to_owned()?;
         let page = handout.page().ok_or_else(file)?.try_clone_to_owned()?;
+        let file = File::from(ring.try_clone()?);
         let reader = MappedReader::open(ring, page, &handout.start())?;
         handout.close_files();
-        Ok(Self { handout, reader })
+        Ok(Self { handout, reader, start, ring: 0, file, answer: None, has_asked: false })
     }
 
     /// One read. Tells a writer that waits for it that there is room.
@@ -31,6 +54,32 @@ impl ShmReader {
             self.handout.made_room();
         }
         read
+    }
+
+    /// Goes on in the ring that it was given.
+    pub(crate) fn map(&mut self) -> io::Result<()> {
+        let Some(Answer { layout, file, ring }) = self.answer.take() else { return Ok(()) };
+        self.file = File::from(file.try_clone()?);
+        self.ring = ring;
+        self.reader.follow(file.try_clone()?, layout)
+    }
+
+    /// What a ring holds by its own account, if the process has that ring or was given it.
+    pub(crate) fn counters(&self, ring: usize) -> Option<Held> {
+        let file = match &self.answer {
+            Some(answer) if answer.ring == ring => File::from(answer.file.try_clone().ok()?),
+            _ if self.ring == ring => self.file.try_clone().ok()?,
+            _ => return None,
+        };
+        let word = |at| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, at).map(|()| u64::from_ne_bytes(bytes) as usize)
+        };
+        Some(Held { tail: word(TAIL).ok()?, head: word(HEAD).ok()?, is_left: true })
+    }
+
+    pub(crate) fn has_to_follow(&self) -> bool {
+        self.reader.has_to_follow()
     }
 
     pub(crate) fn position(&self) -> u64 {

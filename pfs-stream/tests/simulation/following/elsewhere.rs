@@ -1,0 +1,144 @@
+//! A reader that another process goes on with, step by step: it is handed out, asks for the next ring, maps it, and comes back.
+
+use pfs_stream::mapped::FollowError;
+
+use super::{Following, Kind};
+use crate::{
+    ledger::{Held, Ledger, Next},
+    shm::{Answer, ShmReader},
+};
+
+impl Following {
+    /// Has it go on in shared memory, if it can. It can unless it has something to hand on, or unless there is too little memory or no
+    /// descriptor. Whether the stream gave it a ring.
+    pub(crate) fn hand_out(&mut self, ledger: &Ledger, can_follow: bool, may_lack: bool) -> bool {
+        let reader = match std::mem::replace(&mut self.kind, Kind::Between) {
+            Kind::Own(reader) => reader,
+            other => {
+                self.kind = other;
+                return false;
+            }
+        };
+        let is_in_batch = self.handed < self.place.at;
+        let handout = match reader.hand_out(can_follow) {
+            Ok(handout) => handout,
+            Err((reader, error)) => {
+                assert!(is_in_batch || may_lack || ledger.removed, "{error}");
+                self.kind = Kind::Own(Box::new(reader));
+                return false;
+            }
+        };
+        assert!(!is_in_batch, "what it was to hand on is gone");
+        self.sleep = None;
+        // It goes on inside of a chunk, as if it had started there.
+        (self.place.settled, self.entered) = (self.place.at, self.place.at);
+        let shm = ShmReader::open(handout, self.place);
+        self.kind = Kind::Shm(Box::new(shm.expect("what it was given can be mapped")));
+        true
+    }
+
+    /// Notes the ring that it was handed out with, once the schedule knows of that.
+    pub(crate) fn was_handed_out(&mut self, ledger: &Ledger, can_follow: bool) {
+        self.ring = ledger.rings.current();
+        if let Kind::Shm(shm) = &mut self.kind {
+            shm.ring = self.ring;
+            let layout = shm.handout.start().layout;
+            ledger.rings.check_layout(layout);
+            assert!(can_follow || layout.entries.is_none(), "a ring that the stream will leave");
+        }
+        self.check();
+    }
+
+    fn shm(&self) -> Option<&ShmReader> {
+        match &self.kind {
+            Kind::Shm(shm) => Some(shm),
+            _ => None,
+        }
+    }
+
+    /// Whether it found that it is to ask for the next ring, and has not.
+    pub(crate) fn has_to_ask(&self) -> bool {
+        let may_ask = |shm: &ShmReader| shm.answer.is_none() && shm.has_to_follow();
+        self.last == Next::Moved && self.shm().is_some_and(may_ask)
+    }
+
+    /// Whether it was given the next ring, and has not mapped it.
+    pub(crate) fn has_to_map(&self) -> bool {
+        self.shm().is_some_and(|shm| shm.answer.is_some())
+    }
+
+    /// What a ring holds, if the process has that one.
+    pub(crate) fn counters(&self, ring: usize) -> Option<Held> {
+        self.shm()?.counters(ring)
+    }
+
+    /// Asks its stream for the next ring, whether or not there is one.
+    pub(crate) fn ask(&mut self, ledger: &mut Ledger) -> Option<FollowError> {
+        let Kind::Shm(shm) = &mut self.kind else { return None };
+        self.sleep = None;
+        shm.has_asked = true;
+        let current = ledger.rings.current();
+        let answer = shm.handout.follow();
+        let is_due = if ledger.removed {
+            Some(FollowError::Removed)
+        } else if self.ring == current {
+            Some(FollowError::NotMoved)
+        } else {
+            None
+        };
+        match answer {
+            Ok((layout, file)) => {
+                assert_eq!(is_due, None, "it was given a ring");
+                ledger.rings.found_shared(true);
+                ledger.rings.check_layout(layout);
+                self.ring = current;
+                shm.answer = Some(Answer { layout, file, ring: current });
+                return None;
+            }
+            Err(FollowError::NotShared) => {
+                assert_eq!(is_due, None, "it was told that the ring cannot be shared");
+                ledger.rings.found_shared(false);
+            }
+            Err(error) => {
+                assert_eq!(Some(error), is_due);
+                if error == FollowError::Removed && self.last == Next::Moved {
+                    // Nothing is left in its ring, and its host tells it that no other one comes.
+                    self.last = Next::Removed;
+                }
+            }
+        }
+        answer.err()
+    }
+
+    /// Maps the ring that it was given, which the stream may have left meanwhile.
+    pub(crate) fn map(&mut self) {
+        let Kind::Shm(shm) = &mut self.kind else { return };
+        self.sleep = None;
+        shm.map().expect("what it was given can be mapped");
+        self.check();
+    }
+
+    /// Goes on in this process: from its start, or from where its page says that it is, once it has asked. One that has read and has not
+    /// asked is not taken back. Whether it was.
+    pub(crate) fn take_back(&mut self, ledger: &Ledger) -> bool {
+        let Kind::Shm(shm) = &self.kind else { return false };
+        let (start, place) = (shm.start, self.place);
+        let has_read = place.settled > start.settled || place.missing != start.missing;
+        if has_read && !shm.has_asked {
+            return false;
+        }
+        let Kind::Shm(shm) = std::mem::replace(&mut self.kind, Kind::Between) else {
+            unreachable!("it was one just now")
+        };
+        self.kind = Kind::Own(Box::new(shm.handout.take_back()));
+        self.sleep = None;
+        // Parts of a chunk whose rest was not read do not count.
+        self.delivered -= place.at - place.settled;
+        let at = place.settled;
+        (self.place.at, self.place.live) = (at, start.live);
+        self.handed = at;
+        self.ring = ledger.rings.current();
+        self.check();
+        true
+    }
+}

@@ -1,0 +1,193 @@
+//! The rings of a stream: what each of them takes and held when the stream left it, and whether it can be shared.
+
+use pfs_stream::{StreamConfig, StreamStat};
+
+use crate::ledger::Held;
+
+/// Bytes of an entry of a ring's index.
+const ENTRY: u64 = 16;
+/// Bytes before the index: of a ring of full size, of a smaller one that is shared, and of a smaller one of this process.
+const FULL_HEADER: u64 = 4096;
+const SHARED_HEADER: u64 = 512;
+const OWN_HEADER: u64 = 272;
+/// Smaller rings of this process that have so many bytes at most are from the heap, which the system cannot take back.
+const HEAP: u64 = 64 << 10;
+
+/// One ring. Where the schedule cannot know something of it, that is `None`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ring {
+    capacity: u64,
+    /// Bytes of all of it.
+    pub(crate) bytes: Option<u64>,
+    /// Whether other processes can be given it.
+    pub(crate) is_shared: Option<bool>,
+    /// What it holds for good, since the stream has left it.
+    left: Option<Held>,
+}
+
+/// All rings that a stream has had. A ring is known by its number: how often the stream had moved before.
+#[derive(Debug)]
+pub(crate) struct Rings {
+    full: u64,
+    /// What the stream takes beside its ring.
+    pub(crate) overhead: u64,
+    all: Vec<Ring>,
+    /// Whether the ring that is being filled may be one that cannot be shared although it should be.
+    was_starved: bool,
+}
+
+/// What was known before something was done that may have the stream move.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    pub(crate) capacity: u64,
+    /// Whether another ring is being filled.
+    pub(crate) is_growing: bool,
+    pub(crate) held: Held,
+}
+
+/// What was done that may have had the stream move.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cause {
+    /// Whether the ring may have been left in the middle of it.
+    pub(crate) is_batch: bool,
+    /// Whether there are readers in other processes.
+    pub(crate) is_read_elsewhere: bool,
+    /// Whether the system had no descriptor.
+    pub(crate) is_starved: bool,
+    /// Whether the registry's descriptors were ever limited.
+    pub(crate) is_limited: bool,
+}
+
+impl Rings {
+    pub(crate) fn new(config: &StreamConfig) -> Self {
+        let full = config.ring_buffer_size.max(config.channel_buffer_size).next_multiple_of(4096);
+        Self { full, overhead: 0, all: Vec::new(), was_starved: false }
+    }
+
+    /// Notes the first ring.
+    pub(crate) fn begin(&mut self, stat: &StreamStat) {
+        let bytes = self.usual_bytes(stat.capacity);
+        let is_shared = if stat.capacity == self.full { None } else { Some(false) };
+        self.all.push(Ring { capacity: stat.capacity, bytes: Some(bytes), is_shared, left: None });
+        self.overhead = stat.memory - bytes;
+    }
+
+    /// The number of the ring that the stream has now.
+    pub(crate) fn current(&self) -> usize {
+        self.all.len() - 1
+    }
+
+    pub(crate) fn ring(&self, number: usize) -> Ring {
+        self.all[number]
+    }
+
+    /// Bytes and chunks that a ring of full size holds.
+    pub(crate) fn full(&self) -> (u64, u64) {
+        (self.full, (self.full / 64).max(1024) - 1)
+    }
+
+    /// What the ring held when the stream left it, if it has.
+    pub(crate) fn left(&self, number: usize) -> Option<Held> {
+        self.all[number].left
+    }
+
+    /// Bytes of a ring of full size, or of one of this process.
+    fn usual_bytes(&self, capacity: u64) -> u64 {
+        let (header, least) = if capacity == self.full { (FULL_HEADER, 1024) } else { (OWN_HEADER, 4) };
+        header + ENTRY * (capacity / 64).max(least) + capacity
+    }
+
+    /// Chunks that a ring holds at most: one entry is that of head.
+    pub(crate) fn max_chunks(&self, number: usize) -> Option<u64> {
+        let Ring { capacity, bytes, .. } = self.all[number];
+        let bytes = bytes?;
+        let usual = bytes == self.usual_bytes(capacity);
+        let header = if !usual {
+            SHARED_HEADER
+        } else if capacity == self.full {
+            FULL_HEADER
+        } else {
+            OWN_HEADER
+        };
+        Some((bytes - header - capacity) / ENTRY - 1)
+    }
+
+    /// Bytes of a ring if it is from the heap.
+    pub(crate) fn heap_bytes(&self, number: usize) -> u64 {
+        let Ring { capacity, bytes, .. } = self.all[number];
+        let is_usual = bytes.is_none_or(|bytes| bytes == self.usual_bytes(capacity));
+        bytes.filter(|bytes| is_usual && capacity < self.full && *bytes <= HEAP).unwrap_or(0)
+    }
+
+    /// What is known before something is done that may have the stream move.
+    pub(crate) fn before(&self, stat: &StreamStat, held: Held) -> Before {
+        let ring = self.all[self.current()];
+        let is_growing = ring.bytes.is_none_or(|bytes| stat.memory > self.overhead + bytes);
+        Before { capacity: stat.capacity, is_growing, held }
+    }
+
+    /// Notes the rings that the stream has come to since. `head` is what the stream holds now; `found` is what the ring that it left
+    /// first holds, as somebody sees it who has it.
+    pub(crate) fn note(&mut self, before: Before, stat: &StreamStat, found: Option<Held>, cause: Cause) {
+        self.was_starved = cause.is_starved || before.is_growing && self.was_starved;
+        let (from, to) = (self.current(), stat.moves as usize);
+        if from == to {
+            return;
+        }
+        let last = self.all[from];
+        assert!(last.capacity < self.full || last.is_shared != Some(true), "a ring that is never left");
+        if let Some(found) = found {
+            let (tail, head) = ((stat.chunks - stat.chunks_held) as usize, stat.chunks as usize);
+            let is_possible = if cause.is_batch {
+                (before.held.tail..=tail).contains(&found.tail)
+                    && (before.held.head..=head).contains(&found.head)
+            } else {
+                (found.tail, found.head) == (before.held.tail, before.held.head)
+            };
+            assert!(is_possible, "a ring that was left holds {found:?}, and {before:?} before that");
+        }
+        self.all[from].left = Some(Held { is_left: true, ..found.unwrap_or(before.held) });
+        // Nobody has those between.
+        let between = Ring { capacity: 0, bytes: None, is_shared: None, left: Some(before.held) };
+        self.all.resize(to, between);
+        let is_full = stat.capacity == self.full;
+        let part = |all: u64| all - all / 4;
+        // Another one may be being filled already.
+        let is_due = stat.head - stat.tail > part(stat.capacity)
+            || stat.chunks - before.held.tail as u64 > part(stat.capacity / 64);
+        let bytes = if is_full {
+            Some(self.usual_bytes(stat.capacity))
+        } else {
+            Some(stat.memory - self.overhead).filter(|_| !(cause.is_batch && is_due))
+        };
+        let is_shared = if cause.is_read_elsewhere {
+            if cause.is_starved && !before.is_growing {
+                Some(false)
+            } else {
+                let may_lack = self.was_starved || last.is_shared != Some(true) && cause.is_limited;
+                (!may_lack).then_some(true)
+            }
+        } else {
+            (!before.is_growing && !is_full).then_some(false)
+        };
+        self.all.push(Ring { capacity: stat.capacity, bytes, is_shared, left: None });
+        self.was_starved = false;
+    }
+
+    /// Notes whether other processes can be given the ring that the stream has now, as it turned out.
+    pub(crate) fn found_shared(&mut self, is_shared: bool) {
+        let at = self.current();
+        assert_ne!(self.all[at].is_shared, Some(!is_shared), "whether ring {at} can be shared");
+        self.all[at].is_shared = Some(is_shared);
+    }
+
+    /// Whether another process is told this of the stream's ring.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn check_layout(&self, layout: pfs_stream::RingLayout) {
+        let Ring { capacity, bytes, .. } = self.all[self.current()];
+        assert_eq!((layout.capacity, layout.entries.is_none()), (capacity, capacity == self.full));
+        if let (Some(entries), Some(bytes)) = (layout.entries, bytes) {
+            assert_eq!(SHARED_HEADER + ENTRY * entries + capacity, bytes, "of {layout:?}");
+        }
+    }
+}

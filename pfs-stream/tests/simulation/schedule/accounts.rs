@@ -1,0 +1,99 @@
+//! What must be counted of memory and of descriptors.
+
+use std::collections::BTreeSet;
+
+use super::{Attached, Schedule};
+use crate::{
+    following::Following,
+    rings::{Before, Cause},
+};
+
+/// At least and at most so many.
+type Bounds = (u64, u64);
+
+impl Schedule {
+    /// What is known of a stream's rings before something is done with it. `None` if it was removed, and has the ring that it had.
+    pub(super) fn before(&self, at: usize) -> Option<Before> {
+        let stat = self.handle(at)?.stat();
+        let ledger = &self.streams[at].ledger;
+        Some(ledger.rings.before(&stat, ledger.held()))
+    }
+
+    /// Notes the rings that a stream has come to since.
+    pub(super) fn note_moves(&mut self, at: usize, before: Option<Before>, cause: Cause) {
+        let (Some(before), Some(stream)) = (before, self.handle(at)) else { return };
+        let stat = stream.stat();
+        let Attached { ledger, readers, .. } = &mut self.streams[at];
+        let from = ledger.rings.current();
+        let has_moved = stat.moves != from as u64;
+        let found = readers.iter().filter(|_| has_moved).find_map(|reader| reader.counters(from));
+        ledger.rings.note(before, &stat, found, cause);
+        let (shm, ring) = (readers.iter().filter(|it| it.is_shm()).count(), ledger.rings.ring(from));
+        if has_moved {
+            self.tell(|| format!("{at} moves, read elsewhere by {shm}, from {ring:?} to {}", stat.capacity));
+        }
+    }
+
+    /// What is counted is exactly what the streams take, and the rings that readers have still. The rings of a removed stream are
+    /// given back when no other process has one of it, except those from the heap.
+    pub(super) fn check_memory(&self) {
+        let counted = self.registry.memory();
+        let (mut taken, mut is_exact) = (0, true);
+        for at in 0..self.streams.len() {
+            let Attached { ledger, readers, .. } = &self.streams[at];
+            let (rings, current) = (&ledger.rings, ledger.rings.current());
+            let mut add = |bytes: Option<u64>| {
+                is_exact &= bytes.is_some();
+                taken += bytes.unwrap_or(0);
+            };
+            let left: BTreeSet<_> =
+                readers.iter().map(|it| it.ring).filter(|ring| *ring != current).collect();
+            left.into_iter().for_each(|ring| add(rings.ring(ring).bytes));
+            if let Some(stream) = self.handle(at) {
+                add(Some(stream.stat().memory));
+            } else if readers.iter().any(Following::is_shm) {
+                add(rings.ring(current).bytes.map(|bytes| rings.overhead + bytes));
+            } else {
+                add(Some(rings.heap_bytes(current)));
+            }
+        }
+        if is_exact {
+            assert_eq!(counted, taken, "bytes are counted, and are taken");
+        } else {
+            assert!(counted >= taken, "{counted} bytes are counted, and {taken} are taken at least");
+        }
+    }
+
+    /// Descriptors that are counted.
+    fn descriptors(&self) -> Bounds {
+        let counted = |at: usize| -> Bounds {
+            let Attached { ledger, readers, .. } = &self.streams[at];
+            let is_shared = ledger.rings.ring(ledger.rings.current()).is_shared;
+            if ledger.removed {
+                let is_kept = readers.iter().any(Following::is_shm);
+                let most = is_kept && is_shared != Some(false);
+                (u64::from(most && is_shared == Some(true)), u64::from(most))
+            } else {
+                // One that is being filled may be shared.
+                (u64::from(is_shared == Some(true)), 1)
+            }
+        };
+        let add = |sum: Bounds, more: Bounds| (sum.0 + more.0, sum.1 + more.1);
+        (0..self.streams.len()).map(counted).fold((0, 0), add)
+    }
+
+    /// A stream can be shared if it is, or if there is a descriptor for that.
+    pub(super) fn check_descriptors(&self) {
+        let (least, most) = self.descriptors();
+        for at in 0..self.streams.len() {
+            let Some(stream) = self.handle(at) else { continue };
+            let rings = &self.streams[at].ledger.rings;
+            let is_shared = rings.ring(rings.current()).is_shared;
+            if is_shared == Some(true) || most < self.max_descriptors {
+                assert!(stream.is_shared(), "{most} descriptors are counted of {}", self.max_descriptors);
+            } else if is_shared == Some(false) && least >= self.max_descriptors {
+                assert!(!stream.is_shared(), "{least} descriptors are counted of {}", self.max_descriptors);
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What writers do in a schedule, and whether it comes to what it must.
+
+use std::task::Poll;
+
+use pfs_stream::*;
+
+use super::{Attached, BYTES, LARGE, Schedule, WRITERS};
+use crate::{
+    following::Following,
+    ledger::Chunk,
+    rings::{Before, Cause},
+    starving,
+    writing::{Waiting, Writing},
+};
+
+/// How something was appended.
+#[derive(Clone, Copy)]
+struct How {
+    before: Option<Before>,
+    is_batch: bool,
+    is_starved: bool,
+}
+
+impl Schedule {
+    fn chunk(&mut self, len: u64) -> Chunk {
+        self.marks += 1;
+        Chunk { mark: self.marks, len }
+    }
+
+    pub(super) fn append(&mut self, at: usize) {
+        let max = self.streams[at].ledger.config.max_chunk();
+        let Some(who) = self.pick_writer(at) else { return self.writer_joins(at) };
+        if self.written > BYTES {
+            return;
+        }
+        let usual = self.streams[at].usual;
+        let len = match self.random.below(16) {
+            0 => self.random.of([0, max, max + 1]),
+            1..4 => 1 + self.random.below(max.min(64 << 10)),
+            _ => 1 + self.random.below(usual),
+        };
+        let chunk = self.chunk(len);
+        match self.random.below(8) {
+            0 => self.append_all(at, who, usual),
+            1..3 => self.append_and_wait(at, who, chunk),
+            _ => self.try_append(at, who, chunk),
+        }
+        let is_read_here = !self.streams[at].readers.iter().any(Following::is_shm);
+        if self.is_followed && is_read_here && self.before(at).is_some_and(|now| now.is_growing) {
+            // The ring that is being filled cannot be shared, perhaps.
+            self.hand_out(at);
+        }
+        if self.streams[at].ledger.closed && self.random.one_in(8) {
+            // A writer that wants to go on makes another one.
+            self.remove(at);
+        }
+    }
+
+    /// A writer that does not wait.
+    fn pick_writer(&mut self, at: usize) -> Option<usize> {
+        let writers = &self.streams[at].writers;
+        let first = (!writers.is_empty()).then(|| self.random.index(writers.len()))?;
+        let is_idle = |who: &usize| matches!(writers[*who], Writing::Idle(_));
+        Some(first).filter(is_idle).or_else(|| (0..writers.len()).find(is_idle))
+    }
+
+    fn writer(&mut self, at: usize, who: usize) -> &mut Writer {
+        match &mut self.streams[at].writers[who] {
+            Writing::Idle(writer) => writer,
+            Writing::Waiting(_) => unreachable!("only one that does not wait was picked"),
+        }
+    }
+
+    fn try_append(&mut self, at: usize, who: usize, chunk: Chunk) {
+        let how = self.how(at, false);
+        let writer = self.writer(at, who);
+        let done = starving::during(how.is_starved, || writer.try_append(chunk.bytes()));
+        self.tell(|| format!("append {chunk:?} to {at}: {done:?}"));
+        self.judge_append(at, &[chunk], how, done);
+    }
+
+    fn append_and_wait(&mut self, at: usize, who: usize, chunk: Chunk) {
+        let Writing::Idle(writer) = self.streams[at].writers.swap_remove(who) else {
+            unreachable!("only one that does not wait was picked")
+        };
+        self.poll_writer(at, Waiting::new(writer, chunk));
+    }
+
+    fn append_all(&mut self, at: usize, who: usize, usual: u64) {
+        // A ring with many small chunks is copied step by step, too.
+        let is_large = self.streams[at].ledger.config.ring_buffer_size >= LARGE;
+        let is_burst = is_large && self.random.one_in(2);
+        let (count, most) = if is_burst {
+            (200 + self.random.below(800), 90)
+        } else {
+            (1 + self.random.size(40), usual / 4 + 2)
+        };
+        let lens: Vec<_> = (0..count).map(|_| self.random.below(most)).collect();
+        let chunks: Vec<_> = lens.into_iter().map(|len| self.chunk(len)).collect();
+        let given: Vec<_> = chunks.iter().map(|chunk| chunk.bytes()).collect();
+        let chunks: Vec<_> = chunks.into_iter().filter(|chunk| chunk.len > 0).collect();
+        let how = self.how(at, true);
+        let writer = self.writer(at, who);
+        let done = starving::during(how.is_starved, || writer.try_append_all(&given));
+        self.tell(|| format!("append {} chunks to {at}: {done:?}", chunks.len()));
+        self.judge_append(at, &chunks, how, done.and_then(|done| done.map(drop).ok_or(WriteError::Full)));
+    }
+
+    /// How something is appended next.
+    fn how(&mut self, at: usize, is_batch: bool) -> How {
+        let is_starved = self.has_famines && self.random.one_in(4);
+        How { before: self.before(at), is_batch, is_starved }
+    }
+
+    /// Whether an append could come to this; and enters it.
+    fn judge_append(&mut self, at: usize, chunks: &[Chunk], how: How, done: Result<(), WriteError>) {
+        let stat = self.handle(at).map(|stream| stream.stat());
+        let (How { before, is_batch, is_starved }, is_limited) = (how, self.is_limited);
+        let is_read_elsewhere = self.streams[at].readers.iter().any(Following::is_shm);
+        let most = self.streams[at].ledger.rings.max_chunks(self.streams[at].ledger.rings.current());
+        self.note_moves(at, before, Cause { is_batch, is_read_elsewhere, is_starved, is_limited });
+        let Attached { ledger, readers, .. } = &mut self.streams[at];
+        let len: u64 = chunks.iter().map(|chunk| chunk.len).sum();
+        let max = ledger.config.max_chunk();
+        let too_large = len > max;
+        if too_large {
+            return assert_eq!(done, Err(WriteError::TooLarge { size: len, max }));
+        }
+        if ledger.removed {
+            return assert!(done == Err(WriteError::Removed) || len == 0 && chunks.len() != 1, "{done:?}");
+        }
+        if ledger.closed {
+            return assert_eq!(done, Err(WriteError::Closed));
+        }
+        let stat = stat.expect("it was not removed");
+        match done {
+            Ok(()) if len == 0 => {}
+            Ok(()) => {
+                ledger.append(chunks, &stat, is_limited);
+                self.written += len;
+            }
+            Err(WriteError::Full) => {
+                let Some(needed) = ledger.tail_after(stat.capacity, len, chunks.len()) else { return };
+                let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
+                assert!(readers.iter().any(in_the_way), "nobody needs the room");
+            }
+            Err(WriteError::NoMemory { .. }) => {
+                let (capacity, count) = (before.expect("it was not removed").capacity, chunks.len() as u64);
+                let fits = len <= capacity && most.is_some_and(|most| count <= most);
+                assert!(is_limited && !fits, "there is room for {len} bytes in {capacity}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Has an executor poll writers that were woken, and one that was not now and then.
+    pub(super) fn poll_writers(&mut self, at: usize) {
+        for who in (0..self.streams[at].writers.len()).rev() {
+            let is_due = match &self.streams[at].writers[who] {
+                Writing::Waiting(waiting) => waiting.is_woken() || self.random.one_in(8),
+                Writing::Idle(_) => false,
+            };
+            if is_due && let Writing::Waiting(waiting) = self.streams[at].writers.swap_remove(who) {
+                self.poll_writer(at, waiting);
+            }
+        }
+    }
+
+    fn poll_writer(&mut self, at: usize, mut waiting: Waiting) {
+        let how = self.how(at, false);
+        let chunk = waiting.chunk;
+        let polled = starving::during(how.is_starved, || waiting.poll());
+        let (writing, done) = match polled {
+            Poll::Pending => (Writing::Waiting(waiting), Err(WriteError::Full)),
+            Poll::Ready((writer, done)) => (Writing::Idle(writer), done.expect("it was not cancelled")),
+        };
+        self.tell(|| format!("append {chunk:?} to {at}, waiting: {done:?}"));
+        self.judge_append(at, &[chunk], how, done);
+        self.streams[at].writers.push(writing);
+    }
+
+    pub(super) fn writer_joins(&mut self, at: usize) {
+        if self.streams[at].writers.len() >= WRITERS {
+            return;
+        }
+        self.tell(|| format!("a writer joins {at}"));
+        let known = self.pick_writer(at);
+        let stream = self.handle(at);
+        // A clone counts, whether or not the stream still takes anything.
+        let writer = match (known, stream) {
+            (Some(who), _) if self.random.one_in(3) => self.writer(at, who).clone(),
+            (_, None) => return,
+            (_, Some(stream)) => match stream.writer() {
+                Ok(writer) => writer,
+                Err(error) => return assert!(error == AttachError::Closed && self.streams[at].ledger.closed),
+            },
+        };
+        let attached = &mut self.streams[at];
+        attached.ledger.writer_joined();
+        attached.writers.push(Writing::Idle(writer));
+    }
+
+    /// A writer finishes, fails or dies. One that waits does not wait any longer, or dies.
+    pub(super) fn writer_ends(&mut self, at: usize) {
+        let count = self.streams[at].writers.len();
+        if count == 0 {
+            return;
+        }
+        let who = self.random.index(count);
+        let ends = self.random.below(8);
+        self.tell(|| format!("writer {who} of {at} ends: {ends}"));
+        let Attached { writers, ledger, .. } = &mut self.streams[at];
+        let mut writer = match writers.swap_remove(who) {
+            Writing::Idle(writer) => writer,
+            Writing::Waiting(waiting) if ends < 3 => {
+                drop(waiting);
+                return ledger.writer_left(false);
+            }
+            Writing::Waiting(waiting) => return writers.push(Writing::Idle(waiting.cancel())),
+        };
+        let finishes = match ends {
+            0..3 => {
+                drop(writer);
+                return ledger.writer_left(false);
+            }
+            3 if self.random.one_in(4) => {
+                // Its host goes, and readers wait on.
+                writer.depart_as(Departure::Open);
+                return drop(writer);
+            }
+            4 if self.random.one_in(2) => Finish::Close,
+            5 => Finish::Failed,
+            6 if self.random.one_in(2) => Finish::CloseFailed,
+            _ => Finish::KeepOpen,
+        };
+        writer.finish(finishes);
+        match finishes {
+            Finish::Close => ledger.close(false),
+            Finish::CloseFailed => ledger.close(true),
+            _ => {}
+        }
+        ledger.writer_left(matches!(finishes, Finish::Close | Finish::KeepOpen));
+    }
+
+    /// A writer that waits is no longer to wait for the slowest reader.
+    pub(super) fn give_up(&mut self, at: usize) {
+        let Attached { writers, readers, ledger, .. } = &mut self.streams[at];
+        let waiting = writers.iter().find_map(|writer| match writer {
+            Writing::Waiting(waiting) => Some(waiting),
+            Writing::Idle(_) => None,
+        });
+        let Some(given_up) = waiting.and_then(Waiting::give_up_slowest) else { return };
+        let slowest = readers.iter().filter(|it| it.blocks()).map(|it| it.place.chunk(ledger)).min();
+        let reader = readers.iter_mut().find(|it| Following::peer(it.number) == given_up.peer);
+        let reader = reader.expect("it is attached");
+        assert!(reader.blocks() && Some(reader.place.chunk(ledger)) == slowest, "another one is slower");
+        assert_eq!(given_up.position, reader.place.settled);
+        reader.given_up = true;
+        self.given_up += 1;
+        self.tell(|| format!("{given_up:?}"));
+    }
+}
