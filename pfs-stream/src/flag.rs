@@ -23,6 +23,13 @@ pub(crate) fn take(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> boo
     reason != 0 && is_reason(reason) && flag.swap(0, Relaxed) != 0
 }
 
+/// As [`take`] for two flags, with one fence.
+pub(crate) fn take_both(one: &AtomicU64, other: &AtomicU64) -> (bool, bool) {
+    fence(SeqCst);
+    let take = |flag: &AtomicU64| flag.load(Relaxed) != 0 && flag.swap(0, Relaxed) != 0;
+    (take(one), take(other))
+}
+
 #[cfg(all(test, loom))]
 mod tests {
     use super::*;

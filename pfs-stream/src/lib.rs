@@ -103,6 +103,8 @@ mod figures;
 mod flag;
 mod follow;
 mod kept;
+#[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
+pub mod lease;
 mod lifetime;
 mod lost;
 

@@ -19,9 +19,10 @@ use thiserror::Error;
 use crate::{
     Extent, Read, ReadError, Reader, Sink, Stream,
     figures::{Figures, PAGE_WORDS},
+    flag,
     membership::Membership,
     ring::{Layout, Memory, Ring, RingReader, RingWriter, Sharing},
-    state::{MAX_ALLOCATED, Progress, Shared, release},
+    state::{Appending, MAX_ALLOCATED, Progress, Shared, SleepPage, release},
     sync::{Arc, Mutex, Ordering, lock},
 };
 
@@ -36,10 +37,35 @@ pub struct Handout {
     start: MappedStart,
     held: Extent,
     /// The ring and the page, for the other process.
-    files: Option<(Arc<OwnedFd>, OwnedFd)>,
+    files: Option<(NextRing, OwnedFd)>,
     /// Whether the other process has read, and its page says where it is.
     has_read: AtomicBool,
     _counted: Counted,
+}
+
+/// A ring for a reader of another process.
+#[derive(Clone, Debug)]
+pub struct NextRing {
+    layout: RingLayout,
+    file: Arc<OwnedFd>,
+    asleep: Option<Arc<SleepPage>>,
+}
+
+impl NextRing {
+    /// The sizes of the ring.
+    pub fn layout(&self) -> RingLayout {
+        self.layout
+    }
+
+    /// The file of the ring, which another process can only read.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The page in which a reader that is about to sleep says so, where the holder of a lease appends to the ring.
+    pub fn asleep(&self) -> Option<BorrowedFd<'_>> {
+        self.asleep.as_ref().map(|asleep| asleep.file())
+    }
 }
 
 /// Why a reader was not given the next ring.
@@ -80,7 +106,7 @@ impl Reader {
         // Before the ring is taken: a removal in between would release the memory that the client is about to map, and an append
         // could leave it for one that the client cannot map.
         let counted = Counted::new(&self.membership.shared);
-        let (shared, ring_file) = match self.membership.shared.share(can_follow) {
+        let (shared, next) = match self.membership.shared.share(can_follow) {
             Ok(shared) => shared,
             Err(error) => return Err((self, error)),
         };
@@ -93,7 +119,7 @@ impl Reader {
             start: ring.to_start(),
             ring: Mutex::new(ring.ring),
             held,
-            files: Some((ring_file, file)),
+            files: Some((next, file)),
             has_read: AtomicBool::new(false),
             _counted: counted,
         })
@@ -106,13 +132,19 @@ const LARGEST_STEP: u64 = 4 << 20;
 impl Shared {
     /// The stream's ring, and a file of it for another process. Where others cannot be given it, the stream moves to one that they
     /// can.
-    fn share(&self, can_follow: bool) -> io::Result<(Ring, Arc<OwnedFd>)> {
+    fn share(&self, can_follow: bool) -> io::Result<(Ring, NextRing)> {
         loop {
-            let append = lock(&self.append);
-            let ring = append.ring.ring();
-            if self.is_fit(ring, can_follow) {
-                return self.file(ring).ok_or_else(|| io::ErrorKind::OutOfMemory.into());
+            let mut append = lock(&self.append);
+            if !can_follow {
+                // It could neither wake its holder nor follow when the lease ends.
+                append.end_lease(self, None);
+                release(append, &mut Vec::new(), self);
+                append = lock(&self.append);
             }
+            if self.is_fit(&append, can_follow) {
+                return self.file(&append).ok_or_else(|| io::ErrorKind::OutOfMemory.into());
+            }
+            let ring = append.ring.ring();
             let (full, now, is_shared) = (self.config.layout(), ring.layout(), ring.is_shared());
             drop(append);
             let next = if can_follow { now.to_shared(full) } else { full };
@@ -122,15 +154,19 @@ impl Shared {
     }
 
     /// Whether another process can be given this ring.
-    fn is_fit(&self, ring: &Ring, can_follow: bool) -> bool {
-        ring.is_shared() && (can_follow || ring.layout() == self.config.layout())
+    fn is_fit(&self, append: &Appending, can_follow: bool) -> bool {
+        let ring = append.ring.ring();
+        let stays = ring.layout() == self.config.layout() && !append.is_sealed && append.lease.is_none();
+        ring.is_shared() && (can_follow || stays)
     }
 
-    /// The stream's ring, and a file of it. Only under the append lock.
-    fn file(&self, ring: &Ring) -> Option<(Ring, Arc<OwnedFd>)> {
+    /// The stream's ring, and what another process gets of it.
+    fn file(&self, append: &Appending) -> Option<(Ring, NextRing)> {
+        let ring = append.ring.ring();
         let file = ring.memory().file()?;
         *lock(&self.shared_ring) = Some(ring.clone());
-        Some((ring.clone(), file))
+        let asleep = append.lease.as_ref().map(|lease| Arc::clone(&lease.asleep));
+        Some((ring.clone(), NextRing { layout: ring.layout().to_tell(), file, asleep }))
     }
 
     /// Takes memory for a ring that other processes are given.
@@ -157,7 +193,7 @@ impl Shared {
             // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
             let mut append = lock(&self.append);
             let current = append.ring.ring();
-            if self.is_fit(current, can_follow) || !ring.layout().has_room_of(current.layout()) {
+            if self.is_fit(&append, can_follow) || !ring.layout().has_room_of(current.layout()) {
                 return Ok(());
             }
             if append.status.removed() {
@@ -183,7 +219,12 @@ impl Handout {
 
     /// The file of the ring, which another process can only read. `None` once it was closed.
     pub fn ring(&self) -> Option<BorrowedFd<'_>> {
-        self.files.as_ref().map(|(ring, _)| ring.as_fd())
+        self.files.as_ref().map(|(ring, _)| ring.file())
+    }
+
+    /// The page in which the reader says that it is about to sleep, where the holder of a lease appends to the ring.
+    pub fn asleep(&self) -> Option<BorrowedFd<'_>> {
+        self.files.as_ref().and_then(|(ring, _)| ring.asleep())
     }
 
     /// The reader's page of figures, which it writes; `None` once it was closed.
@@ -209,10 +250,10 @@ impl Handout {
     /// # Errors
     ///
     /// [`FollowError`]; the reader stays where it is.
-    pub fn follow(&self) -> Result<(RingLayout, Arc<OwnedFd>), FollowError> {
+    pub fn follow(&self) -> Result<NextRing, FollowError> {
         let shared = &self.membership.shared;
         self.has_read.store(true, Ordering::Relaxed);
-        let append = lock(&shared.append);
+        let append = shared.look();
         if append.status.removed() {
             return Err(FollowError::Removed);
         }
@@ -220,18 +261,17 @@ impl Handout {
         if current.is(&lock(&self.ring)) {
             return Err(FollowError::NotMoved);
         }
-        let (ring, file) = shared.file(current).ok_or(FollowError::NotShared)?;
+        let (ring, next) = shared.file(&append).ok_or(FollowError::NotShared)?;
         drop(append);
-        let layout = ring.layout().to_tell();
         // Only now: dropping the last handle of a ring frees it.
         *lock(&self.ring) = ring;
-        Ok((layout, file))
+        Ok(next)
     }
 
     /// The other process cannot map: the reader is to go on here. Once it has asked for another ring, it goes on from where its page
     /// says that it is.
     pub fn take_back(mut self) -> Reader {
-        let append = lock(&self.membership.shared.append);
+        let append = self.membership.shared.look();
         let (ring, head) = (append.ring.ring().clone(), append.ring.head());
         drop(append);
         let mut start = self.start;
@@ -259,7 +299,7 @@ impl Handout {
 
     /// The progress that the reader claims, clamped to what is possible.
     fn progress(&self) -> Progress {
-        let append = lock(&self.membership.shared.append);
+        let append = self.membership.shared.look();
         self.membership.state.progress(append.ring.head())
     }
 
@@ -275,7 +315,7 @@ impl Handout {
     /// The stream was removed, or a `disconnect` reader lags by more than the channel buffer.
     pub fn end(&self) -> Result<Option<End>, ReadError> {
         let shared = &self.membership.shared;
-        let append = lock(&shared.append);
+        let append = shared.look();
         let (status, head) = (append.status, append.ring.head());
         let Progress { position, .. } = self.membership.state.progress(head);
         drop(append);
@@ -333,6 +373,8 @@ const SHARE: u64 = 4;
 pub struct MappedReader {
     ring: RingReader,
     figures: Figures,
+    /// Where it asks the holder of a lease to wake it.
+    asleep: Option<Memory>,
 }
 
 impl MappedReader {
@@ -344,7 +386,17 @@ impl MappedReader {
     pub fn open(ring: OwnedFd, page: OwnedFd, start: &MappedStart) -> io::Result<Self> {
         let ring = Ring::open(ring, start.layout)?;
         let figures = Figures::Page(Memory::open(page, PAGE_WORDS, Sharing::Writable)?);
-        Ok(Self { ring: RingReader::from_start(ring, start), figures })
+        Ok(Self { ring: RingReader::from_start(ring, start), figures, asleep: None })
+    }
+
+    /// Says in this [page](NextRing::asleep) that it is about to sleep, as long as it reads this ring.
+    ///
+    /// # Errors
+    ///
+    /// When this system can't map it, or it is not what it should be.
+    pub fn sleep_by(&mut self, asleep: OwnedFd) -> io::Result<()> {
+        self.asleep = Some(Memory::open(asleep, PAGE_WORDS, Sharing::Writable)?);
+        Ok(())
     }
 
     /// What comes next, as [`Reader::try_read`] gives it.
@@ -353,7 +405,11 @@ impl MappedReader {
     ///
     /// As there.
     pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
-        let read = self.ring.try_read(sink, max_bytes.into())?;
+        let mut read = self.ring.try_read(sink, max_bytes.into())?;
+        if let (None, Some(asleep)) = (read, &self.asleep) {
+            flag::raise(&asleep.words()[0], 1);
+            read = self.ring.try_read(sink, max_bytes.into())?;
+        }
         if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
             self.figures.record(read, self.ring.settled());
         }
@@ -371,7 +427,7 @@ impl MappedReader {
     ///
     /// When this system can't map it, or it is not what it should be; the reader stays where it is.
     pub fn follow(&mut self, ring: OwnedFd, layout: RingLayout) -> io::Result<()> {
-        self.ring.ring = Ring::open(ring, layout)?;
+        (self.ring.ring, self.asleep) = (Ring::open(ring, layout)?, None);
         Ok(())
     }
 

@@ -46,7 +46,7 @@ impl Membership {
     /// From now on its figures are these. What it lost before stays counted.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn set_figures(&mut self, figures: Figures, at: Position) {
-        let head = lock(&self.shared.append).ring.head();
+        let head = self.shared.look().ring.head();
         let Progress { gaps, lost_bytes, lost_chunks, .. } = self.state.progress(head);
         figures.set_lost(lost_bytes, lost_chunks, gaps);
         figures.set_position(at);
@@ -67,7 +67,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let append = lock(&self.shared.append);
+        let append = self.shared.look();
         let progress = self.state.progress(append.ring.head());
         drop(append);
         let Progress { lost_bytes, lost_chunks, .. } = progress;
@@ -86,6 +86,7 @@ impl Drop for Membership {
         self.shared.gone.add_reader(self.state.counted(progress));
         self.shared.lifetime.leave();
         self.shared.reader_count.fetch_sub(1, Ordering::SeqCst);
+        self.shared.tell_readers();
         self.shared.room.wake_all();
         self.shared.watchers.wake();
     }

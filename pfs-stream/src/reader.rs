@@ -57,7 +57,10 @@ fn try_read(
         // The append lock is released: freeing the old ring can take milliseconds.
         ring.ring = current;
     }
-    let read = ring.try_read(sink, most)?;
+    let mut read = ring.try_read(sink, most)?;
+    if read.is_none() && ring.asks_to_be_told() {
+        read = ring.try_read(sink, most)?;
+    }
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
         let figures = &membership.state.figures;
         // Parts of a chunk count when the chunk ends, so that no counter ever goes back.

@@ -23,7 +23,7 @@ fn state(status: Status) -> State {
 }
 
 pub(crate) fn summary(shared: &Shared) -> StreamSummary {
-    let append = lock(&shared.append);
+    let append = shared.look();
     StreamSummary {
         path: shared.name.clone(),
         state: state(append.status),
@@ -38,7 +38,7 @@ pub(crate) fn summary(shared: &Shared) -> StreamSummary {
 
 pub(crate) fn stat(shared: &Shared) -> StreamStat {
     let now = clock::of_append();
-    let append = lock(&shared.append);
+    let append = shared.look();
     let (head, tail) = (append.ring.head(), append.ring.tail());
     let (recent, from) = append.ring.appended_since(now.saturating_sub(clock::duration_micros(RATE_WINDOW)));
     let writers: Vec<_> = append

@@ -17,8 +17,8 @@ use crate::{
     read::Position,
     ring::{Ring, RingReader, RingWriter, Status},
     stat,
-    state::{self, Charges, ReaderState, Shared},
-    sync::{Arc, Ordering, lock},
+    state::{self, Appending, Charges, ReaderState, Shared, release},
+    sync::{Arc, Ordering},
     wait::{Ticket, WaitQueue},
 };
 
@@ -49,6 +49,9 @@ pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
     let unattached = replaced.filter(|stream| stream.is_unattached());
     unattached.map_or(0, |stream| stream.shared.reserved_from(memory))
 }
+
+/// So often at most a place is looked for in a ring that the holder of a lease overwrites meanwhile.
+const LOOKS: usize = 64;
 
 impl Stream {
     /// Makes a stream that belongs to no registry.
@@ -115,7 +118,7 @@ impl Stream {
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub fn is_shared(&self) -> bool {
         let has_descriptor = || self.shared.descriptors.as_ref().is_none_or(|budget| !budget.is_used_up());
-        !self.shared.holds && (has_descriptor() || lock(&self.shared.append).ring.ring().memory().is_shared())
+        !self.shared.holds && (has_descriptor() || self.shared.look().ring.ring().memory().is_shared())
     }
 
     /// Whether other processes can be given its memory: never on this system.
@@ -157,13 +160,23 @@ impl Stream {
     ///
     /// As [`reader`](Self::reader).
     pub fn reader_of(&self, options: ReadOptions, peer: Peer) -> Result<Reader, AttachError> {
-        let mut append = lock(&self.shared.append);
+        let mut append = self.shared.look();
         if append.status.removed() {
             return Err(AttachError::Removed);
         }
+        if options.policy == SlowPolicy::Block {
+            // The floor of a lease only rises; a new one has this reader below it.
+            append.end_lease(&self.shared, None);
+        }
+        let at = match self.place(&mut append, options.start) {
+            Ok(at) => at,
+            Err(error) => {
+                release(append, &mut Vec::new(), &self.shared);
+                return Err(error);
+            }
+        };
         let (head, tail) = (append.ring.head(), append.ring.tail());
         let held = append.extent();
-        let at = self.place(&append.ring, options.start)?;
         let figures = Figures::own();
         figures.set_position(at);
         let state = ReaderState::new(self.shared.watchers.number(), peer, options.policy, at.offset, figures);
@@ -172,9 +185,10 @@ impl Stream {
         }
         let membership = Membership::join(&self.shared, Arc::new(state));
         let deaths_before = append.deaths_before;
+        append.tell_readers(&self.shared);
         let seat = append.ring.seat(at.seq);
         let current = append.ring.ring().clone();
-        drop(append);
+        release(append, &mut Vec::new(), &self.shared);
         self.shared.watchers.wake();
         self.shared.joins.wake_all();
         let ring = RingReader {
@@ -195,7 +209,21 @@ impl Stream {
     }
 
     /// Where a reader starts. Below tail, the chunk is tail's.
-    fn place(&self, ring: &RingWriter, start: Start) -> Result<Position, AttachError> {
+    fn place(&self, append: &mut Appending, start: Start) -> Result<Position, AttachError> {
+        for _ in 0..LOOKS {
+            let at = self.place_in(&append.ring, start)?;
+            if !append.is_disturbed(at) {
+                return Ok(at);
+            }
+            append.look(&self.shared);
+        }
+        // The holder of a lease is too fast, or has spoiled the index.
+        append.end_lease(&self.shared, None);
+        let at = self.place_in(&append.ring, start)?;
+        Ok(if append.is_disturbed(at) { append.ring.head() } else { at })
+    }
+
+    fn place_in(&self, ring: &RingWriter, start: Start) -> Result<Position, AttachError> {
         let history = self.shared.config.ring_buffer_size;
         let (head, tail) = (ring.head(), ring.tail());
         Ok(match start {
@@ -251,7 +279,7 @@ impl Stream {
     /// waited for.
     pub fn events(&self) -> Events {
         // Nothing can happen to the state of the stream meanwhile.
-        let append = lock(&self.shared.append);
+        let append = self.shared.look();
         self.shared.watchers.watch(append.status.removed())
     }
 
@@ -268,14 +296,14 @@ impl Stream {
 
     /// Whether the stream is as it was created: nothing was appended, no client is attached, and it was not closed.
     pub fn is_unused(&self) -> bool {
-        let append = lock(&self.shared.append);
+        let append = self.shared.look();
         let is_empty = append.ring.head().offset == 0 && !append.status.closed();
         is_empty && append.status.writers() == 0 && self.readers() == 0
     }
 
     /// Bytes that were ever appended to it: the offset of head.
     pub fn bytes_written(&self) -> u64 {
-        lock(&self.shared.append).ring.head().offset
+        self.shared.look().ring.head().offset
     }
 
     /// Readers attached now.
@@ -302,7 +330,7 @@ impl Stream {
 
     /// What it holds now.
     pub fn extent(&self) -> Extent {
-        lock(&self.shared.append).extent()
+        self.shared.look().extent()
     }
 
     /// When it was made.
@@ -338,6 +366,7 @@ impl Stream {
     /// creator said nothing. `None` if neither ends it as it is.
     pub(crate) fn unused_left(&self, idle_ttl: Option<Duration>) -> Option<Duration> {
         if let Some(ttl) = self.shared.config.ttl {
+            self.shared.look_if_leased();
             return Some(ttl.saturating_sub(self.shared.lifetime.unused_for()));
         }
         let idle_ttl = idle_ttl.filter(|_| !self.has_lifetime())?;

@@ -63,10 +63,10 @@ pub enum PushEnd<E> {
 /// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died.
 #[derive(Debug)]
 pub struct Writer {
-    shared: Arc<Shared>,
-    state: Arc<WriterState>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<WriterState>,
     /// After its last chunk; 0 before the first.
-    offset: u64,
+    pub(crate) offset: u64,
     /// Whether something was pushed that sleeping readers were not woken for.
     unannounced: bool,
     /// Where chunks that the stream lets go of come by; empty in between.
@@ -336,7 +336,10 @@ impl Drop for Writer {
             Departure::Open => None,
         };
         self.shared.lifetime.leave();
-        let mut append = lock(&self.shared.append);
+        let mut append = self.shared.look();
+        if append.lease.as_ref().is_some_and(|lease| Arc::ptr_eq(&lease.writer, &self.state)) {
+            append.end_lease(&self.shared, None);
+        }
         if let Some(finished) = finished {
             append.status.writer_left(finished);
             append.finished += u64::from(finished);
@@ -344,7 +347,7 @@ impl Drop for Writer {
         append.writers.retain(|writer| !Arc::ptr_eq(writer, &self.state));
         self.shared.publish(&append);
         let last = append.status.writers() == 0;
-        drop(append);
+        release(append, &mut Vec::new(), &self.shared);
         self.shared.gone.add_writer(self.state.counted(), finished);
         if last || self.unannounced {
             self.shared.wake_readers();
@@ -353,14 +356,14 @@ impl Drop for Writer {
 }
 
 /// A writer that waits for room, until this is dropped: because there is some, or because it gave up.
-struct Waiting {
+pub(crate) struct Waiting {
     shared: Arc<Shared>,
     state: Arc<WriterState>,
     ticket: Ticket,
 }
 
 impl Waiting {
-    fn new(writer: &Writer) -> Self {
+    pub(crate) fn new(writer: &Writer) -> Self {
         writer.state.waiting.store(clock::elapsed(), Ordering::Relaxed);
         lock(&writer.shared.append).waiting += 1;
         Self {
@@ -370,7 +373,7 @@ impl Waiting {
         }
     }
 
-    fn poll<T>(&mut self, cx: &mut Context<'_>, room: impl FnMut() -> Option<T>) -> Poll<T> {
+    pub(crate) fn poll<T>(&mut self, cx: &mut Context<'_>, room: impl FnMut() -> Option<T>) -> Poll<T> {
         self.shared.room.poll(&mut self.ticket, cx, room)
     }
 }

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::task::Poll;
 
 use bytes::BytesMut;
@@ -50,10 +50,10 @@ impl Host {
     /// Hands over the ring that the reader asks for.
     async fn moves_the_reader(&mut self) {
         assert_eq!(hears(&mut self.socket, &mut self.decoder).await, Request::Follow);
-        let (layout, ring) = self.handout.follow().unwrap();
+        let next = self.handout.follow().unwrap();
         let mut bytes = BytesMut::new();
-        Reply::Ring(layout).encode(&mut bytes);
-        send_with(&self.socket, &bytes, &[ring.as_fd()]);
+        Reply::Ring(next.layout()).encode(&mut bytes);
+        send_with(&self.socket, &bytes, &[next.file()]);
     }
 }
 
@@ -210,8 +210,8 @@ async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on
     });
     promptly(async {
         assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Follow);
-        let (layout, _) = host.handout.follow().unwrap();
-        host.says(Reply::Ring(layout)).await;
+        let next = host.handout.follow().unwrap();
+        host.says(Reply::Ring(next.layout())).await;
         assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Unmapped);
         host.says(Reply::Data("over the connection".into())).await;
     })

@@ -1,6 +1,6 @@
 //! A reader that was handed the ring: its connection tells when it makes room, and when it is gone.
 
-use std::{convert::Infallible, future::pending, os::fd::AsFd, pin::pin, time::Duration};
+use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
 
 use pfs_proto::{ErrorCode, Reply, Request};
 use pfs_stream::{
@@ -151,7 +151,7 @@ async fn follow<T: Transport>(
     place: &Readable<'_>,
     cutoff: &Cutoff,
 ) -> Result<Followed, Ended> {
-    let (layout, ring) = match handout.follow() {
+    let next = match handout.follow() {
         Ok(next) => next,
         Err(FollowError::NotShared) => {
             wire.put(&Reply::Unshared);
@@ -160,7 +160,7 @@ async fn follow<T: Transport>(
         Err(FollowError::Removed) => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
         Err(error) => return Err(Failure::new(ErrorCode::Protocol, error.to_string()).into()),
     };
-    let (reply, descriptors) = (Reply::Ring(layout), [ring.as_fd()]);
+    let (reply, descriptors) = (Reply::Ring(next.layout()), [next.file()]);
     let sent = tokio::select! {
         biased;
         sent = wire.send_with(&reply, &descriptors) => sent,

@@ -90,7 +90,7 @@ impl Ring {
     }
 
     /// Whether it is the same memory.
-    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    #[cfg(any(loom, all(target_os = "linux", not(miri))))]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.memory, &other.memory)
     }
@@ -126,6 +126,12 @@ impl Ring {
 
     pub(super) fn load(&self, index: usize, order: Ordering) -> u64 {
         self.word(index).load(order)
+    }
+
+    /// The number of the next chunk, whether or not a lease has ended there.
+    #[inline]
+    pub(super) fn head_seq(&self) -> u64 {
+        self.load(layout::HEAD_SEQ, Acquire) & !layout::SEALED
     }
 
     /// The index that has the entries of all chunks up to a head that was seen before.
@@ -171,7 +177,7 @@ impl Ring {
         }
         // A reader in the middle of a copy looks at tail once more, and throws the copy away. It then finds the status. Other
         // processes keep their bytes and so their tail: one that is writing chunks to a file has written the right ones.
-        let head = self.load(layout::HEAD_SEQ, Ordering::Relaxed);
+        let head = self.head_seq();
         self.memory.release(self.layout.header(), (layout::TAIL_SEQ, head))
     }
 

@@ -17,7 +17,7 @@ use rustix::{
         memfd_create,
     },
     io::Errno,
-    mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap},
+    mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed, munmap},
 };
 
 use super::layout::WORD;
@@ -29,6 +29,8 @@ pub(crate) enum Sharing {
     ReadOnly,
     /// Look and write.
     Writable,
+    /// Look and write, until its maker [forbids](Mapping::forbid_writing) further mappings that write.
+    WritableAtFirst,
 }
 
 /// This process's view of a sealed memory file, or of memory that it shares with nobody.
@@ -61,10 +63,11 @@ impl Mapping {
         let mapping = Self::map(file, words, ProtFlags::READ | ProtFlags::WRITE)?;
         // Only after our own writable mapping exists: from here on the file keeps its size, and whoever
         // gets or reopens the descriptor can map it for reading alone.
-        let mut seals = FIXED_SIZE | SealFlags::SEAL;
-        if sharing == Sharing::ReadOnly {
-            seals |= SealFlags::FUTURE_WRITE;
-        }
+        let seals = match sharing {
+            Sharing::ReadOnly => FIXED_SIZE | SealFlags::SEAL | SealFlags::FUTURE_WRITE,
+            Sharing::Writable => FIXED_SIZE | SealFlags::SEAL,
+            Sharing::WritableAtFirst => FIXED_SIZE,
+        };
         fcntl_add_seals(&mapping.file().ok_or(io::ErrorKind::Other)?, seals)?;
         Ok(mapping)
     }
@@ -86,6 +89,19 @@ impl Mapping {
         Self { address, words, file: Mutex::default(), released: AtomicBool::new(false), is_boxed: true }
     }
 
+    /// Has no child of this process inherit the mapping: two processes that append to one ring would spoil it.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        let bytes = self.words * WORD;
+        // SAFETY: it is a mapping of ours, and nothing about it changes in this process.
+        Ok(unsafe { madvise(self.address.as_ptr().cast(), bytes, Advice::LinuxDontFork) }?)
+    }
+
+    /// From now on whoever gets the file can map it for reading alone. What is mapped for writing already stays so.
+    pub(crate) fn forbid_writing(&self) -> io::Result<()> {
+        let file = self.file().ok_or(io::ErrorKind::Other)?;
+        Ok(fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::FUTURE_WRITE)?)
+    }
+
     /// Maps memory that came from elsewhere, if it has the size it should have and will keep it.
     pub(crate) fn open(file: OwnedFd, words: usize, sharing: Sharing) -> io::Result<Self> {
         let bytes = words.checked_mul(WORD).and_then(|bytes| i64::try_from(bytes).ok());
@@ -96,7 +112,7 @@ impl Mapping {
         }
         let protection = match sharing {
             Sharing::ReadOnly => ProtFlags::READ,
-            Sharing::Writable => ProtFlags::READ | ProtFlags::WRITE,
+            Sharing::Writable | Sharing::WritableAtFirst => ProtFlags::READ | ProtFlags::WRITE,
         };
         Self::map(file, words, protection)
     }

@@ -47,6 +47,21 @@ impl Memory {
         Ok(Self { mapping: Mapping::new(words, Sharing::ReadOnly)? })
     }
 
+    /// Memory that one other process may write, and that others are given to read when
+    /// [no further one](Self::forbid_writing) may.
+    pub(crate) fn writable_at_first(words: usize) -> io::Result<Self> {
+        Ok(Self { mapping: Mapping::new(words, Sharing::WritableAtFirst)? })
+    }
+
+    /// Has no child of this process inherit it.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        self.mapping.keep_from_children()
+    }
+
+    pub(crate) fn forbid_writing(&self) -> io::Result<()> {
+        self.mapping.forbid_writing()
+    }
+
     /// Memory of this process alone.
     pub(crate) fn own(words: usize) -> io::Result<Self> {
         Ok(Self { mapping: Mapping::own(words)? })

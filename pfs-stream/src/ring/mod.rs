@@ -27,6 +27,7 @@ mod direct;
 mod held;
 mod index;
 mod layout;
+mod lease;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[allow(unsafe_code)]
 mod mapping;
@@ -49,10 +50,11 @@ pub use direct::WriteToError;
 pub(crate) use held::Seat;
 pub(crate) use index::Index;
 pub(crate) use layout::{Layout, MAX_SIZE, MIN_HELD};
+pub(crate) use lease::Refused;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
 pub(crate) use memory::{Memory, write};
-pub(crate) use reader::RingReader;
+pub(crate) use reader::{LIMIT, RingReader};
 pub(crate) use source::{Given, Shared, Source};
 pub(crate) use status::Status;
 pub use violation::Violation;

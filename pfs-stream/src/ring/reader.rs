@@ -26,7 +26,7 @@ pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 const TRIES: usize = if cfg!(loom) { 4 } else { 64 };
 
 /// No stream ever comes to this chunk or this offset.
-const LIMIT: u64 = 1 << 62;
+pub(crate) const LIMIT: u64 = 1 << 62;
 
 /// Parts of chunks, except the first of each, begin at multiples of this many bytes.
 const PAGE: u64 = 4096;
@@ -148,7 +148,7 @@ impl RingReader {
     pub(super) fn look(&self) -> Result<Look, Violation> {
         for _ in 0..TRIES {
             let tail = self.ring.load(layout::TAIL_SEQ, Acquire);
-            let head = self.ring.load(layout::HEAD_SEQ, Acquire);
+            let head = self.ring.head_seq();
             let oldest = tail.max(self.seq);
             if oldest == self.seq && self.seq == head {
                 return Ok(Look::CaughtUp);

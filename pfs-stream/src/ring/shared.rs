@@ -4,14 +4,28 @@ use std::{io, os::fd::OwnedFd};
 
 use pfs_proto::{MappedStart, RingLayout};
 
-use super::{Layout, Memory, Ring, RingReader, Sharing, layout};
-use crate::sync::{Arc, Ordering::Acquire};
+use super::{Layout, Memory, Ring, RingReader, Sharing};
+use crate::sync::Arc;
 
 impl Ring {
     /// Maps a ring of another process, to read it.
     pub(crate) fn open(file: OwnedFd, layout: RingLayout) -> io::Result<Self> {
         let layout = Layout::from_told(layout).ok_or(io::ErrorKind::InvalidData)?;
         let memory = Memory::open(file, layout.words(), Sharing::ReadOnly)?;
+        Ok(Self { layout, memory: Arc::new(memory.into()) })
+    }
+
+    /// Maps a ring of another process, to append to it.
+    pub(crate) fn open_to_write(file: OwnedFd, layout: RingLayout) -> io::Result<Self> {
+        let layout = Layout::from_told(layout).ok_or(io::ErrorKind::InvalidData)?;
+        let memory = Memory::open(file, layout.words(), Sharing::Writable)?;
+        memory.keep_from_children()?;
+        Ok(Self { layout, memory: Arc::new(memory.into()) })
+    }
+
+    /// Takes memory for a ring that one other process may append to.
+    pub(crate) fn leasable(layout: Layout) -> io::Result<Self> {
+        let memory = Memory::writable_at_first(layout.words())?;
         Ok(Self { layout, memory: Arc::new(memory.into()) })
     }
 
@@ -23,7 +37,7 @@ impl Ring {
 impl RingReader {
     /// Whether nothing is left to be read in a ring that the stream has left.
     pub(crate) fn is_at_end_of_left_ring(&self) -> bool {
-        self.ring.status().moved() && self.ring.load(layout::HEAD_SEQ, Acquire) == self.seq
+        self.ring.status().moved() && self.ring.head_seq() == self.seq
     }
 
     /// What a reader elsewhere must know to read on from here.

@@ -2,7 +2,8 @@
 
 use pfs_proto::{End, Until};
 
-/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 59 moved to another ring, 24..59
+/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 59 moved to another ring, 58 leased,
+/// 24..58
 /// writers that died, 0..24 writers attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status(u64);
@@ -12,6 +13,7 @@ const REMOVED: u64 = 1 << 62;
 const WRITTEN: u64 = 1 << 61;
 const FAILED: u64 = 1 << 60;
 const MOVED: u64 = 1 << 59;
+const LEASED: u64 = 1 << 58;
 const DEATH: u64 = 1 << 24;
 const WRITERS: u64 = DEATH - 1;
 
@@ -44,7 +46,16 @@ impl Status {
 
     /// As a ring has it that the stream has left.
     pub(crate) fn as_moved(self) -> Self {
-        Self(self.0 | MOVED)
+        Self(self.0 & !LEASED | MOVED)
+    }
+
+    /// Whether a writer of another process appends to the ring by itself.
+    pub(crate) fn leased(self) -> bool {
+        self.0 & LEASED != 0
+    }
+
+    pub(crate) fn set_leased(&mut self, leased: bool) {
+        self.0 = if leased { self.0 | LEASED } else { self.0 & !LEASED };
     }
 
     /// Writers attached now.
@@ -59,7 +70,7 @@ impl Status {
 
     /// Writers that went without finishing, or finished as failed, since the stream's creation.
     pub(crate) fn deaths(self) -> u64 {
-        (self.0 & (MOVED - 1)) >> DEATH.trailing_zeros()
+        (self.0 & (LEASED - 1)) >> DEATH.trailing_zeros()
     }
 
     /// The end that a reader has come to which has read up to head.

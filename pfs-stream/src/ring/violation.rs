@@ -10,6 +10,9 @@ pub enum Violation {
     /// Head is behind tail, behind what was read already, or where no stream ever comes.
     #[error("its head is impossible")]
     Head,
+    /// Tail went back.
+    #[error("its tail went back")]
+    Tail,
     /// There are more chunks than the ring's index has entries for.
     #[error("it claims more chunks than it has room for")]
     Chunks,

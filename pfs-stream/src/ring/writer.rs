@@ -6,7 +6,7 @@ use super::{Given, Index, Layout, Ring, Seat, Shared, Source, held::Keeper, layo
 use crate::{
     read::Position,
     sync::{
-        Ordering::{Relaxed, Release},
+        Ordering::{Acquire, Relaxed, Release},
         fence,
     },
 };
@@ -80,9 +80,28 @@ impl RingWriter {
         words[layout::HEAD_SEQ].store(at.seq, Release);
     }
 
+    /// For a ring that another writer has filled with what is between these places.
+    pub(crate) fn going_on(ring: Ring, tail: Position, head: Position) -> Self {
+        let mut writer = Self::new(ring);
+        writer.set(tail, head);
+        writer
+    }
+
+    /// Has these places from now on, whatever is in the ring.
+    pub(super) fn set(&mut self, tail: Position, head: Position) {
+        (self.tail_seq, self.tail, self.tail_entry) = (tail.seq, tail.offset, self.index.entry_of(tail.seq));
+        self.take_back(head);
+    }
+
+    /// Goes back to where head was: what was written after that is not published.
+    pub(super) fn take_back(&mut self, head: Position) {
+        (self.head_seq, self.head, self.head_entry) = (head.seq, head.offset, self.index.entry_of(head.seq));
+        self.place = UNKNOWN;
+    }
+
     /// Copies chunks that another writer's ring holds, as many as come after those that were copied before, up to about so many
     /// bytes and chunks; whether it has copied all. Nobody reads this ring before that.
-    pub(crate) fn follow(&mut self, other: &Self, bytes: u64, chunks: u64) -> bool {
+    pub(crate) fn follow(&mut self, other: &Self, newest: u64, bytes: u64, chunks: u64) -> bool {
         let tail = other.tail();
         if self.head_seq < tail.seq {
             self.begin(tail);
@@ -93,12 +112,30 @@ impl RingWriter {
         }
         let (last, most) = (self.head_seq.saturating_add(chunks), self.head.saturating_add(bytes));
         while self.head_seq < other.head_seq.min(last) && self.head < most {
-            let (end, time) = (other.start_of(self.head_seq + 1), other.time_of(self.head_seq));
-            let (at, len) = (self.head % other.layout().capacity(), end - self.head);
+            let end = other.start_of(self.head_seq + 1);
+            // Whatever the holder of a lease wrote there, times rise.
+            let time = other.time_of(self.head_seq).max(self.newest_time()).min(newest);
+            // The holder of a lease may have spoiled any entry: the rest of the history goes then. A later chunk has a byte at least.
+            let rest = other.head_seq - self.head_seq - 1;
+            let len = end.checked_sub(self.head).filter(|len| *len > 0);
+            let Some(len) = len.filter(|_| end.checked_add(rest).is_some_and(|end| end <= other.head)) else {
+                self.begin(other.head());
+                break;
+            };
+            let at = self.head % other.layout().capacity();
             let chunk = Shared { words: other.ring.data(), at: at as usize, len: len as usize };
             self.write(&chunk);
             self.advance_place(chunk.len);
             self.advance_head(chunk.len, time);
+        }
+        // The holder of a lease that has ended may have announced one append more, and may be writing it: what that overwrites is not
+        // what was copied.
+        fence(Acquire);
+        let announced = other.ring.load(layout::TAIL_SEQ, Relaxed).min(self.head_seq);
+        if announced > self.tail_seq {
+            (self.tail_seq, self.tail) = (announced, self.start_of(announced));
+            self.tail_entry = self.index.entry_of(announced);
+            self.ring.word(layout::TAIL_SEQ).store(announced, Release);
         }
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
         self.head_seq == other.head_seq
@@ -164,12 +201,24 @@ impl RingWriter {
     pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
         self.make_entries(chunks.len());
+        self.write_all(chunks, time);
+        self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
+    }
+
+    /// Does all of an append but publish it, in a ring that holds no chunk by reference.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, chunks: &[impl Source], tail: Tail, time: u64) {
+        self.advance_tail(tail, &mut Vec::new());
+        self.write_all(chunks, time);
+    }
+
+    #[inline(always)]
+    fn write_all(&mut self, chunks: &[impl Source], time: u64) {
         for chunk in chunks {
             self.write(chunk);
             self.advance_place(chunk.size());
             self.advance_head(chunk.size(), time);
         }
-        self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
     /// As [`append`](Self::append) for one chunk, which is held if it can be.
@@ -297,6 +346,11 @@ impl RingWriter {
         let reaches_back = first.seq > self.tail_seq || self.tail_seq == 0;
         let from = if reaches_back { time } else { self.time_of(first.seq) };
         (self.head.saturating_sub(first.offset), from)
+    }
+
+    /// When the newest chunk in the ring was appended; 0 if it holds none.
+    fn newest_time(&self) -> u64 {
+        if self.head_seq > self.tail_seq { self.time_of(self.head_seq - 1) } else { 0 }
     }
 
     fn time_of(&self, seq: u64) -> u64 {

@@ -1,9 +1,11 @@
 //! What the lock of a stream protects: a writer finds room under it, and appends.
 
+use std::task::Waker;
+
 use bytes::Bytes;
 use pfs_proto::SlowPolicy;
 
-use super::{Growth, Shared, WriterState};
+use super::{Growth, Lease, Shared, WriterState};
 use crate::{
     error::WriteError,
     extent::Extent,
@@ -16,6 +18,12 @@ use crate::{
 pub(crate) struct Appending {
     pub(crate) ring: RingWriter,
     pub(crate) growth: Growth,
+    /// The lease of a writer that appends by itself.
+    pub(crate) lease: Option<Lease>,
+    /// Who waits for the end of a lease that has ended.
+    pub(crate) lease_waiter: Option<Waker>,
+    /// Whether nothing may be appended to the ring any more, because the holder of a lease that ended may still write there.
+    pub(crate) is_sealed: bool,
     pub(crate) status: Status,
     /// Deaths before the first of the writers attached now (or last) joined.
     pub(crate) deaths_before: u64,
@@ -65,8 +73,12 @@ pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>, 
 #[cold]
 fn wake_writers(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
     append.made_room = false;
+    let holders = append.lease_waiter.take();
     drop(append);
     shared.room.wake_all();
+    if let Some(waiter) = holders {
+        waiter.wake();
+    }
 }
 
 impl Appending {
@@ -165,6 +177,14 @@ impl Appending {
     #[inline]
     pub(crate) fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
         tail <= self.block_floor || self.is_past_blocking(tail, shared)
+    }
+
+    /// The chunk that the slowest `block` reader has come to; beyond every chunk if there is none.
+    pub(crate) fn slowest_block_reader(&mut self, shared: &Shared) -> u64 {
+        let readers = lock(&shared.readers);
+        let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
+        self.block_floor = blocking.map(|reader| reader.figures.seq()).min().unwrap_or(u64::MAX);
+        self.block_floor
     }
 
     /// Whether all `block` readers have come to chunk `tail`, now that they are looked at.

@@ -1,14 +1,14 @@
 //! What a stream knows of who is attached to it.
 
-use std::time::SystemTime;
+use std::{task::Waker, time::SystemTime};
 
 use pfs_proto::{Peer, SlowPolicy};
 
-use super::{Appending, Shared, release};
+use super::{Appending, LeaseEnd, Shared, release};
 use crate::{
     figures::Figures,
     read::Position,
-    sync::{AtomicU64, MutexGuard, Ordering},
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering},
     totals::Counted,
 };
 
@@ -107,6 +107,8 @@ pub(crate) struct WriterState {
     pub(crate) waiting: AtomicU64,
     /// The chunk that `block` readers must reach before its last append that found no room can go on.
     pub(crate) needs: AtomicU64,
+    /// How its lease ended, until it is told, and who waits for that.
+    pub(crate) lease_end: Mutex<(Option<LeaseEnd>, Option<Waker>)>,
 }
 
 impl WriterState {
@@ -118,6 +120,7 @@ impl WriterState {
             staged: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             needs: AtomicU64::new(0),
+            lease_end: Mutex::default(),
         }
     }
 

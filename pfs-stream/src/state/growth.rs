@@ -72,7 +72,7 @@ impl Next {
     }
 
     /// Copies so many bytes and chunks of another ring, and has the system give as large a part of its memory. Whether it has all.
-    fn fill(&mut self, other: &RingWriter, bytes: u64, chunks: u64) -> io::Result<bool> {
+    fn fill(&mut self, other: &RingWriter, newest: u64, bytes: u64, chunks: u64) -> io::Result<bool> {
         let all = self.layout().bytes();
         if all <= MAX_ALLOCATED && self.allocated < all {
             let times = 1 + all / other.ring().layout().capacity();
@@ -82,7 +82,7 @@ impl Next {
         } else {
             self.allocated = all;
         }
-        Ok(self.writer.follow(other, bytes, chunks) && self.allocated == all)
+        Ok(self.writer.follow(other, newest, bytes, chunks) && self.allocated == all)
     }
 }
 
@@ -107,6 +107,11 @@ impl Growth {
             let (bytes, chunks) = (part(layout.capacity()), part(layout.max_chunks()));
             Position { seq: tail.seq.saturating_add(chunks), offset: tail.offset.saturating_add(bytes) }
         };
+    }
+
+    /// Each append has something to do from now on.
+    pub(crate) fn is_due_always(&mut self) {
+        (self.at, self.next) = (Position::default(), None);
     }
 
     /// Bytes of the ring that is being filled.
@@ -137,6 +142,7 @@ impl Appending {
     /// Copies a part of what the ring holds into a larger one, and moves there once that is complete.
     #[cold]
     pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<(), WriteError> {
+        self.end_lease(shared, None);
         let layout = self.ring.ring().layout();
         let (head, tail) = (self.ring.head(), self.ring.tail());
         // With all that is held, of which nothing is to go.
@@ -160,23 +166,24 @@ impl Appending {
         // Whole if the append would drop something for which there is room in the other ring, unless that has gone on for a while.
         let would_drop = self.ring.tail_after(bytes, chunks as usize).seq > self.ring.tail().seq;
         let (most_bytes, most_chunks) =
-            if would_drop && !self.growth.is_stuck || !layout.has_room(bytes, chunks) {
+            if would_drop && !self.growth.is_stuck || !layout.has_room(bytes, chunks) || self.is_sealed {
                 (u64::MAX, u64::MAX)
             } else {
                 let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPIED_TIMES));
                 (part(COPIED_BYTES, bytes), part(COPIED_CHUNKS, chunks))
             };
-        let filled = next.and_then(|mut next| match next.fill(&self.ring, most_bytes, most_chunks) {
-            Ok(is_filled) => Ok((next, is_filled)),
-            Err(_) => Err(WriteError::NoMemory { needed: next.layout().bytes() }),
-        });
+        let filled =
+            next.and_then(|mut next| match next.fill(&self.ring, self.newest, most_bytes, most_chunks) {
+                Ok(is_filled) => Ok((next, is_filled)),
+                Err(_) => Err(WriteError::NoMemory { needed: next.layout().bytes() }),
+            });
         match filled {
             Ok((next, true)) => self.move_to(next.writer, shared),
             Ok((next, false)) => {
                 self.growth.next = Some(next);
                 self.growth.at = Position::default();
             }
-            Err(error) if !layout.has_room(bytes, chunks) => return Err(error),
+            Err(error) if !layout.has_room(bytes, chunks) || self.is_sealed => return Err(error),
             Err(_) => {
                 self.growth.is_stuck = true;
                 let (some, few) = (layout.capacity() / 4, layout.max_chunks() / 4);
@@ -192,6 +199,7 @@ impl Appending {
         next.ring().set_status(self.status);
         self.growth.begin(next.ring().layout(), next.tail());
         self.growth.moves += 1;
+        self.is_sealed = false;
         self.made_room |= self.waiting > 0;
         let left = std::mem::replace(&mut self.ring, next);
         left.ring().set_status(self.status.as_moved());
@@ -208,7 +216,7 @@ impl Appending {
         bytes: u64,
         shared: &Shared,
     ) -> Option<RingWriter> {
-        if next.follow(&self.ring, bytes, bytes / 64) {
+        if next.follow(&self.ring, self.newest, bytes, bytes / 64) {
             self.move_to(next, shared);
             return None;
         }

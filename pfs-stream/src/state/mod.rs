@@ -3,6 +3,7 @@
 mod appending;
 mod attached;
 mod growth;
+mod lease;
 
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +28,10 @@ pub(crate) use attached::{Progress, ReaderState, WriterState};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use growth::MAX_ALLOCATED;
 pub(crate) use growth::{Growth, first_ring};
+pub(crate) use lease::Lease;
+pub use lease::LeaseEnd;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub(crate) use lease::SleepPage;
 
 /// Streams made in this process so far.
 static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
@@ -123,6 +128,9 @@ impl Shared {
             writers: Vec::new(),
             waiting: 0,
             made_room: false,
+            lease: None,
+            lease_waiter: None,
+            is_sealed: false,
             refused: 0,
         };
         Self {
@@ -189,6 +197,7 @@ impl Shared {
     /// Closes or removes the stream, and tells everybody. Returns what it is now.
     pub(crate) fn set_status(&self, change: impl FnOnce(&mut Status)) -> Status {
         let mut append = lock(&self.append);
+        append.end_lease(self, None);
         let before = append.status;
         change(&mut append.status);
         let now = append.status;
@@ -200,7 +209,7 @@ impl Shared {
         if now.removed() && !before.removed() {
             self.watchers.tell(StreamEvent::Removed);
         }
-        drop(append);
+        release(append, &mut Vec::new(), self);
         self.watchers.wake();
         self.wake_everybody();
         if now.removed() && !before.removed() {
@@ -266,7 +275,7 @@ impl Shared {
     /// Adds this stream and those who are attached to it.
     pub(crate) fn add_to(&self, totals: &mut Totals) {
         let now = clock::elapsed();
-        let append = lock(&self.append);
+        let append = self.look();
         *(if append.status.closed() { &mut totals.closed } else { &mut totals.open }) += 1;
         for writer in &append.writers {
             totals.writers += 1;

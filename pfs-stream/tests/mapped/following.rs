@@ -37,8 +37,8 @@ fn read_all(reader: &mut MappedReader, handout: &Handout) -> u64 {
                 assert!(bytes.iter().zip(at..).all(|(byte, offset)| *byte == byte_at(offset)));
             }
             None if reader.has_to_follow() => {
-                let (layout, ring) = handout.follow().unwrap();
-                reader.follow(ring.try_clone().unwrap(), layout).unwrap();
+                let next = handout.follow().unwrap();
+                reader.follow(next.file().try_clone_to_owned().unwrap(), next.layout()).unwrap();
             }
             None => return reader.position() - from,
             Some(other) => panic!("{other:?}"),
@@ -224,10 +224,9 @@ fn a_ring_that_is_shared_has_all_its_pages_so_that_none_can_be_missing_when_it_i
     assert_eq!((allocated(handout.ring().unwrap()), allocated(handout.page().unwrap())), (4, 4));
     while writer.offset() < SIZE {
         append(&mut writer, 1000);
-        if let Ok((layout, ring)) = handout.follow() {
-            use std::os::fd::AsFd;
-            let size = rustix::fs::fstat(&ring).unwrap().st_size as u64;
-            assert!(size > layout.capacity && allocated(ring.as_fd()) >= size / 1024);
+        if let Ok(next) = handout.follow() {
+            let size = rustix::fs::fstat(next.file()).unwrap().st_size as u64;
+            assert!(size > next.layout().capacity && allocated(next.file()) >= size / 1024);
         }
     }
     assert_eq!(stream.stat().capacity, SIZE);

@@ -50,8 +50,8 @@ fn follow(handout: &Handout) -> (u64, u64) {
         let count = bell.count();
         match reader.try_read(&mut bytes, 2000).unwrap() {
             None if reader.has_to_follow() => {
-                let (layout, ring) = handout.follow().unwrap();
-                reader.follow(ring.try_clone().unwrap(), layout).unwrap();
+                let next = handout.follow().unwrap();
+                reader.follow(next.file().try_clone_to_owned().unwrap(), next.layout()).unwrap();
                 continue;
             }
             None => {

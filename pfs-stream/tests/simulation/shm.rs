@@ -1,9 +1,9 @@
 //! An shm reader and its host: what another process and the daemon do between them, in one process.
 
-use std::{fs::File, io, os::fd::OwnedFd, os::unix::fs::FileExt, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt};
 
 use pfs_stream::{
-    mapped::{Bell, Handout, MappedReader},
+    mapped::{Bell, Handout, MappedReader, NextRing},
     *,
 };
 
@@ -15,8 +15,7 @@ const HEAD: u64 = 256;
 
 /// The ring that a process was given when it asked.
 pub(crate) struct Answer {
-    pub(crate) layout: RingLayout,
-    pub(crate) file: Arc<OwnedFd>,
+    pub(crate) next: NextRing,
     /// Its number.
     pub(crate) ring: usize,
 }
@@ -58,16 +57,16 @@ impl ShmReader {
 
     /// Goes on in the ring that it was given.
     pub(crate) fn map(&mut self) -> io::Result<()> {
-        let Some(Answer { layout, file, ring }) = self.answer.take() else { return Ok(()) };
-        self.file = File::from(file.try_clone()?);
+        let Some(Answer { next, ring }) = self.answer.take() else { return Ok(()) };
+        self.file = File::from(next.file().try_clone_to_owned()?);
         self.ring = ring;
-        self.reader.follow(file.try_clone()?, layout)
+        self.reader.follow(next.file().try_clone_to_owned()?, next.layout())
     }
 
     /// What a ring holds by its own account, if the process has that ring or was given it.
     pub(crate) fn counters(&self, ring: usize) -> Option<Held> {
         let file = match &self.answer {
-            Some(answer) if answer.ring == ring => File::from(answer.file.try_clone().ok()?),
+            Some(answer) if answer.ring == ring => File::from(answer.next.file().try_clone_to_owned().ok()?),
             _ if self.ring == ring => self.file.try_clone().ok()?,
             _ => return None,
         };

@@ -87,12 +87,12 @@ impl Following {
             None
         };
         match answer {
-            Ok((layout, file)) => {
+            Ok(next) => {
                 assert_eq!(is_due, None, "it was given a ring");
                 ledger.rings.found_shared(true);
-                ledger.rings.check_layout(layout);
+                ledger.rings.check_layout(next.layout());
                 self.ring = current;
-                shm.answer = Some(Answer { layout, file, ring: current });
+                shm.answer = Some(Answer { next, ring: current });
                 return None;
             }
             Err(FollowError::NotShared) => {

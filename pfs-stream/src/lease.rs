@@ -1,0 +1,313 @@
+//! Leases: a writer of another process appends to the ring by itself, without a copy and without a wake-up in between.
+//!
+//! Only the only writer of a stream gets one. The stream's side is the [`Writer`] that stands for it: it [offers](Writer::offer_lease)
+//! a ring and, when the other process has mapped that, [grants](Writer::grant_lease) the lease, which moves the stream there. The other
+//! process makes a [`Holder`] of what it was given, and appends.
+//!
+//! The stream ends the lease whenever it has to: when anybody else appends, when a `block` reader attaches, when the stream is closed
+//! or removed, and when the writer goes. That takes one instruction. What the holder has published before is in the stream; its
+//! next append fails, and it appends through the stream again what was not taken.
+//!
+//! Nothing that the holder writes is trusted. It can spoil the contents of this stream, and nothing else.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    task::{Context, Poll},
+};
+
+use pfs_proto::RingLayout;
+use thiserror::Error;
+
+use crate::{
+    Chunk, Writer, clock,
+    figures::PAGE_WORDS,
+    flag,
+    read::Position,
+    ring::{Given, LIMIT, Memory, Refused, Ring, RingWriter, Sharing, Source},
+    state::{Lease, Shared, SleepPage, release},
+    sync::{Arc, lock},
+    writer::Waiting,
+};
+
+pub use crate::state::LeaseEnd;
+
+/// The largest ring that is leased, in bytes: its memory is taken at once, and may have to be copied at once.
+const MAX_LEASED: u64 = 64 << 20;
+
+/// Bytes that are copied at a time while a stream moves to a ring that is leased.
+const LARGEST_STEP: u64 = 4 << 20;
+
+/// A ring for a writer of another process, that is not the stream's yet.
+#[derive(Debug)]
+pub struct Offer {
+    ring: Ring,
+    file: Arc<OwnedFd>,
+    asleep: Arc<SleepPage>,
+}
+
+/// Where a lease begins: with what the ring holds already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseStart {
+    /// Number and offset of the oldest chunk.
+    pub tail: (u64, u64),
+    /// Number and offset of the next chunk.
+    pub head: (u64, u64),
+    /// When the newest chunk was appended, in microseconds since the Unix epoch.
+    pub newest: u64,
+    /// The largest chunk that the stream takes, in bytes.
+    pub max_chunk: u64,
+}
+
+impl Offer {
+    /// The file of the ring, which the other process may map for writing until the lease is granted.
+    pub fn ring(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The file of the page in which readers ask to be woken.
+    pub fn asleep(&self) -> BorrowedFd<'_> {
+        self.asleep.file()
+    }
+
+    /// The sizes of the ring.
+    pub fn layout(&self) -> RingLayout {
+        self.ring.layout().to_tell()
+    }
+}
+
+impl Writer {
+    /// A ring for the process that this writer stands for, if it may get a lease: it is the only writer of an open stream, nobody holds a
+    /// lease, and there is memory. Nothing has changed before that is [granted](Self::grant_lease).
+    pub fn offer_lease(&self) -> Option<Offer> {
+        let layout = self.shared.config.layout();
+        let has_descriptor = {
+            let append = self.shared.look();
+            let is_only = append.status.writers() == 1 && append.lease.is_none();
+            if !is_only || self.shared.holds || layout.bytes() > MAX_LEASED || self.shared.status().closed() {
+                return None;
+            }
+            append.ring.ring().is_shared()
+        };
+        let ring = self.shared.leasable_ring(layout, has_descriptor).ok()?;
+        let ring_file = ring.memory().file()?;
+        Some(Offer { ring, file: ring_file, asleep: Arc::new(SleepPage::new().ok()?) })
+    }
+
+    /// Grants the lease: moves the stream to that ring, which the other process has mapped. `None`, and nothing has changed, if this is no
+    /// longer possible.
+    pub fn grant_lease(&mut self, offer: Offer) -> Option<LeaseStart> {
+        // Readers are given the ring from now on.
+        offer.ring.memory().forbid_writing().ok()?;
+        let shared = &self.shared;
+        lock(&self.state.lease_end).0 = None;
+        let (mut next, mut step) = (None, 64 << 10);
+        loop {
+            let mut append = shared.look();
+            let is_only = append.status.writers() == 1 && append.lease.is_none();
+            if !is_only || append.status.closed() || append.status.removed() {
+                return None;
+            }
+            let mut filled: RingWriter =
+                next.take().unwrap_or_else(|| RingWriter::from(offer.ring.clone(), append.ring.tail()));
+            if !filled.follow(&append.ring, append.newest, step, step / 64) {
+                next = Some(filled);
+                step = (2 * step).min(LARGEST_STEP);
+                continue;
+            }
+            filled.raise_floor(append.slowest_block_reader(shared));
+            append.status.set_leased(true);
+            append.lease =
+                Some(Lease::new(Arc::clone(&self.state), filled.head(), Arc::clone(&offer.asleep)));
+            append.move_to(filled, shared);
+            append.growth.is_due_always();
+            append.tell_readers(shared);
+            shared.publish(&append);
+            let place = |at: Position| (at.seq, at.offset);
+            let (tail, head) = (place(append.ring.tail()), place(append.ring.head()));
+            let start =
+                LeaseStart { tail, head, newest: append.newest, max_chunk: shared.config.max_chunk() };
+            release(append, &mut Vec::new(), shared);
+            shared.wake_readers();
+            return Some(start);
+        }
+    }
+
+    /// Ready when the lease has ended; once.
+    pub fn poll_lease_end(&mut self, cx: &mut Context<'_>) -> Poll<LeaseEnd> {
+        let mut told = lock(&self.state.lease_end);
+        if let Some(end) = told.0.take() {
+            drop(told);
+            self.offset = self.offset.max(if end.chunks > 0 { end.offset } else { 0 });
+            return Poll::Ready(end);
+        }
+        told.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The holder says that it has appended something that somebody in this process waits for.
+    pub fn holder_published(&self) {
+        self.shared.news.wake_all();
+    }
+
+    /// Waits until `block` readers let the holder overwrite everything before this chunk, or until the lease has ended. Then the holder is
+    /// to be told.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn room_for_holder(&mut self, up_to: u64) {
+        let mut waiting = Waiting::new(self);
+        std::future::poll_fn(|cx| {
+            waiting.poll(cx, || {
+                let mut append = self.shared.look();
+                if append.lease.is_some() && !append.may_overwrite(up_to, &self.shared) {
+                    return None;
+                }
+                let floor = append.block_floor;
+                append.ring.raise_floor(floor);
+                Some(())
+            })
+        })
+        .await;
+    }
+}
+
+impl Shared {
+    fn leasable_ring(&self, layout: crate::ring::Layout, has_descriptor: bool) -> io::Result<Ring> {
+        let refused = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let descriptor = match self.descriptors.as_ref().filter(|_| !has_descriptor) {
+            Some(descriptors) => Some(descriptors.reserve(1).ok_or_else(refused)?),
+            None => None,
+        };
+        let mut charge = self.charge(layout).map_err(|_| refused())?;
+        charge.extend(descriptor);
+        let ring = Ring::leasable(layout)?;
+        ring.allocate(0, u64::MAX)?;
+        ring.charge(charge);
+        Ok(ring)
+    }
+}
+
+/// What the other process has mapped of an [`Offer`]: the lease is not granted yet.
+#[derive(Debug)]
+pub struct Mapped {
+    ring: Ring,
+    asleep: Memory,
+}
+
+/// Appends to a leased ring.
+#[derive(Debug)]
+pub struct Holder {
+    ring: RingWriter,
+    asleep: Memory,
+    newest: u64,
+    max_chunk: u64,
+    chunks: u64,
+}
+
+/// Why the holder of a lease has not appended a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HolderError {
+    /// The chunk is larger than the stream takes.
+    #[error("a chunk of {size} bytes is larger than the {max} bytes that the stream takes")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: u64,
+        /// The largest size, in bytes.
+        max: u64,
+    },
+    /// A `block` reader needs the room.
+    #[error("a block reader needs the room")]
+    Full {
+        /// The chunk that it must have come to.
+        up_to: u64,
+    },
+    /// The lease has ended. Nothing of the chunk is in the stream.
+    #[error("the lease has ended")]
+    Ended,
+    /// Somebody else appends to the ring.
+    #[error("somebody else appends to the leased ring")]
+    OtherWriter,
+}
+
+impl Mapped {
+    /// Maps what an [`Offer`] gave. Children of this process do not inherit it.
+    ///
+    /// # Errors
+    ///
+    /// When this system can't map it, or it is not what it should be.
+    pub fn open(ring: OwnedFd, asleep: OwnedFd, layout: RingLayout) -> io::Result<Self> {
+        let ring = Ring::open_to_write(ring, layout)?;
+        Ok(Self { ring, asleep: Memory::open(asleep, PAGE_WORDS, Sharing::Writable)? })
+    }
+
+    /// Begins to append, now that the lease is granted. `None` if no ring of this layout can be so.
+    pub fn begin(self, start: LeaseStart) -> Option<Holder> {
+        let LeaseStart { tail, head, newest, max_chunk } = start;
+        let (chunks, bytes) = (head.0.checked_sub(tail.0)?, head.1.checked_sub(tail.1)?);
+        let layout = self.ring.layout();
+        let is_possible = layout.has_room(bytes, chunks) && head.0.max(head.1) < LIMIT;
+        if !is_possible || max_chunk > layout.capacity() {
+            return None;
+        }
+        let place = |(seq, offset)| Position { seq, offset };
+        let ring = RingWriter::going_on(self.ring, place(tail), place(head));
+        Some(Holder { ring, asleep: self.asleep, newest, max_chunk, chunks: 0 })
+    }
+}
+
+impl Holder {
+    /// Appends a chunk, and wakes the readers of other processes that sleep. Returns true if the stream is to be told, because somebody
+    /// waits for it there. An empty chunk changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`HolderError`]; nothing was appended.
+    pub fn try_append(&mut self, chunk: impl Chunk) -> Result<bool, HolderError> {
+        let given = Given::new(&chunk);
+        let (size, max) = (given.size() as u64, self.max_chunk);
+        if size == 0 {
+            return Ok(false);
+        }
+        if size > max {
+            return Err(HolderError::TooLarge { size, max });
+        }
+        let time = clock::of_append().max(self.newest);
+        self.ring.append_leased(&[given], size, time).map_err(|refused| match refused {
+            Refused::NoRoom(up_to) => HolderError::Full { up_to },
+            Refused::Ended => HolderError::Ended,
+            Refused::OtherWriter => HolderError::OtherWriter,
+        })?;
+        self.newest = time;
+        self.chunks += 1;
+        let (asleep, published) = flag::take_both(&self.asleep.words()[0], self.ring.published());
+        if asleep {
+            self.ring.ring().ring_bell();
+        }
+        Ok(published)
+    }
+
+    /// To be asked before the holder waits for [room](HolderError::Full): false if it need not wait, because there is some or the lease has
+    /// ended.
+    pub fn waits_for_room(&self, up_to: u64) -> bool {
+        self.ring.raise_room(up_to)
+    }
+
+    /// Readers attached now.
+    pub fn readers(&self) -> usize {
+        usize::try_from(self.ring.readers()).unwrap_or(usize::MAX)
+    }
+
+    /// Chunks that it has appended.
+    pub fn chunks(&self) -> u64 {
+        self.chunks
+    }
+
+    /// The offset after the newest chunk.
+    pub fn offset(&self) -> u64 {
+        self.ring.head().offset
+    }
+}

@@ -1,0 +1,177 @@
+//! Leases: the only writer of a stream, in another process, appends to the ring by itself, and the stream looks on.
+//!
+//! A lease is an option of the append state. Whoever wants to know where the stream is [looks](Shared::look) first, which takes note
+//! of what the holder has appended. Whoever appends through the stream ends the lease: [`Appending::grow`] is where both meet,
+//! because an append to a leased ring is always due for growth.
+//!
+//! A lease ends by one instruction, [`RingWriter::seal`](crate::ring::RingWriter::seal), which needs no consent, cannot fail, and
+//! allocates nothing. The sealed ring stays the stream's ring until the next append, which moves the stream to a ring of its own: the
+//! holder may still be writing into the sealed one.
+
+use super::{Appending, Shared, WriterState, release};
+use crate::{
+    clock,
+    read::Position,
+    ring::Violation,
+    sync::{Arc, MutexGuard, Ordering, lock},
+};
+
+/// Bytes a second that no holder appends: more are a violation.
+const MAX_RATE: u64 = 64 << 30;
+
+/// A lease, as its stream sees it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) writer: Arc<WriterState>,
+    /// Where head was when it was granted.
+    from: Position,
+    /// Bytes that its writer had appended before.
+    before: u64,
+    /// When head was last seen, as [`clock::elapsed`] has it.
+    seen: u64,
+    /// Where readers of other processes ask to be woken.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) asleep: Arc<SleepPage>,
+}
+
+/// The page in which sleeping readers of other processes ask the holder of a lease to wake them. The stream itself does not map it.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+#[derive(Debug)]
+pub(crate) struct SleepPage(std::os::fd::OwnedFd);
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+impl SleepPage {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        crate::ring::Memory::writable_by_others(crate::figures::PAGE_WORDS).map(|(_, file)| Self(file))
+    }
+
+    pub(crate) fn file(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.0)
+    }
+}
+
+/// How a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseEnd {
+    /// Chunks that the holder appended under the lease and that are in the stream.
+    pub chunks: u64,
+    /// The offset after the last of them.
+    pub offset: u64,
+    /// What was wrong with the ring, if that is why.
+    pub violation: Option<Violation>,
+}
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+impl Lease {
+    pub(crate) fn new(writer: Arc<WriterState>, from: Position, asleep: Arc<SleepPage>) -> Self {
+        let before = writer.bytes.load(Ordering::Relaxed);
+        Self { writer, from, before, seen: clock::elapsed(), asleep }
+    }
+}
+
+impl Appending {
+    /// Takes note of what the holder of a lease has appended since the last look.
+    pub(crate) fn look(&mut self, shared: &Shared) {
+        let Some(lease) = &mut self.lease else { return };
+        let (before, now) = (self.ring.head(), clock::elapsed());
+        let seen = self.ring.observe();
+        let more = self.ring.head().offset.saturating_sub(before.offset);
+        let micros = now.saturating_sub(lease.seen).saturating_add(1);
+        let possible =
+            micros.saturating_mul(MAX_RATE / 1_000_000).saturating_add(self.ring.ring().layout().capacity());
+        match seen {
+            Ok(()) if more <= possible => {
+                lease.seen = now;
+                if more > 0 {
+                    self.count_leased(shared);
+                }
+            }
+            Ok(()) => self.end_lease(shared, Some(Violation::Head)),
+            Err(violation) => self.end_lease(shared, Some(violation)),
+        }
+    }
+
+    /// Whether a place that was found in the ring may be wrong, because the holder of a lease has overwritten what was looked at, or has
+    /// spoiled it.
+    pub(crate) fn is_disturbed(&self, at: Position) -> bool {
+        if self.lease.is_none() && !self.is_sealed {
+            return false;
+        }
+        let (tail, head) = (self.ring.tail(), self.ring.head());
+        let is_possible = (tail.seq..=head.seq).contains(&at.seq) && at.offset <= head.offset;
+        !is_possible || self.ring.has_announced_beyond(at.seq)
+    }
+
+    /// Tells the holder of a lease how many readers there are.
+    pub(crate) fn tell_readers(&self, shared: &Shared) {
+        if self.lease.is_some() {
+            self.ring.set_readers(shared.reader_count.load(Ordering::SeqCst) as u64);
+        }
+    }
+
+    /// Counts what the holder has appended for it.
+    fn count_leased(&mut self, shared: &Shared) {
+        let Some(lease) = &self.lease else { return };
+        let bytes = self.ring.head().offset.saturating_sub(lease.from.offset);
+        lease.writer.bytes.store(lease.before.saturating_add(bytes), Ordering::Relaxed);
+        // Never the holder's stamp: the time is when this was seen.
+        self.newest = self.newest.max(clock::of_append());
+        shared.renew();
+    }
+
+    /// Ends the lease, if there is one. What the holder has appended up to now is in the stream, and nothing more. Whoever waits for the
+    /// end is woken when the lock is [released](super::release).
+    pub(crate) fn end_lease(&mut self, shared: &Shared, found: Option<Violation>) {
+        if self.lease.is_none() {
+            return;
+        }
+        self.ring.seal();
+        let violation = found.or_else(|| self.ring.observe().err());
+        self.count_leased(shared);
+        let Some(lease) = self.lease.take() else { return };
+        self.is_sealed = true;
+        self.growth.is_due_always();
+        self.status.set_leased(false);
+        // After the seal: whoever sees the status sees the last head.
+        shared.publish(self);
+        let head = self.ring.head();
+        let end =
+            LeaseEnd { chunks: head.seq.saturating_sub(lease.from.seq), offset: head.offset, violation };
+        let waiter = {
+            let mut told = lock(&lease.writer.lease_end);
+            told.0 = Some(end);
+            told.1.take()
+        };
+        (self.lease_waiter, self.made_room) = (waiter, true);
+    }
+}
+
+impl Shared {
+    /// The append state, with what the holder of a lease has appended up to now.
+    pub(crate) fn look(&self) -> MutexGuard<'_, Appending> {
+        let mut append = lock(&self.append);
+        if append.lease.is_some() {
+            append.look(self);
+            if append.lease.is_none() {
+                release(append, &mut Vec::new(), self);
+                append = lock(&self.append);
+            }
+        }
+        append
+    }
+
+    /// Takes note of what the holder of a lease has appended, if there is one.
+    pub(crate) fn look_if_leased(&self) {
+        if self.status().leased() {
+            drop(self.look());
+        }
+    }
+
+    /// Tells the holder of a lease how many readers there are.
+    pub(crate) fn tell_readers(&self) {
+        if self.status().leased() {
+            lock(&self.append).tell_readers(self);
+        }
+    }
+}
