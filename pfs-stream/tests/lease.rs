@@ -635,6 +635,11 @@ fn all_readers_get_every_chunk_once_and_in_order_while_leases_begin_and_end() {
     assert!(leases.load(Relaxed) > 10, "{leases:?} leases");
 }
 
+/// A chunk so small that the index is what limits a ring.
+fn small(number: u64) -> Vec<u8> {
+    [number, !number, number].map(u64::to_ne_bytes).concat()
+}
+
 #[test]
 fn a_reader_that_joins_while_the_holder_overwrites_the_ring_starts_at_a_whole_chunk() {
     let stream = stream();
@@ -642,35 +647,51 @@ fn a_reader_that_joins_while_the_holder_overwrites_the_ring_starts_at_a_whole_ch
     thread::scope(|scope| {
         let mut writer = stream.writer().unwrap();
         let mut holder = lease(&mut writer);
+        let _end = RemovedAtPanic(&stream);
         let stop = &stop;
         scope.spawn(move || {
             let mut number = 0;
-            while stop.load(Relaxed) == 0 {
-                // The lease may end: the holder was too fast for a place to be found.
-                if holder.try_append(numbered(0, number)).is_err() {
-                    break;
-                }
+            // The lease may end: the holder was too fast for a place to be found.
+            while stop.load(Relaxed) == 0 && holder.try_append(small(number)).is_ok() {
                 number += 1;
             }
             drop(writer);
         });
         for round in 0..20_000_u64 {
-            let start = match round % 4 {
+            let start = match round % 3 {
                 0 => Start::Oldest,
-                1 => Start::Tail(30_000),
-                2 => Start::Since(std::time::Duration::from_millis(1)),
+                1 => Start::Since(std::time::Duration::from_millis(1)),
                 _ => Start::New,
             };
             let mut reader = stream.reader(ReadOptions { start, ..Default::default() }).unwrap();
             let mut bytes = Vec::new();
-            match reader.try_read(&mut bytes, 2000) {
-                Ok(Some(Read::Data { .. })) if !matches!(start, Start::Tail(_)) => {
-                    Seen::default().take(&bytes)
-                }
-                Ok(_) => {}
-                Err(error) => panic!("{start:?}: {error}"),
+            if let Err(error) = reader.try_read(&mut bytes, 2000) {
+                stop.store(1, Relaxed);
+                panic!("{start:?}: {error}");
             }
+            let chunks =
+                bytes.as_slice().chunks(24).map(|chunk| u64::from_ne_bytes(chunk[..8].try_into().unwrap()));
+            let expected =
+                chunks.clone().next().into_iter().flat_map(|first| (first..).take(bytes.len() / 24));
+            assert_eq!(bytes, expected.flat_map(small).collect::<Vec<_>>(), "{start:?}");
         }
         stop.store(1, Relaxed);
     });
+}
+
+#[test]
+fn the_append_after_a_lease_goes_to_another_ring_however_much_has_to_be_copied_first() {
+    let stream = Stream::new("s", StreamConfig::default().buffer_size(4 << 20)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    while holder.offset() < 3 << 20 {
+        append(&mut holder, 1 << 20).unwrap();
+    }
+    let moves = stream.stat().moves;
+    let mut other = stream.writer().unwrap();
+    other.try_append(chunk(3 << 20, 10)).unwrap();
+    assert_eq!(stream.stat().moves, moves + 1);
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    let mut reader = stream.reader(ReadOptions::default()).unwrap();
+    assert!(read(&mut reader) == chunk(0, (3 << 20) + 10));
 }
