@@ -79,13 +79,13 @@ impl Offer {
 
 impl Writer {
     /// A ring for the process that this writer stands for, if it may get a lease: it is the only writer of an open stream, nobody holds a
-    /// lease, and there is memory. Nothing has changed before that is [granted](Self::grant_lease).
+    /// lease, every reader can [follow](crate::mapped::Handout::follow), and there is memory. The stream stays where it is until the
+    /// lease is [granted](Self::grant_lease).
     pub fn offer_lease(&self) -> Option<Offer> {
         let layout = self.shared.config.layout();
         let has_descriptor = {
             let append = self.shared.look();
-            let is_only = append.status.writers() == 1 && append.lease.is_none();
-            if !is_only || self.shared.holds || layout.bytes() > MAX_LEASED || self.shared.status().closed() {
+            if !append.can_be_leased(&self.shared) || self.shared.holds || layout.bytes() > MAX_LEASED {
                 return None;
             }
             append.ring.ring().is_shared()
@@ -105,8 +105,7 @@ impl Writer {
         let (mut next, mut step) = (None, 64 << 10);
         loop {
             let mut append = shared.look();
-            let is_only = append.status.writers() == 1 && append.lease.is_none();
-            if !is_only || append.status.closed() || append.status.removed() {
+            if !append.can_be_leased(shared) {
                 return None;
             }
             let mut filled: RingWriter =

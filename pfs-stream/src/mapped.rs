@@ -105,7 +105,7 @@ impl Reader {
         };
         // Before the ring is taken: a removal in between would release the memory that the client is about to map, and an append
         // could leave it for one that the client cannot map.
-        let counted = Counted::new(&self.membership.shared);
+        let counted = Counted::new(&self.membership.shared, can_follow);
         let (shared, next) = match self.membership.shared.share(can_follow) {
             Ok(shared) => shared,
             Err(error) => return Err((self, error)),
@@ -348,19 +348,24 @@ impl Handout {
 
 /// Counted among the readers of other processes, for which the bell is rung.
 #[derive(Debug)]
-struct Counted(Arc<Shared>);
+struct Counted {
+    shared: Arc<Shared>,
+    can_follow: bool,
+}
 
 impl Counted {
-    fn new(shared: &Arc<Shared>) -> Self {
+    fn new(shared: &Arc<Shared>, can_follow: bool) -> Self {
         shared.mapped.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(shared))
+        shared.staying.fetch_add(usize::from(!can_follow), Ordering::SeqCst);
+        Self { shared: Arc::clone(shared), can_follow }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.mapped.fetch_sub(1, Ordering::SeqCst);
-        self.0.give_back();
+        self.shared.mapped.fetch_sub(1, Ordering::SeqCst);
+        self.shared.staying.fetch_sub(usize::from(!self.can_follow), Ordering::SeqCst);
+        self.shared.give_back();
     }
 }
 

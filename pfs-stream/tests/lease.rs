@@ -149,6 +149,23 @@ fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
+fn a_reader_that_cannot_follow_ends_a_lease_and_keeps_another_from_being_granted_while_it_reads() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let hand_out = || stream.reader(ReadOptions::default()).unwrap().hand_out(false).unwrap();
+    let stays = hand_out();
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    assert!(writer.offer_lease().is_none());
+    drop(stays);
+    let offered = writer.offer_lease().unwrap();
+    let stays = hand_out();
+    assert!(writer.grant_lease(offered).is_none(), "it came between the offer and the grant");
+    drop(stays);
+    append(&mut lease(&mut writer), 10).unwrap();
+}
+
+#[test]
 fn a_close_or_a_removal_ends_the_lease_and_readers_get_all_that_was_appended_before() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();

@@ -71,6 +71,14 @@ impl Lease {
 }
 
 impl Appending {
+    /// Whether the only writer may get a lease: nobody else appends, and nobody would be left behind when the lease ends.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn can_be_leased(&self, shared: &Shared) -> bool {
+        let status = self.status;
+        let is_open = !status.closed() && !status.removed();
+        is_open && status.writers() == 1 && self.lease.is_none() && shared.staying.load(Ordering::SeqCst) == 0
+    }
+
     /// Takes note of what the holder of a lease has appended since the last look.
     pub(crate) fn look(&mut self, shared: &Shared) {
         let Some(lease) = &mut self.lease else { return };

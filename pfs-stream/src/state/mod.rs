@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) reader_count: AtomicUsize,
     /// Readers that are in other processes.
     pub(crate) mapped: AtomicUsize,
+    /// Those of them that cannot follow to another ring.
+    pub(crate) staying: AtomicUsize,
     /// Bytes that readers who have left were told they lost. Written under `readers`, when one leaves.
     pub(crate) lost_before: AtomicU64,
     /// Where those who leave add up what they did.
@@ -146,6 +148,7 @@ impl Shared {
             readers: Mutex::new(Vec::new()),
             reader_count: AtomicUsize::new(0),
             mapped: AtomicUsize::new(0),
+            staying: AtomicUsize::new(0),
             lost_before: AtomicU64::new(0),
             gone,
             news: WaitQueue::new(),
