@@ -461,12 +461,12 @@ impl Reader {
             (_, Reply::Error { code, message }) => Err(RequestError::refused(code, message).into()),
             (State::Waiting, reply) => Ok(self.attach(reply)?),
             #[cfg(target_os = "linux")]
-            (State::Reading, Reply::Ring(layout)) if self.is_mapped() => {
+            (State::Reading, Reply::Ring(layout)) if self.is_asking() => {
                 self.goes_on_in(layout)?;
                 Ok(None)
             }
             #[cfg(target_os = "linux")]
-            (State::Reading, Reply::Unshared) if self.is_mapped() => {
+            (State::Reading, Reply::Unshared) if self.is_asking() => {
                 self.leave_ring();
                 Ok(None)
             }

@@ -73,6 +73,11 @@ impl Reader {
         Ok(!matches!(&self.source, Source::Ring(ring) if ring.has_to_follow()))
     }
 
+    /// Whether it has asked for the next ring. It has handed on all of the one before then.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(&self.source, Source::Ring(ring) if ring.is_asking())
+    }
+
     /// Takes what has come over the connection.
     pub(super) fn hear(&mut self) -> Result<(), ReadError> {
         match self.decoded() {

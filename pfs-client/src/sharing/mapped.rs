@@ -86,11 +86,9 @@ impl MappedSource {
         self.asked
     }
 
-    /// Goes on in the ring that came along with `Ring`, if that was asked for.
+    /// Goes on in the ring that came along with `Ring`.
     pub(crate) fn follow(&mut self, layout: RingLayout, passed: &Passed) -> io::Result<()> {
-        if !std::mem::take(&mut self.asked) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a ring came that was not asked for"));
-        }
+        self.asked = false;
         self.reader.follow(passed.take()?, layout)?;
         self.moves = self.moves.wrapping_add(1);
         self.bell = self.reader.bell();

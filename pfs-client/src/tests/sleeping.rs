@@ -240,3 +240,17 @@ async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_
     // The next ring's bell was rung as often as the other one was then.
     promptly(tokio::task::spawn_blocking(move || reader.sleep(count))).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_daemon_that_sends_a_ring_or_takes_it_away_unasked_breaks_the_protocol() {
+    for unshared in [false, true] {
+        let (mut reader, mut host) = mapped_reader().await;
+        let layout = host.handout.start().layout;
+        host.stream.writer().unwrap().try_append(b"not read yet").unwrap();
+        host.says(if unshared { Reply::Unshared } else { Reply::Ring(layout) }).await;
+        let read = promptly(reader.next()).await;
+        assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "not read yet"), "{read:?}");
+        let read = promptly(reader.next()).await;
+        assert!(matches!(&read, Err(ReadError::Other(_))), "{read:?}");
+    }
+}
