@@ -111,10 +111,11 @@ impl RingWriter {
             self.ring.word(layout::TAIL_SEQ).store(tail.seq, Release);
         }
         let (last, most) = (self.head_seq.saturating_add(chunks), self.head.saturating_add(bytes));
+        let mut time = self.newest_time();
         while self.head_seq < other.head_seq.min(last) && self.head < most {
             let end = other.start_of(self.head_seq + 1);
             // Whatever the holder of a lease wrote there, times rise.
-            let time = other.time_of(self.head_seq).max(self.newest_time()).min(newest);
+            time = other.time_of(self.head_seq).max(time).min(newest);
             // The holder of a lease may have spoiled any entry: the rest of the history goes then. A later chunk has a byte at least.
             let rest = other.head_seq - self.head_seq - 1;
             let len = end.checked_sub(self.head).filter(|len| *len > 0);

@@ -10,8 +10,9 @@
 //! readers, rings are in memory that can be shared, if the system has any; otherwise the readers go on in this process. A ring of
 //! full size is in such memory, too, and a stream does not leave it.
 //!
-//! A ring that was left is counted until the last reader has left it, too. Each is at least four times as large as the one before, so
-//! that all that were left are together no more than a third of the stream's ring.
+//! A ring that was left is counted until the last reader has left it, too. Growth makes each ring at least four times as large as the
+//! one before, so that all that growth has left are together no more than a third of the stream's ring. A move to memory that can be
+//! shared may leave one more of the stream's size.
 
 use std::{io, thread};
 
@@ -56,7 +57,7 @@ pub(crate) struct Growth {
 #[derive(Debug)]
 pub(crate) struct Next {
     writer: RingWriter,
-    /// Bytes of it that the system has given.
+    /// Bytes of it that the system has given, or that it is not asked for.
     allocated: u64,
     /// Whether it was made for readers of other processes, too. If it is not shared for all that, no memory could be.
     is_for_others: bool,
@@ -64,7 +65,9 @@ pub(crate) struct Next {
 
 impl Next {
     fn new(ring: Ring, tail: Position, is_for_others: bool) -> Self {
-        Self { writer: RingWriter::from(ring, tail), allocated: 0, is_for_others }
+        let all = ring.layout().bytes();
+        let allocated = if all <= MAX_ALLOCATED { 0 } else { all };
+        Self { writer: RingWriter::from(ring, tail), allocated, is_for_others }
     }
 
     fn layout(&self) -> Layout {
@@ -74,13 +77,11 @@ impl Next {
     /// Copies so many bytes and chunks of another ring, and has the system give as large a part of its memory. Whether it has all.
     fn fill(&mut self, other: &RingWriter, newest: u64, bytes: u64, chunks: u64) -> io::Result<bool> {
         let all = self.layout().bytes();
-        if all <= MAX_ALLOCATED && self.allocated < all {
+        if self.allocated < all {
             let times = 1 + all / other.ring().layout().capacity();
             let to = all.min(self.allocated.saturating_add(bytes.saturating_mul(times)));
             self.writer.ring().allocate(self.allocated, to)?;
             self.allocated = to;
-        } else {
-            self.allocated = all;
         }
         Ok(self.writer.follow(other, newest, bytes, chunks) && self.allocated == all)
     }
