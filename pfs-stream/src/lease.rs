@@ -25,18 +25,12 @@ use crate::{
     flag,
     read::Position,
     ring::{Given, LIMIT, Memory, Refused, Ring, RingWriter, Sharing, Source},
-    state::{Lease, Shared, SleepPage, release},
+    state::{Appending, Lease, MAX_ALLOCATED, SleepPage},
     sync::{Arc, lock},
     writer::Waiting,
 };
 
 pub use crate::state::LeaseEnd;
-
-/// The largest ring that is leased, in bytes: its memory is taken at once, and may have to be copied at once.
-const MAX_LEASED: u64 = 64 << 20;
-
-/// Bytes that are copied at a time while a stream moves to a ring that is leased.
-const LARGEST_STEP: u64 = 4 << 20;
 
 /// A ring for a writer of another process, that is not the stream's yet.
 #[derive(Debug)]
@@ -85,12 +79,13 @@ impl Writer {
         let layout = self.shared.config.layout();
         let has_descriptor = {
             let append = self.shared.look();
-            if !append.can_be_leased(&self.shared) || self.shared.holds || layout.bytes() > MAX_LEASED {
+            // A ring whose pages may be missing is not handed to a process that would be ended by that.
+            if !append.can_be_leased(&self.shared) || self.shared.holds || layout.bytes() > MAX_ALLOCATED {
                 return None;
             }
             append.ring.ring().is_shared()
         };
-        let ring = self.shared.leasable_ring(layout, has_descriptor).ok()?;
+        let ring = self.shared.ring_for_others(layout, has_descriptor, Ring::leasable).ok()?;
         let ring_file = ring.memory().file()?;
         Some(Offer { ring, file: ring_file, asleep: Arc::new(SleepPage::new().ok()?) })
     }
@@ -100,37 +95,21 @@ impl Writer {
     pub fn grant_lease(&mut self, offer: Offer) -> Option<LeaseStart> {
         // Readers are given the ring from now on.
         offer.ring.memory().forbid_writing().ok()?;
-        let shared = &self.shared;
-        lock(&self.state.lease_end).0 = None;
-        let (mut next, mut step) = (None, 64 << 10);
-        loop {
-            let mut append = shared.look();
-            if !append.can_be_leased(shared) {
-                return None;
-            }
-            let mut filled: RingWriter =
-                next.take().unwrap_or_else(|| RingWriter::from(offer.ring.clone(), append.ring.tail()));
-            if !filled.follow(&append.ring, append.newest, step, step / 64) {
-                next = Some(filled);
-                step = (2 * step).min(LARGEST_STEP);
-                continue;
-            }
+        let (shared, state) = (&self.shared, &self.state);
+        lock(&state.lease_end).0 = None;
+        let stop = |append: &Appending| (!append.can_be_leased(shared)).then_some(None);
+        shared.copy_into(&offer.ring, stop, |append, filled| {
             filled.raise_floor(append.slowest_block_reader(shared));
             append.status.set_leased(true);
-            append.lease =
-                Some(Lease::new(Arc::clone(&self.state), filled.head(), Arc::clone(&offer.asleep)));
+            append.lease = Some(Lease::new(Arc::clone(state), filled.head(), Arc::clone(&offer.asleep)));
             append.move_to(filled, shared);
             append.growth.is_due_always();
             append.tell_readers(shared);
-            shared.publish(&append);
+            shared.publish(append);
             let place = |at: Position| (at.seq, at.offset);
             let (tail, head) = (place(append.ring.tail()), place(append.ring.head()));
-            let start =
-                LeaseStart { tail, head, newest: append.newest, max_chunk: shared.config.max_chunk() };
-            release(append, &mut Vec::new(), shared);
-            shared.wake_readers();
-            return Some(start);
-        }
+            Some(LeaseStart { tail, head, newest: append.newest, max_chunk: shared.config.max_chunk() })
+        })
     }
 
     /// Ready when the lease has ended; once.
@@ -170,22 +149,6 @@ impl Writer {
             })
         })
         .await;
-    }
-}
-
-impl Shared {
-    fn leasable_ring(&self, layout: crate::ring::Layout, has_descriptor: bool) -> io::Result<Ring> {
-        let refused = || io::Error::from(io::ErrorKind::OutOfMemory);
-        let descriptor = match self.descriptors.as_ref().filter(|_| !has_descriptor) {
-            Some(descriptors) => Some(descriptors.reserve(1).ok_or_else(refused)?),
-            None => None,
-        };
-        let mut charge = self.charge(layout).map_err(|_| refused())?;
-        charge.extend(descriptor);
-        let ring = Ring::leasable(layout)?;
-        ring.allocate(0, u64::MAX)?;
-        ring.charge(charge);
-        Ok(ring)
     }
 }
 

@@ -21,12 +21,12 @@ use crate::{
     figures::{Figures, PAGE_WORDS},
     flag,
     membership::Membership,
-    ring::{Layout, Memory, Ring, RingReader, RingWriter, Sharing},
-    state::{Appending, MAX_ALLOCATED, Progress, Shared, SleepPage, release},
+    ring::{Memory, Ring, RingReader, Sharing},
+    state::{Progress, Shared},
     sync::{Arc, Mutex, Ordering, lock},
 };
 
-pub use crate::ring::WriteToError;
+pub use crate::{ring::WriteToError, state::NextRing};
 
 /// A reader of another process, as its stream sees it: attached until this is dropped.
 #[derive(Debug)]
@@ -41,31 +41,6 @@ pub struct Handout {
     /// Whether the other process has read, and its page says where it is.
     has_read: AtomicBool,
     _counted: Counted,
-}
-
-/// A ring for a reader of another process.
-#[derive(Clone, Debug)]
-pub struct NextRing {
-    layout: RingLayout,
-    file: Arc<OwnedFd>,
-    asleep: Option<Arc<SleepPage>>,
-}
-
-impl NextRing {
-    /// The sizes of the ring.
-    pub fn layout(&self) -> RingLayout {
-        self.layout
-    }
-
-    /// The file of the ring, which another process can only read.
-    pub fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    /// The page in which a reader that is about to sleep says so, where the holder of a lease appends to the ring.
-    pub fn asleep(&self) -> Option<BorrowedFd<'_>> {
-        self.asleep.as_ref().map(|asleep| asleep.file())
-    }
 }
 
 /// Why a reader was not given the next ring.
@@ -126,91 +101,6 @@ impl Reader {
     }
 }
 
-/// Bytes that are copied at a time while a stream moves to a ring that other processes are given: about a millisecond's work.
-const LARGEST_STEP: u64 = 4 << 20;
-
-impl Shared {
-    /// The stream's ring, and a file of it for another process. Where others cannot be given it, the stream moves to one that they
-    /// can.
-    fn share(&self, can_follow: bool) -> io::Result<(Ring, NextRing)> {
-        loop {
-            let mut append = lock(&self.append);
-            if !can_follow {
-                // It could neither wake its holder nor follow when the lease ends.
-                append.end_lease(self, None);
-                release(append, &mut Vec::new(), self);
-                append = lock(&self.append);
-            }
-            if self.is_fit(&append, can_follow) {
-                return self.file(&append).ok_or_else(|| io::ErrorKind::OutOfMemory.into());
-            }
-            let ring = append.ring.ring();
-            let (full, now, is_shared) = (self.config.layout(), ring.layout(), ring.is_shared());
-            drop(append);
-            let next = if can_follow { now.to_shared(full) } else { full };
-            let ring = self.shared_ring(next, is_shared)?;
-            self.move_into(&ring, can_follow)?;
-        }
-    }
-
-    /// Whether another process can be given this ring.
-    fn is_fit(&self, append: &Appending, can_follow: bool) -> bool {
-        let ring = append.ring.ring();
-        let stays = ring.layout() == self.config.layout() && !append.is_sealed && append.lease.is_none();
-        ring.is_shared() && (can_follow || stays)
-    }
-
-    /// The stream's ring, and what another process gets of it.
-    fn file(&self, append: &Appending) -> Option<(Ring, NextRing)> {
-        let ring = append.ring.ring();
-        let file = ring.memory().file()?;
-        *lock(&self.shared_ring) = Some(ring.clone());
-        let asleep = append.lease.as_ref().map(|lease| Arc::clone(&lease.asleep));
-        Some((ring.clone(), NextRing { layout: ring.layout().to_tell(), file, asleep }))
-    }
-
-    /// Takes memory for a ring that other processes are given.
-    fn shared_ring(&self, layout: Layout, has_descriptor: bool) -> io::Result<Ring> {
-        let refused = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
-        let descriptor = match self.descriptors.as_ref().filter(|_| !has_descriptor) {
-            Some(descriptors) => Some(descriptors.reserve(1).ok_or_else(refused)?),
-            None => None,
-        };
-        let mut charge = self.charge(layout).map_err(|_| refused())?;
-        charge.extend(descriptor);
-        let ring = Ring::shared(layout)?;
-        if layout.bytes() <= MAX_ALLOCATED {
-            ring.allocate(0, u64::MAX)?;
-        }
-        ring.charge(charge);
-        Ok(ring)
-    }
-
-    /// Moves the stream to this ring, unless another process can be given the one that it has by now, or that has become too large.
-    fn move_into(&self, ring: &Ring, can_follow: bool) -> io::Result<()> {
-        let (mut next, mut step) = (None, 64 << 10);
-        loop {
-            // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
-            let mut append = lock(&self.append);
-            let current = append.ring.ring();
-            if self.is_fit(&append, can_follow) || !ring.layout().has_room_of(current.layout()) {
-                return Ok(());
-            }
-            if append.status.removed() {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-            let writer = next.take().unwrap_or_else(|| RingWriter::from(ring.clone(), append.ring.tail()));
-            next = append.move_on(writer, step, self);
-            step = (2 * step).min(LARGEST_STEP);
-            if next.is_none() {
-                release(append, &mut Vec::new(), self);
-                self.wake_readers();
-                return Ok(());
-            }
-        }
-    }
-}
-
 impl Handout {
     /// Where the other side begins.
     pub fn start(&self) -> MappedStart {
@@ -261,7 +151,7 @@ impl Handout {
         if current.is(&lock(&self.ring)) {
             return Err(FollowError::NotMoved);
         }
-        let (ring, next) = shared.file(&append).ok_or(FollowError::NotShared)?;
+        let (ring, next) = shared.next_ring(&append).ok_or(FollowError::NotShared)?;
         drop(append);
         // Only now: dropping the last handle of a ring frees it.
         *lock(&self.ring) = ring;

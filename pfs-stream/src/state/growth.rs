@@ -207,22 +207,6 @@ impl Appending {
         shared.leave(left.ring(), self.ring.ring());
         free(left);
     }
-
-    /// Copies into another ring what this one holds, up to so many bytes, and moves there once that is complete. Returns the other ring
-    /// where it is not.
-    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn move_on(
-        &mut self,
-        mut next: RingWriter,
-        bytes: u64,
-        shared: &Shared,
-    ) -> Option<RingWriter> {
-        if next.follow(&self.ring, self.newest, bytes, bytes / 64) {
-            self.move_to(next, shared);
-            return None;
-        }
-        Some(next)
-    }
 }
 
 /// Frees a ring, unless readers have it. A large one is freed by a thread of its own, because the system takes its time: without that, the

@@ -4,6 +4,8 @@ mod appending;
 mod attached;
 mod growth;
 mod lease;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+mod sharing;
 
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +34,8 @@ pub(crate) use lease::Lease;
 pub use lease::LeaseEnd;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use lease::SleepPage;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub use sharing::NextRing;
 
 /// Streams made in this process so far.
 static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

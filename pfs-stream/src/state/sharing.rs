@@ -1,0 +1,148 @@
+//! Rings in memory that other processes are given, and how a stream moves to one of them.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use pfs_proto::RingLayout;
+
+use super::{Appending, MAX_ALLOCATED, Shared, SleepPage, release};
+use crate::{
+    ring::{Layout, Ring, RingWriter},
+    sync::{Arc, lock},
+};
+
+/// Bytes that are copied at a time at first, and at most: about a millisecond's work.
+const FIRST_STEP: u64 = 64 << 10;
+const LARGEST_STEP: u64 = 4 << 20;
+
+/// A ring for a reader of another process.
+#[derive(Clone, Debug)]
+pub struct NextRing {
+    layout: RingLayout,
+    file: Arc<OwnedFd>,
+    asleep: Option<Arc<SleepPage>>,
+}
+
+impl NextRing {
+    /// The sizes of the ring.
+    pub fn layout(&self) -> RingLayout {
+        self.layout
+    }
+
+    /// The file of the ring, which another process can only read.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The page in which a reader that is about to sleep says so, where the holder of a lease appends to the ring.
+    pub fn asleep(&self) -> Option<BorrowedFd<'_>> {
+        self.asleep.as_ref().map(|asleep| asleep.file())
+    }
+}
+
+impl Shared {
+    /// The stream's ring, and what another process gets of it. Where others cannot be given the ring, the stream moves to one that they can
+    /// be given.
+    pub(crate) fn share(&self, can_follow: bool) -> io::Result<(Ring, NextRing)> {
+        loop {
+            let mut append = lock(&self.append);
+            if !can_follow {
+                // The process could neither wake its holder nor follow when the lease ends.
+                append.end_lease(self, None);
+                release(append, &mut Vec::new(), self);
+                append = lock(&self.append);
+            }
+            if self.is_fit(&append, can_follow) {
+                return self.next_ring(&append).ok_or_else(|| io::ErrorKind::OutOfMemory.into());
+            }
+            let ring = append.ring.ring();
+            let (full, now, is_shared) = (self.config.layout(), ring.layout(), ring.is_shared());
+            drop(append);
+            let layout = if can_follow { now.to_shared(full) } else { full };
+            let ring = self.ring_for_others(layout, is_shared, Ring::shared)?;
+            // By then another process may be given the ring that the stream has, or that may be too large for this one.
+            let stop = |append: &Appending| {
+                let is_needless =
+                    self.is_fit(append, can_follow) || !layout.has_room_of(append.ring.ring().layout());
+                match append.status.removed() {
+                    _ if is_needless => Some(Ok(())),
+                    true => Some(Err(io::Error::from(io::ErrorKind::NotFound))),
+                    false => None,
+                }
+            };
+            self.copy_into(&ring, stop, |append, filled| {
+                append.move_to(filled, self);
+                Ok(())
+            })?;
+        }
+    }
+
+    /// Whether another process can be given the stream's ring.
+    fn is_fit(&self, append: &Appending, can_follow: bool) -> bool {
+        let ring = append.ring.ring();
+        let stays = ring.layout() == self.config.layout() && !append.is_sealed && append.lease.is_none();
+        ring.is_shared() && (can_follow || stays)
+    }
+
+    /// The stream's ring, and what another process gets of it, if it can be shared.
+    pub(crate) fn next_ring(&self, append: &Appending) -> Option<(Ring, NextRing)> {
+        let ring = append.ring.ring();
+        let file = ring.memory().file()?;
+        *lock(&self.shared_ring) = Some(ring.clone());
+        let asleep = append.lease.as_ref().map(|lease| Arc::clone(&lease.asleep));
+        Some((ring.clone(), NextRing { layout: ring.layout().to_tell(), file, asleep }))
+    }
+
+    /// Takes memory for a ring that other processes are given, charged as the stream is. A stream that has a descriptor for its ring passes
+    /// that on when it moves.
+    pub(crate) fn ring_for_others(
+        &self,
+        layout: Layout,
+        has_descriptor: bool,
+        make: impl FnOnce(Layout) -> io::Result<Ring>,
+    ) -> io::Result<Ring> {
+        let refused = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
+        let descriptor = match self.descriptors.as_ref().filter(|_| !has_descriptor) {
+            Some(descriptors) => Some(descriptors.reserve(1).ok_or_else(refused)?),
+            None => None,
+        };
+        let mut charge = self.charge(layout).map_err(|_| refused())?;
+        charge.extend(descriptor);
+        let ring = make(layout)?;
+        if layout.bytes() <= MAX_ALLOCATED {
+            ring.allocate(0, u64::MAX)?;
+        }
+        ring.charge(charge);
+        Ok(ring)
+    }
+
+    /// Copies what the stream holds into another ring, and calls `arrive` under the append lock once that ring has all of it. Ends with what
+    /// `stop` returns, if it returns something before. Readers are woken when the stream has arrived.
+    pub(crate) fn copy_into<T>(
+        &self,
+        ring: &Ring,
+        stop: impl Fn(&Appending) -> Option<T>,
+        arrive: impl FnOnce(&mut Appending, RingWriter) -> T,
+    ) -> T {
+        let (mut next, mut step) = (None, FIRST_STEP);
+        loop {
+            // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
+            let mut append = self.look();
+            if let Some(stopped) = stop(&append) {
+                return stopped;
+            }
+            let mut filled: RingWriter =
+                next.take().unwrap_or_else(|| RingWriter::from(ring.clone(), append.ring.tail()));
+            if filled.follow(&append.ring, append.newest, step, step / 64) {
+                let arrived = arrive(&mut append, filled);
+                release(append, &mut Vec::new(), self);
+                self.wake_readers();
+                return arrived;
+            }
+            next = Some(filled);
+            step = (2 * step).min(LARGEST_STEP);
+        }
+    }
+}
