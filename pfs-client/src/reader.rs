@@ -49,7 +49,7 @@ pub struct Reader {
     /// What ended a batch of chunks, or happened to the connection: to be told next.
     kept: Option<Event>,
     source: Source,
-    /// What watched the connection while there was a ring: dropped, it would end the connection.
+    /// The retired watch of a ring that is no longer read. Dropping it would shut the connection down.
     #[cfg(target_os = "linux")]
     watch: Option<Watch>,
     /// What ended the connection of a reader that has the ring: to be told when the ring has no more.

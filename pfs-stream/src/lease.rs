@@ -1,6 +1,6 @@
 //! Leases: a writer of another process appends to the ring by itself, without a copy and without a wake-up in between.
 //!
-//! Only the only writer of a stream gets one. The stream's side is the [`Writer`] that stands for it: it [offers](Writer::offer_lease)
+//! A writer gets a lease only while it is the only writer of its stream. The stream's side is the [`Writer`] that stands for it: it [offers](Writer::offer_lease)
 //! a ring and, when the other process has mapped that, [grants](Writer::grant_lease) the lease, which moves the stream there. The other
 //! process makes a [`Holder`] of what it was given, and appends.
 //!

@@ -51,8 +51,8 @@ impl Reader {
         }
     }
 
-    /// Asks the daemon for the next ring where this one was left and is read to its end. Returns true once the reader has gone on there,
-    /// or over the connection.
+    /// Asks the daemon for the next ring once the stream has left this one and the reader has read all of it. Returns true when the reader
+    /// has the next ring, or reads from the connection instead.
     pub(super) fn follow(&mut self) -> Result<bool, ReadError> {
         let Source::Ring(ring) = &mut self.source else { return Ok(true) };
         if self.broken.is_some() || !ring.has_to_follow() {
@@ -99,7 +99,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads no ring any more: what comes next comes over the connection.
+    /// Stops reading the ring. The daemon sends the rest over the connection.
     pub(super) fn leave_ring(&mut self) {
         if let Source::Ring(ring) = std::mem::replace(&mut self.source, Source::Connection) {
             self.watch = ring.into_watch();

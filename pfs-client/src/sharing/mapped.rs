@@ -76,7 +76,7 @@ impl MappedSource {
         self.lengths.is_empty() && self.reader.has_to_follow()
     }
 
-    /// Whether the daemon is to be asked for the next ring; once.
+    /// Returns true once for each ring: the caller must ask the daemon for the next one.
     pub(crate) fn asks(&mut self) -> bool {
         !std::mem::replace(&mut self.asked, true)
     }

@@ -44,7 +44,7 @@ impl Passed {
     }
 }
 
-/// The socket, with what comes along.
+/// A Unix socket that queues the descriptors it receives.
 #[derive(Debug)]
 pub(crate) struct PassingSocket {
     socket: Arc<UnixStream>,

@@ -28,9 +28,9 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// `None` once nobody sleeps on one any more.
+    /// `None` after [`retire`](Watch::retire): no thread sleeps on a bell.
     bell: Option<Bell>,
-    /// How often watching has begun anew. What was seen before that is no news.
+    /// Number of the current watch. A result of an earlier one is ignored.
     round: u32,
     /// There is something on the connection.
     something: bool,
@@ -64,7 +64,7 @@ impl Watch {
         state.something
     }
 
-    /// Watches anew, when the news was read, for one who sleeps on this bell.
+    /// Starts a new watch after the connection was read, for a thread that sleeps on this bell.
     pub(crate) fn go_on(&self, bell: Bell) {
         let mut state = self.shared.state();
         let round = state.round.wrapping_add(1);
@@ -72,8 +72,8 @@ impl Watch {
         self.shared.changed.notify_one();
     }
 
-    /// Rouses nobody any more, and lets go of the bell. The thread ends with the next news. To be kept as long as the connection,
-    /// which ends when this is dropped.
+    /// Stops rousing and drops the bell. The thread ends when data arrives next. Keep the watch as long as the connection: dropping the
+    /// watch shuts the connection down.
     pub(crate) fn retire(&self) {
         let mut state = self.shared.state();
         (state.bell, state.ended) = (None, true);

@@ -57,7 +57,7 @@ impl Host {
     }
 }
 
-/// Sends a message and what comes along with it.
+/// Sends a message with descriptors.
 fn send_with(socket: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     let sent = socket.try_io(Interest::WRITABLE, || {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];

@@ -35,8 +35,9 @@ pub(crate) struct Appending {
     pub(crate) writers: Vec<Arc<WriterState>>,
     /// Writers that wait for room now.
     pub(crate) waiting: usize,
-    /// Whether the stream moved to another ring meanwhile, which may have room for them: they are to be woken.
-    pub(crate) made_room: bool,
+    /// Whether those who wait are to be woken when the lock is given back: writers that wait for room, because the stream moved to a ring
+    /// that may have it, or whoever waits for the end of a lease.
+    pub(crate) has_to_wake: bool,
     /// The chunk that `block` readers must reach before the last append that found no room can go on.
     pub(crate) refused: u64,
 }
@@ -53,13 +54,12 @@ pub(crate) fn refusal(status: Status) -> Option<WriteError> {
     }
 }
 
-/// Gives the lock back, and only then drops what the stream let go of, and wakes writers if there is room in another ring; returns
-/// where head is.
+/// Gives the lock back, and only then drops what the stream let go of, and wakes those who are to be woken. Returns where head is.
 #[inline(always)]
 pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>, shared: &Shared) -> u64 {
     let offset = append.ring.head().offset;
-    if append.made_room {
-        wake_writers(append, shared);
+    if append.has_to_wake {
+        wake_waiting(append, shared);
     } else {
         drop(append);
     }
@@ -69,14 +69,14 @@ pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>, 
     offset
 }
 
-/// Gives the lock back, and wakes writers that wait for room.
+/// Gives the lock back, and wakes writers that wait for room and whoever waits for the end of a lease.
 #[cold]
-fn wake_writers(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
-    append.made_room = false;
-    let holders = append.lease_waiter.take();
+fn wake_waiting(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
+    append.has_to_wake = false;
+    let waiter = append.lease_waiter.take();
     drop(append);
     shared.room.wake_all();
-    if let Some(waiter) = holders {
+    if let Some(waiter) = waiter {
         waiter.wake();
     }
 }

@@ -201,7 +201,7 @@ impl Appending {
         self.growth.begin(next.ring().layout(), next.tail());
         self.growth.moves += 1;
         self.is_sealed = false;
-        self.made_room |= self.waiting > 0;
+        self.has_to_wake |= self.waiting > 0;
         let left = std::mem::replace(&mut self.ring, next);
         left.ring().set_status(self.status.as_moved());
         shared.leave(left.ring(), self.ring.ring());

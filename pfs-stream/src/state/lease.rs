@@ -151,7 +151,7 @@ impl Appending {
             told.0 = Some(end);
             told.1.take()
         };
-        (self.lease_waiter, self.made_room) = (waiter, true);
+        (self.lease_waiter, self.has_to_wake) = (waiter, true);
     }
 }
 

@@ -133,7 +133,7 @@ impl Shared {
             block_floor: u64::MAX,
             writers: Vec::new(),
             waiting: 0,
-            made_room: false,
+            has_to_wake: false,
             lease: None,
             lease_waiter: None,
             is_sealed: false,
