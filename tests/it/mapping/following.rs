@@ -28,9 +28,10 @@ fn a_mapped_reader_makes_a_small_stream_take_a_page_and_no_more() {
     assert!((4096..8192).contains(&memory), "{stat}");
 }
 
-#[test]
-fn a_thread_that_waits_for_each_chunk_gets_all_while_the_stream_grows_under_it() {
-    let daemon = Daemon::start();
+/// Has a thread read chunks, one after the other, as the stream grows under it. `before` is called before each of them is appended.
+/// Returns whether the reader shared memory at its end.
+#[track_caller]
+fn read_each(daemon: &Daemon, before: impl Fn(usize)) -> bool {
     daemon.create(S);
     let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
     let mut reader = client.reader(S, ReadOptions::default()).unwrap();
@@ -38,21 +39,29 @@ fn a_thread_that_waits_for_each_chunk_gets_all_while_the_stream_grows_under_it()
     assert!(reader.is_mapped());
     let (got, taken) = mpsc::channel();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let reading = scope.spawn(move || {
             loop {
                 match reader.next().unwrap() {
                     Event::Chunk(chunk) => got.send(chunk).unwrap(),
-                    Event::End { .. } => break assert!(reader.is_mapped()),
+                    Event::End { .. } => break reader.is_mapped(),
                     _ => {}
                 }
             }
         });
-        for chunk in chunks() {
+        for (number, chunk) in chunks().enumerate() {
+            before(number);
             writer.append(&chunk).unwrap();
             assert!(taken.recv().unwrap() == chunk, "another chunk of {} bytes", chunk.len());
         }
         daemon.close(S);
-    });
+        reading.join().unwrap()
+    })
+}
+
+#[test]
+fn a_thread_that_waits_for_each_chunk_gets_all_while_the_stream_grows_under_it() {
+    let daemon = Daemon::start();
+    assert!(read_each(&daemon, |_| ()));
     assert!(daemon.figure(S, "moves") > 4);
 }
 
@@ -165,30 +174,11 @@ fn a_reader_that_cannot_map_the_next_ring_goes_on_over_its_connection_where_its_
 #[test]
 fn a_thread_whose_stream_moves_to_memory_that_cannot_be_shared_goes_on_over_its_connection() {
     let daemon = Daemon::start();
-    daemon.create(S);
-    let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
-    let mut reader = client.reader(S, ReadOptions::default()).unwrap();
-    let mut writer = client.writer(S, pfs_proto::WriteOptions::default()).unwrap();
-    assert!(reader.is_mapped());
-    let (got, taken) = mpsc::channel();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            loop {
-                match reader.next().unwrap() {
-                    Event::Chunk(chunk) => got.send(chunk).unwrap(),
-                    Event::End { .. } => break assert!(!reader.is_mapped()),
-                    _ => {}
-                }
-            }
-        });
-        for (number, chunk) in chunks().enumerate() {
-            if number == 10 {
-                // It sleeps on the ring by then.
-                limit_file_size(daemon.pid(), 64 << 10);
-            }
-            writer.append(&chunk).unwrap();
-            assert!(taken.recv().unwrap() == chunk, "another chunk of {} bytes", chunk.len());
+    let is_mapped = read_each(&daemon, |number| {
+        if number == 10 {
+            // It sleeps on the ring by then.
+            limit_file_size(daemon.pid(), 64 << 10);
         }
-        daemon.close(S);
     });
+    assert!(!is_mapped);
 }

@@ -1,0 +1,158 @@
+//! Holders that write whatever they like into the ring that they were leased.
+
+use std::{
+    os::fd::AsFd,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use pfs_stream::{
+    lease::{Holder, Mapped},
+    *,
+};
+use proptest::prelude::*;
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+use super::{SIZE, Shm, append, stream};
+
+#[test]
+fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
+    let registry = Registry::new(Limits::default());
+    for word in 0..200 {
+        for value in [0, 1, u64::MAX, 1 << 62, 1 << 63, 0x5555] {
+            let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
+            let mut writer = stream.writer().unwrap();
+            let offer = writer.offer_lease().unwrap();
+            let [ring, asleep] =
+                [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
+            let words = words(&ring);
+            let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
+            let mut holder = mapped.begin(writer.grant_lease(offer).unwrap()).unwrap();
+            let mut here = stream.reader(ReadOptions::default()).unwrap();
+            for _ in 0..5 {
+                append(&mut holder, 100).unwrap();
+            }
+            let _ = stream.stat();
+            // The header's words, and then the first of the index.
+            let at = if word < 128 { word } else { 512 + word - 128 };
+            words[at].store(value, Relaxed);
+            let _ = (stream.stat(), stream.extent(), stream.reader(ReadOptions::default()).map(drop));
+            let _ = here.try_read(&mut Vec::new(), 1000);
+            let _ = append(&mut holder, 100);
+            let _ = stream.stat();
+            let mut other = stream.writer().unwrap();
+            other.try_append(b"goes on").unwrap();
+            let mut late =
+                stream.reader(ReadOptions { start: Start::Tail(7), ..Default::default() }).unwrap();
+            let mut bytes = Vec::new();
+            assert!(late.try_read(&mut bytes, 1000).is_ok(), "word {at}, {value:x}");
+            assert_eq!(bytes, b"goes on", "word {at}, {value:x}");
+            registry.remove("s");
+        }
+    }
+    assert!(registry.is_empty());
+}
+
+/// The words of a file that may still be mapped for writing, now and later.
+#[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
+fn words(file: &impl AsFd) -> &'static [AtomicU64] {
+    let len = rustix::fs::fstat(file).unwrap().st_size as usize;
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped, of a file that keeps its size.
+    unsafe {
+        let address = mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0).unwrap();
+        std::slice::from_raw_parts(address.cast(), len / 8)
+    }
+}
+
+/// What happens to a leased stream, one after the other.
+#[derive(Clone, Debug)]
+enum Step {
+    Spoil(usize, u64),
+    Append(u64),
+    Stat,
+    Read(usize),
+    Attach(SlowPolicy),
+    Map,
+    ReadThere,
+    AppendHere(u64),
+    Grant,
+    Close,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let word = prop_oneof![4 => 0..128_usize, 4 => 512..700_usize, 1 => 0..11_000_usize];
+    let value = prop_oneof![
+        Just(0),
+        1..100_u64,
+        any::<u64>(),
+        (0..64_u32).prop_map(|bit| 1 << bit),
+        Just(u64::MAX),
+        Just((1 << 63) - 1)
+    ];
+    prop_oneof![
+        6 => (word, value).prop_map(|(word, value)| Step::Spoil(word, value)),
+        6 => (1..3000_u64).prop_map(Step::Append),
+        2 => Just(Step::Stat),
+        3 => (1..5000_usize).prop_map(Step::Read),
+        1 => prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)].prop_map(Step::Attach),
+        1 => Just(Step::Map),
+        2 => Just(Step::ReadThere),
+        1 => (1..3000_u64).prop_map(Step::AppendHere),
+        2 => Just(Step::Grant),
+        1 => Just(Step::Close),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_holder_writes_nothing_that_is_done_with_its_stream_panics_or_goes_on_for_ever(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let stream = stream();
+        let mut writer = stream.writer().unwrap();
+        let mut readers = vec![stream.reader(ReadOptions::default()).unwrap()];
+        let (mut holders, mut there): (Vec<(Holder, &[AtomicU64])>, Vec<Shm>) = (Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                // Also those that have ended: their processes may still write.
+                Step::Spoil(word, value) => holders.iter().for_each(|(_, words)| {
+                    words[word % words.len()].store(value, Relaxed);
+                }),
+                Step::Append(len) => holders.iter_mut().for_each(|(holder, _)| {
+                    let _ = holder.try_append(vec![7; len as usize]);
+                }),
+                Step::Stat => {
+                    let stat = stream.stat();
+                    prop_assert!(stat.tail <= stat.head && stat.head - stat.tail <= stat.capacity);
+                    prop_assert!(stat.chunks_held <= stat.head - stat.tail);
+                }
+                Step::Read(most) => readers.iter_mut().for_each(|reader| {
+                    let _ = reader.try_read(&mut Vec::new(), most);
+                }),
+                Step::Attach(policy) => {
+                    readers.extend(stream.reader(ReadOptions { policy, ..Default::default() }));
+                }
+                Step::Map => there.push(Shm::new(&stream)),
+                Step::ReadThere => there.iter_mut().for_each(|shm| {
+                    let _ = shm.reader.try_read(&mut Vec::new(), 1000);
+                    if shm.reader.has_to_follow() && let Ok(next) = shm.handout.follow() {
+                        shm.go_on(&next);
+                    }
+                }),
+                Step::AppendHere(len) => _ = writer.try_append(vec![8; len as usize]),
+                Step::Grant => {
+                    let Some(offer) = writer.offer_lease() else { continue };
+                    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
+                    let words = words(&ring);
+                    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
+                    if let Some(start) = writer.grant_lease(offer) {
+                        holders.push((mapped.begin(start).unwrap(), words));
+                    }
+                }
+                Step::Close => stream.close(),
+            }
+        }
+        let stat = stream.stat();
+        prop_assert!(stat.tail <= stat.head && stat.head - stat.tail <= stat.capacity);
+    }
+}

@@ -1,0 +1,349 @@
+//! What a writer with a lease, its stream and its readers are promised, with all sides in one process.
+#![cfg(all(target_os = "linux", not(any(loom, miri))))]
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+
+mod hostile;
+mod threads;
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use pfs_stream::{
+    lease::{Holder, HolderError, LeaseEnd, LeaseStart, Mapped},
+    mapped::{Handout, MappedReader, NextRing},
+    *,
+};
+
+const SIZE: u64 = 64 << 10;
+
+fn byte_at(offset: u64) -> u8 {
+    (offset ^ (offset >> 8) ^ (offset >> 16)) as u8
+}
+
+fn chunk(from: u64, len: u64) -> Vec<u8> {
+    (from..from + len).map(byte_at).collect()
+}
+
+fn stream() -> Stream {
+    Stream::new("s", StreamConfig::default().buffer_size(SIZE)).unwrap()
+}
+
+/// A lease for the process that this writer stands for.
+fn lease(writer: &mut Writer) -> Holder {
+    let offer = writer.offer_lease().unwrap();
+    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
+    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
+    mapped.begin(writer.grant_lease(offer).unwrap()).unwrap()
+}
+
+fn append(holder: &mut Holder, len: u64) -> Result<bool, HolderError> {
+    let from = holder.offset();
+    holder.try_append(chunk(from, len))
+}
+
+/// An shm reader, and its host.
+struct Shm {
+    handout: Handout,
+    reader: MappedReader,
+}
+
+impl Shm {
+    fn new(stream: &Stream) -> Self {
+        let handout = stream.reader(ReadOptions::default()).unwrap().hand_out(true).unwrap();
+        let own = |file: std::os::fd::BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
+        let (ring, page) = (own(handout.ring().unwrap()), own(handout.page().unwrap()));
+        let mut reader = MappedReader::open(ring, page, &handout.start()).unwrap();
+        if let Some(asleep) = handout.asleep() {
+            reader.sleep_by(own(asleep)).unwrap();
+        }
+        Self { handout, reader }
+    }
+
+    fn go_on(&mut self, next: &NextRing) {
+        self.reader.follow(next.file().try_clone_to_owned().unwrap(), next.layout()).unwrap();
+        if let Some(asleep) = next.asleep() {
+            self.reader.sleep_by(asleep.try_clone_to_owned().unwrap()).unwrap();
+        }
+    }
+
+    /// All that there is now.
+    fn read(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            match self.reader.try_read(&mut bytes, 10_000).unwrap() {
+                Some(Read::Data { .. }) => {}
+                None if self.reader.has_to_follow() => {
+                    let next = self.handout.follow().unwrap();
+                    self.go_on(&next);
+                }
+                None => return bytes,
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// All that there is now for a reader of this process.
+fn read(reader: &mut Reader) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(read) = reader.try_read(&mut bytes, 10_000).unwrap() {
+        assert!(matches!(read, Read::Data { .. }), "{read:?}");
+    }
+    bytes
+}
+
+#[test]
+fn what_the_holder_of_a_lease_appends_is_read_by_everybody_and_shown_by_stat() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(chunk(0, 1000)).unwrap();
+    let mut before = (stream.reader(ReadOptions::default()).unwrap(), Shm::new(&stream));
+    assert_eq!((read(&mut before.0), before.1.read()), (chunk(0, 1000), chunk(0, 1000)));
+    let mut holder = lease(&mut writer);
+    let mut after = (stream.reader(ReadOptions::default()).unwrap(), Shm::new(&stream));
+    append(&mut holder, 500).unwrap();
+    append(&mut holder, 700).unwrap();
+    for got in [read(&mut before.0), before.1.read()] {
+        assert_eq!(got, chunk(1000, 1200));
+    }
+    for got in [read(&mut after.0), after.1.read()] {
+        assert_eq!(got, chunk(0, 2200));
+    }
+    let stat = stream.stat();
+    assert_eq!(
+        (stat.head, stat.chunks, stat.writers[0].bytes, stream.bytes_written()),
+        (2200, 3, 2200, 2200)
+    );
+    assert_eq!((stat.readers[0].lag, stream.extent().head), (0, 2200));
+}
+
+#[test]
+fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let (mut here, mut there) = (stream.reader(ReadOptions::default()).unwrap(), Shm::new(&stream));
+    append(&mut holder, 3000).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(writer.poll_lease_end(&mut cx).is_pending());
+    let mut other = stream.writer().unwrap();
+    other.try_append(chunk(3000, 100)).unwrap();
+    let end = writer.poll_lease_end(&mut cx);
+    assert!(matches!(end, Poll::Ready(LeaseEnd { chunks: 1, offset: 3000, violation: None, .. })), "{end:?}");
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    assert_eq!(holder.chunks(), 1);
+    writer.try_append(chunk(3100, 200)).unwrap();
+    assert_eq!((read(&mut here), there.read()), (chunk(0, 3300), chunk(0, 3300)));
+    // The ring that it had is not the stream's any more.
+    assert!(writer.offer_lease().is_none(), "there are two writers");
+    drop(other);
+    assert!(writer.offer_lease().is_some());
+}
+
+#[test]
+fn a_reader_that_cannot_follow_ends_a_lease_and_keeps_another_from_being_granted_while_it_reads() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let hand_out = || stream.reader(ReadOptions::default()).unwrap().hand_out(false).unwrap();
+    let stays = hand_out();
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    assert!(writer.offer_lease().is_none());
+    drop(stays);
+    let offered = writer.offer_lease().unwrap();
+    let stays = hand_out();
+    assert!(writer.grant_lease(offered).is_none(), "it came between the offer and the grant");
+    drop(stays);
+    append(&mut lease(&mut writer), 10).unwrap();
+}
+
+#[test]
+fn a_close_or_a_removal_ends_the_lease_and_readers_get_all_that_was_appended_before() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let (mut here, mut there) = (stream.reader(ReadOptions::default()).unwrap(), Shm::new(&stream));
+    append(&mut holder, 3000).unwrap();
+    stream.close();
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    let mut bytes = Vec::new();
+    here.try_read(&mut bytes, 10_000).unwrap();
+    assert_eq!(
+        (bytes, here.try_read(&mut Vec::new(), 1)),
+        (chunk(0, 3000), Ok(Some(Read::End(End::Closed))))
+    );
+    let mut bytes = Vec::new();
+    there.reader.try_read(&mut bytes, 10_000).unwrap();
+    assert_eq!(there.reader.try_read(&mut bytes, 1), Ok(Some(Read::End(End::Closed))));
+    assert_eq!(bytes, chunk(0, 3000));
+
+    let stream = self::stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let mut there = Shm::new(&stream);
+    append(&mut holder, 3000).unwrap();
+    stream.remove();
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    assert_eq!(there.reader.try_read(&mut Vec::new(), 1), Err(ReadError::Removed));
+}
+
+#[test]
+fn the_death_of_the_holder_is_that_of_a_writer_and_what_it_appended_stays() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let until = ReadOptions { until: Until::WritersGone, ..Default::default() };
+    let mut reader = stream.reader(until).unwrap();
+    append(&mut holder, 3000).unwrap();
+    drop(writer);
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    let mut bytes = Vec::new();
+    reader.try_read(&mut bytes, 10_000).unwrap();
+    assert_eq!(
+        (bytes, reader.try_read(&mut Vec::new(), 1)),
+        (chunk(0, 3000), Ok(Some(Read::End(End::WriterDied))))
+    );
+    // Another one goes on in a ring of the stream's own.
+    stream.writer().unwrap().try_append(chunk(3000, 10)).unwrap();
+    assert_eq!(stream.stat().head, 3010);
+}
+
+#[test]
+fn a_holder_overwrites_what_no_block_reader_needs_and_waits_for_those_that_were_there_before() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let mut reader = stream.reader(options).unwrap();
+    let mut holder = lease(&mut writer);
+    for _ in 0..4 {
+        append(&mut holder, SIZE / 4).unwrap();
+    }
+    let full = append(&mut holder, 10);
+    let Err(HolderError::Full { up_to }) = full else { panic!("{full:?}") };
+    assert!(holder.waits_for_room(up_to));
+    let mut cx = Context::from_waker(Waker::noop());
+    {
+        let mut room = pin!(writer.room_for_holder(up_to));
+        assert!(room.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(read(&mut reader), chunk(0, SIZE));
+        assert!(room.as_mut().poll(&mut cx).is_ready());
+    }
+    append(&mut holder, 10).unwrap();
+    // One that comes later ends the lease.
+    let mut late = stream.reader(options).unwrap();
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    assert_eq!(read(&mut late).len() as u64, SIZE / 4 * 3 + 10);
+}
+
+#[test]
+fn a_reader_that_sleeps_is_woken_by_the_holder_or_the_stream_is_told() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    assert_eq!(append(&mut holder, 10), Ok(false), "nobody waits");
+    let mut there = Shm::new(&stream);
+    assert_eq!(there.read().len(), 10);
+    thread::scope(|scope| {
+        let bell = there.reader.bell();
+        let count = bell.count();
+        assert!(there.read().is_empty());
+        scope.spawn(move || bell.sleep(count, None));
+        assert_eq!(append(&mut holder, 10), Ok(false));
+    });
+    let mut here = stream.reader(ReadOptions::default()).unwrap();
+    assert_eq!(read(&mut here).len(), 20);
+    assert_eq!(append(&mut holder, 10), Ok(true), "the stream is to be told");
+    assert_eq!(append(&mut holder, 10), Ok(false));
+}
+
+#[test]
+fn who_waits_for_the_end_of_a_lease_is_woken_however_it_ends() {
+    type End = fn(&Stream);
+    let ends: [End; 4] = [
+        |stream| stream.writer().unwrap().try_append(b"x").unwrap(),
+        |stream| stream.close(),
+        |stream| stream.remove(),
+        |stream| {
+            let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+            drop(stream.reader(options).unwrap());
+        },
+    ];
+    for end in ends {
+        let stream = stream();
+        let mut writer = stream.writer().unwrap();
+        let _holder = lease(&mut writer);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(writer.poll_lease_end(&mut Context::from_waker(&waker)).is_pending());
+        end(&stream);
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert!(writer.poll_lease_end(&mut Context::from_waker(&waker)).is_ready());
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn a_chunk_that_the_stream_does_not_take_is_refused_and_a_start_that_cannot_be_begins_nothing() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let refused = holder.try_append(vec![0; SIZE as usize + 1]);
+    assert_eq!(refused, Err(HolderError::TooLarge { size: SIZE + 1, max: SIZE }));
+    assert_eq!(holder.try_append(""), Ok(false));
+    append(&mut holder, SIZE).unwrap();
+    assert_eq!(stream.stat().head, SIZE);
+    drop(writer);
+
+    let mut writer = stream.writer().unwrap();
+    let offer = writer.offer_lease().unwrap();
+    let mapped = || {
+        let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
+        Mapped::open(ring, asleep, offer.layout()).unwrap()
+    };
+    let all = [mapped(), mapped(), mapped(), mapped()];
+    let start = writer.grant_lease(offer).unwrap();
+    let changes: [fn(&mut LeaseStart); 4] = [
+        |start| start.tail.0 = start.head.0 + 1,
+        |start| start.head.1 = u64::MAX,
+        |start| start.max_chunk = u64::MAX,
+        |start| start.head.1 = start.tail.1 + 2 * SIZE,
+    ];
+    for (mapped, change) in all.into_iter().zip(changes) {
+        let mut other = start;
+        change(&mut other);
+        assert!(mapped.begin(other).is_none(), "{other:?}");
+    }
+}
+
+#[test]
+fn the_append_after_a_lease_goes_to_another_ring_however_much_has_to_be_copied_first() {
+    let stream = Stream::new("s", StreamConfig::default().buffer_size(4 << 20)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    while holder.offset() < 3 << 20 {
+        append(&mut holder, 1 << 20).unwrap();
+    }
+    let moves = stream.stat().moves;
+    let mut other = stream.writer().unwrap();
+    other.try_append(chunk(3 << 20, 10)).unwrap();
+    assert_eq!(stream.stat().moves, moves + 1);
+    assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
+    let mut reader = stream.reader(ReadOptions::default()).unwrap();
+    assert!(read(&mut reader) == chunk(0, (3 << 20) + 10));
+}
