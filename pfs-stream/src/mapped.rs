@@ -112,7 +112,8 @@ impl Handout {
         self.files.as_ref().map(|(ring, _)| ring.file())
     }
 
-    /// The page in which the reader says that it is about to sleep, where the holder of a lease appends to the ring.
+    /// The page in which the reader says that it is about to sleep, where the holder of a lease appends to the ring. The other process must
+    /// be given it, too: nobody wakes a reader that does not [say so](MappedReader::sleep_by).
     pub fn asleep(&self) -> Option<BorrowedFd<'_>> {
         self.files.as_ref().and_then(|(ring, _)| ring.asleep())
     }

@@ -118,7 +118,7 @@ impl Stream {
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub fn is_shared(&self) -> bool {
         let has_descriptor = || self.shared.descriptors.as_ref().is_none_or(|budget| !budget.is_used_up());
-        !self.shared.holds && (has_descriptor() || self.shared.look().ring.ring().memory().is_shared())
+        !self.shared.holds && (has_descriptor() || self.shared.look().ring.ring().is_shared())
     }
 
     /// Whether other processes can be given its memory: never on this system.
