@@ -18,16 +18,20 @@ pub(crate) fn raise(flag: &AtomicU64, reason: u64) {
 /// Whether the other side is to be rung now, for a reason that is one; once. To be asked after the news is published.
 pub(crate) fn take(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> bool {
     fence(SeqCst);
-    let reason = flag.load(Relaxed);
-    // Nearly always 0, and then this costs no more than the fence.
-    reason != 0 && is_reason(reason) && flag.swap(0, Relaxed) != 0
+    take_fenced(flag, is_reason)
 }
 
 /// As [`take`] for two flags, with one fence.
 pub(crate) fn take_both(one: &AtomicU64, other: &AtomicU64) -> (bool, bool) {
     fence(SeqCst);
-    let take = |flag: &AtomicU64| flag.load(Relaxed) != 0 && flag.swap(0, Relaxed) != 0;
-    (take(one), take(other))
+    (take_fenced(one, |_| true), take_fenced(other, |_| true))
+}
+
+#[inline(always)]
+fn take_fenced(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> bool {
+    let reason = flag.load(Relaxed);
+    // Nearly always 0, and then taking costs no more than the fence.
+    reason != 0 && is_reason(reason) && flag.swap(0, Relaxed) != 0
 }
 
 #[cfg(all(test, loom))]

@@ -127,8 +127,7 @@ async fn attend<T: Transport>(
             }
             Some(Request::Unmapped) => return Ok(()),
             Some(_) => {
-                let message =
-                    "a mapped reader has nothing to say but that it made room, follows or cannot map";
+                let message = "a reader in shared memory may say only MadeRoom, Follow or Unmapped";
                 return Err(Failure::new(ErrorCode::Protocol, message).into());
             }
             None => return Err(Ended::Gone),

@@ -2,9 +2,8 @@
 
 use pfs_proto::{End, Until};
 
-/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 59 moved to another ring, 58 leased,
-/// 24..58
-/// writers that died, 0..24 writers attached.
+/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 59 moved to another ring, 58
+/// leased, 24..58 writers that died, 0..24 writers attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status(u64);
 
