@@ -114,7 +114,7 @@ mod tests {
                 r#""tail":2097152,"size":1048576,"chunks":48,"chunks_held":16,"rate":1572864,"#,
                 r#""writers_finished":2,"writers_died":1,"lost_bytes":65536,"ttl_ms":3600000,"#,
                 r#""content_type":"video/mp2t","writers":[{"pid":4711,"uid":1000,"#,
-                r#""since":"2023-11-14T22:10:10.000Z","bytes":3145728,"waiting":true}],"#,
+                r#""since":"2023-11-14T22:10:10.000Z","bytes":3145728,"waiting":true,"leased":false}],"#,
                 r#""readers":[{"pid":4712,"uid":1000,"since":"2023-11-14T22:12:20.000Z","start":0,"#,
                 r#""position":2097152,"lag":1048576,"policy":"block","lost_bytes":0,"lost_chunks":0,"#,
                 r#""blocking":true,"was_block":false},{"pid":null,"uid":null,"since":"2023-11-14T22:13:15.000Z","#,

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use humantime::format_duration;
-use pfs_proto::{DaemonInfo, Peer, ReaderStat, StreamStat, StreamSummary, escape, json::timestamp};
+use pfs_proto::{
+    DaemonInfo, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat, escape, json::timestamp,
+};
 
 use crate::age::{since, span};
 use crate::place::Place;
@@ -116,9 +118,13 @@ fn writers(stream: &StreamStat, now: SystemTime) -> String {
         ("", Align::Left),
     ]);
     for writer in &stream.writers {
-        let waiting = if writer.waiting { "waits for a reader" } else { "" };
+        let state = match writer {
+            WriterStat { waiting: true, .. } => "waits for a reader",
+            WriterStat { leased: true, .. } => "appends by itself, under a lease",
+            _ => "",
+        };
         let [pid, uid] = who(writer.peer);
-        table.row([pid, uid, size(writer.bytes), span(since(writer.since, now)), waiting.to_owned()]);
+        table.row([pid, uid, size(writer.bytes), span(since(writer.since, now)), state.to_owned()]);
     }
     table.render("    ")
 }

@@ -41,6 +41,7 @@ pub(crate) fn stat() -> StreamStat {
             since: ago(190),
             bytes: 3 << 20,
             waiting: true,
+            leased: false,
         }],
         readers: vec![
             ReaderStat {

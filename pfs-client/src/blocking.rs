@@ -285,7 +285,7 @@ impl Writer {
     pub fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         let chunk = chunk.as_ref();
         // No future is made for most small chunks: that would cost more than they do.
-        if self.writer.try_stage(chunk).is_none() {
+        if self.writer.try_put(chunk).is_none() {
             return run(&self.runtime, self.writer.append(chunk));
         }
         self.send()
@@ -298,7 +298,7 @@ impl Writer {
     /// As there.
     pub fn push(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         let chunk = chunk.as_ref();
-        match self.writer.try_stage(chunk) {
+        match self.writer.try_put(chunk) {
             Some(false) => Ok(()),
             Some(true) => self.send(),
             None => run(&self.runtime, self.writer.push(chunk)),

@@ -123,7 +123,7 @@ impl Connection {
     }
 
     async fn greet(mut self, capabilities: u64) -> Result<Self, ConnectError> {
-        let hello = Hello { capabilities: capabilities | Hello::PUT, ..self.offer };
+        let hello = Hello { capabilities: capabilities | Hello::PUT | Hello::LEASING, ..self.offer };
         let hello = understood(self.request(&Request::Hello(hello)).await?, self.offer)?;
         self.is_greeted_with(hello);
         Ok(self)
@@ -443,10 +443,17 @@ impl Connection {
 #[cfg(feature = "http")]
 fn said(offer: Hello, requests: &[&Request]) -> Bytes {
     let mut said = BytesMut::new();
-    let capabilities = Hello::RESUMING | Hello::HEARTBEAT | Hello::PUT;
+    let capabilities = Hello::RESUMING | Hello::HEARTBEAT | Hello::PUT | Hello::LEASING;
     Request::Hello(Hello { capabilities, ..offer }).encode(&mut said);
     requests.iter().for_each(|request| request.encode(&mut said));
     said.freeze()
+}
+
+/// Adds a message to what is to be sent.
+pub(crate) fn say(request: &Request, queue: &mut Vec<u8>) {
+    let mut frame = BytesMut::new();
+    request.encode(&mut frame);
+    queue.extend_from_slice(&frame);
 }
 
 /// The daemon's hello, if that is one with a version that was offered.

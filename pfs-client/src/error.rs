@@ -183,6 +183,17 @@ pub enum ProtocolError {
         /// What was sent.
         sent: u64,
     },
+    /// It lost count of the chunks that were appended under a lease. Others than the writer may have written to the ring.
+    #[error("it says that {said} chunks were appended under a lease, and it is {counted}")]
+    Lease {
+        /// What it says.
+        said: u64,
+        /// What was appended.
+        counted: u64,
+    },
+    /// The ring that it leased to a writer has another writer.
+    #[error("it leased a ring to which somebody else appends")]
+    OtherWriter,
 }
 
 impl RequestError {

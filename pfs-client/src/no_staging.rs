@@ -1,11 +1,23 @@
-//! What takes the place of staging chunks on systems where memory cannot be shared: nothing.
+//! What takes the place of staging chunks and of leases on systems where memory cannot be shared: nothing.
 
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use pfs_proto::{LeaseStart, Request, RingLayout};
+use pfs_stream::WriteError;
+
+use crate::error::RequestError;
+
 /// None ever comes.
-pub(crate) type Passed = Infallible;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed(Infallible);
+
+impl Passed {
+    pub(crate) fn has_input(&self) -> bool {
+        match self.0 {}
+    }
+}
 
 /// There is no bell.
 pub(crate) type BellCount = Infallible;
@@ -16,7 +28,7 @@ pub(crate) struct Stage(Infallible);
 
 impl Stage {
     pub(crate) fn open(passed: &Passed) -> io::Result<Self> {
-        match *passed {}
+        match passed.0 {}
     }
 
     pub(crate) fn takes(&self, _: usize) -> bool {
@@ -55,7 +67,7 @@ impl Stage {
         match self.0 {}
     }
 
-    pub(crate) fn ring(&mut self, _: &mut Vec<u8>) {
+    pub(crate) fn ring(&mut self, _: &mut Vec<u8>) -> bool {
         match self.0 {}
     }
 
@@ -64,6 +76,84 @@ impl Stage {
     }
 
     pub(crate) fn wait_for_all(&mut self, _: &mut Vec<u8>) {
+        match self.0 {}
+    }
+}
+
+/// What is read into a ring.
+#[allow(dead_code, reason = "there is no ring")]
+pub(crate) enum Taken {
+    Appended(usize),
+    Kept(Vec<u8>),
+}
+
+/// There is none.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the daemon offers none")]
+pub(crate) enum Lease {
+    None,
+    Offered(Infallible),
+    Asked(Infallible),
+    Held(Held),
+}
+
+impl Lease {
+    pub(crate) fn offered(_: RingLayout, passed: &Passed) -> Self {
+        match passed.0 {}
+    }
+
+    pub(crate) fn answer(&mut self) -> Option<Request> {
+        None
+    }
+
+    pub(crate) fn begin(&mut self, _: LeaseStart, _: u64) -> Result<(), RequestError> {
+        Err(RequestError::unexpected("no lease"))
+    }
+
+    pub(crate) fn end(&mut self, _: u64) -> Result<Option<u64>, RequestError> {
+        Err(RequestError::unexpected("no lease"))
+    }
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Held(Infallible);
+
+impl Held {
+    pub(crate) fn appended(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn readers(&self) -> u32 {
+        match self.0 {}
+    }
+
+    pub(crate) fn try_push(&mut self, _: &[u8]) -> Option<bool> {
+        match self.0 {}
+    }
+
+    pub(crate) fn push(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<Option<bool>, WriteError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn push_from(
+        &mut self,
+        _: BorrowedFd<'_>,
+        _: usize,
+        _: &mut Vec<u8>,
+    ) -> Result<Option<io::Result<Taken>>, WriteError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn may_try_again(&mut self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn wake(&mut self, _: &mut Vec<u8>) {
+        match self.0 {}
+    }
+
+    pub(crate) fn ring(&mut self, _: &mut Vec<u8>) -> bool {
         match self.0 {}
     }
 }

@@ -461,8 +461,8 @@ impl Reader {
             (_, Reply::Error { code, message }) => Err(RequestError::refused(code, message).into()),
             (State::Waiting, reply) => Ok(self.attach(reply)?),
             #[cfg(target_os = "linux")]
-            (State::Reading, Reply::Ring(layout)) if self.is_asking() => {
-                self.goes_on_in(layout)?;
+            (State::Reading, Reply::Ring { layout, leased }) if self.is_asking() => {
+                self.goes_on_in(layout, leased)?;
                 Ok(None)
             }
             #[cfg(target_os = "linux")]

@@ -1,17 +1,18 @@
 //! Appending to a stream.
 
+mod lease;
+
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
 use pfs_proto::{DataKind, MAX_PAYLOAD, Reply, Request, StreamPath, WriteOptions, put_data_header};
 use pfs_stream::{Cause, Chunk, Finish, WriteError};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, say};
 use crate::error::{ProtocolError, RequestError};
-use crate::sharing::Stage;
+use crate::sharing::{Lease, Stage};
 
 /// What [`Writer::push`] holds back at most, in bytes.
 const QUEUE_SIZE: usize = 64 << 10;
@@ -41,6 +42,7 @@ pub struct Writer {
     acked: u64,
     /// Where chunks are put, if the daemon shares memory for that.
     stage: Option<Stage>,
+    lease: Lease,
     /// The last chunk that went over the connection.
     last_sent: u64,
     /// After the newest chunk that the daemon has.
@@ -49,6 +51,8 @@ pub struct Writer {
     readers: u32,
     /// Replies that came.
     heard: u64,
+    /// Whether something from the daemon is known to have come that was not read yet.
+    has_news: bool,
     progress: Progress,
 }
 
@@ -90,10 +94,12 @@ impl Writer {
             appended: 0,
             acked: 0,
             stage,
+            lease: Lease::None,
             last_sent: 0,
             offset: 0,
             readers: 0,
             heard: 0,
+            has_news: false,
             progress: Progress::Writing,
         })
     }
@@ -124,6 +130,9 @@ impl Writer {
 
     /// How many of them are in the stream for certain.
     pub fn acked(&self) -> u64 {
+        if let Lease::Held(held) = &self.lease {
+            return held.appended();
+        }
         if let Some(stage) = &self.stage {
             return stage.appended().clamp(self.acked, self.appended);
         }
@@ -133,7 +142,11 @@ impl Writer {
     /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was appended; 0 before the first.
     /// After [`flush`](Self::flush), that is the newest chunk of all.
     pub fn readers(&self) -> u32 {
-        self.stage.as_ref().map_or(self.readers, |stage| stage.readers())
+        match (&self.lease, &self.stage) {
+            (Lease::Held(held), _) => held.readers(),
+            (_, Some(stage)) => stage.readers(),
+            (_, None) => self.readers,
+        }
     }
 
     /// Appends these bytes as one chunk, and sends it (and what was pushed before) at once. An empty chunk is nothing.
@@ -165,10 +178,16 @@ impl Writer {
     /// As [`append`](Self::append).
     pub async fn push(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         let chunk = chunk.as_ref();
-        match self.try_stage(chunk) {
+        match self.try_put(chunk) {
             Some(false) => return Ok(()),
             Some(true) => return self.send().await,
             None => self.check(chunk)?,
+        }
+        if self.is_leasing()
+            && !chunk.is_empty()
+            && let Some(enough) = poll_fn(|cx| self.poll_push_leased(cx, chunk)).await?
+        {
+            return if enough { self.send().await } else { Ok(()) };
         }
         if self.stages(chunk.len()) {
             let put = |stage: &mut Stage| stage.try_push(chunk).then_some(());
@@ -203,6 +222,9 @@ impl Writer {
         if self.stage.is_none() {
             return Ok(Err(io::ErrorKind::Unsupported.into()));
         }
+        if let Some(read) = poll_fn(|cx| self.poll_push_leased_from(cx, file.as_fd(), most)).await? {
+            return Ok(read);
+        }
         let put = |stage: &mut Stage| stage.try_push_from(file.as_fd(), most).transpose();
         poll_fn(|cx| self.poll_stage(cx, most, put, |read| read.as_ref().is_ok_and(|len| *len > 0))).await
     }
@@ -224,7 +246,14 @@ impl Writer {
             // The daemon says why, but perhaps it has not arrived yet, or nobody has looked whether it has.
             return Err(self.failure().await);
         }
-        poll_fn(|cx| self.poll_send(cx, &mut &[][..])).await
+        self.answer_offer();
+        poll_fn(|cx| {
+            let heard = self.heard;
+            ready!(self.poll_send(cx, &mut &[][..]))?;
+            self.has_news &= self.heard == heard;
+            if self.has_news { Poll::Pending } else { Poll::Ready(Ok(())) }
+        })
+        .await
     }
 
     /// Sends what was pushed, and waits until all chunks are in the stream, if they are [acknowledged](Self::is_acknowledged).
@@ -240,15 +269,22 @@ impl Writer {
         if !self.is_acknowledged() {
             return self.send().await;
         }
+        let mut asked = false;
         poll_fn(|cx| {
             loop {
-                if let Some(stage) = &mut self.stage {
-                    // Asked before the daemon is heard: if it has nothing more to say now, it will.
-                    stage.wait_for_all(&mut self.queue);
+                // Asked before the daemon is heard: if it has nothing more to say now, it will.
+                match (&mut self.lease, &mut self.stage) {
+                    (Lease::Held(held), _) if !asked => {
+                        held.wake(&mut self.queue);
+                        say(&Request::Flush, &mut self.queue);
+                        asked = true;
+                    }
+                    (Lease::Held(_), _) | (_, None) => {}
+                    (_, Some(stage)) => stage.wait_for_all(&mut self.queue),
                 }
                 let heard = self.heard;
                 ready!(self.poll_send(cx, &mut &[][..]))?;
-                if self.acked() == self.appended {
+                if self.confirmed() == self.appended {
                     return Poll::Ready(Ok(()));
                 }
                 if self.heard == heard {
@@ -309,12 +345,13 @@ impl Writer {
 
     async fn end(mut self, request: &Request) -> Result<u64, WriteError> {
         if let Progress::Writing = self.progress {
+            if let Lease::Held(held) = &mut self.lease {
+                held.wake(&mut self.queue);
+            }
             if let Some(stage) = &mut self.stage {
                 stage.publish();
             }
-            let mut frame = BytesMut::new();
-            request.encode(&mut frame);
-            self.queue.extend_from_slice(&frame);
+            say(request, &mut self.queue);
             self.progress = Progress::Finishing;
         }
         poll_fn(|cx| match self.poll_send(cx, &mut &[][..])? {
@@ -324,10 +361,19 @@ impl Writer {
         .await
     }
 
-    /// Stages a chunk if nothing speaks against it: most small ones need no more than this. Tells whether so much is held
-    /// back then that the daemon should begin with it; `None` if nothing was staged.
+    /// Puts a chunk into the ring or the staging area if nothing speaks against it: most small ones need no more than this. Tells whether
+    /// so much was put there that somebody should be woken for it; `None` if nothing was put there.
     #[inline]
-    pub(crate) fn try_stage(&mut self, chunk: &[u8]) -> Option<bool> {
+    pub(crate) fn try_put(&mut self, chunk: &[u8]) -> Option<bool> {
+        match &mut self.lease {
+            Lease::None => {}
+            Lease::Held(held) if matches!(self.progress, Progress::Writing) && !chunk.is_empty() => {
+                let enough = held.try_push(chunk)?;
+                self.appended = held.appended();
+                return Some(enough);
+            }
+            _ => return None,
+        }
         let may = matches!(self.progress, Progress::Writing)
             && chunk.len() as u64 <= self.max_chunk
             && self.stages(chunk.len());
@@ -381,13 +427,15 @@ impl Writer {
     /// Whether there is something to say to the daemon or to hear from it: with a staging area, usually not.
     #[inline]
     pub(crate) fn must_listen(&mut self) -> bool {
-        match &mut self.stage {
-            Some(stage) => {
-                stage.ring(&mut self.queue);
-                self.sent < self.queue.len() || stage.is_abandoned()
-            }
-            None => true,
-        }
+        let is_due = match (&mut self.lease, &mut self.stage) {
+            (Lease::Held(held), _) => held.ring(&mut self.queue),
+            (Lease::Offered(_), _) | (_, None) => return true,
+            (_, Some(stage)) => stage.ring(&mut self.queue),
+        };
+        // A runtime that is never idle does not tell.
+        self.has_news |= is_due && self.connection.passed().is_some_and(|passed| passed.has_input());
+        let is_abandoned = self.stage.as_ref().is_some_and(|stage| stage.is_abandoned());
+        self.has_news || is_abandoned || self.sent < self.queue.len()
     }
 
     fn check(&self, chunk: &[u8]) -> Result<(), WriteError> {
@@ -493,6 +541,9 @@ impl Writer {
 
     fn hear(&mut self, reply: Reply) -> Result<(), WriteError> {
         self.heard = self.heard.wrapping_add(1);
+        if self.hear_of_lease(&reply)? {
+            return Ok(());
+        }
         match reply {
             Reply::Ack { chunks, offset, readers } => {
                 if chunks < self.acked || chunks > self.appended {

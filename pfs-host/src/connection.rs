@@ -183,6 +183,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     wire.sharing = cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_map();
     wire.following = wire.sharing && theirs.can_follow();
     wire.resuming = theirs.can_resume();
+    wire.leasing = theirs.can_lease();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
     let shared = [
         (wire.sharing, Hello::MAPPING),
@@ -190,6 +191,7 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         (wire.resuming, Hello::RESUMING),
         (heartbeats, Hello::HEARTBEAT),
         (theirs.can_put(), Hello::PUT),
+        (wire.leasing, Hello::LEASING),
     ];
     let capabilities = shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
     if heartbeats {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pfs_proto::{ErrorCode, Reply, Request, StreamPath, StreamSummary};
-use pfs_stream::{ReaderStat, StreamStat};
+use pfs_stream::{ReaderStat, StreamStat, WriterStat};
 
 use crate::{
     caller::Caller,
@@ -78,7 +78,11 @@ pub(crate) async fn answer<T: Transport>(
         | Request::Finish { .. }
         | Request::Fail { .. }
         | Request::Withdraw
-        | Request::Staged => {
+        | Request::Staged
+        | Request::LeaseReady
+        | Request::Published
+        | Request::NeedsRoom { .. }
+        | Request::Flush => {
             return Err(misplaced("an append before OpenWriter").into());
         }
         // It only shows that the client lives.
@@ -110,7 +114,9 @@ async fn put_summaries<T: Transport>(wire: &mut Wire<T>, streams: impl Iterator<
 async fn stat<T: Transport>(wire: &mut Wire<T>, mut stat: StreamStat) {
     let (writers, readers) = (std::mem::take(&mut stat.writers), std::mem::take(&mut stat.readers));
     wire.put(&Reply::Stat(stat));
-    let writers = writers.into_iter().map(Reply::WriterStat);
+    let knows_leases = wire.leasing;
+    let told = |writer: WriterStat| WriterStat { leased: writer.leased && knows_leases, ..writer };
+    let writers = writers.into_iter().map(|writer| Reply::WriterStat(told(writer)));
     for reply in writers.chain(readers.into_iter().map(Reply::ReaderStat)) {
         wire.put(&reply);
         if wire.queued() >= PART {

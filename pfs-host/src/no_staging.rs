@@ -1,11 +1,16 @@
-//! What takes the place of staging areas on systems where memory cannot be shared: nothing.
+//! What takes the place of staging areas and leases on systems where memory cannot be shared: nothing.
 
-use std::{convert::Infallible, io};
+use std::{convert::Infallible, future::pending, io};
 
-use pfs_proto::StreamPath;
+use pfs_proto::{LeaseStart, StreamPath};
 use pfs_stream::{Appended, Registry, WriteError, Writer};
 
-use crate::{failure::Ended, pushed::PushedAll, transport::Transport, wire::Wire};
+use crate::{
+    failure::Ended,
+    pushed::{Published, PushedAll},
+    transport::Transport,
+    wire::Wire,
+};
 
 /// There is none.
 #[derive(Debug)]
@@ -61,4 +66,50 @@ impl Stage {
     pub(crate) fn abandon(&self) {
         match self.0 {}
     }
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Lease;
+
+impl Lease {
+    pub(crate) fn new(_: bool) -> Self {
+        Self
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        false
+    }
+
+    pub(crate) async fn offer<T: Transport>(
+        &mut self,
+        _: &mut Wire<T>,
+        _: &Writer,
+        _: u64,
+        _: u64,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn grant(&mut self, _: &mut Writer) -> Option<Option<LeaseStart>> {
+        None
+    }
+
+    pub(crate) fn cannot_map(&mut self) -> bool {
+        false
+    }
+
+    pub(crate) async fn ended(&mut self, _: &mut Writer) -> Published {
+        pending().await
+    }
+
+    pub(crate) fn so_far(&self, _: &Writer) -> Option<Published> {
+        None
+    }
+
+    pub(crate) fn end(&mut self, _: &mut Writer) -> Option<Published> {
+        None
+    }
+
+    pub(crate) async fn room(&self, _: &mut Writer, _: u64) {}
 }

@@ -1,4 +1,4 @@
-//! Result of appending staged chunks, on systems with and without shared memory.
+//! Results of appending over shared memory, on systems with and without it.
 
 use crate::failure::Failure;
 
@@ -21,4 +21,12 @@ pub(crate) enum Next {
     /// A `block` reader needs the room for the next chunk.
     Wait,
     Failed(Failure),
+}
+
+/// What the holder of a lease has appended by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) offset: u64,
 }

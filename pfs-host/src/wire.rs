@@ -9,6 +9,7 @@ use pfs_stream::{Budget, Reservation};
 use crate::{
     daemon::wide,
     failure::{Ended, Failure},
+    poll::poll_once,
     refusals::Reason,
     transport::Transport,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Wire<T> {
     pub(crate) following: bool,
     /// Whether the client goes on over another connection when this one breaks.
     pub(crate) resuming: bool,
+    /// Whether the client knows leases.
+    pub(crate) leasing: bool,
 }
 
 impl<T: Transport> Wire<T> {
@@ -54,6 +57,7 @@ impl<T: Transport> Wire<T> {
             sharing: false,
             following: false,
             resuming: false,
+            leasing: false,
         }
     }
 
@@ -171,7 +175,7 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Writes a reply and at most two descriptors with it, after all that is queued. Not cancel safe.
+    /// Writes a reply and at most three descriptors with it, after all that is queued. Not cancel safe.
     pub(crate) async fn send_with(
         &mut self,
         reply: &Reply,
@@ -183,6 +187,23 @@ impl<T: Transport> Wire<T> {
         // They go with the first byte.
         let sent = self.transport.send_descriptors(&frame, descriptors).await?;
         self.send(frame.get(sent..).unwrap_or_default()).await
+    }
+
+    /// As [`send_with`](Self::send_with), if the socket takes it at once; otherwise false, and nothing of the reply is sent.
+    pub(crate) async fn try_send_with(
+        &mut self,
+        reply: &Reply,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<bool> {
+        if !self.try_flush() {
+            return Ok(false);
+        }
+        let mut frame = BytesMut::new();
+        reply.encode(&mut frame);
+        let sent = poll_once(self.transport.send_descriptors(&frame, descriptors)).await.transpose()?;
+        let Some(sent) = sent else { return Ok(false) };
+        self.out.extend_from_slice(frame.get(sent..).unwrap_or_default());
+        Ok(true)
     }
 
     /// Waits until a client that has nothing more to say leaves; `Err` if it says something.

@@ -14,9 +14,9 @@ use crate::{
     daemon::Daemon,
     failure::{Ended, Failure},
     poll::poll_once,
-    pushed::{Next, PushedAll},
+    pushed::{Next, Published, PushedAll},
     session::Append,
-    sharing::{self, Stage},
+    sharing::{self, Lease, Stage},
     shutdown::stuck,
     transport::Transport,
     wire::Wire,
@@ -63,6 +63,7 @@ pub(crate) async fn serve<T: Transport>(
     let cutoff = append.cutoff().clone();
     let (max_chunk, identity) = (stream.max_chunk(), stream.identity());
     let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
+    let lease = Lease::new(wire.leasing && stage.is_some());
     wire.put(&Reply::Writing { max_chunk });
     // From here on the writer alone keeps the stream's memory, should it be removed.
     drop(stream);
@@ -74,13 +75,17 @@ pub(crate) async fn serve<T: Transport>(
         max_chunk,
         parts: Vec::new(),
         stage,
+        lease,
         acks: Acks::default(),
     };
     let outcome = writing.append_all(&cutoff).await;
     if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
         stage.abandon();
     }
-    let Writing { wire, mut append, mut acks, .. } = writing;
+    let Writing { wire, mut append, mut acks, mut lease, .. } = writing;
+    if let Some(published) = lease.end(append.writer()) {
+        acks.count_published(published, append.writer().readers());
+    }
     // What was appended is told to readers, and to the client, however the connection ends.
     append.writer().wake();
     append.count(acks.chunks, acks.bytes);
@@ -129,6 +134,7 @@ struct Writing<'a, T> {
     parts: Vec<u8>,
     /// Where the client puts chunks, if it shares memory for that.
     stage: Option<Stage>,
+    lease: Lease,
     acks: Acks,
 }
 
@@ -188,11 +194,28 @@ impl<T: Transport> Writing<'_, T> {
                     }
                     Request::Heartbeat => {}
                     Request::Staged if self.stage.is_some() => {}
+                    Request::Flush => self.tell_all(),
+                    // Both come late when the lease has ended.
+                    Request::Published if self.stage.is_some() => self.append.writer().holder_published(),
+                    Request::NeedsRoom { up_to } if self.stage.is_some() => {
+                        self.make_room(up_to, cutoff).await?
+                    }
+                    Request::Unmapped if self.lease.cannot_map() => {}
+                    Request::LeaseReady => {
+                        let granted = self.lease.grant(self.append.writer());
+                        self.wire.put(&match granted
+                            .ok_or_else(|| misplaced("a lease that was not offered"))?
+                        {
+                            Some(start) => Reply::Leased(start),
+                            None => Reply::LeaseEnded { chunks: 0, offset: 0 },
+                        });
+                    }
                     _ => return Err(misplaced("a request")),
                 }
             }
             self.append.writer().wake();
             self.acks.send(self.wire);
+            self.lease.offer(self.wire, self.append.writer(), self.acks.chunks, self.acks.bytes).await?;
             consume_budget().await;
             if let Some(failure) = cutoff.reason() {
                 return Err(failure.into());
@@ -215,6 +238,9 @@ impl<T: Transport> Writing<'_, T> {
                         ready = self.wire.transport().readable() => ready?,
                         // A client that reads no acknowledgements may still append: they wait as one.
                         ready = self.wire.transport().writable(), if self.acks.is_waiting(self.wire) => ready?,
+                        published = self.lease.ended(self.append.writer()), if self.lease.is_held() => {
+                            self.lease_ended(published);
+                        }
                         failure = &mut failure => return Err(failure.into()),
                         failure = &mut cut_off => {
                             self.append_staged(cutoff).await?;
@@ -225,6 +251,49 @@ impl<T: Transport> Writing<'_, T> {
                 }
             }
         }
+    }
+
+    /// The writer appends through this connection again.
+    fn lease_ended(&mut self, published: Published) {
+        let Published { chunks, offset, .. } = published;
+        self.acks.count_published(published, self.append.writer().readers());
+        if let Some(stage) = &self.stage {
+            // It asks for nothing while it holds a lease.
+            let _ = stage.tell(self.acks.chunks, self.acks.readers);
+        }
+        self.wire.put(&Reply::LeaseEnded { chunks, offset });
+    }
+
+    /// Tells the client how much is in the stream.
+    fn tell_all(&mut self) {
+        let so_far = self.lease.so_far(self.append.writer());
+        // It has ended by now, perhaps.
+        if so_far.is_none()
+            && let Some(published) = self.lease.end(self.append.writer())
+        {
+            self.lease_ended(published);
+        }
+        let readers = self.append.writer().readers();
+        self.acks.put(self.wire, so_far, readers);
+    }
+
+    /// Tells the holder of a lease when it may overwrite everything before this chunk.
+    async fn make_room(&mut self, up_to: u64, cutoff: &Cutoff) -> Result<(), Ended> {
+        let patience = self.append.patience();
+        let mut enforced = pin!(patience.enforce());
+        loop {
+            self.acks.send(self.wire);
+            let wire = &*self.wire;
+            tokio::select! {
+                () = self.lease.room(self.append.writer(), up_to) => break,
+                never = &mut enforced => match never {},
+                () = wire.transport().hung_up() => return Err(Ended::Gone),
+                ready = wire.transport().writable(), if self.acks.is_waiting(wire) => ready?,
+                failure = cutoff.reached() => return Err(failure.into()),
+            }
+        }
+        self.wire.put(&Reply::Room);
+        Ok(())
     }
 
     /// Adds to a chunk that comes in several frames.
@@ -368,6 +437,22 @@ struct Acks {
 impl Acks {
     fn count(&mut self, bytes: usize, appended: Appended) {
         self.count_many(1, crate::daemon::wide(bytes), appended.offset, appended.readers);
+    }
+
+    fn count_published(&mut self, published: Published, readers: usize) {
+        let Published { chunks, bytes, offset } = published;
+        if chunks > 0 {
+            self.count_many(chunks, bytes, offset, readers);
+        }
+    }
+
+    /// Tells all that was appended, with what the holder of a lease has published up to now.
+    fn put<T: Transport>(&mut self, wire: &mut Wire<T>, published: Option<Published>, readers: usize) {
+        let leased = published.filter(|published| published.chunks > 0);
+        let chunks = self.chunks.saturating_add(leased.map_or(0, |published| published.chunks));
+        let offset = leased.map_or(self.offset, |published| published.offset);
+        (self.owed, self.told) = (false, chunks);
+        wire.put(&Reply::Ack { chunks, offset, readers: u32::try_from(readers).unwrap_or(u32::MAX) });
     }
 
     fn count_many(&mut self, chunks: u64, bytes: u64, offset: u64, readers: usize) {

@@ -62,6 +62,14 @@ impl Hello {
     /// stream's full size.
     pub const MOVING: u64 = 16;
 
+    /// To append to the stream's ring under a lease ([`Reply::LeaseOffer`](crate::Reply::LeaseOffer)).
+    pub const LEASING: u64 = 32;
+
+    /// Whether the peer that sent this can hold a lease.
+    pub fn can_lease(&self) -> bool {
+        self.capabilities & Self::LEASING != 0
+    }
+
     /// Whether the peer that sent this follows streams from ring to ring.
     pub fn can_follow(&self) -> bool {
         self.capabilities & Self::MOVING != 0

@@ -118,12 +118,13 @@ struct Writer {
     since: String,
     bytes: u64,
     waiting: bool,
+    leased: bool,
 }
 
 impl From<&WriterStat> for Writer {
     fn from(writer: &WriterStat) -> Self {
-        let Peer { pid, uid } = writer.peer;
-        Self { pid, uid, since: timestamp(writer.since), bytes: writer.bytes, waiting: writer.waiting }
+        let WriterStat { peer: Peer { pid, uid }, since, bytes, waiting, leased } = *writer;
+        Self { pid, uid, since: timestamp(since), bytes, waiting, leased }
     }
 }
 

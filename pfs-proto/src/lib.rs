@@ -71,6 +71,17 @@
 //! the same place. If the answer is `Unshared`, there was no memory that could be shared, and the reader is served as any other from
 //! there on. A reader that has not said `MOVING` is handed a ring of full size, which the stream does not leave.
 //!
+//! Where both ends have said [`Hello::LEASING`], a writer that is the only one of its stream, and has a staging area, may be offered a
+//! ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps the ring and says `LeaseReady`, or says `Unmapped`. What
+//! it appended before that comes first; it appends nothing more until the answer is here. After `Leased`, it appends to the ring by
+//! itself. It says `Published` when it finds that somebody waits in the daemon, `NeedsRoom` when it would overwrite what a `block` reader
+//! has not read, and `Flush` to hear that the daemon has seen everything. The lease ends with `LeaseEnded`, which instead of
+//! `Leased` says that there is none. What the writer could not publish before the end it appends in the other ways. `Finish`, `Fail` and
+//! the end of the connection end the lease too, and `LeaseEnded` may be missing then. The words of the ring, and who may write which,
+//! are described in the crate `pfs-stream`.
+//!
+//! A reader of a leased ring gets one more descriptor, with `Mapped` or `Ring`: a page whose first word it sets to 1 before it sleeps.
+//!
 //! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the position
 //! by its length, `Gap` moves it from `from` to `to`, and `End` repeats it. A `Gap` may follow `DataPart` if the rest of the
 //! chunk was overwritten. Such a gap begins at the chunk's start, and the parts before it are void.
@@ -193,18 +204,25 @@
 //! ```
 //!
 //! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
-//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`...; `Follow`, 0x19 → `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16;
-//! `Withdraw`, 0x18: a writer that has appended nothing withdraws → `Done`
+//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`..., or a writer cannot;
+//! `Follow`, 0x19 → `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended nothing
+//! withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`
 //!
 //! ```text
 //! | (nothing) |
+//! ```
+//!
+//! `NeedsRoom`, 0x1c: the holder of a lease waits until all `block` readers have come to this chunk, or the lease has ended → `Room`
+//!
+//! ```text
+//! | up_to: u64 |
 //! ```
 //!
 //! # Replies
 //!
 //! `Hello`, 0x81: as the request.
 //!
-//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97; `Unshared`, 0x9a
+//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97; `Unshared`, 0x9a; `Room`, 0x9d
 //!
 //! ```text
 //! | (nothing) |
@@ -237,7 +255,7 @@
 //! `WriterStat`, 0x86
 //!
 //! ```text
-//! | peer | since: time | bytes: u64 | waiting: bool |
+//! | peer | since: time | bytes: u64 | waiting: bool | leased: bool, unless false |
 //! ```
 //!
 //! `ReaderStat`, 0x87
@@ -285,17 +303,31 @@
 //! | start: u64 | head: u64 | content_type: opt str |
 //! ```
 //!
-//! `Mapped`, 0x92. Two descriptors come with it: the ring, and the reader's page.
+//! `Mapped`, 0x92. Two descriptors come with it, the ring and the reader's page, and a third one if the ring is leased. The last two
+//! fields are missing for a ring of full size that is not leased.
 //!
 //! ```text
 //! | capacity: u64 | channel_buffer_size: u64 | seq: u64 | offset: u64 | missing: opt u64 | policy: u8 |
-//! | until: u8 | head: u64 | deaths_before: u64 | live: bool | entries: u64, unless the ring has full size |
+//! | until: u8 | head: u64 | deaths_before: u64 | live: bool | entries: opt u64 | leased: bool |
 //! ```
 //!
-//! `Ring`, 0x99. A descriptor comes with it: the ring.
+//! `Ring`, 0x99. A descriptor comes with it, the ring, and a second one if that is leased. `LeaseOffer`, 0x9b. Two descriptors come with
+//! it: the ring, and the page in which readers ask for wake-ups. The last two fields may be missing as with `Mapped`.
 //!
 //! ```text
-//! | capacity: u64 | entries: u64, unless the ring has full size |
+//! | capacity: u64 | entries: opt u64 | leased: bool |
+//! ```
+//!
+//! `Leased`, 0x9c. The oldest chunk of the ring and the next one, each with its offset; the time of the newest one.
+//!
+//! ```text
+//! | tail: u64 | tail_offset: u64 | head: u64 | head_offset: u64 | newest: u64 | max_chunk: u64 |
+//! ```
+//!
+//! `LeaseEnded`, 0x9e. Chunks that were appended under the lease, and the offset after the last of them.
+//!
+//! ```text
+//! | chunks: u64 | offset: u64 |
 //! ```
 //!
 //! `Staging`, 0x93. A descriptor comes with it: the staging area.
@@ -368,8 +400,8 @@ pub use hello::{
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
-    CreateOptions, End, IfExists, MAX_CONTENT_TYPE, MappedStart, PutOptions, ReadOptions, RingLayout,
-    SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
+    CreateOptions, End, IfExists, LeaseStart, MAX_CONTENT_TYPE, MappedStart, PutOptions, ReadOptions,
+    RingLayout, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, MappedStart, PutOptions, ReadOptions,
-    ReaderStat, RingLayout, StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, MappedStart, PutOptions,
+    ReadOptions, ReaderStat, RingLayout, StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions,
+    WriterStat,
 };
 
 /// From the client to the daemon.
@@ -69,10 +70,23 @@ pub enum Request {
     MadeRoom,
     /// Writer with a staging area: there is something in it.
     Staged,
-    /// Mapped reader: it cannot map what it was handed. The daemon serves it over the connection from where it is.
+    /// Mapped reader: it cannot map what it was handed. The daemon serves it over the connection from where it is. Writer: it cannot map
+    /// the ring that it was offered, and goes on as before.
     Unmapped,
     /// Mapped reader: it has read all of a ring that the stream has left. Answered by [`Reply::Ring`] or [`Reply::Unshared`].
     Follow,
+    /// Writer: it has mapped the ring that it was offered, and appends nothing more in another way until the answer has come:
+    /// [`Reply::Leased`] or [`Reply::LeaseEnded`].
+    LeaseReady,
+    /// Holder of a lease: it has appended something that is waited for in the daemon.
+    Published,
+    /// Holder of a lease: it cannot append before all `block` readers have come to this chunk. Answered by [`Reply::Room`].
+    NeedsRoom {
+        /// The number of the chunk.
+        up_to: u64,
+    },
+    /// Writer: it wants to hear how many of its chunks are in the stream. Answered by a [`Reply::Ack`] of all that was appended before.
+    Flush,
     /// The client lives, and has nothing to say. Over HTTP, where both ends have said [`Hello::HEARTBEAT`].
     Heartbeat,
 }
@@ -149,14 +163,35 @@ pub enum Reply {
         /// Media type of the contents.
         content_type: Option<String>,
     },
-    /// Reader: read the ring for yourself. Comes with two descriptors: the ring, and a page for the reader's figures.
+    /// Reader: read the ring for yourself. Comes with two descriptors, the ring and a page for the reader's figures; and if the ring is
+    /// leased a third one, the page in which to ask for wake-ups.
     Mapped(MappedStart),
-    /// Mapped reader: go on in this ring, at the same place. Comes with its descriptor.
-    Ring(RingLayout),
+    /// Mapped reader: go on in this ring, at the same place. Comes with its descriptor, and with that of the page in which to ask for
+    /// wake-ups if the ring is leased.
+    Ring {
+        /// The ring.
+        layout: RingLayout,
+        /// Whether a writer of another process appends to it.
+        leased: bool,
+    },
     /// Mapped reader: the next ring cannot be shared. What comes next comes over the connection.
     Unshared,
     /// Writer: put chunks here. Comes with a descriptor: the staging area.
     Staging,
+    /// Writer: map this ring, to append to it yourself. Comes with two descriptors: the ring, and the page in which readers ask for
+    /// wake-ups. Nothing changes before [`Request::LeaseReady`].
+    LeaseOffer(RingLayout),
+    /// Writer: the ring that it was offered is the stream's now. It appends there.
+    Leased(LeaseStart),
+    /// Holder of a lease: it may try again to append, because there is room or because the lease has ended.
+    Room,
+    /// Holder of a lease: the lease has ended, or is not granted. The writer appends over the connection or the staging area again.
+    LeaseEnded {
+        /// Chunks appended under the lease that are in the stream.
+        chunks: u64,
+        /// Offset after the last of them; 0 if there was none.
+        offset: u64,
+    },
     /// Reader: these bytes end a chunk (with the parts before them, if any).
     Data(Bytes),
     /// Reader: these bytes go on in the next frame.

@@ -356,4 +356,20 @@ pub struct MappedStart {
     pub deaths_before: u64,
     /// Whether it begins at head.
     pub live: bool,
+    /// Whether a writer of another process appends to the ring.
+    pub leased: bool,
+}
+
+/// Where a lease begins: with what the ring holds already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "who holds the lease must know every field")]
+pub struct LeaseStart {
+    /// Number and offset of the oldest chunk.
+    pub tail: (u64, u64),
+    /// Number and offset of the next chunk.
+    pub head: (u64, u64),
+    /// When the newest chunk was appended, in microseconds since the Unix epoch.
+    pub newest: u64,
+    /// The largest chunk that the stream takes, in bytes.
+    pub max_chunk: u64,
 }

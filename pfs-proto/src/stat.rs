@@ -96,6 +96,8 @@ pub struct WriterStat {
     pub bytes: u64,
     /// Whether it waits for a `block` reader to make room.
     pub waiting: bool,
+    /// Whether it holds a lease: it appends to the ring by itself.
+    pub leased: bool,
 }
 
 /// The figures of one attached reader.

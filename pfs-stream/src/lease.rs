@@ -25,12 +25,13 @@ use crate::{
     flag,
     read::Position,
     ring::{Given, LIMIT, Memory, Refused, Ring, RingWriter, Sharing, Source},
-    state::{Appending, Lease, MAX_ALLOCATED, SleepPage},
-    sync::{Arc, lock},
+    state::{Appending, Lease, MAX_ALLOCATED, SleepPage, release},
+    sync::{Arc, Ordering, lock},
     writer::Waiting,
 };
 
-pub use crate::state::LeaseEnd;
+pub use crate::{ring::Taken, state::LeaseEnd};
+pub use pfs_proto::LeaseStart;
 
 /// A ring for a writer of another process, that is not the stream's yet.
 #[derive(Debug)]
@@ -38,20 +39,6 @@ pub struct Offer {
     ring: Ring,
     file: Arc<OwnedFd>,
     asleep: Arc<SleepPage>,
-}
-
-/// Where a lease begins: with what the ring holds already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LeaseStart {
-    /// Number and offset of the oldest chunk.
-    pub tail: (u64, u64),
-    /// Number and offset of the next chunk.
-    pub head: (u64, u64),
-    /// When the newest chunk was appended, in microseconds since the Unix epoch.
-    pub newest: u64,
-    /// The largest chunk that the stream takes, in bytes.
-    pub max_chunk: u64,
 }
 
 impl Offer {
@@ -117,11 +104,40 @@ impl Writer {
         let mut told = lock(&self.state.lease_end);
         if let Some(end) = told.0.take() {
             drop(told);
-            self.offset = self.offset.max(if end.chunks > 0 { end.offset } else { 0 });
+            self.learns(end);
             return Poll::Ready(end);
         }
         told.1 = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    fn learns(&mut self, end: LeaseEnd) {
+        self.offset = self.offset.max(if end.chunks > 0 { end.offset } else { 0 });
+    }
+
+    /// Ends the lease, if it has one, and says how. What the holder has appended is in the stream.
+    pub fn end_lease(&mut self) -> Option<LeaseEnd> {
+        let mut append = lock(&self.shared.append);
+        if append.lease.as_ref().is_some_and(|lease| Arc::ptr_eq(&lease.writer, &self.state)) {
+            append.end_lease(&self.shared, None);
+        }
+        release(append, &mut Vec::new(), &self.shared);
+        let end = lock(&self.state.lease_end).0.take()?;
+        self.learns(end);
+        Some(end)
+    }
+
+    /// Bytes that the stream holds now.
+    pub fn held(&self) -> u64 {
+        let append = self.shared.look();
+        append.ring.head().offset.saturating_sub(append.ring.tail().offset)
+    }
+
+    /// What the holder has appended up to now, as if the lease ended here; `None` if there is no lease.
+    pub fn look_at_holder(&self) -> Option<LeaseEnd> {
+        let append = self.shared.look();
+        let lease = append.lease.as_ref().filter(|lease| Arc::ptr_eq(&lease.writer, &self.state))?;
+        Some(lease.so_far(append.ring.head()))
     }
 
     /// The holder says that it has appended something that somebody in this process waits for.
@@ -136,6 +152,7 @@ impl Writer {
     ///
     /// Cancel safe.
     pub async fn room_for_holder(&mut self, up_to: u64) {
+        self.state.needs.store(up_to, Ordering::Relaxed);
         let mut waiting = Waiting::new(self);
         std::future::poll_fn(|cx| {
             waiting.poll(cx, || {
@@ -195,6 +212,16 @@ pub enum HolderError {
     OtherWriter,
 }
 
+impl From<Refused> for HolderError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NoRoom(up_to) => Self::Full { up_to },
+            Refused::Ended => Self::Ended,
+            Refused::OtherWriter => Self::OtherWriter,
+        }
+    }
+}
+
 impl Mapped {
     /// Maps what an [`Offer`] gave. Children of this process do not inherit it.
     ///
@@ -222,34 +249,70 @@ impl Mapped {
 }
 
 impl Holder {
-    /// Appends a chunk, and wakes the readers of other processes that sleep. Returns true if the stream is to be told, because somebody
-    /// waits for it there. An empty chunk changes nothing.
+    /// Appends a chunk, and [wakes](Self::wake) those who sleep. Returns true if the stream is to be told. An empty chunk changes nothing.
     ///
     /// # Errors
     ///
     /// [`HolderError`]; nothing was appended.
     pub fn try_append(&mut self, chunk: impl Chunk) -> Result<bool, HolderError> {
+        self.try_push(chunk)?;
+        Ok(self.wake())
+    }
+
+    /// As [`try_append`](Self::try_append), but leaves sleeping readers asleep until [`wake`](Self::wake).
+    ///
+    /// # Errors
+    ///
+    /// As [`try_append`](Self::try_append).
+    #[inline]
+    pub fn try_push(&mut self, chunk: impl Chunk) -> Result<(), HolderError> {
         let given = Given::new(&chunk);
         let (size, max) = (given.size() as u64, self.max_chunk);
         if size == 0 {
-            return Ok(false);
+            return Ok(());
         }
         if size > max {
             return Err(HolderError::TooLarge { size, max });
         }
         let time = clock::of_append().max(self.newest);
-        self.ring.append_leased(&[given], size, time).map_err(|refused| match refused {
-            Refused::NoRoom(up_to) => HolderError::Full { up_to },
-            Refused::Ended => HolderError::Ended,
-            Refused::OtherWriter => HolderError::OtherWriter,
-        })?;
+        self.ring.append_leased(&[given], size, time)?;
         self.newest = time;
         self.chunks += 1;
+        Ok(())
+    }
+
+    /// Reads once from a file straight into the ring, as one chunk of at most `most` bytes that is pushed; 0 at the file's end. Readers
+    /// lose the history that `most` bytes would overwrite before the file has given anything, so wait for the file before.
+    ///
+    /// # Errors
+    ///
+    /// The outer error is the ring's, and nothing was read; the inner one is the file's.
+    pub fn try_push_from(
+        &mut self,
+        file: BorrowedFd<'_>,
+        most: usize,
+    ) -> Result<io::Result<Taken>, HolderError> {
+        let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX)).max(1);
+        let newest = &mut self.newest;
+        let taken = self.ring.append_leased_from(file, most, || {
+            // Not before: the file may have kept this waiting.
+            *newest = clock::of_append().max(*newest);
+            *newest
+        })?;
+        if let Ok(Taken::Appended(1..)) = taken {
+            self.chunks += 1;
+        }
+        Ok(taken)
+    }
+
+    /// Wakes the readers of other processes that sleep. Returns true if the stream is to be told, because somebody waits there for what was
+    /// appended.
+    pub fn wake(&self) -> bool {
         let (asleep, published) = flag::take_both(&self.asleep.words()[0], self.ring.published());
         if asleep {
             self.ring.ring().ring_bell();
         }
-        Ok(published)
+        published
     }
 
     /// To be asked before the holder waits for [room](HolderError::Full): false if it need not wait, because there is some or the lease has

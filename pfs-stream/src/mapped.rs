@@ -89,9 +89,11 @@ impl Reader {
         let (mut membership, mut ring) = self.into_parts();
         ring.ring = shared;
         membership.set_figures(Figures::Page(page), ring.position());
+        // Even if the lease ends meanwhile: that is what comes with it.
+        let start = MappedStart { leased: next.asleep().is_some(), ..ring.to_start() };
         Ok(Handout {
             membership,
-            start: ring.to_start(),
+            start,
             ring: Mutex::new(ring.ring),
             held,
             files: Some((next, file)),

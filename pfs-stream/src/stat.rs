@@ -8,7 +8,7 @@ use crate::{
     clock,
     ring::Status,
     state::{Progress, Shared, overhead},
-    sync::{Ordering, lock},
+    sync::{Arc, Ordering, lock},
 };
 
 /// The rate of a stream is taken over this time, or over what the ring holds of it.
@@ -49,6 +49,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
             since: writer.since,
             bytes: writer.bytes.load(Ordering::Relaxed),
             waiting: writer.waiting.load(Ordering::Relaxed) > 0,
+            leased: append.lease.as_ref().is_some_and(|lease| Arc::ptr_eq(&lease.writer, writer)),
         })
         .collect();
     let readers = lock(&shared.readers);

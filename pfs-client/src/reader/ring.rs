@@ -88,11 +88,11 @@ impl Reader {
     }
 
     /// Goes on in this ring; over the connection, if it cannot be mapped.
-    pub(super) fn goes_on_in(&mut self, layout: RingLayout) -> Result<(), RequestError> {
+    pub(super) fn goes_on_in(&mut self, layout: RingLayout, leased: bool) -> Result<(), RequestError> {
         let (Source::Ring(ring), Some(passed)) = (&mut self.source, self.connection.passed()) else {
             return Ok(());
         };
-        if ring.follow(layout, passed).is_err() {
+        if ring.follow(layout, leased, passed).is_err() {
             self.leave_ring();
             self.connection.ring(&Request::Unmapped)?;
         }

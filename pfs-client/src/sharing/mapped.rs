@@ -55,7 +55,9 @@ impl MappedSource {
     /// Maps what came along with `Mapped`.
     pub(crate) fn open(start: &MappedStart, passed: &Passed) -> io::Result<Self> {
         let (ring, page) = (passed.take()?, passed.take()?);
-        let reader = MappedReader::open(ring, page, start)?;
+        let asleep = start.leased.then(|| passed.take()).transpose()?;
+        let mut reader = MappedReader::open(ring, page, start)?;
+        asleep.map(|asleep| reader.sleep_by(asleep)).transpose()?;
         let bell = reader.bell();
         Ok(Self {
             reader,
@@ -87,9 +89,12 @@ impl MappedSource {
     }
 
     /// Goes on in the ring that came along with `Ring`.
-    pub(crate) fn follow(&mut self, layout: RingLayout, passed: &Passed) -> io::Result<()> {
+    pub(crate) fn follow(&mut self, layout: RingLayout, leased: bool, passed: &Passed) -> io::Result<()> {
         self.asked = false;
-        self.reader.follow(passed.take()?, layout)?;
+        let ring = passed.take()?;
+        let asleep = leased.then(|| passed.take()).transpose()?;
+        self.reader.follow(ring, layout)?;
+        asleep.map(|asleep| self.reader.sleep_by(asleep)).transpose()?;
         self.moves = self.moves.wrapping_add(1);
         self.bell = self.reader.bell();
         // Who sleeps on the bell of the old ring wakes, and frees that.

@@ -1,5 +1,6 @@
 //! Sharing memory with a daemon on the same machine.
 
+mod lease;
 mod mapped;
 mod passing;
 mod sleep;
@@ -7,7 +8,9 @@ mod sleeper;
 mod stage;
 mod watch;
 
+pub(crate) use lease::{Held, Lease};
 pub(crate) use mapped::{BellCount, MappedSource};
 pub(crate) use passing::{Passed, PassingSocket};
+pub(crate) use pfs_stream::lease::Taken;
 pub(crate) use stage::Stage;
 pub(crate) use watch::Watch;

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustix::cmsg_space;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
-/// The most descriptors that come before they are taken: the ring and the reader's page. Others are closed.
-const MOST: usize = 2;
+/// The most descriptors that come before they are taken: the ring, the reader's page, and the page in which to ask for wake-ups. Others
+/// are closed.
+const MOST: usize = 3;
 
 /// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
 #[derive(Clone, Debug)]
@@ -35,6 +37,12 @@ impl Passed {
     /// For whoever watches it beside the reader.
     pub(crate) fn socket(&self) -> &Arc<UnixStream> {
         &self.socket
+    }
+
+    /// Whether something can be read from the socket now, or it was closed.
+    pub(crate) fn has_input(&self) -> bool {
+        let mut asked = [PollFd::new(&*self.socket, PollFlags::IN)];
+        poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|told| told > 0)
     }
 
     fn put(&self, descriptors: impl Iterator<Item = OwnedFd>) {

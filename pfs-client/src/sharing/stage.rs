@@ -2,39 +2,34 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use pfs_proto::Request;
 use pfs_stream::staging::{MAX_STAGED, StagingWriter};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
-use tokio::net::UnixStream;
 
 use super::Passed;
+use crate::connection::say;
 
 /// What is pushed is held back until it is so much, in bytes.
-const ENOUGH: u64 = 64 << 10;
+pub(super) const ENOUGH: u64 = 64 << 10;
 
-/// How long a writer that rings nobody goes on before it looks whether the daemon is still there.
-const UNSEEN: Duration = Duration::from_millis(100);
+/// How long a writer that rings nobody goes on before it listens: to learn that the daemon is gone, or has an offer.
+pub(super) const UNSEEN: Duration = Duration::from_millis(100);
 
 /// The writer's side of a staging area. What the daemon must be told goes to the queue of the connection.
 #[derive(Debug)]
 pub(crate) struct Stage {
     area: StagingWriter,
-    socket: Arc<UnixStream>,
-    /// When the daemon was last rung or looked for.
+    /// When the daemon was last rung or listened to.
     seen: Duration,
-    is_gone: bool,
 }
 
 impl Stage {
     /// In the memory that came along.
     pub(crate) fn open(passed: &Passed) -> io::Result<Self> {
         let area = StagingWriter::open(passed.take()?)?;
-        Ok(Self { area, socket: Arc::clone(passed.socket()), seen: now(), is_gone: false })
+        Ok(Self { area, seen: now() })
     }
 
     /// Whether chunks of this size can go through it.
@@ -52,9 +47,9 @@ impl Stage {
         self.area.readers()
     }
 
-    /// Whether the daemon has given up, or is gone. Why is to be heard over the connection.
+    /// Whether the daemon has given up. Why is to be heard over the connection.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.is_gone || self.area.is_abandoned()
+        self.area.is_abandoned()
     }
 
     pub(crate) fn try_push(&mut self, chunk: &[u8]) -> bool {
@@ -80,21 +75,20 @@ impl Stage {
         self.area.pending() <= StagingWriter::pending_with_room_for(len.min(MAX_STAGED))
     }
 
-    /// Lets the daemon have what is staged, and queues a ring for it if it sleeps.
-    pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) {
+    /// Lets the daemon have what is staged, and queues a ring for it if it sleeps. Returns whether the connection is to be listened to: a
+    /// daemon that was killed at work will never ask to be rung.
+    pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) -> bool {
         self.area.publish();
         let now = now();
         if self.area.consumer_is_to_be_rung() {
-            let mut frame = BytesMut::new();
-            Request::Staged.encode(&mut frame);
-            queue.extend_from_slice(&frame);
-        } else if now.saturating_sub(self.seen) >= UNSEEN {
-            // One that was killed at work will never ask to be rung.
-            self.is_gone = has_hung_up(&self.socket);
-        } else {
-            return;
+            say(&Request::Staged, queue);
+            self.seen = now;
         }
-        self.seen = now;
+        let is_due = now.saturating_sub(self.seen) >= UNSEEN;
+        if is_due {
+            self.seen = now;
+        }
+        is_due
     }
 
     /// Asks the daemon to ring when a chunk of this size has room.
@@ -111,13 +105,6 @@ impl Stage {
 }
 
 /// The time since the system's start, as of the last tick of its clock: that costs a part of what the exact time does.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     clock_gettime(ClockId::MonotonicCoarse).try_into().unwrap_or_default()
-}
-
-fn has_hung_up(socket: &UnixStream) -> bool {
-    // Nothing is asked for: that the other end is gone is always told.
-    let mut asked = [PollFd::new(socket, PollFlags::empty())];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut asked, Some(&at_once)).is_ok_and(|told| told > 0)
 }

@@ -231,7 +231,8 @@ async fn every_request_is_answered_on_one_connection() {
 async fn the_figures_of_a_stream_come_with_its_writers_and_readers() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
-    let writer = WriterStat { peer: Peer::default(), since: UNIX_EPOCH, bytes: 9, waiting: true };
+    let writer =
+        WriterStat { peer: Peer::default(), since: UNIX_EPOCH, bytes: 9, waiting: true, leased: false };
     let replies = [
         Reply::Stat(super::daemon::stat()),
         Reply::WriterStat(writer.clone()),

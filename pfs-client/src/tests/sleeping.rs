@@ -52,7 +52,7 @@ impl Host {
         assert_eq!(hears(&mut self.socket, &mut self.decoder).await, Request::Follow);
         let next = self.handout.follow().unwrap();
         let mut bytes = BytesMut::new();
-        Reply::Ring(next.layout()).encode(&mut bytes);
+        Reply::Ring { layout: next.layout(), leased: false }.encode(&mut bytes);
         send_with(&self.socket, &bytes, &[next.file()]);
     }
 }
@@ -211,7 +211,7 @@ async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on
     promptly(async {
         assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Follow);
         let next = host.handout.follow().unwrap();
-        host.says(Reply::Ring(next.layout())).await;
+        host.says(Reply::Ring { layout: next.layout(), leased: false }).await;
         assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Unmapped);
         host.says(Reply::Data("over the connection".into())).await;
     })
@@ -247,7 +247,7 @@ async fn a_daemon_that_sends_a_ring_or_takes_it_away_unasked_breaks_the_protocol
         let (mut reader, mut host) = mapped_reader().await;
         let layout = host.handout.start().layout;
         host.stream.writer().unwrap().try_append(b"not read yet").unwrap();
-        host.says(if unshared { Reply::Unshared } else { Reply::Ring(layout) }).await;
+        host.says(if unshared { Reply::Unshared } else { Reply::Ring { layout, leased: false } }).await;
         let read = promptly(reader.next()).await;
         assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "not read yet"), "{read:?}");
         let read = promptly(reader.next()).await;

@@ -39,10 +39,9 @@ pub(crate) async fn hand_out<T: Transport>(
     if place.daemon.max_block_time.borrow().is_some() {
         handout.require_copies();
     }
-    match handout.ring().zip(handout.page()) {
-        Some((ring, page)) => wire.send_with(&Reply::Mapped(handout.start()), &[ring, page]).await?,
-        None => return Ok(Err(handout.take_back())),
-    }
+    let Some((ring, page)) = handout.ring().zip(handout.page()) else { return Ok(Err(handout.take_back())) };
+    let descriptors: Vec<_> = [ring, page].into_iter().chain(handout.asleep()).collect();
+    wire.send_with(&Reply::Mapped(handout.start()), &descriptors).await?;
     handout.close_files();
     Ok(Ok(handout))
 }
@@ -159,7 +158,8 @@ async fn follow<T: Transport>(
         Err(FollowError::Removed) => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
         Err(error) => return Err(Failure::new(ErrorCode::Protocol, error.to_string()).into()),
     };
-    let (reply, descriptors) = (Reply::Ring(next.layout()), [next.file()]);
+    let reply = Reply::Ring { layout: next.layout(), leased: next.asleep().is_some() };
+    let descriptors: Vec<_> = [next.file()].into_iter().chain(next.asleep()).collect();
     let sent = tokio::select! {
         biased;
         sent = wire.send_with(&reply, &descriptors) => sent,

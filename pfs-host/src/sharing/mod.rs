@@ -1,7 +1,9 @@
 //! Sharing memory with clients on the same machine.
 
+mod lease;
 mod mapped;
 mod stage;
 
+pub(crate) use lease::Lease;
 pub(crate) use mapped::{hand_out, serve};
 pub(crate) use stage::{Chunk, Stage};

@@ -2,8 +2,8 @@
 
 use super::fields::{FieldReader, FieldWriter};
 use crate::{
-    CreateOptions, End, IfExists, MappedStart, MessageError, PutOptions, ReadOptions, RingLayout, SlowPolicy,
-    Start, Until, WriteOptions,
+    CreateOptions, End, IfExists, LeaseStart, MappedStart, MessageError, PutOptions, ReadOptions, RingLayout,
+    SlowPolicy, Start, Until, WriteOptions,
 };
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
@@ -156,27 +156,51 @@ pub(super) fn put_mapped_start(w: &mut FieldWriter<'_>, start: &MappedStart) {
     w.u64(start.head);
     w.u64(start.deaths_before);
     w.bool(start.live);
-    put_entries(w, start.layout);
+    put_kind_of_ring(w, start.layout.entries, start.leased);
 }
 
-/// A peer that follows no moves is given rings of full size only, and knows no entries.
-fn put_entries(w: &mut FieldWriter<'_>, layout: RingLayout) {
-    if let Some(entries) = layout.entries {
-        w.u64(entries);
+/// A peer that follows no moves is given rings of full size only, which are not leased, and knows neither field.
+fn put_kind_of_ring(w: &mut FieldWriter<'_>, entries: Option<u64>, leased: bool) {
+    if entries.is_some() || leased {
+        w.option(entries, FieldWriter::u64);
+        w.bool(leased);
     }
 }
 
-fn entries(r: &mut FieldReader) -> Result<Option<u64>, MessageError> {
-    if r.is_empty() { Ok(None) } else { r.u64().map(Some) }
+fn kind_of_ring(r: &mut FieldReader) -> Result<(Option<u64>, bool), MessageError> {
+    if r.is_empty() {
+        Ok((None, false))
+    } else {
+        Ok((r.option("entries", FieldReader::u64)?, r.bool("leased")?))
+    }
 }
 
-pub(super) fn put_ring_layout(w: &mut FieldWriter<'_>, layout: RingLayout) {
+/// The ring's layout, and whether it is leased.
+pub(super) fn put_ring(w: &mut FieldWriter<'_>, layout: RingLayout, leased: bool) {
     w.u64(layout.capacity);
-    put_entries(w, layout);
+    put_kind_of_ring(w, layout.entries, leased);
 }
 
-pub(super) fn ring_layout(r: &mut FieldReader) -> Result<RingLayout, MessageError> {
-    Ok(RingLayout { capacity: r.u64()?, entries: entries(r)? })
+pub(super) fn ring(r: &mut FieldReader) -> Result<(RingLayout, bool), MessageError> {
+    let capacity = r.u64()?;
+    let (entries, leased) = kind_of_ring(r)?;
+    Ok((RingLayout { capacity, entries }, leased))
+}
+
+pub(super) fn put_lease_start(w: &mut FieldWriter<'_>, start: &LeaseStart) {
+    let LeaseStart { tail, head, newest, max_chunk } = start;
+    for value in [tail.0, tail.1, head.0, head.1, *newest, *max_chunk] {
+        w.u64(value);
+    }
+}
+
+pub(super) fn lease_start(r: &mut FieldReader) -> Result<LeaseStart, MessageError> {
+    Ok(LeaseStart {
+        tail: (r.u64()?, r.u64()?),
+        head: (r.u64()?, r.u64()?),
+        newest: r.u64()?,
+        max_chunk: r.u64()?,
+    })
 }
 
 pub(super) fn mapped_start(r: &mut FieldReader) -> Result<MappedStart, MessageError> {
@@ -192,7 +216,8 @@ pub(super) fn mapped_start(r: &mut FieldReader) -> Result<MappedStart, MessageEr
         head: r.u64()?,
         deaths_before: r.u64()?,
         live: r.bool("live")?,
+        leased: false,
     };
-    start.layout.entries = entries(r)?;
+    (start.layout.entries, start.leased) = kind_of_ring(r)?;
     Ok(start)
 }

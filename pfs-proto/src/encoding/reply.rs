@@ -29,6 +29,7 @@ impl Reply {
             | Self::Waiting
             | Self::Staging
             | Self::Unshared
+            | Self::Room
             | Self::Watching
             | Self::Heartbeat => (),
             Self::Error { code, message } => {
@@ -58,7 +59,13 @@ impl Reply {
                 w.u64(*deaths_before);
             }
             Self::Mapped(start) => options::put_mapped_start(&mut w, start),
-            Self::Ring(layout) => options::put_ring_layout(&mut w, *layout),
+            Self::Ring { layout, leased } => options::put_ring(&mut w, *layout, *leased),
+            Self::LeaseOffer(layout) => options::put_ring(&mut w, *layout, false),
+            Self::Leased(start) => options::put_lease_start(&mut w, start),
+            Self::LeaseEnded { chunks, offset } => {
+                w.u64(*chunks);
+                w.u64(*offset);
+            }
             Self::Document(bytes) | Self::Data(bytes) | Self::DataPart(bytes) => w.bytes(bytes),
             Self::Gap { from, to, chunks } => {
                 w.u64(*from);
@@ -106,8 +113,15 @@ impl Reply {
             kind::HAPPENED => Self::Happened(event::event(&mut r)?),
             kind::WAITING => Self::Waiting,
             kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
-            kind::RING => Self::Ring(options::ring_layout(&mut r)?),
+            kind::RING => {
+                let (layout, leased) = options::ring(&mut r)?;
+                Self::Ring { layout, leased }
+            }
             kind::UNSHARED => Self::Unshared,
+            kind::LEASE_OFFER => Self::LeaseOffer(options::ring(&mut r)?.0),
+            kind::LEASED => Self::Leased(options::lease_start(&mut r)?),
+            kind::ROOM => Self::Room,
+            kind::LEASE_ENDED => Self::LeaseEnded { chunks: r.u64()?, offset: r.u64()? },
             kind::STAGING => Self::Staging,
             kind::IDENTITY => Self::Identity {
                 identity: Identity::new(r.time("daemon's start")?, r.u64()?),
@@ -145,8 +159,12 @@ impl Reply {
             Self::Happened(_) => kind::HAPPENED,
             Self::Waiting => kind::WAITING,
             Self::Mapped(_) => kind::MAPPED,
-            Self::Ring(_) => kind::RING,
+            Self::Ring { .. } => kind::RING,
             Self::Unshared => kind::UNSHARED,
+            Self::LeaseOffer(_) => kind::LEASE_OFFER,
+            Self::Leased(_) => kind::LEASED,
+            Self::Room => kind::ROOM,
+            Self::LeaseEnded { .. } => kind::LEASE_ENDED,
             Self::Staging => kind::STAGING,
             Self::Identity { .. } => kind::IDENTITY,
             Self::Reading { .. } => kind::READING,

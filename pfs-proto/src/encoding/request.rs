@@ -55,7 +55,11 @@ impl Request {
             | Self::Staged
             | Self::Unmapped
             | Self::Follow
+            | Self::LeaseReady
+            | Self::Published
+            | Self::Flush
             | Self::Heartbeat => (),
+            Self::NeedsRoom { up_to } => w.u64(*up_to),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
             Self::Stop { if_idle } => w.bool(*if_idle),
             Self::Finish { close } | Self::Fail { close } => w.bool(*close),
@@ -94,6 +98,10 @@ impl Request {
             kind::STAGED => Self::Staged,
             kind::UNMAPPED => Self::Unmapped,
             kind::FOLLOW => Self::Follow,
+            kind::LEASE_READY => Self::LeaseReady,
+            kind::PUBLISHED => Self::Published,
+            kind::NEEDS_ROOM => Self::NeedsRoom { up_to: r.u64()? },
+            kind::FLUSH => Self::Flush,
             kind::HEARTBEAT => Self::Heartbeat,
             kind::FINISH => Self::Finish { close: r.bool("close")? },
             kind::FAIL => Self::Fail { close: r.bool("close")? },
@@ -125,6 +133,10 @@ impl Request {
             Self::Staged => kind::STAGED,
             Self::Unmapped => kind::UNMAPPED,
             Self::Follow => kind::FOLLOW,
+            Self::LeaseReady => kind::LEASE_READY,
+            Self::Published => kind::PUBLISHED,
+            Self::NeedsRoom { .. } => kind::NEEDS_ROOM,
+            Self::Flush => kind::FLUSH,
             Self::Heartbeat => kind::HEARTBEAT,
             Self::Append(_) => kind::APPEND,
             Self::AppendPart(_) => kind::APPEND_PART,

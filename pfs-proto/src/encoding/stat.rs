@@ -81,15 +81,25 @@ pub(super) fn stat(r: &mut FieldReader) -> Result<StreamStat, MessageError> {
 }
 
 pub(super) fn put_writer(w: &mut FieldWriter<'_>, writer: &WriterStat) {
-    let WriterStat { peer, since, bytes, waiting } = writer;
+    let WriterStat { peer, since, bytes, waiting, leased } = writer;
     put_peer(w, *peer);
     w.time(*since);
     w.u64(*bytes);
     w.bool(*waiting);
+    // A peer that knows no leases is told of none.
+    if *leased {
+        w.bool(true);
+    }
 }
 
 pub(super) fn writer(r: &mut FieldReader) -> Result<WriterStat, MessageError> {
-    Ok(WriterStat { peer: peer(r)?, since: r.time("since")?, bytes: r.u64()?, waiting: r.bool("waiting")? })
+    Ok(WriterStat {
+        peer: peer(r)?,
+        since: r.time("since")?,
+        bytes: r.u64()?,
+        waiting: r.bool("waiting")?,
+        leased: !r.is_empty() && r.bool("leased")?,
+    })
 }
 
 pub(super) fn put_reader(w: &mut FieldWriter<'_>, reader: &ReaderStat) {

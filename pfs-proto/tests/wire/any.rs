@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, MappedStart, Peer, PutOptions,
-    ReadOptions, ReaderStat, Reply, Request, RingLayout, SlowPolicy, Start, State, StreamEvent, StreamPath,
-    StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, LeaseStart, MappedStart, Peer,
+    PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout, SlowPolicy, Start, State, StreamEvent,
+    StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -45,6 +45,10 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Staged),
         Just(Request::Unmapped),
         Just(Request::Follow),
+        Just(Request::LeaseReady),
+        Just(Request::Published),
+        any::<u64>().prop_map(|up_to| Request::NeedsRoom { up_to }),
+        Just(Request::Flush),
         Just(Request::Heartbeat),
     ]
 }
@@ -69,7 +73,11 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::Heartbeat),
         event().prop_map(Reply::Happened),
         mapped_start().prop_map(Reply::Mapped),
-        ring_layout().prop_map(Reply::Ring),
+        (ring_layout(), any::<bool>()).prop_map(|(layout, leased)| Reply::Ring { layout, leased }),
+        ring_layout().prop_map(Reply::LeaseOffer),
+        lease_start().prop_map(Reply::Leased),
+        Just(Reply::Room),
+        any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::LeaseEnded { chunks, offset }),
         Just(Reply::Staging),
         Just(Reply::Unshared),
         (time(), any::<(u64, u64)>()).prop_map(|(daemon, (stream, deaths_before))| Reply::Identity {
@@ -232,11 +240,13 @@ fn stat() -> impl Strategy<Value = StreamStat> {
 }
 
 fn writer() -> impl Strategy<Value = WriterStat> {
-    (peer(), time(), any::<u64>(), any::<bool>()).prop_map(|(peer, since, bytes, waiting)| WriterStat {
+    let flags = any::<(bool, bool)>();
+    (peer(), time(), any::<u64>(), flags).prop_map(|(peer, since, bytes, (waiting, leased))| WriterStat {
         peer,
         since,
         bytes,
         waiting,
+        leased,
     })
 }
 
@@ -279,9 +289,11 @@ fn ring_layout() -> impl Strategy<Value = RingLayout> {
 }
 
 fn mapped_start() -> impl Strategy<Value = MappedStart> {
-    (ring_layout(), any::<[u64; 5]>(), option::of(any::<u64>()), read_options(), any::<bool>()).prop_map(
-        |(layout, [channel_buffer_size, seq, offset, head, deaths_before], missing, options, live)| {
+    let flags = any::<(bool, bool)>();
+    (ring_layout(), any::<[u64; 5]>(), option::of(any::<u64>()), read_options(), flags).prop_map(
+        |(layout, [channel_buffer_size, seq, offset, head, deaths_before], missing, options, flags)| {
             let ReadOptions { policy, until, .. } = options;
+            let (live, leased) = flags;
             MappedStart {
                 layout,
                 channel_buffer_size,
@@ -293,7 +305,17 @@ fn mapped_start() -> impl Strategy<Value = MappedStart> {
                 head,
                 deaths_before,
                 live,
+                leased,
             }
         },
     )
+}
+
+fn lease_start() -> impl Strategy<Value = LeaseStart> {
+    any::<(u64, u64, [u64; 4])>().prop_map(|(seq, offset, [head_seq, head, newest, max_chunk])| LeaseStart {
+        tail: (seq, offset),
+        head: (head_seq, head),
+        newest,
+        max_chunk,
+    })
 }

@@ -14,7 +14,12 @@
 //!
 //! The stream trusts nothing of what it reads here: [`observe`](RingWriter::observe) checks each word against the last look.
 
-use super::{LIMIT, RingReader, RingWriter, Source, Violation, layout, layout::SEALED};
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use std::{io, os::fd::BorrowedFd};
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use super::memory::read as read_words;
+use super::{LIMIT, RingReader, RingWriter, Source, Tail, Violation, layout, layout::SEALED};
 use crate::{
     flag,
     read::Position,
@@ -50,16 +55,29 @@ impl RingWriter {
         bytes: u64,
         time: u64,
     ) -> Result<(), Refused> {
+        let tail = self.room_under_lease(bytes, chunks.len())?;
+        let before = self.head();
+        self.fill(chunks, tail, time);
+        self.publish_leased(before)
+    }
+
+    /// The tail of an append of so many bytes, if the holder may make it.
+    #[inline(always)]
+    fn room_under_lease(&self, bytes: u64, chunks: usize) -> Result<Tail, Refused> {
         // First: a lease that has ended gives no more room.
         if self.ring().load(layout::HEAD_SEQ, Relaxed) & SEALED != 0 {
             return Err(Refused::Ended);
         }
-        let tail = self.tail_after(bytes, chunks.len());
+        let tail = self.tail_after(bytes, chunks);
         if tail.seq > self.ring().load(layout::FLOOR, Acquire) {
             return Err(Refused::NoRoom(tail.seq));
         }
-        let before = self.head();
-        self.fill(chunks, tail, time);
+        Ok(tail)
+    }
+
+    /// Publishes what was written since head was there, or takes it back.
+    #[inline(always)]
+    fn publish_leased(&mut self, before: Position) -> Result<(), Refused> {
         let head = self.ring().word(layout::HEAD_SEQ);
         match head.compare_exchange(before.seq, self.head().seq, SeqCst, Relaxed) {
             Ok(_) => Ok(()),
@@ -69,6 +87,49 @@ impl RingWriter {
             }
         }
     }
+
+    /// As [`append_leased`](Self::append_leased), for a chunk of at most `most` bytes that one read of a file gives.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn append_leased_from(
+        &mut self,
+        file: BorrowedFd<'_>,
+        most: usize,
+        time: impl FnOnce() -> u64,
+    ) -> Result<io::Result<Taken>, Refused> {
+        let tail = self.room_under_lease(most as u64, 1)?;
+        let before = self.head();
+        self.announce(tail);
+        let runs = self.ring().runs(before.offset, most);
+        let data = layout::WORD * self.ring().layout().data().start;
+        let read = self.ring().memory().read_from(file, runs.map(|(place, len)| (data + place, len)));
+        let len = match read {
+            Ok(0) => return Ok(Ok(Taken::Appended(0))),
+            Ok(len) => len,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.count_written(len, time());
+        match self.publish_leased(before) {
+            Ok(()) => Ok(Ok(Taken::Appended(len))),
+            Err(Refused::Ended) => {
+                let mut bytes = Vec::new();
+                for (place, len) in self.ring().runs(before.offset, len) {
+                    read_words(self.ring().data(), place, len, &mut bytes);
+                }
+                Ok(Ok(Taken::Kept(bytes)))
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// What became of a read from a file into a leased ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "who reads must know every one")]
+pub enum Taken {
+    /// So many bytes were appended, as one chunk; 0 at the file's end.
+    Appended(usize),
+    /// The lease ended meanwhile. These bytes were read, and are still to be appended in another way.
+    Kept(Vec<u8>),
 }
 
 /// For readers in the stream's process.

@@ -217,16 +217,31 @@ impl Mapping {
     /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once. Who else may write to this
     /// memory can change them meanwhile, and the file then gets some of either.
     pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
-        let bytes = self.words * WORD;
-        let base = self.address.as_ptr().cast::<u8>();
-        let runs = runs.map(|(at, len)| {
-            assert!(at.checked_add(len).is_some_and(|end| end <= bytes));
-            libc::iovec { iov_base: base.wrapping_add(at).cast(), iov_len: len }
-        });
-        // SAFETY: both runs are inside the mapping, as just checked, and there are two. The system does no more than read them,
-        // as another process might; nothing here refers to them as Rust's own memory.
+        let runs = self.vectors(runs);
+        // SAFETY: both runs are inside the mapping, and there are two. The system does no more than read them, as another process
+        // might; nothing here refers to them as Rust's own memory.
         let written = unsafe { libc::writev(file.as_raw_fd(), runs.as_ptr(), 2) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once. Who else may read this memory sees
+    /// some of the bytes before others. In memory that is mapped for reading only, it is an error.
+    pub(crate) fn read_from(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+        let runs = self.vectors(runs);
+        // SAFETY: both runs are inside the mapping, and there are two. The system writes them as another process might, which atomics
+        // allow for; nothing here refers to them as Rust's own memory.
+        let read = unsafe { libc::readv(file.as_raw_fd(), runs.as_ptr(), 2) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Two runs of bytes, each `(at, len)`, for the system.
+    fn vectors(&self, runs: [(usize, usize); 2]) -> [libc::iovec; 2] {
+        let bytes = self.words * WORD;
+        let base = self.address.as_ptr().cast::<u8>();
+        runs.map(|(at, len)| {
+            assert!(at.checked_add(len).is_some_and(|end| end <= bytes));
+            libc::iovec { iov_base: base.wrapping_add(at).cast(), iov_len: len }
+        })
     }
 
     /// The first half of a word as a futex. No other accessor may be used on that word.

@@ -10,8 +10,8 @@
 //!    words outlives. `release` puts other pages in the place of these, in one step. The file behind it is
 //!    sealed against shrinking, so no access can fault. Other processes may map the same pages; like
 //!    threads, they can only race with atomic accesses, and what they read or write is never trusted to
-//!    be in range. A mapping's address is also given to the system, to write from it to a file: that reads as
-//!    another process does, and no reference to the bytes is made.
+//!    be in range. A mapping's address is also given to the system, to write from it to a file or to
+//!    read from one into it: that reads or writes as another process does, and no reference to the bytes is made.
 //! 2. [`read`] appends to a `Vec` without filling the room with zeros first. It writes each byte of the
 //!    room that it reserved before it sets the length.
 //!
@@ -125,6 +125,11 @@ impl Memory {
     /// moment.
     pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
         self.mapping.write_to(file, runs)
+    }
+
+    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once. Readers may look meanwhile.
+    pub(crate) fn read_from(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+        self.mapping.read_from(file, runs)
     }
 
     /// One word of it as a futex; the other accessors must leave that word alone.

@@ -52,6 +52,8 @@ pub(crate) use index::Index;
 pub(crate) use layout::{Layout, MAX_SIZE, MIN_HELD};
 pub(crate) use lease::Refused;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub use lease::Taken;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
 pub(crate) use memory::{Memory, write};
 pub(crate) use reader::{LIMIT, RingReader};

@@ -53,6 +53,7 @@ impl RingReader {
             head: self.head_at_attach,
             deaths_before: self.deaths_before,
             live: self.live,
+            leased: false,
         }
     }
 

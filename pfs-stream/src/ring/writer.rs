@@ -213,6 +213,17 @@ impl RingWriter {
         self.write_all(chunks, time);
     }
 
+    /// The first step of an append whose bytes come from elsewhere.
+    pub(super) fn announce(&mut self, tail: Tail) {
+        self.advance_tail(tail, &mut Vec::new());
+    }
+
+    /// Counts a chunk whose bytes were put where they belong.
+    pub(super) fn count_written(&mut self, size: usize, time: u64) {
+        self.place = UNKNOWN;
+        self.advance_head(size, time);
+    }
+
     #[inline(always)]
     fn write_all(&mut self, chunks: &[impl Source], time: u64) {
         for chunk in chunks {

@@ -56,6 +56,8 @@ impl SleepPage {
 pub struct LeaseEnd {
     /// Chunks that the holder appended under the lease and that are in the stream.
     pub chunks: u64,
+    /// Their bytes.
+    pub bytes: u64,
     /// The offset after the last of them.
     pub offset: u64,
     /// What was wrong with the ring, if that is why.
@@ -67,6 +69,19 @@ impl Lease {
     pub(crate) fn new(writer: Arc<WriterState>, from: Position, asleep: Arc<SleepPage>) -> Self {
         let before = writer.bytes.load(Ordering::Relaxed);
         Self { writer, from, before, seen: clock::elapsed(), asleep }
+    }
+}
+
+impl Lease {
+    /// The end that the lease would have if it ended at this head.
+    pub(crate) fn so_far(&self, head: Position) -> LeaseEnd {
+        let Position { seq, offset } = self.from;
+        LeaseEnd {
+            chunks: head.seq.saturating_sub(seq),
+            bytes: head.offset.saturating_sub(offset),
+            offset: head.offset,
+            violation: None,
+        }
     }
 }
 
@@ -121,8 +136,9 @@ impl Appending {
     /// Counts what the holder has appended for it.
     fn count_leased(&mut self, shared: &Shared) {
         let Some(lease) = &self.lease else { return };
-        let bytes = self.ring.head().offset.saturating_sub(lease.from.offset);
-        lease.writer.bytes.store(lease.before.saturating_add(bytes), Ordering::Relaxed);
+        let bytes = lease.before.saturating_add(lease.so_far(self.ring.head()).bytes);
+        let more = bytes.saturating_sub(lease.writer.bytes.swap(bytes, Ordering::Relaxed));
+        lease.writer.staged.fetch_add(more, Ordering::Relaxed);
         // Never the holder's stamp: the time is when this was seen.
         self.newest = self.newest.max(clock::of_append());
         shared.renew();
@@ -143,9 +159,7 @@ impl Appending {
         self.status.set_leased(false);
         // After the seal: whoever sees the status sees the last head.
         shared.publish(self);
-        let head = self.ring.head();
-        let end =
-            LeaseEnd { chunks: head.seq.saturating_sub(lease.from.seq), offset: head.offset, violation };
+        let end = LeaseEnd { violation, ..lease.so_far(self.ring.head()) };
         let waiter = {
             let mut told = lock(&lease.writer.lease_end);
             told.0 = Some(end);

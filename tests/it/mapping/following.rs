@@ -132,7 +132,9 @@ fn a_reader_is_handed_a_ring_when_its_stream_has_moved_and_is_refused_otherwise(
     daemon.append(S, noise(1, 100_000));
     reader.wire.send(&Request::Follow);
     let reply = reader.wire.reply();
-    let Some(Reply::Ring(RingLayout { capacity: 100_000.., .. })) = reply else { panic!("{reply:?}") };
+    let Some(Reply::Ring { layout: RingLayout { capacity: 100_000.., .. }, leased: false }) = reply else {
+        panic!("{reply:?}")
+    };
     drop(reader.wire.descriptor());
     reader.wire.send(&Request::Follow);
     assert_eq!(reader.wire.refusal(), Some(ErrorCode::Protocol));
@@ -159,7 +161,7 @@ fn a_reader_that_cannot_map_the_next_ring_goes_on_over_its_connection_where_its_
     let data = noise(1, 100_000);
     daemon.append(S, data.clone());
     reader.wire.send(&Request::Follow);
-    assert!(matches!(reader.wire.reply(), Some(Reply::Ring(_))));
+    assert!(matches!(reader.wire.reply(), Some(Reply::Ring { .. })));
     reader.wire.send(&Request::Unmapped);
     let mut got = Vec::new();
     while got.len() < data.len() {

@@ -181,7 +181,7 @@ fn a_reader_that_cannot_map_the_next_ring_harms_nobody_whatever_it_wrote_to_its_
         pwrite(&liar.page, &[claim(0), claim(1), claim(2), claim(3)].concat(), 0).unwrap();
         daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0).quietly();
         liar.wire.send(&Request::Follow);
-        assert!(matches!(liar.wire.reply(), Some(Reply::Ring(_))));
+        assert!(matches!(liar.wire.reply(), Some(Reply::Ring { .. })));
         liar.wire.send(&Request::Unmapped);
         while liar.wire.reply().is_some() {}
         assert_eq!(digest(&honest.finish().exits(0).stdout), digest(&[&first[..], &data].concat()));

@@ -1,0 +1,172 @@
+//! A lease of the stream's ring: the writer appends there by itself.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use pfs_proto::{LeaseStart, Request, RingLayout};
+use pfs_stream::WriteError;
+use pfs_stream::lease::{Holder, HolderError, Mapped, Taken};
+
+use super::Passed;
+use super::stage::{ENOUGH, UNSEEN, now};
+use crate::connection::say;
+use crate::error::{ProtocolError, RequestError};
+
+/// A lease, or the way to one.
+#[derive(Debug)]
+pub(crate) enum Lease {
+    None,
+    /// The ring that was offered; nothing if it can't be mapped. The daemon is still to be told which.
+    Offered(Option<Mapped>),
+    /// The daemon knows that it is mapped.
+    Asked(Mapped),
+    Held(Box<Held>),
+}
+
+/// A lease that was granted. It may have ended meanwhile, which the daemon then says.
+#[derive(Debug)]
+pub(crate) struct Held {
+    holder: Holder,
+    /// Chunks of the writer before those of the holder.
+    before: u64,
+    /// Bytes that were pushed since those who sleep were woken.
+    quiet: u64,
+    /// Whether the daemon was asked for room, and has not answered.
+    asked: bool,
+    /// When the connection was last listened to.
+    seen: Duration,
+}
+
+impl Lease {
+    /// Maps what came along with `LeaseOffer`.
+    pub(crate) fn offered(layout: RingLayout, passed: &Passed) -> Self {
+        let mapped = passed.take().and_then(|ring| Mapped::open(ring, passed.take()?, layout));
+        Self::Offered(mapped.ok())
+    }
+
+    /// What to answer to an offer, if there is one. To be called where a message may begin.
+    pub(crate) fn answer(&mut self) -> Option<Request> {
+        let Self::Offered(mapped) = self else { return None };
+        match mapped.take() {
+            Some(mapped) => {
+                *self = Self::Asked(mapped);
+                Some(Request::LeaseReady)
+            }
+            None => {
+                *self = Self::None;
+                Some(Request::Unmapped)
+            }
+        }
+    }
+
+    /// Begins, after so many chunks that were appended otherwise.
+    pub(crate) fn begin(&mut self, start: LeaseStart, before: u64) -> Result<(), RequestError> {
+        let expected = || RequestError::unexpected("a lease that was asked for, and is possible");
+        let Self::Asked(mapped) = std::mem::replace(self, Self::None) else { return Err(expected()) };
+        let holder = mapped.begin(start).ok_or_else(expected)?;
+        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, asked: false, seen: now() }));
+        Ok(())
+    }
+
+    /// Ends, with so many chunks appended under it by the daemon's count. Returns how many the writer has then appended in all, if it had
+    /// a lease.
+    pub(crate) fn end(&mut self, said: u64) -> Result<Option<u64>, RequestError> {
+        match std::mem::replace(self, Self::None) {
+            Self::Held(held) if held.holder.chunks() == said => Ok(Some(held.appended())),
+            Self::Held(held) => Err(ProtocolError::Lease { said, counted: held.holder.chunks() }.into()),
+            Self::Asked(_) => Ok(None),
+            Self::None | Self::Offered(_) => Err(RequestError::unexpected("nothing of a lease")),
+        }
+    }
+}
+
+impl Held {
+    /// Chunks that the writer has appended in all.
+    pub(crate) fn appended(&self) -> u64 {
+        self.before.saturating_add(self.holder.chunks())
+    }
+
+    /// Readers attached now.
+    pub(crate) fn readers(&self) -> u32 {
+        u32::try_from(self.holder.readers()).unwrap_or(u32::MAX)
+    }
+
+    /// Pushes a chunk if nothing speaks against it. Returns whether so much was pushed that those who sleep are to be woken.
+    #[inline]
+    pub(crate) fn try_push(&mut self, chunk: &[u8]) -> Option<bool> {
+        self.holder.try_push(chunk).ok()?;
+        Some(self.has_pushed(chunk.len()))
+    }
+
+    /// As [`try_push`](Self::try_push); if nothing was pushed, the daemon says something once it can be tried again, or is over.
+    pub(crate) fn push(&mut self, chunk: &[u8], queue: &mut Vec<u8>) -> Result<Option<bool>, WriteError> {
+        match self.holder.try_push(chunk) {
+            Ok(()) => Ok(Some(self.has_pushed(chunk.len()))),
+            Err(refused) => self.refused(refused, queue).map(|()| None),
+        }
+    }
+
+    /// As [`push`](Self::push), for a chunk that is read from a file.
+    pub(crate) fn push_from(
+        &mut self,
+        file: BorrowedFd<'_>,
+        most: usize,
+        queue: &mut Vec<u8>,
+    ) -> Result<Option<io::Result<Taken>>, WriteError> {
+        match self.holder.try_push_from(file, most) {
+            Ok(taken) => {
+                if let Ok(Taken::Appended(len)) = taken {
+                    self.has_pushed(len);
+                }
+                Ok(Some(taken))
+            }
+            Err(refused) => self.refused(refused, queue).map(|()| None),
+        }
+    }
+
+    fn has_pushed(&mut self, len: usize) -> bool {
+        self.quiet = self.quiet.saturating_add(len as u64);
+        self.quiet >= ENOUGH
+    }
+
+    fn refused(&mut self, refused: HolderError, queue: &mut Vec<u8>) -> Result<(), WriteError> {
+        match refused {
+            HolderError::Full { up_to } => {
+                // Who is waited for may be asleep.
+                self.wake(queue);
+                if !std::mem::replace(&mut self.asked, true) {
+                    say(&Request::NeedsRoom { up_to }, queue);
+                }
+                Ok(())
+            }
+            HolderError::Ended => Ok(()),
+            HolderError::TooLarge { size, max } => Err(WriteError::TooLarge { size, max }),
+            _ => Err(ProtocolError::OtherWriter.into()),
+        }
+    }
+
+    /// The daemon has answered that there is room.
+    pub(crate) fn may_try_again(&mut self) {
+        self.asked = false;
+    }
+
+    /// Wakes those who sleep. Those in the daemon are woken by what goes to the queue.
+    pub(crate) fn wake(&mut self, queue: &mut Vec<u8>) {
+        self.quiet = 0;
+        if self.holder.wake() {
+            say(&Request::Published, queue);
+        }
+    }
+
+    /// As [`wake`](Self::wake). Returns whether the connection is to be listened to: it tells that the daemon is gone.
+    pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) -> bool {
+        self.wake(queue);
+        let now = now();
+        let is_due = now.saturating_sub(self.seen) >= UNSEEN;
+        if is_due {
+            self.seen = now;
+        }
+        is_due
+    }
+}

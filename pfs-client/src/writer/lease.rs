@@ -1,0 +1,116 @@
+//! Appending under a lease, where the daemon grants one.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use pfs_proto::{Reply, Request};
+use pfs_stream::WriteError;
+
+use super::Writer;
+use crate::connection::say;
+use crate::error::RequestError;
+use crate::sharing::{Held, Lease, Taken};
+
+impl Writer {
+    /// Whether there is a lease, or may be one soon: then chunks wait for that.
+    pub(super) fn is_leasing(&self) -> bool {
+        !matches!(self.lease, Lease::None)
+    }
+
+    /// Pushes a chunk under the lease; `None` if there is none, or none any more.
+    pub(super) fn poll_push_leased(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &[u8],
+    ) -> Poll<Result<Option<bool>, WriteError>> {
+        self.poll_leased(cx, |held, queue| held.push(chunk, queue))
+    }
+
+    /// As [`poll_push_leased`](Self::poll_push_leased), for a chunk that is read from a file.
+    pub(super) fn poll_push_leased_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        most: usize,
+    ) -> Poll<Result<Option<io::Result<usize>>, WriteError>> {
+        let taken = ready!(self.poll_leased(cx, |held, queue| held.push_from(file, most, queue)))?;
+        Poll::Ready(Ok(taken.map(|taken| match taken? {
+            Taken::Appended(len) => Ok(len),
+            // What was read cannot be read again: it goes over the connection.
+            Taken::Kept(bytes) => {
+                let len = bytes.len();
+                say(&Request::Append(Bytes::from(bytes)), &mut self.queue);
+                self.count_sent();
+                Ok(len)
+            }
+        })))
+    }
+
+    fn poll_leased<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut put: impl FnMut(&mut Held, &mut Vec<u8>) -> Result<Option<T>, WriteError>,
+    ) -> Poll<Result<Option<T>, WriteError>> {
+        loop {
+            self.answer_offer();
+            match &mut self.lease {
+                Lease::None => return Poll::Ready(Ok(None)),
+                Lease::Held(held) => match put(held, &mut self.queue) {
+                    Ok(None) => {}
+                    Ok(done) => {
+                        self.appended = held.appended();
+                        return Poll::Ready(Ok(done));
+                    }
+                    Err(error) => return Poll::Ready(Err(self.remember(error))),
+                },
+                Lease::Offered(_) | Lease::Asked(_) => {}
+            }
+            let heard = self.heard;
+            ready!(self.poll_send(cx, &mut &[][..]))?;
+            if self.heard == heard {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Answers an offer of a lease. What was appended before comes before the answer.
+    pub(super) fn answer_offer(&mut self) {
+        if let Some(answer) = self.lease.answer() {
+            if let Some(stage) = &mut self.stage {
+                stage.publish();
+            }
+            say(&answer, &mut self.queue);
+        }
+    }
+
+    /// Takes in what the daemon says of leases; false if it says something else.
+    pub(super) fn hear_of_lease(&mut self, reply: &Reply) -> Result<bool, RequestError> {
+        match *reply {
+            Reply::LeaseOffer(layout) => match (&self.lease, self.connection.passed()) {
+                (Lease::None, Some(passed)) => self.lease = Lease::offered(layout, passed),
+                _ => return Ok(false),
+            },
+            Reply::Leased(start) => self.lease.begin(start, self.appended)?,
+            Reply::Room => {
+                if let Lease::Held(held) = &mut self.lease {
+                    held.may_try_again();
+                }
+            }
+            Reply::LeaseEnded { chunks, offset } => {
+                if let Some(appended) = self.lease.end(chunks)? {
+                    (self.acked, self.offset) = (self.acked.max(appended), self.offset.max(offset));
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Chunks that the daemon has said to be in the stream, by whatever way it says so. What a holder publishes is in the stream at once,
+    /// unless the daemon is gone by then.
+    pub(super) fn confirmed(&self) -> u64 {
+        if let Lease::Held(_) = self.lease { self.acked } else { self.acked() }
+    }
+}
