@@ -17,7 +17,7 @@ use pfs_proto::Peer;
 use crate::{
     AttachError, Chunk, WriteError, clock,
     ring::{Given, MIN_HELD, Source, Status},
-    state::{Appending, Shared, WriterState, release},
+    state::{Appending, Shared, WriterState, refuse, release},
     sync::{Arc, MutexGuard, Ordering, lock},
     wait::Ticket,
 };
@@ -210,9 +210,15 @@ impl Writer {
         }
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
-        if size > 0 && !append.put(chunk, now, &self.shared, &mut self.gone)? {
-            self.state.needs_room(append, &self.shared);
-            return Ok(None);
+        if size > 0 {
+            match append.put(chunk, now, &self.shared, &mut self.gone) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.state.needs_room(append, &self.shared);
+                    return Ok(None);
+                }
+                Err(error) => return Err(refuse(append, error, &self.shared)),
+            }
         }
         let offset = release(append, &mut self.gone, &self.shared);
         Ok(Some(self.pushed(offset, size)))

@@ -69,6 +69,13 @@ pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>, 
     offset
 }
 
+/// Gives the lock back after an append that failed. It may have ended a lease all the same.
+#[cold]
+pub(crate) fn refuse(append: MutexGuard<'_, Appending>, error: WriteError, shared: &Shared) -> WriteError {
+    release(append, &mut Vec::new(), shared);
+    error
+}
+
 /// Gives the lock back, and wakes writers that wait for room and whoever waits for the end of a lease.
 #[cold]
 fn wake_waiting(mut append: MutexGuard<'_, Appending>, shared: &Shared) {

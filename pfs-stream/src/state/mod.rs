@@ -25,7 +25,7 @@ use crate::{
     wait::WaitQueue,
 };
 
-pub(crate) use appending::{Appending, refusal, release};
+pub(crate) use appending::{Appending, refusal, refuse, release};
 pub(crate) use attached::{Progress, ReaderState, WriterState};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use growth::MAX_ALLOCATED;

@@ -6,7 +6,7 @@ use super::{Appended, Departure, Waiting, Writer};
 use crate::{
     Chunk, WriteError, clock,
     ring::{Given, Status},
-    state::release,
+    state::{refuse, release},
     sync::Ordering,
 };
 
@@ -97,7 +97,9 @@ impl Writer {
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
         let count = chunks().count();
-        append.grow_for(size as u64, count, &self.shared)?;
+        if let Err(error) = append.grow_for(size as u64, count, &self.shared) {
+            return Err(refuse(append, error, &self.shared));
+        }
         let tail = append.ring.tail_after(size as u64, count);
         if !append.has_room_up_to(tail.seq, &self.shared) {
             self.state.needs_room(append, &self.shared);

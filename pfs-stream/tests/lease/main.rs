@@ -2,6 +2,7 @@
 #![cfg(all(target_os = "linux", not(any(loom, miri))))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
+mod budget;
 mod hostile;
 mod threads;
 
