@@ -94,9 +94,14 @@ impl Appending {
         is_open && status.writers() == 1 && self.lease.is_none() && shared.staying.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes note of what the holder of a lease has appended since the last look.
+    /// Takes note of what the holder of a lease has appended since the last look, or of what it overwrites after the end of its lease.
     pub(crate) fn look(&mut self, shared: &Shared) {
-        let Some(lease) = &mut self.lease else { return };
+        let Some(lease) = &mut self.lease else {
+            if self.is_sealed {
+                self.ring.observe_announced();
+            }
+            return;
+        };
         let (before, now) = (self.ring.head(), clock::elapsed());
         let seen = self.ring.observe();
         let more = self.ring.head().offset.saturating_sub(before.offset);
@@ -173,9 +178,10 @@ impl Shared {
     /// The append state, with what the holder of a lease has appended up to now.
     pub(crate) fn look(&self) -> MutexGuard<'_, Appending> {
         let mut append = lock(&self.append);
-        if append.lease.is_some() {
+        let was_leased = append.lease.is_some();
+        if was_leased || append.is_sealed {
             append.look(self);
-            if append.lease.is_none() {
+            if was_leased && append.lease.is_none() {
                 release(append, &mut Vec::new(), self);
                 append = lock(&self.append);
             }

@@ -54,7 +54,7 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
 
 /// The words of a file that may still be mapped for writing, now and later.
 #[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
-fn words(file: &impl AsFd) -> &'static [AtomicU64] {
+pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
     let len = rustix::fs::fstat(file).unwrap().st_size as usize;
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped, of a file that keeps its size.

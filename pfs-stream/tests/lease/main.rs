@@ -4,6 +4,7 @@
 
 mod budget;
 mod hostile;
+mod late;
 mod threads;
 
 use std::{

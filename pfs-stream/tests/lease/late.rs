@@ -1,0 +1,41 @@
+//! Holders that were stopped before they announced an append, and go on after the end of their lease.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use pfs_stream::{lease::Mapped, *};
+
+use super::{Shm, append, chunk, hostile::words, stream};
+
+/// Where a ring has the number of its oldest chunk.
+const TAIL: usize = 16;
+
+#[test]
+fn who_joins_after_an_append_was_announced_too_late_starts_where_the_ring_begins_then() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let offer = writer.offer_lease().unwrap();
+    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
+    let words = words(&ring);
+    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
+    let mut holder = mapped.begin(writer.grant_lease(offer).unwrap()).unwrap();
+    for _ in 0..4 {
+        append(&mut holder, 1000).unwrap();
+    }
+    let _other = stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
+    // It had found that its lease goes on, and says now that it overwrites three chunks.
+    words[TAIL].store(3, Relaxed);
+    let late = |start| {
+        let mut reader = stream.reader(ReadOptions { start, ..Default::default() }).unwrap();
+        let (mut bytes, mut gap) = (Vec::new(), None);
+        while let Some(read) = reader.try_read(&mut bytes, 10_000).unwrap() {
+            if let Read::Gap { from, to, .. } = read {
+                gap = Some((from, to));
+            }
+        }
+        (reader.start(), gap, bytes == chunk(3000, 1000))
+    };
+    assert_eq!(late(Start::Oldest), (3000, None, true));
+    assert_eq!(late(Start::Offset(500)), (500, Some((500, 3000)), true));
+    assert_eq!((stream.extent().tail, stream.stat().chunks_held), (3000, 1));
+    assert!(Shm::new(&stream).read() == chunk(3000, 1000));
+}
