@@ -152,6 +152,7 @@ impl Writer {
     ///
     /// Cancel safe.
     pub async fn room_for_holder(&mut self, up_to: u64) {
+        // What the slowest reader in the way is given up for.
         self.state.needs.store(up_to, Ordering::Relaxed);
         let mut waiting = Waiting::new(self);
         std::future::poll_fn(|cx| {

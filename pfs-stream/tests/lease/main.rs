@@ -246,6 +246,25 @@ fn a_holder_overwrites_what_no_block_reader_needs_and_waits_for_those_that_were_
 }
 
 #[test]
+fn a_block_reader_that_a_holder_waits_for_can_be_given_up() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let _reader = stream.reader(options).unwrap();
+    let mut holder = lease(&mut writer);
+    append(&mut holder, SIZE).unwrap();
+    let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else { panic!("there is no room") };
+    assert!(holder.waits_for_room(up_to));
+    let (blockers, mut cx) = (writer.blockers(), Context::from_waker(Waker::noop()));
+    let mut room = pin!(writer.room_for_holder(up_to));
+    assert!(room.as_mut().poll(&mut cx).is_pending());
+    let given_up = blockers.give_up_slowest();
+    assert_eq!(given_up.map(|it| (it.position, it.lag)), Some((0, SIZE)));
+    assert!(room.as_mut().poll(&mut cx).is_ready());
+    append(&mut holder, 10).unwrap();
+}
+
+#[test]
 fn a_reader_that_sleeps_is_woken_by_the_holder_or_the_stream_is_told() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
