@@ -130,6 +130,16 @@ impl Layout {
         if is_shared { full.smaller_shared(bytes, self.entries) } else { full.smaller(bytes) }
     }
 
+    /// For a ring that holds so many bytes and chunks or a little more, of a stream that grows to
+    /// this layout.
+    pub(crate) fn for_at_least(self, bytes: u64, chunks: u64, is_shared: bool) -> Self {
+        if is_shared {
+            self.smaller_shared(bytes, chunks)
+        } else {
+            self.smaller(bytes.max(chunks.saturating_add(1).saturating_mul(BYTES_PER_ENTRY)))
+        }
+    }
+
     /// The layout of a ring in shared memory, as its reader is told. `None` if no ring has it.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn from_told(layout: RingLayout) -> Option<Self> {
@@ -178,7 +188,6 @@ impl Layout {
     }
 
     /// Whether a ring of this layout can take the place of one of another.
-    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn has_room_of(self, other: Self) -> bool {
         self.capacity >= other.capacity && self.entries >= other.entries
     }

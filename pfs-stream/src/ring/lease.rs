@@ -195,20 +195,30 @@ impl RingWriter {
         self.ring().word(layout::HEAD_SEQ).fetch_or(SEALED, AcqRel) & !SEALED
     }
 
-    /// Takes note of the append that the holder announced last, of a ring whose lease has ended: what it overwrites is gone. A holder that
-    /// was stopped before it announced that does so whenever it goes on.
+    /// Takes note of the append that the holder announced last, of a ring whose lease has ended:
+    /// what it overwrites is gone. A holder that was stopped before it announced that does so
+    /// whenever it goes on.
     pub(crate) fn observe_announced(&mut self) {
-        let (tail, head) = (self.tail(), self.head());
-        let announced = self.ring().load(layout::TAIL_SEQ, Acquire).min(head.seq);
-        if announced <= tail.seq {
-            return;
+        let announced = self.ring().load(layout::TAIL_SEQ, Acquire);
+        if announced > self.tail().seq {
+            self.set(self.start_if_possible(announced), self.head());
         }
-        let start = self.ring().load(self.ring().index().start_of(announced), Relaxed);
-        let (least, left) = (tail.offset + (announced - tail.seq), head.seq - announced);
+    }
+
+    /// Where a chunk starts that the ring holds. Head if there is no such chunk, or if the holder
+    /// has spoiled its entry.
+    pub(crate) fn start_if_possible(&self, seq: u64) -> Position {
+        let (tail, head) = (self.tail(), self.head());
+        if seq <= tail.seq {
+            return tail;
+        }
+        if seq >= head.seq {
+            return head;
+        }
+        let start = self.ring().load(self.ring().index().start_of(seq), Relaxed);
+        let (least, left) = (tail.offset + (seq - tail.seq), head.seq - seq);
         let is_possible = (least..=head.offset).contains(&start) && head.offset - start >= left;
-        // Where the index is spoiled, nothing can be found in it.
-        let tail = if is_possible { Position { seq: announced, offset: start } } else { head };
-        self.set(tail, head);
+        if is_possible { Position { seq, offset: start } } else { head }
     }
 
     /// Takes note of what the holder has appended since the last look.

@@ -340,6 +340,18 @@ impl RingWriter {
         self.first(|seq| self.bytes_from(seq) <= bytes)
     }
 
+    /// The oldest chunk that has room in a ring of this layout with all after it and with so much
+    /// more; head if there is none.
+    pub(crate) fn oldest_with_room(&self, layout: Layout, bytes: u64, chunks: u64) -> Position {
+        let has_room = |at: Position| {
+            let all = self.head.saturating_sub(at.offset).saturating_add(bytes);
+            layout.has_room(all, self.head_seq - at.seq + chunks)
+        };
+        let at = self.start_if_possible(self.first(|seq| has_room(self.position(seq))).seq);
+        // The holder of a lease may have spoiled the entries that were looked at.
+        if has_room(at) { at } else { self.head() }
+    }
+
     /// The oldest chunk that was appended at `time` or later; head if there is none.
     pub(crate) fn oldest_since(&self, time: u64) -> Position {
         self.first(|seq| self.time_of(seq) >= time)

@@ -128,19 +128,27 @@ impl Appending {
         shared: &Shared,
         gone: &mut Vec<Bytes>,
     ) -> Result<bool, WriteError> {
-        self.grow_for(bytes, chunks.len(), shared)?;
+        if !self.grow_for(bytes, chunks.len(), shared)? {
+            return Ok(false);
+        }
         let Some((tail, time)) = self.room(bytes, chunks.len(), now, shared) else { return Ok(false) };
         self.ring.append(chunks, tail, time, gone);
         Ok(true)
     }
 
-    /// Sees to it that the ring has room for so much, and that nothing goes which the stream has room for.
+    /// Sees to it that the ring has room for so much, and that nothing goes which the stream has
+    /// room for. False if a `block` reader needs the room.
     #[inline(always)]
-    pub(crate) fn grow_for(&mut self, bytes: u64, chunks: usize, shared: &Shared) -> Result<(), WriteError> {
+    pub(crate) fn grow_for(
+        &mut self,
+        bytes: u64,
+        chunks: usize,
+        shared: &Shared,
+    ) -> Result<bool, WriteError> {
         if self.growth.is_due(self.ring.head(), bytes, chunks as u64) {
-            self.grow(bytes, chunks as u64, shared)?;
+            return self.grow(bytes, chunks as u64, shared);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Appends a chunk that the ring may hold.

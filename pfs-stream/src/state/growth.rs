@@ -35,6 +35,10 @@ const COPIED_TIMES: u64 = 4;
 /// lack a page later, the process is ended, as for any other memory; `reserve` asks for all of it at once.
 pub(crate) const MAX_ALLOCATED: u64 = 64 << 20;
 
+/// After a lease, a stream takes a ring of so many times less, where it finds no memory for a
+/// larger one.
+const SEALED_STEP: u64 = 4;
+
 /// Rings of so many bytes and more are freed by a thread of their own.
 const FREED_APART: u64 = 16 << 20;
 
@@ -142,8 +146,12 @@ impl Growth {
 impl Appending {
     /// Copies a part of what the ring holds into a larger one, and moves there once that is complete.
     #[cold]
-    pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<(), WriteError> {
+    /// False if `block` readers must come further first.
+    pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
         self.end_lease(shared, None);
+        if self.is_sealed {
+            return self.leave_sealed(bytes, chunks, shared);
+        }
         let layout = self.ring.ring().layout();
         let (head, tail) = (self.ring.head(), self.ring.tail());
         // With all that is held, of which nothing is to go.
@@ -167,7 +175,7 @@ impl Appending {
         // Whole if the append would drop something for which there is room in the other ring, unless that has gone on for a while.
         let would_drop = self.ring.tail_after(bytes, chunks as usize).seq > self.ring.tail().seq;
         let (most_bytes, most_chunks) =
-            if would_drop && !self.growth.is_stuck || !layout.has_room(bytes, chunks) || self.is_sealed {
+            if would_drop && !self.growth.is_stuck || !layout.has_room(bytes, chunks) {
                 (u64::MAX, u64::MAX)
             } else {
                 let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPIED_TIMES));
@@ -184,12 +192,86 @@ impl Appending {
                 self.growth.next = Some(next);
                 self.growth.at = Position::default();
             }
-            Err(error) if !layout.has_room(bytes, chunks) || self.is_sealed => return Err(error),
+            Err(error) if !layout.has_room(bytes, chunks) => return Err(error),
             Err(_) => {
                 self.growth.is_stuck = true;
                 let (some, few) = (layout.capacity() / 4, layout.max_chunks() / 4);
                 self.growth.at = Position { seq: head.seq + few, offset: head.offset + some };
             }
+        }
+        Ok(true)
+    }
+
+    /// Goes on in a ring of the stream's own, after a lease: in one of full size, or in as large a one
+    /// as there is memory for, with a shorter history. All that `block` readers have still to read is
+    /// there. False if there is memory for the append, and not for that: the append is to wait until
+    /// those readers are at head.
+    fn leave_sealed(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
+        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
+        let own = self.growth.full.for_at_least(bytes, chunks, is_read_elsewhere);
+        self.ring.observe_announced();
+        let head = self.ring.head();
+        for is_last in [false, true] {
+            let floor = self.slowest_block_reader(shared);
+            match self.leave_with_all_from(floor, bytes, chunks, shared) {
+                Ok(()) => break,
+                Err(error) if floor >= head.seq || is_last || shared.charge(own).is_err() => {
+                    return Err(error);
+                }
+                Err(_) if self.has_room_up_to(head.seq, shared) => {} // They have come there meanwhile.
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes on in a ring of the stream's own, after a lease, which holds at least what is from this
+    /// chunk on, and has room for an append.
+    fn leave_with_all_from(
+        &mut self,
+        floor: u64,
+        bytes: u64,
+        chunks: u64,
+        shared: &Shared,
+    ) -> Result<(), WriteError> {
+        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
+        let (full, head) = (self.growth.full, self.ring.head());
+        let kept = self.ring.start_if_possible(floor);
+        let (all_bytes, all_chunks) = (head.offset - kept.offset + bytes, head.seq - kept.seq + chunks);
+        let least = full.for_at_least(all_bytes, all_chunks, is_read_elsewhere);
+        let (mut layout, mut size) = (full, full.capacity());
+        loop {
+            match self.leave_for(layout, bytes, chunks, shared) {
+                Err(error) if layout == least => return Err(error),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+            size /= SEALED_STEP;
+            let next = full.for_at_least(size, chunks, is_read_elsewhere);
+            layout = if size > least.capacity() && next.has_room_of(least) { next } else { least };
+        }
+    }
+
+    /// Goes on in a ring of this layout, after a lease: with all of the history in one of full
+    /// size, and otherwise with as much of it as has room beside an append.
+    fn leave_for(
+        &mut self,
+        layout: Layout,
+        bytes: u64,
+        chunks: u64,
+        shared: &Shared,
+    ) -> Result<(), WriteError> {
+        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
+        let ring = shared.larger_ring(self.ring.ring(), layout, is_read_elsewhere)?;
+        let from = if layout == self.growth.full {
+            self.ring.tail()
+        } else {
+            self.ring.oldest_with_room(layout, bytes, chunks)
+        };
+        let mut next = Next::new(ring, from, is_read_elsewhere);
+        match next.fill(&self.ring, self.newest, u64::MAX, u64::MAX) {
+            Ok(_) => self.move_to(next.writer, shared),
+            Err(_) => return Err(WriteError::NoMemory { needed: layout.bytes() }),
         }
         Ok(())
     }

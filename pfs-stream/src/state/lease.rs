@@ -94,7 +94,8 @@ impl Appending {
         is_open && status.writers() == 1 && self.lease.is_none() && shared.staying.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes note of what the holder of a lease has appended since the last look, or of what it overwrites after the end of its lease.
+    /// Takes note of what the holder of a lease has appended since the last look, or of what it
+    /// overwrites after the end of its lease.
     pub(crate) fn look(&mut self, shared: &Shared) {
         let Some(lease) = &mut self.lease else {
             if self.is_sealed {

@@ -97,11 +97,12 @@ impl Writer {
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
         let count = chunks().count();
-        if let Err(error) = append.grow_for(size as u64, count, &self.shared) {
-            return Err(refuse(append, error, &self.shared));
-        }
+        let is_ready = match append.grow_for(size as u64, count, &self.shared) {
+            Ok(is_ready) => is_ready,
+            Err(error) => return Err(refuse(append, error, &self.shared)),
+        };
         let tail = append.ring.tail_after(size as u64, count);
-        if !append.has_room_up_to(tail.seq, &self.shared) {
+        if !is_ready || !append.has_room_up_to(tail.seq, &self.shared) {
             self.state.needs_room(append, &self.shared);
             self.wake_readers();
             return Ok(None);

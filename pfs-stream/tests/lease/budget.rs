@@ -1,13 +1,14 @@
 //! Leases of streams whose registry has little memory.
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use pfs_stream::{lease::HolderError, *};
 
-use super::{SIZE, Woken, append, lease};
+use super::{SIZE, Shm, Woken, append, chunk, lease, read};
 
 fn set_memory(registry: &Registry, max_memory: u64) {
     registry.set_limits(Limits { max_memory, ..Limits::UNLIMITED }, u64::MAX);
@@ -36,4 +37,90 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_for_which_there_is_no_
         assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
         assert_eq!(woken.0.load(Relaxed), 1);
     }
+}
+
+/// A stream whose lease has ended, with as many chunks of 1,000 bytes as there is room for, and
+/// only so much memory more. Its readers of this policy were there from the beginning on.
+fn ended(
+    more: u64,
+    policy: SlowPolicy,
+    is_read_elsewhere: bool,
+) -> (Registry, Stream, Writer, Reader, Option<Shm>) {
+    let registry = Registry::new(Limits::UNLIMITED);
+    let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    let reader = stream.reader(ReadOptions { policy, ..Default::default() }).unwrap();
+    let mut holder = lease(&mut writer);
+    let there = is_read_elsewhere.then(|| Shm::new(&stream));
+    while holder.offset() < 64_000 {
+        append(&mut holder, 1000).unwrap();
+    }
+    set_memory(&registry, registry.memory() + more);
+    (registry, stream, writer, reader, there)
+}
+
+#[test]
+fn the_append_after_a_lease_takes_as_large_a_ring_as_there_is_memory_for() {
+    for is_read_elsewhere in [false, true] {
+        let (registry, stream, mut writer, reader, there) =
+            ended(24_000, SlowPolicy::Drop, is_read_elsewhere);
+        drop(reader);
+        writer.try_append(chunk(64_000, 1000)).unwrap();
+        let stat = stream.stat();
+        assert!((15_000..20_000).contains(&(stat.head - stat.tail)) && stat.capacity < SIZE / 2, "{stat:?}");
+        let mut late = stream.reader(ReadOptions::default()).unwrap();
+        assert!(read(&mut late) == chunk(stat.tail, stat.head - stat.tail));
+        if let Some(mut there) = there {
+            assert!(there.read() == chunk(0, 65_000));
+        }
+        // It grows when there is memory again.
+        set_memory(&registry, u64::MAX);
+        for offset in 65..165 {
+            writer.try_append(chunk(1000 * offset, 1000)).unwrap();
+            assert!(read(&mut late) == chunk(1000 * offset, 1000));
+        }
+        assert_eq!(stream.stat().capacity, SIZE);
+    }
+}
+
+#[test]
+fn a_smaller_ring_after_a_lease_holds_all_that_block_readers_have_to_read() {
+    let (_registry, stream, mut writer, mut reader, _) = ended(60_000, SlowPolicy::Block, false);
+    let mut bytes = Vec::new();
+    reader.try_read(&mut bytes, 30_000).unwrap();
+    writer.try_append(chunk(64_000, 1000)).unwrap();
+    let stat = stream.stat();
+    assert!(stat.capacity < SIZE && stat.tail <= 30_000, "{stat:?}");
+    bytes.extend(read(&mut reader));
+    assert!(bytes == chunk(0, 65_000));
+}
+
+#[test]
+fn an_append_after_a_lease_waits_for_block_readers_where_there_is_no_memory_for_what_they_have_to_read() {
+    let (registry, stream, mut writer, mut reader, _) = ended(20_000, SlowPolicy::Block, false);
+    assert_eq!(writer.try_append("x"), Err(WriteError::Full));
+    assert_eq!(writer.try_append_all(&["x"]), Ok(None));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    {
+        let mut appending = pin!(writer.append(chunk(64_000, 1000)));
+        assert!(appending.as_mut().poll(&mut cx).is_pending());
+        let mut bytes = Vec::new();
+        reader.try_read(&mut bytes, 60_000).unwrap();
+        assert_eq!(woken.0.load(Relaxed), 0, "that is not all");
+        bytes.extend(read(&mut reader));
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert!(appending.as_mut().poll(&mut cx) == Poll::Ready(Ok(())));
+        bytes.extend(read(&mut reader));
+        assert!(bytes == chunk(0, 65_000));
+    }
+    assert!(stream.stat().capacity < SIZE);
+    drop((registry, stream));
+}
+
+#[test]
+fn an_append_after_a_lease_fails_at_once_where_there_is_no_memory_even_for_that() {
+    let (_registry, _stream, mut writer, _reader, _) = ended(200, SlowPolicy::Block, false);
+    assert!(matches!(writer.try_append("x"), Err(WriteError::NoMemory { .. })));
 }

@@ -1,4 +1,5 @@
-//! Holders that were stopped before they announced an append, and go on after the end of their lease.
+//! Holders that were stopped before they announced an append, and go on after the end of their
+//! lease.
 
 use std::sync::atomic::Ordering::Relaxed;
 
