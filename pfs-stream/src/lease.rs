@@ -84,7 +84,10 @@ impl Writer {
         offer.ring.memory().forbid_writing().ok()?;
         let (shared, state) = (&self.shared, &self.state);
         lock(&state.lease_end).0 = None;
-        let stop = |append: &Appending| (!append.can_be_leased(shared)).then_some(None);
+        let stop = |append: &Appending| {
+            let is_possible = append.can_be_leased(shared) && shared.has_descriptor(&offer.ring, append);
+            (!is_possible).then_some(None)
+        };
         shared.copy_into(&offer.ring, stop, |append, filled| {
             filled.raise_floor(append.slowest_block_reader(shared));
             append.status.set_leased(true);

@@ -337,7 +337,10 @@ impl Shared {
         let descriptor = self.descriptors.as_ref().and_then(|descriptors| left.take_charge(descriptors));
         let next = Some(next).filter(|next| next.is_shared());
         if let (Some(descriptor), Some(next)) = (descriptor, next) {
-            next.add_charge(descriptor);
+            let has_own = self.descriptors.as_ref().is_some_and(|budget| next.charged_to(budget) > 0);
+            if !has_own {
+                next.add_charge(descriptor);
+            }
         }
         *lock(&self.shared_ring) = next.cloned();
         if self.mapped.load(Ordering::Relaxed) > 0 {

@@ -69,7 +69,8 @@ impl Shared {
                 match append.status.removed() {
                     _ if is_needless => Some(Ok(())),
                     true => Some(Err(io::Error::from(io::ErrorKind::NotFound))),
-                    false => None,
+                    false if self.has_descriptor(&ring, append) => None,
+                    false => Some(Err(io::ErrorKind::OutOfMemory.into())),
                 }
             };
             self.copy_into(&ring, stop, |append, filled| {
@@ -116,6 +117,17 @@ impl Shared {
         }
         ring.charge(charge);
         Ok(ring)
+    }
+
+    /// Whether a ring that others are given has a descriptor when the stream moves there: its own,
+    /// or that of the ring that is left. The stream may have moved since memory was taken, so one
+    /// is taken now where there is none.
+    pub(crate) fn has_descriptor(&self, next: &Ring, append: &Appending) -> bool {
+        let Some(descriptors) = &self.descriptors else { return true };
+        if append.ring.ring().is_shared() || next.charged_to(descriptors) > 0 {
+            return true;
+        }
+        descriptors.reserve(1).map(|descriptor| next.add_charge(descriptor)).is_some()
     }
 
     /// Copies what the stream holds into another ring, and calls `arrive` under the append lock once that ring has all of it. Ends with what

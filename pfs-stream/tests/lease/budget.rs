@@ -39,6 +39,29 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_for_which_there_is_no_
     }
 }
 
+#[test]
+fn a_leased_ring_takes_one_descriptor_whatever_the_stream_had_when_it_was_offered() {
+    let config = StreamConfig::default().buffer_size(1 << 20);
+    for was_shared in [true, false] {
+        let registry = Registry::with_descriptors(Limits::UNLIMITED, 1 + u64::from(!was_shared));
+        let (stream, other) =
+            (registry.create("s", config.clone()).unwrap(), registry.create("o", config.clone()).unwrap());
+        let mut writer = stream.writer().unwrap();
+        writer.try_append(chunk(0, 100)).unwrap();
+        let there = was_shared.then(|| Shm::new(&stream));
+        let offer = writer.offer_lease().unwrap();
+        drop(there);
+        // To a ring of this process, and to a shared one.
+        writer.try_append(chunk(100, 30_000)).unwrap();
+        let _there = (!was_shared).then(|| Shm::new(&stream));
+        writer.grant_lease(offer).unwrap();
+        assert_eq!(other.is_shared(), !was_shared);
+        drop((writer, stream));
+        registry.remove("s");
+        assert!(other.is_shared());
+    }
+}
+
 /// A stream whose lease has ended, with as many chunks of 1,000 bytes as there is room for, and
 /// only so much memory more. Its readers of this policy were there from the beginning on.
 fn ended(
