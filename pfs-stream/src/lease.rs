@@ -161,11 +161,14 @@ impl Writer {
         std::future::poll_fn(|cx| {
             waiting.poll(cx, || {
                 let mut append = self.shared.look();
-                if append.lease.is_some() && !append.may_overwrite(up_to, &self.shared) {
-                    return None;
+                // A ring that is not leased has no floor: other words may be in its place.
+                if append.lease.is_some() {
+                    if !append.may_overwrite(up_to, &self.shared) {
+                        return None;
+                    }
+                    let floor = append.block_floor;
+                    append.ring.raise_floor(floor);
                 }
-                let floor = append.block_floor;
-                append.ring.raise_floor(floor);
                 Some(())
             })
         })

@@ -143,6 +143,32 @@ fn an_append_after_a_lease_waits_for_block_readers_where_there_is_no_memory_for_
 }
 
 #[test]
+fn a_wait_for_room_leaves_the_ring_alone_that_the_stream_has_after_the_lease() {
+    let registry = Registry::new(Limits::UNLIMITED);
+    let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
+    let (mut writer, mut other) = (stream.writer().unwrap(), None);
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    let mut reader = stream.reader(options).unwrap();
+    let mut holder = lease(&mut writer);
+    append(&mut holder, SIZE).unwrap();
+    let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else { panic!("there is no room") };
+    {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut room = pin!(writer.room_for_holder(up_to));
+        assert!(room.as_mut().poll(&mut cx).is_pending());
+        read(&mut reader);
+        set_memory(&registry, registry.memory() + 20_000);
+        let other = other.insert(stream.writer().unwrap());
+        for offset in 0..40 {
+            other.try_append(chunk(SIZE + offset, 1)).unwrap();
+        }
+        assert!(stream.stat().capacity < SIZE);
+        assert!(room.as_mut().poll(&mut cx).is_ready());
+    }
+    assert!(read(&mut reader) == chunk(SIZE, 40));
+}
+
+#[test]
 fn an_append_after_a_lease_fails_at_once_where_there_is_no_memory_even_for_that() {
     let (_registry, _stream, mut writer, _reader, _) = ended(200, SlowPolicy::Block, false);
     assert!(matches!(writer.try_append("x"), Err(WriteError::NoMemory { .. })));
