@@ -34,6 +34,14 @@ pub(crate) struct Ledger {
     pub(crate) closed: bool,
     pub(crate) failed: bool,
     pub(crate) removed: bool,
+    /// The lease of a writer of another process.
+    lease: Option<Lease>,
+    /// Whether a lease ended in the stream's ring.
+    is_sealed: bool,
+    /// How leases ended.
+    lease_ends: Vec<LeaseEnded>,
+    /// Whether the stream is asked for its figures in this step. That has it look at a leased ring.
+    pub(crate) is_looked_at: bool,
     /// Writers whose end has not come.
     writers: u64,
     written: bool,
@@ -41,6 +49,21 @@ pub(crate) struct Ledger {
     pub(crate) deaths: u64,
     /// Deaths before the first of the writers of this generation.
     pub(crate) deaths_before: u64,
+}
+
+/// A lease, which begins before this chunk.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    from: usize,
+}
+
+/// What the holder of a ring is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseEnded {
+    pub(crate) ring: usize,
+    /// Chunks that it appended, and the offset after them.
+    pub(crate) chunks: u64,
+    pub(crate) offset: u64,
 }
 
 /// The chunks that a ring holds, as a reader of it finds them.
@@ -63,6 +86,10 @@ impl Ledger {
             closed: false,
             failed: false,
             removed: false,
+            lease: None,
+            is_sealed: false,
+            lease_ends: Vec::new(),
+            is_looked_at: true,
             writers: 0,
             written: false,
             finished: 0,
@@ -149,6 +176,67 @@ impl Ledger {
         self.tail = tail;
     }
 
+    /// Whether the only writer may get a lease, unless a reader cannot follow or there is no
+    /// memory.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn may_be_leased(&self) -> bool {
+        !self.closed && !self.removed && self.writers == 1 && self.lease.is_none()
+    }
+
+    /// A lease begins in the ring that the stream has now.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn lease(&mut self) {
+        (self.lease, self.is_sealed) = (Some(Lease { from: self.ends.len() }), false);
+    }
+
+    /// The lease ends, if there is one.
+    pub(crate) fn end_lease(&mut self) {
+        let Some(Lease { from }) = self.lease.take() else { return };
+        self.is_sealed = true;
+        let (ring, chunks) = (self.rings.current(), (self.ends.len() - from) as u64);
+        self.lease_ends.push(LeaseEnded { ring, chunks, offset: self.head() });
+    }
+
+    /// How the lease of a ring ended, if it has.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn end_of_lease(&self, ring: usize) -> Option<LeaseEnded> {
+        self.lease_ends.iter().find(|end| end.ring == ring).copied()
+    }
+
+    /// The stream has left its ring.
+    pub(crate) fn left_ring(&mut self) {
+        self.is_sealed = false;
+    }
+
+    /// Whether a holder appends to the stream's ring.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Whether a lease has ended in the stream's ring.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.is_sealed
+    }
+
+    /// The holder of a ring has said that it overwrites all before this chunk, whether or not its
+    /// lease has ended.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn announced(&mut self, ring: usize, tail: u64) {
+        let tail = tail as usize;
+        if ring == self.rings.current() {
+            self.tail = self.tail.max(tail);
+        } else {
+            self.rings.announced(ring, tail);
+        }
+    }
+
+    /// Enters a chunk that the holder of the lease has published.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn published(&mut self, chunk: Chunk) {
+        self.ends.push(self.head() + chunk.len);
+        self.chunks.push(chunk);
+    }
+
     /// What `stat` tells of the stream is what is entered here.
     pub(crate) fn check(&self, stat: &StreamStat) {
         assert_eq!((stat.head, stat.chunks), (self.head(), self.ends.len() as u64));
@@ -173,9 +261,15 @@ impl Ledger {
 
     /// As failed or not; the first time counts.
     pub(crate) fn close(&mut self, failed: bool) {
+        self.end_lease();
         if !self.closed {
             (self.closed, self.failed) = (true, failed);
         }
+    }
+
+    pub(crate) fn remove(&mut self) {
+        self.end_lease();
+        self.removed = true;
     }
 
     /// The end that a reader comes to at head.

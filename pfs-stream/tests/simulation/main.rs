@@ -7,12 +7,20 @@
 //! Readers in other processes have both ends here, and what they do is in steps: one that asks for the ring that its stream has moved
 //! to maps it some steps later, or never. The system lacks descriptors in some schedules.
 //!
+//! So has a writer that gets a lease: its daemon's end and its process, which stops for a while or
+//! for ever after any step of an append, may be told of the end of the lease before or after that,
+//! and sends again what was not taken.
+//!
 //! A schedule that fails tells its seed. `PFS_SEED=123 cargo test -p pfs-stream --test simulation` runs that one again and prints
 //! its steps; with `PFS_SCHEDULES=100000` as well, so many from that seed on.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
 mod following;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod hand;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod leasing;
 mod ledger;
 mod notice;
 mod random;
@@ -22,6 +30,8 @@ mod schedule;
 mod shm;
 mod sink;
 mod starving;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod words;
 mod writing;
 
 use std::{env, panic};

@@ -16,7 +16,7 @@ const HEAP: u64 = 64 << 10;
 /// One ring. Where the schedule cannot know something of it, that is `None`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ring {
-    capacity: u64,
+    pub(crate) capacity: u64,
     /// Bytes of all of it.
     pub(crate) bytes: Option<u64>,
     /// Whether other processes can be given it.
@@ -56,6 +56,10 @@ pub(crate) struct Cause {
     pub(crate) is_starved: bool,
     /// Whether the registry's descriptors were ever limited.
     pub(crate) is_limited: bool,
+    /// Whether it is a lease that was granted.
+    pub(crate) is_lease: bool,
+    /// Whether a lease has ended in the ring that may have been left.
+    pub(crate) was_sealed: bool,
 }
 
 impl Rings {
@@ -119,6 +123,26 @@ impl Rings {
         bytes.filter(|bytes| is_usual && capacity < self.full && *bytes <= HEAP).unwrap_or(0)
     }
 
+    /// As [`before`](Self::before), of a stream in whose ring there is or was a lease, which is not
+    /// asked.
+    pub(crate) fn before_end(&self, held: Held) -> Before {
+        Before { capacity: self.all[self.current()].capacity, is_growing: false, held }
+    }
+
+    /// Bytes of a ring of full size.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn full_bytes(&self) -> u64 {
+        self.usual_bytes(self.full)
+    }
+
+    /// A holder overwrites more of a ring that the stream has left.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(crate) fn announced(&mut self, ring: usize, tail: usize) {
+        if let Some(left) = &mut self.all[ring].left {
+            left.tail = left.tail.max(tail);
+        }
+    }
+
     /// What is known before something is done that may have the stream move.
     pub(crate) fn before(&self, stat: &StreamStat, held: Held) -> Before {
         let ring = self.all[self.current()];
@@ -135,7 +159,10 @@ impl Rings {
             return;
         }
         let last = self.all[from];
-        assert!(last.capacity < self.full || last.is_shared != Some(true), "a ring that is never left");
+        assert!(
+            last.capacity < self.full || last.is_shared != Some(true) || cause.is_lease || cause.was_sealed,
+            "a ring that is never left"
+        );
         if let Some(found) = found {
             let (tail, head) = ((stat.chunks - stat.chunks_held) as usize, stat.chunks as usize);
             let is_possible = if cause.is_batch {
@@ -160,7 +187,11 @@ impl Rings {
         } else {
             Some(stat.memory - self.overhead).filter(|_| !(cause.is_batch && is_due))
         };
-        let is_shared = if cause.is_read_elsewhere {
+        let is_shared = if cause.is_lease {
+            Some(true)
+        } else if cause.was_sealed {
+            Some(!cause.is_starved && (is_full || cause.is_read_elsewhere))
+        } else if cause.is_read_elsewhere {
             if cause.is_starved && !before.is_growing {
                 Some(false)
             } else {

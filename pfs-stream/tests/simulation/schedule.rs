@@ -3,6 +3,8 @@
 mod accounts;
 #[cfg(all(target_os = "linux", not(miri)))]
 mod elsewhere;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod leases;
 mod readers;
 mod writers;
 
@@ -17,6 +19,9 @@ const WRITERS: usize = 3;
 /// Bytes that are appended in a schedule at most, so that none takes long.
 const BYTES: u64 = 1 << 20;
 
+/// Whether there are writers with leases.
+const LEASES: bool = cfg!(all(target_os = "linux", not(miri)));
+
 /// Bytes of the ring of a large stream, at least. It has more than one append copies on its way to full size.
 const LARGE: u64 = 300 << 10;
 
@@ -26,6 +31,9 @@ struct Attached {
     ledger: Ledger,
     writers: Vec<Writing>,
     readers: Vec<Following>,
+    /// Holders whose writers have gone, and that may still go on with an append.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    hands: Vec<(usize, crate::hand::Hand)>,
     /// About how large a chunk is.
     usual: u64,
 }
@@ -50,6 +58,8 @@ struct Schedule {
     max_descriptors: u64,
     /// Whether it is about readers in other processes above all, which follow streams that grow.
     is_followed: bool,
+    /// Whether it is about leases above all.
+    is_leased: bool,
     /// One process of so many cannot follow its stream from ring to ring.
     cannot_follow: u64,
     /// Whether the system lacks descriptors now and then.
@@ -80,14 +90,21 @@ pub(crate) fn run(seed: u64, trace: bool) {
 impl Schedule {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
+        let is_leased = LEASES && random.one_in(2);
         let is_followed = random.one_in(2);
-        let max_memory = if random.one_in(2) || is_followed && random.one_in(2) {
+        let max_memory = if random.one_in(2) || (is_followed || is_leased) && random.one_in(2) {
             u64::MAX
         } else {
             4096 + random.size(256 << 10)
         };
         let descriptors = random.of([u64::MAX, u64::MAX, u64::MAX, 2, 1, 0]);
-        let cannot_follow = if is_followed { random.of([8, 64]) } else { random.of([1, 4, 64]) };
+        let cannot_follow = if is_leased {
+            random.of([16, 1000])
+        } else if is_followed {
+            random.of([8, 64])
+        } else {
+            random.of([1, 4, 64])
+        };
         let has_famines = random.one_in(8);
         let pace = random.of([(1, 1), (1, 1), (1, 3), (3, 1), (10, 1)]);
         Self {
@@ -97,6 +114,7 @@ impl Schedule {
             is_limited: max_memory < u64::MAX || descriptors < u64::MAX,
             max_descriptors: descriptors,
             is_followed,
+            is_leased,
             cannot_follow,
             has_famines,
             marks: 0,
@@ -119,15 +137,28 @@ impl Schedule {
 
     fn step(&mut self) {
         let memory = self.registry.memory();
+        self.look_at_streams();
         let Some(at) = self.pick_stream() else { return self.create(0) };
         let (append, read) = self.pace;
-        let steps: [(u64, Step); 19] = [
+        let leased = |weight| if self.is_leased { weight } else { 0 };
+        let unless = |weight: u64, few| if self.is_leased { few } else { weight };
+        let steps: [(u64, Step); 29] = [
             (100 * append, Self::append),
             (100 * read, Self::read),
             (20, Self::poll_writers),
-            (20, Self::reader_joins),
-            (10, Self::writer_joins),
-            (7, Self::writer_ends),
+            (unless(20, 12), Self::reader_joins),
+            (unless(10, 1), Self::writer_joins),
+            (unless(7, 3), Self::writer_ends),
+            (leased(60), Self::offer),
+            (leased(60), Self::grant),
+            (leased(100 * append), Self::hold),
+            (leased(30), Self::holder_says),
+            (leased(20), Self::end_is_told),
+            (leased(20), Self::resend),
+            (leased(3), Self::holder_stops),
+            (leased(15), Self::late_step),
+            (leased(12), Self::catch_up),
+            (leased(15), Self::intrude),
             (7, Self::reader_leaves),
             (7, Self::reader_pauses),
             (if self.is_followed { 50 } else { 20 }, Self::hand_out),
@@ -140,7 +171,7 @@ impl Schedule {
             (2, Self::create),
             (1, Self::close),
             (1, Self::remove),
-            (2, Self::limit),
+            (unless(2, 3), Self::limit),
         ];
         let mut number = self.random.below(steps.iter().map(|(weight, _)| weight).sum());
         for (weight, step) in steps {
@@ -176,12 +207,25 @@ impl Schedule {
 
     /// Makes a stream, in place of another one of its name perhaps; readers may wait for it.
     fn create(&mut self, _: usize) {
-        let name =
-            if self.is_followed { self.random.of(["a", "a", "a", "b"]) } else { self.random.of(["a", "b"]) };
+        let name = if self.is_followed || self.is_leased {
+            self.random.of(["a", "a", "a", "b"])
+        } else {
+            self.random.of(["a", "b"])
+        };
         let is_followed = self.is_followed;
-        let is_large = self.random.one_in(if is_followed { 8 } else { 16 });
+        let is_large = self.random.one_in(if self.is_leased {
+            32
+        } else if is_followed {
+            8
+        } else {
+            16
+        });
         let random = &mut self.random;
-        let (ring, channel, usual) = if is_large {
+        let (ring, channel, usual) = if self.is_leased && !is_large {
+            // Holders go round it.
+            let (ring, channel) = (256 + random.below(9000), 256 + random.below(9000));
+            (ring, channel, random.of([30, 400, 1500]).min(ring.min(channel)))
+        } else if is_large {
             let size = LARGE + random.below(1 << 20);
             (size, (64 << 10) + random.below(1 << 20), random.size(32 << 10))
         } else if is_followed && !random.one_in(4) || random.one_in(6) {
@@ -198,7 +242,8 @@ impl Schedule {
             .reserve(!is_large && !is_followed && self.random.one_in(4));
         let mut ledger = Ledger::new(config.clone());
         let found = self.streams.iter().position(|it| it.name == name && !it.ledger.removed);
-        let replaces = found.is_some() && self.random.one_in(if is_followed { 8 } else { 2 });
+        let replaces =
+            found.is_some() && self.random.one_in(if is_followed || self.is_leased { 8 } else { 2 });
         let mut waiting = Vec::new();
         if found.is_none() {
             for _ in 0..self.random.below(3) {
@@ -223,7 +268,7 @@ impl Schedule {
             Err(error) => panic!("{error}"),
         }
         if let Some(at) = found {
-            self.streams[at].ledger.removed = true;
+            self.streams[at].ledger.remove();
         }
         let mut readers = Vec::new();
         for (number, options, pending) in waiting {
@@ -231,12 +276,29 @@ impl Schedule {
             let attached = pollster::block_on(pending);
             readers.extend(Following::attached(attached, &ledger, number, options));
         }
-        self.streams.push(Attached { name, ledger, writers: Vec::new(), readers, usual });
+        self.streams.push(Attached {
+            name,
+            ledger,
+            writers: Vec::new(),
+            readers,
+            #[cfg(all(target_os = "linux", not(miri)))]
+            hands: Vec::new(),
+            usual,
+        });
         if is_followed {
             // Before the stream grows.
             let at = self.streams.len() - 1;
             self.reader_joins(at);
             self.hand_out(at);
+        }
+    }
+
+    /// Decides which streams are asked for their figures in this step. Those with a lease are so
+    /// now and then: what they do has to come out right if nobody looks.
+    fn look_at_streams(&mut self) {
+        for at in 0..self.streams.len() {
+            let is_leased = self.streams[at].ledger.is_leased() || self.streams[at].ledger.is_sealed();
+            self.streams[at].ledger.is_looked_at = !is_leased || self.random.one_in(3);
         }
     }
 
@@ -264,15 +326,17 @@ impl Schedule {
         }
         let Attached { name, ledger, .. } = &mut self.streams[at];
         assert!(self.registry.remove(name), "the registry has it");
-        ledger.removed = true;
+        ledger.remove();
         self.tell(|| format!("remove {at}"));
     }
 
     /// Changes how much memory there may be.
     fn limit(&mut self, _: usize) {
-        let max_memory = match self.random.below(3) {
+        let max_memory = match self.random.below(if self.is_leased { 5 } else { 3 }) {
             0 => u64::MAX,
             1 => 4096 + self.random.size(512 << 10),
+            // Less than a ring after a lease should have.
+            3.. => self.registry.memory() + self.random.below(30_000),
             _ => (300 << 10) + self.random.below(1 << 20),
         };
         let descriptors = self.random.of([u64::MAX, 1, 0]);
@@ -291,7 +355,8 @@ impl Schedule {
     }
 
     fn check_stream(&self, at: usize) {
-        let stat = self.handle(at).map(|stream| stream.stat());
+        let is_looked_at = self.streams[at].ledger.is_looked_at;
+        let stat = self.handle(at).filter(|_| is_looked_at).map(|stream| stream.stat());
         let Attached { ledger, readers, writers, .. } = &self.streams[at];
         if let Some(stat) = &stat {
             ledger.check(stat);
@@ -305,17 +370,24 @@ impl Schedule {
             if waiting.is_woken() {
                 continue;
             }
-            let stat = stat.as_ref().filter(|_| !ledger.closed);
-            let capacity = stat.expect("it waits for a stream that takes nothing more").capacity;
-            let Some(needed) = ledger.tail_after(capacity, waiting.chunk.len, 1) else { continue };
+            assert!(!ledger.closed && !ledger.removed, "it waits for a stream that takes nothing more");
+            let capacity = ledger.rings.ring(ledger.rings.current()).capacity;
+            let needed = if ledger.is_sealed() {
+                Some(ledger.held().head)
+            } else {
+                ledger.tail_after(capacity, waiting.chunk.len, 1)
+            };
+            let Some(needed) = needed else { continue };
             let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
             assert!(readers.iter().any(in_the_way), "a writer sleeps, and there is room");
         }
+        self.check_leases(at);
     }
 
     /// All read to the end, and go. Nothing is left of them.
     fn end(&mut self) {
         self.tell(|| "all read to the end".to_owned());
+        self.look_at_streams();
         for at in 0..self.streams.len() {
             self.read_to_the_end(at);
         }
@@ -334,7 +406,8 @@ impl Schedule {
             }
         }
         let totals = self.registry.totals();
-        assert_eq!(totals.written.local + totals.written.remote, self.written);
+        let ByWay { shared, local, remote } = totals.written;
+        assert_eq!(shared + local + remote, self.written);
         let ByWay { shared, local, remote } = totals.read;
         let got = Got { delivered: shared + local + remote, lost: totals.lost_bytes };
         assert_eq!(got, self.got);
@@ -350,6 +423,7 @@ impl Schedule {
         loop {
             let head = self.streams[at].ledger.head();
             self.poll_writers(at);
+            self.poll_rooms(at);
             let mut progress = self.streams[at].ledger.head() > head;
             for who in (0..self.streams[at].readers.len()).rev() {
                 if self.follow(at, who) {
@@ -373,7 +447,10 @@ impl Schedule {
             }
         }
         let Attached { readers, writers, ledger, .. } = &self.streams[at];
-        assert!(writers.iter().all(|writer| matches!(writer, Writing::Idle(_))), "a writer waits for nobody");
+        assert!(
+            !writers.iter().any(|writer| matches!(writer, Writing::Waiting(_))),
+            "a writer waits for nobody"
+        );
         for reader in readers {
             assert_eq!(reader.place.settled, ledger.head(), "not all was read");
         }

@@ -7,7 +7,10 @@ use pfs_stream::{
     *,
 };
 
-use crate::ledger::{Held, Place};
+use crate::{
+    hand::SEALED,
+    ledger::{Held, Place},
+};
 
 /// Where a ring has the numbers of its oldest chunk and of the one that comes next.
 const TAIL: u64 = 128;
@@ -24,6 +27,7 @@ pub(crate) struct Answer {
 pub(crate) struct ShmReader {
     pub(crate) handout: Handout,
     reader: MappedReader,
+    pub(crate) can_follow: bool,
     /// Where it was when it was handed out.
     pub(crate) start: Place,
     /// The number of the ring that the process has mapped, and the file of it.
@@ -36,14 +40,17 @@ pub(crate) struct ShmReader {
 
 impl ShmReader {
     /// Maps what a reader of this process was turned into, at this place.
-    pub(crate) fn open(mut handout: Handout, start: Place) -> io::Result<Self> {
+    pub(crate) fn open(mut handout: Handout, start: Place, can_follow: bool) -> io::Result<Self> {
         let file = || io::Error::from(io::ErrorKind::NotFound);
         let ring = handout.ring().ok_or_else(file)?.try_clone_to_owned()?;
         let page = handout.page().ok_or_else(file)?.try_clone_to_owned()?;
         let file = File::from(ring.try_clone()?);
-        let reader = MappedReader::open(ring, page, &handout.start())?;
+        let mut reader = MappedReader::open(ring, page, &handout.start())?;
+        if let Some(asleep) = handout.asleep() {
+            reader.sleep_by(asleep.try_clone_to_owned()?)?;
+        }
         handout.close_files();
-        Ok(Self { handout, reader, start, ring: 0, file, answer: None, has_asked: false })
+        Ok(Self { handout, reader, can_follow, start, ring: 0, file, answer: None, has_asked: false })
     }
 
     /// One read. Tells a writer that waits for it that there is room.
@@ -60,7 +67,11 @@ impl ShmReader {
         let Some(Answer { next, ring }) = self.answer.take() else { return Ok(()) };
         self.file = File::from(next.file().try_clone_to_owned()?);
         self.ring = ring;
-        self.reader.follow(next.file().try_clone_to_owned()?, next.layout())
+        self.reader.follow(next.file().try_clone_to_owned()?, next.layout())?;
+        match next.asleep() {
+            Some(asleep) => self.reader.sleep_by(asleep.try_clone_to_owned()?),
+            None => Ok(()),
+        }
     }
 
     /// What a ring holds by its own account, if the process has that ring or was given it.
@@ -74,7 +85,8 @@ impl ShmReader {
             let mut bytes = [0; 8];
             file.read_exact_at(&mut bytes, at).map(|()| u64::from_ne_bytes(bytes) as usize)
         };
-        Some(Held { tail: word(TAIL).ok()?, head: word(HEAD).ok()?, is_left: true })
+        let head = word(HEAD).ok()? & !(SEALED as usize);
+        Some(Held { tail: word(TAIL).ok()?, head, is_left: true })
     }
 
     pub(crate) fn has_to_follow(&self) -> bool {

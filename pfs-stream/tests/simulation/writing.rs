@@ -28,6 +28,24 @@ pub(crate) struct Waiting {
 pub(crate) enum Writing {
     Idle(Writer),
     Waiting(Waiting),
+    /// It was offered a lease, has one, or has lost one.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    Leased(Box<crate::leasing::Leased>),
+}
+
+impl Writing {
+    /// The writer, if it appends through the stream and does not wait.
+    pub(crate) fn idle(&mut self) -> Option<&mut Writer> {
+        match self {
+            Self::Idle(writer) => Some(writer),
+            Self::Waiting(_) => None,
+            #[cfg(all(target_os = "linux", not(miri)))]
+            Self::Leased(leased) => match &mut **leased {
+                crate::leasing::Leased::Offered(offered) => Some(&mut offered.writer),
+                _ => None,
+            },
+        }
+    }
 }
 
 impl Waiting {

@@ -29,10 +29,10 @@ impl Following {
             }
         };
         assert!(!is_in_batch, "what it was to hand on is gone");
-        self.sleep = None;
+        (self.sleep, self.is_overdue) = (None, false);
         // It goes on inside of a chunk, as if it had started there.
         (self.place.settled, self.entered) = (self.place.at, self.place.at);
-        let shm = ShmReader::open(handout, self.place);
+        let shm = ShmReader::open(handout, self.place, can_follow);
         self.kind = Kind::Shm(Box::new(shm.expect("what it was given can be mapped")));
         true
     }
@@ -46,7 +46,7 @@ impl Following {
             ledger.rings.check_layout(layout);
             assert!(can_follow || layout.entries.is_none(), "a ring that the stream will leave");
         }
-        self.check();
+        self.check(ledger);
     }
 
     fn shm(&self) -> Option<&ShmReader> {
@@ -75,7 +75,7 @@ impl Following {
     /// Asks its stream for the next ring, whether or not there is one.
     pub(crate) fn ask(&mut self, ledger: &mut Ledger) -> Option<FollowError> {
         let Kind::Shm(shm) = &mut self.kind else { return None };
-        self.sleep = None;
+        (self.sleep, self.is_overdue) = (None, false);
         shm.has_asked = true;
         let current = ledger.rings.current();
         let answer = shm.handout.follow();
@@ -111,11 +111,11 @@ impl Following {
     }
 
     /// Maps the ring that it was given, which the stream may have left meanwhile.
-    pub(crate) fn map(&mut self) {
+    pub(crate) fn map(&mut self, ledger: &Ledger) {
         let Kind::Shm(shm) = &mut self.kind else { return };
-        self.sleep = None;
+        (self.sleep, self.is_overdue) = (None, false);
         shm.map().expect("what it was given can be mapped");
-        self.check();
+        self.check(ledger);
     }
 
     /// Goes on in this process: from its start, or from where its page says that it is, once it has asked. One that has read and has not
@@ -131,14 +131,14 @@ impl Following {
             unreachable!("it was one just now")
         };
         self.kind = Kind::Own(Box::new(shm.handout.take_back()));
-        self.sleep = None;
+        (self.sleep, self.is_overdue) = (None, false);
         // Parts of a chunk whose rest was not read do not count.
         self.delivered -= place.at - place.settled;
         let at = place.settled;
         (self.place.at, self.place.live) = (at, start.live);
         self.handed = at;
         self.ring = ledger.rings.current();
-        self.check();
+        self.check(ledger);
         true
     }
 }

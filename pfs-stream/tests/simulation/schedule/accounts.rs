@@ -14,8 +14,12 @@ type Bounds = (u64, u64);
 impl Schedule {
     /// What is known of a stream's rings before something is done with it. `None` if it was removed, and has the ring that it had.
     pub(super) fn before(&self, at: usize) -> Option<Before> {
-        let stat = self.handle(at)?.stat();
+        let stream = self.handle(at)?;
         let ledger = &self.streams[at].ledger;
+        if ledger.is_leased() || ledger.is_sealed() {
+            return Some(ledger.rings.before_end(ledger.held()));
+        }
+        let stat = stream.stat();
         Some(ledger.rings.before(&stat, ledger.held()))
     }
 
@@ -28,6 +32,9 @@ impl Schedule {
         let has_moved = stat.moves != from as u64;
         let found = readers.iter().filter(|_| has_moved).find_map(|reader| reader.counters(from));
         ledger.rings.note(before, &stat, found, cause);
+        if has_moved {
+            ledger.left_ring();
+        }
         let (shm, ring) = (readers.iter().filter(|it| it.is_shm()).count(), ledger.rings.ring(from));
         if has_moved {
             self.tell(|| format!("{at} moves, read elsewhere by {shm}, from {ring:?} to {}", stat.capacity));
@@ -40,6 +47,7 @@ impl Schedule {
         let counted = self.registry.memory();
         let (mut taken, mut is_exact) = (0, true);
         for at in 0..self.streams.len() {
+            taken += self.offered(at);
             let Attached { ledger, readers, .. } = &self.streams[at];
             let (rings, current) = (&ledger.rings, ledger.rings.current());
             let mut add = |bytes: Option<u64>| {
@@ -49,7 +57,9 @@ impl Schedule {
             let left: BTreeSet<_> =
                 readers.iter().map(|it| it.ring).filter(|ring| *ring != current).collect();
             left.into_iter().for_each(|ring| add(rings.ring(ring).bytes));
-            if let Some(stream) = self.handle(at) {
+            if !ledger.removed && (ledger.is_leased() || ledger.is_sealed()) {
+                add(rings.ring(current).bytes.map(|bytes| rings.overhead + bytes));
+            } else if let Some(stream) = self.handle(at) {
                 add(Some(stream.stat().memory));
             } else if readers.iter().any(Following::is_shm) {
                 add(rings.ring(current).bytes.map(|bytes| rings.overhead + bytes));
@@ -69,13 +79,16 @@ impl Schedule {
         let counted = |at: usize| -> Bounds {
             let Attached { ledger, readers, .. } = &self.streams[at];
             let is_shared = ledger.rings.ring(ledger.rings.current()).is_shared;
+            let offers = u64::from(self.offered(at) > 0);
             if ledger.removed {
                 let is_kept = readers.iter().any(Following::is_shm);
                 let most = is_kept && is_shared != Some(false);
-                (u64::from(most && is_shared == Some(true)), u64::from(most))
+                (u64::from(most && is_shared == Some(true)), u64::from(most) + offers)
+            } else if ledger.is_leased() || ledger.is_sealed() {
+                (1, 1 + offers)
             } else {
                 // One that is being filled may be shared.
-                (u64::from(is_shared == Some(true)), 1)
+                (u64::from(is_shared == Some(true)), 1 + offers)
             }
         };
         let add = |sum: Bounds, more: Bounds| (sum.0 + more.0, sum.1 + more.1);
@@ -86,7 +99,9 @@ impl Schedule {
     pub(super) fn check_descriptors(&self) {
         let (least, most) = self.descriptors();
         for at in 0..self.streams.len() {
-            let Some(stream) = self.handle(at) else { continue };
+            let Some(stream) = self.handle(at).filter(|_| self.streams[at].ledger.is_looked_at) else {
+                continue;
+            };
             let rings = &self.streams[at].ledger.rings;
             let is_shared = rings.ring(rings.current()).is_shared;
             if is_shared == Some(true) || most < self.max_descriptors {

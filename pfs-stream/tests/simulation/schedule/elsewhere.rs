@@ -23,6 +23,10 @@ impl Schedule {
         let may_lack = self.is_limited;
         let Attached { readers, ledger, .. } = &mut self.streams[at];
         let number = readers[who].number;
+        if !can_follow && !readers[who].is_in_batch() {
+            ledger.end_lease();
+        }
+        let was_sealed = ledger.is_sealed();
         let done = readers[who].hand_out(ledger, can_follow, may_lack);
         self.tell(|| format!("reader {number} of {at} is handed out, follows {can_follow}: {done}"));
         if !done {
@@ -33,6 +37,8 @@ impl Schedule {
             is_read_elsewhere: true,
             is_starved: false,
             is_limited: self.is_limited,
+            is_lease: false,
+            was_sealed,
         };
         let had = self.streams[at].ledger.rings.current();
         self.note_moves(at, before, cause);
@@ -79,9 +85,9 @@ impl Schedule {
     }
 
     fn map_as(&mut self, at: usize, who: usize) {
-        let reader = &mut self.streams[at].readers[who];
-        reader.map();
-        let number = reader.number;
+        let Attached { readers, ledger, .. } = &mut self.streams[at];
+        readers[who].map(ledger);
+        let number = readers[who].number;
         self.tell(|| format!("reader {number} of {at} maps the next ring"));
     }
 

@@ -31,11 +31,27 @@ impl Schedule {
     }
 
     pub(super) fn reader_joins(&mut self, at: usize) {
+        let mut options = Self::options(&mut self.random, &self.streams[at].ledger);
+        if self.streams[at].ledger.is_leased() && !self.random.one_in(3) {
+            options.policy = SlowPolicy::Drop;
+        }
+        self.reader_joins_with(at, options);
+    }
+
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(super) fn reader_joins_as(&mut self, at: usize, policy: SlowPolicy) {
+        let options = Self::options(&mut self.random, &self.streams[at].ledger);
+        self.reader_joins_with(at, ReadOptions { policy, ..options });
+    }
+
+    fn reader_joins_with(&mut self, at: usize, options: ReadOptions) {
         let Some(stream) = self.handle(at).filter(|_| self.streams[at].readers.len() < READERS) else {
             return;
         };
         let number = self.number();
-        let options = Self::options(&mut self.random, &self.streams[at].ledger);
+        if options.policy == SlowPolicy::Block {
+            self.streams[at].ledger.end_lease();
+        }
         self.tell(|| format!("reader {number} joins {at}: {options:?}"));
         let Attached { readers, ledger, .. } = &mut self.streams[at];
         readers.extend(Following::join(&stream, ledger, number, options));
@@ -91,6 +107,23 @@ impl Schedule {
         });
     }
 
+    /// All readers that do not pause read what there is, so that they sleep.
+    pub(super) fn catch_up(&mut self, at: usize) {
+        for who in 0..self.streams[at].readers.len() {
+            for _ in 0..8 {
+                let Attached { readers, ledger, .. } = &self.streams[at];
+                let reader = &readers[who];
+                let is_due = reader.has_news(ledger) || !reader.is_asleep();
+                if reader.paused_until > self.step || reader.is_over() || !is_due {
+                    break;
+                }
+                if !self.follow(at, who) {
+                    self.read_once(at, who, 64 << 10);
+                }
+            }
+        }
+    }
+
     pub(super) fn peek(&mut self, at: usize) {
         let count = self.streams[at].readers.len();
         if count > 0 {
@@ -99,6 +132,54 @@ impl Schedule {
             let Attached { readers, ledger, .. } = &self.streams[at];
             readers[who].peek(ledger, ahead, most as usize);
         }
+    }
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn offer(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn grant(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn hold(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn holder_says(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn end_is_told(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn resend(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn holder_stops(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn intrude(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn late_step(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn poll_rooms(&mut self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn check_leases(&self, _: usize) {}
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn offered(&self, _: usize) -> u64 {
+        0
+    }
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn writer_with_lease_ends(&mut self, _: usize, _: usize, _: u64) -> bool {
+        false
+    }
+
+    #[cfg(not(all(target_os = "linux", not(miri))))]
+    pub(super) fn give_up_for_holder(&mut self, _: usize) -> Option<GivenUp> {
+        None
     }
 
     /// Where there are no readers in other processes.

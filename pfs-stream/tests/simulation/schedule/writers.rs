@@ -15,21 +15,24 @@ use crate::{
 
 /// How something was appended.
 #[derive(Clone, Copy)]
-struct How {
+pub(super) struct How {
     before: Option<Before>,
     is_batch: bool,
-    is_starved: bool,
+    pub(super) is_starved: bool,
 }
 
 impl Schedule {
-    fn chunk(&mut self, len: u64) -> Chunk {
+    pub(super) fn chunk(&mut self, len: u64) -> Chunk {
         self.marks += 1;
         Chunk { mark: self.marks, len }
     }
 
     pub(super) fn append(&mut self, at: usize) {
         let max = self.streams[at].ledger.config.max_chunk();
-        let Some(who) = self.pick_writer(at) else { return self.writer_joins(at) };
+        let Some(who) = self.pick_writer(at) else {
+            let is_leased = self.is_leased && !self.streams[at].writers.is_empty();
+            return if is_leased && !self.random.one_in(32) { self.hold(at) } else { self.writer_joins(at) };
+        };
         if self.written > BYTES {
             return;
         }
@@ -56,22 +59,27 @@ impl Schedule {
         }
     }
 
-    /// A writer that does not wait.
-    fn pick_writer(&mut self, at: usize) -> Option<usize> {
-        let writers = &self.streams[at].writers;
-        let first = (!writers.is_empty()).then(|| self.random.index(writers.len()))?;
-        let is_idle = |who: &usize| matches!(writers[*who], Writing::Idle(_));
-        Some(first).filter(is_idle).or_else(|| (0..writers.len()).find(is_idle))
-    }
-
-    fn writer(&mut self, at: usize, who: usize) -> &mut Writer {
-        match &mut self.streams[at].writers[who] {
-            Writing::Idle(writer) => writer,
-            Writing::Waiting(_) => unreachable!("only one that does not wait was picked"),
+    /// A writer that does not wait appends, if there is one.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    pub(super) fn append_as_idle(&mut self, at: usize, len: u64) {
+        if let Some(who) = self.pick_writer(at) {
+            let chunk = self.chunk(len);
+            self.try_append(at, who, chunk);
         }
     }
 
-    fn try_append(&mut self, at: usize, who: usize, chunk: Chunk) {
+    /// A writer that does not wait.
+    fn pick_writer(&mut self, at: usize) -> Option<usize> {
+        let writers = &mut self.streams[at].writers;
+        let first = (!writers.is_empty()).then(|| self.random.index(writers.len()))?;
+        (first..writers.len()).chain(0..first).find(|who| writers[*who].idle().is_some())
+    }
+
+    fn writer(&mut self, at: usize, who: usize) -> &mut Writer {
+        self.streams[at].writers[who].idle().expect("only one that does not wait was picked")
+    }
+
+    pub(super) fn try_append(&mut self, at: usize, who: usize, chunk: Chunk) {
         let how = self.how(at, false);
         let writer = self.writer(at, who);
         let done = starving::during(how.is_starved, || writer.try_append(chunk.bytes()));
@@ -80,10 +88,11 @@ impl Schedule {
     }
 
     fn append_and_wait(&mut self, at: usize, who: usize, chunk: Chunk) {
-        let Writing::Idle(writer) = self.streams[at].writers.swap_remove(who) else {
-            unreachable!("only one that does not wait was picked")
-        };
-        self.poll_writer(at, Waiting::new(writer, chunk));
+        match self.streams[at].writers.swap_remove(who) {
+            Writing::Idle(writer) => self.poll_writer(at, Waiting::new(writer, chunk)),
+            // It does not wait as long as it may get a lease.
+            other => self.streams[at].writers.push(other),
+        }
     }
 
     fn append_all(&mut self, at: usize, who: usize, usual: u64) {
@@ -95,7 +104,9 @@ impl Schedule {
         } else {
             (1 + self.random.size(40), usual / 4 + 2)
         };
-        let lens: Vec<_> = (0..count).map(|_| self.random.below(most)).collect();
+        let mut lens: Vec<_> = (0..count).map(|_| self.random.below(most)).collect();
+        // Whether nothing at all ends a lease is not promised.
+        lens[0] = lens[0].max(u64::from(self.streams[at].ledger.is_leased()));
         let chunks: Vec<_> = lens.into_iter().map(|len| self.chunk(len)).collect();
         let given: Vec<_> = chunks.iter().map(|chunk| chunk.bytes()).collect();
         let chunks: Vec<_> = chunks.into_iter().filter(|chunk| chunk.len > 0).collect();
@@ -107,18 +118,34 @@ impl Schedule {
     }
 
     /// How something is appended next.
-    fn how(&mut self, at: usize, is_batch: bool) -> How {
+    pub(super) fn how(&mut self, at: usize, is_batch: bool) -> How {
         let is_starved = self.has_famines && self.random.one_in(4);
         How { before: self.before(at), is_batch, is_starved }
     }
 
     /// Whether an append could come to this; and enters it.
-    fn judge_append(&mut self, at: usize, chunks: &[Chunk], how: How, done: Result<(), WriteError>) {
+    pub(super) fn judge_append(
+        &mut self,
+        at: usize,
+        chunks: &[Chunk],
+        how: How,
+        done: Result<(), WriteError>,
+    ) {
+        let ledger = &mut self.streams[at].ledger;
+        let bytes: u64 = chunks.iter().map(|chunk| chunk.len).sum();
+        if !ledger.closed && !ledger.removed && (1..=ledger.config.max_chunk()).contains(&bytes) {
+            ledger.end_lease();
+        }
+        let was_sealed = ledger.is_sealed();
         let stat = self.handle(at).map(|stream| stream.stat());
         let (How { before, is_batch, is_starved }, is_limited) = (how, self.is_limited);
         let is_read_elsewhere = self.streams[at].readers.iter().any(Following::is_shm);
         let most = self.streams[at].ledger.rings.max_chunks(self.streams[at].ledger.rings.current());
-        self.note_moves(at, before, Cause { is_batch, is_read_elsewhere, is_starved, is_limited });
+        self.note_moves(
+            at,
+            before,
+            Cause { is_batch, is_read_elsewhere, is_starved, is_limited, is_lease: false, was_sealed },
+        );
         let Attached { ledger, readers, .. } = &mut self.streams[at];
         let len: u64 = chunks.iter().map(|chunk| chunk.len).sum();
         let max = ledger.config.max_chunk();
@@ -139,6 +166,12 @@ impl Schedule {
                 ledger.append(chunks, &stat, is_limited);
                 self.written += len;
             }
+            Err(WriteError::Full) if ledger.is_sealed() => {
+                assert!(is_limited, "there is memory for all that the stream holds");
+                let head = ledger.held().head;
+                let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < head;
+                assert!(readers.iter().any(in_the_way), "nobody needs the memory");
+            }
             Err(WriteError::Full) => {
                 let Some(needed) = ledger.tail_after(stat.capacity, len, chunks.len()) else { return };
                 let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
@@ -147,7 +180,7 @@ impl Schedule {
             Err(WriteError::NoMemory { .. }) => {
                 let (capacity, count) = (before.expect("it was not removed").capacity, chunks.len() as u64);
                 let fits = len <= capacity && most.is_some_and(|most| count <= most);
-                assert!(is_limited && !fits, "there is room for {len} bytes in {capacity}");
+                assert!(is_limited && (!fits || was_sealed), "there is room for {len} bytes in {capacity}");
             }
             Err(error) => panic!("{error}"),
         }
@@ -158,15 +191,18 @@ impl Schedule {
         for who in (0..self.streams[at].writers.len()).rev() {
             let is_due = match &self.streams[at].writers[who] {
                 Writing::Waiting(waiting) => waiting.is_woken() || self.random.one_in(8),
-                Writing::Idle(_) => false,
+                _ => false,
             };
             if is_due && let Writing::Waiting(waiting) = self.streams[at].writers.swap_remove(who) {
                 self.poll_writer(at, waiting);
             }
         }
+        if self.random.one_in(2) {
+            self.poll_rooms(at);
+        }
     }
 
-    fn poll_writer(&mut self, at: usize, mut waiting: Waiting) {
+    pub(super) fn poll_writer(&mut self, at: usize, mut waiting: Waiting) {
         let how = self.how(at, false);
         let chunk = waiting.chunk;
         let polled = starving::during(how.is_starved, || waiting.poll());
@@ -209,15 +245,26 @@ impl Schedule {
         let who = self.random.index(count);
         let ends = self.random.below(8);
         self.tell(|| format!("writer {who} of {at} ends: {ends}"));
+        if self.writer_with_lease_ends(at, who, ends) {
+            return;
+        }
         let Attached { writers, ledger, .. } = &mut self.streams[at];
-        let mut writer = match writers.swap_remove(who) {
+        let writer = match writers.swap_remove(who) {
             Writing::Idle(writer) => writer,
             Writing::Waiting(waiting) if ends < 3 => {
                 drop(waiting);
                 return ledger.writer_left(false);
             }
             Writing::Waiting(waiting) => return writers.push(Writing::Idle(waiting.cancel())),
+            #[cfg(all(target_os = "linux", not(miri)))]
+            Writing::Leased(_) => unreachable!("its end was another one"),
         };
+        self.writer_finishes(at, writer, ends);
+    }
+
+    /// A writer that does nothing else finishes, fails or dies.
+    pub(super) fn writer_finishes(&mut self, at: usize, mut writer: Writer, ends: u64) {
+        let ledger = &mut self.streams[at].ledger;
         let finishes = match ends {
             0..3 => {
                 drop(writer);
@@ -244,12 +291,17 @@ impl Schedule {
 
     /// A writer that waits is no longer to wait for the slowest reader.
     pub(super) fn give_up(&mut self, at: usize) {
-        let Attached { writers, readers, ledger, .. } = &mut self.streams[at];
+        let writers = &self.streams[at].writers;
         let waiting = writers.iter().find_map(|writer| match writer {
             Writing::Waiting(waiting) => Some(waiting),
-            Writing::Idle(_) => None,
+            _ => None,
         });
-        let Some(given_up) = waiting.and_then(Waiting::give_up_slowest) else { return };
+        let given_up = match waiting {
+            Some(waiting) => waiting.give_up_slowest(),
+            None => self.give_up_for_holder(at),
+        };
+        let Some(given_up) = given_up else { return };
+        let Attached { readers, ledger, .. } = &mut self.streams[at];
         let slowest = readers.iter().filter(|it| it.blocks()).map(|it| it.place.chunk(ledger)).min();
         let reader = readers.iter_mut().find(|it| Following::peer(it.number) == given_up.peer);
         let reader = reader.expect("it is attached");

@@ -1,0 +1,330 @@
+//! The holder of a lease, which may stop for ever after each of its steps: it writes the words that
+//! [`Holder`] writes, in the same order, one at a time.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+use pfs_stream::lease::{Holder, HolderError, LeaseStart};
+
+use crate::{ledger::Chunk, words::Words};
+
+// Where a ring of full size has its words.
+pub(crate) const TAIL: usize = 16;
+const HEAD: usize = 32;
+const BELL: usize = 48;
+const FLOOR: usize = 64;
+const READERS: usize = 65;
+const PUBLISHED: usize = 80;
+const ROOM: usize = 96;
+const INDEX: usize = 512;
+/// The bit of head that ends a lease.
+pub(crate) const SEALED: u64 = 1 << 63;
+
+/// Who appends.
+pub(crate) enum Kind {
+    /// The engine's own, which does not stop.
+    Holder(Box<Holder>),
+    Steps,
+}
+
+/// A chunk, or the place before one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    seq: u64,
+    offset: u64,
+}
+
+/// The step that an append comes to next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Is the lease over, and is there room?
+    Look,
+    /// There was no room up to this chunk. Is there still none?
+    Full(u64),
+    /// It waits for room.
+    Waits,
+    Tail {
+        seq: u64,
+        offset: u64,
+    },
+    /// So many bytes are written.
+    Bytes(usize),
+    Time,
+    Start,
+    Publish,
+    Wake,
+}
+
+/// What a step did that others may notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Did {
+    Nothing,
+    /// It said that it overwrites all before this chunk.
+    Announced(u64),
+    Published,
+    /// It took the flags of those who sleep. The daemon is to be told if `tells`.
+    Woke {
+        tells: bool,
+    },
+    /// All of these at once.
+    Appended {
+        tail: u64,
+        tells: bool,
+    },
+    /// There was no room.
+    Refused,
+    /// It is about to wait for room up to this chunk.
+    Waits(u64),
+    /// Its lease has ended, and the chunk was not published.
+    Ended,
+}
+
+pub(crate) struct Hand {
+    kind: Kind,
+    words: Words,
+    asleep: Words,
+    capacity: u64,
+    entries: u64,
+    tail: Place,
+    head: Place,
+    newest: u64,
+    chunks: u64,
+    pub(crate) pending: Option<(Chunk, Step)>,
+}
+
+impl Hand {
+    pub(crate) fn new(kind: Kind, capacity: u64, start: &LeaseStart, words: Words, asleep: Words) -> Self {
+        let place = |(seq, offset)| Place { seq, offset };
+        Self {
+            kind,
+            words,
+            asleep,
+            capacity,
+            entries: (capacity / 64).max(1024),
+            tail: place(start.tail),
+            head: place(start.head),
+            newest: start.newest,
+            chunks: 0,
+            pending: None,
+        }
+    }
+
+    /// Chunks that it has appended, by its own account.
+    pub(crate) fn chunks(&self) -> u64 {
+        match &self.kind {
+            Kind::Holder(holder) => holder.chunks(),
+            Kind::Steps => self.chunks,
+        }
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        match &self.kind {
+            Kind::Holder(holder) => holder.offset(),
+            Kind::Steps => self.head.offset,
+        }
+    }
+
+    /// Readers that it knows of.
+    pub(crate) fn readers(&self) -> u64 {
+        self.words.load(READERS)
+    }
+
+    /// Words whose value is a time.
+    pub(crate) fn is_time(&self, word: usize) -> bool {
+        (INDEX..INDEX + 2 * self.entries as usize).contains(&word) && word % 2 == 1
+    }
+
+    fn start_at(&self, seq: u64) -> usize {
+        INDEX + 2 * (seq % self.entries) as usize
+    }
+
+    fn tail_after(&self, len: u64) -> Place {
+        let (head, next, mut tail) = (self.head.offset + len, self.head.seq + 1, self.tail);
+        while tail.seq < self.head.seq
+            && (head - tail.offset > self.capacity || next - tail.seq > self.entries - 1)
+        {
+            tail.seq += 1;
+            tail.offset = self.words.load(self.start_at(tail.seq));
+        }
+        tail
+    }
+
+    /// Begins to append a chunk.
+    pub(crate) fn begin(&mut self, chunk: Chunk) {
+        self.pending = Some((chunk, Step::Look));
+    }
+
+    /// The next step of the append. Writes as many bytes as `part` at most, if it comes to that.
+    pub(crate) fn step(&mut self, part: usize) -> Did {
+        let Some((chunk, step)) = self.pending else { return Did::Nothing };
+        let (did, next) = match (&mut self.kind, step) {
+            (_, Step::Waits) => (Did::Nothing, Some(Step::Waits)),
+            (Kind::Holder(holder), Step::Full(up_to)) => {
+                let waits = holder.waits_for_room(up_to);
+                Self::decided(up_to, waits)
+            }
+            (Kind::Holder(holder), _) => match holder.try_append(chunk.bytes()) {
+                Ok(tells) => (Did::Appended { tail: self.words.load(TAIL), tells }, None),
+                Err(HolderError::Full { up_to }) => (Did::Refused, Some(Step::Full(up_to))),
+                Err(HolderError::Ended) => (Did::Ended, None),
+                Err(error) => panic!("{error}"),
+            },
+            (Kind::Steps, step) => self.own_step(chunk, step, part),
+        };
+        self.pending = next.map(|next| (chunk, next));
+        did
+    }
+
+    fn decided(up_to: u64, waits: bool) -> (Did, Option<Step>) {
+        if waits { (Did::Waits(up_to), Some(Step::Waits)) } else { (Did::Nothing, Some(Step::Look)) }
+    }
+
+    fn own_step(&mut self, chunk: Chunk, step: Step, part: usize) -> (Did, Option<Step>) {
+        let words = &self.words;
+        match step {
+            Step::Look => {
+                if words.load(HEAD) & SEALED != 0 {
+                    return (Did::Ended, None);
+                }
+                let Place { seq, offset } = self.tail_after(chunk.len);
+                if seq > words.all()[FLOOR].load(Acquire) {
+                    return (Did::Refused, Some(Step::Full(seq)));
+                }
+                let announces = seq > self.tail.seq;
+                (Did::Nothing, Some(if announces { Step::Tail { seq, offset } } else { Step::Bytes(0) }))
+            }
+            Step::Full(up_to) => {
+                words.all()[ROOM].store(1, SeqCst);
+                let is_sealed = words.all()[HEAD].load(Acquire) & SEALED != 0;
+                Self::decided(up_to, !is_sealed && up_to > words.all()[FLOOR].load(Acquire))
+            }
+            Step::Waits => (Did::Nothing, Some(Step::Waits)),
+            Step::Tail { seq, offset } => {
+                words.all()[TAIL].store(seq, Release);
+                self.tail = Place { seq, offset };
+                (Did::Announced(seq), Some(Step::Bytes(0)))
+            }
+            Step::Bytes(from) => {
+                let bytes = chunk.bytes();
+                let to = bytes.len().min(from.saturating_add(part));
+                let data = INDEX + 2 * self.entries as usize;
+                let place = ((self.head.offset + from as u64) % self.capacity) as usize;
+                let (before, after) =
+                    bytes[from..to].split_at((to - from).min(self.capacity as usize - place));
+                words.write(data, place, before);
+                words.write(data, 0, after);
+                (Did::Nothing, Some(if to < bytes.len() { Step::Bytes(to) } else { Step::Time }))
+            }
+            Step::Time => {
+                words.store(self.start_at(self.head.seq) + 1, self.newest);
+                (Did::Nothing, Some(Step::Start))
+            }
+            Step::Start => {
+                words.store(self.start_at(self.head.seq + 1), self.head.offset + chunk.len);
+                (Did::Nothing, Some(Step::Publish))
+            }
+            Step::Publish => {
+                let Place { seq, offset } = self.head;
+                match words.all()[HEAD].compare_exchange(seq, seq + 1, AcqRel, Relaxed) {
+                    Ok(_) => {
+                        self.head = Place { seq: seq + 1, offset: offset + chunk.len };
+                        self.chunks += 1;
+                        (Did::Published, Some(Step::Wake))
+                    }
+                    Err(word) => {
+                        assert_eq!(word, seq | SEALED, "somebody else appends to the ring");
+                        (Did::Ended, None)
+                    }
+                }
+            }
+            Step::Wake => {
+                let take = |words: &Words, word: usize| words.all()[word].swap(0, SeqCst) != 0;
+                let (is_asleep, tells) = (take(&self.asleep, 0), take(words, PUBLISHED));
+                if is_asleep {
+                    words.half(BELL).fetch_add(1, Release);
+                }
+                (Did::Woke { tells }, None)
+            }
+        }
+    }
+}
+
+/// What keeps the two holders from drifting apart.
+mod tests {
+    use pfs_stream::{ReadOptions, Reader, SlowPolicy, Stream, StreamConfig, Writer};
+
+    use super::*;
+    use crate::{leasing::Offered, random::Random};
+
+    /// A stream with some history and a `block` reader, and the holder of its lease.
+    fn leased(in_steps: bool) -> (Stream, Writer, Reader, Hand) {
+        let stream = Stream::new("s", StreamConfig::default().buffer_size(8000)).unwrap();
+        let mut writer = stream.writer().unwrap();
+        for mark in 0..5 {
+            writer.try_append(Chunk { mark, len: 300 + mark }.bytes()).unwrap();
+        }
+        let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+        let reader = stream.reader(options).unwrap();
+        let offer = writer.offer_lease().unwrap();
+        let (writer, granted) = Offered::new(writer, offer).unwrap().grant(in_steps);
+        let (_, hand) = granted.unwrap();
+        (stream, writer, reader, hand)
+    }
+
+    /// Appends a chunk, or finds that there is no room or that the lease has ended.
+    fn append(hand: &mut Hand, chunk: Chunk, random: &mut Random) -> (Did, bool) {
+        hand.begin(chunk);
+        let mut tells = false;
+        loop {
+            match hand.step(1 + random.index(5000)) {
+                Did::Woke { tells: told } | Did::Appended { tells: told, .. } => tells |= told,
+                did @ (Did::Waits(_) | Did::Ended) => return (did, tells),
+                _ => {}
+            }
+            if hand.pending.is_none() {
+                return (Did::Nothing, tells);
+            }
+        }
+    }
+
+    #[test]
+    fn the_holder_that_goes_step_by_step_leaves_the_words_that_the_engines_own_leaves() {
+        for seed in 0..20 {
+            let mut random = Random::new(seed);
+            let mut both = [leased(false), leased(true)];
+            for mark in 0..200 {
+                let len = if random.one_in(4) { 1 + random.below(8000) } else { 1 + random.below(40) };
+                let (sleeps, reads, ends) =
+                    ([random.one_in(4), random.one_in(4)], random.one_in(2), random.one_in(200));
+                let came_to = both.each_mut().map(|(stream, _, reader, hand)| {
+                    for (words, word, sleeps) in
+                        [(&hand.words, PUBLISHED, sleeps[0]), (&hand.asleep, 0, sleeps[1])]
+                    {
+                        words.store(word, u64::from(sleeps));
+                    }
+                    if ends {
+                        stream.close();
+                    }
+                    let came_to = append(hand, Chunk { mark, len }, &mut Random::new(mark));
+                    if reads {
+                        let _ = reader.try_read(&mut Vec::new(), 10_000);
+                    }
+                    came_to
+                });
+                assert_eq!(came_to[0], came_to[1]);
+                if let Did::Waits(up_to) = came_to[0].0 {
+                    for (_, writer, reader, _) in &mut both {
+                        while !matches!(reader.try_read(&mut Vec::new(), 10_000), Ok(None)) {}
+                        pollster::block_on(writer.room_for_holder(up_to));
+                    }
+                }
+                let [(.., one), (.., other)] = &both;
+                assert_eq!((one.chunks(), one.offset()), (other.chunks(), other.offset()));
+                for (word, (one, other)) in one.words.all().iter().zip(other.words.all()).enumerate() {
+                    let is_time = both[0].3.is_time(word);
+                    assert!(is_time || one.load(Relaxed) == other.load(Relaxed), "word {word} of {mark}");
+                }
+                assert_eq!(one.asleep.load(0), other.asleep.load(0));
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A writer that was offered a lease or has one: both ends of it, what its process does and what
+//! the daemon does for it.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use pfs_stream::{
+    lease::{LeaseEnd, LeaseStart, Mapped, Offer},
+    *,
+};
+
+use crate::{
+    hand::{Hand, Kind},
+    ledger::Chunk,
+    notice::Notice,
+    words::Words,
+};
+
+/// A writer in one of the stages of a lease.
+pub(crate) enum Leased {
+    Offered(Offered),
+    Holding(Holding),
+    /// Its lease has ended, and this chunk is not in the stream.
+    Refused(Writer, Chunk),
+}
+
+/// Its process has mapped what it was offered, or never will.
+pub(crate) struct Offered {
+    pub(crate) writer: Writer,
+    offer: Offer,
+    mapped: Mapped,
+    ring: Words,
+    asleep: Words,
+}
+
+impl Offered {
+    pub(crate) fn new(writer: Writer, offer: Offer) -> io::Result<Self> {
+        let own = |file: &dyn AsFd| -> io::Result<OwnedFd> { file.as_fd().try_clone_to_owned() };
+        let (ring, asleep) = (own(&offer.ring())?, own(&offer.asleep())?);
+        let words = (Words::map(&ring)?, Words::map(&asleep)?);
+        let mapped = Mapped::open(ring, asleep, offer.layout())?;
+        Ok(Self { writer, offer, mapped, ring: words.0, asleep: words.1 })
+    }
+
+    /// The lease is granted, if it can be. Its holder appends step by step if `in_steps`.
+    pub(crate) fn grant(self, in_steps: bool) -> (Writer, Option<(LeaseStart, Hand)>) {
+        let Self { mut writer, offer, mapped, ring, asleep } = self;
+        let capacity = offer.layout().capacity;
+        let Some(start) = writer.grant_lease(offer) else { return (writer, None) };
+        let holder = mapped.begin(start).expect("a lease that was granted begins");
+        let kind = if in_steps { Kind::Steps } else { Kind::Holder(Box::new(holder)) };
+        let hand = Hand::new(kind, capacity, &start, ring, asleep);
+        (writer, Some((start, hand)))
+    }
+}
+
+/// The daemon's end of a writer that has a lease.
+pub(crate) enum Host {
+    Here(Writer),
+    /// The holder waits for room.
+    Waits(RoomWait),
+    /// While it turns from one into the other.
+    Between,
+}
+
+pub(crate) struct Holding {
+    pub(crate) host: Host,
+    pub(crate) hand: Hand,
+    /// The number of the ring.
+    pub(crate) ring: usize,
+    /// Woken when the lease ends.
+    watch: Option<Arc<Notice>>,
+    /// The daemon is still to hear that the holder has published.
+    pub(crate) message: bool,
+    /// What the daemon told of the end.
+    pub(crate) end: Option<LeaseEnd>,
+    /// The holder found that its lease has ended, and perhaps has a chunk that was refused.
+    pub(crate) has_ended: Option<Option<Chunk>>,
+    /// It was told that there is room up to this chunk.
+    pub(crate) room: Option<u64>,
+    /// Its process is stopped before this step.
+    pub(crate) stopped_until: u64,
+}
+
+impl Holding {
+    pub(crate) fn new(writer: Writer, hand: Hand, ring: usize) -> Self {
+        Self {
+            host: Host::Here(writer),
+            hand,
+            ring,
+            watch: None,
+            message: false,
+            end: None,
+            has_ended: None,
+            room: None,
+            stopped_until: 0,
+        }
+    }
+
+    /// The daemon looks for the end of the lease.
+    pub(crate) fn look_for_end(&mut self) -> Poll<LeaseEnd> {
+        let Host::Here(writer) = &mut self.host else { return Poll::Pending };
+        let (notice, waker) = Notice::new();
+        let polled = writer.poll_lease_end(&mut Context::from_waker(&waker));
+        match polled {
+            Poll::Ready(end) => (self.end, self.watch) = (Some(end), None),
+            Poll::Pending => self.watch = Some(notice),
+        }
+        polled
+    }
+
+    /// Whether the daemon waits for the end of the lease, and was not woken.
+    pub(crate) fn sleeps_until_end(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| !watch.is_woken())
+    }
+
+    /// The daemon hears that the holder is about to wait for room.
+    pub(crate) fn waits_for_room(&mut self, up_to: u64) {
+        self.host = match std::mem::replace(&mut self.host, Host::Between) {
+            Host::Here(writer) => Host::Waits(RoomWait::new(writer, up_to)),
+            other => other,
+        };
+    }
+
+    /// As an executor polls it. Whether the holder is told something.
+    pub(crate) fn poll_room(&mut self) -> bool {
+        let Host::Waits(waits) = &mut self.host else { return false };
+        let Poll::Ready((writer, ())) = waits.poll() else { return false };
+        self.room = Some(waits.up_to);
+        self.host = Host::Here(writer);
+        true
+    }
+}
+
+type Waited = (Writer, ());
+
+/// A holder's wait for room, as the daemon has it.
+pub(crate) struct RoomWait {
+    future: Pin<Box<dyn Future<Output = Waited>>>,
+    notice: Arc<Notice>,
+    is_cancelled: Rc<Cell<bool>>,
+    blockers: Blockers,
+    /// The chunk that `block` readers must come to.
+    pub(crate) up_to: u64,
+}
+
+impl RoomWait {
+    fn new(mut writer: Writer, up_to: u64) -> Self {
+        let blockers = writer.blockers();
+        let is_cancelled = Rc::new(Cell::new(false));
+        let cancelled = Rc::clone(&is_cancelled);
+        let future = Box::pin(async move {
+            {
+                let mut room = pin!(writer.room_for_holder(up_to));
+                poll_fn(|cx| if cancelled.get() { Poll::Ready(()) } else { room.as_mut().poll(cx) }).await;
+            }
+            (writer, ())
+        });
+        let (notice, waker) = Notice::new();
+        // A wait that nobody has polled yet is to be polled.
+        waker.wake();
+        Self { future, notice, is_cancelled, blockers, up_to }
+    }
+
+    pub(crate) fn is_woken(&self) -> bool {
+        self.notice.is_woken()
+    }
+
+    fn poll(&mut self) -> Poll<Waited> {
+        let (notice, waker) = Notice::new();
+        self.notice = notice;
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    /// The writer, which waits no longer.
+    pub(crate) fn cancel(mut self) -> Writer {
+        self.is_cancelled.set(true);
+        match self.poll() {
+            Poll::Ready((writer, ())) => writer,
+            Poll::Pending => panic!("it waits, though it was cancelled"),
+        }
+    }
+
+    /// Has the stream wait no longer for the slowest reader in the way.
+    pub(crate) fn give_up_slowest(&self) -> Option<GivenUp> {
+        self.blockers.give_up_slowest()
+    }
+}

@@ -1,0 +1,67 @@
+//! The words of a ring, as its holder's process has them mapped.
+#![allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+const WORD: usize = 8;
+
+/// A mapping of a file that may be written, now and later.
+pub(crate) struct Words {
+    address: *mut AtomicU64,
+    count: usize,
+}
+
+impl Words {
+    pub(crate) fn map(file: &impl AsFd) -> io::Result<Self> {
+        let len = rustix::fs::fstat(file)?.st_size as usize;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a mapping at an address of the kernel's choice, of a file that keeps its size.
+        let address = unsafe { mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
+        Ok(Self { address: address.cast(), count: len / WORD })
+    }
+
+    pub(crate) fn all(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is as long as that, and stays until this is dropped.
+        unsafe { std::slice::from_raw_parts(self.address, self.count) }
+    }
+
+    pub(crate) fn load(&self, word: usize) -> u64 {
+        self.all()[word].load(Relaxed)
+    }
+
+    pub(crate) fn store(&self, word: usize, value: u64) {
+        self.all()[word].store(value, Relaxed);
+    }
+
+    /// The first half of a word, which nobody uses whole.
+    pub(crate) fn half(&self, word: usize) -> &AtomicU32 {
+        let word: *const AtomicU64 = &raw const self.all()[word];
+        // SAFETY: in range, as indexed above, and aligned for the larger type.
+        unsafe { &*word.cast::<AtomicU32>() }
+    }
+
+    /// Writes bytes from byte `at` of word `first` on.
+    pub(crate) fn write(&self, first: usize, at: usize, bytes: &[u8]) {
+        let (mut word, mut skip, mut rest) = (first + at / WORD, at % WORD, bytes);
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(rest.len().min(WORD - skip));
+            let mut whole = self.load(word).to_ne_bytes();
+            whole[skip..skip + part.len()].copy_from_slice(part);
+            self.store(word, u64::from_ne_bytes(whole));
+            (word, skip, rest) = (word + 1, 0, after);
+        }
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: it is a mapping of ours, and no borrow is left.
+        unsafe { munmap(self.address.cast(), self.count * WORD) }.expect("it is a mapping");
+    }
+}
