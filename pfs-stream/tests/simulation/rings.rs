@@ -129,6 +129,18 @@ impl Rings {
         Before { capacity: self.all[self.current()].capacity, is_growing: false, held }
     }
 
+    /// Bytes that the smallest ring takes at most which has room for so much.
+    pub(crate) fn least_bytes(&self, len: u64, chunks: u64, is_shared: bool) -> u64 {
+        let capacity = len.max(64 * (chunks + 1)).next_multiple_of(8);
+        let (header, page) = if is_shared { (SHARED_HEADER, 4096) } else { (OWN_HEADER, 1) };
+        if capacity + page > self.full {
+            // What is left of a page may make it as large as one of full size.
+            return self.usual_bytes(self.full);
+        }
+        let bytes = header + ENTRY * (capacity / 64).max(4) + capacity;
+        bytes.next_multiple_of(page).min(self.usual_bytes(self.full))
+    }
+
     /// Bytes of a ring of full size.
     #[cfg(all(target_os = "linux", not(miri)))]
     pub(crate) fn full_bytes(&self) -> u64 {

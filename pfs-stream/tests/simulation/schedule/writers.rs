@@ -137,6 +137,7 @@ impl Schedule {
             ledger.end_lease();
         }
         let was_sealed = ledger.is_sealed();
+        let (memory, limit) = (self.registry.memory(), self.registry.limits().max_memory);
         let stat = self.handle(at).map(|stream| stream.stat());
         let (How { before, is_batch, is_starved }, is_limited) = (how, self.is_limited);
         let is_read_elsewhere = self.streams[at].readers.iter().any(Following::is_shm);
@@ -177,10 +178,14 @@ impl Schedule {
                 let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
                 assert!(readers.iter().any(in_the_way), "nobody needs the room");
             }
+            Err(WriteError::NoMemory { .. }) if was_sealed => {
+                let least = ledger.rings.least_bytes(len, chunks.len() as u64, is_read_elsewhere);
+                assert!(memory + least > limit, "there is memory for {least} bytes: {memory} of {limit}");
+            }
             Err(WriteError::NoMemory { .. }) => {
                 let (capacity, count) = (before.expect("it was not removed").capacity, chunks.len() as u64);
                 let fits = len <= capacity && most.is_some_and(|most| count <= most);
-                assert!(is_limited && (!fits || was_sealed), "there is room for {len} bytes in {capacity}");
+                assert!(is_limited && !fits, "there is room for {len} bytes in {capacity}");
             }
             Err(error) => panic!("{error}"),
         }
