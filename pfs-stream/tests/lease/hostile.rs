@@ -18,7 +18,10 @@ use super::{SIZE, Shm, append, stream};
 fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
     let registry = Registry::new(Limits::default());
     for word in 0..200 {
-        for value in [0, 1, u64::MAX, 1 << 62, 1 << 63, 0x5555] {
+        for (value, is_short) in [0, 1, u64::MAX, 1 << 62, 1 << 63, 0x5555]
+            .into_iter()
+            .flat_map(|value| [(value, false), (value, true)])
+        {
             let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
             let mut writer = stream.writer().unwrap();
             let offer = writer.offer_lease().unwrap();
@@ -40,6 +43,11 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
             let _ = append(&mut holder, 100);
             let _ = stream.stat();
             let mut other = stream.writer().unwrap();
+            if is_short {
+                // For a ring that holds a part of the history.
+                let max_memory = registry.memory() + 1000;
+                registry.set_limits(Limits { max_memory, ..Limits::UNLIMITED }, u64::MAX);
+            }
             other.try_append(b"goes on").unwrap();
             let mut late =
                 stream.reader(ReadOptions { start: Start::Tail(7), ..Default::default() }).unwrap();
@@ -47,6 +55,7 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
             assert!(late.try_read(&mut bytes, 1000).is_ok(), "word {at}, {value:x}");
             assert_eq!(bytes, b"goes on", "word {at}, {value:x}");
             registry.remove("s");
+            registry.set_limits(Limits::UNLIMITED, u64::MAX);
         }
     }
     assert!(registry.is_empty());
