@@ -89,6 +89,8 @@ pub(crate) struct Hand {
     newest: u64,
     chunks: u64,
     pub(crate) pending: Option<(Chunk, Step)>,
+    /// Bytes that it announces: more than those of the chunk if they come from a file.
+    most: u64,
 }
 
 impl Hand {
@@ -105,6 +107,7 @@ impl Hand {
             newest: start.newest,
             chunks: 0,
             pending: None,
+            most: 0,
         }
     }
 
@@ -150,7 +153,30 @@ impl Hand {
 
     /// Begins to append a chunk.
     pub(crate) fn begin(&mut self, chunk: Chunk) {
-        self.pending = Some((chunk, Step::Look));
+        (self.pending, self.most) = (Some((chunk, Step::Look)), chunk.len);
+    }
+
+    /// Begins to append what one read of a file gives, at most so many bytes. The engine's own
+    /// holder is not made to.
+    pub(crate) fn begin_from_file(&mut self, chunk: Chunk, most: u64) {
+        self.begin(chunk);
+        if matches!(self.kind, Kind::Steps) {
+            self.most = most;
+        }
+    }
+
+    /// Bytes that it announces.
+    pub(crate) fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// The file has ended, or cannot be read: what was announced is not published.
+    pub(crate) fn finds_no_bytes(&mut self) -> bool {
+        let is_due = matches!(self.pending, Some((chunk, Step::Bytes(_))) if self.most > chunk.len);
+        if is_due {
+            self.pending = None;
+        }
+        is_due
     }
 
     /// The next step of the append. Writes as many bytes as `part` at most, if it comes to that.
@@ -185,7 +211,7 @@ impl Hand {
                 if words.load(HEAD) & SEALED != 0 {
                     return (Did::Ended, None);
                 }
-                let Place { seq, offset } = self.tail_after(chunk.len);
+                let Place { seq, offset } = self.tail_after(self.most);
                 if seq > words.all()[FLOOR].load(Acquire) {
                     return (Did::Refused, Some(Step::Full(seq)));
                 }

@@ -61,8 +61,9 @@ struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseEnded {
     pub(crate) ring: usize,
-    /// Chunks that it appended, and the offset after them.
+    /// Chunks that it appended, their bytes, and the offset after them.
     pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
     pub(crate) offset: u64,
 }
 
@@ -194,7 +195,8 @@ impl Ledger {
         let Some(Lease { from }) = self.lease.take() else { return };
         self.is_sealed = true;
         let (ring, chunks) = (self.rings.current(), (self.ends.len() - from) as u64);
-        self.lease_ends.push(LeaseEnded { ring, chunks, offset: self.head() });
+        let (offset, bytes) = (self.head(), self.head() - self.start_of(from));
+        self.lease_ends.push(LeaseEnded { ring, chunks, bytes, offset });
     }
 
     /// How the lease of a ring ended, if it has.

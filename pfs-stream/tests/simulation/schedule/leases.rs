@@ -144,7 +144,10 @@ impl Schedule {
                 _ => 1 + self.random.below(usual),
             };
             let chunk = self.chunk(len);
-            self.holding(at, who).hand.begin(chunk);
+            let most = len + self.random.of([0, 0, 1, 100, 5000]);
+            self.holding(at, who).hand.begin_from_file(chunk, most.min(max));
+        } else if self.random.one_in(8) && self.holding(at, who).hand.finds_no_bytes() {
+            return self.tell(|| format!("a holder of {at} finds no bytes to append"));
         }
         let is_whole = self.random.one_in(2);
         let steps = if is_whole { u64::MAX } else { self.random.size(6) };
@@ -170,15 +173,18 @@ impl Schedule {
             });
             match did {
                 Did::Nothing => {}
-                Did::Announced(tail) => self.announced(at, ring, chunk, tail),
+                Did::Announced(tail) => {
+                    let most = self.holding(at, who).hand.most();
+                    self.announced(at, ring, most, tail);
+                }
                 Did::Published => self.published(at, ring, chunk),
                 Did::Woke { tells } => self.woke(at, ring, Some(who), tells),
                 Did::Appended { tail, tells } => {
-                    self.announced(at, ring, chunk, tail);
+                    self.announced(at, ring, chunk.len, tail);
                     self.published(at, ring, chunk);
                     self.woke(at, ring, Some(who), tells);
                 }
-                Did::Refused => self.no_room(at, who, chunk),
+                Did::Refused => self.no_room(at, who),
                 Did::Waits(up_to) => self.holding(at, who).waits_for_room(up_to),
                 Did::Ended => {
                     self.ended(at, ring);
@@ -197,11 +203,23 @@ impl Schedule {
         };
         let (max, usual) = (self.streams[at].ledger.config.max_chunk(), self.streams[at].usual);
         let len = if self.random.one_in(2) { max } else { 1 + self.random.below(usual) };
-        match self.random.below(3) {
+        match self.random.below(4) {
             0 => self.reader_joins_as(at, SlowPolicy::Block),
             1 => {
                 self.writer_joins(at);
                 self.append_as_idle(at, len);
+            }
+            // Its process gives it back.
+            2 if matches!(self.holding(at, who).host, Host::Here(_)) => {
+                self.streams[at].ledger.end_lease();
+                let holding = self.holding(at, who);
+                let ring = holding.ring;
+                let Host::Here(writer) = &mut holding.host else { unreachable!("it is") };
+                let end = holding.end.or_else(|| writer.end_lease());
+                holding.end = end;
+                let found = end.map(|end| Self::as_ended(ring, end));
+                assert_eq!(found, self.streams[at].ledger.end_of_lease(ring));
+                self.tell(|| format!("the lease of ring {ring} of {at} is given back: {found:?}"));
             }
             // Its own process does so beside the lease.
             _ if matches!(self.holding(at, who).host, Host::Here(_)) => {
@@ -215,11 +233,11 @@ impl Schedule {
         }
     }
 
-    fn announced(&mut self, at: usize, ring: usize, chunk: Chunk, tail: u64) {
+    fn announced(&mut self, at: usize, ring: usize, bytes: u64, tail: u64) {
         let ledger = &mut self.streams[at].ledger;
         if ledger.is_leased() && ledger.rings.current() == ring {
             let capacity = ledger.rings.ring(ring).capacity;
-            let expected = ledger.tail_after(capacity, chunk.len, 1).expect("its size is known");
+            let expected = ledger.tail_after(capacity, bytes, 1).expect("its size is known");
             assert_eq!(tail as usize, expected, "more is overwritten than has to be, or less");
         }
         ledger.announced(ring, tail);
@@ -249,7 +267,8 @@ impl Schedule {
         }
     }
 
-    fn no_room(&mut self, at: usize, who: usize, chunk: Chunk) {
+    fn no_room(&mut self, at: usize, who: usize) {
+        let most = self.holding(at, who).hand.most();
         let room = self.holding(at, who).room.take();
         let Some((_, Step::Full(up_to))) = self.holding(at, who).hand.pending else {
             unreachable!("it was refused")
@@ -257,7 +276,7 @@ impl Schedule {
         let ledger = &self.streams[at].ledger;
         assert!(ledger.is_leased(), "a holder waits for room, and its lease has ended");
         let capacity = ledger.rings.ring(ledger.rings.current()).capacity;
-        assert_eq!(ledger.tail_after(capacity, chunk.len, 1), Some(up_to as usize));
+        assert_eq!(ledger.tail_after(capacity, most, 1), Some(up_to as usize));
         assert!(room.is_none_or(|room| room < up_to), "there is no room, and it was told that there is");
     }
 
@@ -311,10 +330,7 @@ impl Schedule {
             let (polled, ring) = (holding.look_for_end(), holding.ring);
             let expected = self.streams[at].ledger.end_of_lease(ring);
             let found = match polled {
-                Poll::Ready(LeaseEnd { chunks, offset, violation: None, .. }) => {
-                    Some(LeaseEnded { ring, chunks, offset })
-                }
-                Poll::Ready(end) => panic!("{end:?}"),
+                Poll::Ready(end) => Some(Self::as_ended(ring, end)),
                 Poll::Pending => None,
             };
             self.tell(|| format!("the end of the lease of ring {ring} of {at}: {found:?}"));
@@ -337,6 +353,11 @@ impl Schedule {
             Some(chunk) => self.put(at, Leased::Refused(writer, chunk)),
             None => self.streams[at].writers.push(Writing::Idle(writer)),
         }
+    }
+
+    fn as_ended(ring: usize, end: LeaseEnd) -> LeaseEnded {
+        assert_eq!(end.violation, None);
+        LeaseEnded { ring, chunks: end.chunks, bytes: end.bytes, offset: end.offset }
     }
 
     /// A process sends a chunk through the stream that was refused when its lease had ended.
@@ -363,7 +384,7 @@ impl Schedule {
         }
         let (who, part) = (self.random.index(count), self.random.size(20_000) as usize);
         let (ring, hand) = &mut self.streams[at].hands[who];
-        let (ring, chunk, did) = (*ring, hand.pending, hand.step(part));
+        let (ring, chunk, did, most) = (*ring, hand.pending, hand.step(part), hand.most());
         let is_done = hand.pending.is_none();
         self.tell(|| format!("the late holder of ring {ring} of {at} comes to {chunk:?}: {did:?}"));
         if is_done {
@@ -371,7 +392,7 @@ impl Schedule {
         }
         let Some((chunk, _)) = chunk else { return };
         match did {
-            Did::Announced(tail) => self.announced(at, ring, chunk, tail),
+            Did::Announced(tail) => self.announced(at, ring, most, tail),
             Did::Published | Did::Appended { .. } => self.published(at, ring, chunk),
             Did::Woke { tells } => self.woke(at, ring, None, tells),
             Did::Ended => self.ended(at, ring),
