@@ -116,11 +116,13 @@ impl Rings {
         Some((bytes - header - capacity) / ENTRY - 1)
     }
 
-    /// Bytes of a ring if it is from the heap.
-    pub(crate) fn heap_bytes(&self, number: usize) -> u64 {
+    /// Bytes of a ring if it is from the heap, and 0 otherwise.
+    pub(crate) fn heap_bytes(&self, number: usize) -> Option<u64> {
         let Ring { capacity, bytes, .. } = self.all[number];
-        let is_usual = bytes.is_none_or(|bytes| bytes == self.usual_bytes(capacity));
-        bytes.filter(|bytes| is_usual && capacity < self.full && *bytes <= HEAP).unwrap_or(0)
+        if capacity == self.full {
+            return Some(0);
+        }
+        bytes.map(|bytes| if bytes == self.usual_bytes(capacity) && bytes <= HEAP { bytes } else { 0 })
     }
 
     /// As [`before`](Self::before), of a stream in whose ring there is or was a lease, which is not
@@ -202,7 +204,9 @@ impl Rings {
         let is_shared = if cause.is_lease {
             Some(true)
         } else if cause.was_sealed {
-            Some(!cause.is_starved && (is_full || cause.is_read_elsewhere))
+            let is_shared = !cause.is_starved && (is_full || cause.is_read_elsewhere);
+            // After two moves it may lack a descriptor.
+            (to == from + 1).then_some(is_shared)
         } else if cause.is_read_elsewhere {
             if cause.is_starved && !before.is_growing {
                 Some(false)

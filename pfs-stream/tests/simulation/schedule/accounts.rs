@@ -64,7 +64,7 @@ impl Schedule {
             } else if readers.iter().any(Following::is_shm) {
                 add(rings.ring(current).bytes.map(|bytes| rings.overhead + bytes));
             } else {
-                add(Some(rings.heap_bytes(current)));
+                add(rings.heap_bytes(current));
             }
         }
         if is_exact {
