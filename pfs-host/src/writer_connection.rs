@@ -195,8 +195,11 @@ impl<T: Transport> Writing<'_, T> {
                     Request::Heartbeat => {}
                     Request::Staged if self.stage.is_some() => {}
                     Request::Flush => self.tell_all(),
-                    // Both come late when the lease has ended.
+                    // These come late when the lease has ended.
                     Request::Published if self.stage.is_some() => self.append.writer().holder_published(),
+                    Request::NearsFloor if self.stage.is_some() => {
+                        poll_once(self.lease.room(self.append.writer(), 0)).await;
+                    }
                     Request::NeedsRoom { up_to } if self.stage.is_some() => {
                         self.make_room(up_to, cutoff).await?
                     }
@@ -279,6 +282,9 @@ impl<T: Transport> Writing<'_, T> {
 
     /// Tells the holder of a lease when it may overwrite everything before this chunk.
     async fn make_room(&mut self, up_to: u64, cutoff: &Cutoff) -> Result<(), Ended> {
+        if poll_once(self.lease.room(self.append.writer(), up_to)).await.is_none() {
+            self.wait_for_much_room(cutoff).await?;
+        }
         let patience = self.append.patience();
         let mut enforced = pin!(patience.enforce());
         loop {

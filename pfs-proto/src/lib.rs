@@ -74,8 +74,8 @@
 //! Where both ends have said [`Hello::LEASING`], a writer that is the only one of its stream, and has a staging area, may be offered a
 //! ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps the ring and says `LeaseReady`, or says `Unmapped`. What
 //! it appended before that comes first; it appends nothing more until the answer is here. After `Leased`, it appends to the ring by
-//! itself. It says `Published` when it finds that somebody waits in the daemon, `NeedsRoom` when it would overwrite what a `block` reader
-//! has not read, and `Flush` to hear that the daemon has seen everything. The lease ends with `LeaseEnded`, which instead of
+//! itself. It says `Published` when it finds that somebody waits in the daemon, `NearsFloor` and `NeedsRoom` when it comes near to what a
+//! `block` reader has not read, and would overwrite that, and `Flush` to hear that the daemon has seen everything. The lease ends with `LeaseEnded`, which instead of
 //! `Leased` says that there is none. What the writer could not publish before the end it appends in the other ways. `Finish`, `Fail` and
 //! the end of the connection end the lease too, and `LeaseEnded` may be missing then. The words of the ring, and who may write which,
 //! are described in the crate `pfs-stream`.
@@ -206,7 +206,8 @@
 //! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
 //! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`..., or a writer cannot;
 //! `Follow`, 0x19 → `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended nothing
-//! withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`
+//! withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`;
+//! `NearsFloor`, 0x1e: the holder of a lease asks in time for what `NeedsRoom` would wait for
 //!
 //! ```text
 //! | (nothing) |

@@ -80,6 +80,9 @@ pub enum Request {
     LeaseReady,
     /// Holder of a lease: it has appended something that is waited for in the daemon.
     Published,
+    /// Holder of a lease: it has come near to what `block` readers may not have read. The daemon raises the ring's floor as far as it
+    /// can.
+    NearsFloor,
     /// Holder of a lease: it cannot append before all `block` readers have come to this chunk. Answered by [`Reply::Room`].
     NeedsRoom {
         /// The number of the chunk.

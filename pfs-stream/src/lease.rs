@@ -72,9 +72,10 @@ impl Writer {
             }
             append.ring.ring().is_shared()
         };
+        let asleep = Arc::new(SleepPage::new(self.shared.descriptors.as_ref())?);
         let ring = self.shared.ring_for_others(layout, has_descriptor, Ring::leasable).ok()?;
-        let ring_file = ring.memory().file()?;
-        Some(Offer { ring, file: ring_file, asleep: Arc::new(SleepPage::new().ok()?) })
+        let file = ring.memory().file()?;
+        Some(Offer { ring, file, asleep })
     }
 
     /// Grants the lease: moves the stream to that ring, which the other process has mapped. `None`, and nothing has changed, if this is no
@@ -191,6 +192,8 @@ pub struct Holder {
     newest: u64,
     max_chunk: u64,
     chunks: u64,
+    /// The tail from which on it [may say again](Self::nears_floor) that it nears the floor.
+    nears_again: u64,
 }
 
 /// Why the holder of a lease has not appended a chunk.
@@ -251,7 +254,7 @@ impl Mapped {
         }
         let place = |(seq, offset)| Position { seq, offset };
         let ring = RingWriter::going_on(self.ring, place(tail), place(head));
-        Some(Holder { ring, asleep: self.asleep, newest, max_chunk, chunks: 0 })
+        Some(Holder { ring, asleep: self.asleep, newest, max_chunk, chunks: 0, nears_again: 0 })
     }
 }
 
@@ -326,6 +329,20 @@ impl Holder {
     /// ended.
     pub fn waits_for_room(&self, up_to: u64) -> bool {
         self.ring.raise_room(up_to)
+    }
+
+    /// Whether it has come so near to the slowest `block` reader, as far as it knows, that the stream should look where that is; once for
+    /// some chunks.
+    pub fn nears_floor(&mut self) -> bool {
+        let (tail, head) = (self.ring.tail(), self.ring.head());
+        let held = head.seq - tail.seq;
+        let is_near = self.ring.floor().saturating_sub(tail.seq) < held / 4
+            && head.offset - tail.offset > self.ring.ring().layout().capacity() / 2
+            && tail.seq >= self.nears_again;
+        if is_near {
+            self.nears_again = tail.seq + held / 8 + 1;
+        }
+        is_near
     }
 
     /// Readers attached now.

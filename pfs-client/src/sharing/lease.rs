@@ -162,6 +162,9 @@ impl Held {
     /// As [`wake`](Self::wake). Returns whether the connection is to be listened to: it tells that the daemon is gone.
     pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) -> bool {
         self.wake(queue);
+        if self.holder.nears_floor() {
+            say(&Request::NearsFloor, queue);
+        }
         let now = now();
         let is_due = now.saturating_sub(self.seen) >= UNSEEN;
         if is_due {

@@ -49,6 +49,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Published),
         any::<u64>().prop_map(|up_to| Request::NeedsRoom { up_to }),
         Just(Request::Flush),
+        Just(Request::NearsFloor),
         Just(Request::Heartbeat),
     ]
 }

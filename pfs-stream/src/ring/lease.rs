@@ -147,6 +147,11 @@ impl RingReader {
 
 /// What the holder waits for.
 impl RingWriter {
+    /// The chunk up to which the holder may overwrite.
+    pub(crate) fn floor(&self) -> u64 {
+        self.ring().load(layout::FLOOR, Relaxed)
+    }
+
     /// Announces that the holder is about to wait for room; false if it need not: the floor has risen beyond this chunk, or the lease has
     /// ended.
     pub(crate) fn raise_room(&self, up_to: u64) -> bool {

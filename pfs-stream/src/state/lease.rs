@@ -9,6 +9,8 @@
 //! holder may still be writing into the sealed one.
 
 use super::{Appending, Shared, WriterState, release};
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use crate::budget::{Budget, Reservation};
 use crate::{
     clock,
     read::Position,
@@ -37,16 +39,26 @@ pub(crate) struct Lease {
 /// The page in which sleeping readers of other processes ask the holder of a lease to wake them. The stream itself does not map it.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
-pub(crate) struct SleepPage(std::os::fd::OwnedFd);
+pub(crate) struct SleepPage {
+    file: std::os::fd::OwnedFd,
+    /// Its descriptor, where those are limited.
+    _reserved: Option<Reservation>,
+}
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl SleepPage {
-    pub(crate) fn new() -> std::io::Result<Self> {
-        crate::ring::Memory::writable_by_others(crate::figures::PAGE_WORDS).map(|(_, file)| Self(file))
+    /// `None` if there is no descriptor or no memory for it.
+    pub(crate) fn new(descriptors: Option<&Budget>) -> Option<Self> {
+        let reserved = match descriptors {
+            Some(descriptors) => Some(descriptors.reserve(1)?),
+            None => None,
+        };
+        let (_, file) = crate::ring::Memory::writable_by_others(crate::figures::PAGE_WORDS).ok()?;
+        Some(Self { file, _reserved: reserved })
     }
 
     pub(crate) fn file(&self) -> std::os::fd::BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.0)
+        std::os::fd::AsFd::as_fd(&self.file)
     }
 }
 

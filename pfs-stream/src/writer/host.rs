@@ -6,7 +6,7 @@ use super::{Appended, Departure, Waiting, Writer};
 use crate::{
     Chunk, WriteError, clock,
     ring::{Given, Status},
-    state::{refuse, release},
+    state::{refusal, refuse, release},
     sync::Ordering,
 };
 
@@ -44,7 +44,10 @@ impl Writer {
         let mut waiting = Waiting::new(self);
         poll_fn(|cx| {
             waiting.poll(cx, || {
-                let Ok(mut append) = self.shared.appending() else { return Some(()) };
+                let mut append = self.shared.look();
+                if refusal(append.status).is_some() {
+                    return Some(());
+                }
                 let tail = append.ring.tail_after_much();
                 append.may_overwrite(tail, &self.shared).then_some(())
             })

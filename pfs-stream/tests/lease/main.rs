@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
 mod budget;
+mod files;
 mod hostile;
 mod late;
 mod threads;
@@ -367,4 +368,20 @@ fn the_append_after_a_lease_goes_to_another_ring_however_much_has_to_be_copied_f
     assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
     assert!(read(&mut reader) == chunk(0, (3 << 20) + 10));
+}
+
+#[test]
+fn a_lease_takes_two_descriptors_and_none_is_offered_where_they_are_missing() {
+    let registry = Registry::with_descriptors(Limits::UNLIMITED, 1);
+    let stream = registry.create("/s", StreamConfig::default().buffer_size(SIZE)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    assert!(writer.offer_lease().is_none());
+    registry.set_limits(Limits::UNLIMITED, 2);
+    for _ in 0..3 {
+        let mut holder = lease(&mut writer);
+        append(&mut holder, 1000).unwrap();
+        assert!(writer.offer_lease().is_none(), "it has one");
+        writer.end_lease().unwrap();
+        assert!(writer.offer_lease().is_some(), "the page is given back");
+    }
 }
