@@ -22,8 +22,8 @@ use crate::{
     flag,
     membership::Membership,
     ring::{Memory, Ring, RingReader, Sharing},
-    state::{Progress, Shared},
-    sync::{Arc, Mutex, Ordering, lock},
+    state::{Progress, RingElsewhere, Shared},
+    sync::{Arc, Ordering, lock},
 };
 
 pub use crate::{ring::WriteToError, state::NextRing};
@@ -32,8 +32,6 @@ pub use crate::{ring::WriteToError, state::NextRing};
 #[derive(Debug)]
 pub struct Handout {
     membership: Membership,
-    /// The ring that the other process reads, counted as long as it does.
-    ring: Mutex<Ring>,
     start: MappedStart,
     held: Extent,
     /// The ring and the page, for the other process.
@@ -91,10 +89,10 @@ impl Reader {
         membership.set_figures(Figures::Page(page), ring.position());
         // Even if the lease ends meanwhile: that is what comes with it.
         let start = MappedStart { leased: next.asleep().is_some(), ..ring.to_start() };
+        *lock(&membership.state.elsewhere) = Some(RingElsewhere::new(ring.ring, &next));
         Ok(Handout {
             membership,
             start,
-            ring: Mutex::new(ring.ring),
             held,
             files: Some((next, file)),
             has_read: AtomicBool::new(false),
@@ -150,14 +148,15 @@ impl Handout {
         if append.status.removed() {
             return Err(FollowError::Removed);
         }
-        let current = append.ring.ring();
-        if current.is(&lock(&self.ring)) {
+        let elsewhere = &self.membership.state.elsewhere;
+        if lock(elsewhere).as_ref().is_some_and(|ring| ring.is_current(&append)) {
             return Err(FollowError::NotMoved);
         }
         let (ring, next) = shared.next_ring(&append).ok_or(FollowError::NotShared)?;
+        let left = lock(elsewhere).replace(RingElsewhere::new(ring, &next));
         drop(append);
         // Only now: dropping the last handle of a ring frees it.
-        *lock(&self.ring) = ring;
+        drop(left);
         Ok(next)
     }
 

@@ -89,12 +89,6 @@ impl Ring {
         self.memory.is_shared()
     }
 
-    /// Whether it is the same memory.
-    #[cfg(any(loom, all(target_os = "linux", not(miri))))]
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.memory, &other.memory)
-    }
-
     /// How much it takes of a budget.
     pub(crate) fn charged_to(&self, budget: &crate::Budget) -> u64 {
         let charge = lock(&self.memory.charge);

@@ -4,6 +4,8 @@ use std::{task::Waker, time::SystemTime};
 
 use pfs_proto::{Peer, SlowPolicy};
 
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use super::RingElsewhere;
 use super::{Appending, LeaseEnd, Shared, release};
 use crate::{
     figures::Figures,
@@ -25,6 +27,9 @@ pub(crate) struct ReaderState {
     pub(crate) since: SystemTime,
     pub(crate) start: u64,
     pub(crate) figures: Figures,
+    /// The ring that it reads in another process.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) elsewhere: Mutex<Option<RingElsewhere>>,
 }
 
 /// The position and the losses of a reader.
@@ -40,15 +45,25 @@ pub(crate) struct Progress {
 impl ReaderState {
     pub(crate) fn new(number: u64, peer: Peer, policy: SlowPolicy, start: u64, figures: Figures) -> Self {
         let (since, given_up) = (SystemTime::now(), AtomicU64::new(0));
-        Self { number, peer, asked: policy, given_up, since, start, figures }
+        Self {
+            number,
+            peer,
+            asked: policy,
+            given_up,
+            since,
+            start,
+            figures,
+            #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+            elsewhere: Mutex::default(),
+        }
     }
 
-    /// The same reader, with other figures.
+    /// The same reader, with other figures, in this process.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn with_figures(&self, figures: Figures) -> Self {
         let Self { number, peer, asked, since, start, .. } = *self;
         let given_up = AtomicU64::new(self.given_up.load(Ordering::Relaxed));
-        Self { number, peer, asked, given_up, since, start, figures }
+        Self { number, peer, asked, given_up, since, start, figures, elsewhere: Mutex::default() }
     }
 
     /// The slow policy that holds for it now.

@@ -287,14 +287,18 @@ impl Appending {
         let left = std::mem::replace(&mut self.ring, next);
         left.ring().set_status(self.status.as_moved());
         shared.leave(left.ring(), self.ring.ring());
-        free(left);
+        free(left.ring().layout(), left);
+        #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+        for ring in shared.forget_rings(self) {
+            free(ring.layout(), ring);
+        }
     }
 }
 
-/// Frees a ring, unless readers have it. A large one is freed by a thread of its own, because the system takes its time: without that, the
+/// Frees a ring of this layout, unless others have it. A large one is freed by a thread of its own, because the system takes its time: without that, the
 /// append that moved a stream from 256 MiB to 1 GiB took 15 to 27 ms of processor time, and the longest of all others 2 ms.
-fn free(ring: RingWriter) {
-    if ring.ring().layout().bytes() >= FREED_APART {
+fn free(layout: Layout, ring: impl Send + 'static) {
+    if layout.bytes() >= FREED_APART {
         // Where there can be no thread, it is freed here.
         let _ = thread::Builder::new().name("pfs-free".to_owned()).spawn(move || drop(ring));
     }

@@ -36,6 +36,8 @@ pub use lease::LeaseEnd;
 pub(crate) use lease::SleepPage;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub use sharing::NextRing;
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+pub(crate) use sharing::RingElsewhere;
 
 /// Streams made in this process so far.
 static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

@@ -7,10 +7,10 @@ use std::{
 
 use pfs_proto::RingLayout;
 
-use super::{Appending, MAX_ALLOCATED, Shared, SleepPage, release};
+use super::{Appending, MAX_ALLOCATED, ReaderState, Shared, SleepPage, release};
 use crate::{
     ring::{Layout, Ring, RingWriter},
-    sync::{Arc, lock},
+    sync::{Arc, Ordering, lock},
 };
 
 /// Bytes that are copied at a time at first, and at most: about a millisecond's work.
@@ -23,6 +23,15 @@ pub struct NextRing {
     layout: RingLayout,
     file: Arc<OwnedFd>,
     asleep: Option<Arc<SleepPage>>,
+    /// How often the stream had moved when this was its ring.
+    moves: u64,
+}
+
+/// The ring that a reader of another process is on. It is counted as long as the stream keeps it here.
+#[derive(Debug)]
+pub(crate) struct RingElsewhere {
+    moves: u64,
+    ring: Option<Ring>,
 }
 
 impl NextRing {
@@ -42,7 +51,33 @@ impl NextRing {
     }
 }
 
+impl RingElsewhere {
+    pub(crate) fn new(ring: Ring, next: &NextRing) -> Self {
+        Self { moves: next.moves, ring: Some(ring) }
+    }
+
+    /// Whether it is the one that the stream has now.
+    pub(crate) fn is_current(&self, append: &Appending) -> bool {
+        self.moves == append.growth.moves
+    }
+}
+
 impl Shared {
+    /// Lets go of the rings of full size that the stream left before the last one; those that it left while it grew are small. A reader that is still there follows to the stream's ring as any
+    /// other; until then only its own process keeps the memory. Whatever it has not read, and a `block` reader is promised, is in the
+    /// stream's ring, too.
+    pub(crate) fn forget_rings(&self, append: &Appending) -> Vec<Ring> {
+        if self.mapped.load(Ordering::SeqCst) == 0 {
+            return Vec::new();
+        }
+        let forget = |reader: &Arc<ReaderState>| {
+            let mut elsewhere = lock(&reader.elsewhere);
+            let old = elsewhere.as_mut().filter(|ring| ring.moves + 1 < append.growth.moves)?;
+            old.ring.take_if(|ring| ring.layout() == self.config.layout())
+        };
+        lock(&self.readers).iter().filter_map(forget).collect()
+    }
+
     /// The stream's ring, and what another process gets of it. Where others cannot be given the ring, the stream moves to one that they can
     /// be given.
     pub(crate) fn share(&self, can_follow: bool) -> io::Result<(Ring, NextRing)> {
@@ -93,7 +128,10 @@ impl Shared {
         let file = ring.memory().file()?;
         *lock(&self.shared_ring) = Some(ring.clone());
         let asleep = append.lease.as_ref().map(|lease| Arc::clone(&lease.asleep));
-        Some((ring.clone(), NextRing { layout: ring.layout().to_tell(), file, asleep }))
+        Some((
+            ring.clone(),
+            NextRing { layout: ring.layout().to_tell(), file, asleep, moves: append.growth.moves },
+        ))
     }
 
     /// Takes memory for a ring that other processes are given, charged as the stream is. A stream that has a descriptor for its ring passes

@@ -385,3 +385,52 @@ fn a_lease_takes_two_descriptors_and_none_is_offered_where_they_are_missing() {
         assert!(writer.offer_lease().is_some(), "the page is given back");
     }
 }
+
+#[test]
+fn many_moves_past_readers_that_are_stopped_keep_two_rings_and_each_reader_says_what_it_missed() {
+    let registry = Registry::new(Limits::UNLIMITED);
+    let stream = registry.create("/s", StreamConfig::default().buffer_size(SIZE)).unwrap();
+    let mut writer = stream.writer().unwrap();
+    let mut stopped = Vec::new();
+    let mut round = |stopped: &mut Vec<Shm>| {
+        let mut holder = lease(&mut writer);
+        // The ring goes round once in three moves.
+        append(&mut holder, SIZE / 3).unwrap();
+        let mut reader = Shm::new(&stream);
+        reader.read();
+        stopped.push(reader);
+        writer.end_lease().unwrap();
+        writer.try_append(chunk(holder.offset(), 10)).unwrap();
+    };
+    round(&mut stopped);
+    let one = registry.memory();
+    for _ in 0..20 {
+        round(&mut stopped);
+    }
+    assert!(stream.stat().moves > 40);
+    assert!(registry.memory() < 2 * one, "{} bytes, and {one} with one reader", registry.memory());
+    let (head, tail) = (stream.stat().head, stream.stat().tail);
+    for mut shm in stopped {
+        let (mut at, mut bytes) = (shm.reader.position(), Vec::new());
+        loop {
+            match shm.reader.try_read(&mut bytes, 10_000).unwrap() {
+                Some(Read::Data { .. }) => {
+                    assert!(bytes == chunk(at, bytes.len() as u64));
+                    at += bytes.len() as u64;
+                    bytes.clear();
+                }
+                Some(Read::Gap { from, to, .. }) => {
+                    assert_eq!((from, to), (at, tail));
+                    at = to;
+                }
+                None if shm.reader.has_to_follow() => {
+                    let next = shm.handout.follow().unwrap();
+                    shm.go_on(&next);
+                }
+                None => break,
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(at, head);
+    }
+}
