@@ -76,13 +76,15 @@ pub(crate) fn refuse(append: MutexGuard<'_, Appending>, error: WriteError, share
     error
 }
 
-/// Gives the lock back, and wakes writers that wait for room and whoever waits for the end of a lease.
+/// Gives the lock back, and wakes writers that wait for room and whoever waits for the end of a lease. Readers too: the holder may have
+/// been stopped before it woke them.
 #[cold]
 fn wake_waiting(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
     append.has_to_wake = false;
     let waiter = append.lease_waiter.take();
     drop(append);
     shared.room.wake_all();
+    shared.wake_readers();
     if let Some(waiter) = waiter {
         waiter.wake();
     }

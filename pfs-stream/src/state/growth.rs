@@ -144,9 +144,9 @@ impl Growth {
 }
 
 impl Appending {
-    /// Copies a part of what the ring holds into a larger one, and moves there once that is complete.
+    /// Copies a part of what the ring holds into a larger one, and moves there once that is complete. False if `block` readers must come
+    /// further first.
     #[cold]
-    /// False if `block` readers must come further first.
     pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
         self.end_lease(shared, None);
         if self.is_sealed {

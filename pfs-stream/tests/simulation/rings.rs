@@ -63,6 +63,11 @@ pub(crate) struct Cause {
 }
 
 impl Rings {
+    /// Whether this one has the stream's full size.
+    pub(crate) fn is_full(&self, number: usize) -> bool {
+        self.all[number].capacity == self.full
+    }
+
     pub(crate) fn new(config: &StreamConfig) -> Self {
         let full = config.ring_buffer_size.max(config.channel_buffer_size).next_multiple_of(4096);
         Self { full, overhead: 0, all: Vec::new(), was_starved: false }

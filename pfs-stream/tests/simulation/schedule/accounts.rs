@@ -54,8 +54,10 @@ impl Schedule {
                 is_exact &= bytes.is_some();
                 taken += bytes.unwrap_or(0);
             };
+            // Of the rings of full size that the stream has left, readers of other processes keep the last one counted.
+            let is_kept = |it: &&Following| !it.is_shm() || it.ring + 1 >= current || !rings.is_full(it.ring);
             let left: BTreeSet<_> =
-                readers.iter().map(|it| it.ring).filter(|ring| *ring != current).collect();
+                readers.iter().filter(is_kept).map(|it| it.ring).filter(|ring| *ring != current).collect();
             left.into_iter().for_each(|ring| add(rings.ring(ring).bytes));
             if !ledger.removed && (ledger.is_leased() || ledger.is_sealed()) {
                 add(rings.ring(current).bytes.map(|bytes| rings.overhead + bytes));
@@ -79,12 +81,16 @@ impl Schedule {
         let counted = |at: usize| -> Bounds {
             let Attached { ledger, readers, .. } = &self.streams[at];
             let is_shared = ledger.rings.ring(ledger.rings.current()).is_shared;
-            let offers = u64::from(self.offered(at) > 0);
+            // Besides the ring, a lease has a page, which those who were handed it may still have.
+            let shm = readers.iter().filter(|it| it.is_shm()).count() as u64;
+            let offers = 2 * u64::from(self.offered(at) > 0) + shm;
             if ledger.removed {
                 let is_kept = readers.iter().any(Following::is_shm);
                 let most = is_kept && is_shared != Some(false);
                 (u64::from(most && is_shared == Some(true)), u64::from(most) + offers)
-            } else if ledger.is_leased() || ledger.is_sealed() {
+            } else if ledger.is_leased() {
+                (2, 2 + offers)
+            } else if ledger.is_sealed() {
                 (1, 1 + offers)
             } else {
                 // One that is being filled may be shared.
