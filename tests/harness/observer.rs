@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, ErrorCode, Reply, Request, StreamEvent, StreamPath, StreamStat, WriteOptions, json,
+    CreateOptions, ErrorCode, Hello, Reply, Request, StreamEvent, StreamPath, StreamStat, WriteOptions, json,
 };
 use serde_json::Value;
 
@@ -42,7 +42,8 @@ impl Observer {
         };
         let mut first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         if of_a_dead_one(&first) {
-            *kept = Some(Wire::connect(&self.socket).greeted());
+            // The figures of leases are told to those alone who know them.
+            *kept = Some(Wire::connect(&self.socket).greeted_with(Hello::LEASING));
             first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         }
         let first =

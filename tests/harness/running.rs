@@ -99,6 +99,12 @@ impl Running {
         self.stdin.take().expect("stdin is an open pipe")
     }
 
+    /// Gives back the writing end that was [taken](Self::take_stdin), for [`finish`](Self::finish)
+    /// to close it.
+    pub fn put_stdin(&mut self, stdin: ChildStdin) {
+        self.stdin = Some(stdin);
+    }
+
     /// The reading end of its stdout.
     #[track_caller]
     pub fn take_stdout(&mut self) -> ChildStdout {
@@ -136,6 +142,12 @@ impl Running {
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         self.stdin = None;
+        self.finish_with_input()
+    }
+
+    /// Waits for its end, which its stdin does not bring about.
+    #[track_caller]
+    pub fn finish_with_input(mut self) -> Finished {
         assert!(self.ends_within(deadline()), "process {} still runs; stderr: {}", self.pid(), self.stderr());
         let status = self.child.wait().expect("our own child");
         let code = status.code().or(status.signal().map(|signal| 128 + signal)).expect("a code or a signal");

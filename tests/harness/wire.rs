@@ -78,8 +78,14 @@ impl Wire {
         self.greeted_with(Hello::MAPPING | Hello::MOVING)
     }
 
+    /// Like [`greeted_to_follow`](Self::greeted_to_follow), and offers to hold leases.
     #[track_caller]
-    fn greeted_with(mut self, capabilities: u64) -> Self {
+    pub fn greeted_to_hold(self) -> Self {
+        self.greeted_with(Hello::MAPPING | Hello::MOVING | Hello::LEASING)
+    }
+
+    #[track_caller]
+    pub(crate) fn greeted_with(mut self, capabilities: u64) -> Self {
         let reply = self.peer.greet(capabilities).block_on();
         assert_eq!(reply, Some(Reply::Hello(Hello { capabilities, ..Hello::OURS })), "the answer to hello");
         self
@@ -89,6 +95,15 @@ impl Wire {
     pub fn send_bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.peer.send_bytes(bytes).block_on();
         self
+    }
+
+    /// Sends these bytes; false if the daemon does not take all of them within a second.
+    pub fn offer_bytes(&mut self, bytes: &[u8]) -> bool {
+        let stream = &mut self.peer.transport.stream;
+        stream.set_write_timeout(Some(Duration::from_secs(1))).expect("a socket");
+        let is_sent = stream.write_all(bytes).is_ok();
+        stream.set_write_timeout(Some(deadline())).expect("a socket");
+        is_sent
     }
 
     /// Sends a message.
@@ -119,7 +134,7 @@ impl Wire {
 
     /// As [`reply`](Self::reply), but `None` too when nothing comes for so long.
     #[track_caller]
-    pub(crate) fn reply_within(&mut self, most: Duration) -> Option<Option<Reply>> {
+    pub fn reply_within(&mut self, most: Duration) -> Option<Option<Reply>> {
         self.peer.transport.stream.set_read_timeout(Some(most)).expect("a socket");
         match self.peer.try_reply().block_on() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => None,

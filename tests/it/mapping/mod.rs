@@ -7,6 +7,7 @@ mod endless;
 mod figures;
 mod following;
 mod idle;
+mod lease;
 mod lying;
 mod reload;
 mod same;

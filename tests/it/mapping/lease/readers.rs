@@ -1,0 +1,166 @@
+//! What readers get of a stream whose writer has a lease.
+
+use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, kept};
+use pfs_proto::{ReadOptions, WriterStat};
+
+use super::{Fed, MIB, holder};
+use crate::mapping::{S, handed};
+
+/// A stream that holds all that the tests append, so that no reader loses anything.
+const ALL: u64 = 32 * MIB;
+
+#[track_caller]
+fn attached(daemon: &Daemon, policies: &[&str]) -> Vec<Running> {
+    let each = |transport| policies.iter().map(move |policy| (transport, *policy));
+    let readers = Transport::ALL.into_iter().flat_map(each);
+    readers.map(|(transport, policy)| daemon.reader_on(transport, S, ["--slow", policy])).collect()
+}
+
+/// What a run printed that had nothing to say.
+trait QuietlyRead {
+    fn quietly_read(self) -> Vec<u8>;
+}
+
+impl QuietlyRead for harness::Finished {
+    fn quietly_read(self) -> Vec<u8> {
+        self.quietly().stdout
+    }
+}
+
+#[test]
+fn drop_readers_that_stand_still_while_a_holder_laps_them_report_their_gaps_to_the_byte() {
+    let daemon = Transport::Shm.daemon_with_http();
+    daemon.create_with_buffers(S, MIB, MIB);
+    let readers = attached(&daemon, &["drop"]);
+    let mut writer = Fed::start(&daemon, ["--close"]);
+    writer.gets_a_lease(&daemon);
+    for reader in &readers {
+        reader.signal(Signal::STOP);
+    }
+    // More than sockets and pipes hold, so that each of them is lapped.
+    writer.give(16 * MIB as usize);
+    for reader in &readers {
+        reader.signal(Signal::CONT);
+    }
+    let data = writer.finish();
+    for reader in readers {
+        let run = reader.finish().exits(4);
+        let gaps = gaps(&run.stderr);
+        assert!(!gaps.is_empty());
+        assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
+    }
+}
+
+#[test]
+fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_lost() {
+    for transport in Transport::ALL {
+        let daemon = transport.daemon_with_http();
+        daemon.create_with_buffers(S, MIB, MIB);
+        let reader = daemon.reader_on(transport, S, ["--slow", "block"]);
+        let mut writer = Fed::of(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
+        writer.gets_a_lease(&daemon);
+        reader.signal(Signal::STOP);
+        writer.give_meanwhile(16 * MIB as usize, |_| {
+            eventually("the holder waits", || {
+                let stat = daemon.stat(S).unwrap();
+                let writer = &stat["writers"][0];
+                writer["waiting"] == true
+                    && writer["leased"] == true
+                    && stat["readers"][0]["blocking"] == true
+            });
+            let text = daemon.pfs(["stat", S]).run().exits(0);
+            assert!(text.text().contains("waits for a reader"), "{}", text.text());
+            // It waits for good: nothing that the reader has not read is overwritten.
+            let head = daemon.head(S);
+            assert!(head - daemon.figure(S, "tail") <= MIB);
+            assert_eq!(daemon.head(S), head);
+            reader.signal(Signal::CONT);
+        });
+        let data = writer.finish();
+        assert_eq!(digest(&reader.finish().exits(0).quietly_read()), digest(&data));
+    }
+}
+
+#[test]
+fn a_block_reader_that_joins_during_a_lease_and_stands_still_loses_nothing() {
+    for transport in Transport::ALL {
+        let daemon = transport.daemon_with_http();
+        daemon.create_with_buffers(S, MIB, MIB);
+        let mut writer = Fed::of(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
+        writer.gets_a_lease(&daemon);
+        writer.give(MIB as usize / 2);
+        let reader = daemon.reader_on(transport, S, ["-v", "--slow", "block"]);
+        reader.signal(Signal::STOP);
+        writer.give_meanwhile(24 * MIB as usize, |_| {
+            eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
+            reader.signal(Signal::CONT);
+        });
+        let data = writer.finish();
+        let run = reader.finish().exits(0);
+        let start = start_offset(&run.stderr);
+        assert_eq!(gaps(&run.stderr), []);
+        assert_eq!(digest(&run.stdout), digest(&data[start..]));
+    }
+}
+
+/// Where `cat -v` says that it begins.
+fn start_offset(stderr: &str) -> usize {
+    let (_, rest) = stderr.split_once("from offset ").unwrap_or_else(|| panic!("{stderr}"));
+    let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().unwrap()
+}
+
+#[test]
+fn a_block_reader_that_keeps_a_holder_waiting_for_too_long_becomes_a_drop_reader() {
+    let daemon = Daemon::with_config("[limits]\nmax_block_time = \"100ms\"\n");
+    daemon.create_with_buffers(S, MIB, MIB);
+    let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
+    let mut writer = Fed::start(&daemon, ["--close"]);
+    writer.gets_a_lease(&daemon);
+    reader.signal(Signal::STOP);
+    writer.give(16 * MIB as usize);
+    let stat = daemon.reader_stat(S, reader.pid()).unwrap();
+    assert_eq!((&stat["policy"], &stat["was_block"]), (&"drop".into(), &true.into()));
+    assert!(daemon.log().contains("it is a drop reader now"), "{}", daemon.log());
+    reader.signal(Signal::CONT);
+    let data = writer.finish();
+    let run = reader.finish().exits(4);
+    assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps(&run.stderr))));
+}
+
+#[test]
+fn a_reader_that_cannot_follow_keeps_leases_away_until_it_goes() {
+    let daemon = Daemon::start();
+    daemon.create_with_buffers(S, MIB, MIB);
+    let mut writer = Fed::start(&daemon, []);
+    writer.gets_a_lease(&daemon);
+    // It cannot say that it sleeps, so that its coming ends the lease.
+    let reader = handed(&daemon, S, ReadOptions::default());
+    assert_eq!(holder(&daemon), None);
+    writer.gives_for_a_pause();
+    eventually("all of it is in the stream", || daemon.head(S) == writer.given.len() as u64);
+    assert_eq!(holder(&daemon), None);
+    drop(reader);
+    daemon.has_readers(S, 0);
+    writer.gets_a_lease(&daemon);
+    writer.finish();
+}
+
+#[test]
+fn only_clients_that_know_leases_are_told_of_one() {
+    use pfs_proto::{Reply, Request};
+    let daemon = Daemon::start();
+    let mut writer = Fed::start(&daemon, []);
+    writer.gets_a_lease(&daemon);
+    for (wire, knows) in [(daemon.wire().greeted(), false), (daemon.wire().greeted_to_hold(), true)] {
+        let mut wire = wire;
+        wire.send(&Request::Stat(S.parse().unwrap()));
+        assert!(matches!(wire.reply(), Some(Reply::Stat(_))));
+        let reply = wire.reply();
+        assert!(
+            matches!(reply, Some(Reply::WriterStat(WriterStat { leased, .. })) if leased == knows),
+            "{reply:?}"
+        );
+    }
+    writer.finish();
+}

@@ -1,0 +1,115 @@
+//! Other writers of a stream whose writer has a lease.
+
+use harness::{Daemon, Signal, Transport, digest, eventually};
+use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, SlowPolicy, WriteOptions};
+
+use super::{Fed, MIB, holder, other, told_apart};
+use crate::mapping::S;
+
+const ALL: u64 = 32 * MIB;
+
+#[test]
+fn chunks_of_a_holder_and_of_others_are_whole_and_in_the_order_of_each() {
+    const CHUNKS: u64 = 60_000;
+    let daemon = Daemon::start();
+    daemon.create_with_buffers(S, MIB, MIB);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let chunk = |writer: u64, number: u64| {
+        let mut chunk = vec![writer as u8; 16 + (number % 300) as usize];
+        chunk[..8].copy_from_slice(&number.to_le_bytes());
+        chunk[8..16].copy_from_slice(&writer.to_le_bytes());
+        chunk
+    };
+    runtime.block_on(async {
+        let client = |mapping| {
+            let endpoint = Endpoint::Unix(daemon.socket());
+            async move { Client::connect(endpoint).await.unwrap().with_mapping(mapping) }
+        };
+        let mut readers = Vec::new();
+        for mapping in [true, false] {
+            let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
+            let mut reader = client(mapping).await.reader(S, options).await.unwrap();
+            readers.push(tokio::spawn(async move {
+                let mut next = [0; 3];
+                loop {
+                    match reader.next().await.unwrap() {
+                        Event::Chunk(bytes) => {
+                            let writer = usize::from(bytes[8]);
+                            let expected = chunk(writer as u64, next[writer]);
+                            assert!(
+                                bytes == expected,
+                                "chunk {} of writer {writer} is another",
+                                next[writer]
+                            );
+                            next[writer] += 1;
+                        }
+                        Event::End { .. } => return next,
+                        Event::Gap { .. } => panic!("a block reader lost something"),
+                        _ => {}
+                    }
+                }
+            }));
+        }
+        let mut writers = Vec::new();
+        for (writer, mapping) in [(1, true), (2, false)] {
+            let mut second = client(mapping).await.writer(S, WriteOptions::default()).await.unwrap();
+            writers.push(tokio::spawn(async move {
+                for number in 0..CHUNKS / 20 {
+                    second.append(chunk(writer, number)).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                second.finish(Finish::KeepOpen).await.unwrap();
+            }));
+        }
+        let mut first = client(true).await.writer(S, WriteOptions::default()).await.unwrap();
+        for number in 0..CHUNKS {
+            match number % 3 {
+                0 => first.append(chunk(0, number)).await.unwrap(),
+                _ => first.push(chunk(0, number)).await.unwrap(),
+            }
+            if number % 1000 == 999 {
+                first.flush().await.unwrap();
+                assert_eq!((first.appended(), first.acked()), (number + 1, number + 1));
+            }
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        first.finish(Finish::Close).await.unwrap();
+        for reader in readers {
+            assert_eq!(reader.await.unwrap(), [CHUNKS, CHUNKS / 20, CHUNKS / 20]);
+        }
+    });
+}
+
+#[test]
+fn a_holder_that_is_stopped_while_others_append_and_then_goes_on_loses_nothing_and_doubles_nothing() {
+    let daemon = Daemon::start();
+    for round in 0..12 {
+        let name = format!("/streamfs/{round}");
+        daemon.create_with_buffers(&name, ALL, ALL);
+        let mut writer = Fed::of(daemon.pfs(["-q", "write", "--stream", "--close", &name]));
+        let pid = u64::from(writer.running.pid());
+        eventually("it has a lease", || {
+            writer.give(super::PIECE);
+            super::holder_of(&daemon, &name) == Some(pid)
+        });
+        let mut others = Vec::new();
+        let before = daemon.head(&name);
+        writer.give_meanwhile(8 * MIB as usize, |holder| {
+            eventually("it is at work", || daemon.head(&name) > before + round * 300_000);
+            holder.signal(Signal::STOP);
+            for number in 0..3 {
+                let bytes = other(number, 100_000);
+                daemon.append(&name, bytes.clone());
+                others.extend(bytes);
+            }
+            holder.signal(Signal::CONT);
+        });
+        let data = writer.finish();
+        let read = daemon.pfs(["cat", "--stream", &name]).run().exits(0).quietly();
+        let (own, of_others) = told_apart(&read.stdout);
+        assert_eq!((digest(&own), digest(&of_others)), (digest(&data), digest(&others)));
+        daemon.remove(&name);
+    }
+}
