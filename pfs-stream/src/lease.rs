@@ -156,6 +156,8 @@ impl Writer {
     ///
     /// Cancel safe.
     pub async fn room_for_holder(&mut self, up_to: u64) {
+        // Whatever it says, a reader that has read all is in nobody's way.
+        let up_to = up_to.min(self.shared.look().ring.head().seq);
         // What the slowest reader in the way is given up for.
         self.state.needs.store(up_to, Ordering::Relaxed);
         let mut waiting = Waiting::new(self);

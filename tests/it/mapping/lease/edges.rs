@@ -209,3 +209,21 @@ fn a_holder_that_says_anything_in_any_order_harms_nobody() {
     }
     is_unharmed(&mut daemon, before);
 }
+
+#[test]
+fn a_block_reader_that_has_read_all_is_not_given_up_whatever_room_a_holder_says_it_needs() {
+    let daemon = Daemon::with_config("[limits]\nmax_block_time = \"20ms\"\n");
+    daemon.create_with_buffers(S, MIB, MIB);
+    for transport in Transport::OF_THE_SOCKET {
+        let (wire, _area) = writing(daemon.wire().greeted_to_hold(), S);
+        let reader = daemon.reader_on(transport, S, ["--new", "--slow", "block"]);
+        let mut client = offered_on(wire);
+        client.append(1000);
+        let all = client.appended.len() as u64;
+        eventually("it has read all", || reader.stdout_len() == all);
+        client.wire.send(&Request::NeedsRoom { up_to: u64::MAX });
+        assert_eq!(client.wire.reply(), Some(Reply::Room));
+        let stat = daemon.reader_stat(S, reader.pid()).unwrap();
+        assert_eq!((&stat["policy"], &stat["was_block"]), (&"block".into(), &false.into()));
+    }
+}
