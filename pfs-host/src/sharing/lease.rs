@@ -51,6 +51,8 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     bytes: u64,
+    /// Bytes that the stream held.
+    held: u64,
     chunks: u64,
     at: Instant,
 }
@@ -100,7 +102,8 @@ impl Lease {
 
     fn is_due(&mut self, writer: &Writer, chunks: u64, bytes: u64) -> bool {
         let State::Without = self.state else { return false };
-        let from = self.from.get_or_insert_with(|| Mark { bytes, chunks, at: Instant::now() });
+        let mark = || Mark { bytes, held: writer.held(), chunks, at: Instant::now() };
+        let from = self.from.get_or_insert_with(mark);
         let (many, much) = (chunks.saturating_sub(from.chunks), bytes.saturating_sub(from.bytes));
         if many < CHUNKS && much < BYTES {
             return false;
@@ -111,7 +114,7 @@ impl Lease {
             (from.chunks, from.at) = (chunks, now);
         }
         let may = self.next.is_none_or(|next| next <= now);
-        may && (is_often || much >= BYTES.max(writer.held()))
+        may && (is_often || much >= BYTES.max(from.held))
     }
 
     /// The client has mapped the ring that it was offered: where the lease begins, if it is still possible. `None` if it was

@@ -16,6 +16,40 @@ fn attached(daemon: &Daemon, policies: &[&str]) -> Vec<Running> {
     readers.map(|(transport, policy)| daemon.reader_on(transport, S, ["--slow", policy])).collect()
 }
 
+#[test]
+fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_byte() {
+    const PIECES: usize = 300_000;
+    let daemon = Transport::Shm.daemon_with_http();
+    daemon.create_with_buffers(S, ALL, ALL);
+    let mut readers = attached(&daemon, &["block", "drop", "disconnect"]);
+    let mut writer = Fed::start(&daemon, ["--close"]);
+    writer.gets_a_lease(&daemon);
+    let pid = writer.running.pid();
+    // Those do not end the lease.
+    readers.extend(attached(&daemon, &["drop", "disconnect"]));
+    assert_eq!(holder(&daemon), Some(u64::from(pid)));
+    let text = daemon.pfs(["stat", S]).run().exits(0);
+    let line = text.text().lines().find(|line| line.contains("appends by itself, under a lease"));
+    assert!(line.is_some_and(|line| line.contains(&pid.to_string())), "{}", text.text());
+    let json = daemon.pfs(["stat", "--json", S]).run().exits(0);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["writers"][0]["leased"], &json["writers"][0]["pid"]), (&true.into(), &pid.into()));
+    writer.give(PIECES);
+    // These do.
+    readers.extend(attached(&daemon, &["block"]));
+    assert_eq!(holder(&daemon), None);
+    writer.give(PIECES);
+    writer.gets_a_lease(&daemon);
+    writer.give(PIECES);
+    let data = writer.finish();
+    readers.extend(Transport::ALL.map(|transport| daemon.pfs_on(transport, ["cat", "--stream", S]).spawn()));
+    assert!(data.len() as u64 <= ALL, "the test has appended more than the stream holds");
+    for reader in readers {
+        assert_eq!(digest(&reader.finish().exits(0).quietly_read()), digest(&data));
+    }
+    assert_eq!(daemon.figure(S, "writers_finished"), 1);
+}
+
 /// What a run printed that had nothing to say.
 trait QuietlyRead {
     fn quietly_read(self) -> Vec<u8>;

@@ -9,6 +9,39 @@ use crate::mapping::S;
 const ALL: u64 = 32 * MIB;
 
 #[test]
+fn a_second_writer_ends_the_lease_and_when_it_has_gone_the_first_gets_one_again() {
+    let daemon = Daemon::start();
+    daemon.create_with_buffers(S, 48 * MIB, 48 * MIB);
+    let mut others = Vec::new();
+    let mut writer = Fed::start(&daemon, ["--close"]);
+    for transport in Transport::OF_THE_SOCKET {
+        writer.gets_a_lease(&daemon);
+        let mut second = daemon.pfs_on(transport, ["-q", "write", "--stream", S]).stdin_pipe().spawn();
+        let mut say = |bytes: Vec<u8>| {
+            second.send(&bytes);
+            others.extend(bytes);
+            let all = writer.given.len() + others.len();
+            eventually("what both were given is there", || daemon.head(S) == all as u64);
+        };
+        say(other(1, 1000));
+        assert_eq!(holder(&daemon), None);
+        say(other(2, 1000));
+        // As long as it is there, even if it appends nothing.
+        writer.gives_for_a_pause();
+        let all = writer.given.len() + others.len();
+        eventually("all of it is there", || daemon.head(S) == all as u64);
+        assert_eq!(holder(&daemon), None);
+        second.finish().exits(0).quietly();
+    }
+    writer.gets_a_lease(&daemon);
+    let data = writer.finish();
+    let read = daemon.pfs(["cat", "--stream", S]).run().exits(0).quietly();
+    let (own, of_others) = told_apart(&read.stdout);
+    assert_eq!((digest(&own), digest(&of_others)), (digest(&data), digest(&others)));
+    assert_eq!(daemon.figure(S, "writers_finished"), 3);
+}
+
+#[test]
 fn chunks_of_a_holder_and_of_others_are_whole_and_in_the_order_of_each() {
     const CHUNKS: u64 = 60_000;
     let daemon = Daemon::start();
