@@ -149,6 +149,12 @@ impl Writer {
         self.shared.news.wake_all();
     }
 
+    /// Wakes all readers that sleep, those of other processes too: for what the holder has appended
+    /// without waking anybody, because it was stopped before it could.
+    pub fn wake_for_holder(&self) {
+        self.shared.wake_readers();
+    }
+
     /// Waits until `block` readers let the holder overwrite everything before this chunk, or until the lease has ended. Then the holder is
     /// to be told.
     ///

@@ -28,8 +28,9 @@ const CHUNKS_WITHIN: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Time between two looks at what the holder has appended, for those who sleep in this process: one that is stopped after it has
-/// published a chunk, and before it says so, does not keep them asleep. Doubled up to the longest while nothing comes.
+/// Time between two looks at what the holder has appended, for those who sleep: a holder that is
+/// stopped after it has published a chunk, and before it wakes them, does not keep them asleep.
+/// Doubled up to the longest while nothing comes.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LONGEST_LOOK: Duration = Duration::from_mins(1);
 
@@ -149,11 +150,11 @@ impl Lease {
         }
     }
 
-    /// Wakes those who sleep in this process if the holder has appended something since the last look.
+    /// Wakes those who sleep if the holder has appended something since the last look.
     fn look(&mut self, writer: &Writer) {
         let Some(LeaseEnd { chunks, .. }) = writer.look_at_holder() else { return };
         self.look = if chunks > self.seen {
-            writer.holder_published();
+            writer.wake_for_holder();
             FIRST_LOOK
         } else {
             self.look.saturating_mul(2).min(LONGEST_LOOK)

@@ -263,3 +263,21 @@ fn rings_that_their_holders_scribble_on_all_the_time_disturb_nobody_else() {
     daemon.remove(S);
     is_unharmed(&mut daemon, before);
 }
+
+#[test]
+fn a_holder_that_wakes_nobody_delays_readers_until_the_daemon_looks() {
+    let daemon = Transport::Shm.daemon_with_http();
+    daemon.create_with_buffers(S, 16 * MIB, 16 * MIB);
+    let readers = Transport::ALL.map(|transport| daemon.reader_on(transport, S, []));
+    let mut client = offered(&daemon, S).hold();
+    for _ in 0..3 {
+        let all = client.appended.len() as u64;
+        eventually("they have read all", || readers.iter().all(|reader| reader.stdout_len() == all));
+        // As if it were stopped between publishing and waking.
+        let bytes = super::own(all, 1000);
+        client.holder.try_push(&bytes).unwrap();
+        client.appended.extend(bytes);
+    }
+    let all = client.appended.len() as u64;
+    eventually("they have read all", || readers.iter().all(|reader| reader.stdout_len() == all));
+}
