@@ -40,6 +40,9 @@ const MUCH_ROOM_PATIENCE: Duration = Duration::from_millis(3);
 /// So many staged bytes, about, are appended at a time: the client gets their places back, and other writers their turn.
 const BATCH: u64 = 64 << 10;
 
+/// Answers that a client may ask for before it takes them, in bytes.
+const ANSWERS: usize = 4 << 10;
+
 /// Serves a writer to its end.
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
@@ -194,7 +197,10 @@ impl<T: Transport> Writing<'_, T> {
                     }
                     Request::Heartbeat => {}
                     Request::Staged if self.stage.is_some() => {}
-                    Request::Flush => self.tell_all(),
+                    Request::Flush => {
+                        self.tell_all();
+                        self.answers_are_taken(cutoff).await?;
+                    }
                     // These come late when the lease has ended.
                     Request::Published if self.stage.is_some() => self.append.writer().holder_published(),
                     Request::NearsFloor if self.stage.is_some() => {
@@ -299,6 +305,19 @@ impl<T: Transport> Writing<'_, T> {
             }
         }
         self.wire.put(&Reply::Room);
+        self.answers_are_taken(cutoff).await
+    }
+
+    /// Waits until the client has taken most of the answers that it asked for. One that asks and
+    /// does not listen is not listened to.
+    async fn answers_are_taken(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
+        while self.wire.queued() > ANSWERS && !self.wire.try_flush() {
+            tokio::select! {
+                ready = self.wire.transport().writable() => ready?,
+                () = self.wire.transport().hung_up() => return Err(Ended::Gone),
+                failure = cutoff.reached() => return Err(failure.into()),
+            }
+        }
         Ok(())
     }
 

@@ -227,3 +227,23 @@ fn a_block_reader_that_has_read_all_is_not_given_up_whatever_room_a_holder_says_
         assert_eq!((&stat["policy"], &stat["was_block"]), (&"block".into(), &false.into()));
     }
 }
+
+#[test]
+fn a_holder_that_asks_again_and_again_and_hears_nothing_costs_no_memory() {
+    const TIMES: usize = 1_000_000;
+    let mut daemon = Daemon::start();
+    daemon.create_with_buffers(S, MIB, MIB);
+    let mut client = held(&daemon, S);
+    let before = daemon.memory();
+    let requests = [Request::Flush, Request::NeedsRoom { up_to: 0 }, Request::Published];
+    for request in requests {
+        let mut frame = bytes::BytesMut::new();
+        request.encode(&mut frame);
+        let frames = frame.repeat(TIMES / 100);
+        // It stops to listen while the answers have nowhere to go, and that is as well.
+        let _sent = (0..100).take_while(|_| client.wire.offer_bytes(&frames)).count();
+    }
+    let after = daemon.memory();
+    assert!(after < before + (4 << 20), "the daemon grew from {before} to {after}");
+    assert!(daemon.runs());
+}
