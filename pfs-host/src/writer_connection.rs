@@ -265,6 +265,8 @@ impl<T: Transport> Writing<'_, T> {
     /// The writer appends through this connection again.
     fn lease_ended(&mut self, published: Published) {
         let Published { chunks, offset, .. } = published;
+        // Where others have appended, head is not behind a chunk of this client.
+        let offset = if chunks > 0 { offset } else { 0 };
         self.acks.count_published(published, self.append.writer().readers());
         if let Some(stage) = &self.stage {
             // It asks for nothing while it holds a lease.

@@ -150,6 +150,22 @@ fn what_a_holder_sends_during_its_lease_ends_it_and_comes_after_what_it_publishe
     }
 }
 
+#[test]
+fn a_lease_under_which_nothing_was_appended_ends_without_an_offset() {
+    let daemon = Daemon::start();
+    daemon.create_with_buffers(S, 16 * MIB, 16 * MIB);
+    let mut client = offered(&daemon, S);
+    let own = client.appended.len() as u64;
+    daemon.append(S, other(1, 1000));
+    client.wire.send(&Request::LeaseReady);
+    assert!(matches!(client.wire.reply(), Some(Reply::Leased(start)) if start.head.1 == own + 1000));
+    daemon.append(S, other(2, 1000));
+    assert_eq!(client.wire.reply(), Some(Reply::LeaseEnded { chunks: 0, offset: 0 }));
+    // Acknowledgements do not go back.
+    client.wire.send(&Request::Flush);
+    assert!(matches!(client.wire.reply(), Some(Reply::Ack { offset, .. }) if offset == own));
+}
+
 /// As [`held`], over a connection that is a writer's.
 #[track_caller]
 fn offered_on(wire: harness::Wire) -> Held {
