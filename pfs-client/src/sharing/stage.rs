@@ -21,7 +21,7 @@ pub(super) const UNSEEN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Stage {
     area: StagingWriter,
-    /// When the daemon was last rung or listened to.
+    /// When the daemon was last listened to.
     seen: Duration,
 }
 
@@ -79,11 +79,10 @@ impl Stage {
     /// daemon that was killed at work will never ask to be rung.
     pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) -> bool {
         self.area.publish();
-        let now = now();
         if self.area.consumer_is_to_be_rung() {
             say(&Request::Staged, queue);
-            self.seen = now;
         }
+        let now = now();
         let is_due = now.saturating_sub(self.seen) >= UNSEEN;
         if is_due {
             self.seen = now;

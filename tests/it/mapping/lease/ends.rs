@@ -92,6 +92,44 @@ fn readers_get_all_that_a_killed_holder_has_published_and_its_death_is_told() {
 }
 
 #[test]
+fn a_killed_daemon_is_noticed_by_a_holder_that_only_appends() {
+    let options = WriteOptions::default;
+    let is_gone = |mut append: Box<dyn FnMut() -> Result<(), WriteError> + '_>| {
+        let mut error = None;
+        eventually("it is noticed", || {
+            error = append().err();
+            error.is_some()
+        });
+        assert!(matches!(error, Some(WriteError::DaemonGone(_))), "{error:?}");
+    };
+    for pushes in [false, true] {
+        let mut daemon = Daemon::start();
+        let client = blocking::Client::new(Endpoint::Unix(daemon.socket()));
+        let mut writer = client.writer(S, options()).unwrap();
+        eventually("it has a lease", || {
+            writer.append(own(1, super::PIECE)).unwrap();
+            holder(&daemon).is_some()
+        });
+        daemon.kill9();
+        // What is pushed is looked after when it is so much that those who sleep are woken.
+        let chunk = own(2, 40_000);
+        is_gone(Box::new(|| if pushes { writer.push(&chunk) } else { writer.append(&chunk[..10]) }));
+    }
+    for pushes in [false, true] {
+        let runtime = runtime();
+        let mut daemon = Daemon::start();
+        let mut writer = runtime.block_on(leased(&daemon));
+        daemon.kill9();
+        let chunk = own(2, 40_000);
+        is_gone(Box::new(|| {
+            runtime.block_on(async {
+                if pushes { writer.push(&chunk).await } else { writer.append(&chunk[..10]).await }
+            })
+        }));
+    }
+}
+
+#[test]
 fn a_killed_daemon_is_noticed_by_a_command_that_holds_a_lease_at_work_and_at_rest() {
     for is_at_work in [false, true] {
         let mut daemon = Daemon::start();
