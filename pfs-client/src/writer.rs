@@ -295,16 +295,25 @@ impl Writer {
         .await
     }
 
-    /// Waits for the writer to fail, and only for that: for programs that have nothing to append at the moment and still
-    /// want to know when the stream is closed or removed or the daemon is gone.
+    /// Waits for the writer to fail, and only for that (and takes a lease that it is offered
+    /// meanwhile): for programs that have nothing to append at the moment and still want to know
+    /// when the stream is closed or removed or the daemon is gone.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn failure(&mut self) -> WriteError {
-        poll_fn(|cx| match self.poll_send(cx, &mut &[][..]) {
-            Poll::Ready(Err(error)) => Poll::Ready(error),
-            _ => Poll::Pending,
+        poll_fn(|cx| {
+            loop {
+                // An offer keeps memory that counts as the stream's until it is answered.
+                self.answer_offer();
+                let heard = self.heard;
+                match self.poll_send(cx, &mut &[][..]) {
+                    Poll::Ready(Err(error)) => return Poll::Ready(error),
+                    Poll::Ready(Ok(())) if self.heard != heard => {}
+                    _ => return Poll::Pending,
+                }
+            }
         })
         .await
     }

@@ -166,6 +166,19 @@ fn a_lease_under_which_nothing_was_appended_ends_without_an_offset() {
     assert!(matches!(client.wire.reply(), Some(Reply::Ack { offset, .. }) if offset == own));
 }
 
+#[test]
+fn a_command_that_rests_takes_the_lease_that_it_was_offered() {
+    let daemon = Daemon::start();
+    let mut writer = Fed::start(&daemon, []);
+    // Counting begins there, and the offer comes behind the last byte.
+    writer.give(40_000);
+    eventually("the first bytes are there", || daemon.head(S) == 40_000);
+    writer.give(MIB as usize);
+    let pid = u64::from(writer.running.pid());
+    eventually("it has a lease", || holder(&daemon) == Some(pid));
+    writer.finish();
+}
+
 /// As [`held`], over a connection that is a writer's.
 #[track_caller]
 fn offered_on(wire: harness::Wire) -> Held {
