@@ -248,9 +248,7 @@ impl Writer {
         }
         self.answer_offer();
         poll_fn(|cx| {
-            let heard = self.heard;
             ready!(self.poll_send(cx, &mut &[][..]))?;
-            self.has_news &= self.heard == heard;
             if self.has_news { Poll::Pending } else { Poll::Ready(Ok(())) }
         })
         .await
@@ -550,6 +548,7 @@ impl Writer {
 
     fn hear(&mut self, reply: Reply) -> Result<(), WriteError> {
         self.heard = self.heard.wrapping_add(1);
+        self.has_news = false;
         if self.hear_of_lease(&reply)? {
             return Ok(());
         }
