@@ -26,6 +26,7 @@ mod idle_writers;
 mod kills;
 mod large_chunks;
 mod late_join;
+mod lease_soak;
 mod library;
 mod life;
 mod limits;

@@ -1,0 +1,334 @@
+//! Leases at random: a writer that is mostly a holder, others that append now and then, and readers
+//! of every kind; each of them is stopped, goes on or is killed at a random moment. Whatever
+//! happens, a `block` reader that is there from the start gets every byte that any writer was told
+//! to be in the stream, each writer's bytes in order and none of them twice, and every other reader
+//! gets the same bytes, or says exactly which of them it lost.
+//!
+//! `PFS_TEST_SEED` repeats the round that a failure names; processes race, so the failure may need
+//! several runs. `PFS_TEST_SECONDS` makes a run longer.
+
+#![allow(clippy::print_stderr, reason = "a failure names its round")]
+
+use std::io::Write as _;
+use std::process::ChildStdin;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, Random, Running, Signal, Transport, digest, eventually, gaps, kept, noise, variable};
+
+const S: &str = "/streamfs/s";
+
+/// How many rounds there are at least.
+const ROUNDS: u32 = 3;
+
+#[test]
+fn whatever_happens_to_a_holder_and_to_others_every_byte_is_delivered_once_or_in_a_gap() {
+    let time = Duration::from_secs(variable("PFS_TEST_SECONDS").unwrap_or(0));
+    let (begin, fixed) = (Instant::now(), variable("PFS_TEST_SEED"));
+    let mut seeds = Random::from_the_system();
+    let (mut rounds, mut leases) = (0, 0);
+    while rounds < ROUNDS || begin.elapsed() < time {
+        let seed = fixed.unwrap_or_else(|| seeds.number());
+        let _named = Named { seed, rounds };
+        leases += Round::run(seed);
+        rounds += 1;
+    }
+    eprintln!("{rounds} rounds, {leases} times a lease was seen");
+    assert!(leases > 0, "no writer had a lease in {rounds} rounds");
+}
+
+/// Names the round when it fails.
+struct Named {
+    seed: u64,
+    rounds: u32,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("after {} rounds, PFS_TEST_SEED={} failed", self.rounds, self.seed);
+        }
+    }
+}
+
+/// Writers of different slots are there at once, those of one slot one after the other. The slot is
+/// in the two upper bits of each byte.
+const SLOTS: u8 = 3;
+
+/// A writer, and what it was given.
+struct Writer {
+    slot: u8,
+    running: Running,
+    pieces: Sender<Vec<u8>>,
+    feeding: JoinHandle<Option<ChildStdin>>,
+    given: Vec<u8>,
+}
+
+/// What was left of a writer.
+struct Left {
+    slot: u8,
+    given: Vec<u8>,
+    /// Otherwise it was killed, and some of it is in the stream.
+    finished: bool,
+}
+
+impl Writer {
+    fn start(slot: u8, random: &mut Random, daemon: &Daemon, ring: u64) -> Self {
+        let transport = if slot == 0 { Transport::Shm } else { random.of(Transport::ALL) };
+        let chunk = (1 + {
+            let most = random.of([1, 100, 5000, 64 << 10, 1 << 20]);
+            random.below(most)
+        })
+        .min(ring);
+        let chunk = chunk.to_string();
+        let lines: &[&str] = if slot == 0 && random.one_in(4) { &["--lines"] } else { &[] };
+        let write = daemon.pfs_on(transport, ["-q", "write", "--stream", "--chunk-size", &chunk]);
+        let mut running = write.args(lines).arg(S).stdin_pipe().spawn();
+        let mut stdin = running.take_stdin();
+        let (pieces, fed) = channel::<Vec<u8>>();
+        let feeding = std::thread::spawn(move || {
+            for piece in fed {
+                // A writer that was killed takes no more.
+                stdin.write_all(&piece).ok()?;
+            }
+            Some(stdin)
+        });
+        Self { slot, running, pieces, feeding, given: Vec::new() }
+    }
+
+    fn give(&mut self, random: &mut Random, len: usize) {
+        let mut bytes = noise(random.number(), len);
+        for byte in &mut bytes {
+            *byte = self.slot << 6 | *byte & 0x3f;
+        }
+        // Lines are cut behind these.
+        if self.slot == 0 {
+            bytes.iter_mut().step_by(100).for_each(|byte| *byte = b'\n');
+        }
+        self.given.extend_from_slice(&bytes);
+        let _ = self.pieces.send(bytes);
+    }
+
+    fn kill(self) -> Left {
+        self.running.signal(Signal::KILL);
+        assert_eq!(self.running.finish_with_input().code, 137);
+        drop(self.pieces);
+        drop(self.feeding.join().unwrap());
+        Left { slot: self.slot, given: self.given, finished: false }
+    }
+
+    #[track_caller]
+    fn finish(self) -> Left {
+        drop(self.pieces);
+        let stdin = self.feeding.join().unwrap().expect("a writer that nobody killed takes all");
+        drop(stdin);
+        self.running.finish_with_input().exits(0).quietly();
+        Left { slot: self.slot, given: self.given, finished: true }
+    }
+}
+
+struct Reader {
+    running: Running,
+    policy: &'static str,
+}
+
+impl Reader {
+    fn start(random: &mut Random, daemon: &Daemon) -> Self {
+        let policy = random.of(["drop", "drop", "block", "disconnect"]);
+        Self::of(random.of(Transport::ALL), policy, daemon)
+    }
+
+    fn of(transport: Transport, policy: &'static str, daemon: &Daemon) -> Self {
+        let command = daemon.pfs_on(transport, ["-v", "cat", "--stream", "--slow", policy, S]);
+        Self { running: command.spawn(), policy }
+    }
+
+    /// Where it says that it begins.
+    fn start_offset(stderr: &str) -> Option<usize> {
+        let (_, rest) = stderr.split_once("from offset ")?;
+        let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
+        rest[..end].parse().ok()
+    }
+
+    /// Compares what it got with what was in the stream.
+    #[track_caller]
+    fn check(self, all: &[u8]) {
+        let policy = self.policy;
+        let run = self.running.finish();
+        let gaps = gaps(&run.stderr);
+        let start = Self::start_offset(&run.stderr).unwrap_or_else(|| panic!("{policy}: {}", run.stderr));
+        let allowed: &[i32] = match policy {
+            "drop" if gaps.is_empty() => &[0],
+            "drop" => &[4],
+            "block" => &[0],
+            _ => &[0, 6],
+        };
+        assert!(allowed.contains(&run.code), "{policy} ended with {}: {}", run.code, run.stderr);
+        assert!(policy == "drop" || gaps.is_empty(), "{policy}: {}", run.stderr);
+        let expected = kept(all, start as u64, &gaps);
+        match run.code {
+            6 => assert!(expected.starts_with(&run.stdout), "{policy}: other bytes; {}", run.stderr),
+            _ => assert_eq!(digest(&run.stdout), digest(&expected), "{policy} from {start}: {}", run.stderr),
+        }
+    }
+}
+
+struct Round {
+    random: Random,
+    daemon: Daemon,
+    ring: u64,
+    writers: Vec<Writer>,
+    left: Vec<Left>,
+    readers: Vec<Reader>,
+    /// Processes that stand still.
+    stopped: Vec<u32>,
+    leases: u32,
+}
+
+impl Round {
+    /// Returns how often a lease was seen.
+    fn run(seed: u64) -> u32 {
+        let mut random = Random::new(seed);
+        let daemon = Transport::Shm.daemon_with_http();
+        let ring = random.of([64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20]);
+        daemon.create_with_buffers(S, ring, ring);
+        let reference = random.of(Transport::ALL);
+        let reference = daemon.reader_on(reference, S, ["-q", "--slow", "block"]);
+        let (writers, left, readers, stopped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut round = Self { random, daemon, ring, writers, left, readers, stopped, leases: 0 };
+        let first = Writer::start(0, &mut round.random, &round.daemon, ring);
+        round.writers.push(first);
+        for _ in 0..20 + round.random.below(30) {
+            round.step(reference.pid());
+        }
+        round.end(reference)
+    }
+
+    fn step(&mut self, reference: u32) {
+        let most = self.random.of([1, 1000, 100_000, 1 << 20]);
+        for writer in &mut self.writers {
+            let len = self.random.below(if writer.slot == 0 { most } else { most / 8 + 1 });
+            writer.give(&mut self.random, len as usize);
+        }
+        match self.random.below(20) {
+            0 => {
+                let number = self.random.below(self.writers.len() as u64) as usize;
+                let writer = self.writers.swap_remove(number);
+                self.stopped.retain(|pid| *pid != writer.running.pid());
+                let slot = writer.slot;
+                self.left.push(writer.kill());
+                if slot == 0 {
+                    self.add(0);
+                }
+            }
+            1 | 2 => {
+                let slot = 1 + self.random.below(u64::from(SLOTS) - 1) as u8;
+                match self.writers.iter().position(|writer| writer.slot == slot) {
+                    None => self.add(slot),
+                    Some(number) => {
+                        // Not while it waits for anybody who stands still.
+                        self.go_on();
+                        let writer = self.writers.swap_remove(number);
+                        self.left.push(writer.finish());
+                    }
+                }
+            }
+            3..=7 => {
+                let pids: Vec<u32> = (self.writers.iter().map(|writer| &writer.running))
+                    .chain(self.readers.iter().map(|reader| &reader.running))
+                    .map(Running::pid)
+                    .chain([reference])
+                    .filter(|pid| !self.stopped.contains(pid))
+                    .collect();
+                if let Some(pid) = pids.get(self.random.below(pids.len().max(1) as u64) as usize)
+                    && harness::alive(*pid)
+                {
+                    harness::kill(*pid, Signal::STOP);
+                    self.stopped.push(*pid);
+                }
+            }
+            8..=13 => self.go_on(),
+            14 | 15 if self.readers.len() < 8 => {
+                let reader = Reader::start(&mut self.random, &self.daemon);
+                self.readers.push(reader);
+            }
+            16 if !self.readers.is_empty() => {
+                let number = self.random.below(self.readers.len() as u64) as usize;
+                let Reader { running, .. } = self.readers.swap_remove(number);
+                self.stopped.retain(|pid| *pid != running.pid());
+                running.signal(Signal::KILL);
+            }
+            _ => {}
+        }
+        let stat = self.daemon.stat(S).unwrap();
+        let writers = stat["writers"].as_array().unwrap();
+        self.leases += u32::from(writers.iter().any(|writer| writer["leased"] == true));
+        // Chance decides what overtakes what.
+        sleep(Duration::from_micros(self.random.below(100_000)));
+    }
+
+    fn add(&mut self, slot: u8) {
+        let writer = Writer::start(slot, &mut self.random, &self.daemon, self.ring);
+        self.writers.push(writer);
+    }
+
+    fn go_on(&mut self) {
+        for pid in self.stopped.drain(..) {
+            if harness::alive(pid) {
+                harness::kill(pid, Signal::CONT);
+            }
+        }
+    }
+
+    fn end(mut self, reference: Running) -> u32 {
+        self.go_on();
+        for writer in std::mem::take(&mut self.writers) {
+            self.left.push(writer.finish());
+        }
+        let killed = self.left.iter().filter(|left| !left.finished).count();
+        eventually("all writers have gone", || {
+            self.daemon.stat(S).unwrap()["writers"] == serde_json::json!([])
+        });
+        let stat = self.daemon.stat(S).unwrap();
+        assert_eq!(stat["writers_finished"], self.left.len() - killed, "{stat}");
+        // Each has begun.
+        for reader in &mut self.readers {
+            eventually("the reader is attached", || {
+                Reader::start_offset(&reader.running.stderr()).is_some() || !reader.running.runs()
+            });
+        }
+        self.daemon.close(S);
+        let all = reference.finish().exits(0).quietly().stdout;
+        assert_eq!(all.len(), self.daemon.head(S) as usize);
+        for slot in 0..SLOTS {
+            let of_slot = |byte: u8| byte >> 6 == slot;
+            let bytes: Vec<u8> = all.iter().copied().filter(|byte| of_slot(*byte)).collect();
+            let writers: Vec<&Left> = self.left.iter().filter(|left| left.slot == slot).collect();
+            assert!(
+                are(&bytes, &writers),
+                "{} bytes of slot {slot} are not those that were given",
+                bytes.len()
+            );
+        }
+        for reader in self.readers {
+            reader.check(&all);
+        }
+        let log = self.daemon.log();
+        assert!(!log.contains("panicked") && !log.contains("spoiled"), "{log}");
+        self.leases
+    }
+}
+
+/// Whether these are the bytes of the writers, one after the other, of those that were killed the
+/// first ones.
+fn are(bytes: &[u8], writers: &[&Left]) -> bool {
+    /// Some bytes may be the same by chance.
+    const CHANCE: usize = 32;
+    let Some((writer, rest)) = writers.split_first() else { return bytes.is_empty() };
+    if writer.finished {
+        return bytes.strip_prefix(&writer.given[..]).is_some_and(|bytes| are(bytes, rest));
+    }
+    let same = writer.given.iter().zip(bytes).take_while(|(given, got)| given == got).count();
+    (same.saturating_sub(CHANCE)..=same).rev().any(|same| are(&bytes[same..], rest))
+}
