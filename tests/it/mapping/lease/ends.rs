@@ -159,6 +159,8 @@ async fn leased(daemon: &Daemon) -> Writer {
     while holder(daemon).is_none() {
         writer.append(own(1, super::PIECE)).await.unwrap();
     }
+    // This waits until the writer knows, too.
+    writer.append(own(1, super::PIECE)).await.unwrap();
     writer
 }
 
