@@ -470,6 +470,13 @@ impl Reader {
                 self.leave_ring();
                 Ok(None)
             }
+            #[cfg(target_os = "linux")]
+            (State::Reading, Reply::RingLeft) => {
+                if let Source::Ring(ring) = &mut self.source {
+                    ring.is_left();
+                }
+                Ok(None)
+            }
             (_, _) if self.is_mapped() => {
                 Err(RequestError::unexpected("nothing, for the ring was handed over").into())
             }

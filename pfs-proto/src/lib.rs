@@ -81,6 +81,8 @@
 //! are described in the crate `pfs-stream`.
 //!
 //! A reader of a leased ring gets one more descriptor, with `Mapped` or `Ring`: a page whose first word it sets to 1 before it sleeps.
+//! Who had a lease can go on to write into the ring, and hide from readers that the stream has left it or has ended. So a reader that does
+//! not notice is told `RingLeft`. It reads what it finds in the ring, and then says `Follow`.
 //!
 //! Offsets of data are implicit: the first `Data`, `DataPart` or `Gap` is at `Reading`'s start, each `Data` moves the position
 //! by its length, `Gap` moves it from `from` to `to`, and `End` repeats it. A `Gap` may follow `DataPart` if the rest of the
@@ -223,7 +225,7 @@
 //!
 //! `Hello`, 0x81: as the request.
 //!
-//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97; `Unshared`, 0x9a; `Room`, 0x9d
+//! `Done`, 0x82; `Waiting`, 0x8b; `Watching`, 0x94; `Heartbeat`, 0x97; `Unshared`, 0x9a; `Room`, 0x9d; `RingLeft`, 0x9f
 //!
 //! ```text
 //! | (nothing) |

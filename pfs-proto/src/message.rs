@@ -179,6 +179,9 @@ pub enum Reply {
     },
     /// Mapped reader: the next ring cannot be shared. What comes next comes over the connection.
     Unshared,
+    /// Mapped reader: the stream has left the ring a while ago, or has ended, whatever the ring says. Read what is there, and say
+    /// [`Request::Follow`].
+    RingLeft,
     /// Writer: put chunks here. Comes with a descriptor: the staging area.
     Staging,
     /// Writer: map this ring, to append to it yourself. Comes with two descriptors: the ring, and the page in which readers ask for

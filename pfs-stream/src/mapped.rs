@@ -150,7 +150,8 @@ impl Handout {
         }
         let elsewhere = &self.membership.state.elsewhere;
         if lock(elsewhere).as_ref().is_some_and(|ring| ring.is_current(&append)) {
-            return Err(FollowError::NotMoved);
+            // The reader trusts the ring no more, to which a former holder of a lease can still write.
+            return Err(if append.is_sealed { FollowError::NotShared } else { FollowError::NotMoved });
         }
         let (ring, next) = shared.next_ring(&append).ok_or(FollowError::NotShared)?;
         let left = lock(elsewhere).replace(RingElsewhere::new(ring, &next));
@@ -158,6 +159,17 @@ impl Handout {
         // Only now: dropping the last handle of a ring frees it.
         drop(left);
         Ok(next)
+    }
+
+    /// Waits until the stream has left the ring that the other process reads, or has ended, where a former holder of a lease could hide that.
+    /// Returns the ring's number. Not for the ring of number `told`.
+    pub fn left_ring(&self, told: Option<u64>) -> impl Future<Output = u64> + Send + use<> {
+        let (shared, state) = (Arc::clone(&self.membership.shared), Arc::clone(&self.membership.state));
+        Stream { shared: Arc::clone(&shared) }.ends_with(move || {
+            let append = shared.look();
+            let over = lock(&state.elsewhere).as_ref().and_then(|ring| ring.is_over(&append));
+            over.filter(|ring| Some(*ring) != told)
+        })
     }
 
     /// The other process cannot map: the reader is to go on here. Once it has asked for another ring, it goes on from where its page

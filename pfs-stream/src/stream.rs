@@ -264,6 +264,15 @@ impl Stream {
 
     /// Waits until the stream is removed.
     pub fn removed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        self.ends_with(move || shared.status().removed().then_some(()))
+    }
+
+    /// Waits for something that comes with an end: of the stream, or of its stay in a ring.
+    pub(crate) fn ends_with<T, F: FnMut() -> Option<T> + Send>(
+        &self,
+        mut check: F,
+    ) -> impl Future<Output = T> + Send + use<T, F> {
         let mut waiting = Waiting {
             shared: Arc::clone(&self.shared),
             queue: |shared| &shared.ends,
@@ -271,7 +280,7 @@ impl Stream {
         };
         poll_fn(move |cx| {
             let Waiting { shared, ticket, .. } = &mut waiting;
-            shared.ends.poll(ticket, cx, || shared.status().removed().then_some(()))
+            shared.ends.poll(ticket, cx, &mut check)
         })
     }
 

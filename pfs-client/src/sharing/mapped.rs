@@ -37,6 +37,8 @@ pub(crate) struct MappedSource {
     moves: u32,
     /// Whether the daemon was asked for the next ring.
     asked: bool,
+    /// Whether the daemon has said that the stream has left the ring.
+    left: bool,
     bell: Bell,
     /// Sleeping in the reader's own thread.
     sleep: Sleep,
@@ -63,6 +65,7 @@ impl MappedSource {
             reader,
             moves: 0,
             asked: false,
+            left: false,
             sleep: Sleep::new(bell.clone()),
             bell,
             sleeper: None,
@@ -73,9 +76,14 @@ impl MappedSource {
         })
     }
 
-    /// Whether it has read all of a ring that the stream has left.
+    /// Whether it has read all of a ring that the stream has left. To be asked when nothing more was found.
     pub(crate) fn has_to_follow(&self) -> bool {
-        self.lengths.is_empty() && self.reader.has_to_follow()
+        self.lengths.is_empty() && (self.left || self.reader.has_to_follow())
+    }
+
+    /// The stream has left the ring, whatever that says.
+    pub(crate) fn is_left(&mut self) {
+        self.left = true;
     }
 
     /// Returns true once for each ring: the caller must ask the daemon for the next one.
@@ -90,7 +98,7 @@ impl MappedSource {
 
     /// Goes on in the ring that came along with `Ring`.
     pub(crate) fn follow(&mut self, layout: RingLayout, leased: bool, passed: &Passed) -> io::Result<()> {
-        self.asked = false;
+        (self.asked, self.left) = (false, false);
         let ring = passed.take()?;
         let asleep = leased.then(|| passed.take()).transpose()?;
         self.reader.follow(ring, layout)?;

@@ -13,6 +13,7 @@ use crate::{
     Cutoff, Readable,
     daemon::Daemon,
     failure::{Ended, Failure},
+    poll::poll_once,
     session::ReadingLog,
     shutdown::stuck,
     transport::Transport,
@@ -49,6 +50,9 @@ pub(crate) async fn hand_out<T: Transport>(
 /// How long a client may take to leave a stream that was removed. The ring itself tells the client of the removal, and occupies
 /// memory for as long as the client maps it.
 const REMOVED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a reader may stay in a ring that the stream has left, before it is told so.
+const LEFT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A ring that a client reads. When the daemon ends, the client reads on until it hears of the end. The ring must not be given
 /// up before the last writer has left: a writer that waits for a `block` reader would overwrite the data that this reader
@@ -109,11 +113,18 @@ async fn attend<T: Transport>(
         handout.removed().await;
         sleep(REMOVED_TIMEOUT).await;
     });
+    let mut left = pin!(is_left(handout, None));
     loop {
         let frame = tokio::select! {
             biased;
             failure = cutoff.reached() => return Err(failure.into()),
             frame = wire.frame() => frame?,
+            ring = &mut left => {
+                wire.put(&Reply::RingLeft);
+                wire.try_flush();
+                left.set(is_left(handout, Some(ring)));
+                continue;
+            }
             () = &mut overdue => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
             never = &mut limited => match never {},
         };
@@ -130,6 +141,18 @@ async fn attend<T: Transport>(
                 return Err(Failure::new(ErrorCode::Protocol, message).into());
             }
             None => return Err(Ended::Gone),
+        }
+    }
+}
+
+/// Waits until the stream has left the ring that the client reads for some time, and the client has not noticed: a former holder of a
+/// lease can write there what it likes. Returns the ring's number.
+async fn is_left(handout: &Handout, told: Option<u64>) -> u64 {
+    loop {
+        let ring = handout.left_ring(told).await;
+        sleep(LEFT_TIMEOUT).await;
+        if poll_once(handout.left_ring(told)).await == Some(ring) {
+            return ring;
         }
     }
 }

@@ -30,6 +30,7 @@ impl Reply {
             | Self::Staging
             | Self::Unshared
             | Self::Room
+            | Self::RingLeft
             | Self::Watching
             | Self::Heartbeat => (),
             Self::Error { code, message } => {
@@ -121,6 +122,7 @@ impl Reply {
             kind::LEASE_OFFER => Self::LeaseOffer(options::ring(&mut r)?.0),
             kind::LEASED => Self::Leased(options::lease_start(&mut r)?),
             kind::ROOM => Self::Room,
+            kind::RING_LEFT => Self::RingLeft,
             kind::LEASE_ENDED => Self::LeaseEnded { chunks: r.u64()?, offset: r.u64()? },
             kind::STAGING => Self::Staging,
             kind::IDENTITY => Self::Identity {
@@ -164,6 +166,7 @@ impl Reply {
             Self::LeaseOffer(_) => kind::LEASE_OFFER,
             Self::Leased(_) => kind::LEASED,
             Self::Room => kind::ROOM,
+            Self::RingLeft => kind::RING_LEFT,
             Self::LeaseEnded { .. } => kind::LEASE_ENDED,
             Self::Staging => kind::STAGING,
             Self::Identity { .. } => kind::IDENTITY,

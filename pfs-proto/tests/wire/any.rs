@@ -78,6 +78,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         ring_layout().prop_map(Reply::LeaseOffer),
         lease_start().prop_map(Reply::Leased),
         Just(Reply::Room),
+        Just(Reply::RingLeft),
         any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::LeaseEnded { chunks, offset }),
         Just(Reply::Staging),
         Just(Reply::Unshared),

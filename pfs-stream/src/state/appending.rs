@@ -84,6 +84,7 @@ fn wake_waiting(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
     let waiter = append.lease_waiter.take();
     drop(append);
     shared.room.wake_all();
+    shared.ends.wake_all();
     shared.wake_readers();
     if let Some(waiter) = waiter {
         waiter.wake();

@@ -282,8 +282,8 @@ impl Appending {
         next.ring().set_status(self.status);
         self.growth.begin(next.ring().layout(), next.tail());
         self.growth.moves += 1;
+        self.has_to_wake |= self.waiting > 0 || self.is_sealed;
         self.is_sealed = false;
-        self.has_to_wake |= self.waiting > 0;
         let left = std::mem::replace(&mut self.ring, next);
         left.ring().set_status(self.status.as_moved());
         shared.leave(left.ring(), self.ring.ring());

@@ -25,12 +25,15 @@ pub struct NextRing {
     asleep: Option<Arc<SleepPage>>,
     /// How often the stream had moved when this was its ring.
     moves: u64,
+    /// Whether a writer of another process has, or had, a lease of it.
+    was_leased: bool,
 }
 
 /// The ring that a reader of another process is on. It is counted as long as the stream keeps it here.
 #[derive(Debug)]
 pub(crate) struct RingElsewhere {
     moves: u64,
+    was_leased: bool,
     ring: Option<Ring>,
 }
 
@@ -53,7 +56,13 @@ impl NextRing {
 
 impl RingElsewhere {
     pub(crate) fn new(ring: Ring, next: &NextRing) -> Self {
-        Self { moves: next.moves, ring: Some(ring) }
+        Self { moves: next.moves, was_leased: next.was_leased, ring: Some(ring) }
+    }
+
+    /// Its number, if the stream has left it or has ended, and a former holder of a lease could hide that from the reader.
+    pub(crate) fn is_over(&self, append: &Appending) -> Option<u64> {
+        let has_ended = append.is_sealed && append.status.closed();
+        (self.was_leased && (has_ended || !self.is_current(append))).then_some(self.moves)
     }
 
     /// Whether it is the one that the stream has now.
@@ -128,10 +137,9 @@ impl Shared {
         let file = ring.memory().file()?;
         *lock(&self.shared_ring) = Some(ring.clone());
         let asleep = append.lease.as_ref().map(|lease| Arc::clone(&lease.asleep));
-        Some((
-            ring.clone(),
-            NextRing { layout: ring.layout().to_tell(), file, asleep, moves: append.growth.moves },
-        ))
+        let was_leased = asleep.is_some() || append.is_sealed;
+        let (layout, moves) = (ring.layout().to_tell(), append.growth.moves);
+        Some((ring.clone(), NextRing { layout, file, asleep, moves, was_leased }))
     }
 
     /// Takes memory for a ring that other processes are given, charged as the stream is. A stream that has a descriptor for its ring passes

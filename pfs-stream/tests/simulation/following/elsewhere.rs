@@ -82,7 +82,8 @@ impl Following {
         let is_due = if ledger.removed {
             Some(FollowError::Removed)
         } else if self.ring == current {
-            Some(FollowError::NotMoved)
+            // It may distrust a ring that somebody had a lease of.
+            Some(if ledger.is_sealed() { FollowError::NotShared } else { FollowError::NotMoved })
         } else {
             None
         };
@@ -95,6 +96,7 @@ impl Following {
                 shm.answer = Some(Answer { next, ring: current });
                 return None;
             }
+            Err(FollowError::NotShared) if is_due == Some(FollowError::NotShared) => {}
             Err(FollowError::NotShared) => {
                 assert_eq!(is_due, None, "it was told that the ring cannot be shared");
                 ledger.rings.found_shared(false);
