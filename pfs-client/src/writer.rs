@@ -27,6 +27,9 @@ const LARGE: usize = 8 << 10;
 /// [`acked`](Self::acked) tells how much is already. A writer that is dropped without `finish` counts as one that
 /// died, and what it had not flushed may be missing.
 ///
+/// A writer that shares memory with the daemon, appends much and is the only one of its stream may be given a lease: it then
+/// puts chunks into the stream's ring by itself, until the daemon ends the lease. What its methods promise does not change.
+///
 /// All methods are cancel safe. An append that is given up has taken its chunk over whole or not at all, and
 /// [`appended`](Self::appended) tells which; what was taken over and not sent goes out with the next call. A writer that
 /// has failed returns the same error ever after.
@@ -42,6 +45,7 @@ pub struct Writer {
     acked: u64,
     /// Where chunks are put, if the daemon shares memory for that.
     stage: Option<Stage>,
+    /// Whether chunks go straight into the stream's ring.
     lease: Lease,
     /// The last chunk that went over the connection.
     last_sent: u64,
@@ -128,7 +132,8 @@ impl Writer {
         self.appended
     }
 
-    /// How many of them are in the stream for certain.
+    /// How many of them are in the stream for certain. Under a lease that is each one at once; whether the daemon still lives is
+    /// for [`flush`](Self::flush) to find out.
     pub fn acked(&self) -> u64 {
         if let Lease::Held(held) = &self.lease {
             return held.appended();
