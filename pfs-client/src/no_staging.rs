@@ -153,7 +153,7 @@ impl Held {
         match self.0 {}
     }
 
-    pub(crate) fn ring(&mut self, _: &mut Vec<u8>) -> bool {
+    pub(crate) fn notify(&mut self, _: &mut Vec<u8>) -> bool {
         match self.0 {}
     }
 }

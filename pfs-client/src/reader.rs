@@ -473,7 +473,7 @@ impl Reader {
             #[cfg(target_os = "linux")]
             (State::Reading, Reply::RingLeft) => {
                 if let Source::Ring(ring) = &mut self.source {
-                    ring.is_left();
+                    ring.mark_left();
                 }
                 Ok(None)
             }

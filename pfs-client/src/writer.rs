@@ -132,8 +132,8 @@ impl Writer {
         self.appended
     }
 
-    /// How many of them are in the stream for certain. Under a lease that is each one at once; whether the daemon still lives is
-    /// for [`flush`](Self::flush) to find out.
+    /// How many of them are in the stream for certain. Under a lease each chunk counts as soon as it is pushed, even if the daemon
+    /// has died since; [`flush`](Self::flush) finds that out.
     pub fn acked(&self) -> u64 {
         if let Lease::Held(held) = &self.lease {
             return held.appended();
@@ -145,7 +145,7 @@ impl Writer {
     }
 
     /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was appended; 0 before the first.
-    /// After [`flush`](Self::flush), that is the newest chunk of all.
+    /// After [`flush`](Self::flush), that is the newest chunk of all. Under a lease: how many are attached now.
     pub fn readers(&self) -> u32 {
         match (&self.lease, &self.stage) {
             (Lease::Held(held), _) => held.readers(),
@@ -208,7 +208,8 @@ impl Writer {
     }
 
     /// Reads once from a file straight into the memory that is shared with the daemon, as one chunk of at most `most` bytes
-    /// that is pushed; 0 at the file's end. Blocks as the file does.
+    /// that is pushed; 0 at the file's end. Blocks as the file does. Under a lease, readers lose the history that `most` bytes
+    /// would overwrite before the file has given anything, so wait until it is readable.
     ///
     /// # Errors
     ///
@@ -254,6 +255,7 @@ impl Writer {
         self.answer_offer();
         poll_fn(|cx| {
             ready!(self.poll_send(cx, &mut &[][..]))?;
+            // A message is there, and whoever hears it clears this.
             if self.has_news { Poll::Pending } else { Poll::Ready(Ok(())) }
         })
         .await
@@ -440,11 +442,11 @@ impl Writer {
     #[inline]
     pub(crate) fn must_listen(&mut self) -> bool {
         let is_due = match (&mut self.lease, &mut self.stage) {
-            (Lease::Held(held), _) => held.ring(&mut self.queue),
+            (Lease::Held(held), _) => held.notify(&mut self.queue),
             (Lease::Offered(_), _) | (_, None) => return true,
             (_, Some(stage)) => stage.ring(&mut self.queue),
         };
-        // A runtime that is never idle does not tell.
+        // The socket is asked: a runtime that is never idle polls it too seldom.
         self.has_news |= is_due && self.connection.passed().is_some_and(|passed| passed.has_input());
         let is_abandoned = self.stage.as_ref().is_some_and(|stage| stage.is_abandoned());
         self.has_news || is_abandoned || self.sent < self.queue.len()

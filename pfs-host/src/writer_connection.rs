@@ -201,7 +201,7 @@ impl<T: Transport> Writing<'_, T> {
                         self.tell_all();
                         self.answers_are_taken(cutoff).await?;
                     }
-                    // These come late when the lease has ended.
+                    // Not only while it is held: these may have been sent before the client heard of the end.
                     Request::Published if self.stage.is_some() => self.append.writer().holder_published(),
                     Request::NearsFloor if self.stage.is_some() => {
                         poll_once(self.lease.room(self.append.writer(), 0)).await;
@@ -265,11 +265,11 @@ impl<T: Transport> Writing<'_, T> {
     /// The writer appends through this connection again.
     fn lease_ended(&mut self, published: Published) {
         let Published { chunks, offset, .. } = published;
-        // Where others have appended, head is not behind a chunk of this client.
+        // Without a chunk of this client, head may be the end of somebody else's.
         let offset = if chunks > 0 { offset } else { 0 };
         self.acks.count_published(published, self.append.writer().readers());
         if let Some(stage) = &self.stage {
-            // It asks for nothing while it holds a lease.
+            // A holder never waits for the staging area, so nobody is to be woken.
             let _ = stage.tell(self.acks.chunks, self.acks.readers);
         }
         self.wire.put(&Reply::LeaseEnded { chunks, offset });
@@ -278,7 +278,7 @@ impl<T: Transport> Writing<'_, T> {
     /// Tells the client how much is in the stream.
     fn tell_all(&mut self) {
         let so_far = self.lease.so_far(self.append.writer());
-        // It has ended by now, perhaps.
+        // The stream may have ended the lease since: that is told first.
         if so_far.is_none()
             && let Some(published) = self.lease.end(self.append.writer())
         {
@@ -310,8 +310,8 @@ impl<T: Transport> Writing<'_, T> {
         self.answers_are_taken(cutoff).await
     }
 
-    /// Waits until the client has taken most of the answers that it asked for. One that asks and
-    /// does not listen is not listened to.
+    /// Waits until the client has taken most of the answers that it asked for. Until then nothing
+    /// more is read from it: its answers would fill the memory.
     async fn answers_are_taken(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         while self.wire.queued() > ANSWERS && !self.wire.try_flush() {
             tokio::select! {

@@ -59,10 +59,12 @@ impl Hello {
     pub const PUT: u64 = 8;
 
     /// To follow a stream to its next ring ([`Request::Follow`](crate::Request::Follow)), and to map rings that are smaller than the
-    /// stream's full size.
+    /// stream's full size. Also to read leased rings: to take the page in which to ask for wake-ups, and
+    /// [`Reply::RingLeft`](crate::Reply::RingLeft).
     pub const MOVING: u64 = 16;
 
-    /// To append to the stream's ring under a lease ([`Reply::LeaseOffer`](crate::Reply::LeaseOffer)).
+    /// To append to the stream's ring under a lease ([`Reply::LeaseOffer`](crate::Reply::LeaseOffer)), and to take
+    /// [`WriterStat::leased`](crate::WriterStat::leased).
     pub const LEASING: u64 = 32;
 
     /// Whether the peer that sent this can hold a lease.

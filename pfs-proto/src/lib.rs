@@ -74,9 +74,9 @@
 //! Where both ends have said [`Hello::LEASING`], a writer that is the only one of its stream, and has a staging area, may be offered a
 //! ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps the ring and says `LeaseReady`, or says `Unmapped`. What
 //! it appended before that comes first; it appends nothing more until the answer is here. After `Leased`, it appends to the ring by
-//! itself. It says `Published` when it finds that somebody waits in the daemon, `NearsFloor` and `NeedsRoom` when it comes near to what a
-//! `block` reader has not read, and would overwrite that, and `Flush` to hear that the daemon has seen everything. The lease ends with `LeaseEnded`, which instead of
-//! `Leased` says that there is none. What the writer could not publish before the end it appends in the other ways. `Finish`, `Fail` and
+//! itself. It says `Published` when somebody in the daemon waits for chunks, `NearsFloor` when it comes near to what a `block` reader has not
+//! read, `NeedsRoom` when the next chunk would overwrite that, and `Flush` to have all its chunks acknowledged. `LeaseEnded` ends the
+//! lease; in answer to `LeaseReady` it refuses one. What the writer could not publish before the end it appends in the other ways. `Finish`, `Fail` and
 //! the end of the connection end the lease too, and `LeaseEnded` may be missing then. The words of the ring, and who may write which,
 //! are described in the crate `pfs-stream`.
 //!
@@ -327,7 +327,7 @@
 //! | tail: u64 | tail_offset: u64 | head: u64 | head_offset: u64 | newest: u64 | max_chunk: u64 |
 //! ```
 //!
-//! `LeaseEnded`, 0x9e. Chunks that were appended under the lease, and the offset after the last of them.
+//! `LeaseEnded`, 0x9e. Chunks that were appended under the lease, and the offset after the last of them; 0 if there was none.
 //!
 //! ```text
 //! | chunks: u64 | offset: u64 |

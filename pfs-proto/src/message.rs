@@ -73,7 +73,7 @@ pub enum Request {
     /// Mapped reader: it cannot map what it was handed. The daemon serves it over the connection from where it is. Writer: it cannot map
     /// the ring that it was offered, and goes on as before.
     Unmapped,
-    /// Mapped reader: it has read all of a ring that the stream has left. Answered by [`Reply::Ring`] or [`Reply::Unshared`].
+    /// Mapped reader: it has read all of a ring that the stream has left, or that [`Reply::RingLeft`] told it to leave. Answered by [`Reply::Ring`] or [`Reply::Unshared`].
     Follow,
     /// Writer: it has mapped the ring that it was offered, and appends nothing more in another way until the answer has come:
     /// [`Reply::Leased`] or [`Reply::LeaseEnded`].
@@ -177,7 +177,8 @@ pub enum Reply {
         /// Whether a writer of another process appends to it.
         leased: bool,
     },
-    /// Mapped reader: the next ring cannot be shared. What comes next comes over the connection.
+    /// Mapped reader: there is no ring to share, because there is no memory, or because the stream ended in a ring that a former holder of
+    /// a lease can still write to. What comes next comes over the connection.
     Unshared,
     /// Mapped reader: the stream has left the ring a while ago, or has ended, whatever the ring says. Read what is there, and say
     /// [`Request::Follow`].

@@ -4,8 +4,8 @@
 //! a ring and, when the other process has mapped that, [grants](Writer::grant_lease) the lease, which moves the stream there. The other
 //! process makes a [`Holder`] of what it was given, and appends.
 //!
-//! The stream ends the lease whenever it has to: when anybody else appends, when a `block` reader attaches, when the stream is closed
-//! or removed, and when the writer goes. That takes one instruction. What the holder has published before is in the stream; its
+//! The stream ends the lease when anybody else appends, when a `block` reader attaches or one whose process cannot follow from ring
+//! to ring, when the stream is closed or removed, when the writer goes, and when the ring is spoiled. That takes one instruction. What the holder has published before is in the stream; its
 //! next append fails, and it appends through the stream again what was not taken.
 //!
 //! Nothing that the holder writes is trusted. It can spoil the contents of this stream, and nothing else.
@@ -304,7 +304,8 @@ impl Holder {
     ///
     /// # Errors
     ///
-    /// The outer error is the ring's, and nothing was read; the inner one is the file's.
+    /// The outer error is the ring's. Nothing was read, except with [`HolderError::OtherWriter`]: those bytes are lost. The inner error is
+    /// the file's. If the lease ends during the read, the bytes come back as [`Taken::Kept`].
     pub fn try_push_from(
         &mut self,
         file: BorrowedFd<'_>,

@@ -51,7 +51,7 @@ pub enum FollowError {
     /// It has the stream's ring already.
     #[error("the stream has not left the ring that the reader has")]
     NotMoved,
-    /// The stream has no ring that could be shared.
+    /// The stream has no ring that could be shared, or one that a former holder of a lease can still write to.
     #[error("the stream has no ring that could be shared")]
     NotShared,
 }
@@ -87,7 +87,7 @@ impl Reader {
         let (mut membership, mut ring) = self.into_parts();
         ring.ring = shared;
         membership.set_figures(Figures::Page(page), ring.position());
-        // Even if the lease ends meanwhile: that is what comes with it.
+        // Also if the lease ends meanwhile: the client expects a third descriptor exactly if this says so.
         let start = MappedStart { leased: next.asleep().is_some(), ..ring.to_start() };
         *lock(&membership.state.elsewhere) = Some(RingElsewhere::new(ring.ring, &next));
         Ok(Handout {
@@ -161,8 +161,12 @@ impl Handout {
         Ok(next)
     }
 
-    /// Waits until the stream has left the ring that the other process reads, or has ended, where a former holder of a lease could hide that.
-    /// Returns the ring's number. Not for the ring of number `told`.
+    /// Waits until the stream has left the ring that the other process reads, or has ended, and returns the ring's number. Waits only for
+    /// rings that were leased, whose former holder could hide this, and never returns `told`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
     pub fn left_ring(&self, told: Option<u64>) -> impl Future<Output = u64> + Send + use<> {
         let (shared, state) = (Arc::clone(&self.membership.shared), Arc::clone(&self.membership.state));
         Stream { shared: Arc::clone(&shared) }.ends_with(move || {

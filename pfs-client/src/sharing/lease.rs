@@ -17,7 +17,7 @@ use crate::error::{ProtocolError, RequestError};
 #[derive(Debug)]
 pub(crate) enum Lease {
     None,
-    /// The ring that was offered; nothing if it can't be mapped. The daemon is still to be told which.
+    /// The ring that was offered, or `None` if it cannot be mapped. Not answered yet.
     Offered(Option<Mapped>),
     /// The daemon knows that it is mapped.
     Asked(Mapped),
@@ -60,7 +60,7 @@ impl Lease {
         }
     }
 
-    /// Begins, after so many chunks that were appended otherwise.
+    /// Begins the lease of a writer that has appended `before` chunks otherwise.
     pub(crate) fn begin(&mut self, start: LeaseStart, before: u64) -> Result<(), RequestError> {
         let expected = || RequestError::unexpected("a lease that was asked for, and is possible");
         let Self::Asked(mapped) = std::mem::replace(self, Self::None) else { return Err(expected()) };
@@ -99,7 +99,7 @@ impl Held {
         Some(self.has_pushed(chunk.len()))
     }
 
-    /// As [`try_push`](Self::try_push); if nothing was pushed, the daemon says something once it can be tried again, or is over.
+    /// As [`try_push`](Self::try_push). `None` if there is no room or the lease has ended: the daemon's next message says when to try again.
     pub(crate) fn push(&mut self, chunk: &[u8], queue: &mut Vec<u8>) -> Result<Option<bool>, WriteError> {
         match self.holder.try_push(chunk) {
             Ok(()) => Ok(Some(self.has_pushed(chunk.len()))),
@@ -159,8 +159,9 @@ impl Held {
         }
     }
 
-    /// As [`wake`](Self::wake). Returns whether the connection is to be listened to: it tells that the daemon is gone.
-    pub(crate) fn ring(&mut self, queue: &mut Vec<u8>) -> bool {
+    /// Wakes those who sleep, and asks for room in time. Returns true every 100 ms: then the connection is to be listened to, because only
+    /// that tells that the daemon is gone.
+    pub(crate) fn notify(&mut self, queue: &mut Vec<u8>) -> bool {
         self.wake(queue);
         if self.holder.nears_floor() {
             say(&Request::NearsFloor, queue);

@@ -81,8 +81,8 @@ impl MappedSource {
         self.lengths.is_empty() && (self.left || self.reader.has_to_follow())
     }
 
-    /// The stream has left the ring, whatever that says.
-    pub(crate) fn is_left(&mut self) {
+    /// The daemon says that the stream has left the ring, or has ended; the ring may say otherwise.
+    pub(crate) fn mark_left(&mut self) {
         self.left = true;
     }
 

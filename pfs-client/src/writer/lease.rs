@@ -108,8 +108,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Chunks that the daemon has said to be in the stream, by whatever way it says so. What a holder publishes is in the stream at once,
-    /// unless the daemon is gone by then.
+    /// Chunks that the daemon has confirmed. Under a lease [`acked`](Self::acked) counts more, without asking whether the daemon lives.
     pub(super) fn confirmed(&self) -> u64 {
         if let Lease::Held(_) = self.lease { self.acked } else { self.acked() }
     }

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::{pushed::Published, transport::Transport, wire::Wire};
 
-/// A writer is offered a ring once it has appended so many bytes: what the stream holds is copied to the ring, and the last step of
-/// growth costs the same.
+/// A writer is offered a ring once it has appended so many bytes, and as many as the stream held when counting began: granting a lease
+/// copies what the stream holds.
 const BYTES: u64 = 1 << 20;
 
 /// It is offered a ring too once it has appended so many chunks within a time: those are what a wake-up less counts for.
@@ -60,7 +60,7 @@ struct Mark {
 
 #[derive(Debug)]
 enum State {
-    /// The client can hold none.
+    /// None is offered: the client can hold none, could not map the ring, or has spoiled one.
     Never,
     Without,
     Offered(Box<Offer>),

@@ -113,7 +113,7 @@ async fn attend<T: Transport>(
         handout.removed().await;
         sleep(REMOVED_TIMEOUT).await;
     });
-    let mut left = pin!(is_left(handout, None));
+    let mut left = pin!(left_unnoticed(handout, None));
     loop {
         let frame = tokio::select! {
             biased;
@@ -122,7 +122,7 @@ async fn attend<T: Transport>(
             ring = &mut left => {
                 wire.put(&Reply::RingLeft);
                 wire.try_flush();
-                left.set(is_left(handout, Some(ring)));
+                left.set(left_unnoticed(handout, Some(ring)));
                 continue;
             }
             () = &mut overdue => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
@@ -145,9 +145,9 @@ async fn attend<T: Transport>(
     }
 }
 
-/// Waits until the stream has left the ring that the client reads for some time, and the client has not noticed: a former holder of a
-/// lease can write there what it likes. Returns the ring's number.
-async fn is_left(handout: &Handout, told: Option<u64>) -> u64 {
+/// Waits until the client stays in a ring for [`LEFT_TIMEOUT`] after the stream has left it or has ended: a former holder of a lease can
+/// hide that from the client. Returns the ring's number.
+async fn left_unnoticed(handout: &Handout, told: Option<u64>) -> u64 {
     loop {
         let ring = handout.left_ring(told).await;
         sleep(LEFT_TIMEOUT).await;

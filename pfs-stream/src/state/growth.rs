@@ -8,11 +8,11 @@
 //! Readers find [`Status::moved`](crate::ring::Status::moved) in the ring that was left, and go on in the other one, where all of it
 //! is. Those in other processes read what is left in the old ring first, and then ask for the next one. As long as there are such
 //! readers, rings are in memory that can be shared, if the system has any; otherwise the readers go on in this process. A ring of
-//! full size is in such memory, too, and a stream does not leave it.
+//! full size is in such memory, too. A stream leaves it only for a lease: when one is granted, and with the first append after it ended.
 //!
 //! A ring that was left is counted until the last reader has left it, too. Growth makes each ring at least four times as large as the
-//! one before, so that all that growth has left are together no more than a third of the stream's ring. A move to memory that can be
-//! shared may leave one more of the stream's size.
+//! one before, so that all that growth has left are together no more than a third of the stream's ring. Of the rings of full
+//! size that leases leave, only the last is kept and counted ([`Shared::forget_rings`]).
 
 use std::{io, thread};
 
@@ -144,8 +144,8 @@ impl Growth {
 }
 
 impl Appending {
-    /// Copies a part of what the ring holds into a larger one, and moves there once that is complete. False if `block` readers must come
-    /// further first.
+    /// Ends a lease, and moves from the ring of one that has ended. Otherwise copies a part of what the ring holds into a larger one, and
+    /// moves there once that is complete. False if `block` readers must read more first.
     #[cold]
     pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
         self.end_lease(shared, None);
@@ -202,10 +202,10 @@ impl Appending {
         Ok(true)
     }
 
-    /// Goes on in a ring of the stream's own, after a lease: in one of full size, or in as large a one
-    /// as there is memory for, with a shorter history. All that `block` readers have still to read is
-    /// there. False if there is memory for the append, and not for that: the append is to wait until
-    /// those readers are at head.
+    /// Moves to a ring of the stream's own after a lease: to one of full size or, where memory is
+    /// short, to the largest that there is memory for, with a shorter history. It holds at least what
+    /// `block` readers have not read. False if there is memory for the append and not for that: the
+    /// append must wait until they have read all.
     fn leave_sealed(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
         let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
         let own = self.growth.full.for_at_least(bytes, chunks, is_read_elsewhere);
@@ -218,7 +218,7 @@ impl Appending {
                 Err(error) if floor >= head.seq || is_last || shared.charge(own).is_err() => {
                     return Err(error);
                 }
-                Err(_) if self.has_room_up_to(head.seq, shared) => {} // They have come there meanwhile.
+                Err(_) if self.has_room_up_to(head.seq, shared) => {} // The readers have read all meanwhile: once more.
                 Err(_) => return Ok(false),
             }
         }

@@ -72,9 +72,9 @@ impl RingElsewhere {
 }
 
 impl Shared {
-    /// Lets go of the rings of full size that the stream left before the last one; those that it left while it grew are small. A reader that is still there follows to the stream's ring as any
-    /// other; until then only its own process keeps the memory. Whatever it has not read, and a `block` reader is promised, is in the
-    /// stream's ring, too.
+    /// Takes the handles of rings of full size that the stream left before its last move. Smaller ones, which growth has left, stay. A
+    /// reader that is still in such a ring keeps the memory in its own process, and follows later; what a `block` reader is promised is
+    /// in the stream's ring, too.
     pub(crate) fn forget_rings(&self, append: &Appending) -> Vec<Ring> {
         if self.mapped.load(Ordering::SeqCst) == 0 {
             return Vec::new();
@@ -93,7 +93,7 @@ impl Shared {
         loop {
             let mut append = lock(&self.append);
             if !can_follow {
-                // The process could neither wake its holder nor follow when the lease ends.
+                // The process could neither ask the holder to wake it nor follow when the lease ends.
                 append.end_lease(self, None);
                 release(append, &mut Vec::new(), self);
                 append = lock(&self.append);
