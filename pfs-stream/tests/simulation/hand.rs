@@ -276,10 +276,12 @@ impl Hand {
 
 /// What keeps the two holders from drifting apart.
 mod tests {
+    use std::sync::PoisonError;
+
     use pfs_stream::{ReadOptions, Reader, SlowPolicy, Stream, StreamConfig, Writer};
 
     use super::*;
-    use crate::{leasing::Offered, random::Random};
+    use crate::{PROCESS, leasing::Offered, random::Random};
 
     /// A stream with some history and a `block` reader, and the holder of its lease.
     fn leased(in_steps: bool) -> (Stream, Writer, Reader, Hand) {
@@ -314,6 +316,7 @@ mod tests {
 
     #[test]
     fn the_holder_that_goes_step_by_step_leaves_the_words_that_the_engines_own_leaves() {
+        let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
         for seed in 0..20 {
             let mut random = Random::new(seed);
             let mut both = [leased(false), leased(true)];

@@ -34,7 +34,13 @@ mod starving;
 mod words;
 mod writing;
 
-use std::{env, panic};
+use std::{
+    env, panic,
+    sync::{Mutex, PoisonError},
+};
+
+/// Held by each test: a schedule may take the descriptors of the whole process away.
+static PROCESS: Mutex<()> = Mutex::new(());
 
 /// Schedules that are run if nobody says how many.
 const SCHEDULES: u64 = if cfg!(miri) { 5 } else { 400 };
@@ -48,6 +54,7 @@ fn variable(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_is_done_in_whatever_order_delivered_and_reported_are_all_that_was_written() {
+    let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = variable("PFS_SEED");
     let count = variable("PFS_SCHEDULES");
     let is_replay = seed.is_some() && count.is_none();
