@@ -183,16 +183,16 @@ pub enum ProtocolError {
         /// What was sent.
         sent: u64,
     },
-    /// It lost count of the chunks that were appended under a lease. Others than the writer may have written to the ring.
-    #[error("it says that {said} chunks were appended under a lease, and it is {counted}")]
+    /// Its count of the chunks that were appended under a lease is wrong. Another process may have written to the ring.
+    #[error("it counts {said} chunks that were appended under a lease, and the writer appended {counted}")]
     Lease {
         /// What it says.
         said: u64,
         /// What was appended.
         counted: u64,
     },
-    /// The ring that it leased to a writer has another writer.
-    #[error("it leased a ring to which somebody else appends")]
+    /// Another process appends to the ring that it leased to this writer.
+    #[error("another process appends to the ring that it leased to this writer")]
     OtherWriter,
 }
 

@@ -255,7 +255,7 @@ impl Writer {
         self.answer_offer();
         poll_fn(|cx| {
             ready!(self.poll_send(cx, &mut &[][..]))?;
-            // A message is there, and whoever hears it clears this.
+            // A message is in the socket: the next poll that receives it clears the flag.
             if self.has_news { Poll::Pending } else { Poll::Ready(Ok(())) }
         })
         .await
@@ -375,8 +375,8 @@ impl Writer {
         .await
     }
 
-    /// Puts a chunk into the ring or the staging area if nothing speaks against it: most small ones need no more than this. Tells whether
-    /// so much was put there that somebody should be woken for it; `None` if nothing was put there.
+    /// Puts a chunk into the ring or the staging area if nothing speaks against it: most small ones need no more than this. Returns
+    /// whether sleeping readers, or the daemon, should now be woken for what was put; `None` if nothing was put.
     #[inline]
     pub(crate) fn try_put(&mut self, chunk: &[u8]) -> Option<bool> {
         match &mut self.lease {

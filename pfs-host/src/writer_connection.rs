@@ -265,7 +265,7 @@ impl<T: Transport> Writing<'_, T> {
     /// The writer appends through this connection again.
     fn lease_ended(&mut self, published: Published) {
         let Published { chunks, offset, .. } = published;
-        // Without a chunk of this client, head may be the end of somebody else's.
+        // If this client appended nothing under the lease, head may be the end of another client's chunk.
         let offset = if chunks > 0 { offset } else { 0 };
         self.acks.count_published(published, self.append.writer().readers());
         if let Some(stage) = &self.stage {

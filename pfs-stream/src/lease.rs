@@ -5,8 +5,8 @@
 //! process makes a [`Holder`] of what it was given, and appends.
 //!
 //! The stream ends the lease when anybody else appends, when a `block` reader attaches or one whose process cannot follow from ring
-//! to ring, when the stream is closed or removed, when the writer goes, and when the ring is spoiled. That takes one instruction. What the holder has published before is in the stream; its
-//! next append fails, and it appends through the stream again what was not taken.
+//! to ring, when the stream is closed or removed, when the writer goes, and when the ring is spoiled. That takes one instruction. What
+//! the holder has published before is in the stream. Its next append fails, and it appends that chunk through the stream.
 //!
 //! Nothing that the holder writes is trusted. It can spoil the contents of this stream, and nothing else.
 

@@ -9,7 +9,7 @@ use pfs_stream::WriteError;
 use pfs_stream::lease::{Holder, HolderError, Mapped, Taken};
 
 use super::Passed;
-use super::stage::{ENOUGH, UNSEEN, now};
+use super::stage::{ENOUGH, is_due, now};
 use crate::connection::say;
 use crate::error::{ProtocolError, RequestError};
 
@@ -69,8 +69,8 @@ impl Lease {
         Ok(())
     }
 
-    /// Ends, with so many chunks appended under it by the daemon's count. Returns how many the writer has then appended in all, if it had
-    /// a lease.
+    /// Ends the lease, under which the daemon has counted `said` chunks. Returns how many the writer has appended in all; `None` if the
+    /// lease was not granted.
     pub(crate) fn end(&mut self, said: u64) -> Result<Option<u64>, RequestError> {
         match std::mem::replace(self, Self::None) {
             Self::Held(held) if held.holder.chunks() == said => Ok(Some(held.appended())),
@@ -151,7 +151,7 @@ impl Held {
         self.asked = false;
     }
 
-    /// Wakes those who sleep. Those in the daemon are woken by what goes to the queue.
+    /// Wakes the readers that sleep. For those in the daemon, it queues a message to the daemon.
     pub(crate) fn wake(&mut self, queue: &mut Vec<u8>) {
         self.quiet = 0;
         if self.holder.wake() {
@@ -166,11 +166,6 @@ impl Held {
         if self.holder.nears_floor() {
             say(&Request::NearsFloor, queue);
         }
-        let now = now();
-        let is_due = now.saturating_sub(self.seen) >= UNSEEN;
-        if is_due {
-            self.seen = now;
-        }
-        is_due
+        is_due(&mut self.seen)
     }
 }

@@ -14,8 +14,9 @@ use crate::connection::say;
 /// What is pushed is held back until it is so much, in bytes.
 pub(super) const ENOUGH: u64 = 64 << 10;
 
-/// How long a writer that rings nobody goes on before it listens: to learn that the daemon is gone, or has an offer.
-pub(super) const UNSEEN: Duration = Duration::from_millis(100);
+/// How often a writer that need not wait for the daemon reads the connection all the same: it learns there that the daemon is gone, or
+/// has an offer.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The writer's side of a staging area. What the daemon must be told goes to the queue of the connection.
 #[derive(Debug)]
@@ -82,12 +83,7 @@ impl Stage {
         if self.area.consumer_is_to_be_rung() {
             say(&Request::Staged, queue);
         }
-        let now = now();
-        let is_due = now.saturating_sub(self.seen) >= UNSEEN;
-        if is_due {
-            self.seen = now;
-        }
-        is_due
+        is_due(&mut self.seen)
     }
 
     /// Asks the daemon to ring when a chunk of this size has room.
@@ -101,6 +97,16 @@ impl Stage {
         self.ring(queue);
         self.area.may_sleep(0);
     }
+}
+
+/// Whether it is time to read the connection; true once in each interval. `seen` is when it was true last.
+pub(super) fn is_due(seen: &mut Duration) -> bool {
+    let now = now();
+    let is_due = now.saturating_sub(*seen) >= LISTEN_INTERVAL;
+    if is_due {
+        *seen = now;
+    }
+    is_due
 }
 
 /// The time since the system's start, as of the last tick of its clock: that costs a part of what the exact time does.

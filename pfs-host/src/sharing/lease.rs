@@ -15,16 +15,16 @@ use tokio::time::Instant;
 
 use crate::{pushed::Published, transport::Transport, wire::Wire};
 
-/// A writer is offered a ring once it has appended so many bytes, and as many as the stream held when counting began: granting a lease
-/// copies what the stream holds.
+/// A writer that has appended this many bytes is offered a ring, but not before it has appended as many as the stream held when counting
+/// began: to grant a lease, the daemon copies what the stream holds.
 const BYTES: u64 = 1 << 20;
 
-/// It is offered a ring too once it has appended so many chunks within a time: those are what a wake-up less counts for.
+/// A writer that has appended this many chunks within this time is offered a ring, too: with a lease, each chunk needs a wake-up less.
 const CHUNKS: u64 = 1000;
 const CHUNKS_WITHIN: Duration = Duration::from_secs(2);
 
-/// After a lease was ended for somebody else, none is offered for so long; twice as long each time up to the longest, because each lease
-/// costs two copies of what the stream holds. A lease that lasted for longer makes it the shortest again.
+/// The pause before the next offer, after a lease has ended because another client needed the stream. It doubles with each such end, up
+/// to the longest, because a lease costs two copies of what the stream holds. After a lease that lasted longer it is the first one again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
