@@ -434,3 +434,20 @@ fn many_moves_past_readers_that_are_stopped_keep_two_rings_and_each_reader_says_
         assert_eq!(at, head);
     }
 }
+
+#[test]
+fn readers_that_a_stopped_holder_did_not_wake_are_woken_when_its_lease_ends() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let mut reader = stream.reader(ReadOptions::default()).unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut next = pin!(reader.next());
+    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    holder.try_push(chunk(0, 10)).unwrap();
+    assert_eq!(woken.0.load(Relaxed), 0);
+    writer.end_lease().unwrap();
+    assert_eq!(woken.0.load(Relaxed), 1);
+    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+}
