@@ -128,9 +128,16 @@ impl Appending {
                     self.count_leased(shared);
                 }
             }
-            Ok(()) => self.end_lease(shared, Some(Violation::Head)),
-            Err(violation) => self.end_lease(shared, Some(violation)),
+            Ok(()) => self.leave_spoiled(shared, Violation::Head),
+            Err(violation) => self.leave_spoiled(shared, violation),
         }
+    }
+
+    /// Ends the lease of a ring that its holder has spoiled, and leaves that ring at once: its words may keep readers waiting. Without memory
+    /// for another one, the next append leaves it.
+    fn leave_spoiled(&mut self, shared: &Shared, violation: Violation) {
+        self.end_lease(shared, Some(violation));
+        let _ = self.grow(0, 0, shared);
     }
 
     /// Whether a place that was found in the ring may be wrong, because the holder of a lease has overwritten what was looked at, or has
