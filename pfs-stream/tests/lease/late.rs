@@ -40,3 +40,20 @@ fn who_joins_after_an_append_was_announced_too_late_starts_where_the_ring_begins
     assert_eq!((stream.extent().tail, stream.stat().chunks_held), (3000, 1));
     assert!(Shm::new(&stream).read() == chunk(3000, 1000));
 }
+
+#[test]
+fn a_ring_that_its_holder_has_spoiled_is_left_when_that_is_found() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let offer = writer.offer_lease().unwrap();
+    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
+    let words = words(&ring);
+    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
+    let mut holder = mapped.begin(writer.grant_lease(offer).unwrap()).unwrap();
+    append(&mut holder, 1000).unwrap();
+    append(&mut holder, 1000).unwrap();
+    let before = stream.stat();
+    assert_eq!(before.head, 2000);
+    words[TAIL].store(5, Relaxed);
+    assert_eq!((stream.stat().head, stream.stat().moves), (2000, before.moves + 1));
+}
