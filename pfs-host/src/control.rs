@@ -81,7 +81,6 @@ pub(crate) async fn answer<T: Transport>(
         | Request::Staged
         | Request::LeaseReady
         | Request::Published
-        | Request::NearsFloor
         | Request::NeedsRoom { .. }
         | Request::Flush => {
             return Err(misplaced("an append before OpenWriter").into());

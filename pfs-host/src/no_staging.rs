@@ -1,6 +1,6 @@
 //! What takes the place of staging areas and leases on systems where memory cannot be shared: nothing.
 
-use std::{convert::Infallible, future::pending, io};
+use std::{convert::Infallible, future::pending, io, os::fd::BorrowedFd};
 
 use pfs_proto::{LeaseStart, StreamPath};
 use pfs_stream::{Appended, Registry, WriteError, Writer};
@@ -91,7 +91,7 @@ impl Lease {
         Ok(())
     }
 
-    pub(crate) fn grant(&mut self, _: &mut Writer) -> Option<Option<LeaseStart>> {
+    pub(crate) fn grant(&mut self, _: &mut Writer) -> Option<Option<Grant>> {
         None
     }
 
@@ -112,4 +112,18 @@ impl Lease {
     }
 
     pub(crate) async fn room(&self, _: &mut Writer, _: u64) {}
+}
+
+/// There is none.
+pub(crate) struct Grant(Infallible);
+
+impl Grant {
+    pub(crate) fn start(&self) -> LeaseStart {
+        match self.0 {}
+    }
+
+    pub(crate) fn pages(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        match self.0 {}
+        std::iter::empty()
+    }
 }

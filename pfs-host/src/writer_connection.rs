@@ -16,7 +16,7 @@ use crate::{
     poll::poll_once,
     pushed::{Next, Published, PushedAll},
     session::Append,
-    sharing::{self, Lease, Stage},
+    sharing::{self, Grant, Lease, Stage},
     shutdown::stuck,
     transport::Transport,
     wire::Wire,
@@ -203,21 +203,16 @@ impl<T: Transport> Writing<'_, T> {
                     }
                     // Not only while it is held: these may have been sent before the client heard of the end.
                     Request::Published if self.stage.is_some() => self.append.writer().holder_published(),
-                    Request::NearsFloor if self.stage.is_some() => {
-                        poll_once(self.lease.room(self.append.writer(), 0)).await;
-                    }
                     Request::NeedsRoom { up_to } if self.stage.is_some() => {
-                        self.make_room(up_to, cutoff).await?
+                        self.make_room(up_to, cutoff).await?;
                     }
                     Request::Unmapped if self.lease.cannot_map() => {}
                     Request::LeaseReady => {
                         let granted = self.lease.grant(self.append.writer());
-                        self.wire.put(&match granted
-                            .ok_or_else(|| misplaced("a lease that was not offered"))?
-                        {
-                            Some(start) => Reply::Leased(start),
-                            None => Reply::LeaseEnded { chunks: 0, offset: 0 },
-                        });
+                        match granted.ok_or_else(|| misplaced("a lease that was not offered"))? {
+                            Some(grant) => self.tell_of(&grant, cutoff).await?,
+                            None => self.wire.put(&Reply::LeaseEnded { chunks: 0, offset: 0 }),
+                        }
                     }
                     _ => return Err(misplaced("a request")),
                 }
@@ -259,6 +254,20 @@ impl<T: Transport> Writing<'_, T> {
                     }
                 }
             }
+        }
+    }
+
+    /// Tells the client of its lease.
+    async fn tell_of(&mut self, grant: &Grant, cutoff: &Cutoff) -> Result<(), Ended> {
+        let (told, pages) = (Reply::Leased(grant.start()), grant.pages().collect::<Vec<_>>());
+        if pages.is_empty() {
+            self.wire.put(&told);
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            sent = self.wire.send_with(&told, &pages) => Ok(sent?),
+            () = stuck(cutoff.reached()) => Err(Ended::Stuck),
         }
     }
 

@@ -59,13 +59,14 @@ impl Hello {
     pub const PUT: u64 = 8;
 
     /// To follow a stream to its next ring ([`Request::Follow`](crate::Request::Follow)), and to map rings that are smaller than the
-    /// stream's full size. Also to read leased rings: to take the page in which to ask for wake-ups, and
-    /// [`Reply::RingLeft`](crate::Reply::RingLeft).
-    pub const MOVING: u64 = 16;
+    /// stream's full size. Also to read leased rings: to take the page in which to ask for wake-ups and the event counter that wakes the
+    /// holder, and [`Reply::RingLeft`](crate::Reply::RingLeft). Bits 16 and 32 stood for less than this and [`LEASING`](Self::LEASING), and
+    /// stay unused.
+    pub const MOVING: u64 = 64;
 
     /// To append to the stream's ring under a lease ([`Reply::LeaseOffer`](crate::Reply::LeaseOffer)), and to take
     /// [`WriterStat::leased`](crate::WriterStat::leased).
-    pub const LEASING: u64 = 32;
+    pub const LEASING: u64 = 128;
 
     /// Whether the peer that sent this can hold a lease.
     pub fn can_lease(&self) -> bool {

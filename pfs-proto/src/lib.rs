@@ -74,13 +74,18 @@
 //! Where both ends have said [`Hello::LEASING`], a writer that is the only one of its stream, and has a staging area, may be offered a
 //! ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps the ring and says `LeaseReady`, or says `Unmapped`. What
 //! it appended before that comes first; it appends nothing more until the answer is here. After `Leased`, it appends to the ring by
-//! itself. It says `Published` when somebody in the daemon waits for chunks, `NearsFloor` when it comes near to what a `block` reader has not
-//! read, `NeedsRoom` when the next chunk would overwrite that, and `Flush` to have all its chunks acknowledged. `LeaseEnded` ends the
+//! itself. It says `Published` when somebody in the daemon waits for chunks, `NeedsRoom` when the next chunk would overwrite what a `block`
+//! reader has not read, and `Flush` to have all its chunks acknowledged. `LeaseEnded` ends the
 //! lease; in answer to `LeaseReady` it refuses one. What the writer could not publish before the end it appends in the other ways. `Finish`, `Fail` and
 //! the end of the connection end the lease too, and `LeaseEnded` may be missing then. The words of the ring, and who may write which,
 //! are described in the crate `pfs-stream`.
 //!
-//! A reader of a leased ring gets one more descriptor, with `Mapped` or `Ring`: a page whose first word it sets to 1 before it sleeps.
+//! With `Leased` come the pages of all `block` readers, unless some of them have none, or there are more than one message can bring. A
+//! writer that has them knows how far those readers are, and need not ask for room: it puts the chunk that it waits for into the page of the
+//! slowest one, and waits for the event counter. It says `NeedsRoom` only when that takes long.
+//!
+//! A reader of a leased ring gets two more descriptors, with `Mapped` or `Ring`: a page whose first word it sets to 1 before it sleeps, and
+//! the event counter. A `block` reader adds 1 to that when it has come to the chunk that its own page names, and sets that to 0.
 //! Who had a lease can go on to write into the ring, and hide from readers that the stream has left it or has ended. So a reader that does
 //! not notice is told `RingLeft`. It reads what it finds in the ring, and then says `Follow`.
 //!
@@ -208,8 +213,7 @@
 //! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
 //! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`..., or a writer cannot;
 //! `Follow`, 0x19 → `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended nothing
-//! withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`;
-//! `NearsFloor`, 0x1e: the holder of a lease asks in time for what `NeedsRoom` would wait for
+//! withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`
 //!
 //! ```text
 //! | (nothing) |
@@ -306,7 +310,7 @@
 //! | start: u64 | head: u64 | content_type: opt str |
 //! ```
 //!
-//! `Mapped`, 0x92. Two descriptors come with it, the ring and the reader's page, and a third one if the ring is leased. The last two
+//! `Mapped`, 0x92. Two descriptors come with it, the ring and the reader's page, and two more if the ring is leased. The last two
 //! fields are missing for a ring of full size that is not leased.
 //!
 //! ```text
@@ -314,17 +318,18 @@
 //! | until: u8 | head: u64 | deaths_before: u64 | live: bool | entries: opt u64 | leased: bool |
 //! ```
 //!
-//! `Ring`, 0x99. A descriptor comes with it, the ring, and a second one if that is leased. `LeaseOffer`, 0x9b. Two descriptors come with
-//! it: the ring, and the page in which readers ask for wake-ups. The last two fields may be missing as with `Mapped`.
+//! `Ring`, 0x99. A descriptor comes with it, the ring, and two more if that is leased. `LeaseOffer`, 0x9b. Three descriptors come with
+//! it: the ring, the page in which readers ask for wake-ups, and the event counter. The last two fields may be missing as with `Mapped`.
 //!
 //! ```text
 //! | capacity: u64 | entries: opt u64 | leased: bool |
 //! ```
 //!
-//! `Leased`, 0x9c. The oldest chunk of the ring and the next one, each with its offset; the time of the newest one.
+//! `Leased`, 0x9c. The oldest chunk of the ring and the next one, each with its offset; the time of the newest one; how many descriptors
+//! come with it.
 //!
 //! ```text
-//! | tail: u64 | tail_offset: u64 | head: u64 | head_offset: u64 | newest: u64 | max_chunk: u64 |
+//! | tail: u64 | tail_offset: u64 | head: u64 | head_offset: u64 | newest: u64 | max_chunk: u64 | pages: u32 |
 //! ```
 //!
 //! `LeaseEnded`, 0x9e. Chunks that were appended under the lease, and the offset after the last of them; 0 if there was none.

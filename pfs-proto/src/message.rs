@@ -80,9 +80,6 @@ pub enum Request {
     LeaseReady,
     /// Holder of a lease: it has appended something that is waited for in the daemon.
     Published,
-    /// Holder of a lease: it has come near to what `block` readers may not have read. The daemon raises the ring's floor as far as it
-    /// can.
-    NearsFloor,
     /// Holder of a lease: it cannot append before all `block` readers have come to this chunk. Answered by [`Reply::Room`].
     NeedsRoom {
         /// The number of the chunk.
@@ -167,10 +164,10 @@ pub enum Reply {
         content_type: Option<String>,
     },
     /// Reader: read the ring for yourself. Comes with two descriptors, the ring and a page for the reader's figures; and if the ring is
-    /// leased a third one, the page in which to ask for wake-ups.
+    /// leased with two more, the page in which to ask for wake-ups and the event counter that wakes the holder of the lease.
     Mapped(MappedStart),
-    /// Mapped reader: go on in this ring, at the same place. Comes with its descriptor, and with that of the page in which to ask for
-    /// wake-ups if the ring is leased.
+    /// Mapped reader: go on in this ring, at the same place. Comes with its descriptor, and if the ring is leased with the same two more as
+    /// [`Mapped`](Self::Mapped).
     Ring {
         /// The ring.
         layout: RingLayout,
@@ -185,10 +182,11 @@ pub enum Reply {
     RingLeft,
     /// Writer: put chunks here. Comes with a descriptor: the staging area.
     Staging,
-    /// Writer: map this ring, to append to it yourself. Comes with two descriptors: the ring, and the page in which readers ask for
-    /// wake-ups. Nothing changes before [`Request::LeaseReady`].
+    /// Writer: map this ring, to append to it yourself. Comes with three descriptors: the ring, the page in which readers ask for
+    /// wake-ups, and the event counter that wakes the writer. Nothing changes before [`Request::LeaseReady`].
     LeaseOffer(RingLayout),
-    /// Writer: the ring that it was offered is the stream's now. It appends there.
+    /// Writer: the ring that it was offered is the stream's now. It appends there. Comes with as many descriptors as
+    /// [`LeaseStart::pages`] says.
     Leased(LeaseStart),
     /// Holder of a lease: it may try again to append, because there is room or because the lease has ended.
     Room,

@@ -372,4 +372,6 @@ pub struct LeaseStart {
     pub newest: u64,
     /// The largest chunk that the stream takes, in bytes.
     pub max_chunk: u64,
+    /// Descriptors that come along: the pages of all `block` readers, or none if the daemon must be asked for room.
+    pub pages: u32,
 }

@@ -1,9 +1,13 @@
 //! What a reader writes for others to see: where it is and what it lost.
 
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use std::os::fd::OwnedFd;
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use crate::{budget::Reservation, ring::Memory};
 use crate::{
     flag,
     read::{Position, Read},
-    ring::Memory,
     sync::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -21,6 +25,12 @@ const GAPS: usize = 5;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const COPIES: usize = 6;
 const WORDS: usize = 7;
+/// The chunk that the reader is to have come to when it wakes the holder of a lease; 0 if the holder does not wait for it.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+const WANTED_BY_HOLDER: usize = 7;
+/// 1 once no writer waits for the reader any more. Never goes back to 0.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+const RELEASED: usize = 8;
 
 /// Bytes of a page of figures that is shared with another process.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -34,8 +44,44 @@ pub(crate) const PAGE_WORDS: usize = 4096 / 8;
 #[derive(Debug)]
 pub(crate) enum Figures {
     Own([AtomicU64; WORDS]),
-    #[cfg_attr(not(all(target_os = "linux", not(any(miri, loom)))), expect(dead_code))]
-    Page(Memory),
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    Page(Page),
+}
+
+/// The page that a reader of another process writes.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+#[derive(Debug)]
+pub(crate) struct Page {
+    memory: Memory,
+    /// Its file, for the holder of a lease that waits for the reader.
+    file: Option<PageFile>,
+}
+
+/// The file of a page, and its descriptor where those are limited.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+#[derive(Debug)]
+pub(crate) struct PageFile {
+    pub(crate) file: OwnedFd,
+    pub(crate) _reserved: Option<Reservation>,
+}
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+impl Page {
+    pub(crate) fn new(memory: Memory, file: Option<PageFile>) -> Self {
+        Self { memory, file }
+    }
+
+    /// Asks the reader to wake the holder of a lease when it has come to this chunk, which is not the first. Where it is must be looked
+    /// at afterwards.
+    pub(crate) fn want_for_holder(&self, seq: u64) {
+        flag::raise(&self.memory.words()[WANTED_BY_HOLDER], seq);
+    }
+
+    /// The chunk that is read next; beyond every chunk if no writer waits for the reader.
+    pub(crate) fn seq(&self) -> u64 {
+        let words = self.memory.words();
+        if words[RELEASED].load(Relaxed) != 0 { u64::MAX } else { words[SEQ].load(Acquire) }
+    }
 }
 
 impl Figures {
@@ -46,7 +92,8 @@ impl Figures {
     fn word(&self, index: usize) -> &AtomicU64 {
         match self {
             Self::Own(words) => &words[index],
-            Self::Page(memory) => &memory.words()[index],
+            #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+            Self::Page(page) => &page.memory.words()[index],
         }
     }
 
@@ -82,9 +129,44 @@ impl Figures {
         flag::raise(self.word(WANTED), if before == 0 { seq } else { before.min(seq) });
     }
 
+    /// Whether the reader is to tell the stream now that there is room, and whether it is to wake the holder of a lease; once. To be asked
+    /// after its position was recorded.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn wanted_by(&self, at: Position) -> (bool, bool) {
+        match self {
+            Self::Own(_) => (self.is_wanted(at), false),
+            Self::Page(page) => {
+                let words = page.memory.words();
+                flag::take_both(&words[WANTED], &words[WANTED_BY_HOLDER], |wanted| wanted <= at.seq)
+            }
+        }
+    }
+
     /// Whether the reader is to say now that there is room; once. To be asked after its position was recorded.
     pub(crate) fn is_wanted(&self, at: Position) -> bool {
         flag::take(self.word(WANTED), |wanted| wanted <= at.seq)
+    }
+
+    /// Whether they are in a page of another process.
+    pub(crate) fn are_shared(&self) -> bool {
+        !matches!(self, Self::Own(_))
+    }
+
+    /// The file of its page, for the holder of a lease that waits for the reader.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn file(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Own(_) => None,
+            Self::Page(page) => page.file.as_ref().map(|it| &it.file),
+        }
+    }
+
+    /// Tells the holder of a lease that no writer waits for the reader any more.
+    pub(crate) fn release(&self) {
+        #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+        if let Self::Page(page) = self {
+            page.memory.words()[RELEASED].store(1, Relaxed);
+        }
     }
 
     /// Makes the reader copy all chunks before it passes them on.

@@ -22,9 +22,9 @@ pub(crate) fn take(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> boo
 }
 
 /// As [`take`] for two flags, with one fence.
-pub(crate) fn take_both(one: &AtomicU64, other: &AtomicU64) -> (bool, bool) {
+pub(crate) fn take_both(one: &AtomicU64, other: &AtomicU64, is_reason: impl Fn(u64) -> bool) -> (bool, bool) {
     fence(SeqCst);
-    (take_fenced(one, |_| true), take_fenced(other, |_| true))
+    (take_fenced(one, &is_reason), take_fenced(other, &is_reason))
 }
 
 #[inline(always)]

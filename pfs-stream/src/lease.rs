@@ -21,11 +21,11 @@ use thiserror::Error;
 
 use crate::{
     Chunk, Writer, clock,
-    figures::PAGE_WORDS,
+    figures::{PAGE_WORDS, Page},
     flag,
     read::Position,
     ring::{Given, LIMIT, Memory, Refused, Ring, RingWriter, Sharing, Source},
-    state::{Appending, Lease, MAX_ALLOCATED, SleepPage, release},
+    state::{Appending, Lease, MAX_ALLOCATED, ReaderState, WakeFiles, release},
     sync::{Arc, Ordering, lock},
     writer::Waiting,
 };
@@ -38,7 +38,26 @@ pub use pfs_proto::LeaseStart;
 pub struct Offer {
     ring: Ring,
     file: Arc<OwnedFd>,
-    asleep: Arc<SleepPage>,
+    wake_files: Arc<WakeFiles>,
+}
+
+/// A lease that was granted, for the other process.
+#[derive(Debug)]
+pub struct Grant {
+    start: LeaseStart,
+    blocking: Vec<Arc<ReaderState>>,
+}
+
+impl Grant {
+    /// Where the lease begins.
+    pub fn start(&self) -> LeaseStart {
+        self.start
+    }
+
+    /// The files of the pages of all `block` readers, as many as [`start`](Self::start) says: the holder waits for those readers by itself.
+    pub fn pages(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.blocking.iter().filter_map(|reader| reader.figures.file()).map(AsFd::as_fd)
+    }
 }
 
 impl Offer {
@@ -47,9 +66,10 @@ impl Offer {
         self.file.as_fd()
     }
 
-    /// The file of the page in which readers ask to be woken.
-    pub fn asleep(&self) -> BorrowedFd<'_> {
-        self.asleep.file()
+    /// The page in which readers ask to be woken, and the event counter that `block` readers add to when they have made room that the holder
+    /// [waits for](Holder::waits_for_room).
+    pub fn wake_files(&self) -> [BorrowedFd<'_>; 2] {
+        self.wake_files.files()
     }
 
     /// The sizes of the ring.
@@ -72,15 +92,15 @@ impl Writer {
             }
             append.ring.ring().is_shared()
         };
-        let asleep = Arc::new(SleepPage::new(self.shared.descriptors.as_ref())?);
+        let wake_files = Arc::new(WakeFiles::new(self.shared.descriptors.as_ref())?);
         let ring = self.shared.ring_for_others(layout, has_descriptor, Ring::leasable).ok()?;
         let file = ring.memory().file()?;
-        Some(Offer { ring, file, asleep })
+        Some(Offer { ring, file, wake_files })
     }
 
     /// Grants the lease: moves the stream to that ring, which the other process has mapped. `None`, and nothing has changed, if this is no
     /// longer possible.
-    pub fn grant_lease(&mut self, offer: Offer) -> Option<LeaseStart> {
+    pub fn grant_lease(&mut self, offer: Offer) -> Option<Grant> {
         // Readers are given the ring from now on.
         offer.ring.memory().forbid_writing().ok()?;
         let (shared, state) = (&self.shared, &self.state);
@@ -92,14 +112,17 @@ impl Writer {
         shared.copy_into(&offer.ring, stop, |append, filled| {
             filled.raise_floor(append.slowest_block_reader(shared));
             append.status.set_leased(true);
-            append.lease = Some(Lease::new(Arc::clone(state), filled.head(), Arc::clone(&offer.asleep)));
+            let blocking = append.blocking_elsewhere(shared);
+            append.lease = Some(Lease::new(Arc::clone(state), filled.head(), Arc::clone(&offer.wake_files)));
             append.move_to(filled, shared);
             append.growth.is_due_always();
             append.tell_readers(shared);
             shared.publish(append);
             let place = |at: Position| (at.seq, at.offset);
             let (tail, head) = (place(append.ring.tail()), place(append.ring.head()));
-            Some(LeaseStart { tail, head, newest: append.newest, max_chunk: shared.config.max_chunk() })
+            let (newest, max_chunk) = (append.newest, shared.config.max_chunk());
+            let start = LeaseStart { tail, head, newest, max_chunk, pages: blocking.len() as u32 };
+            Some(Grant { start, blocking })
         })
     }
 
@@ -200,8 +223,8 @@ pub struct Holder {
     newest: u64,
     max_chunk: u64,
     chunks: u64,
-    /// The tail from which on it [may say again](Self::nears_floor) that it nears the floor.
-    nears_again: u64,
+    /// All `block` readers; empty if only the stream knows where those are.
+    blocking: Vec<Page>,
 }
 
 /// Why the holder of a lease has not appended a chunk.
@@ -251,9 +274,13 @@ impl Mapped {
         Ok(Self { ring, asleep: Memory::open(asleep, PAGE_WORDS, Sharing::Writable)? })
     }
 
-    /// Begins to append, now that the lease is granted. `None` if no ring of this layout can be so.
-    pub fn begin(self, start: LeaseStart) -> Option<Holder> {
-        let LeaseStart { tail, head, newest, max_chunk } = start;
+    /// Begins to append, now that the lease is granted. `pages` are those of [`Grant::pages`]: if any of them cannot be mapped, the stream must
+    /// be asked for all room. `None` if no ring of this layout can be so.
+    pub fn begin(self, start: LeaseStart, pages: impl IntoIterator<Item = OwnedFd>) -> Option<Holder> {
+        let LeaseStart { tail, head, newest, max_chunk, pages: count } = start;
+        let open = |page| Memory::open(page, PAGE_WORDS, Sharing::Writable).map(|page| Page::new(page, None));
+        let pages: Vec<_> = pages.into_iter().map_while(|page| open(page).ok()).collect();
+        let blocking = if pages.len() as u64 == u64::from(count) { pages } else { Vec::new() };
         let (chunks, bytes) = (head.0.checked_sub(tail.0)?, head.1.checked_sub(tail.1)?);
         let layout = self.ring.layout();
         let is_possible = layout.has_room(bytes, chunks) && head.0.max(head.1) < LIMIT;
@@ -262,7 +289,7 @@ impl Mapped {
         }
         let place = |(seq, offset)| Position { seq, offset };
         let ring = RingWriter::going_on(self.ring, place(tail), place(head));
-        Some(Holder { ring, asleep: self.asleep, newest, max_chunk, chunks: 0, nears_again: 0 })
+        Some(Holder { ring, asleep: self.asleep, blocking, newest, max_chunk, chunks: 0 })
     }
 }
 
@@ -293,7 +320,13 @@ impl Holder {
             return Err(HolderError::TooLarge { size, max });
         }
         let time = clock::of_append().max(self.newest);
-        self.ring.append_leased(&[given], size, time)?;
+        let chunks = [given];
+        match self.ring.append_leased(&chunks, size, time) {
+            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => {
+                self.ring.append_leased(&chunks, size, time)?;
+            }
+            appended => appended?,
+        }
         self.newest = time;
         self.chunks += 1;
         Ok(())
@@ -312,12 +345,19 @@ impl Holder {
         most: usize,
     ) -> Result<io::Result<Taken>, HolderError> {
         let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX)).max(1);
-        let newest = &mut self.newest;
-        let taken = self.ring.append_leased_from(file, most, || {
-            // Not before: the file may have kept this waiting.
-            *newest = clock::of_append().max(*newest);
-            *newest
-        })?;
+        let mut newest = self.newest;
+        let mut append = |ring: &mut RingWriter| {
+            ring.append_leased_from(file, most, || {
+                // Not before: the file may have kept this waiting.
+                newest = clock::of_append().max(newest);
+                newest
+            })
+        };
+        let taken = match append(&mut self.ring) {
+            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => append(&mut self.ring)?,
+            taken => taken?,
+        };
+        self.newest = newest;
         if let Ok(Taken::Appended(1..)) = taken {
             self.chunks += 1;
         }
@@ -327,31 +367,46 @@ impl Holder {
     /// Wakes the readers of other processes that sleep. Returns true if the stream is to be told, because somebody waits there for what was
     /// appended.
     pub fn wake(&self) -> bool {
-        let (asleep, published) = flag::take_both(&self.asleep.words()[0], self.ring.published());
+        let (asleep, published) = flag::take_both(&self.asleep.words()[0], self.ring.published(), |_| true);
         if asleep {
             self.ring.ring().ring_bell();
         }
         published
     }
 
-    /// To be asked before the holder waits for [room](HolderError::Full): false if it need not wait, because there is some or the lease has
-    /// ended.
+    /// To be asked before the holder waits for [room](HolderError::Full): false if it need not wait, because there is some. Otherwise the
+    /// slowest `block` reader adds to the [event counter](Offer::wake_files) when it has made a good part of the ring free. Who waits long
+    /// for that, or at all with an empty [`Grant::pages`], must ask the [stream](Writer::room_for_holder), too: a reader may have gone, or be
+    /// in the stream's process.
     pub fn waits_for_room(&self, up_to: u64) -> bool {
-        self.ring.raise_room(up_to)
+        // Nobody is waited for who has read all.
+        let much = self.ring.tail_after_much().min(self.ring.head().seq);
+        for _ in 0..=self.blocking.len() {
+            let slowest = self.blocking.iter().map(|page| (page.seq(), page)).min_by_key(|(seq, _)| *seq);
+            let Some((seq, slowest)) = slowest else { break };
+            if seq >= up_to {
+                self.ring.raise_floor(seq);
+                return false;
+            }
+            slowest.want_for_holder(much.max(up_to));
+            if slowest.seq() < up_to {
+                return true;
+            }
+        }
+        true
     }
 
-    /// Whether it has come so near to the slowest `block` reader, as far as it knows, that the stream should look where that is; once for
-    /// some chunks.
-    pub fn nears_floor(&mut self) -> bool {
-        let (tail, head) = (self.ring.tail(), self.ring.head());
-        let held = head.seq - tail.seq;
-        let is_near = self.ring.floor().saturating_sub(tail.seq) < held / 4
-            && head.offset - tail.offset > self.ring.ring().layout().capacity() / 2
-            && tail.seq >= self.nears_again;
-        if is_near {
-            self.nears_again = tail.seq + held / 8 + 1;
-        }
-        is_near
+    /// Whether readers add to the event counter when they have made room that it [waits for](Self::waits_for_room): those that it knows.
+    pub fn asks_readers(&self) -> bool {
+        !self.blocking.is_empty()
+    }
+
+    /// Whether all `block` readers have come to this chunk, as they say themselves.
+    #[cold]
+    fn finds_room(&mut self, up_to: u64) -> bool {
+        let Some(slowest) = self.blocking.iter().map(Page::seq).min() else { return false };
+        self.ring.raise_floor(slowest);
+        slowest >= up_to
     }
 
     /// Readers attached now.

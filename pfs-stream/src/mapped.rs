@@ -18,11 +18,11 @@ use thiserror::Error;
 
 use crate::{
     Extent, Read, ReadError, Reader, Sink, Stream,
-    figures::{Figures, PAGE_WORDS},
+    figures::{Figures, PAGE_WORDS, Page, PageFile},
     flag,
     membership::Membership,
     ring::{Memory, Ring, RingReader, Sharing},
-    state::{Progress, RingElsewhere, Shared},
+    state::{Progress, RingElsewhere, Shared, release},
     sync::{Arc, Ordering, lock},
 };
 
@@ -34,8 +34,8 @@ pub struct Handout {
     membership: Membership,
     start: MappedStart,
     held: Extent,
-    /// The ring and the page, for the other process.
-    files: Option<(NextRing, OwnedFd)>,
+    /// The ring and the page, for the other process. The page stays with the reader if the holder of a lease may wait for it.
+    files: Option<(NextRing, Option<OwnedFd>)>,
     /// Whether the other process has read, and its page says where it is.
     has_read: AtomicBool,
     _counted: Counted,
@@ -86,9 +86,14 @@ impl Reader {
         let held = self.extent_at_attach();
         let (mut membership, mut ring) = self.into_parts();
         ring.ring = shared;
-        membership.set_figures(Figures::Page(page), ring.position());
-        // Also if the lease ends meanwhile: the client expects a third descriptor exactly if this says so.
-        let start = MappedStart { leased: next.asleep().is_some(), ..ring.to_start() };
+        let (for_holder, file) = match (ring.policy, can_follow) {
+            (SlowPolicy::Block, true) => membership.shared.keep_page(file),
+            _ => Err(file),
+        }
+        .map_or_else(|file| (None, Some(file)), |kept| (Some(kept), None));
+        membership.set_figures(Figures::Page(Page::new(page, for_holder)), ring.position());
+        // Also if the lease ends meanwhile: the client expects more descriptors exactly if this says so.
+        let start = MappedStart { leased: next.wake_files().is_some(), ..ring.to_start() };
         *lock(&membership.state.elsewhere) = Some(RingElsewhere::new(ring.ring, &next));
         Ok(Handout {
             membership,
@@ -98,6 +103,20 @@ impl Reader {
             has_read: AtomicBool::new(false),
             _counted: counted,
         })
+    }
+}
+
+impl Shared {
+    /// Keeps the file of a page for holders of leases, if there is a descriptor for it.
+    fn keep_page(&self, file: OwnedFd) -> Result<PageFile, OwnedFd> {
+        let reserved = match &self.descriptors {
+            Some(descriptors) => match descriptors.reserve(1) {
+                None => return Err(file),
+                reserved => reserved,
+            },
+            None => None,
+        };
+        Ok(PageFile { file, _reserved: reserved })
     }
 }
 
@@ -112,18 +131,20 @@ impl Handout {
         self.files.as_ref().map(|(ring, _)| ring.file())
     }
 
-    /// The page in which the reader says that it is about to sleep, where the holder of a lease appends to the ring. The other process must
-    /// be given it, too: nobody wakes a reader that does not [say so](MappedReader::sleep_by).
-    pub fn asleep(&self) -> Option<BorrowedFd<'_>> {
-        self.files.as_ref().and_then(|(ring, _)| ring.asleep())
+    /// The [page and the event counter](NextRing::wake_files) of a leased ring. The other process must be given them, too: nobody wakes a
+    /// reader that does not [use them](MappedReader::wake_by).
+    pub fn wake_files(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        self.files.as_ref().and_then(|(ring, _)| ring.wake_files())
     }
 
     /// The reader's page of figures, which it writes; `None` once it was closed.
     pub fn page(&self) -> Option<BorrowedFd<'_>> {
-        self.files.as_ref().map(|(_, page)| page.as_fd())
+        let page = self.files.as_ref().and_then(|(_, page)| page.as_ref());
+        page.or_else(|| self.membership.state.figures.file()).map(AsFd::as_fd)
     }
 
-    /// Closes both files, once the other process has them: the reader then occupies no descriptor.
+    /// Closes the files, once the other process has them: the reader then occupies no descriptor, or one if it is a `block` reader that the
+    /// holder of a lease may wait for.
     pub fn close_files(&mut self) {
         self.files = None;
     }
@@ -179,9 +200,14 @@ impl Handout {
     /// The other process cannot map: the reader is to go on here. Once it has asked for another ring, it goes on from where its page
     /// says that it is.
     pub fn take_back(mut self) -> Reader {
-        let append = self.membership.shared.look();
+        let shared = &self.membership.shared;
+        let mut append = shared.look();
+        if self.membership.state.figures.file().is_some() {
+            // The holder may wait for the page, which nobody writes any more.
+            append.end_lease(shared, None);
+        }
         let (ring, head) = (append.ring.ring().clone(), append.ring.head());
-        drop(append);
+        release(append, &mut Vec::new(), shared);
         let mut start = self.start;
         if self.has_read.into_inner() {
             let state = &self.membership.state;
@@ -286,8 +312,8 @@ const SHARE: u64 = 4;
 pub struct MappedReader {
     ring: RingReader,
     figures: Figures,
-    /// Where it asks the holder of a lease to wake it.
-    asleep: Option<Memory>,
+    /// Where it asks the holder of a lease to wake it, and the event counter by which it wakes the holder.
+    wake_by: Option<(Memory, OwnedFd)>,
 }
 
 impl MappedReader {
@@ -298,17 +324,17 @@ impl MappedReader {
     /// When this system can't map it, or it is not what it should be.
     pub fn open(ring: OwnedFd, page: OwnedFd, start: &MappedStart) -> io::Result<Self> {
         let ring = Ring::open(ring, start.layout)?;
-        let figures = Figures::Page(Memory::open(page, PAGE_WORDS, Sharing::Writable)?);
-        Ok(Self { ring: RingReader::from_start(ring, start), figures, asleep: None })
+        let page = Page::new(Memory::open(page, PAGE_WORDS, Sharing::Writable)?, None);
+        Ok(Self { ring: RingReader::from_start(ring, start), figures: Figures::Page(page), wake_by: None })
     }
 
-    /// Says in this [page](NextRing::asleep) that it is about to sleep, as long as it reads this ring.
+    /// Uses these [files](NextRing::wake_files) as long as it reads this ring.
     ///
     /// # Errors
     ///
-    /// When this system can't map it, or it is not what it should be.
-    pub fn sleep_by(&mut self, asleep: OwnedFd) -> io::Result<()> {
-        self.asleep = Some(Memory::open(asleep, PAGE_WORDS, Sharing::Writable)?);
+    /// When this system can't map the page, or it is not what it should be.
+    pub fn wake_by(&mut self, asleep: OwnedFd, room: OwnedFd) -> io::Result<()> {
+        self.wake_by = Some((Memory::open(asleep, PAGE_WORDS, Sharing::Writable)?, room));
         Ok(())
     }
 
@@ -319,7 +345,7 @@ impl MappedReader {
     /// As there.
     pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
         let mut read = self.ring.try_read(sink, max_bytes.into())?;
-        if let (None, Some(asleep)) = (read, &self.asleep) {
+        if let (None, Some((asleep, _))) = (read, &self.wake_by) {
             flag::raise(&asleep.words()[0], 1);
             read = self.ring.try_read(sink, max_bytes.into())?;
         }
@@ -340,7 +366,7 @@ impl MappedReader {
     ///
     /// When this system can't map it, or it is not what it should be; the reader stays where it is.
     pub fn follow(&mut self, ring: OwnedFd, layout: RingLayout) -> io::Result<()> {
-        (self.ring.ring, self.asleep) = (Ring::open(ring, layout)?, None);
+        (self.ring.ring, self.wake_by) = (Ring::open(ring, layout)?, None);
         Ok(())
     }
 
@@ -372,10 +398,18 @@ impl MappedReader {
         Ok(read)
     }
 
-    /// Whether a writer waits for the room that this reader has made: it must then be told that there is some. To be asked
-    /// once after each read.
+    /// Whether the stream waits for the room that this reader has made: it must then be told that there is some. Wakes the holder of a lease
+    /// that waits for it. To be called once after each read.
     pub fn room_is_wanted(&self) -> bool {
-        self.ring.policy == SlowPolicy::Block && self.figures.is_wanted(self.ring.position())
+        if self.ring.policy != SlowPolicy::Block {
+            return false;
+        }
+        let (by_stream, by_holder) = self.figures.wanted_by(self.ring.position());
+        if let (true, Some((_, room))) = (by_holder, &self.wake_by) {
+            // Only a counter that somebody has filled takes no more, and that wakes the holder as well.
+            let _ = rustix::io::write(room, &1_u64.to_ne_bytes());
+        }
+        by_stream
     }
 
     /// The offset that it reads next.

@@ -71,6 +71,7 @@ impl Drop for Membership {
         let progress = self.state.progress(append.ring.head());
         drop(append);
         let Progress { lost_bytes, lost_chunks, .. } = progress;
+        self.state.figures.release();
         let mut attached = lock(&self.shared.readers);
         // One step for whoever looks: what it lost is in the sum when it is no longer among the readers, and not before.
         self.shared.lost_before.fetch_add(lost_bytes, Ordering::Relaxed);

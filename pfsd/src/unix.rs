@@ -23,7 +23,7 @@ use tokio::{io::Interest, net::UnixStream, time::sleep};
 use crate::config::Shm;
 
 /// The most descriptors that go along with one reply.
-const MAX_DESCRIPTORS: usize = 3;
+const MAX_DESCRIPTORS: usize = 253;
 
 /// Serves a client to its end.
 pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, shm: Shm) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
@@ -9,6 +10,7 @@ use pfs_stream::WriteError;
 use pfs_stream::lease::{Holder, HolderError, Mapped, Taken};
 
 use super::Passed;
+use super::room::Room;
 use super::stage::{ENOUGH, is_due, now};
 use crate::connection::say;
 use crate::error::{ProtocolError, RequestError};
@@ -18,9 +20,9 @@ use crate::error::{ProtocolError, RequestError};
 pub(crate) enum Lease {
     None,
     /// The ring that was offered, or `None` if it cannot be mapped. Not answered yet.
-    Offered(Option<Mapped>),
+    Offered(Option<(Mapped, Room)>),
     /// The daemon knows that it is mapped.
-    Asked(Mapped),
+    Asked(Mapped, Room),
     Held(Box<Held>),
 }
 
@@ -32,8 +34,9 @@ pub(crate) struct Held {
     before: u64,
     /// Bytes that were pushed since those who sleep were woken.
     quiet: u64,
-    /// Whether the daemon was asked for room, and has not answered.
-    asked: bool,
+    /// The chunk that `block` readers must come to before the next one can be pushed.
+    full: Option<u64>,
+    room: Room,
     /// When the connection was last listened to.
     seen: Duration,
 }
@@ -41,16 +44,19 @@ pub(crate) struct Held {
 impl Lease {
     /// Maps what came along with `LeaseOffer`.
     pub(crate) fn offered(layout: RingLayout, passed: &Passed) -> Self {
-        let mapped = passed.take().and_then(|ring| Mapped::open(ring, passed.take()?, layout));
-        Self::Offered(mapped.ok())
+        let open = || {
+            let (ring, asleep, room) = (passed.take()?, passed.take()?, passed.take()?);
+            io::Result::Ok((Mapped::open(ring, asleep, layout)?, Room::new(room, passed.runtime())?))
+        };
+        Self::Offered(open().ok())
     }
 
     /// What to answer to an offer, if there is one. To be called where a message may begin.
     pub(crate) fn answer(&mut self) -> Option<Request> {
         let Self::Offered(mapped) = self else { return None };
         match mapped.take() {
-            Some(mapped) => {
-                *self = Self::Asked(mapped);
+            Some((mapped, room)) => {
+                *self = Self::Asked(mapped, room);
                 Some(Request::LeaseReady)
             }
             None => {
@@ -61,11 +67,17 @@ impl Lease {
     }
 
     /// Begins the lease of a writer that has appended `before` chunks otherwise.
-    pub(crate) fn begin(&mut self, start: LeaseStart, before: u64) -> Result<(), RequestError> {
+    pub(crate) fn begin(
+        &mut self,
+        start: LeaseStart,
+        before: u64,
+        passed: Option<&Passed>,
+    ) -> Result<(), RequestError> {
         let expected = || RequestError::unexpected("a lease that was asked for, and is possible");
-        let Self::Asked(mapped) = std::mem::replace(self, Self::None) else { return Err(expected()) };
-        let holder = mapped.begin(start).ok_or_else(expected)?;
-        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, asked: false, seen: now() }));
+        let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else { return Err(expected()) };
+        let pages = (0..start.pages).map_while(|_| passed?.take().ok());
+        let holder = mapped.begin(start, pages).ok_or_else(expected)?;
+        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, full: None, room, seen: now() }));
         Ok(())
     }
 
@@ -75,7 +87,7 @@ impl Lease {
         match std::mem::replace(self, Self::None) {
             Self::Held(held) if held.holder.chunks() == said => Ok(Some(held.appended())),
             Self::Held(held) => Err(ProtocolError::Lease { said, counted: held.holder.chunks() }.into()),
-            Self::Asked(_) => Ok(None),
+            Self::Asked(..) => Ok(None),
             Self::None | Self::Offered(_) => Err(RequestError::unexpected("nothing of a lease")),
         }
     }
@@ -126,6 +138,9 @@ impl Held {
     }
 
     fn has_pushed(&mut self, len: usize) -> bool {
+        if self.full.take().is_some() {
+            self.room.end();
+        }
         self.quiet = self.quiet.saturating_add(len as u64);
         self.quiet >= ENOUGH
     }
@@ -135,9 +150,7 @@ impl Held {
             HolderError::Full { up_to } => {
                 // Who is waited for may be asleep.
                 self.wake(queue);
-                if !std::mem::replace(&mut self.asked, true) {
-                    say(&Request::NeedsRoom { up_to }, queue);
-                }
+                self.full = Some(up_to);
                 Ok(())
             }
             HolderError::Ended => Ok(()),
@@ -146,9 +159,19 @@ impl Held {
         }
     }
 
+    /// Ready when it is time to try again, after a chunk found no room.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, queue: &mut Vec<u8>) -> Poll<()> {
+        let Some(up_to) = self.full else { return Poll::Pending };
+        if !self.holder.waits_for_room(up_to) {
+            return Poll::Ready(());
+        }
+        self.room.begin(self.holder.asks_readers());
+        self.room.poll(cx, || say(&Request::NeedsRoom { up_to }, queue))
+    }
+
     /// The daemon has answered that there is room.
     pub(crate) fn may_try_again(&mut self) {
-        self.asked = false;
+        self.room.has_heard();
     }
 
     /// Wakes the readers that sleep. For those in the daemon, it queues a message to the daemon.
@@ -159,13 +182,10 @@ impl Held {
         }
     }
 
-    /// Wakes those who sleep, and asks for room in time. Returns true every 100 ms: then the connection is to be listened to, because only
-    /// that tells that the daemon is gone.
+    /// Wakes those who sleep. Returns true every 100 ms: then the connection is to be listened to, because only that tells that the daemon is
+    /// gone.
     pub(crate) fn notify(&mut self, queue: &mut Vec<u8>) -> bool {
         self.wake(queue);
-        if self.holder.nears_floor() {
-            say(&Request::NearsFloor, queue);
-        }
         is_due(&mut self.seen)
     }
 }

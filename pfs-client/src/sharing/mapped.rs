@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -27,6 +27,11 @@ const BATCH: usize = 64 << 10;
 pub(crate) struct BellCount {
     moves: u32,
     count: u32,
+}
+
+/// What comes along with a leased ring.
+fn wake_files(leased: bool, passed: &Passed) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+    if leased { Ok(Some((passed.take()?, passed.take()?))) } else { Ok(None) }
 }
 
 /// A reader's ring, and what was copied from it and not told yet.
@@ -57,9 +62,9 @@ impl MappedSource {
     /// Maps what came along with `Mapped`.
     pub(crate) fn open(start: &MappedStart, passed: &Passed) -> io::Result<Self> {
         let (ring, page) = (passed.take()?, passed.take()?);
-        let asleep = start.leased.then(|| passed.take()).transpose()?;
+        let wake_files = wake_files(start.leased, passed)?;
         let mut reader = MappedReader::open(ring, page, start)?;
-        asleep.map(|asleep| reader.sleep_by(asleep)).transpose()?;
+        wake_files.map(|(asleep, room)| reader.wake_by(asleep, room)).transpose()?;
         let bell = reader.bell();
         Ok(Self {
             reader,
@@ -100,9 +105,9 @@ impl MappedSource {
     pub(crate) fn follow(&mut self, layout: RingLayout, leased: bool, passed: &Passed) -> io::Result<()> {
         (self.asked, self.left) = (false, false);
         let ring = passed.take()?;
-        let asleep = leased.then(|| passed.take()).transpose()?;
+        let wake_files = wake_files(leased, passed)?;
         self.reader.follow(ring, layout)?;
-        asleep.map(|asleep| self.reader.sleep_by(asleep)).transpose()?;
+        wake_files.map(|(asleep, room)| self.reader.wake_by(asleep, room)).transpose()?;
         self.moves = self.moves.wrapping_add(1);
         self.bell = self.reader.bell();
         // Who sleeps on the bell of the old ring wakes, and frees that.

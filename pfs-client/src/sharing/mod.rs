@@ -3,6 +3,7 @@
 mod lease;
 mod mapped;
 mod passing;
+mod room;
 mod sleep;
 mod sleeper;
 mod stage;

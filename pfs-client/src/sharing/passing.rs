@@ -13,16 +13,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 
-/// The most descriptors that come before they are taken: the ring, the reader's page, and the page in which to ask for wake-ups. Others
-/// are closed.
-const MOST: usize = 3;
+/// The most descriptors that come before they are taken: all that Linux passes with one message. Others are closed.
+const MOST: usize = 253;
 
 /// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
 #[derive(Clone, Debug)]
 pub(crate) struct Passed {
     queue: Arc<Mutex<VecDeque<OwnedFd>>>,
     socket: Arc<UnixStream>,
+    /// The one that the socket belongs to.
+    runtime: Handle,
 }
 
 impl Passed {
@@ -32,6 +34,11 @@ impl Passed {
         next.ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "no memory came along with the message")
         })
+    }
+
+    /// Where descriptors that came can be waited for.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// For whoever watches it beside the reader.
@@ -62,7 +69,8 @@ pub(crate) struct PassingSocket {
 impl PassingSocket {
     pub(crate) fn new(socket: UnixStream) -> (Self, Passed) {
         let socket = Arc::new(socket);
-        let passed = Passed { queue: Arc::default(), socket: Arc::clone(&socket) };
+        let passed =
+            Passed { queue: Arc::default(), socket: Arc::clone(&socket), runtime: Handle::current() };
         (Self { socket, passed: passed.clone() }, passed)
     }
 

@@ -58,6 +58,7 @@ impl Writer {
             match &mut self.lease {
                 Lease::None => return Poll::Ready(Ok(None)),
                 Lease::Held(held) => match put(held, &mut self.queue) {
+                    Ok(None) if held.poll_room(cx, &mut self.queue).is_ready() => continue,
                     Ok(None) => {}
                     Ok(done) => {
                         self.appended = held.appended();
@@ -65,7 +66,7 @@ impl Writer {
                     }
                     Err(error) => return Poll::Ready(Err(self.remember(error))),
                 },
-                Lease::Offered(_) | Lease::Asked(_) => {}
+                Lease::Offered(_) | Lease::Asked(..) => {}
             }
             let heard = self.heard;
             ready!(self.poll_send(cx, &mut &[][..]))?;
@@ -92,7 +93,7 @@ impl Writer {
                 (Lease::None, Some(passed)) => self.lease = Lease::offered(layout, passed),
                 _ => return Ok(false),
             },
-            Reply::Leased(start) => self.lease.begin(start, self.appended)?,
+            Reply::Leased(start) => self.lease.begin(start, self.appended, self.connection.passed())?,
             Reply::Room => {
                 if let Lease::Held(held) = &mut self.lease {
                     held.may_try_again();

@@ -6,10 +6,10 @@
 
 use std::{future::poll_fn, io, task::Poll, time::Duration};
 
-use pfs_proto::{LeaseStart, Reply};
+use pfs_proto::Reply;
 use pfs_stream::{
     Writer,
-    lease::{LeaseEnd, Offer},
+    lease::{Grant, LeaseEnd, Offer},
 };
 use tokio::time::Instant;
 
@@ -95,7 +95,8 @@ impl Lease {
         self.from = None;
         let Some(offer) = writer.offer_lease() else { return Ok(()) };
         let reply = Reply::LeaseOffer(offer.layout());
-        if wire.try_send_with(&reply, &[offer.ring(), offer.asleep()]).await? {
+        let [asleep, room] = offer.wake_files();
+        if wire.try_send_with(&reply, &[offer.ring(), asleep, room]).await? {
             self.state = State::Offered(Box::new(offer));
         }
         Ok(())
@@ -120,13 +121,13 @@ impl Lease {
 
     /// The client has mapped the ring that it was offered: where the lease begins, if it is still possible. `None` if it was
     /// offered nothing.
-    pub(crate) fn grant(&mut self, writer: &mut Writer) -> Option<Option<LeaseStart>> {
+    pub(crate) fn grant(&mut self, writer: &mut Writer) -> Option<Option<Grant>> {
         let State::Offered(offer) = std::mem::replace(&mut self.state, State::Without) else { return None };
-        let start = writer.grant_lease(*offer);
-        if start.is_some() {
+        let grant = writer.grant_lease(*offer);
+        if grant.is_some() {
             (self.state, self.look, self.seen) = (State::Held { since: Instant::now() }, FIRST_LOOK, 0);
         }
-        Some(start)
+        Some(grant)
     }
 
     /// The client cannot map what it was offered, and is offered nothing more. False if it was offered nothing.

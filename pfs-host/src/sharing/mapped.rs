@@ -41,7 +41,8 @@ pub(crate) async fn hand_out<T: Transport>(
         handout.require_copies();
     }
     let Some((ring, page)) = handout.ring().zip(handout.page()) else { return Ok(Err(handout.take_back())) };
-    let descriptors: Vec<_> = [ring, page].into_iter().chain(handout.asleep()).collect();
+    let descriptors: Vec<_> =
+        [ring, page].into_iter().chain(handout.wake_files().into_iter().flatten()).collect();
     wire.send_with(&Reply::Mapped(handout.start()), &descriptors).await?;
     handout.close_files();
     Ok(Ok(handout))
@@ -181,8 +182,9 @@ async fn follow<T: Transport>(
         Err(FollowError::Removed) => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
         Err(error) => return Err(Failure::new(ErrorCode::Protocol, error.to_string()).into()),
     };
-    let reply = Reply::Ring { layout: next.layout(), leased: next.asleep().is_some() };
-    let descriptors: Vec<_> = [next.file()].into_iter().chain(next.asleep()).collect();
+    let reply = Reply::Ring { layout: next.layout(), leased: next.wake_files().is_some() };
+    let descriptors: Vec<_> =
+        [next.file()].into_iter().chain(next.wake_files().into_iter().flatten()).collect();
     let sent = tokio::select! {
         biased;
         sent = wire.send_with(&reply, &descriptors) => sent,

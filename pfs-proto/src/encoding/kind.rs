@@ -29,7 +29,6 @@ pub(crate) const LEASE_READY: u8 = 0x1a;
 pub(crate) const PUBLISHED: u8 = 0x1b;
 pub(crate) const NEEDS_ROOM: u8 = 0x1c;
 pub(crate) const FLUSH: u8 = 0x1d;
-pub(crate) const NEARS_FLOOR: u8 = 0x1e;
 
 pub(crate) const HELLO_REPLY: u8 = 0x81;
 pub(crate) const DONE: u8 = 0x82;

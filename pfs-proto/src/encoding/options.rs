@@ -188,10 +188,11 @@ pub(super) fn ring(r: &mut FieldReader) -> Result<(RingLayout, bool), MessageErr
 }
 
 pub(super) fn put_lease_start(w: &mut FieldWriter<'_>, start: &LeaseStart) {
-    let LeaseStart { tail, head, newest, max_chunk } = start;
+    let LeaseStart { tail, head, newest, max_chunk, pages } = start;
     for value in [tail.0, tail.1, head.0, head.1, *newest, *max_chunk] {
         w.u64(value);
     }
+    w.u32(*pages);
 }
 
 pub(super) fn lease_start(r: &mut FieldReader) -> Result<LeaseStart, MessageError> {
@@ -200,6 +201,7 @@ pub(super) fn lease_start(r: &mut FieldReader) -> Result<LeaseStart, MessageErro
         head: (r.u64()?, r.u64()?),
         newest: r.u64()?,
         max_chunk: r.u64()?,
+        pages: r.u32()?,
     })
 }
 

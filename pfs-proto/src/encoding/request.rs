@@ -58,7 +58,6 @@ impl Request {
             | Self::LeaseReady
             | Self::Published
             | Self::Flush
-            | Self::NearsFloor
             | Self::Heartbeat => (),
             Self::NeedsRoom { up_to } => w.u64(*up_to),
             Self::Append(bytes) | Self::AppendPart(bytes) => w.bytes(bytes),
@@ -103,7 +102,6 @@ impl Request {
             kind::PUBLISHED => Self::Published,
             kind::NEEDS_ROOM => Self::NeedsRoom { up_to: r.u64()? },
             kind::FLUSH => Self::Flush,
-            kind::NEARS_FLOOR => Self::NearsFloor,
             kind::HEARTBEAT => Self::Heartbeat,
             kind::FINISH => Self::Finish { close: r.bool("close")? },
             kind::FAIL => Self::Fail { close: r.bool("close")? },
@@ -139,7 +137,6 @@ impl Request {
             Self::Published => kind::PUBLISHED,
             Self::NeedsRoom { .. } => kind::NEEDS_ROOM,
             Self::Flush => kind::FLUSH,
-            Self::NearsFloor => kind::NEARS_FLOOR,
             Self::Heartbeat => kind::HEARTBEAT,
             Self::Append(_) => kind::APPEND,
             Self::AppendPart(_) => kind::APPEND_PART,

@@ -49,7 +49,6 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Published),
         any::<u64>().prop_map(|up_to| Request::NeedsRoom { up_to }),
         Just(Request::Flush),
-        Just(Request::NearsFloor),
         Just(Request::Heartbeat),
     ]
 }
@@ -314,10 +313,13 @@ fn mapped_start() -> impl Strategy<Value = MappedStart> {
 }
 
 fn lease_start() -> impl Strategy<Value = LeaseStart> {
-    any::<(u64, u64, [u64; 4])>().prop_map(|(seq, offset, [head_seq, head, newest, max_chunk])| LeaseStart {
-        tail: (seq, offset),
-        head: (head_seq, head),
-        newest,
-        max_chunk,
-    })
+    any::<(u64, u64, [u64; 4], u32)>().prop_map(
+        |(seq, offset, [head_seq, head, newest, max_chunk], pages)| LeaseStart {
+            tail: (seq, offset),
+            head: (head_seq, head),
+            newest,
+            max_chunk,
+            pages,
+        },
+    )
 }

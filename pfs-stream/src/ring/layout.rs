@@ -30,19 +30,17 @@ pub(crate) const STATUS: usize = 2 * LINE + 1;
 /// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
 #[cfg(any(loom, all(target_os = "linux", not(miri))))]
 pub(crate) const BELL: usize = if cfg!(loom) { 4 } else { 3 * LINE };
-/// Chunk up to which the holder of a lease may overwrite, because no `block` reader needs what is before. Written by the stream alone; only
-/// rises. Beyond every chunk where there is no such reader.
+/// Chunk up to which the holder of a lease may overwrite, because no `block` reader needs what is before. Only rises, whoever of the stream
+/// and the holder finds that it may. Beyond every chunk where there is no such reader.
 pub(crate) const FLOOR: usize = if cfg!(loom) { 5 } else { 4 * LINE };
 /// Whether somebody in the stream's process waits for what the holder of a lease appends next: a [flag](crate::flag).
 pub(crate) const PUBLISHED: usize = if cfg!(loom) { 6 } else { 5 * LINE };
-/// Whether the holder of a lease waits for the floor to rise: a [flag](crate::flag).
-pub(crate) const ROOM: usize = if cfg!(loom) { 7 } else { 6 * LINE };
 /// Readers that are attached, for the holder of a lease to tell.
-pub(crate) const READERS: usize = if cfg!(loom) { 8 } else { 4 * LINE + 1 };
+pub(crate) const READERS: usize = if cfg!(loom) { 7 } else { 4 * LINE + 1 };
 /// The bit of [`HEAD_SEQ`] that ends a lease: the holder can publish nothing after that.
 pub(crate) const SEALED: u64 = 1 << 63;
 /// Words before the index: a page, or, in a ring of one process, no more than the counters take.
-pub(super) const HEADER: usize = if cfg!(loom) { 9 } else { 4096 / WORD };
+pub(super) const HEADER: usize = if cfg!(loom) { 8 } else { 4096 / WORD };
 const SMALL_HEADER: usize = if cfg!(loom) { 5 } else { 2 * LINE + 2 };
 /// Words before the index of a ring in shared memory that is not of full size: up to the word that readers sleep on.
 const SHARED_HEADER: usize = if cfg!(loom) { 5 } else { 4 * LINE };

@@ -145,22 +145,6 @@ impl RingReader {
     }
 }
 
-/// What the holder waits for.
-impl RingWriter {
-    /// The chunk up to which the holder may overwrite.
-    pub(crate) fn floor(&self) -> u64 {
-        self.ring().load(layout::FLOOR, Relaxed)
-    }
-
-    /// Announces that the holder is about to wait for room; false if it need not: the floor has risen beyond this chunk, or the lease has
-    /// ended.
-    pub(crate) fn raise_room(&self, up_to: u64) -> bool {
-        flag::raise(self.ring().word(layout::ROOM), 1);
-        let is_sealed = self.ring().load(layout::HEAD_SEQ, Acquire) & SEALED != 0;
-        !is_sealed && up_to > self.ring().load(layout::FLOOR, Acquire)
-    }
-}
-
 /// For the stream.
 impl RingWriter {
     /// Whether the holder may have overwritten what was read of this chunk.
@@ -184,15 +168,9 @@ impl RingWriter {
         self.ring().word(layout::PUBLISHED)
     }
 
-    /// Lets the holder overwrite everything before this chunk. Returns true if it waits for that.
-    pub(crate) fn raise_floor(&self, floor: u64) -> bool {
+    /// Lets the holder overwrite everything before this chunk. The holder calls this itself for readers whose pages it has.
+    pub(crate) fn raise_floor(&self, floor: u64) {
         self.ring().word(layout::FLOOR).fetch_max(floor, Release);
-        self.takes_room()
-    }
-
-    /// Whether the holder waits, and is to be told that it can go on or that its lease has ended; once.
-    pub(crate) fn takes_room(&self) -> bool {
-        flag::take(self.ring().word(layout::ROOM), |_| true)
     }
 
     /// Ends the lease: the holder can publish nothing from now on. Returns the number of the chunk after the last one that is in the stream.
@@ -354,60 +332,62 @@ mod tests {
 
     #[test]
     fn a_block_reader_has_copied_what_the_holder_overwrites() {
-        check(|| {
-            let ring = leased(8);
-            let mut holder = writer(&ring);
-            append(&mut holder, &chunk(1, 8)).unwrap();
-            ring.word(layout::FLOOR).store(0, Relaxed);
-            let position = Arc::new(AtomicU64::new(0));
-            let (their_ring, theirs) = (ring.clone(), Arc::clone(&position));
-            let reading = thread::spawn(move || {
-                let (mut bytes, mut reader) = (Vec::new(), reader(&their_ring, SlowPolicy::Block));
-                let read = reader.try_read(&mut bytes, 8.into()).unwrap();
-                theirs.store(1, Release);
-                (read, bytes)
-            });
-            let overwriting = thread::spawn(move || append(&mut holder, &chunk(2, 8)));
-            writer(&ring).raise_floor(position.load(Acquire));
-            let overwritten = overwriting.join().unwrap();
-            assert!(matches!(overwritten, Ok(()) | Err(Refused::NoRoom(1))));
-            let (read, bytes) = reading.join().unwrap();
-            assert_eq!((read, bytes), (Some(Read::Data { chunks: 1, bytes: 8 }), chunk(1, 8)));
-        });
-    }
-
-    #[test]
-    fn a_holder_that_waits_for_room_wakes_when_there_is_some_and_when_its_lease_ends() {
-        for ends in [false, true] {
+        for by_holder in [false, true] {
             check(move || {
                 let ring = leased(8);
                 let mut holder = writer(&ring);
                 append(&mut holder, &chunk(1, 8)).unwrap();
                 ring.word(layout::FLOOR).store(0, Relaxed);
-                let news = Arc::new(Notify::new());
-                let theirs = Arc::clone(&news);
-                let waiting = thread::spawn(move || {
-                    loop {
-                        match append(&mut holder, &chunk(2, 8)) {
-                            Err(Refused::NoRoom(up_to)) if holder.raise_room(up_to) => theirs.wait(),
-                            Err(Refused::NoRoom(_)) => {}
-                            done => break done,
-                        }
-                    }
+                let position = Arc::new(AtomicU64::new(0));
+                let (their_ring, theirs) = (ring.clone(), Arc::clone(&position));
+                let reading = thread::spawn(move || {
+                    let (mut bytes, mut reader) = (Vec::new(), reader(&their_ring, SlowPolicy::Block));
+                    let read = reader.try_read(&mut bytes, 8.into()).unwrap();
+                    theirs.store(1, Release);
+                    (read, bytes)
                 });
-                let stream = writer(&ring);
-                let is_awaited = if ends {
-                    stream.seal();
-                    stream.takes_room()
-                } else {
-                    stream.raise_floor(1)
-                };
-                if is_awaited {
-                    news.notify();
+                let theirs = Arc::clone(&position);
+                let overwriting = thread::spawn(move || {
+                    if by_holder {
+                        holder.raise_floor(theirs.load(Acquire));
+                    }
+                    append(&mut holder, &chunk(2, 8))
+                });
+                if !by_holder {
+                    writer(&ring).raise_floor(position.load(Acquire));
                 }
-                assert_eq!(waiting.join().unwrap(), if ends { Err(Refused::Ended) } else { Ok(()) });
+                let overwritten = overwriting.join().unwrap();
+                assert!(matches!(overwritten, Ok(()) | Err(Refused::NoRoom(1))));
+                let (read, bytes) = reading.join().unwrap();
+                assert_eq!((read, bytes), (Some(Read::Data { chunks: 1, bytes: 8 }), chunk(1, 8)));
             });
         }
+    }
+
+    #[test]
+    fn a_holder_that_waits_for_a_block_reader_is_woken_when_that_has_come_far_enough() {
+        check(|| {
+            let page = Arc::new(<[AtomicU64; 3]>::default());
+            let (theirs, room) = (Arc::clone(&page), Arc::new(Notify::new()));
+            let told = Arc::clone(&room);
+            let reading = thread::spawn(move || {
+                let [position, by_stream, by_holder] = &*theirs;
+                for seq in 1..=2 {
+                    position.store(seq, Release);
+                    if flag::take_both(by_stream, by_holder, |wanted| wanted <= seq).1 {
+                        told.notify();
+                    }
+                }
+            });
+            let [position, _, by_holder] = &*page;
+            while position.load(Acquire) < 2 {
+                flag::raise(by_holder, 2);
+                if position.load(Acquire) < 2 {
+                    room.wait();
+                }
+            }
+            reading.join().unwrap();
+        });
     }
 
     #[test]

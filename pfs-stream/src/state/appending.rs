@@ -5,6 +5,8 @@ use std::task::Waker;
 use bytes::Bytes;
 use pfs_proto::SlowPolicy;
 
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use super::ReaderState;
 use super::{Growth, Lease, Shared, WriterState};
 use crate::{
     error::WriteError,
@@ -12,6 +14,11 @@ use crate::{
     ring::{RingWriter, Source, Status, Tail},
     sync::{Arc, MutexGuard, lock},
 };
+
+/// So many pages of readers at most are given to the holder of a lease: they go with one message, and Linux passes at most 253 descriptors
+/// with one.
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+const MAX_PAGES: usize = 250;
 
 /// What only one writer at a time may touch.
 #[derive(Debug)]
@@ -203,6 +210,17 @@ impl Appending {
         let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
         self.block_floor = blocking.map(|reader| reader.figures.seq()).min().unwrap_or(u64::MAX);
         self.block_floor
+    }
+
+    /// The `block` readers whose [pages](crate::figures::Figures::file) the holder of a lease can be given; none if that is not so of all of
+    /// them.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn blocking_elsewhere(&self, shared: &Shared) -> Vec<Arc<ReaderState>> {
+        let readers = lock(&shared.readers);
+        let blocking: Vec<_> =
+            readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block).cloned().collect();
+        let can_all = blocking.len() <= MAX_PAGES && blocking.iter().all(|it| it.figures.file().is_some());
+        if can_all { blocking } else { Vec::new() }
     }
 
     /// Whether all `block` readers have come to chunk `tail`, now that they are looked at.

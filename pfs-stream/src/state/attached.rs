@@ -79,6 +79,7 @@ impl ReaderState {
     /// Gives the reader up: writers no longer wait for it.
     pub(crate) fn give_up(&self) {
         self.given_up.store(1, Ordering::Relaxed);
+        self.figures.release();
     }
 
     /// The progress in its figures, clamped to what is possible: another process can write anything into its page. The reader's
@@ -101,7 +102,7 @@ impl ReaderState {
         let passed = position.saturating_sub(self.start);
         Counted::Reader {
             peer: self.peer,
-            mapped: matches!(self.figures, Figures::Page(_)),
+            mapped: self.figures.are_shared(),
             bytes: passed.saturating_sub(lost_bytes),
             gaps,
             lost_bytes,

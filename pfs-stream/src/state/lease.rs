@@ -8,9 +8,19 @@
 //! allocates nothing. The sealed ring stays the stream's ring until the next append, which moves the stream to a ring of its own: the
 //! holder may still be writing into the sealed one.
 
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use rustix::event::{EventfdFlags, eventfd};
+
 use super::{Appending, Shared, WriterState, release};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-use crate::budget::{Budget, Reservation};
+use crate::{
+    budget::{Budget, Reservation},
+    figures::PAGE_WORDS,
+    ring::Memory,
+};
 use crate::{
     clock,
     read::Position,
@@ -31,34 +41,39 @@ pub(crate) struct Lease {
     before: u64,
     /// When head was last seen, as [`clock::elapsed`] has it.
     seen: u64,
-    /// Where readers of other processes ask to be woken.
+    /// How the holder and readers of other processes wake each other.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) asleep: Arc<SleepPage>,
+    pub(crate) wake_files: Arc<WakeFiles>,
 }
 
-/// The page in which sleeping readers of other processes ask the holder of a lease to wake them. The stream itself does not map it.
+/// What the holder of a lease and readers of other processes wake each other by. The stream itself uses neither.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
-pub(crate) struct SleepPage {
-    file: std::os::fd::OwnedFd,
-    /// Its descriptor, where those are limited.
+pub(crate) struct WakeFiles {
+    /// The page in which sleeping readers ask the holder to wake them.
+    asleep: OwnedFd,
+    /// The event counter (eventfd) that `block` readers add to when they have made room that the holder waits for.
+    room: OwnedFd,
+    /// Their descriptors, where those are limited.
     _reserved: Option<Reservation>,
 }
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-impl SleepPage {
-    /// `None` if there is no descriptor or no memory for it.
+impl WakeFiles {
+    /// `None` if there are no descriptors or no memory for them.
     pub(crate) fn new(descriptors: Option<&Budget>) -> Option<Self> {
         let reserved = match descriptors {
-            Some(descriptors) => Some(descriptors.reserve(1)?),
+            Some(descriptors) => Some(descriptors.reserve(2)?),
             None => None,
         };
-        let (_, file) = crate::ring::Memory::writable_by_others(crate::figures::PAGE_WORDS).ok()?;
-        Some(Self { file, _reserved: reserved })
+        let (_, asleep) = Memory::writable_by_others(PAGE_WORDS).ok()?;
+        let room = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+        Some(Self { asleep, room, _reserved: reserved })
     }
 
-    pub(crate) fn file(&self) -> std::os::fd::BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.file)
+    /// The page, and the event counter.
+    pub(crate) fn files(&self) -> [BorrowedFd<'_>; 2] {
+        [self.asleep.as_fd(), self.room.as_fd()]
     }
 }
 
@@ -78,9 +93,9 @@ pub struct LeaseEnd {
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl Lease {
-    pub(crate) fn new(writer: Arc<WriterState>, from: Position, asleep: Arc<SleepPage>) -> Self {
+    pub(crate) fn new(writer: Arc<WriterState>, from: Position, wake_files: Arc<WakeFiles>) -> Self {
         let before = writer.bytes.load(Ordering::Relaxed);
-        Self { writer, from, before, seen: clock::elapsed(), asleep }
+        Self { writer, from, before, seen: clock::elapsed(), wake_files }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) use growth::{Growth, first_ring};
 pub(crate) use lease::Lease;
 pub use lease::LeaseEnd;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub(crate) use lease::SleepPage;
+pub(crate) use lease::WakeFiles;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub use sharing::NextRing;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]

@@ -7,7 +7,7 @@ use std::{
 
 use pfs_proto::RingLayout;
 
-use super::{Appending, MAX_ALLOCATED, ReaderState, Shared, SleepPage, release};
+use super::{Appending, MAX_ALLOCATED, ReaderState, Shared, WakeFiles, release};
 use crate::{
     ring::{Layout, Ring, RingWriter},
     sync::{Arc, Ordering, lock},
@@ -22,7 +22,7 @@ const LARGEST_STEP: u64 = 4 << 20;
 pub struct NextRing {
     layout: RingLayout,
     file: Arc<OwnedFd>,
-    asleep: Option<Arc<SleepPage>>,
+    wake_files: Option<Arc<WakeFiles>>,
     /// How often the stream had moved when this was its ring.
     moves: u64,
     /// Whether a writer of another process has, or had, a lease of it.
@@ -48,9 +48,10 @@ impl NextRing {
         self.file.as_fd()
     }
 
-    /// The page in which a reader that is about to sleep says so, where the holder of a lease appends to the ring.
-    pub fn asleep(&self) -> Option<BorrowedFd<'_>> {
-        self.asleep.as_ref().map(|asleep| asleep.file())
+    /// Where the holder of a lease appends to the ring: the page in which a reader that is about to sleep says so, and the event counter by
+    /// which it tells the holder that it has made room.
+    pub fn wake_files(&self) -> Option<[BorrowedFd<'_>; 2]> {
+        self.wake_files.as_ref().map(|it| it.files())
     }
 }
 
@@ -136,10 +137,10 @@ impl Shared {
         let ring = append.ring.ring();
         let file = ring.memory().file()?;
         *lock(&self.shared_ring) = Some(ring.clone());
-        let asleep = append.lease.as_ref().map(|lease| Arc::clone(&lease.asleep));
-        let was_leased = asleep.is_some() || append.is_sealed;
+        let wake_files = append.lease.as_ref().map(|lease| Arc::clone(&lease.wake_files));
+        let was_leased = wake_files.is_some() || append.is_sealed;
         let (layout, moves) = (ring.layout().to_tell(), append.growth.moves);
-        Some((ring.clone(), NextRing { layout, file, asleep, moves, was_leased }))
+        Some((ring.clone(), NextRing { layout, file, wake_files, moves, was_leased }))
     }
 
     /// Takes memory for a ring that other processes are given, charged as the stream is. A stream that has a descriptor for its ring passes

@@ -40,10 +40,10 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_for_which_there_is_no_
 }
 
 #[test]
-fn a_leased_ring_and_its_page_take_a_descriptor_each_whatever_the_stream_had_when_it_was_offered() {
+fn a_leased_ring_and_what_wakes_others_take_three_descriptors_whatever_the_stream_had_when_it_was_offered() {
     let config = StreamConfig::default().buffer_size(1 << 20);
     for was_shared in [true, false] {
-        let registry = Registry::with_descriptors(Limits::UNLIMITED, 2 + u64::from(!was_shared));
+        let registry = Registry::with_descriptors(Limits::UNLIMITED, 3 + u64::from(!was_shared));
         let (stream, other) =
             (registry.create("s", config.clone()).unwrap(), registry.create("o", config.clone()).unwrap());
         let mut writer = stream.writer().unwrap();

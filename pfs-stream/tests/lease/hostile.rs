@@ -5,14 +5,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use pfs_stream::{
-    lease::{Holder, Mapped},
-    *,
-};
+use pfs_stream::{lease::Holder, *};
 use proptest::prelude::*;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-use super::{SIZE, Shm, append, stream};
+use super::{SIZE, Shm, append, begin, chunk, map, own, stream};
 
 #[test]
 fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
@@ -25,11 +22,8 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
             let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
             let mut writer = stream.writer().unwrap();
             let offer = writer.offer_lease().unwrap();
-            let [ring, asleep] =
-                [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
-            let words = words(&ring);
-            let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
-            let mut holder = mapped.begin(writer.grant_lease(offer).unwrap()).unwrap();
+            let (words, mapped) = (words(&own(offer.ring())), map(&offer));
+            let mut holder = begin(mapped, &writer.grant_lease(offer).unwrap());
             let mut here = stream.reader(ReadOptions::default()).unwrap();
             for _ in 0..5 {
                 append(&mut holder, 100).unwrap();
@@ -61,6 +55,40 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
     assert!(registry.is_empty());
 }
 
+#[test]
+fn a_holder_that_scribbles_on_the_pages_of_block_readers_keeps_nobody_from_reading() {
+    let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+    for word in 0..12 {
+        for value in [0, 1, 3, u64::MAX, 1 << 62, 1 << 63] {
+            let stream = stream();
+            let mut writer = stream.writer().unwrap();
+            let mut there = Shm::with(&stream, options);
+            let offer = writer.offer_lease().unwrap();
+            let mapped = map(&offer);
+            let grant = writer.grant_lease(offer).unwrap();
+            let page = words(&own(grant.pages().next().unwrap()));
+            let mut holder = begin(mapped, &grant);
+            append(&mut holder, 1000).unwrap();
+            page[word].store(value, Relaxed);
+            assert!(there.read() == chunk(0, 1000), "word {word}, {value:x}");
+            page[word].store(value, Relaxed);
+            append(&mut holder, 1000).unwrap();
+            let stat = stream.stat();
+            assert_eq!(stat.head, 2000);
+            let reader = &stat.readers[0];
+            assert!(
+                reader.position <= 2000 && reader.lost_bytes <= 2000,
+                "word {word}, {value:x}: {reader:?}"
+            );
+            // Also after the lease.
+            let mut other = stream.writer().unwrap();
+            other.try_append(chunk(2000, 1000)).unwrap();
+            page[word].store(value, Relaxed);
+            assert!(there.read() == chunk(1000, 2000), "word {word}, {value:x}");
+        }
+    }
+}
+
 /// The words of a file that may still be mapped for writing, now and later.
 #[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
 pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
@@ -77,11 +105,12 @@ pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
 #[derive(Clone, Debug)]
 enum Step {
     Spoil(usize, u64),
+    SpoilPages(usize, u64),
     Append(u64),
     Stat,
     Read(usize),
     Attach(SlowPolicy),
-    Map,
+    Map(SlowPolicy),
     ReadThere,
     AppendHere(u64),
     Grant,
@@ -99,12 +128,13 @@ fn step() -> impl Strategy<Value = Step> {
         Just((1 << 63) - 1)
     ];
     prop_oneof![
-        6 => (word, value).prop_map(|(word, value)| Step::Spoil(word, value)),
+        6 => (word, value.clone()).prop_map(|(word, value)| Step::Spoil(word, value)),
+        2 => (0..12_usize, value).prop_map(|(word, value)| Step::SpoilPages(word, value)),
         6 => (1..3000_u64).prop_map(Step::Append),
         2 => Just(Step::Stat),
         3 => (1..5000_usize).prop_map(Step::Read),
         1 => prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)].prop_map(Step::Attach),
-        1 => Just(Step::Map),
+        1 => prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block)].prop_map(Step::Map),
         2 => Just(Step::ReadThere),
         1 => (1..3000_u64).prop_map(Step::AppendHere),
         2 => Just(Step::Grant),
@@ -121,12 +151,14 @@ proptest! {
         let mut writer = stream.writer().unwrap();
         let mut readers = vec![stream.reader(ReadOptions::default()).unwrap()];
         let (mut holders, mut there): (Vec<(Holder, &[AtomicU64])>, Vec<Shm>) = (Vec::new(), Vec::new());
+        let mut pages: Vec<&[AtomicU64]> = Vec::new();
         for step in steps {
             match step {
                 // Also those that have ended: their processes may still write.
                 Step::Spoil(word, value) => holders.iter().for_each(|(_, words)| {
                     words[word % words.len()].store(value, Relaxed);
                 }),
+                Step::SpoilPages(word, value) => pages.iter().for_each(|words| words[word].store(value, Relaxed)),
                 Step::Append(len) => holders.iter_mut().for_each(|(holder, _)| {
                     let _ = holder.try_append(vec![7; len as usize]);
                 }),
@@ -141,9 +173,10 @@ proptest! {
                 Step::Attach(policy) => {
                     readers.extend(stream.reader(ReadOptions { policy, ..Default::default() }));
                 }
-                Step::Map => there.push(Shm::new(&stream)),
+                Step::Map(policy) => there.push(Shm::with(&stream, ReadOptions { policy, ..Default::default() })),
                 Step::ReadThere => there.iter_mut().for_each(|shm| {
                     let _ = shm.reader.try_read(&mut Vec::new(), 1000);
+                    let _ = shm.reader.room_is_wanted();
                     if shm.reader.has_to_follow() && let Ok(next) = shm.handout.follow() {
                         shm.go_on(&next);
                     }
@@ -151,11 +184,10 @@ proptest! {
                 Step::AppendHere(len) => _ = writer.try_append(vec![8; len as usize]),
                 Step::Grant => {
                     let Some(offer) = writer.offer_lease() else { continue };
-                    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
-                    let words = words(&ring);
-                    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
-                    if let Some(start) = writer.grant_lease(offer) {
-                        holders.push((mapped.begin(start).unwrap(), words));
+                    let (words, mapped) = (words(&own(offer.ring())), map(&offer));
+                    if let Some(grant) = writer.grant_lease(offer) {
+                        pages.extend(grant.pages().map(|page| self::words(&own(page))));
+                        holders.push((begin(mapped, &grant), words));
                     }
                 }
                 Step::Close => stream.close(),

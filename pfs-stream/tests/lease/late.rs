@@ -3,9 +3,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use pfs_stream::{lease::Mapped, *};
+use pfs_stream::*;
 
-use super::{Shm, append, chunk, hostile::words, stream};
+use super::{Shm, append, begin, chunk, hostile::words, map, own, stream};
 
 /// Where a ring has the number of its oldest chunk.
 const TAIL: usize = 16;
@@ -15,10 +15,8 @@ fn who_joins_after_an_append_was_announced_too_late_starts_where_the_ring_begins
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let offer = writer.offer_lease().unwrap();
-    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
-    let words = words(&ring);
-    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
-    let mut holder = mapped.begin(writer.grant_lease(offer).unwrap()).unwrap();
+    let (words, mapped) = (words(&own(offer.ring())), map(&offer));
+    let mut holder = begin(mapped, &writer.grant_lease(offer).unwrap());
     for _ in 0..4 {
         append(&mut holder, 1000).unwrap();
     }
@@ -46,10 +44,8 @@ fn a_ring_that_its_holder_has_spoiled_is_left_when_that_is_found() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let offer = writer.offer_lease().unwrap();
-    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
-    let words = words(&ring);
-    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
-    let mut holder = mapped.begin(writer.grant_lease(offer).unwrap()).unwrap();
+    let (words, mapped) = (words(&own(offer.ring())), map(&offer));
+    let mut holder = begin(mapped, &writer.grant_lease(offer).unwrap());
     append(&mut holder, 1000).unwrap();
     append(&mut holder, 1000).unwrap();
     let before = stream.stat();

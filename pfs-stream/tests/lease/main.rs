@@ -6,10 +6,12 @@ mod budget;
 mod files;
 mod hostile;
 mod late;
+mod room;
 mod threads;
 
 use std::{
     future::Future,
+    os::fd::{BorrowedFd, OwnedFd},
     pin::pin,
     sync::{
         Arc,
@@ -20,7 +22,7 @@ use std::{
 };
 
 use pfs_stream::{
-    lease::{Holder, HolderError, LeaseEnd, LeaseStart, Mapped},
+    lease::{Grant, Holder, HolderError, LeaseEnd, LeaseStart, Mapped, Offer},
     mapped::{Handout, MappedReader, NextRing},
     *,
 };
@@ -42,9 +44,23 @@ fn stream() -> Stream {
 /// A lease for the process that this writer stands for.
 fn lease(writer: &mut Writer) -> Holder {
     let offer = writer.offer_lease().unwrap();
-    let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
-    let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
-    mapped.begin(writer.grant_lease(offer).unwrap()).unwrap()
+    let mapped = map(&offer);
+    begin(mapped, &writer.grant_lease(offer).unwrap())
+}
+
+fn own(file: BorrowedFd<'_>) -> OwnedFd {
+    file.try_clone_to_owned().unwrap()
+}
+
+/// What the other process maps of an offer.
+fn map(offer: &Offer) -> Mapped {
+    let [asleep, _] = offer.wake_files();
+    Mapped::open(own(offer.ring()), own(asleep), offer.layout()).unwrap()
+}
+
+/// What it makes of that when it has the lease.
+fn begin(mapped: Mapped, grant: &Grant) -> Holder {
+    mapped.begin(grant.start(), grant.pages().map(own)).unwrap()
 }
 
 fn append(holder: &mut Holder, len: u64) -> Result<bool, HolderError> {
@@ -60,20 +76,23 @@ struct Shm {
 
 impl Shm {
     fn new(stream: &Stream) -> Self {
-        let handout = stream.reader(ReadOptions::default()).unwrap().hand_out(true).unwrap();
-        let own = |file: std::os::fd::BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
+        Self::with(stream, ReadOptions::default())
+    }
+
+    fn with(stream: &Stream, options: ReadOptions) -> Self {
+        let handout = stream.reader(options).unwrap().hand_out(true).unwrap();
         let (ring, page) = (own(handout.ring().unwrap()), own(handout.page().unwrap()));
         let mut reader = MappedReader::open(ring, page, &handout.start()).unwrap();
-        if let Some(asleep) = handout.asleep() {
-            reader.sleep_by(own(asleep)).unwrap();
+        if let Some([asleep, room]) = handout.wake_files() {
+            reader.wake_by(own(asleep), own(room)).unwrap();
         }
         Self { handout, reader }
     }
 
     fn go_on(&mut self, next: &NextRing) {
         self.reader.follow(next.file().try_clone_to_owned().unwrap(), next.layout()).unwrap();
-        if let Some(asleep) = next.asleep() {
-            self.reader.sleep_by(asleep.try_clone_to_owned().unwrap()).unwrap();
+        if let Some([asleep, room]) = next.wake_files() {
+            self.reader.wake_by(own(asleep), own(room)).unwrap();
         }
     }
 
@@ -82,7 +101,11 @@ impl Shm {
         let mut bytes = Vec::new();
         loop {
             match self.reader.try_read(&mut bytes, 10_000).unwrap() {
-                Some(Read::Data { .. }) => {}
+                Some(Read::Data { .. }) => {
+                    if self.reader.room_is_wanted() {
+                        self.handout.made_room();
+                    }
+                }
                 None if self.reader.has_to_follow() => {
                     let next = self.handout.follow().unwrap();
                     self.go_on(&next);
@@ -334,12 +357,8 @@ fn a_chunk_that_the_stream_does_not_take_is_refused_and_a_start_that_cannot_be_b
 
     let mut writer = stream.writer().unwrap();
     let offer = writer.offer_lease().unwrap();
-    let mapped = || {
-        let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
-        Mapped::open(ring, asleep, offer.layout()).unwrap()
-    };
-    let all = [mapped(), mapped(), mapped(), mapped()];
-    let start = writer.grant_lease(offer).unwrap();
+    let all = std::array::from_fn::<_, 4, _>(|_| map(&offer));
+    let start = writer.grant_lease(offer).unwrap().start();
     let changes: [fn(&mut LeaseStart); 4] = [
         |start| start.tail.0 = start.head.0 + 1,
         |start| start.head.1 = u64::MAX,
@@ -349,7 +368,7 @@ fn a_chunk_that_the_stream_does_not_take_is_refused_and_a_start_that_cannot_be_b
     for (mapped, change) in all.into_iter().zip(changes) {
         let mut other = start;
         change(&mut other);
-        assert!(mapped.begin(other).is_none(), "{other:?}");
+        assert!(mapped.begin(other, []).is_none(), "{other:?}");
     }
 }
 
@@ -371,18 +390,18 @@ fn the_append_after_a_lease_goes_to_another_ring_however_much_has_to_be_copied_f
 }
 
 #[test]
-fn a_lease_takes_two_descriptors_and_none_is_offered_where_they_are_missing() {
-    let registry = Registry::with_descriptors(Limits::UNLIMITED, 1);
+fn a_lease_takes_three_descriptors_and_none_is_offered_where_they_are_missing() {
+    let registry = Registry::with_descriptors(Limits::UNLIMITED, 2);
     let stream = registry.create("/s", StreamConfig::default().buffer_size(SIZE)).unwrap();
     let mut writer = stream.writer().unwrap();
     assert!(writer.offer_lease().is_none());
-    registry.set_limits(Limits::UNLIMITED, 2);
+    registry.set_limits(Limits::UNLIMITED, 3);
     for _ in 0..3 {
         let mut holder = lease(&mut writer);
         append(&mut holder, 1000).unwrap();
         assert!(writer.offer_lease().is_none(), "it has one");
         writer.end_lease().unwrap();
-        assert!(writer.offer_lease().is_some(), "the page is given back");
+        assert!(writer.offer_lease().is_some(), "what wakes others is given back");
     }
 }
 

@@ -6,11 +6,11 @@ use std::{
 };
 
 use pfs_stream::{
-    lease::{Holder, HolderError, Mapped},
+    lease::{Holder, HolderError},
     *,
 };
 
-use super::{Shm, lease, stream};
+use super::{Shm, begin, lease, map, stream};
 
 /// A chunk that says whose it is, which of them, and how long.
 fn numbered(writer: u64, number: u64) -> Vec<u8> {
@@ -99,10 +99,9 @@ impl Leasing<'_> {
 
     fn try_lease(&mut self) {
         let Some(offer) = self.writer.offer_lease() else { return };
-        let [ring, asleep] = [offer.ring(), offer.asleep()].map(|file| file.try_clone_to_owned().unwrap());
-        let mapped = Mapped::open(ring, asleep, offer.layout()).unwrap();
-        if let Some(start) = self.writer.grant_lease(offer) {
-            self.holder = mapped.begin(start);
+        let mapped = map(&offer);
+        if let Some(grant) = self.writer.grant_lease(offer) {
+            self.holder = Some(begin(mapped, &grant));
             self.leases.fetch_add(1, Relaxed);
         }
     }

@@ -14,7 +14,6 @@ const BELL: usize = 48;
 const FLOOR: usize = 64;
 const READERS: usize = 65;
 const PUBLISHED: usize = 80;
-const ROOM: usize = 96;
 const INDEX: usize = 512;
 /// The bit of head that ends a lease.
 pub(crate) const SEALED: u64 = 1 << 63;
@@ -219,7 +218,6 @@ impl Hand {
                 (Did::Nothing, Some(if announces { Step::Tail { seq, offset } } else { Step::Bytes(0) }))
             }
             Step::Full(up_to) => {
-                words.all()[ROOM].store(1, SeqCst);
                 let is_sealed = words.all()[HEAD].load(Acquire) & SEALED != 0;
                 Self::decided(up_to, !is_sealed && up_to > words.all()[FLOOR].load(Acquire))
             }

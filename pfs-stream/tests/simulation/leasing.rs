@@ -44,7 +44,8 @@ pub(crate) struct Offered {
 impl Offered {
     pub(crate) fn new(writer: Writer, offer: Offer) -> io::Result<Self> {
         let own = |file: &dyn AsFd| -> io::Result<OwnedFd> { file.as_fd().try_clone_to_owned() };
-        let (ring, asleep) = (own(&offer.ring())?, own(&offer.asleep())?);
+        let [asleep, _] = offer.wake_files();
+        let (ring, asleep) = (own(&offer.ring())?, own(&asleep)?);
         let words = (Words::map(&ring)?, Words::map(&asleep)?);
         let mapped = Mapped::open(ring, asleep, offer.layout())?;
         Ok(Self { writer, offer, mapped, ring: words.0, asleep: words.1 })
@@ -54,8 +55,10 @@ impl Offered {
     pub(crate) fn grant(self, in_steps: bool) -> (Writer, Option<(LeaseStart, Hand)>) {
         let Self { mut writer, offer, mapped, ring, asleep } = self;
         let capacity = offer.layout().capacity;
-        let Some(start) = writer.grant_lease(offer) else { return (writer, None) };
-        let holder = mapped.begin(start).expect("a lease that was granted begins");
+        let Some(grant) = writer.grant_lease(offer) else { return (writer, None) };
+        let (start, pages) = (grant.start(), grant.pages().map(|page| page.try_clone_to_owned()));
+        let pages = pages.collect::<Result<Vec<_>, _>>().unwrap_or_default();
+        let holder = mapped.begin(start, pages).expect("a lease that was granted begins");
         let kind = if in_steps { Kind::Steps } else { Kind::Holder(Box::new(holder)) };
         let hand = Hand::new(kind, capacity, &start, ring, asleep);
         (writer, Some((start, hand)))

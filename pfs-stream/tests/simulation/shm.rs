@@ -46,8 +46,8 @@ impl ShmReader {
         let page = handout.page().ok_or_else(file)?.try_clone_to_owned()?;
         let file = File::from(ring.try_clone()?);
         let mut reader = MappedReader::open(ring, page, &handout.start())?;
-        if let Some(asleep) = handout.asleep() {
-            reader.sleep_by(asleep.try_clone_to_owned()?)?;
+        if let Some([asleep, room]) = handout.wake_files() {
+            reader.wake_by(asleep.try_clone_to_owned()?, room.try_clone_to_owned()?)?;
         }
         handout.close_files();
         Ok(Self { handout, reader, can_follow, start, ring: 0, file, answer: None, has_asked: false })
@@ -68,8 +68,10 @@ impl ShmReader {
         self.file = File::from(next.file().try_clone_to_owned()?);
         self.ring = ring;
         self.reader.follow(next.file().try_clone_to_owned()?, next.layout())?;
-        match next.asleep() {
-            Some(asleep) => self.reader.sleep_by(asleep.try_clone_to_owned()?),
+        match next.wake_files() {
+            Some([asleep, room]) => {
+                self.reader.wake_by(asleep.try_clone_to_owned()?, room.try_clone_to_owned()?)
+            }
             None => Ok(()),
         }
     }

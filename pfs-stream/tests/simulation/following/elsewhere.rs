@@ -120,6 +120,11 @@ impl Following {
         self.check(ledger);
     }
 
+    /// Whether the holder of a lease may have its page. The page of any other reader is closed.
+    pub(crate) fn has_page_for_holder(&self) -> bool {
+        matches!(&self.kind, Kind::Shm(shm) if shm.handout.page().is_some())
+    }
+
     /// Goes on in this process: from its start, or from where its page says that it is, once it has asked. One that has read and has not
     /// asked is not taken back. Whether it was.
     pub(crate) fn take_back(&mut self, ledger: &Ledger) -> bool {

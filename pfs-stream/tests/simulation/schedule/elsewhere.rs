@@ -112,7 +112,11 @@ impl Schedule {
 
     fn return_reader(&mut self, at: usize, who: usize) {
         let Attached { readers, ledger, .. } = &mut self.streams[at];
+        let has_page = readers[who].has_page_for_holder();
         let (done, number) = (readers[who].take_back(ledger), readers[who].number);
+        if done && has_page {
+            ledger.end_lease();
+        }
         self.tell(|| format!("reader {number} of {at} is taken back: {done}"));
     }
 

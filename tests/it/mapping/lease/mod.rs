@@ -173,6 +173,7 @@ impl Offered {
             match wire.reply() {
                 Some(Reply::LeaseOffer(layout)) => {
                     let (ring, asleep) = (wire.descriptor(), wire.descriptor());
+                    drop(wire.descriptor());
                     assert!(is_last(&wire.reply()));
                     return Self { wire, layout, ring, asleep, appended };
                 }
@@ -196,7 +197,8 @@ impl Offered {
             Some(Reply::Leased(start)) => start,
             other => panic!("no lease: {other:?}"),
         };
-        let holder = mapped.begin(start).unwrap();
+        let pages = (0..start.pages).map(|_| self.wire.descriptor());
+        let holder = mapped.begin(start, pages).unwrap();
         Held { wire: self.wire, ring: self.ring, holder, start, appended: self.appended }
     }
 }
