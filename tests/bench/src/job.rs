@@ -22,6 +22,8 @@ pub struct Load {
     pub rate: Option<u32>,
     /// How long to write.
     pub seconds: f64,
+    /// With a rate: the first seconds of that, of which no latencies are counted.
+    pub warm_up: f64,
     /// Chunks to write at most.
     pub limit: Option<u64>,
     /// Readers check every byte, not only the stamps.
@@ -44,6 +46,7 @@ impl Load {
             batched: false,
             rate: None,
             seconds,
+            warm_up: 0.0,
             limit: None,
             full: false,
             streams: 1,
@@ -59,7 +62,8 @@ impl Load {
 
     /// 1,000 chunks of 64 bytes a second.
     pub fn latency(readers: usize, seconds: f64) -> Self {
-        Self { rate: Some(1000), ..Self::small(readers, seconds, false) }
+        let warm_up = 2.0;
+        Self { rate: Some(1000), warm_up, ..Self::small(readers, seconds + warm_up, false) }
     }
 
     /// How many chunks the window holds.

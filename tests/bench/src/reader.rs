@@ -1,6 +1,7 @@
 //! The process of a reader: attaches, checks every chunk that it gets, reports.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::Context;
 use pfs_measure::clock;
@@ -14,9 +15,10 @@ use crate::sys;
 
 /// Reads until the end and prints the report.
 pub fn run(job: &Job) -> anyhow::Result<()> {
-    let place = Board::open(&job.board, job.load.readers)?.place(job.reader);
+    let board = Board::open(&job.board, job.load.readers)?;
+    let place = board.place(job.reader);
     let mut report = ReaderReport::default();
-    let read = read(job, &place, &mut report);
+    let read = read(job, &board, &place, &mut report);
     if let Err(error) = &read {
         report.failure = Some(format!("{error:#}"));
     }
@@ -27,7 +29,7 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<()> {
+fn read(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> anyhow::Result<()> {
     let load = &job.load;
     let limit = if job.history { load.limit.unwrap_or(u64::MAX) } else { u64::MAX };
     let mut checker = Checker::new(WRITER, load.chunk, load.full);
@@ -37,11 +39,16 @@ fn read(job: &Job, place: &Place, report: &mut ReaderReport) -> anyhow::Result<(
     let mut receiver = Receiver::attach(job).context("cannot attach")?;
     place.attached();
     let mut ended = false;
+    let mut counted_from = None;
     let received = loop {
         let received = receiver.receive(&mut |chunk| match checker.check(chunk) {
             Ok(Seen::Data(made)) => {
                 if let Some(latencies) = &mut latencies {
-                    latencies.record(made.latency(clock::now()));
+                    let warm_up = || Duration::from_secs_f64(load.warm_up).as_nanos() as u64;
+                    let now = clock::now();
+                    if now >= *counted_from.get_or_insert_with(|| board.began() + warm_up()) {
+                        latencies.record(made.latency(now));
+                    }
                 }
             }
             Ok(Seen::End) => ended = true,

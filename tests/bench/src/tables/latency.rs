@@ -10,6 +10,9 @@ pub const LATENCY: Metric =
 const EXTREMES: Metric =
     Metric { name: "from append to arrival, further", unit: "microseconds", shown: Shown::Json };
 
+const NOTE_ON_WARM_UP: &str = "2 s more come before, in which no latencies are counted: in the first of them, pfs's writer \
+    has no lease yet. The server's processor time has them.";
+
 pub const PEERS: &[Peer] = &[
     Peer::PfsMapped,
     Peer::PfsSocket,
@@ -28,7 +31,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let (peers, seconds) = (bench.peers(PEERS), bench.seconds(5.0));
     let title = "Latency at 1,000 chunks of 64 bytes a second to N readers";
     let mut results = bench.results("latency", title, &peers, seconds);
-    results.notes.push(NOTE_ON_RING.to_owned());
+    results.notes.extend([NOTE_ON_WARM_UP, NOTE_ON_RING].map(str::to_owned));
     let columns = by_readers(&bench.readers(&[1, 16]), |readers| Load::latency(readers, seconds));
     bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
         let at = |quantile| outcome.latencies.quantile(quantile) as f64 / 1e3;
