@@ -1,8 +1,9 @@
 //! Leases at random: a writer that is mostly a holder, others that append now and then, and readers
-//! of every kind; each of them is stopped, goes on or is killed at a random moment. Whatever
-//! happens, a `block` reader that is there from the start gets every byte that any writer was told
-//! to be in the stream, each writer's bytes in order and none of them twice, and every other reader
-//! gets the same bytes, or says exactly which of them it lost.
+//! of every kind; each of them is stopped, goes on or is killed at a random moment, and so is the
+//! daemon. Whatever happens, a `block` reader that is there from the start gets every byte that any
+//! writer was told to be in the stream, each writer's bytes in order and none of them twice, and
+//! every other reader gets the same bytes, or says exactly which of them it lost. After the daemon
+//! was killed, what they got is the beginning of that, and their exit codes say so.
 //!
 //! `PFS_TEST_SEED` repeats the round that a failure names; processes race, so the failure may need
 //! several runs. `PFS_TEST_SECONDS` makes a run longer.
@@ -19,22 +20,32 @@ use harness::{Daemon, Random, Running, Signal, Transport, digest, eventually, ga
 
 const S: &str = "/streamfs/s";
 
-/// How many rounds there are at least.
+/// How many rounds there are at least, and how many until one has had a lease: it is up to chance.
 const ROUNDS: u32 = 3;
+const ROUNDS_FOR_A_LEASE: u32 = 30;
 
 #[test]
 fn whatever_happens_to_a_holder_and_to_others_every_byte_is_delivered_once_or_in_a_gap() {
     let time = Duration::from_secs(variable("PFS_TEST_SECONDS").unwrap_or(0));
     let (begin, fixed) = (Instant::now(), variable("PFS_TEST_SEED"));
     let mut seeds = Random::from_the_system();
-    let (mut rounds, mut leases) = (0, 0);
-    while rounds < ROUNDS || begin.elapsed() < time {
-        let seed = fixed.unwrap_or_else(|| seeds.number());
+    let first = fixed.unwrap_or_else(|| seeds.number());
+    let each = if fixed.is_some() { "each round has seed" } else { "the seeds of the rounds begin with" };
+    eprintln!("{each} {first}");
+    let (mut rounds, mut leases, mut with_leases, mut killed) = (0, 0, 0, 0);
+    while rounds < ROUNDS || begin.elapsed() < time || leases == 0 && rounds < ROUNDS_FOR_A_LEASE {
+        let seed = if fixed.is_some() { first } else { first.wrapping_add(u64::from(rounds)) };
         let _named = Named { seed, rounds };
-        leases += Round::run(seed);
+        let outcome = Round::run(seed);
+        leases += outcome.leases;
+        with_leases += u32::from(outcome.leases > 0);
+        killed += u32::from(outcome.daemon_was_killed);
         rounds += 1;
     }
-    eprintln!("{rounds} rounds, {leases} times a lease was seen");
+    eprintln!(
+        "{rounds} rounds in {} s, {leases} leases seen in {with_leases} of them; the daemon was killed in {killed}",
+        begin.elapsed().as_secs()
+    );
     assert!(leases > 0, "no writer had a lease in {rounds} rounds");
 }
 
@@ -47,7 +58,10 @@ struct Named {
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("after {} rounds, PFS_TEST_SEED={} failed", self.rounds, self.seed);
+            let Self { seed, rounds } = self;
+            eprintln!(
+                "after {rounds} rounds, seed {seed} failed; PFS_TEST_SEED={seed} scripts/soak lease repeats it"
+            );
         }
     }
 }
@@ -118,6 +132,15 @@ impl Writer {
         Left { slot: self.slot, given: self.given, finished: false }
     }
 
+    /// Waits until it has noticed that the daemon is gone.
+    #[track_caller]
+    fn loses_its_daemon(self) -> Left {
+        self.running.finish_with_input().exits(GONE);
+        drop(self.pieces);
+        drop(self.feeding.join().unwrap());
+        Left { slot: self.slot, given: self.given, finished: false }
+    }
+
     #[track_caller]
     fn finish(self) -> Left {
         drop(self.pieces);
@@ -149,6 +172,32 @@ impl Reader {
         let (_, rest) = stderr.split_once("from offset ")?;
         let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
         rest[..end].parse().ok()
+    }
+
+    /// Waits until it has noticed that the daemon is gone: the parts that it got, and where each
+    /// begins. It says where the first one does, unless that is known.
+    #[track_caller]
+    fn loses_its_daemon(self, start: Option<usize>) -> Vec<(usize, Vec<u8>)> {
+        let policy = self.policy;
+        let run = self.running.finish();
+        let is_slow = policy == "disconnect" && run.code == 6;
+        assert!(run.code == GONE || is_slow, "{policy} ended with {}: {}", run.code, run.stderr);
+        let gaps = gaps(&run.stderr);
+        assert!(policy == "drop" || gaps.is_empty(), "{policy}: {}", run.stderr);
+        let Some(mut position) = start.or_else(|| Self::start_offset(&run.stderr)) else {
+            assert!(run.stdout.is_empty(), "{policy} got something and was never attached: {}", run.stderr);
+            return Vec::new();
+        };
+        let (mut parts, mut rest) = (Vec::new(), &run.stdout[..]);
+        for gap in gaps {
+            let (from, to) = (gap.from as usize, gap.to as usize);
+            let part = from.checked_sub(position).and_then(|len| rest.split_at_checked(len));
+            let Some((part, after)) = part else { panic!("{policy} got less: {}", run.stderr) };
+            parts.push((position, part.to_vec()));
+            (position, rest) = (to, after);
+        }
+        parts.push((position, rest.to_vec()));
+        parts
     }
 
     /// Compares what it got with what was in the stream.
@@ -183,12 +232,24 @@ struct Round {
     readers: Vec<Reader>,
     /// Processes that stand still.
     stopped: Vec<u32>,
+    daemon_is_stopped: bool,
+    /// Who had a lease at the last look.
+    holder: Option<u64>,
     leases: u32,
 }
 
+/// What happened in a round.
+struct Outcome {
+    /// How often a writer was seen with a lease that it had not had before.
+    leases: u32,
+    daemon_was_killed: bool,
+}
+
+/// The exit code of those whose daemon is gone.
+const GONE: i32 = 5;
+
 impl Round {
-    /// Returns how often a lease was seen.
-    fn run(seed: u64) -> u32 {
+    fn run(seed: u64) -> Outcome {
         let mut random = Random::new(seed);
         let daemon = Transport::Shm.daemon_with_http();
         let ring = random.of([64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20]);
@@ -196,13 +257,25 @@ impl Round {
         let reference = random.of(Transport::ALL);
         let reference = daemon.reader_on(reference, S, ["-q", "--slow", "block"]);
         let (writers, left, readers, stopped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut round = Self { random, daemon, ring, writers, left, readers, stopped, leases: 0 };
-        let first = Writer::start(0, &mut round.random, &round.daemon, ring);
+        let (daemon_is_stopped, holder, leases) = (false, None, 0);
+        let mut round =
+            Self { random, daemon, ring, writers, left, readers, stopped, daemon_is_stopped, holder, leases };
+        let mut first = Writer::start(0, &mut round.random, &round.daemon, ring);
+        if !round.random.one_in(4) {
+            // Enough for a lease.
+            first.give(&mut round.random, 2 << 20);
+        }
         round.writers.push(first);
         for _ in 0..20 + round.random.below(30) {
             round.step(reference.pid());
         }
-        round.end(reference)
+        let (leases, daemon_was_killed) = (round.leases, round.random.one_in(4));
+        if daemon_was_killed {
+            round.lose_the_daemon(reference)
+        } else {
+            round.end(reference)
+        }
+        Outcome { leases, daemon_was_killed }
     }
 
     fn step(&mut self, reference: u32) {
@@ -259,11 +332,20 @@ impl Round {
                 self.stopped.retain(|pid| *pid != running.pid());
                 running.signal(Signal::KILL);
             }
+            17 if !self.daemon_is_stopped => {
+                self.daemon.signal(Signal::STOP);
+                self.daemon_is_stopped = true;
+            }
             _ => {}
         }
-        let stat = self.daemon.stat(S).unwrap();
-        let writers = stat["writers"].as_array().unwrap();
-        self.leases += u32::from(writers.iter().any(|writer| writer["leased"] == true));
+        if !self.daemon_is_stopped {
+            let stat = self.daemon.stat(S).unwrap();
+            let writers = stat["writers"].as_array().unwrap();
+            let holder = writers.iter().find(|writer| writer["leased"] == true);
+            let holder = holder.and_then(|holder| holder["pid"].as_u64());
+            self.leases += u32::from(holder.is_some() && holder != self.holder);
+            self.holder = holder;
+        }
         // Chance decides what overtakes what.
         sleep(Duration::from_micros(self.random.below(100_000)));
     }
@@ -274,6 +356,9 @@ impl Round {
     }
 
     fn go_on(&mut self) {
+        if std::mem::take(&mut self.daemon_is_stopped) {
+            self.daemon.signal(Signal::CONT);
+        }
         for pid in self.stopped.drain(..) {
             if harness::alive(pid) {
                 harness::kill(pid, Signal::CONT);
@@ -281,7 +366,34 @@ impl Round {
         }
     }
 
-    fn end(mut self, reference: Running) -> u32 {
+    /// Kills the daemon. Nobody ends as if all were well, and what readers got are parts of one stream.
+    fn lose_the_daemon(mut self, reference: Running) {
+        if self.random.one_in(2) {
+            self.go_on();
+        }
+        self.daemon.kill9();
+        self.daemon_is_stopped = false;
+        self.go_on();
+        for writer in std::mem::take(&mut self.writers) {
+            self.left.push(writer.loses_its_daemon());
+        }
+        let mut parts = Reader { running: reference, policy: "block" }.loses_its_daemon(Some(0));
+        for reader in std::mem::take(&mut self.readers) {
+            parts.extend(reader.loses_its_daemon(None));
+        }
+        parts.sort_by_key(|(from, _)| *from);
+        let mut all: Vec<u8> = Vec::new();
+        for (from, part) in parts {
+            // Between the two is what no reader got.
+            let Some(known) = all.get(from..) else { break };
+            let common = known.len().min(part.len());
+            assert_eq!(digest(&part[..common]), digest(&known[..common]), "from {from}, {common} bytes");
+            all.extend_from_slice(&part[common..]);
+        }
+        self.check_writers(&all, false);
+    }
+
+    fn end(mut self, reference: Running) {
         self.go_on();
         for writer in std::mem::take(&mut self.writers) {
             self.left.push(writer.finish());
@@ -301,34 +413,42 @@ impl Round {
         self.daemon.close(S);
         let all = reference.finish().exits(0).quietly().stdout;
         assert_eq!(all.len(), self.daemon.head(S) as usize);
+        self.check_writers(&all, true);
+        for reader in self.readers {
+            reader.check(&all);
+        }
+    }
+
+    /// Compares what was in the stream, or its beginning, with what the writers were given.
+    #[track_caller]
+    fn check_writers(&self, all: &[u8], is_whole: bool) {
         for slot in 0..SLOTS {
             let of_slot = |byte: u8| byte >> 6 == slot;
             let bytes: Vec<u8> = all.iter().copied().filter(|byte| of_slot(*byte)).collect();
             let writers: Vec<&Left> = self.left.iter().filter(|left| left.slot == slot).collect();
             assert!(
-                are(&bytes, &writers),
+                are(&bytes, &writers, is_whole),
                 "{} bytes of slot {slot} are not those that were given",
                 bytes.len()
             );
         }
-        for reader in self.readers {
-            reader.check(&all);
-        }
         let log = self.daemon.log();
         assert!(!log.contains("panicked") && !log.contains("spoiled"), "{log}");
-        self.leases
     }
 }
 
 /// Whether these are the bytes of the writers, one after the other, of those that were killed the
-/// first ones.
-fn are(bytes: &[u8], writers: &[&Left]) -> bool {
+/// first ones; or the beginning of that.
+fn are(bytes: &[u8], writers: &[&Left], is_whole: bool) -> bool {
     /// Some bytes may be the same by chance.
     const CHANCE: usize = 32;
     let Some((writer, rest)) = writers.split_first() else { return bytes.is_empty() };
     if writer.finished {
-        return bytes.strip_prefix(&writer.given[..]).is_some_and(|bytes| are(bytes, rest));
+        if !is_whole && bytes.len() < writer.given.len() {
+            return writer.given.starts_with(bytes);
+        }
+        return bytes.strip_prefix(&writer.given[..]).is_some_and(|bytes| are(bytes, rest, is_whole));
     }
     let same = writer.given.iter().zip(bytes).take_while(|(given, got)| given == got).count();
-    (same.saturating_sub(CHANCE)..=same).rev().any(|same| are(&bytes[same..], rest))
+    (same.saturating_sub(CHANCE)..=same).rev().any(|same| are(&bytes[same..], rest, is_whole))
 }
