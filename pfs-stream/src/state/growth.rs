@@ -165,7 +165,10 @@ impl Appending {
             Some(next) if has_room_for_all(next.layout()) => Ok(next),
             found => {
                 let larger = layout.larger(full, bytes, chunks, is_read_elsewhere);
-                match shared.larger_ring(self.ring.ring(), larger, is_read_elsewhere) {
+                let charge = shared.charge(larger);
+                let current = self.ring.ring();
+                match charge.and_then(|charge| shared.larger_ring(current, larger, charge, is_read_elsewhere))
+                {
                     Ok(ring) => Ok(Box::new(Next::new(ring, tail, is_read_elsewhere))),
                     // The history is shorter until there is memory again.
                     Err(error) => found.filter(|next| next.layout().has_room(bytes, chunks)).ok_or(error),
@@ -204,20 +207,18 @@ impl Appending {
 
     /// Moves to a ring of the stream's own after a lease: to one of full size or, where memory is
     /// short, to the largest that there is memory for, with a shorter history. It holds at least what
-    /// `block` readers have not read. False if there is memory for the append and not for that: the
-    /// append must wait until they have read all.
+    /// `block` readers have not read. False if there is no memory for that: the append must wait until
+    /// they have read all. Then it needs no more than a ring for itself, and that takes the place of
+    /// the leased one: a lease is no reason to refuse appends that the stream took before, whatever
+    /// others have taken of its budgets meanwhile.
     fn leave_sealed(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
-        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
-        let own = self.growth.full.for_at_least(bytes, chunks, is_read_elsewhere);
         self.ring.observe_announced();
         let head = self.ring.head();
         for is_last in [false, true] {
             let floor = self.slowest_block_reader(shared);
             match self.leave_with_all_from(floor, bytes, chunks, shared) {
                 Ok(()) => break,
-                Err(error) if floor >= head.seq || is_last || shared.charge(own).is_err() => {
-                    return Err(error);
-                }
+                Err(error) if floor >= head.seq || is_last => return Err(error),
                 Err(_) if self.has_room_up_to(head.seq, shared) => {} // The readers have read all meanwhile: once more.
                 Err(_) => return Ok(false),
             }
@@ -241,7 +242,10 @@ impl Appending {
         let least = full.for_at_least(all_bytes, all_chunks, is_read_elsewhere);
         let (mut layout, mut size) = (full, full.capacity());
         loop {
-            match self.leave_for(layout, bytes, chunks, shared) {
+            match self.leave_for(layout, bytes, chunks, false, shared) {
+                Err(_) if layout == least && floor >= head.seq => {
+                    return self.leave_for(layout, bytes, chunks, true, shared);
+                }
                 Err(error) if layout == least => return Err(error),
                 Err(_) => {}
                 Ok(()) => return Ok(()),
@@ -253,16 +257,25 @@ impl Appending {
     }
 
     /// Goes on in a ring of this layout, after a lease: with all of the history in one of full
-    /// size, and otherwise with as much of it as has room beside an append.
+    /// size, and otherwise with as much of it as has room beside an append. One that takes the place of
+    /// the leased ring is counted whatever the limits are: that is given back next.
     fn leave_for(
         &mut self,
         layout: Layout,
         bytes: u64,
         chunks: u64,
+        is_in_place: bool,
         shared: &Shared,
     ) -> Result<(), WriteError> {
         let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
-        let ring = shared.larger_ring(self.ring.ring(), layout, is_read_elsewhere)?;
+        let needed = layout.bytes();
+        let charge = match is_in_place {
+            true => {
+                shared.budgets.iter().filter_map(|budget| budget.reserve_beyond(needed, u64::MAX)).collect()
+            }
+            false => shared.charge(layout)?,
+        };
+        let ring = shared.larger_ring(self.ring.ring(), layout, charge, is_read_elsewhere)?;
         let from = if layout == self.growth.full {
             self.ring.tail()
         } else {
@@ -271,7 +284,7 @@ impl Appending {
         let mut next = Next::new(ring, from, is_read_elsewhere);
         match next.fill(&self.ring, self.newest, u64::MAX, u64::MAX) {
             Ok(_) => self.move_to(next.writer, shared),
-            Err(_) => return Err(WriteError::NoMemory { needed: layout.bytes() }),
+            Err(_) => return Err(WriteError::NoMemory { needed }),
         }
         Ok(())
     }
@@ -312,14 +325,14 @@ impl Shared {
         charge.ok_or(WriteError::NoMemory { needed })
     }
 
-    /// Takes memory for the ring after `current`.
+    /// Takes memory for the ring after `current`, charged so.
     fn larger_ring(
         &self,
         current: &Ring,
         layout: Layout,
+        charge: Vec<Reservation>,
         is_read_elsewhere: bool,
     ) -> Result<Ring, WriteError> {
-        let charge = self.charge(layout)?;
         // The descriptor of the current ring is closed when that is left.
         let descriptors = self.descriptors.as_ref().filter(|_| !current.is_shared());
         let ring = if is_read_elsewhere || layout == self.config.layout() {

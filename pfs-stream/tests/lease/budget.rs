@@ -15,16 +15,17 @@ fn set_memory(registry: &Registry, max_memory: u64) {
 }
 
 #[test]
-fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_for_which_there_is_no_memory() {
-    type Append = fn(&mut Writer) -> WriteError;
+fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_that_has_to_wait_for_memory() {
+    type Append = fn(&mut Writer) -> bool;
     let appends: [Append; 2] = [
-        |writer| writer.try_append(b"x").unwrap_err(),
-        |writer| writer.try_append_all(&["x", "y"]).unwrap_err(),
+        |writer| writer.try_append(b"x") == Err(WriteError::Full),
+        |writer| writer.try_append_all(&["x", "y"]) == Ok(None),
     ];
-    for fails in appends {
+    for waits in appends {
         let registry = Registry::new(Limits::UNLIMITED);
         let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
         let mut writer = stream.writer().unwrap();
+        let _reader = stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
         let mut holder = lease(&mut writer);
         append(&mut holder, 100).unwrap();
         let woken = Arc::new(Woken::default());
@@ -32,8 +33,7 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_for_which_there_is_no_
         assert!(writer.poll_lease_end(&mut Context::from_waker(&waker)).is_pending());
         set_memory(&registry, 0);
         let mut other = stream.writer().unwrap();
-        let error = fails(&mut other);
-        assert!(matches!(error, WriteError::NoMemory { .. }), "{error:?}");
+        assert!(waits(&mut other));
         assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
         assert_eq!(woken.0.load(Relaxed), 1);
     }
@@ -169,7 +169,27 @@ fn a_wait_for_room_leaves_the_ring_alone_that_the_stream_has_after_the_lease() {
 }
 
 #[test]
-fn an_append_after_a_lease_fails_at_once_where_there_is_no_memory_even_for_that() {
-    let (_registry, _stream, mut writer, _reader, _) = ended(200, SlowPolicy::Block, false);
-    assert!(matches!(writer.try_append("x"), Err(WriteError::NoMemory { .. })));
+fn an_append_after_a_lease_that_finds_no_memory_takes_a_small_ring_in_place_of_the_leased_one() {
+    const SMALLEST: u64 = 4096;
+    for is_read_elsewhere in [false, true] {
+        let (registry, stream, mut writer, mut reader, mut there) =
+            ended(0, SlowPolicy::Block, is_read_elsewhere);
+        let before = registry.memory();
+        set_memory(&registry, 100);
+        assert_eq!(writer.try_append("x"), Err(WriteError::Full), "the reader has all yet to read");
+        assert!(read(&mut reader) == chunk(0, 64_000));
+        for byte in 0..100 {
+            writer.try_append(chunk(64_000 + byte, 1)).unwrap();
+            assert!(read(&mut reader) == chunk(64_000 + byte, 1));
+            if let Some(there) = &mut there {
+                assert!(there.read().ends_with(&chunk(64_000 + byte, 1)));
+            }
+            let most = before + SMALLEST;
+            assert!(registry.memory() <= most, "{} bytes, and {before} under the lease", registry.memory());
+        }
+        drop(stream);
+        registry.remove("s");
+        drop((writer, reader, there));
+        assert_eq!(registry.memory(), 0);
+    }
 }

@@ -137,7 +137,6 @@ impl Schedule {
             ledger.end_lease();
         }
         let was_sealed = ledger.is_sealed();
-        let (memory, limit) = (self.registry.memory(), self.registry.limits().max_memory);
         let stat = self.handle(at).map(|stream| stream.stat());
         let (How { before, is_batch, is_starved }, is_limited) = (how, self.is_limited);
         let is_read_elsewhere = self.streams[at].readers.iter().any(Following::is_shm);
@@ -164,6 +163,10 @@ impl Schedule {
         match done {
             Ok(()) if len == 0 => {}
             Ok(()) => {
+                if was_sealed {
+                    let least = ledger.rings.least_bytes(len, chunks.len() as u64, is_read_elsewhere);
+                    self.in_place = self.in_place.max(least);
+                }
                 ledger.append(chunks, &stat, is_limited);
                 self.written += len;
             }
@@ -177,10 +180,6 @@ impl Schedule {
                 let Some(needed) = ledger.tail_after(stat.capacity, len, chunks.len()) else { return };
                 let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
                 assert!(readers.iter().any(in_the_way), "nobody needs the room");
-            }
-            Err(WriteError::NoMemory { .. }) if was_sealed => {
-                let least = ledger.rings.least_bytes(len, chunks.len() as u64, is_read_elsewhere);
-                assert!(memory + least > limit, "there is memory for {least} bytes: {memory} of {limit}");
             }
             Err(WriteError::NoMemory { .. }) => {
                 let (capacity, count) = (before.expect("it was not removed").capacity, chunks.len() as u64);
