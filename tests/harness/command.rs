@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
-use crate::{Running, Terminal, Transport, binary, skip};
+use crate::{Cgroup, Running, Terminal, Transport, binary, skip};
 
 /// What the command reads and where its output goes, until it is started.
 pub struct Pfs {
@@ -175,6 +175,13 @@ impl Pfs {
     pub fn redirected(self, redirection: &str) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirection}"));
+        self.wrapped(shell)
+    }
+
+    /// In this control group from its first instruction on.
+    pub fn in_cgroup(self, group: &Cgroup) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(group.processes());
         self.wrapped(shell)
     }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::observer::Observer;
 use crate::{
-    Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident, shared, skip,
+    Cgroup, Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident, shared, skip,
 };
 
 /// The name of its socket in its folder.
@@ -58,11 +58,27 @@ impl Daemon {
         Transport::Shm.daemon_with_buffers(ring, channel)
     }
 
+    /// As [`start`](Self::start), in this control group.
+    #[track_caller]
+    pub fn in_cgroup(group: &Cgroup) -> Self {
+        Self::launched_in(Some(group), "", None, Transport::Shm)
+    }
+
     /// Of which commands use this transport unless a test says something else.
     #[track_caller]
     pub(crate) fn launched(toml: &str, http: Option<SocketAddr>, transport: Transport) -> Self {
+        Self::launched_in(None, toml, http, transport)
+    }
+
+    #[track_caller]
+    fn launched_in(
+        group: Option<&Cgroup>,
+        toml: &str,
+        http: Option<SocketAddr>,
+        transport: Transport,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let running = Self::launch(dir.path(), toml, http);
+        let running = Self::launch(dir.path(), toml, http, group);
         let observer = Observer::new(dir.path().join(SOCKET));
         let mut daemon = Self { running, dir, observer, http, origin: None, transport };
         daemon.wait_until_up();
@@ -73,7 +89,7 @@ impl Daemon {
     #[track_caller]
     pub fn restart(&mut self) {
         let config = std::fs::read_to_string(self.config()).expect("our own file");
-        self.running = Self::launch(self.dir.path(), &config, self.http);
+        self.running = Self::launch(self.dir.path(), &config, self.http, None);
         self.wait_until_up();
     }
 
@@ -89,12 +105,13 @@ impl Daemon {
         self.dir.path().join(CONFIG)
     }
 
-    fn launch(dir: &Path, toml: &str, http: Option<SocketAddr>) -> Running {
+    fn launch(dir: &Path, toml: &str, http: Option<SocketAddr>, group: Option<&Cgroup>) -> Running {
         let config = dir.join(CONFIG);
         std::fs::write(&config, toml).expect("the test's own folder");
         let pfsd = Pfs::new(binary("pfsd")).arg("--config").arg(&config);
         let pfsd = http.iter().fold(pfsd, |pfsd, http| pfsd.arg("--http").arg(http.to_string()));
-        pfsd.arg("--socket").arg(dir.join(SOCKET)).spawn()
+        let pfsd = pfsd.arg("--socket").arg(dir.join(SOCKET));
+        group.into_iter().fold(pfsd, Pfs::in_cgroup).spawn()
     }
 
     #[track_caller]

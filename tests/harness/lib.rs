@@ -9,6 +9,7 @@
 
 mod appender;
 mod binaries;
+mod cgroup;
 mod command;
 mod condition;
 mod daemon;
@@ -33,6 +34,7 @@ mod wire;
 
 pub use appender::{Appender, Feeder};
 pub use binaries::{binary, folder};
+pub use cgroup::Cgroup;
 pub use command::{Finished, Pfs};
 pub use condition::{deadline, eventually, variable};
 pub use daemon::{Autostarted, Daemon, served_by};

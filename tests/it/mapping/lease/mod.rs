@@ -1,6 +1,7 @@
 //! Leases: the only writer of a stream that appends much appends to the ring by itself. What
 //! readers and other writers get of the stream, and how it ends, does not depend on that.
 
+mod cgroups;
 mod edges;
 mod ends;
 mod hostile;
