@@ -33,10 +33,13 @@ fn whatever_happens_to_a_holder_and_to_others_every_byte_is_delivered_once_or_in
     let each = if fixed.is_some() { "each round has seed" } else { "the seeds of the rounds begin with" };
     eprintln!("{each} {first}");
     let (mut rounds, mut leases, mut with_leases, mut killed) = (0, 0, 0, 0);
+    let mut longest = (Duration::ZERO, first);
     while rounds < ROUNDS || begin.elapsed() < time || leases == 0 && rounds < ROUNDS_FOR_A_LEASE {
         let seed = if fixed.is_some() { first } else { first.wrapping_add(u64::from(rounds)) };
         let _named = Named { seed, rounds };
+        let round_began = Instant::now();
         let outcome = Round::run(seed);
+        longest = longest.max((round_began.elapsed(), seed));
         leases += outcome.leases;
         with_leases += u32::from(outcome.leases > 0);
         killed += u32::from(outcome.daemon_was_killed);
@@ -46,6 +49,7 @@ fn whatever_happens_to_a_holder_and_to_others_every_byte_is_delivered_once_or_in
         "{rounds} rounds in {} s, {leases} leases seen in {with_leases} of them; the daemon was killed in {killed}",
         begin.elapsed().as_secs()
     );
+    eprintln!("the longest round took {} s, with seed {}", longest.0.as_secs(), longest.1);
     assert!(leases > 0, "no writer had a lease in {rounds} rounds");
 }
 
@@ -70,10 +74,15 @@ impl Drop for Named {
 /// in the two upper bits of each byte.
 const SLOTS: u8 = 3;
 
+/// How many chunks a writer is given at a time at most.
+const MOST_CHUNKS: u64 = 4000;
+
 /// A writer, and what it was given.
 struct Writer {
     slot: u8,
     running: Running,
+    /// Bytes of its chunks.
+    chunk: u64,
     pieces: Sender<Vec<u8>>,
     feeding: JoinHandle<Option<ChildStdin>>,
     given: Vec<u8>,
@@ -95,9 +104,9 @@ impl Writer {
             random.below(most)
         })
         .min(ring);
-        let chunk = chunk.to_string();
+        let size = chunk.to_string();
         let lines: &[&str] = if slot == 0 && random.one_in(4) { &["--lines"] } else { &[] };
-        let write = daemon.pfs_on(transport, ["-q", "write", "--stream", "--chunk-size", &chunk]);
+        let write = daemon.pfs_on(transport, ["-q", "write", "--stream", "--chunk-size", &size]);
         let mut running = write.args(lines).arg(S).stdin_pipe().spawn();
         let mut stdin = running.take_stdin();
         let (pieces, fed) = channel::<Vec<u8>>();
@@ -108,10 +117,12 @@ impl Writer {
             }
             Some(stdin)
         });
-        Self { slot, running, pieces, feeding, given: Vec::new() }
+        Self { slot, running, chunk, pieces, feeding, given: Vec::new() }
     }
 
+    /// Gives it so many bytes at most: of chunks of one byte, a megabyte takes half a minute.
     fn give(&mut self, random: &mut Random, len: usize) {
+        let len = len.min((MOST_CHUNKS * self.chunk) as usize);
         let mut bytes = noise(random.number(), len);
         for byte in &mut bytes {
             *byte = self.slot << 6 | *byte & 0x3f;
