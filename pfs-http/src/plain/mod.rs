@@ -101,7 +101,8 @@ async fn answer(
             }
             Method::PUT | Method::POST => {
                 let place = site.daemon.writable(caller, &path)?.in_request();
-                upload::answer(&place, presence, request).await
+                // Boxed: it is four times as large as all else here, and every GET would have room for it.
+                Box::pin(upload::answer(&place, presence, request)).await
             }
             Method::DELETE => {
                 let place = site.daemon.writable(caller, &path)?;
