@@ -2,9 +2,11 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -26,7 +28,7 @@ use hyper_util::{
 };
 use pfs_host::refusals::{Asked, Reason, Refusals};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::Semaphore,
     time::timeout,
 };
@@ -39,6 +41,7 @@ use super::{
     activity::{Activity, Phase},
     admission::{Admission, Full, Place, Requests},
     answer,
+    detached::{self, Detachable, SendError, Slot},
     half_close::departed,
     lingering::Lingering,
     opening::{Opening, Version as ClientVersion},
@@ -165,6 +168,7 @@ impl Connections {
             reset_when_killed,
             tally,
             refusals: Arc::clone(self.site.daemon.refusals()),
+            detached: Arc::default(),
         });
         let refuse = |reason, message: &str| {
             self.site.daemon.refusals().refuse(
@@ -258,15 +262,31 @@ impl Connections {
                 Ended::Unheard
             }
             Ok(ClientVersion::Http1) => {
-                let io = TokioIo::new(opening);
-                let connection = pin!(http1(max_header_size).serve_connection(io, service));
-                converse(connection, interrupted, remote).await
+                let (slot, mut service) = (Arc::clone(&service.detached), service);
+                loop {
+                    let io = TokioIo::new(opening);
+                    let mut connection = http1(max_header_size).serve_connection(io, service);
+                    let served =
+                        converse(Pin::new(&mut connection), interrupted.as_mut(), &slot, remote).await;
+                    let body = match served {
+                        Ok(body) => body,
+                        Err(ended) => return ended,
+                    };
+                    (opening, service) = taken_apart(connection.into_parts());
+                    if let Err(ended) = send(&mut opening, body, interrupted.as_mut(), remote).await {
+                        return ended;
+                    }
+                }
             }
             Ok(ClientVersion::Http2) => {
-                let io = TokioIo::new(opening);
+                let (io, slot) = (TokioIo::new(opening), Arc::clone(&service.detached));
                 // Boxed: it is twice as large as a connection over HTTP/1.1.
                 let mut connection = Box::pin(http2(max_header_size).serve_connection(io, service));
-                converse(connection.as_mut(), interrupted, remote).await
+                // Nothing is detached: all responses share the connection.
+                converse(connection.as_mut(), interrupted, &slot, remote)
+                    .await
+                    .err()
+                    .unwrap_or(Ended::Unheard)
             }
         }
     }
@@ -281,33 +301,37 @@ enum Interruption {
     Overdue(Phase),
 }
 
-/// Serves the requests of a connection to its end, or until it is interrupted.
+/// Serves the requests of a connection to its end, until it is interrupted, or until the body of a response is detached.
 async fn converse(
     mut connection: Pin<&mut impl GracefulConnection<Error = hyper::Error>>,
     interrupted: Pin<&mut impl Future<Output = Interruption>>,
+    slot: &Slot,
     remote: SocketAddr,
-) -> Ended {
+) -> Result<Box<Recorded>, Ended> {
     let interruption = tokio::select! {
         biased;
         ended = &mut connection => {
-            let Err(error) = ended else { return Ended::Unheard };
+            let Err(error) = ended else { return Err(Ended::Unheard) };
             tracing::debug!(%remote, "connection ended: {error}");
-            return match error {
+            return Err(match error {
                 error if error.is_user() => Ended::Broken,
                 error if error.is_parse_too_large() => Ended::TooLarge,
                 _ => Ended::Unheard,
-            };
+            });
         }
+        // Only the connection, which was polled just now, detaches a body.
+        body = poll_fn(|_| slot.take().map_or(Poll::Pending, Poll::Ready)) => return Ok(body),
         interruption = interrupted => interruption,
     };
+    slot.close();
     match interruption {
-        Interruption::Departed => return Ended::Heard,
-        Interruption::Overdue(Phase::Receiving) => return too_slow(remote),
+        Interruption::Departed => return Err(Ended::Heard),
+        Interruption::Overdue(Phase::Receiving) => return Err(too_slow(remote)),
         Interruption::Overdue(Phase::Silent | Phase::Idle | Phase::Busy) => {
             connection.as_mut().graceful_shutdown();
             if timeout(LAST_WORDS, connection).await.is_err() {
                 // It may still read what the system has of earlier answers.
-                return Ended::Unheard;
+                return Err(Ended::Unheard);
             }
         }
         // A client that still gets an answer gets it to its end, or to where the daemon cuts all that is left.
@@ -315,11 +339,56 @@ async fn converse(
             connection.as_mut().graceful_shutdown();
             if connection.await.is_err_and(|error| error.is_user()) {
                 // The body of a response failed.
-                return Ended::Broken;
+                return Err(Ended::Broken);
             }
         }
     }
-    Ended::Heard
+    Err(Ended::Heard)
+}
+
+/// What a connection is made of, without the buffer that it read into.
+fn taken_apart<I, S>(parts: http1::Parts<TokioIo<Opening<I>>, S>) -> (Opening<I>, S) {
+    let http1::Parts { io, read_buf, service, .. } = parts;
+    let mut opening = io.into_inner();
+    opening.unread(&read_buf);
+    (opening, service)
+}
+
+/// Sends a detached response to its end, or until it is interrupted. The next request may follow.
+async fn send(
+    io: &mut (impl AsyncWrite + Unpin),
+    body: Box<Recorded>,
+    interrupted: Pin<&mut impl Future<Output = Interruption>>,
+    remote: SocketAddr,
+) -> Result<(), Ended> {
+    let (sent, shuts_down) = {
+        let mut sending = pin!(detached::send(io, body));
+        tokio::select! {
+            biased;
+            sent = &mut sending => (sent, false),
+            interruption = interrupted => match interruption {
+                // As above: the body comes to its end, or fails.
+                Interruption::Shutdown => (sending.await, true),
+                Interruption::Departed => return Err(Ended::Heard),
+                Interruption::Overdue(_) => return Err(Ended::Unheard),
+            },
+        }
+    };
+    match sent {
+        Ok(()) if shuts_down => {
+            let _ = io.shutdown().await;
+            Err(Ended::Heard)
+        }
+        Ok(()) => Ok(()),
+        Err(error) => {
+            tracing::debug!(%remote, "connection ended: {error}");
+            Err(match error {
+                SendError::Body(_) => Ended::Broken,
+                SendError::Io(_) if shuts_down => Ended::Heard,
+                SendError::Io(_) => Ended::Unheard,
+            })
+        }
+    }
 }
 
 fn too_slow(remote: SocketAddr) -> Ended {
@@ -357,12 +426,13 @@ struct Serving {
     reset_when_killed: Arc<dyn Fn(bool) + Send + Sync>,
     tally: Arc<Tally>,
     refusals: Arc<Refusals>,
+    detached: Arc<Slot>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Serving {
-    type Response = Response<Recorded>;
+    type Response = Response<Detachable>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Recorded>, Infallible>>;
+    type Future = BoxFuture<'static, Result<Response<Detachable>, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let (method, version) = (request.method().clone(), request.version());
@@ -391,7 +461,9 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
                     record.is_refused();
                     response.extensions_mut().remove::<Refused>();
                 }
-                return Box::pin(async move { Ok(record.answer(response)) });
+                return Box::pin(async move {
+                    Ok(record.answer(response).map(|body| Detachable::new(body, None)))
+                });
             }
         };
         request.extensions_mut().insert(self.connected);
@@ -402,6 +474,7 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         // Frames report an end themselves. A reset could make a client of frames lose data that it has not read.
         (self.reset_when_killed)(protocol != Protocol::Frames);
         let lingers = version >= Version::HTTP_2;
+        let slot = detached::is_possible(&request).then(|| Arc::clone(&self.detached));
         let request = request.map(|body| Tallied::new(Lingering::new(body, lingers), protocol, tally));
         let more = request.body().more();
         record.receives(more.clone());
@@ -418,7 +491,9 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             if more.is_left() && !response.status().is_success() && version < Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(record.answer(answer::finish(&method, version, response)))
+            let response = answer::finish(&method, version, response);
+            let slot = slot.filter(|_| detached::is_wanted(&response));
+            Ok(record.answer(response).map(|body| Detachable::new(body, slot)))
         };
         if !appends {
             // Nothing outlives this future, which hyper drops when the client disconnects.

@@ -16,6 +16,7 @@ mod answer;
 mod bodies;
 mod body;
 mod connection;
+mod detached;
 mod durable;
 mod frames;
 mod half_close;

@@ -2,7 +2,7 @@
 //!
 //! hyper reserves 8 KiB before each read, and keeps its buffer for as long as the connection lives. With
 //! the first 24 bytes as a read of their own, as `auto::Connection` of hyper-util replays them, the
-//! second read doubles the buffer, and an idle reader of server-sent events holds 16 KiB for a request
+//! second read doubles the buffer, and an idle reader of a stream holds 16 KiB for a request
 //! of 150 bytes. [`Opening`] reads more at once, so that hyper gets the whole request in one read.
 
 use std::{
@@ -39,6 +39,11 @@ pub(super) struct Opening<I> {
 impl<I> Opening<I> {
     pub(super) fn new(io: I) -> Self {
         Self { io, first: Vec::new() }
+    }
+
+    /// Puts bytes back that HTTP got and did not use.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.first.splice(..0, bytes.iter().copied());
     }
 }
 

@@ -1,0 +1,191 @@
+//! Detached responses: the rest of a response over HTTP/1.1, sent without hyper.
+//!
+//! hyper holds 18 KiB for as long as its connection lives: 8 KiB for what is read, 8 KiB for heads, and the map of the last
+//! response's headers. A reader of server-sent events waits for most of its time. Once its client has been sent all that
+//! there is, the body is detached: the hyper connection is dropped, and [`send`] writes the rest in chunks (RFC 9112,
+//! section 7.1). When the response has ended, a new hyper connection reads the next request.
+
+use std::{
+    future::poll_fn,
+    io, mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use axum::http::{HeaderMap, Method, Request, Response, Version, header};
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::{body::LastPiece, record::Recorded, sse};
+
+/// The place where a connection finds a body that was detached from it.
+#[derive(Debug, Default)]
+pub(super) struct Slot(Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Empty,
+    Full(Box<Recorded>),
+    /// Nobody looks for a body any more.
+    Closed,
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the body that was detached, if one was.
+    pub(super) fn take(&self) -> Option<Box<Recorded>> {
+        let mut state = self.state();
+        match mem::take(&mut *state) {
+            State::Full(body) => Some(body),
+            before => {
+                *state = before;
+                None
+            }
+        }
+    }
+
+    /// From now on, no body is detached.
+    pub(super) fn close(&self) {
+        *self.state() = State::Closed;
+    }
+}
+
+/// Whether the answer to a request could be detached: the connection goes on after it, and the request has no body.
+pub(super) fn is_possible<B: Body>(request: &Request<B>) -> bool {
+    let goes_on = |headers: &HeaderMap| {
+        let mut asked = headers.get_all(header::CONNECTION).iter();
+        asked.all(|asked| asked.as_bytes().eq_ignore_ascii_case(b"keep-alive"))
+    };
+    request.version() == Version::HTTP_11
+        && request.method() == Method::GET
+        && request.body().is_end_stream()
+        && goes_on(request.headers())
+}
+
+/// Whether a response waits for most of its time, and is framed as [`send`] does it: in chunks, without trailers. A stream of
+/// any media type can be read as bytes.
+pub(super) fn is_wanted<B: Body>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == sse::MEDIA_TYPE)
+        && response.body().size_hint().exact().is_none()
+        && !headers.contains_key(header::CONTENT_LENGTH)
+        && !headers.contains_key(header::TRAILER)
+}
+
+/// The body of a response as hyper gets it.
+#[derive(Debug)]
+pub(super) struct Detachable {
+    /// `None` once it is detached.
+    body: Option<Recorded>,
+    slot: Option<Arc<Slot>>,
+    /// The last piece that hyper got. Before there is one, the head may still have to be written.
+    last: Option<LastPiece>,
+}
+
+impl Detachable {
+    /// A body that is put into `slot` once it waits; never without a slot.
+    pub(super) fn new(body: Recorded, slot: Option<Arc<Slot>>) -> Self {
+        Self { body: Some(body), slot, last: None }
+    }
+}
+
+impl Body for Detachable {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let Some(body) = &mut this.body else { return Poll::Pending };
+        let frame = Pin::new(body).poll_frame(cx);
+        let Some(slot) = &this.slot else { return frame };
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                let last = this.last.get_or_insert_default();
+                Poll::Ready(Some(Ok(frame.map_data(|bytes| last.watch(bytes)))))
+            }
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending => {
+                let is_written = this.last.as_mut().is_some_and(|last| last.poll_sent(cx).is_ready());
+                let mut state = slot.state();
+                if is_written
+                    && matches!(*state, State::Empty)
+                    && let Some(body) = this.body.take()
+                {
+                    *state = State::Full(Box::new(body));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+/// Why a detached response did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("the body failed: {0}")]
+    Body(#[source] axum::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Sends the rest of a response to its end.
+///
+/// # Errors
+///
+/// The body failed, or the connection broke. The client must not take what it got for the whole response.
+pub(super) async fn send(
+    io: &mut (impl AsyncWrite + Unpin),
+    mut body: Box<Recorded>,
+) -> Result<(), SendError> {
+    // hyper has written all, but TLS may hold some of it.
+    io.flush().await?;
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(SendError::Body)?.into_data() else { continue };
+        // An empty chunk would be the last one.
+        if piece.is_empty() {
+            continue;
+        }
+        let size = format!("{:X}\r\n", piece.len());
+        let mut chunk = size.as_bytes().chain(piece).chain(&b"\r\n"[..]);
+        io.write_all_buf(&mut chunk).await?;
+        io.flush().await?;
+        drop(chunk);
+        give_way().await;
+    }
+    io.write_all(b"0\r\n\r\n").await?;
+    io.flush().await?;
+    Ok(())
+}
+
+/// Lets the tasks run that are ready, once. Events that come meanwhile are sent together: without this, a burst of small
+/// ones took a third more system calls.
+async fn give_way() {
+    let mut has_given_way = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut has_given_way, true) {
+            return Poll::Ready(());
+        }
+        // Not tokio's `yield_now`, which looks for news of the system first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
