@@ -5,6 +5,7 @@ mod durable;
 mod frames;
 mod half_close;
 mod limits;
+mod memory;
 mod orphans;
 mod pipe;
 mod refused;

@@ -1,8 +1,9 @@
-//! Server-sent events while nothing happens.
+//! Server-sent events while nothing happens, and what follows then.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use pfs_stream::Stream;
+use tokio::time::{Instant, sleep};
 
 use super::{Client, S, Served};
 
@@ -67,4 +68,178 @@ async fn a_client_that_waits_for_the_next_stream_is_told_that_the_daemon_ends() 
     let told = text(client.piece().await.unwrap());
     assert!(told.starts_with("event: failure\ndata: {\"code\":\"going_away\""), "{told}");
     assert_eq!(client.piece().await, None, "it must not take this for the end");
+}
+
+/// Longer than any limit.
+const LONG: Duration = Duration::from_secs(3600);
+
+const EVENTS: &[(&str, &str)] = &[("accept", "text/event-stream")];
+
+/// Reads the beginning of a stream that has nothing yet, so that the reader waits.
+async fn begins(client: &mut Client, stream: &Stream) {
+    client.head().await.unwrap().has(200);
+    assert_eq!(text(client.piece().await.unwrap()), format!("id: {}:0\n\n", stream.identity()));
+    assert_eq!(client.piece().await.unwrap(), b":\n\n");
+}
+
+/// Appends, closes the stream, and reads all of it.
+async fn ends(client: &mut Client, stream: &Stream) {
+    let id = stream.identity();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(b"fresh").unwrap();
+    assert_eq!(text(client.piece().await.unwrap()), format!("id: {id}:5\ndata: fresh\n\n"));
+    drop(writer);
+    stream.close();
+    let told = text(client.piece().await.unwrap());
+    assert!(told.starts_with("event: end\n"), "{told}");
+    assert_eq!(client.piece().await.unwrap(), b"", "the end of the body");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_answers_the_next_request_when_a_stream_has_ended() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut client = served.connect();
+    client.request("GET", S, EVENTS, None).await;
+    begins(&mut client, &stream).await;
+    ends(&mut client, &stream).await;
+    client.request("GET", "/healthz", &[], None).await;
+    client.response().await.has(200);
+    client.request("GET", S, &[], None).await;
+    assert_eq!(client.response().await.has(200).body, b"fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_came_with_one_for_events_is_answered_after_them() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut client = served.connect();
+    let request = |path, accept| {
+        format!("GET {path} HTTP/1.1\r\nhost: {}\r\naccept: {accept}\r\n\r\n", super::address())
+    };
+    let both = request(S, "text/event-stream") + &request("/healthz", "*/*");
+    client.send(both.as_bytes()).await;
+    begins(&mut client, &stream).await;
+    client.request("GET", S, &[], None).await;
+    ends(&mut client, &stream).await;
+    client.response().await.has(200);
+    assert_eq!(client.response().await.has(200).body, b"fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asked_for_the_end_of_the_connection_gets_it_after_the_events() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut client = served.connect();
+    client.request("GET", S, &[EVENTS[0], ("connection", "close")], None).await;
+    begins(&mut client, &stream).await;
+    ends(&mut client, &stream).await;
+    let begun = Instant::now();
+    assert_eq!(client.until_hung_up().await, b"");
+    assert!(begun.elapsed() < Duration::from_secs(1), "it was kept for another request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_for_events_is_told_that_the_stream_is_removed_or_the_daemon_ends() {
+    for is_shutdown in [false, true] {
+        let served = Served::new();
+        let stream = served.create(4096);
+        let mut client = served.connect();
+        client.request("GET", S, EVENTS, None).await;
+        begins(&mut client, &stream).await;
+        if is_shutdown {
+            served.daemon.shutdown().cancel();
+        } else {
+            served.daemon.registry().remove_stream(&stream);
+        }
+        let told = text(client.piece().await.unwrap());
+        let code = if is_shutdown { "going_away" } else { "removed" };
+        assert!(told.starts_with(&format!("event: failure\ndata: {{\"code\":\"{code}\"")), "{told}");
+        assert_eq!(client.piece().await, None, "it must not take this for the end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_while_it_waits_for_events_is_noticed() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut client = served.connect();
+    client.request("GET", S, EVENTS, None).await;
+    begins(&mut client, &stream).await;
+    client.transport().end_sending().await;
+    sleep(LONG).await;
+    assert_eq!(stream.readers(), 1, "it may still read");
+    drop(client);
+    sleep(LONG).await;
+    assert_eq!(stream.readers(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_events_gets_all_of_them_when_it_does() {
+    let served = Served::new();
+    let stream = served.create(64 << 10);
+    let mut client = served.connect_over(100);
+    client.request("GET", S, EVENTS, None).await;
+    begins(&mut client, &stream).await;
+    let mut writer = stream.writer().unwrap();
+    let chunks: Vec<String> = (0..100).map(|number| number.to_string().repeat(70)).collect();
+    for chunk in &chunks {
+        writer.try_append(chunk.as_bytes()).unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+    drop(writer);
+    stream.close();
+    let mut told = String::new();
+    loop {
+        let piece = text(client.piece().await.unwrap());
+        if piece.is_empty() {
+            break;
+        }
+        told.push_str(&piece);
+    }
+    let data: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    assert_eq!(data[..chunks.len()], chunks);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_not_read_its_events_is_told_that_the_daemon_ends() {
+    let served = Served::new();
+    let stream = served.create(4096);
+    let mut client = served.connect_over(100);
+    client.request("GET", S, EVENTS, None).await;
+    sleep(LONG).await;
+    served.daemon.shutdown().cancel();
+    sleep(Duration::from_millis(1)).await;
+    client.head().await.unwrap().has(200);
+    assert_eq!(text(client.piece().await.unwrap()), format!("id: {}:0\n\n", stream.identity()));
+    let told = text(client.piece().await.unwrap());
+    assert!(told.starts_with("event: failure\ndata: {\"code\":\"going_away\""), "{told}");
+    assert_eq!(client.piece().await, None, "it must not take this for the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_the_media_type_of_events_keep_their_trailers() {
+    let served = Served::new();
+    let mut client = served.connect();
+    client.request("PUT", &format!("{S}?create"), &[("content-type", "text/event-stream")], Some(b"")).await;
+    client.response().await.is_success();
+    let stream = served.daemon.registry().get(S).unwrap();
+    let mut writer = stream.writer().unwrap();
+    writer.try_append(b"history").unwrap();
+    let mut client = served.connect();
+    client.request("GET", S, &[("te", "trailers"), ("connection", "keep-alive")], None).await;
+    let head = client.head().await.unwrap().has(200);
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    assert!(head.header("trailer").is_some());
+    assert_eq!(client.piece().await.unwrap(), b"history");
+    sleep(LONG).await;
+    drop(writer);
+    stream.close();
+    let mut near = Vec::new();
+    let transport = client.transport();
+    while !near.ends_with(b"\r\n\r\n") {
+        assert!(tokio::io::AsyncReadExt::read_buf(transport, &mut near).await.unwrap() > 0);
+    }
+    let told = text(near);
+    assert!(told.contains("pfs-end"), "{told}");
 }
