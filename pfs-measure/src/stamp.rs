@@ -311,30 +311,33 @@ impl Checker {
 /// Checks each chunk that a reader gets of several writers.
 #[derive(Debug)]
 pub struct Checkers {
-    len: usize,
     of_writer: Vec<Checker>,
 }
 
 impl Checkers {
-    /// For chunks of this size by so many writers, whose numbers begin with 0.
-    pub fn new(writers: u16, len: usize) -> Self {
-        Self { len, of_writer: (0..writers).map(|writer| Checker::new(writer, len, false)).collect() }
+    /// For chunks of this size by so many writers, whose numbers begin with 0; `full` checks every byte.
+    pub fn new(writers: u16, len: usize, full: bool) -> Self {
+        Self { of_writer: (0..writers).map(|writer| Checker::new(writer, len, full)).collect() }
     }
 
-    /// Checks the next chunk with the checker of the writer that it names.
+    /// Checks the next chunk with the checker of the writer that it names, or with the first one if there is no such writer.
     ///
     /// # Errors
     ///
     /// The chunk is damaged.
     #[inline]
     pub fn check(&mut self, bytes: &[u8]) -> Result<Seen, Damage> {
-        let first = match stamps(bytes) {
-            (Some(first), _) if bytes.len() == self.len => first,
-            _ => return Err(Damage::Length(bytes.len())),
-        };
-        let writer = gather(get::<0, _>(first)) >> NUMBER_BITS;
-        let checker = usize::try_from(writer).ok().and_then(|writer| self.of_writer.get_mut(writer));
-        checker.ok_or(Damage::Torn)?.check(bytes)
+        if let [only] = &mut self.of_writer[..] {
+            return only.check(bytes);
+        }
+        let named = stamps(bytes).0.map_or(0, |first| gather(get::<0, _>(first)) >> NUMBER_BITS);
+        let known = usize::try_from(named).ok().filter(|writer| *writer < self.of_writer.len());
+        self.of_writer.get_mut(known.unwrap_or(0)).ok_or(Damage::Torn)?.check(bytes)
+    }
+
+    /// The checker of each writer.
+    pub fn checkers(&self) -> &[Checker] {
+        &self.of_writer
     }
 }
 
@@ -435,7 +438,7 @@ mod tests {
     #[test]
     fn what_several_writers_stamped_passes() {
         for len in [SMALLEST, 42, 64, 65_536] {
-            let mut checkers = Checkers::new(2, len);
+            let mut checkers = Checkers::new(2, len, false);
             for (writer, number) in [(0, 0), (1, 0), (0, 1), (1, 5), (0, 2)] {
                 let mut chunk = Chunk::new(writer, len);
                 assert_eq!(checkers.check(chunk.stamped(number, 1 << 40)), data(1 << 40));
@@ -449,21 +452,25 @@ mod tests {
             for bit in 0..8 {
                 let mut bytes = chunk(0, 3);
                 bytes[at] ^= 1 << bit;
-                assert_eq!(Checkers::new(2, 64).check(&bytes), Err(Damage::Torn), "bit {bit} of byte {at}");
+                assert_eq!(
+                    Checkers::new(2, 64, false).check(&bytes),
+                    Err(Damage::Torn),
+                    "bit {bit} of byte {at}"
+                );
             }
         }
         for at in [8, 16, 47, 55] {
             let mixed = [&chunk(0, 3)[..at], &chunk(1, 3)[at..]].concat();
-            assert_eq!(Checkers::new(2, 64).check(&mixed), Err(Damage::Torn), "mixed at {at}");
+            assert_eq!(Checkers::new(2, 64, false).check(&mixed), Err(Damage::Torn), "mixed at {at}");
         }
         for len in [0, 40, 63, 65] {
-            assert_eq!(Checkers::new(1, 64).check(&vec![0x80; len]), Err(Damage::Length(len)));
+            assert_eq!(Checkers::new(1, 64, false).check(&vec![0x80; len]), Err(Damage::Length(len)));
         }
     }
 
     #[test]
     fn a_chunk_that_comes_twice_or_too_late_is_noticed_among_those_of_its_writer() {
-        let mut checkers = Checkers::new(2, 64);
+        let mut checkers = Checkers::new(2, 64, false);
         assert_eq!(checkers.check(&chunk(1, 4)), data(7));
         for number in [4, 0] {
             let damage = checkers.check(&chunk(1, number));
@@ -473,11 +480,27 @@ mod tests {
     }
 
     #[test]
+    fn what_came_of_each_writer_is_counted_and_what_is_of_none_counts_as_damage_of_the_first() {
+        let mut checkers = Checkers::new(2, 64, true);
+        for (writer, number) in [(0, 0), (1, 0), (1, 3), (0, 1)] {
+            assert_eq!(checkers.check(&chunk(writer, number)), data(7));
+        }
+        let mut damaged = chunk(1, 4);
+        damaged[30] ^= 1;
+        for bytes in [&damaged[..], &chunk(2, 0), &damaged[..8]] {
+            assert!(checkers.check(bytes).is_err());
+        }
+        let figures = |checker: &Checker| (checker.received, checker.lost, checker.corrupt);
+        let figures: Vec<_> = checkers.checkers().iter().map(figures).collect();
+        assert_eq!(figures, [(3, 0, 2), (3, 2, 1)]);
+    }
+
+    #[test]
     fn a_chunk_of_a_writer_that_there_is_not_is_damaged() {
-        assert_eq!(Checkers::new(1, 64).check(&chunk(1, 0)), Err(Damage::Torn));
+        assert_eq!(Checkers::new(1, 64, false).check(&chunk(1, 0)), Err(Damage::Torn));
         for writer in [1, u16::MAX] {
             assert_eq!(Checker::new(0, 64, false).check(&chunk(writer, 0)), Err(Damage::Torn));
         }
-        assert_eq!(Checkers::new(u16::MAX, 64).check(&chunk(u16::MAX - 1, 0)), data(7));
+        assert_eq!(Checkers::new(u16::MAX, 64, false).check(&chunk(u16::MAX - 1, 0)), data(7));
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::peers::{Address, Peer};
 
-/// The number of the writer in stamped chunks: no reader gets those of two.
+/// The number of the first writer in stamped chunks, and of each where no reader gets those of two.
 pub const WRITER: u16 = 0;
 
 /// What is written and read.
@@ -16,6 +16,8 @@ pub struct Load {
     pub chunk: usize,
     /// How many readers, each a process.
     pub readers: usize,
+    /// How many write to the stream at once, each a process.
+    pub writers: u16,
     /// The writer's library may hold chunks back to send several at once.
     pub batched: bool,
     /// Chunks a second; without it, as fast as it goes.
@@ -43,6 +45,7 @@ impl Load {
         Self {
             chunk,
             readers,
+            writers: 1,
             batched: false,
             rate: None,
             seconds,
@@ -72,7 +75,7 @@ impl Load {
     }
 }
 
-/// One reader, or the writer.
+/// One reader or writer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     /// Through what.
@@ -83,8 +86,10 @@ pub struct Job {
     pub board: PathBuf,
     /// What is written and read.
     pub load: Load,
-    /// Which of the readers, and of several streams which; for the only writer without meaning.
+    /// Which of the readers, and of several streams which; for writers without meaning.
     pub reader: usize,
+    /// The number of the writer in its chunks.
+    pub writer: u16,
     /// Readers start with what is there already and end with the last chunk of `load.limit`.
     pub history: bool,
     /// How many readers this process is, each a thread.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use pfs_measure::clock;
 use pfs_measure::latency::Latencies;
-use pfs_measure::stamp::{Checker, Seen};
+use pfs_measure::stamp::{Checker, Checkers, Seen};
 
 use crate::board::{Board, Place};
 use crate::job::{Job, ReaderReport, WRITER};
@@ -32,16 +32,17 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
 fn read(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> anyhow::Result<()> {
     let load = &job.load;
     let limit = if job.history { load.limit.unwrap_or(u64::MAX) } else { u64::MAX };
-    let mut checker = Checker::new(WRITER, load.chunk, load.full);
+    let mut checkers = Checkers::new(load.writers, load.chunk, load.full);
+    let sum = |checkers: &Checkers, of: fn(&Checker) -> u64| checkers.checkers().iter().map(of).sum::<u64>();
     let mut latencies = load.rate.map(|_| Latencies::default());
 
     let began = clock::now();
     let mut receiver = Receiver::attach(job).context("cannot attach")?;
     place.attached();
-    let mut ended = false;
+    let mut ended = 0;
     let mut counted_from = None;
     let received = loop {
-        let received = receiver.receive(&mut |chunk| match checker.check(chunk) {
+        let received = receiver.receive(&mut |chunk| match checkers.check(chunk) {
             Ok(Seen::Data(made)) => {
                 if let Some(latencies) = &mut latencies {
                     let warm_up = || Duration::from_secs_f64(load.warm_up).as_nanos() as u64;
@@ -51,23 +52,26 @@ fn read(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> a
                     }
                 }
             }
-            Ok(Seen::End) => ended = true,
+            Ok(Seen::End) => ended += 1,
             // The checker counts it.
             Err(_) => {}
         });
-        place.reached(checker.position());
-        if !matches!(received, Ok(true)) || ended || checker.position() >= limit {
+        let position = sum(&checkers, Checker::position);
+        place.reached(position);
+        if !matches!(received, Ok(true)) || ended == load.writers || position >= limit {
             break received;
         }
     };
     report.ended = clock::now();
     report.took = report.ended - began;
-    (report.received, report.lost, report.corrupt) = (checker.received, checker.lost, checker.corrupt);
+    report.received = sum(&checkers, |checker| checker.received);
+    report.lost = sum(&checkers, |checker| checker.lost);
+    report.corrupt = sum(&checkers, |checker| checker.corrupt);
     if let Some(latencies) = latencies {
         report.latencies = latencies.counts();
     }
     received.context("cannot read on")?;
-    anyhow::ensure!(ended || job.history, "the end came before the mark of it");
+    anyhow::ensure!(ended == load.writers || job.history, "the end came before the mark of it");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::board::Board;
 use crate::child::{Running, role};
-use crate::job::{Job, Load, ReaderReport, WriterReport};
+use crate::job::{Job, Load, ReaderReport, WRITER, WriterReport};
 use crate::peers::server::{Server, Start, Tools};
 use crate::peers::{Address, Peer};
 
@@ -113,6 +113,7 @@ impl Session {
             board: self.board_path.clone(),
             load: self.load.clone(),
             reader,
+            writer: WRITER,
             history: false,
             threads: 1,
         }
@@ -136,9 +137,10 @@ impl Session {
 
     /// Starts the writer, or the writers, which wait for [`Board::go`]. Returns when they are connected.
     fn start_writers(&mut self) -> anyhow::Result<()> {
-        let writers = self.peer.writers(self.load.readers);
+        let writers = self.peer.writers(&self.load);
         for writer in 0..writers {
-            let mut command = role("writer", &self.job(0))?;
+            let number = if self.load.writers > 1 { u16::try_from(writer)? } else { WRITER };
+            let mut command = role("writer", &Job { writer: number, ..self.job(0) })?;
             command.stdout(Stdio::piped()).stdin(Stdio::null());
             if let Some(feed) = self.server.feeds.get(writer) {
                 command.stdin(feed.try_clone()?);

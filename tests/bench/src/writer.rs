@@ -7,7 +7,7 @@ use pfs_measure::clock;
 use pfs_measure::stamp::Chunk;
 
 use crate::board::Board;
-use crate::job::{Job, WRITER, WriterReport};
+use crate::job::{Job, WriterReport};
 use crate::peers::{Sender, Transmit};
 use crate::sys;
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn run(job: &Job) -> anyhow::Result<()> {
     let board = Board::open(&job.board, job.load.readers)?;
     let mut sender = Sender::connect(job)?;
-    let mut chunk = Chunk::new(WRITER, job.load.chunk);
+    let mut chunk = Chunk::new(job.writer, job.load.chunk);
     board.writer_ready();
     let written = write(job, &board, &mut sender, &mut chunk)?;
     if job.load.stay {

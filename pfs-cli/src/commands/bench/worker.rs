@@ -85,7 +85,7 @@ fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::
 fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read> {
     let options = ReadOptions { policy: slow.into(), ..ReadOptions::default() };
     let mut reader = client(job)?.reader(&job.path()?, options).context("cannot read")?;
-    let mut checkers = Checkers::new(writers, job.chunk);
+    let mut checkers = Checkers::new(writers, job.chunk, false);
     let mut latencies = Latencies::default();
     let mut chunks = Chunks::new();
     let mut read = Read::default();

@@ -28,12 +28,12 @@ use pfs::Transport;
 pub use relay::relay;
 use server::{Server, Start};
 
-use crate::job::Job;
+use crate::job::{Job, Load};
 
 /// One of those that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 pub enum Peer {
-    /// pfs's library, ring and staging area mapped.
+    /// pfs's library, with shared memory.
     PfsMapped,
     /// pfs's library, frames over the socket.
     PfsSocket,
@@ -139,9 +139,9 @@ impl Peer {
         self == Self::Ring
     }
 
-    /// How many write at the same time, each a process, to so many readers.
-    pub fn writers(self, readers: usize) -> usize {
-        if matches!(self, Self::SocketsAlone | Self::PipesAlone) { readers } else { 1 }
+    /// How many write at the same time, each a process.
+    pub fn writers(self, load: &Load) -> usize {
+        if matches!(self, Self::SocketsAlone | Self::PipesAlone) { load.readers } else { load.writers.into() }
     }
 
     /// The role of its readers.

@@ -228,13 +228,19 @@ impl Receive for Reader {
 }
 
 /// A writer.
-pub struct Writer(blocking::Writer);
+pub struct Writer {
+    writer: blocking::Writer,
+    finish: Finish,
+}
 
 impl Writer {
     /// Attaches.
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let client = blocking_client(job, transport)?;
-        Ok(Self(client.writer(path_for(job)?, WriteOptions::default()).map_err(other)?))
+        let writer = client.writer(path_for(job)?, WriteOptions::default()).map_err(other)?;
+        // The first of several to end must not end the others.
+        let finish = if job.load.writers > 1 { Finish::KeepOpen } else { Finish::Close };
+        Ok(Self { writer, finish })
     }
 }
 
@@ -245,18 +251,18 @@ fn blocking_client(job: &Job, transport: Transport) -> io::Result<blocking::Clie
 
 impl Transmit for Writer {
     fn send(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.0.append(chunk).map_err(other)
+        self.writer.append(chunk).map_err(other)
     }
 
     fn push(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.0.push(chunk).map_err(other)
+        self.writer.push(chunk).map_err(other)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.send().map_err(other)
+        self.writer.send().map_err(other)
     }
 
     fn finish(self) -> io::Result<()> {
-        self.0.finish(Finish::Close).map(drop).map_err(other)
+        self.writer.finish(self.finish).map(drop).map_err(other)
     }
 }

@@ -166,6 +166,7 @@ fn job_of_a_ring(dir: &std::path::Path, readers: usize, window: u64) -> Job {
         board: dir.join("board"),
         load: Load { chunk: LEN, window, ..Load::throughput(readers, 0.0) },
         reader: 0,
+        writer: WRITER,
         history: false,
         threads: 1,
     }

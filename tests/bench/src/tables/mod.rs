@@ -1,5 +1,6 @@
 //! The tables: what is measured for each.
 
+mod contested;
 mod http;
 mod idle;
 mod join;
@@ -62,6 +63,8 @@ enum Table {
     Small,
     /// From append to arrival at 1,000 chunks a second
     Latency,
+    /// Two writers of a stream at once
+    Contested,
     /// Whole pipelines to 1 and 16 consumers
     Pipes,
     /// A history of 64 MiB
@@ -122,6 +125,7 @@ impl Table {
             Table::Throughput,
             Table::Small,
             Table::Latency,
+            Table::Contested,
             Table::Pipes,
             Table::Join,
             Table::Idle,
@@ -136,6 +140,7 @@ impl Table {
             Self::Throughput => throughput::measure(bench),
             Self::Small => small::measure(bench),
             Self::Latency => latency::measure(bench),
+            Self::Contested => contested::measure(bench),
             Self::Pipes => pipes::measure(bench),
             Self::Join => join::measure(bench),
             Self::Idle => idle::measure(bench),
