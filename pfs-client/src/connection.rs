@@ -361,6 +361,11 @@ impl Connection {
         })
     }
 
+    /// Whether both ends can share memory.
+    pub(crate) fn shares_memory(&self) -> bool {
+        self.passed.is_some() && self.capabilities.is_some_and(|can| can & Hello::MAPPING != 0)
+    }
+
     /// Memory that came along.
     pub(crate) fn passed(&self) -> Option<&Passed> {
         self.passed.as_ref()

@@ -229,7 +229,7 @@ mod resume;
 #[cfg(target_os = "linux")]
 mod sharing;
 #[cfg(not(target_os = "linux"))]
-#[path = "no_staging.rs"]
+#[path = "no_sharing.rs"]
 mod sharing;
 #[cfg(feature = "start")]
 pub mod start;

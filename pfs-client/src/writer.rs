@@ -1,18 +1,19 @@
 //! Appending to a stream.
 
+mod file;
+mod large;
 mod lease;
 
 use std::future::poll_fn;
-use std::io;
-use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use pfs_proto::{DataKind, MAX_PAYLOAD, Reply, Request, StreamPath, WriteOptions, put_data_header};
+use pfs_proto::{DataKind, Reply, Request, StreamPath, WriteOptions, put_data_header};
 use pfs_stream::{Cause, Chunk, Finish, WriteError};
 
 use crate::connection::{Connection, say};
 use crate::error::{ProtocolError, RequestError};
-use crate::sharing::{Lease, Stage};
+use crate::sharing::Lease;
 
 /// What [`Writer::push`] holds back at most, in bytes.
 const QUEUE_SIZE: usize = 64 << 10;
@@ -43,20 +44,17 @@ pub struct Writer {
     /// Chunks taken over, and chunks that the daemon has.
     appended: u64,
     acked: u64,
-    /// Where chunks are put, if the daemon shares memory for that.
-    stage: Option<Stage>,
     /// Whether chunks go straight into the stream's ring.
     lease: Lease,
-    /// The last chunk that went over the connection.
-    last_sent: u64,
     /// After the newest chunk that the daemon has.
     offset: u64,
     /// Readers that it found.
     readers: u32,
     /// Replies that came.
     heard: u64,
-    /// Whether something from the daemon is known to have come that was not read yet.
+    /// Whether something from the daemon is known to have come that was not read yet, and when that was last looked at.
     has_news: bool,
+    looked: Duration,
     progress: Progress,
 }
 
@@ -78,14 +76,7 @@ impl Writer {
         path: StreamPath,
         options: WriteOptions,
     ) -> Result<Self, RequestError> {
-        let mut reply = connection.request(&Request::OpenWriter(path, options)).await?;
-        let mut stage = None;
-        if let (Reply::Staging, Some(passed)) = (&reply, connection.passed()) {
-            // One that can't be mapped is not used; the connection always can be.
-            stage = Stage::open(passed).ok();
-            reply = connection.receive().await?;
-        }
-        let max_chunk = match reply {
+        let max_chunk = match connection.request(&Request::OpenWriter(path, options)).await? {
             Reply::Writing { max_chunk } => max_chunk,
             Reply::Error { code, message } => return Err(RequestError::refused(code, message)),
             _ => return Err(RequestError::unexpected("a place as a writer")),
@@ -97,13 +88,12 @@ impl Writer {
             max_chunk,
             appended: 0,
             acked: 0,
-            stage,
             lease: Lease::None,
-            last_sent: 0,
             offset: 0,
             readers: 0,
             heard: 0,
             has_news: false,
+            looked: Duration::ZERO,
             progress: Progress::Writing,
         })
     }
@@ -113,10 +103,9 @@ impl Writer {
         self.max_chunk
     }
 
-    /// Whether it shares memory with the daemon, where chunks go that have room in it; otherwise all go over the
-    /// connection.
+    /// Whether it can share memory with the daemon, which may then give it a lease.
     pub fn is_mapped(&self) -> bool {
-        self.stage.is_some()
+        self.connection.shares_memory()
     }
 
     /// Whether the daemon acknowledges chunks while the writer goes on. It cannot do so through a proxy that passes no answer
@@ -135,23 +124,13 @@ impl Writer {
     /// How many of them are in the stream for certain. Under a lease each chunk counts as soon as it is pushed, even if the daemon
     /// has died since; [`flush`](Self::flush) finds that out.
     pub fn acked(&self) -> u64 {
-        if let Lease::Held(held) = &self.lease {
-            return held.appended();
-        }
-        if let Some(stage) = &self.stage {
-            return stage.appended().clamp(self.acked, self.appended);
-        }
-        self.acked
+        if let Lease::Held(held) = &self.lease { held.appended() } else { self.acked }
     }
 
     /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was appended; 0 before the first.
     /// After [`flush`](Self::flush), that is the newest chunk of all. Under a lease: how many are attached now.
     pub fn readers(&self) -> u32 {
-        match (&self.lease, &self.stage) {
-            (Lease::Held(held), _) => held.readers(),
-            (_, Some(stage)) => stage.readers(),
-            (_, None) => self.readers,
-        }
+        if let Lease::Held(held) = &self.lease { held.readers() } else { self.readers }
     }
 
     /// Appends these bytes as one chunk, and sends it (and what was pushed before) at once. An empty chunk is nothing.
@@ -188,51 +167,14 @@ impl Writer {
             Some(true) => return self.send().await,
             None => self.check(chunk)?,
         }
-        if self.is_leasing()
-            && !chunk.is_empty()
-            && let Some(enough) = poll_fn(|cx| self.poll_push_leased(cx, chunk)).await?
-        {
-            return if enough { self.send().await } else { Ok(()) };
+        if chunk.is_empty() {
+            return Ok(());
         }
-        if self.stages(chunk.len()) {
-            let put = |stage: &mut Stage| stage.try_push(chunk).then_some(());
-            poll_fn(|cx| self.poll_stage(cx, chunk.len(), put, |()| true)).await?;
-            let enough = self.stage.as_ref().is_some_and(|stage| stage.holds_enough());
-            return if enough { self.send().await } else { Ok(()) };
+        match poll_fn(|cx| self.poll_push_leased(cx, chunk)).await? {
+            Some(true) => self.send().await,
+            Some(false) => Ok(()),
+            None => self.append_in_place(chunk).await,
         }
-        if chunk.len() >= LARGE {
-            return self.append_in_place(chunk).await;
-        }
-        self.put(chunk);
-        if self.queue.len() >= QUEUE_SIZE { self.send().await } else { Ok(()) }
-    }
-
-    /// Reads once from a file straight into the memory that is shared with the daemon, as one chunk of at most `most` bytes
-    /// that is pushed; 0 at the file's end. Blocks as the file does. Under a lease, readers lose the history that `most` bytes
-    /// would overwrite before the file has given anything, so wait until it is readable.
-    ///
-    /// # Errors
-    ///
-    /// The outer error when the writer cannot go on; the inner one is the file's, and `Unsupported` if no memory is shared.
-    ///
-    /// # Cancel safety
-    ///
-    /// Given up, it has read nothing, or what it has read is pushed.
-    pub async fn append_from(
-        &mut self,
-        file: impl AsFd,
-        most: usize,
-    ) -> Result<io::Result<usize>, WriteError> {
-        self.check(&[])?;
-        let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX));
-        if self.stage.is_none() {
-            return Ok(Err(io::ErrorKind::Unsupported.into()));
-        }
-        if let Some(read) = poll_fn(|cx| self.poll_push_leased_from(cx, file.as_fd(), most)).await? {
-            return Ok(read);
-        }
-        let put = |stage: &mut Stage| stage.try_push_from(file.as_fd(), most).transpose();
-        poll_fn(|cx| self.poll_stage(cx, most, put, |read| read.as_ref().is_ok_and(|len| *len > 0))).await
     }
 
     /// Sends what was pushed.
@@ -248,17 +190,8 @@ impl Writer {
         if !self.must_listen() {
             return Ok(());
         }
-        if self.stage.as_ref().is_some_and(|stage| stage.is_abandoned()) {
-            // The daemon says why, but perhaps it has not arrived yet, or nobody has looked whether it has.
-            return Err(self.failure().await);
-        }
         self.answer_offer();
-        poll_fn(|cx| {
-            ready!(self.poll_send(cx, &mut &[][..]))?;
-            // A message is in the socket: the next poll that receives it clears the flag.
-            if self.has_news { Poll::Pending } else { Poll::Ready(Ok(())) }
-        })
-        .await
+        poll_fn(|cx| self.poll_send(cx, &mut &[][..])).await
     }
 
     /// Sends what was pushed, and waits until all chunks are in the stream, if they are [acknowledged](Self::is_acknowledged).
@@ -278,18 +211,16 @@ impl Writer {
         poll_fn(|cx| {
             loop {
                 // Asked before the daemon is heard: if it has nothing more to say now, it will.
-                match (&mut self.lease, &mut self.stage) {
-                    (Lease::Held(held), _) if !asked => {
-                        held.wake(&mut self.queue);
-                        say(&Request::Flush, &mut self.queue);
-                        asked = true;
-                    }
-                    (Lease::Held(_), _) | (_, None) => {}
-                    (_, Some(stage)) => stage.wait_for_all(&mut self.queue),
+                if let Lease::Held(held) = &mut self.lease
+                    && !asked
+                {
+                    held.wake(&mut self.queue);
+                    say(&Request::Flush, &mut self.queue);
+                    asked = true;
                 }
                 let heard = self.heard;
                 ready!(self.poll_send(cx, &mut &[][..]))?;
-                if self.confirmed() == self.appended {
+                if self.acked == self.appended {
                     return Poll::Ready(Ok(()));
                 }
                 if self.heard == heard {
@@ -362,9 +293,6 @@ impl Writer {
             if let Lease::Held(held) = &mut self.lease {
                 held.wake(&mut self.queue);
             }
-            if let Some(stage) = &mut self.stage {
-                stage.publish();
-            }
             say(request, &mut self.queue);
             self.progress = Progress::Finishing;
         }
@@ -375,81 +303,43 @@ impl Writer {
         .await
     }
 
-    /// Puts a chunk into the ring or the staging area if nothing speaks against it: most small ones need no more than this. Returns
-    /// whether sleeping readers, or the daemon, should now be woken for what was put; `None` if nothing was put.
+    /// Puts a chunk into the ring or the queue if nothing speaks against it: most small ones need no more than this. Returns
+    /// whether sleeping readers, or the daemon, should now hear of what was put; `None` if nothing was put.
     #[inline]
     pub(crate) fn try_put(&mut self, chunk: &[u8]) -> Option<bool> {
-        match &mut self.lease {
-            Lease::None => {}
-            Lease::Held(held) if matches!(self.progress, Progress::Writing) && !chunk.is_empty() => {
-                let enough = held.try_push(chunk)?;
-                self.appended = held.appended();
-                return Some(enough);
-            }
-            _ => return None,
-        }
-        let may = matches!(self.progress, Progress::Writing)
-            && chunk.len() as u64 <= self.max_chunk
-            && self.stages(chunk.len());
-        let stage = self.stage.as_mut().filter(|_| may)?;
-        if !stage.try_push(chunk) {
+        if !matches!(self.progress, Progress::Writing) || chunk.is_empty() {
             return None;
         }
-        self.appended = self.appended.saturating_add(1);
-        Some(stage.holds_enough())
-    }
-
-    /// Whether a chunk of this size goes through the staging area.
-    fn stages(&self, len: usize) -> bool {
-        self.stage.as_ref().is_some_and(|stage| stage.takes(len) && self.is_in_order(stage))
-    }
-
-    /// Whether what went over the connection is in the stream. Before that nothing may be staged: the daemon looks at the
-    /// area first.
-    fn is_in_order(&self, stage: &Stage) -> bool {
-        self.last_sent == 0 || stage.appended() >= self.last_sent
-    }
-
-    /// Puts something into the staging area as soon as that has room for so much, and it is its turn. `counts` tells
-    /// whether what came of it is a chunk.
-    fn poll_stage<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        len: usize,
-        put: impl Fn(&mut Stage) -> Option<T>,
-        counts: impl Fn(&T) -> bool,
-    ) -> Poll<Result<T, WriteError>> {
-        loop {
-            let in_order = self.stage.as_ref().is_some_and(|stage| self.is_in_order(stage));
-            if let Some(done) = self.stage.as_mut().filter(|_| in_order).and_then(&put) {
-                self.appended = self.appended.saturating_add(u64::from(counts(&done)));
-                return Poll::Ready(Ok(done));
+        match &mut self.lease {
+            Lease::Held(held) => {
+                let enough = held.try_push(chunk)?;
+                self.appended = held.appended();
+                Some(enough)
             }
-            if let Some(stage) = &mut self.stage {
-                stage.wait_for_room(len, &mut self.queue);
+            Lease::None if chunk.len() < LARGE && chunk.len() as u64 <= self.max_chunk => {
+                put_data_header(&mut self.queue, DataKind::Append, chunk.len());
+                self.queue.extend_from_slice(chunk);
+                self.appended = self.appended.saturating_add(1);
+                Some(self.queue.len() >= QUEUE_SIZE)
             }
-            let heard = self.heard;
-            ready!(self.poll_send(cx, &mut &[][..]))?;
-            let may_put = |stage: &Stage| stage.has_room(len) && self.is_in_order(stage);
-            // Having rung, the daemon does not ring again before it is asked again.
-            if self.heard == heard && !self.stage.as_ref().is_some_and(may_put) {
-                return Poll::Pending;
-            }
+            _ => None,
         }
     }
 
-    /// Whether there is something to say to the daemon or to hear from it: with a staging area, usually not.
+    /// Whether there is something to say to the daemon or to hear from it: under a lease, usually not.
     #[inline]
     pub(crate) fn must_listen(&mut self) -> bool {
-        let is_due = match (&mut self.lease, &mut self.stage) {
-            (Lease::Held(held), _) => held.notify(&mut self.queue),
-            (Lease::Offered(_), _) | (_, None) => return true,
-            (_, Some(stage)) => stage.ring(&mut self.queue),
-        };
-        // The socket is asked: a runtime that is never idle polls it too seldom.
-        self.has_news |= is_due && self.connection.passed().is_some_and(|passed| passed.has_input());
-        let is_abandoned = self.stage.as_ref().is_some_and(|stage| stage.is_abandoned());
-        self.has_news || is_abandoned || self.sent < self.queue.len()
+        match &mut self.lease {
+            Lease::Held(held) => held.notify(&mut self.queue),
+            _ => return true,
+        }
+        self.has_news() || self.sent < self.queue.len()
+    }
+
+    /// Whether a message is in the socket. The socket is asked, now and then: a runtime that is never idle polls it too seldom.
+    fn has_news(&mut self) -> bool {
+        self.has_news |= self.connection.passed().is_some_and(|passed| passed.has_input(&mut self.looked));
+        self.has_news
     }
 
     fn check(&self, chunk: &[u8]) -> Result<(), WriteError> {
@@ -458,34 +348,6 @@ impl Writer {
         }
         let (size, max) = (chunk.len() as u64, self.max_chunk);
         if size > max { Err(WriteError::TooLarge { size, max }) } else { Ok(()) }
-    }
-
-    /// Queues a small chunk.
-    fn put(&mut self, chunk: &[u8]) {
-        if !chunk.is_empty() {
-            put_data_header(&mut self.queue, DataKind::Append, chunk.len());
-            self.queue.extend_from_slice(chunk);
-            self.count_sent();
-        }
-    }
-
-    /// Counts a chunk that goes over the connection.
-    fn count_sent(&mut self) {
-        if let Some(stage) = &mut self.stage {
-            // What was staged before comes before it.
-            stage.publish();
-        }
-        self.appended = self.appended.saturating_add(1);
-        self.last_sent = self.appended;
-    }
-
-    async fn append_in_place(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
-        self.count_sent();
-        let mut unsent = Unsent { writer: self, piece: &[], rest: chunk };
-        while unsent.next_piece() {
-            poll_fn(|cx| unsent.writer.poll_send(cx, &mut unsent.piece)).await?;
-        }
-        Ok(())
     }
 
     /// Sends the queue, then `piece`, and takes in what the daemon says at the same time: it may not read on before
@@ -511,7 +373,9 @@ impl Writer {
                     self.queue.clear();
                     self.queue.shrink_to(2 * QUEUE_SIZE);
                     self.sent = 0;
-                    return Poll::Ready(Ok(()));
+                    // The next poll that receives the message clears the flag.
+                    let has_to_hear = matches!(self.progress, Progress::Writing) && self.has_news();
+                    return if has_to_hear { Poll::Pending } else { Poll::Ready(Ok(())) };
                 }
                 _ => (),
             }
@@ -584,41 +448,5 @@ impl Writer {
     fn remember(&mut self, error: WriteError) -> WriteError {
         self.progress = Progress::Failed(error.clone());
         error
-    }
-}
-
-/// A large chunk on its way from where it is. If its future is dropped, the frame that was begun must still be ended:
-/// what is left of the chunk goes to the queue then.
-struct Unsent<'a> {
-    writer: &'a mut Writer,
-    /// What is left of the frame whose header is queued or sent.
-    piece: &'a [u8],
-    /// What has no header yet.
-    rest: &'a [u8],
-}
-
-impl Unsent<'_> {
-    /// Begins the next frame; false if there is nothing left.
-    fn next_piece(&mut self) -> bool {
-        if self.rest.is_empty() {
-            return false;
-        }
-        let (piece, rest) = self.rest.split_at_checked(MAX_PAYLOAD).unwrap_or((self.rest, &[]));
-        let kind = if rest.is_empty() { DataKind::Append } else { DataKind::AppendPart };
-        put_data_header(&mut self.writer.queue, kind, piece.len());
-        (self.piece, self.rest) = (piece, rest);
-        true
-    }
-}
-
-impl Drop for Unsent<'_> {
-    fn drop(&mut self) {
-        if let Progress::Failed(_) = self.writer.progress {
-            return;
-        }
-        self.writer.queue.extend_from_slice(self.piece);
-        while self.next_piece() {
-            self.writer.queue.extend_from_slice(self.piece);
-        }
     }
 }

@@ -94,7 +94,7 @@ async fn converse<T: Transport>(
         let answered = match request {
             Ok(Request::OpenWriter(path, options)) => {
                 let place = daemon.writable(caller, &path)?;
-                return Box::pin(writer_connection::serve(wire, daemon, &place, options)).await;
+                return Box::pin(writer_connection::serve(wire, &place, options)).await;
             }
             Ok(Request::OpenReader(path, options)) => {
                 let place = daemon.readable(caller, &path)?;

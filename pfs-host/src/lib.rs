@@ -35,7 +35,7 @@ mod operator;
 mod owner;
 mod permissions;
 mod poll;
-mod pushed;
+mod published;
 mod quotas;
 mod readable;
 mod reader_connection;
@@ -46,7 +46,7 @@ mod settings;
 #[cfg(target_os = "linux")]
 mod sharing;
 #[cfg(not(target_os = "linux"))]
-#[path = "no_staging.rs"]
+#[path = "no_sharing.rs"]
 mod sharing;
 mod shutdown;
 mod stream_at;

@@ -61,6 +61,11 @@ impl<T: Transport> Wire<T> {
         }
     }
 
+    /// Whether the client can hold a lease: it knows leases, and memory can go along with replies.
+    pub(crate) fn can_lease(&self) -> bool {
+        self.sharing && self.leasing
+    }
+
     /// What carries it.
     pub(crate) fn transport(&self) -> &T {
         &self.transport

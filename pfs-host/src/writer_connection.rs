@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use pfs_proto::{CreateOptions, ErrorCode, IfExists, Reply, Request, StreamPath, WriteOptions};
-use pfs_stream::{Appended, WriteError, Writer};
+use pfs_stream::{Appended, WriteError};
 use tokio::{
     task::{coop::consume_budget, yield_now},
     time::{Duration, sleep},
@@ -11,22 +11,19 @@ use tokio::{
 
 use crate::{
     Cutoff, Writable,
-    daemon::Daemon,
+    daemon::wide,
     failure::{Ended, Failure},
     poll::poll_once,
-    pushed::{Next, Published, PushedAll},
+    published::Published,
     session::Append,
-    sharing::{self, Grant, Lease, Stage},
+    sharing::{Grant, Lease},
     shutdown::stuck,
     transport::Transport,
     wire::Wire,
 };
 
-/// Readers are woken at least after so many staged bytes.
-const WAKE_AFTER: u64 = 256 << 10;
-
-/// After so much work on what is staged others get their turn: some milliseconds at most. It is counted in bytes that are copied,
-/// and each chunk is [`CHUNK_COST`] more, which is more than appending it takes.
+/// After so much work others get their turn: some milliseconds at most. It is counted in bytes that are copied, and each chunk is
+/// [`CHUNK_COST`] more, which is more than appending it takes.
 const TURN: u64 = 32 << 20;
 const CHUNK_COST: u64 = 4096;
 
@@ -37,16 +34,12 @@ const BUFFER_KEEP_TIME: Duration = Duration::from_secs(1);
 /// How long a writer that finds no room waits for much of it.
 const MUCH_ROOM_PATIENCE: Duration = Duration::from_millis(3);
 
-/// So many staged bytes, about, are appended at a time: the client gets their places back, and other writers their turn.
-const BATCH: u64 = 64 << 10;
-
 /// Answers that a client may ask for before it takes them, in bytes.
 const ANSWERS: usize = 4 << 10;
 
 /// Serves a writer to its end.
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
-    daemon: &Daemon,
     place: &Writable<'_>,
     options: WriteOptions,
 ) -> Result<(), Ended> {
@@ -65,8 +58,7 @@ pub(crate) async fn serve<T: Transport>(
     let append = place.append(&stream).await?;
     let cutoff = append.cutoff().clone();
     let (max_chunk, identity) = (stream.max_chunk(), stream.identity());
-    let stage = if wire.sharing { Stage::hand_out(wire, &daemon.registry).await? } else { None };
-    let lease = Lease::new(wire.leasing && stage.is_some());
+    let lease = Lease::new(wire.can_lease());
     wire.put(&Reply::Writing { max_chunk });
     // From here on the writer alone keeps the stream's memory, should it be removed.
     drop(stream);
@@ -77,14 +69,10 @@ pub(crate) async fn serve<T: Transport>(
         path: place.path(),
         max_chunk,
         parts: Vec::new(),
-        stage,
         lease,
         acks: Acks::default(),
     };
     let outcome = writing.append_all(&cutoff).await;
-    if let (Err(_), Some(stage)) = (&outcome, &writing.stage) {
-        stage.abandon();
-    }
     let Writing { wire, mut append, mut acks, mut lease, .. } = writing;
     if let Some(published) = lease.end(append.writer()) {
         acks.count_published(published, append.writer().readers());
@@ -135,54 +123,26 @@ struct Writing<'a, T> {
     max_chunk: u64,
     /// What came of a chunk that goes on in the next frame.
     parts: Vec<u8>,
-    /// Where the client puts chunks, if it shares memory for that.
-    stage: Option<Stage>,
     lease: Lease,
     acks: Acks,
-}
-
-/// A chunk that is to be appended.
-#[derive(Clone, Copy)]
-enum Chunk<'a> {
-    Received(&'a [u8]),
-    Staged(&'a Stage, sharing::Chunk),
-}
-
-impl Chunk<'_> {
-    fn size(self) -> usize {
-        match self {
-            Self::Received(bytes) => bytes.len(),
-            Self::Staged(_, chunk) => chunk.size(),
-        }
-    }
-
-    /// Appends it, without waking readers.
-    async fn push(self, writer: &mut Writer) -> Result<Appended, WriteError> {
-        match self {
-            Self::Received(bytes) => writer.push(bytes).await,
-            Self::Staged(stage, chunk) => stage.push(writer, chunk).await,
-        }
-    }
 }
 
 impl<T: Transport> Writing<'_, T> {
     /// Appends until the client has said its last.
     async fn append_all(&mut self, cutoff: &Cutoff) -> Result<Last, Ended> {
         let (mut failure, mut cut_off) = (pin!(self.append.failure()), pin!(cutoff.reached()));
+        let mut turn = self.acks.work();
         loop {
-            self.append_staged(cutoff).await?;
             // All that is here needs one wake-up of the readers and one acknowledgement.
             while let Some(frame) = self.wire.received()? {
-                // It was staged before this was sent.
-                self.append_staged(cutoff).await?;
                 match Request::decode(frame)? {
                     Request::Append(bytes) if self.parts.is_empty() => {
-                        self.append(Chunk::Received(&bytes), cutoff).await?;
+                        self.append(&bytes, cutoff).await?;
                     }
                     Request::Append(bytes) => {
                         self.gather(&bytes)?;
                         let mut chunk = std::mem::take(&mut self.parts);
-                        self.append(Chunk::Received(&chunk), cutoff).await?;
+                        self.append(&chunk, cutoff).await?;
                         chunk.clear();
                         self.parts = chunk;
                     }
@@ -196,14 +156,13 @@ impl<T: Transport> Writing<'_, T> {
                         return Ok(Last::Withdraw);
                     }
                     Request::Heartbeat => {}
-                    Request::Staged if self.stage.is_some() => {}
                     Request::Flush => {
                         self.tell_all();
                         self.answers_are_taken(cutoff).await?;
                     }
                     // Not only while it is held: these may have been sent before the client heard of the end.
-                    Request::Published if self.stage.is_some() => self.append.writer().holder_published(),
-                    Request::NeedsRoom { up_to } if self.stage.is_some() => {
+                    Request::Published if self.wire.can_lease() => self.append.writer().holder_published(),
+                    Request::NeedsRoom { up_to } if self.wire.can_lease() => {
                         self.make_room(up_to, cutoff).await?;
                     }
                     Request::Unmapped if self.lease.cannot_map() => {}
@@ -221,18 +180,18 @@ impl<T: Transport> Writing<'_, T> {
             self.acks.send(self.wire);
             self.lease.offer(self.wire, self.append.writer(), self.acks.chunks, self.acks.bytes).await?;
             consume_budget().await;
+            if self.acks.work().saturating_sub(turn) >= TURN {
+                turn = self.acks.work();
+                yield_now().await;
+            }
             if let Some(failure) = cutoff.reason() {
                 return Err(failure.into());
             }
             let kept = if self.parts.is_empty() { self.parts.capacity() } else { self.parts.len() };
             self.wire.charge(kept)?;
             match self.wire.fill()? {
-                Some(0) => {
-                    self.append_staged(cutoff).await?;
-                    return Err(Ended::Gone);
-                }
+                Some(0) => return Err(Ended::Gone),
                 Some(_) => {}
-                None if self.stage.as_ref().is_some_and(|stage| !stage.may_sleep()) => {}
                 None => {
                     self.wire.release();
                     let keeps_buffer = self.parts.is_empty() && self.parts.capacity() > 0;
@@ -246,10 +205,7 @@ impl<T: Transport> Writing<'_, T> {
                             self.lease_ended(published);
                         }
                         failure = &mut failure => return Err(failure.into()),
-                        failure = &mut cut_off => {
-                            self.append_staged(cutoff).await?;
-                            return Err(failure.into());
-                        }
+                        failure = &mut cut_off => return Err(failure.into()),
                         () = sleep(BUFFER_KEEP_TIME), if keeps_buffer => self.parts = Vec::new(),
                     }
                 }
@@ -277,10 +233,6 @@ impl<T: Transport> Writing<'_, T> {
         // If this client appended nothing under the lease, head may be the end of another client's chunk.
         let offset = if chunks > 0 { offset } else { 0 };
         self.acks.count_published(published, self.append.writer().readers());
-        if let Some(stage) = &self.stage {
-            // A holder never waits for the staging area, so nobody is to be woken.
-            let _ = stage.tell(self.acks.chunks, self.acks.readers);
-        }
         self.wire.put(&Reply::LeaseEnded { chunks, offset });
     }
 
@@ -334,7 +286,7 @@ impl<T: Transport> Writing<'_, T> {
 
     /// Adds to a chunk that comes in several frames.
     fn gather(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        let size = crate::daemon::wide(self.parts.len().saturating_add(bytes.len()));
+        let size = wide(self.parts.len().saturating_add(bytes.len()));
         if size > self.max_chunk {
             let error = WriteError::TooLarge { size, max: self.max_chunk };
             return Err(Failure::appending(self.path, error).into());
@@ -343,74 +295,15 @@ impl<T: Transport> Writing<'_, T> {
         Ok(())
     }
 
-    /// Appends all that was staged before, and what comes meanwhile, but not for ever: the connection is to be heard too.
-    async fn append_staged(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
-        // Taken out, because appending needs all of the rest.
-        let Some(mut stage) = self.stage.take() else { return Ok(()) };
-        let appended = self.append_from(&mut stage, cutoff).await;
-        self.stage = Some(stage);
-        appended
-    }
-
-    async fn append_from(&mut self, stage: &mut Stage, cutoff: &Cutoff) -> Result<(), Ended> {
-        let (mut quiet, mut work, before) = (0, 0_u64, stage.consumed());
-        while !stage.has_gone_round_since(before) {
-            let PushedAll { chunks, bytes, offset, next } =
-                stage.push_all(self.append.writer(), self.path, BATCH);
-            if chunks > 0 {
-                let readers = self.append.writer().readers();
-                self.acks.count_many(chunks, bytes, offset, readers);
-                self.tell(stage);
-            }
-            match next {
-                Next::Nothing => return Ok(()),
-                Next::Failed(failure) => return Err(failure.into()),
-                Next::More => {}
-                Next::Wait => {
-                    let Some(chunk) = stage.next_chunk()? else { return Ok(()) };
-                    self.append(Chunk::Staged(stage, chunk), cutoff).await?;
-                    stage.consume(chunk);
-                    self.tell(stage);
-                }
-            }
-            // There may always be more: readers do not wait for the end of it.
-            quiet += bytes;
-            if quiet >= WAKE_AFTER {
-                quiet = 0;
-                self.append.writer().wake();
-            }
-            work = work.saturating_add(bytes).saturating_add(chunks.saturating_mul(CHUNK_COST));
-            if work >= TURN {
-                work = 0;
-                yield_now().await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the client how far it is, and rings if it waits for that.
-    fn tell(&mut self, stage: &Stage) {
-        if stage.tell(self.acks.chunks, self.acks.readers) {
-            self.acks.owed = true;
-            self.acks.send(self.wire);
-        }
-    }
-
-    async fn append(&mut self, chunk: Chunk<'_>, cutoff: &Cutoff) -> Result<(), Ended> {
+    /// Appends a chunk, without waking readers.
+    async fn append(&mut self, chunk: &[u8], cutoff: &Cutoff) -> Result<(), Ended> {
         // Nearly always there is room, and nothing else need be watched.
-        let appended = match poll_once(chunk.push(self.append.writer())).await {
+        let appended = match poll_once(self.append.writer().push(chunk)).await {
             Some(appended) => appended,
             None => self.wait_for_room(chunk, cutoff).await?,
         };
         let appended = appended.map_err(|error| Failure::appending(self.path, error))?;
-        self.acks.count(chunk.size(), appended);
-        if let (Chunk::Received(_), stage) = (chunk, &self.stage) {
-            self.acks.owed = true;
-            if let Some(stage) = stage {
-                // It waits for acknowledgements of what it sends, and is told anyway.
-                let _ = stage.tell(self.acks.chunks, self.acks.readers);
-            }
-        }
+        self.acks.count(1, wide(chunk.len()), appended.offset, appended.readers);
         Ok(())
     }
 
@@ -430,7 +323,7 @@ impl<T: Transport> Writing<'_, T> {
     /// appended: nobody would ever learn that it was.
     async fn wait_for_room(
         &mut self,
-        chunk: Chunk<'_>,
+        chunk: &[u8],
         cutoff: &Cutoff,
     ) -> Result<Result<Appended, WriteError>, Ended> {
         self.acks.send(self.wire);
@@ -441,7 +334,7 @@ impl<T: Transport> Writing<'_, T> {
             self.acks.send(self.wire);
             let wire = &*self.wire;
             tokio::select! {
-                appended = chunk.push(self.append.writer()) => return Ok(appended),
+                appended = self.append.writer().push(chunk) => return Ok(appended),
                 never = &mut enforced => match never {},
                 () = wire.transport().hung_up() => return Err(Ended::Gone),
                 ready = wire.transport().writable(), if self.acks.is_waiting(wire) => ready?,
@@ -466,19 +359,13 @@ struct Acks {
     readers: u32,
     /// Chunks told so far.
     told: u64,
-    /// Whether the client is to be told at all: one that shares memory sees for itself, until it asks to be rung.
-    owed: bool,
 }
 
 impl Acks {
-    fn count(&mut self, bytes: usize, appended: Appended) {
-        self.count_many(1, crate::daemon::wide(bytes), appended.offset, appended.readers);
-    }
-
     fn count_published(&mut self, published: Published, readers: usize) {
         let Published { chunks, bytes, offset } = published;
         if chunks > 0 {
-            self.count_many(chunks, bytes, offset, readers);
+            self.count(chunks, bytes, offset, readers);
         }
     }
 
@@ -487,32 +374,36 @@ impl Acks {
         let leased = published.filter(|published| published.chunks > 0);
         let chunks = self.chunks.saturating_add(leased.map_or(0, |published| published.chunks));
         let offset = leased.map_or(self.offset, |published| published.offset);
-        (self.owed, self.told) = (false, chunks);
+        self.told = chunks;
         wire.put(&Reply::Ack { chunks, offset, readers: u32::try_from(readers).unwrap_or(u32::MAX) });
     }
 
-    fn count_many(&mut self, chunks: u64, bytes: u64, offset: u64, readers: usize) {
+    fn count(&mut self, chunks: u64, bytes: u64, offset: u64, readers: usize) {
         self.chunks = self.chunks.saturating_add(chunks);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.offset = offset;
+        self.offset = self.offset.max(offset);
         self.readers = u32::try_from(readers).unwrap_or(u32::MAX);
+    }
+
+    /// What appending has taken so far.
+    fn work(&self) -> u64 {
+        self.bytes.saturating_add(self.chunks.saturating_mul(CHUNK_COST))
     }
 
     /// Whether the socket has to take something before the client knows all.
     fn is_waiting<T: Transport>(&self, wire: &Wire<T>) -> bool {
-        self.owed || wire.queued() > 0
+        self.told < self.chunks || wire.queued() > 0
     }
 
     /// Sends what can be sent without waiting.
     fn send<T: Transport>(&mut self, wire: &mut Wire<T>) {
-        if wire.try_flush() && self.owed {
+        if wire.try_flush() && self.told < self.chunks {
             self.put_last(wire);
             wire.try_flush();
         }
     }
 
     fn put_last<T: Transport>(&mut self, wire: &mut Wire<T>) {
-        self.owed = false;
         if self.told < self.chunks {
             self.told = self.chunks;
             wire.put(&Reply::Ack { chunks: self.chunks, offset: self.offset, readers: self.readers });

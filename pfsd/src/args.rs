@@ -127,8 +127,7 @@ pub const MANUAL: &[(&str, &str)] = &[
   [limits]
   max_streams = 1000000
   max_memory = "1GB"             # all streams together; beside them an eighth
-                                 # each for staging areas, for what arrives
-                                 # and for what leaves;
+                                 # each for what arrives and for what leaves;
                                  # default: 1GB, or half of the limit of
                                  # the control group if that is less
   #max_streams_per_user = 64     # quotas, off unless set; see below

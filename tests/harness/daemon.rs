@@ -148,7 +148,7 @@ impl Daemon {
         resident(self.running.pid())
     }
 
-    /// The memory of rings and staging areas that it holds, in bytes.
+    /// The memory of rings that it holds, in bytes.
     pub fn shared_memory(&self) -> u64 {
         shared(self.running.pid())
     }

@@ -100,7 +100,7 @@ impl Writer {
     fn start(slot: u8, random: &mut Random, daemon: &Daemon, ring: u64) -> Self {
         let transport = if slot == 0 { Transport::Shm } else { random.of(Transport::ALL) };
         let chunk = (1 + {
-            let most = random.of([1, 100, 5000, 64 << 10, 1 << 20]);
+            let most = random.of([16, 100, 5000, 64 << 10, 1 << 20]);
             random.below(most)
         })
         .min(ring);

@@ -171,7 +171,7 @@ fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_
         daemon.pfs(["write", "--close", "/streamfs/new"]).stdin(sent.clone()).run().exits(0).quietly();
         let read = daemon.pfs(["cat", "--stream", "/streamfs/new"]).run().exits(0).quietly();
         assert_eq!(digest(&read.stdout), digest(&sent));
-        // The memory of this stream is shared; there is no more for a page or a staging area of one more client.
+        // The memory of this stream is shared; there is no more for a page of one more client.
         let late = daemon.reader(S, ["--tail", "5"]);
         daemon.pfs(["write", S]).stdin("again").run().exits(0).quietly();
         before.sent.extend(b"again");

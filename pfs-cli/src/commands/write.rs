@@ -225,12 +225,16 @@ async fn append_input<'a>(
     Ok(appender)
 }
 
-/// Each read is a chunk, and goes from the kernel into the memory that is shared with the daemon.
+/// Each read is a chunk, and under a lease goes from the kernel into the stream's ring. Small ones are sent together if more
+/// input is there already.
 async fn append_directly(source: &Source, appender: &mut Appender<'_>, block: usize) -> anyhow::Result<()> {
     let readable =
         source.as_fd().try_clone_to_owned().and_then(Readable::new).context("cannot watch the input")?;
     loop {
         if !readable.now() {
+            if let Err(error) = appender.writer.send().await {
+                return Err(appender.failed(error));
+            }
             tokio::select! {
                 biased;
                 () = readable.wait() => {}
@@ -240,13 +244,7 @@ async fn append_directly(source: &Source, appender: &mut Appender<'_>, block: us
         }
         match appender.writer.append_from(source, block).await {
             Ok(Ok(0)) => return Ok(()),
-            Ok(Ok(len)) => {
-                appender.taken(len);
-                // Costs nothing as long as the daemon is awake.
-                if let Err(error) = appender.writer.send().await {
-                    return Err(appender.failed(error));
-                }
-            }
+            Ok(Ok(len)) => appender.taken(len),
             Ok(Err(error)) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Ok(Err(error)) => return Err(appender.give_up(InputError::Read(error).into()).await),
             Err(error) => return Err(appender.failed(error)),

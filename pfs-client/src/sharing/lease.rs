@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
 use pfs_stream::WriteError;
@@ -11,9 +10,11 @@ use pfs_stream::lease::{Holder, HolderError, Mapped, Taken};
 
 use super::Passed;
 use super::room::Room;
-use super::stage::{ENOUGH, is_due, now};
 use crate::connection::say;
 use crate::error::{ProtocolError, RequestError};
+
+/// So many bytes are pushed before those who sleep are woken.
+const ENOUGH: u64 = 64 << 10;
 
 /// A lease, or the way to one.
 #[derive(Debug)]
@@ -37,8 +38,6 @@ pub(crate) struct Held {
     /// The chunk that `block` readers must come to before the next one can be pushed.
     full: Option<u64>,
     room: Room,
-    /// When the connection was last listened to.
-    seen: Duration,
 }
 
 impl Lease {
@@ -77,7 +76,7 @@ impl Lease {
         let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else { return Err(expected()) };
         let pages = (0..start.pages).map_while(|_| passed?.take().ok());
         let holder = mapped.begin(start, pages).ok_or_else(expected)?;
-        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, full: None, room, seen: now() }));
+        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, full: None, room }));
         Ok(())
     }
 
@@ -182,10 +181,8 @@ impl Held {
         }
     }
 
-    /// Wakes those who sleep. Returns true every 100 ms: then the connection is to be listened to, because only that tells that the daemon is
-    /// gone.
-    pub(crate) fn notify(&mut self, queue: &mut Vec<u8>) -> bool {
+    /// Wakes those who sleep.
+    pub(crate) fn notify(&mut self, queue: &mut Vec<u8>) {
         self.wake(queue);
-        is_due(&mut self.seen)
     }
 }

@@ -6,12 +6,10 @@ mod passing;
 mod room;
 mod sleep;
 mod sleeper;
-mod stage;
 mod watch;
 
 pub(crate) use lease::{Held, Lease};
 pub(crate) use mapped::{BellCount, MappedSource};
 pub(crate) use passing::{Passed, PassingSocket};
 pub(crate) use pfs_stream::lease::Taken;
-pub(crate) use stage::Stage;
 pub(crate) use watch::Watch;

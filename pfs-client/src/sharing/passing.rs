@@ -7,16 +7,21 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 
 /// The most descriptors that come before they are taken: all that Linux passes with one message. Others are closed.
 const MOST: usize = 253;
+
+/// Time between two looks at the socket by somebody who has no other reason to read it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
 #[derive(Clone, Debug)]
@@ -46,8 +51,14 @@ impl Passed {
         &self.socket
     }
 
-    /// Whether something can be read from the socket now, or it was closed.
-    pub(crate) fn has_input(&self) -> bool {
+    /// Whether something can be read from the socket now, or it was closed; looks once in each [`LOOK_INTERVAL`] since `looked`.
+    pub(crate) fn has_input(&self, looked: &mut Duration) -> bool {
+        // As of the last tick of the system's clock: that costs a part of what the exact time does.
+        let now: Duration = clock_gettime(ClockId::MonotonicCoarse).try_into().unwrap_or_default();
+        if now.saturating_sub(*looked) < LOOK_INTERVAL {
+            return false;
+        }
+        *looked = now;
         let mut asked = [PollFd::new(&*self.socket, PollFlags::IN)];
         poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|told| told > 0)
     }

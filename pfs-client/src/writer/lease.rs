@@ -14,11 +14,6 @@ use crate::error::RequestError;
 use crate::sharing::{Held, Lease, Taken};
 
 impl Writer {
-    /// Whether there is a lease, or may be one soon: then chunks wait for that.
-    pub(super) fn is_leasing(&self) -> bool {
-        !matches!(self.lease, Lease::None)
-    }
-
     /// Pushes a chunk under the lease; `None` if there is none, or none any more.
     pub(super) fn poll_push_leased(
         &mut self,
@@ -42,7 +37,7 @@ impl Writer {
             Taken::Kept(bytes) => {
                 let len = bytes.len();
                 say(&Request::Append(Bytes::from(bytes)), &mut self.queue);
-                self.count_sent();
+                self.appended = self.appended.saturating_add(1);
                 Ok(len)
             }
         })))
@@ -79,9 +74,6 @@ impl Writer {
     /// Answers an offer of a lease. What was appended before comes before the answer.
     pub(super) fn answer_offer(&mut self) {
         if let Some(answer) = self.lease.answer() {
-            if let Some(stage) = &mut self.stage {
-                stage.publish();
-            }
             say(&answer, &mut self.queue);
         }
     }
@@ -107,10 +99,5 @@ impl Writer {
             _ => return Ok(false),
         }
         Ok(true)
-    }
-
-    /// Chunks that the daemon has confirmed. Under a lease [`acked`](Self::acked) counts more, without asking whether the daemon lives.
-    pub(super) fn confirmed(&self) -> u64 {
-        if let Lease::Held(_) = self.lease { self.acked } else { self.acked() }
     }
 }

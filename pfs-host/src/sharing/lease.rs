@@ -13,7 +13,7 @@ use pfs_stream::{
 };
 use tokio::time::Instant;
 
-use crate::{pushed::Published, transport::Transport, wire::Wire};
+use crate::{published::Published, transport::Transport, wire::Wire};
 
 /// A writer that has appended this many bytes is offered a ring, but not before it has appended as many as the stream held when counting
 /// began: to grant a lease, the daemon copies what the stream holds.

@@ -2,9 +2,7 @@
 
 mod lease;
 mod mapped;
-mod stage;
 
 pub(crate) use lease::Lease;
 pub(crate) use mapped::{hand_out, serve};
 pub(crate) use pfs_stream::lease::Grant;
-pub(crate) use stage::{Chunk, Stage};

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use h2::Reason;
-use harness::{Random, StagingArea, noise};
+use harness::{Random, noise};
 use pfs_proto::{ReadOptions, Request, WriteOptions};
 use tokio::sync::watch::Receiver;
 use tokio::time::sleep;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::reader::Crowd;
 use super::site::{AUTHORIZED, Site};
 use super::{KEPT, SPOILED};
-use crate::mapping::{Handed, handed, staging};
+use crate::mapping::{Handed, handed};
 
 /// How many connections each of them holds at a time.
 const AT_ONCE: usize = 10;
@@ -30,7 +30,7 @@ type Way = fn(&Site, &mut Random) -> Held;
 /// A connection that is kept for a while.
 type Held = Box<dyn Any>;
 
-const WAYS: [Way; 9] = [
+const WAYS: [Way; 8] = [
     connect_and_leave,
     send_garbage,
     send_garbage_over_http,
@@ -39,7 +39,6 @@ const WAYS: [Way; 9] = [
     announce_a_body,
     show_a_wrong_token,
     scribble_on_a_page,
-    scribble_on_a_staging_area,
 ];
 
 /// All of them; they end when this is dropped, also when the test fails.
@@ -131,14 +130,6 @@ fn show_a_wrong_token(site: &Site, random: &mut Random) -> Held {
 fn scribble_on_a_page(site: &Site, random: &mut Random) -> Held {
     let Handed { wire, page, .. } = handed(&site.daemon, KEPT, ReadOptions::default());
     File::from(page).write_all_at(&noise(random.number(), 4096), 0).expect("a writable page");
-    Box::new(wire)
-}
-
-fn scribble_on_a_staging_area(site: &Site, random: &mut Random) -> Held {
-    let (mut wire, mut area) = staging(&site.daemon, SPOILED);
-    area.stage(b"right");
-    area.scribble(random.below(StagingArea::RECORDS), &garbage(random));
-    wire.send(&Request::Staged);
     Box::new(wire)
 }
 

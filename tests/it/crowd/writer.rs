@@ -17,7 +17,7 @@ use super::{MOVING, REMOVED};
 /// What a writer appends at least, in bytes; at most twice as much. It may be more than the ring holds.
 const SHARE: u64 = RING / 2;
 
-/// The largest chunk, in bytes: large enough that daemons send parts of it, and writers do not stage it.
+/// The largest chunk, in bytes: large enough that daemons send parts of it.
 const LARGE: u64 = 300_000;
 
 /// Appends until the run is over, and closes the stream then.

@@ -5,7 +5,7 @@ use harness::{Daemon, Running, Signal, Transport, eventually, gaps, noise, share
 use pfs_client::WriteError;
 use pfs_proto::{ReadOptions, Request};
 
-use super::{S, staging};
+use super::S;
 
 /// Readers that have read all there is and sleep on it.
 #[track_caller]
@@ -145,26 +145,6 @@ fn the_death_of_a_mapped_block_reader_releases_the_writer_that_waits_for_it() {
     reader.signal(Signal::KILL);
     writer.finish().exits(0).quietly();
     assert_eq!(daemon.head(S), 1 << 20);
-}
-
-#[test]
-fn of_a_writer_that_dies_in_the_middle_of_a_staged_chunk_the_whole_ones_are_in_the_stream() {
-    let data = noise(2, 200_000);
-    for there in [0, 1, 49_999, 50_000] {
-        let daemon = Daemon::start();
-        daemon.create(S);
-        let reader = daemon.reader(S, ["--until", "writers-gone"]);
-        let (wire, mut area) = staging(&daemon, S);
-        for chunk in data[..150_000].chunks(50_000) {
-            area.stage(chunk);
-        }
-        // All of it is written, or some, but nobody said so.
-        area.write(50_000, &data[150_000..150_000 + there]);
-        // It never rang either: the daemon finds the whole ones when it notices the death.
-        drop(wire);
-        assert_eq!(reader.finish().exits(8).stdout, data[..150_000]);
-        assert_eq!((daemon.head(S), daemon.figure(S, "writers_died")), (150_000, 1));
-    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_ge
 use rustix::io::{Errno, pread, pwrite};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
 
-use super::{S, handed, staging};
+use super::{S, handed, lease};
 
 /// The same memory through a descriptor of the client's own, with all the rights that it can get.
 fn reopened(descriptor: BorrowedFd<'_>) -> File {
@@ -69,15 +69,12 @@ fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
 }
 
 #[test]
-fn pages_and_staging_areas_can_be_written_and_not_resized() {
+fn pages_can_be_written_and_not_resized() {
     let daemon = Daemon::start();
     daemon.create(S);
     let handed = handed(&daemon, S, ReadOptions::default());
     keeps_its_size(handed.page.as_fd());
     assert_eq!(map_writable(handed.page.as_fd(), false), Ok(()));
-    let (_wire, area) = staging(&daemon, S);
-    keeps_its_size(area.file());
-    assert_eq!(map_writable(area.file(), false), Ok(()));
 }
 
 /// How many sockets and files in memory a process has open: what comes with clients. A daemon opens other files for itself when
@@ -104,7 +101,7 @@ fn a_client_that_shares_memory_occupies_one_descriptor_of_the_daemon() {
     let readers: Vec<_> = (0..CLIENTS).map(|_| handed(&daemon, S, ReadOptions::default())).collect();
     // The daemon closes what it has handed over when it is told that it arrived.
     eventually("readers occupy one each", || open() <= before + CLIENTS);
-    let writers: Vec<_> = (0..CLIENTS).map(|_| staging(&daemon, S)).collect();
+    let writers: Vec<_> = (0..CLIENTS).map(|_| lease::writing(daemon.wire().greeted_to_hold(), S)).collect();
     eventually("writers occupy one each", || open() <= before + 2 * CLIENTS);
     drop((readers, writers));
     eventually("they are forgotten", || open() <= before);

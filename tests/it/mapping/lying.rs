@@ -126,14 +126,13 @@ fn a_mapped_reader_that_says_anything_else_is_refused() {
     let daemon = Daemon::start();
     daemon.create(S);
     let append = Request::Append(bytes::Bytes::from_static(b"x"));
-    for request in [append, Request::Staged, Request::Info, Request::Finish { close: true }, Request::Follow]
-    {
+    for request in [append, Request::Info, Request::Finish { close: true }, Request::Follow] {
         let mut reader = handed(&daemon, S, ReadOptions::default());
         reader.wire.send(&request);
         assert_eq!(reader.wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
     }
     // Without memory to share there is nothing to say of it.
-    for request in [Request::MadeRoom, Request::Unmapped, Request::Staged, Request::Follow] {
+    for request in [Request::MadeRoom, Request::Unmapped, Request::Follow] {
         let mut wire = daemon.wire().greeted();
         wire.send(&request);
         assert_eq!(wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");

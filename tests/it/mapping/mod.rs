@@ -12,14 +12,13 @@ mod lying;
 mod reload;
 mod same;
 mod sleeping;
-mod spoiling;
 mod users;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{Daemon, StagingArea, Wire};
-use pfs_proto::{MappedStart, ReadOptions, Reply, Request, WriteOptions};
+use harness::{Daemon, Wire};
+use pfs_proto::{MappedStart, ReadOptions, Reply, Request};
 
 const S: &str = "/streamfs/s";
 
@@ -45,17 +44,6 @@ fn handed_over(mut wire: Wire, stream: &str, options: ReadOptions) -> Handed {
     let (ring, page) = (wire.descriptor(), wire.descriptor());
     assert!(matches!(wire.reply(), Some(Reply::Reading { .. })));
     Handed { wire, start, ring, page }
-}
-
-/// A mapped writer that stages whatever the test likes.
-#[track_caller]
-pub(crate) fn staging(daemon: &Daemon, stream: &str) -> (Wire, StagingArea) {
-    let mut wire = daemon.wire().greeted_to_share();
-    wire.send(&Request::OpenWriter(stream.parse().unwrap(), WriteOptions::default()));
-    assert!(matches!(wire.reply(), Some(Reply::Staging)));
-    let area = StagingArea::new(wire.descriptor());
-    assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));
-    (wire, area)
 }
 
 /// That nothing of what a client did has harmed the daemon, which had so much memory before.

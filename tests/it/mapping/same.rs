@@ -27,16 +27,18 @@ fn both_readers(daemon: &Daemon, args: [&str; 2]) -> [Running; 2] {
 
 #[test]
 fn readers_and_writers_share_memory_with_the_daemon_unless_they_are_told_not_to() {
+    const LEN: usize = 4 << 20;
     let daemon = Daemon::start();
     daemon.create(S);
     for transport in Transport::OF_THE_SOCKET {
         let reader = daemon.reader_on(transport, S, ["--new"]);
         let mut writer = daemon.pfs_on(transport, ["write", "--stream", S]).stdin_pipe().spawn();
-        writer.send(b"x");
-        eventually("the byte arrives", || reader.stdout_len() == 1);
-        for pid in [reader.pid(), writer.pid()] {
-            assert_eq!(shares_memory(pid), transport == Transport::Shm, "process {pid}, {transport:?}");
-        }
+        // Enough for a lease.
+        writer.send(&noise(1, LEN));
+        eventually("the bytes arrive", || reader.stdout_len() == LEN as u64);
+        let shares = transport == Transport::Shm;
+        assert_eq!(shares_memory(reader.pid()), shares, "the reader, {transport:?}");
+        eventually("the writer shares memory if it may", || shares_memory(writer.pid()) == shares);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Clients that answer an offer or hold a lease as no client of ours does.
 
 use bytes::Bytes;
-use harness::{Daemon, StagingArea, Transport, digest, eventually};
+use harness::{Daemon, Transport, digest, eventually};
 use pfs_proto::{ErrorCode, ReadOptions, Reply, Request};
 
 use super::{Fed, Held, MIB, PIECE, held, holder, offered, other, own, writing};
@@ -13,7 +13,7 @@ const OTHER: &str = "/streamfs/other";
 fn a_client_that_has_not_said_that_it_knows_leases_is_offered_none() {
     let daemon = Daemon::start();
     daemon.create(S);
-    let (mut wire, _area) = writing(daemon.wire().greeted_to_follow(), S);
+    let mut wire = writing(daemon.wire().greeted_to_follow(), S);
     for number in 1..=64 {
         wire.send(&Request::Append(Bytes::from(own(number, PIECE))));
         let reply = wire.reply();
@@ -72,7 +72,7 @@ fn an_answer_without_an_offer_is_a_protocol_error() {
     let daemon = Daemon::start();
     daemon.create(S);
     for request in [Request::LeaseReady, Request::Unmapped] {
-        let (mut wire, _area) = writing(daemon.wire().greeted_to_hold(), S);
+        let mut wire = writing(daemon.wire().greeted_to_hold(), S);
         wire.send(&request);
         assert_eq!(wire.refusal(), Some(ErrorCode::Protocol), "{request:?}");
     }
@@ -122,32 +122,23 @@ fn an_offer_that_is_answered_when_it_is_too_late_is_no_lease() {
 
 #[test]
 fn what_a_holder_sends_during_its_lease_ends_it_and_comes_after_what_it_published() {
-    for is_staged in [false, true] {
-        let daemon = Daemon::start();
-        daemon.create_with_buffers(S, 16 * MIB, 16 * MIB);
-        let (wire, area) = writing(daemon.wire().greeted_to_hold(), S);
-        let mut area = StagingArea::new(area);
-        let mut client = offered_on(wire);
-        client.append(5000);
-        let last = other(1, 3000);
-        if is_staged {
-            area.stage(&last);
-            client.wire.send(&Request::Staged);
-        } else {
-            client.wire.send(&Request::Append(Bytes::from(last.clone())));
-        }
-        let head = (client.appended.len() + last.len()) as u64;
-        eventually("all is there", || daemon.head(S) == head);
-        assert_eq!(holder(&daemon), None);
-        let ended = std::iter::from_fn(|| client.wire.reply())
-            .find(|reply| matches!(reply, Reply::LeaseEnded { .. }));
-        let Some(Reply::LeaseEnded { chunks: 1, offset }) = ended else { panic!("{ended:?}") };
-        assert_eq!(offset, head - last.len() as u64);
-        client.wire.send(&Request::Finish { close: false });
-        assert_eq!(client.wire.refusal(), None);
-        let read = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
-        assert_eq!(digest(&read.stdout), digest(&[&client.appended[..], &last].concat()));
-    }
+    let daemon = Daemon::start();
+    daemon.create_with_buffers(S, 16 * MIB, 16 * MIB);
+    let mut client = held(&daemon, S);
+    client.append(5000);
+    let last = other(1, 3000);
+    client.wire.send(&Request::Append(Bytes::from(last.clone())));
+    let head = (client.appended.len() + last.len()) as u64;
+    eventually("all is there", || daemon.head(S) == head);
+    assert_eq!(holder(&daemon), None);
+    let ended =
+        std::iter::from_fn(|| client.wire.reply()).find(|reply| matches!(reply, Reply::LeaseEnded { .. }));
+    let Some(Reply::LeaseEnded { chunks: 1, offset }) = ended else { panic!("{ended:?}") };
+    assert_eq!(offset, head - last.len() as u64);
+    client.wire.send(&Request::Finish { close: false });
+    assert_eq!(client.wire.refusal(), None);
+    let read = daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
+    assert_eq!(digest(&read.stdout), digest(&[&client.appended[..], &last].concat()));
 }
 
 #[test]
@@ -200,14 +191,13 @@ fn a_holder_that_says_anything_in_any_order_harms_nobody() {
         let mut client = held(&daemon, S);
         let mut random = harness::Random::new(round);
         for _ in 0..random.below(20) {
-            let request = match random.below(9) {
+            let request = match random.below(8) {
                 0 => Request::Append(Bytes::from(own(round, random.below(PIECE as u64) as usize))),
                 1 => Request::AppendPart(Bytes::from(own(round, 100))),
-                2 => Request::Staged,
-                3 => Request::NeedsRoom { up_to: random.of([0, 1, 1000, 1 << 62, u64::MAX]) },
-                4 => Request::Flush,
-                5 | 6 => Request::Published,
-                7 => Request::Heartbeat,
+                2 => Request::NeedsRoom { up_to: random.of([0, 1, 1000, 1 << 62, u64::MAX]) },
+                3 => Request::Flush,
+                4 | 5 => Request::Published,
+                6 => Request::Heartbeat,
                 _ => {
                     let appended = client.holder.try_append(own(round, 100));
                     if appended.is_err() {
@@ -244,7 +234,7 @@ fn a_block_reader_that_has_read_all_is_not_given_up_whatever_room_a_holder_says_
     let daemon = Daemon::with_config("[limits]\nmax_block_time = \"20ms\"\n");
     daemon.create_with_buffers(S, MIB, MIB);
     for transport in Transport::OF_THE_SOCKET {
-        let (wire, _area) = writing(daemon.wire().greeted_to_hold(), S);
+        let wire = writing(daemon.wire().greeted_to_hold(), S);
         let reader = daemon.reader_on(transport, S, ["--new", "--slow", "block"]);
         let mut client = offered_on(wire);
         client.append(1000);

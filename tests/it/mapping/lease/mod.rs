@@ -147,17 +147,15 @@ struct Offered {
 /// Appends until a ring is offered.
 #[track_caller]
 fn offered(daemon: &Daemon, stream: &str) -> Offered {
-    Offered::on(writing(daemon.wire().greeted_to_hold(), stream).0)
+    Offered::on(writing(daemon.wire().greeted_to_hold(), stream))
 }
 
-/// A writer of the test's own, with its staging area.
+/// A writer of the test's own.
 #[track_caller]
-fn writing(mut wire: Wire, stream: &str) -> (Wire, OwnedFd) {
+pub(super) fn writing(mut wire: Wire, stream: &str) -> Wire {
     wire.send(&Request::OpenWriter(stream.parse().unwrap(), WriteOptions::default()));
-    assert!(matches!(wire.reply(), Some(Reply::Staging)));
-    let area = wire.descriptor();
     assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));
-    (wire, area)
+    wire
 }
 
 impl Offered {

@@ -1,8 +1,9 @@
-//! What takes the place of staging chunks and of leases on systems where memory cannot be shared: nothing.
+//! What takes the place of leases on systems where memory cannot be shared: nothing.
 
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
 use pfs_stream::WriteError;
@@ -14,71 +15,13 @@ use crate::error::RequestError;
 pub(crate) struct Passed(Infallible);
 
 impl Passed {
-    pub(crate) fn has_input(&self) -> bool {
+    pub(crate) fn has_input(&self, _: &mut Duration) -> bool {
         match self.0 {}
     }
 }
 
 /// There is no bell.
 pub(crate) type BellCount = Infallible;
-
-/// There is none.
-#[derive(Debug)]
-pub(crate) struct Stage(Infallible);
-
-impl Stage {
-    pub(crate) fn open(passed: &Passed) -> io::Result<Self> {
-        match passed.0 {}
-    }
-
-    pub(crate) fn takes(&self, _: usize) -> bool {
-        match self.0 {}
-    }
-
-    pub(crate) fn appended(&self) -> u64 {
-        match self.0 {}
-    }
-
-    pub(crate) fn readers(&self) -> u32 {
-        match self.0 {}
-    }
-
-    pub(crate) fn is_abandoned(&self) -> bool {
-        match self.0 {}
-    }
-
-    pub(crate) fn try_push(&mut self, _: &[u8]) -> bool {
-        match self.0 {}
-    }
-
-    pub(crate) fn try_push_from(&mut self, _: BorrowedFd<'_>, _: usize) -> io::Result<Option<usize>> {
-        match self.0 {}
-    }
-
-    pub(crate) fn publish(&mut self) {
-        match self.0 {}
-    }
-
-    pub(crate) fn holds_enough(&self) -> bool {
-        match self.0 {}
-    }
-
-    pub(crate) fn has_room(&self, _: usize) -> bool {
-        match self.0 {}
-    }
-
-    pub(crate) fn ring(&mut self, _: &mut Vec<u8>) -> bool {
-        match self.0 {}
-    }
-
-    pub(crate) fn wait_for_room(&mut self, _: usize, _: &mut Vec<u8>) {
-        match self.0 {}
-    }
-
-    pub(crate) fn wait_for_all(&mut self, _: &mut Vec<u8>) {
-        match self.0 {}
-    }
-}
 
 /// What is read into a ring.
 #[allow(dead_code, reason = "there is no ring")]
@@ -153,7 +96,7 @@ impl Held {
         match self.0 {}
     }
 
-    pub(crate) fn notify(&mut self, _: &mut Vec<u8>) -> bool {
+    pub(crate) fn notify(&mut self, _: &mut Vec<u8>) {
         match self.0 {}
     }
 }

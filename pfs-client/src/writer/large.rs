@@ -1,0 +1,56 @@
+//! Large chunks, sent from where they are.
+
+use std::future::poll_fn;
+
+use pfs_proto::{DataKind, MAX_PAYLOAD, put_data_header};
+use pfs_stream::WriteError;
+
+use super::{Progress, Writer};
+
+impl Writer {
+    /// Appends a chunk without a copy, and returns when all of it is sent.
+    pub(super) async fn append_in_place(&mut self, chunk: &[u8]) -> Result<(), WriteError> {
+        self.appended = self.appended.saturating_add(1);
+        let mut unsent = Unsent { writer: self, piece: &[], rest: chunk };
+        while unsent.next_piece() {
+            poll_fn(|cx| unsent.writer.poll_send(cx, &mut unsent.piece)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A large chunk on its way from where it is. If its future is dropped, the frame that was begun must still be ended:
+/// what is left of the chunk goes to the queue then.
+struct Unsent<'a> {
+    writer: &'a mut Writer,
+    /// What is left of the frame whose header is queued or sent.
+    piece: &'a [u8],
+    /// What has no header yet.
+    rest: &'a [u8],
+}
+
+impl Unsent<'_> {
+    /// Begins the next frame; false if there is nothing left.
+    fn next_piece(&mut self) -> bool {
+        if self.rest.is_empty() {
+            return false;
+        }
+        let (piece, rest) = self.rest.split_at_checked(MAX_PAYLOAD).unwrap_or((self.rest, &[]));
+        let kind = if rest.is_empty() { DataKind::Append } else { DataKind::AppendPart };
+        put_data_header(&mut self.writer.queue, kind, piece.len());
+        (self.piece, self.rest) = (piece, rest);
+        true
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Progress::Failed(_) = self.writer.progress {
+            return;
+        }
+        self.writer.queue.extend_from_slice(self.piece);
+        while self.next_piece() {
+            self.writer.queue.extend_from_slice(self.piece);
+        }
+    }
+}
