@@ -78,7 +78,6 @@ pub(crate) async fn answer<T: Transport>(
         | Request::Finish { .. }
         | Request::Fail { .. }
         | Request::Withdraw
-        | Request::Staged
         | Request::LeaseReady
         | Request::Published
         | Request::NeedsRoom { .. }

@@ -46,8 +46,9 @@ impl Hello {
     /// What a client says that only asks about the daemon, in messages that are the same in every version.
     pub const ANY: Self = Self { min_version: 1, ..Self::OURS };
 
-    /// The ability to pass memory along with a message, and to map what was passed.
-    pub const MAPPING: u64 = 1;
+    /// The ability to pass memory along with a message, and to map what was passed. Bit 1 was that of peers whose writers also
+    /// shared memory without a lease. With such a peer none is shared.
+    pub const MAPPING: u64 = 256;
 
     /// To go on reading over a new connection when one broke: the daemon then tells a reader which stream it reads.
     pub const RESUMING: u64 = 2;

@@ -61,22 +61,20 @@
 //!
 //! Where both ends have said [`Hello::MAPPING`], `Mapped` comes before `Reading`: the reader reads the ring for
 //! itself, and its connection carries `MadeRoom` one way, `Error` the other, and the news that either end is gone.
-//! A reader that finds that it cannot map says `Unmapped` and is served as any other. Likewise `Staging` comes before
-//! `Writing`: the writer puts its chunks into that area. It says `Staged` when the daemon sleeps, and the daemon
-//! says `Ack` when the writer does. What is staged comes before whatever follows on the connection. A daemon without
-//! memory for it leaves either out.
+//! A reader that finds that it cannot map says `Unmapped` and is served as any other. A daemon without memory for it
+//! leaves `Mapped` out.
 //!
 //! A stream moves from ring to ring while it grows. Where both ends have said [`Hello::MOVING`], a reader may be handed a ring that
 //! the stream leaves later. Once it has read all of such a ring, it says `Follow`, and goes on in the `Ring` that is the answer, at
 //! the same place. If the answer is `Unshared`, there was no memory that could be shared, and the reader is served as any other from
 //! there on. A reader that has not said `MOVING` is handed a ring of full size, which the stream does not leave.
 //!
-//! Where both ends have said [`Hello::LEASING`], a writer that is the only one of its stream, and has a staging area, may be offered a
+//! Where both ends have said [`Hello::LEASING`] too, a writer that is the only one of its stream may be offered a
 //! ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps the ring and says `LeaseReady`, or says `Unmapped`. What
 //! it appended before that comes first; it appends nothing more until the answer is here. After `Leased`, it appends to the ring by
 //! itself. It says `Published` when somebody in the daemon waits for chunks, `NeedsRoom` when the next chunk would overwrite what a `block`
 //! reader has not read, and `Flush` to have all its chunks acknowledged. `LeaseEnded` ends the
-//! lease; in answer to `LeaseReady` it refuses one. What the writer could not publish before the end it appends in the other ways. `Finish`, `Fail` and
+//! lease; in answer to `LeaseReady` it refuses one. What the writer could not publish before the end it appends over the connection. `Finish`, `Fail` and
 //! the end of the connection end the lease too, and `LeaseEnded` may be missing then. The words of the ring, and who may write which,
 //! are described in the crate `pfs-stream`.
 //!
@@ -210,8 +208,7 @@
 //! | close: bool |
 //! ```
 //!
-//! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Staged`, 0x14: there is something in
-//! the staging area → `Ack`s, coalesced; `Unmapped`, 0x15: a reader cannot map → `Data`..., or a writer cannot;
+//! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Unmapped`, 0x15: a reader cannot map → `Data`..., or a writer cannot;
 //! `Follow`, 0x19 → `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended nothing
 //! withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`
 //!
@@ -336,12 +333,6 @@
 //!
 //! ```text
 //! | chunks: u64 | offset: u64 |
-//! ```
-//!
-//! `Staging`, 0x93. A descriptor comes with it: the staging area.
-//!
-//! ```text
-//! | (nothing) |
 //! ```
 //!
 //! `Happened`, 0x95. The events are [`StreamEvent`]'s.

@@ -68,8 +68,6 @@ pub enum Request {
     Withdraw,
     /// Mapped reader: it has made room that a writer waits for.
     MadeRoom,
-    /// Writer with a staging area: there is something in it.
-    Staged,
     /// Mapped reader: it cannot map what it was handed. The daemon serves it over the connection from where it is. Writer: it cannot map
     /// the ring that it was offered, and goes on as before.
     Unmapped,
@@ -180,8 +178,6 @@ pub enum Reply {
     /// Mapped reader: the stream has left the ring a while ago, or has ended, whatever the ring says. Read what is there, and say
     /// [`Request::Follow`].
     RingLeft,
-    /// Writer: put chunks here. Comes with a descriptor: the staging area.
-    Staging,
     /// Writer: map this ring, to append to it yourself. Comes with three descriptors: the ring, the page in which readers ask for
     /// wake-ups, and the event counter that wakes the writer. Nothing changes before [`Request::LeaseReady`].
     LeaseOffer(RingLayout),
@@ -190,7 +186,7 @@ pub enum Reply {
     Leased(LeaseStart),
     /// Holder of a lease: it may try again to append, because there is room or because the lease has ended.
     Room,
-    /// Holder of a lease: the lease has ended, or is not granted. The writer appends over the connection or the staging area again.
+    /// Holder of a lease: the lease has ended, or is not granted. The writer appends over the connection again.
     LeaseEnded {
         /// Chunks appended under the lease that are in the stream.
         chunks: u64,

@@ -89,8 +89,8 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
         21 => Message::Fail { close: u.arbitrary()? },
         22 => Message::Withdraw,
         _ => {
-            const NEWS: [Message; 5] =
-                [Message::Heartbeat, Message::MadeRoom, Message::Staged, Message::Unmapped, Message::Follow];
+            const NEWS: [Message; 4] =
+                [Message::Heartbeat, Message::MadeRoom, Message::Unmapped, Message::Follow];
             u.choose(&NEWS)?.clone()
         }
     })

@@ -27,7 +27,6 @@ impl Reply {
             Self::Hello(hello) => put_hello(&mut w, hello),
             Self::Done
             | Self::Waiting
-            | Self::Staging
             | Self::Unshared
             | Self::Room
             | Self::RingLeft
@@ -124,7 +123,6 @@ impl Reply {
             kind::ROOM => Self::Room,
             kind::RING_LEFT => Self::RingLeft,
             kind::LEASE_ENDED => Self::LeaseEnded { chunks: r.u64()?, offset: r.u64()? },
-            kind::STAGING => Self::Staging,
             kind::IDENTITY => Self::Identity {
                 identity: Identity::new(r.time("daemon's start")?, r.u64()?),
                 deaths_before: r.u64()?,
@@ -168,7 +166,6 @@ impl Reply {
             Self::Room => kind::ROOM,
             Self::RingLeft => kind::RING_LEFT,
             Self::LeaseEnded { .. } => kind::LEASE_ENDED,
-            Self::Staging => kind::STAGING,
             Self::Identity { .. } => kind::IDENTITY,
             Self::Reading { .. } => kind::READING,
             Self::Data(_) => kind::DATA,

@@ -52,7 +52,6 @@ impl Request {
             | Self::Reload
             | Self::Withdraw
             | Self::MadeRoom
-            | Self::Staged
             | Self::Unmapped
             | Self::Follow
             | Self::LeaseReady
@@ -95,7 +94,6 @@ impl Request {
             kind::RELOAD => Self::Reload,
             kind::STOP => Self::Stop { if_idle: r.bool("if_idle")? },
             kind::MADE_ROOM => Self::MadeRoom,
-            kind::STAGED => Self::Staged,
             kind::UNMAPPED => Self::Unmapped,
             kind::FOLLOW => Self::Follow,
             kind::LEASE_READY => Self::LeaseReady,
@@ -130,7 +128,6 @@ impl Request {
             Self::Reload => kind::RELOAD,
             Self::Stop { .. } => kind::STOP,
             Self::MadeRoom => kind::MADE_ROOM,
-            Self::Staged => kind::STAGED,
             Self::Unmapped => kind::UNMAPPED,
             Self::Follow => kind::FOLLOW,
             Self::LeaseReady => kind::LEASE_READY,

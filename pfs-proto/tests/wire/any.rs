@@ -42,7 +42,6 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         any::<bool>().prop_map(|close| Request::Fail { close }),
         Just(Request::Withdraw),
         Just(Request::MadeRoom),
-        Just(Request::Staged),
         Just(Request::Unmapped),
         Just(Request::Follow),
         Just(Request::LeaseReady),
@@ -79,7 +78,6 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::Room),
         Just(Reply::RingLeft),
         any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::LeaseEnded { chunks, offset }),
-        Just(Reply::Staging),
         Just(Reply::Unshared),
         (time(), any::<(u64, u64)>()).prop_map(|(daemon, (stream, deaths_before))| Reply::Identity {
             identity: Identity::new(daemon, stream),

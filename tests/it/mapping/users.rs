@@ -1,9 +1,9 @@
 //! Who shares memory with the daemon: clients of its own user, unless its configuration says all.
 
-use harness::{Daemon, Wire, eventually};
+use harness::{Daemon, Wire, eventually, noise};
 use pfs_proto::{Hello, ReadOptions, Reply, Request, WriteOptions};
 
-use super::S;
+use super::{S, lease};
 
 /// A client of another user, which offers to share memory, and what the daemon says it can do; `None` where this process may not
 /// become another user.
@@ -42,6 +42,33 @@ fn a_writer_of_another_user_is_served_over_the_socket() {
     assert_eq!(shares, 0);
     wire.send(&Request::OpenWriter(S.parse().unwrap(), WriteOptions::default()));
     assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));
+}
+
+/// Bit 1 is what peers said whose writers shared memory without a lease.
+#[test]
+fn a_client_that_shares_memory_as_older_ones_do_is_served_over_the_socket() {
+    const SHARING_AS_BEFORE: u64 = 1;
+    let daemon = Daemon::start();
+    daemon.append(S, "so far");
+    let greeted = || {
+        let mut wire = daemon.wire();
+        let capabilities = SHARING_AS_BEFORE | Hello::MOVING | Hello::LEASING;
+        wire.send(&Request::Hello(Hello { capabilities, ..Hello::OURS }));
+        let shared = Hello { capabilities: Hello::LEASING, ..Hello::OURS };
+        assert_eq!(wire.reply(), Some(Reply::Hello(shared)));
+        wire
+    };
+    let mut reader = greeted();
+    reader.send(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    assert!(matches!(reader.reply(), Some(Reply::Reading { .. })));
+    assert!(matches!(reader.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
+    let mut writer = lease::writing(greeted(), S);
+    // By far enough for a lease.
+    for number in 1..=64 {
+        writer.send(&Request::Append(noise(number, 64 << 10).into()));
+        let reply = writer.reply();
+        assert!(matches!(reply, Some(Reply::Ack { chunks, .. }) if chunks == number), "{reply:?}");
+    }
 }
 
 #[test]
