@@ -44,7 +44,7 @@ mod tests {
     use loom::{model::Builder, sync::Notify, thread};
 
     #[derive(Default)]
-    struct Area {
+    struct Words {
         produced: AtomicU64,
         consumed: AtomicU64,
         consumer_sleeps: AtomicU64,
@@ -62,12 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn neither_side_of_a_staging_area_sleeps_when_the_other_has_done_what_it_waits_for() {
+    fn neither_side_sleeps_when_the_other_has_done_what_it_waits_for() {
         let mut builder = Builder::new();
         // Without a bound there are too many ways for it to end in a sensible time.
         builder.preemption_bound = Some(2);
         builder.check(|| {
-            let area = Arc::new(Area::default());
+            let area = Arc::new(Words::default());
             let bells = Arc::new((Notify::new(), Notify::new()));
             let (theirs, their_bells) = (Arc::clone(&area), Arc::clone(&bells));
             let consumer = thread::spawn(move || {

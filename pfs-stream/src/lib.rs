@@ -118,8 +118,6 @@ mod reader;
 mod registry;
 mod ring;
 mod sink;
-#[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
-pub mod staging;
 mod stat;
 mod state;
 mod stream;
@@ -129,7 +127,6 @@ mod traits;
 #[cfg(feature = "serde")]
 mod typed;
 mod wait;
-#[allow(clippy::exhaustive_enums, reason = "`PushEnd` is matched by every host")]
 mod writer;
 
 pub use adapt::{BlockingReader, ByteIter, ByteStream, EventIter, EventStream};
@@ -165,5 +162,5 @@ pub use typed::{
     Codec, CodecError, Json, TypedIter, TypedReadError, TypedReader, TypedWriteError, TypedWriter,
 };
 #[cfg(feature = "host")]
-pub use writer::{Appended, Blockers, Departure, GivenUp, PushEnd, Pushed};
+pub use writer::{Appended, Blockers, Departure, GivenUp};
 pub use writer::{Finish, Writer};

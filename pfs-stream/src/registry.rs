@@ -17,7 +17,7 @@ use std::{
 use pfs_proto::{Peer, ReadOptions};
 
 use crate::{
-    AttachError, Budget, CreateError, Limits, Quota, Reader, Reservation, Stream, StreamConfig, Totals,
+    AttachError, Budget, CreateError, Limits, Quota, Reader, Stream, StreamConfig, Totals,
     state::{self, Charges, Shared},
     stream,
     totals::Gone,
@@ -45,8 +45,6 @@ pub(crate) struct Inner {
     created: SystemTime,
     /// Memory that streams take, including removed ones that readers in other processes have not left yet.
     rings: Budget,
-    /// Memory beside the rings: staging areas.
-    beside: Budget,
     /// Descriptors of rings.
     descriptors: Budget,
     /// What those did who are no longer attached to any stream.
@@ -71,11 +69,6 @@ impl Names {
     }
 }
 
-/// Bytes that may be taken beside the rings.
-fn beside(limits: Limits) -> u64 {
-    limits.max_memory / 8
-}
-
 impl Inner {
     pub(crate) fn names(&self) -> std::sync::MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,10 +85,10 @@ impl Registry {
     /// size, or that another process was given to read. Further streams are read and written in this process alone.
     pub fn with_descriptors(limits: Limits, descriptors: u64) -> Self {
         let names = Mutex::new(Names::default());
-        let (rings, beside) = (Budget::new(limits.max_memory), Budget::new(beside(limits)));
+        let rings = Budget::new(limits.max_memory);
         let (created, gone) = (SystemTime::now(), Arc::default());
         let (max_streams, descriptors) = (AtomicUsize::new(limits.max_streams), Budget::new(descriptors));
-        let inner = Arc::new(Inner { max_streams, created, rings, beside, descriptors, gone, names });
+        let inner = Arc::new(Inner { max_streams, created, rings, descriptors, gone, names });
         Self { inner, quota: None }
     }
 
@@ -235,12 +228,6 @@ impl Registry {
         Ok((stream, replaced))
     }
 
-    /// Takes memory for something that serves its streams, such as a staging area. Counts against a budget of its own, an
-    /// eighth of the streams' memory limit. `None` if that budget has not so much left.
-    pub fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        self.inner.beside.reserve(bytes)
-    }
-
     /// The stream of this name.
     pub fn get(&self, name: &str) -> Option<Stream> {
         self.inner.names().streams.get(name).cloned()
@@ -371,7 +358,6 @@ impl Registry {
     pub fn set_limits(&self, limits: Limits, descriptors: u64) {
         self.inner.max_streams.store(limits.max_streams, Relaxed);
         self.inner.rings.set_limit(limits.max_memory);
-        self.inner.beside.set_limit(beside(limits));
         self.inner.descriptors.set_limit(descriptors);
     }
 }

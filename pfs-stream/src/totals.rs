@@ -72,16 +72,16 @@ impl ByWay {
 /// What a reader or writer has counted so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counted {
-    Writer { peer: Peer, bytes: u64, staged: u64 },
+    Writer { peer: Peer, bytes: u64, leased: u64 },
     Reader { peer: Peer, mapped: bool, bytes: u64, gaps: u64, lost_bytes: u64, lost_chunks: u64 },
 }
 
 impl Totals {
     pub(crate) fn add(&mut self, counted: Counted) {
         match counted {
-            Counted::Writer { peer, bytes, staged } => {
-                self.written.shared = self.written.shared.saturating_add(staged);
-                self.written.add(peer, bytes.saturating_sub(staged));
+            Counted::Writer { peer, bytes, leased } => {
+                self.written.shared = self.written.shared.saturating_add(leased);
+                self.written.add(peer, bytes.saturating_sub(leased));
             }
             Counted::Reader { peer, mapped, bytes, gaps, lost_bytes, lost_chunks } => {
                 if mapped {

@@ -34,32 +34,6 @@ pub struct Appended {
     pub readers: usize,
 }
 
-/// What came of appending several chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pushed<E> {
-    /// How many were appended.
-    pub chunks: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// The offset after the last of them.
-    pub offset: u64,
-    /// Why it stopped.
-    pub end: PushEnd<E>,
-}
-
-/// Why appending several chunks stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushEnd<E> {
-    /// There was no more.
-    Empty,
-    /// As much as was asked for is appended.
-    Enough,
-    /// A `block` reader needs the room that the next one would take.
-    Full,
-    /// The next one cannot be appended.
-    Failed(E),
-}
-
 /// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died.
 #[derive(Debug)]
 pub struct Writer {
@@ -157,15 +131,15 @@ impl Writer {
         Ok(())
     }
 
-    pub(crate) async fn push_source(&mut self, chunk: &impl Source) -> Result<Appended, WriteError> {
-        match self.try_push(chunk)? {
+    pub(crate) async fn push_given(&mut self, chunk: Given<'_>) -> Result<Appended, WriteError> {
+        match self.try_push(&chunk)? {
             Some(appended) => Ok(appended),
-            None => self.push_later(chunk).await,
+            None => self.push_later(&chunk).await,
         }
     }
 
     /// Waits for room.
-    async fn push_later(&mut self, chunk: &impl Source) -> Result<Appended, WriteError> {
+    async fn push_later(&mut self, chunk: &Given<'_>) -> Result<Appended, WriteError> {
         // The reader that is waited for may itself be asleep, unaware of what was pushed.
         self.wake_readers();
         let mut waiting = Waiting::new(self);
@@ -197,16 +171,13 @@ impl Writer {
     }
 
     #[inline(always)]
-    pub(crate) fn try_push(&mut self, chunk: &impl Source) -> Result<Option<Appended>, WriteError> {
+    pub(crate) fn try_push(&mut self, chunk: &Given<'_>) -> Result<Option<Appended>, WriteError> {
         let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
         if size > max {
             return Err(WriteError::TooLarge { size, max });
         }
-        if size >= MIN_HELD as u64
-            && self.shared.holds
-            && let Some(chunk) = chunk.to_bytes()
-        {
-            return self.try_hold(chunk);
+        if size >= MIN_HELD as u64 && self.shared.holds {
+            return self.try_hold(chunk.to_bytes());
         }
         let now = clock::of_append();
         let mut append = self.shared.appending()?;
@@ -248,33 +219,6 @@ impl Writer {
         Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }
     }
 
-    /// Appends several staged chunks under one lock and with one time: those that `push` puts into the batch.
-    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn push_batch<E: From<WriteError>>(
-        &mut self,
-        push: impl FnOnce(&mut Batch<'_>) -> PushEnd<E>,
-    ) -> Pushed<E> {
-        let now = clock::of_append();
-        let append = match self.shared.appending() {
-            Ok(append) => append,
-            Err(error) => {
-                return Pushed { chunks: 0, bytes: 0, offset: 0, end: PushEnd::Failed(error.into()) };
-            }
-        };
-        let gone = &mut self.gone;
-        let mut batch = Batch { append, shared: &self.shared, gone, now, chunks: 0, bytes: 0 };
-        let end = push(&mut batch);
-        let Batch { append, shared, gone, chunks, bytes, .. } = batch;
-        let offset = release(append, gone, shared);
-        if chunks > 0 {
-            (self.unannounced, self.offset) = (true, offset);
-            self.shared.renew();
-        }
-        self.state.count(bytes);
-        self.state.staged.fetch_add(bytes, Ordering::Relaxed);
-        Pushed { chunks, bytes, offset, end }
-    }
-
     /// The offset after its last chunk; 0 before the first.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -293,12 +237,6 @@ impl Writer {
     /// Readers attached now.
     pub fn readers(&self) -> usize {
         self.shared.reader_count.load(Ordering::Relaxed)
-    }
-
-    /// Counts what was appended from memory that it shares.
-    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn count_staged(&self, bytes: usize) {
-        self.state.staged.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Ends this writer as `finish` says, and tells the offset after its last chunk; 0 if there was none.
@@ -389,56 +327,5 @@ impl Drop for Waiting {
         self.shared.room.leave(&mut self.ticket);
         self.shared.gone.add_wait(self.state.waiting.swap(0, Ordering::Relaxed));
         lock(&self.shared.append).waiting -= 1;
-    }
-}
-
-/// Several chunks being appended.
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub(crate) struct Batch<'a> {
-    append: MutexGuard<'a, Appending>,
-    shared: &'a Shared,
-    gone: &'a mut Vec<Bytes>,
-    now: u64,
-    chunks: u64,
-    pub(crate) bytes: u64,
-}
-
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-impl Batch<'_> {
-    /// The most that can be appended in one step, in bytes and in chunks: a small part of the ring, because readers lose as
-    /// much at once.
-    pub(crate) fn step(&self) -> (u64, u64) {
-        let layout = self.append.ring.ring().layout();
-        (layout.capacity() / 16, layout.max_chunks() / 16)
-    }
-
-    /// Appends several in one step if they are no more than that, and if there is room for them; false otherwise, and nothing
-    /// appended.
-    pub(crate) fn put_all(&mut self, chunks: &[impl Source]) -> bool {
-        let bytes = chunks.iter().map(|chunk| chunk.size() as u64).sum();
-        let (most, count) = self.step();
-        let largest = chunks.iter().map(|chunk| chunk.size() as u64).max().unwrap_or(0);
-        let fits = bytes <= most && chunks.len() as u64 <= count;
-        if !fits || largest > self.shared.config.max_chunk() {
-            return false;
-        }
-        let put = self.append.put_all(chunks, bytes, self.now, self.shared, self.gone).unwrap_or(false);
-        if put {
-            self.chunks += chunks.len() as u64;
-            self.bytes += bytes;
-        }
-        put
-    }
-
-    /// Appends one; false if a `block` reader needs the room.
-    pub(crate) fn put(&mut self, chunk: &impl Source) -> Result<bool, WriteError> {
-        let (size, max) = (chunk.size() as u64, self.shared.config.max_chunk());
-        if size > max {
-            return Err(WriteError::TooLarge { size, max });
-        }
-        let put = self.append.put(chunk, self.now, self.shared, self.gone)?;
-        self.chunks += u64::from(put);
-        self.bytes += if put { size } else { 0 };
-        Ok(put)
     }
 }

@@ -142,30 +142,22 @@ fn assert_shared(totals: &Totals) {
 
 #[cfg(all(target_os = "linux", not(miri)))]
 fn share(look: bool) {
-    use pfs_stream::{
-        mapped::MappedReader,
-        staging::{Staging, StagingWriter},
-    };
+    use pfs_stream::{lease::Mapped, mapped::MappedReader};
 
+    let own = |file: std::os::fd::BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
     let registry = registry();
-    let stream = create(&registry, "a", 4096);
+    let stream = create(&registry, "a", 1 << 20);
     let mut writer = stream.writer_of(HERE).unwrap();
-    let mut area = Staging::new().unwrap();
-    let mut producer = StagingWriter::open(area.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
-    let handout =
-        reader(&stream, SlowPolicy::Drop, HERE).hand_out(false).map_err(|(_, error)| error).unwrap();
-    let (ring, page) = (handout.ring().unwrap(), handout.page().unwrap());
-    let (ring, page) = (ring.try_clone_to_owned().unwrap(), page.try_clone_to_owned().unwrap());
-    let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();
-
-    assert!(producer.try_push(&[1; 100]));
-    producer.publish();
-    writer.try_push_staged(&mut area, u64::MAX);
-    assert!(producer.try_push(&[1; 11]));
-    producer.publish();
-    let chunk = area.next_chunk().unwrap().unwrap();
-    pollster::block_on(writer.push_staged(&area, chunk)).unwrap();
     writer.try_append(&[2; 7]).unwrap();
+    let offer = writer.offer_lease().unwrap();
+    let [asleep, _] = offer.wake_files();
+    let offered = Mapped::open(own(offer.ring()), own(asleep), offer.layout()).unwrap();
+    let mut holder = offered.begin(writer.grant_lease(offer).unwrap().start(), []).unwrap();
+    holder.try_append(&[1; 100]).unwrap();
+    holder.try_append(&[1; 11]).unwrap();
+    let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out(true).map_err(|(_, error)| error).unwrap();
+    let (ring, page) = (own(handout.ring().unwrap()), own(handout.page().unwrap()));
+    let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();
     while let Some(Read::Data { .. }) = mapped.try_read(&mut Vec::new(), 100).unwrap() {}
     if look {
         assert_shared(&registry.totals());

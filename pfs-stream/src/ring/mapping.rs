@@ -199,21 +199,6 @@ impl Mapping {
         Ok(moved.map(drop)?)
     }
 
-    /// Two runs of bytes that lie apart, as plain memory: nobody else may touch them meanwhile.
-    pub(crate) fn unshared(&mut self, at: usize, len: usize, then: usize, more: usize) -> [&mut [u8]; 2] {
-        let bytes = self.words * WORD;
-        let inside = |at: usize, len: usize| at.checked_add(len).is_some_and(|end| end <= bytes);
-        assert!(
-            inside(at, len) && inside(then, more) && (at + len <= then || then + more <= at || more == 0)
-        );
-        let base = self.address.as_ptr().cast::<u8>();
-        // SAFETY: inside the mapping and apart, as just checked; `&mut self` keeps this process's other
-        // accesses away, and the caller vouches for other processes.
-        unsafe {
-            [slice::from_raw_parts_mut(base.add(at), len), slice::from_raw_parts_mut(base.add(then), more)]
-        }
-    }
-
     /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once. Who else may write to this
     /// memory can change them meanwhile, and the file then gets some of either.
     pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {

@@ -115,12 +115,6 @@ impl Memory {
         self.mapping.is_released()
     }
 
-    /// Two runs of bytes, each `(at, len)` inside and apart from the other, as plain memory to be filled. Nobody else may
-    /// touch them as long as they are borrowed, in whatever process.
-    pub(crate) fn unshared(&mut self, at: usize, len: usize, then: usize, more: usize) -> [&mut [u8]; 2] {
-        self.mapping.unshared(at, len, then, more)
-    }
-
     /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once, whatever they are at that
     /// moment.
     pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {

@@ -55,7 +55,7 @@ pub(crate) use lease::Refused;
 pub use lease::Taken;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
-pub(crate) use memory::{Memory, write};
+pub(crate) use memory::Memory;
 pub(crate) use reader::{LIMIT, RingReader};
 pub(crate) use source::{Given, Shared, Source};
 pub(crate) use status::Status;

@@ -12,11 +12,6 @@ pub(crate) trait Source {
 
     /// Writes `len` of its bytes, from `skip` on, to byte `at` of `words`.
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize);
-
-    /// Its bytes, or a copy, as a ring of one process can hold them; `None` from whoever is of another process.
-    fn to_bytes(&self) -> Option<Bytes> {
-        None
-    }
 }
 
 /// A chunk of this process. Its bytes are asked for once: whoever implements [`AsRef`] may answer differently each time.
@@ -33,6 +28,13 @@ impl<'a> Given<'a> {
     pub(crate) fn new(chunk: &'a impl Chunk) -> Self {
         Self { chunk, bytes: chunk.as_ref() }
     }
+
+    /// Its bytes, or a copy, as a ring of one process can hold them.
+    #[inline(always)]
+    pub(crate) fn to_bytes(self) -> Bytes {
+        let shared = self.chunk.shared().filter(|shared| shared.len() == self.bytes.len());
+        shared.unwrap_or_else(|| Bytes::copy_from_slice(self.bytes))
+    }
 }
 
 impl Source for Given<'_> {
@@ -44,12 +46,6 @@ impl Source for Given<'_> {
     #[inline(always)]
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize) {
         memory::write(words, at, &self.bytes[skip..skip + len]);
-    }
-
-    #[inline(always)]
-    fn to_bytes(&self) -> Option<Bytes> {
-        let shared = self.chunk.shared().filter(|shared| shared.len() == self.bytes.len());
-        Some(shared.unwrap_or_else(|| Bytes::copy_from_slice(self.bytes)))
     }
 }
 

@@ -193,16 +193,16 @@ impl RingWriter {
         Tail { seq, entry, offset: start }
     }
 
-    /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. `tail` is
-    /// [`tail_after`](Self::tail_after) them; `time` is in microseconds since the Unix epoch. What was held and is let go of is
+    /// Appends a chunk of at least 1 byte, no more than the capacity, and publishes it. `tail` is
+    /// [`tail_after`](Self::tail_after) it; `time` is in microseconds since the Unix epoch. What was held and is let go of is
     /// added to `gone`, to be dropped when the lock is not held: whose it was may do anything then.
     ///
     /// Compiled into its callers, with what it calls: for a small chunk, the calls are a sixth of all instructions.
     #[inline(always)]
-    pub(crate) fn append(&mut self, chunks: &[impl Source], tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
+    pub(crate) fn append(&mut self, chunk: &impl Source, tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
-        self.make_entries(chunks.len());
-        self.write_all(chunks, time);
+        self.make_entry();
+        self.write_all(std::slice::from_ref(chunk), time);
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
@@ -237,7 +237,7 @@ impl RingWriter {
     #[inline(always)]
     pub(crate) fn append_held(&mut self, chunk: Bytes, tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
-        self.make_entries(1);
+        self.make_entry();
         let size = chunk.len();
         let refused = match &mut self.keeper {
             Some(keeper) => keeper.put(self.head_seq, chunk),
@@ -274,10 +274,10 @@ impl RingWriter {
         }
     }
 
-    /// Sees to it that so many more chunks have entries.
+    /// Sees to it that one more chunk has an entry.
     #[inline(always)]
-    fn make_entries(&mut self, count: usize) {
-        if self.head_seq + count as u64 - self.tail_seq > self.index.max_chunks() {
+    fn make_entry(&mut self) {
+        if self.head_seq + 1 - self.tail_seq > self.index.max_chunks() {
             self.grow();
         }
     }

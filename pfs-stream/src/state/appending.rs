@@ -11,7 +11,7 @@ use super::{Growth, Lease, Shared, WriterState};
 use crate::{
     error::WriteError,
     extent::Extent,
-    ring::{RingWriter, Source, Status, Tail},
+    ring::{Given, RingWriter, Source, Status, Tail},
     sync::{Arc, MutexGuard, lock},
 };
 
@@ -119,30 +119,17 @@ impl Appending {
     #[inline(always)]
     pub(crate) fn put(
         &mut self,
-        chunk: &impl Source,
+        chunk: &Given<'_>,
         now: u64,
         shared: &Shared,
         gone: &mut Vec<Bytes>,
     ) -> Result<bool, WriteError> {
         let size = chunk.size() as u64;
-        self.put_all(std::slice::from_ref(chunk), size, now, shared, gone)
-    }
-
-    /// Appends several that are `bytes` together.
-    #[inline(always)]
-    pub(crate) fn put_all(
-        &mut self,
-        chunks: &[impl Source],
-        bytes: u64,
-        now: u64,
-        shared: &Shared,
-        gone: &mut Vec<Bytes>,
-    ) -> Result<bool, WriteError> {
-        if !self.grow_for(bytes, chunks.len(), shared)? {
+        if !self.grow_for(size, 1, shared)? {
             return Ok(false);
         }
-        let Some((tail, time)) = self.room(bytes, chunks.len(), now, shared) else { return Ok(false) };
-        self.ring.append(chunks, tail, time, gone);
+        let Some((tail, time)) = self.room(size, now, shared) else { return Ok(false) };
+        self.ring.append(chunk, tail, time, gone);
         Ok(true)
     }
 
@@ -170,15 +157,15 @@ impl Appending {
         shared: &Shared,
         gone: &mut Vec<Bytes>,
     ) -> bool {
-        let Some((tail, time)) = self.room(chunk.len() as u64, 1, now, shared) else { return false };
+        let Some((tail, time)) = self.room(chunk.len() as u64, now, shared) else { return false };
         self.ring.append_held(chunk, tail, time, gone);
         true
     }
 
-    /// The tail and the time of an append, if there is room for it.
+    /// The tail and the time of an append of one chunk, if there is room for it.
     #[inline]
-    fn room(&mut self, bytes: u64, chunks: usize, now: u64, shared: &Shared) -> Option<(Tail, u64)> {
-        let tail = self.ring.tail_after(bytes, chunks);
+    fn room(&mut self, bytes: u64, now: u64, shared: &Shared) -> Option<(Tail, u64)> {
+        let tail = self.ring.tail_after(bytes, 1);
         if !self.has_room_up_to(tail.seq, shared) {
             return None;
         }

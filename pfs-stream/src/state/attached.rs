@@ -117,8 +117,8 @@ pub(crate) struct WriterState {
     pub(crate) peer: Peer,
     pub(crate) since: SystemTime,
     pub(crate) bytes: AtomicU64,
-    /// Those of the bytes that came from memory shared with it.
-    pub(crate) staged: AtomicU64,
+    /// Those of the bytes that it appended under a lease.
+    pub(crate) leased: AtomicU64,
     /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
     pub(crate) waiting: AtomicU64,
     /// The chunk that `block` readers must reach before its last append that found no room can go on.
@@ -133,7 +133,7 @@ impl WriterState {
             peer,
             since: SystemTime::now(),
             bytes: AtomicU64::new(0),
-            staged: AtomicU64::new(0),
+            leased: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             needs: AtomicU64::new(0),
             lease_end: Mutex::default(),
@@ -159,7 +159,7 @@ impl WriterState {
         Counted::Writer {
             peer: self.peer,
             bytes: self.bytes.load(Ordering::Relaxed),
-            staged: self.staged.load(Ordering::Relaxed),
+            leased: self.leased.load(Ordering::Relaxed),
         }
     }
 }

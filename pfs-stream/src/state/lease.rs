@@ -178,7 +178,7 @@ impl Appending {
         let Some(lease) = &self.lease else { return };
         let bytes = lease.before.saturating_add(lease.so_far(self.ring.head()).bytes);
         let more = bytes.saturating_sub(lease.writer.bytes.swap(bytes, Ordering::Relaxed));
-        lease.writer.staged.fetch_add(more, Ordering::Relaxed);
+        lease.writer.leased.fetch_add(more, Ordering::Relaxed);
         // Never the holder's stamp: the time is when this was seen.
         self.newest = self.newest.max(clock::of_append());
         shared.renew();

@@ -25,10 +25,6 @@ impl Writer {
         self.push_given(Given::new(&chunk)).await
     }
 
-    async fn push_given(&mut self, chunk: Given<'_>) -> Result<Appended, WriteError> {
-        self.push_source(&chunk).await
-    }
-
     /// Wakes the readers that sleep, if something was pushed since the last time.
     pub fn wake(&mut self) {
         self.wake_readers();

@@ -13,7 +13,6 @@ use std::{
 
 use pfs_stream::{
     mapped::{Handout, MappedReader},
-    staging::{Staging, StagingWriter},
     *,
 };
 
@@ -88,31 +87,25 @@ fn append(writer: &mut Writer, chunks: u64) -> u64 {
     head
 }
 
-/// Appends runs of small chunks through a staging area, as another process would.
-fn append_staged(writer: &mut Writer, chunks: u64) -> u64 {
-    let mut staging = Staging::new().unwrap();
-    let mut stage = StagingWriter::open(staging.file().unwrap().try_clone_to_owned().unwrap()).unwrap();
-    let mut head = writer.offset();
-    let mut staged = head;
-    for number in 1..=chunks {
-        let len = 1 + (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) % 80;
-        let chunk: Vec<u8> = (staged..staged + len).map(byte_at).collect();
-        assert!(stage.try_push(&chunk));
-        staged += len;
-        if number % 50 == 0 || number == chunks {
-            stage.publish();
-            while stage.pending() > 0 {
-                head = writer.try_push_staged(&mut staging, 3000).offset;
-            }
-            writer.wake();
-        }
+#[test]
+fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_when_it_comes_back() {
+    let stream = stream();
+    let mut reader = stream.reader(ReadOptions::default()).unwrap();
+    let mut writer = stream.writer().unwrap();
+    for _ in 0..5 {
+        writer.try_append(&[0; 1000]).unwrap();
     }
-    assert_eq!(head, staged);
-    head
+    let gap = Read::Gap { from: 0, to: 1000, chunks: 1 };
+    assert_eq!(reader.try_read(&mut Vec::new(), 1), Ok(Some(gap)));
+    let handout = reader.hand_out(false).unwrap();
+    assert_eq!((handout.lost_bytes(), handout.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
+    let reader = handout.take_back();
+    assert_eq!((reader.lost_bytes(), reader.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
 }
 
-/// Laps readers for as long as `PFS_TEST_SECONDS` says, and at least 100 times.
-fn lap(append: fn(&mut Writer, u64) -> u64) {
+/// For as long as `PFS_TEST_SECONDS` says, and at least 100 times.
+#[test]
+fn a_mapped_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
     let seconds = std::env::var("PFS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     let stream = stream();
@@ -134,32 +127,6 @@ fn lap(append: fn(&mut Writer, u64) -> u64) {
             assert_eq!(handout.position(), head);
         }
     });
-}
-
-#[test]
-fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_when_it_comes_back() {
-    let stream = stream();
-    let mut reader = stream.reader(ReadOptions::default()).unwrap();
-    let mut writer = stream.writer().unwrap();
-    for _ in 0..5 {
-        writer.try_append(&[0; 1000]).unwrap();
-    }
-    let gap = Read::Gap { from: 0, to: 1000, chunks: 1 };
-    assert_eq!(reader.try_read(&mut Vec::new(), 1), Ok(Some(gap)));
-    let handout = reader.hand_out(false).unwrap();
-    assert_eq!((handout.lost_bytes(), handout.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
-    let reader = handout.take_back();
-    assert_eq!((reader.lost_bytes(), reader.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
-}
-
-#[test]
-fn a_mapped_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
-    lap(append);
-}
-
-#[test]
-fn a_mapped_reader_that_is_lapped_by_runs_of_staged_chunks_sees_no_torn_byte() {
-    lap(append_staged);
 }
 
 #[test]
