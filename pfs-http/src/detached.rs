@@ -140,7 +140,7 @@ impl Body for Detachable {
 /// Why a detached response did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
-    #[error("the body failed: {0}")]
+    #[error("the body failed")]
     Body(#[source] axum::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
