@@ -44,8 +44,8 @@ pub use link::{Direction, Link};
 pub use machine::Machine;
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
 pub use process::{
-    Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, open_files, own,
-    raise_file_limit, resident, shared, shares_memory, wake_ups,
+    Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, own, raise_file_limit, resident,
+    shared, shares_memory, sockets_and_memory, wake_ups,
 };
 pub use proxy::Proxy;
 pub use random::Random;

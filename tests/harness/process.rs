@@ -29,9 +29,15 @@ pub fn raise_file_limit() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// How many files a process has open.
-pub fn open_files(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
+/// How many sockets and files in memory a process has open: what comes with clients. A daemon opens other files for itself when
+/// it gets round to it, perhaps after the first answer.
+pub fn sockets_and_memory(pid: u32) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
+    // One that is closed meanwhile has no name.
+    let names = open.filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok());
+    names
+        .filter(|name| ["socket:", "/memfd:"].iter().any(|kind| name.to_string_lossy().starts_with(kind)))
+        .count()
 }
 
 fn id(pid: u32) -> Pid {

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use harness::{Random, deadline, eventually, open_files, own, resident, shared, variable};
+use harness::{Random, deadline, eventually, own, resident, shared, sockets_and_memory, variable};
 use pfs_client::{Client, Finish, SlowPolicy, WriteOptions};
 use pollster::FutureExt as _;
 use tokio::sync::{Semaphore, watch};
@@ -179,6 +179,8 @@ impl Run {
     async fn start(tls: bool, readers: usize, ring: u64) -> Self {
         let site = Site::start(tls, readers, ring);
         let control = site.client(Kind::Unix).await;
+        control.info().await.unwrap();
+        let files = sockets_and_memory(site.daemon.pid());
         for (stream, _) in STREAMS.into_iter().chain([(SPOILED, SlowPolicy::Drop)]) {
             let mut writer = control.writer(stream, WriteOptions::default()).await.unwrap();
             for offset in (0..2 * ring).step_by(CHUNK) {
@@ -188,7 +190,7 @@ impl Run {
         }
         control.info().await.unwrap();
         let pid = site.daemon.pid();
-        let (base, files) = (own(pid), open_files(pid));
+        let base = own(pid);
         let crowd =
             Arc::new(Crowd { site, totals: Arc::default(), attached: 0.into(), ends: Mutex::default() });
         Self {
@@ -279,12 +281,12 @@ impl Run {
         let pid = crowd.site.daemon.pid();
         let info = || control.info().block_on().unwrap();
         eventually("their connections are gone", || info().connections == 1);
-        eventually("their descriptors are closed", || open_files(pid) <= files);
         eventually("their memory has gone back", || own(pid) < base + UNTRIMMED);
         for (stream, _) in STREAMS.into_iter().chain([(SPOILED, SlowPolicy::Drop)]) {
-            crowd.site.daemon.remove(stream);
+            control.remove(stream).block_on().unwrap();
         }
         eventually("the memory of the streams has gone back", || info().memory == 0);
+        eventually("their descriptors are closed", || sockets_and_memory(pid) <= files);
         assert!(!crowd.site.daemon.log().contains("panicked"), "{}", crowd.site.daemon.log());
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use harness::{Daemon, eventually};
+use harness::{Daemon, eventually, sockets_and_memory};
 use pfs_proto::{ErrorCode, ReadOptions, Reply};
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
@@ -75,17 +75,6 @@ fn pages_can_be_written_and_not_resized() {
     let handed = handed(&daemon, S, ReadOptions::default());
     keeps_its_size(handed.page.as_fd());
     assert_eq!(map_writable(handed.page.as_fd(), false), Ok(()));
-}
-
-/// How many sockets and files in memory a process has open: what comes with clients. A daemon opens other files for itself when
-/// it gets round to it, perhaps after the first answer.
-fn sockets_and_memory(pid: u32) -> usize {
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
-    // One that is closed meanwhile has no name.
-    let names = open.filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok());
-    names
-        .filter(|name| ["socket:", "/memfd:"].iter().any(|kind| name.to_string_lossy().starts_with(kind)))
-        .count()
 }
 
 #[test]
