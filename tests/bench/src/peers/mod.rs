@@ -112,8 +112,8 @@ impl Peer {
         )
     }
 
-    /// Whether it does only a part of the job, and shows what the machine gives for that part: no peer, and no goal is against
-    /// it.
+    /// Whether it does only a part of the job, and shows what the machine gives for that part: no peer, and never the best of all in
+    /// a goal.
     pub fn is_ceiling(self) -> bool {
         matches!(self, Self::Ring | Self::Relay | Self::SocketsAlone | Self::PipesAlone)
     }

@@ -213,11 +213,7 @@ impl Results {
         let text = format!("{}: {}, {column}", peer.name(), metric.name);
         let reached = other.map(|(_, other)| own / other);
         let against = other.map_or("nobody", |(other, _)| other.name()).to_owned();
-        let goal = Goal { text, wanted, unit: "x", at_most, reached, against };
-        // The best of all may be the best of some as well.
-        if !self.goals.contains(&goal) {
-            self.goals.push(goal);
-        }
+        self.goals.push(Goal { text, wanted, unit: "x", at_most, reached, against });
     }
 
     fn rivals(&self, metric: &Metric, column: &str) -> Vec<(Peer, f64)> {

@@ -295,8 +295,8 @@ const NOTE_ON_LOSS: &str = "Nothing may be lost: pfs readers have the policy `bl
     `--backpressure`; the 100-line daemon queues at most 96 reads, of up to 256 KiB, for each reader.";
 
 /// What the tables that have [`Peer::Ring`] have to say of it.
-const NOTE_ON_RING: &str = "`ring without a daemon (the ceiling)` is no peer, and no goal is against it: it shows what is left to \
-    gain. Its writer's process makes pfs's ring, and each reader maps it, reads it with pfs's own reader and sleeps on its \
+const NOTE_ON_RING: &str = "`ring without a daemon (the ceiling)` is no peer: it shows what is left to gain. Goals name the share of it \
+    that pfs reaches. Its writer's process makes pfs's ring, and each reader maps it, reads it with pfs's own reader and sleeps on its \
     futex. Nobody stands between them: the writer does what otherwise a server does. Readers have the policy `block`, and \
     one that makes room for which the writer waits says so through a FIFO. The writer wakes them if one has said, in a word \
     that they share, that it goes to sleep.";
