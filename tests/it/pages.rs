@@ -11,6 +11,9 @@ use tempfile::tempdir;
 
 pub(crate) const README: &str = "README.md";
 pub(crate) const MOVING: &str = "docs/moving.md";
+const HTTP: &str = "docs/http.md";
+const SCRIPTING: &str = "docs/scripting.md";
+const CONFIGURATION: &str = "docs/configuration.md";
 
 /// What begins lines of README that are not run here, and why.
 const NOT_RUN: [(&str, &str); 3] = [
@@ -53,6 +56,16 @@ fn pasted_into_one_shell_every_line_of_readme_works_and_prints_what_is_written_b
 #[test]
 fn pasted_into_one_shell_every_line_for_those_who_move_here_works_and_prints_what_is_written_below_it() {
     paste(MOVING, |_| true);
+}
+
+#[test]
+fn pasted_into_one_shell_every_line_about_scripts_works_and_prints_what_is_written_below_it() {
+    paste(SCRIPTING, |_| true);
+}
+
+#[test]
+fn pasted_into_one_shell_every_line_about_http_works_and_prints_what_is_written_below_it() {
+    paste(HTTP, |_| true);
 }
 
 /// Pastes the lines of the page that are to be run into one shell of a user who has nothing yet.
@@ -112,10 +125,10 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
 
 #[test]
 fn the_configuration_is_one_that_the_daemon_takes() {
-    let readme = text(README);
+    let page = text(CONFIGURATION);
     let work = tempdir().unwrap();
     let config = work.path().join("pfsd.toml");
-    let toml: Vec<&str> = blocks(&readme, "toml").map(|(_, line)| line).collect();
+    let toml: Vec<&str> = blocks(&page, "toml").map(|(_, line)| line).collect();
     assert!(!toml.is_empty());
     fs::write(&config, toml.join("\n")).unwrap();
     Pfs::new(binary("pfsd")).arg("--check-config").arg("--config").arg(&config).run().exits(0);
