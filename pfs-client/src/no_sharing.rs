@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
@@ -49,7 +50,7 @@ impl Lease {
         None
     }
 
-    pub(crate) fn begin(&mut self, _: LeaseStart, _: u64) -> Result<(), RequestError> {
+    pub(crate) fn begin(&mut self, _: LeaseStart, _: u64, _: Option<&Passed>) -> Result<(), RequestError> {
         Err(RequestError::unexpected("no lease"))
     }
 
@@ -75,16 +76,22 @@ impl Held {
         match self.0 {}
     }
 
-    pub(crate) fn push(&mut self, _: &[u8], _: &mut Vec<u8>) -> Result<Option<bool>, WriteError> {
+    pub(crate) fn poll_push(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &[u8],
+        _: &mut Vec<u8>,
+    ) -> Poll<Result<bool, WriteError>> {
         match self.0 {}
     }
 
-    pub(crate) fn push_from(
+    pub(crate) fn poll_push_from(
         &mut self,
+        _: &mut Context<'_>,
         _: BorrowedFd<'_>,
         _: usize,
         _: &mut Vec<u8>,
-    ) -> Result<Option<io::Result<Taken>>, WriteError> {
+    ) -> Poll<Result<io::Result<Taken>, WriteError>> {
         match self.0 {}
     }
 
@@ -93,10 +100,6 @@ impl Held {
     }
 
     pub(crate) fn wake(&mut self, _: &mut Vec<u8>) {
-        match self.0 {}
-    }
-
-    pub(crate) fn notify(&mut self, _: &mut Vec<u8>) {
         match self.0 {}
     }
 }

@@ -330,7 +330,7 @@ impl Writer {
     #[inline]
     pub(crate) fn must_listen(&mut self) -> bool {
         match &mut self.lease {
-            Lease::Held(held) => held.notify(&mut self.queue),
+            Lease::Held(held) => held.wake(&mut self.queue),
             _ => return true,
         }
         self.has_news() || self.sent < self.queue.len()

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
 use pfs_stream::WriteError;
@@ -35,8 +35,6 @@ pub(crate) struct Held {
     before: u64,
     /// Bytes that were pushed since those who sleep were woken.
     quiet: u64,
-    /// The chunk that `block` readers must come to before the next one can be pushed.
-    full: Option<u64>,
     room: Room,
 }
 
@@ -76,7 +74,7 @@ impl Lease {
         let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else { return Err(expected()) };
         let pages = (0..start.pages).map_while(|_| passed?.take().ok());
         let holder = mapped.begin(start, pages).ok_or_else(expected)?;
-        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, full: None, room }));
+        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, room }));
         Ok(())
     }
 
@@ -110,62 +108,71 @@ impl Held {
         Some(self.has_pushed(chunk.len()))
     }
 
-    /// As [`try_push`](Self::try_push). `None` if there is no room or the lease has ended: the daemon's next message says when to try again.
-    pub(crate) fn push(&mut self, chunk: &[u8], queue: &mut Vec<u8>) -> Result<Option<bool>, WriteError> {
-        match self.holder.try_push(chunk) {
-            Ok(()) => Ok(Some(self.has_pushed(chunk.len()))),
-            Err(refused) => self.refused(refused, queue).map(|()| None),
-        }
+    /// As [`try_push`](Self::try_push), but waits for room. Pending while there is none, and when the lease has ended: then the daemon's
+    /// next message says how to go on, so the caller must listen to the daemon.
+    pub(crate) fn poll_push(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &[u8],
+        queue: &mut Vec<u8>,
+    ) -> Poll<Result<bool, WriteError>> {
+        ready!(self.poll_with(cx, queue, |holder| holder.try_push(chunk)))?;
+        Poll::Ready(Ok(self.has_pushed(chunk.len())))
     }
 
-    /// As [`push`](Self::push), for a chunk that is read from a file.
-    pub(crate) fn push_from(
+    /// As [`poll_push`](Self::poll_push), for a chunk that is read from a file.
+    pub(crate) fn poll_push_from(
         &mut self,
+        cx: &mut Context<'_>,
         file: BorrowedFd<'_>,
         most: usize,
         queue: &mut Vec<u8>,
-    ) -> Result<Option<io::Result<Taken>>, WriteError> {
-        match self.holder.try_push_from(file, most) {
-            Ok(taken) => {
-                if let Ok(Taken::Appended(len)) = taken {
-                    self.has_pushed(len);
+    ) -> Poll<Result<io::Result<Taken>, WriteError>> {
+        let taken = ready!(self.poll_with(cx, queue, |holder| holder.try_push_from(file, most)))?;
+        if let Ok(Taken::Appended(len)) = taken {
+            self.has_pushed(len);
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut Vec<u8>,
+        push: impl Fn(&mut Holder) -> Result<T, HolderError>,
+    ) -> Poll<Result<T, WriteError>> {
+        loop {
+            return match push(&mut self.holder) {
+                Ok(pushed) => {
+                    self.room.end();
+                    Poll::Ready(Ok(pushed))
                 }
-                Ok(Some(taken))
-            }
-            Err(refused) => self.refused(refused, queue).map(|()| None),
+                Err(HolderError::Full { up_to }) => {
+                    // The readers that it waits for may be asleep.
+                    self.wake(queue);
+                    ready!(self.poll_room(cx, up_to, queue));
+                    continue;
+                }
+                Err(HolderError::Ended) => Poll::Pending,
+                Err(HolderError::TooLarge { size, max }) => {
+                    Poll::Ready(Err(WriteError::TooLarge { size, max }))
+                }
+                Err(_) => Poll::Ready(Err(ProtocolError::OtherWriter.into())),
+            };
         }
     }
 
-    fn has_pushed(&mut self, len: usize) -> bool {
-        if self.full.take().is_some() {
-            self.room.end();
-        }
-        self.quiet = self.quiet.saturating_add(len as u64);
-        self.quiet >= ENOUGH
-    }
-
-    fn refused(&mut self, refused: HolderError, queue: &mut Vec<u8>) -> Result<(), WriteError> {
-        match refused {
-            HolderError::Full { up_to } => {
-                // Who is waited for may be asleep.
-                self.wake(queue);
-                self.full = Some(up_to);
-                Ok(())
-            }
-            HolderError::Ended => Ok(()),
-            HolderError::TooLarge { size, max } => Err(WriteError::TooLarge { size, max }),
-            _ => Err(ProtocolError::OtherWriter.into()),
-        }
-    }
-
-    /// Ready when it is time to try again, after a chunk found no room.
-    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>, queue: &mut Vec<u8>) -> Poll<()> {
-        let Some(up_to) = self.full else { return Poll::Pending };
+    /// Ready when it is time to try again, after a chunk found no room before readers have come to chunk `up_to`.
+    fn poll_room(&mut self, cx: &mut Context<'_>, up_to: u64, queue: &mut Vec<u8>) -> Poll<()> {
         if !self.holder.waits_for_room(up_to) {
             return Poll::Ready(());
         }
-        self.room.begin(self.holder.asks_readers());
-        self.room.poll(cx, || say(&Request::NeedsRoom { up_to }, queue))
+        self.room.poll(cx, self.holder.asks_readers(), || say(&Request::NeedsRoom { up_to }, queue))
+    }
+
+    fn has_pushed(&mut self, len: usize) -> bool {
+        self.quiet = self.quiet.saturating_add(len as u64);
+        self.quiet >= ENOUGH
     }
 
     /// The daemon has answered that there is room.
@@ -179,10 +186,5 @@ impl Held {
         if self.holder.wake() {
             say(&Request::Published, queue);
         }
-    }
-
-    /// Wakes those who sleep.
-    pub(crate) fn notify(&mut self, queue: &mut Vec<u8>) {
-        self.wake(queue);
     }
 }

@@ -35,15 +35,7 @@ impl Room {
         Ok(Self { event, timeout: Box::pin(sleep(Duration::ZERO)), is_waiting: false, has_asked: false })
     }
 
-    /// Begins to wait, unless it does already. Where no reader will add to the counter, the daemon is to be asked at once.
-    pub(crate) fn begin(&mut self, readers_tell: bool) {
-        if !std::mem::replace(&mut self.is_waiting, true) {
-            let timeout = if readers_tell { READER_TIMEOUT } else { Duration::ZERO };
-            self.timeout.as_mut().reset(Instant::now() + timeout);
-        }
-    }
-
-    /// There is room.
+    /// There is room: the wait is over.
     pub(crate) fn end(&mut self) {
         self.is_waiting = false;
     }
@@ -53,10 +45,14 @@ impl Room {
         self.has_asked = false;
     }
 
-    /// Ready when it is time to look for room again: a reader has made some. `ask` is called when the daemon is to be asked for room; its
-    /// answer is on the connection.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, ask: impl FnOnce()) -> Poll<()> {
-        if !self.has_asked && self.timeout.as_mut().poll(cx).is_ready() {
+    /// Ready when a reader has made room since the last call, so that it is time to try again. Calls `ask` when the daemon must be asked for
+    /// room: at once if no reader adds to the counter (`asks_readers` is false), otherwise after [`READER_TIMEOUT`], and never while an
+    /// answer is due. The answer comes over the connection.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, asks_readers: bool, ask: impl FnOnce()) -> Poll<()> {
+        if !std::mem::replace(&mut self.is_waiting, true) && asks_readers {
+            self.timeout.as_mut().reset(Instant::now() + READER_TIMEOUT);
+        }
+        if !self.has_asked && (!asks_readers || self.timeout.as_mut().poll(cx).is_ready()) {
             self.has_asked = true;
             ask();
         }

@@ -20,7 +20,7 @@ impl Writer {
         cx: &mut Context<'_>,
         chunk: &[u8],
     ) -> Poll<Result<Option<bool>, WriteError>> {
-        self.poll_leased(cx, |held, queue| held.push(chunk, queue))
+        self.poll_leased(cx, |held, cx, queue| held.poll_push(cx, chunk, queue))
     }
 
     /// As [`poll_push_leased`](Self::poll_push_leased), for a chunk that is read from a file.
@@ -30,7 +30,8 @@ impl Writer {
         file: BorrowedFd<'_>,
         most: usize,
     ) -> Poll<Result<Option<io::Result<usize>>, WriteError>> {
-        let taken = ready!(self.poll_leased(cx, |held, queue| held.push_from(file, most, queue)))?;
+        let taken =
+            ready!(self.poll_leased(cx, |held, cx, queue| held.poll_push_from(cx, file, most, queue)))?;
         Poll::Ready(Ok(taken.map(|taken| match taken? {
             Taken::Appended(len) => Ok(len),
             // What was read cannot be read again: it goes over the connection.
@@ -46,20 +47,19 @@ impl Writer {
     fn poll_leased<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut put: impl FnMut(&mut Held, &mut Vec<u8>) -> Result<Option<T>, WriteError>,
+        push: impl Fn(&mut Held, &mut Context<'_>, &mut Vec<u8>) -> Poll<Result<T, WriteError>>,
     ) -> Poll<Result<Option<T>, WriteError>> {
         loop {
             self.answer_offer();
             match &mut self.lease {
                 Lease::None => return Poll::Ready(Ok(None)),
-                Lease::Held(held) => match put(held, &mut self.queue) {
-                    Ok(None) if held.poll_room(cx, &mut self.queue).is_ready() => continue,
-                    Ok(None) => {}
-                    Ok(done) => {
+                Lease::Held(held) => match push(held, cx, &mut self.queue) {
+                    Poll::Ready(Ok(pushed)) => {
                         self.appended = held.appended();
-                        return Poll::Ready(Ok(done));
+                        return Poll::Ready(Ok(Some(pushed)));
                     }
-                    Err(error) => return Poll::Ready(Err(self.remember(error))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.remember(error))),
+                    Poll::Pending => {}
                 },
                 Lease::Offered(_) | Lease::Asked(..) => {}
             }

@@ -146,3 +146,31 @@ fn a_holder_that_is_stopped_while_others_append_and_then_goes_on_loses_nothing_a
         daemon.remove(&name);
     }
 }
+
+#[test]
+fn a_holder_whose_lease_ends_while_it_waits_for_room_goes_on_when_there_is_some() {
+    let daemon = Transport::Shm.daemon_with_http();
+    daemon.create_with_buffers(S, MIB, MIB);
+    let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
+    let mut writer = Fed::start(&daemon, ["--close"]);
+    writer.gets_a_lease(&daemon);
+    reader.signal(Signal::STOP);
+    let late = writer.give_meanwhile(16 * MIB as usize, |holder| {
+        eventually("the holder waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
+        holder.signal(Signal::STOP);
+        // This ends the lease.
+        let late = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
+        reader.signal(Signal::CONT);
+        eventually("both have read all", || {
+            let stat = daemon.stat(S).unwrap();
+            let readers = stat["readers"].as_array().unwrap();
+            readers.len() == 2 && readers.iter().all(|reader| reader["position"] == stat["head"])
+        });
+        assert_eq!(super::holder(&daemon), None);
+        holder.signal(Signal::CONT);
+        late
+    });
+    let data = writer.finish();
+    assert_eq!(digest(&reader.finish().exits(0).quietly().stdout), digest(&data));
+    late.finish().exits(0);
+}
