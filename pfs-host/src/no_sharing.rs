@@ -50,6 +50,8 @@ impl Lease {
         None
     }
 
+    pub(crate) fn published(_: &Writer) {}
+
     pub(crate) async fn room(&self, _: &mut Writer, _: u64) {}
 }
 

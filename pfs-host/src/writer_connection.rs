@@ -161,7 +161,7 @@ impl<T: Transport> Writing<'_, T> {
                         self.answers_are_taken(cutoff).await?;
                     }
                     // Not only while it is held: these may have been sent before the client heard of the end.
-                    Request::Published if self.wire.can_lease() => self.append.writer().holder_published(),
+                    Request::Published if self.wire.can_lease() => Lease::published(self.append.writer()),
                     Request::NeedsRoom { up_to } if self.wire.can_lease() => {
                         self.make_room(up_to, cutoff).await?;
                     }

@@ -193,6 +193,11 @@ impl Lease {
         Published::from(*end)
     }
 
+    /// The holder has appended chunks that readers in the daemon wait for.
+    pub(crate) fn published(writer: &Writer) {
+        writer.holder_published();
+    }
+
     /// Waits until the holder may overwrite everything before this chunk, or has no lease any more. Cancel safe.
     pub(crate) async fn room(&self, writer: &mut Writer, up_to: u64) {
         if self.is_held() {
