@@ -80,6 +80,7 @@ const MOST_CHUNKS: u64 = 4000;
 /// A writer, and what it was given.
 struct Writer {
     slot: u8,
+    transport: Transport,
     running: Running,
     /// Bytes of its chunks.
     chunk: u64,
@@ -91,6 +92,8 @@ struct Writer {
 /// What was left of a writer.
 struct Left {
     slot: u8,
+    transport: Transport,
+    pid: u32,
     given: Vec<u8>,
     /// Otherwise it was killed, and some of it is in the stream.
     finished: bool,
@@ -117,7 +120,7 @@ impl Writer {
             }
             Some(stdin)
         });
-        Self { slot, running, chunk, pieces, feeding, given: Vec::new() }
+        Self { slot, transport, running, chunk, pieces, feeding, given: Vec::new() }
     }
 
     /// Gives it so many bytes at most: of chunks of one byte, a megabyte takes half a minute.
@@ -136,20 +139,22 @@ impl Writer {
     }
 
     fn kill(self) -> Left {
+        let pid = self.running.pid();
         self.running.signal(Signal::KILL);
         assert_eq!(self.running.finish_with_input().code, 137);
         drop(self.pieces);
         drop(self.feeding.join().unwrap());
-        Left { slot: self.slot, given: self.given, finished: false }
+        Left { slot: self.slot, transport: self.transport, pid, given: self.given, finished: false }
     }
 
     /// Waits until it has noticed that the daemon is gone.
     #[track_caller]
     fn loses_its_daemon(self) -> Left {
+        let pid = self.running.pid();
         self.running.finish_with_input().exits(GONE);
         drop(self.pieces);
         drop(self.feeding.join().unwrap());
-        Left { slot: self.slot, given: self.given, finished: false }
+        Left { slot: self.slot, transport: self.transport, pid, given: self.given, finished: false }
     }
 
     #[track_caller]
@@ -157,8 +162,9 @@ impl Writer {
         drop(self.pieces);
         let stdin = self.feeding.join().unwrap().expect("a writer that nobody killed takes all");
         drop(stdin);
+        let pid = self.running.pid();
         self.running.finish_with_input().exits(0).quietly();
-        Left { slot: self.slot, given: self.given, finished: true }
+        Left { slot: self.slot, transport: self.transport, pid, given: self.given, finished: true }
     }
 }
 
@@ -303,13 +309,13 @@ impl Round {
                 let slot = writer.slot;
                 self.left.push(writer.kill());
                 if slot == 0 {
-                    self.add(0);
+                    self.add_next(0);
                 }
             }
             1 | 2 => {
                 let slot = 1 + self.random.below(u64::from(SLOTS) - 1) as u8;
                 match self.writers.iter().position(|writer| writer.slot == slot) {
-                    None => self.add(slot),
+                    None => self.add_next(slot),
                     Some(number) => {
                         // Not while it waits for anybody who stands still.
                         self.go_on();
@@ -361,7 +367,22 @@ impl Round {
         sleep(Duration::from_micros(self.random.below(100_000)));
     }
 
-    fn add(&mut self, slot: u8) {
+    /// Adds a writer of this slot when the daemon has taken all that those before it have sent: what a killed one has sent is still
+    /// appended, and would come between. Over HTTP nobody can tell when, and such a slot has no further writer.
+    fn add_next(&mut self, slot: u8) {
+        let killed = || self.left.iter().filter(|left| left.slot == slot && !left.finished);
+        if killed().any(|left| left.transport == Transport::Http) {
+            return;
+        }
+        let killed: Vec<u64> = killed().map(|left| left.pid.into()).collect();
+        if !killed.is_empty() {
+            self.go_on();
+            eventually("the daemon has noticed that a writer was killed", || {
+                let stat = self.daemon.stat(S).unwrap();
+                let mut attached = stat["writers"].as_array().unwrap().iter();
+                attached.all(|writer| writer["pid"].as_u64().is_none_or(|pid| !killed.contains(&pid)))
+            });
+        }
         let writer = Writer::start(slot, &mut self.random, &self.daemon, self.ring);
         self.writers.push(writer);
     }
