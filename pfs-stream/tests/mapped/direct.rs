@@ -87,7 +87,15 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
                     handout.made_room();
                 }
             }
-            assert_eq!(reader.try_read(&mut Vec::new(), 1), Ok(Some(Read::End(End::Closed))));
+            // All bytes are there, but perhaps not the close yet.
+            let read = loop {
+                let count = bell.count();
+                match reader.try_read(&mut Vec::new(), 1).unwrap() {
+                    Some(read) => break read,
+                    None => bell.sleep(count, None),
+                }
+            };
+            assert_eq!(read, Read::End(End::Closed));
         });
         let got = scope.spawn(move || {
             let mut got = Vec::new();
