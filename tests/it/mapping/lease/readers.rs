@@ -1,6 +1,9 @@
 //! What readers get of a stream whose writer has a lease.
 
-use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, kept};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, kept, variable};
 use pfs_proto::{ReadOptions, WriterStat};
 
 use super::{Fed, MIB, PIECE, holder};
@@ -170,6 +173,51 @@ fn a_block_reader_that_joins_during_a_lease_and_stands_still_loses_nothing() {
         assert_eq!(gaps(&run.stderr), []);
         assert_eq!(digest(&run.stdout), digest(&data[start..]));
     }
+}
+
+/// Rings of this size and more that a process maps.
+fn rings(pid: u32, size: u64) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let sizes = maps.lines().filter(|line| line.contains("memfd:pfs-ring")).map(|line| {
+        let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        let address = |digits| u64::from_str_radix(digits, 16).unwrap();
+        address(to) - address(from)
+    });
+    sizes.filter(|mapped| *mapped >= size).count()
+}
+
+#[test]
+fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exactly_what_it_missed() {
+    let stands_still = Duration::from_secs(variable("PFS_TEST_SECONDS").unwrap_or(10));
+    let daemon = Transport::Shm.daemon_with_http();
+    daemon.create_with_buffers(S, MIB, MIB);
+    let [reader] = attached_on(&daemon, Transport::Shm, ["drop"]);
+    let mut data = Vec::new();
+    // One writer after the other gets a lease, and what is appended after it leaves the ring that was leased.
+    let append_with_lease = |data: &mut Vec<u8>| {
+        let mut writer = Fed::start(&daemon, []);
+        writer.gets_a_lease(&daemon);
+        data.extend(writer.finish());
+        daemon.append(S, b"between".to_vec());
+        data.extend(b"between");
+    };
+    append_with_lease(&mut data);
+    eventually("the reader has read all", || daemon.stat(S).unwrap()["readers"][0]["position"] == data.len());
+    reader.signal(Signal::STOP);
+    let (begin, before) = (Instant::now(), daemon.figure(S, "moves"));
+    while daemon.figure(S, "moves") < before + 20 {
+        append_with_lease(&mut data);
+        assert!(rings(daemon.pid(), MIB) <= 2);
+        assert_eq!(rings(reader.pid(), MIB), 1);
+        assert!(daemon.figure(S, "memory") < 5 * MIB / 2, "{}", daemon.stat(S).unwrap());
+    }
+    sleep(stands_still.saturating_sub(begin.elapsed()));
+    reader.signal(Signal::CONT);
+    daemon.pfs(["close", S]).run().exits(0);
+    let run = reader.finish().exits(4);
+    let gaps = gaps(&run.stderr);
+    assert_eq!(gaps.len(), 1, "{}", run.stderr);
+    assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
 }
 
 /// Where `cat -v` says that it begins.
