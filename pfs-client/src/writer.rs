@@ -121,10 +121,10 @@ impl Writer {
         self.appended
     }
 
-    /// How many of them are in the stream for certain. Under a lease each chunk counts as soon as it is pushed, even if the daemon
-    /// has died since; [`flush`](Self::flush) finds that out.
+    /// How many of them are in the stream for certain. Under a lease each chunk counts as soon as it is in the ring for others, even
+    /// if the daemon has died since; [`flush`](Self::flush) finds that out.
     pub fn acked(&self) -> u64 {
-        if let Lease::Held(held) = &self.lease { held.appended() } else { self.acked }
+        if let Lease::Held(held) = &self.lease { held.published() } else { self.acked }
     }
 
     /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was appended; 0 before the first.
@@ -191,7 +191,7 @@ impl Writer {
             return Ok(());
         }
         self.answer_offer();
-        poll_fn(|cx| self.poll_send(cx, &mut &[][..])).await
+        poll_fn(|cx| self.poll_send_pushed(cx)).await
     }
 
     /// Sends what was pushed, and waits until all chunks are in the stream, if they are [acknowledged](Self::is_acknowledged).
@@ -211,15 +211,14 @@ impl Writer {
         poll_fn(|cx| {
             loop {
                 // Asked before the daemon is heard: if it has nothing more to say now, it will.
-                if let Lease::Held(held) = &mut self.lease
+                if let Lease::Held(_) = &self.lease
                     && !asked
                 {
-                    held.wake(&mut self.queue);
                     say(&Request::Flush, &mut self.queue);
                     asked = true;
                 }
                 let heard = self.heard;
-                ready!(self.poll_send(cx, &mut &[][..]))?;
+                ready!(self.poll_send_pushed(cx))?;
                 if self.acked == self.appended {
                     return Poll::Ready(Ok(()));
                 }
@@ -244,7 +243,7 @@ impl Writer {
                 // An offer keeps memory that counts as the stream's until it is answered.
                 self.answer_offer();
                 let heard = self.heard;
-                match self.poll_send(cx, &mut &[][..]) {
+                match self.poll_send_pushed(cx) {
                     Poll::Ready(Err(error)) => return Poll::Ready(error),
                     Poll::Ready(Ok(())) if self.heard != heard => {}
                     _ => return Poll::Pending,
@@ -290,8 +289,8 @@ impl Writer {
 
     async fn end(mut self, request: &Request) -> Result<u64, WriteError> {
         if let Progress::Writing = self.progress {
-            if let Lease::Held(held) = &mut self.lease {
-                held.wake(&mut self.queue);
+            if let Lease::Held(_) = self.lease {
+                poll_fn(|cx| self.poll_send_pushed(cx)).await?;
             }
             say(request, &mut self.queue);
             self.progress = Progress::Finishing;
@@ -329,11 +328,8 @@ impl Writer {
     /// Whether there is something to say to the daemon or to hear from it: under a lease, usually not.
     #[inline]
     pub(crate) fn must_listen(&mut self) -> bool {
-        match &mut self.lease {
-            Lease::Held(held) => held.wake(&mut self.queue),
-            _ => return true,
-        }
-        self.has_news() || self.sent < self.queue.len()
+        let Lease::Held(held) = &mut self.lease else { return true };
+        !matches!(held.publish(&mut self.queue), Ok(true)) || self.has_news() || self.sent < self.queue.len()
     }
 
     /// Whether a message is in the socket. The socket is asked, now and then: a runtime that is never idle polls it too seldom.

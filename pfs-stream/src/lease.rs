@@ -2,11 +2,11 @@
 //!
 //! A writer gets a lease only while it is the only writer of its stream. The stream's side is the [`Writer`] that stands for it: it [offers](Writer::offer_lease)
 //! a ring and, when the other process has mapped that, [grants](Writer::grant_lease) the lease, which moves the stream there. The other
-//! process makes a [`Holder`] of what it was given, and appends.
+//! process makes a [`Holder`] of what it was given, pushes chunks into the ring, and publishes them.
 //!
 //! The stream ends the lease when anybody else appends, when a `block` reader attaches or one whose process cannot follow from ring
 //! to ring, when the stream is closed or removed, when the writer goes, and when the ring is spoiled. That takes one instruction. What
-//! the holder has published before is in the stream. Its next append fails, and it appends that chunk through the stream.
+//! the holder has published before is in the stream. It can publish nothing after that, and appends what is left through the stream.
 //!
 //! Nothing that the holder writes is trusted. It can spoil the contents of this stream, and nothing else.
 
@@ -24,14 +24,17 @@ use crate::{
     figures::{PAGE_WORDS, Page},
     flag,
     read::Position,
-    ring::{Given, LIMIT, Memory, Refused, Ring, RingWriter, Sharing, Source},
+    ring::{Given, LIMIT, LeasedWriter, Memory, Refused, Ring, RingWriter, Sharing, Source},
     state::{Appending, Lease, MAX_ALLOCATED, ReaderState, WakeFiles, release},
     sync::{Arc, Ordering, lock},
     writer::Waiting,
 };
 
-pub use crate::{ring::Taken, state::LeaseEnd};
+pub use crate::state::LeaseEnd;
 pub use pfs_proto::LeaseStart;
+
+/// Bytes that a holder pushes at most before it should publish them, where that is less than a sixteenth of the ring.
+const MAX_UNPUBLISHED: u64 = 64 << 10;
 
 /// A ring for a writer of another process, that is not the stream's yet.
 #[derive(Debug)]
@@ -218,11 +221,14 @@ pub struct Mapped {
 /// Appends to a leased ring.
 #[derive(Debug)]
 pub struct Holder {
-    ring: RingWriter,
+    ring: LeasedWriter,
+    /// The chunk that the lease began with.
+    first: u64,
     asleep: Memory,
     newest: u64,
     max_chunk: u64,
-    chunks: u64,
+    /// So many bytes are pushed before it should publish them.
+    most_unpublished: u64,
     /// All `block` readers; empty if only the stream knows where those are.
     blocking: Vec<Page>,
 }
@@ -288,27 +294,28 @@ impl Mapped {
             return None;
         }
         let place = |(seq, offset)| Position { seq, offset };
-        let ring = RingWriter::going_on(self.ring, place(tail), place(head));
-        Some(Holder { ring, asleep: self.asleep, blocking, newest, max_chunk, chunks: 0 })
+        let ring = LeasedWriter::new(RingWriter::going_on(self.ring, place(tail), place(head)));
+        let most_unpublished = MAX_UNPUBLISHED.min(layout.capacity() / 16);
+        Some(Holder {
+            ring,
+            first: head.0,
+            asleep: self.asleep,
+            newest,
+            max_chunk,
+            most_unpublished,
+            blocking,
+        })
     }
 }
 
 impl Holder {
-    /// Appends a chunk, and [wakes](Self::wake) those who sleep. Returns true if the stream is to be told. An empty chunk changes nothing.
+    /// Writes a chunk into the ring, which is in the stream once it is [published](Self::publish). An empty chunk changes nothing.
+    ///
+    /// History that the chunk overwrites is gone at once.
     ///
     /// # Errors
     ///
-    /// [`HolderError`]; nothing was appended.
-    pub fn try_append(&mut self, chunk: impl Chunk) -> Result<bool, HolderError> {
-        self.try_push(chunk)?;
-        Ok(self.wake())
-    }
-
-    /// As [`try_append`](Self::try_append), but leaves sleeping readers asleep until [`wake`](Self::wake).
-    ///
-    /// # Errors
-    ///
-    /// As [`try_append`](Self::try_append).
+    /// [`HolderError`]; nothing was pushed.
     #[inline]
     pub fn try_push(&mut self, chunk: impl Chunk) -> Result<(), HolderError> {
         let given = Given::new(&chunk);
@@ -320,58 +327,66 @@ impl Holder {
             return Err(HolderError::TooLarge { size, max });
         }
         let time = clock::of_append().max(self.newest);
-        let chunks = [given];
-        match self.ring.append_leased(&chunks, size, time) {
-            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => {
-                self.ring.append_leased(&chunks, size, time)?;
-            }
-            appended => appended?,
+        match self.ring.push(&given, time) {
+            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => self.ring.push(&given, time)?,
+            pushed => pushed?,
         }
         self.newest = time;
-        self.chunks += 1;
         Ok(())
     }
 
-    /// Reads once from a file straight into the ring, as one chunk of at most `most` bytes that is pushed; 0 at the file's end. Readers
-    /// lose the history that `most` bytes would overwrite before the file has given anything, so wait for the file before.
+    /// Reads once from a file straight into the ring, as one chunk of at most `most` bytes that is pushed. Returns its size; 0 at the
+    /// file's end. Readers lose the history that `most` bytes would overwrite before the file has given anything, so wait for the file
+    /// before.
     ///
     /// # Errors
     ///
-    /// The outer error is the ring's. Nothing was read, except with [`HolderError::OtherWriter`]: those bytes are lost. The inner error is
-    /// the file's. If the lease ends during the read, the bytes come back as [`Taken::Kept`].
+    /// The outer error is the ring's, and the inner one is the file's. Nothing was read.
     pub fn try_push_from(
         &mut self,
         file: BorrowedFd<'_>,
         most: usize,
-    ) -> Result<io::Result<Taken>, HolderError> {
+    ) -> Result<io::Result<usize>, HolderError> {
         let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX)).max(1);
         let mut newest = self.newest;
-        let mut append = |ring: &mut RingWriter| {
-            ring.append_leased_from(file, most, || {
+        let mut push = |ring: &mut LeasedWriter| {
+            ring.push_from(file, most, || {
                 // Not before: the file may have kept this waiting.
                 newest = clock::of_append().max(newest);
                 newest
             })
         };
-        let taken = match append(&mut self.ring) {
-            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => append(&mut self.ring)?,
-            taken => taken?,
+        let len = match push(&mut self.ring) {
+            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => push(&mut self.ring)?,
+            pushed => pushed?,
         };
         self.newest = newest;
-        if let Ok(Taken::Appended(1..)) = taken {
-            self.chunks += 1;
-        }
-        Ok(taken)
+        Ok(len)
     }
 
-    /// Wakes the readers of other processes that sleep. Returns true if the stream is to be told, because somebody waits there for what was
-    /// appended.
-    pub fn wake(&self) -> bool {
-        let (asleep, published) = flag::take_both(&self.asleep.words()[0], self.ring.published(), |_| true);
+    /// Publishes what was pushed, and wakes the readers of other processes that sleep. Returns true if the stream is to be told, because
+    /// somebody waits there for what was published.
+    ///
+    /// # Errors
+    ///
+    /// [`HolderError`]; what was pushed since it was last published stays [unpublished](Self::unpublished).
+    pub fn publish(&mut self) -> Result<bool, HolderError> {
+        self.ring.publish()?;
+        let published = self.ring.ring().published();
+        let (asleep, published) = flag::take_both(&self.asleep.words()[0], published, |_| true);
         if asleep {
-            self.ring.ring().ring_bell();
+            self.ring.ring().ring().ring_bell();
         }
-        published
+        Ok(published)
+    }
+
+    /// The chunks that were pushed and are not published: when the lease has ended, they are to be appended through the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`HolderError::OtherWriter`]; the rest cannot be told.
+    pub fn unpublished(&self) -> impl Iterator<Item = Result<Vec<u8>, HolderError>> {
+        self.ring.unpublished().map(|chunk| chunk.ok_or(HolderError::OtherWriter))
     }
 
     /// To be asked before the holder waits for [room](HolderError::Full): false if it need not wait, because there is some. Otherwise the
@@ -380,12 +395,12 @@ impl Holder {
     /// in the stream's process.
     pub fn waits_for_room(&self, up_to: u64) -> bool {
         // Nobody is waited for who has read all.
-        let much = self.ring.tail_after_much().min(self.ring.head().seq);
+        let much = self.ring.ring().tail_after_much().min(self.ring.published().seq);
         for _ in 0..=self.blocking.len() {
             let slowest = self.blocking.iter().map(|page| (page.seq(), page)).min_by_key(|(seq, _)| *seq);
             let Some((seq, slowest)) = slowest else { break };
             if seq >= up_to {
-                self.ring.raise_floor(seq);
+                self.ring.ring().raise_floor(seq);
                 return false;
             }
             slowest.want_for_holder(much.max(up_to));
@@ -405,22 +420,35 @@ impl Holder {
     #[cold]
     fn finds_room(&mut self, up_to: u64) -> bool {
         let Some(slowest) = self.blocking.iter().map(Page::seq).min() else { return false };
-        self.ring.raise_floor(slowest);
+        self.ring.ring().raise_floor(slowest);
         slowest >= up_to
     }
 
     /// Readers attached now.
     pub fn readers(&self) -> usize {
-        usize::try_from(self.ring.readers()).unwrap_or(usize::MAX)
+        usize::try_from(self.ring.ring().readers()).unwrap_or(usize::MAX)
     }
 
-    /// Chunks that it has appended.
-    pub fn chunks(&self) -> u64 {
-        self.chunks
+    /// Chunks that it has pushed.
+    pub fn pushed(&self) -> u64 {
+        self.ring.ring().head().seq.saturating_sub(self.first)
     }
 
-    /// The offset after the newest chunk.
+    /// The offset after the newest chunk that it has pushed.
     pub fn offset(&self) -> u64 {
-        self.ring.head().offset
+        self.ring.ring().head().offset
+    }
+
+    /// Chunks that it has published.
+    pub fn published(&self) -> u64 {
+        self.ring.published().seq.saturating_sub(self.first)
+    }
+
+    /// Whether so much was pushed that it is time to [publish](Self::publish) it: readers would wait longer, and a holder that dies now
+    /// has cost them more history than it has appended.
+    #[inline]
+    pub fn should_publish(&self) -> bool {
+        let (head, published) = (self.ring.ring().head(), self.ring.published());
+        head.offset - published.offset >= self.most_unpublished
     }
 }

@@ -153,8 +153,10 @@ fn share(look: bool) {
     let [asleep, _] = offer.wake_files();
     let offered = Mapped::open(own(offer.ring()), own(asleep), offer.layout()).unwrap();
     let mut holder = offered.begin(writer.grant_lease(offer).unwrap().start(), []).unwrap();
-    holder.try_append(&[1; 100]).unwrap();
-    holder.try_append(&[1; 11]).unwrap();
+    for len in [100, 11] {
+        holder.try_push(vec![1; len]).unwrap();
+        holder.publish().unwrap();
+    }
     let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out(true).map_err(|(_, error)| error).unwrap();
     let (ring, page) = (own(handout.ring().unwrap()), own(handout.page().unwrap()));
     let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();

@@ -6,15 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
 use pfs_stream::WriteError;
-use pfs_stream::lease::{Holder, HolderError, Mapped, Taken};
+use pfs_stream::lease::{Holder, HolderError, Mapped};
 
 use super::Passed;
 use super::room::Room;
 use crate::connection::say;
 use crate::error::{ProtocolError, RequestError};
-
-/// So many bytes are pushed before those who sleep are woken.
-const ENOUGH: u64 = 64 << 10;
 
 /// A lease, or the way to one.
 #[derive(Debug)]
@@ -33,8 +30,6 @@ pub(crate) struct Held {
     holder: Holder,
     /// Chunks of the writer before those of the holder.
     before: u64,
-    /// Bytes that were pushed since those who sleep were woken.
-    quiet: u64,
     room: Room,
 }
 
@@ -74,16 +69,16 @@ impl Lease {
         let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else { return Err(expected()) };
         let pages = (0..start.pages).map_while(|_| passed?.take().ok());
         let holder = mapped.begin(start, pages).ok_or_else(expected)?;
-        *self = Self::Held(Box::new(Held { holder, before, quiet: 0, room }));
+        *self = Self::Held(Box::new(Held { holder, before, room }));
         Ok(())
     }
 
-    /// Ends the lease, under which the daemon has counted `said` chunks. Returns how many the writer has appended in all; `None` if the
-    /// lease was not granted.
-    pub(crate) fn end(&mut self, said: u64) -> Result<Option<u64>, RequestError> {
+    /// Ends the lease, under which the daemon has counted `said` chunks. Returns what the writer had; `None` if the lease was not
+    /// granted.
+    pub(crate) fn end(&mut self, said: u64) -> Result<Option<Box<Held>>, RequestError> {
         match std::mem::replace(self, Self::None) {
-            Self::Held(held) if held.holder.chunks() == said => Ok(Some(held.appended())),
-            Self::Held(held) => Err(ProtocolError::Lease { said, counted: held.holder.chunks() }.into()),
+            Self::Held(held) if held.holder.published() == said => Ok(Some(held)),
+            Self::Held(held) => Err(ProtocolError::Lease { said, counted: held.holder.published() }.into()),
             Self::Asked(..) => Ok(None),
             Self::None | Self::Offered(_) => Err(RequestError::unexpected("nothing of a lease")),
         }
@@ -91,9 +86,24 @@ impl Lease {
 }
 
 impl Held {
-    /// Chunks that the writer has appended in all.
+    /// Chunks that the writer has appended in all, those included that are still to be published.
     pub(crate) fn appended(&self) -> u64 {
-        self.before.saturating_add(self.holder.chunks())
+        self.before.saturating_add(self.holder.pushed())
+    }
+
+    /// Whether it is time to [publish](Self::publish) what was pushed.
+    pub(crate) fn should_publish(&self) -> bool {
+        self.holder.should_publish()
+    }
+
+    /// Chunks of the writer that are in the stream.
+    pub(crate) fn published(&self) -> u64 {
+        self.before.saturating_add(self.holder.published())
+    }
+
+    /// The chunks that the end of the lease has kept out of the stream.
+    pub(crate) fn unpublished(&self) -> impl Iterator<Item = Result<Vec<u8>, RequestError>> {
+        self.holder.unpublished().map(|chunk| chunk.map_err(|_| ProtocolError::OtherWriter.into()))
     }
 
     /// Readers attached now.
@@ -101,11 +111,11 @@ impl Held {
         u32::try_from(self.holder.readers()).unwrap_or(u32::MAX)
     }
 
-    /// Pushes a chunk if nothing speaks against it. Returns whether so much was pushed that those who sleep are to be woken.
+    /// Pushes a chunk if nothing speaks against it. Returns whether it is [time to publish](Self::should_publish) what was pushed.
     #[inline]
     pub(crate) fn try_push(&mut self, chunk: &[u8]) -> Option<bool> {
         self.holder.try_push(chunk).ok()?;
-        Some(self.has_pushed(chunk.len()))
+        Some(self.should_publish())
     }
 
     /// As [`try_push`](Self::try_push), but waits for room. Pending while there is none, and when the lease has ended: then the daemon's
@@ -117,22 +127,18 @@ impl Held {
         queue: &mut Vec<u8>,
     ) -> Poll<Result<bool, WriteError>> {
         ready!(self.poll_with(cx, queue, |holder| holder.try_push(chunk)))?;
-        Poll::Ready(Ok(self.has_pushed(chunk.len())))
+        Poll::Ready(Ok(self.should_publish()))
     }
 
-    /// As [`poll_push`](Self::poll_push), for a chunk that is read from a file.
+    /// As [`poll_push`](Self::poll_push), for a chunk that is read from a file. Returns its size.
     pub(crate) fn poll_push_from(
         &mut self,
         cx: &mut Context<'_>,
         file: BorrowedFd<'_>,
         most: usize,
         queue: &mut Vec<u8>,
-    ) -> Poll<Result<io::Result<Taken>, WriteError>> {
-        let taken = ready!(self.poll_with(cx, queue, |holder| holder.try_push_from(file, most)))?;
-        if let Ok(Taken::Appended(len)) = taken {
-            self.has_pushed(len);
-        }
-        Poll::Ready(Ok(taken))
+    ) -> Poll<Result<io::Result<usize>, WriteError>> {
+        self.poll_with(cx, queue, |holder| holder.try_push_from(file, most))
     }
 
     fn poll_with<T>(
@@ -148,10 +154,12 @@ impl Held {
                     Poll::Ready(Ok(pushed))
                 }
                 Err(HolderError::Full { up_to }) => {
-                    // The readers that it waits for may be asleep.
-                    self.wake(queue);
-                    ready!(self.poll_room(cx, up_to, queue));
-                    continue;
+                    // The readers that it waits for may be asleep, or have read all that is published.
+                    if self.publish(queue)? {
+                        ready!(self.poll_room(cx, up_to, queue));
+                        continue;
+                    }
+                    Poll::Pending
                 }
                 Err(HolderError::Ended) => Poll::Pending,
                 Err(HolderError::TooLarge { size, max }) => {
@@ -170,21 +178,23 @@ impl Held {
         self.room.poll(cx, self.holder.asks_readers(), || say(&Request::NeedsRoom { up_to }, queue))
     }
 
-    fn has_pushed(&mut self, len: usize) -> bool {
-        self.quiet = self.quiet.saturating_add(len as u64);
-        self.quiet >= ENOUGH
-    }
-
     /// The daemon has answered that there is room.
     pub(crate) fn may_try_again(&mut self) {
         self.room.has_heard();
     }
 
-    /// Wakes the readers that sleep. For those in the daemon, it queues a message to the daemon.
-    pub(crate) fn wake(&mut self, queue: &mut Vec<u8>) {
-        self.quiet = 0;
-        if self.holder.wake() {
-            say(&Request::Published, queue);
+    /// Publishes what was pushed, and wakes the readers that sleep. For those in the daemon, it queues a message to the daemon. False if
+    /// the lease has ended, and something stays [unpublished](Self::unpublished).
+    #[inline]
+    pub(crate) fn publish(&mut self, queue: &mut Vec<u8>) -> Result<bool, WriteError> {
+        match self.holder.publish() {
+            Ok(false) => Ok(true),
+            Ok(true) => {
+                say(&Request::Published, queue);
+                Ok(true)
+            }
+            Err(HolderError::Ended) => Ok(false),
+            Err(_) => Err(ProtocolError::OtherWriter.into()),
         }
     }
 }

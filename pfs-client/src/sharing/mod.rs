@@ -11,5 +11,4 @@ mod watch;
 pub(crate) use lease::{Held, Lease};
 pub(crate) use mapped::{BellCount, MappedSource};
 pub(crate) use passing::{Passed, PassingSocket};
-pub(crate) use pfs_stream::lease::Taken;
 pub(crate) use watch::Watch;

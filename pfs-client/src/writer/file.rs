@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use pfs_stream::WriteError;
 
 use super::{QUEUE_SIZE, Writer};
+use crate::sharing::Lease;
 
 /// The most that is read at once from a file without a lease, in bytes.
 const READ_SIZE: usize = 128 << 10;
@@ -33,6 +34,11 @@ impl Writer {
         let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX));
         loop {
             if let Some(read) = poll_fn(|cx| self.poll_push_leased_from(cx, file.as_fd(), most)).await? {
+                if let Lease::Held(held) = &self.lease
+                    && held.should_publish()
+                {
+                    self.send().await?;
+                }
                 return Ok(read);
             }
             if self.queue.len() < QUEUE_SIZE {

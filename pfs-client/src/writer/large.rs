@@ -17,6 +17,11 @@ impl Writer {
         }
         Ok(())
     }
+
+    /// Queues a chunk of any size, which is counted already.
+    pub(super) fn queue_chunk(&mut self, chunk: &[u8]) {
+        Unsent { writer: self, piece: &[], rest: chunk }.queue();
+    }
 }
 
 /// A large chunk on its way from where it is. If its future is dropped, the frame that was begun must still be ended:
@@ -41,16 +46,21 @@ impl Unsent<'_> {
         (self.piece, self.rest) = (piece, rest);
         true
     }
+
+    /// Queues all that is left.
+    fn queue(&mut self) {
+        self.writer.queue.extend_from_slice(self.piece);
+        while self.next_piece() {
+            self.writer.queue.extend_from_slice(self.piece);
+        }
+        self.piece = &[];
+    }
 }
 
 impl Drop for Unsent<'_> {
     fn drop(&mut self) {
-        if let Progress::Failed(_) = self.writer.progress {
-            return;
-        }
-        self.writer.queue.extend_from_slice(self.piece);
-        while self.next_piece() {
-            self.writer.queue.extend_from_slice(self.piece);
+        if !matches!(self.writer.progress, Progress::Failed(_)) {
+            self.queue();
         }
     }
 }

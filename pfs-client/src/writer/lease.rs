@@ -4,14 +4,13 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use pfs_proto::{Reply, Request};
+use pfs_proto::Reply;
 use pfs_stream::WriteError;
 
 use super::Writer;
 use crate::connection::say;
 use crate::error::RequestError;
-use crate::sharing::{Held, Lease, Taken};
+use crate::sharing::{Held, Lease};
 
 impl Writer {
     /// Pushes a chunk under the lease; `None` if there is none, or none any more.
@@ -23,25 +22,14 @@ impl Writer {
         self.poll_leased(cx, |held, cx, queue| held.poll_push(cx, chunk, queue))
     }
 
-    /// As [`poll_push_leased`](Self::poll_push_leased), for a chunk that is read from a file.
+    /// As [`poll_push_leased`](Self::poll_push_leased), for a chunk that is read from a file. Returns its size.
     pub(super) fn poll_push_leased_from(
         &mut self,
         cx: &mut Context<'_>,
         file: BorrowedFd<'_>,
         most: usize,
     ) -> Poll<Result<Option<io::Result<usize>>, WriteError>> {
-        let taken =
-            ready!(self.poll_leased(cx, |held, cx, queue| held.poll_push_from(cx, file, most, queue)))?;
-        Poll::Ready(Ok(taken.map(|taken| match taken? {
-            Taken::Appended(len) => Ok(len),
-            // What was read cannot be read again: it goes over the connection.
-            Taken::Kept(bytes) => {
-                let len = bytes.len();
-                say(&Request::Append(Bytes::from(bytes)), &mut self.queue);
-                self.appended = self.appended.saturating_add(1);
-                Ok(len)
-            }
-        })))
+        self.poll_leased(cx, |held, cx, queue| held.poll_push_from(cx, file, most, queue))
     }
 
     fn poll_leased<T>(
@@ -71,6 +59,28 @@ impl Writer {
         }
     }
 
+    /// Publishes or sends all that was pushed. If the lease has ended, that is when the daemon has said so.
+    pub(super) fn poll_send_pushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        loop {
+            let published = match &mut self.lease {
+                Lease::Held(held) => held.publish(&mut self.queue),
+                _ => Ok(true),
+            };
+            let published = match published {
+                Ok(published) => published,
+                Err(error) => return Poll::Ready(Err(self.remember(error))),
+            };
+            let heard = self.heard;
+            ready!(self.poll_send(cx, &mut &[][..]))?;
+            if published {
+                return Poll::Ready(Ok(()));
+            }
+            if self.heard == heard {
+                return Poll::Pending;
+            }
+        }
+    }
+
     /// Answers an offer of a lease. What was appended before comes before the answer.
     pub(super) fn answer_offer(&mut self) {
         if let Some(answer) = self.lease.answer() {
@@ -92,8 +102,12 @@ impl Writer {
                 }
             }
             Reply::LeaseEnded { chunks, offset } => {
-                if let Some(appended) = self.lease.end(chunks)? {
-                    (self.acked, self.offset) = (self.acked.max(appended), self.offset.max(offset));
+                if let Some(held) = self.lease.end(chunks)? {
+                    self.acked = self.acked.max(held.published());
+                    self.offset = self.offset.max(offset);
+                    for chunk in held.unpublished() {
+                        self.queue_chunk(&chunk?);
+                    }
                 }
             }
             _ => return Ok(false),

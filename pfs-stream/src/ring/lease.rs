@@ -5,132 +5,28 @@
 //! Two words would not do: a reader could see a chunk that the stream did not take (in 30,968 of 200,000 revocations, whatever the
 //! fences were).
 //!
-//! The order of an append by the holder:
+//! The order of an append by the [holder](super::LeasedWriter):
 //!
 //! 1. load `HEAD_SEQ` (relaxed), and stop if it is sealed; load `FLOOR` (acquire), and wait if the new tail is beyond it;
 //! 2. advance `TAIL_SEQ`, fence, write bytes and entries, as [every writer](super::RingWriter) does;
-//! 3. compare-and-swap of `HEAD_SEQ`. If that fails, nothing was appended and the lease has ended;
+//! 3. compare-and-swap of `HEAD_SEQ`, once for several chunks. If that fails, none of them was appended and the lease has ended;
 //! 4. full fence; take the flags of those who sleep, and wake them.
 //!
 //! The stream trusts nothing of what it reads here: [`observe`](RingWriter::observe) checks each word against the last look.
 
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-use std::{io, os::fd::BorrowedFd};
-
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-use super::memory::read as read_words;
-use super::{LIMIT, RingReader, RingWriter, Source, Tail, Violation, layout, layout::SEALED};
+use super::{LIMIT, RingReader, RingWriter, Violation, layout, layout::SEALED};
 use crate::{
     flag,
     read::Position,
     sync::{
         AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
         fence,
     },
 };
 
 /// So often at most a look begins anew because the holder moved on meanwhile.
 const TRIES: usize = if cfg!(loom) { 4 } else { 64 };
-
-/// Why the holder of a lease could not append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// A `block` reader needs the room, up to this chunk.
-    NoRoom(u64),
-    /// The lease has ended, and nothing was appended.
-    Ended,
-    /// Somebody else appends to this ring.
-    OtherWriter,
-}
-
-/// For the holder.
-impl RingWriter {
-    /// Appends chunks of at least 1 byte, no more than the capacity together, and publishes them at once. Those who sleep are still to
-    /// be woken.
-    #[inline(always)]
-    pub(crate) fn append_leased(
-        &mut self,
-        chunks: &[impl Source],
-        bytes: u64,
-        time: u64,
-    ) -> Result<(), Refused> {
-        let tail = self.room_under_lease(bytes, chunks.len())?;
-        let before = self.head();
-        self.fill(chunks, tail, time);
-        self.publish_leased(before)
-    }
-
-    /// The tail of an append of so many bytes, if the holder may make it.
-    #[inline(always)]
-    fn room_under_lease(&self, bytes: u64, chunks: usize) -> Result<Tail, Refused> {
-        // First: a lease that has ended gives no more room.
-        if self.ring().load(layout::HEAD_SEQ, Relaxed) & SEALED != 0 {
-            return Err(Refused::Ended);
-        }
-        let tail = self.tail_after(bytes, chunks);
-        if tail.seq > self.ring().load(layout::FLOOR, Acquire) {
-            return Err(Refused::NoRoom(tail.seq));
-        }
-        Ok(tail)
-    }
-
-    /// Publishes what was written since head was there, or takes it back.
-    #[inline(always)]
-    fn publish_leased(&mut self, before: Position) -> Result<(), Refused> {
-        let head = self.ring().word(layout::HEAD_SEQ);
-        match head.compare_exchange(before.seq, self.head().seq, SeqCst, Relaxed) {
-            Ok(_) => Ok(()),
-            Err(word) => {
-                self.take_back(before);
-                Err(if word & SEALED == 0 { Refused::OtherWriter } else { Refused::Ended })
-            }
-        }
-    }
-
-    /// As [`append_leased`](Self::append_leased), for a chunk of at most `most` bytes that one read of a file gives.
-    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn append_leased_from(
-        &mut self,
-        file: BorrowedFd<'_>,
-        most: usize,
-        time: impl FnOnce() -> u64,
-    ) -> Result<io::Result<Taken>, Refused> {
-        let tail = self.room_under_lease(most as u64, 1)?;
-        let before = self.head();
-        self.announce(tail);
-        let runs = self.ring().runs(before.offset, most);
-        let data = layout::WORD * self.ring().layout().data().start;
-        let read = self.ring().memory().read_from(file, runs.map(|(place, len)| (data + place, len)));
-        let len = match read {
-            Ok(0) => return Ok(Ok(Taken::Appended(0))),
-            Ok(len) => len,
-            Err(error) => return Ok(Err(error)),
-        };
-        self.count_written(len, time());
-        match self.publish_leased(before) {
-            Ok(()) => Ok(Ok(Taken::Appended(len))),
-            Err(Refused::Ended) => {
-                let mut bytes = Vec::new();
-                for (place, len) in self.ring().runs(before.offset, len) {
-                    read_words(self.ring().data(), place, len, &mut bytes);
-                }
-                Ok(Ok(Taken::Kept(bytes)))
-            }
-            Err(other) => Err(other),
-        }
-    }
-}
-
-/// What became of a read from a file into a leased ring.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "who reads must know every one")]
-pub enum Taken {
-    /// So many bytes were appended, as one chunk; 0 at the file's end.
-    Appended(usize),
-    /// The lease ended meanwhile. These bytes were read, and are still to be appended in another way.
-    Kept(Vec<u8>),
-}
 
 /// For readers in the stream's process.
 impl RingReader {
@@ -256,7 +152,7 @@ mod tests {
     use super::*;
     use crate::{
         read::Read,
-        ring::{Layout, Ring, RingReader, Status},
+        ring::{Layout, LeasedWriter, Refused, Ring, RingReader, Status},
         sync::{Arc, AtomicU64},
         wait::{Ticket, WaitQueue},
     };
@@ -277,6 +173,10 @@ mod tests {
         RingWriter::new(ring.clone())
     }
 
+    fn holder(ring: &Ring) -> LeasedWriter {
+        LeasedWriter::new(writer(ring))
+    }
+
     fn reader(ring: &Ring, policy: SlowPolicy) -> RingReader {
         RingReader {
             ring: ring.clone(),
@@ -294,27 +194,25 @@ mod tests {
         }
     }
 
-    /// For a ring that is not leased.
-    fn stream_of(ring: &Ring) -> RingWriter {
-        ring.word(layout::FLOOR).store(u64::MAX, Relaxed);
-        writer(ring)
-    }
-
     fn chunk(byte: u8, len: usize) -> Vec<u8> {
         vec![byte; len]
     }
 
-    fn append(holder: &mut RingWriter, chunk: &[u8]) -> Result<(), Refused> {
-        holder.append_leased(&[crate::ring::Given::new(&chunk)], chunk.len() as u64, 1)
+    fn append(holder: &mut LeasedWriter, chunk: &[u8]) -> Result<(), Refused> {
+        holder.push(&crate::ring::Given::new(&chunk), 1)?;
+        holder.publish()
     }
 
     #[test]
-    fn a_chunk_that_is_published_while_the_lease_ends_is_in_the_stream_or_seen_by_nobody() {
+    fn chunks_that_are_published_while_the_lease_ends_are_all_in_the_stream_or_seen_by_nobody() {
         check(|| {
             let ring = leased(16);
-            let mut holder = writer(&ring);
+            let mut holder = holder(&ring);
             let (their_ring, stream) = (ring.clone(), writer(&ring));
-            let appending = thread::spawn(move || append(&mut holder, &chunk(7, 5)));
+            let appending = thread::spawn(move || {
+                holder.push(&crate::ring::Given::new(&chunk(7, 3)), 1)?;
+                append(&mut holder, &chunk(7, 2))
+            });
             let reading = thread::spawn(move || {
                 let (mut bytes, mut reader) = (Vec::new(), reader(&their_ring, SlowPolicy::Drop));
                 reader.try_read(&mut bytes, 16.into()).unwrap();
@@ -324,7 +222,7 @@ mod tests {
             let appended = appending.join().unwrap();
             let read = reading.join().unwrap();
             match appended {
-                Ok(()) => assert!(end == 1 && (read.is_empty() || read == chunk(7, 5))),
+                Ok(()) => assert!(end == 2 && (read.is_empty() || read == chunk(7, 5))),
                 refused => assert!(refused == Err(Refused::Ended) && end == 0 && read.is_empty()),
             }
         });
@@ -335,7 +233,7 @@ mod tests {
         for by_holder in [false, true] {
             check(move || {
                 let ring = leased(8);
-                let mut holder = writer(&ring);
+                let mut holder = holder(&ring);
                 append(&mut holder, &chunk(1, 8)).unwrap();
                 ring.word(layout::FLOOR).store(0, Relaxed);
                 let position = Arc::new(AtomicU64::new(0));
@@ -349,7 +247,7 @@ mod tests {
                 let theirs = Arc::clone(&position);
                 let overwriting = thread::spawn(move || {
                     if by_holder {
-                        holder.raise_floor(theirs.load(Acquire));
+                        holder.ring().raise_floor(theirs.load(Acquire));
                     }
                     append(&mut holder, &chunk(2, 8))
                 });
@@ -394,7 +292,7 @@ mod tests {
     fn a_copy_of_a_ring_whose_lease_has_ended_has_no_byte_of_an_append_that_came_too_late() {
         check(|| {
             let ring = leased(8);
-            let mut holder = writer(&ring);
+            let mut holder = holder(&ring);
             append(&mut holder, &chunk(1, 3)).unwrap();
             append(&mut holder, &chunk(2, 3)).unwrap();
             let appending = thread::spawn(move || append(&mut holder, &chunk(3, 5)));
@@ -420,7 +318,7 @@ mod tests {
     fn whoever_sees_that_a_leased_stream_is_closed_sees_its_last_head() {
         check(|| {
             let ring = leased(16);
-            let mut holder = writer(&ring);
+            let mut holder = holder(&ring);
             let their_ring = ring.clone();
             let appending = thread::spawn(move || append(&mut holder, &chunk(7, 5)));
             let reading = thread::spawn(move || {
@@ -447,16 +345,16 @@ mod tests {
     #[test]
     fn a_reader_at_the_head_of_the_ring_that_was_left_goes_on_in_the_leased_one() {
         check(|| {
-            let (old, ring) = (Ring::own(Layout::new(16)).unwrap(), leased(16));
+            let (old, ring) = (leased(16), leased(16));
             let mut stream = writer(&old);
-            append(&mut stream_of(&old), &chunk(1, 5)).unwrap();
+            append(&mut holder(&old), &chunk(1, 5)).unwrap();
             stream.observe().unwrap();
             let (their_old, their_ring) = (old.clone(), ring.clone());
             let granting = thread::spawn(move || {
                 let mut next = RingWriter::from(ring.clone(), stream.tail());
                 assert!(next.follow(&stream, 9, u64::MAX, u64::MAX));
                 old.set_status(Status::default().as_moved());
-                let mut holder = RingWriter::going_on(ring, next.tail(), next.head());
+                let mut holder = LeasedWriter::new(RingWriter::going_on(ring, next.tail(), next.head()));
                 append(&mut holder, &chunk(2, 6)).unwrap();
             });
             let (mut bytes, mut reader) = (Vec::new(), reader(&their_old, SlowPolicy::Drop));
@@ -482,7 +380,7 @@ mod tests {
             let mut status = Status::default();
             status.set_leased(true);
             ring.set_status(status);
-            let mut holder = writer(&ring);
+            let mut holder = holder(&ring);
             let news = Arc::new(WaitQueue::new());
             let theirs = Arc::clone(&news);
             let their_ring = ring.clone();
@@ -500,7 +398,7 @@ mod tests {
                 }))
             });
             append(&mut holder, &chunk(1, 5)).unwrap();
-            if flag::take(holder.published(), |_| true) {
+            if flag::take(holder.ring().published(), |_| true) {
                 news.wake_all();
             }
             assert_eq!(reading.join().unwrap(), Read::Data { chunks: 1, bytes: 5 });
@@ -511,7 +409,7 @@ mod tests {
     fn nobody_sleeps_on_when_the_holder_has_appended() {
         check(|| {
             let ring = leased(16);
-            let mut holder = writer(&ring);
+            let mut holder = holder(&ring);
             let asleep = Arc::new(AtomicU64::new(0));
             let bell = Arc::new(Notify::new());
             let (their_ring, theirs, their_bell) = (ring.clone(), Arc::clone(&asleep), Arc::clone(&bell));

@@ -28,6 +28,8 @@ mod held;
 mod index;
 mod layout;
 mod lease;
+#[cfg(any(loom, all(target_os = "linux", not(miri))))]
+mod leased;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[allow(unsafe_code)]
 mod mapping;
@@ -50,9 +52,8 @@ pub use direct::WriteToError;
 pub(crate) use held::Seat;
 pub(crate) use index::Index;
 pub(crate) use layout::{Layout, MAX_SIZE, MIN_HELD};
-pub(crate) use lease::Refused;
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub use lease::Taken;
+#[cfg(any(loom, all(target_os = "linux", not(miri))))]
+pub(crate) use leased::{LeasedWriter, Refused};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use mapping::Sharing;
 pub(crate) use memory::Memory;

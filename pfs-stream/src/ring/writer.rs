@@ -90,11 +90,6 @@ impl RingWriter {
     /// Has these places from now on, whatever is in the ring.
     pub(super) fn set(&mut self, tail: Position, head: Position) {
         (self.tail_seq, self.tail, self.tail_entry) = (tail.seq, tail.offset, self.index.entry_of(tail.seq));
-        self.take_back(head);
-    }
-
-    /// Goes back to where head was: what was written after that is not published.
-    pub(super) fn take_back(&mut self, head: Position) {
         (self.head_seq, self.head, self.head_entry) = (head.seq, head.offset, self.index.entry_of(head.seq));
         self.place = UNKNOWN;
     }
@@ -162,7 +157,7 @@ impl RingWriter {
         Position { seq, offset: self.start_of(seq) }
     }
 
-    fn start_of(&self, seq: u64) -> u64 {
+    pub(super) fn start_of(&self, seq: u64) -> u64 {
         self.ring.load(self.index.start_of(seq), Relaxed)
     }
 
@@ -202,15 +197,15 @@ impl RingWriter {
     pub(crate) fn append(&mut self, chunk: &impl Source, tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
         self.advance_tail(tail, gone);
         self.make_entry();
-        self.write_all(std::slice::from_ref(chunk), time);
+        self.write_chunk(chunk, time);
         self.ring.word(layout::HEAD_SEQ).store(self.head_seq, Release);
     }
 
     /// Does all of an append but publish it, in a ring that holds no chunk by reference.
     #[inline(always)]
-    pub(super) fn fill(&mut self, chunks: &[impl Source], tail: Tail, time: u64) {
+    pub(super) fn fill(&mut self, chunk: &impl Source, tail: Tail, time: u64) {
         self.advance_tail(tail, &mut Vec::new());
-        self.write_all(chunks, time);
+        self.write_chunk(chunk, time);
     }
 
     /// The first step of an append whose bytes come from elsewhere.
@@ -225,12 +220,10 @@ impl RingWriter {
     }
 
     #[inline(always)]
-    fn write_all(&mut self, chunks: &[impl Source], time: u64) {
-        for chunk in chunks {
-            self.write(chunk);
-            self.advance_place(chunk.size());
-            self.advance_head(chunk.size(), time);
-        }
+    fn write_chunk(&mut self, chunk: &impl Source, time: u64) {
+        self.write(chunk);
+        self.advance_place(chunk.size());
+        self.advance_head(chunk.size(), time);
     }
 
     /// As [`append`](Self::append) for one chunk, which is held if it can be.

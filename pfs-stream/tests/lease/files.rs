@@ -5,8 +5,6 @@ use std::{
     os::fd::AsFd as _,
 };
 
-use pfs_stream::lease::Taken;
-
 use super::*;
 
 #[test]
@@ -20,15 +18,15 @@ fn each_read_of_a_file_is_a_chunk_also_across_the_end_of_the_ring() {
     let (sizes, mut got, mut from) = ([3, 4099, 30_001], Vec::new(), 0);
     for len in sizes.into_iter().cycle().take(30) {
         output.write_all(&chunk(from, len)).unwrap();
-        let taken = holder.try_push_from(input.as_fd(), 32_000).unwrap().unwrap();
-        assert_eq!(taken, Taken::Appended(len as usize));
+        assert_eq!(holder.try_push_from(input.as_fd(), 32_000).unwrap().unwrap(), len as usize);
+        holder.publish().unwrap();
         from += len;
         got.extend(shm.read());
     }
     assert!(got == chunk(0, from) && holder.offset() == from);
-    assert_eq!((holder.chunks(), stream.stat().chunks), (30, 30));
+    assert_eq!((holder.published(), stream.stat().chunks), (30, 30));
     drop(output);
-    assert_eq!(holder.try_push_from(input.as_fd(), 32_000).unwrap().unwrap(), Taken::Appended(0));
+    assert_eq!(holder.try_push_from(input.as_fd(), 32_000).unwrap().unwrap(), 0);
     assert_eq!((stream.stat().chunks, stream.stat().head), (30, from), "the end of the file is no chunk");
 }
 
@@ -48,7 +46,7 @@ fn a_file_that_gives_nothing_now_leaves_the_stream_as_it_is() {
 }
 
 #[test]
-fn what_was_read_while_the_lease_ended_is_handed_back_to_be_appended_in_another_way() {
+fn what_was_read_while_the_lease_ended_is_still_there_to_be_appended_in_another_way() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -57,8 +55,8 @@ fn what_was_read_while_the_lease_ended_is_handed_back_to_be_appended_in_another_
     let (started, is_reading) = std::sync::mpsc::channel();
     let reading = thread::spawn(move || {
         started.send(rustix::thread::gettid()).unwrap();
-        let taken = holder.try_push_from(input.as_fd(), 5000).unwrap().unwrap();
-        (holder, taken)
+        assert_eq!(holder.try_push_from(input.as_fd(), 5000).unwrap().unwrap(), 3000);
+        holder
     });
     let thread = is_reading.recv().unwrap();
     // It sleeps nowhere else.
@@ -70,9 +68,10 @@ fn what_was_read_while_the_lease_ended_is_handed_back_to_be_appended_in_another_
     assert_eq!((end.chunks, end.bytes, end.offset), (1, SIZE - 100, SIZE - 100));
     // Round the end of the ring.
     output.write_all(&chunk(SIZE - 100, 3000)).unwrap();
-    let (mut holder, taken) = reading.join().unwrap();
-    assert_eq!(taken, Taken::Kept(chunk(SIZE - 100, 3000)));
-    assert_eq!((holder.chunks(), holder.offset()), (1, SIZE - 100));
+    let mut holder = reading.join().unwrap();
+    assert_eq!(holder.publish(), Err(HolderError::Ended));
+    assert_eq!((holder.pushed(), holder.published()), (2, 1));
+    assert!(holder.unpublished().eq([Ok(chunk(SIZE - 100, 3000))]));
     assert_eq!(append(&mut holder, 1), Err(HolderError::Ended));
     assert_eq!(stream.stat().head, SIZE - 100);
 }
@@ -91,7 +90,7 @@ fn a_file_is_not_read_where_a_block_reader_needs_the_room_or_the_lease_has_ended
     assert_eq!(refused, HolderError::Full { up_to: 1 });
     assert_eq!(read(&mut reader), chunk(0, SIZE - 100));
     pollster::block_on(writer.room_for_holder(1));
-    assert_eq!(holder.try_push_from(input.as_fd(), 150).unwrap().unwrap(), Taken::Appended(150));
+    assert_eq!(holder.try_push_from(input.as_fd(), 150).unwrap().unwrap(), 150);
     drop(writer);
     assert_eq!(holder.try_push_from(input.as_fd(), 50).unwrap_err(), HolderError::Ended);
     assert_eq!(rustix::io::ioctl_fionread(&input).unwrap(), 50);

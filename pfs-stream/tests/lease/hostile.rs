@@ -9,7 +9,7 @@ use pfs_stream::{lease::Holder, *};
 use proptest::prelude::*;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-use super::{SIZE, Shm, append, begin, chunk, map, own, stream};
+use super::{SIZE, Shm, append, append_chunk, begin, chunk, map, own, stream};
 
 #[test]
 fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
@@ -160,7 +160,7 @@ proptest! {
                 }),
                 Step::SpoilPages(word, value) => pages.iter().for_each(|words| words[word].store(value, Relaxed)),
                 Step::Append(len) => holders.iter_mut().for_each(|(holder, _)| {
-                    let _ = holder.try_append(vec![7; len as usize]);
+                    let _ = append_chunk(holder, vec![7; len as usize]);
                 }),
                 Step::Stat => {
                     let stat = stream.stat();

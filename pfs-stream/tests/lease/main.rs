@@ -65,7 +65,12 @@ fn begin(mapped: Mapped, grant: &Grant) -> Holder {
 
 fn append(holder: &mut Holder, len: u64) -> Result<bool, HolderError> {
     let from = holder.offset();
-    holder.try_append(chunk(from, len))
+    append_chunk(holder, chunk(from, len))
+}
+
+fn append_chunk(holder: &mut Holder, chunk: impl Chunk) -> Result<bool, HolderError> {
+    holder.try_push(chunk)?;
+    holder.publish()
 }
 
 /// An shm reader, and its host.
@@ -152,6 +157,56 @@ fn what_the_holder_of_a_lease_appends_is_read_by_everybody_and_shown_by_stat() {
 }
 
 #[test]
+fn what_the_holder_pushes_is_in_the_stream_when_it_is_published_and_is_left_to_it_if_the_lease_has_ended() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let (mut here, mut there) = (stream.reader(ReadOptions::default()).unwrap(), Shm::new(&stream));
+    let push = |holder: &mut Holder, len| holder.try_push(chunk(holder.offset(), len));
+    for len in [100, 3, 50_000] {
+        push(&mut holder, len).unwrap();
+    }
+    assert!(holder.should_publish());
+    assert_eq!((stream.stat().head, read(&mut here).len(), there.read().len()), (0, 0, 0));
+    holder.publish().unwrap();
+    assert!(!holder.should_publish());
+    let all = chunk(0, 50_103);
+    assert!(read(&mut here) == all && there.read() == all);
+    assert_eq!((stream.stat().chunks, holder.published()), (3, 3));
+
+    // Across the end of the ring.
+    push(&mut holder, 20_000).unwrap();
+    push(&mut holder, 1).unwrap();
+    assert_eq!((holder.pushed(), holder.published()), (5, 3));
+    let end = writer.end_lease().unwrap();
+    assert_eq!((end.chunks, end.offset), (3, 50_103));
+    assert_eq!(push(&mut holder, 7), Err(HolderError::Ended));
+    for _ in 0..2 {
+        assert_eq!(holder.publish(), Err(HolderError::Ended));
+        assert!(holder.unpublished().eq([Ok(chunk(50_103, 20_000)), Ok(chunk(70_103, 1))]));
+    }
+    assert_eq!((stream.stat().head, there.read().len()), (50_103, 0));
+}
+
+#[test]
+fn a_chunk_that_overwrites_what_was_pushed_is_pushed_when_that_is_published() {
+    let stream = stream();
+    let mut writer = stream.writer().unwrap();
+    let mut holder = lease(&mut writer);
+    let mut reader = stream.reader(ReadOptions::default()).unwrap();
+    for (len, published) in [(SIZE / 2, 0), (SIZE / 2, 0), (1, 2), (SIZE, 3)] {
+        holder.try_push(chunk(holder.offset(), len)).unwrap();
+        assert_eq!((holder.published(), stream.stat().chunks), (published, published));
+    }
+    // What is still to be published has taken its place already.
+    assert!(
+        matches!(reader.try_read(&mut Vec::new(), 1), Ok(Some(Read::Gap { from: 0, to, chunks: 3 })) if to == SIZE + 1)
+    );
+    holder.publish().unwrap();
+    assert!(read(&mut reader) == chunk(SIZE + 1, SIZE));
+}
+
+#[test]
 fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
@@ -165,7 +220,7 @@ fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
     let end = writer.poll_lease_end(&mut cx);
     assert!(matches!(end, Poll::Ready(LeaseEnd { chunks: 1, offset: 3000, violation: None, .. })), "{end:?}");
     assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
-    assert_eq!(holder.chunks(), 1);
+    assert_eq!(holder.published(), 1);
     writer.try_append(chunk(3100, 200)).unwrap();
     assert_eq!((read(&mut here), there.read()), (chunk(0, 3300), chunk(0, 3300)));
     // The ring that it had is not the stream's any more.
@@ -348,9 +403,9 @@ fn a_chunk_that_the_stream_does_not_take_is_refused_and_a_start_that_cannot_be_b
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
-    let refused = holder.try_append(vec![0; SIZE as usize + 1]);
+    let refused = append_chunk(&mut holder, vec![0; SIZE as usize + 1]);
     assert_eq!(refused, Err(HolderError::TooLarge { size: SIZE + 1, max: SIZE }));
-    assert_eq!(holder.try_append(""), Ok(false));
+    assert_eq!(append_chunk(&mut holder, ""), Ok(false));
     append(&mut holder, SIZE).unwrap();
     assert_eq!(stream.stat().head, SIZE);
     drop(writer);
@@ -464,7 +519,7 @@ fn readers_that_a_stopped_holder_did_not_wake_are_woken_when_its_lease_ends() {
     let waker = Waker::from(Arc::clone(&woken));
     let mut next = pin!(reader.next());
     assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    holder.try_push(chunk(0, 10)).unwrap();
+    append(&mut holder, 10).unwrap();
     assert_eq!(woken.0.load(Relaxed), 0);
     writer.end_lease().unwrap();
     assert_eq!(woken.0.load(Relaxed), 1);

@@ -10,7 +10,7 @@ use pfs_stream::{
     *,
 };
 
-use super::{Shm, begin, lease, map, stream};
+use super::{Shm, append_chunk, begin, lease, map, stream};
 
 /// A chunk that says whose it is, which of them, and how long.
 fn numbered(writer: u64, number: u64) -> Vec<u8> {
@@ -74,7 +74,7 @@ struct Leasing<'a> {
 impl Leasing<'_> {
     fn append(&mut self, chunk: &[u8]) {
         while let Some(holder) = &mut self.holder {
-            match holder.try_append(chunk) {
+            match append_chunk(holder, chunk) {
                 Ok(published) => {
                     if published {
                         self.writer.holder_published();
@@ -88,7 +88,7 @@ impl Leasing<'_> {
                 Err(HolderError::Ended) => {
                     // It may be said a moment later.
                     let end = pollster::block_on(std::future::poll_fn(|cx| self.writer.poll_lease_end(cx)));
-                    assert_eq!((end.chunks, end.violation), (holder.chunks(), None));
+                    assert_eq!((end.chunks, end.violation), (holder.published(), None));
                     self.holder = None;
                 }
                 Err(other) => panic!("{other}"),
@@ -206,7 +206,7 @@ fn a_reader_that_joins_while_the_holder_overwrites_the_ring_starts_at_a_whole_ch
         scope.spawn(move || {
             let mut number = 0;
             // The lease may end: the holder was too fast for a place to be found.
-            while stop.load(Relaxed) == 0 && holder.try_append(small(number)).is_ok() {
+            while stop.load(Relaxed) == 0 && append_chunk(&mut holder, small(number)).is_ok() {
                 number += 1;
             }
             drop(writer);

@@ -32,12 +32,22 @@ struct Place {
     offset: u64,
 }
 
+/// What comes after chunks were published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The append looks for room once more.
+    Look,
+    /// It waits for room up to this chunk, if there is still none.
+    Full(u64),
+    Done,
+}
+
 /// The step that an append comes to next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Is the lease over, and is there room?
     Look,
-    /// There was no room up to this chunk. Is there still none?
+    /// There was no room up to this chunk, and all is published. Is there still none?
     Full(u64),
     /// It waits for room.
     Waits,
@@ -49,8 +59,8 @@ pub(crate) enum Step {
     Bytes(usize),
     Time,
     Start,
-    Publish,
-    Wake,
+    Publish(Then),
+    Wake(Then),
 }
 
 /// What a step did that others may notice.
@@ -59,21 +69,23 @@ pub(crate) enum Did {
     Nothing,
     /// It said that it overwrites all before this chunk.
     Announced(u64),
+    /// It wrote a chunk into the ring, which overwrites all before this one.
+    Pushed(u64),
+    /// It published [all that it had](Hand::take_published) pushed.
     Published,
     /// It took the flags of those who sleep. The daemon is to be told if `tells`.
     Woke {
         tells: bool,
     },
-    /// All of these at once.
-    Appended {
-        tail: u64,
+    /// Both at once.
+    PublishedAndWoke {
         tells: bool,
     },
-    /// There was no room.
-    Refused,
+    /// There was no room up to this chunk.
+    Refused(u64),
     /// It is about to wait for room up to this chunk.
     Waits(u64),
-    /// Its lease has ended, and the chunk was not published.
+    /// Its lease has ended: what it pushed, and the chunk, are not in the stream.
     Ended,
 }
 
@@ -85,11 +97,19 @@ pub(crate) struct Hand {
     entries: u64,
     tail: Place,
     head: Place,
+    /// Where head is for everybody else.
+    published: Place,
+    /// The chunk that the lease began with.
+    first: u64,
     newest: u64,
-    chunks: u64,
     pub(crate) pending: Option<(Chunk, Step)>,
     /// Bytes that it announces: more than those of the chunk if they come from a file.
     most: u64,
+    /// Whether the chunk is to be published when it is pushed, or later with others.
+    publishes: bool,
+    /// Chunks that it has pushed and not published.
+    pub(crate) pushed: Vec<Chunk>,
+    just_published: Vec<Chunk>,
 }
 
 impl Hand {
@@ -103,26 +123,48 @@ impl Hand {
             entries: (capacity / 64).max(1024),
             tail: place(start.tail),
             head: place(start.head),
+            published: place(start.head),
+            first: start.head.0,
             newest: start.newest,
-            chunks: 0,
             pending: None,
             most: 0,
+            publishes: true,
+            pushed: Vec::new(),
+            just_published: Vec::new(),
         }
     }
 
-    /// Chunks that it has appended, by its own account.
-    pub(crate) fn chunks(&self) -> u64 {
+    /// Chunks that it has published, by its own account.
+    pub(crate) fn published(&self) -> u64 {
         match &self.kind {
-            Kind::Holder(holder) => holder.chunks(),
-            Kind::Steps => self.chunks,
+            Kind::Holder(holder) => holder.published(),
+            Kind::Steps => self.published.seq - self.first,
         }
     }
 
+    /// The offset after the newest chunk that it has pushed.
     pub(crate) fn offset(&self) -> u64 {
         match &self.kind {
             Kind::Holder(holder) => holder.offset(),
             Kind::Steps => self.head.offset,
         }
+    }
+
+    /// The chunks that were published since this was last asked.
+    pub(crate) fn take_published(&mut self) -> Vec<Chunk> {
+        std::mem::take(&mut self.just_published)
+    }
+
+    /// Fails unless the engine's own holder still has what it has pushed and not published.
+    pub(crate) fn check_unpublished(&self) {
+        if let Kind::Holder(holder) = &self.kind {
+            assert!(holder.unpublished().eq(self.pushed.iter().map(|chunk| Ok(chunk.bytes()))));
+        }
+    }
+
+    /// Bytes that it has pushed and not published.
+    pub(crate) fn unpublished(&self) -> u64 {
+        self.pushed.iter().map(|chunk| chunk.len).sum()
     }
 
     /// Readers that it knows of.
@@ -150,15 +192,15 @@ impl Hand {
         tail
     }
 
-    /// Begins to append a chunk.
-    pub(crate) fn begin(&mut self, chunk: Chunk) {
-        (self.pending, self.most) = (Some((chunk, Step::Look)), chunk.len);
+    /// Begins to push a chunk, which is published then if `publishes`.
+    pub(crate) fn begin(&mut self, chunk: Chunk, publishes: bool) {
+        (self.pending, self.most, self.publishes) = (Some((chunk, Step::Look)), chunk.len, publishes);
     }
 
     /// Begins to append what one read of a file gives, at most so many bytes. The engine's own
     /// holder is not made to.
-    pub(crate) fn begin_from_file(&mut self, chunk: Chunk, most: u64) {
-        self.begin(chunk);
+    pub(crate) fn begin_from_file(&mut self, chunk: Chunk, most: u64, publishes: bool) {
+        self.begin(chunk, publishes);
         if matches!(self.kind, Kind::Steps) {
             self.most = most;
         }
@@ -187,16 +229,46 @@ impl Hand {
                 let waits = holder.waits_for_room(up_to);
                 Self::decided(up_to, waits)
             }
-            (Kind::Holder(holder), _) => match holder.try_append(chunk.bytes()) {
-                Ok(tells) => (Did::Appended { tail: self.words.load(TAIL), tells }, None),
-                Err(HolderError::Full { up_to }) => (Did::Refused, Some(Step::Full(up_to))),
+            (Kind::Holder(holder), Step::Publish(then)) => match holder.publish() {
+                Ok(tells) => {
+                    self.just_published.append(&mut self.pushed);
+                    (Did::PublishedAndWoke { tells }, Self::after(then))
+                }
                 Err(HolderError::Ended) => (Did::Ended, None),
                 Err(error) => panic!("{error}"),
             },
+            (Kind::Holder(holder), _) => {
+                let pushed = holder.try_push(chunk.bytes());
+                if holder.published() == holder.pushed() - u64::from(pushed.is_ok()) {
+                    // Perhaps just now, because the chunk overwrites what was not published.
+                    self.just_published.append(&mut self.pushed);
+                }
+                match pushed {
+                    Ok(()) => self.has_pushed(chunk, self.words.load(TAIL)),
+                    Err(HolderError::Full { up_to }) => {
+                        (Did::Refused(up_to), Some(Step::Publish(Then::Full(up_to))))
+                    }
+                    Err(HolderError::Ended) => (Did::Ended, None),
+                    Err(error) => panic!("{error}"),
+                }
+            }
             (Kind::Steps, step) => self.own_step(chunk, step, part),
         };
         self.pending = next.map(|next| (chunk, next));
         did
+    }
+
+    fn has_pushed(&mut self, chunk: Chunk, tail: u64) -> (Did, Option<Step>) {
+        self.pushed.push(chunk);
+        (Did::Pushed(tail), self.publishes.then_some(Step::Publish(Then::Done)))
+    }
+
+    fn after(then: Then) -> Option<Step> {
+        match then {
+            Then::Look => Some(Step::Look),
+            Then::Full(up_to) => Some(Step::Full(up_to)),
+            Then::Done => None,
+        }
     }
 
     fn decided(up_to: u64, waits: bool) -> (Did, Option<Step>) {
@@ -211,8 +283,11 @@ impl Hand {
                     return (Did::Ended, None);
                 }
                 let Place { seq, offset } = self.tail_after(self.most);
+                if seq > self.published.seq {
+                    return (Did::Nothing, Some(Step::Publish(Then::Look)));
+                }
                 if seq > words.all()[FLOOR].load(Acquire) {
-                    return (Did::Refused, Some(Step::Full(seq)));
+                    return (Did::Refused(seq), Some(Step::Publish(Then::Full(seq))));
                 }
                 let announces = seq > self.tail.seq;
                 (Did::Nothing, Some(if announces { Step::Tail { seq, offset } } else { Step::Bytes(0) }))
@@ -243,30 +318,37 @@ impl Hand {
                 (Did::Nothing, Some(Step::Start))
             }
             Step::Start => {
-                words.store(self.start_at(self.head.seq + 1), self.head.offset + chunk.len);
-                (Did::Nothing, Some(Step::Publish))
-            }
-            Step::Publish => {
                 let Place { seq, offset } = self.head;
-                match words.all()[HEAD].compare_exchange(seq, seq + 1, AcqRel, Relaxed) {
+                words.store(self.start_at(seq + 1), offset + chunk.len);
+                self.head = Place { seq: seq + 1, offset: offset + chunk.len };
+                self.has_pushed(chunk, self.tail.seq)
+            }
+            Step::Publish(then) => {
+                let (from, to) = (self.published.seq, self.head.seq);
+                // One that only looks for room wakes those who sleep later.
+                let next = if then == Then::Look { Step::Look } else { Step::Wake(then) };
+                if from == to {
+                    return (Did::Nothing, Some(next));
+                }
+                match words.all()[HEAD].compare_exchange(from, to, AcqRel, Relaxed) {
                     Ok(_) => {
-                        self.head = Place { seq: seq + 1, offset: offset + chunk.len };
-                        self.chunks += 1;
-                        (Did::Published, Some(Step::Wake))
+                        self.published = self.head;
+                        self.just_published.append(&mut self.pushed);
+                        (Did::Published, Some(next))
                     }
                     Err(word) => {
-                        assert_eq!(word, seq | SEALED, "somebody else appends to the ring");
+                        assert_eq!(word, from | SEALED, "somebody else appends to the ring");
                         (Did::Ended, None)
                     }
                 }
             }
-            Step::Wake => {
+            Step::Wake(then) => {
                 let take = |words: &Words, word: usize| words.all()[word].swap(0, SeqCst) != 0;
                 let (is_asleep, tells) = (take(&self.asleep, 0), take(words, PUBLISHED));
                 if is_asleep {
                     words.half(BELL).fetch_add(1, Release);
                 }
-                (Did::Woke { tells }, None)
+                (Did::Woke { tells }, Self::after(then))
             }
         }
     }
@@ -298,11 +380,11 @@ mod tests {
 
     /// Appends a chunk, or finds that there is no room or that the lease has ended.
     fn append(hand: &mut Hand, chunk: Chunk, random: &mut Random) -> (Did, bool) {
-        hand.begin(chunk);
+        hand.begin(chunk, random.one_in(2));
         let mut tells = false;
         loop {
             match hand.step(1 + random.index(5000)) {
-                Did::Woke { tells: told } | Did::Appended { tells: told, .. } => tells |= told,
+                Did::Woke { tells: told } | Did::PublishedAndWoke { tells: told } => tells |= told,
                 did @ (Did::Waits(_) | Did::Ended) => return (did, tells),
                 _ => {}
             }
@@ -345,7 +427,8 @@ mod tests {
                     }
                 }
                 let [(.., one), (.., other)] = &both;
-                assert_eq!((one.chunks(), one.offset()), (other.chunks(), other.offset()));
+                assert_eq!((one.published(), one.offset()), (other.published(), other.offset()));
+                assert_eq!(one.pushed, other.pushed);
                 for (word, (one, other)) in one.words.all().iter().zip(other.words.all()).enumerate() {
                     let is_time = both[0].3.is_time(word);
                     assert!(is_time || one.load(Relaxed) == other.load(Relaxed), "word {word} of {mark}");

@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     future::poll_fn,
     io,
     os::fd::{AsFd, OwnedFd},
@@ -28,8 +29,8 @@ use crate::{
 pub(crate) enum Leased {
     Offered(Offered),
     Holding(Holding),
-    /// Its lease has ended, and this chunk is not in the stream.
-    Refused(Writer, Chunk),
+    /// Its lease has ended, and these chunks are not in the stream.
+    Refused(Writer, VecDeque<Chunk>),
 }
 
 /// Its process has mapped what it was offered, or never will.
@@ -85,8 +86,8 @@ pub(crate) struct Holding {
     pub(crate) message: bool,
     /// What the daemon told of the end.
     pub(crate) end: Option<LeaseEnd>,
-    /// The holder found that its lease has ended, and perhaps has a chunk that was refused.
-    pub(crate) has_ended: Option<Option<Chunk>>,
+    /// The holder found that its lease has ended, when it had these chunks to append.
+    pub(crate) has_ended: Option<Vec<Chunk>>,
     /// It was told that there is room up to this chunk.
     pub(crate) room: Option<u64>,
     /// Its process is stopped before this step.

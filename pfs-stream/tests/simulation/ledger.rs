@@ -5,7 +5,7 @@ use pfs_stream::{End, ReadOptions, SlowPolicy, Start, StreamConfig, StreamStat, 
 use crate::rings::Rings;
 
 /// A chunk: its bytes follow from its mark, so that no memory is needed to know what was written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
     /// No other chunk of the schedule has it.
     pub(crate) mark: u64,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
@@ -23,6 +24,8 @@ pub(crate) struct Waiting {
     is_cancelled: Rc<Cell<bool>>,
     blockers: Blockers,
     pub(crate) chunk: Chunk,
+    /// What is to be appended after it.
+    pub(crate) rest: VecDeque<Chunk>,
 }
 
 pub(crate) enum Writing {
@@ -49,7 +52,12 @@ impl Writing {
 }
 
 impl Waiting {
-    pub(crate) fn new(mut writer: Writer, chunk: Chunk) -> Self {
+    pub(crate) fn new(writer: Writer, chunk: Chunk) -> Self {
+        Self::before(writer, chunk, VecDeque::new())
+    }
+
+    /// For a chunk that is appended before the others.
+    pub(crate) fn before(mut writer: Writer, chunk: Chunk, rest: VecDeque<Chunk>) -> Self {
         let blockers = writer.blockers();
         let is_cancelled = Rc::new(Cell::new(false));
         let cancelled = Rc::clone(&is_cancelled);
@@ -63,8 +71,10 @@ impl Waiting {
             };
             (writer, done)
         });
-        let (notice, _) = Notice::new();
-        Self { future, notice, is_cancelled, blockers, chunk }
+        let (notice, waker) = Notice::new();
+        // One that nobody has polled yet is to be polled.
+        waker.wake();
+        Self { future, notice, is_cancelled, blockers, chunk, rest }
     }
 
     pub(crate) fn is_woken(&self) -> bool {

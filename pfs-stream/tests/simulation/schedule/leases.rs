@@ -10,9 +10,9 @@ use pfs_stream::{
 use super::{Attached, BYTES, Schedule};
 use crate::{
     following::Following,
-    hand::{Did, Hand, Step},
+    hand::{Did, Hand, Step, Then},
     leasing::{Holding, Host, Leased, Offered},
-    ledger::{Chunk, LeaseEnded},
+    ledger::{Chunk, LeaseEnded, Ledger},
     rings::Cause,
     starving,
     writing::{Waiting, Writing},
@@ -145,7 +145,8 @@ impl Schedule {
             };
             let chunk = self.chunk(len);
             let most = len + self.random.of([0, 0, 1, 100, 5000]);
-            self.holding(at, who).hand.begin_from_file(chunk, most.min(max));
+            let publishes = self.random.one_in(2);
+            self.holding(at, who).hand.begin_from_file(chunk, most.min(max), publishes);
         } else if self.random.one_in(8) && self.holding(at, who).hand.finds_no_bytes() {
             return self.tell(|| format!("a holder of {at} finds no bytes to append"));
         }
@@ -168,28 +169,41 @@ impl Schedule {
                 return;
             };
             let (ring, did) = (holding.ring, holding.hand.step(part));
+            let published = holding.hand.take_published();
             self.tell(|| {
-                format!("the holder of ring {ring} of {at} comes to {step:?} of {chunk:?}: {did:?}")
+                format!(
+                    "the holder of ring {ring} of {at} comes to {step:?} of {chunk:?}: {did:?}, {published:?}"
+                )
             });
+            self.published(at, ring, published);
             match did {
-                Did::Nothing => {}
+                Did::Nothing | Did::Published => {}
                 Did::Announced(tail) => {
-                    let most = self.holding(at, who).hand.most();
-                    self.announced(at, ring, most, tail);
+                    let hand = &self.holding(at, who).hand;
+                    let (most, before) = (hand.most(), hand.pushed.clone());
+                    self.announced(at, ring, &before, most, tail);
                 }
-                Did::Published => self.published(at, ring, chunk),
-                Did::Woke { tells } => self.woke(at, ring, Some(who), tells),
-                Did::Appended { tail, tells } => {
-                    self.announced(at, ring, chunk.len, tail);
-                    self.published(at, ring, chunk);
+                Did::Pushed(tail) => {
+                    let mut before = self.holding(at, who).hand.pushed.clone();
+                    // One that goes step by step has announced more, if it reads a file.
+                    if before.pop().is_some_and(|chunk| chunk.len == self.holding(at, who).hand.most()) {
+                        self.announced(at, ring, &before, chunk.len, tail);
+                    }
+                }
+                Did::Woke { tells } | Did::PublishedAndWoke { tells } => {
                     self.woke(at, ring, Some(who), tells);
                 }
-                Did::Refused => self.no_room(at, who),
+                Did::Refused(up_to) => self.no_room(at, who, up_to),
                 Did::Waits(up_to) => self.holding(at, who).waits_for_room(up_to),
                 Did::Ended => {
                     self.ended(at, ring);
                     let holding = self.holding(at, who);
-                    (holding.has_ended, holding.hand.pending) = (Some(Some(chunk)), None);
+                    let mut left = holding.hand.pushed.clone();
+                    // While it is published, it is one of those that were pushed.
+                    if !matches!(step, Step::Publish(Then::Done)) {
+                        left.push(chunk);
+                    }
+                    (holding.has_ended, holding.hand.pending) = (Some(left), None);
                 }
             }
         }
@@ -233,23 +247,37 @@ impl Schedule {
         }
     }
 
-    fn announced(&mut self, at: usize, ring: usize, bytes: u64, tail: u64) {
+    /// A holder has announced all before `tail`, for a chunk of so many bytes after those that it has pushed before.
+    fn announced(&mut self, at: usize, ring: usize, pushed: &[Chunk], bytes: u64, tail: u64) {
         let ledger = &mut self.streams[at].ledger;
         if ledger.is_leased() && ledger.rings.current() == ring {
-            let capacity = ledger.rings.ring(ring).capacity;
-            let expected = ledger.tail_after(capacity, bytes, 1).expect("its size is known");
-            assert_eq!(tail as usize, expected, "more is overwritten than has to be, or less");
+            assert_eq!(
+                Some(tail as usize),
+                Self::tail_under_lease(ledger, pushed, bytes),
+                "more is overwritten than has to be, or less"
+            );
         }
         ledger.announced(ring, tail);
     }
 
-    fn published(&mut self, at: usize, ring: usize, chunk: Chunk) {
+    fn tail_under_lease(ledger: &Ledger, pushed: &[Chunk], bytes: u64) -> Option<usize> {
+        let capacity = ledger.rings.ring(ledger.rings.current()).capacity;
+        let before: u64 = pushed.iter().map(|chunk| chunk.len).sum();
+        ledger.tail_after(capacity, before + bytes, pushed.len() + 1)
+    }
+
+    fn published(&mut self, at: usize, ring: usize, chunks: Vec<Chunk>) {
+        if chunks.is_empty() {
+            return;
+        }
         let Attached { ledger, readers, .. } = &mut self.streams[at];
         let is_held = ledger.is_leased() && ledger.rings.current() == ring;
         assert!(is_held, "a chunk was published in a ring whose lease has ended");
-        ledger.published(chunk);
+        for chunk in chunks {
+            ledger.published(chunk);
+            self.written += chunk.len;
+        }
         readers.iter_mut().filter(|it| it.is_asleep()).for_each(|it| it.is_overdue = true);
-        self.written += chunk.len;
     }
 
     /// A holder has come to waking those who sleep: nobody sleeps on for whom it is to do that.
@@ -267,16 +295,12 @@ impl Schedule {
         }
     }
 
-    fn no_room(&mut self, at: usize, who: usize) {
-        let most = self.holding(at, who).hand.most();
-        let room = self.holding(at, who).room.take();
-        let Some((_, Step::Full(up_to))) = self.holding(at, who).hand.pending else {
-            unreachable!("it was refused")
-        };
+    fn no_room(&mut self, at: usize, who: usize, up_to: u64) {
+        let holding = self.holding(at, who);
+        let (most, pushed, room) = (holding.hand.most(), holding.hand.pushed.clone(), holding.room.take());
         let ledger = &self.streams[at].ledger;
         assert!(ledger.is_leased(), "a holder waits for room, and its lease has ended");
-        let capacity = ledger.rings.ring(ledger.rings.current()).capacity;
-        assert_eq!(ledger.tail_after(capacity, most, 1), Some(up_to as usize));
+        assert_eq!(Self::tail_under_lease(ledger, &pushed, most), Some(up_to as usize));
         assert!(room.is_none_or(|room| room < up_to), "there is no room, and it was told that there is");
     }
 
@@ -343,16 +367,17 @@ impl Schedule {
             return;
         }
         // What the process has counted is what it is told.
-        assert_eq!(end.chunks, holding.hand.chunks());
-        assert!(end.chunks == 0 || end.offset == holding.hand.offset());
-        let Leased::Holding(Holding { host: Host::Here(writer), has_ended, .. }) = self.take_leased(at, who)
+        assert_eq!(end.chunks, holding.hand.published());
+        holding.hand.check_unpublished();
+        let offset = holding.hand.offset() - holding.hand.unpublished();
+        assert!(end.chunks == 0 || end.offset == offset);
+        let Leased::Holding(Holding { host: Host::Here(writer), hand, has_ended, .. }) =
+            self.take_leased(at, who)
         else {
             unreachable!("it has just been told")
         };
-        match has_ended.flatten() {
-            Some(chunk) => self.put(at, Leased::Refused(writer, chunk)),
-            None => self.streams[at].writers.push(Writing::Idle(writer)),
-        }
+        let left = has_ended.unwrap_or(hand.pushed);
+        self.put(at, Leased::Refused(writer, left.into()));
     }
 
     fn as_ended(ring: usize, end: LeaseEnd) -> LeaseEnded {
@@ -360,12 +385,17 @@ impl Schedule {
         LeaseEnded { ring, chunks: end.chunks, bytes: end.bytes, offset: end.offset }
     }
 
-    /// A process sends a chunk through the stream that was refused when its lease had ended.
+    /// A process sends the chunks through the stream that are not there because its lease has ended.
     pub(super) fn resend(&mut self, at: usize) {
         let Some(who) = self.pick_leased(at, |leased| matches!(leased, Leased::Refused(..))) else { return };
-        let Leased::Refused(writer, chunk) = self.take_leased(at, who) else { unreachable!("it was picked") };
-        self.tell(|| format!("{chunk:?} is sent again to {at}"));
-        self.poll_writer(at, Waiting::new(writer, chunk));
+        let Leased::Refused(writer, mut chunks) = self.take_leased(at, who) else {
+            unreachable!("it was picked")
+        };
+        self.tell(|| format!("{chunks:?} are sent again to {at}"));
+        match chunks.pop_front() {
+            Some(chunk) => self.poll_writer(at, Waiting::before(writer, chunk, chunks)),
+            None => self.streams[at].writers.push(Writing::Idle(writer)),
+        }
     }
 
     /// A process is stopped, for a while or for ever.
@@ -385,18 +415,18 @@ impl Schedule {
         let (who, part) = (self.random.index(count), self.random.size(20_000) as usize);
         let (ring, hand) = &mut self.streams[at].hands[who];
         let (ring, chunk, did, most) = (*ring, hand.pending, hand.step(part), hand.most());
-        let is_done = hand.pending.is_none();
+        let (published, before, is_done) =
+            (hand.take_published(), hand.pushed.clone(), hand.pending.is_none());
         self.tell(|| format!("the late holder of ring {ring} of {at} comes to {chunk:?}: {did:?}"));
         if is_done {
             self.streams[at].hands.swap_remove(who);
         }
-        let Some((chunk, _)) = chunk else { return };
+        self.published(at, ring, published);
         match did {
-            Did::Announced(tail) => self.announced(at, ring, most, tail),
-            Did::Published | Did::Appended { .. } => self.published(at, ring, chunk),
-            Did::Woke { tells } => self.woke(at, ring, None, tells),
+            Did::Announced(tail) => self.announced(at, ring, &before, most, tail),
+            Did::Woke { tells } | Did::PublishedAndWoke { tells } => self.woke(at, ring, None, tells),
             Did::Ended => self.ended(at, ring),
-            Did::Nothing | Did::Refused | Did::Waits(_) => {}
+            Did::Nothing | Did::Pushed(_) | Did::Published | Did::Refused(_) | Did::Waits(_) => {}
         }
     }
 

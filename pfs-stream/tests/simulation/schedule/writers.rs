@@ -212,7 +212,14 @@ impl Schedule {
         let polled = starving::during(how.is_starved, || waiting.poll());
         let (writing, done) = match polled {
             Poll::Pending => (Writing::Waiting(waiting), Err(WriteError::Full)),
-            Poll::Ready((writer, done)) => (Writing::Idle(writer), done.expect("it was not cancelled")),
+            Poll::Ready((writer, done)) => {
+                let mut rest = std::mem::take(&mut waiting.rest);
+                let writing = match rest.pop_front() {
+                    Some(next) => Writing::Waiting(Waiting::before(writer, next, rest)),
+                    None => Writing::Idle(writer),
+                };
+                (writing, done.expect("it was not cancelled"))
+            }
         };
         self.tell(|| format!("append {chunk:?} to {at}, waiting: {done:?}"));
         self.judge_append(at, &[chunk], how, done);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use harness::{Daemon, Finished, Signal, Transport, digest, eventually};
-use pfs_client::{Client, Endpoint, Finish, WriteError, WriteOptions, Writer, blocking};
+use pfs_client::{Endpoint, Finish, WriteError, WriteOptions, blocking};
 
-use super::{Fed, MIB, holder, own};
+use super::{Fed, MIB, holder, leased, own, runtime};
 use crate::mapping::S;
 
 /// Without figures.
@@ -146,22 +146,6 @@ fn a_killed_daemon_is_noticed_by_a_command_that_holds_a_lease_at_work_and_at_res
             writer.running.finish_with_input().exits(5);
         }
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-/// A writer that has a lease.
-async fn leased(daemon: &Daemon) -> Writer {
-    let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap();
-    let mut writer = client.writer(S, WriteOptions::default()).await.unwrap();
-    while holder(daemon).is_none() {
-        writer.append(own(1, super::PIECE)).await.unwrap();
-    }
-    // This waits until the writer knows, too.
-    writer.append(own(1, super::PIECE)).await.unwrap();
-    writer
 }
 
 #[test]

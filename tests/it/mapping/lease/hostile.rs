@@ -153,7 +153,7 @@ fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_a
             // Whoever looks, joins or appends now gets an answer.
             let stat = daemon.stat(S).unwrap();
             assert!(stat["head"].as_u64().unwrap() <= appended + (1 << 40), "word {word}: {stat}");
-            client.holder.try_append(super::own(1, 3000)).ok();
+            client.holder.try_push(super::own(1, 3000)).and_then(|()| client.holder.publish()).ok();
             client.wire.send(&Request::Published);
             let joining = daemon.reader_on(Transport::Unix, S, ["--slow", "drop"]);
             let tail =
@@ -282,13 +282,14 @@ fn a_holder_that_wakes_nobody_delays_readers_until_the_daemon_looks() {
     let daemon = Transport::Shm.daemon_with_http();
     daemon.create_with_buffers(S, 16 * MIB, 16 * MIB);
     let readers = Transport::ALL.map(|transport| daemon.reader_on(transport, S, []));
-    let mut client = offered(&daemon, S).hold();
+    let (mut client, words) = held(&daemon, S);
     for _ in 0..3 {
         let all = client.appended.len() as u64;
         eventually("they have read all", || readers.iter().all(|reader| reader.stdout_len() == all));
-        // As if it were stopped between publishing and waking.
         let bytes = super::own(all, 1000);
         client.holder.try_push(&bytes).unwrap();
+        // As if it were stopped between publishing and waking.
+        words.word(HEAD).fetch_add(1, Ordering::AcqRel);
         client.appended.extend(bytes);
     }
     let all = client.appended.len() as u64;

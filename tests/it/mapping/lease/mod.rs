@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use harness::{Daemon, Pfs, Running, Wire, eventually, noise};
+use pfs_client::{Client, Endpoint, Writer};
 use pfs_proto::{LeaseStart, Reply, Request, RingLayout, WriteOptions};
 use pfs_stream::lease::{Holder, Mapped};
 
@@ -51,6 +52,22 @@ fn holder_of(daemon: &Daemon, stream: &str) -> Option<u64> {
 #[track_caller]
 fn holder(daemon: &Daemon) -> Option<u64> {
     holder_of(daemon, S)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A writer that has a lease.
+async fn leased(daemon: &Daemon) -> Writer {
+    let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap();
+    let mut writer = client.writer(S, WriteOptions::default()).await.unwrap();
+    while holder(daemon).is_none() {
+        writer.append(own(1, PIECE)).await.unwrap();
+    }
+    // This waits until the writer knows, too.
+    writer.append(own(1, PIECE)).await.unwrap();
+    writer
 }
 
 /// A `pfs write` whose input is what the test gives.
@@ -216,7 +233,8 @@ impl Held {
     #[track_caller]
     fn append(&mut self, len: usize) {
         let bytes = own(self.appended.len() as u64, len);
-        if self.holder.try_append(&bytes).unwrap() {
+        self.holder.try_push(&bytes).unwrap();
+        if self.holder.publish().unwrap() {
             self.wire.send(&Request::Published);
         }
         self.appended.extend(bytes);

@@ -1,9 +1,11 @@
 //! Other writers of a stream whose writer has a lease.
 
-use harness::{Daemon, Signal, Transport, digest, eventually};
-use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, SlowPolicy, WriteOptions};
+use std::io::Write as _;
 
-use super::{Fed, MIB, holder, other, told_apart};
+use harness::{Daemon, Signal, Transport, digest, eventually};
+use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, Reader, SlowPolicy, Start, WriteOptions};
+
+use super::{Fed, MIB, holder, leased, other, own, runtime, told_apart};
 use crate::mapping::S;
 
 const ALL: u64 = 32 * MIB;
@@ -113,6 +115,75 @@ fn chunks_of_a_holder_and_of_others_are_whole_and_in_the_order_of_each() {
             assert_eq!(reader.await.unwrap(), [CHUNKS, CHUNKS / 20, CHUNKS / 20]);
         }
     });
+}
+
+#[test]
+fn what_a_holder_has_pushed_is_sent_once_and_in_order_if_the_lease_has_ended_meanwhile() {
+    const SIZES: [usize; 4] = [10, 3000, 1, 9000];
+    let (input, mut output) = std::io::pipe().unwrap();
+    runtime().block_on(async {
+        for goes_on in ["sends", "flushes", "appends", "pushes much", "reads a file", "waits", "finishes"] {
+            let daemon = Daemon::start();
+            daemon.create_with_buffers(S, 8 * MIB, 8 * MIB);
+            let mut writer = leased(&daemon).await;
+            let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap();
+            let options = ReadOptions { start: Start::New, ..ReadOptions::default() };
+            let mut reader = client.reader(S, options).await.unwrap();
+            let (mut got, before) = (Vec::new(), daemon.head(S));
+            for (seed, len) in (0..).zip(SIZES) {
+                writer.push(own(seed, len)).await.unwrap();
+            }
+            assert_eq!(writer.appended(), writer.acked() + 4);
+            assert_eq!(daemon.head(S), before, "what was not sent is nobody's");
+            daemon.append(S, other(0, 100));
+            let mut expected: Vec<u8> = (0..).zip(SIZES).flat_map(|(seed, len)| own(seed, len)).collect();
+            match goes_on {
+                "sends" => writer.send().await.unwrap(),
+                "flushes" => writer.flush().await.unwrap(),
+                "appends" => {
+                    expected.extend(own(9, 50));
+                    writer.append(own(9, 50)).await.unwrap();
+                }
+                "pushes much" => {
+                    expected.extend(own(9, MIB as usize));
+                    writer.push(own(9, MIB as usize)).await.unwrap();
+                }
+                "reads a file" => {
+                    let bytes = own(9, 500);
+                    output.write_all(&bytes).unwrap();
+                    expected.extend(bytes);
+                    assert_eq!(writer.append_from(&input, 1000).await.unwrap().unwrap(), 500);
+                }
+                "waits" => {
+                    let all = 100 + expected.len();
+                    tokio::select! {
+                        error = writer.failure() => panic!("{error}"),
+                        () = read(&mut reader, all, &mut got) => {}
+                    }
+                }
+                _ => {}
+            }
+            if goes_on == "flushes" {
+                assert_eq!(writer.acked(), writer.appended());
+            }
+            writer.finish(Finish::Close).await.unwrap();
+            read(&mut reader, usize::MAX, &mut got).await;
+            let (of_writer, of_other) = told_apart(&got);
+            assert!(of_writer == expected && of_other == other(0, 100), "{goes_on}");
+        }
+    });
+}
+
+/// Reads until it has so many bytes, or the stream ends.
+async fn read(reader: &mut Reader, wanted: usize, got: &mut Vec<u8>) {
+    while got.len() < wanted {
+        match reader.next().await.unwrap() {
+            Event::Chunk(bytes) => got.extend(bytes),
+            Event::End { .. } => return,
+            Event::Gap { .. } => panic!("something was lost"),
+            _ => {}
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! What the holder of a [lease](super::lease) does in the ring.
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use std::{io, os::fd::BorrowedFd};
+
+#[cfg(all(target_os = "linux", not(any(miri, loom))))]
+use super::memory::read as read_words;
+use super::{RingWriter, Source, Tail, layout, layout::SEALED};
+use crate::{
+    read::Position,
+    sync::Ordering::{Acquire, Relaxed, SeqCst},
+};
+
+/// Appends to a leased ring: pushes chunks, and then publishes them together.
+#[derive(Debug)]
+pub(crate) struct LeasedWriter {
+    ring: RingWriter,
+    /// Where head is for everybody else.
+    published: Position,
+}
+
+/// Why the holder of a lease could not append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// A `block` reader needs the room, up to this chunk.
+    NoRoom(u64),
+    /// The lease has ended, and nothing was appended.
+    Ended,
+    /// Somebody else appends to this ring.
+    OtherWriter,
+}
+
+impl LeasedWriter {
+    pub(crate) fn new(ring: RingWriter) -> Self {
+        Self { published: ring.head(), ring }
+    }
+
+    pub(crate) fn ring(&self) -> &RingWriter {
+        &self.ring
+    }
+
+    /// Where head is for everybody else.
+    pub(crate) fn published(&self) -> Position {
+        self.published
+    }
+
+    /// Writes a chunk of at least 1 byte, no more than the capacity, which is still to be published.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, chunk: &impl Source, time: u64) -> Result<(), Refused> {
+        let tail = self.room(chunk.size() as u64)?;
+        self.ring.fill(chunk, tail, time);
+        Ok(())
+    }
+
+    /// The tail of an append of so many bytes, if the holder may make it.
+    #[inline(always)]
+    fn room(&mut self, bytes: u64) -> Result<Tail, Refused> {
+        // First: a lease that has ended gives no more room.
+        if self.ring.ring().load(layout::HEAD_SEQ, Relaxed) & SEALED != 0 {
+            return Err(Refused::Ended);
+        }
+        let tail = self.ring.tail_after(bytes, 1);
+        if tail.seq > self.published.seq {
+            // For everybody else, tail is never beyond head.
+            self.publish()?;
+        }
+        if tail.seq > self.ring.ring().load(layout::FLOOR, Acquire) {
+            return Err(Refused::NoRoom(tail.seq));
+        }
+        Ok(tail)
+    }
+
+    /// Publishes all that was pushed. If the lease has ended, nothing of that is in the stream.
+    #[inline(always)]
+    pub(crate) fn publish(&mut self) -> Result<(), Refused> {
+        let (before, head) = (self.published, self.ring.head());
+        if head.seq == before.seq {
+            return Ok(());
+        }
+        let word = self.ring.ring().word(layout::HEAD_SEQ);
+        match word.compare_exchange(before.seq, head.seq, SeqCst, Relaxed) {
+            Ok(_) => {
+                self.published = head;
+                Ok(())
+            }
+            Err(word) => Err(if word & SEALED == 0 { Refused::OtherWriter } else { Refused::Ended }),
+        }
+    }
+
+    /// As [`push`](Self::push), for a chunk of at most `most` bytes that one read of a file gives. Returns its size; 0 at the file's end.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn push_from(
+        &mut self,
+        file: BorrowedFd<'_>,
+        most: usize,
+        time: impl FnOnce() -> u64,
+    ) -> Result<io::Result<usize>, Refused> {
+        let tail = self.room(most as u64)?;
+        self.ring.announce(tail);
+        let ring = self.ring.ring();
+        let data = layout::WORD * ring.layout().data().start;
+        let places = ring.runs(self.ring.head().offset, most).map(|(place, len)| (data + place, len));
+        let read = ring.memory().read_from(file, places);
+        if let Ok(len @ 1..) = read {
+            self.ring.count_written(len, time());
+        }
+        Ok(read)
+    }
+
+    /// The chunks that were pushed and are not published. `None` for one whose entry somebody else has spoiled.
+    #[cfg(all(target_os = "linux", not(any(miri, loom))))]
+    pub(crate) fn unpublished(&self) -> impl Iterator<Item = Option<Vec<u8>>> {
+        let (ring, head) = (self.ring.ring(), self.ring.head());
+        let mut from = self.published.offset;
+        (self.published.seq..head.seq).map(move |seq| {
+            let to = self.ring.start_of(seq + 1);
+            let len = to.checked_sub(from).filter(|_| to <= head.offset)?;
+            let mut bytes = Vec::new();
+            for (place, len) in ring.runs(from, usize::try_from(len).ok()?) {
+                read_words(ring.data(), place, len, &mut bytes);
+            }
+            from = to;
+            Some(bytes)
+        })
+    }
+}
