@@ -15,6 +15,9 @@ pub const MAX_PUT: usize = MAX_PAYLOAD - (MAX_PATH + 2) - (3 * 9 + 3 + MAX_CONTE
 /// Bytes of a frame before its payload: a u32 length and a u8 kind.
 pub const HEADER_LEN: usize = 5;
 
+/// The most descriptors that go along with one message: as many as Linux passes with one (`SCM_MAX_FD`).
+pub const MAX_DESCRIPTORS: usize = 253;
+
 /// One frame, cut out of a byte stream but not yet understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {

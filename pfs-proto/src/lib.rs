@@ -392,7 +392,7 @@ pub use codec::Decoder;
 pub use duration::{DurationError, parse_duration};
 pub use error::{ErrorCode, FrameError, MessageError, PathError};
 pub use event::{Event, StreamEvent};
-pub use frame::{DataKind, Frame, HEADER_LEN, MAX_PAYLOAD, MAX_PUT, put_data_header};
+pub use frame::{DataKind, Frame, HEADER_LEN, MAX_DESCRIPTORS, MAX_PAYLOAD, MAX_PUT, put_data_header};
 pub use hello::{
     FRAMES, HALF_DUPLEX, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MAGIC, MEDIA_TYPE, VERSION,
 };

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::BytesMut;
 use pfs_host::{Caller, Daemon, Owner, Permissions, Transport};
-use pfs_proto::Peer;
+use pfs_proto::{MAX_DESCRIPTORS, Peer};
 use rustix::{
     cmsg_space,
     net::{
@@ -21,9 +21,6 @@ use rustix::{
 use tokio::{io::Interest, net::UnixStream, time::sleep};
 
 use crate::config::Shm;
-
-/// The most descriptors that go along with one reply.
-const MAX_DESCRIPTORS: usize = 253;
 
 /// Serves a client to its end.
 pub(crate) async fn serve(stream: UnixStream, daemon: Arc<Daemon>, shm: Shm) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use pfs_proto::MAX_DESCRIPTORS;
 use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
@@ -17,10 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 
-/// The most descriptors that come before they are taken: all that Linux passes with one message. Others are closed.
-const MOST: usize = 253;
-
-/// Time between two looks at the socket by somebody who has no other reason to read it.
+/// How often a writer that has no other reason to read its socket looks whether something has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
@@ -66,7 +64,7 @@ impl Passed {
     fn put(&self, descriptors: impl Iterator<Item = OwnedFd>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.extend(descriptors);
-        queue.truncate(MOST);
+        queue.truncate(MAX_DESCRIPTORS);
     }
 }
 
@@ -86,7 +84,7 @@ impl PassingSocket {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = self.socket.try_io(Interest::READABLE, || {
             let iov = &mut [IoSliceMut::new(buffer)];

@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use bytes::Bytes;
-use pfs_proto::SlowPolicy;
+use pfs_proto::{MAX_DESCRIPTORS, SlowPolicy};
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use super::ReaderState;
@@ -14,11 +14,6 @@ use crate::{
     ring::{Given, RingWriter, Source, Status, Tail},
     sync::{Arc, MutexGuard, lock},
 };
-
-/// So many pages of readers at most are given to the holder of a lease: they go with one message, and Linux passes at most 253 descriptors
-/// with one.
-#[cfg(all(target_os = "linux", not(any(miri, loom))))]
-const MAX_PAGES: usize = 250;
 
 /// What only one writer at a time may touch.
 #[derive(Debug)]
@@ -206,7 +201,8 @@ impl Appending {
         let readers = lock(&shared.readers);
         let blocking: Vec<_> =
             readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block).cloned().collect();
-        let can_all = blocking.len() <= MAX_PAGES && blocking.iter().all(|it| it.figures.file().is_some());
+        let can_all =
+            blocking.len() <= MAX_DESCRIPTORS && blocking.iter().all(|it| it.figures.file().is_some());
         if can_all { blocking } else { Vec::new() }
     }
 
