@@ -29,7 +29,7 @@ pub(crate) struct BellCount {
     count: u32,
 }
 
-/// What comes along with a leased ring.
+/// The two descriptors that come along with a leased ring, after its own: a page and an event counter.
 fn wake_files(leased: bool, passed: &Passed) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
     if leased { Ok(Some((passed.take()?, passed.take()?))) } else { Ok(None) }
 }
