@@ -22,6 +22,13 @@ pub struct Reservation {
     bytes: u64,
 }
 
+/// Without a limit.
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(u64::MAX)
+    }
+}
+
 impl Budget {
     /// A budget with nothing in use.
     pub fn new(limit: u64) -> Self {

@@ -57,12 +57,12 @@ pub(crate) struct Page {
     file: Option<PageFile>,
 }
 
-/// The file of a page, and its descriptor where those are limited.
+/// The file of a page, and its descriptor.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
 pub(crate) struct PageFile {
     pub(crate) file: OwnedFd,
-    pub(crate) _reserved: Option<Reservation>,
+    pub(crate) _reserved: Reservation,
 }
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]

@@ -95,7 +95,7 @@ impl Writer {
             }
             append.ring.ring().is_shared()
         };
-        let wake_files = Arc::new(WakeFiles::new(self.shared.descriptors.as_ref())?);
+        let wake_files = Arc::new(WakeFiles::new(&self.shared.descriptors)?);
         let ring = self.shared.ring_for_others(layout, has_descriptor, Ring::leasable).ok()?;
         let file = ring.memory().file()?;
         Some(Offer { ring, file, wake_files })

@@ -86,11 +86,13 @@ impl Reader {
         let held = self.extent_at_attach();
         let (mut membership, mut ring) = self.into_parts();
         ring.ring = shared;
-        let (for_holder, file) = match (ring.policy, can_follow) {
-            (SlowPolicy::Block, true) => membership.shared.keep_page(file),
-            _ => Err(file),
-        }
-        .map_or_else(|file| (None, Some(file)), |kept| (Some(kept), None));
+        let waits = ring.policy == SlowPolicy::Block && can_follow;
+        let reserved = waits.then(|| membership.shared.descriptors.reserve(1)).flatten();
+        // Kept for holders of leases.
+        let (for_holder, file) = match reserved {
+            Some(reserved) => (Some(PageFile { file, _reserved: reserved }), None),
+            None => (None, Some(file)),
+        };
         membership.set_figures(Figures::Page(Page::new(page, for_holder)), ring.position());
         // Also if the lease ends meanwhile: the client expects more descriptors exactly if this says so.
         let start = MappedStart { leased: next.wake_files().is_some(), ..ring.to_start() };
@@ -103,20 +105,6 @@ impl Reader {
             has_read: AtomicBool::new(false),
             _counted: counted,
         })
-    }
-}
-
-impl Shared {
-    /// Keeps the file of a page for holders of leases, if there is a descriptor for it.
-    fn keep_page(&self, file: OwnedFd) -> Result<PageFile, OwnedFd> {
-        let reserved = match &self.descriptors {
-            Some(descriptors) => match descriptors.reserve(1) {
-                None => return Err(file),
-                reserved => reserved,
-            },
-            None => None,
-        };
-        Ok(PageFile { file, _reserved: reserved })
     }
 }
 

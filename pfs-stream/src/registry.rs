@@ -192,7 +192,7 @@ impl Registry {
         // The quota first: an owner who has reached it can make room, however full the registry is.
         let mut charges = Charges {
             budgets: vec![self.inner.rings.clone()],
-            descriptors: Some(self.inner.descriptors.clone()),
+            descriptors: self.inner.descriptors.clone(),
             ..Charges::default()
         };
         let mut charge = Vec::new();
@@ -212,7 +212,7 @@ impl Registry {
         };
         charges.reserved.push(memory.split(overhead));
         charge.push(memory);
-        let ring = state::first_ring(&config, charge, Some(&self.inner.descriptors))?;
+        let ring = state::first_ring(&config, charge, &self.inner.descriptors)?;
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
         let stream = Stream::of(Shared::new(name, config, ring, charges, Some(created), gone));
         for slot in names.pending.remove(name).unwrap_or_default() {

@@ -61,7 +61,7 @@ impl Stream {
     /// [`CreateError::BadSize`] and [`CreateError::OutOfMemory`].
     pub fn new(name: &str, config: StreamConfig) -> Result<Self, CreateError> {
         config.check()?;
-        let ring = state::first_ring(&config, Vec::new(), None)?;
+        let ring = state::first_ring(&config, Vec::new(), &Budget::default())?;
         Ok(Self::unregistered(name, config, ring))
     }
 
@@ -117,7 +117,7 @@ impl Stream {
     /// [local](Self::local) stream, and where its registry has no [descriptor](crate::Registry::with_descriptors) left.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub fn is_shared(&self) -> bool {
-        let has_descriptor = || self.shared.descriptors.as_ref().is_none_or(|budget| !budget.is_used_up());
+        let has_descriptor = || !self.shared.descriptors.is_used_up();
         !self.shared.holds && (has_descriptor() || self.shared.look().ring.ring().is_shared())
     }
 

@@ -334,9 +334,9 @@ impl Shared {
         is_read_elsewhere: bool,
     ) -> Result<Ring, WriteError> {
         // The descriptor of the current ring is closed when that is left.
-        let descriptors = self.descriptors.as_ref().filter(|_| !current.is_shared());
+        let has_descriptor = current.is_shared();
         let ring = if is_read_elsewhere || layout == self.config.layout() {
-            shareable_ring(layout, charge, descriptors)
+            shareable_ring(layout, charge, (!has_descriptor).then_some(&self.descriptors))
         } else {
             own_ring(layout, charge)
         };
@@ -351,13 +351,12 @@ impl Shared {
             return;
         }
         left.memory().close_file();
-        let descriptor = self.descriptors.as_ref().and_then(|descriptors| left.take_charge(descriptors));
+        let descriptor = left.take_charge(&self.descriptors);
         let next = Some(next).filter(|next| next.is_shared());
-        if let (Some(descriptor), Some(next)) = (descriptor, next) {
-            let has_own = self.descriptors.as_ref().is_some_and(|budget| next.charged_to(budget) > 0);
-            if !has_own {
-                next.add_charge(descriptor);
-            }
+        if let (Some(descriptor), Some(next)) = (descriptor, next)
+            && next.charged_to(&self.descriptors) == 0
+        {
+            next.add_charge(descriptor);
         }
         *lock(&self.shared_ring) = next.cloned();
         if self.mapped.load(Ordering::Relaxed) > 0 {
@@ -382,7 +381,8 @@ fn own_ring(layout: Layout, charge: Vec<Reservation>) -> io::Result<Ring> {
     Ok(ring)
 }
 
-/// Takes memory for a ring that other processes can be given, if the system has any and there is a descriptor left for it.
+/// Takes memory for a ring that other processes can be given, if the system has any and there is a descriptor left for it, or none is
+/// needed.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 fn shareable_ring(
     layout: Layout,
@@ -408,13 +408,13 @@ fn shareable_ring(layout: Layout, charge: Vec<Reservation>, _: Option<&Budget>) 
 pub(crate) fn first_ring(
     config: &StreamConfig,
     charge: Vec<Reservation>,
-    descriptors: Option<&Budget>,
+    descriptors: &Budget,
 ) -> io::Result<Ring> {
     let layout = config.first_layout();
     if layout != config.layout() {
         return own_ring(layout, charge);
     }
-    let ring = shareable_ring(layout, charge, descriptors)?;
+    let ring = shareable_ring(layout, charge, Some(descriptors))?;
     if config.reserve || layout.bytes() <= MAX_ALLOCATED {
         ring.allocate(0, u64::MAX)?;
     }

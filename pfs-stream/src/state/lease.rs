@@ -54,18 +54,15 @@ pub(crate) struct WakeFiles {
     asleep: OwnedFd,
     /// The event counter (eventfd) that `block` readers add to when they have made room that the holder waits for.
     room: OwnedFd,
-    /// Their descriptors, where those are limited.
-    _reserved: Option<Reservation>,
+    /// Their descriptors.
+    _reserved: Reservation,
 }
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl WakeFiles {
     /// `None` if there are no descriptors or no memory for them.
-    pub(crate) fn new(descriptors: Option<&Budget>) -> Option<Self> {
-        let reserved = match descriptors {
-            Some(descriptors) => Some(descriptors.reserve(2)?),
-            None => None,
-        };
+    pub(crate) fn new(descriptors: &Budget) -> Option<Self> {
+        let reserved = descriptors.reserve(2)?;
         let (_, asleep) = Memory::writable_by_others(PAGE_WORDS).ok()?;
         let room = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
         Some(Self { asleep, room, _reserved: reserved })

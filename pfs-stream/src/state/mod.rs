@@ -86,8 +86,8 @@ pub(crate) struct Shared {
     pub(crate) kept: Kept,
     /// What its rings are charged to.
     pub(crate) budgets: Vec<Budget>,
-    /// Where a descriptor for a shared ring comes from.
-    pub(crate) descriptors: Option<Budget>,
+    /// Where the descriptors for its shared memory come from.
+    pub(crate) descriptors: Budget,
     /// What it takes beside its rings. Given back when the last handle is gone, or the stream was removed and is read by no other
     /// process.
     reserved: Mutex<Vec<Reservation>>,
@@ -106,8 +106,8 @@ pub(crate) struct Charges {
     pub(crate) reserved: Vec<Reservation>,
     /// What its rings are charged to, after the first.
     pub(crate) budgets: Vec<Budget>,
-    /// Where a descriptor for a shared ring comes from, if that is limited.
-    pub(crate) descriptors: Option<Budget>,
+    /// Where the descriptors for its shared memory come from.
+    pub(crate) descriptors: Budget,
 }
 
 impl Shared {

@@ -152,12 +152,10 @@ impl Shared {
         make: impl FnOnce(Layout) -> io::Result<Ring>,
     ) -> io::Result<Ring> {
         let refused = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
-        let descriptor = match self.descriptors.as_ref().filter(|_| !has_descriptor) {
-            Some(descriptors) => Some(descriptors.reserve(1).ok_or_else(refused)?),
-            None => None,
-        };
         let mut charge = self.charge(layout).map_err(|_| refused())?;
-        charge.extend(descriptor);
+        if !has_descriptor {
+            charge.push(self.descriptors.reserve(1).ok_or_else(refused)?);
+        }
         let ring = make(layout)?;
         if layout.bytes() <= MAX_ALLOCATED {
             ring.allocate(0, u64::MAX)?;
@@ -170,11 +168,10 @@ impl Shared {
     /// or that of the ring that is left. The stream may have moved since memory was taken, so one
     /// is taken now where there is none.
     pub(crate) fn has_descriptor(&self, next: &Ring, append: &Appending) -> bool {
-        let Some(descriptors) = &self.descriptors else { return true };
-        if append.ring.ring().is_shared() || next.charged_to(descriptors) > 0 {
+        if append.ring.ring().is_shared() || next.charged_to(&self.descriptors) > 0 {
             return true;
         }
-        descriptors.reserve(1).map(|descriptor| next.add_charge(descriptor)).is_some()
+        self.descriptors.reserve(1).map(|descriptor| next.add_charge(descriptor)).is_some()
     }
 
     /// Copies what the stream holds into another ring, and calls `arrive` under the append lock once that ring has all of it. Ends with what
