@@ -48,7 +48,7 @@ fn goal(goal: &Goal) -> Value {
         "wanted": goal.wanted,
         "unit": goal.unit,
         "at_most": goal.at_most,
-        "reached": goal.reached,
+        "reached": goal.reached.map(|reached| reached.median),
         "is_reached": goal.is_reached(),
     })
 }

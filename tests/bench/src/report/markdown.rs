@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Metric, Results, Shown, number};
+use super::{Metric, Results, Shown, Spread, number};
 
 /// All tables of the results.
 pub fn render(results: &Results) -> String {
@@ -63,11 +63,16 @@ fn goals(results: &Results, text: &mut String) {
     if results.goals.is_empty() {
         return;
     }
+    text.push_str("\nRatios are the median of those within each round (min to max).\n");
     text.push_str("\n| goal | against | wanted | reached | |\n|---|---|---|---|---|\n");
     for goal in &results.goals {
         let bound = if goal.at_most { "at most" } else { "at least" };
         let unit = if goal.unit == "x" { "x".to_owned() } else { format!(" {}", goal.unit) };
-        let reached = goal.reached.map_or("-".to_owned(), |value| number(value) + &unit);
+        let reached = goal.reached.map_or("-".to_owned(), |Spread { median, min, max }| {
+            let spread =
+                if min < max { format!(" ({} to {})", number(min), number(max)) } else { String::new() };
+            format!("{}{unit}{spread}", number(median))
+        });
         let verdict = match goal.is_reached() {
             Some(true) => "yes",
             Some(false) => "**no**",

@@ -72,8 +72,8 @@ pub struct Goal {
     pub unit: &'static str,
     /// Less is better.
     pub at_most: bool,
-    /// The ratio of the medians, or the value; nothing if a part of it was not measured.
-    pub reached: Option<f64>,
+    /// The ratio in each round, or the value; nothing if a part of it was not measured.
+    pub reached: Option<Spread>,
     /// Against whom.
     pub against: String,
 }
@@ -99,6 +99,14 @@ impl Cell {
     /// The spread of its values.
     pub fn spread(&self) -> Spread {
         Spread::of(&self.values)
+    }
+
+    /// The spread of the ratios in each round: both were measured in the same minute then, which the machine may have had less time for
+    /// than for others.
+    fn ratio_to(&self, other: &Self) -> Spread {
+        let ratios: Vec<f64> =
+            self.values.iter().zip(&other.values).map(|(own, other)| own / other).collect();
+        Spread::of(&ratios)
     }
 }
 
@@ -133,10 +141,6 @@ impl Results {
         self.cells.iter().find(|cell| cell.metric == metric && cell.peer == peer && cell.column == column)
     }
 
-    fn median(&self, metric: &Metric, peer: Peer, column: &str) -> Option<f64> {
-        self.cell(metric, peer, column).map(|cell| cell.spread().median)
-    }
-
     /// The metrics that were measured, in the order in which they came.
     pub fn metrics(&self) -> Vec<&'static Metric> {
         unique(self.cells.iter().map(|cell| cell.metric))
@@ -157,7 +161,7 @@ impl Results {
     /// A goal for `peer` against the best of the rivals: at least so many times what that has.
     pub fn goal_at_least(&mut self, metric: &'static Metric, peer: Peer, column: &str, wanted: f64) {
         let best = self.rivals(metric, column).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        self.goal(metric, peer, column, wanted, false, best);
+        self.goal(metric, peer, column, wanted, false, best.map(|(best, _)| best));
     }
 
     /// A goal for `peer` against the best of those rivals: at most so many times what that has.
@@ -171,7 +175,7 @@ impl Results {
     ) {
         let rivals = self.rivals(metric, column).into_iter().filter(|(rival, _)| among(*rival));
         let best = rivals.min_by(|a, b| a.1.total_cmp(&b.1));
-        self.goal(metric, peer, column, wanted, true, best);
+        self.goal(metric, peer, column, wanted, true, best.map(|(best, _)| best));
     }
 
     /// A goal for a value of `peer` itself.
@@ -182,7 +186,7 @@ impl Results {
         column: &str,
         (wanted, at_most): (f64, bool),
     ) {
-        let Some(reached) = self.median(metric, peer, column) else { return };
+        let Some(reached) = self.cell(metric, peer, column).map(Cell::spread) else { return };
         let text = format!("{}: {}, {column}", peer.name(), metric.name);
         let against = String::new();
         self.goals.push(Goal { text, wanted, unit: metric.unit, at_most, reached: Some(reached), against });
@@ -196,8 +200,8 @@ impl Results {
         column: &str,
         (wanted, at_most): (f64, bool),
     ) {
-        let best = self.median(metric, other, column).map(|median| (other, median));
-        self.goal(metric, peer, column, wanted, at_most, best);
+        let other = self.cell(metric, other, column).map(|_| other);
+        self.goal(metric, peer, column, wanted, at_most, other);
     }
 
     fn goal(
@@ -207,12 +211,13 @@ impl Results {
         column: &str,
         wanted: f64,
         at_most: bool,
-        other: Option<(Peer, f64)>,
+        other: Option<Peer>,
     ) {
-        let Some(own) = self.median(metric, peer, column) else { return };
+        let Some(own) = self.cell(metric, peer, column) else { return };
         let text = format!("{}: {}, {column}", peer.name(), metric.name);
-        let reached = other.map(|(_, other)| own / other);
-        let against = other.map_or("nobody", |(other, _)| other.name()).to_owned();
+        let against = other.map_or("nobody", Peer::name).to_owned();
+        let other = other.and_then(|other| self.cell(metric, other, column));
+        let reached = other.map(|other| own.ratio_to(other));
         self.goals.push(Goal { text, wanted, unit: "x", at_most, reached, against });
     }
 
@@ -240,7 +245,8 @@ impl Results {
 impl Goal {
     /// Whether it is reached, if that can be said.
     pub fn is_reached(&self) -> Option<bool> {
-        self.reached.map(|reached| if self.at_most { reached <= self.wanted } else { reached >= self.wanted })
+        let reached = self.reached?.median;
+        Some(if self.at_most { reached <= self.wanted } else { reached >= self.wanted })
     }
 }
 
@@ -283,6 +289,20 @@ mod tests {
     fn the_median_is_the_middle_of_odd_and_between_the_middles_of_even() {
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]).median, 2.5);
+    }
+
+    #[test]
+    fn a_goal_has_the_median_of_the_ratios_of_the_rounds() {
+        static METRIC: Metric = Metric { name: "speed", unit: "m/s", shown: Shown::Json };
+        let mut results = Results::new("table", "A table", Machine::local(3));
+        for (own, other) in [(9.0, 10.0), (1.0, 2.0), (9.5, 10.0)] {
+            results.add(&METRIC, Peer::PfsMapped, "N=1", own);
+            results.add(&METRIC, Peer::Tee, "N=1", other);
+        }
+        results.goal_against(&METRIC, (Peer::PfsMapped, Peer::Tee), "N=1", (0.9, false));
+        let [goal] = &results.goals[..] else { panic!("{:?}", results.goals) };
+        assert_eq!(goal.reached, Some(Spread { median: 0.9, min: 0.5, max: 0.95 }));
+        assert_eq!(goal.is_reached(), Some(true));
     }
 
     #[test]
