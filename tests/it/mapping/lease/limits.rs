@@ -14,33 +14,18 @@ fn read(daemon: &Daemon) -> Vec<u8> {
 }
 
 #[test]
-fn without_memory_for_another_ring_a_writer_goes_on_without_a_lease() {
-    let daemon = Daemon::with_config("[limits]\nmax_memory = \"16MB\"\n");
-    daemon
-        .pfs(["create", "--reserve", "--ring-buffer-size", "9MB", "--channel-buffer-size", "9MB", S])
-        .run()
-        .exits(0);
-    let mut writer = Fed::start(&daemon, ["--close"]);
-    writer.give(8 * MIB as usize);
-    eventually("all is there", || daemon.head(S) == writer.given.len() as u64);
-    assert_eq!(holder(&daemon), None);
-    let data = writer.finish();
-    assert_eq!(digest(&read(&daemon)), digest(&data));
-}
-
-#[test]
-fn without_quota_for_another_ring_a_writer_goes_on_without_a_lease() {
-    let daemon = Daemon::with_config("[limits]\nmax_memory_per_user = \"16MB\"\n");
-    daemon
-        .pfs(["create", "--reserve", "--ring-buffer-size", "9MB", "--channel-buffer-size", "9MB", S])
-        .run()
-        .exits(0);
-    let mut writer = Fed::start(&daemon, ["--close"]);
-    writer.give(8 * MIB as usize);
-    eventually("all is there", || daemon.head(S) == writer.given.len() as u64);
-    assert_eq!(holder(&daemon), None);
-    let data = writer.finish();
-    assert_eq!(digest(&read(&daemon)), digest(&data));
+fn without_memory_or_quota_for_another_ring_a_writer_goes_on_without_a_lease() {
+    for limit in ["max_memory", "max_memory_per_user"] {
+        let daemon = Daemon::with_config(&format!("[limits]\n{limit} = \"16MB\"\n"));
+        let size = ["--ring-buffer-size", "9MB", "--channel-buffer-size", "9MB"];
+        daemon.pfs(["create", "--reserve"]).args(size).arg(S).run().exits(0);
+        let mut writer = Fed::start(&daemon, ["--close"]);
+        writer.give(8 * MIB as usize);
+        eventually("all is there", || daemon.head(S) == writer.given.len() as u64);
+        assert_eq!(holder(&daemon), None, "{limit}");
+        let data = writer.finish();
+        assert_eq!(digest(&read(&daemon)), digest(&data), "{limit}");
+    }
 }
 
 /// A daemon that serves HTTP, where each token may take this much memory, and a command of such a token.
