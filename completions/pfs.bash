@@ -92,7 +92,7 @@ _pfs() {
 
     case "${cmd}" in
         pfs)
-            opts="-q -v -h -V --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help --version write cat create close rm ls stat info status stop bench help"
+            opts="-q -v -h -V --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help --version write cat create close rm ls stat info status stop bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -174,7 +174,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__bench)
-            opts="-q -v -h --readers --writers --chunk-size --size --transport --slow --rate --json --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --readers --writers --chunk-size --size --transport --slow --rate --json --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -197,7 +197,7 @@ _pfs() {
                     return 0
                     ;;
                 --transport)
-                    COMPREPLY=($(compgen -W "mapped socket http" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "shm unix http" -- "${cur}"))
                     return 0
                     ;;
                 --slow)
@@ -284,7 +284,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__cat)
-            opts="-f -q -v -h --follow --stream --new --tail --since --offset --until --slow --progress --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-f -q -v -h --follow --stream --new --tail --since --offset --until --slow --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -386,7 +386,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__close)
-            opts="-q -v -h --failed --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --failed --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -468,7 +468,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__create)
-            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --reserve --exist-ok --replace --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --ring-buffer-size --channel-buffer-size --ttl --content-type --reserve --exist-ok --replace --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -734,7 +734,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__info)
-            opts="-q -v -h --json --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --json --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -816,7 +816,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__ls)
-            opts="-l -0 -q -v -h --long --json --null --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-l -0 -q -v -h --long --json --null --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -898,7 +898,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__rm)
-            opts="-f -r -q -v -h --force --recursive --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-f -r -q -v -h --force --recursive --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -980,7 +980,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__stat)
-            opts="-w -q -v -h --json --watch --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-w -q -v -h --json --watch --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1062,7 +1062,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__stop)
-            opts="-q -v -h --if-idle --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --if-idle --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1144,7 +1144,7 @@ _pfs() {
             return 0
             ;;
         pfs__subcmd__write)
-            opts="-q -v -h --stream --lines --close --replace --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-map --quiet --verbose --color --help"
+            opts="-q -v -h --stream --lines --close --replace --wait-readers --chunk-size --tee --progress --socket --url --token-file --ca-file --client-cert-file --no-shm --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_pfs_global_optspecs
-    string join \n socket= url= token-file= ca-file= client-cert-file= no-map q/quiet v/verbose color= h/help V/version
+    string join \n socket= url= token-file= ca-file= client-cert-file= no-shm q/quiet v/verbose color= h/help V/version
 end
 
 function __fish_pfs_needs_command
@@ -32,7 +32,7 @@ complete -c pfs -n "__fish_pfs_needs_command" -l client-cert-file -d 'File with 
 complete -c pfs -n "__fish_pfs_needs_command" -l color -d 'When to color messages, help and tables' -r -f -a "auto\t'On a terminal'
 always\t'In any case'
 never\t'Not at all'"
-complete -c pfs -n "__fish_pfs_needs_command" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_needs_command" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_needs_command" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_needs_command" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -65,7 +65,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand write" -l close -d 'Close the st
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l replace -d 'Begin a new stream in place of one that there is, also if that is closed'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l tee -d 'Copy standard input to standard output, too'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -l progress -d 'Show progress on standard error in any case'
-complete -c pfs -n "__fish_pfs_using_subcommand write" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand write" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand write" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -87,7 +87,7 @@ never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -s f -l stream -l follow -d 'Follow a stream; --new, --tail, --since, --offset, --until and --slow imply it'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l new -d 'Start with what is appended from now on'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -l progress -d 'Show progress on standard error in any case'
-complete -c pfs -n "__fish_pfs_using_subcommand cat" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand cat" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand cat" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -106,7 +106,7 @@ never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l reserve -d 'Take the memory for all that the stream may hold now, or fail'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l exist-ok -d 'A stream that exists is no error, as long as it is not closed'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -l replace -d 'Remove a stream that exists, and make the new one in the same step'
-complete -c pfs -n "__fish_pfs_using_subcommand create" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand create" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -119,7 +119,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand close" -l color -d 'When to colo
 always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand close" -l failed -d 'Close them as failed: what they hold is not all that there should be'
-complete -c pfs -n "__fish_pfs_using_subcommand close" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand close" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand close" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -133,7 +133,7 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s f -l force -d 'A stream that does not exist is no error'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s r -l recursive -d 'Remove every stream at or below each path'
-complete -c pfs -n "__fish_pfs_using_subcommand rm" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand rm" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -148,7 +148,7 @@ never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s l -l long -d 'Show state, size, head, writers, readers and age, too'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -l json -d 'Print one JSON object a line'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s 0 -l null -d 'End each path with a NUL in place of a newline, for xargs -0'
-complete -c pfs -n "__fish_pfs_using_subcommand ls" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand ls" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -162,7 +162,7 @@ always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -l json -d 'Print one JSON object a line, for each stream'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s w -l watch -d 'Go on and show the figures anew every second'
-complete -c pfs -n "__fish_pfs_using_subcommand stat" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand stat" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand stat" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -175,7 +175,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand info" -l color -d 'When to color
 always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand info" -l json -d 'Print one JSON object'
-complete -c pfs -n "__fish_pfs_using_subcommand info" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand info" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand info" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand info" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -188,7 +188,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand status" -l color -d 'When to col
 always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand status" -l json -d 'Print one JSON object'
-complete -c pfs -n "__fish_pfs_using_subcommand status" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand status" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand status" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand status" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -201,7 +201,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand stop" -l color -d 'When to color
 always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand stop" -l if-idle -d 'Only if the daemon has no stream and no other client; otherwise end with 1'
-complete -c pfs -n "__fish_pfs_using_subcommand stop" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand stop" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand stop" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand stop" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand stop" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -209,8 +209,8 @@ complete -c pfs -n "__fish_pfs_using_subcommand bench" -l readers -d 'How many r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l writers -d 'How many writers' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l chunk-size -d 'Size of each chunk, at least 41 bytes' -r
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l size -d 'How much all writers together append, in whole chunks' -r
-complete -c pfs -n "__fish_pfs_using_subcommand bench" -l transport -d 'How bytes get to the daemon and from there to readers' -r -f -a "mapped\t'Through memory that is shared with the daemon; an error if there cannot be any'
-socket\t'Over connections to its socket'
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l transport -d 'How bytes get to the daemon and from there to readers' -r -f -a "shm\t'Through memory that is shared with the daemon; an error if there cannot be any'
+unix\t'Over connections to its socket'
 http\t'Over HTTP, with --url'"
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l slow -d 'What to do when a reader cannot keep up' -r -f -a "drop\t'It loses its oldest chunks, and reports which'
 block\t'Writers wait for it, for limits.max_block_time at most if the daemon sets that'
@@ -225,7 +225,7 @@ complete -c pfs -n "__fish_pfs_using_subcommand bench" -l color -d 'When to colo
 always\t'In any case'
 never\t'Not at all'"
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -l json -d 'Print one JSON object instead of a table'
-complete -c pfs -n "__fish_pfs_using_subcommand bench" -l no-map -d 'Share no memory with the daemon: send and get every byte over the connection'
+complete -c pfs -n "__fish_pfs_using_subcommand bench" -l no-shm -d 'Share no memory with the daemon: send and get every byte over the connection'
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -s q -l quiet -d 'Say nothing but errors and losses'
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -s v -l verbose -d 'Say what is being done'
 complete -c pfs -n "__fish_pfs_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'

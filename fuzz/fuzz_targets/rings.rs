@@ -5,8 +5,8 @@
 use std::{fs::File, os::unix::fs::FileExt, sync::OnceLock};
 
 use libfuzzer_sys::fuzz_target;
-use pfs_stream::mapped::{MappedReader, WriteToError};
-use pfs_stream::{Finish, MappedStart, Read, ReadError, ReadOptions, Sink, SlowPolicy, Stream, StreamConfig};
+use pfs_stream::shm::{ShmReader, WriteToError};
+use pfs_stream::{Finish, ShmStart, Read, ReadError, ReadOptions, Sink, SlowPolicy, Stream, StreamConfig};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 const SIZE: u64 = 4096;
@@ -15,7 +15,7 @@ const SIZE: u64 = 4096;
 struct Honest {
     ring: Vec<u8>,
     page: usize,
-    start: MappedStart,
+    start: ShmStart,
 }
 
 fn honest() -> &'static Honest {
@@ -77,7 +77,7 @@ fuzz_target!(|input: &[u8]| {
     let mut start = honest.start;
     start.policy = [SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect][usize::from(first) % 3];
     let own = ring.try_clone().expect("a descriptor");
-    let mut reader = MappedReader::open(own.into(), page.into(), &start).expect("a reader");
+    let mut reader = ShmReader::open(own.into(), page.into(), &start).expect("a reader");
     let sink = File::options().write(true).open("/dev/null").expect("/dev/null");
 
     // Two bytes say which word, one what is done, eight what it becomes.

@@ -84,7 +84,7 @@ pub struct GlobalArgs {
     /// On Linux, a reader on the daemon's machine maps the stream's ring and reads it for itself, and a writer puts
     /// its input where the daemon finds it. Both are faster, and results are the same to the byte.
     #[arg(long, global = true)]
-    pub no_map: bool,
+    pub no_shm: bool,
     /// Say nothing but errors and losses
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,

@@ -23,7 +23,7 @@ pub(crate) struct Daemon {
     /// Whether a daemon is started when none answers.
     autostart: bool,
     /// Whether memory is shared with it where that is possible.
-    mapping: bool,
+    shm: bool,
     printer: Printer,
 }
 
@@ -36,7 +36,7 @@ impl Daemon {
             named,
             found: OnceLock::new(),
             autostart: looks && start::is_allowed(),
-            mapping: !global.no_map,
+            shm: !global.no_shm,
             printer: printer.clone(),
         })
     }
@@ -115,7 +115,7 @@ impl Daemon {
     }
 
     fn configured(&self, client: Client) -> Client {
-        client.with_mapping(self.mapping)
+        client.with_shm(self.shm)
     }
 
     /// Remembers where the daemon is, so that everything else of this run goes to the same one.
@@ -127,8 +127,8 @@ impl Daemon {
     }
 
     /// Whether memory is shared with it where that is possible.
-    pub(crate) fn mapping(&self) -> bool {
-        self.mapping
+    pub(crate) fn shm(&self) -> bool {
+        self.shm
     }
 
     /// Where it is: once it was connected to, a socket or a URL.

@@ -48,7 +48,7 @@ const YIELDS: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
-    mapping: bool,
+    shm: bool,
     #[cfg(feature = "http")]
     half_duplex: bool,
 }
@@ -59,16 +59,16 @@ impl Client {
     pub fn new(endpoint: impl Into<Endpoint>) -> Self {
         Self {
             endpoint: endpoint.into(),
-            mapping: true,
+            shm: true,
             #[cfg(feature = "http")]
             half_duplex: false,
         }
     }
 
-    /// As [`Client::with_mapping`](crate::Client::with_mapping).
+    /// As [`Client::with_shm`](crate::Client::with_shm).
     #[must_use]
-    pub fn with_mapping(self, mapping: bool) -> Self {
-        Self { mapping, ..self }
+    pub fn with_shm(self, shm: bool) -> Self {
+        Self { shm, ..self }
     }
 
     /// As [`Client::with_half_duplex`](crate::Client::with_half_duplex).
@@ -109,7 +109,7 @@ impl Client {
     }
 
     async fn client(&self) -> Result<crate::Client, ConnectError> {
-        let client = crate::Client::connect(self.endpoint.clone()).await?.with_mapping(self.mapping);
+        let client = crate::Client::connect(self.endpoint.clone()).await?.with_shm(self.shm);
         #[cfg(feature = "http")]
         let client = client.with_half_duplex(self.half_duplex);
         Ok(client)
@@ -233,9 +233,9 @@ impl Reader {
         self.reader.position()
     }
 
-    /// As [`Reader::is_mapped`](crate::Reader::is_mapped).
-    pub fn is_mapped(&self) -> bool {
-        self.reader.is_mapped()
+    /// As [`Reader::is_shm`](crate::Reader::is_shm).
+    pub fn is_shm(&self) -> bool {
+        self.reader.is_shm()
     }
 }
 
@@ -252,9 +252,9 @@ impl Writer {
         self.writer.max_chunk()
     }
 
-    /// As [`Writer::is_mapped`](crate::Writer::is_mapped).
-    pub fn is_mapped(&self) -> bool {
-        self.writer.is_mapped()
+    /// As [`Writer::is_shm`](crate::Writer::is_shm).
+    pub fn is_shm(&self) -> bool {
+        self.writer.is_shm()
     }
 
     /// As [`Writer::readers`](crate::Writer::readers).

@@ -26,7 +26,7 @@ pub struct Client {
     pub(crate) dialer: Dialer,
     /// A connection on which no request is under way. Held only to take it out or put it in.
     idle: Arc<Mutex<Option<Connection>>>,
-    mapping: bool,
+    shm: bool,
     #[cfg(feature = "http")]
     half_duplex: bool,
 }
@@ -44,10 +44,10 @@ impl Client {
     ///
     /// Given up, nothing is left of it.
     pub async fn connect(endpoint: impl Into<Endpoint>) -> Result<Self, ConnectError> {
-        let mapping = true;
+        let shm = true;
         let endpoint = endpoint.into().found()?;
         let dialer = Dialer::new(&endpoint)?;
-        let connection = match dialer.connect(mapping).await {
+        let connection = match dialer.connect(shm).await {
             Ok(connection) => connection,
             Err(error) => return Err(Operator::identified(&dialer, error).await),
         };
@@ -55,7 +55,7 @@ impl Client {
             endpoint,
             dialer,
             idle: Arc::new(Mutex::new(Some(connection))),
-            mapping,
+            shm,
             #[cfg(feature = "http")]
             half_duplex: false,
         })
@@ -64,8 +64,8 @@ impl Client {
     /// Whether its readers and writers share memory with the daemon where both can, on Linux over a Unix socket. They do
     /// unless told otherwise here; results are the same to the byte.
     #[must_use]
-    pub fn with_mapping(self, mapping: bool) -> Self {
-        if mapping == self.mapping { self } else { Self { mapping, idle: Arc::default(), ..self } }
+    pub fn with_shm(self, shm: bool) -> Self {
+        if shm == self.shm { self } else { Self { shm, idle: Arc::default(), ..self } }
     }
 
     /// Whether its writers make do with a proxy that passes no answer on before a request has ended, as Caddy and other proxies
@@ -331,7 +331,7 @@ impl Client {
         {
             return Ok(connection);
         }
-        self.dialer.open(self.mapping).await
+        self.dialer.open(self.shm).await
     }
 
     pub(crate) fn keep(&self, mut connection: Connection) {

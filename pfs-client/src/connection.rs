@@ -22,9 +22,9 @@ use crate::ConnectError;
 use crate::error::{ProtocolError, RequestError};
 #[cfg(feature = "http")]
 use crate::http::{Dialer, Exchange};
-use crate::sharing::Passed;
+use crate::shm::Passed;
 #[cfg(target_os = "linux")]
-use crate::sharing::PassingSocket;
+use crate::shm::PassingSocket;
 
 /// How long a daemon may take to accept a connection and say hello.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -119,7 +119,7 @@ impl Connection {
     pub(crate) async fn open_sharing(socket: tokio::net::UnixStream) -> Result<Self, ConnectError> {
         let (socket, passed) = PassingSocket::new(socket);
         let connection = Self { passed: Some(passed), ..Self::new(Box::new(socket)) };
-        connection.greet(Hello::MAPPING | Hello::MOVING).await
+        connection.greet(Hello::SHM | Hello::MOVING).await
     }
 
     async fn greet(mut self, capabilities: u64) -> Result<Self, ConnectError> {
@@ -363,7 +363,7 @@ impl Connection {
 
     /// Whether both ends can share memory.
     pub(crate) fn shares_memory(&self) -> bool {
-        self.passed.is_some() && self.capabilities.is_some_and(|can| can & Hello::MAPPING != 0)
+        self.passed.is_some() && self.capabilities.is_some_and(|can| can & Hello::SHM != 0)
     }
 
     /// Memory that came along.

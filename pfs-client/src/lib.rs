@@ -206,7 +206,7 @@
 //! # Waiting
 //!
 //! Nothing here spins. On Linux, readers and writers of a daemon on the same machine share memory with it, and sleep in
-//! that; [`Client::with_mapping`] turns it off, and results are the same to the byte.
+//! that; [`Client::with_shm`] turns it off, and results are the same to the byte.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::exhaustive_enums)]
@@ -227,10 +227,10 @@ mod put;
 mod reader;
 mod resume;
 #[cfg(target_os = "linux")]
-mod sharing;
+mod shm;
 #[cfg(not(target_os = "linux"))]
-#[path = "no_sharing.rs"]
-mod sharing;
+#[path = "no_shm.rs"]
+mod shm;
 #[cfg(feature = "start")]
 pub mod start;
 mod stream;

@@ -15,9 +15,9 @@ use crate::connection::Connection;
 use crate::dialer::Dialer;
 use crate::error::{ProtocolError, RequestError};
 use crate::resume::{Attached, Place, Resume, Resumed};
-use crate::sharing::BellCount;
+use crate::shm::BellCount;
 #[cfg(target_os = "linux")]
-use crate::sharing::{MappedSource, Watch};
+use crate::shm::{ShmSource, Watch};
 use crate::{ConnectError, ReadError};
 
 mod direct;
@@ -67,7 +67,7 @@ enum Source {
     Connection,
     /// The ring itself, where the daemon could hand it over. Systems that cannot share memory have no such source.
     #[cfg(target_os = "linux")]
-    Ring(Box<MappedSource>),
+    Ring(Box<ShmSource>),
 }
 
 #[derive(Debug)]
@@ -130,11 +130,11 @@ impl Reader {
     fn attach(&mut self, reply: Reply) -> Result<Option<Event>, RequestError> {
         match reply {
             #[cfg(target_os = "linux")]
-            Reply::Mapped(start) if let Some(passed) = self.connection.passed() => {
-                match MappedSource::open(&start, passed) {
+            Reply::Shm(start) if let Some(passed) = self.connection.passed() => {
+                match ShmSource::open(&start, passed) {
                     Ok(ring) => self.source = Source::Ring(Box::new(ring)),
                     // The daemon then goes on as it does for readers elsewhere.
-                    Err(_) => self.connection.ring(&Request::Unmapped)?,
+                    Err(_) => self.connection.ring(&Request::CannotMap)?,
                 }
                 Ok(None)
             }
@@ -381,7 +381,7 @@ impl Reader {
         match self.connection.poll_fill(cx, READ_SIZE) {
             Poll::Ready(Ok(())) => {
                 #[cfg(target_os = "linux")]
-                if self.is_mapped() {
+                if self.is_shm() {
                     return Poll::Ready(self.hear());
                 }
                 return Poll::Ready(Ok(()));
@@ -477,7 +477,7 @@ impl Reader {
                 }
                 Ok(None)
             }
-            (_, _) if self.is_mapped() => {
+            (_, _) if self.is_shm() => {
                 Err(RequestError::unexpected("nothing, for the ring was handed over").into())
             }
             (_, Reply::Data(bytes)) => self.chunk(bytes),

@@ -13,7 +13,7 @@ use pfs_stream::{Cause, Chunk, Finish, WriteError};
 
 use crate::connection::{Connection, say};
 use crate::error::{ProtocolError, RequestError};
-use crate::sharing::Lease;
+use crate::shm::Lease;
 
 /// What [`Writer::push`] holds back at most, in bytes.
 const QUEUE_SIZE: usize = 64 << 10;
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     /// Whether it can share memory with the daemon, which may then give it a lease.
-    pub fn is_mapped(&self) -> bool {
+    pub fn is_shm(&self) -> bool {
         self.connection.shares_memory()
     }
 

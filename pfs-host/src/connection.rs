@@ -180,13 +180,13 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     if theirs.common_version().is_none() {
         return Err(other_version(theirs).into());
     }
-    wire.sharing = cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_map();
+    wire.sharing = cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_share();
     wire.following = wire.sharing && theirs.can_follow();
     wire.resuming = theirs.can_resume();
     wire.leasing = theirs.can_lease();
     let heartbeats = T::HEARTBEATS && theirs.can_heartbeat();
     let shared = [
-        (wire.sharing, Hello::MAPPING),
+        (wire.sharing, Hello::SHM),
         (wire.following, Hello::MOVING),
         (wire.resuming, Hello::RESUMING),
         (heartbeats, Hello::HEARTBEAT),

@@ -86,7 +86,7 @@ pub(crate) async fn answer<T: Transport>(
         }
         // It only shows that the client lives.
         Request::Heartbeat => {}
-        Request::MadeRoom | Request::Unmapped | Request::Follow => {
+        Request::MadeRoom | Request::CannotMap | Request::Follow => {
             return Err(misplaced("news of a reader before OpenReader").into());
         }
         // The connection takes these itself.

@@ -44,10 +44,10 @@ mod reload;
 mod session;
 mod settings;
 #[cfg(target_os = "linux")]
-mod sharing;
+mod shm;
 #[cfg(not(target_os = "linux"))]
-#[path = "no_sharing.rs"]
-mod sharing;
+#[path = "no_shm.rs"]
+mod shm;
 mod shutdown;
 mod stream_at;
 mod transport;

@@ -10,7 +10,7 @@ use pfs_proto::{DataKind, End, HEADER_LEN, MAX_PAYLOAD, ReadOptions, Reply, put_
 use pfs_stream::{Reader, Sink};
 
 #[cfg(target_os = "linux")]
-use crate::sharing;
+use crate::shm;
 use crate::{
     Cutoff, Readable,
     failure::{Ended, Failure},
@@ -46,11 +46,11 @@ pub(crate) async fn serve<T: Transport>(
         }),
     ];
     #[cfg(target_os = "linux")]
-    let reader = sharing::hand_out(wire, place, reader).await?;
+    let reader = shm::hand_out(wire, place, reader).await?;
     announce.into_iter().flatten().for_each(|reply| wire.put(&reply));
     #[cfg(target_os = "linux")]
     let (log, reader) = match reader {
-        Ok(handout) => sharing::serve(wire, place, handout, log, &cutoff).await?,
+        Ok(handout) => shm::serve(wire, place, handout, log, &cutoff).await?,
         Err(reader) => (log, reader),
     };
     let follow = place.resume(log, cutoff.clone(), reader, Frames::default());

@@ -16,7 +16,7 @@ use crate::{
     poll::poll_once,
     published::Published,
     session::Append,
-    sharing::{Grant, Lease},
+    shm::{Grant, Lease},
     shutdown::stuck,
     transport::Transport,
     wire::Wire,
@@ -165,7 +165,7 @@ impl<T: Transport> Writing<'_, T> {
                     Request::NeedsRoom { up_to } if self.wire.can_lease() => {
                         self.make_room(up_to, cutoff).await?;
                     }
-                    Request::Unmapped if self.lease.cannot_map() => {}
+                    Request::CannotMap if self.lease.cannot_map() => {}
                     Request::LeaseReady => {
                         let granted = self.lease.grant(self.append.writer());
                         match granted.ok_or_else(|| misplaced("a lease that was not offered"))? {

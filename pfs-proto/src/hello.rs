@@ -48,7 +48,7 @@ impl Hello {
 
     /// The ability to pass memory along with a message, and to map what was passed. Bit 1 was that of peers whose writers also
     /// shared memory without a lease. With such a peer none is shared.
-    pub const MAPPING: u64 = 256;
+    pub const SHM: u64 = 256;
 
     /// To go on reading over a new connection when one broke: the daemon then tells a reader which stream it reads.
     pub const RESUMING: u64 = 2;
@@ -95,8 +95,8 @@ impl Hello {
     }
 
     /// Whether the peer that sent this can share memory.
-    pub fn can_map(&self) -> bool {
-        self.capabilities & Self::MAPPING != 0
+    pub fn can_share(&self) -> bool {
+        self.capabilities & Self::SHM != 0
     }
 
     /// The version to speak with the peer that sent this, or `None` if there is none in common.

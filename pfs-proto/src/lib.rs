@@ -59,10 +59,10 @@
 //!
 //! # Shared memory
 //!
-//! Where both ends have said [`Hello::MAPPING`], `Mapped` comes before `Reading`: the reader reads the ring for
+//! Where both ends have said [`Hello::SHM`], `Shm` comes before `Reading`: the reader reads the ring for
 //! itself, and its connection carries `MadeRoom` one way, `Error` the other, and the news that either end is gone.
-//! A reader that finds that it cannot map says `Unmapped` and is served as any other. A daemon without memory for it
-//! leaves `Mapped` out.
+//! A reader that finds that it cannot map says `CannotMap` and is served as any other. A daemon without memory for it
+//! leaves `Shm` out.
 //!
 //! A stream moves from ring to ring while it grows. Where both ends have said [`Hello::MOVING`], a reader may be handed a ring that
 //! the stream leaves later. Once it has read all of such a ring, it says `Follow`, and goes on in the `Ring` that is the answer, at
@@ -70,7 +70,7 @@
 //! there on. A reader that has not said `MOVING` is handed a ring of full size, which the stream does not leave.
 //!
 //! Where both ends have said [`Hello::LEASING`] too, a writer that is the only one of its stream may be offered a
-//! ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps the ring and says `LeaseReady`, or says `Unmapped`. What
+//! ring with `LeaseOffer`. Nothing changes as long as it does not answer. It maps the ring and says `LeaseReady`, or says `CannotMap`. What
 //! it appended before that comes first; it appends nothing more until the answer is here. After `Leased`, it appends to the ring by
 //! itself. It says `Published` when somebody in the daemon waits for chunks, `NeedsRoom` when the next chunk would overwrite what a `block`
 //! reader has not read, and `Flush` to have all its chunks acknowledged. `LeaseEnded` ends the
@@ -82,7 +82,7 @@
 //! writer that has them knows how far those readers are, and need not ask for room: it puts the chunk that it waits for into the page of the
 //! slowest one, and waits for the event counter. It says `NeedsRoom` only when that takes long.
 //!
-//! A reader of a leased ring gets two more descriptors, with `Mapped` or `Ring`: a page whose first word it sets to 1 before it sleeps, and
+//! A reader of a leased ring gets two more descriptors, with `Shm` or `Ring`: a page whose first word it sets to 1 before it sleeps, and
 //! the event counter. A `block` reader adds 1 to that when it has come to the chunk that its own page names, and sets that to 0.
 //! Who had a lease can go on to write into the ring, and hide from readers that the stream has left it or has ended. So a reader that does
 //! not notice is told `RingLeft`. It reads what it finds in the ring, and then says `Follow`.
@@ -208,7 +208,7 @@
 //! | close: bool |
 //! ```
 //!
-//! `MadeRoom`, 0x13: a mapped reader has made room that a writer waits for; `Unmapped`, 0x15: a reader cannot map → `Data`..., or a writer cannot;
+//! `MadeRoom`, 0x13: an shm reader has made room that a writer waits for; `CannotMap`, 0x15: a reader cannot map → `Data`..., or a writer cannot;
 //! `Follow`, 0x19 → `Ring`, or `Unshared` and `Data`...; `Heartbeat`, 0x16; `Withdraw`, 0x18: a writer that has appended nothing
 //! withdraws → `Done`; `LeaseReady`, 0x1a → `Leased` or `LeaseEnded`; `Published`, 0x1b; `Flush`, 0x1d → `Ack`
 //!
@@ -307,7 +307,7 @@
 //! | start: u64 | head: u64 | content_type: opt str |
 //! ```
 //!
-//! `Mapped`, 0x92. Two descriptors come with it, the ring and the reader's page, and two more if the ring is leased. The last two
+//! `Shm`, 0x92. Two descriptors come with it, the ring and the reader's page, and two more if the ring is leased. The last two
 //! fields are missing for a ring of full size that is not leased.
 //!
 //! ```text
@@ -316,7 +316,7 @@
 //! ```
 //!
 //! `Ring`, 0x99. A descriptor comes with it, the ring, and two more if that is leased. `LeaseOffer`, 0x9b. Three descriptors come with
-//! it: the ring, the page in which readers ask for wake-ups, and the event counter. The last two fields may be missing as with `Mapped`.
+//! it: the ring, the page in which readers ask for wake-ups, and the event counter. The last two fields may be missing as with `Shm`.
 //!
 //! ```text
 //! | capacity: u64 | entries: opt u64 | leased: bool |
@@ -399,8 +399,8 @@ pub use hello::{
 pub use identity::{Identity, IdentityError};
 pub use message::{Reply, Request};
 pub use options::{
-    CreateOptions, End, IfExists, LeaseStart, MAX_CONTENT_TYPE, MappedStart, PutOptions, ReadOptions,
-    RingLayout, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
+    CreateOptions, End, IfExists, LeaseStart, MAX_CONTENT_TYPE, PutOptions, ReadOptions, RingLayout,
+    ShmStart, SlowPolicy, Start, UnknownPolicy, Until, WriteOptions,
 };
 pub use path::{MAX_PATH, PathPrefix, StreamPath};
 pub use size::{SizeError, parse_size};

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, MappedStart, PutOptions,
-    ReadOptions, ReaderStat, RingLayout, StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, LeaseStart, PutOptions, ReadOptions,
+    ReaderStat, RingLayout, ShmStart, StreamEvent, StreamPath, StreamStat, StreamSummary, WriteOptions,
     WriterStat,
 };
 
@@ -66,12 +66,12 @@ pub enum Request {
     /// Writer: nothing was appended, and nothing will be. The writer does not count as one that died. A stream that was created
     /// for it, and that no other client has used, is removed. Answered by [`Reply::Done`].
     Withdraw,
-    /// Mapped reader: it has made room that a writer waits for.
+    /// Shm reader: it has made room that a writer waits for.
     MadeRoom,
-    /// Mapped reader: it cannot map what it was handed. The daemon serves it over the connection from where it is. Writer: it cannot map
+    /// Shm reader: it cannot map what it was handed. The daemon serves it over the connection from where it is. Writer: it cannot map
     /// the ring that it was offered, and goes on as before.
-    Unmapped,
-    /// Mapped reader: it has read all of a ring that the stream has left, or that [`Reply::RingLeft`] told it to leave. Answered by [`Reply::Ring`] or [`Reply::Unshared`].
+    CannotMap,
+    /// Shm reader: it has read all of a ring that the stream has left, or that [`Reply::RingLeft`] told it to leave. Answered by [`Reply::Ring`] or [`Reply::Unshared`].
     Follow,
     /// Writer: it has mapped the ring that it was offered, and appends nothing more in another way until the answer has come:
     /// [`Reply::Leased`] or [`Reply::LeaseEnded`].
@@ -163,19 +163,19 @@ pub enum Reply {
     },
     /// Reader: read the ring for yourself. Comes with two descriptors, the ring and a page for the reader's figures; and if the ring is
     /// leased with two more, the page in which to ask for wake-ups and the event counter that wakes the holder of the lease.
-    Mapped(MappedStart),
-    /// Mapped reader: go on in this ring, at the same place. Comes with its descriptor, and if the ring is leased with the same two more as
-    /// [`Mapped`](Self::Mapped).
+    Shm(ShmStart),
+    /// Shm reader: go on in this ring, at the same place. Comes with its descriptor, and if the ring is leased with the same two more as
+    /// [`Shm`](Self::Shm).
     Ring {
         /// The ring.
         layout: RingLayout,
         /// Whether a writer of another process appends to it.
         leased: bool,
     },
-    /// Mapped reader: there is no ring to share, because there is no memory, or because the stream ended in a ring that a former holder of
+    /// Shm reader: there is no ring to share, because there is no memory, or because the stream ended in a ring that a former holder of
     /// a lease can still write to. What comes next comes over the connection.
     Unshared,
-    /// Mapped reader: the stream has left the ring a while ago, or has ended, whatever the ring says. Read what is there, and say
+    /// Shm reader: the stream has left the ring a while ago, or has ended, whatever the ring says. Read what is there, and say
     /// [`Request::Follow`].
     RingLeft,
     /// Writer: map this ring, to append to it yourself. Comes with three descriptors: the ring, the page in which readers ask for

@@ -335,7 +335,7 @@ pub struct RingLayout {
 
 /// Where a reader begins that was handed the ring itself. Offsets and sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MappedStart {
+pub struct ShmStart {
     /// The ring.
     pub layout: RingLayout,
     /// How far it may lag once it was live.

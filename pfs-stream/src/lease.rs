@@ -83,7 +83,7 @@ impl Offer {
 
 impl Writer {
     /// A ring for the process that this writer stands for, if it may get a lease: it is the only writer of an open stream, nobody holds a
-    /// lease, every reader can [follow](crate::mapped::Handout::follow), and there is memory. The stream stays where it is until the
+    /// lease, every reader can [follow](crate::shm::Handout::follow), and there is memory. The stream stays where it is until the
     /// lease is [granted](Self::grant_lease).
     pub fn offer_lease(&self) -> Option<Offer> {
         let layout = self.shared.config.layout();
@@ -213,7 +213,7 @@ impl Writer {
 
 /// What the other process has mapped of an [`Offer`]: the lease is not granted yet.
 #[derive(Debug)]
-pub struct Mapped {
+pub struct MappedOffer {
     ring: Ring,
     asleep: Memory,
 }
@@ -269,7 +269,7 @@ impl From<Refused> for HolderError {
     }
 }
 
-impl Mapped {
+impl MappedOffer {
     /// Maps what an [`Offer`] gave. Children of this process do not inherit it.
     ///
     /// # Errors

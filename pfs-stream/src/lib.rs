@@ -108,8 +108,6 @@ pub mod lease;
 mod lifetime;
 mod lost;
 
-#[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
-pub mod mapped;
 mod membership;
 mod quota;
 #[allow(clippy::exhaustive_enums, reason = "`Read` is data, a gap or the end")]
@@ -117,6 +115,8 @@ mod read;
 mod reader;
 mod registry;
 mod ring;
+#[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
+pub mod shm;
 mod sink;
 mod stat;
 mod state;
@@ -142,7 +142,7 @@ pub use events::Events;
 pub use extent::Extent;
 pub use lost::LostData;
 pub use pfs_proto::{
-    End, Event, Identity, MappedStart, Peer, ReadOptions, ReaderStat, RingLayout, SlowPolicy, Start, State,
+    End, Event, Identity, Peer, ReadOptions, ReaderStat, RingLayout, ShmStart, SlowPolicy, Start, State,
     StreamEvent, StreamStat, StreamSummary, Until, WriterStat,
 };
 pub use quota::Quota;
@@ -153,7 +153,7 @@ pub use ring::Violation;
 #[cfg(feature = "host")]
 pub use sink::Sink;
 pub use stream::{Hold, Stream};
-pub use totals::{ByWay, Totals};
+pub use totals::{ByTransport, Totals};
 pub use traits::{StreamReader, StreamWriter};
 #[cfg(feature = "postcard")]
 pub use typed::Postcard;

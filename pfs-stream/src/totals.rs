@@ -40,9 +40,9 @@ pub struct Totals {
     /// For how long writers have waited for `block` readers.
     pub waited: Duration,
     /// What writers appended.
-    pub written: ByWay,
+    pub written: ByTransport,
     /// What readers took.
-    pub read: ByWay,
+    pub read: ByTransport,
     /// Gaps that readers were told of.
     pub gaps: u64,
     /// Bytes in those gaps.
@@ -51,20 +51,20 @@ pub struct Totals {
     pub lost_chunks: u64,
 }
 
-/// Bytes, by how readers or writers reach their stream.
+/// Bytes by transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ByWay {
-    /// In memory that another process shares.
-    pub shared: u64,
-    /// Handed on for a process of this machine that the kernel has told us.
-    pub local: u64,
-    /// Handed on for anybody else.
-    pub remote: u64,
+pub struct ByTransport {
+    /// Through shared memory.
+    pub shm: u64,
+    /// Over a Unix socket: the kernel names the process at its other end.
+    pub unix: u64,
+    /// Over HTTP, and of clients that no kernel names.
+    pub http: u64,
 }
 
-impl ByWay {
+impl ByTransport {
     fn add(&mut self, peer: Peer, bytes: u64) {
-        let sum = if peer.uid.is_some() { &mut self.local } else { &mut self.remote };
+        let sum = if peer.uid.is_some() { &mut self.unix } else { &mut self.http };
         *sum = sum.saturating_add(bytes);
     }
 }
@@ -73,19 +73,19 @@ impl ByWay {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counted {
     Writer { peer: Peer, bytes: u64, leased: u64 },
-    Reader { peer: Peer, mapped: bool, bytes: u64, gaps: u64, lost_bytes: u64, lost_chunks: u64 },
+    Reader { peer: Peer, shm: bool, bytes: u64, gaps: u64, lost_bytes: u64, lost_chunks: u64 },
 }
 
 impl Totals {
     pub(crate) fn add(&mut self, counted: Counted) {
         match counted {
             Counted::Writer { peer, bytes, leased } => {
-                self.written.shared = self.written.shared.saturating_add(leased);
+                self.written.shm = self.written.shm.saturating_add(leased);
                 self.written.add(peer, bytes.saturating_sub(leased));
             }
-            Counted::Reader { peer, mapped, bytes, gaps, lost_bytes, lost_chunks } => {
-                if mapped {
-                    self.read.shared = self.read.shared.saturating_add(bytes);
+            Counted::Reader { peer, shm, bytes, gaps, lost_bytes, lost_chunks } => {
+                if shm {
+                    self.read.shm = self.read.shm.saturating_add(bytes);
                 } else {
                     self.read.add(peer, bytes);
                 }
@@ -105,9 +105,9 @@ impl Totals {
         self.lost_bytes = self.lost_bytes.max(before.lost_bytes);
         self.lost_chunks = self.lost_chunks.max(before.lost_chunks);
         for (sum, before) in [(&mut self.written, before.written), (&mut self.read, before.read)] {
-            sum.shared = sum.shared.max(before.shared);
-            sum.local = sum.local.max(before.local);
-            sum.remote = sum.remote.max(before.remote);
+            sum.shm = sum.shm.max(before.shm);
+            sum.unix = sum.unix.max(before.unix);
+            sum.http = sum.http.max(before.http);
         }
     }
 }

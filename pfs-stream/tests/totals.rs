@@ -50,8 +50,8 @@ fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
 
 /// What was counted of that.
 fn assert_counted(totals: &Totals) {
-    assert_eq!(totals.written, ByWay { local: 6010, remote: 3, shared: 0 });
-    assert_eq!(totals.read, ByWay { local: 4010, remote: 10, shared: 0 });
+    assert_eq!(totals.written, ByTransport { unix: 6010, http: 3, shm: 0 });
+    assert_eq!(totals.read, ByTransport { unix: 4010, http: 10, shm: 0 });
     assert_eq!((totals.gaps, totals.lost_bytes, totals.lost_chunks), (1, 2000, 1));
 }
 
@@ -136,13 +136,13 @@ fn bytes_that_go_through_shared_memory_are_told_apart() {
 
 #[cfg(all(target_os = "linux", not(miri)))]
 fn assert_shared(totals: &Totals) {
-    assert_eq!(totals.written, ByWay { shared: 111, local: 7, remote: 0 });
-    assert_eq!(totals.read, ByWay { shared: 118, local: 0, remote: 0 });
+    assert_eq!(totals.written, ByTransport { shm: 111, unix: 7, http: 0 });
+    assert_eq!(totals.read, ByTransport { shm: 118, unix: 0, http: 0 });
 }
 
 #[cfg(all(target_os = "linux", not(miri)))]
 fn share(look: bool) {
-    use pfs_stream::{lease::Mapped, mapped::MappedReader};
+    use pfs_stream::{lease::MappedOffer, shm::ShmReader};
 
     let own = |file: std::os::fd::BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
     let registry = registry();
@@ -151,7 +151,7 @@ fn share(look: bool) {
     writer.try_append(&[2; 7]).unwrap();
     let offer = writer.offer_lease().unwrap();
     let [asleep, _] = offer.wake_files();
-    let offered = Mapped::open(own(offer.ring()), own(asleep), offer.layout()).unwrap();
+    let offered = MappedOffer::open(own(offer.ring()), own(asleep), offer.layout()).unwrap();
     let mut holder = offered.begin(writer.grant_lease(offer).unwrap().start(), []).unwrap();
     for len in [100, 11] {
         holder.try_push(vec![1; len]).unwrap();
@@ -159,8 +159,8 @@ fn share(look: bool) {
     }
     let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out(true).map_err(|(_, error)| error).unwrap();
     let (ring, page) = (own(handout.ring().unwrap()), own(handout.page().unwrap()));
-    let mut mapped = MappedReader::open(ring, page, &handout.start()).unwrap();
-    while let Some(Read::Data { .. }) = mapped.try_read(&mut Vec::new(), 100).unwrap() {}
+    let mut reader = ShmReader::open(ring, page, &handout.start()).unwrap();
+    while let Some(Read::Data { .. }) = reader.try_read(&mut Vec::new(), 100).unwrap() {}
     if look {
         assert_shared(&registry.totals());
     }

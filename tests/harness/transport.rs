@@ -75,6 +75,6 @@ impl Transport {
 
     /// What `pfs` must be told besides where the daemon is.
     pub(crate) fn flag(self) -> Option<&'static str> {
-        (self == Self::Unix).then_some("--no-map")
+        (self == Self::Unix).then_some("--no-shm")
     }
 }

@@ -69,19 +69,19 @@ impl Wire {
     /// Like [`greeted`](Self::greeted), and offers to share memory.
     #[track_caller]
     pub fn greeted_to_share(self) -> Self {
-        self.greeted_with(Hello::MAPPING)
+        self.greeted_with(Hello::SHM)
     }
 
     /// Like [`greeted_to_share`](Self::greeted_to_share), and offers to follow streams from ring to ring.
     #[track_caller]
     pub fn greeted_to_follow(self) -> Self {
-        self.greeted_with(Hello::MAPPING | Hello::MOVING)
+        self.greeted_with(Hello::SHM | Hello::MOVING)
     }
 
     /// Like [`greeted_to_follow`](Self::greeted_to_follow), and offers to hold leases.
     #[track_caller]
     pub fn greeted_to_hold(self) -> Self {
-        self.greeted_with(Hello::MAPPING | Hello::MOVING | Hello::LEASING)
+        self.greeted_with(Hello::SHM | Hello::MOVING | Hello::LEASING)
     }
 
     #[track_caller]

@@ -23,7 +23,7 @@ fn under_way(daemon: &Daemon) -> Running {
 #[test]
 fn a_run_accounts_for_every_byte_on_either_way_and_its_stream_is_gone_afterwards() {
     let daemon = Daemon::start();
-    for transport in ["mapped", "socket"] {
+    for transport in ["shm", "unix"] {
         let args = [
             "bench",
             "--json",
@@ -121,10 +121,6 @@ fn what_cannot_be_measured_is_refused_and_leaves_no_stream() {
     let daemon = Daemon::with_buffers(1 << 20, 1 << 16);
     daemon.pfs(["bench", "--chunk-size", "40"]).run().exits(2).says("at least 41 bytes");
     daemon.pfs(["bench", "--chunk-size", "65537"]).run().exits(2).says("at most 64.0 KiB");
-    daemon
-        .pfs_on(Transport::Unix, ["bench", "--transport", "mapped"])
-        .run()
-        .exits(2)
-        .says("exclude each other");
+    daemon.pfs_on(Transport::Unix, ["bench", "--transport", "shm"]).run().exits(2).says("exclude each other");
     assert!(daemon.streams().is_empty());
 }

@@ -31,7 +31,7 @@ pub struct Hosted {
 }
 
 impl Hosted {
-    /// Compares all figures with the model's.
+    /// Compares all stats with the model's.
     pub fn check(&self) {
         let (stat, model) = (self.stream.stat(), self.model.borrow());
         assert_eq!((stat.head, stat.chunks), (model.head(), model.chunks()));

@@ -90,7 +90,7 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
         22 => Message::Withdraw,
         _ => {
             const NEWS: [Message; 4] =
-                [Message::Heartbeat, Message::MadeRoom, Message::Unmapped, Message::Follow];
+                [Message::Heartbeat, Message::MadeRoom, Message::CannotMap, Message::Follow];
             u.choose(&NEWS)?.clone()
         }
     })

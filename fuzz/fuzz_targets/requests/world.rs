@@ -88,7 +88,7 @@ impl World {
     /// Bytes that were ever appended to any stream.
     pub fn written(&self) -> u64 {
         let written = self.daemon.registry().totals().written;
-        written.shared + written.local + written.remote
+        written.shm + written.unix + written.http
     }
 
     /// What must hold when all clients have gone: nothing is kept for them.

@@ -15,7 +15,7 @@ writers may begin, except latencies, which are in microseconds. What is not know
 
 readers, writers, chunk_size, slow, rate: what was asked for
 
-transport: mapped, socket, http, or mixed if only some could share memory
+transport: shm, unix, http, or mixed if only some could share memory
 
 written: what all writers appended: bytes, chunks, seconds, mb_per_s, chunks_per_s
 
@@ -73,9 +73,9 @@ pub struct BenchArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
     /// Through memory that is shared with the daemon; an error if there cannot be any
-    Mapped,
+    Shm,
     /// Over connections to its socket
-    Socket,
+    Unix,
     /// Over HTTP, with --url
     Http,
 }

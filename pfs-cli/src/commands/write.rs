@@ -200,7 +200,7 @@ async fn append_input<'a>(
             pipe::enlarge(source.as_fd());
         }
         let block = usize::try_from(args.chunk_size).unwrap_or(usize::MAX).min(max_chunk);
-        if appender.writer.is_mapped() && !args.lines && !args.tee {
+        if appender.writer.is_shm() && !args.lines && !args.tee {
             for source in &sources {
                 append_directly(source, &mut appender, block).await?;
             }

@@ -11,7 +11,7 @@ use crate::ReadError;
 impl Reader {
     /// Writes chunks that are here already to a file, straight from the memory that is shared with the daemon: `most` bytes at
     /// most, about, but one chunk at least. Returns how many bytes that were. It is 0, and nothing was written, if they are less
-    /// than `least` bytes, if it is something else that comes next, and unless the reader is [mapped](Self::is_mapped) and its
+    /// than `least` bytes, if it is something else that comes next, and unless the reader is an [shm reader](Self::is_shm) and its
     /// policy is `block`: then [`try_next_batch`](Self::try_next_batch) has what there is.
     ///
     /// Blocks as the file does, and writers wait for what is not written yet.

@@ -12,12 +12,12 @@ use super::{Reader, Source};
 use crate::ReadError;
 #[cfg(target_os = "linux")]
 use crate::RequestError;
-use crate::sharing::BellCount;
+use crate::shm::BellCount;
 
 impl Reader {
     /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over the connection.
     /// Certain once it is attached.
-    pub fn is_mapped(&self) -> bool {
+    pub fn is_shm(&self) -> bool {
         !matches!(self.source, Source::Connection)
     }
 
@@ -32,7 +32,7 @@ impl Reader {
 
     /// Fails once the ring has been read to its head: what was appended since the last look at it is not lost.
     pub(super) fn read_out(&mut self, error: ReadError) -> Result<(), ReadError> {
-        if !self.is_mapped() {
+        if !self.is_shm() {
             return Err(self.fail(error));
         }
         self.broken = Some(error);
@@ -94,7 +94,7 @@ impl Reader {
         };
         if ring.follow(layout, leased, passed).is_err() {
             self.leave_ring();
-            self.connection.ring(&Request::Unmapped)?;
+            self.connection.ring(&Request::CannotMap)?;
         }
         Ok(())
     }

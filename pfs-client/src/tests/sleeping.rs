@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 use pfs_proto::{Decoder, Hello, Reply, Request};
-use pfs_stream::mapped::Handout;
+use pfs_stream::shm::Handout;
 use pfs_stream::{ReadOptions, Stream, StreamConfig};
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -78,7 +78,7 @@ async fn hears(socket: &mut UnixStream, decoder: &mut Decoder) -> Request {
 }
 
 /// A reader that has mapped the ring of an empty stream, and the daemon that serves it.
-async fn mapped_reader() -> (Reader, Host) {
+async fn shm_reader() -> (Reader, Host) {
     let (ours, mut socket) = UnixStream::pair().unwrap();
     let reader = async {
         let connection = Connection::open_sharing(ours).await.unwrap();
@@ -88,22 +88,21 @@ async fn mapped_reader() -> (Reader, Host) {
         let mut decoder = Decoder::new();
         hears(&mut socket, &mut decoder).await;
         let mut bytes = BytesMut::new();
-        Reply::Hello(Hello { capabilities: Hello::MAPPING | Hello::MOVING, ..Hello::OURS })
-            .encode(&mut bytes);
+        Reply::Hello(Hello { capabilities: Hello::SHM | Hello::MOVING, ..Hello::OURS }).encode(&mut bytes);
         socket.write_all(&bytes).await.unwrap();
         hears(&mut socket, &mut decoder).await;
 
         let stream = stream();
         let handout = handout(&stream);
         bytes.clear();
-        Reply::Mapped(handout.start()).encode(&mut bytes);
+        Reply::Shm(handout.start()).encode(&mut bytes);
         send_with(&socket, &bytes, &[handout.ring().unwrap(), handout.page().unwrap()]);
         let mut host = Host { socket, decoder, stream, handout };
         host.says(Reply::Reading { start: 0, head: 0, content_type: None }).await;
         host
     };
     let (mut reader, host) = tokio::join!(reader, host);
-    assert!(reader.is_mapped());
+    assert!(reader.is_shm());
     assert!(matches!(reader.next().await, Ok(Event::Attached { .. })));
     (reader, host)
 }
@@ -121,7 +120,7 @@ async fn asleep(mut reader: Reader, event: impl AsyncFnOnce()) -> Result<Event, 
 #[tokio::test]
 async fn a_reader_that_sleeps_is_woken_by_what_happens_to_its_stream() {
     for _ in 0..ROUNDS {
-        let (reader, host) = mapped_reader().await;
+        let (reader, host) = shm_reader().await;
         let mut writer = host.stream.writer().unwrap();
         let read = asleep(reader, async || {
             writer.try_append(b"x").unwrap();
@@ -129,11 +128,11 @@ async fn a_reader_that_sleeps_is_woken_by_what_happens_to_its_stream() {
         let read = read.await;
         assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "x"), "{read:?}");
 
-        let (reader, host) = mapped_reader().await;
+        let (reader, host) = shm_reader().await;
         let read = asleep(reader, async || host.stream.close()).await;
         assert!(matches!(read, Ok(Event::End { reason: End::Closed, offset: 0 })), "{read:?}");
 
-        let (reader, host) = mapped_reader().await;
+        let (reader, host) = shm_reader().await;
         let read = asleep(reader, async || host.stream.remove()).await;
         assert!(matches!(read, Err(ReadError::Removed)), "{read:?}");
     }
@@ -142,13 +141,13 @@ async fn a_reader_that_sleeps_is_woken_by_what_happens_to_its_stream() {
 #[tokio::test]
 async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends() {
     for _ in 0..ROUNDS {
-        let (reader, Host { socket, stream, handout, .. }) = mapped_reader().await;
+        let (reader, Host { socket, stream, handout, .. }) = shm_reader().await;
         // The ring stays as it is, as that of a daemon that was killed does.
         let read = asleep(reader, async || drop(socket)).await;
         assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
         drop((stream, handout));
 
-        let (reader, mut host) = mapped_reader().await;
+        let (reader, mut host) = shm_reader().await;
         let going = Reply::Error { code: crate::ErrorCode::GoingAway, message: "it ends".to_owned() };
         let read = asleep(reader, async || host.says(going).await).await;
         assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
@@ -158,7 +157,7 @@ async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends
 #[tokio::test]
 async fn a_reader_that_sleeps_is_woken_when_its_stream_moves_and_goes_on_in_the_next_ring() {
     for _ in 0..ROUNDS {
-        let (mut reader, mut host) = mapped_reader().await;
+        let (mut reader, mut host) = shm_reader().await;
         let mut writer = host.stream.writer().unwrap();
         // Larger than the ring that the reader has, and then than the one after.
         for chunk in [vec![b'x'; 10_000], vec![b'y'; 60_000]] {
@@ -175,7 +174,7 @@ async fn a_reader_that_sleeps_is_woken_when_its_stream_moves_and_goes_on_in_the_
             assert!(matches!(&read, Ok(Event::Chunk(read)) if *read == chunk), "{read:?}");
             reader = back;
         }
-        assert!(reader.is_mapped());
+        assert!(reader.is_shm());
         let read = asleep(reader, async || host.stream.close()).await;
         assert!(matches!(read, Ok(Event::End { reason: End::Closed, offset: 70_000 })), "{read:?}");
     }
@@ -183,11 +182,11 @@ async fn a_reader_that_sleeps_is_woken_when_its_stream_moves_and_goes_on_in_the_
 
 #[tokio::test]
 async fn a_reader_whose_next_ring_cannot_be_shared_goes_on_over_its_connection() {
-    let (reader, mut host) = mapped_reader().await;
+    let (reader, mut host) = shm_reader().await;
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let waits = tokio::spawn(async move {
         let mut reader = reader;
-        (reader.next().await, reader.is_mapped())
+        (reader.next().await, reader.is_shm())
     });
     promptly(async {
         assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Follow);
@@ -195,14 +194,14 @@ async fn a_reader_whose_next_ring_cannot_be_shared_goes_on_over_its_connection()
         host.says(Reply::Data("over the connection".into())).await;
     })
     .await;
-    let (read, is_mapped) = promptly(waits).await.unwrap();
+    let (read, is_shm) = promptly(waits).await.unwrap();
     assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "over the connection"), "{read:?}");
-    assert!(!is_mapped);
+    assert!(!is_shm);
 }
 
 #[tokio::test]
 async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on_over_its_connection() {
-    let (reader, mut host) = mapped_reader().await;
+    let (reader, mut host) = shm_reader().await;
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let waits = tokio::spawn(async move {
         let mut reader = reader;
@@ -212,7 +211,7 @@ async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on
         assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Follow);
         let next = host.handout.follow().unwrap();
         host.says(Reply::Ring { layout: next.layout(), leased: false }).await;
-        assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::Unmapped);
+        assert_eq!(hears(&mut host.socket, &mut host.decoder).await, Request::CannotMap);
         host.says(Reply::Data("over the connection".into())).await;
     })
     .await;
@@ -222,7 +221,7 @@ async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on
 
 #[tokio::test]
 async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_asleep() {
-    let (mut reader, host) = mapped_reader().await;
+    let (mut reader, host) = shm_reader().await;
     let count = reader.bell_count();
     assert!(reader.try_next().unwrap().is_none());
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
@@ -232,7 +231,7 @@ async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_
 
 #[tokio::test]
 async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_look_at_the_bell() {
-    let (mut reader, mut host) = mapped_reader().await;
+    let (mut reader, mut host) = shm_reader().await;
     let count = reader.bell_count().unwrap();
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let (read, ()) = promptly(async { tokio::join!(reader.next(), host.moves_the_reader()) }).await;
@@ -244,7 +243,7 @@ async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_
 #[tokio::test]
 async fn a_daemon_that_sends_a_ring_or_takes_it_away_unasked_breaks_the_protocol() {
     for unshared in [false, true] {
-        let (mut reader, mut host) = mapped_reader().await;
+        let (mut reader, mut host) = shm_reader().await;
         let layout = host.handout.start().layout;
         host.stream.writer().unwrap().try_append(b"not read yet").unwrap();
         host.says(if unshared { Reply::Unshared } else { Reply::Ring { layout, leased: false } }).await;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use pfs_stream::WriteError;
 
 use super::{QUEUE_SIZE, Writer};
-use crate::sharing::Lease;
+use crate::shm::Lease;
 
 /// The most that is read at once from a file without a lease, in bytes.
 const READ_SIZE: usize = 128 << 10;

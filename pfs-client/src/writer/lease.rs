@@ -10,7 +10,7 @@ use pfs_stream::WriteError;
 use super::Writer;
 use crate::connection::say;
 use crate::error::RequestError;
-use crate::sharing::{Held, Lease};
+use crate::shm::{Held, Lease};
 
 impl Writer {
     /// Pushes a chunk under the lease; `None` if there is none, or none any more.

@@ -3,7 +3,7 @@
 use pfs_proto::{End, StreamPath};
 use pfs_stream::Reader;
 #[cfg(target_os = "linux")]
-use pfs_stream::mapped::Handout;
+use pfs_stream::shm::Handout;
 
 use super::{follow::Gap, gap_log::GapLog};
 use crate::{Caller, Failure, failure::Ended};

@@ -14,7 +14,7 @@ use axum::{
 };
 use pfs_host::{Caller, Daemon};
 use pfs_proto::DaemonInfo;
-use pfs_stream::{Budget, ByWay, Totals};
+use pfs_stream::{Budget, ByTransport, Totals};
 use prometheus_client::{
     encoding::{prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
@@ -202,8 +202,8 @@ fn saturating(value: u64) -> i64 {
 }
 
 /// The kernel names those at the other end of a Unix socket, and nobody else.
-fn by_transport(ByWay { shared, local, remote }: ByWay) -> [(&'static str, u64); 3] {
-    [("memory", shared), ("socket", local), ("http", remote)]
+fn by_transport(ByTransport { shm, unix, http }: ByTransport) -> [(&'static str, u64); 3] {
+    [("shm", shm), ("unix", unix), ("http", http)]
 }
 
 #[cfg(test)]
@@ -227,7 +227,7 @@ mod tests {
             "pfs_blocked_seconds_total 1.5",
             "pfs_readers{policy=\"block\"} 0",
             "pfs_http_requests_total{protocol=\"plain\",method=\"GET\",status=\"200\"} 1",
-            "pfs_written_bytes_total{transport=\"memory\"} 0",
+            "pfs_written_bytes_total{transport=\"shm\"} 0",
             "pfs_refusals_total{reason=\"quota\"} 0",
         ] {
             for text in [&open, &classic] {

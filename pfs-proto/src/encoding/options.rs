@@ -2,7 +2,7 @@
 
 use super::fields::{FieldReader, FieldWriter};
 use crate::{
-    CreateOptions, End, IfExists, LeaseStart, MappedStart, MessageError, PutOptions, ReadOptions, RingLayout,
+    CreateOptions, End, IfExists, LeaseStart, MessageError, PutOptions, ReadOptions, RingLayout, ShmStart,
     SlowPolicy, Start, Until, WriteOptions,
 };
 
@@ -145,7 +145,7 @@ fn until(r: &mut FieldReader) -> Result<Until, MessageError> {
     }
 }
 
-pub(super) fn put_mapped_start(w: &mut FieldWriter<'_>, start: &MappedStart) {
+pub(super) fn put_shm_start(w: &mut FieldWriter<'_>, start: &ShmStart) {
     w.u64(start.layout.capacity);
     w.u64(start.channel_buffer_size);
     w.u64(start.seq);
@@ -205,9 +205,9 @@ pub(super) fn lease_start(r: &mut FieldReader) -> Result<LeaseStart, MessageErro
     })
 }
 
-pub(super) fn mapped_start(r: &mut FieldReader) -> Result<MappedStart, MessageError> {
+pub(super) fn shm_start(r: &mut FieldReader) -> Result<ShmStart, MessageError> {
     let capacity = r.u64()?;
-    let mut start = MappedStart {
+    let mut start = ShmStart {
         layout: RingLayout { capacity, entries: None },
         channel_buffer_size: r.u64()?,
         seq: r.u64()?,

@@ -58,7 +58,7 @@ impl Reply {
                 w.u64(identity.stream());
                 w.u64(*deaths_before);
             }
-            Self::Mapped(start) => options::put_mapped_start(&mut w, start),
+            Self::Shm(start) => options::put_shm_start(&mut w, start),
             Self::Ring { layout, leased } => options::put_ring(&mut w, *layout, *leased),
             Self::LeaseOffer(layout) => options::put_ring(&mut w, *layout, false),
             Self::Leased(start) => options::put_lease_start(&mut w, start),
@@ -112,7 +112,7 @@ impl Reply {
             kind::HEARTBEAT_REPLY => Self::Heartbeat,
             kind::HAPPENED => Self::Happened(event::event(&mut r)?),
             kind::WAITING => Self::Waiting,
-            kind::MAPPED => Self::Mapped(options::mapped_start(&mut r)?),
+            kind::SHM => Self::Shm(options::shm_start(&mut r)?),
             kind::RING => {
                 let (layout, leased) = options::ring(&mut r)?;
                 Self::Ring { layout, leased }
@@ -158,7 +158,7 @@ impl Reply {
             Self::Heartbeat => kind::HEARTBEAT_REPLY,
             Self::Happened(_) => kind::HAPPENED,
             Self::Waiting => kind::WAITING,
-            Self::Mapped(_) => kind::MAPPED,
+            Self::Shm(_) => kind::SHM,
             Self::Ring { .. } => kind::RING,
             Self::Unshared => kind::UNSHARED,
             Self::LeaseOffer(_) => kind::LEASE_OFFER,

@@ -52,7 +52,7 @@ impl Request {
             | Self::Reload
             | Self::Withdraw
             | Self::MadeRoom
-            | Self::Unmapped
+            | Self::CannotMap
             | Self::Follow
             | Self::LeaseReady
             | Self::Published
@@ -94,7 +94,7 @@ impl Request {
             kind::RELOAD => Self::Reload,
             kind::STOP => Self::Stop { if_idle: r.bool("if_idle")? },
             kind::MADE_ROOM => Self::MadeRoom,
-            kind::UNMAPPED => Self::Unmapped,
+            kind::CANNOT_MAP => Self::CannotMap,
             kind::FOLLOW => Self::Follow,
             kind::LEASE_READY => Self::LeaseReady,
             kind::PUBLISHED => Self::Published,
@@ -128,7 +128,7 @@ impl Request {
             Self::Reload => kind::RELOAD,
             Self::Stop { .. } => kind::STOP,
             Self::MadeRoom => kind::MADE_ROOM,
-            Self::Unmapped => kind::UNMAPPED,
+            Self::CannotMap => kind::CANNOT_MAP,
             Self::Follow => kind::FOLLOW,
             Self::LeaseReady => kind::LEASE_READY,
             Self::Published => kind::PUBLISHED,

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, LeaseStart, MappedStart, Peer,
-    PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout, SlowPolicy, Start, State, StreamEvent,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, LeaseStart, Peer, PutOptions,
+    ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart, SlowPolicy, Start, State, StreamEvent,
     StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
 use proptest::collection::vec;
@@ -42,7 +42,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         any::<bool>().prop_map(|close| Request::Fail { close }),
         Just(Request::Withdraw),
         Just(Request::MadeRoom),
-        Just(Request::Unmapped),
+        Just(Request::CannotMap),
         Just(Request::Follow),
         Just(Request::LeaseReady),
         Just(Request::Published),
@@ -71,7 +71,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::Watching),
         Just(Reply::Heartbeat),
         event().prop_map(Reply::Happened),
-        mapped_start().prop_map(Reply::Mapped),
+        shm_start().prop_map(Reply::Shm),
         (ring_layout(), any::<bool>()).prop_map(|(layout, leased)| Reply::Ring { layout, leased }),
         ring_layout().prop_map(Reply::LeaseOffer),
         lease_start().prop_map(Reply::Leased),
@@ -287,13 +287,13 @@ fn ring_layout() -> impl Strategy<Value = RingLayout> {
     (any::<u64>(), option::of(any::<u64>())).prop_map(|(capacity, entries)| RingLayout { capacity, entries })
 }
 
-fn mapped_start() -> impl Strategy<Value = MappedStart> {
+fn shm_start() -> impl Strategy<Value = ShmStart> {
     let flags = any::<(bool, bool)>();
     (ring_layout(), any::<[u64; 5]>(), option::of(any::<u64>()), read_options(), flags).prop_map(
         |(layout, [channel_buffer_size, seq, offset, head, deaths_before], missing, options, flags)| {
             let ReadOptions { policy, until, .. } = options;
             let (live, leased) = flags;
-            MappedStart {
+            ShmStart {
                 layout,
                 channel_buffer_size,
                 seq,

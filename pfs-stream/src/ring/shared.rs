@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use pfs_proto::{MappedStart, RingLayout};
+use pfs_proto::{RingLayout, ShmStart};
 
 use super::{Layout, Memory, Ring, RingReader, Sharing};
 use crate::sync::Arc;
@@ -41,8 +41,8 @@ impl RingReader {
     }
 
     /// What a reader elsewhere must know to read on from here.
-    pub(crate) fn to_start(&self) -> MappedStart {
-        MappedStart {
+    pub(crate) fn to_start(&self) -> ShmStart {
+        ShmStart {
             layout: self.ring.layout.to_tell(),
             channel_buffer_size: self.channel_buffer_size,
             seq: self.seq,
@@ -57,7 +57,7 @@ impl RingReader {
         }
     }
 
-    pub(crate) fn from_start(ring: Ring, start: &MappedStart) -> Self {
+    pub(crate) fn from_start(ring: Ring, start: &ShmStart) -> Self {
         Self {
             ring,
             seq: start.seq,

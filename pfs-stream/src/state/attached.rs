@@ -102,7 +102,7 @@ impl ReaderState {
         let passed = position.saturating_sub(self.start);
         Counted::Reader {
             peer: self.peer,
-            mapped: self.figures.are_shared(),
+            shm: self.figures.are_shared(),
             bytes: passed.saturating_sub(lost_bytes),
             gaps,
             lost_bytes,

@@ -158,7 +158,7 @@ impl Appending {
         let (all_bytes, all_chunks) = (head.offset - tail.offset + bytes, head.seq - tail.seq + chunks);
         let full = self.growth.full;
         // Readers of other processes follow to rings that they can map.
-        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
+        let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
         let has_room_for_all = |next: Layout| next == full || next.has_room(all_bytes, all_chunks);
         let found = self.growth.next.take().filter(|next| next.is_for_others || !is_read_elsewhere);
         let next = match found {
@@ -235,7 +235,7 @@ impl Appending {
         chunks: u64,
         shared: &Shared,
     ) -> Result<(), WriteError> {
-        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
+        let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
         let (full, head) = (self.growth.full, self.ring.head());
         let kept = self.ring.start_if_possible(floor);
         let (all_bytes, all_chunks) = (head.offset - kept.offset + bytes, head.seq - kept.seq + chunks);
@@ -267,7 +267,7 @@ impl Appending {
         is_in_place: bool,
         shared: &Shared,
     ) -> Result<(), WriteError> {
-        let is_read_elsewhere = shared.mapped.load(Ordering::Relaxed) > 0;
+        let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
         let needed = layout.bytes();
         let charge = match is_in_place {
             true => {
@@ -359,7 +359,7 @@ impl Shared {
             next.add_charge(descriptor);
         }
         *lock(&self.shared_ring) = next.cloned();
-        if self.mapped.load(Ordering::Relaxed) > 0 {
+        if self.shm_readers.load(Ordering::Relaxed) > 0 {
             left.ring_bell();
         }
     }

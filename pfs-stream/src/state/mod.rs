@@ -5,7 +5,7 @@ mod attached;
 mod growth;
 mod lease;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-mod sharing;
+mod shm;
 
 use std::time::{Duration, SystemTime};
 
@@ -35,9 +35,9 @@ pub use lease::LeaseEnd;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) use lease::WakeFiles;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub use sharing::NextRing;
+pub use shm::NextRing;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub(crate) use sharing::RingElsewhere;
+pub(crate) use shm::RingElsewhere;
 
 /// Streams made in this process so far.
 static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     pub(crate) readers: Mutex<Vec<Arc<ReaderState>>>,
     pub(crate) reader_count: AtomicUsize,
     /// Readers that are in other processes.
-    pub(crate) mapped: AtomicUsize,
+    pub(crate) shm_readers: AtomicUsize,
     /// Those of them that cannot follow to another ring.
     pub(crate) staying: AtomicUsize,
     /// Bytes that readers who have left were told they lost. Written under `readers`, when one leaves.
@@ -153,7 +153,7 @@ impl Shared {
             append: Mutex::new(appending),
             readers: Mutex::new(Vec::new()),
             reader_count: AtomicUsize::new(0),
-            mapped: AtomicUsize::new(0),
+            shm_readers: AtomicUsize::new(0),
             staying: AtomicUsize::new(0),
             lost_before: AtomicU64::new(0),
             gone,
@@ -242,7 +242,7 @@ impl Shared {
     /// Counts a removed stream no longer, unless its memory is mapped by other processes.
     pub(crate) fn give_back(&self) {
         let append = lock(&self.append);
-        if !append.status.removed() || self.mapped.load(Ordering::SeqCst) > 0 {
+        if !append.status.removed() || self.shm_readers.load(Ordering::SeqCst) > 0 {
             return;
         }
         let ring = append.ring.ring();
@@ -266,7 +266,7 @@ impl Shared {
     pub(crate) fn wake_readers(&self) {
         self.news.wake_all();
         #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-        if self.mapped.load(Ordering::Relaxed) > 0 {
+        if self.shm_readers.load(Ordering::Relaxed) > 0 {
             let ring = lock(&self.shared_ring).clone();
             if let Some(ring) = ring {
                 ring.ring_bell();

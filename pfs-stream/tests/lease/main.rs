@@ -22,8 +22,8 @@ use std::{
 };
 
 use pfs_stream::{
-    lease::{Grant, Holder, HolderError, LeaseEnd, LeaseStart, Mapped, Offer},
-    mapped::{Handout, MappedReader, NextRing},
+    lease::{Grant, Holder, HolderError, LeaseEnd, LeaseStart, MappedOffer, Offer},
+    shm::{Handout, NextRing, ShmReader},
     *,
 };
 
@@ -53,13 +53,13 @@ fn own(file: BorrowedFd<'_>) -> OwnedFd {
 }
 
 /// What the other process maps of an offer.
-fn map(offer: &Offer) -> Mapped {
+fn map(offer: &Offer) -> MappedOffer {
     let [asleep, _] = offer.wake_files();
-    Mapped::open(own(offer.ring()), own(asleep), offer.layout()).unwrap()
+    MappedOffer::open(own(offer.ring()), own(asleep), offer.layout()).unwrap()
 }
 
 /// What it makes of that when it has the lease.
-fn begin(mapped: Mapped, grant: &Grant) -> Holder {
+fn begin(mapped: MappedOffer, grant: &Grant) -> Holder {
     mapped.begin(grant.start(), grant.pages().map(own)).unwrap()
 }
 
@@ -76,7 +76,7 @@ fn append_chunk(holder: &mut Holder, chunk: impl Chunk) -> Result<bool, HolderEr
 /// An shm reader, and its host.
 struct Shm {
     handout: Handout,
-    reader: MappedReader,
+    reader: ShmReader,
 }
 
 impl Shm {
@@ -87,7 +87,7 @@ impl Shm {
     fn with(stream: &Stream, options: ReadOptions) -> Self {
         let handout = stream.reader(options).unwrap().hand_out(true).unwrap();
         let (ring, page) = (own(handout.ring().unwrap()), own(handout.page().unwrap()));
-        let mut reader = MappedReader::open(ring, page, &handout.start()).unwrap();
+        let mut reader = ShmReader::open(ring, page, &handout.start()).unwrap();
         if let Some([asleep, room]) = handout.wake_files() {
             reader.wake_by(own(asleep), own(room)).unwrap();
         }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[cfg(all(target_os = "linux", not(miri)))]
-use crate::shm::ShmReader;
+use crate::shm::ShmProcess;
 
 /// Bytes that a reader of events takes out of the ring at once.
 const BATCH: u64 = 64 << 10;
@@ -25,7 +25,7 @@ const BATCH: u64 = 64 << 10;
 enum Kind {
     Own(Box<Reader>),
     #[cfg(all(target_os = "linux", not(miri)))]
-    Shm(Box<ShmReader>),
+    Shm(Box<ShmProcess>),
     /// While it turns from one kind into another.
     Between,
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use pfs_stream::{
-    lease::{LeaseEnd, LeaseStart, Mapped, Offer},
+    lease::{LeaseEnd, LeaseStart, MappedOffer, Offer},
     *,
 };
 
@@ -37,7 +37,7 @@ pub(crate) enum Leased {
 pub(crate) struct Offered {
     pub(crate) writer: Writer,
     offer: Offer,
-    mapped: Mapped,
+    mapped: MappedOffer,
     ring: Words,
     asleep: Words,
 }
@@ -48,7 +48,7 @@ impl Offered {
         let [asleep, _] = offer.wake_files();
         let (ring, asleep) = (own(&offer.ring())?, own(&asleep)?);
         let words = (Words::map(&ring)?, Words::map(&asleep)?);
-        let mapped = Mapped::open(ring, asleep, offer.layout())?;
+        let mapped = MappedOffer::open(ring, asleep, offer.layout())?;
         Ok(Self { writer, offer, mapped, ring: words.0, asleep: words.1 })
     }
 

@@ -410,10 +410,10 @@ impl Schedule {
             }
         }
         let totals = self.registry.totals();
-        let ByWay { shared, local, remote } = totals.written;
-        assert_eq!(shared + local + remote, self.written);
-        let ByWay { shared, local, remote } = totals.read;
-        let got = Got { delivered: shared + local + remote, lost: totals.lost_bytes };
+        let ByTransport { shm, unix, http } = totals.written;
+        assert_eq!(shm + unix + http, self.written);
+        let ByTransport { shm, unix, http } = totals.read;
+        let got = Got { delivered: shm + unix + http, lost: totals.lost_bytes };
         assert_eq!(got, self.got);
         assert_eq!(totals.given_up, self.given_up);
         for name in ["a", "b"] {

@@ -3,7 +3,7 @@
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use pfs_stream::{
-    mapped::{Bell, Handout, MappedReader, NextRing},
+    shm::{Bell, Handout, NextRing, ShmReader},
     *,
 };
 
@@ -24,9 +24,9 @@ pub(crate) struct Answer {
 }
 
 /// Both ends of a reader in shared memory. Dropped together, as when the other process dies.
-pub(crate) struct ShmReader {
+pub(crate) struct ShmProcess {
     pub(crate) handout: Handout,
-    reader: MappedReader,
+    reader: ShmReader,
     pub(crate) can_follow: bool,
     /// Where it was when it was handed out.
     pub(crate) start: Place,
@@ -38,14 +38,14 @@ pub(crate) struct ShmReader {
     pub(crate) has_asked: bool,
 }
 
-impl ShmReader {
+impl ShmProcess {
     /// Maps what a reader of this process was turned into, at this place.
     pub(crate) fn open(mut handout: Handout, start: Place, can_follow: bool) -> io::Result<Self> {
         let file = || io::Error::from(io::ErrorKind::NotFound);
         let ring = handout.ring().ok_or_else(file)?.try_clone_to_owned()?;
         let page = handout.page().ok_or_else(file)?.try_clone_to_owned()?;
         let file = File::from(ring.try_clone()?);
-        let mut reader = MappedReader::open(ring, page, &handout.start())?;
+        let mut reader = ShmReader::open(ring, page, &handout.start())?;
         if let Some([asleep, room]) = handout.wake_files() {
             reader.wake_by(asleep.try_clone_to_owned()?, room.try_clone_to_owned()?)?;
         }

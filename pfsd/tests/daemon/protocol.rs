@@ -70,7 +70,7 @@ async fn a_client_of_several_versions_is_served_in_ours_and_with_the_abilities_t
     let running = Running::start();
     let mut client = running.stranger().await;
     let many = Hello { min_version: 0, max_version: VERSION + 5, capabilities: u64::MAX };
-    let memory = if cfg!(target_os = "linux") { Hello::MAPPING | Hello::MOVING } else { 0 };
+    let memory = if cfg!(target_os = "linux") { Hello::SHM | Hello::MOVING } else { 0 };
     let shared = Hello::RESUMING | Hello::PUT | Hello::LEASING | memory;
     let ours = Hello { capabilities: shared, ..Hello::OURS };
     assert_eq!(client.ask(Request::Hello(many)).await, Reply::Hello(ours));

@@ -307,9 +307,9 @@ async fn a_removed_stream_that_a_client_maps_is_charged_to_its_creator_until_the
     let mut client = running.client().await;
     assert_eq!(client.ask(create("/streamfs/a")).await, Reply::Done);
     let mut reader = running.stranger().await;
-    assert!(matches!(reader.peer.greet(Hello::MAPPING).await, Some(Reply::Hello(_))));
+    assert!(matches!(reader.peer.greet(Hello::SHM).await, Some(Reply::Hello(_))));
     let reading = reader.ask(Request::OpenReader(at("/streamfs/a"), oldest())).await;
-    assert!(matches!(reading, Reply::Mapped(_)), "{reading:?}");
+    assert!(matches!(reading, Reply::Shm(_)), "{reading:?}");
 
     // The daemon hangs up on the reader after a second, and the clock stands still while a request is on its way.
     client.send_together(&[Request::Remove(at("/streamfs/a")), create("/streamfs/b")]).await;

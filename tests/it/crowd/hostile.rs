@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::reader::Crowd;
 use super::site::{AUTHORIZED, Site};
 use super::{KEPT, SPOILED};
-use crate::mapping::{Handed, handed};
+use crate::shm::{Handed, handed};
 
 /// How many connections each of them holds at a time.
 const AT_ONCE: usize = 10;

@@ -88,7 +88,7 @@ impl Site {
         } else {
             Endpoint::Unix(self.daemon.socket())
         };
-        Client::connect(endpoint).await.unwrap().with_mapping(kind == Kind::Shm)
+        Client::connect(endpoint).await.unwrap().with_shm(kind == Kind::Shm)
     }
 
     /// A connection for HTTP/1.1, on which nothing was said yet.

@@ -43,7 +43,7 @@ fn bytes_are_counted_by_the_way_that_they_go() {
     let count = |what: &str, transport: &str| {
         metric(&daemon, &format!("pfs_{what}_bytes_total{{transport=\"{transport}\"}}"))
     };
-    for (transport, label) in [(Transport::Shm, "memory"), (Transport::Unix, "socket")] {
+    for (transport, label) in [(Transport::Shm, "shm"), (Transport::Unix, "unix")] {
         let stream = format!("/streamfs/{label}");
         daemon
             .pfs_on(transport, ["write", "--stream", "--close", &stream])
@@ -52,16 +52,16 @@ fn bytes_are_counted_by_the_way_that_they_go() {
             .exits(0);
         daemon.pfs_on(transport, ["cat", "--stream", &stream]).run().exits(0);
     }
-    assert_eq!((count("written", "memory"), count("written", "socket")), (0., 2000.), "neither has a lease");
+    assert_eq!((count("written", "shm"), count("written", "unix")), (0., 2000.), "neither has a lease");
     let mut holder = daemon.pfs(["write", "--stream", "--close", "/streamfs/leased"]).stdin_pipe().spawn();
     let mut given = 0;
     eventually("a writer appends under a lease", || {
         holder.send(&[b'x'; 64 << 10]);
         given += 64 << 10;
-        count("written", "memory") > 0.
+        count("written", "shm") > 0.
     });
     holder.finish().exits(0);
-    assert_eq!(count("written", "memory") + count("written", "socket"), f64::from(given + 2000));
+    assert_eq!(count("written", "shm") + count("written", "unix"), f64::from(given + 2000));
     daemon
         .pfs_http(["write", "--stream", "--close", "/streamfs/frames"])
         .stdin("x".repeat(1000))
@@ -70,7 +70,7 @@ fn bytes_are_counted_by_the_way_that_they_go() {
     daemon.ask("PUT", "/streamfs/plain", [], &[0; 1000]).has(201);
     daemon.get("/streamfs/plain?until=caught-up").has(200);
     assert_eq!(count("written", "http"), 2000.);
-    for transport in ["memory", "socket", "http"] {
+    for transport in ["shm", "unix", "http"] {
         eventually("the readers have gone", || count("read", transport) == 1000.);
     }
     assert_eq!(metric(&daemon, "pfs_http_received_bytes_total{protocol=\"plain\"}"), 1000.);
@@ -78,7 +78,7 @@ fn bytes_are_counted_by_the_way_that_they_go() {
 }
 
 #[test]
-fn what_a_mapped_reader_lost_is_counted_while_it_reads_and_afterwards() {
+fn what_an_shm_reader_lost_is_counted_while_it_reads_and_afterwards() {
     let daemon = Daemon::with_http_config(
         "[plugins.streamfs.config]\nring_buffer_size = \"64KB\"\nchannel_buffer_size = \"64KB\"\n",
     );
@@ -97,7 +97,7 @@ fn what_a_mapped_reader_lost_is_counted_while_it_reads_and_afterwards() {
     assert_eq!(reader.finish().code, 4);
     let got = copied.join().unwrap().unwrap() as f64;
     eventually("it has gone", || metric(&daemon, "pfs_readers{policy=\"drop\"}") == 0.);
-    eventually("it is counted", || metric(&daemon, "pfs_read_bytes_total{transport=\"memory\"}") == got);
+    eventually("it is counted", || metric(&daemon, "pfs_read_bytes_total{transport=\"shm\"}") == got);
     assert_eq!(metric(&daemon, "pfs_lost_bytes_total"), sent as f64 - got);
     assert!(metric(&daemon, "pfs_gaps_total") >= 1.);
     assert!(metric(&daemon, "pfs_lost_chunks_total") >= 1.);

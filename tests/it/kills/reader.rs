@@ -121,7 +121,7 @@ pub(super) fn client(daemon: &Daemon, link: &Link, transport: Transport, linked:
         Transport::Shm | Transport::Unix => Endpoint::Unix(daemon.socket()),
         Transport::Http => HttpEndpoint::new(&url).expect("a URL").into(),
     };
-    Client::new(endpoint).with_mapping(transport == Transport::Shm)
+    Client::new(endpoint).with_shm(transport == Transport::Shm)
 }
 
 fn follow(client: &Client, options: ReadOptions, attached: &AtomicBool) -> Outcome {

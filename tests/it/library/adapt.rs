@@ -196,7 +196,7 @@ fn threads_write_and_read_as_they_do_with_files() {
     for transport in Transport::ALL {
         let daemon = daemon(BUFFER);
         let client =
-            || blocking::Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
+            || blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
         let mut writer = client().writer(path(), WriteOptions::default()).unwrap();
         let readers = [(); 3].map(|()| client().reader(path(), block()).unwrap());
         let [bytes, chunks, events] = readers;

@@ -27,7 +27,7 @@ async fn a_writer_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_r
             let daemon = daemon(64 << 10);
             let other = client(&daemon, transport).await;
             let mut writer = other.writer(&path(), WriteOptions::default()).await.unwrap();
-            assert_eq!(writer.is_mapped(), transport == Transport::Shm);
+            assert_eq!(writer.is_shm(), transport == Transport::Shm);
             writer.append(b"so far").await.unwrap();
             writer.flush().await.unwrap();
             let both = async { tokio::join!(writer.failure(), end(&other, removes)) };
@@ -45,7 +45,7 @@ fn a_thread_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed
         for removes in [false, true] {
             let daemon = daemon(64 << 10);
             let writers =
-                blocking::Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
+                blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
             let mut writer = writers.writer(path(), WriteOptions::default()).unwrap();
             writer.append(b"so far").unwrap();
             writer.flush().unwrap();

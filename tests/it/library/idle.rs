@@ -146,7 +146,7 @@ fn a_thousand_idle_readers_that_share_memory_wake_once_a_second_at_most_and_the_
     block_on(async {
         let client = Client::connect(endpoint(&place)).await.unwrap();
         let readers = readers(client, 1000).await;
-        assert!(readers.iter().all(pfs_client::Reader::is_mapped));
+        assert!(readers.iter().all(pfs_client::Reader::is_shm));
         tasks(readers).await;
     });
 }
@@ -161,7 +161,7 @@ fn a_thousand_idle_readers_of_a_socket_use_no_processor_and_neither_does_the_dae
     raise_file_limit();
     block_on(async {
         let client = Client::connect(endpoint(&place)).await.unwrap();
-        tasks(readers(client.with_mapping(false), 1000).await).await;
+        tasks(readers(client.with_shm(false), 1000).await).await;
     });
 }
 

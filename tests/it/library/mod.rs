@@ -24,7 +24,7 @@ fn daemon(buffer: u64) -> Daemon {
 /// A client of the daemon over this transport.
 async fn client(daemon: &Daemon, transport: Transport) -> Client {
     let client = Client::connect(endpoint(daemon, transport)).await.unwrap();
-    client.with_mapping(transport == Transport::Shm)
+    client.with_shm(transport == Transport::Shm)
 }
 
 /// Where the daemon is for such a client.

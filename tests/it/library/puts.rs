@@ -159,8 +159,7 @@ fn a_chunk_of_any_size_that_the_stream_takes_can_be_put(transport: Transport) {
 
 fn a_thread_of_its_own_can_put(transport: Transport) {
     let daemon = daemon(BUFFER);
-    let client =
-        blocking::Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
+    let client = blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
     let options = PutOptions::default();
     assert!(client.put(path(), "one", &options).unwrap().created);
     let results = client.put_all([(path(), "two"), (job(1), "three")], &options).unwrap();

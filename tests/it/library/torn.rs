@@ -71,15 +71,14 @@ fn readers_of_every_kind_that_are_lapped_see_no_torn_byte_and_count_what_they_lo
 pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
     let until = Instant::now() + time;
     let daemon = daemon(RING);
-    let client =
-        |transport| Client::new(endpoint(&daemon, transport)).with_mapping(transport == Transport::Shm);
+    let client = |transport| Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
     daemon.create(path().as_str());
     let lapped = AtomicUsize::new(0);
     thread::scope(|scope| {
         // Three of each, so that some share what the daemon copies.
         let reader = |transport| {
             let reader = client(transport).reader(path(), ReadOptions::default()).unwrap();
-            assert_eq!(reader.is_mapped(), transport == Transport::Shm);
+            assert_eq!(reader.is_shm(), transport == Transport::Shm);
             reader
         };
         let readers = [Transport::ALL; 3].concat().into_iter().map(reader);

@@ -67,7 +67,7 @@ impl Worker {
     /// Waits until it is attached, and tells whether it shares memory with the daemon.
     pub(super) fn attached(&mut self) -> anyhow::Result<bool> {
         match self.listen()? {
-            Said::Ready { mapped } => Ok(mapped),
+            Said::Ready { shm } => Ok(shm),
             said => bail!("{} said {said:?} before it was attached", self.name),
         }
     }
@@ -87,7 +87,7 @@ pub(super) struct Remover(Worker);
 
 impl Remover {
     pub(super) fn start(path: &str, place: &Place) -> anyhow::Result<Self> {
-        let job = Job { path: path.to_owned(), mapping: false, chunk: 0, role: Role::Remover };
+        let job = Job { path: path.to_owned(), shm: false, chunk: 0, role: Role::Remover };
         Ok(Self(Worker::start(format!("the process that removes {path}"), &job, place)?))
     }
 

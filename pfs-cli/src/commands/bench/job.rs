@@ -15,7 +15,7 @@ pub(super) const COMMAND: &str = "bench-worker";
 pub(crate) struct Job {
     pub(super) path: String,
     /// Whether memory is shared with the daemon where that is possible.
-    pub(super) mapping: bool,
+    pub(super) shm: bool,
     /// Size of each chunk.
     pub(super) chunk: usize,
     pub(super) role: Role,
@@ -45,7 +45,7 @@ impl Job {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Said {
     /// It is attached.
-    Ready { mapped: bool },
+    Ready { shm: bool },
     /// All that a writer had to append is in the stream.
     Wrote(Wrote),
     /// A reader came to its end.

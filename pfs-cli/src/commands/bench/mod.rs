@@ -36,7 +36,7 @@ const SECONDS: u64 = 10;
 
 /// Measures, and prints the report.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let plan = Plan::new(&args, context.daemon.mapping(), context.daemon.place())?;
+    let plan = Plan::new(&args, context.daemon.shm(), context.daemon.place())?;
     // Checked first: a long measurement without a place for its report would be lost.
     Stdout::open()?;
     let client = context.daemon.connect().await?;
@@ -79,13 +79,13 @@ struct Plan<'a> {
     chunk: usize,
     /// Of all writers together.
     chunks: u64,
-    mapping: bool,
+    shm: bool,
     /// Whether the daemon is at a URL.
     http: bool,
 }
 
 impl<'a> Plan<'a> {
-    fn new(args: &'a BenchArgs, mapping: bool, place: &Place) -> anyhow::Result<Self> {
+    fn new(args: &'a BenchArgs, shm: bool, place: &Place) -> anyhow::Result<Self> {
         let usage = |message: String| Err(Failure::new(ExitCode::Usage, message).into());
         if args.chunk_size < stamp::SMALLEST as u64 {
             return usage(format!(
@@ -93,15 +93,15 @@ impl<'a> Plan<'a> {
                 stamp::SMALLEST
             ));
         }
-        if args.transport == Some(Transport::Mapped) && !mapping {
-            return usage("--transport mapped and --no-map exclude each other".to_owned());
+        if args.transport == Some(Transport::Shm) && !shm {
+            return usage("--transport shm and --no-shm exclude each other".to_owned());
         }
         let http = matches!(place, Place::Url { .. });
         match (args.transport, http) {
             (Some(Transport::Http), false) => {
                 return usage("--transport http needs the daemon's URL: say --url, too".to_owned());
             }
-            (Some(Transport::Mapped | Transport::Socket), true) => {
+            (Some(Transport::Shm | Transport::Unix), true) => {
                 return usage("a daemon at a URL is reached over HTTP only: --transport http".to_owned());
             }
             _ => {}
@@ -112,8 +112,8 @@ impl<'a> Plan<'a> {
             (None, None) => SIZE.div_ceil(args.chunk_size),
         };
         let chunk = usize::try_from(args.chunk_size).unwrap_or(usize::MAX);
-        let mapping = mapping && args.transport != Some(Transport::Socket);
-        Ok(Self { args, chunk, chunks, mapping, http })
+        let shm = shm && args.transport != Some(Transport::Unix);
+        Ok(Self { args, chunk, chunks, shm, http })
     }
 
     fn reader(&self) -> Role {
@@ -134,16 +134,16 @@ impl<'a> Plan<'a> {
     }
 
     /// What the processes said of themselves, as the report says it.
-    fn transport(&self, mapped: &[bool]) -> anyhow::Result<&'static str> {
-        let all = mapped.iter().all(|mapped| *mapped);
-        if self.args.transport == Some(Transport::Mapped) && !all {
+    fn transport(&self, shm: &[bool]) -> anyhow::Result<&'static str> {
+        let all = shm.iter().all(|shm| *shm);
+        if self.args.transport == Some(Transport::Shm) && !all {
             bail!("the daemon and its clients cannot share memory here; try --transport socket");
         }
-        Ok(match (all, mapped.contains(&true)) {
+        Ok(match (all, shm.contains(&true)) {
             _ if self.http => "http",
-            (true, _) => "mapped",
+            (true, _) => "shm",
             (false, true) => "mixed",
-            (false, false) => "socket",
+            (false, false) => "unix",
         })
     }
 }
@@ -167,7 +167,7 @@ async fn measure(
         return Err(Failure::new(ExitCode::Usage, message).into());
     }
     let start = |name: String, role: Role| {
-        let job = Job { path: path.to_string(), mapping: plan.mapping, chunk: plan.chunk, role };
+        let job = Job { path: path.to_string(), shm: plan.shm, chunk: plan.chunk, role };
         Worker::start(name, &job, context.daemon.place())
     };
     let readers = (1..=plan.args.readers).map(|number| start(format!("reader {number}"), plan.reader()));
@@ -175,8 +175,8 @@ async fn measure(
     let writers = (0..plan.args.writers)
         .map(|number| start(format!("writer {}", u32::from(number) + 1), plan.writer(number)));
     let mut writers = writers.collect::<anyhow::Result<Vec<_>>>()?;
-    let mapped = readers.iter_mut().chain(&mut writers).map(Worker::attached);
-    let transport = plan.transport(&mapped.collect::<anyhow::Result<Vec<_>>>()?)?;
+    let shm = readers.iter_mut().chain(&mut writers).map(Worker::attached);
+    let transport = plan.transport(&shm.collect::<anyhow::Result<Vec<_>>>()?)?;
 
     // The process id of another machine means nothing here.
     let usage = || Usage::of_daemon(daemon).filter(|_| context.daemon.place().is_local());

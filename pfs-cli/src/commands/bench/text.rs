@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(
             strip_str(&text(&sample())).to_string(),
             "\
-1 writer and 2 readers, 62.5 KiB in chunks of 64 B, mapped
+1 writer and 2 readers, 62.5 KiB in chunks of 64 B, shm
 
 WHO           MB/S  CHUNKS/S  SECONDS       DATA     LOST  GAPS
 writer 1     0.128      2000    0.500   62.5 KiB

@@ -57,13 +57,13 @@ fn endpoint() -> anyhow::Result<Endpoint> {
 }
 
 fn client(job: &Job) -> anyhow::Result<Client> {
-    Ok(Client::new(endpoint()?).with_mapping(job.mapping))
+    Ok(Client::new(endpoint()?).with_shm(job.shm))
 }
 
 fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::Result<Wrote> {
     let mut writer = client(job)?.writer(&job.path()?, WriteOptions::default()).context("cannot write")?;
     let mut chunk = Chunk::new(number, job.chunk);
-    say(&Said::Ready { mapped: writer.is_mapped() })?;
+    say(&Said::Ready { shm: writer.is_shm() })?;
     if io::stdin().lock().read_line(&mut String::new())? == 0 {
         bail!("it ended before it began");
     }
@@ -89,7 +89,7 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
     let mut latencies = Latencies::default();
     let mut chunks = Chunks::new();
     let mut read = Read::default();
-    say(&Said::Ready { mapped: reader.is_mapped() })?;
+    say(&Said::Ready { shm: reader.is_shm() })?;
     loop {
         let before = reader.position();
         match reader.next_batch(&mut chunks) {
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn only_a_process_that_was_started_for_a_job_has_one() {
         let role = Role::Writer { number: 1, chunks: 2, interval: Some(3) };
-        let job = Job { path: "/streamfs/s".to_owned(), mapping: true, chunk: 64, role };
+        let job = Job { path: "/streamfs/s".to_owned(), shm: true, chunk: 64, role };
         let text = serde_json::to_string(&job).unwrap();
         let arguments = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         assert_eq!(super::job(&arguments(&["pfs", COMMAND, &text])), Some(job));

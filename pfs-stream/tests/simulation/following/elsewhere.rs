@@ -1,11 +1,11 @@
 //! A reader that another process goes on with, step by step: it is handed out, asks for the next ring, maps it, and comes back.
 
-use pfs_stream::mapped::FollowError;
+use pfs_stream::shm::FollowError;
 
 use super::{Following, Kind};
 use crate::{
     ledger::{Held, Ledger, Next},
-    shm::{Answer, ShmReader},
+    shm::{Answer, ShmProcess},
 };
 
 impl Following {
@@ -32,7 +32,7 @@ impl Following {
         (self.sleep, self.is_overdue) = (None, false);
         // It goes on inside of a chunk, as if it had started there.
         (self.place.settled, self.entered) = (self.place.at, self.place.at);
-        let shm = ShmReader::open(handout, self.place, can_follow);
+        let shm = ShmProcess::open(handout, self.place, can_follow);
         self.kind = Kind::Shm(Box::new(shm.expect("what it was given can be mapped")));
         true
     }
@@ -49,7 +49,7 @@ impl Following {
         self.check(ledger);
     }
 
-    fn shm(&self) -> Option<&ShmReader> {
+    fn shm(&self) -> Option<&ShmProcess> {
         match &self.kind {
             Kind::Shm(shm) => Some(shm),
             _ => None,
@@ -58,7 +58,7 @@ impl Following {
 
     /// Whether it found that it is to ask for the next ring, and has not.
     pub(crate) fn has_to_ask(&self) -> bool {
-        let may_ask = |shm: &ShmReader| shm.answer.is_none() && shm.has_to_follow();
+        let may_ask = |shm: &ShmProcess| shm.answer.is_none() && shm.has_to_follow();
         self.last == Next::Moved && self.shm().is_some_and(may_ask)
     }
 

@@ -1,7 +1,7 @@
 //! Readers in other processes, which follow their stream from ring to ring. Between what a process asks and what it does with the
 //! answer, anything may happen.
 
-use pfs_stream::mapped::FollowError;
+use pfs_stream::shm::FollowError;
 
 use super::{Attached, Schedule};
 use crate::{following::Following, rings::Cause};

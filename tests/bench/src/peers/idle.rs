@@ -27,8 +27,8 @@ impl Readers {
     /// No readers yet.
     pub fn new(peer: Peer, address: &Address) -> io::Result<Self> {
         let client = match peer {
-            Peer::PfsMapped => Some(pfs::Many::connect(address)?),
-            Peer::PfsSocket => Some(pfs::Many::connect(address)?.without_shm()),
+            Peer::PfsShm => Some(pfs::Many::connect(address)?),
+            Peer::PfsUnix => Some(pfs::Many::connect(address)?.without_shm()),
             _ => None,
         };
         let (library, connections) = (Vec::new(), Vec::new());
@@ -52,7 +52,7 @@ impl Readers {
 
     /// Readers that are attached over shm.
     pub fn over_shm(&self) -> usize {
-        self.library.iter().filter(|reader| reader.is_mapped()).count()
+        self.library.iter().filter(|reader| reader.is_shm()).count()
     }
 }
 

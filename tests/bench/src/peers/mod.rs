@@ -34,9 +34,9 @@ use crate::job::{Job, Load};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 pub enum Peer {
     /// pfs's library, with shared memory.
-    PfsMapped,
+    PfsShm,
     /// pfs's library, frames over the socket.
-    PfsSocket,
+    PfsUnix,
     /// The tokio daemon of this package.
     Baseline,
     /// Redis, PUBLISH and SUBSCRIBE.
@@ -58,8 +58,8 @@ pub enum Peer {
     TeeLargePipes,
     /// `| pfs write --stream`, and `pfs cat --stream |` for each reader.
     PfsPipes,
-    /// The same with `--no-map`.
-    PfsSocketPipes,
+    /// The same with `--no-shm`.
+    PfsUnixPipes,
     /// A file in memory.
     File,
     /// pfs's library writes, HTTP reads.
@@ -81,8 +81,8 @@ impl Peer {
     /// What tables call it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::PfsMapped => "pfs, mapped",
-            Self::PfsSocket => "pfs, socket",
+            Self::PfsShm => "pfs, shm",
+            Self::PfsUnix => "pfs, unix",
             Self::Baseline => "100-line tokio daemon",
             Self::RedisPubsub => "Redis pub/sub",
             Self::RedisStreams => "Redis streams",
@@ -93,7 +93,7 @@ impl Peer {
             Self::Tee => "tee into FIFOs",
             Self::TeeLargePipes => "tee, pipes of 1 MiB",
             Self::PfsPipes => "pfs write, pfs cat",
-            Self::PfsSocketPipes => "pfs write, pfs cat, --no-map",
+            Self::PfsUnixPipes => "pfs write, pfs cat, --no-shm",
             Self::File => "file in /dev/shm",
             Self::PfsHttp => "pfs, HTTP",
             Self::Nginx => "nginx, a file",
@@ -106,10 +106,7 @@ impl Peer {
 
     /// Whether it is pfs.
     pub fn is_pfs(self) -> bool {
-        matches!(
-            self,
-            Self::PfsMapped | Self::PfsSocket | Self::PfsPipes | Self::PfsSocketPipes | Self::PfsHttp
-        )
+        matches!(self, Self::PfsShm | Self::PfsUnix | Self::PfsPipes | Self::PfsUnixPipes | Self::PfsHttp)
     }
 
     /// Whether it does only a part of the job, and shows what the machine gives for that part: no peer, and never the best of all in
@@ -152,8 +149,8 @@ impl Peer {
     /// Starts its server.
     pub fn serve(self, start: &Start<'_>) -> anyhow::Result<Server> {
         let server = match self {
-            Self::PfsMapped | Self::PfsSocket | Self::PfsHttp => pfs::serve(start),
-            Self::PfsPipes | Self::PfsSocketPipes => pfs::serve_pipes(start),
+            Self::PfsShm | Self::PfsUnix | Self::PfsHttp => pfs::serve(start),
+            Self::PfsPipes | Self::PfsUnixPipes => pfs::serve_pipes(start),
             Self::Baseline => baseline::serve(start),
             Self::Relay => relay::serve(start),
             Self::RedisPubsub | Self::RedisStreams => resp::serve(start),
@@ -230,8 +227,8 @@ impl Receiver {
     /// Attaches a reader, which gets everything that is written from then on (and with `history` what was before).
     pub fn attach(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
-            Peer::PfsMapped => Self::Pfs(pfs::Reader::open(job, Transport::Mapped)?.into()),
-            Peer::PfsSocket => Self::Pfs(pfs::Reader::open(job, Transport::Socket)?.into()),
+            Peer::PfsShm => Self::Pfs(pfs::Reader::open(job, Transport::Shm)?.into()),
+            Peer::PfsUnix => Self::Pfs(pfs::Reader::open(job, Transport::Unix)?.into()),
             Peer::Baseline | Peer::Relay => Self::Baseline(baseline::reader(job)?),
             Peer::RedisPubsub => Self::Messages(resp::subscribe(job)?),
             Peer::RedisStreams => Self::Entries(resp::follow(job)?),
@@ -241,7 +238,7 @@ impl Receiver {
             Peer::Tee
             | Peer::TeeLargePipes
             | Peer::PfsPipes
-            | Peer::PfsSocketPipes
+            | Peer::PfsUnixPipes
             | Peer::SocketsAlone
             | Peer::PipesAlone
             | Peer::File => Self::Fixed(pipes::reader(job)?),
@@ -283,8 +280,8 @@ impl Sender {
     /// Connects a writer.
     pub fn connect(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
-            Peer::PfsMapped | Peer::PfsHttp => Self::Pfs(pfs::Writer::open(job, Transport::Mapped)?.into()),
-            Peer::PfsSocket => Self::Pfs(pfs::Writer::open(job, Transport::Socket)?.into()),
+            Peer::PfsShm | Peer::PfsHttp => Self::Pfs(pfs::Writer::open(job, Transport::Shm)?.into()),
+            Peer::PfsUnix => Self::Pfs(pfs::Writer::open(job, Transport::Unix)?.into()),
             Peer::Baseline | Peer::Relay => Self::Baseline(baseline::writer(job)?),
             Peer::RedisPubsub | Peer::RedisStreams => Self::Redis(resp::writer(job)?),
             Peer::Nats => Self::Nats(nats::writer(job)?),
@@ -293,7 +290,7 @@ impl Sender {
             | Peer::Tee
             | Peer::TeeLargePipes
             | Peer::PfsPipes
-            | Peer::PfsSocketPipes
+            | Peer::PfsUnixPipes
             | Peer::SocketsAlone
             | Peer::PipesAlone
             | Peer::File => Self::Plain(pipes::writer()?),

@@ -20,16 +20,16 @@ use crate::job::{Job, name};
 /// The stream.
 pub const PATH: &str = "/streamfs/bench";
 
-/// Whether this pfs has what [`Transport::Mapped`] needs.
+/// Whether this pfs has what [`Transport::Shm`] needs.
 pub const MAPS: bool = cfg!(target_os = "linux");
 
 /// How bytes get to a reader and from a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Through shared memory.
-    Mapped,
+    Shm,
     /// As frames on the socket.
-    Socket,
+    Unix,
 }
 
 fn runtime() -> io::Result<Runtime> {
@@ -107,8 +107,8 @@ pub fn serve_pipes(start: &Start<'_>) -> anyhow::Result<Server> {
     let pfs = |command: &str| {
         let mut pfs = start.command(start.tools.bin.join("pfs"));
         pfs.arg("--socket").arg(&socket).args(["--quiet", command, "--stream", PATH]);
-        if start.peer == Peer::PfsSocketPipes {
-            pfs.arg("--no-map");
+        if start.peer == Peer::PfsUnixPipes {
+            pfs.arg("--no-shm");
         }
         pfs
     };
@@ -169,7 +169,7 @@ impl Many {
 
     /// The same without shared memory.
     pub fn without_shm(self) -> Self {
-        Self { client: self.client.with_mapping(false), ..self }
+        Self { client: self.client.with_shm(false), ..self }
     }
 
     /// Attaches a reader to a stream that holds this chunk alone, and reads the chunk.
@@ -246,7 +246,7 @@ impl Writer {
 
 fn blocking_client(job: &Job, transport: Transport) -> io::Result<blocking::Client> {
     let endpoint = Endpoint::Unix(socket(job)?.to_owned());
-    Ok(blocking::Client::new(endpoint).with_mapping(transport == Transport::Mapped))
+    Ok(blocking::Client::new(endpoint).with_shm(transport == Transport::Shm))
 }
 
 impl Transmit for Writer {

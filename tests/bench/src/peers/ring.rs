@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use pfs_client::Chunks;
 use pfs_proto::{Decoder, Reply};
-use pfs_stream::mapped::{Bell, Handout, MappedReader};
+use pfs_stream::shm::{Bell, Handout, ShmReader};
 use pfs_stream::{Finish, Read, ReadOptions, Sink, SlowPolicy, Start, Stream, StreamConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -118,7 +118,7 @@ fn hand_out(stream: &Stream, files: &Files<'_>, reader: usize) -> io::Result<Han
     link(ring, &files.ring(reader))?;
     link(page, &files.page(reader))?;
     let mut start = BytesMut::new();
-    Reply::Mapped(handout.start()).encode(&mut start);
+    Reply::Shm(handout.start()).encode(&mut start);
     std::fs::write(files.start(reader), start)?;
     Ok(handout)
 }
@@ -225,7 +225,7 @@ impl Asleep {
 
 /// A reader in a process of its own.
 pub struct Reader {
-    reader: MappedReader,
+    reader: ShmReader,
     bell: Bell,
     room: File,
     asleep: Asleep,
@@ -239,12 +239,12 @@ impl Reader {
         let mut start = Decoder::new();
         start.buffer().extend_from_slice(&std::fs::read(files.start(job.reader))?);
         let frame = start.next_frame().map_err(other)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let Reply::Mapped(start) = Reply::decode(frame).map_err(other)? else {
+        let Reply::Shm(start) = Reply::decode(frame).map_err(other)? else {
             return Err(io::Error::other("the writer has handed out something else"));
         };
         let ring = File::open(files.ring(job.reader))?;
         let page = File::options().read(true).write(true).open(files.page(job.reader))?;
-        let reader = MappedReader::open(ring.into(), page.into(), &start)?;
+        let reader = ShmReader::open(ring.into(), page.into(), &start)?;
         let room = File::options().write(true).open(files.room())?;
         let asleep = Asleep::open(&files.asleep())?;
         Ok(Self { bell: reader.bell(), reader, room, asleep, chunks: Chunks::new() })

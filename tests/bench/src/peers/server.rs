@@ -27,7 +27,7 @@ impl Tools {
     /// The program of a peer.
     pub fn program(&self, peer: Peer) -> PathBuf {
         match peer {
-            Peer::PfsMapped | Peer::PfsSocket | Peer::PfsPipes | Peer::PfsSocketPipes | Peer::PfsHttp => {
+            Peer::PfsShm | Peer::PfsUnix | Peer::PfsPipes | Peer::PfsUnixPipes | Peer::PfsHttp => {
                 self.bin.join("pfsd")
             }
             Peer::RedisPubsub | Peer::RedisStreams => "redis-server".into(),

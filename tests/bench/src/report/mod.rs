@@ -296,10 +296,10 @@ mod tests {
         static METRIC: Metric = Metric { name: "speed", unit: "m/s", shown: Shown::Json };
         let mut results = Results::new("table", "A table", Machine::local(3));
         for (own, other) in [(9.0, 10.0), (1.0, 2.0), (9.5, 10.0)] {
-            results.add(&METRIC, Peer::PfsMapped, "N=1", own);
+            results.add(&METRIC, Peer::PfsShm, "N=1", own);
             results.add(&METRIC, Peer::Tee, "N=1", other);
         }
-        results.goal_against(&METRIC, (Peer::PfsMapped, Peer::Tee), "N=1", (0.9, false));
+        results.goal_against(&METRIC, (Peer::PfsShm, Peer::Tee), "N=1", (0.9, false));
         let [goal] = &results.goals[..] else { panic!("{:?}", results.goals) };
         assert_eq!(goal.reached, Some(Spread { median: 0.9, min: 0.5, max: 0.95 }));
         assert_eq!(goal.is_reached(), Some(true));

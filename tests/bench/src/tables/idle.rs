@@ -16,8 +16,8 @@ const ATTACHED: &str = "attached";
 const USED: &str = "after 256 KiB";
 
 const PEERS: &[Peer] = &[
-    Peer::PfsMapped,
-    Peer::PfsSocket,
+    Peer::PfsShm,
+    Peer::PfsUnix,
     Peer::Baseline,
     Peer::RedisPubsub,
     Peer::RedisStreams,
@@ -40,11 +40,11 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     bench.rounds(&mut results, &peers, &columns, |results, peer, _, readers| {
         one(bench, results, peer, *readers, seconds)
     });
-    for (peer, wanted) in [(Peer::PfsMapped, 16.0), (Peer::PfsSocket, 32.0)] {
+    for (peer, wanted) in [(Peer::PfsShm, 16.0), (Peer::PfsUnix, 32.0)] {
         results.goal_value(&MEMORY, peer, USED, (wanted, true));
     }
     for column in ["server", "readers"] {
-        results.goal_value(&CPU, Peer::PfsMapped, column, (1.0, true));
+        results.goal_value(&CPU, Peer::PfsShm, column, (1.0, true));
     }
     Ok(results)
 }

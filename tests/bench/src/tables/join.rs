@@ -18,7 +18,7 @@ use crate::session::Session;
 
 const TIME: Metric = Metric { name: "until a reader has 64 MiB", unit: "ms", shown: Shown::Chart };
 
-const PEERS: &[Peer] = &[Peer::PfsMapped, Peer::PfsSocket, Peer::RedisStreams, Peer::File];
+const PEERS: &[Peer] = &[Peer::PfsShm, Peer::PfsUnix, Peer::RedisStreams, Peer::File];
 
 const HISTORY: u64 = 64 << 20;
 
@@ -49,7 +49,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
         Ok(())
     });
     for column in [LIBRARY, COMMAND] {
-        results.goal_against(&TIME, (Peer::PfsMapped, Peer::File), column, (2.0, true));
+        results.goal_against(&TIME, (Peer::PfsShm, Peer::File), column, (2.0, true));
     }
     Ok(results)
 }
@@ -89,8 +89,8 @@ fn library(bench: &Bench, peer: Peer) -> anyhow::Result<f64> {
 /// Nothing for a peer that has no such command.
 fn command(bench: &Bench, peer: Peer) -> anyhow::Result<Option<f64>> {
     let pfs = bench.tools.bin.join("pfs");
-    let no_map: &[&str] = if peer == Peer::PfsSocket { &["--no-map"] } else { &[] };
-    if !matches!(peer, Peer::PfsMapped | Peer::PfsSocket | Peer::File) {
+    let no_shm: &[&str] = if peer == Peer::PfsUnix { &["--no-shm"] } else { &[] };
+    if !matches!(peer, Peer::PfsShm | Peer::PfsUnix | Peer::File) {
         return Ok(None);
     }
     let session = filled(bench, peer)?;
@@ -104,7 +104,7 @@ fn command(bench: &Bench, peer: Peer) -> anyhow::Result<Option<f64>> {
         Address::Unix(socket) => {
             let mut cat = Command::new(pfs);
             cat.arg("--socket").arg(socket).args(["cat", "--stream", "--until", "caught-up"]);
-            cat.args(no_map).arg(pfs::PATH).stdout(File::create(&copy)?);
+            cat.args(no_shm).arg(pfs::PATH).stdout(File::create(&copy)?);
             cat
         }
         address => anyhow::bail!("no command reads {address:?}"),

@@ -14,8 +14,8 @@ const NOTE_ON_WARM_UP: &str = "2 s more come before, in which no latencies are c
     has no lease yet. The server's processor time has them.";
 
 pub const PEERS: &[Peer] = &[
-    Peer::PfsMapped,
-    Peer::PfsSocket,
+    Peer::PfsShm,
+    Peer::PfsUnix,
     Peer::Baseline,
     Peer::RedisPubsub,
     Peer::RedisStreams,
@@ -48,12 +48,12 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
 
 pub fn goals(results: &mut Results) {
     for column in ["N=1, p50", "N=1, p99", "N=16, p50", "N=16, p99"] {
-        results.goal_at_most(&LATENCY, Peer::PfsMapped, column, 1.0, |rival| rival != Peer::Tee);
+        results.goal_at_most(&LATENCY, Peer::PfsShm, column, 1.0, |rival| rival != Peer::Tee);
     }
     for column in ["N=1, p50", "N=1, p99", "N=16, p50"] {
-        results.goal_against(&LATENCY, (Peer::PfsMapped, Peer::Tee), column, (1.0, true));
+        results.goal_against(&LATENCY, (Peer::PfsShm, Peer::Tee), column, (1.0, true));
     }
     for column in ["N=1, p50", "N=1, p99"] {
-        results.goal_against(&LATENCY, (Peer::PfsMapped, Peer::Ring), column, (1.3, true));
+        results.goal_against(&LATENCY, (Peer::PfsShm, Peer::Ring), column, (1.3, true));
     }
 }

@@ -56,13 +56,13 @@ const FIRST_TO_LAST: &str = "from the first to the last";
 const AFTER_LAST: &str = "after the last was due";
 
 const HOLDERS: &[Peer] =
-    &[Peer::PfsSocket, Peer::PfsHttp, Peer::RedisStreams, Peer::JetStream, Peer::Mosquitto];
-const FOLLOWED: &[Peer] = &[Peer::PfsMapped, Peer::PfsSocket, Peer::RedisStreams];
+    &[Peer::PfsUnix, Peer::PfsHttp, Peer::RedisStreams, Peer::JetStream, Peer::Mosquitto];
+const FOLLOWED: &[Peer] = &[Peer::PfsShm, Peer::PfsUnix, Peer::RedisStreams];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let seconds = bench.seconds(5.0);
     let (holders, followed) = (bench.peers(HOLDERS), bench.peers(FOLLOWED));
-    let all = bench.peers(&[&[Peer::PfsMapped], HOLDERS].concat());
+    let all = bench.peers(&[&[Peer::PfsShm], HOLDERS].concat());
     let mut results = bench.results("many", "Many streams", &all, seconds);
     let notes = [
         "100,000 streams with one chunk of 100 bytes each, made over one connection; requests are sent before the answers to \
@@ -81,7 +81,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let columns = [(HELD.to_owned(), ())];
     bench
         .rounds(&mut results, &holders, &columns, |results, peer, _, ()| hold(bench, results, peer, seconds));
-    let expiring = bench.peers(&[Peer::PfsSocket]);
+    let expiring = bench.peers(&[Peer::PfsUnix]);
     bench.rounds(&mut results, &expiring, &[("expiry".to_owned(), ())], |results, peer, _, ()| {
         expire(bench, results, peer)
     });
@@ -104,7 +104,7 @@ fn followed_column(streams: usize) -> String {
 }
 
 fn goals(results: &mut Results) {
-    for (peer, made) in [(Peer::PfsSocket, 50.0), (Peer::PfsHttp, 20.0)] {
+    for (peer, made) in [(Peer::PfsUnix, 50.0), (Peer::PfsHttp, 20.0)] {
         results.goal_value(&MADE, peer, HELD, (made, false));
         results.goal_value(&MEMORY, peer, HELD, (4.0, true));
         results.goal_value(&COUNTED, peer, HELD, (4.0, true));
@@ -112,7 +112,7 @@ fn goals(results: &mut Results) {
         results.goal_value(&STEADY_CPU, peer, IDLE, (1.0, true));
         results.goal_value(&END, peer, HELD, (2000.0, true));
     }
-    results.goal_value(&LIST, Peer::PfsSocket, LISTED_BY_COMMAND, (1000.0, true));
+    results.goal_value(&LIST, Peer::PfsUnix, LISTED_BY_COMMAND, (1000.0, true));
     idle::goals(results);
 }
 

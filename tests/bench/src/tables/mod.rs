@@ -166,10 +166,10 @@ impl Bench {
 
     fn is_there(&self, peer: Peer) -> bool {
         let is_there = match peer {
-            Peer::PfsMapped | Peer::Ring => pfs::MAPS,
-            Peer::PfsSocket
+            Peer::PfsShm | Peer::Ring => pfs::MAPS,
+            Peer::PfsUnix
             | Peer::PfsPipes
-            | Peer::PfsSocketPipes
+            | Peer::PfsUnixPipes
             | Peer::PfsHttp
             | Peer::Baseline
             | Peer::File

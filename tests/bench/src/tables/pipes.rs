@@ -8,7 +8,7 @@ use crate::report::{Metric, Results, Shown};
 pub const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 
 pub const PEERS: &[Peer] =
-    &[Peer::PfsPipes, Peer::PfsSocketPipes, Peer::Tee, Peer::TeeLargePipes, Peer::PipesAlone];
+    &[Peer::PfsPipes, Peer::PfsUnixPipes, Peer::Tee, Peer::TeeLargePipes, Peer::PipesAlone];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let (peers, seconds) = (bench.peers(PEERS), bench.seconds(2.0));

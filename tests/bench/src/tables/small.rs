@@ -10,8 +10,8 @@ pub const RECORDS: Metric =
     Metric { name: "records reaching every reader", unit: "thousands/s", shown: Shown::Chart };
 
 pub const PEERS: &[Peer] = &[
-    Peer::PfsMapped,
-    Peer::PfsSocket,
+    Peer::PfsShm,
+    Peer::PfsUnix,
     Peer::Baseline,
     Peer::RedisPubsub,
     Peer::RedisStreams,
@@ -50,7 +50,7 @@ pub fn goals(results: &mut Results) {
         ("N=16, batched", 30.0),
     ];
     for (column, wanted) in goals {
-        results.goal_against(&RECORDS, (Peer::PfsMapped, Peer::Nats), column, (wanted, false));
-        results.goal_against(&RECORDS, (Peer::PfsMapped, Peer::Ring), column, (0.9, false));
+        results.goal_against(&RECORDS, (Peer::PfsShm, Peer::Nats), column, (wanted, false));
+        results.goal_against(&RECORDS, (Peer::PfsShm, Peer::Ring), column, (0.9, false));
     }
 }

@@ -14,8 +14,8 @@ const RECORDS: Metric =
 const P50: Metric = Metric { name: "from append to arrival, p50", unit: "microseconds", shown: Shown::Table };
 const MISSING: Metric = Metric { name: "chunks that did not arrive", unit: "of all", shown: Shown::Trouble };
 
-const LIBRARY: &[Peer] = &[Peer::PfsMapped, Peer::PfsSocket, Peer::Baseline, Peer::Ring, Peer::Relay];
-const PIPES: &[Peer] = &[Peer::PfsPipes, Peer::PfsSocketPipes, Peer::Tee];
+const LIBRARY: &[Peer] = &[Peer::PfsShm, Peer::PfsUnix, Peer::Baseline, Peer::Ring, Peer::Relay];
+const PIPES: &[Peer] = &[Peer::PfsPipes, Peer::PfsUnixPipes, Peer::Tee];
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let all = bench.peers(&[LIBRARY, PIPES].concat());

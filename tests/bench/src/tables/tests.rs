@@ -71,8 +71,7 @@ fn a_goal_against_the_best_of_all_is_never_against_a_ceiling() {
 #[test]
 fn latency_has_a_goal_against_the_best_server_and_one_against_tee() {
     let mut results = Results::new("table", "Table", Machine::default());
-    for (peer, value) in [(Peer::PfsMapped, 1.0), (Peer::Mosquitto, 1.0), (Peer::Nats, 2.0), (Peer::Tee, 0.5)]
-    {
+    for (peer, value) in [(Peer::PfsShm, 1.0), (Peer::Mosquitto, 1.0), (Peer::Nats, 2.0), (Peer::Tee, 0.5)] {
         results.add(&latency::LATENCY, peer, "N=1, p50", value);
     }
     latency::goals(&mut results);

@@ -8,8 +8,8 @@ use crate::report::{Metric, Results, Shown};
 pub const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 
 pub const PEERS: &[Peer] = &[
-    Peer::PfsMapped,
-    Peer::PfsSocket,
+    Peer::PfsShm,
+    Peer::PfsUnix,
     Peer::Baseline,
     Peer::RedisPubsub,
     Peer::RedisStreams,
@@ -38,10 +38,10 @@ pub fn goals(results: &mut Results) {
     for (column, of_best, of_ceiling) in
         [("N=1", 4.3, 0.9), ("N=4", 5.0, 0.9), ("N=16", 9.0, 0.93), ("N=64", 9.0, 1.0)]
     {
-        results.goal_at_least(&DELIVERED, Peer::PfsMapped, column, of_best);
-        results.goal_against(&DELIVERED, (Peer::PfsMapped, Peer::Ring), column, (of_ceiling, false));
+        results.goal_at_least(&DELIVERED, Peer::PfsShm, column, of_best);
+        results.goal_against(&DELIVERED, (Peer::PfsShm, Peer::Ring), column, (of_ceiling, false));
         // What the daemon does must not depend on the number of readers.
-        results.goal_value(&SERVER_CPU, Peer::PfsMapped, column, (0.01, true));
+        results.goal_value(&SERVER_CPU, Peer::PfsShm, column, (0.01, true));
     }
-    results.goal_against(&DELIVERED, (Peer::PfsSocket, Peer::Baseline), "N=16", (1.0, false));
+    results.goal_against(&DELIVERED, (Peer::PfsUnix, Peer::Baseline), "N=16", (1.0, false));
 }

@@ -80,7 +80,7 @@ fn a_measurement_goes_over_http_where_the_daemon_is_at_a_url() {
     assert_eq!(report["transport"], "http");
     assert_eq!(report["delivered"]["bytes"], 30 << 20);
     assert_eq!(report["lost"]["bytes"], 0);
-    daemon.pfs_http(["bench", "--transport", "socket"]).run().exits(2).says("--transport http");
+    daemon.pfs_http(["bench", "--transport", "unix"]).run().exits(2).says("--transport http");
     Pfs::new(binary("pfs"))
         .env("PFS_SOCKET", daemon.socket())
         .args(["bench", "--transport", "http"])

@@ -57,14 +57,14 @@ fn a_body_of_known_length_is_answered_whole_and_its_end_is_not_the_client_s() {
         Reply::Reading { start: 0, head: 3, .. },
         Reply::Data(_),
         Reply::End { offset: 3, .. },
-    ] if !hello.can_map()),
+    ] if !hello.can_share()),
         "{found:?}"
     );
 
     // Who asks for it is told which stream it is.
     let resuming = Request::Hello(Hello { capabilities: u64::MAX, ..Hello::OURS });
     let found = replies(daemon.ask("POST", PLACE, [TYPE], &said(&[resuming, read])));
-    let can = |hello: &Hello| hello.can_resume() && !hello.can_map();
+    let can = |hello: &Hello| hello.can_resume() && !hello.can_share();
     assert!(
         matches!(&found[..2], [Reply::Hello(hello), Reply::Identity { deaths_before: 0, .. }] if can(hello)),
         "{found:?}"

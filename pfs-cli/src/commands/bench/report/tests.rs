@@ -29,7 +29,7 @@ pub(in super::super) fn sample() -> Report {
         Read { chunks: 900, ended: began + 2_000_000_000, lost_bytes: 6400, gaps: 2, ..Read::default() };
     let usage = |seconds| Usage { cpu: Duration::from_secs(seconds), peak_rss: 16 << 20 };
     let usage = Some((usage(1), usage(3)));
-    let results = Results { args: &args, transport: "mapped", wrote: &wrote, read: &[whole, part], usage };
+    let results = Results { args: &args, transport: "shm", wrote: &wrote, read: &[whole, part], usage };
     Report::new(&results)
 }
 
@@ -38,7 +38,7 @@ fn a_report_has_stable_names() {
     assert_eq!(
         json::line(&sample()).unwrap(),
         concat!(
-            r#"{"readers":2,"writers":1,"chunk_size":64,"transport":"mapped","slow":"drop","rate":1000,"#,
+            r#"{"readers":2,"writers":1,"chunk_size":64,"transport":"shm","slow":"drop","rate":1000,"#,
             r#""written":{"bytes":64000,"chunks":1000,"seconds":0.5,"mb_per_s":0.128,"chunks_per_s":2000.0},"#,
             r#""delivered":{"bytes":121600,"chunks":1900,"seconds":2.0,"mb_per_s":0.061,"chunks_per_s":950.0},"#,
             r#""lost":{"bytes":6400,"gaps":2},"#,

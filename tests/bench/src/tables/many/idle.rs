@@ -29,7 +29,7 @@ pub(super) const NOTE: &str = "Idle readers: each attaches to a stream of its ow
 
 /// The peers whose readers wait.
 pub(super) const PEERS: &[Peer] =
-    &[Peer::PfsMapped, Peer::PfsSocket, Peer::PfsHttp, Peer::RedisStreams, Peer::JetStream, Peer::Mosquitto];
+    &[Peer::PfsShm, Peer::PfsUnix, Peer::PfsHttp, Peer::RedisStreams, Peer::JetStream, Peer::Mosquitto];
 
 /// The time between two keep-alives of server-sent events. The processor time of idle readers
 /// includes a keep-alive of each.
@@ -43,7 +43,7 @@ pub(super) fn column(readers: usize) -> String {
 }
 
 pub(super) fn goals(results: &mut Results) {
-    for peer in [Peer::PfsMapped, Peer::PfsSocket, Peer::PfsHttp] {
+    for peer in [Peer::PfsShm, Peer::PfsUnix, Peer::PfsHttp] {
         results.goal_value(&ATTACHED, peer, &column(READERS), (READERS as f64, false));
         results.goal_value(&MEMORY, peer, &column(READERS), (16.0, true));
     }
@@ -78,7 +78,7 @@ pub(super) fn wait(
     let cpu = server.cpu().saturating_sub(cpu);
     results.add(&ATTACHED, peer, column, count);
     results.add(&ATTACHING, peer, column, cpu.as_secs_f64() * 1e6 / count);
-    if peer == Peer::PfsMapped {
+    if peer == Peer::PfsShm {
         let over_shm = attached.over_shm() as f64;
         results.add(&SHM, peer, column, over_shm);
         results.add(&UNIX, peer, column, count - over_shm);

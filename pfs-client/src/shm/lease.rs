@@ -1,0 +1,200 @@
+//! A lease of the stream's ring: the writer appends there by itself.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::task::{Context, Poll, ready};
+
+use pfs_proto::{LeaseStart, Request, RingLayout};
+use pfs_stream::WriteError;
+use pfs_stream::lease::{Holder, HolderError, MappedOffer};
+
+use super::Passed;
+use super::room::Room;
+use crate::connection::say;
+use crate::error::{ProtocolError, RequestError};
+
+/// A lease, or the way to one.
+#[derive(Debug)]
+pub(crate) enum Lease {
+    None,
+    /// The ring that was offered, or `None` if it cannot be mapped. Not answered yet.
+    Offered(Option<(MappedOffer, Room)>),
+    /// The daemon knows that it is mapped.
+    Asked(MappedOffer, Room),
+    Held(Box<Held>),
+}
+
+/// A lease that was granted. It may have ended meanwhile, which the daemon then says.
+#[derive(Debug)]
+pub(crate) struct Held {
+    holder: Holder,
+    /// Chunks of the writer before those of the holder.
+    before: u64,
+    room: Room,
+}
+
+impl Lease {
+    /// Maps what came along with `LeaseOffer`.
+    pub(crate) fn offered(layout: RingLayout, passed: &Passed) -> Self {
+        let open = || {
+            let (ring, asleep, room) = (passed.take()?, passed.take()?, passed.take()?);
+            io::Result::Ok((MappedOffer::open(ring, asleep, layout)?, Room::new(room, passed.runtime())?))
+        };
+        Self::Offered(open().ok())
+    }
+
+    /// What to answer to an offer, if there is one. To be called where a message may begin.
+    pub(crate) fn answer(&mut self) -> Option<Request> {
+        let Self::Offered(mapped) = self else { return None };
+        match mapped.take() {
+            Some((mapped, room)) => {
+                *self = Self::Asked(mapped, room);
+                Some(Request::LeaseReady)
+            }
+            None => {
+                *self = Self::None;
+                Some(Request::CannotMap)
+            }
+        }
+    }
+
+    /// Begins the lease of a writer that has appended `before` chunks otherwise.
+    pub(crate) fn begin(
+        &mut self,
+        start: LeaseStart,
+        before: u64,
+        passed: Option<&Passed>,
+    ) -> Result<(), RequestError> {
+        let expected = || RequestError::unexpected("a lease that was asked for, and is possible");
+        let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else { return Err(expected()) };
+        let pages = (0..start.pages).map_while(|_| passed?.take().ok());
+        let holder = mapped.begin(start, pages).ok_or_else(expected)?;
+        *self = Self::Held(Box::new(Held { holder, before, room }));
+        Ok(())
+    }
+
+    /// Ends the lease, under which the daemon has counted `said` chunks. Returns what the writer had; `None` if the lease was not
+    /// granted.
+    pub(crate) fn end(&mut self, said: u64) -> Result<Option<Box<Held>>, RequestError> {
+        match std::mem::replace(self, Self::None) {
+            Self::Held(held) if held.holder.published() == said => Ok(Some(held)),
+            Self::Held(held) => Err(ProtocolError::Lease { said, counted: held.holder.published() }.into()),
+            Self::Asked(..) => Ok(None),
+            Self::None | Self::Offered(_) => Err(RequestError::unexpected("nothing of a lease")),
+        }
+    }
+}
+
+impl Held {
+    /// Chunks that the writer has appended in all, those included that are still to be published.
+    pub(crate) fn appended(&self) -> u64 {
+        self.before.saturating_add(self.holder.pushed())
+    }
+
+    /// Whether it is time to [publish](Self::publish) what was pushed.
+    pub(crate) fn should_publish(&self) -> bool {
+        self.holder.should_publish()
+    }
+
+    /// Chunks of the writer that are in the stream.
+    pub(crate) fn published(&self) -> u64 {
+        self.before.saturating_add(self.holder.published())
+    }
+
+    /// The chunks that the end of the lease has kept out of the stream.
+    pub(crate) fn unpublished(&self) -> impl Iterator<Item = Result<Vec<u8>, RequestError>> {
+        self.holder.unpublished().map(|chunk| chunk.map_err(|_| ProtocolError::OtherWriter.into()))
+    }
+
+    /// Readers attached now.
+    pub(crate) fn readers(&self) -> u32 {
+        u32::try_from(self.holder.readers()).unwrap_or(u32::MAX)
+    }
+
+    /// Pushes a chunk if nothing speaks against it. Returns whether it is [time to publish](Self::should_publish) what was pushed.
+    #[inline]
+    pub(crate) fn try_push(&mut self, chunk: &[u8]) -> Option<bool> {
+        self.holder.try_push(chunk).ok()?;
+        Some(self.should_publish())
+    }
+
+    /// As [`try_push`](Self::try_push), but waits for room. Pending while there is none, and when the lease has ended: then the daemon's
+    /// next message says how to go on, so the caller must listen to the daemon.
+    pub(crate) fn poll_push(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &[u8],
+        queue: &mut Vec<u8>,
+    ) -> Poll<Result<bool, WriteError>> {
+        ready!(self.poll_with(cx, queue, |holder| holder.try_push(chunk)))?;
+        Poll::Ready(Ok(self.should_publish()))
+    }
+
+    /// As [`poll_push`](Self::poll_push), for a chunk that is read from a file. Returns its size.
+    pub(crate) fn poll_push_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        most: usize,
+        queue: &mut Vec<u8>,
+    ) -> Poll<Result<io::Result<usize>, WriteError>> {
+        self.poll_with(cx, queue, |holder| holder.try_push_from(file, most))
+    }
+
+    fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: &mut Vec<u8>,
+        push: impl Fn(&mut Holder) -> Result<T, HolderError>,
+    ) -> Poll<Result<T, WriteError>> {
+        loop {
+            return match push(&mut self.holder) {
+                Ok(pushed) => {
+                    self.room.end();
+                    Poll::Ready(Ok(pushed))
+                }
+                Err(HolderError::Full { up_to }) => {
+                    // The readers that it waits for may be asleep, or have read all that is published.
+                    if self.publish(queue)? {
+                        ready!(self.poll_room(cx, up_to, queue));
+                        continue;
+                    }
+                    Poll::Pending
+                }
+                Err(HolderError::Ended) => Poll::Pending,
+                Err(HolderError::TooLarge { size, max }) => {
+                    Poll::Ready(Err(WriteError::TooLarge { size, max }))
+                }
+                Err(_) => Poll::Ready(Err(ProtocolError::OtherWriter.into())),
+            };
+        }
+    }
+
+    /// Ready when it is time to try again, after a chunk found no room before readers have come to chunk `up_to`.
+    fn poll_room(&mut self, cx: &mut Context<'_>, up_to: u64, queue: &mut Vec<u8>) -> Poll<()> {
+        if !self.holder.waits_for_room(up_to) {
+            return Poll::Ready(());
+        }
+        self.room.poll(cx, self.holder.asks_readers(), || say(&Request::NeedsRoom { up_to }, queue))
+    }
+
+    /// The daemon has answered that there is room.
+    pub(crate) fn may_try_again(&mut self) {
+        self.room.has_heard();
+    }
+
+    /// Publishes what was pushed, and wakes the readers that sleep. For those in the daemon, it queues a message to the daemon. False if
+    /// the lease has ended, and something stays [unpublished](Self::unpublished).
+    #[inline]
+    pub(crate) fn publish(&mut self, queue: &mut Vec<u8>) -> Result<bool, WriteError> {
+        match self.holder.publish() {
+            Ok(false) => Ok(true),
+            Ok(true) => {
+                say(&Request::Published, queue);
+                Ok(true)
+            }
+            Err(HolderError::Ended) => Ok(false),
+            Err(_) => Err(ProtocolError::OtherWriter.into()),
+        }
+    }
+}

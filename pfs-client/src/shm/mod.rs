@@ -1,0 +1,14 @@
+//! Sharing memory with a daemon on the same machine.
+
+mod lease;
+mod passing;
+mod room;
+mod sleep;
+mod sleeper;
+mod source;
+mod watch;
+
+pub(crate) use lease::{Held, Lease};
+pub(crate) use passing::{Passed, PassingSocket};
+pub(crate) use source::{BellCount, ShmSource};
+pub(crate) use watch::Watch;

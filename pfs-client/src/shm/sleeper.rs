@@ -1,0 +1,104 @@
+//! Sleeping on a ring's bell from asynchronous code.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use pfs_stream::shm::Bell;
+
+use super::sleep::Sleep;
+
+/// A thread that sleeps on a bell and wakes one task, because an event loop cannot wait for a futex.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    bell: Bell,
+    orders: Arc<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Idle,
+    /// To sleep as long as the bell's count is this.
+    Sleep {
+        count: u32,
+        waker: Waker,
+    },
+    Stop,
+}
+
+impl Orders {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sleeper {
+    pub(crate) fn new(bell: Bell) -> io::Result<Self> {
+        let orders = Arc::<Orders>::default();
+        let (theirs, their_bell) = (Arc::clone(&orders), bell.clone());
+        thread::Builder::new()
+            .name("pfs-sleeper".to_owned())
+            .stack_size(64 << 10)
+            .spawn(move || run(&theirs, &their_bell))?;
+        Ok(Self { bell, orders })
+    }
+
+    /// Ready when the bell has been rung since `count`.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>, count: u32) -> Poll<()> {
+        if self.bell.count() != count {
+            return Poll::Ready(());
+        }
+        let mut state = self.orders.state();
+        match &mut *state {
+            State::Sleep { count: before, waker } if *before == count => waker.clone_from(cx.waker()),
+            state => {
+                *state = State::Sleep { count, waker: cx.waker().clone() };
+                self.orders.changed.notify_one();
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        *self.orders.state() = State::Stop;
+        self.orders.changed.notify_one();
+        self.bell.rouse();
+    }
+}
+
+fn run(orders: &Orders, bell: &Bell) {
+    let mut sleep = Sleep::new(bell.clone());
+    let mut state = orders.state();
+    loop {
+        match &*state {
+            State::Stop => return,
+            State::Idle => {
+                state = orders.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            State::Sleep { count, .. } if bell.count() == *count => {
+                let count = *count;
+                drop(state);
+                // A wake-up just before the thread falls asleep is missed. The thread also wakes by itself.
+                sleep.sleep(count);
+                state = orders.state();
+            }
+            State::Sleep { .. } => {
+                if let State::Sleep { waker, .. } = std::mem::take(&mut *state) {
+                    drop(state);
+                    waker.wake();
+                    state = orders.state();
+                }
+            }
+        }
+    }
+}

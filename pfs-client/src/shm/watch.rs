@@ -1,0 +1,116 @@
+//! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's bell.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use pfs_stream::shm::Bell;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{Shutdown, shutdown};
+use tokio::net::UnixStream;
+
+/// A rouse that comes just before the sleeper falls asleep is missed, so it is repeated until the sleeper has heard.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// A thread that watches the connection and rouses whoever sleeps on the bell.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    socket: Arc<UnixStream>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` after [`retire`](Watch::retire): no thread sleeps on a bell.
+    bell: Option<Bell>,
+    /// Number of the current watch. A result of an earlier one is ignored.
+    round: u32,
+    /// There is something on the connection.
+    something: bool,
+    /// The sleeper knows.
+    heard: bool,
+    ended: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(socket: &Arc<UnixStream>, bell: Bell) -> io::Result<Self> {
+        let state = State { bell: Some(bell), round: 0, something: false, heard: false, ended: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let (their_socket, theirs) = (Arc::clone(socket), Arc::clone(&shared));
+        thread::Builder::new()
+            .name("pfs-watch".to_owned())
+            .stack_size(64 << 10)
+            .spawn(move || run(&their_socket, &theirs))?;
+        Ok(Self { socket: Arc::clone(socket), shared })
+    }
+
+    /// Whether the connection has news, or has ended. Then nothing more will come of sleeping.
+    pub(crate) fn has_news(&self) -> bool {
+        let mut state = self.shared.state();
+        state.heard |= state.something;
+        state.something
+    }
+
+    /// Starts a new watch after the connection was read, for a thread that sleeps on this bell.
+    pub(crate) fn go_on(&self, bell: Bell) {
+        let mut state = self.shared.state();
+        let round = state.round.wrapping_add(1);
+        *state = State { bell: Some(bell), round, something: false, heard: false, ended: state.ended };
+        self.shared.changed.notify_one();
+    }
+
+    /// Stops rousing and drops the bell. The thread ends when data arrives next. Keep the watch as long as the connection: dropping the
+    /// watch shuts the connection down.
+    pub(crate) fn retire(&self) {
+        let mut state = self.shared.state();
+        (state.bell, state.ended) = (None, true);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.retire();
+        // Ends the connection, which the thread sees. Fails only if it has ended already.
+        let _ = shutdown(&*self.socket, Shutdown::Both);
+    }
+}
+
+fn run(socket: &UnixStream, shared: &Shared) {
+    let mut state = shared.state();
+    loop {
+        let round = state.round;
+        drop(state);
+        // Whatever ends the waiting, the sleeper looks for itself; only a signal does not count.
+        while poll(&mut [PollFd::new(socket, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+        state = shared.state();
+        while state.round == round && !state.ended {
+            state.something = true;
+            state = if state.heard {
+                shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                if let Some(bell) = &state.bell {
+                    bell.rouse();
+                }
+                let waited = shared.changed.wait_timeout(state, AGAIN);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+        if state.ended {
+            return;
+        }
+    }
+}

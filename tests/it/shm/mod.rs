@@ -1,0 +1,66 @@
+//! Readers and writers that share memory with the daemon: what must not depend on it, and what they may not do.
+
+mod death;
+mod descriptors;
+mod disorder;
+mod endless;
+mod figures;
+mod following;
+mod idle;
+mod lease;
+mod lying;
+mod reload;
+mod same;
+mod sleeping;
+mod users;
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::{Daemon, Wire};
+use pfs_proto::{ReadOptions, Reply, Request, ShmStart};
+
+const S: &str = "/streamfs/s";
+
+/// What a reader is handed: the ring and its own page.
+pub(crate) struct Handed {
+    pub(crate) wire: Wire,
+    start: ShmStart,
+    ring: OwnedFd,
+    pub(crate) page: OwnedFd,
+}
+
+/// A shm reader that does with what it is handed whatever the test likes.
+#[track_caller]
+pub(crate) fn handed(daemon: &Daemon, stream: &str, options: ReadOptions) -> Handed {
+    handed_over(daemon.wire().greeted_to_share(), stream, options)
+}
+
+/// What a reader is handed over this connection.
+#[track_caller]
+fn handed_over(mut wire: Wire, stream: &str, options: ReadOptions) -> Handed {
+    wire.send(&Request::OpenReader(stream.parse().unwrap(), options));
+    let Some(Reply::Shm(start)) = wire.reply() else { panic!("it was handed nothing") };
+    let (ring, page) = (wire.descriptor(), wire.descriptor());
+    assert!(matches!(wire.reply(), Some(Reply::Reading { .. })));
+    Handed { wire, start, ring, page }
+}
+
+/// That nothing of what a client did has harmed the daemon, which had so much memory before.
+#[track_caller]
+fn is_unharmed(daemon: &mut Daemon, before: u64) {
+    const FLAT: u64 = 8 << 20;
+    assert!(daemon.runs(), "the daemon ended: {}", daemon.log());
+    assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    let after = daemon.memory();
+    assert!(after < before + FLAT, "the daemon grew from {before} to {after}");
+}
+
+/// Tells the threads that scribble that it is enough, also when the test fails: a scope waits for them.
+struct EndsAtDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndsAtDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

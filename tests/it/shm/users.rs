@@ -1,0 +1,81 @@
+//! Who shares memory with the daemon: clients of its own user, unless its configuration says all.
+
+use harness::{Daemon, Wire, eventually, noise};
+use pfs_proto::{Hello, ReadOptions, Reply, Request, WriteOptions};
+
+use super::{S, lease};
+
+/// A client of another user, which offers to share memory, and what the daemon says it can do; `None` where this process may not
+/// become another user.
+fn greeted_as_nobody(daemon: &Daemon) -> Option<(Wire, u64)> {
+    let mut wire = daemon.wire_of_nobody()?;
+    wire.send(&Request::Hello(Hello { capabilities: Hello::SHM, ..Hello::OURS }));
+    let Some(Reply::Hello(hello)) = wire.reply() else { panic!("the daemon greets everybody") };
+    Some((wire, hello.capabilities & Hello::SHM))
+}
+
+/// A configuration that lets all users in, with more lines for its table `listen`.
+fn open_to_all(more: &str) -> Daemon {
+    let daemon = Daemon::with_config(&format!("[listen]\nsocket_mode = \"0666\"\n{more}"));
+    daemon.append(S, "so far");
+    daemon
+}
+
+#[test]
+fn a_reader_of_another_user_is_served_over_the_socket() {
+    let daemon = open_to_all("");
+    let Some((mut wire, shares)) = greeted_as_nobody(&daemon) else { return };
+    assert_eq!(shares, 0);
+    wire.send(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    assert!(matches!(wire.reply(), Some(Reply::Reading { .. })));
+    assert!(matches!(wire.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
+    let joined = "reader joined stream=\"/streamfs/s\"";
+    eventually("the log names the transport", || {
+        daemon.log().lines().any(|line| line.contains(joined) && line.contains("transport=\"unix\""))
+    });
+}
+
+#[test]
+fn a_writer_of_another_user_is_served_over_the_socket() {
+    let daemon = open_to_all("");
+    let Some((mut wire, shares)) = greeted_as_nobody(&daemon) else { return };
+    assert_eq!(shares, 0);
+    wire.send(&Request::OpenWriter(S.parse().unwrap(), WriteOptions::default()));
+    assert!(matches!(wire.reply(), Some(Reply::Writing { .. })));
+}
+
+/// Bit 1 is what peers said whose writers shared memory without a lease.
+#[test]
+fn a_client_that_shares_memory_as_older_ones_do_is_served_over_the_socket() {
+    const SHARING_AS_BEFORE: u64 = 1;
+    let daemon = Daemon::start();
+    daemon.append(S, "so far");
+    let greeted = || {
+        let mut wire = daemon.wire();
+        let capabilities = SHARING_AS_BEFORE | Hello::MOVING | Hello::LEASING;
+        wire.send(&Request::Hello(Hello { capabilities, ..Hello::OURS }));
+        let shared = Hello { capabilities: Hello::LEASING, ..Hello::OURS };
+        assert_eq!(wire.reply(), Some(Reply::Hello(shared)));
+        wire
+    };
+    let mut reader = greeted();
+    reader.send(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    assert!(matches!(reader.reply(), Some(Reply::Reading { .. })));
+    assert!(matches!(reader.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
+    let mut writer = lease::writing(greeted(), S);
+    // By far enough for a lease.
+    for number in 1..=64 {
+        writer.send(&Request::Append(noise(number, 64 << 10).into()));
+        let reply = writer.reply();
+        assert!(matches!(reply, Some(Reply::Ack { chunks, .. }) if chunks == number), "{reply:?}");
+    }
+}
+
+#[test]
+fn all_users_share_memory_where_the_configuration_says_so() {
+    let daemon = open_to_all("shm = \"all\"");
+    let Some((mut wire, shares)) = greeted_as_nobody(&daemon) else { return };
+    assert_eq!(shares, Hello::SHM);
+    wire.send(&Request::OpenReader(S.parse().unwrap(), ReadOptions::default()));
+    assert!(matches!(wire.reply(), Some(Reply::Shm(_))));
+}
