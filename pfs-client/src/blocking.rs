@@ -190,7 +190,7 @@ impl Reader {
         #[cfg(target_os = "linux")]
         let mut yields = 0;
         loop {
-            let count = self.reader.bell_count();
+            let count = self.reader.notify_count();
             if let Some(taken) = take(&mut self.reader)? {
                 return Ok(taken);
             }

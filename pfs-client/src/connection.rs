@@ -375,7 +375,7 @@ impl Connection {
     /// what was said last, and need not hear it twice. What could not be said is said by
     /// [`poll_unsaid`](Self::poll_unsaid).
     #[cfg(target_os = "linux")]
-    pub(crate) fn ring(&mut self, request: &Request) -> Result<(), RequestError> {
+    pub(crate) fn notify(&mut self, request: &Request) -> Result<(), RequestError> {
         let mut frame = BytesMut::new();
         request.encode(&mut frame);
         if !self.unsaid.ends_with(&frame) {

@@ -21,8 +21,8 @@ impl Passed {
     }
 }
 
-/// There is no bell.
-pub(crate) type BellCount = Infallible;
+/// There is no notifier.
+pub(crate) type NotifyCount = Infallible;
 
 /// What is read into a ring.
 #[allow(dead_code, reason = "there is no ring")]

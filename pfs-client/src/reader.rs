@@ -15,7 +15,7 @@ use crate::connection::Connection;
 use crate::dialer::Dialer;
 use crate::error::{ProtocolError, RequestError};
 use crate::resume::{Attached, Place, Resume, Resumed};
-use crate::shm::BellCount;
+use crate::shm::NotifyCount;
 #[cfg(target_os = "linux")]
 use crate::shm::{ShmSource, Watch};
 use crate::{ConnectError, ReadError};
@@ -134,7 +134,7 @@ impl Reader {
                 match ShmSource::open(&start, passed) {
                     Ok(ring) => self.source = Source::Ring(Box::new(ring)),
                     // The daemon then goes on as it does for readers elsewhere.
-                    Err(_) => self.connection.ring(&Request::CannotMap)?,
+                    Err(_) => self.connection.notify(&Request::CannotMap)?,
                 }
                 Ok(None)
             }
@@ -244,7 +244,7 @@ impl Reader {
         chunks: &mut Chunks,
     ) -> Poll<Result<Option<Event>, ReadError>> {
         loop {
-            let count = self.bell_count();
+            let count = self.notify_count();
             let event = self.try_next_batch(chunks)?;
             if event.is_some() || !chunks.is_empty() {
                 return Poll::Ready(Ok(event));
@@ -351,7 +351,7 @@ impl Reader {
     /// As [`next`](Self::next).
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
-            let count = self.bell_count();
+            let count = self.notify_count();
             if let Some(event) = self.try_next()? {
                 return Poll::Ready(Ok(event));
             }
@@ -359,11 +359,11 @@ impl Reader {
         }
     }
 
-    /// Ready when there may be an event since the bell's count was taken, if there is a bell.
+    /// Ready when there may be an event since the notifier's count was taken, if there is a notifier.
     pub(crate) fn poll_news(
         &mut self,
         cx: &mut Context<'_>,
-        count: Option<BellCount>,
+        count: Option<NotifyCount>,
     ) -> Poll<Result<(), ReadError>> {
         if let Some(resume) = self.resume.as_mut().filter(|resume| resume.is_under_way()) {
             let resumed = ready!(resume.poll(cx));

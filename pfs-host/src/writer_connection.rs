@@ -308,7 +308,7 @@ impl<T: Transport> Writing<'_, T> {
     }
 
     /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
-    /// then goes on for a while without anybody ringing or waking; for slow ones, every chunk counts.
+    /// then goes on for a while without anybody notifying or waking; for slow ones, every chunk counts.
     async fn wait_for_much_room(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         self.append.writer().wake();
         tokio::select! {

@@ -9,13 +9,13 @@ use crate::sync::{
     fence,
 };
 
-/// Asks to be rung, for a reason that is not 0. What one waits for must be looked at once more afterwards.
+/// Asks to be notified, for a reason that is not 0. What one waits for must be looked at once more afterwards.
 pub(crate) fn raise(flag: &AtomicU64, reason: u64) {
     flag.store(reason, Relaxed);
     fence(SeqCst);
 }
 
-/// Whether the other side is to be rung now, for a reason that is one; once. To be asked after the news is published.
+/// Whether the other side is to be notified now, for a reason that is one; once. To be asked after the news is published.
 pub(crate) fn take(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> bool {
     fence(SeqCst);
     take_fenced(flag, is_reason)
@@ -52,11 +52,11 @@ mod tests {
     }
 
     /// Sleeps until `there` holds; loom finds it if nobody rings.
-    fn wait(flag: &AtomicU64, reason: u64, bell: &Notify, there: impl Fn() -> bool) {
+    fn wait(flag: &AtomicU64, reason: u64, notifier: &Notify, there: impl Fn() -> bool) {
         while !there() {
             raise(flag, reason);
             if !there() {
-                bell.wait();
+                notifier.wait();
             }
         }
     }
@@ -68,10 +68,10 @@ mod tests {
         builder.preemption_bound = Some(2);
         builder.check(|| {
             let area = Arc::new(Words::default());
-            let bells = Arc::new((Notify::new(), Notify::new()));
-            let (theirs, their_bells) = (Arc::clone(&area), Arc::clone(&bells));
+            let notifiers = Arc::new((Notify::new(), Notify::new()));
+            let (theirs, their_notifiers) = (Arc::clone(&area), Arc::clone(&notifiers));
             let consumer = thread::spawn(move || {
-                let (area, (ours, producer)) = (theirs, &*their_bells);
+                let (area, (ours, producer)) = (theirs, &*their_notifiers);
                 for consumed in 1..=2 {
                     wait(&area.consumer_sleeps, 1, ours, || area.produced.load(Acquire) >= consumed);
                     area.consumed.store(consumed, Release);
@@ -80,11 +80,11 @@ mod tests {
                     }
                 }
             });
-            let (consumer_bell, ours) = &*bells;
+            let (consumer_notifier, ours) = &*notifiers;
             for produced in 1..=2 {
                 area.produced.store(produced, Release);
                 if take(&area.consumer_sleeps, |_| true) {
-                    consumer_bell.notify();
+                    consumer_notifier.notify();
                 }
             }
             // Rung only when all of it is consumed.

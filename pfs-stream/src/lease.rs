@@ -375,7 +375,7 @@ impl Holder {
         let published = self.ring.ring().published();
         let (asleep, published) = flag::take_both(&self.asleep.words()[0], published, |_| true);
         if asleep {
-            self.ring.ring().ring().ring_bell();
+            self.ring.ring().ring().notify();
         }
         Ok(published)
     }

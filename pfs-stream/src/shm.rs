@@ -268,7 +268,7 @@ impl Handout {
     }
 }
 
-/// Counted among the readers of other processes, for which the bell is rung.
+/// Counted among the readers of other processes, for which the notifier is notified.
 #[derive(Debug)]
 struct Counted {
     shared: Arc<Shared>,
@@ -348,7 +348,7 @@ impl ShmReader {
         self.ring.is_at_end_of_left_ring()
     }
 
-    /// Goes on in the ring that [`Handout::follow`] gave, at the same place. The [bell](Self::bell) is another one then.
+    /// Goes on in the ring that [`Handout::follow`] gave, at the same place. The [notifier](Self::notifier) is another one then.
     ///
     /// # Errors
     ///
@@ -406,8 +406,8 @@ impl ShmReader {
     }
 
     /// A handle to sleep with while there is nothing to read.
-    pub fn bell(&self) -> Bell {
-        Bell(self.ring.ring.clone())
+    pub fn notifier(&self) -> Notifier {
+        Notifier(self.ring.ring.clone())
     }
 }
 
@@ -416,21 +416,21 @@ impl ShmReader {
 /// Take [`count`](Self::count), find nothing to read, then [`sleep`](Self::sleep) with that count: news in
 /// between is not missed.
 #[derive(Clone, Debug)]
-pub struct Bell(Ring);
+pub struct Notifier(Ring);
 
-impl Bell {
-    /// How often it was rung.
+impl Notifier {
+    /// How often it was notified.
     pub fn count(&self) -> u32 {
-        self.0.bell_count()
+        self.0.notify_count()
     }
 
-    /// Sleeps until it is rung, if it was not since `count`; or until the time is over, or for no reason.
+    /// Sleeps until it is notified, if it was not since `count`; or until the time is over, or for no reason.
     pub fn sleep(&self, count: u32, most: Option<Duration>) {
         self.0.sleep(count, most);
     }
 
     /// Wakes everybody who sleeps, without news: for whoever has other news for one of them.
-    pub fn rouse(&self) {
-        self.0.rouse();
+    pub fn wake_sleepers(&self) {
+        self.0.wake_sleepers();
     }
 }

@@ -12,7 +12,7 @@ use super::{Reader, Source};
 use crate::ReadError;
 #[cfg(target_os = "linux")]
 use crate::RequestError;
-use crate::shm::BellCount;
+use crate::shm::NotifyCount;
 
 impl Reader {
     /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over the connection.
@@ -21,8 +21,8 @@ impl Reader {
         !matches!(self.source, Source::Connection)
     }
 
-    /// How often the ring's bell was rung, if there is a ring. To be taken before one looks for events.
-    pub(crate) fn bell_count(&self) -> Option<BellCount> {
+    /// How often the ring's notifier was notified, if there is a ring. To be taken before one looks for events.
+    pub(crate) fn notify_count(&self) -> Option<NotifyCount> {
         match &self.source {
             Source::Connection => None,
             #[cfg(target_os = "linux")]
@@ -47,7 +47,7 @@ impl Reader {
     pub(super) fn tell_room(&mut self) {
         let Source::Ring(ring) = &mut self.source else { return };
         if ring.take_made_room() && self.broken.is_none() {
-            self.broken = self.connection.ring(&Request::MadeRoom).err().map(ReadError::from);
+            self.broken = self.connection.notify(&Request::MadeRoom).err().map(ReadError::from);
         }
     }
 
@@ -59,7 +59,7 @@ impl Reader {
             return Ok(false);
         }
         if ring.asks()
-            && let Err(lost) = self.connection.ring(&Request::Follow)
+            && let Err(lost) = self.connection.notify(&Request::Follow)
         {
             self.broken = Some(lost.into());
             return Ok(false);
@@ -94,7 +94,7 @@ impl Reader {
         };
         if ring.follow(layout, leased, passed).is_err() {
             self.leave_ring();
-            self.connection.ring(&Request::CannotMap)?;
+            self.connection.notify(&Request::CannotMap)?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Reader {
         }
     }
 
-    /// Whether a thread may sleep on the ring's bell: there is one, and the connection has no news.
+    /// Whether a thread may sleep on the ring's notifier: there is one, and the connection has no news.
     pub(crate) fn may_sleep(&mut self) -> Result<bool, ReadError> {
         match (&mut self.source, self.connection.passed()) {
             (Source::Ring(ring), Some(passed)) => {
@@ -127,8 +127,8 @@ impl Reader {
         }
     }
 
-    /// Sleeps in the calling thread until the bell has been rung since the count was taken, or for a while.
-    pub(crate) fn sleep(&mut self, count: BellCount) {
+    /// Sleeps in the calling thread until the notifier has been notified since the count was taken, or for a while.
+    pub(crate) fn sleep(&mut self, count: NotifyCount) {
         if let Source::Ring(ring) = &mut self.source {
             ring.sleep(count);
         }

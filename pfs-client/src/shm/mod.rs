@@ -10,5 +10,5 @@ mod watch;
 
 pub(crate) use lease::{Held, Lease};
 pub(crate) use passing::{Passed, PassingSocket};
-pub(crate) use source::{BellCount, ShmSource};
+pub(crate) use source::{NotifyCount, ShmSource};
 pub(crate) use watch::Watch;

@@ -1,4 +1,4 @@
-//! Sleeping on a ring's bell, with a look at the bell from time to time.
+//! Sleeping on a ring's notifier, with a look at the notifier from time to time.
 //!
 //! A wake-up can be stolen: a process that may only read a ring may still move sleepers on its futex to a futex of its own
 //! (`FUTEX_REQUEUE` needs no write access). A sleeper therefore also wakes by itself, so that a stolen wake-up is a delay and
@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use pfs_stream::shm::Bell;
+use pfs_stream::shm::Notifier;
 
 /// The first sleep of a reader that has found nothing to read.
 const FIRST_INTERVAL: Duration = Duration::from_millis(50);
@@ -26,24 +26,24 @@ const HAS_TIMER: bool = !cfg!(test);
 /// The sleeps of one reader.
 #[derive(Debug)]
 pub(crate) struct Sleep {
-    bell: Bell,
-    /// The bell's count at the last sleep. Another count is news.
+    notifier: Notifier,
+    /// The notifier's count at the last sleep. Another count is news.
     count: Option<u32>,
     intervals: Intervals,
 }
 
 impl Sleep {
-    pub(crate) fn new(bell: Bell) -> Self {
-        Self { bell, count: None, intervals: Intervals::default() }
+    pub(crate) fn new(notifier: Notifier) -> Self {
+        Self { notifier, count: None, intervals: Intervals::default() }
     }
 
-    /// Sleeps until the bell has been rung since `count`, or until the interval is over. May wake for no reason.
+    /// Sleeps until the notifier has been notified since `count`, or until the interval is over. May wake for no reason.
     pub(crate) fn sleep(&mut self, count: u32) {
         if self.count != Some(count) {
             (self.count, self.intervals) = (Some(count), Intervals::default());
         }
         let begun = Instant::now();
-        self.bell.sleep(count, HAS_TIMER.then_some(self.intervals.next));
+        self.notifier.sleep(count, HAS_TIMER.then_some(self.intervals.next));
         self.intervals.slept(begun.elapsed());
     }
 }

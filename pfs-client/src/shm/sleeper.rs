@@ -1,18 +1,18 @@
-//! Sleeping on a ring's bell from asynchronous code.
+//! Sleeping on a ring's notifier from asynchronous code.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use pfs_stream::shm::Bell;
+use pfs_stream::shm::Notifier;
 
 use super::sleep::Sleep;
 
-/// A thread that sleeps on a bell and wakes one task, because an event loop cannot wait for a futex.
+/// A thread that sleeps on a notifier and wakes one task, because an event loop cannot wait for a futex.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
-    bell: Bell,
+    notifier: Notifier,
     orders: Arc<Orders>,
 }
 
@@ -26,7 +26,7 @@ struct Orders {
 enum State {
     #[default]
     Idle,
-    /// To sleep as long as the bell's count is this.
+    /// To sleep as long as the notifier's count is this.
     Sleep {
         count: u32,
         waker: Waker,
@@ -41,19 +41,19 @@ impl Orders {
 }
 
 impl Sleeper {
-    pub(crate) fn new(bell: Bell) -> io::Result<Self> {
+    pub(crate) fn new(notifier: Notifier) -> io::Result<Self> {
         let orders = Arc::<Orders>::default();
-        let (theirs, their_bell) = (Arc::clone(&orders), bell.clone());
+        let (theirs, their_notifier) = (Arc::clone(&orders), notifier.clone());
         thread::Builder::new()
             .name("pfs-sleeper".to_owned())
             .stack_size(64 << 10)
-            .spawn(move || run(&theirs, &their_bell))?;
-        Ok(Self { bell, orders })
+            .spawn(move || run(&theirs, &their_notifier))?;
+        Ok(Self { notifier, orders })
     }
 
-    /// Ready when the bell has been rung since `count`.
+    /// Ready when the notifier has been notified since `count`.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, count: u32) -> Poll<()> {
-        if self.bell.count() != count {
+        if self.notifier.count() != count {
             return Poll::Ready(());
         }
         let mut state = self.orders.state();
@@ -72,12 +72,12 @@ impl Drop for Sleeper {
     fn drop(&mut self) {
         *self.orders.state() = State::Stop;
         self.orders.changed.notify_one();
-        self.bell.rouse();
+        self.notifier.wake_sleepers();
     }
 }
 
-fn run(orders: &Orders, bell: &Bell) {
-    let mut sleep = Sleep::new(bell.clone());
+fn run(orders: &Orders, notifier: &Notifier) {
+    let mut sleep = Sleep::new(notifier.clone());
     let mut state = orders.state();
     loop {
         match &*state {
@@ -85,7 +85,7 @@ fn run(orders: &Orders, bell: &Bell) {
             State::Idle => {
                 state = orders.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            State::Sleep { count, .. } if bell.count() == *count => {
+            State::Sleep { count, .. } if notifier.count() == *count => {
                 let count = *count;
                 drop(state);
                 // A wake-up just before the thread falls asleep is missed. The thread also wakes by itself.

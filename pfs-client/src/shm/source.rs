@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use pfs_proto::{RingLayout, ShmStart};
-use pfs_stream::shm::{Bell, ShmReader, WriteToError};
+use pfs_stream::shm::{Notifier, ShmReader, WriteToError};
 use pfs_stream::{Cause, Read, Sink};
 
 use crate::chunks::Chunks;
@@ -22,9 +22,9 @@ use super::watch::Watch;
 /// used, and so does the place for it until the next read.
 const BATCH: usize = 64 << 10;
 
-/// How often a bell was rung, and which.
+/// How often a notifier was notified, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BellCount {
+pub(crate) struct NotifyCount {
     moves: u32,
     count: u32,
 }
@@ -44,7 +44,7 @@ pub(crate) struct ShmSource {
     asked: bool,
     /// Whether the daemon has said that the stream has left the ring.
     left: bool,
-    bell: Bell,
+    notifier: Notifier,
     /// Sleeping in the reader's own thread.
     sleep: Sleep,
     /// Made when it is first needed: whoever only reads what is there, or sleeps in its own thread, needs none.
@@ -65,14 +65,14 @@ impl ShmSource {
         let wake_files = wake_files(start.leased, passed)?;
         let mut reader = ShmReader::open(ring, page, start)?;
         wake_files.map(|(asleep, room)| reader.wake_by(asleep, room)).transpose()?;
-        let bell = reader.bell();
+        let notifier = reader.notifier();
         Ok(Self {
             reader,
             moves: 0,
             asked: false,
             left: false,
-            sleep: Sleep::new(bell.clone()),
-            bell,
+            sleep: Sleep::new(notifier.clone()),
+            notifier,
             sleeper: None,
             batch: Bytes::new(),
             lengths: VecDeque::new(),
@@ -109,11 +109,11 @@ impl ShmSource {
         self.reader.follow(ring, layout)?;
         wake_files.map(|(asleep, room)| self.reader.wake_by(asleep, room)).transpose()?;
         self.moves = self.moves.wrapping_add(1);
-        self.bell = self.reader.bell();
-        // Who sleeps on the bell of the old ring wakes, and frees that.
-        (self.sleep, self.sleeper) = (Sleep::new(self.bell.clone()), None);
+        self.notifier = self.reader.notifier();
+        // Who sleeps on the notifier of the old ring wakes, and frees that.
+        (self.sleep, self.sleeper) = (Sleep::new(self.notifier.clone()), None);
         if let Some(watch) = &self.watch {
-            watch.go_on(self.bell.clone());
+            watch.go_on(self.notifier.clone());
         }
         Ok(())
     }
@@ -193,14 +193,14 @@ impl ShmSource {
         std::mem::take(&mut self.made_room)
     }
 
-    /// How often the bell was rung. To be taken before one looks for events.
-    pub(crate) fn count(&self) -> BellCount {
-        BellCount { moves: self.moves, count: self.bell.count() }
+    /// How often the notifier was notified. To be taken before one looks for events.
+    pub(crate) fn count(&self) -> NotifyCount {
+        NotifyCount { moves: self.moves, count: self.notifier.count() }
     }
 
-    /// Sleeps in the calling thread until the bell has been rung since the count was taken, or until the next look at the bell
+    /// Sleeps in the calling thread until the notifier has been notified since the count was taken, or until the next look at the notifier
     /// is due. May wake for no reason.
-    pub(crate) fn sleep(&mut self, BellCount { moves, count }: BellCount) {
+    pub(crate) fn sleep(&mut self, NotifyCount { moves, count }: NotifyCount) {
         if moves == self.moves {
             self.sleep.sleep(count);
         }
@@ -210,21 +210,21 @@ impl ShmSource {
     pub(crate) fn has_news(&mut self, passed: &Passed) -> io::Result<bool> {
         let watch = match &self.watch {
             Some(watch) => watch,
-            None => self.watch.insert(Watch::new(passed.socket(), self.bell.clone())?),
+            None => self.watch.insert(Watch::new(passed.socket(), self.notifier.clone())?),
         };
         Ok(watch.has_news())
     }
 
-    /// Ready when there may be news since the bell's count was taken. Without a thread to wait for them, none are
+    /// Ready when there may be news since the notifier's count was taken. Without a thread to wait for them, none are
     /// possible.
-    pub(crate) fn poll_news(&mut self, cx: &mut Context<'_>, before: BellCount) -> Poll<io::Result<()>> {
-        let BellCount { moves, count } = before;
+    pub(crate) fn poll_news(&mut self, cx: &mut Context<'_>, before: NotifyCount) -> Poll<io::Result<()>> {
+        let NotifyCount { moves, count } = before;
         if moves != self.moves {
             return Poll::Ready(Ok(()));
         }
         let sleeper = match &self.sleeper {
             Some(sleeper) => sleeper,
-            None => self.sleeper.insert(Sleeper::new(self.bell.clone())?),
+            None => self.sleeper.insert(Sleeper::new(self.notifier.clone())?),
         };
         sleeper.poll(cx, count).map(Ok)
     }

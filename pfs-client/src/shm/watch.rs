@@ -1,19 +1,19 @@
-//! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's bell.
+//! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's notifier.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pfs_stream::shm::Bell;
+use pfs_stream::shm::Notifier;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::UnixStream;
 
-/// A rouse that comes just before the sleeper falls asleep is missed, so it is repeated until the sleeper has heard.
+/// A wake that comes just before the sleeper falls asleep is missed, so it is repeated until the sleeper has heard.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// A thread that watches the connection and rouses whoever sleeps on the bell.
+/// A thread that watches the connection and wakes whoever sleeps on the notifier.
 #[derive(Debug)]
 pub(crate) struct Watch {
     socket: Arc<UnixStream>,
@@ -28,8 +28,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// `None` after [`retire`](Watch::retire): no thread sleeps on a bell.
-    bell: Option<Bell>,
+    /// `None` after [`retire`](Watch::retire): no thread sleeps on a notifier.
+    notifier: Option<Notifier>,
     /// Number of the current watch. A result of an earlier one is ignored.
     round: u32,
     /// There is something on the connection.
@@ -46,8 +46,9 @@ impl Shared {
 }
 
 impl Watch {
-    pub(crate) fn new(socket: &Arc<UnixStream>, bell: Bell) -> io::Result<Self> {
-        let state = State { bell: Some(bell), round: 0, something: false, heard: false, ended: false };
+    pub(crate) fn new(socket: &Arc<UnixStream>, notifier: Notifier) -> io::Result<Self> {
+        let state =
+            State { notifier: Some(notifier), round: 0, something: false, heard: false, ended: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let (their_socket, theirs) = (Arc::clone(socket), Arc::clone(&shared));
         thread::Builder::new()
@@ -64,19 +65,20 @@ impl Watch {
         state.something
     }
 
-    /// Starts a new watch after the connection was read, for a thread that sleeps on this bell.
-    pub(crate) fn go_on(&self, bell: Bell) {
+    /// Starts a new watch after the connection was read, for a thread that sleeps on this notifier.
+    pub(crate) fn go_on(&self, notifier: Notifier) {
         let mut state = self.shared.state();
         let round = state.round.wrapping_add(1);
-        *state = State { bell: Some(bell), round, something: false, heard: false, ended: state.ended };
+        *state =
+            State { notifier: Some(notifier), round, something: false, heard: false, ended: state.ended };
         self.shared.changed.notify_one();
     }
 
-    /// Stops rousing and drops the bell. The thread ends when data arrives next. Keep the watch as long as the connection: dropping the
+    /// Stops waking and drops the notifier. The thread ends when data arrives next. Keep the watch as long as the connection: dropping the
     /// watch shuts the connection down.
     pub(crate) fn retire(&self) {
         let mut state = self.shared.state();
-        (state.bell, state.ended) = (None, true);
+        (state.notifier, state.ended) = (None, true);
         self.shared.changed.notify_one();
     }
 }
@@ -102,8 +104,8 @@ fn run(socket: &UnixStream, shared: &Shared) {
             state = if state.heard {
                 shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
-                if let Some(bell) = &state.bell {
-                    bell.rouse();
+                if let Some(notifier) = &state.notifier {
+                    notifier.wake_sleepers();
                 }
                 let waited = shared.changed.wait_timeout(state, AGAIN);
                 waited.unwrap_or_else(PoisonError::into_inner).0

@@ -222,7 +222,7 @@ async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on
 #[tokio::test]
 async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_asleep() {
     let (mut reader, host) = shm_reader().await;
-    let count = reader.bell_count();
+    let count = reader.notify_count();
     assert!(reader.try_next().unwrap().is_none());
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let ready = poll_fn(|cx| Poll::Ready(reader.poll_news(cx, count).is_ready())).await;
@@ -230,13 +230,13 @@ async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_
 }
 
 #[tokio::test]
-async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_look_at_the_bell() {
+async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_look_at_the_notifier() {
     let (mut reader, mut host) = shm_reader().await;
-    let count = reader.bell_count().unwrap();
+    let count = reader.notify_count().unwrap();
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let (read, ()) = promptly(async { tokio::join!(reader.next(), host.moves_the_reader()) }).await;
     assert!(matches!(read, Ok(Event::Chunk(_))));
-    // The next ring's bell was rung as often as the other one was then.
+    // The next ring's notifier was notified as often as the other one was then.
     promptly(tokio::task::spawn_blocking(move || reader.sleep(count))).await.unwrap();
 }
 

@@ -29,7 +29,7 @@ pub(crate) const HEAD_SEQ: usize = 2 * LINE;
 pub(crate) const STATUS: usize = 2 * LINE + 1;
 /// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
 #[cfg(any(loom, all(target_os = "linux", not(miri))))]
-pub(crate) const BELL: usize = if cfg!(loom) { 4 } else { 3 * LINE };
+pub(crate) const NOTIFY: usize = if cfg!(loom) { 4 } else { 3 * LINE };
 /// Chunk up to which the holder of a lease may overwrite, because no `block` reader needs what is before. Only rises, whoever of the stream
 /// and the holder finds that it may. Beyond every chunk where there is no such reader.
 pub(crate) const FLOOR: usize = if cfg!(loom) { 5 } else { 4 * LINE };

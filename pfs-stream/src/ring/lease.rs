@@ -411,19 +411,20 @@ mod tests {
             let ring = leased(16);
             let mut holder = holder(&ring);
             let asleep = Arc::new(AtomicU64::new(0));
-            let bell = Arc::new(Notify::new());
-            let (their_ring, theirs, their_bell) = (ring.clone(), Arc::clone(&asleep), Arc::clone(&bell));
+            let notifier = Arc::new(Notify::new());
+            let (their_ring, theirs, their_notifier) =
+                (ring.clone(), Arc::clone(&asleep), Arc::clone(&notifier));
             let reading = thread::spawn(move || {
                 while their_ring.head_seq() == 0 {
                     flag::raise(&theirs, 1);
                     if their_ring.head_seq() == 0 {
-                        their_bell.wait();
+                        their_notifier.wait();
                     }
                 }
             });
             append(&mut holder, &chunk(1, 5)).unwrap();
             if flag::take(&asleep, |_| true) {
-                bell.notify();
+                notifier.notify();
             }
             reading.join().unwrap();
         });

@@ -16,8 +16,6 @@
 //! synchronize, so that the second look sees a tail beyond what was copied, and the copy is thrown away.
 //! (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
 
-#[cfg(any(loom, all(target_os = "linux", not(miri))))]
-mod bell;
 mod buffer;
 #[allow(unsafe_code)]
 mod bulk;
@@ -35,6 +33,8 @@ mod leased;
 mod mapping;
 #[allow(unsafe_code)]
 mod memory;
+#[cfg(any(loom, all(target_os = "linux", not(miri))))]
+mod notifier;
 mod reader;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 mod shared;

@@ -360,14 +360,14 @@ impl Shared {
         }
         *lock(&self.shared_ring) = next.cloned();
         if self.shm_readers.load(Ordering::Relaxed) > 0 {
-            left.ring_bell();
+            left.notify();
         }
     }
 
     /// As if somebody slept there.
     #[cfg(loom)]
     fn leave(&self, left: &Ring, _: &Ring) {
-        left.ring_bell();
+        left.notify();
     }
 
     #[cfg(not(any(loom, all(target_os = "linux", not(miri)))))]

@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) config: StreamConfig,
     /// The status, for those who do not hold the lock.
     status: AtomicU64,
-    /// The stream's ring, on whose bell readers of other processes sleep, once one was handed out. Taken after `append` where both
+    /// The stream's ring, on whose notifier readers of other processes sleep, once one was handed out. Taken after `append` where both
     /// are needed.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) shared_ring: Mutex<Option<Ring>>,
@@ -269,7 +269,7 @@ impl Shared {
         if self.shm_readers.load(Ordering::Relaxed) > 0 {
             let ring = lock(&self.shared_ring).clone();
             if let Some(ring) = ring {
-                ring.ring_bell();
+                ring.notify();
             }
         }
     }

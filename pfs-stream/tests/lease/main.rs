@@ -352,10 +352,10 @@ fn a_reader_that_sleeps_is_woken_by_the_holder_or_the_stream_is_told() {
     let mut there = Shm::new(&stream);
     assert_eq!(there.read().len(), 10);
     thread::scope(|scope| {
-        let bell = there.reader.bell();
-        let count = bell.count();
+        let notifier = there.reader.notifier();
+        let count = notifier.count();
         assert!(there.read().is_empty());
-        scope.spawn(move || bell.sleep(count, None));
+        scope.spawn(move || notifier.sleep(count, None));
         assert_eq!(append(&mut holder, 10), Ok(false));
     });
     let mut here = stream.reader(ReadOptions::default()).unwrap();

@@ -168,8 +168,8 @@ fn all_readers_get_every_chunk_once_and_in_order_while_leases_begin_and_end() {
         let there = scope.spawn(move || {
             let mut seen = Seen::all();
             loop {
-                let bell = there.reader.bell();
-                let (count, mut bytes) = (bell.count(), Vec::new());
+                let notifier = there.reader.notifier();
+                let (count, mut bytes) = (notifier.count(), Vec::new());
                 match there.reader.try_read(&mut bytes, 20_000).unwrap() {
                     Some(Read::Data { .. }) => seen.take(&bytes),
                     Some(Read::Gap { chunks, .. }) => seen.lose(chunks),
@@ -178,7 +178,7 @@ fn all_readers_get_every_chunk_once_and_in_order_while_leases_begin_and_end() {
                         let next = there.handout.follow().unwrap();
                         there.go_on(&next);
                     }
-                    None => bell.sleep(count, None),
+                    None => notifier.sleep(count, None),
                 }
             }
         });

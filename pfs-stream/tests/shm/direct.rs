@@ -73,15 +73,15 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
         scope.spawn(move || {
             let _ends = Ends(stream);
             let mut reader = open(handout);
-            let bell = reader.bell();
+            let notifier = reader.notifier();
             loop {
-                let count = bell.count();
+                let count = notifier.count();
                 let position = reader.position();
                 match reader.try_write_to(input.as_fd(), 1, 2000).unwrap() {
                     Some(Read::Data { bytes, .. }) => assert_eq!(reader.position(), position + bytes as u64),
                     Some(other) => panic!("{other:?} was written"),
                     None if position == end.load(Acquire) => break,
-                    None => bell.sleep(count, None),
+                    None => notifier.sleep(count, None),
                 }
                 if reader.room_is_wanted() {
                     handout.made_room();
@@ -89,10 +89,10 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
             }
             // All bytes are there, but perhaps not the close yet.
             let read = loop {
-                let count = bell.count();
+                let count = notifier.count();
                 match reader.try_read(&mut Vec::new(), 1).unwrap() {
                     Some(read) => break read,
-                    None => bell.sleep(count, None),
+                    None => notifier.sleep(count, None),
                 }
             };
             assert_eq!(read, Read::End(End::Closed));

@@ -45,8 +45,8 @@ fn follow(handout: &Handout) -> (u64, u64) {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        let bell = reader.bell();
-        let count = bell.count();
+        let notifier = reader.notifier();
+        let count = notifier.count();
         match reader.try_read(&mut bytes, 2000).unwrap() {
             None if reader.has_to_follow() => {
                 let next = handout.follow().unwrap();
@@ -54,7 +54,7 @@ fn follow(handout: &Handout) -> (u64, u64) {
                 continue;
             }
             None => {
-                bell.sleep(count, None);
+                notifier.sleep(count, None);
                 continue;
             }
             Some(Read::Data { .. }) => {
@@ -130,7 +130,7 @@ fn an_shm_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
 }
 
 #[test]
-fn an_shm_block_reader_loses_nothing_and_rings_when_it_makes_room() {
+fn an_shm_block_reader_loses_nothing_and_notifies_when_it_makes_room() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };

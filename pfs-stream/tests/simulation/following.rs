@@ -156,7 +156,7 @@ impl Following {
         match (&self.sleep, &self.kind) {
             (Some(Sleep::Own(notice)), _) => !notice.is_woken(),
             #[cfg(all(target_os = "linux", not(miri)))]
-            (Some(Sleep::Shm(count)), Kind::Shm(shm)) => shm.bell().count() == *count,
+            (Some(Sleep::Shm(count)), Kind::Shm(shm)) => shm.notifier().count() == *count,
             _ => false,
         }
     }
@@ -223,7 +223,7 @@ impl Following {
             }
             #[cfg(all(target_os = "linux", not(miri)))]
             Kind::Shm(shm) => {
-                let count = shm.bell().count();
+                let count = shm.notifier().count();
                 let read = shm.read(sink, most);
                 if matches!(read, Ok(None)) && !shm.has_to_follow() {
                     self.sleep = Some(Sleep::Shm(count));

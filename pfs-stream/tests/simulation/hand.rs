@@ -10,7 +10,7 @@ use crate::{ledger::Chunk, words::Words};
 // Where a ring of full size has its words.
 pub(crate) const TAIL: usize = 16;
 const HEAD: usize = 32;
-const BELL: usize = 48;
+const NOTIFY: usize = 48;
 const FLOOR: usize = 64;
 const READERS: usize = 65;
 const PUBLISHED: usize = 80;
@@ -346,7 +346,7 @@ impl Hand {
                 let take = |words: &Words, word: usize| words.all()[word].swap(0, SeqCst) != 0;
                 let (is_asleep, tells) = (take(&self.asleep, 0), take(words, PUBLISHED));
                 if is_asleep {
-                    words.half(BELL).fetch_add(1, Release);
+                    words.half(NOTIFY).fetch_add(1, Release);
                 }
                 (Did::Woke { tells }, Self::after(then))
             }

@@ -3,7 +3,7 @@
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use pfs_stream::{
-    shm::{Bell, Handout, NextRing, ShmReader},
+    shm::{Handout, NextRing, Notifier, ShmReader},
     *,
 };
 
@@ -99,7 +99,7 @@ impl ShmProcess {
         self.reader.position()
     }
 
-    pub(crate) fn bell(&self) -> Bell {
-        self.reader.bell()
+    pub(crate) fn notifier(&self) -> Notifier {
+        self.reader.notifier()
     }
 }

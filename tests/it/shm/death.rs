@@ -124,7 +124,7 @@ fn a_daemon_that_is_killed_at_work_is_noticed_by_shm_writers_that_only_append() 
 
 #[track_caller]
 fn is_noticed(daemon: &mut Daemon, mut append: impl FnMut(&[u8]) -> Result<(), WriteError>) {
-    // So that it has been rung and has not asked for it again when it dies.
+    // So that it has been notified and has not asked for it again when it dies.
     daemon.signal(Signal::STOP);
     append(b"x").unwrap();
     append(b"x").unwrap();

@@ -15,31 +15,31 @@ use super::{Handed, S, handed};
 /// How often wake-ups are stolen. A reader that then sleeps for a minute, or for ever, hangs the test, which is ended.
 const ROUNDS: u32 = 4;
 
-/// The place of the bell in a ring's header, in bytes.
-const BELL: usize = 3 * 16 * 8;
+/// The place of the notifier in a ring's header, in bytes.
+const NOTIFY: usize = 3 * 16 * 8;
 
 /// A place in a reader's page that nothing else uses, in bytes.
 const UNUSED: usize = 2048;
 
-/// A reader that moves those who sleep on the ring's bell to a futex of its own.
+/// A reader that moves those who sleep on the ring's notifier to a futex of its own.
 struct Thief {
     _handed: Handed,
-    bell: &'static AtomicU32,
+    notifier: &'static AtomicU32,
     own: &'static AtomicU32,
 }
 
 impl Thief {
     fn new(daemon: &Daemon) -> Self {
         let handed = handed(daemon, S, ReadOptions::default());
-        let bell = word(handed.ring.as_fd(), ProtFlags::READ, BELL);
+        let notifier = word(handed.ring.as_fd(), ProtFlags::READ, NOTIFY);
         let own = word(handed.page.as_fd(), ProtFlags::READ | ProtFlags::WRITE, UNUSED);
-        Self { _handed: handed, bell, own }
+        Self { _handed: handed, notifier, own }
     }
 
     /// Moves those who sleep there now, one at least.
     fn steal(&self) {
         eventually("a sleeper was moved", || {
-            requeue(self.bell, Flags::empty(), 0, i32::MAX as u32, self.own).unwrap() > 0
+            requeue(self.notifier, Flags::empty(), 0, i32::MAX as u32, self.own).unwrap() > 0
         });
     }
 }

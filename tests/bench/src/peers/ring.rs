@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use pfs_client::Chunks;
 use pfs_proto::{Decoder, Reply};
-use pfs_stream::shm::{Bell, Handout, ShmReader};
+use pfs_stream::shm::{Handout, Notifier, ShmReader};
 use pfs_stream::{Finish, Read, ReadOptions, Sink, SlowPolicy, Start, Stream, StreamConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -226,7 +226,7 @@ impl Asleep {
 /// A reader in a process of its own.
 pub struct Reader {
     reader: ShmReader,
-    bell: Bell,
+    notifier: Notifier,
     room: File,
     asleep: Asleep,
     chunks: Chunks,
@@ -247,14 +247,14 @@ impl Reader {
         let reader = ShmReader::open(ring.into(), page.into(), &start)?;
         let room = File::options().write(true).open(files.room())?;
         let asleep = Asleep::open(&files.asleep())?;
-        Ok(Self { bell: reader.bell(), reader, room, asleep, chunks: Chunks::new() })
+        Ok(Self { notifier: reader.notifier(), reader, room, asleep, chunks: Chunks::new() })
     }
 
     /// Waits until something is there.
     fn read(&mut self) -> io::Result<Read> {
         let mut yields = 0;
         loop {
-            let count = self.bell.count();
+            let count = self.notifier.count();
             if yields == YIELDS {
                 self.asleep.say();
             }
@@ -265,7 +265,7 @@ impl Reader {
                 yields += 1;
                 std::thread::yield_now();
             } else {
-                self.bell.sleep(count, None);
+                self.notifier.sleep(count, None);
             }
         }
     }

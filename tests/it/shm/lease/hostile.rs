@@ -18,14 +18,14 @@ const OTHER: &str = "/streamfs/other";
 const TAIL: usize = 16;
 const HEAD: usize = 32;
 const STATUS: usize = 33;
-const BELL: usize = 48;
+const NOTIFY: usize = 48;
 const FLOOR: usize = 64;
 const READERS: usize = 65;
 const PUBLISHED: usize = 80;
 const ROOM: usize = 96;
 /// The index begins there: the start of a chunk and its time, again and again.
 const INDEX: usize = 512;
-const WORDS: [usize; 11] = [0, TAIL, HEAD, STATUS, BELL, FLOOR, READERS, PUBLISHED, ROOM, INDEX, INDEX + 1];
+const WORDS: [usize; 11] = [0, TAIL, HEAD, STATUS, NOTIFY, FLOOR, READERS, PUBLISHED, ROOM, INDEX, INDEX + 1];
 
 /// The words of a ring, mapped as its holder maps them.
 struct Words {

@@ -24,38 +24,38 @@ type Count = u64;
 
 impl Ring {
     #[cfg(not(loom))]
-    fn bell(&self) -> &Word {
-        self.memory.futex(layout::BELL)
+    fn notify_word(&self) -> &Word {
+        self.memory.futex(layout::NOTIFY)
     }
 
     #[cfg(loom)]
-    fn bell(&self) -> &Word {
-        self.word(layout::BELL)
+    fn notify_word(&self) -> &Word {
+        self.word(layout::NOTIFY)
     }
 
-    pub(crate) fn bell_count(&self) -> Count {
-        self.bell().load(Acquire)
+    pub(crate) fn notify_count(&self) -> Count {
+        self.notify_word().load(Acquire)
     }
 
-    /// Rings: whoever took the count before this wakes, or does not fall asleep. After the news is published.
-    pub(crate) fn ring_bell(&self) {
-        self.bell().fetch_add(1, Release);
+    /// Notifies: whoever took the count before this wakes, or does not fall asleep. After the news is published.
+    pub(crate) fn notify(&self) {
+        self.notify_word().fetch_add(1, Release);
         #[cfg(not(loom))]
-        self.rouse();
+        self.wake_sleepers();
     }
 }
 
 #[cfg(not(loom))]
 impl Ring {
-    pub(crate) fn rouse(&self) {
+    pub(crate) fn wake_sleepers(&self) {
         // Fails for a word that is not mapped, and ours is.
-        let _ = futex::wake(self.bell(), Flags::empty(), i32::MAX as u32);
+        let _ = futex::wake(self.notify_word(), Flags::empty(), i32::MAX as u32);
     }
 
     pub(crate) fn sleep(&self, count: Count, most: Option<Duration>) {
         let most = most.and_then(|most| Timespec::try_from(most).ok());
         // Whatever ends it, a signal included, the caller looks again.
-        let _ = futex::wait(self.bell(), Flags::empty(), count, most.as_ref());
+        let _ = futex::wait(self.notify_word(), Flags::empty(), count, most.as_ref());
     }
 }
 
@@ -81,11 +81,11 @@ mod tests {
                 writer.try_append(&[2; 6]).unwrap();
                 writer
             });
-            let count = ring.bell_count();
+            let count = ring.notify_count();
             let falls_asleep = !ring.status().moved();
             drop(moving.join().unwrap());
             assert!(ring.status().moved());
-            assert!(!falls_asleep || ring.bell_count() != count, "it sleeps on");
+            assert!(!falls_asleep || ring.notify_count() != count, "it sleeps on");
         });
     }
 }
