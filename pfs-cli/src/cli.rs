@@ -149,10 +149,10 @@ pub enum Command {
     /// Prints the full path of each stream on a line of its own, sorted.
     #[command(alias = "list")]
     Ls(LsArgs),
-    /// Show the figures of streams, their writers and readers
+    /// Show the stats of streams, their writers and readers
     ///
     /// For each reader: its process, position, lag, what happens when it cannot keep up, what it lost, and whether
-    /// a writer is waiting for it. The daemon's own figures are those of pfs info.
+    /// a writer is waiting for it. The daemon's own stats are those of pfs info.
     Stat(StatArgs),
     /// Show the daemon: its version, process, age, and use of its limits
     ///
@@ -420,7 +420,7 @@ pub struct StatArgs {
     /// Print one JSON object a line, for each stream
     #[arg(long)]
     pub json: bool,
-    /// Go on and show the figures anew every second
+    /// Go on and show the stats anew every second
     ///
     /// On a terminal, they are drawn over the last ones, as much of them as fits the window, until q is pressed. Streams that are
     /// made below a path meanwhile are shown, too.

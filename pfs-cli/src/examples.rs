@@ -74,7 +74,7 @@ Examples:
 pub const LS: &str = "\
 Examples:
   pfs ls -l /streamfs
-      List all streams of a mount with their figures.
+      List all streams of a mount with their stats.
   pfs ls -0 /streamfs/tests | xargs -0r pfs close
       Close some, whatever their names.
   pfs ls --json | jq -r 'select(.readers == 0) | .path'
@@ -88,7 +88,7 @@ Examples:
   pfs stat --watch
       Go on showing all streams, until q is pressed.
   pfs stat --json /streamfs/cam | jq .readers[].lag
-      Use the figures in a script.";
+      Use the stats in a script.";
 
 /// Of `pfs info`.
 pub const INFO: &str = "\
@@ -98,7 +98,7 @@ Examples:
   pfs --url http://camera:4437 info
       The same of a daemon elsewhere.
   pfs info --json | jq .memory
-      Use the figures in a script.";
+      Use the stats in a script.";
 
 /// Of `pfs stop`.
 pub const STOP: &str = "\
@@ -120,7 +120,7 @@ Examples:
   pfs --url http://127.0.0.1:4437 bench --readers 4
       The same over HTTP.
   pfs bench --json | jq .delivered.mb_per_s
-      Use the figures in a script.";
+      Use the stats in a script.";
 
 /// The environment variables that count, with what they do.
 pub const ENVIRONMENT: [(&str, &str); 13] = [

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::age::since;
 use crate::place::Place;
 
-/// All figures of a daemon.
+/// All stats of a daemon.
 #[derive(Debug, Serialize)]
 pub(crate) struct Info<'a> {
     version: &'a str,
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_s_figures_have_stable_names() {
+    fn a_daemon_s_stats_have_stable_names() {
         let place = Place::Socket("/run/pfs/pfsd.sock".into());
         let own = env!("CARGO_PKG_VERSION");
         assert_eq!(
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_s_figures_have_stable_names() {
+    fn a_stream_s_stats_have_stable_names() {
         assert_eq!(
             line(&Stat::from(&sample::stat())).unwrap(),
             concat!(

@@ -14,7 +14,7 @@ use crate::cli::GlobalArgs;
 use crate::exit_code::ExitCode;
 use crate::output::{Output, OutputError, Stdout};
 
-/// What a table, or a block of figures, begins with.
+/// What a table, or a block of stats, begins with.
 pub(crate) const HEADING: Style = Style::new().bold();
 
 /// How much is said.

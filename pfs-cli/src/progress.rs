@@ -37,7 +37,7 @@ pub(crate) struct Counters {
     pub(crate) head: AtomicU64,
 }
 
-/// What the third figure of the line is called.
+/// What the third number of the line is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Reads: shows lag and losses.
@@ -99,7 +99,7 @@ impl Progress {
         Self { counters, drawer: drawer.map(|drawer| (stop, drawer)) }
     }
 
-    /// Whether anything is shown, so that figures that cost something are worth getting.
+    /// Whether anything is shown, so that stats that cost something are worth getting.
     pub(crate) fn is_shown(&self) -> bool {
         self.drawer.is_some()
     }
@@ -132,14 +132,14 @@ fn draw(printer: &Printer, style: Style, role: Role, counters: &Counters, stoppe
         let elapsed = started.elapsed();
         let bytes = counters.bytes.load(Relaxed);
         meter.update(bytes, elapsed);
-        let figures = Figures {
+        let stats = Stats {
             bytes,
             rate: if more { meter.rate() } else { Meter::average(bytes, elapsed) },
             elapsed,
             lag: counters.head.load(Relaxed).saturating_sub(counters.position.load(Relaxed)),
             lost: counters.lost.load(Relaxed),
         };
-        let line = figures.line(role);
+        let line = stats.line(role);
         match style {
             // Nobody asked, and the terminal is another program's now.
             Style::Bar(_) if !patience.is_zero() && terminal::is_in_background() => {}
@@ -168,7 +168,7 @@ fn new_bar() -> ProgressBar {
 
 /// What one drawing shows.
 #[derive(Clone, Copy, Debug)]
-struct Figures {
+struct Stats {
     bytes: u64,
     rate: u64,
     elapsed: Duration,
@@ -176,7 +176,7 @@ struct Figures {
     lost: u64,
 }
 
-impl Figures {
+impl Stats {
     fn line(self, role: Role) -> String {
         let Self { bytes, rate: speed, elapsed, lag, lost } = self;
         // Whole seconds: a last line that says 250ms beside a rate is no help to anybody.
@@ -237,15 +237,10 @@ mod tests {
 
     #[test]
     fn a_line_tells_bytes_rate_time_and_what_is_behind() {
-        let figures = Figures {
-            bytes: 3 << 20,
-            rate: 1 << 20,
-            elapsed: Duration::from_millis(3_900),
-            lag: 512,
-            lost: 7,
-        };
-        assert_eq!(figures.line(Role::Reader), "3.0 MiB  1.0 MiB/s  3s  lag 512 B  lost 7 B");
-        assert_eq!(figures.line(Role::Writer), "3.0 MiB  1.0 MiB/s  3s  unacknowledged 512 B");
+        let stats =
+            Stats { bytes: 3 << 20, rate: 1 << 20, elapsed: Duration::from_millis(3_900), lag: 512, lost: 7 };
+        assert_eq!(stats.line(Role::Reader), "3.0 MiB  1.0 MiB/s  3s  lag 512 B  lost 7 B");
+        assert_eq!(stats.line(Role::Writer), "3.0 MiB  1.0 MiB/s  3s  unacknowledged 512 B");
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {
     table.render("")
 }
 
-/// All figures of one stream, in a block that begins with its path.
-pub(crate) fn figures(stream: &StreamStat, now: SystemTime) -> String {
+/// All stats of one stream, in a block that begins with its path.
+pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
     let mut text = format!("{HEADING}{}{HEADING:#}\n", escape(&stream.path));
     let mut line = |name: &str, value: String| {
         // Writing to a string cannot fail.
@@ -206,7 +206,7 @@ mod tests {
     use crate::sample;
 
     fn shown(stream: &StreamStat) -> String {
-        strip_str(&figures(stream, sample::now())).to_string()
+        strip_str(&stat_block(stream, sample::now())).to_string()
     }
 
     #[test]
@@ -223,7 +223,7 @@ closed      0 B        0        0        0   2h 5m  /streamfs/empty
     }
 
     #[test]
-    fn the_figures_of_a_stream_show_who_is_waited_for() {
+    fn the_stats_of_a_stream_show_who_is_waited_for() {
         assert_eq!(
             shown(&sample::stat()),
             "\

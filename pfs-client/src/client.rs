@@ -174,7 +174,7 @@ impl Client {
         Ok(streams)
     }
 
-    /// All figures of a stream.
+    /// All stats of a stream.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl Client {
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
     ) -> Result<StreamStat, RequestError> {
-        const EXPECTED: &str = "the figures of a stream";
+        const EXPECTED: &str = "the stats of a stream";
         let path = checked(path)?;
         let mut connection = self.connection().await?;
         let mut stat = match connection.request(&Request::Stat(path)).await? {
@@ -230,7 +230,7 @@ impl Client {
         }
     }
 
-    /// Figures of the daemon.
+    /// Stats of the daemon.
     ///
     /// # Errors
     ///
@@ -246,7 +246,7 @@ impl Client {
                 self.keep(connection);
                 Ok(info)
             }
-            other => Err(self.failure(connection, other, "the daemon's figures")),
+            other => Err(self.failure(connection, other, "the daemon's stats")),
         }
     }
 

@@ -110,7 +110,7 @@ impl Connection {
         match self.request(&Request::Info).await? {
             Reply::Daemon(_) => Ok(()),
             Reply::Error { code, message } => Err(ConnectError::Refused { code, message }),
-            _ => Err(ProtocolError::Unexpected { expected: "figures of itself" }.into()),
+            _ => Err(ProtocolError::Unexpected { expected: "stats of itself" }.into()),
         }
     }
 

@@ -141,7 +141,7 @@
 //!
 //! | to | there is |
 //! |---|---|
-//! | make, close, remove, list streams, and see their figures | [`Client`]; [`Client::open`] for one path |
+//! | make, close, remove, list streams, and see their stats | [`Client`]; [`Client::open`] for one path |
 //! | see readers come and go | [`Client::events`] |
 //! | take many small chunks at once | [`Reader::next_batch`], [`Writer::push`] |
 //! | write code for streams of a daemon and of this process alike | [`StreamReader`], [`StreamWriter`] |

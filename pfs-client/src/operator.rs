@@ -1,4 +1,4 @@
-//! The daemon as a whole: its figures, and its end.
+//! The daemon as a whole: its stats, and its end.
 
 use pfs_proto::{DaemonInfo, Peer, Reply, Request, StreamSummary};
 
@@ -8,7 +8,7 @@ use crate::error::ProtocolError;
 use crate::{ConnectError, Endpoint, RequestError};
 
 /// What a daemon answers to [`Request::Info`].
-const FIGURES: &str = "the daemon's figures";
+const DAEMON_STATS: &str = "the daemon's stats";
 
 /// A connection to a daemon of any version, to ask about the daemon itself or to stop it. A [`Client`](crate::Client) needs a daemon that speaks
 /// its own version of the protocol.
@@ -52,7 +52,7 @@ impl Operator {
     async fn older(mut self) -> Result<ConnectError, ConnectError> {
         let Reply::Daemon(DaemonInfo { version, pid, .. }) = self.connection.request(&Request::Info).await?
         else {
-            return Err(ProtocolError::Unexpected { expected: FIGURES }.into());
+            return Err(ProtocolError::Unexpected { expected: DAEMON_STATS }.into());
         };
         Ok(ConnectError::Older { version, pid, protocol: self.connection.version() })
     }
@@ -62,7 +62,7 @@ impl Operator {
         self.peer
     }
 
-    /// Figures of the daemon. This connection is one of those that it counts.
+    /// Stats of the daemon. This connection is one of those that it counts.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Operator {
         match self.connection.request(&Request::Info).await? {
             Reply::Daemon(info) => Ok(info),
             Reply::Error { code, message } => Err(RequestError::refused(code, message)),
-            _ => Err(ProtocolError::Unexpected { expected: FIGURES }.into()),
+            _ => Err(ProtocolError::Unexpected { expected: DAEMON_STATS }.into()),
         }
     }
 

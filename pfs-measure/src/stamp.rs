@@ -396,8 +396,8 @@ mod tests {
             }
             assert_eq!(quick.check(chunk.end(1 << 22)), Ok(Seen::End));
             assert_eq!(full.check(chunk.end(1 << 22)), Ok(Seen::End));
-            let figures = |checker: &Checker| (checker.received, checker.lost, checker.corrupt);
-            assert_eq!(figures(&quick), figures(&full));
+            let stats = |checker: &Checker| (checker.received, checker.lost, checker.corrupt);
+            assert_eq!(stats(&quick), stats(&full));
             assert!(quick.corrupt == 40 && quick.lost > 1 << 20);
         }
     }
@@ -490,9 +490,9 @@ mod tests {
         for bytes in [&damaged[..], &chunk(2, 0), &damaged[..8]] {
             assert!(checkers.check(bytes).is_err());
         }
-        let figures = |checker: &Checker| (checker.received, checker.lost, checker.corrupt);
-        let figures: Vec<_> = checkers.checkers().iter().map(figures).collect();
-        assert_eq!(figures, [(3, 0, 2), (3, 2, 1)]);
+        let stats = |checker: &Checker| (checker.received, checker.lost, checker.corrupt);
+        let stats: Vec<_> = checkers.checkers().iter().map(stats).collect();
+        assert_eq!(stats, [(3, 0, 2), (3, 2, 1)]);
     }
 
     #[test]

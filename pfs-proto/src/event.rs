@@ -101,7 +101,7 @@ pub enum StreamEvent {
     },
     /// The stream is gone; nothing follows.
     Removed,
-    /// So many events were not kept for this watcher, because it was behind. What it finds in the stream's figures is
+    /// So many events were not kept for this watcher, because it was behind. What it finds in the stream's stats is
     /// true, whatever it missed.
     Missed {
         /// How many, at least one.

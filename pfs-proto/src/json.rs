@@ -1,4 +1,4 @@
-//! The figures as JSON: what `pfs ls --json` and `pfs stat --json` print, and what the daemon answers over HTTP.
+//! The stats as JSON: what `pfs ls --json` and `pfs stat --json` print, and what the daemon answers over HTTP.
 //!
 //! Scripts rely on these names; they change only by addition.
 //! Sizes, offsets and rates are numbers of bytes; times are RFC 3339 in UTC with milliseconds; what
@@ -40,7 +40,7 @@ impl<'a> From<&'a StreamSummary> for Summary<'a> {
     }
 }
 
-/// All figures of a stream.
+/// All stats of a stream.
 #[derive(Debug, Serialize)]
 pub struct Stat<'a> {
     path: &'a str,

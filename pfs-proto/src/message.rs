@@ -25,7 +25,7 @@ pub enum Request {
     OpenReader(StreamPath, ReadOptions),
     /// List the streams at or below a path (`/` for all). Answered by [`Reply::Summary`]s, then [`Reply::Done`].
     List(String),
-    /// All figures of a stream. Answered by [`Reply::Stat`], its writers, its readers, then [`Reply::Done`].
+    /// All stats of a stream. Answered by [`Reply::Stat`], its writers, its readers, then [`Reply::Done`].
     Stat(StreamPath),
     /// End a stream. Answered by [`Reply::Done`].
     Close(StreamPath),
@@ -35,7 +35,7 @@ pub enum Request {
     Remove(StreamPath),
     /// Read a document such as `/streamfs/README`. Answered by [`Reply::Document`].
     Document(StreamPath),
-    /// Figures of the daemon. Answered by [`Reply::Daemon`].
+    /// Stats of the daemon. Answered by [`Reply::Daemon`].
     Info,
     /// Read the configuration again: tokens, certificates and limits. Only root and the user of the daemon may ask, on its socket.
     /// Answered by a [`Reply::Document`] that says what changed, in lines of text.
@@ -106,7 +106,7 @@ pub enum Reply {
     },
     /// One stream of a listing.
     Summary(StreamSummary),
-    /// One stream's figures; its `writers` and `readers` follow in frames of their own.
+    /// One stream's stats; its `writers` and `readers` follow in frames of their own.
     Stat(StreamStat),
     /// One writer of the stream before.
     WriterStat(WriterStat),
@@ -114,7 +114,7 @@ pub enum Reply {
     ReaderStat(ReaderStat),
     /// The text of a document or of an answer, at most [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes.
     Document(Bytes),
-    /// Figures of the daemon.
+    /// Stats of the daemon.
     Daemon(DaemonInfo),
     /// Attached as a writer.
     Writing {
@@ -161,7 +161,7 @@ pub enum Reply {
         /// Media type of the contents.
         content_type: Option<String>,
     },
-    /// Reader: read the ring for yourself. Comes with two descriptors, the ring and a page for the reader's figures; and if the ring is
+    /// Reader: read the ring for yourself. Comes with two descriptors, the ring and a page for the reader's stats; and if the ring is
     /// leased with two more, the page in which to ask for wake-ups and the event counter that wakes the holder of the lease.
     Shm(ShmStart),
     /// Shm reader: go on in this ring, at the same place. Comes with its descriptor, and if the ring is leased with the same two more as

@@ -1,4 +1,4 @@
-//! The figures of a stream, its readers, its writers and the daemon.
+//! The stats of a stream, its readers, its writers and the daemon.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -36,7 +36,7 @@ impl fmt::Display for State {
     }
 }
 
-/// The figures of one stream at one moment. Sizes and offsets in bytes.
+/// The stats of one stream at one moment. Sizes and offsets in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamStat {
     /// Its path, mount included.
@@ -85,7 +85,7 @@ pub struct StreamStat {
     pub readers: Vec<ReaderStat>,
 }
 
-/// The figures of one attached writer.
+/// The stats of one attached writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriterStat {
     /// Who it is.
@@ -100,7 +100,7 @@ pub struct WriterStat {
     pub leased: bool,
 }
 
-/// The figures of one attached reader.
+/// The stats of one attached reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReaderStat {
     /// Who it is.

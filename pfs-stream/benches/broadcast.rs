@@ -9,7 +9,7 @@
 //! The sender sends a round of 4 MiB (64 KiB chunks) or 1 MiB (64 B chunks), chunk by chunk, and waits until every receiver has
 //! had all of it. A round fits into the stream's ring (6 MiB) and into the channel (as many places as a round has chunks), so
 //! neither side loses anything, which is checked too: a side that lost chunks would be fast for the wrong reason.
-//! The figure is bytes (or chunks) sent a second until the slowest receiver has them, not multiplied by receivers.
+//! The number is bytes (or chunks) sent a second until the slowest receiver has them, not multiplied by receivers.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 

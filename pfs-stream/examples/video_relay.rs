@@ -157,8 +157,8 @@ fn the_two_who_look_get_the_film_and_the_one_who_does_not_is_told_what_he_lost()
     for (line, number) in lines[1..3].iter().zip(1..) {
         assert_eq!(**line, format!("viewer {number}: {FILM} bytes, overrun 0 chunks with 0 bytes"));
     }
-    let figures: Vec<u64> = lines[3].split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [got, overrun, lost] = figures.as_slice() else { panic!("{}", lines[3]) };
+    let stats: Vec<u64> = lines[3].split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [got, overrun, lost] = stats.as_slice() else { panic!("{}", lines[3]) };
     assert_eq!(got + lost, FILM, "every byte arrived or was counted as lost");
     assert!(*overrun >= lost / CHUNK_SIZE as u64 && *lost > 0, "{}", lines[3]);
 }

@@ -27,7 +27,7 @@ pub struct StreamConfig {
     pub deadline: Option<SystemTime>,
     /// Media type of the contents; kept for readers, never interpreted.
     pub content_type: Option<String>,
-    /// Who makes it; kept for its figures.
+    /// Who makes it; kept for its stats.
     pub owner: Peer,
     /// Whether it takes the memory for all that it may hold when it is made. Otherwise it takes more as it needs more.
     pub reserve: bool,

@@ -1,4 +1,4 @@
-//! What a stream holds at one moment, without the rest of its figures.
+//! What a stream holds at one moment, without the rest of its stats.
 
 /// From where to where a stream can be read, and whether more may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,10 +20,9 @@ use pfs_proto::RingLayout;
 use thiserror::Error;
 
 use crate::{
-    Chunk, Writer, clock,
-    figures::{PAGE_WORDS, Page},
-    flag,
+    Chunk, Writer, clock, flag,
     read::Position,
+    reader_stats::{PAGE_WORDS, StatsPage},
     ring::{Given, LIMIT, LeasedWriter, Memory, Refused, Ring, RingWriter, Sharing, Source},
     state::{Appending, Lease, MAX_ALLOCATED, ReaderState, WakeFiles, release},
     sync::{Arc, Ordering, lock},
@@ -59,7 +58,7 @@ impl Grant {
 
     /// The files of the pages of all `block` readers, as many as [`start`](Self::start) says: the holder waits for those readers by itself.
     pub fn pages(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.blocking.iter().filter_map(|reader| reader.figures.file()).map(AsFd::as_fd)
+        self.blocking.iter().filter_map(|reader| reader.stats.file()).map(AsFd::as_fd)
     }
 }
 
@@ -230,7 +229,7 @@ pub struct Holder {
     /// So many bytes are pushed before it should publish them.
     most_unpublished: u64,
     /// All `block` readers; empty if only the stream knows where those are.
-    blocking: Vec<Page>,
+    blocking: Vec<StatsPage>,
 }
 
 /// Why the holder of a lease has not appended a chunk.
@@ -284,7 +283,8 @@ impl MappedOffer {
     /// be asked for all room. `None` if no ring of this layout can be so.
     pub fn begin(self, start: LeaseStart, pages: impl IntoIterator<Item = OwnedFd>) -> Option<Holder> {
         let LeaseStart { tail, head, newest, max_chunk, pages: count } = start;
-        let open = |page| Memory::open(page, PAGE_WORDS, Sharing::Writable).map(|page| Page::new(page, None));
+        let open =
+            |page| Memory::open(page, PAGE_WORDS, Sharing::Writable).map(|page| StatsPage::new(page, None));
         let pages: Vec<_> = pages.into_iter().map_while(|page| open(page).ok()).collect();
         let blocking = if pages.len() as u64 == u64::from(count) { pages } else { Vec::new() };
         let (chunks, bytes) = (head.0.checked_sub(tail.0)?, head.1.checked_sub(tail.1)?);
@@ -419,7 +419,7 @@ impl Holder {
     /// Whether all `block` readers have come to this chunk, as they say themselves.
     #[cold]
     fn finds_room(&mut self, up_to: u64) -> bool {
-        let Some(slowest) = self.blocking.iter().map(Page::seq).min() else { return false };
+        let Some(slowest) = self.blocking.iter().map(StatsPage::seq).min() else { return false };
         self.ring.ring().raise_floor(slowest);
         slowest >= up_to
     }

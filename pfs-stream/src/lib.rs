@@ -99,7 +99,6 @@ mod config;
 mod error;
 mod events;
 mod extent;
-mod figures;
 mod flag;
 mod follow;
 mod kept;
@@ -107,6 +106,7 @@ mod kept;
 pub mod lease;
 mod lifetime;
 mod lost;
+mod reader_stats;
 
 mod membership;
 mod quota;

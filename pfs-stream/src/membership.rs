@@ -3,7 +3,7 @@
 use pfs_proto::StreamEvent;
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-use crate::{figures::Figures, read::Position};
+use crate::{read::Position, reader_stats::ReaderStats};
 use crate::{
     state::{Progress, ReaderState, Shared},
     sync::{Arc, Ordering, lock},
@@ -43,16 +43,16 @@ impl Membership {
         self.shared.watchers.wake();
     }
 
-    /// From now on its figures are these. What it lost before stays counted.
+    /// From now on its stats are these. What it lost before stays counted.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn set_figures(&mut self, figures: Figures, at: Position) {
+    pub(crate) fn set_stats(&mut self, stats: ReaderStats, at: Position) {
         let head = self.shared.look().ring.head();
         let Progress { gaps, lost_bytes, lost_chunks, .. } = self.state.progress(head);
-        figures.set_lost(lost_bytes, lost_chunks, gaps);
-        figures.set_position(at);
+        stats.set_lost(lost_bytes, lost_chunks, gaps);
+        stats.set_position(at);
         // One step for whoever looks at the readers: there is no moment when a writer sees none, or two.
         let mut readers = lock(&self.shared.readers);
-        let state = Arc::new(self.state.with_figures(figures));
+        let state = Arc::new(self.state.with_stats(stats));
         for reader in readers.iter_mut() {
             if Arc::ptr_eq(reader, &self.state) {
                 *reader = Arc::clone(&state);
@@ -71,7 +71,7 @@ impl Drop for Membership {
         let progress = self.state.progress(append.ring.head());
         drop(append);
         let Progress { lost_bytes, lost_chunks, .. } = progress;
-        self.state.figures.release();
+        self.state.stats.release();
         let mut attached = lock(&self.shared.readers);
         // One step for whoever looks: what it lost is in the sum when it is no longer among the readers, and not before.
         self.shared.lost_before.fetch_add(lost_bytes, Ordering::Relaxed);

@@ -62,10 +62,10 @@ fn try_read(
         read = ring.try_read(sink, most)?;
     }
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
-        let figures = &membership.state.figures;
+        let stats = &membership.state.stats;
         // Parts of a chunk count when the chunk ends, so that no counter ever goes back.
-        figures.record(read, ring.settled());
-        if ring.policy == SlowPolicy::Block && figures.is_wanted(ring.position()) {
+        stats.record(read, ring.settled());
+        if ring.policy == SlowPolicy::Block && stats.is_wanted(ring.position()) {
             membership.shared.room.wake_all();
         }
         if let Read::Gap { from, to, chunks } = read {
@@ -216,12 +216,12 @@ impl Reader {
 
     /// Bytes that it was told it lost.
     pub fn lost_bytes(&self) -> u64 {
-        self.membership.state.figures.lost_bytes()
+        self.membership.state.stats.lost_bytes()
     }
 
     /// Chunks that it was told it lost.
     pub fn lost_chunks(&self) -> u64 {
-        self.membership.state.figures.lost_chunks()
+        self.membership.state.stats.lost_chunks()
     }
 
     /// The identity of the stream that it reads.

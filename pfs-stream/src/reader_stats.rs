@@ -32,7 +32,7 @@ const WANTED_BY_HOLDER: usize = 7;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const RELEASED: usize = 8;
 
-/// Bytes of a page of figures that is shared with another process.
+/// Bytes of a page of stats that is shared with another process.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) const PAGE_WORDS: usize = 4096 / 8;
 
@@ -42,32 +42,32 @@ pub(crate) const PAGE_WORDS: usize = 4096 / 8;
 /// In a page of another process they are whatever that process wrote: good for nothing but telling about
 /// that reader and, if its policy is `block`, for making writers wait or not wait for it.
 #[derive(Debug)]
-pub(crate) enum Figures {
+pub(crate) enum ReaderStats {
     Own([AtomicU64; WORDS]),
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    Page(Page),
+    Page(StatsPage),
 }
 
 /// The page that a reader of another process writes.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct StatsPage {
     memory: Memory,
     /// Its file, for the holder of a lease that waits for the reader.
-    file: Option<PageFile>,
+    file: Option<StatsPageFile>,
 }
 
 /// The file of a page, and its descriptor.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
-pub(crate) struct PageFile {
+pub(crate) struct StatsPageFile {
     pub(crate) file: OwnedFd,
     pub(crate) _reserved: Reservation,
 }
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-impl Page {
-    pub(crate) fn new(memory: Memory, file: Option<PageFile>) -> Self {
+impl StatsPage {
+    pub(crate) fn new(memory: Memory, file: Option<StatsPageFile>) -> Self {
         Self { memory, file }
     }
 
@@ -84,7 +84,7 @@ impl Page {
     }
 }
 
-impl Figures {
+impl ReaderStats {
     pub(crate) fn own() -> Self {
         Self::Own(std::array::from_fn(|_| AtomicU64::new(0)))
     }

@@ -2,7 +2,7 @@
 //!
 //! The stream's side is a [`Handout`]: two descriptors and where to begin, to be passed on by whoever knows
 //! sockets. The other side makes a [`ShmReader`] of them, which reads with the very code of a [`Reader`].
-//! It can write nothing but its own page of figures, and sleeps on a futex in the ring's
+//! It can write nothing but its own page of stats, and sleeps on a futex in the ring's
 //! header that costs the stream one system call a wake-up, however many sleep.
 
 use std::{
@@ -17,10 +17,9 @@ use pfs_proto::{End, RingLayout, ShmStart, SlowPolicy, Until};
 use thiserror::Error;
 
 use crate::{
-    Extent, Read, ReadError, Reader, Sink, Stream,
-    figures::{Figures, PAGE_WORDS, Page, PageFile},
-    flag,
+    Extent, Read, ReadError, Reader, Sink, Stream, flag,
     membership::Membership,
+    reader_stats::{PAGE_WORDS, ReaderStats, StatsPage, StatsPageFile},
     ring::{Memory, Ring, RingReader, Sharing},
     state::{Progress, RingElsewhere, Shared, release},
     sync::{Arc, Ordering, lock},
@@ -62,7 +61,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// When the system gives no memory for its page of figures, and when it has taken chunks out of the ring already or its
+    /// When the system gives no memory for its page of stats, and when it has taken chunks out of the ring already or its
     /// stream is [local](crate::Stream::local); the reader comes back as it was.
     // The large variant is the reader itself, which must not be lost.
     #[allow(clippy::result_large_err)]
@@ -90,10 +89,10 @@ impl Reader {
         let reserved = waits.then(|| membership.shared.descriptors.reserve(1)).flatten();
         // Kept for holders of leases.
         let (for_holder, file) = match reserved {
-            Some(reserved) => (Some(PageFile { file, _reserved: reserved }), None),
+            Some(reserved) => (Some(StatsPageFile { file, _reserved: reserved }), None),
             None => (None, Some(file)),
         };
-        membership.set_figures(Figures::Page(Page::new(page, for_holder)), ring.position());
+        membership.set_stats(ReaderStats::Page(StatsPage::new(page, for_holder)), ring.position());
         // Also if the lease ends meanwhile: the client expects more descriptors exactly if this says so.
         let start = ShmStart { leased: next.wake_files().is_some(), ..ring.to_start() };
         *lock(&membership.state.elsewhere) = Some(RingElsewhere::new(ring.ring, &next));
@@ -125,10 +124,10 @@ impl Handout {
         self.files.as_ref().and_then(|(ring, _)| ring.wake_files())
     }
 
-    /// The reader's page of figures, which it writes; `None` once it was closed.
+    /// The reader's page of stats, which it writes; `None` once it was closed.
     pub fn page(&self) -> Option<BorrowedFd<'_>> {
         let page = self.files.as_ref().and_then(|(_, page)| page.as_ref());
-        page.or_else(|| self.membership.state.figures.file()).map(AsFd::as_fd)
+        page.or_else(|| self.membership.state.stats.file()).map(AsFd::as_fd)
     }
 
     /// Closes the files, once the other process has them: the reader then occupies no descriptor, or one if it is a `block` reader that the
@@ -141,7 +140,7 @@ impl Handout {
     /// that went to a file straight from the ring cannot be taken back. A reader that has the page already may be passing bytes on just
     /// now; if it is given up before it has, it [is told](WriteToError::Overtaken) which of them may be wrong.
     pub fn require_copies(&self) {
-        self.membership.state.figures.require_copies();
+        self.membership.state.stats.require_copies();
     }
 
     /// The ring after the one that the other process has, and its file: the stream has left that one, and the process has read all
@@ -190,7 +189,7 @@ impl Handout {
     pub fn take_back(mut self) -> Reader {
         let shared = &self.membership.shared;
         let mut append = shared.look();
-        if self.membership.state.figures.file().is_some() {
+        if self.membership.state.stats.file().is_some() {
             // The holder may wait for the page, which nobody writes any more.
             append.end_lease(shared, None);
         }
@@ -199,13 +198,13 @@ impl Handout {
         let mut start = self.start;
         if self.has_read.into_inner() {
             let state = &self.membership.state;
-            let (seq, position) = (state.figures.seq().min(head.seq), state.progress(head).position);
+            let (seq, position) = (state.stats.seq().min(head.seq), state.progress(head).position);
             if seq > start.seq || position > start.offset {
                 (start.seq, start.offset, start.missing) = (seq, position, None);
             }
         }
         let ring = RingReader::from_start(ring, &start);
-        self.membership.set_figures(Figures::own(), ring.position());
+        self.membership.set_stats(ReaderStats::own(), ring.position());
         Reader::new(self.membership, ring, self.held)
     }
 
@@ -248,7 +247,7 @@ impl Handout {
         if self.start.until == Until::CaughtUp && position >= self.start.head {
             return Ok(Some(End::CaughtUp));
         }
-        if self.membership.state.figures.seq() == head.seq {
+        if self.membership.state.stats.seq() == head.seq {
             return Ok(status.end_at_head(self.start.until, self.start.deaths_before));
         }
         if self.start.policy == SlowPolicy::Disconnect && lag > shared.config.channel_buffer_size {
@@ -299,7 +298,7 @@ const SHARE: u64 = 4;
 #[derive(Debug)]
 pub struct ShmReader {
     ring: RingReader,
-    figures: Figures,
+    stats: ReaderStats,
     /// Where it asks the holder of a lease to wake it, and the event counter by which it wakes the holder.
     wake_by: Option<(Memory, OwnedFd)>,
 }
@@ -312,8 +311,8 @@ impl ShmReader {
     /// When this system can't map it, or it is not what it should be.
     pub fn open(ring: OwnedFd, page: OwnedFd, start: &ShmStart) -> io::Result<Self> {
         let ring = Ring::open(ring, start.layout)?;
-        let page = Page::new(Memory::open(page, PAGE_WORDS, Sharing::Writable)?, None);
-        Ok(Self { ring: RingReader::from_start(ring, start), figures: Figures::Page(page), wake_by: None })
+        let page = StatsPage::new(Memory::open(page, PAGE_WORDS, Sharing::Writable)?, None);
+        Ok(Self { ring: RingReader::from_start(ring, start), stats: ReaderStats::Page(page), wake_by: None })
     }
 
     /// Uses these [files](NextRing::wake_files) as long as it reads this ring.
@@ -338,7 +337,7 @@ impl ShmReader {
             read = self.ring.try_read(sink, max_bytes.into())?;
         }
         if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
-            self.figures.record(read, self.ring.settled());
+            self.stats.record(read, self.ring.settled());
         }
         Ok(read)
     }
@@ -375,13 +374,13 @@ impl ShmReader {
         least: usize,
         most: usize,
     ) -> Result<Option<Read>, WriteToError> {
-        if self.figures.requires_copies() {
+        if self.stats.requires_copies() {
             return Ok(None);
         }
         let share = self.ring.ring.layout().capacity() / SHARE;
         let read = self.ring.write_to(file, least, most.min(share as usize))?;
         if let Some(read) = read {
-            self.figures.record(read, self.ring.position());
+            self.stats.record(read, self.ring.position());
         }
         Ok(read)
     }
@@ -392,7 +391,7 @@ impl ShmReader {
         if self.ring.policy != SlowPolicy::Block {
             return false;
         }
-        let (by_stream, by_holder) = self.figures.wanted_by(self.ring.position());
+        let (by_stream, by_holder) = self.stats.wanted_by(self.ring.position());
         if let (true, Some((_, room))) = (by_holder, &self.wake_by) {
             // Only a counter that somebody has filled takes no more, and that wakes the holder as well.
             let _ = rustix::io::write(room, &1_u64.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! The figures of a stream, put together for people and programs.
+//! The stats of a stream, put together for people and programs.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         readers
             .iter()
             .filter(|reader| reader.policy() == SlowPolicy::Block)
-            .map(|reader| reader.figures.seq())
+            .map(|reader| reader.stats.seq())
             .min()
     } else {
         None
@@ -77,7 +77,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
                 policy: reader.policy(),
                 lost_bytes,
                 lost_chunks,
-                blocking: reader.policy() == SlowPolicy::Block && awaited == Some(reader.figures.seq()),
+                blocking: reader.policy() == SlowPolicy::Block && awaited == Some(reader.stats.seq()),
                 was_block: reader.is_given_up(),
             }
         })

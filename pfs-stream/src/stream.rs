@@ -12,9 +12,9 @@ use pfs_proto::{Identity, Peer, ReadOptions, SlowPolicy, Start, StreamStat, Stre
 use crate::{
     AttachError, Budget, CreateError, Extent, Reader, StreamConfig, Writer, clock,
     events::Events,
-    figures::Figures,
     membership::Membership,
     read::Position,
+    reader_stats::ReaderStats,
     ring::{Ring, RingReader, RingWriter, Status},
     stat,
     state::{self, Appending, Charges, ReaderState, Shared, release},
@@ -136,7 +136,7 @@ impl Stream {
         self.writer_of(Peer::default())
     }
 
-    /// Attaches a writer on behalf of somebody, whom the figures name.
+    /// Attaches a writer on behalf of somebody, whom the stats name.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl Stream {
         self.reader_of(options, Peer::default())
     }
 
-    /// Attaches a reader on behalf of somebody, whom the figures name.
+    /// Attaches a reader on behalf of somebody, whom the stats name.
     ///
     /// # Errors
     ///
@@ -177,9 +177,9 @@ impl Stream {
         };
         let (head, tail) = (append.ring.head(), append.ring.tail());
         let held = append.extent();
-        let figures = Figures::own();
-        figures.set_position(at);
-        let state = ReaderState::new(self.shared.watchers.number(), peer, options.policy, at.offset, figures);
+        let stats = ReaderStats::own();
+        stats.set_position(at);
+        let state = ReaderState::new(self.shared.watchers.number(), peer, options.policy, at.offset, stats);
         if options.policy == SlowPolicy::Block {
             append.block_floor = append.block_floor.min(at.seq);
         }
@@ -388,12 +388,12 @@ impl Stream {
         self.shared.kept.get()
     }
 
-    /// All its figures.
+    /// All its stats.
     pub fn stat(&self) -> StreamStat {
         stat::stat(&self.shared)
     }
 
-    /// Its most important figures.
+    /// Its most important stats.
     pub fn summary(&self) -> StreamSummary {
         stat::summary(&self.shared)
     }

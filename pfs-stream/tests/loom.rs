@@ -173,7 +173,7 @@ fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
 }
 
 #[test]
-fn what_a_reader_lost_is_in_the_figures_once_while_it_goes() {
+fn what_a_reader_lost_is_in_the_stats_once_while_it_goes() {
     check(|| {
         let stream = stream();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();

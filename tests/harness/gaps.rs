@@ -14,7 +14,7 @@ pub struct Gap {
 }
 
 /// All gaps in a run's stderr, in order. Panics when a gap line is not of the documented form, when
-/// its figures contradict each other, or when the gaps overlap or run backwards.
+/// its stats contradict each other, or when the gaps overlap or run backwards.
 #[track_caller]
 pub fn gaps(stderr: &str) -> Vec<Gap> {
     let mut gaps: Vec<Gap> = Vec::new();
@@ -44,10 +44,10 @@ pub fn kept(bytes: &[u8], start: u64, gaps: &[Gap]) -> Vec<u8> {
 fn parse(line: &str) -> Option<Gap> {
     let rest = line.strip_prefix("pfs: gap: lost bytes ")?;
     let (range, rest) = rest.split_once(" (")?;
-    let (figures, path) = rest.split_once(") of ")?;
+    let (stats, path) = rest.split_once(") of ")?;
     let (from, to) = range.split_once("..")?;
     let (bytes, chunks) =
-        figures.split_once(", ").map_or((figures, None), |(bytes, chunks)| (bytes, Some(chunks)));
+        stats.split_once(", ").map_or((stats, None), |(bytes, chunks)| (bytes, Some(chunks)));
     let from: u64 = from.parse().ok()?;
     let to: u64 = to.parse().ok()?;
     let bytes: u64 = bytes.strip_suffix(" bytes").or(bytes.strip_suffix(" byte"))?.parse().ok()?;

@@ -2,7 +2,7 @@
 //! daemon in its own folder, and knows how to wait, to kill and to compare.
 //!
 //! It tests nothing itself. What is tested are command lines, exit codes, stdout, stderr and `/proc`, and on a [`Wire`] what no
-//! client of ours would ever send. One connection to each daemon observes: figures and events come over it, not from processes
+//! client of ours would ever send. One connection to each daemon observes: stats and events come over it, not from processes
 //! that a test starts to look.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking")]

@@ -1,6 +1,6 @@
-//! The observer of a daemon: one kept connection for figures and small requests, and watches that wait for events.
+//! The observer of a daemon: one kept connection for stats and small requests, and watches that wait for events.
 //!
-//! A test that asks for figures again and again must not start a process each time: on a busy machine that is the load that
+//! A test that asks for stats again and again must not start a process each time: on a busy machine that is the load that
 //! time limits would then have to absorb. The observer is one connection of the daemon, made when a test first asks for
 //! something, and each [`Watch`] is one more while it exists; a test that counts connections counts these too.
 
@@ -42,7 +42,7 @@ impl Observer {
         };
         let mut first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         if of_a_dead_one(&first) {
-            // The figures of leases are told to those alone who know them.
+            // The stats of leases are told to those alone who know them.
             *kept = Some(Wire::connect(&self.socket).greeted_with(Hello::LEASING));
             first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         }
@@ -65,11 +65,11 @@ impl Observer {
                 other => panic!("the answer to stat: {other:?}"),
             };
             loop {
-                match wire.reply().expect("all figures") {
+                match wire.reply().expect("all stats") {
                     Reply::WriterStat(writer) => stat.writers.push(writer),
                     Reply::ReaderStat(reader) => stat.readers.push(reader),
                     Reply::Done => return Some(stat),
-                    other => panic!("among the figures: {other:?}"),
+                    other => panic!("among the stats: {other:?}"),
                 }
             }
         })
@@ -137,16 +137,16 @@ impl Daemon {
         assert_eq!(wire.refusal(), None, "an append to {stream}");
     }
 
-    /// The figures of a stream, as `pfs stat --json` prints them; `None` if there is no such stream.
+    /// The stats of a stream, as `pfs stat --json` prints them; `None` if there is no such stream.
     #[track_caller]
     pub fn stat(&self, stream: &str) -> Option<Value> {
         let stat = self.observer.stat(stream)?;
-        Some(serde_json::to_value(json::Stat::from(&stat)).expect("figures are JSON"))
+        Some(serde_json::to_value(json::Stat::from(&stat)).expect("stats are JSON"))
     }
 
-    /// One figure of a stream. Panics if there is no such stream, or no such number.
+    /// One number of a stream. Panics if there is no such stream, or no such number.
     #[track_caller]
-    pub fn figure(&self, stream: &str, name: &str) -> u64 {
+    pub fn stat_number(&self, stream: &str, name: &str) -> u64 {
         let stat = self.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
         stat[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {stat}"))
     }
@@ -163,7 +163,7 @@ impl Daemon {
         self.observer.stat(stream).map_or(0, |stat| stat.readers.len())
     }
 
-    /// The figures of the reader that is process `pid`.
+    /// The stats of the reader that is process `pid`.
     #[track_caller]
     pub fn reader_stat(&self, stream: &str, pid: u32) -> Option<Value> {
         let stat = self.stat(stream)?;

@@ -56,20 +56,20 @@ pub fn on_one_processor() {
 /// Memory that a process has of its own, in bytes: what it shares with the daemon, as a reader does that maps a
 /// ring, is the daemon's.
 pub fn own(pid: u32) -> u64 {
-    figure(pid, "RssAnon:")
+    status_number(pid, "RssAnon:")
 }
 
 /// All memory that a process has now, in bytes.
 pub fn resident(pid: u32) -> u64 {
-    figure(pid, "VmRSS:")
+    status_number(pid, "VmRSS:")
 }
 
 /// The memory of files, such as rings, that a process has now, in bytes.
 pub fn shared(pid: u32) -> u64 {
-    figure(pid, "RssShmem:")
+    status_number(pid, "RssShmem:")
 }
 
-fn figure(pid: u32, name: &str) -> u64 {
+fn status_number(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the process is no zombie");
     let kib = line.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
@@ -110,7 +110,7 @@ pub fn wake_ups(pid: u32) -> u64 {
 pub fn eventually_rest(processes: &[(u32, u64)], rest: Duration) {
     let all_wake_ups = || processes.iter().map(|(pid, _)| wake_ups(*pid)).collect::<Vec<_>>();
     let (mut before, mut since) = (all_wake_ups(), Instant::now());
-    assert!(before.iter().all(|wake_ups| *wake_ups > 0), "the figures are wrong: {before:?}");
+    assert!(before.iter().all(|wake_ups| *wake_ups > 0), "the stats are wrong: {before:?}");
     eventually("all have rested for long enough", || {
         let now = all_wake_ups();
         let looks = since.elapsed().as_secs() + 1;
@@ -124,6 +124,6 @@ pub fn eventually_rest(processes: &[(u32, u64)], rest: Duration) {
 
 fn runs(schedstat: &Path) -> u64 {
     // A thread that has just ended runs no more.
-    let figures = std::fs::read_to_string(schedstat).unwrap_or_default();
-    figures.split_whitespace().nth(2).map_or(0, |runs| runs.parse().expect("a number"))
+    let stats = std::fs::read_to_string(schedstat).unwrap_or_default();
+    stats.split_whitespace().nth(2).map_or(0, |runs| runs.parse().expect("a number"))
 }

@@ -87,8 +87,8 @@ fn data_that_readers_lost_is_in_the_report_and_in_the_exit_code() {
     let report = report(&daemon.pfs(args).run().exits(4));
     assert!(report["lost"]["gaps"].as_u64().unwrap() > 0);
     for reader in report["per_reader"].as_array().unwrap() {
-        let figure = |name: &str| reader[name].as_u64().unwrap();
-        assert_eq!(figure("bytes") + figure("lost_bytes"), 8 << 20);
+        let number = |name: &str| reader[name].as_u64().unwrap();
+        assert_eq!(number("bytes") + number("lost_bytes"), 8 << 20);
     }
 }
 

@@ -83,16 +83,16 @@ fn stat_shows_writers_and_readers_with_their_process_ids() {
     let reader = daemon.reader(S, ["--slow", "disconnect"]);
     eventually("it has read all", || reader.stdout_len() == 5);
     let stat = daemon.stat(S).unwrap();
-    for (name, figure) in [("head", 5), ("tail", 0), ("chunks", 1), ("chunks_held", 1), ("lost_bytes", 0)] {
-        assert_eq!(stat[name], figure, "{name} in {stat}");
+    for (name, number) in [("head", 5), ("tail", 0), ("chunks", 1), ("chunks_held", 1), ("lost_bytes", 0)] {
+        assert_eq!(stat[name], number, "{name} in {stat}");
     }
     let writers = stat["writers"].as_array().unwrap();
     assert_eq!(writers.len(), 1);
     assert_eq!((&writers[0]["pid"], &writers[0]["bytes"]), (&writer.pid().into(), &5.into()));
     assert_eq!(writers[0]["waiting"], false);
     let shown = daemon.reader_stat(S, reader.pid()).unwrap();
-    for (name, figure) in [("start", 0), ("position", 5), ("lag", 0), ("lost_bytes", 0), ("lost_chunks", 0)] {
-        assert_eq!(shown[name], figure, "{name} in {shown}");
+    for (name, number) in [("start", 0), ("position", 5), ("lag", 0), ("lost_bytes", 0), ("lost_chunks", 0)] {
+        assert_eq!(shown[name], number, "{name} in {shown}");
     }
     assert_eq!(shown["policy"], "disconnect");
     assert_eq!(shown["uid"], serde_json::json!(Transport::Shm.uid()));

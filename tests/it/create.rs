@@ -26,7 +26,7 @@ fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
 fn a_stream_that_reserves_its_memory_has_it_from_the_start_or_is_not_made() {
     let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
     daemon.pfs(["create", "--reserve", S]).run().exits(0).quietly();
-    assert_eq!((daemon.figure(S, "capacity"), daemon.figure(S, "moves")), (6 << 20, 0));
+    assert_eq!((daemon.stat_number(S, "capacity"), daemon.stat_number(S, "moves")), (6 << 20, 0));
     let refused = daemon.pfs(["create", "--reserve", "/streamfs/t", "--ring-buffer-size", "10MB"]).run();
     refused.exits(1).says("max_memory");
     daemon.ask("PUT", "/streamfs/t?create&reserve&ring-buffer-size=10MB", [], b"").has(429);
@@ -35,7 +35,7 @@ fn a_stream_that_reserves_its_memory_has_it_from_the_start_or_is_not_made() {
     daemon
         .ask("PUT", "/streamfs/t?create&reserve&ring-buffer-size=1MB&channel-buffer-size=1MB", [], b"")
         .has(201);
-    assert_eq!(daemon.figure("/streamfs/t", "capacity"), 1 << 20);
+    assert_eq!(daemon.stat_number("/streamfs/t", "capacity"), 1 << 20);
 }
 
 #[test]
@@ -63,9 +63,13 @@ fn every_way_to_write_a_size_means_the_same_everywhere() {
             "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n[plugins.streamfs.config]\nring_buffer_size = \"{written}\"\n"
         ));
         daemon.create(S);
-        assert_eq!(daemon.figure(S, "ring_buffer_size"), bytes, "{written} in the configuration");
+        assert_eq!(daemon.stat_number(S, "ring_buffer_size"), bytes, "{written} in the configuration");
         daemon.pfs(["create", "--ring-buffer-size", written, "/streamfs/t"]).run().exits(0);
-        assert_eq!(daemon.figure("/streamfs/t", "ring_buffer_size"), bytes, "{written} on the command line");
+        assert_eq!(
+            daemon.stat_number("/streamfs/t", "ring_buffer_size"),
+            bytes,
+            "{written} on the command line"
+        );
     }
 }
 
@@ -73,8 +77,8 @@ fn every_way_to_write_a_size_means_the_same_everywhere() {
 fn the_defaults_are_streamfs_s_own() {
     let daemon = Daemon::start();
     daemon.pfs(["write", S]).stdin("x").run().exits(0);
-    assert_eq!(daemon.figure(S, "ring_buffer_size"), 6 << 20);
-    assert_eq!(daemon.figure(S, "channel_buffer_size"), 6 << 20);
+    assert_eq!(daemon.stat_number(S, "ring_buffer_size"), 6 << 20);
+    assert_eq!(daemon.stat_number(S, "channel_buffer_size"), 6 << 20);
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
     let daemon = Daemon::start();
     daemon.pfs(["write", S]).stdin("all").run().exits(0);
     daemon.pfs(["create", "--ring-buffer-size", "1KB", S]).run().exits(9).says(S);
-    assert_eq!(daemon.figure(S, "ring_buffer_size"), 6 << 20);
+    assert_eq!(daemon.stat_number(S, "ring_buffer_size"), 6 << 20);
     assert_eq!(daemon.head(S), 3);
 }
 
@@ -90,7 +94,7 @@ fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
 fn a_stream_expires_when_nothing_was_appended_for_its_ttl() {
     let daemon = Daemon::start();
     daemon.pfs(["create", "--ttl", "1h", "/streamfs/stays"]).run().exits(0);
-    assert_eq!(daemon.figure("/streamfs/stays", "ttl_ms"), 3_600_000);
+    assert_eq!(daemon.stat_number("/streamfs/stays", "ttl_ms"), 3_600_000);
     let reader = daemon.pfs(["cat", "--stream", S]).spawn();
     eventually("it waits for the stream", || reader.stderr().contains(S));
     daemon.pfs(["create", "--ttl", "1s", S]).run().exits(0);

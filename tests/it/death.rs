@@ -30,8 +30,8 @@ fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish(
     assert!(patient.runs());
     daemon.pfs(["write", "--close", S]).stdin(", and on").run().exits(0);
     assert_eq!(patient.finish().exits(0).text(), "so far, and on");
-    assert_eq!(daemon.figure(S, "writers_died"), 1);
-    assert_eq!(daemon.figure(S, "writers_finished"), 1);
+    assert_eq!(daemon.stat_number(S, "writers_died"), 1);
+    assert_eq!(daemon.stat_number(S, "writers_finished"), 1);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn nothing_of_a_chunk_is_visible_when_its_writer_dies_in_the_middle_of_it() {
         drop(writer);
         assert_eq!(reader.finish().exits(8).text(), "whole");
         assert_eq!(daemon.head(&name), 5);
-        assert_eq!(daemon.figure(&name, "writers_died"), 1);
+        assert_eq!(daemon.stat_number(&name, "writers_died"), 1);
     }
 }
 
@@ -77,7 +77,7 @@ fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write(tra
         );
         // It may have been done before it was killed.
         let done = run.stdout.len() == data.len();
-        run.exits(if done && daemon.figure(&name, "writers_finished") == 1 { 0 } else { 8 });
+        run.exits(if done && daemon.stat_number(&name, "writers_finished") == 1 { 0 } else { 8 });
     }
 }
 

@@ -167,7 +167,7 @@ fn an_upload_can_close_the_stream_as_failed() {
         told.json(),
         json!({ "path": S, "offset": 6, "bytes": 6, "created": true, "closed": true, "failed": true })
     );
-    assert_eq!(daemon.figure(S, "writers_died"), 1);
+    assert_eq!(daemon.stat_number(S, "writers_died"), 1);
     daemon.pfs(["cat", "--stream", S]).run().exits(8);
     daemon.append("/streamfs/t", "so far");
     daemon.ask("POST", "/streamfs/t?close=failed", [], b"").has(200);

@@ -98,7 +98,7 @@ fn tail_gives_all_that_the_ring_holds_where_that_is_less(transport: Transport) {
     };
     assert!(cat("1GB").stdout == data[..50_000], "the whole stream");
     write_in_chunks(&daemon, &data[50_000..], "1000");
-    let held = daemon.figure(S, "tail") as usize;
+    let held = daemon.stat_number(S, "tail") as usize;
     assert!(held > 0 && cat("1GB").stdout == data[held..], "what the ring holds, without a gap");
     assert!(cat("150000").stdout == data[350_000..], "also more than a new reader gets by itself");
 }
@@ -144,7 +144,7 @@ fn an_offset_that_the_ring_has_left_begins_with_a_gap(transport: Transport) {
     daemon.pfs(["write", "--stream", "--close", S]).stdin_file(&file).run().exits(0);
     let run = daemon.pfs(["cat", "--stream", "--offset", "5", S]).run().exits(4);
     let gaps = gaps(&run.stderr);
-    assert_eq!((gaps.len(), gaps[0].from, gaps[0].to), (1, 5, daemon.figure(S, "tail")));
+    assert_eq!((gaps.len(), gaps[0].from, gaps[0].to), (1, 5, daemon.stat_number(S, "tail")));
     assert_eq!(gaps[0].path, S);
     let data = std::fs::read(&file).unwrap();
     assert_eq!(digest(&run.stdout), digest(&data[gaps[0].to as usize..]));

@@ -105,6 +105,6 @@ fn a_line_longer_than_64_kib_is_one_chunk(transport: Transport) {
     let daemon = transport.daemon();
     let long = format!("{}\nshort\n", "y".repeat(1_000_000));
     daemon.pfs(["write", "--lines", "--close", S]).stdin(long.clone()).run().exits(0);
-    assert!(daemon.figure(S, "chunks") <= 2);
+    assert!(daemon.stat_number(S, "chunks") <= 2);
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), long);
 }

@@ -32,7 +32,7 @@ fn the_output_of_a_command_arrives_and_its_success_is_the_end(transport: Transpo
     let run = write.stdin("input, ").run().exits(0);
     assert_eq!((run.text(), run.stderr.as_str()), ("", "said\n"), "its stderr is ours");
     assert_eq!(reader.finish().exits(0).quietly().text(), "input, done\n", "its stdin is ours");
-    assert_eq!((daemon.figure(S, "writers_finished"), daemon.figure(S, "writers_died")), (1, 0));
+    assert_eq!((daemon.stat_number(S, "writers_finished"), daemon.stat_number(S, "writers_died")), (1, 0));
 }
 
 fn the_death_of_a_command_is_no_end_for_any_reader_of_a_stream_that_is_closed_with_it(transport: Transport) {
@@ -47,7 +47,10 @@ fn the_death_of_a_command_is_no_end_for_any_reader_of_a_stream_that_is_closed_wi
             assert_eq!(reader.finish().exits(8).text(), "so far\n");
         }
         assert_eq!(daemon.pfs(["cat", "--stream", &name]).run().exits(8).text(), "so far\n");
-        assert_eq!((daemon.figure(&name, "writers_finished"), daemon.figure(&name, "writers_died")), (0, 1));
+        assert_eq!(
+            (daemon.stat_number(&name, "writers_finished"), daemon.stat_number(&name, "writers_died")),
+            (0, 1)
+        );
     }
     // Nor is one that was never born, and whoever waits for it is told so.
     for (command, code) in [("/nowhere/at/all", 127), ("/", 126)] {
@@ -88,8 +91,8 @@ fn every_way_to_cut_the_output_of_a_command_gives_all_of_it(transport: Transport
         let read = daemon.pfs(["cat", "--stream", "--until", "caught-up", &name]).run().exits(0);
         assert_eq!(digest(&read.stdout), digest(&data), "{flags:?}");
     }
-    assert_eq!(daemon.figure("/streamfs/0", "chunks"), 1);
-    assert!(daemon.figure("/streamfs/2", "chunks") >= 3 << 10);
+    assert_eq!(daemon.stat_number("/streamfs/0", "chunks"), 1);
+    assert!(daemon.stat_number("/streamfs/2", "chunks") >= 3 << 10);
     daemon.pfs(["write", "--stream", "--lines", S, "--", "seq", "100000"]).run().exits(0).quietly();
     let lines: String = (1..=100_000).map(|line| format!("{line}\n")).collect();
     assert_eq!(daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0).text(), lines);

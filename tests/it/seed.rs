@@ -103,6 +103,6 @@ fn the_configuration_of_the_document_works_as_it_is() {
 "#,
     );
     daemon.pfs(["write", "/streamfs/stream"]).stdin("data").run().exits(0);
-    assert_eq!(daemon.figure("/streamfs/stream", "channel_buffer_size"), 512 << 10);
-    assert_eq!(daemon.figure("/streamfs/stream", "ring_buffer_size"), 1 << 20);
+    assert_eq!(daemon.stat_number("/streamfs/stream", "channel_buffer_size"), 512 << 10);
+    assert_eq!(daemon.stat_number("/streamfs/stream", "ring_buffer_size"), 1 << 20);
 }

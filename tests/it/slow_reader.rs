@@ -119,7 +119,7 @@ fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_bac
         assert!(gap.from % 1024 == 0 && gap.to % 1024 == 0, "{gap:?} is not on chunk boundaries");
         assert_eq!(gap.chunks, Some((gap.to - gap.from) / 1024), "{gap:?}");
     }
-    assert_eq!(daemon.figure(S, "lost_bytes"), gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>());
+    assert_eq!(daemon.stat_number(S, "lost_bytes"), gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>());
 }
 
 fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that(transport: Transport) {
@@ -139,7 +139,7 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
     let gaps = gaps(&run.stderr);
     assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
     // The ring still held all of it: only the bound on the lag can have taken it away.
-    assert_eq!(daemon.figure(S, "tail"), 0);
+    assert_eq!(daemon.stat_number(S, "tail"), 0);
     assert!(gaps.last().unwrap().to >= (data.len() - (256 << 10)) as u64, "{gaps:?}");
     // And it binds nobody who reads history.
     assert_eq!(digest(&daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout), digest(&data));

@@ -109,7 +109,7 @@ fn a_reported_gap_outlives_a_stdout_that_is_closed_afterwards(transport: Transpo
     drop(stdout);
     ends_with_the_loss_alone(reader.finish());
     let (reader, mut stdout) = reader_with_a_gap(&daemon);
-    let held = daemon.head(S) - daemon.figure(S, "tail");
+    let held = daemon.head(S) - daemon.stat_number(S, "tail");
     stdout.read_exact(&mut vec![0; usize::try_from(held).unwrap() - 100]).unwrap();
     drop(stdout);
     ends_with_the_loss_alone(reader.finish());
@@ -146,7 +146,7 @@ fn an_end_that_is_known_outlives_a_stdout_that_does_not_take_the_last_bytes() {
     writer.send(b"so far");
     eventually("it is written", || daemon.head(S) == 6);
     writer.signal(Signal::KILL);
-    eventually("it has died", || daemon.figure(S, "writers_died") == 1);
+    eventually("it has died", || daemon.stat_number(S, "writers_died") == 1);
     let cat = || daemon.pfs(["cat", "--stream", "--until", "writers-gone", S]);
     let run = cat().stdout_into(unread()).run().exits(8).says("died");
     assert!(!run.stderr.contains("standard output"), "{}", run.stderr);
@@ -184,8 +184,8 @@ fn without_stdin_a_writer_creates_appends_and_closes_nothing(transport: Transpor
     }
     assert_eq!(daemon.streams(), [S]);
     let stat = daemon.stat(S).unwrap();
-    for (name, figure) in [("head", 1), ("writers_died", 0), ("writers_finished", 1)] {
-        assert_eq!(stat[name], figure, "{name} in {stat}");
+    for (name, number) in [("head", 1), ("writers_died", 0), ("writers_finished", 1)] {
+        assert_eq!(stat[name], number, "{name} in {stat}");
     }
     assert_eq!(stat["state"], "open");
 }
@@ -204,7 +204,7 @@ fn a_copy_that_cannot_be_written_fails_before_anything_is_appended(transport: Tr
     write.redirected(">/dev/full").run().exits(1).says("no space left").says("10 bytes");
     let stat = daemon.stat(S).unwrap();
     assert_eq!((&stat["head"], &stat["state"]), (&10.into(), &"open".into()));
-    eventually("its writer has died", || daemon.figure(S, "writers_died") == 1);
+    eventually("its writer has died", || daemon.stat_number(S, "writers_died") == 1);
 }
 
 fn a_closed_stderr_changes_no_outcome(transport: Transport) {
@@ -213,7 +213,7 @@ fn a_closed_stderr_changes_no_outcome(transport: Transport) {
         let stream = format!("/streamfs/{}", redirection.len());
         let run = |args: &[&str]| daemon.pfs([]).args(args).arg(&stream).redirected(redirection);
         run(&["write", "--verbose", "--stream", "--close"]).stdin(noise(1, 4 << 20)).run().exits(0);
-        let held = daemon.head(&stream) - daemon.figure(&stream, "tail");
+        let held = daemon.head(&stream) - daemon.stat_number(&stream, "tail");
         let read = run(&["cat", "--verbose", "--progress", "--stream", "--offset", "0"]).run().exits(4);
         assert_eq!(read.stdout.len() as u64, held);
         run(&["cat", "--no-such-flag"]).run().exits(2);

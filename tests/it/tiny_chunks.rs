@@ -27,12 +27,12 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(transport: Transport, count: 
     write.stdin_file(&file).spawn().finish().exits(0).quietly();
     let woken = wake_ups(daemon.pid());
 
-    assert_eq!(daemon.figure(S, "chunks"), count as u64);
-    let ring = daemon.figure(S, "memory");
+    assert_eq!(daemon.stat_number(S, "chunks"), count as u64);
+    let ring = daemon.stat_number(S, "memory");
     let grown = daemon.memory().saturating_sub(before);
     assert!(grown <= ring + CONSTANT, "the daemon grew by {grown} bytes for a stream of {ring}");
     // The ring itself: the data, and an index that is bounded by it, not by the number of chunks.
-    let buffers = daemon.figure(S, "capacity");
+    let buffers = daemon.stat_number(S, "capacity");
     assert!(ring <= 8 * buffers, "a stream of {buffers} bytes of data takes {ring} of memory");
 
     daemon.close(S);

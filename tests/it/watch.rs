@@ -48,7 +48,7 @@ fn a_watch_fits_its_window_whatever_size_that_gets() {
     for (rows, width) in [(8, 30), (3, 17), (100, 200), (1, 20), (24, 80)] {
         terminal.resize(rows, width);
         let (rows, width) = (usize::from(rows), usize::from(width));
-        eventually("the figures are drawn for this size", || {
+        eventually("the stats are drawn for this size", || {
             let lines = last_frame(&terminal);
             let fits = lines.len() <= rows && lines.iter().all(|line| columns(line) <= width);
             let is_full = match rows {

@@ -36,9 +36,9 @@ fn write_without_stream_appends_its_input_as_one_chunk(transport: Transport) {
     let daemon = transport.daemon();
     let data = noise(2, 3 << 20);
     daemon.pfs(["write", S]).stdin(data.clone()).run().exits(0).quietly();
-    assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (1, data.len() as u64));
+    assert_eq!((daemon.stat_number(S, "chunks"), daemon.head(S)), (1, data.len() as u64));
     daemon.pfs(["write", S]).stdin("data\n").run().exits(0).quietly();
-    assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (2, data.len() as u64 + 5));
+    assert_eq!((daemon.stat_number(S, "chunks"), daemon.head(S)), (2, data.len() as u64 + 5));
 }
 
 fn input_that_is_there_at_once_takes_one_request(transport: Transport) {
@@ -53,7 +53,7 @@ fn input_that_is_there_at_once_takes_one_request(transport: Transport) {
     assert_eq!(read.stdout, b"file\nfile\nfile\nfile\n");
     daemon.pfs(["write", "--replace", "--close", S]).stdin_file(&file).run().exits(0).quietly();
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"file\n");
-    assert_eq!((daemon.figure(S, "writers_finished"), daemon.figure(S, "writers_died")), (1, 0));
+    assert_eq!((daemon.stat_number(S, "writers_finished"), daemon.stat_number(S, "writers_died")), (1, 0));
 }
 
 fn input_that_comes_later_has_a_writer_meanwhile(transport: Transport) {
@@ -66,14 +66,14 @@ fn input_that_comes_later_has_a_writer_meanwhile(transport: Transport) {
     writer.send(b"last");
     writer.end_input();
     writer.finish().exits(0).quietly();
-    assert_eq!((daemon.figure(S, "chunks"), daemon.head(S)), (1, 11));
+    assert_eq!((daemon.stat_number(S, "chunks"), daemon.head(S)), (1, 11));
 }
 
 fn input_larger_than_a_chunk_can_be_is_refused_whole_and_names_stream_mode(transport: Transport) {
     let daemon = transport.daemon_with_buffers(10_000, 10_000);
     daemon.create(S);
     daemon.pfs(["write", S]).stdin(noise(3, 10_001)).run().exits(1).says("--stream");
-    assert_eq!((daemon.head(S), daemon.figure(S, "writers_died")), (0, 0));
+    assert_eq!((daemon.head(S), daemon.stat_number(S, "writers_died")), (0, 0));
     daemon.pfs(["cat", "--stream", "--until", "writers-gone", S]).run().exits(0);
     daemon.pfs(["write", S]).stdin(noise(3, 10_000)).run().exits(0);
     assert_eq!(daemon.head(S), 10_000);
@@ -120,9 +120,9 @@ fn stream_mode_cuts_chunks_of_64_kib_at_most_and_of_the_size_asked_for() {
     let file = daemon.dir().join("data");
     std::fs::write(&file, noise(4, 1_000_000)).unwrap();
     daemon.pfs(["write", "--stream", S]).stdin_file(&file).run().exits(0);
-    assert_eq!(daemon.figure(S, "chunks"), 1_000_000_u64.div_ceil(65_536));
+    assert_eq!(daemon.stat_number(S, "chunks"), 1_000_000_u64.div_ceil(65_536));
     daemon.pfs(["write", "--stream", "--chunk-size", "1000", "/streamfs/k"]).stdin_file(&file).run().exits(0);
-    assert_eq!(daemon.figure("/streamfs/k", "chunks"), 1_000);
+    assert_eq!(daemon.stat_number("/streamfs/k", "chunks"), 1_000);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn chunks_of_many_mebibytes_arrive_whole(transport: Transport) {
     let mut reader = daemon.pfs(["cat", "--stream", S]).stdout_pipe().spawn();
     let got = reader.digest_stdout();
     daemon.pfs(["write", "--close", "--wait-readers", "1", S]).stdin(data.clone()).run().exits(0);
-    assert_eq!(daemon.figure(S, "chunks"), 1);
+    assert_eq!(daemon.stat_number(S, "chunks"), 1);
     reader.finish().exits(0);
     assert_eq!(got.join().unwrap(), digest(&data));
 }
@@ -225,7 +225,7 @@ fn files_are_appended_in_order_as_one_input(transport: Transport) {
         let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
         assert_eq!(digest(&read.stdout), whole, "{flags:?}");
     }
-    assert_eq!(daemon.figure(S, "chunks"), 1, "without stream mode the input is one chunk");
+    assert_eq!(daemon.stat_number(S, "chunks"), 1, "without stream mode the input is one chunk");
     // Standard input is not needed then.
     daemon.pfs(["write", "--replace", S]).arg(&two).redirected("<&-").run().exits(0);
     assert_eq!(daemon.head(S), second.len() as u64);

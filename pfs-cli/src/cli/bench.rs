@@ -27,9 +27,9 @@ latency_us: with --rate: count, p50, p90, p99, p99_9, max, of all readers
 
 daemon: cpu_seconds, cpu_seconds_per_gb (10^9 bytes written), peak_rss_bytes (since it was started); Linux only
 
-per_writer: an array with the figures of written for each
+per_writer: an array with the stats of written for each
 
-per_reader: an array with the figures of delivered for each, and lost_bytes, gaps, end (closed or disconnected), latency_us";
+per_reader: an array with the stats of delivered for each, and lost_bytes, gaps, end (closed or disconnected), latency_us";
 
 /// What `pfs bench` takes.
 #[derive(Args, Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct BenchArgs {
     pub transport: Option<Transport>,
     /// What to do when a reader cannot keep up
     ///
-    /// With block, the figures are those of the slowest reader, and nothing is lost.
+    /// With block, the stats are those of the slowest reader, and nothing is lost.
     #[arg(long, value_name = "POLICY", default_value = "block")]
     pub slow: Slow,
     /// Append so many chunks a second, all writers together, and report how long they take

@@ -19,7 +19,7 @@ use crate::{json, report, terminal};
 /// How often `--watch` looks again.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows the figures of streams.
+/// Shows the stats of streams.
 pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<ExitCode> {
     let client = context.daemon.connect().await?;
     let mut paths = args.paths;
@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context, args: StatArgs) -> anyhow::Result<Exi
     }
 }
 
-/// Draws the figures over the last ones, until the user has seen enough.
+/// Draws the stats over the last ones, until the user has seen enough.
 async fn watch_on_screen(
     context: &Context,
     client: &Client,
@@ -113,7 +113,7 @@ async fn look(
         for stat in &found {
             blocks.push(match json {
                 true => json::line(&json::Stat::from(stat))?,
-                false => styled(report::figures(stat, SystemTime::now())),
+                false => styled(report::stat_block(stat, SystemTime::now())),
             });
         }
         seen.push(path);

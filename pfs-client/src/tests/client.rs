@@ -228,7 +228,7 @@ async fn every_request_is_answered_on_one_connection() {
 }
 
 #[tokio::test]
-async fn the_figures_of_a_stream_come_with_its_writers_and_readers() {
+async fn the_stats_of_a_stream_come_with_its_writers_and_readers() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
     let writer =

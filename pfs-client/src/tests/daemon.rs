@@ -66,7 +66,7 @@ pub(super) async fn reader(size: usize, first: Reply) -> (Result<Reader, Request
     (tokio::join!(reader, welcome).0, daemon)
 }
 
-/// The figures of a stream with a head of 3.
+/// The stats of a stream with a head of 3.
 pub(super) fn stat() -> StreamStat {
     StreamStat {
         path: path().to_string(),
@@ -94,7 +94,7 @@ pub(super) fn stat() -> StreamStat {
     }
 }
 
-/// The figures of a reader at this position.
+/// The stats of a reader at this position.
 pub(super) fn reader_stat(position: u64) -> ReaderStat {
     ReaderStat {
         peer: Peer { pid: Some(1), uid: None },

@@ -14,7 +14,7 @@ pub(crate) struct GapLog {
     waiting: Option<Losses>,
 }
 
-/// Several gaps in one figure.
+/// Several gaps in one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Losses {
     /// Where the first of them begins.
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_of_one_second_become_one_line_that_loses_no_figure() {
+    fn gaps_of_one_second_become_one_line_that_loses_no_number() {
         let mut log = GapLog::default();
         let start = Instant::now();
         let first = Losses { from: 0, to: 10, gaps: 1, bytes: 10, chunks: Some(2) };

@@ -97,7 +97,7 @@ async fn puts_that_are_sent_together_are_answered_in_order_with_few_writes_and_t
     }
     let writes = far.transport.writes.load(Ordering::Relaxed) - before;
     assert!(writes <= PUTS / 50, "{writes} writes for {PUTS} answers");
-    let Some(Reply::Stat(stat)) = far.reply().await else { panic!("no figures") };
+    let Some(Reply::Stat(stat)) = far.reply().await else { panic!("no stats") };
     assert_eq!((stat.head, stat.chunks, stat.writers_finished, stat.writers_died), (3, 2, 2, 0));
     assert_eq!(far.reply().await, Some(Reply::Done));
 

@@ -114,7 +114,7 @@ function showList(streams) {
 }
 
 function showOne(stat) {
-  const figures = [
+  const stats = [
     ["state", stat.state],
     ["type", stat.content_type ?? "not told"],
     ["appended", `${bytes(stat.head)} in ${stat.chunks} chunks`],
@@ -126,7 +126,7 @@ function showOne(stat) {
     ["memory", bytes(stat.memory)],
     ["created", since(stat.created)],
   ];
-  at("figures").replaceChildren(...figures.map(([name, value]) => {
+  at("stats").replaceChildren(...stats.map(([name, value]) => {
     const pair = document.createElement("div");
     const isLoss = name === "lost by readers" && stat.lost_bytes > 0;
     pair.append(element("dt", name), element("dd", value, isLoss && "loss"));
@@ -153,7 +153,7 @@ function choose(path) {
   at("name").textContent = path ?? "";
   at("live").textContent = "";
   at("output").replaceChildren();
-  at("figures").replaceChildren();
+  at("stats").replaceChildren();
   at("attached").replaceChildren();
   if (path !== null) {
     start();

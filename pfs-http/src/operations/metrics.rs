@@ -1,4 +1,4 @@
-//! What a daemon tells those who watch many. One stream has no figures here, or there would be as many as there are
+//! What a daemon tells those who watch many. One stream has no metrics here, or there would be as many as there are
 //! streams: those are in the listing.
 
 use std::{
@@ -54,22 +54,22 @@ pub(super) async fn answer(
     (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), body).into_response()
 }
 
-/// All figures as they are now: made for one answer.
+/// All metrics as they are now: made for one answer.
 fn registry(daemon: &Daemon, totals: &Totals, tally: &Tally) -> Registry {
-    let mut figures = Figures(Registry::with_prefix("pfs"));
+    let mut metrics = Metrics(Registry::with_prefix("pfs"));
     let info = daemon.info();
-    figures.daemon(&info);
-    figures.messages(daemon);
-    figures.streams(&info, totals);
-    figures.http(tally);
+    metrics.daemon(&info);
+    metrics.messages(daemon);
+    metrics.streams(&info, totals);
+    metrics.http(tally);
     let help = "Clients and requests refused because of a limit or a missing permission";
-    figures.counters("refusals", help, "reason", daemon.refusals().counts());
-    figures.0
+    metrics.counters("refusals", help, "reason", daemon.refusals().counts());
+    metrics.0
 }
 
-struct Figures(Registry);
+struct Metrics(Registry);
 
-impl Figures {
+impl Metrics {
     fn daemon(&mut self, info: &DaemonInfo) {
         self.add("build", "The program", Info::new(vec![("version", info.version.clone())]));
         let started = info.started.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -212,7 +212,7 @@ mod tests {
     use pfs_host::{Daemon, Settings};
 
     #[test]
-    fn both_formats_have_every_figure_under_its_name() {
+    fn both_formats_have_every_metric_under_its_name() {
         let daemon = Daemon::new(&Settings::default());
         let tally = Tally::default();
         tally.answered(Protocol::Plain, &axum::http::Method::GET, StatusCode::OK);

@@ -25,9 +25,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{
     conditions::if_match,
-    figures,
     follow::{attach, failed, not_there},
     sse::{self, Events},
+    stat_headers,
 };
 use crate::{
     Site,
@@ -85,8 +85,8 @@ fn follow(place: &Readable<'_>, reader: Reader, removed: Option<Identity>) -> Re
     let (start, held) = (reader.start(), reader.extent_at_attach());
     let mut response = response(Body::new(following(place, reader, removed)));
     let headers = response.headers_mut();
-    headers.insert(figures::START, start.into());
-    figures::describe(headers, held);
+    headers.insert(stat_headers::START, start.into());
+    stat_headers::describe(headers, held);
     response
 }
 
@@ -122,7 +122,7 @@ fn when_created(
 fn response(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    figures::contents(headers, Some(MEDIA_TYPE));
+    stat_headers::contents(headers, Some(MEDIA_TYPE));
     headers.remove(header::ACCEPT_RANGES);
     // Proxies that gather responses would hold events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

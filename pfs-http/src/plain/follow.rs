@@ -16,11 +16,11 @@ use pfs_stream::{Extent, Reader, Stream};
 
 use super::{
     conditions::{Strength, if_match, if_range, put_etag},
-    events, figures, listing,
+    events, listing,
     query::Query,
     range::{NotHeld, Range},
     raw::Raw,
-    sse,
+    sse, stat_headers,
 };
 use crate::{Site, body::Following, problem::Problem, trailers};
 
@@ -171,14 +171,14 @@ fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions, request: &He
     if has_trailers {
         trailers::announce(headers);
     }
-    headers.insert(figures::START, start.into());
-    figures::contents(headers, content_type.as_deref());
+    headers.insert(stat_headers::START, start.into());
+    stat_headers::contents(headers, content_type.as_deref());
     if !held.is_complete() {
         // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
         headers.remove(header::ACCEPT_RANGES);
     }
     put_etag(headers, identity, if start == 0 { Strength::Strong } else { Strength::Weak });
-    figures::describe(headers, held);
+    stat_headers::describe(headers, held);
     response
 }
 
@@ -209,10 +209,10 @@ fn part(
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let headers = response.headers_mut();
     put(headers, header::CONTENT_RANGE, &format!("bytes {from}-{}/{}", to.saturating_sub(1), complete(held)));
-    headers.insert(figures::START, from.into());
-    figures::contents(headers, content_type.as_deref());
+    headers.insert(stat_headers::START, from.into());
+    stat_headers::contents(headers, content_type.as_deref());
     put_etag(headers, identity, Strength::Strong);
-    figures::describe(headers, held);
+    stat_headers::describe(headers, held);
     Ok(Some(response))
 }
 
@@ -239,14 +239,14 @@ fn not_held(status: StatusCode, path: &StreamPath, held: Extent, what: &str) -> 
     let message =
         format!("{path} does not hold {what}: what it holds begins at {tail} and ends before {head}");
     let mut response = Problem::new(status, "not_held", message).into_response();
-    figures::describe(response.headers_mut(), held);
+    stat_headers::describe(response.headers_mut(), held);
     response
 }
 
 /// There is nothing more to be had of a stream that was closed as failed.
 pub(super) fn failed(path: &StreamPath, held: Extent) -> Response {
     let mut response = Problem::failed(path).into_response();
-    figures::describe(response.headers_mut(), held);
+    stat_headers::describe(response.headers_mut(), held);
     response
 }
 

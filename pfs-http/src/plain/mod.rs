@@ -1,10 +1,9 @@
-//! A stream at its own path: PUT and POST append, GET follows, HEAD tells its figures, DELETE removes.
+//! A stream at its own path: PUT and POST append, GET follows, HEAD tells its stats, DELETE removes.
 //!
 //! A client that knows nothing of streams must not be misled: whatever it does not get whole breaks its connection.
 
 mod conditions;
 mod events;
-mod figures;
 mod follow;
 mod large;
 mod listing;
@@ -12,6 +11,7 @@ mod query;
 mod range;
 mod raw;
 mod sse;
+mod stat_headers;
 mod upload;
 
 use std::sync::Arc;
@@ -31,8 +31,8 @@ use self::{
     query::Query,
 };
 pub(crate) use self::{
-    figures::OFFSET,
     raw::Raw,
+    stat_headers::OFFSET,
     upload::{Close, append},
 };
 use super::{Site, presence::Presence, problem::Problem};
@@ -97,7 +97,7 @@ async fn answer(
                 Query::of(request.uri(), &[])?;
                 let stream = place.existing().await?;
                 if_match(request.headers(), &path, Some(stream.identity()))?;
-                Ok(figures::answer(stream.identity(), place.stat(&stream).await?))
+                Ok(stat_headers::answer(stream.identity(), place.stat(&stream).await?))
             }
             Method::PUT | Method::POST => {
                 let place = site.daemon.writable(caller, &path)?.in_request();

@@ -1,4 +1,4 @@
-//! A stream's figures as headers, and what every response with a stream's bytes says besides.
+//! A stream's stats as headers, and what every response with a stream's bytes says besides.
 
 use std::time::SystemTime;
 
@@ -38,7 +38,7 @@ pub(crate) fn answer(identity: Identity, stat: StreamStat) -> Response {
     let headers = response.headers_mut();
     put_etag(headers, identity, Strength::Strong);
     put_extent(headers, stat.state, stat.head, stat.tail);
-    for (name, figure) in [
+    for (name, number) in [
         (READERS, wide(stat.readers.len())),
         (WRITERS, wide(stat.writers.len())),
         (WRITERS_DIED, stat.writers_died),
@@ -46,7 +46,7 @@ pub(crate) fn answer(identity: Identity, stat: StreamStat) -> Response {
         (RING_BUFFER_SIZE, stat.ring_buffer_size),
         (CHANNEL_BUFFER_SIZE, stat.channel_buffer_size),
     ] {
-        headers.insert(name, figure.into());
+        headers.insert(name, number.into());
     }
     put_time(headers, CREATED, Some(stat.created));
     put_time(headers, LAST_APPEND, stat.last_append);

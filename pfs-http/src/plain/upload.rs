@@ -18,8 +18,9 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    conditions, figures,
+    conditions,
     query::{Query, bad},
+    stat_headers,
 };
 use crate::{media_type::refuse_form, presence::Presence, problem::Problem, record::Outcome};
 
@@ -94,7 +95,7 @@ pub(crate) async fn answer(
     });
     let outcome = Outcome { stream: None, created, closed: close != Close::No };
     let mut response = (status, Extension(outcome), Json(told)).into_response();
-    response.headers_mut().insert(figures::OFFSET, offset.into());
+    response.headers_mut().insert(stat_headers::OFFSET, offset.into());
     Ok(response)
 }
 

@@ -37,7 +37,7 @@ impl Reply {
                 w.string(message);
             }
             Self::Summary(summary) => stat::put_summary(&mut w, summary),
-            Self::Stat(figures) => stat::put_stat(&mut w, figures),
+            Self::Stat(stats) => stat::put_stat(&mut w, stats),
             Self::WriterStat(writer) => stat::put_writer(&mut w, writer),
             Self::ReaderStat(reader) => stat::put_reader(&mut w, reader),
             Self::Daemon(info) => stat::put_daemon(&mut w, info),

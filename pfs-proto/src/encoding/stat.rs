@@ -1,4 +1,4 @@
-//! The figures, in bytes.
+//! The stats, in bytes.
 
 use super::fields::{FieldReader, FieldWriter};
 use super::options::{policy, put_policy};

@@ -86,7 +86,7 @@ pub struct ByteIter<R> {
 }
 
 impl<R> ByteIter<R> {
-    /// The reader, for its figures.
+    /// The reader, for its stats.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }
@@ -157,7 +157,7 @@ pub struct EventIter<R> {
 }
 
 impl<R> EventIter<R> {
-    /// The reader, for its figures.
+    /// The reader, for its stats.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }

@@ -1,4 +1,4 @@
-//! Rings whose words may be anything: whoever reads them, attaches to them or asks for figures comes to an end.
+//! Rings whose words may be anything: whoever reads them, attaches to them or asks for stats comes to an end.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{

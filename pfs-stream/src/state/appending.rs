@@ -190,11 +190,11 @@ impl Appending {
     pub(crate) fn slowest_block_reader(&mut self, shared: &Shared) -> u64 {
         let readers = lock(&shared.readers);
         let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
-        self.block_floor = blocking.map(|reader| reader.figures.seq()).min().unwrap_or(u64::MAX);
+        self.block_floor = blocking.map(|reader| reader.stats.seq()).min().unwrap_or(u64::MAX);
         self.block_floor
     }
 
-    /// The `block` readers whose [pages](crate::figures::Figures::file) the holder of a lease can be given; none if that is not so of all of
+    /// The `block` readers whose [pages](crate::reader_stats::ReaderStats::file) the holder of a lease can be given; none if that is not so of all of
     /// them.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn blocking_elsewhere(&self, shared: &Shared) -> Vec<Arc<ReaderState>> {
@@ -202,7 +202,7 @@ impl Appending {
         let blocking: Vec<_> =
             readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block).cloned().collect();
         let can_all =
-            blocking.len() <= MAX_DESCRIPTORS && blocking.iter().all(|it| it.figures.file().is_some());
+            blocking.len() <= MAX_DESCRIPTORS && blocking.iter().all(|it| it.stats.file().is_some());
         if can_all { blocking } else { Vec::new() }
     }
 
@@ -213,7 +213,7 @@ impl Appending {
         // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.
         for _ in 0..=readers.len() {
             let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
-            let slowest = blocking.map(|reader| (reader.figures.seq(), reader)).min_by_key(|(seq, _)| *seq);
+            let slowest = blocking.map(|reader| (reader.stats.seq(), reader)).min_by_key(|(seq, _)| *seq);
             self.block_floor = slowest.map_or(u64::MAX, |(seq, _)| seq);
             let Some((seq, slowest)) = slowest else { return true };
             if tail <= seq {
@@ -222,8 +222,8 @@ impl Appending {
             if self.waiting == 0 {
                 return false;
             }
-            slowest.figures.want(tail);
-            if slowest.figures.seq() < tail {
+            slowest.stats.want(tail);
+            if slowest.stats.seq() < tail {
                 return false;
             }
         }

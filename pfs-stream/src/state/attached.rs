@@ -8,8 +8,8 @@ use pfs_proto::{Peer, SlowPolicy};
 use super::RingElsewhere;
 use super::{Appending, LeaseEnd, Shared, release};
 use crate::{
-    figures::Figures,
     read::Position,
+    reader_stats::ReaderStats,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
     totals::Counted,
 };
@@ -26,7 +26,7 @@ pub(crate) struct ReaderState {
     given_up: AtomicU64,
     pub(crate) since: SystemTime,
     pub(crate) start: u64,
-    pub(crate) figures: Figures,
+    pub(crate) stats: ReaderStats,
     /// The ring that it reads in another process.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) elsewhere: Mutex<Option<RingElsewhere>>,
@@ -43,7 +43,7 @@ pub(crate) struct Progress {
 }
 
 impl ReaderState {
-    pub(crate) fn new(number: u64, peer: Peer, policy: SlowPolicy, start: u64, figures: Figures) -> Self {
+    pub(crate) fn new(number: u64, peer: Peer, policy: SlowPolicy, start: u64, stats: ReaderStats) -> Self {
         let (since, given_up) = (SystemTime::now(), AtomicU64::new(0));
         Self {
             number,
@@ -52,18 +52,18 @@ impl ReaderState {
             given_up,
             since,
             start,
-            figures,
+            stats,
             #[cfg(all(target_os = "linux", not(any(miri, loom))))]
             elsewhere: Mutex::default(),
         }
     }
 
-    /// The same reader, with other figures, in this process.
+    /// The same reader, with other stats, in this process.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-    pub(crate) fn with_figures(&self, figures: Figures) -> Self {
+    pub(crate) fn with_stats(&self, stats: ReaderStats) -> Self {
         let Self { number, peer, asked, since, start, .. } = *self;
         let given_up = AtomicU64::new(self.given_up.load(Ordering::Relaxed));
-        Self { number, peer, asked, given_up, since, start, figures, elsewhere: Mutex::default() }
+        Self { number, peer, asked, given_up, since, start, stats, elsewhere: Mutex::default() }
     }
 
     /// The slow policy that holds for it now.
@@ -79,20 +79,20 @@ impl ReaderState {
     /// Gives the reader up: writers no longer wait for it.
     pub(crate) fn give_up(&self) {
         self.given_up.store(1, Ordering::Relaxed);
-        self.figures.release();
+        self.stats.release();
     }
 
-    /// The progress in its figures, clamped to what is possible: another process can write anything into its page. The reader's
-    /// own figures are exact only while `head` does not move.
+    /// The progress in its stats, clamped to what is possible: another process can write anything into its page. The reader's
+    /// own stats are exact only while `head` does not move.
     pub(crate) fn progress(&self, head: Position) -> Progress {
-        let figures = &self.figures;
-        let lost_bytes = figures.lost_bytes().min(head.offset.saturating_sub(self.start));
+        let stats = &self.stats;
+        let lost_bytes = stats.lost_bytes().min(head.offset.saturating_sub(self.start));
         Progress {
-            position: figures.offset().min(head.offset).max(self.start),
-            gaps: figures.gaps().min(lost_bytes),
+            position: stats.offset().min(head.offset).max(self.start),
+            gaps: stats.gaps().min(lost_bytes),
             lost_bytes,
             // No chunk is empty.
-            lost_chunks: figures.lost_chunks().min(lost_bytes).min(head.seq),
+            lost_chunks: stats.lost_chunks().min(lost_bytes).min(head.seq),
         }
     }
 
@@ -102,7 +102,7 @@ impl ReaderState {
         let passed = position.saturating_sub(self.start);
         Counted::Reader {
             peer: self.peer,
-            shm: self.figures.are_shared(),
+            shm: self.stats.are_shared(),
             bytes: passed.saturating_sub(lost_bytes),
             gaps,
             lost_bytes,

@@ -18,7 +18,7 @@ use super::{Appending, Shared, WriterState, release};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use crate::{
     budget::{Budget, Reservation},
-    figures::PAGE_WORDS,
+    reader_stats::PAGE_WORDS,
     ring::Memory,
 };
 use crate::{

@@ -78,7 +78,7 @@ impl<T, R, C> TypedReader<T, R, C> {
         Self { reader, over: false, kind: PhantomData }
     }
 
-    /// The reader beneath, for its figures.
+    /// The reader beneath, for its stats.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }

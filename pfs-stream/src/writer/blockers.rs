@@ -42,13 +42,13 @@ impl Blockers {
         let append = lock(&shared.append);
         let readers = lock(&shared.readers);
         let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
-        let slowest = blocking.min_by_key(|reader| reader.figures.seq())?;
+        let slowest = blocking.min_by_key(|reader| reader.stats.seq())?;
         let waits = writer.waiting.load(Ordering::Relaxed) > 0;
-        if !waits || slowest.figures.seq() >= writer.needs.load(Ordering::Relaxed) {
+        if !waits || slowest.stats.seq() >= writer.needs.load(Ordering::Relaxed) {
             return None;
         }
         slowest.give_up();
-        let position = slowest.figures.offset();
+        let position = slowest.stats.offset();
         let lag = append.ring.head().offset.saturating_sub(position);
         let given_up = GivenUp { peer: slowest.peer, position, lag };
         drop(readers);

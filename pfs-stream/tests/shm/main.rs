@@ -171,7 +171,7 @@ fn a_reader_that_cannot_be_mapped_is_taken_back_and_loses_nothing() {
 }
 
 #[test]
-fn a_page_full_of_garbage_spoils_nothing_but_its_own_figures() {
+fn a_page_full_of_garbage_spoils_nothing_but_its_own_stats() {
     let stream = stream();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     let liar = hand_out(&stream, options);
@@ -189,7 +189,7 @@ fn a_page_full_of_garbage_spoils_nothing_but_its_own_figures() {
 
 #[test]
 fn what_a_page_claims_is_told_within_what_can_be() {
-    // Every figure is more than it can be, and then less. The stream has 17 bytes in 4 chunks, 7 of them behind the start.
+    // Every number is more than it can be, and then less. The stream has 17 bytes in 4 chunks, 7 of them behind the start.
     for (claim, position, lost_bytes, lost_chunks) in [(0xFF, 17, 7, 4), (0, 10, 0, 0)] {
         let stream = stream();
         let mut writer = stream.writer().unwrap();

@@ -416,7 +416,7 @@ impl Following {
         }
     }
 
-    /// Its figures are what its stream tells of it. And if it sleeps, there is nothing that it sleeps through.
+    /// Its stats are what its stream tells of it. And if it sleeps, there is nothing that it sleeps through.
     pub(crate) fn check_with(&self, ledger: &Ledger, stat: Option<&StreamStat>) {
         assert!(
             !self.is_asleep() || self.is_overdue || !self.has_news(ledger),

@@ -40,7 +40,7 @@ pub(crate) struct Ledger {
     is_sealed: bool,
     /// How leases ended.
     lease_ends: Vec<LeaseEnded>,
-    /// Whether the stream is asked for its figures in this step. That has it look at a leased ring.
+    /// Whether the stream is asked for its stats in this step. That has it look at a leased ring.
     pub(crate) is_looked_at: bool,
     /// Writers whose end has not come.
     writers: u64,

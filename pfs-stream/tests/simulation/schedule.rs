@@ -297,7 +297,7 @@ impl Schedule {
         }
     }
 
-    /// Decides which streams are asked for their figures in this step. Those with a lease are so
+    /// Decides which streams are asked for their stats in this step. Those with a lease are so
     /// now and then: what they do has to come out right if nobody looks.
     fn look_at_streams(&mut self) {
         for at in 0..self.streams.len() {

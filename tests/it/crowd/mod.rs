@@ -4,7 +4,7 @@
 //! every gap. `PFS_TEST_READERS` and `PFS_TEST_SECONDS` make the crowd larger and the run longer: `scripts/soak limits` and
 //! `scripts/soak crowd`.
 
-#![allow(clippy::print_stderr, reason = "the figures are what a run is for")]
+#![allow(clippy::print_stderr, reason = "the stats are what a run is for")]
 
 mod contents;
 mod hostile;
@@ -219,8 +219,8 @@ impl Run {
     /// Attaches readers, and tells what those cost.
     async fn attach(&mut self, kind: Kind, pace: Pace, count: usize) {
         let pid = self.pid();
-        let figures = || [own(pid), shared(pid), tcp_memory()];
-        let before = figures();
+        let stats = || [own(pid), shared(pid), tcp_memory()];
+        let before = stats();
         let connecting = Arc::new(Semaphore::new(CONNECTING));
         let mut random = Random::from_the_system();
         let mut group = Arc::new(Shared::Nothing);
@@ -257,16 +257,16 @@ impl Run {
             sleep(Duration::from_millis(10)).await;
         }
         // Until the daemon has filled its buffers for them.
-        let mut last = figures();
+        let mut last = stats();
         loop {
             sleep(Duration::from_millis(300)).await;
-            let now = figures();
+            let now = stats();
             if now.iter().zip(&last).all(|(now, last)| now.abs_diff(*last) < 256 * KIB) {
                 break;
             }
             last = now;
         }
-        let each = |i: usize| (figures()[i].saturating_sub(before[i]) / count as u64) as f64 / KIB as f64;
+        let each = |i: usize| (stats()[i].saturating_sub(before[i]) / count as u64) as f64 / KIB as f64;
         eprintln!(
             "{count:5} {kind:?} {pace:?}: {:.1} KiB of the daemon's own memory each, {:.1} shared, {:.1} of the kernel for TCP",
             each(0),
@@ -293,8 +293,7 @@ impl Run {
 
 /// The memory that the kernel has for buffers of TCP, of all processes.
 fn tcp_memory() -> u64 {
-    let figures = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let pages =
-        figures.lines().find_map(|line| line.strip_prefix("TCP:")?.split_once(" mem ")?.1.parse().ok());
+    let stats = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let pages = stats.lines().find_map(|line| line.strip_prefix("TCP:")?.split_once(" mem ")?.1.parse().ok());
     pages.unwrap_or(0) * 4 * KIB
 }

@@ -53,7 +53,7 @@ fn a_body_that_breaks_off_is_no_write() {
     writer.chunk(b"some");
     assert_eq!(follower.pieces(4), b"some");
     drop(writer);
-    eventually("the writer counts as dead", || daemon.figure("/streamfs/s", "writers_died") == 1);
+    eventually("the writer counts as dead", || daemon.stat_number("/streamfs/s", "writers_died") == 1);
     daemon.ask("PUT", FILE, [], b"more").has(200);
     assert_eq!(follower.pieces(4), b"more", "which is not the end of the stream");
 }

@@ -77,7 +77,7 @@ fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_
         drop(client);
         eventually("all of them are written", || daemon.head(S) == round * 15_000);
         eventually("their writers have gone", || daemon.stat(S).unwrap()["writers"].get(0).is_none());
-        assert_eq!(daemon.figure(S, "writers_died"), 0);
+        assert_eq!(daemon.stat_number(S, "writers_died"), 0);
     }
 }
 
@@ -102,7 +102,7 @@ fn writer_waits(daemon: &Daemon) {
 #[track_caller]
 fn writer_dies(daemon: &Daemon, what: &str) {
     eventually("the writer has gone", || daemon.stat(S).unwrap()["writers"].get(0).is_none());
-    assert_eq!(daemon.figure(S, "writers_died"), 1, "{what}");
+    assert_eq!(daemon.stat_number(S, "writers_died"), 1, "{what}");
 }
 
 #[test]

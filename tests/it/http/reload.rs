@@ -89,7 +89,7 @@ fn sighup_ends_what_a_token_began_that_is_gone_and_leaves_a_running_stream_alone
     assert!([18, 56].contains(&gone_curl.code), "curl: {} {}", gone_curl.code, gone_curl.stderr);
     killed.end_input();
     killed.finish().exits(1).says("this token does not allow to write /streamfs/s");
-    assert_eq!(daemon.figure(S, "writers_died"), 1);
+    assert_eq!(daemon.stat_number(S, "writers_died"), 1);
 
     let head = daemon.head(S);
     eventually("the stream goes on", || daemon.head(S) > head + 1_000_000);

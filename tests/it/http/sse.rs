@@ -243,7 +243,7 @@ fn what_another_stream_has_lost_of_its_beginning_is_a_gap_for_a_client_that_come
     }
     let mut source = source.again(&daemon);
     assert_eq!(source.next().unwrap().name, "removed");
-    let (gap, tail) = (source.next().unwrap(), daemon.figure(S, "tail"));
+    let (gap, tail) = (source.next().unwrap(), daemon.stat_number(S, "tail"));
     assert!(tail > 0);
     assert_eq!((gap.name.as_str(), gap.offset(), &gap.json()["from"]), ("gap", Some(tail), &json!(0)));
 }

@@ -55,15 +55,15 @@ fn a_dashboard_shows_the_load_of_this_machine_and_tells_the_other_process_when_t
     assert_eq!(*first, "Monitoring system metrics...");
     let (shown, end) = rest.split_at(4);
     for line in shown {
-        let figures: Vec<f64> = line
+        let stats: Vec<f64> = line
             .strip_prefix("CPU: ")
             .map(|line| line.replace(" Memory: ", "").replace(" Disk: ", ""))
             .unwrap_or_default()
             .split('|')
-            .filter_map(|figure| figure.trim().strip_suffix('%')?.parse().ok())
+            .filter_map(|number| number.trim().strip_suffix('%')?.parse().ok())
             .collect();
-        assert!(figures.len() == 3 && figures.iter().all(|figure| (0.0..=100.0).contains(figure)), "{line}");
-        assert!(figures[1] > 0.0, "no memory is used: {line}");
+        assert!(stats.len() == 3 && stats.iter().all(|number| (0.0..=100.0).contains(number)), "{line}");
+        assert!(stats[1] > 0.0, "no memory is used: {line}");
     }
     assert_eq!(end.len(), 1, "{lines:#?}");
     assert!(

@@ -111,7 +111,7 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
         let args = ["-q", "write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
         let writer = daemon.pfs_on(writers_transport, args).stdin_file(&file).spawn();
         writer.finish().exits(0).quietly();
-        assert_eq!(daemon.figure(S, "chunks"), COUNT as u64);
+        assert_eq!(daemon.stat_number(S, "chunks"), COUNT as u64);
         for (reader, got) in readers {
             reader.finish().exits(0).quietly();
             assert_eq!(got.join().unwrap(), digest(&data));

@@ -56,7 +56,7 @@ fn others_are_served() {
         assert_eq!(digest(&daemon.pfs(["cat", "--stream", other]).run().exits(0).stdout), digest(&data));
     });
     drop(wire);
-    eventually("its death is noticed", || daemon.figure(S, "writers_died") == 1);
+    eventually("its death is noticed", || daemon.stat_number(S, "writers_died") == 1);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn read_each(daemon: &Daemon, before: impl Fn(usize)) -> bool {
 fn a_thread_that_waits_for_each_chunk_gets_all_while_the_stream_grows_under_it() {
     let daemon = Daemon::start();
     assert!(read_each(&daemon, |_| ()));
-    assert!(daemon.figure(S, "moves") > 4);
+    assert!(daemon.stat_number(S, "moves") > 4);
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_task_that_waits_for_each_chunk_gets_all_while_the_stream_grows_under_
     }
     writer.finish(pfs_client::Finish::Close).await.unwrap();
     assert!(reads.await.unwrap());
-    assert!(daemon.figure(S, "moves") > 4);
+    assert!(daemon.stat_number(S, "moves") > 4);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_reader_that_was_stopped_while_its_stream_moved_gets_all_or_says_exactly_wha
         reader.signal(Signal::STOP);
         let data = noise(3, 6 << 20);
         let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
-        eventually("the stream has its full size", || daemon.figure(S, "capacity") == MIB);
+        eventually("the stream has its full size", || daemon.stat_number(S, "capacity") == MIB);
         if policy == "drop" {
             eventually("all is in the stream", || daemon.head(S) == data.len() as u64);
         }

@@ -1,4 +1,4 @@
-//! Shm readers that write anything at all on their own page: they can spoil their own figures and nothing else.
+//! Shm readers that write anything at all on their own page: they can spoil their own stats and nothing else.
 
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ fn scribble(mut reader: Handed, seed: u64, enough: &AtomicBool) {
 }
 
 #[test]
-fn scribbled_figures_disturb_nobody_else() {
+fn scribbled_stats_disturb_nobody_else() {
     let mut daemon = Daemon::with_buffers(256 << 10, 256 << 10);
     let data = noise(1, 12 * MIB);
     let mut honest = Vec::new();
@@ -59,19 +59,19 @@ fn scribbled_figures_disturb_nobody_else() {
         };
         let writers = [write(Transport::Shm, S), write(Transport::Unix, OTHER)];
         for _ in 0..20 {
-            // Every figure can be shown, whatever it claims.
+            // Every number can be shown, whatever it claims.
             let stat = daemon.stat(S).unwrap();
             let head = stat["head"].as_u64().unwrap();
             assert!(stat["lost_bytes"].as_u64().unwrap() <= 3 * head, "{stat}");
             for reader in stat["readers"].as_array().unwrap() {
-                for figure in ["position", "lag", "lost_bytes", "lost_chunks"] {
-                    assert!(reader[figure].as_u64().unwrap() <= head, "{figure}: {stat}");
+                for number in ["position", "lag", "lost_bytes", "lost_chunks"] {
+                    assert!(reader[number].as_u64().unwrap() <= head, "{number}: {stat}");
                 }
             }
             daemon.pfs(["stat", S]).run().exits(0).quietly();
             for (reader, _) in &honest[..2] {
-                if let Some(figures) = daemon.reader_stat(S, reader.pid()) {
-                    assert_eq!((&figures["lost_bytes"], &figures["lost_chunks"]), (&0.into(), &0.into()));
+                if let Some(stats) = daemon.reader_stat(S, reader.pid()) {
+                    assert_eq!((&stats["lost_bytes"], &stats["lost_chunks"]), (&0.into(), &0.into()));
                 }
             }
         }
@@ -103,7 +103,7 @@ fn a_reader_that_claims_to_be_far_ahead_takes_no_byte_from_a_block_reader() {
     eventually("the writer waits for the honest one", || {
         daemon.reader_stat(S, honest.pid()).unwrap()["blocking"] == true
     });
-    assert!(writer.runs() && daemon.figure(S, "tail") == 0);
+    assert!(writer.runs() && daemon.stat_number(S, "tail") == 0);
     honest.signal(harness::Signal::CONT);
     writer.finish().exits(0);
     assert_eq!(digest(&honest.finish().exits(0).stdout), digest(&data));

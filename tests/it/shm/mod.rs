@@ -4,7 +4,6 @@ mod death;
 mod descriptors;
 mod disorder;
 mod endless;
-mod figures;
 mod following;
 mod idle;
 mod lease;
@@ -12,6 +11,7 @@ mod lying;
 mod reload;
 mod same;
 mod sleeping;
+mod stats;
 mod users;
 
 use std::os::fd::OwnedFd;

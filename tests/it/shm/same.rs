@@ -48,7 +48,7 @@ fn what_is_already_there_is_read_the_same_both_ways() {
     let data = noise(1, 300 * KIB);
     let write = ["write", "--stream", "--close", "--chunk-size", "1000", S];
     daemon.pfs(write).stdin(&data[..]).run().exits(0);
-    let tail = daemon.figure(S, "tail") as usize;
+    let tail = daemon.stat_number(S, "tail") as usize;
     let middle = (tail + 2_500).to_string();
     let cases: [(&[&str], i32, &[u8]); 8] = [
         (&[], 0, &data[tail..]),
@@ -133,7 +133,7 @@ fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both
         );
         lost += gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>();
     }
-    eventually("the stream knows of all of it", || daemon.figure(S, "lost_bytes") == lost);
+    eventually("the stream knows of all of it", || daemon.stat_number(S, "lost_bytes") == lost);
 }
 
 #[test]

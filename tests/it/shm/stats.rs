@@ -11,31 +11,31 @@ fn stat_shows_where_an_shm_reader_is_how_far_behind_and_what_it_lost() {
     let daemon = Daemon::with_buffers(MIB, MIB);
     daemon.append(S, vec![b'x'; 1_000]);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "drop"]);
-    let figure = |name: &str| daemon.reader_stat(S, reader.pid()).unwrap()[name].as_u64().unwrap();
-    eventually("it has read all", || figure("position") == 1_000);
+    let number = |name: &str| daemon.reader_stat(S, reader.pid()).unwrap()[name].as_u64().unwrap();
+    eventually("it has read all", || number("position") == 1_000);
     assert!(shares_memory(reader.pid()));
-    assert_eq!((figure("lag"), figure("lost_bytes"), figure("lost_chunks")), (0, 0, 0));
+    assert_eq!((number("lag"), number("lost_bytes"), number("lost_chunks")), (0, 0, 0));
 
     reader.signal(Signal::STOP);
     let data = noise(1, 3 << 20);
     daemon.pfs(["write", "--stream", "--chunk-size", "1024", S]).stdin(&data[..]).run().exits(0);
     // It sleeps and cannot say anything: this is what it said before.
-    assert_eq!((figure("position"), figure("lag"), figure("lost_bytes")), (1_000, 3 * MIB, 0));
+    assert_eq!((number("position"), number("lag"), number("lost_bytes")), (1_000, 3 * MIB, 0));
     assert_eq!(daemon.reader_stat(S, reader.pid()).unwrap()["blocking"], false);
 
     reader.signal(Signal::CONT);
-    eventually("it has caught up", || figure("lag") == 0);
-    assert_eq!(figure("position"), daemon.head(S));
-    let (bytes, chunks) = (figure("lost_bytes"), figure("lost_chunks"));
+    eventually("it has caught up", || number("lag") == 0);
+    assert_eq!(number("position"), daemon.head(S));
+    let (bytes, chunks) = (number("lost_bytes"), number("lost_chunks"));
     // Beside the last MiB it got what was left in the page that was the stream's ring when it came.
     assert!(bytes > 2 * MIB - 4096 && chunks == bytes / 1024, "{bytes} bytes in {chunks} chunks");
-    assert_eq!(daemon.figure(S, "lost_bytes"), bytes);
+    assert_eq!(daemon.stat_number(S, "lost_bytes"), bytes);
     daemon.close(S);
     let told = gaps(&reader.finish().exits(4).stderr);
     assert_eq!(told.iter().map(|gap| gap.to - gap.from).sum::<u64>(), bytes);
-    // What it lost stays in the stream's figures when it has gone.
+    // What it lost stays in the stream's stats when it has gone.
     daemon.has_readers(S, 0);
-    assert_eq!(daemon.figure(S, "lost_bytes"), bytes);
+    assert_eq!(daemon.stat_number(S, "lost_bytes"), bytes);
 }
 
 #[test]

@@ -156,9 +156,9 @@ async fn measure(
     plan: &Plan<'_>,
     daemon: u32,
 ) -> anyhow::Result<Report> {
-    let figures =
+    let stats =
         client.stat(path).await.map_err(|error| context.explain(error, "cannot look at the stream"))?;
-    let max_chunk = figures.ring_buffer_size.min(figures.channel_buffer_size);
+    let max_chunk = stats.ring_buffer_size.min(stats.channel_buffer_size);
     if plan.args.chunk_size > max_chunk {
         let message = format!(
             "--chunk-size can be at most {}, which the daemon's streams take at once",

@@ -17,18 +17,18 @@ pub(super) struct Report {
     pub(super) transport: &'static str,
     pub(super) slow: Slow,
     pub(super) rate: Option<u32>,
-    pub(super) written: Figures,
-    pub(super) delivered: Figures,
+    pub(super) written: Throughput,
+    pub(super) delivered: Throughput,
     pub(super) lost: Lost,
     pub(super) latency_us: Option<Latency>,
     pub(super) daemon: Option<Daemon>,
-    pub(super) per_writer: Vec<Figures>,
-    pub(super) per_reader: Vec<ReaderFigures>,
+    pub(super) per_writer: Vec<Throughput>,
+    pub(super) per_reader: Vec<ReaderReport>,
 }
 
 /// So much in so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Figures {
+pub(super) struct Throughput {
     pub(super) bytes: u64,
     pub(super) chunks: u64,
     pub(super) seconds: f64,
@@ -43,11 +43,11 @@ pub(super) struct Lost {
     pub(super) gaps: u64,
 }
 
-/// The figures of one reader.
+/// The throughput of one reader.
 #[derive(Debug, Serialize)]
-pub(super) struct ReaderFigures {
+pub(super) struct ReaderReport {
     #[serde(flatten)]
-    pub(super) got: Figures,
+    pub(super) got: Throughput,
     pub(super) lost_bytes: u64,
     pub(super) gaps: u64,
     /// `closed` or `disconnected`.
@@ -63,7 +63,7 @@ pub(super) struct Daemon {
     pub(super) peak_rss_bytes: u64,
 }
 
-impl Figures {
+impl Throughput {
     fn new(chunks: u64, chunk_size: u64, began: u64, ended: u64) -> Self {
         let bytes = chunks.saturating_mul(chunk_size);
         let seconds = ended.saturating_sub(began) as f64 / 1e9;
@@ -96,20 +96,22 @@ impl Report {
     pub(super) fn new(results: &Results<'_>) -> Self {
         let Results { args, transport, wrote, read, usage } = results;
         let began = wrote.iter().map(|wrote| wrote.began).min().unwrap_or(0);
-        let figures = |chunks, ended| Figures::new(chunks, args.chunk_size, began, ended);
+        let throughput = |chunks, ended| Throughput::new(chunks, args.chunk_size, began, ended);
         let last = |ends: &mut dyn Iterator<Item = u64>| ends.max().unwrap_or(0);
-        let written = figures(
+        let written = throughput(
             wrote.iter().map(|wrote| wrote.chunks).sum(),
             last(&mut wrote.iter().map(|wrote| wrote.ended)),
         );
-        let delivered =
-            figures(read.iter().map(|read| read.chunks).sum(), last(&mut read.iter().map(|read| read.ended)));
+        let delivered = throughput(
+            read.iter().map(|read| read.chunks).sum(),
+            last(&mut read.iter().map(|read| read.ended)),
+        );
         let lost = read.iter().fold(Lost::default(), |lost, read| Lost {
             bytes: lost.bytes.saturating_add(read.lost_bytes),
             gaps: lost.gaps.saturating_add(read.gaps),
         });
-        let per_reader = read.iter().map(|read| ReaderFigures {
-            got: figures(read.chunks, read.ended),
+        let per_reader = read.iter().map(|read| ReaderReport {
+            got: throughput(read.chunks, read.ended),
             lost_bytes: read.lost_bytes,
             gaps: read.gaps,
             end: if read.disconnected { "disconnected" } else { "closed" },
@@ -136,7 +138,7 @@ impl Report {
                     peak_rss_bytes: after.peak_rss,
                 }
             }),
-            per_writer: wrote.iter().map(|wrote| figures(wrote.chunks, wrote.ended)).collect(),
+            per_writer: wrote.iter().map(|wrote| throughput(wrote.chunks, wrote.ended)).collect(),
             per_reader: per_reader.collect(),
         }
     }

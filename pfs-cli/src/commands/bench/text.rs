@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Figures, Report};
+use super::report::{Report, Throughput};
 use crate::size::size;
 use crate::table::{Align, Table};
 
@@ -16,7 +16,7 @@ pub(super) fn text(report: &Report) -> String {
         size(report.chunk_size),
         report.transport
     );
-    text.push_str(&figures(report).render(""));
+    text.push_str(&throughput(report).render(""));
     if let Some(latency) = &report.latency_us {
         let mut table = Table::new(&[
             ("LATENCY", Align::Left),
@@ -45,7 +45,7 @@ pub(super) fn text(report: &Report) -> String {
     text
 }
 
-fn figures(report: &Report) -> Table {
+fn throughput(report: &Report) -> Table {
     let mut table = Table::new(&[
         ("WHO", Align::Left),
         ("MB/S", Align::Right),
@@ -56,15 +56,15 @@ fn figures(report: &Report) -> Table {
         ("GAPS", Align::Right),
         ("", Align::Left),
     ]);
-    let mut row = |who: String, figures: &Figures, lost: Option<(u64, u64)>, note: &str| {
+    let mut row = |who: String, throughput: &Throughput, lost: Option<(u64, u64)>, note: &str| {
         let (bytes, gaps) =
             lost.map_or_else(Default::default, |(bytes, gaps)| (size(bytes), gaps.to_string()));
         table.row([
             who,
-            megabytes(figures.mb_per_s),
-            format!("{:.0}", figures.chunks_per_s),
-            format!("{:.3}", figures.seconds),
-            size(figures.bytes),
+            megabytes(throughput.mb_per_s),
+            format!("{:.0}", throughput.chunks_per_s),
+            format!("{:.3}", throughput.seconds),
+            size(throughput.bytes),
             bytes,
             gaps,
             note.to_owned(),

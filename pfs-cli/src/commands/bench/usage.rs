@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pfs_measure::process::cpu_time;
 
-/// The figures of a process up to now.
+/// The stats of a process up to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {
     /// Processor time of all its threads.
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_memory_is_found_among_the_figures_of_a_process() {
+    fn the_most_memory_is_found_among_the_stats_of_a_process() {
         let status = "Name:\tpfsd\nVmPeak:\t  9999 kB\nVmHWM:\t   2048 kB\nVmRSS:\t  1024 kB\n";
         assert_eq!(peak_rss(status), Some(2 << 20));
         assert_eq!(peak_rss("VmRSS:\t  1024 kB\n"), None);

@@ -68,7 +68,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
         "100,000 streams with one chunk of 100 bytes each, made over one connection; requests are sent before the answers to \
          earlier ones are there. pfs: `put_all` of its library, over the Unix socket and over HTTP, where a request carries many \
          puts. Redis: XADD, a key for each. mosquitto: a retained message for each, QoS 1. JetStream: a stream in memory \
-         and an acknowledged message for each, as many as fit into 10 s; its other figures are for those.",
+         and an acknowledged message for each, as many as fit into 10 s; its other stats are for those.",
         "The growth of the server's resident memory, shared pages included (what the kernel holds for it is not), by the number \
          of streams.",
         "Listed by a list of pfs's library, by SCAN, by `$JS.API.STREAM.NAMES`, and by a subscription to `#`, which gets the \

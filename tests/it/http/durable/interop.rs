@@ -43,7 +43,7 @@ fn messages_of_json_are_lines_to_others_and_lines_of_json_are_messages() {
     let cat = daemon.pfs(["cat", "--stream", "/streamfs/s"]).run().exits(0);
     assert_eq!(cat.text(), "{\"a\":1}\n[2,3]\n{\"b\":4}\n{\"c\":5}\n\"six\"\nno \"JSON\"");
     // Each message is a chunk, which no reader gets in part.
-    assert_eq!(daemon.figure("/streamfs/s", "chunks"), 5);
+    assert_eq!(daemon.stat_number("/streamfs/s", "chunks"), 5);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn every_command_works_through_a_proxy_that_answers_only_at_the_end_of_a_request
     lines.finish().exits(0).says("nothing is acknowledged");
     one_by_one.finish().exits(0);
     assert_eq!(
-        (daemon.figure("/streamfs/two", "chunks"), daemon.figure("/streamfs/two", "writers_died")),
+        (daemon.stat_number("/streamfs/two", "chunks"), daemon.stat_number("/streamfs/two", "writers_died")),
         (2, 0)
     );
 
@@ -105,11 +105,17 @@ fn every_command_works_through_a_proxy_that_answers_only_at_the_end_of_a_request
             true
         }
     );
-    assert_eq!((daemon.head("/streamfs/old"), daemon.figure("/streamfs/old", "writers_finished")), (4, 1));
+    assert_eq!(
+        (daemon.head("/streamfs/old"), daemon.stat_number("/streamfs/old", "writers_finished")),
+        (4, 1)
+    );
     // A chunk that the stream does not take leaves nothing.
     daemon.create_with_buffers("/streamfs/small", 1000, 1000);
     at(&["write", "/streamfs/small"]).stdin(vec![b'x'; 1001]).run().exits(1).says("1000 bytes");
-    assert_eq!((daemon.head("/streamfs/small"), daemon.figure("/streamfs/small", "writers_died")), (0, 0));
+    assert_eq!(
+        (daemon.head("/streamfs/small"), daemon.stat_number("/streamfs/small", "writers_died")),
+        (0, 0)
+    );
 
     at(&["close", "/streamfs/two"]).run().exits(0).quietly();
     at(&["rm", "/streamfs/two"]).run().exits(0).quietly();

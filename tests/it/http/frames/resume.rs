@@ -59,7 +59,7 @@ fn nothing_is_lost_or_doubled_however_often_it_breaks_in_the_middle_of_chunks() 
     for chunk in data.chunks(4_000_000) {
         daemon.pfs(["write", S]).stdin(chunk).run().exits(0);
     }
-    assert_eq!(daemon.figure(S, "chunks"), 8);
+    assert_eq!(daemon.stat_number(S, "chunks"), 8);
     daemon.close(S);
     // One whole chunk, and a part of the next one.
     link.cut_each_after(5_500_000);
@@ -214,7 +214,7 @@ fn the_end_that_was_asked_for_stays_the_same() {
     while_broken(&link, [&reader], || {
         doomed.signal(Signal::KILL);
         doomed.finish().exits(137);
-        eventually("it is known to be dead", || daemon.figure(S, "writers_died") == 1);
+        eventually("it is known to be dead", || daemon.stat_number(S, "writers_died") == 1);
     });
     other.send(b", other");
     eventually("it goes on", || reader.stdout_len() == 13);

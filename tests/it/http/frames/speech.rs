@@ -127,8 +127,8 @@ fn bad_speech_is_answered_in_frames_and_does_nothing() {
     assert!(matches!(found.last(), Some(Reply::Done)), "{found:?}");
     // One that ends without saying so has died.
     daemon.ask("POST", PLACE, [TYPE], &said(&[hello(), open, append]));
-    eventually("it is known to be dead", || daemon.figure(S, "writers_died") == 1);
-    assert_eq!((daemon.head(S), daemon.figure(S, "writers_finished")), (6, 1));
+    eventually("it is known to be dead", || daemon.stat_number(S, "writers_died") == 1);
+    assert_eq!((daemon.head(S), daemon.stat_number(S, "writers_finished")), (6, 1));
     assert!(daemon.runs() && !daemon.log().contains("panicked"), "{}", daemon.log());
 }
 

@@ -42,8 +42,8 @@ fn put_and_post_both_append_and_tell_where_they_are() {
     assert_eq!((first.header("pfs-offset"), &first.json()["created"]), (Some("3"), &true.into()));
     let second = daemon.ask("POST", S, [], b"de").has(200);
     assert_eq!((second.header("pfs-offset"), &second.json()["created"]), (Some("5"), &false.into()));
-    assert_eq!(daemon.figure(S, "chunks"), 2);
-    assert_eq!(daemon.figure(S, "writers_finished"), 2);
+    assert_eq!(daemon.stat_number(S, "chunks"), 2);
+    assert_eq!(daemon.stat_number(S, "writers_finished"), 2);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_body_larger_than_a_chunk_may_be_is_cut() {
     let sent = noise(2, 100_000);
     daemon.ask("PUT", S, [], &sent).has(201);
     assert_eq!(daemon.head(S), 100_000);
-    assert!(daemon.figure(S, "chunks") >= 100);
+    assert!(daemon.stat_number(S, "chunks") >= 100);
     assert_eq!(daemon.get("/streamfs/s?until=caught-up").has(200).body, sent);
 }
 
@@ -74,8 +74,8 @@ fn a_client_that_breaks_off_is_a_writer_that_died_and_one_that_ends_its_body_is_
     chunked.chunk(b"fgh");
     head_reaches(&daemon, 8);
     drop((announced, chunked));
-    eventually("both have died", || daemon.figure(S, "writers_died") == 2);
-    assert_eq!(daemon.figure(S, "writers_finished"), 1);
+    eventually("both have died", || daemon.stat_number(S, "writers_died") == 2);
+    assert_eq!(daemon.stat_number(S, "writers_finished"), 1);
     assert_eq!(daemon.head(S), 8, "what came is in the stream");
 }
 
@@ -125,7 +125,7 @@ fn an_empty_post_creates_and_closes_without_a_writer_that_others_would_see() {
         daemon.curl(["-f", "-X", "POST"], "/streamfs/s?close").run().exits(0);
         assert_eq!(daemon.stat(S).unwrap()["state"], "closed");
     }
-    assert_eq!(daemon.figure(S, "writers_finished"), 0);
+    assert_eq!(daemon.stat_number(S, "writers_finished"), 0);
 }
 
 #[test]

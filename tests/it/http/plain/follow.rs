@@ -159,7 +159,7 @@ fn an_offset_that_the_ring_does_not_hold_is_416_and_what_it_holds_is_told() {
     for _ in 0..10 {
         daemon.ask("PUT", S, [], &[b'x'; 500]).has(200);
     }
-    let tail = daemon.figure(S, "tail");
+    let tail = daemon.stat_number(S, "tail");
     assert!(tail > 0);
     for offset in [0, tail - 1, 5001] {
         let refused = daemon.get(&format!("{S}?from={offset}")).has(416);

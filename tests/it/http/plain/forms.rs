@@ -1,4 +1,4 @@
-//! Everything about a stream but its bytes: figures, listings, documents, headers, names.
+//! Everything about a stream but its bytes: stats, listings, documents, headers, names.
 
 use harness::Daemon;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{S, reading};
 
 #[test]
-fn head_tells_the_figures() {
+fn head_tells_the_stats() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", S, [("content-type", "text/csv")], b"a,b\n").has(201);
     let _reader = reading(&daemon, S);
@@ -65,8 +65,8 @@ fn a_listing_and_a_stat_have_the_names_that_pfs_prints() {
     let mut stat = daemon.get("/streamfs/a?stat").has(200).json();
     let mut printed = daemon.stat("/streamfs/a").unwrap();
     // It is of the last seconds, which go on.
-    for figures in [&mut stat, &mut printed] {
-        figures["rate"] = Value::Null;
+    for stats in [&mut stat, &mut printed] {
+        stats["rate"] = Value::Null;
     }
     assert_eq!(stat, printed);
 }

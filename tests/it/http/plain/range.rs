@@ -60,7 +60,8 @@ fn a_range_from_the_first_byte_follows_a_live_stream() {
         writer.begin("PUT", S, &[]);
         writer.chunk(b"history");
         head_reaches(&daemon, begun);
-        let query = if round == 4 { format!("?from={}", daemon.figure(S, "tail")) } else { query.to_owned() };
+        let query =
+            if round == 4 { format!("?from={}", daemon.stat_number(S, "tail")) } else { query.to_owned() };
         let mut player = daemon.http();
         player.request("GET", &format!("{S}{query}"), &[("range", "bytes=0-")], None);
         let head = player.head().expect("an answer").has(200);
@@ -82,7 +83,7 @@ fn a_range_from_the_first_byte_of_a_closed_stream_that_lost_it_is_what_is_left()
         daemon.ask("PUT", S, [], &[b'x'; 500]).has(200);
     }
     daemon.ask("POST", "/streamfs/s?close", [], b"").has(200);
-    let tail = daemon.figure(S, "tail");
+    let tail = daemon.stat_number(S, "tail");
     let left = range(&daemon, "bytes=0-").has(200);
     assert!(left.whole && left.header("pfs-start").unwrap().parse::<u64>().unwrap() >= tail && tail > 0);
     assert_eq!(range(&daemon, "bytes=4500-").has(206).header("content-range"), Some("bytes 4500-4999/5000"));
@@ -98,7 +99,7 @@ fn a_range_that_begins_where_nothing_is_any_more_or_never_was_is_gone_and_only_o
     for _ in 0..10 {
         daemon.ask("PUT", S, [], &[b'x'; 500]).has(200);
     }
-    let tail = daemon.figure(S, "tail");
+    let tail = daemon.stat_number(S, "tail");
     for (asked, status) in [
         ("bytes=0-5000", 410),
         ("bytes=1-", 410),

@@ -46,7 +46,7 @@ fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_en
         let bytes = other(round, 1000);
         // Ends the lease. There is memory for a smaller ring.
         daemon.append(S, bytes.clone());
-        assert!(daemon.figure(S, "memory") <= LIMIT / 2, "{}", daemon.stat(S).unwrap());
+        assert!(daemon.stat_number(S, "memory") <= LIMIT / 2, "{}", daemon.stat(S).unwrap());
         others.extend(bytes);
     }
     writer.give(RING as usize);

@@ -8,7 +8,7 @@ use pfs_client::{Endpoint, Finish, WriteError, WriteOptions, blocking};
 use super::{Fed, MIB, holder, leased, own, runtime};
 use crate::shm::S;
 
-/// Without figures.
+/// Without stats.
 fn words(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
 }
@@ -81,7 +81,7 @@ fn readers_get_all_that_a_killed_holder_has_published_and_its_death_is_told() {
             holder.signal(Signal::KILL);
         });
         assert_eq!(writer.running.finish().code, 137);
-        eventually("its death is noticed", || daemon.figure(&stream, "writers_died") == 1);
+        eventually("its death is noticed", || daemon.stat_number(&stream, "writers_died") == 1);
         let head = daemon.head(&stream) as usize;
         assert!(head as u64 > before);
         for reader in readers {
@@ -174,7 +174,7 @@ fn flush_and_finish_under_a_lease_return_when_the_daemon_has_answered_and_not_be
         assert!(done.is_err(), "{done:?}");
         daemon.signal(Signal::CONT);
         assert_eq!(finished.await.unwrap(), head + 8);
-        assert_eq!(daemon.figure(S, "writers_finished"), 1);
+        assert_eq!(daemon.stat_number(S, "writers_finished"), 1);
     });
 }
 

@@ -55,7 +55,7 @@ fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_b
     for reader in readers {
         assert_eq!(digest(&reader.finish().exits(0).quietly_read()), digest(&data));
     }
-    assert_eq!(daemon.figure(S, "writers_finished"), 1);
+    assert_eq!(daemon.stat_number(S, "writers_finished"), 1);
 }
 
 /// What a run printed that had nothing to say.
@@ -118,7 +118,7 @@ fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_
             assert!(text.text().contains("waits for a reader"), "{}", text.text());
             // It waits for good: nothing that the reader has not read is overwritten.
             let head = daemon.head(S);
-            assert!(head - daemon.figure(S, "tail") <= MIB);
+            assert!(head - daemon.stat_number(S, "tail") <= MIB);
             assert_eq!(daemon.head(S), head);
             reader.signal(Signal::CONT);
         });
@@ -204,12 +204,12 @@ fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exact
     append_with_lease(&mut data);
     eventually("the reader has read all", || daemon.stat(S).unwrap()["readers"][0]["position"] == data.len());
     reader.signal(Signal::STOP);
-    let (begin, before) = (Instant::now(), daemon.figure(S, "moves"));
-    while daemon.figure(S, "moves") < before + 20 {
+    let (begin, before) = (Instant::now(), daemon.stat_number(S, "moves"));
+    while daemon.stat_number(S, "moves") < before + 20 {
         append_with_lease(&mut data);
         assert!(rings(daemon.pid(), MIB) <= 2);
         assert_eq!(rings(reader.pid(), MIB), 1);
-        assert!(daemon.figure(S, "memory") < 5 * MIB / 2, "{}", daemon.stat(S).unwrap());
+        assert!(daemon.stat_number(S, "memory") < 5 * MIB / 2, "{}", daemon.stat(S).unwrap());
     }
     sleep(stands_still.saturating_sub(begin.elapsed()));
     reader.signal(Signal::CONT);

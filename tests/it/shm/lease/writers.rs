@@ -40,7 +40,7 @@ fn a_second_writer_ends_the_lease_and_when_it_has_gone_the_first_gets_one_again(
     let read = daemon.pfs(["cat", "--stream", S]).run().exits(0).quietly();
     let (own, of_others) = told_apart(&read.stdout);
     assert_eq!((digest(&own), digest(&of_others)), (digest(&data), digest(&others)));
-    assert_eq!(daemon.figure(S, "writers_finished"), 3);
+    assert_eq!(daemon.stat_number(S, "writers_finished"), 3);
 }
 
 #[test]

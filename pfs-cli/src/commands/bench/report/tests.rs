@@ -57,8 +57,11 @@ fn a_report_has_stable_names() {
 
 #[test]
 fn a_reader_that_got_nothing_is_zero_and_not_an_error() {
-    let figures = Figures::new(0, 64, 7, 0);
-    assert_eq!((figures.bytes, figures.seconds, figures.mb_per_s, figures.chunks_per_s), (0, 0.0, 0.0, 0.0));
+    let throughput = Throughput::new(0, 64, 7, 0);
+    assert_eq!(
+        (throughput.bytes, throughput.seconds, throughput.mb_per_s, throughput.chunks_per_s),
+        (0, 0.0, 0.0, 0.0)
+    );
 }
 
 #[test]
