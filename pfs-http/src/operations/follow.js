@@ -18,7 +18,7 @@ function handlers(on) {
   };
 }
 
-/// Bytes as text, or as stats if they are none.
+/// Bytes as text, or in hexadecimal if they are no text.
 function shown(bytes) {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
