@@ -32,13 +32,13 @@ impl Lifetime {
         self.used.fetch_max(clock::elapsed(), Ordering::AcqRel);
     }
 
-    /// Begins one more use that goes on until [`let_go`](Self::let_go).
+    /// Begins one more use that goes on until [`reclaim`](Self::reclaim).
     pub(crate) fn hold(&self) {
         self.holds.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Ends such a use. The time to live begins anew.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn reclaim(&self) {
         self.renew();
         self.holds.fetch_sub(1, Ordering::AcqRel);
     }

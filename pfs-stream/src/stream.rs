@@ -186,7 +186,7 @@ impl Stream {
         let membership = Membership::join(&self.shared, Arc::new(state));
         let deaths_before = append.deaths_before;
         append.tell_readers(&self.shared);
-        let seat = append.ring.seat(at.seq);
+        let hazard = append.ring.hazard(at.seq);
         let current = append.ring.ring().clone();
         release(append, &mut Vec::new(), &self.shared);
         self.shared.watchers.wake();
@@ -203,7 +203,7 @@ impl Stream {
             deaths_before,
             channel_buffer_size: self.shared.config.channel_buffer_size,
             live: at == head,
-            seat,
+            hazard,
         };
         Ok(Reader::new(membership, ring, held))
     }
@@ -413,7 +413,7 @@ pub struct Hold(Stream);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.shared.lifetime.let_go();
+        self.0.shared.lifetime.reclaim();
     }
 }
 

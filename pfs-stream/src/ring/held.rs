@@ -7,19 +7,21 @@
 //! and tail say what can be read.
 //!
 //! A reference cannot be copied first and checked afterwards, as bytes can: while a reader takes it, the writer must not drop it.
-//! Each reader has a seat, a word that says at which chunk it is and whether it is taking chunks from there on. Nobody waits for
-//! anybody: what a reader may be taking stays for a while longer.
+//! Each reader publishes a hazard: the number of its next chunk, and whether the reader is taking chunks from there on. The writer
+//! reclaims only chunks before every hazard, and nobody waits. This is the scheme of hazard pointers (M. M. Michael, "Hazard Pointers:
+//! Safe Memory Reclamation for Lock-Free Objects", 2004), with chunk numbers in place of pointers as in hazard eras (P. Ramalhete and
+//! A. Correia, 2017).
 //!
 //! A reader that wants chunk `p` and those after it:
 //!
-//! 1. swap "taking from `p`" into its word (acquire, release);
+//! 1. swap "taking from `p`" into its hazard (acquire, release);
 //! 2. load `TAIL_SEQ`; if it is past `p`, take nothing and go to 4;
 //! 3. for each chunk `s` from `p` on whose cell has the tag of `s` (acquire): clone the reference;
-//! 4. store "not taking, next is `q`" in its word (release), `q >= p` being the chunk after the last one that it took.
+//! 4. store "not taking, next is `q`" in its hazard (release), `q >= p` being the chunk after the last one that it took.
 //!
 //! The writer, when it wants to let go of chunks that `TAIL_SEQ` has passed already, to `t`:
 //!
-//! 1. look at the word of each seat by a read-modify-write that changes nothing (acquire, release). Its bound is `p` if it is
+//! 1. look at each hazard by a read-modify-write that changes nothing (acquire, release). Its bound is `p` if it is
 //!    taking from `p`, and the larger of `q` and `t` if it is not. The floor is the smallest bound;
 //! 2. for each chunk `s` before both the floor and tail: clear the tag, take the reference out of the cell, drop it later.
 //!
@@ -27,20 +29,20 @@
 //!
 //! A cell's reference is written only while its tag is 0, and read only by who saw the tag of its chunk, which was stored
 //! (release) after it. So all that is to be shown is that no reader takes chunk `s` from the cell while the writer lets go of it,
-//! or afterwards. Take a seat, the look that the floor is from, and a reader's steps 1 to 4 with `p <= s`; the look's bound was
+//! or afterwards. Take a hazard slot, the look that the floor is from, and a reader's steps 1 to 4 with `p <= s`; the look's bound was
 //! past `s`.
 //!
-//! - The look came after the reader's step 4 in the order of changes of the word. The look read that store, or a change that this
+//! - The look came after the reader's step 4 in the order of changes of the hazard. The look read that store, or a change that this
 //!   reader made after it and that is release as well: what the reader did happened before what the writer does now.
 //! - The look came between step 1 and step 4. It saw `p`, and its bound was not past `s`: impossible.
-//! - The look came before step 1. A word "taking from `o`" would have given a bound `o <= p <= s`, because a reader never goes
+//! - The look came before step 1. A hazard "taking from `o`" would have given a bound `o <= p <= s`, because a reader never goes
 //!   back; so it said "not taking, next is `q`", and from `q <= p <= s` follows that the bound was `t > s >= p`. After such a
-//!   word the reader's next change is a swap, that of step 1 or of an earlier time. It read what this look wrote, or what a later
+//!   hazard the reader's next change is a swap, that of step 1 or of an earlier time. It read what this look wrote, or what a later
 //!   one did, so it came after the writer's `TAIL_SEQ` of `t`: step 2 sees a tail past `p`, and nothing is taken.
 //!
-//! Which chunks are let go of is decided by the last look, however long ago it was. A seat that was not there then is no
+//! Which chunks are let go of is decided by the last look, however long ago it was. A hazard slot that was not there then is no
 //! exception: a reader that attaches lowers the floor to where it starts, under the stream's lock, and it knows of the tail of
-//! that moment. A seat that is given up leaves the list under its lock, after which the writer knows of all that was done there.
+//! that moment. A hazard slot that is given up leaves the list under its lock, after which the writer knows of all that was done there.
 
 use bytes::Bytes;
 
@@ -54,7 +56,7 @@ use crate::{
     },
 };
 
-/// Set in the word of a seat whose reader is taking chunks.
+/// Set in a hazard whose reader is taking chunks.
 const TAKING: u64 = 1;
 
 /// A reference, and which chunk it is.
@@ -68,11 +70,11 @@ struct Cell {
 // SAFETY: `Bytes` can be used and dropped by any thread, by several at once; who may touch the cell, and when, is said above.
 unsafe impl Sync for Cell {}
 
-/// The word of a seat: twice the number of a chunk, and whether the reader is taking from there on. In cache lines of its own,
+/// A hazard: twice the number of a chunk, and whether the reader is taking from there on. In cache lines of its own,
 /// for nobody but its reader uses it often.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Word(AtomicU64);
+struct Hazard(AtomicU64);
 
 /// The large chunks that a ring holds, as readers and writer share them.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ struct Held {
     cells: Box<[Cell]>,
     /// Not 0 while some cell is taken.
     any: AtomicUsize,
-    seats: Mutex<Vec<Arc<Word>>>,
+    hazards: Mutex<Vec<Arc<Hazard>>>,
 }
 
 impl Held {
@@ -92,7 +94,7 @@ impl Held {
         Self {
             cells: (0..cells).map(|_| cell()).collect(),
             any: AtomicUsize::new(0),
-            seats: Mutex::new(Vec::new()),
+            hazards: Mutex::new(Vec::new()),
         }
     }
 
@@ -105,7 +107,7 @@ impl Held {
 
 /// What a ring holds, as its writer sees it: whoever has this is the one that may change cells.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Reclaimer {
     held: Arc<Held>,
     /// Chunks before this one were let go of.
     past: u64,
@@ -121,7 +123,7 @@ pub(super) struct Keeper {
     most: u64,
 }
 
-impl Keeper {
+impl Reclaimer {
     pub(super) fn new(layout: Layout) -> Self {
         let capacity = layout.capacity();
         Self {
@@ -136,12 +138,12 @@ impl Keeper {
         }
     }
 
-    /// A seat for a reader that starts at this chunk.
-    pub(super) fn seat(&mut self, seq: u64) -> Seat {
-        let word = Arc::new(Word(AtomicU64::new(seq << 1)));
-        lock(&self.held.seats).push(Arc::clone(&word));
+    /// A hazard slot for a reader that starts at this chunk.
+    pub(super) fn hazard(&mut self, seq: u64) -> HazardSlot {
+        let hazard = Arc::new(Hazard(AtomicU64::new(seq << 1)));
+        lock(&self.held.hazards).push(Arc::clone(&hazard));
         self.floor = self.floor.min(seq);
-        Seat { held: Arc::clone(&self.held), word, next: seq }
+        HazardSlot { held: Arc::clone(&self.held), hazard, next: seq }
     }
 
     /// Holds chunk `seq`, which is to be published afterwards; gives it back if it must be copied, for want of room.
@@ -166,15 +168,15 @@ impl Keeper {
     /// Lets go of chunks before this tail, which is published already, unless a reader may be taking them. Not each time: several
     /// at once cost less.
     #[inline(always)]
-    pub(super) fn pass(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
+    pub(super) fn retire(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
         if tail.offset - self.looked >= self.pause {
-            self.let_go(tail, gone);
+            self.reclaim(tail, gone);
         }
     }
 
     /// Apart, because it is seldom done.
     #[inline(never)]
-    fn let_go(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
+    fn reclaim(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
         self.looked = tail.offset;
         if self.count == 0 {
             self.past = tail.seq;
@@ -205,25 +207,25 @@ impl Keeper {
     /// Looks where readers are.
     #[cold]
     fn look(&mut self, tail: Position) {
-        let bound = |word: &Arc<Word>| {
+        let bound = |hazard: &Arc<Hazard>| {
             // Changes nothing, but comes before or after each change that the reader makes.
-            let word = word.0.fetch_or(0, AcqRel);
+            let word = hazard.0.fetch_or(0, AcqRel);
             if word & TAKING != 0 { word >> 1 } else { tail.seq.max(word >> 1) }
         };
-        self.floor = lock(&self.held.seats).iter().map(bound).min().unwrap_or(u64::MAX);
+        self.floor = lock(&self.held.hazards).iter().map(bound).min().unwrap_or(u64::MAX);
     }
 }
 
-/// A reader's place among those that take references.
+/// The hazard slot of a reader that takes references.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct HazardSlot {
     held: Arc<Held>,
-    word: Arc<Word>,
-    /// As the word has it.
+    hazard: Arc<Hazard>,
+    /// As the hazard has it.
     next: u64,
 }
 
-impl Seat {
+impl HazardSlot {
     /// Whether nothing is held. Asked after a head was seen, it knows of every chunk before that which tail has not passed.
     pub(super) fn has_none(&self) -> bool {
         self.held.any.load(Relaxed) == 0
@@ -240,24 +242,24 @@ impl Seat {
     pub(super) fn take_from(&mut self, seq: u64, tail: &AtomicU64) -> Option<Taking<'_>> {
         assert!(seq >= self.next, "a reader goes forward");
         self.next = seq;
-        self.word.0.swap((seq << 1) | TAKING, AcqRel);
-        // From here on the word is put right even if something panics.
+        self.hazard.0.swap((seq << 1) | TAKING, AcqRel);
+        // From here on the hazard is put right even if something panics.
         let taking = Taking(self);
         (tail.load(Relaxed) <= seq).then_some(taking)
     }
 }
 
-impl Drop for Seat {
+impl Drop for HazardSlot {
     fn drop(&mut self) {
-        let mut seats = lock(&self.held.seats);
-        if let Some(at) = seats.iter().position(|word| Arc::ptr_eq(word, &self.word)) {
-            seats.swap_remove(at);
+        let mut hazards = lock(&self.held.hazards);
+        if let Some(at) = hazards.iter().position(|hazard| Arc::ptr_eq(hazard, &self.hazard)) {
+            hazards.swap_remove(at);
         }
     }
 }
 
 /// A reader that is taking references. Nothing of anybody else may run meanwhile, so that it does not take long.
-pub(super) struct Taking<'a>(&'a mut Seat);
+pub(super) struct Taking<'a>(&'a mut HazardSlot);
 
 impl Taking<'_> {
     /// The chunk that comes next.
@@ -268,16 +270,16 @@ impl Taking<'_> {
     /// The reference that comes next, if that chunk is held and has no more than so many bytes.
     #[inline]
     pub(super) fn next(&mut self, most: u64) -> Option<Bytes> {
-        let seat = &mut *self.0;
-        if !seat.is_held(seat.next) {
+        let slot = &mut *self.0;
+        if !slot.is_held(slot.next) {
             return None;
         }
         let clone =
             |chunk: &Option<Bytes>| chunk.as_ref().filter(|chunk| chunk.len() as u64 <= most).cloned();
         // SAFETY: the tag is that of a chunk from where this reader takes, and tail was not past that place when it had said so:
         // the writer does not touch the cell before the reader says that it is done.
-        let chunk = seat.held.cell(seat.next).chunk.with(|place| clone(unsafe { &*place }))?;
-        seat.next += 1;
+        let chunk = slot.held.cell(slot.next).chunk.with(|place| clone(unsafe { &*place }))?;
+        slot.next += 1;
         Some(chunk)
     }
 }
@@ -285,6 +287,6 @@ impl Taking<'_> {
 impl Drop for Taking<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.word.0.store(self.0.next << 1, Release);
+        self.0.hazard.0.store(self.0.next << 1, Release);
     }
 }

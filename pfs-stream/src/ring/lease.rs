@@ -190,7 +190,7 @@ mod tests {
             deaths_before: 0,
             channel_buffer_size: u64::MAX,
             live: false,
-            seat: None,
+            hazard: None,
         }
     }
 

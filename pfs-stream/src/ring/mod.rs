@@ -49,7 +49,7 @@ mod writer;
 pub(crate) use buffer::Ring;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub use direct::WriteToError;
-pub(crate) use held::Seat;
+pub(crate) use held::HazardSlot;
 pub(crate) use index::Index;
 pub(crate) use layout::{Layout, MAX_SIZE, MIN_HELD};
 #[cfg(any(loom, all(target_os = "linux", not(miri))))]

@@ -6,7 +6,7 @@
 
 use pfs_proto::{End, SlowPolicy, Until};
 
-use super::{Ring, Seat, Violation, layout, memory};
+use super::{HazardSlot, Ring, Violation, layout, memory};
 use crate::{
     error::ReadError,
     read::{Most, Position, Read},
@@ -55,7 +55,7 @@ pub(crate) struct RingReader {
     /// Whether it has reached the live edge once.
     pub(crate) live: bool,
     /// Where it says what it takes by reference, if the ring holds any chunks so.
-    pub(crate) seat: Option<Seat>,
+    pub(crate) hazard: Option<HazardSlot>,
 }
 
 /// What a look at the ring's counters tells.

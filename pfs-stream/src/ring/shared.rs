@@ -70,7 +70,7 @@ impl RingReader {
             deaths_before: start.deaths_before,
             channel_buffer_size: start.channel_buffer_size,
             live: start.live,
-            seat: None,
+            hazard: None,
         }
     }
 }

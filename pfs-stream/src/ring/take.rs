@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use pfs_proto::Until;
 
-use super::{MIN_HELD, RingReader, Violation, held::Seat, layout};
+use super::{MIN_HELD, RingReader, Violation, held::HazardSlot, layout};
 use crate::{
     read::{Most, Position, Read},
     sink::Sink,
@@ -26,11 +26,11 @@ impl RingReader {
         sink: &mut impl Sink,
         most: Most,
     ) -> Result<Option<Read>, Violation> {
-        let Some(seat) = self.seat.as_ref().filter(|seat| !seat.has_none()) else {
+        let Some(hazard) = self.hazard.as_ref().filter(|hazard| !hazard.has_none()) else {
             return self.copy(head_seq, sink, most.copied);
         };
-        if !seat.is_held(self.seq) {
-            let to = self.copied_up_to(seat, head_seq, most.copied);
+        if !hazard.is_held(self.seq) {
+            let to = self.copied_up_to(hazard, head_seq, most.copied);
             return self.copy(to, sink, most.copied);
         }
         if let Some(queue) = sink.queue() {
@@ -49,7 +49,7 @@ impl RingReader {
         // A reader may start inside a chunk. Where that starts is right if tail is found not to be past it.
         let start = self.ring.load(self.ring.index().start_of(self.seq), Relaxed);
         fence(Acquire);
-        let mut taking = self.seat.as_mut()?.take_from(self.seq, self.ring.word(layout::TAIL_SEQ))?;
+        let mut taking = self.hazard.as_mut()?.take_from(self.seq, self.ring.word(layout::TAIL_SEQ))?;
         let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
         let most = self.offset.saturating_add(most as u64);
         let to = head_seq.min(self.seq + RUN as u64);
@@ -74,7 +74,7 @@ impl RingReader {
     }
 
     /// The first chunk after the next that is held, among those that can be copied at once.
-    fn copied_up_to(&self, seat: &Seat, head_seq: u64, max_bytes: usize) -> u64 {
+    fn copied_up_to(&self, hazard: &HazardSlot, head_seq: u64, max_bytes: usize) -> u64 {
         let most = self.offset.saturating_add(max_bytes as u64);
         let mut seq = self.seq + 1;
         let index = self.ring.index();
@@ -83,7 +83,7 @@ impl RingReader {
         while seq < head_seq {
             entry = index.entry_after(entry);
             let end = self.ring.load(index.start_at(entry), Relaxed);
-            if end > most || end.saturating_sub(start) >= MIN_HELD as u64 && seat.is_held(seq) {
+            if end > most || end.saturating_sub(start) >= MIN_HELD as u64 && hazard.is_held(seq) {
                 break;
             }
             (seq, start) = (seq + 1, end);

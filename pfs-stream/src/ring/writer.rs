@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Given, Index, Layout, Ring, Seat, Shared, Source, held::Keeper, layout};
+use super::{Given, HazardSlot, Index, Layout, Ring, Shared, Source, held::Reclaimer, layout};
 use crate::{
     read::Position,
     sync::{
@@ -39,13 +39,13 @@ pub(crate) struct RingWriter {
     head_entry: usize,
     place: u64,
     /// What it holds by reference.
-    keeper: Option<Keeper>,
+    reclaimer: Option<Reclaimer>,
 }
 
 impl RingWriter {
     /// For a ring that nothing has been appended to, and has no other writer.
     pub(crate) fn new(ring: Ring) -> Self {
-        let keeper = ring.holds().then(|| Keeper::new(ring.layout()));
+        let reclaimer = ring.holds().then(|| Reclaimer::new(ring.layout()));
         let index = ring.index();
         Self {
             ring,
@@ -57,7 +57,7 @@ impl RingWriter {
             tail_entry: 0,
             head_entry: 0,
             place: 0,
-            keeper,
+            reclaimer,
         }
     }
 
@@ -232,8 +232,8 @@ impl RingWriter {
         self.advance_tail(tail, gone);
         self.make_entry();
         let size = chunk.len();
-        let refused = match &mut self.keeper {
-            Some(keeper) => keeper.put(self.head_seq, chunk),
+        let refused = match &mut self.reclaimer {
+            Some(reclaimer) => reclaimer.put(self.head_seq, chunk),
             None => Some(chunk),
         };
         if let Some(chunk) = refused {
@@ -262,8 +262,8 @@ impl RingWriter {
         self.ring.word(layout::TAIL_SEQ).store(seq, Release);
         fence(Release);
         (self.tail_seq, self.tail_entry, self.tail) = (seq, entry, offset);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.pass(Position { seq, offset }, gone);
+        if let Some(reclaimer) = &mut self.reclaimer {
+            reclaimer.retire(Position { seq, offset }, gone);
         }
     }
 
@@ -323,9 +323,9 @@ impl RingWriter {
         words[self.index.start_at(self.head_entry)].store(self.head, Relaxed);
     }
 
-    /// A seat for a reader that starts at this chunk, if it can take references.
-    pub(crate) fn seat(&mut self, seq: u64) -> Option<Seat> {
-        self.keeper.as_mut().map(|keeper| keeper.seat(seq))
+    /// A hazard slot for a reader that starts at this chunk, if it can take references.
+    pub(crate) fn hazard(&mut self, seq: u64) -> Option<HazardSlot> {
+        self.reclaimer.as_mut().map(|reclaimer| reclaimer.hazard(seq))
     }
 
     /// The oldest chunk that starts within `bytes` of head; head if there is none.
