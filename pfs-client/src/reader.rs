@@ -47,7 +47,7 @@ pub struct Reader {
     /// What the chunk under way has until now.
     parts: BytesMut,
     /// What ended a batch of chunks, or happened to the connection: to be told next.
-    kept: Option<Event>,
+    next_event: Option<Event>,
     source: Source,
     /// The retired watch of a ring that is no longer read. Dropping it would shut the connection down.
     #[cfg(target_os = "linux")]
@@ -104,7 +104,7 @@ impl Reader {
             position: 0,
             lost: (0, 0),
             parts: BytesMut::new(),
-            kept: None,
+            next_event: None,
             source: Source::Connection,
             #[cfg(target_os = "linux")]
             watch: None,
@@ -183,7 +183,7 @@ impl Reader {
 
     /// As [`try_next`](Self::try_next), but a gap is not counted before it is [told](Self::told).
     fn following(&mut self) -> Result<Option<Event>, ReadError> {
-        if let Some(event) = self.kept.take() {
+        if let Some(event) = self.next_event.take() {
             return Ok(Some(event));
         }
         match &self.state {
@@ -218,7 +218,7 @@ impl Reader {
             }
         }
         // What came right after the news that the ring is no longer to be read.
-        if let Some(event) = self.kept.take() {
+        if let Some(event) = self.next_event.take() {
             return Ok(Some(event));
         }
         self.decoded()
@@ -261,7 +261,9 @@ impl Reader {
     pub fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
         chunks.clear();
         #[cfg(target_os = "linux")]
-        while let (State::Reading, None, Source::Ring(ring)) = (&self.state, &self.kept, &mut self.source) {
+        while let (State::Reading, None, Source::Ring(ring)) =
+            (&self.state, &self.next_event, &mut self.source)
+        {
             let event = ring.try_next_batch(chunks).map_err(|error| self.fail(error))?;
             self.tell_room();
             let counted = self.advance(chunks.bytes().len());
@@ -284,7 +286,7 @@ impl Reader {
                 Ok(event) if chunks.is_empty() => return Ok(self.told(event)),
                 // Told after the chunks, whose offsets must not change by a gap that comes later.
                 Ok(event) => {
-                    self.kept = event;
+                    self.next_event = event;
                     return Ok(None);
                 }
             }
@@ -430,7 +432,7 @@ impl Reader {
         } else if let State::Reading = self.state {
             return Err(RequestError::unexpected("a place in the stream").into());
         }
-        self.kept = Some(Event::Resumed { offset: self.position });
+        self.next_event = Some(Event::Resumed { offset: self.position });
         Ok(())
     }
 

@@ -154,7 +154,7 @@ impl<T: Transport> Wire<T> {
             // An error is found by the next write.
             let _ = self.transport.writable().await;
         }
-        // Kept for the next reply, unless a listing or document made it large.
+        // Extensions for the next reply, unless a listing or document made it large.
         if self.out.capacity() > MIN_READ {
             self.out = BytesMut::new();
         }

@@ -182,12 +182,12 @@ pub(super) struct Recorded {
 }
 
 /// Bytes of an answer over HTTP/2.
-struct Kept {
+struct ChargedBytes {
     bytes: Bytes,
     _piece: KeptPiece,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for ChargedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -205,7 +205,7 @@ impl http_body::Body for Recorded {
         let frame = frame.map(|frame| {
             frame.map(|frame| {
                 frame.map_data(|bytes| match self.record.activity.keeps_piece() {
-                    Some(kept) => Bytes::from_owner(Kept { bytes, _piece: kept }),
+                    Some(kept) => Bytes::from_owner(ChargedBytes { bytes, _piece: kept }),
                     None => bytes,
                 })
             })

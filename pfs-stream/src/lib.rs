@@ -98,10 +98,10 @@ mod clock;
 mod config;
 mod error;
 mod events;
+mod extensions;
 mod extent;
 mod flag;
 mod follow;
-mod kept;
 #[cfg(all(feature = "host", target_os = "linux", not(any(miri, loom))))]
 pub mod lease;
 mod lifetime;

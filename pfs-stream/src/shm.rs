@@ -87,7 +87,7 @@ impl Reader {
         ring.ring = shared;
         let waits = ring.policy == SlowPolicy::Block && can_follow;
         let reserved = waits.then(|| membership.shared.descriptors.reserve(1)).flatten();
-        // Kept for holders of leases.
+        // Extensions for holders of leases.
         let (for_holder, file) = match reserved {
             Some(reserved) => (Some(StatsPageFile { file, _reserved: reserved }), None),
             None => (None, Some(file)),

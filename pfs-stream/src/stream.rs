@@ -382,10 +382,10 @@ impl Stream {
         Some(idle_ttl.saturating_sub(self.shared.idle_for()?))
     }
 
-    /// What the host keeps about this stream, made when it is first asked for. The engine never looks at it.
+    /// Data that the host attaches to this stream, made on first use: one value of each type. The engine never reads it.
     #[cfg(feature = "host")]
-    pub fn kept<T: Any + Send + Sync + Default>(&self) -> std::sync::Arc<T> {
-        self.shared.kept.get()
+    pub fn extension<T: Any + Send + Sync + Default>(&self) -> std::sync::Arc<T> {
+        self.shared.extensions.get()
     }
 
     /// All its stats.

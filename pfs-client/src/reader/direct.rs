@@ -28,7 +28,8 @@ impl Reader {
         most: usize,
     ) -> Result<io::Result<usize>, ReadError> {
         #[cfg(target_os = "linux")]
-        if let (State::Reading, None, Source::Ring(ring)) = (&self.state, &self.kept, &mut self.source) {
+        if let (State::Reading, None, Source::Ring(ring)) = (&self.state, &self.next_event, &mut self.source)
+        {
             let written = match ring.try_write_to(file.as_fd(), least, most) {
                 Ok(Ok(written)) => written,
                 Ok(Err(error)) => return Ok(Err(error)),

@@ -81,7 +81,7 @@ impl Reader {
     /// Takes what has come over the connection.
     pub(super) fn hear(&mut self) -> Result<(), ReadError> {
         match self.decoded() {
-            Ok(event) => self.kept = event,
+            Ok(event) => self.next_event = event,
             Err(error) => self.read_out(error)?,
         }
         Ok(())

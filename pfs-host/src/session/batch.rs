@@ -72,7 +72,7 @@ impl Writable<'_> {
     where
         K: Any + Default + Send,
     {
-        let state = stream.kept::<Mutex<K>>();
+        let state = stream.extension::<Mutex<K>>();
         let mut state = state.lock().await;
         match check(&state).map_err(NotAppended::Refused)? {
             Checked::Done(answer) => return Ok(answer),

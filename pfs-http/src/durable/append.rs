@@ -21,7 +21,7 @@ use super::{
     page::Chunks,
     producer::{Producer, Verdict},
     refusal::Refusal,
-    state::State as Kept,
+    state::State as ProducerState,
     target,
 };
 use crate::{Site, presence::Presence, record::Outcome};
@@ -65,8 +65,10 @@ pub(super) async fn serve(
     let (body, _memory) = gather(&site, &wanted.path, body, stream.max_chunk()).await?;
     wanted.has_body = !body.is_empty();
     wanted.validate()?;
-    let (check, commit) =
-        (|kept: &Kept| wanted.check(kept, &stream, body), |kept: &mut Kept| wanted.commit(kept));
+    let (check, commit) = (
+        |state: &ProducerState| wanted.check(state, &stream, body),
+        |state: &mut ProducerState| wanted.commit(state),
+    );
     let done = presence.append(place.append_batch(&stream, check, commit)).await?;
     let done = done.map_err(|error| match error {
         NotAppended::Refused(refusal) => refusal,
@@ -120,14 +122,14 @@ impl Wanted {
     }
 
     /// The batch to append, unless the state says that it was appended before.
-    fn check(&self, kept: &Kept, stream: &Stream, body: Vec<u8>) -> Result<Checked<Done>, Refusal> {
+    fn check(&self, state: &ProducerState, stream: &Stream, body: Vec<u8>) -> Result<Checked<Done>, Refusal> {
         if let Some(producer) = &self.producer
-            && kept.closed_by.as_ref() == Some(producer)
+            && state.closed_by.as_ref() == Some(producer)
         {
             return Ok(Checked::Done(Done::Before(Some(producer.seq))));
         }
         if stream.extent().closed {
-            return self.find_closed(kept, stream).map(Checked::Done);
+            return self.find_closed(state, stream).map(Checked::Done);
         }
         let media_type = media_type::of(stream);
         if let Some(given) = &self.media_type
@@ -138,7 +140,7 @@ impl Wanted {
             return Err(Refusal::conflict("other_media_type", message));
         }
         if let Some(producer) = &self.producer {
-            match kept.judge(producer) {
+            match state.judge(producer) {
                 Verdict::Next => {}
                 Verdict::Duplicate { last } => return Ok(Checked::Done(Done::Before(Some(last)))),
                 Verdict::Stale { epoch } => return Err(producer.stale(epoch)),
@@ -146,7 +148,7 @@ impl Wanted {
                 Verdict::Gap { expected } => return Err(producer.gap(expected)),
             }
         }
-        if let (Some(seq), Some(last)) = (&self.seq, &kept.last_seq)
+        if let (Some(seq), Some(last)) = (&self.seq, &state.last_seq)
             && seq <= last
         {
             let message = "Stream-Seq is not greater than the last one of this stream, byte by byte";
@@ -160,25 +162,25 @@ impl Wanted {
     }
 
     /// Remembers what was appended.
-    fn commit(&self, kept: &mut Kept) -> Done {
+    fn commit(&self, state: &mut ProducerState) -> Done {
         if let Some(producer) = &self.producer {
-            kept.accept(producer);
+            state.accept(producer);
             if self.closes {
-                kept.closed_by = Some(producer.clone());
+                state.closed_by = Some(producer.clone());
             }
         }
         if let Some(seq) = &self.seq {
-            kept.last_seq = Some(seq.clone());
+            state.last_seq = Some(seq.clone());
         }
         Done::Now
     }
 
     /// Answers for a stream that takes no more.
-    fn find_closed(&self, kept: &Kept, stream: &Stream) -> Result<Done, Refusal> {
+    fn find_closed(&self, state: &ProducerState, stream: &Stream) -> Result<Done, Refusal> {
         match &self.producer {
             None if !self.has_body && !stream.extent().failed => Ok(Done::Before(None)),
             None => Err(Refusal::closed(&self.path, stream)),
-            Some(producer) => match kept.judge(producer) {
+            Some(producer) => match state.judge(producer) {
                 Verdict::Duplicate { last } => Ok(Done::Before(Some(last))),
                 Verdict::Stale { epoch } => Err(producer.stale(epoch)),
                 Verdict::Next | Verdict::NotAtZero | Verdict::Gap { .. } => {

@@ -17,7 +17,7 @@ use crate::{
     config::StreamConfig,
     error::WriteError,
     events::Watchers,
-    kept::Kept,
+    extensions::Extensions,
     lifetime::Lifetime,
     ring::{Ring, RingWriter, Status},
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
@@ -83,7 +83,7 @@ pub(crate) struct Shared {
     pub(crate) watchers: std::sync::Arc<Watchers>,
     pub(crate) lifetime: Lifetime,
     /// What its host keeps about it.
-    pub(crate) kept: Kept,
+    pub(crate) extensions: Extensions,
     /// What its rings are charged to.
     pub(crate) budgets: Vec<Budget>,
     /// Where the descriptors for its shared memory come from.
@@ -163,7 +163,7 @@ impl Shared {
             ends: WaitQueue::new(),
             watchers: std::sync::Arc::default(),
             lifetime: Lifetime::new(),
-            kept: Kept::default(),
+            extensions: Extensions::default(),
             budgets,
             descriptors,
             reserved: Mutex::new(reserved),
