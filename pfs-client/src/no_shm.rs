@@ -24,13 +24,6 @@ impl Passed {
 /// There is no notifier.
 pub(crate) type NotifyCount = Infallible;
 
-/// What is read into a ring.
-#[allow(dead_code, reason = "there is no ring")]
-pub(crate) enum Taken {
-    Appended(usize),
-    Kept(Vec<u8>),
-}
-
 /// There is none.
 #[derive(Debug)]
 #[allow(dead_code, reason = "the daemon offers none")]
@@ -54,7 +47,7 @@ impl Lease {
         Err(RequestError::unexpected("no lease"))
     }
 
-    pub(crate) fn end(&mut self, _: u64) -> Result<Option<u64>, RequestError> {
+    pub(crate) fn end(&mut self, _: u64) -> Result<Option<Box<Held>>, RequestError> {
         Err(RequestError::unexpected("no lease"))
     }
 }
@@ -66,6 +59,20 @@ pub(crate) struct Held(Infallible);
 impl Held {
     pub(crate) fn appended(&self) -> u64 {
         match self.0 {}
+    }
+
+    pub(crate) fn should_publish(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn published(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn unpublished(&self) -> impl Iterator<Item = Result<Vec<u8>, RequestError>> {
+        match self.0 {}
+        #[allow(unreachable_code, reason = "names the type of what is returned")]
+        std::iter::empty()
     }
 
     pub(crate) fn readers(&self) -> u32 {
@@ -91,7 +98,7 @@ impl Held {
         _: BorrowedFd<'_>,
         _: usize,
         _: &mut Vec<u8>,
-    ) -> Poll<Result<io::Result<Taken>, WriteError>> {
+    ) -> Poll<Result<io::Result<usize>, WriteError>> {
         match self.0 {}
     }
 
@@ -99,7 +106,7 @@ impl Held {
         match self.0 {}
     }
 
-    pub(crate) fn wake(&mut self, _: &mut Vec<u8>) {
+    pub(crate) fn publish(&mut self, _: &mut Vec<u8>) -> Result<bool, WriteError> {
         match self.0 {}
     }
 }
