@@ -31,7 +31,7 @@ pub(crate) struct Origins {
 
 /// Lets a request through that asks for a name of this daemon, from a page that may.
 pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    match site.origins.judge(&request) {
+    match site.origins.validate(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -56,7 +56,7 @@ impl Origins {
         (!self.origins.is_empty()).then_some(layer)
     }
 
-    fn judge(&self, request: &Request) -> Result<(), Problem> {
+    fn validate(&self, request: &Request) -> Result<(), Problem> {
         let host = self.host(request)?;
         let headers = request.headers();
         let mut given = headers.get_all(header::ORIGIN).iter();

@@ -140,7 +140,7 @@ impl Wanted {
             return Err(Refusal::conflict("other_media_type", message));
         }
         if let Some(producer) = &self.producer {
-            match state.judge(producer) {
+            match state.validate(producer) {
                 Verdict::Next => {}
                 Verdict::Duplicate { last } => return Ok(Checked::Done(Done::Before(Some(last)))),
                 Verdict::Stale { epoch } => return Err(producer.stale(epoch)),
@@ -180,7 +180,7 @@ impl Wanted {
         match &self.producer {
             None if !self.has_body && !stream.extent().failed => Ok(Done::Before(None)),
             None => Err(Refusal::closed(&self.path, stream)),
-            Some(producer) => match state.judge(producer) {
+            Some(producer) => match state.validate(producer) {
                 Verdict::Duplicate { last } => Ok(Done::Before(Some(last))),
                 Verdict::Stale { epoch } => Err(producer.stale(epoch)),
                 Verdict::Next | Verdict::NotAtZero | Verdict::Gap { .. } => {

@@ -61,8 +61,8 @@ impl Producer {
         Ok(Some(Self { id: id.to_owned(), epoch, seq }))
     }
 
-    /// Judges this request by the last one of the producer that was accepted, its epoch and number.
-    pub(super) fn judge(&self, last: Option<(u64, u64)>) -> Verdict {
+    /// Validates this request by the last one of the producer that was accepted, its epoch and number.
+    pub(super) fn validate(&self, last: Option<(u64, u64)>) -> Verdict {
         let Some((epoch, last)) = last else {
             return if self.seq == 0 { Verdict::Next } else { Verdict::Gap { expected: 0 } };
         };
@@ -109,23 +109,23 @@ mod tests {
 
     #[test]
     fn a_producer_begins_at_zero_and_goes_on_by_one() {
-        assert_eq!(producer(3, 0).judge(None), Verdict::Next);
-        assert_eq!(producer(3, 1).judge(None), Verdict::Gap { expected: 0 });
-        assert_eq!(producer(3, 5).judge(Some((3, 4))), Verdict::Next);
-        assert_eq!(producer(3, 6).judge(Some((3, 4))), Verdict::Gap { expected: 5 });
+        assert_eq!(producer(3, 0).validate(None), Verdict::Next);
+        assert_eq!(producer(3, 1).validate(None), Verdict::Gap { expected: 0 });
+        assert_eq!(producer(3, 5).validate(Some((3, 4))), Verdict::Next);
+        assert_eq!(producer(3, 6).validate(Some((3, 4))), Verdict::Gap { expected: 5 });
     }
 
     #[test]
     fn what_was_done_is_not_done_again() {
         for seq in 0..=4 {
-            assert_eq!(producer(3, seq).judge(Some((3, 4))), Verdict::Duplicate { last: 4 });
+            assert_eq!(producer(3, seq).validate(Some((3, 4))), Verdict::Duplicate { last: 4 });
         }
     }
 
     #[test]
     fn a_new_life_begins_at_zero_and_ends_the_old_one() {
-        assert_eq!(producer(4, 0).judge(Some((3, 4))), Verdict::Next);
-        assert_eq!(producer(4, 1).judge(Some((3, 4))), Verdict::NotAtZero);
-        assert_eq!(producer(2, 5).judge(Some((3, 4))), Verdict::Stale { epoch: 3 });
+        assert_eq!(producer(4, 0).validate(Some((3, 4))), Verdict::Next);
+        assert_eq!(producer(4, 1).validate(Some((3, 4))), Verdict::NotAtZero);
+        assert_eq!(producer(2, 5).validate(Some((3, 4))), Verdict::Stale { epoch: 3 });
     }
 }

@@ -30,8 +30,8 @@ struct Last {
 }
 
 impl State {
-    pub(super) fn judge(&self, producer: &Producer) -> Verdict {
-        producer.judge(self.producers.get(&producer.id).map(|last| (last.epoch, last.seq)))
+    pub(super) fn validate(&self, producer: &Producer) -> Verdict {
+        producer.validate(self.producers.get(&producer.id).map(|last| (last.epoch, last.seq)))
     }
 
     /// Remembers that a request was done.
@@ -63,8 +63,8 @@ mod tests {
         state.accept(&producer(0, 1));
         state.accept(&producer(MAX_PRODUCERS, 0));
         assert_eq!(state.producers.len(), MAX_PRODUCERS);
-        assert_eq!(state.judge(&producer(0, 2)), Verdict::Next);
-        assert_eq!(state.judge(&producer(1, 1)), Verdict::Gap { expected: 0 });
-        assert_eq!(state.judge(&producer(2, 1)), Verdict::Next);
+        assert_eq!(state.validate(&producer(0, 2)), Verdict::Next);
+        assert_eq!(state.validate(&producer(1, 1)), Verdict::Gap { expected: 0 });
+        assert_eq!(state.validate(&producer(2, 1)), Verdict::Next);
     }
 }

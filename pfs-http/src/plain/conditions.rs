@@ -166,19 +166,19 @@ mod tests {
     #[test]
     fn if_match_lets_a_request_through_that_is_about_this_stream() {
         let path = "/streamfs/s".parse().unwrap();
-        let judged = |values: &[&str], found: Option<u64>| {
-            let judged = if_match(&given(header::IF_MATCH, values), &path, found.map(identity));
-            judged.map_err(|problem| (problem.status.as_u16(), problem.message))
+        let checked = |values: &[&str], found: Option<u64>| {
+            let checked = if_match(&given(header::IF_MATCH, values), &path, found.map(identity));
+            checked.map_err(|problem| (problem.status.as_u16(), problem.message))
         };
         for values in [&["\"6418-2a\""][..], &["*"], &["\"x,y\" , \"6418-2a\""], &["\"x\"", "\"6418-2a\""]] {
-            assert_eq!(judged(values, Some(0x2a)), Ok(()), "{values:?}");
-            assert_eq!(judged(values, None).unwrap_err().0, 412, "{values:?}");
+            assert_eq!(checked(values, Some(0x2a)), Ok(()), "{values:?}");
+            assert_eq!(checked(values, None).unwrap_err().0, 412, "{values:?}");
         }
         for values in [&["\"6418-2b\""][..], &["W/\"6418-2a\""], &["6418-2a"], &["*, *"], &[""]] {
-            let (status, message) = judged(values, Some(0x2a)).unwrap_err();
+            let (status, message) = checked(values, Some(0x2a)).unwrap_err();
             assert!(status == 412 && message.contains("/streamfs/s, which is \"6418-2a\""), "{values:?}");
         }
-        assert!(judged(&["W/\"6418-2a\""], Some(0x2a)).unwrap_err().1.ends_with("leave out the W/"));
+        assert!(checked(&["W/\"6418-2a\""], Some(0x2a)).unwrap_err().1.ends_with("leave out the W/"));
         assert!(if_match(&HeaderMap::new(), &path, None).is_ok());
     }
 

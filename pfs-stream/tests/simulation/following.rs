@@ -191,13 +191,13 @@ impl Following {
             Way::Events | Way::Bytes => {
                 let mut sink = Vec::new();
                 let read = self.read_into(&mut sink, most, may_sleep);
-                self.judge(ledger, read, &sink, None, (0, most));
+                self.check_read(ledger, read, &sink, None, (0, most));
             }
             Way::Runs { header, in_parts } => {
                 let mut sink = Taken::new(header, in_parts);
                 let read = self.read_into(&mut sink, most, may_sleep);
                 let (bytes, runs) = (sink.bytes(), Some((&sink.runs[..], in_parts)));
-                self.judge(ledger, read, &bytes, runs, (header, most));
+                self.check_read(ledger, read, &bytes, runs, (header, most));
             }
         }
         self.check(ledger);
@@ -235,7 +235,7 @@ impl Following {
     }
 
     /// Whether a read gave what it should have: `runs` is how a sink got the bytes that can take parts.
-    fn judge(
+    fn check_read(
         &mut self,
         ledger: &Ledger,
         read: Result<Option<Read>, ReadError>,
@@ -247,7 +247,7 @@ impl Following {
         let from = self.handed;
         let is_in_batch = from < self.place.at;
         let next = if is_in_batch { Next::Data } else { self.next(ledger) };
-        let Some(Read::Data { chunks, bytes: len }) = self.judge_other(ledger, next, read) else {
+        let Some(Read::Data { chunks, bytes: len }) = self.check_other(ledger, next, read) else {
             assert!(bytes.is_empty(), "bytes came with something else");
             return;
         };
@@ -286,8 +286,8 @@ impl Following {
         }
     }
 
-    /// As [`judge`](Self::judge), of all but data, which is given back.
-    fn judge_other(
+    /// As [`check_read`](Self::check_read), of all but data, which is given back.
+    fn check_other(
         &mut self,
         ledger: &Ledger,
         next: Next,
@@ -371,7 +371,7 @@ impl Following {
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
-        self.judge_other(ledger, next, read);
+        self.check_other(ledger, next, read);
     }
 
     /// Looks ahead in the chunk that is read in parts.

@@ -18,15 +18,15 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 const DAY: Duration = Duration::from_hours(24);
 
-type Judged<T> = Result<Option<T>, Mistake>;
+type Validated<T> = Result<Option<T>, Mistake>;
 
-/// Judges a value that may be missing; `allowed` completes the message about a wrong one.
-fn judge<T>(
+/// Validates a value that may be missing; `allowed` completes the message about a wrong one.
+fn validate<T>(
     key: &str,
     given: &Given,
     allowed: &str,
     meaning: impl FnOnce(&Value) -> Result<T, String>,
-) -> Judged<T> {
+) -> Validated<T> {
     let Some(spanned) = given else { return Ok(None) };
     meaning(spanned.get_ref()).map(Some).map_err(|problem| mistake(key, spanned, &problem, allowed))
 }
@@ -50,12 +50,12 @@ fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| wrong_type(value))
 }
 
-pub(super) fn boolean(key: &str, given: &Given) -> Judged<bool> {
-    judge(key, given, "true or false", |value| value.as_bool().ok_or_else(|| wrong_type(value)))
+pub(super) fn boolean(key: &str, given: &Given) -> Validated<bool> {
+    validate(key, given, "true or false", |value| value.as_bool().ok_or_else(|| wrong_type(value)))
 }
 
-pub(super) fn size(key: &str, given: &Given) -> Judged<u64> {
-    judge(key, given, SIZES_ALLOWED, |value| match value {
+pub(super) fn size(key: &str, given: &Given) -> Validated<u64> {
+    validate(key, given, SIZES_ALLOWED, |value| match value {
         // A number says what its text would.
         Value::Integer(bytes) => parse_size(&bytes.to_string()).map_err(|error| error.to_string()),
         Value::String(text) => parse_size(text).map_err(|error| error.to_string()),
@@ -64,8 +64,8 @@ pub(super) fn size(key: &str, given: &Given) -> Judged<u64> {
 }
 
 /// A number of things, at least one.
-pub(super) fn count(key: &str, given: &Given) -> Judged<u32> {
-    judge(key, given, "a number from 1 to 4294967295", |value| {
+pub(super) fn count(key: &str, given: &Given) -> Validated<u32> {
+    validate(key, given, "a number from 1 to 4294967295", |value| {
         let number = value.as_integer().ok_or_else(|| wrong_type(value))?;
         match u32::try_from(number) {
             Ok(number) if number > 0 => Ok(number),
@@ -75,8 +75,8 @@ pub(super) fn count(key: &str, given: &Given) -> Judged<u32> {
 }
 
 /// A mount: one segment under the root.
-pub(super) fn mount(key: &str, given: &Given) -> Judged<String> {
-    judge(key, given, "an absolute path of one segment, such as \"/streamfs\"", |value| {
+pub(super) fn mount(key: &str, given: &Given) -> Validated<String> {
+    validate(key, given, "an absolute path of one segment, such as \"/streamfs\"", |value| {
         let mount = text(value)?;
         // A mount is right if a stream in it would have a valid path with this mount and no other.
         let stream: StreamPath = format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
@@ -87,17 +87,17 @@ pub(super) fn mount(key: &str, given: &Given) -> Judged<String> {
     })
 }
 
-pub(super) fn absolute_path(key: &str, given: &Given) -> Judged<PathBuf> {
-    judge(key, given, "an absolute path", |value| {
+pub(super) fn absolute_path(key: &str, given: &Given) -> Validated<PathBuf> {
+    validate(key, given, "an absolute path", |value| {
         let path = PathBuf::from(text(value)?);
         if path.is_absolute() { Ok(path) } else { Err("it is not absolute".to_owned()) }
     })
 }
 
 /// File permissions in octal digits; the owner must be able to connect.
-pub(super) fn mode(key: &str, given: &Given) -> Judged<u32> {
+pub(super) fn mode(key: &str, given: &Given) -> Validated<u32> {
     let allowed = "text of octal digits from \"0600\" to \"0777\" that lets the owner read and write";
-    judge(key, given, allowed, |value| {
+    validate(key, given, allowed, |value| {
         let digits = text(value)?;
         if !(3..=4).contains(&digits.len()) || !digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
             return Err("it is not three or four octal digits".to_owned());
@@ -109,16 +109,16 @@ pub(super) fn mode(key: &str, given: &Given) -> Judged<u32> {
     })
 }
 
-pub(super) fn shm(key: &str, given: &Given) -> Judged<Shm> {
-    judge(key, given, "\"same-user\" or \"all\"", |value| match text(value)? {
+pub(super) fn shm(key: &str, given: &Given) -> Validated<Shm> {
+    validate(key, given, "\"same-user\" or \"all\"", |value| match text(value)? {
         "same-user" => Ok(Shm::SameUser),
         "all" => Ok(Shm::All),
         _ => Err("it names no set of clients".to_owned()),
     })
 }
 
-pub(super) fn http_address(key: &str, given: &Given) -> Judged<SocketAddr> {
-    judge(key, given, HTTP_ADDRESSES_ALLOWED, |value| match value {
+pub(super) fn http_address(key: &str, given: &Given) -> Validated<SocketAddr> {
+    validate(key, given, HTTP_ADDRESSES_ALLOWED, |value| match value {
         Value::Integer(port) => parse_listen_address(&port.to_string()),
         _ => parse_listen_address(text(value)?),
     })
@@ -130,35 +130,38 @@ pub(super) fn list<T>(
     given: &Given,
     allowed: &str,
     meaning: impl Fn(&str) -> Result<T, String>,
-) -> Judged<Vec<T>> {
-    judge(key, given, allowed, |value| {
+) -> Validated<Vec<T>> {
+    validate(key, given, allowed, |value| {
         let list = value.as_array().ok_or_else(|| wrong_type(value))?;
         list.iter().map(|entry| meaning(text(entry)?)).collect()
     })
 }
 
 /// A time to wait, not zero and not for ever.
-pub(super) fn duration(key: &str, given: &Given) -> Judged<Duration> {
-    judge(key, given, "a time from \"1ms\" to \"1day\", such as \"10s\" or \"2m\"", |value| {
+pub(super) fn duration(key: &str, given: &Given) -> Validated<Duration> {
+    validate(key, given, "a time from \"1ms\" to \"1day\", such as \"10s\" or \"2m\"", |value| {
         time(text(value)?, SHORTEST..=DAY)
     })
 }
 
 /// How long something lives.
-pub(super) fn lifetime(key: &str, given: &Given) -> Judged<Duration> {
-    judge(key, given, "a time from \"1s\" to \"365days\", such as \"10m\" or \"1day\"", |value| {
+pub(super) fn lifetime(key: &str, given: &Given) -> Validated<Duration> {
+    validate(key, given, "a time from \"1s\" to \"365days\", such as \"10m\" or \"1day\"", |value| {
         time(text(value)?, Duration::from_secs(1)..=365 * DAY)
     })
 }
 
 /// A time to wait, or never.
-pub(super) fn idle_exit(key: &str, given: &Given) -> Judged<IdleExit> {
-    judge(key, given, "a time from \"1ms\" to \"1day\", such as \"10m\", or \"never\"", |value| {
-        match text(value)? {
+pub(super) fn idle_exit(key: &str, given: &Given) -> Validated<IdleExit> {
+    validate(
+        key,
+        given,
+        "a time from \"1ms\" to \"1day\", such as \"10m\", or \"never\"",
+        |value| match text(value)? {
             "never" => Ok(IdleExit::Never),
             other => time(other, SHORTEST..=DAY).map(IdleExit::After),
-        }
-    })
+        },
+    )
 }
 
 fn time(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, String> {

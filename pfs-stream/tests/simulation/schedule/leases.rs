@@ -241,7 +241,7 @@ impl Schedule {
                 let Host::Here(writer) = &mut self.holding(at, who).host else { unreachable!("it is") };
                 let done = starving::during(how.is_starved, || writer.try_append(chunk.bytes()));
                 self.tell(|| format!("append {chunk:?} to {at} beside the lease: {done:?}"));
-                self.judge_append(at, &[chunk], how, done);
+                self.check_append(at, &[chunk], how, done);
             }
             _ => {}
         }

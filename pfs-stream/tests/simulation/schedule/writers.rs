@@ -84,7 +84,7 @@ impl Schedule {
         let writer = self.writer(at, who);
         let done = starving::during(how.is_starved, || writer.try_append(chunk.bytes()));
         self.tell(|| format!("append {chunk:?} to {at}: {done:?}"));
-        self.judge_append(at, &[chunk], how, done);
+        self.check_append(at, &[chunk], how, done);
     }
 
     fn append_and_wait(&mut self, at: usize, who: usize, chunk: Chunk) {
@@ -114,7 +114,7 @@ impl Schedule {
         let writer = self.writer(at, who);
         let done = starving::during(how.is_starved, || writer.try_append_all(&given));
         self.tell(|| format!("append {} chunks to {at}: {done:?}", chunks.len()));
-        self.judge_append(at, &chunks, how, done.and_then(|done| done.map(drop).ok_or(WriteError::Full)));
+        self.check_append(at, &chunks, how, done.and_then(|done| done.map(drop).ok_or(WriteError::Full)));
     }
 
     /// How something is appended next.
@@ -124,7 +124,7 @@ impl Schedule {
     }
 
     /// Whether an append could come to this; and enters it.
-    pub(super) fn judge_append(
+    pub(super) fn check_append(
         &mut self,
         at: usize,
         chunks: &[Chunk],
@@ -222,7 +222,7 @@ impl Schedule {
             }
         };
         self.tell(|| format!("append {chunk:?} to {at}, waiting: {done:?}"));
-        self.judge_append(at, &[chunk], how, done);
+        self.check_append(at, &[chunk], how, done);
         self.streams[at].writers.push(writing);
     }
 
