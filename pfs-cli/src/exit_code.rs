@@ -161,7 +161,7 @@ impl ExitCode {
                 Self::Usage
             }
             ErrorCode::AlreadyExists | ErrorCode::Closed => Self::ClosedOrExists,
-            ErrorCode::GoingAway => Self::NoDaemon,
+            ErrorCode::ShuttingDown => Self::NoDaemon,
             ErrorCode::TooSlow => Self::TooSlow,
             _ => Self::Failure,
         }
@@ -240,7 +240,7 @@ mod tests {
             (ErrorCode::BadOption, ExitCode::Usage),
             (ErrorCode::IsStream, ExitCode::Usage),
             (ErrorCode::IsDocument, ExitCode::Usage),
-            (ErrorCode::GoingAway, ExitCode::NoDaemon),
+            (ErrorCode::ShuttingDown, ExitCode::NoDaemon),
             (ErrorCode::AlreadyExists, ExitCode::ClosedOrExists),
             (ErrorCode::Closed, ExitCode::ClosedOrExists),
             (ErrorCode::Limit, ExitCode::Failure),

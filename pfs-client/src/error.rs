@@ -208,7 +208,7 @@ impl RequestError {
     /// What a daemon answers that does not do what was asked.
     pub(crate) fn refused(code: ErrorCode, message: String) -> Self {
         match code {
-            ErrorCode::GoingAway => Self::Lost(going_away(message).into()),
+            ErrorCode::ShuttingDown => Self::Lost(shutting_down(message).into()),
             _ => Self::Daemon { code, message: or_code(message, code) },
         }
     }
@@ -294,8 +294,8 @@ fn lost(error: Arc<io::Error>) -> Cause {
 }
 
 /// That the daemon has said itself that it is going.
-fn going_away(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, or_code(message, ErrorCode::GoingAway))
+fn shutting_down(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, or_code(message, ErrorCode::ShuttingDown))
 }
 
 /// The daemon's message, or what its code means if it has none.

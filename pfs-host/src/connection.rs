@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a client that is refused may take to read why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers to requests that came together are sent together, up to about so many bytes.
 const ANSWERS: usize = 16 << 10;
@@ -41,10 +41,10 @@ pub async fn serve<T: Transport + 'static>(transport: T, mut caller: Caller, dae
             count(&daemon, &caller, &failure);
             wire.put(&failure.reply());
             // A client that does not read what it is told is not waited for.
-            let _ = timeout(LAST_WORDS, wire.flush()).await;
+            let _ = timeout(FINAL_FLUSH_TIMEOUT, wire.flush()).await;
         }
         Err(Ended::Stopped) => {
-            let _ = timeout(LAST_WORDS, wire.flush()).await;
+            let _ = timeout(FINAL_FLUSH_TIMEOUT, wire.flush()).await;
             daemon.keep(wire.into_transport());
         }
         Ok(()) | Err(Ended::Gone | Ended::Stuck) => {}
@@ -59,7 +59,7 @@ async fn converse<T: Transport>(
 ) -> Result<(), Ended> {
     tokio::select! {
         biased;
-        () = shutdown.cancelled() => return Err(Failure::going_away().into()),
+        () = shutdown.cancelled() => return Err(Failure::shutting_down().into()),
         greeted = timeout(daemon.hello_timeout, hello(wire)) => greeted.map_err(|_| silent(daemon, "said no hello"))??,
     }
     if wire.sharing {
@@ -71,7 +71,7 @@ async fn converse<T: Transport>(
             flush(wire, shutdown).await?;
         }
         let frame = match received {
-            Some(_) if shutdown.is_cancelled() => return Err(Failure::going_away().into()),
+            Some(_) if shutdown.is_cancelled() => return Err(Failure::shutting_down().into()),
             Some(frame) => {
                 consume_budget().await;
                 frame
@@ -79,7 +79,7 @@ async fn converse<T: Transport>(
             None => {
                 let frame = tokio::select! {
                     biased;
-                    () = shutdown.cancelled() => return Err(Failure::going_away().into()),
+                    () = shutdown.cancelled() => return Err(Failure::shutting_down().into()),
                     frame = next_frame(wire, daemon) => frame?,
                 };
                 let Some(frame) = frame else { return Ok(()) };

@@ -42,7 +42,7 @@ impl Cutoff {
 
     /// Why the session is cut off, if it is.
     pub fn reason(&self) -> Option<Failure> {
-        if self.is_shutdown() { Some(Failure::going_away()) } else { self.revoked() }
+        if self.is_shutdown() { Some(Failure::shutting_down()) } else { self.revoked() }
     }
 
     /// Waits until the session is cut off, and tells why.
@@ -53,7 +53,7 @@ impl Cutoff {
     pub async fn reached(&self) -> Failure {
         tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Failure::going_away(),
+            () = self.shutdown.cancelled() => Failure::shutting_down(),
             failure = self.permissions.until(|| self.revoked()) => failure,
         }
     }

@@ -45,8 +45,8 @@ impl Failure {
     }
 
     /// The daemon ends.
-    pub fn going_away() -> Self {
-        Self::new(ErrorCode::GoingAway, "the daemon is shutting down, and its streams end with it")
+    pub fn shutting_down() -> Self {
+        Self::new(ErrorCode::ShuttingDown, "the daemon is shutting down, and its streams end with it")
     }
 
     /// There is a stream of this path already.

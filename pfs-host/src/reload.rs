@@ -43,8 +43,8 @@ impl Daemon {
         };
         tokio::select! {
             biased;
-            () = self.shutdown().cancelled() => Err(Failure::going_away()),
-            answered = answered => answered.unwrap_or_else(|| Err(Failure::going_away())),
+            () = self.shutdown().cancelled() => Err(Failure::shutting_down()),
+            answered = answered => answered.unwrap_or_else(|| Err(Failure::shutting_down())),
         }
     }
 }

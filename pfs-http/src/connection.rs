@@ -72,7 +72,7 @@ const STREAMS: u32 = 128;
 const HEALTH: &str = "/healthz";
 
 /// How long a client that is turned away, or one that is idle, may take to hear it.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is told, before anything else was, to who did not say what they want.
 const TOO_SLOW: &[u8] =
@@ -234,7 +234,7 @@ impl Connections {
         let interrupted = async {
             let overdue = async {
                 if turned_away {
-                    tokio::time::sleep(LAST_WORDS).await;
+                    tokio::time::sleep(FINAL_RESPONSE_TIMEOUT).await;
                     return Phase::Idle;
                 }
                 activity.overdue(&self.site).await
@@ -329,7 +329,7 @@ async fn converse(
         Interruption::Overdue(Phase::Receiving) => return Err(too_slow(remote)),
         Interruption::Overdue(Phase::Silent | Phase::Idle | Phase::Busy) => {
             connection.as_mut().graceful_shutdown();
-            if timeout(LAST_WORDS, connection).await.is_err() {
+            if timeout(FINAL_RESPONSE_TIMEOUT, connection).await.is_err() {
                 // It may still read what the system has of earlier answers.
                 return Err(Ended::Unheard);
             }

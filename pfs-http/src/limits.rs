@@ -122,7 +122,7 @@ fn broken(error: &(dyn Error + 'static), max: usize) -> Problem {
             return too_slow.into_problem();
         }
         if error.is::<Ending>() {
-            return Failure::going_away().into();
+            return Failure::shutting_down().into();
         }
         if error.is::<LengthLimitError>() {
             let message = format!("the body has more than the {max} bytes that are allowed here");

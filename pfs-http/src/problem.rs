@@ -58,7 +58,7 @@ impl From<Failure> for Problem {
             ErrorCode::IsDocument => (StatusCode::CONFLICT, "is_document"),
             ErrorCode::PastHead => (StatusCode::RANGE_NOT_SATISFIABLE, "past_head"),
             ErrorCode::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
-            ErrorCode::GoingAway => (StatusCode::SERVICE_UNAVAILABLE, "going_away"),
+            ErrorCode::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             ErrorCode::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             ErrorCode::Denied => (StatusCode::FORBIDDEN, "denied"),
             ErrorCode::Protocol | ErrorCode::Version => (StatusCode::BAD_REQUEST, "protocol"),

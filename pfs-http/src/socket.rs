@@ -107,12 +107,12 @@ impl<S: Socket> Tracked<S> {
     }
 }
 
-/// Ends a connection so that the client hears what it was told last, and these last words: if it is still sending when
+/// Ends a connection so that the client hears what it was told last, and these final bytes: if it is still sending when
 /// the socket is closed, its system throws away what it has not read.
-pub(super) async fn linger<S: Socket>(socket: &S, last_words: &[u8]) {
-    if !last_words.is_empty() {
+pub(super) async fn linger<S: Socket>(socket: &S, final_bytes: &[u8]) {
+    if !final_bytes.is_empty() {
         // There is room for them when nothing else was said, and only then have they a meaning.
-        let words = [IoSlice::new(last_words)];
+        let words = [IoSlice::new(final_bytes)];
         let _ = poll_fn(|cx| Poll::Ready(socket.poll_write(cx, &words))).await;
     }
     if socket.shutdown().is_err() {

@@ -37,8 +37,8 @@ pub enum ErrorCode {
     PastHead,
     /// The reader was disconnected for being slow.
     TooSlow,
-    /// The daemon is going away.
-    GoingAway,
+    /// The daemon is shutting down.
+    ShuttingDown,
     /// The client said nothing for too long.
     Timeout,
     /// The client may not do this.
@@ -68,7 +68,7 @@ impl fmt::Display for ErrorCode {
             Self::IsDocument => "it is a document",
             Self::PastHead => "offset past head",
             Self::TooSlow => "disconnected for being slow",
-            Self::GoingAway => "the daemon is going away",
+            Self::ShuttingDown => "the daemon is shutting down",
             Self::Timeout => "timed out",
             Self::Denied => "not allowed",
             Self::Internal => "internal error",
@@ -95,7 +95,7 @@ impl From<u16> for ErrorCode {
             12 => Self::IsDocument,
             13 => Self::PastHead,
             14 => Self::TooSlow,
-            15 => Self::GoingAway,
+            15 => Self::ShuttingDown,
             16 => Self::Timeout,
             17 => Self::Denied,
             18 => Self::Internal,
@@ -123,7 +123,7 @@ impl From<ErrorCode> for u16 {
             ErrorCode::IsDocument => 12,
             ErrorCode::PastHead => 13,
             ErrorCode::TooSlow => 14,
-            ErrorCode::GoingAway => 15,
+            ErrorCode::ShuttingDown => 15,
             ErrorCode::Timeout => 16,
             ErrorCode::Denied => 17,
             ErrorCode::Internal => 18,

@@ -126,7 +126,7 @@ fn waiting(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
 /// Tells one client why it is not let in. Its socket is new and empty, so nothing has to wait.
 fn refuse(stream: &UnixStream, daemon: &Daemon) {
     let refusal = if daemon.shutdown().is_cancelled() {
-        encoded(Failure::going_away())
+        encoded(Failure::shutting_down())
     } else {
         let message = format!(
             "the daemon has {} connections already; raise limits.max_connections, or its limit on open files (ulimit -n)",

@@ -38,7 +38,7 @@ impl Observer {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // What is left of a daemon that has ended: the next one is asked.
         let of_a_dead_one = |reply: &Option<Reply>| {
-            matches!(reply, None | Some(Reply::Error { code: ErrorCode::GoingAway, .. }))
+            matches!(reply, None | Some(Reply::Error { code: ErrorCode::ShuttingDown, .. }))
         };
         let mut first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         if of_a_dead_one(&first) {

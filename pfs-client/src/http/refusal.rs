@@ -163,7 +163,7 @@ fn said(body: &[u8]) -> Option<(Option<ErrorCode>, String)> {
     let error = body.get("error")?;
     let code = match error.get("code")?.as_str()? {
         "limit" | "too_many_connections" => Some(ErrorCode::Limit),
-        "going_away" => Some(ErrorCode::GoingAway),
+        "shutting_down" => Some(ErrorCode::ShuttingDown),
         "denied" => Some(ErrorCode::Denied),
         _ => None,
     };

@@ -104,7 +104,7 @@ pub fn is_needed(error: &ConnectError) -> bool {
         ConnectError::NotFound(_)
             | ConnectError::NoDaemon { .. }
             | ConnectError::Lost(_)
-            | ConnectError::Refused { code: ErrorCode::GoingAway, .. }
+            | ConnectError::Refused { code: ErrorCode::ShuttingDown, .. }
     )
 }
 

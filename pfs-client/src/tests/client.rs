@@ -283,7 +283,7 @@ async fn a_cancelled_request_leaves_nothing_that_the_next_one_could_misread() {
 async fn a_client_survives_the_restart_of_its_daemon() {
     let socket = Socket::new();
     let (client, mut first) = socket.client().await;
-    first.send(&Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
+    first.send(&Reply::Error { code: ErrorCode::ShuttingDown, message: String::new() }).await;
     drop(first);
     // Readiness reaches a task through the runtime, which may need a turn for it.
     tokio::task::yield_now().await;

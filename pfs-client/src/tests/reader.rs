@@ -201,7 +201,7 @@ async fn nothing_but_the_end_is_the_end() {
     assert!(matches!(ended, Err(ReadError::DaemonGone(_))), "{ended:?}");
     let ended = events(vec![part(b"abc")]).await.1;
     assert!(matches!(ended, Err(ReadError::DaemonGone(_))), "{ended:?}");
-    let ended = events(vec![data(b"abc"), told(ErrorCode::GoingAway)]).await.1;
+    let ended = events(vec![data(b"abc"), told(ErrorCode::ShuttingDown)]).await.1;
     assert!(matches!(ended, Err(ReadError::DaemonGone(_))), "{ended:?}");
     let ended = events(vec![data(b"abc"), told(ErrorCode::Removed)]).await.1;
     assert!(matches!(ended, Err(ReadError::Removed)), "{ended:?}");

@@ -148,7 +148,7 @@ async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends
         drop((stream, handout));
 
         let (reader, mut host) = shm_reader().await;
-        let going = Reply::Error { code: crate::ErrorCode::GoingAway, message: "it ends".to_owned() };
+        let going = Reply::Error { code: crate::ErrorCode::ShuttingDown, message: "it ends".to_owned() };
         let read = asleep(reader, async || host.says(going).await).await;
         assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
     }

@@ -221,12 +221,12 @@ async fn a_daemon_that_leaves_without_a_word_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_is_going_away_is_gone() {
+async fn a_daemon_that_shuts_down_is_gone() {
     let (writer, mut daemon) = writer(pipe(100), 1 << 20).await;
-    daemon.send(&Reply::Error { code: ErrorCode::GoingAway, message: String::new() }).await;
+    daemon.send(&Reply::Error { code: ErrorCode::ShuttingDown, message: String::new() }).await;
     drop(daemon);
     match promptly(writer.finish(Finish::KeepOpen)).await.unwrap_err() {
-        WriteError::DaemonGone(why) => assert_eq!(why.to_string(), "the daemon is going away"),
+        WriteError::DaemonGone(why) => assert_eq!(why.to_string(), "the daemon is shutting down"),
         other => panic!("{other:?}"),
     }
 }

@@ -196,7 +196,7 @@ impl Drop for Append {
             && self.cutoff.is_shutdown()
         {
             self.writer.depart_as(Departure::Open);
-            reason.get_or_insert_with(|| Failure::going_away().message);
+            reason.get_or_insert_with(|| Failure::shutting_down().message);
         }
     }
 }

@@ -318,7 +318,9 @@ impl<E: Encoder> Follow<E> {
                 }
             }
             // A daemon that goes cuts its writers, which is no death of theirs.
-            Ok(Read::End(End::WriterDied)) if self.cutoff.is_shutdown() => self.fail(&Failure::going_away()),
+            Ok(Read::End(End::WriterDied)) if self.cutoff.is_shutdown() => {
+                self.fail(&Failure::shutting_down())
+            }
             Ok(Read::End(end)) => {
                 self.log.ends(end);
                 self.state = match self.encoder.end(end, position) {

@@ -107,7 +107,7 @@ async fn a_page_waits_for_a_chunk_and_no_longer_than_its_limit() {
     let mut page = place.page(&stream, ReadOptions::default(), Vec::new(), 4 * CHUNK).unwrap();
     assert_eq!(page.fill().unwrap(), Edge::Head);
     let (edge, ()) = tokio::join!(page.wait(LIMIT), async { daemon.shutdown().cancel() });
-    assert!(matches!(edge, Err(PageError::Failed(failure)) if failure.code == ErrorCode::GoingAway));
+    assert!(matches!(edge, Err(PageError::Failed(failure)) if failure.code == ErrorCode::ShuttingDown));
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn a_watch_tells_of_readers_and_ends_with_the_daemon() {
     assert!(matches!(watch.next().await.unwrap(), Some(StreamEvent::Subscribed { .. })));
     drop(reader);
     daemon.shutdown().cancel();
-    assert_eq!(watch.next().await.unwrap_err().code, ErrorCode::GoingAway);
+    assert_eq!(watch.next().await.unwrap_err().code, ErrorCode::ShuttingDown);
 }
 
 #[tokio::test]

@@ -250,7 +250,7 @@ async fn a_put_that_waits_is_cut_off_when_the_daemon_ends_and_counts_as_no_death
         tokio::task::yield_now().await;
     }
     daemon.shutdown().cancel();
-    assert!(matches!(far.reply().await, Some(Reply::Error { code: ErrorCode::GoingAway, .. })));
+    assert!(matches!(far.reply().await, Some(Reply::Error { code: ErrorCode::ShuttingDown, .. })));
     assert_eq!(writers(&stream), (4, 0));
 }
 

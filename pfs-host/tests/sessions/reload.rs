@@ -65,6 +65,6 @@ async fn who_waits_for_a_reload_when_the_daemon_ends_is_told_that() {
             }
         };
         let (told, ()) = tokio::join!(asked(&daemon, Some(0)), ending);
-        assert_eq!(told, Failure::going_away().reply());
+        assert_eq!(told, Failure::shutting_down().reply());
     }
 }

@@ -118,6 +118,6 @@ async fn nobody_is_let_in_after_the_daemon_was_found_idle() {
     let mut late = connect::<true>(&daemon, 4096);
     late.send(&Request::Hello(Hello::OURS)).await;
     late.send(&Request::OpenWriter(path(), WriteOptions::default())).await;
-    assert!(matches!(late.reply().await, Some(Reply::Error { code: ErrorCode::GoingAway, .. })));
+    assert!(matches!(late.reply().await, Some(Reply::Error { code: ErrorCode::ShuttingDown, .. })));
     assert!(daemon.registry().is_empty());
 }

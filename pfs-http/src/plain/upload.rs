@@ -275,6 +275,6 @@ mod tests {
         }));
         let (presence, _guard) = Presence::new(Arc::new(|| Box::pin(pending())));
         let appended = append_body(&mut append, &path, body, &presence, 1 << 20, &mut 0).await;
-        assert_eq!(appended, Err(Failure::going_away()));
+        assert_eq!(appended, Err(Failure::shutting_down()));
     }
 }

@@ -66,7 +66,7 @@ async fn a_client_that_waits_for_the_next_stream_is_told_that_the_daemon_ends() 
     let mut client = waiting(&served).await;
     served.daemon.shutdown().cancel();
     let told = text(client.piece().await.unwrap());
-    assert!(told.starts_with("event: failure\ndata: {\"code\":\"going_away\""), "{told}");
+    assert!(told.starts_with("event: failure\ndata: {\"code\":\"shutting_down\""), "{told}");
     assert_eq!(client.piece().await, None, "it must not take this for the end");
 }
 
@@ -153,7 +153,7 @@ async fn a_client_that_waits_for_events_is_told_that_the_stream_is_removed_or_th
             served.daemon.registry().remove_stream(&stream);
         }
         let told = text(client.piece().await.unwrap());
-        let code = if is_shutdown { "going_away" } else { "removed" };
+        let code = if is_shutdown { "shutting_down" } else { "removed" };
         assert!(told.starts_with(&format!("event: failure\ndata: {{\"code\":\"{code}\"")), "{told}");
         assert_eq!(client.piece().await, None, "it must not take this for the end");
     }
@@ -213,7 +213,7 @@ async fn a_client_that_has_not_read_its_events_is_told_that_the_daemon_ends() {
     client.head().await.unwrap().has(200);
     assert_eq!(text(client.piece().await.unwrap()), format!("id: {}:0\n\n", stream.identity()));
     let told = text(client.piece().await.unwrap());
-    assert!(told.starts_with("event: failure\ndata: {\"code\":\"going_away\""), "{told}");
+    assert!(told.starts_with("event: failure\ndata: {\"code\":\"shutting_down\""), "{told}");
     assert_eq!(client.piece().await, None, "it must not take this for the end");
 }
 

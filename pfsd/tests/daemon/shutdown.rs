@@ -8,7 +8,7 @@ use pfs_stream::StreamConfig;
 use crate::harness::{Running, at, eventually, oldest};
 
 #[tokio::test]
-async fn everybody_is_told_that_the_daemon_is_going() {
+async fn everybody_is_told_that_the_daemon_shuts_down() {
     let mut running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
@@ -31,7 +31,7 @@ async fn everybody_is_told_that_the_daemon_is_going() {
 
     running.stop();
     for mut client in [writer, reader, waiting, alone, idle, stranger] {
-        let message = client.refused_for_good(ErrorCode::GoingAway).await;
+        let message = client.refused_for_good(ErrorCode::ShuttingDown).await;
         assert!(message.contains("shutting down"), "{message}");
     }
     let took = running.stopped().await;
@@ -53,7 +53,7 @@ async fn what_was_received_is_appended_and_acknowledged_before_the_end() {
     loop {
         match writer.reply().await {
             Some(Reply::Ack { offset, .. }) => acked = offset,
-            Some(Reply::Error { code: ErrorCode::GoingAway, .. }) => break,
+            Some(Reply::Error { code: ErrorCode::ShuttingDown, .. }) => break,
             other => panic!("{other:?}"),
         }
     }

@@ -332,7 +332,7 @@ fn a_removal_and_a_daemon_that_goes_are_failures_and_the_connection_breaks() {
     assert_eq!(removed.next(), Err(false));
     daemon.signal(Signal::TERM);
     let failure = stays.next().unwrap();
-    assert_eq!((failure.name.as_str(), &failure.json()["code"]), ("failure", &json!("going_away")));
+    assert_eq!((failure.name.as_str(), &failure.json()["code"]), ("failure", &json!("shutting_down")));
     assert_eq!(stays.next(), Err(false));
 }
 

@@ -223,7 +223,7 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
                 outcome.code = match event.json()["code"].as_str().expect("a code") {
                     "removed" => 7,
                     "too_slow" => 6,
-                    "going_away" => 5,
+                    "shutting_down" => 5,
                     _ => 1,
                 };
             }

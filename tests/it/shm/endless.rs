@@ -66,5 +66,5 @@ fn an_endless_writer_does_not_keep_the_daemon_from_ending() {
         eventually("the daemon has ended", || !daemon.runs());
     });
     // One that is cut off in the end is told nothing.
-    assert_eq!(wire.refusal(), Some(ErrorCode::GoingAway));
+    assert_eq!(wire.refusal(), Some(ErrorCode::ShuttingDown));
 }

@@ -48,7 +48,7 @@ fn a_daemon_that_ends_tells_those_who_wait() {
     // What they are told stays in their sockets.
     let (ended, _dir) = daemon.ends_by(Signal::TERM);
     ended.exits(0);
-    poll.response().has(503).refuses("going_away");
+    poll.response().has(503).refuses("shutting_down");
     let mut response = events.head().expect("an answer").has(200);
     events.rest(&mut response);
     assert!(!response.whole, "{:?}", response.text());
