@@ -9,9 +9,9 @@ use thiserror::Error;
 use crate::{descriptors, pipe};
 
 /// How much is collected before it is written.
-const BATCH: usize = 256 * 1024;
+const WRITE_BATCH_BYTES: usize = 256 * 1024;
 /// A piece this large is written from where it is.
-pub(crate) const LARGE: usize = 32 * 1024;
+pub(crate) const LARGE_WRITE_BYTES: usize = 32 * 1024;
 
 /// Why standard output takes no more.
 #[derive(Debug, Error)]
@@ -45,10 +45,10 @@ impl<W: Write> Output<W> {
 
     /// Takes a piece; waits for the reader of the output when the batch is full.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), OutputError> {
-        if self.batch.len() + piece.len() > BATCH || piece.len() >= LARGE {
+        if self.batch.len() + piece.len() > WRITE_BATCH_BYTES || piece.len() >= LARGE_WRITE_BYTES {
             self.flush()?;
         }
-        if piece.len() >= LARGE {
+        if piece.len() >= LARGE_WRITE_BYTES {
             self.inner.write_all(piece)?;
         } else {
             self.batch.extend_from_slice(piece);
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_large_piece_follows_what_came_before_it() {
         let mut output = Output::new(Writes::default());
-        let large = vec![7; LARGE];
+        let large = vec![7; LARGE_WRITE_BYTES];
         output.write(b"before").unwrap();
         output.write(&large).unwrap();
         output.write(b"after").unwrap();
@@ -170,17 +170,17 @@ mod tests {
     #[test]
     fn a_full_batch_is_written_without_a_flush() {
         let mut output = Output::new(Writes::default());
-        for _ in 0..=BATCH {
+        for _ in 0..=WRITE_BATCH_BYTES {
             output.write(b"x").unwrap();
         }
-        assert_eq!(output.inner.0, [vec![b'x'; BATCH]]);
+        assert_eq!(output.inner.0, [vec![b'x'; WRITE_BATCH_BYTES]]);
     }
 
     #[test]
     fn a_closed_pipe_is_told_from_a_failure() {
         let mut closed = Output::new(Broken(io::ErrorKind::BrokenPipe));
-        assert!(matches!(closed.write(&vec![0; LARGE]), Err(OutputError::Closed)));
+        assert!(matches!(closed.write(&vec![0; LARGE_WRITE_BYTES]), Err(OutputError::Closed)));
         let mut full = Output::new(Broken(io::ErrorKind::StorageFull));
-        assert!(matches!(full.write(&vec![0; LARGE]), Err(OutputError::Failed(_))));
+        assert!(matches!(full.write(&vec![0; LARGE_WRITE_BYTES]), Err(OutputError::Failed(_))));
     }
 }

@@ -15,13 +15,13 @@ use crate::size::{rate, size};
 use crate::terminal;
 
 /// How often the terminal's line is redrawn.
-const REDRAW: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a line is printed where there is no terminal.
-const LINE: Duration = Duration::from_secs(2);
+const LINE_INTERVAL: Duration = Duration::from_secs(2);
 /// What nobody asked for is not shown for runs shorter than this.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MIN_RUN_TIME: Duration = Duration::from_secs(1);
 /// Over which time the rate is smoothed.
-const SMOOTHING: f64 = 2.0;
+const SMOOTHING_SECONDS: f64 = 2.0;
 
 /// What is counted while it runs; drawn by a thread of its own, so that counting costs next to nothing
 /// and a run that waits for its output still shows that it waits.
@@ -69,7 +69,7 @@ impl Style {
         match (terminal, asked) {
             (true, true) => Self::Bar(Duration::ZERO),
             (false, true) => Self::Lines,
-            (true, false) if !quiet && !shared => Self::Bar(PATIENCE),
+            (true, false) if !quiet && !shared => Self::Bar(MIN_RUN_TIME),
             _ => Self::Hidden,
         }
     }
@@ -123,8 +123,8 @@ fn draw(printer: &Printer, style: Style, role: Role, counters: &Counters, stoppe
     let started = Instant::now();
     let mut meter = Meter::default();
     let (every, patience) = match style {
-        Style::Bar(patience) => (REDRAW, patience),
-        _ => (LINE, Duration::ZERO),
+        Style::Bar(patience) => (REDRAW_INTERVAL, patience),
+        _ => (LINE_INTERVAL, Duration::ZERO),
     };
     let mut bar = None;
     loop {
@@ -202,7 +202,7 @@ impl Meter {
         let passed = at.saturating_sub(self.at).as_secs_f64();
         if passed > 0.0 {
             let now = bytes.saturating_sub(self.bytes) as f64 / passed;
-            let weight = if self.at.is_zero() { 1.0 } else { 1.0 - (-passed / SMOOTHING).exp() };
+            let weight = if self.at.is_zero() { 1.0 } else { 1.0 - (-passed / SMOOTHING_SECONDS).exp() };
             self.rate += weight * (now - self.rate);
             (self.bytes, self.at) = (bytes, at);
         }
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_bar_is_shown_where_people_expect_one() {
-        assert_eq!(Style::choose_for(true, false, false, false), Style::Bar(PATIENCE));
+        assert_eq!(Style::choose_for(true, false, false, false), Style::Bar(MIN_RUN_TIME));
         assert_eq!(Style::choose_for(true, false, true, false), Style::Hidden);
         assert_eq!(Style::choose_for(true, false, false, true), Style::Hidden);
         assert_eq!(Style::choose_for(false, false, false, false), Style::Hidden);

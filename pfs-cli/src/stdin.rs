@@ -16,13 +16,13 @@ use crate::descriptors;
 use crate::output::{OutputError, Stdout};
 use crate::readable::is_readable;
 
-/// Blocks that may wait to be sent, as long as they take no more than [`WAITING_BYTES`] together.
-const WAITING: usize = 16;
+/// Blocks that may wait to be sent, as long as they take no more than [`MAX_WAITING_BYTES`] together.
+const MAX_WAITING_BLOCKS: usize = 16;
 /// Memory for waiting blocks; two of them there are in any case.
-const WAITING_BYTES: usize = 4 << 20;
+const MAX_WAITING_BYTES: usize = 4 << 20;
 
 /// A read of [`read_at_once`], in bytes.
-const READ_AT_ONCE: usize = 16 << 10;
+const SMALL_READ_BYTES: usize = 16 << 10;
 
 /// Why the input, or its copy, went wrong.
 #[derive(Debug, Error)]
@@ -118,7 +118,7 @@ impl Input {
         R: Read + Send + 'static,
         W: Write + Send + 'static,
     {
-        let waiting = (WAITING_BYTES / block_size.max(1)).clamp(2, WAITING);
+        let waiting = (MAX_WAITING_BYTES / block_size.max(1)).clamp(2, MAX_WAITING_BLOCKS);
         let (sender, receiver) = mpsc::channel(waiting);
         thread::Builder::new().name("stdin".to_owned()).spawn(move || {
             if let Err(error) = read_all(input, copy, block_size, &sender) {
@@ -207,7 +207,7 @@ pub(crate) enum Source {
 /// Reads sources as far as that needs no waiting, and about `most` bytes at most. Sources that have come to their end are taken out,
 /// so that none is left if this is the whole input. A read that fails is left to whoever reads on.
 pub(crate) fn read_at_once(sources: &mut Vec<Source>, most: usize) -> Vec<u8> {
-    let (mut held, mut block) = (Vec::new(), vec![0; READ_AT_ONCE]);
+    let (mut held, mut block) = (Vec::new(), vec![0; SMALL_READ_BYTES]);
     while let Some(source) = sources.first_mut()
         && held.len() <= most
         && is_readable(source.as_fd())

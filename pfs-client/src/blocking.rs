@@ -42,7 +42,7 @@ use crate::{Chunk, Chunks, ConnectError, Endpoint, Event, Finish, ReadError, Req
 /// How often a reader lets others run before it sleeps. When much is going on, there is something to read
 /// afterwards, and neither falling asleep nor being woken was necessary; when nothing is, it costs next to nothing.
 #[cfg(target_os = "linux")]
-const YIELDS: u32 = 4;
+const YIELDS_BEFORE_SLEEP: u32 = 4;
 
 /// Where a daemon is, and how to get readers and writers of its streams. Each has a connection of its own.
 #[derive(Clone, Debug)]
@@ -196,7 +196,7 @@ impl Reader {
             }
             #[cfg(target_os = "linux")]
             if let (true, Some(count)) = (self.reader.may_sleep()?, count) {
-                if yields < YIELDS {
+                if yields < YIELDS_BEFORE_SLEEP {
                     yields += 1;
                     std::thread::yield_now();
                 } else {

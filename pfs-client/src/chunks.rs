@@ -4,10 +4,10 @@ use bytes::Bytes;
 use pfs_stream::Sink;
 
 /// How much is copied at a time, in bytes.
-const PIECE: usize = 2 << 10;
+const COPY_BYTES: usize = 2 << 10;
 
 /// A chunk of so many bytes is sooner handed on by itself than copied beside others.
-pub(crate) const LARGE: usize = 16 << 10;
+pub(crate) const LARGE_CHUNK_BYTES: usize = 16 << 10;
 
 /// Chunks that came together: their bytes, one after the other, and where each ends.
 ///
@@ -67,7 +67,7 @@ impl Chunks {
         // In pieces: how C libraries copy long runs is ten times slower on some processors when both places lie alike in
         // their pages.
         self.bytes.reserve(chunk.len());
-        chunk.chunks(PIECE).for_each(|piece| self.bytes.extend_from_slice(piece));
+        chunk.chunks(COPY_BYTES).for_each(|piece| self.bytes.extend_from_slice(piece));
         self.ends.push(self.bytes.len());
     }
 
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_chunk_that_came_alone_is_handed_on_where_it_is() {
         let mut chunks = Chunks::new();
-        let large = Bytes::from(vec![7; LARGE]);
+        let large = Bytes::from(vec![7; LARGE_CHUNK_BYTES]);
         chunks.hold(large.clone());
         assert_eq!((chunks.len(), chunks.iter().count(), chunks.bytes().as_ptr()), (1, 1, large.as_ptr()));
         chunks.clear();

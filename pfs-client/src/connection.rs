@@ -27,7 +27,7 @@ use crate::shm::Passed;
 use crate::shm::PassingSocket;
 
 /// How long a daemon may take to accept a connection and say hello.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the end of an answer may take to come, that nobody needs but HTTP.
 #[cfg(feature = "http")]
@@ -158,7 +158,7 @@ impl Connection {
         if let Some(dialer) = self.dialer.clone() {
             let requests: Vec<&Request> = requests.iter().collect();
             self.finish_answer().await;
-            self.greeted(dialer.ask(said(self.offer, &requests)), PATIENCE).await?;
+            self.greeted(dialer.ask(said(self.offer, &requests)), CONNECT_TIMEOUT).await?;
             for _ in requests {
                 take(self.receive().await?);
             }
@@ -238,7 +238,7 @@ impl Connection {
                 // It is not the daemon that is silent if this is answered.
                 let answers =
                     dialer.try_half_duplex(said(self.offer, &[&Request::Info]), self.accepts_half_duplex);
-                self.greeted(answers, PATIENCE).await?;
+                self.greeted(answers, CONNECT_TIMEOUT).await?;
                 self.open_half_duplex(dialer, path, *options).await
             }
             greeted => {
@@ -282,7 +282,7 @@ impl Connection {
     /// Sends a request that is all there is to say, and waits for the first reply.
     #[cfg(feature = "http")]
     async fn ask(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, RequestError> {
-        self.greeted(dialer.ask(said(self.offer, &[request])), PATIENCE).await?;
+        self.greeted(dialer.ask(said(self.offer, &[request])), CONNECT_TIMEOUT).await?;
         self.receive().await
     }
 

@@ -12,7 +12,7 @@ use pfs_proto::{MAX_PUT, Peer};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{Connection, PATIENCE};
+use crate::connection::{CONNECT_TIMEOUT, Connection};
 #[cfg(feature = "http")]
 use crate::http;
 use crate::{ConnectError, Endpoint};
@@ -50,7 +50,7 @@ impl Dialer {
         match self {
             Self::Unix(_) => MAX_PUT,
             #[cfg(feature = "http")]
-            Self::Http(_) => http::MAX_PUT,
+            Self::Http(_) => http::MAX_PUT_BYTES,
         }
     }
 
@@ -103,7 +103,7 @@ impl Dialer {
 pub(crate) async fn patiently<T>(
     opening: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
-    timeout(PATIENCE, opening).await.unwrap_or(Err(ConnectError::TimedOut { after: PATIENCE }))
+    timeout(CONNECT_TIMEOUT, opening).await.unwrap_or(Err(ConnectError::TimedOut { after: CONNECT_TIMEOUT }))
 }
 
 /// The process that listens at the other end, as the system tells it.

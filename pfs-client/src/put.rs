@@ -12,10 +12,10 @@ use crate::client::checked;
 use crate::error::RequestError;
 
 /// About so much is said of puts before their answers are taken, in bytes.
-const BATCH: usize = 64 << 10;
+const PUT_BATCH_BYTES: usize = 64 << 10;
 
 /// What a put takes on the wire besides its path and its chunk, at most, in bytes.
-const REST: usize = 300;
+const MAX_PUT_OVERHEAD_BYTES: usize = 300;
 
 /// What became of a chunk that was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +128,10 @@ impl Client {
             }
             let (mut requests, mut size) = (Vec::new(), 0_usize);
             while let Some((path, chunk)) = puts.next_if(|(path, chunk)| {
-                size = size.saturating_add(path.as_str().len() + chunk.as_ref().len() + REST);
+                size =
+                    size.saturating_add(path.as_str().len() + chunk.as_ref().len() + MAX_PUT_OVERHEAD_BYTES);
                 let is_first = requests.is_empty();
-                is_first || size <= BATCH.min(most) && fits(chunk.as_ref(), options, most)
+                is_first || size <= PUT_BATCH_BYTES.min(most) && fits(chunk.as_ref(), options, most)
             }) {
                 requests.push(request(&path, &chunk, options));
             }

@@ -10,7 +10,7 @@ use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
 #[cfg(target_os = "linux")]
 use pfs_stream::Cause;
 
-use crate::chunks::{Chunks, LARGE};
+use crate::chunks::{Chunks, LARGE_CHUNK_BYTES};
 use crate::connection::Connection;
 use crate::dialer::Dialer;
 use crate::error::{ProtocolError, RequestError};
@@ -24,11 +24,11 @@ mod direct;
 mod ring;
 
 /// How much is read at once, in bytes.
-const READ_SIZE: usize = 256 << 10;
+const READ_BYTES: usize = 256 << 10;
 
 /// The largest chunk that is gathered from its parts, in bytes. A daemon that sends parts without end could otherwise take all
 /// memory. A daemon's streams together hold far less by default.
-const MAX_GATHERED: usize = if cfg!(test) { 4 << 20 } else { 4 << 30 };
+const MAX_GATHERED_BYTES: usize = if cfg!(test) { 4 << 20 } else { 4 << 30 };
 
 /// A reader of one stream, with a connection of its own. Dropping it detaches it.
 ///
@@ -275,7 +275,7 @@ impl Reader {
         }
         loop {
             match self.following() {
-                Ok(Some(Event::Chunk(chunk))) if chunks.is_empty() && chunk.len() >= LARGE => {
+                Ok(Some(Event::Chunk(chunk))) if chunks.is_empty() && chunk.len() >= LARGE_CHUNK_BYTES => {
                     chunks.hold(chunk);
                     return Ok(None);
                 }
@@ -380,7 +380,7 @@ impl Reader {
             return Poll::Ready(self.read_out(broken.into()));
         }
         // A ring's reader hears no more than an error here: everything else is in the ring.
-        match self.connection.poll_fill(cx, READ_SIZE) {
+        match self.connection.poll_fill(cx, READ_BYTES) {
             Poll::Ready(Ok(())) => {
                 #[cfg(target_os = "linux")]
                 if self.is_shm() {
@@ -509,8 +509,8 @@ impl Reader {
     }
 
     fn gather(&mut self, part: &[u8]) -> Result<(), ProtocolError> {
-        if self.parts.len().saturating_add(part.len()) > MAX_GATHERED {
-            return Err(ProtocolError::TooLarge { most: MAX_GATHERED });
+        if self.parts.len().saturating_add(part.len()) > MAX_GATHERED_BYTES {
+            return Err(ProtocolError::TooLarge { most: MAX_GATHERED_BYTES });
         }
         self.parts.extend_from_slice(part);
         Ok(())

@@ -20,11 +20,11 @@ use crate::dialer::Dialer;
 use crate::error::{ProtocolError, RequestError};
 
 /// How long nothing may come of it before it is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RESUME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause before the second attempt; each further one is twice as long, up to the longest.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(50);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Which stream a reader reads, and since which death, as the daemon told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,14 +208,14 @@ impl Asking {
         tries: u32,
         why: Arc<io::Error>,
     ) -> Result<Resumed, ReadError> {
-        let mut pause = PAUSE.saturating_mul(1 << tries.min(5)).min(LONGEST_PAUSE);
+        let mut pause = FIRST_RETRY_DELAY.saturating_mul(1 << tries.min(5)).min(MAX_RETRY_DELAY);
         let mut first = tries == 0;
         let mut last = None;
-        let until = since.checked_add(PATIENCE).unwrap_or(since);
+        let until = since.checked_add(RESUME_TIMEOUT).unwrap_or(since);
         loop {
             if !std::mem::take(&mut first) {
                 sleep(pause).await;
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                pause = pause.saturating_mul(2).min(MAX_RETRY_DELAY);
             }
             match timeout_at(until, self.once()).await {
                 Ok(Ok(resumed)) => return Ok(resumed),
@@ -306,7 +306,7 @@ fn gave_up(why: &io::Error, last: Option<RequestError>) -> ReadError {
         Some(error) => error.to_string(),
         None => "no answer".to_owned(),
     };
-    let seconds = PATIENCE.as_secs();
+    let seconds = RESUME_TIMEOUT.as_secs();
     let message = format!("{why}; it could not be reached again within {seconds} s: {last}");
     ReadError::DaemonGone(Cause::new(io::Error::new(why.kind(), message)))
 }

@@ -16,10 +16,10 @@ use crate::error::{ProtocolError, RequestError};
 use crate::shm::Lease;
 
 /// What [`Writer::push`] holds back at most, in bytes.
-const QUEUE_SIZE: usize = 64 << 10;
+const QUEUE_BYTES: usize = 64 << 10;
 
 /// Chunks of this size and more are sent from where they are, without a copy.
-const LARGE: usize = 8 << 10;
+const LARGE_CHUNK_BYTES: usize = 8 << 10;
 
 /// A writer of one stream, with a connection of its own.
 ///
@@ -315,11 +315,11 @@ impl Writer {
                 self.appended = held.appended();
                 Some(enough)
             }
-            Lease::None if chunk.len() < LARGE && chunk.len() as u64 <= self.max_chunk => {
+            Lease::None if chunk.len() < LARGE_CHUNK_BYTES && chunk.len() as u64 <= self.max_chunk => {
                 put_data_header(&mut self.queue, DataKind::Append, chunk.len());
                 self.queue.extend_from_slice(chunk);
                 self.appended = self.appended.saturating_add(1);
-                Some(self.queue.len() >= QUEUE_SIZE)
+                Some(self.queue.len() >= QUEUE_BYTES)
             }
             _ => None,
         }
@@ -367,7 +367,7 @@ impl Writer {
                 }
                 _ if queue.is_empty() && piece.is_empty() => {
                     self.queue.clear();
-                    self.queue.shrink_to(2 * QUEUE_SIZE);
+                    self.queue.shrink_to(2 * QUEUE_BYTES);
                     self.sent = 0;
                     // The next poll that receives the message clears the flag.
                     let has_to_hear = matches!(self.progress, Progress::Writing) && self.has_news();

@@ -15,7 +15,7 @@ use crate::Daemon;
 
 /// Connections that have to end, at least, before it is worth going through the heap for their memory: 256 stalled readers had
 /// about 20 MiB.
-const MIN_ENDED: u64 = 256;
+const MIN_ENDED_CONNECTIONS: u64 = 256;
 
 /// Time after which those that end together have ended, and what they held is free. Also the shortest time between two calls.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ impl Connections {
 
     fn have_fallen(&self) -> bool {
         let peak = self.peak.load(Relaxed);
-        peak.saturating_sub(self.open()) >= MIN_ENDED.max(peak / 2)
+        peak.saturating_sub(self.open()) >= MIN_ENDED_CONNECTIONS.max(peak / 2)
     }
 }
 

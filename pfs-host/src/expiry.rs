@@ -7,10 +7,10 @@ use tokio::time::sleep;
 use crate::{daemon::Daemon, mount::expire};
 
 /// The longest sleep: the system's clock, by which deadlines go, may be set meanwhile, which a sleep does not notice.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// The shortest: streams that expire one after the other are taken together.
-const SHORTEST: Duration = Duration::from_millis(10);
+const MIN_SLEEP: Duration = Duration::from_millis(10);
 
 /// Runs for as long as the daemon. A daemon without mortal streams is never woken by it.
 pub async fn run(daemon: Arc<Daemon>) {
@@ -18,7 +18,7 @@ pub async fn run(daemon: Arc<Daemon>) {
         let left = daemon.registry.next_expiry();
         let is_due = async {
             match left {
-                Some(left) => sleep(left.clamp(SHORTEST, LONGEST)).await,
+                Some(left) => sleep(left.clamp(MIN_SLEEP, MAX_SLEEP)).await,
                 None => pending().await,
             }
         };

@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// The largest read, in bytes: enough to make system calls cheap, little enough for thousands of writers.
-const MAX_READ: usize = 128 << 10;
+const MAX_READ_BYTES: usize = 128 << 10;
 
 /// The smallest read that one waits for with a buffer of its own.
-const MIN_READ: usize = 16 << 10;
+const MIN_READ_BYTES: usize = 16 << 10;
 
 /// An unfinished message of this size is not charged to the budget: every connection may have one.
 const UNCHARGED: usize = 4 << 10;
@@ -52,7 +52,7 @@ impl<T: Transport> Wire<T> {
             transport,
             decoder: Decoder::new(),
             out: BytesMut::new(),
-            read_size: MIN_READ,
+            read_size: MIN_READ_BYTES,
             unfinished: Unfinished { budget, charged: None },
             sharing: false,
             following: false,
@@ -109,7 +109,7 @@ impl<T: Transport> Wire<T> {
         match self.transport.try_read(buffer) {
             Ok(read) => {
                 if read == room {
-                    self.read_size = self.read_size.saturating_mul(2).min(MAX_READ);
+                    self.read_size = self.read_size.saturating_mul(2).min(MAX_READ_BYTES);
                 }
                 Ok(Some(read))
             }
@@ -155,7 +155,7 @@ impl<T: Transport> Wire<T> {
             let _ = self.transport.writable().await;
         }
         // Extensions for the next reply, unless a listing or document made it large.
-        if self.out.capacity() > MIN_READ {
+        if self.out.capacity() > MIN_READ_BYTES {
             self.out = BytesMut::new();
         }
     }

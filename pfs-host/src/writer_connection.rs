@@ -23,19 +23,19 @@ use crate::{
 };
 
 /// After so much work others get their turn: some milliseconds at most. It is counted in bytes that are copied, and each chunk is
-/// [`CHUNK_COST`] more, which is more than appending it takes.
-const TURN: u64 = 32 << 20;
-const CHUNK_COST: u64 = 4096;
+/// [`CHUNK_COST_BYTES`] more, which is more than appending it takes.
+const YIELD_AFTER_BYTES: u64 = 32 << 20;
+const CHUNK_COST_BYTES: u64 = 4096;
 
 /// How long an idle writer keeps the buffer of its last chunk of several frames. To allocate one for each chunk of 4 MiB takes the
 /// daemon 1.2 times the processor time: 0.51 s a GB, not 0.42 s.
 const BUFFER_KEEP_TIME: Duration = Duration::from_secs(1);
 
 /// How long a writer that finds no room waits for much of it.
-const MUCH_ROOM_PATIENCE: Duration = Duration::from_millis(3);
+const MUCH_ROOM_TIMEOUT: Duration = Duration::from_millis(3);
 
 /// Answers that a client may ask for before it takes them, in bytes.
-const ANSWERS: usize = 4 << 10;
+const MAX_QUEUED_REPLY_BYTES: usize = 4 << 10;
 
 /// Serves a writer to its end.
 pub(crate) async fn serve<T: Transport>(
@@ -180,7 +180,7 @@ impl<T: Transport> Writing<'_, T> {
             self.acks.send(self.wire);
             self.lease.offer(self.wire, self.append.writer(), self.acks.chunks, self.acks.bytes).await?;
             consume_budget().await;
-            if self.acks.work().saturating_sub(turn) >= TURN {
+            if self.acks.work().saturating_sub(turn) >= YIELD_AFTER_BYTES {
                 turn = self.acks.work();
                 yield_now().await;
             }
@@ -274,7 +274,7 @@ impl<T: Transport> Writing<'_, T> {
     /// Waits until the client has taken most of the answers that it asked for. Until then nothing
     /// more is read from it: its answers would fill the memory.
     async fn answers_are_taken(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
-        while self.wire.queued() > ANSWERS && !self.wire.try_flush() {
+        while self.wire.queued() > MAX_QUEUED_REPLY_BYTES && !self.wire.try_flush() {
             tokio::select! {
                 ready = self.wire.transport().writable() => ready?,
                 () = self.wire.transport().hung_up() => return Err(Ended::Gone),
@@ -313,7 +313,7 @@ impl<T: Transport> Writing<'_, T> {
         self.append.writer().wake();
         tokio::select! {
             () = self.append.writer().much_room() => Ok(()),
-            () = sleep(MUCH_ROOM_PATIENCE) => Ok(()),
+            () = sleep(MUCH_ROOM_TIMEOUT) => Ok(()),
             () = self.wire.transport().hung_up() => Err(Ended::Gone),
             failure = cutoff.reached() => Err(failure.into()),
         }
@@ -387,7 +387,7 @@ impl Acks {
 
     /// What appending has taken so far.
     fn work(&self) -> u64 {
-        self.bytes.saturating_add(self.chunks.saturating_mul(CHUNK_COST))
+        self.bytes.saturating_add(self.chunks.saturating_mul(CHUNK_COST_BYTES))
     }
 
     /// Whether the socket has to take something before the client knows all.

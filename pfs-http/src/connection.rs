@@ -55,7 +55,7 @@ use super::{
 
 /// What is read from a connection at once, and therefore the largest chunk that the body of a request makes: as large
 /// as those of `pfs write`. As much is kept for a reader that does not read.
-const BUFFER: usize = 64 << 10;
+const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// What is received on one HTTP/2 connection, and on one of its streams, before somebody wants it.
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -63,10 +63,10 @@ const STREAM_WINDOW: u32 = 256 << 10;
 
 /// What TLS holds of encrypted bytes until the socket takes them: one record. Its default of 64 KiB would double the memory
 /// of a reader that does not read.
-const TLS_BUFFER: usize = 16 << 10;
+const TLS_BUFFER_BYTES: usize = 16 << 10;
 
 /// Requests at a time on one HTTP/2 connection.
-const STREAMS: u32 = 128;
+const MAX_CONCURRENT_STREAMS: u32 = 128;
 
 /// What every client is answered, whether or not there is a place for it.
 const HEALTH: &str = "/healthz";
@@ -97,7 +97,7 @@ pub(super) struct Connections {
 
 /// The size limit of hyper on the headers of a request, which holds what was read with them as well.
 fn header_bytes(max_header_size: usize) -> usize {
-    max_header_size.saturating_add(BUFFER)
+    max_header_size.saturating_add(READ_BUFFER_BYTES)
 }
 
 /// HTTP/1.1 for one connection. `Activity` limits the time that headers take, for both versions. A
@@ -108,7 +108,7 @@ fn http1(max_header_size: usize) -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .half_close(true)
-        .max_buf_size(header_bytes(max_header_size).max(BUFFER));
+        .max_buf_size(header_bytes(max_header_size).max(READ_BUFFER_BYTES));
     builder
 }
 
@@ -119,10 +119,10 @@ fn http2(max_header_size: usize) -> http2::Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_bytes(max_header_size)).unwrap_or(u32::MAX))
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
-        .max_send_buf_size(BUFFER);
+        .max_send_buf_size(READ_BUFFER_BYTES);
     builder
 }
 
@@ -163,7 +163,7 @@ impl Connections {
             activity: Arc::clone(&activity),
             admitted,
             requests: Requests::new(Arc::clone(&self.admission), remote.ip()),
-            appending: Arc::new(Semaphore::new(STREAMS as usize)),
+            appending: Arc::new(Semaphore::new(MAX_CONCURRENT_STREAMS as usize)),
             hung_up,
             reset_when_killed,
             tally,
@@ -184,7 +184,7 @@ impl Connections {
                     biased;
                     () = shutdown.cancelled() => return,
                     shaken = timeout(header_time, tls.accept_with(tracked, |session| {
-                        session.set_buffer_limit(Some(TLS_BUFFER));
+                        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
                     })) => shaken,
                 };
                 match shaken {

@@ -27,7 +27,7 @@ const PATH: &str = "/v1/frames";
 const PID: &str = "pfs-pid";
 
 /// A request of a known length up to this many bytes is read to its end before it is answered. Larger than hello and any request.
-const REQUEST_BYTES: u64 = 16 << 10;
+const MAX_REQUEST_BYTES: u64 = 16 << 10;
 
 /// The routes of this protocol.
 pub(crate) fn routes() -> Router<Arc<Site>> {
@@ -96,7 +96,7 @@ async fn open(
 /// same can still happen, so that newer clients of ours have no body there.
 async fn read(body: Body) -> Result<Body, Problem> {
     match body.size_hint().exact() {
-        Some(length) if length <= REQUEST_BYTES => {
+        Some(length) if length <= MAX_REQUEST_BYTES => {
             let read = body.collect().await.map_err(|error| limits::broken_off(&error))?;
             Ok(Body::from(read.to_bytes()))
         }

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use super::{activity::Activity, operations::Protocol, socket::Socket};
 
 /// Between two looks at what a client that has ended its side still waits for.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Waits until the client of an HTTP/1.1 request can no longer read its answer. While the server still reads the request it
 /// notices by itself, as it does over HTTP/2. Cancel safe.
@@ -24,9 +24,9 @@ pub(super) async fn departed<S: Socket>(socket: &S, activity: &Activity) {
             _ => {}
         }
         if has_hung_up {
-            sleep(LOOK_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
         } else {
-            has_hung_up = timeout(LOOK_INTERVAL, &mut hung_up).await.is_ok();
+            has_hung_up = timeout(POLL_INTERVAL, &mut hung_up).await.is_ok();
         }
     }
 }

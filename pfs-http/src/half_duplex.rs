@@ -14,10 +14,10 @@ use http_body_util::BodyExt;
 use pfs_proto::{Decoder, Reply};
 use tokio::time::timeout;
 
-use super::socket::LINGER;
+use super::socket::LINGER_TIMEOUT;
 
 /// The most bytes of replies that are kept. A writer gets far fewer.
-const MAX_REPLIES: usize = 64 << 10;
+const MAX_REPLY_BYTES: usize = 64 << 10;
 
 /// The body of a request, which one task reads and another one waits for.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ impl Shared {
     /// for.
     pub(super) async fn answer(mut self, replies: Body) -> Body {
         let replies = gather(replies).await;
-        let _ = timeout(LINGER, async { while let Some(Ok(_)) = self.frame().await {} }).await;
+        let _ = timeout(LINGER_TIMEOUT, async { while let Some(Ok(_)) = self.frame().await {} }).await;
         replies.into()
     }
 }
@@ -78,7 +78,7 @@ async fn gather(mut replies: Body) -> Bytes {
                 }
             }
         }
-        if gathered.len() > MAX_REPLIES {
+        if gathered.len() > MAX_REPLY_BYTES {
             // Dropping the replies ends the session.
             break;
         }
@@ -123,6 +123,6 @@ mod tests {
     async fn what_is_no_writer_s_is_not_gathered_without_end() {
         let data = encoded(&[Reply::Data(vec![7; 40 << 10].into())]);
         let body = Body::from_stream(stream::repeat(data).map(Ok::<_, axum::Error>));
-        assert!(gather(body).await.len() < 2 * MAX_REPLIES);
+        assert!(gather(body).await.len() < 2 * MAX_REPLY_BYTES);
     }
 }

@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Site, problem::Problem};
 
 /// Bytes a second that a body that is gathered has to bring on average.
-const MIN_RATE: u64 = 1024;
+const MIN_BYTES_PER_SECOND: u64 = 1024;
 
 /// Refuses headers that are too large, and ends bodies that stall.
 pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
@@ -65,7 +65,7 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     response
 }
 
-/// A body that is gathered: it has to arrive at [`MIN_RATE`], and must not stall even where its length is not known.
+/// A body that is gathered: it has to arrive at [`MIN_BYTES_PER_SECOND`], and must not stall even where its length is not known.
 pub(crate) fn gathered(site: &Site, body: Body) -> Body {
     Body::new(Watched::new(site, body, Some(Rate::begin()), Arc::default()))
 }
@@ -152,8 +152,8 @@ enum TooSlow {
     /// The body brought nothing for this time.
     #[error("the body brought nothing for {} seconds", .0.as_secs_f64())]
     Stalled(Duration),
-    /// The body falls short of [`MIN_RATE`].
-    #[error("the body arrives at less than {MIN_RATE} bytes a second")]
+    /// The body falls short of [`MIN_BYTES_PER_SECOND`].
+    #[error("the body arrives at less than {MIN_BYTES_PER_SECOND} bytes a second")]
     Trickles,
 }
 
@@ -182,9 +182,9 @@ impl Rate {
         Self { began: Instant::now(), received: 0 }
     }
 
-    /// When the next byte has to arrive: a body has `grace`, and a second more for each [`MIN_RATE`] bytes.
+    /// When the next byte has to arrive: a body has `grace`, and a second more for each [`MIN_BYTES_PER_SECOND`] bytes.
     fn due(&self, grace: Duration) -> Option<Instant> {
-        self.began.checked_add(grace)?.checked_add(Duration::from_secs(self.received / MIN_RATE))
+        self.began.checked_add(grace)?.checked_add(Duration::from_secs(self.received / MIN_BYTES_PER_SECOND))
     }
 }
 

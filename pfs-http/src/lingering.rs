@@ -13,7 +13,7 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::socket::LINGER;
+use super::socket::LINGER_TIMEOUT;
 
 /// A body whose rest is read for a while after it was dropped.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
             let drained =
                 async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {} };
             // A client that goes on sending gets the reset.
-            let _ = timeout(LINGER, drained).await;
+            let _ = timeout(LINGER_TIMEOUT, drained).await;
         });
     }
 }

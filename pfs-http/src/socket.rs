@@ -18,7 +18,7 @@ use tokio::{
 use super::activity::Activity;
 
 /// How long a client may take to read the last answer while it is still sending.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connected socket, both directions. [`Server::serve`](crate::Server::serve) serves HTTP on it.
 ///
@@ -128,7 +128,7 @@ pub(super) async fn linger<S: Socket>(socket: &S, final_bytes: &[u8]) {
             }
         }
     };
-    let _ = timeout(LINGER, drained).await;
+    let _ = timeout(LINGER_TIMEOUT, drained).await;
 }
 
 impl<S: Socket> AsyncRead for Tracked<S> {

@@ -47,7 +47,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 const ABORT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Time between two looks at whether a client is gone.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Socket for TcpStream {
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -126,7 +126,7 @@ impl Socket for TcpStream {
                 return;
             }
             // Urgent data, which has no meaning here. A client that sends it all the time must not keep this busy.
-            sleep(LOOK_INTERVAL).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -135,7 +135,7 @@ impl Socket for TcpStream {
         // a failed write has consumed before epoll reported it.
         while let (Ok(remote), Ok(local)) = (self.peer_addr(), self.local_addr()) {
             let is_over =
-                is_orphan(remote, local) || timeout(LOOK_INTERVAL, self.ready(Interest::ERROR)).await.is_ok();
+                is_orphan(remote, local) || timeout(POLL_INTERVAL, self.ready(Interest::ERROR)).await.is_ok();
             if is_over {
                 return;
             }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     /// Longer than anything here takes.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// Both ends of a connection, of which the server's can be written to.
     async fn connection() -> (std::net::TcpStream, TcpStream) {
@@ -185,7 +185,7 @@ mod tests {
             server.half_closed().await;
             server.hung_up().await;
         };
-        timeout(PATIENCE, hung_up).await.expect("the client is gone");
+        timeout(TEST_TIMEOUT, hung_up).await.expect("the client is gone");
     }
 
     #[tokio::test]
@@ -194,6 +194,6 @@ mod tests {
         let mut hung_up = std::pin::pin!(server.hung_up());
         assert!(hung_up.as_mut().now_or_never().is_none());
         reset(client, &server);
-        timeout(PATIENCE, hung_up).await.expect("the client is gone");
+        timeout(TEST_TIMEOUT, hung_up).await.expect("the client is gone");
     }
 }

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 /// The longest latency that is told apart, in nanoseconds: a minute.
-const LONGEST: u64 = 60_000_000_000;
+const MAX_LATENCY_NANOS: u64 = 60_000_000_000;
 
 /// A histogram of latencies in nanoseconds, to three digits. One of more than a minute counts as a minute.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Latencies(Histogram<u64>);
 impl Default for Latencies {
     #[expect(clippy::expect_used, reason = "the bounds are constants")]
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds"))
+        Self(Histogram::new_with_bounds(1, MAX_LATENCY_NANOS, 3).expect("valid bounds"))
     }
 }
 
@@ -76,6 +76,6 @@ mod tests {
         let mut latencies = Latencies::default();
         latencies.record(u64::MAX);
         assert_eq!(latencies.total(), 1);
-        assert!(latencies.max().abs_diff(LONGEST) <= LONGEST / 500);
+        assert!(latencies.max().abs_diff(MAX_LATENCY_NANOS) <= MAX_LATENCY_NANOS / 500);
     }
 }

@@ -5,10 +5,10 @@ use bytes::{Buf, BufMut, BytesMut};
 use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
 
 /// What [`Decoder::buffer`] makes room for at least; with what is left out for the alignment it is 16 KiB.
-const READ_SIZE: usize = (16 << 10) - ALIGNMENT;
+const READ_BYTES: usize = (16 << 10) - ALIGNMENT;
 
 /// What it makes room for at most on the word of a header: memory is for bytes that came, not for promises.
-const MAX_READ_SIZE: usize = 256 << 10;
+const MAX_READ_BYTES: usize = 256 << 10;
 
 /// Where a read begins that finds the buffer empty, in bytes of the address. What `malloc` gives begins 16 bytes behind the beginning
 /// of a page, where the kernel's own buffers begin, and to a place a few bytes further in its page than their source
@@ -49,12 +49,12 @@ impl Decoder {
     /// Where the bytes that were read are appended, with room for nearly 16 KiB at least, and more when a large frame is
     /// under way.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        self.buffer_for(READ_SIZE)
+        self.buffer_for(READ_BYTES)
     }
 
     /// As [`buffer`](Self::buffer), with room for a read of so many bytes at least.
     pub fn buffer_for(&mut self, size: usize) -> &mut BytesMut {
-        let size = size.max(self.missing().clamp(READ_SIZE, MAX_READ_SIZE));
+        let size = size.max(self.missing().clamp(READ_BYTES, MAX_READ_BYTES));
         self.buffer.reserve(size.saturating_add(ALIGNMENT));
         if self.buffer.is_empty() {
             let skip = self.buffer.spare_capacity_mut().as_ptr().align_offset(ALIGNMENT);

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::{
     CreateError, WriteError,
-    ring::{Layout, MAX_SIZE},
+    ring::{Layout, MAX_RING_BYTES},
     state::overhead,
 };
 
@@ -109,8 +109,8 @@ impl StreamConfig {
     /// Whether the sizes are possible.
     pub(crate) fn check(&self) -> Result<(), CreateError> {
         for size in [self.ring_buffer_size, self.channel_buffer_size] {
-            if !(1..=MAX_SIZE).contains(&size) {
-                return Err(CreateError::BadSize { size, max: MAX_SIZE });
+            if !(1..=MAX_RING_BYTES).contains(&size) {
+                return Err(CreateError::BadSize { size, max: MAX_RING_BYTES });
             }
         }
         Ok(())

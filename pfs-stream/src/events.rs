@@ -14,7 +14,7 @@ use std::{
 use pfs_proto::StreamEvent;
 
 /// So many events are kept for a watcher that is behind; of the rest it is told how many there were.
-const KEPT: usize = 256;
+const MAX_QUEUED_EVENTS: usize = 256;
 
 /// Those who watch a stream. Costs whoever has something to tell a load while there are none.
 #[derive(Debug, Default)]
@@ -82,7 +82,9 @@ impl Told {
     fn tell(&mut self, event: StreamEvent) {
         match event {
             StreamEvent::Removed => self.removed = true,
-            event if self.missed == 0 && self.events.len() < KEPT => self.events.push_back(event),
+            event if self.missed == 0 && self.events.len() < MAX_QUEUED_EVENTS => {
+                self.events.push_back(event)
+            }
             _ => self.missed = self.missed.saturating_add(1),
         }
     }

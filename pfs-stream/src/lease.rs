@@ -24,7 +24,7 @@ use crate::{
     read::Position,
     reader_stats::{PAGE_WORDS, StatsPage},
     ring::{Given, LIMIT, LeasedWriter, Memory, Refused, Ring, RingWriter, Sharing, Source},
-    state::{Appending, Lease, MAX_ALLOCATED, ReaderState, WakeFiles, release},
+    state::{Appending, Lease, MAX_ALLOCATED_BYTES, ReaderState, WakeFiles, release},
     sync::{Arc, Ordering, lock},
     writer::Waiting,
 };
@@ -33,7 +33,7 @@ pub use crate::state::LeaseEnd;
 pub use pfs_proto::LeaseStart;
 
 /// Bytes that a holder pushes at most before it should publish them, where that is less than a sixteenth of the ring.
-const MAX_UNPUBLISHED: u64 = 64 << 10;
+const MAX_UNPUBLISHED_BYTES: u64 = 64 << 10;
 
 /// A ring for a writer of another process, that is not the stream's yet.
 #[derive(Debug)]
@@ -89,7 +89,10 @@ impl Writer {
         let has_descriptor = {
             let append = self.shared.look();
             // A ring whose pages may be missing is not handed to a process that would be ended by that.
-            if !append.can_be_leased(&self.shared) || self.shared.holds || layout.bytes() > MAX_ALLOCATED {
+            if !append.can_be_leased(&self.shared)
+                || self.shared.holds
+                || layout.bytes() > MAX_ALLOCATED_BYTES
+            {
                 return None;
             }
             append.ring.ring().is_shared()
@@ -295,7 +298,7 @@ impl MappedOffer {
         }
         let place = |(seq, offset)| Position { seq, offset };
         let ring = LeasedWriter::new(RingWriter::going_on(self.ring, place(tail), place(head)));
-        let most_unpublished = MAX_UNPUBLISHED.min(layout.capacity() / 16);
+        let most_unpublished = MAX_UNPUBLISHED_BYTES.min(layout.capacity() / 16);
         Some(Holder {
             ring,
             first: head.0,

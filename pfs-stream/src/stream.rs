@@ -51,7 +51,7 @@ pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
 }
 
 /// So often at most a place is looked for in a ring that the holder of a lease overwrites meanwhile.
-const LOOKS: usize = 64;
+const MAX_ATTEMPTS: usize = 64;
 
 impl Stream {
     /// Makes a stream that belongs to no registry.
@@ -210,7 +210,7 @@ impl Stream {
 
     /// Where a reader starts. Below tail, the chunk is tail's.
     fn place(&self, append: &mut Appending, start: Start) -> Result<Position, AttachError> {
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_ATTEMPTS {
             let at = self.place_in(&append.ring, start)?;
             if !append.is_disturbed(at) {
                 return Ok(at);

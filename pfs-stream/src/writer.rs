@@ -16,7 +16,7 @@ use pfs_proto::Peer;
 
 use crate::{
     AttachError, Chunk, WriteError, clock,
-    ring::{Given, MIN_HELD, Source, Status},
+    ring::{Given, MIN_HELD_BYTES, Source, Status},
     state::{Appending, Shared, WriterState, refuse, release},
     sync::{Arc, MutexGuard, Ordering, lock},
     wait::Ticket,
@@ -176,7 +176,7 @@ impl Writer {
         if size > max {
             return Err(WriteError::TooLarge { size, max });
         }
-        if size >= MIN_HELD as u64 && self.shared.holds {
+        if size >= MIN_HELD_BYTES as u64 && self.shared.holds {
             return self.try_hold(chunk.to_bytes());
         }
         let now = clock::of_append();

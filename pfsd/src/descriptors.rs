@@ -10,10 +10,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The most descriptors for everything else: listeners, the runtime, the log, clients that are being refused, memory that is
 /// being passed to a client.
-const OTHERS: u64 = 192;
+const OTHER_DESCRIPTORS: u64 = 192;
 
 /// Streams that are part of the need. There may be many more, and few of them are read through shared memory at a time.
-const STREAMS: u64 = 1024;
+const EXPECTED_STREAMS: u64 = 1024;
 
 /// Raises the limit as far as the settings need and the system allows, and fits the settings to it. Returns what should be known
 /// if that is not enough.
@@ -34,19 +34,19 @@ pub(crate) fn provide(settings: &mut Settings) -> Option<String> {
 /// The descriptors that are in use when all is, with so many streams at most.
 fn needed(settings: &Settings, most_streams: u64) -> u64 {
     let streams = settings.limits.max_shared_streams().min(most_streams);
-    wide(settings.max_connections).saturating_add(streams).saturating_add(OTHERS)
+    wide(settings.max_connections).saturating_add(streams).saturating_add(OTHER_DESCRIPTORS)
 }
 
 /// Fits the settings to the limit. Too few descriptors are divided in proportion to the numbers that are needed, after setting
 /// aside those for everything else (half of them at most). At least one connection is left.
 fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
-    let (connections, needed) = (wide(settings.max_connections), needed(settings, STREAMS));
+    let (connections, needed) = (wide(settings.max_connections), needed(settings, EXPECTED_STREAMS));
     if limit >= needed {
-        settings.max_stream_descriptors = limit.saturating_sub(OTHERS).saturating_sub(connections);
+        settings.max_stream_descriptors = limit.saturating_sub(OTHER_DESCRIPTORS).saturating_sub(connections);
         return None;
     }
-    let available = limit.saturating_sub(OTHERS.min(limit / 2));
-    let all = u128::from(needed.saturating_sub(OTHERS)).max(1);
+    let available = limit.saturating_sub(OTHER_DESCRIPTORS.min(limit / 2));
+    let all = u128::from(needed.saturating_sub(OTHER_DESCRIPTORS)).max(1);
     let share = u128::from(available).saturating_mul(connections.into()) / all;
     let share = u64::try_from(share).unwrap_or(available).max(1);
     settings.max_connections = usize::try_from(share).unwrap_or(usize::MAX);
@@ -66,14 +66,14 @@ mod tests {
 
     #[test]
     fn few_descriptors_are_divided_and_none_is_promised_twice() {
-        for limit in [0, OTHERS, OTHERS + 1, 200, 1024, 4096, 17_000] {
+        for limit in [0, OTHER_DESCRIPTORS, OTHER_DESCRIPTORS + 1, 200, 1024, 4096, 17_000] {
             let mut settings = Settings::default();
             let connections = settings.max_connections;
             assert!(fit(&mut settings, limit).is_some());
             let promised = wide(settings.max_connections) + settings.max_stream_descriptors;
-            assert!(promised <= (limit - OTHERS.min(limit / 2)).max(1), "{limit}: {settings:?}");
+            assert!(promised <= (limit - OTHER_DESCRIPTORS.min(limit / 2)).max(1), "{limit}: {settings:?}");
             assert!((1..=connections).contains(&settings.max_connections), "{limit}: {settings:?}");
-            assert!(settings.max_stream_descriptors <= STREAMS, "{limit}: {settings:?}");
+            assert!(settings.max_stream_descriptors <= EXPECTED_STREAMS, "{limit}: {settings:?}");
         }
     }
 
@@ -82,8 +82,8 @@ mod tests {
         let default = Settings::default();
         let most = default.limits.max_shared_streams();
         for (limit, streams) in [
-            (needed(&default, STREAMS), STREAMS),
-            (needed(&default, STREAMS) + 1, STREAMS + 1),
+            (needed(&default, EXPECTED_STREAMS), EXPECTED_STREAMS),
+            (needed(&default, EXPECTED_STREAMS) + 1, EXPECTED_STREAMS + 1),
             (needed(&default, u64::MAX), most),
         ] {
             let mut settings = default.clone();
@@ -93,6 +93,6 @@ mod tests {
         }
         // No more than there may be.
         let few = Settings { limits: pfs_stream::Limits { max_streams: 7, ..default.limits }, ..default };
-        assert_eq!(needed(&few, u64::MAX), wide(few.max_connections) + 7 + OTHERS);
+        assert_eq!(needed(&few, u64::MAX), wide(few.max_connections) + 7 + OTHER_DESCRIPTORS);
     }
 }

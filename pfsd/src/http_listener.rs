@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    server::{ACCEPT_PAUSE, NO_DESCRIPTORS, report_panic},
+    server::{ACCEPT_RETRY_DELAY, NO_DESCRIPTORS, report_panic},
     spare::Spare,
 };
 
@@ -92,7 +92,7 @@ impl HttpListener {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an HTTP connection");
-                    sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(crate) const NO_DESCRIPTORS: &str =
     "the daemon has no file descriptor left; raise its limit on open files (ulimit -n)";
 
 /// How long to wait when a connection cannot be accepted.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves `daemon` on `listener` until `shutdown` is ready, or a client stops the daemon; then tells every client that the daemon is going, and
 /// returns when all have gone, after at most five seconds.
@@ -80,7 +80,7 @@ pub(crate) async fn serve(
                     daemon.refusals().refuse(Reason::Descriptors, &Asked::default(), NO_DESCRIPTORS);
                 } else {
                     tracing::warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }

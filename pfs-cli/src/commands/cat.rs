@@ -11,12 +11,12 @@ use pfs_client::{Chunks, Client, Event, ReadError, Reader, RequestError};
 use pfs_proto::{End, ErrorCode, ReadOptions, SlowPolicy, StreamPath};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Context, PATIENCE};
+use super::{Context, WAIT_NOTICE_DELAY};
 use crate::cli::CatArgs;
 use crate::exit_code::{ExitCode, Failure};
 use crate::hangup::stdout_hangup;
 use crate::lag;
-use crate::output::{LARGE, Output, OutputError, Stdout};
+use crate::output::{LARGE_WRITE_BYTES, Output, OutputError, Stdout};
 use crate::paths;
 use crate::pipe;
 use crate::place::Place;
@@ -205,7 +205,7 @@ impl Delivery<'_> {
         if !self.output.is_flushed() {
             return Ok(false);
         }
-        let printed = reader.try_write_to(self.stdout.descriptor(), LARGE, pipe::SIZE);
+        let printed = reader.try_write_to(self.stdout.descriptor(), LARGE_WRITE_BYTES, pipe::PIPE_BYTES);
         let printed = printed.map_err(|error| Stop::Broken(self.broken(error, reader.position())))?;
         let printed = printed.map_err(OutputError::from)?;
         self.counters.bytes.fetch_add(printed as u64, Relaxed);
@@ -294,7 +294,7 @@ async fn deliver(
     idle: Option<Duration>,
 ) -> Result<Finish, Stop> {
     let mut gone = pin!(stdout_hangup());
-    let mut patience = pin!(sleep(PATIENCE));
+    let mut patience = pin!(sleep(WAIT_NOTICE_DELAY));
     let mut impatient = false;
     let mut chunks = Chunks::new();
     loop {

@@ -85,12 +85,12 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
 }
 
 /// How long somebody waits before they want to know what for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WAIT_NOTICE_DELAY: Duration = Duration::from_secs(1);
 
 /// Waits for `work`, and says what for if that takes a while.
 async fn patiently<T>(printer: &Printer, what_for: impl Display, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
-    if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+    if let Ok(done) = tokio::time::timeout(WAIT_NOTICE_DELAY, &mut work).await {
         return done;
     }
     printer.info(format_args!("waiting for {what_for}"));

@@ -14,31 +14,31 @@ use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCod
 use super::exchange::{Exchange, Heartbeats, outgoing};
 use super::{HttpEndpoint, refusal};
 use crate::ConnectError;
-use crate::connection::PATIENCE;
+use crate::connection::CONNECT_TIMEOUT;
 
 /// Where a daemon opens connections, below its URL.
 const PLACE: &str = "v1/frames";
 
 /// The largest chunk that one request puts, and how much puts in one request take together, in bytes. A daemon reads a request of up
 /// to 16 KiB to its end before it answers; proxies in Go may break off a larger one.
-pub(crate) const MAX_PUT: usize = 12 << 10;
+pub(crate) const MAX_PUT_BYTES: usize = 12 << 10;
 
 /// How long it may take until there is a connection over TCP, and TLS if that is wanted.
 const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Larger requests than this go into a body, in bytes. In base64 no proxy takes a smaller one for too large.
-const MAX_HEADER_FRAMES: usize = 2 << 10;
+const MAX_HEADER_BYTES: usize = 2 << 10;
 
 /// How long an answer is waited for that probably does not come.
-const SHORT_PATIENCE: Duration = Duration::from_millis(500);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long nothing may come before the other end is asked whether it lives, and how often then.
-const SILENCE: Duration = Duration::from_secs(15);
-const AGAIN: Duration = Duration::from_secs(5);
-const TIMES: u32 = 3;
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// How much of one connection's bytes may be under way over HTTP/2.
-const WINDOW: u32 = 1 << 20;
+const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Opens connections to one daemon. They share what lies below them as HTTP does it.
 pub(crate) struct Dialer {
@@ -82,7 +82,7 @@ impl Dialer {
     /// How long the answer to a request that goes on may take to begin. Caddy begins none over HTTP/1.1, unless it is set up to.
     pub(crate) fn answer_patience(&self) -> Duration {
         let proxy = self.proxy.get().and_then(Option::as_deref);
-        if proxy.is_some_and(|proxy| proxy.starts_with("Caddy")) { SHORT_PATIENCE } else { PATIENCE }
+        if proxy.is_some_and(|proxy| proxy.starts_with("Caddy")) { PROBE_TIMEOUT } else { CONNECT_TIMEOUT }
     }
 
     /// Says this, and then what is written to the exchange. Returns when the daemon begins to answer.
@@ -107,7 +107,7 @@ impl Dialer {
         said: Bytes,
         with: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, ConnectError> {
-        if said.len() <= MAX_HEADER_FRAMES && !self.needs_body.load(Relaxed) {
+        if said.len() <= MAX_HEADER_BYTES && !self.needs_body.load(Relaxed) {
             let request = with(self.request()).header(FRAMES, BASE64_STANDARD.encode(&said));
             // Some servers want every POST to tell its length.
             let request = request.header(CONTENT_LENGTH, "0");
@@ -193,13 +193,13 @@ fn client(endpoint: &HttpEndpoint) -> reqwest::Result<Client> {
         .connect_timeout(CONNECTING)
         .redirect(redirect::Policy::none())
         .tcp_nodelay(true)
-        .tcp_keepalive(SILENCE)
-        .tcp_keepalive_interval(AGAIN)
-        .tcp_keepalive_retries(TIMES)
-        .http2_keep_alive_interval(SILENCE)
-        .http2_keep_alive_timeout(AGAIN.saturating_mul(TIMES))
+        .tcp_keepalive(KEEPALIVE_IDLE)
+        .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
+        .tcp_keepalive_retries(KEEPALIVE_RETRIES)
+        .http2_keep_alive_interval(KEEPALIVE_IDLE)
+        .http2_keep_alive_timeout(KEEPALIVE_INTERVAL.saturating_mul(KEEPALIVE_RETRIES))
         .http2_keep_alive_while_idle(true)
-        .http2_initial_stream_window_size(WINDOW)
+        .http2_initial_stream_window_size(HTTP2_WINDOW_BYTES)
         // So that a reader that does not read stops no other one of this client.
         .http2_initial_connection_window_size(i32::MAX.unsigned_abs());
     // reqwest would have the system break a connection on which the daemon takes nothing for 30 seconds. A daemon that waits for

@@ -19,10 +19,10 @@ use super::refusal::{self, ProxyBroke};
 use crate::ConnectError;
 
 /// How much is written ahead of what HTTP has taken, in bytes.
-const AHEAD: usize = 256 << 10;
+const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 /// The largest piece that is handed to HTTP, in bytes.
-const PIECE: usize = 64 << 10;
+const MAX_BODY_CHUNK_BYTES: usize = 64 << 10;
 
 /// What is read is the response's body. What is written is the request's, if that goes on.
 pub(crate) struct Exchange {
@@ -248,7 +248,7 @@ struct Outgoing {
 
 impl Outgoing {
     fn new(first: Bytes, heartbeats: Heartbeats) -> (DuplexStream, Self) {
-        let (near, far) = tokio::io::duplex(AHEAD);
+        let (near, far) = tokio::io::duplex(WRITE_BUFFER_BYTES);
         let (frames, idle) = (FrameEnds::default(), Alarm::new(HEARTBEAT_INTERVAL));
         (near, Self { first, far, buffer: BytesMut::new(), frames, heartbeats, idle })
     }
@@ -262,7 +262,7 @@ impl Stream for Outgoing {
         if !this.first.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut this.first))));
         }
-        this.buffer.reserve(PIECE);
+        this.buffer.reserve(MAX_BODY_CHUNK_BYTES);
         // This future holds nothing, so that it may be dropped between polls.
         if let Poll::Ready(read) = pin!(this.far.read_buf(&mut this.buffer)).poll(cx) {
             this.idle.stop();
@@ -393,7 +393,7 @@ mod tests {
         daemon.set_zero_linger().unwrap();
         drop(daemon);
         let mut exchange = exchange.unwrap();
-        while exchange.write_all(&[0; PIECE]).await.is_ok() {}
+        while exchange.write_all(&[0; MAX_BODY_CHUNK_BYTES]).await.is_ok() {}
         let error = exchange.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert!(error.to_string().starts_with("sending to it failed"), "{error:?}");
     }

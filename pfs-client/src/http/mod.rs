@@ -11,7 +11,7 @@ use std::fmt;
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Identity, Url};
 
-pub(crate) use self::dialer::{Dialer, MAX_PUT};
+pub(crate) use self::dialer::{Dialer, MAX_PUT_BYTES};
 pub(crate) use self::exchange::Exchange;
 pub use self::refusal::ProxyBroke;
 use crate::EndpointError;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::ConnectError;
 
 /// How much of an answer is read for its message, in bytes.
-const MOST: usize = 64 << 10;
+const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// How much of a proxy's name is shown, in characters.
 const NAME_LEN: usize = 40;
@@ -69,7 +69,7 @@ pub(super) async fn refused(daemon: &str, mut response: Response) -> ConnectErro
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {
         body.extend_from_slice(&piece);
-        if body.len() > MOST {
+        if body.len() > MAX_ERROR_BODY_BYTES {
             break;
         }
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use pfs_proto::{Request, RingLayout};
 
 #[cfg(target_os = "linux")]
-use super::READ_SIZE;
+use super::READ_BYTES;
 use super::{Reader, Source};
 use crate::ReadError;
 #[cfg(target_os = "linux")]
@@ -65,7 +65,7 @@ impl Reader {
             return Ok(false);
         }
         // The answer may be here already. Who waits for it polls the connection.
-        match self.connection.poll_fill(&mut Context::from_waker(Waker::noop()), READ_SIZE) {
+        match self.connection.poll_fill(&mut Context::from_waker(Waker::noop()), READ_BYTES) {
             Poll::Ready(Ok(())) => self.hear()?,
             Poll::Ready(Err(lost)) => self.broken = Some(lost.into()),
             Poll::Pending => {}

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 
 /// How often a writer that has no other reason to read its socket looks whether something has come.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Descriptors that came and were not taken yet, oldest first, and the socket that they came over.
 #[derive(Clone, Debug)]
@@ -49,11 +49,11 @@ impl Passed {
         &self.socket
     }
 
-    /// Whether something can be read from the socket now, or it was closed; looks once in each [`LOOK_INTERVAL`] since `looked`.
+    /// Whether something can be read from the socket now, or it was closed; looks once in each [`POLL_INTERVAL`] since `looked`.
     pub(crate) fn has_input(&self, looked: &mut Duration) -> bool {
         // As of the last tick of the system's clock: that costs a part of what the exact time does.
         let now: Duration = clock_gettime(ClockId::MonotonicCoarse).try_into().unwrap_or_default();
-        if now.saturating_sub(*looked) < LOOK_INTERVAL {
+        if now.saturating_sub(*looked) < POLL_INTERVAL {
             return false;
         }
         *looked = now;

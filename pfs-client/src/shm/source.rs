@@ -20,7 +20,7 @@ use super::watch::Watch;
 
 /// How much is copied from the ring at once, about, in bytes: so little that it stays in a processor's own cache until it is
 /// used, and so does the place for it until the next read.
-const BATCH: usize = 64 << 10;
+const READ_BATCH_BYTES: usize = 64 << 10;
 
 /// How often a notifier was notified, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl ShmSource {
     }
 
     fn read(&mut self, sink: &mut impl Sink) -> Result<Option<Event>, ReadError> {
-        let read = self.reader.try_read(sink, BATCH)?;
+        let read = self.reader.try_read(sink, READ_BATCH_BYTES)?;
         self.made_room |= read.is_some() && self.reader.room_is_wanted();
         Ok(match read {
             None | Some(Read::Data { .. }) => None,

@@ -6,11 +6,11 @@ use std::os::fd::AsFd;
 
 use pfs_stream::WriteError;
 
-use super::{QUEUE_SIZE, Writer};
+use super::{QUEUE_BYTES, Writer};
 use crate::shm::Lease;
 
 /// The most that is read at once from a file without a lease, in bytes.
-const READ_SIZE: usize = 128 << 10;
+const READ_BYTES: usize = 128 << 10;
 
 impl Writer {
     /// Reads once from a file, as one chunk of at most `most` bytes that is pushed; 0 at the file's end. Blocks as the file does.
@@ -41,13 +41,13 @@ impl Writer {
                 }
                 return Ok(read);
             }
-            if self.queue.len() < QUEUE_SIZE {
+            if self.queue.len() < QUEUE_BYTES {
                 break;
             }
             // Before it reads, because what is read cannot be left for later.
             self.send().await?;
         }
-        let mut bytes = vec![0; most.min(READ_SIZE)];
+        let mut bytes = vec![0; most.min(READ_BYTES)];
         match rustix::io::read(file, &mut bytes) {
             Ok(len) => {
                 self.push(bytes.get(..len).unwrap_or_default()).await?;

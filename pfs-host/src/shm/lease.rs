@@ -17,22 +17,22 @@ use crate::{published::Published, transport::Transport, wire::Wire};
 
 /// A writer that has appended this many bytes is offered a ring, but not before it has appended as many as the stream held when counting
 /// began: to grant a lease, the daemon copies what the stream holds.
-const BYTES: u64 = 1 << 20;
+const OFFER_AFTER_BYTES: u64 = 1 << 20;
 
 /// A writer that has appended this many chunks within this time is offered a ring, too: with a lease, each chunk needs a wake-up less.
-const CHUNKS: u64 = 1000;
-const CHUNKS_WITHIN: Duration = Duration::from_secs(2);
+const OFFER_AFTER_CHUNKS: u64 = 1000;
+const OFFER_WINDOW: Duration = Duration::from_secs(2);
 
 /// The pause before the next offer, after a lease has ended because another client needed the stream. It doubles with each such end, up
 /// to the longest, because a lease costs two copies of what the stream holds. After a lease that lasted longer it is the first one again.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Time between two looks at what the holder has appended, for those who sleep: a holder that is
 /// stopped after it has published a chunk, and before it wakes them, does not keep them asleep.
 /// Doubled up to the longest while nothing comes.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
-const LONGEST_LOOK: Duration = Duration::from_mins(1);
+const MIN_OBSERVE_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_OBSERVE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The lease of a writer, or the way to one.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Lease {
     /// For a client that can hold one, or cannot.
     pub(crate) fn new(can_hold: bool) -> Self {
         let state = if can_hold { State::Without } else { State::Never };
-        Self { state, from: None, pause: FIRST_PAUSE, next: None, look: FIRST_LOOK, seen: 0 }
+        Self { state, from: None, pause: MIN_BACKOFF, next: None, look: MIN_OBSERVE_INTERVAL, seen: 0 }
     }
 
     /// Whether the writer appends by itself.
@@ -107,16 +107,16 @@ impl Lease {
         let mark = || Mark { bytes, held: writer.held(), chunks, at: Instant::now() };
         let from = self.from.get_or_insert_with(mark);
         let (many, much) = (chunks.saturating_sub(from.chunks), bytes.saturating_sub(from.bytes));
-        if many < CHUNKS && much < BYTES {
+        if many < OFFER_AFTER_CHUNKS && much < OFFER_AFTER_BYTES {
             return false;
         }
         let now = Instant::now();
-        let is_often = many >= CHUNKS && now.duration_since(from.at) <= CHUNKS_WITHIN;
-        if many >= CHUNKS {
+        let is_often = many >= OFFER_AFTER_CHUNKS && now.duration_since(from.at) <= OFFER_WINDOW;
+        if many >= OFFER_AFTER_CHUNKS {
             (from.chunks, from.at) = (chunks, now);
         }
         let may = self.next.is_none_or(|next| next <= now);
-        may && (is_often || much >= BYTES.max(from.held))
+        may && (is_often || much >= OFFER_AFTER_BYTES.max(from.held))
     }
 
     /// The client has mapped the ring that it was offered: where the lease begins, if it is still possible. `None` if it was
@@ -125,7 +125,8 @@ impl Lease {
         let State::Offered(offer) = std::mem::replace(&mut self.state, State::Without) else { return None };
         let grant = writer.grant_lease(*offer);
         if grant.is_some() {
-            (self.state, self.look, self.seen) = (State::Held { since: Instant::now() }, FIRST_LOOK, 0);
+            (self.state, self.look, self.seen) =
+                (State::Held { since: Instant::now() }, MIN_OBSERVE_INTERVAL, 0);
         }
         Some(grant)
     }
@@ -156,9 +157,9 @@ impl Lease {
         let Some(LeaseEnd { chunks, .. }) = writer.look_at_holder() else { return };
         self.look = if chunks > self.seen {
             writer.wake_for_holder();
-            FIRST_LOOK
+            MIN_OBSERVE_INTERVAL
         } else {
-            self.look.saturating_mul(2).min(LONGEST_LOOK)
+            self.look.saturating_mul(2).min(MAX_OBSERVE_INTERVAL)
         };
         self.seen = chunks;
     }
@@ -181,9 +182,9 @@ impl Lease {
         let now = Instant::now();
         if let State::Held { since } = self.state {
             let lasted = now.duration_since(since);
-            self.pause = if lasted > LONGEST_PAUSE { FIRST_PAUSE } else { self.pause };
+            self.pause = if lasted > MAX_BACKOFF { MIN_BACKOFF } else { self.pause };
             self.next = now.checked_add(self.pause);
-            self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+            self.pause = self.pause.saturating_mul(2).min(MAX_BACKOFF);
         }
         self.state = State::Without;
         if let Some(violation) = end.violation {

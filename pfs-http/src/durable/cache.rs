@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use pfs_proto::Identity;
 
 /// Of an answer that stays right: the bytes from one offset to another never change.
-pub(super) const LASTING: HeaderValue =
+pub(super) const IMMUTABLE: HeaderValue =
     HeaderValue::from_static("private, max-age=60, stale-while-revalidate=300");
 
 /// Of an answer that is right until something is appended: it may be kept, but not used without asking.
@@ -19,10 +19,10 @@ pub(super) const PASSING: HeaderValue = HeaderValue::from_static("private, no-ca
 const COUNTED_FROM: u64 = 1_728_432_000;
 
 /// Seconds that a cursor stands for.
-const INTERVAL: u64 = 20;
+const CURSOR_INTERVAL_SECONDS: u64 = 20;
 
 /// The most seconds by which a cursor is moved on at random.
-const JITTER: u64 = 3600;
+const MAX_JITTER_SECONDS: u64 = 3600;
 
 /// Larger numbers are no cursors of ours.
 const LARGEST: u64 = 1 << 53;
@@ -43,13 +43,13 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 /// A cursor for an answer to a client that has this one: later than it, and not earlier than now.
 pub(super) fn cursor(theirs: Option<&str>) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let current = now.saturating_sub(Duration::from_secs(COUNTED_FROM)).as_secs() / INTERVAL;
+    let current = now.saturating_sub(Duration::from_secs(COUNTED_FROM)).as_secs() / CURSOR_INTERVAL_SECONDS;
     let theirs = theirs.and_then(|cursor| cursor.parse::<u64>().ok()).filter(|cursor| *cursor < LARGEST);
     match theirs {
         Some(theirs) if theirs >= current => {
             // The only thing that a standard library has that is random.
             let random = RandomState::new().build_hasher().finish();
-            theirs.saturating_add((1 + random % JITTER).div_ceil(INTERVAL))
+            theirs.saturating_add((1 + random % MAX_JITTER_SECONDS).div_ceil(CURSOR_INTERVAL_SECONDS))
         }
         _ => current,
     }
@@ -68,7 +68,7 @@ mod tests {
         let mut last = now;
         for _ in 0..100 {
             let next = cursor(Some(&last.to_string()));
-            assert!(next > last && next <= last + JITTER / INTERVAL);
+            assert!(next > last && next <= last + MAX_JITTER_SECONDS / CURSOR_INTERVAL_SECONDS);
             last = next;
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn answer(site: &Site, reading: &Reading<'_>, request: &HeaderMap) ->
     // What reaches head is another one as soon as something is appended.
     let lasting = reading.is_fixed() && !span.up_to_date;
     let mut response = self::page(site, stream, span, body, request)?;
-    let keeps = if lasting { cache::LASTING } else { cache::PASSING };
+    let keeps = if lasting { cache::IMMUTABLE } else { cache::PASSING };
     response.headers_mut().insert(header::CACHE_CONTROL, keeps);
     Ok(response)
 }

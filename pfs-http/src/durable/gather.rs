@@ -11,10 +11,10 @@ use super::refusal::Refusal;
 use crate::{Site, limits};
 
 /// Larger bodies are not taken, however large the stream: what is appended as it flows in does not need so much memory.
-const MAX_BODY: u64 = 16 << 20;
+const MAX_BODY_BYTES: u64 = 16 << 20;
 
 /// How much of a body that is too large is read nevertheless: a client that is cut off in the middle of it does not see why.
-const PATIENCE: u64 = 64 << 20;
+const MAX_DRAINED_BYTES: u64 = 64 << 20;
 
 /// Reads a body to its end, if it is not larger than a chunk of the stream may be. With it comes the right to hold it in
 /// memory, which is taken as the bytes arrive: an announced length costs other clients nothing.
@@ -24,7 +24,7 @@ pub(super) async fn gather(
     mut body: Body,
     max_chunk: u64,
 ) -> Result<(Vec<u8>, Reservation), Refusal> {
-    let limit = max_chunk.min(MAX_BODY);
+    let limit = max_chunk.min(MAX_BODY_BYTES);
     body = limits::gathered(site, body);
     let mut memory = site.daemon.arriving().reserve(0).ok_or_else(too_many)?;
     let mut too_large = body.size_hint().lower() > limit;
@@ -39,7 +39,7 @@ pub(super) async fn gather(
                 return Err(too_many());
             }
             bytes.extend_from_slice(&data);
-        } else if seen > PATIENCE {
+        } else if seen > MAX_DRAINED_BYTES {
             break;
         } else {
             bytes = Vec::new();

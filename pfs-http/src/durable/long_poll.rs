@@ -37,7 +37,7 @@ pub(super) async fn answer(
         response
     } else {
         let mut response = catch_up::page(site, stream, span, body, request)?;
-        let keeps = if reading.is_fixed() { cache::LASTING } else { cache::PASSING };
+        let keeps = if reading.is_fixed() { cache::IMMUTABLE } else { cache::PASSING };
         response.headers_mut().insert(header::CACHE_CONTROL, keeps);
         response
     };

@@ -14,7 +14,7 @@ use super::sse::EventId;
 use crate::sse::{END, Spacing, complete_text, put_head, put_lines};
 
 /// Bytes that are looked at in one turn.
-const LOOK_AHEAD: usize = 64 << 10;
+const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// A chunk that is read in parts.
 #[derive(Debug)]
@@ -104,8 +104,8 @@ impl Large {
         let Form::Undecided(check) = &mut self.form else { return false };
         let read = reader.position();
         if self.seen < self.end {
-            let mut bytes = Vec::with_capacity(LOOK_AHEAD);
-            let Some(len) = reader.peek(self.seen, LOOK_AHEAD, &mut bytes) else { return false };
+            let mut bytes = Vec::with_capacity(READ_AHEAD_BYTES);
+            let Some(len) = reader.peek(self.seen, READ_AHEAD_BYTES, &mut bytes) else { return false };
             if !check.add(&bytes) {
                 (self.form, self.seen) = (Form::Base64, read);
                 return true;

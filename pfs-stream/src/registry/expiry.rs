@@ -13,7 +13,7 @@ use super::Names;
 use crate::{Stream, clock};
 
 /// Streams that are looked at before others may take the lock of the registry.
-const LOOKS: usize = 1024;
+const STREAMS_PER_LOCK: usize = 1024;
 
 /// A due time, and the number of the stream, by which streams of the same time differ.
 type Place<T> = (T, u64);
@@ -143,7 +143,7 @@ fn number(stream: &Stream) -> u64 {
 impl Names {
     /// Takes streams out that expire by then. Returns whether there may be more: only so many are looked at in one call.
     pub(super) fn take_expired(&mut self, until: Until, expired: &mut Vec<Stream>) -> bool {
-        for _ in 0..LOOKS {
+        for _ in 0..STREAMS_PER_LOCK {
             if let Some(name) = self.expiry.pop_deadline(until) {
                 expired.extend(self.take(&name));
                 continue;
@@ -356,14 +356,14 @@ mod tests {
     #[test]
     fn more_streams_than_are_looked_at_in_one_go_expire_in_one_call() {
         let registry = registry(None);
-        for number in 0..2 * LOOKS + 1 {
+        for number in 0..2 * STREAMS_PER_LOCK + 1 {
             let stream = create(&registry, &number.to_string(), small().ttl(TTL));
-            if number < LOOKS {
+            if number < STREAMS_PER_LOCK {
                 advance(SECOND / 1000);
                 append(&stream);
             }
         }
-        assert_eq!((registry.expire(TTL).len(), registry.len()), (2 * LOOKS + 1, 0));
+        assert_eq!((registry.expire(TTL).len(), registry.len()), (2 * STREAMS_PER_LOCK + 1, 0));
     }
 
     #[derive(Clone, Debug)]

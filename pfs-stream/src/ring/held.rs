@@ -46,7 +46,7 @@
 
 use bytes::Bytes;
 
-use super::{Layout, layout::MIN_HELD};
+use super::{Layout, layout::MIN_HELD_BYTES};
 use crate::{
     read::Position,
     sync::{
@@ -87,7 +87,7 @@ struct Held {
 
 impl Held {
     fn new(layout: Layout) -> Self {
-        let most = layout.capacity().div_ceil(MIN_HELD as u64) as usize;
+        let most = layout.capacity().div_ceil(MIN_HELD_BYTES as u64) as usize;
         // Some more, for those that are let go of a little later.
         let cells = (most + most / 8 + 1).next_power_of_two();
         let cell = || Cell { tag: AtomicU64::new(0), chunk: UnsafeCell::new(None) };

@@ -45,12 +45,12 @@ const SMALL_HEADER: usize = if cfg!(loom) { 5 } else { 2 * LINE + 2 };
 /// Words before the index of a ring in shared memory that is not of full size: up to the word that readers sleep on.
 const SHARED_HEADER: usize = if cfg!(loom) { 5 } else { 4 * LINE };
 /// Memory that is shared takes whole pages of so many bytes.
-const PAGE: u64 = 4096;
+const PAGE_BYTES: u64 = 4096;
 
 /// Data capacities are a multiple of this many bytes.
-const GRAIN: u64 = if cfg!(loom) { 8 } else { 4096 };
+const CAPACITY_STEP_BYTES: u64 = if cfg!(loom) { 8 } else { 4096 };
 /// Where a ring holds chunks by reference: those of so many bytes and more.
-pub(crate) const MIN_HELD: usize = if cfg!(loom) { 8 } else { 4096 };
+pub(crate) const MIN_HELD_BYTES: usize = if cfg!(loom) { 8 } else { 4096 };
 /// One index entry for so many bytes of data; smaller chunks than that on average shorten the history.
 const BYTES_PER_ENTRY: u64 = 64;
 const MIN_ENTRIES: u64 = if cfg!(loom) { 4 } else { 1024 };
@@ -60,12 +60,12 @@ const FIRST: u64 = if cfg!(loom) { 8 } else { 256 };
 /// The fewest entries of a ring that is not of full size.
 const FIRST_ENTRIES: u64 = if cfg!(loom) { 2 } else { 4 };
 /// So many times as much as a ring holds the next one.
-const STEP: u64 = if cfg!(loom) { 2 } else { 4 };
+const GROWTH_FACTOR: u64 = if cfg!(loom) { 2 } else { 4 };
 /// Rings of so many bytes at most are taken from the heap.
 const BOXED: u64 = 64 << 10;
 
 /// The largest buffer size of a stream, in bytes: 1 TiB.
-pub(crate) const MAX_SIZE: u64 = 1 << 40;
+pub(crate) const MAX_RING_BYTES: u64 = 1 << 40;
 
 /// The sizes of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +81,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// For a ring of at least `size` bytes, which is from 1 to [`MAX_SIZE`].
+    /// For a ring of at least `size` bytes, which is from 1 to [`MAX_RING_BYTES`].
     pub(crate) fn new(size: u64) -> Self {
-        let capacity = size.clamp(1, MAX_SIZE).next_multiple_of(GRAIN);
+        let capacity = size.clamp(1, MAX_RING_BYTES).next_multiple_of(CAPACITY_STEP_BYTES);
         Self { header: HEADER, capacity, entries: (capacity / BYTES_PER_ENTRY).max(MIN_ENTRIES), first: 0 }
     }
 
@@ -102,7 +102,7 @@ impl Layout {
         let (entry, header) = (2 * WORD as u64, (SHARED_HEADER * WORD) as u64);
         let entries = (bytes / BYTES_PER_ENTRY).max(chunks.saturating_add(1)).max(FIRST_ENTRIES);
         let needed = header.saturating_add(entries.saturating_mul(entry)).saturating_add(bytes);
-        let Some(all) = needed.checked_next_multiple_of(PAGE).filter(|all| *all < self.bytes()) else {
+        let Some(all) = needed.checked_next_multiple_of(PAGE_BYTES).filter(|all| *all < self.bytes()) else {
             return self;
         };
         // What is left of the last page is shared out as all of it is.
@@ -124,7 +124,7 @@ impl Layout {
     /// bytes and chunks more.
     pub(crate) fn larger(self, full: Self, bytes: u64, chunks: u64, is_shared: bool) -> Self {
         let more = bytes.max(chunks.saturating_mul(BYTES_PER_ENTRY));
-        let bytes = self.capacity.max(more).saturating_mul(STEP);
+        let bytes = self.capacity.max(more).saturating_mul(GROWTH_FACTOR);
         if is_shared { full.smaller_shared(bytes, self.entries) } else { full.smaller(bytes) }
     }
 
@@ -144,8 +144,8 @@ impl Layout {
         let RingLayout { capacity, entries } = layout;
         let Some(entries) = entries else { return Some(Self::new(capacity)) };
         let is_possible = capacity.is_multiple_of(WORD as u64)
-            && (WORD as u64..=MAX_SIZE).contains(&capacity)
-            && (FIRST_ENTRIES..=MAX_SIZE).contains(&entries);
+            && (WORD as u64..=MAX_RING_BYTES).contains(&capacity)
+            && (FIRST_ENTRIES..=MAX_RING_BYTES).contains(&entries);
         is_possible.then_some(Self { header: SHARED_HEADER, capacity, entries, first: 0 })
     }
 
@@ -175,7 +175,7 @@ impl Layout {
 
     /// With a first index, for as many chunks as are held at most.
     pub(crate) fn with_first_index(self) -> Self {
-        let most = self.capacity.div_ceil(MIN_HELD as u64);
+        let most = self.capacity.div_ceil(MIN_HELD_BYTES as u64);
         Self { first: (most + 1).min(self.entries), ..self }
     }
 

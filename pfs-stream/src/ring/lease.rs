@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// So often at most a look begins anew because the holder moved on meanwhile.
-const TRIES: usize = if cfg!(loom) { 4 } else { 64 };
+const MAX_ATTEMPTS: usize = if cfg!(loom) { 4 } else { 64 };
 
 /// For readers in the stream's process.
 impl RingReader {
@@ -107,7 +107,7 @@ impl RingWriter {
     /// The words contradict each other, or the last look: whatever has changed is not taken.
     pub(crate) fn observe(&mut self) -> Result<(), Violation> {
         let (old_tail, old_head) = (self.tail(), self.head());
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let tail = self.ring().load(layout::TAIL_SEQ, Acquire);
             let head = self.ring().head_seq();
             if !(tail..LIMIT).contains(&head) || head < old_head.seq {

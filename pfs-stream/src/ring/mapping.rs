@@ -50,7 +50,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 /// Pages of so many bytes are asked for at a time: an interrupted call gives back what it has got.
-const ALLOCATED_AT_ONCE: u64 = 16 << 20;
+const ALLOCATE_STEP_BYTES: u64 = 16 << 20;
 
 /// Without these seals a mapping could lose its pages, and an access would end the process.
 const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
@@ -146,7 +146,7 @@ impl Mapping {
         let Some(file) = self.file() else { return Ok(()) };
         let (mut at, to) = (from, to.min((self.words * WORD) as u64));
         while at < to {
-            let bytes = (to - at).min(ALLOCATED_AT_ONCE);
+            let bytes = (to - at).min(ALLOCATE_STEP_BYTES);
             match fallocate(&file, FallocateFlags::empty(), at, bytes) {
                 Ok(()) => at += bytes,
                 Err(Errno::INTR) => {}

@@ -51,7 +51,7 @@ pub(crate) use buffer::Ring;
 pub use direct::WriteToError;
 pub(crate) use held::HazardSlot;
 pub(crate) use index::Index;
-pub(crate) use layout::{Layout, MAX_SIZE, MIN_HELD};
+pub(crate) use layout::{Layout, MAX_RING_BYTES, MIN_HELD_BYTES};
 #[cfg(any(loom, all(target_os = "linux", not(miri))))]
 pub(crate) use leased::{LeasedWriter, Refused};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]

@@ -23,7 +23,7 @@ pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 
 /// So often at most a read begins anew because the writer came past meanwhile. Whoever reads is to look again later then, as if
 /// there were nothing to read yet. It misses no wake-up by that: the writer is in the middle of appending.
-const TRIES: usize = if cfg!(loom) { 4 } else { 64 };
+const MAX_ATTEMPTS: usize = if cfg!(loom) { 4 } else { 64 };
 
 /// No stream ever comes to this chunk or this offset.
 pub(crate) const LIMIT: u64 = 1 << 62;
@@ -106,7 +106,7 @@ impl RingReader {
         if self.until == Until::CaughtUp && self.offset >= self.head_at_attach {
             return Ok(Some(Read::End(End::CaughtUp)));
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             match self.look().map_err(|violation| self.spoiled(violation))? {
                 // What comes next, an end too, is in another ring.
                 Look::CaughtUp if status.moved() => return Ok(None),
@@ -146,7 +146,7 @@ impl RingReader {
     }
 
     pub(super) fn look(&self) -> Result<Look, Violation> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let tail = self.ring.load(layout::TAIL_SEQ, Acquire);
             let head = self.ring.head_seq();
             let oldest = tail.max(self.seq);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use pfs_proto::Until;
 
-use super::{MIN_HELD, RingReader, Violation, held::HazardSlot, layout};
+use super::{MIN_HELD_BYTES, RingReader, Violation, held::HazardSlot, layout};
 use crate::{
     read::{Most, Position, Read},
     sink::Sink,
@@ -83,7 +83,7 @@ impl RingReader {
         while seq < head_seq {
             entry = index.entry_after(entry);
             let end = self.ring.load(index.start_at(entry), Relaxed);
-            if end > most || end.saturating_sub(start) >= MIN_HELD as u64 && hazard.is_held(seq) {
+            if end > most || end.saturating_sub(start) >= MIN_HELD_BYTES as u64 && hazard.is_held(seq) {
                 break;
             }
             (seq, start) = (seq + 1, end);

@@ -27,20 +27,20 @@ use crate::{
 };
 
 /// Bytes and chunks that an append copies, beside as many times its own.
-const COPIED_BYTES: u64 = if cfg!(loom) { 4 } else { 64 << 10 };
-const COPIED_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1 << 10 };
-const COPIED_TIMES: u64 = 4;
+const COPY_STEP_BYTES: u64 = if cfg!(loom) { 4 } else { 64 << 10 };
+const COPY_STEP_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1 << 10 };
+const COPY_FACTOR: u64 = 4;
 
 /// The system is asked for the whole memory of shared rings of so many bytes at most before a stream moves there. Where larger rings
 /// lack a page later, the process is ended, as for any other memory; `reserve` asks for all of it at once.
-pub(crate) const MAX_ALLOCATED: u64 = 64 << 20;
+pub(crate) const MAX_ALLOCATED_BYTES: u64 = 64 << 20;
 
 /// After a lease, a stream takes a ring of so many times less, where it finds no memory for a
 /// larger one.
-const SEALED_STEP: u64 = 4;
+const SEALED_SHRINK_FACTOR: u64 = 4;
 
 /// Rings of so many bytes and more are freed by a thread of their own.
-const FREED_APART: u64 = 16 << 20;
+const FREE_IN_THREAD_BYTES: u64 = 16 << 20;
 
 /// How far the ring of a stream is on its way to full size.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub(crate) struct Next {
 impl Next {
     fn new(ring: Ring, tail: Position, is_for_others: bool) -> Self {
         let all = ring.layout().bytes();
-        let allocated = if all <= MAX_ALLOCATED { 0 } else { all };
+        let allocated = if all <= MAX_ALLOCATED_BYTES { 0 } else { all };
         Self { writer: RingWriter::from(ring, tail), allocated, is_for_others }
     }
 
@@ -181,8 +181,8 @@ impl Appending {
             if would_drop && !self.growth.is_stuck || !layout.has_room(bytes, chunks) {
                 (u64::MAX, u64::MAX)
             } else {
-                let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPIED_TIMES));
-                (part(COPIED_BYTES, bytes), part(COPIED_CHUNKS, chunks))
+                let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPY_FACTOR));
+                (part(COPY_STEP_BYTES, bytes), part(COPY_STEP_CHUNKS, chunks))
             };
         let filled =
             next.and_then(|mut next| match next.fill(&self.ring, self.newest, most_bytes, most_chunks) {
@@ -250,7 +250,7 @@ impl Appending {
                 Err(_) => {}
                 Ok(()) => return Ok(()),
             }
-            size /= SEALED_STEP;
+            size /= SEALED_SHRINK_FACTOR;
             let next = full.for_at_least(size, chunks, is_read_elsewhere);
             layout = if size > least.capacity() && next.has_room_of(least) { next } else { least };
         }
@@ -311,7 +311,7 @@ impl Appending {
 /// Frees a ring of this layout, unless others have it. A large one is freed by a thread of its own, because the system takes its time: without that, the
 /// append that moved a stream from 256 MiB to 1 GiB took 15 to 27 ms of processor time, and the longest of all others 2 ms.
 fn free(layout: Layout, ring: impl Send + 'static) {
-    if layout.bytes() >= FREED_APART {
+    if layout.bytes() >= FREE_IN_THREAD_BYTES {
         // Where there can be no thread, it is freed here.
         let _ = thread::Builder::new().name("pfs-free".to_owned()).spawn(move || drop(ring));
     }
@@ -415,7 +415,7 @@ pub(crate) fn first_ring(
         return own_ring(layout, charge);
     }
     let ring = shareable_ring(layout, charge, Some(descriptors))?;
-    if config.reserve || layout.bytes() <= MAX_ALLOCATED {
+    if config.reserve || layout.bytes() <= MAX_ALLOCATED_BYTES {
         ring.allocate(0, u64::MAX)?;
     }
     Ok(ring)

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Bytes a second that no holder appends: more are a violation.
-const MAX_RATE: u64 = 64 << 30;
+const MAX_BYTES_PER_SECOND: u64 = 64 << 30;
 
 /// A lease, as its stream sees it.
 #[derive(Debug)]
@@ -131,8 +131,9 @@ impl Appending {
         let seen = self.ring.observe();
         let more = self.ring.head().offset.saturating_sub(before.offset);
         let micros = now.saturating_sub(lease.seen).saturating_add(1);
-        let possible =
-            micros.saturating_mul(MAX_RATE / 1_000_000).saturating_add(self.ring.ring().layout().capacity());
+        let possible = micros
+            .saturating_mul(MAX_BYTES_PER_SECOND / 1_000_000)
+            .saturating_add(self.ring.ring().layout().capacity());
         match seen {
             Ok(()) if more <= possible => {
                 lease.seen = now;

@@ -28,7 +28,7 @@ use crate::{
 pub(crate) use appending::{Appending, refusal, refuse, release};
 pub(crate) use attached::{Progress, ReaderState, WriterState};
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub(crate) use growth::MAX_ALLOCATED;
+pub(crate) use growth::MAX_ALLOCATED_BYTES;
 pub(crate) use growth::{Growth, first_ring};
 pub(crate) use lease::Lease;
 pub use lease::LeaseEnd;

@@ -7,15 +7,15 @@ use std::{
 
 use pfs_proto::RingLayout;
 
-use super::{Appending, MAX_ALLOCATED, ReaderState, Shared, WakeFiles, release};
+use super::{Appending, MAX_ALLOCATED_BYTES, ReaderState, Shared, WakeFiles, release};
 use crate::{
     ring::{Layout, Ring, RingWriter},
     sync::{Arc, Ordering, lock},
 };
 
 /// Bytes that are copied at a time at first, and at most: about a millisecond's work.
-const FIRST_STEP: u64 = 64 << 10;
-const LARGEST_STEP: u64 = 4 << 20;
+const FIRST_COPY_BYTES: u64 = 64 << 10;
+const MAX_COPY_BYTES: u64 = 4 << 20;
 
 /// A ring for a reader of another process.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ impl Shared {
             charge.push(self.descriptors.reserve(1).ok_or_else(refused)?);
         }
         let ring = make(layout)?;
-        if layout.bytes() <= MAX_ALLOCATED {
+        if layout.bytes() <= MAX_ALLOCATED_BYTES {
             ring.allocate(0, u64::MAX)?;
         }
         ring.charge(charge);
@@ -182,7 +182,7 @@ impl Shared {
         stop: impl Fn(&Appending) -> Option<T>,
         arrive: impl FnOnce(&mut Appending, RingWriter) -> T,
     ) -> T {
-        let (mut next, mut step) = (None, FIRST_STEP);
+        let (mut next, mut step) = (None, FIRST_COPY_BYTES);
         loop {
             // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
             let mut append = self.look();
@@ -198,7 +198,7 @@ impl Shared {
                 return arrived;
             }
             next = Some(filled);
-            step = (2 * step).min(LARGEST_STEP);
+            step = (2 * step).min(MAX_COPY_BYTES);
         }
     }
 }

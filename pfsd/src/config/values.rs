@@ -14,7 +14,7 @@ const HTTP_ADDRESSES_ALLOWED: &str =
     "a port of the loopback address (4437), or an address and a port (\"0.0.0.0:4437\")";
 
 /// The shortest time to wait.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_DURATION: Duration = Duration::from_millis(1);
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -140,7 +140,7 @@ pub(super) fn list<T>(
 /// A time to wait, not zero and not for ever.
 pub(super) fn duration(key: &str, given: &Given) -> Validated<Duration> {
     validate(key, given, "a time from \"1ms\" to \"1day\", such as \"10s\" or \"2m\"", |value| {
-        time(text(value)?, SHORTEST..=DAY)
+        time(text(value)?, MIN_DURATION..=DAY)
     })
 }
 
@@ -159,7 +159,7 @@ pub(super) fn idle_exit(key: &str, given: &Given) -> Validated<IdleExit> {
         "a time from \"1ms\" to \"1day\", such as \"10m\", or \"never\"",
         |value| match text(value)? {
             "never" => Ok(IdleExit::Never),
-            other => time(other, SHORTEST..=DAY).map(IdleExit::After),
+            other => time(other, MIN_DURATION..=DAY).map(IdleExit::After),
         },
     )
 }

@@ -18,7 +18,7 @@ use crate::{config::Config, logging};
 /// Time between two attempts, doubled after each up to the longest: at first somebody may be about to make the directory above
 /// again. Only a daemon that lost its place is woken by it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
-const LONGEST_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps the socket's file in its place. Dropping it removes the file, as dropping the [`SocketFile`] does.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Keeper {
                 );
             }
             sleep(pause).await;
-            pause = LONGEST_RETRY_INTERVAL.min(pause * 2);
+            pause = MAX_RETRY_INTERVAL.min(pause * 2);
         }
     }
 

@@ -20,7 +20,7 @@ use super::{Identity, SocketError};
 const HANDOVER_TIMEOUT: Duration = Duration::from_millis(4500);
 
 /// Between two looks for the end of such a daemon.
-const HANDOVER_PAUSE: Duration = Duration::from_millis(10);
+const HANDOVER_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An exclusive lock beside a socket, held for as long as this lives. The system gives it up when a daemon dies, however
 /// it dies. Its file holds the pid. No daemon removes it, so that two cannot lock two files of the same name. If somebody else
@@ -39,7 +39,7 @@ impl Lock {
         loop {
             match Self::take(socket) {
                 Err(SocketError::Live { path, pid, .. }) => match answers(socket) {
-                    Ok(false) if Instant::now() < deadline => sleep(HANDOVER_PAUSE),
+                    Ok(false) if Instant::now() < deadline => sleep(HANDOVER_RETRY_INTERVAL),
                     answered => {
                         let answers = answered.unwrap_or_default();
                         return Err(SocketError::Live { path, pid, answers });
