@@ -30,7 +30,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// The one that the flags and the environment name, else the one that is found.
     pub(crate) fn new(global: &GlobalArgs, printer: &Printer) -> anyhow::Result<Self> {
-        let named = Place::of(global)?;
+        let named = Place::from_args(global)?;
         let looks = matches!(named, Place::Lookup(_));
         Ok(Self {
             named,

@@ -73,88 +73,88 @@ impl ExitCode {
     }
 
     /// The code that a shell has for a process that this signal ended: 128 and its number.
-    pub(crate) fn of_signal(signal: i32) -> Self {
+    pub(crate) fn from_signal(signal: i32) -> Self {
         Self::Command(u8::try_from(signal).unwrap_or_default().saturating_add(128))
     }
 
     /// The code of an error: that of the first error in its chain that has one.
-    pub fn of(error: &anyhow::Error) -> Self {
-        error.chain().find_map(Self::of_cause).unwrap_or(Self::Failure)
+    pub fn from_error(error: &anyhow::Error) -> Self {
+        error.chain().find_map(Self::from_cause).unwrap_or(Self::Failure)
     }
 
-    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+    fn from_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return Some(failure.code);
         }
         if let Some(error) = cause.downcast_ref::<RequestError>() {
-            return Some(Self::of_request(error));
+            return Some(Self::from_request(error));
         }
         if let Some(error) = cause.downcast_ref::<ConnectError>() {
-            return Some(Self::of_connect(error));
+            return Some(Self::from_connect(error));
         }
         if let Some(error) = cause.downcast_ref::<StartError>() {
-            return Some(Self::of_start(error));
+            return Some(Self::from_start(error));
         }
         if let Some(error) = cause.downcast_ref::<ReadError>() {
-            return Some(Self::of_read(error));
+            return Some(Self::from_read(error));
         }
-        cause.downcast_ref::<WriteError>().map(Self::of_write)
+        cause.downcast_ref::<WriteError>().map(Self::from_write)
     }
 
-    fn of_connect(error: &ConnectError) -> Self {
+    fn from_connect(error: &ConnectError) -> Self {
         match error {
             ConnectError::NoDaemon { .. }
             | ConnectError::NotFound(_)
             | ConnectError::Unreachable { .. }
             | ConnectError::TimedOut { .. }
             | ConnectError::Lost(_) => Self::NoDaemon,
-            ConnectError::Refused { code, .. } => Self::of_daemon(*code),
+            ConnectError::Refused { code, .. } => Self::from_code(*code),
             _ => Self::Failure,
         }
     }
 
-    fn of_start(error: &StartError) -> Self {
+    fn from_start(error: &StartError) -> Self {
         match error {
-            StartError::Connect(error) | StartError::Gone { source: error, .. } => Self::of_connect(error),
+            StartError::Connect(error) | StartError::Gone { source: error, .. } => Self::from_connect(error),
             StartError::Watch(_) => Self::Failure,
             _ => Self::NoDaemon,
         }
     }
 
-    fn of_request(error: &RequestError) -> Self {
+    fn from_request(error: &RequestError) -> Self {
         match error {
-            RequestError::Daemon { code, .. } => Self::of_daemon(*code),
+            RequestError::Daemon { code, .. } => Self::from_code(*code),
             RequestError::Lost(_) => Self::NoDaemon,
             RequestError::Path(_) => Self::Usage,
-            RequestError::Connect(error) => Self::of_connect(error),
+            RequestError::Connect(error) => Self::from_connect(error),
             _ => Self::Failure,
         }
     }
 
-    fn of_read(error: &ReadError) -> Self {
+    fn from_read(error: &ReadError) -> Self {
         match error {
             ReadError::Removed => Self::Removed,
             ReadError::TooSlow { .. } => Self::TooSlow,
             ReadError::DaemonGone(_) => Self::NoDaemon,
-            ReadError::Other(cause) => Self::of_other(cause),
+            ReadError::Other(cause) => Self::from_other(cause),
             _ => Self::Failure,
         }
     }
 
-    fn of_write(error: &WriteError) -> Self {
+    fn from_write(error: &WriteError) -> Self {
         match error {
             WriteError::DaemonGone(_) => Self::NoDaemon,
             WriteError::Closed => Self::ClosedOrExists,
-            WriteError::Other(cause) => Self::of_other(cause),
+            WriteError::Other(cause) => Self::from_other(cause),
             _ => Self::Failure,
         }
     }
 
-    fn of_other(cause: &Cause) -> Self {
-        cause.downcast_ref().map_or(Self::Failure, Self::of_request)
+    fn from_other(cause: &Cause) -> Self {
+        cause.downcast_ref().map_or(Self::Failure, Self::from_request)
     }
 
-    fn of_daemon(code: ErrorCode) -> Self {
+    fn from_code(code: ErrorCode) -> Self {
         match code {
             ErrorCode::NoSuchStream => Self::NoSuchStream,
             ErrorCode::BadPath | ErrorCode::BadOption | ErrorCode::IsStream | ErrorCode::IsDocument => {
@@ -220,7 +220,7 @@ mod tests {
             (StartError::Watch(lost()), ExitCode::Failure),
         ] {
             let shown = error.to_string();
-            assert_eq!(ExitCode::of(&error.into()), code, "{shown}");
+            assert_eq!(ExitCode::from_error(&error.into()), code, "{shown}");
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
             (ErrorCode::PastHead, ExitCode::Failure),
             (ErrorCode::Unknown(999), ExitCode::Failure),
         ] {
-            assert_eq!(ExitCode::of(&told(code).into()), exit, "{code:?}");
+            assert_eq!(ExitCode::from_error(&told(code).into()), exit, "{code:?}");
         }
     }
 
@@ -262,23 +262,23 @@ mod tests {
             WriteError::DaemonGone(lost().into()).into(),
         ];
         for error in errors {
-            assert_eq!(ExitCode::of(&error), ExitCode::NoDaemon, "{error}");
+            assert_eq!(ExitCode::from_error(&error), ExitCode::NoDaemon, "{error}");
         }
     }
 
     #[test]
     fn a_reader_and_a_writer_of_a_removed_stream_end_each_with_their_own_code() {
-        assert_eq!(ExitCode::of(&ReadError::Removed.into()), ExitCode::Removed);
-        assert_eq!(ExitCode::of(&ReadError::TooSlow { lag: None }.into()), ExitCode::TooSlow);
-        assert_eq!(ExitCode::of(&WriteError::Removed.into()), ExitCode::Failure);
-        assert_eq!(ExitCode::of(&WriteError::Closed.into()), ExitCode::ClosedOrExists);
+        assert_eq!(ExitCode::from_error(&ReadError::Removed.into()), ExitCode::Removed);
+        assert_eq!(ExitCode::from_error(&ReadError::TooSlow { lag: None }.into()), ExitCode::TooSlow);
+        assert_eq!(ExitCode::from_error(&WriteError::Removed.into()), ExitCode::Failure);
+        assert_eq!(ExitCode::from_error(&WriteError::Closed.into()), ExitCode::ClosedOrExists);
     }
 
     #[test]
     fn what_a_daemon_refuses_a_reader_or_writer_ends_with_the_code_of_its_reason() {
         for (code, exit) in [(ErrorCode::BadOption, ExitCode::Usage), (ErrorCode::Limit, ExitCode::Failure)] {
-            assert_eq!(ExitCode::of(&ReadError::from(told(code)).into()), exit, "{code:?}");
-            assert_eq!(ExitCode::of(&WriteError::from(told(code)).into()), exit, "{code:?}");
+            assert_eq!(ExitCode::from_error(&ReadError::from(told(code)).into()), exit, "{code:?}");
+            assert_eq!(ExitCode::from_error(&WriteError::from(told(code)).into()), exit, "{code:?}");
         }
     }
 
@@ -286,7 +286,7 @@ mod tests {
     fn what_is_said_about_an_error_does_not_change_its_code() {
         let error =
             anyhow::Error::new(told(ErrorCode::NoSuchStream)).context("cannot show it").context("again");
-        assert_eq!(ExitCode::of(&error), ExitCode::NoSuchStream);
-        assert_eq!(ExitCode::of(&anyhow::anyhow!("no idea")), ExitCode::Failure);
+        assert_eq!(ExitCode::from_error(&error), ExitCode::NoSuchStream);
+        assert_eq!(ExitCode::from_error(&anyhow::anyhow!("no idea")), ExitCode::Failure);
     }
 }

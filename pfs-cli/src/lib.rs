@@ -96,7 +96,7 @@ fn ended(printer: &Printer, result: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => ExitCode::Success,
         Err(error) => {
             printer.error(format_args!("{error:#}"));
-            ExitCode::of(&error)
+            ExitCode::from_error(&error)
         }
     }
 }

@@ -32,12 +32,12 @@ pub(crate) enum Place {
 
 impl Place {
     /// As the flags want it, else as the environment does.
-    pub(crate) fn of(global: &GlobalArgs) -> anyhow::Result<Self> {
+    pub(crate) fn from_args(global: &GlobalArgs) -> anyhow::Result<Self> {
         Self::choose(global, variable)
     }
 
     /// As the environment wants it: for processes that were started with [`variables`](Self::variables).
-    pub(crate) fn of_environment() -> anyhow::Result<Self> {
+    pub(crate) fn from_environment() -> anyhow::Result<Self> {
         Self::choose(&GlobalArgs::default(), variable)
     }
 
@@ -174,7 +174,7 @@ mod tests {
         };
         match Place::choose(&global, variable) {
             Ok(place) => Ok(place.to_string()),
-            Err(error) => Err((ExitCode::of(&error), format!("{error:#}"))),
+            Err(error) => Err((ExitCode::from_error(&error), format!("{error:#}"))),
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
         assert!(message.contains("both set"), "{message}");
         let global =
             GlobalArgs { socket: Some("/s".into()), url: Some("http://h".into()), ..GlobalArgs::default() };
-        assert_eq!(ExitCode::of(&Place::of(&global).unwrap_err()), ExitCode::Usage);
+        assert_eq!(ExitCode::from_error(&Place::from_args(&global).unwrap_err()), ExitCode::Usage);
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
             [url, ("PFS_TOKEN_FILE", file.clone().into())]
         );
         let both = place(None, &[("PFS_TOKEN", "word"), named]).unwrap_err();
-        assert_eq!(ExitCode::of(&both), ExitCode::Usage);
+        assert_eq!(ExitCode::from_error(&both), ExitCode::Usage);
         let message = format!("{:#}", place(None, &[("PFS_TOKEN", "two words")]).unwrap_err());
         assert!(message.contains("PFS_TOKEN") && !message.contains("two words"), "{message}");
     }

@@ -176,7 +176,7 @@ mod tests {
         }
         assert_eq!(printer.conclude(ExitCode::Success, Ok(())).unwrap(), ExitCode::Success);
         let error = printer.conclude(ExitCode::Success, Err(full())).unwrap_err();
-        assert_eq!(ExitCode::of(&error), ExitCode::Failure);
+        assert_eq!(ExitCode::from_error(&error), ExitCode::Failure);
         let error = printer.conclude(ExitCode::Success, Err(OutputError::Closed)).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(OutputError::Closed)), "{error}");
     }

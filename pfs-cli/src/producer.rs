@@ -124,7 +124,7 @@ impl Interruption {
     /// Waits for a signal after the end of the command, and tells with which code `pfs` ends by it.
     pub(crate) async fn comes(self) -> ExitCode {
         match self.0.await {
-            Ok(signal) => ExitCode::of_signal(signal.as_raw()),
+            Ok(signal) => ExitCode::from_signal(signal.as_raw()),
             Err(_) => pending().await,
         }
     }
@@ -141,7 +141,7 @@ impl End {
         match self.status.code() {
             Some(0) => ExitCode::Success,
             Some(code) => ExitCode::Command(u8::try_from(code).unwrap_or(u8::MAX)),
-            None => ExitCode::of_signal(self.status.signal().unwrap_or_default()),
+            None => ExitCode::from_signal(self.status.signal().unwrap_or_default()),
         }
     }
 }
@@ -215,7 +215,7 @@ mod tests {
         for (command, code) in [("/nowhere/at/all", 127), ("/", 126)] {
             let failure = Producer::start(&[command.into()]).unwrap_err();
             assert!(failure.to_string().starts_with(&format!("cannot start {command}: ")), "{failure}");
-            assert_eq!(ExitCode::of(&failure.into()), ExitCode::Command(code));
+            assert_eq!(ExitCode::from_error(&failure.into()), ExitCode::Command(code));
         }
     }
 }

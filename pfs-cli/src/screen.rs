@@ -95,8 +95,8 @@ impl Screen {
         loop {
             tokio::select! {
                 biased;
-                signal = self.signals.next() => return Ok(ExitCode::of_signal(signal.as_raw())),
-                () = one(&mut self.quit) => return Ok(ExitCode::of_signal(Signal::QUIT.as_raw())),
+                signal = self.signals.next() => return Ok(ExitCode::from_signal(signal.as_raw())),
+                () = one(&mut self.quit) => return Ok(ExitCode::from_signal(Signal::QUIT.as_raw())),
                 () = one(&mut self.stop) => self.suspend(),
                 () = one(&mut self.resume) => {
                     self.enter()?;
@@ -197,7 +197,7 @@ impl Keys {
                     for key in pressed.iter().take(len) {
                         match key {
                             b'q' | b'Q' | &END => return ExitCode::Success,
-                            &INTERRUPT => return ExitCode::of_signal(Signal::INT.as_raw()),
+                            &INTERRUPT => return ExitCode::from_signal(Signal::INT.as_raw()),
                             _ => {}
                         }
                     }

@@ -64,7 +64,7 @@ impl FromStr for Endpoint {
 
     fn from_str(place: &str) -> Result<Self, EndpointError> {
         if ["http://", "https://"].iter().any(|scheme| place.starts_with(scheme)) {
-            return Self::of_url(place);
+            return Self::from_url(place);
         }
         if place.is_empty() { Err(EndpointError::Empty) } else { Ok(Self::Unix(place.into())) }
     }
@@ -88,19 +88,19 @@ impl Endpoint {
             (Some(path), None) => Ok(Self::Unix(path.into())),
             (None, Some(url)) => {
                 let url = url.to_str().ok_or(EndpointError::NotUtf8 { variable: "PFS_URL" })?;
-                Self::of_url(url)?.with_variables(variable)
+                Self::from_url(url)?.with_variables(variable)
             }
             (None, None) => Ok(Self::default()),
         }
     }
 
     #[cfg(feature = "http")]
-    fn of_url(url: &str) -> Result<Self, EndpointError> {
+    fn from_url(url: &str) -> Result<Self, EndpointError> {
         HttpEndpoint::new(url).map(Self::Http)
     }
 
     #[cfg(not(feature = "http"))]
-    fn of_url(url: &str) -> Result<Self, EndpointError> {
+    fn from_url(url: &str) -> Result<Self, EndpointError> {
         Err(EndpointError::NoHttp { url: url.to_owned() })
     }
 

@@ -80,7 +80,7 @@
 //!     for chunk in client.reader("/streamfs/log", ReadOptions::default())? {
 //!         match chunk {
 //!             Ok(line) => io::stdout().write_all(&line)?,
-//!             Err(error) if LostData::of(&error).is_some() => eprintln!("{error}"), // It goes on behind a gap.
+//!             Err(error) if LostData::from_io_error(&error).is_some() => eprintln!("{error}"), // It goes on behind a gap.
 //!             Err(error) => return Err(error.into()),
 //!         }
 //!     }

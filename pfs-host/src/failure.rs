@@ -21,7 +21,7 @@ pub struct Failure {
 impl Failure {
     /// A refusal in these words.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), reason: Reason::of(code) }
+        Self { code, message: message.into(), reason: Reason::from_code(code) }
     }
 
     /// The same, counted as a refusal for this reason.

@@ -77,7 +77,7 @@ impl Permissions {
     }
 
     /// The sum of these grants, which never change.
-    pub fn of(grants: Vec<Grant>) -> Self {
+    pub fn from_grants(grants: Vec<Grant>) -> Self {
         Grants::new(grants).permissions()
     }
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_grant_holds_at_its_prefix_and_below_it_only() {
-        let permissions = Permissions::of(vec![grant(true, false, "/streamfs/a")]);
+        let permissions = Permissions::from_grants(vec![grant(true, false, "/streamfs/a")]);
         for path in ["/streamfs/a", "/streamfs/a/", "/streamfs/a/b"] {
             assert!(permissions.may_read(path).is_ok(), "{path}");
         }
@@ -186,19 +186,20 @@ mod tests {
 
     #[test]
     fn reading_and_writing_are_granted_apart_and_several_grants_add_up() {
-        let permissions = Permissions::of(vec![grant(true, false, "/"), grant(false, true, "/streamfs/a")]);
+        let permissions =
+            Permissions::from_grants(vec![grant(true, false, "/"), grant(false, true, "/streamfs/a")]);
         assert!(permissions.may_read("/").is_ok());
         assert!(permissions.may_write("/streamfs/a").is_ok());
         let message = permissions.may_write("/streamfs/b").unwrap_err().message;
         assert!(message.contains("write /streamfs/b"), "{message}");
-        assert!(Permissions::of(Vec::new()).may_read("/").is_err());
+        assert!(Permissions::from_grants(Vec::new()).may_read("/").is_err());
         assert!(Permissions::all().may_write("/anything").is_ok());
     }
 
     #[test]
     fn neither_reading_nor_writing_grants_to_block_writers() {
         let blocks = Grant { block: true, ..grant(false, false, "/streamfs/a") };
-        let permissions = Permissions::of(vec![grant(true, true, "/"), blocks]);
+        let permissions = Permissions::from_grants(vec![grant(true, true, "/"), blocks]);
         assert!(permissions.may_block("/streamfs/a/b").is_ok());
         let failure = permissions.may_block("/streamfs/b").unwrap_err();
         assert_eq!(failure.code, ErrorCode::Denied);

@@ -105,7 +105,7 @@ impl Reason {
     }
 
     /// The reason that an error code alone tells. Limits other than quotas name their reason themselves.
-    pub(crate) fn of(code: ErrorCode) -> Option<Self> {
+    pub(crate) fn from_code(code: ErrorCode) -> Option<Self> {
         match code {
             ErrorCode::Denied => Some(Self::Denied),
             ErrorCode::Limit => Some(Self::Quota),

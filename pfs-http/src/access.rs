@@ -64,7 +64,9 @@ pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request
         Access::Open(grants) => (Owner::Anonymous, grants.permissions()),
         Access::Tokens(tokens) => match holder(tokens, request.headers()) {
             Ok(holder) => holder,
-            Err(_) if is_open(request.uri().path()) => (Owner::Anonymous, Permissions::of(Vec::new())),
+            Err(_) if is_open(request.uri().path()) => {
+                (Owner::Anonymous, Permissions::from_grants(Vec::new()))
+            }
             Err(refusal) => return refusal.into_response(),
         },
     };

@@ -470,7 +470,7 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let (presence, leaving) = Presence::new(Arc::clone(&self.hung_up));
         request.extensions_mut().insert(presence);
         let mut router = self.router.clone();
-        let (protocol, tally) = (Protocol::of(request.uri().path()), Arc::clone(&self.tally));
+        let (protocol, tally) = (Protocol::from_path(request.uri().path()), Arc::clone(&self.tally));
         // Frames report an end themselves. A reset could make a client of frames lose data that it has not read.
         (self.reset_when_killed)(protocol != Protocol::Frames);
         let lingers = version >= Version::HTTP_2;

@@ -95,7 +95,7 @@ impl Record {
             sent: 0,
             outcome: Outcome::default(),
             end: End::GivenUp,
-            protocol: Protocol::of(request.uri().path()),
+            protocol: Protocol::from_path(request.uri().path()),
             tally,
             refusals,
             refused: false,

@@ -37,7 +37,7 @@ async fn monitor(mut output: impl Write) -> Result<()> {
     while let Some(beat) = beats.next().await {
         match beat {
             Ok(beat) => writeln!(output, "{}", String::from_utf8_lossy(&beat))?,
-            Err(error) => match ReadError::of(&error) {
+            Err(error) => match ReadError::from_io_error(&error) {
                 Some(ReadError::Stalled { after }) => writeln!(output, "nothing for {after:?}")?,
                 _ => return Err(error.into()),
             },

@@ -80,7 +80,7 @@ fn serve_viewer(mut connection: TcpStream, stream: &Stream) -> Result<Served> {
                 bytes += chunk.len() as u64;
             }
             // A player finds its way into the picture again. Any other error ends it.
-            Err(error) if LostData::of(&error).is_some() => {}
+            Err(error) if LostData::from_io_error(&error).is_some() => {}
             Err(error) => return Err(error.into()),
         }
     }

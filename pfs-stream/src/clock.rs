@@ -8,14 +8,14 @@ use std::{
 /// The time of an append: now, as of the last tick of the system's clock, some milliseconds ago at most. That is a small part of
 /// the cost of the exact time, which would be the slowest part of a small append. To be compared with others of its kind.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
-pub(crate) fn of_append() -> u64 {
+pub(crate) fn append_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     let (seconds, nanos) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
     seconds.unwrap_or(0).saturating_mul(1_000_000).saturating_add(nanos.unwrap_or(0) / 1000)
 }
 
 #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
-pub(crate) fn of_append() -> u64 {
+pub(crate) fn append_time() -> u64 {
     micros(SystemTime::now())
 }
 

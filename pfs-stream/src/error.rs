@@ -89,7 +89,7 @@ pub enum AttachError {
 
 /// Why a chunk was not appended, or a writer cannot go on. A chunk is in the stream whole or not at all.
 ///
-/// As an [`io::Error`] it is found again by [`WriteError::of`].
+/// As an [`io::Error`] it is found again by [`WriteError::from_io_error`].
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -137,7 +137,7 @@ pub enum WriteError {
 
 /// Why a reader gets nothing more. None of these is the end of the stream.
 ///
-/// As an [`io::Error`] it is found again by [`ReadError::of`].
+/// As an [`io::Error`] it is found again by [`ReadError::from_io_error`].
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -231,14 +231,14 @@ impl ReadError {
     }
 
     /// The one that this error stands for, if it does.
-    pub fn of(error: &io::Error) -> Option<&Self> {
+    pub fn from_io_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }
 
 impl WriteError {
     /// The one that this error stands for, if it does.
-    pub fn of(error: &io::Error) -> Option<&Self> {
+    pub fn from_io_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }

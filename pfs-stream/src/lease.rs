@@ -329,7 +329,7 @@ impl Holder {
         if size > max {
             return Err(HolderError::TooLarge { size, max });
         }
-        let time = clock::of_append().max(self.newest);
+        let time = clock::append_time().max(self.newest);
         match self.ring.push(&given, time) {
             Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => self.ring.push(&given, time)?,
             pushed => pushed?,
@@ -355,7 +355,7 @@ impl Holder {
         let mut push = |ring: &mut LeasedWriter| {
             ring.push_from(file, most, || {
                 // Not before: the file may have kept this waiting.
-                newest = clock::of_append().max(newest);
+                newest = clock::append_time().max(newest);
                 newest
             })
         };

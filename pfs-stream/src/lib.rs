@@ -61,7 +61,7 @@
 //! for chunk in reader {
 //!     match chunk {
 //!         Ok(bytes) => assert_eq!(bytes, "a chunk arrives whole"),
-//!         Err(error) if LostData::of(&error).is_some() => eprintln!("{error}"),
+//!         Err(error) if LostData::from_io_error(&error).is_some() => eprintln!("{error}"),
 //!         Err(error) => return Err(error.into()),
 //!     }
 //! }

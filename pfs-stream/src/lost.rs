@@ -9,7 +9,7 @@ use thiserror::Error;
 /// ```
 /// # use pfs_stream::LostData;
 /// # let error = std::io::Error::from(LostData::new(100, 164, 2));
-/// if let Some(lost) = LostData::of(&error) {
+/// if let Some(lost) = LostData::from_io_error(&error) {
 ///     assert_eq!((lost.bytes(), lost.chunks), (64, 2));
 /// }
 /// ```
@@ -37,7 +37,7 @@ impl LostData {
     }
 
     /// The gap that this error stands for, if it does.
-    pub fn of(error: &io::Error) -> Option<&Self> {
+    pub fn from_io_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }

@@ -214,7 +214,7 @@ impl Registry {
         charge.push(memory);
         let ring = state::first_ring(&config, charge, &self.inner.descriptors)?;
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
-        let stream = Stream::of(Shared::new(name, config, ring, charges, Some(created), gone));
+        let stream = Stream::from_shared(Shared::new(name, config, ring, charges, Some(created), gone));
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);

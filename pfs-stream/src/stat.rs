@@ -37,7 +37,7 @@ pub(crate) fn summary(shared: &Shared) -> StreamSummary {
 }
 
 pub(crate) fn stat(shared: &Shared) -> StreamStat {
-    let now = clock::of_append();
+    let now = clock::append_time();
     let append = shared.look();
     let (head, tail) = (append.ring.head(), append.ring.tail());
     let (recent, from) = append.ring.appended_since(now.saturating_sub(clock::duration_micros(RATE_WINDOW)));

@@ -84,11 +84,18 @@ impl Stream {
     }
 
     fn unregistered(name: &str, config: StreamConfig, ring: Ring) -> Self {
-        Self::of(Shared::new(name, config, ring, Charges::default(), None, std::sync::Arc::default()))
+        Self::from_shared(Shared::new(
+            name,
+            config,
+            ring,
+            Charges::default(),
+            None,
+            std::sync::Arc::default(),
+        ))
     }
 
     /// The first handle of a stream.
-    pub(crate) fn of(shared: Shared) -> Self {
+    pub(crate) fn from_shared(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }
     }
 
@@ -234,7 +241,7 @@ impl Stream {
                 Position { offset, ..ring.chunk_at(offset) }
             }
             Start::Since(age) => {
-                ring.oldest_since(clock::of_append().saturating_sub(clock::duration_micros(age)))
+                ring.oldest_since(clock::append_time().saturating_sub(clock::duration_micros(age)))
             }
             Start::Offset(offset) if offset > head.offset => {
                 return Err(AttachError::PastHead { offset, head: head.offset });

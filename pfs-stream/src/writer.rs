@@ -179,7 +179,7 @@ impl Writer {
         if size >= MIN_HELD_BYTES as u64 && self.shared.holds {
             return self.try_hold(chunk.to_bytes());
         }
-        let now = clock::of_append();
+        let now = clock::append_time();
         let mut append = self.shared.appending()?;
         if size > 0 {
             match append.put(chunk, now, &self.shared, &mut self.gone) {
@@ -198,7 +198,7 @@ impl Writer {
     /// As [`try_push`](Self::try_push), for a chunk that can be held.
     #[inline(always)]
     fn try_hold(&mut self, chunk: Bytes) -> Result<Option<Appended>, WriteError> {
-        let (now, size) = (clock::of_append(), chunk.len() as u64);
+        let (now, size) = (clock::append_time(), chunk.len() as u64);
         let mut append = self.shared.appending()?;
         if !append.put_held(chunk, now, &self.shared, &mut self.gone) {
             self.state.needs_room(append, &self.shared);

@@ -99,7 +99,7 @@ impl Reloader {
         outcome.warnings.extend(notes.chain(shortage));
         if let (Some(server), Some(setup)) = (&self.http, http) {
             let (tokens, tls) = (setup.tokens(), &config.http.tls);
-            outcome.changes.extend(of_tokens(tokens, server.reload(setup)));
+            outcome.changes.extend(token_changes(tokens, server.reload(setup)));
             outcome.changes.extend(tls.iter().map(|files| {
                 let client_ca = if files.client_ca.is_some() { " and http.client_ca" } else { "" };
                 format!("http.certificate{client_ca} read for new connections")
@@ -127,7 +127,7 @@ fn prepare(args: &Args, running: &Config) -> Result<Prepared> {
     Ok(Prepared { reload, http })
 }
 
-fn of_tokens(count: Option<usize>, changes: TokenChanges) -> Option<String> {
+fn token_changes(count: Option<usize>, changes: TokenChanges) -> Option<String> {
     let TokenChanges { added, changed, removed } = changes;
     let Some(count) = count else {
         return (removed > 0).then(|| "auth.token_file is unset: HTTP needs no token any more".to_owned());
@@ -264,7 +264,7 @@ mod tests {
             (None, changes(0, 0, 1), Some("auth.token_file is unset: HTTP needs no token any more")),
             (None, changes(0, 0, 0), None),
         ] {
-            assert_eq!(of_tokens(count, changes).as_deref(), expected);
+            assert_eq!(token_changes(count, changes).as_deref(), expected);
         }
         let outcome = Outcome { changes: vec!["a".into(), "b".into()], warnings: vec!["c".into()] };
         assert_eq!(outcome.text("reloaded"), "reloaded\n  a\n  b\nwarning: c\n");

@@ -58,7 +58,7 @@ impl Pfs {
     }
 
     /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is there.
-    pub fn of_user(runtime_dir: &Path) -> Self {
+    pub fn for_user(runtime_dir: &Path) -> Self {
         Self::usual().may_start_daemon(runtime_dir)
     }
 

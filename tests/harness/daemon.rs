@@ -278,7 +278,7 @@ pub struct Autostarted(pub PathBuf);
 
 impl Autostarted {
     /// The one that users of this runtime folder get.
-    pub fn of_user(runtime_dir: &Path) -> Self {
+    pub fn for_user(runtime_dir: &Path) -> Self {
         Self(runtime_dir.join("pfs").join(SOCKET))
     }
 

@@ -12,8 +12,8 @@ fn a_cause_is_printed_once() {
     let cause = "No such file or directory (os error 2)";
     let said = format!("cannot read the configuration {MISSING}: {cause}");
     let user = tempfile::tempdir().unwrap();
-    let _daemon = Autostarted::of_user(user.path());
-    let pfs = Pfs::of_user(user.path()).env("PFSD_CONFIG", MISSING).arg("ls").run().exits(5);
+    let _daemon = Autostarted::for_user(user.path());
+    let pfs = Pfs::for_user(user.path()).env("PFSD_CONFIG", MISSING).arg("ls").run().exits(5);
     let pfsd = Pfs::new(binary("pfsd")).args(["--config", MISSING]).run().exits(1);
     for run in [pfs, pfsd] {
         assert_eq!(run.stderr.matches(cause).count(), 1, "{}", run.stderr);

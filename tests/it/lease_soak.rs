@@ -176,10 +176,10 @@ struct Reader {
 impl Reader {
     fn start(random: &mut Random, daemon: &Daemon) -> Self {
         let policy = random.of(["drop", "drop", "block", "disconnect"]);
-        Self::of(random.of(Transport::ALL), policy, daemon)
+        Self::new(random.of(Transport::ALL), policy, daemon)
     }
 
-    fn of(transport: Transport, policy: &'static str, daemon: &Daemon) -> Self {
+    fn new(transport: Transport, policy: &'static str, daemon: &Daemon) -> Self {
         let command = daemon.pfs_on(transport, ["-v", "cat", "--stream", "--slow", policy, S]);
         Self { running: command.spawn(), policy }
     }

@@ -31,14 +31,14 @@ fn pfsd(socket: &Path) -> Running {
 #[test]
 fn a_started_daemon_has_the_root_as_its_directory_a_session_of_its_own_and_only_its_own_descriptors() {
     let user = tempfile::tempdir().unwrap();
-    let daemon = Autostarted::of_user(user.path());
+    let daemon = Autostarted::for_user(user.path());
     let folder = tempfile::tempdir().unwrap();
     // A relative path is the user's, not the daemon's.
     fs::write(folder.path().join("own.toml"), "[limits]\nmax_streams = 7\n").unwrap();
-    let create = Pfs::of_user(user.path()).env("PFSD_CONFIG", "own.toml").current_dir(folder.path());
+    let create = Pfs::for_user(user.path()).env("PFSD_CONFIG", "own.toml").current_dir(folder.path());
     let kept = folder.path().join("kept");
     create.args(["create", S]).redirected(&format!("7>{}", kept.display())).run().exits(0);
-    let info = Pfs::of_user(user.path()).args(["info"]).run().exits(0);
+    let info = Pfs::for_user(user.path()).args(["info"]).run().exits(0);
     assert!(info.text().contains("1 of 7"), "{}", info.text());
 
     let pid = daemon.pid().unwrap();
@@ -75,7 +75,7 @@ fn a_start_that_fails_is_quoted_with_its_reason() {
         ("PFSD_CONFIG", "/nonexistent", 1, "cannot read the configuration /nonexistent"),
     ] {
         for color in ["0", "1"] {
-            let pfs = Pfs::of_user(user.path()).env(variable, value).env("CLICOLOR_FORCE", color);
+            let pfs = Pfs::for_user(user.path()).env(variable, value).env("CLICOLOR_FORCE", color);
             let run = pfs.args(["ls", "--color", "never"]).run().exits(5);
             run.says(&format!("ended at once (exit status: {status}): {reason}")).says("; see ");
         }
@@ -87,8 +87,8 @@ fn a_daemon_that_nobody_uses_ends_after_its_time_and_the_next_command_starts_ano
     let user = tempfile::tempdir().unwrap();
     let config = user.path().join("pfsd.toml");
     fs::write(&config, "[limits]\nidle_exit = \"300ms\"\n").unwrap();
-    let daemon = Autostarted::of_user(user.path());
-    let pfs = || Pfs::of_user(user.path()).env("PFSD_CONFIG", &config);
+    let daemon = Autostarted::for_user(user.path());
+    let pfs = || Pfs::for_user(user.path()).env("PFSD_CONFIG", &config);
     let mut waiting = pfs().args(["cat", "--stream", S]).spawn();
     eventually("a daemon runs", || daemon.pid().is_some());
     let first = daemon.pid().unwrap();
@@ -125,9 +125,9 @@ fn clients_that_come_while_a_daemon_ends_are_served_by_the_next_one() {
     let user = tempfile::tempdir().unwrap();
     let config = user.path().join("pfsd.toml");
     fs::write(&config, "[limits]\nidle_exit = \"3ms\"\n").unwrap();
-    let _daemon = Autostarted::of_user(user.path());
+    let _daemon = Autostarted::for_user(user.path());
     for _ in 0..20 {
-        let list = || Pfs::of_user(user.path()).env("PFSD_CONFIG", &config).arg("ls").spawn();
+        let list = || Pfs::for_user(user.path()).env("PFSD_CONFIG", &config).arg("ls").spawn();
         let all: Vec<Running> = (0..4).map(|_| list()).collect();
         for one in all {
             one.finish().exits(0).quietly();
@@ -182,8 +182,8 @@ fn a_runtime_directory_that_comes_back_has_its_daemon_again() {
         fs::set_permissions(&runtime, Permissions::from_mode(0o700)).unwrap();
     };
     log_in();
-    let daemon = Autostarted::of_user(&runtime);
-    Pfs::of_user(&runtime).args(["write", S]).stdin("before").run().exits(0);
+    let daemon = Autostarted::for_user(&runtime);
+    Pfs::for_user(&runtime).args(["write", S]).stdin("before").run().exits(0);
     let pid = daemon.pid().unwrap();
     let log = runtime.join("pfs/pfsd.log");
     for _ in 0..3 {
@@ -196,7 +196,7 @@ fn a_runtime_directory_that_comes_back_has_its_daemon_again() {
             fs::read_to_string(&log).unwrap_or_default().contains("was made again")
         });
     }
-    let read = Pfs::of_user(&runtime).args(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
+    let read = Pfs::for_user(&runtime).args(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
     assert_eq!(read.text(), "before");
 }
 
@@ -204,8 +204,8 @@ fn a_runtime_directory_that_comes_back_has_its_daemon_again() {
 fn a_directory_that_is_no_longer_the_user_s_alone_is_not_served_in() {
     let base = tempfile::tempdir().unwrap();
     fs::set_permissions(base.path(), Permissions::from_mode(0o700)).unwrap();
-    let daemon = Autostarted::of_user(base.path());
-    Pfs::of_user(base.path()).args(["create", S]).run().exits(0);
+    let daemon = Autostarted::for_user(base.path());
+    Pfs::for_user(base.path()).args(["create", S]).run().exits(0);
     let (place, pid) = (base.path().join("pfs"), daemon.pid().unwrap());
     // At once in its place: nothing is missing for a moment.
     let open = base.path().join("open");

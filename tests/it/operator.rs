@@ -44,9 +44,9 @@ fn info_shows_the_daemon_and_how_much_of_its_limits_is_used(transport: Transport
 #[test]
 fn neither_info_nor_stop_starts_a_daemon() {
     let user = tempfile::tempdir().unwrap();
-    let daemon = Autostarted::of_user(user.path());
+    let daemon = Autostarted::for_user(user.path());
     for command in [&["info"][..], &["info", "--json"], &["stop"], &["stop", "--if-idle"]] {
-        let run = Pfs::of_user(user.path()).args(command).run().exits(5).says("no daemon answers");
+        let run = Pfs::for_user(user.path()).args(command).run().exits(5).says("no daemon answers");
         assert_eq!(run.text(), "");
         assert_eq!(daemon.pid(), None);
     }
@@ -104,11 +104,11 @@ fn nobody_stops_a_daemon_over_http() {
 #[test]
 fn a_daemon_that_was_stopped_is_started_again_by_the_next_command() {
     let user = tempfile::tempdir().unwrap();
-    let daemon = Autostarted::of_user(user.path());
-    Pfs::of_user(user.path()).args(["create", S]).run().exits(0);
+    let daemon = Autostarted::for_user(user.path());
+    Pfs::for_user(user.path()).args(["create", S]).run().exits(0);
     let first = daemon.pid().unwrap();
-    Pfs::of_user(user.path()).arg("stop").run().exits(0).says(S);
+    Pfs::for_user(user.path()).arg("stop").run().exits(0).says(S);
     assert_eq!(daemon.pid(), None);
-    Pfs::of_user(user.path()).args(["create", S]).run().exits(0).quietly();
+    Pfs::for_user(user.path()).args(["create", S]).run().exits(0).quietly();
     assert_ne!(daemon.pid().unwrap(), first);
 }

@@ -82,7 +82,7 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
     let address = format!("{}:4437", address_of_its_own().ip());
     let pasted: String = lines.iter().map(|line| line.text.replace(ADDRESS, &address) + "\n").collect();
     let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap());
-    let _daemon = Autostarted::of_user(&at(XDG));
+    let _daemon = Autostarted::for_user(&at(XDG));
     // An interactive shell does this after each complete command, and keeps $? and PIPESTATUS for the next one. What a command reads
     // of the shell's own input is missing from the lines, as it would be on a terminal. Behind a line that failed, others may hang.
     let after_each = "code=$?; echo $code >> \"$OUTPUT/codes\"; echo \"lines that have ended: ${LINE-0}\" >&9; \

@@ -19,7 +19,7 @@ impl User {
         let player = dir.path().join("ffplay");
         std::fs::write(&player, "#!/bin/sh\ntest \"$1\" = - && exec cat > played\n").unwrap();
         std::fs::set_permissions(&player, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self { _daemon: Autostarted::of_user(dir.path()), dir }
+        Self { _daemon: Autostarted::for_user(dir.path()), dir }
     }
 
     fn types(&self, line: &str) -> Running {

@@ -101,7 +101,7 @@ async fn follow(
             finish.tell(&args.path, lost, &context.printer);
             finish.code(lost)
         }
-        Err(error) => ExitCode::of(error),
+        Err(error) => ExitCode::from_error(error),
     };
     let code = context.printer.conclude(code, printed)?;
     ended.map(|_| code)

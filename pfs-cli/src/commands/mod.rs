@@ -30,7 +30,7 @@ struct Failures(Option<ExitCode>);
 impl Failures {
     /// Says what went wrong with one path; without a daemon there is no use in going on with the next.
     fn add(&mut self, printer: &Printer, error: anyhow::Error) -> anyhow::Result<()> {
-        let code = ExitCode::of(&error);
+        let code = ExitCode::from_error(&error);
         if code == ExitCode::NoDaemon {
             return Err(error);
         }

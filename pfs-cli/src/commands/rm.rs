@@ -93,7 +93,7 @@ mod tests {
             error.to_string(),
             "/streamfs is above the streams; to remove all of them: pfs rm -r /streamfs"
         );
-        assert_eq!(ExitCode::of(&error.into()), ExitCode::Usage);
+        assert_eq!(ExitCode::from_error(&error.into()), ExitCode::Usage);
         assert_eq!(streams(&paths[..1]).unwrap()[0].as_str(), "/streamfs/cam");
     }
 }

@@ -163,7 +163,7 @@ async fn append_output(
     context.printer.error(format_args!("{error:#}; {} gets SIGTERM", producer.name()));
     let waiting = format_args!("{} to end", producer.name().to_owned());
     let _ = patiently(&context.printer, waiting, producer.ended()).await;
-    Ok(ExitCode::of(&error))
+    Ok(ExitCode::from_error(&error))
 }
 
 /// Whether an operand stands for standard input.
@@ -473,5 +473,5 @@ fn failed(path: &StreamPath, place: &Place, error: WriteError, appended: Option<
         }
         _ => return anyhow::Error::new(error).context(format!("cannot append to {path}; {done}")),
     };
-    Failure::new(ExitCode::of(&error.into()), message).into()
+    Failure::new(ExitCode::from_error(&error.into()), message).into()
 }

@@ -72,8 +72,8 @@ impl Place {
     /// [`Unfit`] says who could have. [`Unfit::Missing`] is no danger: nothing is there.
     pub fn check(&self) -> Result<(), Unfit> {
         self.check_length()?;
-        let directory = Facts::of_directory(&self.directory)?;
-        self.believe(directory, Facts::of_parent(self.parent())?)
+        let directory = Facts::from_directory(&self.directory)?;
+        self.believe(directory, Facts::from_parent(self.parent())?)
     }
 
     /// Makes the directory for a daemon of this user's, for its owner alone, if there is none, and checks the one that is there.
@@ -83,8 +83,8 @@ impl Place {
     /// [`Unfit`] when none of this user's may serve there.
     pub fn prepare(&self) -> Result<(), Unfit> {
         self.check_length()?;
-        let parent = Facts::of_parent(self.parent())?;
-        let directory = match Facts::of_directory(&self.directory) {
+        let parent = Facts::from_parent(self.parent())?;
+        let directory = match Facts::from_directory(&self.directory) {
             Err(Unfit::Missing { .. }) => None,
             other => Some(other?),
         };
@@ -97,7 +97,7 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|error| Unfit::io("make the directory", &self.directory, error))?,
         }
-        self.may_serve(Some(Facts::of_directory(&self.directory)?), parent)
+        self.may_serve(Some(Facts::from_directory(&self.directory)?), parent)
     }
 
     fn parent(&self) -> &Path {
@@ -160,12 +160,12 @@ struct Facts {
 
 impl Facts {
     /// A link is not followed: in `/tmp` it could lead anywhere.
-    fn of_directory(path: &Path) -> Result<Self, Unfit> {
+    fn from_directory(path: &Path) -> Result<Self, Unfit> {
         Self::new(path, fs::symlink_metadata(path))
     }
 
     /// A link is followed: whoever set `XDG_RUNTIME_DIR` wants it so, and some systems have one at `/tmp`.
-    fn of_parent(path: &Path) -> Result<Self, Unfit> {
+    fn from_parent(path: &Path) -> Result<Self, Unfit> {
         Self::new(path, fs::metadata(path))
     }
 

@@ -10,7 +10,7 @@ use tokio::{task::yield_now, time::Instant};
 use crate::{CHUNK, chunk, daemon, path};
 
 pub(crate) fn caller(grants: Option<Vec<Grant>>) -> Caller {
-    let permissions = grants.map_or_else(Permissions::all, Permissions::of);
+    let permissions = grants.map_or_else(Permissions::all, Permissions::from_grants);
     let (peer, owner) = (Peer::default(), Owner::Anonymous);
     Caller { peer, remote: None, owner, permissions, transport: "http" }
 }

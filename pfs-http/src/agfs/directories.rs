@@ -23,7 +23,7 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    let query = Query::of(&uri)?;
+    let query = Query::from_uri(&uri)?;
     match Node::at(&site, &caller, query.path_or_nothing().unwrap_or("/")).await? {
         Node::Directory(prefix) => {
             let body = limits::held(&site, &json!({ "files": children(&site, &caller, &prefix).await? }))?;

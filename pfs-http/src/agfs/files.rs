@@ -45,7 +45,7 @@ pub(super) async fn read(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let query = Query::of(&uri)?;
+    let query = Query::from_uri(&uri)?;
     if query.stream() {
         let path = stream_path(&site, query.path()?)?;
         let until_caught_up = query.until_caught_up()?;
@@ -80,7 +80,7 @@ pub(super) async fn write(
     Extension(presence): Extension<Presence>,
     request: Request,
 ) -> Wrote {
-    let query = Query::of(request.uri())?;
+    let query = Query::from_uri(request.uri())?;
     let path = stream_path(&site, query.path()?)?;
     let place = site.daemon.writable(&caller, &path)?.in_request();
     refuse_form(request.headers())?;
@@ -103,7 +103,7 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Wrote {
-    let query = Query::of(&uri)?;
+    let query = Query::from_uri(&uri)?;
     let path = stream_path(&site, query.path()?)?;
     site.daemon.writable(&caller, &path)?.in_request().create(CreateOptions::default()).await?;
     wrote(path, true, done(StatusCode::CREATED, "file created")?)
@@ -115,7 +115,7 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Done {
-    let query = Query::of(&uri)?;
+    let query = Query::from_uri(&uri)?;
     let prefix = parse(query.path()?)?;
     if query.recursive() {
         let is_directory = matches!(Node::at(&site, &caller, prefix.as_str()).await, Ok(Node::Directory(_)));
@@ -144,7 +144,7 @@ pub(super) async fn stat(
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Result<Json<Info>, Refusal> {
-    let query = Query::of(&uri)?;
+    let query = Query::from_uri(&uri)?;
     Ok(Json(Node::at(&site, &caller, query.path()?).await?.info(&site, &caller).await?))
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    pub(super) fn of(uri: &Uri) -> Result<Self, Refusal> {
+    pub(super) fn from_uri(uri: &Uri) -> Result<Self, Refusal> {
         let pairs = Pairs::<Self>::try_from_uri(uri);
         Ok(pairs.map_err(|error| Refusal::bad(error.to_string()))?.0)
     }
@@ -74,12 +74,12 @@ mod tests {
 
     #[test]
     fn a_path_is_needed_and_numbers_must_be_numbers() {
-        let query = |uri: &str| Query::of(&uri.parse().unwrap()).unwrap();
+        let query = |uri: &str| Query::from_uri(&uri.parse().unwrap()).unwrap();
         assert!(query("/files").path().is_err() && query("/files?path=").path().is_err());
         let files = query("/files?path=/streamfs/a%20b&offset=-3&size=&stream=true&color=red");
         assert_eq!(files.path().unwrap(), "/streamfs/a b");
         assert_eq!((files.offset().unwrap(), files.size().unwrap(), files.stream()), (-3, -1, true));
         assert!(query("/files?path=/a&offset=x").offset().is_err());
-        assert!(Query::of(&"/files?path=/a&path=/b".parse().unwrap()).is_err());
+        assert!(Query::from_uri(&"/files?path=/a&path=/b".parse().unwrap()).is_err());
     }
 }

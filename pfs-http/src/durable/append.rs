@@ -101,7 +101,7 @@ impl Wanted {
         }
         Ok(Self {
             path,
-            media_type: media_type::of_request(headers)?.map(str::to_owned),
+            media_type: media_type::from_request(headers)?.map(str::to_owned),
             producer: Producer::from_headers(headers)?,
             seq,
             closes: headers::closes(headers),
@@ -131,7 +131,7 @@ impl Wanted {
         if stream.extent().closed {
             return self.find_closed(state, stream).map(Checked::Done);
         }
-        let media_type = media_type::of(stream);
+        let media_type = media_type::content_type(stream);
         if let Some(given) = &self.media_type
             && self.has_body
             && !media_type::same(given, media_type)
@@ -154,7 +154,7 @@ impl Wanted {
             let message = "Stream-Seq is not greater than the last one of this stream, byte by byte";
             return Err(Refusal::conflict("stale_seq", message));
         }
-        let contents = contents(body, Kind::of(media_type))?;
+        let contents = contents(body, Kind::from_media_type(media_type))?;
         if contents.bytes.is_empty() && self.has_body {
             return Err(Refusal::bad_request("the array is empty: there is nothing to append"));
         }
@@ -201,7 +201,7 @@ impl Wanted {
         response.extensions_mut().insert(Outcome { closed, ..Outcome::default() });
         let headers = response.headers_mut();
         let extent = stream.extent();
-        headers::put_offset(headers, Token::of(stream, extent.head));
+        headers::put_offset(headers, Token::new(stream, extent.head));
         headers::put_closed(headers, extent.is_complete());
         if let Some(producer) = &self.producer {
             let seq = if let Done::Before(Some(last)) = done { last } else { producer.seq };

@@ -56,7 +56,7 @@ pub(super) fn page(
         body.into_response()
     };
     let headers = response.headers_mut();
-    if let Ok(media_type) = media_type::of(stream).parse() {
+    if let Ok(media_type) = media_type::content_type(stream).parse() {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     headers.insert(header::ETAG, headers::value(&etag));
@@ -66,8 +66,8 @@ pub(super) fn page(
 
 /// Says where the reader is, and where it could begin at the earliest.
 pub(super) fn put_place(headers: &mut HeaderMap, stream: &Stream, next: u64, up_to_date: bool, closed: bool) {
-    headers::put_offset(headers, Token::of(stream, next));
-    let earliest = Token::of(stream, stream.extent().tail);
+    headers::put_offset(headers, Token::new(stream, next));
+    let earliest = Token::new(stream, stream.extent().tail);
     headers.insert(headers::EARLIEST_OFFSET, headers::value(&earliest.to_string()));
     if up_to_date {
         headers.insert(headers::UP_TO_DATE, headers::TRUE);
@@ -78,8 +78,8 @@ pub(super) fn put_place(headers: &mut HeaderMap, stream: &Stream, next: u64, up_
 /// Nothing but where head is.
 fn now(stream: &Stream) -> Response {
     let extent = stream.extent();
-    let media_type = media_type::of(stream);
-    let body = if Kind::of(media_type) == Kind::Json { "[]" } else { "" };
+    let media_type = media_type::content_type(stream);
+    let body = if Kind::from_media_type(media_type) == Kind::Json { "[]" } else { "" };
     let mut response = Body::from(body).into_response();
     let headers = response.headers_mut();
     if let Ok(media_type) = media_type.parse() {

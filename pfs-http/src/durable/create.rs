@@ -44,7 +44,7 @@ pub(super) async fn serve(
     let place = site.daemon.writable(&caller, &path)?.in_request();
     target::refuse_forks(&head.headers)?;
     let wanted = Wanted {
-        media_type: media_type::of_request(&head.headers)?.unwrap_or(media_type::DEFAULT).to_owned(),
+        media_type: media_type::from_request(&head.headers)?.unwrap_or(media_type::DEFAULT).to_owned(),
         lifetime: Lifetime::from_headers(&head.headers)?,
         closed: headers::closes(&head.headers),
     };
@@ -53,7 +53,7 @@ pub(super) async fn serve(
     }
     let config = place.config(wanted.options())?;
     let (body, _memory) = gather(&site, &path, body, config.max_chunk()).await?;
-    let contents = contents(body, Kind::of(&wanted.media_type))?;
+    let contents = contents(body, Kind::from_media_type(&wanted.media_type))?;
     let contents: Vec<&[u8]> = contents.each().collect();
     let fits = config.total(contents.iter().copied());
     fits.map_err(|error| Failure::appending(&path, error))?;
@@ -84,7 +84,7 @@ impl Wanted {
     /// Answers for a stream that there is.
     fn found(&self, path: &StreamPath, stream: &Stream) -> Result<Response, Refusal> {
         let config = stream.config();
-        let other = if !media_type::same(&self.media_type, media_type::of(stream)) {
+        let other = if !media_type::same(&self.media_type, media_type::content_type(stream)) {
             "media type"
         } else if (self.lifetime.ttl(), self.lifetime.deadline) != (config.ttl, config.deadline) {
             "lifetime"
@@ -110,11 +110,11 @@ impl Wanted {
     fn answer(&self, status: StatusCode, stream: &Stream) -> Response {
         let mut response = status.into_response();
         let headers = response.headers_mut();
-        if let Ok(media_type) = media_type::of(stream).parse() {
+        if let Ok(media_type) = media_type::content_type(stream).parse() {
             headers.insert(header::CONTENT_TYPE, media_type);
         }
         let extent = stream.extent();
-        headers::put_offset(headers, Token::of(stream, extent.head));
+        headers::put_offset(headers, Token::new(stream, extent.head));
         headers::put_closed(headers, extent.closed);
         response
     }

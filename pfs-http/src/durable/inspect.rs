@@ -25,7 +25,7 @@ pub(super) async fn head(
     let (extent, config) = (stream.extent(), stream.config());
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
-    if let Ok(media_type) = media_type::of(&stream).parse() {
+    if let Ok(media_type) = media_type::content_type(&stream).parse() {
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     headers.insert(header::CACHE_CONTROL, headers::NO_STORE);

@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(media_type: &str) -> Self {
+    pub(super) fn from_media_type(media_type: &str) -> Self {
         match MediaType::parse(media_type) {
             Some(MediaType { kind, subtype }) if kind == "application" && subtype == "json" => Self::Json,
             Some(MediaType { kind, .. }) if kind == "text" => Self::Text,
@@ -31,12 +31,12 @@ impl Kind {
 }
 
 /// The media type of a stream.
-pub(super) fn of(stream: &Stream) -> &str {
+pub(super) fn content_type(stream: &Stream) -> &str {
     stream.config().content_type.as_deref().unwrap_or(DEFAULT)
 }
 
 /// The media type of a request's body, if it says one.
-pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+pub(super) fn from_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(text) = headers::text(headers, &header::CONTENT_TYPE)?.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
@@ -60,8 +60,8 @@ mod tests {
     fn letter_case_and_parameters_make_no_difference() {
         assert!(same("text/plain", "TEXT/Plain; charset=utf-8"));
         assert!(!same("text/plain", "text/html"));
-        assert_eq!(Kind::of("Application/JSON;charset=utf-8"), Kind::Json);
-        assert_eq!(Kind::of("text/csv"), Kind::Text);
-        assert_eq!(Kind::of("application/x-ndjson"), Kind::Binary);
+        assert_eq!(Kind::from_media_type("Application/JSON;charset=utf-8"), Kind::Json);
+        assert_eq!(Kind::from_media_type("text/csv"), Kind::Text);
+        assert_eq!(Kind::from_media_type("application/x-ndjson"), Kind::Binary);
     }
 }

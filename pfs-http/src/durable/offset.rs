@@ -20,7 +20,7 @@ pub(super) struct Token {
 const OFFSET: usize = 20;
 
 impl Token {
-    pub(super) fn of(stream: &Stream, offset: u64) -> Self {
+    pub(super) fn new(stream: &Stream, offset: u64) -> Self {
         Self { identity: stream.identity(), offset }
     }
 }

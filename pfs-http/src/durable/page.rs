@@ -30,7 +30,7 @@ impl Chunks {
     }
 
     /// As this kind of stream needs them.
-    pub(super) fn of(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         if kind == Kind::Json { Self::marked() } else { Self::default() }
     }
 

@@ -31,7 +31,7 @@ pub(super) enum Live {
 }
 
 impl Query {
-    pub(super) fn of(uri: &Uri) -> Result<Self, Refusal> {
+    pub(super) fn from_uri(uri: &Uri) -> Result<Self, Refusal> {
         let parameters = Parameters::<Vec<(String, String)>>::try_from_uri(uri);
         let Parameters(parameters) =
             parameters.map_err(|_| Refusal::bad_request("the parameters behind the ? cannot be read"))?;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn query(parameters: &str) -> Option<Query> {
-        Query::of(&format!("/v1/stream/s{parameters}").parse().unwrap()).ok()
+        Query::from_uri(&format!("/v1/stream/s{parameters}").parse().unwrap()).ok()
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) async fn serve(
     let (head, _) = request.into_parts();
     let path = target::path(&site, &head.uri)?;
     let place = site.daemon.readable(&caller, &path)?;
-    let query = Query::of(&head.uri)?;
+    let query = Query::from_uri(&head.uri)?;
     let stream = place.existing().await?;
     stream.renew();
     let live = query.live;
@@ -61,7 +61,7 @@ impl Reading<'_> {
 
     /// Begins a page, if the ring still holds its start.
     pub(super) fn page(&self) -> Result<Page<Chunks>, Refusal> {
-        let chunks = Chunks::of(self.kind());
+        let chunks = Chunks::new(self.kind());
         let page = self.place.page(&self.stream, self.options()?, chunks, PAGE);
         let page = page.map_err(not_attached)?;
         Ok(if self.is_exact() { page } else { page.or_later() })
@@ -93,7 +93,7 @@ impl Reading<'_> {
     }
 
     pub(super) fn kind(&self) -> Kind {
-        Kind::of(media_type::of(&self.stream))
+        Kind::from_media_type(media_type::content_type(&self.stream))
     }
 
     fn options(&self) -> Result<ReadOptions, Refusal> {

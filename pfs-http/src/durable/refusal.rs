@@ -43,7 +43,7 @@ impl Refusal {
 
     /// An append to a stream that takes no more. A client sees from the headers that it is this.
     pub(super) fn closed(path: &StreamPath, stream: &Stream) -> Self {
-        let head = Token::of(stream, stream.extent().head);
+        let head = Token::new(stream, stream.extent().head);
         Self::conflict("closed", format!("cannot append to {path}: the stream is closed"))
             .with(headers::CLOSED, headers::TRUE)
             .with(headers::NEXT_OFFSET, headers::value(&head.to_string()))
@@ -51,7 +51,7 @@ impl Refusal {
 
     /// A read at the end of a stream that was closed as failed. Its end is never told as that of a closed one.
     pub(super) fn failed(path: &StreamPath, stream: &Stream) -> Self {
-        let head = Token::of(stream, stream.extent().head);
+        let head = Token::new(stream, stream.extent().head);
         Self::from(Problem::failed(path))
             .with(headers::NEXT_OFFSET, headers::value(&head.to_string()))
             .with(header::CACHE_CONTROL, headers::NO_STORE)
@@ -59,7 +59,7 @@ impl Refusal {
 
     /// A read of what is no longer there.
     pub(super) fn gone(path: &StreamPath, stream: &Stream, reason: &str) -> Self {
-        let earliest = Token::of(stream, stream.extent().tail).to_string();
+        let earliest = Token::new(stream, stream.extent().tail).to_string();
         let message =
             format!("cannot read {path}: {reason}; the earliest offset that can be read is {earliest}");
         Self::new(StatusCode::GONE, "gone", message)

@@ -89,7 +89,7 @@ impl Events {
             stream,
             kind,
             cursor,
-            chunks: Chunks::of(kind),
+            chunks: Chunks::new(kind),
             left: 0,
             reserved: None,
             rest: Vec::new(),
@@ -113,7 +113,7 @@ impl Events {
 
     /// Adds an event with what came, but of text that goes on only what is complete.
     fn put_data(&mut self, goes_on: bool) {
-        let mut chunks = mem::replace(&mut self.chunks, Chunks::of(self.kind));
+        let mut chunks = mem::replace(&mut self.chunks, Chunks::new(self.kind));
         let payload = match self.kind {
             Kind::Json => json::array(chunks.each()).and_then(|array| String::from_utf8(array).ok()),
             Kind::Binary => Some(BASE64_STANDARD.encode(&chunks.bytes)),
@@ -133,7 +133,7 @@ impl Events {
     fn put_place(&mut self, place: Place) {
         self.told = Some(place);
         let Place { next, up_to_date } = place;
-        let next = Token::of(&self.stream, next);
+        let next = Token::new(&self.stream, next);
         let cursor = cache::cursor(self.cursor.as_deref());
         let up_to_date = if up_to_date { ",\"upToDate\":true" } else { "" };
         let control =
@@ -233,7 +233,7 @@ impl Encoder for Events {
             self.put_place(Place { next: position, up_to_date: true });
             return Err(Broken("the stream was closed as failed".to_owned()));
         }
-        let next = Token::of(&self.stream, position);
+        let next = Token::new(&self.stream, position);
         let control = format!("{{\"streamNextOffset\":\"{next}\",\"streamClosed\":true,\"upToDate\":true}}");
         put_event(&mut self.out, Spacing::Compact, Some("control"), None, &control);
         Ok(())

@@ -31,7 +31,7 @@ impl Protocol {
     pub(crate) const ALL: [Self; 5] =
         [Self::Plain, Self::Frames, Self::Durable, Self::Agfs, Self::Operations];
 
-    pub(crate) fn of(path: &str) -> Self {
+    pub(crate) fn from_path(path: &str) -> Self {
         match path {
             "/" | "/healthz" | "/metrics" | "/openapi.json" => Self::Operations,
             _ if path.starts_with("/assets/") => Self::Operations,
@@ -74,7 +74,7 @@ struct PerProtocol {
 }
 
 impl PerProtocol {
-    fn of(&self, protocol: Protocol) -> &AtomicU64 {
+    fn counter(&self, protocol: Protocol) -> &AtomicU64 {
         match protocol {
             Protocol::Plain => &self.plain,
             Protocol::Frames => &self.frames,
@@ -95,7 +95,7 @@ impl Tally {
 
     /// Part of the body of an answer goes out.
     pub(crate) fn sent(&self, protocol: Protocol, bytes: u64) {
-        self.sent.of(protocol).fetch_add(bytes, Relaxed);
+        self.sent.counter(protocol).fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn requests(&self) -> BTreeMap<Kind, u64> {
@@ -103,11 +103,11 @@ impl Tally {
     }
 
     pub(super) fn bytes_sent(&self, protocol: Protocol) -> u64 {
-        self.sent.of(protocol).load(Relaxed)
+        self.sent.counter(protocol).load(Relaxed)
     }
 
     pub(super) fn bytes_received(&self, protocol: Protocol) -> u64 {
-        self.received.of(protocol).load(Relaxed)
+        self.received.counter(protocol).load(Relaxed)
     }
 
     fn counts(&self) -> MutexGuard<'_, BTreeMap<Kind, u64>> {
@@ -201,7 +201,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tallied<B> {
         }
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             let bytes = pfs_host::wide(frame.data_ref().map_or(0, Buf::remaining));
-            self.tally.received.of(self.protocol).fetch_add(bytes, Relaxed);
+            self.tally.received.counter(self.protocol).fetch_add(bytes, Relaxed);
             self.more.0.received.fetch_add(bytes, Relaxed);
         }
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {

@@ -56,7 +56,7 @@ pub(crate) fn if_match(
     path: &StreamPath,
     identity: Option<Identity>,
 ) -> Result<(), Problem> {
-    let Some(tags) = Tags::of(headers, &header::IF_MATCH) else { return Ok(()) };
+    let Some(tags) = Tags::from_headers(headers, &header::IF_MATCH) else { return Ok(()) };
     match identity {
         Some(identity) if tags.any || tags.strong(identity) => Ok(()),
         Some(identity) => {
@@ -77,7 +77,7 @@ pub(crate) fn if_none_match(
     path: &StreamPath,
     identity: Identity,
 ) -> Result<(), Problem> {
-    match Tags::of(headers, &header::IF_NONE_MATCH) {
+    match Tags::from_headers(headers, &header::IF_NONE_MATCH) {
         Some(tags) if tags.any || tags.weak(identity) => Err(failed(format!(
             "If-None-Match names the stream that is at {path}, which is {}",
             tag(identity)
@@ -88,7 +88,7 @@ pub(crate) fn if_none_match(
 
 /// Whether a request is to fail where there is a stream, whichever it is.
 pub(crate) fn wants_none(headers: &HeaderMap) -> bool {
-    Tags::of(headers, &header::IF_NONE_MATCH).is_some_and(|tags| tags.any)
+    Tags::from_headers(headers, &header::IF_NONE_MATCH).is_some_and(|tags| tags.any)
 }
 
 /// Whether a request wants one particular stream.
@@ -109,7 +109,7 @@ struct Tags<'a> {
 
 impl<'a> Tags<'a> {
     /// `None` without the header. What cannot be read is a tag that nothing has.
-    fn of(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
+    fn from_headers(headers: &'a HeaderMap, name: &HeaderName) -> Option<Self> {
         let values = headers.get_all(name);
         values.iter().next()?;
         let lists = values.iter().filter_map(|value| value.to_str().ok());

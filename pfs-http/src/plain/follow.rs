@@ -34,7 +34,7 @@ pub(crate) async fn answer(
     request: &Parts,
 ) -> Result<Response, Problem> {
     let place = &site.daemon.readable(caller, path)?;
-    let query = Query::of(&request.uri, KEYS)?;
+    let query = Query::from_uri(&request.uri, KEYS)?;
     if query.flag("stat")? {
         query.at_most_one(KEYS)?;
         let stream = place.existing().await?;
@@ -50,7 +50,7 @@ pub(crate) async fn answer(
             return when_created(place, options, &request.headers).await;
         };
         // A stream that was removed since it was found has no answer. Another one may be there.
-        if let Some(response) = of_stream(place, &stream, options, &request.headers)? {
+        if let Some(response) = follow_stream(place, &stream, options, &request.headers)? {
             return Ok(response);
         }
     }
@@ -83,7 +83,7 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
 }
 
 /// Answers with a stream's bytes: a part, or all from the start on. `None` if the stream was removed since it was found.
-fn of_stream(
+fn follow_stream(
     place: &Readable<'_>,
     stream: &Stream,
     options: ReadOptions,
@@ -91,7 +91,7 @@ fn of_stream(
 ) -> Result<Option<Response>, Problem> {
     if_match(headers, place.path(), Some(stream.identity()))?;
     let held = stream.extent();
-    let range = if if_range(headers, stream.identity()) { Range::of(headers)? } else { None };
+    let range = if if_range(headers, stream.identity()) { Range::from_headers(headers)? } else { None };
     match range {
         Some(range) if !follows(range, held) => part(place, stream, range, options.policy),
         _ => {
@@ -111,7 +111,7 @@ async fn when_created(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     // What If-Range names is not there, so that there is no part of it to be had (RFC 9110, section 13.1.5).
-    let range = if headers.contains_key(header::IF_RANGE) { None } else { Range::of(headers)? };
+    let range = if headers.contains_key(header::IF_RANGE) { None } else { Range::from_headers(headers)? };
     if !options.wait || range.is_some_and(|range| !range.is_everything()) {
         return Err(Failure::no_such_stream(place.path().as_str()).into());
     }

@@ -74,14 +74,14 @@ async fn answer(
         Target::Directory(path) => match method {
             Method::GET | Method::HEAD => {
                 let listing = site.daemon.listing(caller, &path)?;
-                Query::of(request.uri(), &[])?;
+                Query::from_uri(request.uri(), &[])?;
                 listing::answer(site, listing).await
             }
             method => Ok(refused(&method, READ_ONLY)),
         },
         Target::Document(text) => match method {
             Method::GET | Method::HEAD => {
-                Query::of(request.uri(), &[])?;
+                Query::from_uri(request.uri(), &[])?;
                 Ok(text.into_response())
             }
             method => Ok(refused(&method, READ_ONLY)),
@@ -94,7 +94,7 @@ async fn answer(
             }
             Method::HEAD => {
                 let place = site.daemon.readable(caller, &path)?;
-                Query::of(request.uri(), &[])?;
+                Query::from_uri(request.uri(), &[])?;
                 let stream = place.existing().await?;
                 if_match(request.headers(), &path, Some(stream.identity()))?;
                 Ok(stat_headers::answer(stream.identity(), place.stat(&stream).await?))
@@ -106,7 +106,7 @@ async fn answer(
             }
             Method::DELETE => {
                 let place = site.daemon.writable(caller, &path)?;
-                Query::of(request.uri(), &[])?;
+                Query::from_uri(request.uri(), &[])?;
                 let stream = place.existing().await?;
                 if_match(request.headers(), &path, Some(stream.identity()))?;
                 if_none_match(request.headers(), &path, stream.identity())?;

@@ -14,7 +14,7 @@ pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Those of this address, of which only the `allowed` keys may be there, and each once.
-    pub(crate) fn of(uri: &Uri, allowed: &[&str]) -> Result<Self, Problem> {
+    pub(crate) fn from_uri(uri: &Uri, allowed: &[&str]) -> Result<Self, Problem> {
         let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(uri);
         let Pairs(pairs) = pairs.map_err(|error| bad(error.to_string()))?;
         for (at, (key, _)) in pairs.iter().enumerate() {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn query(uri: &str) -> Result<Query, Problem> {
-        Query::of(&uri.parse().unwrap(), &["from", "wait"])
+        Query::from_uri(&uri.parse().unwrap(), &["from", "wait"])
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         ] {
             assert_eq!(query(uri).unwrap_err().message, says);
         }
-        let none = Query::of(&"/s?x".parse().unwrap(), &[]).unwrap_err();
+        let none = Query::from_uri(&"/s?x".parse().unwrap(), &[]).unwrap_err();
         assert_eq!(none.message, "?x is not known; no query is understood here");
     }
 

@@ -21,7 +21,7 @@ pub(crate) enum Range {
 
 impl Range {
     /// The range that a request asks for, if it is one of bytes. Whether `If-Range` holds is for the caller to see.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(value) = headers.get(header::RANGE) else { return Ok(None) };
         let text = value.to_str().unwrap_or_default().trim();
         let Some((unit, ranges)) = text.split_once('=') else {
@@ -91,7 +91,7 @@ mod tests {
     fn range(text: &str) -> Result<Option<Range>, Problem> {
         let mut headers = HeaderMap::new();
         headers.insert(header::RANGE, text.parse().unwrap());
-        Range::of(&headers)
+        Range::from_headers(&headers)
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) enum Close {
 }
 
 impl Close {
-    fn of(query: &Query) -> Result<Self, Problem> {
+    fn from_query(query: &Query) -> Result<Self, Problem> {
         let close = query.parsed("close", "true, false or failed", |value| match value {
             "" | "true" => Some(Self::Yes),
             "false" => Some(Self::No),
@@ -63,8 +63,8 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Result<Response, Problem> {
     refuse_form(request.headers())?;
-    let query = Query::of(request.uri(), KEYS)?;
-    let close = Close::of(&query)?;
+    let query = Query::from_uri(request.uri(), KEYS)?;
+    let close = Close::from_query(&query)?;
     let if_exists = match (query.flag("create")?, query.flag("replace")?) {
         (true, true) => return Err(bad("?create and ?replace exclude each other")),
         (true, false) => Some(IfExists::Fail),

@@ -105,7 +105,7 @@ impl<R: BlockingReader> Iterator for ByteIter<R> {
             return Some(Ok(std::mem::take(&mut self.rest)));
         }
         while !self.over {
-            match ByteItem::of(self.reader.next_blocking()) {
+            match ByteItem::from_event(self.reader.next_blocking()) {
                 ByteItem::Chunk(chunk) => return Some(Ok(chunk)),
                 ByteItem::Hitch(error) => return Some(Err(error)),
                 ByteItem::Failed(error) => {

@@ -32,7 +32,7 @@ use crate::StreamReader;
 /// while let Some(chunk) = bytes.next().await {
 ///     match chunk {
 ///         Ok(chunk) => println!("{} bytes", chunk.len()),
-///         Err(error) if LostData::of(&error).is_some() => eprintln!("{error}"),
+///         Err(error) if LostData::from_io_error(&error).is_some() => eprintln!("{error}"),
 ///         Err(error) => return Err(error.into()),
 ///     }
 /// }
@@ -72,7 +72,7 @@ impl<R: StreamReader> ByteStream<R> {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
         }
         while !self.over {
-            match ByteItem::of(ready!(self.reader.poll_next(cx))) {
+            match ByteItem::from_event(ready!(self.reader.poll_next(cx))) {
                 ByteItem::Chunk(chunk) => return Poll::Ready(Some(Ok(chunk))),
                 ByteItem::Hitch(error) => return Poll::Ready(Some(Err(error))),
                 ByteItem::Failed(error) => {

@@ -42,7 +42,7 @@ pub(crate) enum Item<E> {
 }
 
 impl<E: From<LostData> + From<ReadError>> Item<E> {
-    pub(crate) fn of(event: Result<Event, ReadError>) -> Self {
+    pub(crate) fn from_event(event: Result<Event, ReadError>) -> Self {
         match event {
             Ok(Event::Chunk(chunk)) => Self::Chunk(chunk),
             Ok(Event::Gap { from, to, chunks }) => Self::Hitch(LostData::new(from, to, chunks).into()),

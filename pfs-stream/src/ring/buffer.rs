@@ -39,14 +39,14 @@ impl From<Memory> for Charged {
 }
 
 impl Ring {
-    fn of(layout: Layout, memory: Memory) -> Self {
+    fn from_memory(layout: Layout, memory: Memory) -> Self {
         Self { layout, memory: Arc::new(memory.into()) }
     }
 
     /// Takes memory for a ring that other processes can be given.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn shared(layout: Layout) -> std::io::Result<Self> {
-        Ok(Self::of(layout, Memory::new(layout.words())?))
+        Ok(Self::from_memory(layout, Memory::new(layout.words())?))
     }
 
     #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
@@ -58,7 +58,7 @@ impl Ring {
     pub(crate) fn own(layout: Layout) -> std::io::Result<Self> {
         let words = layout.words();
         let memory = if layout.is_small() { Ok(Memory::boxed(words)) } else { Memory::own(words) };
-        Ok(Self::of(layout, memory?))
+        Ok(Self::from_memory(layout, memory?))
     }
 
     /// What it takes of budgets, given back with its memory.
@@ -98,7 +98,7 @@ impl Ring {
     /// As [`new`](Self::new), but for one process, and holding large chunks by reference.
     pub(crate) fn holding(layout: Layout) -> std::io::Result<Self> {
         let layout = layout.with_first_index();
-        Ok(Self::of(layout, Memory::own(layout.words())?))
+        Ok(Self::from_memory(layout, Memory::own(layout.words())?))
     }
 
     /// Whether it is for one process, and its writer holds large chunks by reference, which only readers there can take.

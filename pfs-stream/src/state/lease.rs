@@ -178,7 +178,7 @@ impl Appending {
         let more = bytes.saturating_sub(lease.writer.bytes.swap(bytes, Ordering::Relaxed));
         lease.writer.leased.fetch_add(more, Ordering::Relaxed);
         // Never the holder's stamp: the time is when this was seen.
-        self.newest = self.newest.max(clock::of_append());
+        self.newest = self.newest.max(clock::append_time());
         shared.renew();
     }
 

@@ -131,7 +131,7 @@ impl<T: DeserializeOwned, R: StreamReader, C: Codec> TypedReader<T, R, C> {
     /// As [`next`](Self::next), for futures written by hand.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next<T>> {
         while !self.over {
-            let item = Item::of(ready!(self.reader.poll_next(cx)));
+            let item = Item::from_event(ready!(self.reader.poll_next(cx)));
             if let Some(next) = self.take(item, R::position) {
                 return Poll::Ready(next);
             }
@@ -168,7 +168,7 @@ impl<T: DeserializeOwned, R: BlockingReader, C: Codec> Iterator for TypedIter<T,
     fn next(&mut self) -> Option<Self::Item> {
         let reader = &mut self.0;
         while !reader.over {
-            let item = Item::of(reader.reader.next_blocking());
+            let item = Item::from_event(reader.reader.next_blocking());
             if let Some(next) = reader.take(item, <R as BlockingReader>::position) {
                 return next;
             }

@@ -93,7 +93,7 @@ impl Writer {
     pub fn try_append_all<C: AsRef<[u8]>>(&mut self, chunks: &[C]) -> Result<Option<Appended>, WriteError> {
         let chunks = || chunks.iter().map(AsRef::as_ref).filter(|chunk| !chunk.is_empty());
         let size = self.shared.config.total(chunks())?;
-        let now = clock::of_append();
+        let now = clock::append_time();
         let mut append = self.shared.appending()?;
         let count = chunks().count();
         let is_ready = match append.grow_for(size as u64, count, &self.shared) {

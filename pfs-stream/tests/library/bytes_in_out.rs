@@ -97,7 +97,7 @@ async fn a_gap_is_an_error_of_its_own_and_what_follows_goes_on_behind_it() {
             writer.write_all(&[n; 4096]).unwrap();
         }
         let error = bytes.next().await.unwrap().unwrap_err();
-        let lost = LostData::of(&error).expect("that is what it is");
+        let lost = LostData::from_io_error(&error).expect("that is what it is");
         assert_eq!((lost.from, lost.to, lost.chunks, lost.bytes()), (0, 8 * 4096, 8, 8 * 4096));
         assert_eq!(error.to_string(), "32768 bytes are lost, offsets 0 to 32768");
         assert_eq!(bytes.next().await.unwrap().unwrap(), [8; 4096][..]);
@@ -107,7 +107,7 @@ async fn a_gap_is_an_error_of_its_own_and_what_follows_goes_on_behind_it() {
         assert_eq!((buffer, bytes.position()), ([9; 100], 9 * 4096 + 100));
         assert_eq!(bytes.next().await.unwrap().unwrap().len(), 3996, "the rest of what was read in part");
 
-        assert!(LostData::of(&read.read(&mut buffer).unwrap_err()).is_some());
+        assert!(LostData::from_io_error(&read.read(&mut buffer).unwrap_err()).is_some());
         assert_eq!((read.read(&mut buffer).unwrap(), buffer[0]), (100, 8));
         stream.close();
         assert!(bytes.next().await.is_none());
@@ -125,7 +125,7 @@ async fn an_error_of_an_async_write_comes_no_later_than_its_shutdown() {
         assert_eq!(stream.bytes_written(), 8192);
         stream.close();
         let error = writer.shutdown().await.unwrap_err();
-        assert!(matches!(WriteError::of(&error), Some(WriteError::Closed)));
+        assert!(matches!(WriteError::from_io_error(&error), Some(WriteError::Closed)));
         assert!(matches!(slow.next().await.unwrap(), Event::Chunk(_)));
         assert!(matches!(slow.next().await.unwrap(), Event::End { offset: 8192, .. }));
     }

@@ -41,7 +41,7 @@ fn a_writer_that_is_dropped_has_died() {
         let items: Vec<_> = bytes.into_iter().collect();
         assert_eq!(items[0].as_ref().unwrap(), "some");
         let error = items[1].as_ref().unwrap_err();
-        assert!(matches!(ReadError::of(error), Some(ReadError::WriterDied)));
+        assert!(matches!(ReadError::from_io_error(error), Some(ReadError::WriterDied)));
         assert_eq!((error.kind(), items.len()), (std::io::ErrorKind::UnexpectedEof, 2));
     }
 }
@@ -109,7 +109,7 @@ fn a_clone_of_a_writer_whose_stream_is_closed_can_append_nothing() {
         stream.close();
         let mut clone = writer.clone();
         let error = clone.write(b"x").unwrap_err();
-        assert!(matches!(WriteError::of(&error), Some(WriteError::Closed)));
+        assert!(matches!(WriteError::from_io_error(&error), Some(WriteError::Closed)));
         assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
         writer.finish(Finish::KeepOpen);
         clone.finish(Finish::KeepOpen);
@@ -146,7 +146,7 @@ fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
         }
         let items: Vec<_> = bytes.into_iter().collect();
         assert_eq!(items[0].as_ref().unwrap(), "some");
-        assert!(matches!(ReadError::of(items[1].as_ref().unwrap_err()), Some(ReadError::Failed)));
+        assert!(matches!(ReadError::from_io_error(items[1].as_ref().unwrap_err()), Some(ReadError::Failed)));
         assert_eq!(items.len(), 2);
         let stat = stream.stat();
         assert_eq!((stat.state, stat.writers_finished, stat.writers_died), (State::Failed, 0, 1));

@@ -113,16 +113,16 @@ fn removal_and_eviction_do_not_look_like_the_end() {
         }
         let mut slow = slow.into_byte_iter();
         let error = slow.next().unwrap().unwrap_err();
-        assert!(matches!(ReadError::of(&error), Some(ReadError::TooSlow { .. })));
+        assert!(matches!(ReadError::from_io_error(&error), Some(ReadError::TooSlow { .. })));
         assert!(slow.next().is_none());
 
         stream.remove();
         let error = other.next().unwrap().unwrap_err();
-        assert!(matches!(ReadError::of(&error), Some(ReadError::Removed)));
-        assert!(LostData::of(&error).is_none());
+        assert!(matches!(ReadError::from_io_error(&error), Some(ReadError::Removed)));
+        assert!(LostData::from_io_error(&error).is_none());
         assert!(other.next().is_none());
         let error = writer.write(b"x").unwrap_err();
-        assert!(matches!(WriteError::of(&error), Some(WriteError::Removed)));
+        assert!(matches!(WriteError::from_io_error(&error), Some(WriteError::Removed)));
     }
 }
 

@@ -70,7 +70,7 @@ impl Lock {
     /// Whether the locked file is still at the path, where others would try to lock it.
     pub(super) fn is_current(&self) -> bool {
         let Ok(own) = self.file.metadata() else { return false };
-        Identity::of(&self.path).is_some_and(|there| Some(there) == Identity::new(&own))
+        Identity::from_path(&self.path).is_some_and(|there| Some(there) == Identity::new(&own))
     }
 
     fn take_file(socket: &Path, path: PathBuf) -> Result<Self, SocketError> {

@@ -112,7 +112,7 @@ pub struct SocketFile {
 struct Identity(u64, u64);
 
 impl Identity {
-    fn of(path: &Path) -> Option<Self> {
+    fn from_path(path: &Path) -> Option<Self> {
         Self::new(&std::fs::symlink_metadata(path).ok()?)
     }
 
@@ -177,7 +177,7 @@ impl SocketFile {
 
     /// Whether the file at the path is still this one.
     fn is_ours(&self) -> bool {
-        Identity::of(&self.path) == Some(self.identity)
+        Identity::from_path(&self.path) == Some(self.identity)
     }
 }
 
@@ -185,7 +185,7 @@ impl SocketFile {
 fn make_listener(path: &Path, mode: u32) -> Result<(UnixListener, Identity), SocketError> {
     remove_stale(path)?;
     let socket = make(path, mode)?;
-    let identity = Identity::of(path);
+    let identity = Identity::from_path(path);
     let identity = identity
         .ok_or_else(|| SocketError::io("serve on", path, io::Error::from(io::ErrorKind::NotFound)))?;
     listen(&socket, BACKLOG).map_err(|error| SocketError::io("listen on", path, error))?;

@@ -123,10 +123,10 @@ impl Row {
         );
         let ratios: Vec<f64> = with.iter().zip(without).map(|(with, without)| with / without).collect();
         let [with, without] = [with, without].map(|values| {
-            let Spread { median, min, max } = Spread::of(values);
+            let Spread { median, min, max } = Spread::from_values(values);
             format!("{} ({} to {})", number(median), number(min), number(max))
         });
-        let Spread { median, min, max } = Spread::of(&ratios);
+        let Spread { median, min, max } = Spread::from_values(&ratios);
         Ok(format!(
             "| {metric}, {unit}; {peer}; {column} | {with} | {without} | **{median:.2}** ({min:.2} to {max:.2}) |"
         ))

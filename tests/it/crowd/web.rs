@@ -37,7 +37,7 @@ enum Piece {
 }
 
 impl Body {
-    async fn of(mut client: Client<Connection>, mut response: Response) -> Self {
+    async fn read(mut client: Client<Connection>, mut response: Response) -> Self {
         if response.header("content-length").is_none() {
             return Self::Chunked(client);
         }
@@ -85,7 +85,7 @@ impl Reader {
             let head = client.head().await?;
             let start = head.header("pfs-start").and_then(|start| start.parse().ok());
             let (status, tag) = (head.status, head.header("etag").map(str::to_owned));
-            return Some(Answer { status, start, tag, body: Body::of(client, head).await });
+            return Some(Answer { status, start, tag, body: Body::read(client, head).await });
         };
         let mut request = http::Request::get(self.crowd.site.daemon.url(&path));
         for (name, value) in headers {

@@ -48,7 +48,7 @@ async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>
                 if rest.is_empty() {
                     break;
                 }
-                let still = if n % 10 == 0 { Some(Still::of(&daemon)) } else { None };
+                let still = if n % 10 == 0 { Some(Still::new(&daemon)) } else { None };
                 let written = loop {
                     if let Some(written) = writes.once(writer.write(&rest[..size.min(rest.len())])).await {
                         break written.unwrap();
@@ -237,7 +237,7 @@ fn a_thread_that_reads_bytes_is_told_of_a_daemon_that_dies() {
     assert_eq!(reader.next().unwrap().unwrap(), "the last words");
     drop(daemon);
     let error = reader.next().unwrap().unwrap_err();
-    assert!(matches!(ReadError::of(&error), Some(ReadError::DaemonGone(_))), "{error:?}");
+    assert!(matches!(ReadError::from_io_error(&error), Some(ReadError::DaemonGone(_))), "{error:?}");
     assert!(reader.next().is_none());
 }
 

@@ -190,7 +190,7 @@ async fn watcher_misses_no_event(transport: Transport) {
         for n in 0..20 {
             client.reader(&path(), ReadOptions::default()).await.unwrap();
             if n % 5 == 0 {
-                let _still = Still::of(&daemon);
+                let _still = Still::new(&daemon);
                 watches.gives_up().await;
             }
             sleep(Duration::from_millis(1)).await;

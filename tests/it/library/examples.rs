@@ -25,7 +25,7 @@ fn a_reader_that_is_killed_again_and_again_has_everything_once() {
 #[test]
 fn a_daemon_that_an_example_starts_keeps_nothing_open_of_whoever_ran_it() {
     let user = tempfile::tempdir().unwrap();
-    let daemon = Autostarted::of_user(user.path());
+    let daemon = Autostarted::for_user(user.path());
     let lock = user.path().join("lock");
     let example = Pfs::new(binary("examples/resume")).may_start_daemon(user.path());
     example.redirected(&format!("9>{}", lock.display())).run().exits(0).quietly();
@@ -39,7 +39,7 @@ fn a_daemon_that_an_example_starts_keeps_nothing_open_of_whoever_ran_it() {
 #[test]
 fn a_program_starts_no_daemon_where_the_environment_forbids_it() {
     let user = tempfile::tempdir().unwrap();
-    let daemon = Autostarted::of_user(user.path());
+    let daemon = Autostarted::for_user(user.path());
     let example = Pfs::new(binary("examples/resume")).may_start_daemon(user.path());
     let run = example.env("PFS_AUTOSTART", "0").run().exits(1);
     run.says("Forbidden").says(user.path().to_str().unwrap());

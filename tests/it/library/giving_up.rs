@@ -55,7 +55,7 @@ impl Side {
 pub(super) struct Still<'a>(&'a Daemon);
 
 impl<'a> Still<'a> {
-    pub(super) fn of(daemon: &'a Daemon) -> Self {
+    pub(super) fn new(daemon: &'a Daemon) -> Self {
         let still = Self(daemon);
         daemon.signal(Signal::STOP);
         still
@@ -84,7 +84,7 @@ impl<'a> Standstill<'a> {
 
     pub(super) fn begin(&mut self) {
         let enough = self.writes.given_up() + TIMES;
-        self.still = Some((Still::of(self.daemon), enough));
+        self.still = Some((Still::new(self.daemon), enough));
     }
 
     /// Whether that was enough, or must be, because the writer may find room for everything.

@@ -30,7 +30,7 @@ struct Crew {
 }
 
 impl Crew {
-    fn of(count: usize) -> Arc<Self> {
+    fn new(count: usize) -> Arc<Self> {
         Arc::new(Self { count, waiting: AtomicUsize::new(0) })
     }
 
@@ -64,7 +64,7 @@ impl Crew {
 
 /// Has tasks of one thread read, each with a reader of its own.
 async fn tasks<R: StreamReader + 'static>(readers: Vec<R>) {
-    let crew = Crew::of(readers.len());
+    let crew = Crew::new(readers.len());
     let tasks: Vec<_> =
         readers.into_iter().map(|reader| tokio::spawn(Arc::clone(&crew).reads(reader))).collect();
     for task in tasks {
@@ -188,7 +188,7 @@ fn a_hundred_idle_threads_that_read_wake_once_a_second_at_most_and_the_daemon_do
         return rest_together(test, Some(&daemon), daemon.socket(), 100);
     };
     raise_file_limit();
-    let crew = Crew::of(100);
+    let crew = Crew::new(100);
     let client = blocking::Client::new(endpoint(&place));
     let readers = [(); 100].map(|()| client.reader(path(), ReadOptions::default()).unwrap());
     let threads = readers.map(|mut reader| {

@@ -16,7 +16,7 @@ pub(super) struct Latency {
 
 impl Latency {
     /// Of all that was counted; `None` if that is nothing.
-    pub(super) fn of<'a>(counts: impl IntoIterator<Item = &'a (u64, u64)>) -> Option<Self> {
+    pub(super) fn from_counts<'a>(counts: impl IntoIterator<Item = &'a (u64, u64)>) -> Option<Self> {
         let all = Latencies::from_counts(counts);
         let at = |part| micros(all.quantile(part));
         let (count, max) = (all.total(), micros(all.max()));
@@ -35,13 +35,13 @@ mod tests {
 
     #[test]
     fn percentiles_are_microseconds_to_a_tenth() {
-        let latency = Latency::of(&[(12_340, 1), (56_780, 99)]);
+        let latency = Latency::from_counts(&[(12_340, 1), (56_780, 99)]);
         let (p50, max) = (56.8, 56.8);
         assert_eq!(latency, Some(Latency { count: 100, p50, p90: p50, p99: p50, p99_9: p50, max }));
     }
 
     #[test]
     fn without_a_chunk_there_is_no_latency() {
-        assert_eq!(Latency::of([]), None);
+        assert_eq!(Latency::from_counts([]), None);
     }
 }

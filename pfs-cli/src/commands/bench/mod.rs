@@ -179,7 +179,7 @@ async fn measure(
     let transport = plan.transport(&shm.collect::<anyhow::Result<Vec<_>>>()?)?;
 
     // The process id of another machine means nothing here.
-    let usage = || Usage::of_daemon(daemon).filter(|_| context.daemon.place().is_local());
+    let usage = || Usage::from_pid(daemon).filter(|_| context.daemon.place().is_local());
     let before = usage();
     writers.iter_mut().try_for_each(Worker::begin)?;
     let wrote = writers.iter_mut().map(wrote).collect::<anyhow::Result<Vec<_>>>()?;

@@ -115,7 +115,7 @@ impl Report {
             lost_bytes: read.lost_bytes,
             gaps: read.gaps,
             end: if read.disconnected { "disconnected" } else { "closed" },
-            latency_us: Latency::of(&read.latencies),
+            latency_us: Latency::from_counts(&read.latencies),
         });
         Self {
             readers: args.readers,
@@ -127,7 +127,7 @@ impl Report {
             written,
             delivered,
             lost,
-            latency_us: Latency::of(read.iter().flat_map(|read| &read.latencies)),
+            latency_us: Latency::from_counts(read.iter().flat_map(|read| &read.latencies)),
             daemon: usage.map(|(before, after)| {
                 let cpu_seconds = after.cpu.saturating_sub(before.cpu).as_secs_f64();
                 let gb = written.bytes.max(1) as f64 / 1e9;

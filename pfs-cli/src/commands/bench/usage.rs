@@ -17,7 +17,7 @@ pub(super) struct Usage {
 impl Usage {
     /// Of the daemon with this process id. `None` where the system does not show it, does not show it to us, or
     /// shows something else under this number, as in a container.
-    pub(super) fn of_daemon(pid: u32) -> Option<Self> {
+    pub(super) fn from_pid(pid: u32) -> Option<Self> {
         let file = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         (file("comm")?.trim_end() == "pfsd").then_some(())?;
         Some(Self { cpu: cpu_time(pid).ok()?, peak_rss: peak_rss(&file("status")?)? })
@@ -43,6 +43,6 @@ mod tests {
 
     #[test]
     fn another_process_under_that_number_is_not_the_daemon() {
-        assert_eq!(Usage::of_daemon(std::process::id()), None);
+        assert_eq!(Usage::from_pid(std::process::id()), None);
     }
 }

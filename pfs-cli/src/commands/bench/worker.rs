@@ -39,7 +39,7 @@ pub(crate) fn work(job: Job) -> ExitCode {
 
 /// Tells whoever started this process why it fails.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let code = ExitCode::of(error);
+    let code = ExitCode::from_error(error);
     // If they are gone, nobody wants to know.
     let _ = say(&Said::Failed { code: code.number(), message: format!("{error:#}") });
     code
@@ -53,7 +53,7 @@ fn say(said: &Said) -> anyhow::Result<()> {
 }
 
 fn endpoint() -> anyhow::Result<Endpoint> {
-    Ok(Place::of_environment()?.endpoint())
+    Ok(Place::from_environment()?.endpoint())
 }
 
 fn client(job: &Job) -> anyhow::Result<Client> {

@@ -28,7 +28,7 @@ impl Frame for Publish {
 
     fn head(&self, len: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(b"PUB s ");
-        out.extend_from_slice(Digits::of(len as u64).bytes());
+        out.extend_from_slice(Digits::new(len as u64).bytes());
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -74,7 +74,7 @@ pub fn ask(subject: &str, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"PUB ");
     out.extend_from_slice(subject.as_bytes());
     out.extend_from_slice(b" s ");
-    out.extend_from_slice(Digits::of(content.len() as u64).bytes());
+    out.extend_from_slice(Digits::new(content.len() as u64).bytes());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(content);
     out.extend_from_slice(b"\r\n");

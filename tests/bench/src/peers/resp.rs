@@ -42,7 +42,7 @@ impl Frame for Command {
                 out.extend_from_slice(b"*8\r\n$4\r\nXADD\r\n");
                 bulk(key.as_bytes(), out);
                 out.extend_from_slice(b"$6\r\nMAXLEN\r\n$1\r\n~\r\n");
-                let keep = Digits::of(*keep);
+                let keep = Digits::new(*keep);
                 bulk(keep.bytes(), out);
                 out.extend_from_slice(b"$1\r\n*\r\n$1\r\nd\r\n");
             }
@@ -122,7 +122,7 @@ impl Entries {
 
     fn ask(&self, after: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"*8\r\n$5\r\nXREAD\r\n$5\r\nCOUNT\r\n");
-        bulk(Digits::of(self.count as u64).bytes(), out);
+        bulk(Digits::new(self.count as u64).bytes(), out);
         out.extend_from_slice(b"$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n");
         out.extend_from_slice(&self.key);
         bulk(after, out);
@@ -208,7 +208,7 @@ impl Names {
         out.extend_from_slice(b"*4\r\n$4\r\nSCAN\r\n");
         bulk(cursor, out);
         out.extend_from_slice(b"$5\r\nCOUNT\r\n");
-        bulk(Digits::of(Self::COUNT).bytes(), out);
+        bulk(Digits::new(Self::COUNT).bytes(), out);
     }
 }
 
@@ -283,7 +283,7 @@ fn bulk(bytes: &[u8], out: &mut Vec<u8>) {
 
 fn length(len: usize, out: &mut Vec<u8>) {
     out.push(b'$');
-    out.extend_from_slice(Digits::of(len as u64).bytes());
+    out.extend_from_slice(Digits::new(len as u64).bytes());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -295,7 +295,7 @@ pub struct Digits {
 
 impl Digits {
     /// The digits of a number.
-    pub fn of(mut number: u64) -> Self {
+    pub fn new(mut number: u64) -> Self {
         let mut digits = Self { bytes: [b'0'; 20], start: 20 };
         loop {
             digits.start -= 1;

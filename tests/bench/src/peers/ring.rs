@@ -48,7 +48,7 @@ fn other(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 struct Files<'a>(&'a Path);
 
 impl Files<'_> {
-    fn of(job: &Job) -> io::Result<Files<'_>> {
+    fn new(job: &Job) -> io::Result<Files<'_>> {
         match &job.address {
             Address::Writer(dir) => Ok(Files(dir)),
             address => Err(io::Error::other(format!("no writer hands anything out at {address:?}"))),
@@ -93,7 +93,7 @@ pub struct Writer {
 impl Writer {
     /// Makes the stream, as large as pfsd's, and hands it out to all readers of this job.
     pub fn create(job: &Job) -> io::Result<Self> {
-        let (files, size) = (Files::of(job)?, job.load.window);
+        let (files, size) = (Files::new(job)?, job.load.window);
         let room = Room::create(&files.room())?;
         File::create(files.asleep())?.set_len(size_of::<u64>() as u64)?;
         let asleep = Asleep::open(&files.asleep())?;
@@ -235,7 +235,7 @@ pub struct Reader {
 impl Reader {
     /// Maps what the writer has handed out.
     pub fn open(job: &Job) -> io::Result<Self> {
-        let files = Files::of(job)?;
+        let files = Files::new(job)?;
         let mut start = Decoder::new();
         start.buffer().extend_from_slice(&std::fs::read(files.start(job.reader))?);
         let frame = start.next_frame().map_err(other)?.ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -98,7 +98,7 @@ pub struct Results {
 impl Cell {
     /// The spread of its values.
     pub fn spread(&self) -> Spread {
-        Spread::of(&self.values)
+        Spread::from_values(&self.values)
     }
 
     /// The spread of the ratios in each round: both were measured in the same minute then, which the machine may have had less time for
@@ -106,13 +106,13 @@ impl Cell {
     fn ratio_to(&self, other: &Self) -> Spread {
         let ratios: Vec<f64> =
             self.values.iter().zip(&other.values).map(|(own, other)| own / other).collect();
-        Spread::of(&ratios)
+        Spread::from_values(&ratios)
     }
 }
 
 impl Spread {
     /// Of at least one value.
-    pub fn of(values: &[f64]) -> Self {
+    pub fn from_values(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (low, high) = ((sorted.len() - 1) / 2, sorted.len() / 2);
@@ -287,8 +287,8 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_of_odd_and_between_the_middles_of_even() {
-        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
-        assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!(Spread::from_values(&[3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Spread::from_values(&[4.0, 1.0, 2.0, 3.0]).median, 2.5);
     }
 
     #[test]

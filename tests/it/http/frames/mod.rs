@@ -59,7 +59,7 @@ fn where_nobody_answers_there_is_no_daemon_and_none_is_started() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let user = tempfile::tempdir().unwrap();
     let url = format!("http://{free}");
-    let run = Pfs::of_user(user.path()).args(["--url", &url, "ls"]).run().exits(5);
+    let run = Pfs::for_user(user.path()).args(["--url", &url, "ls"]).run().exits(5);
     run.says(&url);
     assert!(!user.path().join("pfs").exists(), "a daemon was started");
 }

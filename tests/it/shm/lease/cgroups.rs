@@ -13,7 +13,7 @@ fn a_holder_appends_to_a_ring_that_is_larger_than_all_memory_that_it_may_use() {
     daemon.create_with_buffers(S, RING, RING);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     let command = daemon.pfs(["-q", "write", "--stream", "--close", S]);
-    let mut writer = Fed::of(command.in_cgroup(&group));
+    let mut writer = Fed::new(command.in_cgroup(&group));
     writer.gets_a_lease(&daemon);
     for _ in 0..2 {
         writer.give(RING as usize);
@@ -38,7 +38,7 @@ fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_en
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     // In the same group: its kernel may end the holder as well as the daemon.
     let command = daemon.pfs(["-q", "write", "--stream", "--close", S]);
-    let mut writer = Fed::of(command.in_cgroup(&group));
+    let mut writer = Fed::new(command.in_cgroup(&group));
     writer.gets_a_lease(&daemon);
     let mut others = Vec::new();
     for round in 0..3 {
@@ -65,7 +65,7 @@ fn a_ring_that_a_daemon_may_not_have_is_never_leased_and_its_history_is_shorter(
     let daemon = Daemon::in_cgroup(&group);
     daemon.create_with_buffers(S, RING, RING);
     let command = daemon.pfs(["-q", "write", "--stream", "--close", S]);
-    let mut writer = Fed::of(command.in_cgroup(&group));
+    let mut writer = Fed::new(command.in_cgroup(&group));
     for _ in 0..8 {
         writer.give(8 * MIB as usize);
         assert_eq!(holder(&daemon), None);

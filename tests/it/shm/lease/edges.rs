@@ -182,7 +182,7 @@ fn a_holder_that_says_anything_in_any_order_harms_nobody() {
     let mut daemon = Transport::Shm.daemon_with_http();
     daemon.create(OTHER);
     let pairs = Transport::ALL.map(|transport| daemon.reader_on(transport, OTHER, ["--slow", "block"]));
-    let mut honest = Fed::of(daemon.pfs(["-q", "write", "--stream", "--close", OTHER]));
+    let mut honest = Fed::new(daemon.pfs(["-q", "write", "--stream", "--close", OTHER]));
     let before = daemon.memory();
     for round in 0_u64..120 {
         daemon

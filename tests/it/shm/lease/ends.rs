@@ -31,7 +31,7 @@ fn a_holder_is_told_of_the_end_of_its_stream_as_any_writer_is() {
                 let daemon = Daemon::start();
                 daemon.create_with_buffers(S, MIB, MIB);
                 let reader = daemon.reader_on(Transport::Shm, S, []);
-                let mut writer = Fed::of(daemon.pfs_on(transport, ["write", "--stream", S]));
+                let mut writer = Fed::new(daemon.pfs_on(transport, ["write", "--stream", S]));
                 if transport == Transport::Shm {
                     writer.gets_a_lease(&daemon);
                 } else {
@@ -69,7 +69,7 @@ fn readers_get_all_that_a_killed_holder_has_published_and_its_death_is_told() {
                 daemon.reader_on(transport, &stream, ["--until", "writers-gone", "--slow", policy])
             })
             .collect();
-        let mut writer = Fed::of(daemon.pfs(["-q", "write", "--stream", &stream]));
+        let mut writer = Fed::new(daemon.pfs(["-q", "write", "--stream", &stream]));
         let pid = u64::from(writer.running.pid());
         eventually("it has a lease", || {
             writer.give(super::PIECE);
@@ -199,7 +199,7 @@ fn a_daemon_that_is_terminated_during_a_lease_has_told_its_readers_of_all_that_w
 fn a_stream_lives_as_long_as_a_holder_appends_and_its_end_is_told_when_it_rests() {
     let daemon = Daemon::with_config("[limits]\nidle_ttl = \"1s\"\n");
     daemon.pfs(["create", "--ttl", "1s", S]).run().exits(0);
-    let mut writer = Fed::of(daemon.pfs(["write", "--stream", S]));
+    let mut writer = Fed::new(daemon.pfs(["write", "--stream", S]));
     writer.gets_a_lease(&daemon);
     let begin = std::time::Instant::now();
     // Nobody looks at the stream meanwhile.

@@ -99,7 +99,7 @@ impl Bystanders {
         daemon.create_with_buffers(OTHER, MIB, MIB);
         let readers =
             Transport::ALL.map(|transport| daemon.reader_on(transport, OTHER, ["--slow", "block"])).into();
-        let writer = Fed::of(daemon.pfs(["-q", "write", "--stream", "--close", OTHER]));
+        let writer = Fed::new(daemon.pfs(["-q", "write", "--stream", "--close", OTHER]));
         Self { writer, readers }
     }
 

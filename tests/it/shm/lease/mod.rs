@@ -79,11 +79,11 @@ struct Fed {
 impl Fed {
     #[track_caller]
     fn start<const N: usize>(daemon: &Daemon, args: [&str; N]) -> Self {
-        Self::of(daemon.pfs(["-q", "write", "--stream"]).args(args).arg(S))
+        Self::new(daemon.pfs(["-q", "write", "--stream"]).args(args).arg(S))
     }
 
     #[track_caller]
-    fn of(command: Pfs) -> Self {
+    fn new(command: Pfs) -> Self {
         Self { running: command.stdin_pipe().spawn(), given: Vec::new() }
     }
 

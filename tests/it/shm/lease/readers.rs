@@ -99,7 +99,7 @@ fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_
         let daemon = transport.daemon_with_http();
         daemon.create_with_buffers(S, MIB, MIB);
         let reader = daemon.reader_on(transport, S, ["--slow", "block"]);
-        let mut writer = Fed::of(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
+        let mut writer = Fed::new(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
         writer.gets_a_lease(&daemon);
         reader.signal(Signal::STOP);
         writer.give_meanwhile(16 * MIB as usize, |_| {
@@ -158,7 +158,7 @@ fn a_block_reader_that_joins_during_a_lease_and_stands_still_loses_nothing() {
     for transport in Transport::ALL {
         let daemon = transport.daemon_with_http();
         daemon.create_with_buffers(S, MIB, MIB);
-        let mut writer = Fed::of(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
+        let mut writer = Fed::new(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
         writer.gets_a_lease(&daemon);
         writer.give(MIB as usize / 2);
         let reader = daemon.reader_on(transport, S, ["-v", "--slow", "block"]);

@@ -192,7 +192,7 @@ fn a_holder_that_is_stopped_while_others_append_and_then_goes_on_loses_nothing_a
     for round in 0..12 {
         let name = format!("/streamfs/{round}");
         daemon.create_with_buffers(&name, ALL, ALL);
-        let mut writer = Fed::of(daemon.pfs(["-q", "write", "--stream", "--close", &name]));
+        let mut writer = Fed::new(daemon.pfs(["-q", "write", "--stream", "--close", &name]));
         let pid = u64::from(writer.running.pid());
         eventually("it has a lease", || {
             writer.give(super::PIECE);
