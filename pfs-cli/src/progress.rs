@@ -237,8 +237,13 @@ mod tests {
 
     #[test]
     fn a_line_tells_bytes_rate_time_and_what_is_behind() {
-        let stats =
-            Stats { bytes: 3 << 20, rate: 1 << 20, elapsed: Duration::from_millis(3_900), lag: 512, lost: 7 };
+        let stats = Stats {
+            bytes: 3 * 1024 * 1024,
+            rate: 1024 * 1024,
+            elapsed: Duration::from_millis(3_900),
+            lag: 512,
+            lost: 7,
+        };
         assert_eq!(stats.line(Role::Reader), "3.0 MiB  1.0 MiB/s  3s  lag 512 B  lost 7 B");
         assert_eq!(stats.line(Role::Writer), "3.0 MiB  1.0 MiB/s  3s  unacknowledged 512 B");
     }

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn sizes_are_shown_in_binary_units() {
-        assert_eq!(size(1 << 20), "1.0 MiB");
+        assert_eq!(size(1024 * 1024), "1.0 MiB");
         assert_eq!(size(512), "512 B");
         assert_eq!(rate(3 << 19), "1.5 MiB/s");
     }

@@ -19,10 +19,10 @@ use crate::readable::is_readable;
 /// Blocks that may wait to be sent, as long as they take no more than [`MAX_WAITING_BYTES`] together.
 const MAX_WAITING_BLOCKS: usize = 16;
 /// Memory for waiting blocks; two of them there are in any case.
-const MAX_WAITING_BYTES: usize = 4 << 20;
+const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 /// A read of [`read_at_once`], in bytes.
-const SMALL_READ_BYTES: usize = 16 << 10;
+const SMALL_READ_BYTES: usize = 16 * 1024;
 
 /// Why the input, or its copy, went wrong.
 #[derive(Debug, Error)]

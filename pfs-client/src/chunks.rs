@@ -4,10 +4,10 @@ use bytes::Bytes;
 use pfs_stream::Sink;
 
 /// How much is copied at a time, in bytes.
-const COPY_BYTES: usize = 2 << 10;
+const COPY_BYTES: usize = 2 * 1024;
 
 /// A chunk of so many bytes is sooner handed on by itself than copied beside others.
-pub(crate) const LARGE_CHUNK_BYTES: usize = 16 << 10;
+pub(crate) const LARGE_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Chunks that came together: their bytes, one after the other, and where each ends.
 ///

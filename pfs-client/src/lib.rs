@@ -42,7 +42,7 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = Client::connect(Endpoint::from_env()?).await?;
-//!     let options = ReadOptions::default().start(Start::Tail(1 << 20)).wait(true);
+//!     let options = ReadOptions::default().start(Start::Tail(1024 * 1024)).wait(true);
 //!     let mut reader = client.reader("/streamfs/cam", options).await?;
 //!     loop {
 //!         match reader.next().await? {

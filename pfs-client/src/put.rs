@@ -12,7 +12,7 @@ use crate::client::checked;
 use crate::error::RequestError;
 
 /// About so much is said of puts before their answers are taken, in bytes.
-const PUT_BATCH_BYTES: usize = 64 << 10;
+const PUT_BATCH_BYTES: usize = 64 * 1024;
 
 /// What a put takes on the wire besides its path and its chunk, at most, in bytes.
 const MAX_PUT_OVERHEAD_BYTES: usize = 300;

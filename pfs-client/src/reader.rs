@@ -24,11 +24,11 @@ mod direct;
 mod ring;
 
 /// How much is read at once, in bytes.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 256 * 1024;
 
 /// The largest chunk that is gathered from its parts, in bytes. A daemon that sends parts without end could otherwise take all
 /// memory. A daemon's streams together hold far less by default.
-const MAX_GATHERED_BYTES: usize = if cfg!(test) { 4 << 20 } else { 4 << 30 };
+const MAX_GATHERED_BYTES: usize = if cfg!(test) { 4 * 1024 * 1024 } else { 4 * 1024 * 1024 * 1024 };
 
 /// A reader of one stream, with a connection of its own. Dropping it detaches it.
 ///

@@ -16,10 +16,10 @@ use crate::error::{ProtocolError, RequestError};
 use crate::shm::Lease;
 
 /// What [`Writer::push`] holds back at most, in bytes.
-const QUEUE_BYTES: usize = 64 << 10;
+const QUEUE_BYTES: usize = 64 * 1024;
 
 /// Chunks of this size and more are sent from where they are, without a copy.
-const LARGE_CHUNK_BYTES: usize = 8 << 10;
+const LARGE_CHUNK_BYTES: usize = 8 * 1024;
 
 /// A writer of one stream, with a connection of its own.
 ///

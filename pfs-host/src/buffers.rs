@@ -8,14 +8,14 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room for the headers that an encoder adds to the bytes of a stream.
-const HEADERS: usize = 1 << 10;
+const HEADERS: usize = 1024;
 
 /// Bytes of a small buffer. A chunk of 64 KiB, the largest that `pfs write --stream` makes by default, is sent whole.
-const SMALL_BUFFER_BYTES: usize = (64 << 10) + HEADERS;
+const SMALL_BUFFER_BYTES: usize = (64 * 1024) + HEADERS;
 
 /// Bytes of a large buffer: large enough for few turns, small enough to stay in the processor's cache until the kernel has
 /// copied it.
-const LARGE_BUFFER_BYTES: usize = (512 << 10) + HEADERS;
+const LARGE_BUFFER_BYTES: usize = (512 * 1024) + HEADERS;
 
 /// Large buffers in use at a time: 32 MiB. At most as many readers are sent to at full speed at once.
 const MAX_LARGE_BUFFERS: usize = 64;

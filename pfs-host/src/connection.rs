@@ -29,7 +29,7 @@ use crate::{
 const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers to requests that came together are sent together, up to about so many bytes.
-const REPLY_BATCH_BYTES: usize = 16 << 10;
+const REPLY_BATCH_BYTES: usize = 16 * 1024;
 
 /// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
 pub async fn serve<T: Transport + 'static>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {

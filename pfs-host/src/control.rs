@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A long answer is sent in parts of this size, so that its length is not its memory. HTTP keeps several of them.
-const PART: usize = 16 << 10;
+const PART: usize = 16 * 1024;
 
 /// Answers one request; what is left of the answer is queued for the caller to flush.
 pub(crate) async fn answer<T: Transport>(

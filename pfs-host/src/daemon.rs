@@ -30,7 +30,7 @@ use crate::{
 const MESSAGES_SHARE: u64 = 8;
 
 /// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB, and what JSON adds to it.
-const UNCHARGED_ANSWER: usize = 96 << 10;
+const UNCHARGED_ANSWER: usize = 96 * 1024;
 
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ use crate::{
 
 /// How much the kernel may hold for a reader, in bytes, where the system allows it: the more, the seldomer both sides wake
 /// each other.
-const SEND_BUFFER: usize = 1 << 20;
+const SEND_BUFFER: usize = 1024 * 1024;
 
 /// Serves a reader to its end.
 pub(crate) async fn serve<T: Transport>(

@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// The largest read, in bytes: enough to make system calls cheap, little enough for thousands of writers.
-const MAX_READ_BYTES: usize = 128 << 10;
+const MAX_READ_BYTES: usize = 128 * 1024;
 
 /// The smallest read that one waits for with a buffer of its own.
-const MIN_READ_BYTES: usize = 16 << 10;
+const MIN_READ_BYTES: usize = 16 * 1024;
 
 /// An unfinished message of this size is not charged to the budget: every connection may have one.
-const UNCHARGED: usize = 4 << 10;
+const UNCHARGED: usize = 4 * 1024;
 
 /// One client's connection. Except where they say otherwise, methods are cancel safe: what was read or written so far is
 /// remembered.

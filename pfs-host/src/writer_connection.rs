@@ -24,7 +24,7 @@ use crate::{
 
 /// After so much work others get their turn: some milliseconds at most. It is counted in bytes that are copied, and each chunk is
 /// [`CHUNK_COST_BYTES`] more, which is more than appending it takes.
-const YIELD_AFTER_BYTES: u64 = 32 << 20;
+const YIELD_AFTER_BYTES: u64 = 32 * 1024 * 1024;
 const CHUNK_COST_BYTES: u64 = 4096;
 
 /// How long an idle writer keeps the buffer of its last chunk of several frames. To allocate one for each chunk of 4 MiB takes the
@@ -35,7 +35,7 @@ const BUFFER_KEEP_TIME: Duration = Duration::from_secs(1);
 const MUCH_ROOM_TIMEOUT: Duration = Duration::from_millis(3);
 
 /// Answers that a client may ask for before it takes them, in bytes.
-const MAX_QUEUED_REPLY_BYTES: usize = 4 << 10;
+const MAX_QUEUED_REPLY_BYTES: usize = 4 * 1024;
 
 /// Serves a writer to its end.
 pub(crate) async fn serve<T: Transport>(

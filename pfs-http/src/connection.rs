@@ -55,15 +55,15 @@ use super::{
 
 /// What is read from a connection at once, and therefore the largest chunk that the body of a request makes: as large
 /// as those of `pfs write`. As much is kept for a reader that does not read.
-const READ_BUFFER_BYTES: usize = 64 << 10;
+const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What is received on one HTTP/2 connection, and on one of its streams, before somebody wants it.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// What TLS holds of encrypted bytes until the socket takes them: one record. Its default of 64 KiB would double the memory
 /// of a reader that does not read.
-const TLS_BUFFER_BYTES: usize = 16 << 10;
+const TLS_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Requests at a time on one HTTP/2 connection.
 const MAX_CONCURRENT_STREAMS: u32 = 128;

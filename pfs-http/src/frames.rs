@@ -27,7 +27,7 @@ const PATH: &str = "/v1/frames";
 const PID: &str = "pfs-pid";
 
 /// A request of a known length up to this many bytes is read to its end before it is answered. Larger than hello and any request.
-const MAX_REQUEST_BYTES: u64 = 16 << 10;
+const MAX_REQUEST_BYTES: u64 = 16 * 1024;
 
 /// The routes of this protocol.
 pub(crate) fn routes() -> Router<Arc<Site>> {

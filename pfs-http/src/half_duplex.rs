@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::socket::LINGER_TIMEOUT;
 
 /// The most bytes of replies that are kept. A writer gets far fewer.
-const MAX_REPLY_BYTES: usize = 64 << 10;
+const MAX_REPLY_BYTES: usize = 64 * 1024;
 
 /// The body of a request, which one task reads and another one waits for.
 #[derive(Clone, Debug)]
@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_writer_s_is_not_gathered_without_end() {
-        let data = encoded(&[Reply::Data(vec![7; 40 << 10].into())]);
+        let data = encoded(&[Reply::Data(vec![7; 40 * 1024].into())]);
         let body = Body::from_stream(stream::repeat(data).map(Ok::<_, axum::Error>));
         assert!(gather(body).await.len() < 2 * MAX_REPLY_BYTES);
     }

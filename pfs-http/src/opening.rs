@@ -165,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_request_does_not_make_hyper_double_its_buffer() {
-        let (mut client, server) = duplex(1 << 20);
+        let (mut client, server) = duplex(1024 * 1024);
         client.write_all(REQUEST).await.unwrap();
         let most = Arc::new(AtomicUsize::new(0));
         let mut opening = Opening::new(server);

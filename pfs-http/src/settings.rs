@@ -57,7 +57,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections_per_address: 8192,
-            max_header_size: 32 << 10,
+            max_header_size: 32 * 1024,
             header_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(60),
             body_stall_time: Duration::from_secs(30),

@@ -119,7 +119,7 @@ pub(super) async fn linger<S: Socket>(socket: &S, final_bytes: &[u8]) {
         return;
     }
     let drained = async {
-        let mut nowhere = vec![0; 16 << 10];
+        let mut nowhere = vec![0; 16 * 1024];
         loop {
             let mut buf = ReadBuf::new(&mut nowhere);
             let read = poll_fn(|cx| socket.poll_read(cx, &mut buf)).await;

@@ -38,7 +38,7 @@ const HALF_CLOSED_KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// What the kernel takes for a reader that does not read, besides what is on its way already.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT: u32 = 256 << 10;
+const UNSENT: u32 = 256 * 1024;
 
 /// How long a client may take to acknowledge the last bytes of a response that broke.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);

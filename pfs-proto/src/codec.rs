@@ -5,10 +5,10 @@ use bytes::{Buf, BufMut, BytesMut};
 use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
 
 /// What [`Decoder::buffer`] makes room for at least; with what is left out for the alignment it is 16 KiB.
-const READ_BYTES: usize = (16 << 10) - ALIGNMENT;
+const READ_BYTES: usize = (16 * 1024) - ALIGNMENT;
 
 /// What it makes room for at most on the word of a header: memory is for bytes that came, not for promises.
-const MAX_READ_BYTES: usize = 256 << 10;
+const MAX_READ_BYTES: usize = 256 * 1024;
 
 /// Where a read begins that finds the buffer empty, in bytes of the address. What `malloc` gives begins 16 bytes behind the beginning
 /// of a page, where the kernel's own buffers begin, and to a place a few bytes further in its page than their source

@@ -6,7 +6,7 @@ use crate::encoding::kind;
 use crate::{MAX_CONTENT_TYPE, MAX_PATH};
 
 /// The largest payload of a frame, in bytes.
-pub const MAX_PAYLOAD: usize = 1 << 20;
+pub const MAX_PAYLOAD: usize = 1024 * 1024;
 
 /// The largest chunk of a [`Request::Put`](crate::Request::Put) that fits into a frame with any path and with all options that a daemon
 /// takes, in bytes.

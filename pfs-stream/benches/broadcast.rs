@@ -147,7 +147,7 @@ fn theirs(runtime: &Runtime, chunk: &Bytes, round: &Arc<Round>, rounds: u64) -> 
 
 fn fan_out(c: &mut Criterion) {
     let runtime = runtime();
-    for (name, size, total) in [("64KiB", 64 << 10, 4 << 20), ("64B", 64, 1 << 20)] {
+    for (name, size, total) in [("64KiB", 64 * 1024, 4 * 1024 * 1024), ("64B", 64, 1024 * 1024)] {
         let chunk = Bytes::from(vec![7; size]);
         let chunks = (total / size) as u64;
         let mut group = c.benchmark_group(name);

@@ -11,11 +11,11 @@ use std::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pfs_stream::{ReadOptions, Reader, Stream, StreamConfig, Writer};
 
-const SIZES: [usize; 2] = [64, 64 << 10];
+const SIZES: [usize; 2] = [64, 64 * 1024];
 const READERS: [usize; 3] = [1, 4, 16];
 
 /// How much is appended before all of it is read.
-const BATCH: usize = 256 << 10;
+const BATCH: usize = 256 * 1024;
 
 fn stream(readers: usize) -> (Stream, Writer, Vec<Reader>) {
     let stream = Stream::new("bench", StreamConfig::default()).unwrap();
@@ -40,7 +40,7 @@ fn read_batch(readers: &mut [Reader], bytes: &mut Vec<u8>) -> Duration {
         let end = reader.position() + BATCH as u64;
         while reader.position() < end {
             bytes.clear();
-            reader.try_read(bytes, 64 << 10).unwrap().unwrap();
+            reader.try_read(bytes, 64 * 1024).unwrap().unwrap();
             black_box(&bytes);
         }
     }

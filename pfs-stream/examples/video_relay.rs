@@ -18,7 +18,7 @@ use pfs_stream::{Finish, LostData, ReadOptions, Start, Stream, StreamConfig};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const CHUNK_SIZE: usize = 4096;
-const BUFFER_SIZE: u64 = 1 << 20;
+const BUFFER_SIZE: u64 = 1024 * 1024;
 
 fn main() -> Result<()> {
     let stream = video()?;
@@ -89,7 +89,7 @@ fn serve_viewer(mut connection: TcpStream, stream: &Stream) -> Result<Served> {
 }
 
 /// The film of the demonstration, in bytes.
-const FILM: u64 = 64 << 20;
+const FILM: u64 = 64 * 1024 * 1024;
 
 fn demonstrate(stream: &Stream, output: &mut impl Write) -> Result<()> {
     let (source, viewers) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
@@ -119,7 +119,7 @@ fn demonstrate(stream: &Stream, output: &mut impl Write) -> Result<()> {
 
 /// Sends the film, never more than a quarter of the buffer ahead of the first two viewers.
 fn film(mut connection: TcpStream, seen: &[AtomicU64; 3]) -> io::Result<()> {
-    let frame = vec![7; 64 << 10];
+    let frame = vec![7; 64 * 1024];
     let mut sent = 0;
     while sent < FILM {
         while seen.iter().take(2).any(|seen| seen.load(SeqCst) + BUFFER_SIZE / 4 < sent) {
@@ -136,7 +136,7 @@ fn view(mut connection: TcpStream, late: bool, seen: &AtomicU64, stream: &Stream
     while late && stream.is_active() {
         thread::yield_now();
     }
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         match connection.read(&mut buffer)? {
             0 => return Ok(()),

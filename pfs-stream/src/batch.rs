@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How much is taken at once; a larger chunk is taken alone. References keep what others keep as well, so they may be more.
-pub(crate) const BATCH: Most = Most { copied: 64 << 10, taken: 2 << 20 };
+pub(crate) const BATCH: Most = Most { copied: 64 * 1024, taken: 2 * 1024 * 1024 };
 
 /// Chunks that were taken and are still to be handed on.
 ///

@@ -11,7 +11,7 @@ use crate::{
 use pfs_proto::Peer;
 
 /// 6 MiB, the size that StreamFS gives both buffers.
-pub const DEFAULT_BUFFER_SIZE: u64 = 6 << 20;
+pub const DEFAULT_BUFFER_SIZE: u64 = 6 * 1024 * 1024;
 
 /// How a stream is made. Sizes in bytes, at least 1, and [`DEFAULT_BUFFER_SIZE`] by default. The ring is as large as the larger of
 /// both buffers, the [largest chunk](Self::max_chunk) as the smaller.
@@ -176,6 +176,6 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_streams: 1_000_000, max_memory: 1 << 30 }
+        Self { max_streams: 1_000_000, max_memory: 1024 * 1024 * 1024 }
     }
 }

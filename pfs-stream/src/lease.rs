@@ -33,7 +33,7 @@ pub use crate::state::LeaseEnd;
 pub use pfs_proto::LeaseStart;
 
 /// Bytes that a holder pushes at most before it should publish them, where that is less than a sixteenth of the ring.
-const MAX_UNPUBLISHED_BYTES: u64 = 64 << 10;
+const MAX_UNPUBLISHED_BYTES: u64 = 64 * 1024;
 
 /// A ring for a writer of another process, that is not the stream's yet.
 #[derive(Debug)]

@@ -259,7 +259,7 @@ mod tests {
         fn a_read_takes_as_many_whole_chunks_as_fit_and_at_least_one(
             before in 0usize..1023, sizes in prop::collection::vec(1usize..40, 1..700), most in 1usize..9000,
         ) {
-            let size = 64 << 10;
+            let size = 64 * 1024;
             let config = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
             let stream = Stream::new("s", config).unwrap();
             let mut writer = stream.writer().unwrap();

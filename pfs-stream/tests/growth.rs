@@ -86,7 +86,7 @@ impl Following {
 
 #[test]
 fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_is_full() {
-    const SIZE: u64 = 1 << 20;
+    const SIZE: u64 = 1024 * 1024;
     let registry = Registry::new(Limits::UNLIMITED);
     let stream = registry.create("s", config(SIZE)).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -116,10 +116,10 @@ fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_
 
 #[test]
 fn large_chunks_behind_many_small_ones_drop_nothing_while_a_larger_ring_is_filled() {
-    let stream = Stream::new("s", config(16 << 20)).unwrap();
+    let stream = Stream::new("s", config(16 * 1024 * 1024)).unwrap();
     let mut reader = Following::new(&stream, ReadOptions::default(), false);
     let mut writer = stream.writer().unwrap();
-    while stream.stat().capacity < 1 << 20 {
+    while stream.stat().capacity < 1024 * 1024 {
         append(&mut writer, 90).unwrap();
     }
     let (capacity, moves) = (stream.stat().capacity, stream.stat().moves);
@@ -133,29 +133,29 @@ fn large_chunks_behind_many_small_ones_drop_nothing_while_a_larger_ring_is_fille
         assert_eq!(stream.extent().tail, 0, "head is {}", writer.offset());
     }
     assert!(writer.offset() > capacity, "the copying took more than one append");
-    while reader.read(1 << 20) {}
+    while reader.read(1024 * 1024) {}
     assert_eq!((reader.at, reader.lost), (writer.offset(), 0));
 }
 
 #[test]
 fn a_stream_without_memory_to_grow_keeps_less_history_and_goes_on() {
-    let registry = Registry::new(Limits { max_streams: 2, max_memory: 64 << 10 });
-    let stream = registry.create("s", config(1 << 20)).unwrap();
+    let registry = Registry::new(Limits { max_streams: 2, max_memory: 64 * 1024 });
+    let stream = registry.create("s", config(1024 * 1024)).unwrap();
     let mut reader = Following::new(&stream, ReadOptions::default(), false);
     let mut writer = stream.writer().unwrap();
     for _ in 0..1000 {
         append(&mut writer, 500).unwrap();
-        assert!(registry.memory() <= 64 << 10);
+        assert!(registry.memory() <= 64 * 1024);
     }
     let held = stream.extent();
     assert!(held.head == 500_000 && held.tail > 0 && held.head - held.tail >= 8000, "{held:?}");
-    while reader.read(1 << 20) {}
+    while reader.read(1024 * 1024) {}
     assert_eq!((reader.at, reader.lost), (500_000, held.tail));
 
     // Only what cannot be held at all is refused, and the writer goes on.
     assert!(matches!(append(&mut writer, 100_000), Err(WriteError::NoMemory { .. })));
     append(&mut writer, 500).unwrap();
-    while reader.read(1 << 20) {}
+    while reader.read(1024 * 1024) {}
     assert_eq!(reader.at, 500_500);
 
     // Once there is memory, it grows.
@@ -173,7 +173,7 @@ fn append_until_it_moves(stream: &Stream, writer: &mut Writer) -> StreamStat {
     loop {
         append(writer, 4096).unwrap();
         let stat = stream.stat();
-        if stat.capacity >= 1 << 20 && stat.memory > 3 * stat.capacity {
+        if stat.capacity >= 1024 * 1024 && stat.memory > 3 * stat.capacity {
             return stat;
         }
     }
@@ -181,7 +181,7 @@ fn append_until_it_moves(stream: &Stream, writer: &mut Writer) -> StreamStat {
 
 #[test]
 fn a_large_chunk_drops_nothing_while_the_stream_moves_to_a_ring_that_is_too_small_for_both() {
-    let stream = Stream::new("s", config(64 << 20)).unwrap();
+    let stream = Stream::new("s", config(64 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     let stat = append_until_it_moves(&stream, &mut writer);
     append(&mut writer, 4 * stat.capacity - 100).unwrap();
@@ -191,7 +191,7 @@ fn a_large_chunk_drops_nothing_while_the_stream_moves_to_a_ring_that_is_too_smal
 #[test]
 fn a_removed_stream_gives_the_ring_back_that_was_being_filled_though_readers_are_attached() {
     let registry = Registry::new(Limits::UNLIMITED);
-    let stream = registry.create("s", config(64 << 20)).unwrap();
+    let stream = registry.create("s", config(64 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     append_until_it_moves(&stream, &mut writer);
     let _reader = stream.reader(ReadOptions::default()).unwrap();
@@ -205,7 +205,7 @@ fn a_removed_stream_gives_the_ring_back_that_was_being_filled_though_readers_are
 fn a_stream_that_holds_little_is_not_counted_once_it_is_removed_though_readers_are_attached() {
     let registry = Registry::new(Limits::UNLIMITED);
     let quota = Quota::new(Limits { max_streams: 1, ..Limits::UNLIMITED });
-    let stream = registry.charged_to(&quota).create("s", config(1 << 20)).unwrap();
+    let stream = registry.charged_to(&quota).create("s", config(1024 * 1024)).unwrap();
     let reader = stream.reader(ReadOptions::default()).unwrap();
     append(&mut stream.writer().unwrap(), 100).unwrap();
     registry.remove("s");
@@ -217,13 +217,13 @@ fn a_stream_that_holds_little_is_not_counted_once_it_is_removed_though_readers_a
 
 #[test]
 fn a_stream_is_replaced_by_one_that_needs_all_of_its_memory_also_while_it_moves() {
-    let registry = Registry::new(Limits { max_streams: 1, max_memory: 20 << 20 });
-    let stream = registry.create("s", config(64 << 20)).unwrap();
+    let registry = Registry::new(Limits { max_streams: 1, max_memory: 20 * 1024 * 1024 });
+    let stream = registry.create("s", config(64 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     append_until_it_moves(&stream, &mut writer);
     drop((writer, stream));
     registry.set_limits(Limits { max_streams: 1, max_memory: registry.memory() }, 0);
-    let as_large = config(4 << 20).reserve(true);
+    let as_large = config(4 * 1024 * 1024).reserve(true);
     assert!(registry.replace_with("s", as_large, |_| ()).is_ok(), "{} bytes are there", registry.memory());
 }
 
@@ -231,7 +231,7 @@ fn a_stream_is_replaced_by_one_that_needs_all_of_its_memory_also_while_it_moves(
 fn a_quota_bounds_what_a_stream_grows_to() {
     let registry = Registry::new(Limits::UNLIMITED);
     let quota = Quota::new(Limits { max_streams: 1, max_memory: 20_000 });
-    let stream = registry.charged_to(&quota).create("s", config(1 << 20)).unwrap();
+    let stream = registry.charged_to(&quota).create("s", config(1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     for _ in 0..1000 {
         append(&mut writer, 500).unwrap();
@@ -246,14 +246,14 @@ fn a_quota_bounds_what_a_stream_grows_to() {
 #[test]
 fn a_stream_that_reserves_its_memory_takes_all_of_it_at_once_and_never_moves() {
     let registry = Registry::new(Limits::UNLIMITED);
-    let stream = registry.create("s", config(1 << 20).reserve(true)).unwrap();
+    let stream = registry.create("s", config(1024 * 1024).reserve(true)).unwrap();
     let memory = registry.memory();
-    assert!(memory > 1 << 20);
+    assert!(memory > 1024 * 1024);
     let mut writer = stream.writer().unwrap();
     for _ in 0..3000 {
         append(&mut writer, 1000).unwrap();
     }
-    assert_eq!((registry.memory(), stream.stat().capacity), (memory, 1 << 20));
+    assert_eq!((registry.memory(), stream.stat().capacity), (memory, 1024 * 1024));
 }
 
 #[test]

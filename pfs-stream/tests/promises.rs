@@ -525,20 +525,20 @@ fn a_replacement_that_is_refused_leaves_the_old_stream_as_it_was() {
         reserve: true,
         ..Default::default()
     };
-    let registry = Registry::new(Limits { max_streams: 9, max_memory: 3 << 20 });
-    let old = registry.create("s", size(1 << 20)).unwrap();
+    let registry = Registry::new(Limits { max_streams: 9, max_memory: 3 * 1024 * 1024 });
+    let old = registry.create("s", size(1024 * 1024)).unwrap();
     old.writer().unwrap().try_append(b"old").unwrap();
-    let refused = registry.replace_with("s", size(64 << 20), |_| panic!("it is not made"));
+    let refused = registry.replace_with("s", size(64 * 1024 * 1024), |_| panic!("it is not made"));
     assert!(matches!(refused, Err(CreateError::TooMuchMemory { .. })));
     assert!(matches!(registry.replace_with("s", size(0), |_| ()), Err(CreateError::BadSize { .. })));
     // Somebody still holds the old one, so that both would count.
     assert!(matches!(
-        registry.replace_with("s", size(2 << 20), |_| ()),
+        registry.replace_with("s", size(2 * 1024 * 1024), |_| ()),
         Err(CreateError::TooMuchMemory { .. })
     ));
     assert!(old.is_active() && registry.get("s").unwrap().bytes_written() == 3);
     // Where nobody does, its memory is the new one's.
     drop(old);
-    let new = registry.replace_with("s", size(2 << 20), |_| ()).unwrap();
+    let new = registry.replace_with("s", size(2 * 1024 * 1024), |_| ()).unwrap();
     assert_eq!((registry.len(), registry.memory()), (1, new.stat().memory));
 }

@@ -239,7 +239,7 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
 
 #[test]
 fn readers_of_a_stream_that_is_removed_while_they_read_get_no_byte_of_what_takes_its_place() {
-    const SIZE: u64 = 4 << 20;
+    const SIZE: u64 = 4 * 1024 * 1024;
     let until = Instant::now() + duration();
     let config = StreamConfig { ring_buffer_size: SIZE, channel_buffer_size: SIZE, ..Default::default() };
     let history: Vec<u8> = (0..SIZE).map(byte_at).collect();

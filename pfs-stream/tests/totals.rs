@@ -146,7 +146,7 @@ fn share(look: bool) {
 
     let own = |file: std::os::fd::BorrowedFd<'_>| file.try_clone_to_owned().unwrap();
     let registry = registry();
-    let stream = create(&registry, "a", 1 << 20);
+    let stream = create(&registry, "a", 1024 * 1024);
     let mut writer = stream.writer_of(HERE).unwrap();
     writer.try_append(&[2; 7]).unwrap();
     let offer = writer.offer_lease().unwrap();

@@ -14,7 +14,7 @@ use rustix::{
 
 /// Bytes of a request that are read before its connection is closed. If a system closes a connection with unread bytes, it
 /// resets the connection, and the client may not see the reason.
-const REQUEST: usize = 16 << 10;
+const REQUEST: usize = 16 * 1024;
 
 /// A descriptor in reserve, if there was one left.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use pfs_proto::{Reply, Request, WriteOptions};
 use crate::{Daemon, Running, Wire, deadline, noise};
 
 /// How much is appended between two looks at the condition.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1024 * 1024;
 
 /// A writer of the test's own: every chunk is as large as the test says.
 pub struct Appender {

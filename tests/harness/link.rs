@@ -171,7 +171,7 @@ fn pass(
     shared: &Shared,
     direction: Direction,
 ) {
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; 64 * 1024];
     while most > 0 {
         let room = buffer.len().min(most);
         let len = match from.read(&mut buffer[..room]) {

@@ -24,7 +24,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 /// Writes a file of `len` bytes of noise, a mebibyte at a time, each from a seed of its own.
 pub fn noise_file(path: &Path, seed: u64, len: u64) {
-    const PIECE: u64 = 1 << 20;
+    const PIECE: u64 = 1024 * 1024;
     let mut file = BufWriter::new(File::create(path).expect("a file in the test's own folder"));
     let mut done = 0;
     while done < len {

@@ -167,7 +167,7 @@ fn pass_request(
 
 /// Passes the response on as it comes, with the name of the proxy.
 fn answer(mut from: TcpStream, mut to: TcpStream, kind: Kind, ended: &AtomicBool) {
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; 64 * 1024];
     let mut is_begun = false;
     loop {
         let len = match from.read(&mut buffer) {

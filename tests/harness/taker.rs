@@ -26,7 +26,7 @@ impl Running {
         let counted = Arc::clone(&taken);
         let bytes = std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            let mut piece = vec![0; 64 << 10];
+            let mut piece = vec![0; 64 * 1024];
             while counted.load(Relaxed) < most {
                 match stdout.read(&mut piece).expect("a pipe can be read") {
                     0 => break,

@@ -11,7 +11,7 @@ fn the_main_job_works_with_no_daemon_started_by_hand() {
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::for_user(user.path());
     assert_eq!(daemon.pid(), None);
-    let data = noise(1, 1 << 20);
+    let data = noise(1, 1024 * 1024);
     Pfs::for_user(user.path()).args(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
     let read = Pfs::for_user(user.path()).args(["cat", "--stream", S]).run().exits(0);
     assert_eq!(digest(&read.stdout), digest(&data));

@@ -38,7 +38,7 @@ fn a_run_accounts_for_every_byte_on_either_way_and_its_stream_is_gone_afterwards
         ];
         let run = daemon.pfs_on(Transport::Shm, args).run().exits(0).quietly();
         let report = report(&run);
-        let size = 20 << 20;
+        let size = 20 * 1024 * 1024;
         assert_eq!(report["transport"], transport);
         assert_eq!(
             (&report["written"]["bytes"], &report["delivered"]["bytes"]),
@@ -88,7 +88,7 @@ fn data_that_readers_lost_is_in_the_report_and_in_the_exit_code() {
     assert!(report["lost"]["gaps"].as_u64().unwrap() > 0);
     for reader in report["per_reader"].as_array().unwrap() {
         let number = |name: &str| reader[name].as_u64().unwrap();
-        assert_eq!(number("bytes") + number("lost_bytes"), 8 << 20);
+        assert_eq!(number("bytes") + number("lost_bytes"), 8 * 1024 * 1024);
     }
 }
 
@@ -118,7 +118,7 @@ fn a_daemon_that_goes_away_ends_it_with_5() {
 
 #[test]
 fn what_cannot_be_measured_is_refused_and_leaves_no_stream() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 16);
+    let daemon = Daemon::with_buffers(1024 * 1024, 1 << 16);
     daemon.pfs(["bench", "--chunk-size", "40"]).run().exits(2).says("at least 41 bytes");
     daemon.pfs(["bench", "--chunk-size", "65537"]).run().exits(2).says("at most 64.0 KiB");
     daemon.pfs_on(Transport::Unix, ["bench", "--transport", "shm"]).run().exits(2).says("exclude each other");

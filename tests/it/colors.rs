@@ -91,7 +91,7 @@ fn no_color_is_ever_in_the_data() {
 #[test]
 fn without_a_terminal_there_is_no_progress_and_no_color() {
     let daemon = Daemon::start();
-    daemon.pfs(["write", "--stream", S]).stdin(noise(2, 1 << 20)).run().exits(0).quietly();
+    daemon.pfs(["write", "--stream", S]).stdin(noise(2, 1024 * 1024)).run().exits(0).quietly();
     for args in [["ls", "-l", "/streamfs"], ["stat", S, S]] {
         let run = daemon.pfs(args).run().exits(0).quietly();
         assert!(!has_color(run.text()), "an escape sequence in {:?}", run.text());

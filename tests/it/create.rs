@@ -15,7 +15,7 @@ fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
         ["--ring-buffer-size", "512KB", "--channel-buffer-size", "1.5MB", "--content-type", "video/mp2t"];
     daemon.pfs(["create", S]).args(sizes).run().exits(0).quietly();
     let stat = daemon.stat(S).unwrap();
-    assert_eq!(stat["ring_buffer_size"], 512 << 10);
+    assert_eq!(stat["ring_buffer_size"], 512 * 1024);
     assert_eq!(stat["channel_buffer_size"], 3 << 19);
     assert!(stat["capacity"].as_u64() < Some(4096), "it takes memory as it needs it");
     assert_eq!(stat["content_type"], "video/mp2t");
@@ -26,7 +26,7 @@ fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
 fn a_stream_that_reserves_its_memory_has_it_from_the_start_or_is_not_made() {
     let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
     daemon.pfs(["create", "--reserve", S]).run().exits(0).quietly();
-    assert_eq!((daemon.stat_number(S, "capacity"), daemon.stat_number(S, "moves")), (6 << 20, 0));
+    assert_eq!((daemon.stat_number(S, "capacity"), daemon.stat_number(S, "moves")), (6 * 1024 * 1024, 0));
     let refused = daemon.pfs(["create", "--reserve", "/streamfs/t", "--ring-buffer-size", "10MB"]).run();
     refused.exits(1).says("max_memory");
     daemon.ask("PUT", "/streamfs/t?create&reserve&ring-buffer-size=10MB", [], b"").has(429);
@@ -35,7 +35,7 @@ fn a_stream_that_reserves_its_memory_has_it_from_the_start_or_is_not_made() {
     daemon
         .ask("PUT", "/streamfs/t?create&reserve&ring-buffer-size=1MB&channel-buffer-size=1MB", [], b"")
         .has(201);
-    assert_eq!(daemon.stat_number("/streamfs/t", "capacity"), 1 << 20);
+    assert_eq!(daemon.stat_number("/streamfs/t", "capacity"), 1024 * 1024);
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn every_way_to_write_a_size_means_the_same_everywhere() {
 fn the_defaults_are_streamfs_s_own() {
     let daemon = Daemon::start();
     daemon.pfs(["write", S]).stdin("x").run().exits(0);
-    assert_eq!(daemon.stat_number(S, "ring_buffer_size"), 6 << 20);
-    assert_eq!(daemon.stat_number(S, "channel_buffer_size"), 6 << 20);
+    assert_eq!(daemon.stat_number(S, "ring_buffer_size"), 6 * 1024 * 1024);
+    assert_eq!(daemon.stat_number(S, "channel_buffer_size"), 6 * 1024 * 1024);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_name_that_is_taken_is_an_error_and_the_stream_stays_as_it_is() {
     let daemon = Daemon::start();
     daemon.pfs(["write", S]).stdin("all").run().exits(0);
     daemon.pfs(["create", "--ring-buffer-size", "1KB", S]).run().exits(9).says(S);
-    assert_eq!(daemon.stat_number(S, "ring_buffer_size"), 6 << 20);
+    assert_eq!(daemon.stat_number(S, "ring_buffer_size"), 6 * 1024 * 1024);
     assert_eq!(daemon.head(S), 3);
 }
 

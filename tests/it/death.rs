@@ -43,7 +43,7 @@ fn nothing_of_a_chunk_is_visible_when_its_writer_dies_in_the_middle_of_it() {
         writer.send(&Request::OpenWriter(name.parse().unwrap(), WriteOptions::default()));
         assert!(matches!(writer.reply(), Some(Reply::Writing { .. })));
         writer.send(&Request::Append(Bytes::from_static(b"whole")));
-        writer.send(&Request::AppendPart(Bytes::from(noise(1, 1 << 20))));
+        writer.send(&Request::AppendPart(Bytes::from(noise(1, 1024 * 1024))));
         writer.send_without_end(&Request::Append(Bytes::from(noise(2, 100_000))), missing);
         eventually("the whole chunk is there", || daemon.head(&name) == 5);
         let reader = daemon.reader(&name, ["--until", "writers-gone"]);
@@ -84,9 +84,9 @@ fn readers_see_only_whole_chunks_of_writers_that_are_killed_while_they_write(tra
 fn a_killed_reader_is_forgotten_and_nobody_else_notices(transport: Transport) {
     let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
-    let data = noise(4, 1 << 20);
+    let data = noise(4, 1024 * 1024);
     writer.send(&data);
-    eventually("it is written", || daemon.head(S) == 1 << 20);
+    eventually("it is written", || daemon.head(S) == 1024 * 1024);
     let doomed = daemon.reader(S, []);
     let other = daemon.reader(S, []);
     doomed.signal(Signal::KILL);
@@ -137,11 +137,11 @@ fn a_reader_that_shares_memory_gets_all_that_a_killed_daemon_has_left_there() {
 }
 
 fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died(transport: Transport) {
-    let mut daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let mut daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
-    let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(5, 8 << 20)).spawn();
+    let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(5, 8 * 1024 * 1024)).spawn();
     eventually("the writer waits for it", || {
         daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
     });
@@ -174,12 +174,12 @@ fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start(t
 fn a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_was_killed(
     transport: Transport,
 ) {
-    let mut daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let mut daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     // So that the ring that the reader maps is the one that the writer fills.
     daemon.pfs(["create", "--reserve", S]).run().exits(0);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
-    let data = noise(7, 8 << 20);
+    let data = noise(7, 8 * 1024 * 1024);
     let writer = daemon.pfs(["write", "--stream", S]).stdin(&data[..]).spawn();
     eventually("the writer waits for it", || {
         daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true

@@ -70,7 +70,7 @@ fn a_plain_response_breaks_and_has_no_length_that_would_make_it_whole() {
 #[test]
 fn a_client_that_reads_late_gets_all_of_a_failed_stream_before_the_connection_breaks() {
     let daemon = Daemon::with_http();
-    let bytes = noise(0, 256 << 10);
+    let bytes = noise(0, 256 * 1024);
     for chunk in bytes.chunks(10_000) {
         daemon.append(S, chunk);
     }

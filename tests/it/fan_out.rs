@@ -9,7 +9,7 @@ use harness::{Daemon, Pfs, Running, Transport, digest_kept, digest_of_stream, ev
 use serde_json::Value;
 
 const S: &str = "/streamfs/s";
-const MIB: u64 = 1 << 20;
+const MIB: u64 = 1024 * 1024;
 
 harness::per_transport! {
     one_block_reader_gets_the_file_byte_for_byte,
@@ -19,19 +19,19 @@ harness::per_transport! {
 }
 
 fn one_block_reader_gets_the_file_byte_for_byte(transport: Transport) {
-    block_readers_get_the_file_byte_for_byte(transport, 1, 64 << 20);
+    block_readers_get_the_file_byte_for_byte(transport, 1, 64 * 1024 * 1024);
 }
 
 fn four_block_readers_get_the_file_byte_for_byte(transport: Transport) {
-    block_readers_get_the_file_byte_for_byte(transport, 4, 32 << 20);
+    block_readers_get_the_file_byte_for_byte(transport, 4, 32 * 1024 * 1024);
 }
 
 fn sixteen_block_readers_get_the_file_byte_for_byte(transport: Transport) {
-    block_readers_get_the_file_byte_for_byte(transport, 16, 16 << 20);
+    block_readers_get_the_file_byte_for_byte(transport, 16, 16 * 1024 * 1024);
 }
 
 fn drop_readers_get_the_file_minus_exactly_the_ranges_that_they_report(transport: Transport) {
-    drop_readers_report_what_they_miss(transport, 4, 64 << 20);
+    drop_readers_report_what_they_miss(transport, 4, 64 * 1024 * 1024);
 }
 
 pub(crate) fn block_readers_get_the_file_byte_for_byte(transport: Transport, count: usize, len: u64) {
@@ -57,7 +57,7 @@ pub(crate) fn block_readers_get_the_file_byte_for_byte(transport: Transport, cou
 
 /// The readers stop reading twice, each time until they must have lost something.
 pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: usize, len: u64) {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     let file = daemon.dir().join("data");
     noise_file(&file, 7, len);
     let start = |policy| daemon.pfs(["cat", "--stream", "--slow", policy, S]).stdout_pipe().spawn();

@@ -8,7 +8,7 @@ use pfs_proto::{Hello, ReadOptions, Reply, Request};
 const S: &str = "/streamfs/s";
 
 /// More than all buffers on the way to a reader hold.
-const LARGE: usize = 16 << 20;
+const LARGE: usize = 16 * 1024 * 1024;
 
 harness::per_transport! {
     a_reader_that_is_stopped_while_a_large_chunk_is_overwritten_loses_all_of_it_and_nothing_else,
@@ -64,10 +64,10 @@ fn a_raw_body_breaks_inside_a_chunk_that_is_overwritten() {
 fn stalled_readers_of_a_large_chunk_cost_a_constant_each_whatever_they_speak() {
     const EACH: usize = 64;
     /// What README.txt promises of a stalled reader, and the large buffers that all of them share.
-    const BOUND: u64 = (128 << 10) * 4 * EACH as u64 + (32 << 20);
+    const BOUND: u64 = (128 * 1024) * 4 * EACH as u64 + (32 * 1024 * 1024);
     let daemon = Transport::Http.daemon();
     daemon.create(S);
-    daemon.append(S, noise(1, 6 << 20));
+    daemon.append(S, noise(1, 6 * 1024 * 1024));
     let mut open = BytesMut::new();
     Request::Hello(Hello { capabilities: 0, ..Hello::OURS }).encode(&mut open);
     let options = ReadOptions::default();
@@ -80,7 +80,7 @@ fn stalled_readers_of_a_large_chunk_cost_a_constant_each_whatever_they_speak() {
         reader.request(method, path, headers, body);
         assert_eq!(reader.head().unwrap().status, 200);
         // More bytes than come before the chunk, so that the chunk is under way.
-        reader.pieces(4 << 10);
+        reader.pieces(4 * 1024);
         reader
     };
     let mut over_http = Vec::new();

@@ -26,9 +26,9 @@ fn write_in_chunks(daemon: &Daemon, data: &[u8], chunk: &str) {
 }
 
 fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam(transport: Transport) {
-    const PART: usize = 2 << 20;
+    const PART: usize = 2 * 1024 * 1024;
     const JOINERS: usize = 8;
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     let data = noise(1, PART * (JOINERS + 1));
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
     let mut readers = Vec::new();
@@ -54,7 +54,7 @@ fn readers_that_join_a_running_stream_get_history_then_live_without_a_seam(trans
 
 fn a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size(transport: Transport) {
     let daemon = transport.daemon();
-    daemon.create_with_buffers(S, 100 << 10, 1 << 20);
+    daemon.create_with_buffers(S, 100 * 1024, 1024 * 1024);
     let data = noise(2, 500_000);
     write_in_chunks(&daemon, &data, "1000");
     daemon.close(S);
@@ -138,9 +138,9 @@ fn offset_starts_at_that_very_byte_even_inside_a_chunk(transport: Transport) {
 }
 
 fn an_offset_that_the_ring_has_left_begins_with_a_gap(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     let file = daemon.dir().join("data");
-    noise_file(&file, 5, 4 << 20);
+    noise_file(&file, 5, 4 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--close", S]).stdin_file(&file).run().exits(0);
     let run = daemon.pfs(["cat", "--stream", "--offset", "5", S]).run().exits(4);
     let gaps = gaps(&run.stderr);

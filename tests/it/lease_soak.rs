@@ -103,7 +103,7 @@ impl Writer {
     fn start(slot: u8, random: &mut Random, daemon: &Daemon, ring: u64) -> Self {
         let transport = if slot == 0 { Transport::Shm } else { random.of(Transport::ALL) };
         let chunk = (1 + {
-            let most = random.of([16, 100, 5000, 64 << 10, 1 << 20]);
+            let most = random.of([16, 100, 5000, 64 * 1024, 1024 * 1024]);
             random.below(most)
         })
         .min(ring);
@@ -269,7 +269,7 @@ impl Round {
     fn run(seed: u64) -> Outcome {
         let mut random = Random::new(seed);
         let daemon = Transport::Shm.daemon_with_http();
-        let ring = random.of([64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20]);
+        let ring = random.of([64 * 1024, 256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024]);
         daemon.create_with_buffers(S, ring, ring);
         let reference = random.of(Transport::ALL);
         let reference = daemon.reader_on(reference, S, ["-q", "--slow", "block"]);
@@ -280,7 +280,7 @@ impl Round {
         let mut first = Writer::start(0, &mut round.random, &round.daemon, ring);
         if !round.random.one_in(4) {
             // Enough for a lease.
-            first.give(&mut round.random, 2 << 20);
+            first.give(&mut round.random, 2 * 1024 * 1024);
         }
         round.writers.push(first);
         for _ in 0..20 + round.random.below(30) {
@@ -296,7 +296,7 @@ impl Round {
     }
 
     fn step(&mut self, reference: u32) {
-        let most = self.random.of([1, 1000, 100_000, 1 << 20]);
+        let most = self.random.of([1, 1000, 100_000, 1024 * 1024]);
         for writer in &mut self.writers {
             let len = self.random.below(if writer.slot == 0 { most } else { most / 8 + 1 });
             writer.give(&mut self.random, len as usize);

@@ -72,7 +72,7 @@ fn no_more_memory_than_allowed() {
     pair.goes_on();
     // A stream takes what there is, and says what it cannot take.
     daemon.pfs(["write", "/streamfs/more"]).stdin("x").run().exits(0).quietly();
-    let large = daemon.pfs(["write", "/streamfs/more"]).stdin(noise(1, 3 << 20)).run();
+    let large = daemon.pfs(["write", "/streamfs/more"]).stdin(noise(1, 3 * 1024 * 1024)).run();
     large.exits(1).says("bytes of memory left").says("max_memory");
     assert_eq!(daemon.head("/streamfs/more"), 1);
     pair.goes_on();
@@ -162,7 +162,7 @@ fn a_daemon_starts_under_a_limit_on_file_sizes_that_no_ring_fits_into() {
 #[test]
 fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_connections() {
     // Its log is a file, too: 64 KiB are enough for that, and for no ring.
-    for limit in [64 << 10, 0] {
+    for limit in [64 * 1024, 0] {
         let daemon = Daemon::start();
         let mut before = Pair::start(&daemon);
         limit_file_size(daemon.pid(), limit);
@@ -186,13 +186,13 @@ fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_
 #[test]
 fn the_memory_of_stalled_readers_goes_back_to_the_system_when_they_have_left() {
     const EACH_WAY: u64 = 300;
-    const HELD: u64 = 2 * EACH_WAY * (64 << 10);
+    const HELD: u64 = 2 * EACH_WAY * (64 * 1024);
     /// A few buffers wait for their next use, and small allocations keep pages here and there.
-    const LEFT: u64 = 12 << 20;
+    const LEFT: u64 = 12 * 1024 * 1024;
     raise_file_limit();
     let daemon = Daemon::with_http();
     daemon.create(S);
-    daemon.append(S, noise(1, 6 << 20));
+    daemon.append(S, noise(1, 6 * 1024 * 1024));
     let before = own(daemon.pid());
     let over_http: Vec<_> = (0..EACH_WAY)
         .map(|_| {
@@ -218,7 +218,7 @@ fn the_memory_of_stalled_readers_goes_back_to_the_system_when_they_have_left() {
 fn a_client_that_does_not_read_its_listing_costs_a_bounded_buffer() {
     const STREAMS: usize = 6000;
     const CLIENTS: u64 = 40;
-    const EACH: u64 = 128 << 10;
+    const EACH: u64 = 128 * 1024;
     raise_file_limit();
     let daemon = Daemon::with_http_config("[limits]\nmax_streams = 6000\n");
     let mut wire = daemon.wire().greeted();

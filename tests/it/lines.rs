@@ -67,7 +67,7 @@ fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_ever
 
 fn a_gap_never_splits_a_line(transport: Transport) {
     const PIECE: usize = 5_000;
-    let daemon = transport.daemon_with_buffers(256 << 10, 256 << 10);
+    let daemon = transport.daemon_with_buffers(256 * 1024, 256 * 1024);
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, []);
     // Nobody reads the pipe, so the reader falls behind.

@@ -13,7 +13,7 @@ harness::per_transport! {
 }
 
 fn the_log_tells_who_joined_lost_and_left(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, []);
     let pid = format!("pid={}", reader.pid());
@@ -24,7 +24,7 @@ fn the_log_tells_who_joined_lost_and_left(transport: Transport) {
     };
     eventually("the log tells who joined", || tells("joined"));
     let mut writer = daemon.appender(S);
-    writer.append_until(64 << 10, || daemon.all_have_lost(S));
+    writer.append_until(64 * 1024, || daemon.all_have_lost(S));
     writer.close();
     let got = reader.digest_stdout();
     reader.finish().exits(4);

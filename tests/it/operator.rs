@@ -23,7 +23,10 @@ fn info_shows_the_daemon_and_how_much_of_its_limits_is_used(transport: Transport
         (&told["pid"], &told["streams"], &told["max_streams"]),
         (&daemon.pid().into(), &1.into(), &7.into())
     );
-    assert_eq!((&told["mounts"], &told["max_memory"]), (&vec!["/streamfs"].into(), &(64 << 20).into()));
+    assert_eq!(
+        (&told["mounts"], &told["max_memory"]),
+        (&vec!["/streamfs"].into(), &(64 * 1024 * 1024).into())
+    );
     assert!(told["memory"].as_u64() > Some(0) && told["connections"].as_u64() >= Some(2), "{told}");
     assert!(told["started"].is_string() && told["uptime_ms"].is_u64(), "{told}");
     assert_eq!(

@@ -77,7 +77,7 @@ fn a_command_that_fails_without_close_counts_as_a_writer_that_died(transport: Tr
 
 fn every_way_to_cut_the_output_of_a_command_gives_all_of_it(transport: Transport) {
     let daemon = transport.daemon();
-    let data = noise(1, 3 << 20);
+    let data = noise(1, 3 * 1024 * 1024);
     let file = daemon.dir().join("data");
     fs::write(&file, &data).unwrap();
     let ways: [&[&str]; 4] =
@@ -92,7 +92,7 @@ fn every_way_to_cut_the_output_of_a_command_gives_all_of_it(transport: Transport
         assert_eq!(digest(&read.stdout), digest(&data), "{flags:?}");
     }
     assert_eq!(daemon.stat_number("/streamfs/0", "chunks"), 1);
-    assert!(daemon.stat_number("/streamfs/2", "chunks") >= 3 << 10);
+    assert!(daemon.stat_number("/streamfs/2", "chunks") >= 3 * 1024);
     daemon.pfs(["write", "--stream", "--lines", S, "--", "seq", "100000"]).run().exits(0).quietly();
     let lines: String = (1..=100_000).map(|line| format!("{line}\n")).collect();
     assert_eq!(daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0).text(), lines);
@@ -207,7 +207,7 @@ fn a_grandchild_that_keeps_the_pipe_open_is_waited_for_as_in_a_pipeline() {
 
 #[test]
 fn a_signal_after_the_end_of_the_command_ends_pfs() {
-    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     let reader = daemon.reader(S, ["--slow", "block", "--until", "writers-gone"]);
     reader.signal(Signal::STOP);

@@ -7,7 +7,7 @@ const S: &str = "/streamfs/s";
 #[test]
 fn progress_is_shown_on_stderr_when_asked_for_and_never_touches_the_data() {
     let daemon = Daemon::start();
-    let data = noise(1, 2 << 20);
+    let data = noise(1, 2 * 1024 * 1024);
     let write = daemon.pfs(["write", "--stream", "--close", "--progress", S]).stdin(&data[..]).run().exits(0);
     assert!(!write.stderr.is_empty());
     let read = daemon.pfs(["cat", "--stream", "--progress", S]).run().exits(0);
@@ -61,13 +61,13 @@ fn a_reader_shows_progress_by_itself_only_where_nothing_else_is_on_the_terminal(
 
 #[test]
 fn a_writer_shows_progress_by_itself_only_where_its_input_is_a_file() {
-    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     // Holds the writers up for as long as they are looked at.
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
     let file = daemon.dir().join("file");
-    std::fs::write(&file, noise(1, 4 << 20)).unwrap();
+    std::fs::write(&file, noise(1, 4 * 1024 * 1024)).unwrap();
     let file = file.display();
     let others = [
         format!("cat {file} | pfs write --stream /streamfs/s"),

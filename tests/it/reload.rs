@@ -83,7 +83,7 @@ fn a_writer_that_waits_for_a_reader_is_freed_by_a_new_time_limit() {
     let daemon = Daemon::with_buffers(65_536, 65_536);
     daemon.create(S);
     let stalled = daemon.piped_reader(S, ["--slow", "block"]);
-    let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 4 << 20)).spawn();
+    let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 4 * 1024 * 1024)).spawn();
     eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
     let toml = fs::read_to_string(daemon.config()).unwrap();
     daemon.reload(&format!("{toml}\n{}", limits("max_block_time = \"1ms\""))).exits(0);

@@ -29,7 +29,7 @@ fn what_is_closed_or_there_already_ends_with_9_and_what_is_not_there_with_3(tran
 
 fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
     let daemon = transport.daemon();
-    let data = noise(1, 1 << 20);
+    let data = noise(1, 1024 * 1024);
     // Nothing, then a closed stream, a failed one, and an open one.
     for before in [None, Some("close"), Some("close --failed"), Some("ls")] {
         if let Some(command) = before {
@@ -81,9 +81,9 @@ fn create_replaces_or_keeps_only_where_that_is_asked_for(transport: Transport) {
     let other =
         daemon.pfs(["create", "--exist-ok", "--ring-buffer-size", "2MB", "--ttl", "1h", S]).run().exits(0);
     other.says("a ring buffer of 1.0 mib, not 2.0 mib").says("no ttl, not 1h");
-    assert_eq!((daemon.head(S), daemon.stat_number(S, "ring_buffer_size")), (3, 1 << 20));
+    assert_eq!((daemon.head(S), daemon.stat_number(S, "ring_buffer_size")), (3, 1024 * 1024));
     daemon.pfs(["create", "--replace", "--ring-buffer-size", "2MB", S]).run().exits(0).quietly();
-    assert_eq!((daemon.head(S), daemon.stat_number(S, "ring_buffer_size")), (0, 2 << 20));
+    assert_eq!((daemon.head(S), daemon.stat_number(S, "ring_buffer_size")), (0, 2 * 1024 * 1024));
     daemon.pfs(["close", S]).run().exits(0);
     daemon.pfs(["create", "--replace", S]).run().exits(0);
     assert_eq!(daemon.stat(S).unwrap()["state"], "open");
@@ -102,7 +102,7 @@ fn an_upload_that_replaces_begins_anew() {
     daemon.ask("PUT", "/streamfs/s?close", [], b"more").has(409).refuses("closed");
     let sized = daemon.ask("POST", "/streamfs/s?replace&ring-buffer-size=1MB", [], b"").has(201);
     assert_eq!(sized.json()["bytes"], 0);
-    assert_eq!((daemon.head(S), daemon.stat_number(S, "ring_buffer_size")), (0, 1 << 20));
+    assert_eq!((daemon.head(S), daemon.stat_number(S, "ring_buffer_size")), (0, 1024 * 1024));
     daemon.ask("PUT", "/streamfs/s?replace&create", [], b"").has(400).refuses("bad_option");
 
     let mut old = daemon.http();

@@ -37,7 +37,7 @@ impl User {
 #[test]
 fn every_command_of_the_document_works_as_typed() {
     let user = User::new();
-    let data = noise(1, 3 << 20);
+    let data = noise(1, 3 * 1024 * 1024);
     std::fs::write(user.dir.path().join("file"), &data).unwrap();
 
     user.types("cat file | pfs write --stream /streamfs/stream").finish().exits(0).quietly();
@@ -103,6 +103,6 @@ fn the_configuration_of_the_document_works_as_it_is() {
 "#,
     );
     daemon.pfs(["write", "/streamfs/stream"]).stdin("data").run().exits(0);
-    assert_eq!(daemon.stat_number("/streamfs/stream", "channel_buffer_size"), 512 << 10);
-    assert_eq!(daemon.stat_number("/streamfs/stream", "ring_buffer_size"), 1 << 20);
+    assert_eq!(daemon.stat_number("/streamfs/stream", "channel_buffer_size"), 512 * 1024);
+    assert_eq!(daemon.stat_number("/streamfs/stream", "ring_buffer_size"), 1024 * 1024);
 }

@@ -36,11 +36,11 @@ fn terminate_tells_every_client_removes_the_socket_and_exits_0(transport: Transp
 }
 
 fn it_ends_in_bounded_time_whoever_does_not_react(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let stopped = daemon.reader(S, ["--slow", "block"]);
     stopped.signal(Signal::STOP);
-    let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(1, 8 << 20)).spawn();
+    let writer = daemon.pfs(["write", "--stream", S]).stdin(noise(1, 8 * 1024 * 1024)).spawn();
     eventually("the writer waits for it", || {
         daemon.reader_stat(S, stopped.pid()).unwrap()["blocking"] == true
     });
@@ -57,7 +57,7 @@ fn what_was_acknowledged_before_the_end_reaches_the_readers(transport: Transport
     let daemon = transport.daemon();
     daemon.create(S);
     let mut reader = daemon.piped_reader(S, ["--slow", "block"]);
-    let data = noise(2, 1 << 20);
+    let data = noise(2, 1024 * 1024);
     daemon.pfs(["write", "--stream", S]).stdin(&data[..]).run().exits(0);
     let got = reader.digest_stdout();
     eventually("it has read all", || {

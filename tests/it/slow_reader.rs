@@ -5,10 +5,10 @@ use std::io::Read as _;
 use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, kept, noise};
 
 const S: &str = "/streamfs/s";
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+const KIB: usize = 1024;
+const MIB: usize = 1024 * 1024;
 /// How much more memory a process may hold after a test than before, whatever went through it.
-const FLAT: u64 = 8 << 20;
+const FLAT: u64 = 8 * 1024 * 1024;
 
 harness::per_transport! {
     a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_when_continued,
@@ -24,7 +24,7 @@ harness::per_transport! {
 }
 
 fn small_rings(transport: Transport) -> Daemon {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     daemon
 }
@@ -124,14 +124,14 @@ fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_bac
 
 fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that(transport: Transport) {
     let daemon = transport.daemon();
-    daemon.create_with_buffers(S, 32 << 20, 256 << 10);
+    daemon.create_with_buffers(S, 32 * 1024 * 1024, 256 * 1024);
     let reader = daemon.reader(S, []);
     let mut writer = daemon.appender(S);
     writer.append(b"0123456789", 10);
     eventually("it is live", || reader.stdout_len() == 10);
     reader.signal(Signal::STOP);
     // So far behind with nothing more to come: whatever it lost before, it has to skip to within the bound of the end.
-    let is_behind = || daemon.reader_stat(S, reader.pid()).unwrap()["lag"].as_u64() > Some(256 << 10);
+    let is_behind = || daemon.reader_stat(S, reader.pid()).unwrap()["lag"].as_u64() > Some(256 * 1024);
     writer.append_until(KIB, is_behind);
     let data = writer.close();
     reader.signal(Signal::CONT);
@@ -140,7 +140,7 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
     assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
     // The ring still held all of it: only the bound on the lag can have taken it away.
     assert_eq!(daemon.stat_number(S, "tail"), 0);
-    assert!(gaps.last().unwrap().to >= (data.len() - (256 << 10)) as u64, "{gaps:?}");
+    assert!(gaps.last().unwrap().to >= (data.len() - (256 * 1024)) as u64, "{gaps:?}");
     // And it binds nobody who reads history.
     assert_eq!(digest(&daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout), digest(&data));
 }
@@ -183,7 +183,7 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more(transport
     // It keeps no copy, so that it is where the pipe was full.
     if transport == Transport::Shm {
         let position = daemon.reader_stat(S, slow.pid()).unwrap()["position"].as_u64().unwrap();
-        assert!(position <= 256 << 10, "{position} bytes count as read");
+        assert!(position <= 256 * 1024, "{position} bytes count as read");
     }
     let got = slow.digest_stdout();
     let data = [history, live.end()].concat();

@@ -7,7 +7,7 @@ use harness::Transport;
 
 use crate::{fan_out, http, library, tiny_chunks};
 
-const GIB: u64 = 1 << 30;
+const GIB: u64 = 1024 * 1024 * 1024;
 
 #[test]
 #[ignore = "soak: minutes, and a gibibyte of disk"]

@@ -94,7 +94,7 @@ fn a_path_that_fails_outlives_a_stdout_that_takes_nothing() {
 
 /// A reader that was told of a gap, and has printed what came next.
 fn reader_with_a_gap(daemon: &Daemon) -> (Running, ChildStdout) {
-    daemon.pfs(["write", "--stream", S]).stdin(noise(1, 4 << 20)).run().exits(0);
+    daemon.pfs(["write", "--stream", S]).stdin(noise(1, 4 * 1024 * 1024)).run().exits(0);
     let mut reader = daemon.piped_reader(S, ["--offset", "0"]);
     let mut stdout = reader.take_stdout();
     stdout.read_exact(&mut [0; 100]).unwrap();
@@ -103,7 +103,7 @@ fn reader_with_a_gap(daemon: &Daemon) -> (Running, ChildStdout) {
 }
 
 fn a_reported_gap_outlives_a_stdout_that_is_closed_afterwards(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     // While it still prints, and while nothing comes.
     let (reader, stdout) = reader_with_a_gap(&daemon);
     drop(stdout);
@@ -121,8 +121,8 @@ fn ends_with_the_loss_alone(reader: Finished) {
 }
 
 fn a_reported_gap_outlives_a_stdout_that_is_full(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
-    daemon.pfs(["write", "--stream", S]).stdin(noise(1, 4 << 20)).run().exits(0);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
+    daemon.pfs(["write", "--stream", S]).stdin(noise(1, 4 * 1024 * 1024)).run().exits(0);
     let cat = daemon.pfs(["cat", "--stream", "--offset", "0", S]).redirected(">/dev/full");
     let run = cat.run().exits(4).says("no space left");
     assert_eq!(gaps(&run.stderr).len(), 1);
@@ -208,11 +208,11 @@ fn a_copy_that_cannot_be_written_fails_before_anything_is_appended(transport: Tr
 }
 
 fn a_closed_stderr_changes_no_outcome(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(1 << 20, 1 << 20);
+    let daemon = transport.daemon_with_buffers(1024 * 1024, 1024 * 1024);
     for redirection in ["2>&-", "2>/dev/full"] {
         let stream = format!("/streamfs/{}", redirection.len());
         let run = |args: &[&str]| daemon.pfs([]).args(args).arg(&stream).redirected(redirection);
-        run(&["write", "--verbose", "--stream", "--close"]).stdin(noise(1, 4 << 20)).run().exits(0);
+        run(&["write", "--verbose", "--stream", "--close"]).stdin(noise(1, 4 * 1024 * 1024)).run().exits(0);
         let held = daemon.head(&stream) - daemon.stat_number(&stream, "tail");
         let read = run(&["cat", "--verbose", "--progress", "--stream", "--offset", "0"]).run().exits(4);
         assert_eq!(read.stdout.len() as u64, held);

@@ -4,7 +4,7 @@ use harness::{Transport, digest, noise, wake_ups};
 
 const S: &str = "/streamfs/s";
 /// What a daemon may need besides its rings, whatever goes through them.
-const CONSTANT: u64 = 8 << 20;
+const CONSTANT: u64 = 8 * 1024 * 1024;
 
 harness::per_transport! {
     two_hundred_thousand_one_byte_chunks_stay_within_the_ring,

@@ -35,14 +35,14 @@ fn a_pattern_is_not_waited_for_and_a_name_that_looks_like_one_is_read() {
 }
 
 fn waiting_readers_are_attached_before_the_first_byte(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(256 << 10, 256 << 10);
+    let daemon = transport.daemon_with_buffers(256 * 1024, 256 * 1024);
     let start = |_| daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn();
     let readers: Vec<Running> = (0..4).map(start).collect();
     for reader in &readers {
         eventually("it says that it waits", || reader.stderr().contains(S));
     }
     // Sixteen times what the ring holds: whoever came after the first chunks would miss them.
-    let data = noise(1, 4 << 20);
+    let data = noise(1, 4 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
     for reader in readers {
         assert_eq!(digest(&reader.finish().exits(0).stdout), digest(&data));

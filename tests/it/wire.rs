@@ -7,7 +7,7 @@ use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, WriteOptions};
 const S: &str = "/streamfs/s";
 
 /// How much a daemon's memory may move while nothing of it should be kept.
-const FLAT: u64 = 8 << 20;
+const FLAT: u64 = 8 * 1024 * 1024;
 
 #[track_caller]
 fn goes_on(mut daemon: Daemon, before: u64) {
@@ -21,12 +21,12 @@ fn goes_on(mut daemon: Daemon, before: u64) {
 
 #[test]
 fn a_writer_s_chunk_of_endless_parts_is_refused_before_it_fills_the_memory() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
     let before = daemon.memory();
     let mut wire = daemon.wire().greeted();
     wire.send(&Request::OpenWriter("/streamfs/parts".parse().unwrap(), WriteOptions::default()));
-    assert!(matches!(wire.reply(), Some(Reply::Writing { max_chunk }) if max_chunk == 1 << 20));
-    let part = Request::AppendPart(Bytes::from(noise(1, 1 << 20)));
+    assert!(matches!(wire.reply(), Some(Reply::Writing { max_chunk }) if max_chunk == 1024 * 1024));
+    let part = Request::AppendPart(Bytes::from(noise(1, 1024 * 1024)));
     for _ in 0..64 {
         wire.send(&part);
     }
@@ -34,21 +34,21 @@ fn a_writer_s_chunk_of_endless_parts_is_refused_before_it_fills_the_memory() {
     let refusal = wire.refusal();
     assert!([None, Some(ErrorCode::TooLarge)].contains(&refusal), "{refusal:?}");
     assert_eq!(daemon.head("/streamfs/parts"), 0);
-    goes_on(daemon, before + (2 << 20));
+    goes_on(daemon, before + (2 * 1024 * 1024));
 }
 
 #[test]
 fn a_reader_that_takes_nothing_costs_the_daemon_nothing() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
-    daemon.pfs(["write", "--stream", "/streamfs/much"]).stdin(noise(2, 2 << 20)).run().exits(0);
+    let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
+    daemon.pfs(["write", "--stream", "/streamfs/much"]).stdin(noise(2, 2 * 1024 * 1024)).run().exits(0);
     let before = daemon.memory();
     let mut lazy: Vec<_> = (0..20).map(|_| daemon.wire().greeted()).collect();
     for wire in &mut lazy {
         wire.send(&Request::OpenReader("/streamfs/much".parse().unwrap(), ReadOptions::default()));
     }
-    daemon.pfs(["write", "--stream", "/streamfs/much"]).stdin(noise(3, 32 << 20)).run().exits(0);
+    daemon.pfs(["write", "--stream", "/streamfs/much"]).stdin(noise(3, 32 * 1024 * 1024)).run().exits(0);
     let grown = daemon.memory().saturating_sub(before);
-    assert!(grown < 20 * (1 << 20) + FLAT, "20 readers that read nothing cost {grown} bytes");
+    assert!(grown < 20 * (1024 * 1024) + FLAT, "20 readers that read nothing cost {grown} bytes");
     drop(lazy);
     daemon.has_readers("/streamfs/much", 0);
 }

@@ -26,7 +26,7 @@ harness::per_transport! {
 
 fn what_is_written_is_read_back_byte_for_byte(transport: Transport) {
     let daemon = transport.daemon();
-    let data = noise(1, 3 << 20);
+    let data = noise(1, 3 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--close", S]).stdin(data.clone()).run().exits(0).quietly();
     let read = daemon.pfs(["cat", "--stream", S]).run().exits(0).quietly();
     assert_eq!(digest(&read.stdout), digest(&data));
@@ -34,7 +34,7 @@ fn what_is_written_is_read_back_byte_for_byte(transport: Transport) {
 
 fn write_without_stream_appends_its_input_as_one_chunk(transport: Transport) {
     let daemon = transport.daemon();
-    let data = noise(2, 3 << 20);
+    let data = noise(2, 3 * 1024 * 1024);
     daemon.pfs(["write", S]).stdin(data.clone()).run().exits(0).quietly();
     assert_eq!((daemon.stat_number(S, "chunks"), daemon.head(S)), (1, data.len() as u64));
     daemon.pfs(["write", S]).stdin("data\n").run().exits(0).quietly();
@@ -128,7 +128,7 @@ fn stream_mode_cuts_chunks_of_64_kib_at_most_and_of_the_size_asked_for() {
 #[test]
 fn tee_copies_the_input_to_stdout() {
     let daemon = Daemon::start();
-    let data = noise(5, 1 << 20);
+    let data = noise(5, 1024 * 1024);
     let write = daemon.pfs(["write", "--stream", "--tee", S]).stdin(data.clone()).run().exits(0);
     assert_eq!(digest(&write.stdout), digest(&data));
     assert_eq!(daemon.head(S), data.len() as u64);
@@ -179,8 +179,8 @@ fn writers_append_one_after_the_other_to_the_same_stream() {
 }
 
 fn chunks_of_many_mebibytes_arrive_whole(transport: Transport) {
-    let daemon = transport.daemon_with_buffers(16 << 20, 16 << 20);
-    let data = noise(6, (5 << 20) + 321);
+    let daemon = transport.daemon_with_buffers(16 * 1024 * 1024, 16 * 1024 * 1024);
+    let data = noise(6, (5 * 1024 * 1024) + 321);
     let mut reader = daemon.pfs(["cat", "--stream", S]).stdout_pipe().spawn();
     let got = reader.digest_stdout();
     daemon.pfs(["write", "--close", "--wait-readers", "1", S]).stdin(data.clone()).run().exits(0);
@@ -200,7 +200,7 @@ fn pipes_on_standard_input_and_output_are_enlarged() {
     let _reader = daemon.pfs(["cat", "--stream", S]).stdout_into(into).spawn();
     let size = |pipe: std::os::fd::BorrowedFd<'_>| rustix::pipe::fcntl_getpipe_size(pipe).unwrap();
     eventually("both pipes are large", || {
-        size(feed.as_fd()) >= 256 << 10 && size(output.as_fd()) >= 256 << 10
+        size(feed.as_fd()) >= 256 * 1024 && size(output.as_fd()) >= 256 * 1024
     });
 }
 

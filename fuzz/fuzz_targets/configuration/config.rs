@@ -32,7 +32,7 @@ fn check_accepted(config: &Config) {
     let Config { host, http, idle_exit, .. } = config;
     assert!(host.limits.max_streams > 0 && host.limits.max_memory > 0);
     assert!((1..=host.max_connections).contains(&http.limits.max_connections_per_address));
-    assert!((1 << 10..=1 << 20).contains(&http.limits.max_header_size));
+    assert!((1024..=1024 * 1024).contains(&http.limits.max_header_size));
     let limits = &http.limits;
     let times = [limits.header_time, limits.idle_time, limits.body_stall_time, limits.long_poll_time];
     let idle_exit = match idle_exit {

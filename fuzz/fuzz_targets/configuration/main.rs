@@ -15,7 +15,7 @@ use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
 
 // Rings are not of this memory. What is, is for texts of a few KiB.
 #[global_allocator]
-static ALLOCATIONS: allocations::Bounded = allocations::Bounded::new(8 << 20);
+static ALLOCATIONS: allocations::Bounded = allocations::Bounded::new(8 * 1024 * 1024);
 
 // The first byte says what the rest is, and is a digit in seeds.
 fuzz_target!(|data: &[u8]| {
@@ -32,7 +32,8 @@ fuzz_target!(|data: &[u8]| {
     }
     if kind % 4 < 2 {
         // What the system lets the process use.
-        let limit = [None, Some(u64::MAX), Some(64 << 20), Some(1 << 20)][usize::from(kind / 4 % 4)];
+        let limit =
+            [None, Some(u64::MAX), Some(64 * 1024 * 1024), Some(1024 * 1024)][usize::from(kind / 4 % 4)];
         config::check(&text, limit);
     } else {
         tokens::check(&text);

@@ -203,7 +203,7 @@ impl Attached {
     /// Reads until there is nothing more for now.
     pub fn drain(&mut self) {
         while !self.follower.ended && !self.follower.sleeps(&self.hosted.model.borrow()) {
-            self.read(64 << 10, usize::MAX, false);
+            self.read(64 * 1024, usize::MAX, false);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 const NAMES: [&str; 3] = ["a", "b", "b/c"];
-const LIMITS: Limits = Limits { max_streams: 2, max_memory: 256 << 10 };
+const LIMITS: Limits = Limits { max_streams: 2, max_memory: 256 * 1024 };
 /// More of a kind at a time than this only takes longer.
 const MANY: usize = 16;
 

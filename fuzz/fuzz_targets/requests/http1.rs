@@ -97,7 +97,7 @@ impl Connection {
     pub fn poll(&mut self, cx: &mut Context<'_>) {
         self.poll_send(cx);
         while !self.stalled && !self.hung_up {
-            let mut buffer = [0; 16 << 10];
+            let mut buffer = [0; 16 * 1024];
             let mut read = ReadBuf::new(&mut buffer);
             match Pin::new(&mut self.near).poll_read(cx, &mut read) {
                 Poll::Pending => break,

@@ -24,7 +24,7 @@ use libfuzzer_sys::fuzz_target;
 use world::address;
 
 #[global_allocator]
-static ALLOCATIONS: allocations::Bounded = allocations::Bounded::new(64 << 20);
+static ALLOCATIONS: allocations::Bounded = allocations::Bounded::new(64 * 1024 * 1024);
 
 fuzz_target!(|data: &[u8]| {
     let [setting, cut, rest @ ..] = data else { return };

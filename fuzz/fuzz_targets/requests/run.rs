@@ -44,7 +44,7 @@ impl Setting {
             structured: is(0),
             kind: Kind { with_tokens: is(1), impatient: is(3) },
             http2: is(2),
-            capacity: [4 << 10, 64 << 10, 700, 64 << 10][usize::from(byte >> 4 & 3)],
+            capacity: [4 * 1024, 64 * 1024, 700, 64 * 1024][usize::from(byte >> 4 & 3)],
             // For a look at what an input means: `scripts/fuzz requests FILE` sets it.
             print: std::env::var_os("PFS_FUZZ_PRINT").is_some(),
         }

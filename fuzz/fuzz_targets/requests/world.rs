@@ -25,7 +25,7 @@ use crate::{
 const SETTLED: Duration = Duration::from_secs(120);
 
 /// What the daemon refuses beyond.
-const LIMITS: pfs_stream::Limits = pfs_stream::Limits { max_streams: 12, max_memory: 4 << 20 };
+const LIMITS: pfs_stream::Limits = pfs_stream::Limits { max_streams: 12, max_memory: 4 * 1024 * 1024 };
 const MAX_CONNECTIONS: usize = 8;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 6;
 
@@ -129,7 +129,7 @@ fn make(kind: Kind) -> (Arc<Daemon>, Arc<Server>) {
         ..Settings::default()
     };
     for mount in &mut host.mounts {
-        (mount.ring_buffer_size, mount.channel_buffer_size) = (16 << 10, 8 << 10);
+        (mount.ring_buffer_size, mount.channel_buffer_size) = (16 * 1024, 8 * 1024);
     }
     let http = HttpSettings {
         address: Some(address()),
@@ -138,7 +138,7 @@ fn make(kind: Kind) -> (Arc<Daemon>, Arc<Server>) {
         token_file: kind.with_tokens.then(|| tokens::file().to_owned()),
         limits: Limits {
             max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
-            max_header_size: 4 << 10,
+            max_header_size: 4 * 1024,
             ..Limits::default()
         },
         ..HttpSettings::default()
@@ -175,14 +175,14 @@ fn streams(daemon: &Daemon) -> Vec<Known> {
     let [open, closed, failed, wrapped, large, json, deep, _] = PATHS;
     let bytes = &BYTES[..];
     let text = "Grüße\r\nan alle\n".as_bytes();
-    let (open, _) = make(open, 4 << 10, "text/plain; charset=utf-8", &[text, &text[..4], &text[4..]]);
-    let (closed, stream) = make(closed, 4 << 10, "video/mp2t", &[&bytes[..1000], b"x", &bytes[..77]]);
+    let (open, _) = make(open, 4 * 1024, "text/plain; charset=utf-8", &[text, &text[..4], &text[4..]]);
+    let (closed, stream) = make(closed, 4 * 1024, "video/mp2t", &[&bytes[..1000], b"x", &bytes[..77]]);
     stream.close();
-    let (failed, stream) = make(failed, 4 << 10, "", &[&bytes[..500]]);
+    let (failed, stream) = make(failed, 4 * 1024, "", &[&bytes[..500]]);
     assert!(stream.close_failed());
-    let (wrapped, _) = make(wrapped, 1 << 10, "", &[&bytes[..300]; 9]);
-    let (large, _) = make(large, 128 << 10, "text/csv", &[bytes, bytes, &[b'a'; 7000]]);
-    let (json, _) = make(json, 4 << 10, "application/json", &[b"1", b"{\"a\": [null]}", b"\"x\""]);
-    let (deep, _) = make(deep, 2 << 10, "", &[]);
+    let (wrapped, _) = make(wrapped, 1024, "", &[&bytes[..300]; 9]);
+    let (large, _) = make(large, 128 * 1024, "text/csv", &[bytes, bytes, &[b'a'; 7000]]);
+    let (json, _) = make(json, 4 * 1024, "application/json", &[b"1", b"{\"a\": [null]}", b"\"x\""]);
+    let (deep, _) = make(deep, 2 * 1024, "", &[]);
     vec![open, closed, failed, wrapped, large, json, deep]
 }

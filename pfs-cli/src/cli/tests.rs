@@ -49,13 +49,16 @@ fn stream_is_a_flag_and_the_path_stands_by_itself() {
 fn a_reader_starts_at_the_oldest_chunk_unless_told_otherwise() {
     assert_eq!(cat("pfs cat --stream /streamfs/cam").start.start(), Start::Oldest);
     assert_eq!(cat("pfs cat --stream --new /streamfs/cam").start.start(), Start::New);
-    assert_eq!(cat("pfs cat --stream --tail 1MB /streamfs/cam").start.start(), Start::Tail(1 << 20));
+    assert_eq!(cat("pfs cat --stream --tail 1MB /streamfs/cam").start.start(), Start::Tail(1024 * 1024));
     assert_eq!(
         cat("pfs cat --stream --since 1m30s /streamfs/cam").start.start(),
         Start::Since(Duration::from_secs(90))
     );
     assert_eq!(cat("pfs cat --stream --offset 0 /streamfs/cam").start.start(), Start::Offset(0));
-    assert_eq!(cat("pfs cat --stream --offset 10M /streamfs/cam").start.start(), Start::Offset(10 << 20));
+    assert_eq!(
+        cat("pfs cat --stream --offset 10M /streamfs/cam").start.start(),
+        Start::Offset(10 * 1024 * 1024)
+    );
 }
 
 #[test]

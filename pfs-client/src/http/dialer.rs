@@ -21,13 +21,13 @@ const PLACE: &str = "v1/frames";
 
 /// The largest chunk that one request puts, and how much puts in one request take together, in bytes. A daemon reads a request of up
 /// to 16 KiB to its end before it answers; proxies in Go may break off a larger one.
-pub(crate) const MAX_PUT_BYTES: usize = 12 << 10;
+pub(crate) const MAX_PUT_BYTES: usize = 12 * 1024;
 
 /// How long it may take until there is a connection over TCP, and TLS if that is wanted.
 const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Larger requests than this go into a body, in bytes. In base64 no proxy takes a smaller one for too large.
-const MAX_HEADER_BYTES: usize = 2 << 10;
+const MAX_HEADER_BYTES: usize = 2 * 1024;
 
 /// How long an answer is waited for that probably does not come.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 
 /// How much of one connection's bytes may be under way over HTTP/2.
-const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
+const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Opens connections to one daemon. They share what lies below them as HTTP does it.
 pub(crate) struct Dialer {

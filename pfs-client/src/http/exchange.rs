@@ -19,10 +19,10 @@ use super::refusal::{self, ProxyBroke};
 use crate::ConnectError;
 
 /// How much is written ahead of what HTTP has taken, in bytes.
-const WRITE_BUFFER_BYTES: usize = 256 << 10;
+const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
 /// The largest piece that is handed to HTTP, in bytes.
-const MAX_BODY_CHUNK_BYTES: usize = 64 << 10;
+const MAX_BODY_CHUNK_BYTES: usize = 64 * 1024;
 
 /// What is read is the response's body. What is written is the request's, if that goes on.
 pub(crate) struct Exchange {
@@ -386,7 +386,7 @@ mod tests {
             // The client does not read the body, and HTTP reads little of it ahead, so only a failed write shows that the
             // connection broke.
             let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {MEDIA_TYPE}\r\n\r\n");
-            let _ = daemon.write(&[head.as_bytes(), &[0; 1 << 20]].concat()).await.unwrap();
+            let _ = daemon.write(&[head.as_bytes(), &[0; 1024 * 1024]].concat()).await.unwrap();
             daemon
         };
         let (exchange, daemon) = tokio::join!(dialer.post(Bytes::from_static(b"hello")), daemon);

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::ConnectError;
 
 /// How much of an answer is read for its message, in bytes.
-const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
+const MAX_ERROR_BODY_BYTES: usize = 64 * 1024;
 
 /// How much of a proxy's name is shown, in characters.
 const NAME_LEN: usize = 40;

@@ -46,7 +46,7 @@ impl Sleeper {
         let (theirs, their_notifier) = (Arc::clone(&orders), notifier.clone());
         thread::Builder::new()
             .name("pfs-sleeper".to_owned())
-            .stack_size(64 << 10)
+            .stack_size(64 * 1024)
             .spawn(move || run(&theirs, &their_notifier))?;
         Ok(Self { notifier, orders })
     }

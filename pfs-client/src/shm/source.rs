@@ -20,7 +20,7 @@ use super::watch::Watch;
 
 /// How much is copied from the ring at once, about, in bytes: so little that it stays in a processor's own cache until it is
 /// used, and so does the place for it until the next read.
-const READ_BATCH_BYTES: usize = 64 << 10;
+const READ_BATCH_BYTES: usize = 64 * 1024;
 
 /// How often a notifier was notified, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,7 +53,7 @@ impl Watch {
         let (their_socket, theirs) = (Arc::clone(socket), Arc::clone(&shared));
         thread::Builder::new()
             .name("pfs-watch".to_owned())
-            .stack_size(64 << 10)
+            .stack_size(64 * 1024)
             .spawn(move || run(&their_socket, &theirs))?;
         Ok(Self { socket: Arc::clone(socket), shared })
     }

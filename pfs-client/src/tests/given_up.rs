@@ -71,7 +71,7 @@ async fn a_writer_that_is_given_up_before_every_few_bytes_sends_each_chunk_whole
     let sizes = [1, 3000, MAX_PAYLOAD + 1, 100_000, 7, MAX_PAYLOAD, 50];
     let chunk = |(n, size): (usize, &usize)| (0..*size).map(|at| (at * 31 + n * 7) as u8).collect::<Bytes>();
     let sent: Vec<Bytes> = sizes.iter().enumerate().map(chunk).collect();
-    let (mut writer, mut daemon) = writer(pipe(ROOM), 4 << 20).await;
+    let (mut writer, mut daemon) = writer(pipe(ROOM), 4 * 1024 * 1024).await;
     let given_up = Cell::new(0);
     let writing = async {
         for (n, chunk) in (1..).zip(&sent) {

@@ -202,7 +202,10 @@ async fn a_chunk_that_is_too_large_for_one_request_goes_through_a_writer() {
     let chunk = vec![7; MAX_PUT + 1];
     let options = PutOptions::default();
     let (put, requests) = promptly(async {
-        tokio::join!(client.put(path(), &chunk, &options), put_in_steps(&socket, &mut daemon, true, 1 << 30))
+        tokio::join!(
+            client.put(path(), &chunk, &options),
+            put_in_steps(&socket, &mut daemon, true, 1024 * 1024 * 1024)
+        )
     })
     .await;
     assert_eq!(put.unwrap().offset, 10 + chunk.len() as u64);

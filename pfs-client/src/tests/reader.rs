@@ -163,7 +163,7 @@ async fn a_gap_in_place_of_the_rest_of_a_chunk_discards_its_parts() {
 
 #[tokio::test]
 async fn parts_without_end_are_a_protocol_error() {
-    let (mut reader, mut daemon) = attached_reader(16 << 20, 0).await;
+    let (mut reader, mut daemon) = attached_reader(16 * 1024 * 1024, 0).await;
     let part = Reply::DataPart(vec![7; MAX_PAYLOAD].into());
     for reply in [&part, &part, &part, &data(b"0"), &part, &part, &part, &part, &part] {
         daemon.send(reply).await;
@@ -171,7 +171,7 @@ async fn parts_without_end_are_a_protocol_error() {
     let chunk = reader.next().await.unwrap();
     assert!(matches!(&chunk, Event::Chunk(chunk) if chunk.len() == 3 * MAX_PAYLOAD + 1));
     let error = reader.next().await.unwrap_err();
-    let expected = ProtocolError::TooLarge { most: 4 << 20 };
+    let expected = ProtocolError::TooLarge { most: 4 * 1024 * 1024 };
     assert!(violation(&error) == Some(&expected), "{error:?}");
 }
 
@@ -244,13 +244,13 @@ async fn what_came_together_is_there_without_waiting() {
 
 #[tokio::test]
 async fn a_reader_that_waits_for_data_holds_no_memory_for_it() {
-    let (mut reader, mut daemon) = attached_reader(4 << 20, 0).await;
+    let (mut reader, mut daemon) = attached_reader(4 * 1024 * 1024, 0).await;
     daemon.send(&Reply::Data(vec![7; MAX_PAYLOAD + 5].into())).await;
     let chunk = reader.next().await.unwrap();
     assert!(matches!(&chunk, Event::Chunk(bytes) if bytes.len() == MAX_PAYLOAD + 5));
     drop(chunk);
     assert!(timeout(Duration::ZERO, reader.next()).await.is_err());
-    assert!(reader.memory() <= 16 << 10, "{} bytes", reader.memory());
+    assert!(reader.memory() <= 16 * 1024, "{} bytes", reader.memory());
 }
 
 proptest! {

@@ -24,7 +24,7 @@ use crate::{End, Event, ReadError, Reader};
 const ROUNDS: usize = 30;
 
 fn stream() -> Stream {
-    Stream::new("s", StreamConfig::default().buffer_size(64 << 10)).unwrap()
+    Stream::new("s", StreamConfig::default().buffer_size(64 * 1024)).unwrap()
 }
 
 fn handout(stream: &Stream) -> Handout {

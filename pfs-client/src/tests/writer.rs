@@ -21,7 +21,7 @@ fn ack(chunks: u64, offset: u64) -> Reply {
 
 #[tokio::test]
 async fn an_acknowledgement_tells_how_many_readers_there_are() {
-    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     assert_eq!(writer.readers(), 0);
     for (chunks, readers) in [(1, 3), (2, 1)] {
         writer.append(b"abc").await.unwrap();
@@ -52,7 +52,7 @@ async fn chunk(daemon: &mut Daemon) -> Option<Vec<u8>> {
 
 #[tokio::test]
 async fn appends_are_sent_at_once_and_not_waited_for() {
-    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     for _ in 0..100 {
         writer.append(b"abc").await.unwrap();
     }
@@ -64,7 +64,7 @@ async fn appends_are_sent_at_once_and_not_waited_for() {
 
 #[tokio::test]
 async fn flush_returns_when_everything_is_acknowledged_and_not_before() {
-    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     writer.append(b"abc").await.unwrap();
     writer.append(b"def").await.unwrap();
     daemon.send(&ack(1, 3)).await;
@@ -77,7 +77,7 @@ async fn flush_returns_when_everything_is_acknowledged_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement_is_taken() {
-    let (mut writer, mut daemon) = writer(pipe(8), 1 << 20).await;
+    let (mut writer, mut daemon) = writer(pipe(8), 1024 * 1024).await;
     let large = vec![7; 100_000];
     let writing = async {
         for _ in 0..100 {
@@ -105,7 +105,7 @@ async fn nobody_is_stuck_when_the_daemon_reads_on_only_after_its_acknowledgement
 
 #[tokio::test]
 async fn what_is_pushed_goes_out_with_send_in_order() {
-    let (mut writer, mut daemon) = writer(pipe(1 << 20), 100).await;
+    let (mut writer, mut daemon) = writer(pipe(1024 * 1024), 100).await;
     writer.push(b"one").await.unwrap();
     writer.push(b"two").await.unwrap();
     assert!(timeout(Duration::ZERO, daemon.request()).await.is_err(), "it was not held back");
@@ -119,7 +119,7 @@ async fn what_is_pushed_goes_out_with_send_in_order() {
 
 #[tokio::test]
 async fn pushing_without_end_sends_and_holds_no_more_than_its_queue() {
-    let (mut writer, mut daemon) = writer(pipe(1 << 10), 100).await;
+    let (mut writer, mut daemon) = writer(pipe(1024), 100).await;
     let pushing = async {
         for _ in 0..20_000 {
             writer.push(b"12345").await.unwrap();
@@ -140,7 +140,7 @@ async fn pushing_without_end_sends_and_holds_no_more_than_its_queue() {
 
 #[tokio::test]
 async fn a_chunk_larger_than_a_frame_arrives_whole() {
-    let (mut writer, mut daemon) = writer(pipe(50_000), 10 << 20).await;
+    let (mut writer, mut daemon) = writer(pipe(50_000), 10 * 1024 * 1024).await;
     let large: Vec<u8> = (0..2 * MAX_PAYLOAD + 77).map(|i| (i % 253) as u8).collect();
     let writing = async {
         writer.push(b"before").await.unwrap();
@@ -159,7 +159,7 @@ async fn a_chunk_larger_than_a_frame_arrives_whole() {
 async fn a_cancelled_append_goes_out_whole_with_the_next_call() {
     let large: Vec<u8> = (0..MAX_PAYLOAD + 9_000).map(|i| (i % 253) as u8).collect();
     for size in [3, 1000, MAX_PAYLOAD + 100] {
-        let (mut writer, mut daemon) = writer(pipe(size), 10 << 20).await;
+        let (mut writer, mut daemon) = writer(pipe(size), 10 * 1024 * 1024).await;
         assert!(timeout(Duration::ZERO, writer.append(&large)).await.is_err(), "it was not cancelled");
         assert_eq!(writer.appended(), 1);
         let writing = writer.append(b"after");
@@ -186,7 +186,7 @@ async fn a_chunk_that_is_too_large_is_refused_and_the_writer_goes_on() {
 async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
     let (client, daemon) = UnixStream::pair().unwrap();
     let sockets = (client, Daemon::new(Box::new(daemon)));
-    let (mut writer, mut daemon) = writer(sockets, 1 << 20).await;
+    let (mut writer, mut daemon) = writer(sockets, 1024 * 1024).await;
     writer.append(&[1; 10_000]).await.unwrap();
     // It leaves with the bytes unread, as it does when it says no in the middle of a flood.
     daemon.send(&removed()).await;
@@ -203,7 +203,7 @@ async fn what_the_daemon_said_is_told_and_not_the_pipe_that_broke() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
-    let (mut writer, mut daemon) = writer(pipe(8), 1 << 20).await;
+    let (mut writer, mut daemon) = writer(pipe(8), 1024 * 1024).await;
     let (large, removed) = (vec![7; 100_000], removed());
     let both = async { tokio::join!(writer.append(&large), daemon.send(&removed)) };
     let (error, ()) = promptly(both).await;
@@ -212,7 +212,7 @@ async fn an_error_reaches_a_writer_that_is_in_the_middle_of_a_chunk() {
 
 #[tokio::test]
 async fn a_daemon_that_leaves_without_a_word_is_gone() {
-    let (mut writer, daemon) = writer(pipe(100), 1 << 20).await;
+    let (mut writer, daemon) = writer(pipe(100), 1024 * 1024).await;
     drop(daemon);
     let error = writer.append(b"abc").await.unwrap_err();
     assert!(matches!(error, WriteError::DaemonGone(_)), "{error:?}");
@@ -222,7 +222,7 @@ async fn a_daemon_that_leaves_without_a_word_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_shuts_down_is_gone() {
-    let (writer, mut daemon) = writer(pipe(100), 1 << 20).await;
+    let (writer, mut daemon) = writer(pipe(100), 1024 * 1024).await;
     daemon.send(&Reply::Error { code: ErrorCode::ShuttingDown, message: String::new() }).await;
     drop(daemon);
     match promptly(writer.finish(Finish::KeepOpen)).await.unwrap_err() {
@@ -233,7 +233,7 @@ async fn a_daemon_that_shuts_down_is_gone() {
 
 #[tokio::test]
 async fn a_writer_with_nothing_to_append_can_wait_for_bad_news() {
-    let (mut writer, mut daemon) = writer(pipe(100), 1 << 20).await;
+    let (mut writer, mut daemon) = writer(pipe(100), 1024 * 1024).await;
     writer.append(b"abc").await.unwrap();
     assert!(timeout(Duration::ZERO, writer.failure()).await.is_err());
     daemon.send(&ack(1, 3)).await;

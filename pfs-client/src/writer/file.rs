@@ -10,7 +10,7 @@ use super::{QUEUE_BYTES, Writer};
 use crate::shm::Lease;
 
 /// The most that is read at once from a file without a lease, in bytes.
-const READ_BYTES: usize = 128 << 10;
+const READ_BYTES: usize = 128 * 1024;
 
 impl Writer {
     /// Reads once from a file, as one chunk of at most `most` bytes that is pushed; 0 at the file's end. Blocks as the file does.

@@ -31,7 +31,7 @@ use crate::{
 /// After each of these calls, what is in [`out`](Self::out) is sent.
 pub trait Encoder: Sink + Send + Unpin + 'static {
     /// How many bytes of the stream are read at a time at most, by a reader that has a large buffer.
-    const BATCH: usize = 256 << 10;
+    const BATCH: usize = 256 * 1024;
 
     /// The most bytes that the encoder makes of one byte of the stream, not counting the bytes that it adds to each chunk
     /// ([`header_len`](Sink::header_len)). Each read is so much smaller that the buffer need not grow.
@@ -122,7 +122,7 @@ impl std::error::Error for Broken {}
 
 /// Bytes that must have been sent to a reader before it gets a large buffer: more than the kernel takes for a reader that never
 /// reads.
-const EARNED: u64 = 2 << 20;
+const EARNED: u64 = 2 * 1024 * 1024;
 
 /// A reader that follows its stream. Dropping it is leaving.
 ///

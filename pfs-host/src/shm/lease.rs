@@ -17,7 +17,7 @@ use crate::{published::Published, transport::Transport, wire::Wire};
 
 /// A writer that has appended this many bytes is offered a ring, but not before it has appended as many as the stream held when counting
 /// began: to grant a lease, the daemon copies what the stream holds.
-const OFFER_AFTER_BYTES: u64 = 1 << 20;
+const OFFER_AFTER_BYTES: u64 = 1024 * 1024;
 
 /// A writer that has appended this many chunks within this time is offered a ring, too: with a lease, each chunk needs a wake-up less.
 const OFFER_AFTER_CHUNKS: u64 = 1000;

@@ -10,17 +10,17 @@ fn settings(max_connections: usize, max_memory: u64) -> Settings {
 
 #[test]
 fn a_lower_limit_on_connections_cuts_none_and_admits_none_until_enough_have_gone() {
-    let daemon = Daemon::new(&settings(3, 1 << 20));
+    let daemon = Daemon::new(&settings(3, 1024 * 1024));
     let mut open: Vec<_> = (0..3).map(|_| daemon.admit().unwrap()).collect();
     assert!(daemon.admit().is_none());
-    daemon.set_limits(&settings(2, 1 << 20));
+    daemon.set_limits(&settings(2, 1024 * 1024));
     let info = daemon.info();
     assert_eq!((info.connections, info.max_connections, daemon.max_connections()), (3, 2, 2));
     open.pop();
     assert!(daemon.admit().is_none(), "there are still as many as there may be");
     open.pop();
     open.push(daemon.admit().unwrap());
-    daemon.set_limits(&settings(4, 1 << 20));
+    daemon.set_limits(&settings(4, 1024 * 1024));
     open.extend([daemon.admit().unwrap(), daemon.admit().unwrap()]);
     assert!(daemon.admit().is_none());
     assert_eq!(daemon.info().connections, 4);
@@ -28,13 +28,13 @@ fn a_lower_limit_on_connections_cuts_none_and_admits_none_until_enough_have_gone
 
 #[test]
 fn a_new_limit_on_memory_holds_for_streams_and_for_the_messages_beside_them() {
-    let daemon = Daemon::new(&settings(1, 80 << 10));
-    let held = daemon.arriving().reserve(10 << 10).unwrap();
-    daemon.set_limits(&settings(1, 40 << 10));
+    let daemon = Daemon::new(&settings(1, 80 * 1024));
+    let held = daemon.arriving().reserve(10 * 1024).unwrap();
+    daemon.set_limits(&settings(1, 40 * 1024));
     let limits = [daemon.registry().limits().max_memory, daemon.arriving().limit(), daemon.leaving().limit()];
-    assert_eq!(limits, [40 << 10, 5 << 10, 5 << 10]);
-    assert_eq!(daemon.info().max_memory, 40 << 10);
-    assert!(daemon.arriving().reserve(1).is_none() && daemon.leaving().reserve(5 << 10).is_some());
+    assert_eq!(limits, [40 * 1024, 5 * 1024, 5 * 1024]);
+    assert_eq!(daemon.info().max_memory, 40 * 1024);
+    assert!(daemon.arriving().reserve(1).is_none() && daemon.leaving().reserve(5 * 1024).is_some());
     drop(held);
-    assert!(daemon.arriving().reserve(5 << 10).is_some());
+    assert!(daemon.arriving().reserve(5 * 1024).is_some());
 }

@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Several parts, and half of the ring.
-const LARGE: usize = 200 << 10;
+const LARGE: usize = 200 * 1024;
 
 /// Bytes that a connection holds: a part, and not all of the next one.
-const CONNECTION: usize = 100 << 10;
+const CONNECTION: usize = 100 * 1024;
 
 /// A reader of a stream that holds two large chunks, and the stream.
 async fn reader(policy: SlowPolicy) -> (Far, Stream) {
@@ -39,7 +39,7 @@ async fn first_part(far: &mut Far, stream: &Stream) -> usize {
     assert!(append(stream, b'a', 10) && append(stream, b'b', LARGE));
     assert_eq!(far.reply().await, Some(Reply::Data(vec![b'a'; 10].into())));
     let Some(Reply::DataPart(part)) = far.reply().await else { panic!("no part of a chunk") };
-    assert!(part.len() <= 64 << 10 && part.iter().all(|byte| *byte == b'b'));
+    assert!(part.len() <= 64 * 1024 && part.iter().all(|byte| *byte == b'b'));
     part.len()
 }
 

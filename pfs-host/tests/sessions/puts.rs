@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// More than a test has under way.
-const WIDE: usize = 1 << 20;
+const WIDE: usize = 1024 * 1024;
 
 fn other(number: usize) -> StreamPath {
     format!("/streamfs/job-{number}").parse().unwrap()

@@ -66,8 +66,9 @@ async fn each_user_and_each_token_has_a_quota_of_its_own_and_anonymous_clients_h
 
 #[tokio::test]
 async fn a_refusal_says_for_whom_how_much_is_taken_of_what_and_which_key_allows_more() {
-    let memory = Limits { max_memory: 1 << 20, ..Limits::UNLIMITED };
-    let large = CreateOptions { ring_buffer_size: Some(1 << 20), reserve: true, ..CreateOptions::default() };
+    let memory = Limits { max_memory: 1024 * 1024, ..Limits::UNLIMITED };
+    let large =
+        CreateOptions { ring_buffer_size: Some(1024 * 1024), reserve: true, ..CreateOptions::default() };
     for (limits, owner, words) in [
         (
             ONE_STREAM,

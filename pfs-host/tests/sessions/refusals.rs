@@ -64,7 +64,7 @@ fn deny(daemon: &Daemon, times: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_is_counted_exactly_and_logged_in_ten_lines_and_one_a_second() {
-    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1 << 20));
+    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     deny(&daemon, 10_000);
     assert_eq!(count(&daemon, Reason::Denied), 10_000);
     let lines = log.lines();
@@ -87,7 +87,7 @@ async fn a_flood_is_counted_exactly_and_logged_in_ten_lines_and_one_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_one_reason_hides_no_other_one() {
-    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1 << 20));
+    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     deny(&daemon, 100);
     daemon.refusals().refuse(Reason::Streams, &Asked::default(), "too many");
     let lines = log.lines();
@@ -99,7 +99,7 @@ async fn a_flood_of_one_reason_hides_no_other_one() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_not_logged_is_told_within_a_second_after_the_flood_and_once() {
-    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1 << 20));
+    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     tokio::spawn(report(Arc::clone(&daemon)));
     for _ in 0..2 {
         deny(&daemon, 1000);
@@ -115,7 +115,7 @@ async fn what_was_not_logged_is_told_within_a_second_after_the_flood_and_once() 
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_daemon_tells_what_was_not_logged() {
-    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1 << 20));
+    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     deny(&daemon, 1000);
     log.lines();
     daemon.refusals().finish();
@@ -127,7 +127,7 @@ async fn the_end_of_the_daemon_tells_what_was_not_logged() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_tells_who_asked_for_what_and_shows_nothing_that_a_terminal_obeys() {
-    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1 << 20));
+    let ((log, _logging), daemon) = (Log::begin(), daemon(1, 1024 * 1024));
     let asked = Asked {
         peer: Peer { pid: Some(7), uid: Some(8) },
         remote: Some(([192, 0, 2, 1], 9).into()),
@@ -165,14 +165,14 @@ fn create(name: &str, ring_buffer_size: u64) -> Request {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_connection_is_refused_for_a_limit_is_counted_and_logged_once() {
-    let ((log, _logging), daemon) = (Log::begin(), daemon(2, 1 << 20));
+    let ((log, _logging), daemon) = (Log::begin(), daemon(2, 1024 * 1024));
     let refused = |reason: Reason, message: &str| {
         let lines = log.lines();
         assert_eq!(count(&daemon, reason), 1, "{reason:?}");
         let expected = format!("refused: {message} reason=\"{}\"", reason.name());
         assert!(lines.len() == 1 && lines[0].contains(&expected), "no {expected} in {lines:#?}");
     };
-    let mut far = greeted(&daemon, 64 << 10).await;
+    let mut far = greeted(&daemon, 64 * 1024).await;
 
     far.send(&create("large", 1 << 21)).await;
     let (code, message) = refusal(&mut far).await;
@@ -191,7 +191,7 @@ async fn what_a_connection_is_refused_for_a_limit_is_counted_and_logged_once() {
     let write = |name: &str| {
         Request::OpenWriter(format!("/streamfs/{name}").parse().unwrap(), WriteOptions::default())
     };
-    let mut writer = greeted(&daemon, 64 << 10).await;
+    let mut writer = greeted(&daemon, 64 * 1024).await;
     writer.send(&write("one")).await;
     assert!(matches!(writer.reply().await, Some(Reply::Writing { .. })));
     writer.send(&Request::Append(vec![0; 5000].into())).await;
@@ -200,7 +200,7 @@ async fn what_a_connection_is_refused_for_a_limit_is_counted_and_logged_once() {
     refused(Reason::TooLarge, &message);
 
     let _all = daemon.arriving().reserve(daemon.arriving().limit()).unwrap();
-    let mut writer = greeted(&daemon, 64 << 10).await;
+    let mut writer = greeted(&daemon, 64 * 1024).await;
     writer.send(&write("one")).await;
     assert!(matches!(writer.reply().await, Some(Reply::Writing { .. })));
     writer.send(&Request::AppendPart(vec![0; 5000].into())).await;

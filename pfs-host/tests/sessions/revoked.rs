@@ -15,7 +15,7 @@ use crate::{
     path, read,
 };
 
-const WIDE: usize = 1 << 20;
+const WIDE: usize = 1024 * 1024;
 
 fn other() -> StreamPath {
     "/streamfs/other".parse().unwrap()

@@ -23,7 +23,7 @@ use super::{
 use crate::{Site, limits, media_type::refuse_form, plain, presence::Presence, record::Outcome};
 
 /// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is appended as it comes.
-const ONE_CHUNK: u64 = 64 << 10;
+const ONE_CHUNK: u64 = 64 * 1024;
 
 type Done = Result<(StatusCode, Json<Value>), Refusal>;
 type Wrote = Result<(StatusCode, Extension<Outcome>, Json<Value>), Refusal>;

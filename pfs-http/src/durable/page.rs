@@ -7,7 +7,7 @@ use super::{json, media_type::Kind};
 
 /// About how many bytes one response has; only a message is never cut. A page is kept until its client has taken it, so it is
 /// not larger than what is kept for any other reader.
-pub(super) const PAGE: usize = 64 << 10;
+pub(super) const PAGE: usize = 64 * 1024;
 
 /// Chunks, one after the other.
 #[derive(Debug, Default)]

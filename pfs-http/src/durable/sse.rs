@@ -175,7 +175,7 @@ impl Sink for Events {
 }
 
 impl Encoder for Events {
-    const BATCH: usize = 64 << 10;
+    const BATCH: usize = 64 * 1024;
 
     fn expansion(&self) -> usize {
         match self.kind {

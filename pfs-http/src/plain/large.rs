@@ -14,7 +14,7 @@ use super::sse::EventId;
 use crate::sse::{END, Spacing, complete_text, put_head, put_lines};
 
 /// Bytes that are looked at in one turn.
-const READ_AHEAD_BYTES: usize = 64 << 10;
+const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 /// A chunk that is read in parts.
 #[derive(Debug)]
@@ -232,7 +232,7 @@ mod tests {
                 append(&stream, &chunk);
             }
             let content_type = (round % 4 == 0).then_some("video/mp2t");
-            let whole = written(&stream, content_type, 1 << 20);
+            let whole = written(&stream, content_type, 1024 * 1024);
             *(if whole.contains("base64") { &mut others } else { &mut texts }) += 1;
             for most in [5, 8, 70] {
                 assert_eq!(written(&stream, content_type, most), whole, "{most} bytes at a time");
@@ -273,7 +273,7 @@ mod tests {
         for (content_type, chunk) in
             [(None, &b"\n"[..]), (None, b"\xff"), (None, &[b'\n'; 3000]), (Some("video/mp2t"), b"x")]
         {
-            let stream = stream(64 << 10);
+            let stream = stream(64 * 1024);
             (0..50).for_each(|_| append(&stream, chunk));
             let (mut events, mut reader) =
                 (Events::new("6418-2a".parse().unwrap(), content_type), reader(&stream));

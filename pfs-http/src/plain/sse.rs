@@ -239,7 +239,7 @@ impl Sink for Events {
 
 impl Encoder for Events {
     // A chunk of 64 KiB is read whole by a reader that has a large buffer.
-    const BATCH: usize = (64 << 10) + HEADER;
+    const BATCH: usize = (64 * 1024) + HEADER;
     const READS_APART: bool = true;
 
     fn expansion(&self) -> usize {

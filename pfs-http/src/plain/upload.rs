@@ -274,7 +274,7 @@ mod tests {
             Err::<Bytes, _>(io::Error::other("the daemon ends"))
         }));
         let (presence, _guard) = Presence::new(Arc::new(|| Box::pin(pending())));
-        let appended = append_body(&mut append, &path, body, &presence, 1 << 20, &mut 0).await;
+        let appended = append_body(&mut append, &path, body, &presence, 1024 * 1024, &mut 0).await;
         assert_eq!(appended, Err(Failure::shutting_down()));
     }
 }

@@ -165,7 +165,7 @@ const GATHERED: [(&str, &str); 2] = [("POST", "/v1/stream/s"), ("PUT", "/api/v1/
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_gathered_has_to_arrive_at_a_kibibyte_a_second() {
     let served = served();
-    served.create(128 << 10);
+    served.create(128 * 1024);
     let second = Duration::from_secs(1);
     for (method, path) in GATHERED {
         let headers = [("content-length", "60000"), ("content-type", "application/octet-stream")];
@@ -264,7 +264,7 @@ async fn an_answer_that_is_kept_whole_is_charged_and_refused_when_there_is_no_me
     let mut stalled = served.connect_over(1000);
     stalled.request("GET", WHOLE, &[], None).await;
     stalled.head().await.unwrap().has(200);
-    assert!(leaving.used() > 64 << 10, "{} bytes", leaving.used());
+    assert!(leaving.used() > 64 * 1024, "{} bytes", leaving.used());
     drop(stalled);
     while leaving.used() > 0 {
         sleep(Duration::from_millis(1)).await;
@@ -300,14 +300,14 @@ async fn pages_of_those_that_catch_up_need_no_memory_that_others_can_use_up() {
             message.repeat(300)
         };
         let headers = [("content-type", media_type)];
-        let mut client = served.connect_over(1 << 20);
+        let mut client = served.connect_over(1024 * 1024);
         client.request("PUT", &path, &headers, Some(messages.as_bytes())).await;
         client.response().await.has(201);
         for live in ["", "&live=long-poll"] {
             client.request("GET", &format!("{path}?offset=-1{live}"), &[], None).await;
             let page = client.response().await.has(200);
             let len = page.body.len();
-            assert!((32 << 10..=96 << 10).contains(&len), "{media_type}{live}: {len} bytes");
+            assert!((32 * 1024..=96 * 1024).contains(&len), "{media_type}{live}: {len} bytes");
         }
     }
 }

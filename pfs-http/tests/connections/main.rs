@@ -30,7 +30,7 @@ type Client = pfs_peer::http::Client<Near>;
 const S: &str = "/streamfs/s";
 
 /// More than any message of these tests.
-const WIDE: usize = 64 << 10;
+const WIDE: usize = 64 * 1024;
 
 /// Longer than any limit.
 const DAY: Duration = Duration::from_secs(24 * 3600);

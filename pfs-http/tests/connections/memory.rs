@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{S, Served, WIDE, pipe::Near};
 
 /// More than a connection takes, and much less than the buffers of hyper (16 KiB).
-const MAX_IDLE_BYTES: isize = 10 << 10;
+const MAX_IDLE_BYTES: isize = 10 * 1024;
 
 /// Connections that are measured, and as many before, so that tables have grown.
 const CONNECTIONS: usize = 64;

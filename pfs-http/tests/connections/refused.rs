@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{S, Served, WIDE};
 
 /// More bytes than a client may send before the server reads any.
-const MORE_THAN_A_WINDOW: usize = 2 << 20;
+const MORE_THAN_A_WINDOW: usize = 2 * 1024 * 1024;
 
 /// An upload to a closed stream, which was answered although more is to come.
 async fn refused(served: &Served) -> SendStream<Bytes> {

@@ -204,17 +204,17 @@ async fn a_new_limit_on_headers_holds_at_once_where_it_is_lower_and_for_new_conn
         limits: Limits { max_header_size, ..Limits::default() },
         ..Settings::default()
     };
-    let served = Served::with_settings(&limits(8 << 10));
+    let served = Served::with_settings(&limits(8 * 1024));
     let asked = async |client: &mut Client, size: usize| {
         client.request("GET", "/healthz", &[("x-large", &"x".repeat(size))], None).await;
         client.response().await.status
     };
     let mut old = served.connect();
     assert_eq!(asked(&mut old, 7000).await, 200);
-    served.server.reload(setup(&limits(4 << 10)));
+    served.server.reload(setup(&limits(4 * 1024)));
     assert_eq!(asked(&mut old, 7000).await, 431);
     assert_eq!(asked(&mut old, 3000).await, 200);
-    served.server.reload(setup(&limits(256 << 10)));
+    served.server.reload(setup(&limits(256 * 1024)));
     assert_eq!(asked(&mut served.connect(), 200_000).await, 200);
     assert_eq!(asked(&mut old, 200_000).await, 431, "this connection was made for smaller headers");
 }

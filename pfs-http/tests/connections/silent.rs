@@ -12,7 +12,7 @@ use super::{
 const BLOCKING: &str = "/streamfs/s?slow=block";
 
 /// Far less than a chunk.
-const NARROW: usize = 1 << 10;
+const NARROW: usize = 1024;
 
 /// More than the ring, the buffers of two connections and the pipes hold.
 const BODY: usize = 1_000_000;
@@ -93,7 +93,7 @@ async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_ho
 {
     for (failed, reason) in [(true, "\"reason\":\"failed\""), (false, "\"code\":\"removed\"")] {
         let served = Served::new();
-        let stream = served.create(1 << 20);
+        let stream = served.create(1024 * 1024);
         let [mut plain, mut events] = [(); 2].map(|()| served.connect_over(NARROW));
         plain.request("GET", S, &[], None).await;
         events.request("GET", S, &[("accept", "text/event-stream")], None).await;
@@ -122,7 +122,7 @@ async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_ho
 
 fn served() -> (Served, Stream) {
     let served = Served::new();
-    let stream = served.create(64 << 10);
+    let stream = served.create(64 * 1024);
     (served, stream)
 }
 

@@ -177,7 +177,7 @@ async fn a_client_that_goes_while_it_waits_for_events_is_noticed() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_its_events_gets_all_of_them_when_it_does() {
     let served = Served::new();
-    let stream = served.create(64 << 10);
+    let stream = served.create(64 * 1024);
     let mut client = served.connect_over(100);
     client.request("GET", S, EVENTS, None).await;
     begins(&mut client, &stream).await;

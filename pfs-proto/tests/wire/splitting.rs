@@ -59,7 +59,7 @@ fn a_decoder_that_holds_nothing_gives_its_memory_back() {
     assert_eq!(drain(&mut decoder).unwrap().len(), 1);
     decoder.release();
     assert!(decoder.is_empty());
-    assert!(decoder.buffer().capacity() <= 16 << 10);
+    assert!(decoder.buffer().capacity() <= 16 * 1024);
 }
 
 #[test]

@@ -62,7 +62,7 @@ const FIRST_ENTRIES: u64 = if cfg!(loom) { 2 } else { 4 };
 /// So many times as much as a ring holds the next one.
 const GROWTH_FACTOR: u64 = if cfg!(loom) { 2 } else { 4 };
 /// Rings of so many bytes at most are taken from the heap.
-const BOXED: u64 = 64 << 10;
+const BOXED: u64 = 64 * 1024;
 
 /// The largest buffer size of a stream, in bytes: 1 TiB.
 pub(crate) const MAX_RING_BYTES: u64 = 1 << 40;

@@ -50,7 +50,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 /// Pages of so many bytes are asked for at a time: an interrupted call gives back what it has got.
-const ALLOCATE_STEP_BYTES: u64 = 16 << 20;
+const ALLOCATE_STEP_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Without these seals a mapping could lose its pages, and an access would end the process.
 const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);

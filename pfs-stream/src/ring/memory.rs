@@ -310,7 +310,7 @@ mod tests {
             .unwrap();
         assert_eq!(rustix::io::pwrite(&reopened, b"x", 0), Err(Errno::PERM));
         assert_eq!(fs::ftruncate(&reopened, 0), Err(Errno::PERM));
-        assert_eq!(fs::ftruncate(&reopened, 1 << 20), Err(Errno::PERM));
+        assert_eq!(fs::ftruncate(&reopened, 1024 * 1024), Err(Errno::PERM));
         assert_eq!(fs::fcntl_add_seals(&reopened, fs::SealFlags::WRITE), Err(Errno::PERM));
         let flags = mm::ProtFlags::READ | mm::ProtFlags::WRITE;
         #[allow(unsafe_code)]

@@ -74,7 +74,7 @@ fn an_impossible_word_is_an_error_of_its_own() {
         let mut reader = reader(&stream);
         ring(&stream).word(word).store(value, Relaxed);
         let mut bytes = Vec::new();
-        let read = reader.try_read(&mut bytes, 1 << 20);
+        let read = reader.try_read(&mut bytes, 1024 * 1024);
         // It takes what comes before.
         assert_eq!(read, Err(ReadError::Spoiled(violation)), "word {word} is {value}");
         assert!(bytes.is_empty());
@@ -86,9 +86,9 @@ fn a_chunk_that_is_impossible_does_not_keep_those_before_it_from_being_read() {
     let stream = stream();
     let mut reader = reader(&stream);
     ring(&stream).word(ring(&stream).index().start_of(9)).store(0, Relaxed);
-    let read = reader.try_read(&mut Vec::new(), 1 << 20);
+    let read = reader.try_read(&mut Vec::new(), 1024 * 1024);
     assert_eq!(read, Ok(Some(Read::Data { chunks: 3, bytes: 3 * LEN as usize })));
-    assert_eq!(reader.try_read(&mut Vec::new(), 1 << 20), Err(ReadError::Spoiled(Violation::Offset)));
+    assert_eq!(reader.try_read(&mut Vec::new(), 1024 * 1024), Err(ReadError::Spoiled(Violation::Offset)));
 }
 
 #[test]
@@ -100,13 +100,13 @@ fn the_tail_of_a_lagging_reader_must_be_possible_too() {
     // Fewer bytes than chunks, and none at all.
     for offset in [5 * LEN + 2, 5 * LEN - 1] {
         ring(&stream).word(at).store(offset, Relaxed);
-        let read = reader.try_read(&mut Vec::new(), 1 << 20);
+        let read = reader.try_read(&mut Vec::new(), 1024 * 1024);
         assert_eq!(read, Err(ReadError::Spoiled(Violation::Offset)), "tail is at {offset}");
     }
     // More than the ring has room for.
     ring(&stream).word(at).store(8 * LEN, Relaxed);
     ring(&stream).word(ring(&stream).index().start_of(20)).store(8 * LEN + SIZE + 1, Relaxed);
-    assert_eq!(reader.try_read(&mut Vec::new(), 1 << 20), Err(ReadError::Spoiled(Violation::Offset)));
+    assert_eq!(reader.try_read(&mut Vec::new(), 1024 * 1024), Err(ReadError::Spoiled(Violation::Offset)));
 }
 
 /// A sink that takes parts of chunks, and adds headers.

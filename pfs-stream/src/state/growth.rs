@@ -27,20 +27,20 @@ use crate::{
 };
 
 /// Bytes and chunks that an append copies, beside as many times its own.
-const COPY_STEP_BYTES: u64 = if cfg!(loom) { 4 } else { 64 << 10 };
-const COPY_STEP_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1 << 10 };
+const COPY_STEP_BYTES: u64 = if cfg!(loom) { 4 } else { 64 * 1024 };
+const COPY_STEP_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1024 };
 const COPY_FACTOR: u64 = 4;
 
 /// The system is asked for the whole memory of shared rings of so many bytes at most before a stream moves there. Where larger rings
 /// lack a page later, the process is ended, as for any other memory; `reserve` asks for all of it at once.
-pub(crate) const MAX_ALLOCATED_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_ALLOCATED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// After a lease, a stream takes a ring of so many times less, where it finds no memory for a
 /// larger one.
 const SEALED_SHRINK_FACTOR: u64 = 4;
 
 /// Rings of so many bytes and more are freed by a thread of their own.
-const FREE_IN_THREAD_BYTES: u64 = 16 << 20;
+const FREE_IN_THREAD_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How far the ring of a stream is on its way to full size.
 #[derive(Debug)]

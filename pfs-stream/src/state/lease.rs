@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Bytes a second that no holder appends: more are a violation.
-const MAX_BYTES_PER_SECOND: u64 = 64 << 30;
+const MAX_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024 * 1024;
 
 /// A lease, as its stream sees it.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Bytes that are copied at a time at first, and at most: about a millisecond's work.
-const FIRST_COPY_BYTES: u64 = 64 << 10;
-const MAX_COPY_BYTES: u64 = 4 << 20;
+const FIRST_COPY_BYTES: u64 = 64 * 1024;
+const MAX_COPY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A ring for a reader of another process.
 #[derive(Clone, Debug)]

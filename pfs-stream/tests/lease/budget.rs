@@ -41,7 +41,7 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_that_has_to_wait_for_m
 
 #[test]
 fn a_leased_ring_and_what_wakes_others_take_three_descriptors_whatever_the_stream_had_when_it_was_offered() {
-    let config = StreamConfig::default().buffer_size(1 << 20);
+    let config = StreamConfig::default().buffer_size(1024 * 1024);
     for was_shared in [true, false] {
         let registry = Registry::with_descriptors(Limits::UNLIMITED, 3 + u64::from(!was_shared));
         let (stream, other) =

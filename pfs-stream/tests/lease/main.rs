@@ -27,7 +27,7 @@ use pfs_stream::{
     *,
 };
 
-const SIZE: u64 = 64 << 10;
+const SIZE: u64 = 64 * 1024;
 
 fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16)) as u8
@@ -429,19 +429,19 @@ fn a_chunk_that_the_stream_does_not_take_is_refused_and_a_start_that_cannot_be_b
 
 #[test]
 fn the_append_after_a_lease_goes_to_another_ring_however_much_has_to_be_copied_first() {
-    let stream = Stream::new("s", StreamConfig::default().buffer_size(4 << 20)).unwrap();
+    let stream = Stream::new("s", StreamConfig::default().buffer_size(4 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
-    while holder.offset() < 3 << 20 {
-        append(&mut holder, 1 << 20).unwrap();
+    while holder.offset() < 3 * 1024 * 1024 {
+        append(&mut holder, 1024 * 1024).unwrap();
     }
     let moves = stream.stat().moves;
     let mut other = stream.writer().unwrap();
-    other.try_append(chunk(3 << 20, 10)).unwrap();
+    other.try_append(chunk(3 * 1024 * 1024, 10)).unwrap();
     assert_eq!(stream.stat().moves, moves + 1);
     assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
-    assert!(read(&mut reader) == chunk(0, (3 << 20) + 10));
+    assert!(read(&mut reader) == chunk(0, (3 * 1024 * 1024) + 10));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const RING: u64 = 64 << 10;
+const RING: u64 = 64 * 1024;
 const CHANNEL: u64 = 40_000;
 
 #[derive(Clone, Debug)]
@@ -182,7 +182,7 @@ fn a_reader_that_comes_later_finds_the_smallest_chunk_that_is_held_between_other
 
 #[test]
 fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
-    let stream = Stream::local("s", config(1 << 20, 1 << 20)).unwrap();
+    let stream = Stream::local("s", config(1024 * 1024, 1024 * 1024)).unwrap();
     let mut reader = reader(&stream);
     let mut writer = stream.writer().unwrap();
     let (large, small) = (Bytes::from(vec![1; 100_000]), Bytes::from_static(b"small"));
@@ -254,7 +254,7 @@ fn append_counted(writer: &mut Writer, count: usize, size: usize) -> std::sync::
 
 #[test]
 fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
-    let stream = Stream::local("s", config(1 << 20, 1 << 20)).unwrap();
+    let stream = Stream::local("s", config(1024 * 1024, 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     let mut behind = reader(&stream);
     append_counted(&mut writer, 3, 4096);
@@ -275,15 +275,17 @@ fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
 
 #[test]
 fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on() {
-    let stream = Stream::local("s", config(8 << 20, 8 << 20)).unwrap();
+    let stream = Stream::local("s", config(8 * 1024 * 1024, 8 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
-    for (size, count, kept) in [(4096, 80, 64), (100_000, 30, 20), (1 << 20, 7, 2), (3 << 20, 2, 1)] {
+    for (size, count, kept) in
+        [(4096, 80, 64), (100_000, 30, 20), (1024 * 1024, 7, 2), (3 * 1024 * 1024, 2, 1)]
+    {
         let options = ReadOptions { start: Start::New, ..Default::default() };
         let mut reader = stream.reader(options).unwrap();
         let alive = append_counted(&mut writer, count, size);
         assert!(matches!(reader.try_next(), Ok(Some(Event::Chunk(_)))));
         // The ring goes all the way round: what the reader took is all that is left, without the one that was handed on.
-        append_counted(&mut writer, 8, 2 << 20);
+        append_counted(&mut writer, 8, 2 * 1024 * 1024);
         assert_eq!(std::sync::Arc::strong_count(&alive) - 1, kept - 1, "chunks of {size}");
     }
 }
@@ -291,7 +293,7 @@ fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on(
 #[test]
 fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
     // 64 cells are more than enough for large chunks, but not for as many small ones between them.
-    let stream = Stream::local("s", config(128 << 10, 128 << 10)).unwrap();
+    let stream = Stream::local("s", config(128 * 1024, 128 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     let mut reader = reader(&stream);
     let mut sent = std::collections::VecDeque::new();

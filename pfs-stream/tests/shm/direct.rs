@@ -40,10 +40,10 @@ fn small_pipe() -> (PipeReader, PipeWriter) {
 
 /// A stream of 16 KiB that one chunk has filled, and a reader for whom its writer waits.
 fn full() -> (Stream, Handout, Writer) {
-    let stream = stream(16 << 10);
+    let stream = stream(16 * 1024);
     let handout = hand_out(&stream, BLOCK);
     let mut writer = stream.writer().unwrap();
-    writer.try_append(bytes(0, 16 << 10)).unwrap();
+    writer.try_append(bytes(0, 16 * 1024)).unwrap();
     (stream, handout, writer)
 }
 
@@ -135,13 +135,13 @@ fn a_chunk_is_not_overwritten_before_it_is_written_to_its_end() {
         let mut reader = open(&handout);
         let written = scope.spawn(move || reader.try_write_to(input.as_fd(), 1, 100));
         await_bytes(&output);
-        let mut got = vec![0; (16 << 10) - 1];
+        let mut got = vec![0; (16 * 1024) - 1];
         output.read_exact(&mut got[..8192]).unwrap();
         assert_eq!((writer.try_append(b"x"), handout.position()), (Err(WriteError::Full), 0));
         output.read_exact(&mut got[8192..]).unwrap();
         assert!(matches!(written.join().unwrap(), Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))));
         assert!(got == bytes(0, got.len() as u64));
-        assert_eq!(handout.position(), 16 << 10);
+        assert_eq!(handout.position(), 16 * 1024);
         writer.try_append(b"x").unwrap();
     });
 }
@@ -162,7 +162,7 @@ fn a_chunk_is_written_to_its_end_though_its_stream_is_removed_meanwhile() {
         output.read_to_end(&mut got).unwrap();
         let (written, then) = written.join().unwrap();
         assert!(matches!(written, Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))), "{written:?}");
-        assert!(got == bytes(0, 16 << 10), "other bytes than were appended");
+        assert!(got == bytes(0, 16 * 1024), "other bytes than were appended");
         assert_eq!(then, Err(ReadError::Removed));
     });
 }
@@ -184,7 +184,7 @@ fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
         output.read_to_end(&mut Vec::new()).unwrap();
         let (written, position) = written.join().unwrap();
         assert!(
-            matches!(written, Err(WriteToError::Overtaken { from: 0, to }) if to == 16 << 10),
+            matches!(written, Err(WriteToError::Overtaken { from: 0, to }) if to == 16 * 1024),
             "{written:?}"
         );
         assert_eq!(position, 0);
@@ -193,7 +193,7 @@ fn a_reader_that_is_overtaken_while_it_writes_says_so_and_where() {
 
 #[test]
 fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written() {
-    let stream = stream(16 << 10);
+    let stream = stream(16 * 1024);
     let drops = hand_out(&stream, ReadOptions { policy: SlowPolicy::Drop, ..BLOCK });
     let blocks = hand_out(&stream, BLOCK);
     let until_now = ReadOptions { until: Until::CaughtUp, ..BLOCK };
@@ -202,7 +202,7 @@ fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written(
     let caught_up = hand_out(&stream, until_now);
     writer.try_append(bytes(1000, 1000)).unwrap();
     let (mut output, input) = io::pipe().unwrap();
-    let write = |reader: &mut ShmReader, least| match reader.try_write_to(input.as_fd(), least, 1 << 20) {
+    let write = |reader: &mut ShmReader, least| match reader.try_write_to(input.as_fd(), least, 1024 * 1024) {
         Ok(None) => 0,
         Ok(Some(Read::Data { bytes, .. })) => bytes,
         other => panic!("{other:?}"),
@@ -223,7 +223,7 @@ fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written(
 
 #[test]
 fn a_file_that_nobody_reads_any_more_is_the_files_error() {
-    let stream = stream(16 << 10);
+    let stream = stream(16 * 1024);
     let handout = hand_out(&stream, BLOCK);
     stream.writer().unwrap().try_append(bytes(0, 1000)).unwrap();
     let (output, input) = small_pipe();

@@ -9,7 +9,7 @@ use pfs_stream::{
 
 use super::{byte_at, follow, open};
 
-const SIZE: u64 = 1 << 20;
+const SIZE: u64 = 1024 * 1024;
 
 /// A stream that nothing was appended to, in its smallest ring.
 fn stream() -> Stream {
@@ -234,8 +234,8 @@ fn a_ring_that_is_shared_has_all_its_pages_so_that_none_can_be_missing_when_it_i
 
 #[test]
 fn a_large_ring_has_its_pages_only_if_its_stream_reserves_them() {
-    for (reserve, least, most) in [(true, 80 << 10, u64::MAX), (false, 0, 1 << 10)] {
-        let config = StreamConfig::default().buffer_size(80 << 20).reserve(reserve);
+    for (reserve, least, most) in [(true, 80 * 1024, u64::MAX), (false, 0, 1024)] {
+        let config = StreamConfig::default().buffer_size(80 * 1024 * 1024).reserve(reserve);
         let stream = Stream::new("s", config).unwrap();
         let handout = stream.reader(ReadOptions::default()).unwrap().hand_out(false).unwrap();
         let allocated = allocated(handout.ring().unwrap());

@@ -264,7 +264,7 @@ fn while_replaced_streams_are_mapped_their_quota_is_exceeded_by_one_at_most() {
 
 #[test]
 fn the_memory_of_a_removed_stream_is_given_back_although_readers_have_not_noticed_the_removal() {
-    let registry = Registry::new(Limits { max_streams: 1, max_memory: 1 << 20 });
+    let registry = Registry::new(Limits { max_streams: 1, max_memory: 1024 * 1024 });
     let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let stream = registry.create("s", config.clone()).unwrap();
     let mut writer = stream.writer().unwrap();

@@ -20,7 +20,7 @@ use crate::{
 use crate::shm::ShmProcess;
 
 /// Bytes that a reader of events takes out of the ring at once.
-const BATCH: u64 = 64 << 10;
+const BATCH: u64 = 64 * 1024;
 
 enum Kind {
     Own(Box<Reader>),

@@ -11,7 +11,7 @@ const FULL_HEADER: u64 = 4096;
 const SHARED_HEADER: u64 = 512;
 const OWN_HEADER: u64 = 272;
 /// Smaller rings of this process that have so many bytes at most are from the heap, which the system cannot take back.
-const HEAP: u64 = 64 << 10;
+const HEAP: u64 = 64 * 1024;
 
 /// One ring. Where the schedule cannot know something of it, that is `None`.
 #[derive(Clone, Copy, Debug)]

@@ -17,13 +17,13 @@ const READERS: usize = 6;
 /// Most writers of a stream at a time.
 const WRITERS: usize = 3;
 /// Bytes that are appended in a schedule at most, so that none takes long.
-const BYTES: u64 = 1 << 20;
+const BYTES: u64 = 1024 * 1024;
 
 /// Whether there are writers with leases.
 const LEASES: bool = cfg!(all(target_os = "linux", not(miri)));
 
 /// Bytes of the ring of a large stream, at least. It has more than one append copies on its way to full size.
-const LARGE: u64 = 300 << 10;
+const LARGE: u64 = 300 * 1024;
 
 /// A stream, and who is attached to it.
 struct Attached {
@@ -97,7 +97,7 @@ impl Schedule {
         let max_memory = if random.one_in(2) || (is_followed || is_leased) && random.one_in(2) {
             u64::MAX
         } else {
-            4096 + random.size(256 << 10)
+            4096 + random.size(256 * 1024)
         };
         let descriptors = random.of([u64::MAX, u64::MAX, u64::MAX, 2, 1, 0]);
         let cannot_follow = if is_leased {
@@ -230,14 +230,14 @@ impl Schedule {
             let (ring, channel) = (256 + random.below(9000), 256 + random.below(9000));
             (ring, channel, random.of([30, 400, 1500]).min(ring.min(channel)))
         } else if is_large {
-            let size = LARGE + random.below(1 << 20);
-            (size, (64 << 10) + random.below(1 << 20), random.size(32 << 10))
+            let size = LARGE + random.below(1024 * 1024);
+            (size, (64 * 1024) + random.below(1024 * 1024), random.size(32 * 1024))
         } else if is_followed && !random.one_in(4) || random.one_in(6) {
             // Several shared rings on its way to full size.
-            let (ring, channel) = ((32 << 10) + random.below(256 << 10), 1024 + random.below(256 << 10));
+            let (ring, channel) = ((32 * 1024) + random.below(256 * 1024), 1024 + random.below(256 * 1024));
             (ring, channel, random.of([100, 700, 4000]))
         } else {
-            let (ring, channel) = (255 + self.random.size(64 << 10), 255 + self.random.size(64 << 10));
+            let (ring, channel) = (255 + self.random.size(64 * 1024), 255 + self.random.size(64 * 1024));
             (ring, channel, self.random.size(ring.min(channel)))
         };
         let config = StreamConfig::default()
@@ -338,10 +338,10 @@ impl Schedule {
     fn limit(&mut self, _: usize) {
         let max_memory = match self.random.below(if self.is_leased { 5 } else { 3 }) {
             0 => u64::MAX,
-            1 => 4096 + self.random.size(512 << 10),
+            1 => 4096 + self.random.size(512 * 1024),
             // Less than a ring after a lease should have.
             3.. => self.registry.memory() + self.random.below(30_000),
-            _ => (300 << 10) + self.random.below(1 << 20),
+            _ => (300 * 1024) + self.random.below(1024 * 1024),
         };
         let descriptors = self.random.of([u64::MAX, 1, 0]);
         self.tell(|| format!("limit {max_memory} {descriptors}"));
@@ -440,7 +440,7 @@ impl Schedule {
                     self.drop_reader(at, who);
                     progress = true;
                 } else if reader.has_news(ledger) {
-                    let most = self.random.size(64 << 10) as usize;
+                    let most = self.random.size(64 * 1024) as usize;
                     self.read_once(at, who, most);
                     progress = true;
                 }

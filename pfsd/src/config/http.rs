@@ -58,7 +58,7 @@ fn limits(table: &LimitsTable, max_connections: usize) -> Result<Limits, Mistake
         given.map_or(max_connections.div_ceil(2), |count| saturating_usize(count).min(max_connections));
     let given = &table.max_header_size;
     if let Some(size) = values::size("limits.max_header_size", given)? {
-        if !(1 << 10..=1 << 20).contains(&size) {
+        if !(1024..=1024 * 1024).contains(&size) {
             let reason = format!("limits.max_header_size = {size} is not allowed; allowed: 1KB to 1MB");
             return Err(values::misplaced(given, &reason));
         }

@@ -30,8 +30,8 @@ fn the_configuration_of_streamfs_works_to_the_letter() {
     .unwrap();
     let mount = MountSettings {
         path: "/streamfs".to_owned(),
-        ring_buffer_size: 1 << 20,
-        channel_buffer_size: 512 << 10,
+        ring_buffer_size: 1024 * 1024,
+        channel_buffer_size: 512 * 1024,
     };
     let host = pfs_host::Settings { mounts: vec![mount], ..pfs_host::Settings::default() };
     assert_eq!(config, Config { host, ..Config::default() });
@@ -65,13 +65,13 @@ fn every_key_reaches_its_place() {
     )
     .unwrap();
     assert_eq!(config.host.mounts[0].path, "/live");
-    assert_eq!(config.host.mounts[0].ring_buffer_size, 6 << 20);
+    assert_eq!(config.host.mounts[0].ring_buffer_size, 6 * 1024 * 1024);
     assert_eq!(config.socket.as_deref(), Some(Path::new("/run/pfs/pfsd.sock")));
     assert_eq!(config.socket_mode, 0o660);
     assert_eq!(config.shm, Shm::All);
-    assert_eq!(config.host.limits, pfs_stream::Limits { max_streams: 7, max_memory: 64 << 20 });
-    assert_eq!(config.host.user_quota, pfs_stream::Limits { max_streams: 5, max_memory: 128 << 20 });
-    assert_eq!(config.host.token_quota, pfs_stream::Limits { max_streams: 3, max_memory: 32 << 20 });
+    assert_eq!(config.host.limits, pfs_stream::Limits { max_streams: 7, max_memory: 64 * 1024 * 1024 });
+    assert_eq!(config.host.user_quota, pfs_stream::Limits { max_streams: 5, max_memory: 128 * 1024 * 1024 });
+    assert_eq!(config.host.token_quota, pfs_stream::Limits { max_streams: 3, max_memory: 32 * 1024 * 1024 });
     assert_eq!(config.host.max_connections, 9);
     assert_eq!(config.host.max_block_time, Some(Duration::from_secs(30)));
     assert_eq!(config.host.idle_ttl, Some(Duration::from_hours(365 * 24)));
@@ -128,27 +128,29 @@ fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
 fn the_default_memory_is_at_most_half_of_what_the_machine_allows() {
     let within = |toml: &str, limit: Option<u64>| Config::from_toml(toml, "pfsd.toml", limit).unwrap();
     for (limit, expected) in [
-        (None, 1 << 30),
-        (Some(u64::MAX), 1 << 30),
-        (Some(2 << 30), 1 << 30),
-        (Some((2 << 30) - 2), (1 << 30) - 1),
-        (Some(64 << 20), 32 << 20),
+        (None, 1024 * 1024 * 1024),
+        (Some(u64::MAX), 1024 * 1024 * 1024),
+        (Some(2 * 1024 * 1024 * 1024), 1024 * 1024 * 1024),
+        (Some((2 * 1024 * 1024 * 1024) - 2), (1024 * 1024 * 1024) - 1),
+        (Some(64 * 1024 * 1024), 32 * 1024 * 1024),
     ] {
         let config = within("", limit);
         assert_eq!(config.host.limits.max_memory, expected, "{limit:?}");
-        assert_eq!(config.derived.len(), usize::from(expected < 1 << 30), "{:?}", config.derived);
+        assert_eq!(config.derived.len(), usize::from(expected < 1024 * 1024 * 1024), "{:?}", config.derived);
         assert!(config.notes.is_empty(), "{:?}", config.notes);
     }
-    let said = &within("", Some(64 << 20)).derived[0];
+    let said = &within("", Some(64 * 1024 * 1024)).derived[0];
     assert!(said.contains("limits.max_memory is 33554432 bytes, half of"), "{said}");
 }
 
 #[test]
 fn memory_that_the_file_asks_for_is_kept_and_noted_where_the_machine_has_less() {
-    for (limit, noted) in [(None, false), (Some(100 << 20), false), (Some((100 << 20) - 1), true)] {
+    for (limit, noted) in
+        [(None, false), (Some(100 * 1024 * 1024), false), (Some((100 * 1024 * 1024) - 1), true)]
+    {
         let toml = "[limits]\nmax_memory = \"100MB\"";
         let config = Config::from_toml(toml, "pfsd.toml", limit).unwrap();
-        assert_eq!(config.host.limits.max_memory, 100 << 20);
+        assert_eq!(config.host.limits.max_memory, 100 * 1024 * 1024);
         assert_eq!(config.notes.len(), usize::from(noted), "{:?}", config.notes);
         assert!(config.notes.iter().all(|note| note.contains("limits.max_memory is 104857600 bytes")));
         assert!(config.derived.is_empty(), "{:?}", config.derived);
@@ -157,7 +159,7 @@ fn memory_that_the_file_asks_for_is_kept_and_noted_where_the_machine_has_less() 
 
 #[test]
 fn a_machine_without_memory_for_a_default_stream_is_noted_and_sizes_of_the_file_are_refused() {
-    let small = Some(10 << 20);
+    let small = Some(10 * 1024 * 1024);
     let config = Config::from_toml("", "pfsd.toml", small).unwrap();
     assert!(
         config.notes.iter().any(|note| note.starts_with("no stream could grow to")),

@@ -29,7 +29,7 @@ fn frame(len: u32, kind: u8, payload: &[u8]) -> Vec<u8> {
 async fn frames_that_are_none_are_a_protocol_error() {
     let running = Running::start();
     let bad = [
-        ("a frame one byte over the limit", frame((1 << 20) + 1, 0x10, b"")),
+        ("a frame one byte over the limit", frame((1024 * 1024) + 1, 0x10, b"")),
         ("an unknown kind", frame(0, 0x7f, b"")),
         ("a reply where a request is due", frame(0, 0x82, b"")),
         ("a message cut short inside its frame", frame(2, 0x02, &[200, 0])),

@@ -66,7 +66,7 @@ async fn clients_that_do_not_read_cannot_hold_the_end_up() {
     let mut running = Running::start();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
-    let chunk = vec![0; 1 << 20];
+    let chunk = vec![0; 1024 * 1024];
     let mut stuck = Vec::new();
     for policy in [SlowPolicy::Drop, SlowPolicy::Block] {
         let mut reader = running.client().await;

@@ -70,7 +70,7 @@ async fn a_waiting_reader_is_attached_before_the_first_byte() {
 #[tokio::test]
 #[cfg(target_os = "linux")]
 async fn readers_that_come_and_go_leave_none_of_what_they_read_in_the_daemon() {
-    const CHUNK: usize = 1 << 20;
+    const CHUNK: usize = 1024 * 1024;
     const VISITORS: u64 = 200;
     let running = Running::start();
     let stream = running.daemon.registry().create("/streamfs/big", StreamConfig::default()).unwrap();
@@ -250,13 +250,13 @@ async fn a_stat_tells_who_is_attached() {
 
 #[tokio::test]
 async fn a_create_past_a_limit_fails_and_running_streams_do_not_notice() {
-    let limits = Limits { max_streams: 2, max_memory: 32 << 20 };
+    let limits = Limits { max_streams: 2, max_memory: 32 * 1024 * 1024 };
     let running = Running::with(Daemon::new(&Settings { limits, ..Settings::default() }));
     let mut writer = running.client().await;
     writer.write_to("/streamfs/running").await;
 
     let mut client = running.client().await;
-    let huge = CreateOptions::default().ring_buffer_size(64 << 20).reserve(true);
+    let huge = CreateOptions::default().ring_buffer_size(64 * 1024 * 1024).reserve(true);
     let (code, message) = client.refused(Request::Create(at("/streamfs/huge"), huge)).await;
     assert_eq!(code, ErrorCode::Limit);
     assert!(message.contains("limits.max_memory"), "{message}");

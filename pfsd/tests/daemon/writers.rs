@@ -16,10 +16,10 @@ async fn a_chunk_of_several_frames_arrives_as_one() {
     let chunk: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/long").await;
-    for part in chunk.chunks(1 << 20).take(2) {
+    for part in chunk.chunks(1024 * 1024).take(2) {
         writer.send(&Request::AppendPart(part.to_vec().into())).await;
     }
-    writer.send(&Request::Append(chunk[2 << 20..].to_vec().into())).await;
+    writer.send(&Request::Append(chunk[2 * 1024 * 1024..].to_vec().into())).await;
     writer.acked(1).await;
     assert_eq!(running.daemon.registry().get("/streamfs/long").unwrap().stat().chunks, 1);
 
@@ -42,11 +42,11 @@ async fn a_chunk_of_several_frames_arrives_as_one() {
 #[tokio::test]
 async fn a_chunk_too_large_is_refused_before_it_is_held_and_earlier_ones_are_acknowledged() {
     let running = Running::start();
-    let sizes = StreamConfig { ring_buffer_size: 1 << 20, ..StreamConfig::default() };
+    let sizes = StreamConfig { ring_buffer_size: 1024 * 1024, ..StreamConfig::default() };
     running.daemon.registry().create("/streamfs/a", sizes).unwrap();
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
-    let long = Request::AppendPart(vec![0; 1 << 20].into());
+    let long = Request::AppendPart(vec![0; 1024 * 1024].into());
     let rest = Request::AppendPart(vec![0; 1].into());
     writer.send_together(&[Request::Append(b"small".as_slice().into()), long, rest]).await;
     writer.acked(1).await;
@@ -310,22 +310,22 @@ async fn a_writer_that_withdraws_leaves_neither_a_death_nor_a_stream_that_only_i
 async fn an_unfinished_chunk_is_charged_while_it_is_kept_and_refused_when_there_is_no_memory_for_it() {
     let running = Running::start();
     let arriving = running.daemon.arriving();
-    let part = || Request::AppendPart(vec![7; 1 << 20].into());
+    let part = || Request::AppendPart(vec![7; 1024 * 1024].into());
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
     writer.send_together(&[part(), part()]).await;
-    eventually(async || arriving.used() == 2 << 20).await;
+    eventually(async || arriving.used() == 2 * 1024 * 1024).await;
     // A frame that is not all there is a part as well.
     let mut frame = BytesMut::new();
     part().encode(&mut frame);
     writer.send_bytes(&frame[..1 << 19]).await;
-    eventually(async || arriving.used() == (2 << 20) + (1 << 19)).await;
+    eventually(async || arriving.used() == (2 * 1024 * 1024) + (1 << 19)).await;
     writer.send_bytes(&frame[1 << 19..]).await;
     writer.append(b"end").await;
     writer.acked(1).await;
     eventually(async || arriving.used() == 0).await;
 
-    let others = arriving.reserve(arriving.limit() - (1 << 20)).unwrap();
+    let others = arriving.reserve(arriving.limit() - (1024 * 1024)).unwrap();
     let mut refused = running.client().await;
     refused.write_to("/streamfs/a").await;
     refused.send_together(&[part(), part()]).await;
@@ -334,7 +334,7 @@ async fn an_unfinished_chunk_is_charged_while_it_is_kept_and_refused_when_there_
     eventually(async || arriving.used() == others.bytes()).await;
     drop(others);
     writer.send(&part()).await;
-    eventually(async || arriving.used() == 1 << 20).await;
+    eventually(async || arriving.used() == 1024 * 1024).await;
     drop(writer);
     eventually(async || arriving.used() == 0).await;
 }

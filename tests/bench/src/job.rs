@@ -41,7 +41,7 @@ pub struct Load {
 impl Load {
     /// Chunks of 64 KiB, as fast as it goes.
     pub fn throughput(readers: usize, seconds: f64) -> Self {
-        let (chunk, window) = (64 << 10, 6 << 20);
+        let (chunk, window) = (64 * 1024, 6 * 1024 * 1024);
         Self {
             chunk,
             readers,

@@ -96,7 +96,7 @@ pub fn idle(job: &Job) -> anyhow::Result<()> {
                 eprintln!("an idle reader ended: {read:?}");
             }
         };
-        threads.push(std::thread::Builder::new().stack_size(256 << 10).spawn(read)?);
+        threads.push(std::thread::Builder::new().stack_size(256 * 1024).spawn(read)?);
     }
     for thread in threads {
         _ = thread.join();

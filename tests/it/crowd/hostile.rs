@@ -114,7 +114,7 @@ fn trickle_a_header(site: &Site, random: &mut Random) -> Held {
 fn announce_a_body(site: &Site, random: &mut Random) -> Held {
     let mut http = site.daemon.http();
     let path = random.of([SPOILED, "/v1/stream/spoiled", "/api/v1/files?path=/streamfs/spoiled"]);
-    let length = (1 + random.below(16 << 20)).to_string();
+    let length = (1 + random.below(16 * 1024 * 1024)).to_string();
     http.request("PUT", path, &[AUTHORIZED, ("content-length", &length)], None);
     http.send(&garbage(random));
     Box::new(http)

@@ -50,8 +50,8 @@ const STREAMS: [(&str, SlowPolicy); 5] = [
     (REPLACED, SlowPolicy::Drop),
 ];
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * 1024;
 
 /// The most that a reader costs the daemon.
 const EACH: u64 = 128 * KIB;

@@ -27,16 +27,16 @@ const TOKEN: &str = "41d0a1ccd2b44d7aab1c";
 pub(super) const AUTHORIZED: (&str, &str) = ("authorization", "Bearer 41d0a1ccd2b44d7aab1c");
 
 /// The ring of a stream, in bytes, where streams are written to.
-pub(super) const RING: u64 = 1 << 20;
+pub(super) const RING: u64 = 1024 * 1024;
 
 /// `limits.max_memory`. Budgets of an eighth each lie beside the rings.
-pub(super) const MAX_MEMORY: u64 = 128 << 20;
+pub(super) const MAX_MEMORY: u64 = 128 * 1024 * 1024;
 
 /// Connections that are no reader's: of writers, observers and hostile clients.
 const OTHERS: usize = 800;
 
 /// What a client asks its system to buffer of what it does not read, in bytes.
-const RECEIVE_BUFFER: u32 = 64 << 10;
+const RECEIVE_BUFFER: u32 = 64 * 1024;
 
 /// Anything that carries bytes both ways.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -100,7 +100,7 @@ impl Site {
     pub(super) async fn http2(&self) -> SendRequest<Bytes> {
         let mut builder = Builder::new();
         // What one stream does not take is no reason for another one to wait.
-        builder.initial_window_size(RECEIVE_BUFFER).initial_connection_window_size(1 << 30);
+        builder.initial_window_size(RECEIVE_BUFFER).initial_connection_window_size(1024 * 1024 * 1024);
         let (client, connection) = builder.handshake(self.connection(b"h2").await).await.unwrap();
         tokio::spawn(connection);
         client

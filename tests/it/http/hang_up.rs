@@ -133,7 +133,7 @@ fn a_writer_that_is_killed_in_a_large_body_while_a_block_reader_stands_still_is_
     let gone = ["--http1.1", "--http2-prior-knowledge"].map(|version| {
         let (daemon, reader) = stalled();
         let file = daemon.dir().join("data");
-        noise_file(&file, 2, 64 << 20);
+        noise_file(&file, 2, 64 * 1024 * 1024);
         let curl = daemon.curl([version, "-T", file.to_str().unwrap()], S).spawn();
         writer_waits(&daemon);
         curl.signal(Signal::KILL);

@@ -22,7 +22,7 @@ async fn connect(daemon: &Daemon, window: u32) -> (SendRequest<Bytes>, Pin<Box<C
     let stream = TcpStream::connect(daemon.http_address()).await.unwrap();
     let mut builder = Builder::new();
     // What one stream does not take is no reason for another one to wait.
-    builder.initial_window_size(window).initial_connection_window_size(1 << 30);
+    builder.initial_window_size(window).initial_connection_window_size(1024 * 1024 * 1024);
     let (client, connection) = builder.handshake(stream).await.unwrap();
     (client, Box::pin(connection))
 }
@@ -65,7 +65,7 @@ async fn stalled_readers_are_cheap(daemon: Daemon, data: Vec<u8>) -> Daemon {
         let before = own(daemon.pid());
         daemon.pfs(["write", "--stream", "--close", S]).stdin(second).run().exits(0);
         let each = own(daemon.pid()).saturating_sub(before) / STALLED as u64;
-        assert!(each < 512 << 10, "{each} bytes for each reader that stalls");
+        assert!(each < 512 * 1024, "{each} bytes for each reader that stalls");
         daemon
     };
     tokio::task::spawn_blocking(writing).await.unwrap()
@@ -74,12 +74,12 @@ async fn stalled_readers_are_cheap(daemon: Daemon, data: Vec<u8>) -> Daemon {
 #[tokio::test]
 async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on_their_connection() {
     let daemon = daemon();
-    let (client, connection) = connect(&daemon, 64 << 10).await;
+    let (client, connection) = connect(&daemon, 64 * 1024).await;
     tokio::spawn(connection);
     let stalled = join_all((0..STALLED).map(|_| reader(&daemon, &client, ""))).await;
     let reading = tokio::spawn(all(reader(&daemon, &client, "?slow=block").await));
 
-    let data = noise(1, 80 << 20);
+    let data = noise(1, 80 * 1024 * 1024);
     let daemon = stalled_readers_are_cheap(daemon, data.clone()).await;
     let (got, ended) = reading.await.unwrap();
     assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
@@ -94,17 +94,17 @@ async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on
 async fn a_connection_from_which_nothing_is_read_costs_a_bounded_buffer_for_each_reader_and_holds_up_no_other()
  {
     let daemon = daemon();
-    let (client, mut connection) = connect(&daemon, 1 << 30).await;
+    let (client, mut connection) = connect(&daemon, 1024 * 1024 * 1024).await;
     // Its windows are as good as endless, and once the heads have come nobody reads its socket.
     let stalled = tokio::select! {
         stalled = join_all((0..STALLED).map(|_| reader(&daemon, &client, ""))) => stalled,
         ended = &mut connection => panic!("{ended:?}"),
     };
 
-    let (other, driver) = connect(&daemon, 1 << 20).await;
+    let (other, driver) = connect(&daemon, 1024 * 1024).await;
     tokio::spawn(driver);
     let reading = tokio::spawn(all(reader(&daemon, &other, "?slow=block").await));
-    let data = noise(2, 80 << 20);
+    let data = noise(2, 80 * 1024 * 1024);
     let daemon = stalled_readers_are_cheap(daemon, data.clone()).await;
     let (got, ended) = reading.await.unwrap();
     assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
@@ -128,7 +128,7 @@ async fn a_client_that_resets_its_requests_has_no_more_of_them_done_than_at_a_ti
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
     daemon.append(S, vec![7; 4000]);
-    let (client, connection) = connect(&daemon, 1 << 20).await;
+    let (client, connection) = connect(&daemon, 1024 * 1024).await;
     tokio::spawn(connection);
     for _ in 0..4 {
         let mut bodies = Vec::new();
@@ -153,7 +153,7 @@ async fn a_client_that_resets_its_requests_has_no_more_of_them_done_than_at_a_ti
 async fn a_silent_upload_is_answered_when_its_stream_is_closed_or_removed() {
     for (end, status) in [("close", 409), ("rm", 410)] {
         let daemon = Daemon::with_http();
-        let (client, connection) = connect(&daemon, 1 << 20).await;
+        let (client, connection) = connect(&daemon, 1024 * 1024).await;
         tokio::spawn(connection);
         let request = http::Request::put(daemon.url(S)).body(()).unwrap();
         let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();

@@ -16,24 +16,24 @@ fn a_header_of_10_mb_is_431_and_costs_no_memory() {
         let mut connection = daemon.http();
         connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ");
         for _ in 0..160 {
-            connection.send(&[b'x'; 64 << 10]);
+            connection.send(&[b'x'; 64 * 1024]);
         }
         connection.send(b"\r\n\r\n");
         connection.response().has(431);
         connection.until_hung_up();
     }
-    assert!(daemon.memory() < before + (8 << 20), "{} from {before}", daemon.memory());
+    assert!(daemon.memory() < before + (8 * 1024 * 1024), "{} from {before}", daemon.memory());
 }
 
 #[test]
 fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
     let daemon = Daemon::with_http();
     let mut connection = daemon.http();
-    connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ").send(&[b'x'; 256 << 10]);
+    connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ").send(&[b'x'; 256 * 1024]);
     connection.response().has(431);
     // A connection that was just closed would be reset by the first of these.
     for _ in 0..100 {
-        assert!(connection.offer(&[b'x'; 1 << 10]), "the connection was cut off");
+        assert!(connection.offer(&[b'x'; 1024]), "the connection was cut off");
     }
 }
 
@@ -206,24 +206,24 @@ fn readers_that_do_not_read_cost_a_bounded_buffer_each() {
         reader.head().unwrap().has(200);
         stalled.push(reader);
     }
-    daemon.pfs(["write", "--stream", S]).stdin(noise(1, 40 << 20)).run().exits(0);
+    daemon.pfs(["write", "--stream", S]).stdin(noise(1, 40 * 1024 * 1024)).run().exits(0);
     // Without the rings, which come and go with leases.
     let before = own(daemon.pid());
-    daemon.pfs(["write", "--stream", S]).stdin(noise(2, 40 << 20)).run().exits(0);
+    daemon.pfs(["write", "--stream", S]).stdin(noise(2, 40 * 1024 * 1024)).run().exits(0);
     daemon.get("/healthz").has(200);
     let each = own(daemon.pid()).saturating_sub(before) / READERS as u64;
-    assert!(each < 512 << 10, "{each} bytes for each reader that does not read");
+    assert!(each < 512 * 1024, "{each} bytes for each reader that does not read");
     drop(stalled);
 }
 
 #[test]
 fn the_memory_of_a_removed_stream_is_free_at_once_although_clients_still_read_it() {
-    const RING: u64 = 6 << 20;
+    const RING: u64 = 6 * 1024 * 1024;
     let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
     let before = daemon.memory();
     let mut stalled = Vec::new();
     for round in 0..5 {
-        daemon.ask("PUT", S, [], &noise(round, 6 << 20)).has(201);
+        daemon.ask("PUT", S, [], &noise(round, 6 * 1024 * 1024)).has(201);
         assert!(daemon.memory() >= before + RING);
         for accept in ["*/*", "text/event-stream"] {
             let mut reader = daemon.http();

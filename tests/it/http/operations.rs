@@ -56,8 +56,8 @@ fn bytes_are_counted_by_the_way_that_they_go() {
     let mut holder = daemon.pfs(["write", "--stream", "--close", "/streamfs/leased"]).stdin_pipe().spawn();
     let mut given = 0;
     eventually("a writer appends under a lease", || {
-        holder.send(&[b'x'; 64 << 10]);
-        given += 64 << 10;
+        holder.send(&[b'x'; 64 * 1024]);
+        given += 64 * 1024;
         count("written", "shm") > 0.
     });
     holder.finish().exits(0);
@@ -85,7 +85,7 @@ fn what_an_shm_reader_lost_is_counted_while_it_reads_and_afterwards() {
     daemon.create(S);
     let mut reader = daemon.piped_reader_on(Transport::Shm, S, []);
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
-    let input = writer.feed(|_| vec![0; 1 << 20]);
+    let input = writer.feed(|_| vec![0; 1024 * 1024]);
     eventually("it has lost something, though it has not looked yet", || daemon.all_have_lost(S));
     let sent = input.end().len();
     eventually("all is appended", || daemon.head(S) == sent as u64);

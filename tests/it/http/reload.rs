@@ -179,7 +179,7 @@ fn new_connections_get_the_new_certificate_and_a_reader_over_the_old_one_goes_on
     let Identity { certificate, key } = new.client("client", 4095);
     asked(&new, &["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()]).exits(0);
 
-    let data = noise(1, 3 << 20);
+    let data = noise(1, 3 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
     assert_eq!(harness::digest(&reader.finish().exits(0).stdout), harness::digest(&data));
 }
@@ -204,7 +204,7 @@ fn limits_of_http_are_new_and_the_metrics_show_them() {
     for line in [
         "pfs_connections_limit 50",
         "pfs_streams_limit 77",
-        &format!("pfs_ring_memory_limit_bytes {}", 77 << 20),
+        &format!("pfs_ring_memory_limit_bytes {}", 77 * 1024 * 1024),
     ] {
         assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
     }

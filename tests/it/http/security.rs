@@ -297,13 +297,14 @@ fn a_page_of_another_site_is_403_and_writes_nothing() {
 fn a_page_in_a_browser_without_fetch_metadata_attaches_a_block_reader_where_no_token_is_needed_and_a_bound_holds()
  {
     let daemon = Daemon::with_http_config("[limits]\nmax_block_time = \"200ms\"\n");
-    daemon.create_with_buffers("/streamfs/s", 64 << 10, 64 << 10);
+    daemon.create_with_buffers("/streamfs/s", 64 * 1024, 64 * 1024);
     let mut page = daemon.http();
     page.request("GET", "/streamfs/s?slow=block", &[("referer", "http://elsewhere.example/")], None);
     page.head().expect("an answer").has(200);
     assert_eq!(daemon.readers("/streamfs/s"), 1);
     // More than the system and the daemon keep for a client that does not read.
-    let written = daemon.pfs(["write", "--stream", "/streamfs/s"]).stdin(harness::noise(1, 24 << 20)).run();
+    let written =
+        daemon.pfs(["write", "--stream", "/streamfs/s"]).stdin(harness::noise(1, 24 * 1024 * 1024)).run();
     written.exits(0);
     let log = daemon.log();
     assert!(log.contains("max_block_time"), "{log}");

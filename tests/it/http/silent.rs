@@ -26,7 +26,7 @@ fn a_block_reader_that_pauses_is_waited_for_and_named_and_loses_nothing() {
 pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
     let daemon = Daemon::with_http_config(IMPATIENT);
     let file = daemon.dir().join("data");
-    noise_file(&file, 1, 32 << 20);
+    noise_file(&file, 1, 32 * 1024 * 1024);
     let curl = |version: &str, path: &str| {
         daemon.curl(["-f", version], &format!("{path}?slow=block")).stdout_pipe().spawn()
     };
@@ -65,7 +65,7 @@ fn the_system_lets_writers_over_http_wait_for_block_readers_without_a_limit() {
     daemon.create(S);
     let reader = daemon.piped_reader_on(Transport::Http, S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
-    let mut writer = daemon.pfs_http(["write", "--stream", S]).stdin(vec![7; 32 << 20]).spawn();
+    let mut writer = daemon.pfs_http(["write", "--stream", S]).stdin(vec![7; 32 * 1024 * 1024]).spawn();
     is_waited_for(&daemon, S);
     let Some(limits) = user_timeouts(&writer, daemon.http_address()) else {
         return skip("this process may not look at the sockets of its children (pidfd_getfd)");
@@ -153,12 +153,12 @@ fn holds_nobody_up_once_it_is_gone<T>(daemon: &Daemon, connect: impl FnOnce() ->
     daemon.create(S);
     let reader = connect();
     is_attached(daemon);
-    let mut writer = daemon.pfs(["write", "--stream", S]).stdin(vec![7; 32 << 20]).spawn();
+    let mut writer = daemon.pfs(["write", "--stream", S]).stdin(vec![7; 32 * 1024 * 1024]).spawn();
     is_waited_for(daemon, S);
     assert!(writer.runs());
     drop(reader);
     writer.finish().exits(0).quietly();
-    assert_eq!(daemon.head(S), 32 << 20);
+    assert_eq!(daemon.head(S), 32 * 1024 * 1024);
     // The room that the writer needed last may come just before the daemon takes the reader off its list.
     daemon.has_readers(S, 0);
     daemon.remove(S);

@@ -88,7 +88,7 @@ fn identity(daemon: &Daemon) -> String {
 #[test]
 fn a_large_event_breaks_when_its_chunk_is_overwritten_and_the_client_comes_back_to_an_exact_gap() {
     // More than all buffers on the way to a reader hold.
-    const LARGE: usize = 16 << 20;
+    const LARGE: usize = 16 * 1024 * 1024;
     // Without an event before it, the client knows where it is from the id at the start.
     for before in ["before", ""] {
         let daemon = Transport::Http.daemon_with_buffers(LARGE as u64, LARGE as u64);
@@ -270,11 +270,11 @@ fn a_client_that_has_seen_the_end_is_told_not_to_come_back() {
 #[test]
 fn a_gap_is_an_event_and_bytes_and_gaps_add_up() {
     let daemon = Daemon::with_http();
-    daemon.create_with_buffers(S, 64 << 10, 64 << 10);
+    daemon.create_with_buffers(S, 64 * 1024, 64 * 1024);
     let mut source = EventSource::open(&daemon, S, None);
     let mut writer = daemon.appender(S);
     while !daemon.all_have_lost(S) {
-        writer.append(&[b'x'; 1 << 20], 64 << 10);
+        writer.append(&[b'x'; 1024 * 1024], 64 * 1024);
     }
     let sent = writer.close();
     let (mut position, mut lost) = (0, 0);
@@ -349,7 +349,7 @@ fn two_hundred_idle_readers_cost_little_and_all_get_the_next_chunk() {
 }
 
 pub(crate) fn idle_readers_cost_little_and_all_get_the_next_chunk(count: usize) {
-    const EACH: u64 = 32 << 10;
+    const EACH: u64 = 32 * 1024;
     raise_file_limit();
     let daemon = Daemon::with_http();
     daemon.create(S);

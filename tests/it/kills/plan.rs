@@ -113,9 +113,9 @@ pub(super) enum Break {
 impl Plan {
     pub(super) fn new(transport: Transport, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let ring = random.of([64 << 10, 128 << 10, 512 << 10]);
+        let ring = random.of([64 * 1024, 128 * 1024, 512 * 1024]);
         let channel = random.of([ring, ring / 2]);
-        let len = (256 << 10) + random.below(2 << 20) as usize;
+        let len = (256 * 1024) + random.below(2 * 1024 * 1024) as usize;
         let readers = 2 + random.below(4) as usize;
         Self {
             ring,
@@ -148,7 +148,7 @@ impl WriterPlan {
             transport,
             linked: over_http && random.one_in(3),
             close: random.one_in(2),
-            chunk: random.of([100, 4 << 10, 32 << 10]) + random.below(1000) as usize,
+            chunk: random.of([100, 4 * 1024, 32 * 1024]) + random.below(1000) as usize,
         }
     }
 }
@@ -172,7 +172,7 @@ impl ReaderPlan {
             late: random.one_in(4),
             // A writer would wait for a held `block` reader, and the round would hang.
             held_at: (policy != SlowPolicy::Block && kind != Library && random.one_in(4))
-                .then(|| random.below(1 << 20)),
+                .then(|| random.below(1024 * 1024)),
         }
     }
 }

@@ -197,7 +197,7 @@ impl Feed {
 /// Gives the data in pieces of all sizes, until the writer takes no more.
 fn give(mut data: &[u8], random: &mut Random, sink: &mut Sink) {
     while !data.is_empty() {
-        let len = 1 + random.below(64 << 10) as usize;
+        let len = 1 + random.below(64 * 1024) as usize;
         let (piece, rest) = data.split_at(len.min(data.len()));
         if !sink(piece) {
             return;

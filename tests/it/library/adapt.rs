@@ -20,7 +20,7 @@ use super::giving_up::{Side, Still, TIMES, chunks};
 use super::{block_on, client, daemon, endpoint, path};
 
 /// What the stream holds at most.
-const BUFFER: u64 = 256 << 10;
+const BUFFER: u64 = 256 * 1024;
 
 fn block() -> ReadOptions {
     ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() }

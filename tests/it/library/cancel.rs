@@ -16,7 +16,7 @@ use super::giving_up::{Side, Standstill, Still, chunks};
 use super::{block_on, client, daemon, path};
 
 /// What the stream holds at most: writers have to wait for their readers again and again.
-const BUFFER: u64 = 256 << 10;
+const BUFFER: u64 = 256 * 1024;
 
 /// A daemon with buffers of that size, a writer over this transport, and a reader that loses nothing.
 async fn pair(transport: Transport, buffer: u64) -> (Daemon, Writer, Reader) {

@@ -24,7 +24,7 @@ fn tells(failure: &WriteError, removes: bool) {
 async fn a_writer_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed() {
     for transport in Transport::ALL {
         for removes in [false, true] {
-            let daemon = daemon(64 << 10);
+            let daemon = daemon(64 * 1024);
             let other = client(&daemon, transport).await;
             let mut writer = other.writer(&path(), WriteOptions::default()).await.unwrap();
             assert_eq!(writer.is_shm(), transport == Transport::Shm);
@@ -43,7 +43,7 @@ async fn a_writer_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_r
 fn a_thread_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed() {
     for transport in Transport::ALL {
         for removes in [false, true] {
-            let daemon = daemon(64 << 10);
+            let daemon = daemon(64 * 1024);
             let writers =
                 blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
             let mut writer = writers.writer(path(), WriteOptions::default()).unwrap();

@@ -104,7 +104,7 @@ impl<'a> Standstill<'a> {
 
 /// Chunks of all sizes, those that are queued and those that are not.
 pub(super) fn chunks() -> Vec<Bytes> {
-    let sizes = [1, 7, 100, 4_000, 9_000, 70_000, 130_000, 200_000, 3, 256 << 10];
+    let sizes = [1, 7, 100, 4_000, 9_000, 70_000, 130_000, 200_000, 3, 256 * 1024];
     let chunk = |(n, size): (usize, &usize)| (0..*size).map(|at| (at * 31 + n * 7) as u8).collect();
     sizes.iter().cycle().take(60).enumerate().map(chunk).collect()
 }

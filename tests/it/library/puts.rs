@@ -91,7 +91,7 @@ fn a_refused_put_leaves_no_stream_that_it_made(transport: Transport) {
         let error = client.put(job(1), &large, &PutOptions::default()).await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::TooLarge));
         // More than one request takes, on any transport.
-        let larger = vec![0; 2 << 20];
+        let larger = vec![0; 2 * 1024 * 1024];
         let error = client.put(job(2), &larger, &PutOptions::default()).await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::TooLarge));
         let bad = PutOptions::default().ttl(Duration::ZERO);
@@ -144,7 +144,7 @@ fn a_chunk_of_any_size_that_the_stream_takes_can_be_put(transport: Transport) {
         let client = client(&daemon, transport).await;
         let most = client.max_put();
         let mut head = 0;
-        for size in [0, 1, most - 1, most, most + 1, 3 << 20] {
+        for size in [0, 1, most - 1, most, most + 1, 3 * 1024 * 1024] {
             let chunk = harness::noise(1, size);
             let put = client.put(path(), &chunk, &PutOptions::default()).await.unwrap();
             head += size as u64;

@@ -11,7 +11,7 @@ use pfs_client::{Chunks, Event, Finish, ReadOptions, WriteOptions};
 use super::{daemon, endpoint, path};
 
 /// So small that it is written hundreds of times a second, so large that readers are sent the same blocks.
-const RING: u64 = 64 << 10;
+const RING: u64 = 64 * 1024;
 
 /// A byte that tells its offset: neighbours of one lap and the same place of another lap both differ.
 fn byte_at(offset: u64) -> u8 {

@@ -94,7 +94,7 @@ fn ffmpeg_that_is_killed_is_a_writer_that_died_and_its_readers_read_on() {
 #[test]
 #[ignore = "needs ffmpeg: scripts/programs"]
 fn a_transport_stream_at_its_real_pace_is_recorded_by_a_reader_from_the_start_and_one_that_joins_halfway() {
-    let daemon = Daemon::with_buffers(256 << 10, 512 << 10);
+    let daemon = Daemon::with_buffers(256 * 1024, 512 * 1024);
     let file = |name: &str| daemon.dir().join(name);
     std::fs::write(file("source"), transport_stream()).unwrap();
 

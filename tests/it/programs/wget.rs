@@ -44,8 +44,8 @@ fn interrupted(happens: impl FnOnce(&mut Daemon)) -> Finished {
 #[ignore = "needs wget: scripts/programs"]
 fn wget_downloads_a_stream_to_its_end_and_continues_a_part_of_it() {
     let daemon = Daemon::with_http();
-    let bytes = noise(0, 3 << 20);
-    let (first, second) = bytes.split_at(1 << 20);
+    let bytes = noise(0, 3 * 1024 * 1024);
+    let (first, second) = bytes.split_at(1024 * 1024);
     daemon.append(S, first);
     let live = following(&daemon, first, []);
     daemon.append(S, second);

@@ -61,7 +61,7 @@ fn every_command_does_what_it_does_without_a_proxy(kind: Kind) {
             .quietly();
 
         // More than nginx takes unless told otherwise, and while a reader reads.
-        let data = noise(1, 3 << 20);
+        let data = noise(1, 3 * 1024 * 1024);
         let reader = pfs(&["cat", "--stream", "--slow", "block", S]).spawn();
         written(
             pfs(&["write", "--stream", "--wait-readers", "1", S]).stdin(&data[..]).run(),
@@ -123,7 +123,7 @@ fn curl_appends_follows_and_gets_events_as_they_happen(kind: Kind) {
         follow.finish().exits(0);
         assert!(String::from_utf8_lossy(&events.finish().exits(0).stdout).contains("event: end"));
 
-        let data = noise(2, 3 << 20);
+        let data = noise(2, 3 * 1024 * 1024);
         behind.curl(url, &["-X", "DELETE"], S).run().exits(0);
         behind.curl(url, &["-T", "-"], S).stdin(&data[..]).run().exits(0);
         let read = behind.curl(url, &[], &format!("{S}?until=caught-up")).run().exits(0);

@@ -52,7 +52,7 @@ fn the_removal_of_their_stream_is_noticed_by_readers_that_sleep() {
 
 #[test]
 fn a_killed_daemon_is_noticed_by_an_shm_writer_that_waits_for_an_shm_reader() {
-    let mut daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let mut daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     let (_reader, writer) = a_writer_that_waits(&daemon);
     daemon.kill9();
@@ -62,7 +62,7 @@ fn a_killed_daemon_is_noticed_by_an_shm_writer_that_waits_for_an_shm_reader() {
 #[test]
 fn a_daemon_that_is_terminated_while_writers_wait_for_an_shm_block_reader_overwrites_nothing_of_it() {
     const WRITERS: usize = 8;
-    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     // It is attached a moment before it has the ring.
@@ -98,7 +98,7 @@ fn a_writer_that_waits(daemon: &Daemon) -> (Running, Running) {
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
     let write = daemon.pfs_on(Transport::Shm, ["write", "--stream", S]);
-    let writer = write.stdin(noise(1, 1 << 20)).spawn();
+    let writer = write.stdin(noise(1, 1024 * 1024)).spawn();
     eventually("the writer waits for it", || {
         daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true
     });
@@ -139,18 +139,18 @@ fn is_noticed(daemon: &mut Daemon, mut append: impl FnMut(&[u8]) -> Result<(), W
 
 #[test]
 fn the_death_of_an_shm_block_reader_releases_the_writer_that_waits_for_it() {
-    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     let (reader, writer) = a_writer_that_waits(&daemon);
     reader.signal(Signal::KILL);
     writer.finish().exits(0).quietly();
-    assert_eq!(daemon.head(S), 1 << 20);
+    assert_eq!(daemon.head(S), 1024 * 1024);
 }
 
 #[test]
 fn shm_readers_see_only_whole_chunks_of_shm_writers_that_are_killed_while_they_write() {
     const CHUNK: u64 = 50_000;
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
     let data = noise(3, 1_000 * CHUNK as usize);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();

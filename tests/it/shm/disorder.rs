@@ -9,7 +9,7 @@ use pfs_proto::StreamPath;
 
 use super::S;
 
-const KIB: usize = 1 << 10;
+const KIB: usize = 1024;
 
 /// Small ones are queued, others are sent from where they are, those above 1 MiB in several frames.
 const SIZES: [usize; 16] = [
@@ -33,7 +33,7 @@ const SIZES: [usize; 16] = [
 
 #[test]
 fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
-    let daemon = Daemon::with_buffers(4 << 20, 4 << 20);
+    let daemon = Daemon::with_buffers(4 * 1024 * 1024, 4 * 1024 * 1024);
     daemon.create(S);
     let chunks: Vec<Vec<u8>> =
         (0..10).flat_map(|_| SIZES).enumerate().map(|(i, len)| noise(i as u64, len)).collect();
@@ -97,7 +97,7 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
     let data = noise(1, COUNT);
     for writers_transport in Transport::OF_THE_SOCKET {
         // Small enough to go round many times, so that readers and writers wait for each other.
-        let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+        let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
         let file = daemon.dir().join("data");
         std::fs::write(&file, &data).unwrap();
         let readers = Transport::OF_THE_SOCKET.map(|transport| {
@@ -124,7 +124,7 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
 fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_others_run() {
     /// More than the ring, the daemon and the socket take.
     const TIMES: usize = 8;
-    let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+    let daemon = Daemon::with_buffers(256 * 1024, 256 * 1024);
     daemon.create(S);
     let reader = daemon.reader(S, ["--slow", "block"]);
     reader.signal(harness::Signal::STOP);

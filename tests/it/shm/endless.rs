@@ -28,7 +28,7 @@ fn while_it_flows(test: impl FnOnce(&mut Daemon)) -> (Daemon, Wire) {
                 }
             }
         });
-        eventually("it flows", || daemon.head(S) > 1 << 20);
+        eventually("it flows", || daemon.head(S) > 1024 * 1024);
         test(&mut daemon);
         drop(end);
         flows.join().unwrap();
@@ -50,7 +50,7 @@ fn an_endless_writer_does_not_keep_others_from_being_served_on_one_processor() {
 #[track_caller]
 fn others_are_served() {
     let (daemon, wire) = while_it_flows(|daemon| {
-        let data = noise(1, 1 << 20);
+        let data = noise(1, 1024 * 1024);
         let other = "/streamfs/other";
         daemon.pfs(["write", "--stream", "--close", other]).stdin(&data[..]).run().exits(0).quietly();
         assert_eq!(digest(&daemon.pfs(["cat", "--stream", other]).run().exits(0).stdout), digest(&data));

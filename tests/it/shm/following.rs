@@ -9,7 +9,7 @@ use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, RingLayout};
 
 use super::{S, handed_over};
 
-const MIB: u64 = 1 << 20;
+const MIB: u64 = 1024 * 1024;
 
 /// Chunks by which a stream grows to full size while its reader waits for each of them.
 fn chunks() -> impl Iterator<Item = Vec<u8>> {
@@ -99,7 +99,7 @@ fn a_reader_that_was_stopped_while_its_stream_moved_gets_all_or_says_exactly_wha
         daemon.create(S);
         let reader = daemon.reader_on(Transport::Shm, S, ["--slow", policy]);
         reader.signal(Signal::STOP);
-        let data = noise(3, 6 << 20);
+        let data = noise(3, 6 * 1024 * 1024);
         let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
         eventually("the stream has its full size", || daemon.stat_number(S, "capacity") == MIB);
         if policy == "drop" {
@@ -179,7 +179,7 @@ fn a_thread_whose_stream_moves_to_memory_that_cannot_be_shared_goes_on_over_its_
     let is_shm = read_each(&daemon, |number| {
         if number == 10 {
             // It sleeps on the ring by then.
-            limit_file_size(daemon.pid(), 64 << 10);
+            limit_file_size(daemon.pid(), 64 * 1024);
         }
     });
     assert!(!is_shm);

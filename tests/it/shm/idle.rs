@@ -36,7 +36,7 @@ fn idle_readers_wake_once_a_second_at_most_and_the_daemon_does_not() {
 #[test]
 fn an_idle_shm_reader_costs_the_daemon_at_most_16_kib() {
     const READERS: u64 = 200;
-    const EACH: u64 = 16 << 10;
+    const EACH: u64 = 16 * 1024;
     let daemon = Daemon::start();
     daemon.append(S, "so far");
     let open = || handed(&daemon, S, ReadOptions::default()).wire;

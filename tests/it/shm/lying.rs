@@ -10,7 +10,7 @@ use rustix::io::pwrite;
 
 use super::{EndsAtDrop, Handed, S, handed, handed_over, is_unharmed};
 
-const MIB: usize = 1 << 20;
+const MIB: usize = 1024 * 1024;
 const OTHER: &str = "/streamfs/other";
 
 /// Fills the page with noise, zeros or ones, again and again, and says each time that there is room.
@@ -31,7 +31,7 @@ fn scribble(mut reader: Handed, seed: u64, enough: &AtomicBool) {
 
 #[test]
 fn scribbled_stats_disturb_nobody_else() {
-    let mut daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+    let mut daemon = Daemon::with_buffers(256 * 1024, 256 * 1024);
     let data = noise(1, 12 * MIB);
     let mut honest = Vec::new();
     for stream in [S, OTHER] {
@@ -88,7 +88,7 @@ fn scribbled_stats_disturb_nobody_else() {
 
 #[test]
 fn a_reader_that_claims_to_be_far_ahead_takes_no_byte_from_a_block_reader() {
-    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     let honest = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     honest.signal(harness::Signal::STOP);
@@ -111,7 +111,7 @@ fn a_reader_that_claims_to_be_far_ahead_takes_no_byte_from_a_block_reader() {
 
 #[test]
 fn a_writer_waits_for_a_reader_that_claims_to_be_at_the_start_only_until_it_goes() {
-    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
     let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
     let liar = handed(&daemon, S, options);
@@ -155,7 +155,7 @@ fn a_reader_that_cannot_map_is_served_over_its_connection_whatever_it_did_to_its
 /// Its page says where it goes on. The daemon may end it, or give it anything that the stream has held.
 #[test]
 fn a_reader_that_cannot_map_the_next_ring_harms_nobody_whatever_it_wrote_to_its_page() {
-    let mut daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let mut daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     let before = daemon.memory();
     let (first, data) = (noise(5, 100), noise(6, 50_000));
     for round in 0_u64..60 {

@@ -49,7 +49,7 @@ fn handed_over(mut wire: Wire, stream: &str, options: ReadOptions) -> Handed {
 /// That nothing of what a client did has harmed the daemon, which had so much memory before.
 #[track_caller]
 fn is_unharmed(daemon: &mut Daemon, before: u64) {
-    const FLAT: u64 = 8 << 20;
+    const FLAT: u64 = 8 * 1024 * 1024;
     assert!(daemon.runs(), "the daemon ended: {}", daemon.log());
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
     let after = daemon.memory();

@@ -8,8 +8,8 @@ use harness::{
 
 use super::S;
 
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+const KIB: usize = 1024;
+const MIB: usize = 1024 * 1024;
 
 /// The run of the shm reader, after it was found to be like that of the other one.
 #[track_caller]
@@ -27,7 +27,7 @@ fn both_readers(daemon: &Daemon, args: [&str; 2]) -> [Running; 2] {
 
 #[test]
 fn readers_and_writers_share_memory_with_the_daemon_unless_they_are_told_not_to() {
-    const LEN: usize = 4 << 20;
+    const LEN: usize = 4 * 1024 * 1024;
     let daemon = Daemon::start();
     daemon.create(S);
     for transport in Transport::OF_THE_SOCKET {
@@ -44,7 +44,7 @@ fn readers_and_writers_share_memory_with_the_daemon_unless_they_are_told_not_to(
 
 #[test]
 fn what_is_already_there_is_read_the_same_both_ways() {
-    let daemon = Daemon::with_buffers(64 << 10, 64 << 10);
+    let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     let data = noise(1, 300 * KIB);
     let write = ["write", "--stream", "--close", "--chunk-size", "1000", S];
     daemon.pfs(write).stdin(&data[..]).run().exits(0);
@@ -108,7 +108,7 @@ fn readers_that_wait_for_a_stream_are_attached_before_its_first_byte_both_ways()
 
 #[test]
 fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both_ways() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let data = noise(2, 8 * MIB);
     let file = daemon.dir().join("data");
@@ -138,7 +138,7 @@ fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both
 
 #[test]
 fn disconnect_readers_that_lag_are_ended_with_6_both_ways() {
-    let daemon = Daemon::with_buffers(1 << 20, 1 << 20);
+    let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
     daemon.create(S);
     let mut readers = Transport::OF_THE_SOCKET
         .map(|transport| daemon.piped_reader_on(transport, S, ["--slow", "disconnect"]));
@@ -161,7 +161,7 @@ fn disconnect_readers_that_lag_are_ended_with_6_both_ways() {
 #[test]
 fn many_block_readers_of_both_kinds_get_all_of_what_writers_of_both_kinds_send() {
     for writers_transport in Transport::OF_THE_SOCKET {
-        let daemon = Daemon::with_buffers(256 << 10, 256 << 10);
+        let daemon = Daemon::with_buffers(256 * 1024, 256 * 1024);
         let data = noise(4, 4 * MIB);
         let readers: Vec<_> = (0..12)
             .map(|i| {

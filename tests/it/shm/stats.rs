@@ -4,7 +4,7 @@ use harness::{Daemon, Signal, Transport, eventually, gaps, noise, shares_memory}
 
 use super::S;
 
-const MIB: u64 = 1 << 20;
+const MIB: u64 = 1024 * 1024;
 
 #[test]
 fn stat_shows_where_an_shm_reader_is_how_far_behind_and_what_it_lost() {
@@ -17,7 +17,7 @@ fn stat_shows_where_an_shm_reader_is_how_far_behind_and_what_it_lost() {
     assert_eq!((number("lag"), number("lost_bytes"), number("lost_chunks")), (0, 0, 0));
 
     reader.signal(Signal::STOP);
-    let data = noise(1, 3 << 20);
+    let data = noise(1, 3 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--chunk-size", "1024", S]).stdin(&data[..]).run().exits(0);
     // It sleeps and cannot say anything: this is what it said before.
     assert_eq!((number("position"), number("lag"), number("lost_bytes")), (1_000, 3 * MIB, 0));
@@ -47,7 +47,7 @@ fn stat_shows_which_shm_reader_a_writer_waits_for_and_its_continuing_ends_the_wa
         let others =
             Transport::OF_THE_SOCKET.map(|transport| daemon.reader_on(transport, S, ["--slow", "block"]));
         slow.signal(Signal::STOP);
-        let data = noise(2, 4 << 20);
+        let data = noise(2, 4 * 1024 * 1024);
         let writer =
             daemon.pfs_on(writers_transport, ["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
         eventually("the writer waits for the slow one", || {

@@ -65,7 +65,7 @@ fn a_client_that_shares_memory_as_older_ones_do_is_served_over_the_socket() {
     let mut writer = lease::writing(greeted(), S);
     // By far enough for a lease.
     for number in 1..=64 {
-        writer.send(&Request::Append(noise(number, 64 << 10).into()));
+        writer.send(&Request::Append(noise(number, 64 * 1024).into()));
         let reply = writer.reply();
         assert!(matches!(reply, Some(Reply::Ack { chunks, .. }) if chunks == number), "{reply:?}");
     }

@@ -31,7 +31,7 @@ use crate::printer::styled;
 use crate::size::size;
 
 /// What is appended unless told otherwise, in bytes, and with a rate, in seconds.
-const SIZE: u64 = 1 << 30;
+const SIZE: u64 = 1024 * 1024 * 1024;
 const SECONDS: u64 = 10;
 
 /// Measures, and prints the report.

@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn the_most_memory_is_found_among_the_stats_of_a_process() {
         let status = "Name:\tpfsd\nVmPeak:\t  9999 kB\nVmHWM:\t   2048 kB\nVmRSS:\t  1024 kB\n";
-        assert_eq!(peak_rss(status), Some(2 << 20));
+        assert_eq!(peak_rss(status), Some(2 * 1024 * 1024));
         assert_eq!(peak_rss("VmRSS:\t  1024 kB\n"), None);
     }
 

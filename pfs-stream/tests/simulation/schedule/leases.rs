@@ -140,7 +140,7 @@ impl Schedule {
             let (max, usual) = (self.streams[at].ledger.config.max_chunk(), self.streams[at].usual);
             let len = match self.random.below(16) {
                 0 => max,
-                1..4 => 1 + self.random.below(max.min(64 << 10)),
+                1..4 => 1 + self.random.below(max.min(64 * 1024)),
                 _ => 1 + self.random.below(usual),
             };
             let chunk = self.chunk(len);

@@ -91,7 +91,7 @@ impl Schedule {
         if reader.is_over() && self.random.one_in(2) {
             self.drop_reader(at, who);
         } else if !(stays || self.random.one_in(2) && self.follow(at, who)) {
-            let most = self.random.size(64 << 10) as usize - self.random.below(2) as usize;
+            let most = self.random.size(64 * 1024) as usize - self.random.below(2) as usize;
             self.read_once(at, who, most);
         }
     }
@@ -118,7 +118,7 @@ impl Schedule {
                     break;
                 }
                 if !self.follow(at, who) {
-                    self.read_once(at, who, 64 << 10);
+                    self.read_once(at, who, 64 * 1024);
                 }
             }
         }

@@ -39,7 +39,7 @@ impl Schedule {
         let usual = self.streams[at].usual;
         let len = match self.random.below(16) {
             0 => self.random.of([0, max, max + 1]),
-            1..4 => 1 + self.random.below(max.min(64 << 10)),
+            1..4 => 1 + self.random.below(max.min(64 * 1024)),
             _ => 1 + self.random.below(usual),
         };
         let chunk = self.chunk(len);

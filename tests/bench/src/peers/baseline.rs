@@ -18,7 +18,7 @@ use crate::job::Job;
 
 type Readers = Arc<Mutex<Vec<mpsc::Sender<Bytes>>>>;
 
-const READ_SIZE: usize = 256 << 10;
+const READ_SIZE: usize = 256 * 1024;
 
 /// Runs the daemon until it is killed.
 pub fn daemon(socket: &Path, queue: usize) -> io::Result<()> {

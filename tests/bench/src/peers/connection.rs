@@ -13,8 +13,8 @@ use pfs_measure::clock;
 use super::{Address, Receive, Transmit};
 
 /// How much a [`Receive`] reads at once at least, and how much [`Transmit::push`] holds back at most.
-const READ_SIZE: usize = 256 << 10;
-const PUSH_SIZE: usize = 64 << 10;
+const READ_SIZE: usize = 256 * 1024;
+const PUSH_SIZE: usize = 64 * 1024;
 
 /// Where a read into an empty buffer begins, counted from the beginning of a page. Some processors copy many times slower to a place
 /// that is some bytes further in its page than the source is in its own; the kernel's buffers begin with a page, and what
@@ -22,10 +22,10 @@ const PUSH_SIZE: usize = 64 << 10;
 const ALIGNMENT: usize = 4096;
 
 /// Below this, a chunk is copied next to its header; from there on, it is sent from where it is.
-const LARGE: usize = 8 << 10;
+const LARGE: usize = 8 * 1024;
 
 /// No frame is larger.
-const LARGEST_FRAME: usize = 16 << 20;
+const LARGEST_FRAME: usize = 16 * 1024 * 1024;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);

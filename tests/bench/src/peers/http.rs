@@ -14,7 +14,7 @@ use super::{Address, Peer, pfs};
 use crate::job::{Job, WRITER, name};
 
 /// How much is read at once.
-const READ_SIZE: usize = 256 << 10;
+const READ_SIZE: usize = 256 * 1024;
 
 /// nginx as Debian configures it, as far as it matters for one file: workers for all processors, sendfile.
 pub fn nginx(start: &Start<'_>) -> anyhow::Result<Server> {

@@ -14,7 +14,7 @@ use super::{Address, Peer, Receive, mqtt, nats, pfs, resp};
 use crate::job::name;
 
 /// Bytes of requests that are sent at once. Their answers are taken when as much again has been sent.
-const BATCH: usize = 64 << 10;
+const BATCH: usize = 64 * 1024;
 
 /// How many streams of JetStream are made before something is published to them.
 const JETSTREAM_BATCH: usize = 256;

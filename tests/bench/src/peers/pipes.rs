@@ -17,10 +17,10 @@ use super::{Address, Peer};
 use crate::job::Job;
 
 /// What an unprivileged user may have.
-const LARGE_PIPE: usize = 1 << 20;
+const LARGE_PIPE: usize = 1024 * 1024;
 
 /// What `pfs write` and `pfs cat` make of theirs.
-const PFS_PIPE: usize = 256 << 10;
+const PFS_PIPE: usize = 256 * 1024;
 
 /// A stdintap that waits for its slowest reader, with a queue as large as everybody's window.
 pub fn stdintap(start: &Start<'_>) -> anyhow::Result<Server> {

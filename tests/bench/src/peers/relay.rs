@@ -8,7 +8,7 @@ use std::path::Path;
 use super::Address;
 use super::server::{Server, Start};
 
-const READ_SIZE: usize = 256 << 10;
+const READ_SIZE: usize = 256 * 1024;
 
 /// Serves a writer, and the readers that came before it.
 pub fn relay(socket: &Path) -> std::io::Result<()> {

@@ -12,7 +12,7 @@ use crate::job::Job;
 const NAME: &str = "s";
 
 /// Bytes that a reader of a stream asks for at once, about.
-const BATCH: usize = 1 << 20;
+const BATCH: usize = 1024 * 1024;
 
 /// Redis without persistence, and without the limit on what it holds for a subscriber: the writer keeps to a window.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {

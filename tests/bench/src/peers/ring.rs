@@ -31,11 +31,11 @@ use crate::sys::Words;
 
 /// How much is copied from the ring at once, about, and how often others are let run before a reader sleeps: as in pfs's
 /// client.
-const READ_SIZE: usize = 64 << 10;
+const READ_SIZE: usize = 64 * 1024;
 const YIELDS: u32 = 4;
 
 /// How much is held back at most, to be appended at once.
-const PUSH_SIZE: usize = 64 << 10;
+const PUSH_SIZE: usize = 64 * 1024;
 
 /// How long a reader may take to make room.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };

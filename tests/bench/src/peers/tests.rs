@@ -179,7 +179,7 @@ fn a_ring_without_a_daemon_loses_nothing_however_small_it_is() {
     for batched in [false, true] {
         let dir = tempfile::tempdir().expect("a folder");
         // Room for a few dozen: the writer waits for its readers hundreds of times.
-        let job = job_of_a_ring(dir.path(), READERS, 16 << 10);
+        let job = job_of_a_ring(dir.path(), READERS, 16 * 1024);
         let mut writer = Sender::connect(&job).expect("a writer");
         let read = |reader| {
             let mut receiver = Receiver::attach(&Job { reader, ..job.clone() }).expect("a reader");
@@ -208,7 +208,7 @@ fn a_ring_without_a_daemon_loses_nothing_however_small_it_is() {
 #[test]
 fn a_reader_of_a_ring_that_sleeps_is_woken_by_a_single_chunk() {
     let dir = tempfile::tempdir().expect("a folder");
-    let job = job_of_a_ring(dir.path(), 1, 1 << 20);
+    let job = job_of_a_ring(dir.path(), 1, 1024 * 1024);
     let mut writer = Sender::connect(&job).expect("a writer");
     let mut receiver = Receiver::attach(&job).expect("a reader");
     let (tell, told) = std::sync::mpsc::channel();

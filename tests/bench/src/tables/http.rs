@@ -10,8 +10,8 @@ const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", sho
 const PEERS: &[Peer] = &[Peer::PfsHttp, Peer::Nginx];
 
 /// What all readers together get, and what one gets at most.
-const IN_TOTAL: u64 = 4 << 30;
-const EACH: u64 = 2 << 30;
+const IN_TOTAL: u64 = 4 * 1024 * 1024 * 1024;
+const EACH: u64 = 2 * 1024 * 1024 * 1024;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let peers = bench.peers(PEERS);

@@ -20,7 +20,7 @@ const TIME: Metric = Metric { name: "until a reader has 64 MiB", unit: "ms", sho
 
 const PEERS: &[Peer] = &[Peer::PfsShm, Peer::PfsUnix, Peer::RedisStreams, Peer::File];
 
-const HISTORY: u64 = 64 << 20;
+const HISTORY: u64 = 64 * 1024 * 1024;
 
 #[derive(Clone, Copy)]
 enum How {

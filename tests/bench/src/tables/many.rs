@@ -229,7 +229,7 @@ fn follow(
         senders.push(Sender::connect(&job).context("cannot attach a writer")?);
         let (attach, end) = (attach.clone(), end.clone());
         let read = move || _ = end.send(read(&job, &attach));
-        std::thread::Builder::new().stack_size(256 << 10).spawn(read)?;
+        std::thread::Builder::new().stack_size(256 * 1024).spawn(read)?;
     }
     drop((attach, end));
     for _ in 0..streams {

@@ -8,12 +8,12 @@ use super::{JSON, TEXT, small};
 fn a_body_that_is_too_large_or_breaks_off_leaves_nothing_behind() {
     let daemon = small();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
-    daemon.ask("POST", "/v1/stream/s", [TEXT], &vec![0; (64 << 10) + 1]).has(413).refuses("too_large");
-    daemon.ask("PUT", "/v1/stream/t", [TEXT], &vec![0; 1 << 20]).has(413).refuses("too_large");
+    daemon.ask("POST", "/v1/stream/s", [TEXT], &vec![0; (64 * 1024) + 1]).has(413).refuses("too_large");
+    daemon.ask("PUT", "/v1/stream/t", [TEXT], &vec![0; 1024 * 1024]).has(413).refuses("too_large");
     let mut chunked = daemon.http();
     chunked.begin("POST", "/v1/stream/s", &[TEXT]);
     for _ in 0..20 {
-        chunked.chunk(&[1; 8 << 10]);
+        chunked.chunk(&[1; 8 * 1024]);
     }
     chunked.end_chunks();
     chunked.response().has(413).refuses("too_large");
@@ -69,7 +69,7 @@ fn an_append_that_waits_for_a_block_reader_goes_on_when_that_reads() {
     let mut reader = daemon.http();
     reader.request("GET", "/streamfs/s?slow=block", &[], None);
     let mut response = reader.head().expect("an answer").has(200);
-    let sent = noise(6, 32 << 20);
+    let sent = noise(6, 32 * 1024 * 1024);
     let mut writer = daemon.http();
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {

@@ -49,7 +49,7 @@ fn a_page_is_bounded_and_pages_add_up_to_the_stream() {
     let (mut read, mut at, mut pages) = (Vec::new(), "-1".to_owned(), 0);
     loop {
         let page = daemon.get(&format!("/v1/stream/s?offset={at}")).has(200);
-        assert!(page.body.len() <= 64 << 10, "{} bytes", page.body.len());
+        assert!(page.body.len() <= 64 * 1024, "{} bytes", page.body.len());
         read.extend_from_slice(&page.body);
         at = next(&page);
         pages += 1;
@@ -70,7 +70,7 @@ fn a_live_reader_that_lost_data_is_cut_off_and_told_when_it_comes_back() {
     let mut response = reader.head().expect("an answer").has(200);
     assert_eq!(response.header("stream-sse-data-encoding"), Some("base64"));
     let mut writer = daemon.appender("/streamfs/s");
-    writer.append_until(64 << 10, || daemon.all_have_lost("/streamfs/s"));
+    writer.append_until(64 * 1024, || daemon.all_have_lost("/streamfs/s"));
     writer.finish();
     reader.rest(&mut response);
     assert!(!response.whole, "a reader that lost something must not take it for the end");

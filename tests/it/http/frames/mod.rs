@@ -20,7 +20,7 @@ fn pfs_at<const N: usize>(url: &str, args: [&str; N]) -> Pfs {
 fn a_flag_a_variable_and_a_url_below_a_path_lead_to_the_same_daemon() {
     let daemon = Daemon::with_http();
     let url = daemon.url("");
-    let data = noise(1, 3 << 20);
+    let data = noise(1, 3 * 1024 * 1024);
     pfs_at(&url, ["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0).quietly();
     let read = daemon.pfs_http(["cat", "--stream", S]).run().exits(0).quietly();
     assert_eq!(digest(&read.stdout), digest(&data));
@@ -78,7 +78,7 @@ fn a_measurement_goes_over_http_where_the_daemon_is_at_a_url() {
         daemon.pfs_http(["bench", "--json", "--readers", "3", "--writers", "2", "--size", "10MB"]).run();
     let report: Value = serde_json::from_str(run.exits(0).quietly().text()).unwrap();
     assert_eq!(report["transport"], "http");
-    assert_eq!(report["delivered"]["bytes"], 30 << 20);
+    assert_eq!(report["delivered"]["bytes"], 30 * 1024 * 1024);
     assert_eq!(report["lost"]["bytes"], 0);
     daemon.pfs_http(["bench", "--transport", "unix"]).run().exits(2).says("--transport http");
     Pfs::new(binary("pfs"))

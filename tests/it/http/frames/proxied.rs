@@ -55,8 +55,8 @@ fn what_a_proxy_answers_is_told_with_its_name_and_the_setting_that_is_why() {
 #[test]
 fn a_proxy_that_cuts_a_large_request_is_named_with_the_setting_and_what_arrived_is_told() {
     let daemon = Daemon::with_http();
-    let proxy = Proxy::that_limits_requests(daemon.http_address(), 1 << 20, "nginx/1.22.1");
-    let run = pfs_at(&proxy.url(), ["write", "--stream", S]).stdin(noise(1, 3 << 20)).run().exits(5);
+    let proxy = Proxy::that_limits_requests(daemon.http_address(), 1024 * 1024, "nginx/1.22.1");
+    let run = pfs_at(&proxy.url(), ["write", "--stream", S]).stdin(noise(1, 3 * 1024 * 1024)).run().exits(5);
     let run = run.says("the connection broke").says("nginx/1.22.1").says("client_max_body_size");
     assert!(!run.stderr.contains("went away"), "{}", run.stderr);
     let told = run

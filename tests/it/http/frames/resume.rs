@@ -32,8 +32,8 @@ fn a_reader_goes_on_where_it_was_and_says_so() {
     let link = line(&daemon);
     daemon.create(S);
     let reader = reader(&daemon, &link, []);
-    let data = noise(1, 3 << 20);
-    for (round, part) in data.chunks(1 << 20).enumerate() {
+    let data = noise(1, 3 * 1024 * 1024);
+    for (round, part) in data.chunks(1024 * 1024).enumerate() {
         write(&daemon, part);
         eventually("it has read all", || reader.stdout_len() == (round as u64 + 1) << 20);
         // Once at the first attempt, then only after some that fail.
@@ -189,7 +189,7 @@ fn the_end_that_was_asked_for_stays_the_same() {
     let daemon = Daemon::with_http_config(LARGE);
     let link = line(&daemon);
     // What was there at the start, and not what came meanwhile. So much does not fit into what is between the two.
-    let data = noise(5, 48 << 20);
+    let data = noise(5, 48 * 1024 * 1024);
     write(&daemon, &data);
     let mut reader =
         daemon.attached(S, pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe());

@@ -18,13 +18,13 @@ fn writers_and_readers_go_over_tls_and_go_on_when_it_breaks() {
     let (url, broken) = (daemon.url(""), link.url().replace("http:", "https:"));
     let reader = trusting(&authority, &broken, ["cat", "--stream", "--slow", "block", S]).spawn();
     eventually("it waits", || reader.stderr().contains(S));
-    let data = noise(1, 6 << 20);
+    let data = noise(1, 6 * 1024 * 1024);
     let mut writer = trusting(&authority, &url, ["write", "--stream", "--close", S]).stdin_pipe().spawn();
-    writer.send(&data[..3 << 20]);
-    eventually("it has read all", || reader.stdout_len() == 3 << 20);
+    writer.send(&data[..3 * 1024 * 1024]);
+    eventually("it has read all", || reader.stdout_len() == 3 * 1024 * 1024);
     link.cut();
     eventually("it goes on", || reader.stderr().contains("resumed"));
-    writer.send(&data[3 << 20..]);
+    writer.send(&data[3 * 1024 * 1024..]);
     writer.finish().exits(0).quietly();
     assert_eq!(digest(&reader.finish().exits(0).stdout), digest(&data));
     let listed = trusting(&authority, &url, ["ls"]).run().exits(0).quietly();

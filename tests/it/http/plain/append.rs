@@ -156,10 +156,10 @@ fn a_client_that_asks_first_is_told_to_go_on() {
 #[test]
 fn a_block_reader_holds_an_upload_up_without_a_byte_lost() {
     let daemon = Daemon::with_http();
-    daemon.create_with_buffers(S, 64 << 10, 64 << 10);
+    daemon.create_with_buffers(S, 64 * 1024, 64 * 1024);
     let mut reader = reading(&daemon, "/streamfs/s?slow=block");
     let file = daemon.dir().join("file");
-    noise_file(&file, 3, 32 << 20);
+    noise_file(&file, 3, 32 * 1024 * 1024);
     let mut put = daemon.curl(["-f", "-T", file.to_str().unwrap()], "/streamfs/s?close").spawn();
     eventually("the writer waits", || {
         daemon.stat(S).unwrap()["writers"].get(0).is_some_and(|writer| writer["waiting"] == true)

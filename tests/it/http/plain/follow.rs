@@ -120,10 +120,10 @@ fn a_writer_that_died_is_not_the_end_of_the_writers() {
 
 /// What a reader gets that slept until it was too far behind.
 fn sleeper_gets(daemon: &Daemon, policy: &str) -> (Vec<u8>, bool) {
-    daemon.create_with_buffers(S, 64 << 10, 64 << 10);
+    daemon.create_with_buffers(S, 64 * 1024, 64 * 1024);
     let mut reader = reading(daemon, &format!("{S}?slow={policy}"));
     let mut writer = daemon.appender(S);
-    writer.append_until(64 << 10, || daemon.all_have_lost(S));
+    writer.append_until(64 * 1024, || daemon.all_have_lost(S));
     let sent = writer.close();
     let mut got = Vec::new();
     let ended = loop {

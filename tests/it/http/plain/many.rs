@@ -6,12 +6,12 @@ use super::S;
 
 #[test]
 fn sixteen_curl_block_readers_get_the_file_byte_for_byte() {
-    curl_block_readers_get_the_file_byte_for_byte(16, 16 << 20);
+    curl_block_readers_get_the_file_byte_for_byte(16, 16 * 1024 * 1024);
 }
 
 #[test]
 fn curl_drop_readers_that_lost_something_fail() {
-    curl_readers_fail_if_they_lost_something(4, 64 << 20);
+    curl_readers_fail_if_they_lost_something(4, 64 * 1024 * 1024);
 }
 
 fn curl(daemon: &Daemon, policy: &str) -> Running {

@@ -264,6 +264,6 @@ fn a_holder_that_asks_again_and_again_and_hears_nothing_costs_no_memory() {
         let _sent = (0..100).take_while(|_| client.wire.offer_bytes(&frames)).count();
     }
     let after = daemon.memory();
-    assert!(after < before + (4 << 20), "the daemon grew from {before} to {after}");
+    assert!(after < before + (4 * 1024 * 1024), "the daemon grew from {before} to {after}");
     assert!(daemon.runs());
 }

@@ -112,7 +112,7 @@ fn a_daemon_that_can_make_no_memory_files_goes_on_without_leases_and_after_them(
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
     let mut writer = Fed::start(&daemon, ["--close"]);
     writer.gets_a_lease(&daemon);
-    limit_file_size(daemon.pid(), 64 << 10);
+    limit_file_size(daemon.pid(), 64 * 1024);
     let bytes = other(1, 1000);
     daemon.append(S, bytes.clone());
     for _ in 0..64 {

@@ -20,10 +20,10 @@ use pfs_stream::lease::{Holder, MappedOffer};
 
 use super::S;
 
-const MIB: u64 = 1 << 20;
+const MIB: u64 = 1024 * 1024;
 
 /// What is given to a writer at a time until it has a lease.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 64 * 1024;
 
 /// Bytes of the writer that is to hold the lease: below 128, unlike [those](other) of anybody else,
 /// so that what is read can be told apart.
@@ -195,7 +195,7 @@ impl Offered {
                 }
                 reply => assert!(is_last(&reply), "{reply:?}"),
             }
-            assert!(appended.len() < 64 << 20, "nothing was offered");
+            assert!(appended.len() < 64 * 1024 * 1024, "nothing was offered");
         }
     }
 
