@@ -5,8 +5,10 @@
 use std::{fs::File, os::unix::fs::FileExt, sync::OnceLock};
 
 use libfuzzer_sys::fuzz_target;
-use pfs_stream::shm::{ShmReader, WriteToError};
-use pfs_stream::{Finish, Read, ReadError, ReadOptions, ShmStart, Sink, SlowPolicy, Stream, StreamConfig};
+use pfs_stream::{
+    Finish, Read, ReadError, ReadOptions, ShmStart, Sink, SlowPolicy, Stream, StreamConfig,
+    shm::{ShmReader, WriteToError},
+};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 const SIZE: u64 = 4096;

@@ -2,22 +2,24 @@
 
 mod bench;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use anstream::ColorChoice;
-use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{
+    ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::styling::{AnsiColor, Styles},
+};
 use pfs_proto::{PathPrefix, SlowPolicy, Start, StreamPath};
 use serde::{Deserialize, Serialize};
 
 pub use self::bench::{BenchArgs, Transport};
-use crate::age::parse_duration;
-use crate::examples;
-use crate::paths::PathParser;
-use crate::size::{parse_size, parse_size_or_zero};
-use crate::until::{Until, parse_until};
+use crate::{
+    age::parse_duration,
+    examples,
+    paths::PathParser,
+    size::{parse_size, parse_size_or_zero},
+    until::{Until, parse_until},
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())

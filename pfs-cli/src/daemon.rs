@@ -1,17 +1,20 @@
 //! Getting to the daemon: where it is, whether to start one, and what to say when there is none.
 
-use std::io;
-use std::sync::OnceLock;
+use std::{io, sync::OnceLock};
 
-use pfs_client::lookup::{Lookup, Unfit};
-use pfs_client::start::{self, StartError, Starter};
-use pfs_client::{Client, ConnectError, Endpoint, Operator};
+use pfs_client::{
+    Client, ConnectError, Endpoint, Operator,
+    lookup::{Lookup, Unfit},
+    start::{self, StartError, Starter},
+};
 use pfs_proto::VERSION;
 
-use crate::cli::GlobalArgs;
-use crate::exit_code::{ExitCode, Failure};
-use crate::place::Place;
-use crate::printer::Printer;
+use crate::{
+    cli::GlobalArgs,
+    exit_code::{ExitCode, Failure},
+    place::Place,
+    printer::Printer,
+};
 
 /// The daemon that this run talks to.
 #[derive(Clone, Debug)]

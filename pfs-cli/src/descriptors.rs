@@ -10,13 +10,17 @@
 //! the C ABI, which a function may ignore. [`look`] needs nothing that is set up later: it asks for the flags of two
 //! descriptors, stores to atomics, and cannot panic.
 
-use std::io;
-use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
-use rustix::io::{Errno, fcntl_getfd};
-use rustix::stdio;
+use rustix::{
+    fs::{FileType, OFlags, fcntl_getfl, fstat},
+    io::{Errno, fcntl_getfd},
+    stdio,
+};
 
 /// Whether standard input and standard output were closed when this process was started.
 static CLOSED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];

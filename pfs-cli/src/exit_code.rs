@@ -1,7 +1,6 @@
 //! How `pfs` ends: the exit codes, and which error means which of them.
 
-use pfs_client::start::StartError;
-use pfs_client::{Cause, ConnectError, ReadError, RequestError, WriteError};
+use pfs_client::{Cause, ConnectError, ReadError, RequestError, WriteError, start::StartError};
 use pfs_proto::ErrorCode;
 use thiserror::Error;
 
@@ -191,8 +190,7 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Arc;
+    use std::{io, sync::Arc};
 
     use pfs_client::lookup::Lookup;
 

@@ -1,11 +1,12 @@
 //! Noticing that nobody reads standard output any more, also while there is nothing to write.
 
-use std::os::fd::BorrowedFd;
-use std::thread;
+use std::{os::fd::BorrowedFd, thread};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FileType, fstat};
-use rustix::io::Errno;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{FileType, fstat},
+    io::Errno,
+};
 use tokio::sync::oneshot;
 
 use crate::output::OutputError;
@@ -57,11 +58,12 @@ fn hangup_of(output: BorrowedFd<'_>) -> OutputError {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::os::fd::AsFd as _;
+    use std::{io, os::fd::AsFd as _};
 
-    use rustix::fs::{Mode, OFlags, open};
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::{
+        fs::{Mode, OFlags, open},
+        pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    };
 
     use super::*;
 

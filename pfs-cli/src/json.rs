@@ -6,8 +6,7 @@ pub(crate) use pfs_proto::json::{Stat, Summary};
 use pfs_proto::{DaemonInfo, escape_json, json::timestamp};
 use serde::Serialize;
 
-use crate::age::since;
-use crate::place::Place;
+use crate::{age::since, place::Place};
 
 /// All stats of a daemon.
 #[derive(Debug, Serialize)]

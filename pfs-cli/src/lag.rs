@@ -1,15 +1,15 @@
 //! How far a reader is behind, for its progress.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use pfs_client::RequestError;
 use pfs_proto::StreamPath;
 
-use crate::daemon::Daemon;
-use crate::progress::Counters;
+use crate::{daemon::Daemon, progress::Counters};
 
 /// How often the head is asked for.
 const EVERY: Duration = Duration::from_millis(250);

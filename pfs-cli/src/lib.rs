@@ -39,17 +39,21 @@ mod terminal;
 mod tips;
 pub mod until;
 
-use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+};
 
 use clap::Parser;
 
-use crate::cli::{Cli, GlobalArgs};
-use crate::commands::{Context, bench};
-use crate::daemon::Daemon;
-use crate::exit_code::ExitCode;
-use crate::output::{OutputError, Stdout};
-use crate::printer::Printer;
+use crate::{
+    cli::{Cli, GlobalArgs},
+    commands::{Context, bench},
+    daemon::Daemon,
+    exit_code::ExitCode,
+    output::{OutputError, Stdout},
+    printer::Printer,
+};
 
 /// Runs `pfs` with these arguments, the program's name first, and tells how it ended.
 ///

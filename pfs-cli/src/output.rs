@@ -1,7 +1,9 @@
 //! Standard output: bytes as they are, in large writes.
 
-use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
+use std::{
+    io::{self, Write},
+    os::fd::BorrowedFd,
+};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;

@@ -1,12 +1,8 @@
 //! Paths on the command line.
 
-use std::ffi::OsStr;
-use std::marker::PhantomData;
-use std::str::FromStr;
+use std::{ffi::OsStr, marker::PhantomData, str::FromStr};
 
-use clap::builder::TypedValueParser;
-use clap::error::ErrorKind;
-use clap::{Arg, Command};
+use clap::{Arg, Command, builder::TypedValueParser, error::ErrorKind};
 use pfs_proto::{PathError, StreamPath};
 
 /// How much of a bad path is repeated, in characters.

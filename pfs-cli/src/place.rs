@@ -1,15 +1,14 @@
 //! Where the daemon is: which flag or variable says so, and what it takes to be let in there.
 
-use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
+use std::{ffi::OsString, fmt, path::PathBuf};
 
 use anyhow::Context;
-use pfs_client::lookup::Lookup;
-use pfs_client::{Endpoint, HttpEndpoint};
+use pfs_client::{Endpoint, HttpEndpoint, lookup::Lookup};
 
-use crate::cli::GlobalArgs;
-use crate::exit_code::{ExitCode, Failure};
+use crate::{
+    cli::GlobalArgs,
+    exit_code::{ExitCode, Failure},
+};
 
 /// The variables, each beaten by its flag.
 const SOCKET: &str = "PFS_SOCKET";

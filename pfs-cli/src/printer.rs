@@ -1,18 +1,21 @@
 //! All that `pfs` says: lines on standard error, and text on standard output.
 
-use std::fmt::Display;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use anstream::adapter::strip_str;
-use anstream::{AutoStream, ColorChoice};
+use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::MultiProgress;
 use pfs_proto::escape;
 
-use crate::cli::GlobalArgs;
-use crate::exit_code::ExitCode;
-use crate::output::{Output, OutputError, Stdout};
+use crate::{
+    cli::GlobalArgs,
+    exit_code::ExitCode,
+    output::{Output, OutputError, Stdout},
+};
 
 /// What a table, or a block of stats, begins with.
 pub(crate) const HEADING: Style = Style::new().bold();

@@ -1,18 +1,24 @@
 //! Progress on standard error: a line that is redrawn on a terminal, a line now and then elsewhere.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::age::span;
-use crate::printer::Printer;
-use crate::size::{rate, size};
-use crate::terminal;
+use crate::{
+    age::span,
+    printer::Printer,
+    size::{rate, size},
+    terminal,
+};
 
 /// How often the terminal's line is redrawn.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);

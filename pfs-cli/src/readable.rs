@@ -1,16 +1,21 @@
 //! Whether standard input can be read without waiting, and waiting until it can.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, fstat};
-use rustix::io::retry_on_intr;
-use tokio::net::unix::pipe;
-use tokio::sync::Notify;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{FileType, fstat},
+    io::retry_on_intr,
+};
+use tokio::{net::unix::pipe, sync::Notify};
 
 /// A file that stays in blocking mode, which it shares with other processes.
 #[derive(Debug)]

@@ -1,18 +1,19 @@
 //! What `pfs ls -l`, `pfs stat` and `pfs info` show to people.
 
-use std::fmt::Write;
-use std::time::SystemTime;
+use std::{fmt::Write, time::SystemTime};
 
 use humantime::format_duration;
 use pfs_proto::{
     DaemonInfo, Peer, ReaderStat, StreamStat, StreamSummary, WriterStat, escape, json::timestamp,
 };
 
-use crate::age::{since, span};
-use crate::place::Place;
-use crate::printer::HEADING;
-use crate::size::{rate, size};
-use crate::table::{Align, Table, UNKNOWN};
+use crate::{
+    age::{since, span},
+    place::Place,
+    printer::HEADING,
+    size::{rate, size},
+    table::{Align, Table, UNKNOWN},
+};
 
 /// The streams of `pfs ls -l`, one a line below a header. Nothing at all if there are none.
 pub(crate) fn listing(streams: &[StreamSummary], now: SystemTime) -> String {

@@ -3,22 +3,28 @@
 //! A terminal has a second page for programs that draw. What was there before is there again when they leave. Keys come at
 //! once, and are not echoed. Every signal that would end or stop `pfs` is caught, so that the terminal is restored first.
 
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    io::{self, Write as _},
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use console::truncate_str;
-use rustix::process::{Signal, getpid, kill_process};
-use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+use rustix::{
+    process::{Signal, getpid, kill_process},
+    termios::{
+        LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+    },
 };
 use tokio::signal::unix::SignalKind;
 
-use crate::exit_code::ExitCode;
-use crate::output::{OutputError, Stdout};
-use crate::printer::Printer;
-use crate::readable::Readable;
-use crate::session;
-use crate::signals::{Caught, Signals, catch, one};
+use crate::{
+    exit_code::ExitCode,
+    output::{OutputError, Stdout},
+    printer::Printer,
+    readable::Readable,
+    session,
+    signals::{Caught, Signals, catch, one},
+};
 
 /// The second page, no cursor, and no line that goes on in the next one: a terminal may show a character wider than we think.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";

@@ -8,8 +8,10 @@
 //! The unsafe system calls in this module take numbers and no pointers, so they touch no memory of this process, and they only
 //! ask.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _},
+};
 
 use rustix::process::{Pid, getppid};
 

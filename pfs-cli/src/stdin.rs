@@ -1,20 +1,24 @@
 //! The input of `pfs write`, read in a thread of its own, so that a slow producer never keeps anything else waiting.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, PipeReader, Read, Write};
-use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::thread;
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, PipeReader, Read, Write},
+    ops::Deref,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    thread,
+};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::descriptors;
-use crate::output::{OutputError, Stdout};
-use crate::readable::is_readable;
+use crate::{
+    descriptors,
+    output::{OutputError, Stdout},
+    readable::is_readable,
+};
 
 /// Blocks that may wait to be sent, as long as they take no more than [`MAX_WAITING_BYTES`] together.
 const MAX_WAITING_BLOCKS: usize = 16;

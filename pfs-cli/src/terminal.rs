@@ -1,12 +1,13 @@
 //! What is known of the terminal: whether it can be drawn on, and who else may write to it.
 
-use std::env;
-use std::io::IsTerminal;
+use std::{env, io::IsTerminal};
 
-use rustix::fd::AsFd;
-use rustix::fs::{FileType, fstat};
-use rustix::stdio::stderr;
-use rustix::termios::isatty;
+use rustix::{
+    fd::AsFd,
+    fs::{FileType, fstat},
+    stdio::stderr,
+    termios::isatty,
+};
 
 use crate::session;
 
@@ -33,9 +34,7 @@ pub(crate) fn is_in_background() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io::pipe;
-    use std::os::unix::net::UnixStream;
+    use std::{fs::File, io::pipe, os::unix::net::UnixStream};
 
     use super::*;
 

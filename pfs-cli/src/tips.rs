@@ -1,7 +1,9 @@
 //! Tips in usage errors: only those that are close to what was typed.
 
-use clap::Error;
-use clap::error::{ContextKind, ContextValue};
+use clap::{
+    Error,
+    error::{ContextKind, ContextValue},
+};
 
 /// Removes tips that mislead. clap suggests every name with some letters in common (`--follow`: `--color`), and to pass an unknown
 /// flag as a value, which no command of ours takes.

@@ -5,16 +5,19 @@
 // Clippy knows tests by their attribute, and these helpers have none.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
-use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, italic, roman};
-use pfs_cli::cli::Cli;
-use pfs_cli::exit_code::ExitCode;
+use clap_mangen::{
+    Man,
+    roff::{Roff, bold, italic, roman},
+};
+use pfs_cli::{cli::Cli, exit_code::ExitCode};
 
 fn checked_in(directory: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory)

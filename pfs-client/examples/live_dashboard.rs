@@ -8,9 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::error::Error;
-use std::process::Command;
-use std::time::Duration;
+use std::{error::Error, process::Command, time::Duration};
 
 use pfs_client::{
     Client, CreateOptions, Endpoint, Finish, ReadError, ReadOptions, StreamPath, TypedReadError, TypedReader,

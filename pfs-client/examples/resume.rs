@@ -9,12 +9,14 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::error::Error;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::{
+    error::Error,
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, Start, StreamPath, WriteOptions};
 use tokio::time::sleep;

@@ -30,9 +30,11 @@
 mod adapt;
 mod requests;
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 use pfs_proto::{PathError, ReadOptions, StreamEvent, StreamPath, WriteOptions};
 use tokio::runtime::{Builder, Runtime};

@@ -8,10 +8,12 @@ use pfs_proto::{
     WriteOptions,
 };
 
-use crate::connection::Connection;
-use crate::dialer::Dialer;
-use crate::error::{ProtocolError, RequestError};
-use crate::{ConnectError, Endpoint, Operator, Reader, Writer};
+use crate::{
+    ConnectError, Endpoint, Operator, Reader, Writer,
+    connection::Connection,
+    dialer::Dialer,
+    error::{ProtocolError, RequestError},
+};
 
 /// A client of one daemon. Any number of tasks may use it at once, by reference or by a clone of their own, which is the same
 /// client.

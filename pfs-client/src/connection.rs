@@ -1,12 +1,14 @@
 //! One connection: requests out, replies in, over anything that carries bytes.
 
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
 #[cfg(feature = "http")]
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 #[cfg(feature = "http")]
 use bytes::Bytes;
@@ -18,13 +20,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 #[cfg(feature = "http")]
 use tokio::time::timeout;
 
-use crate::ConnectError;
-use crate::error::{ProtocolError, RequestError};
 #[cfg(feature = "http")]
 use crate::http::{Dialer, Exchange};
-use crate::shm::Passed;
 #[cfg(target_os = "linux")]
 use crate::shm::PassingSocket;
+use crate::{
+    ConnectError,
+    error::{ProtocolError, RequestError},
+    shm::Passed,
+};
 
 /// How long a daemon may take to accept a connection and say hello.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

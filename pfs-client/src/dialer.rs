@@ -1,21 +1,27 @@
 //! How to get a connection to an endpoint.
 
-use std::io;
-use std::path::{Path, PathBuf};
 #[cfg(feature = "http")]
 use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 #[cfg(feature = "http")]
 use pfs_proto::Hello;
 use pfs_proto::{MAX_PUT, Peer};
-use tokio::net::UnixStream;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 
-use crate::connection::{CONNECT_TIMEOUT, Connection};
 #[cfg(feature = "http")]
 use crate::http;
-use crate::{ConnectError, Endpoint};
+use crate::{
+    ConnectError, Endpoint,
+    connection::{CONNECT_TIMEOUT, Connection},
+};
 
 /// Makes connections to one endpoint.
 #[derive(Clone, Debug)]

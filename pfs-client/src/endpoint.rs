@@ -1,17 +1,12 @@
 //! Where the daemon is.
 
-use std::env;
-use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::{env, ffi::OsString, fmt, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
-use crate::ConnectError;
 #[cfg(feature = "http")]
 use crate::http::HttpEndpoint;
-use crate::lookup::Lookup;
+use crate::{ConnectError, lookup::Lookup};
 
 /// Where a daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

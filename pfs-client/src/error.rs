@@ -1,9 +1,6 @@
 //! What can go wrong, one enum for each thing that a program does.
 
-use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use pfs_proto::{ErrorCode, FrameError, MessageError, PathError, VERSION};
 use pfs_stream::{Cause, ReadError, WriteError};

@@ -1,13 +1,13 @@
 //! Watching what happens to a stream.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, ready},
+};
 
 use pfs_proto::{PathError, Reply, Request, StreamEvent, StreamPath};
 
-use crate::client::checked;
-use crate::connection::Connection;
-use crate::{Client, ReadError, RequestError};
+use crate::{Client, ReadError, RequestError, client::checked, connection::Connection};
 
 impl Client {
     /// Tells what happens to a stream from now on: who comes and goes, what readers lose, and how it ends. On a connection

@@ -1,10 +1,12 @@
 //! What takes the place of leases on systems where memory cannot be shared: nothing.
 
-use std::convert::Infallible;
-use std::io;
-use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    io,
+    os::fd::BorrowedFd,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
 use pfs_stream::WriteError;

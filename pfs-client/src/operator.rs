@@ -2,10 +2,12 @@
 
 use pfs_proto::{DaemonInfo, Peer, Reply, Request, StreamSummary};
 
-use crate::connection::Connection;
-use crate::dialer::{Dialer, patiently};
-use crate::error::ProtocolError;
-use crate::{ConnectError, Endpoint, RequestError};
+use crate::{
+    ConnectError, Endpoint, RequestError,
+    connection::Connection,
+    dialer::{Dialer, patiently},
+    error::ProtocolError,
+};
 
 /// What a daemon answers to [`Request::Info`].
 const DAEMON_STATS: &str = "the daemon's stats";

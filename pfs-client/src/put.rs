@@ -7,9 +7,7 @@ use pfs_proto::{
 };
 use pfs_stream::{Chunk, Finish, WriteError};
 
-use crate::Client;
-use crate::client::checked;
-use crate::error::RequestError;
+use crate::{Client, client::checked, error::RequestError};
 
 /// About so much is said of puts before their answers are taken, in bytes.
 const PUT_BATCH_BYTES: usize = 64 * 1024;

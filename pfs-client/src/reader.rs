@@ -1,24 +1,28 @@
 //! Following a stream.
 
-use std::future::poll_fn;
-use std::io;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::{
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::{Bytes, BytesMut};
 use pfs_proto::{End, Event, ReadOptions, Reply, Request, StreamPath};
 #[cfg(target_os = "linux")]
 use pfs_stream::Cause;
 
-use crate::chunks::{Chunks, LARGE_CHUNK_BYTES};
-use crate::connection::Connection;
-use crate::dialer::Dialer;
-use crate::error::{ProtocolError, RequestError};
-use crate::resume::{Attached, Place, Resume, Resumed};
-use crate::shm::NotifyCount;
 #[cfg(target_os = "linux")]
 use crate::shm::{ShmSource, Watch};
-use crate::{ConnectError, ReadError};
+use crate::{
+    ConnectError, ReadError,
+    chunks::{Chunks, LARGE_CHUNK_BYTES},
+    connection::Connection,
+    dialer::Dialer,
+    error::{ProtocolError, RequestError},
+    resume::{Attached, Place, Resume, Resumed},
+    shm::NotifyCount,
+};
 
 mod direct;
 mod ring;

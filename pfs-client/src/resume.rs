@@ -3,21 +3,25 @@
 //! Only the very stream that was read is gone on with. Another one of its name, or one of a daemon that was started anew,
 //! is not.
 
-use std::fmt;
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use pfs_proto::{End, ErrorCode, Identity, ReadOptions, Reply, Request, Start, StreamPath, Until};
 use pfs_stream::{Cause, ReadError};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
-use crate::ConnectError;
-use crate::connection::Connection;
-use crate::dialer::Dialer;
-use crate::error::{ProtocolError, RequestError};
+use crate::{
+    ConnectError,
+    connection::Connection,
+    dialer::Dialer,
+    error::{ProtocolError, RequestError},
+};
 
 /// How long nothing may come of it before it is given up.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(5);

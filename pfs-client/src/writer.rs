@@ -4,16 +4,20 @@ mod file;
 mod large;
 mod lease;
 
-use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use pfs_proto::{DataKind, Reply, Request, StreamPath, WriteOptions, put_data_header};
 use pfs_stream::{Cause, Chunk, Finish, WriteError};
 
-use crate::connection::{Connection, say};
-use crate::error::{ProtocolError, RequestError};
-use crate::shm::Lease;
+use crate::{
+    connection::{Connection, say},
+    error::{ProtocolError, RequestError},
+    shm::Lease,
+};
 
 /// What [`Writer::push`] holds back at most, in bytes.
 const QUEUE_BYTES: usize = 64 * 1024;

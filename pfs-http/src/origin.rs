@@ -16,7 +16,7 @@ use pfs_host::refusals::Reason;
 use tower_http::cors::{AllowHeaders, CorsLayer, ExposeHeaders};
 
 use super::{Site, connection::Connected, problem::Problem};
-use crate::{settings::Host, settings::Origin, settings::Settings, settings::usual_port};
+use crate::settings::{Host, Origin, Settings, usual_port};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

@@ -89,8 +89,10 @@ fn request(address: SocketAddr, peer: SocketAddr) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::{
+        io::Read as _,
+        net::{Shutdown, TcpListener, TcpStream},
+    };
 
     use super::*;
 

@@ -15,8 +15,10 @@ pub fn now() -> u64 {
 /// Sleeps until `then`; not at all if that is past.
 #[cfg(target_os = "linux")]
 pub fn sleep_until(then: u64) {
-    use rustix::thread::{ClockId, clock_nanosleep_absolute};
-    use rustix::time::Timespec;
+    use rustix::{
+        thread::{ClockId, clock_nanosleep_absolute},
+        time::Timespec,
+    };
 
     let time = Timespec { tv_sec: (then / SECOND).cast_signed(), tv_nsec: (then % SECOND).cast_signed() };
     while clock_nanosleep_absolute(ClockId::Monotonic, &time) == Err(rustix::io::Errno::INTR) {}

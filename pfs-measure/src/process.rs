@@ -1,8 +1,7 @@
 //! Processor time of a process.
 #![allow(unsafe_code)]
 
-use std::io;
-use std::time::Duration;
+use std::{io, time::Duration};
 
 /// Processor time that a process and its threads have used. It can be asked until somebody has waited for the process.
 ///

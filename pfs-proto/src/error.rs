@@ -1,7 +1,6 @@
 //! Why something failed, in a form that programs can tell apart.
 
-use std::convert::Infallible;
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use crate::{MAX_PATH, MAX_PAYLOAD, Unprintable};
 

@@ -2,8 +2,7 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::encoding::kind;
-use crate::{MAX_CONTENT_TYPE, MAX_PATH};
+use crate::{MAX_CONTENT_TYPE, MAX_PATH, encoding::kind};
 
 /// The largest payload of a frame, in bytes.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;

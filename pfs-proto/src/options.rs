@@ -1,8 +1,6 @@
 //! What a client asks for when it creates, writes or reads a stream.
 
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 /// The longest media type of a stream, in bytes.
 pub const MAX_CONTENT_TYPE: usize = 255;

@@ -1,7 +1,6 @@
 //! The names of streams and of what is above them.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use crate::{PathError, Unprintable};
 

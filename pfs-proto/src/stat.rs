@@ -1,7 +1,9 @@
 //! The stats of a stream, its readers, its writers and the daemon.
 
-use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use crate::SlowPolicy;
 

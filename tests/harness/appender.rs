@@ -1,8 +1,12 @@
 //! A writer that appends until a condition holds, so that no test has to know how much sockets and pipes hold.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::JoinHandle;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
 
 use bytes::Bytes;
 use pfs_proto::{Reply, Request, WriteOptions};

@@ -1,9 +1,10 @@
 //! A memory control group (cgroup) of the test's own, version 1 or 2.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::{eventually, skip};
 

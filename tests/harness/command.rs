@@ -1,9 +1,11 @@
 //! A command line of `pfs`, built up and then run.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use rustix::process::geteuid;
 

@@ -1,7 +1,9 @@
 //! Waiting for something to become true, never for a time that somebody guessed.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 /// What a run of the tests at full size says it may take in seconds; `scripts/soak` does.
 const VARIABLE: &str = "PFS_TEST_DEADLINE";

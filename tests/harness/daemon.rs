@@ -1,20 +1,23 @@
 //! A daemon of the test's own.
 
-use std::fs::{Permissions, set_permissions};
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::{
+    fs::{Permissions, set_permissions},
+    net::SocketAddr,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+    thread,
+};
 
 use pfs_proto::StreamEvent;
-use rustix::process::{Uid, geteuid};
-use rustix::thread::set_thread_res_uid;
+use rustix::{
+    process::{Uid, geteuid},
+    thread::set_thread_res_uid,
+};
 use tempfile::TempDir;
 
-use crate::observer::Observer;
 use crate::{
-    Cgroup, Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, resident, shared, skip,
+    Cgroup, Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, observer::Observer,
+    resident, shared, skip,
 };
 
 /// The name of its socket in its folder.

@@ -1,8 +1,10 @@
 //! HTTP/1.1 by hand, for requests that no client would send and answers that none would show.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;

@@ -1,7 +1,9 @@
 //! A daemon of the test's own that serves HTTP, and the ways to ask it.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use crate::{Daemon, HttpConnection, HttpResponse, Pfs, Transport, binary, eventually};
 

@@ -1,15 +1,16 @@
 //! A machine of the test's own: its `/run` and `/tmp` are directories of the test, and nothing else can be written.
 
-use std::fs::{Permissions, create_dir_all, read_dir, set_permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    fs::{Permissions, create_dir_all, read_dir, set_permissions},
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use crate::daemon::served_by;
-use crate::{Autostarted, Pfs, folder, skip};
+use crate::{Autostarted, Pfs, daemon::served_by, folder, skip};
 
 /// Makes `/run` and `/tmp` in mounts of its own, and then becomes the command. Both are under one directory outside. What holds
 /// the binaries may be below `/tmp`, and is in `/run/bin` inside.

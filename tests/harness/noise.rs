@@ -1,8 +1,10 @@
 //! Data to send: bytes that look random, made from a seed, and digests to compare them by.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    path::Path,
+};
 
 use sha2::{Digest as _, Sha256};
 

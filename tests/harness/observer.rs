@@ -4,9 +4,11 @@
 //! time limits would then have to absorb. The observer is one connection of the daemon, made when a test first asks for
 //! something, and each [`Watch`] is one more while it exists; a test that counts connections counts these too.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use pfs_proto::{

@@ -1,20 +1,26 @@
 //! A process that runs beside the test; it is killed when the test ends first.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::Write as _,
+    os::unix::{fs::FileExt as _, process::ExitStatusExt as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread::JoinHandle,
+    time::Duration,
+};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
-use crate::command::{Errors, Input, Output};
-use crate::process::stands_still;
-use crate::{Digest, Finished, Signal, deadline, digest_of_stream, eventually, kill, own};
+use crate::{
+    Digest, Finished, Signal,
+    command::{Errors, Input, Output},
+    deadline, digest_of_stream, eventually, kill, own,
+    process::stands_still,
+};
 
 /// A process that was started and has not been waited for.
 pub struct Running {

@@ -1,7 +1,6 @@
 //! Tests that are left out because of what this machine does not allow.
 
-use std::process::Command;
-use std::thread;
+use std::{process::Command, thread};
 
 /// Says that this test is left out, and why, as `scripts/skip` does.
 pub fn skip(why: &str) {

@@ -1,10 +1,14 @@
 //! What a reader puts into a pipe, taken only so far: then it is certain that there is more to come.
 
-use std::io::Read as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
+use std::{
+    io::Read as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{Sender, channel},
+    },
+    thread::JoinHandle,
+};
 
 use crate::Running;
 

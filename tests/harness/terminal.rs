@@ -1,14 +1,18 @@
 //! A pseudo-terminal: what a user sees, and the keys that a user presses.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::OwnedFd;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::OwnedFd,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
 
-use rustix::fs::{Mode, OFlags, open};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcgetattr, tcsetwinsize},
+};
 
 use crate::eventually;
 

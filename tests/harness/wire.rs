@@ -1,20 +1,23 @@
 //! A blocking [`Peer`] of the daemon, on which a test sends what no client of ours would.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSliceMut, Write as _};
-use std::mem::MaybeUninit;
-use std::net::Shutdown;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind, IoSliceMut, Write as _},
+    mem::MaybeUninit,
+    net::Shutdown,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
+    time::Duration,
+};
 
 use bytes::{BufMut as _, BytesMut};
 use pfs_peer::{Peer, Transport};
 use pfs_proto::{ErrorCode, Hello, Reply, Request};
 use pollster::FutureExt as _;
-use rustix::cmsg_space;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::{
+    cmsg_space,
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
+};
 
 use crate::deadline;
 

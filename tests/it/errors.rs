@@ -1,7 +1,9 @@
 //! What errors say: no cause is printed twice.
 
-use std::fs::{read_dir, read_to_string};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{read_dir, read_to_string},
+    path::{Path, PathBuf},
+};
 
 use harness::{Autostarted, Pfs, binary};
 

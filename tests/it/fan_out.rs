@@ -1,9 +1,13 @@
 //! Many readers of one stream, each at its own pace.
 
-use std::io::Read;
-use std::process::ChildStdout;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::{
+    io::Read,
+    process::ChildStdout,
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
+};
 
 use harness::{Daemon, Pfs, Running, Transport, digest_kept, digest_of_stream, eventually, gaps, noise_file};
 use serde_json::Value;

@@ -1,7 +1,6 @@
 //! A hostile daemon, such as one at the other end of a URL: `pfs` escapes its words before they reach a terminal.
 
-use std::path::Path;
-use std::time::SystemTime;
+use std::{path::Path, time::SystemTime};
 
 use bytes::Bytes;
 use harness::Pfs;
@@ -9,8 +8,10 @@ use pfs_peer::Peer;
 use pfs_proto::{
     End, ErrorCode, Peer as Owner, Reply, Request, State, StreamStat, StreamSummary, Unprintable,
 };
-use tokio::net::{UnixListener, UnixStream};
-use tokio::runtime::Runtime;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    runtime::Runtime,
+};
 
 /// Sets the title of a terminal, colours it, turns its text round, and begins a line of its own.
 const WORDS: &str = "/streamfs/\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\u{2028}\npfs: all is well";

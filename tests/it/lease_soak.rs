@@ -10,11 +10,13 @@
 
 #![allow(clippy::print_stderr, reason = "a failure names its round")]
 
-use std::io::Write as _;
-use std::process::ChildStdin;
-use std::sync::mpsc::{Sender, channel};
-use std::thread::{JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    process::ChildStdin,
+    sync::mpsc::{Sender, channel},
+    thread::{JoinHandle, sleep},
+    time::{Duration, Instant},
+};
 
 use harness::{Daemon, Random, Running, Signal, Transport, digest, eventually, gaps, kept, noise, variable};
 

@@ -1,10 +1,13 @@
 //! The life of a daemon: where it lives when `pfs` started it, when it ends by itself, and what it does when its socket is deleted.
 
-use std::fs::{self, Permissions};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, Permissions},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt as _, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+};
 
 use harness::{Autostarted, Pfs, Running, Signal, alive, binary, eventually, served_by};
 

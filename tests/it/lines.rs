@@ -1,7 +1,6 @@
 //! `pfs write --lines`: whole lines, whoever else writes and whatever is lost.
 
-use std::collections::HashMap;
-use std::io::Read as _;
+use std::{collections::HashMap, io::Read as _};
 
 use harness::{Daemon, Running, Transport, digest, eventually, gaps};
 

@@ -1,7 +1,9 @@
 //! What the daemon's log tells an operator.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::net::UnixStream;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::net::UnixStream,
+};
 
 use harness::{Daemon, HttpConnection, Pfs, Signal, Transport, binary, eventually};
 use pfs_proto::Unprintable;

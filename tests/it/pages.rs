@@ -3,8 +3,10 @@
 //! A line is complete in itself, or ends with `<<END` and goes on to a line `END`. Comments below it are what it prints; where
 //! there are none, it may print anything. It ends with 0: a line that shows another exit code prints the code.
 
-use std::fs::{self, create_dir_all};
-use std::path::Path;
+use std::{
+    fs::{self, create_dir_all},
+    path::Path,
+};
 
 use harness::{Autostarted, Pfs, address_of_its_own, binary, folder, skip};
 use tempfile::tempdir;

@@ -1,7 +1,9 @@
 //! Standard descriptors that are closed, full or of the wrong kind, and what is known already when they fail.
 
-use std::io::{PipeWriter, Read as _};
-use std::process::ChildStdout;
+use std::{
+    io::{PipeWriter, Read as _},
+    process::ChildStdout,
+};
 
 use harness::{Daemon, Finished, Pfs, Running, Signal, Transport, binary, eventually, gaps, noise};
 

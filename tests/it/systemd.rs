@@ -1,10 +1,14 @@
 //! What systemd offers a service: to be told of its state, and to hand it its socket.
 
-use std::io::ErrorKind;
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    net::TcpListener,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixListener},
+    },
+    path::{Path, PathBuf},
+};
 
 use harness::{Pfs, Signal, binary, deadline};
 

@@ -1,7 +1,6 @@
 //! The main job: what goes into `pfs write` comes out of `pfs cat`.
 
-use std::io::Read as _;
-use std::os::fd::AsFd as _;
+use std::{io::Read as _, os::fd::AsFd as _};
 
 use harness::{Daemon, Transport, digest, eventually, noise};
 

@@ -1,13 +1,13 @@
 //! HTTP/1.1 by hand, for requests that no client would send and answers that none would show. Every wait is bounded by a clock
 //! that a test may pause.
 
-use std::fmt::Display;
-use std::io::ErrorKind;
-use std::time::Duration;
+use std::{fmt::Display, io::ErrorKind, time::Duration};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    time::timeout,
+};
 
 /// Longer than anything that a server waits for.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);

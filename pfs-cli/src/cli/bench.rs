@@ -3,8 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::Slow;
-use crate::examples;
-use crate::size::parse_size;
+use crate::{examples, size::parse_size};
 
 /// What the JSON object means; the names are those of the types in `commands/bench/report.rs`.
 const JSON_HELP: &str = "\

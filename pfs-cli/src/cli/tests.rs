@@ -1,7 +1,6 @@
 //! What the command line takes and what it refuses.
 
-use clap::CommandFactory;
-use clap::error::ErrorKind;
+use clap::{CommandFactory, error::ErrorKind};
 
 use super::*;
 

@@ -2,28 +2,30 @@
 //!
 //! It yields before it sleeps. Gain: 24 % in pipelines to 4 consumers, docs/bench/optimisations.md
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use pfs_client::{Chunks, Client, Event, ReadError, Reader, RequestError};
 use pfs_proto::{End, ErrorCode, ReadOptions, SlowPolicy, StreamPath};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Context, WAIT_NOTICE_DELAY};
-use crate::cli::CatArgs;
-use crate::exit_code::{ExitCode, Failure};
-use crate::hangup::stdout_hangup;
-use crate::lag;
-use crate::output::{LARGE_WRITE_BYTES, Output, OutputError, Stdout};
-use crate::paths;
-use crate::pipe;
-use crate::place::Place;
-use crate::printer::Printer;
-use crate::progress::{Counters, Progress, Role, Style};
-use crate::size::size;
-use crate::terminal;
+use crate::{
+    cli::CatArgs,
+    exit_code::{ExitCode, Failure},
+    hangup::stdout_hangup,
+    lag,
+    output::{LARGE_WRITE_BYTES, Output, OutputError, Stdout},
+    paths, pipe,
+    place::Place,
+    printer::Printer,
+    progress::{Counters, Progress, Role, Style},
+    size::size,
+    terminal,
+};
 
 /// Prints a stream or a document.
 pub(super) async fn run(context: &Context, args: CatArgs) -> anyhow::Result<ExitCode> {

@@ -1,8 +1,7 @@
 //! `pfs close`.
 
 use super::{Context, Failures};
-use crate::cli::CloseArgs;
-use crate::exit_code::ExitCode;
+use crate::{cli::CloseArgs, exit_code::ExitCode};
 
 /// Closes streams, each of those that can be.
 pub(super) async fn run(context: &Context, args: CloseArgs) -> anyhow::Result<ExitCode> {

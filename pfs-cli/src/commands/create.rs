@@ -4,9 +4,7 @@ use humantime::format_duration;
 use pfs_proto::{CreateOptions, IfExists, StreamStat};
 
 use super::Context;
-use crate::cli::CreateArgs;
-use crate::exit_code::ExitCode;
-use crate::size::size;
+use crate::{cli::CreateArgs, exit_code::ExitCode, size::size};
 
 /// Creates a stream.
 pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<ExitCode> {

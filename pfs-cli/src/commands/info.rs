@@ -3,9 +3,7 @@
 use std::time::SystemTime;
 
 use super::Context;
-use crate::cli::InfoArgs;
-use crate::exit_code::ExitCode;
-use crate::{json, report};
+use crate::{cli::InfoArgs, exit_code::ExitCode, json, report};
 
 /// Shows the daemon.
 pub(super) async fn run(context: &Context, args: InfoArgs) -> anyhow::Result<ExitCode> {

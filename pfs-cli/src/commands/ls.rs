@@ -6,10 +6,7 @@ use pfs_client::Client;
 use pfs_proto::{StreamSummary, escape};
 
 use super::{Context, Failures};
-use crate::cli::LsArgs;
-use crate::exit_code::ExitCode;
-use crate::printer::styled;
-use crate::{json, report};
+use crate::{cli::LsArgs, exit_code::ExitCode, json, printer::styled, report};
 
 /// Lists streams.
 pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitCode> {

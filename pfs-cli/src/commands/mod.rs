@@ -11,17 +11,17 @@ mod stat;
 mod stop;
 mod write;
 
-use std::fmt::Display;
-use std::pin::pin;
-use std::time::Duration;
+use std::{fmt::Display, pin::pin, time::Duration};
 
 use pfs_client::RequestError;
 use pfs_proto::ErrorCode;
 
-use crate::cli::Command;
-use crate::daemon::Daemon;
-use crate::exit_code::{ExitCode, Failure};
-use crate::printer::Printer;
+use crate::{
+    cli::Command,
+    daemon::Daemon,
+    exit_code::{ExitCode, Failure},
+    printer::Printer,
+};
 
 /// Several paths are gone through to the end; the first failure is the run's.
 #[derive(Debug, Default)]

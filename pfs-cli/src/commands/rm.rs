@@ -4,8 +4,10 @@ use pfs_client::{Client, RequestError};
 use pfs_proto::{ErrorCode, PathPrefix, StreamPath};
 
 use super::{Context, Failures};
-use crate::cli::RmArgs;
-use crate::exit_code::{ExitCode, Failure};
+use crate::{
+    cli::RmArgs,
+    exit_code::{ExitCode, Failure},
+};
 
 /// Removes streams, each of those that can be.
 pub(super) async fn run(context: &Context, args: RmArgs) -> anyhow::Result<ExitCode> {

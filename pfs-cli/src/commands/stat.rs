@@ -1,20 +1,20 @@
 //! `pfs stat`.
 
-use std::io;
-use std::pin::pin;
-use std::time::{Duration, SystemTime};
+use std::{
+    io,
+    pin::pin,
+    time::{Duration, SystemTime},
+};
 
 use pfs_client::{Client, RequestError};
 use pfs_proto::{ErrorCode, PathPrefix, StreamPath, StreamStat};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Context, Failures};
-use crate::cli::StatArgs;
-use crate::exit_code::ExitCode;
-use crate::hangup::stdout_hangup;
-use crate::printer::styled;
-use crate::screen::Screen;
-use crate::{json, report, terminal};
+use crate::{
+    cli::StatArgs, exit_code::ExitCode, hangup::stdout_hangup, json, printer::styled, report, screen::Screen,
+    terminal,
+};
 
 /// How often `--watch` looks again.
 const EVERY: Duration = Duration::from_secs(1);

@@ -4,10 +4,12 @@ use pfs_client::{Operator, Peer, RequestError};
 use pfs_proto::{DaemonInfo, ErrorCode, StreamSummary};
 
 use super::{Context, patiently};
-use crate::cli::StopArgs;
-use crate::exit_code::{ExitCode, Failure};
-use crate::process::Process;
-use crate::size::size;
+use crate::{
+    cli::StopArgs,
+    exit_code::{ExitCode, Failure},
+    process::Process,
+    size::size,
+};
 
 /// How many of the lost streams are named.
 const NAMED: usize = 3;

@@ -1,28 +1,32 @@
 //! `pfs write`.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, ErrorKind},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering::Relaxed,
+};
 
 use anyhow::Context as _;
 use pfs_client::{Client, Finish, IfExists, ProxyBroke, PutOptions, RequestError, WriteError, Writer};
 use pfs_proto::{ErrorCode, StreamPath, WriteOptions};
 
 use super::{Context, patiently};
-use crate::cli::WriteArgs;
-use crate::exit_code::{ExitCode, Failure};
-use crate::lines::LineCutter;
-use crate::pipe;
-use crate::place::Place;
-use crate::producer::{End, Producer, Started};
-use crate::progress::{Counters, Progress, Role, Style};
-use crate::readable::Readable;
-use crate::size::size;
-use crate::stdin::{self, Block, Input, InputError, Source};
-use crate::terminal;
+use crate::{
+    cli::WriteArgs,
+    exit_code::{ExitCode, Failure},
+    lines::LineCutter,
+    pipe,
+    place::Place,
+    producer::{End, Producer, Started},
+    progress::{Counters, Progress, Role, Style},
+    readable::Readable,
+    size::size,
+    stdin::{self, Block, Input, InputError, Source},
+    terminal,
+};
 
 /// Blocks that one chunk is collected from.
 const BLOCK: usize = 64 * 1024;

@@ -1,7 +1,9 @@
 //! Readers and writers for threads under the standard library's traits.
 
-use std::fmt;
-use std::io::{self, Write};
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use bytes::Bytes;
 use pfs_stream::{BlockingReader, ByteIter, Event, ReadError, formatted};

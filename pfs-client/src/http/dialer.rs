@@ -1,20 +1,29 @@
 //! Opening connections by requests over HTTP.
 
-use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use pfs_proto::{FRAMES, HALF_DUPLEX, MEDIA_TYPE};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{
+    Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    redirect,
+};
 
-use super::exchange::{Exchange, Heartbeats, outgoing};
-use super::{HttpEndpoint, refusal};
-use crate::ConnectError;
-use crate::connection::CONNECT_TIMEOUT;
+use super::{
+    HttpEndpoint,
+    exchange::{Exchange, Heartbeats, outgoing},
+    refusal,
+};
+use crate::{ConnectError, connection::CONNECT_TIMEOUT};
 
 /// Where a daemon opens connections, below its URL.
 const PLACE: &str = "v1/frames";

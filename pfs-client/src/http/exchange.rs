@@ -1,19 +1,25 @@
 //! A request and its response as a connection's two directions.
 
-use std::future::Future;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
 use pfs_proto::{HEADER_LEN, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Request};
 use reqwest::{Body, Response};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
 
 use super::refusal::{self, ProxyBroke};
 use crate::ConnectError;

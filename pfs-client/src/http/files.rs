@@ -1,7 +1,6 @@
 //! Tokens and certificates that are in files.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use super::HttpEndpoint;
 use crate::EndpointError;

@@ -5,15 +5,15 @@ mod exchange;
 mod files;
 mod refusal;
 
-use std::borrow::Cow;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use reqwest::header::HeaderValue;
-use reqwest::{Certificate, Identity, Url};
+use reqwest::{Certificate, Identity, Url, header::HeaderValue};
 
-pub(crate) use self::dialer::{Dialer, MAX_PUT_BYTES};
-pub(crate) use self::exchange::Exchange;
 pub use self::refusal::ProxyBroke;
+pub(crate) use self::{
+    dialer::{Dialer, MAX_PUT_BYTES},
+    exchange::Exchange,
+};
 use crate::EndpointError;
 
 /// The port of a URL that names none.

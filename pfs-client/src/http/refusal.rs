@@ -1,11 +1,12 @@
 //! What HTTP says where no connection comes about, in our words.
 
-use std::error::Error;
-use std::io;
+use std::{error::Error, io};
 
 use pfs_proto::ErrorCode;
-use reqwest::header::{HeaderMap, LOCATION, SERVER, VIA};
-use reqwest::{Response, StatusCode};
+use reqwest::{
+    Response, StatusCode,
+    header::{HeaderMap, LOCATION, SERVER, VIA},
+};
 use thiserror::Error;
 
 use crate::ConnectError;

@@ -21,15 +21,18 @@
 
 mod place;
 
-use std::env;
-use std::ffi::OsStr;
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    ffi::OsStr,
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
-use rustix::io::{Errno, ioctl_fionbio};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::geteuid;
+use rustix::{
+    io::{Errno, ioctl_fionbio},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+    process::geteuid,
+};
 
 use self::place::Kind;
 pub use self::place::{Place, Unfit};
@@ -210,8 +213,10 @@ pub fn answers(socket: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    };
 
     use super::*;
 

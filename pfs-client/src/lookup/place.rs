@@ -1,11 +1,15 @@
 //! A place of the lookup: who may be believed there, and who may serve there.
 
-use std::fs::{self, DirBuilder, Metadata};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    fs::{self, DirBuilder, Metadata},
+    io,
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt},
+        net::SocketAddr,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use thiserror::Error;
 

@@ -1,7 +1,6 @@
 //! Writing chunks to a file from where they are.
 
-use std::io;
-use std::os::fd::AsFd;
+use std::{io, os::fd::AsFd};
 
 use super::Reader;
 #[cfg(target_os = "linux")]

@@ -9,10 +9,9 @@ use pfs_proto::{Request, RingLayout};
 #[cfg(target_os = "linux")]
 use super::READ_BYTES;
 use super::{Reader, Source};
-use crate::ReadError;
 #[cfg(target_os = "linux")]
 use crate::RequestError;
-use crate::shm::NotifyCount;
+use crate::{ReadError, shm::NotifyCount};
 
 impl Reader {
     /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over the connection.

@@ -1,17 +1,22 @@
 //! A lease of the stream's ring: the writer appends there by itself.
 
-use std::io;
-use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll, ready};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    task::{Context, Poll, ready},
+};
 
 use pfs_proto::{LeaseStart, Request, RingLayout};
-use pfs_stream::WriteError;
-use pfs_stream::lease::{Holder, HolderError, MappedOffer};
+use pfs_stream::{
+    WriteError,
+    lease::{Holder, HolderError, MappedOffer},
+};
 
-use super::Passed;
-use super::room::Room;
-use crate::connection::say;
-use crate::error::{ProtocolError, RequestError};
+use super::{Passed, room::Room};
+use crate::{
+    connection::say,
+    error::{ProtocolError, RequestError},
+};
 
 /// A lease, or the way to one.
 #[derive(Debug)]

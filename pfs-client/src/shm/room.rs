@@ -1,15 +1,18 @@
 //! Waiting for room in a leased ring: for the `block` readers themselves at first, and then for the daemon.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    io,
+    os::fd::OwnedFd,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    runtime::Handle,
+    time::{Instant, Sleep, sleep},
+};
 
 /// How long the holder of a lease waits for readers before it asks the daemon, which knows whether they are still there, and gives up those
 /// that take too long.

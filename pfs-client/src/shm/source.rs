@@ -1,22 +1,22 @@
 //! Reading a ring that the daemon handed over.
 
-use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::task::{Context, Poll};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use pfs_proto::{RingLayout, ShmStart};
-use pfs_stream::shm::{Notifier, ShmReader, WriteToError};
-use pfs_stream::{Cause, Read, Sink};
+use pfs_stream::{
+    Cause, Read, Sink,
+    shm::{Notifier, ShmReader, WriteToError},
+};
 
-use crate::chunks::Chunks;
-use crate::{Event, ReadError};
+use crate::{Event, ReadError, chunks::Chunks};
 
-use super::passing::Passed;
-use super::sleep::Sleep;
-use super::sleeper::Sleeper;
-use super::watch::Watch;
+use super::{passing::Passed, sleep::Sleep, sleeper::Sleeper, watch::Watch};
 
 /// How much is copied from the ring at once, about, in bytes: so little that it stays in a processor's own cache until it is
 /// used, and so does the place for it until the next read.

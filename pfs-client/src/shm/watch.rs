@@ -1,13 +1,17 @@
 //! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's notifier.
 
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use pfs_stream::shm::Notifier;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{Shutdown, shutdown};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    net::{Shutdown, shutdown},
+};
 use tokio::net::UnixStream;
 
 /// A wake that comes just before the sleeper falls asleep is missed, so it is repeated until the sleeper has heard.

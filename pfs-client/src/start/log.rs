@@ -1,9 +1,11 @@
 //! The log of a daemon that was started here, and the reason in it why the start failed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 /// The daemon's log, beside its socket.
 #[derive(Debug)]

@@ -27,21 +27,23 @@ mod log;
 #[allow(unsafe_code)]
 mod process;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{env, io};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pfs_proto::ErrorCode;
 use thiserror::Error;
-use tokio::net::UnixStream;
-use tokio::time::sleep;
+use tokio::{net::UnixStream, time::sleep};
 
-use self::log::Log;
-use self::process::Process;
-use crate::lookup::{Lookup, NotFound, Unfit};
-use crate::{Client, ConnectError, Endpoint, blocking};
+use self::{log::Log, process::Process};
+use crate::{
+    Client, ConnectError, Endpoint, blocking,
+    lookup::{Lookup, NotFound, Unfit},
+};
 
 /// How long a daemon may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -358,8 +360,7 @@ fn pfsd_near(own: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use rustix::process::geteuid;
     use tokio::net::UnixListener;

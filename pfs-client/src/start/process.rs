@@ -12,17 +12,17 @@
 //! read only. The one unsafe system call before the fork has an empty range of descriptors. After the fork the
 //! system calls change descriptors of the child alone, whose table is a copy.
 
-use std::os::fd::RawFd;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::{self, JoinHandle};
-use std::{fs, io};
+use std::{
+    fs, io,
+    os::{fd::RawFd, unix::process::CommandExt},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
+};
 
 use rustix::process::setsid;
 
-use super::log::Log;
-use super::own_name;
+use super::{log::Log, own_name};
 
 /// The first descriptor that is not standard input, output or error.
 const FIRST: RawFd = 3;
@@ -164,14 +164,17 @@ fn mark(number: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::process::ExitStatusExt;
-    use std::path::PathBuf;
+    use std::{
+        fs::Permissions,
+        os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+        path::PathBuf,
+    };
 
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::io::{FdFlags, fcntl_getfd};
-    use rustix::process::{Pid, Signal, kill_process};
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        io::{FdFlags, fcntl_getfd},
+        process::{Pid, Signal, kill_process},
+    };
 
     use super::*;
 

@@ -1,19 +1,22 @@
 //! What a client promises, over a real socket.
 
-use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use pfs_proto::{Hello, Reply, Request, VERSION};
 use tempfile::TempDir;
-use tokio::net::{UnixListener, UnixSocket};
-use tokio::time::timeout;
+use tokio::{
+    net::{UnixListener, UnixSocket},
+    time::timeout,
+};
 
 use super::daemon::{Daemon, path, promptly};
-use crate::lookup::Lookup;
 use crate::{
     Client, ConnectError, CreateOptions, DaemonInfo, Endpoint, ErrorCode, Peer, ProtocolError, ReadOptions,
-    RequestError, State, StreamSummary, WriteOptions, WriterStat,
+    RequestError, State, StreamSummary, WriteOptions, WriterStat, lookup::Lookup,
 };
 
 /// A socket in a directory of its own.

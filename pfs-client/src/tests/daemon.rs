@@ -3,13 +3,12 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use pfs_proto::{Reply, Request};
-use tokio::io::DuplexStream;
-use tokio::time::timeout;
+use tokio::{io::DuplexStream, time::timeout};
 
-use crate::connection::{Connection, Transport};
-use crate::error::RequestError;
 use crate::{
     Peer, ReadOptions, Reader, ReaderStat, SlowPolicy, State, StreamPath, StreamStat, WriteOptions, Writer,
+    connection::{Connection, Transport},
+    error::RequestError,
 };
 
 /// The daemon's end of one connection.

@@ -5,8 +5,10 @@ use std::time::Duration;
 use pfs_proto::{ErrorCode, Reply, Request};
 use tokio::time::timeout;
 
-use super::client::Socket;
-use super::daemon::{Daemon, path, promptly};
+use super::{
+    client::Socket,
+    daemon::{Daemon, path, promptly},
+};
 use crate::{Events, Peer, ProtocolError, ReadError, StreamEvent};
 
 const COMES: StreamEvent =

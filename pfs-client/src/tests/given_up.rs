@@ -1,9 +1,6 @@
 //! Readers and writers that are given up whenever they have to wait, and wait for every few bytes.
 
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use pfs_proto::{MAX_PAYLOAD, Reply, Request};

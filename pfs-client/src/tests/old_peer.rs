@@ -3,8 +3,10 @@
 
 use std::path::PathBuf;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixListener,
+};
 
 use super::daemon::promptly;
 use crate::{Client, ConnectError, Endpoint, ErrorCode, Operator, Peer, RequestError};

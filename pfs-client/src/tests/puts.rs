@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use pfs_proto::{CreateOptions, Hello, IfExists, MAX_PUT, PutOptions, Reply, Request, WriteOptions};
 
-use super::client::Socket;
-use super::daemon::{Daemon, path, promptly};
+use super::{
+    client::Socket,
+    daemon::{Daemon, path, promptly},
+};
 use crate::{Client, ErrorCode, RequestError, StreamPath};
 
 /// A client, and a daemon that takes puts.

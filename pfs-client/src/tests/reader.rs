@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pfs_proto::{DataKind, ErrorCode, MAX_PAYLOAD, Reply};
-use proptest::collection::vec;
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 use tokio::time::timeout;
 
-use super::daemon::{Daemon, reader};
-use super::violation;
+use super::{
+    daemon::{Daemon, reader},
+    violation,
+};
 use crate::{Chunks, End, Event, ProtocolError, ReadError, Reader, RequestError};
 
 fn reading(start: u64) -> Reply {

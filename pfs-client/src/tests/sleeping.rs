@@ -1,24 +1,22 @@
 //! Readers that sleep on a shared ring: the events that they wait for wake them, and no timer does. The sleepers' own timer is
 //! off in this crate's tests.
 
-use std::future::poll_fn;
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
-use std::task::Poll;
+use std::{future::poll_fn, io::IoSlice, mem::MaybeUninit, os::fd::BorrowedFd, task::Poll};
 
 use bytes::BytesMut;
 use pfs_proto::{Decoder, Hello, Reply, Request};
-use pfs_stream::shm::Handout;
-use pfs_stream::{ReadOptions, Stream, StreamConfig};
-use rustix::cmsg_space;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
+use pfs_stream::{ReadOptions, Stream, StreamConfig, shm::Handout};
+use rustix::{
+    cmsg_space,
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    net::UnixStream,
+};
 
 use super::daemon::{path, promptly};
-use crate::connection::Connection;
-use crate::{End, Event, ReadError, Reader};
+use crate::{End, Event, ReadError, Reader, connection::Connection};
 
 /// So often that the thread has fallen asleep at some of the times.
 const ROUNDS: usize = 30;

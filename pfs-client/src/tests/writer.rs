@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pfs_proto::{ErrorCode, MAX_PAYLOAD, Reply, Request};
-use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::{net::UnixStream, time::timeout};
 
-use super::daemon::{Daemon, pipe, promptly, writer};
-use super::violation_of;
+use super::{
+    daemon::{Daemon, pipe, promptly, writer},
+    violation_of,
+};
 use crate::{Finish, ProtocolError, WriteError};
 
 fn append(bytes: &'static [u8]) -> Option<Request> {

@@ -1,8 +1,6 @@
 //! Appending what a file gives.
 
-use std::future::poll_fn;
-use std::io;
-use std::os::fd::AsFd;
+use std::{future::poll_fn, io, os::fd::AsFd};
 
 use pfs_stream::WriteError;
 

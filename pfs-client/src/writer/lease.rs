@@ -1,16 +1,20 @@
 //! Appending under a lease, where the daemon grants one.
 
-use std::io;
-use std::os::fd::BorrowedFd;
-use std::task::{Context, Poll, ready};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    task::{Context, Poll, ready},
+};
 
 use pfs_proto::Reply;
 use pfs_stream::WriteError;
 
 use super::Writer;
-use crate::connection::say;
-use crate::error::RequestError;
-use crate::shm::{Held, Lease};
+use crate::{
+    connection::say,
+    error::RequestError,
+    shm::{Held, Lease},
+};
 
 impl Writer {
     /// Pushes a chunk under the lease; `None` if there is none, or none any more.

@@ -1,6 +1,9 @@
 //! Puts: one request makes a stream and appends to it, and the connection goes on.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use pfs_host::{Daemon, Settings};

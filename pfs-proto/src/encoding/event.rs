@@ -1,7 +1,9 @@
 //! What happens to a stream, in bytes.
 
-use super::fields::{FieldReader, FieldWriter};
-use super::stat::{peer, put_peer};
+use super::{
+    fields::{FieldReader, FieldWriter},
+    stat::{peer, put_peer},
+};
 use crate::{MessageError, StreamEvent};
 
 const SUBSCRIBED: u8 = 0;

@@ -4,8 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::frame::header;
-use crate::{Frame, HEADER_LEN, MAX_PAYLOAD, MessageError, StreamPath};
+use crate::{Frame, HEADER_LEN, MAX_PAYLOAD, MessageError, StreamPath, frame::header};
 
 /// Writes one frame, field by field.
 ///

@@ -2,11 +2,14 @@
 
 use bytes::BytesMut;
 
-use super::fields::{FieldReader, FieldWriter};
-use super::request::{hello, put_hello};
-use super::{event, kind, options, stat};
-use crate::frame::put_chunk;
-use crate::{DataKind, ErrorCode, Frame, Identity, MAX_PAYLOAD, MessageError, Reply};
+use super::{
+    event,
+    fields::{FieldReader, FieldWriter},
+    kind, options,
+    request::{hello, put_hello},
+    stat,
+};
+use crate::{DataKind, ErrorCode, Frame, Identity, MAX_PAYLOAD, MessageError, Reply, frame::put_chunk};
 
 impl Reply {
     /// Appends it to `out` as a frame; a [`Data`](Self::Data) or [`DataPart`](Self::DataPart) that is larger than a

@@ -2,14 +2,15 @@
 
 use bytes::BytesMut;
 
-use super::fields::{FieldReader, FieldWriter};
-use super::kind;
-use super::options::{
-    create_options, put_create_options, put_options, put_put_options, put_read_options, put_write_options,
-    read_options, write_options,
+use super::{
+    fields::{FieldReader, FieldWriter},
+    kind,
+    options::{
+        create_options, put_create_options, put_options, put_put_options, put_read_options,
+        put_write_options, read_options, write_options,
+    },
 };
-use crate::frame::put_chunk;
-use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request};
+use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request, frame::put_chunk};
 
 impl Request {
     /// Appends it to `out` as a frame; an [`Append`](Self::Append) or [`AppendPart`](Self::AppendPart) that is larger

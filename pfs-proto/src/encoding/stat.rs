@@ -1,7 +1,9 @@
 //! The stats, in bytes.
 
-use super::fields::{FieldReader, FieldWriter};
-use super::options::{policy, put_policy};
+use super::{
+    fields::{FieldReader, FieldWriter},
+    options::{policy, put_policy},
+};
 use crate::{DaemonInfo, MessageError, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};
 
 pub(super) fn put_summary(w: &mut FieldWriter<'_>, summary: &StreamSummary) {

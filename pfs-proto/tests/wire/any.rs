@@ -8,9 +8,7 @@ use pfs_proto::{
     ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart, SlowPolicy, Start, State, StreamEvent,
     StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
+use proptest::{collection::vec, option, prelude::*};
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let stream = (path(), 0..7).prop_map(|(path, which)| match which {

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use pfs_proto::{Decoder, Frame, FrameError, HEADER_LEN, MAX_PAYLOAD, Reply, Request};
-use proptest::collection::vec;
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
 use crate::{any, encoded, frames};
 

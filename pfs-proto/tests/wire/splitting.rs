@@ -2,8 +2,7 @@
 
 use bytes::BytesMut;
 use pfs_proto::{Decoder, Frame, HEADER_LEN, MAX_PAYLOAD, Reply};
-use proptest::collection::vec;
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
 use crate::{any, drain, frames};
 

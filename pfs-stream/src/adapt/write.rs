@@ -9,8 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use crate::Finish;
-use crate::{StreamWriter, WriteError};
+use crate::{Finish, StreamWriter, WriteError};
 
 /// A writer that is an [`AsyncWrite`]: a write is one chunk, of at most [`max_chunk`](StreamWriter::max_chunk) bytes.
 ///

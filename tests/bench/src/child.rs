@@ -1,17 +1,18 @@
 //! Processes that are started here, looked at, and killed at the end.
 
-use std::fs;
-use std::io::{self, Read};
-use std::process::{Child, ChildStdin, ChildStdout, Command};
-use std::time::Duration;
+use std::{
+    fs,
+    io::{self, Read},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use pfs_measure::{clock, process};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 
-use crate::job::Job;
-use crate::sys;
+use crate::{job::Job, sys};
 
 /// How long a process may take to end that is asked to.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,10 +3,12 @@
 use anyhow::{Context, ensure};
 use pfs_measure::clock;
 
-use crate::board::{Board, Place};
-use crate::job::{Job, ReaderReport};
-use crate::peers::http::Download;
-use crate::sys;
+use crate::{
+    board::{Board, Place},
+    job::{Job, ReaderReport},
+    peers::http::Download,
+    sys,
+};
 
 /// Reads until the end and prints the report.
 pub fn run(job: &Job) -> anyhow::Result<()> {

@@ -1,17 +1,23 @@
 //! The process of a reader: attaches, checks every chunk that it gets, reports.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use anyhow::Context;
-use pfs_measure::clock;
-use pfs_measure::latency::Latencies;
-use pfs_measure::stamp::{Checker, Checkers, Seen};
+use pfs_measure::{
+    clock,
+    latency::Latencies,
+    stamp::{Checker, Checkers, Seen},
+};
 
-use crate::board::{Board, Place};
-use crate::job::{Job, ReaderReport, WRITER};
-use crate::peers::{Receive, Receiver};
-use crate::sys;
+use crate::{
+    board::{Board, Place},
+    job::{Job, ReaderReport, WRITER},
+    peers::{Receive, Receiver},
+    sys,
+};
 
 /// Reads until the end and prints the report.
 pub fn run(job: &Job) -> anyhow::Result<()> {

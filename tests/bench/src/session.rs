@@ -1,19 +1,20 @@
 //! One measurement: a fresh server, its readers and its writer, from their start to their end.
 
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::{Context, ensure};
-use pfs_measure::clock;
-use pfs_measure::latency::Latencies;
+use pfs_measure::{clock, latency::Latencies};
 use tempfile::TempDir;
 
-use crate::board::Board;
-use crate::child::{Running, role};
-use crate::job::{Job, Load, ReaderReport, WRITER, WriterReport};
-use crate::peers::server::{Server, Start, Tools};
-use crate::peers::{Address, Peer};
+use crate::{
+    board::Board,
+    child::{Running, role},
+    job::{Job, Load, ReaderReport, WRITER, WriterReport},
+    peers::{
+        Address, Peer,
+        server::{Server, Start, Tools},
+    },
+};
 
 /// How long processes may take to start, and to come to an end after the time that they have for writing.
 const PATIENCE: Duration = Duration::from_secs(20);

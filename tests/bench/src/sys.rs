@@ -2,18 +2,21 @@
 //! this package is here.
 #![allow(unsafe_code)]
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::ptr::{self, NonNull};
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::process::CommandExt},
+    process::Command,
+    ptr::{self, NonNull},
+    sync::atomic::AtomicU64,
+    time::Duration,
+};
 
 use pfs_measure::process;
-use rustix::mm::{MapFlags, ProtFlags};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::{
+    mm::{MapFlags, ProtFlags},
+    process::{Signal, set_parent_process_death_signal},
+};
 
 /// Words that several processes share, zero at first. Mapped for the life of the process.
 #[derive(Clone, Copy)]

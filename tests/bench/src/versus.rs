@@ -3,8 +3,10 @@
 //! A build is a folder with `pfs`, `pfsd` and this program, which has pfs's client in it. Each measures one round of a table at
 //! a time, with its own programs, and which of the two begins alternates.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;

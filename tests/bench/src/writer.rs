@@ -1,15 +1,15 @@
 //! The process of the writer: appends stamped chunks for a while, then the mark of the end.
 
-use std::io;
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use pfs_measure::clock;
-use pfs_measure::stamp::Chunk;
+use pfs_measure::{clock, stamp::Chunk};
 
-use crate::board::Board;
-use crate::job::{Job, WriterReport};
-use crate::peers::{Sender, Transmit};
-use crate::sys;
+use crate::{
+    board::Board,
+    job::{Job, WriterReport},
+    peers::{Sender, Transmit},
+    sys,
+};
 
 /// How often the mark of the end is sent again where it may get lost, and how long is waited in between.
 const END_TRIES: u32 = 20;

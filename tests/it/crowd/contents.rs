@@ -1,7 +1,9 @@
 //! Contents that depend on the offset alone, and the account of what a reader got of them.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock};
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use harness::noise;
 

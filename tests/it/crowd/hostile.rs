@@ -1,22 +1,27 @@
 //! Hostile clients: each does one harmful thing over and over, on a thread or task of its own.
 
-use std::any::Any;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
-use std::time::Duration;
+use std::{
+    any::Any,
+    fs::File,
+    os::unix::fs::FileExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use h2::Reason;
 use harness::{Random, noise};
 use pfs_proto::{ReadOptions, Request, WriteOptions};
-use tokio::sync::watch::Receiver;
-use tokio::time::sleep;
+use tokio::{sync::watch::Receiver, time::sleep};
 
-use super::reader::Crowd;
-use super::site::{AUTHORIZED, Site};
-use super::{KEPT, SPOILED};
+use super::{
+    KEPT, SPOILED,
+    reader::Crowd,
+    site::{AUTHORIZED, Site},
+};
 use crate::shm::{Handed, handed};
 
 /// How many connections each of them holds at a time.

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use harness::Random;
-use tokio::sync::watch::Receiver;
-use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::{sync::watch::Receiver, task::yield_now, time::timeout};
 
 /// By what a reader gets its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

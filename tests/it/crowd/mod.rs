@@ -14,21 +14,26 @@ mod site;
 mod web;
 mod writer;
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use harness::{Random, deadline, eventually, own, resident, shared, sockets_and_memory, variable};
 use pfs_client::{Client, Finish, SlowPolicy, WriteOptions};
 use pollster::FutureExt as _;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-use self::hostile::Hostile;
-use self::kind::{Kind, Pace};
-use self::reader::{Crowd, Reader, Shared};
-use self::site::{MAX_MEMORY, RING, Site};
+use self::{
+    hostile::Hostile,
+    kind::{Kind, Pace},
+    reader::{Crowd, Reader, Shared},
+    site::{MAX_MEMORY, RING, Site},
+};
 
 /// A stream that is there for the whole run.
 const KEPT: &str = "/streamfs/kept";

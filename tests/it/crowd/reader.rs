@@ -1,20 +1,27 @@
 //! A reader: it attaches again and again until all streams are closed for good, and checks every byte.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use pfs_client::{Chunks, Client, ErrorCode, Event, ReadError, ReadOptions, RequestError, SlowPolicy, Start};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::watch::Receiver;
-use tokio::time::sleep;
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch::Receiver},
+    time::sleep,
+};
 
-use super::contents::{Account, Totals};
-use super::kind::{Kind, Pace};
-use super::site::Site;
+use super::{
+    contents::{Account, Totals},
+    kind::{Kind, Pace},
+    site::Site,
+};
 
 /// How a session with a stream ended.
 #[derive(Debug, PartialEq, Eq)]

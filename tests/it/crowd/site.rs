@@ -1,9 +1,11 @@
 //! A daemon with tokens, with or without TLS, and the ways to connect to it.
 
-use std::fs::{Permissions, set_permissions};
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
+use std::{
+    fs::{Permissions, set_permissions},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
@@ -11,12 +13,18 @@ use harness::{Daemon, raise_file_limit};
 use pfs_client::{Client, Endpoint, HttpEndpoint};
 use pfs_peer::http;
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpSocket;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpSocket,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring::default_provider,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    },
+};
 
 use super::kind::Kind;
 use crate::http::tls::Authority;

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use h2::RecvStream;
 use harness::ServerSentEvent;
 use pfs_peer::http::{Client, Response};
 
-use super::contents::Account;
-use super::reader::{Ended, Reader, Shared};
-use super::site::{AUTHORIZED, Connection};
+use super::{
+    contents::Account,
+    reader::{Ended, Reader, Shared},
+    site::{AUTHORIZED, Connection},
+};
 
 /// Where a reader goes on: the identity of the stream, and an offset.
 pub(super) struct Place {

@@ -1,18 +1,12 @@
 //! Writers: one at a time for each stream, over each transport in turn. Half of them die.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use harness::Random;
 use pfs_client::{Client, CreateOptions, Finish, IfExists, StreamPath, WriteOptions};
-use tokio::sync::watch::Receiver;
-use tokio::time::sleep;
+use tokio::{sync::watch::Receiver, time::sleep};
 
-use super::contents::contents;
-use super::kind::Kind;
-use super::reader::Crowd;
-use super::site::RING;
-use super::{MOVING, REMOVED};
+use super::{MOVING, REMOVED, contents::contents, kind::Kind, reader::Crowd, site::RING};
 
 /// What a writer appends at least, in bytes; at most twice as much. It may be more than the ring holds.
 const SHARE: u64 = RING / 2;

@@ -9,8 +9,7 @@ use h2::{
     client::{Builder, Connection, SendRequest},
 };
 use harness::{Daemon, Signal, deadline, digest, eventually, noise, own};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 const S: &str = "/streamfs/s";
 

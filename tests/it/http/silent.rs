@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use harness::{
     Daemon, HttpConnection, Pfs, Running, Signal, Transport, digest_of_stream, eventually, noise_file, skip,
 };
-use rustix::io::Errno;
-use rustix::net::sockopt::tcp_user_timeout;
-use rustix::net::{SocketAddrAny, getpeername};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::{
+    io::Errno,
+    net::{SocketAddrAny, getpeername, sockopt::tcp_user_timeout},
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
 
 const S: &str = "/streamfs/s";
 

@@ -1,8 +1,6 @@
 //! When a daemon serves HTTP, and when it refuses to.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path};
 
 use harness::{Daemon, Finished, Pfs, Signal, binary, eventually};
 use tempfile::TempDir;

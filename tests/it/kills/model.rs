@@ -1,7 +1,6 @@
 //! The model: which exit codes and which output each reader and writer of a round may end with.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use harness::{Direction, Gap};
 use pfs_client::{SlowPolicy, Until};

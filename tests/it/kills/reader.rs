@@ -1,21 +1,26 @@
 //! The readers of a round, and what each of them got.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::JoinHandle;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use harness::{
     Daemon, Finished, Gap, Link, Pfs, Running, ServerSentEvent, Signal, Taker, Transport, gaps, kill,
 };
-use pfs_client::blocking::Client;
-use pfs_client::{Endpoint, Event, HttpEndpoint, ReadError, ReadOptions, Until};
+use pfs_client::{Endpoint, Event, HttpEndpoint, ReadError, ReadOptions, Until, blocking::Client};
 use pfs_proto::End;
 
-use super::S;
-use super::model::{BROKEN, KILLED, Outcome};
-use super::plan::{ReaderKind, ReaderPlan};
+use super::{
+    S,
+    model::{BROKEN, KILLED, Outcome},
+    plan::{ReaderKind, ReaderPlan},
+};
 
 /// A reader that was started.
 pub(super) enum Reader {

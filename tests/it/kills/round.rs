@@ -6,11 +6,13 @@ use harness::{Daemon, Link, Signal, eventually, noise};
 use pfs_client::{SlowPolicy, Until};
 use serde_json::json;
 
-use super::S;
-use super::model::{self, Fact};
-use super::plan::{Blow, Break, Plan, ReaderPlan, What, WriterKind};
-use super::reader::Reader;
-use super::writer::{Writer, Written};
+use super::{
+    S,
+    model::{self, Fact},
+    plan::{Blow, Break, Plan, ReaderPlan, What, WriterKind},
+    reader::Reader,
+    writer::{Writer, Written},
+};
 
 /// The contents of a stream that takes the place of another one.
 const OTHER: &[u8] = b"of another stream";

@@ -1,19 +1,24 @@
 //! The writer of a round, and the thread that feeds it.
 
-use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::thread::JoinHandle;
+use std::{
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, Sender, channel, sync_channel},
+    },
+    thread::JoinHandle,
+};
 
 use harness::{Daemon, Link, Pfs, Random, Running, Signal};
-use pfs_client::blocking::Client;
-use pfs_client::{Finish, WriteError, WriteOptions};
+use pfs_client::{Finish, WriteError, WriteOptions, blocking::Client};
 
-use super::S;
-use super::model::{BROKEN, KILLED};
-use super::plan::{Plan, WriterKind, WriterPlan};
-use super::reader::{client, curl, pfs};
+use super::{
+    S,
+    model::{BROKEN, KILLED},
+    plan::{Plan, WriterKind, WriterPlan},
+    reader::{client, curl, pfs},
+};
 
 /// A writer, and the thread that gives it its input.
 pub(super) struct Writer {

@@ -1,12 +1,14 @@
 //! What adapts readers and writers to the traits of others, on a real daemon, given up at every await.
 
-use std::future::{Future, poll_fn};
-use std::io::{Read as _, Write as _};
-use std::num::NonZeroU64;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::thread;
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    io::{Read as _, Write as _},
+    num::NonZeroU64,
+    pin::Pin,
+    rc::Rc,
+    thread,
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt};
 use harness::{Daemon, Transport};
@@ -16,8 +18,11 @@ use pfs_client::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::giving_up::{Side, Still, TIMES, chunks};
-use super::{block_on, client, daemon, endpoint, path};
+use super::{
+    block_on, client, daemon, endpoint,
+    giving_up::{Side, Still, TIMES, chunks},
+    path,
+};
 
 /// What the stream holds at most.
 const BUFFER: u64 = 256 * 1024;

@@ -12,8 +12,11 @@ use pfs_client::{
 };
 use tokio::time::sleep;
 
-use super::giving_up::{Side, Standstill, Still, chunks};
-use super::{block_on, client, daemon, path};
+use super::{
+    block_on, client, daemon,
+    giving_up::{Side, Standstill, Still, chunks},
+    path,
+};
 
 /// What the stream holds at most: writers have to wait for their readers again and again.
 const BUFFER: u64 = 256 * 1024;

@@ -1,12 +1,14 @@
 //! What a thousand readers cost that have nothing to read, in a process that does nothing else.
 
-use std::io::{self, Read as _, Write as _};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    io::{self, Read as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::Duration,
 };
-use std::thread;
-use std::time::Duration;
 
 use harness::{Daemon, Pfs, eventually, eventually_rest, raise_file_limit};
 use pfs_client::{Client, Endpoint, Event, HttpEndpoint, ReadOptions, StreamReader, blocking};

@@ -1,12 +1,16 @@
 //! Readers of every kind that a daemon's writers lap all the time: no byte is ever not the one of its offset.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
 
 use harness::{Transport, deadline};
-use pfs_client::blocking::{Client, Reader};
-use pfs_client::{Chunks, Event, Finish, ReadOptions, WriteOptions};
+use pfs_client::{
+    Chunks, Event, Finish, ReadOptions, WriteOptions,
+    blocking::{Client, Reader},
+};
 
 use super::{daemon, endpoint, path};
 

@@ -1,14 +1,15 @@
 //! Chromium as a reader: a page of another origin with a `<video>` or an `EventSource`, which tells the test what happens to it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Instant,
+};
 
 use harness::{Daemon, Pfs, Running, deadline};
 
-use super::S;
-use super::film::webm;
+use super::{S, film::webm};
 
 /// A browser that shows one page, and what the page has reported.
 struct Browser {

@@ -2,8 +2,10 @@
 
 use harness::{Daemon, Running, Signal, eventually};
 
-use super::S;
-use super::film::{FRAMES, LITTLE, decoder, ffmpeg, frames, frames_of_file, transport_stream, webm};
+use super::{
+    S,
+    film::{FRAMES, LITTLE, decoder, ffmpeg, frames, frames_of_file, transport_stream, webm},
+};
 use crate::pages;
 
 /// ffmpeg that appends to the stream what the test sends to its stdin.

@@ -1,7 +1,6 @@
 //! Four seconds of film that ffmpeg encodes once, and the frames of picture that it decodes from any source.
 
-use std::path::Path;
-use std::sync::LazyLock;
+use std::{path::Path, sync::LazyLock};
 
 use harness::{Finished, Pfs};
 

@@ -2,8 +2,10 @@
 
 use harness::{Daemon, Pfs, Running, eventually};
 
-use super::S;
-use super::film::{transport_stream, webm};
+use super::{
+    S,
+    film::{transport_stream, webm},
+};
 
 /// mpv that prints where it is in the film, again and again.
 #[track_caller]

@@ -1,7 +1,9 @@
 //! A daemon behind a reverse proxy, which is configured as docs/http.md says.
 
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::Path,
+};
 
 use harness::{Daemon, Pfs, Running, address_of_its_own, binary, eventually};
 

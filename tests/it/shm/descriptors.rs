@@ -1,13 +1,17 @@
 //! What can be done with the descriptors that a client is handed.
 
-use std::fs::File;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+};
 
 use harness::{Daemon, eventually, sockets_and_memory};
 use pfs_proto::{ErrorCode, ReadOptions, Reply};
-use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate};
-use rustix::io::{Errno, pread, pwrite};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
+use rustix::{
+    fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate},
+    io::{Errno, pread, pwrite},
+    mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap},
+};
 
 use super::{S, handed, lease};
 

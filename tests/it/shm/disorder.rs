@@ -1,7 +1,6 @@
 //! Chunks that go different ways to the ring stay in order.
 
-use std::io::Write as _;
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
 use harness::{Daemon, Transport, digest, noise};
 use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, SlowPolicy, WriteOptions};

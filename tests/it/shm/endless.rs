@@ -1,7 +1,9 @@
 //! A writer that has always more: its connection is never idle.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use bytes::{Bytes, BytesMut};
 use harness::{Daemon, Signal, Wire, digest, eventually, noise};

@@ -1,7 +1,6 @@
 //! Readers that follow their stream from ring to ring while it grows.
 
-use std::sync::mpsc;
-use std::thread;
+use std::{sync::mpsc, thread};
 
 use harness::{Daemon, Signal, Transport, digest, eventually, limit_file_size, noise, shares_memory};
 use pfs_client::{Client, Endpoint, Event, blocking};

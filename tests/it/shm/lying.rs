@@ -1,8 +1,10 @@
 //! Shm readers that write anything at all on their own page: they can spoil their own stats and nothing else.
 
-use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{
+    os::fd::AsFd as _,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use harness::{Daemon, Transport, digest, eventually, noise};
 use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, SlowPolicy};

@@ -14,8 +14,10 @@ mod sleeping;
 mod stats;
 mod users;
 
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use harness::{Daemon, Wire};
 use pfs_proto::{ReadOptions, Reply, Request, ShmStart};

@@ -1,14 +1,18 @@
 //! Readers whose wake-ups another reader steals.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::{
+    os::fd::{AsFd as _, BorrowedFd},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
 
 use harness::{Daemon, eventually};
 use pfs_client::{Endpoint, Event, blocking};
 use pfs_proto::ReadOptions;
-use rustix::mm::{MapFlags, ProtFlags, mmap};
-use rustix::thread::futex::{Flags, requeue};
+use rustix::{
+    mm::{MapFlags, ProtFlags, mmap},
+    thread::futex::{Flags, requeue},
+};
 
 use super::{Handed, S, handed};
 

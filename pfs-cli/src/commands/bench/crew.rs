@@ -1,14 +1,18 @@
 //! Starting the processes of a measurement, and hearing what they say.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
 
 use anyhow::{Context, bail};
 
 use super::job::{COMMAND, Job, Role, Said};
-use crate::exit_code::{ExitCode, Failure};
-use crate::place::Place;
+use crate::{
+    exit_code::{ExitCode, Failure},
+    place::Place,
+};
 
 /// A process that does a job; killed at drop.
 #[derive(Debug)]

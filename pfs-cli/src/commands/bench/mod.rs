@@ -16,19 +16,23 @@ use pfs_client::Client;
 use pfs_measure::stamp;
 use pfs_proto::{CreateOptions, StreamPath};
 
-use self::crew::{Remover, Worker};
-use self::job::{Job, Read, Role, Said, Wrote};
-use self::report::{Report, Results};
-use self::usage::Usage;
 pub(crate) use self::worker::{job, work};
+use self::{
+    crew::{Remover, Worker},
+    job::{Job, Read, Role, Said, Wrote},
+    report::{Report, Results},
+    usage::Usage,
+};
 use super::Context;
-use crate::cli::{BenchArgs, Transport};
-use crate::exit_code::{ExitCode, Failure};
-use crate::json;
-use crate::output::Stdout;
-use crate::place::Place;
-use crate::printer::styled;
-use crate::size::size;
+use crate::{
+    cli::{BenchArgs, Transport},
+    exit_code::{ExitCode, Failure},
+    json,
+    output::Stdout,
+    place::Place,
+    printer::styled,
+    size::size,
+};
 
 /// What is appended unless told otherwise, in bytes, and with a rate, in seconds.
 const SIZE: u64 = 1024 * 1024 * 1024;

@@ -3,9 +3,11 @@
 
 use serde::Serialize;
 
-use super::job::{Read, Wrote};
-use super::latency::Latency;
-use super::usage::Usage;
+use super::{
+    job::{Read, Wrote},
+    latency::Latency,
+    usage::Usage,
+};
 use crate::cli::{BenchArgs, Slow};
 
 /// All of it.

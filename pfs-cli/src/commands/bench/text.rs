@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use super::report::{Report, Throughput};
-use crate::size::size;
-use crate::table::{Align, Table};
+use crate::{
+    size::size,
+    table::{Align, Table},
+};
 
 /// What was measured, a table of all who took part, and below it what else there is to know.
 pub(super) fn text(report: &Report) -> String {

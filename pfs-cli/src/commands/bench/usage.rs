@@ -1,7 +1,6 @@
 //! What a process uses of the machine, as Linux shows it.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use pfs_measure::process::cpu_time;
 

@@ -1,20 +1,21 @@
 //! The processes of a measurement: writers, readers, and the one that removes the stream afterwards.
 
-use std::ffi::OsString;
-use std::io::{self, BufRead, Read as _, Write};
+use std::{
+    ffi::OsString,
+    io::{self, BufRead, Read as _, Write},
+};
 
 use anyhow::{Context, bail};
-use pfs_client::blocking::Client;
-use pfs_client::{Chunks, Endpoint, Event, Finish, ReadError};
-use pfs_measure::clock;
-use pfs_measure::latency::Latencies;
-use pfs_measure::stamp::{Checkers, Chunk, Seen};
+use pfs_client::{Chunks, Endpoint, Event, Finish, ReadError, blocking::Client};
+use pfs_measure::{
+    clock,
+    latency::Latencies,
+    stamp::{Checkers, Chunk, Seen},
+};
 use pfs_proto::{ErrorCode, ReadOptions, WriteOptions};
 
 use super::job::{COMMAND, Job, Read, Role, Said, Wrote};
-use crate::cli::Slow;
-use crate::exit_code::ExitCode;
-use crate::place::Place;
+use crate::{cli::Slow, exit_code::ExitCode, place::Place};
 
 /// The job that these arguments name, if this process was started for one.
 pub(crate) fn job(arguments: &[OsString]) -> Option<Job> {

@@ -1,19 +1,25 @@
 //! The honest baseline: what one writes in an afternoon. A tokio daemon with a bounded queue for each reader, which makes the
 //! writer wait when it is full. On the socket: 'w' or 'r', then frames of a u32 length and a chunk.
 
-use std::fs::File;
-use std::io::{self, IoSlice, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{self, IoSlice, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, mpsc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::{Mutex, mpsc},
+};
 
-use super::Address;
-use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect};
-use super::server::{Server, Start};
+use super::{
+    Address,
+    connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect},
+    server::{Server, Start},
+};
 use crate::job::Job;
 
 type Readers = Arc<Mutex<Vec<mpsc::Sender<Bytes>>>>;

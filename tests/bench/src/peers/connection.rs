@@ -1,12 +1,13 @@
 //! Connections, and chunks framed in some protocol on them: large buffers, no allocation for a chunk, one system call
 //! for as much as there is. So that no peer is held up by its client.
 
-use std::fs::File;
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, IoSlice, Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    time::Duration,
+};
 
 use pfs_measure::clock;
 

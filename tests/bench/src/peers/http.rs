@@ -1,16 +1,21 @@
 //! HTTP to readers that read their socket and drop what they get: a stream of pfs that is being written, and a file from nginx.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use anyhow::Context;
 use pfs_measure::stamp::Chunk;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
-use super::connection::{connect, unexpected};
-use super::server::{Server, Start, free_port};
-use super::{Address, Peer, pfs};
+use super::{
+    Address, Peer,
+    connection::{connect, unexpected},
+    pfs,
+    server::{Server, Start, free_port},
+};
 use crate::job::{Job, WRITER, name};
 
 /// How much is read at once.

@@ -1,12 +1,17 @@
 //! Idle readers: each is attached to a stream of its own, has read the chunk in it, and waits for
 //! more. No reader has a thread, so that one process can be ten thousand readers.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    time::Duration,
+};
 
-use super::connection::{connect, give_up_after};
-use super::{Address, Peer, http, mqtt, nats, pfs, resp};
+use super::{
+    Address, Peer,
+    connection::{connect, give_up_after},
+    http, mqtt, nats, pfs, resp,
+};
 use crate::job::name;
 
 /// How long a chunk may take.
@@ -94,8 +99,7 @@ fn read_until(connection: File, bytes: &[u8]) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
+    use std::os::{fd::OwnedFd, unix::net::UnixStream};
 
     use super::*;
 

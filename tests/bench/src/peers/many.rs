@@ -1,16 +1,21 @@
 //! Many streams of a chunk each: made over one connection, where requests are sent before the answers to earlier ones are
 //! there, and listed.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::ops::Range;
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Write},
+    ops::Range,
+    time::Duration,
+};
 
 use pfs_measure::clock;
 use serde::Deserialize;
 
-use super::connection::{FramedReader, Parse, connect, give_up_after};
-use super::{Address, Peer, Receive, mqtt, nats, pfs, resp};
+use super::{
+    Address, Peer, Receive,
+    connection::{FramedReader, Parse, connect, give_up_after},
+    mqtt, nats, pfs, resp,
+};
 use crate::job::name;
 
 /// Bytes of requests that are sent at once. Their answers are taken when as much again has been sent.

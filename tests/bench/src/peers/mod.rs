@@ -16,8 +16,7 @@ pub mod server;
 #[cfg(test)]
 mod tests;
 
-use std::io;
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,15 @@
 //! mosquitto over its Unix socket: MQTT 3.1.1, QoS 0, and QoS 1 for retained messages.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::{
+    fs::File,
+    io::{self, Write},
+};
 
-use super::Address;
-use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected};
-use super::server::{Server, Start};
+use super::{
+    Address,
+    connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected},
+    server::{Server, Start},
+};
 use crate::job::Job;
 
 const CONNECT: u8 = 0x10;

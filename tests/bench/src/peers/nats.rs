@@ -1,12 +1,16 @@
 //! nats-server over loopback TCP (it has no Unix socket): the text protocol.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+};
 
-use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected};
-use super::resp::Digits;
-use super::server::{Server, Start, free_port};
-use super::{Address, Peer};
+use super::{
+    Address, Peer,
+    connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected},
+    resp::Digits,
+    server::{Server, Start, free_port},
+};
 use crate::job::Job;
 
 /// The server with its defaults, and with JetStream where that is asked for.

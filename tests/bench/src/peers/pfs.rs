@@ -1,9 +1,6 @@
 //! pfs: its library, and its command line in pipelines. Readers use the policy `block`, so that nothing is lost.
 
-use std::io;
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::{io, path::Path, process::Stdio, time::Duration};
 
 use anyhow::ensure;
 use pfs_client::{
@@ -13,8 +10,10 @@ use pfs_client::{
 use pfs_measure::clock;
 use tokio::runtime::{Builder, Runtime};
 
-use super::server::{Server, Start, free_port};
-use super::{Address, Peer, Receive, Transmit};
+use super::{
+    Address, Peer, Receive, Transmit,
+    server::{Server, Start, free_port},
+};
 use crate::job::{Job, name};
 
 /// The stream.

@@ -1,19 +1,24 @@
 //! Peers that are fed through a pipe: stdintap and tee; the pipe ends of everybody's pipelines; and pipes and sockets with
 //! nothing between their ends.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::Stdio;
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{fd::AsFd, unix::net::UnixStream},
+    path::Path,
+    process::Stdio,
+};
 
-use rustix::fs::{CWD, Mode, mkfifoat};
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::{
+    fs::{CWD, Mode, mkfifoat},
+    pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
+};
 
-use super::connection::{Fixed, FramedReader, FramedWriter, Plain, connect, unexpected};
-use super::server::{Server, Start};
-use super::{Address, Peer};
+use super::{
+    Address, Peer,
+    connection::{Fixed, FramedReader, FramedWriter, Plain, connect, unexpected},
+    server::{Server, Start},
+};
 use crate::job::Job;
 
 /// What an unprivileged user may have.

@@ -1,12 +1,16 @@
 //! What a server costs at least: two wake-ups. One thread reads from the writer's socket, writes to every reader's, and does
 //! nothing else. No queues: whoever is slow holds up all, and whoever goes ends it. It speaks as the baseline does.
 
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::{
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+};
 
-use super::Address;
-use super::server::{Server, Start};
+use super::{
+    Address,
+    server::{Server, Start},
+};
 
 const READ_SIZE: usize = 256 * 1024;
 

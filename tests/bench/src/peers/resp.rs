@@ -1,11 +1,15 @@
 //! Redis, as pub/sub and as streams, over its Unix socket: RESP.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::{
+    fs::File,
+    io::{self, Write},
+};
 
-use super::Address;
-use super::connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected};
-use super::server::{Server, Start};
+use super::{
+    Address,
+    connection::{Found, Frame, FramedReader, FramedWriter, Parse, connect, expect, unexpected},
+    server::{Server, Start},
+};
 use crate::job::Job;
 
 /// Name of the channel, and of the only stream.

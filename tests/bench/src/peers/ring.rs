@@ -6,28 +6,37 @@
 //! they are going to sleep. A daemon needs no such word: it appends what its writers have put there meanwhile, and wakes
 //! once for all of it. Here it would be a system call for every chunk, and slower than the daemon.
 
-use std::fs::File;
-use std::future::Future;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::fence;
-use std::task::{Context, Poll, Waker};
+use std::{
+    fs::File,
+    future::Future,
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::fs::symlink,
+    },
+    path::{Path, PathBuf},
+    pin::{Pin, pin},
+    sync::atomic::{
+        Ordering::{Relaxed, SeqCst},
+        fence,
+    },
+    task::{Context, Poll, Waker},
+};
 
 use bytes::BytesMut;
 use pfs_client::Chunks;
 use pfs_proto::{Decoder, Reply};
-use pfs_stream::shm::{Handout, Notifier, ShmReader};
-use pfs_stream::{Finish, Read, ReadOptions, Sink, SlowPolicy, Start, Stream, StreamConfig};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, mkfifoat};
+use pfs_stream::{
+    Finish, Read, ReadOptions, Sink, SlowPolicy, Start, Stream, StreamConfig,
+    shm::{Handout, Notifier, ShmReader},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{CWD, Mode, mkfifoat},
+};
 
 use super::{Address, Receive, Transmit};
-use crate::job::Job;
-use crate::sys::Words;
+use crate::{job::Job, sys::Words};
 
 /// How much is copied from the ring at once, about, and how often others are let run before a reader sleeps: as in pfs's
 /// client.

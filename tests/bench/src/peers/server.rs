@@ -1,18 +1,19 @@
 //! Starting the server of a peer.
 
-use std::ffi::OsStr;
-use std::io::{self, Read};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::{
+    ffi::OsStr,
+    io::{self, Read},
+    net::{Ipv4Addr, TcpListener},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::Context;
 
 use super::{Address, Peer};
-use crate::child::Running;
-use crate::job::Load;
+use crate::{child::Running, job::Load};
 
 /// Where the programs are that are not on PATH.
 #[derive(Clone, Debug)]

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use pfs_measure::clock;
-use pfs_measure::stamp::{Checker, Chunk, Seen};
+use pfs_measure::{
+    clock,
+    stamp::{Checker, Chunk, Seen},
+};
 
-use super::connection::{Fixed, Found, Frame, Parse};
-use super::{Address, Peer, Receive, Receiver, Sender, Transmit, baseline, mqtt, nats, resp};
+use super::{
+    Address, Peer, Receive, Receiver, Sender, Transmit, baseline,
+    connection::{Fixed, Found, Frame, Parse},
+    mqtt, nats, resp,
+};
 use crate::job::{Job, Load, WRITER};
 
 const LEN: usize = 300;

@@ -1,7 +1,9 @@
 //! Where something was measured, and with what.
 
-use crate::peers::Peer;
-use crate::peers::server::{Tools, contents};
+use crate::peers::{
+    Peer,
+    server::{Tools, contents},
+};
 
 /// The machine, and the versions of what was measured on it.
 #[derive(Clone, Debug, Default)]

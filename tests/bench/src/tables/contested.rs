@@ -1,9 +1,11 @@
 //! Two writers of a stream at once, each a process, and readers that check every byte.
 
 use super::{Bench, NOTE_ON_LOSS};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+};
 
 const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 

@@ -1,9 +1,11 @@
 //! HTTP to 1, 16 and 64 readers, against nginx with a file of the same bytes.
 
 use super::{Bench, by_readers};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+};
 
 const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{Bench, a_second, settle};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
-use crate::session::Session;
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+    session::Session,
+};
 
 const MEMORY: Metric =
     Metric { name: "server memory for each idle reader", unit: "KiB", shown: Shown::Chart };

@@ -1,20 +1,23 @@
 //! How long a reader takes that joins with a history of 64 MiB, against copying a file of that size in memory.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::ensure;
-use pfs_measure::clock;
-use pfs_measure::stamp::Chunk;
+use pfs_measure::{clock, stamp::Chunk};
 
 use super::Bench;
-use crate::child::Running;
-use crate::job::{Load, WRITER};
-use crate::peers::{Address, Peer, pfs};
-use crate::report::{Metric, Results, Shown};
-use crate::session::Session;
+use crate::{
+    child::Running,
+    job::{Load, WRITER},
+    peers::{Address, Peer, pfs},
+    report::{Metric, Results, Shown},
+    session::Session,
+};
 
 const TIME: Metric = Metric { name: "until a reader has 64 MiB", unit: "ms", shown: Shown::Chart };
 

@@ -1,9 +1,11 @@
 //! From append to arrival, at 1,000 chunks of 64 bytes a second.
 
 use super::{Bench, NOTE_ON_RING, by_readers};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+};
 
 pub const LATENCY: Metric =
     Metric { name: "from append to arrival", unit: "microseconds", shown: Shown::Chart };

@@ -3,22 +3,22 @@
 
 mod idle;
 
-use std::fs::File;
-use std::process::Stdio;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::{fs::File, process::Stdio, sync::mpsc, time::Duration};
 
 use anyhow::{Context, ensure};
-use pfs_measure::clock;
-use pfs_measure::stamp::{Checker, Chunk, Seen};
+use pfs_measure::{
+    clock,
+    stamp::{Checker, Chunk, Seen},
+};
 
 use super::{Bench, CORRUPT, LOST, STEADY_CPU, a_second, settle};
-use crate::child::Running;
-use crate::job::{Job, Load, WRITER};
-use crate::peers::server::Server;
-use crate::peers::{Address, Peer, Receive, Receiver, Sender, Transmit, many, pfs};
-use crate::report::{Metric, Results, Shown, number};
-use crate::session::Session;
+use crate::{
+    child::Running,
+    job::{Job, Load, WRITER},
+    peers::{Address, Peer, Receive, Receiver, Sender, Transmit, many, pfs, server::Server},
+    report::{Metric, Results, Shown, number},
+    session::Session,
+};
 
 const MADE: Metric = Metric { name: "streams made", unit: "thousands/s", shown: Shown::Chart };
 const MISSING: Metric =

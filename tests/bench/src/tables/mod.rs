@@ -13,18 +13,17 @@ mod smoke;
 mod tests;
 mod throughput;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
 
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::peers::pfs;
-use crate::peers::server::Tools;
-use crate::report::{Machine, Metric, Results, Shown};
-use crate::session::{Outcome, measure};
+use crate::{
+    job::Load,
+    peers::{Peer, pfs, server::Tools},
+    report::{Machine, Metric, Results, Shown},
+    session::{Outcome, measure},
+};
 
 /// What is measured, and how thoroughly.
 #[derive(clap::Args)]

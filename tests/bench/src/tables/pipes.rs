@@ -1,9 +1,11 @@
 //! Whole pipelines: `producer | pfs write --stream` to consumers behind `pfs cat --stream`, against `producer | tee`.
 
 use super::{Bench, by_readers};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+};
 
 pub const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 

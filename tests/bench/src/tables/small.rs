@@ -2,9 +2,11 @@
 //! at once.
 
 use super::{Bench, NOTE_ON_LOSS, NOTE_ON_RING};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+};
 
 pub const RECORDS: Metric =
     Metric { name: "records reaching every reader", unit: "thousands/s", shown: Shown::Chart };

@@ -3,10 +3,12 @@
 use anyhow::ensure;
 
 use super::{Bench, CORRUPT, LOST};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
-use crate::session::Outcome;
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+    session::Outcome,
+};
 
 const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 const RECORDS: Metric =

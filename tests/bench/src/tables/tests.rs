@@ -1,8 +1,10 @@
 //! What the tables do with rows that are no peers.
 
 use super::{latency, pipes, small, throughput};
-use crate::peers::Peer;
-use crate::report::{Machine, Metric, Results};
+use crate::{
+    peers::Peer,
+    report::{Machine, Metric, Results},
+};
 
 /// Everybody reached the same, but the ceilings `ceiling`.
 fn results(peers: &[Peer], metric: &'static Metric, columns: &[&str], ceiling: f64) -> Results {

@@ -1,9 +1,11 @@
 //! Chunks of 64 KiB, as fast as it goes, to 1, 4, 16 and 64 readers.
 
 use super::{Bench, NOTE_ON_LOSS, NOTE_ON_RING, SERVER_CPU, by_readers};
-use crate::job::Load;
-use crate::peers::Peer;
-use crate::report::{Metric, Results, Shown};
+use crate::{
+    job::Load,
+    peers::Peer,
+    report::{Metric, Results, Shown},
+};
 
 pub const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 

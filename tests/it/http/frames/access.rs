@@ -1,7 +1,9 @@
 //! Tokens, and who they are shown to.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+};
 
 use harness::{Daemon, Pfs};
 

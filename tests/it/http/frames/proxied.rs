@@ -1,8 +1,10 @@
 //! `pfs --url` through proxies that do not do what writers need, or find no daemon: the message says which setting does it.
 //! `programs/proxies` has the real ones.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+};
 
 use harness::{Daemon, Pfs, Proxy, Signal, eventually, noise};
 

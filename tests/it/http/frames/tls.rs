@@ -2,8 +2,10 @@
 
 use harness::{Daemon, Link, Pfs, digest, eventually, noise};
 
-use super::super::tls::{Authority, Identity};
-use super::{S, pfs_at};
+use super::{
+    super::tls::{Authority, Identity},
+    S, pfs_at,
+};
 
 /// `pfs` that trusts this authority.
 fn trusting<const N: usize>(authority: &Authority, url: &str, args: [&str; N]) -> Pfs {

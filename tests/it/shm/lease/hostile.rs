@@ -1,8 +1,10 @@
 //! Holders that write anything at all into the ring that they have a lease of: they can spoil the
 //! contents of their stream, and nothing else.
 
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    os::fd::AsFd,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use harness::{Daemon, Signal, Transport, digest, eventually};

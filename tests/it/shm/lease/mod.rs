@@ -9,8 +9,10 @@ mod limits;
 mod readers;
 mod writers;
 
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use harness::{Daemon, Pfs, Running, Wire, eventually, noise};

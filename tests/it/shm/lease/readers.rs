@@ -1,7 +1,9 @@
 //! What readers get of a stream whose writer has a lease.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use harness::{Daemon, Running, Signal, Transport, digest, eventually, gaps, kept, variable};
 use pfs_proto::{ReadOptions, WriterStat};

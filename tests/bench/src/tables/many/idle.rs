@@ -5,11 +5,12 @@ use std::time::Duration;
 use pfs_measure::clock;
 
 use super::{CHUNK, MAKING_TIME, PATIENCE, counted, start};
-use crate::job::Load;
-use crate::peers::idle::Readers;
-use crate::peers::{Peer, many};
-use crate::report::{Metric, Results, Shown, number};
-use crate::tables::{Bench, STEADY_CPU, a_second, settle};
+use crate::{
+    job::Load,
+    peers::{Peer, idle::Readers, many},
+    report::{Metric, Results, Shown, number},
+    tables::{Bench, STEADY_CPU, a_second, settle},
+};
 
 const ATTACHED: Metric = Metric { name: "idle readers attached", unit: "readers", shown: Shown::Table };
 const SHM: Metric = Metric { name: "idle readers over shm", unit: "readers", shown: Shown::Table };
