@@ -1,5 +1,5 @@
-//! An allocator that ends the process when much more memory is taken than any input is worth: nothing may allocate
-//! without bound. Rings are not of this allocator.
+//! An allocator that ends the process when much more memory is taken than any input is worth:
+//! nothing may allocate without bound. Rings are not of this allocator.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -26,7 +26,10 @@ impl Bounded {
         if used > self.most && !thread::panicking() {
             // The message takes some memory, too.
             self.used.store(0, Relaxed);
-            eprintln!("{bytes} bytes more would be {used} bytes of memory, and {} are enough", self.most);
+            eprintln!(
+                "{bytes} bytes more would be {used} bytes of memory, and {} are enough",
+                self.most
+            );
             process::abort();
         }
     }

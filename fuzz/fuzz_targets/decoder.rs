@@ -1,5 +1,6 @@
-//! Any bytes, read in any pieces: the decoder gives the very frames that are in them, or an error that stays, and
-//! whatever message a frame turns out to be survives being encoded and decoded once more.
+//! Any bytes, read in any pieces: the decoder gives the very frames that are in them, or an error
+//! that stays, and whatever message a frame turns out to be survives being encoded and decoded once
+//! more.
 
 #![no_main]
 
@@ -24,12 +25,18 @@ fuzz_target!(|data: &[u8]| {
                 Ok(None) => break,
                 Err(error) => {
                     assert_eq!(expected.next(), Some(Err(error)));
-                    assert!(decoder.is_empty() && decoder.next_frame() == Err(error), "an error stays");
+                    assert!(
+                        decoder.is_empty() && decoder.next_frame() == Err(error),
+                        "an error stays"
+                    );
                     return;
                 }
             }
         }
-        assert!(decoder.len() < HEADER_LEN + MAX_PAYLOAD, "it holds more than one unfinished frame");
+        assert!(
+            decoder.len() < HEADER_LEN + MAX_PAYLOAD,
+            "it holds more than one unfinished frame"
+        );
     }
     assert_eq!(expected.next(), None, "a frame did not come");
 });

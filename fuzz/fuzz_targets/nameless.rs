@@ -17,9 +17,15 @@ impl Nameless {
     /// An empty file, in memory where the system has a folder for that.
     pub fn new() -> Self {
         let folders = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
-        let folder = folders.iter().find(|folder| folder.is_dir()).expect("a folder for temporary files");
+        let folder =
+            folders.iter().find(|folder| folder.is_dir()).expect("a folder for temporary files");
         let name = folder.join(format!("pfs-fuzz-{}", process::id()));
-        let file = File::options().read(true).write(true).create_new(true).open(&name).expect("a new file");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&name)
+            .expect("a new file");
         fs::remove_file(&name).expect("the file can be removed");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd()).into();
         Self { file, path }

@@ -1,5 +1,5 @@
-//! Readers of rings whose words may be anything, as another process that may write them can leave them: each read comes to an
-//! end, and no byte outside the ring is touched.
+//! Readers of rings whose words may be anything, as another process that may write them can leave
+//! them: each read comes to an end, and no byte outside the ring is touched.
 #![no_main]
 
 use std::{fs::File, os::unix::fs::FileExt, sync::OnceLock};
@@ -23,7 +23,11 @@ struct Honest {
 fn honest() -> &'static Honest {
     static HONEST: OnceLock<Honest> = OnceLock::new();
     HONEST.get_or_init(|| {
-        let config = StreamConfig { ring_buffer_size: SIZE, channel_buffer_size: SIZE, ..Default::default() };
+        let config = StreamConfig {
+            ring_buffer_size: SIZE,
+            channel_buffer_size: SIZE,
+            ..Default::default()
+        };
         let stream = Stream::new("s", config).expect("a stream");
         let reader = stream.reader(ReadOptions::default()).expect("a reader");
         let mut writer = stream.writer().expect("a writer");
@@ -33,7 +37,8 @@ fn honest() -> &'static Honest {
         writer.finish(Finish::KeepOpen);
         let handout = reader.hand_out(false).expect("memory");
         let length = |file: Option<std::os::fd::BorrowedFd<'_>>| {
-            let file = File::from(file.expect("a file").try_clone_to_owned().expect("a descriptor"));
+            let file =
+                File::from(file.expect("a file").try_clone_to_owned().expect("a descriptor"));
             let length = file.metadata().expect("a length").len() as usize;
             (file, length)
         };
@@ -46,7 +51,8 @@ fn honest() -> &'static Honest {
 
 /// A file that keeps its size, as readers demand.
 fn file(len: usize) -> File {
-    let file = memfd_create("pfs-fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a file");
+    let file =
+        memfd_create("pfs-fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a file");
     let file = File::from(file);
     file.set_len(len as u64).expect("memory");
     fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).expect("seals");
@@ -77,7 +83,8 @@ fuzz_target!(|input: &[u8]| {
     ring.write_all_at(&honest.ring, 0).expect("memory");
     let Some((&first, mut rest)) = input.split_first() else { return };
     let mut start = honest.start;
-    start.policy = [SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect][usize::from(first) % 3];
+    start.policy =
+        [SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect][usize::from(first) % 3];
     let own = ring.try_clone().expect("a descriptor");
     let mut reader = ShmReader::open(own.into(), page.into(), &start).expect("a reader");
     let sink = File::options().write(true).open("/dev/null").expect("/dev/null");

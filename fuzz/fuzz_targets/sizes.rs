@@ -1,5 +1,6 @@
-//! Sizes, durations, counts, modes and addresses, as people write them in flags and in the configuration: they mean what a plain model
-//! says, and what is shown of them is read as the same again.
+//! Sizes, durations, counts, modes and addresses, as people write them in flags and in the
+//! configuration: they mean what a plain model says, and what is shown of them is read as the same
+//! again.
 
 #![no_main]
 
@@ -144,7 +145,8 @@ fn model_size(text: &str) -> Option<u64> {
         return None;
     }
     // The last digit comes first.
-    let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).rev().map(|digit| digit - b'0').collect();
+    let mut digits: Vec<u8> =
+        whole.bytes().chain(fraction.bytes()).rev().map(|digit| digit - b'0').collect();
     for _ in 0..doublings {
         let mut carried = 0;
         for digit in &mut digits {
@@ -182,7 +184,8 @@ fn check_duration(text: &str) {
     }
 }
 
-/// What is shown of a span is at most what it is, and more than half of that, or less than a millisecond.
+/// What is shown of a span is at most what it is, and more than half of that, or less than a
+/// millisecond.
 fn check_span(duration: Duration) {
     let shown = age::span(duration);
     let read = humantime::parse_duration(&shown).unwrap_or_else(|error| panic!("{shown}: {error}"));
@@ -201,14 +204,19 @@ fn check_configuration(text: &str) {
     let quoted: String = text.chars().map(|c| format!("\\U{:08X}", u32::from(c))).collect();
     let quoted = format!("\"{quoted}\"");
 
-    let header_size =
-        toml("limits.max_header_size", &quoted).ok().map(|config| config.http.limits.max_header_size);
+    let header_size = toml("limits.max_header_size", &quoted)
+        .ok()
+        .map(|config| config.http.limits.max_header_size);
     let expected = model_size(text).filter(|size| (1024..=1024 * 1024).contains(size));
     assert_eq!(header_size.map(|size| size as u64), expected, "{text:?}");
 
     let time = toml("limits.idle_time", &quoted).ok().map(|config| config.http.limits.idle_time);
     let allowed = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
-    assert_eq!(time, age::parse_duration(text).ok().filter(|time| allowed.contains(time)), "{text:?}");
+    assert_eq!(
+        time,
+        age::parse_duration(text).ok().filter(|time| allowed.contains(time)),
+        "{text:?}"
+    );
 
     let mode = toml("listen.socket_mode", &quoted).ok().map(|config| config.socket_mode);
     assert_eq!(mode, model_mode(text), "{text:?}");
@@ -221,7 +229,8 @@ fn check_configuration(text: &str) {
         && text.bytes().all(|byte| byte.is_ascii_digit())
         && !text.starts_with('0')
     {
-        let count = toml("limits.max_streams", text).ok().map(|config| config.host.limits.max_streams);
+        let count =
+            toml("limits.max_streams", text).ok().map(|config| config.host.limits.max_streams);
         let expected = text.parse::<u32>().ok().filter(|count| *count > 0);
         assert_eq!(count, expected.map(|count| count as usize), "{text:?}");
     }
@@ -251,7 +260,9 @@ fn model_mode(text: &str) -> Option<u32> {
 /// What is read is shown as what is read as the same.
 fn check_shown<T: FromStr<Err: ToString> + ToString + PartialEq>(text: &str) {
     match text.parse::<T>() {
-        Ok(value) => assert!(value.to_string().parse().is_ok_and(|again: T| again == value), "{text:?}"),
+        Ok(value) => {
+            assert!(value.to_string().parse().is_ok_and(|again: T| again == value), "{text:?}")
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }

@@ -22,12 +22,15 @@ pub enum DurationError {
 
 /// Reads a duration longer than zero: `500ms`, `10s`, `1h30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    let duration = pfs_proto::parse_duration(text)
-        .map_err(|error| DurationError::Malformed { text: text.to_owned(), why: error.to_string() })?;
+    let duration = pfs_proto::parse_duration(text).map_err(|error| DurationError::Malformed {
+        text: text.to_owned(),
+        why: error.to_string(),
+    })?;
     if duration.is_zero() { Err(DurationError::Zero) } else { Ok(duration) }
 }
 
-/// A span for people, in its two largest units: `2h 5m`, `3m 12s`, `0s`; under a second in milliseconds.
+/// A span for people, in its two largest units: `2h 5m`, `3m 12s`, `0s`; under a second in
+/// milliseconds.
 pub fn span(duration: Duration) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;

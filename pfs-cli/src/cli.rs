@@ -1,4 +1,5 @@
-//! The command line: every command and flag, as clap types. Help, manual and completions come from here.
+//! The command line: every command and flag, as clap types. Help, manual and completions come from
+//! here.
 
 mod bench;
 
@@ -35,11 +36,11 @@ const STYLES: Styles = Styles::styled()
 /// the byte, and a writer or daemon that dies is never mistaken for the end of a stream.
 ///
 /// Output goes to standard output byte for byte, everything else to standard error. Sizes are bytes
-/// or a number with a unit (10M, 512KB, 1.5MB, 6MiB; K, KB and KiB are 1024), durations a number with a
-/// unit (500ms, 10s, 1h30m).
+/// or a number with a unit (10M, 512KB, 1.5MB, 6MiB; K, KB and KiB are 1024), durations a number
+/// with a unit (500ms, 10s, 1h30m).
 ///
-/// When no daemon answers on the default socket, pfs starts pfsd and goes on. With --url, every command works on a
-/// daemon elsewhere.
+/// When no daemon answers on the default socket, pfs starts pfsd and goes on. With --url, every
+/// command works on a daemon elsewhere.
 #[derive(Debug, Parser)]
 #[command(name = "pfs", version, styles = STYLES, after_help = examples::PFS, arg_required_else_help = true)]
 pub struct Cli {
@@ -57,34 +58,39 @@ pub struct Cli {
 pub struct GlobalArgs {
     /// Socket of the daemon, also in PFS_SOCKET; without one, a daemon is looked for, or started
     ///
-    /// Where no socket and no URL is given, pfs uses the first of these sockets on which a daemon answers:
-    /// $XDG_RUNTIME_DIR/pfs/pfsd.sock, /run/user/UID/pfs/pfsd.sock, /tmp/pfs-UID/pfsd.sock, /run/pfs/pfsd.sock.
-    /// If none answers, a daemon is started on the first that can be in a directory of this user alone. A directory of another
-    /// user, or one that others can write to, is passed over; with -v, pfs says which. When a socket is given, here or in
-    /// PFS_SOCKET, no daemon is started. This flag beats the variable.
+    /// Where no socket and no URL is given, pfs uses the first of these sockets on which a daemon
+    /// answers: $XDG_RUNTIME_DIR/pfs/pfsd.sock, /run/user/UID/pfs/pfsd.sock,
+    /// /tmp/pfs-UID/pfsd.sock, /run/pfs/pfsd.sock. If none answers, a daemon is started on the
+    /// first that can be in a directory of this user alone. A directory of another user, or one
+    /// that others can write to, is passed over; with -v, pfs says which. When a socket is given,
+    /// here or in PFS_SOCKET, no daemon is started. This flag beats the variable.
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
     /// URL of the daemon, in place of a socket, also in PFS_URL
     ///
     /// http://HOST:PORT or https://HOST:PORT; http:// may be left out, and the port is 4437 where none is named. A path belongs to it if the daemon is
-    /// behind a reverse proxy that serves it below one. Everything is as it is over a socket, but for memory, which is
-    /// not shared. When the connection breaks while a stream is read, pfs connects again for up to 5 seconds and goes on
-    /// where it was, if it finds the same stream there; it says so on standard error. No daemon is started.
+    /// behind a reverse proxy that serves it below one. Everything is as it is over a socket, but
+    /// for memory, which is not shared. When the connection breaks while a stream is read, pfs
+    /// connects again for up to 5 seconds and goes on where it was, if it finds the same stream
+    /// there; it says so on standard error. No daemon is started.
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url, conflicts_with = "socket")]
     pub url: Option<String>,
-    /// File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE; PFS_TOKEN holds the token itself
+    /// File that holds the token to show to the daemon at the URL, also in PFS_TOKEN_FILE;
+    /// PFS_TOKEN holds the token itself
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     /// File with certificates (PEM) to trust at the URL besides the system's, also in PFS_CA_FILE
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca_file: Option<PathBuf>,
-    /// File with a certificate and its private key (PEM) to show at the URL, also in PFS_CLIENT_CERT_FILE
+    /// File with a certificate and its private key (PEM) to show at the URL, also in
+    /// PFS_CLIENT_CERT_FILE
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub client_cert_file: Option<PathBuf>,
     /// Share no memory with the daemon: send and get every byte over the connection
     ///
-    /// On Linux, a reader on the daemon's machine maps the stream's ring and reads it for itself, and a writer puts
-    /// its input where the daemon finds it. Both are faster, and results are the same to the byte.
+    /// On Linux, a reader on the daemon's machine maps the stream's ring and reads it for itself,
+    /// and a writer puts its input where the daemon finds it. Both are faster, and results are
+    /// the same to the byte.
     #[arg(long, global = true)]
     pub no_shm: bool,
     /// Say nothing but errors and losses
@@ -95,8 +101,9 @@ pub struct GlobalArgs {
     pub verbose: bool,
     /// When to color messages, help and tables
     ///
-    /// With auto, on a terminal. NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM=dumb have the effect that they have on other
-    /// programs. This flag beats the variables. What is printed of a stream is never colored.
+    /// With auto, on a terminal. NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM=dumb have the effect
+    /// that they have on other programs. This flag beats the variables. What is printed of a
+    /// stream is never colored.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorWhen,
 }
@@ -106,9 +113,9 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Append standard input, files or the output of a command to a stream
     ///
-    /// The stream is created if there is none. With --stream or --lines, what arrives on the input is appended
-    /// at once; without them, the input is read to its end and appended as one chunk. Readers get a chunk
-    /// whole or not at all.
+    /// The stream is created if there is none. With --stream or --lines, what arrives on the input
+    /// is appended at once; without them, the input is read to its end and appended as one
+    /// chunk. Readers get a chunk whole or not at all.
     ///
     /// When pfs ends with 0, every byte that it read is in the stream, and any reader that starts
     /// afterwards finds it, while the ring holds it.
@@ -116,8 +123,9 @@ pub enum Command {
     Write(WriteArgs),
     /// Print a stream as it grows, or a document
     ///
-    /// With --stream, or any flag about streams, the history that the stream's ring holds is printed and then what is appended, until the
-    /// stream is closed. A stream that does not exist yet is waited for; nothing is created.
+    /// With --stream, or any flag about streams, the history that the stream's ring holds is
+    /// printed and then what is appended, until the stream is closed. A stream that does not
+    /// exist yet is waited for; nothing is created.
     ///
     /// Bytes that the ring gave up before they could be printed are lost. Each such range is
     /// reported on standard error as it happens, also with --quiet, as
@@ -132,14 +140,16 @@ pub enum Command {
     Cat(CatArgs),
     /// Create a stream with sizes of its own
     ///
-    /// Writing to a stream creates it with the daemon's defaults; this creates it with others. A stream
-    /// that exists already is an error (9) and is left as it is, unless --exist-ok or --replace says otherwise.
+    /// Writing to a stream creates it with the daemon's defaults; this creates it with others. A
+    /// stream that exists already is an error (9) and is left as it is, unless --exist-ok or
+    /// --replace says otherwise.
     ///
     /// The ring is the larger of both sizes, and the largest chunk is the smaller of them.
     Create(CreateArgs),
     /// Close streams: no more appends, readers get the end
     ///
-    /// What the ring holds can still be read, by new readers too. Closing a closed stream changes nothing.
+    /// What the ring holds can still be read, by new readers too. Closing a closed stream changes
+    /// nothing.
     Close(CloseArgs),
     /// Remove streams and all that they hold
     ///
@@ -153,8 +163,9 @@ pub enum Command {
     Ls(LsArgs),
     /// Show the stats of streams, their writers and readers
     ///
-    /// For each reader: its process, position, lag, what happens when it cannot keep up, what it lost, and whether
-    /// a writer is waiting for it. The daemon's own stats are those of pfs info.
+    /// For each reader: its process, position, lag, what happens when it cannot keep up, what it
+    /// lost, and whether a writer is waiting for it. The daemon's own stats are those of pfs
+    /// info.
     Stat(StatArgs),
     /// Show the daemon: its version, process, age, and use of its limits
     ///
@@ -163,19 +174,22 @@ pub enum Command {
     Info(InfoArgs),
     /// End the daemon in order, and say what is lost by it
     ///
-    /// As SIGTERM does: every client is told that the daemon goes, and all streams end with it. pfs waits until the daemon has ended.
-    /// Only root and the daemon's user may, and only over its socket. A service manager may start the daemon again, at once or for the
-    /// next client: use systemctl stop where pfsd is a service.
+    /// As SIGTERM does: every client is told that the daemon goes, and all streams end with it. pfs
+    /// waits until the daemon has ended. Only root and the daemon's user may, and only over its
+    /// socket. A service manager may start the daemon again, at once or for the next client:
+    /// use systemctl stop where pfsd is a service.
     ///
     /// No daemon is started. When none answers, pfs ends with 5.
     Stop(StopArgs),
     /// Measure what streams do on this machine
     ///
-    /// Starts readers and writers, each a process of its own, on a stream that is made for it (pfs-bench-PID in the
-    /// daemon's first mount) and removed at the end, however that comes about. When all are attached, the writers begin.
-    /// Readers check in every chunk who wrote it, that it is the right one, and that it is whole.
+    /// Starts readers and writers, each a process of its own, on a stream that is made for it
+    /// (pfs-bench-PID in the daemon's first mount) and removed at the end, however that comes
+    /// about. When all are attached, the writers begin. Readers check in every chunk who wrote
+    /// it, that it is the right one, and that it is whole.
     ///
-    /// It is the daemon that pfs would use anyway: what else it does counts, too. Ends with 4 if data was lost.
+    /// It is the daemon that pfs would use anyway: what else it does counts, too. Ends with 4 if
+    /// data was lost.
     Bench(BenchArgs),
 }
 
@@ -189,7 +203,8 @@ pub struct WriteArgs {
     pub path: StreamPath,
     /// Files to append in this order, in place of standard input; - is standard input
     ///
-    /// They are one input, as for cat(1): without --stream or --lines, all of them are appended as one chunk.
+    /// They are one input, as for cat(1): without --stream or --lines, all of them are appended as
+    /// one chunk.
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "command")]
     pub files: Vec<PathBuf>,
     /// Append input as it arrives, not at its end as one chunk
@@ -197,9 +212,9 @@ pub struct WriteArgs {
     pub stream: bool,
     /// Append input as it arrives, in whole lines: no line is ever split
     ///
-    /// --stream is implied. Chunks end only after a newline, or at the end of the input. Neither a gap nor
-    /// another writer's chunk comes between the bytes of a line. A line that is larger than the stream
-    /// takes as one chunk is an error; the lines before it are appended.
+    /// --stream is implied. Chunks end only after a newline, or at the end of the input. Neither a
+    /// gap nor another writer's chunk comes between the bytes of a line. A line that is larger
+    /// than the stream takes as one chunk is an error; the lines before it are appended.
     #[arg(long, group = "streaming")]
     pub lines: bool,
     /// Close the stream at the end of the input
@@ -209,8 +224,8 @@ pub struct WriteArgs {
     pub close: bool,
     /// Begin a new stream in place of one that there is, also if that is closed
     ///
-    /// The old stream is removed and the new one made in one step, before the first byte. Who reads the old one is told that it
-    /// was removed, and ends with 7.
+    /// The old stream is removed and the new one made in one step, before the first byte. Who
+    /// reads the old one is told that it was removed, and ends with 7.
     #[arg(long)]
     pub replace: bool,
     /// Begin only when this many readers are attached
@@ -226,18 +241,22 @@ pub struct WriteArgs {
     pub tee: bool,
     /// Show progress on standard error in any case
     ///
-    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when the input is a file.
+    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when
+    /// the input is a file.
     #[arg(long)]
     pub progress: bool,
     /// Command whose standard output is appended, in place of standard input
     ///
-    /// It is started when the readers are there that are waited for. When its output has come to its end and it has ended, pfs
-    /// ends with its exit code: 128 and the signal's number if it was killed, 126 or 127 if it cannot be started. With 0, the
-    /// stream is as it should be. With any other code it is not all there, and readers are told so: with --close the stream is
-    /// closed as failed and every reader ends with 8, without it readers with --until writers-gone do.
+    /// It is started when the readers are there that are waited for. When its output has come to
+    /// its end and it has ended, pfs ends with its exit code: 128 and the signal's number if it
+    /// was killed, 126 or 127 if it cannot be started. With 0, the stream is as it should be.
+    /// With any other code it is not all there, and readers are told so: with --close the stream
+    /// is closed as failed and every reader ends with 8, without it readers with --until
+    /// writers-gone do.
     ///
-    /// If pfs itself fails, it says so, sends the command SIGTERM, waits for it, and ends with its own code. While the command
-    /// runs, pfs passes SIGTERM and SIGHUP on to it, and SIGINT where that does not come from their terminal.
+    /// If pfs itself fails, it says so, sends the command SIGTERM, waits for it, and ends with its
+    /// own code. While the command runs, pfs passes SIGTERM and SIGHUP on to it, and SIGINT
+    /// where that does not come from their terminal.
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandName)]
     pub command: Vec<OsString>,
 }
@@ -258,11 +277,11 @@ pub struct CatArgs {
     pub start: StartArgs,
     /// When to end: closed, caught-up, writers-gone or idle=DURATION
     ///
-    /// closed: when the stream is closed. caught-up: when everything is printed that was there at the start; a
-    /// missing stream is then an error (3). writers-gone: when the last writer has finished, as with a
-    /// FIFO; if one died or failed instead, pfs ends with 8. idle=DURATION: when nothing arrived for so long.
-    /// The end of a closed stream is the end in any case; if it was closed as failed, pfs ends with 8.
-    /// Default: closed.
+    /// closed: when the stream is closed. caught-up: when everything is printed that was there at
+    /// the start; a missing stream is then an error (3). writers-gone: when the last writer has
+    /// finished, as with a FIFO; if one died or failed instead, pfs ends with 8. idle=DURATION:
+    /// when nothing arrived for so long. The end of a closed stream is the end in any case; if
+    /// it was closed as failed, pfs ends with 8. Default: closed.
     #[arg(long, value_name = "END", value_parser = parse_until, group = "following")]
     pub until: Option<Until>,
     /// What to do when this reader cannot keep up; drop if not given
@@ -270,7 +289,8 @@ pub struct CatArgs {
     pub slow: Option<Slow>,
     /// Show progress on standard error in any case
     ///
-    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when the output goes to a file.
+    /// Without this flag, progress is shown on a terminal on which nothing else is printed: when
+    /// the output goes to a file.
     #[arg(long, requires = "following")]
     pub progress: bool,
 }
@@ -291,7 +311,8 @@ pub struct StartArgs {
     pub new: bool,
     /// Start with the last SIZE bytes
     ///
-    /// Exactly that many, in the middle of a chunk if need be; fewer only where the ring holds fewer.
+    /// Exactly that many, in the middle of a chunk if need be; fewer only where the ring holds
+    /// fewer.
     #[arg(long, value_name = "SIZE", value_parser = parse_size_or_zero, allow_negative_numbers = true)]
     #[arg(group = "following")]
     pub tail: Option<u64>,
@@ -346,13 +367,14 @@ pub struct CreateArgs {
     pub content_type: Option<String>,
     /// Take the memory for all that the stream may hold now, or fail
     ///
-    /// Without this, it takes more as it needs more. Where no memory is left, it keeps less history, and pfs stat shows its
-    /// capacity.
+    /// Without this, it takes more as it needs more. Where no memory is left, it keeps less
+    /// history, and pfs stat shows its capacity.
     #[arg(long)]
     pub reserve: bool,
     /// A stream that exists is no error, as long as it is not closed
     ///
-    /// It stays as it is; what was asked for and is otherwise is said on standard error. A closed stream is an error (9).
+    /// It stays as it is; what was asked for and is otherwise is said on standard error. A closed
+    /// stream is an error (9).
     #[arg(long, conflicts_with = "replace")]
     pub exist_ok: bool,
     /// Remove a stream that exists, and make the new one in the same step
@@ -371,8 +393,8 @@ pub struct CloseArgs {
     pub paths: Vec<StreamPath>,
     /// Close them as failed: what they hold is not all that there should be
     ///
-    /// Readers get what there is, and then end with 8 in place of 0. A stream that is closed already, and not as failed, is an
-    /// error (9): its readers may have come to that end.
+    /// Readers get what there is, and then end with 8 in place of 0. A stream that is closed
+    /// already, and not as failed, is an error (9): its readers may have come to that end.
     #[arg(long)]
     pub failed: bool,
 }
@@ -424,8 +446,8 @@ pub struct StatArgs {
     pub json: bool,
     /// Go on and show the stats anew every second
     ///
-    /// On a terminal, they are drawn over the last ones, as much of them as fits the window, until q is pressed. Streams that are
-    /// made below a path meanwhile are shown, too.
+    /// On a terminal, they are drawn over the last ones, as much of them as fits the window, until
+    /// q is pressed. Streams that are made below a path meanwhile are shown, too.
     #[arg(long, short)]
     pub watch: bool,
 }
@@ -470,7 +492,8 @@ impl From<ColorWhen> for ColorChoice {
     }
 }
 
-/// The `--color` of a command line, which holds also for what is said of a line that cannot be parsed, and for help.
+/// The `--color` of a command line, which holds also for what is said of a line that cannot be
+/// parsed, and for help.
 pub(crate) fn color(arguments: &[OsString]) -> ColorChoice {
     let mut words =
         arguments.iter().skip(1).filter_map(|word| word.to_str()).take_while(|word| *word != "--");

@@ -60,8 +60,9 @@ impl Daemon {
             }
             Err(_) if self.autostart => {}
             Err(not_found) => {
-                let message =
-                    format!("{not_found}; start one with pfsd, or unset PFS_AUTOSTART and let pfs do it");
+                let message = format!(
+                    "{not_found}; start one with pfsd, or unset PFS_AUTOSTART and let pfs do it"
+                );
                 return Err(Failure::new(ExitCode::NoDaemon, message).into());
             }
         }
@@ -73,7 +74,9 @@ impl Daemon {
         let starter = Starter::prepare(lookup).map_err(not_started)?;
         let socket = starter.socket().display();
         // One that does not exist is common, and no surprise where another one is used.
-        for unfit in starter.passed_over().iter().filter(|unfit| !matches!(unfit, Unfit::Missing { .. })) {
+        for unfit in
+            starter.passed_over().iter().filter(|unfit| !matches!(unfit, Unfit::Missing { .. }))
+        {
             self.printer.info(format_args!("{unfit}; the daemon is started on {socket}"));
         }
         let program = starter.program().display();
@@ -91,16 +94,22 @@ impl Daemon {
             Place::Lookup(lookup) => match lookup.find() {
                 Ok(found) => Place::Socket(found.socket),
                 Err(not_found) => {
-                    let start =
-                        if self.autostart { "any other pfs command starts one" } else { "pfsd starts one" };
-                    return Err(Failure::new(ExitCode::NoDaemon, format!("{not_found}; {start}")).into());
+                    let start = if self.autostart {
+                        "any other pfs command starts one"
+                    } else {
+                        "pfsd starts one"
+                    };
+                    return Err(
+                        Failure::new(ExitCode::NoDaemon, format!("{not_found}; {start}")).into()
+                    );
                 }
             },
             place => place.clone(),
         };
         let operator = Operator::connect(&place.endpoint()).await.map_err(|error| match error {
             ConnectError::NoDaemon { source, .. } => {
-                Failure::new(ExitCode::NoDaemon, format!("no daemon answers {place} ({source})")).into()
+                Failure::new(ExitCode::NoDaemon, format!("no daemon answers {place} ({source})"))
+                    .into()
             }
             error => explain(error, &place),
         })?;
@@ -122,7 +131,11 @@ impl Daemon {
     }
 
     /// Remembers where the daemon is, so that everything else of this run goes to the same one.
-    fn found(&self, place: Place, connected: Result<Client, ConnectError>) -> anyhow::Result<Client> {
+    fn found(
+        &self,
+        place: Place,
+        connected: Result<Client, ConnectError>,
+    ) -> anyhow::Result<Client> {
         let client = connected.map_err(|error| explain(error, &place))?;
         // Another connection of this run may have found it before.
         let _ = self.found.set(place);
@@ -161,10 +174,13 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
         }
         (ConnectError::Io { path, source }, _) if source.kind() == io::ErrorKind::InvalidInput => {
             let message = "the path of a socket cannot be as long as this one";
-            let message = format!("{message}, {} bytes: {}", path.as_os_str().len(), path.display());
+            let message =
+                format!("{message}, {} bytes: {}", path.as_os_str().len(), path.display());
             Failure::new(ExitCode::Usage, message).into()
         }
-        (ConnectError::Io { path, source }, _) if source.kind() == io::ErrorKind::PermissionDenied => {
+        (ConnectError::Io { path, source }, _)
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
             anyhow::anyhow!(
                 "cannot connect to {}: {source}; the daemon's owner lets others in with listen.socket_mode",
                 path.display()
@@ -178,7 +194,9 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
             Failure::new(ExitCode::NoDaemon, message).into()
         }
         (error @ ConnectError::Rejected { status: 401, .. }, _) => {
-            anyhow::anyhow!("{error}; name a file that holds a token with --token-file or PFS_TOKEN_FILE")
+            anyhow::anyhow!(
+                "{error}; name a file that holds a token with --token-file or PFS_TOKEN_FILE"
+            )
         }
         (error @ ConnectError::Untrusted { .. }, _) => {
             anyhow::anyhow!(
@@ -190,7 +208,10 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
             let own = env!("CARGO_PKG_VERSION");
             let to_do = match place {
                 Place::Socket(path) => {
-                    format!("stop it with: pfs --socket {} stop, and start a new one", path.display())
+                    format!(
+                        "stop it with: pfs --socket {} stop, and start a new one",
+                        path.display()
+                    )
                 }
                 Place::Url { .. } | Place::Lookup(_) => {
                     "start a new one in its place, or use a pfs of its version".to_owned()
@@ -203,7 +224,9 @@ fn explain(error: ConnectError, place: &Place) -> anyhow::Error {
         }
         // They name the place themselves.
         (error @ (ConnectError::Io { .. } | ConnectError::Rejected { .. }), _) => error.into(),
-        (error, _) => anyhow::Error::new(error).context(format!("cannot talk to the daemon {place}")),
+        (error, _) => {
+            anyhow::Error::new(error).context(format!("cannot talk to the daemon {place}"))
+        }
     }
 }
 

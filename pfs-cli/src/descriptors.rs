@@ -1,14 +1,16 @@
 //! Standard descriptors at start-up: which are closed.
 //!
-//! Before `main`, the standard library opens `/dev/null` for every standard descriptor that is closed. What is written there
-//! would be lost without an error, and `pfs write` would find an empty input. An open `/dev/null` tells nothing: other
-//! programs pass one on purpose, in any mode. So the loader calls [`look`] before the standard library does anything.
+//! Before `main`, the standard library opens `/dev/null` for every standard descriptor that is
+//! closed. What is written there would be lost without an error, and `pfs write` would find an
+//! empty input. An open `/dev/null` tells nothing: other programs pass one on purpose, in any mode.
+//! So the loader calls [`look`] before the standard library does anything.
 //!
 //! # Safety
 //!
-//! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only thread. It passes arguments by
-//! the C ABI, which a function may ignore. [`look`] needs nothing that is set up later: it asks for the flags of two
-//! descriptors, stores to atomics, and cannot panic.
+//! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only
+//! thread. It passes arguments by the C ABI, which a function may ignore. [`look`] needs nothing
+//! that is set up later: it asks for the flags of two descriptors, stores to atomics, and cannot
+//! panic.
 
 use std::{
     io,
@@ -68,7 +70,8 @@ fn open_for<'a>(
     was_closed: &AtomicBool,
     useless: OFlags,
 ) -> io::Result<BorrowedFd<'a>> {
-    if was_closed.load(Relaxed) || fcntl_getfl(descriptor)?.intersection(OFlags::RWMODE) == useless {
+    if was_closed.load(Relaxed) || fcntl_getfl(descriptor)?.intersection(OFlags::RWMODE) == useless
+    {
         return Err(Errno::BADF.into());
     }
     Ok(descriptor)

@@ -27,7 +27,8 @@ pub enum ExitCode {
     WriterDied,
     /// The stream is closed, or exists already.
     ClosedOrExists,
-    /// What a shell has for the end of the command of `pfs write -- COMMAND`, or for a signal that ended `pfs`.
+    /// What a shell has for the end of the command of `pfs write -- COMMAND`, or for a signal that
+    /// ended `pfs`.
     Command(u8),
 }
 
@@ -38,7 +39,10 @@ impl ExitCode {
         (Self::Failure, "Any other failure."),
         (Self::Usage, "Wrong usage."),
         (Self::NoSuchStream, "No such stream."),
-        (Self::DataLost, "Finished, but data was lost on the way; the ranges are on standard error."),
+        (
+            Self::DataLost,
+            "Finished, but data was lost on the way; the ranges are on standard error.",
+        ),
         (Self::NoDaemon, "No daemon, or it went away."),
         (Self::TooSlow, "Disconnected for being slow (with --slow disconnect)."),
         (Self::Removed, "The stream was removed while it was read."),
@@ -114,7 +118,9 @@ impl ExitCode {
 
     fn from_start(error: &StartError) -> Self {
         match error {
-            StartError::Connect(error) | StartError::Gone { source: error, .. } => Self::from_connect(error),
+            StartError::Connect(error) | StartError::Gone { source: error, .. } => {
+                Self::from_connect(error)
+            }
             StartError::Watch(_) => Self::Failure,
             _ => Self::NoDaemon,
         }
@@ -156,9 +162,10 @@ impl ExitCode {
     fn from_code(code: ErrorCode) -> Self {
         match code {
             ErrorCode::NoSuchStream => Self::NoSuchStream,
-            ErrorCode::BadPath | ErrorCode::BadOption | ErrorCode::IsStream | ErrorCode::IsDocument => {
-                Self::Usage
-            }
+            ErrorCode::BadPath
+            | ErrorCode::BadOption
+            | ErrorCode::IsStream
+            | ErrorCode::IsDocument => Self::Usage,
             ErrorCode::AlreadyExists | ErrorCode::Closed => Self::ClosedOrExists,
             ErrorCode::ShuttingDown => Self::NoDaemon,
             ErrorCode::TooSlow => Self::TooSlow,
@@ -210,7 +217,11 @@ mod tests {
         let refused = ConnectError::Refused { code: ErrorCode::Limit, message: String::new() };
         for (error, code) in [
             (
-                StartError::Spawn { lookup: Lookup::new(None, 7), program: "pfsd".into(), error: lost() },
+                StartError::Spawn {
+                    lookup: Lookup::new(None, 7),
+                    program: "pfsd".into(),
+                    error: lost(),
+                },
                 ExitCode::NoDaemon,
             ),
             (gone(ConnectError::Lost(lost())), ExitCode::NoDaemon),
@@ -267,23 +278,33 @@ mod tests {
     #[test]
     fn a_reader_and_a_writer_of_a_removed_stream_end_each_with_their_own_code() {
         assert_eq!(ExitCode::from_error(&ReadError::Removed.into()), ExitCode::Removed);
-        assert_eq!(ExitCode::from_error(&ReadError::TooSlow { lag: None }.into()), ExitCode::TooSlow);
+        assert_eq!(
+            ExitCode::from_error(&ReadError::TooSlow { lag: None }.into()),
+            ExitCode::TooSlow
+        );
         assert_eq!(ExitCode::from_error(&WriteError::Removed.into()), ExitCode::Failure);
         assert_eq!(ExitCode::from_error(&WriteError::Closed.into()), ExitCode::ClosedOrExists);
     }
 
     #[test]
     fn what_a_daemon_refuses_a_reader_or_writer_ends_with_the_code_of_its_reason() {
-        for (code, exit) in [(ErrorCode::BadOption, ExitCode::Usage), (ErrorCode::Limit, ExitCode::Failure)] {
+        for (code, exit) in
+            [(ErrorCode::BadOption, ExitCode::Usage), (ErrorCode::Limit, ExitCode::Failure)]
+        {
             assert_eq!(ExitCode::from_error(&ReadError::from(told(code)).into()), exit, "{code:?}");
-            assert_eq!(ExitCode::from_error(&WriteError::from(told(code)).into()), exit, "{code:?}");
+            assert_eq!(
+                ExitCode::from_error(&WriteError::from(told(code)).into()),
+                exit,
+                "{code:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_said_about_an_error_does_not_change_its_code() {
-        let error =
-            anyhow::Error::new(told(ErrorCode::NoSuchStream)).context("cannot show it").context("again");
+        let error = anyhow::Error::new(told(ErrorCode::NoSuchStream))
+            .context("cannot show it")
+            .context("again");
         assert_eq!(ExitCode::from_error(&error), ExitCode::NoSuchStream);
         assert_eq!(ExitCode::from_error(&anyhow::anyhow!("no idea")), ExitCode::Failure);
     }

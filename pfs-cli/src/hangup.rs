@@ -11,16 +11,18 @@ use tokio::sync::oneshot;
 
 use crate::output::OutputError;
 
-/// Comes to an end when the reader of standard output has gone, with what a write would fail with; never for a file or a
-/// terminal that stays.
+/// Comes to an end when the reader of standard output has gone, with what a write would fail with;
+/// never for a file or a terminal that stays.
 ///
-/// A thread waits for it, since an event loop cannot watch every kind of file and would have to share
-/// the descriptor's non-blocking flag with other processes.
+/// A thread waits for it, since an event loop cannot watch every kind of file and would have to
+/// share the descriptor's non-blocking flag with other processes.
 pub(crate) async fn stdout_hangup() -> OutputError {
     let (gone, noticed) = oneshot::channel();
     // Where no thread can be had, the next write notices.
-    let watcher =
-        thread::Builder::new().name("stdout-hangup".to_owned()).stack_size(64 * 1024).spawn(move || {
+    let watcher = thread::Builder::new()
+        .name("stdout-hangup".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(move || {
             if let Some(error) = wait_for_hangup(rustix::stdio::stdout()) {
                 let _ = gone.send(error);
             }
@@ -39,8 +41,9 @@ fn wait_for_hangup(output: BorrowedFd<'_>) -> Option<OutputError> {
         match poll(&mut watched, None) {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => {
-                let has_gone =
-                    watched.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP));
+                let has_gone = watched
+                    .iter()
+                    .any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP));
                 return has_gone.then(|| hangup_of(output));
             }
             Err(_) => return None,
@@ -48,7 +51,8 @@ fn wait_for_hangup(output: BorrowedFd<'_>) -> Option<OutputError> {
     }
 }
 
-/// Who no longer reads a pipe or a socket has had enough. A terminal that hangs up is a device that fails.
+/// Who no longer reads a pipe or a socket has had enough. A terminal that hangs up is a device that
+/// fails.
 fn hangup_of(output: BorrowedFd<'_>) -> OutputError {
     match fstat(output).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         Ok(FileType::CharacterDevice) => OutputError::Failed(Errno::IO.into()),
@@ -85,6 +89,10 @@ mod tests {
         drop(master);
         let error = wait_for_hangup(terminal.as_fd());
         assert!(matches!(error, Some(OutputError::Failed(_))), "{error:?}");
-        assert_eq!(rustix::io::write(&terminal, b"x").unwrap_err(), Errno::IO, "as a write would fail");
+        assert_eq!(
+            rustix::io::write(&terminal, b"x").unwrap_err(),
+            Errno::IO,
+            "as a write would fail"
+        );
     }
 }

@@ -67,8 +67,10 @@ mod tests {
 
     #[test]
     fn a_listed_stream_has_stable_names() {
-        let lines: String =
-            sample::summaries().iter().map(|stream| line(&Summary::from(stream)).unwrap()).collect();
+        let lines: String = sample::summaries()
+            .iter()
+            .map(|stream| line(&Summary::from(stream)).unwrap())
+            .collect();
         assert_eq!(
             lines,
             concat!(

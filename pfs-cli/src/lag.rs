@@ -16,8 +16,8 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// Keeps the counters' head true for as long as anybody else holds them.
 ///
-/// On a thread and a connection of its own, so that it goes on while printing waits for whoever reads it: that is
-/// when people want to know.
+/// On a thread and a connection of its own, so that it goes on while printing waits for whoever
+/// reads it: that is when people want to know.
 pub(crate) fn watch(daemon: &Daemon, path: &StreamPath, counters: &Arc<Counters>) {
     let (daemon, path, counters) = (daemon.clone(), path.clone(), Arc::downgrade(counters));
     // It only decorates: whatever fails here is told by those who do the work.

@@ -1,8 +1,9 @@
 //! `pfs`: live byte streams between processes, from the shell.
 //!
-//! This crate is the command line over [`pfs_client`]: what the flags are ([`cli`]), what each command does (a file each
-//! in `commands`), what is said and where (`printer`, `output`, `screen`), and how a run ends ([`exit_code`]). It knows nothing of
-//! the wire or of the daemon's insides, and it is a library only so that its manual and completions can be made from it.
+//! This crate is the command line over [`pfs_client`]: what the flags are ([`cli`]), what each
+//! command does (a file each in `commands`), what is said and where (`printer`, `output`,
+//! `screen`), and how a run ends ([`exit_code`]). It knows nothing of the wire or of the daemon's
+//! insides, and it is a library only so that its manual and completions can be made from it.
 
 pub mod age;
 pub mod cli;
@@ -57,7 +58,8 @@ use crate::{
 
 /// Runs `pfs` with these arguments, the program's name first, and tells how it ended.
 ///
-/// Not generic, so that the commands are compiled with this library alone and not once more with the binary.
+/// Not generic, so that the commands are compiled with this library alone and not once more with
+/// the binary.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if let Some(job) = bench::job(&arguments) {
         return bench::work(job);
@@ -97,7 +99,9 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
 fn ended(printer: &Printer, result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
-        Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => ExitCode::Success,
+        Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => {
+            ExitCode::Success
+        }
         Err(error) => {
             printer.error(format_args!("{error:#}"));
             ExitCode::from_error(&error)

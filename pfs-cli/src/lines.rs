@@ -37,8 +37,8 @@ impl LineCutter {
         Self { max, taken: 0, line: Vec::new(), handed_out: false }
     }
 
-    /// The next chunk: whole lines off the front of `block`, after what was kept of the one before. When there is no
-    /// whole line left, keeps the rest and tells so with `None`.
+    /// The next chunk: whole lines off the front of `block`, after what was kept of the one before.
+    /// When there is no whole line left, keeps the rest and tells so with `None`.
     pub(crate) fn cut<'a, 'b: 'a>(
         &'a mut self,
         block: &mut &'b [u8],
@@ -144,7 +144,10 @@ mod tests {
         assert_eq!(error, LineTooLong { offset: 3, length: 6, complete: true, max: 4 });
         let error = chunks(4, &["ok\n", "123", "45"]).unwrap_err();
         assert_eq!(error, LineTooLong { offset: 3, length: 5, complete: false, max: 4 });
-        assert!(error.to_string().contains("at byte 3 of the input is at least 5 bytes long"), "{error}");
+        assert!(
+            error.to_string().contains("at byte 3 of the input is at least 5 bytes long"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,10 +21,17 @@ impl<T> PathParser<T> {
     }
 }
 
-impl<T: FromStr<Err = PathError> + Clone + Send + Sync + 'static> TypedValueParser for PathParser<T> {
+impl<T: FromStr<Err = PathError> + Clone + Send + Sync + 'static> TypedValueParser
+    for PathParser<T>
+{
     type Value = T;
 
-    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
         let parsed = match value.to_str() {
             Some(path) => path.parse::<T>().map_err(|error| match below_default_mount::<T>(path) {
                 Some(meant) => format!("{error}; did you mean {meant}?"),

@@ -2,8 +2,8 @@
 
 use rustix::fd::BorrowedFd;
 
-/// What a pipe is made to hold, in bytes. Four times what pipes hold by default: both ends then take turns less often. Of still
-/// larger ones, a user with many pipelines could soon have no more.
+/// What a pipe is made to hold, in bytes. Four times what pipes hold by default: both ends then
+/// take turns less often. Of still larger ones, a user with many pipelines could soon have no more.
 pub(crate) const PIPE_BYTES: usize = 256 * 1024;
 
 /// If this is a pipe, and holds less, makes it a large one.

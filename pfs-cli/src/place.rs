@@ -35,12 +35,16 @@ impl Place {
         Self::choose(global, variable)
     }
 
-    /// As the environment wants it: for processes that were started with [`variables`](Self::variables).
+    /// As the environment wants it: for processes that were started with
+    /// [`variables`](Self::variables).
     pub(crate) fn from_environment() -> anyhow::Result<Self> {
         Self::choose(&GlobalArgs::default(), variable)
     }
 
-    fn choose(global: &GlobalArgs, variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Self> {
+    fn choose(
+        global: &GlobalArgs,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> anyhow::Result<Self> {
         let socket = |path: PathBuf| Ok(Self::Socket(path));
         let url = |url: &str| Self::url(url, global, &variable);
         let chosen = match (&global.socket, &global.url) {
@@ -50,7 +54,8 @@ impl Place {
             (None, Some(text)) => url(text),
             (None, None) => match (variable(SOCKET), variable(URL)) {
                 (Some(_), Some(_)) => {
-                    let message = "PFS_SOCKET and PFS_URL are both set; unset one, or say --socket or --url";
+                    let message =
+                        "PFS_SOCKET and PFS_URL are both set; unset one, or say --socket or --url";
                     return Err(usage(message));
                 }
                 (Some(path), None) => socket(PathBuf::from(path)),
@@ -133,7 +138,8 @@ impl Place {
     }
 
     /// All variables that could lead it elsewhere.
-    pub(crate) const VARIABLES: [&str; 6] = [SOCKET, URL, TOKEN, TOKEN_FILE, CA_FILE, CLIENT_CERT_FILE];
+    pub(crate) const VARIABLES: [&str; 6] =
+        [SOCKET, URL, TOKEN, TOKEN_FILE, CA_FILE, CLIENT_CERT_FILE];
 }
 
 impl fmt::Display for Place {
@@ -169,7 +175,10 @@ mod tests {
         let words = line.split(' ').filter(|word| !word.is_empty());
         let global = Cli::try_parse_from(["pfs", "ls"].into_iter().chain(words)).unwrap().global;
         let variable = |name: &str| {
-            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            environment
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
         };
         match Place::choose(&global, variable) {
             Ok(place) => Ok(place.to_string()),
@@ -190,18 +199,26 @@ mod tests {
 
     #[test]
     fn two_places_at_once_are_wrong_usage() {
-        let (code, message) = place("", &[("PFS_SOCKET", "/s"), ("PFS_URL", "http://h")]).unwrap_err();
+        let (code, message) =
+            place("", &[("PFS_SOCKET", "/s"), ("PFS_URL", "http://h")]).unwrap_err();
         assert_eq!(code, ExitCode::Usage);
         assert!(message.contains("both set"), "{message}");
-        let global =
-            GlobalArgs { socket: Some("/s".into()), url: Some("http://h".into()), ..GlobalArgs::default() };
+        let global = GlobalArgs {
+            socket: Some("/s".into()),
+            url: Some("http://h".into()),
+            ..GlobalArgs::default()
+        };
         assert_eq!(ExitCode::from_error(&Place::from_args(&global).unwrap_err()), ExitCode::Usage);
     }
 
     #[test]
     fn a_bad_url_and_a_token_without_a_url_are_wrong_usage() {
-        for line in ["--url ftp://localhost", "--url http://", "--socket /s --token-file /t", "--ca-file /t"]
-        {
+        for line in [
+            "--url ftp://localhost",
+            "--url http://",
+            "--socket /s --token-file /t",
+            "--ca-file /t",
+        ] {
             assert_eq!(place(line, &[]).unwrap_err().0, ExitCode::Usage, "{line}");
         }
         // A variable is for all daemons.
@@ -210,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
-        let (code, message) = place("--url http://h", &[("PFS_TOKEN_FILE", "/missing/token")]).unwrap_err();
+        let (code, message) =
+            place("--url http://h", &[("PFS_TOKEN_FILE", "/missing/token")]).unwrap_err();
         assert_eq!(code, ExitCode::Failure);
         assert!(message.contains("cannot use the token file /missing/token: "), "{message}");
     }
@@ -218,10 +236,16 @@ mod tests {
     #[test]
     fn a_token_is_in_a_variable_or_in_a_file_and_a_flag_beats_both() {
         let place = |file: Option<PathBuf>, environment: &[(&str, &str)]| {
-            let global =
-                GlobalArgs { url: Some("http://h".into()), token_file: file, ..GlobalArgs::default() };
+            let global = GlobalArgs {
+                url: Some("http://h".into()),
+                token_file: file,
+                ..GlobalArgs::default()
+            };
             let variable = |name: &str| {
-                environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+                environment
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| OsString::from(value))
             };
             Place::choose(&global, variable).map(|place| place.variables())
         };

@@ -28,8 +28,8 @@ enum Level {
     Verbose,
 }
 
-/// Writes messages so that they do not run into a progress bar or a [`Screen`](crate::screen::Screen). Clones share the
-/// terminal.
+/// Writes messages so that they do not run into a progress bar or a
+/// [`Screen`](crate::screen::Screen). Clones share the terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct Printer {
     level: Level,
@@ -116,8 +116,8 @@ impl Printer {
         output.flush()
     }
 
-    /// How a run ends that has this code, apart from what became of its output. A failure that was known before outlives an
-    /// output that takes no more, whose own failure is said here.
+    /// How a run ends that has this code, apart from what became of its output. A failure that was
+    /// known before outlives an output that takes no more, whose own failure is said here.
     ///
     /// # Errors
     ///
@@ -171,7 +171,8 @@ mod tests {
     fn a_failure_that_is_known_outlives_whatever_becomes_of_the_output() {
         let printer = Printer::new(&GlobalArgs::default());
         let full = || OutputError::Failed(io::ErrorKind::StorageFull.into());
-        let known = [ExitCode::NoSuchStream, ExitCode::DataLost, ExitCode::NoDaemon, ExitCode::WriterDied];
+        let known =
+            [ExitCode::NoSuchStream, ExitCode::DataLost, ExitCode::NoDaemon, ExitCode::WriterDied];
         for code in known {
             for printed in [Ok(()), Err(OutputError::Closed), Err(full())] {
                 assert_eq!(printer.conclude(code, printed).unwrap(), code);

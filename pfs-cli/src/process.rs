@@ -31,7 +31,8 @@ impl Process {
             event::{PollFd, PollFlags, poll},
             io::retry_on_intr,
         };
-        let end = move || retry_on_intr(|| poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], None));
+        let end =
+            move || retry_on_intr(|| poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], None));
         // Neither fails: there is no time limit, and the thread cannot panic.
         let _ = tokio::task::spawn_blocking(end).await;
     }

@@ -1,9 +1,10 @@
 //! The command of `pfs write -- COMMAND`: a child process whose standard output is appended.
 //!
-//! The child has the standard input and standard error of `pfs`, and is in its process group. While the child runs, SIGINT,
-//! SIGTERM and SIGHUP do not end `pfs`: how the child ends tells what becomes of the stream. SIGTERM and SIGHUP are passed
-//! on. So is SIGINT, unless it may have come from the terminal, which sends it to the whole process group. Once the child has
-//! ended, these signals end `pfs` again.
+//! The child has the standard input and standard error of `pfs`, and is in its process group. While
+//! the child runs, SIGINT, SIGTERM and SIGHUP do not end `pfs`: how the child ends tells what
+//! becomes of the stream. SIGTERM and SIGHUP are passed on. So is SIGINT, unless it may have come
+//! from the terminal, which sends it to the whole process group. Once the child has ended, these
+//! signals end `pfs` again.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -28,7 +29,8 @@ use crate::{
     signals::Signals,
 };
 
-/// The exit codes of a shell for a command that cannot be executed, and for one that does not exist.
+/// The exit codes of a shell for a command that cannot be executed, and for one that does not
+/// exist.
 const NOT_EXECUTED: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
@@ -81,7 +83,8 @@ impl Producer {
         let (output, input) = io::pipe().map_err(failed)?;
         // Before the start: a signal in between is passed on, too.
         let signals = Signals::catch().map_err(failed)?;
-        // The writing end of the pipe is gone here after this statement: at the end of the child, the pipe ends.
+        // The writing end of the pipe is gone here after this statement: at the end of the child,
+        // the pipe ends.
         let child = Command::new(program).args(arguments).stdout(input).spawn().map_err(failed)?;
         let (tell_end, ended) = oneshot::channel();
         let (tell_signal, interruption) = oneshot::channel();
@@ -185,7 +188,9 @@ async fn supervise(
 
 /// Whether the terminal sends its signals to this process group, and so to the command.
 fn terminal_signals_us() -> bool {
-    File::open("/dev/tty").and_then(session::is_in_foreground).is_ok_and(|is_foreground| is_foreground)
+    File::open("/dev/tty")
+        .and_then(session::is_in_foreground)
+        .is_ok_and(|is_foreground| is_foreground)
 }
 
 #[cfg(test)]
@@ -214,7 +219,10 @@ mod tests {
     async fn a_command_that_cannot_be_started_is_told_from_one_that_does_not_exist() {
         for (command, code) in [("/nowhere/at/all", 127), ("/", 126)] {
             let failure = Producer::start(&[command.into()]).unwrap_err();
-            assert!(failure.to_string().starts_with(&format!("cannot start {command}: ")), "{failure}");
+            assert!(
+                failure.to_string().starts_with(&format!("cannot start {command}: ")),
+                "{failure}"
+            );
             assert_eq!(ExitCode::from_error(&failure.into()), ExitCode::Command(code));
         }
     }

@@ -29,8 +29,8 @@ const MIN_RUN_TIME: Duration = Duration::from_secs(1);
 /// Over which time the rate is smoothed.
 const SMOOTHING_SECONDS: f64 = 2.0;
 
-/// What is counted while it runs; drawn by a thread of its own, so that counting costs next to nothing
-/// and a run that waits for its output still shows that it waits.
+/// What is counted while it runs; drawn by a thread of its own, so that counting costs next to
+/// nothing and a run that waits for its output still shows that it waits.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Bytes that are done: appended, or delivered.
@@ -57,16 +57,16 @@ pub(crate) enum Role {
 pub(crate) enum Style {
     /// Not at all.
     Hidden,
-    /// A line that is redrawn, once this much time has passed. With a time of zero it was asked for, and is drawn also in the
-    /// background.
+    /// A line that is redrawn, once this much time has passed. With a time of zero it was asked
+    /// for, and is drawn also in the background.
     Bar(Duration),
     /// A line now and then.
     Lines,
 }
 
 impl Style {
-    /// What people expect: a bar where they look and where it is in nobody's way, else only when asked for.
-    /// `shared` says that another output may be on the terminal.
+    /// What people expect: a bar where they look and where it is in nobody's way, else only when
+    /// asked for. `shared` says that another output may be on the terminal.
     pub(crate) fn choose(asked: bool, quiet: bool, shared: bool) -> Self {
         Self::choose_for(terminal::is_drawable(&io::stderr()), asked, quiet, shared)
     }
@@ -125,7 +125,13 @@ impl Drop for Progress {
     }
 }
 
-fn draw(printer: &Printer, style: Style, role: Role, counters: &Counters, stopped: &mpsc::Receiver<()>) {
+fn draw(
+    printer: &Printer,
+    style: Style,
+    role: Role,
+    counters: &Counters,
+    stopped: &mpsc::Receiver<()>,
+) {
     let started = Instant::now();
     let mut meter = Meter::default();
     let (every, patience) = match style {
@@ -167,8 +173,8 @@ fn draw(printer: &Printer, style: Style, role: Role, counters: &Counters, stoppe
 }
 
 fn new_bar() -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let style = ProgressStyle::with_template("{spinner} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
     ProgressBar::new_spinner().with_style(style)
 }
 
@@ -186,8 +192,12 @@ impl Stats {
     fn line(self, role: Role) -> String {
         let Self { bytes, rate: speed, elapsed, lag, lost } = self;
         // Whole seconds: a last line that says 250ms beside a rate is no help to anybody.
-        let done =
-            format!("{}  {}  {}", size(bytes), rate(speed), span(Duration::from_secs(elapsed.as_secs())));
+        let done = format!(
+            "{}  {}  {}",
+            size(bytes),
+            rate(speed),
+            span(Duration::from_secs(elapsed.as_secs()))
+        );
         match role {
             Role::Reader => format!("{done}  lag {}  lost {}", size(lag), size(lost)),
             Role::Writer => format!("{done}  unacknowledged {}", size(lag)),
@@ -208,7 +218,8 @@ impl Meter {
         let passed = at.saturating_sub(self.at).as_secs_f64();
         if passed > 0.0 {
             let now = bytes.saturating_sub(self.bytes) as f64 / passed;
-            let weight = if self.at.is_zero() { 1.0 } else { 1.0 - (-passed / SMOOTHING_SECONDS).exp() };
+            let weight =
+                if self.at.is_zero() { 1.0 } else { 1.0 - (-passed / SMOOTHING_SECONDS).exp() };
             self.rate += weight * (now - self.rate);
             (self.bytes, self.at) = (bytes, at);
         }

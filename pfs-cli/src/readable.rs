@@ -22,7 +22,8 @@ use tokio::{net::unix::pipe, sync::Notify};
 pub(crate) enum Readable {
     /// A pipe, which the event loop watches. Nothing is read through this.
     Pipe(pipe::Receiver),
-    /// A thread waits for what the event loop might not be able to watch. The thread touches no byte of it.
+    /// A thread waits for what the event loop might not be able to watch. The thread touches no
+    /// byte of it.
     Thread {
         file: Arc<OwnedFd>,
         /// Asks the thread to wait; full while it does.
@@ -69,8 +70,10 @@ impl Readable {
     pub(crate) async fn wait(&self) {
         match self {
             Self::Pipe(pipe) => {
-                // Whatever the event loop knows is from before; what comes after this look, it tells anew.
-                let look = || if self.now() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+                // Whatever the event loop knows is from before; what comes after this look, it
+                // tells anew.
+                let look =
+                    || if self.now() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
                 while pipe.try_io(look).is_err() && pipe.readable().await.is_ok() {}
             }
             Self::Thread { ask, told, .. } => {
@@ -86,7 +89,8 @@ impl Readable {
 pub(crate) fn is_readable(file: BorrowedFd<'_>) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let look = || poll(&mut [PollFd::from_borrowed_fd(file, PollFlags::IN)], Some(&at_once));
-    // A signal that arrives meanwhile tells nothing about the file. Any other error is for the read to tell.
+    // A signal that arrives meanwhile tells nothing about the file. Any other error is for the read
+    // to tell.
     !matches!(retry_on_intr(look), Ok(0))
 }
 
@@ -115,9 +119,13 @@ mod tests {
         says_when_there_is_something_and_at_the_end(&readable, output).await;
     }
 
-    async fn says_when_there_is_something_and_at_the_end(readable: &Readable, mut output: io::PipeWriter) {
+    async fn says_when_there_is_something_and_at_the_end(
+        readable: &Readable,
+        mut output: io::PipeWriter,
+    ) {
         assert!(!readable.now());
-        let given_up = tokio::time::timeout(std::time::Duration::from_millis(1), readable.wait()).await;
+        let given_up =
+            tokio::time::timeout(std::time::Duration::from_millis(1), readable.wait()).await;
         assert!(given_up.is_err());
         output.write_all(b"x").unwrap();
         while !readable.now() {

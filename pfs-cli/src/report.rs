@@ -53,11 +53,15 @@ pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
     line("state", stream.state.to_string());
     let created = span(since(stream.created, now));
     line("created", format!("{created} ago{}", by(stream.owner)));
-    let last =
-        stream.last_append.map_or_else(|| "never".to_owned(), |at| format!("{} ago", span(since(at, now))));
+    let last = stream
+        .last_append
+        .map_or_else(|| "never".to_owned(), |at| format!("{} ago", span(since(at, now))));
     line("appended", last);
     line("head", format!("{} ({})", stream.head, size(stream.head)));
-    line("tail", format!("{} ({} held)", stream.tail, size(stream.head.saturating_sub(stream.tail))));
+    line(
+        "tail",
+        format!("{} ({} held)", stream.tail, size(stream.head.saturating_sub(stream.tail))),
+    );
     line("chunks", format!("{} ({} held)", stream.chunks, stream.chunks_held));
     line("rate", rate(stream.rate));
     let sizes = [
@@ -82,8 +86,13 @@ pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
     let (finished, died) = (stream.writers_finished, stream.writers_died);
     line("writers", format!("{} attached, {finished} finished, {died} died", stream.writers.len()));
     text.push_str(&writers(stream, now));
-    let _ =
-        writeln!(text, "  {:<9} {} attached{}", "readers", stream.readers.len(), waited_for(&stream.readers));
+    let _ = writeln!(
+        text,
+        "  {:<9} {} attached{}",
+        "readers",
+        stream.readers.len(),
+        waited_for(&stream.readers)
+    );
     text.push_str(&readers(stream, now));
     text
 }
@@ -92,7 +101,8 @@ pub(crate) fn stat_block(stream: &StreamStat, now: SystemTime) -> String {
 pub(crate) fn daemon(info: &DaemonInfo, place: &Place, now: SystemTime) -> String {
     let own = env!("CARGO_PKG_VERSION");
     let version = escape(&info.version);
-    let version = if version == own { version.into_owned() } else { format!("{version}, and pfs {own}") };
+    let version =
+        if version == own { version.into_owned() } else { format!("{version}, and pfs {own}") };
     let mounts: Vec<_> = info.mounts.iter().map(|mount| escape(mount)).collect();
     let lines = [
         ("version", version),
@@ -103,7 +113,8 @@ pub(crate) fn daemon(info: &DaemonInfo, place: &Place, now: SystemTime) -> Strin
         ("memory", format!("{} of {}", size(info.memory), size(info.max_memory))),
         ("connections", format!("{} of {}, with this one", info.connections, info.max_connections)),
     ];
-    let lines: String = lines.iter().map(|(name, value)| format!("  {name:<11} {value}\n")).collect();
+    let lines: String =
+        lines.iter().map(|(name, value)| format!("  {name:<11} {value}\n")).collect();
     format!("pfsd {}\n{lines}", escape(&place.to_string()))
 }
 
@@ -175,8 +186,8 @@ fn who(peer: Peer) -> [String; 2] {
     [peer.pid, peer.uid].map(|id| id.map_or_else(|| UNKNOWN.to_owned(), |id| id.to_string()))
 }
 
-/// Who made a stream, as far as that is known: over HTTP nobody vouches for the user, and a process is only told by who is on
-/// this machine.
+/// Who made a stream, as far as that is known: over HTTP nobody vouches for the user, and a process
+/// is only told by who is on this machine.
 fn by(owner: Peer) -> String {
     match (owner.pid, owner.uid) {
         (Some(pid), Some(uid)) => format!(" by process {pid} of user {uid}"),

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use pfs_proto::{DaemonInfo, Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat};
+use pfs_proto::{
+    DaemonInfo, Peer, ReaderStat, SlowPolicy, State, StreamStat, StreamSummary, WriterStat,
+};
 
 /// When the samples are looked at.
 pub(crate) fn now() -> SystemTime {

@@ -1,7 +1,8 @@
 //! A whole terminal to draw on, for `pfs stat --watch`.
 //!
-//! A terminal has a second page for programs that draw. What was there before is there again when they leave. Keys come at
-//! once, and are not echoed. Every signal that would end or stop `pfs` is caught, so that the terminal is restored first.
+//! A terminal has a second page for programs that draw. What was there before is there again when
+//! they leave. Keys come at once, and are not echoed. Every signal that would end or stop `pfs` is
+//! caught, so that the terminal is restored first.
 
 use std::{
     io::{self, Write as _},
@@ -12,7 +13,8 @@ use console::truncate_str;
 use rustix::{
     process::{Signal, getpid, kill_process},
     termios::{
-        LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+        LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize,
+        tcsetattr,
     },
 };
 use tokio::signal::unix::SignalKind;
@@ -26,7 +28,8 @@ use crate::{
     signals::{Caught, Signals, catch, one},
 };
 
-/// The second page, no cursor, and no line that goes on in the next one: a terminal may show a character wider than we think.
+/// The second page, no cursor, and no line that goes on in the next one: a terminal may show a
+/// character wider than we think.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
 
@@ -53,8 +56,8 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal. What `printer` says is shown below the text, and on the first page when the screen is left. To be
-    /// called in a runtime.
+    /// Takes the terminal. What `printer` says is shown below the text, and on the first page when
+    /// the screen is left. To be called in a runtime.
     ///
     /// # Errors
     ///
@@ -87,8 +90,8 @@ impl Screen {
         self.draw()
     }
 
-    /// Waits until the user has seen enough, or a signal ends `pfs`, and tells with which code. Draws anew when the window gets
-    /// another size.
+    /// Waits until the user has seen enough, or a signal ends `pfs`, and tells with which code.
+    /// Draws anew when the window gets another size.
     ///
     /// # Errors
     ///
@@ -124,7 +127,8 @@ impl Screen {
     }
 
     fn enter(&mut self) -> Result<(), OutputError> {
-        // First: in the background, this stops the process until the shell has given it the terminal.
+        // First: in the background, this stops the process until the shell has given it the
+        // terminal.
         if let Some(keys) = &self.keys {
             keys.come_at_once()?;
         }
@@ -144,7 +148,8 @@ impl Screen {
 
     /// Stops this process, as the signal would have done, until a shell continues it.
     fn suspend(&mut self) {
-        // Without a shell in its session, it would be stopped for ever, and so the system ignores the signal there, too.
+        // Without a shell in its session, it would be stopped for ever, and so the system ignores
+        // the signal there, too.
         if session::is_shared_with_parent() {
             self.leave();
             let _ = kill_process(getpid(), Signal::STOP);
@@ -190,7 +195,8 @@ impl Keys {
         let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.saved);
     }
 
-    /// Waits for a key that ends the run, and tells with which code; for ever where there are no keys. Cancel safe.
+    /// Waits for a key that ends the run, and tells with which code; for ever where there are no
+    /// keys. Cancel safe.
     async fn end(keys: Option<&Self>) -> ExitCode {
         let Some(Self { readable, .. }) = keys else { return std::future::pending().await };
         loop {
@@ -226,13 +232,15 @@ fn window(terminal: BorrowedFd<'_>) -> (usize, usize) {
 /// What draws a text over what is in a window.
 fn frame(text: &str, window: (usize, usize)) -> String {
     let lines = fit(text, window);
-    // Each line is cleared before it is written: behind a full one, the cursor is still on its last column.
+    // Each line is cleared before it is written: behind a full one, the cursor is still on its last
+    // column.
     let drawn: Vec<String> = lines.iter().map(|line| format!("\x1b[K{line}")).collect();
     let below = if lines.len() < window.0 { "\r\n\x1b[J" } else { "" };
     format!("\x1b[H{}{below}", drawn.join("\r\n"))
 }
 
-/// The lines of a text that fit, each cut to the width. Where not all do, the last line says how many are missing.
+/// The lines of a text that fit, each cut to the width. Where not all do, the last line says how
+/// many are missing.
 fn fit(text: &str, (rows, columns): (usize, usize)) -> Vec<String> {
     let cut = |line: &str| truncate_str(line, columns, "…").into_owned();
     let lines: Vec<&str> = text.lines().collect();
@@ -267,9 +275,12 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_by_what_it_shows_and_keeps_the_end_of_its_style() {
-        for line in
-            ["監視カメラ", "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}", "📷📷📷📷", "a監b視c"]
-        {
+        for line in [
+            "監視カメラ",
+            "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}",
+            "📷📷📷📷",
+            "a監b視c",
+        ] {
             for columns in 1..12 {
                 let cut = &fit(line, (1, columns))[0];
                 assert!(measure_text_width(cut) <= columns, "{cut:?} in {columns}");

@@ -1,12 +1,13 @@
 //! Sessions and process groups: who may continue this process, and whom the terminal signals.
 //!
-//! Asked by way of libc: in a PID namespace, the number of a session or a group outside of it is 0, which `rustix` takes for
-//! impossible. A shell that was started with `unshare --pid`, as some build services do, is in such a session.
+//! Asked by way of libc: in a PID namespace, the number of a session or a group outside of it is 0,
+//! which `rustix` takes for impossible. A shell that was started with `unshare --pid`, as some
+//! build services do, is in such a session.
 //!
 //! # Safety
 //!
-//! The unsafe system calls in this module take numbers and no pointers, so they touch no memory of this process, and they only
-//! ask.
+//! The unsafe system calls in this module take numbers and no pointers, so they touch no memory of
+//! this process, and they only ask.
 
 use std::{
     io,
@@ -23,8 +24,8 @@ pub(crate) fn is_shared_with_parent() -> bool {
     theirs == ours
 }
 
-/// Whether this process is in the foreground of this terminal, which must be the one of its session: whether the terminal signals
-/// it.
+/// Whether this process is in the foreground of this terminal, which must be the one of its
+/// session: whether the terminal signals it.
 ///
 /// # Errors
 ///

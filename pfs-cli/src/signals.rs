@@ -39,7 +39,8 @@ impl Signals {
 
 /// Catches a signal, unless this process ignores it.
 pub(crate) fn catch(kind: SignalKind) -> io::Result<Caught> {
-    let bit = kind.as_raw_value().checked_sub(1).and_then(|bit| 1_u64.checked_shl(bit.unsigned_abs()));
+    let bit =
+        kind.as_raw_value().checked_sub(1).and_then(|bit| 1_u64.checked_shl(bit.unsigned_abs()));
     if ignored() & bit.unwrap_or_default() == 0 { signal(kind).map(Some) } else { Ok(None) }
 }
 

@@ -1,4 +1,5 @@
-//! The input of `pfs write`, read in a thread of its own, so that a slow producer never keeps anything else waiting.
+//! The input of `pfs write`, read in a thread of its own, so that a slow producer never keeps
+//! anything else waiting.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +21,8 @@ use crate::{
     readable::is_readable,
 };
 
-/// Blocks that may wait to be sent, as long as they take no more than [`MAX_WAITING_BYTES`] together.
+/// Blocks that may wait to be sent, as long as they take no more than [`MAX_WAITING_BYTES`]
+/// together.
 const MAX_WAITING_BLOCKS: usize = 16;
 /// Memory for waiting blocks; two of them there are in any case.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
@@ -42,8 +44,8 @@ pub(crate) enum InputError {
     Tee(OutputError),
 }
 
-/// Checks that standard input can be read if it is the input, and that a copy can be written if there is to be one: before
-/// anything is created for it, appended or closed.
+/// Checks that standard input can be read if it is the input, and that a copy can be written if
+/// there is to be one: before anything is created for it, appended or closed.
 ///
 /// # Errors
 ///
@@ -62,8 +64,8 @@ pub(crate) fn check(is_input: bool, tee: bool) -> Result<(), InputError> {
 #[derive(Debug, Clone)]
 pub(crate) struct Block(Arc<Buffer>);
 
-/// Where blocks begin, in bytes of the address: the kernel's buffers begin with a page, and to a place a few bytes further in its
-/// page some processors copy many times slower.
+/// Where blocks begin, in bytes of the address: the kernel's buffers begin with a page, and to a
+/// place a few bytes further in its page some processors copy many times slower.
 const ALIGNMENT: usize = 64;
 
 #[derive(Debug)]
@@ -99,7 +101,8 @@ impl Deref for Block {
 pub(crate) struct Input(mpsc::Receiver<Result<Block, InputError>>);
 
 impl Input {
-    /// The blocks of sources one after the other, of at most `block_size` bytes each, with a copy to standard output if `tee`.
+    /// The blocks of sources one after the other, of at most `block_size` bytes each, with a copy
+    /// to standard output if `tee`.
     ///
     /// When the copy is not read any more, the input ends there.
     pub(crate) fn new(sources: Vec<Source>, block_size: usize, tee: bool) -> io::Result<Self> {
@@ -208,8 +211,9 @@ pub(crate) enum Source {
     File(File),
 }
 
-/// Reads sources as far as that needs no waiting, and about `most` bytes at most. Sources that have come to their end are taken out,
-/// so that none is left if this is the whole input. A read that fails is left to whoever reads on.
+/// Reads sources as far as that needs no waiting, and about `most` bytes at most. Sources that have
+/// come to their end are taken out, so that none is left if this is the whole input. A read that
+/// fails is left to whoever reads on.
 pub(crate) fn read_at_once(sources: &mut Vec<Source>, most: usize) -> Vec<u8> {
     let (mut held, mut block) = (Vec::new(), vec![0; SMALL_READ_BYTES]);
     while let Some(source) = sources.first_mut()

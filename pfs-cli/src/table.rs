@@ -29,7 +29,8 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Sets the columns, each line behind `indent`; no line ends with spaces. A column of which nothing is known is left out.
+    /// Sets the columns, each line behind `indent`; no line ends with spaces. A column of which
+    /// nothing is known is left out.
     pub(crate) fn render(&self, indent: &str) -> String {
         let width = |column: usize| {
             self.rows
@@ -48,7 +49,8 @@ impl Table {
         for (number, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
             for column in &shown {
-                let (Some(cell), Some(align)) = (row.get(*column), self.columns.get(*column)) else {
+                let (Some(cell), Some(align)) = (row.get(*column), self.columns.get(*column))
+                else {
                     continue;
                 };
                 line.push_str(&pad_str(cell, width(*column), *align, None));
@@ -93,7 +95,8 @@ e\u{301}te\u{301}           22
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(&[("STATE", Align::Left), ("HEAD", Align::Right), ("PATH", Align::Left)]);
+        let mut table =
+            Table::new(&[("STATE", Align::Left), ("HEAD", Align::Right), ("PATH", Align::Left)]);
         table.row(["open", "1000000", "/streamfs/cam"].map(String::from));
         table.row(["closed", "5", "/streamfs/a"].map(String::from));
         assert_eq!(
@@ -104,7 +107,8 @@ e\u{301}te\u{301}           22
 
     #[test]
     fn a_column_is_left_out_only_if_nothing_of_it_is_known() {
-        let mut table = Table::new(&[("PID", Align::Right), ("UID", Align::Right), ("LAG", Align::Right)]);
+        let mut table =
+            Table::new(&[("PID", Align::Right), ("UID", Align::Right), ("LAG", Align::Right)]);
         assert_eq!(strip_str(&table.render("")).to_string(), "PID  UID  LAG\n");
         table.row(["1", "-", "2"].map(String::from));
         table.row(["-", "-", "3"].map(String::from));

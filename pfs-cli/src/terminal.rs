@@ -16,8 +16,9 @@ pub(crate) fn is_drawable(file: &impl IsTerminal) -> bool {
     file.is_terminal() && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Whether another output may be on the terminal for the sake of this standard descriptor: because it is a terminal, or because
-/// a program at the other end of a pipe prints there, as `grep` in `pfs cat /streamfs/log | grep ERROR`.
+/// Whether another output may be on the terminal for the sake of this standard descriptor: because
+/// it is a terminal, or because a program at the other end of a pipe prints there, as `grep` in
+/// `pfs cat /streamfs/log | grep ERROR`.
 pub(crate) fn is_shared_by(descriptor: impl AsFd) -> bool {
     let Ok(stat) = fstat(&descriptor) else { return false };
     match FileType::from_raw_mode(stat.st_mode) {
@@ -27,7 +28,8 @@ pub(crate) fn is_shared_by(descriptor: impl AsFd) -> bool {
     }
 }
 
-/// Whether this process is in the background of the terminal on its standard error: the terminal is then another program's.
+/// Whether this process is in the background of the terminal on its standard error: the terminal is
+/// then another program's.
 pub(crate) fn is_in_background() -> bool {
     session::is_in_foreground(stderr()).is_ok_and(|is_foreground| !is_foreground)
 }

@@ -5,8 +5,8 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-/// Removes tips that mislead. clap suggests every name with some letters in common (`--follow`: `--color`), and to pass an unknown
-/// flag as a value, which no command of ours takes.
+/// Removes tips that mislead. clap suggests every name with some letters in common (`--follow`:
+/// `--color`), and to pass an unknown flag as a value, which no command of ours takes.
 pub(crate) fn without_false_ones(mut error: Error) -> Error {
     for (typed, suggested) in [
         (ContextKind::InvalidArg, ContextKind::SuggestedArg),
@@ -18,7 +18,8 @@ pub(crate) fn without_false_ones(mut error: Error) -> Error {
         let kept = match error.get(suggested) {
             Some(ContextValue::String(name)) if !is_close(name) => None,
             Some(ContextValue::Strings(names)) => {
-                let close: Vec<String> = names.iter().filter(|name| is_close(name)).cloned().collect();
+                let close: Vec<String> =
+                    names.iter().filter(|name| is_close(name)).cloned().collect();
                 (!close.is_empty()).then_some(ContextValue::Strings(close))
             }
             _ => continue,
@@ -43,7 +44,8 @@ pub(crate) fn without_false_ones(mut error: Error) -> Error {
     error
 }
 
-/// Words of other programs that are one letter away from a command of ours, which does something else.
+/// Words of other programs that are one letter away from a command of ours, which does something
+/// else.
 const OTHER_WORDS: [&str; 2] = ["start", "top"];
 
 /// Whether one name is a misspelling of another: at most one edit for three characters.

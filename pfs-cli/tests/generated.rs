@@ -58,7 +58,10 @@ fn the_manual_is_true() {
     // A page of a command that is gone would stay for ever.
     for entry in fs::read_dir(checked_in("man")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(pages.contains_key(&name) || !name.starts_with("pfs-"), "{name} is the page of no command");
+        assert!(
+            pages.contains_key(&name) || !name.starts_with("pfs-"),
+            "{name} is the page of no command"
+        );
     }
     compare("man", &pages);
 }
@@ -82,7 +85,8 @@ fn the_completions_are_true() {
 /// One page, in the order in which people look for things.
 fn page(command: &Command) -> Vec<u8> {
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let man = Man::new(command.clone()).manual("pfs").source(concat!("pfs ", env!("CARGO_PKG_VERSION")));
+    let man =
+        Man::new(command.clone()).manual("pfs").source(concat!("pfs ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
     man.render_title(&mut page).unwrap();
     man.render_name_section(&mut page).unwrap();
@@ -98,7 +102,8 @@ fn page(command: &Command) -> Vec<u8> {
     page
 }
 
-/// What can be given, with the names of the values. What holds everywhere is left to the options' section.
+/// What can be given, with the names of the values. What holds everywhere is left to the options'
+/// section.
 fn synopsis(command: &Command) -> Roff {
     let mut line = vec![bold(command.get_bin_name().unwrap_or("pfs"))];
     let value = |argument: &Arg| {
@@ -125,10 +130,17 @@ fn synopsis(command: &Command) -> Roff {
         line.push(roman("]"));
     }
     for argument in command.get_positionals() {
-        let many =
-            if argument.get_num_args().is_some_and(|count| count.max_values() > 1) { "..." } else { "" };
+        let many = if argument.get_num_args().is_some_and(|count| count.max_values() > 1) {
+            "..."
+        } else {
+            ""
+        };
         let (open, close) = if argument.is_required_set() { ("", "") } else { ("[", "]") };
-        line.extend([roman(format!(" {open}")), italic(value(argument)), roman(format!("{many}{close}"))]);
+        line.extend([
+            roman(format!(" {open}")),
+            italic(value(argument)),
+            roman(format!("{many}{close}")),
+        ]);
     }
     if command.has_subcommands() {
         line.extend([roman(" "), italic("COMMAND"), roman(" ...")]);

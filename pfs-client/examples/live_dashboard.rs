@@ -3,16 +3,17 @@
 //!     cargo run -p pfs-client --example live_dashboard
 //!     cargo run -p pfs-client --example live_dashboard -- 5 200     # 5 lines, one every 200 ms
 //!
-//! What is shown is a stream of JSON values, so `pfs cat --stream /streamfs/dashboard-…/metrics` shows it as well, and so
-//! do as many dashboards as there are. The other direction is a stream, too: what a dashboard wishes.
+//! What is shown is a stream of JSON values, so `pfs cat --stream /streamfs/dashboard-…/metrics`
+//! shows it as well, and so do as many dashboards as there are. The other direction is a stream,
+//! too: what a dashboard wishes.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{error::Error, process::Command, time::Duration};
 
 use pfs_client::{
-    Client, CreateOptions, Endpoint, Finish, ReadError, ReadOptions, StreamPath, TypedReadError, TypedReader,
-    TypedWriter, Until, WriteOptions,
+    Client, CreateOptions, Endpoint, Finish, ReadError, ReadOptions, StreamPath, TypedReadError,
+    TypedReader, TypedWriter, Until, WriteOptions,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::interval;
@@ -57,7 +58,9 @@ fn streams(base: &str) -> Result<[StreamPath; 2], Box<dyn Error>> {
 /// The process that pushes metrics until it is told to stop.
 async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     let [metrics, wishes] = streams(base)?;
-    let writer = client.writer(&metrics, WriteOptions { wait_readers: 1, ..WriteOptions::default() }).await?;
+    let writer = client
+        .writer(&metrics, WriteOptions { wait_readers: 1, ..WriteOptions::default() })
+        .await?;
     let mut metrics = TypedWriter::<Metrics, _>::json(writer);
     let wait = ReadOptions { wait: true, ..ReadOptions::default() };
     let mut wishes = TypedReader::<Wish, _>::json(client.reader(&wishes, wait).await?);
@@ -75,7 +78,11 @@ async fn push(client: &Client, base: &str) -> Result<(), Box<dyn Error>> {
     }
     metrics.flush().await?;
     let writer = metrics.get_ref();
-    println!("pushed {} metrics, the last one to {} dashboard(s)", writer.appended(), writer.readers());
+    println!(
+        "pushed {} metrics, the last one to {} dashboard(s)",
+        writer.appended(),
+        writer.readers()
+    );
     metrics.finish(Finish::Close).await?;
     Ok(())
 }
@@ -85,11 +92,14 @@ async fn show(client: &Client, lines: usize, every: u64) -> Result<(), Box<dyn E
     let base = format!("/streamfs/dashboard-{}", std::process::id());
     let [metrics, wishes] = streams(&base)?;
     let json = Some("application/json".to_owned());
-    client.create(&metrics, &CreateOptions { content_type: json, ..CreateOptions::default() }).await?;
+    client
+        .create(&metrics, &CreateOptions { content_type: json, ..CreateOptions::default() })
+        .await?;
     // A process that dies in the middle of it is not the end of the metrics, and is told apart.
     let options = ReadOptions { until: Until::WritersGone, ..ReadOptions::default() };
     let mut values = TypedReader::<Metrics, _>::json(client.reader(&metrics, options).await?);
-    let mut wishing = TypedWriter::<Wish, _>::json(client.writer(&wishes, WriteOptions::default()).await?);
+    let mut wishing =
+        TypedWriter::<Wish, _>::json(client.writer(&wishes, WriteOptions::default()).await?);
     wishing.append(&Wish::Every(every)).await?;
     let mut pushing = Command::new(std::env::current_exe()?).args(["push", &base]).spawn()?;
 

@@ -1,11 +1,13 @@
-//! A reader that survives its own death: each time it is started again, it goes on exactly where it was.
+//! A reader that survives its own death: each time it is started again, it goes on exactly where it
+//! was.
 //!
 //!     cargo run -p pfs-client --example resume
 //!
-//! A writer fills a stream with numbers. A reader, a process of its own, adds them to a file of results, and is killed
-//! again and again while it does. What it has done is known from the results alone: each line begins with the offset
-//! after its number. A reader that starts cuts off what is half written, and reads on from the last offset. So every number
-//! is in the results once, whenever the reader was killed.
+//! A writer fills a stream with numbers. A reader, a process of its own, adds them to a file of
+//! results, and is killed again and again while it does. What it has done is known from the results
+//! alone: each line begins with the offset after its number. A reader that starts cuts off what is
+//! half written, and reads on from the last offset. So every number is in the results once,
+//! whenever the reader was killed.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -34,7 +36,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::connect_or_start(Endpoint::from_env()?).await?;
     match arguments.as_slice() {
         [] => demonstrate(&client).await,
-        [word, path, results] if word == "read" => read(&client, &path.parse()?, Path::new(results)).await,
+        [word, path, results] if word == "read" => {
+            read(&client, &path.parse()?, Path::new(results)).await
+        }
         _ => Err("usage: resume [read PATH RESULTS]".into()),
     }
 }
@@ -53,7 +57,9 @@ async fn read(client: &Client, path: &StreamPath, results: &Path) -> Result<(), 
                 println!("{number}");
             }
             // It was away for so long that the stream has moved on. That is known exactly, too.
-            Event::Gap { from, to, .. } => return Err(format!("lost offsets {from} to {to}").into()),
+            Event::Gap { from, to, .. } => {
+                return Err(format!("lost offsets {from} to {to}").into());
+            }
             Event::End { .. } => return Ok(()),
             _ => (),
         }
@@ -62,7 +68,8 @@ async fn read(client: &Client, path: &StreamPath, results: &Path) -> Result<(), 
 
 /// The results, without a last line that is half written, and the offset that they go up to.
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
@@ -87,7 +94,9 @@ async fn demonstrate(client: &Client) -> Result<(), Box<dyn Error>> {
     };
     let reading = {
         let (path, results) = (path.clone(), results.clone());
-        tokio::task::spawn_blocking(move || supervise(&path, &results).map_err(|error| error.to_string()))
+        tokio::task::spawn_blocking(move || {
+            supervise(&path, &results).map_err(|error| error.to_string())
+        })
     };
     let (written, read) = tokio::join!(writing, reading);
     let runs = read??;
@@ -120,7 +129,8 @@ fn supervise(path: &StreamPath, results: &Path) -> Result<usize, Box<dyn Error>>
     }
 }
 
-/// Kills the reader when it has printed enough; tells what it said first. `None` if it ended by itself.
+/// Kills the reader when it has printed enough; tells what it said first. `None` if it ended by
+/// itself.
 fn watch(reader: &mut Child) -> Result<Option<String>, Box<dyn Error>> {
     let mut lines = BufReader::new(reader.stdout.take().ok_or("it has no output")?).lines();
     let begin = lines.next().transpose()?.unwrap_or_default();
@@ -138,5 +148,9 @@ fn check(results: &str) -> Result<(), Box<dyn Error>> {
         .lines()
         .map(|line| line.split_once(' ').map_or(line, |(_, number)| number).parse())
         .collect::<Result<_, _>>()?;
-    if numbers.iter().copied().eq(1..=NUMBERS) { Ok(()) } else { Err("the results are wrong".into()) }
+    if numbers.iter().copied().eq(1..=NUMBERS) {
+        Ok(())
+    } else {
+        Err("the results are wrong".into())
+    }
 }

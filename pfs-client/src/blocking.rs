@@ -1,9 +1,11 @@
 //! Writing and following streams without asynchronous code.
 //!
-//! For programs that have a thread to spare for each reader and writer. Where memory is shared with the daemon this is
-//! also the fastest way: the thread itself sleeps in the ring, and nothing stands between it and the bytes.
+//! For programs that have a thread to spare for each reader and writer. Where memory is shared with
+//! the daemon this is also the fastest way: the thread itself sleeps in the ring, and nothing
+//! stands between it and the bytes.
 //!
-//! A reader yields before it sleeps. Gain: 43 % in chunks of 64 KiB to 16 readers, docs/bench/optimisations.md
+//! A reader yields before it sleeps. Gain: 43 % in chunks of 64 KiB to 16 readers,
+//! docs/bench/optimisations.md
 //!
 //! ```no_run
 //! use pfs_client::{Chunks, Endpoint, Event, ReadOptions, blocking::Client};
@@ -24,8 +26,8 @@
 //!
 //! # Panics
 //!
-//! Whatever waits here panics in asynchronous code, where tokio lets nothing block: there, use the types of the crate's root, or
-//! `tokio::task::spawn_blocking`.
+//! Whatever waits here panics in asynchronous code, where tokio lets nothing block: there, use the
+//! types of the crate's root, or `tokio::task::spawn_blocking`.
 
 mod adapt;
 mod requests;
@@ -39,14 +41,18 @@ use std::{
 use pfs_proto::{PathError, ReadOptions, StreamEvent, StreamPath, WriteOptions};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Chunk, Chunks, ConnectError, Endpoint, Event, Finish, ReadError, RequestError, WriteError};
+use crate::{
+    Chunk, Chunks, ConnectError, Endpoint, Event, Finish, ReadError, RequestError, WriteError,
+};
 
-/// How often a reader lets others run before it sleeps. When much is going on, there is something to read
-/// afterwards, and neither falling asleep nor being woken was necessary; when nothing is, it costs next to nothing.
+/// How often a reader lets others run before it sleeps. When much is going on, there is something
+/// to read afterwards, and neither falling asleep nor being woken was necessary; when nothing is,
+/// it costs next to nothing.
 #[cfg(target_os = "linux")]
 const YIELDS_BEFORE_SLEEP: u32 = 4;
 
-/// Where a daemon is, and how to get readers and writers of its streams. Each has a connection of its own.
+/// Where a daemon is, and how to get readers and writers of its streams. Each has a connection of
+/// its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
@@ -56,8 +62,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the daemon there. Nothing is connected yet: with [`Endpoint::Lookup`], the daemon is looked for when a reader
-    /// or writer is opened.
+    /// A client of the daemon there. Nothing is connected yet: with [`Endpoint::Lookup`], the
+    /// daemon is looked for when a reader or writer is opened.
     pub fn new(endpoint: impl Into<Endpoint>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -91,7 +97,8 @@ impl Client {
         options: ReadOptions,
     ) -> Result<Reader, RequestError> {
         let runtime = self.runtime()?;
-        let reader = runtime.block_on(async { self.client().await?.reader(path, options).await })?;
+        let reader =
+            runtime.block_on(async { self.client().await?.reader(path, options).await })?;
         Ok(Reader { runtime, reader })
     }
 
@@ -106,7 +113,8 @@ impl Client {
         options: WriteOptions,
     ) -> Result<Writer, RequestError> {
         let runtime = self.runtime()?;
-        let writer = runtime.block_on(async { self.client().await?.writer(path, options).await })?;
+        let writer =
+            runtime.block_on(async { self.client().await?.writer(path, options).await })?;
         Ok(Writer { runtime, writer })
     }
 
@@ -132,7 +140,8 @@ impl Client {
     }
 }
 
-/// As [`Events`](crate::Events), for a thread of its own: an iterator, whose last item is an error unless the stream was removed.
+/// As [`Events`](crate::Events), for a thread of its own: an iterator, whose last item is an error
+/// unless the stream was removed.
 #[derive(Debug)]
 pub struct Events {
     runtime: Runtime,
@@ -161,8 +170,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Waits for what comes next: adds all chunks that came together to `chunks`, which is emptied first, or returns an
-    /// event that is something else. After [`Event::End`] it is that again.
+    /// Waits for what comes next: adds all chunks that came together to `chunks`, which is emptied
+    /// first, or returns an event that is something else. After [`Event::End`] it is that
+    /// again.
     ///
     /// # Errors
     ///
@@ -325,8 +335,9 @@ impl Writer {
         run(&self.runtime, self.writer.flush())
     }
 
-    /// Blocks until the writer fails, and returns why. For programs that have nothing to append at the moment and still
-    /// want to know when the stream is closed or removed or the daemon is gone.
+    /// Blocks until the writer fails, and returns why. For programs that have nothing to append at
+    /// the moment and still want to know when the stream is closed or removed or the daemon is
+    /// gone.
     pub fn failure(&mut self) -> WriteError {
         self.runtime.block_on(self.writer.failure())
     }
@@ -350,8 +361,12 @@ impl Writer {
     }
 }
 
-/// Enters the runtime only for what has to wait: most small appends do not, and entering costs more than they do.
-fn run<T>(runtime: &Runtime, future: impl Future<Output = Result<T, WriteError>>) -> Result<T, WriteError> {
+/// Enters the runtime only for what has to wait: most small appends do not, and entering costs more
+/// than they do.
+fn run<T>(
+    runtime: &Runtime,
+    future: impl Future<Output = Result<T, WriteError>>,
+) -> Result<T, WriteError> {
     let mut future = pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,

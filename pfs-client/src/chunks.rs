@@ -64,8 +64,8 @@ impl Chunks {
     }
 
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        // In pieces: how C libraries copy long runs is ten times slower on some processors when both places lie alike in
-        // their pages.
+        // In pieces: how C libraries copy long runs is ten times slower on some processors when
+        // both places lie alike in their pages.
         self.bytes.reserve(chunk.len());
         chunk.chunks(COPY_BYTES).for_each(|piece| self.bytes.extend_from_slice(piece));
         self.ends.push(self.bytes.len());
@@ -132,7 +132,10 @@ mod tests {
         let mut chunks = Chunks::new();
         let large = Bytes::from(vec![7; LARGE_CHUNK_BYTES]);
         chunks.hold(large.clone());
-        assert_eq!((chunks.len(), chunks.iter().count(), chunks.bytes().as_ptr()), (1, 1, large.as_ptr()));
+        assert_eq!(
+            (chunks.len(), chunks.iter().count(), chunks.bytes().as_ptr()),
+            (1, 1, large.as_ptr())
+        );
         chunks.clear();
         chunks.push(b"next");
         assert_eq!(chunks.iter().collect::<Vec<_>>(), [b"next"]);

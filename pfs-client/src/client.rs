@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, PathError, ReadOptions, Reply, Request, StreamPath, StreamStat, StreamSummary,
-    WriteOptions,
+    CreateOptions, DaemonInfo, PathError, ReadOptions, Reply, Request, StreamPath, StreamStat,
+    StreamSummary, WriteOptions,
 };
 
 use crate::{
@@ -15,13 +15,13 @@ use crate::{
     error::{ProtocolError, RequestError},
 };
 
-/// A client of one daemon. Any number of tasks may use it at once, by reference or by a clone of their own, which is the same
-/// client.
+/// A client of one daemon. Any number of tasks may use it at once, by reference or by a clone of
+/// their own, which is the same client.
 ///
-/// It keeps a connection for requests, and makes new ones when there is none, when it is busy and when it is
-/// gone: a client survives its daemon's restart. Every [`Writer`] and [`Reader`] has a connection of its own and
-/// lives on without the client. All methods may be cancelled; whether the daemon has then done what was asked is not
-/// known.
+/// It keeps a connection for requests, and makes new ones when there is none, when it is busy and
+/// when it is gone: a client survives its daemon's restart. Every [`Writer`] and [`Reader`] has a
+/// connection of its own and lives on without the client. All methods may be cancelled; whether the
+/// daemon has then done what was asked is not known.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
@@ -34,13 +34,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon there, which has 5 seconds to answer. Text is an endpoint by `parse`, an `HttpEndpoint` by `into`.
+    /// Connects to the daemon there, which has 5 seconds to answer. Text is an endpoint by `parse`,
+    /// an `HttpEndpoint` by `into`.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::NoDaemon`], [`ConnectError::NotFound`] or [`ConnectError::Unreachable`] when nobody listens there;
-    /// [`ConnectError::Older`] when an [`Operator`] can talk to the daemon, and a client cannot; otherwise when
-    /// nobody can.
+    /// [`ConnectError::NoDaemon`], [`ConnectError::NotFound`] or [`ConnectError::Unreachable`] when
+    /// nobody listens there; [`ConnectError::Older`] when an [`Operator`] can talk to the
+    /// daemon, and a client cannot; otherwise when nobody can.
     ///
     /// # Cancel safety
     ///
@@ -63,15 +64,16 @@ impl Client {
         })
     }
 
-    /// Whether its readers and writers share memory with the daemon where both can, on Linux over a Unix socket. They do
-    /// unless told otherwise here; results are the same to the byte.
+    /// Whether its readers and writers share memory with the daemon where both can, on Linux over a
+    /// Unix socket. They do unless told otherwise here; results are the same to the byte.
     #[must_use]
     pub fn with_shm(self, shm: bool) -> Self {
         if shm == self.shm { self } else { Self { shm, idle: Arc::default(), ..self } }
     }
 
-    /// Whether its writers make do with a proxy that passes no answer on before a request has ended, as Caddy and other proxies
-    /// in Go do over HTTP/1.1. They do not unless told so here: [`ConnectError::HalfDuplex`]. Such a writer is not
+    /// Whether its writers make do with a proxy that passes no answer on before a request has
+    /// ended, as Caddy and other proxies in Go do over HTTP/1.1. They do not unless told so
+    /// here: [`ConnectError::HalfDuplex`]. Such a writer is not
     /// [acknowledged](Writer::is_acknowledged).
     #[cfg(feature = "http")]
     #[must_use]
@@ -88,7 +90,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `AlreadyExists`, `Limit`, `BadPath` and `BadOption`.
+    /// As all requests; among the daemon's codes are `AlreadyExists`, `Limit`, `BadPath` and
+    /// `BadOption`.
     ///
     /// # Cancel safety
     ///
@@ -122,8 +125,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `NoSuchStream`, and `Closed` where the stream was closed before and not as
-    /// failed.
+    /// As all requests; among the daemon's codes are `NoSuchStream`, and `Closed` where the stream
+    /// was closed before and not as failed.
     ///
     /// # Cancel safety
     ///
@@ -252,8 +255,8 @@ impl Client {
         }
     }
 
-    /// Attaches as a writer; a stream that does not exist is made with the daemon's defaults, as is one in place of another
-    /// with [`WriteOptions::replace`]. With
+    /// Attaches as a writer; a stream that does not exist is made with the daemon's defaults, as is
+    /// one in place of another with [`WriteOptions::replace`]. With
     /// [`WriteOptions::wait_readers`] it returns when so many readers are attached.
     ///
     /// # Errors
@@ -275,12 +278,13 @@ impl Client {
         Writer::open(connection, path, options).await
     }
 
-    /// Attaches as a reader, or waits to be attached. It returns as soon as one of the two is certain.
+    /// Attaches as a reader, or waits to be attached. It returns as soon as one of the two is
+    /// certain.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `NoSuchStream` (without [`ReadOptions::wait`]), `PastHead` and
-    /// `IsDocument`.
+    /// As all requests; among the daemon's codes are `NoSuchStream` (without
+    /// [`ReadOptions::wait`]), `PastHead` and `IsDocument`.
     ///
     /// # Cancel safety
     ///
@@ -306,8 +310,8 @@ impl Client {
         }
     }
 
-    /// What a reply is that is not the expected one. After an error in answer to a request the connection can still
-    /// be used.
+    /// What a reply is that is not the expected one. After an error in answer to a request the
+    /// connection can still be used.
     pub(crate) fn failure(
         &self,
         connection: Connection,
@@ -325,7 +329,8 @@ impl Client {
 
     /// A connection to call one's own: the idle one if it still lives, else a new one.
     ///
-    /// A request takes it away while it is under way, so that one that is cancelled leaves nothing half read.
+    /// A request takes it away while it is under way, so that one that is cancelled leaves nothing
+    /// half read.
     pub(crate) async fn connection(&self) -> Result<Connection, ConnectError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut connection) = idle

@@ -72,7 +72,9 @@ impl Connection {
     }
 
     /// As [`open`](Self::open), and the daemon may speak any version.
-    pub(crate) async fn open_any(transport: impl Transport + 'static) -> Result<Self, ConnectError> {
+    pub(crate) async fn open_any(
+        transport: impl Transport + 'static,
+    ) -> Result<Self, ConnectError> {
         Self { offer: Hello::ANY, ..Self::new(Box::new(transport)) }.greet(0).await
     }
 
@@ -93,7 +95,8 @@ impl Connection {
         }
     }
 
-    /// Whether a writer may do without replies until it has said everything, where none come before.
+    /// Whether a writer may do without replies until it has said everything, where none come
+    /// before.
     #[cfg(feature = "http")]
     pub(crate) fn accepting_half_duplex(self, accepts_half_duplex: bool) -> Self {
         Self { accepts_half_duplex, ..self }
@@ -127,7 +130,8 @@ impl Connection {
     }
 
     async fn greet(mut self, capabilities: u64) -> Result<Self, ConnectError> {
-        let hello = Hello { capabilities: capabilities | Hello::PUT | Hello::LEASING, ..self.offer };
+        let hello =
+            Hello { capabilities: capabilities | Hello::PUT | Hello::LEASING, ..self.offer };
         let hello = understood(self.request(&Request::Hello(hello)).await?, self.offer)?;
         self.is_greeted_with(hello);
         Ok(self)
@@ -151,8 +155,8 @@ impl Connection {
         self.capabilities.is_some_and(|capabilities| capabilities & Hello::PUT == 0)
     }
 
-    /// Sends requests that have one reply each, and takes the replies in the meantime: the daemon goes on only if it can say them.
-    /// Not cancel safe.
+    /// Sends requests that have one reply each, and takes the replies in the meantime: the daemon
+    /// goes on only if it can say them. Not cancel safe.
     pub(crate) async fn request_all(
         &mut self,
         requests: &[Request],
@@ -172,7 +176,8 @@ impl Connection {
         requests.iter().for_each(|request| request.encode(&mut bytes));
         let mut missing = requests.len();
         poll_fn(|cx| {
-            // A daemon that closes the connection says why first: that is worth more than a broken pipe.
+            // A daemon that closes the connection says why first: that is worth more than a broken
+            // pipe.
             let mut broken = None;
             while !bytes.is_empty() && broken.is_none() {
                 match self.poll_write(cx, &bytes, &[]) {
@@ -189,7 +194,9 @@ impl Connection {
                     }
                     None => match (ready!(self.poll_fill(cx, 0)), broken) {
                         (Ok(()), error) => broken = error,
-                        (Err(RequestError::Lost(_)), Some(error)) => return Poll::Ready(Err(error.into())),
+                        (Err(RequestError::Lost(_)), Some(error)) => {
+                            return Poll::Ready(Err(error.into()));
+                        }
                         (Err(error), _) => return Poll::Ready(Err(error)),
                     },
                 }
@@ -213,22 +220,29 @@ impl Connection {
         let mut bytes = BytesMut::new();
         request.encode(&mut bytes);
         let sent = self.transport.write_all(&bytes).await;
-        // A daemon that closes the connection says why first: that is worth more than a broken pipe.
+        // A daemon that closes the connection says why first: that is worth more than a broken
+        // pipe.
         match (self.receive().await, sent) {
             (Err(RequestError::Lost(_)), Err(error)) => Err(error.into()),
             (received, _) => received,
         }
     }
 
-    /// Reads the answer before to its end, which is about to come: what is below can be used again only then.
+    /// Reads the answer before to its end, which is about to come: what is below can be used again
+    /// only then.
     #[cfg(feature = "http")]
     async fn finish_answer(&mut self) {
         let _ = timeout(LAST, poll_fn(|cx| self.poll_fill(cx, 0))).await;
     }
 
-    /// Over HTTP, hello and the request go out together. Only what a writer has to say goes on after that.
+    /// Over HTTP, hello and the request go out together. Only what a writer has to say goes on
+    /// after that.
     #[cfg(feature = "http")]
-    async fn exchange(&mut self, dialer: &Dialer, request: &Request) -> Result<Reply, RequestError> {
+    async fn exchange(
+        &mut self,
+        dialer: &Dialer,
+        request: &Request,
+    ) -> Result<Reply, RequestError> {
         self.finish_answer().await;
         let Request::OpenWriter(path, options) = request else {
             return self.ask(dialer, request).await;
@@ -236,12 +250,13 @@ impl Connection {
         if dialer.is_half_duplex() {
             return self.open_half_duplex(dialer, path, *options).await;
         }
-        // A writer says hello alone first. If no answer comes while its request goes on, nothing has happened yet.
+        // A writer says hello alone first. If no answer comes while its request goes on, nothing
+        // has happened yet.
         match self.greeted(dialer.post(said(self.offer, &[])), dialer.answer_patience()).await {
             Err(RequestError::Connect(ConnectError::TimedOut { .. })) => {
                 // It is not the daemon that is silent if this is answered.
-                let answers =
-                    dialer.try_half_duplex(said(self.offer, &[&Request::Info]), self.accepts_half_duplex);
+                let answers = dialer
+                    .try_half_duplex(said(self.offer, &[&Request::Info]), self.accepts_half_duplex);
                 self.greeted(answers, CONNECT_TIMEOUT).await?;
                 self.open_half_duplex(dialer, path, *options).await
             }
@@ -255,8 +270,8 @@ impl Connection {
         }
     }
 
-    /// Attaches a writer where an answer begins only when its request has ended. What the daemon would reply to it is found out
-    /// by other requests.
+    /// Attaches a writer where an answer begins only when its request has ended. What the daemon
+    /// would reply to it is found out by other requests.
     #[cfg(feature = "http")]
     async fn open_half_duplex(
         &mut self,
@@ -315,7 +330,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether replies come only once everything was said and [`poll_end`](Self::poll_end) is ready.
+    /// Whether replies come only once everything was said and [`poll_end`](Self::poll_end) is
+    /// ready.
     pub(crate) fn is_half_duplex(&self) -> bool {
         self.is_half_duplex
     }
@@ -349,19 +365,25 @@ impl Connection {
         Ok(None)
     }
 
-    /// Reads once, into a buffer of about `size` bytes at least. The end of the connection is an error: the daemon
-    /// never ends it without having said something.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<Result<(), RequestError>> {
+    /// Reads once, into a buffer of about `size` bytes at least. The end of the connection is an
+    /// error: the daemon never ends it without having said something.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        size: usize,
+    ) -> Poll<Result<(), RequestError>> {
         let held = self.decoder.len();
         let buffer = self.decoder.buffer_for(size.saturating_sub(held));
         // This future holds nothing, so that it may be dropped between polls.
         let read = ready!(pin!(self.transport.read_buf(buffer)).poll(cx));
         Poll::Ready(match read {
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection").into()),
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Err(error.downcast::<ConnectError>().map_or_else(RequestError::from, RequestError::from))
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection").into())
             }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error
+                .downcast::<ConnectError>()
+                .map_or_else(RequestError::from, RequestError::from)),
         })
     }
 
@@ -375,9 +397,9 @@ impl Connection {
         self.passed.as_ref()
     }
 
-    /// Says something short without waiting for an answer, or for room: where the socket is full, the daemon has not heard
-    /// what was said last, and need not hear it twice. What could not be said is said by
-    /// [`poll_unsaid`](Self::poll_unsaid).
+    /// Says something short without waiting for an answer, or for room: where the socket is full,
+    /// the daemon has not heard what was said last, and need not hear it twice. What could not
+    /// be said is said by [`poll_unsaid`](Self::poll_unsaid).
     #[cfg(target_os = "linux")]
     pub(crate) fn notify(&mut self, request: &Request) -> Result<(), RequestError> {
         let mut frame = BytesMut::new();
@@ -397,7 +419,8 @@ impl Connection {
         self.unsaid.is_empty()
     }
 
-    /// Says what is still to be said. To be polled by whoever is about to wait for what comes of it.
+    /// Says what is still to be said. To be polled by whoever is about to wait for what comes of
+    /// it.
     pub(crate) fn poll_unsaid(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RequestError>> {
         let Self { transport, unsaid, .. } = self;
         while !unsaid.is_empty() {
@@ -438,13 +461,15 @@ impl Connection {
         })
     }
 
-    /// Whether the daemon is still there and has nothing to say: then this connection can be used for a request.
+    /// Whether the daemon is still there and has nothing to say: then this connection can be used
+    /// for a request.
     pub(crate) async fn is_idle(&mut self) -> bool {
         #[cfg(feature = "http")]
         if self.dialer.is_some() {
             return true;
         }
-        self.decoder.is_empty() && poll_fn(|cx| Poll::Ready(self.poll_fill(cx, 0).is_pending())).await
+        self.decoder.is_empty()
+            && poll_fn(|cx| Poll::Ready(self.poll_fill(cx, 0).is_pending())).await
     }
 }
 
@@ -480,7 +505,9 @@ fn understood(reply: Reply, offer: Hello) -> Result<Hello, ConnectError> {
                  program speaks {VERSION}; use versions of pfs and pfsd that belong together"
             ),
         }),
-        Reply::Error { code: ErrorCode::Version, message } => Err(ConnectError::Version { message }),
+        Reply::Error { code: ErrorCode::Version, message } => {
+            Err(ConnectError::Version { message })
+        }
         Reply::Error { code, message } => Err(ConnectError::Refused { code, message }),
         _ => Err(ProtocolError::Unexpected { expected: "its hello" }.into()),
     }

@@ -72,13 +72,16 @@ impl Dialer {
         Ok(connection)
     }
 
-    /// A connection for requests. With `sharing`, memory may come along on it. On a socket both ends have said hello; over
-    /// HTTP nothing has happened yet, because hello goes along with each request.
+    /// A connection for requests. With `sharing`, memory may come along on it. On a socket both
+    /// ends have said hello; over HTTP nothing has happened yet, because hello goes along with
+    /// each request.
     pub(crate) async fn open(&self, sharing: bool) -> Result<Connection, ConnectError> {
         let opening = async {
             match self {
                 #[cfg(target_os = "linux")]
-                Self::Unix(path) if sharing => Connection::open_sharing(connect_unix(path).await?).await,
+                Self::Unix(path) if sharing => {
+                    Connection::open_sharing(connect_unix(path).await?).await
+                }
                 Self::Unix(path) => Connection::open(connect_unix(path).await?).await,
                 #[cfg(feature = "http")]
                 Self::Http(dialer) => Ok(Connection::over_http(Arc::clone(dialer), Hello::OURS)),
@@ -87,7 +90,8 @@ impl Dialer {
         patiently(opening).await
     }
 
-    /// As [`open`](Self::open), to a daemon of any version, and the process at the other end of a socket.
+    /// As [`open`](Self::open), to a daemon of any version, and the process at the other end of a
+    /// socket.
     pub(crate) async fn open_any(&self) -> Result<(Connection, Peer), ConnectError> {
         let opening = async {
             match self {
@@ -109,7 +113,9 @@ impl Dialer {
 pub(crate) async fn patiently<T>(
     opening: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
-    timeout(CONNECT_TIMEOUT, opening).await.unwrap_or(Err(ConnectError::TimedOut { after: CONNECT_TIMEOUT }))
+    timeout(CONNECT_TIMEOUT, opening)
+        .await
+        .unwrap_or(Err(ConnectError::TimedOut { after: CONNECT_TIMEOUT }))
 }
 
 /// The process that listens at the other end, as the system tells it.
@@ -128,11 +134,13 @@ async fn connect_unix(path: &Path) -> Result<UnixStream, ConnectError> {
         };
         let path = path.to_owned();
         match source.kind() {
-            // The daemon is there, but so many clients came at once that its queue is full. The kernel does not
-            // tell when there is room again.
+            // The daemon is there, but so many clients came at once that its queue is full. The
+            // kernel does not tell when there is room again.
             io::ErrorKind::WouldBlock => sleep(pause).await,
             // The last one is of a daemon that ended before it accepted the connection.
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset => {
                 return Err(ConnectError::NoDaemon { path, source: source.into() });
             }
             _ => return Err(ConnectError::Io { path, source: source.into() }),

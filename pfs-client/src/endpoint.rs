@@ -14,7 +14,8 @@ use crate::{ConnectError, lookup::Lookup};
 pub enum Endpoint {
     /// A Unix socket.
     Unix(PathBuf),
-    /// The socket of a user's daemon, wherever it is: the first place where one answers when it is connected to.
+    /// The socket of a user's daemon, wherever it is: the first place where one answers when it is
+    /// connected to.
     Lookup(Lookup),
     /// A URL.
     #[cfg(feature = "http")]
@@ -29,8 +30,8 @@ impl From<HttpEndpoint> for Endpoint {
 }
 
 impl Default for Endpoint {
-    /// The daemon that `pfs` finds by itself: [`Lookup::from_environment`]. `PFS_SOCKET` and `PFS_URL` are not looked at:
-    /// [`Endpoint::from_env`] does that.
+    /// The daemon that `pfs` finds by itself: [`Lookup::from_environment`]. `PFS_SOCKET` and
+    /// `PFS_URL` are not looked at: [`Endpoint::from_env`] does that.
     fn default() -> Self {
         Self::Lookup(Lookup::from_environment())
     }
@@ -66,8 +67,9 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
-    /// The one that the variables of the environment name, as they do for `pfs`: `PFS_SOCKET`, or `PFS_URL` with `PFS_TOKEN` or
-    /// `PFS_TOKEN_FILE`, `PFS_CA_FILE` and `PFS_CLIENT_CERT_FILE`. Without any of them, the [default](Self::default). A variable
+    /// The one that the variables of the environment name, as they do for `pfs`: `PFS_SOCKET`, or
+    /// `PFS_URL` with `PFS_TOKEN` or `PFS_TOKEN_FILE`, `PFS_CA_FILE` and
+    /// `PFS_CLIENT_CERT_FILE`. Without any of them, the [default](Self::default). A variable
     /// that is empty is not set.
     ///
     /// # Errors
@@ -77,9 +79,13 @@ impl Endpoint {
         Self::from_variables(|name| env::var_os(name).filter(|value| !value.is_empty()))
     }
 
-    fn from_variables(variable: impl Fn(&'static str) -> Option<OsString>) -> Result<Self, EndpointError> {
+    fn from_variables(
+        variable: impl Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, EndpointError> {
         match (variable("PFS_SOCKET"), variable("PFS_URL")) {
-            (Some(_), Some(_)) => Err(EndpointError::BothSet { one: "PFS_SOCKET", other: "PFS_URL" }),
+            (Some(_), Some(_)) => {
+                Err(EndpointError::BothSet { one: "PFS_SOCKET", other: "PFS_URL" })
+            }
             (Some(path), None) => Ok(Self::Unix(path.into())),
             (None, Some(url)) => {
                 let url = url.to_str().ok_or(EndpointError::NotUtf8 { variable: "PFS_URL" })?;
@@ -109,7 +115,10 @@ impl Endpoint {
         if let Self::Http(mut endpoint) = self {
             endpoint = match (variable("PFS_TOKEN"), variable("PFS_TOKEN_FILE")) {
                 (Some(_), Some(_)) => {
-                    return Err(EndpointError::BothSet { one: "PFS_TOKEN", other: "PFS_TOKEN_FILE" });
+                    return Err(EndpointError::BothSet {
+                        one: "PFS_TOKEN",
+                        other: "PFS_TOKEN_FILE",
+                    });
                 }
                 (Some(token), None) => endpoint.with_token(token.to_str().unwrap_or_default())?,
                 (None, Some(file)) => endpoint.with_token_file(file)?,
@@ -157,7 +166,9 @@ pub enum EndpointError {
         variable: &'static str,
     },
     /// It is a URL, and this program uses none.
-    #[error("{url} cannot be used: this program was built without HTTP, the feature `http` of pfs-client")]
+    #[error(
+        "{url} cannot be used: this program was built without HTTP, the feature `http` of pfs-client"
+    )]
     NoHttp {
         /// The URL.
         url: String,
@@ -197,7 +208,10 @@ mod tests {
 
     fn from(environment: &[(&str, &str)]) -> Result<String, String> {
         let variable = |name: &'static str| {
-            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            environment
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
         };
         let endpoint = Endpoint::from_variables(variable);
         endpoint.map(|endpoint| endpoint.to_string()).map_err(|error| error.to_string())
@@ -218,7 +232,9 @@ mod tests {
         assert_eq!(from(&[url, ("PFS_TOKEN", "word")]).unwrap(), "http://h:4437");
         assert!(from(&[url, ("PFS_TOKEN", "two words")]).unwrap_err().contains("one word"));
         assert!(
-            from(&[url, ("PFS_TOKEN", "word"), ("PFS_TOKEN_FILE", "/t")]).unwrap_err().contains("both set")
+            from(&[url, ("PFS_TOKEN", "word"), ("PFS_TOKEN_FILE", "/t")])
+                .unwrap_err()
+                .contains("both set")
         );
         let missing = from(&[url, ("PFS_CLIENT_CERT_FILE", "/missing/pem")]).unwrap_err();
         assert!(

@@ -59,8 +59,10 @@ pub enum ConnectError {
         /// Why.
         message: String,
     },
-    /// What answers at a URL passes no answer on before the request has ended: a writer would not hear what becomes of its
-    /// chunks. [`Client::with_half_duplex`](crate::Client::with_half_duplex) makes do with that where it is possible.
+    /// What answers at a URL passes no answer on before the request has ended: a writer would not
+    /// hear what becomes of its
+    /// chunks. [`Client::with_half_duplex`](crate::Client::with_half_duplex) makes do with that
+    /// where it is possible.
     #[error("{url} passes no answer on before a request has ended, as writers need it; {remedy}")]
     HalfDuplex {
         /// Where.
@@ -180,8 +182,11 @@ pub enum ProtocolError {
         /// What was sent.
         sent: u64,
     },
-    /// Its count of the chunks that were appended under a lease is wrong. Another process may have written to the ring.
-    #[error("it counts {said} chunks that were appended under a lease, and the writer appended {counted}")]
+    /// Its count of the chunks that were appended under a lease is wrong. Another process may have
+    /// written to the ring.
+    #[error(
+        "it counts {said} chunks that were appended under a lease, and the writer appended {counted}"
+    )]
     Lease {
         /// What it says.
         said: u64,
@@ -197,7 +202,9 @@ impl RequestError {
     /// The kind of failure, if the daemon told it.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Daemon { code, .. } | Self::Connect(ConnectError::Refused { code, .. }) => Some(*code),
+            Self::Daemon { code, .. } | Self::Connect(ConnectError::Refused { code, .. }) => {
+                Some(*code)
+            }
             _ => None,
         }
     }

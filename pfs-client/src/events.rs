@@ -10,8 +10,9 @@ use pfs_proto::{PathError, Reply, Request, StreamEvent, StreamPath};
 use crate::{Client, ReadError, RequestError, client::checked, connection::Connection};
 
 impl Client {
-    /// Tells what happens to a stream from now on: who comes and goes, what readers lose, and how it ends. On a connection
-    /// of its own, and without being waited for by anybody: whoever is behind misses events, and is told how many.
+    /// Tells what happens to a stream from now on: who comes and goes, what readers lose, and how
+    /// it ends. On a connection of its own, and without being waited for by anybody: whoever is
+    /// behind misses events, and is told how many.
     ///
     /// ```no_run
     /// use pfs_client::{Client, Endpoint, StreamEvent};
@@ -81,7 +82,8 @@ impl futures_core::Stream for Events {
 }
 
 impl Events {
-    /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`, ever after.
+    /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`,
+    /// ever after.
     ///
     /// # Errors
     ///
@@ -99,7 +101,10 @@ impl Events {
     /// # Errors
     ///
     /// As [`next`](Self::next).
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<StreamEvent>, ReadError>> {
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<StreamEvent>, ReadError>> {
         match &self.state {
             State::Watching => {}
             State::Ended => return Poll::Ready(Ok(None)),

@@ -1,13 +1,14 @@
 //! The client library of pfs: write, follow and manage the streams of a `pfsd` daemon.
 //!
-//! A stream is a path. Any number of writers append chunks to it, any number of readers follow it, each at its own pace,
-//! beginning with the history that the stream still holds. A chunk arrives whole or not at all, in the order that all
-//! readers see, and what a reader cannot get it is told to the byte.
+//! A stream is a path. Any number of writers append chunks to it, any number of readers follow it,
+//! each at its own pace, beginning with the history that the stream still holds. A chunk arrives
+//! whole or not at all, in the order that all readers see, and what a reader cannot get it is told
+//! to the byte.
 //!
 //! # Writing
 //!
-//! [`Endpoint::from_env`] is the daemon that `pfs` talks to: that of `PFS_SOCKET` or `PFS_URL`, else the one that is [found](lookup).
-//! A stream is made when it is first written to.
+//! [`Endpoint::from_env`] is the daemon that `pfs` talks to: that of `PFS_SOCKET` or `PFS_URL`,
+//! else the one that is [found](lookup). A stream is made when it is first written to.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Finish, WriteOptions};
@@ -24,17 +25,18 @@
 //! }
 //! ```
 //!
-//! A closed stream stays closed: a second run fails with [`ErrorCode::Closed`], unless it begins a new stream with
-//! [`WriteOptions::replace`].
+//! A closed stream stays closed: a second run fails with [`ErrorCode::Closed`], unless it begins a
+//! new stream with [`WriteOptions::replace`].
 //!
-//! An append is sent at once and not waited for; [`Writer::flush`] and [`Writer::finish`] wait until everything is in the
-//! stream. A writer that is dropped without `finish` has died, and readers that ask ([`Until::WritersGone`]) are told so. [`Finish`]
-//! says whether the stream stays open, and whether the writer failed.
+//! An append is sent at once and not waited for; [`Writer::flush`] and [`Writer::finish`] wait
+//! until everything is in the stream. A writer that is dropped without `finish` has died, and
+//! readers that ask ([`Until::WritersGone`]) are told so. [`Finish`] says whether the stream stays
+//! open, and whether the writer failed.
 //!
 //! # Reading
 //!
-//! A [`Reader`] gets events. A gap is one of its own, with its exact range. A daemon that goes away, or a stream that is
-//! removed, is an error and never the end.
+//! A [`Reader`] gets events. A gap is one of its own, with its exact range. A daemon that goes
+//! away, or a stream that is removed, is an error and never the end.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Event, ReadOptions, Start};
@@ -56,14 +58,14 @@
 //! }
 //! ```
 //!
-//! Where a reader starts, what happens when it cannot keep up, and when it ends is in [`ReadOptions`]: [`Start`],
-//! [`SlowPolicy`], [`Until`]. A program that stores [`Reader::position`] and starts at that [`Start::Offset`] the next time
-//! goes on exactly there.
+//! Where a reader starts, what happens when it cannot keep up, and when it ends is in
+//! [`ReadOptions`]: [`Start`], [`SlowPolicy`], [`Until`]. A program that stores
+//! [`Reader::position`] and starts at that [`Start::Offset`] the next time goes on exactly there.
 //!
 //! # In a thread
 //!
-//! [`blocking`] has the same for programs without asynchronous code. A reader is an iterator over chunks, a writer an
-//! [`std::io::Write`].
+//! [`blocking`] has the same for programs without asynchronous code. A reader is an iterator over
+//! chunks, a writer an [`std::io::Write`].
 //!
 //! ```no_run
 //! use std::io::{self, Write};
@@ -88,11 +90,13 @@
 //! }
 //! ```
 //!
-//! Every write is a chunk, and so is what `writeln!` writes: nothing of another writer's comes in between.
+//! Every write is a chunk, and so is what `writeln!` writes: nothing of another writer's comes in
+//! between.
 //!
 //! # Values
 //!
-//! With the feature `serde`, streams have values, one a chunk: as JSON, or with `postcard` in a compact form.
+//! With the feature `serde`, streams have values, one a chunk: as JSON, or with `postcard` in a
+//! compact form.
 //!
 //! ```no_run
 //! use pfs_client::{Client, Endpoint, Finish, ReadOptions, TypedReader, TypedWriter, WriteOptions};
@@ -118,8 +122,8 @@
 //!
 //! # Over HTTP
 //!
-//! With the feature `http`, a daemon is reached by its URL, from other machines too. A reader whose connection breaks goes on
-//! where it was over another one, and says so ([`Event::Resumed`]).
+//! With the feature `http`, a daemon is reached by its URL, from other machines too. A reader whose
+//! connection breaks goes on where it was over another one, and says so ([`Event::Resumed`]).
 //!
 //! ```no_run
 //! use pfs_client::{Client, CreateOptions, HttpEndpoint, IfExists};
@@ -160,15 +164,17 @@
 //! | `postcard` | typed streams in a compact form too |
 //! | `start` | `Client::connect_or_start`, which runs `pfsd` when no daemon answers |
 //!
-//! What the library does not do: it reconnects no writer (whether what was lost matters is for the program to say), prints
-//! nothing, and starts no daemon unless a program asks for it (`Client::connect_or_start`). Threads and tasks: one thread for all
-//! asynchronous readers that share memory with a daemon, one that waits for the exit of a daemon that was started, and the tasks
-//! that HTTP needs.
+//! What the library does not do: it reconnects no writer (whether what was lost matters is for the
+//! program to say), prints nothing, and starts no daemon unless a program asks for it
+//! (`Client::connect_or_start`). Threads and tasks: one thread for all asynchronous readers that
+//! share memory with a daemon, one that waits for the exit of a daemon that was started, and the
+//! tasks that HTTP needs.
 //!
 //! # The same without a daemon
 //!
-//! `pfs-stream` has streams inside one process. Their readers and writers have the traits that these have, so what is
-//! written for the traits moves from one to the other by changing the line that makes them:
+//! `pfs-stream` has streams inside one process. Their readers and writers have the traits that
+//! these have, so what is written for the traits moves from one to the other by changing the line
+//! that makes them:
 //!
 //! ```
 //! use pfs_client::{Event, Finish, ReadError, ReadOptions, StreamReader, StreamWriter, WriteError};
@@ -199,14 +205,16 @@
 //!
 //! # Cancelling
 //!
-//! Everything that waits may be given up at any time, in a `select!` or by a timeout, unless its documentation says otherwise. An
-//! event is lost only if it was returned. A chunk is handed over whole or not at all; [`Writer::appended`] tells which. A request
-//! that was given up may have been done or not; the client can be used on.
+//! Everything that waits may be given up at any time, in a `select!` or by a timeout, unless its
+//! documentation says otherwise. An event is lost only if it was returned. A chunk is handed over
+//! whole or not at all; [`Writer::appended`] tells which. A request that was given up may have been
+//! done or not; the client can be used on.
 //!
 //! # Waiting
 //!
-//! Nothing here spins. On Linux, readers and writers of a daemon on the same machine share memory with it, and sleep in
-//! that; [`Client::with_shm`] turns it off, and results are the same to the byte.
+//! Nothing here spins. On Linux, readers and writers of a daemon on the same machine share memory
+//! with it, and sleep in that; [`Client::with_shm`] turns it off, and results are the same to the
+//! byte.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::exhaustive_enums)]
@@ -249,15 +257,15 @@ pub use events::Events;
 pub use http::{HttpEndpoint, ProxyBroke};
 pub use operator::{Operator, Stopping};
 pub use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, IfExists, MessageError, PathError, Peer,
-    PutOptions, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent, StreamPath, StreamStat,
-    StreamSummary, UnknownPolicy, Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Event, FrameError, IfExists, MessageError,
+    PathError, Peer, PutOptions, ReadOptions, ReaderStat, SlowPolicy, Start, State, StreamEvent,
+    StreamPath, StreamStat, StreamSummary, UnknownPolicy, Until, WriteOptions, WriterStat,
 };
 #[cfg(feature = "postcard")]
 pub use pfs_stream::Postcard;
 pub use pfs_stream::{
-    BlockingReader, ByteIter, ByteStream, Cause, Chunk, EventIter, EventStream, Finish, LostData, ReadError,
-    StreamReader, StreamWriter, WriteError,
+    BlockingReader, ByteIter, ByteStream, Cause, Chunk, EventIter, EventStream, Finish, LostData,
+    ReadError, StreamReader, StreamWriter, WriteError,
 };
 #[cfg(feature = "tokio")]
 pub use pfs_stream::{ByteWriter, Rate, StallDetector, Throttle};

@@ -45,7 +45,12 @@ impl Lease {
         None
     }
 
-    pub(crate) fn begin(&mut self, _: LeaseStart, _: u64, _: Option<&Passed>) -> Result<(), RequestError> {
+    pub(crate) fn begin(
+        &mut self,
+        _: LeaseStart,
+        _: u64,
+        _: Option<&Passed>,
+    ) -> Result<(), RequestError> {
         Err(RequestError::unexpected("no lease"))
     }
 

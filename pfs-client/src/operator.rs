@@ -12,8 +12,8 @@ use crate::{
 /// What a daemon answers to [`Request::Info`].
 const DAEMON_STATS: &str = "the daemon's stats";
 
-/// A connection to a daemon of any version, to ask about the daemon itself or to stop it. A [`Client`](crate::Client) needs a daemon that speaks
-/// its own version of the protocol.
+/// A connection to a daemon of any version, to ask about the daemon itself or to stop it. A
+/// [`Client`](crate::Client) needs a daemon that speaks its own version of the protocol.
 #[derive(Debug)]
 pub struct Operator {
     connection: Connection,
@@ -25,7 +25,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// As [`Client::connect`](crate::Client::connect). Over HTTP, the first request finds out whether a daemon answers.
+    /// As [`Client::connect`](crate::Client::connect). Over HTTP, the first request finds out
+    /// whether a daemon answers.
     ///
     /// # Cancel safety
     ///
@@ -39,7 +40,8 @@ impl Operator {
         Ok(Self { connection, peer })
     }
 
-    /// What a client's error to connect becomes, once a daemon that refused its version was asked who it is.
+    /// What a client's error to connect becomes, once a daemon that refused its version was asked
+    /// who it is.
     pub(crate) async fn identified(dialer: &Dialer, error: ConnectError) -> ConnectError {
         let ConnectError::Version { .. } = error else { return error };
         let asked = async { Self::over(dialer).await?.older().await };
@@ -52,14 +54,16 @@ impl Operator {
 
     /// That the daemon is older than this library, which a client has found out.
     async fn older(mut self) -> Result<ConnectError, ConnectError> {
-        let Reply::Daemon(DaemonInfo { version, pid, .. }) = self.connection.request(&Request::Info).await?
+        let Reply::Daemon(DaemonInfo { version, pid, .. }) =
+            self.connection.request(&Request::Info).await?
         else {
             return Err(ProtocolError::Unexpected { expected: DAEMON_STATS }.into());
         };
         Ok(ConnectError::Older { version, pid, protocol: self.connection.version() })
     }
 
-    /// The process that made the socket, which is the service manager where that did, and its user. Both are unknown over HTTP.
+    /// The process that made the socket, which is the service manager where that did, and its user.
+    /// Both are unknown over HTTP.
     pub fn peer(&self) -> Peer {
         self.peer
     }
@@ -81,13 +85,14 @@ impl Operator {
         }
     }
 
-    /// Has the daemon end in order: every client is told, as with SIGTERM. With `if_idle`, only if it has no stream and no other
-    /// connection.
+    /// Has the daemon end in order: every client is told, as with SIGTERM. With `if_idle`, only if
+    /// it has no stream and no other connection.
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `Busy`, `Denied` (only root and the daemon's user may, on the socket), and
-    /// `Protocol` from a daemon that is too old to know the request.
+    /// As all requests; among the daemon's codes are `Busy`, `Denied` (only root and the daemon's
+    /// user may, on the socket), and `Protocol` from a daemon that is too old to know the
+    /// request.
     ///
     /// # Cancel safety
     ///

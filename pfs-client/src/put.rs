@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, ErrorCode, IfExists, MAX_CONTENT_TYPE, PathError, PutOptions, Reply, Request, StreamPath,
-    WriteOptions,
+    CreateOptions, ErrorCode, IfExists, MAX_CONTENT_TYPE, PathError, PutOptions, Reply, Request,
+    StreamPath, WriteOptions,
 };
 use pfs_stream::{Chunk, Finish, WriteError};
 
@@ -26,17 +26,20 @@ pub struct Put {
 }
 
 impl Client {
-    /// The largest chunk that [`put`](Self::put) sends in one request, in bytes. A larger one takes several.
+    /// The largest chunk that [`put`](Self::put) sends in one request, in bytes. A larger one takes
+    /// several.
     pub fn max_put(&self) -> usize {
         self.dialer.max_put()
     }
 
-    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is none, or if it is to be replaced: all in
-    /// one request. A stream that is made has the chunk before any other client finds it. While `block` readers of an existing
-    /// stream need the room, waits for them.
+    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is
+    /// none, or if it is to be replaced: all in one request. A stream that is made has the
+    /// chunk before any other client finds it. While `block` readers of an existing stream need
+    /// the room, waits for them.
     ///
-    /// A chunk of more than [`max_put`](Self::max_put) bytes, and any chunk for a daemon that is older than this request, is put by
-    /// [`create`](Self::create) and a [`writer`](Self::writer).
+    /// A chunk of more than [`max_put`](Self::max_put) bytes, and any chunk for a daemon that is
+    /// older than this request, is put by [`create`](Self::create) and a
+    /// [`writer`](Self::writer).
     ///
     /// ```no_run
     /// # async fn example(client: pfs_client::Client) -> Result<(), pfs_client::RequestError> {
@@ -51,12 +54,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As all requests; among the daemon's codes are `AlreadyExists`, `Closed`, `TooLarge`, `Limit`, `BadPath` and `BadOption`. Where
-    /// the daemon says so, nothing of the chunk is in the stream, and no stream was made for it.
+    /// As all requests; among the daemon's codes are `AlreadyExists`, `Closed`, `TooLarge`,
+    /// `Limit`, `BadPath` and `BadOption`. Where the daemon says so, nothing of the chunk is in
+    /// the stream, and no stream was made for it.
     ///
     /// # Cancel safety
     ///
-    /// Given up, the daemon may have done it or not, or its writer counts as one that died. The client can be used on.
+    /// Given up, the daemon may have done it or not, or its writer counts as one that died. The
+    /// client can be used on.
     pub async fn put(
         &self,
         path: impl TryInto<StreamPath, Error: Into<PathError>>,
@@ -81,8 +86,9 @@ impl Client {
         }
     }
 
-    /// [Puts](Self::put) chunks one after the other, and tells of each what became of it. Many are sent before their answers are
-    /// waited for, which makes this the way to fill many streams: it does not take a round trip for each.
+    /// [Puts](Self::put) chunks one after the other, and tells of each what became of it. Many are
+    /// sent before their answers are waited for, which makes this the way to fill many streams:
+    /// it does not take a round trip for each.
     ///
     /// ```no_run
     /// # async fn example(client: pfs_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -101,8 +107,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the daemon cannot be asked, or not any more: how many of the chunks it has then put is not known. What it refuses is
-    /// an error in its place among the results, and those after it are put.
+    /// When the daemon cannot be asked, or not any more: how many of the chunks it has then put is
+    /// not known. What it refuses is an error in its place among the results, and those after
+    /// it are put.
     ///
     /// # Cancel safety
     ///
@@ -126,8 +133,9 @@ impl Client {
             }
             let (mut requests, mut size) = (Vec::new(), 0_usize);
             while let Some((path, chunk)) = puts.next_if(|(path, chunk)| {
-                size =
-                    size.saturating_add(path.as_str().len() + chunk.as_ref().len() + MAX_PUT_OVERHEAD_BYTES);
+                size = size.saturating_add(
+                    path.as_str().len() + chunk.as_ref().len() + MAX_PUT_OVERHEAD_BYTES,
+                );
                 let is_first = requests.is_empty();
                 is_first || size <= PUT_BATCH_BYTES.min(most) && fits(chunk.as_ref(), options, most)
             }) {
@@ -166,15 +174,17 @@ impl Client {
             IfExists::Keep => IfExists::Fail,
             other => other,
         };
-        let created = match self.create(path.clone(), &CreateOptions { if_exists, ..create.clone() }).await {
-            Ok(()) => true,
-            Err(error)
-                if create.if_exists == IfExists::Keep && error.code() == Some(ErrorCode::AlreadyExists) =>
-            {
-                false
-            }
-            Err(error) => return Err(error),
-        };
+        let created =
+            match self.create(path.clone(), &CreateOptions { if_exists, ..create.clone() }).await {
+                Ok(()) => true,
+                Err(error)
+                    if create.if_exists == IfExists::Keep
+                        && error.code() == Some(ErrorCode::AlreadyExists) =>
+                {
+                    false
+                }
+                Err(error) => return Err(error),
+            };
         let mut writer = self.writer(path.clone(), WriteOptions::default()).await?;
         let finish = if *close { Finish::Close } else { Finish::KeepOpen };
         match writer.append(chunk).await {
@@ -223,7 +233,8 @@ fn failure(path: &StreamPath, error: WriteError) -> RequestError {
         WriteError::Removed => ErrorCode::Removed,
         WriteError::TooLarge { .. } => ErrorCode::TooLarge,
         WriteError::DaemonGone(cause) => {
-            return std::io::Error::new(std::io::ErrorKind::ConnectionAborted, cause.to_string()).into();
+            return std::io::Error::new(std::io::ErrorKind::ConnectionAborted, cause.to_string())
+                .into();
         }
         WriteError::Other(cause) if let Some(error) = cause.downcast_ref::<RequestError>() => {
             return error.clone();

@@ -30,18 +30,19 @@ mod ring;
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// The largest chunk that is gathered from its parts, in bytes. A daemon that sends parts without end could otherwise take all
-/// memory. A daemon's streams together hold far less by default.
+/// The largest chunk that is gathered from its parts, in bytes. A daemon that sends parts without
+/// end could otherwise take all memory. A daemon's streams together hold far less by default.
 const MAX_GATHERED_BYTES: usize = if cfg!(test) { 4 * 1024 * 1024 } else { 4 * 1024 * 1024 * 1024 };
 
 /// A reader of one stream, with a connection of its own. Dropping it detaches it.
 ///
-/// Over HTTP, a connection that breaks is replaced by another one, on which the same stream is read on from where it
-/// was; that takes 5 seconds at most. A `block` reader makes no writer wait meanwhile. A stream that was removed, or whose
-/// daemon was restarted, is never gone on with, whatever there is under its name.
+/// Over HTTP, a connection that breaks is replaced by another one, on which the same stream is read
+/// on from where it was; that takes 5 seconds at most. A `block` reader makes no writer wait
+/// meanwhile. A stream that was removed, or whose daemon was restarted, is never gone on with,
+/// whatever there is under its name.
 ///
-/// Bytes delivered plus bytes reported as gaps are exactly the difference between the first offset and the last: the
-/// reader checks the daemon's count against its own.
+/// Bytes delivered plus bytes reported as gaps are exactly the difference between the first offset
+/// and the last: the reader checks the daemon's count against its own.
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
@@ -53,10 +54,12 @@ pub struct Reader {
     /// What ended a batch of chunks, or happened to the connection: to be told next.
     next_event: Option<Event>,
     source: Source,
-    /// The retired watch of a ring that is no longer read. Dropping it would shut the connection down.
+    /// The retired watch of a ring that is no longer read. Dropping it would shut the connection
+    /// down.
     #[cfg(target_os = "linux")]
     watch: Option<Watch>,
-    /// What ended the connection of a reader that has the ring: to be told when the ring has no more.
+    /// What ended the connection of a reader that has the ring: to be told when the ring has no
+    /// more.
     broken: Option<ReadError>,
     /// How to go on when the connection breaks, where that is possible.
     resume: Option<Box<Resume>>,
@@ -69,7 +72,8 @@ pub struct Reader {
 #[derive(Debug)]
 enum Source {
     Connection,
-    /// The ring itself, where the daemon could hand it over. Systems that cannot share memory have no such source.
+    /// The ring itself, where the daemon could hand it over. Systems that cannot share memory have
+    /// no such source.
     #[cfg(target_os = "linux")]
     Ring(Box<ShmSource>),
 }
@@ -115,7 +119,8 @@ impl Reader {
             broken: None,
             state: State::Waiting,
         };
-        let mut reply = reader.connection.request(&Request::OpenReader(path.clone(), options)).await?;
+        let mut reply =
+            reader.connection.request(&Request::OpenReader(path.clone(), options)).await?;
         loop {
             let event = match reply {
                 Reply::Waiting => Some(Event::Waiting),
@@ -174,8 +179,8 @@ impl Reader {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The next event if it is here already; `None` if it had to be waited for. Reads nothing from the connection: use
-    /// it after [`next`](Self::next), to get at once what came together.
+    /// The next event if it is here already; `None` if it had to be waited for. Reads nothing from
+    /// the connection: use it after [`next`](Self::next), to get at once what came together.
     ///
     /// # Errors
     ///
@@ -228,8 +233,9 @@ impl Reader {
         self.decoded()
     }
 
-    /// As [`next`](Self::next), but adds all chunks that came together to `chunks`, which is emptied first; `None` then.
-    /// Cheaper for many small chunks: nothing is allocated once `chunks` has its size.
+    /// As [`next`](Self::next), but adds all chunks that came together to `chunks`, which is
+    /// emptied first; `None` then. Cheaper for many small chunks: nothing is allocated once
+    /// `chunks` has its size.
     ///
     /// # Errors
     ///
@@ -257,7 +263,8 @@ impl Reader {
         }
     }
 
-    /// As [`next_batch`](Self::next_batch), for what is here already: no chunks and no event if there is nothing.
+    /// As [`next_batch`](Self::next_batch), for what is here already: no chunks and no event if
+    /// there is nothing.
     ///
     /// # Errors
     ///
@@ -271,7 +278,8 @@ impl Reader {
             let event = ring.try_next_batch(chunks).map_err(|error| self.fail(error))?;
             self.tell_room();
             let counted = self.advance(chunks.bytes().len());
-            let counted = counted.and_then(|()| event.iter().try_for_each(|event| self.count(event)));
+            let counted =
+                counted.and_then(|()| event.iter().try_for_each(|event| self.count(event)));
             counted.map_err(|error| self.fail(error.into()))?;
             if event.is_some() || !chunks.is_empty() || !self.follow()? {
                 return Ok(self.told(event));
@@ -279,7 +287,9 @@ impl Reader {
         }
         loop {
             match self.following() {
-                Ok(Some(Event::Chunk(chunk))) if chunks.is_empty() && chunk.len() >= LARGE_CHUNK_BYTES => {
+                Ok(Some(Event::Chunk(chunk)))
+                    if chunks.is_empty() && chunk.len() >= LARGE_CHUNK_BYTES =>
+                {
                     chunks.hold(chunk);
                     return Ok(None);
                 }
@@ -302,13 +312,16 @@ impl Reader {
     fn count(&mut self, event: &Event) -> Result<(), ProtocolError> {
         match event {
             Event::Chunk(chunk) => self.advance(chunk.len())?,
-            Event::End { reason, offset } => self.state = State::Ended { reason: *reason, offset: *offset },
+            Event::End { reason, offset } => {
+                self.state = State::Ended { reason: *reason, offset: *offset }
+            }
             _ => {}
         }
         Ok(())
     }
 
-    /// Moves on by bytes that were read. An offset that 64 bits do not hold is one that no daemon can mean.
+    /// Moves on by bytes that were read. An offset that 64 bits do not hold is one that no daemon
+    /// can mean.
     fn advance(&mut self, bytes: usize) -> Result<(), ProtocolError> {
         let counted = self.position;
         let end = counted.checked_add(bytes as u64);
@@ -327,7 +340,8 @@ impl Reader {
         event
     }
 
-    /// Bytes in all gaps so far, those of a [`Event::Gap`] that was returned included. Only ever grows.
+    /// Bytes in all gaps so far, those of a [`Event::Gap`] that was returned included. Only ever
+    /// grows.
     pub fn lost_bytes(&self) -> u64 {
         self.lost.0
     }
@@ -365,7 +379,8 @@ impl Reader {
         }
     }
 
-    /// Ready when there may be an event since the notifier's count was taken, if there is a notifier.
+    /// Ready when there may be an event since the notifier's count was taken, if there is a
+    /// notifier.
     pub(crate) fn poll_news(
         &mut self,
         cx: &mut Context<'_>,
@@ -492,7 +507,8 @@ impl Reader {
                 Ok(None)
             }
             (_, Reply::Gap { from, to, chunks }) => {
-                // The rest of a chunk was overwritten before it was sent: the gap begins with the chunk.
+                // The rest of a chunk was overwritten before it was sent: the gap begins with the
+                // chunk.
                 self.parts = BytesMut::new();
                 self.check(from)?;
                 if to <= from {
@@ -501,7 +517,9 @@ impl Reader {
                 self.progress();
                 Ok(Some(Event::Gap { from, to, chunks }))
             }
-            (_, _) if !self.parts.is_empty() => Err(RequestError::unexpected("the rest of a chunk").into()),
+            (_, _) if !self.parts.is_empty() => {
+                Err(RequestError::unexpected("the rest of a chunk").into())
+            }
             (_, Reply::End { reason, offset }) => {
                 self.check(offset)?;
                 let reason = self.resume.as_ref().map_or(reason, |resume| resume.end(reason));

@@ -1,7 +1,7 @@
 //! Going on over another connection when a reader's has broken, where that is possible: over HTTP.
 //!
-//! Only the very stream that was read is gone on with. Another one of its name, or one of a daemon that was started anew,
-//! is not.
+//! Only the very stream that was read is gone on with. Another one of its name, or one of a daemon
+//! that was started anew, is not.
 
 use std::{
     fmt,
@@ -66,7 +66,8 @@ pub(crate) struct Resume {
 /// An attempt at it.
 type Attempt = Pin<Box<dyn Future<Output = Result<Resumed, ReadError>> + Send>>;
 
-/// A new connection, and what the daemon said on it: a place, unless the stream is still waited for.
+/// A new connection, and what the daemon said on it: a place, unless the stream is still waited
+/// for.
 pub(crate) struct Resumed {
     pub(crate) connection: Connection,
     pub(crate) place: Option<(Option<Attached>, Place)>,
@@ -110,8 +111,8 @@ impl Resume {
         if reason == End::WritersGone && self.missed_death { End::WriterDied } else { reason }
     }
 
-    /// Whether a reader at `position` has everything that was there at its first start, and wanted that only. A daemon knows
-    /// no more than the head at its last start.
+    /// Whether a reader at `position` has everything that was there at its first start, and wanted
+    /// that only. A daemon knows no more than the head at its last start.
     pub(crate) fn has_caught_up(&self, position: u64) -> bool {
         let wanted = self.options.until == Until::CaughtUp && self.has_broken;
         wanted && self.first.is_some_and(|(_, head)| position >= head)
@@ -122,8 +123,9 @@ impl Resume {
         self.attempt.is_some()
     }
 
-    /// Begins to connect again, after `why`. A reader that was `attached` goes on at `position`; one that was not waits as
-    /// before, from the stream's beginning on, since it was there before that. `Err` if that cannot be.
+    /// Begins to connect again, after `why`. A reader that was `attached` goes on at `position`;
+    /// one that was not waits as before, from the stream's beginning on, since it was there
+    /// before that. `Err` if that cannot be.
     pub(crate) fn begin(
         &mut self,
         attached: bool,
@@ -140,7 +142,8 @@ impl Resume {
         let wait = self.options.wait && !attached;
         let options = ReadOptions { start, wait, ..self.options };
         let since = *self.trouble.get_or_insert_with(Instant::now);
-        let asking = Asking { dialer: self.dialer.clone(), path: self.path.clone(), options, identity };
+        let asking =
+            Asking { dialer: self.dialer.clone(), path: self.path.clone(), options, identity };
         self.attempt = Some(Box::pin(asking.until_answered(since, self.tries, why)));
         self.tries = self.tries.saturating_add(1);
         Ok(())
@@ -157,7 +160,10 @@ impl Resume {
 
 impl fmt::Debug for Resume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resume").field("path", &self.path).field("first", &self.first).finish_non_exhaustive()
+        f.debug_struct("Resume")
+            .field("path", &self.path)
+            .field("first", &self.first)
+            .finish_non_exhaustive()
     }
 }
 
@@ -236,7 +242,8 @@ impl Asking {
     async fn once(&self) -> Result<Resumed, Failed> {
         let mut connection = self.open().await?;
         let mut found = None;
-        let mut reply = connection.request(&Request::OpenReader(self.path.clone(), self.options)).await?;
+        let mut reply =
+            connection.request(&Request::OpenReader(self.path.clone(), self.options)).await?;
         loop {
             match reply {
                 Reply::Waiting => return Ok(Resumed { connection, place: None }),
@@ -260,7 +267,11 @@ impl Asking {
                 Reply::Error { code, message } => {
                     return Err(Failed::Final(RequestError::refused(code, message).into()));
                 }
-                _ => return Err(ProtocolError::Unexpected { expected: "a place in the stream" }.into()),
+                _ => {
+                    return Err(
+                        ProtocolError::Unexpected { expected: "a place in the stream" }.into()
+                    );
+                }
             }
             reply = connection.receive().await?;
         }

@@ -4,8 +4,8 @@ use pfs_proto::{CreateOptions, PathError, ReadOptions, StreamPath, StreamStat, W
 
 use crate::{Client, Events, Reader, RequestError, Writer};
 
-/// One stream of a daemon, whether it exists or not: [`Client`]'s requests about one path, under the names that they have
-/// for a stream in this process.
+/// One stream of a daemon, whether it exists or not: [`Client`]'s requests about one path, under
+/// the names that they have for a stream in this process.
 ///
 /// ```no_run
 /// use pfs_client::{Client, Endpoint, ReadOptions, WriteOptions};
@@ -32,7 +32,10 @@ impl Client {
     /// # Errors
     ///
     /// [`PathError`].
-    pub fn open(&self, path: impl TryInto<StreamPath, Error: Into<PathError>>) -> Result<Stream, PathError> {
+    pub fn open(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<Stream, PathError> {
         Ok(Stream { client: self.clone(), path: path.try_into().map_err(Into::into)? })
     }
 }

@@ -1,5 +1,5 @@
-//! Readers and writers as [`StreamReader`] and [`StreamWriter`]: what is written for these serves streams in this process
-//! and with a daemon alike.
+//! Readers and writers as [`StreamReader`] and [`StreamWriter`]: what is written for these serves
+//! streams in this process and with a daemon alike.
 
 use std::task::{Context, Poll};
 

@@ -27,17 +27,18 @@ const LARGE_CHUNK_BYTES: usize = 8 * 1024;
 
 /// A writer of one stream, with a connection of its own.
 ///
-/// Appends are pipelined: they are sent one after the other, and the daemon's acknowledgements are taken in on the
-/// way. Everything is in the stream for certain when [`finish`](Self::finish) or [`flush`](Self::flush) returned;
-/// [`acked`](Self::acked) tells how much is already. A writer that is dropped without `finish` counts as one that
-/// died, and what it had not flushed may be missing.
+/// Appends are pipelined: they are sent one after the other, and the daemon's acknowledgements are
+/// taken in on the way. Everything is in the stream for certain when [`finish`](Self::finish) or
+/// [`flush`](Self::flush) returned; [`acked`](Self::acked) tells how much is already. A writer that
+/// is dropped without `finish` counts as one that died, and what it had not flushed may be missing.
 ///
-/// A writer that shares memory with the daemon, appends much and is the only one of its stream may be given a lease: it then
-/// puts chunks into the stream's ring by itself, until the daemon ends the lease. What its methods promise does not change.
+/// A writer that shares memory with the daemon, appends much and is the only one of its stream may
+/// be given a lease: it then puts chunks into the stream's ring by itself, until the daemon ends
+/// the lease. What its methods promise does not change.
 ///
-/// All methods are cancel safe. An append that is given up has taken its chunk over whole or not at all, and
-/// [`appended`](Self::appended) tells which; what was taken over and not sent goes out with the next call. A writer that
-/// has failed returns the same error ever after.
+/// All methods are cancel safe. An append that is given up has taken its chunk over whole or not at
+/// all, and [`appended`](Self::appended) tells which; what was taken over and not sent goes out
+/// with the next call. A writer that has failed returns the same error ever after.
 #[derive(Debug)]
 pub struct Writer {
     connection: Connection,
@@ -56,7 +57,8 @@ pub struct Writer {
     readers: u32,
     /// Replies that came.
     heard: u64,
-    /// Whether something from the daemon is known to have come that was not read yet, and when that was last looked at.
+    /// Whether something from the daemon is known to have come that was not read yet, and when
+    /// that was last looked at.
     has_news: bool,
     looked: Duration,
     progress: Progress,
@@ -112,10 +114,12 @@ impl Writer {
         self.connection.shares_memory()
     }
 
-    /// Whether the daemon acknowledges chunks while the writer goes on. It cannot do so through a proxy that passes no answer
-    /// on before the request has ended ([`Client::with_half_duplex`](crate::Client::with_half_duplex)). [`acked`](Self::acked) is then 0
-    /// until the end, [`flush`](Self::flush) only sends, and a writer hears only at its end that its stream was closed or
-    /// removed, or that its daemon is gone. [`finish`](Self::finish) is as certain as ever.
+    /// Whether the daemon acknowledges chunks while the writer goes on. It cannot do so through a
+    /// proxy that passes no answer on before the request has ended
+    /// ([`Client::with_half_duplex`](crate::Client::with_half_duplex)). [`acked`](Self::acked) is
+    /// then 0 until the end, [`flush`](Self::flush) only sends, and a writer hears only at its
+    /// end that its stream was closed or removed, or that its daemon is gone.
+    /// [`finish`](Self::finish) is as certain as ever.
     pub fn is_acknowledged(&self) -> bool {
         !self.connection.is_half_duplex()
     }
@@ -125,26 +129,31 @@ impl Writer {
         self.appended
     }
 
-    /// How many of them are in the stream for certain. Under a lease each chunk counts as soon as it is in the ring for others, even
-    /// if the daemon has died since; [`flush`](Self::flush) finds that out.
+    /// How many of them are in the stream for certain. Under a lease each chunk counts as soon as
+    /// it is in the ring for others, even if the daemon has died since; [`flush`](Self::flush)
+    /// finds that out.
     pub fn acked(&self) -> u64 {
         if let Lease::Held(held) = &self.lease { held.published() } else { self.acked }
     }
 
-    /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was appended; 0 before the first.
-    /// After [`flush`](Self::flush), that is the newest chunk of all. Under a lease: how many are attached now.
+    /// How many readers were attached when the newest of [`acked`](Self::acked) chunks was
+    /// appended; 0 before the first. After [`flush`](Self::flush), that is the newest chunk of
+    /// all. Under a lease: how many are attached now.
     pub fn readers(&self) -> u32 {
         if let Lease::Held(held) = &self.lease { held.readers() } else { self.readers }
     }
 
-    /// Appends these bytes as one chunk, and sends it (and what was pushed before) at once. An empty chunk is nothing.
+    /// Appends these bytes as one chunk, and sends it (and what was pushed before) at once. An
+    /// empty chunk is nothing.
     ///
-    /// Returns when the system has taken it over. That takes as long as a `block` reader makes writers wait.
+    /// Returns when the system has taken it over. That takes as long as a `block` reader makes
+    /// writers wait.
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLarge`] for a chunk larger than [`max_chunk`](Self::max_chunk); it is not sent, and the writer can
-    /// go on. Otherwise when the writer cannot go on: that may come from a chunk before.
+    /// [`WriteError::TooLarge`] for a chunk larger than [`max_chunk`](Self::max_chunk); it is not
+    /// sent, and the writer can go on. Otherwise when the writer cannot go on: that may come
+    /// from a chunk before.
     ///
     /// # Cancel safety
     ///
@@ -198,7 +207,8 @@ impl Writer {
         poll_fn(|cx| self.poll_send_pushed(cx)).await
     }
 
-    /// Sends what was pushed, and waits until all chunks are in the stream, if they are [acknowledged](Self::is_acknowledged).
+    /// Sends what was pushed, and waits until all chunks are in the stream, if they are
+    /// [acknowledged](Self::is_acknowledged).
     ///
     /// # Errors
     ///
@@ -257,8 +267,8 @@ impl Writer {
         .await
     }
 
-    /// Ends the writer as `finish` says. Returns when every chunk is in the stream, with the offset after the last of them; 0 if
-    /// there was none.
+    /// Ends the writer as `finish` says. Returns when every chunk is in the stream, with the offset
+    /// after the last of them; 0 if there was none.
     ///
     /// # Errors
     ///
@@ -277,12 +287,13 @@ impl Writer {
         .await
     }
 
-    /// Withdraws before anything was appended: the writer does not count as one that died. A stream that was created for it,
-    /// and that no other client has used, is removed.
+    /// Withdraws before anything was appended: the writer does not count as one that died. A stream
+    /// that was created for it, and that no other client has used, is removed.
     ///
     /// # Errors
     ///
-    /// The errors of [`finish`](Self::finish). The daemon refuses the request once a chunk was appended.
+    /// The errors of [`finish`](Self::finish). The daemon refuses the request once a chunk was
+    /// appended.
     ///
     /// # Cancel safety
     ///
@@ -300,14 +311,17 @@ impl Writer {
             self.progress = Progress::Finishing;
         }
         poll_fn(|cx| match self.poll_send(cx, &mut &[][..])? {
-            Poll::Ready(()) if matches!(self.progress, Progress::Done) => Poll::Ready(Ok(self.offset)),
+            Poll::Ready(()) if matches!(self.progress, Progress::Done) => {
+                Poll::Ready(Ok(self.offset))
+            }
             _ => Poll::Pending,
         })
         .await
     }
 
-    /// Puts a chunk into the ring or the queue if nothing speaks against it: most small ones need no more than this. Returns
-    /// whether sleeping readers, or the daemon, should now hear of what was put; `None` if nothing was put.
+    /// Puts a chunk into the ring or the queue if nothing speaks against it: most small ones need
+    /// no more than this. Returns whether sleeping readers, or the daemon, should now hear of
+    /// what was put; `None` if nothing was put.
     #[inline]
     pub(crate) fn try_put(&mut self, chunk: &[u8]) -> Option<bool> {
         if !matches!(self.progress, Progress::Writing) || chunk.is_empty() {
@@ -319,7 +333,9 @@ impl Writer {
                 self.appended = held.appended();
                 Some(enough)
             }
-            Lease::None if chunk.len() < LARGE_CHUNK_BYTES && chunk.len() as u64 <= self.max_chunk => {
+            Lease::None
+                if chunk.len() < LARGE_CHUNK_BYTES && chunk.len() as u64 <= self.max_chunk =>
+            {
                 put_data_header(&mut self.queue, DataKind::Append, chunk.len());
                 self.queue.extend_from_slice(chunk);
                 self.appended = self.appended.saturating_add(1);
@@ -329,16 +345,21 @@ impl Writer {
         }
     }
 
-    /// Whether there is something to say to the daemon or to hear from it: under a lease, usually not.
+    /// Whether there is something to say to the daemon or to hear from it: under a lease, usually
+    /// not.
     #[inline]
     pub(crate) fn must_listen(&mut self) -> bool {
         let Lease::Held(held) = &mut self.lease else { return true };
-        !matches!(held.publish(&mut self.queue), Ok(true)) || self.has_news() || self.sent < self.queue.len()
+        !matches!(held.publish(&mut self.queue), Ok(true))
+            || self.has_news()
+            || self.sent < self.queue.len()
     }
 
-    /// Whether a message is in the socket. The socket is asked, now and then: a runtime that is never idle polls it too seldom.
+    /// Whether a message is in the socket. The socket is asked, now and then: a runtime that is
+    /// never idle polls it too seldom.
     fn has_news(&mut self) -> bool {
-        self.has_news |= self.connection.passed().is_some_and(|passed| passed.has_input(&mut self.looked));
+        self.has_news |=
+            self.connection.passed().is_some_and(|passed| passed.has_input(&mut self.looked));
         self.has_news
     }
 
@@ -350,9 +371,14 @@ impl Writer {
         if size > max { Err(WriteError::TooLarge { size, max }) } else { Ok(()) }
     }
 
-    /// Sends the queue, then `piece`, and takes in what the daemon says at the same time: it may not read on before
-    /// somebody listens. Whenever this is pending or ready, it will be woken for anything that the daemon says.
-    fn poll_send(&mut self, cx: &mut Context<'_>, piece: &mut &[u8]) -> Poll<Result<(), WriteError>> {
+    /// Sends the queue, then `piece`, and takes in what the daemon says at the same time: it may
+    /// not read on before somebody listens. Whenever this is pending or ready, it will be woken
+    /// for anything that the daemon says.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: &mut &[u8],
+    ) -> Poll<Result<(), WriteError>> {
         if let Progress::Failed(error) = &self.progress {
             return Poll::Ready(Err(error.clone()));
         }
@@ -435,7 +461,9 @@ impl Writer {
                 (self.acked, self.offset, self.readers) = (chunks, offset, readers);
                 Ok(())
             }
-            Reply::Done if matches!(self.progress, Progress::Finishing) && self.acked == self.appended => {
+            Reply::Done
+                if matches!(self.progress, Progress::Finishing) && self.acked == self.appended =>
+            {
                 self.progress = Progress::Done;
                 Ok(())
             }

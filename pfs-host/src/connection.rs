@@ -31,7 +31,8 @@ const FINAL_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Answers to requests that came together are sent together, up to about so many bytes.
 const REPLY_BATCH_BYTES: usize = 16 * 1024;
 
-/// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a reader's.
+/// Serves a connection to its end: hello, then requests, one of which may make it a writer's or a
+/// reader's.
 pub async fn serve<T: Transport + 'static>(transport: T, mut caller: Caller, daemon: Arc<Daemon>) {
     let mut wire = Wire::new(transport, daemon.arriving().clone());
     // Its own token, so that connections do not contend for the lock of one.
@@ -104,7 +105,9 @@ async fn converse<T: Transport>(
                 let place = daemon.readable(caller, &path)?;
                 return Box::pin(watcher_connection::serve(wire, &place)).await;
             }
-            Ok(Request::Put(path, options, chunk)) => put(wire, daemon, caller, &path, options, &chunk).await,
+            Ok(Request::Put(path, options, chunk)) => {
+                put(wire, daemon, caller, &path, options, &chunk).await
+            }
             Ok(request) => control::answer(wire, daemon, caller, request).await,
             Err(failure) => Err(failure.into()),
         };
@@ -120,7 +123,10 @@ async fn converse<T: Transport>(
 }
 
 /// Sends the answers that are queued.
-async fn flush<T: Transport>(wire: &mut Wire<T>, shutdown: &CancellationToken) -> Result<(), Ended> {
+async fn flush<T: Transport>(
+    wire: &mut Wire<T>,
+    shutdown: &CancellationToken,
+) -> Result<(), Ended> {
     if wire.queued() == 0 {
         return Ok(());
     }
@@ -159,12 +165,18 @@ async fn put<T: Transport>(
     Ok(())
 }
 
-/// The next request. Who has a socket may be silent on it for as long as they like; over HTTP a request is all there at once.
-async fn next_frame<T: Transport>(wire: &mut Wire<T>, daemon: &Daemon) -> Result<Option<Frame>, Ended> {
+/// The next request. Who has a socket may be silent on it for as long as they like; over HTTP a
+/// request is all there at once.
+async fn next_frame<T: Transport>(
+    wire: &mut Wire<T>,
+    daemon: &Daemon,
+) -> Result<Option<Frame>, Ended> {
     if T::MAY_PAUSE {
         return wire.frame().await;
     }
-    timeout(daemon.hello_timeout, wire.frame()).await.map_err(|_| silent(daemon, "asked for nothing"))?
+    timeout(daemon.hello_timeout, wire.frame())
+        .await
+        .map_err(|_| silent(daemon, "asked for nothing"))?
 }
 
 fn decode(frame: Frame) -> Result<Request, Failure> {
@@ -180,7 +192,8 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
     if theirs.common_version().is_none() {
         return Err(other_version(theirs).into());
     }
-    wire.sharing = cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_share();
+    wire.sharing =
+        cfg!(target_os = "linux") && wire.transport().passes_descriptors() && theirs.can_share();
     wire.following = wire.sharing && theirs.can_follow();
     wire.resuming = theirs.can_resume();
     wire.leasing = theirs.can_lease();
@@ -193,7 +206,8 @@ async fn hello<T: Transport>(wire: &mut Wire<T>) -> Result<(), Ended> {
         (theirs.can_put(), Hello::PUT),
         (wire.leasing, Hello::LEASING),
     ];
-    let capabilities = shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
+    let capabilities =
+        shared.into_iter().filter(|(can, _)| *can).fold(0, |all, (_, one)| all | one);
     if heartbeats {
         wire.transport().begin_heartbeats();
     }
@@ -230,6 +244,8 @@ fn count(daemon: &Daemon, caller: &Caller, failure: &Failure) {
     let Failure { code, message, reason } = failure;
     match reason {
         Some(reason) => daemon.refusals().refuse(*reason, &caller.into(), message),
-        None => caller.log(|pid, uid| tracing::debug!(pid, uid, %code, "request failed: {message}")),
+        None => {
+            caller.log(|pid, uid| tracing::debug!(pid, uid, %code, "request failed: {message}"))
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The connections of a daemon: counted up to a limit, and watched for the time when many have ended.
+//! The connections of a daemon: counted up to a limit, and watched for the time when many have
+//! ended.
 
 use std::{
     sync::{
@@ -13,11 +14,12 @@ use tokio::{sync::Notify, time::sleep};
 
 use crate::Daemon;
 
-/// Connections that have to end, at least, before it is worth going through the heap for their memory: 256 stalled readers had
-/// about 20 MiB.
+/// Connections that have to end, at least, before it is worth going through the heap for their
+/// memory: 256 stalled readers had about 20 MiB.
 const MIN_ENDED_CONNECTIONS: u64 = 256;
 
-/// Time after which those that end together have ended, and what they held is free. Also the shortest time between two calls.
+/// Time after which those that end together have ended, and what they held is free. Also the
+/// shortest time between two calls.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
 
 /// The places of connections.
@@ -86,14 +88,16 @@ impl Drop for Admitted {
     }
 }
 
-/// Calls `act` a little after many connections have ended: 256 or more, and half of those that were open at a time since the
-/// last call. Runs for as long as the daemon, and does not wake it otherwise.
+/// Calls `act` a little after many connections have ended: 256 or more, and half of those that were
+/// open at a time since the last call. Runs for as long as the daemon, and does not wake it
+/// otherwise.
 pub async fn after_many_ended(daemon: Arc<Daemon>, mut act: impl AsyncFnMut()) {
     let connections = daemon.connections();
     loop {
         connections.fell.notified().await;
         sleep(SETTLING_TIME).await;
-        // The notification may be older than the last call, and others may have come in their place.
+        // The notification may be older than the last call, and others may have come in their
+        // place.
         if connections.have_fallen() {
             connections.peak.store(connections.open(), Relaxed);
             act().await;
@@ -112,7 +116,8 @@ mod tests {
 
     /// Runs `clients`, which is given the times of the calls.
     async fn with_calls(clients: impl AsyncFnOnce(&Daemon, &Cell<Vec<Duration>>)) {
-        let daemon = Arc::new(Daemon::new(&Settings { max_connections: 10_000, ..Settings::default() }));
+        let daemon =
+            Arc::new(Daemon::new(&Settings { max_connections: 10_000, ..Settings::default() }));
         let (begun, times) = (Instant::now(), Cell::default());
         let calls = after_many_ended(Arc::clone(&daemon), async || {
             let mut all: Vec<Duration> = times.take();

@@ -1,4 +1,5 @@
-//! Requests that are answered at once: create, list, stat, close, remove, documents, information, reload, stop.
+//! Requests that are answered at once: create, list, stat, close, remove, documents, information,
+//! reload, stop.
 
 use bytes::Bytes;
 use pfs_proto::{ErrorCode, Reply, Request, StreamPath, StreamSummary};
@@ -12,7 +13,8 @@ use crate::{
     wire::Wire,
 };
 
-/// A long answer is sent in parts of this size, so that its length is not its memory. HTTP keeps several of them.
+/// A long answer is sent in parts of this size, so that its length is not its memory. HTTP keeps
+/// several of them.
 const PART: usize = 16 * 1024;
 
 /// Answers one request; what is left of the answer is queued for the caller to flush.
@@ -90,7 +92,10 @@ pub(crate) async fn answer<T: Transport>(
             return Err(misplaced("news of a reader before OpenReader").into());
         }
         // The connection takes these itself.
-        Request::OpenWriter(..) | Request::OpenReader(..) | Request::Watch(_) | Request::Put(..) => {
+        Request::OpenWriter(..)
+        | Request::OpenReader(..)
+        | Request::Watch(_)
+        | Request::Put(..) => {
             return Err(misplaced("an open or a put").into());
         }
     }
@@ -101,7 +106,10 @@ fn misplaced(what: &str) -> Failure {
     Failure::new(ErrorCode::Protocol, format!("{what} is not allowed here"))
 }
 
-async fn put_summaries<T: Transport>(wire: &mut Wire<T>, streams: impl Iterator<Item = StreamSummary>) {
+async fn put_summaries<T: Transport>(
+    wire: &mut Wire<T>,
+    streams: impl Iterator<Item = StreamSummary>,
+) {
     for summary in streams {
         wire.put(&Reply::Summary(summary));
         if wire.queued() >= PART {

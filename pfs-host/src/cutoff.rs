@@ -1,5 +1,5 @@
-//! Cutting off a session whose client would go on: the daemon shuts down, or a reload of the tokens revoked the permission that
-//! the session needs.
+//! Cutting off a session whose client would go on: the daemon shuts down, or a reload of the tokens
+//! revoked the permission that the session needs.
 
 use pfs_proto::{ErrorCode, StreamPath};
 use tokio_util::sync::CancellationToken;
@@ -62,9 +62,9 @@ impl Cutoff {
         let Self { permissions, path, .. } = self;
         let permitted = match self.needs {
             Needs::Read => permissions.may_read(path.as_str()),
-            Needs::ReadAndBlock => {
-                permissions.may_read(path.as_str()).and_then(|()| permissions.may_block(path.as_str()))
-            }
+            Needs::ReadAndBlock => permissions
+                .may_read(path.as_str())
+                .and_then(|()| permissions.may_block(path.as_str())),
             Needs::Write => permissions.may_write(path.as_str()),
         };
         let failure = permitted.err()?;

@@ -25,11 +25,12 @@ use crate::{
     settings::{MountSettings, Settings},
 };
 
-/// Divisor of `limits.max_memory`. Messages on their way to streams may take this part of it, beside the streams, and messages
-/// on their way to clients another part of that size.
+/// Divisor of `limits.max_memory`. Messages on their way to streams may take this part of it,
+/// beside the streams, and messages on their way to clients another part of that size.
 const MESSAGES_SHARE: u64 = 8;
 
-/// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB, and what JSON adds to it.
+/// The largest answer, in bytes, that is not charged to the budget: a page of 64 KiB, and what JSON
+/// adds to it.
 const UNCHARGED_ANSWER: usize = 96 * 1024;
 
 /// How long a client may take to say hello.
@@ -53,15 +54,16 @@ pub struct Daemon {
     arriving: Budget,
     leaving: Budget,
     pub(crate) connections: Arc<Connections>,
-    /// Held while a connection is let in, so that none is while it is decided whether the daemon is idle.
+    /// Held while a connection is let in, so that none is while it is decided whether the daemon
+    /// is idle.
     pub(crate) admission: Mutex<()>,
     shutdown: CancellationToken,
     /// The user that may operate the daemon, besides root.
     pub(crate) operator: Option<u32>,
     /// Where requests to reload the configuration go.
     pub(crate) reloads: Option<mpsc::Sender<ReloadRequest>>,
-    /// Rings that were handed out and that writers still wait for, although the readers' connections have ended; connections of
-    /// clients that wait for the daemon's end.
+    /// Rings that were handed out and that writers still wait for, although the readers'
+    /// connections have ended; connections of clients that wait for the daemon's end.
     pub(crate) kept: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
@@ -95,9 +97,10 @@ impl Daemon {
         }
     }
 
-    /// Changes all limits to those of `settings`. What was given out beyond lower limits stays; nothing more is given out until
-    /// enough of it was given back. A new time limit of `block` readers holds at once, for writers that wait already from now on; one
-    /// of idle streams holds for streams that are there, from the end of their last use on.
+    /// Changes all limits to those of `settings`. What was given out beyond lower limits stays;
+    /// nothing more is given out until enough of it was given back. A new time limit of `block`
+    /// readers holds at once, for writers that wait already from now on; one of idle streams
+    /// holds for streams that are there, from the end of their last use on.
     pub fn set_limits(&self, settings: &Settings) {
         self.registry.set_limits(settings.limits, settings.max_stream_descriptors);
         self.registry.set_idle_ttl(settings.idle_ttl);
@@ -124,7 +127,8 @@ impl Daemon {
         &self.registry
     }
 
-    /// A place among the connections, given back when dropped; `None` if all are taken, or the daemon ends.
+    /// A place among the connections, given back when dropped; `None` if all are taken, or the
+    /// daemon ends.
     pub fn admit(&self) -> Option<Admitted> {
         let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shutdown.is_cancelled() { None } else { self.connections.admit() }
@@ -171,7 +175,11 @@ impl Daemon {
     /// # Errors
     ///
     /// The caller may not read the path, or it is outside all mounts.
-    pub fn document(&self, caller: &Caller, path: &StreamPath) -> Result<Option<&'static str>, Failure> {
+    pub fn document(
+        &self,
+        caller: &Caller,
+        path: &StreamPath,
+    ) -> Result<Option<&'static str>, Failure> {
         caller.permissions.may_read(path.as_str())?;
         Ok(match self.namespace.place(path)? {
             Place::Document(text) => Some(text),
@@ -184,7 +192,8 @@ impl Daemon {
         &self.refusals
     }
 
-    /// Memory budget of messages that are on their way to streams, and are appended only once they are complete.
+    /// Memory budget of messages that are on their way to streams, and are appended only once they
+    /// are complete.
     pub fn arriving(&self) -> &Budget {
         &self.arriving
     }
@@ -194,8 +203,8 @@ impl Daemon {
         &self.leaving
     }
 
-    /// Charges the memory of an answer that is kept whole until its client has taken it. `None` where the answer is so small
-    /// that every client may have one.
+    /// Charges the memory of an answer that is kept whole until its client has taken it. `None`
+    /// where the answer is so small that every client may have one.
     ///
     /// # Errors
     ///

@@ -6,7 +6,8 @@ use tokio::time::sleep;
 
 use crate::{daemon::Daemon, mount::expire};
 
-/// The longest sleep: the system's clock, by which deadlines go, may be set meanwhile, which a sleep does not notice.
+/// The longest sleep: the system's clock, by which deadlines go, may be set meanwhile, which a
+/// sleep does not notice.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// The shortest: streams that expire one after the other are taken together.
@@ -78,7 +79,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_idle_time_of_the_settings_counts_from_the_start() {
-        let daemon = Arc::new(Daemon::new(&Settings { idle_ttl: Some(SHORT), ..Settings::default() }));
+        let daemon =
+            Arc::new(Daemon::new(&Settings { idle_ttl: Some(SHORT), ..Settings::default() }));
         tokio::spawn(run(Arc::clone(&daemon)));
         daemon.registry().create("/streamfs/s", StreamConfig::default()).unwrap().removed().await;
     }

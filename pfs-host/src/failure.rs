@@ -37,7 +37,8 @@ impl Failure {
 
     /// There is no stream of this path.
     pub fn no_such_stream(path: &str) -> Self {
-        let mount = path.match_indices('/').nth(1).and_then(|(at, _)| path.get(..at)).unwrap_or(path);
+        let mount =
+            path.match_indices('/').nth(1).and_then(|(at, _)| path.get(..at)).unwrap_or(path);
         Self::new(
             ErrorCode::NoSuchStream,
             format!("there is no stream {path}; pfs ls {mount} shows those there are"),
@@ -46,7 +47,10 @@ impl Failure {
 
     /// The daemon ends.
     pub fn shutting_down() -> Self {
-        Self::new(ErrorCode::ShuttingDown, "the daemon is shutting down, and its streams end with it")
+        Self::new(
+            ErrorCode::ShuttingDown,
+            "the daemon is shutting down, and its streams end with it",
+        )
     }
 
     /// There is a stream of this path already.
@@ -65,9 +69,10 @@ impl Failure {
             CreateError::QuotaOfStreams { .. } | CreateError::QuotaOfMemory { .. } => {
                 return Self::over_quota(path, owner, error);
             }
-            CreateError::TooManyStreams { .. } => {
-                (ErrorCode::Limit, "; remove streams with pfs rm, or raise limits.max_streams of the daemon")
-            }
+            CreateError::TooManyStreams { .. } => (
+                ErrorCode::Limit,
+                "; remove streams with pfs rm, or raise limits.max_streams of the daemon",
+            ),
             CreateError::TooMuchMemory { .. } => (
                 ErrorCode::Limit,
                 "; remove streams with pfs rm, ask for smaller buffers, or raise limits.max_memory of the daemon",
@@ -97,7 +102,8 @@ impl Failure {
         Self::new(ErrorCode::Limit, message).because(Reason::Quota)
     }
 
-    /// A reader or writer cannot be attached; `tried` is what could not be done, such as "cannot read".
+    /// A reader or writer cannot be attached; `tried` is what could not be done, such as "cannot
+    /// read".
     pub fn attaching(tried: &str, path: &StreamPath, error: AttachError) -> Self {
         let (code, advice) = match error {
             AttachError::Closed => {
@@ -112,14 +118,17 @@ impl Failure {
 
     /// A stream is to be kept, and takes no appends.
     pub fn kept_closed(path: &StreamPath) -> Self {
-        let message =
-            format!("cannot create {path}: there is one, and it is closed; pfs create --replace begins anew");
+        let message = format!(
+            "cannot create {path}: there is one, and it is closed; pfs create --replace begins anew"
+        );
         Self::new(ErrorCode::Closed, message)
     }
 
-    /// A stream cannot be closed as failed any more: its readers may have come to the end that it has.
+    /// A stream cannot be closed as failed any more: its readers may have come to the end that it
+    /// has.
     pub fn closed_before(path: &StreamPath) -> Self {
-        let message = format!("cannot close {path} as failed: it is closed already, and not as failed");
+        let message =
+            format!("cannot close {path} as failed: it is closed already, and not as failed");
         Self::new(ErrorCode::Closed, message)
     }
 
@@ -129,8 +138,7 @@ impl Failure {
             WriteError::Closed => (ErrorCode::Closed, ""),
             WriteError::Removed => (ErrorCode::Removed, ""),
             WriteError::NoMemory { .. } => {
-                let advice =
-                    "remove streams with pfs rm, or raise limits.max_memory of the daemon or the quota";
+                let advice = "remove streams with pfs rm, or raise limits.max_memory of the daemon or the quota";
                 let message = format!("cannot append to {path}: {error}; {advice}");
                 return Self::new(ErrorCode::Limit, message).because(Reason::StreamMemory);
             }
@@ -174,12 +182,13 @@ impl From<FrameError> for Failure {
 pub(crate) enum Ended {
     /// The client went away; nobody is there to be told anything.
     Gone,
-    /// The client is cut off, because the daemon shuts down or its token was revoked, and does not read what it was sent before, so it
-    /// cannot be told.
+    /// The client is cut off, because the daemon shuts down or its token was revoked, and does not
+    /// read what it was sent before, so it cannot be told.
     Stuck,
     /// The client is told why, and the connection is closed.
     Refused(Failure),
-    /// The client has stopped the daemon, and learns from the end of its connection that the daemon has ended.
+    /// The client has stopped the daemon, and learns from the end of its connection that the daemon
+    /// has ended.
     Stopped,
 }
 
@@ -196,8 +205,8 @@ impl Ended {
 }
 
 impl From<io::Error> for Ended {
-    /// On a local socket every error means that the other end is gone. A client that a transport has given up
-    /// ([`TimedOut`](io::ErrorKind::TimedOut)) may still be there, and is told.
+    /// On a local socket every error means that the other end is gone. A client that a transport
+    /// has given up ([`TimedOut`](io::ErrorKind::TimedOut)) may still be there, and is told.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut => Failure::new(ErrorCode::Timeout, error.to_string()).into(),

@@ -6,8 +6,9 @@ use tokio::time::sleep;
 
 use crate::Daemon;
 
-/// Ends the daemon once it has had neither a stream nor a connection for `limits.idle_exit`, counted from the end of the last one.
-/// Returns when the shutdown has begun. A daemon in use is never woken by it, and a reload of the limit counts at once.
+/// Ends the daemon once it has had neither a stream nor a connection for `limits.idle_exit`,
+/// counted from the end of the last one. Returns when the shutdown has begun. A daemon in use is
+/// never woken by it, and a reload of the limit counts at once.
 pub async fn exit_when_idle(daemon: Arc<Daemon>) {
     let mut limit = daemon.idle_exit.subscribe();
     loop {
@@ -114,7 +115,8 @@ mod tests {
         let (daemon, ended) = daemon(Some(LIMIT));
         let client = daemon.admit().unwrap();
         // Its life is measured by a clock that does not stand still.
-        let mortal = StreamConfig { ttl: Some(Duration::from_millis(5)), ..StreamConfig::default() };
+        let mortal =
+            StreamConfig { ttl: Some(Duration::from_millis(5)), ..StreamConfig::default() };
         daemon.registry().create("/streamfs/s", mortal).unwrap();
         drop(client);
         let ended = timeout(100 * LIMIT, ended).await.expect("it ends").unwrap();

@@ -6,8 +6,9 @@
 //!   with one of them, so that no protocol can forget to ask.
 //! - An [`Owner`] is a user or a token, to whose quota streams are charged.
 //! - A session is what a client does with one stream: [`Follow`], [`Page`], [`Append`],
-//!   [`append_batch`](Writable::append_batch), [`put`](Writable::put), [`Watch`]. It writes the log lines of joining, losing
-//!   and leaving. Protocols poll it for the next bytes, which an [`Encoder`] makes.
+//!   [`append_batch`](Writable::append_batch), [`put`](Writable::put), [`Watch`]. It writes the log
+//!   lines of joining, losing and leaving. Protocols poll it for the next bytes, which an
+//!   [`Encoder`] makes.
 //! - [`serve`] speaks the frames of `pfs-proto` with one client over any [`Transport`], which may
 //!   pass descriptors. Protocols over HTTP use [`Daemon`] and the sessions directly.
 //! - [`Refusals`](refusals::Refusals) counts and logs what was refused, whatever the protocol.
@@ -71,8 +72,8 @@ pub use permissions::{Grant, Grants, Permissions};
 pub use readable::Readable;
 pub use reload::ReloadRequest;
 pub use session::{
-    Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError, Piece, Put,
-    Rejected, Watch,
+    Append, Batch, Broken, Checked, Edge, Encoder, Follow, Gap, NotAppended, Page, PageError,
+    Piece, Put, Rejected, Watch,
 };
 pub use settings::{MountSettings, Settings};
 pub use shutdown::DRAIN_TIMEOUT;

@@ -1,10 +1,12 @@
-//! A listing, page by page: a client that does not read it costs a page of memory, however many streams there are.
+//! A listing, page by page: a client that does not read it costs a page of memory, however many
+//! streams there are.
 
 use pfs_proto::PathPrefix;
 
 use crate::{caller::Caller, daemon::Daemon, failure::Failure, mount::Entry};
 
-/// The streams at a path and below it, sorted by path. A stream that is there from the first page to the last is listed once.
+/// The streams at a path and below it, sorted by path. A stream that is there from the first page
+/// to the last is listed once.
 #[derive(Debug)]
 pub struct Listing {
     prefix: PathPrefix,
@@ -47,7 +49,8 @@ impl Listing {
     /// The most streams of one page.
     pub const PAGE: usize = 50;
 
-    /// The next page. Only the last one has fewer streams than [`PAGE`](Self::PAGE); behind the last one is an empty page.
+    /// The next page. Only the last one has fewer streams than [`PAGE`](Self::PAGE); behind the
+    /// last one is an empty page.
     ///
     /// # Errors
     ///

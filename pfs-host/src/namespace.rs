@@ -39,7 +39,10 @@ impl Namespace {
     pub(crate) fn mounts_at(&self, prefix: &PathPrefix) -> impl Iterator<Item = &dyn Mount> {
         let holds = |mount: &dyn Mount| {
             prefix.contains(mount.path())
-                || prefix.as_str().strip_prefix(mount.path()).is_some_and(|below| below.starts_with('/'))
+                || prefix
+                    .as_str()
+                    .strip_prefix(mount.path())
+                    .is_some_and(|below| below.starts_with('/'))
         };
         self.mounts.iter().map(|mount| &**mount).filter(move |mount| holds(*mount))
     }
@@ -74,7 +77,8 @@ impl Namespace {
         }
     }
 
-    /// The place of a listing: the root, a mount, or below one. Tells whether the listing may be empty.
+    /// The place of a listing: the root, a mount, or below one. Tells whether the listing may be
+    /// empty.
     ///
     /// # Errors
     ///
@@ -85,7 +89,8 @@ impl Namespace {
         })?;
         let top = prefix.as_str() == "/" || self.mounts().any(|mount| mount == prefix.as_str());
         if !top {
-            let below: StreamPath = prefix.as_str().parse().map_err(|_| self.outside(prefix.as_str()))?;
+            let below: StreamPath =
+                prefix.as_str().parse().map_err(|_| self.outside(prefix.as_str()))?;
             self.stream(&below)?;
         }
         Ok((prefix, top))

@@ -1,4 +1,5 @@
-//! What concerns the whole daemon: requests that root and the user of the daemon alone may make, and the orderly end.
+//! What concerns the whole daemon: requests that root and the user of the daemon alone may make,
+//! and the orderly end.
 
 use std::{any::Any, sync::PoisonError};
 
@@ -10,33 +11,46 @@ use crate::{Caller, Daemon, Failure, wide};
 const ROOT: u32 = 0;
 
 impl Daemon {
-    /// Lets the user `uid` operate the daemon, as root may: stop it, and have its configuration reloaded.
+    /// Lets the user `uid` operate the daemon, as root may: stop it, and have its configuration
+    /// reloaded.
     #[must_use]
     pub fn with_operator(mut self, uid: u32) -> Self {
         self.operator = Some(uid);
         self
     }
 
-    /// Whether the caller may operate the daemon; `tried` is what could not be done, such as "cannot stop the daemon".
+    /// Whether the caller may operate the daemon; `tried` is what could not be done, such as
+    /// "cannot stop the daemon".
     pub(crate) fn may_operate(&self, caller: &Caller, tried: &str) -> Result<(), Failure> {
         if caller.peer.uid.is_some_and(|uid| uid == ROOT || self.operator == Some(uid)) {
             return Ok(());
         }
-        let user = self.operator.map(|uid| format!(" and the daemon's user (uid {uid})")).unwrap_or_default();
-        Err(Failure::new(ErrorCode::Denied, format!("{tried}: only root{user} may, over the socket")))
+        let user = self
+            .operator
+            .map(|uid| format!(" and the daemon's user (uid {uid})"))
+            .unwrap_or_default();
+        Err(Failure::new(
+            ErrorCode::Denied,
+            format!("{tried}: only root{user} may, over the socket"),
+        ))
     }
 
-    /// Begins the shutdown, and tells which streams are lost by it. With `if_idle`, only if there is no stream and no connection but
-    /// the caller's.
+    /// Begins the shutdown, and tells which streams are lost by it. With `if_idle`, only if there
+    /// is no stream and no connection but the caller's.
     ///
     /// # Errors
     ///
     /// The caller may not stop the daemon, or the daemon is in use.
-    pub(crate) fn stop(&self, caller: &Caller, if_idle: bool) -> Result<Vec<StreamSummary>, Failure> {
+    pub(crate) fn stop(
+        &self,
+        caller: &Caller,
+        if_idle: bool,
+    ) -> Result<Vec<StreamSummary>, Failure> {
         self.may_operate(caller, "cannot stop the daemon").map_err(|denied| {
             let pid = std::process::id();
-            let elsewhere =
-                format!("; on its machine: pfs stop, kill {pid}, or systemctl stop if it is a service");
+            let elsewhere = format!(
+                "; on its machine: pfs stop, kill {pid}, or systemctl stop if it is a service"
+            );
             Failure { message: denied.message + &elsewhere, ..denied }
         })?;
         self.begin_shutdown(|streams, connections| {
@@ -59,19 +73,22 @@ impl Daemon {
         .is_ok()
     }
 
-    /// Begins the shutdown if there is no connection, and returns the streams that are lost by it; `None` if it did not.
+    /// Begins the shutdown if there is no connection, and returns the streams that are lost by it;
+    /// `None` if it did not.
     pub fn stop_if_abandoned(&self) -> Option<Vec<StreamSummary>> {
         self.begin_shutdown(|_, connections| if connections == 0 { Ok(()) } else { Err(()) }).ok()
     }
 
-    /// Begins the shutdown unless `refuse` refuses it, which is given the streams and the number of connections. No client is let in
-    /// between the look and the shutdown. Returns the streams that are lost.
+    /// Begins the shutdown unless `refuse` refuses it, which is given the streams and the number of
+    /// connections. No client is let in between the look and the shutdown. Returns the streams
+    /// that are lost.
     fn begin_shutdown<E>(
         &self,
         refuse: impl FnOnce(&[StreamSummary], u64) -> Result<(), E>,
     ) -> Result<Vec<StreamSummary>, E> {
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
-        let streams: Vec<_> = self.registry.list().iter().map(pfs_stream::Stream::summary).collect();
+        let streams: Vec<_> =
+            self.registry.list().iter().map(pfs_stream::Stream::summary).collect();
         refuse(&streams, self.connections.open())?;
         self.shutdown().cancel();
         drop(admission);
@@ -85,8 +102,10 @@ impl Daemon {
 }
 
 fn busy(streams: &[StreamSummary], others: u64) -> Failure {
-    let bytes =
-        streams.iter().map(|stream| stream.head.saturating_sub(stream.tail)).fold(0, u64::saturating_add);
+    let bytes = streams
+        .iter()
+        .map(|stream| stream.head.saturating_sub(stream.tail))
+        .fold(0, u64::saturating_add);
     let message = format!(
         "the daemon is not stopped, because it is not idle: it has {} with {bytes} bytes, and {}; pfs stop without --if-idle ends it",
         count(wide(streams.len()), "stream"),

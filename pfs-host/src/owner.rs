@@ -6,11 +6,13 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Owner {
-    /// A user of this machine, by the uid that the system tells. All clients whose uid it does not tell are one more user.
+    /// A user of this machine, by the uid that the system tells. All clients whose uid it does not
+    /// tell are one more user.
     User(Option<u32>),
     /// The holder of a token.
     Token(TokenId),
-    /// A client over HTTP that needed no token. It has no quota, because it cannot be told from others.
+    /// A client over HTTP that needed no token. It has no quota, because it cannot be told from
+    /// others.
     Anonymous,
 }
 

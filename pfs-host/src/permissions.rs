@@ -1,4 +1,5 @@
-//! Permissions of a token: which streams its holder may read and write, and of which streams its readers may make writers wait.
+//! Permissions of a token: which streams its holder may read and write, and of which streams its
+//! readers may make writers wait.
 
 use std::{future::pending, mem};
 
@@ -7,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::failure::Failure;
 
-/// Permissions of one client, as they are now. A client of the Unix socket has all of them: the mode of the socket decides who
-/// may open it.
+/// Permissions of one client, as they are now. A client of the Unix socket has all of them: the
+/// mode of the socket decides who may open it.
 #[derive(Clone, Debug)]
 pub struct Permissions {
     /// `None` is everything, and never changes.
@@ -23,8 +24,8 @@ enum Scope {
     Some(Vec<Grant>),
 }
 
-/// What a token grants, or what is granted without one. It changes when tokens are reloaded. Clones are handles to the same
-/// grants.
+/// What a token grants, or what is granted without one. It changes when tokens are reloaded. Clones
+/// are handles to the same grants.
 #[derive(Clone, Debug)]
 pub struct Grants(watch::Sender<Scope>);
 
@@ -44,8 +45,8 @@ impl Grants {
         Permissions { scope: Some(self.0.subscribe()), asks_itself: true }
     }
 
-    /// Grants the same as `new` from now on, and returns whether that is something else than before. Sessions that need what is
-    /// no longer granted are cut off.
+    /// Grants the same as `new` from now on, and returns whether that is something else than
+    /// before. Sessions that need what is no longer granted are cut off.
     pub fn replace(&self, new: &Self) -> bool {
         let new = new.0.borrow().clone();
         self.0.send_if_modified(|scope| mem::replace(scope, new) != *scope)
@@ -81,7 +82,8 @@ impl Permissions {
         Grants::new(grants).permissions()
     }
 
-    /// The same permissions, except to block writers: for a browser whose user or page may not know what it asks for.
+    /// The same permissions, except to block writers: for a browser whose user or page may not know
+    /// what it asks for.
     #[must_use]
     pub fn unasked(self) -> Self {
         Self { asks_itself: false, ..self }
@@ -105,7 +107,8 @@ impl Permissions {
         self.check(path, "write", |grant| grant.write)
     }
 
-    /// Whether a reader of it may make the writers of the stream of this path wait. Does not check the permission to read.
+    /// Whether a reader of it may make the writers of the stream of this path wait. Does not check
+    /// the permission to read.
     ///
     /// # Errors
     ///
@@ -158,7 +161,9 @@ impl Permissions {
         let Some(scope) = &self.scope else { return true };
         match &*scope.borrow() {
             Scope::All => true,
-            Scope::Some(grants) => grants.iter().any(|grant| has(grant) && grant.prefix.contains(path)),
+            Scope::Some(grants) => {
+                grants.iter().any(|grant| has(grant) && grant.prefix.contains(path))
+            }
         }
     }
 }
@@ -177,8 +182,15 @@ mod tests {
         for path in ["/streamfs/a", "/streamfs/a/", "/streamfs/a/b"] {
             assert!(permissions.may_read(path).is_ok(), "{path}");
         }
-        for path in ["/streamfs/ab", "/streamfs", "/streamfs/", "/", "streamfs/a", "/STREAMFS/a", "/other/a"]
-        {
+        for path in [
+            "/streamfs/ab",
+            "/streamfs",
+            "/streamfs/",
+            "/",
+            "streamfs/a",
+            "/STREAMFS/a",
+            "/other/a",
+        ] {
             let failure = permissions.may_read(path).unwrap_err();
             assert_eq!(failure.code, ErrorCode::Denied, "{path}");
         }
@@ -186,8 +198,10 @@ mod tests {
 
     #[test]
     fn reading_and_writing_are_granted_apart_and_several_grants_add_up() {
-        let permissions =
-            Permissions::from_grants(vec![grant(true, false, "/"), grant(false, true, "/streamfs/a")]);
+        let permissions = Permissions::from_grants(vec![
+            grant(true, false, "/"),
+            grant(false, true, "/streamfs/a"),
+        ]);
         assert!(permissions.may_read("/").is_ok());
         assert!(permissions.may_write("/streamfs/a").is_ok());
         let message = permissions.may_write("/streamfs/b").unwrap_err().message;
@@ -203,7 +217,11 @@ mod tests {
         assert!(permissions.may_block("/streamfs/a/b").is_ok());
         let failure = permissions.may_block("/streamfs/b").unwrap_err();
         assert_eq!(failure.code, ErrorCode::Denied);
-        assert!(failure.message.contains("block the writers of /streamfs/b"), "{}", failure.message);
+        assert!(
+            failure.message.contains("block the writers of /streamfs/b"),
+            "{}",
+            failure.message
+        );
         assert!(Permissions::all().may_block("/anything").is_ok());
     }
 
@@ -214,10 +232,17 @@ mod tests {
         let unasked = permissions.clone().unasked();
         assert!(permissions.may_write("anything").is_ok());
         grants.replace(&Grants::new(vec![grant(true, false, "/streamfs")]));
-        assert!(permissions.may_read("/streamfs/a").is_ok() && unasked.may_read("/streamfs/a").is_ok());
-        assert!(permissions.may_write("/streamfs/a").is_err() && permissions.may_read("/").is_err());
+        assert!(
+            permissions.may_read("/streamfs/a").is_ok() && unasked.may_read("/streamfs/a").is_ok()
+        );
+        assert!(
+            permissions.may_write("/streamfs/a").is_err() && permissions.may_read("/").is_err()
+        );
         grants.revoke();
-        assert!(permissions.may_read("/streamfs/a").is_err() && unasked.may_read("/streamfs/a").is_err());
+        assert!(
+            permissions.may_read("/streamfs/a").is_err()
+                && unasked.may_read("/streamfs/a").is_err()
+        );
     }
 
     #[test]

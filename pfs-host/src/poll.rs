@@ -6,7 +6,8 @@ use std::{
     task::Poll,
 };
 
-/// The output of a future that is ready at its first poll; `None` otherwise. A future that is passed by value is dropped then.
+/// The output of a future that is ready at its first poll; `None` otherwise. A future that is
+/// passed by value is dropped then.
 pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {

@@ -1,4 +1,5 @@
-//! Quotas of users and of tokens: how many streams each may have created, and how much memory these may take.
+//! Quotas of users and of tokens: how many streams each may have created, and how much memory these
+//! may take.
 
 use std::{
     collections::HashMap,
@@ -53,7 +54,8 @@ impl Quotas {
     pub(crate) fn quota(&self, owner: Owner) -> Option<Quota> {
         let mut state = self.state();
         let limits = state.limits(owner)?;
-        // A quota that another client holds to create a stream is not idle, so its use cannot be forgotten.
+        // A quota that another client holds to create a stream is not idle, so its use cannot be
+        // forgotten.
         state.in_use.retain(|_, quota| !quota.is_idle());
         Some(state.in_use.entry(owner).or_insert_with(|| Quota::new(limits)).clone())
     }

@@ -31,7 +31,11 @@ impl Daemon {
     /// # Errors
     ///
     /// The caller may not read this path, or it is no stream's.
-    pub fn readable<'a>(&'a self, caller: &'a Caller, path: &StreamPath) -> Result<Readable<'a>, Failure> {
+    pub fn readable<'a>(
+        &'a self,
+        caller: &'a Caller,
+        path: &StreamPath,
+    ) -> Result<Readable<'a>, Failure> {
         caller.permissions.may_read(path.as_str())?;
         StreamAt::new(self, caller, path).map(Readable)
     }
@@ -53,12 +57,13 @@ impl Readable<'_> {
         Cutoff::new(self, needs)
     }
 
-    /// Attaches a reader. Waits until the stream is created, or the client is cut off, where the options say so.
+    /// Attaches a reader. Waits until the stream is created, or the client is cut off, where the
+    /// options say so.
     ///
     /// # Errors
     ///
-    /// The caller may not attach such a reader, there is no stream and the options do not wait for one, the start is beyond head, or
-    /// the client is cut off.
+    /// The caller may not attach such a reader, there is no stream and the options do not wait for
+    /// one, the start is beyond head, or the client is cut off.
     ///
     /// # Cancel safety
     ///
@@ -70,7 +75,8 @@ impl Readable<'_> {
             return attached;
         }
         let stream = self.path.as_str();
-        self.caller.log(|pid, uid| tracing::debug!(stream, pid, uid, "reader waits for its stream"));
+        self.caller
+            .log(|pid, uid| tracing::debug!(stream, pid, uid, "reader waits for its stream"));
         let cutoff = self.cutoff(options.policy);
         tokio::select! {
             biased;
@@ -105,7 +111,8 @@ impl Readable<'_> {
     ///
     /// # Errors
     ///
-    /// The caller may not attach such a reader, the stream was removed, or the start is beyond head.
+    /// The caller may not attach such a reader, the stream was removed, or the start is beyond
+    /// head.
     pub fn reader(&self, stream: &Stream, options: ReadOptions) -> Result<Reader, Failure> {
         self.check(options)?;
         let attached = stream.reader_of(options, self.caller.peer);

@@ -21,8 +21,8 @@ use crate::{
     wire::{Wire, unexpected},
 };
 
-/// How much the kernel may hold for a reader, in bytes, where the system allows it: the more, the seldomer both sides wake
-/// each other.
+/// How much the kernel may hold for a reader, in bytes, where the system allows it: the more, the
+/// seldomer both sides wake each other.
 const SEND_BUFFER: usize = 1024 * 1024;
 
 /// Serves a reader to its end.
@@ -37,8 +37,11 @@ pub(crate) async fn serve<T: Transport>(
     let reader = attach(wire, place, options).await?;
     let (log, cutoff) = (place.joined(&reader), place.cutoff(options.policy));
     let announce = [
-        Some(Reply::Identity { identity: reader.identity(), deaths_before: reader.deaths_before() })
-            .filter(|_| wire.resuming),
+        Some(Reply::Identity {
+            identity: reader.identity(),
+            deaths_before: reader.deaths_before(),
+        })
+        .filter(|_| wire.resuming),
         Some(Reply::Reading {
             start: reader.start(),
             head: reader.head_at_attach(),
@@ -116,7 +119,10 @@ async fn send<T: Transport>(
 }
 
 /// Sends, but does not wait for a client that reads nothing when it is cut off.
-async fn unless_stuck(cutoff: &Cutoff, send: impl Future<Output = Result<(), Ended>>) -> Result<(), Ended> {
+async fn unless_stuck(
+    cutoff: &Cutoff,
+    send: impl Future<Output = Result<(), Ended>>,
+) -> Result<(), Ended> {
     tokio::select! {
         biased;
         sent = send => sent,

@@ -1,8 +1,9 @@
 //! Refusals: counted by reason, and logged at a bounded rate.
 //!
-//! A flood of refused requests, such as guesses of a token, must not fill the disk with the log. Each reason has a token bucket for
-//! its lines. A refusal for which the bucket has no token is counted, and the next line of that reason tells how many there were
-//! (`unlogged`). If no other refusal follows, [`report`] writes that line. Nothing here takes a lock.
+//! A flood of refused requests, such as guesses of a token, must not fill the disk with the log.
+//! Each reason has a token bucket for its lines. A refusal for which the bucket has no token is
+//! counted, and the next line of that reason tells how many there were (`unlogged`). If no other
+//! refusal follows, [`report`] writes that line. Nothing here takes a lock.
 
 use std::{
     net::SocketAddr,
@@ -31,8 +32,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(1);
 /// Characters of a message that are logged. A client chooses the length of a path or host in it.
 const MAX_CHARACTERS: usize = 400;
 
-/// Why a client is refused, as metrics and the log name it. A request that is wrong in itself, such as one for a stream that
-/// does not exist, is an error and no refusal.
+/// Why a client is refused, as metrics and the log name it. A request that is wrong in itself, such
+/// as one for a stream that does not exist, is an error and no refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// There is no token, or the token is unknown.
@@ -104,7 +105,8 @@ impl Reason {
         }
     }
 
-    /// The reason that an error code alone tells. Limits other than quotas name their reason themselves.
+    /// The reason that an error code alone tells. Limits other than quotas name their reason
+    /// themselves.
     pub(crate) fn from_code(code: ErrorCode) -> Option<Self> {
         match code {
             ErrorCode::Denied => Some(Self::Denied),
@@ -179,7 +181,9 @@ impl Refusals {
     /// Refusals for each reason.
     pub fn counts(&self) -> [(&'static str, u64); Reason::ALL.len()] {
         let mut tallies = self.tallies.iter();
-        Reason::ALL.map(|reason| (reason.name(), tallies.next().map_or(0, |tally| tally.count.load(Relaxed))))
+        Reason::ALL.map(|reason| {
+            (reason.name(), tallies.next().map_or(0, |tally| tally.count.load(Relaxed)))
+        })
     }
 
     /// Logs how many refusals were not logged, whatever the rate: the daemon ends.
@@ -200,8 +204,8 @@ impl Refusals {
         None
     }
 
-    /// Logs how many refusals were not logged, for each reason for which a line `may` be written. Returns false if there are
-    /// still refusals that no line has told of.
+    /// Logs how many refusals were not logged, for each reason for which a line `may` be written.
+    /// Returns false if there are still refusals that no line has told of.
     fn log_unlogged(&self, may: impl Fn(&Bucket) -> bool) -> bool {
         let mut all = true;
         for (reason, tally) in Reason::ALL.iter().zip(&self.tallies) {
@@ -215,7 +219,11 @@ impl Refusals {
             let unlogged = tally.unlogged.swap(0, Relaxed);
             // A line of another thread may have told of them just now.
             if unlogged > 0 {
-                tracing::warn!(reason = reason.name(), unlogged, "refused more than is logged one by one");
+                tracing::warn!(
+                    reason = reason.name(),
+                    unlogged,
+                    "refused more than is logged one by one"
+                );
             }
         }
         all
@@ -226,8 +234,8 @@ impl Refusals {
     }
 }
 
-/// Logs how many refusals were not logged once they have ended. Runs for as long as the daemon, which it does not wake unless
-/// a refusal was not logged.
+/// Logs how many refusals were not logged once they have ended. Runs for as long as the daemon,
+/// which it does not wake unless a refusal was not logged.
 pub async fn report(daemon: Arc<Daemon>) {
     let refusals = daemon.refusals();
     loop {
@@ -241,8 +249,8 @@ pub async fn report(daemon: Arc<Daemon>) {
     }
 }
 
-/// A token bucket of [`BURST_LINES`] tokens, to which each [`LINE_INTERVAL`] adds one. It is kept as the time when it will be full
-/// again, in nanoseconds since the daemon began.
+/// A token bucket of [`BURST_LINES`] tokens, to which each [`LINE_INTERVAL`] adds one. It is kept
+/// as the time when it will be full again, in nanoseconds since the daemon began.
 #[derive(Debug, Default)]
 struct Bucket(AtomicU64);
 

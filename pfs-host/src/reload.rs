@@ -1,4 +1,5 @@
-//! Reloading the configuration at the request of a client. This crate reads no file: the program around the daemon answers.
+//! Reloading the configuration at the request of a client. This crate reads no file: the program
+//! around the daemon answers.
 
 use pfs_proto::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
@@ -18,8 +19,8 @@ impl ReloadRequest {
 }
 
 impl Daemon {
-    /// Lets root and the user `owner` [operate](Self::with_operator) the daemon, and ask for a reload. Whoever receives the requests
-    /// answers them.
+    /// Lets root and the user `owner` [operate](Self::with_operator) the daemon, and ask for a
+    /// reload. Whoever receives the requests answers them.
     #[must_use]
     pub fn with_reload(mut self, owner: u32, requests: mpsc::Sender<ReloadRequest>) -> Self {
         self.reloads = Some(requests);
@@ -33,7 +34,10 @@ impl Daemon {
     /// The caller may not ask for it, the new configuration is refused, or the daemon ends.
     pub(crate) async fn reload(&self, caller: &Caller) -> Result<String, Failure> {
         let Some(requests) = &self.reloads else {
-            return Err(Failure::new(ErrorCode::Denied, "this daemon has no configuration to reload"));
+            return Err(Failure::new(
+                ErrorCode::Denied,
+                "this daemon has no configuration to reload",
+            ));
         };
         self.may_operate(caller, "cannot reload the configuration")?;
         let (request, answer) = oneshot::channel();

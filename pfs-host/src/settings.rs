@@ -39,15 +39,17 @@ pub struct Settings {
     pub token_quota: Limits,
     /// Connections at a time.
     pub max_connections: usize,
-    /// How long a `block` reader may keep a writer waiting before it becomes a `drop` reader; `None` sets no limit.
+    /// How long a `block` reader may keep a writer waiting before it becomes a `drop` reader;
+    /// `None` sets no limit.
     pub max_block_time: Option<Duration>,
-    /// How long a stream may be idle, not closed and without readers and writers, before it is removed; `None`: for ever. Streams
-    /// with a time to live or a deadline keep to that.
+    /// How long a stream may be idle, not closed and without readers and writers, before it is
+    /// removed; `None`: for ever. Streams with a time to live or a deadline keep to that.
     pub idle_ttl: Option<Duration>,
-    /// Time without streams and connections after which the daemon ends; `None`: it never ends by itself.
+    /// Time without streams and connections after which the daemon ends; `None`: it never ends by
+    /// itself.
     pub idle_exit: Option<Duration>,
-    /// Descriptors that streams may occupy: one for each stream whose memory clients on this machine can share. Further streams
-    /// are served over connections alone.
+    /// Descriptors that streams may occupy: one for each stream whose memory clients on this
+    /// machine can share. Further streams are served over connections alone.
     pub max_stream_descriptors: u64,
 }
 

@@ -16,7 +16,11 @@ pub struct StreamAt<'a> {
 
 impl<'a> StreamAt<'a> {
     /// Finds the mount of a path. The caller has checked the permission.
-    pub(crate) fn new(daemon: &'a Daemon, caller: &'a Caller, path: &StreamPath) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        daemon: &'a Daemon,
+        caller: &'a Caller,
+        path: &StreamPath,
+    ) -> Result<Self, Failure> {
         let mount = daemon.namespace.stream(path)?;
         Ok(Self { daemon, caller, mount, path: path.clone() })
     }

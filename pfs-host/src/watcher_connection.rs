@@ -11,7 +11,10 @@ use crate::{
 };
 
 /// Serves a watcher to its end.
-pub(crate) async fn serve<T: Transport>(wire: &mut Wire<T>, place: &Readable<'_>) -> Result<(), Ended> {
+pub(crate) async fn serve<T: Transport>(
+    wire: &mut Wire<T>,
+    place: &Readable<'_>,
+) -> Result<(), Ended> {
     if !wire.input_is_empty() {
         return Err(unexpected());
     }

@@ -14,7 +14,8 @@ use crate::{
     transport::Transport,
 };
 
-/// The largest read, in bytes: enough to make system calls cheap, little enough for thousands of writers.
+/// The largest read, in bytes: enough to make system calls cheap, little enough for thousands of
+/// writers.
 const MAX_READ_BYTES: usize = 128 * 1024;
 
 /// The smallest read that one waits for with a buffer of its own.
@@ -23,8 +24,8 @@ const MIN_READ_BYTES: usize = 16 * 1024;
 /// An unfinished message of this size is not charged to the budget: every connection may have one.
 const UNCHARGED: usize = 4 * 1024;
 
-/// One client's connection. Except where they say otherwise, methods are cancel safe: what was read or written so far is
-/// remembered.
+/// One client's connection. Except where they say otherwise, methods are cancel safe: what was read
+/// or written so far is remembered.
 #[derive(Debug)]
 pub(crate) struct Wire<T> {
     transport: T,
@@ -102,7 +103,8 @@ impl<T: Transport> Wire<T> {
         self.decoder.is_empty()
     }
 
-    /// Reads what is there, without waiting: `Some(0)` at the client's end, `None` if nothing is there now.
+    /// Reads what is there, without waiting: `Some(0)` at the client's end, `None` if nothing is
+    /// there now.
     pub(crate) fn fill(&mut self) -> io::Result<Option<usize>> {
         let buffer = self.decoder.buffer_for(self.read_size);
         let room = buffer.capacity().saturating_sub(buffer.len());
@@ -118,8 +120,8 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Charges the memory of an unfinished message: the incomplete frame, and the `parts` of a chunk that were taken before.
-    /// Call it before the connection waits for more.
+    /// Charges the memory of an unfinished message: the incomplete frame, and the `parts` of a
+    /// chunk that were taken before. Call it before the connection waits for more.
     pub(crate) fn charge(&mut self, parts: usize) -> Result<(), Failure> {
         self.unfinished.charge(self.decoder.len().saturating_add(parts))
     }
@@ -136,7 +138,8 @@ impl<T: Transport> Wire<T> {
 
     /// Writes queued replies as far as the client takes them at once; true if none is left.
     ///
-    /// A client that takes none any more has not failed for that: what it said before counts, and its end is seen by reading.
+    /// A client that takes none any more has not failed for that: what it said before counts, and
+    /// its end is seen by reading.
     pub(crate) fn try_flush(&mut self) -> bool {
         while !self.out.is_empty() {
             match self.transport.try_write(&self.out) {
@@ -165,7 +168,9 @@ impl<T: Transport> Wire<T> {
         while !bytes.is_empty() {
             match self.transport.try_write(bytes) {
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.transport.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.transport.writable().await?
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -180,7 +185,8 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Writes a reply and at most three descriptors with it, after all that is queued. Not cancel safe.
+    /// Writes a reply and at most three descriptors with it, after all that is queued. Not cancel
+    /// safe.
     pub(crate) async fn send_with(
         &mut self,
         reply: &Reply,
@@ -194,7 +200,8 @@ impl<T: Transport> Wire<T> {
         self.send(frame.get(sent..).unwrap_or_default()).await
     }
 
-    /// As [`send_with`](Self::send_with), if the socket takes it at once; otherwise false, and nothing of the reply is sent.
+    /// As [`send_with`](Self::send_with), if the socket takes it at once; otherwise false, and
+    /// nothing of the reply is sent.
     pub(crate) async fn try_send_with(
         &mut self,
         reply: &Reply,
@@ -205,7 +212,8 @@ impl<T: Transport> Wire<T> {
         }
         let mut frame = BytesMut::new();
         reply.encode(&mut frame);
-        let sent = poll_once(self.transport.send_descriptors(&frame, descriptors)).await.transpose()?;
+        let sent =
+            poll_once(self.transport.send_descriptors(&frame, descriptors)).await.transpose()?;
         let Some(sent) = sent else { return Ok(false) };
         self.out.extend_from_slice(frame.get(sent..).unwrap_or_default());
         Ok(true)

@@ -6,7 +6,8 @@ use std::{
 };
 
 use pfs_proto::{
-    CreateOptions, ErrorCode, Identity, IfExists, MAX_CONTENT_TYPE, PathPrefix, StreamPath, Unprintable,
+    CreateOptions, ErrorCode, Identity, IfExists, MAX_CONTENT_TYPE, PathPrefix, StreamPath,
+    Unprintable,
 };
 use pfs_stream::{Stream, StreamConfig};
 
@@ -36,7 +37,11 @@ impl Daemon {
     /// # Errors
     ///
     /// The caller may not write this path, or it is no stream's.
-    pub fn writable<'a>(&'a self, caller: &'a Caller, path: &StreamPath) -> Result<Writable<'a>, Failure> {
+    pub fn writable<'a>(
+        &'a self,
+        caller: &'a Caller,
+        path: &StreamPath,
+    ) -> Result<Writable<'a>, Failure> {
         caller.permissions.may_write(path.as_str())?;
         let place = StreamAt::new(self, caller, path)?;
         Ok(Writable { place, in_request: false })
@@ -47,7 +52,11 @@ impl Daemon {
     /// # Errors
     ///
     /// The caller may not write below this path, or a mount cannot tell.
-    pub async fn remove_below(&self, caller: &Caller, prefix: &PathPrefix) -> Result<usize, Failure> {
+    pub async fn remove_below(
+        &self,
+        caller: &Caller,
+        prefix: &PathPrefix,
+    ) -> Result<usize, Failure> {
         caller.permissions.may_write(prefix.as_str())?;
         let mut removed = 0;
         for mount in self.namespace.mounts_at(prefix) {
@@ -64,8 +73,9 @@ impl Daemon {
 }
 
 impl Writable<'_> {
-    /// The same path, for a request whose protocol logs all that the request did in one line. Creating, appending and closing
-    /// then write their own lines at debug; failures are logged as ever.
+    /// The same path, for a request whose protocol logs all that the request did in one line.
+    /// Creating, appending and closing then write their own lines at debug; failures are logged
+    /// as ever.
     #[must_use]
     pub fn in_request(self) -> Self {
         Self { in_request: true, ..self }
@@ -87,8 +97,8 @@ impl Writable<'_> {
     ///
     /// # Errors
     ///
-    /// The path is taken, or the stream that is to be kept is closed; an option is bad, or a limit is reached; the caller may not
-    /// write this path any more.
+    /// The path is taken, or the stream that is to be kept is closed; an option is bad, or a limit
+    /// is reached; the caller may not write this path any more.
     pub async fn create(&self, options: CreateOptions) -> Result<Stream, Failure> {
         if options.if_exists != IfExists::Keep {
             return self.create_with(options, None, First::default()).await;
@@ -115,7 +125,8 @@ impl Writable<'_> {
         let replace = options.if_exists == IfExists::Replace;
         let config = StreamConfig { deadline, ..self.config(options)? };
         let StreamConfig { ring_buffer_size, channel_buffer_size, ttl, .. } = config;
-        let created = self.mount.create(&self.path, config, first, replace, self.caller.owner).await?;
+        let created =
+            self.mount.create(&self.path, config, first, replace, self.caller.owner).await?;
         let (stream, ttl_seconds) = (self.path.as_str(), ttl.map(|ttl| ttl.as_secs_f64()));
         let bytes = first.bytes();
         self.caller.log(|pid, uid| {
@@ -139,12 +150,16 @@ impl Writable<'_> {
         Ok(created)
     }
 
-    /// The stream, created with these options if there is none or if they replace it, and whether it was created.
+    /// The stream, created with these options if there is none or if they replace it, and whether
+    /// it was created.
     ///
     /// # Errors
     ///
     /// Those of [`create`](Self::create).
-    pub async fn open_or_create_with(&self, options: CreateOptions) -> Result<(Stream, bool), Failure> {
+    pub async fn open_or_create_with(
+        &self,
+        options: CreateOptions,
+    ) -> Result<(Stream, bool), Failure> {
         let replaces = options.if_exists == IfExists::Replace;
         loop {
             if !replaces && let Some(stream) = self.find().await? {
@@ -163,7 +178,8 @@ impl Writable<'_> {
         self.caller.log(|pid, uid| line(self.in_request, pid, uid));
     }
 
-    /// Checks the permission again: a protocol may have waited for a whole body since it was checked.
+    /// Checks the permission again: a protocol may have waited for a whole body since it was
+    /// checked.
     fn check(&self) -> Result<(), Failure> {
         self.caller.permissions.may_write(self.path.as_str())
     }
@@ -191,14 +207,17 @@ impl Writable<'_> {
         ))
     }
 
-    /// Removes the stream of this identity if no client has used it: a stream that was created for a writer that withdrew.
+    /// Removes the stream of this identity if no client has used it: a stream that was created for
+    /// a writer that withdrew.
     ///
     /// # Errors
     ///
     /// The mount cannot find or remove it.
     pub(crate) async fn remove_unused(&self, identity: Identity) -> Result<(), Failure> {
         match self.find().await? {
-            Some(stream) if stream.identity() == identity && stream.is_unused() => self.remove(&stream).await,
+            Some(stream) if stream.identity() == identity && stream.is_unused() => {
+                self.remove(&stream).await
+            }
             _ => Ok(()),
         }
     }
@@ -231,7 +250,8 @@ impl Writable<'_> {
         self.caller.log(|pid, uid| routine!(self.in_request, stream, pid, uid, "stream closed"));
     }
 
-    /// Removes a stream that one of the calls above gave. Another one that has its path by now stays.
+    /// Removes a stream that one of the calls above gave. Another one that has its path by now
+    /// stays.
     ///
     /// # Errors
     ///
@@ -246,14 +266,22 @@ impl Writable<'_> {
 
 /// The mount's defaults, overruled by what the creator asks for.
 fn stream_config(default: StreamConfig, options: CreateOptions) -> Result<StreamConfig, String> {
-    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists: _, reserve } =
-        options;
+    let CreateOptions {
+        ring_buffer_size,
+        channel_buffer_size,
+        ttl,
+        content_type,
+        if_exists: _,
+        reserve,
+    } = options;
     if ttl == Some(Duration::ZERO) {
         return Err("a time to live of zero would remove it at once".to_owned());
     }
     if let Some(content_type) = &content_type {
         if !(1..=MAX_CONTENT_TYPE).contains(&content_type.len()) {
-            return Err(format!("a content type has 1 to {MAX_CONTENT_TYPE} bytes, such as video/mp2t"));
+            return Err(format!(
+                "a content type has 1 to {MAX_CONTENT_TYPE} bytes, such as video/mp2t"
+            ));
         }
         if let Some(found) = Unprintable::find(content_type) {
             return Err(format!("{found}, which no content type may have"));

@@ -22,13 +22,13 @@ use crate::{
     wire::Wire,
 };
 
-/// After so much work others get their turn: some milliseconds at most. It is counted in bytes that are copied, and each chunk is
-/// [`CHUNK_COST_BYTES`] more, which is more than appending it takes.
+/// After so much work others get their turn: some milliseconds at most. It is counted in bytes that
+/// are copied, and each chunk is [`CHUNK_COST_BYTES`] more, which is more than appending it takes.
 const YIELD_AFTER_BYTES: u64 = 32 * 1024 * 1024;
 const CHUNK_COST_BYTES: u64 = 4096;
 
-/// How long an idle writer keeps the buffer of its last chunk of several frames. To allocate one for each chunk of 4 MiB takes the
-/// daemon 1.2 times the processor time: 0.51 s a GB, not 0.42 s.
+/// How long an idle writer keeps the buffer of its last chunk of several frames. To allocate one
+/// for each chunk of 4 MiB takes the daemon 1.2 times the processor time: 0.51 s a GB, not 0.42 s.
 const BUFFER_KEEP_TIME: Duration = Duration::from_secs(1);
 
 /// How long a writer that finds no room waits for much of it.
@@ -160,8 +160,11 @@ impl<T: Transport> Writing<'_, T> {
                         self.tell_all();
                         self.answers_are_taken(cutoff).await?;
                     }
-                    // Not only while it is held: these may have been sent before the client heard of the end.
-                    Request::Published if self.wire.can_lease() => Lease::published(self.append.writer()),
+                    // Not only while it is held: these may have been sent before the client heard
+                    // of the end.
+                    Request::Published if self.wire.can_lease() => {
+                        Lease::published(self.append.writer())
+                    }
                     Request::NeedsRoom { up_to } if self.wire.can_lease() => {
                         self.make_room(up_to, cutoff).await?;
                     }
@@ -178,7 +181,9 @@ impl<T: Transport> Writing<'_, T> {
             }
             self.append.writer().wake();
             self.acks.send(self.wire);
-            self.lease.offer(self.wire, self.append.writer(), self.acks.chunks, self.acks.bytes).await?;
+            self.lease
+                .offer(self.wire, self.append.writer(), self.acks.chunks, self.acks.bytes)
+                .await?;
             consume_budget().await;
             if self.acks.work().saturating_sub(turn) >= YIELD_AFTER_BYTES {
                 turn = self.acks.work();
@@ -230,7 +235,8 @@ impl<T: Transport> Writing<'_, T> {
     /// The writer appends through this connection again.
     fn lease_ended(&mut self, published: Published) {
         let Published { chunks, offset, .. } = published;
-        // If this client appended nothing under the lease, head may be the end of another client's chunk.
+        // If this client appended nothing under the lease, head may be the end of another client's
+        // chunk.
         let offset = if chunks > 0 { offset } else { 0 };
         self.acks.count_published(published, self.append.writer().readers());
         self.wire.put(&Reply::LeaseEnded { chunks, offset });
@@ -307,8 +313,9 @@ impl<T: Transport> Writing<'_, T> {
         Ok(())
     }
 
-    /// Waits for more room than the next chunk takes, but not long: readers that are fast make it at once, and the writer
-    /// then goes on for a while without anybody notifying or waking; for slow ones, every chunk counts.
+    /// Waits for more room than the next chunk takes, but not long: readers that are fast make it
+    /// at once, and the writer then goes on for a while without anybody notifying or waking;
+    /// for slow ones, every chunk counts.
     async fn wait_for_much_room(&mut self, cutoff: &Cutoff) -> Result<(), Ended> {
         self.append.writer().wake();
         tokio::select! {
@@ -319,8 +326,8 @@ impl<T: Transport> Writing<'_, T> {
         }
     }
 
-    /// Appends as soon as the slowest `block` reader makes room. If the client dies meanwhile, nothing of the chunk is
-    /// appended: nobody would ever learn that it was.
+    /// Appends as soon as the slowest `block` reader makes room. If the client dies meanwhile,
+    /// nothing of the chunk is appended: nobody would ever learn that it was.
     async fn wait_for_room(
         &mut self,
         chunk: &[u8],
@@ -345,11 +352,13 @@ impl<T: Transport> Writing<'_, T> {
 }
 
 fn misplaced(what: &str) -> Ended {
-    Failure::new(ErrorCode::Protocol, format!("{what} is not allowed on a writer's connection")).into()
+    Failure::new(ErrorCode::Protocol, format!("{what} is not allowed on a writer's connection"))
+        .into()
 }
 
-/// What the client is to be told of its appends. One total at a time is on its way; whatever is appended while
-/// it waits for the socket is in the next one, so that a client that never reads costs nothing.
+/// What the client is to be told of its appends. One total at a time is on its way; whatever is
+/// appended while it waits for the socket is in the next one, so that a client that never reads
+/// costs nothing.
 #[derive(Debug, Default)]
 struct Acks {
     chunks: u64,
@@ -370,12 +379,21 @@ impl Acks {
     }
 
     /// Tells all that was appended, with what the holder of a lease has published up to now.
-    fn put<T: Transport>(&mut self, wire: &mut Wire<T>, published: Option<Published>, readers: usize) {
+    fn put<T: Transport>(
+        &mut self,
+        wire: &mut Wire<T>,
+        published: Option<Published>,
+        readers: usize,
+    ) {
         let leased = published.filter(|published| published.chunks > 0);
         let chunks = self.chunks.saturating_add(leased.map_or(0, |published| published.chunks));
         let offset = leased.map_or(self.offset, |published| published.offset);
         self.told = chunks;
-        wire.put(&Reply::Ack { chunks, offset, readers: u32::try_from(readers).unwrap_or(u32::MAX) });
+        wire.put(&Reply::Ack {
+            chunks,
+            offset,
+            readers: u32::try_from(readers).unwrap_or(u32::MAX),
+        });
     }
 
     fn count(&mut self, chunks: u64, bytes: u64, offset: u64, readers: usize) {
@@ -406,7 +424,11 @@ impl Acks {
     fn put_last<T: Transport>(&mut self, wire: &mut Wire<T>) {
         if self.told < self.chunks {
             self.told = self.chunks;
-            wire.put(&Reply::Ack { chunks: self.chunks, offset: self.offset, readers: self.readers });
+            wire.put(&Reply::Ack {
+                chunks: self.chunks,
+                offset: self.offset,
+                readers: self.readers,
+            });
         }
     }
 }

@@ -45,7 +45,9 @@ impl Access {
                 let changes = TokenChanges { added: tokens.len(), ..TokenChanges::default() };
                 (Self::Tokens(tokens), changes)
             }
-            (Self::Open(_), Self::Open(before)) => (Self::Open(before.clone()), TokenChanges::default()),
+            (Self::Open(_), Self::Open(before)) => {
+                (Self::Open(before.clone()), TokenChanges::default())
+            }
             (open @ Self::Open(_), Self::Tokens(before)) => {
                 (open, TokenChanges { removed: before.len(), ..TokenChanges::default() })
             }
@@ -59,7 +61,11 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Puts the [`Caller`] into the request's extensions, or refuses the request.
-pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(
+    State(site): State<Arc<Site>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let (owner, permissions) = match &site.current().access {
         Access::Open(grants) => (Owner::Anonymous, grants.permissions()),
         Access::Tokens(tokens) => match holder(tokens, request.headers()) {
@@ -70,7 +76,8 @@ pub(crate) async fn identify(State(site): State<Arc<Site>>, mut request: Request
             Err(refusal) => return refusal.into_response(),
         },
     };
-    let permissions = if is_unasked(request.headers()) { permissions.unasked() } else { permissions };
+    let permissions =
+        if is_unasked(request.headers()) { permissions.unasked() } else { permissions };
     let remote = request.extensions().get::<Connected>().map(|connected| connected.remote);
     let caller = Caller { peer: Peer::default(), remote, owner, permissions, transport: "http" };
     request.extensions_mut().insert(caller);
@@ -119,9 +126,12 @@ impl IntoResponse for Refusal {
                 "this token is not in the daemon's token file",
             ),
         };
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, code, message).because(Reason::Unauthenticated);
+        let problem =
+            Problem::new(StatusCode::UNAUTHORIZED, code, message).because(Reason::Unauthenticated);
         let mut response = problem.into_response();
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         response
     }
 }

@@ -61,7 +61,9 @@ pub(super) enum Phase {
 impl Activity {
     /// Bytes came.
     pub(super) fn received(&self) {
-        if self.requests.load(Ordering::Relaxed) == 0 && !self.receiving.swap(true, Ordering::Relaxed) {
+        if self.requests.load(Ordering::Relaxed) == 0
+            && !self.receiving.swap(true, Ordering::Relaxed)
+        {
             self.changed.notify_one();
         }
     }
@@ -91,8 +93,9 @@ impl Activity {
         self.changed.notify_one();
     }
 
-    /// A piece of an answer is given to HTTP, which over HTTP/2 may keep it until the client wants it, when the request has ended.
-    /// `None` over HTTP/1.1, where [`writes`](Self::writes) tells of it.
+    /// A piece of an answer is given to HTTP, which over HTTP/2 may keep it until the client wants
+    /// it, when the request has ended. `None` over HTTP/1.1, where [`writes`](Self::writes)
+    /// tells of it.
     pub(super) fn keeps_piece(self: &Arc<Self>) -> Option<KeptPiece> {
         self.multiplexed.load(Ordering::Relaxed).then(|| {
             self.requests.fetch_add(1, Ordering::Relaxed);
@@ -111,8 +114,9 @@ impl Activity {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = request;
     }
 
-    /// The protocol of the request that is being answered, if the answer is useless once the client has gone and nothing more of
-    /// the request is read. `None` over HTTP/2, where the connection is always read.
+    /// The protocol of the request that is being answered, if the answer is useless once the client
+    /// has gone and nothing more of the request is read. `None` over HTTP/2, where the
+    /// connection is always read.
     pub(super) fn is_only_answering(&self) -> Option<Protocol> {
         if self.phase() != Phase::Busy || self.multiplexed.load(Ordering::Relaxed) {
             return None;
@@ -131,8 +135,8 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection has been for too long in a phase that has an end; tells which. A phase has the limit that there
-    /// is when it begins.
+    /// Waits until the connection has been for too long in a phase that has an end; tells which. A
+    /// phase has the limit that there is when it begins.
     pub(super) async fn overdue(&self, site: &Site) -> Phase {
         loop {
             let phase = self.phase();
@@ -143,7 +147,9 @@ impl Activity {
             };
             match limit {
                 None => self.changed.notified().await,
-                Some(limit) if timeout(limit, self.changed.notified()).await.is_err() => return phase,
+                Some(limit) if timeout(limit, self.changed.notified()).await.is_err() => {
+                    return phase;
+                }
                 Some(_) => {}
             }
         }

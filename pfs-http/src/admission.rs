@@ -1,5 +1,5 @@
-//! Limits on connections: in total, shared with the Unix socket, and from one address. Requests that run on one HTTP/2
-//! connection at the same time count as a connection each.
+//! Limits on connections: in total, shared with the Unix socket, and from one address. Requests
+//! that run on one HTTP/2 connection at the same time count as a connection each.
 
 use std::{
     collections::HashMap,
@@ -75,7 +75,9 @@ pub(super) enum Full {
     )]
     Daemon(u64),
     /// This address has.
-    #[error("there are {0} connections from this address already; raise limits.max_connections_per_address")]
+    #[error(
+        "there are {0} connections from this address already; raise limits.max_connections_per_address"
+    )]
     Address(usize),
 }
 
@@ -129,7 +131,9 @@ impl Drop for Place {
 /// What counts as one address: of IPv6 a /64, since that is what one customer gets at least.
 fn one_client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
         address @ IpAddr::V4(_) => address,
     }
 }

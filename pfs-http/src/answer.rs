@@ -11,8 +11,8 @@ use futures_util::stream;
 
 use super::{problem::Problem, sandbox};
 
-/// Sees to it that a refusal says why, that HEAD has no body, that no body ends as the connection does, and that nothing runs
-/// as a page of this origin.
+/// Sees to it that a refusal says why, that HEAD has no body, that no body ends as the connection
+/// does, and that nothing runs as a page of this origin.
 pub(super) fn finish(method: &Method, version: Version, response: Response) -> Response {
     let head = *method == Method::HEAD;
     let mut response = explained(response);
@@ -25,13 +25,15 @@ pub(super) fn finish(method: &Method, version: Version, response: Response) -> R
         if response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
-        // No body, of a length that nobody tells: that of the answer to GET is in the headers, if it is known.
+        // No body, of a length that nobody tells: that of the answer to GET is in the headers, if
+        // it is known.
         *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
     }
     response
 }
 
-/// An error without a body, as the router gives it for a method that a path does not have, gets one.
+/// An error without a body, as the router gives it for a method that a path does not have, gets
+/// one.
 fn explained(response: Response) -> Response {
     let status = response.status();
     let silent = response.body().size_hint().exact() == Some(0)
@@ -42,12 +44,19 @@ fn explained(response: Response) -> Response {
     let problem = match status {
         StatusCode::NOT_FOUND => Problem::new(status, "not_found", "there is nothing at this path"),
         StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
-            let message =
-                format!("this path does not have this method; allowed: {}", allowed.unwrap_or("none"));
+            let allowed =
+                response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok());
+            let message = format!(
+                "this path does not have this method; allowed: {}",
+                allowed.unwrap_or("none")
+            );
             Problem::new(status, "method_not_allowed", message)
         }
-        _ => Problem::new(status, "refused", status.canonical_reason().unwrap_or("the request was refused")),
+        _ => Problem::new(
+            status,
+            "refused",
+            status.canonical_reason().unwrap_or("the request was refused"),
+        ),
     };
     let (mut parts, _) = response.into_parts();
     let (explained, body) = problem.into_response().into_parts();
@@ -56,8 +65,8 @@ fn explained(response: Response) -> Response {
     Response::from_parts(parts, body)
 }
 
-/// In HTTP/1.0 the end of the connection is the end of such a body, so that the death of the daemon would look like the
-/// end of the stream.
+/// In HTTP/1.0 the end of the connection is the end of such a body, so that the death of the daemon
+/// would look like the end of the stream.
 fn endless() -> Problem {
     Problem::new(
         StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -68,8 +77,14 @@ fn endless() -> Problem {
 
 /// The answer of a handler that panicked. The others do not notice.
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let reason = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-    tracing::error!("a request ended in a panic: {}; this is a bug in pfsd", reason.unwrap_or("no message"));
+    let reason = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref().copied());
+    tracing::error!(
+        "a request ended in a panic: {}; this is a bug in pfsd",
+        reason.unwrap_or("no message")
+    );
     let message = "this is a bug in pfsd; its log says more";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
 }
@@ -89,7 +104,9 @@ mod tests {
     }
 
     fn live() -> Response {
-        Response::new(Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>()))
+        Response::new(Body::from_stream(
+            futures_util::stream::pending::<Result<Bytes, Infallible>>(),
+        ))
     }
 
     #[test]
@@ -108,7 +125,9 @@ mod tests {
 
     #[test]
     fn only_http_1_0_is_refused_a_body_without_a_length() {
-        for (version, status) in [(Version::HTTP_10, 505), (Version::HTTP_11, 200), (Version::HTTP_2, 200)] {
+        for (version, status) in
+            [(Version::HTTP_10, 505), (Version::HTTP_11, 200), (Version::HTTP_2, 200)]
+        {
             assert_eq!(finish(&Method::GET, version, live()).status(), status, "{version:?}");
             assert_eq!(finish(&Method::HEAD, version, live()).status(), 200, "{version:?}");
             let short = Response::new(Body::from("short"));

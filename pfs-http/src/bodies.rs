@@ -26,13 +26,15 @@ use tokio::{
 
 use super::{body::LastPiece, presence::Presence};
 
-/// What the client says comes in one body, what the daemon says goes out in the other. Neither is read or made ahead: a
-/// client that takes nothing costs one piece that waits here and what its connection buffers.
+/// What the client says comes in one body, what the daemon says goes out in the other. Neither is
+/// read or made ahead: a client that takes nothing costs one piece that waits here and what its
+/// connection buffers.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     input: Mutex<Input>,
     output: mpsc::Sender<Bytes>,
-    /// The last piece that was copied. HTTP/1.1 would take several of them before the client takes one.
+    /// The last piece that was copied. HTTP/1.1 would take several of them before the client takes
+    /// one.
     copied: Mutex<LastPiece>,
     heartbeats: Arc<AtomicBool>,
     presence: Presence,
@@ -58,13 +60,19 @@ enum End {
 }
 
 impl Bodies {
-    /// For the body of a request; with it comes the body of the response, which ends when this is dropped.
+    /// For the body of a request; with it comes the body of the response, which ends when this is
+    /// dropped.
     pub(crate) fn new(body: Body, presence: Presence) -> (Self, Body) {
         let (output, mut pieces) = mpsc::channel(1);
         let heartbeats = Arc::<AtomicBool>::default();
         let silence = Alarm::new(HEARTBEAT_TIMEOUT);
-        let input =
-            Input { body, piece: Bytes::new(), end: None, heartbeats: Arc::clone(&heartbeats), silence };
+        let input = Input {
+            body,
+            piece: Bytes::new(),
+            end: None,
+            heartbeats: Arc::clone(&heartbeats),
+            silence,
+        };
         let (wanted, mut idle) = (Arc::clone(&heartbeats), Alarm::new(HEARTBEAT_INTERVAL));
         // A piece is a number of whole frames, so that a heartbeat may come between any two.
         let pieces = stream::poll_fn(move |cx| {
@@ -80,7 +88,10 @@ impl Bodies {
             }
         });
         let copied = Mutex::default();
-        (Self { input: Mutex::new(input), output, copied, heartbeats, presence }, Body::from_stream(pieces))
+        (
+            Self { input: Mutex::new(input), output, copied, heartbeats, presence },
+            Body::from_stream(pieces),
+        )
     }
 
     fn copied(&self) -> MutexGuard<'_, LastPiece> {
@@ -94,7 +105,8 @@ impl Bodies {
 
 fn silent() -> io::Error {
     let seconds = HEARTBEAT_TIMEOUT.as_secs();
-    let message = format!("nothing came from the client for {seconds} seconds, not even a heartbeat");
+    let message =
+        format!("nothing came from the client for {seconds} seconds, not even a heartbeat");
     io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
@@ -121,7 +133,8 @@ impl Alarm {
         self.is_set = false;
     }
 
-    /// Ready once the limit is over, counted from the first poll since it was stopped or last ready.
+    /// Ready once the limit is over, counted from the first poll since it was stopped or last
+    /// ready.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -200,8 +213,8 @@ impl Transport for Bodies {
         Ok(())
     }
 
-    /// Waits until the response was dropped, or the client has disconnected: over HTTP/1.1, hyper does not notice a disconnect
-    /// while the request's body waits to be read.
+    /// Waits until the response was dropped, or the client has disconnected: over HTTP/1.1, hyper
+    /// does not notice a disconnect while the request's body waits to be read.
     async fn hung_up(&self) {
         tokio::select! {
             () = self.output.closed() => {}
@@ -209,7 +222,8 @@ impl Transport for Bodies {
         }
     }
 
-    /// Waits until the client is gone, whose request may have ended long before; false if it says something instead.
+    /// Waits until the client is gone, whose request may have ended long before; false if it says
+    /// something instead.
     async fn left(&self) -> io::Result<bool> {
         let mut hung_up = pin!(self.output.closed());
         poll_fn(|cx| {

@@ -33,8 +33,8 @@ enum State {
     Ended,
 }
 
-/// Whether the last piece of a body has been written to the connection: the server drops the piece then. A client that reads
-/// slowly may take as long as it likes.
+/// Whether the last piece of a body has been written to the connection: the server drops the piece
+/// then. A client that reads slowly may take as long as it likes.
 #[derive(Debug, Default)]
 pub(crate) struct LastPiece(Option<oneshot::Receiver<()>>);
 
@@ -71,7 +71,13 @@ impl LastPiece {
 
 impl<E: Encoder> Following<E> {
     pub(crate) fn new(follow: Follow<E>) -> Self {
-        Self { follow, state: State::Following, sent: LastPiece::default(), length: None, trailers: false }
+        Self {
+            follow,
+            state: State::Following,
+            sent: LastPiece::default(),
+            length: None,
+            trailers: false,
+        }
     }
 
     /// The body will have exactly this many bytes, or break.
@@ -98,7 +104,10 @@ impl<E: Encoder> Body for Following<E> {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         match mem::replace(&mut this.state, State::Ended) {
             State::Ended => return Poll::Ready(None),

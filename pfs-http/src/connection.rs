@@ -53,16 +53,17 @@ use super::{
     socket::{Socket, Tracked, linger},
 };
 
-/// What is read from a connection at once, and therefore the largest chunk that the body of a request makes: as large
-/// as those of `pfs write`. As much is kept for a reader that does not read.
+/// What is read from a connection at once, and therefore the largest chunk that the body of a
+/// request makes: as large as those of `pfs write`. As much is kept for a reader that does not
+/// read.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What is received on one HTTP/2 connection, and on one of its streams, before somebody wants it.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// What TLS holds of encrypted bytes until the socket takes them: one record. Its default of 64 KiB would double the memory
-/// of a reader that does not read.
+/// What TLS holds of encrypted bytes until the socket takes them: one record. Its default of 64 KiB
+/// would double the memory of a reader that does not read.
 const TLS_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Requests at a time on one HTTP/2 connection.
@@ -95,7 +96,8 @@ pub(super) struct Connections {
     admission: Arc<Admission>,
 }
 
-/// The size limit of hyper on the headers of a request, which holds what was read with them as well.
+/// The size limit of hyper on the headers of a request, which holds what was read with them as
+/// well.
 fn header_bytes(max_header_size: usize) -> usize {
     max_header_size.saturating_add(READ_BUFFER_BYTES)
 }
@@ -112,8 +114,8 @@ fn http1(max_header_size: usize) -> http1::Builder {
     builder
 }
 
-/// HTTP/2 for one connection. Without pings: a `block` reader that pauses does not answer them either,
-/// and would be cut off.
+/// HTTP/2 for one connection. Without pings: a `block` reader that pauses does not answer them
+/// either, and would be cut off.
 fn http2(max_header_size: usize) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -190,7 +192,8 @@ impl Connections {
                 match shaken {
                     Ok(Ok(secured)) => {
                         activity.shook_hands();
-                        // Boxed: it is larger than all else here, and a connection without TLS needs no room for it.
+                        // Boxed: it is larger than all else here, and a connection without TLS
+                        // needs no room for it.
                         Box::pin(self.drive(secured, service, &*socket, &activity, shutdown)).await
                     }
                     Ok(Err(error)) => {
@@ -205,7 +208,9 @@ impl Connections {
             }
         };
         match ended {
-            Ended::TooSlow => refuse(Reason::TooSlow, "the headers of a request took too long to come"),
+            Ended::TooSlow => {
+                refuse(Reason::TooSlow, "the headers of a request took too long to come")
+            }
             Ended::TooLarge => refuse(Reason::TooLarge, "the headers of a request are too large"),
             Ended::Heard | Ended::Broken | Ended::Unheard => {}
         }
@@ -267,13 +272,15 @@ impl Connections {
                     let io = TokioIo::new(opening);
                     let mut connection = http1(max_header_size).serve_connection(io, service);
                     let served =
-                        converse(Pin::new(&mut connection), interrupted.as_mut(), &slot, remote).await;
+                        converse(Pin::new(&mut connection), interrupted.as_mut(), &slot, remote)
+                            .await;
                     let body = match served {
                         Ok(body) => body,
                         Err(ended) => return ended,
                     };
                     (opening, service) = taken_apart(connection.into_parts());
-                    if let Err(ended) = send(&mut opening, body, interrupted.as_mut(), remote).await {
+                    if let Err(ended) = send(&mut opening, body, interrupted.as_mut(), remote).await
+                    {
                         return ended;
                     }
                 }
@@ -301,7 +308,8 @@ enum Interruption {
     Overdue(Phase),
 }
 
-/// Serves the requests of a connection to its end, until it is interrupted, or until the body of a response is detached.
+/// Serves the requests of a connection to its end, until it is interrupted, or until the body of a
+/// response is detached.
 async fn converse(
     mut connection: Pin<&mut impl GracefulConnection<Error = hyper::Error>>,
     interrupted: Pin<&mut impl Future<Output = Interruption>>,
@@ -334,7 +342,8 @@ async fn converse(
                 return Err(Ended::Unheard);
             }
         }
-        // A client that still gets an answer gets it to its end, or to where the daemon cuts all that is left.
+        // A client that still gets an answer gets it to its end, or to where the daemon cuts all
+        // that is left.
         Interruption::Shutdown => {
             connection.as_mut().graceful_shutdown();
             if connection.await.is_err_and(|error| error.is_user()) {
@@ -419,8 +428,8 @@ struct Serving {
     activity: Arc<Activity>,
     admitted: Result<Arc<Place>, Full>,
     requests: Requests,
-    /// Limits the appends that run at a time. Over HTTP/2, a client that resets its requests could otherwise begin any number
-    /// of them.
+    /// Limits the appends that run at a time. Over HTTP/2, a client that resets its requests could
+    /// otherwise begin any number of them.
     appending: Arc<Semaphore>,
     hung_up: HungUp,
     reset_when_killed: Arc<dyn Fn(bool) + Send + Sync>,
@@ -452,7 +461,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
                 record.occupies(request);
                 Some(place)
             }
-            // A probe must not take a full daemon for a dead one: it would restart the daemon, and lose its streams.
+            // A probe must not take a full daemon for a dead one: it would restart the daemon, and
+            // lose its streams.
             Err(_) if request.uri().path() == HEALTH => None,
             Err(full) => {
                 let mut response = full.into_response();
@@ -470,12 +480,15 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
         let (presence, leaving) = Presence::new(Arc::clone(&self.hung_up));
         request.extensions_mut().insert(presence);
         let mut router = self.router.clone();
-        let (protocol, tally) = (Protocol::from_path(request.uri().path()), Arc::clone(&self.tally));
-        // Frames report an end themselves. A reset could make a client of frames lose data that it has not read.
+        let (protocol, tally) =
+            (Protocol::from_path(request.uri().path()), Arc::clone(&self.tally));
+        // Frames report an end themselves. A reset could make a client of frames lose data that it
+        // has not read.
         (self.reset_when_killed)(protocol != Protocol::Frames);
         let lingers = version >= Version::HTTP_2;
         let slot = detached::is_possible(&request).then(|| Arc::clone(&self.detached));
-        let request = request.map(|body| Tallied::new(Lingering::new(body, lingers), protocol, tally));
+        let request =
+            request.map(|body| Tallied::new(Lingering::new(body, lingers), protocol, tally));
         let more = request.body().more();
         record.receives(more.clone());
         let appends = more.is_left() && matches!(method, Method::PUT | Method::POST);
@@ -489,7 +502,9 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             let mut response = response.unwrap_or_else(|never| match never {});
             // A body that nobody wants is not waited for, and then nothing can come after it.
             if more.is_left() && !response.status().is_success() && version < Version::HTTP_2 {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             let response = answer::finish(&method, version, response);
             let slot = slot.filter(|_| detached::is_wanted(&response));
@@ -500,8 +515,8 @@ impl hyper::service::Service<Request<Incoming>> for Serving {
             leaving.disarm();
             return Box::pin(answered);
         }
-        // What arrived of a body is appended, whatever becomes of the connection, and hyper drops the future of a request when its
-        // client disconnects.
+        // What arrived of a body is appended, whatever becomes of the connection, and hyper drops
+        // the future of a request when its client disconnects.
         let appending = Arc::clone(&self.appending);
         Box::pin(async move {
             let permit = appending.acquire_owned().await;

@@ -1,9 +1,10 @@
 //! Detached responses: the rest of a response over HTTP/1.1, sent without hyper.
 //!
-//! hyper holds 18 KiB for as long as its connection lives: 8 KiB for what is read, 8 KiB for heads, and the map of the last
-//! response's headers. A reader of server-sent events waits for most of its time. Once its client has been sent all that
-//! there is, the body is detached: the hyper connection is dropped, and [`send`] writes the rest in chunks (RFC 9112,
-//! section 7.1). When the response has ended, a new hyper connection reads the next request.
+//! hyper holds 18 KiB for as long as its connection lives: 8 KiB for what is read, 8 KiB for heads,
+//! and the map of the last response's headers. A reader of server-sent events waits for most of its
+//! time. Once its client has been sent all that there is, the body is detached: the hyper
+//! connection is dropped, and [`send`] writes the rest in chunks (RFC 9112, section 7.1). When the
+//! response has ended, a new hyper connection reads the next request.
 
 use std::{
     future::poll_fn,
@@ -57,7 +58,8 @@ impl Slot {
     }
 }
 
-/// Whether the answer to a request could be detached: the connection goes on after it, and the request has no body.
+/// Whether the answer to a request could be detached: the connection goes on after it, and the
+/// request has no body.
 pub(super) fn is_possible<B: Body>(request: &Request<B>) -> bool {
     let goes_on = |headers: &HeaderMap| {
         let mut asked = headers.get_all(header::CONNECTION).iter();
@@ -69,8 +71,8 @@ pub(super) fn is_possible<B: Body>(request: &Request<B>) -> bool {
         && goes_on(request.headers())
 }
 
-/// Whether a response waits for most of its time, and is framed as [`send`] does it: in chunks, without trailers. A stream of
-/// any media type can be read as bytes.
+/// Whether a response waits for most of its time, and is framed as [`send`] does it: in chunks,
+/// without trailers. A stream of any media type can be read as bytes.
 pub(super) fn is_wanted<B: Body>(response: &Response<B>) -> bool {
     let headers = response.headers();
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == sse::MEDIA_TYPE)
@@ -115,7 +117,8 @@ impl Body for Detachable {
             }
             Poll::Ready(frame) => Poll::Ready(frame),
             Poll::Pending => {
-                let is_written = this.last.as_mut().is_some_and(|last| last.poll_sent(cx).is_ready());
+                let is_written =
+                    this.last.as_mut().is_some_and(|last| last.poll_sent(cx).is_ready());
                 let mut state = slot.state();
                 if is_written
                     && matches!(*state, State::Empty)
@@ -150,7 +153,8 @@ pub(super) enum SendError {
 ///
 /// # Errors
 ///
-/// The body failed, or the connection broke. The client must not take what it got for the whole response.
+/// The body failed, or the connection broke. The client must not take what it got for the whole
+/// response.
 pub(super) async fn send(
     io: &mut (impl AsyncWrite + Unpin),
     mut body: Box<Recorded>,
@@ -175,8 +179,8 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// Lets the tasks run that are ready, once. Events that come meanwhile are sent together: without this, a burst of small
-/// ones took a third more system calls.
+/// Lets the tasks run that are ready, once. Events that come meanwhile are sent together: without
+/// this, a burst of small ones took a third more system calls.
 async fn give_way() {
     let mut has_given_way = false;
     poll_fn(|cx| {

@@ -1,4 +1,5 @@
-//! Half-closed connections: tells a client that ended only its own side, and is served on, from one that is gone.
+//! Half-closed connections: tells a client that ended only its own side, and is served on, from one
+//! that is gone.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use super::{activity::Activity, operations::Protocol, socket::Socket};
 /// Between two looks at what a client that has ended its side still waits for.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits until the client of an HTTP/1.1 request can no longer read its answer. While the server still reads the request it
-/// notices by itself, as it does over HTTP/2. Cancel safe.
+/// Waits until the client of an HTTP/1.1 request can no longer read its answer. While the server
+/// still reads the request it notices by itself, as it does over HTTP/2. Cancel safe.
 pub(super) async fn departed<S: Socket>(socket: &S, activity: &Activity) {
     socket.half_closed().await;
     // Boxed: few connections come so far, and every connection would have room for it.

@@ -1,5 +1,5 @@
-//! Half-duplex connections of frames: the answer begins when the request has ended. Proxies in Go, such as Caddy and Traefik, need
-//! that over HTTP/1.1.
+//! Half-duplex connections of frames: the answer begins when the request has ended. Proxies in Go,
+//! such as Caddy and Traefik, need that over HTTP/1.1.
 
 use std::{
     pin::Pin,
@@ -30,11 +30,12 @@ impl Shared {
         (Body::new(shared.clone()), Some(shared))
     }
 
-    /// The body of the answer, once these replies and the request have ended. A client that goes on with the request is not waited
-    /// for.
+    /// The body of the answer, once these replies and the request have ended. A client that goes on
+    /// with the request is not waited for.
     pub(super) async fn answer(mut self, replies: Body) -> Body {
         let replies = gather(replies).await;
-        let _ = timeout(LINGER_TIMEOUT, async { while let Some(Ok(_)) = self.frame().await {} }).await;
+        let _ =
+            timeout(LINGER_TIMEOUT, async { while let Some(Ok(_)) = self.frame().await {} }).await;
         replies.into()
     }
 }
@@ -60,7 +61,8 @@ impl HttpBody for Shared {
     }
 }
 
-/// Gathers the replies to their end. Of acknowledgements, which are totals, only the newest is kept, and heartbeats are left out.
+/// Gathers the replies to their end. Of acknowledgements, which are totals, only the newest is
+/// kept, and heartbeats are left out.
 async fn gather(mut replies: Body) -> Bytes {
     let (mut gathered, mut acknowledged) = (BytesMut::new(), None);
     let mut decoder = Decoder::new();

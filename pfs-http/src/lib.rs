@@ -1,10 +1,10 @@
 //! The protocols of the daemon over HTTP: every stream is a URL.
 //!
-//! [`Setup`] checks the [`settings`], [`Server`] serves the connections that a listener accepts, each
-//! on a [`Socket`]: TCP, or what an embedding program has instead. One router has all protocols,
-//! each with a module for its routes. `access` identifies the client before a handler runs; the
-//! handler asks it for the permission to a path. `problem` formats every refusal. Streams and
-//! sessions are those of `pfs-host`.
+//! [`Setup`] checks the [`settings`], [`Server`] serves the connections that a listener accepts,
+//! each on a [`Socket`]: TCP, or what an embedding program has instead. One router has all
+//! protocols, each with a module for its routes. `access` identifies the client before a handler
+//! runs; the handler asks it for the permission to a path. `problem` formats every refusal. Streams
+//! and sessions are those of `pfs-host`.
 //!
 //! This crate opens no listening socket and reads no configuration file: see `pfsd`.
 
@@ -53,7 +53,9 @@ use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use self::{bodies::Bodies, site::Site};
-pub use self::{problem::refusal, server::Server, setup::Setup, socket::Socket, tokens::TokenChanges};
+pub use self::{
+    problem::refusal, server::Server, setup::Setup, socket::Socket, tokens::TokenChanges,
+};
 
 /// All that is served over HTTP. What no protocol claims is a stream's own path.
 fn router(site: Arc<Site>) -> Router {

@@ -1,11 +1,12 @@
 //! What one request may take: the size of its headers, the time of its body.
 //!
-//! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be silent for hours, and only
-//! the limits on connections hold for it. A body that says how long it is has no reason to wait. A body that is gathered before
-//! it is used occupies memory meanwhile, and has to arrive at a minimum rate.
+//! A body without a length is a live one, such as that of `cmd | curl -T - URL`: its writer may be
+//! silent for hours, and only the limits on connections hold for it. A body that says how long it
+//! is has no reason to wait. A body that is gathered before it is used occupies memory meanwhile,
+//! and has to arrive at a minimum rate.
 //!
-//! `RequestBodyTimeoutLayer` of `tower-http` knows neither that the daemon ends, nor how to answer 408 whatever the handler made of
-//! its error.
+//! `RequestBodyTimeoutLayer` of `tower-http` knows neither that the daemon ends, nor how to answer
+//! 408 whatever the handler made of its error.
 
 use std::{
     error::Error,
@@ -65,7 +66,8 @@ pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     response
 }
 
-/// A body that is gathered: it has to arrive at [`MIN_BYTES_PER_SECOND`], and must not stall even where its length is not known.
+/// A body that is gathered: it has to arrive at [`MIN_BYTES_PER_SECOND`], and must not stall even
+/// where its length is not known.
 pub(crate) fn gathered(site: &Site, body: Body) -> Body {
     Body::new(Watched::new(site, body, Some(Rate::begin()), Arc::default()))
 }
@@ -85,10 +87,10 @@ impl AsRef<[u8]> for Held {
 /// The body of an answer that is kept whole until the client has taken it: a large one is charged.
 pub(crate) fn held_bytes(site: &Site, mut bytes: Vec<u8>) -> Result<Body, Problem> {
     bytes.shrink_to_fit();
-    let memory = site
-        .daemon
-        .hold_answer(bytes.capacity())
-        .map_err(|failure| Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..Problem::from(failure) })?;
+    let memory = site.daemon.hold_answer(bytes.capacity()).map_err(|failure| Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        ..Problem::from(failure)
+    })?;
     Ok(Bytes::from_owner(Held { bytes, _memory: memory }).into())
 }
 
@@ -131,18 +133,25 @@ fn broken(error: &(dyn Error + 'static), max: usize) -> Problem {
         }
         cause = error.source();
     }
-    Problem::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body did not come to its end: {error}"))
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "broken_body",
+        format!("the body did not come to its end: {error}"),
+    )
 }
 
 fn headers_fit(request: &Request, max: usize) -> Result<(), Problem> {
-    let headers =
-        request.headers().iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len().saturating_add(value.len()));
     let size = headers.fold(0, usize::saturating_add);
     if size <= max {
         return Ok(());
     }
     let message = format!("the headers have {size} bytes; limits.max_header_size is {max}");
-    let problem = Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message);
+    let problem =
+        Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message);
     Err(problem.because(Reason::TooLarge))
 }
 
@@ -160,14 +169,16 @@ enum TooSlow {
 impl TooSlow {
     fn into_problem(self) -> Problem {
         let (code, remedy) = match self {
-            Self::Stalled(_) => {
-                ("body_stalled", "limits.body_stall_time is what is allowed for a body of known length")
-            }
+            Self::Stalled(_) => (
+                "body_stalled",
+                "limits.body_stall_time is what is allowed for a body of known length",
+            ),
             Self::Trickles => {
                 ("body_too_slow", "PUT a live body to the path of the stream, where it may pause")
             }
         };
-        Problem::new(StatusCode::REQUEST_TIMEOUT, code, format!("{self}; {remedy}")).because(Reason::TooSlow)
+        Problem::new(StatusCode::REQUEST_TIMEOUT, code, format!("{self}; {remedy}"))
+            .because(Reason::TooSlow)
     }
 }
 
@@ -182,9 +193,12 @@ impl Rate {
         Self { began: Instant::now(), received: 0 }
     }
 
-    /// When the next byte has to arrive: a body has `grace`, and a second more for each [`MIN_BYTES_PER_SECOND`] bytes.
+    /// When the next byte has to arrive: a body has `grace`, and a second more for each
+    /// [`MIN_BYTES_PER_SECOND`] bytes.
     fn due(&self, grace: Duration) -> Option<Instant> {
-        self.began.checked_add(grace)?.checked_add(Duration::from_secs(self.received / MIN_BYTES_PER_SECOND))
+        self.began
+            .checked_add(grace)?
+            .checked_add(Duration::from_secs(self.received / MIN_BYTES_PER_SECOND))
     }
 }
 
@@ -193,7 +207,8 @@ impl Rate {
 #[error("the daemon is shutting down")]
 struct Ending;
 
-/// A body that ends in an error when nothing of it arrives for too long while it is read, or when the daemon ends.
+/// A body that ends in an error when nothing of it arrives for too long while it is read, or when
+/// the daemon ends.
 struct Watched {
     body: Body,
     limit: Duration,

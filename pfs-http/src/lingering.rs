@@ -1,8 +1,9 @@
-//! Lingering over HTTP/2: the rest of a request's body that was answered before its end is read and thrown away for a while.
-//! [`linger`](super::socket::linger) does so for a whole connection over HTTP/1.1.
+//! Lingering over HTTP/2: the rest of a request's body that was answered before its end is read and
+//! thrown away for a while. [`linger`](super::socket::linger) does so for a whole connection over
+//! HTTP/1.1.
 //!
-//! Dropping a body resets its stream. A client that is still sending, such as curl, may then lose the answer that came before
-//! the reset.
+//! Dropping a body resets its stream. A client that is still sending, such as curl, may then lose
+//! the answer that came before the reset.
 
 use std::{
     future::poll_fn,
@@ -35,8 +36,9 @@ impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
         // Without a runtime there is no connection to answer on.
         let (Some(mut rest), Ok(runtime)) = (rest, Handle::try_current()) else { return };
         runtime.spawn(async move {
-            let drained =
-                async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {} };
+            let drained = async {
+                while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {}
+            };
             // A client that goes on sending gets the reset.
             let _ = timeout(LINGER_TIMEOUT, drained).await;
         });

@@ -1,14 +1,15 @@
 //! Media types, as far as this crate interprets them: kind and subtype.
 //!
-//! The crate `mediatype` refuses a type with a sloppy parameter, such as `image/jpeg;x`. Writers send such types and browsers
-//! accept them, so parameters are ignored here.
+//! The crate `mediatype` refuses a type with a sloppy parameter, such as `image/jpeg;x`. Writers
+//! send such types and browsers accept them, so parameters are ignored here.
 
 use axum::http::{HeaderMap, StatusCode, header};
 
 use super::problem::Problem;
 
-/// Refuses the body of an HTML form, which `curl -F` sends too: its boundaries and headers would become data of the stream.
-/// Other multipart types are contents like any other: cameras stream `multipart/x-mixed-replace`.
+/// Refuses the body of an HTML form, which `curl -F` sends too: its boundaries and headers would
+/// become data of the stream. Other multipart types are contents like any other: cameras stream
+/// `multipart/x-mixed-replace`.
 ///
 /// # Errors
 ///
@@ -67,9 +68,16 @@ mod tests {
 
     #[test]
     fn two_tokens_and_one_slash_are_a_media_type() {
-        for text in
-            ["", "text", "text/", "/plain", "text/a b", "te(xt/plain", "text/plain, text/html", "a/b/c"]
-        {
+        for text in [
+            "",
+            "text",
+            "text/",
+            "/plain",
+            "text/a b",
+            "te(xt/plain",
+            "text/plain, text/html",
+            "a/b/c",
+        ] {
             assert_eq!(MediaType::parse(text), None, "{text:?}");
         }
     }

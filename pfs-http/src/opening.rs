@@ -1,9 +1,10 @@
 //! Protocol sniffing: the first bytes of a connection say whether the client speaks HTTP/2.
 //!
-//! hyper reserves 8 KiB before each read, and keeps its buffer for as long as the connection lives. With
-//! the first 24 bytes as a read of their own, as `auto::Connection` of hyper-util replays them, the
-//! second read doubles the buffer, and an idle reader of a stream holds 16 KiB for a request
-//! of 150 bytes. [`Opening`] reads more at once, so that hyper gets the whole request in one read.
+//! hyper reserves 8 KiB before each read, and keeps its buffer for as long as the connection lives.
+//! With the first 24 bytes as a read of their own, as `auto::Connection` of hyper-util replays
+//! them, the second read doubles the buffer, and an idle reader of a stream holds 16 KiB for a
+//! request of 150 bytes. [`Opening`] reads more at once, so that hyper gets the whole request in
+//! one read.
 
 use std::{
     future::poll_fn,
@@ -48,7 +49,8 @@ impl<I> Opening<I> {
 }
 
 impl<I: AsyncRead + Unpin> Opening<I> {
-    /// Reads until the version is certain: the bytes differ from [`PREFACE`], or are the whole of it.
+    /// Reads until the version is certain: the bytes differ from [`PREFACE`], or are the whole of
+    /// it.
     ///
     /// # Cancel safety
     ///
@@ -74,7 +76,11 @@ impl<I: AsyncRead + Unpin> Opening<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Opening<I> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.first.is_empty() {
             return Pin::new(&mut this.io).poll_read(cx, buf);
@@ -86,7 +92,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Opening<I> {
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Opening<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -150,7 +160,11 @@ mod tests {
     }
 
     impl AsyncWrite for Recorder {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
             Pin::new(&mut self.opening).poll_write(cx, buf)
         }
 
@@ -171,8 +185,9 @@ mod tests {
         let mut opening = Opening::new(server);
         assert_eq!(opening.version().await.unwrap(), Version::Http1);
         let io = TokioIo::new(Recorder { opening, most: Arc::clone(&most) });
-        let service =
-            service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from("an answer over HTTP/1.1"))));
+        let service = service_fn(async |_| {
+            Ok::<_, Infallible>(Response::new(Body::from("an answer over HTTP/1.1")))
+        });
         http1::Builder::new().serve_connection(io, service).await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();

@@ -1,8 +1,8 @@
 //! Which names a request may ask for, and the pages of which sites may send any.
 //!
-//! A page from elsewhere can make a browser send requests to a daemon on this machine: through a name that it makes
-//! point here, which `Host` gives away, or openly, which `Origin` and `Sec-Fetch-Site` tell. Programs send neither of the
-//! latter, and are not held up.
+//! A page from elsewhere can make a browser send requests to a daemon on this machine: through a
+//! name that it makes point here, which `Host` gives away, or openly, which `Origin` and
+//! `Sec-Fetch-Site` tell. Programs send neither of the latter, and are not held up.
 
 use std::sync::Arc;
 
@@ -75,14 +75,19 @@ impl Origins {
         for text in authority.into_iter().chain(named) {
             let host = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Host>().ok());
             let host = host.ok_or_else(|| {
-                Problem::new(StatusCode::BAD_REQUEST, "bad_host", "Host is not a name with or without a port")
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "bad_host",
+                    "Host is not a name with or without a port",
+                )
             })?;
             if !self.knows(&host, request.extensions().get()) {
                 let message = format!(
                     "this daemon does not serve {:?}; if that is a name of it, add it to http.allowed_hosts",
                     host.name.chars().take(100).collect::<String>()
                 );
-                let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", message);
+                let problem =
+                    Problem::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", message);
                 return Err(problem.because(Reason::ForeignHost));
             }
             if first.as_ref().is_some_and(|first| *first != host) {
@@ -92,18 +97,25 @@ impl Origins {
             first = Some(host);
         }
         if first.is_none() && request.version() != Version::HTTP_10 {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", "the request has no Host"));
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad_host",
+                "the request has no Host",
+            ));
         }
         Ok(first)
     }
 
     fn knows(&self, host: &Host, connected: Option<&Connected>) -> bool {
         let usual = if connected.is_some_and(|connected| connected.tls) { 443 } else { 80 };
-        let address = host.name.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
+        let address =
+            host.name.parse::<std::net::IpAddr>().ok().map(|address| address.to_canonical());
         host.name == "localhost"
-            || address.is_some() && address == connected.map(|connected| connected.local.ip().to_canonical())
+            || address.is_some()
+                && address == connected.map(|connected| connected.local.ip().to_canonical())
             || self.hosts.iter().any(|known| {
-                known.name == host.name && known.port.is_none_or(|port| host.port.unwrap_or(usual) == port)
+                known.name == host.name
+                    && known.port.is_none_or(|port| host.port.unwrap_or(usual) == port)
             })
     }
 
@@ -127,12 +139,14 @@ impl Origins {
     }
 }
 
-/// Refuses a page of another site that sends fetch metadata but no origin. Following a link is harmless: [unasked](is_unasked)
-/// requests have no effect on others.
+/// Refuses a page of another site that sends fetch metadata but no origin. Following a link is
+/// harmless: [unasked](is_unasked) requests have no effect on others.
 fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let says = |name, value| says(headers, name, value);
     let elsewhere = says(SEC_FETCH_SITE, "cross-site") || says(SEC_FETCH_SITE, "same-site");
-    let link = method == Method::GET && says(SEC_FETCH_MODE, "navigate") && says(SEC_FETCH_DEST, "document");
+    let link = method == Method::GET
+        && says(SEC_FETCH_MODE, "navigate")
+        && says(SEC_FETCH_DEST, "document");
     if elsewhere && !link {
         let message = "a page of another site may not use this daemon unless its site is in http.allowed_origins and \
                        it says who it is (in HTML: crossorigin)";
@@ -141,8 +155,8 @@ fn from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a browser says that its user may not know this daemon: the request follows a link, or loads what a page of another
-/// site shows without CORS, such as an `<img>`.
+/// Whether a browser says that its user may not know this daemon: the request follows a link, or
+/// loads what a page of another site shows without CORS, such as an `<img>`.
 pub(crate) fn is_unasked(headers: &HeaderMap) -> bool {
     let says = |name, value| says(headers, name, value);
     let own = says(SEC_FETCH_SITE, "same-origin") || says(SEC_FETCH_SITE, "none");

@@ -9,8 +9,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-/// A future that becomes a task when it is dropped before it is ready. To make each a task from its beginning would wake another
-/// thread of the runtime for each, and the first one when it is ready.
+/// A future that becomes a task when it is dropped before it is ready. To make each a task from its
+/// beginning would wake another thread of the runtime for each, and the first one when it is ready.
 pub(super) struct Outliving<T: Send + 'static> {
     /// None once it is ready, or has panicked.
     work: Option<BoxFuture<'static, T>>,

@@ -1,5 +1,5 @@
-//! Presence of a client while its request waits: an append that waits for `block` readers reads nothing from the connection,
-//! and would not notice that the client has disconnected.
+//! Presence of a client while its request waits: an append that waits for `block` readers reads
+//! nothing from the connection, and would not notice that the client has disconnected.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -9,8 +9,9 @@ use pfs_proto::ErrorCode;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a chunk of a client that has disconnected may wait for `block` readers. Bytes that arrived are appended, but
-/// meanwhile the writer counts as present, and its connection and its bytes take a place.
+/// How long a chunk of a client that has disconnected may wait for `block` readers. Bytes that
+/// arrived are appended, but meanwhile the writer counts as present, and its connection and its
+/// bytes take a place.
 pub(crate) const ORPHAN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the client of a connection can read nothing more.
@@ -19,7 +20,8 @@ pub(super) type HungUp = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// The client of one request; an extension of the request.
 #[derive(Clone)]
 pub(crate) struct Presence {
-    /// Cancelled when HTTP has given the request up: its connection broke, or the client reset its HTTP/2 stream.
+    /// Cancelled when HTTP has given the request up: its connection broke, or the client reset its
+    /// HTTP/2 stream.
     dropped: CancellationToken,
     hung_up: HungUp,
 }

@@ -18,7 +18,8 @@ pub(crate) struct Problem {
     pub(crate) reason: Option<Reason>,
 }
 
-/// Extension of a response that refuses a request: [`Record`](super::record::Record) counts and logs it.
+/// Extension of a response that refuses a request: [`Record`](super::record::Record) counts and
+/// logs it.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
@@ -35,7 +36,8 @@ impl Problem {
         Self { reason: Some(reason), ..self }
     }
 
-    /// A read at the end of a stream that was closed as failed: nothing more comes, and it is not the end that there should be.
+    /// A read at the end of a stream that was closed as failed: nothing more comes, and it is not
+    /// the end that there should be.
     pub(crate) fn failed(path: &StreamPath) -> Self {
         let message = format!("there is no more of {path}: the stream was closed as failed");
         Self::new(StatusCode::CONFLICT, "failed", message)
@@ -87,10 +89,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An HTTP/1.1 response that says why the connection of a client is not served. It is the same for every request.
+/// An HTTP/1.1 response that says why the connection of a client is not served. It is the same for
+/// every request.
 pub fn refusal(message: &str) -> String {
-    let body =
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).json().to_string();
+    let body = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message)
+        .json()
+        .to_string();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",

@@ -1,5 +1,5 @@
-//! The log line of a request, written when its answer has ended: whole, broken, or given up by the client. A request that
-//! appends has no other line, unless it fails or goes on for long.
+//! The log line of a request, written when its answer has ended: whole, broken, or given up by the
+//! client. A request that appends has no other line, unless it fails or goes on for long.
 
 use std::{
     net::SocketAddr,
@@ -139,7 +139,8 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Self { activity, remote, method, path, received, sent, outcome, end, status, .. } = self;
+        let Self { activity, remote, method, path, received, sent, outcome, end, status, .. } =
+            self;
         activity.request_ends();
         let received = received.as_ref().map_or(0, More::received);
         let stream = outcome.stream.as_ref().map(StreamPath::as_str);

@@ -1,8 +1,9 @@
 //! Content Security Policy: stored contents never run as a page of this origin.
 //!
-//! A writer chooses the media type and the bytes of its stream. Without a policy, a browser that opens the stream's URL could
-//! show a page whose scripts act for this site. Every response without a policy of its own gets one here, whatever its
-//! protocol, so that a new protocol cannot forget it.
+//! A writer chooses the media type and the bytes of its stream. Without a policy, a browser that
+//! opens the stream's URL could show a page whose scripts act for this site. Every response without
+//! a policy of its own gets one here, whatever its protocol, so that a new protocol cannot forget
+//! it.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -11,8 +12,8 @@ use crate::media_type::MediaType;
 /// Loads nothing, runs nothing, and belongs to no origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 
-/// Runs nothing. A tab that shows a film or a picture loads it once more, and as its own origin: without `allow-same-origin`
-/// `'self'` matches nothing.
+/// Runs nothing. A tab that shows a film or a picture loads it once more, and as its own origin:
+/// without `allow-same-origin` `'self'` matches nothing.
 const MEDIA: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin",
 );
@@ -20,14 +21,20 @@ const MEDIA: HeaderValue = HeaderValue::from_static(
 /// Adds the policy that the media type calls for, unless there is one.
 pub(super) fn apply(headers: &mut HeaderMap) {
     let is_media = headers.get(header::CONTENT_TYPE).is_some_and(is_media);
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(if is_media { MEDIA } else { SANDBOX });
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(if is_media {
+        MEDIA
+    } else {
+        SANDBOX
+    });
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
 }
 
-/// Whether a browser plays or shows it, and never parses it as a document: SVG and other XML may hold scripts.
+/// Whether a browser plays or shows it, and never parses it as a document: SVG and other XML may
+/// hold scripts.
 fn is_media(content_type: &HeaderValue) -> bool {
     let content_type = content_type.to_str().unwrap_or_default();
-    // A browser that finds several types, separated by commas, takes the last one, parameters or not.
+    // A browser that finds several types, separated by commas, takes the last one, parameters or
+    // not.
     !content_type.contains(',')
         && MediaType::parse(content_type).is_some_and(|MediaType { kind, subtype }| {
             matches!(kind.as_str(), "video" | "audio" | "image")
@@ -52,7 +59,8 @@ mod tests {
 
     #[test]
     fn films_sounds_and_pictures_are_shown_and_all_else_is_no_page_of_this_origin() {
-        for media in ["video/webm", "Video/MP4; codecs=\"avc1\"", "audio/ogg", "image/png", " image/jpeg ;x"]
+        for media in
+            ["video/webm", "Video/MP4; codecs=\"avc1\"", "audio/ogg", "image/png", " image/jpeg ;x"]
         {
             assert_eq!(policy(Some(media)), MEDIA, "{media}");
         }

@@ -7,10 +7,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Setup, Site, Socket, admission::Admission, connection::Connections, router, tokens::TokenChanges,
+    Setup, Site, Socket, admission::Admission, connection::Connections, router,
+    tokens::TokenChanges,
 };
 
-/// Clients at a time that are told why they are turned away; the connections of more are just closed.
+/// Clients at a time that are told why they are turned away; the connections of more are just
+/// closed.
 const TURNED_AWAY: usize = 64;
 
 /// All protocols of a daemon over HTTP.
@@ -31,22 +33,30 @@ impl Server {
         let site = Arc::new(Site::new(daemon, setup));
         let connections =
             Connections::new(router(Arc::clone(&site)), Arc::clone(&site), Arc::clone(&admission));
-        Self { admission, turned_away: Arc::new(Semaphore::new(TURNED_AWAY)), connections, site, shutdown }
+        Self {
+            admission,
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            connections,
+            site,
+            shutdown,
+        }
     }
 
-    /// Serves from now on with the tokens, the certificate and the limits of `setup`; nothing else of it has an effect.
-    /// Connections stay as they are, and requests end only where their token does not allow them any more.
+    /// Serves from now on with the tokens, the certificate and the limits of `setup`; nothing else
+    /// of it has an effect. Connections stay as they are, and requests end only where their
+    /// token does not allow them any more.
     pub fn reload(&self, setup: Setup) -> TokenChanges {
         self.admission.set_per_address(setup.settings.limits.max_connections_per_address);
         self.site.reload(setup)
     }
 
-    /// Serves one connection to its end, or closes it at once (`None`): too many are being turned away just now. Logs
-    /// and limits know the client by `remote`.
+    /// Serves one connection to its end, or closes it at once (`None`): too many are being turned
+    /// away just now. Logs and limits know the client by `remote`.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped cuts the connection. What arrived of the bodies of appends is still appended.
+    /// A future that is dropped cuts the connection. What arrived of the bodies of appends is still
+    /// appended.
     pub fn serve<S: Socket>(
         self: &Arc<Self>,
         socket: S,

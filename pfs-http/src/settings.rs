@@ -66,8 +66,9 @@ impl Default for Limits {
     }
 }
 
-/// Parses where to listen: an address and a port. A port alone, and one after `:` or `localhost:`, is on the IPv4 loopback address:
-/// what is reachable from other machines has to be asked for by an address, such as `0.0.0.0:4437`.
+/// Parses where to listen: an address and a port. A port alone, and one after `:` or `localhost:`,
+/// is on the IPv4 loopback address: what is reachable from other machines has to be asked for by an
+/// address, such as `0.0.0.0:4437`.
 ///
 /// # Errors
 ///
@@ -97,7 +98,8 @@ impl FromStr for Host {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let authority: http::uri::Authority = text.parse().map_err(|_| "it is no name".to_owned())?;
+        let authority: http::uri::Authority =
+            text.parse().map_err(|_| "it is no name".to_owned())?;
         let port = match authority.as_str().strip_prefix(authority.host()) {
             Some("") => None,
             Some(_) => Some(authority.port_u16().ok_or("it has no valid port")?),
@@ -210,7 +212,9 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-        for text in ["", "*", "a/b", "me@here", "here:", "here:99999", "here:x", ":80", "http://here"] {
+        for text in
+            ["", "*", "a/b", "me@here", "here:", "here:99999", "here:x", ":80", "http://here"]
+        {
             assert!(text.parse::<Host>().is_err(), "{text}");
         }
         for text in ["[localhost]", "[::1", "here[::1]:80", "[::1]here", "[]"] {

@@ -1,5 +1,5 @@
-//! All that HTTP needs before it can listen, checked: so that a mistake is told at the start, at a reload, and by
-//! `--check-config`.
+//! All that HTTP needs before it can listen, checked: so that a mistake is told at the start, at a
+//! reload, and by `--check-config`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -57,7 +57,8 @@ impl Setup {
                 ));
             }
         }
-        let tokens = http.token_file.as_ref().map(|file| Tokens::read(file, &mut notes)).transpose()?;
+        let tokens =
+            http.token_file.as_ref().map(|file| Tokens::read(file, &mut notes)).transpose()?;
         let tls = http.tls.as_ref().map(tls::config).transpose()?;
         Ok(Some(Self { address, tls, tokens, settings: http.clone(), notes }))
     }

@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use pfs_host::Daemon;
 use rustls::ServerConfig;
 
-use super::{access::Access, operations::Tally, origin::Origins, setup::Setup, tokens::TokenChanges};
+use super::{
+    access::Access, operations::Tally, origin::Origins, setup::Setup, tokens::TokenChanges,
+};
 use crate::settings::{Limits, Settings};
 
 /// The daemon as HTTP sees it.
@@ -17,7 +19,8 @@ pub(crate) struct Site {
     current: RwLock<Arc<Current>>,
 }
 
-/// What a reload replaces. Who needs it takes it when they begin, and keeps it no longer than they have to.
+/// What a reload replaces. Who needs it takes it when they begin, and keeps it no longer than they
+/// have to.
 #[derive(Debug)]
 pub(crate) struct Current {
     pub(super) access: Access,

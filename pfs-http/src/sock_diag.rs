@@ -6,7 +6,8 @@ use std::{
 };
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto,
+    socket_with,
 };
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -18,15 +19,15 @@ const REQUEST_LEN: usize = 72;
 
 const LISTENS: u8 = 10;
 
-/// Positions in the kernel's answer: its type, the state of the socket, the bytes that the peer has not acknowledged, and the
-/// inode of the socket (0 if no process holds it).
+/// Positions in the kernel's answer: its type, the state of the socket, the bytes that the peer has
+/// not acknowledged, and the inode of the socket (0 if no process holds it).
 const TYPE: std::ops::Range<usize> = 4..6;
 const STATE: usize = 17;
 const WRITE_QUEUE: std::ops::Range<usize> = 76..80;
 const INODE: std::ops::Range<usize> = 84..88;
 
-/// Whether no process holds the socket at `address` that is connected to `peer`. An error if that is not known, as of a socket
-/// that does not exist (any more, or under another address).
+/// Whether no process holds the socket at `address` that is connected to `peer`. An error if that
+/// is not known, as of a socket that does not exist (any more, or under another address).
 pub(super) fn is_orphan(address: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     Ok(field(address, peer, INODE)? == [0; 4])
 }
@@ -37,7 +38,11 @@ pub(super) fn is_acknowledged(address: SocketAddr, peer: SocketAddr) -> io::Resu
 }
 
 /// A field of the kernel's answer about a socket.
-fn field(address: SocketAddr, peer: SocketAddr, place: std::ops::Range<usize>) -> io::Result<[u8; 4]> {
+fn field(
+    address: SocketAddr,
+    peer: SocketAddr,
+    place: std::ops::Range<usize>,
+) -> io::Result<[u8; 4]> {
     let socket = socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,
@@ -54,7 +59,8 @@ fn field(address: SocketAddr, peer: SocketAddr, place: std::ops::Range<usize>) -
     if answer.get(TYPE) != Some(&SOCK_DIAG_BY_FAMILY.to_ne_bytes()) {
         return Err(unknown());
     }
-    // In place of a connection that does not exist any more, the kernel finds the listener that has accepted it.
+    // In place of a connection that does not exist any more, the kernel finds the listener that has
+    // accepted it.
     if answer.get(STATE) == Some(&LISTENS) {
         return Err(unknown());
     }

@@ -1,4 +1,5 @@
-//! The socket beneath a connection: what HTTP needs of it, and its end in a way that the client understands.
+//! The socket beneath a connection: what HTTP needs of it, and its end in a way that the client
+//! understands.
 
 use std::{
     future::{Future, poll_fn},
@@ -60,18 +61,20 @@ pub trait Socket: Send + Sync + 'static {
     /// The connection broke.
     fn shutdown(&self) -> io::Result<()>;
 
-    /// Sets whether the system resets the connection when this process is killed, if it can: a client then reads an error after
-    /// the bytes that it has received, not the end.
+    /// Sets whether the system resets the connection when this process is killed, if it can: a
+    /// client then reads an error after the bytes that it has received, not the end.
     fn reset_when_killed(&self, resets: bool) {
         let _ = resets;
     }
 
-    /// Ends the connection as broken, for a response that did not come to its end: the client reads the bytes that were
-    /// written, and then an error if the system can give one. The connection is dropped afterwards.
+    /// Ends the connection as broken, for a response that did not come to its end: the client reads
+    /// the bytes that were written, and then an error if the system can give one. The
+    /// connection is dropped afterwards.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while it is pending, the client reads the bytes that were written, and then the end.
+    /// If the future is dropped while it is pending, the client reads the bytes that were written,
+    /// and then the end.
     fn abort(&self) -> impl Future<Output = ()> + Send {
         async {
             let _ = self.shutdown();
@@ -93,7 +96,8 @@ pub trait Socket: Send + Sync + 'static {
     fn hung_up(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// A socket that tells [`Activity`] when bytes arrive. The connection holds the socket too, and ends it.
+/// A socket that tells [`Activity`] when bytes arrive. The connection holds the socket too, and
+/// ends it.
 #[derive(Debug)]
 pub(super) struct Tracked<S> {
     socket: Arc<S>,
@@ -107,8 +111,8 @@ impl<S: Socket> Tracked<S> {
     }
 }
 
-/// Ends a connection so that the client hears what it was told last, and these final bytes: if it is still sending when
-/// the socket is closed, its system throws away what it has not read.
+/// Ends a connection so that the client hears what it was told last, and these final bytes: if it
+/// is still sending when the socket is closed, its system throws away what it has not read.
 pub(super) async fn linger<S: Socket>(socket: &S, final_bytes: &[u8]) {
     if !final_bytes.is_empty() {
         // There is room for them when nothing else was said, and only then have they a meaning.
@@ -132,7 +136,11 @@ pub(super) async fn linger<S: Socket>(socket: &S, final_bytes: &[u8]) {
 }
 
 impl<S: Socket> AsyncRead for Tracked<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         ready!(self.socket.poll_read(cx, buf))?;
         self.activity.received();
         Poll::Ready(Ok(()))
@@ -140,12 +148,17 @@ impl<S: Socket> AsyncRead for Tracked<S> {
 }
 
 impl<S: Socket> AsyncWrite for Tracked<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
-    /// Writes as soon as the socket takes something. A client that takes nothing any more is told the rest in vain: an error would
-    /// make the server drop what the client said before, which still counts. Its end is seen by reading, or by `half_close`.
+    /// Writes as soon as the socket takes something. A client that takes nothing any more is told
+    /// the rest in vain: an error would make the server drop what the client said before, which
+    /// still counts. Its end is seen by reading, or by `half_close`.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -155,7 +168,10 @@ impl<S: Socket> AsyncWrite for Tracked<S> {
         self.activity.writes(written.is_pending());
         match ready!(written) {
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
             {
                 Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
             }

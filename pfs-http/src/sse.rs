@@ -5,13 +5,15 @@ use std::{fmt::Display, io::Write, time::Duration};
 /// The media type of these responses.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
 
-/// After so long without an event there is one that says nothing, so that no proxy takes the connection for dead.
+/// After so long without an event there is one that says nothing, so that no proxy takes the
+/// connection for dead.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A comment, which is no event.
 pub(crate) const PING: &[u8] = b":\n\n";
 
-/// The text that these bytes begin with, up to where a character and a line end are [`complete`]; `None` if they are not text.
+/// The text that these bytes begin with, up to where a character and a line end are [`complete`];
+/// `None` if they are not text.
 pub(crate) fn complete_text(bytes: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -21,7 +23,8 @@ pub(crate) fn complete_text(bytes: &[u8]) -> Option<&str> {
     Some(text.strip_suffix('\r').unwrap_or(text))
 }
 
-/// How many of these bytes end where a character ends, and a line end too: a carriage return may be half of one.
+/// How many of these bytes end where a character ends, and a line end too: a carriage return may be
+/// half of one.
 pub(crate) fn complete(bytes: &[u8]) -> usize {
     let whole = match std::str::from_utf8(bytes) {
         Ok(_) => bytes.len(),
@@ -78,12 +81,13 @@ pub(crate) fn put_head(out: &mut Vec<u8>, name: Option<&str>, id: Option<&dyn Di
     }
 }
 
-/// Adds the lines of a text. If a line is `begun`, the first line continues it. The last line is not ended.
+/// Adds the lines of a text. If a line is `begun`, the first line continues it. The last line is
+/// not ended.
 pub(crate) fn put_lines(out: &mut Vec<u8>, spacing: Spacing, text: &str, mut begun: bool) {
     let mut rest = text;
     loop {
-        // Any of the three line ends would end the field, so that each line is a field of its own. A client puts them together again,
-        // with a line feed between them.
+        // Any of the three line ends would end the field, so that each line is a field of its own.
+        // A client puts them together again, with a line feed between them.
         let end = rest.find(['\r', '\n']).unwrap_or(rest.len());
         let (line, after) = rest.split_at(end);
         if !std::mem::take(&mut begun) {

@@ -1,10 +1,11 @@
 //! TCP as the socket of HTTP: its options, and whether a client that ended its side is gone.
 //!
-//! A FIN looks the same in both cases. `nc -N` sends one behind its request and reads on; a `curl` that was interrupted leaves
-//! one. The next bytes that are sent show the difference, because a socket that no process holds answers them with a
-//! reset. A quiet stream sends none, so this module asks instead: the kernel, if the client is on this machine, and
-//! otherwise the client's own system, by keepalive probes. Linux forgets such a socket after a minute
-//! (`tcp_fin_timeout`), and resets the connection at the next probe.
+//! A FIN looks the same in both cases. `nc -N` sends one behind its request and reads on; a `curl`
+//! that was interrupted leaves one. The next bytes that are sent show the difference, because a
+//! socket that no process holds answers them with a reset. A quiet stream sends none, so this
+//! module asks instead: the kernel, if the client is on this machine, and otherwise the client's
+//! own system, by keepalive probes. Linux forgets such a socket after a minute (`tcp_fin_timeout`),
+//! and resets the connection at the next probe.
 
 use std::{
     io::{self, IoSlice},
@@ -22,9 +23,10 @@ use tokio::{
 
 use super::{sock_diag, socket::Socket};
 
-/// A peer that vanished without a word is noticed after two minutes: nothing else ends a connection on which nothing
-/// has to happen. While something is on its way to it, the system's own patience counts (15 to 30 minutes on Linux). Neither
-/// ends one whose process only pauses: its system still answers.
+/// A peer that vanished without a word is noticed after two minutes: nothing else ends a connection
+/// on which nothing has to happen. While something is on its way to it, the system's own patience
+/// counts (15 to 30 minutes on Linux). Neither ends one whose process only pauses: its system still
+/// answers.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
@@ -94,12 +96,15 @@ impl Socket for TcpStream {
         SockRef::from(self).shutdown(Shutdown::Write)
     }
 
-    /// Resets the connection. ffmpeg takes a FIN for the end of the stream, also if the last chunk of a chunked body is
-    /// missing; so does wget inside of a chunk. A reset makes the kernel drop the bytes that it has not sent, so this waits
-    /// until the client has acknowledged all bytes. If the client does not, the connection ends with a FIN.
+    /// Resets the connection. ffmpeg takes a FIN for the end of the stream, also if the last chunk
+    /// of a chunked body is missing; so does wget inside of a chunk. A reset makes the kernel
+    /// drop the bytes that it has not sent, so this waits until the client has acknowledged all
+    /// bytes. If the client does not, the connection ends with a FIN.
     async fn abort(&self) {
         let _ = SockRef::from(self).set_linger(None);
-        let Ok((remote, local)) = self.peer_addr().and_then(|remote| Ok((remote, self.local_addr()?))) else {
+        let Ok((remote, local)) =
+            self.peer_addr().and_then(|remote| Ok((remote, self.local_addr()?)))
+        else {
             return;
         };
         let acknowledged = async {
@@ -117,25 +122,27 @@ impl Socket for TcpStream {
 
     /// Waits for the client's FIN, or for the end of the whole connection.
     async fn half_closed(&self) {
-        // Interest in readable data would return at once for a second request that is not read yet. Interest in priority data
-        // reports the same end, and nothing else unless the client sends urgent data.
+        // Interest in readable data would return at once for a second request that is not read yet.
+        // Interest in priority data reports the same end, and nothing else unless the client sends
+        // urgent data.
         while let Ok(ready) = self.ready(Interest::PRIORITY).await {
             if ready.is_read_closed() {
                 // Without it a client that vanishes is noticed later, and that is all.
                 let _ = SockRef::from(self).set_tcp_keepalive(&HALF_CLOSED_KEEPALIVE);
                 return;
             }
-            // Urgent data, which has no meaning here. A client that sends it all the time must not keep this busy.
+            // Urgent data, which has no meaning here. A client that sends it all the time must not
+            // keep this busy.
             sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn hung_up(&self) {
-        // `peer_addr` fails once the connection is reset. `Interest::ERROR` misses a reset whose error
-        // a failed write has consumed before epoll reported it.
+        // `peer_addr` fails once the connection is reset. `Interest::ERROR` misses a reset whose
+        // error a failed write has consumed before epoll reported it.
         while let (Ok(remote), Ok(local)) = (self.peer_addr(), self.local_addr()) {
-            let is_over =
-                is_orphan(remote, local) || timeout(POLL_INTERVAL, self.ready(Interest::ERROR)).await.is_ok();
+            let is_over = is_orphan(remote, local)
+                || timeout(POLL_INTERVAL, self.ready(Interest::ERROR)).await.is_ok();
             if is_over {
                 return;
             }

@@ -27,8 +27,11 @@ pub(super) fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>> {
             for root in certificates(client_ca, "http.client_ca")? {
                 roots.add(root).with_context(|| unfit("http.client_ca", client_ca))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.with_context(|| unfit("http.client_ca", client_ca))?)
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(
+                verifier.with_context(|| unfit("http.client_ca", client_ca))?,
+            )
         }
     };
     let mut config = builder.with_single_cert(chain, private).with_context(|| {

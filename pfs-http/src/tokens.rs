@@ -1,8 +1,8 @@
 //! The file of tokens: who may do what.
 //!
-//! A line is `TOKEN [SCOPES [PREFIX…]]`: scopes are `read`, `write` and `block`, separated by commas (default: all three),
-//! prefixes are paths (default `/`). Several lines of one token add up. `#` begins a comment. The file is read at the start and
-//! at each reload.
+//! A line is `TOKEN [SCOPES [PREFIX…]]`: scopes are `read`, `write` and `block`, separated by
+//! commas (default: all three), prefixes are paths (default `/`). Several lines of one token add
+//! up. `#` begins a comment. The file is read at the start and at each reload.
 
 use std::{collections::HashMap, os::unix::fs::PermissionsExt, path::Path};
 
@@ -40,14 +40,15 @@ impl Tokens {
     /// Reads the file; what is questionable about it is added to the notes.
     pub(crate) fn read(path: &Path, notes: &mut Vec<String>) -> Result<Self> {
         let shown = path.display();
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read the token file {shown}"))?;
-        let tokens =
-            Self::parse(&text).map_err(|(line, problem)| anyhow::anyhow!("{shown}:{line}: {problem}"))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the token file {shown}"))?;
+        let tokens = Self::parse(&text)
+            .map_err(|(line, problem)| anyhow::anyhow!("{shown}:{line}: {problem}"))?;
         if tokens.known.is_empty() {
             bail!("the token file {shown} has no token in it; make one with: openssl rand -hex 32");
         }
-        let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+        let mode =
+            std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
         if mode & TOO_OPEN != 0 {
             let note = format!(
                 "others can read or change the token file {shown} (mode {mode:04o}); do: chmod 600 {shown}"
@@ -73,12 +74,14 @@ impl Tokens {
             });
             granted.entry(digest).or_default().extend(grants);
         }
-        let known =
-            order.into_iter().filter_map(|digest| Some((digest, Grants::new(granted.remove(&digest)?))));
+        let known = order
+            .into_iter()
+            .filter_map(|digest| Some((digest, Grants::new(granted.remove(&digest)?))));
         Ok(Self { known: known.collect() })
     }
 
-    /// Which token this is, and what its holder may do; `None` if nobody gave it out. Takes the same time for every token.
+    /// Which token this is, and what its holder may do; `None` if nobody gave it out. Takes the
+    /// same time for every token.
     pub(crate) fn find(&self, token: &[u8]) -> Option<(TokenId, Permissions)> {
         let asked = digest(token);
         let mut found = None;
@@ -95,7 +98,8 @@ impl Tokens {
         self.known.len()
     }
 
-    /// Takes the place of `before`: requests that showed one of those tokens are allowed from now on what it allows here.
+    /// Takes the place of `before`: requests that showed one of those tokens are allowed from now
+    /// on what it allows here.
     pub(crate) fn succeed(mut self, before: &Self) -> (Self, TokenChanges) {
         let mut changes = TokenChanges { added: self.len(), ..TokenChanges::default() };
         for (digest, grants) in &before.known {
@@ -183,14 +187,20 @@ mod tests {
         assert_eq!(format!("{tokens:?}"), "3 tokens");
         let allowed = |token: &'static str| tokens.find(token.as_bytes()).unwrap().1;
         let all = allowed(ALL);
-        assert!(all.may_read("/").is_ok() && all.may_write("/x").is_ok() && all.may_block("/x").is_ok());
+        assert!(
+            all.may_read("/").is_ok() && all.may_write("/x").is_ok() && all.may_block("/x").is_ok()
+        );
         let reader = allowed(READER);
         assert!(reader.may_read("/streamfs/x").is_ok() && reader.may_write("/streamfs/x").is_err());
         assert!(reader.may_block("/streamfs/x").is_err(), "a line with scopes grants these alone");
         let camera = allowed(CAMERA);
-        assert!(camera.may_write("/streamfs/a").is_ok() && camera.may_write("/streamfs/b/c").is_ok());
+        assert!(
+            camera.may_write("/streamfs/a").is_ok() && camera.may_write("/streamfs/b/c").is_ok()
+        );
         assert!(camera.may_read("/streamfs/a").is_ok() && camera.may_read("/streamfs/b").is_err());
-        assert!(camera.may_block("/streamfs/a").is_ok() && camera.may_block("/streamfs/b").is_err());
+        assert!(
+            camera.may_block("/streamfs/a").is_ok() && camera.may_block("/streamfs/b").is_err()
+        );
     }
 
     #[test]
@@ -210,8 +220,16 @@ mod tests {
             ("secret-secret-secret read,", 1, "read, write or block"),
             ("secret-secret-secret read streamfs", 1, "/streamfs/cam"),
             ("secret-secret-secret read /a /a/../b", 1, "word 2 after the scopes is no path"),
-            ("0123456789abcdef read secret-secret-secret write", 1, "word 1 after the scopes is no path"),
-            ("0123456789abcdef read //secret-secret-secret", 1, "word 1 after the scopes is no path"),
+            (
+                "0123456789abcdef read secret-secret-secret write",
+                1,
+                "word 1 after the scopes is no path",
+            ),
+            (
+                "0123456789abcdef read //secret-secret-secret",
+                1,
+                "word 1 after the scopes is no path",
+            ),
         ] {
             let (at, problem) = Tokens::parse(text).unwrap_err();
             assert_eq!(at, line, "{text}");
@@ -229,7 +247,9 @@ mod tests {
         std::fs::write(&path, "# none\n").unwrap();
         assert!(Tokens::read(&path, &mut notes).unwrap_err().to_string().contains("openssl rand"));
         std::fs::write(&path, ALL).unwrap();
-        for (mode, noted) in [(0o600, false), (0o640, false), (0o644, true), (0o660, true), (0o602, true)] {
+        for (mode, noted) in
+            [(0o600, false), (0o640, false), (0o644, true), (0o660, true), (0o602, true)]
+        {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             notes.clear();
             Tokens::read(&path, &mut notes).unwrap();

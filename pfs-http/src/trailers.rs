@@ -1,5 +1,5 @@
-//! Trailers: how a stream ended, behind the raw bytes of a response. A response that breaks has none. A client behind a proxy
-//! that ends a broken response as a whole one can tell the two apart.
+//! Trailers: how a stream ended, behind the raw bytes of a response. A response that breaks has
+//! none. A client behind a proxy that ends a broken response as a whole one can tell the two apart.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use pfs_proto::End;
@@ -9,13 +9,17 @@ use super::plain::OFFSET;
 /// How the stream ended.
 const END: HeaderName = HeaderName::from_static("pfs-end");
 
-/// Whether the client takes trailers (RFC 9110, section 10.1.4). hyper sends none over HTTP/1.1 otherwise.
+/// Whether the client takes trailers (RFC 9110, section 10.1.4). hyper sends none over HTTP/1.1
+/// otherwise.
 pub(super) fn are_accepted(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    values
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// Announces the trailers in the head of a response. Over HTTP/1.1 only trailers that were announced are sent.
+/// Announces the trailers in the head of a response. Over HTTP/1.1 only trailers that were
+/// announced are sent.
 pub(super) fn announce(headers: &mut HeaderMap) {
     headers.insert(header::TRAILER, HeaderValue::from_static("pfs-end, pfs-offset"));
 }

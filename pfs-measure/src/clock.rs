@@ -20,7 +20,8 @@ pub fn sleep_until(then: u64) {
         time::Timespec,
     };
 
-    let time = Timespec { tv_sec: (then / SECOND).cast_signed(), tv_nsec: (then % SECOND).cast_signed() };
+    let time =
+        Timespec { tv_sec: (then / SECOND).cast_signed(), tv_nsec: (then % SECOND).cast_signed() };
     while clock_nanosleep_absolute(ClockId::Monotonic, &time) == Err(rustix::io::Errno::INTR) {}
 }
 

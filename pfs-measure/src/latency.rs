@@ -5,7 +5,8 @@ use hdrhistogram::Histogram;
 /// The longest latency that is told apart, in nanoseconds: a minute.
 const MAX_LATENCY_NANOS: u64 = 60_000_000_000;
 
-/// A histogram of latencies in nanoseconds, to three digits. One of more than a minute counts as a minute.
+/// A histogram of latencies in nanoseconds, to three digits. One of more than a minute counts as a
+/// minute.
 #[derive(Clone, Debug)]
 pub struct Latencies(Histogram<u64>);
 
@@ -66,8 +67,13 @@ mod tests {
         let all = Latencies::from_counts([one.counts(), other.counts()].iter().flatten());
         assert_eq!(all.total(), 1000);
         let quantiles = [0.5, 0.9, 0.99, 0.999].map(|part| all.quantile(part));
-        for (latency, micros) in quantiles.into_iter().chain([all.max()]).zip([500, 900, 990, 999, 1000]) {
-            assert!(latency.abs_diff(micros * 1000) <= micros * 2, "{latency} ns instead of {micros} µs");
+        for (latency, micros) in
+            quantiles.into_iter().chain([all.max()]).zip([500, 900, 990, 999, 1000])
+        {
+            assert!(
+                latency.abs_diff(micros * 1000) <= micros * 2,
+                "{latency} ns instead of {micros} µs"
+            );
         }
     }
 

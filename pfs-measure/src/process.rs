@@ -3,7 +3,8 @@
 
 use std::{io, time::Duration};
 
-/// Processor time that a process and its threads have used. It can be asked until somebody has waited for the process.
+/// Processor time that a process and its threads have used. It can be asked until somebody has
+/// waited for the process.
 ///
 /// # Errors
 ///

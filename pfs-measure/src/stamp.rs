@@ -1,12 +1,13 @@
-//! Stamped chunks, and the check of them: a reader that misses, repeats, mixes up or damages a chunk finds out.
+//! Stamped chunks, and the check of them: a reader that misses, repeats, mixes up or damages a
+//! chunk finds out.
 //!
 //! ```text
 //! | tag 8 | word 8 | time 8 | filler ... | tag 8 | word 8 | '\n' |
 //! ```
 //!
-//! A tag is the writer's number (16 bits) and the chunk's number among that writer's (40 bits). The words depend on the tag:
-//! the last word of a chunk is the first of the next one. No byte but the last is below 0x80, so that programs that cut their
-//! input at newlines pass a chunk on as it is.
+//! A tag is the writer's number (16 bits) and the chunk's number among that writer's (40 bits). The
+//! words depend on the tag: the last word of a chunk is the first of the next one. No byte but the
+//! last is below 0x80, so that programs that cut their input at newlines pass a chunk on as it is.
 
 /// The smallest chunk that has room for the stamps.
 pub const SMALLEST: usize = 41;
@@ -95,7 +96,8 @@ impl Chunk {
         Self { writer, bytes }
     }
 
-    /// The chunk with this number, below 2^40 - 1, made at `time` (nanoseconds, of which the last 56 bits are kept).
+    /// The chunk with this number, below 2^40 - 1, made at `time` (nanoseconds, of which the last
+    /// 56 bits are kept).
     #[inline]
     pub fn stamped(&mut self, number: u64, time: u64) -> &[u8] {
         let len = self.bytes.len() as u64;
@@ -126,7 +128,8 @@ impl Made {
     /// Nanoseconds from then to `now`, which is later by less than 2^56: two years.
     #[inline]
     pub fn latency(self, now: u64) -> u64 {
-        // Only the last 56 bits of the time were kept, and the clock of a machine that is up for long has more.
+        // Only the last 56 bits of the time were kept, and the clock of a machine that is up for
+        // long has more.
         now.wrapping_sub(gather(self.0)) & MASK
     }
 }
@@ -169,7 +172,8 @@ pub struct Checker {
     pattern: Option<Chunk>,
     len: usize,
     next: u64,
-    /// What the next chunk has in front if it is the one that is expected, and the word that follows it.
+    /// What the next chunk has in front if it is the one that is expected, and the word that
+    /// follows it.
     expected: [u64; 2],
     following: u64,
     /// What that word was mixed from, and how much more it is for the chunk that comes after.
@@ -186,7 +190,8 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// For chunks of this size by the writer with this number; `full` checks every byte, not only the stamps.
+    /// For chunks of this size by the writer with this number; `full` checks every byte, not only
+    /// the stamps.
     ///
     /// # Panics
     ///
@@ -230,8 +235,8 @@ impl Checker {
 
     /// Checks the next chunk.
     ///
-    /// The one that is expected is checked with little work, which would otherwise be most of what is measured when
-    /// chunks are small.
+    /// The one that is expected is checked with little work, which would otherwise be most of what
+    /// is measured when chunks are small.
     ///
     /// # Errors
     ///
@@ -261,8 +266,8 @@ impl Checker {
         self.check_any(bytes).ok_or(self.damage)
     }
 
-    /// Checks any chunk. Damage is left in `self.damage`, so that what is returned fits into registers: a result in memory would
-    /// slow down the check of the expected chunk.
+    /// Checks any chunk. Damage is left in `self.damage`, so that what is returned fits into
+    /// registers: a result in memory would slow down the check of the expected chunk.
     #[cold]
     #[inline(never)]
     fn check_any(&mut self, bytes: &[u8]) -> Option<Seen> {
@@ -315,12 +320,14 @@ pub struct Checkers {
 }
 
 impl Checkers {
-    /// For chunks of this size by so many writers, whose numbers begin with 0; `full` checks every byte.
+    /// For chunks of this size by so many writers, whose numbers begin with 0; `full` checks every
+    /// byte.
     pub fn new(writers: u16, len: usize, full: bool) -> Self {
         Self { of_writer: (0..writers).map(|writer| Checker::new(writer, len, full)).collect() }
     }
 
-    /// Checks the next chunk with the checker of the writer that it names, or with the first one if there is no such writer.
+    /// Checks the next chunk with the checker of the writer that it names, or with the first one if
+    /// there is no such writer.
     ///
     /// # Errors
     ///
@@ -366,7 +373,8 @@ mod tests {
         for writer in [0, 1, u16::MAX] {
             let mut chunk = Chunk::new(writer, 1000);
             for number in (0..1000).chain([END - 1]) {
-                let newline = chunk.stamped(number, number << 20).iter().position(|byte| *byte < 0x80);
+                let newline =
+                    chunk.stamped(number, number << 20).iter().position(|byte| *byte < 0x80);
                 assert_eq!(newline, Some(999));
             }
         }
@@ -385,8 +393,11 @@ mod tests {
     #[test]
     fn what_is_checked_with_little_work_is_checked_as_well() {
         for writer in [0, u16::MAX] {
-            let (mut chunk, mut quick, mut full) =
-                (Chunk::new(writer, 64), Checker::new(writer, 64, false), Checker::new(writer, 64, true));
+            let (mut chunk, mut quick, mut full) = (
+                Chunk::new(writer, 64),
+                Checker::new(writer, 64, false),
+                Checker::new(writer, 64, true),
+            );
             for number in (0..40_000).chain([1 << 21, (1 << 21) + 1, (1 << 21) + 2]) {
                 let mut bytes = chunk.stamped(number, 7).to_vec();
                 if number % 1000 == 999 {
@@ -412,7 +423,10 @@ mod tests {
         }
         assert_eq!(checker.corrupt, 5);
         assert_eq!(checker.check(chunk.stamped(4, 7)), data(7));
-        assert_eq!(checker.check(chunk.stamped(4, 7)), Err(Damage::Order { writer: 0, number: 4, last: 4 }));
+        assert_eq!(
+            checker.check(chunk.stamped(4, 7)),
+            Err(Damage::Order { writer: 0, number: 4, last: 4 })
+        );
         assert_eq!(checker.corrupt, 6);
         let mut mixed = chunk.stamped(5, 7).to_vec();
         mixed[32..].copy_from_slice(&chunk.stamped(6, 7)[32..]);
@@ -461,10 +475,17 @@ mod tests {
         }
         for at in [8, 16, 47, 55] {
             let mixed = [&chunk(0, 3)[..at], &chunk(1, 3)[at..]].concat();
-            assert_eq!(Checkers::new(2, 64, false).check(&mixed), Err(Damage::Torn), "mixed at {at}");
+            assert_eq!(
+                Checkers::new(2, 64, false).check(&mixed),
+                Err(Damage::Torn),
+                "mixed at {at}"
+            );
         }
         for len in [0, 40, 63, 65] {
-            assert_eq!(Checkers::new(1, 64, false).check(&vec![0x80; len]), Err(Damage::Length(len)));
+            assert_eq!(
+                Checkers::new(1, 64, false).check(&vec![0x80; len]),
+                Err(Damage::Length(len))
+            );
         }
     }
 

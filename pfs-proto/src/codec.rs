@@ -4,21 +4,25 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use crate::{Frame, FrameError, HEADER_LEN, MAX_PAYLOAD};
 
-/// What [`Decoder::buffer`] makes room for at least; with what is left out for the alignment it is 16 KiB.
+/// What [`Decoder::buffer`] makes room for at least; with what is left out for the alignment it is
+/// 16 KiB.
 const READ_BYTES: usize = (16 * 1024) - ALIGNMENT;
 
-/// What it makes room for at most on the word of a header: memory is for bytes that came, not for promises.
+/// What it makes room for at most on the word of a header: memory is for bytes that came, not for
+/// promises.
 const MAX_READ_BYTES: usize = 256 * 1024;
 
-/// Where a read begins that finds the buffer empty, in bytes of the address. What `malloc` gives begins 16 bytes behind the beginning
-/// of a page, where the kernel's own buffers begin, and to a place a few bytes further in its page than their source
-/// some processors copy long runs of bytes many times slower.
+/// Where a read begins that finds the buffer empty, in bytes of the address. What `malloc` gives
+/// begins 16 bytes behind the beginning of a page, where the kernel's own buffers begin, and to a
+/// place a few bytes further in its page than their source some processors copy long runs of bytes
+/// many times slower.
 const ALIGNMENT: usize = 64;
 
 /// Takes bytes as they come and gives frames as they are complete.
 ///
-/// Append what was read to [`buffer`](Self::buffer), then call [`next_frame`](Self::next_frame) until it says
-/// `Ok(None)`. Used like this it never holds more than one incomplete frame and the last read.
+/// Append what was read to [`buffer`](Self::buffer), then call [`next_frame`](Self::next_frame)
+/// until it says `Ok(None)`. Used like this it never holds more than one incomplete frame and the
+/// last read.
 ///
 /// ```
 /// use pfs_proto::{Decoder, Request};
@@ -46,8 +50,8 @@ impl Decoder {
         Self::default()
     }
 
-    /// Where the bytes that were read are appended, with room for nearly 16 KiB at least, and more when a large frame is
-    /// under way.
+    /// Where the bytes that were read are appended, with room for nearly 16 KiB at least, and more
+    /// when a large frame is under way.
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.buffer_for(READ_BYTES)
     }
@@ -68,8 +72,9 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// When the header claims more than [`MAX_PAYLOAD`] bytes, as soon as the header is here. Where the next frame
-    /// begins is then unknown, so the decoder drops what it holds and fails from then on.
+    /// When the header claims more than [`MAX_PAYLOAD`] bytes, as soon as the header is here. Where
+    /// the next frame begins is then unknown, so the decoder drops what it holds and fails from
+    /// then on.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         if let Some(failed) = self.failed {
             return Err(failed);

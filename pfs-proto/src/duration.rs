@@ -22,13 +22,14 @@ pub struct DurationError(Reason);
 /// [`DurationError`], also where it is longer than a [`Duration`] can be.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let mut sum = Duration::ZERO;
-    // Not all at once: humantime 2.4 panics where a whole second of nanoseconds comes on top of the largest number of seconds.
-    // No number with one unit comes to that.
+    // Not all at once: humantime 2.4 panics where a whole second of nanoseconds comes on top of the
+    // largest number of seconds. No number with one unit comes to that.
     for (start, part) in parts(text) {
         let parsed = match start {
             0 => humantime::parse_duration(part),
             // `0` needs no unit if it is all there is.
-            _ => humantime::parse_duration(&format!(" {part}")).map_err(|error| moved(error, start - 1)),
+            _ => humantime::parse_duration(&format!(" {part}"))
+                .map_err(|error| moved(error, start - 1)),
         };
         let parsed = parsed.map_err(DurationError)?;
         sum = sum.checked_add(parsed).ok_or(DurationError(Reason::NumberOverflow))?;
@@ -36,7 +37,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(sum)
 }
 
-/// The numbers of a text, each with its unit, and where each begins. At least one, which may be empty.
+/// The numbers of a text, each with its unit, and where each begins. At least one, which may be
+/// empty.
 fn parts(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = Some((0, text));
     std::iter::from_fn(move || {
@@ -57,9 +59,12 @@ fn moved(error: Reason, by: usize) -> Reason {
     match error {
         Reason::InvalidCharacter(at) => Reason::InvalidCharacter(at.saturating_add(by)),
         Reason::NumberExpected(at) => Reason::NumberExpected(at.saturating_add(by)),
-        Reason::UnknownUnit { start, end, unit, value } => {
-            Reason::UnknownUnit { start: start.saturating_add(by), end: end.saturating_add(by), unit, value }
-        }
+        Reason::UnknownUnit { start, end, unit, value } => Reason::UnknownUnit {
+            start: start.saturating_add(by),
+            end: end.saturating_add(by),
+            unit,
+            value,
+        },
         other => other,
     }
 }
@@ -74,7 +79,9 @@ mod tests {
     fn a_duration_of_more_than_64_bits_of_seconds_is_refused() {
         let most = u64::MAX;
         assert_eq!(parse_duration(&format!("{most}s 999999999ns")), Ok(Duration::MAX));
-        for text in [format!("{most}s 1000000000ns"), format!("{most}s1s"), format!("{most}s 1000ms")] {
+        for text in
+            [format!("{most}s 1000000000ns"), format!("{most}s1s"), format!("{most}s 1000ms")]
+        {
             assert_eq!(parse_duration(&text), Err(DurationError(Reason::NumberOverflow)), "{text}");
         }
     }

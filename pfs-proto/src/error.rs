@@ -137,7 +137,9 @@ impl From<ErrorCode> for u16 {
 #[non_exhaustive]
 pub enum FrameError {
     /// A header claims a payload larger than any frame's.
-    #[error("a frame claims a payload of {len} bytes, and {MAX_PAYLOAD} is the most that one may have")]
+    #[error(
+        "a frame claims a payload of {len} bytes, and {MAX_PAYLOAD} is the most that one may have"
+    )]
     TooLong {
         /// What it claims, in bytes.
         len: u64,
@@ -181,7 +183,8 @@ pub enum MessageError {
         /// What it says.
         value: u64,
     },
-    /// The first message does not begin as a `Hello` does: whoever is there does not speak this protocol.
+    /// The first message does not begin as a `Hello` does: whoever is there does not speak this
+    /// protocol.
     #[error("this is not the pfs protocol")]
     BadMagic,
     /// The message is well formed, but its path is not one that a stream can have.
@@ -189,7 +192,8 @@ pub enum MessageError {
     Path(PathError),
 }
 
-// Not by the derive, which would make the cause, which the message has, a source that a chain of errors prints once more.
+// Not by the derive, which would make the cause, which the message has, a source that a chain of
+// errors prints once more.
 impl From<PathError> for MessageError {
     fn from(error: PathError) -> Self {
         Self::Path(error)

@@ -6,9 +6,10 @@ use crate::{End, Peer};
 
 /// What happens to a reader.
 ///
-/// A reader of a stream in this process yields chunks, gaps and the end. A reader of a daemon's stream yields
-/// [`Attached`](Self::Attached) before the first of them, and [`Waiting`](Self::Waiting) before that if it has to wait. So match in
-/// a loop that ends with [`End`](Self::End): a `while let Event::Chunk(..)` ends at whatever comes between two chunks.
+/// A reader of a stream in this process yields chunks, gaps and the end. A reader of a daemon's
+/// stream yields [`Attached`](Self::Attached) before the first of them, and
+/// [`Waiting`](Self::Waiting) before that if it has to wait. So match in a loop that ends with
+/// [`End`](Self::End): a `while let Event::Chunk(..)` ends at whatever comes between two chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -23,10 +24,11 @@ pub enum Event {
         /// Media type of the contents, if the stream was given one.
         content_type: Option<String>,
     },
-    /// One chunk, whole: what one append appended. (When reading starts inside a chunk: the rest of that one.)
+    /// One chunk, whole: what one append appended. (When reading starts inside a chunk: the rest of
+    /// that one.)
     Chunk(Bytes),
-    /// The connection broke, and reading goes on over another one, where it was: nothing is lost by that unless a gap
-    /// follows that says so. Only over HTTP.
+    /// The connection broke, and reading goes on over another one, where it was: nothing is lost by
+    /// that unless a gap follows that says so. Only over HTTP.
     Resumed {
         /// The offset of the first byte or gap that follows.
         offset: u64,
@@ -49,8 +51,8 @@ pub enum Event {
     },
 }
 
-/// What happens to a stream, for whoever watches it. Readers have numbers, counted from 1 in the order in which they
-/// attached to this stream, and never given twice.
+/// What happens to a stream, for whoever watches it. Readers have numbers, counted from 1 in the
+/// order in which they attached to this stream, and never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEvent {
@@ -80,8 +82,8 @@ pub enum StreamEvent {
     },
     /// The last reader has gone; follows its [`Unsubscribed`](Self::Unsubscribed).
     NoReaders,
-    /// A reader was told that it lost something. Readers in other processes, which read shared memory for themselves,
-    /// tell only the sum, in [`Unsubscribed`](Self::Unsubscribed).
+    /// A reader was told that it lost something. Readers in other processes, which read shared
+    /// memory for themselves, tell only the sum, in [`Unsubscribed`](Self::Unsubscribed).
     Gap {
         /// The reader's number.
         reader: u64,
@@ -101,8 +103,8 @@ pub enum StreamEvent {
     },
     /// The stream is gone; nothing follows.
     Removed,
-    /// So many events were not kept for this watcher, because it was behind. What it finds in the stream's stats is
-    /// true, whatever it missed.
+    /// So many events were not kept for this watcher, because it was behind. What it finds in the
+    /// stream's stats is true, whatever it missed.
     Missed {
         /// How many, at least one.
         count: u64,

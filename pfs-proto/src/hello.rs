@@ -2,26 +2,30 @@
 
 use std::time::Duration;
 
-/// The version of the protocol that this crate speaks. In version 2, messages have fields and values that version 1 refuses.
+/// The version of the protocol that this crate speaks. In version 2, messages have fields and
+/// values that version 1 refuses.
 pub const VERSION: u16 = 2;
 
 /// The media type of frames as a body of HTTP.
 pub const MEDIA_TYPE: &str = "application/vnd.pfs.frames";
 
-/// The header of a request over HTTP that has frames in base64, in place of a body. The response has it too.
+/// The header of a request over HTTP that has frames in base64, in place of a body. The response
+/// has it too.
 pub const FRAMES: &str = "pfs-frames";
 
-/// The header of a request over HTTP whose response is to begin when the request has ended. The response has it too.
+/// The header of a request over HTTP whose response is to begin when the request has ended. The
+/// response has it too.
 pub const HALF_DUPLEX: &str = "pfs-half-duplex";
 
 /// The first bytes of a `Hello`'s payload, in every version.
 pub const MAGIC: [u8; 4] = *b"pfs\0";
 
-/// An end with [`Hello::HEARTBEAT`] that has sent nothing for so long sends a heartbeat. Less than the idle time-out of any usual
-/// proxy, which is 60 seconds.
+/// An end with [`Hello::HEARTBEAT`] that has sent nothing for so long sends a heartbeat. Less than
+/// the idle time-out of any usual proxy, which is 60 seconds.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
-/// An end with [`Hello::HEARTBEAT`] that has received nothing for so long, although it waited, takes the other end for dead.
+/// An end with [`Hello::HEARTBEAT`] that has received nothing for so long, although it waited,
+/// takes the other end for dead.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// First message in each direction; settles the version and what both ends can do.
@@ -43,14 +47,17 @@ impl Hello {
     /// What this version of pfs says: the client to offer it, the daemon to confirm it.
     pub const OURS: Self = Self { min_version: VERSION, max_version: VERSION, capabilities: 0 };
 
-    /// What a client says that only asks about the daemon, in messages that are the same in every version.
+    /// What a client says that only asks about the daemon, in messages that are the same in every
+    /// version.
     pub const ANY: Self = Self { min_version: 1, ..Self::OURS };
 
-    /// The ability to pass memory along with a message, and to map what was passed. Bit 1 was that of peers whose writers also
-    /// shared memory without a lease. With such a peer none is shared.
+    /// The ability to pass memory along with a message, and to map what was passed. Bit 1 was that
+    /// of peers whose writers also shared memory without a lease. With such a peer none is
+    /// shared.
     pub const SHM: u64 = 256;
 
-    /// To go on reading over a new connection when one broke: the daemon then tells a reader which stream it reads.
+    /// To go on reading over a new connection when one broke: the daemon then tells a reader which
+    /// stream it reads.
     pub const RESUMING: u64 = 2;
 
     /// To send heartbeats, and to notice their absence.
@@ -59,13 +66,15 @@ impl Hello {
     /// The request that makes a stream and appends to it ([`Request::Put`](crate::Request::Put)).
     pub const PUT: u64 = 8;
 
-    /// To follow a stream to its next ring ([`Request::Follow`](crate::Request::Follow)), and to map rings that are smaller than the
-    /// stream's full size. Also to read leased rings: to take the page in which to ask for wake-ups and the event counter that wakes the
-    /// holder, and [`Reply::RingLeft`](crate::Reply::RingLeft). Bits 16 and 32 stood for less than this and [`LEASING`](Self::LEASING), and
-    /// stay unused.
+    /// To follow a stream to its next ring ([`Request::Follow`](crate::Request::Follow)), and to
+    /// map rings that are smaller than the stream's full size. Also to read leased rings: to
+    /// take the page in which to ask for wake-ups and the event counter that wakes the
+    /// holder, and [`Reply::RingLeft`](crate::Reply::RingLeft). Bits 16 and 32 stood for less than
+    /// this and [`LEASING`](Self::LEASING), and stay unused.
     pub const MOVING: u64 = 64;
 
-    /// To append to the stream's ring under a lease ([`Reply::LeaseOffer`](crate::Reply::LeaseOffer)), and to take
+    /// To append to the stream's ring under a lease
+    /// ([`Reply::LeaseOffer`](crate::Reply::LeaseOffer)), and to take
     /// [`WriterStat::leased`](crate::WriterStat::leased).
     pub const LEASING: u64 = 128;
 

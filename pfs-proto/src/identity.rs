@@ -8,11 +8,11 @@ use std::{
 
 use thiserror::Error;
 
-/// Distinguishes streams that had the same path. Changes when a stream is removed and created again, and when its daemon
-/// restarts.
+/// Distinguishes streams that had the same path. Changes when a stream is removed and created
+/// again, and when its daemon restarts.
 ///
-/// As text it is two hexadecimal numbers, such as `6418f2a0c3d51-2a`: the start of the daemon in microseconds since the Unix
-/// epoch, and the number of the stream. Each identity has one text.
+/// As text it is two hexadecimal numbers, such as `6418f2a0c3d51-2a`: the start of the daemon in
+/// microseconds since the Unix epoch, and the number of the stream. Each identity has one text.
 ///
 /// ```
 /// use pfs_proto::Identity;
@@ -22,7 +22,8 @@ use thiserror::Error;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Microseconds since the Unix epoch, as the wire has them: an identity that was sent is equal to the one that came.
+    /// Microseconds since the Unix epoch, as the wire has them: an identity that was sent is equal
+    /// to the one that came.
     daemon: u64,
     stream: u64,
 }
@@ -64,7 +65,8 @@ impl FromStr for Identity {
         let (daemon, stream) = text.split_once('-').ok_or(IdentityError)?;
         let number = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| IdentityError);
         let identity = Self { daemon: number(daemon)?, stream: number(stream)? };
-        // Other texts of the same numbers, such as those with a sign or in capitals, were never written.
+        // Other texts of the same numbers, such as those with a sign or in capitals, were never
+        // written.
         if identity.to_string() == text { Ok(identity) } else { Err(IdentityError) }
     }
 }
@@ -85,7 +87,8 @@ mod tests {
     #[test]
     fn nothing_else_is_an_identity() {
         for bad in [
-            "", "-", "1", "1-", "-1", "+1-1", "1-+1", "01-1", "1-01", "A-1", "1-1-1", " 1-1", "1-1 ", "0x1-1",
+            "", "-", "1", "1-", "-1", "+1-1", "1-+1", "01-1", "1-01", "A-1", "1-1-1", " 1-1",
+            "1-1 ", "0x1-1",
         ] {
             assert_eq!(bad.parse::<Identity>(), Err(IdentityError), "{bad:?}");
         }

@@ -1,4 +1,5 @@
-//! The stats as JSON: what `pfs ls --json` and `pfs stat --json` print, and what the daemon answers over HTTP.
+//! The stats as JSON: what `pfs ls --json` and `pfs stat --json` print, and what the daemon answers
+//! over HTTP.
 //!
 //! Scripts rely on these names; they change only by addition.
 //! Sizes, offsets and rates are numbers of bytes; times are RFC 3339 in UTC with milliseconds; what
@@ -177,6 +178,9 @@ mod tests {
     fn a_timestamp_is_rfc_3339_in_utc() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         assert_eq!(timestamp(time), "2023-11-14T22:13:20.123Z");
-        assert_eq!(timestamp(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            timestamp(SystemTime::UNIX_EPOCH - Duration::from_secs(1)),
+            "1970-01-01T00:00:00.000Z"
+        );
     }
 }

@@ -55,8 +55,8 @@ pub enum Start {
     Oldest,
     /// At head: only what is appended from now on.
     New,
-    /// This many bytes before head, to the byte, even inside a chunk; at tail if the ring holds fewer. The first chunk is
-    /// then the rest of one.
+    /// This many bytes before head, to the byte, even inside a chunk; at tail if the ring holds
+    /// fewer. The first chunk is then the rest of one.
     Tail(u64),
     /// At the oldest chunk that was appended within this time (and is still in the ring).
     Since(Duration),
@@ -65,7 +65,8 @@ pub enum Start {
     Offset(u64),
 }
 
-/// When a reader's stream ends. It always ends when the stream is closed, as failed or not, and read to head.
+/// When a reader's stream ends. It always ends when the stream is closed, as failed or not, and
+/// read to head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new one is a new version of the protocol")]
 pub enum Until {
@@ -80,7 +81,10 @@ pub enum Until {
 
 /// The end of what a reader gets that is not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "nobody may take an end that they do not know for another one")]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "nobody may take an end that they do not know for another one"
+)]
 pub enum End {
     /// The stream is closed and was read to head.
     Closed,
@@ -88,9 +92,11 @@ pub enum End {
     CaughtUp,
     /// [`Until::WritersGone`] was reached and every writer had finished.
     WritersGone,
-    /// [`Until::WritersGone`] was reached, but a writer died without finishing, or finished as failed.
+    /// [`Until::WritersGone`] was reached, but a writer died without finishing, or finished as
+    /// failed.
     WriterDied,
-    /// The stream was closed as failed, and was read to head: what it held is not all that there should be.
+    /// The stream was closed as failed, and was read to head: what it held is not all that there
+    /// should be.
     Failed,
 }
 
@@ -128,12 +134,13 @@ pub struct CreateOptions {
     pub channel_buffer_size: Option<u64>,
     /// Remove the stream when nothing was appended for this long.
     pub ttl: Option<Duration>,
-    /// Media type of the contents; told to readers, never interpreted. At most [`MAX_CONTENT_TYPE`] bytes.
+    /// Media type of the contents; told to readers, never interpreted. At most
+    /// [`MAX_CONTENT_TYPE`] bytes.
     pub content_type: Option<String>,
     /// What happens if there is a stream of that name.
     pub if_exists: IfExists,
-    /// Whether it takes the memory for all that it may hold when it is made, or is not made. Otherwise it takes more as it needs more, and
-    /// keeps less history where there is none.
+    /// Whether it takes the memory for all that it may hold when it is made, or is not made.
+    /// Otherwise it takes more as it needs more, and keeps less history where there is none.
     pub reserve: bool,
 }
 
@@ -144,7 +151,8 @@ impl CreateOptions {
         Self { ring_buffer_size: Some(bytes), ..self }
     }
 
-    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow policy acts.
+    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow
+    /// policy acts.
     #[must_use]
     pub fn channel_buffer_size(self, bytes: u64) -> Self {
         Self { channel_buffer_size: Some(bytes), ..self }
@@ -168,15 +176,16 @@ impl CreateOptions {
         Self { if_exists, ..self }
     }
 
-    /// These options, with a stream that takes the memory for all that it may hold when it is made, or not.
+    /// These options, with a stream that takes the memory for all that it may hold when it is made,
+    /// or not.
     #[must_use]
     pub fn reserve(self, reserve: bool) -> Self {
         Self { reserve, ..self }
     }
 }
 
-/// How a chunk is put into a stream. By default it is appended to the stream that there is, one is made with the daemon's defaults if
-/// there is none, and the stream stays open.
+/// How a chunk is put into a stream. By default it is appended to the stream that there is, one is
+/// made with the daemon's defaults if there is none, and the stream stays open.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -187,7 +196,8 @@ impl CreateOptions {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutOptions {
-    /// How the stream is made, and what happens where there is one: with [`IfExists::Keep`] the chunk is appended to that.
+    /// How the stream is made, and what happens where there is one: with [`IfExists::Keep`] the
+    /// chunk is appended to that.
     pub create: CreateOptions,
     /// Close the stream after the chunk.
     pub close: bool,
@@ -200,33 +210,36 @@ impl Default for PutOptions {
 }
 
 impl PutOptions {
-    /// These options, with so much history for a new reader, in bytes, at least 1, where the stream is made.
+    /// These options, with so much history for a new reader, in bytes, at least 1, where the stream
+    /// is made.
     #[must_use]
     pub fn ring_buffer_size(self, bytes: u64) -> Self {
         Self { create: self.create.ring_buffer_size(bytes), ..self }
     }
 
-    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow policy acts, where the stream
-    /// is made.
+    /// These options, with a live reader that may lag by so many bytes, at least 1, before its slow
+    /// policy acts, where the stream is made.
     #[must_use]
     pub fn channel_buffer_size(self, bytes: u64) -> Self {
         Self { create: self.create.channel_buffer_size(bytes), ..self }
     }
 
-    /// These options, with a stream that is removed when nothing was appended for so long, where the stream is made.
+    /// These options, with a stream that is removed when nothing was appended for so long, where
+    /// the stream is made.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { create: self.create.ttl(ttl), ..self }
     }
 
-    /// These options, with this media type of the contents, of at most [`MAX_CONTENT_TYPE`] bytes, where the stream is made.
+    /// These options, with this media type of the contents, of at most [`MAX_CONTENT_TYPE`] bytes,
+    /// where the stream is made.
     #[must_use]
     pub fn content_type(self, content_type: impl Into<String>) -> Self {
         Self { create: self.create.content_type(content_type), ..self }
     }
 
-    /// These options, with this for the case that there is a stream of that name: the put fails, the chunk is appended to it, or
-    /// it is replaced.
+    /// These options, with this for the case that there is a stream of that name: the put fails,
+    /// the chunk is appended to it, or it is replaced.
     #[must_use]
     pub fn if_exists(self, if_exists: IfExists) -> Self {
         Self { create: self.create.if_exists(if_exists), ..self }
@@ -239,8 +252,9 @@ impl PutOptions {
     }
 }
 
-/// How a reader reads. By default it starts with the history, [loses](SlowPolicy::Drop) what it is too slow for, ends when the stream is
-/// closed, and does not wait for a stream that does not exist.
+/// How a reader reads. By default it starts with the history, [loses](SlowPolicy::Drop) what it is
+/// too slow for, ends when the stream is closed, and does not wait for a stream that does not
+/// exist.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -291,7 +305,8 @@ impl ReadOptions {
 pub struct WriteOptions {
     /// Do not begin before this many readers are attached.
     pub wait_readers: u32,
-    /// Begin a new stream in place of one that there is, closed or not, as [`IfExists::Replace`] does.
+    /// Begin a new stream in place of one that there is, closed or not, as [`IfExists::Replace`]
+    /// does.
     pub replace: bool,
 }
 
@@ -327,7 +342,8 @@ mod tests {
 pub struct RingLayout {
     /// Bytes of data that the ring holds.
     pub capacity: u64,
-    /// Entries of its index. `None` for a ring of the stream's full size, whose other sizes follow from its capacity.
+    /// Entries of its index. `None` for a ring of the stream's full size, whose other sizes follow
+    /// from its capacity.
     pub entries: Option<u64>,
 }
 
@@ -370,6 +386,7 @@ pub struct LeaseStart {
     pub newest: u64,
     /// The largest chunk that the stream takes, in bytes.
     pub max_chunk: u64,
-    /// Descriptors that come along: the pages of all `block` readers, or none if the daemon must be asked for room.
+    /// Descriptors that come along: the pages of all `block` readers, or none if the daemon must
+    /// be asked for room.
     pub pages: u32,
 }

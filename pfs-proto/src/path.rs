@@ -7,11 +7,11 @@ use crate::{PathError, Unprintable};
 /// The longest path, in bytes.
 pub const MAX_PATH: usize = 1024;
 
-/// The path of a stream or document, such as `/streamfs/cam`: absolute, at least two segments, the first being the
-/// mount.
+/// The path of a stream or document, such as `/streamfs/cam`: absolute, at least two segments, the
+/// first being the mount.
 ///
-/// At most [`MAX_PATH`] bytes of UTF-8 without control and format characters (see [`Unprintable`]); no segment is empty, `.` or
-/// `..`, and none begins or ends with a blank.
+/// At most [`MAX_PATH`] bytes of UTF-8 without control and format characters (see [`Unprintable`]);
+/// no segment is empty, `.` or `..`, and none begins or ends with a blank.
 ///
 /// ```
 /// let path: pfs_proto::StreamPath = "/streamfs/lab/cam".parse()?;
@@ -34,7 +34,9 @@ impl StreamPath {
 
     /// What is behind the mount, without a slash in front: `cam` or `lab/cam`.
     pub fn name(&self) -> &str {
-        self.0.split_at_checked(self.mount_len()).map_or("", |(_, name)| name.trim_start_matches('/'))
+        self.0
+            .split_at_checked(self.mount_len())
+            .map_or("", |(_, name)| name.trim_start_matches('/'))
     }
 
     /// All segments, the mount's first.
@@ -103,7 +105,8 @@ impl fmt::Display for StreamPath {
 
 /// A path that streams are listed or removed by: `/`, a mount such as `/streamfs`, or deeper.
 ///
-/// The rules are those of [`StreamPath`], but a mount alone will do and a slash at the end is tolerated.
+/// The rules are those of [`StreamPath`], but a mount alone will do and a slash at the end is
+/// tolerated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPrefix(String);
 
@@ -113,7 +116,8 @@ impl PathPrefix {
         if self.0.is_empty() { "/" } else { &self.0 }
     }
 
-    /// Whether `path` is this path or below it: `/a/b` contains `/a/b` and `/a/b/c`, but not `/a/bc`.
+    /// Whether `path` is this path or below it: `/a/b` contains `/a/b` and `/a/b/c`, but not
+    /// `/a/bc`.
     pub fn contains(&self, path: &str) -> bool {
         path.strip_prefix(&self.0).is_some_and(|below| below.is_empty() || below.starts_with('/'))
     }

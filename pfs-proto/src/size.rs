@@ -1,4 +1,5 @@
-//! Sizes as people write them, in flags, in URLs and in the configuration: `524288`, `512KB`, `1.5MB`, `6MiB`.
+//! Sizes as people write them, in flags, in URLs and in the configuration: `524288`, `512KB`,
+//! `1.5MB`, `6MiB`.
 
 use thiserror::Error;
 
@@ -26,7 +27,8 @@ pub enum SizeError {
     TooLarge,
 }
 
-/// Bytes in a unit. K, KB and KiB are 1024, in upper or lower case, as StreamFS and `head -c` have it.
+/// Bytes in a unit. K, KB and KiB are 1024, in upper or lower case, as StreamFS and `head -c` have
+/// it.
 fn unit(name: &str) -> Option<u64> {
     Some(match name.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -71,10 +73,13 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     }
 }
 
-/// `0.fraction * unit`, rounded down. In integers, so that sizes stay exact: beginning at the last digit, each step rounds down, which
-/// does not change how the next one does.
+/// `0.fraction * unit`, rounded down. In integers, so that sizes stay exact: beginning at the last
+/// digit, each step rounds down, which does not change how the next one does.
 fn part(fraction: &str, unit: u64) -> u64 {
-    fraction.bytes().rev().fold(0, |rest, digit| (u64::from(digit.saturating_sub(b'0')) * unit + rest) / 10)
+    fraction
+        .bytes()
+        .rev()
+        .fold(0, |rest, digit| (u64::from(digit.saturating_sub(b'0')) * unit + rest) / 10)
 }
 
 #[cfg(test)]

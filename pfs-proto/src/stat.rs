@@ -123,7 +123,8 @@ pub struct ReaderStat {
     pub lost_chunks: u64,
     /// Whether a writer is waiting for this reader now.
     pub blocking: bool,
-    /// Whether it was a `block` reader that kept a writer waiting for too long. Its policy is `drop` since.
+    /// Whether it was a `block` reader that kept a writer waiting for too long. Its policy is
+    /// `drop` since.
     pub was_block: bool,
 }
 

@@ -1,8 +1,10 @@
-//! Unprintable characters, which act on the text around them: control characters (Unicode category Cc), format characters (Cf:
-//! bidirectional overrides, zero-width and invisible ones), and line and paragraph separators (Zl, Zp).
+//! Unprintable characters, which act on the text around them: control characters (Unicode category
+//! Cc), format characters (Cf: bidirectional overrides, zero-width and invisible ones), and line
+//! and paragraph separators (Zl, Zp).
 //!
-//! Names may not have unprintable characters, because two streams could have names that look alike. Text from a peer may have
-//! them, and must be [escaped](escape) before it is shown: a terminal obeys some of them.
+//! Names may not have unprintable characters, because two streams could have names that look alike.
+//! Text from a peer may have them, and must be [escaped](escape) before it is shown: a terminal
+//! obeys some of them.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -52,11 +54,16 @@ impl Unprintable {
 impl std::fmt::Display for Unprintable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { character, position } = *self;
-        write!(f, "character {position} is U+{:04X}, a control or format character", u32::from(character))
+        write!(
+            f,
+            "character {position} is U+{:04X}, a control or format character",
+            u32::from(character)
+        )
     }
 }
 
-/// Escapes unprintable characters as Rust does (`\n`, `\u{1b}`), so that a text can be shown on a terminal, in one line.
+/// Escapes unprintable characters as Rust does (`\n`, `\u{1b}`), so that a text can be shown on a
+/// terminal, in one line.
 ///
 /// ```
 /// assert_eq!(pfs_proto::escape("späße ☂\u{1b}[2J\n"), r"späße ☂\u{1b}[2J\n");
@@ -65,8 +72,8 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     escape_with(text, |escaped, c| escaped.extend(c.escape_default()))
 }
 
-/// Escapes the unprintable characters in a JSON text (`\u202e`), all of which are in its strings. A JSON serializer leaves
-/// characters beyond ASCII as they are, and a terminal obeys some of them.
+/// Escapes the unprintable characters in a JSON text (`\u202e`), all of which are in its strings. A
+/// JSON serializer leaves characters beyond ASCII as they are, and a terminal obeys some of them.
 ///
 /// ```
 /// assert_eq!(pfs_proto::escape_json(r#"{"path":"/streamfs/späße"}"#), r#"{"path":"/streamfs/späße"}"#);
@@ -124,10 +131,17 @@ pub(crate) mod tests {
 
     /// Characters of all kinds; a fifth of them act on text.
     pub(crate) fn text() -> impl Strategy<Value = String> {
-        let acting =
-            select(vec!['\0', '\n', '\u{1b}', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2028}', '\u{e0001}']);
-        let character =
-            prop_oneof![6 => prop::char::range('a', 'z'), 2 => any::<char>(), 2 => acting, 1 => Just(' ')];
+        let acting = select(vec![
+            '\0',
+            '\n',
+            '\u{1b}',
+            '\u{9b}',
+            '\u{200b}',
+            '\u{202e}',
+            '\u{2028}',
+            '\u{e0001}',
+        ]);
+        let character = prop_oneof![6 => prop::char::range('a', 'z'), 2 => any::<char>(), 2 => acting, 1 => Just(' ')];
         vec(character, 0..12).prop_map(String::from_iter)
     }
 

@@ -1,15 +1,17 @@
 //! Fan-out inside one process, beside `tokio::sync::broadcast` of `Bytes`, in one run:
 //! `cargo bench -p pfs-stream --features tokio --bench broadcast`.
 //!
-//! Both sides are the same program: one task that sends, and 1, 4 or 16 tasks that receive, on one runtime of tokio with a
-//! thread for each processor. Receivers touch what they get: they add up lengths and first bytes, and the sum is checked.
-//! What is sent is `Bytes` that exist already, so neither side is charged for making them. Neither sender waits: none of the
-//! readers has the policy `block`.
+//! Both sides are the same program: one task that sends, and 1, 4 or 16 tasks that receive, on one
+//! runtime of tokio with a thread for each processor. Receivers touch what they get: they add up
+//! lengths and first bytes, and the sum is checked. What is sent is `Bytes` that exist already, so
+//! neither side is charged for making them. Neither sender waits: none of the readers has the
+//! policy `block`.
 //!
-//! The sender sends a round of 4 MiB (64 KiB chunks) or 1 MiB (64 B chunks), chunk by chunk, and waits until every receiver has
-//! had all of it. A round fits into the stream's ring (6 MiB) and into the channel (as many places as a round has chunks), so
-//! neither side loses anything, which is checked too: a side that lost chunks would be fast for the wrong reason.
-//! The number is bytes (or chunks) sent a second until the slowest receiver has them, not multiplied by receivers.
+//! The sender sends a round of 4 MiB (64 KiB chunks) or 1 MiB (64 B chunks), chunk by chunk, and
+//! waits until every receiver has had all of it. A round fits into the stream's ring (6 MiB) and
+//! into the channel (as many places as a round has chunks), so neither side loses anything, which
+//! is checked too: a side that lost chunks would be fast for the wrong reason. The number is bytes
+//! (or chunks) sent a second until the slowest receiver has them, not multiplied by receivers.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -85,7 +87,13 @@ fn runtime() -> Runtime {
 }
 
 /// Rounds on one side or the other; returns how long they took.
-fn ours(runtime: &Runtime, stream: &Stream, chunk: &Bytes, round: &Arc<Round>, rounds: u64) -> Duration {
+fn ours(
+    runtime: &Runtime,
+    stream: &Stream,
+    chunk: &Bytes,
+    round: &Arc<Round>,
+    rounds: u64,
+) -> Duration {
     let mut writer = stream.writer().unwrap();
     for _ in 0..round.receivers {
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -162,15 +170,19 @@ fn fan_out(c: &mut Criterion) {
                 let sum = round.sum.swap(0, Ordering::Relaxed);
                 assert_eq!(sum, each * rounds * receivers as u64, "somebody lost something");
             };
-            group.bench_with_input(BenchmarkId::new("pfs_stream", receivers), &receivers, |b, _| {
-                b.iter_custom(|rounds| {
-                    let stream = Stream::local("bench", StreamConfig::default()).unwrap();
-                    let round = Round::new(chunks, receivers);
-                    let took = ours(&runtime, &stream, &chunk, &round, rounds);
-                    check(&round, rounds);
-                    took
-                });
-            });
+            group.bench_with_input(
+                BenchmarkId::new("pfs_stream", receivers),
+                &receivers,
+                |b, _| {
+                    b.iter_custom(|rounds| {
+                        let stream = Stream::local("bench", StreamConfig::default()).unwrap();
+                        let round = Round::new(chunks, receivers);
+                        let took = ours(&runtime, &stream, &chunk, &round, rounds);
+                        check(&round, rounds);
+                        took
+                    });
+                },
+            );
             group.bench_with_input(BenchmarkId::new("broadcast", receivers), &receivers, |b, _| {
                 b.iter_custom(|rounds| {
                     let round = Round::new(chunks, receivers);

@@ -1,5 +1,5 @@
-//! A registry of 100,000 streams: what looking for expired ones costs when there are none, making and removing one more, and a page of
-//! a listing.
+//! A registry of 100,000 streams: what looking for expired ones costs when there are none, making
+//! and removing one more, and a page of a listing.
 //!
 //! `cargo bench -p pfs-stream --bench registry`
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -32,7 +32,9 @@ fn registry() -> Registry {
 fn registry_of_many(c: &mut Criterion) {
     let registry = registry();
     let mut group = c.benchmark_group("registry");
-    group.bench_function("expire/nothing due", |b| b.iter(|| registry.expire(black_box(Duration::ZERO))));
+    group.bench_function("expire/nothing due", |b| {
+        b.iter(|| registry.expire(black_box(Duration::ZERO)))
+    });
     group.bench_function("next expiry", |b| b.iter(|| registry.next_expiry()));
     group.bench_function("create and remove", |b| {
         b.iter(|| {
@@ -40,7 +42,8 @@ fn registry_of_many(c: &mut Criterion) {
             registry.remove("/one/more")
         });
     });
-    for (name, below) in [("page/first", "/many"), ("page/last", "/many"), ("page/of one", "/one")] {
+    for (name, below) in [("page/first", "/many"), ("page/last", "/many"), ("page/of one", "/one")]
+    {
         let after = if name == "page/last" { "/many/099989" } else { "" };
         group.bench_function(name, |b| b.iter(|| registry.list_at(below, black_box(after), PAGE)));
     }

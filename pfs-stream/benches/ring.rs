@@ -1,4 +1,5 @@
-//! The ring by itself: what an append costs, and what reading costs each reader, in one thread and without waking anybody.
+//! The ring by itself: what an append costs, and what reading costs each reader, in one thread and
+//! without waking anybody.
 //!
 //! `cargo bench -p pfs-stream`
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -61,8 +62,10 @@ fn ring(criterion: &mut Criterion) {
                 group.bench_function(id, |bencher| {
                     bencher.iter_custom(|iterations| {
                         let batch = |_| {
-                            let (append, read) =
-                                (append_batch(&mut writer, &chunk), read_batch(&mut readers, &mut bytes));
+                            let (append, read) = (
+                                append_batch(&mut writer, &chunk),
+                                read_batch(&mut readers, &mut bytes),
+                            );
                             if reads { read } else { append }
                         };
                         (0..iterations).map(batch).sum()

@@ -18,7 +18,9 @@ fn main() -> Result<()> {
 
 fn run(output: impl Write + Send + 'static) -> Result<()> {
     // One thread, so that the lines come in the same order every time.
-    Builder::new_current_thread().build()?.block_on(broadcast(&Output(Arc::new(Mutex::new(output)))))
+    Builder::new_current_thread()
+        .build()?
+        .block_on(broadcast(&Output(Arc::new(Mutex::new(output)))))
 }
 
 async fn broadcast(output: &Output) -> Result<()> {

@@ -1,4 +1,5 @@
-//! A monitor that notices when a source falls silent, and misses nothing of what it says afterwards.
+//! A monitor that notices when a source falls silent, and misses nothing of what it says
+//! afterwards.
 //!
 //! `cargo run -p pfs-stream --features futures,tokio --example stalled_monitor`
 

@@ -1,4 +1,5 @@
-//! Values instead of bytes: readings of a sensor, as JSON for everybody and as postcard for who wants it small.
+//! Values instead of bytes: readings of a sensor, as JSON for everybody and as postcard for who
+//! wants it small.
 //!
 //! `cargo run -p pfs-stream --features postcard --example typed_broadcast`
 
@@ -22,7 +23,8 @@ fn main() -> Result<()> {
 fn run(mut output: impl Write) -> Result<()> {
     let stream = Stream::local("sensors", StreamConfig::default())?;
     let reader = || stream.reader(ReadOptions::default());
-    let (dashboard, recorder, raw) = (TypedReader::<Reading>::json(reader()?), reader()?, reader()?);
+    let (dashboard, recorder, raw) =
+        (TypedReader::<Reading>::json(reader()?), reader()?, reader()?);
     let mut writer = TypedWriter::<Reading>::json(stream.writer()?);
 
     for (sensor, celsius) in [("kitchen", 21.5), ("cellar", 12.0)] {
@@ -51,10 +53,15 @@ fn run(mut output: impl Write) -> Result<()> {
 
     let small = Stream::local("sensors, small", StreamConfig::default())?;
     let mut writer = TypedWriter::<Reading, _, Postcard>::with_codec(small.writer()?);
-    let readings = TypedReader::<Reading, _, Postcard>::with_codec(small.reader(ReadOptions::default())?);
+    let readings =
+        TypedReader::<Reading, _, Postcard>::with_codec(small.reader(ReadOptions::default())?);
     writer.append_blocking(&Reading { sensor: "attic".to_owned(), celsius: 30.5 })?;
     writer.into_inner().finish(Finish::Close);
-    writeln!(output, "\n{json} bytes of JSON in all; one reading as postcard: {}", small.bytes_written())?;
+    writeln!(
+        output,
+        "\n{json} bytes of JSON in all; one reading as postcard: {}",
+        small.bytes_written()
+    )?;
     for reading in readings {
         writeln!(output, "  {:?}", reading?)?;
     }

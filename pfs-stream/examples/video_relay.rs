@@ -1,9 +1,10 @@
-//! One source of video, any number of viewers, over TCP: a viewer that can't keep up loses chunks, is counted for it, and
-//! holds nobody up.
+//! One source of video, any number of viewers, over TCP: a viewer that can't keep up loses chunks,
+//! is counted for it, and holds nobody up.
 //!
-//! `cargo run --release -p pfs-stream --example video_relay` shows it with a source and three viewers of its own, the third of
-//! which does not look until the film is over. With two addresses it is a relay for others:
-//! `video_relay 127.0.0.1:5000 127.0.0.1:5001` takes `ffmpeg … tcp://127.0.0.1:5000` and serves `ffplay tcp://127.0.0.1:5001`.
+//! `cargo run --release -p pfs-stream --example video_relay` shows it with a source and three
+//! viewers of its own, the third of which does not look until the film is over. With two addresses
+//! it is a relay for others: `video_relay 127.0.0.1:5000 127.0.0.1:5001` takes `ffmpeg …
+//! tcp://127.0.0.1:5000` and serves `ffplay tcp://127.0.0.1:5001`.
 
 use std::{
     env,
@@ -94,7 +95,8 @@ const FILM: u64 = 64 * 1024 * 1024;
 fn demonstrate(stream: &Stream, output: &mut impl Write) -> Result<()> {
     let (source, viewers) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     let (source_address, viewers_address) = (source.local_addr()?, viewers.local_addr()?);
-    // What each viewer has seen. The source does not hurry ahead of the two that look, as a camera would not.
+    // What each viewer has seen. The source does not hurry ahead of the two that look, as a camera
+    // would not.
     let seen = [const { AtomicU64::new(0) }; 3];
     let served = thread::scope(|scope| -> Result<Vec<Served>> {
         let mut serving = Vec::new();
@@ -112,7 +114,10 @@ fn demonstrate(stream: &Stream, output: &mut impl Write) -> Result<()> {
     })?;
     writeln!(output, "relayed {} bytes", stream.bytes_written())?;
     for (number, Served { bytes, lost_bytes, overrun }) in (1..).zip(served) {
-        writeln!(output, "viewer {number}: {bytes} bytes, overrun {overrun} chunks with {lost_bytes} bytes")?;
+        writeln!(
+            output,
+            "viewer {number}: {bytes} bytes, overrun {overrun} chunks with {lost_bytes} bytes"
+        )?;
     }
     Ok(())
 }
@@ -132,7 +137,12 @@ fn film(mut connection: TcpStream, seen: &[AtomicU64; 3]) -> io::Result<()> {
 }
 
 /// Looks, at once or when the film is over.
-fn view(mut connection: TcpStream, late: bool, seen: &AtomicU64, stream: &Stream) -> io::Result<()> {
+fn view(
+    mut connection: TcpStream,
+    late: bool,
+    seen: &AtomicU64,
+    stream: &Stream,
+) -> io::Result<()> {
     while late && stream.is_active() {
         thread::yield_now();
     }

@@ -4,10 +4,12 @@ use std::{fmt, io};
 
 use crate::{Chunk, Finish, StreamWriter, WriteError, Writer};
 
-/// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and wakes the readers. It blocks the thread while a
-/// `block` reader needs the room. There is nothing left to flush. What `write!` and `writeln!` write at once is one chunk.
+/// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and wakes the readers.
+/// It blocks the thread while a `block` reader needs the room. There is nothing left to flush. What
+/// `write!` and `writeln!` write at once is one chunk.
 ///
-/// A writer that is dropped without [`finish`](Writer::finish) has died, whatever was written; so has one whose thread panics.
+/// A writer that is dropped without [`finish`](Writer::finish) has died, whatever was written; so
+/// has one whose thread panics.
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = bytes.len().min(usize::try_from(self.max_chunk()).unwrap_or(usize::MAX));

@@ -9,7 +9,8 @@ use crate::{
     sink::Sink,
 };
 
-/// How much is taken at once; a larger chunk is taken alone. References keep what others keep as well, so they may be more.
+/// How much is taken at once; a larger chunk is taken alone. References keep what others keep as
+/// well, so they may be more.
 pub(crate) const BATCH: Most = Most { copied: 64 * 1024, taken: 2 * 1024 * 1024 };
 
 /// Chunks that were taken and are still to be handed on.
@@ -39,7 +40,11 @@ impl Batch {
             let len = end.saturating_sub(mem::replace(&mut self.handed, end));
             // The last one takes the allocation along, so that nothing is kept of it here.
             let last = self.next == self.ends.len();
-            return Some(if last { mem::take(&mut self.copies) } else { self.copies.split_to(len) });
+            return Some(if last {
+                mem::take(&mut self.copies)
+            } else {
+                self.copies.split_to(len)
+            });
         }
         self.held.pop_front()
     }
@@ -65,8 +70,8 @@ impl Batch {
         self.copies = mem::take(&mut self.buffer).into();
     }
 
-    /// Gives what is still to be handed on to a sink, at most about so many bytes of it: for a reader that changes from
-    /// one way of reading to another.
+    /// Gives what is still to be handed on to a sink, at most about so many bytes of it: for a
+    /// reader that changes from one way of reading to another.
     pub(crate) fn pour(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
         let (mut chunks, mut bytes) = (0, 0);
         while !self.is_empty() && bytes < max_bytes.max(1) {
@@ -90,7 +95,8 @@ impl Sink for Batch {
     fn chunks(&mut self, ends: &[usize]) {
         let begin = self.buffer.len();
         if begin == 0 {
-            // Room for as much as came before, so that it need not grow step by step. None is kept while nothing comes.
+            // Room for as much as came before, so that it need not grow step by step. None is kept
+            // while nothing comes.
             self.buffer.reserve(ends.last().copied().unwrap_or(0).max(self.before));
         }
         self.ends.extend(ends.iter().map(|end| begin.saturating_add(*end)));

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A number of bytes, descriptors, streams or connections that may be in use at a time. Clones share it.
+/// A number of bytes, descriptors, streams or connections that may be in use at a time. Clones
+/// share it.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Counters>);
 
@@ -45,8 +46,8 @@ impl Budget {
         self.0.limit.load(Relaxed)
     }
 
-    /// Changes the limit. What is in use beyond a lower limit stays in use; nothing more is given out until enough of it was
-    /// given back.
+    /// Changes the limit. What is in use beyond a lower limit stays in use; nothing more is given
+    /// out until enough of it was given back.
     pub fn set_limit(&self, limit: u64) {
         self.0.limit.store(limit, Relaxed);
     }
@@ -66,7 +67,8 @@ impl Budget {
         self.reserve_beyond(bytes, 0)
     }
 
-    /// Takes bytes. `spared` bytes more than the limit may be in use: the caller gives that many back next.
+    /// Takes bytes. `spared` bytes more than the limit may be in use: the caller gives that many
+    /// back next.
     pub(crate) fn reserve_beyond(&self, bytes: u64, spared: u64) -> Option<Reservation> {
         self.take(bytes, spared).then(|| Reservation { budget: self.clone(), bytes })
     }
@@ -100,8 +102,8 @@ impl Reservation {
         Self { budget: self.budget.clone(), bytes }
     }
 
-    /// Takes or gives back bytes, so that `bytes` are reserved. Returns false, and changes nothing, if that would exceed the
-    /// limit.
+    /// Takes or gives back bytes, so that `bytes` are reserved. Returns false, and changes nothing,
+    /// if that would exceed the limit.
     #[must_use]
     pub fn resize(&mut self, bytes: u64) -> bool {
         if bytes < self.bytes {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-/// What can be appended as one chunk: a reference to bytes or text, a `Vec` or a `String`, and [`Bytes`], which a
-/// [local](crate::Stream::local) stream keeps without a copy.
+/// What can be appended as one chunk: a reference to bytes or text, a `Vec` or a `String`, and
+/// [`Bytes`], which a [local](crate::Stream::local) stream keeps without a copy.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be appended as a chunk",
     note = "bytes and text can be, by reference: `append(&value)`"

@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The time of an append: now, as of the last tick of the system's clock, some milliseconds ago at most. That is a small part of
-/// the cost of the exact time, which would be the slowest part of a small append. To be compared with others of its kind.
+/// The time of an append: now, as of the last tick of the system's clock, some milliseconds ago at
+/// most. That is a small part of the cost of the exact time, which would be the slowest part of a
+/// small append. To be compared with others of its kind.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) fn append_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);

@@ -13,15 +13,17 @@ use pfs_proto::Peer;
 /// 6 MiB, the size that StreamFS gives both buffers.
 pub const DEFAULT_BUFFER_SIZE: u64 = 6 * 1024 * 1024;
 
-/// How a stream is made. Sizes in bytes, at least 1, and [`DEFAULT_BUFFER_SIZE`] by default. The ring is as large as the larger of
-/// both buffers, the [largest chunk](Self::max_chunk) as the smaller.
+/// How a stream is made. Sizes in bytes, at least 1, and [`DEFAULT_BUFFER_SIZE`] by default. The
+/// ring is as large as the larger of both buffers, the [largest chunk](Self::max_chunk) as the
+/// smaller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
     /// How much history a new reader gets.
     pub ring_buffer_size: u64,
     /// How far a reader that was live may lag before its slow policy acts.
     pub channel_buffer_size: u64,
-    /// Remove the stream when it was not used for this long: nothing appended, and not [renewed](crate::Stream::renew).
+    /// Remove the stream when it was not used for this long: nothing appended, and not
+    /// [renewed](crate::Stream::renew).
     pub ttl: Option<Duration>,
     /// Remove the stream at this time, whatever is done with it.
     pub deadline: Option<SystemTime>,
@@ -29,7 +31,8 @@ pub struct StreamConfig {
     pub content_type: Option<String>,
     /// Who makes it; kept for its stats.
     pub owner: Peer,
-    /// Whether it takes the memory for all that it may hold when it is made. Otherwise it takes more as it needs more.
+    /// Whether it takes the memory for all that it may hold when it is made. Otherwise it takes
+    /// more as it needs more.
     pub reserve: bool,
 }
 
@@ -60,7 +63,8 @@ impl StreamConfig {
         Self { ring_buffer_size: bytes, ..self }
     }
 
-    /// This configuration, with a live reader that may lag by so many bytes, at least 1, before its slow policy acts.
+    /// This configuration, with a live reader that may lag by so many bytes, at least 1, before its
+    /// slow policy acts.
     #[must_use]
     pub fn channel_buffer_size(self, bytes: u64) -> Self {
         Self { channel_buffer_size: bytes, ..self }
@@ -90,7 +94,8 @@ impl StreamConfig {
         Self { owner, ..self }
     }
 
-    /// This configuration, with a stream that takes the memory for all that it may hold when it is made, or not.
+    /// This configuration, with a stream that takes the memory for all that it may hold when it is
+    /// made, or not.
     #[must_use]
     pub fn reserve(self, reserve: bool) -> Self {
         Self { reserve, ..self }
@@ -136,8 +141,12 @@ impl StreamConfig {
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLarge`] or [`WriteError::TooMany`] if that is more than the stream takes at once.
-    pub fn total<'a>(&self, chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<usize, WriteError> {
+    /// [`WriteError::TooLarge`] or [`WriteError::TooMany`] if that is more than the stream takes at
+    /// once.
+    pub fn total<'a>(
+        &self,
+        chunks: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<usize, WriteError> {
         let (mut size, mut count) = (0_usize, 0_u64);
         for chunk in chunks {
             size = size.saturating_add(chunk.len());
@@ -159,7 +168,8 @@ impl StreamConfig {
 pub struct Limits {
     /// Streams at a time.
     pub max_streams: usize,
-    /// Bytes of all rings as they are, with indexes and headers, whether touched yet or not, and of what is beside them.
+    /// Bytes of all rings as they are, with indexes and headers, whether touched yet or not, and
+    /// of what is beside them.
     pub max_memory: u64,
 }
 
@@ -167,7 +177,8 @@ impl Limits {
     /// No limit at all.
     pub const UNLIMITED: Self = Self { max_streams: usize::MAX, max_memory: u64::MAX };
 
-    /// Streams at a time whose memory other processes can be given: as many as there may be, and as `max_memory` has room for.
+    /// Streams at a time whose memory other processes can be given: as many as there may be, and as
+    /// `max_memory` has room for.
     pub fn max_shared_streams(self) -> u64 {
         let smallest = Layout::new(1).bytes();
         (self.max_streams as u64).min(self.max_memory / smallest)

@@ -1,4 +1,5 @@
-//! What can go wrong, an enum per operation, wherever the stream is: in this process or with a daemon.
+//! What can go wrong, an enum per operation, wherever the stream is: in this process or with a
+//! daemon.
 
 use std::{error::Error, fmt, io, ops::Deref, sync::Arc, time::Duration};
 
@@ -37,8 +38,11 @@ pub enum CreateError {
         /// Streams allowed.
         limit: u64,
     },
-    /// The streams that are charged to the [`Quota`](crate::Quota) would take more memory than it allows.
-    #[error("it needs {needed} bytes of memory; {used} of the {limit} bytes that the quota allows are taken")]
+    /// The streams that are charged to the [`Quota`](crate::Quota) would take more memory than it
+    /// allows.
+    #[error(
+        "it needs {needed} bytes of memory; {used} of the {limit} bytes that the quota allows are taken"
+    )]
     QuotaOfMemory {
         /// Bytes that the new stream takes.
         needed: u64,
@@ -60,7 +64,8 @@ pub enum CreateError {
     OutOfMemory(Arc<io::Error>),
 }
 
-// Not by the derive, which would make the cause, which the message has, a source that a chain of errors prints once more.
+// Not by the derive, which would make the cause, which the message has, a source that a chain of
+// errors prints once more.
 impl From<io::Error> for CreateError {
     fn from(error: io::Error) -> Self {
         Self::OutOfMemory(Arc::new(error))
@@ -87,13 +92,15 @@ pub enum AttachError {
     },
 }
 
-/// Why a chunk was not appended, or a writer cannot go on. A chunk is in the stream whole or not at all.
+/// Why a chunk was not appended, or a writer cannot go on. A chunk is in the stream whole or not at
+/// all.
 ///
 /// As an [`io::Error`] it is found again by [`WriteError::from_io_error`].
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The chunk is larger than the stream takes. Nothing of it is in the stream, and the writer can go on.
+    /// The chunk is larger than the stream takes. Nothing of it is in the stream, and the writer
+    /// can go on.
     #[error("a chunk of {size} bytes is larger than the {max} bytes that the stream takes at once")]
     TooLarge {
         /// Bytes of the chunk.
@@ -101,7 +108,8 @@ pub enum WriteError {
         /// Bytes allowed.
         max: u64,
     },
-    /// There are more chunks than the stream takes together. None of them is in the stream, and the writer can go on.
+    /// There are more chunks than the stream takes together. None of them is in the stream, and the
+    /// writer can go on.
     #[error("{count} chunks are more than the {max} that the stream takes at once")]
     TooMany {
         /// Chunks.
@@ -109,8 +117,8 @@ pub enum WriteError {
         /// Chunks allowed.
         max: u64,
     },
-    /// The ring of the stream must grow for the chunk, and the memory that streams may take is used up. Nothing of the chunk is in
-    /// the stream, and the writer can go on.
+    /// The ring of the stream must grow for the chunk, and the memory that streams may take is used
+    /// up. Nothing of the chunk is in the stream, and the writer can go on.
     #[error(
         "there are no {needed} bytes of memory left, into which the stream would have to grow for this chunk"
     )]
@@ -118,7 +126,8 @@ pub enum WriteError {
         /// Bytes of the larger ring.
         needed: u64,
     },
-    /// A `block` reader needs the room, and the append was not to wait. Nothing of the chunk is in the stream.
+    /// A `block` reader needs the room, and the append was not to wait. Nothing of the chunk is in
+    /// the stream.
     #[error("a reader that has not read on yet needs the room")]
     Full,
     /// The stream takes no more appends.
@@ -127,7 +136,8 @@ pub enum WriteError {
     /// The stream is gone.
     #[error("the stream was removed")]
     Removed,
-    /// The daemon that held the stream has gone away. What was not flushed may be in the stream or not.
+    /// The daemon that held the stream has gone away. What was not flushed may be in the stream or
+    /// not.
     #[error("the daemon went away")]
     DaemonGone(#[source] Cause),
     /// Anything else; the cause says what.
@@ -144,28 +154,32 @@ pub enum ReadError {
     /// The stream was removed while it was read.
     #[error("the stream was removed")]
     Removed,
-    /// The reader did not keep up, and its policy was to be [disconnected](pfs_proto::SlowPolicy::Disconnect) then.
+    /// The reader did not keep up, and its policy was to be
+    /// [disconnected](pfs_proto::SlowPolicy::Disconnect) then.
     #[error("the reader was too slow{}", behind(*.lag))]
     TooSlow {
         /// How many bytes behind head it was, where that is known: a daemon does not tell.
         lag: Option<u64>,
     },
-    /// The last writers are gone, and one of them died instead of finishing, or finished as failed. Adapters that only know
-    /// bytes and errors say it so; as an event it is [`End::WriterDied`](pfs_proto::End::WriterDied).
+    /// The last writers are gone, and one of them died instead of finishing, or finished as failed.
+    /// Adapters that only know bytes and errors say it so; as an event it is
+    /// [`End::WriterDied`](pfs_proto::End::WriterDied).
     #[error("a writer died without finishing, or failed")]
     WriterDied,
-    /// The stream was closed as failed: what came is not all that there should be. Adapters that only know bytes and errors say
-    /// it so; as an event it is [`End::Failed`](pfs_proto::End::Failed).
+    /// The stream was closed as failed: what came is not all that there should be. Adapters that
+    /// only know bytes and errors say it so; as an event it is
+    /// [`End::Failed`](pfs_proto::End::Failed).
     #[error("the stream was closed as failed")]
     Failed,
-    /// Nothing came for so long, as a stall detector (feature `tokio`) was asked to tell. The one error after which reading goes
-    /// on.
+    /// Nothing came for so long, as a stall detector (feature `tokio`) was asked to tell. The one
+    /// error after which reading goes on.
     #[error("nothing came for {after:?}")]
     Stalled {
         /// How long it was waited for.
         after: Duration,
     },
-    /// The memory that the reader shares with the stream's writer holds what no writer writes. What was read before is right.
+    /// The memory that the reader shares with the stream's writer holds what no writer writes. What
+    /// was read before is right.
     #[error("the stream's ring was spoiled: {0}")]
     Spoiled(Violation),
     /// The daemon that held the stream has gone away.

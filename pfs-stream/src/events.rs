@@ -13,7 +13,8 @@ use std::{
 
 use pfs_proto::StreamEvent;
 
-/// So many events are kept for a watcher that is behind; of the rest it is told how many there were.
+/// So many events are kept for a watcher that is behind; of the rest it is told how many there
+/// were.
 const MAX_QUEUED_EVENTS: usize = 256;
 
 /// Those who watch a stream. Costs whoever has something to tell a load while there are none.
@@ -49,8 +50,8 @@ impl Watchers {
         self.numbered.fetch_add(1, Relaxed).saturating_add(1)
     }
 
-    /// Puts an event where all will find it. To be called under the lock that decides the order of such events, and
-    /// [`wake`](Self::wake) when it is released.
+    /// Puts an event where all will find it. To be called under the lock that decides the order of
+    /// such events, and [`wake`](Self::wake) when it is released.
     pub(crate) fn tell(&self, event: StreamEvent) {
         if self.count.load(Relaxed) > 0 {
             for queue in lock(&self.queues).iter() {
@@ -62,8 +63,10 @@ impl Watchers {
     /// Wakes those who have something to take.
     pub(crate) fn wake(&self) {
         if self.count.load(Relaxed) > 0 {
-            let wakers: Vec<Waker> =
-                lock(&self.queues).iter().filter_map(|queue| lock(&queue.0).waker_if_news()).collect();
+            let wakers: Vec<Waker> = lock(&self.queues)
+                .iter()
+                .filter_map(|queue| lock(&queue.0).waker_if_news())
+                .collect();
             wakers.into_iter().for_each(Waker::wake);
         }
     }
@@ -105,10 +108,11 @@ impl Told {
     }
 }
 
-/// What happens to a stream, from [`Stream::events`](crate::Stream::events) on. Dropping it ends the watching.
+/// What happens to a stream, from [`Stream::events`](crate::Stream::events) on. Dropping it ends
+/// the watching.
 ///
-/// Nobody waits for it: when it is far behind, events are left out, and [`StreamEvent::Missed`] tells in their place how
-/// many. That a stream was removed is never left out.
+/// Nobody waits for it: when it is far behind, events are left out, and [`StreamEvent::Missed`]
+/// tells in their place how many. That a stream was removed is never left out.
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -131,7 +135,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`, ever after.
+    /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`,
+    /// ever after.
     ///
     ///
     ///
@@ -178,7 +183,10 @@ impl Events {
 impl futures_core::Stream for Events {
     type Item = StreamEvent;
 
-    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StreamEvent>> {
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<StreamEvent>> {
         Self::poll_next(self.get_mut(), cx)
     }
 }

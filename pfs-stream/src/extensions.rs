@@ -1,4 +1,5 @@
-//! Extensions: data that a host attaches to a stream, one value of each type. They are dropped with the stream.
+//! Extensions: data that a host attaches to a stream, one value of each type. They are dropped with
+//! the stream.
 
 use std::{
     any::Any,

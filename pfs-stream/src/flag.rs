@@ -1,7 +1,9 @@
-//! Flags by which two sides that share memory tell each other that they are about to sleep, checked with loom.
+//! Flags by which two sides that share memory tell each other that they are about to sleep, checked
+//! with loom.
 //!
-//! The sleeper raises its flag, issues a full fence and looks once more for what it waits for; the other side publishes
-//! its news, issues a full fence and looks at the flag. Whichever of the two fences comes first, one side sees the other.
+//! The sleeper raises its flag, issues a full fence and looks once more for what it waits for; the
+//! other side publishes its news, issues a full fence and looks at the flag. Whichever of the two
+//! fences comes first, one side sees the other.
 
 use crate::sync::{
     AtomicU64,
@@ -9,20 +11,26 @@ use crate::sync::{
     fence,
 };
 
-/// Asks to be notified, for a reason that is not 0. What one waits for must be looked at once more afterwards.
+/// Asks to be notified, for a reason that is not 0. What one waits for must be looked at once more
+/// afterwards.
 pub(crate) fn raise(flag: &AtomicU64, reason: u64) {
     flag.store(reason, Relaxed);
     fence(SeqCst);
 }
 
-/// Whether the other side is to be notified now, for a reason that is one; once. To be asked after the news is published.
+/// Whether the other side is to be notified now, for a reason that is one; once. To be asked after
+/// the news is published.
 pub(crate) fn take(flag: &AtomicU64, is_reason: impl FnOnce(u64) -> bool) -> bool {
     fence(SeqCst);
     take_fenced(flag, is_reason)
 }
 
 /// As [`take`] for two flags, with one fence.
-pub(crate) fn take_both(one: &AtomicU64, other: &AtomicU64, is_reason: impl Fn(u64) -> bool) -> (bool, bool) {
+pub(crate) fn take_both(
+    one: &AtomicU64,
+    other: &AtomicU64,
+    is_reason: impl Fn(u64) -> bool,
+) -> (bool, bool) {
     fence(SeqCst);
     (take_fenced(one, &is_reason), take_fenced(other, &is_reason))
 }
@@ -73,7 +81,9 @@ mod tests {
             let consumer = thread::spawn(move || {
                 let (area, (ours, producer)) = (theirs, &*their_notifiers);
                 for consumed in 1..=2 {
-                    wait(&area.consumer_sleeps, 1, ours, || area.produced.load(Acquire) >= consumed);
+                    wait(&area.consumer_sleeps, 1, ours, || {
+                        area.produced.load(Acquire) >= consumed
+                    });
                     area.consumed.store(consumed, Release);
                     if take(&area.producer_sleeps, |wanted| consumed >= wanted) {
                         producer.notify();

@@ -57,8 +57,8 @@ impl Reader {
     }
 }
 
-/// The next event of a reader. Compiled into whoever awaits it: the call, and what it would return through memory, would take
-/// longer than to hand on a small chunk.
+/// The next event of a reader. Compiled into whoever awaits it: the call, and what it would return
+/// through memory, would take longer than to hand on a small chunk.
 struct NextEvent<'a>(&'a mut Reader);
 
 impl Future for NextEvent<'_> {
@@ -74,7 +74,8 @@ impl StreamReader for Reader {
     #[inline(always)]
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
-            // A chunk comes by no way but this one: what it is returned in need not be in memory, where the rest is.
+            // A chunk comes by no way but this one: what it is returned in need not be in memory,
+            // where the rest is.
             if let Some(chunk) = self.batch.next() {
                 return Poll::Ready(Ok(Event::Chunk(chunk)));
             }

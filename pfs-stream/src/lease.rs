@@ -1,14 +1,20 @@
-//! Leases: a writer of another process appends to the ring by itself, without a copy and without a wake-up in between.
+//! Leases: a writer of another process appends to the ring by itself, without a copy and without a
+//! wake-up in between.
 //!
-//! A writer gets a lease only while it is the only writer of its stream. The stream's side is the [`Writer`] that stands for it: it [offers](Writer::offer_lease)
-//! a ring and, when the other process has mapped that, [grants](Writer::grant_lease) the lease, which moves the stream there. The other
-//! process makes a [`Holder`] of what it was given, pushes chunks into the ring, and publishes them.
+//! A writer gets a lease only while it is the only writer of its stream. The stream's side is the
+//! [`Writer`] that stands for it: it [offers](Writer::offer_lease) a ring and, when the other
+//! process has mapped that, [grants](Writer::grant_lease) the lease, which moves the stream there.
+//! The other process makes a [`Holder`] of what it was given, pushes chunks into the ring, and
+//! publishes them.
 //!
-//! The stream ends the lease when anybody else appends, when a `block` reader attaches or one whose process cannot follow from ring
-//! to ring, when the stream is closed or removed, when the writer goes, and when the ring is spoiled. That takes one instruction. What
-//! the holder has published before is in the stream. It can publish nothing after that, and appends what is left through the stream.
+//! The stream ends the lease when anybody else appends, when a `block` reader attaches or one whose
+//! process cannot follow from ring to ring, when the stream is closed or removed, when the writer
+//! goes, and when the ring is spoiled. That takes one instruction. What the holder has published
+//! before is in the stream. It can publish nothing after that, and appends what is left through the
+//! stream.
 //!
-//! Nothing that the holder writes is trusted. It can spoil the contents of this stream, and nothing else.
+//! Nothing that the holder writes is trusted. It can spoil the contents of this stream, and nothing
+//! else.
 
 use std::{
     io,
@@ -32,7 +38,8 @@ use crate::{
 pub use crate::state::LeaseEnd;
 pub use pfs_proto::LeaseStart;
 
-/// Bytes that a holder pushes at most before it should publish them, where that is less than a sixteenth of the ring.
+/// Bytes that a holder pushes at most before it should publish them, where that is less than a
+/// sixteenth of the ring.
 const MAX_UNPUBLISHED_BYTES: u64 = 64 * 1024;
 
 /// A ring for a writer of another process, that is not the stream's yet.
@@ -56,20 +63,22 @@ impl Grant {
         self.start
     }
 
-    /// The files of the pages of all `block` readers, as many as [`start`](Self::start) says: the holder waits for those readers by itself.
+    /// The files of the pages of all `block` readers, as many as [`start`](Self::start) says: the
+    /// holder waits for those readers by itself.
     pub fn pages(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.blocking.iter().filter_map(|reader| reader.stats.file()).map(AsFd::as_fd)
     }
 }
 
 impl Offer {
-    /// The file of the ring, which the other process may map for writing until the lease is granted.
+    /// The file of the ring, which the other process may map for writing until the lease is
+    /// granted.
     pub fn ring(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// The page in which readers ask to be woken, and the event counter that `block` readers add to when they have made room that the holder
-    /// [waits for](Holder::waits_for_room).
+    /// The page in which readers ask to be woken, and the event counter that `block` readers add to
+    /// when they have made room that the holder [waits for](Holder::waits_for_room).
     pub fn wake_files(&self) -> [BorrowedFd<'_>; 2] {
         self.wake_files.files()
     }
@@ -81,14 +90,16 @@ impl Offer {
 }
 
 impl Writer {
-    /// A ring for the process that this writer stands for, if it may get a lease: it is the only writer of an open stream, nobody holds a
-    /// lease, every reader can [follow](crate::shm::Handout::follow), and there is memory. The stream stays where it is until the
-    /// lease is [granted](Self::grant_lease).
+    /// A ring for the process that this writer stands for, if it may get a lease: it is the only
+    /// writer of an open stream, nobody holds a lease, every reader can
+    /// [follow](crate::shm::Handout::follow), and there is memory. The stream stays where it is
+    /// until the lease is [granted](Self::grant_lease).
     pub fn offer_lease(&self) -> Option<Offer> {
         let layout = self.shared.config.layout();
         let has_descriptor = {
             let append = self.shared.look();
-            // A ring whose pages may be missing is not handed to a process that would be ended by that.
+            // A ring whose pages may be missing is not handed to a process that would be ended by
+            // that.
             if !append.can_be_leased(&self.shared)
                 || self.shared.holds
                 || layout.bytes() > MAX_ALLOCATED_BYTES
@@ -103,22 +114,24 @@ impl Writer {
         Some(Offer { ring, file, wake_files })
     }
 
-    /// Grants the lease: moves the stream to that ring, which the other process has mapped. `None`, and nothing has changed, if this is no
-    /// longer possible.
+    /// Grants the lease: moves the stream to that ring, which the other process has mapped. `None`,
+    /// and nothing has changed, if this is no longer possible.
     pub fn grant_lease(&mut self, offer: Offer) -> Option<Grant> {
         // Readers are given the ring from now on.
         offer.ring.memory().forbid_writing().ok()?;
         let (shared, state) = (&self.shared, &self.state);
         lock(&state.lease_end).0 = None;
         let stop = |append: &Appending| {
-            let is_possible = append.can_be_leased(shared) && shared.has_descriptor(&offer.ring, append);
+            let is_possible =
+                append.can_be_leased(shared) && shared.has_descriptor(&offer.ring, append);
             (!is_possible).then_some(None)
         };
         shared.copy_into(&offer.ring, stop, |append, filled| {
             filled.raise_floor(append.slowest_block_reader(shared));
             append.status.set_leased(true);
             let blocking = append.blocking_elsewhere(shared);
-            append.lease = Some(Lease::new(Arc::clone(state), filled.head(), Arc::clone(&offer.wake_files)));
+            append.lease =
+                Some(Lease::new(Arc::clone(state), filled.head(), Arc::clone(&offer.wake_files)));
             append.move_to(filled, shared);
             append.growth.is_due_always();
             append.tell_readers(shared);
@@ -165,10 +178,12 @@ impl Writer {
         append.ring.head().offset.saturating_sub(append.ring.tail().offset)
     }
 
-    /// What the holder has appended up to now, as if the lease ended here; `None` if there is no lease.
+    /// What the holder has appended up to now, as if the lease ended here; `None` if there is no
+    /// lease.
     pub fn look_at_holder(&self) -> Option<LeaseEnd> {
         let append = self.shared.look();
-        let lease = append.lease.as_ref().filter(|lease| Arc::ptr_eq(&lease.writer, &self.state))?;
+        let lease =
+            append.lease.as_ref().filter(|lease| Arc::ptr_eq(&lease.writer, &self.state))?;
         Some(lease.so_far(append.ring.head()))
     }
 
@@ -183,8 +198,8 @@ impl Writer {
         self.shared.wake_readers();
     }
 
-    /// Waits until `block` readers let the holder overwrite everything before this chunk, or until the lease has ended. Then the holder is
-    /// to be told.
+    /// Waits until `block` readers let the holder overwrite everything before this chunk, or until
+    /// the lease has ended. Then the holder is to be told.
     ///
     /// # Cancel safety
     ///
@@ -282,12 +297,18 @@ impl MappedOffer {
         Ok(Self { ring, asleep: Memory::open(asleep, PAGE_WORDS, Sharing::Writable)? })
     }
 
-    /// Begins to append, now that the lease is granted. `pages` are those of [`Grant::pages`]: if any of them cannot be mapped, the stream must
-    /// be asked for all room. `None` if no ring of this layout can be so.
-    pub fn begin(self, start: LeaseStart, pages: impl IntoIterator<Item = OwnedFd>) -> Option<Holder> {
+    /// Begins to append, now that the lease is granted. `pages` are those of [`Grant::pages`]: if
+    /// any of them cannot be mapped, the stream must be asked for all room. `None` if no ring
+    /// of this layout can be so.
+    pub fn begin(
+        self,
+        start: LeaseStart,
+        pages: impl IntoIterator<Item = OwnedFd>,
+    ) -> Option<Holder> {
         let LeaseStart { tail, head, newest, max_chunk, pages: count } = start;
-        let open =
-            |page| Memory::open(page, PAGE_WORDS, Sharing::Writable).map(|page| StatsPage::new(page, None));
+        let open = |page| {
+            Memory::open(page, PAGE_WORDS, Sharing::Writable).map(|page| StatsPage::new(page, None))
+        };
         let pages: Vec<_> = pages.into_iter().map_while(|page| open(page).ok()).collect();
         let blocking = if pages.len() as u64 == u64::from(count) { pages } else { Vec::new() };
         let (chunks, bytes) = (head.0.checked_sub(tail.0)?, head.1.checked_sub(tail.1)?);
@@ -312,7 +333,8 @@ impl MappedOffer {
 }
 
 impl Holder {
-    /// Writes a chunk into the ring, which is in the stream once it is [published](Self::publish). An empty chunk changes nothing.
+    /// Writes a chunk into the ring, which is in the stream once it is [published](Self::publish).
+    /// An empty chunk changes nothing.
     ///
     /// History that the chunk overwrites is gone at once.
     ///
@@ -331,16 +353,18 @@ impl Holder {
         }
         let time = clock::append_time().max(self.newest);
         match self.ring.push(&given, time) {
-            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => self.ring.push(&given, time)?,
+            Err(Refused::NoRoom(up_to)) if self.finds_room(up_to) => {
+                self.ring.push(&given, time)?
+            }
             pushed => pushed?,
         }
         self.newest = time;
         Ok(())
     }
 
-    /// Reads once from a file straight into the ring, as one chunk of at most `most` bytes that is pushed. Returns its size; 0 at the
-    /// file's end. Readers lose the history that `most` bytes would overwrite before the file has given anything, so wait for the file
-    /// before.
+    /// Reads once from a file straight into the ring, as one chunk of at most `most` bytes that is
+    /// pushed. Returns its size; 0 at the file's end. Readers lose the history that `most`
+    /// bytes would overwrite before the file has given anything, so wait for the file before.
     ///
     /// # Errors
     ///
@@ -367,12 +391,13 @@ impl Holder {
         Ok(len)
     }
 
-    /// Publishes what was pushed, and wakes the readers of other processes that sleep. Returns true if the stream is to be told, because
-    /// somebody waits there for what was published.
+    /// Publishes what was pushed, and wakes the readers of other processes that sleep. Returns true
+    /// if the stream is to be told, because somebody waits there for what was published.
     ///
     /// # Errors
     ///
-    /// [`HolderError`]; what was pushed since it was last published stays [unpublished](Self::unpublished).
+    /// [`HolderError`]; what was pushed since it was last published stays
+    /// [unpublished](Self::unpublished).
     pub fn publish(&mut self) -> Result<bool, HolderError> {
         self.ring.publish()?;
         let published = self.ring.ring().published();
@@ -383,7 +408,8 @@ impl Holder {
         Ok(published)
     }
 
-    /// The chunks that were pushed and are not published: when the lease has ended, they are to be appended through the stream.
+    /// The chunks that were pushed and are not published: when the lease has ended, they are to be
+    /// appended through the stream.
     ///
     /// # Errors
     ///
@@ -392,15 +418,18 @@ impl Holder {
         self.ring.unpublished().map(|chunk| chunk.ok_or(HolderError::OtherWriter))
     }
 
-    /// To be asked before the holder waits for [room](HolderError::Full): false if it need not wait, because there is some. Otherwise the
-    /// slowest `block` reader adds to the [event counter](Offer::wake_files) when it has made a good part of the ring free. Who waits long
-    /// for that, or at all with an empty [`Grant::pages`], must ask the [stream](Writer::room_for_holder), too: a reader may have gone, or be
-    /// in the stream's process.
+    /// To be asked before the holder waits for [room](HolderError::Full): false if it need not
+    /// wait, because there is some. Otherwise the slowest `block` reader adds to the [event
+    /// counter](Offer::wake_files) when it has made a good part of the ring free. Who waits long
+    /// for that, or at all with an empty [`Grant::pages`], must ask the
+    /// [stream](Writer::room_for_holder), too: a reader may have gone, or be in the stream's
+    /// process.
     pub fn waits_for_room(&self, up_to: u64) -> bool {
         // Nobody is waited for who has read all.
         let much = self.ring.ring().tail_after_much().min(self.ring.published().seq);
         for _ in 0..=self.blocking.len() {
-            let slowest = self.blocking.iter().map(|page| (page.seq(), page)).min_by_key(|(seq, _)| *seq);
+            let slowest =
+                self.blocking.iter().map(|page| (page.seq(), page)).min_by_key(|(seq, _)| *seq);
             let Some((seq, slowest)) = slowest else { break };
             if seq >= up_to {
                 self.ring.ring().raise_floor(seq);
@@ -414,7 +443,8 @@ impl Holder {
         true
     }
 
-    /// Whether readers add to the event counter when they have made room that it [waits for](Self::waits_for_room): those that it knows.
+    /// Whether readers add to the event counter when they have made room that it [waits
+    /// for](Self::waits_for_room): those that it knows.
     pub fn asks_readers(&self) -> bool {
         !self.blocking.is_empty()
     }
@@ -447,8 +477,8 @@ impl Holder {
         self.ring.published().seq.saturating_sub(self.first)
     }
 
-    /// Whether so much was pushed that it is time to [publish](Self::publish) it: readers would wait longer, and a holder that dies now
-    /// has cost them more history than it has appended.
+    /// Whether so much was pushed that it is time to [publish](Self::publish) it: readers would
+    /// wait longer, and a holder that dies now has cost them more history than it has appended.
     #[inline]
     pub fn should_publish(&self) -> bool {
         let (head, published) = (self.ring.ring().head(), self.ring.published());

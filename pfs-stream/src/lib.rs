@@ -1,13 +1,14 @@
-//! The engine of pfs: named byte streams in memory, each with a ring of recent data and fan-out to any
-//! number of readers.
+//! The engine of pfs: named byte streams in memory, each with a ring of recent data and fan-out to
+//! any number of readers.
 //!
-//! A [`Stream`] is appended to by [`Writer`]s and followed by [`Reader`]s. A reader starts with the history
-//! that the ring still holds and goes on live, with no gap and no duplicate between the two. It takes
-//! no lock, has no queue, and sees each chunk whole or is told exactly which offsets it lost. A
-//! [`Registry`] holds streams by name, within limits.
+//! A [`Stream`] is appended to by [`Writer`]s and followed by [`Reader`]s. A reader starts with the
+//! history that the ring still holds and goes on live, with no gap and no duplicate between the
+//! two. It takes no lock, has no queue, and sees each chunk whole or is told exactly which offsets
+//! it lost. A [`Registry`] holds streams by name, within limits.
 //!
-//! What it is not: it knows no sockets, no files and no runtime. Waiting is by [`std::task::Waker`]s, so
-//! the same types serve a thread (`*_blocking`), any async runtime, and a model checker (loom, with `--cfg loom`).
+//! What it is not: it knows no sockets, no files and no runtime. Waiting is by
+//! [`std::task::Waker`]s, so the same types serve a thread (`*_blocking`), any async runtime, and a
+//! model checker (loom, with `--cfg loom`).
 //!
 //! # Fan-out
 //!
@@ -41,13 +42,14 @@
 //! }
 //! ```
 //!
-//! Only [`Event::End`] is the end. A `while let Event::Chunk(..)` loop stops at the first gap, and at a daemon's stream, whose first
-//! event is [`Event::Attached`], before the first chunk.
+//! Only [`Event::End`] is the end. A `while let Event::Chunk(..)` loop stops at the first gap, and
+//! at a daemon's stream, whose first event is [`Event::Attached`], before the first chunk.
 //!
 //! # In a thread
 //!
-//! [`Stream::local`] makes a stream for this process, which holds large chunks by reference; [`Stream::new`] makes one whose
-//! ring other processes can be handed. A writer is an [`std::io::Write`], a reader an iterator:
+//! [`Stream::local`] makes a stream for this process, which holds large chunks by reference;
+//! [`Stream::new`] makes one whose ring other processes can be handed. A writer is an
+//! [`std::io::Write`], a reader an iterator:
 //!
 //! ```
 //! use std::io::Write;
@@ -68,9 +70,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A gap is an error item behind which reading goes on. A stream that was removed, and a reader that was too slow for its
-//! policy, are a [`ReadError`] and never the end. A writer that is dropped without [`Writer::finish`] has died, and readers
-//! that ask ([`Until::WritersGone`]) are told so; each clone of a writer is a writer of its own.
+//! A gap is an error item behind which reading goes on. A stream that was removed, and a reader
+//! that was too slow for its policy, are a [`ReadError`] and never the end. A writer that is
+//! dropped without [`Writer::finish`] has died, and readers that ask ([`Until::WritersGone`]) are
+//! told so; each clone of a writer is a writer of its own.
 //!
 //! | to | there is | feature |
 //! |---|---|---|
@@ -142,8 +145,8 @@ pub use events::Events;
 pub use extent::Extent;
 pub use lost::LostData;
 pub use pfs_proto::{
-    End, Event, Identity, Peer, ReadOptions, ReaderStat, RingLayout, ShmStart, SlowPolicy, Start, State,
-    StreamEvent, StreamStat, StreamSummary, Until, WriterStat,
+    End, Event, Identity, Peer, ReadOptions, ReaderStat, RingLayout, ShmStart, SlowPolicy, Start,
+    State, StreamEvent, StreamStat, StreamSummary, Until, WriterStat,
 };
 pub use quota::Quota;
 pub use read::Read;

@@ -1,5 +1,5 @@
-//! How long a stream lives, unless it is removed before. A time to live is measured by a clock that cannot be set; only a deadline
-//! is a time of day.
+//! How long a stream lives, unless it is removed before. A time to live is measured by a clock that
+//! cannot be set; only a deadline is a time of day.
 
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ impl Lifetime {
         self.passed_since(self.used.load(Ordering::Acquire))
     }
 
-    /// How long nobody has used it, if no reader and no writer is attached now. Every append has a writer, which leaves later.
+    /// How long nobody has used it, if no reader and no writer is attached now. Every append has a
+    /// writer, which leaves later.
     pub(crate) fn idle_for(&self) -> Duration {
         self.passed_since(self.used.load(Ordering::Acquire).max(self.left.load(Ordering::Acquire)))
     }
@@ -101,15 +102,20 @@ mod tests {
 
     #[test]
     fn what_is_held_does_not_expire_and_begins_anew_afterwards() {
-        let (registry, stream) =
-            registry_with(StreamConfig { ttl: Some(Duration::from_millis(1)), ..Default::default() });
+        let (registry, stream) = registry_with(StreamConfig {
+            ttl: Some(Duration::from_millis(1)),
+            ..Default::default()
+        });
         let hold = stream.hold();
         std::thread::sleep(Duration::from_millis(5));
         assert_eq!(stream.expires_in(), Some(Duration::from_millis(1)));
         assert!(registry.expire(Duration::ZERO).is_empty());
         let before = clock::elapsed();
         drop(hold);
-        assert!(stream.shared.lifetime.used.load(Ordering::Relaxed) >= before, "its life begins anew");
+        assert!(
+            stream.shared.lifetime.used.load(Ordering::Relaxed) >= before,
+            "its life begins anew"
+        );
         assert_eq!(registry.expire(TTL), ["s"]);
     }
 
@@ -131,7 +137,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_ends_no_time_to_live() {
         // As if the time of day had been set forward since the stream was made and appended to.
-        let (registry, stream) = registry_with(StreamConfig { ttl: Some(TTL), ..Default::default() });
+        let (registry, stream) =
+            registry_with(StreamConfig { ttl: Some(TTL), ..Default::default() });
         stream.writer().unwrap().try_append(b"x").unwrap();
         lock(&stream.shared.append).newest = 1;
         assert!(stream.expires_in().unwrap() > TTL / 2);

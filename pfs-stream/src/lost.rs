@@ -4,7 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
-/// A gap, where there are only bytes and errors: these will never come, and what follows goes on after them.
+/// A gap, where there are only bytes and errors: these will never come, and what follows goes on
+/// after them.
 ///
 /// ```
 /// # use pfs_stream::LostData;

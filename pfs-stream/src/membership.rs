@@ -21,7 +21,8 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Must be called under the append lock, so that no writer overtakes a `block` reader that it can't see.
+    /// Must be called under the append lock, so that no writer overtakes a `block` reader that it
+    /// can't see.
     pub(crate) fn join(shared: &Arc<Shared>, state: Arc<ReaderState>) -> Self {
         let mut attached = lock(&shared.readers);
         attached.push(Arc::clone(&state));
@@ -50,7 +51,8 @@ impl Membership {
         let Progress { gaps, lost_bytes, lost_chunks, .. } = self.state.progress(head);
         stats.set_lost(lost_bytes, lost_chunks, gaps);
         stats.set_position(at);
-        // One step for whoever looks at the readers: there is no moment when a writer sees none, or two.
+        // One step for whoever looks at the readers: there is no moment when a writer sees none, or
+        // two.
         let mut readers = lock(&self.shared.readers);
         let state = Arc::new(self.state.with_stats(stats));
         for reader in readers.iter_mut() {
@@ -73,7 +75,8 @@ impl Drop for Membership {
         let Progress { lost_bytes, lost_chunks, .. } = progress;
         self.state.stats.release();
         let mut attached = lock(&self.shared.readers);
-        // One step for whoever looks: what it lost is in the sum when it is no longer among the readers, and not before.
+        // One step for whoever looks: what it lost is in the sum when it is no longer among the
+        // readers, and not before.
         self.shared.lost_before.fetch_add(lost_bytes, Ordering::Relaxed);
         attached.retain(|reader| !Arc::ptr_eq(reader, &self.state));
         let readers = count(attached.len());

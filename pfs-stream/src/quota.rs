@@ -2,12 +2,13 @@
 
 use crate::{Budget, CreateError, Limits, Reservation, Stream, stream};
 
-/// Limits on the streams that are [charged](crate::Registry::charged_to) to it, beside those of their registry. Clones share
-/// what is in use.
+/// Limits on the streams that are [charged](crate::Registry::charged_to) to it, beside those of
+/// their registry. Clones share what is in use.
 ///
-/// A stream is charged until its memory is given back. A stream that was removed while other processes map it is charged until
-/// the last of them has left. A stream may replace one of the same quota even if the quota is full; until other processes have
-/// left the replaced stream, one stream more than allowed is charged.
+/// A stream is charged until its memory is given back. A stream that was removed while other
+/// processes map it is charged until the last of them has left. A stream may replace one of the
+/// same quota even if the quota is full; until other processes have left the replaced stream, one
+/// stream more than allowed is charged.
 #[derive(Clone, Debug)]
 pub struct Quota {
     streams: Budget,
@@ -21,7 +22,8 @@ impl Quota {
         Self { streams: Budget::new(max_streams as u64), memory: Budget::new(max_memory) }
     }
 
-    /// Changes the limits, which hold for streams that are charged from now on; no stream that exists is lost.
+    /// Changes the limits, which hold for streams that are charged from now on; no stream that
+    /// exists is lost.
     pub fn set_limits(&self, limits: Limits) {
         let Limits { max_streams, max_memory } = limits;
         self.streams.set_limit(max_streams as u64);

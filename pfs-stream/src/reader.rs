@@ -120,8 +120,8 @@ impl Reader {
         (self.membership, self.ring)
     }
 
-    /// Waits for what comes next, and adds at most about `max_bytes` of it to `sink`, a `Vec<u8>`: whole chunks, at least one.
-    /// After an end or an error, the same comes again.
+    /// Waits for what comes next, and adds at most about `max_bytes` of it to `sink`, a `Vec<u8>`:
+    /// whole chunks, at least one. After an end or an error, the same comes again.
     ///
     /// # Errors
     ///
@@ -130,7 +130,11 @@ impl Reader {
     /// # Cancel safety
     ///
     /// Dropped before it is done, it has taken nothing.
-    pub async fn read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Read, ReadError> {
+    pub async fn read(
+        &mut self,
+        sink: &mut impl Sink,
+        max_bytes: usize,
+    ) -> Result<Read, ReadError> {
         poll_fn(|cx| self.poll_read(cx, sink, max_bytes)).await
     }
 
@@ -149,10 +153,13 @@ impl Reader {
         if let Some(read) = batch.pour(sink, max_bytes) {
             return Poll::Ready(Ok(read));
         }
-        shared.news.poll(ticket, cx, || try_read(membership, ring, sink, max_bytes.into()).transpose())
+        shared
+            .news
+            .poll(ticket, cx, || try_read(membership, ring, sink, max_bytes.into()).transpose())
     }
 
-    /// What comes next, when all that was taken before is handed on. Apart, so that handing on can be compiled into the caller.
+    /// What comes next, when all that was taken before is handed on. Apart, so that handing on can
+    /// be compiled into the caller.
     #[inline(never)]
     pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, ReadError>> {
         let Self { membership, ring, sleep: Sleep { shared, ticket }, batch, .. } = self;
@@ -169,7 +176,11 @@ impl Reader {
     /// # Errors
     ///
     /// As [`read`](Self::read).
-    pub fn read_blocking(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Read, ReadError> {
+    pub fn read_blocking(
+        &mut self,
+        sink: &mut impl Sink,
+        max_bytes: usize,
+    ) -> Result<Read, ReadError> {
         pollster::block_on(self.read(sink, max_bytes))
     }
 
@@ -178,7 +189,11 @@ impl Reader {
     /// # Errors
     ///
     /// As [`read`](Self::read).
-    pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
+    pub fn try_read(
+        &mut self,
+        sink: &mut impl Sink,
+        max_bytes: usize,
+    ) -> Result<Option<Read>, ReadError> {
         match self.batch.pour(sink, max_bytes) {
             Some(read) => Ok(Some(read)),
             None => try_read(&self.membership, &mut self.ring, sink, max_bytes.into()),
@@ -190,9 +205,10 @@ impl Reader {
         self.membership.state.start
     }
 
-    /// Looks ahead in the chunk that is being read in [parts](crate::Sink::takes_parts): adds to `bytes` at most `most` bytes that
-    /// follow `offset`, and does not move the reader. `None` if they were overwritten (a gap comes next), if no chunk is being
-    /// read in parts, or if `offset` is behind the reader.
+    /// Looks ahead in the chunk that is being read in [parts](crate::Sink::takes_parts): adds to
+    /// `bytes` at most `most` bytes that follow `offset`, and does not move the reader. `None`
+    /// if they were overwritten (a gap comes next), if no chunk is being read in parts, or if
+    /// `offset` is behind the reader.
     #[cfg(feature = "host")]
     pub fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
         self.ring.peek(offset, most, bytes)
@@ -208,8 +224,8 @@ impl Reader {
         self.ring.head_at_attach
     }
 
-    /// What the stream held when it attached: where its history began, and whether it was closed already. Of one moment, and
-    /// of the very stream that it reads.
+    /// What the stream held when it attached: where its history began, and whether it was closed
+    /// already. Of one moment, and of the very stream that it reads.
     pub fn extent_at_attach(&self) -> Extent {
         self.held
     }

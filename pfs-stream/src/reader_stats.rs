@@ -18,14 +18,16 @@ const OFFSET: usize = 0;
 const SEQ: usize = 1;
 const LOST_BYTES: usize = 2;
 const LOST_CHUNKS: usize = 3;
-/// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants to know.
+/// The chunk that the reader is to have come to when it says that there is room; 0 if nobody wants
+/// to know.
 const WANTED: usize = 4;
 const GAPS: usize = 5;
 /// 1 if the reader must copy what it reads. Never goes back to 0.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const COPIES: usize = 6;
 const WORDS: usize = 7;
-/// The chunk that the reader is to have come to when it wakes the holder of a lease; 0 if the holder does not wait for it.
+/// The chunk that the reader is to have come to when it wakes the holder of a lease; 0 if the
+/// holder does not wait for it.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 const WANTED_BY_HOLDER: usize = 7;
 /// 1 once no writer waits for the reader any more. Never goes back to 0.
@@ -36,11 +38,11 @@ const RELEASED: usize = 8;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) const PAGE_WORDS: usize = 4096 / 8;
 
-/// Written by one reader alone, except for what is wanted of it; read by writers that may have to wait for it, and by
-/// `stat`.
+/// Written by one reader alone, except for what is wanted of it; read by writers that may have to
+/// wait for it, and by `stat`.
 ///
-/// In a page of another process they are whatever that process wrote: good for nothing but telling about
-/// that reader and, if its policy is `block`, for making writers wait or not wait for it.
+/// In a page of another process they are whatever that process wrote: good for nothing but telling
+/// about that reader and, if its policy is `block`, for making writers wait or not wait for it.
 #[derive(Debug)]
 pub(crate) enum ReaderStats {
     Own([AtomicU64; WORDS]),
@@ -71,8 +73,8 @@ impl StatsPage {
         Self { memory, file }
     }
 
-    /// Asks the reader to wake the holder of a lease when it has come to this chunk, which is not the first. Where it is must be looked
-    /// at afterwards.
+    /// Asks the reader to wake the holder of a lease when it has come to this chunk, which is not
+    /// the first. Where it is must be looked at afterwards.
     pub(crate) fn want_for_holder(&self, seq: u64) {
         flag::raise(&self.memory.words()[WANTED_BY_HOLDER], seq);
     }
@@ -122,15 +124,15 @@ impl ReaderStats {
         self.set_position(at);
     }
 
-    /// Asks the reader to say so when it has come to this chunk, which is not the first. Where it is must be looked at
-    /// afterwards: it may have come there just now.
+    /// Asks the reader to say so when it has come to this chunk, which is not the first. Where it
+    /// is must be looked at afterwards: it may have come there just now.
     pub(crate) fn want(&self, seq: u64) {
         let before = self.word(WANTED).load(Relaxed);
         flag::raise(self.word(WANTED), if before == 0 { seq } else { before.min(seq) });
     }
 
-    /// Whether the reader is to tell the stream now that there is room, and whether it is to wake the holder of a lease; once. To be asked
-    /// after its position was recorded.
+    /// Whether the reader is to tell the stream now that there is room, and whether it is to wake
+    /// the holder of a lease; once. To be asked after its position was recorded.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn wanted_by(&self, at: Position) -> (bool, bool) {
         match self {
@@ -142,7 +144,8 @@ impl ReaderStats {
         }
     }
 
-    /// Whether the reader is to say now that there is room; once. To be asked after its position was recorded.
+    /// Whether the reader is to say now that there is room; once. To be asked after its position
+    /// was recorded.
     pub(crate) fn is_wanted(&self, at: Position) -> bool {
         flag::take(self.word(WANTED), |wanted| wanted <= at.seq)
     }

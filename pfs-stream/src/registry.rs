@@ -43,7 +43,8 @@ pub struct Registry {
 pub(crate) struct Inner {
     max_streams: AtomicUsize,
     created: SystemTime,
-    /// Memory that streams take, including removed ones that readers in other processes have not left yet.
+    /// Memory that streams take, including removed ones that readers in other processes have not
+    /// left yet.
     rings: Budget,
     /// Descriptors of rings.
     descriptors: Budget,
@@ -81,18 +82,21 @@ impl Registry {
         Self::with_descriptors(limits, u64::MAX)
     }
 
-    /// An empty registry whose streams occupy at most `descriptors` descriptors: one for each that has its full
-    /// size, or that another process was given to read. Further streams are read and written in this process alone.
+    /// An empty registry whose streams occupy at most `descriptors` descriptors: one for each that
+    /// has its full size, or that another process was given to read. Further streams are read
+    /// and written in this process alone.
     pub fn with_descriptors(limits: Limits, descriptors: u64) -> Self {
         let names = Mutex::new(Names::default());
         let rings = Budget::new(limits.max_memory);
         let (created, gone) = (SystemTime::now(), Arc::default());
-        let (max_streams, descriptors) = (AtomicUsize::new(limits.max_streams), Budget::new(descriptors));
+        let (max_streams, descriptors) =
+            (AtomicUsize::new(limits.max_streams), Budget::new(descriptors));
         let inner = Arc::new(Inner { max_streams, created, rings, descriptors, gone, names });
         Self { inner, quota: None }
     }
 
-    /// A handle to the same registry that charges the streams created through it to a quota as well.
+    /// A handle to the same registry that charges the streams created through it to a quota as
+    /// well.
     ///
     /// ```
     /// # use pfs_stream::*;
@@ -109,7 +113,8 @@ impl Registry {
         Self { inner: Arc::clone(&self.inner), quota: Some(quota.clone()) }
     }
 
-    /// When it was made: the start of the daemon in the [`Identity`](crate::Identity) of its streams.
+    /// When it was made: the start of the daemon in the [`Identity`](crate::Identity) of its
+    /// streams.
     pub fn created(&self) -> SystemTime {
         self.inner.created
     }
@@ -123,7 +128,8 @@ impl Registry {
         self.create_with(name, config, |_| ())
     }
 
-    /// As [`create`](Self::create), and before anybody else can append to the stream, `begin` is called with it.
+    /// As [`create`](Self::create), and before anybody else can append to the stream, `begin` is
+    /// called with it.
     ///
     /// # Errors
     ///
@@ -143,12 +149,14 @@ impl Registry {
         Ok(stream)
     }
 
-    /// As [`create_with`](Self::create_with), but in place of a stream of this name, if there is one, closed or not. That one is
-    /// removed in the same step: nobody finds none in between, and those attached to it are told that it was removed.
+    /// As [`create_with`](Self::create_with), but in place of a stream of this name, if there is
+    /// one, closed or not. That one is removed in the same step: nobody finds none in between,
+    /// and those attached to it are told that it was removed.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), except [`CreateError::Exists`]. The old stream is as it was then.
+    /// As [`create`](Self::create), except [`CreateError::Exists`]. The old stream is as it was
+    /// then.
     pub fn replace_with(
         &self,
         name: &str,
@@ -214,7 +222,8 @@ impl Registry {
         charge.push(memory);
         let ring = state::first_ring(&config, charge, &self.inner.descriptors)?;
         let (created, gone) = (self.inner.created, Arc::clone(&self.inner.gone));
-        let stream = Stream::from_shared(Shared::new(name, config, ring, charges, Some(created), gone));
+        let stream =
+            Stream::from_shared(Shared::new(name, config, ring, charges, Some(created), gone));
         for slot in names.pending.remove(name).unwrap_or_default() {
             if let Some(slot) = slot.upgrade() {
                 slot.attach(&stream);
@@ -239,8 +248,8 @@ impl Registry {
         removed.map(|stream| stream.remove()).is_some()
     }
 
-    /// Removes this very stream, telling everybody attached. False if it is not there any more; another stream of its name
-    /// stays.
+    /// Removes this very stream, telling everybody attached. False if it is not there any more;
+    /// another stream of its name stays.
     pub fn remove_stream(&self, stream: &Stream) -> bool {
         let mut names = self.inner.names();
         let is_there = |found: &Stream| found.identity() == stream.identity();
@@ -258,21 +267,28 @@ impl Registry {
         self.inner.names().streams.values().cloned().collect()
     }
 
-    /// The first `most` streams that have the name `path` or are below it, as `/a/b` is below `/a`, and whose names come behind
-    /// `after`; sorted by name. Looks at no other streams.
+    /// The first `most` streams that have the name `path` or are below it, as `/a/b` is below `/a`,
+    /// and whose names come behind `after`; sorted by name. Looks at no other streams.
     pub fn list_at(&self, path: &str, after: &str, most: usize) -> Vec<Stream> {
         let (first, end) = (format!("{path}/"), format!("{path}{AFTER_SLASH}"));
         let names = self.inner.names();
         let at = names.streams.get(path).filter(|stream| stream.name() > after);
         let begin = if after < &*first { Bound::Included(&*first) } else { Bound::Excluded(after) };
         // Beyond its end a range has no beginning.
-        let below = (after < &*end).then(|| names.streams.range::<str, _>((begin, Bound::Excluded(&*end))));
+        let below =
+            (after < &*end).then(|| names.streams.range::<str, _>((begin, Bound::Excluded(&*end))));
         let below = below.into_iter().flatten().map(|(_, stream)| stream);
         at.into_iter().chain(below).take(most).cloned().collect()
     }
 
-    /// A reader of the stream of this name, as soon as it exists. It is attached before the first byte.
-    pub fn reader_when_created(&self, name: &str, options: ReadOptions, peer: Peer) -> PendingReader {
+    /// A reader of the stream of this name, as soon as it exists. It is attached before the first
+    /// byte.
+    pub fn reader_when_created(
+        &self,
+        name: &str,
+        options: ReadOptions,
+        peer: Peer,
+    ) -> PendingReader {
         let slot = Arc::new(Slot::new(options, peer));
         let mut names = self.inner.names();
         match names.streams.get(name) {
@@ -297,8 +313,9 @@ impl Registry {
         Some(self.get(name)?.reader_of(options, peer))
     }
 
-    /// Removes the streams whose time to live runs out, whose deadline comes, or that were [idle](Self::set_idle_ttl) for long
-    /// enough within this time, and tells their names. With zero, those that have expired. Looks only at streams that are due.
+    /// Removes the streams whose time to live runs out, whose deadline comes, or that were
+    /// [idle](Self::set_idle_ttl) for long enough within this time, and tells their names. With
+    /// zero, those that have expired. Looks only at streams that are due.
     pub fn expire(&self, within: Duration) -> Vec<String> {
         let until = Until::from_now(within);
         let mut expired = Vec::new();
@@ -306,13 +323,15 @@ impl Registry {
         expired.into_iter().map(|stream| (stream.remove(), stream.name().to_owned()).1).collect()
     }
 
-    /// How long it takes until a stream expires, unless it is used meanwhile: when to call [`expire`](Self::expire).
+    /// How long it takes until a stream expires, unless it is used meanwhile: when to call
+    /// [`expire`](Self::expire).
     pub fn next_expiry(&self) -> Option<Duration> {
         self.inner.names().expiry.next()
     }
 
-    /// Waits until a stream may expire before the time that [`next_expiry`](Self::next_expiry) told last, because it was made
-    /// afterwards or [`set_idle_ttl`](Self::set_idle_ttl) was called. For one task, which expires streams.
+    /// Waits until a stream may expire before the time that [`next_expiry`](Self::next_expiry) told
+    /// last, because it was made afterwards or [`set_idle_ttl`](Self::set_idle_ttl) was called.
+    /// For one task, which expires streams.
     ///
     /// # Cancel safety
     ///
@@ -321,9 +340,10 @@ impl Registry {
         poll_fn(|cx| self.inner.names().expiry.poll_sooner(cx)).await;
     }
 
-    /// Has streams expire that were idle for this time: not closed, and without readers, writers and [holds](Stream::hold). `None`,
-    /// the default, has them stay. Streams that have a time to live or a deadline keep to that. Counts for streams that are
-    /// there, from the end of their last use on.
+    /// Has streams expire that were idle for this time: not closed, and without readers, writers
+    /// and [holds](Stream::hold). `None`, the default, has them stay. Streams that have a time
+    /// to live or a deadline keep to that. Counts for streams that are there, from the end of
+    /// their last use on.
     pub fn set_idle_ttl(&self, idle_ttl: Option<Duration>) {
         self.inner.names().set_idle_ttl(idle_ttl);
     }
@@ -338,23 +358,30 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Bytes of memory that streams take, including removed ones that readers in other processes have not left yet.
+    /// Bytes of memory that streams take, including removed ones that readers in other processes
+    /// have not left yet.
     pub fn memory(&self) -> u64 {
         self.inner.rings.used()
     }
 
-    /// What its streams did since it was made, and who is attached to them. Takes each stream's locks in turn.
+    /// What its streams did since it was made, and who is attached to them. Takes each stream's
+    /// locks in turn.
     pub fn totals(&self) -> Totals {
-        self.inner.gone.with(|totals| self.list().iter().for_each(|stream| stream.shared.add_to(totals)))
+        self.inner
+            .gone
+            .with(|totals| self.list().iter().for_each(|stream| stream.shared.add_to(totals)))
     }
 
     /// What it may hold.
     pub fn limits(&self) -> Limits {
-        Limits { max_streams: self.inner.max_streams.load(Relaxed), max_memory: self.inner.rings.limit() }
+        Limits {
+            max_streams: self.inner.max_streams.load(Relaxed),
+            max_memory: self.inner.rings.limit(),
+        }
     }
 
-    /// Changes what it may hold, and how many descriptors its streams may occupy. Streams beyond lower limits stay; no further
-    /// one is made until enough of them are gone.
+    /// Changes what it may hold, and how many descriptors its streams may occupy. Streams beyond
+    /// lower limits stay; no further one is made until enough of them are gone.
     pub fn set_limits(&self, limits: Limits, descriptors: u64) {
         self.inner.max_streams.store(limits.max_streams, Relaxed);
         self.inner.rings.set_limit(limits.max_memory);

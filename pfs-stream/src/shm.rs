@@ -1,9 +1,9 @@
 //! Readers in other processes: they are handed the ring and read it for themselves.
 //!
-//! The stream's side is a [`Handout`]: two descriptors and where to begin, to be passed on by whoever knows
-//! sockets. The other side makes a [`ShmReader`] of them, which reads with the very code of a [`Reader`].
-//! It can write nothing but its own page of stats, and sleeps on a futex in the ring's
-//! header that costs the stream one system call a wake-up, however many sleep.
+//! The stream's side is a [`Handout`]: two descriptors and where to begin, to be passed on by
+//! whoever knows sockets. The other side makes a [`ShmReader`] of them, which reads with the very
+//! code of a [`Reader`]. It can write nothing but its own page of stats, and sleeps on a futex in
+//! the ring's header that costs the stream one system call a wake-up, however many sleep.
 
 use std::{
     future::Future,
@@ -33,7 +33,8 @@ pub struct Handout {
     membership: Membership,
     start: ShmStart,
     held: Extent,
-    /// The ring and the page, for the other process. The page stays with the reader if the holder of a lease may wait for it.
+    /// The ring and the page, for the other process. The page stays with the reader if the holder
+    /// of a lease may wait for it.
     files: Option<(NextRing, Option<OwnedFd>)>,
     /// Whether the other process has read, and its page says where it is.
     has_read: AtomicBool,
@@ -50,33 +51,38 @@ pub enum FollowError {
     /// It has the stream's ring already.
     #[error("the stream has not left the ring that the reader has")]
     NotMoved,
-    /// The stream has no ring that could be shared, or one that a former holder of a lease can still write to.
+    /// The stream has no ring that could be shared, or one that a former holder of a lease can
+    /// still write to.
     #[error("the stream has no ring that could be shared")]
     NotShared,
 }
 
 impl Reader {
-    /// Turns a reader into one that another process is to go on with, from where it is. A process that [cannot
-    /// follow](Handout::follow) its stream from ring to ring is given one of full size.
+    /// Turns a reader into one that another process is to go on with, from where it is. A process
+    /// that [cannot follow](Handout::follow) its stream from ring to ring is given one of full
+    /// size.
     ///
     /// # Errors
     ///
-    /// When the system gives no memory for its page of stats, and when it has taken chunks out of the ring already or its
-    /// stream is [local](crate::Stream::local); the reader comes back as it was.
+    /// When the system gives no memory for its page of stats, and when it has taken chunks out of
+    /// the ring already or its stream is [local](crate::Stream::local); the reader comes back
+    /// as it was.
     // The large variant is the reader itself, which must not be lost.
     #[allow(clippy::result_large_err)]
     pub fn hand_out(self, can_follow: bool) -> Result<Handout, (Self, io::Error)> {
         if self.is_local() {
-            let error =
-                io::Error::new(io::ErrorKind::Unsupported, "what it has to read is in this process alone");
+            let error = io::Error::new(
+                io::ErrorKind::Unsupported,
+                "what it has to read is in this process alone",
+            );
             return Err((self, error));
         }
         let (page, file) = match Memory::writable_by_others(PAGE_WORDS) {
             Ok((memory, file)) => (memory, file),
             Err(error) => return Err((self, error)),
         };
-        // Before the ring is taken: a removal in between would release the memory that the client is about to map, and an append
-        // could leave it for one that the client cannot map.
+        // Before the ring is taken: a removal in between would release the memory that the client
+        // is about to map, and an append could leave it for one that the client cannot map.
         let counted = Counted::new(&self.membership.shared, can_follow);
         let (shared, next) = match self.membership.shared.share(can_follow) {
             Ok(shared) => shared,
@@ -93,7 +99,8 @@ impl Reader {
             None => (None, Some(file)),
         };
         membership.set_stats(ReaderStats::Page(StatsPage::new(page, for_holder)), ring.position());
-        // Also if the lease ends meanwhile: the client expects more descriptors exactly if this says so.
+        // Also if the lease ends meanwhile: the client expects more descriptors exactly if this
+        // says so.
         let start = ShmStart { leased: next.wake_files().is_some(), ..ring.to_start() };
         *lock(&membership.state.elsewhere) = Some(RingElsewhere::new(ring.ring, &next));
         Ok(Handout {
@@ -118,8 +125,9 @@ impl Handout {
         self.files.as_ref().map(|(ring, _)| ring.file())
     }
 
-    /// The [page and the event counter](NextRing::wake_files) of a leased ring. The other process must be given them, too: nobody wakes a
-    /// reader that does not [use them](ShmReader::wake_by).
+    /// The [page and the event counter](NextRing::wake_files) of a leased ring. The other process
+    /// must be given them, too: nobody wakes a reader that does not [use
+    /// them](ShmReader::wake_by).
     pub fn wake_files(&self) -> Option<[BorrowedFd<'_>; 2]> {
         self.files.as_ref().and_then(|(ring, _)| ring.wake_files())
     }
@@ -130,21 +138,23 @@ impl Handout {
         page.or_else(|| self.membership.state.stats.file()).map(AsFd::as_fd)
     }
 
-    /// Closes the files, once the other process has them: the reader then occupies no descriptor, or one if it is a `block` reader that the
-    /// holder of a lease may wait for.
+    /// Closes the files, once the other process has them: the reader then occupies no descriptor,
+    /// or one if it is a `block` reader that the holder of a lease may wait for.
     pub fn close_files(&mut self) {
         self.files = None;
     }
 
-    /// Has the reader copy what it reads, whatever its policy: the stream may stop to [wait](crate::Blockers) for it, and bytes
-    /// that went to a file straight from the ring cannot be taken back. A reader that has the page already may be passing bytes on just
-    /// now; if it is given up before it has, it [is told](WriteToError::Overtaken) which of them may be wrong.
+    /// Has the reader copy what it reads, whatever its policy: the stream may stop to
+    /// [wait](crate::Blockers) for it, and bytes that went to a file straight from the ring
+    /// cannot be taken back. A reader that has the page already may be passing bytes on just
+    /// now; if it is given up before it has, it [is told](WriteToError::Overtaken) which of them
+    /// may be wrong.
     pub fn require_copies(&self) {
         self.membership.state.stats.require_copies();
     }
 
-    /// The ring after the one that the other process has, and its file: the stream has left that one, and the process has read all
-    /// of it. It goes on in the next ring from where it is.
+    /// The ring after the one that the other process has, and its file: the stream has left that
+    /// one, and the process has read all of it. It goes on in the next ring from where it is.
     ///
     /// # Errors
     ///
@@ -158,8 +168,13 @@ impl Handout {
         }
         let elsewhere = &self.membership.state.elsewhere;
         if lock(elsewhere).as_ref().is_some_and(|ring| ring.is_current(&append)) {
-            // The reader trusts the ring no more, to which a former holder of a lease can still write.
-            return Err(if append.is_sealed { FollowError::NotShared } else { FollowError::NotMoved });
+            // The reader trusts the ring no more, to which a former holder of a lease can still
+            // write.
+            return Err(if append.is_sealed {
+                FollowError::NotShared
+            } else {
+                FollowError::NotMoved
+            });
         }
         let (ring, next) = shared.next_ring(&append).ok_or(FollowError::NotShared)?;
         let left = lock(elsewhere).replace(RingElsewhere::new(ring, &next));
@@ -169,14 +184,16 @@ impl Handout {
         Ok(next)
     }
 
-    /// Waits until the stream has left the ring that the other process reads, or has ended, and returns the ring's number. Waits only for
-    /// rings that were leased, whose former holder could hide this, and never returns `told`.
+    /// Waits until the stream has left the ring that the other process reads, or has ended, and
+    /// returns the ring's number. Waits only for rings that were leased, whose former holder
+    /// could hide this, and never returns `told`.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub fn left_ring(&self, told: Option<u64>) -> impl Future<Output = u64> + Send + use<> {
-        let (shared, state) = (Arc::clone(&self.membership.shared), Arc::clone(&self.membership.state));
+        let (shared, state) =
+            (Arc::clone(&self.membership.shared), Arc::clone(&self.membership.state));
         Stream { shared: Arc::clone(&shared) }.ends_with(move || {
             let append = shared.look();
             let over = lock(&state.elsewhere).as_ref().and_then(|ring| ring.is_over(&append));
@@ -184,8 +201,8 @@ impl Handout {
         })
     }
 
-    /// The other process cannot map: the reader is to go on here. Once it has asked for another ring, it goes on from where its page
-    /// says that it is.
+    /// The other process cannot map: the reader is to go on here. Once it has asked for another
+    /// ring, it goes on from where its page says that it is.
     pub fn take_back(mut self) -> Reader {
         let shared = &self.membership.shared;
         let mut append = shared.look();
@@ -229,7 +246,8 @@ impl Handout {
         self.progress().position
     }
 
-    /// The end that the reader has come to, by the position that it claims; `None` if it could read on.
+    /// The end that the reader has come to, by the position that it claims; `None` if it could read
+    /// on.
     ///
     /// # Errors
     ///
@@ -290,8 +308,8 @@ impl Drop for Counted {
     }
 }
 
-/// What [`ShmReader::try_write_to`] writes at a time keeps its part of a ring from being overwritten: no more than a fourth,
-/// so that the stream goes on meanwhile.
+/// What [`ShmReader::try_write_to`] writes at a time keeps its part of a ring from being
+/// overwritten: no more than a fourth, so that the stream goes on meanwhile.
 const SHARE: u64 = 4;
 
 /// Reads a ring that another process writes.
@@ -299,7 +317,8 @@ const SHARE: u64 = 4;
 pub struct ShmReader {
     ring: RingReader,
     stats: ReaderStats,
-    /// Where it asks the holder of a lease to wake it, and the event counter by which it wakes the holder.
+    /// Where it asks the holder of a lease to wake it, and the event counter by which it wakes the
+    /// holder.
     wake_by: Option<(Memory, OwnedFd)>,
 }
 
@@ -312,7 +331,11 @@ impl ShmReader {
     pub fn open(ring: OwnedFd, page: OwnedFd, start: &ShmStart) -> io::Result<Self> {
         let ring = Ring::open(ring, start.layout)?;
         let page = StatsPage::new(Memory::open(page, PAGE_WORDS, Sharing::Writable)?, None);
-        Ok(Self { ring: RingReader::from_start(ring, start), stats: ReaderStats::Page(page), wake_by: None })
+        Ok(Self {
+            ring: RingReader::from_start(ring, start),
+            stats: ReaderStats::Page(page),
+            wake_by: None,
+        })
     }
 
     /// Uses these [files](NextRing::wake_files) as long as it reads this ring.
@@ -330,7 +353,11 @@ impl ShmReader {
     /// # Errors
     ///
     /// As there.
-    pub fn try_read(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Result<Option<Read>, ReadError> {
+    pub fn try_read(
+        &mut self,
+        sink: &mut impl Sink,
+        max_bytes: usize,
+    ) -> Result<Option<Read>, ReadError> {
         let mut read = self.ring.try_read(sink, max_bytes.into())?;
         if let (None, Some((asleep, _))) = (read, &self.wake_by) {
             flag::raise(&asleep.words()[0], 1);
@@ -342,12 +369,14 @@ impl ShmReader {
         Ok(read)
     }
 
-    /// Whether it has read all of a ring that its stream has left, so that it must [follow](Self::follow).
+    /// Whether it has read all of a ring that its stream has left, so that it must
+    /// [follow](Self::follow).
     pub fn has_to_follow(&self) -> bool {
         self.ring.is_at_end_of_left_ring()
     }
 
-    /// Goes on in the ring that [`Handout::follow`] gave, at the same place. The [notifier](Self::notifier) is another one then.
+    /// Goes on in the ring that [`Handout::follow`] gave, at the same place. The
+    /// [notifier](Self::notifier) is another one then.
     ///
     /// # Errors
     ///
@@ -357,17 +386,20 @@ impl ShmReader {
         Ok(())
     }
 
-    /// Writes the next chunks to a file straight from the ring: whole ones, at most about `most` bytes, and at least one chunk.
-    /// `None`, and nothing was written, if they are less than `least` bytes, if something other than chunks comes next, if this
-    /// reader's policy is not [`SlowPolicy::Block`], or if the stream [limits](Handout::require_copies) how long it waits for
-    /// this reader. Then call [`try_read`](Self::try_read).
+    /// Writes the next chunks to a file straight from the ring: whole ones, at most about `most`
+    /// bytes, and at least one chunk. `None`, and nothing was written, if they are less than
+    /// `least` bytes, if something other than chunks comes next, if this reader's policy is not
+    /// [`SlowPolicy::Block`], or if the stream [limits](Handout::require_copies) how long it waits
+    /// for this reader. Then call [`try_read`](Self::try_read).
     ///
-    /// Writers wait for the reader meanwhile. That there is [room](Self::room_is_wanted) now is to be told afterwards.
+    /// Writers wait for the reader meanwhile. That there is [room](Self::room_is_wanted) now is to
+    /// be told afterwards.
     ///
     /// # Errors
     ///
-    /// [`WriteToError::File`], when a part may have been written, and [`WriteToError::Overtaken`] where the stream did not wait
-    /// after all, because it has let go of the [`Handout`]: what the file got may then be wrong.
+    /// [`WriteToError::File`], when a part may have been written, and [`WriteToError::Overtaken`]
+    /// where the stream did not wait after all, because it has let go of the [`Handout`]: what
+    /// the file got may then be wrong.
     pub fn try_write_to(
         &mut self,
         file: BorrowedFd<'_>,
@@ -385,15 +417,17 @@ impl ShmReader {
         Ok(read)
     }
 
-    /// Whether the stream waits for the room that this reader has made: it must then be told that there is some. Wakes the holder of a lease
-    /// that waits for it. To be called once after each read.
+    /// Whether the stream waits for the room that this reader has made: it must then be told that
+    /// there is some. Wakes the holder of a lease that waits for it. To be called once after
+    /// each read.
     pub fn room_is_wanted(&self) -> bool {
         if self.ring.policy != SlowPolicy::Block {
             return false;
         }
         let (by_stream, by_holder) = self.stats.wanted_by(self.ring.position());
         if let (true, Some((_, room))) = (by_holder, &self.wake_by) {
-            // Only a counter that somebody has filled takes no more, and that wakes the holder as well.
+            // Only a counter that somebody has filled takes no more, and that wakes the holder as
+            // well.
             let _ = rustix::io::write(room, &1_u64.to_ne_bytes());
         }
         by_stream
@@ -412,8 +446,8 @@ impl ShmReader {
 
 /// What readers of other processes sleep on.
 ///
-/// Take [`count`](Self::count), find nothing to read, then [`sleep`](Self::sleep) with that count: news in
-/// between is not missed.
+/// Take [`count`](Self::count), find nothing to read, then [`sleep`](Self::sleep) with that count:
+/// news in between is not missed.
 #[derive(Clone, Debug)]
 pub struct Notifier(Ring);
 
@@ -423,7 +457,8 @@ impl Notifier {
         self.0.notify_count()
     }
 
-    /// Sleeps until it is notified, if it was not since `count`; or until the time is over, or for no reason.
+    /// Sleeps until it is notified, if it was not since `count`; or until the time is over, or for
+    /// no reason.
     pub fn sleep(&self, count: u32, most: Option<Duration>) {
         self.0.sleep(count, most);
     }

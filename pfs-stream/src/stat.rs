@@ -40,7 +40,8 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
     let now = clock::append_time();
     let append = shared.look();
     let (head, tail) = (append.ring.head(), append.ring.tail());
-    let (recent, from) = append.ring.appended_since(now.saturating_sub(clock::duration_micros(RATE_WINDOW)));
+    let (recent, from) =
+        append.ring.appended_since(now.saturating_sub(clock::duration_micros(RATE_WINDOW)));
     let writers: Vec<_> = append
         .writers
         .iter()
@@ -77,7 +78,8 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
                 policy: reader.policy(),
                 lost_bytes,
                 lost_chunks,
-                blocking: reader.policy() == SlowPolicy::Block && awaited == Some(reader.stats.seq()),
+                blocking: reader.policy() == SlowPolicy::Block
+                    && awaited == Some(reader.stats.seq()),
                 was_block: reader.is_given_up(),
             }
         })
@@ -91,7 +93,9 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         ring_buffer_size: shared.config.ring_buffer_size,
         channel_buffer_size: shared.config.channel_buffer_size,
         capacity: append.ring.ring().layout().capacity(),
-        memory: append.ring.ring().layout().bytes() + append.growth.memory() + overhead(&shared.name),
+        memory: append.ring.ring().layout().bytes()
+            + append.growth.memory()
+            + overhead(&shared.name),
         moves: append.growth.moves,
         head: head.offset,
         tail: tail.offset,
@@ -100,7 +104,9 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         rate: per_second(recent, now.saturating_sub(from)),
         writers_finished: append.finished,
         writers_died: append.status.deaths(),
-        lost_bytes: readers.iter().fold(lost_before, |sum, reader| sum.saturating_add(reader.lost_bytes)),
+        lost_bytes: readers
+            .iter()
+            .fold(lost_before, |sum, reader| sum.saturating_add(reader.lost_bytes)),
         ttl: shared.config.ttl,
         content_type: shared.config.content_type.clone(),
         writers,

@@ -43,14 +43,16 @@ pub struct Stream {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// How much more of a budget of memory than its limit may be in use while a stream takes the name of this one, which gives that
-/// much back next. A ring that nobody has written to has taken next to nothing until then.
+/// How much more of a budget of memory than its limit may be in use while a stream takes the name
+/// of this one, which gives that much back next. A ring that nobody has written to has taken next
+/// to nothing until then.
 pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
     let unattached = replaced.filter(|stream| stream.is_unattached());
     unattached.map_or(0, |stream| stream.shared.reserved_from(memory))
 }
 
-/// So often at most a place is looked for in a ring that the holder of a lease overwrites meanwhile.
+/// So often at most a place is looked for in a ring that the holder of a lease overwrites
+/// meanwhile.
 const MAX_ATTEMPTS: usize = 64;
 
 impl Stream {
@@ -65,13 +67,15 @@ impl Stream {
         Ok(Self::unregistered(name, config, ring))
     }
 
-    /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so that neither
-    /// appending [`Bytes`](bytes::Bytes) nor reading them copies anything, however many read. It keeps every promise of
-    /// any other stream, except that its readers can't be handed out to other processes.
+    /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so
+    /// that neither appending [`Bytes`](bytes::Bytes) nor reading them copies anything, however
+    /// many read. It keeps every promise of any other stream, except that its readers can't be
+    /// handed out to other processes.
     ///
-    /// What it holds is bounded by its ring and an eighth more, counted in bytes of chunks: a chunk that has left the ring is
-    /// let go of a little later, because nobody waits for a reader that may be taking it. `Bytes` that are a small part of
-    /// something large keep all of that. A reader that is asked for events takes up to 64 chunks at once, of 2 MiB together or
+    /// What it holds is bounded by its ring and an eighth more, counted in bytes of chunks: a chunk
+    /// that has left the ring is let go of a little later, because nobody waits for a reader
+    /// that may be taking it. `Bytes` that are a small part of something large keep all of
+    /// that. A reader that is asked for events takes up to 64 chunks at once, of 2 MiB together or
     /// a single one, and keeps those that it has not handed on.
     ///
     /// # Errors
@@ -104,8 +108,8 @@ impl Stream {
         &self.shared.name
     }
 
-    /// Its identity: another stream of its name has another one. The daemon's start in it is that of the registry, or of the
-    /// stream itself where that belongs to none.
+    /// Its identity: another stream of its name has another one. The daemon's start in it is that
+    /// of the registry, or of the stream itself where that belongs to none.
     pub fn identity(&self) -> Identity {
         self.shared.identity
     }
@@ -120,8 +124,9 @@ impl Stream {
         self.shared.config.max_chunk()
     }
 
-    /// Whether other processes can be given its memory. False where the system has no memory of that kind, for a
-    /// [local](Self::local) stream, and where its registry has no [descriptor](crate::Registry::with_descriptors) left.
+    /// Whether other processes can be given its memory. False where the system has no memory of
+    /// that kind, for a [local](Self::local) stream, and where its registry has no
+    /// [descriptor](crate::Registry::with_descriptors) left.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub fn is_shared(&self) -> bool {
         let has_descriptor = || !self.shared.descriptors.is_used_up();
@@ -186,7 +191,8 @@ impl Stream {
         let held = append.extent();
         let stats = ReaderStats::own();
         stats.set_position(at);
-        let state = ReaderState::new(self.shared.watchers.number(), peer, options.policy, at.offset, stats);
+        let state =
+            ReaderState::new(self.shared.watchers.number(), peer, options.policy, at.offset, stats);
         if options.policy == SlowPolicy::Block {
             append.block_floor = append.block_floor.min(at.seq);
         }
@@ -256,8 +262,9 @@ impl Stream {
         self.shared.set_status(Status::close);
     }
 
-    /// As [`close`](Self::close), but as failed: at head, readers get [`End::Failed`](pfs_proto::End::Failed), which is not
-    /// the end that there should be. False if the stream was closed before, and not as failed: then it stays as it is, because
+    /// As [`close`](Self::close), but as failed: at head, readers get
+    /// [`End::Failed`](pfs_proto::End::Failed), which is not the end that there should be.
+    /// False if the stream was closed before, and not as failed: then it stays as it is, because
     /// readers may have been told of that end.
     #[must_use = "a stream that was closed before did not fail"]
     pub fn close_failed(&self) -> bool {
@@ -291,8 +298,8 @@ impl Stream {
         })
     }
 
-    /// Tells what happens to it from now on: who comes and goes, what readers lose, and how it ends. Whoever is told is not
-    /// waited for.
+    /// Tells what happens to it from now on: who comes and goes, what readers lose, and how it
+    /// ends. Whoever is told is not waited for.
     pub fn events(&self) -> Events {
         // Nothing can happen to the state of the stream meanwhile.
         let append = self.shared.look();
@@ -310,7 +317,8 @@ impl Stream {
         Arc::strong_count(&self.shared) == 1
     }
 
-    /// Whether the stream is as it was created: nothing was appended, no client is attached, and it was not closed.
+    /// Whether the stream is as it was created: nothing was appended, no client is attached, and it
+    /// was not closed.
     pub fn is_unused(&self) -> bool {
         let append = self.shared.look();
         let is_empty = append.ring.head().offset == 0 && !append.status.closed();
@@ -365,10 +373,12 @@ impl Stream {
         Hold(self.clone())
     }
 
-    /// How long it lives on, as things stand: until its time to live runs out, or until its deadline. Zero if that is over;
-    /// `None` if it has neither, even if its registry has it [expire](crate::Registry::set_idle_ttl) when it is idle.
+    /// How long it lives on, as things stand: until its time to live runs out, or until its
+    /// deadline. Zero if that is over; `None` if it has neither, even if its registry has it
+    /// [expire](crate::Registry::set_idle_ttl) when it is idle.
     pub fn expires_in(&self) -> Option<Duration> {
-        let until = |deadline: SystemTime| deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        let until =
+            |deadline: SystemTime| deadline.duration_since(SystemTime::now()).unwrap_or_default();
         self.unused_left(None).into_iter().chain(self.shared.config.deadline.map(until)).min()
     }
 
@@ -378,8 +388,8 @@ impl Stream {
         config.ttl.is_some() || config.deadline.is_some()
     }
 
-    /// How long it lives on if nobody uses it: until its time to live runs out, or until it was idle for `idle_ttl` where its
-    /// creator said nothing. `None` if neither ends it as it is.
+    /// How long it lives on if nobody uses it: until its time to live runs out, or until it was
+    /// idle for `idle_ttl` where its creator said nothing. `None` if neither ends it as it is.
     pub(crate) fn unused_left(&self, idle_ttl: Option<Duration>) -> Option<Duration> {
         if let Some(ttl) = self.shared.config.ttl {
             self.shared.look_if_leased();
@@ -389,7 +399,8 @@ impl Stream {
         Some(idle_ttl.saturating_sub(self.shared.idle_for()?))
     }
 
-    /// Data that the host attaches to this stream, made on first use: one value of each type. The engine never reads it.
+    /// Data that the host attaches to this stream, made on first use: one value of each type. The
+    /// engine never reads it.
     #[cfg(feature = "host")]
     pub fn extension<T: Any + Send + Sync + Default>(&self) -> std::sync::Arc<T> {
         self.shared.extensions.get()

@@ -1,9 +1,10 @@
 //! What all streams of a registry did together, for those who watch a daemon.
 //!
-//! Readers and writers count for themselves, and what they counted is added to a sum when they go: while they work,
-//! counting costs nothing that others share.
+//! Readers and writers count for themselves, and what they counted is added to a sum when they go:
+//! while they work, counting costs nothing that others share.
 
-// Not loom's, because nothing is decided by what it holds: nobody touches anything of loom's while it is locked.
+// Not loom's, because nothing is decided by what it holds: nobody touches anything of loom's while
+// it is locked.
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -13,8 +14,9 @@ use pfs_proto::Peer;
 
 use crate::clock;
 
-/// What the streams of a registry did since it was made, and who is attached to them now. Sizes in bytes.
-/// What was counted never goes back, but what those counted who are attached to a removed stream is told when they go.
+/// What the streams of a registry did since it was made, and who is attached to them now. Sizes in
+/// bytes. What was counted never goes back, but what those counted who are attached to a removed
+/// stream is told when they go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Streams that take appends.
@@ -125,7 +127,8 @@ impl Gone {
         self.sum.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those who have gone, and what `add` adds to them. One who goes meanwhile may be missing, and is not there twice.
+    /// Those who have gone, and what `add` adds to them. One who goes meanwhile may be missing, and
+    /// is not there twice.
     pub(crate) fn with(&self, add: impl FnOnce(&mut Totals)) -> Totals {
         let mut totals = *self.sum();
         add(&mut totals);
@@ -135,7 +138,8 @@ impl Gone {
         totals
     }
 
-    /// To be called when it is no longer among its stream's writers: better missing for a moment than there twice.
+    /// To be called when it is no longer among its stream's writers: better missing for a moment
+    /// than there twice.
     pub(crate) fn add_writer(&self, counted: Counted, finished: Option<bool>) {
         let mut totals = self.sum();
         totals.add(counted);

@@ -1,26 +1,31 @@
-//! What readers and writers have in common, whether their stream is in this process or with a daemon.
+//! What readers and writers have in common, whether their stream is in this process or with a
+//! daemon.
 //!
-//! `pfs_stream::Reader` and `pfs_client::Reader` are [`StreamReader`]s, the two `Writer`s are [`StreamWriter`]s. Whatever
-//! is written for the traits moves from one to the other by changing the line that makes the reader or writer. All that
-//! adapts them is written for the traits too: byte streams, typed streams, stalls, throttles.
+//! `pfs_stream::Reader` and `pfs_client::Reader` are [`StreamReader`]s, the two `Writer`s are
+//! [`StreamWriter`]s. Whatever is written for the traits moves from one to the other by changing
+//! the line that makes the reader or writer. All that adapts them is written for the traits too:
+//! byte streams, typed streams, stalls, throttles.
 //!
-//! A reader is one poll function, because that is what adapters are made of. It yields [`Event`]s: a chunk, a gap with its
-//! exact range, the end with its reason. What is not an end is a [`ReadError`]: removed, too slow, daemon gone. After
-//! the end or a failure, the same comes again.
+//! A reader is one poll function, because that is what adapters are made of. It yields [`Event`]s:
+//! a chunk, a gap with its exact range, the end with its reason. What is not an end is a
+//! [`ReadError`]: removed, too slow, daemon gone. After the end or a failure, the same comes again.
 //!
-//! A daemon's stream yields [`Event::Attached`] first, a stream of this process does not: code for both ignores the events that
-//! it has no use for.
+//! A daemon's stream yields [`Event::Attached`] first, a stream of this process does not: code for
+//! both ignores the events that it has no use for.
 //!
-//! A writer is three futures. `append` hands a chunk over; `flush` waits until all that was handed over is in the
-//! stream (in one process that is so at once); `finish` ends the writer, and the stream with it if that is wanted. A writer that is
-//! dropped without it has died, and readers that ask are told so.
+//! A writer is three futures. `append` hands a chunk over; `flush` waits until all that was handed
+//! over is in the stream (in one process that is so at once); `finish` ends the writer, and the
+//! stream with it if that is wanted. A writer that is dropped without it has died, and readers that
+//! ask are told so.
 //!
-//! Everything is cancel safe. A poll that is pending has taken nothing. An `append` that is dropped while it waits has
-//! handed over the whole chunk or nothing of it.
+//! Everything is cancel safe. A poll that is pending has taken nothing. An `append` that is dropped
+//! while it waits has handed over the whole chunk or nothing of it.
 //!
-//! The names are those that the types have for themselves. [`Writer::finish`](crate::Writer::finish) is no future, because nothing is
-//! left to wait for in this process: code that names that type does not `.await` it. Where both [`std::io::Write`] and [`StreamWriter`] are imported, `flush`
-//! needs to be told which: `StreamWriter::flush(&mut writer)`.
+//! The names are those that the types have for themselves.
+//! [`Writer::finish`](crate::Writer::finish) is no future, because nothing is left to wait for in
+//! this process: code that names that type does not `.await` it. Where both [`std::io::Write`] and
+//! [`StreamWriter`] are imported, `flush` needs to be told which: `StreamWriter::flush(&mut
+//! writer)`.
 //!
 //! ```
 //! # use pfs_stream::*;
@@ -47,14 +52,16 @@ use crate::{ByteStream, Chunk, EventStream, Finish, ReadError, WriteError};
 
 /// Follows a stream, wherever that is.
 pub trait StreamReader: Send {
-    /// The next event, as soon as there is one. Pending, it has taken nothing, and the waker will be woken.
+    /// The next event, as soon as there is one. Pending, it has taken nothing, and the waker will
+    /// be woken.
     ///
     /// # Errors
     ///
     /// [`ReadError`]; then the same again.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>>;
 
-    /// The next event, however long it takes. Cancel safe: an event is taken only if it was returned.
+    /// The next event, however long it takes. Cancel safe: an event is taken only if it was
+    /// returned.
     ///
     /// # Errors
     ///
@@ -133,7 +140,8 @@ pub trait StreamWriter: Send + Sized {
     /// The largest chunk that the stream takes, in bytes.
     fn max_chunk(&self) -> u64;
 
-    /// How many readers were attached at the newest append of which that is known; 0 before the first.
+    /// How many readers were attached at the newest append of which that is known; 0 before the
+    /// first.
     fn readers(&self) -> u32;
 
     /// Hands one chunk over; an empty one is nothing. Waits while a `block` reader needs the room.
@@ -158,7 +166,8 @@ pub trait StreamWriter: Send + Sized {
     /// Cancel safe.
     fn flush(&mut self) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// Ends this writer as `finish` says, once everything is in the stream, and tells the offset after its last chunk.
+    /// Ends this writer as `finish` says, once everything is in the stream, and tells the offset
+    /// after its last chunk.
     ///
     /// # Errors
     ///

@@ -38,7 +38,8 @@ impl WaitQueue {
         Self { sleepers: AtomicUsize::new(0), queue: Mutex::new(Queue::default()) }
     }
 
-    /// Polls `check`, and once more after entering the queue, so that news in between is not missed.
+    /// Polls `check`, and once more after entering the queue, so that news in between is not
+    /// missed.
     pub(crate) fn poll<T>(
         &self,
         ticket: &mut Ticket,
@@ -151,7 +152,11 @@ mod tests {
         let waker = Waker::noop();
         for _ in 0..1000 {
             let mut ticket = Ticket::default();
-            assert!(queue.poll(&mut ticket, &mut Context::from_waker(waker), || None::<()>).is_pending());
+            assert!(
+                queue
+                    .poll(&mut ticket, &mut Context::from_waker(waker), || None::<()>)
+                    .is_pending()
+            );
             queue.leave(&mut ticket);
         }
         assert_eq!(lock(&queue.queue).places.len(), 1);
@@ -166,7 +171,9 @@ mod tests {
         let (mut first, mut second) = (Ticket::default(), Ticket::default());
         let (a, b) = (Waker::from(Arc::clone(&stays)), Waker::from(Arc::clone(&leaves)));
         for _ in 0..3 {
-            assert!(queue.poll(&mut first, &mut Context::from_waker(&a), || None::<()>).is_pending());
+            assert!(
+                queue.poll(&mut first, &mut Context::from_waker(&a), || None::<()>).is_pending()
+            );
         }
         assert!(queue.poll(&mut second, &mut Context::from_waker(&b), || None::<()>).is_pending());
         queue.leave(&mut second);

@@ -54,12 +54,14 @@ pub struct Writer {
 pub enum Finish {
     /// The writer has appended all that it had. The stream stays open.
     KeepOpen,
-    /// The writer has appended all that it had, and the stream is closed: readers get what is in it, and then the end.
+    /// The writer has appended all that it had, and the stream is closed: readers get what is in
+    /// it, and then the end.
     Close,
-    /// What the writer appended is not all that there should be: it counts as one that died. The stream stays open.
+    /// What the writer appended is not all that there should be: it counts as one that died. The
+    /// stream stays open.
     Failed,
-    /// As [`Failed`](Self::Failed), and the stream is closed as failed: readers get what is in it, and then
-    /// [`End::Failed`](pfs_proto::End::Failed) in place of an end.
+    /// As [`Failed`](Self::Failed), and the stream is closed as failed: readers get what is in it,
+    /// and then [`End::Failed`](pfs_proto::End::Failed) in place of an end.
     CloseFailed,
 }
 
@@ -72,8 +74,8 @@ pub enum Departure {
     Died,
     /// The writer finished.
     Finished,
-    /// Nothing: readers wait on, as if the writer were still there. For a host that goes away itself, and tells its
-    /// readers so.
+    /// Nothing: readers wait on, as if the writer were still there. For a host that goes away
+    /// itself, and tells its readers so.
     Open,
 }
 
@@ -109,8 +111,8 @@ impl Writer {
         }
     }
 
-    /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the room.
-    /// An empty chunk changes nothing.
+    /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the
+    /// room. An empty chunk changes nothing.
     ///
     /// # Errors
     ///
@@ -159,7 +161,8 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`WriteError::Full`] while a `block` reader needs the room; otherwise as [`append`](Self::append).
+    /// [`WriteError::Full`] while a `block` reader needs the room; otherwise as
+    /// [`append`](Self::append).
     pub fn try_append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         self.try_append_given(Given::new(&chunk))
     }
@@ -239,7 +242,8 @@ impl Writer {
         self.shared.reader_count.load(Ordering::Relaxed)
     }
 
-    /// Ends this writer as `finish` says, and tells the offset after its last chunk; 0 if there was none.
+    /// Ends this writer as `finish` says, and tells the offset after its last chunk; 0 if there was
+    /// none.
     pub fn finish(mut self, finish: Finish) -> u64 {
         match finish {
             Finish::KeepOpen => self.departure = Departure::Finished,
@@ -265,7 +269,8 @@ impl Writer {
     }
 }
 
-/// Each clone is a writer of its own: it finishes or dies for itself, and the writers are gone when all are.
+/// Each clone is a writer of its own: it finishes or dies for itself, and the writers are gone when
+/// all are.
 impl Clone for Writer {
     fn clone(&self) -> Self {
         Self::join(&self.shared, lock(&self.shared.append), self.state.peer)
@@ -299,7 +304,8 @@ impl Drop for Writer {
     }
 }
 
-/// A writer that waits for room, until this is dropped: because there is some, or because it gave up.
+/// A writer that waits for room, until this is dropped: because there is some, or because it gave
+/// up.
 pub(crate) struct Waiting {
     shared: Arc<Shared>,
     state: Arc<WriterState>,
@@ -317,7 +323,11 @@ impl Waiting {
         }
     }
 
-    pub(crate) fn poll<T>(&mut self, cx: &mut Context<'_>, room: impl FnMut() -> Option<T>) -> Poll<T> {
+    pub(crate) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: impl FnMut() -> Option<T>,
+    ) -> Poll<T> {
         self.shared.room.poll(&mut self.ticket, cx, room)
     }
 }

@@ -6,7 +6,8 @@
 use pfs_stream::{Events, Finish, Peer, ReadOptions, Stream, StreamConfig, StreamEvent};
 
 fn stream() -> Stream {
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     Stream::new("s", config).unwrap()
 }
 
@@ -82,7 +83,11 @@ fn the_end_is_told_once_and_the_removal_last() {
     assert_eq!(events.next_blocking(), Some(StreamEvent::Closed { offset: 5, failed: false }));
     assert_eq!(events.next_blocking(), Some(StreamEvent::Removed));
     assert_eq!((events.next_blocking(), events.try_next()), (None, None));
-    assert_eq!(told(&mut stream.events()), [StreamEvent::Removed], "whoever comes too late is told as much");
+    assert_eq!(
+        told(&mut stream.events()),
+        [StreamEvent::Removed],
+        "whoever comes too late is told as much"
+    );
 }
 
 #[test]
@@ -111,7 +116,8 @@ fn a_watcher_that_takes_nothing_costs_a_bounded_queue_and_is_told_how_much_it_mi
 fn a_watcher_in_a_thread_of_its_own_is_woken() {
     let stream = stream();
     let mut events = stream.events();
-    let watching = std::thread::spawn(move || std::iter::from_fn(|| events.next_blocking()).count());
+    let watching =
+        std::thread::spawn(move || std::iter::from_fn(|| events.next_blocking()).count());
     for _ in 0..10 {
         drop(stream.reader_of(ReadOptions::default(), us()).unwrap());
     }

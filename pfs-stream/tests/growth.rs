@@ -224,7 +224,11 @@ fn a_stream_is_replaced_by_one_that_needs_all_of_its_memory_also_while_it_moves(
     drop((writer, stream));
     registry.set_limits(Limits { max_streams: 1, max_memory: registry.memory() }, 0);
     let as_large = config(4 * 1024 * 1024).reserve(true);
-    assert!(registry.replace_with("s", as_large, |_| ()).is_ok(), "{} bytes are there", registry.memory());
+    assert!(
+        registry.replace_with("s", as_large, |_| ()).is_ok(),
+        "{} bytes are there",
+        registry.memory()
+    );
 }
 
 #[test]
@@ -284,8 +288,8 @@ impl Wake for Notice {
     }
 }
 
-/// Has a writer wait for room in a ring that cannot grow, and then another one do something, when it can. Whether that woke it, and
-/// let it append.
+/// Has a writer wait for room in a ring that cannot grow, and then another one do something, when
+/// it can. Whether that woke it, and let it append.
 fn wakes(act: impl FnOnce(&mut Writer)) -> (bool, bool) {
     let registry = Registry::new(Limits { max_streams: 1, max_memory: 3000 });
     let stream = registry.create("s", config(4096)).unwrap();
@@ -312,7 +316,8 @@ fn a_writer_that_waits_goes_on_when_an_append_of_another_one_has_moved_the_strea
 #[test]
 fn a_writer_that_waits_goes_on_when_an_append_that_finds_no_room_itself_has_moved_the_stream() {
     // More than the largest ring has room for beside what is there.
-    let moves = |writer: &mut Writer| assert_eq!(writer.try_append(vec![0; 4095]), Err(WriteError::Full));
+    let moves =
+        |writer: &mut Writer| assert_eq!(writer.try_append(vec![0; 4095]), Err(WriteError::Full));
     assert_eq!(wakes(moves), (true, true));
 }
 

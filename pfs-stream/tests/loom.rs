@@ -1,4 +1,5 @@
-//! Every interleaving, and every value that a weak memory model lets a load see, on a ring of two words.
+//! Every interleaving, and every value that a weak memory model lets a load see, on a ring of two
+//! words.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p pfs-stream --test loom`
 #![cfg(loom)]
@@ -49,7 +50,8 @@ fn a_read_beside_appends_that_overwrite_it_is_whole_or_a_gap() {
         let mut writer = stream.writer().unwrap();
         writer.try_append(&bytes_at(0, 5)).unwrap();
         let appending = thread::spawn(move || {
-            // The second of these overwrites what the reader may be copying, inside a shared word too.
+            // The second of these overwrites what the reader may be copying, inside a shared word
+            // too.
             for (from, len) in [(5, 9), (14, 10)] {
                 writer.try_append(&bytes_at(from, len)).unwrap();
             }
@@ -259,7 +261,8 @@ fn a_close_after_the_stream_has_moved_ends_a_reader_that_falls_asleep_in_the_rin
 
 /// A stream that holds chunks of 8 bytes and more by reference, two of them in its ring.
 fn local() -> Stream {
-    let config = StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
     Stream::local("s", config).unwrap()
 }
 
@@ -326,7 +329,8 @@ fn a_reader_finds_every_chunk_while_the_writer_leaves_the_first_index() {
         append_bytes(&mut writer, 0, 7);
         append_bytes(&mut writer, 7, 7);
         let appending = thread::spawn(move || {
-            // One chunk leaves the ring, and then there are more than have entries in the first index.
+            // One chunk leaves the ring, and then there are more than have entries in the first
+            // index.
             append_bytes(&mut writer, 14, 5);
             append_bytes(&mut writer, 19, 3);
             writer

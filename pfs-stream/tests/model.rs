@@ -91,7 +91,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         (0..5000u64).prop_map(Start::Tail),
         (0..20_000u64).prop_map(Start::Offset),
     ];
-    let policy = prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)];
+    let policy =
+        prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)];
     let until = prop_oneof![Just(Until::Closed), Just(Until::CaughtUp), Just(Until::WritersGone)];
     prop_oneof![
         20 => prop_oneof![1..20u64, 1..CHANNEL].prop_map(Operation::Append),
@@ -115,7 +116,8 @@ struct Follower {
     reader: Reader,
     options: ReadOptions,
     position: u64,
-    /// Where the part of the chunk at the position begins that the reader has got already, or the position.
+    /// Where the part of the chunk at the position begins that the reader has got already, or the
+    /// position.
     settled: u64,
     head_at_attach: u64,
     lost: u64,
@@ -231,7 +233,10 @@ impl Model {
             Ok(None) => assert_eq!(before, head, "nothing to read, but not at head"),
             Ok(Some(Read::Data { chunks, bytes: len })) => {
                 follower.position += len as u64;
-                assert_eq!(taken.bytes(), (before..follower.position).map(byte_at).collect::<Vec<_>>());
+                assert_eq!(
+                    taken.bytes(),
+                    (before..follower.position).map(byte_at).collect::<Vec<_>>()
+                );
                 let may_exceed = chunks == 1 && !taking.parts || max <= taking.header_len;
                 assert!(
                     may_exceed || taken.buffer.len() <= max,
@@ -251,7 +256,8 @@ impl Model {
             Ok(Some(Read::Gap { from, to, .. })) => {
                 assert_eq!(from, follower.settled, "the parts before it count as lost");
                 assert!(to > from && self.is_boundary(to));
-                let asked_for = matches!(follower.options.start, Start::Offset(offset) if offset == from);
+                let asked_for =
+                    matches!(follower.options.start, Start::Offset(offset) if offset == from);
                 assert!(asked_for || follower.options.policy == SlowPolicy::Drop);
                 // A reader that started inside a chunk may lose the rest of it.
                 assert!(from == follower.reader.start() || self.is_boundary(from));

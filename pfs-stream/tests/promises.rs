@@ -17,7 +17,8 @@ use pfs_stream::*;
 const PEER: Peer = Peer { pid: None, uid: None };
 
 fn stream(ring: u64, channel: u64) -> Stream {
-    let config = StreamConfig { ring_buffer_size: ring, channel_buffer_size: channel, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: ring, channel_buffer_size: channel, ..Default::default() };
     Stream::new("s", config).unwrap()
 }
 
@@ -130,7 +131,10 @@ fn a_lapped_drop_reader_is_told_its_gap_on_chunk_boundaries_and_goes_on() {
     assert_eq!(got.gaps, [(100, 6000, 59)]);
     assert_eq!(got.bytes, bytes_at(6000..10_000));
     let stat = stream.stat();
-    assert_eq!((stat.readers[0].lost_bytes, stat.readers[0].lost_chunks, stat.lost_bytes), (5900, 59, 5900));
+    assert_eq!(
+        (stat.readers[0].lost_bytes, stat.readers[0].lost_chunks, stat.lost_bytes),
+        (5900, 59, 5900)
+    );
 }
 
 #[test]
@@ -143,7 +147,11 @@ fn a_live_reader_that_lags_beyond_the_channel_buffer_loses_its_oldest_chunks() {
     append(&mut writer, 20, 100);
     assert_eq!(drain(&mut live).gaps, [(2000, 3000, 10)]);
     let got = drain(&mut behind);
-    assert_eq!((got.gaps.len(), got.bytes.len()), (0, 4000), "one that was never live may use the ring");
+    assert_eq!(
+        (got.gaps.len(), got.bytes.len()),
+        (0, 4000),
+        "one that was never live may use the ring"
+    );
 }
 
 #[test]
@@ -306,7 +314,10 @@ fn limits_refuse_a_stream_and_disturb_no_other() {
     let held = registry.create("a", config.clone()).unwrap();
     assert!(matches!(registry.create("a", config.clone()), Err(CreateError::Exists)));
     registry.create("b", config.clone()).unwrap();
-    assert!(matches!(registry.create("c", config.clone()), Err(CreateError::TooManyStreams { limit: 2 })));
+    assert!(matches!(
+        registry.create("c", config.clone()),
+        Err(CreateError::TooManyStreams { limit: 2 })
+    ));
     registry.remove("b");
     let large = StreamConfig { ring_buffer_size: 2 * one, ..config.clone() };
     assert!(matches!(registry.create("c", large.clone()), Err(CreateError::TooMuchMemory { .. })));
@@ -338,7 +349,10 @@ fn limits_that_are_changed_hold_for_the_next_stream_and_take_nothing_away() {
     let lower = Limits { max_streams: 1, max_memory: one };
     registry.set_limits(lower, 0);
     assert_eq!((registry.limits(), registry.len(), registry.memory()), (lower, 2, one * 2));
-    assert!(matches!(registry.create("c", config.clone()), Err(CreateError::TooManyStreams { limit: 1 })));
+    assert!(matches!(
+        registry.create("c", config.clone()),
+        Err(CreateError::TooManyStreams { limit: 1 })
+    ));
 
     registry.set_limits(Limits { max_streams: 3, ..lower }, 0);
     assert!(matches!(registry.create("c", config.clone()), Err(CreateError::TooMuchMemory { .. })));
@@ -350,8 +364,10 @@ fn limits_that_are_changed_hold_for_the_next_stream_and_take_nothing_away() {
 fn a_listing_page_by_page_has_the_streams_at_a_path_and_below_it_in_order() {
     let registry = Registry::with_descriptors(Limits::UNLIMITED, 0);
     // Neighbours of the slash in the order of names, and what has the path as its beginning.
-    let names =
-        ["/a", "/a-b", "/a.", "/a/", "/a/b", "/a/b-", "/a/b/c", "/a/b0", "/a/c", "/a0", "/aa", "/b", "/"];
+    let names = [
+        "/a", "/a-b", "/a.", "/a/", "/a/b", "/a/b-", "/a/b/c", "/a/b0", "/a/c", "/a0", "/aa", "/b",
+        "/",
+    ];
     for name in names {
         registry.create(name, StreamConfig::default().buffer_size(1)).unwrap();
     }
@@ -367,7 +383,8 @@ fn a_listing_page_by_page_has_the_streams_at_a_path_and_below_it_in_order() {
             }
             let mut expected = names.map(str::to_owned).to_vec();
             expected.retain(|name| {
-                name.strip_prefix(path).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+                name.strip_prefix(path)
+                    .is_some_and(|below| below.is_empty() || below.starts_with('/'))
             });
             expected.sort();
             assert_eq!(listed, expected, "{path}, {page} a page");
@@ -387,8 +404,8 @@ fn a_stream_that_is_made_anew_under_its_name_has_another_identity() {
     assert_ne!(second.identity(), first.identity());
     assert_eq!(second.identity().daemon(), first.identity().daemon(), "one registry made both");
     // No time passes between the two, and still they are not the same.
-    let apart =
-        [(); 2].map(|()| Registry::new(Limits::default()).create("s", StreamConfig::default()).unwrap());
+    let apart = [(); 2]
+        .map(|()| Registry::new(Limits::default()).create("s", StreamConfig::default()).unwrap());
     assert_ne!(apart[0].identity(), apart[1].identity());
 }
 
@@ -409,7 +426,9 @@ fn a_reader_knows_what_its_stream_held_when_it_came() {
     append(&mut writer, 100, 100);
     let reader = || stream.reader(ReadOptions::default()).unwrap();
     let (open, held) = (reader(), stream.extent());
-    assert!(open.extent_at_attach() == held && held.tail > 0 && held.head == 10_000 && !held.closed);
+    assert!(
+        open.extent_at_attach() == held && held.tail > 0 && held.head == 10_000 && !held.closed
+    );
     append(&mut writer, 100, 100);
     writer.finish(Finish::Close);
     assert_eq!(open.extent_at_attach(), held, "whatever came afterwards");
@@ -421,7 +440,8 @@ fn a_reader_knows_what_its_stream_held_when_it_came() {
 fn a_stream_expires_when_nothing_was_appended_for_its_time_to_live() {
     let registry = Registry::new(Limits::default());
     let ttl = Duration::from_secs(60);
-    let stream = registry.create("s", StreamConfig { ttl: Some(ttl), ..Default::default() }).unwrap();
+    let stream =
+        registry.create("s", StreamConfig { ttl: Some(ttl), ..Default::default() }).unwrap();
     registry.create("stays", StreamConfig::default()).unwrap();
     append(&mut stream.writer().unwrap(), 1, 1);
     let left = registry.next_expiry().unwrap();
@@ -489,8 +509,11 @@ impl Wake for Woken {
 #[test]
 fn a_replaced_stream_is_removed_and_nobody_finds_none_in_between() {
     let registry = Registry::new(Limits { max_streams: 1, ..Limits::default() });
-    let config =
-        |size| StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
+    let config = |size| StreamConfig {
+        ring_buffer_size: size,
+        channel_buffer_size: size,
+        ..Default::default()
+    };
     for old in ["open", "closed", "none"] {
         if old != "none" {
             let stream = registry.create("s", config(1000)).unwrap();
@@ -500,7 +523,8 @@ fn a_replaced_stream_is_removed_and_nobody_finds_none_in_between() {
             }
         }
         let before = registry.get("s");
-        let mut reader = before.as_ref().map(|stream| stream.reader(ReadOptions::default()).unwrap());
+        let mut reader =
+            before.as_ref().map(|stream| stream.reader(ReadOptions::default()).unwrap());
         let waiting = registry.reader_when_created("other", ReadOptions::default(), PEER);
         let stream = registry
             .replace_with("s", config(2000), |stream| {
@@ -530,7 +554,10 @@ fn a_replacement_that_is_refused_leaves_the_old_stream_as_it_was() {
     old.writer().unwrap().try_append(b"old").unwrap();
     let refused = registry.replace_with("s", size(64 * 1024 * 1024), |_| panic!("it is not made"));
     assert!(matches!(refused, Err(CreateError::TooMuchMemory { .. })));
-    assert!(matches!(registry.replace_with("s", size(0), |_| ()), Err(CreateError::BadSize { .. })));
+    assert!(matches!(
+        registry.replace_with("s", size(0), |_| ()),
+        Err(CreateError::BadSize { .. })
+    ));
     // Somebody still holds the old one, so that both would count.
     assert!(matches!(
         registry.replace_with("s", size(2 * 1024 * 1024), |_| ()),

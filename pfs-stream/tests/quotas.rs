@@ -42,7 +42,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 fn limits() -> impl Strategy<Value = Limits> {
     let max_streams = prop_oneof![1..5usize, Just(usize::MAX)];
     let max_memory = prop_oneof![1..200_000u64, Just(u64::MAX)];
-    (max_streams, max_memory).prop_map(|(max_streams, max_memory)| Limits { max_streams, max_memory })
+    (max_streams, max_memory)
+        .prop_map(|(max_streams, max_memory)| Limits { max_streams, max_memory })
 }
 
 fn config(size: u64) -> StreamConfig {
@@ -81,7 +82,8 @@ impl World {
 
     fn create(&mut self, owner: usize, name: &'static str, size: u64, replace: bool) {
         let quota = self.quotas.get(owner);
-        let registry = quota.map_or_else(|| self.registry.clone(), |quota| self.registry.charged_to(quota));
+        let registry =
+            quota.map_or_else(|| self.registry.clone(), |quota| self.registry.charged_to(quota));
         let created = if replace {
             registry.replace_with(name, config(size), |_| ())
         } else {
@@ -99,30 +101,38 @@ impl World {
             (streams, taken.1 + needed - spared.1 <= limits.max_memory)
         };
         let own = spared(old.is_some_and(|old| old.owner == owner));
-        let of_quota = self
-            .limits
-            .get(owner)
-            .map_or((true, true), |limits| fits(*limits, self.taken(|known| known.owner == owner), own));
+        let of_quota = self.limits.get(owner).map_or((true, true), |limits| {
+            fits(*limits, self.taken(|known| known.owner == owner), own)
+        });
         let of_total = fits(self.total, self.taken(|_| true), spared(true));
         match created {
             Err(CreateError::Exists) => assert!(old.is_some() && !replace),
             Err(CreateError::QuotaOfStreams { used, limit }) => {
                 let limits = self.limits[owner];
                 assert!(!of_quota.0);
-                assert_eq!((used, limit), (self.quotas[owner].streams(), limits.max_streams as u64));
+                assert_eq!(
+                    (used, limit),
+                    (self.quotas[owner].streams(), limits.max_streams as u64)
+                );
             }
             Err(CreateError::QuotaOfMemory { needed: told, used, limit }) => {
                 assert!(of_quota.0 && !of_quota.1);
                 let expected = (needed, self.quotas[owner].memory(), self.limits[owner].max_memory);
                 assert_eq!((told, used, limit), expected);
             }
-            Err(CreateError::TooManyStreams { .. }) => assert!(of_quota == (true, true) && !of_total.0),
+            Err(CreateError::TooManyStreams { .. }) => {
+                assert!(of_quota == (true, true) && !of_total.0)
+            }
             Err(CreateError::TooMuchMemory { .. }) => {
                 assert!(of_quota == (true, true) && of_total == (true, false));
             }
             Err(error) => panic!("{error}"),
             Ok(stream) => {
-                assert!((old.is_none() || replace) && of_quota == (true, true) && of_total == (true, true));
+                assert!(
+                    (old.is_none() || replace)
+                        && of_quota == (true, true)
+                        && of_total == (true, true)
+                );
                 assert_eq!(stream.stat().memory, needed);
                 self.known.insert(name, Known { owner, memory: needed, held: false });
             }

@@ -17,7 +17,8 @@ fn duration() -> Duration {
     Duration::from_millis(seconds.map_or(500, |seconds: u64| seconds * 1000))
 }
 
-/// A byte that tells its offset: neighbours of one lap and the same place of another lap both differ.
+/// A byte that tells its offset: neighbours of one lap and the same place of another lap both
+/// differ.
 fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
@@ -35,7 +36,8 @@ impl Followed {
     }
 
     fn data(&mut self, bytes: &[u8]) {
-        let wrong = bytes.iter().zip(self.position..).find(|(byte, offset)| **byte != byte_at(*offset));
+        let wrong =
+            bytes.iter().zip(self.position..).find(|(byte, offset)| **byte != byte_at(*offset));
         assert_eq!(wrong, None, "a byte that is not of its offset");
         self.position += bytes.len() as u64;
         self.delivered += bytes.len() as u64;
@@ -76,15 +78,19 @@ impl Sink for Parts {
     }
 }
 
-/// Follows a stream as [`follow`] does, but takes chunks in parts. The parts of a chunk whose rest is lost count as lost.
+/// Follows a stream as [`follow`] does, but takes chunks in parts. The parts of a chunk whose rest
+/// is lost count as lost.
 fn follow_in_parts(mut reader: Reader) -> (u64, u64) {
     let mut followed = Followed::from(&reader);
     let (mut parts, mut pending) = (Parts::default(), 0);
     loop {
         parts.0.clear();
         if reader.peek(followed.position, 1000, &mut parts.0).is_some() {
-            let wrong =
-                parts.0.drain(..).zip(followed.position..).find(|(byte, offset)| *byte != byte_at(*offset));
+            let wrong = parts
+                .0
+                .drain(..)
+                .zip(followed.position..)
+                .find(|(byte, offset)| *byte != byte_at(*offset));
             assert_eq!(wrong, None, "a byte that is not of its offset was looked at");
         }
         match reader.read_blocking(&mut parts, 1000).unwrap() {
@@ -117,7 +123,8 @@ fn follow_events(mut reader: Reader) -> (u64, u64) {
 
 #[test]
 fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_lost() {
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let stream = Stream::new("s", config).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -154,7 +161,8 @@ fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_
     });
 }
 
-/// Appends chunks that a local stream copies, holds, or holds a copy of, in runs of one kind and mixed. Returns where head is.
+/// Appends chunks that a local stream copies, holds, or holds a copy of, in runs of one kind and
+/// mixed. Returns where head is.
 fn append_all_kinds(writer: &mut Writer, mut head: u64) -> u64 {
     for number in 0..256 {
         let random = (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
@@ -173,7 +181,8 @@ fn append_all_kinds(writer: &mut Writer, mut head: u64) -> u64 {
 
 #[test]
 fn readers_of_a_local_stream_that_are_lapped_see_no_torn_byte_in_what_is_copied_or_held() {
-    let config = StreamConfig { ring_buffer_size: 16384, channel_buffer_size: 16384, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 16384, channel_buffer_size: 16384, ..Default::default() };
     let until = Instant::now() + duration();
     // A new one every time, because it changes its index once in its life.
     while Instant::now() < until {
@@ -201,9 +210,11 @@ fn readers_of_a_local_stream_that_are_lapped_see_no_torn_byte_in_what_is_copied_
 
 #[test]
 fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let stream = Stream::new("s", config).unwrap();
-    let options = ReadOptions { policy: SlowPolicy::Block, until: Until::WritersGone, ..Default::default() };
+    let options =
+        ReadOptions { policy: SlowPolicy::Block, until: Until::WritersGone, ..Default::default() };
     let outputs: Vec<Vec<u8>> = thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
             .map(|_| stream.reader(options).unwrap())
@@ -232,7 +243,8 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
     assert!(outputs.iter().all(|output| *output == outputs[0]));
     for id in 0..3 {
         let own = outputs[0].chunks_exact(5).filter(|chunk| chunk[0] == id);
-        let numbers: Vec<_> = own.map(|chunk| u32::from_le_bytes(chunk[1..].try_into().unwrap())).collect();
+        let numbers: Vec<_> =
+            own.map(|chunk| u32::from_le_bytes(chunk[1..].try_into().unwrap())).collect();
         assert_eq!(numbers, (0..5000).collect::<Vec<_>>());
     }
 }
@@ -241,7 +253,8 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
 fn readers_of_a_stream_that_is_removed_while_they_read_get_no_byte_of_what_takes_its_place() {
     const SIZE: u64 = 4 * 1024 * 1024;
     let until = Instant::now() + duration();
-    let config = StreamConfig { ring_buffer_size: SIZE, channel_buffer_size: SIZE, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: SIZE, channel_buffer_size: SIZE, ..Default::default() };
     let history: Vec<u8> = (0..SIZE).map(byte_at).collect();
     while Instant::now() < until {
         let stream = Stream::new("s", config.clone()).unwrap();
@@ -253,7 +266,8 @@ fn readers_of_a_stream_that_is_removed_while_they_read_get_no_byte_of_what_takes
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    // Over and over from the start, and much at a time, so that the removal finds it in the middle of a copy.
+                    // Over and over from the start, and much at a time, so that the removal finds
+                    // it in the middle of a copy.
                     while let Ok(mut reader) = stream.reader(ReadOptions::default()) {
                         let mut followed = Followed::from(&reader);
                         let mut bytes = Vec::new();

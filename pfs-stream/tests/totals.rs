@@ -14,8 +14,11 @@ fn registry() -> Registry {
 }
 
 fn create(registry: &Registry, name: &str, size: u64) -> Stream {
-    let config =
-        StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..StreamConfig::default() };
+    let config = StreamConfig {
+        ring_buffer_size: size,
+        channel_buffer_size: size,
+        ..StreamConfig::default()
+    };
     registry.create(name, config).unwrap()
 }
 
@@ -24,10 +27,13 @@ fn reader(stream: &Stream, policy: SlowPolicy, peer: Peer) -> Reader {
 }
 
 fn read_all(reader: &mut Reader) {
-    while let Ok(Some(Read::Data { .. } | Read::Gap { .. })) = reader.try_read(&mut Vec::new(), 100) {}
+    while let Ok(Some(Read::Data { .. } | Read::Gap { .. })) = reader.try_read(&mut Vec::new(), 100)
+    {
+    }
 }
 
-/// Two writers, and two readers of whom one loses a chunk, are at work; `look` sees the registry before they go.
+/// Two writers, and two readers of whom one loses a chunk, are at work; `look` sees the registry
+/// before they go.
 fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
     let (first, second) = (create(registry, "a", 4096), create(registry, "b", 4096));
     let mut writers = [first.writer_of(HERE).unwrap(), second.writer_of(ELSEWHERE).unwrap()];
@@ -36,7 +42,8 @@ fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
     writers[0].try_append(&[0; 10]).unwrap();
     writers[1].try_append(&[0; 3]).unwrap();
     readers.iter_mut().for_each(read_all);
-    // Three chunks of 2000 bytes, and no reader may lag by more than 4096: the first of them is lost.
+    // Three chunks of 2000 bytes, and no reader may lag by more than 4096: the first of them is
+    // lost.
     for _ in 0..3 {
         writers[0].try_append(&[0; 2000]).unwrap();
     }
@@ -61,14 +68,18 @@ fn those_who_are_attached_are_counted() {
         let totals = registry.totals();
         assert_counted(&totals);
         assert_eq!((totals.open, totals.closed, totals.writers), (2, 0, 2));
-        assert_eq!((totals.readers_drop, totals.readers_block, totals.readers_disconnect), (1, 0, 1));
+        assert_eq!(
+            (totals.readers_drop, totals.readers_block, totals.readers_disconnect),
+            (1, 0, 1)
+        );
         assert_eq!((totals.finished, totals.died), (0, 0));
     });
 }
 
 #[test]
 fn those_who_have_gone_stay_counted_though_nobody_looked_before() {
-    // Nobody looks: what was told once is never less afterwards, which would hide that it was forgotten.
+    // Nobody looks: what was told once is never less afterwards, which would hide that it was
+    // forgotten.
     let registry = registry();
     work_and_go(&registry, |_| ());
     let totals = registry.totals();
@@ -157,7 +168,8 @@ fn share(look: bool) {
         holder.try_push(vec![1; len]).unwrap();
         holder.publish().unwrap();
     }
-    let handout = reader(&stream, SlowPolicy::Drop, HERE).hand_out(true).map_err(|(_, error)| error).unwrap();
+    let handout =
+        reader(&stream, SlowPolicy::Drop, HERE).hand_out(true).map_err(|(_, error)| error).unwrap();
     let (ring, page) = (own(handout.ring().unwrap()), own(handout.page().unwrap()));
     let mut reader = ShmReader::open(ring, page, &handout.start()).unwrap();
     while let Some(Read::Data { .. }) = reader.try_read(&mut Vec::new(), 100).unwrap() {}

@@ -20,19 +20,21 @@ pub struct Args {
 
     /// Serve on this Unix socket
     ///
-    /// Default: listen.socket of the configuration, else pfsd.sock in the first of these directories that is
-    /// this user's alone, or can be made so: $XDG_RUNTIME_DIR/pfs, /run/user/UID/pfs, /tmp/pfs-UID,
-    /// /run/pfs. pfs looks for a daemon there, in the same order. A second daemon of a user needs a socket that is named: pfs
-    /// would find only one of the two. A daemon on /run/pfs/pfsd.sock is for all users whom listen.socket_mode lets in and who
-    /// have no daemon of their own.
+    /// Default: listen.socket of the configuration, else pfsd.sock in the first of these
+    /// directories that is this user's alone, or can be made so: $XDG_RUNTIME_DIR/pfs,
+    /// /run/user/UID/pfs, /tmp/pfs-UID, /run/pfs. pfs looks for a daemon there, in the same
+    /// order. A second daemon of a user needs a socket that is named: pfs would find only one
+    /// of the two. A daemon on /run/pfs/pfsd.sock is for all users whom listen.socket_mode lets in
+    /// and who have no daemon of their own.
     #[arg(long, value_name = "PATH", env = "PFSD_SOCKET", hide_env_values = true)]
     pub socket: Option<PathBuf>,
 
     /// Serve HTTP on this address, such as 127.0.0.1:4437
     ///
-    /// 4437, :4437 and localhost:4437 are the same; 0.0.0.0:4437 is all IPv4 addresses of the machine. Port 0 is any free one;
-    /// the log tells which. Default: listen.http of the configuration, else HTTP is off.
-    /// Anything but loopback needs auth.token_file or http.client_ca in the configuration.
+    /// 4437, :4437 and localhost:4437 are the same; 0.0.0.0:4437 is all IPv4 addresses of the
+    /// machine. Port 0 is any free one; the log tells which. Default: listen.http of the
+    /// configuration, else HTTP is off. Anything but loopback needs auth.token_file or
+    /// http.client_ca in the configuration.
     #[arg(
         long,
         value_name = "ADDR",
@@ -46,19 +48,29 @@ pub struct Args {
     #[arg(long)]
     pub check_config: bool,
 
-    /// Have the running daemon reload tokens, certificates and limits, print the outcome and exit with 0 or 1
+    /// Have the running daemon reload tokens, certificates and limits, print the outcome and exit
+    /// with 0 or 1
     ///
-    /// The daemon is the one on --socket, or where pfsd would serve with --config. It reads its own configuration file again,
-    /// the one that it was started with. Only root and the daemon's user may ask.
+    /// The daemon is the one on --socket, or where pfsd would serve with --config. It reads its
+    /// own configuration file again, the one that it was started with. Only root and the
+    /// daemon's user may ask.
     #[arg(long, conflicts_with = "check_config")]
     pub reload: bool,
 
-    /// What `pfs` adds when it starts a daemon: such a daemon holds no directory in use, and ends when nobody uses it.
+    /// What `pfs` adds when it starts a daemon: such a daemon holds no directory in use, and ends
+    /// when nobody uses it.
     #[arg(long, hide = true)]
     pub autostarted: bool,
 
-    /// How much to log: off, error, warn, info, debug or trace, or levels of targets: info,requests=off
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "PFSD_LOG", hide_env_values = true)]
+    /// How much to log: off, error, warn, info, debug or trace, or levels of targets:
+    /// info,requests=off
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "PFSD_LOG",
+        hide_env_values = true
+    )]
     pub log: String,
 
     /// What the log on stderr looks like
@@ -309,7 +321,8 @@ pub const MANUAL: &[(&str, &str)] = &[
 ];
 
 fn long_help() -> String {
-    let parts: Vec<String> = MANUAL.iter().map(|(heading, text)| format!("{heading}:\n{text}")).collect();
+    let parts: Vec<String> =
+        MANUAL.iter().map(|(heading, text)| format!("{heading}:\n{text}")).collect();
     parts.join("\n\n")
 }
 

@@ -37,12 +37,17 @@ pub(crate) fn reload(socket: &Path) -> Result<String> {
     match answer(&mut stream, &mut decoder, &Request::Reload) {
         Ok(Reply::Document(text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
         Ok(Reply::Error { code: ErrorCode::Protocol, .. }) => {
-            bail!("the daemon on {shown} cannot reload its configuration: it is of an older release")
+            bail!(
+                "the daemon on {shown} cannot reload its configuration: it is of an older release"
+            )
         }
         Ok(Reply::Error { message, .. }) => bail!("{message}"),
-        Ok(_) => bail!("the daemon on {shown} did something other than to reload its configuration"),
+        Ok(_) => {
+            bail!("the daemon on {shown} did something other than to reload its configuration")
+        }
         Err(error) => {
-            Err(error.context(format!("the daemon on {shown} does not tell what came of the reload")))
+            Err(error
+                .context(format!("the daemon on {shown} does not tell what came of the reload")))
         }
     }
 }

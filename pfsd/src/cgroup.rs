@@ -1,13 +1,13 @@
-//! The memory limit of this process's control group (cgroup), version 1 or 2. The kernel ends a container or a systemd unit
-//! that uses more.
+//! The memory limit of this process's control group (cgroup), version 1 or 2. The kernel ends a
+//! container or a systemd unit that uses more.
 //!
-//! `/proc/self/cgroup` names the group of each hierarchy, `/proc/self/mountinfo` tells where the hierarchy is mounted. The limit of
-//! a group above holds too, as far up as it is mounted.
+//! `/proc/self/cgroup` names the group of each hierarchy, `/proc/self/mountinfo` tells where the
+//! hierarchy is mounted. The limit of a group above holds too, as far up as it is mounted.
 
 use std::{fs, path::Path};
 
-/// The smallest memory limit of this process's control group and of those above it, in bytes; `None` where there is none, or no
-/// control groups are mounted.
+/// The smallest memory limit of this process's control group and of those above it, in bytes;
+/// `None` where there is none, or no control groups are mounted.
 pub(crate) fn memory_limit() -> Option<u64> {
     let read = |file| fs::read_to_string(file).ok();
     smallest(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?)
@@ -73,12 +73,15 @@ fn group(groups: &str, version: Version) -> Option<&Path> {
 fn limit_within(hierarchy: &Hierarchy<'_>, group: &Path) -> Option<u64> {
     let Hierarchy { version, root, mount_point } = hierarchy;
     // If the group is not below the mounted one, only the mounted group can be looked at.
-    let folder =
-        group.strip_prefix(root).map_or_else(|_| mount_point.to_path_buf(), |below| mount_point.join(below));
+    let folder = group
+        .strip_prefix(root)
+        .map_or_else(|_| mount_point.to_path_buf(), |below| mount_point.join(below));
     let folders = folder.ancestors().take_while(|folder| folder.starts_with(mount_point));
     // Version 2 has the word `max` where there is no limit.
     folders
-        .filter_map(|folder| fs::read_to_string(folder.join(version.limit_file())).ok()?.trim().parse().ok())
+        .filter_map(|folder| {
+            fs::read_to_string(folder.join(version.limit_file())).ok()?.trim().parse().ok()
+        })
         .min()
 }
 
@@ -118,7 +121,9 @@ mod tests {
 
     #[test]
     fn the_limit_is_the_smallest_of_a_group_and_of_those_above_it() {
-        for (groups, at, file) in [(TWO, "two", "memory.max"), (ONE, "one", "memory.limit_in_bytes")] {
+        for (groups, at, file) in
+            [(TWO, "two", "memory.max"), (ONE, "one", "memory.limit_in_bytes")]
+        {
             let system = System::new();
             let limit = || smallest(groups, &system.mounts("/"));
             assert_eq!(limit(), None);
@@ -142,7 +147,9 @@ mod tests {
 
     #[test]
     fn a_container_that_sees_only_its_own_group_finds_its_limit() {
-        for (groups, at, file) in [(TWO, "two", "memory.max"), (ONE, "one", "memory.limit_in_bytes")] {
+        for (groups, at, file) in
+            [(TWO, "two", "memory.max"), (ONE, "one", "memory.limit_in_bytes")]
+        {
             let system = System::new();
             system.limit(&format!("{at}/{file}"), "4000");
             for root in ["/a/b\\040c", "/a", "/elsewhere"] {

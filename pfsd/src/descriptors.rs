@@ -1,22 +1,24 @@
-//! The limit on open files: raised as far as the configuration needs; if the system does not allow that, the configured limits
-//! are reduced.
+//! The limit on open files: raised as far as the configuration needs; if the system does not allow
+//! that, the configured limits are reduced.
 //!
-//! Each connection occupies a descriptor, and so does each stream whose memory clients can share. Connections come first, except that
-//! some streams are part of the need: if the system allows fewer descriptors than that, connections and streams divide them, and
-//! connections beyond their share are refused with a reason. Streams beyond theirs are served over connections alone.
+//! Each connection occupies a descriptor, and so does each stream whose memory clients can share.
+//! Connections come first, except that some streams are part of the need: if the system allows
+//! fewer descriptors than that, connections and streams divide them, and connections beyond their
+//! share are refused with a reason. Streams beyond theirs are served over connections alone.
 
 use pfs_host::{Settings, wide};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most descriptors for everything else: listeners, the runtime, the log, clients that are being refused, memory that is
-/// being passed to a client.
+/// The most descriptors for everything else: listeners, the runtime, the log, clients that are
+/// being refused, memory that is being passed to a client.
 const OTHER_DESCRIPTORS: u64 = 192;
 
-/// Streams that are part of the need. There may be many more, and few of them are read through shared memory at a time.
+/// Streams that are part of the need. There may be many more, and few of them are read through
+/// shared memory at a time.
 const EXPECTED_STREAMS: u64 = 1024;
 
-/// Raises the limit as far as the settings need and the system allows, and fits the settings to it. Returns what should be known
-/// if that is not enough.
+/// Raises the limit as far as the settings need and the system allows, and fits the settings to it.
+/// Returns what should be known if that is not enough.
 pub(crate) fn provide(settings: &mut Settings) -> Option<String> {
     let most = needed(settings, u64::MAX);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -37,12 +39,15 @@ fn needed(settings: &Settings, most_streams: u64) -> u64 {
     wide(settings.max_connections).saturating_add(streams).saturating_add(OTHER_DESCRIPTORS)
 }
 
-/// Fits the settings to the limit. Too few descriptors are divided in proportion to the numbers that are needed, after setting
-/// aside those for everything else (half of them at most). At least one connection is left.
+/// Fits the settings to the limit. Too few descriptors are divided in proportion to the numbers
+/// that are needed, after setting aside those for everything else (half of them at most). At least
+/// one connection is left.
 fn fit(settings: &mut Settings, limit: u64) -> Option<String> {
-    let (connections, needed) = (wide(settings.max_connections), needed(settings, EXPECTED_STREAMS));
+    let (connections, needed) =
+        (wide(settings.max_connections), needed(settings, EXPECTED_STREAMS));
     if limit >= needed {
-        settings.max_stream_descriptors = limit.saturating_sub(OTHER_DESCRIPTORS).saturating_sub(connections);
+        settings.max_stream_descriptors =
+            limit.saturating_sub(OTHER_DESCRIPTORS).saturating_sub(connections);
         return None;
     }
     let available = limit.saturating_sub(OTHER_DESCRIPTORS.min(limit / 2));
@@ -71,7 +76,10 @@ mod tests {
             let connections = settings.max_connections;
             assert!(fit(&mut settings, limit).is_some());
             let promised = wide(settings.max_connections) + settings.max_stream_descriptors;
-            assert!(promised <= (limit - OTHER_DESCRIPTORS.min(limit / 2)).max(1), "{limit}: {settings:?}");
+            assert!(
+                promised <= (limit - OTHER_DESCRIPTORS.min(limit / 2)).max(1),
+                "{limit}: {settings:?}"
+            );
             assert!((1..=connections).contains(&settings.max_connections), "{limit}: {settings:?}");
             assert!(settings.max_stream_descriptors <= EXPECTED_STREAMS, "{limit}: {settings:?}");
         }
@@ -92,7 +100,8 @@ mod tests {
             assert_eq!(settings.max_stream_descriptors, streams);
         }
         // No more than there may be.
-        let few = Settings { limits: pfs_stream::Limits { max_streams: 7, ..default.limits }, ..default };
+        let few =
+            Settings { limits: pfs_stream::Limits { max_streams: 7, ..default.limits }, ..default };
         assert_eq!(needed(&few, u64::MAX), wide(few.max_connections) + 7 + OTHER_DESCRIPTORS);
     }
 }

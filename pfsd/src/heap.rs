@@ -1,18 +1,22 @@
-//! The heap: memory that was freed and that the C library keeps. It goes back to the system when many connections have ended.
+//! The heap: memory that was freed and that the C library keeps. It goes back to the system when
+//! many connections have ended.
 //!
-//! glibc gives back the free end of a heap and free memory of allocations over a threshold, which begins at 128 KiB and grows. A
-//! reader's buffer (65 KiB) is smaller, and small allocations that live on lie behind it in the heap. 10,000 stalled readers
-//! over HTTP/1.1, HTTP/2 and the Unix socket had 752 MiB, and all of it stayed after they had left. `malloc_trim` leaves 5 MiB. It
-//! takes 0.11 s of processor time for that, and holds the lock of one heap at a time. Clients that connect and disconnect
-//! one by one do not cause it; bursts of a thousand readers that leave every 4 s cost the daemon 8 % more processor time.
+//! glibc gives back the free end of a heap and free memory of allocations over a threshold, which
+//! begins at 128 KiB and grows. A reader's buffer (65 KiB) is smaller, and small allocations that
+//! live on lie behind it in the heap. 10,000 stalled readers over HTTP/1.1, HTTP/2 and the Unix
+//! socket had 752 MiB, and all of it stayed after they had left. `malloc_trim` leaves 5 MiB. It
+//! takes 0.11 s of processor time for that, and holds the lock of one heap at a time. Clients that
+//! connect and disconnect one by one do not cause it; bursts of a thousand readers that leave every
+//! 4 s cost the daemon 8 % more processor time.
 //!
-//! Settings of glibc do less: with a fixed threshold of 64 KiB, 10 % (Unix socket) to 30 % (HTTP/1.1) stayed, and each buffer
-//! that is no spare one would be mapped and unmapped; with a fixed threshold for the end of a heap, or with one heap, all
-//! stayed.
+//! Settings of glibc do less: with a fixed threshold of 64 KiB, 10 % (Unix socket) to 30 %
+//! (HTTP/1.1) stayed, and each buffer that is no spare one would be mapped and unmapped; with a
+//! fixed threshold for the end of a heap, or with one heap, all stayed.
 //!
 //! # Safety
 //!
-//! `malloc_trim` may be called by any thread at any time. It takes no pointer, and gives back pages that no allocation is in.
+//! `malloc_trim` may be called by any thread at any time. It takes no pointer, and gives back pages
+//! that no allocation is in.
 
 use std::sync::Arc;
 

@@ -32,7 +32,8 @@ impl HttpListener {
     pub(crate) fn bind(setup: Setup, daemon: Arc<Daemon>) -> io::Result<Self> {
         let address = setup.address();
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A daemon that starts anew need not wait for the connections of the one before to be forgotten.
+        // A daemon that starts anew need not wait for the connections of the one before to be
+        // forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok(Self::on(socket.listen(BACKLOG)?, setup, daemon))
@@ -88,7 +89,11 @@ impl HttpListener {
                     }
                 }
                 Err(error) if spare.refuse(&error, &listener, refusal.as_bytes()) => {
-                    daemon.refusals().refuse(Reason::Descriptors, &Asked::default(), NO_DESCRIPTORS);
+                    daemon.refusals().refuse(
+                        Reason::Descriptors,
+                        &Asked::default(),
+                        NO_DESCRIPTORS,
+                    );
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an HTTP connection");

@@ -28,7 +28,8 @@ const CRATES: [&str; 3] = ["pfsd", "pfs_host", "pfs_http"];
 /// When the filter cannot be parsed, or a log is set up already.
 pub(crate) fn init(format: LogFormat, filter: &str) -> Result<()> {
     let log = registry().with(parse(filter)?);
-    // A log that nobody reads any more (a closed pipe) must not end the daemon, which eprintln! would.
+    // A log that nobody reads any more (a closed pipe) must not end the daemon, which eprintln!
+    // would.
     let lines = fmt::layer().with_writer(io::stderr).with_target(false).log_internal_errors(false);
     let colored = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let done = match format {
@@ -57,10 +58,12 @@ pub(crate) fn reopen(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Log filter: levels and `TARGET=LEVEL`, separated by commas. The longest target that begins an event's own decides, then
-/// the level without a target. Targets that are not listed log nothing, unless the list is empty: then errors are logged.
+/// Log filter: levels and `TARGET=LEVEL`, separated by commas. The longest target that begins an
+/// event's own decides, then the level without a target. Targets that are not listed log nothing,
+/// unless the list is empty: then errors are logged.
 ///
-/// The parser of [`Targets`] is not used, because it takes a misspelt level for the name of a target.
+/// The parser of [`Targets`] is not used, because it takes a misspelt level for the name of a
+/// target.
 fn parse(filter: &str) -> Result<Targets> {
     let mut targets = Targets::new();
     let mut is_empty = true;
@@ -77,7 +80,9 @@ fn parse(filter: &str) -> Result<Targets> {
             );
         };
         targets = match target {
-            Some("pfsd") => CRATES.iter().fold(targets, |targets, name| targets.with_target(*name, level)),
+            Some("pfsd") => {
+                CRATES.iter().fold(targets, |targets, name| targets.with_target(*name, level))
+            }
             Some(target) => targets.with_target(target, level),
             None => targets.with_default(level),
         };

@@ -1,4 +1,5 @@
-//! Reloading tokens, certificates and limits while the daemon serves: at SIGHUP, and at the request of `pfsd --reload`.
+//! Reloading tokens, certificates and limits while the daemon serves: at SIGHUP, and at the request
+//! of `pfsd --reload`.
 
 use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc};
 
@@ -68,8 +69,9 @@ impl Reloader {
             return Ok(format!("{message}\n"));
         };
         let (args, running) = (self.args.clone(), self.running.clone());
-        let prepared =
-            spawn_blocking(move || prepare(&args, &running)).await.context("the reload did not end");
+        let prepared = spawn_blocking(move || prepare(&args, &running))
+            .await
+            .context("the reload did not end");
         match prepared.and_then(|prepared| prepared) {
             Ok(prepared) => {
                 let outcome = self.apply(prepared);
@@ -80,8 +82,9 @@ impl Reloader {
                 Ok(outcome.text(&format!("reloaded {}", file.display())))
             }
             Err(error) => {
-                let message =
-                    format!("cannot reload the configuration, and the old one stays in force: {error:#}");
+                let message = format!(
+                    "cannot reload the configuration, and the old one stays in force: {error:#}"
+                );
                 tracing::error!("{}", in_one_line(&message));
                 Err(Failure::new(ErrorCode::BadOption, message))
             }
@@ -130,7 +133,8 @@ fn prepare(args: &Args, running: &Config) -> Result<Prepared> {
 fn token_changes(count: Option<usize>, changes: TokenChanges) -> Option<String> {
     let TokenChanges { added, changed, removed } = changes;
     let Some(count) = count else {
-        return (removed > 0).then(|| "auth.token_file is unset: HTTP needs no token any more".to_owned());
+        return (removed > 0)
+            .then(|| "auth.token_file is unset: HTTP needs no token any more".to_owned());
     };
     let parts = [(added, "added"), (changed, "changed"), (removed, "removed")];
     let parts: Vec<String> = parts
@@ -139,7 +143,10 @@ fn token_changes(count: Option<usize>, changes: TokenChanges) -> Option<String> 
         .map(|(number, what)| format!("{number} {what}"))
         .collect();
     let parts = if parts.is_empty() { "unchanged".to_owned() } else { parts.join(", ") };
-    Some(format!("auth.token_file has {count} token{} ({parts})", if count == 1 { "" } else { "s" }))
+    Some(format!(
+        "auth.token_file has {count} token{} ({parts})",
+        if count == 1 { "" } else { "s" }
+    ))
 }
 
 impl Outcome {
@@ -188,8 +195,9 @@ mod tests {
         fn prepare(&self, flags: &[&str], before: &str, after: &str) -> Result<Prepared> {
             let config = self.0.path().join("pfsd.toml");
             let arguments = ["pfsd", "--config"].iter().map(Path::new).chain([config.as_path()]);
-            let arguments =
-                arguments.chain(flags.iter().map(Path::new)).map(|word| word.as_os_str().to_owned());
+            let arguments = arguments
+                .chain(flags.iter().map(Path::new))
+                .map(|word| word.as_os_str().to_owned());
             let args = Args::try_parse_from(arguments).unwrap();
             std::fs::write(&config, before).unwrap();
             let running = configuration(&args).unwrap();
@@ -210,7 +218,9 @@ mod tests {
         let guarded = format!("[auth]\ntoken_file = {token}\n");
         let beyond = ["--http", "0.0.0.0:0"];
         assert!(files.prepare(&beyond, &guarded, &guarded).is_ok());
-        assert!(files.refused(&beyond, &guarded, "").contains("refusing to serve HTTP on 0.0.0.0:0"));
+        assert!(
+            files.refused(&beyond, &guarded, "").contains("refusing to serve HTTP on 0.0.0.0:0")
+        );
         // On the address that it has and on the one that it would have.
         let both = |http: &str, more: &str| format!("[listen]\nhttp = \"{http}\"\n{more}");
         let (near, far) = ("127.0.0.1:0", "0.0.0.0:0");
@@ -241,7 +251,8 @@ mod tests {
     #[test]
     fn files_that_the_configuration_names_must_be_fine_too() {
         let files = Files::new();
-        let (empty, broken) = (files.write("empty", "# none\n"), files.write("broken", "\nshort\n"));
+        let (empty, broken) =
+            (files.write("empty", "# none\n"), files.write("broken", "\nshort\n"));
         let http = ["--http", "127.0.0.1:0"];
         for (key, file, words) in [
             ("[auth]\ntoken_file", &*empty, "has no token in it"),
@@ -261,7 +272,11 @@ mod tests {
             (Some(2), changes(0, 0, 0), Some("auth.token_file has 2 tokens (unchanged)")),
             (Some(1), changes(1, 0, 2), Some("auth.token_file has 1 token (1 added, 2 removed)")),
             (Some(3), changes(0, 3, 0), Some("auth.token_file has 3 tokens (3 changed)")),
-            (None, changes(0, 0, 1), Some("auth.token_file is unset: HTTP needs no token any more")),
+            (
+                None,
+                changes(0, 0, 1),
+                Some("auth.token_file is unset: HTTP needs no token any more"),
+            ),
             (None, changes(0, 0, 0), None),
         ] {
             assert_eq!(token_changes(count, changes).as_deref(), expected);

@@ -1,4 +1,5 @@
-//! The accept loop: lets clients in up to the limit, and sees to it that they all end with the daemon.
+//! The accept loop: lets clients in up to the limit, and sees to it that they all end with the
+//! daemon.
 
 use std::{future::Future, io, iter, mem, pin::pin, sync::Arc, time::Duration};
 
@@ -24,15 +25,16 @@ pub(crate) const NO_DESCRIPTORS: &str =
 /// How long to wait when a connection cannot be accepted.
 pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves `daemon` on `listener` until `shutdown` is ready, or a client stops the daemon; then tells every client that the daemon is going, and
-/// returns when all have gone, after at most five seconds.
+/// Serves `daemon` on `listener` until `shutdown` is ready, or a client stops the daemon; then
+/// tells every client that the daemon is going, and returns when all have gone, after at most five
+/// seconds.
 pub async fn run(listener: UnixListener, daemon: Arc<Daemon>, shutdown: impl Future<Output = ()>) {
     let (_, none) = mpsc::channel(1);
     serve(listener, none, None, daemon, Shm::default(), shutdown).await;
 }
 
-/// As [`run`], with HTTP where there is a listener for it. Each of `replacements` takes the place of the listener before it, whose file
-/// was deleted.
+/// As [`run`], with HTTP where there is a listener for it. Each of `replacements` takes the place
+/// of the listener before it, whose file was deleted.
 pub(crate) async fn serve(
     mut listener: UnixListener,
     mut replacements: mpsc::Receiver<UnixListener>,
@@ -42,8 +44,8 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut connections = JoinSet::new();
-    // Dropped before the connections, should this not come to its end: then they are cut because the daemon ends, and none
-    // of their writers has died.
+    // Dropped before the connections, should this not come to its end: then they are cut because
+    // the daemon ends, and none of their writers has died.
     let _cut = daemon.shutdown().clone().drop_guard();
     if let Some(http) = http {
         connections.spawn(http.run(Arc::clone(&daemon)));
@@ -77,7 +79,11 @@ pub(crate) async fn serve(
             Ok((stream, _)) => let_in(stream, &daemon, shm, &mut connections),
             Err(error) => {
                 if spare.refuse(&error, &listener, &refusal(NO_DESCRIPTORS.to_owned())) {
-                    daemon.refusals().refuse(Reason::Descriptors, &Asked::default(), NO_DESCRIPTORS);
+                    daemon.refusals().refuse(
+                        Reason::Descriptors,
+                        &Asked::default(),
+                        NO_DESCRIPTORS,
+                    );
                 } else {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_RETRY_DELAY).await;
@@ -95,7 +101,10 @@ pub(crate) async fn serve(
         }
     };
     if timeout(DRAIN_TIMEOUT, all).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections did not end in time and are cut");
+        tracing::warn!(
+            connections = connections.len(),
+            "connections did not end in time and are cut"
+        );
         connections.shutdown().await;
     }
     daemon.refusals().finish();
@@ -114,7 +123,8 @@ fn let_in(stream: UnixStream, daemon: &Arc<Daemon>, shm: Shm, connections: &mut 
     });
 }
 
-/// The clients that had connected before the listener's file was deleted, and have not been accepted yet.
+/// The clients that had connected before the listener's file was deleted, and have not been
+/// accepted yet.
 fn waiting(listener: UnixListener) -> impl Iterator<Item = UnixStream> {
     let listener = listener.into_std().ok();
     iter::from_fn(move || {
@@ -181,16 +191,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("s")).unwrap();
         let address = Some((Ipv4Addr::LOCALHOST, 0).into());
-        let settings = pfs_http::settings::Settings { address, ..pfs_http::settings::Settings::default() };
+        let settings =
+            pfs_http::settings::Settings { address, ..pfs_http::settings::Settings::default() };
         let setup = Setup::prepare(&[], &settings).unwrap().unwrap();
         let daemon = Arc::new(Daemon::new(&Settings::default()));
         let http = HttpListener::bind(setup, Arc::clone(&daemon)).unwrap();
         let address = http.address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving =
-            tokio::spawn(serve(listener, mpsc::channel(1).1, Some(http), daemon, Shm::default(), async {
+        let serving = tokio::spawn(serve(
+            listener,
+            mpsc::channel(1).1,
+            Some(http),
+            daemon,
+            Shm::default(),
+            async {
                 let _ = stopped.await;
-            }));
+            },
+        ));
         let mut idle = Vec::new();
         for _ in 0..10 {
             let mut connection = TcpStream::connect(address).await.unwrap();
@@ -202,14 +219,18 @@ mod tests {
             }
             idle.push(connection);
         }
-        // From now on time passes only where nobody can do anything: who waits for a client lets it pass.
+        // From now on time passes only where nobody can do anything: who waits for a client lets it
+        // pass.
         pause();
         let begun = Instant::now();
         stop.send(()).unwrap();
         serving.await.unwrap();
         assert_eq!(begun.elapsed(), Duration::ZERO);
         for mut connection in idle {
-            assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(
+                connection.read_u8().await.unwrap_err().kind(),
+                io::ErrorKind::UnexpectedEof
+            );
         }
     }
 }

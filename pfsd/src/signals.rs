@@ -1,4 +1,5 @@
-//! The signals that end the daemon, one that reloads its configuration, and one that must do nothing.
+//! The signals that end the daemon, one that reloads its configuration, and one that must do
+//! nothing.
 
 use std::{future, io};
 
@@ -29,17 +30,17 @@ impl Ending {
     }
 }
 
-/// SIGHUP, caught from now on: a daemon that does not serve yet reloads its configuration once it does. Must be called within a
-/// tokio runtime.
+/// SIGHUP, caught from now on: a daemon that does not serve yet reloads its configuration once it
+/// does. Must be called within a tokio runtime.
 pub(crate) fn hangups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
 /// The signals that end the daemon, caught from now on.
 ///
-/// SIGXFSZ is caught, too, and ignored. It reports a file beyond the limit on file sizes (`ulimit -f`), memory files included,
-/// and would end the daemon with all its streams. When it is caught, only the one call fails: a stream gets memory that is not
-/// shared, or a line of the log is lost.
+/// SIGXFSZ is caught, too, and ignored. It reports a file beyond the limit on file sizes (`ulimit
+/// -f`), memory files included, and would end the daemon with all its streams. When it is caught,
+/// only the one call fails: a stream gets memory that is not shared, or a line of the log is lost.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,

@@ -1,5 +1,5 @@
-//! A spare descriptor for when the system has none left: it is closed to accept a client, and to tell that client why it is not
-//! served.
+//! A spare descriptor for when the system has none left: it is closed to accept a client, and to
+//! tell that client why it is not served.
 
 use std::{
     fs::File,
@@ -12,8 +12,8 @@ use rustix::{
     net::{SocketFlags, accept_with},
 };
 
-/// Bytes of a request that are read before its connection is closed. If a system closes a connection with unread bytes, it
-/// resets the connection, and the client may not see the reason.
+/// Bytes of a request that are read before its connection is closed. If a system closes a
+/// connection with unread bytes, it resets the connection, and the client may not see the reason.
 const REQUEST: usize = 16 * 1024;
 
 /// A descriptor in reserve, if there was one left.
@@ -26,18 +26,20 @@ impl Spare {
         Self(File::open("/dev/null").ok().map(OwnedFd::from))
     }
 
-    /// Refuses the client that could not be accepted because of `error`, and sends it `words`. Returns false, and leaves the
-    /// client waiting, if the error was another one or there is no spare descriptor.
+    /// Refuses the client that could not be accepted because of `error`, and sends it `words`.
+    /// Returns false, and leaves the client waiting, if the error was another one or there is
+    /// no spare descriptor.
     pub(crate) fn refuse(&mut self, error: &io::Error, listener: impl AsFd, words: &[u8]) -> bool {
         let is_full = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
         if !is_full || self.0.take().is_none() {
             return false;
         }
-        let refused = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).map(|client| {
-            // A client that has gone by now need not be told.
-            let _ = write(&client, words);
-            let _ = read(&client, &mut [0; REQUEST]);
-        });
+        let refused =
+            accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).map(|client| {
+                // A client that has gone by now need not be told.
+                let _ = write(&client, words);
+                let _ = read(&client, &mut [0; REQUEST]);
+            });
         *self = Self::new();
         refused.is_ok()
     }

@@ -90,7 +90,8 @@ pub(crate) fn http(config: &Config) -> Result<Option<Setup>> {
 fn check_config(args: &Args) -> Result<ExitCode> {
     let config = configuration(args)?;
     let http = http(&config)?;
-    let notes = config.derived.iter().chain(&config.notes).chain(http.iter().flat_map(|http| &http.notes));
+    let notes =
+        config.derived.iter().chain(&config.notes).chain(http.iter().flat_map(|http| &http.notes));
     stdout::print(|| {
         let mut out = io::stdout().lock();
         match &args.config {
@@ -104,7 +105,8 @@ fn check_config(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Has the running daemon reload its configuration. The file here is only read for the place of the socket.
+/// Has the running daemon reload its configuration. The file here is only read for the place of the
+/// socket.
 fn reload(args: &Args) -> Result<ExitCode> {
     let named = match &args.socket {
         Some(socket) => Some(socket.clone()),
@@ -117,7 +119,10 @@ fn reload(args: &Args) -> Result<ExitCode> {
     let socket = match named {
         Some(socket) => socket,
         None => {
-            Lookup::from_environment().find().context("cannot reload; name the socket with --socket")?.socket
+            Lookup::from_environment()
+                .find()
+                .context("cannot reload; name the socket with --socket")?
+                .socket
         }
     };
     let told = ask::reload(&socket)?;
@@ -130,7 +135,8 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let within = runtime.enter();
     // SIGHUP must never end the daemon, so it is caught before anything that takes time.
     let hangups = signals::hangups().context("cannot catch SIGHUP")?;
-    // Every file that the daemon makes names its mode. `listen.socket_mode` may let in more than the umask of a shell.
+    // Every file that the daemon makes names its mode. `listen.socket_mode` may let in more than
+    // the umask of a shell.
     umask(Mode::empty());
     let passed = systemd::listeners()?;
     let mut args = args.clone();
@@ -139,15 +145,16 @@ fn serve(args: &Args) -> Result<ExitCode> {
     }
     if let Some(listener) = &passed.tcp {
         let address = listener.local_addr();
-        args.http = Some(
-            address.context("cannot tell the address of the TCP socket that the service manager passed")?,
-        );
+        args.http = Some(address.context(
+            "cannot tell the address of the TCP socket that the service manager passed",
+        )?);
     }
     let config = configuration(&args)?;
     let http = http(&config)?;
     logging::init(args.log_format, &args.log)?;
-    // Signals are caught before a client can connect, so that they end the daemon in order as soon as its socket is there. They
-    // are also caught before the first line of the log, whose file may have reached the limit on file sizes.
+    // Signals are caught before a client can connect, so that they end the daemon in order as soon
+    // as its socket is there. They are also caught before the first line of the log, whose file
+    // may have reached the limit on file sizes.
     let mut signals = Signals::catch().context("cannot catch signals")?;
     for default in &config.derived {
         tracing::info!("{default}");
@@ -180,8 +187,8 @@ fn serve(args: &Args) -> Result<ExitCode> {
     let http = http.map(|setup| listen_http(setup, passed.tcp, Arc::clone(&daemon))).transpose()?;
     let (listeners, replacements) = mpsc::channel(1);
     // A socket of the service manager's is not ours to make again.
-    let mut keeper =
-        file.map(|file| Keeper::new(file, &config, args.autostarted, Arc::clone(&daemon), listeners));
+    let mut keeper = file
+        .map(|file| Keeper::new(file, &config, args.autostarted, Arc::clone(&daemon), listeners));
     let reloader = Reloader {
         args,
         running: config.clone(),
@@ -189,9 +196,10 @@ fn serve(args: &Args) -> Result<ExitCode> {
         http: http.as_ref().map(HttpListener::server),
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = server::serve(listener, replacements, http, Arc::clone(&daemon), config.shm, async {
-        let _ = stopped.await;
-    });
+    let serving =
+        server::serve(listener, replacements, http, Arc::clone(&daemon), config.shm, async {
+            let _ = stopped.await;
+        });
     let upkeep = async {
         let keeping = async {
             match &mut keeper {
@@ -216,22 +224,23 @@ fn serve(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Goes to `/`, so that the daemon keeps no directory of its starter's in use, and no file system mounted. What the starter named
-/// relative to that directory still means the same: only these two paths can be relative.
+/// Goes to `/`, so that the daemon keeps no directory of its starter's in use, and no file system
+/// mounted. What the starter named relative to that directory still means the same: only these two
+/// paths can be relative.
 fn leave_directory(args: &mut Args) -> Result<()> {
     if let Some(config) = &mut args.config {
-        *config =
-            std::path::absolute(&*config).with_context(|| format!("cannot find {}", config.display()))?;
+        *config = std::path::absolute(&*config)
+            .with_context(|| format!("cannot find {}", config.display()))?;
     }
     if let Some(socket) = &mut args.socket {
-        *socket =
-            std::path::absolute(&*socket).with_context(|| format!("cannot serve on {}", socket.display()))?;
+        *socket = std::path::absolute(&*socket)
+            .with_context(|| format!("cannot serve on {}", socket.display()))?;
     }
     std::env::set_current_dir("/").context("cannot change to the directory /")
 }
 
-/// Serves until a first signal or a client's request, which lets clients hear of the end, and another signal, which does not wait
-/// for them.
+/// Serves until a first signal or a client's request, which lets clients hear of the end, and
+/// another signal, which does not wait for them.
 async fn until_ended(
     serving: impl Future<Output = ()>,
     stop: oneshot::Sender<()>,
@@ -261,7 +270,11 @@ async fn until_ended(
 }
 
 /// Serves HTTP on the socket that the service manager passed, else on one of the setup's address.
-fn listen_http(setup: Setup, passed: Option<TcpListener>, daemon: Arc<Daemon>) -> Result<HttpListener> {
+fn listen_http(
+    setup: Setup,
+    passed: Option<TcpListener>,
+    daemon: Arc<Daemon>,
+) -> Result<HttpListener> {
     let wanted = setup.address();
     let bound = match passed {
         Some(listener) => HttpListener::from_std(listener, setup, daemon),
@@ -277,8 +290,8 @@ fn bind(config: &Config) -> Result<(UnixListener, SocketFile)> {
     let lookup = Lookup::from_environment();
     let (listener, file) = match config.socket.as_deref() {
         Some(path) => {
-            let path =
-                std::path::absolute(path).with_context(|| format!("cannot serve on {}", path.display()))?;
+            let path = std::path::absolute(path)
+                .with_context(|| format!("cannot serve on {}", path.display()))?;
             bind_named(&path, &lookup, config.socket_mode)?
         }
         None => bind_first(&lookup, config.socket_mode)?,
@@ -315,8 +328,8 @@ mod tests {
     use super::*;
     use crate::config::Shm;
 
-    /// A client that asks for documents and reads nothing, until the daemon cannot get rid of any more. On a paused clock
-    /// time passes only where nobody can do anything.
+    /// A client that asks for documents and reads nothing, until the daemon cannot get rid of any
+    /// more. On a paused clock time passes only where nobody can do anything.
     async fn stuck_client(socket: &Path) -> UnixStream {
         let mut requests = BytesMut::new();
         Request::Hello(Hello::OURS).encode(&mut requests);
@@ -333,9 +346,10 @@ mod tests {
         let (stop, stopped) = oneshot::channel::<()>();
         let daemon = Arc::new(Daemon::new(&Config::default().host));
         let shutdown = daemon.shutdown().clone().cancelled_owned();
-        let serving = server::serve(listener, mpsc::channel(1).1, None, daemon, Shm::default(), async {
-            let _ = stopped.await;
-        });
+        let serving =
+            server::serve(listener, mpsc::channel(1).1, None, daemon, Shm::default(), async {
+                let _ = stopped.await;
+            });
         until_ended(serving, stop, shutdown, next_signal, pending()).await
     }
 

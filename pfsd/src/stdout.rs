@@ -1,14 +1,15 @@
 //! Standard output: help, the version and what `--check-config` finds.
 //!
-//! Before `main`, the standard library opens `/dev/null` for every standard descriptor that is closed, and what is written there
-//! would be lost without an error. So the loader calls [`look`] before the standard library does anything. `pfs` does the same
-//! (`pfs-cli/src/descriptors.rs`).
+//! Before `main`, the standard library opens `/dev/null` for every standard descriptor that is
+//! closed, and what is written there would be lost without an error. So the loader calls [`look`]
+//! before the standard library does anything. `pfs` does the same (`pfs-cli/src/descriptors.rs`).
 //!
 //! # Safety
 //!
-//! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only thread. It passes arguments by
-//! the C ABI, which a function may ignore. [`look`] needs nothing that is set up later: it asks for the flags of a
-//! descriptor, stores to an atomic, and cannot panic.
+//! The loader calls each function in the section of [`LOOK`] once, before `main`, on the only
+//! thread. It passes arguments by the C ABI, which a function may ignore. [`look`] needs nothing
+//! that is set up later: it asks for the flags of a descriptor, stores to an atomic, and cannot
+//! panic.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -55,7 +56,8 @@ pub(crate) fn print(what: impl FnOnce() -> io::Result<()>) -> Result<ExitCode> {
 /// The standard library takes it for success when a descriptor cannot be written.
 fn is_writable() -> io::Result<()> {
     let useless = OFlags::RDONLY;
-    if CLOSED.load(Relaxed) || fcntl_getfl(stdio::stdout())?.intersection(OFlags::RWMODE) == useless {
+    if CLOSED.load(Relaxed) || fcntl_getfl(stdio::stdout())?.intersection(OFlags::RWMODE) == useless
+    {
         return Err(Errno::BADF.into());
     }
     Ok(())

@@ -23,9 +23,11 @@ pub(crate) struct Listeners {
     pub(crate) tcp: Option<TcpListener>,
 }
 
-/// The sockets that the service manager passed: none, a Unix socket, a TCP socket, or both, in any order.
+/// The sockets that the service manager passed: none, a Unix socket, a TCP socket, or both, in any
+/// order.
 ///
-/// `LISTEN_PID` and `LISTEN_FDS` stay in the environment: they name this process, so no child takes them for its own.
+/// `LISTEN_PID` and `LISTEN_FDS` stay in the environment: they name this process, so no child takes
+/// them for its own.
 ///
 /// # Errors
 ///
@@ -33,8 +35,9 @@ pub(crate) struct Listeners {
 pub(crate) fn listeners() -> Result<Listeners> {
     let mut listeners = Listeners::default();
     for number in sd_notify::listen_fds().context(UNUSABLE)? {
-        // SAFETY: the descriptor is open, for `listen_fds` has just set its close-on-exec flag. It belongs to the service
-        // manager's protocol, so nobody in this process closes it, and we do not either: what is used is a duplicate.
+        // SAFETY: the descriptor is open, for `listen_fds` has just set its close-on-exec flag. It
+        // belongs to the service manager's protocol, so nobody in this process closes it,
+        // and we do not either: what is used is a duplicate.
         #[allow(unsafe_code, reason = "the protocol passes the number of a descriptor")]
         let passed = unsafe { BorrowedFd::borrow_raw(number) };
         let duplicate = || passed.try_clone_to_owned().context(UNUSABLE);
@@ -62,8 +65,8 @@ pub(crate) fn listeners() -> Result<Listeners> {
 
 /// The address family of a stream socket that listens.
 fn family_of_listener(descriptor: BorrowedFd<'_>) -> Option<AddressFamily> {
-    let listens =
-        socket_type(descriptor).ok()? == SocketType::STREAM && socket_acceptconn(descriptor).ok()?;
+    let listens = socket_type(descriptor).ok()? == SocketType::STREAM
+        && socket_acceptconn(descriptor).ok()?;
     listens.then(|| getsockname(descriptor).ok().map(|name| name.address_family())).flatten()
 }
 
@@ -72,7 +75,8 @@ pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Tells the service manager that the daemon reloads its configuration. It is [`ready`] afterwards, whatever came of that.
+/// Tells the service manager that the daemon reloads its configuration. It is [`ready`] afterwards,
+/// whatever came of that.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),

@@ -14,7 +14,8 @@ use pfs_proto::{MAX_DESCRIPTORS, Peer};
 use rustix::{
     cmsg_space,
     net::{
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt::set_socket_send_buffer_size,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg,
+        sockopt::set_socket_send_buffer_size,
     },
     process::geteuid,
 };
@@ -70,8 +71,9 @@ impl Transport for UnixTransport {
 
     /// A client that has only ended its own side, and still listens, is not gone.
     async fn hung_up(&self) {
-        // Reading would take bytes that nobody can process now, and a socket with unread bytes stays
-        // "readable". Interest in priority data, which a Unix socket never has, waits for the hang-up alone.
+        // Reading would take bytes that nobody can process now, and a socket with unread bytes
+        // stays "readable". Interest in priority data, which a Unix socket never has, waits
+        // for the hang-up alone.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if self.stream.ready(Interest::PRIORITY).await.is_err() {
             return;
@@ -107,7 +109,11 @@ impl Transport for UnixTransport {
         self.shares_memory
     }
 
-    async fn send_descriptors(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    async fn send_descriptors(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<usize> {
         loop {
             let sent = self.stream.try_io(Interest::WRITABLE, || {
                 let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -115,10 +121,17 @@ impl Transport for UnixTransport {
                 if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
                     return Err(io::ErrorKind::InvalidInput.into());
                 }
-                Ok(sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+                Ok(sendmsg(
+                    &self.stream,
+                    &[IoSlice::new(bytes)],
+                    &mut control,
+                    SendFlags::NOSIGNAL,
+                )?)
             });
             match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.writable().await?
+                }
                 sent => return sent,
             }
         }

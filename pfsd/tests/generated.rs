@@ -47,7 +47,9 @@ fn the_manual_is_up_to_date() {
 
 #[test]
 fn the_completions_are_up_to_date() {
-    for (shell, file) in [(Shell::Bash, "pfsd.bash"), (Shell::Zsh, "_pfsd"), (Shell::Fish, "pfsd.fish")] {
+    for (shell, file) in
+        [(Shell::Bash, "pfsd.bash"), (Shell::Zsh, "_pfsd"), (Shell::Fish, "pfsd.fish")]
+    {
         let mut script = Vec::new();
         generate(shell, &mut pfsd::args::command(), "pfsd", &mut script);
         compare(&format!("completions/{file}"), &script);

@@ -1,4 +1,5 @@
-//! A writer that appends until a condition holds, so that no test has to know how much sockets and pipes hold.
+//! A writer that appends until a condition holds, so that no test has to know how much sockets and
+//! pipes hold.
 
 use std::{
     sync::{
@@ -34,21 +35,22 @@ impl Daemon {
         Appender { wire, chunks: 0, appended: Vec::new() }
     }
 
-    /// Whether every reader of a stream has lost something, or will have when it reads on: it is further behind than the
-    /// stream lets a reader fall.
+    /// Whether every reader of a stream has lost something, or will have when it reads on: it is
+    /// further behind than the stream lets a reader fall.
     #[track_caller]
     pub fn all_have_lost(&self, stream: &str) -> bool {
         let stat = self.stat(stream).unwrap_or_else(|| panic!("no stream {stream}"));
         let channel = stat["channel_buffer_size"].as_u64();
         let readers = stat["readers"].as_array().expect("readers");
-        readers
-            .iter()
-            .all(|reader| reader["lost_bytes"].as_u64() > Some(0) || reader["lag"].as_u64() > channel)
+        readers.iter().all(|reader| {
+            reader["lost_bytes"].as_u64() > Some(0) || reader["lag"].as_u64() > channel
+        })
     }
 }
 
 impl Appender {
-    /// Appends chunks of this size, a mebibyte of them before each look, until `holds` returns true.
+    /// Appends chunks of this size, a mebibyte of them before each look, until `holds` returns
+    /// true.
     #[track_caller]
     pub fn append_until(&mut self, chunk: usize, mut holds: impl FnMut() -> bool) {
         let begin = std::time::Instant::now();
@@ -117,7 +119,8 @@ impl Running {
             let mut fed = Vec::new();
             for number in 0.. {
                 let piece = make(number);
-                // A process that takes no more has something to say about that, which the test looks at.
+                // A process that takes no more has something to say about that, which the test
+                // looks at.
                 if told.load(Relaxed) || stdin.write_all(&piece).is_err() {
                     break;
                 }

@@ -8,8 +8,8 @@ use std::{
 
 use crate::{eventually, skip};
 
-/// Processes in it may use so much memory together; when they need more, the kernel ends one of them. Removed at drop, when the
-/// processes have ended.
+/// Processes in it may use so much memory together; when they need more, the kernel ends one of
+/// them. Removed at drop, when the processes have ended.
 #[derive(Debug)]
 pub struct Cgroup {
     folder: PathBuf,
@@ -21,7 +21,9 @@ impl Cgroup {
         match Self::make(bytes) {
             Ok(made) => Some(made),
             Err(why) => {
-                skip(&format!("this process may make no control group with a limit on memory: {why}"));
+                skip(&format!(
+                    "this process may make no control group with a limit on memory: {why}"
+                ));
                 None
             }
         }
@@ -33,9 +35,11 @@ impl Cgroup {
         let name = format!("pfs-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
         let folder = mounted.join(name);
         let said = |what: &str, error: io::Error| format!("{what}: {error}");
-        fs::create_dir(&folder).map_err(|error| said(&format!("mkdir {}", folder.display()), error))?;
+        fs::create_dir(&folder)
+            .map_err(|error| said(&format!("mkdir {}", folder.display()), error))?;
         let made = Self { folder };
-        fs::write(made.folder.join(limit), bytes.to_string()).map_err(|error| said(limit, error))?;
+        fs::write(made.folder.join(limit), bytes.to_string())
+            .map_err(|error| said(limit, error))?;
         Ok(made)
     }
 
@@ -83,7 +87,9 @@ fn hierarchy() -> Option<(PathBuf, &'static str)> {
             controllers.split_whitespace().any(|controller| controller == "memory")
         };
         match kind {
-            "cgroup2" if offers("cgroup.subtree_control") => Some((folder.to_owned(), "memory.max")),
+            "cgroup2" if offers("cgroup.subtree_control") => {
+                Some((folder.to_owned(), "memory.max"))
+            }
             "cgroup" if folder.join("memory.limit_in_bytes").exists() => {
                 Some((folder.to_owned(), "memory.limit_in_bytes"))
             }

@@ -59,7 +59,8 @@ impl Pfs {
         Self::new(binary("pfs")).args(transport.flag())
     }
 
-    /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is there.
+    /// `pfs` as a user of that runtime folder calls it: it may start a daemon, whose socket is
+    /// there.
     pub fn for_user(runtime_dir: &Path) -> Self {
         Self::usual().may_start_daemon(runtime_dir)
     }
@@ -69,8 +70,10 @@ impl Pfs {
         let user = self.env("XDG_RUNTIME_DIR", runtime_dir).without("PFS_AUTOSTART");
         // A daemon that somebody uses on this machine would be found, and none would be started.
         let uid = geteuid();
-        let places = [format!("/run/user/{uid}/pfs"), format!("/tmp/pfs-{uid}"), "/run/pfs".to_owned()];
-        let places: Vec<String> = places.into_iter().filter(|place| Path::new(place).exists()).collect();
+        let places =
+            [format!("/run/user/{uid}/pfs"), format!("/tmp/pfs-{uid}"), "/run/pfs".to_owned()];
+        let places: Vec<String> =
+            places.into_iter().filter(|place| Path::new(place).exists()).collect();
         if places.is_empty() {
             return user;
         }
@@ -89,7 +92,8 @@ impl Pfs {
         Self::new("sh").arg("-c").arg(line)
     }
 
-    /// Any command. It gets no variable of ours from the environment and starts no daemon by itself.
+    /// Any command. It gets no variable of ours from the environment and starts no daemon by
+    /// itself.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -141,7 +145,8 @@ impl Pfs {
         self
     }
 
-    /// Stdin is a pipe that the test writes with [`Running::send`] and ends with [`Running::end_input`].
+    /// Stdin is a pipe that the test writes with [`Running::send`] and ends with
+    /// [`Running::end_input`].
     pub fn stdin_pipe(mut self) -> Self {
         self.input = Input::Pipe;
         self
@@ -172,8 +177,8 @@ impl Pfs {
         self
     }
 
-    /// Started by a shell with this redirection, such as `>&-`, which closes stdout: std always gives a child all three
-    /// standard descriptors.
+    /// Started by a shell with this redirection, such as `>&-`, which closes stdout: std always
+    /// gives a child all three standard descriptors.
     pub fn redirected(self, redirection: &str) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirection}"));
@@ -187,16 +192,17 @@ impl Pfs {
         self.wrapped(shell)
     }
 
-    /// Stdin, stdout and stderr are this terminal. It is the controlling one of a session of the command's own, so that the
-    /// command gets the signals of keys.
+    /// Stdin, stdout and stderr are this terminal. It is the controlling one of a session of the
+    /// command's own, so that the command gets the signals of keys.
     pub fn on_terminal(self, terminal: &Terminal) -> Self {
         let mut session = Command::new("setsid");
         session.arg("--ctty");
         self.wrapped(session).env("TERM", "xterm").attached(terminal)
     }
 
-    /// Likewise, below a shell that is the first process of a PID namespace and has its session outside of it, as some build
-    /// services have it. `None`, after a line that says so, where this process may make no namespaces.
+    /// Likewise, below a shell that is the first process of a PID namespace and has its session
+    /// outside of it, as some build services have it. `None`, after a line that says so, where
+    /// this process may make no namespaces.
     pub fn on_terminal_in_pid_namespace(self, terminal: &Terminal) -> Option<Self> {
         let mut namespace = Command::new("unshare");
         namespace.args(["--pid", "--fork", "--kill-child"]);
@@ -204,7 +210,8 @@ impl Pfs {
             namespace.arg("--map-root-user");
         }
         namespace.args(["sh", "-c", "\"$@\"; exit $?", "sh"]);
-        let tried = Command::new(namespace.get_program()).args(namespace.get_args()).arg("true").output();
+        let tried =
+            Command::new(namespace.get_program()).args(namespace.get_args()).arg("true").output();
         if tried.is_ok_and(|tried| tried.status.success()) {
             return Some(self.on_terminal(terminal).wrapped(namespace).attached(terminal));
         }
@@ -264,7 +271,11 @@ impl Finished {
     #[track_caller]
     pub fn says(self, part: &str) -> Self {
         let stderr = self.stderr.to_lowercase();
-        assert!(stderr.contains(&part.to_lowercase()), "nothing of {part:?} in stderr: {}", self.stderr);
+        assert!(
+            stderr.contains(&part.to_lowercase()),
+            "nothing of {part:?} in stderr: {}",
+            self.stderr
+        );
         self
     }
 

@@ -12,8 +12,8 @@ const VARIABLE: &str = "PFS_TEST_DEADLINE";
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// How long a test may wait for anything before it fails as one that hangs. It decides nothing else: a test that passes
-/// never waits that long, however busy the machine is.
+/// How long a test may wait for anything before it fails as one that hangs. It decides nothing
+/// else: a test that passes never waits that long, however busy the machine is.
 pub fn deadline() -> Duration {
     static DEADLINE: LazyLock<Duration> =
         LazyLock::new(|| Duration::from_secs(variable(VARIABLE).unwrap_or(120)));

@@ -16,8 +16,8 @@ use rustix::{
 use tempfile::TempDir;
 
 use crate::{
-    Cgroup, Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill, observer::Observer,
-    resident, shared, skip,
+    Cgroup, Finished, Pfs, Running, Signal, Transport, Wire, binary, eventually, kill,
+    observer::Observer, resident, shared, skip,
 };
 
 /// The name of its socket in its folder.
@@ -88,7 +88,8 @@ impl Daemon {
         daemon
     }
 
-    /// Starts another one on the same socket, and where it served HTTP on the same port, after this one has ended.
+    /// Starts another one on the same socket, and where it served HTTP on the same port, after this
+    /// one has ended.
     #[track_caller]
     pub fn restart(&mut self) {
         let config = std::fs::read_to_string(self.config()).expect("our own file");
@@ -121,7 +122,11 @@ impl Daemon {
     fn wait_until_up(&mut self) {
         let socket = self.socket();
         eventually("the daemon answers", || {
-            assert!(self.running.runs(), "the daemon ended at once; stderr: {}", self.running.stderr());
+            assert!(
+                self.running.runs(),
+                "the daemon ended at once; stderr: {}",
+                self.running.stderr()
+            );
             UnixStream::connect(&socket).is_ok()
         });
         if self.http.is_some() {
@@ -200,7 +205,8 @@ impl Daemon {
         pfs.args(args)
     }
 
-    /// Starts a reader (`pfs cat --stream ARGS`) and waits until it is attached to the existing `stream`.
+    /// Starts a reader (`pfs cat --stream ARGS`) and waits until it is attached to the existing
+    /// `stream`.
     #[track_caller]
     pub fn reader<const N: usize>(&self, stream: &str, args: [&str; N]) -> Running {
         self.attached(stream, self.pfs(["cat", "--stream"]).args(args).arg(stream))
@@ -214,7 +220,12 @@ impl Daemon {
 
     /// As [`reader`](Self::reader), over this transport.
     #[track_caller]
-    pub fn reader_on<const N: usize>(&self, transport: Transport, stream: &str, args: [&str; N]) -> Running {
+    pub fn reader_on<const N: usize>(
+        &self,
+        transport: Transport,
+        stream: &str,
+        args: [&str; N],
+    ) -> Running {
         self.attached(stream, self.pfs_on(transport, ["cat", "--stream"]).args(args).arg(stream))
     }
 
@@ -256,8 +267,9 @@ impl Daemon {
         Wire::connect(&self.socket())
     }
 
-    /// As [`wire`](Self::wire), and the daemon sees the user `nobody`, whom its configuration must let in (`listen.socket_mode`).
-    /// `None`, with a line that says so, where this process may not become another user.
+    /// As [`wire`](Self::wire), and the daemon sees the user `nobody`, whom its configuration must
+    /// let in (`listen.socket_mode`). `None`, with a line that says so, where this process may
+    /// not become another user.
     #[track_caller]
     pub fn wire_of_nobody(&self) -> Option<Wire> {
         if !geteuid().is_root() {
@@ -266,7 +278,8 @@ impl Daemon {
         }
         set_permissions(self.dir(), Permissions::from_mode(0o755)).expect("the test's own folder");
         let socket = self.socket();
-        // The system tells the daemon who connected, and a thread has a user of its own, which it keeps.
+        // The system tells the daemon who connected, and a thread has a user of its own, which it
+        // keeps.
         let connected = thread::spawn(move || {
             let nobody = Uid::from_raw(NOBODY);
             set_thread_res_uid(nobody, nobody, nobody).expect("root may become anybody");
@@ -291,7 +304,8 @@ impl Autostarted {
     }
 }
 
-/// The id of the process that listens on a socket, as the socket tells it; `None` if nothing answers.
+/// The id of the process that listens on a socket, as the socket tells it; `None` if nothing
+/// answers.
 pub fn served_by(socket: &Path) -> Option<u32> {
     let connection = UnixStream::connect(socket).ok()?;
     let peer = rustix::net::sockopt::socket_peercred(&connection).ok()?;

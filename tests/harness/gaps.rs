@@ -21,7 +21,10 @@ pub fn gaps(stderr: &str) -> Vec<Gap> {
     for line in stderr.lines().filter(|line| line.contains("gap:")) {
         let gap = parse(line).unwrap_or_else(|| panic!("a gap line of an unknown form: {line:?}"));
         let before = gaps.last().map_or(0, |gap| gap.to);
-        assert!(gap.from >= before, "this gap begins before the last one ended, at {before}: {line:?}");
+        assert!(
+            gap.from >= before,
+            "this gap begins before the last one ended, at {before}: {line:?}"
+        );
         gaps.push(gap);
     }
     gaps
@@ -40,7 +43,8 @@ pub fn kept(bytes: &[u8], start: u64, gaps: &[Gap]) -> Vec<u8> {
     kept
 }
 
-/// `pfs: gap: lost bytes FROM..TO (N bytes, M chunks) of PATH`; without the chunks where they are not known.
+/// `pfs: gap: lost bytes FROM..TO (N bytes, M chunks) of PATH`; without the chunks where they are
+/// not known.
 fn parse(line: &str) -> Option<Gap> {
     let rest = line.strip_prefix("pfs: gap: lost bytes ")?;
     let (range, rest) = rest.split_once(" (")?;
@@ -52,9 +56,13 @@ fn parse(line: &str) -> Option<Gap> {
     let to: u64 = to.parse().ok()?;
     let bytes: u64 = bytes.strip_suffix(" bytes").or(bytes.strip_suffix(" byte"))?.parse().ok()?;
     let chunks = match chunks {
-        Some(chunks) => {
-            Some(chunks.strip_suffix(" chunks").or(chunks.strip_suffix(" chunk"))?.parse::<u64>().ok()?)
-        }
+        Some(chunks) => Some(
+            chunks
+                .strip_suffix(" chunks")
+                .or(chunks.strip_suffix(" chunk"))?
+                .parse::<u64>()
+                .ok()?,
+        ),
         None => None,
     };
     let adds_up = from < to && bytes == to - from && chunks != Some(0);

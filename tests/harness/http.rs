@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::deadline;
 
-/// A connection over TCP and what has come from it. Every wait ends with a panic after [`deadline`].
+/// A connection over TCP and what has come from it. Every wait ends with a panic after
+/// [`deadline`].
 pub struct HttpConnection {
     reader: BufReader<TcpStream>,
     address: SocketAddr,
@@ -42,7 +43,12 @@ impl HttpConnection {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(deadline())).expect("a socket");
         stream.set_write_timeout(Some(deadline())).expect("a socket");
-        Self { reader: BufReader::new(stream), address, last_method: String::new(), trailers: Vec::new() }
+        Self {
+            reader: BufReader::new(stream),
+            address,
+            last_method: String::new(),
+            trailers: Vec::new(),
+        }
     }
 
     /// The socket beneath.
@@ -60,13 +66,22 @@ impl HttpConnection {
     pub fn offer(&mut self, bytes: &[u8]) -> bool {
         match self.reader.get_mut().write_all(bytes) {
             Ok(()) => true,
-            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => false,
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                false
+            }
             Err(e) => panic!("write to the daemon: {e}"),
         }
     }
 
-    /// Sends a request with these headers, besides `Host` (unless given) and the length of the body (if there is one).
-    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) {
+    /// Sends a request with these headers, besides `Host` (unless given) and the length of the body
+    /// (if there is one).
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) {
         let mut head = self.head_of(method, path, headers);
         if let Some(body) = body {
             head.push_str(&format!("content-length: {}\r\n", body.len()));
@@ -75,7 +90,8 @@ impl HttpConnection {
         self.send(&[head.as_bytes(), body.unwrap_or_default()].concat());
     }
 
-    /// Sends the head of a request whose body comes with [`chunk`](Self::chunk) and [`end_chunks`](Self::end_chunks).
+    /// Sends the head of a request whose body comes with [`chunk`](Self::chunk) and
+    /// [`end_chunks`](Self::end_chunks).
     pub fn begin(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
         let mut head = self.head_of(method, path, headers);
         head.push_str("transfer-encoding: chunked\r\n\r\n");
@@ -209,7 +225,9 @@ impl HttpConnection {
     pub fn until_hung_up(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.reader.read_to_end(&mut bytes) {
-            Err(e) if e.kind() != ErrorKind::ConnectionReset => panic!("the daemon does not hang up: {e}"),
+            Err(e) if e.kind() != ErrorKind::ConnectionReset => {
+                panic!("the daemon does not hang up: {e}")
+            }
             _ => bytes,
         }
     }
@@ -218,7 +236,9 @@ impl HttpConnection {
     fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();
         match self.reader.read_until(b'\n', &mut line) {
-            Err(e) if e.kind() != ErrorKind::ConnectionReset => panic!("no answer from the daemon: {e}"),
+            Err(e) if e.kind() != ErrorKind::ConnectionReset => {
+                panic!("no answer from the daemon: {e}")
+            }
             _ if !line.ends_with(b"\r\n") => None,
             _ => Some(String::from_utf8_lossy(&line[..line.len() - 2]).into_owned()),
         }
@@ -228,7 +248,9 @@ impl HttpConnection {
         let mut bytes = vec![0; len];
         match self.reader.read_exact(&mut bytes) {
             Ok(()) => Some(bytes),
-            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => None,
+            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                None
+            }
             Err(e) => panic!("no more from the daemon: {e}"),
         }
     }
@@ -244,7 +266,11 @@ impl HttpResponse {
     #[track_caller]
     pub fn has(self, status: u16) -> Self {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(400)]);
-        assert_eq!(self.status, status, "the status; headers: {:?}\nbody begins: {text:?}", self.headers);
+        assert_eq!(
+            self.status, status,
+            "the status; headers: {:?}\nbody begins: {text:?}",
+            self.headers
+        );
         self
     }
 

@@ -34,7 +34,8 @@ impl Daemon {
         found.expect("it was found")
     }
 
-    /// The newest line about it: the scheme and the address. A line that has no end yet does not count.
+    /// The newest line about it: the scheme and the address. A line that has no end yet does not
+    /// count.
     fn serving(&self) -> Option<(&'static str, SocketAddr)> {
         let log = self.log();
         let mut lines =
@@ -65,11 +66,14 @@ impl Daemon {
         Pfs::new(binary("pfs")).env("PFS_URL", self.url("")).args(args)
     }
 
-    /// `curl` with these arguments and then the URL of the path: silent but for errors, without its own configuration
-    /// file and without a proxy.
+    /// `curl` with these arguments and then the URL of the path: silent but for errors, without its
+    /// own configuration file and without a proxy.
     #[track_caller]
     pub fn curl<const N: usize>(&self, args: [&str; N], path: &str) -> Pfs {
-        Pfs::new("curl").args(["-q", "-sS", "--noproxy", "*", "--no-buffer"]).args(args).arg(self.url(path))
+        Pfs::new("curl")
+            .args(["-q", "-sS", "--noproxy", "*", "--no-buffer"])
+            .args(args)
+            .arg(self.url(path))
     }
 
     /// A connection on which the test says what it likes.
@@ -101,7 +105,8 @@ impl Daemon {
     }
 }
 
-/// A free port of a loopback address that is no other test's, so that none can take the port over while its server is away.
+/// A free port of a loopback address that is no other test's, so that none can take the port over
+/// while its server is away.
 pub fn address_of_its_own() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let number = std::process::id().wrapping_mul(1024).wrapping_add(NEXT.fetch_add(1, Relaxed));

@@ -1,9 +1,9 @@
 //! What the end-to-end tests stand on: it starts the real `pfsd` and `pfs`, each test its own
 //! daemon in its own folder, and knows how to wait, to kill and to compare.
 //!
-//! It tests nothing itself. What is tested are command lines, exit codes, stdout, stderr and `/proc`, and on a [`Wire`] what no
-//! client of ours would ever send. One connection to each daemon observes: stats and events come over it, not from processes
-//! that a test starts to look.
+//! It tests nothing itself. What is tested are command lines, exit codes, stdout, stderr and
+//! `/proc`, and on a [`Wire`] what no client of ours would ever send. One connection to each daemon
+//! observes: stats and events come over it, not from processes that a test starts to look.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails by panicking")]
 
@@ -44,8 +44,8 @@ pub use link::{Direction, Link};
 pub use machine::Machine;
 pub use noise::{Digest, digest, digest_kept, digest_of_stream, noise, noise_file};
 pub use process::{
-    Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, own, raise_file_limit, resident,
-    shared, shares_memory, sockets_and_memory, wake_ups,
+    Signal, alive, eventually_rest, kill, limit_file_size, on_one_processor, own, raise_file_limit,
+    resident, shared, shares_memory, sockets_and_memory, wake_ups,
 };
 pub use proxy::Proxy;
 pub use random::Random;

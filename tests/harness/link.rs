@@ -60,13 +60,14 @@ impl Shared {
 }
 
 impl Link {
-    /// A proxy to this address, on another port of the same host, so that the daemon accepts the `Host`. It removes `prefix`
-    /// from the paths of requests, as a reverse proxy does.
+    /// A proxy to this address, on another port of the same host, so that the daemon accepts the
+    /// `Host`. It removes `prefix` from the paths of requests, as a reverse proxy does.
     #[track_caller]
     pub fn to(daemon: SocketAddr, prefix: &'static str) -> Self {
         let listener = TcpListener::bind((daemon.ip(), 0)).expect("a free port");
         let address = listener.local_addr().expect("a socket");
-        let state = State { open: Vec::new(), refuse: 0, most: usize::MAX, stalled: None, over: false };
+        let state =
+            State { open: Vec::new(), refuse: 0, most: usize::MAX, stalled: None, over: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), moving: Condvar::new() });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -128,7 +129,8 @@ impl Link {
         self.shared.state().most = bytes;
     }
 
-    /// Resets all open connections: both ends get an RST, and bytes that were on their way to them are lost.
+    /// Resets all open connections: both ends get an RST, and bytes that were on their way to them
+    /// are lost.
     pub fn reset(&self) {
         for pair in std::mem::take(&mut self.shared.state().open) {
             // They fail where the other end has hung up already.
@@ -178,7 +180,8 @@ fn pass(
         let room = buffer.len().min(most);
         let len = match from.read(&mut buffer[..room]) {
             Ok(len) if len > 0 => len,
-            // Its last bytes are on their way to the client. A reset would overtake them, because the client still sends.
+            // Its last bytes are on their way to the client. A reset would overtake them, because
+            // the client still sends.
             _ if direction == Direction::ToClient => return end(&to),
             _ => break,
         };

@@ -1,4 +1,5 @@
-//! A machine of the test's own: its `/run` and `/tmp` are directories of the test, and nothing else can be written.
+//! A machine of the test's own: its `/run` and `/tmp` are directories of the test, and nothing else
+//! can be written.
 
 use std::{
     fs::{Permissions, create_dir_all, read_dir, set_permissions},
@@ -12,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::{Autostarted, Pfs, daemon::served_by, folder, skip};
 
-/// Makes `/run` and `/tmp` in mounts of its own, and then becomes the command. Both are under one directory outside. What holds
-/// the binaries may be below `/tmp`, and is in `/run/bin` inside.
+/// Makes `/run` and `/tmp` in mounts of its own, and then becomes the command. Both are under one
+/// directory outside. What holds the binaries may be below `/tmp`, and is in `/run/bin` inside.
 const SCRIPT: &str = r#"
 set -e
 root=$1 binaries=$2 read_only=$3
@@ -38,7 +39,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// `None`, after a line that says so, where this process may not have mounts of its own. All its users are root there.
+    /// `None`, after a line that says so, where this process may not have mounts of its own. All
+    /// its users are root there.
     pub fn new() -> Option<Self> {
         let root = tempfile::tempdir().expect("a temporary folder");
         let machine = Self { root, read_only: String::new() };
@@ -82,7 +84,8 @@ impl Machine {
         self.read_only += " ";
     }
 
-    /// A `pfs` of this user's, with these variables and no others, and thus without `HOME` or `PATH`.
+    /// A `pfs` of this user's, with these variables and no others, and thus without `HOME` or
+    /// `PATH`.
     pub fn pfs(&self, user: u32, variables: &[(&str, &str)]) -> Pfs {
         self.command(user, variables, "pfs")
     }
@@ -97,7 +100,8 @@ impl Machine {
         let mut command = Pfs::new(unshared.get_program()).args(unshared.get_args());
         if user != 0 {
             let user = user.to_string();
-            command = command.args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
+            command =
+                command.args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
         }
         let variables = variables.iter().map(|(name, value)| format!("{name}={value}"));
         command.args(["env", "-i"]).args(variables).arg(Path::new("/run/bin").join(program))
@@ -110,7 +114,11 @@ impl Machine {
         if !geteuid().is_root() {
             command.arg("--map-root-user");
         }
-        command.args(["sh", "-c", SCRIPT, "sh"]).arg(self.root.path()).arg(folder()).arg(&self.read_only);
+        command
+            .args(["sh", "-c", SCRIPT, "sh"])
+            .arg(self.root.path())
+            .arg(folder())
+            .arg(&self.read_only);
         command
     }
 

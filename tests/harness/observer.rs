@@ -1,8 +1,10 @@
-//! The observer of a daemon: one kept connection for stats and small requests, and watches that wait for events.
+//! The observer of a daemon: one kept connection for stats and small requests, and watches that
+//! wait for events.
 //!
-//! A test that asks for stats again and again must not start a process each time: on a busy machine that is the load that
-//! time limits would then have to absorb. The observer is one connection of the daemon, made when a test first asks for
-//! something, and each [`Watch`] is one more while it exists; a test that counts connections counts these too.
+//! A test that asks for stats again and again must not start a process each time: on a busy machine
+//! that is the load that time limits would then have to absorb. The observer is one connection of
+//! the daemon, made when a test first asks for something, and each [`Watch`] is one more while it
+//! exists; a test that counts connections counts these too.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, ErrorCode, Hello, Reply, Request, StreamEvent, StreamPath, StreamStat, WriteOptions, json,
+    CreateOptions, ErrorCode, Hello, Reply, Request, StreamEvent, StreamPath, StreamStat,
+    WriteOptions, json,
 };
 use serde_json::Value;
 
@@ -48,8 +51,8 @@ impl Observer {
             *kept = Some(Wire::connect(&self.socket).greeted_with(Hello::LEASING));
             first = kept.as_mut().and_then(|wire| wire.send(request).reply());
         }
-        let first =
-            first.unwrap_or_else(|| panic!("the daemon hung up in place of an answer to {request:?}"));
+        let first = first
+            .unwrap_or_else(|| panic!("the daemon hung up in place of an answer to {request:?}"));
         read(kept.as_mut().expect("it was just used"), first)
     }
 
@@ -98,7 +101,8 @@ fn path(stream: &str) -> StreamPath {
     stream.parse().unwrap_or_else(|error| panic!("{stream:?}: {error}"))
 }
 
-/// What is asked and done without a process of its own: where a test is about the command, it runs that.
+/// What is asked and done without a process of its own: where a test is about the command, it runs
+/// that.
 impl Daemon {
     /// Creates a stream with the daemon's sizes.
     #[track_caller]
@@ -179,7 +183,8 @@ impl Daemon {
         self.observer.list()
     }
 
-    /// Waits until the observer's is the only connection. Those of the start are closed, but perhaps not seen to be.
+    /// Waits until the observer's is the only connection. Those of the start are closed, but
+    /// perhaps not seen to be.
     #[track_caller]
     pub fn has_no_other_connection(&self) {
         eventually("no other connection is open", || {
@@ -201,9 +206,8 @@ impl Daemon {
             &format!("{stream} has {count} readers"),
             || {},
             |event| match event {
-                StreamEvent::Subscribed { readers, .. } | StreamEvent::Unsubscribed { readers, .. } => {
-                    *readers as usize == count
-                }
+                StreamEvent::Subscribed { readers, .. }
+                | StreamEvent::Unsubscribed { readers, .. } => *readers as usize == count,
                 StreamEvent::Missed { .. } => self.readers(stream) == count,
                 _ => false,
             },
@@ -249,7 +253,8 @@ impl Watch {
         Self { wire }
     }
 
-    /// Waits for an event; one of them tells that others were missed. `look` panics if none can come any more.
+    /// Waits for an event; one of them tells that others were missed. `look` panics if none can
+    /// come any more.
     #[track_caller]
     pub(crate) fn until(
         &mut self,

@@ -16,31 +16,36 @@ use crate::eventually;
 
 /// Sends a signal to a process. Panics if there is no such process.
 pub fn kill(pid: u32, signal: Signal) {
-    kill_process(id(pid), signal).unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
+    kill_process(id(pid), signal)
+        .unwrap_or_else(|e| panic!("signal {signal:?} to process {pid}: {e}"));
 }
 
-/// Limits the size of files that a process writes or makes from now on, memory files included: `ulimit -f`.
+/// Limits the size of files that a process writes or makes from now on, memory files included:
+/// `ulimit -f`.
 pub fn limit_file_size(pid: u32, bytes: u64) {
     let limit = Rlimit { current: Some(bytes), maximum: None };
     prlimit(Some(id(pid)), Resource::Fsize, limit).expect("a process of ours");
 }
 
-/// Lets this process, and daemons that it starts from now on, open as many files as the system allows: a connection is a file.
-/// Returns how many.
+/// Lets this process, and daemons that it starts from now on, open as many files as the system
+/// allows: a connection is a file. Returns how many.
 pub fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to the maximum");
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .expect("up to the maximum");
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// How many sockets and files in memory a process has open: what comes with clients. A daemon opens other files for itself when
-/// it gets round to it, perhaps after the first answer.
+/// How many sockets and files in memory a process has open: what comes with clients. A daemon opens
+/// other files for itself when it gets round to it, perhaps after the first answer.
 pub fn sockets_and_memory(pid: u32) -> usize {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
     // One that is closed meanwhile has no name.
     let names = open.filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok());
     names
-        .filter(|name| ["socket:", "/memfd:"].iter().any(|kind| name.to_string_lossy().starts_with(kind)))
+        .filter(|name| {
+            ["socket:", "/memfd:"].iter().any(|kind| name.to_string_lossy().starts_with(kind))
+        })
         .count()
 }
 
@@ -57,8 +62,8 @@ pub fn on_one_processor() {
     sched_setaffinity(None, &ours).expect("it ran there before");
 }
 
-/// Memory that a process has of its own, in bytes: what it shares with the daemon, as a reader does that maps a
-/// ring, is the daemon's.
+/// Memory that a process has of its own, in bytes: what it shares with the daemon, as a reader does
+/// that maps a ring, is the daemon's.
 pub fn own(pid: u32) -> u64 {
     status_number(pid, "RssAnon:")
 }
@@ -75,7 +80,8 @@ pub fn shared(pid: u32) -> u64 {
 
 fn status_number(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the process is no zombie");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix(name)).expect("the process is no zombie");
     let kib = line.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
     kib.expect("memory is in kB") * 1024
 }
@@ -98,18 +104,21 @@ pub(crate) fn stands_still(pid: u32) -> bool {
 
 /// Whether a process has memory in it that a daemon of ours made.
 pub fn shares_memory(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs").contains("memfd:pfs-")
+    std::fs::read_to_string(format!("/proc/{pid}/maps"))
+        .expect("the process runs")
+        .contains("memfd:pfs-")
 }
 
-/// How often the threads of a process have been put on a processor so far. A process for which this number does not
-/// move has used no time at all.
+/// How often the threads of a process have been put on a processor so far. A process for which this
+/// number does not move has used no time at all.
 pub fn wake_ups(pid: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     threads.map(|thread| runs(&thread.expect("a thread").path().join("schedstat"))).sum()
 }
 
-/// Waits until processes have rested for this long. With each process comes the number of its threads that may wake once a
-/// second, as shm readers do to look at their ring. Everything else that a process does is not rest.
+/// Waits until processes have rested for this long. With each process comes the number of its
+/// threads that may wake once a second, as shm readers do to look at their ring. Everything else
+/// that a process does is not rest.
 #[track_caller]
 pub fn eventually_rest(processes: &[(u32, u64)], rest: Duration) {
     let all_wake_ups = || processes.iter().map(|(pid, _)| wake_ups(*pid)).collect::<Vec<_>>();

@@ -18,8 +18,9 @@ pub struct Proxy {
 /// What is special about a [`Proxy`].
 #[derive(Clone, Copy)]
 enum Kind {
-    /// It passes nothing of a response on before the request has ended, and gives up a request whose response begins before, as
-    /// servers in Go do over HTTP/1.1. It calls itself Caddy, which is given up sooner.
+    /// It passes nothing of a response on before the request has ended, and gives up a request
+    /// whose response begins before, as servers in Go do over HTTP/1.1. It calls itself Caddy,
+    /// which is given up sooner.
     HalfDuplex,
     /// It passes nothing of a request on before all of it has come, and calls itself so.
     Buffering(&'static str),
@@ -112,8 +113,8 @@ fn serve(client: TcpStream, daemon: SocketAddr, kind: Kind) {
     close(request.get_ref());
 }
 
-/// Passes a request on, which asks for the end of the connection. `ended` is set before its last bytes are passed on. `None` if the
-/// request broke off, or was broken off.
+/// Passes a request on, which asks for the end of the connection. `ended` is set before its last
+/// bytes are passed on. `None` if the request broke off, or was broken off.
 fn pass_request(
     request: &mut BufReader<TcpStream>,
     kind: Kind,
@@ -127,12 +128,15 @@ fn pass_request(
         }
     }
     let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let length =
+        text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let length = length.or_else(|| (!text.contains("transfer-encoding: chunked")).then_some(0));
     if let Kind::Without(header) = kind {
         let kept = text.split_inclusive("\r\n").zip(head.split_inclusive(|byte| *byte == b'\n'));
-        head =
-            kept.filter(|(line, _)| !line.starts_with(header)).flat_map(|(_, line)| line.to_vec()).collect();
+        head = kept
+            .filter(|(line, _)| !line.starts_with(header))
+            .flat_map(|(_, line)| line.to_vec())
+            .collect();
     }
     head.truncate(head.len() - 2);
     head.extend(b"connection: close\r\n\r\n");

@@ -34,7 +34,12 @@ pub struct Running {
 
 impl Running {
     #[track_caller]
-    pub(crate) fn start(mut command: Command, input: Input, output: Output, errors: Errors) -> Self {
+    pub(crate) fn start(
+        mut command: Command,
+        input: Input,
+        output: Output,
+        errors: Errors,
+    ) -> Self {
         let kept = tempfile::tempfile().expect("a temporary file");
         let stderr = tempfile::tempfile().expect("a temporary file");
         match input {
@@ -71,8 +76,8 @@ impl Running {
         own(self.pid())
     }
 
-    /// Sends it a signal. With [`Signal::STOP`], waits until all of it stands still: the kernel stops the threads
-    /// one after the other, and on busy processors that takes its time.
+    /// Sends it a signal. With [`Signal::STOP`], waits until all of it stands still: the kernel
+    /// stops the threads one after the other, and on busy processors that takes its time.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal);
@@ -85,7 +90,9 @@ impl Running {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("stdin is an open pipe");
-        stdin.write_all(bytes).unwrap_or_else(|e| panic!("write to stdin: {e}; stderr: {}", self.stderr()));
+        stdin
+            .write_all(bytes)
+            .unwrap_or_else(|e| panic!("write to stdin: {e}; stderr: {}", self.stderr()));
     }
 
     /// Writes to its stdin, and tells whether it still takes anything.
@@ -154,9 +161,17 @@ impl Running {
     /// Waits for its end, which its stdin does not bring about.
     #[track_caller]
     pub fn finish_with_input(mut self) -> Finished {
-        assert!(self.ends_within(deadline()), "process {} still runs; stderr: {}", self.pid(), self.stderr());
+        assert!(
+            self.ends_within(deadline()),
+            "process {} still runs; stderr: {}",
+            self.pid(),
+            self.stderr()
+        );
         let status = self.child.wait().expect("our own child");
-        let code = status.code().or(status.signal().map(|signal| 128 + signal)).expect("a code or a signal");
+        let code = status
+            .code()
+            .or(status.signal().map(|signal| 128 + signal))
+            .expect("a code or a signal");
         Finished { code, stdout: self.stdout(), stderr: self.stderr() }
     }
 
@@ -165,8 +180,8 @@ impl Running {
         if !self.runs() {
             return true;
         }
-        let process =
-            pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a child not waited for");
+        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())
+            .expect("a child not waited for");
         let limit = Timespec::try_from(limit).expect("no eternity");
         loop {
             match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)) {

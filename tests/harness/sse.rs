@@ -14,7 +14,8 @@ pub struct ServerSentEvent {
 }
 
 impl ServerSentEvent {
-    /// A block, which an empty line ends, and whether it is an event: a block without data is none, and its id counts.
+    /// A block, which an empty line ends, and whether it is an event: a block without data is none,
+    /// and its id counts.
     ///
     /// # Panics
     ///

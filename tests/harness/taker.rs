@@ -1,4 +1,5 @@
-//! What a reader puts into a pipe, taken only so far: then it is certain that there is more to come.
+//! What a reader puts into a pipe, taken only so far: then it is certain that there is more to
+//! come.
 
 use std::{
     io::Read as _,
@@ -20,8 +21,8 @@ pub struct Taker {
 }
 
 impl Running {
-    /// Takes what it writes to its stdout, which is a pipe, until that is `most` bytes, and nothing more before
-    /// [`Taker::rest`].
+    /// Takes what it writes to its stdout, which is a pipe, until that is `most` bytes, and nothing
+    /// more before [`Taker::rest`].
     #[track_caller]
     pub fn take_at_most(&mut self, most: u64) -> Taker {
         let mut stdout = self.take_stdout();

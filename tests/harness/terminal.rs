@@ -73,7 +73,10 @@ impl Terminal {
 
     /// Presses keys.
     pub fn press(&self, keys: &str) {
-        assert_eq!(rustix::io::write(&self.master, keys.as_bytes()).expect("it is open"), keys.len());
+        assert_eq!(
+            rustix::io::write(&self.master, keys.as_bytes()).expect("it is open"),
+            keys.len()
+        );
     }
 
     /// How it treats keys, as `stty` shows it.

@@ -2,8 +2,9 @@
 
 use crate::Daemon;
 
-/// Makes three tests of each of these functions, which take a [`Transport`]: `shm::NAME`, `unix::NAME` and `http::NAME`.
-/// `cargo nextest run -p pfs-tests slow_reader::http` runs those of one module and one transport.
+/// Makes three tests of each of these functions, which take a [`Transport`]: `shm::NAME`,
+/// `unix::NAME` and `http::NAME`. `cargo nextest run -p pfs-tests slow_reader::http` runs those of
+/// one module and one transport.
 #[macro_export]
 macro_rules! per_transport {
     ($($name:ident),+ $(,)?) => {

@@ -75,7 +75,8 @@ impl Wire {
         self.greeted_with(Hello::SHM)
     }
 
-    /// Like [`greeted_to_share`](Self::greeted_to_share), and offers to follow streams from ring to ring.
+    /// Like [`greeted_to_share`](Self::greeted_to_share), and offers to follow streams from ring to
+    /// ring.
     #[track_caller]
     pub fn greeted_to_follow(self) -> Self {
         self.greeted_with(Hello::SHM | Hello::MOVING)
@@ -90,7 +91,11 @@ impl Wire {
     #[track_caller]
     pub(crate) fn greeted_with(mut self, capabilities: u64) -> Self {
         let reply = self.peer.greet(capabilities).block_on();
-        assert_eq!(reply, Some(Reply::Hello(Hello { capabilities, ..Hello::OURS })), "the answer to hello");
+        assert_eq!(
+            reply,
+            Some(Reply::Hello(Hello { capabilities, ..Hello::OURS })),
+            "the answer to hello"
+        );
         self
     }
 
@@ -132,7 +137,10 @@ impl Wire {
     /// The next message; `None` when the daemon has hung up.
     #[track_caller]
     pub fn reply(&mut self) -> Option<Reply> {
-        self.peer.try_reply().block_on().unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))
+        self.peer
+            .try_reply()
+            .block_on()
+            .unwrap_or_else(|e| panic!("no answer from the daemon: {e}"))
     }
 
     /// As [`reply`](Self::reply), but `None` too when nothing comes for so long.

@@ -12,7 +12,11 @@ fn the_main_job_works_with_no_daemon_started_by_hand() {
     let daemon = Autostarted::for_user(user.path());
     assert_eq!(daemon.pid(), None);
     let data = noise(1, 1024 * 1024);
-    Pfs::for_user(user.path()).args(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
+    Pfs::for_user(user.path())
+        .args(["write", "--stream", "--close", S])
+        .stdin(&data[..])
+        .run()
+        .exits(0);
     let read = Pfs::for_user(user.path()).args(["cat", "--stream", S]).run().exits(0);
     assert_eq!(digest(&read.stdout), digest(&data));
     let pid = daemon.pid().expect("the daemon outlives the command that started it");
@@ -38,7 +42,8 @@ fn a_reader_may_be_the_one_that_starts_it() {
 fn many_at_once_start_one_daemon() {
     let user = tempfile::tempdir().unwrap();
     let _daemon = Autostarted::for_user(user.path());
-    let create = |i: usize| Pfs::for_user(user.path()).arg("create").arg(format!("/streamfs/{i}")).spawn();
+    let create =
+        |i: usize| Pfs::for_user(user.path()).arg("create").arg(format!("/streamfs/{i}")).spawn();
     let all: Vec<Running> = (0..8).map(create).collect();
     for one in all {
         one.finish().exits(0);
@@ -51,7 +56,8 @@ fn many_at_once_start_one_daemon() {
 fn the_started_daemon_holds_no_pipe_of_the_command_that_started_it() {
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::for_user(user.path());
-    let mut list = Pfs::for_user(user.path()).args(["ls", "/streamfs"]).stdin_pipe().stdout_pipe().spawn();
+    let mut list =
+        Pfs::for_user(user.path()).args(["ls", "/streamfs"]).stdin_pipe().stdout_pipe().spawn();
     let mut out = Vec::new();
     // In a shell, `pfs ls | cat` would hang here.
     list.take_stdout().read_to_end(&mut out).unwrap();
@@ -67,7 +73,10 @@ fn a_command_has_the_descriptors_that_are_kept_from_the_daemon() {
     std::fs::write(&file, "inherited").unwrap();
     let write = Pfs::for_user(user.path()).args(["write", S, "--", "sh", "-c", "cat <&7"]);
     write.redirected(&format!("7<{}", file.display())).run().exits(0);
-    let read = Pfs::for_user(user.path()).args(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
+    let read = Pfs::for_user(user.path())
+        .args(["cat", "--stream", "--until", "caught-up", S])
+        .run()
+        .exits(0);
     assert_eq!(read.text(), "inherited");
 }
 
@@ -78,9 +87,15 @@ fn it_is_turned_off_by_the_environment_or_by_naming_a_socket() {
     let socket = user.path().join("own.sock");
     let run = Pfs::for_user(user.path()).env("PFS_AUTOSTART", "0").args(["ls", "/streamfs"]).run();
     run.exits(5).says("daemon");
-    let named = Pfs::for_user(user.path()).arg("--socket").arg(&socket).args(["ls", "/streamfs"]).run();
+    let named =
+        Pfs::for_user(user.path()).arg("--socket").arg(&socket).args(["ls", "/streamfs"]).run();
     named.exits(5).says("own.sock");
-    Pfs::for_user(user.path()).env("PFS_SOCKET", &socket).args(["write", S]).stdin("x").run().exits(5);
+    Pfs::for_user(user.path())
+        .env("PFS_SOCKET", &socket)
+        .args(["write", S])
+        .stdin("x")
+        .run()
+        .exits(5);
     assert_eq!(daemon.pid(), None);
     assert!(!socket.exists());
 }

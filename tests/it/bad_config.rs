@@ -17,14 +17,18 @@ fn started_with(config: &Path, check: bool) -> Finished {
 fn errors_name_the_key_the_line_and_what_is_allowed() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("pfsd.toml");
-    let table = "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n[plugins.streamfs.config]\n";
+    let table =
+        "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n[plugins.streamfs.config]\n";
     let cases: [(String, &[&str]); 14] = [
         (format!("{table}ring_bufer_size = 1\n"), &["ring_bufer_size", "5", "ring_buffer_size"]),
         (format!("{table}ring_buffer_size = \"1XB\"\n"), &["ring_buffer_size", "5", "KB"]),
         (format!("{table}ring_buffer_size = 0\n"), &["ring_buffer_size", "5"]),
         (format!("{table}channel_buffer_size = -1\n"), &["channel_buffer_size", "5"]),
         (format!("{table}channel_buffer_size = true\n"), &["channel_buffer_size", "5"]),
-        (format!("{table}channel_buffer_size = \"99999999999GB\"\n"), &["channel_buffer_size", "5"]),
+        (
+            format!("{table}channel_buffer_size = \"99999999999GB\"\n"),
+            &["channel_buffer_size", "5"],
+        ),
         ("[plugins.streamfs]\nenabled = \"yes\"\n".into(), &["enabled", "2"]),
         ("[plugins.streamfs]\npath = \"streamfs\"\n".into(), &["path", "2"]),
         ("[plugins.streamfs]\npath = \"/a/../b\"\n".into(), &["path", "2"]),
@@ -41,7 +45,10 @@ fn errors_name_the_key_the_line_and_what_is_allowed() {
             assert_eq!(run.code, 1, "{toml}\n{}", run.stderr);
             let said = format!("{}{}", run.text(), run.stderr);
             for part in parts.iter().chain(&["pfsd.toml"]) {
-                assert!(said.contains(part), "nothing of {part:?} in what is said of\n{toml}:\n{said}");
+                assert!(
+                    said.contains(part),
+                    "nothing of {part:?} in what is said of\n{toml}:\n{said}"
+                );
             }
         }
     }
@@ -55,7 +62,9 @@ fn a_configuration_that_is_no_file_is_named_as_that() {
     std::fs::create_dir(&folder).unwrap();
     let binary = dir.path().join("binary.toml");
     std::fs::write(&binary, [0xff, 0xfe, 0]).unwrap();
-    for (config, name) in [(missing, "missing.toml"), (folder, "folder.toml"), (binary, "binary.toml")] {
+    for (config, name) in
+        [(missing, "missing.toml"), (folder, "folder.toml"), (binary, "binary.toml")]
+    {
         for check in [true, false] {
             let run = started_with(&config, check);
             assert_eq!(run.code, 1, "{name}: {}", run.stderr);

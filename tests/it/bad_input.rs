@@ -47,7 +47,10 @@ fn bad_paths_are_refused_by_every_command_and_create_nothing() {
         ];
         for args in commands {
             let run = daemon.pfs([]).args(args).stdin("x").run().exits(2);
-            is_clear(&format!("{} of {:?}", args[0], path.chars().take(40).collect::<String>()), &run);
+            is_clear(
+                &format!("{} of {:?}", args[0], path.chars().take(40).collect::<String>()),
+                &run,
+            );
         }
     }
     for path in ["/", "/streamfs", "/streamfs/"] {
@@ -85,7 +88,11 @@ fn paths_outside_the_mount_are_refused_and_the_mount_is_named() {
 fn a_path_that_is_no_text_is_refused() {
     use std::os::unix::ffi::OsStrExt as _;
     let daemon = Daemon::start();
-    let run = daemon.pfs(["create"]).arg(std::ffi::OsStr::from_bytes(b"/streamfs/\xff\xfe")).run().exits(2);
+    let run = daemon
+        .pfs(["create"])
+        .arg(std::ffi::OsStr::from_bytes(b"/streamfs/\xff\xfe"))
+        .run()
+        .exits(2);
     is_clear("bytes that are no UTF-8", &run);
     assert!(daemon.streams().is_empty());
 }
@@ -94,7 +101,8 @@ fn a_path_that_is_no_text_is_refused() {
 fn bad_values_are_usage_errors_that_name_the_flag_and_change_nothing() {
     let daemon = Daemon::start();
     daemon.create("/streamfs/there");
-    let sizes = ["", "0", "-1", "abc", "1XB", "1.5.2MB", "NaN", "1e3", "99999999999999999999GB", "0x10"];
+    let sizes =
+        ["", "0", "-1", "abc", "1XB", "1.5.2MB", "NaN", "1e3", "99999999999999999999GB", "0x10"];
     let durations = ["", "soon", "-1s", "10", "0s", "99999999999999999999999s"];
     let mut cases: Vec<Vec<String>> = Vec::new();
     let mut case = |args: &[&str]| cases.push(args.iter().map(|arg| (*arg).to_owned()).collect());

@@ -12,8 +12,19 @@ fn report(run: &Finished) -> Value {
 
 /// A run that takes its time, and is in the middle of it.
 fn under_way(daemon: &Daemon) -> Running {
-    let args =
-        ["bench", "--readers", "2", "--writers", "2", "--chunk-size", "64", "--rate", "100", "--size", "1MB"];
+    let args = [
+        "bench",
+        "--readers",
+        "2",
+        "--writers",
+        "2",
+        "--chunk-size",
+        "64",
+        "--rate",
+        "100",
+        "--size",
+        "1MB",
+    ];
     let run = daemon.pfs(args).spawn();
     let stream = format!("/streamfs/pfs-bench-{}", run.pid());
     eventually("it is under way", || daemon.head(&stream) > 0);
@@ -44,9 +55,13 @@ fn a_run_accounts_for_every_byte_on_either_way_and_its_stream_is_gone_afterwards
             (&report["written"]["bytes"], &report["delivered"]["bytes"]),
             (&size.into(), &(3 * size).into())
         );
-        assert_eq!((&report["written"]["chunks"], &report["lost"]["bytes"]), (&320.into(), &0.into()));
+        assert_eq!(
+            (&report["written"]["chunks"], &report["lost"]["bytes"]),
+            (&320.into(), &0.into())
+        );
         for (all, each) in [("per_writer", "written"), ("per_reader", "delivered")] {
-            let bytes = report[all].as_array().unwrap().iter().map(|one| one["bytes"].as_u64().unwrap());
+            let bytes =
+                report[all].as_array().unwrap().iter().map(|one| one["bytes"].as_u64().unwrap());
             assert_eq!(report[each]["bytes"], bytes.sum::<u64>(), "{all}");
         }
         assert!(report["delivered"]["mb_per_s"].as_f64().unwrap() > 0.0);
@@ -59,7 +74,18 @@ fn a_run_accounts_for_every_byte_on_either_way_and_its_stream_is_gone_afterwards
 #[test]
 fn with_a_rate_the_time_of_every_chunk_at_every_reader_is_counted() {
     let daemon = Daemon::start();
-    let args = ["bench", "--json", "--readers", "2", "--chunk-size", "64", "--size", "6400", "--rate", "500"];
+    let args = [
+        "bench",
+        "--json",
+        "--readers",
+        "2",
+        "--chunk-size",
+        "64",
+        "--size",
+        "6400",
+        "--rate",
+        "500",
+    ];
     let report = report(&daemon.pfs(args).run().exits(0));
     let latency = &report["latency_us"];
     assert_eq!(latency["count"], 200);
@@ -73,9 +99,14 @@ fn with_a_rate_the_time_of_every_chunk_at_every_reader_is_counted() {
 #[test]
 fn people_get_a_table_with_a_line_for_everybody() {
     let daemon = Daemon::start();
-    let run =
-        daemon.pfs(["bench", "--readers", "2", "--size", "1MB", "--rate", "1000"]).run().exits(0).quietly();
-    for part in ["writer 1", "reader 1", "reader 2", "all readers", "MB/S", "LOST", "P99.9", "daemon: "] {
+    let run = daemon
+        .pfs(["bench", "--readers", "2", "--size", "1MB", "--rate", "1000"])
+        .run()
+        .exits(0)
+        .quietly();
+    for part in
+        ["writer 1", "reader 1", "reader 2", "all readers", "MB/S", "LOST", "P99.9", "daemon: "]
+    {
         assert!(run.text().contains(part), "nothing of {part:?} in {}", run.text());
     }
 }
@@ -83,7 +114,18 @@ fn people_get_a_table_with_a_line_for_everybody() {
 #[test]
 fn data_that_readers_lost_is_in_the_report_and_in_the_exit_code() {
     let daemon = Daemon::with_buffers(4096, 2048);
-    let args = ["bench", "--json", "--slow", "drop", "--readers", "4", "--chunk-size", "64", "--size", "8MB"];
+    let args = [
+        "bench",
+        "--json",
+        "--slow",
+        "drop",
+        "--readers",
+        "4",
+        "--chunk-size",
+        "64",
+        "--size",
+        "8MB",
+    ];
     let report = report(&daemon.pfs(args).run().exits(4));
     assert!(report["lost"]["gaps"].as_u64().unwrap() > 0);
     for reader in report["per_reader"].as_array().unwrap() {
@@ -99,12 +141,15 @@ fn a_run_that_is_ended_by_a_signal_leaves_no_stream_and_no_process() {
         let run = under_way(&daemon);
         let stat = daemon.stat(&daemon.streams()[0]).unwrap();
         let [readers, writers] = ["readers", "writers"].map(|name| stat[name].as_array().unwrap());
-        let pids: Vec<_> = readers.iter().chain(writers).map(|one| one["pid"].as_u64().unwrap()).collect();
+        let pids: Vec<_> =
+            readers.iter().chain(writers).map(|one| one["pid"].as_u64().unwrap()).collect();
         assert_eq!(pids.len(), 4);
         run.signal(signal);
         run.finish().exits(code);
         eventually("its stream is gone", || daemon.streams().is_empty());
-        eventually("its processes are gone", || !pids.iter().any(|pid| alive(u32::try_from(*pid).unwrap())));
+        eventually("its processes are gone", || {
+            !pids.iter().any(|pid| alive(u32::try_from(*pid).unwrap()))
+        });
     }
 }
 
@@ -121,6 +166,10 @@ fn what_cannot_be_measured_is_refused_and_leaves_no_stream() {
     let daemon = Daemon::with_buffers(1024 * 1024, 1 << 16);
     daemon.pfs(["bench", "--chunk-size", "40"]).run().exits(2).says("at least 41 bytes");
     daemon.pfs(["bench", "--chunk-size", "65537"]).run().exits(2).says("at most 64.0 KiB");
-    daemon.pfs_on(Transport::Unix, ["bench", "--transport", "shm"]).run().exits(2).says("exclude each other");
+    daemon
+        .pfs_on(Transport::Unix, ["bench", "--transport", "shm"])
+        .run()
+        .exits(2)
+        .says("exclude each other");
     assert!(daemon.streams().is_empty());
 }

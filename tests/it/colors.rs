@@ -60,7 +60,10 @@ fn the_variables_that_others_obey_and_the_flag_which_beats_them_hold_for_all_of_
         }
         let forced = ("CLICOLOR_FORCE", "1");
         assert!(is_colored(daemon.pfs([]).args(line).env(forced.0, forced.1)), "{line:?}");
-        assert!(!is_colored_on_a_terminal(daemon.pfs(["--color=never"]).args(line), forced), "{line:?}");
+        assert!(
+            !is_colored_on_a_terminal(daemon.pfs(["--color=never"]).args(line), forced),
+            "{line:?}"
+        );
     }
 }
 
@@ -79,13 +82,20 @@ fn the_log_of_a_daemon_obeys_the_same_variables() {
 fn no_color_is_ever_in_the_data() {
     let daemon = Daemon::start();
     daemon.pfs(["write", "--close", S]).stdin("all").run().exits(0);
-    for args in
-        [&["cat", "--stream", S][..], &["ls"], &["ls", "-0"], &["ls", "--json"], &["stat", "--json", S]]
-    {
+    for args in [
+        &["cat", "--stream", S][..],
+        &["ls"],
+        &["ls", "-0"],
+        &["ls", "--json"],
+        &["stat", "--json", S],
+    ] {
         let run = daemon.pfs(["--color", "always"]).args(args).run().exits(0);
         assert!(!has_color(run.text()), "{args:?}: {:?}", run.text());
     }
-    assert_eq!(daemon.pfs(["--color", "always", "cat", "--stream", S]).run().exits(0).text(), "all");
+    assert_eq!(
+        daemon.pfs(["--color", "always", "cat", "--stream", S]).run().exits(0).text(),
+        "all"
+    );
 }
 
 #[test]

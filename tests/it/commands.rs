@@ -7,9 +7,13 @@ const S: &str = "/streamfs/s";
 
 fn some_streams() -> Daemon {
     let daemon = Daemon::start();
-    for name in
-        ["/streamfs/b", "/streamfs/lab/one", "/streamfs/lab/two", "/streamfs/laboratory", "/streamfs/a"]
-    {
+    for name in [
+        "/streamfs/b",
+        "/streamfs/lab/one",
+        "/streamfs/lab/two",
+        "/streamfs/laboratory",
+        "/streamfs/a",
+    ] {
         daemon.append(name, name);
     }
     daemon
@@ -18,7 +22,8 @@ fn some_streams() -> Daemon {
 #[test]
 fn ls_prints_one_path_a_line_in_order() {
     let daemon = some_streams();
-    let all = "/streamfs/a\n/streamfs/b\n/streamfs/lab/one\n/streamfs/lab/two\n/streamfs/laboratory\n";
+    let all =
+        "/streamfs/a\n/streamfs/b\n/streamfs/lab/one\n/streamfs/lab/two\n/streamfs/laboratory\n";
     for args in [&["ls"][..], &["ls", "/"], &["ls", "/streamfs"], &["ls", "/streamfs/"]] {
         assert_eq!(daemon.pfs([]).args(args).run().exits(0).quietly().text(), all, "{args:?}");
     }
@@ -30,7 +35,12 @@ fn ls_prints_one_path_a_line_in_order() {
 #[test]
 fn ls_ends_paths_with_nul_for_xargs_so_that_any_name_survives() {
     let daemon = Daemon::start();
-    let names = ["/streamfs/t/a b", "/streamfs/t/it's", "/streamfs/t/\"quoted\"", "/streamfs/t/back\\slash"];
+    let names = [
+        "/streamfs/t/a b",
+        "/streamfs/t/it's",
+        "/streamfs/t/\"quoted\"",
+        "/streamfs/t/back\\slash",
+    ];
     for name in names {
         daemon.append(name, "x");
     }
@@ -47,7 +57,10 @@ fn ls_ends_paths_with_nul_for_xargs_so_that_any_name_survives() {
         assert_eq!(daemon.stat(name).unwrap()["state"], "closed", "{name}");
     }
     assert_eq!(daemon.stat("/streamfs/other").unwrap()["state"], "open");
-    assert_eq!(daemon.pfs(["ls", "--null", "/streamfs/other"]).run().exits(0).text(), "/streamfs/other\0");
+    assert_eq!(
+        daemon.pfs(["ls", "--null", "/streamfs/other"]).run().exits(0).text(),
+        "/streamfs/other\0"
+    );
 }
 
 #[test]
@@ -62,10 +75,17 @@ fn ls_tells_programs_and_people_the_same() {
     let daemon = some_streams();
     daemon.close("/streamfs/b");
     let json = daemon.pfs(["ls", "--json", "/streamfs"]).run().exits(0);
-    let streams: Vec<Value> = json.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let streams: Vec<Value> =
+        json.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(streams.len(), 5);
-    assert_eq!((&streams[0]["path"], &streams[0]["state"]), (&"/streamfs/a".into(), &"open".into()));
-    assert_eq!((&streams[1]["path"], &streams[1]["state"]), (&"/streamfs/b".into(), &"closed".into()));
+    assert_eq!(
+        (&streams[0]["path"], &streams[0]["state"]),
+        (&"/streamfs/a".into(), &"open".into())
+    );
+    assert_eq!(
+        (&streams[1]["path"], &streams[1]["state"]),
+        (&"/streamfs/b".into(), &"closed".into())
+    );
     assert_eq!(streams[0]["head"], 11);
     let long = daemon.pfs(["ls", "-l", "/streamfs"]).run().exits(0);
     for stream in &streams {
@@ -83,7 +103,9 @@ fn stat_shows_writers_and_readers_with_their_process_ids() {
     let reader = daemon.reader(S, ["--slow", "disconnect"]);
     eventually("it has read all", || reader.stdout_len() == 5);
     let stat = daemon.stat(S).unwrap();
-    for (name, number) in [("head", 5), ("tail", 0), ("chunks", 1), ("chunks_held", 1), ("lost_bytes", 0)] {
+    for (name, number) in
+        [("head", 5), ("tail", 0), ("chunks", 1), ("chunks_held", 1), ("lost_bytes", 0)]
+    {
         assert_eq!(stat[name], number, "{name} in {stat}");
     }
     let writers = stat["writers"].as_array().unwrap();
@@ -91,7 +113,9 @@ fn stat_shows_writers_and_readers_with_their_process_ids() {
     assert_eq!((&writers[0]["pid"], &writers[0]["bytes"]), (&writer.pid().into(), &5.into()));
     assert_eq!(writers[0]["waiting"], false);
     let shown = daemon.reader_stat(S, reader.pid()).unwrap();
-    for (name, number) in [("start", 0), ("position", 5), ("lag", 0), ("lost_bytes", 0), ("lost_chunks", 0)] {
+    for (name, number) in
+        [("start", 0), ("position", 5), ("lag", 0), ("lost_bytes", 0), ("lost_chunks", 0)]
+    {
         assert_eq!(shown[name], number, "{name} in {shown}");
     }
     assert_eq!(shown["policy"], "disconnect");
@@ -107,29 +131,44 @@ fn stat_shows_a_stream_or_else_all_streams_below_and_without_a_path_all_there_ar
     let daemon = Daemon::with_http();
     let shown = |pfs: Pfs, args: &[&str]| -> Vec<String> {
         let run = pfs.args(["stat", "--json"]).args(args).run().exits(0).quietly();
-        let path =
-            |line: &str| serde_json::from_str::<Value>(line).unwrap()["path"].as_str().unwrap().to_owned();
+        let path = |line: &str| {
+            serde_json::from_str::<Value>(line).unwrap()["path"].as_str().unwrap().to_owned()
+        };
         run.text().lines().map(path).collect()
     };
     assert!(shown(daemon.pfs([]), &[]).is_empty());
-    for name in
-        ["/streamfs/b", "/streamfs/lab/two", "/streamfs/lab/one", "/streamfs/both", "/streamfs/both/below"]
-    {
+    for name in [
+        "/streamfs/b",
+        "/streamfs/lab/two",
+        "/streamfs/lab/one",
+        "/streamfs/both",
+        "/streamfs/both/below",
+    ] {
         daemon.append(name, name);
     }
-    let all =
-        ["/streamfs/b", "/streamfs/both", "/streamfs/both/below", "/streamfs/lab/one", "/streamfs/lab/two"];
+    let all = [
+        "/streamfs/b",
+        "/streamfs/both",
+        "/streamfs/both/below",
+        "/streamfs/lab/one",
+        "/streamfs/lab/two",
+    ];
     for pfs in [|daemon: &Daemon| daemon.pfs([]), |daemon: &Daemon| daemon.pfs_http([])] {
         for args in [&[][..], &["/"], &["/streamfs"], &["/streamfs/"]] {
             assert_eq!(shown(pfs(&daemon), args), all, "{args:?}");
         }
         assert_eq!(shown(pfs(&daemon), &["/streamfs/lab"]), all[3..]);
         assert_eq!(shown(pfs(&daemon), &["/streamfs/both"]), all[1..2]);
-        pfs(&daemon).args(["stat", "/streamfs/la"]).run().exits(3).says("there is no stream /streamfs/la");
+        pfs(&daemon)
+            .args(["stat", "/streamfs/la"])
+            .run()
+            .exits(3)
+            .says("there is no stream /streamfs/la");
     }
     // People get the same, a block each.
     let people = daemon.pfs(["stat"]).run().exits(0).quietly();
-    let blocks: Vec<&str> = people.text().split("\n\n").filter_map(|block| block.lines().next()).collect();
+    let blocks: Vec<&str> =
+        people.text().split("\n\n").filter_map(|block| block.lines().next()).collect();
     assert_eq!(blocks, all);
 }
 
@@ -177,7 +216,10 @@ fn every_command_has_a_help_with_an_example() {
     for command in ["write", "cat", "create", "close", "rm", "ls", "stat", "bench"] {
         let help = Pfs::usual().args(["help", command]).run().exits(0);
         let (_, examples) = help.text().split_once("Examples:").unwrap_or_default();
-        assert!(examples.contains(&format!("pfs {command} ")), "no example in the help of {command}");
+        assert!(
+            examples.contains(&format!("pfs {command} ")),
+            "no example in the help of {command}"
+        );
     }
     for name in ["pfs", "pfsd"] {
         let version = Pfs::new(binary(name)).arg("--version").run().exits(0);
@@ -188,7 +230,9 @@ fn every_command_has_a_help_with_an_example() {
 #[test]
 fn a_closed_stdout_pipe_ends_a_listing_quietly() {
     let daemon = some_streams();
-    for args in [&["ls", "/streamfs"][..], &["stat", "--json", "/streamfs/a"], &["cat", "/streamfs/README"]] {
+    for args in
+        [&["ls", "/streamfs"][..], &["stat", "--json", "/streamfs/a"], &["cat", "/streamfs/README"]]
+    {
         let (reading, writing) = std::io::pipe().unwrap();
         drop(reading);
         let run = daemon.pfs([]).args(args).stdout_into(writing).run();

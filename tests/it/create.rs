@@ -11,8 +11,14 @@ harness::per_transport! {
 #[test]
 fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
     let daemon = Daemon::start();
-    let sizes =
-        ["--ring-buffer-size", "512KB", "--channel-buffer-size", "1.5MB", "--content-type", "video/mp2t"];
+    let sizes = [
+        "--ring-buffer-size",
+        "512KB",
+        "--channel-buffer-size",
+        "1.5MB",
+        "--content-type",
+        "video/mp2t",
+    ];
     daemon.pfs(["create", S]).args(sizes).run().exits(0).quietly();
     let stat = daemon.stat(S).unwrap();
     assert_eq!(stat["ring_buffer_size"], 512 * 1024);
@@ -26,14 +32,23 @@ fn a_stream_gets_the_sizes_and_the_type_that_were_asked_for() {
 fn a_stream_that_reserves_its_memory_has_it_from_the_start_or_is_not_made() {
     let daemon = Daemon::with_http_config("[limits]\nmax_memory = \"16MB\"\n");
     daemon.pfs(["create", "--reserve", S]).run().exits(0).quietly();
-    assert_eq!((daemon.stat_number(S, "capacity"), daemon.stat_number(S, "moves")), (6 * 1024 * 1024, 0));
-    let refused = daemon.pfs(["create", "--reserve", "/streamfs/t", "--ring-buffer-size", "10MB"]).run();
+    assert_eq!(
+        (daemon.stat_number(S, "capacity"), daemon.stat_number(S, "moves")),
+        (6 * 1024 * 1024, 0)
+    );
+    let refused =
+        daemon.pfs(["create", "--reserve", "/streamfs/t", "--ring-buffer-size", "10MB"]).run();
     refused.exits(1).says("max_memory");
     daemon.ask("PUT", "/streamfs/t?create&reserve&ring-buffer-size=10MB", [], b"").has(429);
     daemon.ask("PUT", "/streamfs/t?reserve", [], b"").has(400);
     assert_eq!(daemon.streams(), [S]);
     daemon
-        .ask("PUT", "/streamfs/t?create&reserve&ring-buffer-size=1MB&channel-buffer-size=1MB", [], b"")
+        .ask(
+            "PUT",
+            "/streamfs/t?create&reserve&ring-buffer-size=1MB&channel-buffer-size=1MB",
+            [],
+            b"",
+        )
         .has(201);
     assert_eq!(daemon.stat_number("/streamfs/t", "capacity"), 1024 * 1024);
 }
@@ -63,7 +78,11 @@ fn every_way_to_write_a_size_means_the_same_everywhere() {
             "[plugins.streamfs]\nenabled = true\npath = \"/streamfs\"\n[plugins.streamfs.config]\nring_buffer_size = \"{written}\"\n"
         ));
         daemon.create(S);
-        assert_eq!(daemon.stat_number(S, "ring_buffer_size"), bytes, "{written} in the configuration");
+        assert_eq!(
+            daemon.stat_number(S, "ring_buffer_size"),
+            bytes,
+            "{written} in the configuration"
+        );
         daemon.pfs(["create", "--ring-buffer-size", written, "/streamfs/t"]).run().exits(0);
         assert_eq!(
             daemon.stat_number("/streamfs/t", "ring_buffer_size"),
@@ -137,7 +156,8 @@ fn a_reload_of_idle_ttl_counts_for_streams_that_are_there() {
 #[test]
 fn names_may_have_several_segments_and_any_script() {
     let daemon = Daemon::start();
-    for name in ["/streamfs/lab/3/cam", "/streamfs/Zürich Hbf", "/streamfs/摄像头", "/streamfs/..."] {
+    for name in ["/streamfs/lab/3/cam", "/streamfs/Zürich Hbf", "/streamfs/摄像头", "/streamfs/..."]
+    {
         daemon.pfs(["write", "--close", name]).stdin(name).run().exits(0);
         assert_eq!(daemon.pfs(["cat", "--stream", name]).run().exits(0).text(), name);
         assert_eq!(daemon.stat(name).unwrap()["path"], name);

@@ -16,7 +16,9 @@ harness::per_transport! {
     a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_was_killed,
 }
 
-fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish(transport: Transport) {
+fn a_killed_writer_is_not_the_end_for_a_reader_that_waits_for_writers_to_finish(
+    transport: Transport,
+) {
     let daemon = transport.daemon();
     let mut writer = daemon.pfs(["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");
@@ -151,7 +153,9 @@ fn a_writer_that_waits_for_a_reader_notices_that_the_daemon_died(transport: Tran
     reader.finish().exits(5);
 }
 
-fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start(transport: Transport) {
+fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start(
+    transport: Transport,
+) {
     const CHUNK: usize = 50_000;
     let mut daemon = transport.daemon();
     daemon.create(S);
@@ -168,7 +172,10 @@ fn what_a_reader_got_of_a_daemon_that_is_killed_is_whole_chunks_from_the_start(t
     writer.finish().exits(5);
     let got = output.rest();
     reader.finish().exits(5);
-    assert!(got.len().is_multiple_of(CHUNK) && data.starts_with(&got), "not a prefix of whole chunks");
+    assert!(
+        got.len().is_multiple_of(CHUNK) && data.starts_with(&got),
+        "not a prefix of whole chunks"
+    );
 }
 
 fn a_reader_that_a_writer_waits_for_says_how_much_it_printed_of_a_daemon_that_was_killed(

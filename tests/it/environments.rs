@@ -1,5 +1,6 @@
-//! The main commands with and without `HOME`, `XDG_RUNTIME_DIR`, a passwd entry, a terminal, and directories that can be written:
-//! all commands of a user reach the same daemon, or each says why there is none and what to do.
+//! The main commands with and without `HOME`, `XDG_RUNTIME_DIR`, a passwd entry, a terminal, and
+//! directories that can be written: all commands of a user reach the same daemon, or each says why
+//! there is none and what to do.
 
 use harness::{Machine, Terminal};
 
@@ -38,7 +39,13 @@ const ENVIRONMENTS: [Environment; 14] = [
         expected: Ok("/run/user/0/pfs/pfsd.sock"),
     },
     // Containers.
-    Environment { user: ROOT, variables: &[], directories: &[], read_only: &["/run"], expected: Ok(OF_ROOT) },
+    Environment {
+        user: ROOT,
+        variables: &[],
+        directories: &[],
+        read_only: &["/run"],
+        expected: Ok(OF_ROOT),
+    },
     Environment {
         user: ROOT,
         variables: &[("HOME", "/missing"), ("XDG_RUNTIME_DIR", "/missing")],
@@ -93,7 +100,13 @@ const ENVIRONMENTS: [Environment; 14] = [
         expected: Err(&["cannot make the directory /run/user/0/pfs: read-only file system"]),
     },
     // Users whom nobody knows.
-    Environment { user: USER, variables: &[], directories: &[], read_only: &["/run"], expected: Ok(OF_USER) },
+    Environment {
+        user: USER,
+        variables: &[],
+        directories: &[],
+        read_only: &["/run"],
+        expected: Ok(OF_USER),
+    },
     Environment {
         user: USER,
         variables: &[("HOME", "/root"), ("XDG_RUNTIME_DIR", "/run/user/0")],
@@ -125,8 +138,7 @@ const OF_ROOT: &str = "/tmp/pfs-0/pfsd.sock";
 const OF_USER: &str = "/tmp/pfs-12345/pfsd.sock";
 
 /// A socket in it would have a longer path than the system takes.
-const TOO_LONG: &str =
-    "/run/a-directory-of-which-the-name-alone-is-nearly-as-long-as-the-path-of-a-socket-may-be-on-linux";
+const TOO_LONG: &str = "/run/a-directory-of-which-the-name-alone-is-nearly-as-long-as-the-path-of-a-socket-may-be-on-linux";
 
 impl Environment {
     fn machine(&self) -> Option<Machine> {
@@ -163,7 +175,9 @@ fn whatever_a_process_finds_it_meets_the_user_s_others_at_one_daemon_or_says_wha
                 (
                     code,
                     said.clone(),
-                    format!("{args:?} in environment {number}, terminal: {terminal}: {code}: {said}"),
+                    format!(
+                        "{args:?} in environment {number}, terminal: {terminal}: {code}: {said}"
+                    ),
                 )
             };
             match environment.expected {
@@ -194,13 +208,22 @@ fn meet(machine: &Machine, socket: &str, run: impl Fn(&[&str]) -> (i32, String, 
     }
     let pid = machine.daemon(socket).unwrap();
     let (code, said, context) = run(&["stop"]);
-    assert!(code == 0 && said.contains(&format!("stopped pfsd (pid {pid}) on {socket}")), "{context}");
+    assert!(
+        code == 0 && said.contains(&format!("stopped pfsd (pid {pid}) on {socket}")),
+        "{context}"
+    );
     assert_eq!(machine.daemon(socket), None);
 }
 
 /// Each command says why there is no daemon, and what to do.
-fn are_refused(machine: &Machine, reasons: &[&str], run: impl Fn(&[&str]) -> (i32, String, String)) {
-    for args in [&["write", S, "--", "echo", "hello"][..], &["cat", "--stream", S], &["ls"], &["stat"]] {
+fn are_refused(
+    machine: &Machine,
+    reasons: &[&str],
+    run: impl Fn(&[&str]) -> (i32, String, String),
+) {
+    for args in
+        [&["write", S, "--", "echo", "hello"][..], &["cat", "--stream", S], &["ls"], &["stat"]]
+    {
         let (code, said, context) = run(args);
         assert_eq!(code, 5, "{context}");
         let said = said.to_lowercase();

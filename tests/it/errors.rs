@@ -23,7 +23,8 @@ fn a_cause_is_printed_once() {
     }
 }
 
-/// A chain of errors is printed with `{:#}`, each with its source. So either the message has the cause, or the source is the cause.
+/// A chain of errors is printed with `{:#}`, each with its source. So either the message has the
+/// cause, or the source is the cause.
 #[test]
 fn no_error_has_its_source_in_its_own_message_too() {
     let mut variants = 0;
@@ -38,7 +39,8 @@ fn no_error_has_its_source_in_its_own_message_too() {
                 .find("\n    }")
                 .or_else(|| fields.find('\n').and_then(|at| fields[at + 1..].find('\n')));
             let fields = &fields[..end.unwrap_or(fields.len())];
-            let has_source = ["source:", "#[source]", "#[from]"].iter().any(|mark| fields.contains(mark));
+            let has_source =
+                ["source:", "#[source]", "#[from]"].iter().any(|mark| fields.contains(mark));
             let shows_it = ["{source", "{0", "source}"].iter().any(|mark| message.contains(mark));
             let is_transparent = message == "transparent";
             assert!(is_transparent || !(has_source && shows_it), "{}: {message}", file.display());

@@ -1,4 +1,5 @@
-//! Streams that were closed as failed: whatever reads them, it gets all that they hold, and never a clean end.
+//! Streams that were closed as failed: whatever reads them, it gets all that they hold, and never a
+//! clean end.
 
 use harness::{Daemon, Transport, eventually, noise};
 use serde_json::json;
@@ -56,13 +57,17 @@ fn a_plain_response_breaks_and_has_no_length_that_would_make_it_whole() {
     assert_eq!(live.piece(), None, "the connection breaks");
     for late in [daemon.get(S), daemon.ask("GET", S, [("range", "bytes=0-")], b"")] {
         let late = late.has(200);
-        assert_eq!((late.text(), late.whole, late.header("pfs-state")), ("so far", false, Some("failed")));
+        assert_eq!(
+            (late.text(), late.whole, late.header("pfs-state")),
+            ("so far", false, Some("failed"))
+        );
         assert_eq!((late.header("content-length"), late.header("accept-ranges")), (None, None));
     }
     // A part of it is a part, and nobody is told that six bytes are all.
     let part = daemon.ask("GET", S, [("range", "bytes=3-")], b"").has(206);
     assert_eq!((part.text(), part.header("content-range")), ("far", Some("bytes 3-5/*")));
-    // wget and Chromium send this request by themselves when a body breaks. A 416 would tell them that they have all of it.
+    // wget and Chromium send this request by themselves when a body breaks. A 416 would tell them
+    // that they have all of it.
     daemon.ask("GET", S, [("range", "bytes=6-")], b"").has(409).refuses("failed");
     assert_eq!(daemon.ask("HEAD", S, [], b"").has(200).header("pfs-state"), Some("failed"));
 }
@@ -101,7 +106,8 @@ fn server_sent_events_say_that_it_failed_and_break_and_who_comes_back_is_refused
         }
     };
     let events = String::from_utf8(events).unwrap();
-    let (_, end) = events.split_once("event: end\nid: ").unwrap_or_else(|| panic!("no end: {events}"));
+    let (_, end) =
+        events.split_once("event: end\nid: ").unwrap_or_else(|| panic!("no end: {events}"));
     let (id, told) = end.split_once('\n').unwrap();
     assert_eq!(told, "data: {\"offset\":6,\"reason\":\"failed\"}\n\n");
     assert!(!ended, "the connection breaks");

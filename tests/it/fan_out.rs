@@ -9,7 +9,9 @@ use std::{
     },
 };
 
-use harness::{Daemon, Pfs, Running, Transport, digest_kept, digest_of_stream, eventually, gaps, noise_file};
+use harness::{
+    Daemon, Pfs, Running, Transport, digest_kept, digest_of_stream, eventually, gaps, noise_file,
+};
 use serde_json::Value;
 
 const S: &str = "/streamfs/s";
@@ -38,18 +40,24 @@ fn drop_readers_get_the_file_minus_exactly_the_ranges_that_they_report(transport
     drop_readers_report_what_they_miss(transport, 4, 64 * 1024 * 1024);
 }
 
-pub(crate) fn block_readers_get_the_file_byte_for_byte(transport: Transport, count: usize, len: u64) {
+pub(crate) fn block_readers_get_the_file_byte_for_byte(
+    transport: Transport,
+    count: usize,
+    len: u64,
+) {
     let daemon = transport.daemon();
     let file = daemon.dir().join("data");
     noise_file(&file, count as u64, len);
     let start = || {
-        let mut reader = daemon.pfs(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
+        let mut reader =
+            daemon.pfs(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
         let got = reader.digest_stdout();
         (reader, got)
     };
     let readers: Vec<_> = (0..count).map(|_| start()).collect();
     let mut cat = Pfs::new("cat").arg(&file).stdout_pipe().spawn();
-    let write = daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
+    let write =
+        daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", &count.to_string(), S]);
     write.stdin_from(cat.take_stdout()).spawn().finish().exits(0).quietly();
     let expected = digest_kept(&file, 0, &[]);
     for (reader, got) in readers {
@@ -99,8 +107,9 @@ pub(crate) fn drop_readers_report_what_they_miss(transport: Transport, count: us
     });
 }
 
-/// Takes the file as a reader for whom the writer waits: twice until all the others, which do not read meanwhile, are too far
-/// behind. Then the gate is open, after the first time until they know it.
+/// Takes the file as a reader for whom the writer waits: twice until all the others, which do not
+/// read meanwhile, are too far behind. Then the gate is open, after the first time until they know
+/// it.
 fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool) {
     let count = |is_it: &dyn Fn(&Value, &Value) -> bool| {
         // The writer has yet to make the stream.
@@ -109,7 +118,8 @@ fn pace(daemon: &Daemon, mut out: ChildStdout, others: usize, gate: &AtomicBool)
     };
     let mut take_until_they_are_behind = || {
         let is_behind = |stat: &Value, reader: &Value| {
-            reader["policy"] == "drop" && reader["lag"].as_u64() > stat["channel_buffer_size"].as_u64()
+            reader["policy"] == "drop"
+                && reader["lag"].as_u64() > stat["channel_buffer_size"].as_u64()
         };
         while count(&is_behind) < others {
             let taken = std::io::copy(&mut out.by_ref().take(MIB), &mut std::io::sink()).unwrap();

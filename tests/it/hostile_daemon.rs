@@ -1,4 +1,5 @@
-//! A hostile daemon, such as one at the other end of a URL: `pfs` escapes its words before they reach a terminal.
+//! A hostile daemon, such as one at the other end of a URL: `pfs` escapes its words before they
+//! reach a terminal.
 
 use std::{path::Path, time::SystemTime};
 
@@ -72,7 +73,13 @@ async fn serve(connection: UnixStream) {
             Request::List(_) => Reply::Summary(summary()),
             Request::Stat(_) => Reply::Stat(stat()),
             Request::OpenReader(path, _) if path.as_str() == FORGED => {
-                client.send(&Reply::Reading { start: 0, head: BYTES.len() as u64, content_type: None }).await;
+                client
+                    .send(&Reply::Reading {
+                        start: 0,
+                        head: BYTES.len() as u64,
+                        content_type: None,
+                    })
+                    .await;
                 client.send(&Reply::Data(Bytes::from_static(BYTES))).await;
                 client.send(&Reply::End { reason: End::Closed, offset: BYTES.len() as u64 }).await;
                 continue;
@@ -96,7 +103,8 @@ async fn serve(connection: UnixStream) {
 
 /// Serves until the runtime is dropped.
 fn hostile_daemon(socket: &Path) -> Runtime {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = {
         let _within = runtime.enter();
         UnixListener::bind(socket).unwrap()
@@ -146,12 +154,14 @@ fn words_of_a_daemon_are_escaped_wherever_they_are_shown() {
     }
 }
 
-/// There is nothing to compare the bytes with: whoever must not trust a daemon has to sign what goes through it.
+/// There is nothing to compare the bytes with: whoever must not trust a daemon has to sign what
+/// goes through it.
 #[test]
 fn the_bytes_of_a_daemon_are_believed_and_passed_on_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let _daemon = hostile_daemon(&socket);
-    let run = Pfs::usual().arg("--socket").arg(&socket).args(["cat", "--stream", FORGED]).run().exits(0);
+    let run =
+        Pfs::usual().arg("--socket").arg(&socket).args(["cat", "--stream", FORGED]).run().exits(0);
     assert_eq!(run.stdout, BYTES);
 }

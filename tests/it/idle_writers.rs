@@ -5,7 +5,8 @@ use std::os::unix::net::UnixStream;
 use harness::{Daemon, Pfs, Running, Transport, eventually};
 
 /// What is done to a stream, and what its writers are told of that.
-const ENDS: [(&str, &str); 2] = [("close", "the stream is closed"), ("rm", "the stream was removed")];
+const ENDS: [(&str, &str); 2] =
+    [("close", "the stream is closed"), ("rm", "the stream was removed")];
 
 /// The exit code of a writer that is told so.
 fn code(told: &str) -> i32 {
@@ -43,7 +44,8 @@ fn a_silent_writer_ends_when_its_stream_is_closed_or_removed() {
         ] {
             for (end, told) in ENDS {
                 let stream = format!("/streamfs/{transport:?}-{form}-{end}");
-                let write = daemon.pfs_on(transport, ["write"]).args(flags).arg(&stream).stdin_pipe();
+                let write =
+                    daemon.pfs_on(transport, ["write"]).args(flags).arg(&stream).stdin_pipe();
                 let mut writer = attached(&daemon, &stream, write);
                 writer.send(b"so far\n");
                 eventually("it is appended", || daemon.head(&stream) == 7);
@@ -77,7 +79,8 @@ fn a_writer_whose_input_is_no_pipe_ends_when_its_stream_is_closed_or_removed() {
             let stream = format!("/streamfs/{transport:?}-{end}");
             let (silent, input) = UnixStream::pair().unwrap();
             let write = daemon.pfs_on(transport, ["write", "--stream", &stream]);
-            let writer = attached(&daemon, &stream, write.stdin_from(std::os::fd::OwnedFd::from(input)));
+            let writer =
+                attached(&daemon, &stream, write.stdin_from(std::os::fd::OwnedFd::from(input)));
             daemon.pfs([end, &stream]).run().exits(0);
             ends(writer, &stream, told, 0);
             drop(silent);
@@ -91,8 +94,9 @@ fn a_writer_that_waits_for_readers_ends_when_its_stream_is_closed_or_removed() {
     for transport in Transport::ALL {
         for (end, told) in ENDS {
             let stream = format!("/streamfs/{transport:?}-{end}");
-            let write =
-                daemon.pfs_on(transport, ["write", "--stream", "--wait-readers", "1", &stream]).stdin_pipe();
+            let write = daemon
+                .pfs_on(transport, ["write", "--stream", "--wait-readers", "1", &stream])
+                .stdin_pipe();
             let mut writer = write.spawn();
             eventually("it says that it waits", || writer.stderr().contains("waiting for readers"));
             daemon.pfs([end, &stream]).run().exits(0);

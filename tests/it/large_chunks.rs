@@ -1,5 +1,5 @@
-//! Chunks over 64 KiB, which are sent in parts straight from the ring: the cost of a reader that stalls on such a chunk, and
-//! what the reader is told when the chunk is overwritten.
+//! Chunks over 64 KiB, which are sent in parts straight from the ring: the cost of a reader that
+//! stalls on such a chunk, and what the reader is told when the chunk is overwritten.
 
 use bytes::BytesMut;
 use harness::{Daemon, HttpConnection, Signal, Transport, digest, eventually, gaps, kept, noise};
@@ -40,7 +40,10 @@ fn a_reader_that_is_stopped_while_a_large_chunk_is_overwritten_loses_all_of_it_a
     let run = reader.finish().exits(4);
     let gaps = gaps(&run.stderr);
     let end = (6 + LARGE) as u64;
-    assert!(matches!(&gaps[..], [gap] if (gap.from, gap.to, gap.chunks) == (6, end, Some(1))), "{gaps:?}");
+    assert!(
+        matches!(&gaps[..], [gap] if (gap.from, gap.to, gap.chunks) == (6, end, Some(1))),
+        "{gaps:?}"
+    );
     assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
 }
 

@@ -62,7 +62,11 @@ fn a_late_reader_starts_at_the_oldest_chunk_within_the_ring_buffer_size(transpor
     assert_eq!(read.stdout.len(), 102_000, "102400 bytes hold 102 whole chunks of 1000");
     assert_eq!(digest(&read.stdout), digest(&data[data.len() - 102_000..]));
     let all = daemon.pfs(["cat", "--stream", "--offset", "0", S]).run().exits(0);
-    assert_eq!(digest(&all.stdout), digest(&data), "the larger channel buffer still holds the rest");
+    assert_eq!(
+        digest(&all.stdout),
+        digest(&data),
+        "the larger channel buffer still holds the rest"
+    );
 }
 
 fn new_gets_only_what_is_appended_from_then_on(transport: Transport) {
@@ -78,7 +82,8 @@ fn tail_gives_exactly_so_many_bytes_even_inside_a_chunk(transport: Transport) {
     let data = noise(3, 10_000);
     write_in_chunks(&daemon, &data, "1000");
     for tail in [0, 1, 999, 1_000, 1_001, 2_500, 10_000] {
-        let cat = daemon.pfs(["cat", "--stream", "--tail", &tail.to_string(), "--until", "caught-up", S]);
+        let cat =
+            daemon.pfs(["cat", "--stream", "--tail", &tail.to_string(), "--until", "caught-up", S]);
         let read = cat.run().exits(0).quietly();
         assert!(read.stdout == data[data.len() - tail..], "--tail {tail}");
     }
@@ -94,7 +99,11 @@ fn tail_gives_all_that_the_ring_holds_where_that_is_less(transport: Transport) {
     let data = noise(3, 500_000);
     write_in_chunks(&daemon, &data[..50_000], "1000");
     let cat = |tail: &str| {
-        daemon.pfs(["cat", "--stream", "--tail", tail, "--until", "caught-up", S]).run().exits(0).quietly()
+        daemon
+            .pfs(["cat", "--stream", "--tail", tail, "--until", "caught-up", S])
+            .run()
+            .exits(0)
+            .quietly()
     };
     assert!(cat("1GB").stdout == data[..50_000], "the whole stream");
     write_in_chunks(&daemon, &data[50_000..], "1000");
@@ -111,8 +120,9 @@ fn since_starts_at_the_oldest_chunk_of_that_age(transport: Transport) {
     };
     daemon.append(S, "old ");
     let old = Instant::now();
-    // An age of half the distance between the two chunks: chunks carry the time of the clock's last tick, so an age that is
-    // nearly theirs decides nothing. A busy machine that answers late only has to try again, with a larger distance.
+    // An age of half the distance between the two chunks: chunks carry the time of the clock's last
+    // tick, so an age that is nearly theirs decides nothing. A busy machine that answers late only
+    // has to try again, with a larger distance.
     eventually("an answer came in time", || {
         let apart = Duration::from_millis(100) + 4 * old.elapsed();
         eventually("the first chunk is so old", || old.elapsed() > apart);
@@ -132,7 +142,15 @@ fn offset_starts_at_that_very_byte_even_inside_a_chunk(transport: Transport) {
     let data = noise(4, 10_000);
     write_in_chunks(&daemon, &data, "1000");
     for offset in [0, 1, 999, 1_000, 1_234, 9_999, 10_000] {
-        let cat = daemon.pfs(["cat", "--stream", "--offset", &offset.to_string(), "--until", "caught-up", S]);
+        let cat = daemon.pfs([
+            "cat",
+            "--stream",
+            "--offset",
+            &offset.to_string(),
+            "--until",
+            "caught-up",
+            S,
+        ]);
         assert!(cat.run().exits(0).stdout == data[offset..], "--offset {offset}");
     }
 }

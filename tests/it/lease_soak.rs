@@ -18,7 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Daemon, Random, Running, Signal, Transport, digest, eventually, gaps, kept, noise, variable};
+use harness::{
+    Daemon, Random, Running, Signal, Transport, digest, eventually, gaps, kept, noise, variable,
+};
 
 const S: &str = "/streamfs/s";
 
@@ -32,7 +34,8 @@ fn whatever_happens_to_a_holder_and_to_others_every_byte_is_delivered_once_or_in
     let (begin, fixed) = (Instant::now(), variable("PFS_TEST_SEED"));
     let mut seeds = Random::from_the_system();
     let first = fixed.unwrap_or_else(|| seeds.number());
-    let each = if fixed.is_some() { "each round has seed" } else { "the seeds of the rounds begin with" };
+    let each =
+        if fixed.is_some() { "each round has seed" } else { "the seeds of the rounds begin with" };
     eprintln!("{each} {first}");
     let (mut rounds, mut leases, mut with_leases, mut killed) = (0, 0, 0, 0);
     let mut longest = (Duration::ZERO, first);
@@ -204,7 +207,11 @@ impl Reader {
         let gaps = gaps(&run.stderr);
         assert!(policy == "drop" || gaps.is_empty(), "{policy}: {}", run.stderr);
         let Some(mut position) = start.or_else(|| Self::start_offset(&run.stderr)) else {
-            assert!(run.stdout.is_empty(), "{policy} got something and was never attached: {}", run.stderr);
+            assert!(
+                run.stdout.is_empty(),
+                "{policy} got something and was never attached: {}",
+                run.stderr
+            );
             return Vec::new();
         };
         let (mut parts, mut rest) = (Vec::new(), &run.stdout[..]);
@@ -225,7 +232,8 @@ impl Reader {
         let policy = self.policy;
         let run = self.running.finish();
         let gaps = gaps(&run.stderr);
-        let start = Self::start_offset(&run.stderr).unwrap_or_else(|| panic!("{policy}: {}", run.stderr));
+        let start =
+            Self::start_offset(&run.stderr).unwrap_or_else(|| panic!("{policy}: {}", run.stderr));
         let allowed: &[i32] = match policy {
             "drop" if gaps.is_empty() => &[0],
             "drop" => &[4],
@@ -236,8 +244,15 @@ impl Reader {
         assert!(policy == "drop" || gaps.is_empty(), "{policy}: {}", run.stderr);
         let expected = kept(all, start as u64, &gaps);
         match run.code {
-            6 => assert!(expected.starts_with(&run.stdout), "{policy}: other bytes; {}", run.stderr),
-            _ => assert_eq!(digest(&run.stdout), digest(&expected), "{policy} from {start}: {}", run.stderr),
+            6 => {
+                assert!(expected.starts_with(&run.stdout), "{policy}: other bytes; {}", run.stderr)
+            }
+            _ => assert_eq!(
+                digest(&run.stdout),
+                digest(&expected),
+                "{policy} from {start}: {}",
+                run.stderr
+            ),
         }
     }
 }
@@ -271,14 +286,25 @@ impl Round {
     fn run(seed: u64) -> Outcome {
         let mut random = Random::new(seed);
         let daemon = Transport::Shm.daemon_with_http();
-        let ring = random.of([64 * 1024, 256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024]);
+        let ring =
+            random.of([64 * 1024, 256 * 1024, 1024 * 1024, 4 * 1024 * 1024, 16 * 1024 * 1024]);
         daemon.create_with_buffers(S, ring, ring);
         let reference = random.of(Transport::ALL);
         let reference = daemon.reader_on(reference, S, ["-q", "--slow", "block"]);
         let (writers, left, readers, stopped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (daemon_is_stopped, holder, leases) = (false, None, 0);
-        let mut round =
-            Self { random, daemon, ring, writers, left, readers, stopped, daemon_is_stopped, holder, leases };
+        let mut round = Self {
+            random,
+            daemon,
+            ring,
+            writers,
+            left,
+            readers,
+            stopped,
+            daemon_is_stopped,
+            holder,
+            leases,
+        };
         let mut first = Writer::start(0, &mut round.random, &round.daemon, ring);
         if !round.random.one_in(4) {
             // Enough for a lease.
@@ -369,8 +395,9 @@ impl Round {
         sleep(Duration::from_micros(self.random.below(100_000)));
     }
 
-    /// Adds a writer of this slot when the daemon has taken all that those before it have sent: what a killed one has sent is still
-    /// appended, and would come between. Over HTTP nobody can tell when, and such a slot has no further writer.
+    /// Adds a writer of this slot when the daemon has taken all that those before it have sent:
+    /// what a killed one has sent is still appended, and would come between. Over HTTP nobody
+    /// can tell when, and such a slot has no further writer.
     fn add_next(&mut self, slot: u8) {
         let killed = || self.left.iter().filter(|left| left.slot == slot && !left.finished);
         if killed().any(|left| left.transport == Transport::Http) {
@@ -382,7 +409,8 @@ impl Round {
             eventually("the daemon has noticed that a writer was killed", || {
                 let stat = self.daemon.stat(S).unwrap();
                 let mut attached = stat["writers"].as_array().unwrap().iter();
-                attached.all(|writer| writer["pid"].as_u64().is_none_or(|pid| !killed.contains(&pid)))
+                attached
+                    .all(|writer| writer["pid"].as_u64().is_none_or(|pid| !killed.contains(&pid)))
             });
         }
         let writer = Writer::start(slot, &mut self.random, &self.daemon, self.ring);
@@ -400,7 +428,8 @@ impl Round {
         }
     }
 
-    /// Kills the daemon. Nobody ends as if all were well, and what readers got are parts of one stream.
+    /// Kills the daemon. Nobody ends as if all were well, and what readers got are parts of one
+    /// stream.
     fn lose_the_daemon(mut self, reference: Running) {
         if self.random.one_in(2) {
             self.go_on();
@@ -421,7 +450,11 @@ impl Round {
             // Between the two is what no reader got.
             let Some(known) = all.get(from..) else { break };
             let common = known.len().min(part.len());
-            assert_eq!(digest(&part[..common]), digest(&known[..common]), "from {from}, {common} bytes");
+            assert_eq!(
+                digest(&part[..common]),
+                digest(&known[..common]),
+                "from {from}, {common} bytes"
+            );
             all.extend_from_slice(&part[common..]);
         }
         self.check_writers(&all, false);
@@ -481,7 +514,9 @@ fn are(bytes: &[u8], writers: &[&Left], is_whole: bool) -> bool {
         if !is_whole && bytes.len() < writer.given.len() {
             return writer.given.starts_with(bytes);
         }
-        return bytes.strip_prefix(&writer.given[..]).is_some_and(|bytes| are(bytes, rest, is_whole));
+        return bytes
+            .strip_prefix(&writer.given[..])
+            .is_some_and(|bytes| are(bytes, rest, is_whole));
     }
     let same = writer.given.iter().zip(bytes).take_while(|(given, got)| given == got).count();
     (same.saturating_sub(CHANCE)..=same).rev().any(|same| are(&bytes[same..], rest, is_whole))

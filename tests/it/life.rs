@@ -1,4 +1,5 @@
-//! The life of a daemon: where it lives when `pfs` started it, when it ends by itself, and what it does when its socket is deleted.
+//! The life of a daemon: where it lives when `pfs` started it, when it ends by itself, and what it
+//! does when its socket is deleted.
 
 use std::{
     fs::{self, Permissions},
@@ -17,7 +18,8 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// Deletes a directory in one step: otherwise a daemon may make its files in it again before it is empty.
+/// Deletes a directory in one step: otherwise a daemon may make its files in it again before it is
+/// empty.
 fn delete(directory: &Path) {
     let gone = directory.with_extension("gone");
     fs::rename(directory, &gone).unwrap();
@@ -32,13 +34,15 @@ fn pfsd(socket: &Path) -> Running {
 }
 
 #[test]
-fn a_started_daemon_has_the_root_as_its_directory_a_session_of_its_own_and_only_its_own_descriptors() {
+fn a_started_daemon_has_the_root_as_its_directory_a_session_of_its_own_and_only_its_own_descriptors()
+ {
     let user = tempfile::tempdir().unwrap();
     let daemon = Autostarted::for_user(user.path());
     let folder = tempfile::tempdir().unwrap();
     // A relative path is the user's, not the daemon's.
     fs::write(folder.path().join("own.toml"), "[limits]\nmax_streams = 7\n").unwrap();
-    let create = Pfs::for_user(user.path()).env("PFSD_CONFIG", "own.toml").current_dir(folder.path());
+    let create =
+        Pfs::for_user(user.path()).env("PFSD_CONFIG", "own.toml").current_dir(folder.path());
     let kept = folder.path().join("kept");
     create.args(["create", S]).redirected(&format!("7>{}", kept.display())).run().exits(0);
     let info = Pfs::for_user(user.path()).args(["info"]).run().exits(0);
@@ -60,7 +64,8 @@ fn a_started_daemon_has_the_root_as_its_directory_a_session_of_its_own_and_only_
     }));
     // A reload reads the same file.
     fs::write(folder.path().join("own.toml"), "[limits]\nmax_streams = 8\n").unwrap();
-    let reload = Pfs::new(binary("pfsd")).args(["--reload", "--socket"]).arg(&daemon.0).run().exits(0);
+    let reload =
+        Pfs::new(binary("pfsd")).args(["--reload", "--socket"]).arg(&daemon.0).run().exits(0);
     assert!(reload.text().contains("max_streams from 7 to 8"), "{}", reload.text());
 }
 
@@ -112,14 +117,17 @@ fn a_daemon_of_somebody_s_own_ends_by_itself_only_if_it_is_told_to() {
     let dir = tempfile::tempdir().unwrap();
     let (config, socket) = (dir.path().join("pfsd.toml"), dir.path().join("pfsd.sock"));
     fs::write(&config, "[limits]\nidle_exit = \"1ms\"\n").unwrap();
-    let told = Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).run();
+    let told =
+        Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).run();
     told.exits(0).says("nobody uses the daemon");
     fs::write(&config, "").unwrap();
-    let daemon = Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).spawn();
+    let daemon =
+        Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).spawn();
     eventually("it answers", || served_by(&socket) == Some(daemon.pid()));
     // A reload tells what held until then.
     fs::write(&config, "[limits]\nidle_exit = \"5m\"\n").unwrap();
-    let reload = Pfs::new(binary("pfsd")).args(["--reload", "--socket"]).arg(&socket).run().exits(0);
+    let reload =
+        Pfs::new(binary("pfsd")).args(["--reload", "--socket"]).arg(&socket).run().exits(0);
     assert!(reload.text().contains("limits.idle_exit from never to 5m"), "{}", reload.text());
 }
 
@@ -143,7 +151,8 @@ fn a_deleted_socket_is_made_again_and_its_clients_notice_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (config, socket) = (dir.path().join("pfsd.toml"), dir.path().join("pfs/pfsd.sock"));
     fs::write(&config, "[listen]\nsocket_mode = \"0660\"\n").unwrap();
-    let daemon = Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).spawn();
+    let daemon =
+        Pfs::new(binary("pfsd")).arg("--config").arg(&config).arg("--socket").arg(&socket).spawn();
     let on = |args: &[&str]| Pfs::usual().arg("--socket").arg(&socket).args(args);
     eventually("it answers", || served_by(&socket) == Some(daemon.pid()));
     on(&["create", S]).run().exits(0);
@@ -162,7 +171,10 @@ fn a_deleted_socket_is_made_again_and_its_clients_notice_nothing() {
         let pid = format!("{}\n", daemon.pid());
         let is_locked = || fs::read_to_string(&lock).unwrap_or_default() == pid;
         eventually("all is there again", || is_locked() && socket.exists() && serves());
-        assert_eq!((mode(socket.parent().unwrap()), mode(&socket), mode(&lock)), (0o700, 0o660, 0o600));
+        assert_eq!(
+            (mode(socket.parent().unwrap()), mode(&socket), mode(&lock)),
+            (0o700, 0o660, 0o600)
+        );
         let second = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).run().exits(1);
         second.says(&format!("a pfsd (pid {}) already serves", daemon.pid()));
         writer.send(round.to_string().as_bytes());
@@ -199,7 +211,8 @@ fn a_runtime_directory_that_comes_back_has_its_daemon_again() {
             fs::read_to_string(&log).unwrap_or_default().contains("was made again")
         });
     }
-    let read = Pfs::for_user(&runtime).args(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
+    let read =
+        Pfs::for_user(&runtime).args(["cat", "--stream", "--until", "caught-up", S]).run().exits(0);
     assert_eq!(read.text(), "before");
 }
 
@@ -231,7 +244,8 @@ fn a_directory_that_is_no_longer_the_user_s_alone_is_not_served_in() {
     eventually("the daemon is back", || daemon.pid() == Some(pid));
 }
 
-/// A daemon whose place another one has taken: the first is stopped while its directory is deleted and the second starts.
+/// A daemon whose place another one has taken: the first is stopped while its directory is deleted
+/// and the second starts.
 fn taken(socket: &Path, first: &Running) -> Running {
     first.signal(Signal::STOP);
     fs::remove_dir_all(socket.parent().unwrap()).unwrap();
@@ -293,8 +307,11 @@ fn a_socket_of_the_service_manager_is_not_made_again() {
     let socket = dir.path().join("handed.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let line = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\"";
-    let daemon =
-        Pfs::new("sh").args(["-c", line]).arg(binary("pfsd")).stdin_from(OwnedFd::from(listener)).spawn();
+    let daemon = Pfs::new("sh")
+        .args(["-c", line])
+        .arg(binary("pfsd"))
+        .stdin_from(OwnedFd::from(listener))
+        .spawn();
     let on = |args: &[&str]| Pfs::usual().arg("--socket").arg(&socket).args(args);
     on(&["create", S]).run().exits(0);
     let mut reader = on(&["cat", "--stream", S]).spawn();

@@ -64,7 +64,8 @@ fn no_more_memory_than_allowed() {
     daemon.pfs(big).run().exits(1).says("max_memory");
     daemon.pfs(["create", "/streamfs/huge", "--ring-buffer-size", "10000000TB"]).run().exits(2);
     pair.goes_on();
-    let reserve = |path: &str| daemon.pfs(["create", "--reserve", path, "--ring-buffer-size", "8MB"]).run();
+    let reserve =
+        |path: &str| daemon.pfs(["create", "--reserve", path, "--ring-buffer-size", "8MB"]).run();
     for i in 1..=3 {
         reserve(&format!("/streamfs/{i}")).exits(0);
     }
@@ -112,7 +113,8 @@ fn no_more_memory_of_a_user_than_its_quota() {
     let daemon = Daemon::with_config("[limits]\nmax_memory_per_user = \"15MB\"\n");
     let mut pair = Pair::start(&daemon);
     let refused = "of the 15728640 bytes that the quota allows are taken";
-    let big = daemon.pfs(["create", "--reserve", "/streamfs/big", "--ring-buffer-size", "16MB"]).run();
+    let big =
+        daemon.pfs(["create", "--reserve", "/streamfs/big", "--ring-buffer-size", "16MB"]).run();
     big.exits(1).says(refused).says("ask for smaller buffers").says("limits.max_memory_per_user");
     let reserve = |path: &str| daemon.pfs(["create", "--reserve", path]).run();
     reserve("/streamfs/2").exits(0);
@@ -134,7 +136,9 @@ fn another_user_has_a_quota_of_its_own() {
     let create = |path: &str| Request::Create(path.parse().unwrap(), CreateOptions::default());
     assert_eq!(wire.send(&create("/streamfs/of-nobody")).reply(), Some(Reply::Done));
     let refused = wire.send(&create("/streamfs/more")).reply();
-    let Some(Reply::Error { code: ErrorCode::Limit, message }) = refused else { panic!("{refused:?}") };
+    let Some(Reply::Error { code: ErrorCode::Limit, message }) = refused else {
+        panic!("{refused:?}")
+    };
     assert!(message.contains("for user 65534: "), "{message}");
     daemon.remove(S);
     daemon.create("/streamfs/more");
@@ -145,12 +149,16 @@ fn a_daemon_starts_under_a_limit_on_file_sizes_that_no_ring_fits_into() {
     let folder = tempfile::tempdir().unwrap();
     let (pfsd, socket) = (binary("pfsd"), folder.path().join("s"));
     for arguments in [String::new(), "--check-config".to_owned()] {
-        let command =
-            format!("ulimit -f 1000; exec {} --socket {} {arguments}", pfsd.display(), socket.display());
+        let command = format!(
+            "ulimit -f 1000; exec {} --socket {} {arguments}",
+            pfsd.display(),
+            socket.display()
+        );
         let mut daemon = Pfs::new("sh").args(["-c", &command]).spawn();
         if arguments.is_empty() {
             eventually("it serves", || daemon.stderr().contains("serving socket="));
-            let pfs = |args: &[&str]| Pfs::new(binary("pfs")).arg("--socket").arg(&socket).args(args);
+            let pfs =
+                |args: &[&str]| Pfs::new(binary("pfs")).arg("--socket").arg(&socket).args(args);
             pfs(&["write", S]).stdin(noise(1, 3_000_000)).run().exits(0).quietly();
             assert!(daemon.runs());
         } else {
@@ -168,7 +176,12 @@ fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_
         limit_file_size(daemon.pid(), limit);
         before.goes_on();
         let sent = noise(7, 3_000_000);
-        daemon.pfs(["write", "--close", "/streamfs/new"]).stdin(sent.clone()).run().exits(0).quietly();
+        daemon
+            .pfs(["write", "--close", "/streamfs/new"])
+            .stdin(sent.clone())
+            .run()
+            .exits(0)
+            .quietly();
         let read = daemon.pfs(["cat", "--stream", "/streamfs/new"]).run().exits(0).quietly();
         assert_eq!(digest(&read.stdout), digest(&sent));
         // The memory of this stream is shared; there is no more for a page of one more client.
@@ -180,8 +193,8 @@ fn under_a_limit_on_file_sizes_the_daemon_lives_and_new_streams_are_served_over_
     }
 }
 
-/// Stalled readers hold a buffer of 65 KiB each. glibc alone gave nothing of that back: each of these readers still cost the
-/// daemon 70 KiB after all had left.
+/// Stalled readers hold a buffer of 65 KiB each. glibc alone gave nothing of that back: each of
+/// these readers still cost the daemon 70 KiB after all had left.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn the_memory_of_stalled_readers_goes_back_to_the_system_when_they_have_left() {
@@ -251,7 +264,10 @@ fn a_client_that_does_not_read_its_listing_costs_a_bounded_buffer() {
     let over_the_socket: Vec<_> = (0..CLIENTS / 2)
         .map(|_| {
             let mut client = daemon.wire().greeted();
-            assert!(matches!(client.send(&Request::List("/".to_owned())).reply(), Some(Reply::Summary(_))));
+            assert!(matches!(
+                client.send(&Request::List("/".to_owned())).reply(),
+                Some(Reply::Summary(_))
+            ));
             client
         })
         .collect();
@@ -262,8 +278,8 @@ fn a_client_that_does_not_read_its_listing_costs_a_bounded_buffer() {
 
 fn no_more_connections_than_allowed(transport: Transport) {
     // The writer, the reader, the one that observes, and three more.
-    let daemon =
-        transport.daemon_with_config("[limits]\nmax_connections = 6\nmax_connections_per_address = 6\n");
+    let daemon = transport
+        .daemon_with_config("[limits]\nmax_connections = 6\nmax_connections_per_address = 6\n");
     let mut pair = Pair::start(&daemon);
     let mut held = Vec::new();
     // Connections of the commands before may not be forgotten yet, so some of these may be refused.

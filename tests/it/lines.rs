@@ -53,7 +53,8 @@ fn lines_of_eight_writers_arrive_whole_once_in_each_ones_order_and_alike_at_ever
         writer.finish().exits(0);
     }
     daemon.close(S);
-    let outputs: Vec<_> = readers.into_iter().map(|reader| reader.finish().exits(0).stdout).collect();
+    let outputs: Vec<_> =
+        readers.into_iter().map(|reader| reader.finish().exits(0).stdout).collect();
     let numbers = by_writer(&outputs[0]);
     let all: Vec<usize> = (0..LINES).collect();
     for writer in 0..WRITERS {
@@ -71,8 +72,9 @@ fn a_gap_never_splits_a_line(transport: Transport) {
     let mut reader = daemon.piped_reader(S, []);
     // Nobody reads the pipe, so the reader falls behind.
     let mut writer = daemon.pfs(["write", "--lines", "--close", S]).stdin_pipe().spawn();
-    let input = writer
-        .feed(|piece| (piece * PIECE..(piece + 1) * PIECE).map(|i| line(0, i)).collect::<String>().into());
+    let input = writer.feed(|piece| {
+        (piece * PIECE..(piece + 1) * PIECE).map(|i| line(0, i)).collect::<String>().into()
+    });
     eventually("it has lost something", || daemon.all_have_lost(S));
     let lines = input.end().iter().filter(|byte| **byte == b'\n').count();
     writer.finish().exits(0);

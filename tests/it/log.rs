@@ -75,11 +75,14 @@ fn a_body_that_goes_on_is_in_the_log_before_it_ends() {
     let mut writer = daemon.http();
     writer.begin("PUT", S, &[]);
     writer.chunk(b"12345");
-    let tells = |event: &str| daemon.log().lines().any(|line| line.contains(event) && line.contains(S));
+    let tells =
+        |event: &str| daemon.log().lines().any(|line| line.contains(event) && line.contains(S));
     eventually("the log tells who writes", || tells("writer joined"));
     writer.end_chunks();
     writer.response().has(201);
-    eventually("the log tells that it has finished", || tells("writer finished") && tells(" request "));
+    eventually("the log tells that it has finished", || {
+        tells("writer finished") && tells(" request ")
+    });
 }
 
 #[test]
@@ -97,11 +100,14 @@ fn the_log_shows_no_character_of_a_client_that_a_terminal_obeys() {
         eventually("it serves HTTP", || address().is_some());
         let mut client = HttpConnection::connect(address().unwrap());
         let agent = "\u{9b}31m\u{202e}";
-        let head =
-            format!("GET /streamfs/{agent} HTTP/1.1\r\nhost: localhost\r\nuser-agent: {agent}\r\n\r\n");
+        let head = format!(
+            "GET /streamfs/{agent} HTTP/1.1\r\nhost: localhost\r\nuser-agent: {agent}\r\n\r\n"
+        );
         client.send(head.as_bytes());
         client.response().has(400);
-        eventually("the request is logged", || daemon.stderr().contains("/streamfs/%C2%9B31m%E2%80%AE"));
+        eventually("the request is logged", || {
+            daemon.stderr().contains("/streamfs/%C2%9B31m%E2%80%AE")
+        });
         daemon.signal(Signal::TERM);
         let log = daemon.finish().exits(0).stderr;
         for line in log.lines() {
@@ -114,14 +120,19 @@ fn the_log_shows_no_character_of_a_client_that_a_terminal_obeys() {
 fn the_log_can_be_json() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("pfsd.sock");
-    let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).args(["--log-format", "json"]).spawn();
+    let daemon = Pfs::new(binary("pfsd"))
+        .arg("--socket")
+        .arg(&socket)
+        .args(["--log-format", "json"])
+        .spawn();
     eventually("it answers", || UnixStream::connect(&socket).is_ok());
     Pfs::usual().arg("--socket").arg(&socket).args(["write", S]).stdin("x").run().exits(0);
     daemon.signal(Signal::TERM);
     let ended = daemon.finish().exits(0);
     assert!(ended.stderr.lines().count() >= 3, "{}", ended.stderr);
     for line in ended.stderr.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         assert!(line["fields"]["message"].is_string() || line["message"].is_string(), "{line}");
     }
 }

@@ -20,8 +20,16 @@ fn a_shell_and_a_cron_job_meet_at_one_daemon_whichever_is_first() {
         let Some(machine) = Machine::new() else { return };
         machine.directory(RUNTIME, ROOT, 0o700);
         let reader = machine.pfs(ROOT, reader).args(["cat", "--stream", S]).spawn();
-        eventually("the reader's daemon answers", || machine.daemon("/run/user/0/pfs/pfsd.sock").is_some());
-        machine.pfs(ROOT, writer).args(["write", "--close", S]).stdin("all").run().exits(0).quietly();
+        eventually("the reader's daemon answers", || {
+            machine.daemon("/run/user/0/pfs/pfsd.sock").is_some()
+        });
+        machine
+            .pfs(ROOT, writer)
+            .args(["write", "--close", S])
+            .stdin("all")
+            .run()
+            .exits(0)
+            .quietly();
         assert_eq!(reader.finish().exits(0).text(), "all");
         assert_eq!(machine.sockets(), ["/run/user/0/pfs/pfsd.sock"]);
     }
@@ -32,13 +40,16 @@ fn who_logs_in_later_finds_the_daemon_of_a_job_that_ran_before() {
     let Some(machine) = Machine::new() else { return };
     machine.pfs(ROOT, BARE).args(["write", S]).stdin("before").run().exits(0).quietly();
     machine.directory(RUNTIME, ROOT, 0o700);
-    let read = machine.pfs(ROOT, WITH_SESSION).args(["cat", "--stream", "--until", "caught-up", S]).run();
+    let read =
+        machine.pfs(ROOT, WITH_SESSION).args(["cat", "--stream", "--until", "caught-up", S]).run();
     assert_eq!(read.exits(0).text(), "before");
     assert_eq!(machine.sockets(), ["/tmp/pfs-0/pfsd.sock"]);
     // Nor is a second one served where that one would be found no longer.
     let pid = machine.daemon("/tmp/pfs-0/pfsd.sock").unwrap();
     let second = machine.pfsd(ROOT, WITH_SESSION).run().exits(1);
-    second.says(&format!("a pfsd (pid {pid}) already serves /tmp/pfs-0/pfsd.sock")).says("--socket");
+    second
+        .says(&format!("a pfsd (pid {pid}) already serves /tmp/pfs-0/pfsd.sock"))
+        .says("--socket");
 }
 
 #[test]
@@ -73,7 +84,9 @@ fn a_runtime_directory_that_cannot_be_used_is_passed_over() {
     machine.make_read_only("/run/read-only");
     let read_only = &[("XDG_RUNTIME_DIR", "/run/read-only")];
     let run = machine.pfs(ROOT, read_only).args(["write", S]).stdin("x").run().exits(0);
-    run.says("/run/read-only/pfs").says("read-only").says("the daemon is started on /tmp/pfs-0/pfsd.sock");
+    run.says("/run/read-only/pfs")
+        .says("read-only")
+        .says("the daemon is started on /tmp/pfs-0/pfsd.sock");
     machine.pfs(ROOT, read_only).args(["ls"]).run().exits(0).quietly();
 }
 
@@ -122,7 +135,9 @@ fn a_user_without_a_daemon_uses_the_system_s() {
     assert_eq!(machine.sockets(), ["/run/pfs/pfsd.sock"]);
     // A daemon of the user's own comes before it.
     let own = machine.pfsd(USER, BARE).spawn();
-    eventually("the user's daemon answers", || machine.daemon("/tmp/pfs-12345/pfsd.sock").is_some());
+    eventually("the user's daemon answers", || {
+        machine.daemon("/tmp/pfs-12345/pfsd.sock").is_some()
+    });
     machine.pfs(USER, BARE).args(["stat", S]).run().exits(3).says("/tmp/pfs-12345/pfsd.sock");
     drop((system, own));
 }
@@ -134,7 +149,9 @@ fn root_leaves_a_user_s_runtime_directory_alone() {
     // As `su` and `sudo -E` leave it.
     let variables = &[("XDG_RUNTIME_DIR", "/run/user/12345")];
     let run = machine.pfs(ROOT, variables).args(["write", S]).stdin("root's").run().exits(0);
-    run.says("/run/user/12345 belongs to user 12345; the daemon is started on /tmp/pfs-0/pfsd.sock");
+    run.says(
+        "/run/user/12345 belongs to user 12345; the daemon is started on /tmp/pfs-0/pfsd.sock",
+    );
     assert!(!machine.outside("/run/user/12345/pfs").exists());
 
     machine.pfs(USER, variables).args(["write", S]).stdin("the user's").run().exits(0).quietly();
@@ -143,7 +160,9 @@ fn root_leaves_a_user_s_runtime_directory_alone() {
     let read = ["-v", "cat", "--stream", "--until", "caught-up", S];
     let root = machine.pfs(ROOT, variables).args(read).run().exits(0);
     assert_eq!(root.text(), "root's");
-    root.says("answers on /tmp/pfs-0/pfsd.sock (passed over: /run/user/12345/pfs belongs to user 12345)");
+    root.says(
+        "answers on /tmp/pfs-0/pfsd.sock (passed over: /run/user/12345/pfs belongs to user 12345)",
+    );
     let user = machine.pfs(USER, variables).args(read).run().exits(0);
     assert_eq!(user.text(), "the user's");
 }
@@ -155,7 +174,9 @@ fn a_user_whom_root_locked_out_of_the_runtime_directory_is_served_elsewhere() {
     machine.directory("/run/user/12345/pfs", ROOT, 0o700);
     let variables = &[("XDG_RUNTIME_DIR", "/run/user/12345")];
     let run = machine.pfs(USER, variables).args(["write", S]).stdin("x").run().exits(0);
-    run.says("/run/user/12345/pfs belongs to user 0; the daemon is started on /tmp/pfs-12345/pfsd.sock");
+    run.says(
+        "/run/user/12345/pfs belongs to user 0; the daemon is started on /tmp/pfs-12345/pfsd.sock",
+    );
 }
 
 #[test]
@@ -164,7 +185,8 @@ fn a_daemon_that_another_user_put_in_tmp_is_not_believed() {
     machine.directory("/tmp/pfs-12345", OTHER, 0o755);
     let config = machine.outside("/tmp/pfs-12345/pfsd.toml");
     std::fs::write(&config, "[listen]\nsocket_mode = \"0666\"\n").unwrap();
-    let arguments = ["--config", "/tmp/pfs-12345/pfsd.toml", "--socket", "/tmp/pfs-12345/pfsd.sock"];
+    let arguments =
+        ["--config", "/tmp/pfs-12345/pfsd.toml", "--socket", "/tmp/pfs-12345/pfsd.sock"];
     let _trap = machine.pfsd(OTHER, BARE).args(arguments).spawn();
     eventually("the trap is set", || machine.daemon("/tmp/pfs-12345/pfsd.sock").is_some());
     let run = machine.pfs(USER, BARE).args(["write", S]).stdin("secret").run().exits(5);

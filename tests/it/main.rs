@@ -1,8 +1,10 @@
-//! End-to-end tests of `pfs` and `pfsd`: each module is a topic, each test's name the promise it proves.
+//! End-to-end tests of `pfs` and `pfsd`: each module is a topic, each test's name the promise it
+//! proves.
 //!
-//! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were made
-//! for run with `scripts/soak`.
-//! What depends on the transport is in modules `shm`, `unix` and `http`, one test for each: `harness::per_transport`.
+//! `cargo build && cargo test -p pfs-tests` runs what is short; the sizes that the promises were
+//! made for run with `scripts/soak`.
+//! What depends on the transport is in modules `shm`, `unix` and `http`, one test for each:
+//! `harness::per_transport`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -38,7 +38,11 @@ fn info_shows_the_daemon_and_how_much_of_its_limits_is_used(transport: Transport
         Transport::Shm | Transport::Unix => told["socket"].as_str(),
     };
     let run = daemon.pfs(["status"]).run().exits(0).quietly();
-    assert!(run.text().starts_with("pfsd ") && run.text().contains(place.unwrap()), "{}", run.text());
+    assert!(
+        run.text().starts_with("pfsd ") && run.text().contains(place.unwrap()),
+        "{}",
+        run.text()
+    );
     for part in [format!("pid         {}", daemon.pid()), "streams     1 of 7".to_owned()] {
         assert!(run.text().contains(&part), "no {part:?} in {}", run.text());
     }
@@ -53,7 +57,11 @@ fn neither_info_nor_stop_starts_a_daemon() {
         assert_eq!(run.text(), "");
         assert_eq!(daemon.pid(), None);
     }
-    Pfs::usual().args(["--url", "http://127.0.0.1:1", "info"]).run().exits(5).says("http://127.0.0.1:1");
+    Pfs::usual()
+        .args(["--url", "http://127.0.0.1:1", "info"])
+        .run()
+        .exits(5)
+        .says("http://127.0.0.1:1");
 }
 
 #[test]
@@ -64,8 +72,13 @@ fn stop_tells_every_client_and_what_is_lost_and_returns_when_another_daemon_can_
     eventually("it is written", || daemon.head(S) == 6);
     let reader = daemon.reader(S, []);
     let run = daemon.pfs(["--quiet", "stop"]).run().exits(0);
-    let run = run.says(&format!("stopped pfsd (pid {})", daemon.pid())).says("lost 1 stream with 6 B");
-    assert!(run.stderr.contains("(/streamfs/s); 1 writer and 1 reader were attached"), "{}", run.stderr);
+    let run =
+        run.says(&format!("stopped pfsd (pid {})", daemon.pid())).says("lost 1 stream with 6 B");
+    assert!(
+        run.stderr.contains("(/streamfs/s); 1 writer and 1 reader were attached"),
+        "{}",
+        run.stderr
+    );
     // At once: whoever is told that it is gone can start another one.
     let another = Pfs::new(binary("pfsd")).arg("--socket").arg(daemon.socket()).spawn();
     let told = |client: Running| client.finish().exits(5).says("the daemon is shutting down");
@@ -78,7 +91,8 @@ fn stop_tells_every_client_and_what_is_lost_and_returns_when_another_daemon_can_
 #[test]
 fn stop_of_a_daemon_without_streams_says_only_that() {
     let mut daemon = Daemon::start();
-    let expected = format!("pfs: stopped pfsd (pid {}) on {}\n", daemon.pid(), daemon.socket().display());
+    let expected =
+        format!("pfs: stopped pfsd (pid {}) on {}\n", daemon.pid(), daemon.socket().display());
     assert_eq!(daemon.pfs(["stop", "--if-idle"]).run().exits(0).stderr, expected);
     eventually("it has ended", || !daemon.runs());
     assert!(!daemon.socket().exists());

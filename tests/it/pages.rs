@@ -1,7 +1,9 @@
-//! Pastes the shell lines of a page of the documentation into one shell, and compares what they print with what the page says.
+//! Pastes the shell lines of a page of the documentation into one shell, and compares what they
+//! print with what the page says.
 //!
-//! A line is complete in itself, or ends with `<<END` and goes on to a line `END`. Comments below it are what it prints; where
-//! there are none, it may print anything. It ends with 0: a line that shows another exit code prints the code.
+//! A line is complete in itself, or ends with `<<END` and goes on to a line `END`. Comments below
+//! it are what it prints; where there are none, it may print anything. It ends with 0: a line that
+//! shows another exit code prints the code.
 
 use std::{
     fs::{self, create_dir_all},
@@ -52,11 +54,14 @@ fn pasted_into_one_shell_every_line_of_readme_works_and_prints_what_is_written_b
         let is_there = shell_lines(README).iter().any(|line| line.text.starts_with(begin));
         assert!(is_there, "README has no line any more that is not run: {begin} ({why})");
     }
-    paste(README, |line| !(without_ffmpeg && (line.contains("ffmpeg ") || line.contains("/streamfs/cam"))));
+    paste(README, |line| {
+        !(without_ffmpeg && (line.contains("ffmpeg ") || line.contains("/streamfs/cam")))
+    });
 }
 
 #[test]
-fn pasted_into_one_shell_every_line_for_those_who_move_here_works_and_prints_what_is_written_below_it() {
+fn pasted_into_one_shell_every_line_for_those_who_move_here_works_and_prints_what_is_written_below_it()
+ {
     paste(MOVING, |_| true);
 }
 
@@ -74,7 +79,8 @@ fn pasted_into_one_shell_every_line_about_http_works_and_prints_what_is_written_
 pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
     let all = shell_lines(page);
     let is_excepted = |line: &&Line| NOT_RUN.iter().any(|(begin, _)| line.text.starts_with(begin));
-    let lines: Vec<&Line> = all.iter().filter(|line| !is_excepted(line) && is_run(&line.text)).collect();
+    let lines: Vec<&Line> =
+        all.iter().filter(|line| !is_excepted(line) && is_run(&line.text)).collect();
 
     let work = tempdir().unwrap();
     let at = |name: &str| work.path().join(name);
@@ -82,11 +88,13 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
         create_dir_all(at(name)).unwrap();
     }
     let address = format!("{}:4437", address_of_its_own().ip());
-    let pasted: String = lines.iter().map(|line| line.text.replace(ADDRESS, &address) + "\n").collect();
+    let pasted: String =
+        lines.iter().map(|line| line.text.replace(ADDRESS, &address) + "\n").collect();
     let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap());
     let _daemon = Autostarted::for_user(&at(XDG));
-    // An interactive shell does this after each complete command, and keeps $? and PIPESTATUS for the next one. What a command reads
-    // of the shell's own input is missing from the lines, as it would be on a terminal. Behind a line that failed, others may hang.
+    // An interactive shell does this after each complete command, and keeps $? and PIPESTATUS for
+    // the next one. What a command reads of the shell's own input is missing from the lines, as
+    // it would be on a terminal. Behind a line that failed, others may hang.
     let after_each = "code=$?; echo $code >> \"$OUTPUT/codes\"; echo \"lines that have ended: ${LINE-0}\" >&9; \
                       [ $code = 0 ] || exit; exec > \"$OUTPUT/$((++LINE))\" 2>&1";
     Pfs::new("bash")
@@ -108,10 +116,12 @@ pub(crate) fn paste(page: &str, is_run: impl Fn(&str) -> bool) {
     // The first is of the shell's start.
     let codes = fs::read_to_string(at("output/codes")).unwrap();
     let codes: Vec<&str> = codes.lines().skip(1).collect();
-    let said =
-        |index: usize| fs::read_to_string(at("output").join((index + 1).to_string())).unwrap_or_default();
+    let said = |index: usize| {
+        fs::read_to_string(at("output").join((index + 1).to_string())).unwrap_or_default()
+    };
     for (index, line) in lines.iter().enumerate() {
-        let said = said(index).replace(at(XDG).to_str().unwrap(), RUNTIME).replace(&address, ADDRESS);
+        let said =
+            said(index).replace(at(XDG).to_str().unwrap(), RUNTIME).replace(&address, ADDRESS);
         let context = format!("{page}:{}: {}\nprints:\n{said}", line.number, line.text);
         assert_eq!(codes.get(index), Some(&"0"), "exit code of {context}");
         // The shell's own words about its jobs.
@@ -157,7 +167,11 @@ fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = (usize, 
 pub(crate) fn block(page: &str, language: &str) -> String {
     let text = text(page);
     let lines: Vec<&str> = blocks(&text, language).map(|(_, line)| line).collect();
-    assert_eq!(text.matches(&format!("```{language}\n")).count(), 1, "{page} has one block of {language}");
+    assert_eq!(
+        text.matches(&format!("```{language}\n")).count(),
+        1,
+        "{page} has one block of {language}"
+    );
     lines.join("\n") + "\n"
 }
 

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use harness::{Daemon, Pfs, Running, Signal, Terminal, Transport, alive, digest, eventually, kill, noise};
+use harness::{
+    Daemon, Pfs, Running, Signal, Terminal, Transport, alive, digest, eventually, kill, noise,
+};
 
 const S: &str = "/streamfs/s";
 
@@ -27,28 +29,49 @@ fn the_output_of_a_command_arrives_and_its_success_is_the_end(transport: Transpo
     let daemon = transport.daemon();
     daemon.create(S);
     let reader = daemon.reader(S, []);
-    let write =
-        daemon.pfs(["write", "--stream", "--close", S, "--", "sh", "-c", "cat; echo done; echo said >&2"]);
+    let write = daemon.pfs([
+        "write",
+        "--stream",
+        "--close",
+        S,
+        "--",
+        "sh",
+        "-c",
+        "cat; echo done; echo said >&2",
+    ]);
     let run = write.stdin("input, ").run().exits(0);
     assert_eq!((run.text(), run.stderr.as_str()), ("", "said\n"), "its stderr is ours");
     assert_eq!(reader.finish().exits(0).quietly().text(), "input, done\n", "its stdin is ours");
-    assert_eq!((daemon.stat_number(S, "writers_finished"), daemon.stat_number(S, "writers_died")), (1, 0));
+    assert_eq!(
+        (daemon.stat_number(S, "writers_finished"), daemon.stat_number(S, "writers_died")),
+        (1, 0)
+    );
 }
 
-fn the_death_of_a_command_is_no_end_for_any_reader_of_a_stream_that_is_closed_with_it(transport: Transport) {
+fn the_death_of_a_command_is_no_end_for_any_reader_of_a_stream_that_is_closed_with_it(
+    transport: Transport,
+) {
     let daemon = transport.daemon();
-    for (ends, code) in [("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 3", 3), ("exit 255", 255)] {
+    for (ends, code) in
+        [("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 3", 3), ("exit 255", 255)]
+    {
         let name = format!("/streamfs/{code}");
         daemon.create(&name);
         let readers = [daemon.reader(&name, []), daemon.reader(&name, ["--until", "writers-gone"])];
         let write = daemon.pfs(["write", "--stream", "--close", &name]);
-        script(write, &format!("echo so far; {ends}"), "").run().exits(code).says("closed as failed");
+        script(write, &format!("echo so far; {ends}"), "")
+            .run()
+            .exits(code)
+            .says("closed as failed");
         for reader in readers {
             assert_eq!(reader.finish().exits(8).text(), "so far\n");
         }
         assert_eq!(daemon.pfs(["cat", "--stream", &name]).run().exits(8).text(), "so far\n");
         assert_eq!(
-            (daemon.stat_number(&name, "writers_finished"), daemon.stat_number(&name, "writers_died")),
+            (
+                daemon.stat_number(&name, "writers_finished"),
+                daemon.stat_number(&name, "writers_died")
+            ),
             (0, 1)
         );
     }
@@ -80,8 +103,12 @@ fn every_way_to_cut_the_output_of_a_command_gives_all_of_it(transport: Transport
     let data = noise(1, 3 * 1024 * 1024);
     let file = daemon.dir().join("data");
     fs::write(&file, &data).unwrap();
-    let ways: [&[&str]; 4] =
-        [&[], &["--stream"], &["--stream", "--chunk-size", "1000"], &["--stream", "--tee", "--close"]];
+    let ways: [&[&str]; 4] = [
+        &[],
+        &["--stream"],
+        &["--stream", "--chunk-size", "1000"],
+        &["--stream", "--tee", "--close"],
+    ];
     for (number, flags) in ways.into_iter().enumerate() {
         let name = format!("/streamfs/{number}");
         let write = daemon.pfs(["write", &name]).args(flags).args(["--", "cat"]).arg(&file);
@@ -95,7 +122,10 @@ fn every_way_to_cut_the_output_of_a_command_gives_all_of_it(transport: Transport
     assert!(daemon.stat_number("/streamfs/2", "chunks") >= 3 * 1024);
     daemon.pfs(["write", "--stream", "--lines", S, "--", "seq", "100000"]).run().exits(0).quietly();
     let lines: String = (1..=100_000).map(|line| format!("{line}\n")).collect();
-    assert_eq!(daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0).text(), lines);
+    assert_eq!(
+        daemon.pfs(["cat", "--stream", "--until", "caught-up", S]).run().exits(0).text(),
+        lines
+    );
 }
 
 fn a_command_is_started_when_the_readers_are_there(transport: Transport) {
@@ -118,7 +148,8 @@ fn a_command_that_closes_its_output_and_runs_on_is_waited_for(transport: Transpo
         daemon.create(S);
         let reader = daemon.reader(S, []);
         let write = daemon.pfs(["write", "--close", S]).args(flags);
-        let mut write = script(write, "printf all; exec >&-; read line; exit 5", "").stdin_pipe().spawn();
+        let mut write =
+            script(write, "printf all; exec >&-; read line; exit 5", "").stdin_pipe().spawn();
         // What it wrote does not wait for it.
         eventually("all has arrived", || reader.stdout() == b"all");
         assert!(write.runs() && daemon.stat(S).unwrap()["state"] == "open");
@@ -254,14 +285,18 @@ fn an_interrupt_from_the_terminal_reaches_the_command_once() {
     let daemon = Daemon::start();
     let terminal = Terminal::open();
     let file = daemon.dir().join("interrupts");
-    let text = "trap 'echo >> $1' INT; trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done";
+    let text =
+        "trap 'echo >> $1' INT; trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done";
     let write = daemon.pfs(["write", "--stream", "--close", S]);
     let write = script(write, text, file.to_str().unwrap()).on_terminal(&terminal).spawn();
     eventually("the command runs", || daemon.stat(S).is_some_and(|_| daemon.head(S) == 6));
-    // The command handles the signal before pfs does, so that a second one would not be lost in the first.
+    // The command handles the signal before pfs does, so that a second one would not be lost in the
+    // first.
     write.signal(Signal::STOP);
     terminal.press("\x03");
-    eventually("the command was interrupted", || fs::read(&file).is_ok_and(|lines| !lines.is_empty()));
+    eventually("the command was interrupted", || {
+        fs::read(&file).is_ok_and(|lines| !lines.is_empty())
+    });
     kill(write.pid(), Signal::TERM);
     write.signal(Signal::CONT);
     write.finish().exits(0);

@@ -8,7 +8,11 @@ const S: &str = "/streamfs/s";
 fn progress_is_shown_on_stderr_when_asked_for_and_never_touches_the_data() {
     let daemon = Daemon::start();
     let data = noise(1, 2 * 1024 * 1024);
-    let write = daemon.pfs(["write", "--stream", "--close", "--progress", S]).stdin(&data[..]).run().exits(0);
+    let write = daemon
+        .pfs(["write", "--stream", "--close", "--progress", S])
+        .stdin(&data[..])
+        .run()
+        .exits(0);
     assert!(!write.stderr.is_empty());
     let read = daemon.pfs(["cat", "--stream", "--progress", S]).run().exits(0);
     assert!(!read.stderr.is_empty());
@@ -78,8 +82,11 @@ fn a_writer_shows_progress_by_itself_only_where_its_input_is_a_file() {
         let run = on_a_terminal(&daemon, &line);
         (line, run)
     });
-    eventually("all write", || daemon.stat(S).unwrap()["writers"].as_array().unwrap().len() == others.len());
-    let (writer, terminal) = on_a_terminal(&daemon, &format!("pfs write --stream /streamfs/s < {file}"));
+    eventually("all write", || {
+        daemon.stat(S).unwrap()["writers"].as_array().unwrap().len() == others.len()
+    });
+    let (writer, terminal) =
+        on_a_terminal(&daemon, &format!("pfs write --stream /streamfs/s < {file}"));
     eventually("progress is shown", || terminal.shown().contains("unacknowledged"));
     reader.signal(Signal::KILL);
     for (line, (run, terminal)) in others {

@@ -1,8 +1,11 @@
-//! A daemon that reloads its configuration, at SIGHUP and at the request of `pfsd --reload`: what changes, and what does not.
+//! A daemon that reloads its configuration, at SIGHUP and at the request of `pfsd --reload`: what
+//! changes, and what does not.
 
 use std::{fs, io::Write as _, path::Path};
 
-use harness::{Daemon, Finished, Machine, Pfs, Running, Signal, Transport, binary, eventually, noise};
+use harness::{
+    Daemon, Finished, Machine, Pfs, Running, Signal, Transport, binary, eventually, noise,
+};
 use pfs_proto::{Hello, Reply, Request};
 
 use crate::limits::Pair;
@@ -83,7 +86,8 @@ fn a_writer_that_waits_for_a_reader_is_freed_by_a_new_time_limit() {
     let daemon = Daemon::with_buffers(65_536, 65_536);
     daemon.create(S);
     let stalled = daemon.piped_reader(S, ["--slow", "block"]);
-    let writer = daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 4 * 1024 * 1024)).spawn();
+    let writer =
+        daemon.pfs(["write", "--stream", "--close", S]).stdin(noise(1, 4 * 1024 * 1024)).spawn();
     eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
     let toml = fs::read_to_string(daemon.config()).unwrap();
     daemon.reload(&format!("{toml}\n{}", limits("max_block_time = \"1ms\""))).exits(0);
@@ -98,10 +102,19 @@ fn a_configuration_that_is_wrong_changes_nothing_and_the_reason_is_told_and_logg
     let mut pair = Pair::start(&daemon);
     daemon.create("/streamfs/2");
     for (toml, parts) in [
-        ("[limits]\nmax_streams = 9\nmax_stream = 9\n", &["pfsd.toml:3:", "max_stream", "max_streams"][..]),
-        ("[limits]\nmax_streams = 9\nidle_time = \"soon\"\n", &["pfsd.toml:3:", "limits.idle_time", "10s"]),
+        (
+            "[limits]\nmax_streams = 9\nmax_stream = 9\n",
+            &["pfsd.toml:3:", "max_stream", "max_streams"][..],
+        ),
+        (
+            "[limits]\nmax_streams = 9\nidle_time = \"soon\"\n",
+            &["pfsd.toml:3:", "limits.idle_time", "10s"],
+        ),
         ("[limits]\nmax_streams = 9\n[listen\n", &["pfsd.toml:3:"]),
-        ("[limits]\nmax_streams = 9\n[http]\nkey = \"/k\"\n", &["pfsd.toml:4:", "http.certificate"]),
+        (
+            "[limits]\nmax_streams = 9\n[http]\nkey = \"/k\"\n",
+            &["pfsd.toml:4:", "http.certificate"],
+        ),
     ] {
         let lines = daemon.log().lines().count();
         let run = daemon.reload(toml).exits(1);
@@ -133,8 +146,12 @@ fn pfsd_reload_prints_what_changed_and_what_waits_for_the_next_start() {
     let toml = "[listen]\nshm = \"all\"\n[limits]\nidle_time = \"5s\"\n";
     let told = daemon.reload(toml).exits(0).quietly();
     let changed = ["limits.max_streams from 2 to 1000000", "limits.idle_time from 1m to 5s"];
-    let waits = "listen.shm is not what the daemon runs with; the new value takes effect at the next start";
-    assert_eq!(told.text(), format!("{title}\n  {}\n  {}\nwarning: {waits}\n", changed[0], changed[1]));
+    let waits =
+        "listen.shm is not what the daemon runs with; the new value takes effect at the next start";
+    assert_eq!(
+        told.text(),
+        format!("{title}\n  {}\n  {}\nwarning: {waits}\n", changed[0], changed[1])
+    );
     let log = daemon.log();
     let line = format!("{title}: {}", changed.join("; "));
     assert!(log.contains(&line) && log.contains(&format!("WARN {waits}")), "{log}");
@@ -156,7 +173,9 @@ fn the_daemon_is_asked_on_the_socket_where_a_start_would_serve() {
     let config = config.to_str().unwrap();
     asked(&["--config", config], folder.path()).exits(0);
     asked(&["--socket", socket.to_str().unwrap()], folder.path()).exits(0);
-    asked(&["--socket", "/nowhere/s", "--config", config], folder.path()).exits(1).says("/nowhere/s");
+    asked(&["--socket", "/nowhere/s", "--config", config], folder.path())
+        .exits(1)
+        .says("/nowhere/s");
     asked(&["--check-config"], folder.path()).exits(2);
     fs::write(config, "[listen]\nsockets = 1\n").unwrap();
     asked(&["--config", config], folder.path()).exits(1).says("other.toml:2").says("was not asked");
@@ -167,7 +186,8 @@ fn without_a_socket_the_daemon_is_looked_for_where_clients_look() {
     // Elsewhere, a daemon of the user who runs the test would be found, and reloaded.
     let Some(machine) = Machine::new() else { return };
     machine.directory("/run/user/0", 0, 0o700);
-    let reload = machine.pfsd(0, &[("XDG_RUNTIME_DIR", "/run/user/0")]).arg("--reload").run().exits(1);
+    let reload =
+        machine.pfsd(0, &[("XDG_RUNTIME_DIR", "/run/user/0")]).arg("--reload").run().exits(1);
     reload.says("no daemon answers").says("/run/user/0/pfs/pfsd.sock");
 }
 
@@ -206,7 +226,9 @@ fn a_daemon_that_does_not_serve_yet_is_not_ended_by_sighup_and_reloads_once_it_s
     drop(writer);
     eventually("it serves", || daemon.stderr().contains("serving"));
     give(&pipe, &limits("max_streams = 7"));
-    eventually("it has reloaded", || daemon.stderr().contains("limits.max_streams from 1000000 to 7"));
+    eventually("it has reloaded", || {
+        daemon.stderr().contains("limits.max_streams from 1000000 to 7")
+    });
     daemon.signal(Signal::TERM);
     daemon.finish().exits(0);
 }
@@ -216,7 +238,8 @@ fn while_a_reload_waits_for_its_file_clients_are_served_and_the_daemon_can_end()
     let daemon = Daemon::start();
     fs::remove_file(daemon.config()).unwrap();
     Pfs::new("mkfifo").arg(daemon.config()).run().exits(0);
-    let asking = Pfs::new(binary("pfsd")).arg("--reload").arg("--socket").arg(daemon.socket()).spawn();
+    let asking =
+        Pfs::new(binary("pfsd")).arg("--reload").arg("--socket").arg(daemon.socket()).spawn();
     // Until the daemon reads it.
     let writer = fs::OpenOptions::new().write(true).open(daemon.config()).unwrap();
     let mut wire = daemon.wire();

@@ -1,5 +1,5 @@
-//! The same commands once more: what is there from the first time is kept or replaced where that is asked for, and an error with
-//! a code of its own where it is not.
+//! The same commands once more: what is there from the first time is kept or replaced where that is
+//! asked for, and an error with a code of its own where it is not.
 
 use harness::{Daemon, Transport, digest, eventually, noise};
 
@@ -35,7 +35,8 @@ fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
         if let Some(command) = before {
             daemon.pfs([]).args(command.split(' ')).arg(S).run().exits(0);
         }
-        let write = daemon.pfs(["write", "--stream", "--replace", "--close", S]).stdin(data.clone());
+        let write =
+            daemon.pfs(["write", "--stream", "--replace", "--close", S]).stdin(data.clone());
         write.run().exits(0).quietly();
         let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
         assert_eq!(digest(&read.stdout), digest(&data), "after {before:?}");
@@ -45,7 +46,10 @@ fn a_writer_that_replaces_begins_anew_whatever_there_was(transport: Transport) {
     // Also when nothing comes of it: what was there is gone before the first byte.
     daemon.pfs(["write", "--replace", S]).stdin("").run().exits(0);
     assert_eq!(daemon.head(S), 0);
-    daemon.pfs(["write", "--stream", "--replace", "--close", S, "--", "echo", "all"]).run().exits(0);
+    daemon
+        .pfs(["write", "--stream", "--replace", "--close", S, "--", "echo", "all"])
+        .run()
+        .exits(0);
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).text(), "all\n");
 }
 
@@ -61,7 +65,10 @@ fn readers_of_a_replaced_stream_are_told_that_it_was_removed_and_those_who_come_
     let waiting = daemon.pfs(["cat", "--stream", "/streamfs/t"]).spawn();
     eventually("it waits", || waiting.stderr().contains("/streamfs/t"));
 
-    let new = daemon.pfs(["write", "--replace", "--close", "--wait-readers", "1", S]).stdin("new").spawn();
+    let new = daemon
+        .pfs(["write", "--replace", "--close", "--wait-readers", "1", S])
+        .stdin("new")
+        .spawn();
     assert_eq!(old.finish().exits(7).text(), "old, older");
     eventually("the writer is told", || !writer.runs());
     writer.finish().exits(1).says("removed");
@@ -78,8 +85,10 @@ fn create_replaces_or_keeps_only_where_that_is_asked_for(transport: Transport) {
     daemon.append(S, "all");
     daemon.pfs(["create", "--exist-ok", S]).run().exits(0).quietly();
     daemon.pfs(["create", "--exist-ok", "--ring-buffer-size", "1MB", S]).run().exits(0).quietly();
-    let other =
-        daemon.pfs(["create", "--exist-ok", "--ring-buffer-size", "2MB", "--ttl", "1h", S]).run().exits(0);
+    let other = daemon
+        .pfs(["create", "--exist-ok", "--ring-buffer-size", "2MB", "--ttl", "1h", S])
+        .run()
+        .exits(0);
     other.says("a ring buffer of 1.0 mib, not 2.0 mib").says("no ttl, not 1h");
     assert_eq!((daemon.head(S), daemon.stat_number(S, "ring_buffer_size")), (3, 1024 * 1024));
     daemon.pfs(["create", "--replace", "--ring-buffer-size", "2MB", S]).run().exits(0).quietly();
@@ -95,7 +104,10 @@ fn an_upload_that_replaces_begins_anew() {
     let daemon = Daemon::with_http();
     for old in ["", "old"] {
         let put = daemon.ask("PUT", "/streamfs/s?replace&close", [], b"new").has(201);
-        assert_eq!((put.json()["created"].as_bool(), put.json()["offset"].as_u64()), (Some(true), Some(3)));
+        assert_eq!(
+            (put.json()["created"].as_bool(), put.json()["offset"].as_u64()),
+            (Some(true), Some(3))
+        );
         assert_eq!(daemon.get(S).has(200).text(), "new", "after {old:?}");
     }
     // Without it, the second time is refused as it ever was.
@@ -118,7 +130,8 @@ fn nobody_finds_no_stream_while_one_is_replaced() {
     daemon.create(S);
     std::thread::scope(|scope| {
         let replaces = scope.spawn(|| {
-            (0..500).for_each(|_| drop(daemon.ask("PUT", "/streamfs/s?replace", [], b"x").has(201)));
+            (0..500)
+                .for_each(|_| drop(daemon.ask("PUT", "/streamfs/s?replace", [], b"x").has(201)));
         });
         while !replaces.is_finished() {
             daemon.ask("HEAD", S, [], b"").has(200);

@@ -23,8 +23,12 @@ impl User {
     }
 
     fn types(&self, line: &str) -> Running {
-        let path =
-            std::env::join_paths([folder(), self.dir.path().to_owned(), "/usr/bin".into(), "/bin".into()]);
+        let path = std::env::join_paths([
+            folder(),
+            self.dir.path().to_owned(),
+            "/usr/bin".into(),
+            "/bin".into(),
+        ]);
         let shell = Pfs::shell(line).current_dir(self.dir.path()).env("PATH", path.unwrap());
         shell.may_start_daemon(self.dir.path()).spawn()
     }
@@ -51,8 +55,11 @@ fn every_command_of_the_document_works_as_typed() {
         user.types("pfs cat --stream /streamfs/stream | ffplay -"),
     ];
     eventually("all have read all", || {
-        let read =
-            [readers[0].stdout_len(), user.file("output.dat").len() as u64, user.file("played").len() as u64];
+        let read = [
+            readers[0].stdout_len(),
+            user.file("output.dat").len() as u64,
+            user.file("played").len() as u64,
+        ];
         read == [all.len() as u64; 3]
     });
     assert!(readers.iter_mut().all(Running::runs));

@@ -61,7 +61,9 @@ fn what_was_acknowledged_before_the_end_reaches_the_readers(transport: Transport
     daemon.pfs(["write", "--stream", S]).stdin(&data[..]).run().exits(0);
     let got = reader.digest_stdout();
     eventually("it has read all", || {
-        daemon.reader_stat(S, reader.pid()).is_some_and(|reader| reader["position"] == data.len() as u64)
+        daemon
+            .reader_stat(S, reader.pid())
+            .is_some_and(|reader| reader["position"] == data.len() as u64)
     });
     let (ended, _dir) = daemon.ends_by(Signal::TERM);
     assert_eq!(ended.code, 0);
@@ -69,9 +71,12 @@ fn what_was_acknowledged_before_the_end_reaches_the_readers(transport: Transport
     assert_eq!(got.join().unwrap(), harness::digest(&data));
 }
 
-fn a_daemon_that_two_signals_end_at_once_is_never_told_as_the_death_of_a_writer(transport: Transport) {
+fn a_daemon_that_two_signals_end_at_once_is_never_told_as_the_death_of_a_writer(
+    transport: Transport,
+) {
     const WRITERS: u64 = 4;
-    // Which of its connections the daemon cuts first is up to its threads. Over HTTP a reader looks for it for 5 seconds.
+    // Which of its connections the daemon cuts first is up to its threads. Over HTTP a reader looks
+    // for it for 5 seconds.
     let rounds = if transport == Transport::Http { 1 } else { 5 };
     for _ in 0..rounds {
         let daemon = transport.daemon();
@@ -87,7 +92,8 @@ fn a_daemon_that_two_signals_end_at_once_is_never_told_as_the_death_of_a_writer(
         for reader in &readers {
             eventually("it has read all", || reader.stdout_len() == WRITERS);
         }
-        // Both signals are there when it goes on, so that the second one finds the first one's work undone.
+        // Both signals are there when it goes on, so that the second one finds the first one's work
+        // undone.
         daemon.signal(Signal::STOP);
         daemon.signal(Signal::TERM);
         daemon.signal(Signal::INT);

@@ -25,7 +25,8 @@ fn interrupt_ends_with_130_and_terminate_with_143(transport: Transport) {
         writer.finish().exits(code);
         eventually("both are forgotten", || {
             let stat = daemon.stat(S).unwrap();
-            stat["readers"].as_array().unwrap().is_empty() && stat["writers"].as_array().unwrap().is_empty()
+            stat["readers"].as_array().unwrap().is_empty()
+                && stat["writers"].as_array().unwrap().is_empty()
         });
     }
 }

@@ -37,17 +37,26 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
     let stopped = daemon.reader(S, ["--slow", "drop"]);
     let mut other = daemon.piped_reader(S, ["--slow", "block"]);
     let got = other.digest_stdout();
-    // Often enough through the ring that it is resident, and what a writer and a reader need too, before anything is measured.
+    // Often enough through the ring that it is resident, and what a writer and a reader need too,
+    // before anything is measured.
     let (first, second) = data.split_at(16 * MIB);
     daemon.pfs(["write", "--stream", S]).stdin(first).run().exits(0);
-    eventually("it has read so far", || stopped.stdout_len() + lost(&stopped.stderr()) == first.len() as u64);
+    eventually("it has read so far", || {
+        stopped.stdout_len() + lost(&stopped.stderr()) == first.len() as u64
+    });
 
     stopped.signal(Signal::STOP);
     let (daemon_before, reader_before) = (daemon.memory(), stopped.memory());
     daemon.pfs(["write", "--stream", S]).stdin(second).run().exits(0).quietly();
     let (daemon_after, reader_after) = (daemon.memory(), stopped.memory());
-    assert!(daemon_after < daemon_before + FLAT, "the daemon grew from {daemon_before} to {daemon_after}");
-    assert!(reader_after < reader_before + FLAT, "the reader grew from {reader_before} to {reader_after}");
+    assert!(
+        daemon_after < daemon_before + FLAT,
+        "the daemon grew from {daemon_before} to {daemon_after}"
+    );
+    assert!(
+        reader_after < reader_before + FLAT,
+        "the reader grew from {reader_before} to {reader_after}"
+    );
     let mut writer = daemon.appender(S);
     // Whatever the sockets on the way hold.
     writer.append_until(KIB, || {
@@ -55,7 +64,9 @@ fn a_stopped_drop_reader_changes_nothing_for_others_and_reports_its_gap_exactly_
     });
     data.extend(writer.finish());
     stopped.signal(Signal::CONT);
-    eventually("it has caught up", || stopped.stdout_len() + lost(&stopped.stderr()) == data.len() as u64);
+    eventually("it has caught up", || {
+        stopped.stdout_len() + lost(&stopped.stderr()) == data.len() as u64
+    });
     assert!(stopped.memory() < reader_before + FLAT);
     daemon.append(S, "and live");
     data.extend(b"and live");
@@ -101,14 +112,20 @@ fn lost(stderr: &str) -> u64 {
     gaps(&stderr[..whole]).iter().map(|gap| gap.to - gap.from).sum()
 }
 
-fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog(transport: Transport) {
+fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_backlog(
+    transport: Transport,
+) {
     let daemon = small_rings(transport);
     let mut reader = daemon.piped_reader(S, []);
     let before = reader.memory();
     let mut writer = daemon.appender(S);
     writer.append(&noise(2, 24 * MIB), KIB);
     writer.append_until(KIB, || daemon.all_have_lost(S));
-    assert!(reader.memory() < before + FLAT, "the reader grew from {before} to {}", reader.memory());
+    assert!(
+        reader.memory() < before + FLAT,
+        "the reader grew from {before} to {}",
+        reader.memory()
+    );
     assert_eq!(daemon.reader_stat(S, reader.pid()).unwrap()["policy"], "drop");
     let data = writer.close();
     let mut output = Vec::new();
@@ -119,10 +136,15 @@ fn a_reader_whose_output_nobody_takes_loses_on_chunk_boundaries_and_keeps_no_bac
         assert!(gap.from % 1024 == 0 && gap.to % 1024 == 0, "{gap:?} is not on chunk boundaries");
         assert_eq!(gap.chunks, Some((gap.to - gap.from) / 1024), "{gap:?}");
     }
-    assert_eq!(daemon.stat_number(S, "lost_bytes"), gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>());
+    assert_eq!(
+        daemon.stat_number(S, "lost_bytes"),
+        gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>()
+    );
 }
 
-fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that(transport: Transport) {
+fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_that(
+    transport: Transport,
+) {
     let daemon = transport.daemon();
     daemon.create_with_buffers(S, 32 * 1024 * 1024, 256 * 1024);
     let reader = daemon.reader(S, []);
@@ -130,8 +152,10 @@ fn a_live_reader_that_lags_by_more_than_the_channel_buffer_is_brought_back_to_th
     writer.append(b"0123456789", 10);
     eventually("it is live", || reader.stdout_len() == 10);
     reader.signal(Signal::STOP);
-    // So far behind with nothing more to come: whatever it lost before, it has to skip to within the bound of the end.
-    let is_behind = || daemon.reader_stat(S, reader.pid()).unwrap()["lag"].as_u64() > Some(256 * 1024);
+    // So far behind with nothing more to come: whatever it lost before, it has to skip to within
+    // the bound of the end.
+    let is_behind =
+        || daemon.reader_stat(S, reader.pid()).unwrap()["lag"].as_u64() > Some(256 * 1024);
     writer.append_until(KIB, is_behind);
     let data = writer.close();
     reader.signal(Signal::CONT);
@@ -154,8 +178,10 @@ fn a_block_reader_makes_the_writer_wait_and_stat_shows_for_whom(transport: Trans
     let input = writer.feed(|number| noise(number as u64, MIB));
     eventually("the writer waits for the slow one", || {
         let stat = daemon.stat(S).unwrap();
-        let waits = stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true);
-        let blocking = |reader: &Running| daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true;
+        let waits =
+            stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true);
+        let blocking =
+            |reader: &Running| daemon.reader_stat(S, reader.pid()).unwrap()["blocking"] == true;
         // The other one may be as far behind for a moment, and is not for long.
         waits && blocking(&slow) && !blocking(&other)
     });
@@ -179,7 +205,9 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more(transport
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
     let mut writer = daemon.pfs(["write", "--stream", "--close", S]).stdin_pipe().spawn();
     let live = writer.feed(|number| noise(number as u64, MIB));
-    eventually("the writer waits for it", || daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true);
+    eventually("the writer waits for it", || {
+        daemon.reader_stat(S, slow.pid()).unwrap()["blocking"] == true
+    });
     // It keeps no copy, so that it is where the pipe was full.
     if transport == Transport::Shm {
         let position = daemon.reader_stat(S, slow.pid()).unwrap()["position"].as_u64().unwrap();
@@ -192,7 +220,9 @@ fn a_block_reader_counts_as_read_what_its_output_has_taken_and_no_more(transport
     assert_eq!(got.join().unwrap(), digest(&data));
 }
 
-fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_block_time(transport: Transport) {
+fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_block_time(
+    transport: Transport,
+) {
     let daemon = transport.daemon_with_config(
         "[plugins.streamfs.config]\nring_buffer_size = \"1MB\"\nchannel_buffer_size = \"1MB\"\n\
          [limits]\nmax_block_time = \"50ms\"\n",
@@ -200,18 +230,31 @@ fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_bloc
     daemon.create(S);
     let mut slow = daemon.piped_reader(S, ["--slow", "block"]);
     let data = noise(9, 24 * MIB);
-    // Chunks are large enough for a reader that shares memory to write them straight from the ring, if the daemon allowed that.
-    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "64KB", S]).stdin(&data[..]).run().exits(0);
+    // Chunks are large enough for a reader that shares memory to write them straight from the ring,
+    // if the daemon allowed that.
+    daemon
+        .pfs(["write", "--stream", "--close", "--chunk-size", "64KB", S])
+        .stdin(&data[..])
+        .run()
+        .exits(0);
     let stat = daemon.reader_stat(S, slow.pid()).unwrap();
     assert_eq!(
         (&stat["policy"], &stat["was_block"], &stat["blocking"]),
         (&"drop".into(), &true.into(), &false.into())
     );
     assert!(
-        daemon.pfs(["stat", S]).run().exits(0).text().contains("was block: writers gave up waiting for it")
+        daemon
+            .pfs(["stat", S])
+            .run()
+            .exits(0)
+            .text()
+            .contains("was block: writers gave up waiting for it")
     );
     let log = daemon.log();
-    let line = log.lines().find(|line| line.contains("it is a drop reader now")).expect("a line of the log");
+    let line = log
+        .lines()
+        .find(|line| line.contains("it is a drop reader now"))
+        .expect("a line of the log");
     for part in ["WARN", S, &format!("pid={}", slow.pid()), "max_block_time_ms=50"] {
         assert!(line.contains(part), "nothing of {part} in {line}");
     }
@@ -224,7 +267,10 @@ fn a_block_reader_whose_output_nobody_takes_becomes_a_drop_reader_after_max_bloc
     slow.take_stdout().read_to_end(&mut output).unwrap();
     let gaps = gaps(&slow.finish().exits(4).stderr);
     assert!(!gaps.is_empty());
-    assert!(output == kept(&data, 0, &gaps), "what it printed and what it reported are not the whole");
+    assert!(
+        output == kept(&data, 0, &gaps),
+        "what it printed and what it reported are not the whole"
+    );
 }
 
 fn the_death_of_a_stopped_block_reader_releases_the_writer(transport: Transport) {
@@ -252,7 +298,8 @@ fn a_writer_that_waits_holds_up_no_other_stream(transport: Transport) {
     let mut reader =
         daemon.pfs(["cat", "--stream", "--slow", "block", "/streamfs/other"]).stdout_pipe().spawn();
     let got = reader.digest_stdout();
-    let write = daemon.pfs(["write", "--stream", "--close", "--wait-readers", "1", "/streamfs/other"]);
+    let write =
+        daemon.pfs(["write", "--stream", "--close", "--wait-readers", "1", "/streamfs/other"]);
     write.stdin(&data[..]).run().exits(0);
     reader.finish().exits(0);
     assert_eq!(got.join().unwrap(), digest(&data));
@@ -263,7 +310,8 @@ fn a_disconnect_reader_that_lags_is_ended_with_6_and_slows_nobody(transport: Tra
     let daemon = small_rings(transport);
     let mut slow = daemon.piped_reader(S, ["--slow", "disconnect"]);
     let mut writer = daemon.appender(S);
-    // It goes as soon as it is too far behind; one that maps the ring looks at that when it reads on.
+    // It goes as soon as it is too far behind; one that maps the ring looks at that when it reads
+    // on.
     writer.append_until(64 * KIB, || daemon.all_have_lost(S));
     let data = writer.close();
     let mut output = Vec::new();

@@ -17,8 +17,11 @@ fn something_else_at_the_socket_s_place_is_left_alone() {
 fn only_the_owner_can_enter_the_socket_s_folder_and_use_it() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("pfs/pfsd.sock");
-    let daemon =
-        Pfs::new(binary("pfsd")).env("XDG_RUNTIME_DIR", dir.path()).arg("--socket").arg(&socket).spawn();
+    let daemon = Pfs::new(binary("pfsd"))
+        .env("XDG_RUNTIME_DIR", dir.path())
+        .arg("--socket")
+        .arg(&socket)
+        .spawn();
     eventually("the socket is there", || socket.exists());
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(socket.parent().unwrap()), 0o700);
@@ -37,7 +40,11 @@ fn the_socket_s_mode_is_the_configured_one_whatever_the_umask() {
         let daemon = Pfs::shell(&line).arg(binary("pfsd")).arg(&config).arg(&socket).spawn();
         eventually("the socket is there", || socket.exists());
         // From its first moment, and not only once it can be connected to.
-        assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o7777, 0o666, "umask {umask}");
+        assert_eq!(
+            std::fs::metadata(&socket).unwrap().permissions().mode() & 0o7777,
+            0o666,
+            "umask {umask}"
+        );
         daemon.signal(Signal::TERM);
         daemon.finish().exits(0);
     }

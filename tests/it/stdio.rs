@@ -1,4 +1,5 @@
-//! Standard descriptors that are closed, full or of the wrong kind, and what is known already when they fail.
+//! Standard descriptors that are closed, full or of the wrong kind, and what is known already when
+//! they fail.
 
 use std::{
     io::{PipeWriter, Read as _},
@@ -68,7 +69,12 @@ fn whatever_prints_fails_where_nothing_can_be_printed_and_says_why() {
     daemon.append(S, "x");
     for line in PRINTING {
         for (redirection, why) in BAD_STDOUT {
-            command(&daemon, line).redirected(redirection).run().exits(1).says("standard output").says(why);
+            command(&daemon, line)
+                .redirected(redirection)
+                .run()
+                .exits(1)
+                .says("standard output")
+                .says(why);
         }
     }
     assert_eq!(daemon.streams(), [S], "what was made for the bench");
@@ -130,7 +136,9 @@ fn a_reported_gap_outlives_a_stdout_that_is_full(transport: Transport) {
     assert_eq!(gaps(&run.stderr).len(), 1);
 }
 
-fn a_reader_that_lost_nothing_ends_quietly_with_0_when_nobody_reads_it_any_more(transport: Transport) {
+fn a_reader_that_lost_nothing_ends_quietly_with_0_when_nobody_reads_it_any_more(
+    transport: Transport,
+) {
     let daemon = transport.daemon();
     daemon.append(S, "x");
     let mut idle = daemon.piped_reader(S, []);
@@ -140,7 +148,8 @@ fn a_reader_that_lost_nothing_ends_quietly_with_0_when_nobody_reads_it_any_more(
     idle.finish().exits(0).quietly();
 }
 
-/// Only in a ring are the last bytes and the end there at once: over a connection, the end may come when it is too late.
+/// Only in a ring are the last bytes and the end there at once: over a connection, the end may come
+/// when it is too late.
 #[test]
 fn an_end_that_is_known_outlives_a_stdout_that_does_not_take_the_last_bytes() {
     let daemon = Daemon::start();
@@ -196,12 +205,14 @@ fn a_copy_that_cannot_be_written_fails_before_anything_is_appended(transport: Tr
     let daemon = transport.daemon();
     for redirection in [">&-", "1</dev/null"] {
         for args in [&["write", "--tee"][..], &["write", "--tee", "--stream", "--close"]] {
-            let write = daemon.pfs([]).args(args).arg(S).stdin("some input").redirected(redirection);
+            let write =
+                daemon.pfs([]).args(args).arg(S).stdin("some input").redirected(redirection);
             write.run().exits(1).says("standard output").says("bad file descriptor");
         }
     }
     assert!(daemon.streams().is_empty());
-    // A full one is found out only by writing: what was read is in the stream, and the writer has not finished.
+    // A full one is found out only by writing: what was read is in the stream, and the writer has
+    // not finished.
     let write = daemon.pfs(["write", "--tee", "--stream", "--close", S]).stdin("some input");
     write.redirected(">/dev/full").run().exits(1).says("no space left").says("10 bytes");
     let stat = daemon.stat(S).unwrap();
@@ -214,9 +225,13 @@ fn a_closed_stderr_changes_no_outcome(transport: Transport) {
     for redirection in ["2>&-", "2>/dev/full"] {
         let stream = format!("/streamfs/{}", redirection.len());
         let run = |args: &[&str]| daemon.pfs([]).args(args).arg(&stream).redirected(redirection);
-        run(&["write", "--verbose", "--stream", "--close"]).stdin(noise(1, 4 * 1024 * 1024)).run().exits(0);
+        run(&["write", "--verbose", "--stream", "--close"])
+            .stdin(noise(1, 4 * 1024 * 1024))
+            .run()
+            .exits(0);
         let held = daemon.head(&stream) - daemon.stat_number(&stream, "tail");
-        let read = run(&["cat", "--verbose", "--progress", "--stream", "--offset", "0"]).run().exits(4);
+        let read =
+            run(&["cat", "--verbose", "--progress", "--stream", "--offset", "0"]).run().exits(4);
         assert_eq!(read.stdout.len() as u64, held);
         run(&["cat", "--no-such-flag"]).run().exits(2);
         run(&["stat"]).run().exits(0);

@@ -43,7 +43,8 @@ fn the_service_manager_is_told_when_the_daemon_is_ready_and_when_it_ends() {
     let dir = tempfile::tempdir().unwrap();
     let (told, notify) = manager(dir.path());
     let socket = dir.path().join("pfsd.sock");
-    let daemon = Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).env("NOTIFY_SOCKET", &notify).spawn();
+    let daemon =
+        Pfs::new(binary("pfsd")).arg("--socket").arg(&socket).env("NOTIFY_SOCKET", &notify).spawn();
     is_told(&told, "READY=1");
     // Ready means that it answers, with no waiting.
     Pfs::usual().arg("--socket").arg(&socket).args(["ls", "/streamfs"]).run().exits(0);
@@ -71,7 +72,11 @@ fn the_service_manager_is_told_when_a_reload_begins_and_when_it_is_over_whatever
     }
     daemon.signal(Signal::TERM);
     is_told(&told, "STOPPING=1");
-    daemon.finish().exits(0).says("limits.max_streams from 1000000 to 5").says("the old one stays in force");
+    daemon
+        .finish()
+        .exits(0)
+        .says("limits.max_streams from 1000000 to 5")
+        .says("the old one stays in force");
 }
 
 #[test]
@@ -106,7 +111,8 @@ fn a_tcp_socket_that_the_service_manager_made_is_served_as_http_beside_the_unix_
     let unix = UnixListener::bind(&socket).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap().to_string();
-    let line = "exec 3<&0 4>&1 </dev/null >/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2; exec \"$0\"";
+    let line =
+        "exec 3<&0 4>&1 </dev/null >/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2; exec \"$0\"";
     let daemon = Pfs::new("sh")
         .args(["-c", line])
         .arg(binary("pfsd"))
@@ -116,7 +122,8 @@ fn a_tcp_socket_that_the_service_manager_made_is_served_as_http_beside_the_unix_
     // Both were listening before the daemon was there.
     let over_http = Pfs::usual().args(["--url", &address, "write", "--close", "/streamfs/s"]);
     over_http.stdin("all").run().exits(0);
-    let cat = Pfs::usual().arg("--socket").arg(&socket).args(["cat", "--stream", "/streamfs/s"]).run();
+    let cat =
+        Pfs::usual().arg("--socket").arg(&socket).args(["cat", "--stream", "/streamfs/s"]).run();
     assert_eq!(cat.exits(0).text(), "all");
     daemon.signal(Signal::TERM);
     let log = daemon.finish().exits(0).stderr;
@@ -127,6 +134,7 @@ fn a_tcp_socket_that_the_service_manager_made_is_served_as_http_beside_the_unix_
 fn a_tcp_socket_of_the_service_manager_that_others_can_reach_needs_tokens_too() {
     let tcp = TcpListener::bind("0.0.0.0:0").unwrap();
     let line = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\"";
-    let run = Pfs::new("sh").args(["-c", line]).arg(binary("pfsd")).stdin_from(OwnedFd::from(tcp)).run();
+    let run =
+        Pfs::new("sh").args(["-c", line]).arg(binary("pfsd")).stdin_from(OwnedFd::from(tcp)).run();
     run.exits(1).says("refusing to serve HTTP on 0.0.0.0:");
 }

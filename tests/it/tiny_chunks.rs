@@ -23,7 +23,8 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(transport: Transport, count: 
     let before = daemon.memory();
     let mut reader = daemon.pfs(["cat", "--stream", "--slow", "block", S]).stdout_pipe().spawn();
     let got = reader.digest_stdout();
-    let write = daemon.pfs(["-q", "write", "--stream", "--chunk-size", "1", "--wait-readers", "1", S]);
+    let write =
+        daemon.pfs(["-q", "write", "--stream", "--chunk-size", "1", "--wait-readers", "1", S]);
     write.stdin_file(&file).spawn().finish().exits(0).quietly();
     let woken = wake_ups(daemon.pid());
 
@@ -38,7 +39,8 @@ pub(crate) fn one_byte_chunks_stay_within_the_ring(transport: Transport, count: 
     daemon.close(S);
     reader.finish().exits(0);
     assert_eq!(got.join().unwrap(), digest(&data));
-    // A frame of one byte has six; what is left to each is work a frame, and never a round trip or a wake-up.
+    // A frame of one byte has six; what is left to each is work a frame, and never a round trip or
+    // a wake-up.
     assert!(woken < count as u64 / 4, "the daemon was woken {woken} times for {count} chunks");
 }
 
@@ -47,7 +49,11 @@ fn a_new_reader_of_one_byte_chunks_gets_a_whole_suffix_of_them(transport: Transp
     let data = noise(2, 50_000);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
-    daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1", S]).stdin_file(&file).run().exits(0);
+    daemon
+        .pfs(["write", "--stream", "--close", "--chunk-size", "1", S])
+        .stdin_file(&file)
+        .run()
+        .exits(0);
     let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
     let held = read.stdout.len();
     assert!((1..=10_000).contains(&held), "{held} bytes of history");

@@ -70,7 +70,8 @@ fn idle_ends_when_nothing_came_for_so_long(transport: Transport) {
     let daemon = transport.daemon();
     daemon.append(S, "all");
     let mut idle = Duration::from_millis(500);
-    // A machine that is so busy that nothing came for so long has decided nothing: it is asked again, with more time.
+    // A machine that is so busy that nothing came for so long has decided nothing: it is asked
+    // again, with more time.
     eventually("what is there comes in time", || {
         let start = Instant::now();
         let until = format!("idle={}ms", idle.as_millis());
@@ -101,7 +102,8 @@ fn writers_of_a_stream_that_is_removed_or_closed_are_told_so(transport: Transpor
     let daemon = transport.daemon();
     for (command, word, code) in [("rm", "removed", 1), ("close", "closed", 9)] {
         let name = format!("/streamfs/{word}");
-        let waiting = daemon.pfs(["write", "--stream", "--wait-readers", "1", &name]).stdin("never").spawn();
+        let waiting =
+            daemon.pfs(["write", "--stream", "--wait-readers", "1", &name]).stdin("never").spawn();
         eventually("the one that waits has created it", || daemon.stat(&name).is_some());
         let mut writer = daemon.pfs(["write", "--stream", &name]).stdin_pipe().spawn();
         writer.send(b"x");

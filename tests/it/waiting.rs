@@ -15,7 +15,9 @@ harness::per_transport! {
 fn a_mistyped_name_leaves_nothing_behind() {
     let daemon = Daemon::start();
     let mut reader = daemon.pfs(["cat", "--stream", "/streamfs/typo"]).spawn();
-    eventually("it says that it waits, and for what", || reader.stderr().contains("/streamfs/typo"));
+    eventually("it says that it waits, and for what", || {
+        reader.stderr().contains("/streamfs/typo")
+    });
     assert!(reader.runs());
     assert!(daemon.streams().is_empty());
     daemon.pfs(["stat", "/streamfs/typo"]).run().exits(3);
@@ -101,6 +103,7 @@ fn quiet_readers_say_nothing_but_losses() {
     std::fs::write(&file, noise(2, 100_000)).unwrap();
     let write = daemon.pfs(["write", "--stream", "--close", "--chunk-size", "1000", "/streamfs/t"]);
     write.stdin_file(&file).run().exits(0);
-    let lossy = daemon.pfs(["-q", "cat", "--stream", "--offset", "0", "/streamfs/t"]).run().exits(4);
+    let lossy =
+        daemon.pfs(["-q", "cat", "--stream", "--offset", "0", "/streamfs/t"]).run().exits(4);
     assert_eq!(gaps(&lossy.stderr).len(), 1, "{}", lossy.stderr);
 }

@@ -20,12 +20,15 @@ fn watching(daemon: &Daemon, terminal: &Terminal) -> Running {
 /// The lines of the last whole frame, without escape sequences.
 fn last_frame(terminal: &Terminal) -> Vec<String> {
     let shown = terminal.shown();
-    let frame = shown.rsplit(FRAME).nth(1).filter(|_| shown.matches(FRAME).count() > 1).unwrap_or_default();
+    let frame =
+        shown.rsplit(FRAME).nth(1).filter(|_| shown.matches(FRAME).count() > 1).unwrap_or_default();
     let mut text = String::new();
     let mut rest = frame;
     while let Some((before, escape)) = rest.split_once("\x1b[") {
         text.push_str(before);
-        let end = escape.find(|letter: char| letter.is_ascii_alphabetic()).expect("a sequence has an end");
+        let end = escape
+            .find(|letter: char| letter.is_ascii_alphabetic())
+            .expect("a sequence has an end");
         rest = &escape[end + 1..];
     }
     text.push_str(rest);
@@ -70,8 +73,10 @@ fn whatever_ends_a_watch_leaves_the_terminal_as_it_was() {
     daemon.append(S, "x");
     let keys = [("q", 0), ("Q", 0), ("\x04", 0), ("\x03", 130), ("\x1c", 131)];
     let signals = [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)];
-    let ways =
-        keys.map(|(key, code)| (Ok(key), code)).into_iter().chain(signals.map(|(s, code)| (Err(s), code)));
+    let ways = keys
+        .map(|(key, code)| (Ok(key), code))
+        .into_iter()
+        .chain(signals.map(|(s, code)| (Err(s), code)));
     for (way, code) in ways {
         let terminal = Terminal::open();
         let before = terminal.settings();
@@ -97,7 +102,8 @@ fn what_goes_wrong_while_it_is_watched_is_on_the_screen_and_stays_afterwards() {
     daemon.append(S, "x");
     daemon.append("/streamfs/other", "x");
     let terminal = Terminal::open();
-    let watch = daemon.pfs(["stat", "--watch", S, "/streamfs/other"]).on_terminal(&terminal).spawn();
+    let watch =
+        daemon.pfs(["stat", "--watch", S, "/streamfs/other"]).on_terminal(&terminal).spawn();
     eventually("both are shown", || terminal.shown().contains("/streamfs/other"));
     daemon.remove("/streamfs/other");
     let says = "there is no stream /streamfs/other";
@@ -144,7 +150,8 @@ fn a_watch_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     let path = format!("{}:{}", folder().display(), std::env::var("PATH").unwrap());
     let pid = daemon.dir().join("pid");
     // The shell in between is what can continue it.
-    let line = "trap : TSTP; sh -c 'echo $$ > \"$0\"; exec pfs stat --watch /streamfs/s' \"$0\"; exit $?";
+    let line =
+        "trap : TSTP; sh -c 'echo $$ > \"$0\"; exec pfs stat --watch /streamfs/s' \"$0\"; exit $?";
     let shell = Pfs::shell(line).arg(&pid).env("PATH", path).env("PFS_SOCKET", daemon.socket());
     let shell = shell.on_terminal(&terminal).spawn();
     eventually("the stream is shown", || terminal.shown().contains(S));
@@ -158,7 +165,9 @@ fn a_watch_that_is_stopped_gives_the_terminal_back_until_it_goes_on() {
     kill(pid, Signal::CONT);
     eventually("it is shown again", || {
         let shown = terminal.shown();
-        shown.rfind(ENTER).is_some_and(|begin| Some(begin) > shown.rfind(LEAVE) && shown[begin..].contains(S))
+        shown
+            .rfind(ENTER)
+            .is_some_and(|begin| Some(begin) > shown.rfind(LEAVE) && shown[begin..].contains(S))
     });
     assert_ne!(terminal.settings(), before);
     terminal.press("q");
@@ -215,7 +224,8 @@ fn a_watch_on_a_terminal_that_cannot_be_drawn_on_prints_one_after_the_other() {
     let daemon = Daemon::start();
     daemon.append(S, "x");
     let terminal = Terminal::open();
-    let watch = daemon.pfs(["stat", "--watch", S]).on_terminal(&terminal).env("TERM", "dumb").spawn();
+    let watch =
+        daemon.pfs(["stat", "--watch", S]).on_terminal(&terminal).env("TERM", "dumb").spawn();
     eventually("it is shown twice", || terminal.shown().matches(S).count() >= 2);
     assert!(!terminal.shown().contains('\x1b'), "{:?}", terminal.shown());
     watch.signal(Signal::INT);

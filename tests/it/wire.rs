@@ -1,4 +1,5 @@
-//! Clients that speak badly cost the daemon no memory, and it goes on as before. What they are told is in `pfsd/tests/daemon/protocol.rs`.
+//! Clients that speak badly cost the daemon no memory, and it goes on as before. What they are told
+//! is in `pfsd/tests/daemon/protocol.rs`.
 
 use bytes::Bytes;
 use harness::{Daemon, noise};
@@ -30,7 +31,8 @@ fn a_writer_s_chunk_of_endless_parts_is_refused_before_it_fills_the_memory() {
     for _ in 0..64 {
         wire.send(&part);
     }
-    // Writing into a connection that was hung up on may lose the error; the daemon must not keep the data.
+    // Writing into a connection that was hung up on may lose the error; the daemon must not keep
+    // the data.
     let refusal = wire.refusal();
     assert!([None, Some(ErrorCode::TooLarge)].contains(&refusal), "{refusal:?}");
     assert_eq!(daemon.head("/streamfs/parts"), 0);
@@ -40,13 +42,21 @@ fn a_writer_s_chunk_of_endless_parts_is_refused_before_it_fills_the_memory() {
 #[test]
 fn a_reader_that_takes_nothing_costs_the_daemon_nothing() {
     let daemon = Daemon::with_buffers(1024 * 1024, 1024 * 1024);
-    daemon.pfs(["write", "--stream", "/streamfs/much"]).stdin(noise(2, 2 * 1024 * 1024)).run().exits(0);
+    daemon
+        .pfs(["write", "--stream", "/streamfs/much"])
+        .stdin(noise(2, 2 * 1024 * 1024))
+        .run()
+        .exits(0);
     let before = daemon.memory();
     let mut lazy: Vec<_> = (0..20).map(|_| daemon.wire().greeted()).collect();
     for wire in &mut lazy {
         wire.send(&Request::OpenReader("/streamfs/much".parse().unwrap(), ReadOptions::default()));
     }
-    daemon.pfs(["write", "--stream", "/streamfs/much"]).stdin(noise(3, 32 * 1024 * 1024)).run().exits(0);
+    daemon
+        .pfs(["write", "--stream", "/streamfs/much"])
+        .stdin(noise(3, 32 * 1024 * 1024))
+        .run()
+        .exits(0);
     let grown = daemon.memory().saturating_sub(before);
     assert!(grown < 20 * (1024 * 1024) + FLAT, "20 readers that read nothing cost {grown} bytes");
     drop(lazy);
@@ -62,9 +72,11 @@ fn garbage_does_nothing() {
         let mut wire = daemon.wire();
         if seed % 2 == 0 {
             wire = wire.greeted();
-            // A length that could be one, and a kind that exists, so that more than the first check is tried.
+            // A length that could be one, and a kind that exists, so that more than the first check
+            // is tried.
             let len = (garbage.len() as u32).saturating_sub(5);
-            let kinds = [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x10, 0x11, 0x12];
+            let kinds =
+                [0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x10, 0x11, 0x12];
             if garbage.len() > 5 {
                 garbage[..4].copy_from_slice(&len.to_le_bytes());
                 garbage[4] = kinds[seed as usize / 2 % kinds.len()];

@@ -47,12 +47,20 @@ fn input_that_is_there_at_once_takes_one_request(transport: Transport) {
     let write = daemon.pfs(["-v", "write", S]).stdin_file(&file).run().exits(0);
     write.says("with one request");
     daemon.pfs(["-v", "write", S]).arg(&file).arg(&file).run().exits(0).says("with one request");
-    daemon.pfs(["-v", "write", "--close", S]).stdin_file(&file).run().exits(0).says("with one request");
+    daemon
+        .pfs(["-v", "write", "--close", S])
+        .stdin_file(&file)
+        .run()
+        .exits(0)
+        .says("with one request");
     let read = daemon.pfs(["cat", "--stream", S]).run().exits(0);
     assert_eq!(read.stdout, b"file\nfile\nfile\nfile\n");
     daemon.pfs(["write", "--replace", "--close", S]).stdin_file(&file).run().exits(0).quietly();
     assert_eq!(daemon.pfs(["cat", "--stream", S]).run().exits(0).stdout, b"file\n");
-    assert_eq!((daemon.stat_number(S, "writers_finished"), daemon.stat_number(S, "writers_died")), (1, 0));
+    assert_eq!(
+        (daemon.stat_number(S, "writers_finished"), daemon.stat_number(S, "writers_died")),
+        (1, 0)
+    );
 }
 
 fn input_that_comes_later_has_a_writer_meanwhile(transport: Transport) {
@@ -60,7 +68,9 @@ fn input_that_comes_later_has_a_writer_meanwhile(transport: Transport) {
     let mut writer = daemon.pfs(["write", S]).stdin_pipe().spawn();
     writer.send(b"first, ");
     eventually("the writer is there", || {
-        daemon.stat(S).is_some_and(|stat| stat["writers"].as_array().is_some_and(|all| all.len() == 1))
+        daemon
+            .stat(S)
+            .is_some_and(|stat| stat["writers"].as_array().is_some_and(|all| all.len() == 1))
     });
     writer.send(b"last");
     writer.end_input();
@@ -82,7 +92,11 @@ fn input_that_is_refused_leaves_no_stream_that_was_not_there_before(transport: T
     let daemon = transport.daemon_with_buffers(10_000, 10_000);
     daemon.pfs(["write", S]).stdin(noise(3, 10_001)).run().exits(1).says("--stream");
     assert!(daemon.stat(S).is_none());
-    daemon.pfs(["write", S, "--", "head", "-c", "10001", "/dev/zero"]).run().exits(1).says("--stream");
+    daemon
+        .pfs(["write", S, "--", "head", "-c", "10001", "/dev/zero"])
+        .run()
+        .exits(1)
+        .says("--stream");
     assert!(daemon.stat(S).is_none());
 }
 
@@ -120,7 +134,11 @@ fn stream_mode_cuts_chunks_of_64_kib_at_most_and_of_the_size_asked_for() {
     std::fs::write(&file, noise(4, 1_000_000)).unwrap();
     daemon.pfs(["write", "--stream", S]).stdin_file(&file).run().exits(0);
     assert_eq!(daemon.stat_number(S, "chunks"), 1_000_000_u64.div_ceil(65_536));
-    daemon.pfs(["write", "--stream", "--chunk-size", "1000", "/streamfs/k"]).stdin_file(&file).run().exits(0);
+    daemon
+        .pfs(["write", "--stream", "--chunk-size", "1000", "/streamfs/k"])
+        .stdin_file(&file)
+        .run()
+        .exits(0);
     assert_eq!(daemon.stat_number("/streamfs/k", "chunks"), 1_000);
 }
 

@@ -1,5 +1,5 @@
-//! HTTP/1.1 by hand, for requests that no client would send and answers that none would show. Every wait is bounded by a clock
-//! that a test may pause.
+//! HTTP/1.1 by hand, for requests that no client would send and answers that none would show. Every
+//! wait is bounded by a clock that a test may pause.
 
 use std::{fmt::Display, io::ErrorKind, time::Duration};
 
@@ -57,8 +57,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         }
     }
 
-    /// Sends a request with these headers, besides `Host` and the length of the body (if there is one).
-    pub async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) {
+    /// Sends a request with these headers, besides `Host` and the length of the body (if there is
+    /// one).
+    pub async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) {
         let mut head = self.head_of(method, path, headers);
         if let Some(body) = body {
             head.push_str(&format!("content-length: {}\r\n", body.len()));
@@ -67,7 +74,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
         self.send(&[head.as_bytes(), body.unwrap_or_default()].concat()).await;
     }
 
-    /// Sends the head of a request whose body comes with [`chunk`](Self::chunk) and [`end_chunks`](Self::end_chunks).
+    /// Sends the head of a request whose body comes with [`chunk`](Self::chunk) and
+    /// [`end_chunks`](Self::end_chunks).
     pub async fn begin(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
         let mut head = self.head_of(method, path, headers);
         head.push_str("transfer-encoding: chunked\r\n\r\n");
@@ -141,7 +149,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     pub async fn piece(&mut self) -> Option<Vec<u8>> {
         let line = self.line().await?;
         let length = usize::from_str_radix(&line, 16);
-        let length = length.unwrap_or_else(|error| panic!("{error} in the length of a piece: {line:?}"));
+        let length =
+            length.unwrap_or_else(|error| panic!("{error} in the length of a piece: {line:?}"));
         let mut piece = self.exactly(length + 2).await?;
         assert!(piece.ends_with(b"\r\n"), "a piece ends with a line end");
         piece.truncate(length);
@@ -178,7 +187,8 @@ fn is_over(error: ErrorKind) -> bool {
     matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)
 }
 
-/// Waits for the server. A paused clock gets to the end of this time only when nothing else will ever happen.
+/// Waits for the server. A paused clock gets to the end of this time only when nothing else will
+/// ever happen.
 async fn patiently<T>(waited: impl Future<Output = T>) -> T {
     timeout(PATIENCE, waited).await.expect("the server does something")
 }

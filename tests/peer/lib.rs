@@ -1,4 +1,5 @@
-//! A peer for tests: the client's or the daemon's end of a connection, frame by frame, or the client's end of one over HTTP.
+//! A peer for tests: the client's or the daemon's end of a connection, frame by frame, or the
+//! client's end of one over HTTP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a peer fails by panicking")]
 
@@ -11,7 +12,10 @@ use pfs_proto::{Decoder, Frame, Hello, Reply, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Both directions of a connection. Everything that is `AsyncRead` and `AsyncWrite` is a transport.
-#[allow(async_fn_in_trait, reason = "a test names its transport, so the compiler knows what is `Send`")]
+#[allow(
+    async_fn_in_trait,
+    reason = "a test names its transport, so the compiler knows what is `Send`"
+)]
 pub trait Transport {
     /// Waits for bytes and appends them to `buffer`; returns how many came, 0 at the end.
     async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize>;

@@ -34,18 +34,26 @@ fn check_accepted(config: &Config) {
     assert!((1..=host.max_connections).contains(&http.limits.max_connections_per_address));
     assert!((1024..=1024 * 1024).contains(&http.limits.max_header_size));
     let limits = &http.limits;
-    let times = [limits.header_time, limits.idle_time, limits.body_stall_time, limits.long_poll_time];
+    let times =
+        [limits.header_time, limits.idle_time, limits.body_stall_time, limits.long_poll_time];
     let idle_exit = match idle_exit {
         IdleExit::After(time) => Some(*time),
         _ => None,
     };
     for time in times.into_iter().chain(host.max_block_time).chain(idle_exit) {
-        assert!((Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(&time), "{time:?}");
+        assert!(
+            (Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(&time),
+            "{time:?}"
+        );
     }
-    let lives = |time| (Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600)).contains(&time);
+    let lives =
+        |time| (Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600)).contains(&time);
     assert!(host.idle_ttl.is_none_or(lives), "{:?}", host.idle_ttl);
     assert!((0o600..=0o777).contains(&config.socket_mode) && config.socket_mode & 0o600 == 0o600);
-    let tls = http.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key].into_iter().chain(&tls.client_ca));
+    let tls = http
+        .tls
+        .iter()
+        .flat_map(|tls| [&tls.certificate, &tls.key].into_iter().chain(&tls.client_ca));
     for path in config.socket.iter().chain(&http.token_file).chain(tls) {
         assert!(path.is_absolute(), "{path:?}");
     }
@@ -65,10 +73,12 @@ fn check_streams(config: &Config) {
         assert_eq!(path.mount(), mount.path);
         match daemon.registry().create(path.as_str(), mount.stream_config()) {
             Ok(stream) => assert!(stream.max_chunk() > 0),
-            // A machine that has too little memory just now, or for the defaults, is no mistake in the file.
+            // A machine that has too little memory just now, or for the defaults, is no mistake in
+            // the file.
             Err(CreateError::OutOfMemory(_)) => {}
             Err(error) => {
-                let is_noted = config.notes.iter().any(|note| note.starts_with("no stream could grow to"));
+                let is_noted =
+                    config.notes.iter().any(|note| note.starts_with("no stream could grow to"));
                 assert!(is_noted, "{error}: {config:?}");
             }
         }
@@ -86,7 +96,11 @@ fn check_http(config: &Config) {
         Ok(Some(setup)) => {
             assert_eq!(http.address, Some(setup.address()));
             let is_loopback = setup.address().ip().to_canonical().is_loopback();
-            assert!(is_loopback || http.token_file.is_some(), "everybody can reach {}", setup.address());
+            assert!(
+                is_loopback || http.token_file.is_some(),
+                "everybody can reach {}",
+                setup.address()
+            );
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }

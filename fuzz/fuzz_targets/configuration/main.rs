@@ -1,5 +1,5 @@
-//! Any text as the daemon's configuration, and as its file of tokens: it is refused with the line that is wrong, or it is one that a
-//! daemon can be started with.
+//! Any text as the daemon's configuration, and as its file of tokens: it is refused with the line
+//! that is wrong, or it is one that a daemon can be started with.
 
 #![no_main]
 
@@ -32,8 +32,8 @@ fuzz_target!(|data: &[u8]| {
     }
     if kind % 4 < 2 {
         // What the system lets the process use.
-        let limit =
-            [None, Some(u64::MAX), Some(64 * 1024 * 1024), Some(1024 * 1024)][usize::from(kind / 4 % 4)];
+        let limit = [None, Some(u64::MAX), Some(64 * 1024 * 1024), Some(1024 * 1024)]
+            [usize::from(kind / 4 % 4)];
         config::check(&text, limit);
     } else {
         tokens::check(&text);

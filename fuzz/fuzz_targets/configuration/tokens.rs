@@ -22,21 +22,26 @@ pub fn check(text: &str) {
     static FILE: LazyLock<Nameless> = LazyLock::new(Nameless::new);
     FILE.write(text.as_bytes());
     let address = Some(([127, 0, 0, 1], 0).into());
-    let http = Settings { address, token_file: Some(FILE.path().to_owned()), ..Settings::default() };
+    let http =
+        Settings { address, token_file: Some(FILE.path().to_owned()), ..Settings::default() };
     let read = Setup::prepare(&[], &http).map(|_| ()).map_err(|error| format!("{error:#}"));
     match (read, expected(text)) {
         (Ok(()), Expected::Tokens) => {}
-        (Err(message), Expected::Nothing) => assert!(message.contains("has no token in it"), "{message}"),
+        (Err(message), Expected::Nothing) => {
+            assert!(message.contains("has no token in it"), "{message}")
+        }
         (Err(message), Expected::Mistake { line }) => {
             let place = format!("{}:{line}: ", FILE.path().display());
-            let reason = message.strip_prefix(&place).unwrap_or_else(|| panic!("not {place}: {message}"));
+            let reason =
+                message.strip_prefix(&place).unwrap_or_else(|| panic!("not {place}: {message}"));
             check_secrecy(text, reason);
         }
         (read, expected) => panic!("{expected:?} is expected, not {read:?}"),
     }
 }
 
-/// What could be a token is not in the message, wherever it is in the file: a line end may have been forgotten.
+/// What could be a token is not in the message, wherever it is in the file: a line end may have
+/// been forgotten.
 fn check_secrecy(text: &str, reason: &str) {
     let is_long = |word: &&str| word.len() >= 16 && !word.starts_with('/');
     for word in text.split_whitespace().filter(is_long) {
@@ -58,8 +63,8 @@ fn expected(text: &str) -> Expected {
         let line = line.split('#').next().unwrap_or_default();
         let words: Vec<&str> = line.split_whitespace().collect();
         let Some(token) = words.first() else { continue };
-        let is_token =
-            token.len() >= 16 && token.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/=".contains(c));
+        let is_token = token.len() >= 16
+            && token.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/=".contains(c));
         let scopes = words.get(1).unwrap_or(&"read");
         let are_scopes = scopes.split(',').all(|scope| ["read", "write", "block"].contains(&scope));
         let prefixes = words.get(2..).unwrap_or_default();
@@ -91,14 +96,20 @@ fn line(u: &mut Unstructured<'_>) -> Result<String> {
         "too-short",
         "sécret-sécret-sécret",
     ];
-    let scopes = ["read", "write", "block", "read,write", "read,write,block", "read,", "all", "READ"];
-    let paths = ["/", "/streamfs", "/streamfs/cam", "/streamfs/", "streamfs", "//", "/a/../b", "/späße"];
+    let scopes =
+        ["read", "write", "block", "read,write", "read,write,block", "read,", "all", "READ"];
+    let paths =
+        ["/", "/streamfs", "/streamfs/cam", "/streamfs/", "streamfs", "//", "/a/../b", "/späße"];
     let mut words = Vec::new();
     for (at, known) in [&tokens[..], &scopes, &paths, &paths].into_iter().enumerate() {
         if at > 0 && u.int_in_range(0..=7)? == 0 {
             break;
         }
-        words.push(if u.int_in_range(0..=15)? == 15 { text(u)? } else { (*u.choose(known)?).to_owned() });
+        words.push(if u.int_in_range(0..=15)? == 15 {
+            text(u)?
+        } else {
+            (*u.choose(known)?).to_owned()
+        });
     }
     let blank = *u.choose(&[" ", " ", " ", "\t", "  ", "\u{2003}", " # "])?;
     Ok(words.join(blank))

@@ -1,4 +1,5 @@
-//! Any sequence of what the engine can be asked to do, one step after the other, checked against a plain model.
+//! Any sequence of what the engine can be asked to do, one step after the other, checked against a
+//! plain model.
 //!
 //! What happens between threads is not for here: loom and the engine's own tests see to that.
 

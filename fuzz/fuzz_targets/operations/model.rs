@@ -1,5 +1,5 @@
-//! What a stream and a reader of it must do, in the plainest terms: every chunk boundary there ever was, and a
-//! byte at each offset that follows from the offset alone.
+//! What a stream and a reader of it must do, in the plainest terms: every chunk boundary there ever
+//! was, and a byte at each offset that follows from the offset alone.
 
 use pfs_stream::{End, Read, ReadError, ReadOptions, Sink, SlowPolicy, Start, Until, WriteError};
 
@@ -213,7 +213,10 @@ impl Follower {
                     assert_eq!((to, chunks), (missing, 0));
                 } else {
                     assert_eq!(self.options.policy, SlowPolicy::Drop);
-                    assert_eq!((to, chunks), (self.floor(model, tail), model.chunks_between(from, to)));
+                    assert_eq!(
+                        (to, chunks),
+                        (self.floor(model, tail), model.chunks_between(from, to))
+                    );
                 }
                 assert!(to > from && to <= head && model.is_boundary(to));
                 self.lost += to - from;

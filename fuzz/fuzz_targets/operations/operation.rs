@@ -1,10 +1,11 @@
-//! What the engine can be asked to do, made out of bytes: few of them a step, so that a short input is a long story.
+//! What the engine can be asked to do, made out of bytes: few of them a step, so that a short input
+//! is a long story.
 
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use pfs_stream::{ReadOptions, SlowPolicy, Start, Until};
 
-/// One step. Streams, writers, readers and waits are named by a number, modulo how many there are; where there is
-/// none yet, one is made.
+/// One step. Streams, writers, readers and waits are named by a number, modulo how many there are;
+/// where there is none yet, one is made.
 #[derive(Debug)]
 pub enum Operation {
     Create { stream: u8, ring_buffer_size: u16, channel_buffer_size: u16 },
@@ -47,8 +48,12 @@ pub struct Options {
 }
 
 impl Options {
-    pub const DEFAULT: Self =
-        Self { start: Start::Oldest, below_head: false, policy: SlowPolicy::Drop, until: Until::Closed };
+    pub const DEFAULT: Self = Self {
+        start: Start::Oldest,
+        below_head: false,
+        policy: SlowPolicy::Drop,
+        until: Until::Closed,
+    };
 
     pub fn resolve(self, head: u64) -> ReadOptions {
         let start = match self.start {

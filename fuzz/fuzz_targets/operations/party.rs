@@ -1,4 +1,5 @@
-//! Those who take part: a stream, its writers and its readers, each beside what the model knows of it.
+//! Those who take part: a stream, its writers and its readers, each beside what the model knows of
+//! it.
 
 use std::{
     cell::RefCell,
@@ -42,7 +43,10 @@ impl Hosted {
         assert_eq!((stat.writers_finished, stat.writers_died), (model.finished, model.deaths));
         assert_eq!((stat.readers.len(), self.stream.readers()), (model.readers, model.readers));
         assert_eq!(stat.lost_bytes, model.lost_bytes);
-        assert!(!stat.writers.iter().any(|writer| writer.waiting), "a cancelled append waits for nobody");
+        assert!(
+            !stat.writers.iter().any(|writer| writer.waiting),
+            "a cancelled append waits for nobody"
+        );
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{cell::RefCell, mem, pin::Pin, rc::Rc, task::Poll};
 
 use pfs_stream::{
-    AttachError, CreateError, Limits, Peer, PendingReader, ReadOptions, Reader, Registry, Start, StreamConfig,
+    AttachError, CreateError, Limits, Peer, PendingReader, ReadOptions, Reader, Registry, Start,
+    StreamConfig,
 };
 
 use crate::{
@@ -131,21 +132,31 @@ impl World {
         let (name, known) = self.named(stream);
         let before = (self.registry.len(), self.registry.memory());
         // The model knows what a stream holds whose memory is there.
-        let config =
-            StreamConfig { ring_buffer_size, channel_buffer_size, reserve: true, ..StreamConfig::default() };
+        let config = StreamConfig {
+            ring_buffer_size,
+            channel_buffer_size,
+            reserve: true,
+            ..StreamConfig::default()
+        };
         let stream = match self.registry.create(NAMES[name], config) {
             Ok(stream) => stream,
             Err(error) => {
                 match error {
                     CreateError::Exists => assert!(known.is_some()),
-                    CreateError::BadSize { .. } => assert!(ring_buffer_size == 0 || channel_buffer_size == 0),
+                    CreateError::BadSize { .. } => {
+                        assert!(ring_buffer_size == 0 || channel_buffer_size == 0)
+                    }
                     CreateError::TooManyStreams { limit } => assert_eq!(before.0, limit),
                     CreateError::TooMuchMemory { needed, used, limit } => {
                         assert!(used == before.1 && used + needed > limit);
                     }
                     other => panic!("{other}"),
                 }
-                assert_eq!((self.registry.len(), self.registry.memory()), before, "nothing has changed");
+                assert_eq!(
+                    (self.registry.len(), self.registry.memory()),
+                    before,
+                    "nothing has changed"
+                );
                 return;
             }
         };
@@ -153,10 +164,13 @@ impl World {
         let model = RefCell::new(Model::new(ring_buffer_size, channel_buffer_size));
         let hosted = Rc::new(Hosted { stream, model });
         self.names[name] = Some(Rc::clone(&hosted));
-        let (ready, waiting) = mem::take(&mut self.waits).into_iter().partition(|wait| wait.name == name);
+        let (ready, waiting) =
+            mem::take(&mut self.waits).into_iter().partition(|wait| wait.name == name);
         self.waits = waiting;
         for mut wait in ready {
-            let Poll::Ready(joined) = now(Pin::new(&mut wait.pending)) else { panic!("it waits on") };
+            let Poll::Ready(joined) = now(Pin::new(&mut wait.pending)) else {
+                panic!("it waits on")
+            };
             self.joined(&hosted, wait.options, joined);
         }
     }
@@ -185,7 +199,8 @@ impl World {
         if self.writers.is_empty() {
             self.open_writer(0);
         }
-        let Some(writer) = pick(self.writers.len(), writer).map(|writer| &mut self.writers[writer]) else {
+        let Some(writer) = pick(self.writers.len(), writer).map(|writer| &mut self.writers[writer])
+        else {
             return;
         };
         if !writer.append(len, how) {
@@ -232,7 +247,12 @@ impl World {
         }
     }
 
-    fn joined(&mut self, hosted: &Rc<Hosted>, options: ReadOptions, joined: Result<Reader, AttachError>) {
+    fn joined(
+        &mut self,
+        hosted: &Rc<Hosted>,
+        options: ReadOptions,
+        joined: Result<Reader, AttachError>,
+    ) {
         let model = hosted.model.borrow();
         match joined {
             Err(error) => {

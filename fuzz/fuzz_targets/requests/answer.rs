@@ -33,7 +33,9 @@ impl fmt::Debug for Answer {
             self.whole,
             shown.escape_ascii()
         )?;
-        self.headers.iter().try_for_each(|(name, value)| write!(f, ", {name}: {}", value.escape_ascii()))
+        self.headers
+            .iter()
+            .try_for_each(|(name, value)| write!(f, ", {name}: {}", value.escape_ascii()))
     }
 }
 
@@ -44,7 +46,8 @@ impl Answer {
         from_utf8(value).ok()
     }
 
-    /// Whether it was given before the router was asked: what came was no request, or came too slowly, or there is no place.
+    /// Whether it was given before the router was asked: what came was no request, or came too
+    /// slowly, or there is no place.
     fn is_early(&self) -> bool {
         matches!(self.status, 400 | 408 | 414 | 429 | 431 | 503)
             && self.header("content-security-policy").is_none()
@@ -61,13 +64,19 @@ impl Answer {
             Some(asked) => documented(asked).contains(&self.status),
             None => CONTRACT.all.contains(&self.status),
         };
-        let is_known =
-            is_known || self.is_early() || self.status == 505 && asked.is_none_or(|asked| asked.old);
+        let is_known = is_known
+            || self.is_early()
+            || self.status == 505 && asked.is_none_or(|asked| asked.old);
         assert!(is_known, "the status is not documented for {asked:?}: {self:?}");
 
-        let has_body = asked.is_none_or(|asked| asked.method != "HEAD") && !matches!(self.status, 204 | 304);
+        let has_body =
+            asked.is_none_or(|asked| asked.method != "HEAD") && !matches!(self.status, 204 | 304);
         assert!(has_body || self.body.is_empty(), "{self:?}");
-        if self.status >= 400 && has_body && self.whole && !(self.is_early() && self.body.is_empty()) {
+        if self.status >= 400
+            && has_body
+            && self.whole
+            && !(self.is_early() && self.body.is_empty())
+        {
             self.check_problem();
         }
         if self.status < 300 {
@@ -103,12 +112,15 @@ impl Answer {
 
     /// The bytes of a stream that there was at the start are those that it had.
     fn check_contents(&self, world: &World) {
-        let Some(start) = self.header("pfs-start").and_then(|start| start.parse::<usize>().ok()) else {
+        let Some(start) = self.header("pfs-start").and_then(|start| start.parse::<usize>().ok())
+        else {
             return;
         };
         let Some(tag) = self.header("etag") else { return };
         let tag = tag.trim_start_matches("W/").trim_matches('"');
-        let Some(known) = world.known.iter().find(|known| known.identity.to_string() == tag) else { return };
+        let Some(known) = world.known.iter().find(|known| known.identity.to_string() == tag) else {
+            return;
+        };
         let expected = known.contents.get(start..).unwrap_or_default();
         let len = expected.len().min(self.body.len());
         assert!(self.body[..len] == expected[..len], "other bytes than were written: {self:?}");
@@ -118,10 +130,13 @@ impl Answer {
         let is_contents = self.header("pfs-start").is_some();
         match self.header("content-type") {
             Some("text/event-stream") => check_events(&self.body),
-            Some(MEDIA_TYPE) if !is_contents && asked.is_none_or(|asked| asked.target == "/v1/frames") => {
+            Some(MEDIA_TYPE)
+                if !is_contents && asked.is_none_or(|asked| asked.target == "/v1/frames") =>
+            {
                 check_frames(&self.body, self.whole);
             }
-            // A stream's own bytes are JSON if its writers wanted that. Only Durable Streams see to it.
+            // A stream's own bytes are JSON if its writers wanted that. Only Durable Streams see to
+            // it.
             Some("application/json") if !is_contents && self.whole && !self.body.is_empty() => {
                 // Not a value: JSON has numbers that no type of ours holds.
                 let parsed = serde_json::from_slice::<&RawValue>(&self.body);
@@ -132,7 +147,8 @@ impl Answer {
     }
 }
 
-/// Every line that is there is one of an event. A page could otherwise be told what its writer did not say.
+/// Every line that is there is one of an event. A page could otherwise be told what its writer did
+/// not say.
 fn check_events(body: &[u8]) {
     let mut lines = body.split(|byte| *byte == b'\n');
     // The last line may go on.
@@ -171,7 +187,8 @@ static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
     for (path, methods) in description["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             let Some(responses) = operation["responses"].as_object() else { continue };
-            let statuses: BTreeSet<u16> = responses.keys().map(|status| status.parse().unwrap()).collect();
+            let statuses: BTreeSet<u16> =
+                responses.keys().map(|status| status.parse().unwrap()).collect();
             operations.insert((path.clone(), method.to_uppercase()), statuses);
         }
     }

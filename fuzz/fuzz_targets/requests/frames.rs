@@ -70,7 +70,11 @@ fn message(u: &mut Unstructured<'_>, path: StreamPath) -> Result<Message> {
                     3 => Start::Since(Duration::from_micros(u.arbitrary()?)),
                     _ => Start::Offset(u.arbitrary::<u16>()?.into()),
                 },
-                policy: *u.choose(&[SlowPolicy::Drop, SlowPolicy::Block, SlowPolicy::Disconnect])?,
+                policy: *u.choose(&[
+                    SlowPolicy::Drop,
+                    SlowPolicy::Block,
+                    SlowPolicy::Disconnect,
+                ])?,
                 until: *u.choose(&[Until::Closed, Until::CaughtUp, Until::WritersGone])?,
                 wait: u.arbitrary()?,
             },

@@ -1,4 +1,5 @@
-//! The client's end of an HTTP/1.1 connection. It reads and writes as the run lets it, never by itself.
+//! The client's end of an HTTP/1.1 connection. It reads and writes as the run lets it, never by
+//! itself.
 
 use std::{
     collections::VecDeque,
@@ -74,7 +75,8 @@ impl Connection {
         self.asked.push_back(Asked { request, written });
     }
 
-    /// Whether another request can be sent, which is none if it would be taken for the rest of a body.
+    /// Whether another request can be sent, which is none if it would be taken for the rest of a
+    /// body.
     pub fn takes_requests(&self) -> bool {
         !self.hung_up && !self.ends && !self.in_body
     }
@@ -101,7 +103,9 @@ impl Connection {
             let mut read = ReadBuf::new(&mut buffer);
             match Pin::new(&mut self.near).poll_read(cx, &mut read) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => self.received.extend(read.filled()),
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    self.received.extend(read.filled())
+                }
                 Poll::Ready(_) => self.hung_up = true,
             }
             if !self.opaque {
@@ -175,8 +179,9 @@ impl Connection {
         let httparse::Status::Complete(len) = parsed else { return None };
         let status = response.code.expect("a whole head has a status");
         let headers = response.headers.iter();
-        let headers =
-            headers.map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec())).collect();
+        let headers = headers
+            .map(|header| (header.name.to_ascii_lowercase(), header.value.to_vec()))
+            .collect();
         let answer = Answer { status, headers, body: Vec::new(), whole: false };
         self.received.drain(..len);
         if status == 100 {
@@ -209,7 +214,8 @@ fn take_body(received: &mut Vec<u8>, framing: &mut Framing, body: &mut Vec<u8>) 
             *length == 0
         }
         Framing::Chunked => loop {
-            let Ok(httparse::Status::Complete((start, len))) = httparse::parse_chunk_size(received) else {
+            let Ok(httparse::Status::Complete((start, len))) = httparse::parse_chunk_size(received)
+            else {
                 assert!(httparse::parse_chunk_size(received).is_ok(), "no chunk: {received:?}");
                 return false;
             };

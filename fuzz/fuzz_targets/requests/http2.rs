@@ -1,4 +1,5 @@
-//! The client's end of an HTTP/2 connection: requests at the same time, each reset or left unread by itself.
+//! The client's end of an HTTP/2 connection: requests at the same time, each reset or left unread
+//! by itself.
 
 use std::{
     future::pending,
@@ -29,10 +30,11 @@ pub struct Exchange {
 }
 
 impl Connection {
-    /// Performs the HTTP/2 handshake over the pipe, with an initial window of `window` bytes for each
-    /// response. Returns `None` if the server hangs up.
+    /// Performs the HTTP/2 handshake over the pipe, with an initial window of `window` bytes for
+    /// each response. Returns `None` if the server hangs up.
     pub async fn open(near: Near, window: u32) -> Option<Self> {
-        let (sender, connection) = Builder::new().initial_window_size(window).handshake(near).await.ok()?;
+        let (sender, connection) =
+            Builder::new().initial_window_size(window).handshake(near).await.ok()?;
         let driver = tokio::spawn(async move { _ = connection.await });
         Some(Self { sender, driver, exchanges: Vec::new() })
     }
@@ -109,8 +111,9 @@ async fn read(answered: ResponseFuture, answer: Arc<Mutex<Option<Answer>>>, stal
     let Ok(response) = answered.await else { return };
     let (head, mut body) = response.into_parts();
     let headers = head.headers.iter();
-    let headers =
-        headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+    let headers = headers
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
     let status = head.status.as_u16();
     *answer.lock().unwrap() = Some(Answer { status, headers, body: Vec::new(), whole: false });
     if stalled {

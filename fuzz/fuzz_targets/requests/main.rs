@@ -1,7 +1,8 @@
-//! Any bytes as requests over HTTP to a daemon in memory: every answer is one that the API's description has, and when the clients
-//! have gone, the daemon keeps nothing for them.
+//! Any bytes as requests over HTTP to a daemon in memory: every answer is one that the API's
+//! description has, and when the clients have gone, the daemon keeps nothing for them.
 //!
-//! The clock stands still but for what waits for it, so that a run takes no time, however long its clients are silent.
+//! The clock stands still but for what waits for it, so that a run takes no time, however long its
+//! clients are silent.
 
 #![no_main]
 
@@ -28,6 +29,7 @@ static ALLOCATIONS: allocations::Bounded = allocations::Bounded::new(64 * 1024 *
 
 fuzz_target!(|data: &[u8]| {
     let [setting, cut, rest @ ..] = data else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(run::run(run::Setting::from_byte(*setting), *cut, rest));
 });

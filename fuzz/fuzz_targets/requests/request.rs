@@ -35,10 +35,17 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, target, old, headers, body } = self;
         write!(f, "{method} {target}{}", if *old { " HTTP/1.0" } else { "" })?;
-        headers.iter().try_for_each(|(name, value)| write!(f, ", {name}: {}", value.escape_ascii()))?;
+        headers
+            .iter()
+            .try_for_each(|(name, value)| write!(f, ", {name}: {}", value.escape_ascii()))?;
         let Body { pieces, has_length, ends } = body;
         for piece in pieces {
-            write!(f, ", {} bytes \"{}\"", piece.len(), piece[..piece.len().min(60)].escape_ascii())?;
+            write!(
+                f,
+                ", {} bytes \"{}\"",
+                piece.len(),
+                piece[..piece.len().min(60)].escape_ascii()
+            )?;
         }
         write!(f, ", has length: {has_length}, ends: {ends}")
     }
@@ -147,10 +154,15 @@ pub fn stream(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(match u.int_in_range(0..=31)? {
         at @ 0..=29 => PATHS[at % PATHS.len()].into(),
         30 => [b"/streamfs/", text(u)?].concat(),
-        _ => {
-            (*u.choose(&["/streamfs", "/streamfs/", "/streamfs/lab", "/streamfs/README", "/", "/other/s"])?)
-                .into()
-        }
+        _ => (*u.choose(&[
+            "/streamfs",
+            "/streamfs/",
+            "/streamfs/lab",
+            "/streamfs/README",
+            "/",
+            "/other/s",
+        ])?)
+        .into(),
     })
 }
 
@@ -163,7 +175,8 @@ fn path(u: &mut Unstructured<'_>, protocol: Protocol) -> Result<String> {
             format!("/v1/stream{}", encoded(name, true))
         }
         Protocol::Agfs => {
-            let call = u.choose(&["files", "files", "files", "stat", "directories", "health", "other"])?;
+            let call =
+                u.choose(&["files", "files", "files", "stat", "directories", "health", "other"])?;
             format!("/api/v1/{call}?path={}", encoded(&stream, false))
         }
         Protocol::Frames => "/v1/frames".to_owned(),
@@ -210,8 +223,12 @@ const APPEND: Keys = &[
     ("channel-buffer-size", SIZE),
     ("ttl", TIME),
 ];
-const DURABLE: Keys =
-    &[("offset", &["-1", "now"]), ("live", &["sse", "long-poll"]), ("cursor", &[]), ("offset", &[])];
+const DURABLE: Keys = &[
+    ("offset", &["-1", "now"]),
+    ("live", &["sse", "long-poll"]),
+    ("cursor", &[]),
+    ("offset", &[]),
+];
 const AGFS: Keys = &[
     ("stream", &["true"]),
     ("offset", &[]),
@@ -221,8 +238,17 @@ const AGFS: Keys = &[
 ];
 
 /// What is a value of some key.
-const VALUES: &[&str] =
-    &["oldest", "newest", "-1", "0", "now", "block", "18446744073709551615", "-9223372036854775808", "%00"];
+const VALUES: &[&str] = &[
+    "oldest",
+    "newest",
+    "-1",
+    "0",
+    "now",
+    "block",
+    "18446744073709551615",
+    "-9223372036854775808",
+    "%00",
+];
 
 fn put_query(
     u: &mut Unstructured<'_>,
@@ -377,16 +403,22 @@ fn header(u: &mut Unstructured<'_>, known: &[Known]) -> Result<(&'static str, Ve
             "null",
         ])?)
         .to_owned(),
-        "sec-fetch-site" => (*u.choose(&["cross-site", "same-site", "same-origin", "none"])?).to_owned(),
-        "sec-fetch-mode" => (*u.choose(&["navigate", "no-cors", "cors", "same-origin"])?).to_owned(),
+        "sec-fetch-site" => {
+            (*u.choose(&["cross-site", "same-site", "same-origin", "none"])?).to_owned()
+        }
+        "sec-fetch-mode" => {
+            (*u.choose(&["navigate", "no-cors", "cors", "same-origin"])?).to_owned()
+        }
         "sec-fetch-dest" => (*u.choose(&["document", "video", "image", "empty"])?).to_owned(),
         "expect" => "100-continue".to_owned(),
         "connection" => (*u.choose(&["close", "keep-alive", "upgrade", "te"])?).to_owned(),
         "stream-closed" => "true".to_owned(),
-        "stream-expires-at" => {
-            (*u.choose(&["2999-01-01T00:00:00Z", "1970-01-01T00:00:00+23:59", "2024-02-30T00:00:00Z"])?)
-                .to_owned()
-        }
+        "stream-expires-at" => (*u.choose(&[
+            "2999-01-01T00:00:00Z",
+            "1970-01-01T00:00:00+23:59",
+            "2024-02-30T00:00:00Z",
+        ])?)
+        .to_owned(),
         "access-control-request-method" => (*u.choose(&["GET", "PUT", "PATCH"])?).to_owned(),
         "x-large" => "x".repeat(u.int_in_range(0..=5000)?),
         "any" => return Ok((name, value(text(u)?))),
@@ -399,7 +431,8 @@ fn header(u: &mut Unstructured<'_>, known: &[Known]) -> Result<(&'static str, Ve
 }
 
 fn token(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
-    let token = *u.choose(&[tokens::ALL, tokens::ALL, tokens::ALL, tokens::READER, tokens::WRITER, "x"])?;
+    let token =
+        *u.choose(&[tokens::ALL, tokens::ALL, tokens::ALL, tokens::READER, tokens::WRITER, "x"])?;
     Ok(format!("Bearer {token}").into_bytes())
 }
 

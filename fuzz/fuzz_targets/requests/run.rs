@@ -13,7 +13,8 @@ use crate::{
     world::{Kind, World},
 };
 
-/// How long a client waits for the rest of an answer: longer than the daemon waits for a client that does nothing.
+/// How long a client waits for the rest of an answer: longer than the daemon waits for a client
+/// that does nothing.
 const PATIENCE: Duration = Duration::from_secs(70);
 
 /// So long that all is done that needs no waiting.
@@ -25,7 +26,8 @@ const CONNECTIONS: usize = 8;
 /// What a client of HTTP/2 says before its first request: its preface and empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// How the bytes of an input are to be understood. The first byte of an input is a digit or a letter in seeds.
+/// How the bytes of an input are to be understood. The first byte of an input is a digit or a
+/// letter in seeds.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The bytes are what a client does; otherwise, what it sends.
@@ -89,7 +91,8 @@ impl Run {
             let at = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5, 6, 7][u.int_in_range(0..=15)?];
             match step {
                 0..=15 => {
-                    let request = Request::arbitrary(u, &self.world.known, self.setting.kind.with_tokens)?;
+                    let request =
+                        Request::arbitrary(u, &self.world.known, self.setting.kind.with_tokens)?;
                     if self.setting.print {
                         eprintln!("{at}: {request:?}, step {step}");
                     }
@@ -103,7 +106,8 @@ impl Run {
                     if let Some(connection) = &mut self.connections[at] {
                         connection.stalled = !connection.stalled;
                     }
-                    if let Some(reset) = self.multiplexed.as_mut().and_then(|connection| connection.reset(at))
+                    if let Some(reset) =
+                        self.multiplexed.as_mut().and_then(|connection| connection.reset(at))
                     {
                         self.exchanged(reset);
                     }
@@ -133,12 +137,15 @@ impl Run {
             self.disconnect(at);
             self.connections[at] = self.world.connect(self.setting.capacity).map(Connection::new);
         }
-        let is_alone = !self.disturbed && self.connections.iter().flatten().all(Connection::is_idle);
+        let is_alone =
+            !self.disturbed && self.connections.iter().flatten().all(Connection::is_idle);
         let written = is_alone.then(|| self.world.written());
         let Some(connection) = &mut self.connections[at] else { return };
         connection.ask(request, written);
         self.wait_until(if waits { PATIENCE } else { MOMENT }, Some(at)).await;
-        if let Some(connection) = self.connections[at].as_mut().filter(|connection| !connection.is_idle()) {
+        if let Some(connection) =
+            self.connections[at].as_mut().filter(|connection| !connection.is_idle())
+        {
             self.disturbed = true;
             connection.asked.iter_mut().for_each(|asked| asked.written = None);
         }
@@ -148,7 +155,8 @@ impl Run {
         if self.multiplexed.as_ref().is_none_or(http2::Connection::is_closed) {
             self.disconnect_http2();
             let Some(near) = self.world.connect(self.setting.capacity) else { return };
-            // More than one answer needs room in the pipe, or else the two ends wait for each other.
+            // More than one answer needs room in the pipe, or else the two ends wait for each
+            // other.
             let window = self.setting.capacity as u32 / 2;
             let opened = timeout(PATIENCE, http2::Connection::open(near, window)).await;
             self.multiplexed = opened.expect("hello takes no time");
@@ -159,7 +167,9 @@ impl Run {
         connection.wait(if waits { PATIENCE } else { MOMENT }).await;
         let ended = connection.ended();
         ended.into_iter().for_each(|ended| self.exchanged(ended));
-        if let Some(connection) = self.multiplexed.as_mut().filter(|connection| !connection.is_idle()) {
+        if let Some(connection) =
+            self.multiplexed.as_mut().filter(|connection| !connection.is_idle())
+        {
             self.disturbed = true;
             connection.exchanges.iter_mut().for_each(|exchange| exchange.written = None);
         }
@@ -180,15 +190,18 @@ impl Run {
 
     /// Sends raw bytes, cut into pieces, and reads the responses.
     async fn send(&mut self, bytes: &[u8], cut: u8) {
-        let Some(mut connection) = self.world.connect(self.setting.capacity).map(Connection::new) else {
+        let Some(mut connection) = self.world.connect(self.setting.capacity).map(Connection::new)
+        else {
             return;
         };
         let mut wire = self.filled_in(bytes);
         if self.setting.http2 {
             wire.splice(..0, PREFACE.iter().copied());
         }
-        // What is asked by these methods has another answer than the head of the answer says; the last one begins HTTP/2.
-        let is_opaque = |method: &&str| wire.windows(method.len()).any(|part| part == method.as_bytes());
+        // What is asked by these methods has another answer than the head of the answer says; the
+        // last one begins HTTP/2.
+        let is_opaque =
+            |method: &&str| wire.windows(method.len()).any(|part| part == method.as_bytes());
         if ["HEAD", "CONNECT", "PRI"].iter().any(is_opaque) {
             connection.ignore_answers();
         }
@@ -217,7 +230,9 @@ impl Run {
             match byte {
                 1 => {
                     let at = usize::from(rest.next().copied().unwrap_or_default());
-                    wire.extend(self.world.known[at % self.world.known.len()].identity.to_string().bytes());
+                    wire.extend(
+                        self.world.known[at % self.world.known.len()].identity.to_string().bytes(),
+                    );
                 }
                 byte => wire.push(*byte),
             }
@@ -229,7 +244,8 @@ impl Run {
         self.wait_until(time, None).await;
     }
 
-    /// Lets all connections read and write for this time, or until one of them has nothing to wait for.
+    /// Lets all connections read and write for this time, or until one of them has nothing to wait
+    /// for.
     async fn wait_until(&mut self, time: Duration, idle: Option<usize>) {
         let polled = poll_fn(|cx| {
             self.connections.iter_mut().flatten().for_each(|connection| connection.poll(cx));
@@ -280,7 +296,8 @@ impl Run {
             200..300 if is_agfs && request.method == "POST" => {
                 assert_eq!(appended, 0, "{request:?}: {answer:?}")
             }
-            // JSON is appended without blanks, a message a line, and what was appended before is not appended again.
+            // JSON is appended without blanks, a message a line, and what was appended before is
+            // not appended again.
             200..300 if is_durable => assert!(appended <= len + 1, "{request:?}: {answer:?}"),
             200..300 => assert_eq!(appended, len, "{request:?}: {answer:?}"),
             // What came of a body before it broke off is in the stream.

@@ -13,7 +13,9 @@ pub fn file() -> &'static Path {
     static FILE: LazyLock<Nameless> = LazyLock::new(|| {
         let file = Nameless::new();
         let [open, deep] = ["/streamfs/open", "/streamfs/lab"];
-        file.write(format!("{ALL}\n{READER} read {open} {deep}\n{WRITER} write {open}\n").as_bytes());
+        file.write(
+            format!("{ALL}\n{READER} read {open} {deep}\n{WRITER} write {open}\n").as_bytes(),
+        );
         file
     });
     FILE.path()

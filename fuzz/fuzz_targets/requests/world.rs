@@ -25,7 +25,8 @@ use crate::{
 const SETTLED: Duration = Duration::from_secs(120);
 
 /// What the daemon refuses beyond.
-const LIMITS: pfs_stream::Limits = pfs_stream::Limits { max_streams: 12, max_memory: 4 * 1024 * 1024 };
+const LIMITS: pfs_stream::Limits =
+    pfs_stream::Limits { max_streams: 12, max_memory: 4 * 1024 * 1024 };
 const MAX_CONNECTIONS: usize = 8;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 6;
 
@@ -65,7 +66,8 @@ pub struct Kind {
     pub impatient: bool,
 }
 
-/// The daemons of earlier runs, which keep nothing of them: to make one takes longer than most runs.
+/// The daemons of earlier runs, which keep nothing of them: to make one takes longer than most
+/// runs.
 static MADE: Mutex<BTreeMap<Kind, (Arc<Daemon>, Arc<Server>)>> = Mutex::new(BTreeMap::new());
 
 impl World {
@@ -76,8 +78,8 @@ impl World {
         Self { daemon, server, kind, known, served: Vec::new() }
     }
 
-    /// Connects over a pipe with a buffer of `capacity` bytes in each direction. Returns `None` while
-    /// too many clients are being refused.
+    /// Connects over a pipe with a buffer of `capacity` bytes in each direction. Returns `None`
+    /// while too many clients are being refused.
     pub fn connect(&mut self, capacity: usize) -> Option<Near> {
         let (far, near) = pipe::new(capacity);
         let serving = self.server.serve(far, address())?;
@@ -94,14 +96,21 @@ impl World {
     /// What must hold when all clients have gone: nothing is kept for them.
     pub async fn check_settled(self) {
         sleep(SETTLED).await;
-        assert!(self.served.iter().all(JoinHandle::is_finished), "a connection is served without its client");
+        assert!(
+            self.served.iter().all(JoinHandle::is_finished),
+            "a connection is served without its client"
+        );
         let Self { daemon, server, kind, .. } = self;
         let totals = daemon.registry().totals();
         assert_eq!(daemon.info().connections, 0, "connections");
         assert_eq!((totals.writers, totals.writers_waiting), (0, 0), "writers");
         let readers = [totals.readers_drop, totals.readers_block, totals.readers_disconnect];
         assert_eq!(readers, [0; 3], "readers");
-        assert_eq!((daemon.arriving().used(), daemon.leaving().used()), (0, 0), "memory of messages");
+        assert_eq!(
+            (daemon.arriving().used(), daemon.leaving().used()),
+            (0, 0),
+            "memory of messages"
+        );
         let rings: u64 = daemon.registry().list().iter().map(|stream| stream.stat().memory).sum();
         assert_eq!(daemon.registry().memory(), rings, "memory of rings");
         for stream in daemon.registry().list() {
@@ -155,8 +164,9 @@ pub fn address() -> SocketAddr {
 }
 
 /// Any bytes.
-static BYTES: LazyLock<Vec<u8>> =
-    LazyLock::new(|| (0..30_000_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect());
+static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    (0..30_000_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect()
+});
 
 fn streams(daemon: &Daemon) -> Vec<Known> {
     let make = |path: &str, size: u64, content_type: &str, chunks: &[&[u8]]| {
@@ -175,8 +185,10 @@ fn streams(daemon: &Daemon) -> Vec<Known> {
     let [open, closed, failed, wrapped, large, json, deep, _] = PATHS;
     let bytes = &BYTES[..];
     let text = "Grüße\r\nan alle\n".as_bytes();
-    let (open, _) = make(open, 4 * 1024, "text/plain; charset=utf-8", &[text, &text[..4], &text[4..]]);
-    let (closed, stream) = make(closed, 4 * 1024, "video/mp2t", &[&bytes[..1000], b"x", &bytes[..77]]);
+    let (open, _) =
+        make(open, 4 * 1024, "text/plain; charset=utf-8", &[text, &text[..4], &text[4..]]);
+    let (closed, stream) =
+        make(closed, 4 * 1024, "video/mp2t", &[&bytes[..1000], b"x", &bytes[..77]]);
     stream.close();
     let (failed, stream) = make(failed, 4 * 1024, "", &[&bytes[..500]]);
     assert!(stream.close_failed());

@@ -50,7 +50,8 @@ pub struct BenchArgs {
     pub size: Option<u64>,
     /// How bytes get to the daemon and from there to readers
     ///
-    /// Without it, memory is shared wherever it can be, and the report says which it was. With --url it is http.
+    /// Without it, memory is shared wherever it can be, and the report says which it was. With
+    /// --url it is http.
     #[arg(long, value_name = "WAY")]
     pub transport: Option<Transport>,
     /// What to do when a reader cannot keep up
@@ -60,7 +61,8 @@ pub struct BenchArgs {
     pub slow: Slow,
     /// Append so many chunks a second, all writers together, and report how long they take
     ///
-    /// The time that is reported is that from just before a chunk is appended until a reader has it.
+    /// The time that is reported is that from just before a chunk is appended until a reader has
+    /// it.
     #[arg(long, value_name = "CHUNKS_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
     /// As JSON.

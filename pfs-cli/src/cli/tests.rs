@@ -48,7 +48,10 @@ fn stream_is_a_flag_and_the_path_stands_by_itself() {
 fn a_reader_starts_at_the_oldest_chunk_unless_told_otherwise() {
     assert_eq!(cat("pfs cat --stream /streamfs/cam").start.start(), Start::Oldest);
     assert_eq!(cat("pfs cat --stream --new /streamfs/cam").start.start(), Start::New);
-    assert_eq!(cat("pfs cat --stream --tail 1MB /streamfs/cam").start.start(), Start::Tail(1024 * 1024));
+    assert_eq!(
+        cat("pfs cat --stream --tail 1MB /streamfs/cam").start.start(),
+        Start::Tail(1024 * 1024)
+    );
     assert_eq!(
         cat("pfs cat --stream --since 1m30s /streamfs/cam").start.start(),
         Start::Since(Duration::from_secs(90))
@@ -65,7 +68,8 @@ fn two_places_to_start_at_exclude_each_other() {
     let starts = ["--new", "--tail 1MB", "--since 10s", "--offset 5"];
     for (at, one) in starts.iter().enumerate() {
         for other in &starts[at + 1..] {
-            let error = parse(&format!("pfs cat --stream {one} {other} /streamfs/cam")).unwrap_err();
+            let error =
+                parse(&format!("pfs cat --stream {one} {other} /streamfs/cam")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{one} {other}");
         }
     }
@@ -98,12 +102,21 @@ fn what_only_makes_sense_with_stream_needs_it() {
 #[test]
 fn words_that_other_programs_use_are_understood() {
     for word in ["read", "get", "sub", "tail"] {
-        assert_eq!(cat(&format!("pfs {word} --stream /streamfs/cam")).path.as_str(), "/streamfs/cam");
+        assert_eq!(
+            cat(&format!("pfs {word} --stream /streamfs/cam")).path.as_str(),
+            "/streamfs/cam"
+        );
     }
     for word in ["pub", "publish"] {
-        assert!(matches!(parse(&format!("pfs {word} /streamfs/cam")), Ok(Command::Write(_))), "{word}");
+        assert!(
+            matches!(parse(&format!("pfs {word} /streamfs/cam")), Ok(Command::Write(_))),
+            "{word}"
+        );
     }
-    assert!(matches!(parse("pfs stat -w /streamfs/cam"), Ok(Command::Stat(StatArgs { watch: true, .. }))));
+    assert!(matches!(
+        parse("pfs stat -w /streamfs/cam"),
+        Ok(Command::Stat(StatArgs { watch: true, .. }))
+    ));
 }
 
 #[test]
@@ -145,7 +158,10 @@ fn a_bad_path_is_refused_with_the_rule_that_it_breaks() {
         for command in ["write --stream", "cat --stream", "cat", "create", "close"] {
             let message = refused(&format!("pfs {command} {path}"));
             assert!(message.contains(rule), "{command}: {message}");
-            assert!(message.len() < 500 && !message.contains(['\u{7}', '\u{202e}']), "{command}: {message}");
+            assert!(
+                message.len() < 500 && !message.contains(['\u{7}', '\u{202e}']),
+                "{command}: {message}"
+            );
         }
     }
 }

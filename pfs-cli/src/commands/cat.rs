@@ -38,7 +38,11 @@ pub(super) async fn run(context: &Context, args: CatArgs) -> anyhow::Result<Exit
     }
 }
 
-async fn document(context: &Context, client: &Client, path: &StreamPath) -> anyhow::Result<ExitCode> {
+async fn document(
+    context: &Context,
+    client: &Client,
+    path: &StreamPath,
+) -> anyhow::Result<ExitCode> {
     match client.document(path).await {
         Ok(text) => {
             context.printer.print(text)?;
@@ -68,7 +72,9 @@ async fn follow(
         wait: until.waits_for_creation() && !is_pattern,
     };
     let reader = client.reader(&args.path, options).await.map_err(|error| match error {
-        RequestError::Daemon { code: ErrorCode::NoSuchStream, .. } if is_pattern => no_pattern(&args.path),
+        RequestError::Daemon { code: ErrorCode::NoSuchStream, .. } if is_pattern => {
+            no_pattern(&args.path)
+        }
         error => context.explain(error, format_args!("cannot read {}", args.path)),
     })?;
 
@@ -201,14 +207,18 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// Has large chunks that are here already written from where they are, as much as a pipe takes at once; whether there were any.
+    /// Has large chunks that are here already written from where they are, as much as a pipe takes
+    /// at once; whether there were any.
     fn print_in_place(&mut self, reader: &mut Reader) -> Result<bool, Stop> {
-        // Small ones that came before them are still to be printed, and cheaper beside others anyway.
+        // Small ones that came before them are still to be printed, and cheaper beside others
+        // anyway.
         if !self.output.is_flushed() {
             return Ok(false);
         }
-        let printed = reader.try_write_to(self.stdout.descriptor(), LARGE_WRITE_BYTES, pipe::PIPE_BYTES);
-        let printed = printed.map_err(|error| Stop::Broken(self.broken(error, reader.position())))?;
+        let printed =
+            reader.try_write_to(self.stdout.descriptor(), LARGE_WRITE_BYTES, pipe::PIPE_BYTES);
+        let printed =
+            printed.map_err(|error| Stop::Broken(self.broken(error, reader.position())))?;
         let printed = printed.map_err(OutputError::from)?;
         self.counters.bytes.fetch_add(printed as u64, Relaxed);
         Ok(printed > 0)
@@ -227,18 +237,22 @@ impl Delivery<'_> {
                 ));
             }
             Event::Chunk(bytes) => self.deliver(&bytes)?,
-            // What came before is printed first, for those who see both on one terminal. If it cannot be, this is said anyway.
+            // What came before is printed first, for those who see both on one terminal. If it
+            // cannot be, this is said anyway.
             Event::Resumed { offset } => {
                 let printed = self.output.flush();
-                self.printer
-                    .loss(format_args!("the connection broke at offset {offset} of {}; resumed", self.path));
+                self.printer.loss(format_args!(
+                    "the connection broke at offset {offset} of {}; resumed",
+                    self.path
+                ));
                 printed?;
             }
             Event::Gap { from, to, chunks } => {
                 let printed = self.output.flush();
                 let bytes = to.saturating_sub(from);
                 self.printer.loss(gap_line(self.path, from, to, chunks));
-                self.lost = Lost { bytes: self.lost.bytes.saturating_add(bytes), gaps: self.lost.gaps + 1 };
+                self.lost =
+                    Lost { bytes: self.lost.bytes.saturating_add(bytes), gaps: self.lost.gaps + 1 };
                 self.counters.lost.fetch_add(bytes, Relaxed);
                 printed?;
             }
@@ -255,7 +269,9 @@ impl Delivery<'_> {
         let (code, message) = match error {
             ReadError::Removed => (
                 ExitCode::Removed,
-                format!("{path} was removed while it was read; it was printed up to offset {offset}"),
+                format!(
+                    "{path} was removed while it was read; it was printed up to offset {offset}"
+                ),
             ),
             ReadError::TooSlow { .. } => (
                 ExitCode::TooSlow,
@@ -279,8 +295,8 @@ impl Delivery<'_> {
     }
 }
 
-/// The line that reports a gap. Scripts read it; it does not change. Of what was overwritten before this reader came,
-/// nobody knows how many chunks it was: then (`chunks` is 0) they are left out.
+/// The line that reports a gap. Scripts read it; it does not change. Of what was overwritten before
+/// this reader came, nobody knows how many chunks it was: then (`chunks` is 0) they are left out.
 fn gap_line(path: &StreamPath, from: u64, to: u64, chunks: u64) -> String {
     let bytes = to.saturating_sub(from);
     match chunks {
@@ -361,7 +377,10 @@ mod tests {
             gap_line(&path(), 1000, 2000, 3),
             "gap: lost bytes 1000..2000 (1000 bytes, 3 chunks) of /streamfs/cam"
         );
-        assert_eq!(gap_line(&path(), 0, 2000, 0), "gap: lost bytes 0..2000 (2000 bytes) of /streamfs/cam");
+        assert_eq!(
+            gap_line(&path(), 0, 2000, 0),
+            "gap: lost bytes 0..2000 (2000 bytes) of /streamfs/cam"
+        );
     }
 
     #[test]

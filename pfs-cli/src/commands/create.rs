@@ -24,15 +24,22 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> anyhow::Result<E
         (_, true) => IfExists::Replace,
         (false, false) => IfExists::Fail,
     };
-    let options =
-        CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists, reserve };
+    let options = CreateOptions {
+        ring_buffer_size,
+        channel_buffer_size,
+        ttl,
+        content_type,
+        if_exists,
+        reserve,
+    };
     client
         .create(&path, &options)
         .await
         .map_err(|error| context.explain(error, format_args!("cannot create {path}")))?;
     if exist_ok {
         let stat = client.stat(&path).await;
-        let stat = stat.map_err(|error| context.explain(error, format_args!("cannot look at {path}")))?;
+        let stat =
+            stat.map_err(|error| context.explain(error, format_args!("cannot look at {path}")))?;
         for difference in differences(&options, &stat) {
             context.printer.info(format_args!("{path} was there before, with {difference}"));
         }
@@ -55,8 +62,9 @@ fn differences(asked: &CreateOptions, stat: &StreamStat) -> Vec<String> {
         }
     }
     if let Some(asked) = asked.ttl.filter(|asked| stat.ttl != Some(*asked)) {
-        let is =
-            stat.ttl.map_or_else(|| "no ttl".to_owned(), |is| format!("a ttl of {}", format_duration(is)));
+        let is = stat
+            .ttl
+            .map_or_else(|| "no ttl".to_owned(), |is| format!("a ttl of {}", format_duration(is)));
         found.push(format!("{is}, not {}", format_duration(asked)));
     }
     if let Some(asked) =

@@ -29,9 +29,17 @@ pub(super) async fn run(context: &Context, args: LsArgs) -> anyhow::Result<ExitC
     context.printer.conclude(failures.code(), printed)
 }
 
-/// The daemon has it as `ls` does: a mount may be empty, a name below it that nothing has is an error.
-async fn list(context: &Context, client: &Client, path: &str) -> anyhow::Result<Vec<StreamSummary>> {
-    client.list(path).await.map_err(|error| context.explain(error, format_args!("cannot list {path}")))
+/// The daemon has it as `ls` does: a mount may be empty, a name below it that nothing has is an
+/// error.
+async fn list(
+    context: &Context,
+    client: &Client,
+    path: &str,
+) -> anyhow::Result<Vec<StreamSummary>> {
+    client
+        .list(path)
+        .await
+        .map_err(|error| context.explain(error, format_args!("cannot list {path}")))
 }
 
 fn render(streams: &[StreamSummary], args: &LsArgs) -> serde_json::Result<String> {
@@ -53,7 +61,10 @@ mod tests {
     #[test]
     fn plain_output_is_a_path_a_line() {
         let args = LsArgs { paths: Vec::new(), long: false, json: false, null: false };
-        assert_eq!(render(&sample::summaries(), &args).unwrap(), "/streamfs/cam\n/streamfs/empty\n");
+        assert_eq!(
+            render(&sample::summaries(), &args).unwrap(),
+            "/streamfs/cam\n/streamfs/empty\n"
+        );
         assert_eq!(render(&[], &args).unwrap(), "");
     }
 }

@@ -28,7 +28,8 @@ use crate::{
 struct Failures(Option<ExitCode>);
 
 impl Failures {
-    /// Says what went wrong with one path; without a daemon there is no use in going on with the next.
+    /// Says what went wrong with one path; without a daemon there is no use in going on with the
+    /// next.
     fn add(&mut self, printer: &Printer, error: anyhow::Error) -> anyhow::Result<()> {
         let code = ExitCode::from_error(&error);
         if code == ExitCode::NoDaemon {
@@ -55,7 +56,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Adds what was tried, unless the daemon has said it already, and which daemon was asked: a stream may be at another one.
+    /// Adds what was tried, unless the daemon has said it already, and which daemon was asked: a
+    /// stream may be at another one.
     fn explain(&self, error: RequestError, tried: impl Display) -> anyhow::Error {
         let place = self.daemon.place();
         match error {
@@ -88,7 +90,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
 const WAIT_NOTICE_DELAY: Duration = Duration::from_secs(1);
 
 /// Waits for `work`, and says what for if that takes a while.
-async fn patiently<T>(printer: &Printer, what_for: impl Display, work: impl Future<Output = T>) -> T {
+async fn patiently<T>(
+    printer: &Printer,
+    what_for: impl Display,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     if let Ok(done) = tokio::time::timeout(WAIT_NOTICE_DELAY, &mut work).await {
         return done;

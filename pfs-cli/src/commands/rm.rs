@@ -22,7 +22,9 @@ pub(super) async fn run(context: &Context, args: RmArgs) -> anyhow::Result<ExitC
     }
     if args.recursive {
         for prefix in &args.paths {
-            if let Err(error) = remove_below(context, &client, prefix, args.force, &mut failures).await {
+            if let Err(error) =
+                remove_below(context, &client, prefix, args.force, &mut failures).await
+            {
                 failures.add(&context.printer, error)?;
             }
         }
@@ -34,14 +36,20 @@ pub(super) async fn run(context: &Context, args: RmArgs) -> anyhow::Result<ExitC
 fn streams(paths: &[PathPrefix]) -> Result<Vec<StreamPath>, Failure> {
     let stream = |path: &PathPrefix| {
         path.as_str().parse().map_err(|_| {
-            let message = format!("{path} is above the streams; to remove all of them: pfs rm -r {path}");
+            let message =
+                format!("{path} is above the streams; to remove all of them: pfs rm -r {path}");
             Failure::new(ExitCode::Usage, message)
         })
     };
     paths.iter().map(stream).collect()
 }
 
-async fn remove(context: &Context, client: &Client, path: &StreamPath, force: bool) -> anyhow::Result<()> {
+async fn remove(
+    context: &Context,
+    client: &Client,
+    path: &StreamPath,
+    force: bool,
+) -> anyhow::Result<()> {
     match client.remove(path).await {
         Ok(()) => context.printer.verbose(format_args!("removed {path}")),
         Err(RequestError::Daemon { code: ErrorCode::NoSuchStream, .. }) if force => {}
@@ -63,8 +71,10 @@ async fn remove_below(
         Err(error) => return Err(context.explain(error, format_args!("cannot list {prefix}"))),
     };
     if found.is_empty() && !force {
-        let message =
-            format!("cannot remove {prefix}: there is no stream at or below it ({})", context.daemon.place());
+        let message = format!(
+            "cannot remove {prefix}: there is no stream at or below it ({})",
+            context.daemon.place()
+        );
         return Err(Failure::new(ExitCode::NoSuchStream, message).into());
     }
     let mut removed = 0_usize;

@@ -12,8 +12,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Context, Failures};
 use crate::{
-    cli::StatArgs, exit_code::ExitCode, hangup::stdout_hangup, json, printer::styled, report, screen::Screen,
-    terminal,
+    cli::StatArgs, exit_code::ExitCode, hangup::stdout_hangup, json, printer::styled, report,
+    screen::Screen, terminal,
 };
 
 /// How often `--watch` looks again.
@@ -92,7 +92,8 @@ fn ticks() -> Interval {
     ticks
 }
 
-/// Looks at each path once, and at what is below it by now. One that fails is reported, and not looked at again.
+/// Looks at each path once, and at what is below it by now. One that fails is reported, and not
+/// looked at again.
 async fn look(
     context: &Context,
     client: &Client,
@@ -106,7 +107,10 @@ async fn look(
         let found = match at_or_below(client, &path).await {
             Ok(found) => found,
             Err(error) => {
-                failures.add(&context.printer, context.explain(error, format_args!("cannot show {path}")))?;
+                failures.add(
+                    &context.printer,
+                    context.explain(error, format_args!("cannot show {path}")),
+                )?;
                 continue;
             }
         };

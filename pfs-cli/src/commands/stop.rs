@@ -49,8 +49,8 @@ async fn stop(
     Ok(lost)
 }
 
-/// Ends a daemon that is too old to know the request, as far as the system says that it is the process that the daemon says it is.
-/// Tells what was lost.
+/// Ends a daemon that is too old to know the request, as far as the system says that it is the
+/// process that the daemon says it is. Tells what was lost.
 async fn terminate(
     context: &Context,
     peer: Peer,
@@ -60,18 +60,23 @@ async fn terminate(
     let DaemonInfo { version, pid, streams, memory, connections, .. } = info;
     let holds = format!("{} with {} of memory", count(*streams, "stream"), size(*memory));
     let refuse = |why: String| {
-        let message =
-            format!("pfsd {version} (pid {pid}) is older than this pfs and {why}; it holds {holds}");
+        let message = format!(
+            "pfsd {version} (pid {pid}) is older than this pfs and {why}; it holds {holds}"
+        );
         Err(Failure::new(ExitCode::Failure, message).into())
     };
     if if_idle {
         let others = count(connections.saturating_sub(1), "other connection");
-        return refuse(format!("does not know --if-idle: pfs stop ends it, in use or not; it has {others}"));
+        return refuse(format!(
+            "does not know --if-idle: pfs stop ends it, in use or not; it has {others}"
+        ));
     }
     // Where a service manager made the socket, that is the process at its other end.
     let process = (peer.pid == Some(*pid)).then(|| Process::open(*pid)).flatten();
     let Some(process) = process.filter(Process::terminate) else {
-        return refuse(format!("cannot be stopped by it; on its machine: kill {pid}, or systemctl stop"));
+        return refuse(format!(
+            "cannot be stopped by it; on its machine: kill {pid}, or systemctl stop"
+        ));
     };
     patiently(&context.printer, end_of(info), process.ended()).await;
     Ok((*streams > 0).then_some(holds))
@@ -88,13 +93,18 @@ fn loss(streams: &[StreamSummary]) -> Option<String> {
     if !others.is_empty() {
         names.push(format!("{} more", others.len()));
     }
-    let sum = |number: fn(&StreamSummary) -> u64| streams.iter().map(number).fold(0, u64::saturating_add);
+    let sum =
+        |number: fn(&StreamSummary) -> u64| streams.iter().map(number).fold(0, u64::saturating_add);
     let bytes = sum(|stream| stream.head.saturating_sub(stream.tail));
     let writers = count(sum(|stream| stream.writers.into()), "writer");
     let readers = count(sum(|stream| stream.readers.into()), "reader");
     let number = count(sum(|_| 1), "stream");
     (!streams.is_empty()).then(|| {
-        format!("{number} with {} ({}); {writers} and {readers} were attached", size(bytes), names.join(", "))
+        format!(
+            "{number} with {} ({}); {writers} and {readers} were attached",
+            size(bytes),
+            names.join(", ")
+        )
     })
 }
 

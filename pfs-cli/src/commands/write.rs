@@ -10,7 +10,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use pfs_client::{Client, Finish, IfExists, ProxyBroke, PutOptions, RequestError, WriteError, Writer};
+use pfs_client::{
+    Client, Finish, IfExists, ProxyBroke, PutOptions, RequestError, WriteError, Writer,
+};
 use pfs_proto::{ErrorCode, StreamPath, WriteOptions};
 
 use super::{Context, patiently};
@@ -33,8 +35,8 @@ const BLOCK: usize = 64 * 1024;
 
 /// Appends standard input, or the output of a command.
 pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<ExitCode> {
-    let reads_stdin =
-        args.command.is_empty() && (args.files.is_empty() || args.files.iter().any(|file| is_stdin(file)));
+    let reads_stdin = args.command.is_empty()
+        && (args.files.is_empty() || args.files.iter().any(|file| is_stdin(file)));
     stdin::check(reads_stdin, args.tee)?;
     let files = open(&args.files)?;
     let client = context.daemon.connect().await?.with_half_duplex(true);
@@ -45,7 +47,9 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     let mut held = Vec::new();
     if may_put(&args) {
         held = stdin::read_at_once(&mut sources, client.max_put());
-        if sources.is_empty() && held.len() <= client.max_put() && put(context, &client, &args, &held).await?
+        if sources.is_empty()
+            && held.len() <= client.max_put()
+            && put(context, &client, &args, &held).await?
         {
             return Ok(ExitCode::Success);
         }
@@ -60,8 +64,8 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
         ),
     };
     let writer = patiently(&context.printer, waiting, client.writer(&args.path, options)).await;
-    let writer =
-        writer.map_err(|error| context.explain(error, format_args!("cannot write to {}", args.path)))?;
+    let writer = writer
+        .map_err(|error| context.explain(error, format_args!("cannot write to {}", args.path)))?;
     if !writer.is_acknowledged() {
         context.printer.info(format_args!(
             "the proxy {place} passes no answer on before the end of the input, so nothing is acknowledged until then; over HTTP/2 \
@@ -81,7 +85,8 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
                 (vec![Source::Command(output)], Some((producer, interruption)))
             }
             Err(failure) => {
-                // The failed writer tells readers that the stream is incomplete, so that they do not wait for ever.
+                // The failed writer tells readers that the stream is incomplete, so that they do
+                // not wait for ever.
                 writer
                     .finish(failed_end(&args))
                     .await
@@ -114,14 +119,21 @@ pub(super) async fn run(context: &Context, args: WriteArgs) -> anyhow::Result<Ex
     }
 }
 
-/// Whether one request is enough if the whole input is there: the request waits for no reader, and shows no progress.
+/// Whether one request is enough if the whole input is there: the request waits for no reader, and
+/// shows no progress.
 fn may_put(args: &WriteArgs) -> bool {
     let WriteArgs { stream, lines, wait_readers, tee, progress, command, .. } = args;
     !(*stream || *lines || *tee || *progress) && *wait_readers == 0 && command.is_empty()
 }
 
-/// Puts the whole input, as one chunk. False if the stream takes no chunk of that size, which a writer has more to say about.
-async fn put(context: &Context, client: &Client, args: &WriteArgs, input: &[u8]) -> anyhow::Result<bool> {
+/// Puts the whole input, as one chunk. False if the stream takes no chunk of that size, which a
+/// writer has more to say about.
+async fn put(
+    context: &Context,
+    client: &Client,
+    args: &WriteArgs,
+    input: &[u8],
+) -> anyhow::Result<bool> {
     let (path, place) = (&args.path, context.daemon.place());
     let if_exists = if args.replace { IfExists::Replace } else { IfExists::Keep };
     let options = PutOptions::default().if_exists(if_exists).close(args.close);
@@ -183,15 +195,19 @@ fn open(files: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
         }
         let opened = File::open(file).and_then(|opened| {
             // Opening a directory succeeds, and reading it does not.
-            if opened.metadata()?.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(opened) }
+            if opened.metadata()?.is_dir() {
+                Err(ErrorKind::IsADirectory.into())
+            } else {
+                Ok(opened)
+            }
         });
         Ok(Source::File(opened.with_context(|| format!("cannot read {}", file.display()))?))
     };
     files.iter().map(source).collect()
 }
 
-/// Appends the input to its end, behind what was read of it before, and gives the writer back. Only one chunk of all begins with
-/// what was read before.
+/// Appends the input to its end, behind what was read of it before, and gives the writer back. Only
+/// one chunk of all begins with what was read before.
 async fn append_input<'a>(
     mut appender: Appender<'a>,
     held: Vec<u8>,
@@ -217,7 +233,8 @@ async fn append_input<'a>(
             }
         }
     } else {
-        let input = Input::after(held, sources, BLOCK, args.tee).context("cannot read the input")?;
+        let input =
+            Input::after(held, sources, BLOCK, args.tee).context("cannot read the input")?;
         match one_chunk(input, &mut appender, max_chunk, &args.path).await {
             Ok(chunk) => appender.append(&chunk).await?,
             Err(error) => {
@@ -229,11 +246,18 @@ async fn append_input<'a>(
     Ok(appender)
 }
 
-/// Each read is a chunk, and under a lease goes from the kernel into the stream's ring. Small ones are sent together if more
-/// input is there already.
-async fn append_directly(source: &Source, appender: &mut Appender<'_>, block: usize) -> anyhow::Result<()> {
-    let readable =
-        source.as_fd().try_clone_to_owned().and_then(Readable::new).context("cannot watch the input")?;
+/// Each read is a chunk, and under a lease goes from the kernel into the stream's ring. Small ones
+/// are sent together if more input is there already.
+async fn append_directly(
+    source: &Source,
+    appender: &mut Appender<'_>,
+    block: usize,
+) -> anyhow::Result<()> {
+    let readable = source
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(Readable::new)
+        .context("cannot watch the input")?;
     loop {
         if !readable.now() {
             if let Err(error) = appender.writer.send().await {
@@ -249,7 +273,8 @@ async fn append_directly(source: &Source, appender: &mut Appender<'_>, block: us
         match appender.writer.append_from(source, block).await {
             Ok(Ok(0)) => return Ok(()),
             Ok(Ok(len)) => appender.taken(len),
-            Ok(Err(error)) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+            Ok(Err(error))
+                if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Ok(Err(error)) => return Err(appender.give_up(InputError::Read(error).into()).await),
             Err(error) => return Err(appender.failed(error)),
         }
@@ -266,7 +291,11 @@ async fn append_blocks(mut input: Input, appender: &mut Appender<'_>) -> anyhow:
 }
 
 /// Chunks of whole lines.
-async fn append_lines(mut input: Input, appender: &mut Appender<'_>, max_chunk: usize) -> anyhow::Result<()> {
+async fn append_lines(
+    mut input: Input,
+    appender: &mut Appender<'_>,
+    max_chunk: usize,
+) -> anyhow::Result<()> {
     let mut cutter = LineCutter::new(max_chunk);
     while let Some(block) = appender.next_block(&mut input).await? {
         let mut rest = &*block;
@@ -320,10 +349,19 @@ struct Appender<'a> {
 
 impl<'a> Appender<'a> {
     fn new(writer: Writer, path: &'a StreamPath, place: &'a Place, counters: &'a Counters) -> Self {
-        Self { writer, path, place, counters, pending: VecDeque::new(), acked_chunks: 0, acked_bytes: 0 }
+        Self {
+            writer,
+            path,
+            place,
+            counters,
+            pending: VecDeque::new(),
+            acked_chunks: 0,
+            acked_bytes: 0,
+        }
     }
 
-    /// The next block of the input; `None` at its end. When it has to be waited for, what was appended is sent first.
+    /// The next block of the input; `None` at its end. When it has to be waited for, what was
+    /// appended is sent first.
     async fn next_block(&mut self, input: &mut Input) -> anyhow::Result<Option<Block>> {
         let block = match input.try_next() {
             Some(block) => Some(block),
@@ -399,15 +437,16 @@ impl<'a> Appender<'a> {
         let _ = self.writer.withdraw().await;
     }
 
-    /// Ends as failed: everything is in the stream before the writer leaves, and is not all that there should be.
+    /// Ends as failed: everything is in the stream before the writer leaves, and is not all that
+    /// there should be.
     async fn fail(self, finish: Finish) -> anyhow::Result<()> {
         let (path, place, appended) = (self.path, self.place, self.appended());
         self.writer.finish(finish).await.map_err(|error| failed(path, place, error, appended))?;
         Ok(())
     }
 
-    /// Waits for the end of the command, with everything in the stream meanwhile, and notices when the stream comes to an
-    /// end first.
+    /// Waits for the end of the command, with everything in the stream meanwhile, and notices when
+    /// the stream comes to an end first.
     async fn wait_for_end(&mut self, producer: &mut Producer) -> anyhow::Result<End> {
         if let Err(error) = self.writer.flush().await {
             return Err(self.failed(error));
@@ -420,8 +459,8 @@ impl<'a> Appender<'a> {
         }
     }
 
-    /// Keeps what was appended before something else than the stream failed. The writer does not finish: its input is not
-    /// all there, and whoever reads to its end is to know.
+    /// Keeps what was appended before something else than the stream failed. The writer does not
+    /// finish: its input is not all there, and whoever reads to its end is to know.
     async fn give_up(&mut self, error: anyhow::Error) -> anyhow::Error {
         if let Err(error) = self.writer.flush().await {
             return self.failed(error);
@@ -459,7 +498,12 @@ fn failed_end(args: &WriteArgs) -> Finish {
 }
 
 /// Why the writer cannot go on, and how much is in the stream for certain, if that is known.
-fn failed(path: &StreamPath, place: &Place, error: WriteError, appended: Option<u64>) -> anyhow::Error {
+fn failed(
+    path: &StreamPath,
+    place: &Place,
+    error: WriteError,
+    appended: Option<u64>,
+) -> anyhow::Error {
     let done = match appended {
         Some(bytes) => format!("{bytes} bytes of the input were appended before"),
         None => "how much of the input is in it is not known".to_owned(),
@@ -471,8 +515,12 @@ fn failed(path: &StreamPath, place: &Place, error: WriteError, appended: Option<
         WriteError::DaemonGone(why) => {
             format!("the daemon {place} went away while {path} was written to ({why}); {done}")
         }
-        WriteError::Closed | WriteError::Removed => format!("cannot append to {path}: {error}; {done}"),
-        WriteError::Other(cause) if let Some(RequestError::Daemon { message, .. }) = cause.downcast_ref() => {
+        WriteError::Closed | WriteError::Removed => {
+            format!("cannot append to {path}: {error}; {done}")
+        }
+        WriteError::Other(cause)
+            if let Some(RequestError::Daemon { message, .. }) = cause.downcast_ref() =>
+        {
             format!("{message}; {done}")
         }
         _ => return anyhow::Error::new(error).context(format!("cannot append to {path}; {done}")),

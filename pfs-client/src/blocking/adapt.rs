@@ -30,9 +30,11 @@ impl IntoIterator for Reader {
     }
 }
 
-/// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and is sent at once; `flush` waits until
-/// everything is in the stream. What `write!` and `writeln!` write at once is one chunk.
-/// Errors are [`WriteError`](crate::WriteError)s, found again by [`WriteError::from_io_error`](crate::WriteError::from_io_error). Like any writer it is to be [finished](Writer::finish).
+/// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and is sent at once;
+/// `flush` waits until everything is in the stream. What `write!` and `writeln!` write at once is
+/// one chunk. Errors are [`WriteError`](crate::WriteError)s, found again by
+/// [`WriteError::from_io_error`](crate::WriteError::from_io_error). Like any writer it is to be
+/// [finished](Writer::finish).
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let most = usize::try_from(self.max_chunk()).unwrap_or(usize::MAX);

@@ -1,7 +1,9 @@
 //! The requests of a [`Client`] that has no asynchronous code. Each has a connection of its own.
 
 use bytes::Bytes;
-use pfs_proto::{CreateOptions, DaemonInfo, PathError, PutOptions, StreamPath, StreamStat, StreamSummary};
+use pfs_proto::{
+    CreateOptions, DaemonInfo, PathError, PutOptions, StreamPath, StreamStat, StreamSummary,
+};
 
 use super::{Client, Events};
 use crate::{Chunk, Put, RequestError};
@@ -52,7 +54,10 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    pub fn close(&self, path: impl TryInto<StreamPath, Error: Into<PathError>>) -> Result<(), RequestError> {
+    pub fn close(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<(), RequestError> {
         self.ask(async |client| client.close(path).await)
     }
 
@@ -73,7 +78,10 @@ impl Client {
     /// # Errors
     ///
     /// As there.
-    pub fn remove(&self, path: impl TryInto<StreamPath, Error: Into<PathError>>) -> Result<(), RequestError> {
+    pub fn remove(
+        &self,
+        path: impl TryInto<StreamPath, Error: Into<PathError>>,
+    ) -> Result<(), RequestError> {
         self.ask(async |client| client.remove(path).await)
     }
 

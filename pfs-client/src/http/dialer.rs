@@ -28,14 +28,16 @@ use crate::{ConnectError, connection::CONNECT_TIMEOUT};
 /// Where a daemon opens connections, below its URL.
 const PLACE: &str = "v1/frames";
 
-/// The largest chunk that one request puts, and how much puts in one request take together, in bytes. A daemon reads a request of up
-/// to 16 KiB to its end before it answers; proxies in Go may break off a larger one.
+/// The largest chunk that one request puts, and how much puts in one request take together, in
+/// bytes. A daemon reads a request of up to 16 KiB to its end before it answers; proxies in Go may
+/// break off a larger one.
 pub(crate) const MAX_PUT_BYTES: usize = 12 * 1024;
 
 /// How long it may take until there is a connection over TCP, and TLS if that is wanted.
 const CONNECTING: Duration = Duration::from_secs(5);
 
-/// Larger requests than this go into a body, in bytes. In base64 no proxy takes a smaller one for too large.
+/// Larger requests than this go into a body, in bytes. In base64 no proxy takes a smaller one for
+/// too large.
 const MAX_HEADER_BYTES: usize = 2 * 1024;
 
 /// How long an answer is waited for that probably does not come.
@@ -88,13 +90,19 @@ impl Dialer {
         self.is_half_duplex.load(Relaxed)
     }
 
-    /// How long the answer to a request that goes on may take to begin. Caddy begins none over HTTP/1.1, unless it is set up to.
+    /// How long the answer to a request that goes on may take to begin. Caddy begins none over
+    /// HTTP/1.1, unless it is set up to.
     pub(crate) fn answer_patience(&self) -> Duration {
         let proxy = self.proxy.get().and_then(Option::as_deref);
-        if proxy.is_some_and(|proxy| proxy.starts_with("Caddy")) { PROBE_TIMEOUT } else { CONNECT_TIMEOUT }
+        if proxy.is_some_and(|proxy| proxy.starts_with("Caddy")) {
+            PROBE_TIMEOUT
+        } else {
+            CONNECT_TIMEOUT
+        }
     }
 
-    /// Says this, and then what is written to the exchange. Returns when the daemon begins to answer.
+    /// Says this, and then what is written to the exchange. Returns when the daemon begins to
+    /// answer.
     pub(crate) async fn post(&self, said: Bytes) -> Result<Exchange, ConnectError> {
         let heartbeats = Heartbeats::default();
         let (pipe, body) = outgoing(said, heartbeats.clone());
@@ -109,8 +117,9 @@ impl Dialer {
         Ok(Exchange::new(response, None, Heartbeats::default()))
     }
 
-    /// The response to a request that says this, with what is added to it: in a header if that is possible, because a proxy in Go
-    /// may break a response off that overtakes the end of a body.
+    /// The response to a request that says this, with what is added to it: in a header if that is
+    /// possible, because a proxy in Go may break a response off that overtakes the end of a
+    /// body.
     async fn answer_to(
         &self,
         said: Bytes,
@@ -130,12 +139,13 @@ impl Dialer {
         answer(&self.daemon, with(self.request()).body(said)).await
     }
 
-    /// Says this after a request that goes on got no answer, and finds out whether writers can do with an answer at the end.
+    /// Says this after a request that goes on got no answer, and finds out whether writers can do
+    /// with an answer at the end.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::HalfDuplex`] if they cannot, or if they do not accept that. nginx is set up otherwise: it would pass
-    /// nothing of the request on before the end, either.
+    /// [`ConnectError::HalfDuplex`] if they cannot, or if they do not accept that. nginx is set up
+    /// otherwise: it would pass nothing of the request on before the end, either.
     pub(crate) async fn try_half_duplex(
         &self,
         said: Bytes,
@@ -154,13 +164,15 @@ impl Dialer {
         Err(ConnectError::HalfDuplex { url: self.daemon.clone(), remedy })
     }
 
-    /// Says this, and then what is written to the exchange. The daemon answers when the exchange is shut down.
+    /// Says this, and then what is written to the exchange. The daemon answers when the exchange is
+    /// shut down.
     pub(crate) fn post_half_duplex(&self, said: Bytes) -> Exchange {
         let heartbeats = Heartbeats::default();
         // The daemon has said hello before.
         heartbeats.begin();
         let (pipe, body) = outgoing(said, heartbeats.clone());
-        let (daemon, request) = (self.daemon.clone(), self.request().header(HALF_DUPLEX, "true").body(body));
+        let (daemon, request) =
+            (self.daemon.clone(), self.request().header(HALF_DUPLEX, "true").body(body));
         Exchange::unanswered(async move { answer(&daemon, request).await }, pipe, heartbeats)
     }
 
@@ -211,8 +223,9 @@ fn client(endpoint: &HttpEndpoint) -> reqwest::Result<Client> {
         .http2_initial_stream_window_size(HTTP2_WINDOW_BYTES)
         // So that a reader that does not read stops no other one of this client.
         .http2_initial_connection_window_size(i32::MAX.unsigned_abs());
-    // reqwest would have the system break a connection on which the daemon takes nothing for 30 seconds. A daemon that waits for
-    // a `block` reader takes nothing for longer, and lives: heartbeats say so.
+    // reqwest would have the system break a connection on which the daemon takes nothing for 30
+    // seconds. A daemon that waits for a `block` reader takes nothing for longer, and lives:
+    // heartbeats say so.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     {
         builder = builder.tcp_user_timeout(None::<Duration>);

@@ -86,7 +86,8 @@ impl Alarm {
         self.is_set = false;
     }
 
-    /// Ready once the limit is over, counted from the first poll since it was stopped or last ready.
+    /// Ready once the limit is over, counted from the first poll since it was stopped or last
+    /// ready.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_set {
             self.sleep.as_mut().reset(Instant::now() + self.limit);
@@ -99,7 +100,11 @@ impl Alarm {
 }
 
 impl Exchange {
-    pub(super) fn new(response: Response, request: Option<DuplexStream>, heartbeats: Heartbeats) -> Self {
+    pub(super) fn new(
+        response: Response,
+        request: Option<DuplexStream>,
+        heartbeats: Heartbeats,
+    ) -> Self {
         let proxy = refusal::proxy(response.headers());
         Self { proxy, ..Self::with(Incoming::body(response), request, heartbeats) }
     }
@@ -189,7 +194,8 @@ fn silent() -> io::Error {
     )
 }
 
-/// What hyper has a response over HTTP/1.1 end with when it could not write the request. It keeps the system's error to itself.
+/// What hyper has a response over HTTP/1.1 end with when it could not write the request. It keeps
+/// the system's error to itself.
 const UNWRITTEN: &str = "connection error";
 
 /// What the system said, if it said something; otherwise what HTTP makes of it.
@@ -203,15 +209,20 @@ fn broken(error: &reqwest::Error) -> io::Error {
         }
     }
     match cause.to_string() {
-        unwritten if unwritten == UNWRITTEN => {
-            io::Error::new(kind, "sending to it failed: the other end or the network broke the connection")
-        }
+        unwritten if unwritten == UNWRITTEN => io::Error::new(
+            kind,
+            "sending to it failed: the other end or the network broke the connection",
+        ),
         said => io::Error::new(kind, said),
     }
 }
 
 impl AsyncWrite for Exchange {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.get_mut().request()?.poll_write(cx, bytes)
     }
 
@@ -389,8 +400,8 @@ mod tests {
         let daemon = async {
             let (mut daemon, _) = listener.accept().await.unwrap();
             daemon.read_u8().await.unwrap();
-            // The client does not read the body, and HTTP reads little of it ahead, so only a failed write shows that the
-            // connection broke.
+            // The client does not read the body, and HTTP reads little of it ahead, so only a
+            // failed write shows that the connection broke.
             let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {MEDIA_TYPE}\r\n\r\n");
             let _ = daemon.write(&[head.as_bytes(), &[0; 1024 * 1024]].concat()).await.unwrap();
             daemon

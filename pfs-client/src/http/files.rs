@@ -6,8 +6,8 @@ use super::HttpEndpoint;
 use crate::EndpointError;
 
 impl HttpEndpoint {
-    /// As [`with_token`](Self::with_token), with the one token in this file. It may have comments, and what a daemon's own
-    /// token file has behind a token.
+    /// As [`with_token`](Self::with_token), with the one token in this file. It may have comments,
+    /// and what a daemon's own token file has behind a token.
     ///
     /// # Errors
     ///
@@ -29,7 +29,8 @@ impl HttpEndpoint {
         })
     }
 
-    /// As [`with_identity`](Self::with_identity), with the certificate and the private key in this file.
+    /// As [`with_identity`](Self::with_identity), with the certificate and the private key in this
+    /// file.
     ///
     /// # Errors
     ///
@@ -71,7 +72,10 @@ mod tests {
     #[test]
     fn a_token_file_holds_one_token() {
         assert_eq!(token(b"secret\n").unwrap(), "secret");
-        assert_eq!(token(b"# for cameras\n\n secret read,write / # all\nsecret read").unwrap(), "secret");
+        assert_eq!(
+            token(b"# for cameras\n\n secret read,write / # all\nsecret read").unwrap(),
+            "secret"
+        );
         for bytes in [&b""[..], b"# none\n", b"one\ntwo\n", b"\xff"] {
             assert!(token(bytes).is_err(), "{bytes:?}");
         }
@@ -81,6 +85,9 @@ mod tests {
     fn a_file_that_cannot_be_used_is_named() {
         let endpoint = HttpEndpoint::new("http://h").unwrap();
         let error = endpoint.with_ca_file("/missing/ca").unwrap_err().to_string();
-        assert!(error.starts_with("cannot use the file of trusted certificates /missing/ca: "), "{error}");
+        assert!(
+            error.starts_with("cannot use the file of trusted certificates /missing/ca: "),
+            "{error}"
+        );
     }
 }

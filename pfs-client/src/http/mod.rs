@@ -47,7 +47,8 @@ impl HttpEndpoint {
     /// [`EndpointError::Url`].
     pub fn new(url: &str) -> Result<Self, EndpointError> {
         let url = &*with_scheme(url);
-        let wrong = |reason: &str| EndpointError::Url { url: shown(url), reason: reason.to_owned() };
+        let wrong =
+            |reason: &str| EndpointError::Url { url: shown(url), reason: reason.to_owned() };
         let mut parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(wrong("it begins neither with http:// nor with https://"));
@@ -118,7 +119,8 @@ impl HttpEndpoint {
     /// Whether it is this machine, as far as its name tells.
     pub fn is_local(&self) -> bool {
         self.url.host_str().is_some_and(|host| {
-            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+            let address =
+                host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
             host == "localhost" || address.is_ok_and(|address| address.is_loopback())
         })
     }
@@ -142,7 +144,8 @@ fn with_scheme(url: &str) -> Cow<'_, str> {
         return Cow::Borrowed(url);
     }
     let port = url.strip_prefix(':').unwrap_or(url).split('/').next();
-    let is_port = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_port =
+        port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
     Cow::Owned(match (is_port, url.strip_prefix(':')) {
         (true, Some(rest)) => format!("http://localhost:{rest}"),
         (true, None) => format!("http://localhost:{url}"),
@@ -150,7 +153,8 @@ fn with_scheme(url: &str) -> Cow<'_, str> {
     })
 }
 
-/// Whether a URL has a port written out, which a parsed one no longer tells if it is that of its scheme.
+/// Whether a URL has a port written out, which a parsed one no longer tells if it is that of its
+/// scheme.
 fn names_port(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '\\']).next().unwrap_or_default();

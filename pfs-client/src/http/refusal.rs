@@ -24,7 +24,8 @@ const ALERT: &str = "received fatal alert";
 pub(super) fn unsent(daemon: &str, error: reqwest::Error) -> ConnectError {
     let url = daemon.to_owned();
     let reason = innermost(&error);
-    // A client's certificate is judged when the connection is in use already, and of what HTTP/2 then says only the text is left.
+    // A client's certificate is judged when the connection is in use already, and of what HTTP/2
+    // then says only the text is left.
     if causes(&error).any(is_tls) || reason.starts_with(ALERT) {
         return ConnectError::Untrusted { url, reason };
     }

@@ -1,7 +1,8 @@
 //! Daemon lookup: where a user's daemon is when no socket is named, and where one may be started.
 //!
-//! Four directories may hold the socket `pfsd.sock`. Clients try them in this order and use the first where a daemon
-//! answers. A daemon that is started without a socket serves in the first where it may.
+//! Four directories may hold the socket `pfsd.sock`. Clients try them in this order and use the
+//! first where a daemon answers. A daemon that is started without a socket serves in the first
+//! where it may.
 //!
 //! | directory | a daemon may serve there if | clients believe a daemon there if |
 //! |---|---|---|
@@ -10,14 +11,16 @@
 //! | `/tmp/pfs-UID` | the parent exists | the same |
 //! | `/run/pfs` | the parent, or the directory itself, is the user's own | the same, or root made the directory for another user |
 //!
-//! A process with `XDG_RUNTIME_DIR` and one without, such as a cron job, thus find the same daemon: each looks at the other's
-//! places, too. Only a variable that names another directory than `/run/user/UID` leads to a place of its own: what starts
-//! there first is not found without that variable.
+//! A process with `XDG_RUNTIME_DIR` and one without, such as a cron job, thus find the same daemon:
+//! each looks at the other's places, too. Only a variable that names another directory than
+//! `/run/user/UID` leads to a place of its own: what starts there first is not found without that
+//! variable.
 //!
-//! In all of them the directory must be no symbolic link, and nobody else may write to it; a daemon serves in one of the first
-//! three only if nobody else can enter it either. In `/tmp` anybody may make a directory of any name. A directory
-//! that fails these checks is passed over, by clients and daemons alike, so that root never makes anything in a user's runtime
-//! directory, and that user's next daemon finds its place free.
+//! In all of them the directory must be no symbolic link, and nobody else may write to it; a daemon
+//! serves in one of the first three only if nobody else can enter it either. In `/tmp` anybody may
+//! make a directory of any name. A directory that fails these checks is passed over, by clients and
+//! daemons alike, so that root never makes anything in a user's runtime directory, and that user's
+//! next daemon finds its place free.
 
 mod place;
 
@@ -49,13 +52,14 @@ impl Lookup {
         Self::new(env::var_os("XDG_RUNTIME_DIR").as_deref(), geteuid().as_raw())
     }
 
-    /// That of a user. `runtime_dir` is the value of `XDG_RUNTIME_DIR`; one that is not absolute counts as unset, as its
-    /// specification has it.
+    /// That of a user. `runtime_dir` is the value of `XDG_RUNTIME_DIR`; one that is not absolute
+    /// counts as unset, as its specification has it.
     pub fn new(runtime_dir: Option<&OsStr>, uid: u32) -> Self {
         Self::below(Path::new("/"), runtime_dir, uid)
     }
 
-    /// As [`new`](Self::new), with all places but the first below `root` in place of `/`, such as a directory of a test's.
+    /// As [`new`](Self::new), with all places but the first below `root` in place of `/`, such as a
+    /// directory of a test's.
     pub fn below(root: &Path, runtime_dir: Option<&OsStr>, uid: u32) -> Self {
         let runtime_dir = runtime_dir.map(Path::new).filter(|path| path.is_absolute());
         let runtime = runtime_dir.map(|path| (path.join("pfs"), Kind::Runtime));
@@ -87,7 +91,8 @@ impl Lookup {
         Self::find_in(self.places.iter(), answers)
     }
 
-    /// As [`find`](Self::find), of the user's own places alone: without the one that the system provides for all users.
+    /// As [`find`](Self::find), of the user's own places alone: without the one that the system
+    /// provides for all users.
     ///
     /// # Errors
     ///
@@ -103,9 +108,9 @@ impl Lookup {
         let mut not_found = NotFound::default();
         for place in places {
             let socket = place.socket();
-            let found = place
-                .check()
-                .and_then(|()| answers(&socket).map_err(|error| Unfit::io("connect to", &socket, error)));
+            let found = place.check().and_then(|()| {
+                answers(&socket).map_err(|error| Unfit::io("connect to", &socket, error))
+            });
             match found {
                 Ok(true) => return Ok(Found { socket, passed_over: not_found.passed_over }),
                 Ok(false) | Err(Unfit::Missing { .. }) => not_found.silent.push(socket),
@@ -257,8 +262,9 @@ mod tests {
             place.prepare().unwrap();
         }
         for first in 0..all.len() {
-            let found =
-                Lookup::find_in(lookup.places().iter(), |socket| Ok(all[first..].contains(&socket.into())));
+            let found = Lookup::find_in(lookup.places().iter(), |socket| {
+                Ok(all[first..].contains(&socket.into()))
+            });
             assert_eq!(found.unwrap().socket, all[first]);
         }
         let none = Lookup::find_in(lookup.places().iter(), |_| Ok(false)).unwrap_err();

@@ -80,7 +80,8 @@ impl Place {
         self.believe(directory, Facts::from_parent(self.parent())?)
     }
 
-    /// Makes the directory for a daemon of this user's, for its owner alone, if there is none, and checks the one that is there.
+    /// Makes the directory for a daemon of this user's, for its owner alone, if there is none, and
+    /// checks the one that is there.
     ///
     /// # Errors
     ///
@@ -99,7 +100,9 @@ impl Place {
         match DirBuilder::new().mode(0o700).create(&self.directory) {
             // Perhaps by somebody else.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(|error| Unfit::io("make the directory", &self.directory, error))?,
+            made => {
+                made.map_err(|error| Unfit::io("make the directory", &self.directory, error))?
+            }
         }
         self.may_serve(Some(Facts::from_directory(&self.directory)?), parent)
     }
@@ -143,7 +146,11 @@ impl Place {
     }
 
     fn is_directory(&self, facts: Facts) -> Result<(), Unfit> {
-        if facts.is_directory { Ok(()) } else { Err(Unfit::NotADirectory { path: self.directory.clone() }) }
+        if facts.is_directory {
+            Ok(())
+        } else {
+            Err(Unfit::NotADirectory { path: self.directory.clone() })
+        }
     }
 
     fn forbids(&self, permissions: u32, facts: Facts) -> Result<(), Unfit> {
@@ -168,14 +175,17 @@ impl Facts {
         Self::new(path, fs::symlink_metadata(path))
     }
 
-    /// A link is followed: whoever set `XDG_RUNTIME_DIR` wants it so, and some systems have one at `/tmp`.
+    /// A link is followed: whoever set `XDG_RUNTIME_DIR` wants it so, and some systems have one at
+    /// `/tmp`.
     fn from_parent(path: &Path) -> Result<Self, Unfit> {
         Self::new(path, fs::metadata(path))
     }
 
     fn new(path: &Path, looked: io::Result<Metadata>) -> Result<Self, Unfit> {
         match looked {
-            Ok(found) => Ok(Self { is_directory: found.is_dir(), owner: found.uid(), mode: found.mode() }),
+            Ok(found) => {
+                Ok(Self { is_directory: found.is_dir(), owner: found.uid(), mode: found.mode() })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(Unfit::Missing { path: path.to_owned() })
             }
@@ -254,7 +264,8 @@ mod tests {
         Facts { is_directory: true, owner, mode: 0o040_000 | mode }
     }
 
-    /// Who may be believed, or may serve, in a directory of a kind: `None` where it is all right, else who or what is wrong.
+    /// Who may be believed, or may serve, in a directory of a kind: `None` where it is all right,
+    /// else who or what is wrong.
     fn verdict(outcome: Result<(), Unfit>) -> Option<String> {
         outcome.err().map(|unfit| match unfit {
             Unfit::Foreign { path, owner } => format!("{} {owner}", path.display()),

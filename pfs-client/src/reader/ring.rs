@@ -14,13 +14,14 @@ use crate::RequestError;
 use crate::{ReadError, shm::NotifyCount};
 
 impl Reader {
-    /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over the connection.
-    /// Certain once it is attached.
+    /// Whether it reads from memory that it shares with the daemon; otherwise everything comes over
+    /// the connection. Certain once it is attached.
     pub fn is_shm(&self) -> bool {
         !matches!(self.source, Source::Connection)
     }
 
-    /// How often the ring's notifier was notified, if there is a ring. To be taken before one looks for events.
+    /// How often the ring's notifier was notified, if there is a ring. To be taken before one looks
+    /// for events.
     pub(crate) fn notify_count(&self) -> Option<NotifyCount> {
         match &self.source {
             Source::Connection => None,
@@ -29,7 +30,8 @@ impl Reader {
         }
     }
 
-    /// Fails once the ring has been read to its head: what was appended since the last look at it is not lost.
+    /// Fails once the ring has been read to its head: what was appended since the last look at it
+    /// is not lost.
     pub(super) fn read_out(&mut self, error: ReadError) -> Result<(), ReadError> {
         if !self.is_shm() {
             return Err(self.fail(error));
@@ -41,8 +43,8 @@ impl Reader {
 
 #[cfg(target_os = "linux")]
 impl Reader {
-    /// Tells the daemon that there is room, if a writer waits for that. A daemon that is gone has left the ring, which is read
-    /// to its head first.
+    /// Tells the daemon that there is room, if a writer waits for that. A daemon that is gone has
+    /// left the ring, which is read to its head first.
     pub(super) fn tell_room(&mut self) {
         let Source::Ring(ring) = &mut self.source else { return };
         if ring.take_made_room() && self.broken.is_none() {
@@ -50,8 +52,9 @@ impl Reader {
         }
     }
 
-    /// Asks the daemon for the next ring once the stream has left this one and the reader has read all of it. Returns true when the reader
-    /// has the next ring, or reads from the connection instead.
+    /// Asks the daemon for the next ring once the stream has left this one and the reader has read
+    /// all of it. Returns true when the reader has the next ring, or reads from the connection
+    /// instead.
     pub(super) fn follow(&mut self) -> Result<bool, ReadError> {
         let Source::Ring(ring) = &mut self.source else { return Ok(true) };
         if self.broken.is_some() || !ring.has_to_follow() {
@@ -87,8 +90,13 @@ impl Reader {
     }
 
     /// Goes on in this ring; over the connection, if it cannot be mapped.
-    pub(super) fn goes_on_in(&mut self, layout: RingLayout, leased: bool) -> Result<(), RequestError> {
-        let (Source::Ring(ring), Some(passed)) = (&mut self.source, self.connection.passed()) else {
+    pub(super) fn goes_on_in(
+        &mut self,
+        layout: RingLayout,
+        leased: bool,
+    ) -> Result<(), RequestError> {
+        let (Source::Ring(ring), Some(passed)) = (&mut self.source, self.connection.passed())
+        else {
             return Ok(());
         };
         if ring.follow(layout, leased, passed).is_err() {
@@ -116,7 +124,8 @@ impl Reader {
         }
     }
 
-    /// Whether a thread may sleep on the ring's notifier: there is one, and the connection has no news.
+    /// Whether a thread may sleep on the ring's notifier: there is one, and the connection has no
+    /// news.
     pub(crate) fn may_sleep(&mut self) -> Result<bool, ReadError> {
         match (&mut self.source, self.connection.passed()) {
             (Source::Ring(ring), Some(passed)) => {
@@ -126,7 +135,8 @@ impl Reader {
         }
     }
 
-    /// Sleeps in the calling thread until the notifier has been notified since the count was taken, or for a while.
+    /// Sleeps in the calling thread until the notifier has been notified since the count was taken,
+    /// or for a while.
     pub(crate) fn sleep(&mut self, count: NotifyCount) {
         if let Source::Ring(ring) = &mut self.source {
             ring.sleep(count);

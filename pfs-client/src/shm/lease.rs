@@ -43,7 +43,10 @@ impl Lease {
     pub(crate) fn offered(layout: RingLayout, passed: &Passed) -> Self {
         let open = || {
             let (ring, asleep, room) = (passed.take()?, passed.take()?, passed.take()?);
-            io::Result::Ok((MappedOffer::open(ring, asleep, layout)?, Room::new(room, passed.runtime())?))
+            io::Result::Ok((
+                MappedOffer::open(ring, asleep, layout)?,
+                Room::new(room, passed.runtime())?,
+            ))
         };
         Self::Offered(open().ok())
     }
@@ -71,19 +74,23 @@ impl Lease {
         passed: Option<&Passed>,
     ) -> Result<(), RequestError> {
         let expected = || RequestError::unexpected("a lease that was asked for, and is possible");
-        let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else { return Err(expected()) };
+        let Self::Asked(mapped, room) = std::mem::replace(self, Self::None) else {
+            return Err(expected());
+        };
         let pages = (0..start.pages).map_while(|_| passed?.take().ok());
         let holder = mapped.begin(start, pages).ok_or_else(expected)?;
         *self = Self::Held(Box::new(Held { holder, before, room }));
         Ok(())
     }
 
-    /// Ends the lease, under which the daemon has counted `said` chunks. Returns what the writer had; `None` if the lease was not
-    /// granted.
+    /// Ends the lease, under which the daemon has counted `said` chunks. Returns what the writer
+    /// had; `None` if the lease was not granted.
     pub(crate) fn end(&mut self, said: u64) -> Result<Option<Box<Held>>, RequestError> {
         match std::mem::replace(self, Self::None) {
             Self::Held(held) if held.holder.published() == said => Ok(Some(held)),
-            Self::Held(held) => Err(ProtocolError::Lease { said, counted: held.holder.published() }.into()),
+            Self::Held(held) => {
+                Err(ProtocolError::Lease { said, counted: held.holder.published() }.into())
+            }
             Self::Asked(..) => Ok(None),
             Self::None | Self::Offered(_) => Err(RequestError::unexpected("nothing of a lease")),
         }
@@ -116,15 +123,17 @@ impl Held {
         u32::try_from(self.holder.readers()).unwrap_or(u32::MAX)
     }
 
-    /// Pushes a chunk if nothing speaks against it. Returns whether it is [time to publish](Self::should_publish) what was pushed.
+    /// Pushes a chunk if nothing speaks against it. Returns whether it is [time to
+    /// publish](Self::should_publish) what was pushed.
     #[inline]
     pub(crate) fn try_push(&mut self, chunk: &[u8]) -> Option<bool> {
         self.holder.try_push(chunk).ok()?;
         Some(self.should_publish())
     }
 
-    /// As [`try_push`](Self::try_push), but waits for room. Pending while there is none, and when the lease has ended: then the daemon's
-    /// next message says how to go on, so the caller must listen to the daemon.
+    /// As [`try_push`](Self::try_push), but waits for room. Pending while there is none, and when
+    /// the lease has ended: then the daemon's next message says how to go on, so the caller
+    /// must listen to the daemon.
     pub(crate) fn poll_push(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,7 +168,8 @@ impl Held {
                     Poll::Ready(Ok(pushed))
                 }
                 Err(HolderError::Full { up_to }) => {
-                    // The readers that it waits for may be asleep, or have read all that is published.
+                    // The readers that it waits for may be asleep, or have read all that is
+                    // published.
                     if self.publish(queue)? {
                         ready!(self.poll_room(cx, up_to, queue));
                         continue;
@@ -175,7 +185,8 @@ impl Held {
         }
     }
 
-    /// Ready when it is time to try again, after a chunk found no room before readers have come to chunk `up_to`.
+    /// Ready when it is time to try again, after a chunk found no room before readers have come to
+    /// chunk `up_to`.
     fn poll_room(&mut self, cx: &mut Context<'_>, up_to: u64, queue: &mut Vec<u8>) -> Poll<()> {
         if !self.holder.waits_for_room(up_to) {
             return Poll::Ready(());
@@ -188,8 +199,9 @@ impl Held {
         self.room.has_heard();
     }
 
-    /// Publishes what was pushed, and wakes the readers that sleep. For those in the daemon, it queues a message to the daemon. False if
-    /// the lease has ended, and something stays [unpublished](Self::unpublished).
+    /// Publishes what was pushed, and wakes the readers that sleep. For those in the daemon, it
+    /// queues a message to the daemon. False if the lease has ended, and something stays
+    /// [unpublished](Self::unpublished).
     #[inline]
     pub(crate) fn publish(&mut self, queue: &mut Vec<u8>) -> Result<bool, WriteError> {
         match self.holder.publish() {

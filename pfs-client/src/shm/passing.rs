@@ -55,7 +55,8 @@ impl Passed {
         &self.socket
     }
 
-    /// Whether something can be read from the socket now, or it was closed; looks once in each [`POLL_INTERVAL`] since `looked`.
+    /// Whether something can be read from the socket now, or it was closed; looks once in each
+    /// [`POLL_INTERVAL`] since `looked`.
     pub(crate) fn has_input(&self, looked: &mut Duration) -> bool {
         // As of the last tick of the system's clock: that costs a part of what the exact time does.
         let now: Duration = clock_gettime(ClockId::MonotonicCoarse).try_into().unwrap_or_default();
@@ -84,8 +85,11 @@ pub(crate) struct PassingSocket {
 impl PassingSocket {
     pub(crate) fn new(socket: UnixStream) -> (Self, Passed) {
         let socket = Arc::new(socket);
-        let passed =
-            Passed { queue: Arc::default(), socket: Arc::clone(&socket), runtime: Handle::current() };
+        let passed = Passed {
+            queue: Arc::default(),
+            socket: Arc::clone(&socket),
+            runtime: Handle::current(),
+        };
         (Self { socket, passed: passed.clone() }, passed)
     }
 
@@ -123,7 +127,11 @@ impl AsyncRead for PassingSocket {
 }
 
 impl AsyncWrite for PassingSocket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 

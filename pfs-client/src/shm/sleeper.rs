@@ -11,7 +11,8 @@ use pfs_stream::shm::Notifier;
 
 use super::sleep::Sleep;
 
-/// A thread that sleeps on a notifier and wakes one task, because an event loop cannot wait for a futex.
+/// A thread that sleeps on a notifier and wakes one task, because an event loop cannot wait for a
+/// futex.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
     notifier: Notifier,
@@ -60,7 +61,9 @@ impl Sleeper {
         }
         let mut state = self.orders.state();
         match &mut *state {
-            State::Sleep { count: before, waker } if *before == count => waker.clone_from(cx.waker()),
+            State::Sleep { count: before, waker } if *before == count => {
+                waker.clone_from(cx.waker())
+            }
             state => {
                 *state = State::Sleep { count, waker: cx.waker().clone() };
                 self.orders.changed.notify_one();
@@ -90,7 +93,8 @@ fn run(orders: &Orders, notifier: &Notifier) {
             State::Sleep { count, .. } if notifier.count() == *count => {
                 let count = *count;
                 drop(state);
-                // A wake-up just before the thread falls asleep is missed. The thread also wakes by itself.
+                // A wake-up just before the thread falls asleep is missed. The thread also wakes by
+                // itself.
                 sleep.sleep(count);
                 state = orders.state();
             }

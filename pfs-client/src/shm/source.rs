@@ -18,8 +18,8 @@ use crate::{Event, ReadError, chunks::Chunks};
 
 use super::{passing::Passed, sleep::Sleep, sleeper::Sleeper, watch::Watch};
 
-/// How much is copied from the ring at once, about, in bytes: so little that it stays in a processor's own cache until it is
-/// used, and so does the place for it until the next read.
+/// How much is copied from the ring at once, about, in bytes: so little that it stays in a
+/// processor's own cache until it is used, and so does the place for it until the next read.
 const READ_BATCH_BYTES: usize = 64 * 1024;
 
 /// How often a notifier was notified, and which.
@@ -29,7 +29,8 @@ pub(crate) struct NotifyCount {
     count: u32,
 }
 
-/// The two descriptors that come along with a leased ring, after its own: a page and an event counter.
+/// The two descriptors that come along with a leased ring, after its own: a page and an event
+/// counter.
 fn wake_files(leased: bool, passed: &Passed) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
     if leased { Ok(Some((passed.take()?, passed.take()?))) } else { Ok(None) }
 }
@@ -47,7 +48,8 @@ pub(crate) struct ShmSource {
     notifier: Notifier,
     /// Sleeping in the reader's own thread.
     sleep: Sleep,
-    /// Made when it is first needed: whoever only reads what is there, or sleeps in its own thread, needs none.
+    /// Made when it is first needed: whoever only reads what is there, or sleeps in its own
+    /// thread, needs none.
     sleeper: Option<Sleeper>,
     batch: Bytes,
     /// Lengths of the chunks in it.
@@ -81,7 +83,8 @@ impl ShmSource {
         })
     }
 
-    /// Whether it has read all of a ring that the stream has left. To be asked when nothing more was found.
+    /// Whether it has read all of a ring that the stream has left. To be asked when nothing more
+    /// was found.
     pub(crate) fn has_to_follow(&self) -> bool {
         self.lengths.is_empty() && (self.left || self.reader.has_to_follow())
     }
@@ -96,13 +99,19 @@ impl ShmSource {
         !std::mem::replace(&mut self.asked, true)
     }
 
-    /// Whether the next ring was asked for and has not come: nothing but the connection brings news then.
+    /// Whether the next ring was asked for and has not come: nothing but the connection brings news
+    /// then.
     pub(crate) fn is_asking(&self) -> bool {
         self.asked
     }
 
     /// Goes on in the ring that came along with `Ring`.
-    pub(crate) fn follow(&mut self, layout: RingLayout, leased: bool, passed: &Passed) -> io::Result<()> {
+    pub(crate) fn follow(
+        &mut self,
+        layout: RingLayout,
+        leased: bool,
+        passed: &Passed,
+    ) -> io::Result<()> {
         (self.asked, self.left) = (false, false);
         let ring = passed.take()?;
         let wake_files = wake_files(leased, passed)?;
@@ -143,14 +152,18 @@ impl ShmSource {
     }
 
     /// Adds what there is to `chunks`; an event that is something else is returned.
-    pub(crate) fn try_next_batch(&mut self, chunks: &mut Chunks) -> Result<Option<Event>, ReadError> {
+    pub(crate) fn try_next_batch(
+        &mut self,
+        chunks: &mut Chunks,
+    ) -> Result<Option<Event>, ReadError> {
         while let Some(Event::Chunk(chunk)) = self.copied() {
             chunks.push(&chunk);
         }
         if chunks.is_empty() { self.read(chunks) } else { Ok(None) }
     }
 
-    /// Writes what comes next to a file, if it is chunks that were not copied, and enough of them; how many bytes.
+    /// Writes what comes next to a file, if it is chunks that were not copied, and enough of them;
+    /// how many bytes.
     pub(crate) fn try_write_to(
         &mut self,
         file: BorrowedFd<'_>,
@@ -198,15 +211,16 @@ impl ShmSource {
         NotifyCount { moves: self.moves, count: self.notifier.count() }
     }
 
-    /// Sleeps in the calling thread until the notifier has been notified since the count was taken, or until the next look at the notifier
-    /// is due. May wake for no reason.
+    /// Sleeps in the calling thread until the notifier has been notified since the count was taken,
+    /// or until the next look at the notifier is due. May wake for no reason.
     pub(crate) fn sleep(&mut self, NotifyCount { moves, count }: NotifyCount) {
         if moves == self.moves {
             self.sleep.sleep(count);
         }
     }
 
-    /// Whether the connection that the ring came over has news, which from now on also wake a thread that sleeps.
+    /// Whether the connection that the ring came over has news, which from now on also wake a
+    /// thread that sleeps.
     pub(crate) fn has_news(&mut self, passed: &Passed) -> io::Result<bool> {
         let watch = match &self.watch {
             Some(watch) => watch,
@@ -215,9 +229,13 @@ impl ShmSource {
         Ok(watch.has_news())
     }
 
-    /// Ready when there may be news since the notifier's count was taken. Without a thread to wait for them, none are
-    /// possible.
-    pub(crate) fn poll_news(&mut self, cx: &mut Context<'_>, before: NotifyCount) -> Poll<io::Result<()>> {
+    /// Ready when there may be news since the notifier's count was taken. Without a thread to wait
+    /// for them, none are possible.
+    pub(crate) fn poll_news(
+        &mut self,
+        cx: &mut Context<'_>,
+        before: NotifyCount,
+    ) -> Poll<io::Result<()>> {
         let NotifyCount { moves, count } = before;
         if moves != self.moves {
             return Poll::Ready(Ok(()));

@@ -1,4 +1,5 @@
-//! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's notifier.
+//! Noticing that the daemon has something to say, or is gone, while a thread sleeps on a ring's
+//! notifier.
 
 use std::{
     io,
@@ -14,7 +15,8 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
-/// A wake that comes just before the sleeper falls asleep is missed, so it is repeated until the sleeper has heard.
+/// A wake that comes just before the sleeper falls asleep is missed, so it is repeated until the
+/// sleeper has heard.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// A thread that watches the connection and wakes whoever sleeps on the notifier.
@@ -51,8 +53,13 @@ impl Shared {
 
 impl Watch {
     pub(crate) fn new(socket: &Arc<UnixStream>, notifier: Notifier) -> io::Result<Self> {
-        let state =
-            State { notifier: Some(notifier), round: 0, something: false, heard: false, ended: false };
+        let state = State {
+            notifier: Some(notifier),
+            round: 0,
+            something: false,
+            heard: false,
+            ended: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let (their_socket, theirs) = (Arc::clone(socket), Arc::clone(&shared));
         thread::Builder::new()
@@ -73,13 +80,18 @@ impl Watch {
     pub(crate) fn go_on(&self, notifier: Notifier) {
         let mut state = self.shared.state();
         let round = state.round.wrapping_add(1);
-        *state =
-            State { notifier: Some(notifier), round, something: false, heard: false, ended: state.ended };
+        *state = State {
+            notifier: Some(notifier),
+            round,
+            something: false,
+            heard: false,
+            ended: state.ended,
+        };
         self.shared.changed.notify_one();
     }
 
-    /// Stops waking and drops the notifier. The thread ends when data arrives next. Keep the watch as long as the connection: dropping the
-    /// watch shuts the connection down.
+    /// Stops waking and drops the notifier. The thread ends when data arrives next. Keep the watch
+    /// as long as the connection: dropping the watch shuts the connection down.
     pub(crate) fn retire(&self) {
         let mut state = self.shared.state();
         (state.notifier, state.ended) = (None, true);
@@ -101,7 +113,9 @@ fn run(socket: &UnixStream, shared: &Shared) {
         let round = state.round;
         drop(state);
         // Whatever ends the waiting, the sleeper looks for itself; only a signal does not count.
-        while poll(&mut [PollFd::new(socket, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+        while poll(&mut [PollFd::new(socket, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR)
+        {
+        }
         state = shared.state();
         while state.round == round && !state.ended {
             state.something = true;

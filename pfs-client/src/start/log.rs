@@ -39,15 +39,19 @@ impl Log {
     }
 }
 
-/// The reason in what a daemon wrote that did not start. It ends with a line of `pfsd: REASON`, as the loader does that misses a
-/// library. Behind a wrong argument (`error: REASON`) there are hints how to do better.
+/// The reason in what a daemon wrote that did not start. It ends with a line of `pfsd: REASON`, as
+/// the loader does that misses a library. Behind a wrong argument (`error: REASON`) there are hints
+/// how to do better.
 fn reason(said: &str) -> Option<&str> {
     // A message of several lines goes on with indented ones.
     let lines = said.lines().filter(|line| line.starts_with(|first: char| !first.is_whitespace()));
     let lines = lines.map(str::trim_end);
-    let prefixed = |line| ["pfsd: ", "error: "].iter().find_map(|prefix| str::strip_prefix(line, prefix));
+    let prefixed =
+        |line| ["pfsd: ", "error: "].iter().find_map(|prefix| str::strip_prefix(line, prefix));
     let fatal = lines.clone().filter_map(prefixed).next_back();
-    fatal.or_else(|| lines.clone().rfind(|line| line.contains("ERROR"))).or_else(|| lines.clone().next_back())
+    fatal
+        .or_else(|| lines.clone().rfind(|line| line.contains("ERROR")))
+        .or_else(|| lines.clone().next_back())
 }
 
 #[cfg(test)]

@@ -11,17 +11,19 @@
 //! # }
 //! ```
 //!
-//! A program that tells its user what happens, or starts a daemon without connecting, uses a [`Starter`].
+//! A program that tells its user what happens, or starts a daemon without connecting, uses a
+//! [`Starter`].
 //!
-//! The program is the `pfsd` beside the own executable; for an example in cargo's directory `examples`, the `pfsd` one
-//! directory up; else the `pfsd` on `PATH`. The daemon serves at the first [place](crate::lookup) where a daemon of this user
-//! may, and its log is beside its socket. The daemon outlives the program: it has a session of its own, keeps no descriptor
-//! of the program open, and ends by itself when nobody has used it for 10 minutes (`limits.idle_exit`). Any number of
-//! processes may start one at once: one daemon serves them all.
+//! The program is the `pfsd` beside the own executable; for an example in cargo's directory
+//! `examples`, the `pfsd` one directory up; else the `pfsd` on `PATH`. The daemon serves at the
+//! first [place](crate::lookup) where a daemon of this user may, and its log is beside its socket.
+//! The daemon outlives the program: it has a session of its own, keeps no descriptor of the program
+//! open, and ends by itself when nobody has used it for 10 minutes (`limits.idle_exit`). Any number
+//! of processes may start one at once: one daemon serves them all.
 //!
-//! `PFS_AUTOSTART=0` in the environment forbids the start, for [`Client::connect_or_start`] as for `pfs`: who runs the
-//! daemon under a service manager wants no second one, whichever program needs it. A [`Starter`] does not ask;
-//! [`is_allowed`] does.
+//! `PFS_AUTOSTART=0` in the environment forbids the start, for [`Client::connect_or_start`] as for
+//! `pfs`: who runs the daemon under a service manager wants no second one, whichever program needs
+//! it. A [`Starter`] does not ask; [`is_allowed`] does.
 
 mod log;
 #[allow(unsafe_code)]
@@ -51,14 +53,16 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 const OTHER_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Connects to the daemon there, and starts one if the endpoint is [`Endpoint::Lookup`], which it is if nothing names the daemon, and none
-    /// answers. Waits up to 5 seconds for the new daemon. Other endpoints are just connected to. See [`start`](crate::start)
-    /// for what is started where.
+    /// Connects to the daemon there, and starts one if the endpoint is [`Endpoint::Lookup`], which
+    /// it is if nothing names the daemon, and none answers. Waits up to 5 seconds for the new
+    /// daemon. Other endpoints are just connected to. See [`start`](crate::start) for what is
+    /// started where.
     ///
     /// # Errors
     ///
-    /// [`StartError::Connect`] for what [`Client::connect`] returns; [`StartError::Forbidden`] when no daemon answers and
-    /// `PFS_AUTOSTART=0` is set; otherwise when the daemon could not be started.
+    /// [`StartError::Connect`] for what [`Client::connect`] returns; [`StartError::Forbidden`] when
+    /// no daemon answers and `PFS_AUTOSTART=0` is set; otherwise when the daemon could not be
+    /// started.
     ///
     /// # Cancel safety
     ///
@@ -97,9 +101,9 @@ pub fn is_allowed() -> bool {
     env::var_os("PFS_AUTOSTART").is_none_or(|value| value != "0")
 }
 
-/// Returns true if a new daemon would do better than the one that was connected to: no daemon answers, or the daemon ended
-/// after it answered (`pfs stop` or its idle exit was a moment ahead). Before the hello nothing has been asked for, so the
-/// next daemon serves the client as well.
+/// Returns true if a new daemon would do better than the one that was connected to: no daemon
+/// answers, or the daemon ended after it answered (`pfs stop` or its idle exit was a moment ahead).
+/// Before the hello nothing has been asked for, so the next daemon serves the client as well.
 pub fn is_needed(error: &ConnectError) -> bool {
     matches!(
         error,
@@ -121,7 +125,8 @@ pub struct Starter {
 }
 
 impl Starter {
-    /// Chooses the first place where a daemon may serve, makes its directory and opens the daemon's log in it.
+    /// Chooses the first place where a daemon may serve, makes its directory and opens the daemon's
+    /// log in it.
     ///
     /// # Errors
     ///
@@ -131,7 +136,8 @@ impl Starter {
         for place in lookup.places() {
             let path = place.log();
             let log = place.prepare().and_then(|()| {
-                Log::open(path.clone()).map_err(|error| Unfit::io("open the daemon's log", &path, error))
+                Log::open(path.clone())
+                    .map_err(|error| Unfit::io("open the daemon's log", &path, error))
             });
             match log {
                 Ok(log) => {
@@ -154,13 +160,14 @@ impl Starter {
         &self.socket
     }
 
-    /// Why the places before the chosen one are not fit. [`Unfit::Missing`] is common, and nothing that a user has to know.
+    /// Why the places before the chosen one are not fit. [`Unfit::Missing`] is common, and nothing
+    /// that a user has to know.
     pub fn passed_over(&self) -> &[Unfit] {
         &self.passed_over
     }
 
-    /// Starts the daemon, and waits up to 5 seconds until a daemon answers: this one, or one that another process
-    /// has started there meanwhile. Returns the socket.
+    /// Starts the daemon, and waits up to 5 seconds until a daemon answers: this one, or one that
+    /// another process has started there meanwhile. Returns the socket.
     ///
     /// # Errors
     ///
@@ -184,12 +191,13 @@ impl Starter {
         }
     }
 
-    /// [Runs](Self::run) the daemon and connects to it. Starts the next daemon if the one that answered ended before it was
-    /// connected to.
+    /// [Runs](Self::run) the daemon and connects to it. Starts the next daemon if the one that
+    /// answered ended before it was connected to.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); [`StartError::Gone`] when a daemon answered and could not be connected to.
+    /// As [`run`](Self::run); [`StartError::Gone`] when a daemon answered and could not be
+    /// connected to.
     ///
     /// # Cancel safety
     ///
@@ -210,8 +218,9 @@ impl Starter {
         }
     }
 
-    /// Waits until a daemon answers. Returns false if the process exited with success and another one has to be started. Then
-    /// the process, or a daemon that started earlier, served there and exited because no client used it.
+    /// Waits until a daemon answers. Returns false if the process exited with success and another
+    /// one has to be started. Then the process, or a daemon that started earlier, served there
+    /// and exited because no client used it.
     async fn wait_for(&self, mut process: Process, deadline: Instant) -> Result<bool, StartError> {
         let mut deadline = deadline;
         let mut pause = Duration::from_millis(2);
@@ -249,8 +258,8 @@ impl Starter {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A daemon answers and cannot be connected to, or no daemon answers and the endpoint is not one where a daemon is
-    /// started.
+    /// A daemon answers and cannot be connected to, or no daemon answers and the endpoint is not
+    /// one where a daemon is started.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// No daemon answers, and `PFS_AUTOSTART=0` forbids to start one.
@@ -343,7 +352,8 @@ fn own_name() -> String {
     name.map_or_else(|| "this program".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The `pfsd` beside our own executable, or one directory up from cargo's examples, else the one on `PATH`.
+/// The `pfsd` beside our own executable, or one directory up from cargo's examples, else the one on
+/// `PATH`.
 fn program() -> PathBuf {
     let own = env::current_exe().ok();
     own.as_deref().and_then(pfsd_near).unwrap_or_else(|| PathBuf::from("pfsd"))
@@ -399,7 +409,9 @@ mod tests {
         assert!(matches!(error, StartError::Ended { .. }), "{error:?}");
         let shown = error.to_string();
         assert!(
-            shown.contains("pfsd.sock ended at once (exit status: 3): the configuration is wrong; see /"),
+            shown.contains(
+                "pfsd.sock ended at once (exit status: 3): the configuration is wrong; see /"
+            ),
             "{shown}"
         );
     }
@@ -425,7 +437,8 @@ mod tests {
     #[tokio::test]
     async fn a_daemon_that_ends_before_it_is_connected_to_is_followed_by_the_next() {
         let directory = tempfile::tempdir().unwrap();
-        let lookup = Lookup::below(directory.path(), Some(directory.path().as_os_str()), geteuid().as_raw());
+        let lookup =
+            Lookup::below(directory.path(), Some(directory.path().as_os_str()), geteuid().as_raw());
         let program = starter(directory.path(), "exit 3").program;
         let starter = Starter { program, ..Starter::prepare(&lookup).unwrap() };
         let first = UnixListener::bind(starter.socket()).unwrap();

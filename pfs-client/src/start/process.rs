@@ -1,16 +1,19 @@
 //! The process of a daemon: spawning it with a session and descriptors of its own, and reaping it.
 //!
-//! The daemon outlives the program that starts it. What the program inherited, or opened for its children, must not stay open
-//! in the daemon: a pipe whose reader waits for its end, or the file of a lock. The descriptors of the program itself stay as
-//! they are, because it may mean them for other children. So descriptors are marked in the child, between fork and exec.
-//! They are marked as close-on-exec and not closed, because the standard library reports a failed exec over one of them.
+//! The daemon outlives the program that starts it. What the program inherited, or opened for its
+//! children, must not stay open in the daemon: a pipe whose reader waits for its end, or the file
+//! of a lock. The descriptors of the program itself stay as they are, because it may mean them for
+//! other children. So descriptors are marked in the child, between fork and exec. They are marked
+//! as close-on-exec and not closed, because the standard library reports a failed exec over one of
+//! them.
 //!
 //! # Safety
 //!
-//! What the child runs between fork and exec is [`setsid`] and [`Inherited::mark`]: system calls that take numbers and no
-//! pointers. They touch no memory, take no lock and allocate nothing; the list of numbers was made before the fork, and is
-//! read only. The one unsafe system call before the fork has an empty range of descriptors. After the fork the
-//! system calls change descriptors of the child alone, whose table is a copy.
+//! What the child runs between fork and exec is [`setsid`] and [`Inherited::mark`]: system calls
+//! that take numbers and no pointers. They touch no memory, take no lock and allocate nothing; the
+//! list of numbers was made before the fork, and is read only. The one unsafe system call before
+//! the fork has an empty range of descriptors. After the fork the system calls change descriptors
+//! of the child alone, whose table is a copy.
 
 use std::{
     fs, io,
@@ -28,8 +31,14 @@ use super::{log::Log, own_name};
 const FIRST: RawFd = 3;
 
 /// What a service manager tells its service. The daemon is no part of that service.
-const OF_SERVICE_MANAGER: [&str; 6] =
-    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
+const OF_SERVICE_MANAGER: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+];
 
 /// The stack of a thread that only waits.
 const STACK_BYTES: usize = 64 * 1024;
@@ -53,8 +62,9 @@ impl Process {
         self.0.as_mut().map_or(Ok(None), Child::try_wait)
     }
 
-    /// Has a thread wait for the exit of a process that still runs. Otherwise the process would stay in the system's table as a
-    /// zombie for as long as this program lives. Returns the thread, if there is one.
+    /// Has a thread wait for the exit of a process that still runs. Otherwise the process would
+    /// stay in the system's table as a zombie for as long as this program lives. Returns the
+    /// thread, if there is one.
     fn reap(&mut self) -> Option<JoinHandle<io::Result<ExitStatus>>> {
         let mut child = self.0.take()?;
         match child.try_wait() {
@@ -85,8 +95,8 @@ fn spawn(program: &Path, socket: &Path, log: &Log, inherited: Inherited) -> io::
         command.env_remove(variable);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.file().try_clone()?);
-    // Neither Ctrl-C at our terminal nor the end of the terminal is for the daemon. The standard library only offers a process
-    // group, which gets the hangup of the terminal.
+    // Neither Ctrl-C at our terminal nor the end of the terminal is for the daemon. The standard
+    // library only offers a process group, which gets the hangup of the terminal.
     let detach = move || {
         setsid()?;
         inherited.mark()
@@ -99,7 +109,8 @@ fn spawn(program: &Path, socket: &Path, log: &Log, inherited: Inherited) -> io::
 /// The descriptors that the daemon must not keep.
 #[derive(Debug)]
 enum Inherited {
-    /// All but the standard ones, by one system call: `close_range` with its flag `CLOEXEC` (Linux 5.11).
+    /// All but the standard ones, by one system call: `close_range` with its flag `CLOEXEC` (Linux
+    /// 5.11).
     #[cfg(target_os = "linux")]
     Range,
     /// Each by its number.
@@ -186,15 +197,18 @@ mod tests {
         (program, Log::open(directory.join("pfsd.log")).unwrap())
     }
 
-    /// A daemon that is started with `find` keeps nothing open that we inherited, and we keep it as it was.
+    /// A daemon that is started with `find` keeps nothing open that we inherited, and we keep it as
+    /// it was.
     fn keeps_nothing(find: impl FnOnce() -> io::Result<Inherited>) {
         let directory = tempfile::tempdir().unwrap();
         let (program, log) = program(directory.path(), "exec sleep 86400");
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let mut child = spawn(&program, Path::new("/run/pfsd.sock"), &log, find().unwrap()).unwrap();
+        let mut child =
+            spawn(&program, Path::new("/run/pfsd.sock"), &log, find().unwrap()).unwrap();
         let own = [&reader, &writer].map(|end| fcntl_getfd(end).unwrap());
         drop(writer);
-        // With the child's copy of the writing end open, this would wait for the child, which does not end by itself.
+        // With the child's copy of the writing end open, this would wait for the child, which does
+        // not end by itself.
         let mut pipe = [PollFd::new(&reader, PollFlags::IN)];
         let ready = poll(&mut pipe, Some(&Timespec { tv_sec: 120, tv_nsec: 0 })).unwrap();
         child.kill().unwrap();

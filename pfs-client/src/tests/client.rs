@@ -15,8 +15,8 @@ use tokio::{
 
 use super::daemon::{Daemon, path, promptly};
 use crate::{
-    Client, ConnectError, CreateOptions, DaemonInfo, Endpoint, ErrorCode, Peer, ProtocolError, ReadOptions,
-    RequestError, State, StreamSummary, WriteOptions, WriterStat, lookup::Lookup,
+    Client, ConnectError, CreateOptions, DaemonInfo, Endpoint, ErrorCode, Peer, ProtocolError,
+    ReadOptions, RequestError, State, StreamSummary, WriteOptions, WriterStat, lookup::Lookup,
 };
 
 /// A socket in a directory of its own.
@@ -115,14 +115,18 @@ async fn a_socket_where_nobody_listens_is_no_daemon() {
     assert!(dead.exists(), "a daemon that died leaves its socket");
     for path in [dead, directory.path().join("missing.sock")] {
         let error = Client::connect(Endpoint::Unix(path.clone())).await.unwrap_err();
-        assert!(matches!(&error, ConnectError::NoDaemon { path: told, .. } if *told == path), "{error:?}");
+        assert!(
+            matches!(&error, ConnectError::NoDaemon { path: told, .. } if *told == path),
+            "{error:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_daemon_is_looked_for_when_it_is_connected_to_and_its_socket_is_named_then() {
     let directory = tempfile::tempdir().unwrap();
-    let lookup = Lookup::new(Some(directory.path().as_os_str()), rustix::process::geteuid().as_raw());
+    let lookup =
+        Lookup::new(Some(directory.path().as_os_str()), rustix::process::geteuid().as_raw());
     let place = &lookup.places()[0];
     place.prepare().unwrap();
     let listener = UnixListener::bind(place.socket()).unwrap();
@@ -167,7 +171,8 @@ async fn a_path_too_long_for_the_kernel_is_another_error() {
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
     let socket = Socket::new();
-    let error = timeout(Duration::from_secs(60), socket.connect()).await.expect("stuck").unwrap_err();
+    let error =
+        timeout(Duration::from_secs(60), socket.connect()).await.expect("stuck").unwrap_err();
     assert!(
         matches!(error, ConnectError::TimedOut { after } if after == Duration::from_secs(5)),
         "{error:?}"
@@ -187,11 +192,16 @@ async fn a_daemon_of_another_version_is_refused_or_refuses() {
         client.unwrap_err()
     };
     for (min_version, max_version) in [(VERSION + 1, VERSION + 1), (VERSION, VERSION + 1), (0, 0)] {
-        let error = answered(Reply::Hello(Hello { min_version, max_version, capabilities: 0 })).await;
+        let error =
+            answered(Reply::Hello(Hello { min_version, max_version, capabilities: 0 })).await;
         assert!(matches!(error, ConnectError::Version { .. }), "{error:?}");
     }
-    let error = answered(Reply::Error { code: ErrorCode::Version, message: "too old".into() }).await;
-    assert!(matches!(&error, ConnectError::Version { message } if message == "too old"), "{error:?}");
+    let error =
+        answered(Reply::Error { code: ErrorCode::Version, message: "too old".into() }).await;
+    assert!(
+        matches!(&error, ConnectError::Version { message } if message == "too old"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -214,16 +224,23 @@ async fn every_request_is_answered_on_one_connection() {
     let options = CreateOptions { ring_buffer_size: Some(4096), ..CreateOptions::default() };
     let create = Request::Create(path.clone(), options.clone());
     answered(client.create(&path, &options), &mut d, create, &[Reply::Done]).await.unwrap();
-    answered(client.close(&path), &mut d, Request::Close(path.clone()), &[Reply::Done]).await.unwrap();
-    answered(client.remove(&path), &mut d, Request::Remove(path.clone()), &[Reply::Done]).await.unwrap();
+    answered(client.close(&path), &mut d, Request::Close(path.clone()), &[Reply::Done])
+        .await
+        .unwrap();
+    answered(client.remove(&path), &mut d, Request::Remove(path.clone()), &[Reply::Done])
+        .await
+        .unwrap();
 
     let replies = [Reply::Summary(summary()), Reply::Summary(summary()), Reply::Done];
-    let list = answered(client.list("/streamfs"), &mut d, Request::List("/streamfs".into()), &replies).await;
+    let list =
+        answered(client.list("/streamfs"), &mut d, Request::List("/streamfs".into()), &replies)
+            .await;
     assert_eq!(list.unwrap(), [summary(), summary()]);
 
     let text = Bytes::from_static(b"read me");
     let replies = [Reply::Document(text.clone())];
-    let document = answered(client.document(&path), &mut d, Request::Document(path.clone()), &replies).await;
+    let document =
+        answered(client.document(&path), &mut d, Request::Document(path.clone()), &replies).await;
     assert_eq!(document.unwrap(), text);
 
     let daemon = answered(client.info(), &mut d, Request::Info, &[Reply::Daemon(info())]).await;
@@ -234,8 +251,13 @@ async fn every_request_is_answered_on_one_connection() {
 async fn the_stats_of_a_stream_come_with_its_writers_and_readers() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
-    let writer =
-        WriterStat { peer: Peer::default(), since: UNIX_EPOCH, bytes: 9, waiting: true, leased: false };
+    let writer = WriterStat {
+        peer: Peer::default(),
+        since: UNIX_EPOCH,
+        bytes: 9,
+        waiting: true,
+        leased: false,
+    };
     let replies = [
         Reply::Stat(super::daemon::stat()),
         Reply::WriterStat(writer.clone()),
@@ -243,7 +265,8 @@ async fn the_stats_of_a_stream_come_with_its_writers_and_readers() {
         Reply::ReaderStat(super::daemon::reader_stat(2)),
         Reply::Done,
     ];
-    let stat = answered(client.stat(&path()), &mut daemon, Request::Stat(path()), &replies).await.unwrap();
+    let stat =
+        answered(client.stat(&path()), &mut daemon, Request::Stat(path()), &replies).await.unwrap();
     assert_eq!((stat.path.as_str(), stat.head), ("/streamfs/cam", 3));
     assert_eq!(stat.writers, [writer]);
     assert_eq!(stat.readers, [super::daemon::reader_stat(1), super::daemon::reader_stat(2)]);
@@ -253,10 +276,15 @@ async fn the_stats_of_a_stream_come_with_its_writers_and_readers() {
 async fn an_error_is_told_and_the_connection_can_still_be_used() {
     let socket = Socket::new();
     let (client, mut daemon) = socket.client().await;
-    let missing = [Reply::Error { code: ErrorCode::NoSuchStream, message: "no /streamfs/cam".into() }];
-    let error =
-        answered(client.stat(&path()), &mut daemon, Request::Stat(path()), &missing).await.unwrap_err();
-    assert_eq!((error.code(), error.to_string()), (Some(ErrorCode::NoSuchStream), "no /streamfs/cam".into()));
+    let missing =
+        [Reply::Error { code: ErrorCode::NoSuchStream, message: "no /streamfs/cam".into() }];
+    let error = answered(client.stat(&path()), &mut daemon, Request::Stat(path()), &missing)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string()),
+        (Some(ErrorCode::NoSuchStream), "no /streamfs/cam".into())
+    );
     answered(client.info(), &mut daemon, Request::Info, &[Reply::Daemon(info())]).await.unwrap();
 }
 
@@ -319,8 +347,13 @@ async fn writers_and_readers_have_connections_of_their_own() {
     let (client, mut first) = socket.client().await;
     let options = WriteOptions::default();
     let open = Request::OpenWriter(path(), options);
-    let writer =
-        answered(client.writer(&path(), options), &mut first, open, &[Reply::Writing { max_chunk: 9 }]).await;
+    let writer = answered(
+        client.writer(&path(), options),
+        &mut first,
+        open,
+        &[Reply::Writing { max_chunk: 9 }],
+    )
+    .await;
     assert_eq!(writer.unwrap().max_chunk(), 9);
 
     let path = path();

@@ -6,7 +6,8 @@ use pfs_proto::{Reply, Request};
 use tokio::{io::DuplexStream, time::timeout};
 
 use crate::{
-    Peer, ReadOptions, Reader, ReaderStat, SlowPolicy, State, StreamPath, StreamStat, WriteOptions, Writer,
+    Peer, ReadOptions, Reader, ReaderStat, SlowPolicy, State, StreamPath, StreamStat, WriteOptions,
+    Writer,
     connection::{Connection, Transport},
     error::RequestError,
 };
@@ -14,8 +15,8 @@ use crate::{
 /// The daemon's end of one connection.
 pub(super) type Daemon = pfs_peer::Peer<Box<dyn Transport>>;
 
-/// What comes of this, which must not take for ever: being stuck is a failure, too. On a paused clock nobody waits for
-/// that failure, and it does not depend on how fast anything is.
+/// What comes of this, which must not take for ever: being stuck is a failure, too. On a paused
+/// clock nobody waits for that failure, and it does not depend on how fast anything is.
 pub(super) async fn promptly<T>(work: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(120), work).await.expect("stuck")
 }
@@ -31,19 +32,29 @@ pub(super) fn pipe(size: usize) -> (DuplexStream, Daemon) {
 }
 
 /// An attached writer, and the daemon that it is attached to.
-pub(super) async fn writer(pipe: (impl Transport + 'static, Daemon), max_chunk: u64) -> (Writer, Daemon) {
+pub(super) async fn writer(
+    pipe: (impl Transport + 'static, Daemon),
+    max_chunk: u64,
+) -> (Writer, Daemon) {
     let (client, mut daemon) = pipe;
     let writer = async {
         let connection = Connection::open(client).await.unwrap();
-        Writer::open(connection, path(), WriteOptions { wait_readers: 3, ..WriteOptions::default() })
-            .await
-            .unwrap()
+        Writer::open(
+            connection,
+            path(),
+            WriteOptions { wait_readers: 3, ..WriteOptions::default() },
+        )
+        .await
+        .unwrap()
     };
     let welcome = async {
         daemon.welcome().await;
         assert_eq!(
             daemon.request().await,
-            Some(Request::OpenWriter(path(), WriteOptions { wait_readers: 3, ..WriteOptions::default() }))
+            Some(Request::OpenWriter(
+                path(),
+                WriteOptions { wait_readers: 3, ..WriteOptions::default() }
+            ))
         );
         daemon.send(&Reply::Writing { max_chunk }).await;
     };
@@ -59,7 +70,10 @@ pub(super) async fn reader(size: usize, first: Reply) -> (Result<Reader, Request
     };
     let welcome = async {
         daemon.welcome().await;
-        assert_eq!(daemon.request().await, Some(Request::OpenReader(path(), ReadOptions::default())));
+        assert_eq!(
+            daemon.request().await,
+            Some(Request::OpenReader(path(), ReadOptions::default()))
+        );
         daemon.send(&first).await;
     };
     (tokio::join!(reader, welcome).0, daemon)

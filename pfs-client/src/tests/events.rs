@@ -28,7 +28,8 @@ async fn watching(socket: &Socket) -> (Events, Daemon) {
 async fn events_come_as_the_daemon_tells_them_until_the_stream_is_removed() {
     let socket = Socket::new();
     let (mut events, mut daemon) = watching(&socket).await;
-    let told = [COMES, StreamEvent::FirstReader, StreamEvent::Missed { count: 7 }, StreamEvent::Removed];
+    let told =
+        [COMES, StreamEvent::FirstReader, StreamEvent::Missed { count: 7 }, StreamEvent::Removed];
     for event in told {
         // Cancelled while there was nothing: nothing is lost.
         assert!(timeout(Duration::ZERO, events.next()).await.is_err());
@@ -57,7 +58,10 @@ async fn what_is_no_event_is_an_error() {
     let (mut events, mut daemon) = watching(&socket).await;
     daemon.send(&Reply::Done).await;
     let error = promptly(events.next()).await.unwrap_err();
-    assert!(matches!(super::violation(&error), Some(ProtocolError::Unexpected { .. })), "{error:?}");
+    assert!(
+        matches!(super::violation(&error), Some(ProtocolError::Unexpected { .. })),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ async fn a_reader_that_is_given_up_before_every_byte_is_told_everything_once() {
     ];
     let mut bytes = BytesMut::new();
     replies.iter().for_each(|reply| reply.encode(&mut bytes));
-    let (reader, mut daemon) = reader(64, Reply::Reading { start: 0, head: 0, content_type: None }).await;
+    let (reader, mut daemon) =
+        reader(64, Reply::Reading { start: 0, head: 0, content_type: None }).await;
     let (mut reader, given_up, mut told) = (reader.unwrap(), Cell::new(0), Vec::new());
     for byte in &bytes {
         while let Some(event) = once(&given_up, reader.next()).await {
@@ -66,7 +67,9 @@ async fn a_reader_that_is_given_up_before_every_byte_is_told_everything_once() {
 async fn a_writer_that_is_given_up_before_every_few_bytes_sends_each_chunk_whole_and_once() {
     const ROOM: usize = 1000;
     let sizes = [1, 3000, MAX_PAYLOAD + 1, 100_000, 7, MAX_PAYLOAD, 50];
-    let chunk = |(n, size): (usize, &usize)| (0..*size).map(|at| (at * 31 + n * 7) as u8).collect::<Bytes>();
+    let chunk = |(n, size): (usize, &usize)| {
+        (0..*size).map(|at| (at * 31 + n * 7) as u8).collect::<Bytes>()
+    };
     let sent: Vec<Bytes> = sizes.iter().enumerate().map(chunk).collect();
     let (mut writer, mut daemon) = writer(pipe(ROOM), 4 * 1024 * 1024).await;
     let given_up = Cell::new(0);
@@ -91,7 +94,9 @@ async fn a_writer_that_is_given_up_before_every_few_bytes_sends_each_chunk_whole
                     begun.extend_from_slice(&last);
                     offset += begun.len() as u64;
                     heard.push(begun.split().freeze());
-                    daemon.send(&Reply::Ack { chunks: heard.len() as u64, offset, readers: 0 }).await;
+                    daemon
+                        .send(&Reply::Ack { chunks: heard.len() as u64, offset, readers: 0 })
+                        .await;
                 }
                 other => panic!("{other:?}"),
             }

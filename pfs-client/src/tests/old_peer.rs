@@ -1,5 +1,5 @@
-//! What becomes of a daemon that speaks version 1 of the protocol. What it says was recorded from the `pfsd` of commit 44e5b00;
-//! `scripts/old-peer` does the same with that program.
+//! What becomes of a daemon that speaks version 1 of the protocol. What it says was recorded from
+//! the `pfsd` of commit 44e5b00; `scripts/old-peer` does the same with that program.
 
 use std::path::PathBuf;
 
@@ -27,9 +27,11 @@ const DAEMON: &[u8] =
 /// To `Stop`. Then the connection ends.
 const UNKNOWN: &[u8] = b"6\0\0\0\x83\x01\x002\0there is no message of kind 0x0e in this direction";
 
-/// A socket on which a daemon says the same to each client: a line to each message, and then no more. It says nothing of its
-/// own accord, and takes what it is told as it is.
-fn daemon(lines: impl Fn(&[u8]) -> Vec<&'static [u8]> + Send + 'static) -> (tempfile::TempDir, PathBuf) {
+/// A socket on which a daemon says the same to each client: a line to each message, and then no
+/// more. It says nothing of its own accord, and takes what it is told as it is.
+fn daemon(
+    lines: impl Fn(&[u8]) -> Vec<&'static [u8]> + Send + 'static,
+) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pfsd.sock");
     let listener = UnixListener::bind(&path).unwrap();

@@ -1,7 +1,9 @@
 //! What a client promises about chunks that it puts, over a real socket.
 
 use bytes::Bytes;
-use pfs_proto::{CreateOptions, Hello, IfExists, MAX_PUT, PutOptions, Reply, Request, WriteOptions};
+use pfs_proto::{
+    CreateOptions, Hello, IfExists, MAX_PUT, PutOptions, Reply, Request, WriteOptions,
+};
 
 use super::{
     client::Socket,
@@ -65,7 +67,9 @@ async fn many_puts_are_sent_before_the_first_is_answered_and_each_has_its_own_re
             let mut replies = Vec::new();
             let batch = if served == 0 { 100 } else { 1 };
             while replies.len() < batch {
-                let Some(Request::Put(_, _, chunk)) = daemon.request().await else { panic!("no put") };
+                let Some(Request::Put(_, _, chunk)) = daemon.request().await else {
+                    panic!("no put")
+                };
                 assert_eq!(chunk, served.to_string());
                 replies.push(if served == 7 { refusal() } else { done(served) });
                 served += 1;
@@ -75,7 +79,8 @@ async fn many_puts_are_sent_before_the_first_is_answered_and_each_has_its_own_re
             }
         }
     };
-    let (results, ()) = promptly(async { tokio::join!(client.put_all(puts, &options), serving) }).await;
+    let (results, ()) =
+        promptly(async { tokio::join!(client.put_all(puts, &options), serving) }).await;
     let results = results.unwrap();
     assert_eq!(results.len() as u64, PUTS);
     for (number, result) in results.into_iter().enumerate() {
@@ -101,7 +106,8 @@ async fn puts_whose_answers_fill_the_socket_come_to_their_end() {
             daemon.send(&Reply::Error { code: ErrorCode::Limit, message: message.clone() }).await;
         }
     };
-    let (results, ()) = promptly(async { tokio::join!(client.put_all(puts, &options), serving) }).await;
+    let (results, ()) =
+        promptly(async { tokio::join!(client.put_all(puts, &options), serving) }).await;
     assert!(results.unwrap().iter().all(Result::is_err));
 }
 
@@ -115,12 +121,19 @@ async fn a_daemon_that_goes_away_among_puts_is_told_as_that() {
     };
     let options = PutOptions::default();
     let puts = [(path(), "x"), (path(), "y")];
-    let (results, ()) = promptly(async { tokio::join!(client.put_all(puts, &options), serving) }).await;
+    let (results, ()) =
+        promptly(async { tokio::join!(client.put_all(puts, &options), serving) }).await;
     assert!(matches!(results, Err(RequestError::Lost(_))), "{results:?}");
 }
 
-/// Answers as a daemon that knows no puts, until the writer has finished; returns what became of the stream.
-async fn put_in_steps(socket: &Socket, daemon: &mut Daemon, created: bool, max_chunk: u64) -> Vec<Request> {
+/// Answers as a daemon that knows no puts, until the writer has finished; returns what became of
+/// the stream.
+async fn put_in_steps(
+    socket: &Socket,
+    daemon: &mut Daemon,
+    created: bool,
+    max_chunk: u64,
+) -> Vec<Request> {
     let mut requests = vec![daemon.request().await.unwrap()];
     daemon
         .send(&match created {
@@ -134,7 +147,9 @@ async fn put_in_steps(socket: &Socket, daemon: &mut Daemon, created: bool, max_c
         let request = daemon.request().await.unwrap();
         let last = matches!(request, Request::Finish { .. } | Request::Withdraw);
         if let Request::Append(bytes) = &request {
-            daemon.send(&Reply::Ack { chunks: 1, offset: 10 + bytes.len() as u64, readers: 0 }).await;
+            daemon
+                .send(&Reply::Ack { chunks: 1, offset: 10 + bytes.len() as u64, readers: 0 })
+                .await;
         }
         requests.push(request);
         if last {
@@ -156,9 +171,12 @@ async fn a_daemon_that_knows_no_puts_gets_a_creation_and_a_writer() {
     let create = |if_exists| Request::Create(path(), CreateOptions::default().if_exists(if_exists));
     let open = Request::OpenWriter(path(), WriteOptions::default());
     let append = Request::Append(Bytes::from_static(b"hello"));
-    for (if_exists, created) in
-        [(IfExists::Keep, true), (IfExists::Keep, false), (IfExists::Fail, true), (IfExists::Replace, true)]
-    {
+    for (if_exists, created) in [
+        (IfExists::Keep, true),
+        (IfExists::Keep, false),
+        (IfExists::Fail, true),
+        (IfExists::Replace, true),
+    ] {
         let socket = Socket::new();
         let (client, mut daemon) = socket.client().await;
         let options = PutOptions::default().if_exists(if_exists).close(true);
@@ -172,7 +190,8 @@ async fn a_daemon_that_knows_no_puts_gets_a_creation_and_a_writer() {
         let put = put.unwrap();
         assert_eq!((put.created, put.offset), (created, 15));
         let if_exists = if if_exists == IfExists::Keep { IfExists::Fail } else { if_exists };
-        let expected = [create(if_exists), open.clone(), append.clone(), Request::Finish { close: true }];
+        let expected =
+            [create(if_exists), open.clone(), append.clone(), Request::Finish { close: true }];
         assert_eq!(requests, expected);
     }
 }
@@ -211,7 +230,10 @@ async fn a_chunk_that_is_too_large_for_one_request_goes_through_a_writer() {
     })
     .await;
     assert_eq!(put.unwrap().offset, 10 + chunk.len() as u64);
-    assert!(matches!(&requests[..], [Request::Create(..), Request::OpenWriter(..), Request::Append(_), _]));
+    assert!(matches!(
+        &requests[..],
+        [Request::Create(..), Request::OpenWriter(..), Request::Append(_), _]
+    ));
 }
 
 #[tokio::test]

@@ -79,8 +79,14 @@ async fn an_offset_beyond_64_bits_is_a_protocol_error() {
 
 #[tokio::test]
 async fn heartbeats_are_no_events_and_may_come_between_the_parts_of_a_chunk() {
-    let replies =
-        vec![Reply::Heartbeat, part(b"ab"), Reply::Heartbeat, data(b"c"), Reply::Heartbeat, end(13)];
+    let replies = vec![
+        Reply::Heartbeat,
+        part(b"ab"),
+        Reply::Heartbeat,
+        data(b"c"),
+        Reply::Heartbeat,
+        end(13),
+    ];
     let (events, ended) = events(replies).await;
     assert_eq!(events, [Event::Chunk(Bytes::from_static(b"abc"))]);
     assert_eq!(ended.unwrap(), 13);
@@ -93,9 +99,13 @@ async fn a_reader_waits_is_attached_reads_and_ends() {
     assert_eq!(reader.next().await.unwrap(), Event::Waiting);
     assert!(timeout(Duration::ZERO, reader.next()).await.is_err());
     let telling = async {
-        for reply in
-            [reading(5), data(b"abc"), Reply::Gap { from: 8, to: 20, chunks: 2 }, data(b"d"), end(21)]
-        {
+        for reply in [
+            reading(5),
+            data(b"abc"),
+            Reply::Gap { from: 8, to: 20, chunks: 2 },
+            data(b"d"),
+            end(21),
+        ] {
             daemon.send(&reply).await;
         }
     };
@@ -117,7 +127,9 @@ async fn a_reader_waits_is_attached_reads_and_ends() {
 #[tokio::test]
 async fn a_gap_that_comes_together_with_chunks_counts_when_it_is_told_itself() {
     let (mut reader, mut daemon) = attached_reader(1000, 10).await;
-    for reply in [data(b"ab"), data(b"c"), Reply::Gap { from: 13, to: 20, chunks: 2 }, data(b"d"), end(21)] {
+    for reply in
+        [data(b"ab"), data(b"c"), Reply::Gap { from: 13, to: 20, chunks: 2 }, data(b"d"), end(21)]
+    {
         daemon.send(&reply).await;
     }
     let mut chunks = Chunks::new();
@@ -181,8 +193,14 @@ async fn a_daemon_that_counts_otherwise_is_not_believed() {
     for (replies, expected) in [
         (vec![data(b"abc"), end(12)], ProtocolError::Offset { said: 12, counted: 13 }),
         (vec![data(b"abc"), end(14)], ProtocolError::Offset { said: 14, counted: 13 }),
-        (vec![Reply::Gap { from: 11, to: 13, chunks: 1 }], ProtocolError::Offset { said: 11, counted: 10 }),
-        (vec![Reply::Gap { from: 10, to: 10, chunks: 1 }], ProtocolError::Offset { said: 10, counted: 10 }),
+        (
+            vec![Reply::Gap { from: 11, to: 13, chunks: 1 }],
+            ProtocolError::Offset { said: 11, counted: 10 },
+        ),
+        (
+            vec![Reply::Gap { from: 10, to: 10, chunks: 1 }],
+            ProtocolError::Offset { said: 10, counted: 10 },
+        ),
         (vec![part(b"a"), end(11)], ProtocolError::Unexpected { expected: "the rest of a chunk" }),
         (
             vec![part(b"a"), Reply::Gap { from: 11, to: 20, chunks: 1 }],

@@ -1,5 +1,5 @@
-//! Readers that sleep on a shared ring: the events that they wait for wake them, and no timer does. The sleepers' own timer is
-//! off in this crate's tests.
+//! Readers that sleep on a shared ring: the events that they wait for wake them, and no timer does.
+//! The sleepers' own timer is off in this crate's tests.
 
 use std::{future::poll_fn, io::IoSlice, mem::MaybeUninit, os::fd::BorrowedFd, task::Poll};
 
@@ -86,7 +86,8 @@ async fn shm_reader() -> (Reader, Host) {
         let mut decoder = Decoder::new();
         hears(&mut socket, &mut decoder).await;
         let mut bytes = BytesMut::new();
-        Reply::Hello(Hello { capabilities: Hello::SHM | Hello::MOVING, ..Hello::OURS }).encode(&mut bytes);
+        Reply::Hello(Hello { capabilities: Hello::SHM | Hello::MOVING, ..Hello::OURS })
+            .encode(&mut bytes);
         socket.write_all(&bytes).await.unwrap();
         hears(&mut socket, &mut decoder).await;
 
@@ -146,7 +147,8 @@ async fn a_reader_that_sleeps_is_woken_when_its_daemon_dies_or_says_that_it_ends
         drop((stream, handout));
 
         let (reader, mut host) = shm_reader().await;
-        let going = Reply::Error { code: crate::ErrorCode::ShuttingDown, message: "it ends".to_owned() };
+        let going =
+            Reply::Error { code: crate::ErrorCode::ShuttingDown, message: "it ends".to_owned() };
         let read = asleep(reader, async || host.says(going).await).await;
         assert!(matches!(read, Err(ReadError::DaemonGone(_))), "{read:?}");
     }
@@ -198,7 +200,8 @@ async fn a_reader_whose_next_ring_cannot_be_shared_goes_on_over_its_connection()
 }
 
 #[tokio::test]
-async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on_over_its_connection() {
+async fn a_reader_that_gets_no_descriptor_with_its_next_ring_says_so_and_goes_on_over_its_connection()
+ {
     let (reader, mut host) = shm_reader().await;
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
     let waits = tokio::spawn(async move {
@@ -228,7 +231,8 @@ async fn a_reader_whose_stream_moves_right_before_it_falls_asleep_does_not_fall_
 }
 
 #[tokio::test]
-async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_look_at_the_notifier() {
+async fn a_thread_does_not_fall_asleep_in_a_ring_that_it_came_to_after_its_last_look_at_the_notifier()
+ {
     let (mut reader, mut host) = shm_reader().await;
     let count = reader.notify_count().unwrap();
     host.stream.writer().unwrap().try_append(vec![b'x'; 10_000]).unwrap();
@@ -244,7 +248,8 @@ async fn a_daemon_that_sends_a_ring_or_takes_it_away_unasked_breaks_the_protocol
         let (mut reader, mut host) = shm_reader().await;
         let layout = host.handout.start().layout;
         host.stream.writer().unwrap().try_append(b"not read yet").unwrap();
-        host.says(if unshared { Reply::Unshared } else { Reply::Ring { layout, leased: false } }).await;
+        host.says(if unshared { Reply::Unshared } else { Reply::Ring { layout, leased: false } })
+            .await;
         let read = promptly(reader.next()).await;
         assert!(matches!(&read, Ok(Event::Chunk(chunk)) if chunk == "not read yet"), "{read:?}");
         let read = promptly(reader.next()).await;

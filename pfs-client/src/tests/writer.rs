@@ -161,7 +161,10 @@ async fn a_cancelled_append_goes_out_whole_with_the_next_call() {
     let large: Vec<u8> = (0..MAX_PAYLOAD + 9_000).map(|i| (i % 253) as u8).collect();
     for size in [3, 1000, MAX_PAYLOAD + 100] {
         let (mut writer, mut daemon) = writer(pipe(size), 10 * 1024 * 1024).await;
-        assert!(timeout(Duration::ZERO, writer.append(&large)).await.is_err(), "it was not cancelled");
+        assert!(
+            timeout(Duration::ZERO, writer.append(&large)).await.is_err(),
+            "it was not cancelled"
+        );
         assert_eq!(writer.appended(), 1);
         let writing = writer.append(b"after");
         let listening = async {
@@ -240,7 +243,9 @@ async fn a_writer_with_nothing_to_append_can_wait_for_bad_news() {
     daemon.send(&ack(1, 3)).await;
     let (error, ()) = tokio::join!(writer.failure(), async {
         tokio::task::yield_now().await;
-        daemon.send(&Reply::Error { code: ErrorCode::Closed, message: "it was closed".into() }).await;
+        daemon
+            .send(&Reply::Error { code: ErrorCode::Closed, message: "it was closed".into() })
+            .await;
     });
     assert!(matches!(error, WriteError::Closed), "{error:?}");
     assert_eq!(writer.acked(), 1);

@@ -11,10 +11,12 @@ use crate::shm::Lease;
 const READ_BYTES: usize = 128 * 1024;
 
 impl Writer {
-    /// Reads once from a file, as one chunk of at most `most` bytes that is pushed; 0 at the file's end. Blocks as the file does.
+    /// Reads once from a file, as one chunk of at most `most` bytes that is pushed; 0 at the file's
+    /// end. Blocks as the file does.
     ///
-    /// Under a lease the bytes go from the system straight into the stream's ring. Readers lose the history that `most` bytes
-    /// would overwrite before the file has given anything, so wait until it is readable.
+    /// Under a lease the bytes go from the system straight into the stream's ring. Readers lose the
+    /// history that `most` bytes would overwrite before the file has given anything, so wait
+    /// until it is readable.
     ///
     /// # Errors
     ///
@@ -31,7 +33,9 @@ impl Writer {
         self.check(&[])?;
         let most = most.min(usize::try_from(self.max_chunk).unwrap_or(usize::MAX));
         loop {
-            if let Some(read) = poll_fn(|cx| self.poll_push_leased_from(cx, file.as_fd(), most)).await? {
+            if let Some(read) =
+                poll_fn(|cx| self.poll_push_leased_from(cx, file.as_fd(), most)).await?
+            {
                 if let Lease::Held(held) = &self.lease
                     && held.should_publish()
                 {

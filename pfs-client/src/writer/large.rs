@@ -24,8 +24,8 @@ impl Writer {
     }
 }
 
-/// A large chunk on its way from where it is. If its future is dropped, the frame that was begun must still be ended:
-/// what is left of the chunk goes to the queue then.
+/// A large chunk on its way from where it is. If its future is dropped, the frame that was begun
+/// must still be ended: what is left of the chunk goes to the queue then.
 struct Unsent<'a> {
     writer: &'a mut Writer,
     /// What is left of the frame whose header is queued or sent.

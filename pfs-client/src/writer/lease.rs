@@ -26,7 +26,8 @@ impl Writer {
         self.poll_leased(cx, |held, cx, queue| held.poll_push(cx, chunk, queue))
     }
 
-    /// As [`poll_push_leased`](Self::poll_push_leased), for a chunk that is read from a file. Returns its size.
+    /// As [`poll_push_leased`](Self::poll_push_leased), for a chunk that is read from a file.
+    /// Returns its size.
     pub(super) fn poll_push_leased_from(
         &mut self,
         cx: &mut Context<'_>,
@@ -63,8 +64,12 @@ impl Writer {
         }
     }
 
-    /// Publishes or sends all that was pushed. If the lease has ended, that is when the daemon has said so.
-    pub(super) fn poll_send_pushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+    /// Publishes or sends all that was pushed. If the lease has ended, that is when the daemon has
+    /// said so.
+    pub(super) fn poll_send_pushed(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), WriteError>> {
         loop {
             let published = match &mut self.lease {
                 Lease::Held(held) => held.publish(&mut self.queue),
@@ -99,7 +104,9 @@ impl Writer {
                 (Lease::None, Some(passed)) => self.lease = Lease::offered(layout, passed),
                 _ => return Ok(false),
             },
-            Reply::Leased(start) => self.lease.begin(start, self.appended, self.connection.passed())?,
+            Reply::Leased(start) => {
+                self.lease.begin(start, self.appended, self.connection.passed())?
+            }
             Reply::Room => {
                 if let Lease::Held(held) = &mut self.lease {
                     held.may_try_again();

@@ -18,7 +18,8 @@ pub(crate) fn expire(registry: &Registry) {
     }
 }
 
-/// One tree of the daemon's streams. All local mounts share the registry and the quotas, and thereby their limits.
+/// One tree of the daemon's streams. All local mounts share the registry and the quotas, and
+/// thereby their limits.
 #[derive(Debug)]
 pub(crate) struct Local {
     settings: MountSettings,
@@ -46,8 +47,8 @@ impl Local {
     }
 }
 
-/// Appends the first contents of a stream that nobody else can reach yet. They fit: an empty ring has room for what its sizes
-/// were found to allow.
+/// Appends the first contents of a stream that nobody else can reach yet. They fit: an empty ring
+/// has room for what its sizes were found to allow.
 fn begin(path: &StreamPath, stream: &Stream, first: First<'_>, creator: Peer) {
     if !first.chunks.is_empty()
         && let Ok(mut writer) = stream.writer_of(creator)
@@ -80,20 +81,32 @@ impl Mount for Local {
         now(Ok(self.get(path)))
     }
 
-    fn attach<'a>(&'a self, path: &'a StreamPath, options: ReadOptions, peer: Peer) -> Answer<'a, Reader> {
+    fn attach<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        options: ReadOptions,
+        peer: Peer,
+    ) -> Answer<'a, Reader> {
         if options.wait {
             let reader = self.registry.reader_when_created(path.as_str(), options, peer);
-            return Box::pin(
-                async move { reader.await.map_err(|error| Failure::attaching(READ, path, error)) },
-            );
+            return Box::pin(async move {
+                reader.await.map_err(|error| Failure::attaching(READ, path, error))
+            });
         }
         now(self.existing(path).and_then(|stream| {
             stream.reader_of(options, peer).map_err(|error| Failure::attaching(READ, path, error))
         }))
     }
 
-    fn writer<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream, peer: Peer) -> Answer<'a, Writer> {
-        now(stream.writer_of(peer).map_err(|error| Failure::attaching("cannot write to", path, error)))
+    fn writer<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        stream: &'a Stream,
+        peer: Peer,
+    ) -> Answer<'a, Writer> {
+        now(stream
+            .writer_of(peer)
+            .map_err(|error| Failure::attaching("cannot write to", path, error)))
     }
 
     fn create<'a>(
@@ -107,7 +120,8 @@ impl Mount for Local {
         let creator = config.owner;
         let begin = |stream: &Stream| begin(path, stream, first, creator);
         let quota = self.quotas.quota(owner);
-        let registry = quota.map_or_else(|| self.registry.clone(), |quota| self.registry.charged_to(&quota));
+        let registry =
+            quota.map_or_else(|| self.registry.clone(), |quota| self.registry.charged_to(&quota));
         let created = if replace {
             registry.replace_with(path.as_str(), config, begin)
         } else {
@@ -134,7 +148,12 @@ impl Mount for Local {
         now(Ok(stream.stat()))
     }
 
-    fn list<'a>(&'a self, below: &'a PathPrefix, after: &'a str, most: usize) -> Answer<'a, Vec<Entry>> {
+    fn list<'a>(
+        &'a self,
+        below: &'a PathPrefix,
+        after: &'a str,
+        most: usize,
+    ) -> Answer<'a, Vec<Entry>> {
         let mount = &*self.settings.path;
         let place = if below.contains(mount) { mount } else { below.as_str() };
         let entries = self.registry.list_at(place, after, most).into_iter().map(|stream| Entry {

@@ -22,7 +22,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send 
 /// # Cancel safety
 ///
 /// Every answer may be dropped while it is pending. A dropped [`create`](Self::create),
-/// [`close`](Self::close), [`close_failed`](Self::close_failed) or [`remove`](Self::remove) may still take effect.
+/// [`close`](Self::close), [`close_failed`](Self::close_failed) or [`remove`](Self::remove) may
+/// still take effect.
 pub trait Mount: fmt::Debug + Send + Sync {
     /// The path of the tree, such as `/streamfs`.
     fn path(&self) -> &str;
@@ -35,14 +36,24 @@ pub trait Mount: fmt::Debug + Send + Sync {
 
     /// Attaches a reader. Waits for the stream's creation where `options` say so, and is then
     /// attached before the first byte.
-    fn attach<'a>(&'a self, path: &'a StreamPath, options: ReadOptions, peer: Peer) -> Answer<'a, Reader>;
+    fn attach<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        options: ReadOptions,
+        peer: Peer,
+    ) -> Answer<'a, Reader>;
 
     /// Attaches a writer to a stream that [`find`](Self::find) or [`create`](Self::create) gave.
-    fn writer<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream, peer: Peer) -> Answer<'a, Writer>;
+    fn writer<'a>(
+        &'a self,
+        path: &'a StreamPath,
+        stream: &'a Stream,
+        peer: Peer,
+    ) -> Answer<'a, Writer>;
 
-    /// Creates a stream with its first contents, and charges it to its owner. Nobody else appends before these. With
-    /// `replace`, a stream of this path is removed in the same step, so that no other client finds none; without it, there must be
-    /// none.
+    /// Creates a stream with its first contents, and charges it to its owner. Nobody else appends
+    /// before these. With `replace`, a stream of this path is removed in the same step, so that
+    /// no other client finds none; without it, there must be none.
     fn create<'a>(
         &'a self,
         path: &'a StreamPath,
@@ -64,8 +75,14 @@ pub trait Mount: fmt::Debug + Send + Sync {
     /// Counters and clients of a stream that [`find`](Self::find) gave.
     fn stat<'a>(&'a self, path: &'a StreamPath, stream: &'a Stream) -> Answer<'a, StreamStat>;
 
-    /// The first `most` of the streams at a path and below it whose paths come behind `after`, sorted by path.
-    fn list<'a>(&'a self, below: &'a PathPrefix, after: &'a str, most: usize) -> Answer<'a, Vec<Entry>>;
+    /// The first `most` of the streams at a path and below it whose paths come behind `after`,
+    /// sorted by path.
+    fn list<'a>(
+        &'a self,
+        below: &'a PathPrefix,
+        after: &'a str,
+        most: usize,
+    ) -> Answer<'a, Vec<Entry>>;
 
     /// The events of a stream from now on.
     fn watch<'a>(&'a self, path: &'a StreamPath) -> Answer<'a, Events>;

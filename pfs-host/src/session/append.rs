@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::Patience;
 use crate::{Caller, Cutoff, Failure, caller::routine};
 
-/// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are told, unless the daemon
-/// ends: readers are told that, however the writer's connection is cut.
+/// A writer at work. Dropping it is dying, which readers that wait for the end of the writers are
+/// told, unless the daemon ends: readers are told that, however the writer's connection is cut.
 #[derive(Debug)]
 pub struct Append {
     writer: Writer,
@@ -69,8 +69,8 @@ impl Append {
         append
     }
 
-    /// Logs that the writer has joined, and later that it has finished, also in a request that has a line of its own: that line
-    /// comes at the end, and a live body may go on for days.
+    /// Logs that the writer has joined, and later that it has finished, also in a request that has
+    /// a line of its own: that line comes at the end, and a live body may go on for days.
     pub fn announce(&mut self) {
         if !self.is_announced() {
             self.log.in_request = false;
@@ -85,7 +85,8 @@ impl Append {
         !self.log.in_request
     }
 
-    /// The writer itself, for a protocol that acknowledges chunks. What it appends is told to [`count`](Self::count).
+    /// The writer itself, for a protocol that acknowledges chunks. What it appends is told to
+    /// [`count`](Self::count).
     pub fn writer(&mut self) -> &mut Writer {
         &mut self.writer
     }
@@ -117,8 +118,8 @@ impl Append {
         async move { Failure::appending(&path, failure.await) }
     }
 
-    /// Appends a chunk. While `block` readers need the room, waits for them, within their time limit if there is one, or until
-    /// the writer is cut off.
+    /// Appends a chunk. While `block` readers need the room, waits for them, within their time
+    /// limit if there is one, or until the writer is cut off.
     ///
     /// # Errors
     ///
@@ -138,8 +139,8 @@ impl Append {
         Ok(())
     }
 
-    /// Appends chunks together, all or none of them. Waits where a `block` reader needs the room, until the writer is
-    /// cut off.
+    /// Appends chunks together, all or none of them. Waits where a `block` reader needs the room,
+    /// until the writer is cut off.
     ///
     /// # Errors
     ///
@@ -169,7 +170,8 @@ impl Append {
         self.log.left = Left::Finished { close };
     }
 
-    /// Ends the writer as failed, which counts as a death, and closes the stream as failed if that is wanted.
+    /// Ends the writer as failed, which counts as a death, and closes the stream as failed if that
+    /// is wanted.
     pub fn fail(mut self, close: bool) {
         self.writer.depart_as(Departure::Died);
         if close {

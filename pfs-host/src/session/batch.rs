@@ -1,5 +1,5 @@
-//! The *append batch* session: chunks that are appended together or not at all, where the protocol's own state of the stream
-//! lets them in.
+//! The *append batch* session: chunks that are appended together or not at all, where the
+//! protocol's own state of the stream lets them in.
 
 use std::any::Any;
 
@@ -48,13 +48,16 @@ impl<E> From<Failure> for NotAppended<E> {
 impl Batch {
     fn chunks(&self) -> Vec<&[u8]> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, end)| self.bytes.get(begin..*end).unwrap_or_default()).collect()
+        begins
+            .zip(&self.ends)
+            .map(|(begin, end)| self.bytes.get(begin..*end).unwrap_or_default())
+            .collect()
     }
 }
 
 impl Writable<'_> {
-    /// Asks `check` about the protocol's state of the stream, appends the batch, and has `commit` change that state. No other
-    /// batch of the protocol is checked meanwhile.
+    /// Asks `check` about the protocol's state of the stream, appends the batch, and has `commit`
+    /// change that state. No other batch of the protocol is checked meanwhile.
     ///
     /// # Errors
     ///

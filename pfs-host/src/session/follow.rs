@@ -1,4 +1,5 @@
-//! Following a stream: copied from the ring once, into a buffer that exists only while there is something to send.
+//! Following a stream: copied from the ring once, into a buffer that exists only while there is
+//! something to send.
 
 use std::{
     mem,
@@ -26,28 +27,31 @@ use crate::{
     failure::Ended,
 };
 
-/// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its [`Sink`].
+/// Turns what a reader gets into the bytes that its client is sent. Chunks are put into its
+/// [`Sink`].
 ///
 /// After each of these calls, what is in [`out`](Self::out) is sent.
 pub trait Encoder: Sink + Send + Unpin + 'static {
-    /// How many bytes of the stream are read at a time at most, by a reader that has a large buffer.
+    /// How many bytes of the stream are read at a time at most, by a reader that has a large
+    /// buffer.
     const BATCH: usize = 256 * 1024;
 
-    /// The most bytes that the encoder makes of one byte of the stream, not counting the bytes that it adds to each chunk
-    /// ([`header_len`](Sink::header_len)). Each read is so much smaller that the buffer need not grow.
+    /// The most bytes that the encoder makes of one byte of the stream, not counting the bytes that
+    /// it adds to each chunk ([`header_len`](Sink::header_len)). Each read is so much smaller
+    /// that the buffer need not grow.
     fn expansion(&self) -> usize {
         1
     }
 
-    /// Looks further into a chunk that is read in parts, one part at a time. Returns true while there is more to look at.
-    /// Called before each read.
+    /// Looks further into a chunk that is read in parts, one part at a time. Returns true while
+    /// there is more to look at. Called before each read.
     fn look_ahead(&mut self, reader: &Reader) -> bool {
         let _ = reader;
         false
     }
 
-    /// The chunks and parts that were put into the sink end at `position`, and none of them will be taken back. Returns whether
-    /// to go on, to end properly, or to break the response.
+    /// The chunks and parts that were put into the sink end at `position`, and none of them will be
+    /// taken back. Returns whether to go on, to end properly, or to break the response.
     fn data(&mut self, position: u64) -> ControlFlow<Result<(), Broken>> {
         let _ = position;
         ControlFlow::Continue(())
@@ -56,8 +60,8 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
     /// These offsets will never come. An error breaks what is sent.
     fn gap(&mut self, gap: Gap) -> Result<(), Broken>;
 
-    /// Nothing more is there at the moment. Called each time before the session falls asleep, and again after what this
-    /// added was sent.
+    /// Nothing more is there at the moment. Called each time before the session falls asleep, and
+    /// again after what this added was sent.
     fn caught_up(&mut self, position: u64) {
         let _ = position;
     }
@@ -65,8 +69,8 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
     /// Nothing more comes: what is sent ends properly, or with an error it breaks.
     fn end(&mut self, end: End, position: u64) -> Result<(), Broken>;
 
-    /// It cannot go on. True if the client was told so exactly that what is sent may end properly; otherwise it
-    /// breaks.
+    /// It cannot go on. True if the client was told so exactly that what is sent may end properly;
+    /// otherwise it breaks.
     fn failed(&mut self, failure: &Failure) -> bool {
         let _ = failure;
         false
@@ -77,13 +81,14 @@ pub trait Encoder: Sink + Send + Unpin + 'static {
         None
     }
 
-    /// Adds something that only shows that the connection lives. Tells whether to go on, or to end properly.
+    /// Adds something that only shows that the connection lives. Tells whether to go on, or to end
+    /// properly.
     fn ping(&mut self) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Whether the sink's buffer is another one than [`out`](Self::out). A sink's buffer is made for each read, and must be
-    /// empty after [`data`](Self::data).
+    /// Whether the sink's buffer is another one than [`out`](Self::out). A sink's buffer is made
+    /// for each read, and must be empty after [`data`](Self::data).
     const READS_APART: bool = false;
 
     /// Where bytes for the client are put; a buffer of fixed size.
@@ -120,8 +125,8 @@ impl std::fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// Bytes that must have been sent to a reader before it gets a large buffer: more than the kernel takes for a reader that never
-/// reads.
+/// Bytes that must have been sent to a reader before it gets a large buffer: more than the kernel
+/// takes for a reader that never reads.
 const EARNED: u64 = 2 * 1024 * 1024;
 
 /// A reader that follows its stream. Dropping it is leaving.
@@ -137,7 +142,8 @@ pub struct Follow<E> {
     /// How the stream ended, where it did and the client was told so.
     end: Option<(End, u64)>,
     way: Way,
-    /// Bytes sent so far, and whether the last read gave about as much as was asked for, because there is more.
+    /// Bytes sent so far, and whether the last read gave about as much as was asked for, because
+    /// there is more.
     sent: u64,
     lags: bool,
     pings: Option<Pings>,
@@ -164,7 +170,13 @@ struct Pings {
 
 impl<E: Encoder> Follow<E> {
     /// Follows with a reader that was logged as joined.
-    pub(crate) fn new(daemon: &Daemon, log: ReadingLog, cutoff: Cutoff, reader: Reader, encoder: E) -> Self {
+    pub(crate) fn new(
+        daemon: &Daemon,
+        log: ReadingLog,
+        cutoff: Cutoff,
+        reader: Reader,
+        encoder: E,
+    ) -> Self {
         let cut_off = cutoff.clone();
         let cut_off = Box::pin(async move { cut_off.reached().await });
         let pings = encoder.keep_alive().map(Pings::new);
@@ -185,8 +197,9 @@ impl<E: Encoder> Follow<E> {
         }
     }
 
-    /// The next piece to send; `None` at the end, an error where the client must not take the end for a proper one. Pending
-    /// until the piece before is dropped, unless that was a large one.
+    /// The next piece to send; `None` at the end, an error where the client must not take the end
+    /// for a proper one. Pending until the piece before is dropped, unless that was a large
+    /// one.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         ready!(self.way.poll_clear(cx));
         loop {
@@ -242,8 +255,8 @@ impl<E: Encoder> Follow<E> {
         }
     }
 
-    /// How the stream ended and at which offset, once all of it was given. `None` where what is sent breaks, or ends before the
-    /// stream does.
+    /// How the stream ended and at which offset, once all of it was given. `None` where what is
+    /// sent breaks, or ends before the stream does.
     pub fn end(&self) -> Option<(End, u64)> {
         self.end
     }
@@ -356,7 +369,8 @@ impl Pings {
         Self { interval, last: Instant::now(), alarm: Box::pin(sleep(interval)) }
     }
 
-    /// Ready when nothing was sent for the interval. What is sent only moves `last`: no timer is set anew for it.
+    /// Ready when nothing was sent for the interval. What is sent only moves `last`: no timer is
+    /// set anew for it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));

@@ -1,4 +1,5 @@
-//! A reader's losses in the log: soon, but not once for each chunk of a reader that loses thousands a second.
+//! A reader's losses in the log: soon, but not once for each chunk of a reader that loses thousands
+//! a second.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ struct Losses {
 }
 
 impl GapLog {
-    /// Takes a gap, and logs it with those that wait, unless the last line is too fresh. Where 0 chunks were lost, their number is
-    /// not known.
+    /// Takes a gap, and logs it with those that wait, unless the last line is too fresh. Where 0
+    /// chunks were lost, their number is not known.
     pub(crate) fn gap(&mut self, caller: &Caller, stream: &str, from: u64, to: u64, chunks: u64) {
         if let Some(losses) = self.take(Instant::now(), from, to, chunks) {
             log(caller, stream, losses);
@@ -44,7 +45,8 @@ impl GapLog {
     }
 
     fn take(&mut self, now: Instant, from: u64, to: u64, chunks: u64) -> Option<Losses> {
-        let losses = self.waiting.get_or_insert(Losses { from, to, gaps: 0, bytes: 0, chunks: Some(0) });
+        let losses =
+            self.waiting.get_or_insert(Losses { from, to, gaps: 0, bytes: 0, chunks: Some(0) });
         losses.to = to;
         losses.gaps = losses.gaps.saturating_add(1);
         losses.bytes = losses.bytes.saturating_add(to.saturating_sub(from));

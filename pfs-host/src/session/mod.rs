@@ -1,7 +1,7 @@
 //! Sessions: what one client does with one stream, whatever protocol they speak.
 //!
-//! A session begins and ends here, and is logged here. A protocol pulls: it polls the session for what is to be sent, in its own
-//! encoding, when its client can take it.
+//! A session begins and ends here, and is logged here. A protocol pulls: it polls the session for
+//! what is to be sent, in its own encoding, when its client can take it.
 
 mod append;
 mod batch;

@@ -1,5 +1,5 @@
-//! The *page* session: one part of a stream, of bounded size, read at once. A protocol uses it where the answer has to say
-//! before its first byte where the part ends.
+//! The *page* session: one part of a stream, of bounded size, read at once. A protocol uses it
+//! where the answer has to say before its first byte where the part ends.
 
 use std::time::Duration;
 
@@ -49,7 +49,13 @@ pub enum PageError {
 }
 
 impl<S: Sink> Page<S> {
-    pub(crate) fn new(cutoff: Cutoff, log: ReadingLog, reader: Reader, sink: S, most: usize) -> Self {
+    pub(crate) fn new(
+        cutoff: Cutoff,
+        log: ReadingLog,
+        reader: Reader,
+        sink: S,
+        most: usize,
+    ) -> Self {
         Self { start: reader.start(), reader, sink, most, may_start_later: false, cutoff, log }
     }
 
@@ -77,14 +83,17 @@ impl<S: Sink> Page<S> {
                 return Ok(Edge::Full);
             }
             let read = self.reader.try_read(&mut self.sink, room);
-            let Some(read) = read.map_err(|error| self.failed(error))? else { return Ok(Edge::Head) };
+            let Some(read) = read.map_err(|error| self.failed(error))? else {
+                return Ok(Edge::Head);
+            };
             if let Some(edge) = self.take_in(read)? {
                 return Ok(edge);
             }
         }
     }
 
-    /// Waits for the next chunk, at most for `limit`, and reads what the ring then holds. [`Edge::Head`] where nothing came.
+    /// Waits for the next chunk, at most for `limit`, and reads what the ring then holds.
+    /// [`Edge::Head`] where nothing came.
     ///
     /// # Errors
     ///

@@ -24,8 +24,8 @@ impl Patience {
         Self { path: path.clone(), blockers, max_block_time }
     }
 
-    /// Makes a `drop` reader of each `block` reader that keeps the writer waiting when the limit is over. Never ready: poll it
-    /// beside one append, for as long as that append waits.
+    /// Makes a `drop` reader of each `block` reader that keeps the writer waiting when the limit is
+    /// over. Never ready: poll it beside one append, for as long as that append waits.
     pub(crate) async fn enforce(&self) -> Infallible {
         let mut max_block_time = self.max_block_time.clone();
         loop {

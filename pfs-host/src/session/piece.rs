@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use crate::buffers::Buffer;
 
-/// Bytes to send, in a buffer that is freed when the piece is dropped. Before that, the session makes no other piece, unless
-/// the buffer is a large one, of which there are few. A reader that stalls so costs one buffer, however many the layers below
-/// could hold.
+/// Bytes to send, in a buffer that is freed when the piece is dropped. Before that, the session
+/// makes no other piece, unless the buffer is a large one, of which there are few. A reader that
+/// stalls so costs one buffer, however many the layers below could hold.
 #[derive(Debug)]
 pub struct Piece {
     // Dropped before the next piece is asked for, which may then have a large buffer.
@@ -54,7 +54,8 @@ impl Drop for Taken {
     }
 }
 
-/// The way of a session's pieces to the client: one small piece at a time, and large ones besides. All clones are the same way.
+/// The way of a session's pieces to the client: one small piece at a time, and large ones besides.
+/// All clones are the same way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Way(Arc<Mutex<State>>);
 

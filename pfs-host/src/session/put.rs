@@ -18,23 +18,28 @@ pub struct Put {
 }
 
 impl Writable<'_> {
-    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is none or if it is to be replaced. A
-    /// stream that is made has the chunk before any other client finds it. While `block` readers of an existing stream need the room,
-    /// waits for them as [`Append::append`](crate::Append::append) does.
+    /// Appends a chunk as a writer that then finishes, and makes the stream for it if there is none
+    /// or if it is to be replaced. A stream that is made has the chunk before any other client
+    /// finds it. While `block` readers of an existing stream need the room, waits for them as
+    /// [`Append::append`](crate::Append::append) does.
     ///
     /// # Errors
     ///
-    /// Those of [`create`](Self::create) and of [`append`](Self::append), or the chunk is too large for the stream. Nothing has
-    /// changed then: no stream is made, or replaced, for a chunk that it would not take.
+    /// Those of [`create`](Self::create) and of [`append`](Self::append), or the chunk is too large
+    /// for the stream. Nothing has changed then: no stream is made, or replaced, for a chunk
+    /// that it would not take.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it is pending, it has appended nothing, and its writer counts as one that died.
+    /// Dropped while it is pending, it has appended nothing, and its writer counts as one that
+    /// died.
     pub async fn put(&self, options: PutOptions, chunk: &[u8]) -> Result<Put, Failure> {
         let PutOptions { create, close } = options;
         let keeps = create.if_exists == IfExists::Keep;
-        let anew =
-            CreateOptions { if_exists: if keeps { IfExists::Fail } else { create.if_exists }, ..create };
+        let anew = CreateOptions {
+            if_exists: if keeps { IfExists::Fail } else { create.if_exists },
+            ..create
+        };
         loop {
             if keeps && let Some(stream) = self.find().await? {
                 let offset = self.put_into(&stream, chunk, close).await?;

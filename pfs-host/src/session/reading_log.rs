@@ -26,7 +26,8 @@ struct Lost {
 }
 
 impl Lost {
-    /// `None`, which the log leaves out, where bytes were lost in a number of chunks that is not known.
+    /// `None`, which the log leaves out, where bytes were lost in a number of chunks that is not
+    /// known.
     fn known_chunks(self) -> Option<u64> {
         (self.bytes == 0 || self.chunks > 0).then_some(self.chunks)
     }
@@ -37,8 +38,16 @@ impl ReadingLog {
     pub(crate) fn joined(caller: &Caller, path: &StreamPath, reader: &Reader) -> Self {
         let (stream, start, transport) = (path.as_str(), reader.start(), caller.transport);
         let policy = format!("{:?}", reader.policy()).to_lowercase();
-        caller.log(|pid, uid| tracing::info!(stream, pid, uid, start, policy, transport, "reader joined"));
-        Self { caller: caller.clone(), path: path.clone(), start, gaps: GapLog::default(), reason: None }
+        caller.log(|pid, uid| {
+            tracing::info!(stream, pid, uid, start, policy, transport, "reader joined")
+        });
+        Self {
+            caller: caller.clone(),
+            path: path.clone(),
+            start,
+            gaps: GapLog::default(),
+            reason: None,
+        }
     }
 
     /// What it reads.
@@ -79,7 +88,14 @@ impl ReadingLog {
         if lost.bytes > 0 {
             let (lost_bytes, lost_chunks) = (lost.bytes, lost.known_chunks());
             self.caller.log(|pid, uid| {
-                tracing::warn!(stream, pid, uid, lost_bytes, lost_chunks, "reader lost data, in gaps");
+                tracing::warn!(
+                    stream,
+                    pid,
+                    uid,
+                    lost_bytes,
+                    lost_chunks,
+                    "reader lost data, in gaps"
+                );
             });
         }
         match (ended, handout.end()) {
@@ -100,11 +116,22 @@ impl ReadingLog {
         let (lost_bytes, lost_chunks) = (lost.bytes, lost.known_chunks());
         let stream = self.path.as_str();
         self.gaps.finish(&self.caller, stream);
-        // What it read, although the last of it may still have been on its way when the client left.
+        // What it read, although the last of it may still have been on its way when the client
+        // left.
         let bytes = position.saturating_sub(self.start).saturating_sub(lost_bytes);
         let reason = self.reason.as_deref().unwrap_or("the client went away");
         self.caller.log(|pid, uid| {
-            tracing::info!(stream, pid, uid, position, bytes, lost_bytes, lost_chunks, reason, "reader left");
+            tracing::info!(
+                stream,
+                pid,
+                uid,
+                position,
+                bytes,
+                lost_bytes,
+                lost_chunks,
+                reason,
+                "reader left"
+            );
         });
     }
 }

@@ -5,7 +5,8 @@ use pfs_stream::Events;
 
 use crate::{Caller, Cutoff, Failure};
 
-/// A watcher of a stream. Events that nobody takes wait in a queue of bounded length, and are counted where it is full.
+/// A watcher of a stream. Events that nobody takes wait in a queue of bounded length, and are
+/// counted where it is full.
 #[derive(Debug)]
 pub struct Watch {
     events: Events,

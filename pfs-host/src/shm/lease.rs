@@ -1,8 +1,9 @@
 //! A writer's lease, as its connection sees it: when it is offered, granted and ended.
 //!
-//! Without a lease, each chunk is copied twice and wakes two processes. A writer that appends much, and is the only one, is offered the
-//! stream's next ring. It maps that and says so, the stream moves there, and from then on the writer appends by itself. The
-//! stream ends the lease whenever it has to; the writer then appends as before, and may get another lease later.
+//! Without a lease, each chunk is copied twice and wakes two processes. A writer that appends much,
+//! and is the only one, is offered the stream's next ring. It maps that and says so, the stream
+//! moves there, and from then on the writer appends by itself. The stream ends the lease whenever
+//! it has to; the writer then appends as before, and may get another lease later.
 
 use std::{future::poll_fn, io, task::Poll, time::Duration};
 
@@ -15,16 +16,19 @@ use tokio::time::Instant;
 
 use crate::{published::Published, transport::Transport, wire::Wire};
 
-/// A writer that has appended this many bytes is offered a ring, but not before it has appended as many as the stream held when counting
-/// began: to grant a lease, the daemon copies what the stream holds.
+/// A writer that has appended this many bytes is offered a ring, but not before it has appended as
+/// many as the stream held when counting began: to grant a lease, the daemon copies what the stream
+/// holds.
 const OFFER_AFTER_BYTES: u64 = 1024 * 1024;
 
-/// A writer that has appended this many chunks within this time is offered a ring, too: with a lease, each chunk needs a wake-up less.
+/// A writer that has appended this many chunks within this time is offered a ring, too: with a
+/// lease, each chunk needs a wake-up less.
 const OFFER_AFTER_CHUNKS: u64 = 1000;
 const OFFER_WINDOW: Duration = Duration::from_secs(2);
 
-/// The pause before the next offer, after a lease has ended because another client needed the stream. It doubles with each such end, up
-/// to the longest, because a lease costs two copies of what the stream holds. After a lease that lasted longer it is the first one again.
+/// The pause before the next offer, after a lease has ended because another client needed the
+/// stream. It doubles with each such end, up to the longest, because a lease costs two copies of
+/// what the stream holds. After a lease that lasted longer it is the first one again.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
@@ -73,7 +77,14 @@ impl Lease {
     /// For a client that can hold one, or cannot.
     pub(crate) fn new(can_hold: bool) -> Self {
         let state = if can_hold { State::Without } else { State::Never };
-        Self { state, from: None, pause: MIN_BACKOFF, next: None, look: MIN_OBSERVE_INTERVAL, seen: 0 }
+        Self {
+            state,
+            from: None,
+            pause: MIN_BACKOFF,
+            next: None,
+            look: MIN_OBSERVE_INTERVAL,
+            seen: 0,
+        }
     }
 
     /// Whether the writer appends by itself.
@@ -81,7 +92,8 @@ impl Lease {
         matches!(self.state, State::Held { .. })
     }
 
-    /// Offers a ring to a writer that has appended so much in all, if it is time for that and possible.
+    /// Offers a ring to a writer that has appended so much in all, if it is time for that and
+    /// possible.
     pub(crate) async fn offer<T: Transport>(
         &mut self,
         wire: &mut Wire<T>,
@@ -119,10 +131,12 @@ impl Lease {
         may && (is_often || much >= OFFER_AFTER_BYTES.max(from.held))
     }
 
-    /// The client has mapped the ring that it was offered: where the lease begins, if it is still possible. `None` if it was
-    /// offered nothing.
+    /// The client has mapped the ring that it was offered: where the lease begins, if it is still
+    /// possible. `None` if it was offered nothing.
     pub(crate) fn grant(&mut self, writer: &mut Writer) -> Option<Option<Grant>> {
-        let State::Offered(offer) = std::mem::replace(&mut self.state, State::Without) else { return None };
+        let State::Offered(offer) = std::mem::replace(&mut self.state, State::Without) else {
+            return None;
+        };
         let grant = writer.grant_lease(*offer);
         if grant.is_some() {
             (self.state, self.look, self.seen) =
@@ -131,7 +145,8 @@ impl Lease {
         Some(grant)
     }
 
-    /// The client cannot map what it was offered, and is offered nothing more. False if it was offered nothing.
+    /// The client cannot map what it was offered, and is offered nothing more. False if it was
+    /// offered nothing.
     pub(crate) fn cannot_map(&mut self) -> bool {
         let was_offered = matches!(self.state, State::Offered(_));
         if was_offered {
@@ -140,11 +155,14 @@ impl Lease {
         was_offered
     }
 
-    /// Waits until the lease has ended, and tells what was appended under it; for ever if there is none. Looks at the ring from time to
-    /// time. Cancel safe.
+    /// Waits until the lease has ended, and tells what was appended under it; for ever if there is
+    /// none. Looks at the ring from time to time. Cancel safe.
     pub(crate) async fn ended(&mut self, writer: &mut Writer) -> Published {
         loop {
-            let ended = poll_fn(|cx| if self.is_held() { writer.poll_lease_end(cx) } else { Poll::Pending });
+            let ended =
+                poll_fn(
+                    |cx| if self.is_held() { writer.poll_lease_end(cx) } else { Poll::Pending },
+                );
             match tokio::time::timeout(self.look, ended).await {
                 Ok(end) => return self.over(&end),
                 Err(_) => self.look(writer),
@@ -199,7 +217,8 @@ impl Lease {
         writer.holder_published();
     }
 
-    /// Waits until the holder may overwrite everything before this chunk, or has no lease any more. Cancel safe.
+    /// Waits until the holder may overwrite everything before this chunk, or has no lease any more.
+    /// Cancel safe.
     pub(crate) async fn room(&self, writer: &mut Writer, up_to: u64) {
         if self.is_held() {
             writer.room_for_holder(up_to).await;

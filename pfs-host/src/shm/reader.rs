@@ -20,8 +20,8 @@ use crate::{
     wire::Wire,
 };
 
-/// Hands the ring to the client. Returns the reader if that is not possible: the client or the stream cannot share memory, or
-/// there is no memory for the reader's page.
+/// Hands the ring to the client. Returns the reader if that is not possible: the client or the
+/// stream cannot share memory, or there is no memory for the reader's page.
 pub(crate) async fn hand_out<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
@@ -40,7 +40,9 @@ pub(crate) async fn hand_out<T: Transport>(
     if place.daemon.max_block_time.borrow().is_some() {
         handout.require_copies();
     }
-    let Some((ring, page)) = handout.ring().zip(handout.page()) else { return Ok(Err(handout.take_back())) };
+    let Some((ring, page)) = handout.ring().zip(handout.page()) else {
+        return Ok(Err(handout.take_back()));
+    };
     let descriptors: Vec<_> =
         [ring, page].into_iter().chain(handout.wake_files().into_iter().flatten()).collect();
     wire.send_with(&Reply::Shm(handout.start()), &descriptors).await?;
@@ -48,16 +50,16 @@ pub(crate) async fn hand_out<T: Transport>(
     Ok(Ok(handout))
 }
 
-/// How long a client may take to leave a stream that was removed. The ring itself tells the client of the removal, and occupies
-/// memory for as long as the client maps it.
+/// How long a client may take to leave a stream that was removed. The ring itself tells the client
+/// of the removal, and occupies memory for as long as the client maps it.
 const REMOVED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a reader may stay in a ring that the stream has left, before it is told so.
 const LEFT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A ring that a client reads. When the daemon ends, the client reads on until it hears of the end. The ring must not be given
-/// up before the last writer has left: a writer that waits for a `block` reader would overwrite the data that this reader
-/// reads.
+/// A ring that a client reads. When the daemon ends, the client reads on until it hears of the end.
+/// The ring must not be given up before the last writer has left: a writer that waits for a `block`
+/// reader would overwrite the data that this reader reads.
 struct Seat<'a> {
     /// `None` when it was taken.
     handout: Option<Handout>,
@@ -75,8 +77,8 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// Serves the client as long as it reads the ring. Comes back when it can't map it, and has read nothing; everything else is an
-/// end.
+/// Serves the client as long as it reads the ring. Comes back when it can't map it, and has read
+/// nothing; everything else is an end.
 pub(crate) async fn serve<T: Transport>(
     wire: &mut Wire<T>,
     place: &Readable<'_>,
@@ -138,7 +140,8 @@ async fn attend<T: Transport>(
             }
             Some(Request::CannotMap) => return Ok(()),
             Some(_) => {
-                let message = "a reader in shared memory may say only MadeRoom, Follow or CannotMap";
+                let message =
+                    "a reader in shared memory may say only MadeRoom, Follow or CannotMap";
                 return Err(Failure::new(ErrorCode::Protocol, message).into());
             }
             None => return Err(Ended::Gone),
@@ -146,8 +149,8 @@ async fn attend<T: Transport>(
     }
 }
 
-/// Waits until the client stays in a ring for [`LEFT_TIMEOUT`] after the stream has left it or has ended: a former holder of a lease can
-/// hide that from the client. Returns the ring's number.
+/// Waits until the client stays in a ring for [`LEFT_TIMEOUT`] after the stream has left it or has
+/// ended: a former holder of a lease can hide that from the client. Returns the ring's number.
 async fn left_unnoticed(handout: &Handout, told: Option<u64>) -> u64 {
     loop {
         let ring = handout.left_ring(told).await;
@@ -179,7 +182,9 @@ async fn follow<T: Transport>(
             wire.put(&Reply::Unshared);
             return Ok(Followed::Unshared);
         }
-        Err(FollowError::Removed) => return Err(Failure::reading(place.path(), ReadError::Removed).into()),
+        Err(FollowError::Removed) => {
+            return Err(Failure::reading(place.path(), ReadError::Removed).into());
+        }
         Err(error) => return Err(Failure::new(ErrorCode::Protocol, error.to_string()).into()),
     };
     let reply = Reply::Ring { layout: next.layout(), leased: next.wake_files().is_some() };

@@ -41,22 +41,30 @@ async fn a_caller_without_a_permission_learns_nothing_of_a_path_and_changes_noth
         assert_eq!(daemon.document(&nobody, path).unwrap_err().code, ErrorCode::Denied);
         assert_eq!(daemon.list(&nobody, path.as_str()).await.unwrap_err().code, ErrorCode::Denied);
         let prefix = path.as_str().parse().unwrap();
-        assert_eq!(daemon.remove_below(&nobody, &prefix).await.unwrap_err().code, ErrorCode::Denied);
+        assert_eq!(
+            daemon.remove_below(&nobody, &prefix).await.unwrap_err().code,
+            ErrorCode::Denied
+        );
     }
     assert_eq!(daemon.totals(&nobody).unwrap_err().code, ErrorCode::Denied);
     assert!(stream.is_active());
 
     let grant = |read, write| Grant { read, write, block: false, prefix: prefix("/streamfs") };
     let reader = caller(Some(vec![grant(true, false)]));
-    assert!(daemon.readable(&reader, &path()).is_ok() && daemon.writable(&reader, &path()).is_err());
+    assert!(
+        daemon.readable(&reader, &path()).is_ok() && daemon.writable(&reader, &path()).is_err()
+    );
     let writer = caller(Some(vec![grant(false, true)]));
-    assert!(daemon.readable(&writer, &path()).is_err() && daemon.writable(&writer, &path()).is_ok());
+    assert!(
+        daemon.readable(&writer, &path()).is_err() && daemon.writable(&writer, &path()).is_ok()
+    );
 }
 
 #[tokio::test]
 async fn a_block_reader_needs_a_permission_of_its_own_however_it_is_attached() {
     let (daemon, stream) = daemon();
-    let grant = |block| Grant { read: true, write: true, block, prefix: "/streamfs".parse().unwrap() };
+    let grant =
+        |block| Grant { read: true, write: true, block, prefix: "/streamfs".parse().unwrap() };
     let options = |policy| ReadOptions { policy, ..ReadOptions::default() };
     for (block, policy, allowed) in [
         (false, SlowPolicy::Block, false),
@@ -71,7 +79,10 @@ async fn a_block_reader_needs_a_permission_of_its_own_however_it_is_attached() {
         let codes = [
             place.attach(options(policy)).await.err().map(|failure| failure.code),
             place.reader(&stream, options(policy)).err().map(|failure| failure.code),
-            place.page(&stream, options(policy), Vec::new(), CHUNK).err().map(|failure| failure.code),
+            place
+                .page(&stream, options(policy), Vec::new(), CHUNK)
+                .err()
+                .map(|failure| failure.code),
             tokio::select! {
                 biased;
                 attached = missing.attach(waits) => attached.err().map(|failure| failure.code),
@@ -107,7 +118,9 @@ async fn a_page_waits_for_a_chunk_and_no_longer_than_its_limit() {
     let mut page = place.page(&stream, ReadOptions::default(), Vec::new(), 4 * CHUNK).unwrap();
     assert_eq!(page.fill().unwrap(), Edge::Head);
     let (edge, ()) = tokio::join!(page.wait(LIMIT), async { daemon.shutdown().cancel() });
-    assert!(matches!(edge, Err(PageError::Failed(failure)) if failure.code == ErrorCode::ShuttingDown));
+    assert!(
+        matches!(edge, Err(PageError::Failed(failure)) if failure.code == ErrorCode::ShuttingDown)
+    );
 }
 
 #[tokio::test]

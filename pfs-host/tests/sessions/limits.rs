@@ -31,7 +31,11 @@ fn a_new_limit_on_memory_holds_for_streams_and_for_the_messages_beside_them() {
     let daemon = Daemon::new(&settings(1, 80 * 1024));
     let held = daemon.arriving().reserve(10 * 1024).unwrap();
     daemon.set_limits(&settings(1, 40 * 1024));
-    let limits = [daemon.registry().limits().max_memory, daemon.arriving().limit(), daemon.leaving().limit()];
+    let limits = [
+        daemon.registry().limits().max_memory,
+        daemon.arriving().limit(),
+        daemon.leaving().limit(),
+    ];
     assert_eq!(limits, [40 * 1024, 5 * 1024, 5 * 1024]);
     assert_eq!(daemon.info().max_memory, 40 * 1024);
     assert!(daemon.arriving().reserve(1).is_none() && daemon.leaving().reserve(5 * 1024).is_some());

@@ -20,8 +20,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The daemon's end. Without `MAY_PAUSE`, a client sends all its requests at once. With `KEEPS_BYTES`, the link takes the first
-/// bytes to send without a copy, and drops them when the connection ends.
+/// The daemon's end. Without `MAY_PAUSE`, a client sends all its requests at once. With
+/// `KEEPS_BYTES`, the link takes the first bytes to send without a copy, and drops them when the
+/// connection ends.
 struct Link<const MAY_PAUSE: bool, const KEEPS_BYTES: bool = false> {
     input: Mutex<Input>,
     output: Sender<u8>,
@@ -57,7 +58,8 @@ impl<const MAY_PAUSE: bool, const KEEPS_BYTES: bool> Transport for Link<MAY_PAUS
 
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         let Input { first, rest } = &mut *self.input.lock().unwrap();
-        let (held, room, ended) = (buffer.len(), buffer.capacity() - buffer.len(), rest.is_closed());
+        let (held, room, ended) =
+            (buffer.len(), buffer.capacity() - buffer.len(), rest.is_closed());
         buffer.extend(first.take().into_iter().chain(from_fn(|| rest.try_recv().ok())).take(room));
         match buffer.len() - held {
             0 if !ended => Err(io::ErrorKind::WouldBlock.into()),
@@ -145,7 +147,8 @@ pub(crate) fn connect_over<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     capacity: usize,
 ) -> Far {
     let (peer, owner) = (pfs_proto::Peer::default(), Owner::User(None));
-    let caller = Caller { peer, remote: None, owner, permissions: Permissions::all(), transport: "unix" };
+    let caller =
+        Caller { peer, remote: None, owner, permissions: Permissions::all(), transport: "unix" };
     connect_as::<MAY_PAUSE, KEEPS_BYTES>(daemon, capacity, caller)
 }
 
@@ -158,8 +161,12 @@ pub(crate) fn connect_as<const MAY_PAUSE: bool, const KEEPS_BYTES: bool>(
     let ((there, rest), (output, back)) = (channel(capacity), channel(capacity));
     let input = Mutex::new(Input { first: None, rest });
     let writes = Arc::<AtomicUsize>::default();
-    let link =
-        Link::<MAY_PAUSE, KEEPS_BYTES> { input, output, kept: Mutex::default(), writes: Arc::clone(&writes) };
+    let link = Link::<MAY_PAUSE, KEEPS_BYTES> {
+        input,
+        output,
+        kept: Mutex::default(),
+        writes: Arc::clone(&writes),
+    };
     let serving = pfs_host::serve(link, caller, Arc::clone(daemon));
     Peer::new(Channels { input: back, output: there, served: tokio::spawn(serving), writes })
 }

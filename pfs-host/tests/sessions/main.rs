@@ -1,4 +1,5 @@
-//! Sessions in memory: the test sets how much a connection holds, and the clock stands still but for what waits for it.
+//! Sessions in memory: the test sets how much a connection holds, and the clock stands still but
+//! for what waits for it.
 #![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
 
 mod direct;
@@ -17,7 +18,9 @@ mod stop;
 use std::{sync::Arc, time::Duration};
 
 use pfs_host::{Daemon, Settings};
-use pfs_proto::{End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions};
+use pfs_proto::{
+    End, ErrorCode, ReadOptions, Reply, Request, SlowPolicy, StreamPath, Until, WriteOptions,
+};
 use pfs_stream::{Finish, Stream, StreamConfig};
 use tokio::time::Instant;
 
@@ -35,7 +38,11 @@ fn path() -> StreamPath {
 /// A daemon with a stream that holds four chunks.
 fn daemon() -> (Arc<Daemon>, Stream) {
     let daemon = Daemon::new(&Settings::default());
-    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+    let sizes = StreamConfig {
+        ring_buffer_size: 4096,
+        channel_buffer_size: 4096,
+        ..StreamConfig::default()
+    };
     let stream = daemon.registry().create(path().as_str(), sizes).unwrap();
     (Arc::new(daemon), stream)
 }
@@ -133,7 +140,10 @@ async fn a_drop_reader_on_a_narrow_connection_gets_every_byte_or_a_gap_that_says
     assert!(matches!(end, Reply::End { reason: End::Closed, offset: 50_000 }), "{end:?}");
     assert!(lost > 0);
     assert_eq!(bytes.len() as u64 + lost, 50_000);
-    assert!(bytes.chunks(CHUNK).all(|chunk| chunk.iter().all(|byte| *byte == chunk[0])), "a torn chunk");
+    assert!(
+        bytes.chunks(CHUNK).all(|chunk| chunk.iter().all(|byte| *byte == chunk[0])),
+        "a torn chunk"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
-//! What becomes of a client that speaks version 1 of the protocol. What it says was recorded from the `pfs` of commit 44e5b00;
-//! `scripts/old-peer` does the same with that program.
+//! What becomes of a client that speaks version 1 of the protocol. What it says was recorded from
+//! the `pfs` of commit 44e5b00; `scripts/old-peer` does the same with that program.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::link::connect;
 const HELLO: &[u8] = b"\x10\0\0\0\x01pfs\0\x01\0\x01\0\x01\0\0\0\0\0\0\0";
 
 /// `pfs write --close /streamfs/s`.
-const WRITE: &[u8] = b"\x11\0\0\0\x03\x0b\0/streamfs/s\0\0\0\0\x06\0\0\0\x10hello\n\x01\0\0\0\x12\x01";
+const WRITE: &[u8] =
+    b"\x11\0\0\0\x03\x0b\0/streamfs/s\0\0\0\0\x06\0\0\0\x10hello\n\x01\0\0\0\x12\x01";
 
 /// `pfs cat --stream /streamfs/s`.
 const CAT: &[u8] = b"\x19\0\0\0\x04\x0b\0/streamfs/s\0\0\0\0\0\0\0\0\0\0\0\x01";

@@ -22,7 +22,11 @@ const CONNECTION: usize = 100 * 1024;
 async fn reader(policy: SlowPolicy) -> (Far, Stream) {
     let daemon = Arc::new(Daemon::new(&Settings::default()));
     let size = 2 * LARGE as u64;
-    let sizes = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..StreamConfig::default() };
+    let sizes = StreamConfig {
+        ring_buffer_size: size,
+        channel_buffer_size: size,
+        ..StreamConfig::default()
+    };
     let stream = daemon.registry().create(path().as_str(), sizes).unwrap();
     let mut far = greeted(&daemon, CONNECTION).await;
     far.send(&Request::OpenReader(path(), ReadOptions { policy, ..ReadOptions::default() })).await;
@@ -34,7 +38,8 @@ fn append(stream: &Stream, letter: u8, len: usize) -> bool {
     stream.writer().unwrap().try_append(vec![letter; len]).is_ok()
 }
 
-/// The first part of the large chunk that follows a small one. The connection cannot hold all of that chunk.
+/// The first part of the large chunk that follows a small one. The connection cannot hold all of
+/// that chunk.
 async fn first_part(far: &mut Far, stream: &Stream) -> usize {
     assert!(append(stream, b'a', 10) && append(stream, b'b', LARGE));
     assert_eq!(far.reply().await, Some(Reply::Data(vec![b'a'; 10].into())));
@@ -67,7 +72,10 @@ async fn a_chunk_that_is_overwritten_when_a_part_of_it_was_sent_is_a_gap_from_it
         match far.reply().await.unwrap() {
             Reply::Data(part) | Reply::DataPart(part) => rest.extend_from_slice(&part),
             last => {
-                assert_eq!(last, Reply::End { reason: End::Closed, offset: end + 2 * LARGE as u64 });
+                assert_eq!(
+                    last,
+                    Reply::End { reason: End::Closed, offset: end + 2 * LARGE as u64 }
+                );
                 break;
             }
         }

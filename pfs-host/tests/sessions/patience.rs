@@ -14,7 +14,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// A daemon with this limit, and a stream that holds four chunks.
 fn daemon(max_block_time: Option<Duration>) -> (Arc<Daemon>, Stream) {
     let daemon = Daemon::new(&Settings { max_block_time, ..Settings::default() });
-    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+    let sizes = StreamConfig {
+        ring_buffer_size: 4096,
+        channel_buffer_size: 4096,
+        ..StreamConfig::default()
+    };
     let stream = daemon.registry().create(path().as_str(), sizes).unwrap();
     (Arc::new(daemon), stream)
 }
@@ -41,7 +45,8 @@ async fn append(daemon: &Daemon, stream: &Stream, chunks: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_reader_that_keeps_a_writer_waiting_for_too_long_becomes_a_drop_reader_and_gets_a_gap() {
+async fn a_block_reader_that_keeps_a_writer_waiting_for_too_long_becomes_a_drop_reader_and_gets_a_gap()
+ {
     let (daemon, stream) = daemon(Some(LIMIT));
     let mut slow = blocker(&stream);
     let begun = Instant::now();
@@ -98,14 +103,18 @@ async fn a_slow_block_reader_that_makes_room_in_time_loses_nothing() {
 async fn without_a_limit_a_block_reader_is_waited_for() {
     let (daemon, stream) = daemon(None);
     let _slow = blocker(&stream);
-    let waited = tokio::time::timeout(Duration::from_secs(365 * 24 * 3600), append(&daemon, &stream, 10));
+    let waited =
+        tokio::time::timeout(Duration::from_secs(365 * 24 * 3600), append(&daemon, &stream, 10));
     assert!(waited.await.is_err());
     assert_eq!(policies(&stream), [(SlowPolicy::Block, false)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_is_set_while_a_writer_waits_holds_from_then_on_and_one_that_is_unset_does_not() {
-    for (before, after, waits) in [(None, Some(LIMIT), Some(3 * LIMIT)), (Some(3 * LIMIT), None, None)] {
+async fn a_limit_that_is_set_while_a_writer_waits_holds_from_then_on_and_one_that_is_unset_does_not()
+ {
+    for (before, after, waits) in
+        [(None, Some(LIMIT), Some(3 * LIMIT)), (Some(3 * LIMIT), None, None)]
+    {
         let (daemon, stream) = daemon(before);
         let _slow = blocker(&stream);
         let begun = Instant::now();
@@ -135,7 +144,8 @@ async fn a_batch_waits_no_longer_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_reader_on_a_narrow_connection_that_takes_nothing_is_given_up_and_told_what_it_lost() {
+async fn a_block_reader_on_a_narrow_connection_that_takes_nothing_is_given_up_and_told_what_it_lost()
+ {
     let (daemon, stream) = daemon(Some(LIMIT));
     let mut far = reader(&daemon, SlowPolicy::Block).await;
     let mut sender = greeted(&daemon, NARROW).await;
@@ -158,5 +168,8 @@ async fn a_block_reader_on_a_narrow_connection_that_takes_nothing_is_given_up_an
     assert!(matches!(end, Reply::End { reason: End::Closed, offset: 50_000 }), "{end:?}");
     assert!(lost > 0);
     assert_eq!(bytes.len() as u64 + lost, 50_000);
-    assert!(bytes.chunks(CHUNK).all(|chunk| chunk.iter().all(|byte| *byte == chunk[0])), "a torn chunk");
+    assert!(
+        bytes.chunks(CHUNK).all(|chunk| chunk.iter().all(|byte| *byte == chunk[0])),
+        "a torn chunk"
+    );
 }

@@ -8,7 +8,8 @@ use std::{
 use bytes::BytesMut;
 use pfs_host::{Daemon, Settings};
 use pfs_proto::{
-    End, ErrorCode, IfExists, PutOptions, ReadOptions, Reply, Request, SlowPolicy, StreamPath, WriteOptions,
+    End, ErrorCode, IfExists, PutOptions, ReadOptions, Reply, Request, SlowPolicy, StreamPath,
+    WriteOptions,
 };
 use pfs_stream::{Read, Stream};
 
@@ -74,7 +75,8 @@ fn writers(stream: &Stream) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn puts_that_are_sent_together_are_answered_in_order_with_few_writes_and_the_connection_goes_on() {
+async fn puts_that_are_sent_together_are_answered_in_order_with_few_writes_and_the_connection_goes_on()
+ {
     const PUTS: usize = 500;
     let (daemon, stream) = daemon();
     let blocks = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
@@ -114,7 +116,10 @@ async fn a_put_fails_appends_or_replaces_where_there_is_a_stream_and_closes_if_a
     let mut far = greeted(&daemon, WIDE).await;
     assert_eq!(ask(&mut far, put(path(), small(), "one")).await, done(false, 3));
     let fails = small().if_exists(IfExists::Fail);
-    assert_eq!(refused(&mut far, put(path(), fails.clone(), "two")).await, ErrorCode::AlreadyExists);
+    assert_eq!(
+        refused(&mut far, put(path(), fails.clone(), "two")).await,
+        ErrorCode::AlreadyExists
+    );
     assert_eq!(contents(&daemon, &path()), (b"one".to_vec(), false));
     assert_eq!(ask(&mut far, put(path(), small(), "")).await, done(false, 0));
     assert_eq!(writers(&stream), (2, 0));
@@ -179,7 +184,11 @@ async fn a_put_waits_for_a_block_reader_and_all_that_was_sent_after_it_waits_too
     put(other(1), small(), "after").encode(&mut all);
     far.send_bytes(&all).await;
     for number in 1..5 {
-        assert_eq!(far.reply().await, Some(done(false, number * CHUNK as u64)), "those before have room");
+        assert_eq!(
+            far.reply().await,
+            Some(done(false, number * CHUNK as u64)),
+            "those before have room"
+        );
     }
     let waited = tokio::time::timeout(Duration::from_secs(3600), far.reply());
     assert!(waited.await.is_err(), "the fifth has none");
@@ -243,10 +252,14 @@ async fn a_reader_that_waits_for_a_stream_gets_the_chunk_that_makes_it() {
 #[tokio::test(start_paused = true)]
 async fn a_put_that_waits_is_cut_off_when_the_daemon_ends_and_counts_as_no_death() {
     let (daemon, stream) = daemon();
-    let _slow = stream.reader(ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() }).unwrap();
+    let _slow =
+        stream.reader(ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() }).unwrap();
     let mut far = greeted(&daemon, WIDE).await;
     for number in 0..4 {
-        assert!(matches!(ask(&mut far, put(path(), small(), chunk(number))).await, Reply::Put { .. }));
+        assert!(matches!(
+            ask(&mut far, put(path(), small(), chunk(number))).await,
+            Reply::Put { .. }
+        ));
     }
     far.send(&put(path(), small(), chunk(4))).await;
     while stream.stat().writers.is_empty() {

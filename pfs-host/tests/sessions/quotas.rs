@@ -1,4 +1,5 @@
-//! Quotas of users and of tokens: whose streams are counted, and how a client is refused that has too many.
+//! Quotas of users and of tokens: whose streams are counted, and how a client is refused that has
+//! too many.
 
 use std::time::SystemTime;
 
@@ -48,7 +49,8 @@ async fn remove(daemon: &Daemon, owner: Owner, name: &str) {
 #[tokio::test]
 async fn each_user_and_each_token_has_a_quota_of_its_own_and_anonymous_clients_have_none() {
     let daemon = daemon(ONE_STREAM, ONE_STREAM);
-    let owners = [Owner::User(Some(0)), Owner::User(Some(1)), Owner::User(None), token(0), token(1)];
+    let owners =
+        [Owner::User(Some(0)), Owner::User(Some(1)), Owner::User(None), token(0), token(1)];
     for (number, owner) in owners.into_iter().enumerate() {
         create(&daemon, owner, &number.to_string()).await.unwrap();
         let refused = create(&daemon, owner, "more").await.unwrap_err();
@@ -67,21 +69,38 @@ async fn each_user_and_each_token_has_a_quota_of_its_own_and_anonymous_clients_h
 #[tokio::test]
 async fn a_refusal_says_for_whom_how_much_is_taken_of_what_and_which_key_allows_more() {
     let memory = Limits { max_memory: 1024 * 1024, ..Limits::UNLIMITED };
-    let large =
-        CreateOptions { ring_buffer_size: Some(1024 * 1024), reserve: true, ..CreateOptions::default() };
+    let large = CreateOptions {
+        ring_buffer_size: Some(1024 * 1024),
+        reserve: true,
+        ..CreateOptions::default()
+    };
     for (limits, owner, words) in [
         (
             ONE_STREAM,
             Owner::User(Some(7)),
-            ["for user 7: 1 of the 1 streams that the quota allows are taken", "limits.max_streams_per_user"],
+            [
+                "for user 7: 1 of the 1 streams that the quota allows are taken",
+                "limits.max_streams_per_user",
+            ],
         ),
         (
             ONE_STREAM,
             token(7),
-            ["for this token: 1 of the 1 streams that the quota allows", "limits.max_streams_per_token"],
+            [
+                "for this token: 1 of the 1 streams that the quota allows",
+                "limits.max_streams_per_token",
+            ],
         ),
-        (memory, Owner::User(Some(7)), ["of the 1048576 bytes that the quota", "limits.max_memory_per_user"]),
-        (memory, token(7), ["of the 1048576 bytes that the quota allows", "limits.max_memory_per_token"]),
+        (
+            memory,
+            Owner::User(Some(7)),
+            ["of the 1048576 bytes that the quota", "limits.max_memory_per_user"],
+        ),
+        (
+            memory,
+            token(7),
+            ["of the 1048576 bytes that the quota allows", "limits.max_memory_per_token"],
+        ),
     ] {
         let daemon = daemon(limits, limits);
         create(&daemon, owner, "small").await.unwrap();
@@ -120,7 +139,9 @@ async fn a_stream_is_charged_to_its_creator_however_it_is_created() {
         assert!(create(&daemon, one, "t").await.is_err(), "way {way}");
         create(&daemon, other, "t").await.unwrap();
         // One's own stream can be replaced while the quota is full, another's cannot.
-        assert!(daemon.writable(&caller, &path("t")).unwrap().create(replace.clone()).await.is_err());
+        assert!(
+            daemon.writable(&caller, &path("t")).unwrap().create(replace.clone()).await.is_err()
+        );
         place.create(replace.clone()).await.unwrap();
         assert_eq!(daemon.registry().len(), 2);
     }
@@ -147,9 +168,17 @@ async fn quotas_that_are_set_later_count_the_streams_that_exist_and_keep_them() 
     }
     daemon.set_limits(&settings(Limits { max_streams: 2, ..Limits::UNLIMITED }, ONE_STREAM));
     let refused = create(&daemon, Owner::User(Some(1)), "more").await.unwrap_err();
-    assert!(refused.message.contains("2 of the 2 streams that the quota allows"), "{}", refused.message);
+    assert!(
+        refused.message.contains("2 of the 2 streams that the quota allows"),
+        "{}",
+        refused.message
+    );
     let refused = create(&daemon, token(1), "more").await.unwrap_err();
-    assert!(refused.message.contains("2 of the 1 streams that the quota allows"), "{}", refused.message);
+    assert!(
+        refused.message.contains("2 of the 1 streams that the quota allows"),
+        "{}",
+        refused.message
+    );
     assert_eq!(daemon.registry().len(), 4);
     daemon.set_limits(&settings(Limits { max_streams: 3, ..Limits::UNLIMITED }, ONE_STREAM));
     create(&daemon, Owner::User(Some(1)), "more").await.unwrap();

@@ -69,7 +69,9 @@ async fn a_flood_is_counted_exactly_and_logged_in_ten_lines_and_one_a_second() {
     assert_eq!(count(&daemon, Reason::Denied), 10_000);
     let lines = log.lines();
     assert_eq!(lines.len(), 10, "{lines:#?}");
-    assert!(lines.iter().all(|line| line.contains("reason=\"denied\"") && !line.contains("unlogged")));
+    assert!(
+        lines.iter().all(|line| line.contains("reason=\"denied\"") && !line.contains("unlogged"))
+    );
     for _ in 0..3 {
         sleep(Duration::from_millis(999)).await;
         deny(&daemon, 50);
@@ -93,7 +95,11 @@ async fn a_flood_of_one_reason_hides_no_other_one() {
     let lines = log.lines();
     assert!(lines.last().unwrap().contains("refused: too many reason=\"streams\""), "{lines:#?}");
     for (name, count) in daemon.refusals().counts() {
-        assert_eq!(count, u64::from(name == "streams") + 100 * u64::from(name == "denied"), "{name}");
+        assert_eq!(
+            count,
+            u64::from(name == "streams") + 100 * u64::from(name == "denied"),
+            "{name}"
+        );
     }
 }
 
@@ -134,10 +140,20 @@ async fn a_line_tells_who_asked_for_what_and_shows_nothing_that_a_terminal_obeys
         method: Some("GET"),
         path: Some("/streamfs/\u{202e}txt"),
     };
-    daemon.refusals().refuse(Reason::ForeignHost, &asked, &format!("not \u{202e}moc{}", "x".repeat(10_000)));
+    daemon.refusals().refuse(
+        Reason::ForeignHost,
+        &asked,
+        &format!("not \u{202e}moc{}", "x".repeat(10_000)),
+    );
     let line = log.lines().remove(0);
-    for part in ["WARN", "reason=\"foreign_host\"", "remote=192.0.2.1:9", "pid=7", "uid=8", "method=\"GET\""]
-    {
+    for part in [
+        "WARN",
+        "reason=\"foreign_host\"",
+        "remote=192.0.2.1:9",
+        "pid=7",
+        "uid=8",
+        "method=\"GET\"",
+    ] {
         assert!(line.contains(part), "no {part} in {line}");
     }
     assert!(line.contains("path=\"/streamfs/"), "{line}");

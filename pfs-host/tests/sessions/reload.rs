@@ -19,7 +19,8 @@ fn daemon() -> (Arc<Daemon>, mpsc::Receiver<ReloadRequest>) {
 /// What a client of this user is told.
 async fn asked(daemon: &Arc<Daemon>, uid: Option<u32>) -> Reply {
     let (peer, owner) = (Peer { pid: None, uid }, Owner::User(uid));
-    let caller = Caller { peer, remote: None, owner, permissions: Permissions::all(), transport: "unix" };
+    let caller =
+        Caller { peer, remote: None, owner, permissions: Permissions::all(), transport: "unix" };
     let mut far = connect_as::<true, false>(daemon, 4096, caller);
     assert!(matches!(far.greet(0).await, Some(Reply::Hello(_))));
     far.send(&Request::Reload).await;

@@ -4,7 +4,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use pfs_host::{Caller, Daemon, Failure, Grant, Grants, Owner, PageError, Rejected};
 use pfs_proto::{
-    CreateOptions, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, StreamPath, WriteOptions,
+    CreateOptions, ErrorCode, Peer, ReadOptions, Reply, Request, SlowPolicy, StreamPath,
+    WriteOptions,
 };
 use pfs_stream::StreamConfig;
 use tokio::{join, time::Instant};
@@ -23,8 +24,12 @@ fn other() -> StreamPath {
 
 /// Read, write and block, each for a path of its own and below.
 fn grants(read: &str, write: &str, block: &str) -> Grants {
-    let grant =
-        |read, write, block, prefix: &str| Grant { read, write, block, prefix: prefix.parse().unwrap() };
+    let grant = |read, write, block, prefix: &str| Grant {
+        read,
+        write,
+        block,
+        prefix: prefix.parse().unwrap(),
+    };
     Grants::new(vec![
         grant(true, false, false, read),
         grant(false, true, false, write),
@@ -64,8 +69,9 @@ async fn a_session_that_waits_is_refused_when_the_token_of_its_client_is_revoked
     const LONG: Duration = Duration::from_secs(3600);
     fn is_told(failure: &Failure, wish: &str) {
         assert_eq!(failure.code, ErrorCode::Denied);
-        let words =
-            format!("the daemon's tokens were reloaded: this token does not allow to {wish} /streamfs/");
+        let words = format!(
+            "the daemon's tokens were reloaded: this token does not allow to {wish} /streamfs/"
+        );
         assert!(failure.message.starts_with(&words), "{}", failure.message);
     }
     let (daemon, stream) = daemon();
@@ -76,7 +82,9 @@ async fn a_session_that_waits_is_refused_when_the_token_of_its_client_is_revoked
     let client = caller(&grants);
     let place = daemon.readable(&client, &path()).unwrap();
     let mut page = place.page(&stream, ReadOptions::default(), Vec::new(), CHUNK).unwrap();
-    let Err(PageError::Failed(failure)) = revoked(page.wait(LONG), &grants).await else { panic!("a page") };
+    let Err(PageError::Failed(failure)) = revoked(page.wait(LONG), &grants).await else {
+        panic!("a page")
+    };
     is_told(&failure, "read");
 
     let grants = all();
@@ -98,7 +106,9 @@ async fn a_session_that_waits_is_refused_when_the_token_of_its_client_is_revoked
         append.append(&chunk(number)).await.unwrap();
     }
     let (one, four) = (chunk(4), chunk(5));
-    let Err(Rejected::CutOff(failure)) = revoked(append.append(&one), &grants).await else { panic!("room") };
+    let Err(Rejected::CutOff(failure)) = revoked(append.append(&one), &grants).await else {
+        panic!("room")
+    };
     is_told(&failure, "write");
     let all = append.append_all(&[&four, &four]).await;
     assert!(matches!(all, Err(Rejected::CutOff(failure)) if failure.code == ErrorCode::Denied));
@@ -138,10 +148,16 @@ async fn who_reads_or_writes_over_a_connection_is_told_and_a_writer_counts_as_on
     for (far, wish) in [(&mut reader, "read"), (&mut waiting, "read"), (&mut writer, "write")] {
         let (code, message) = refusal(far).await;
         assert_eq!(code, ErrorCode::Denied);
-        assert!(message.contains(&format!("reloaded: this token does not allow to {wish}")), "{message}");
+        assert!(
+            message.contains(&format!("reloaded: this token does not allow to {wish}")),
+            "{message}"
+        );
     }
     let stat = stream.stat();
-    assert_eq!((stat.writers_died, stat.writers_finished, stat.readers.len(), stat.head), (1, 0, 0, 1000));
+    assert_eq!(
+        (stat.writers_died, stat.writers_finished, stat.readers.len(), stat.head),
+        (1, 0, 0, 1000)
+    );
     // What it asks for from now on is refused as well.
     idle.send(&Request::Stat(path())).await;
     assert!(matches!(idle.reply().await, Some(Reply::Error { code: ErrorCode::Denied, .. })));
@@ -150,7 +166,11 @@ async fn who_reads_or_writes_over_a_connection_is_told_and_a_writer_counts_as_on
 #[tokio::test(start_paused = true)]
 async fn only_sessions_that_need_what_was_taken_away_are_cut_off() {
     let (daemon, stream) = daemon();
-    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+    let sizes = StreamConfig {
+        ring_buffer_size: 4096,
+        channel_buffer_size: 4096,
+        ..StreamConfig::default()
+    };
     let another = daemon.registry().create(other().as_str(), sizes).unwrap();
     let grants = all();
     let mut kept = Vec::new();

@@ -20,7 +20,8 @@ fn daemon() -> Arc<Daemon> {
 /// A client of this user.
 async fn client(daemon: &Arc<Daemon>, uid: Option<u32>) -> Far {
     let (peer, owner) = (Peer { pid: None, uid }, Owner::User(uid));
-    let caller = Caller { peer, remote: None, owner, permissions: Permissions::all(), transport: "unix" };
+    let caller =
+        Caller { peer, remote: None, owner, permissions: Permissions::all(), transport: "unix" };
     let mut far = connect_as::<true, false>(daemon, 4096, caller);
     assert_eq!(far.greet(0).await, Some(Reply::Hello(Hello::OURS)));
     far
@@ -40,7 +41,10 @@ async fn root_and_the_daemon_s_user_stop_it_and_learn_what_is_lost() {
         writer.try_append(b"lost").unwrap();
         let mut client = client(&daemon, Some(uid)).await;
         let Reply::Summary(lost) = asked(&mut client, false).await else { panic!("no stream") };
-        assert_eq!((lost.path.as_str(), lost.head - lost.tail, lost.writers), (path().as_str(), 4, 1));
+        assert_eq!(
+            (lost.path.as_str(), lost.head - lost.tail, lost.writers),
+            (path().as_str(), 4, 1)
+        );
         assert_eq!(client.reply().await, Some(Reply::Done));
         assert!(daemon.shutdown().is_cancelled());
     }
@@ -54,7 +58,8 @@ async fn the_connection_that_stopped_the_daemon_ends_when_the_daemon_is_gone() {
     (&mut client.transport.served).await.unwrap();
     {
         let mut next = pin!(client.reply());
-        let is_pending = std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
+        let is_pending =
+            std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await;
         assert!(is_pending, "it ended before the daemon did");
     }
     drop(daemon);
@@ -66,13 +71,17 @@ async fn nobody_else_may_stop_it_and_they_are_told_who_may_and_how() {
     let daemon = daemon();
     // A client over HTTP has no user.
     for uid in [None, Some(OPERATOR + 1), Some(u32::MAX)] {
-        let Reply::Error { code, message } = asked(&mut client(&daemon, uid).await, false).await else {
+        let Reply::Error { code, message } = asked(&mut client(&daemon, uid).await, false).await
+        else {
             panic!("{uid:?}")
         };
         assert_eq!(code, ErrorCode::Denied);
-        for part in
-            ["cannot stop the daemon", "root and the daemon's user (uid 1000)", "kill", "systemctl stop"]
-        {
+        for part in [
+            "cannot stop the daemon",
+            "root and the daemon's user (uid 1000)",
+            "kill",
+            "systemctl stop",
+        ] {
             assert!(message.contains(part), "{message}");
         }
     }

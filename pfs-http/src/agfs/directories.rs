@@ -26,7 +26,8 @@ pub(super) async fn list(
     let query = Query::from_uri(&uri)?;
     match Node::at(&site, &caller, query.path_or_nothing().unwrap_or("/")).await? {
         Node::Directory(prefix) => {
-            let body = limits::held(&site, &json!({ "files": children(&site, &caller, &prefix).await? }))?;
+            let body =
+                limits::held(&site, &json!({ "files": children(&site, &caller, &prefix).await? }))?;
             Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
         }
         Node::Document(path, _) | Node::Stream(path, _) => {

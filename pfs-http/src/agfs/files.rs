@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{Site, limits, media_type::refuse_form, plain, presence::Presence, record::Outcome};
 
-/// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is appended as it comes.
+/// A body of a known length up to this is one chunk, as every write is in StreamFS. A longer one is
+/// appended as it comes.
 const ONE_CHUNK: u64 = 64 * 1024;
 
 type Done = Result<(StatusCode, Json<Value>), Refusal>;
@@ -54,9 +55,9 @@ pub(super) async fn read(
     let (offset, size) = (query.offset()?, query.size()?);
     match Node::at(&site, &caller, query.path()?).await? {
         Node::Document(_, text) => Ok(octets(part(text.as_bytes(), offset, size).to_vec())),
-        Node::Stream(path, _) => {
-            Err(Refusal::bad(format!("{path} is a stream: use stream mode for reading it (stream=true)")))
-        }
+        Node::Stream(path, _) => Err(Refusal::bad(format!(
+            "{path} is a stream: use stream mode for reading it (stream=true)"
+        ))),
         Node::Directory(prefix) => Err(is_directory(&prefix)),
     }
 }
@@ -69,7 +70,8 @@ fn part(text: &[u8], offset: i64, size: i64) -> &[u8] {
 }
 
 pub(super) fn octets(body: impl Into<Body>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
     (headers, body.into()).into_response()
 }
 
@@ -118,7 +120,8 @@ pub(super) async fn remove(
     let query = Query::from_uri(&uri)?;
     let prefix = parse(query.path()?)?;
     if query.recursive() {
-        let is_directory = matches!(Node::at(&site, &caller, prefix.as_str()).await, Ok(Node::Directory(_)));
+        let is_directory =
+            matches!(Node::at(&site, &caller, prefix.as_str()).await, Ok(Node::Directory(_)));
         if site.daemon.remove_below(&caller, &prefix).await? > 0 || is_directory {
             return done(StatusCode::OK, "deleted");
         }

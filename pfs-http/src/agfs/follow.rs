@@ -16,7 +16,8 @@ use pfs_stream::Reader;
 use super::{files::octets, refusal::Refusal};
 use crate::{Site, body::Following, plain::Raw, trailers};
 
-/// The response begins at once, as in AGFS: its SDK hands it to a program that may be the writer, too.
+/// The response begins at once, as in AGFS: its SDK hands it to a program that may be the writer,
+/// too.
 pub(super) async fn answer(
     site: Arc<Site>,
     caller: Caller,
@@ -60,7 +61,11 @@ pub(super) async fn answer(
     Ok(octets(Body::new(StreamBody::new(later.try_flatten_stream()))))
 }
 
-async fn follow(place: &Readable<'_>, options: ReadOptions, has_trailers: bool) -> Result<Body, Failure> {
+async fn follow(
+    place: &Readable<'_>,
+    options: ReadOptions,
+    has_trailers: bool,
+) -> Result<Body, Failure> {
     Ok(body(place, place.attach(options).await?, has_trailers))
 }
 

@@ -1,7 +1,7 @@
 //! The part of the AGFS API that its SDK needs for streams, at /api/v1.
 //!
-//! Paths, query, JSON and semantics are those of AGFS with its StreamFS; the status codes say what went wrong, where
-//! AGFS says 500 for much of it. What else AGFS has is answered with 404.
+//! Paths, query, JSON and semantics are those of AGFS with its StreamFS; the status codes say what
+//! went wrong, where AGFS says 500 for much of it. What else AGFS has is answered with 404.
 
 mod directories;
 mod files;
@@ -26,7 +26,10 @@ use crate::Site;
 pub(crate) fn routes() -> Router<Arc<Site>> {
     let api = Router::new()
         .route("/health", get(health))
-        .route("/files", get(files::read).put(files::write).post(files::create).delete(files::remove))
+        .route(
+            "/files",
+            get(files::read).put(files::write).post(files::create).delete(files::remove),
+        )
         .route("/stat", get(files::stat))
         .route("/directories", get(directories::list).delete(files::remove))
         .method_not_allowed_fallback(refusal::no_such_method)
@@ -46,7 +49,8 @@ async fn health() -> Json<Value> {
 
 async fn unknown(uri: Uri) -> Refusal {
     let path = uri.path().get(..64).unwrap_or(uri.path());
-    let message =
-        format!("pfsd has no /api/v1{path}: of the AGFS API it has health, files, stat and directories");
+    let message = format!(
+        "pfsd has no /api/v1{path}: of the AGFS API it has health, files, stat and directories"
+    );
     Refusal::new(StatusCode::NOT_FOUND, message)
 }

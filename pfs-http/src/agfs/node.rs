@@ -115,7 +115,8 @@ impl Info {
     }
 }
 
-/// What is directly below a directory: documents, streams, and directories that streams have in their names.
+/// What is directly below a directory: documents, streams, and directories that streams have in
+/// their names.
 pub(super) async fn children(
     site: &Site,
     caller: &Caller,
@@ -127,8 +128,9 @@ pub(super) async fn children(
     let mut found = BTreeMap::new();
     let mut directories: HashMap<String, SystemTime> = HashMap::new();
     if above.is_empty() {
-        directories
-            .extend(namespace.mounts().map(|mount| (mount.trim_start_matches('/').to_owned(), started)));
+        directories.extend(
+            namespace.mounts().map(|mount| (mount.trim_start_matches('/').to_owned(), started)),
+        );
     }
     // The root has no documents.
     if let Ok(readme) = format!("{above}/README").parse()
@@ -137,7 +139,8 @@ pub(super) async fn children(
         found.insert("README".to_owned(), Info::document("README", text, site));
     }
     for entry in site.daemon.list(caller, directory.as_str()).await? {
-        let below = entry.summary.path.strip_prefix(above).and_then(|below| below.strip_prefix('/'));
+        let below =
+            entry.summary.path.strip_prefix(above).and_then(|below| below.strip_prefix('/'));
         let Some(below) = below else { continue };
         match below.split_once('/') {
             None => {
@@ -150,7 +153,8 @@ pub(super) async fn children(
         }
     }
     for (name, modified) in directories {
-        // A stream may have the name that is also before the slash of others: it is what that path stands for.
+        // A stream may have the name that is also before the slash of others: it is what that path
+        // stands for.
         found.entry(name).or_insert_with_key(|name| Info::directory(name, modified));
     }
     Ok(found.into_values().collect())
@@ -165,7 +169,9 @@ pub(super) fn parse(path: &str) -> Result<PathPrefix, Refusal> {
 /// The path of a stream or document.
 pub(super) fn stream_path(site: &Site, path: &str) -> Result<StreamPath, Refusal> {
     let prefix = parse(path)?;
-    if prefix.as_str() == "/" || site.daemon.namespace.mounts().any(|mount| mount == prefix.as_str()) {
+    if prefix.as_str() == "/"
+        || site.daemon.namespace.mounts().any(|mount| mount == prefix.as_str())
+    {
         return Err(is_directory(&prefix));
     }
     prefix

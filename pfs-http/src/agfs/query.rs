@@ -1,4 +1,5 @@
-//! The query of a request. As in AGFS, keys that mean nothing are ignored, and a flag is set by `true` alone.
+//! The query of a request. As in AGFS, keys that mean nothing are ignored, and a flag is set by
+//! `true` alone.
 
 use std::str::FromStr;
 
@@ -78,7 +79,10 @@ mod tests {
         assert!(query("/files").path().is_err() && query("/files?path=").path().is_err());
         let files = query("/files?path=/streamfs/a%20b&offset=-3&size=&stream=true&color=red");
         assert_eq!(files.path().unwrap(), "/streamfs/a b");
-        assert_eq!((files.offset().unwrap(), files.size().unwrap(), files.stream()), (-3, -1, true));
+        assert_eq!(
+            (files.offset().unwrap(), files.size().unwrap(), files.stream()),
+            (-3, -1, true)
+        );
         assert!(query("/files?path=/a&offset=x").offset().is_err());
         assert!(Query::from_uri(&"/files?path=/a&path=/b".parse().unwrap()).is_err());
     }

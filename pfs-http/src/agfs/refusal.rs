@@ -48,7 +48,8 @@ impl IntoResponse for Refusal {
 pub(super) async fn no_such_method(method: Method) -> Refusal {
     let mut message = format!("{method} does nothing here");
     if method == Method::POST {
-        message.push_str(": directories need not be made, they come and go with the streams in them");
+        message
+            .push_str(": directories need not be made, they come and go with the streams in them");
     }
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }

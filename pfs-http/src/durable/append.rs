@@ -45,7 +45,8 @@ struct Wanted {
 enum Done {
     /// What the request wanted.
     Now,
-    /// Nothing, because it was done before. This is the last request of the producer, if it was one's.
+    /// Nothing, because it was done before. This is the last request of the producer, if it was
+    /// one's.
     Before(Option<u64>),
 }
 
@@ -116,13 +117,20 @@ impl Wanted {
                 return Err(Refusal::bad_request("the body is empty: there is nothing to append"));
             }
         } else if self.media_type.is_none() {
-            return Err(Refusal::bad_request("a body needs a Content-Type, which is that of the stream"));
+            return Err(Refusal::bad_request(
+                "a body needs a Content-Type, which is that of the stream",
+            ));
         }
         Ok(())
     }
 
     /// The batch to append, unless the state says that it was appended before.
-    fn check(&self, state: &ProducerState, stream: &Stream, body: Vec<u8>) -> Result<Checked<Done>, Refusal> {
+    fn check(
+        &self,
+        state: &ProducerState,
+        stream: &Stream,
+        body: Vec<u8>,
+    ) -> Result<Checked<Done>, Refusal> {
         if let Some(producer) = &self.producer
             && state.closed_by.as_ref() == Some(producer)
         {
@@ -151,7 +159,8 @@ impl Wanted {
         if let (Some(seq), Some(last)) = (&self.seq, &state.last_seq)
             && seq <= last
         {
-            let message = "Stream-Seq is not greater than the last one of this stream, byte by byte";
+            let message =
+                "Stream-Seq is not greater than the last one of this stream, byte by byte";
             return Err(Refusal::conflict("stale_seq", message));
         }
         let contents = contents(body, Kind::from_media_type(media_type))?;

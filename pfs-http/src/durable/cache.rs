@@ -12,7 +12,8 @@ use pfs_proto::Identity;
 pub(super) const IMMUTABLE: HeaderValue =
     HeaderValue::from_static("private, max-age=60, stale-while-revalidate=300");
 
-/// Of an answer that is right until something is appended: it may be kept, but not used without asking.
+/// Of an answer that is right until something is appended: it may be kept, but not used without
+/// asking.
 pub(super) const PASSING: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// When the protocol begins to count, 2024-10-09: seconds from the Unix epoch.
@@ -35,7 +36,8 @@ pub(super) fn etag(identity: Identity, start: u64, end: u64, closed: bool) -> St
 
 /// Whether the client has what this tag names.
 pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let lists =
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
@@ -43,13 +45,16 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
 /// A cursor for an answer to a client that has this one: later than it, and not earlier than now.
 pub(super) fn cursor(theirs: Option<&str>) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let current = now.saturating_sub(Duration::from_secs(COUNTED_FROM)).as_secs() / CURSOR_INTERVAL_SECONDS;
-    let theirs = theirs.and_then(|cursor| cursor.parse::<u64>().ok()).filter(|cursor| *cursor < LARGEST);
+    let current =
+        now.saturating_sub(Duration::from_secs(COUNTED_FROM)).as_secs() / CURSOR_INTERVAL_SECONDS;
+    let theirs =
+        theirs.and_then(|cursor| cursor.parse::<u64>().ok()).filter(|cursor| *cursor < LARGEST);
     match theirs {
         Some(theirs) if theirs >= current => {
             // The only thing that a standard library has that is random.
             let random = RandomState::new().build_hasher().finish();
-            theirs.saturating_add((1 + random % MAX_JITTER_SECONDS).div_ceil(CURSOR_INTERVAL_SECONDS))
+            theirs
+                .saturating_add((1 + random % MAX_JITTER_SECONDS).div_ceil(CURSOR_INTERVAL_SECONDS))
         }
         _ => current,
     }

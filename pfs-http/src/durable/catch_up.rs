@@ -20,7 +20,11 @@ use super::{
 use crate::{Site, limits};
 
 /// Answers a read that does not wait.
-pub(super) fn answer(site: &Site, reading: &Reading<'_>, request: &HeaderMap) -> Result<Response, Refusal> {
+pub(super) fn answer(
+    site: &Site,
+    reading: &Reading<'_>,
+    request: &HeaderMap,
+) -> Result<Response, Refusal> {
     let Reading { stream, query, .. } = reading;
     if query.from == From::Now {
         return Ok(now(stream));
@@ -52,7 +56,8 @@ pub(super) fn page(
     let mut response = if cache::is_known(request, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let body = limits::held_bytes(site, body).map_err(|problem| Refusal::no_memory(&problem.message))?;
+        let body = limits::held_bytes(site, body)
+            .map_err(|problem| Refusal::no_memory(&problem.message))?;
         body.into_response()
     };
     let headers = response.headers_mut();
@@ -65,7 +70,13 @@ pub(super) fn page(
 }
 
 /// Says where the reader is, and where it could begin at the earliest.
-pub(super) fn put_place(headers: &mut HeaderMap, stream: &Stream, next: u64, up_to_date: bool, closed: bool) {
+pub(super) fn put_place(
+    headers: &mut HeaderMap,
+    stream: &Stream,
+    next: u64,
+    up_to_date: bool,
+    closed: bool,
+) {
     headers::put_offset(headers, Token::new(stream, next));
     let earliest = Token::new(stream, stream.extent().tail);
     headers.insert(headers::EARLIEST_OFFSET, headers::value(&earliest.to_string()));

@@ -44,7 +44,9 @@ pub(super) async fn serve(
     let place = site.daemon.writable(&caller, &path)?.in_request();
     target::refuse_forks(&head.headers)?;
     let wanted = Wanted {
-        media_type: media_type::from_request(&head.headers)?.unwrap_or(media_type::DEFAULT).to_owned(),
+        media_type: media_type::from_request(&head.headers)?
+            .unwrap_or(media_type::DEFAULT)
+            .to_owned(),
         lifetime: Lifetime::from_headers(&head.headers)?,
         closed: headers::closes(&head.headers),
     };

@@ -10,14 +10,17 @@ use pfs_stream::Reservation;
 use super::refusal::Refusal;
 use crate::{Site, limits};
 
-/// Larger bodies are not taken, however large the stream: what is appended as it flows in does not need so much memory.
+/// Larger bodies are not taken, however large the stream: what is appended as it flows in does not
+/// need so much memory.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How much of a body that is too large is read nevertheless: a client that is cut off in the middle of it does not see why.
+/// How much of a body that is too large is read nevertheless: a client that is cut off in the
+/// middle of it does not see why.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Reads a body to its end, if it is not larger than a chunk of the stream may be. With it comes the right to hold it in
-/// memory, which is taken as the bytes arrive: an announced length costs other clients nothing.
+/// Reads a body to its end, if it is not larger than a chunk of the stream may be. With it comes
+/// the right to hold it in memory, which is taken as the bytes arrive: an announced length costs
+/// other clients nothing.
 pub(super) async fn gather(
     site: &Site,
     path: &StreamPath,
@@ -57,5 +60,7 @@ pub(super) async fn gather(
 }
 
 fn too_many() -> Refusal {
-    Refusal::no_memory("too many bodies are on their way just now; try again, or raise limits.max_memory")
+    Refusal::no_memory(
+        "too many bodies are on their way just now; try again, or raise limits.max_memory",
+    )
 }

@@ -15,13 +15,16 @@ pub(super) const SSE_ENCODING: HeaderName = HeaderName::from_static("stream-sse-
 pub(super) const PRODUCER_ID: HeaderName = HeaderName::from_static("producer-id");
 pub(super) const PRODUCER_EPOCH: HeaderName = HeaderName::from_static("producer-epoch");
 pub(super) const PRODUCER_SEQ: HeaderName = HeaderName::from_static("producer-seq");
-pub(super) const PRODUCER_EXPECTED_SEQ: HeaderName = HeaderName::from_static("producer-expected-seq");
-pub(super) const PRODUCER_RECEIVED_SEQ: HeaderName = HeaderName::from_static("producer-received-seq");
+pub(super) const PRODUCER_EXPECTED_SEQ: HeaderName =
+    HeaderName::from_static("producer-expected-seq");
+pub(super) const PRODUCER_RECEIVED_SEQ: HeaderName =
+    HeaderName::from_static("producer-received-seq");
 
 /// Ours: where the ring begins. The protocol has no name for what retention leaves.
 pub(super) const EARLIEST_OFFSET: HeaderName = HeaderName::from_static("stream-earliest-offset");
 
-const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
 
 pub(super) const TRUE: HeaderValue = HeaderValue::from_static("true");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -38,13 +41,17 @@ pub(super) fn closes(headers: &HeaderMap) -> bool {
 }
 
 /// The value of a header that may be missing but not repeated, and is text.
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+pub(super) fn text<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refusal::bad_request(format!("{name} was given more than once")));
     }
-    let text = value.to_str().map_err(|_| Refusal::bad_request(format!("{name} is not ASCII text")))?;
+    let text =
+        value.to_str().map_err(|_| Refusal::bad_request(format!("{name} is not ASCII text")))?;
     Ok(Some(text.trim()))
 }
 

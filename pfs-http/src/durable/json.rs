@@ -1,4 +1,5 @@
-//! Streams of JSON: a message is a chunk, on one line with its line end, so that other protocols see lines of JSON.
+//! Streams of JSON: a message is a chunk, on one line with its line end, so that other protocols
+//! see lines of JSON.
 
 use std::fmt;
 
@@ -19,8 +20,8 @@ pub(super) enum NoMessages {
     TooMany,
 }
 
-/// The messages of a body: the elements of an array, or whatever else it is. Nothing of a message is changed but the white
-/// space around its parts.
+/// The messages of a body: the elements of an array, or whatever else it is. Nothing of a message
+/// is changed but the white space around its parts.
 pub(super) fn messages(body: &[u8]) -> Result<Chunks, NoMessages> {
     let mut messages = Messages { chunks: Chunks::marked(), too_many: false };
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -85,8 +86,9 @@ fn put_line(line: &mut Vec<u8>, json: &str) {
     line.push(b'\n');
 }
 
-/// An array of all messages in these chunks; `None` if there is none. Another protocol may have appended anything: of several
-/// values in a chunk each is a message, and a chunk that is no JSON is one message, a string with its text.
+/// An array of all messages in these chunks; `None` if there is none. Another protocol may have
+/// appended anything: of several values in a chunk each is a message, and a chunk that is no JSON
+/// is one message, a string with its text.
 pub(super) fn array<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     let mut array = Vec::new();
     for chunk in chunks {
@@ -136,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_message_keeps_its_strings_and_numbers_to_the_letter() {
-        let message = r#"{"a b":"x \" \\","n":123456789012345678901234567890.10e+05,"u":"\ud83d \u00e4"}"#;
+        let message =
+            r#"{"a b":"x \" \\","n":123456789012345678901234567890.10e+05,"u":"\ud83d \u00e4"}"#;
         assert_eq!(split(message), [format!("{message}\n")]);
     }
 
@@ -158,8 +161,9 @@ mod tests {
 
     #[test]
     fn what_others_append_is_seen_as_well_as_it_can_be() {
-        let array =
-            |chunks: &[&[u8]]| array(chunks.iter().copied()).map(|array| String::from_utf8(array).unwrap());
+        let array = |chunks: &[&[u8]]| {
+            array(chunks.iter().copied()).map(|array| String::from_utf8(array).unwrap())
+        };
         assert_eq!(array(&[]), None);
         assert_eq!(array(&[b" \n"]), None);
         assert_eq!(array(&[b"1\n", b"{\"a\":2}\n{\"a\":3}\n"]).unwrap(), r#"[1,{"a":2},{"a":3}]"#);

@@ -1,7 +1,7 @@
 //! How long a stream is to live: `Stream-TTL` and `Stream-Expires-At`.
 //!
-//! `humantime` parses times of RFC 3339 in UTC; zones are added here. `jiff` accepts more than RFC 3339 allows: `+24:00`, no
-//! seconds, and names of zones in brackets.
+//! `humantime` parses times of RFC 3339 in UTC; zones are added here. `jiff` accepts more than RFC
+//! 3339 allows: `+24:00`, no seconds, and names of zones in brackets.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,9 @@ impl Lifetime {
         let ttl = headers::text(headers, &headers::TTL)?;
         let expires_at = headers::text(headers, &headers::EXPIRES_AT)?;
         if ttl.is_some() && expires_at.is_some() {
-            return Err(Refusal::bad_request("Stream-TTL and Stream-Expires-At exclude each other"));
+            return Err(Refusal::bad_request(
+                "Stream-TTL and Stream-Expires-At exclude each other",
+            ));
         }
         let ttl = ttl.map(|text| {
             let bad = || Refusal::bad_request("Stream-TTL is a number of seconds, such as 3600");
@@ -30,7 +32,9 @@ impl Lifetime {
         });
         let deadline = expires_at.map(|text| {
             let bad = || {
-                Refusal::bad_request("Stream-Expires-At is an RFC 3339 time, such as 2030-01-31T12:00:00Z")
+                Refusal::bad_request(
+                    "Stream-Expires-At is an RFC 3339 time, such as 2030-01-31T12:00:00Z",
+                )
             };
             time(text).ok_or_else(bad)
         });
@@ -46,7 +50,9 @@ impl Lifetime {
 /// A number as the protocol wants it: nothing but digits, and no leading zero.
 fn seconds(text: &str) -> Option<u64> {
     let canonical = text == "0" || !text.starts_with('0');
-    (canonical && text.bytes().all(|digit| digit.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+    (canonical && text.bytes().all(|digit| digit.is_ascii_digit()))
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// A time in RFC 3339, of any time zone.
@@ -57,8 +63,8 @@ fn time(text: &str) -> Option<SystemTime> {
     let (local, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
     let (hours, minutes) = zone.get(1..)?.split_once(':')?;
     let number = |digits: &str, below: u64| {
-        let digits =
-            Some(digits).filter(|digits| digits.len() == 2 && digits.bytes().all(|d| d.is_ascii_digit()))?;
+        let digits = Some(digits)
+            .filter(|digits| digits.len() == 2 && digits.bytes().all(|d| d.is_ascii_digit()))?;
         digits.parse::<u64>().ok().filter(|number| *number < below)
     };
     let ahead = Duration::from_secs(number(hours, 24)? * 3600 + number(minutes, 60)? * 60);
@@ -87,7 +93,8 @@ mod tests {
     #[test]
     fn a_number_of_seconds_has_one_way_to_be_written() {
         assert_eq!(["0", "1", "3600"].map(seconds), [Some(0), Some(1), Some(3600)]);
-        for bad in ["", "00", "03600", "+1", "-1", "1.5", "1e3", " 1", "1 ", "99999999999999999999"] {
+        for bad in ["", "00", "03600", "+1", "-1", "1.5", "1e3", " 1", "1 ", "99999999999999999999"]
+        {
             assert_eq!(seconds(bad), None, "{bad:?}");
         }
     }

@@ -23,7 +23,9 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn from_media_type(media_type: &str) -> Self {
         match MediaType::parse(media_type) {
-            Some(MediaType { kind, subtype }) if kind == "application" && subtype == "json" => Self::Json,
+            Some(MediaType { kind, subtype }) if kind == "application" && subtype == "json" => {
+                Self::Json
+            }
             Some(MediaType { kind, .. }) if kind == "text" => Self::Text,
             _ => Self::Binary,
         }
@@ -37,7 +39,8 @@ pub(super) fn content_type(stream: &Stream) -> &str {
 
 /// The media type of a request's body, if it says one.
 pub(super) fn from_request(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let Some(text) = headers::text(headers, &header::CONTENT_TYPE)?.filter(|text| !text.is_empty()) else {
+    let Some(text) = headers::text(headers, &header::CONTENT_TYPE)?.filter(|text| !text.is_empty())
+    else {
         return Ok(None);
     };
     if MediaType::parse(text).is_none() {

@@ -1,7 +1,8 @@
 //! The Durable Streams protocol 1.0 at /v1/stream.
 //!
-//! `/v1/stream/cam` is the stream `cam` of the first mount, the same that other protocols see. An append is a chunk; in a
-//! stream of JSON each message is one, so that a batch is several. What the ring has dropped is answered with 410.
+//! `/v1/stream/cam` is the stream `cam` of the first mount, the same that other protocols see. An
+//! append is a chunk; in a stream of JSON each message is one, so that a batch is several. What the
+//! ring has dropped is answered with 410.
 
 mod append;
 mod cache;

@@ -1,7 +1,8 @@
 //! Offsets as this protocol shows them: opaque, and in the order of their bytes.
 //!
-//! One carries the identity of the stream it belongs to, so that a client that comes back with the offset of an earlier
-//! stream of the same name (all streams end with the daemon) is told, and does not read on in another one.
+//! One carries the identity of the stream it belongs to, so that a client that comes back with the
+//! offset of an earlier stream of the same name (all streams end with the daemon) is told, and does
+//! not read on in another one.
 
 use std::{fmt, str::FromStr};
 
@@ -90,6 +91,9 @@ mod tests {
             assert_eq!(bad.parse::<Token>(), Err(NoOffset), "{bad:?}");
         }
         assert_eq!(good.replace("00002", "+0002").parse::<Token>(), Err(NoOffset));
-        assert_eq!(good.replace("00002", "99999").replace('0', "9").parse::<Token>(), Err(NoOffset));
+        assert_eq!(
+            good.replace("00002", "99999").replace('0', "9").parse::<Token>(),
+            Err(NoOffset)
+        );
     }
 }

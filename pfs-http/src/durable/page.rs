@@ -5,8 +5,8 @@ use pfs_stream::{Sink, Stream};
 
 use super::{json, media_type::Kind};
 
-/// About how many bytes one response has; only a message is never cut. A page is kept until its client has taken it, so it is
-/// not larger than what is kept for any other reader.
+/// About how many bytes one response has; only a message is never cut. A page is kept until its
+/// client has taken it, so it is not larger than what is kept for any other reader.
 pub(super) const PAGE: usize = 64 * 1024;
 
 /// Chunks, one after the other.
@@ -93,7 +93,12 @@ pub(super) struct Span {
 }
 
 /// Ends a page: the part that it is, and its contents as they are shown.
-pub(super) fn finish(page: Page<Chunks>, edge: Edge, stream: &Stream, kind: Kind) -> (Span, Vec<u8>) {
+pub(super) fn finish(
+    page: Page<Chunks>,
+    edge: Edge,
+    stream: &Stream,
+    kind: Kind,
+) -> (Span, Vec<u8>) {
     let (start, chunks) = page.finish();
     let next = start.saturating_add(wide(chunks.bytes.len()));
     let (up_to_date, closed) = match edge {

@@ -45,7 +45,8 @@ impl Producer {
             (None, None, None) => return Ok(None),
             (Some(id), Some(epoch), Some(seq)) => (id, epoch, seq),
             _ => {
-                let message = "Producer-Id, Producer-Epoch and Producer-Seq are given together or not at all";
+                let message =
+                    "Producer-Id, Producer-Epoch and Producer-Seq are given together or not at all";
                 return Err(Refusal::bad_request(message));
             }
         };
@@ -54,14 +55,18 @@ impl Producer {
         }
         let number = |name: &str, text: &str| {
             let number = Some(text).filter(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
-            let number = number.and_then(|text| text.parse().ok()).filter(|number| *number <= MAX_NUMBER);
-            number.ok_or_else(|| Refusal::bad_request(format!("{name} is a number from 0 to {MAX_NUMBER}")))
+            let number =
+                number.and_then(|text| text.parse().ok()).filter(|number| *number <= MAX_NUMBER);
+            number.ok_or_else(|| {
+                Refusal::bad_request(format!("{name} is a number from 0 to {MAX_NUMBER}"))
+            })
         };
         let (epoch, seq) = (number("Producer-Epoch", epoch)?, number("Producer-Seq", seq)?);
         Ok(Some(Self { id: id.to_owned(), epoch, seq }))
     }
 
-    /// Validates this request by the last one of the producer that was accepted, its epoch and number.
+    /// Validates this request by the last one of the producer that was accepted, its epoch and
+    /// number.
     pub(super) fn validate(&self, last: Option<(u64, u64)>) -> Verdict {
         let Some((epoch, last)) = last else {
             return if self.seq == 0 { Verdict::Next } else { Verdict::Gap { expected: 0 } };
@@ -88,7 +93,10 @@ impl Producer {
     }
 
     pub(super) fn not_at_zero(&self) -> Refusal {
-        Refusal::bad_request(format!("Producer-Epoch {} is new, so Producer-Seq must be 0", self.epoch))
+        Refusal::bad_request(format!(
+            "Producer-Epoch {} is new, so Producer-Seq must be 0",
+            self.epoch
+        ))
     }
 
     pub(super) fn gap(&self, expected: u64) -> Refusal {

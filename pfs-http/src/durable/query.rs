@@ -33,11 +33,13 @@ pub(super) enum Live {
 impl Query {
     pub(super) fn from_uri(uri: &Uri) -> Result<Self, Refusal> {
         let parameters = Parameters::<Vec<(String, String)>>::try_from_uri(uri);
-        let Parameters(parameters) =
-            parameters.map_err(|_| Refusal::bad_request("the parameters behind the ? cannot be read"))?;
+        let Parameters(parameters) = parameters
+            .map_err(|_| Refusal::bad_request("the parameters behind the ? cannot be read"))?;
         let one = |key: &str| {
-            let mut values =
-                parameters.iter().filter(|(known, _)| known == key).map(|(_, value)| value.as_str());
+            let mut values = parameters
+                .iter()
+                .filter(|(known, _)| known == key)
+                .map(|(_, value)| value.as_str());
             let value = values.next();
             if values.next().is_some() {
                 return Err(Refusal::bad_request(format!("{key} was given more than once")));
@@ -49,7 +51,9 @@ impl Query {
             None | Some("-1") => From::Beginning,
             Some("now") => From::Now,
             Some(token) => From::At(token.parse().map_err(|_| {
-                Refusal::bad_request("offset is -1, now, or what this server said in Stream-Next-Offset")
+                Refusal::bad_request(
+                    "offset is -1, now, or what this server said in Stream-Next-Offset",
+                )
             })?),
         };
         let live = match one("live")? {
@@ -59,7 +63,9 @@ impl Query {
             Some(_) => return Err(Refusal::bad_request("live is long-poll or sse")),
         };
         if live.is_some() && offset.is_none() {
-            return Err(Refusal::bad_request("a live read needs an offset to begin at, such as offset=-1"));
+            return Err(Refusal::bad_request(
+                "a live read needs an offset to begin at, such as offset=-1",
+            ));
         }
         Ok(Self { from, live, cursor: one("cursor")?.map(str::to_owned) })
     }

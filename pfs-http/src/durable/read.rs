@@ -73,7 +73,9 @@ impl Reading<'_> {
         let at_head = match self.query.from {
             From::Beginning => extent.tail == extent.head,
             From::Now => true,
-            From::At(token) => token.identity == self.stream.identity() && token.offset == extent.head,
+            From::At(token) => {
+                token.identity == self.stream.identity() && token.offset == extent.head
+            }
         };
         if extent.failed && at_head { Err(self.failed()) } else { Ok(()) }
     }

@@ -28,7 +28,9 @@ impl Refusal {
     }
 
     pub(super) fn too_large(message: impl Into<String>) -> Self {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).because(Reason::TooLarge).into()
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+            .because(Reason::TooLarge)
+            .into()
     }
 
     /// The budget of messages that have to be whole is used up.
@@ -49,7 +51,8 @@ impl Refusal {
             .with(headers::NEXT_OFFSET, headers::value(&head.to_string()))
     }
 
-    /// A read at the end of a stream that was closed as failed. Its end is never told as that of a closed one.
+    /// A read at the end of a stream that was closed as failed. Its end is never told as that of a
+    /// closed one.
     pub(super) fn failed(path: &StreamPath, stream: &Stream) -> Self {
         let head = Token::new(stream, stream.extent().head);
         Self::from(Problem::failed(path))
@@ -60,8 +63,9 @@ impl Refusal {
     /// A read of what is no longer there.
     pub(super) fn gone(path: &StreamPath, stream: &Stream, reason: &str) -> Self {
         let earliest = Token::new(stream, stream.extent().tail).to_string();
-        let message =
-            format!("cannot read {path}: {reason}; the earliest offset that can be read is {earliest}");
+        let message = format!(
+            "cannot read {path}: {reason}; the earliest offset that can be read is {earliest}"
+        );
         Self::new(StatusCode::GONE, "gone", message)
             .with(headers::EARLIEST_OFFSET, headers::value(&earliest))
             .with(header::CACHE_CONTROL, headers::NO_STORE)

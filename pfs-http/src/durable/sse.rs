@@ -1,10 +1,11 @@
 //! Reads that go on for as long as the connection does, as server-sent events.
 //!
-//! What is lost, removed, closed as failed, or ends with the daemon breaks the connection. Only a control event that says `streamClosed` is an
-//! end; where the connection just ends, the client comes back with the last offset that it was told.
+//! What is lost, removed, closed as failed, or ends with the daemon breaks the connection. Only a
+//! control event that says `streamClosed` is an end; where the connection just ends, the client
+//! comes back with the last offset that it was told.
 //!
-//! Bytes can be cut anywhere, so a large chunk becomes several events. A message of JSON is never cut: a large message is
-//! gathered, and its memory is reserved until it was sent.
+//! Bytes can be cut anywhere, so a large chunk becomes several events. A message of JSON is never
+//! cut: a large message is gathered, and its memory is reserved until it was sent.
 
 use std::{mem, ops::ControlFlow, sync::Arc, time::Duration};
 
@@ -24,7 +25,8 @@ use pfs_stream::{Hold, Reader, Reservation, Sink, Stream};
 use tokio::time::Instant;
 
 use super::{
-    cache, headers, json, media_type::Kind, offset::Token, page::Chunks, read::Reading, refusal::Refusal,
+    cache, headers, json, media_type::Kind, offset::Token, page::Chunks, read::Reading,
+    refusal::Refusal,
 };
 use crate::{
     Site,
@@ -38,8 +40,12 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// Answers a read that follows the stream.
 pub(super) fn answer(site: &Site, reading: &Reading<'_>) -> Result<Response, Refusal> {
     let (reader, kind) = (reading.attach()?, reading.kind());
-    let events =
-        Events::new(Arc::clone(&site.daemon), reading.stream.clone(), kind, reading.query.cursor.clone());
+    let events = Events::new(
+        Arc::clone(&site.daemon),
+        reading.stream.clone(),
+        kind,
+        reading.query.cursor.clone(),
+    );
     let body = Following::new(reading.place.follow(reader, events));
     let mut response = Body::new(body).into_response();
     let headers = response.headers_mut();
@@ -65,7 +71,8 @@ struct Events {
     left: u64,
     /// Reserved memory of the large message that is gathered or was sent last.
     reserved: Option<Reservation>,
-    /// Text that came last and waits for what belongs to it: the rest of a character, or of a line end.
+    /// Text that came last and waits for what belongs to it: the rest of a character, or of a line
+    /// end.
     rest: Vec<u8>,
     out: Vec<u8>,
     /// Where the client was last told to be.
@@ -100,7 +107,8 @@ impl Events {
         }
     }
 
-    /// Reserves memory for a message that is read in parts. Returns false if there is no memory for it.
+    /// Reserves memory for a message that is read in parts. Returns false if there is no memory for
+    /// it.
     fn gather(&mut self) -> bool {
         if self.reserved.is_none() {
             let message = wide(self.chunks.bytes.len()).saturating_add(self.left);
@@ -115,7 +123,9 @@ impl Events {
     fn put_data(&mut self, goes_on: bool) {
         let mut chunks = mem::replace(&mut self.chunks, Chunks::new(self.kind));
         let payload = match self.kind {
-            Kind::Json => json::array(chunks.each()).and_then(|array| String::from_utf8(array).ok()),
+            Kind::Json => {
+                json::array(chunks.each()).and_then(|array| String::from_utf8(array).ok())
+            }
             Kind::Binary => Some(BASE64_STANDARD.encode(&chunks.bytes)),
             Kind::Text => {
                 chunks.bytes.splice(..0, self.rest.drain(..));
@@ -136,8 +146,9 @@ impl Events {
         let next = Token::new(&self.stream, next);
         let cursor = cache::cursor(self.cursor.as_deref());
         let up_to_date = if up_to_date { ",\"upToDate\":true" } else { "" };
-        let control =
-            format!("{{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{cursor}\"{up_to_date}}}");
+        let control = format!(
+            "{{\"streamNextOffset\":\"{next}\",\"streamCursor\":\"{cursor}\"{up_to_date}}}"
+        );
         put_event(&mut self.out, Spacing::Compact, Some("control"), None, &control);
     }
 
@@ -205,7 +216,10 @@ impl Encoder for Events {
             };
         }
         self.put_data(true);
-        self.put_place(Place { next: self.next(), up_to_date: self.stream.extent().head == position });
+        self.put_place(Place {
+            next: self.next(),
+            up_to_date: self.stream.extent().head == position,
+        });
         if self.is_over() { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
     }
 
@@ -234,7 +248,8 @@ impl Encoder for Events {
             return Err(Broken("the stream was closed as failed".to_owned()));
         }
         let next = Token::new(&self.stream, position);
-        let control = format!("{{\"streamNextOffset\":\"{next}\",\"streamClosed\":true,\"upToDate\":true}}");
+        let control =
+            format!("{{\"streamNextOffset\":\"{next}\",\"streamClosed\":true,\"upToDate\":true}}");
         put_event(&mut self.out, Spacing::Compact, Some("control"), None, &control);
         Ok(())
     }

@@ -1,15 +1,17 @@
-//! What the protocol keeps about a stream besides its contents. It is of bounded size and dies with the stream.
+//! What the protocol keeps about a stream besides its contents. It is of bounded size and dies with
+//! the stream.
 
 use std::collections::HashMap;
 
 use super::producer::{Producer, Verdict};
 
-/// Producers of one stream that are remembered. One more, and the one that was silent for longest is forgotten: if it goes on
-/// nevertheless, it is told that its numbers have a gap, and may begin anew with the next epoch.
+/// Producers of one stream that are remembered. One more, and the one that was silent for longest
+/// is forgotten: if it goes on nevertheless, it is told that its numbers have a gap, and may begin
+/// anew with the next epoch.
 pub(super) const MAX_PRODUCERS: usize = 256;
 
-/// The state of a stream. The session locks it from the check of a request until the append, so that there is one request at a
-/// time.
+/// The state of a stream. The session locks it from the check of a request until the append, so
+/// that there is one request at a time.
 #[derive(Debug, Default)]
 pub(super) struct State {
     producers: HashMap<String, Last>,
@@ -38,7 +40,8 @@ impl State {
     pub(super) fn accept(&mut self, producer: &Producer) {
         self.clock = self.clock.saturating_add(1);
         if self.producers.len() >= MAX_PRODUCERS && !self.producers.contains_key(&producer.id) {
-            let silent = self.producers.iter().min_by_key(|(_, last)| last.at).map(|(id, _)| id.clone());
+            let silent =
+                self.producers.iter().min_by_key(|(_, last)| last.at).map(|(id, _)| id.clone());
             silent.and_then(|id| self.producers.remove(&id));
         }
         let last = Last { epoch: producer.epoch, seq: producer.seq, at: self.clock };

@@ -21,7 +21,11 @@ pub(super) fn path(site: &Site, uri: &Uri) -> Result<StreamPath, Refusal> {
 }
 
 fn bad_path(reason: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad_path", format!("no stream can be at this URL: {reason}"))
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "bad_path",
+        format!("no stream can be at this URL: {reason}"),
+    )
 }
 
 /// Refuses what would make a fork.

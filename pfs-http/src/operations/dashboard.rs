@@ -1,4 +1,5 @@
-//! The dashboard: one page without anything from elsewhere, which shows what the rest of the API tells.
+//! The dashboard: one page without anything from elsewhere, which shows what the rest of the API
+//! tells.
 
 use axum::{
     http::{HeaderName, HeaderValue, header},

@@ -1,5 +1,5 @@
-//! What a daemon tells those who watch many. One stream has no metrics here, or there would be as many as there are
-//! streams: those are in the listing.
+//! What a daemon tells those who watch many. One stream has no metrics here, or there would be as
+//! many as there are streams: those are in the listing.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -39,16 +39,21 @@ pub(super) async fn answer(
         Err(failure) => return Problem::from(failure).into_response(),
     };
     let metrics = registry(&site.daemon, &totals, &site.tally);
-    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accepted =
+        headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let mut body = String::new();
     let (media_type, done) = if accepted.contains(OPEN_METRICS) {
-        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text::encode(&mut body, &metrics))
+        (
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            text::encode(&mut body, &metrics),
+        )
     } else {
         (prometheus_text::CONTENT_TYPE, prometheus_text::encode(&mut body, &metrics))
     };
     if done.is_err() {
         let message = "the metrics cannot be written";
-        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response();
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+            .into_response();
     }
     let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-store")];
     (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), body).into_response()
@@ -74,17 +79,27 @@ impl Metrics {
         self.add("build", "The program", Info::new(vec![("version", info.version.clone())]));
         let started = info.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.seconds("start_time_seconds", "When the daemon started", started);
-        self.gauge("connections", "Connections open, over the socket and over HTTP", info.connections);
+        self.gauge(
+            "connections",
+            "Connections open, over the socket and over HTTP",
+            info.connections,
+        );
         self.gauge("connections_limit", "Connections that may be open", info.max_connections);
     }
 
     fn messages(&mut self, daemon: &Daemon) {
         let budgets = [("arriving", daemon.arriving()), ("leaving", daemon.leaving())];
-        let [used, limits] =
-            [Budget::used, Budget::limit].map(|of| budgets.map(|(name, budget)| (name, of(budget))));
-        let help = "Memory of messages that have to be whole, on their way to streams or to clients";
+        let [used, limits] = [Budget::used, Budget::limit]
+            .map(|of| budgets.map(|(name, budget)| (name, of(budget))));
+        let help =
+            "Memory of messages that have to be whole, on their way to streams or to clients";
         self.gauges("message_memory_bytes", help, "direction", used);
-        self.gauges("message_memory_limit_bytes", "Memory that these messages may take", "direction", limits);
+        self.gauges(
+            "message_memory_limit_bytes",
+            "Memory that these messages may take",
+            "direction",
+            limits,
+        );
     }
 
     fn streams(&mut self, info: &DaemonInfo, totals: &Totals) {
@@ -99,16 +114,26 @@ impl Metrics {
             ("block", totals.readers_block),
             ("disconnect", totals.readers_disconnect),
         ];
-        self.gauges("readers", "Readers attached, by what happens when they are slow", "policy", policies);
+        self.gauges(
+            "readers",
+            "Readers attached, by what happens when they are slow",
+            "policy",
+            policies,
+        );
         self.gauge("writers", "Writers attached", totals.writers);
         self.gauge("writers_blocked", "Writers that wait for a reader now", totals.writers_waiting);
         let ends = [("finished", totals.finished), ("died", totals.died)];
         self.counters("writers_ended", "Writers that have gone", "how", ends);
         let blocked = Counter::<f64, AtomicU64>::default();
         blocked.inc_by(totals.waited.as_secs_f64());
-        self.add("blocked_seconds", "Time that all writers together have waited for readers", blocked);
+        self.add(
+            "blocked_seconds",
+            "Time that all writers together have waited for readers",
+            blocked,
+        );
 
-        let help = "Block readers that became drop readers, because writers waited for them for too long";
+        let help =
+            "Block readers that became drop readers, because writers waited for them for too long";
         self.counter("block_readers_given_up", help, totals.given_up);
 
         self.counters(
@@ -117,23 +142,42 @@ impl Metrics {
             "transport",
             by_transport(totals.written),
         );
-        self.counters("read_bytes", "Bytes taken by readers", "transport", by_transport(totals.read));
+        self.counters(
+            "read_bytes",
+            "Bytes taken by readers",
+            "transport",
+            by_transport(totals.read),
+        );
         self.counter("gaps", "Gaps that readers were told of", totals.gaps);
         self.counter("lost_bytes", "Bytes in those gaps", totals.lost_bytes);
-        self.counter("lost_chunks", "Chunks in those gaps, where their number is known", totals.lost_chunks);
+        self.counter(
+            "lost_chunks",
+            "Chunks in those gaps, where their number is known",
+            totals.lost_chunks,
+        );
     }
 
     fn http(&mut self, tally: &Tally) {
         let requests = Family::<Labels, Counter>::default();
         for ((protocol, method, status), count) in tally.requests() {
-            let labels = [("protocol", protocol.name()), ("method", method), ("status", &status.to_string())];
+            let labels = [
+                ("protocol", protocol.name()),
+                ("method", method),
+                ("status", &status.to_string()),
+            ];
             requests
                 .get_or_create(&labels.map(|(name, value)| (name, value.to_owned())).to_vec())
                 .inc_by(count);
         }
         self.add("http_requests", "Requests, counted when their answer begins", requests);
-        let received = Protocol::ALL.map(|protocol| (protocol.name(), tally.bytes_received(protocol)));
-        self.counters("http_received_bytes", "Bytes of the bodies of requests", "protocol", received);
+        let received =
+            Protocol::ALL.map(|protocol| (protocol.name(), tally.bytes_received(protocol)));
+        self.counters(
+            "http_received_bytes",
+            "Bytes of the bodies of requests",
+            "protocol",
+            received,
+        );
         let sent = Protocol::ALL.map(|protocol| (protocol.name(), tally.bytes_sent(protocol)));
         self.counters("http_sent_bytes", "Bytes of the bodies of answers", "protocol", sent);
     }
@@ -238,7 +282,10 @@ mod tests {
         assert!(classic.contains(
             "# HELP pfs_gaps_total Gaps that readers were told of.\n# TYPE pfs_gaps_total counter\n"
         ));
-        assert!(classic.contains("# TYPE pfs_build_info gauge\npfs_build_info{version="), "{classic}");
+        assert!(
+            classic.contains("# TYPE pfs_build_info gauge\npfs_build_info{version="),
+            "{classic}"
+        );
         assert!(!classic.contains("EOF"));
     }
 }

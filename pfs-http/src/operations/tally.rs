@@ -1,7 +1,8 @@
 //! Counts requests and the bytes of their bodies, by protocol.
 //!
-//! The layers of `tower-http` count requests in flight and trace each of them. They do not know the bytes of a body that is dropped
-//! in the middle; the log has a line for each session instead of each request.
+//! The layers of `tower-http` count requests in flight and trace each of them. They do not know the
+//! bytes of a body that is dropped in the middle; the log has a line for each session instead of
+//! each request.
 
 use std::{
     collections::BTreeMap,
@@ -53,7 +54,8 @@ impl Protocol {
     }
 }
 
-/// A kind of request, and of answer. Methods that nobody knows are one, so that a client cannot make any number of them.
+/// A kind of request, and of answer. Methods that nobody knows are one, so that a client cannot
+/// make any number of them.
 pub(crate) type Kind = (Protocol, &'static str, u16);
 
 /// What was asked and answered since the daemon began.
@@ -170,7 +172,11 @@ impl More {
 impl<B: Body> Tallied<B> {
     pub(crate) fn new(body: B, protocol: Protocol, tally: Arc<Tally>) -> Self {
         let left = AtomicBool::new(!body.is_end_stream());
-        let more = More(Arc::new(Rest { received: AtomicU64::new(0), left, wanted: AtomicBool::new(true) }));
+        let more = More(Arc::new(Rest {
+            received: AtomicU64::new(0),
+            left,
+            wanted: AtomicBool::new(true),
+        }));
         Self { body, protocol, tally, more }
     }
 
@@ -195,7 +201,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tallied<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut frame = Pin::new(&mut self.body).poll_frame(cx);
-        // h2 forgets that a request had ended when its connection breaks. A body that brought all that it announced is whole.
+        // h2 forgets that a request had ended when its connection breaks. A body that brought all
+        // that it announced is whole.
         if matches!(frame, Poll::Ready(Some(Err(_)))) && self.body.size_hint().exact() == Some(0) {
             frame = Poll::Ready(None);
         }
@@ -236,7 +243,9 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
-            let Some(bytes) = self.0.take() else { return Poll::Ready(Some(Err("the connection broke"))) };
+            let Some(bytes) = self.0.take() else {
+                return Poll::Ready(Some(Err("the connection broke")));
+            };
             self.1 -= bytes.len() as u64;
             Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(bytes)))))
         }

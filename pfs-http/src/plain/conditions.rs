@@ -1,16 +1,19 @@
-//! Conditional requests: entity tags, `If-Range`, `If-Match`, `If-None-Match` (RFC 9110, sections 8.8.3 and 13).
+//! Conditional requests: entity tags, `If-Range`, `If-Match`, `If-None-Match` (RFC 9110, sections
+//! 8.8.3 and 13).
 //!
-//! An entity tag here is the identity of a stream and says nothing of how much of the stream there is. Within one identity
-//! the byte at an offset never changes, so parts of a stream may be put together where their tags are equal. That is what a
-//! strong tag promises, and `If-Range` holds for strong tags only. A stream that grows keeps its tag, although a strong tag
-//! should change with every byte that a GET would bring. Hence no response may be kept by a cache (`no-store`), and
-//! `If-None-Match` never makes a GET answer 304: the client that has the tag may not have the bytes.
+//! An entity tag here is the identity of a stream and says nothing of how much of the stream there
+//! is. Within one identity the byte at an offset never changes, so parts of a stream may be put
+//! together where their tags are equal. That is what a strong tag promises, and `If-Range` holds
+//! for strong tags only. A stream that grows keeps its tag, although a strong tag should change
+//! with every byte that a GET would bring. Hence no response may be kept by a cache (`no-store`),
+//! and `If-None-Match` never makes a GET answer 304: the client that has the tag may not have the
+//! bytes.
 //!
-//! The body of a GET that begins at a later offset is not the beginning of the stream: its tag is a weak one (`W/`), so that
-//! nobody appends a range to it as if the body began at offset 0.
+//! The body of a GET that begins at a later offset is not the beginning of the stream: its tag is a
+//! weak one (`W/`), so that nobody appends a range to it as if the body began at offset 0.
 //!
-//! No response has a `Last-Modified`, so that conditions with a date never hold in `If-Range`, and are otherwise ignored
-//! (section 13.1).
+//! No response has a `Last-Modified`, so that conditions with a date never hold in `If-Range`, and
+//! are otherwise ignored (section 13.1).
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pfs_proto::{Identity, StreamPath};
@@ -38,8 +41,8 @@ fn tag(identity: Identity) -> String {
     format!("\"{identity}\"")
 }
 
-/// Whether a Range may be answered with a part of this stream: the request has no `If-Range`, or one that is this stream's
-/// tag.
+/// Whether a Range may be answered with a part of this stream: the request has no `If-Range`, or
+/// one that is this stream's tag.
 pub(crate) fn if_range(headers: &HeaderMap, identity: Identity) -> bool {
     let mut given = headers.get_all(header::IF_RANGE).iter();
     match (given.next(), given.next()) {
@@ -50,7 +53,8 @@ pub(crate) fn if_range(headers: &HeaderMap, identity: Identity) -> bool {
     }
 }
 
-/// Refuses a request whose `If-Match` is about another stream than the one at this path, if there is one.
+/// Refuses a request whose `If-Match` is about another stream than the one at this path, if there
+/// is one.
 pub(crate) fn if_match(
     headers: &HeaderMap,
     path: &StreamPath,
@@ -113,7 +117,8 @@ impl<'a> Tags<'a> {
         let values = headers.get_all(name);
         values.iter().next()?;
         let lists = values.iter().filter_map(|value| value.to_str().ok());
-        // A comma in a tag would cut it into two that have one quotation mark each, as no tag of ours has.
+        // A comma in a tag would cut it into two that have one quotation mark each, as no tag of
+        // ours has.
         let list: Vec<_> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
         Some(Self { any: list == ["*"], list })
     }
@@ -170,15 +175,22 @@ mod tests {
             let checked = if_match(&given(header::IF_MATCH, values), &path, found.map(identity));
             checked.map_err(|problem| (problem.status.as_u16(), problem.message))
         };
-        for values in [&["\"6418-2a\""][..], &["*"], &["\"x,y\" , \"6418-2a\""], &["\"x\"", "\"6418-2a\""]] {
+        for values in
+            [&["\"6418-2a\""][..], &["*"], &["\"x,y\" , \"6418-2a\""], &["\"x\"", "\"6418-2a\""]]
+        {
             assert_eq!(checked(values, Some(0x2a)), Ok(()), "{values:?}");
             assert_eq!(checked(values, None).unwrap_err().0, 412, "{values:?}");
         }
         for values in [&["\"6418-2b\""][..], &["W/\"6418-2a\""], &["6418-2a"], &["*, *"], &[""]] {
             let (status, message) = checked(values, Some(0x2a)).unwrap_err();
-            assert!(status == 412 && message.contains("/streamfs/s, which is \"6418-2a\""), "{values:?}");
+            assert!(
+                status == 412 && message.contains("/streamfs/s, which is \"6418-2a\""),
+                "{values:?}"
+            );
         }
-        assert!(checked(&["W/\"6418-2a\""], Some(0x2a)).unwrap_err().1.ends_with("leave out the W/"));
+        assert!(
+            checked(&["W/\"6418-2a\""], Some(0x2a)).unwrap_err().1.ends_with("leave out the W/")
+        );
         assert!(if_match(&HeaderMap::new(), &path, None).is_ok());
     }
 
@@ -191,6 +203,9 @@ mod tests {
         assert!(stops(&["*"]) && stops(&["\"x\", W/\"6418-2a\""]) && stops(&["\"6418-2a\""]));
         assert!(!stops(&["\"6418-2b\""]) && !stops(&["6418-2a"]));
         assert!(wants_none(&given(header::IF_NONE_MATCH, &["*"])));
-        assert!(!wants_none(&given(header::IF_NONE_MATCH, &["\"x\""])) && !wants_none(&HeaderMap::new()));
+        assert!(
+            !wants_none(&given(header::IF_NONE_MATCH, &["\"x\""]))
+                && !wants_none(&HeaderMap::new())
+        );
     }
 }

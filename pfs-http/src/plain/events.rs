@@ -1,8 +1,10 @@
-//! GET with `Accept: text/event-stream`: follows a stream as events, and goes on for a client that comes back.
+//! GET with `Accept: text/event-stream`: follows a stream as events, and goes on for a client that
+//! comes back.
 //!
-//! A `Last-Event-ID` names the stream that it is of. Where that stream is gone, or another one has its path, the client is
-//! told so by an event `removed`, and then follows the new stream from its start, as soon as there is one. An `EventSource`
-//! that gets any other status than 200 never comes back, so the answer is 200.
+//! A `Last-Event-ID` names the stream that it is of. Where that stream is gone, or another one has
+//! its path, the client is told so by an event `removed`, and then follows the new stream from its
+//! start, as soon as there is one. An `EventSource` that gets any other status than 200 never comes
+//! back, so the answer is 200.
 
 use std::{
     mem,
@@ -62,7 +64,8 @@ pub(crate) async fn answer(
             if seen.offset > held.head {
                 return Ok(not_there(place.path(), held, &format!("event {seen}")));
             }
-            // An EventSource comes back after the end, too. Only another status than 200 keeps it away.
+            // An EventSource comes back after the end, too. Only another status than 200 keeps it
+            // away.
             if seen.offset == held.head && held.closed {
                 return Ok(if held.failed {
                     failed(place.path(), held)
@@ -71,7 +74,8 @@ pub(crate) async fn answer(
                 });
             }
         }
-        // Of another stream it has seen nothing: what the ring no longer holds of that one is a gap.
+        // Of another stream it has seen nothing: what the ring no longer holds of that one is a
+        // gap.
         let start = Start::Offset(if is_same { seen.offset } else { 0 });
         // A stream that was removed since it was found is looked for again.
         if let Some(reader) = attach(place, &stream, ReadOptions { start, ..options })? {
@@ -159,7 +163,10 @@ impl http_body::Body for Pending {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         // Asked before anything is sent: from the first moment on, no stream is missed.
         if let State::Waiting(created) = &mut this.state

@@ -1,7 +1,8 @@
 //! GET: follows a stream, or gives what it holds.
 //!
-//! Everything that a response says of a stream comes from the one stream that its reader is attached to. Another client may
-//! remove it and make another one of its name at any moment, so nothing is asked of the path a second time.
+//! Everything that a response says of a stream comes from the one stream that its reader is
+//! attached to. Another client may remove it and make another one of its name at any moment, so
+//! nothing is asked of the path a second time.
 
 use std::sync::Arc;
 
@@ -64,14 +65,15 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
         offset => offset.parse().ok().map(Start::Offset),
     })?;
     let tail = query.size("tail")?;
-    let since =
-        query.parsed("since", "a time such as 10s or 5m", |time| pfs_proto::parse_duration(time).ok())?;
-    let until = query.parsed("until", "closed, caught-up or writers-gone", |until| match until {
-        "closed" => Some(Until::Closed),
-        "caught-up" => Some(Until::CaughtUp),
-        "writers-gone" => Some(Until::WritersGone),
-        _ => None,
-    })?;
+    let since = query
+        .parsed("since", "a time such as 10s or 5m", |time| pfs_proto::parse_duration(time).ok())?;
+    let until =
+        query.parsed("until", "closed, caught-up or writers-gone", |until| match until {
+            "closed" => Some(Until::Closed),
+            "caught-up" => Some(Until::CaughtUp),
+            "writers-gone" => Some(Until::WritersGone),
+            _ => None,
+        })?;
     let policy: Option<SlowPolicy> =
         query.parsed("slow", "drop, block or disconnect", |slow| slow.parse().ok())?;
     Ok(ReadOptions {
@@ -82,7 +84,8 @@ fn options(query: &Query) -> Result<ReadOptions, Problem> {
     })
 }
 
-/// Answers with a stream's bytes: a part, or all from the start on. `None` if the stream was removed since it was found.
+/// Answers with a stream's bytes: a part, or all from the start on. `None` if the stream was
+/// removed since it was found.
 fn follow_stream(
     place: &Readable<'_>,
     stream: &Stream,
@@ -91,7 +94,8 @@ fn follow_stream(
 ) -> Result<Option<Response>, Problem> {
     if_match(headers, place.path(), Some(stream.identity()))?;
     let held = stream.extent();
-    let range = if if_range(headers, stream.identity()) { Range::from_headers(headers)? } else { None };
+    let range =
+        if if_range(headers, stream.identity()) { Range::from_headers(headers)? } else { None };
     match range {
         Some(range) if !follows(range, held) => part(place, stream, range, options.policy),
         _ => {
@@ -110,8 +114,10 @@ async fn when_created(
     options: ReadOptions,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    // What If-Range names is not there, so that there is no part of it to be had (RFC 9110, section 13.1.5).
-    let range = if headers.contains_key(header::IF_RANGE) { None } else { Range::from_headers(headers)? };
+    // What If-Range names is not there, so that there is no part of it to be had (RFC 9110, section
+    // 13.1.5).
+    let range =
+        if headers.contains_key(header::IF_RANGE) { None } else { Range::from_headers(headers)? };
     if !options.wait || range.is_some_and(|range| !range.is_everything()) {
         return Err(Failure::no_such_stream(place.path().as_str()).into());
     }
@@ -133,13 +139,15 @@ pub(crate) fn attach(
     }
 }
 
-/// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110, section 14.2, lets a server ignore a
-/// Range). A part of a live stream would be taken for a file of that length, and its end for the end.
+/// Whether a client that asks for this range is to follow the stream, as without one (RFC 9110,
+/// section 14.2, lets a server ignore a Range). A part of a live stream would be taken for a file
+/// of that length, and its end for the end.
 fn follows(range: Range, held: Extent) -> bool {
     range.is_everything() && (!held.is_complete() || held.tail > 0 || held.head == 0)
 }
 
-/// The refusal of an offset that the ring does not hold: bytes that are not there cannot be told of in a body.
+/// The refusal of an offset that the ring does not hold: bytes that are not there cannot be told of
+/// in a body.
 fn refused(path: &StreamPath, held: Extent, start: Start) -> Option<Response> {
     match start {
         Start::Offset(offset) if !(held.tail..=held.head).contains(&offset) => {
@@ -150,15 +158,20 @@ fn refused(path: &StreamPath, held: Extent, start: Start) -> Option<Response> {
 }
 
 /// Everything from the start on, as it comes.
-fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions, request: &HeaderMap) -> Response {
+fn live(
+    place: &Readable<'_>,
+    reader: Reader,
+    options: ReadOptions,
+    request: &HeaderMap,
+) -> Response {
     let (start, held) = (reader.start(), reader.extent_at_attach());
     // The ring may have moved on since somebody looked.
     if let Some(refused) = refused(place.path(), held, options.start) {
         return refused;
     }
     // If it is closed already, its head is final.
-    let length =
-        (held.is_complete() || options.until == Until::CaughtUp).then(|| held.head.saturating_sub(start));
+    let length = (held.is_complete() || options.until == Until::CaughtUp)
+        .then(|| held.head.saturating_sub(start));
     let (identity, content_type) = (reader.identity(), reader.content_type().map(str::to_owned));
     // A length tells an end from a break as well.
     let has_trailers = length.is_none() && trailers::are_accepted(request);
@@ -174,7 +187,8 @@ fn live(place: &Readable<'_>, reader: Reader, options: ReadOptions, request: &He
     headers.insert(stat_headers::START, start.into());
     stat_headers::contents(headers, content_type.as_deref());
     if !held.is_complete() {
-        // A player that is told it may seek does so at once, and gets a part of a stream that goes on.
+        // A player that is told it may seek does so at once, and gets a part of a stream that goes
+        // on.
         headers.remove(header::ACCEPT_RANGES);
     }
     put_etag(headers, identity, if start == 0 { Strength::Strong } else { Strength::Weak });
@@ -196,7 +210,8 @@ fn part(
         Err(NotHeld::AtHead) => return Ok(Some(not_there(place.path(), held, "that range"))),
         Err(NotHeld::Gone) => return Ok(Some(gone(place.path(), held))),
     };
-    let options = ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
+    let options =
+        ReadOptions { start: Start::Offset(from), policy, until: Until::CaughtUp, wait: false };
     let Some(reader) = attach(place, stream, options)? else { return Ok(None) };
     let held = reader.extent_at_attach();
     if from < held.tail {
@@ -208,7 +223,11 @@ fn part(
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let headers = response.headers_mut();
-    put(headers, header::CONTENT_RANGE, &format!("bytes {from}-{}/{}", to.saturating_sub(1), complete(held)));
+    put(
+        headers,
+        header::CONTENT_RANGE,
+        &format!("bytes {from}-{}/{}", to.saturating_sub(1), complete(held)),
+    );
     headers.insert(stat_headers::START, from.into());
     stat_headers::contents(headers, content_type.as_deref());
     put_etag(headers, identity, Strength::Strong);
@@ -216,7 +235,8 @@ fn part(
     Ok(Some(response))
 }
 
-/// The length of all, which only a closed stream knows. One that was closed as failed should have been longer.
+/// The length of all, which only a closed stream knows. One that was closed as failed should have
+/// been longer.
 fn complete(held: Extent) -> String {
     if held.is_complete() { held.head.to_string() } else { "*".to_owned() }
 }
@@ -236,8 +256,9 @@ fn gone(path: &StreamPath, held: Extent) -> Response {
 
 fn not_held(status: StatusCode, path: &StreamPath, held: Extent, what: &str) -> Response {
     let Extent { head, tail, .. } = held;
-    let message =
-        format!("{path} does not hold {what}: what it holds begins at {tail} and ends before {head}");
+    let message = format!(
+        "{path} does not hold {what}: what it holds begins at {tail} and ends before {head}"
+    );
     let mut response = Problem::new(status, "not_held", message).into_response();
     stat_headers::describe(response.headers_mut(), held);
     response

@@ -1,7 +1,7 @@
 //! A large chunk as one server-sent event, written in parts.
 //!
-//! An event is text or base64 from its beginning on, and its id is the offset where the shown text ends. A chunk that may be
-//! text is therefore looked at to its end before its first part is shown.
+//! An event is text or base64 from its beginning on, and its id is the offset where the shown text
+//! ends. A chunk that may be text is therefore looked at to its end before its first part is shown.
 
 use std::{mem, str};
 
@@ -76,8 +76,8 @@ impl Check {
 }
 
 impl Large {
-    /// A chunk whose first part is `part`, which ends at offset `seen`. `left` bytes are to come. `before` is text that waited
-    /// for this chunk.
+    /// A chunk whose first part is `part`, which ends at offset `seen`. `left` bytes are to come.
+    /// `before` is text that waited for this chunk.
     pub(super) fn new(may_be_text: bool, before: &[u8], part: &[u8], seen: u64, left: u64) -> Self {
         let mut check = Check::default();
         let form = if may_be_text && check.add(before) && check.add(part) {
@@ -99,13 +99,16 @@ impl Large {
         matches!(self.form, Form::Undecided(_))
     }
 
-    /// Looks further into the chunk. Returns false if there is nothing more to look at, or the chunk was overwritten.
+    /// Looks further into the chunk. Returns false if there is nothing more to look at, or the
+    /// chunk was overwritten.
     pub(super) fn look_ahead(&mut self, reader: &Reader) -> bool {
         let Form::Undecided(check) = &mut self.form else { return false };
         let read = reader.position();
         if self.seen < self.end {
             let mut bytes = Vec::with_capacity(READ_AHEAD_BYTES);
-            let Some(len) = reader.peek(self.seen, READ_AHEAD_BYTES, &mut bytes) else { return false };
+            let Some(len) = reader.peek(self.seen, READ_AHEAD_BYTES, &mut bytes) else {
+                return false;
+            };
             if !check.add(&bytes) {
                 (self.form, self.seen) = (Form::Base64, read);
                 return true;
@@ -118,9 +121,14 @@ impl Large {
         true
     }
 
-    /// Adds all text and base64 that can be shown to `out`. Returns true at the end of the chunk: `before` then has the bytes
-    /// that wait for the next chunk.
-    pub(super) fn put(&mut self, identity: Identity, before: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+    /// Adds all text and base64 that can be shown to `out`. Returns true at the end of the chunk:
+    /// `before` then has the bytes that wait for the next chunk.
+    pub(super) fn put(
+        &mut self,
+        identity: Identity,
+        before: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let (name, rest) = match self.form {
             Form::Undecided(_) => return false,
             Form::Text { rest } => (None, rest),
@@ -164,8 +172,8 @@ mod tests {
 
     use super::{super::sse::Events, *};
 
-    /// Bytes that make a difference to events: characters of one to four bytes and parts of them, line ends, and bytes that are
-    /// not text.
+    /// Bytes that make a difference to events: characters of one to four bytes and parts of them,
+    /// line ends, and bytes that are not text.
     const ALPHABET: [&[u8]; 10] = [
         b"a",
         b" ",
@@ -180,8 +188,11 @@ mod tests {
     ];
 
     fn stream(ring: u64) -> Stream {
-        let config =
-            StreamConfig { ring_buffer_size: ring, channel_buffer_size: ring, ..StreamConfig::default() };
+        let config = StreamConfig {
+            ring_buffer_size: ring,
+            channel_buffer_size: ring,
+            ..StreamConfig::default()
+        };
         Stream::new("s", config).unwrap()
     }
 
@@ -218,7 +229,9 @@ mod tests {
     fn events_are_the_same_whether_their_chunks_are_read_whole_or_in_parts() {
         let mut random = 1_u64;
         let mut next = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % below
         };
         let (mut texts, mut others) = (0, 0);
@@ -227,8 +240,10 @@ mod tests {
             // Most chunks are made of text only, so that some of them are text as a whole.
             let letters = ALPHABET.len() as u64 - next(4) % 3;
             for _ in 0..=next(3) {
-                let chunk: Vec<_> =
-                    (0..=next(60)).flat_map(|_| ALPHABET[next(letters) as usize]).copied().collect();
+                let chunk: Vec<_> = (0..=next(60))
+                    .flat_map(|_| ALPHABET[next(letters) as usize])
+                    .copied()
+                    .collect();
                 append(&stream, &chunk);
             }
             let content_type = (round % 4 == 0).then_some("video/mp2t");
@@ -247,7 +262,8 @@ mod tests {
             let stream = stream(4096);
             append(&stream, b"before\r");
             append(&stream, &[b'a'; 2000]);
-            let (mut events, mut reader) = (Events::new("6418-2a".parse().unwrap(), None), reader(&stream));
+            let (mut events, mut reader) =
+                (Events::new("6418-2a".parse().unwrap(), None), reader(&stream));
             assert!(turn(&mut events, &mut reader, 200) && turn(&mut events, &mut reader, 200));
             if is_begun {
                 assert!(turn(&mut events, &mut reader, 200));
@@ -270,9 +286,12 @@ mod tests {
 
     #[test]
     fn what_is_made_of_a_read_is_no_more_than_the_encoder_says() {
-        for (content_type, chunk) in
-            [(None, &b"\n"[..]), (None, b"\xff"), (None, &[b'\n'; 3000]), (Some("video/mp2t"), b"x")]
-        {
+        for (content_type, chunk) in [
+            (None, &b"\n"[..]),
+            (None, b"\xff"),
+            (None, &[b'\n'; 3000]),
+            (Some("video/mp2t"), b"x"),
+        ] {
             let stream = stream(64 * 1024);
             (0..50).for_each(|_| append(&stream, chunk));
             let (mut events, mut reader) =

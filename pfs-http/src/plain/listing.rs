@@ -20,7 +20,8 @@ use crate::{Site, body::LastPiece, limits, problem::Problem};
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Streams as `pfs ls --json` prints them, in an array. A long listing is made page by page, as the client takes it.
+/// Streams as `pfs ls --json` prints them, in an array. A long listing is made page by page, as the
+/// client takes it.
 pub(crate) async fn answer(site: &Arc<Site>, mut listing: Listing) -> Result<Response, Problem> {
     let first = listing.next(&site.daemon).await?;
     if first.len() < Listing::PAGE {
@@ -34,12 +35,13 @@ pub(crate) async fn answer(site: &Arc<Site>, mut listing: Listing) -> Result<Res
         separator: b'[',
         sent: LastPiece::default(),
     };
-    let body = Body::from_stream(stream::try_unfold(Some(pages), |pages: Option<Pages>| async move {
-        match pages {
-            Some(pages) => pages.next().await.map(Some),
-            None => Ok(None),
-        }
-    }));
+    let body =
+        Body::from_stream(stream::try_unfold(Some(pages), |pages: Option<Pages>| async move {
+            match pages {
+                Some(pages) => pages.next().await.map(Some),
+                None => Ok(None),
+            }
+        }));
     Ok(([(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)], body).into_response())
 }
 
@@ -60,7 +62,9 @@ impl Pages {
         poll_fn(|cx| self.sent.poll_sent(cx)).await;
         let page = match self.first.take() {
             Some(first) => first,
-            None => self.listing.next(&self.site.daemon).await.map_err(|failure| failure.message)?,
+            None => {
+                self.listing.next(&self.site.daemon).await.map_err(|failure| failure.message)?
+            }
         };
         let mut json = Vec::new();
         for entry in &page {

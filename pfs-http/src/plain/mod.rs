@@ -1,6 +1,8 @@
-//! A stream at its own path: PUT and POST append, GET follows, HEAD tells its stats, DELETE removes.
+//! A stream at its own path: PUT and POST append, GET follows, HEAD tells its stats, DELETE
+//! removes.
 //!
-//! A client that knows nothing of streams must not be misled: whatever it does not get whole breaks its connection.
+//! A client that knows nothing of streams must not be misled: whatever it does not get whole breaks
+//! its connection.
 
 mod conditions;
 mod events;
@@ -101,7 +103,8 @@ async fn answer(
             }
             Method::PUT | Method::POST => {
                 let place = site.daemon.writable(caller, &path)?.in_request();
-                // Boxed: it is four times as large as all else here, and every GET would have room for it.
+                // Boxed: it is four times as large as all else here, and every GET would have room
+                // for it.
                 Box::pin(upload::answer(&place, presence, request)).await
             }
             Method::DELETE => {
@@ -120,7 +123,8 @@ async fn answer(
 
 fn target(site: &Site, uri: &Uri) -> Result<Target, Problem> {
     let bad = |reason: &str| {
-        let message = format!("{} is no path: {reason}", uri.path().get(..64).unwrap_or(uri.path()));
+        let message =
+            format!("{} is no path: {reason}", uri.path().get(..64).unwrap_or(uri.path()));
         Problem::new(StatusCode::BAD_REQUEST, "bad_path", message)
     };
     let path = percent_decode_str(uri.path()).decode_utf8();
@@ -129,14 +133,16 @@ fn target(site: &Site, uri: &Uri) -> Result<Target, Problem> {
     if path.ends_with('/') || namespace.mounts().any(|mount| mount == path) {
         return Ok(Target::Directory(path.into_owned()));
     }
-    let path: StreamPath = path.parse().map_err(|error: pfs_proto::PathError| bad(&error.to_string()))?;
+    let path: StreamPath =
+        path.parse().map_err(|error: pfs_proto::PathError| bad(&error.to_string()))?;
     Ok(match namespace.place(&path)? {
         Place::Document(text) => Target::Document(text),
         Place::Stream(_) => Target::Stream(path),
     })
 }
 
-/// The answer to a method that is not one of `allowed`; OPTIONS, which only asks for them, is answered here too.
+/// The answer to a method that is not one of `allowed`; OPTIONS, which only asks for them, is
+/// answered here too.
 fn refused(method: &Method, allowed: &'static str) -> Response {
     let mut response = if method == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()

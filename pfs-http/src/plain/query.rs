@@ -61,12 +61,15 @@ impl Query {
 
     /// The size that a key says.
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Problem> {
-        self.parsed(key, "a size of at least one byte, such as 524288 or 512KB", |size| parse_size(size).ok())
+        self.parsed(key, "a size of at least one byte, such as 524288 or 512KB", |size| {
+            parse_size(size).ok()
+        })
     }
 
     /// An error if more than one of these is there.
     pub(crate) fn at_most_one(&self, keys: &[&str]) -> Result<(), Problem> {
-        let there: Vec<&str> = keys.iter().filter(|key| self.value(key).is_some()).copied().collect();
+        let there: Vec<&str> =
+            keys.iter().filter(|key| self.value(key).is_some()).copied().collect();
         match there.as_slice() {
             [first, second, ..] => Err(bad(format!("?{first} and ?{second} exclude each other"))),
             _ => Ok(()),
@@ -106,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_flag_is_set_by_being_there() {
-        for (uri, set) in [("/s", false), ("/s?wait", true), ("/s?wait=true", true), ("/s?wait=false", false)]
+        for (uri, set) in
+            [("/s", false), ("/s?wait", true), ("/s?wait=true", true), ("/s?wait=false", false)]
         {
             assert_eq!(query(uri).unwrap().flag("wait").unwrap(), set, "{uri}");
         }

@@ -1,7 +1,8 @@
 //! The Range header: a part of what the ring holds at this moment.
 //!
-//! `Range` of the crate `headers` needs to know a length, which an open stream has not. `http-range-header` takes an offset that
-//! 64 bits do not hold for the largest one, and would answer for another place than was asked for.
+//! `Range` of the crate `headers` needs to know a length, which an open stream has not.
+//! `http-range-header` takes an offset that 64 bits do not hold for the largest one, and would
+//! answer for another place than was asked for.
 
 use axum::http::{HeaderMap, header};
 
@@ -20,7 +21,8 @@ pub(crate) enum Range {
 }
 
 impl Range {
-    /// The range that a request asks for, if it is one of bytes. Whether `If-Range` holds is for the caller to see.
+    /// The range that a request asks for, if it is one of bytes. Whether `If-Range` holds is for
+    /// the caller to see.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(value) = headers.get(header::RANGE) else { return Ok(None) };
         let text = value.to_str().unwrap_or_default().trim();
@@ -44,7 +46,8 @@ impl Range {
         .filter(|range| !matches!(range, Self::Between(first, last) if last < first))
     }
 
-    /// The offsets from which and up to which (exclusive) that is, of a stream that holds those from `tail` to `head`.
+    /// The offsets from which and up to which (exclusive) that is, of a stream that holds those
+    /// from `tail` to `head`.
     pub(crate) fn within(self, tail: u64, head: u64) -> Result<(u64, u64), NotHeld> {
         let (from, to) = match self {
             Self::From(from) => (from, head),
@@ -58,7 +61,8 @@ impl Range {
         }
     }
 
-    /// Whether this is what players and browsers ask for first: everything, and whether one may seek in it.
+    /// Whether this is what players and browsers ask for first: everything, and whether one may
+    /// seek in it.
     pub(crate) fn is_everything(self) -> bool {
         self == Self::From(0)
     }
@@ -67,11 +71,12 @@ impl Range {
 /// Why a range cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotHeld {
-    /// The range begins at head. A client that has all bytes before head has everything, unless the stream was closed as
-    /// failed.
+    /// The range begins at head. A client that has all bytes before head has everything, unless the
+    /// stream was closed as failed.
     AtHead,
-    /// It begins before tail or beyond head. A client that asks for it has lost bytes, or has read another stream. The answer
-    /// is not 416, which `wget -c` and `curl -C -` take for "complete".
+    /// It begins before tail or beyond head. A client that asks for it has lost bytes, or has read
+    /// another stream. The answer is not 416, which `wget -c` and `curl -C -` take for
+    /// "complete".
     Gone,
 }
 

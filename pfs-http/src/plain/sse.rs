@@ -1,12 +1,14 @@
 //! A stream as server-sent events, for the EventSource of browsers.
 //!
-//! A chunk is an event: `message` with its text, or `base64` if it is not text. A stream whose media type says that it is not text is
-//! `base64` throughout. The rest of a character that is split between two chunks, and a carriage return whose line feed may
-//! follow, come with the next chunk. An event's id is the identity of the stream and the offset after the event. Besides there
+//! A chunk is an event: `message` with its text, or `base64` if it is not text. A stream whose
+//! media type says that it is not text is `base64` throughout. The rest of a character that is
+//! split between two chunks, and a carriage return whose line feed may follow, come with the next
+//! chunk. An event's id is the identity of the stream and the offset after the event. Besides there
 //! are `gap`, `end`, `failure` and `removed`, with JSON in them.
 //!
-//! A large chunk is read and written in parts (`large.rs`). If the writer overwrites it meanwhile, the response breaks inside
-//! the event: clients discard half an event, and come back with the id of the one before it.
+//! A large chunk is read and written in parts (`large.rs`). If the writer overwrites it meanwhile,
+//! the response breaks inside the event: clients discard half an event, and come back with the id
+//! of the one before it.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -43,7 +45,8 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A place after an event: in which stream, and at which offset. As text it is `6418f2a0c3d51-2a:1234`.
+/// A place after an event: in which stream, and at which offset. As text it is
+/// `6418f2a0c3d51-2a:1234`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventId {
     pub(crate) identity: Identity,
@@ -88,7 +91,13 @@ pub(crate) fn put_removed(out: &mut Vec<u8>, removed: Identity, next: Option<Ide
     let told = json!({ "identity": removed.to_string() }).to_string();
     // A client that sees no more than this goes on with the next stream, and is not told again.
     let id = next.map(|identity| EventId { identity, offset: 0 });
-    put_event(out, Spacing::Spaced, Some("removed"), id.as_ref().map(|id| id as &dyn Display), &told);
+    put_event(
+        out,
+        Spacing::Spaced,
+        Some("removed"),
+        id.as_ref().map(|id| id as &dyn Display),
+        &told,
+    );
 }
 
 /// Adds the event that says why nothing more comes.
@@ -109,8 +118,8 @@ fn is_text(media_type: &str) -> bool {
     })
 }
 
-/// The most bytes that an event adds to its data: `event: base64`, the id, `data: `, their line ends, the empty line, and the
-/// rest of a text before it that waited.
+/// The most bytes that an event adds to its data: `event: base64`, the id, `data: `, their line
+/// ends, the empty line, and the rest of a text before it that waited.
 const HEADER: usize = 112;
 
 /// Writes events.
@@ -145,8 +154,8 @@ impl Events {
         }
     }
 
-    /// Begins with an id alone, which is no event. A client whose connection breaks inside its first event comes back with it, and is
-    /// told what it missed.
+    /// Begins with an id alone, which is no event. A client whose connection breaks inside its
+    /// first event comes back with it, and is told what it missed.
     pub(crate) fn put_start(&mut self, offset: u64) {
         let id = EventId { identity: self.identity, offset };
         self.out.extend_from_slice(format!("id: {id}\n\n").as_bytes());
@@ -243,12 +252,15 @@ impl Encoder for Events {
     const READS_APART: bool = true;
 
     fn expansion(&self) -> usize {
-        // A line end becomes the beginning of a field. Three bytes become four characters of base64.
+        // A line end becomes the beginning of a field. Three bytes become four characters of
+        // base64.
         if self.text { "\ndata: ".len() } else { 2 }
     }
 
     fn look_ahead(&mut self, reader: &Reader) -> bool {
-        let Some(large) = self.large.as_mut().filter(|large| large.is_undecided()) else { return false };
+        let Some(large) = self.large.as_mut().filter(|large| large.is_undecided()) else {
+            return false;
+        };
         let is_held = large.look_ahead(reader);
         self.put_large();
         is_held
@@ -282,7 +294,11 @@ impl Encoder for Events {
         self.put_rest(from);
         // As elsewhere: how many chunks were lost before this reader came, nobody knows.
         let chunks = (chunks > 0).then_some(chunks);
-        self.event(Some("gap"), to, &json!({ "from": from, "to": to, "chunks": chunks }).to_string());
+        self.event(
+            Some("gap"),
+            to,
+            &json!({ "from": from, "to": to, "chunks": chunks }).to_string(),
+        );
         Ok(())
     }
 
@@ -352,7 +368,10 @@ mod tests {
             events(Some("text/plain; charset=utf-8"), &[b"\xff\x00", b"a\r\nb", b"ok"]),
             "event: base64\nid: 6418-2a:102\ndata: /wA=\n\nid: 6418-2a:106\ndata: a\ndata: b\n\nid: 6418-2a:108\ndata: ok\n\n"
         );
-        assert_eq!(events(Some("video/mp2t"), &[b"ok"]), "event: base64\nid: 6418-2a:102\ndata: b2s=\n\n");
+        assert_eq!(
+            events(Some("video/mp2t"), &[b"ok"]),
+            "event: base64\nid: 6418-2a:102\ndata: b2s=\n\n"
+        );
         for text in ["TEXT/html", "application/json", "application/geo+json;x=y", "image/svg+xml"] {
             assert!(is_text(text), "{text}");
         }
@@ -384,10 +403,14 @@ mod tests {
         let waited = "id: 6418-2a:1\ndata: a\n\nevent: base64\nid: 6418-2a:2\ndata: 4g==\n\n";
         let mut events = waiting();
         events.gap(Gap { from: 2, to: 9, chunks: 1 }).unwrap();
-        assert!(String::from_utf8(events.take()).unwrap().starts_with(&format!("{waited}event: gap\n")));
+        assert!(
+            String::from_utf8(events.take()).unwrap().starts_with(&format!("{waited}event: gap\n"))
+        );
         let mut events = waiting();
         events.end(End::Closed, 2).unwrap();
-        assert!(String::from_utf8(events.take()).unwrap().starts_with(&format!("{waited}event: end\n")));
+        assert!(
+            String::from_utf8(events.take()).unwrap().starts_with(&format!("{waited}event: end\n"))
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! PUT and POST: append the body as it flows in; besides, they create and close, as failed if that is said.
+//! PUT and POST: append the body as it flows in; besides, they create and close, as failed if that
+//! is said.
 
 use std::{pin::pin, time::Duration};
 
@@ -128,8 +129,11 @@ async fn open(
     if if_exists.is_some() || conditions::wants_none(headers) {
         return match place.create(options).await {
             Ok(stream) => Ok((stream, true)),
-            Err(failure) if failure.code == ErrorCode::AlreadyExists && conditions::wants_none(headers) => {
-                let message = format!("If-None-Match wants no stream at {}, and there is one", place.path());
+            Err(failure)
+                if failure.code == ErrorCode::AlreadyExists && conditions::wants_none(headers) =>
+            {
+                let message =
+                    format!("If-None-Match wants no stream at {}, and there is one", place.path());
                 Err(conditions::failed(message))
             }
             Err(failure) => Err(failure.into()),
@@ -147,16 +151,20 @@ fn options(
 ) -> Result<CreateOptions, Problem> {
     let (ring_buffer_size, channel_buffer_size) =
         (query.size("ring-buffer-size")?, query.size("channel-buffer-size")?);
-    let ttl =
-        query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| pfs_proto::parse_duration(ttl).ok())?;
+    let ttl = query.parsed("ttl", "a time such as 10s, 5m or 1h30m", |ttl| {
+        pfs_proto::parse_duration(ttl).ok()
+    })?;
     let reserve = query.flag("reserve")?;
     let sized = ring_buffer_size.is_some() || channel_buffer_size.is_some() || reserve;
     if if_exists.is_none() && (sized || ttl.is_some()) {
-        return Err(bad("sizes and a ttl are given to a stream when it is created: add ?create or ?replace"));
+        return Err(bad(
+            "sizes and a ttl are given to a stream when it is created: add ?create or ?replace",
+        ));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type =
-        content_type.map(str::trim).filter(|content_type| *content_type != FORM && !content_type.is_empty());
+    let content_type = content_type
+        .map(str::trim)
+        .filter(|content_type| *content_type != FORM && !content_type.is_empty());
     Ok(CreateOptions {
         ring_buffer_size,
         channel_buffer_size,
@@ -202,8 +210,8 @@ pub(crate) async fn append(
     }
 }
 
-/// Appends what comes, as it comes. Waits where a `block` reader needs the room, and reads nothing more of the body
-/// meanwhile, so that the client waits too.
+/// Appends what comes, as it comes. Waits where a `block` reader needs the room, and reads nothing
+/// more of the body meanwhile, so that the client waits too.
 async fn append_body(
     append: &mut Append,
     path: &StreamPath,
@@ -229,12 +237,14 @@ async fn append_body(
         let data = match frame {
             None => return Ok(()),
             Some(Err(error)) => {
-                // It may have been cut off since the look above, and then that is why the body breaks off.
+                // It may have been cut off since the look above, and then that is why the body
+                // breaks off.
                 if let Some(failure) = cutoff.reason() {
                     return Err(failure);
                 }
                 let bytes = append.bytes();
-                let message = format!("the body broke off after {bytes} bytes, which are in {path}: {error}");
+                let message =
+                    format!("the body broke off after {bytes} bytes, which are in {path}: {error}");
                 return Err(Failure::new(ErrorCode::Protocol, message));
             }
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),

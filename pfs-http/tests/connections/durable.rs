@@ -50,7 +50,9 @@ async fn a_body_takes_memory_from_others_as_it_arrives_and_not_as_it_is_announce
     let mut clients = Vec::new();
     for _ in 0..2 * arriving.limit() / ANNOUNCED.parse::<u64>().unwrap() {
         let mut client = served.connect();
-        client.request("POST", "/v1/stream/s", &[media_type, ("content-length", ANNOUNCED)], None).await;
+        client
+            .request("POST", "/v1/stream/s", &[media_type, ("content-length", ANNOUNCED)], None)
+            .await;
         client.send(b"x").await;
         clients.push(client);
     }
@@ -64,7 +66,10 @@ async fn a_body_takes_memory_from_others_as_it_arrives_and_not_as_it_is_announce
 
     let others = arriving.reserve(arriving.limit() - arriving.used() - 1).unwrap();
     let refused = post().await.has(503);
-    assert_eq!((refused.refuses("limit").is_empty(), refused.header("retry-after")), (false, Some("1")));
+    assert_eq!(
+        (refused.refuses("limit").is_empty(), refused.header("retry-after")),
+        (false, Some("1"))
+    );
     drop(others);
     post().await.has(204);
     drop(clients);

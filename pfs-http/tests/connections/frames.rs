@@ -6,8 +6,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::BytesMut;
 use pfs_peer::http::Response;
 use pfs_proto::{
-    Decoder, ErrorCode, FRAMES, HALF_DUPLEX, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello, MEDIA_TYPE,
-    ReadOptions, Reply, Request, SlowPolicy, WriteOptions,
+    Decoder, ErrorCode, FRAMES, HALF_DUPLEX, HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, Hello,
+    MEDIA_TYPE, ReadOptions, Reply, Request, SlowPolicy, WriteOptions,
 };
 use pfs_stream::Read;
 use tokio::time::{Instant, sleep, timeout};
@@ -78,7 +78,10 @@ async fn a_request_of_known_length_is_read_to_its_end_before_it_is_answered() {
     );
     client.send(head.as_bytes()).await;
     client.send(hello).await;
-    assert!(timeout(Duration::from_secs(4), client.head()).await.is_err(), "it answers before the end");
+    assert!(
+        timeout(Duration::from_secs(4), client.head()).await.is_err(),
+        "it answers before the end"
+    );
     client.send(rest).await;
     let answer = client.response().await.has(200);
     assert!(matches!(replies(&answer.body)[..], [Reply::Hello(_), Reply::Daemon(_)]), "{answer:?}");
@@ -114,7 +117,10 @@ async fn an_idle_reader_or_writer_gets_a_heartbeat_every_15_seconds() {
     for open in [
         Request::OpenReader(S.parse().unwrap(), ReadOptions::default()),
         Request::OpenReader(missing, ReadOptions { wait: true, ..ReadOptions::default() }),
-        Request::OpenWriter(S.parse().unwrap(), WriteOptions { wait_readers: 9, ..WriteOptions::default() }),
+        Request::OpenWriter(
+            S.parse().unwrap(),
+            WriteOptions { wait_readers: 9, ..WriteOptions::default() },
+        ),
         Request::Watch(S.parse().unwrap()),
     ] {
         let mut client = served.connect();
@@ -146,7 +152,8 @@ async fn a_client_that_knows_no_heartbeats_gets_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_without_heartbeats_has_died_after_45_seconds_and_is_told_and_one_with_them_lives() {
+async fn a_writer_without_heartbeats_has_died_after_45_seconds_and_is_told_and_one_with_them_lives()
+{
     let served = Served::new();
     let stream = served.create(4096);
     let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
@@ -192,7 +199,10 @@ async fn a_writer_that_a_block_reader_stalls_for_a_day_has_not_died() {
     let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
     writer.chunk(&said(&[hello(Hello::HEARTBEAT), open])).await;
     writer
-        .chunk(&said(&[Request::Append(vec![1; 4096].into()), Request::Append(vec![2; 4096].into())]))
+        .chunk(&said(&[
+            Request::Append(vec![1; 4096].into()),
+            Request::Append(vec![2; 4096].into()),
+        ]))
         .await;
     for _ in 0..DAY.as_secs() / HEARTBEAT_INTERVAL.as_secs() {
         sleep(HEARTBEAT_INTERVAL).await;
@@ -228,7 +238,12 @@ async fn a_half_duplex_request_is_answered_at_its_end_with_the_last_acknowledgem
     assert!(
         matches!(
             replies(&answer.body)[..],
-            [Reply::Hello(_), Reply::Writing { .. }, Reply::Ack { chunks: 3, offset: 3, .. }, Reply::Done]
+            [
+                Reply::Hello(_),
+                Reply::Writing { .. },
+                Reply::Ack { chunks: 3, offset: 3, .. },
+                Reply::Done
+            ]
         ),
         "{answer:?}"
     );
@@ -248,7 +263,10 @@ async fn a_half_duplex_request_that_fails_is_answered_although_it_goes_on() {
     let answer = writer.response().await.has(200);
     let found = replies(&answer.body);
     assert!(
-        matches!(found[..], [.., Reply::Ack { chunks: 1, .. }, Reply::Error { code: ErrorCode::Closed, .. }]),
+        matches!(
+            found[..],
+            [.., Reply::Ack { chunks: 1, .. }, Reply::Error { code: ErrorCode::Closed, .. }]
+        ),
         "{found:?}"
     );
 }
@@ -262,7 +280,10 @@ async fn what_is_said_in_a_header_is_answered_as_a_body_is() {
         client.request("POST", PLACE, &[TYPE, (FRAMES, &frames)], Some(b"")).await;
         let answer = client.response().await.has(200);
         assert!(answer.header(FRAMES).is_some(), "an older daemon would not have heard it");
-        assert!(matches!(replies(&answer.body)[..], [Reply::Hello(_), Reply::Daemon(_)]), "{answer:?}");
+        assert!(
+            matches!(replies(&answer.body)[..], [Reply::Hello(_), Reply::Daemon(_)]),
+            "{answer:?}"
+        );
     }
     client.request("POST", PLACE, &[TYPE, (FRAMES, "no base64")], Some(b"")).await;
     client.response().await.has(400).refuses("bad_frames");

@@ -6,7 +6,8 @@ use tokio::time::sleep;
 
 use super::{S, Served};
 
-/// Longer than any limit. The server looks at such a client every second, which makes a day a second of the machine's.
+/// Longer than any limit. The server looks at such a client every second, which makes a day a
+/// second of the machine's.
 const LONG: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]

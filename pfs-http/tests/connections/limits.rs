@@ -86,7 +86,8 @@ async fn a_connection_without_requests_is_closed_after_a_while() {
 async fn a_client_of_http_2_that_asks_for_nothing_is_told_in_http_2() {
     let served = served();
     let near = served.connect_raw(WIDE);
-    let (client, connection) = h2::client::Builder::new().handshake::<_, &[u8]>(near).await.unwrap();
+    let (client, connection) =
+        h2::client::Builder::new().handshake::<_, &[u8]>(near).await.unwrap();
     let begun = Instant::now();
     let told = connection.await;
     assert!(told.is_ok(), "{told:?}");
@@ -116,8 +117,11 @@ async fn a_client_that_pauses_before_the_end_of_an_answer_gets_the_rest() {
 
     // Over HTTP/2, the client has opened its window for a part.
     let near = served.connect_raw(WIDE);
-    let (client, connection) =
-        h2::client::Builder::new().initial_window_size(1000).handshake::<_, &[u8]>(near).await.unwrap();
+    let (client, connection) = h2::client::Builder::new()
+        .initial_window_size(1000)
+        .handshake::<_, &[u8]>(near)
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let request = http::Request::get(format!("http://{}{S}", super::address())).body(()).unwrap();
     let (answer, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
@@ -160,7 +164,8 @@ async fn a_body_of_known_length_that_stalls_is_408() {
 }
 
 /// Paths where a body is gathered before it is appended.
-const GATHERED: [(&str, &str); 2] = [("POST", "/v1/stream/s"), ("PUT", "/api/v1/files?path=/streamfs/s")];
+const GATHERED: [(&str, &str); 2] =
+    [("POST", "/v1/stream/s"), ("PUT", "/api/v1/files?path=/streamfs/s")];
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_gathered_has_to_arrive_at_a_kibibyte_a_second() {
@@ -198,7 +203,11 @@ async fn a_body_that_is_gathered_has_to_arrive_at_a_kibibyte_a_second() {
         let answer = client.response().await.has(408);
         let message = String::from_utf8_lossy(&answer.body);
         assert!(message.contains("less than 1024 bytes a second"), "{path}: {message}");
-        assert_eq!(begun.elapsed(), BODY_STALL_TIME + 5 * second, "{path}: 5 KiB take 5 seconds more");
+        assert_eq!(
+            begun.elapsed(),
+            BODY_STALL_TIME + 5 * second,
+            "{path}: 5 KiB take 5 seconds more"
+        );
     }
     assert_eq!(served.refusals(Reason::TooSlow), 4);
 }
@@ -231,8 +240,10 @@ async fn requests_at_the_same_time_on_one_http_2_connection_count_as_a_connectio
     let (client, connection) = h2::client::handshake(served.connect_raw(WIDE)).await.unwrap();
     tokio::spawn(connection);
     let read = async || {
-        let request = http::Request::get(format!("http://{}{S}", super::address())).body(()).unwrap();
-        let (answer, _) = client.clone().ready().await.unwrap().send_request(request, true).unwrap();
+        let request =
+            http::Request::get(format!("http://{}{S}", super::address())).body(()).unwrap();
+        let (answer, _) =
+            client.clone().ready().await.unwrap().send_request(request, true).unwrap();
         let (head, body) = answer.await.unwrap().into_parts();
         (head.status.as_u16(), body)
     };
@@ -256,7 +267,8 @@ async fn an_answer_that_is_kept_whole_is_charged_and_refused_when_there_is_no_me
     const WHOLE: &str = "/api/v1/directories?path=/streamfs";
     let served = Served::new();
     let registry = served.daemon.registry();
-    let small = StreamConfig { ring_buffer_size: 1, channel_buffer_size: 1, ..StreamConfig::default() };
+    let small =
+        StreamConfig { ring_buffer_size: 1, channel_buffer_size: 1, ..StreamConfig::default() };
     for number in 0..STREAMS {
         registry.create(&format!("/streamfs/{number}"), small.clone()).unwrap();
     }
@@ -280,7 +292,8 @@ async fn an_answer_that_is_kept_whole_is_charged_and_refused_when_there_is_no_me
     assert!(String::from_utf8_lossy(&refused.body).contains("limits.max_memory"), "{refused:?}");
     assert_eq!(served.refusals(Reason::MessageMemory), 1);
     // An answer that is sent page by page takes nothing from the budget.
-    let listed: serde_json::Value = serde_json::from_slice(&ask("/streamfs/").await.has(200).body).unwrap();
+    let listed: serde_json::Value =
+        serde_json::from_slice(&ask("/streamfs/").await.has(200).body).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), STREAMS);
     drop(all);
     ask(WHOLE).await.has(200);

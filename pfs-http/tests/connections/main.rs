@@ -1,5 +1,10 @@
-//! Connections in memory: the test sets how much a connection holds, and the clock stands still but for what waits for it.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+//! Connections in memory: the test sets how much a connection holds, and the clock stands still but
+//! for what waits for it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod durable;
 mod frames;
@@ -82,8 +87,11 @@ impl Served {
 
     /// Makes the stream `S`, which holds so many bytes.
     fn create(&self, size: u64) -> Stream {
-        let sizes =
-            StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..StreamConfig::default() };
+        let sizes = StreamConfig {
+            ring_buffer_size: size,
+            channel_buffer_size: size,
+            ..StreamConfig::default()
+        };
         self.daemon.registry().create(S, sizes).unwrap()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! # Safety
 //!
-//! The system's allocator does all of it. This one only counts, and each thread its own: other tests run meanwhile.
+//! The system's allocator does all of it. This one only counts, and each thread its own: other
+//! tests run meanwhile.
 #![allow(unsafe_code, reason = "only an allocator sees every allocation")]
 
 use std::{
@@ -32,7 +33,9 @@ static COUNTING: Counting = Counting;
 
 fn count(bytes: usize, sign: isize) {
     // There are none to count any more when a thread ends.
-    let _ = LIVE.try_with(|live| live.set(live.get() + sign * isize::try_from(bytes).unwrap_or(isize::MAX)));
+    let _ = LIVE.try_with(|live| {
+        live.set(live.get() + sign * isize::try_from(bytes).unwrap_or(isize::MAX))
+    });
 }
 
 // SAFETY: see the module's documentation.
@@ -57,13 +60,16 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Readers that have been sent all that there is. Without [`Client`](super::Client), which has buffers of its own.
+/// Readers that have been sent all that there is. Without [`Client`](super::Client), which has
+/// buffers of its own.
 async fn idle_readers(served: &Served) -> Vec<Near> {
     let mut readers = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut reader = served.connect_raw(WIDE);
-        let request =
-            format!("GET {S} HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n\r\n", super::address());
+        let request = format!(
+            "GET {S} HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n\r\n",
+            super::address()
+        );
         reader.write_all(request.as_bytes()).await.unwrap();
         let mut told = Vec::new();
         while !told.ends_with(b"data: history\n\n\r\n") {

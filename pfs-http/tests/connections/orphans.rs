@@ -17,7 +17,8 @@ const SIZE: usize = 4000;
 /// How long a chunk of a client that is gone waits for room.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Less than any limit. On a paused clock everything that can happen has happened before it is over.
+/// Less than any limit. On a paused clock everything that can happen has happened before it is
+/// over.
 const MOMENT: Duration = Duration::from_millis(1);
 
 const PATHS: [(&str, &str); 3] =
@@ -26,8 +27,11 @@ const PATHS: [(&str, &str); 3] =
 /// A stream whose ring a `block` reader keeps full.
 fn full(served: &Served) -> (Stream, Reader) {
     let stream = served.create(4096);
-    let options =
-        ReadOptions { policy: SlowPolicy::Block, until: Until::WritersGone, ..ReadOptions::default() };
+    let options = ReadOptions {
+        policy: SlowPolicy::Block,
+        until: Until::WritersGone,
+        ..ReadOptions::default()
+    };
     let reader = stream.reader(options).unwrap();
     let mut writer = stream.writer().unwrap();
     writer.try_append(&[1; SIZE]).unwrap();
@@ -60,7 +64,14 @@ async fn what_waits_for_room_is_appended_although_the_client_has_gone() {
         let served = Served::new();
         let (stream, mut reader) = full(&served);
         let mut client = served.connect();
-        client.request(method, path, &[("content-type", "application/octet-stream")], Some(&[2; SIZE])).await;
+        client
+            .request(
+                method,
+                path,
+                &[("content-type", "application/octet-stream")],
+                Some(&[2; SIZE]),
+            )
+            .await;
         waits(&stream).await;
         drop(client);
         sleep(TIMEOUT - MOMENT).await;
@@ -76,14 +87,25 @@ async fn a_writer_that_has_gone_is_given_up_when_no_room_is_made_for_it() {
         let served = Served::new();
         let (stream, _reader) = full(&served);
         let mut client = served.connect();
-        client.request(method, path, &[("content-type", "application/octet-stream")], Some(&[2; SIZE])).await;
+        client
+            .request(
+                method,
+                path,
+                &[("content-type", "application/octet-stream")],
+                Some(&[2; SIZE]),
+            )
+            .await;
         waits(&stream).await;
         drop(client);
         sleep(TIMEOUT - MOMENT).await;
         assert_eq!(stream.stat().writers.len(), 1, "{path}");
         sleep(2 * MOMENT).await;
         let stat = stream.stat();
-        assert_eq!((stat.writers.len(), stat.head, stat.writers_died), (0, SIZE as u64, 1), "{path}");
+        assert_eq!(
+            (stat.writers.len(), stat.head, stat.writers_died),
+            (0, SIZE as u64, 1),
+            "{path}"
+        );
     }
 }
 
@@ -93,7 +115,14 @@ async fn a_writer_that_stays_is_never_given_up() {
         let served = Served::new();
         let (stream, mut reader) = full(&served);
         let mut client = served.connect();
-        client.request(method, path, &[("content-type", "application/octet-stream")], Some(&[2; SIZE])).await;
+        client
+            .request(
+                method,
+                path,
+                &[("content-type", "application/octet-stream")],
+                Some(&[2; SIZE]),
+            )
+            .await;
         waits(&stream).await;
         sleep(super::DAY).await;
         assert_eq!(rest(&mut reader).await.len(), 2 * SIZE, "{path}");
@@ -109,7 +138,9 @@ async fn a_writer_of_frames_that_has_gone_is_given_up_at_once() {
     client.begin("POST", PLACE, &[TYPE]).await;
     let open = Request::OpenWriter(S.parse().unwrap(), WriteOptions::default());
     let append = Request::Append(vec![2; SIZE].into());
-    client.chunk(&said(&[Request::Hello(Hello { capabilities: 0, ..Hello::OURS }), open, append])).await;
+    client
+        .chunk(&said(&[Request::Hello(Hello { capabilities: 0, ..Hello::OURS }), open, append]))
+        .await;
     waits(&stream).await;
     drop(client);
     sleep(MOMENT).await;

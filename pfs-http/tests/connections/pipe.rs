@@ -55,7 +55,9 @@ impl Socket for Far {
 
     fn shutdown(&self) -> io::Result<()> {
         let mut stream = self.stream();
-        let Poll::Ready(ended) = pin!(stream.shutdown()).poll(&mut Context::from_waker(Waker::noop())) else {
+        let Poll::Ready(ended) =
+            pin!(stream.shutdown()).poll(&mut Context::from_waker(Waker::noop()))
+        else {
             panic!("a pipe in memory ends at once");
         };
         ended
@@ -91,7 +93,11 @@ impl AsyncRead for Near {
 }
 
 impl AsyncWrite for Near {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

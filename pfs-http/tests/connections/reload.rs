@@ -24,7 +24,8 @@ struct TokenFile {
 impl TokenFile {
     fn new(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings { token_file: Some(folder.path().join("token")), ..Settings::default() };
+        let settings =
+            Settings { token_file: Some(folder.path().join("token")), ..Settings::default() };
         let file = Self { _folder: folder, settings };
         file.write(text);
         file
@@ -38,7 +39,9 @@ impl TokenFile {
 async fn ask(served: &Served, token: &str, method: &str, path: &str, accept: &str) -> Client {
     let mut client = served.connect();
     let authorization = format!("Bearer {token}");
-    client.request(method, path, &[("authorization", &authorization), ("accept", accept)], None).await;
+    client
+        .request(method, path, &[("authorization", &authorization), ("accept", accept)], None)
+        .await;
     client
 }
 
@@ -199,7 +202,8 @@ async fn new_limits_of_time_hold_for_what_a_client_does_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_limit_on_headers_holds_at_once_where_it_is_lower_and_for_new_connections_where_it_is_higher() {
+async fn a_new_limit_on_headers_holds_at_once_where_it_is_lower_and_for_new_connections_where_it_is_higher()
+ {
     let limits = |max_header_size| Settings {
         limits: Limits { max_header_size, ..Limits::default() },
         ..Settings::default()
@@ -234,7 +238,11 @@ async fn a_new_limit_on_the_connections_of_an_address_holds_for_the_next_one() {
     assert_eq!((asked(&mut one).await, asked(&mut two).await), (200, 200));
     assert_eq!(asked(&mut served.connect()).await, 429);
     served.server.reload(setup(&limits(1)));
-    assert_eq!((asked(&mut one).await, asked(&mut two).await), (200, 200), "they are there already");
+    assert_eq!(
+        (asked(&mut one).await, asked(&mut two).await),
+        (200, 200),
+        "they are there already"
+    );
     served.server.reload(setup(&limits(3)));
     let mut three = served.connect();
     assert_eq!(asked(&mut three).await, 200);

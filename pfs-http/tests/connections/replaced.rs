@@ -17,16 +17,18 @@ use super::{S, Served};
 const CLOSED: &[u8] = b"AAAA";
 const OPEN: &[u8] = b"BBBBBBBB";
 
-/// So many requests of each kind, at least: enough for a handler that looks at the path twice to answer wrongly.
+/// So many requests of each kind, at least: enough for a handler that looks at the path twice to
+/// answer wrongly.
 const REQUESTS: usize = 3000;
 
-/// More answers than this of each kind are of a stream; the others found none just then. On a busy machine that takes more
-/// requests.
+/// More answers than this of each kind are of a stream; the others found none just then. On a busy
+/// machine that takes more requests.
 const FOUND: usize = REQUESTS / 10;
 
 /// Has the two streams take turns until it is stopped.
 fn take_turns(registry: &Registry, stopped: &AtomicBool) {
-    let sizes = StreamConfig { ring_buffer_size: 64, channel_buffer_size: 64, ..StreamConfig::default() };
+    let sizes =
+        StreamConfig { ring_buffer_size: 64, channel_buffer_size: 64, ..StreamConfig::default() };
     while !stopped.load(Ordering::Relaxed) {
         for contents in [CLOSED, OPEN] {
             // Nobody finds it before it is complete.
@@ -50,7 +52,9 @@ fn take_turns(registry: &Registry, stopped: &AtomicBool) {
 fn is_of_one_stream(answer: &Response) {
     let of = |contents: &[u8]| {
         let closed = contents == CLOSED;
-        let told = |name, value: Option<&str>| assert_eq!(answer.header(name), value, "{name}: {answer:?}");
+        let told = |name, value: Option<&str>| {
+            assert_eq!(answer.header(name), value, "{name}: {answer:?}")
+        };
         let (len, state) = (contents.len(), if closed { "closed" } else { "open" });
         told("pfs-state", Some(state));
         told("pfs-head", Some(&len.to_string()));
@@ -79,7 +83,9 @@ async fn an_answer_is_about_one_stream_even_if_another_takes_its_place_meanwhile
         let (registry, stopped) = (served.daemon.registry().clone(), Arc::clone(&stopped));
         move || take_turns(&registry, &stopped)
     });
-    for (method, headers) in [("GET", &[][..]), ("GET", &[("range", "bytes=1-")][..]), ("HEAD", &[][..])] {
+    for (method, headers) in
+        [("GET", &[][..]), ("GET", &[("range", "bytes=1-")][..]), ("HEAD", &[][..])]
+    {
         let (mut requests, mut found) = (0, 0);
         while requests < REQUESTS || found <= FOUND {
             requests += 1;

@@ -49,7 +49,8 @@ async fn a_block_reader_that_takes_nothing_for_a_day_is_waited_for_and_loses_not
 #[tokio::test(start_paused = true)]
 async fn a_block_reader_that_takes_nothing_for_a_day_over_http_2_is_waited_for_and_loses_nothing() {
     let (served, stream) = served();
-    let (mut reader, mut connection) = h2::client::handshake(served.connect_raw(NARROW)).await.unwrap();
+    let (mut reader, mut connection) =
+        h2::client::handshake(served.connect_raw(NARROW)).await.unwrap();
     let url = format!("http://{}{BLOCKING}", address());
     let request = http::Request::get(url).body(()).unwrap();
     let (answer, _) = reader.send_request(request, true).unwrap();
@@ -75,7 +76,8 @@ async fn a_block_reader_that_takes_nothing_for_a_day_over_http_2_is_waited_for_a
 async fn a_block_reader_that_takes_nothing_for_a_day_in_frames_is_waited_for_and_loses_nothing() {
     let (served, stream) = served();
     let mut reader = served.connect_over(NARROW);
-    let options = ReadOptions { policy: SlowPolicy::Block, until: Until::Closed, ..ReadOptions::default() };
+    let options =
+        ReadOptions { policy: SlowPolicy::Block, until: Until::Closed, ..ReadOptions::default() };
     let hello = Request::Hello(Hello { capabilities: 0, ..Hello::OURS });
     let open = Request::OpenReader(S.parse().unwrap(), options);
     reader.request("POST", PLACE, &[TYPE], Some(&said(&[hello, open]))).await;
@@ -90,7 +92,7 @@ async fn a_block_reader_that_takes_nothing_for_a_day_in_frames_is_waited_for_and
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_how_it_ended_before_the_break()
-{
+ {
     for (failed, reason) in [(true, "\"reason\":\"failed\""), (false, "\"code\":\"removed\"")] {
         let served = Served::new();
         let stream = served.create(1024 * 1024);
@@ -98,7 +100,8 @@ async fn a_reader_that_takes_nothing_while_its_stream_ends_gets_all_of_it_and_ho
         plain.request("GET", S, &[], None).await;
         events.request("GET", S, &[("accept", "text/event-stream")], None).await;
         stream.readers_reach(2).await;
-        // Less than the server takes of a body before it has sent any of it. An event that is sent in parts would break inside.
+        // Less than the server takes of a body before it has sent any of it. An event that is sent
+        // in parts would break inside.
         let text = "text\n".repeat(1_000);
         stream.writer().unwrap().try_append(text.as_bytes()).unwrap();
         sleep(DAY).await;
@@ -141,7 +144,10 @@ async fn waits_for_a_day(served: &Served, stream: &Stream) -> JoinHandle<()> {
     });
     sleep(DAY).await;
     let stat = stream.stat();
-    assert!(stat.writers[0].waiting && stat.readers[0].blocking && !writing.is_finished(), "{stat:?}");
+    assert!(
+        stat.writers[0].waiting && stat.readers[0].blocking && !writing.is_finished(),
+        "{stat:?}"
+    );
     writing
 }
 

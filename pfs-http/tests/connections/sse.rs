@@ -154,7 +154,10 @@ async fn a_client_that_waits_for_events_is_told_that_the_stream_is_removed_or_th
         }
         let told = text(client.piece().await.unwrap());
         let code = if is_shutdown { "shutting_down" } else { "removed" };
-        assert!(told.starts_with(&format!("event: failure\ndata: {{\"code\":\"{code}\"")), "{told}");
+        assert!(
+            told.starts_with(&format!("event: failure\ndata: {{\"code\":\"{code}\"")),
+            "{told}"
+        );
         assert_eq!(client.piece().await, None, "it must not take this for the end");
     }
 }
@@ -221,7 +224,9 @@ async fn a_client_that_has_not_read_its_events_is_told_that_the_daemon_ends() {
 async fn bytes_of_the_media_type_of_events_keep_their_trailers() {
     let served = Served::new();
     let mut client = served.connect();
-    client.request("PUT", &format!("{S}?create"), &[("content-type", "text/event-stream")], Some(b"")).await;
+    client
+        .request("PUT", &format!("{S}?create"), &[("content-type", "text/event-stream")], Some(b""))
+        .await;
     client.response().await.is_success();
     let stream = served.daemon.registry().get(S).unwrap();
     let mut writer = stream.writer().unwrap();

@@ -55,7 +55,9 @@ pub(super) fn put_event(w: &mut FieldWriter<'_>, event: &StreamEvent) {
 
 pub(super) fn event(r: &mut FieldReader) -> Result<StreamEvent, MessageError> {
     Ok(match r.u8()? {
-        SUBSCRIBED => StreamEvent::Subscribed { reader: r.u64()?, peer: peer(r)?, readers: r.u32()? },
+        SUBSCRIBED => {
+            StreamEvent::Subscribed { reader: r.u64()?, peer: peer(r)?, readers: r.u32()? }
+        }
         FIRST_READER => StreamEvent::FirstReader,
         UNSUBSCRIBED => StreamEvent::Unsubscribed {
             reader: r.u64()?,
@@ -65,7 +67,9 @@ pub(super) fn event(r: &mut FieldReader) -> Result<StreamEvent, MessageError> {
             lost_chunks: r.u64()?,
         },
         NO_READERS => StreamEvent::NoReaders,
-        GAP => StreamEvent::Gap { reader: r.u64()?, from: r.u64()?, to: r.u64()?, chunks: r.u64()? },
+        GAP => {
+            StreamEvent::Gap { reader: r.u64()?, from: r.u64()?, to: r.u64()?, chunks: r.u64()? }
+        }
         CLOSED => StreamEvent::Closed { offset: r.u64()?, failed: r.bool("failed")? },
         REMOVED => StreamEvent::Removed,
         MISSED => StreamEvent::Missed { count: r.u64()? },

@@ -8,7 +8,8 @@ use crate::{Frame, HEADER_LEN, MAX_PAYLOAD, MessageError, StreamPath, frame::hea
 
 /// Writes one frame, field by field.
 ///
-/// No message outgrows a frame: strings are cut at [`u16::MAX`] bytes and lists where the payload would end.
+/// No message outgrows a frame: strings are cut at [`u16::MAX`] bytes and lists where the payload
+/// would end.
 pub(super) struct FieldWriter<'a> {
     out: &'a mut BytesMut,
     start: usize,
@@ -25,7 +26,9 @@ impl<'a> FieldWriter<'a> {
     /// Writes the header, now that the length is known.
     pub(super) fn finish(self) {
         let header = header(self.kind, self.len());
-        if let Some(place) = self.out.get_mut(self.start..).and_then(|frame| frame.first_chunk_mut()) {
+        if let Some(place) =
+            self.out.get_mut(self.start..).and_then(|frame| frame.first_chunk_mut())
+        {
             *place = header;
         }
     }
@@ -168,12 +171,15 @@ impl FieldReader {
     pub(super) fn string(&mut self) -> Result<String, MessageError> {
         let len = usize::from(self.u16()?);
         let bytes = self.payload.get(..len).ok_or_else(|| self.truncated())?;
-        let string = str::from_utf8(bytes).map_err(|_| MessageError::NotUtf8 { kind: self.kind })?.to_owned();
+        let string = str::from_utf8(bytes)
+            .map_err(|_| MessageError::NotUtf8 { kind: self.kind })?
+            .to_owned();
         self.payload.advance(len);
         Ok(string)
     }
 
-    /// As [`string`](Self::string), many times. Memory grows with what is there, not with what the count claims.
+    /// As [`string`](Self::string), many times. Memory grows with what is there, not with what the
+    /// count claims.
     pub(super) fn strings(&mut self) -> Result<Vec<String>, MessageError> {
         let count = self.u16()?;
         let mut strings = Vec::new();

@@ -2,13 +2,19 @@
 
 use super::fields::{FieldReader, FieldWriter};
 use crate::{
-    CreateOptions, End, IfExists, LeaseStart, MessageError, PutOptions, ReadOptions, RingLayout, ShmStart,
-    SlowPolicy, Start, Until, WriteOptions,
+    CreateOptions, End, IfExists, LeaseStart, MessageError, PutOptions, ReadOptions, RingLayout,
+    ShmStart, SlowPolicy, Start, Until, WriteOptions,
 };
 
 pub(super) fn put_create_options(w: &mut FieldWriter<'_>, options: &CreateOptions) {
-    let CreateOptions { ring_buffer_size, channel_buffer_size, ttl, content_type, if_exists, reserve } =
-        options;
+    let CreateOptions {
+        ring_buffer_size,
+        channel_buffer_size,
+        ttl,
+        content_type,
+        if_exists,
+        reserve,
+    } = options;
     w.option(*ring_buffer_size, FieldWriter::u64);
     w.option(*channel_buffer_size, FieldWriter::u64);
     w.option(*ttl, FieldWriter::duration);
@@ -63,7 +69,9 @@ pub(super) fn put_read_options(w: &mut FieldWriter<'_>, options: &ReadOptions) {
         Start::Oldest => (0, None),
         Start::New => (1, None),
         Start::Tail(bytes) => (2, Some(bytes)),
-        Start::Since(duration) => (3, Some(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))),
+        Start::Since(duration) => {
+            (3, Some(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+        }
         Start::Offset(offset) => (4, Some(offset)),
     };
     w.u8(start.0);
@@ -159,7 +167,8 @@ pub(super) fn put_shm_start(w: &mut FieldWriter<'_>, start: &ShmStart) {
     put_kind_of_ring(w, start.layout.entries, start.leased);
 }
 
-/// A peer that follows no moves is given rings of full size only, which are not leased, and knows neither field.
+/// A peer that follows no moves is given rings of full size only, which are not leased, and knows
+/// neither field.
 fn put_kind_of_ring(w: &mut FieldWriter<'_>, entries: Option<u64>, leased: bool) {
     if entries.is_some() || leased {
         w.option(entries, FieldWriter::u64);

@@ -9,18 +9,22 @@ use super::{
     request::{hello, put_hello},
     stat,
 };
-use crate::{DataKind, ErrorCode, Frame, Identity, MAX_PAYLOAD, MessageError, Reply, frame::put_chunk};
+use crate::{
+    DataKind, ErrorCode, Frame, Identity, MAX_PAYLOAD, MessageError, Reply, frame::put_chunk,
+};
 
 impl Reply {
-    /// Appends it to `out` as a frame; a [`Data`](Self::Data) or [`DataPart`](Self::DataPart) that is larger than a
-    /// frame as several. A [`Document`](Self::Document) that is larger becomes an [`Error`](Self::Error) that says so.
+    /// Appends it to `out` as a frame; a [`Data`](Self::Data) or [`DataPart`](Self::DataPart) that
+    /// is larger than a frame as several. A [`Document`](Self::Document) that is larger becomes
+    /// an [`Error`](Self::Error) that says so.
     pub fn encode(&self, out: &mut BytesMut) {
         use DataKind::{Data, DataPart};
         match self {
             Self::Data(bytes) => return put_chunk(out, DataPart, Data, bytes),
             Self::DataPart(bytes) => return put_chunk(out, DataPart, DataPart, bytes),
             Self::Document(text) if text.len() > MAX_PAYLOAD => {
-                let message = format!("the document has {} bytes, and {MAX_PAYLOAD} is the most", text.len());
+                let message =
+                    format!("the document has {} bytes, and {MAX_PAYLOAD} is the most", text.len());
                 return Self::Error { code: ErrorCode::TooLarge, message }.encode(out);
             }
             _ => (),
@@ -87,7 +91,8 @@ impl Reply {
         w.finish();
     }
 
-    /// What a frame from the daemon says. A [`Stat`](Self::Stat) comes without its writers and readers.
+    /// What a frame from the daemon says. A [`Stat`](Self::Stat) comes without its writers and
+    /// readers.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ use super::{
 use crate::{DataKind, Frame, Hello, MAGIC, MessageError, Request, frame::put_chunk};
 
 impl Request {
-    /// Appends it to `out` as a frame; an [`Append`](Self::Append) or [`AppendPart`](Self::AppendPart) that is larger
-    /// than a frame as several.
+    /// Appends it to `out` as a frame; an [`Append`](Self::Append) or
+    /// [`AppendPart`](Self::AppendPart) that is larger than a frame as several.
     pub fn encode(&self, out: &mut BytesMut) {
         use DataKind::{Append, AppendPart};
         match self {

@@ -4,7 +4,9 @@ use super::{
     fields::{FieldReader, FieldWriter},
     options::{policy, put_policy},
 };
-use crate::{DaemonInfo, MessageError, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat};
+use crate::{
+    DaemonInfo, MessageError, Peer, ReaderStat, State, StreamStat, StreamSummary, WriterStat,
+};
 
 pub(super) fn put_summary(w: &mut FieldWriter<'_>, summary: &StreamSummary) {
     let StreamSummary { path, state, created, last_append, head, tail, writers, readers } = summary;

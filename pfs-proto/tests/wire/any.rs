@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pfs_proto::{
-    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, LeaseStart, Peer, PutOptions,
-    ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart, SlowPolicy, Start, State, StreamEvent,
-    StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
+    CreateOptions, DaemonInfo, End, ErrorCode, Hello, Identity, IfExists, LeaseStart, Peer,
+    PutOptions, ReadOptions, ReaderStat, Reply, Request, RingLayout, ShmStart, SlowPolicy, Start,
+    State, StreamEvent, StreamPath, StreamStat, StreamSummary, Until, WriteOptions, WriterStat,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -22,9 +22,11 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         hello().prop_map(Request::Hello),
         (path(), create_options()).prop_map(|(path, options)| Request::Create(path, options)),
-        (path(), create_options(), any::<bool>(), bytes()).prop_map(|(path, create, close, chunk)| {
-            Request::Put(path, PutOptions { create, close }, chunk)
-        }),
+        (path(), create_options(), any::<bool>(), bytes()).prop_map(
+            |(path, create, close, chunk)| {
+                Request::Put(path, PutOptions { create, close }, chunk)
+            }
+        ),
         (path(), any::<(u32, bool)>()).prop_map(|(path, (wait_readers, replace))| {
             Request::OpenWriter(path, WriteOptions { wait_readers, replace })
         }),
@@ -54,8 +56,10 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         hello().prop_map(Reply::Hello),
         Just(Reply::Done),
-        (any::<u16>(), ".{0,200}").prop_map(|(code, message)| Reply::Error { code: code.into(), message }),
-        (0u16..40).prop_map(|code| Reply::Error { code: ErrorCode::from(code), message: String::new() }),
+        (any::<u16>(), ".{0,200}")
+            .prop_map(|(code, message)| Reply::Error { code: code.into(), message }),
+        (0u16..40)
+            .prop_map(|code| Reply::Error { code: ErrorCode::from(code), message: String::new() }),
         summary().prop_map(Reply::Summary),
         stat().prop_map(Reply::Stat),
         writer().prop_map(Reply::WriterStat),
@@ -63,7 +67,11 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         bytes().prop_map(Reply::Document),
         daemon().prop_map(Reply::Daemon),
         any::<u64>().prop_map(|max_chunk| Reply::Writing { max_chunk }),
-        any::<(u64, u64, u32)>().prop_map(|(chunks, offset, readers)| Reply::Ack { chunks, offset, readers }),
+        any::<(u64, u64, u32)>().prop_map(|(chunks, offset, readers)| Reply::Ack {
+            chunks,
+            offset,
+            readers
+        }),
         any::<(bool, u64)>().prop_map(|(created, offset)| Reply::Put { created, offset }),
         Just(Reply::Waiting),
         Just(Reply::Watching),
@@ -77,15 +85,11 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::RingLeft),
         any::<(u64, u64)>().prop_map(|(chunks, offset)| Reply::LeaseEnded { chunks, offset }),
         Just(Reply::Unshared),
-        (time(), any::<(u64, u64)>()).prop_map(|(daemon, (stream, deaths_before))| Reply::Identity {
-            identity: Identity::new(daemon, stream),
-            deaths_before
+        (time(), any::<(u64, u64)>()).prop_map(|(daemon, (stream, deaths_before))| {
+            Reply::Identity { identity: Identity::new(daemon, stream), deaths_before }
         }),
-        (any::<(u64, u64)>(), content_type()).prop_map(|((start, head), content_type)| Reply::Reading {
-            start,
-            head,
-            content_type
-        }),
+        (any::<(u64, u64)>(), content_type())
+            .prop_map(|((start, head), content_type)| Reply::Reading { start, head, content_type }),
         bytes().prop_map(Reply::Data),
         bytes().prop_map(Reply::DataPart),
         any::<(u64, u64, u64)>().prop_map(|(from, to, chunks)| Reply::Gap { from, to, chunks }),
@@ -94,8 +98,8 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
 }
 
 fn event() -> impl Strategy<Value = StreamEvent> {
-    (0..8, peer(), any::<u32>(), any::<[u64; 4]>()).prop_map(|(which, peer, readers, [reader, a, b, c])| {
-        match which {
+    (0..8, peer(), any::<u32>(), any::<[u64; 4]>()).prop_map(
+        |(which, peer, readers, [reader, a, b, c])| match which {
             0 => StreamEvent::Subscribed { reader, peer, readers },
             1 => StreamEvent::FirstReader,
             2 => StreamEvent::Unsubscribed { reader, peer, readers, lost_bytes: a, lost_chunks: b },
@@ -104,8 +108,8 @@ fn event() -> impl Strategy<Value = StreamEvent> {
             5 => StreamEvent::Closed { offset: a, failed: b % 2 == 1 },
             6 => StreamEvent::Removed,
             _ => StreamEvent::Missed { count: a },
-        }
-    })
+        },
+    )
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
@@ -156,17 +160,21 @@ fn state() -> impl Strategy<Value = State> {
 }
 
 fn create_options() -> impl Strategy<Value = CreateOptions> {
-    let if_exists = prop_oneof![Just(IfExists::Fail), Just(IfExists::Keep), Just(IfExists::Replace)];
-    (any::<(Option<u64>, Option<u64>, bool)>(), option::of(duration()), content_type(), if_exists).prop_map(
-        |((ring_buffer_size, channel_buffer_size, reserve), ttl, content_type, if_exists)| CreateOptions {
-            ring_buffer_size,
-            channel_buffer_size,
-            ttl,
-            content_type,
-            if_exists,
-            reserve,
-        },
-    )
+    let if_exists =
+        prop_oneof![Just(IfExists::Fail), Just(IfExists::Keep), Just(IfExists::Replace)];
+    (any::<(Option<u64>, Option<u64>, bool)>(), option::of(duration()), content_type(), if_exists)
+        .prop_map(
+            |((ring_buffer_size, channel_buffer_size, reserve), ttl, content_type, if_exists)| {
+                CreateOptions {
+                    ring_buffer_size,
+                    channel_buffer_size,
+                    ttl,
+                    content_type,
+                    if_exists,
+                    reserve,
+                }
+            },
+        )
 }
 
 fn read_options() -> impl Strategy<Value = ReadOptions> {
@@ -238,12 +246,8 @@ fn stat() -> impl Strategy<Value = StreamStat> {
 
 fn writer() -> impl Strategy<Value = WriterStat> {
     let flags = any::<(bool, bool)>();
-    (peer(), time(), any::<u64>(), flags).prop_map(|(peer, since, bytes, (waiting, leased))| WriterStat {
-        peer,
-        since,
-        bytes,
-        waiting,
-        leased,
+    (peer(), time(), any::<u64>(), flags).prop_map(|(peer, since, bytes, (waiting, leased))| {
+        WriterStat { peer, since, bytes, waiting, leased }
     })
 }
 
@@ -282,13 +286,20 @@ fn daemon() -> impl Strategy<Value = DaemonInfo> {
 }
 
 fn ring_layout() -> impl Strategy<Value = RingLayout> {
-    (any::<u64>(), option::of(any::<u64>())).prop_map(|(capacity, entries)| RingLayout { capacity, entries })
+    (any::<u64>(), option::of(any::<u64>()))
+        .prop_map(|(capacity, entries)| RingLayout { capacity, entries })
 }
 
 fn shm_start() -> impl Strategy<Value = ShmStart> {
     let flags = any::<(bool, bool)>();
     (ring_layout(), any::<[u64; 5]>(), option::of(any::<u64>()), read_options(), flags).prop_map(
-        |(layout, [channel_buffer_size, seq, offset, head, deaths_before], missing, options, flags)| {
+        |(
+            layout,
+            [channel_buffer_size, seq, offset, head, deaths_before],
+            missing,
+            options,
+            flags,
+        )| {
             let ReadOptions { policy, until, .. } = options;
             let (live, leased) = flags;
             ShmStart {

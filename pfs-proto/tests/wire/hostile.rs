@@ -16,8 +16,11 @@ fn read() -> impl Strategy<Value = Vec<u8>> {
             &rest
         ]
         .concat()),
-        (any::<u32>(), vec(any::<u8>(), 0..4000))
-            .prop_map(|(len, rest)| [&len.to_le_bytes()[..], &rest].concat()),
+        (any::<u32>(), vec(any::<u8>(), 0..4000)).prop_map(|(len, rest)| [
+            &len.to_le_bytes()[..],
+            &rest
+        ]
+        .concat()),
         ((MAX_PAYLOAD as u32 - 2)..=(MAX_PAYLOAD as u32 + 2), vec(any::<u8>(), 0..4000))
             .prop_map(|(len, rest)| [&len.to_le_bytes()[..], &rest].concat()),
     ]

@@ -57,7 +57,9 @@ proptest! {
 
 #[test]
 fn a_chunk_larger_than_a_frame_goes_out_in_parts() {
-    for (len, parts) in [(0, 0), (1, 0), (MAX_PAYLOAD, 0), (MAX_PAYLOAD + 1, 1), (3 * MAX_PAYLOAD, 2)] {
+    for (len, parts) in
+        [(0, 0), (1, 0), (MAX_PAYLOAD, 0), (MAX_PAYLOAD + 1, 1), (3 * MAX_PAYLOAD, 2)]
+    {
         let chunk: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
         let frames = frames(&encoded(|out| Reply::Data(Bytes::from(chunk.clone())).encode(out)));
         assert_eq!(frames.len(), parts + 1, "{len} bytes");
@@ -92,12 +94,19 @@ fn the_largest_chunk_that_is_put_fits_into_a_frame_with_the_longest_path_and_all
 
 #[test]
 fn a_put_that_is_cut_short_is_refused_up_to_its_chunk() {
-    let request =
-        Request::Put("/s/p".parse().unwrap(), PutOptions::default().content_type("a/b"), Bytes::new());
+    let request = Request::Put(
+        "/s/p".parse().unwrap(),
+        PutOptions::default().content_type("a/b"),
+        Bytes::new(),
+    );
     let frame = frames(&encoded(|out| request.encode(out))).remove(0);
     for len in 0..frame.payload.len() {
         let cut = Frame { kind: frame.kind, payload: frame.payload.slice(..len) };
-        assert_eq!(Request::decode(cut), Err(MessageError::Truncated { kind: frame.kind }), "{len}");
+        assert_eq!(
+            Request::decode(cut),
+            Err(MessageError::Truncated { kind: frame.kind }),
+            "{len}"
+        );
     }
 }
 
@@ -131,20 +140,26 @@ fn the_bytes_of_a_message_are_those_in_the_documentation() {
     assert_eq!(
         encoded(|out| Request::Put(path, options, Bytes::from_static(b"hi")).encode(out)),
         &[
-            28, 0, 0, 0, 0x0f, 4, 0, b'/', b's', b'/', b'p', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, b'a',
-            b'/', b'b', 1, 0, 1, b'h', b'i'
+            28, 0, 0, 0, 0x0f, 4, 0, b'/', b's', b'/', b'p', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3,
+            0, b'a', b'/', b'b', 1, 0, 1, b'h', b'i'
         ][..]
     );
     assert_eq!(
         encoded(|out| Reply::Put { created: true, offset: 0x0102 }.encode(out)),
         &[9, 0, 0, 0, 0x98, 1, 2, 1, 0, 0, 0, 0, 0, 0][..]
     );
-    assert_eq!(encoded(|out| Request::Fail { close: true }.encode(out)), &[1, 0, 0, 0, 0x17, 1][..]);
+    assert_eq!(
+        encoded(|out| Request::Fail { close: true }.encode(out)),
+        &[1, 0, 0, 0, 0x17, 1][..]
+    );
     assert_eq!(encoded(|out| Request::Withdraw.encode(out)), &[0, 0, 0, 0, 0x18][..]);
     assert_eq!(encoded(|out| Request::Reload.encode(out)), &[0, 0, 0, 0, 0x0d][..]);
     assert_eq!(
         encoded(|out| Reply::Ack { chunks: 1, offset: u64::MAX, readers: 2 }.encode(out)),
-        &[20, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 2, 0, 0, 0][..]
+        &[
+            20, 0, 0, 0, 0x90, 1, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 2,
+            0, 0, 0
+        ][..]
     );
 }
 
@@ -152,24 +167,38 @@ fn the_bytes_of_a_message_are_those_in_the_documentation() {
 fn a_bad_path_is_told_from_a_broken_message() {
     let frame = |payload: &'static [u8]| Frame { kind: 0x06, payload: Bytes::from_static(payload) };
     let bad_path = Request::decode(frame(b"\x02\0/s")).unwrap_err();
-    assert_eq!((bad_path, bad_path.code()), (MessageError::Path(PathError::NoName), ErrorCode::BadPath));
+    assert_eq!(
+        (bad_path, bad_path.code()),
+        (MessageError::Path(PathError::NoName), ErrorCode::BadPath)
+    );
 
     let truncated = Request::decode(frame(b"\xff\xff/s")).unwrap_err();
-    assert_eq!((truncated, truncated.code()), (MessageError::Truncated { kind: 0x06 }, ErrorCode::Protocol));
+    assert_eq!(
+        (truncated, truncated.code()),
+        (MessageError::Truncated { kind: 0x06 }, ErrorCode::Protocol)
+    );
 
     let not_utf8 = Request::decode(frame(b"\x02\0/\xff")).unwrap_err();
-    assert_eq!((not_utf8, not_utf8.code()), (MessageError::NotUtf8 { kind: 0x06 }, ErrorCode::Protocol));
+    assert_eq!(
+        (not_utf8, not_utf8.code()),
+        (MessageError::NotUtf8 { kind: 0x06 }, ErrorCode::Protocol)
+    );
 }
 
 #[test]
 fn a_value_without_a_meaning_is_refused() {
-    for (kind, payload, field) in
-        [(0x12, &[2][..], "close"), (0x17, &[2], "close"), (0x91, &[5, 0, 0, 0, 0, 0, 0, 0, 0], "reason")]
-    {
+    for (kind, payload, field) in [
+        (0x12, &[2][..], "close"),
+        (0x17, &[2], "close"),
+        (0x91, &[5, 0, 0, 0, 0, 0, 0, 0, 0], "reason"),
+    ] {
         let frame = Frame { kind, payload: Bytes::from_static(payload) };
         let errors = [Request::decode(frame.clone()).err(), Reply::decode(frame).err()];
         let value = payload[0].into();
-        assert!(errors.contains(&Some(MessageError::BadValue { kind, field, value })), "{errors:?}");
+        assert!(
+            errors.contains(&Some(MessageError::BadValue { kind, field, value })),
+            "{errors:?}"
+        );
     }
 }
 

@@ -57,10 +57,12 @@ impl IntoIterator for Reader {
     }
 }
 
-/// The bytes of a stream, chunk by chunk, for a thread that waits for them: an iterator, and [`Read`] and [`BufRead`].
+/// The bytes of a stream, chunk by chunk, for a thread that waits for them: an iterator, and
+/// [`Read`] and [`BufRead`].
 ///
-/// As with [`ByteStream`](crate::ByteStream), a gap is a [`LostData`](crate::LostData) error behind which it goes on, whatever
-/// breaks the stream off is a [`ReadError`], and only the end is the end.
+/// As with [`ByteStream`](crate::ByteStream), a gap is a [`LostData`](crate::LostData) error behind
+/// which it goes on, whatever breaks the stream off is a [`ReadError`], and only the end is the
+/// end.
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -149,7 +151,8 @@ impl<R: BlockingReader> Read for ByteIter<R> {
     }
 }
 
-/// The events of a reader, for a thread that waits for them. The end, or the failure that is the last, is the last item.
+/// The events of a reader, for a thread that waits for them. The end, or the failure that is the
+/// last, is the last item.
 #[derive(Debug)]
 pub struct EventIter<R> {
     reader: R,

@@ -11,15 +11,17 @@ use bytes::Bytes;
 use super::ByteItem;
 use crate::StreamReader;
 
-/// The bytes of a stream, chunk by chunk: a `futures::Stream` (feature `futures`), an `AsyncRead` (feature `tokio`), and
-/// [`next`](Self::next) without either.
+/// The bytes of a stream, chunk by chunk: a `futures::Stream` (feature `futures`), an `AsyncRead`
+/// (feature `tokio`), and [`next`](Self::next) without either.
 ///
-/// Nothing that happens is silent. A gap is an error of its own, [`LostData`](crate::LostData), and reading goes on behind it.
-/// What breaks a stream off is a [`ReadError`](crate::ReadError), and nothing follows it: removed, too slow, the writers
-/// gone and one of them without finishing, the daemon gone. Only the end is the end.
+/// Nothing that happens is silent. A gap is an error of its own, [`LostData`](crate::LostData), and
+/// reading goes on behind it. What breaks a stream off is a [`ReadError`](crate::ReadError), and
+/// nothing follows it: removed, too slow, the writers gone and one of them without finishing, the
+/// daemon gone. Only the end is the end.
 ///
-/// Made by [`StreamReader::into_byte_stream`]. Cancel safe in all its faces. An `AsyncRead` gives what it was asked for of a
-/// chunk and keeps the rest; a `Stream` or [`next`](Self::next) that follows then gives that rest.
+/// Made by [`StreamReader::into_byte_stream`]. Cancel safe in all its faces. An `AsyncRead` gives
+/// what it was asked for of a chunk and keeps the rest; a `Stream` or [`next`](Self::next) that
+/// follows then gives that rest.
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -111,7 +113,10 @@ impl<R: StreamReader> ByteStream<R> {
 impl<R: StreamReader + Unpin> futures_core::Stream for ByteStream<R> {
     type Item = io::Result<Bytes>;
 
-    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Bytes>>> {
         self.get_mut().poll_chunk(cx)
     }
 }

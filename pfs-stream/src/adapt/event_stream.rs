@@ -13,8 +13,9 @@ use pfs_proto::Event;
 use crate::ReadError;
 use crate::StreamReader;
 
-/// The events of a reader as a `futures::Stream` (feature `futures`): chunks, gaps and at last the end, after which there is
-/// nothing. So it is after a failure, unless that is [not final](crate::ReadError::is_final).
+/// The events of a reader as a `futures::Stream` (feature `futures`): chunks, gaps and at last the
+/// end, after which there is nothing. So it is after a failure, unless that is [not
+/// final](crate::ReadError::is_final).
 ///
 /// Made by [`StreamReader::into_event_stream`].
 #[derive(Debug)]

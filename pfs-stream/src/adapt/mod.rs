@@ -1,4 +1,5 @@
-//! What makes something else of a reader or writer: bytes, values that come in time, values at a certain rate.
+//! What makes something else of a reader or writer: bytes, values that come in time, values at a
+//! certain rate.
 
 mod blocking;
 mod byte_stream;
@@ -45,10 +46,16 @@ impl<E: From<LostData> + From<ReadError>> Item<E> {
     pub(crate) fn from_event(event: Result<Event, ReadError>) -> Self {
         match event {
             Ok(Event::Chunk(chunk)) => Self::Chunk(chunk),
-            Ok(Event::Gap { from, to, chunks }) => Self::Hitch(LostData::new(from, to, chunks).into()),
-            Ok(Event::End { reason: End::WriterDied, .. }) => Self::Failed(ReadError::WriterDied.into()),
+            Ok(Event::Gap { from, to, chunks }) => {
+                Self::Hitch(LostData::new(from, to, chunks).into())
+            }
+            Ok(Event::End { reason: End::WriterDied, .. }) => {
+                Self::Failed(ReadError::WriterDied.into())
+            }
             Ok(Event::End { reason: End::Failed, .. }) => Self::Failed(ReadError::Failed.into()),
-            Ok(Event::End { reason: End::Closed | End::CaughtUp | End::WritersGone, .. }) => Self::Over,
+            Ok(Event::End { reason: End::Closed | End::CaughtUp | End::WritersGone, .. }) => {
+                Self::Over
+            }
             Ok(_) => Self::Nothing,
             Err(failure) if failure.is_final() => Self::Failed(failure.into()),
             Err(failure) => Self::Hitch(failure.into()),

@@ -11,14 +11,16 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{ReadError, StreamReader};
 
-/// A reader that fails with [`ReadError::Stalled`] when it has been waited on for so long and nothing came, and again
-/// after each further such time. Nothing is lost by that: what comes next is given as ever.
+/// A reader that fails with [`ReadError::Stalled`] when it has been waited on for so long and
+/// nothing came, and again after each further such time. Nothing is lost by that: what comes next
+/// is given as ever.
 ///
-/// Only waiting counts. The time begins when there is nothing to read, and each event begins it anew; how long the program
-/// takes between two events does not matter.
+/// Only waiting counts. The time begins when there is nothing to read, and each event begins it
+/// anew; how long the program takes between two events does not matter.
 ///
-/// Made by [`StreamReader::stalls_after`]. It is a reader itself, so that it can be made a byte stream or a typed one. Must be
-/// polled in a runtime of tokio that has its timer enabled. Cancel safe; the time goes on while nobody polls.
+/// Made by [`StreamReader::stalls_after`]. It is a reader itself, so that it can be made a byte
+/// stream or a typed one. Must be polled in a runtime of tokio that has its timer enabled. Cancel
+/// safe; the time goes on while nobody polls.
 ///
 /// ```
 /// # use std::time::Duration;

@@ -35,14 +35,16 @@ impl Rate {
     }
 }
 
-/// A reader or writer that does not exceed a rate: after each chunk it waits for as long as that chunk may take. Chunks are
-/// never cut, and time that was not used is not saved up.
+/// A reader or writer that does not exceed a rate: after each chunk it waits for as long as that
+/// chunk may take. Chunks are never cut, and time that was not used is not saved up.
 ///
-/// A throttled reader is a slow reader, and its policy says what becomes of what it can't keep up with: a `drop` reader is told
-/// of gaps, a `block` reader slows the writers down to its own rate. A throttled writer waits before it hands a chunk over.
+/// A throttled reader is a slow reader, and its policy says what becomes of what it can't keep up
+/// with: a `drop` reader is told of gaps, a `block` reader slows the writers down to its own rate.
+/// A throttled writer waits before it hands a chunk over.
 ///
-/// Made by [`StreamReader::throttled`] and [`StreamWriter::throttled`]. Must be polled in a runtime of tokio that has its timer
-/// enabled. Cancel safe: it waits before it takes or hands over, not between.
+/// Made by [`StreamReader::throttled`] and [`StreamWriter::throttled`]. Must be polled in a runtime
+/// of tokio that has its timer enabled. Cancel safe: it waits before it takes or hands over, not
+/// between.
 ///
 /// ```
 /// # use std::{num::NonZeroU64, time::Instant};

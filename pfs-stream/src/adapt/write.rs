@@ -11,11 +11,13 @@ use tokio::io::AsyncWrite;
 
 use crate::{Finish, StreamWriter, WriteError};
 
-/// A writer that is an [`AsyncWrite`]: a write is one chunk, of at most [`max_chunk`](StreamWriter::max_chunk) bytes.
+/// A writer that is an [`AsyncWrite`]: a write is one chunk, of at most
+/// [`max_chunk`](StreamWriter::max_chunk) bytes.
 ///
-/// A write that has to wait is taken over whole, as a file of tokio's does: it goes on with the next write, flush or
-/// shutdown, and that is also where its error comes. `flush` returns when everything is in the stream. `shutdown` flushes and
-/// ends the writer properly, and [`closing`](Self::closing) also the stream; a `ByteWriter` that is dropped before that is a
+/// A write that has to wait is taken over whole, as a file of tokio's does: it goes on with the
+/// next write, flush or shutdown, and that is also where its error comes. `flush` returns when
+/// everything is in the stream. `shutdown` flushes and ends the writer properly, and
+/// [`closing`](Self::closing) also the stream; a `ByteWriter` that is dropped before that is a
 /// writer that died.
 ///
 /// Made by [`StreamWriter::into_async_write`]. Cancel safe.
@@ -77,8 +79,8 @@ impl<W: StreamWriter + 'static> ByteWriter<W> {
         Self { closes: true, ..self }
     }
 
-    /// The writer, when nothing is under way: that is so after a flush. `None` otherwise, and it died with what was
-    /// under way.
+    /// The writer, when nothing is under way: that is so after a flush. `None` otherwise, and it
+    /// died with what was under way.
     pub fn into_inner(self) -> Option<W> {
         match self.state {
             State::Idle(writer) => Some(writer),
@@ -111,7 +113,11 @@ impl<W: StreamWriter + 'static> ByteWriter<W> {
 }
 
 impl<W: StreamWriter + Unpin + 'static> AsyncWrite for ByteWriter<W> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_idle(cx))?;
         if bytes.is_empty() {

@@ -1,6 +1,7 @@
-//! When streams expire: queues of due times, so that nobody walks over all streams. An append does not touch them. A stream that
-//! comes due and was used meanwhile is queued again, for the time that follows from its last use. A stream that nothing ends is
-//! in no queue, and a removed one leaves them at once.
+//! When streams expire: queues of due times, so that nobody walks over all streams. An append does
+//! not touch them. A stream that comes due and was used meanwhile is queued again, for the time
+//! that follows from its last use. A stream that nothing ends is in no queue, and a removed one
+//! leaves them at once.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,8 @@ pub(super) struct Until {
 impl Until {
     pub(super) fn from_now(within: Duration) -> Self {
         // Whatever is queued again comes later than this, so that one pass ends.
-        let elapsed = clock::elapsed().saturating_add(clock::duration_micros(within)).min(u64::MAX - 1);
+        let elapsed =
+            clock::elapsed().saturating_add(clock::duration_micros(within)).min(u64::MAX - 1);
         Self { within, elapsed, time: SystemTime::now().checked_add(within) }
     }
 }
@@ -41,8 +43,8 @@ impl Until {
 pub(crate) struct Expiry {
     /// How long a stream may be idle that has no lifetime of its own.
     idle_ttl: Option<Duration>,
-    /// Streams that expire when they were not used for some time. Due times are as [`clock::elapsed`] has them, and never later
-    /// than a stream can expire.
+    /// Streams that expire when they were not used for some time. Due times are as
+    /// [`clock::elapsed`] has them, and never later than a stream can expire.
     unused: BTreeMap<Place<u64>, String>,
     deadlines: BTreeMap<Place<SystemTime>, String>,
     /// The first due time that the sleeper was told of, as [`clock::elapsed`] has it.
@@ -72,9 +74,12 @@ impl Expiry {
         }
     }
 
-    /// Queues a stream that is not in the queue, and that expires after this time unless it is used; to be looked at after `after`.
+    /// Queues a stream that is not in the queue, and that expires after this time unless it is
+    /// used; to be looked at after `after`.
     fn put_unused(&mut self, stream: &Stream, left: Duration, after: u64) {
-        let due = clock::elapsed().saturating_add(clock::duration_micros(left)).max(after.saturating_add(1));
+        let due = clock::elapsed()
+            .saturating_add(clock::duration_micros(left))
+            .max(after.saturating_add(1));
         stream.shared.lifetime.set_due(due);
         self.unused.insert((due, number(stream)), stream.name().to_owned());
         self.announce(due);
@@ -105,7 +110,8 @@ impl Expiry {
             clock::duration_micros(deadline.duration_since(SystemTime::now()).unwrap_or_default())
         });
         let left = unused.into_iter().chain(deadline).min();
-        (self.told, self.is_sooner) = (left.map_or(u64::MAX, |left| now.saturating_add(left)), false);
+        (self.told, self.is_sooner) =
+            (left.map_or(u64::MAX, |left| now.saturating_add(left)), false);
         left.map(Duration::from_micros)
     }
 
@@ -141,7 +147,8 @@ fn number(stream: &Stream) -> u64 {
 }
 
 impl Names {
-    /// Takes streams out that expire by then. Returns whether there may be more: only so many are looked at in one call.
+    /// Takes streams out that expire by then. Returns whether there may be more: only so many are
+    /// looked at in one call.
     pub(super) fn take_expired(&mut self, until: Until, expired: &mut Vec<Stream>) -> bool {
         for _ in 0..STREAMS_PER_LOCK {
             if let Some(name) = self.expiry.pop_deadline(until) {
@@ -151,7 +158,9 @@ impl Names {
             let Some(name) = self.expiry.pop_unused(until) else { return false };
             let Some(stream) = self.streams.get(&name) else { continue };
             match stream.unused_left(self.expiry.idle_ttl) {
-                Some(left) if left > until.within => self.expiry.put_unused(stream, left, until.elapsed),
+                Some(left) if left > until.within => {
+                    self.expiry.put_unused(stream, left, until.elapsed)
+                }
                 Some(_) => expired.extend(self.take(&name)),
                 // It was closed.
                 None => {}
@@ -160,7 +169,8 @@ impl Names {
         true
     }
 
-    /// Has streams without a lifetime of their own expire after another time, also those that are there.
+    /// Has streams without a lifetime of their own expire after another time, also those that are
+    /// there.
     pub(super) fn set_idle_ttl(&mut self, idle_ttl: Option<Duration>) {
         if mem::replace(&mut self.expiry.idle_ttl, idle_ttl) == idle_ttl {
             return;
@@ -226,7 +236,10 @@ mod tests {
         append(&used);
         assert_eq!((expired(&registry), registry.next_expiry()), (vec![], Some(SECOND)));
         advance(SECOND);
-        assert_eq!((expired(&registry), registry.next_expiry()), (vec!["unused".into()], Some(TTL - SECOND)));
+        assert_eq!(
+            (expired(&registry), registry.next_expiry()),
+            (vec!["unused".into()], Some(TTL - SECOND))
+        );
         advance(TTL - SECOND - Duration::from_micros(1));
         assert_eq!((expired(&registry), registry.len()), (vec![], 1));
         advance(Duration::from_micros(1));

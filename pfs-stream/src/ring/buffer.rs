@@ -78,8 +78,8 @@ impl Ring {
         lock(&self.memory.charge).push(part);
     }
 
-    /// Has the system give the memory of so many of its bytes now, so that it can't be missing when it is used. Does nothing for
-    /// memory of this process alone.
+    /// Has the system give the memory of so many of its bytes now, so that it can't be missing when
+    /// it is used. Does nothing for memory of this process alone.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> std::io::Result<()> {
         self.memory.allocate(from, to)
     }
@@ -101,7 +101,8 @@ impl Ring {
         Ok(Self::from_memory(layout, Memory::own(layout.words())?))
     }
 
-    /// Whether it is for one process, and its writer holds large chunks by reference, which only readers there can take.
+    /// Whether it is for one process, and its writer holds large chunks by reference, which only
+    /// readers there can take.
     pub(crate) fn holds(&self) -> bool {
         self.layout.first_index().is_some()
     }
@@ -161,16 +162,19 @@ impl Ring {
         Status::from_word(self.load(layout::STATUS, Acquire))
     }
 
-    /// Gives the memory of a removed stream back to the system, though there are readers, and though other processes may keep
-    /// what they have mapped. Only under the stream's lock, and after the status says that the stream was removed.
+    /// Gives the memory of a removed stream back to the system, though there are readers, and
+    /// though other processes may keep what they have mapped. Only under the stream's lock, and
+    /// after the status says that the stream was removed.
     ///
-    /// An error where the system cannot do that, for memory from the heap, and for a ring that holds chunks by reference.
+    /// An error where the system cannot do that, for memory from the heap, and for a ring that
+    /// holds chunks by reference.
     pub(crate) fn release(&self) -> std::io::Result<()> {
         if self.holds() {
             return Err(std::io::ErrorKind::Unsupported.into());
         }
-        // A reader in the middle of a copy looks at tail once more, and throws the copy away. It then finds the status. Other
-        // processes keep their bytes and so their tail: one that is writing chunks to a file has written the right ones.
+        // A reader in the middle of a copy looks at tail once more, and throws the copy away. It
+        // then finds the status. Other processes keep their bytes and so their tail: one
+        // that is writing chunks to a file has written the right ones.
         let head = self.head_seq();
         self.memory.release(self.layout.header(), (layout::TAIL_SEQ, head))
     }

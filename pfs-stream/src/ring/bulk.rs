@@ -4,13 +4,14 @@
 //!
 //! # Why the `unsafe` here is sound
 //!
-//! The compiler does not join relaxed atomic accesses to wider ones, so that a loop of them moves eight bytes an
-//! instruction. Where we know the processor, [`blocks`] moves sixteen at a time, in assembly. To the rest of the
-//! program it is such a loop: it reads and writes just the bytes of its two ranges, which its callers have checked, each
-//! once and in no promised order, and the fences around it order it as they order relaxed accesses, because the compiler
-//! may move no access to memory across it, and because on this processor plain loads and stores of any width are ordered
-//! as acquire and release. A word of which another party writes half meanwhile may come out in halves; whoever
-//! reads shared memory either throws such copies away or does not care.
+//! The compiler does not join relaxed atomic accesses to wider ones, so that a loop of them moves
+//! eight bytes an instruction. Where we know the processor, [`blocks`] moves sixteen at a time, in
+//! assembly. To the rest of the program it is such a loop: it reads and writes just the bytes of
+//! its two ranges, which its callers have checked, each once and in no promised order, and the
+//! fences around it order it as they order relaxed accesses, because the compiler may move no
+//! access to memory across it, and because on this processor plain loads and stores of any width
+//! are ordered as acquire and release. A word of which another party writes half meanwhile may come
+//! out in halves; whoever reads shared memory either throws such copies away or does not care.
 
 use std::mem::MaybeUninit;
 
@@ -25,14 +26,15 @@ const BLOCK: usize = 64;
 ///
 /// # Safety
 ///
-/// `from` is valid for reads of `len` bytes, `to` for writes, and they do not overlap. If others access them meanwhile, they
-/// do so through atomics.
+/// `from` is valid for reads of `len` bytes, `to` for writes, and they do not overlap. If others
+/// access them meanwhile, they do so through atomics.
 #[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
 #[inline]
 unsafe fn blocks(from: *const u8, to: *mut u8, len: usize) -> usize {
     let count = len / BLOCK;
     if count > 0 {
-        // SAFETY: touches `count * BLOCK <= len` bytes at both places, and the registers and flags that it names.
+        // SAFETY: touches `count * BLOCK <= len` bytes at both places, and the registers and flags
+        // that it names.
         unsafe {
             std::arch::asm!(
                 "2:",
@@ -89,16 +91,19 @@ pub(super) fn write(from: &[u8], to: &[AtomicU64]) {
     }
 }
 
-/// Fills `to` with what is in `from`, other memory, from byte `skip` of its first word on. There is one writer of `to` at
-/// a time.
+/// Fills `to` with what is in `from`, other memory, from byte `skip` of its first word on. There is
+/// one writer of `to` at a time.
 pub(super) fn copy(from: &[AtomicU64], skip: usize, to: &[AtomicU64]) {
     let bytes = size_of_val(to);
     if bytes == 0 {
         return;
     }
     assert!(skip < WORD && from.len() >= to.len() + usize::from(skip > 0));
-    // SAFETY: as long as `to` and `skip` say, as just checked; `from` goes on for a word more if bytes are skipped.
-    let done = unsafe { blocks(from.as_ptr().cast::<u8>().add(skip), to.as_ptr().cast_mut().cast(), bytes) };
+    // SAFETY: as long as `to` and `skip` say, as just checked; `from` goes on for a word more if
+    // bytes are skipped.
+    let done = unsafe {
+        blocks(from.as_ptr().cast::<u8>().add(skip), to.as_ptr().cast_mut().cast(), bytes)
+    };
     let (from, to) = (&from[done / WORD..], &to[done / WORD..]);
     if skip == 0 {
         for (to, from) in to.iter().zip(from) {

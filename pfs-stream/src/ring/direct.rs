@@ -43,13 +43,15 @@ pub enum WriteToError {
 }
 
 impl RingReader {
-    /// Writes the chunks that come next to a file from where they are, as long as that takes: `most` bytes at most, about, but
-    /// one chunk at least. `None`, and nothing was written, if they are less than `least` bytes, if it is something else that
-    /// comes next, and if no writer waits for this reader.
+    /// Writes the chunks that come next to a file from where they are, as long as that takes:
+    /// `most` bytes at most, about, but one chunk at least. `None`, and nothing was written, if
+    /// they are less than `least` bytes, if it is something else that comes next, and if no
+    /// writer waits for this reader.
     ///
-    /// Where writers wait, nothing is overwritten before the reader has passed it, and it passes chunks when they are written.
-    /// That is not left to trust: after each write comes the check that follows each copy. What a file has cannot be taken
-    /// back, so that it can only be told what may be wrong with it.
+    /// Where writers wait, nothing is overwritten before the reader has passed it, and it passes
+    /// chunks when they are written. That is not left to trust: after each write comes the
+    /// check that follows each copy. What a file has cannot be taken back, so that it can only
+    /// be told what may be wrong with it.
     pub(crate) fn write_to(
         &mut self,
         file: BorrowedFd<'_>,
@@ -57,7 +59,10 @@ impl RingReader {
         most: usize,
     ) -> Result<Option<Read>, WriteToError> {
         // All that is no chunk is for `try_read` to tell.
-        if self.policy != SlowPolicy::Block || self.ring.status().removed() || self.missing.is_some() {
+        if self.policy != SlowPolicy::Block
+            || self.ring.status().removed()
+            || self.missing.is_some()
+        {
             return Ok(None);
         }
         let Ok(Look::Chunks(head_seq)) = self.look() else { return Ok(None) };
@@ -69,7 +74,8 @@ impl RingReader {
         while at < to.offset {
             let runs = self.ring.runs(at, (to.offset - at) as usize);
             let data = self.ring.layout.data().start * layout::WORD;
-            let written = self.ring.memory().write_to(file, runs.map(|(place, len)| (data + place, len)));
+            let written =
+                self.ring.memory().write_to(file, runs.map(|(place, len)| (data + place, len)));
             let from = at;
             at += *written.as_ref().unwrap_or(&0) as u64;
             // What was written before this was found to be right then.
@@ -88,8 +94,10 @@ impl RingReader {
                 },
             }
         }
-        let read =
-            Read::Data { chunks: (to.seq - self.seq) as usize, bytes: (to.offset - self.offset) as usize };
+        let read = Read::Data {
+            chunks: (to.seq - self.seq) as usize,
+            bytes: (to.offset - self.offset) as usize,
+        };
         self.advance(to);
         Ok(Some(read))
     }

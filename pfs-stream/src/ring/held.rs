@@ -2,47 +2,58 @@
 //!
 //! Gain: 43 times the throughput in chunks of 64 KiB to one reader, docs/bench/optimisations.md
 //!
-//! Where such a chunk would lie in the ring's data, nothing lies; the reference is in a cell of a table beside it. Chunk `s` has
-//! cell `s % cells`. If that is still taken, the chunk is copied into the data like any other. All else is as ever: index, head
-//! and tail say what can be read.
+//! Where such a chunk would lie in the ring's data, nothing lies; the reference is in a cell of a
+//! table beside it. Chunk `s` has cell `s % cells`. If that is still taken, the chunk is copied
+//! into the data like any other. All else is as ever: index, head and tail say what can be read.
 //!
-//! A reference cannot be copied first and checked afterwards, as bytes can: while a reader takes it, the writer must not drop it.
-//! Each reader publishes a hazard: the number of its next chunk, and whether the reader is taking chunks from there on. The writer
-//! reclaims only chunks before every hazard, and nobody waits. This is the scheme of hazard pointers (M. M. Michael, "Hazard Pointers:
-//! Safe Memory Reclamation for Lock-Free Objects", 2004), with chunk numbers in place of pointers as in hazard eras (P. Ramalhete and
-//! A. Correia, 2017).
+//! A reference cannot be copied first and checked afterwards, as bytes can: while a reader takes
+//! it, the writer must not drop it. Each reader publishes a hazard: the number of its next chunk,
+//! and whether the reader is taking chunks from there on. The writer reclaims only chunks before
+//! every hazard, and nobody waits. This is the scheme of hazard pointers (M. M. Michael, "Hazard
+//! Pointers: Safe Memory Reclamation for Lock-Free Objects", 2004), with chunk numbers in place of
+//! pointers as in hazard eras (P. Ramalhete and A. Correia, 2017).
 //!
 //! A reader that wants chunk `p` and those after it:
 //!
 //! 1. swap "taking from `p`" into its hazard (acquire, release);
 //! 2. load `TAIL_SEQ`; if it is past `p`, take nothing and go to 4;
 //! 3. for each chunk `s` from `p` on whose cell has the tag of `s` (acquire): clone the reference;
-//! 4. store "not taking, next is `q`" in its hazard (release), `q >= p` being the chunk after the last one that it took.
+//! 4. store "not taking, next is `q`" in its hazard (release), `q >= p` being the chunk after the
+//!    last one that it took.
 //!
 //! The writer, when it wants to let go of chunks that `TAIL_SEQ` has passed already, to `t`:
 //!
-//! 1. look at each hazard by a read-modify-write that changes nothing (acquire, release). Its bound is `p` if it is
-//!    taking from `p`, and the larger of `q` and `t` if it is not. The floor is the smallest bound;
-//! 2. for each chunk `s` before both the floor and tail: clear the tag, take the reference out of the cell, drop it later.
+//! 1. look at each hazard by a read-modify-write that changes nothing (acquire, release). Its bound
+//!    is `p` if it is taking from `p`, and the larger of `q` and `t` if it is not. The floor is the
+//!    smallest bound;
+//! 2. for each chunk `s` before both the floor and tail: clear the tag, take the reference out of
+//!    the cell, drop it later.
 //!
 //! # Why the `unsafe` here is sound
 //!
-//! A cell's reference is written only while its tag is 0, and read only by who saw the tag of its chunk, which was stored
-//! (release) after it. So all that is to be shown is that no reader takes chunk `s` from the cell while the writer lets go of it,
-//! or afterwards. Take a hazard slot, the look that the floor is from, and a reader's steps 1 to 4 with `p <= s`; the look's bound was
+//! A cell's reference is written only while its tag is 0, and read only by who saw the tag of its
+//! chunk, which was stored (release) after it. So all that is to be shown is that no reader takes
+//! chunk `s` from the cell while the writer lets go of it, or afterwards. Take a hazard slot, the
+//! look that the floor is from, and a reader's steps 1 to 4 with `p <= s`; the look's bound was
 //! past `s`.
 //!
-//! - The look came after the reader's step 4 in the order of changes of the hazard. The look read that store, or a change that this
-//!   reader made after it and that is release as well: what the reader did happened before what the writer does now.
-//! - The look came between step 1 and step 4. It saw `p`, and its bound was not past `s`: impossible.
-//! - The look came before step 1. A hazard "taking from `o`" would have given a bound `o <= p <= s`, because a reader never goes
-//!   back; so it said "not taking, next is `q`", and from `q <= p <= s` follows that the bound was `t > s >= p`. After such a
-//!   hazard the reader's next change is a swap, that of step 1 or of an earlier time. It read what this look wrote, or what a later
-//!   one did, so it came after the writer's `TAIL_SEQ` of `t`: step 2 sees a tail past `p`, and nothing is taken.
+//! - The look came after the reader's step 4 in the order of changes of the hazard. The look read
+//!   that store, or a change that this reader made after it and that is release as well: what the
+//!   reader did happened before what the writer does now.
+//! - The look came between step 1 and step 4. It saw `p`, and its bound was not past `s`:
+//!   impossible.
+//! - The look came before step 1. A hazard "taking from `o`" would have given a bound `o <= p <=
+//!   s`, because a reader never goes back; so it said "not taking, next is `q`", and from `q <= p
+//!   <= s` follows that the bound was `t > s >= p`. After such a hazard the reader's next change is
+//!   a swap, that of step 1 or of an earlier time. It read what this look wrote, or what a later
+//!   one did, so it came after the writer's `TAIL_SEQ` of `t`: step 2 sees a tail past `p`, and
+//!   nothing is taken.
 //!
-//! Which chunks are let go of is decided by the last look, however long ago it was. A hazard slot that was not there then is no
-//! exception: a reader that attaches lowers the floor to where it starts, under the stream's lock, and it knows of the tail of
-//! that moment. A hazard slot that is given up leaves the list under its lock, after which the writer knows of all that was done there.
+//! Which chunks are let go of is decided by the last look, however long ago it was. A hazard slot
+//! that was not there then is no exception: a reader that attaches lowers the floor to where it
+//! starts, under the stream's lock, and it knows of the tail of that moment. A hazard slot that is
+//! given up leaves the list under its lock, after which the writer knows of all that was done
+//! there.
 
 use bytes::Bytes;
 
@@ -67,11 +78,12 @@ struct Cell {
     chunk: UnsafeCell<Option<Bytes>>,
 }
 
-// SAFETY: `Bytes` can be used and dropped by any thread, by several at once; who may touch the cell, and when, is said above.
+// SAFETY: `Bytes` can be used and dropped by any thread, by several at once; who may touch the
+// cell, and when, is said above.
 unsafe impl Sync for Cell {}
 
-/// A hazard: twice the number of a chunk, and whether the reader is taking from there on. In cache lines of its own,
-/// for nobody but its reader uses it often.
+/// A hazard: twice the number of a chunk, and whether the reader is taking from there on. In cache
+/// lines of its own, for nobody but its reader uses it often.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Hazard(AtomicU64);
@@ -113,8 +125,8 @@ pub(super) struct Reclaimer {
     past: u64,
     /// No reader takes a chunk before this one, now or later.
     floor: u64,
-    /// The tail when something was last let go of, and how far it moves before the next time: readers that do not move then
-    /// cost little, and so does each chunk.
+    /// The tail when something was last let go of, and how far it moves before the next time:
+    /// readers that do not move then cost little, and so does each chunk.
     looked: u64,
     pause: u64,
     /// Cells that are taken, and the bytes of what is in them, at most so many.
@@ -146,7 +158,8 @@ impl Reclaimer {
         HazardSlot { held: Arc::clone(&self.held), hazard, next: seq }
     }
 
-    /// Holds chunk `seq`, which is to be published afterwards; gives it back if it must be copied, for want of room.
+    /// Holds chunk `seq`, which is to be published afterwards; gives it back if it must be copied,
+    /// for want of room.
     #[inline(always)]
     pub(super) fn put(&mut self, seq: u64, chunk: Bytes) -> Option<Bytes> {
         let cell = self.held.cell(seq);
@@ -154,8 +167,9 @@ impl Reclaimer {
         if cell.tag.load(Relaxed) != 0 || bytes > self.most {
             return Some(chunk);
         }
-        // SAFETY: only the writer changes cells, and this is it. The tag is 0, so no reader comes to this cell; what was in it
-        // was taken out, so nothing is lost by not dropping it.
+        // SAFETY: only the writer changes cells, and this is it. The tag is 0, so no reader comes
+        // to this cell; what was in it was taken out, so nothing is lost by not dropping
+        // it.
         cell.chunk.with_mut(|place| unsafe { place.write(Some(chunk)) });
         cell.tag.store(seq + 1, Release);
         if self.count == 0 {
@@ -165,8 +179,8 @@ impl Reclaimer {
         None
     }
 
-    /// Lets go of chunks before this tail, which is published already, unless a reader may be taking them. Not each time: several
-    /// at once cost less.
+    /// Lets go of chunks before this tail, which is published already, unless a reader may be
+    /// taking them. Not each time: several at once cost less.
     #[inline(always)]
     pub(super) fn retire(&mut self, tail: Position, gone: &mut Vec<Bytes>) {
         if tail.offset - self.looked >= self.pause {
@@ -193,9 +207,12 @@ impl Reclaimer {
                 continue;
             }
             cell.tag.store(0, Relaxed);
-            // SAFETY: only the writer changes cells, and this is it. The chunk is before tail and the floor, so no reader is
-            // taking it, and what readers did here happened before.
-            let Some(chunk) = cell.chunk.with_mut(|place| unsafe { (*place).take() }) else { continue };
+            // SAFETY: only the writer changes cells, and this is it. The chunk is before tail and
+            // the floor, so no reader is taking it, and what readers did here happened
+            // before.
+            let Some(chunk) = cell.chunk.with_mut(|place| unsafe { (*place).take() }) else {
+                continue;
+            };
             (self.count, self.bytes) = (self.count - 1, self.bytes - chunk.len() as u64);
             gone.push(chunk);
         }
@@ -226,18 +243,21 @@ pub(crate) struct HazardSlot {
 }
 
 impl HazardSlot {
-    /// Whether nothing is held. Asked after a head was seen, it knows of every chunk before that which tail has not passed.
+    /// Whether nothing is held. Asked after a head was seen, it knows of every chunk before that
+    /// which tail has not passed.
     pub(super) fn has_none(&self) -> bool {
         self.held.any.load(Relaxed) == 0
     }
 
-    /// Whether this chunk is held; right for each chunk before a head that was seen, as long as tail has not passed it.
+    /// Whether this chunk is held; right for each chunk before a head that was seen, as long as
+    /// tail has not passed it.
     #[inline]
     pub(super) fn is_held(&self, seq: u64) -> bool {
         self.held.cell(seq).tag.load(Acquire) == seq + 1
     }
 
-    /// Begins to take references, from chunk `seq` on, which is not before what was taken before; `None` if it is gone.
+    /// Begins to take references, from chunk `seq` on, which is not before what was taken before;
+    /// `None` if it is gone.
     #[inline]
     pub(super) fn take_from(&mut self, seq: u64, tail: &AtomicU64) -> Option<Taking<'_>> {
         assert!(seq >= self.next, "a reader goes forward");
@@ -258,7 +278,8 @@ impl Drop for HazardSlot {
     }
 }
 
-/// A reader that is taking references. Nothing of anybody else may run meanwhile, so that it does not take long.
+/// A reader that is taking references. Nothing of anybody else may run meanwhile, so that it does
+/// not take long.
 pub(super) struct Taking<'a>(&'a mut HazardSlot);
 
 impl Taking<'_> {
@@ -274,10 +295,12 @@ impl Taking<'_> {
         if !slot.is_held(slot.next) {
             return None;
         }
-        let clone =
-            |chunk: &Option<Bytes>| chunk.as_ref().filter(|chunk| chunk.len() as u64 <= most).cloned();
-        // SAFETY: the tag is that of a chunk from where this reader takes, and tail was not past that place when it had said so:
-        // the writer does not touch the cell before the reader says that it is done.
+        let clone = |chunk: &Option<Bytes>| {
+            chunk.as_ref().filter(|chunk| chunk.len() as u64 <= most).cloned()
+        };
+        // SAFETY: the tag is that of a chunk from where this reader takes, and tail was not past
+        // that place when it had said so: the writer does not touch the cell before the
+        // reader says that it is done.
         let chunk = slot.held.cell(slot.next).chunk.with(|place| clone(unsafe { &*place }))?;
         slot.next += 1;
         Some(chunk)

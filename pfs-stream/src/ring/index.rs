@@ -1,25 +1,29 @@
 //! The index of a ring: where each chunk starts, and when it was appended.
 //!
-//! Entry `s % entries` holds the offset where chunk `s` starts and the time when it was appended. The entry after the newest
-//! chunk holds head, so chunk `s` is `start(s)..start(s + 1)`.
+//! Entry `s % entries` holds the offset where chunk `s` starts and the time when it was appended.
+//! The entry after the newest chunk holds head, so chunk `s` is `start(s)..start(s + 1)`.
 //!
 //! # Two of them
 //!
-//! An index has room for the small chunks of a whole ring. Large ones leave most of it unused, and still walk through all of
-//! it: memory that is fresh at first, and seldom in a cache later. So a ring that holds large chunks by reference begins with a
-//! first index, which has an entry for each chunk of that kind. When there are more chunks than it has entries, which must be
-//! smaller ones, the writer grows:
+//! An index has room for the small chunks of a whole ring. Large ones leave most of it unused, and
+//! still walk through all of it: memory that is fresh at first, and seldom in a cache later. So a
+//! ring that holds large chunks by reference begins with a first index, which has an entry for each
+//! chunk of that kind. When there are more chunks than it has entries, which must be smaller ones,
+//! the writer grows:
 //!
 //! 1. copy the entries from tail to head into the index that has room;
 //! 2. store `GROWN` (release), and never touch the first index again;
 //! 3. go on with the append, which ends by publishing head (release).
 //!
-//! A reader that has seen head `h` loads `GROWN` (acquire), and looks up chunks to `h` in the index that it names.
+//! A reader that has seen head `h` loads `GROWN` (acquire), and looks up chunks to `h` in the index
+//! that it names.
 //!
-//! - The first one: no append after step 3 was seen, so `h` is not beyond the head of step 1. All entries from tail to `h` are there,
-//!   or were overwritten by an append that came before step 1 and has announced it in tail, as ever.
-//! - The other one: the copies of step 1 are there too. Entries of chunks before the tail of that moment are not, but who looks those
-//!   up has acquired a tail beyond them with `GROWN`, and finds that out in the second look at tail.
+//! - The first one: no append after step 3 was seen, so `h` is not beyond the head of step 1. All
+//!   entries from tail to `h` are there, or were overwritten by an append that came before step 1
+//!   and has announced it in tail, as ever.
+//! - The other one: the copies of step 1 are there too. Entries of chunks before the tail of that
+//!   moment are not, but who looks those up has acquired a tail beyond them with `GROWN`, and finds
+//!   that out in the second look at tail.
 
 use std::ops::Range;
 

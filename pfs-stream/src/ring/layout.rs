@@ -15,8 +15,8 @@ use super::Index;
 /// Bytes in a word, the unit of all access to shared memory.
 pub(crate) const WORD: usize = 8;
 
-// Words that different parties write lie in different pairs of cache lines. Loom tracks each word of
-// each execution, so its model is packed.
+// Words that different parties write lie in different pairs of cache lines. Loom tracks each word
+// of each execution, so its model is packed.
 const LINE: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Whether the first index, of a ring that has one, was left for the other. Written once.
@@ -30,10 +30,12 @@ pub(crate) const STATUS: usize = 2 * LINE + 1;
 /// What sleeping readers of other processes wait on; only ever touched as a futex of 32 bits.
 #[cfg(any(loom, all(target_os = "linux", not(miri))))]
 pub(crate) const NOTIFY: usize = if cfg!(loom) { 4 } else { 3 * LINE };
-/// Chunk up to which the holder of a lease may overwrite, because no `block` reader needs what is before. Only rises, whoever of the stream
-/// and the holder finds that it may. Beyond every chunk where there is no such reader.
+/// Chunk up to which the holder of a lease may overwrite, because no `block` reader needs what is
+/// before. Only rises, whoever of the stream and the holder finds that it may. Beyond every chunk
+/// where there is no such reader.
 pub(crate) const FLOOR: usize = if cfg!(loom) { 5 } else { 4 * LINE };
-/// Whether somebody in the stream's process waits for what the holder of a lease appends next: a [flag](crate::flag).
+/// Whether somebody in the stream's process waits for what the holder of a lease appends next: a
+/// [flag](crate::flag).
 pub(crate) const PUBLISHED: usize = if cfg!(loom) { 6 } else { 5 * LINE };
 /// Readers that are attached, for the holder of a lease to tell.
 pub(crate) const READERS: usize = if cfg!(loom) { 7 } else { 4 * LINE + 1 };
@@ -42,7 +44,8 @@ pub(crate) const SEALED: u64 = 1 << 63;
 /// Words before the index: a page, or, in a ring of one process, no more than the counters take.
 pub(super) const HEADER: usize = if cfg!(loom) { 8 } else { 4096 / WORD };
 const SMALL_HEADER: usize = if cfg!(loom) { 5 } else { 2 * LINE + 2 };
-/// Words before the index of a ring in shared memory that is not of full size: up to the word that readers sleep on.
+/// Words before the index of a ring in shared memory that is not of full size: up to the word that
+/// readers sleep on.
 const SHARED_HEADER: usize = if cfg!(loom) { 5 } else { 4 * LINE };
 /// Memory that is shared takes whole pages of so many bytes.
 const PAGE_BYTES: u64 = 4096;
@@ -51,7 +54,8 @@ const PAGE_BYTES: u64 = 4096;
 const CAPACITY_STEP_BYTES: u64 = if cfg!(loom) { 8 } else { 4096 };
 /// Where a ring holds chunks by reference: those of so many bytes and more.
 pub(crate) const MIN_HELD_BYTES: usize = if cfg!(loom) { 8 } else { 4096 };
-/// One index entry for so many bytes of data; smaller chunks than that on average shorten the history.
+/// One index entry for so many bytes of data; smaller chunks than that on average shorten the
+/// history.
 const BYTES_PER_ENTRY: u64 = 64;
 const MIN_ENTRIES: u64 = if cfg!(loom) { 4 } else { 1024 };
 
@@ -84,10 +88,16 @@ impl Layout {
     /// For a ring of at least `size` bytes, which is from 1 to [`MAX_RING_BYTES`].
     pub(crate) fn new(size: u64) -> Self {
         let capacity = size.clamp(1, MAX_RING_BYTES).next_multiple_of(CAPACITY_STEP_BYTES);
-        Self { header: HEADER, capacity, entries: (capacity / BYTES_PER_ENTRY).max(MIN_ENTRIES), first: 0 }
+        Self {
+            header: HEADER,
+            capacity,
+            entries: (capacity / BYTES_PER_ENTRY).max(MIN_ENTRIES),
+            first: 0,
+        }
     }
 
-    /// For a ring of one process that holds `bytes` or a little more, or for one of this layout if that holds no more.
+    /// For a ring of one process that holds `bytes` or a little more, or for one of this layout if
+    /// that holds no more.
     fn smaller(self, bytes: u64) -> Self {
         let capacity = bytes.next_multiple_of(WORD as u64);
         let entries = (capacity / BYTES_PER_ENTRY).max(FIRST_ENTRIES);
@@ -97,12 +107,15 @@ impl Layout {
         Self { header: SMALL_HEADER, capacity, entries, first: 0 }
     }
 
-    /// For a ring in shared memory that holds `bytes` and `chunks` or a little more, or for one of this layout if that holds no more.
+    /// For a ring in shared memory that holds `bytes` and `chunks` or a little more, or for one of
+    /// this layout if that holds no more.
     pub(crate) fn smaller_shared(self, bytes: u64, chunks: u64) -> Self {
         let (entry, header) = (2 * WORD as u64, (SHARED_HEADER * WORD) as u64);
         let entries = (bytes / BYTES_PER_ENTRY).max(chunks.saturating_add(1)).max(FIRST_ENTRIES);
         let needed = header.saturating_add(entries.saturating_mul(entry)).saturating_add(bytes);
-        let Some(all) = needed.checked_next_multiple_of(PAGE_BYTES).filter(|all| *all < self.bytes()) else {
+        let Some(all) =
+            needed.checked_next_multiple_of(PAGE_BYTES).filter(|all| *all < self.bytes())
+        else {
             return self;
         };
         // What is left of the last page is shared out as all of it is.
@@ -120,8 +133,8 @@ impl Layout {
         self.smaller(FIRST)
     }
 
-    /// For the ring after one of this layout, of a stream that grows to a `full` one. It holds all that this one does, and so many
-    /// bytes and chunks more.
+    /// For the ring after one of this layout, of a stream that grows to a `full` one. It holds all
+    /// that this one does, and so many bytes and chunks more.
     pub(crate) fn larger(self, full: Self, bytes: u64, chunks: u64, is_shared: bool) -> Self {
         let more = bytes.max(chunks.saturating_mul(BYTES_PER_ENTRY));
         let bytes = self.capacity.max(more).saturating_mul(GROWTH_FACTOR);
@@ -179,7 +192,8 @@ impl Layout {
         Self { first: (most + 1).min(self.entries), ..self }
     }
 
-    /// For a ring in shared memory that takes the place of one of this layout, of a stream that grows to a `full` one.
+    /// For a ring in shared memory that takes the place of one of this layout, of a stream that
+    /// grows to a `full` one.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn to_shared(self, full: Self) -> Self {
         full.smaller_shared(self.capacity, self.entries)
@@ -209,8 +223,8 @@ impl Layout {
         (self.words() * WORD) as u64
     }
 
-    /// The index in which a new ring has its entries, if it is not the one that has room for all that can be: that of a ring
-    /// that holds large chunks by reference.
+    /// The index in which a new ring has its entries, if it is not the one that has room for all
+    /// that can be: that of a ring that holds large chunks by reference.
     pub(crate) fn first_index(&self) -> Option<Index> {
         (self.first > 0).then(|| Index::new(self.data().end, self.first))
     }

@@ -1,18 +1,24 @@
-//! A ring that a writer of another process appends to, the holder of a lease, while the stream looks on.
+//! A ring that a writer of another process appends to, the holder of a lease, while the stream
+//! looks on.
 //!
-//! Publishing and revoking are one word. The holder publishes with a compare-and-swap of `HEAD_SEQ`; the stream ends the lease with
-//! a `fetch_or` of [`SEALED`] on the same word. Whichever comes first decides whether a chunk is in the stream, and both sides know.
-//! Two words would not do: a reader could see a chunk that the stream did not take (in 30,968 of 200,000 revocations, whatever the
-//! fences were).
+//! Publishing and revoking are one word. The holder publishes with a compare-and-swap of
+//! `HEAD_SEQ`; the stream ends the lease with a `fetch_or` of [`SEALED`] on the same word.
+//! Whichever comes first decides whether a chunk is in the stream, and both sides know.
+//! Two words would not do: a reader could see a chunk that the stream did not take (in 30,968 of
+//! 200,000 revocations, whatever the fences were).
 //!
 //! The order of an append by the [holder](super::LeasedWriter):
 //!
-//! 1. load `HEAD_SEQ` (relaxed), and stop if it is sealed; load `FLOOR` (acquire), and wait if the new tail is beyond it;
-//! 2. advance `TAIL_SEQ`, fence, write bytes and entries, as [every writer](super::RingWriter) does;
-//! 3. compare-and-swap of `HEAD_SEQ`, once for several chunks. If that fails, none of them was appended and the lease has ended;
+//! 1. load `HEAD_SEQ` (relaxed), and stop if it is sealed; load `FLOOR` (acquire), and wait if the
+//!    new tail is beyond it;
+//! 2. advance `TAIL_SEQ`, fence, write bytes and entries, as [every writer](super::RingWriter)
+//!    does;
+//! 3. compare-and-swap of `HEAD_SEQ`, once for several chunks. If that fails, none of them was
+//!    appended and the lease has ended;
 //! 4. full fence; take the flags of those who sleep, and wake them.
 //!
-//! The stream trusts nothing of what it reads here: [`observe`](RingWriter::observe) checks each word against the last look.
+//! The stream trusts nothing of what it reads here: [`observe`](RingWriter::observe) checks each
+//! word against the last look.
 
 use super::{LIMIT, RingReader, RingWriter, Violation, layout, layout::SEALED};
 use crate::{
@@ -30,8 +36,8 @@ const MAX_ATTEMPTS: usize = if cfg!(loom) { 4 } else { 64 };
 
 /// For readers in the stream's process.
 impl RingReader {
-    /// Asks the holder of a lease to tell the stream when it has appended something. True if there is a holder: one looks once more then,
-    /// before one falls asleep.
+    /// Asks the holder of a lease to tell the stream when it has appended something. True if there
+    /// is a holder: one looks once more then, before one falls asleep.
     pub(crate) fn asks_to_be_told(&self) -> bool {
         let is_leased = self.ring.status().leased();
         if is_leased {
@@ -64,12 +70,14 @@ impl RingWriter {
         self.ring().word(layout::PUBLISHED)
     }
 
-    /// Lets the holder overwrite everything before this chunk. The holder calls this itself for readers whose pages it has.
+    /// Lets the holder overwrite everything before this chunk. The holder calls this itself for
+    /// readers whose pages it has.
     pub(crate) fn raise_floor(&self, floor: u64) {
         self.ring().word(layout::FLOOR).fetch_max(floor, Release);
     }
 
-    /// Ends the lease: the holder can publish nothing from now on. Returns the number of the chunk after the last one that is in the stream.
+    /// Ends the lease: the holder can publish nothing from now on. Returns the number of the chunk
+    /// after the last one that is in the stream.
     pub(crate) fn seal(&self) -> u64 {
         self.ring().word(layout::HEAD_SEQ).fetch_or(SEALED, AcqRel) & !SEALED
     }
@@ -128,9 +136,12 @@ impl RingWriter {
                 return Err(Violation::Chunks);
             }
             let held = to.checked_sub(from).filter(|_| to < LIMIT);
-            let is_possible = held.is_some_and(|held| (head - tail..=layout.capacity()).contains(&held))
+            let is_possible = held
+                .is_some_and(|held| (head - tail..=layout.capacity()).contains(&held))
                 && to.checked_sub(old_head.offset).is_some_and(|more| more >= head - old_head.seq)
-                && from.checked_sub(old_tail.offset).is_some_and(|gone| gone >= tail - old_tail.seq);
+                && from
+                    .checked_sub(old_tail.offset)
+                    .is_some_and(|gone| gone >= tail - old_tail.seq);
             if !is_possible {
                 return Err(Violation::Offset);
             }
@@ -239,7 +250,8 @@ mod tests {
                 let position = Arc::new(AtomicU64::new(0));
                 let (their_ring, theirs) = (ring.clone(), Arc::clone(&position));
                 let reading = thread::spawn(move || {
-                    let (mut bytes, mut reader) = (Vec::new(), reader(&their_ring, SlowPolicy::Block));
+                    let (mut bytes, mut reader) =
+                        (Vec::new(), reader(&their_ring, SlowPolicy::Block));
                     let read = reader.try_read(&mut bytes, 8.into()).unwrap();
                     theirs.store(1, Release);
                     (read, bytes)
@@ -354,7 +366,8 @@ mod tests {
                 let mut next = RingWriter::from(ring.clone(), stream.tail());
                 assert!(next.follow(&stream, 9, u64::MAX, u64::MAX));
                 old.set_status(Status::default().as_moved());
-                let mut holder = LeasedWriter::new(RingWriter::going_on(ring, next.tail(), next.head()));
+                let mut holder =
+                    LeasedWriter::new(RingWriter::going_on(ring, next.tail(), next.head()));
                 append(&mut holder, &chunk(2, 6)).unwrap();
             });
             let (mut bytes, mut reader) = (Vec::new(), reader(&their_old, SlowPolicy::Drop));

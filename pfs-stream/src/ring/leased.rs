@@ -44,7 +44,8 @@ impl LeasedWriter {
         self.published
     }
 
-    /// Writes a chunk of at least 1 byte, no more than the capacity, which is still to be published.
+    /// Writes a chunk of at least 1 byte, no more than the capacity, which is still to be
+    /// published.
     #[inline(always)]
     pub(crate) fn push(&mut self, chunk: &impl Source, time: u64) -> Result<(), Refused> {
         let tail = self.room(chunk.size() as u64)?;
@@ -83,11 +84,14 @@ impl LeasedWriter {
                 self.published = head;
                 Ok(())
             }
-            Err(word) => Err(if word & SEALED == 0 { Refused::OtherWriter } else { Refused::Ended }),
+            Err(word) => {
+                Err(if word & SEALED == 0 { Refused::OtherWriter } else { Refused::Ended })
+            }
         }
     }
 
-    /// As [`push`](Self::push), for a chunk of at most `most` bytes that one read of a file gives. Returns its size; 0 at the file's end.
+    /// As [`push`](Self::push), for a chunk of at most `most` bytes that one read of a file gives.
+    /// Returns its size; 0 at the file's end.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn push_from(
         &mut self,
@@ -99,7 +103,8 @@ impl LeasedWriter {
         self.ring.announce(tail);
         let ring = self.ring.ring();
         let data = layout::WORD * ring.layout().data().start;
-        let places = ring.runs(self.ring.head().offset, most).map(|(place, len)| (data + place, len));
+        let places =
+            ring.runs(self.ring.head().offset, most).map(|(place, len)| (data + place, len));
         let read = ring.memory().read_from(file, places);
         if let Ok(len @ 1..) = read {
             self.ring.count_written(len, time());
@@ -107,7 +112,8 @@ impl LeasedWriter {
         Ok(read)
     }
 
-    /// The chunks that were pushed and are not published. `None` for one whose entry somebody else has spoiled.
+    /// The chunks that were pushed and are not published. `None` for one whose entry somebody else
+    /// has spoiled.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn unpublished(&self) -> impl Iterator<Item = Option<Vec<u8>>> {
         let (ring, head) = (self.ring.ring(), self.ring.head());

@@ -1,4 +1,5 @@
-//! A ring's memory, mostly as a file that other processes can map. See the `memory` module for why this is sound.
+//! A ring's memory, mostly as a file that other processes can map. See the `memory` module for why
+//! this is sound.
 
 use std::{
     io,
@@ -13,11 +14,14 @@ use std::{
 
 use rustix::{
     fs::{
-        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
-        memfd_create,
+        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat,
+        ftruncate, memfd_create,
     },
     io::Errno,
-    mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed, munmap},
+    mm::{
+        Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mremap_fixed,
+        munmap,
+    },
 };
 
 use super::layout::WORD;
@@ -29,7 +33,8 @@ pub(crate) enum Sharing {
     ReadOnly,
     /// Look and write.
     Writable,
-    /// Look and write, until its maker [forbids](Mapping::forbid_writing) further mappings that write.
+    /// Look and write, until its maker [forbids](Mapping::forbid_writing) further mappings that
+    /// write.
     WritableAtFirst,
 }
 
@@ -44,7 +49,8 @@ pub(crate) struct Mapping {
     is_boxed: bool,
 }
 
-// SAFETY: the mapping is plain memory that belongs to no thread, and nothing but atomics is handed out.
+// SAFETY: the mapping is plain memory that belongs to no thread, and nothing but atomics is handed
+// out.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -61,8 +67,8 @@ impl Mapping {
         let file = memfd_create("pfs-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&file, bytes as u64)?;
         let mapping = Self::map(file, words, ProtFlags::READ | ProtFlags::WRITE)?;
-        // Only after our own writable mapping exists: from here on the file keeps its size, and whoever
-        // gets or reopens the descriptor can map it for reading alone.
+        // Only after our own writable mapping exists: from here on the file keeps its size, and
+        // whoever gets or reopens the descriptor can map it for reading alone.
         let seals = match sharing {
             Sharing::ReadOnly => FIXED_SIZE | SealFlags::SEAL | SealFlags::FUTURE_WRITE,
             Sharing::Writable => FIXED_SIZE | SealFlags::SEAL,
@@ -77,26 +83,41 @@ impl Mapping {
         let bytes = words.checked_mul(WORD).ok_or(io::ErrorKind::OutOfMemory)?;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
-        let address = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }?;
+        let address =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { address, words, file: Mutex::default(), released: AtomicBool::new(false), is_boxed: false })
+        Ok(Self {
+            address,
+            words,
+            file: Mutex::default(),
+            released: AtomicBool::new(false),
+            is_boxed: false,
+        })
     }
 
-    /// Memory of this process alone from the heap, for what is smaller than a few pages: a process has some 65,000 mappings at
-    /// most.
+    /// Memory of this process alone from the heap, for what is smaller than a few pages: a process
+    /// has some 65,000 mappings at most.
     pub(crate) fn boxed(words: usize) -> Self {
         let address = NonNull::from(Box::leak(vec![0_u64; words].into_boxed_slice())).cast();
-        Self { address, words, file: Mutex::default(), released: AtomicBool::new(false), is_boxed: true }
+        Self {
+            address,
+            words,
+            file: Mutex::default(),
+            released: AtomicBool::new(false),
+            is_boxed: true,
+        }
     }
 
-    /// Has no child of this process inherit the mapping: two processes that append to one ring would spoil it.
+    /// Has no child of this process inherit the mapping: two processes that append to one ring
+    /// would spoil it.
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         let bytes = self.words * WORD;
         // SAFETY: it is a mapping of ours, and nothing about it changes in this process.
         Ok(unsafe { madvise(self.address.as_ptr().cast(), bytes, Advice::LinuxDontFork) }?)
     }
 
-    /// From now on whoever gets the file can map it for reading alone. What is mapped for writing already stays so.
+    /// From now on whoever gets the file can map it for reading alone. What is mapped for writing
+    /// already stays so.
     pub(crate) fn forbid_writing(&self) -> io::Result<()> {
         let file = self.file().ok_or(io::ErrorKind::Other)?;
         Ok(fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::FUTURE_WRITE)?)
@@ -120,7 +141,8 @@ impl Mapping {
     fn map(file: OwnedFd, words: usize, protection: ProtFlags) -> io::Result<Self> {
         let address = std::ptr::null_mut();
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
-        let address = unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
+        let address =
+            unsafe { mmap(address, words * WORD, protection, MapFlags::SHARED, &file, 0) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let file = Mutex::new(Some(Arc::new(file)));
         Ok(Self { address, words, file, released: AtomicBool::new(false), is_boxed: false })
@@ -140,8 +162,8 @@ impl Mapping {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the system give the pages of so many bytes of its file now. Without that, a page is given when it is first touched, and the
-    /// process is ended if there is none then.
+    /// Has the system give the pages of so many bytes of its file now. Without that, a page is
+    /// given when it is first touched, and the process is ended if there is none then.
     pub(crate) fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
         let Some(file) = self.file() else { return Ok(()) };
         let (mut at, to) = (from, to.min((self.words * WORD) as u64));
@@ -171,9 +193,10 @@ impl Mapping {
         self.opened().take()
     }
 
-    /// Gives the memory back to the system, except the first `kept` words: the others are zero from now on. One of the kept
-    /// words gets another value in the same step: a thread that finds a zero finds that value afterwards. Other processes
-    /// that map the file keep all of it as it is. Words that are written meanwhile may be lost.
+    /// Gives the memory back to the system, except the first `kept` words: the others are zero from
+    /// now on. One of the kept words gets another value in the same step: a thread that finds a
+    /// zero finds that value afterwards. Other processes that map the file keep all of it as it
+    /// is. Words that are written meanwhile may be lost.
     pub(crate) fn release(&self, kept: usize, (changed, value): (usize, u64)) -> io::Result<()> {
         if self.is_boxed {
             return Err(io::ErrorKind::Unsupported.into());
@@ -185,11 +208,19 @@ impl Mapping {
         }
         fresh.words()[changed].store(value, Relaxed);
         let flags = MremapFlags::MAYMOVE;
-        // SAFETY: both are mappings of ours of this size. The system puts the pages of the fresh one in the place of the others in
-        // one step, so that the words that were handed out stay readable and writable all the time; like any word of this
-        // memory, they may have any value. The fresh mapping is gone after that, and is not unmapped again.
+        // SAFETY: both are mappings of ours of this size. The system puts the pages of the fresh
+        // one in the place of the others in one step, so that the words that were handed
+        // out stay readable and writable all the time; like any word of this memory, they
+        // may have any value. The fresh mapping is gone after that, and is not unmapped
+        // again.
         let moved = unsafe {
-            mremap_fixed(fresh.address.as_ptr().cast(), bytes, bytes, flags, self.address.as_ptr().cast())
+            mremap_fixed(
+                fresh.address.as_ptr().cast(),
+                bytes,
+                bytes,
+                flags,
+                self.address.as_ptr().cast(),
+            )
         };
         if moved.is_ok() {
             std::mem::forget(fresh);
@@ -199,22 +230,34 @@ impl Mapping {
         Ok(moved.map(drop)?)
     }
 
-    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once. Who else may write to this
-    /// memory can change them meanwhile, and the file then gets some of either.
-    pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once.
+    /// Who else may write to this memory can change them meanwhile, and the file then gets some
+    /// of either.
+    pub(crate) fn write_to(
+        &self,
+        file: BorrowedFd<'_>,
+        runs: [(usize, usize); 2],
+    ) -> io::Result<usize> {
         let runs = self.vectors(runs);
-        // SAFETY: both runs are inside the mapping, and there are two. The system does no more than read them, as another process
-        // might; nothing here refers to them as Rust's own memory.
+        // SAFETY: both runs are inside the mapping, and there are two. The system does no more than
+        // read them, as another process might; nothing here refers to them as Rust's own
+        // memory.
         let written = unsafe { libc::writev(file.as_raw_fd(), runs.as_ptr(), 2) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once. Who else may read this memory sees
-    /// some of the bytes before others. In memory that is mapped for reading only, it is an error.
-    pub(crate) fn read_from(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once. Who
+    /// else may read this memory sees some of the bytes before others. In memory that is mapped
+    /// for reading only, it is an error.
+    pub(crate) fn read_from(
+        &self,
+        file: BorrowedFd<'_>,
+        runs: [(usize, usize); 2],
+    ) -> io::Result<usize> {
         let runs = self.vectors(runs);
-        // SAFETY: both runs are inside the mapping, and there are two. The system writes them as another process might, which atomics
-        // allow for; nothing here refers to them as Rust's own memory.
+        // SAFETY: both runs are inside the mapping, and there are two. The system writes them as
+        // another process might, which atomics allow for; nothing here refers to them as
+        // Rust's own memory.
         let read = unsafe { libc::readv(file.as_raw_fd(), runs.as_ptr(), 2) };
         usize::try_from(read).map_err(|_| io::Error::last_os_error())
     }
@@ -240,12 +283,13 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.is_boxed {
-            let words = std::ptr::slice_from_raw_parts_mut(self.address.as_ptr().cast::<u64>(), self.words);
+            let words =
+                std::ptr::slice_from_raw_parts_mut(self.address.as_ptr().cast::<u64>(), self.words);
             // SAFETY: it is the slice that `boxed` leaked, and no borrow is left.
             return drop(unsafe { Box::from_raw(words) });
         }
-        // SAFETY: address and length are those of our mapping, and no borrow is left. It can only fail
-        // for arguments that are not a mapping's.
+        // SAFETY: address and length are those of our mapping, and no borrow is left. It can only
+        // fail for arguments that are not a mapping's.
         let _ = unsafe { munmap(self.address.as_ptr().cast(), self.words * WORD) };
     }
 }

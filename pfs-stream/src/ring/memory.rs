@@ -2,22 +2,24 @@
 //!
 //! # Why the `unsafe` here is sound
 //!
-//! Two things need it, here and in the `mapping` module; the third is copying itself, in the `bulk` module.
+//! Two things need it, here and in the `mapping` module; the third is copying itself, in the `bulk`
+//! module.
 //!
-//! 1. `Mapping` turns a mapping, or a boxed slice of words, into `&[AtomicU64]`. It is aligned, as long as it says,
-//!    readable (and writable, unless it is for reading only, where nothing but loads happens), any bit pattern
-//!    is a valid `AtomicU64`, and it is unmapped only when the `Mapping` is dropped, which no borrow of the
-//!    words outlives. `release` puts other pages in the place of these, in one step. The file behind it is
-//!    sealed against shrinking, so no access can fault. Other processes may map the same pages; like
-//!    threads, they can only race with atomic accesses, and what they read or write is never trusted to
-//!    be in range. A mapping's address is also given to the system, to write from it to a file or to
-//!    read from one into it: that reads or writes as another process does, and no reference to the bytes is made.
-//! 2. [`read`] appends to a `Vec` without filling the room with zeros first. It writes each byte of the
-//!    room that it reserved before it sets the length.
+//! 1. `Mapping` turns a mapping, or a boxed slice of words, into `&[AtomicU64]`. It is aligned, as
+//!    long as it says, readable (and writable, unless it is for reading only, where nothing but
+//!    loads happens), any bit pattern is a valid `AtomicU64`, and it is unmapped only when the
+//!    `Mapping` is dropped, which no borrow of the words outlives. `release` puts other pages in
+//!    the place of these, in one step. The file behind it is sealed against shrinking, so no access
+//!    can fault. Other processes may map the same pages; like threads, they can only race with
+//!    atomic accesses, and what they read or write is never trusted to be in range. A mapping's
+//!    address is also given to the system, to write from it to a file or to read from one into it:
+//!    that reads or writes as another process does, and no reference to the bytes is made.
+//! 2. [`read`] appends to a `Vec` without filling the room with zeros first. It writes each byte of
+//!    the room that it reserved before it sets the length.
 //!
-//! Every access from Rust is to a whole aligned word, also at the ends of a chunk: mixed-size atomics that race
-//! are not defined in Rust's memory model, so a writer merges the edge words (there is one writer at a
-//! time) and a reader cuts them.
+//! Every access from Rust is to a whole aligned word, also at the ends of a chunk: mixed-size
+//! atomics that race are not defined in Rust's memory model, so a writer merges the edge words
+//! (there is one writer at a time) and a reader cuts them.
 
 use std::io;
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
@@ -72,7 +74,8 @@ impl Memory {
         Self { mapping: Mapping::boxed(words) }
     }
 
-    /// Memory that other processes can be given to read and write, and the file to give them. The file need not stay open here.
+    /// Memory that other processes can be given to read and write, and the file to give them. The
+    /// file need not stay open here.
     pub(crate) fn writable_by_others(words: usize) -> io::Result<(Self, OwnedFd)> {
         let mapping = Mapping::new(words, Sharing::Writable)?;
         mapping.allocate(0, u64::MAX)?;
@@ -80,7 +83,8 @@ impl Memory {
         Ok((Self { mapping }, file))
     }
 
-    /// Memory that another process made, for this one to read (and to write, if it may and `sharing` says so).
+    /// Memory that another process made, for this one to read (and to write, if it may and
+    /// `sharing` says so).
     pub(crate) fn open(file: OwnedFd, words: usize, sharing: Sharing) -> io::Result<Self> {
         Ok(Self { mapping: Mapping::open(file, words, sharing)? })
     }
@@ -100,13 +104,14 @@ impl Memory {
         self.mapping.file()
     }
 
-    /// Closes the file, so that no other process is given it from now on. Those that map it keep it.
+    /// Closes the file, so that no other process is given it from now on. Those that map it keep
+    /// it.
     pub(crate) fn close_file(&self) {
         drop(self.mapping.take_file());
     }
 
-    /// Gives the memory back to the system, except the first `kept` words. Readers may still be there, and find zeros. One of the
-    /// kept words gets another value in the same step.
+    /// Gives the memory back to the system, except the first `kept` words. Readers may still be
+    /// there, and find zeros. One of the kept words gets another value in the same step.
     pub(crate) fn release(&self, kept: usize, changed: (usize, u64)) -> io::Result<()> {
         self.mapping.release(kept, changed)
     }
@@ -115,14 +120,23 @@ impl Memory {
         self.mapping.is_released()
     }
 
-    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once, whatever they are at that
-    /// moment.
-    pub(crate) fn write_to(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+    /// Writes two runs of bytes, each `(at, len)`, to a file, as much of them as it takes at once,
+    /// whatever they are at that moment.
+    pub(crate) fn write_to(
+        &self,
+        file: BorrowedFd<'_>,
+        runs: [(usize, usize); 2],
+    ) -> io::Result<usize> {
         self.mapping.write_to(file, runs)
     }
 
-    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once. Readers may look meanwhile.
-    pub(crate) fn read_from(&self, file: BorrowedFd<'_>, runs: [(usize, usize); 2]) -> io::Result<usize> {
+    /// Reads from a file into two runs of bytes, each `(at, len)`, as much as it gives at once.
+    /// Readers may look meanwhile.
+    pub(crate) fn read_from(
+        &self,
+        file: BorrowedFd<'_>,
+        runs: [(usize, usize); 2],
+    ) -> io::Result<usize> {
         self.mapping.read_from(file, runs)
     }
 
@@ -196,9 +210,16 @@ fn merge(word: &AtomicU64, skip: usize, edge: &[u8]) {
     word.store(u64::from_ne_bytes(bytes), Relaxed);
 }
 
-/// Copies `len` bytes from `from_at` in `from` to `to_at` in `to`, which is other memory. Both are shared: what is read
-/// is whatever was there at that moment, and there is one writer of `to` at a time.
-pub(crate) fn copy(from: &[AtomicU64], mut from_at: usize, to: &[AtomicU64], mut to_at: usize, len: usize) {
+/// Copies `len` bytes from `from_at` in `from` to `to_at` in `to`, which is other memory. Both are
+/// shared: what is read is whatever was there at that moment, and there is one writer of `to` at a
+/// time.
+pub(crate) fn copy(
+    from: &[AtomicU64],
+    mut from_at: usize,
+    to: &[AtomicU64],
+    mut to_at: usize,
+    len: usize,
+) {
     let mut left = len;
     let skip = to_at % WORD;
     if skip != 0 {
@@ -315,8 +336,9 @@ mod tests {
         let flags = mm::ProtFlags::READ | mm::ProtFlags::WRITE;
         #[allow(unsafe_code)]
         // SAFETY: a mapping at an address of the kernel's choice; it is refused anyway.
-        let writable =
-            unsafe { mm::mmap(std::ptr::null_mut(), 4096, flags, mm::MapFlags::SHARED, &reopened, 0) };
+        let writable = unsafe {
+            mm::mmap(std::ptr::null_mut(), 4096, flags, mm::MapFlags::SHARED, &reopened, 0)
+        };
         assert_eq!(writable.unwrap_err(), Errno::PERM);
         memory.words()[0].store(7, Relaxed);
         let mut first = [0; 8];

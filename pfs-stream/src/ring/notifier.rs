@@ -1,7 +1,8 @@
 //! The word of a ring that readers of other processes sleep on: a counter and, on Linux, a futex.
 //!
-//! A reader takes the count, finds nothing to read, and sleeps as long as the count is the same. Whoever has news for it
-//! publishes that first and then counts up. A count that includes the news is therefore taken together with it.
+//! A reader takes the count, finds nothing to read, and sleeps as long as the count is the same.
+//! Whoever has news for it publishes that first and then counts up. A count that includes the news
+//! is therefore taken together with it.
 
 #[cfg(not(loom))]
 use std::time::Duration;
@@ -37,7 +38,8 @@ impl Ring {
         self.notify_word().load(Acquire)
     }
 
-    /// Notifies: whoever took the count before this wakes, or does not fall asleep. After the news is published.
+    /// Notifies: whoever took the count before this wakes, or does not fall asleep. After the news
+    /// is published.
     pub(crate) fn notify(&self) {
         self.notify_word().fetch_add(1, Release);
         #[cfg(not(loom))]
@@ -66,8 +68,9 @@ mod tests {
 
     use crate::{Stream, StreamConfig, sync::lock};
 
-    /// The system wakes a sleeper whose count is not the last one, and lets nobody fall asleep with an older count. So it is
-    /// enough that nobody takes the last count without what it stands for.
+    /// The system wakes a sleeper whose count is not the last one, and lets nobody fall asleep with
+    /// an older count. So it is enough that nobody takes the last count without what it stands
+    /// for.
     #[test]
     fn a_reader_that_falls_asleep_on_a_ring_is_woken_when_the_stream_leaves_it() {
         model(|| {

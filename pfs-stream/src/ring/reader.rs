@@ -1,8 +1,8 @@
 //! A reading end of a ring: takes no lock, copies, then checks.
 //!
-//! It trusts no word of the ring: whoever may write it may have written anything. Each word is loaded once. What contradicts the
-//! others, though tail has not moved, is a [`Violation`]. A read takes a bounded number of steps whatever the words are, and touches no
-//! byte outside the ring.
+//! It trusts no word of the ring: whoever may write it may have written anything. Each word is
+//! loaded once. What contradicts the others, though tail has not moved, is a [`Violation`]. A read
+//! takes a bounded number of steps whatever the words are, and touches no byte outside the ring.
 
 use pfs_proto::{End, SlowPolicy, Until};
 
@@ -21,8 +21,9 @@ use crate::{
 /// So many chunks at most are copied at a time.
 pub(super) const RUN: usize = if cfg!(loom) { 2 } else { 128 };
 
-/// So often at most a read begins anew because the writer came past meanwhile. Whoever reads is to look again later then, as if
-/// there were nothing to read yet. It misses no wake-up by that: the writer is in the middle of appending.
+/// So often at most a read begins anew because the writer came past meanwhile. Whoever reads is to
+/// look again later then, as if there were nothing to read yet. It misses no wake-up by that: the
+/// writer is in the middle of appending.
 const MAX_ATTEMPTS: usize = if cfg!(loom) { 4 } else { 64 };
 
 /// No stream ever comes to this chunk or this offset.
@@ -37,8 +38,8 @@ pub(crate) struct RingReader {
     pub(crate) ring: Ring,
     /// The chunk that is read next.
     pub(crate) seq: u64,
-    /// The byte that is read next: where that chunk starts, or inside it for a reader that was told to
-    /// start there; or before it where `missing` says so.
+    /// The byte that is read next: where that chunk starts, or inside it for a reader that was
+    /// told to start there; or before it where `missing` says so.
     pub(crate) offset: u64,
     /// Where the first part of the chunk began, while the chunk is read in parts.
     pub(crate) begun: Option<u64>,
@@ -75,7 +76,8 @@ impl RingReader {
         Position { seq: self.seq, offset: self.offset }
     }
 
-    /// The position without the parts of a chunk whose rest is not read yet: they may still become part of a gap.
+    /// The position without the parts of a chunk whose rest is not read yet: they may still become
+    /// part of a gap.
     pub(crate) fn settled(&self) -> Position {
         Position { seq: self.seq, offset: self.begun.unwrap_or(self.offset) }
     }
@@ -89,8 +91,13 @@ impl RingReader {
         self.advance(self.settled());
     }
 
-    /// Reads what comes next, if there is anything: whole chunks of about `most` bytes, at least one chunk, or a part of one.
-    pub(crate) fn try_read(&mut self, sink: &mut impl Sink, most: Most) -> Result<Option<Read>, ReadError> {
+    /// Reads what comes next, if there is anything: whole chunks of about `most` bytes, at least
+    /// one chunk, or a part of one.
+    pub(crate) fn try_read(
+        &mut self,
+        sink: &mut impl Sink,
+        most: Most,
+    ) -> Result<Option<Read>, ReadError> {
         // Before the counters: if this says that nothing more comes, head is final.
         let status = self.ring.status();
         if status.removed() {
@@ -117,14 +124,19 @@ impl RingReader {
                 Look::Unsettled => break,
                 Look::Behind { next, head } => {
                     if self.ring.status().removed() {
-                        // The ring may have been released since the look above: these are not its counters.
+                        // The ring may have been released since the look above: these are not its
+                        // counters.
                         return Err(ReadError::Removed);
                     }
                     self.restart_chunk();
                     if self.policy == SlowPolicy::Disconnect {
                         return Err(ReadError::TooSlow { lag: Some(head - self.offset) });
                     }
-                    let gap = Read::Gap { from: self.offset, to: next.offset, chunks: next.seq - self.seq };
+                    let gap = Read::Gap {
+                        from: self.offset,
+                        to: next.offset,
+                        chunks: next.seq - self.seq,
+                    };
                     self.advance(next);
                     return Ok(Some(gap));
                 }
@@ -142,7 +154,11 @@ impl RingReader {
     /// The error of a reader that found this.
     fn spoiled(&self, violation: Violation) -> ReadError {
         // The ring of a removed stream may have been released meanwhile.
-        if self.ring.status().removed() { ReadError::Removed } else { ReadError::Spoiled(violation) }
+        if self.ring.status().removed() {
+            ReadError::Removed
+        } else {
+            ReadError::Spoiled(violation)
+        }
     }
 
     pub(super) fn look(&self) -> Result<Look, Violation> {
@@ -189,7 +205,8 @@ impl RingReader {
     /// Whether what is from one place to head fits into the ring. No chunk is empty.
     fn check_run(&self, from: Position, head: Position) -> Result<(), Violation> {
         let bytes = head.offset.checked_sub(from.offset).filter(|_| head.offset < LIMIT);
-        let is_possible = |bytes: &u64| (head.seq - from.seq..=self.ring.layout.capacity()).contains(bytes);
+        let is_possible =
+            |bytes: &u64| (head.seq - from.seq..=self.ring.layout.capacity()).contains(bytes);
         bytes.filter(is_possible).map(|_| ()).ok_or(Violation::Offset)
     }
 
@@ -202,7 +219,12 @@ impl RingReader {
 
     /// The oldest chunk from `low` on that does not lag; a chunk is never larger than the channel
     /// buffer, so the newest one always qualifies.
-    fn first_within_channel(&self, mut low: u64, head: Position, start_of: impl Fn(u64) -> u64) -> Position {
+    fn first_within_channel(
+        &self,
+        mut low: u64,
+        head: Position,
+        start_of: impl Fn(u64) -> u64,
+    ) -> Position {
         // The first chunk that is known not to lag.
         let mut first = head;
         while low < first.seq {
@@ -260,8 +282,10 @@ impl RingReader {
         if at.seq == self.seq {
             return Err(Violation::Offset);
         }
-        let read =
-            Read::Data { chunks: (at.seq - self.seq) as usize, bytes: (at.offset - self.offset) as usize };
+        let read = Read::Data {
+            chunks: (at.seq - self.seq) as usize,
+            bytes: (at.offset - self.offset) as usize,
+        };
         self.advance(at);
         Ok(Some(read))
     }
@@ -272,21 +296,25 @@ impl RingReader {
         self.ring.load(layout::TAIL_SEQ, Relaxed) > self.seq
     }
 
-    /// Length of the next part of a chunk, and how many bytes are left after it, if the chunk has more than `most` bytes left.
+    /// Length of the next part of a chunk, and how many bytes are left after it, if the chunk has
+    /// more than `most` bytes left.
     fn part(&self, most: usize) -> Option<(usize, u64)> {
         let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
         let left = end.saturating_sub(self.offset);
-        // More than the capacity is an entry that is being overwritten; it is found to be so after the copy.
+        // More than the capacity is an entry that is being overwritten; it is found to be so after
+        // the copy.
         if left <= most as u64 || left > self.ring.layout.capacity() {
             return None;
         }
-        // The next part begins with a page, if that is possible: copies from there are faster than from anywhere in a word.
+        // The next part begins with a page, if that is possible: copies from there are faster than
+        // from anywhere in a word.
         let beyond = (self.offset + most as u64) % PAGE;
         let len = most - if beyond < most as u64 { beyond as usize } else { 0 };
         Some((len, left - len as u64))
     }
 
-    /// Copies a part of a chunk to the sink; `None`, and nothing copied, if the writer came past meanwhile.
+    /// Copies a part of a chunk to the sink; `None`, and nothing copied, if the writer came past
+    /// meanwhile.
     fn copy_part(&mut self, (len, left): (usize, u64), sink: &mut impl Sink) -> Option<Read> {
         let mark = sink.buffer().len();
         sink.part(len, left);
@@ -300,12 +328,15 @@ impl RingReader {
         Some(Read::Data { chunks: 0, bytes: len })
     }
 
-    /// Copies at most `most` bytes that follow `offset` in the chunk that is read in parts, without moving the reader.
+    /// Copies at most `most` bytes that follow `offset` in the chunk that is read in parts, without
+    /// moving the reader.
     pub(crate) fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
         let from = self.begun.map(|_| self.offset).filter(|from| *from <= offset)?;
         let end = self.ring.load(self.ring.index().start_of(self.seq + 1), Relaxed);
-        let is_possible = end.checked_sub(from).is_some_and(|left| left <= self.ring.layout.capacity());
-        let len = if is_possible { (end.saturating_sub(offset)).min(most as u64) as usize } else { 0 };
+        let is_possible =
+            end.checked_sub(from).is_some_and(|left| left <= self.ring.layout.capacity());
+        let len =
+            if is_possible { (end.saturating_sub(offset)).min(most as u64) as usize } else { 0 };
         let mark = bytes.len();
         self.copy_bytes(offset, len, bytes);
         if !is_possible || self.is_overtaken() {
@@ -315,19 +346,21 @@ impl RingReader {
         Some(len)
     }
 
-    /// How many of the chunks that end there, counted from `at`, fit into `room` bytes from the reader's position on with a header
-    /// each; the first chunk of a read always does.
+    /// How many of the chunks that end there, counted from `at`, fit into `room` bytes from the
+    /// reader's position on with a header each; the first chunk of a read always does.
     fn with_headers(&self, at: Position, header: usize, room: usize, ends: &[usize]) -> usize {
         let before = (at.offset - self.offset) as usize;
         let first = usize::from(at.seq == self.seq);
-        let fits =
-            |(index, end): (usize, &usize)| index < first || before + end + (index + 1) * header <= room;
+        let fits = |(index, end): (usize, &usize)| {
+            index < first || before + end + (index + 1) * header <= room
+        };
         ends.iter().enumerate().take_while(|chunk| fits(*chunk)).count()
     }
 
-    /// Where the chunks from `at` on end, counted from there, as many as are to be copied in this read and have room in
-    /// `ends`; returns their number. What is found in entries that are being overwritten may be anything, but all of it
-    /// together is never more than the capacity.
+    /// Where the chunks from `at` on end, counted from there, as many as are to be copied in this
+    /// read and have room in `ends`; returns their number. What is found in entries that are
+    /// being overwritten may be anything, but all of it together is never more than the
+    /// capacity.
     pub(super) fn ends(
         &self,
         at: Position,
@@ -351,8 +384,8 @@ impl RingReader {
                 let end = end.load(Relaxed);
                 // The first chunk of a read may be larger than was asked for.
                 let fits = end <= most || at.seq + count as u64 == self.seq;
-                // An offset that goes back or too far is one that is being overwritten: the check after the copy
-                // will see that.
+                // An offset that goes back or too far is one that is being overwritten: the check
+                // after the copy will see that.
                 if !(fits && offset < stop && end > offset && end <= all) {
                     return count;
                 }
@@ -383,9 +416,15 @@ impl RingReader {
     }
 }
 
-/// Fills in where all chunks of a run of entries end, counted from `base`, if these ends rise, from `start` on and to `last` at
-/// most; returns the last of them. Cheaper than to decide about each.
-fn all_ends(run: &[[AtomicU64; 2]], base: u64, start: u64, last: u64, ends: &mut [usize]) -> Option<u64> {
+/// Fills in where all chunks of a run of entries end, counted from `base`, if these ends rise, from
+/// `start` on and to `last` at most; returns the last of them. Cheaper than to decide about each.
+fn all_ends(
+    run: &[[AtomicU64; 2]],
+    base: u64,
+    start: u64,
+    last: u64,
+    ends: &mut [usize],
+) -> Option<u64> {
     // Mostly tells already when a part of them has to do.
     if run.last()?[0].load(Relaxed) > last {
         return None;
@@ -408,7 +447,8 @@ mod tests {
     #[test]
     fn ends_are_found_together_only_where_all_of_them_rise_within_bounds() {
         let found = |offsets: &[u64], start, last| {
-            let run: Vec<_> = offsets.iter().map(|end| [AtomicU64::new(*end), AtomicU64::new(0)]).collect();
+            let run: Vec<_> =
+                offsets.iter().map(|end| [AtomicU64::new(*end), AtomicU64::new(0)]).collect();
             let mut ends = [0; 3];
             all_ends(&run, 5, start, last, &mut ends).map(|end| (end, ends))
         };

@@ -14,9 +14,11 @@ pub(crate) trait Source {
     fn write(&self, skip: usize, len: usize, words: &[AtomicU64], at: usize);
 }
 
-/// A chunk of this process. Its bytes are asked for once: whoever implements [`AsRef`] may answer differently each time.
+/// A chunk of this process. Its bytes are asked for once: whoever implements [`AsRef`] may answer
+/// differently each time.
 ///
-/// Not generic, so that appending is compiled once, in this crate: compiled in a program's crate, it took a fifth longer.
+/// Not generic, so that appending is compiled once, in this crate: compiled in a program's crate,
+/// it took a fifth longer.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
     chunk: &'a dyn Chunk,
@@ -49,7 +51,8 @@ impl Source for Given<'_> {
     }
 }
 
-/// A chunk in memory that another process may be writing at the same moment: it can spoil these bytes and nothing else.
+/// A chunk in memory that another process may be writing at the same moment: it can spoil these
+/// bytes and nothing else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shared<'a> {
     /// The memory, which goes round.

@@ -1,4 +1,5 @@
-//! Rings whose words may be anything: whoever reads them, attaches to them or asks for stats comes to an end.
+//! Rings whose words may be anything: whoever reads them, attaches to them or asks for stats comes
+//! to an end.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -88,7 +89,10 @@ fn a_chunk_that_is_impossible_does_not_keep_those_before_it_from_being_read() {
     ring(&stream).word(ring(&stream).index().start_of(9)).store(0, Relaxed);
     let read = reader.try_read(&mut Vec::new(), 1024 * 1024);
     assert_eq!(read, Ok(Some(Read::Data { chunks: 3, bytes: 3 * LEN as usize })));
-    assert_eq!(reader.try_read(&mut Vec::new(), 1024 * 1024), Err(ReadError::Spoiled(Violation::Offset)));
+    assert_eq!(
+        reader.try_read(&mut Vec::new(), 1024 * 1024),
+        Err(ReadError::Spoiled(Violation::Offset))
+    );
 }
 
 #[test]
@@ -106,7 +110,10 @@ fn the_tail_of_a_lagging_reader_must_be_possible_too() {
     // More than the ring has room for.
     ring(&stream).word(at).store(8 * LEN, Relaxed);
     ring(&stream).word(ring(&stream).index().start_of(20)).store(8 * LEN + SIZE + 1, Relaxed);
-    assert_eq!(reader.try_read(&mut Vec::new(), 1024 * 1024), Err(ReadError::Spoiled(Violation::Offset)));
+    assert_eq!(
+        reader.try_read(&mut Vec::new(), 1024 * 1024),
+        Err(ReadError::Spoiled(Violation::Offset))
+    );
 }
 
 /// A sink that takes parts of chunks, and adds headers.
@@ -131,7 +138,8 @@ impl Sink for Parts {
 fn value() -> impl Strategy<Value = u64> {
     prop_oneof![
         0..2000u64,
-        (0..64u32, any::<bool>()).prop_map(|(bit, less)| (1u64 << bit).wrapping_sub(u64::from(less))),
+        (0..64u32, any::<bool>())
+            .prop_map(|(bit, less)| (1u64 << bit).wrapping_sub(u64::from(less))),
         any::<u64>()
     ]
 }
@@ -156,7 +164,8 @@ fn options() -> impl Strategy<Value = ReadOptions> {
         (0..2000u64).prop_map(Start::Offset),
         (0..60u64).prop_map(|seconds| Start::Since(Duration::from_secs(seconds))),
     ];
-    let policy = prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)];
+    let policy =
+        prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)];
     let until = prop_oneof![Just(Until::Closed), Just(Until::CaughtUp), Just(Until::WritersGone)];
     (start, policy, until).prop_map(|(start, policy, until)| ReadOptions {
         start,
@@ -210,8 +219,9 @@ fn words_that_change_all_the_time_keep_no_reader_from_coming_back() {
         move || {
             let mut random = 1u64;
             while !stop.load(Relaxed) {
-                random =
-                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let (which, value) = (random >> 60, (random >> 40) % 2000);
                 let word = match which {
                     0..4 => layout::TAIL_SEQ,

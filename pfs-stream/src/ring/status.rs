@@ -1,9 +1,10 @@
-//! What a stream's readers must know besides its bytes, in one word so that it is always consistent.
+//! What a stream's readers must know besides its bytes, in one word so that it is always
+//! consistent.
 
 use pfs_proto::{End, Until};
 
-/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed, 59 moved to another ring, 58
-/// leased, 24..58 writers that died, 0..24 writers attached.
+/// State and writers of a stream: bit 63 closed, 62 removed, 61 ever written, 60 closed as failed,
+/// 59 moved to another ring, 58 leased, 24..58 writers that died, 0..24 writers attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status(u64);
 
@@ -38,7 +39,8 @@ impl Status {
         self.0 & REMOVED != 0
     }
 
-    /// Whether the stream goes on in another ring. All that this one holds is there, too, unless it was overwritten.
+    /// Whether the stream goes on in another ring. All that this one holds is there, too, unless it
+    /// was overwritten.
     pub(crate) fn moved(self) -> bool {
         self.0 & MOVED != 0
     }

@@ -19,7 +19,8 @@ use crate::{
 const RUN: usize = if cfg!(loom) { 2 } else { 64 };
 
 impl RingReader {
-    /// Gives the sink the references that come next, or copies up to the next reference; as [`copy`](Self::copy) otherwise.
+    /// Gives the sink the references that come next, or copies up to the next reference; as
+    /// [`copy`](Self::copy) otherwise.
     pub(super) fn take(
         &mut self,
         head_seq: u64,
@@ -43,13 +44,21 @@ impl RingReader {
         Ok(read)
     }
 
-    /// Adds references to at most about `most` bytes to a queue; `None` if the writer came past meanwhile.
-    fn take_references(&mut self, head_seq: u64, most: usize, queue: &mut VecDeque<Bytes>) -> Option<Read> {
+    /// Adds references to at most about `most` bytes to a queue; `None` if the writer came past
+    /// meanwhile.
+    fn take_references(
+        &mut self,
+        head_seq: u64,
+        most: usize,
+        queue: &mut VecDeque<Bytes>,
+    ) -> Option<Read> {
         queue.reserve(RUN);
-        // A reader may start inside a chunk. Where that starts is right if tail is found not to be past it.
+        // A reader may start inside a chunk. Where that starts is right if tail is found not to be
+        // past it.
         let start = self.ring.load(self.ring.index().start_of(self.seq), Relaxed);
         fence(Acquire);
-        let mut taking = self.hazard.as_mut()?.take_from(self.seq, self.ring.word(layout::TAIL_SEQ))?;
+        let mut taking =
+            self.hazard.as_mut()?.take_from(self.seq, self.ring.word(layout::TAIL_SEQ))?;
         let stop = if self.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
         let most = self.offset.saturating_add(most as u64);
         let to = head_seq.min(self.seq + RUN as u64);
@@ -68,7 +77,10 @@ impl RingReader {
         }
         let seq = taking.seq();
         drop(taking);
-        let read = Read::Data { chunks: (seq - self.seq) as usize, bytes: (offset - self.offset) as usize };
+        let read = Read::Data {
+            chunks: (seq - self.seq) as usize,
+            bytes: (offset - self.offset) as usize,
+        };
         self.advance(Position { seq, offset });
         Some(read)
     }
@@ -83,7 +95,9 @@ impl RingReader {
         while seq < head_seq {
             entry = index.entry_after(entry);
             let end = self.ring.load(index.start_at(entry), Relaxed);
-            if end > most || end.saturating_sub(start) >= MIN_HELD_BYTES as u64 && hazard.is_held(seq) {
+            if end > most
+                || end.saturating_sub(start) >= MIN_HELD_BYTES as u64 && hazard.is_held(seq)
+            {
                 break;
             }
             (seq, start) = (seq + 1, end);

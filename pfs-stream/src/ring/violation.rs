@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-/// What no writer of a ring does, found by one of its readers: who may write the ring has spoiled it. Nothing that was read
-/// before is wrong for that reason.
+/// What no writer of a ring does, found by one of its readers: who may write the ring has spoiled
+/// it. Nothing that was read before is wrong for that reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {

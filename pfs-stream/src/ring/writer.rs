@@ -33,8 +33,8 @@ pub(crate) struct RingWriter {
     head: u64,
     /// Where entries are now.
     index: Index,
-    /// The entries of the tail's chunk and of the next one, and the place of the next byte in the data: what division would
-    /// tell, which takes longer than all the rest of a small append.
+    /// The entries of the tail's chunk and of the next one, and the place of the next byte in the
+    /// data: what division would tell, which takes longer than all the rest of a small append.
     tail_entry: usize,
     head_entry: usize,
     place: u64,
@@ -89,13 +89,16 @@ impl RingWriter {
 
     /// Has these places from now on, whatever is in the ring.
     pub(super) fn set(&mut self, tail: Position, head: Position) {
-        (self.tail_seq, self.tail, self.tail_entry) = (tail.seq, tail.offset, self.index.entry_of(tail.seq));
-        (self.head_seq, self.head, self.head_entry) = (head.seq, head.offset, self.index.entry_of(head.seq));
+        (self.tail_seq, self.tail, self.tail_entry) =
+            (tail.seq, tail.offset, self.index.entry_of(tail.seq));
+        (self.head_seq, self.head, self.head_entry) =
+            (head.seq, head.offset, self.index.entry_of(head.seq));
         self.place = UNKNOWN;
     }
 
-    /// Copies chunks that another writer's ring holds, as many as come after those that were copied before, up to about so many
-    /// bytes and chunks; whether it has copied all. Nobody reads this ring before that.
+    /// Copies chunks that another writer's ring holds, as many as come after those that were copied
+    /// before, up to about so many bytes and chunks; whether it has copied all. Nobody reads
+    /// this ring before that.
     pub(crate) fn follow(&mut self, other: &Self, newest: u64, bytes: u64, chunks: u64) -> bool {
         let tail = other.tail();
         if self.head_seq < tail.seq {
@@ -111,10 +114,13 @@ impl RingWriter {
             let end = other.start_of(self.head_seq + 1);
             // Whatever the holder of a lease wrote there, times rise.
             time = other.time_of(self.head_seq).max(time).min(newest);
-            // The holder of a lease may have spoiled any entry: the rest of the history goes then. A later chunk has a byte at least.
+            // The holder of a lease may have spoiled any entry: the rest of the history goes then.
+            // A later chunk has a byte at least.
             let rest = other.head_seq - self.head_seq - 1;
             let len = end.checked_sub(self.head).filter(|len| *len > 0);
-            let Some(len) = len.filter(|_| end.checked_add(rest).is_some_and(|end| end <= other.head)) else {
+            let Some(len) =
+                len.filter(|_| end.checked_add(rest).is_some_and(|end| end <= other.head))
+            else {
                 self.begin(other.head());
                 break;
             };
@@ -124,8 +130,8 @@ impl RingWriter {
             self.advance_place(chunk.len);
             self.advance_head(chunk.len, time);
         }
-        // The holder of a lease that has ended may have announced one append more, and may be writing it: what that overwrites is not
-        // what was copied.
+        // The holder of a lease that has ended may have announced one append more, and may be
+        // writing it: what that overwrites is not what was copied.
         fence(Acquire);
         let announced = other.ring.load(layout::TAIL_SEQ, Relaxed).min(self.head_seq);
         if announced > self.tail_seq {
@@ -166,16 +172,19 @@ impl RingWriter {
         self.head.saturating_sub(self.start_of(seq))
     }
 
-    /// The oldest chunk that would still be readable after a good part of the ring were appended; head if none would.
+    /// The oldest chunk that would still be readable after a good part of the ring were appended;
+    /// head if none would.
     pub(crate) fn tail_after_much(&self) -> u64 {
         let (bytes, chunks) = (self.layout().capacity(), self.layout().max_chunks());
         let (bytes, chunks) = (bytes - bytes / 4, chunks - chunks / 4);
         self.first(|seq| self.bytes_from(seq) <= bytes && self.head_seq - seq <= chunks).seq
     }
 
-    /// The oldest chunk that an append of so many chunks, `len` bytes together, would leave readable.
+    /// The oldest chunk that an append of so many chunks, `len` bytes together, would leave
+    /// readable.
     ///
-    /// Walks over the chunks that go; each chunk goes once, so this costs O(1) a chunk in the long run.
+    /// Walks over the chunks that go; each chunk goes once, so this costs O(1) a chunk in the long
+    /// run.
     #[inline]
     pub(crate) fn tail_after(&self, len: u64, count: usize) -> Tail {
         let (capacity, most) = (self.layout().capacity(), self.layout().max_chunks());
@@ -189,12 +198,20 @@ impl RingWriter {
     }
 
     /// Appends a chunk of at least 1 byte, no more than the capacity, and publishes it. `tail` is
-    /// [`tail_after`](Self::tail_after) it; `time` is in microseconds since the Unix epoch. What was held and is let go of is
-    /// added to `gone`, to be dropped when the lock is not held: whose it was may do anything then.
+    /// [`tail_after`](Self::tail_after) it; `time` is in microseconds since the Unix epoch. What
+    /// was held and is let go of is added to `gone`, to be dropped when the lock is not held:
+    /// whose it was may do anything then.
     ///
-    /// Compiled into its callers, with what it calls: for a small chunk, the calls are a sixth of all instructions.
+    /// Compiled into its callers, with what it calls: for a small chunk, the calls are a sixth of
+    /// all instructions.
     #[inline(always)]
-    pub(crate) fn append(&mut self, chunk: &impl Source, tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
+    pub(crate) fn append(
+        &mut self,
+        chunk: &impl Source,
+        tail: Tail,
+        time: u64,
+        gone: &mut Vec<Bytes>,
+    ) {
         self.advance_tail(tail, gone);
         self.make_entry();
         self.write_chunk(chunk, time);
@@ -228,7 +245,13 @@ impl RingWriter {
 
     /// As [`append`](Self::append) for one chunk, which is held if it can be.
     #[inline(always)]
-    pub(crate) fn append_held(&mut self, chunk: Bytes, tail: Tail, time: u64, gone: &mut Vec<Bytes>) {
+    pub(crate) fn append_held(
+        &mut self,
+        chunk: Bytes,
+        tail: Tail,
+        time: u64,
+        gone: &mut Vec<Bytes>,
+    ) {
         self.advance_tail(tail, gone);
         self.make_entry();
         let size = chunk.len();
@@ -280,13 +303,16 @@ impl RingWriter {
     fn grow(&mut self) {
         let (from, to, words) = (self.index, self.layout().index(), self.ring.words());
         for seq in self.tail_seq..=self.head_seq {
-            for (from, to) in [(from.start_of(seq), to.start_of(seq)), (from.time_of(seq), to.time_of(seq))] {
+            for (from, to) in
+                [(from.start_of(seq), to.start_of(seq)), (from.time_of(seq), to.time_of(seq))]
+            {
                 words[to].store(words[from].load(Relaxed), Relaxed);
             }
         }
         words[layout::GROWN].store(1, Release);
         self.index = to;
-        (self.tail_entry, self.head_entry) = (to.entry_of(self.tail_seq), to.entry_of(self.head_seq));
+        (self.tail_entry, self.head_entry) =
+            (to.entry_of(self.tail_seq), to.entry_of(self.head_seq));
     }
 
     /// Writes the bytes of a chunk after head.
@@ -316,7 +342,8 @@ impl RingWriter {
         let words = self.ring.words();
         self.head += size as u64;
         self.head_seq += 1;
-        // The entry of the first chunk says already where it starts; that after the last one is told where head is.
+        // The entry of the first chunk says already where it starts; that after the last one is
+        // told where head is.
         let entry = self.head_entry;
         self.head_entry = self.index.entry_after(entry);
         words[self.index.time_at(entry)].store(time, Relaxed);
@@ -374,7 +401,8 @@ impl RingWriter {
         self.ring.load(self.index.time_of(seq), Relaxed)
     }
 
-    /// The first chunk in the ring for which `wanted` holds, where it holds for all after it; else head.
+    /// The first chunk in the ring for which `wanted` holds, where it holds for all after it; else
+    /// head.
     fn first(&self, wanted: impl Fn(u64) -> bool) -> Position {
         let (mut low, mut high) = (self.tail_seq, self.head_seq);
         while low < high {

@@ -24,23 +24,27 @@ pub(crate) struct Appending {
     pub(crate) lease: Option<Lease>,
     /// Who waits for the end of a lease that has ended.
     pub(crate) lease_waiter: Option<Waker>,
-    /// Whether nothing may be appended to the ring any more, because the holder of a lease that ended may still write there.
+    /// Whether nothing may be appended to the ring any more, because the holder of a lease that
+    /// ended may still write there.
     pub(crate) is_sealed: bool,
     pub(crate) status: Status,
     /// Deaths before the first of the writers attached now (or last) joined.
     pub(crate) deaths_before: u64,
     pub(crate) finished: u64,
-    /// Time of the newest chunk, or when the stream was made; times never go back, whatever the clock does.
+    /// Time of the newest chunk, or when the stream was made; times never go back, whatever the
+    /// clock does.
     pub(crate) newest: u64,
     /// No `block` reader was at a chunk before this one when last looked; they only move on.
     pub(crate) block_floor: u64,
     pub(crate) writers: Vec<Arc<WriterState>>,
     /// Writers that wait for room now.
     pub(crate) waiting: usize,
-    /// Whether those who wait are to be woken when the lock is given back: writers that wait for room, because the stream moved to a ring
-    /// that may have it, or whoever waits for the end of a lease.
+    /// Whether those who wait are to be woken when the lock is given back: writers that wait for
+    /// room, because the stream moved to a ring that may have it, or whoever waits for the end
+    /// of a lease.
     pub(crate) has_to_wake: bool,
-    /// The chunk that `block` readers must reach before the last append that found no room can go on.
+    /// The chunk that `block` readers must reach before the last append that found no room can go
+    /// on.
     pub(crate) refused: u64,
 }
 
@@ -56,9 +60,14 @@ pub(crate) fn refusal(status: Status) -> Option<WriteError> {
     }
 }
 
-/// Gives the lock back, and only then drops what the stream let go of, and wakes those who are to be woken. Returns where head is.
+/// Gives the lock back, and only then drops what the stream let go of, and wakes those who are to
+/// be woken. Returns where head is.
 #[inline(always)]
-pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>, shared: &Shared) -> u64 {
+pub(crate) fn release(
+    append: MutexGuard<'_, Appending>,
+    gone: &mut Vec<Bytes>,
+    shared: &Shared,
+) -> u64 {
     let offset = append.ring.head().offset;
     if append.has_to_wake {
         wake_waiting(append, shared);
@@ -73,13 +82,17 @@ pub(crate) fn release(append: MutexGuard<'_, Appending>, gone: &mut Vec<Bytes>, 
 
 /// Gives the lock back after an append that failed. It may have ended a lease all the same.
 #[cold]
-pub(crate) fn refuse(append: MutexGuard<'_, Appending>, error: WriteError, shared: &Shared) -> WriteError {
+pub(crate) fn refuse(
+    append: MutexGuard<'_, Appending>,
+    error: WriteError,
+    shared: &Shared,
+) -> WriteError {
     release(append, &mut Vec::new(), shared);
     error
 }
 
-/// Gives the lock back, and wakes writers that wait for room and whoever waits for the end of a lease. Readers too: the holder may have
-/// been stopped before it woke them.
+/// Gives the lock back, and wakes writers that wait for room and whoever waits for the end of a
+/// lease. Readers too: the holder may have been stopped before it woke them.
 #[cold]
 fn wake_waiting(mut append: MutexGuard<'_, Appending>, shared: &Shared) {
     append.has_to_wake = false;
@@ -110,7 +123,8 @@ impl Appending {
         }
     }
 
-    /// Appends a chunk; false if a `block` reader needs the room. An error if there is no memory for it.
+    /// Appends a chunk; false if a `block` reader needs the room. An error if there is no memory
+    /// for it.
     #[inline(always)]
     pub(crate) fn put(
         &mut self,
@@ -179,8 +193,9 @@ impl Appending {
         has_room
     }
 
-    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If not, and if a writer waits
-    /// for that, the slowest of them is to say when it has come there: it alone, because the others are further.
+    /// Whether everything before chunk `tail` may go, as far as `block` readers are concerned. If
+    /// not, and if a writer waits for that, the slowest of them is to say when it has come
+    /// there: it alone, because the others are further.
     #[inline]
     pub(crate) fn may_overwrite(&mut self, tail: u64, shared: &Shared) -> bool {
         tail <= self.block_floor || self.is_past_blocking(tail, shared)
@@ -194,15 +209,15 @@ impl Appending {
         self.block_floor
     }
 
-    /// The `block` readers whose [pages](crate::reader_stats::ReaderStats::file) the holder of a lease can be given; none if that is not so of all of
-    /// them.
+    /// The `block` readers whose [pages](crate::reader_stats::ReaderStats::file) the holder of a
+    /// lease can be given; none if that is not so of all of them.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn blocking_elsewhere(&self, shared: &Shared) -> Vec<Arc<ReaderState>> {
         let readers = lock(&shared.readers);
         let blocking: Vec<_> =
             readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block).cloned().collect();
-        let can_all =
-            blocking.len() <= MAX_DESCRIPTORS && blocking.iter().all(|it| it.stats.file().is_some());
+        let can_all = blocking.len() <= MAX_DESCRIPTORS
+            && blocking.iter().all(|it| it.stats.file().is_some());
         if can_all { blocking } else { Vec::new() }
     }
 
@@ -210,10 +225,12 @@ impl Appending {
     fn is_past_blocking(&mut self, tail: u64, shared: &Shared) -> bool {
         // Seldom: only when the ring has gone round up to where the slowest one was last seen.
         let readers = lock(&shared.readers);
-        // Each time round, one of them has come further; unless it lies, and then writers wait until it goes.
+        // Each time round, one of them has come further; unless it lies, and then writers wait
+        // until it goes.
         for _ in 0..=readers.len() {
             let blocking = readers.iter().filter(|reader| reader.policy() == SlowPolicy::Block);
-            let slowest = blocking.map(|reader| (reader.stats.seq(), reader)).min_by_key(|(seq, _)| *seq);
+            let slowest =
+                blocking.map(|reader| (reader.stats.seq(), reader)).min_by_key(|(seq, _)| *seq);
             self.block_floor = slowest.map_or(u64::MAX, |(seq, _)| seq);
             let Some((seq, slowest)) = slowest else { return true };
             if tail <= seq {

@@ -22,7 +22,8 @@ pub(crate) struct ReaderState {
     pub(crate) peer: Peer,
     /// As the reader asked for it.
     asked: SlowPolicy,
-    /// 1 once writers no longer wait for it, although it asked for that. Written under the lock of the stream's readers.
+    /// 1 once writers no longer wait for it, although it asked for that. Written under the lock of
+    /// the stream's readers.
     given_up: AtomicU64,
     pub(crate) since: SystemTime,
     pub(crate) start: u64,
@@ -43,7 +44,13 @@ pub(crate) struct Progress {
 }
 
 impl ReaderState {
-    pub(crate) fn new(number: u64, peer: Peer, policy: SlowPolicy, start: u64, stats: ReaderStats) -> Self {
+    pub(crate) fn new(
+        number: u64,
+        peer: Peer,
+        policy: SlowPolicy,
+        start: u64,
+        stats: ReaderStats,
+    ) -> Self {
         let (since, given_up) = (SystemTime::now(), AtomicU64::new(0));
         Self {
             number,
@@ -82,8 +89,8 @@ impl ReaderState {
         self.stats.release();
     }
 
-    /// The progress in its stats, clamped to what is possible: another process can write anything into its page. The reader's
-    /// own stats are exact only while `head` does not move.
+    /// The progress in its stats, clamped to what is possible: another process can write anything
+    /// into its page. The reader's own stats are exact only while `head` does not move.
     pub(crate) fn progress(&self, head: Position) -> Progress {
         let stats = &self.stats;
         let lost_bytes = stats.lost_bytes().min(head.offset.saturating_sub(self.start));
@@ -121,7 +128,8 @@ pub(crate) struct WriterState {
     pub(crate) leased: AtomicU64,
     /// Since when it waits for room, as [`clock::elapsed`] has it; 0 if it does not.
     pub(crate) waiting: AtomicU64,
-    /// The chunk that `block` readers must reach before its last append that found no room can go on.
+    /// The chunk that `block` readers must reach before its last append that found no room can go
+    /// on.
     pub(crate) needs: AtomicU64,
     /// How its lease ended, until it is told, and who waits for that.
     pub(crate) lease_end: Mutex<(Option<LeaseEnd>, Option<Waker>)>,

@@ -1,18 +1,22 @@
 //! How a stream's ring grows.
 //!
-//! A stream begins with a ring of a few hundred bytes. Before an append would drop history for which its sizes have room, it
-//! moves to a larger one: a ring is filled up with a copy of what the other one holds, and then takes its place. The copying begins
-//! when three quarters of a ring are taken, and each append does a part of it in proportion to its own size. So no append waits for a
+//! A stream begins with a ring of a few hundred bytes. Before an append would drop history for
+//! which its sizes have room, it moves to a larger one: a ring is filled up with a copy of what the
+//! other one holds, and then takes its place. The copying begins when three quarters of a ring are
+//! taken, and each append does a part of it in proportion to its own size. So no append waits for a
 //! whole ring to be copied, unless it is itself as large as a good part of it.
 //!
-//! Readers find [`Status::moved`](crate::ring::Status::moved) in the ring that was left, and go on in the other one, where all of it
-//! is. Those in other processes read what is left in the old ring first, and then ask for the next one. As long as there are such
-//! readers, rings are in memory that can be shared, if the system has any; otherwise the readers go on in this process. A ring of
-//! full size is in such memory, too. A stream leaves it only for a lease: when one is granted, and with the first append after it ended.
+//! Readers find [`Status::moved`](crate::ring::Status::moved) in the ring that was left, and go on
+//! in the other one, where all of it is. Those in other processes read what is left in the old ring
+//! first, and then ask for the next one. As long as there are such readers, rings are in memory
+//! that can be shared, if the system has any; otherwise the readers go on in this process. A ring
+//! of full size is in such memory, too. A stream leaves it only for a lease: when one is granted,
+//! and with the first append after it ended.
 //!
-//! A ring that was left is counted until the last reader has left it, too. Growth makes each ring at least four times as large as the
-//! one before, so that all that growth has left are together no more than a third of the stream's ring. Of the rings of full
-//! size that leases leave, only the last is kept and counted ([`Shared::forget_rings`]).
+//! A ring that was left is counted until the last reader has left it, too. Growth makes each ring
+//! at least four times as large as the one before, so that all that growth has left are together no
+//! more than a third of the stream's ring. Of the rings of full size that leases leave, only the
+//! last is kept and counted ([`Shared::forget_rings`]).
 
 use std::{io, thread};
 
@@ -31,8 +35,9 @@ const COPY_STEP_BYTES: u64 = if cfg!(loom) { 4 } else { 64 * 1024 };
 const COPY_STEP_CHUNKS: u64 = if cfg!(loom) { 1 } else { 1024 };
 const COPY_FACTOR: u64 = 4;
 
-/// The system is asked for the whole memory of shared rings of so many bytes at most before a stream moves there. Where larger rings
-/// lack a page later, the process is ended, as for any other memory; `reserve` asks for all of it at once.
+/// The system is asked for the whole memory of shared rings of so many bytes at most before a
+/// stream moves there. Where larger rings lack a page later, the process is ended, as for any other
+/// memory; `reserve` asks for all of it at once.
 pub(crate) const MAX_ALLOCATED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// After a lease, a stream takes a ring of so many times less, where it finds no memory for a
@@ -51,7 +56,8 @@ pub(crate) struct Growth {
     next: Option<Box<Next>>,
     /// Of the largest ring.
     full: Layout,
-    /// Whether there was no memory for a larger ring, so that history goes although the stream has room for it.
+    /// Whether there was no memory for a larger ring, so that history goes although the stream has
+    /// room for it.
     is_stuck: bool,
     /// How often the stream moved to another ring.
     pub(crate) moves: u64,
@@ -63,7 +69,8 @@ pub(crate) struct Next {
     writer: RingWriter,
     /// Bytes of it that the system has given, or that it is not asked for.
     allocated: u64,
-    /// Whether it was made for readers of other processes, too. If it is not shared for all that, no memory could be.
+    /// Whether it was made for readers of other processes, too. If it is not shared for all that,
+    /// no memory could be.
     is_for_others: bool,
 }
 
@@ -78,8 +85,15 @@ impl Next {
         self.writer.ring().layout()
     }
 
-    /// Copies so many bytes and chunks of another ring, and has the system give as large a part of its memory. Whether it has all.
-    fn fill(&mut self, other: &RingWriter, newest: u64, bytes: u64, chunks: u64) -> io::Result<bool> {
+    /// Copies so many bytes and chunks of another ring, and has the system give as large a part of
+    /// its memory. Whether it has all.
+    fn fill(
+        &mut self,
+        other: &RingWriter,
+        newest: u64,
+        bytes: u64,
+        chunks: u64,
+    ) -> io::Result<bool> {
         let all = self.layout().bytes();
         if self.allocated < all {
             let times = 1 + all / other.ring().layout().capacity();
@@ -110,7 +124,10 @@ impl Growth {
             NEVER
         } else {
             let (bytes, chunks) = (part(layout.capacity()), part(layout.max_chunks()));
-            Position { seq: tail.seq.saturating_add(chunks), offset: tail.offset.saturating_add(bytes) }
+            Position {
+                seq: tail.seq.saturating_add(chunks),
+                offset: tail.offset.saturating_add(bytes),
+            }
         };
     }
 
@@ -129,7 +146,8 @@ impl Growth {
         self.next.as_ref().map_or(0, |next| next.writer.ring().charged_to(budget))
     }
 
-    /// Grows no more, and gives the ring back that was being filled: to be dropped when the lock is not held.
+    /// Grows no more, and gives the ring back that was being filled: to be dropped when the lock is
+    /// not held.
     #[must_use]
     pub(crate) fn stop(&mut self) -> Option<Box<Next>> {
         self.at = NEVER;
@@ -144,10 +162,16 @@ impl Growth {
 }
 
 impl Appending {
-    /// Ends a lease, and moves from the ring of one that has ended. Otherwise copies a part of what the ring holds into a larger one, and
-    /// moves there once that is complete. False if `block` readers must read more first.
+    /// Ends a lease, and moves from the ring of one that has ended. Otherwise copies a part of what
+    /// the ring holds into a larger one, and moves there once that is complete. False if
+    /// `block` readers must read more first.
     #[cold]
-    pub(super) fn grow(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
+    pub(super) fn grow(
+        &mut self,
+        bytes: u64,
+        chunks: u64,
+        shared: &Shared,
+    ) -> Result<bool, WriteError> {
         self.end_lease(shared, None);
         if self.is_sealed {
             return self.leave_sealed(bytes, chunks, shared);
@@ -155,7 +179,8 @@ impl Appending {
         let layout = self.ring.ring().layout();
         let (head, tail) = (self.ring.head(), self.ring.tail());
         // With all that is held, of which nothing is to go.
-        let (all_bytes, all_chunks) = (head.offset - tail.offset + bytes, head.seq - tail.seq + chunks);
+        let (all_bytes, all_chunks) =
+            (head.offset - tail.offset + bytes, head.seq - tail.seq + chunks);
         let full = self.growth.full;
         // Readers of other processes follow to rings that they can map.
         let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
@@ -167,28 +192,34 @@ impl Appending {
                 let larger = layout.larger(full, bytes, chunks, is_read_elsewhere);
                 let charge = shared.charge(larger);
                 let current = self.ring.ring();
-                match charge.and_then(|charge| shared.larger_ring(current, larger, charge, is_read_elsewhere))
-                {
+                match charge.and_then(|charge| {
+                    shared.larger_ring(current, larger, charge, is_read_elsewhere)
+                }) {
                     Ok(ring) => Ok(Box::new(Next::new(ring, tail, is_read_elsewhere))),
                     // The history is shorter until there is memory again.
-                    Err(error) => found.filter(|next| next.layout().has_room(bytes, chunks)).ok_or(error),
+                    Err(error) => {
+                        found.filter(|next| next.layout().has_room(bytes, chunks)).ok_or(error)
+                    }
                 }
             }
         };
-        // Whole if the append would drop something for which there is room in the other ring, unless that has gone on for a while.
+        // Whole if the append would drop something for which there is room in the other ring,
+        // unless that has gone on for a while.
         let would_drop = self.ring.tail_after(bytes, chunks as usize).seq > self.ring.tail().seq;
-        let (most_bytes, most_chunks) =
-            if would_drop && !self.growth.is_stuck || !layout.has_room(bytes, chunks) {
-                (u64::MAX, u64::MAX)
-            } else {
-                let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPY_FACTOR));
-                (part(COPY_STEP_BYTES, bytes), part(COPY_STEP_CHUNKS, chunks))
-            };
-        let filled =
-            next.and_then(|mut next| match next.fill(&self.ring, self.newest, most_bytes, most_chunks) {
+        let (most_bytes, most_chunks) = if would_drop && !self.growth.is_stuck
+            || !layout.has_room(bytes, chunks)
+        {
+            (u64::MAX, u64::MAX)
+        } else {
+            let part = |least: u64, own: u64| least.saturating_add(own.saturating_mul(COPY_FACTOR));
+            (part(COPY_STEP_BYTES, bytes), part(COPY_STEP_CHUNKS, chunks))
+        };
+        let filled = next.and_then(|mut next| {
+            match next.fill(&self.ring, self.newest, most_bytes, most_chunks) {
                 Ok(is_filled) => Ok((next, is_filled)),
                 Err(_) => Err(WriteError::NoMemory { needed: next.layout().bytes() }),
-            });
+            }
+        });
         match filled {
             Ok((next, true)) => self.move_to(next.writer, shared),
             Ok((next, false)) => {
@@ -206,12 +237,17 @@ impl Appending {
     }
 
     /// Moves to a ring of the stream's own after a lease: to one of full size or, where memory is
-    /// short, to the largest that there is memory for, with a shorter history. It holds at least what
-    /// `block` readers have not read. False if there is no memory for that: the append must wait until
-    /// they have read all. Then it needs no more than a ring for itself, and that takes the place of
-    /// the leased one: a lease is no reason to refuse appends that the stream took before, whatever
-    /// others have taken of its budgets meanwhile.
-    fn leave_sealed(&mut self, bytes: u64, chunks: u64, shared: &Shared) -> Result<bool, WriteError> {
+    /// short, to the largest that there is memory for, with a shorter history. It holds at least
+    /// what `block` readers have not read. False if there is no memory for that: the append
+    /// must wait until they have read all. Then it needs no more than a ring for itself, and
+    /// that takes the place of the leased one: a lease is no reason to refuse appends that the
+    /// stream took before, whatever others have taken of its budgets meanwhile.
+    fn leave_sealed(
+        &mut self,
+        bytes: u64,
+        chunks: u64,
+        shared: &Shared,
+    ) -> Result<bool, WriteError> {
         self.ring.observe_announced();
         let head = self.ring.head();
         for is_last in [false, true] {
@@ -219,7 +255,9 @@ impl Appending {
             match self.leave_with_all_from(floor, bytes, chunks, shared) {
                 Ok(()) => break,
                 Err(error) if floor >= head.seq || is_last => return Err(error),
-                Err(_) if self.has_room_up_to(head.seq, shared) => {} // The readers have read all meanwhile: once more.
+                Err(_) if self.has_room_up_to(head.seq, shared) => {} /* The readers have read
+                                                                        * all */
+                // meanwhile: once more.
                 Err(_) => return Ok(false),
             }
         }
@@ -238,7 +276,8 @@ impl Appending {
         let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
         let (full, head) = (self.growth.full, self.ring.head());
         let kept = self.ring.start_if_possible(floor);
-        let (all_bytes, all_chunks) = (head.offset - kept.offset + bytes, head.seq - kept.seq + chunks);
+        let (all_bytes, all_chunks) =
+            (head.offset - kept.offset + bytes, head.seq - kept.seq + chunks);
         let least = full.for_at_least(all_bytes, all_chunks, is_read_elsewhere);
         let (mut layout, mut size) = (full, full.capacity());
         loop {
@@ -257,8 +296,8 @@ impl Appending {
     }
 
     /// Goes on in a ring of this layout, after a lease: with all of the history in one of full
-    /// size, and otherwise with as much of it as has room beside an append. One that takes the place of
-    /// the leased ring is counted whatever the limits are: that is given back next.
+    /// size, and otherwise with as much of it as has room beside an append. One that takes the
+    /// place of the leased ring is counted whatever the limits are: that is given back next.
     fn leave_for(
         &mut self,
         layout: Layout,
@@ -270,9 +309,11 @@ impl Appending {
         let is_read_elsewhere = shared.shm_readers.load(Ordering::Relaxed) > 0;
         let needed = layout.bytes();
         let charge = match is_in_place {
-            true => {
-                shared.budgets.iter().filter_map(|budget| budget.reserve_beyond(needed, u64::MAX)).collect()
-            }
+            true => shared
+                .budgets
+                .iter()
+                .filter_map(|budget| budget.reserve_beyond(needed, u64::MAX))
+                .collect(),
             false => shared.charge(layout)?,
         };
         let ring = shared.larger_ring(self.ring.ring(), layout, charge, is_read_elsewhere)?;
@@ -289,8 +330,8 @@ impl Appending {
         Ok(())
     }
 
-    /// Goes on in another ring, which holds all that this one does. Readers that sleep are still to be woken, except those of other
-    /// processes that sleep on the ring that is left.
+    /// Goes on in another ring, which holds all that this one does. Readers that sleep are still to
+    /// be woken, except those of other processes that sleep on the ring that is left.
     pub(crate) fn move_to(&mut self, next: RingWriter, shared: &Shared) {
         next.ring().set_status(self.status);
         self.growth.begin(next.ring().layout(), next.tail());
@@ -308,8 +349,9 @@ impl Appending {
     }
 }
 
-/// Frees a ring of this layout, unless others have it. A large one is freed by a thread of its own, because the system takes its time: without that, the
-/// append that moved a stream from 256 MiB to 1 GiB took 15 to 27 ms of processor time, and the longest of all others 2 ms.
+/// Frees a ring of this layout, unless others have it. A large one is freed by a thread of its own,
+/// because the system takes its time: without that, the append that moved a stream from 256 MiB to
+/// 1 GiB took 15 to 27 ms of processor time, and the longest of all others 2 ms.
 fn free(layout: Layout, ring: impl Send + 'static) {
     if layout.bytes() >= FREE_IN_THREAD_BYTES {
         // Where there can be no thread, it is freed here.
@@ -321,7 +363,8 @@ impl Shared {
     /// Takes memory for a ring, charged as the stream is.
     pub(crate) fn charge(&self, layout: Layout) -> Result<Vec<Reservation>, WriteError> {
         let needed = layout.bytes();
-        let charge = self.budgets.iter().map(|budget| budget.reserve(needed)).collect::<Option<Vec<_>>>();
+        let charge =
+            self.budgets.iter().map(|budget| budget.reserve(needed)).collect::<Option<Vec<_>>>();
         charge.ok_or(WriteError::NoMemory { needed })
     }
 
@@ -343,8 +386,8 @@ impl Shared {
         ring.map_err(|_| WriteError::NoMemory { needed: layout.bytes() })
     }
 
-    /// Wakes readers of other processes that sleep on a ring that the stream has left for another, and gives that the descriptor
-    /// that the stream occupies, if it needs one.
+    /// Wakes readers of other processes that sleep on a ring that the stream has left for another,
+    /// and gives that the descriptor that the stream occupies, if it needs one.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     fn leave(&self, left: &Ring, next: &Ring) {
         if !left.is_shared() {
@@ -381,8 +424,8 @@ fn own_ring(layout: Layout, charge: Vec<Reservation>) -> io::Result<Ring> {
     Ok(ring)
 }
 
-/// Takes memory for a ring that other processes can be given, if the system has any and there is a descriptor left for it, or none is
-/// needed.
+/// Takes memory for a ring that other processes can be given, if the system has any and there is a
+/// descriptor left for it, or none is needed.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 fn shareable_ring(
     layout: Layout,
@@ -400,7 +443,11 @@ fn shareable_ring(
 }
 
 #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
-fn shareable_ring(layout: Layout, charge: Vec<Reservation>, _: Option<&Budget>) -> io::Result<Ring> {
+fn shareable_ring(
+    layout: Layout,
+    charge: Vec<Reservation>,
+    _: Option<&Budget>,
+) -> io::Result<Ring> {
     own_ring(layout, charge)
 }
 

@@ -1,12 +1,15 @@
-//! Leases: the only writer of a stream, in another process, appends to the ring by itself, and the stream looks on.
+//! Leases: the only writer of a stream, in another process, appends to the ring by itself, and the
+//! stream looks on.
 //!
-//! A lease is an option of the append state. Whoever wants to know where the stream is [looks](Shared::look) first, which takes note
-//! of what the holder has appended. Whoever appends through the stream ends the lease: [`Appending::grow`] is where both meet,
-//! because an append to a leased ring is always due for growth.
+//! A lease is an option of the append state. Whoever wants to know where the stream is
+//! [looks](Shared::look) first, which takes note of what the holder has appended. Whoever appends
+//! through the stream ends the lease: [`Appending::grow`] is where both meet, because an append to
+//! a leased ring is always due for growth.
 //!
-//! A lease ends by one instruction, [`RingWriter::seal`](crate::ring::RingWriter::seal), which needs no consent, cannot fail, and
-//! allocates nothing. The sealed ring stays the stream's ring until the next append, which moves the stream to a ring of its own: the
-//! holder may still be writing into the sealed one.
+//! A lease ends by one instruction, [`RingWriter::seal`](crate::ring::RingWriter::seal), which
+//! needs no consent, cannot fail, and allocates nothing. The sealed ring stays the stream's ring
+//! until the next append, which moves the stream to a ring of its own: the holder may still be
+//! writing into the sealed one.
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -46,13 +49,15 @@ pub(crate) struct Lease {
     pub(crate) wake_files: Arc<WakeFiles>,
 }
 
-/// What the holder of a lease and readers of other processes wake each other by. The stream itself uses neither.
+/// What the holder of a lease and readers of other processes wake each other by. The stream itself
+/// uses neither.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 #[derive(Debug)]
 pub(crate) struct WakeFiles {
     /// The page in which sleeping readers ask the holder to wake them.
     asleep: OwnedFd,
-    /// The event counter (eventfd) that `block` readers add to when they have made room that the holder waits for.
+    /// The event counter (eventfd) that `block` readers add to when they have made room that the
+    /// holder waits for.
     room: OwnedFd,
     /// Their descriptors.
     _reserved: Reservation,
@@ -90,7 +95,11 @@ pub struct LeaseEnd {
 
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 impl Lease {
-    pub(crate) fn new(writer: Arc<WriterState>, from: Position, wake_files: Arc<WakeFiles>) -> Self {
+    pub(crate) fn new(
+        writer: Arc<WriterState>,
+        from: Position,
+        wake_files: Arc<WakeFiles>,
+    ) -> Self {
         let before = writer.bytes.load(Ordering::Relaxed);
         Self { writer, from, before, seen: clock::elapsed(), wake_files }
     }
@@ -110,12 +119,16 @@ impl Lease {
 }
 
 impl Appending {
-    /// Whether the only writer may get a lease: nobody else appends, and nobody would be left behind when the lease ends.
+    /// Whether the only writer may get a lease: nobody else appends, and nobody would be left
+    /// behind when the lease ends.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn can_be_leased(&self, shared: &Shared) -> bool {
         let status = self.status;
         let is_open = !status.closed() && !status.removed();
-        is_open && status.writers() == 1 && self.lease.is_none() && shared.staying.load(Ordering::SeqCst) == 0
+        is_open
+            && status.writers() == 1
+            && self.lease.is_none()
+            && shared.staying.load(Ordering::SeqCst) == 0
     }
 
     /// Takes note of what the holder of a lease has appended since the last look, or of what it
@@ -146,15 +159,16 @@ impl Appending {
         }
     }
 
-    /// Ends the lease of a ring that its holder has spoiled, and leaves that ring at once: its words may keep readers waiting. Without memory
-    /// for another one, the next append leaves it.
+    /// Ends the lease of a ring that its holder has spoiled, and leaves that ring at once: its
+    /// words may keep readers waiting. Without memory for another one, the next append leaves
+    /// it.
     fn leave_spoiled(&mut self, shared: &Shared, violation: Violation) {
         self.end_lease(shared, Some(violation));
         let _ = self.grow(0, 0, shared);
     }
 
-    /// Whether a place that was found in the ring may be wrong, because the holder of a lease has overwritten what was looked at, or has
-    /// spoiled it.
+    /// Whether a place that was found in the ring may be wrong, because the holder of a lease has
+    /// overwritten what was looked at, or has spoiled it.
     pub(crate) fn is_disturbed(&self, at: Position) -> bool {
         if self.lease.is_none() && !self.is_sealed {
             return false;
@@ -182,8 +196,9 @@ impl Appending {
         shared.renew();
     }
 
-    /// Ends the lease, if there is one. What the holder has appended up to now is in the stream, and nothing more. Whoever waits for the
-    /// end is woken when the lock is [released](super::release).
+    /// Ends the lease, if there is one. What the holder has appended up to now is in the stream,
+    /// and nothing more. Whoever waits for the end is woken when the lock is
+    /// [released](super::release).
     pub(crate) fn end_lease(&mut self, shared: &Shared, found: Option<Violation>) {
         if self.lease.is_none() {
             return;

@@ -51,8 +51,8 @@ pub(crate) struct Shared {
     pub(crate) config: StreamConfig,
     /// The status, for those who do not hold the lock.
     status: AtomicU64,
-    /// The stream's ring, on whose notifier readers of other processes sleep, once one was handed out. Taken after `append` where both
-    /// are needed.
+    /// The stream's ring, on whose notifier readers of other processes sleep, once one was handed
+    /// out. Taken after `append` where both are needed.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) shared_ring: Mutex<Option<Ring>>,
     /// Whether its ring holds chunks by reference.
@@ -67,7 +67,8 @@ pub(crate) struct Shared {
     pub(crate) shm_readers: AtomicUsize,
     /// Those of them that cannot follow to another ring.
     pub(crate) staying: AtomicUsize,
-    /// Bytes that readers who have left were told they lost. Written under `readers`, when one leaves.
+    /// Bytes that readers who have left were told they lost. Written under `readers`, when one
+    /// leaves.
     pub(crate) lost_before: AtomicU64,
     /// Where those who leave add up what they did.
     pub(crate) gone: std::sync::Arc<Gone>,
@@ -77,9 +78,11 @@ pub(crate) struct Shared {
     pub(crate) room: WaitQueue,
     /// Writers that wait for readers to attach.
     pub(crate) joins: WaitQueue,
-    /// Tasks that wait for the stream to take no more appends, or to be removed. Woken only for that.
+    /// Tasks that wait for the stream to take no more appends, or to be removed. Woken only for
+    /// that.
     pub(crate) ends: WaitQueue,
-    /// Those who are told what happens to the stream. Apart, so that they keep nothing of a removed stream's memory.
+    /// Those who are told what happens to the stream. Apart, so that they keep nothing of a
+    /// removed stream's memory.
     pub(crate) watchers: std::sync::Arc<Watchers>,
     pub(crate) lifetime: Lifetime,
     /// What its host keeps about it.
@@ -88,13 +91,14 @@ pub(crate) struct Shared {
     pub(crate) budgets: Vec<Budget>,
     /// Where the descriptors for its shared memory come from.
     pub(crate) descriptors: Budget,
-    /// What it takes beside its rings. Given back when the last handle is gone, or the stream was removed and is read by no other
-    /// process.
+    /// What it takes beside its rings. Given back when the last handle is gone, or the stream was
+    /// removed and is read by no other process.
     reserved: Mutex<Vec<Reservation>>,
 }
 
-/// Bytes that a stream of this name takes beside its rings: what its handles share, and its place in a registry. Measured with
-/// 100,000 streams of 100 bytes: 2,221 bytes each, of which the ring has 592.
+/// Bytes that a stream of this name takes beside its rings: what its handles share, and its place
+/// in a registry. Measured with 100,000 streams of 100 bytes: 2,221 bytes each, of which the ring
+/// has 592.
 pub(crate) fn overhead(name: &str) -> u64 {
     1536 + 3 * name.len() as u64
 }
@@ -184,7 +188,8 @@ impl Shared {
         }
     }
 
-    /// How long the stream was idle: without readers, writers and other uses. `None` once it is closed.
+    /// How long the stream was idle: without readers, writers and other uses. `None` once it is
+    /// closed.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
         let status = self.status();
         let is_attached = status.writers() > 0 || self.reader_count.load(Ordering::SeqCst) > 0;
@@ -227,12 +232,13 @@ impl Shared {
         now
     }
 
-    /// Gives the memory of a removed stream back, even if readers are attached: a reader that has not noticed the removal finds
-    /// nothing but the removal.
+    /// Gives the memory of a removed stream back, even if readers are attached: a reader that has
+    /// not noticed the removal finds nothing but the removal.
     fn release(&self) {
         let mut append = lock(&self.append);
         let next = append.growth.stop();
-        // A ring that the system cannot take back goes with the last handle of it, and is counted until then.
+        // A ring that the system cannot take back goes with the last handle of it, and is counted
+        // until then.
         let _ = append.ring.ring().release();
         drop(append);
         drop(next);
@@ -258,7 +264,8 @@ impl Shared {
         let rings = append.ring.ring().charged_to(budget) + append.growth.charged_to(budget);
         drop(append);
         let reserved = lock(&self.reserved);
-        let beside: u64 = reserved.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum();
+        let beside: u64 =
+            reserved.iter().filter(|part| part.is_of(budget)).map(Reservation::bytes).sum();
         rings + beside
     }
 

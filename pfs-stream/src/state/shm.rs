@@ -29,7 +29,8 @@ pub struct NextRing {
     was_leased: bool,
 }
 
-/// The ring that a reader of another process is on. It is counted as long as the stream keeps it here.
+/// The ring that a reader of another process is on. It is counted as long as the stream keeps it
+/// here.
 #[derive(Debug)]
 pub(crate) struct RingElsewhere {
     moves: u64,
@@ -48,8 +49,8 @@ impl NextRing {
         self.file.as_fd()
     }
 
-    /// Where the holder of a lease appends to the ring: the page in which a reader that is about to sleep says so, and the event counter by
-    /// which it tells the holder that it has made room.
+    /// Where the holder of a lease appends to the ring: the page in which a reader that is about to
+    /// sleep says so, and the event counter by which it tells the holder that it has made room.
     pub fn wake_files(&self) -> Option<[BorrowedFd<'_>; 2]> {
         self.wake_files.as_ref().map(|it| it.files())
     }
@@ -60,7 +61,8 @@ impl RingElsewhere {
         Self { moves: next.moves, was_leased: next.was_leased, ring: Some(ring) }
     }
 
-    /// Its number, if the stream has left it or has ended, and a former holder of a lease could hide that from the reader.
+    /// Its number, if the stream has left it or has ended, and a former holder of a lease could
+    /// hide that from the reader.
     pub(crate) fn is_over(&self, append: &Appending) -> Option<u64> {
         let has_ended = append.is_sealed && append.status.closed();
         (self.was_leased && (has_ended || !self.is_current(append))).then_some(self.moves)
@@ -73,8 +75,9 @@ impl RingElsewhere {
 }
 
 impl Shared {
-    /// Takes the handles of rings of full size that the stream left before its last move. Smaller ones, which growth has left, stay. A
-    /// reader that is still in such a ring keeps the memory in its own process, and follows later; what a `block` reader is promised is
+    /// Takes the handles of rings of full size that the stream left before its last move. Smaller
+    /// ones, which growth has left, stay. A reader that is still in such a ring keeps the
+    /// memory in its own process, and follows later; what a `block` reader is promised is
     /// in the stream's ring, too.
     pub(crate) fn forget_rings(&self, append: &Appending) -> Vec<Ring> {
         if self.shm_readers.load(Ordering::SeqCst) == 0 {
@@ -88,13 +91,14 @@ impl Shared {
         lock(&self.readers).iter().filter_map(forget).collect()
     }
 
-    /// The stream's ring, and what another process gets of it. Where others cannot be given the ring, the stream moves to one that they can
-    /// be given.
+    /// The stream's ring, and what another process gets of it. Where others cannot be given the
+    /// ring, the stream moves to one that they can be given.
     pub(crate) fn share(&self, can_follow: bool) -> io::Result<(Ring, NextRing)> {
         loop {
             let mut append = lock(&self.append);
             if !can_follow {
-                // The process could neither ask the holder to wake it nor follow when the lease ends.
+                // The process could neither ask the holder to wake it nor follow when the lease
+                // ends.
                 append.end_lease(self, None);
                 release(append, &mut Vec::new(), self);
                 append = lock(&self.append);
@@ -107,10 +111,11 @@ impl Shared {
             drop(append);
             let layout = if can_follow { now.to_shared(full) } else { full };
             let ring = self.ring_for_others(layout, is_shared, Ring::shared)?;
-            // By then another process may be given the ring that the stream has, or that may be too large for this one.
+            // By then another process may be given the ring that the stream has, or that may be too
+            // large for this one.
             let stop = |append: &Appending| {
-                let is_needless =
-                    self.is_fit(append, can_follow) || !layout.has_room_of(append.ring.ring().layout());
+                let is_needless = self.is_fit(append, can_follow)
+                    || !layout.has_room_of(append.ring.ring().layout());
                 match append.status.removed() {
                     _ if is_needless => Some(Ok(())),
                     true => Some(Err(io::Error::from(io::ErrorKind::NotFound))),
@@ -128,7 +133,8 @@ impl Shared {
     /// Whether another process can be given the stream's ring.
     fn is_fit(&self, append: &Appending, can_follow: bool) -> bool {
         let ring = append.ring.ring();
-        let stays = ring.layout() == self.config.layout() && !append.is_sealed && append.lease.is_none();
+        let stays =
+            ring.layout() == self.config.layout() && !append.is_sealed && append.lease.is_none();
         ring.is_shared() && (can_follow || stays)
     }
 
@@ -143,15 +149,16 @@ impl Shared {
         Some((ring.clone(), NextRing { layout, file, wake_files, moves, was_leased }))
     }
 
-    /// Takes memory for a ring that other processes are given, charged as the stream is. A stream that has a descriptor for its ring passes
-    /// that on when it moves.
+    /// Takes memory for a ring that other processes are given, charged as the stream is. A stream
+    /// that has a descriptor for its ring passes that on when it moves.
     pub(crate) fn ring_for_others(
         &self,
         layout: Layout,
         has_descriptor: bool,
         make: impl FnOnce(Layout) -> io::Result<Ring>,
     ) -> io::Result<Ring> {
-        let refused = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
+        let refused =
+            || io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left that could be shared");
         let mut charge = self.charge(layout).map_err(|_| refused())?;
         if !has_descriptor {
             charge.push(self.descriptors.reserve(1).ok_or_else(refused)?);
@@ -174,8 +181,9 @@ impl Shared {
         self.descriptors.reserve(1).map(|descriptor| next.add_charge(descriptor)).is_some()
     }
 
-    /// Copies what the stream holds into another ring, and calls `arrive` under the append lock once that ring has all of it. Ends with what
-    /// `stop` returns, if it returns something before. Readers are woken when the stream has arrived.
+    /// Copies what the stream holds into another ring, and calls `arrive` under the append lock
+    /// once that ring has all of it. Ends with what `stop` returns, if it returns something
+    /// before. Readers are woken when the stream has arrived.
     pub(crate) fn copy_into<T>(
         &self,
         ring: &Ring,
@@ -184,7 +192,8 @@ impl Shared {
     ) -> T {
         let (mut next, mut step) = (None, FIRST_COPY_BYTES);
         loop {
-            // Little at a time, so that writers need not wait for long, and more each time, so that they cannot outrun it.
+            // Little at a time, so that writers need not wait for long, and more each time, so that
+            // they cannot outrun it.
             let mut append = self.look();
             if let Some(stopped) = stop(&append) {
                 return stopped;

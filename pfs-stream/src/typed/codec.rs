@@ -40,7 +40,8 @@ impl Codec for Json {
     }
 }
 
-/// Postcard, a compact binary form (feature `postcard`). It carries no names of fields: both ends must have the same type.
+/// Postcard, a compact binary form (feature `postcard`). It carries no names of fields: both ends
+/// must have the same type.
 #[cfg(feature = "postcard")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Postcard;

@@ -30,7 +30,8 @@ pub enum TypedReadError {
         /// What the codec says.
         source: Cause,
     },
-    /// It can't be read on; or, if that is [not final](ReadError::is_final), nothing came for a while.
+    /// It can't be read on; or, if that is [not final](ReadError::is_final), nothing came for a
+    /// while.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -54,9 +55,11 @@ impl From<TypedReadError> for io::Error {
 
 /// Follows a stream of values, one a chunk, as a [`Codec`] writes them.
 ///
-/// A chunk that is no such value is an error item, and so is a gap; both times it goes on. It ends where the stream ends:
-/// `None`. It is a `futures::Stream` (feature `futures`), has [`next`](Self::next) without that, and is an iterator for a thread
-/// that waits ([`IntoIterator`]). Memory for a value comes from the codec, which may take as much as the chunk says.
+/// A chunk that is no such value is an error item, and so is a gap; both times it goes on. It ends
+/// where the stream ends: `None`. It is a `futures::Stream` (feature `futures`), has
+/// [`next`](Self::next) without that, and is an iterator for a thread that waits
+/// ([`IntoIterator`]). Memory for a value comes from the codec, which may take as much as the chunk
+/// says.
 ///
 /// See [`TypedWriter`](crate::TypedWriter) for an example.
 pub struct TypedReader<T, R = Reader, C = Json> {
@@ -73,7 +76,8 @@ impl<T, R> TypedReader<T, R> {
 }
 
 impl<T, R, C> TypedReader<T, R, C> {
-    /// Values from this reader as another codec writes them: `TypedReader::<T, _, Postcard>::with_codec(reader)`.
+    /// Values from this reader as another codec writes them: `TypedReader::<T, _,
+    /// Postcard>::with_codec(reader)`.
     pub fn with_codec(reader: R) -> Self {
         Self { reader, over: false, kind: PhantomData }
     }
@@ -93,13 +97,19 @@ type Next<T> = Option<Result<T, TypedReadError>>;
 
 impl<T: DeserializeOwned, R, C: Codec> TypedReader<T, R, C> {
     /// What an item is here; `None` if nothing.
-    fn take(&mut self, item: Item<TypedReadError>, position: impl FnOnce(&R) -> u64) -> Option<Next<T>> {
+    fn take(
+        &mut self,
+        item: Item<TypedReadError>,
+        position: impl FnOnce(&R) -> u64,
+    ) -> Option<Next<T>> {
         match item {
-            Item::Chunk(chunk) => Some(Some(C::decode(&chunk).map_err(|source| TypedReadError::Decode {
-                offset: position(&self.reader),
-                len: chunk.len(),
-                source: source.into(),
-            }))),
+            Item::Chunk(chunk) => {
+                Some(Some(C::decode(&chunk).map_err(|source| TypedReadError::Decode {
+                    offset: position(&self.reader),
+                    len: chunk.len(),
+                    source: source.into(),
+                })))
+            }
             Item::Hitch(error) => Some(Some(Err(error))),
             Item::Failed(error) => {
                 self.over = true;
@@ -141,7 +151,9 @@ impl<T: DeserializeOwned, R: StreamReader, C: Codec> TypedReader<T, R, C> {
 }
 
 #[cfg(feature = "futures")]
-impl<T: DeserializeOwned, R: StreamReader + Unpin, C: Codec> futures_core::Stream for TypedReader<T, R, C> {
+impl<T: DeserializeOwned, R: StreamReader + Unpin, C: Codec> futures_core::Stream
+    for TypedReader<T, R, C>
+{
     type Item = Result<T, TypedReadError>;
 
     fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -179,6 +191,9 @@ impl<T: DeserializeOwned, R: BlockingReader, C: Codec> Iterator for TypedIter<T,
 
 impl<T, R: std::fmt::Debug, C> std::fmt::Debug for TypedReader<T, R, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TypedReader").field("reader", &self.reader).field("over", &self.over).finish()
+        f.debug_struct("TypedReader")
+            .field("reader", &self.reader)
+            .field("over", &self.over)
+            .finish()
     }
 }

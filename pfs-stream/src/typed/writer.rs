@@ -53,7 +53,8 @@ impl<T: ?Sized, W: StreamWriter> TypedWriter<T, W> {
 }
 
 impl<T: ?Sized, W: StreamWriter, C> TypedWriter<T, W, C> {
-    /// Values through this writer as another codec writes them, such as `Postcard`: `TypedWriter::<T, _, Postcard>::with_codec(writer)`.
+    /// Values through this writer as another codec writes them, such as `Postcard`:
+    /// `TypedWriter::<T, _, Postcard>::with_codec(writer)`.
     pub fn with_codec(writer: W) -> Self {
         Self { writer, kind: PhantomData }
     }
@@ -100,7 +101,8 @@ impl<T: Serialize + ?Sized, W: StreamWriter, C: Codec> TypedWriter<T, W, C> {
     ///
     /// # Errors
     ///
-    /// [`TypedWriteError`]. After a value that can't be encoded, or is too large, the writer can go on.
+    /// [`TypedWriteError`]. After a value that can't be encoded, or is too large, the writer can go
+    /// on.
     ///
     /// # Cancel safety
     ///

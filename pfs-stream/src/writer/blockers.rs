@@ -8,7 +8,8 @@ use crate::{
     sync::{Arc, Ordering, lock},
 };
 
-/// The `block` readers that a writer may have to wait for. A host with a clock bounds that wait; the engine has no clock.
+/// The `block` readers that a writer may have to wait for. A host with a clock bounds that wait;
+/// the engine has no clock.
 #[derive(Clone, Debug)]
 pub struct Blockers {
     shared: Arc<Shared>,
@@ -35,8 +36,9 @@ impl Writer {
 }
 
 impl Blockers {
-    /// Makes a `drop` reader of the slowest `block` reader that keeps the writer waiting now. The writer goes on unless another
-    /// reader is in its way; the reader gets a gap for what it then loses. `None` if the writer waits for no reader.
+    /// Makes a `drop` reader of the slowest `block` reader that keeps the writer waiting now. The
+    /// writer goes on unless another reader is in its way; the reader gets a gap for what it
+    /// then loses. `None` if the writer waits for no reader.
     pub fn give_up_slowest(&self) -> Option<GivenUp> {
         let Self { shared, writer } = self;
         let append = lock(&shared.append);
@@ -75,8 +77,11 @@ mod tests {
 
     #[test]
     fn only_a_block_reader_that_the_writer_waits_for_now_is_given_up() {
-        let sizes =
-            StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+        let sizes = StreamConfig {
+            ring_buffer_size: 4096,
+            channel_buffer_size: 4096,
+            ..StreamConfig::default()
+        };
         let stream = Stream::new("s", sizes).unwrap();
         let reader = |policy| {
             let options = ReadOptions { policy, ..ReadOptions::default() };
@@ -101,7 +106,8 @@ mod tests {
         assert_eq!(blockers.give_up_slowest(), None, "the other one has made room for this chunk");
         assert!(matches!(append.as_mut().poll(&mut cx), Poll::Ready(Ok(_))));
         let readers = stream.stat().readers;
-        let policies: Vec<_> = readers.iter().map(|reader| (reader.policy, reader.was_block)).collect();
+        let policies: Vec<_> =
+            readers.iter().map(|reader| (reader.policy, reader.was_block)).collect();
         let (given_up, drop) = ((SlowPolicy::Drop, true), (SlowPolicy::Drop, false));
         assert_eq!(policies, [given_up, (SlowPolicy::Block, false), drop]);
     }

@@ -1,4 +1,5 @@
-//! What hosts need of a writer, which append for others: many chunks with one wake-up, all chunks or none, and ends of their own.
+//! What hosts need of a writer, which append for others: many chunks with one wake-up, all chunks
+//! or none, and ends of their own.
 
 use std::future::poll_fn;
 
@@ -11,8 +12,8 @@ use crate::{
 };
 
 impl Writer {
-    /// As [`append`](Self::append), but leaves sleeping readers asleep until [`wake`](Self::wake): several
-    /// chunks that are there at once need only one wake-up.
+    /// As [`append`](Self::append), but leaves sleeping readers asleep until [`wake`](Self::wake):
+    /// several chunks that are there at once need only one wake-up.
     ///
     /// # Errors
     ///
@@ -30,8 +31,9 @@ impl Writer {
         self.wake_readers();
     }
 
-    /// Waits until `block` readers have made room for a good part of the ring, if any of them holds this writer up: cheaper
-    /// than to wait for a little room again and again. That may take long where they are slow, so it should be given up soon.
+    /// Waits until `block` readers have made room for a good part of the ring, if any of them holds
+    /// this writer up: cheaper than to wait for a little room again and again. That may take
+    /// long where they are slow, so it should be given up soon.
     ///
     /// # Cancel safety
     ///
@@ -56,7 +58,8 @@ impl Writer {
         self.departure = departure;
     }
 
-    /// Closes the stream: neither this writer nor any other one appends anything more. The writer itself has not left.
+    /// Closes the stream: neither this writer nor any other one appends anything more. The writer
+    /// itself has not left.
     pub fn close(&mut self) {
         self.shared.set_status(Status::close);
     }
@@ -66,9 +69,9 @@ impl Writer {
         self.shared.set_status(Status::close_failed);
     }
 
-    /// Appends all of these chunks, one after the other and with nothing of anybody else between them, or none of them.
-    /// Wakes the readers that sleep; waits while a `block` reader needs the room. Together they may be as large as one
-    /// chunk may be. Empty ones change nothing.
+    /// Appends all of these chunks, one after the other and with nothing of anybody else between
+    /// them, or none of them. Wakes the readers that sleep; waits while a `block` reader needs
+    /// the room. Together they may be as large as one chunk may be. Empty ones change nothing.
     ///
     /// # Errors
     ///
@@ -77,7 +80,10 @@ impl Writer {
     /// # Cancel safety
     ///
     /// Dropped before it is done, it has appended nothing.
-    pub async fn append_all<C: AsRef<[u8]>>(&mut self, chunks: &[C]) -> Result<Appended, WriteError> {
+    pub async fn append_all<C: AsRef<[u8]>>(
+        &mut self,
+        chunks: &[C],
+    ) -> Result<Appended, WriteError> {
         if let Some(appended) = self.try_append_all(chunks)? {
             return Ok(appended);
         }
@@ -85,12 +91,16 @@ impl Writer {
         poll_fn(|cx| waiting.poll(cx, || self.try_append_all(chunks).transpose())).await
     }
 
-    /// As [`append_all`](Self::append_all), but does not wait: `None` if a `block` reader still needs the room.
+    /// As [`append_all`](Self::append_all), but does not wait: `None` if a `block` reader still
+    /// needs the room.
     ///
     /// # Errors
     ///
     /// As [`append_all`](Self::append_all).
-    pub fn try_append_all<C: AsRef<[u8]>>(&mut self, chunks: &[C]) -> Result<Option<Appended>, WriteError> {
+    pub fn try_append_all<C: AsRef<[u8]>>(
+        &mut self,
+        chunks: &[C],
+    ) -> Result<Option<Appended>, WriteError> {
         let chunks = || chunks.iter().map(AsRef::as_ref).filter(|chunk| !chunk.is_empty());
         let size = self.shared.config.total(chunks())?;
         let now = clock::append_time();
@@ -129,7 +139,11 @@ mod tests {
     use crate::{Read, Stream, StreamConfig, WriteError};
 
     fn stream() -> Stream {
-        let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+        let config = StreamConfig {
+            ring_buffer_size: 4096,
+            channel_buffer_size: 4096,
+            ..Default::default()
+        };
         Stream::new("s", config).unwrap()
     }
 
@@ -155,7 +169,10 @@ mod tests {
             Err(WriteError::TooLarge { size: 4098, max: 4096 })
         );
         let many = vec!["x"; 1024];
-        assert_eq!(writer.try_append_all(&many), Err(WriteError::TooMany { count: 1024, max: 1023 }));
+        assert_eq!(
+            writer.try_append_all(&many),
+            Err(WriteError::TooMany { count: 1024, max: 1023 })
+        );
         assert_eq!(stream.extent().head, 0);
         assert!(writer.try_append_all(&many[1..]).unwrap().is_some());
     }

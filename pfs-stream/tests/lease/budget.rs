@@ -25,7 +25,8 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_that_has_to_wait_for_m
         let registry = Registry::new(Limits::UNLIMITED);
         let stream = registry.create("s", StreamConfig::default().buffer_size(SIZE)).unwrap();
         let mut writer = stream.writer().unwrap();
-        let _reader = stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
+        let _reader =
+            stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
         let mut holder = lease(&mut writer);
         append(&mut holder, 100).unwrap();
         let woken = Arc::new(Woken::default());
@@ -40,12 +41,15 @@ fn who_waits_for_the_end_of_a_lease_is_woken_by_an_append_that_has_to_wait_for_m
 }
 
 #[test]
-fn a_leased_ring_and_what_wakes_others_take_three_descriptors_whatever_the_stream_had_when_it_was_offered() {
+fn a_leased_ring_and_what_wakes_others_take_three_descriptors_whatever_the_stream_had_when_it_was_offered()
+ {
     let config = StreamConfig::default().buffer_size(1024 * 1024);
     for was_shared in [true, false] {
         let registry = Registry::with_descriptors(Limits::UNLIMITED, 3 + u64::from(!was_shared));
-        let (stream, other) =
-            (registry.create("s", config.clone()).unwrap(), registry.create("o", config.clone()).unwrap());
+        let (stream, other) = (
+            registry.create("s", config.clone()).unwrap(),
+            registry.create("o", config.clone()).unwrap(),
+        );
         let mut writer = stream.writer().unwrap();
         writer.try_append(chunk(0, 100)).unwrap();
         let there = was_shared.then(|| Shm::new(&stream));
@@ -90,7 +94,10 @@ fn the_append_after_a_lease_takes_as_large_a_ring_as_there_is_memory_for() {
         drop(reader);
         writer.try_append(chunk(64_000, 1000)).unwrap();
         let stat = stream.stat();
-        assert!((15_000..20_000).contains(&(stat.head - stat.tail)) && stat.capacity < SIZE / 2, "{stat:?}");
+        assert!(
+            (15_000..20_000).contains(&(stat.head - stat.tail)) && stat.capacity < SIZE / 2,
+            "{stat:?}"
+        );
         let mut late = stream.reader(ReadOptions::default()).unwrap();
         assert!(read(&mut late) == chunk(stat.tail, stat.head - stat.tail));
         if let Some(mut there) = there {
@@ -119,7 +126,8 @@ fn a_smaller_ring_after_a_lease_holds_all_that_block_readers_have_to_read() {
 }
 
 #[test]
-fn an_append_after_a_lease_waits_for_block_readers_where_there_is_no_memory_for_what_they_have_to_read() {
+fn an_append_after_a_lease_waits_for_block_readers_where_there_is_no_memory_for_what_they_have_to_read()
+ {
     let (registry, stream, mut writer, mut reader, _) = ended(20_000, SlowPolicy::Block, false);
     assert_eq!(writer.try_append("x"), Err(WriteError::Full));
     assert_eq!(writer.try_append_all(&["x"]), Ok(None));
@@ -151,7 +159,9 @@ fn a_wait_for_room_leaves_the_ring_alone_that_the_stream_has_after_the_lease() {
     let mut reader = stream.reader(options).unwrap();
     let mut holder = lease(&mut writer);
     append(&mut holder, SIZE).unwrap();
-    let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else { panic!("there is no room") };
+    let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else {
+        panic!("there is no room")
+    };
     {
         let mut cx = Context::from_waker(Waker::noop());
         let mut room = pin!(writer.room_for_holder(up_to));
@@ -185,7 +195,11 @@ fn an_append_after_a_lease_that_finds_no_memory_takes_a_small_ring_in_place_of_t
                 assert!(there.read().ends_with(&chunk(64_000 + byte, 1)));
             }
             let most = before + SMALLEST;
-            assert!(registry.memory() <= most, "{} bytes, and {before} under the lease", registry.memory());
+            assert!(
+                registry.memory() <= most,
+                "{} bytes, and {before} under the lease",
+                registry.memory()
+            );
         }
         drop(stream);
         registry.remove("s");

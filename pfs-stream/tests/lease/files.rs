@@ -27,7 +27,11 @@ fn each_read_of_a_file_is_a_chunk_also_across_the_end_of_the_ring() {
     assert_eq!((holder.published(), stream.stat().chunks), (30, 30));
     drop(output);
     assert_eq!(holder.try_push_from(input.as_fd(), 32_000).unwrap().unwrap(), 0);
-    assert_eq!((stream.stat().chunks, stream.stat().head), (30, from), "the end of the file is no chunk");
+    assert_eq!(
+        (stream.stat().chunks, stream.stat().head),
+        (30, from),
+        "the end of the file is no chunk"
+    );
 }
 
 #[test]

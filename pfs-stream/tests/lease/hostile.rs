@@ -32,7 +32,8 @@ fn a_ring_that_the_holder_spoils_ends_its_lease_and_harms_nothing_else() {
             // The header's words, and then the first of the index.
             let at = if word < 128 { word } else { 512 + word - 128 };
             words[at].store(value, Relaxed);
-            let _ = (stream.stat(), stream.extent(), stream.reader(ReadOptions::default()).map(drop));
+            let _ =
+                (stream.stat(), stream.extent(), stream.reader(ReadOptions::default()).map(drop));
             let _ = here.try_read(&mut Vec::new(), 1000);
             let _ = append(&mut holder, 100);
             let _ = stream.stat();
@@ -94,9 +95,11 @@ fn a_holder_that_scribbles_on_the_pages_of_block_readers_keeps_nobody_from_readi
 pub(super) fn words(file: &impl AsFd) -> &'static [AtomicU64] {
     let len = rustix::fs::fstat(file).unwrap().st_size as usize;
     let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped, of a file that keeps its size.
+    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped, of a file
+    // that keeps its size.
     unsafe {
-        let address = mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0).unwrap();
+        let address =
+            mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0).unwrap();
         std::slice::from_raw_parts(address.cast(), len / 8)
     }
 }

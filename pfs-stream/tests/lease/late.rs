@@ -20,7 +20,8 @@ fn who_joins_after_an_append_was_announced_too_late_starts_where_the_ring_begins
     for _ in 0..4 {
         append(&mut holder, 1000).unwrap();
     }
-    let _other = stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
+    let _other =
+        stream.reader(ReadOptions { policy: SlowPolicy::Block, ..Default::default() }).unwrap();
     // It had found that its lease goes on, and says now that it overwrites three chunks.
     words[TAIL].store(3, Relaxed);
     let late = |start| {

@@ -1,4 +1,5 @@
-//! What a writer with a lease, its stream and its readers are promised, with all sides in one process.
+//! What a writer with a lease, its stream and its readers are promised, with all sides in one
+//! process.
 #![cfg(all(target_os = "linux", not(any(loom, miri))))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 
@@ -157,7 +158,8 @@ fn what_the_holder_of_a_lease_appends_is_read_by_everybody_and_shown_by_stat() {
 }
 
 #[test]
-fn what_the_holder_pushes_is_in_the_stream_when_it_is_published_and_is_left_to_it_if_the_lease_has_ended() {
+fn what_the_holder_pushes_is_in_the_stream_when_it_is_published_and_is_left_to_it_if_the_lease_has_ended()
+ {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
     let mut holder = lease(&mut writer);
@@ -218,7 +220,10 @@ fn an_append_of_anybody_else_ends_the_lease_and_nothing_is_lost_or_doubled() {
     let mut other = stream.writer().unwrap();
     other.try_append(chunk(3000, 100)).unwrap();
     let end = writer.poll_lease_end(&mut cx);
-    assert!(matches!(end, Poll::Ready(LeaseEnd { chunks: 1, offset: 3000, violation: None, .. })), "{end:?}");
+    assert!(
+        matches!(end, Poll::Ready(LeaseEnd { chunks: 1, offset: 3000, violation: None, .. })),
+        "{end:?}"
+    );
     assert_eq!(append(&mut holder, 10), Err(HolderError::Ended));
     assert_eq!(holder.published(), 1);
     writer.try_append(chunk(3100, 200)).unwrap();
@@ -332,7 +337,9 @@ fn a_block_reader_that_a_holder_waits_for_can_be_given_up() {
     let _reader = stream.reader(options).unwrap();
     let mut holder = lease(&mut writer);
     append(&mut holder, SIZE).unwrap();
-    let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else { panic!("there is no room") };
+    let Err(HolderError::Full { up_to }) = append(&mut holder, 10) else {
+        panic!("there is no room")
+    };
     assert!(holder.waits_for_room(up_to));
     let (blockers, mut cx) = (writer.blockers(), Context::from_waker(Waker::noop()));
     let mut room = pin!(writer.room_for_holder(up_to));

@@ -10,7 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{SIZE, Shm, append, begin, chunk, map, own, read, stream};
 
-const BLOCK: fn() -> ReadOptions = || ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
+const BLOCK: fn() -> ReadOptions =
+    || ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
 
 /// A lease, and the event counter that readers add to.
 fn lease(writer: &mut Writer) -> (Holder, OwnedFd) {

@@ -34,9 +34,15 @@ impl Seen {
         while !bytes.is_empty() {
             let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
             let (writer, number, len) = (word(0), word(8), word(16) as usize);
-            assert!(bytes[..len] == numbered(writer, number), "chunk {number} of {writer} is wrong");
+            assert!(
+                bytes[..len] == numbered(writer, number),
+                "chunk {number} of {writer} is wrong"
+            );
             let next = &mut self.next[writer as usize];
-            assert!(next.is_none_or(|next| next == number), "{number} of {writer} in place of {next:?}");
+            assert!(
+                next.is_none_or(|next| next == number),
+                "{number} of {writer} in place of {next:?}"
+            );
             (*next, self.chunks, bytes) = (Some(number + 1), self.chunks + 1, &bytes[len..]);
         }
     }
@@ -87,7 +93,9 @@ impl Leasing<'_> {
                 Err(HolderError::Full { .. }) => {}
                 Err(HolderError::Ended) => {
                     // It may be said a moment later.
-                    let end = pollster::block_on(std::future::poll_fn(|cx| self.writer.poll_lease_end(cx)));
+                    let end = pollster::block_on(std::future::poll_fn(|cx| {
+                        self.writer.poll_lease_end(cx)
+                    }));
                     assert_eq!((end.chunks, end.violation), (holder.published(), None));
                     self.holder = None;
                 }
@@ -223,10 +231,15 @@ fn a_reader_that_joins_while_the_holder_overwrites_the_ring_starts_at_a_whole_ch
                 stop.store(1, Relaxed);
                 panic!("{start:?}: {error}");
             }
-            let chunks =
-                bytes.as_slice().chunks(24).map(|chunk| u64::from_ne_bytes(chunk[..8].try_into().unwrap()));
-            let expected =
-                chunks.clone().next().into_iter().flat_map(|first| (first..).take(bytes.len() / 24));
+            let chunks = bytes
+                .as_slice()
+                .chunks(24)
+                .map(|chunk| u64::from_ne_bytes(chunk[..8].try_into().unwrap()));
+            let expected = chunks
+                .clone()
+                .next()
+                .into_iter()
+                .flat_map(|first| (first..).take(bytes.len() / 24));
             assert_eq!(bytes, expected.flat_map(small).collect::<Vec<_>>(), "{start:?}");
         }
         stop.store(1, Relaxed);

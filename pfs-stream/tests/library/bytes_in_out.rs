@@ -38,7 +38,10 @@ fn a_line_with_values_in_it_is_one_chunk() {
         let (number, count) = (1, 2);
         writeln!(writer, "line {number} of {count}").unwrap();
         assert_eq!(stream.stat().chunks, 1);
-        assert_eq!(blocking(&stream).next_blocking().unwrap(), Event::Chunk("line 1 of 2\n".into()));
+        assert_eq!(
+            blocking(&stream).next_blocking().unwrap(),
+            Event::Chunk("line 1 of 2\n".into())
+        );
     }
 }
 
@@ -55,7 +58,11 @@ fn a_reader_is_read_as_a_file_is() {
         assert_eq!(reader(&stream).into_byte_iter().read_to_string(&mut all).unwrap(), 23);
         let mut part = reader(&stream).into_byte_iter();
         part.read_exact(&mut [0; 11]).unwrap();
-        assert_eq!(part.next().unwrap().unwrap(), "second ", "the rest of a chunk comes before the next");
+        assert_eq!(
+            part.next().unwrap().unwrap(),
+            "second ",
+            "the rest of a chunk comes before the next"
+        );
     }
 }
 
@@ -76,7 +83,11 @@ async fn a_reader_is_read_as_a_file_of_tokios_is_and_a_writer_written() {
         assert_eq!(first.len(), 30_001);
         assert_eq!(writing.await.unwrap().kind(), std::io::ErrorKind::BrokenPipe);
         let stat = stream.stat();
-        assert_eq!((stat.writers_finished, stat.writers_died), (1, 0), "a shutdown is a proper end");
+        assert_eq!(
+            (stat.writers_finished, stat.writers_died),
+            (1, 0),
+            "a shutdown is a proper end"
+        );
         assert!(stream.is_active(), "of the writer");
         let mut writer = stream.writer().unwrap().into_async_write().closing();
         writer.shutdown().await.unwrap();
@@ -101,11 +112,18 @@ async fn a_gap_is_an_error_of_its_own_and_what_follows_goes_on_behind_it() {
         assert_eq!((lost.from, lost.to, lost.chunks, lost.bytes()), (0, 8 * 4096, 8, 8 * 4096));
         assert_eq!(error.to_string(), "32768 bytes are lost, offsets 0 to 32768");
         assert_eq!(bytes.next().await.unwrap().unwrap(), [8; 4096][..]);
-        assert_eq!((bytes.lost_bytes(), bytes.lost_chunks(), bytes.position()), (32768, 8, 9 * 4096));
+        assert_eq!(
+            (bytes.lost_bytes(), bytes.lost_chunks(), bytes.position()),
+            (32768, 8, 9 * 4096)
+        );
         let mut buffer = [0; 100];
         bytes.read_exact(&mut buffer).await.unwrap();
         assert_eq!((buffer, bytes.position()), ([9; 100], 9 * 4096 + 100));
-        assert_eq!(bytes.next().await.unwrap().unwrap().len(), 3996, "the rest of what was read in part");
+        assert_eq!(
+            bytes.next().await.unwrap().unwrap().len(),
+            3996,
+            "the rest of what was read in part"
+        );
 
         assert!(LostData::from_io_error(&read.read(&mut buffer).unwrap_err()).is_some());
         assert_eq!((read.read(&mut buffer).unwrap(), buffer[0]), (100, 8));
@@ -121,7 +139,11 @@ async fn an_error_of_an_async_write_comes_no_later_than_its_shutdown() {
         let mut slow = blocking(&stream);
         let mut writer = stream.writer().unwrap().into_async_write();
         writer.write_all(&[1; 8192]).await.unwrap();
-        assert_eq!(writer.write(&[2; 8192]).await.unwrap(), 8192, "taken over, though there is no room");
+        assert_eq!(
+            writer.write(&[2; 8192]).await.unwrap(),
+            8192,
+            "taken over, though there is no room"
+        );
         assert_eq!(stream.bytes_written(), 8192);
         stream.close();
         let error = writer.shutdown().await.unwrap_err();

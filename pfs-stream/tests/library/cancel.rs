@@ -1,6 +1,7 @@
 //! Whatever is given up at any of its awaits has done its work whole or not at all.
 //!
-//! Everything here is polled once and dropped if that was not enough, always; nothing may be lost or come twice.
+//! Everything here is polled once and dropped if that was not enough, always; nothing may be lost
+//! or come twice.
 
 use std::{
     future::{Future, poll_fn},
@@ -128,7 +129,8 @@ async fn byte_streams() {
 #[tokio::test]
 async fn async_reads_and_async_writes() {
     for (stream, writer, reader) in pairs() {
-        let (mut bytes, mut writer) = (reader.into_byte_stream(), writer.into_async_write().closing());
+        let (mut bytes, mut writer) =
+            (reader.into_byte_stream(), writer.into_async_write().closing());
         let (sent, all) = (chunks(), chunks().concat());
         let writing = async {
             for chunk in &sent {

@@ -1,4 +1,5 @@
-//! How readers tell a writer that has finished from one that died, and both from one that is still there.
+//! How readers tell a writer that has finished from one that died, and both from one that is still
+//! there.
 
 use std::{io::Write, mem, panic, thread};
 
@@ -91,7 +92,10 @@ fn each_clone_of_a_writer_finishes_or_dies_for_itself() {
         let third = second.clone();
         first.write_all(b"1").unwrap();
         second.write_all(b"2").unwrap();
-        assert_eq!((first.bytes_written(), second.bytes_written(), third.bytes_written()), (1, 1, 0));
+        assert_eq!(
+            (first.bytes_written(), second.bytes_written(), third.bytes_written()),
+            (1, 1, 0)
+        );
         assert_eq!(stream.stat().writers.len(), 3);
         first.finish(Finish::KeepOpen);
         drop(second);
@@ -133,7 +137,8 @@ fn a_writer_that_fails_counts_as_one_that_died() {
 #[test]
 fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
     for stream in both(4096) {
-        let (mut patient, mut waiting, bytes) = (reader(&stream), until_gone(&stream), reader(&stream));
+        let (mut patient, mut waiting, bytes) =
+            (reader(&stream), until_gone(&stream), reader(&stream));
         let mut events = stream.events();
         let mut writer = stream.writer().unwrap();
         writer.write_all(b"some").unwrap();
@@ -146,13 +151,17 @@ fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
         }
         let items: Vec<_> = bytes.into_iter().collect();
         assert_eq!(items[0].as_ref().unwrap(), "some");
-        assert!(matches!(ReadError::from_io_error(items[1].as_ref().unwrap_err()), Some(ReadError::Failed)));
+        assert!(matches!(
+            ReadError::from_io_error(items[1].as_ref().unwrap_err()),
+            Some(ReadError::Failed)
+        ));
         assert_eq!(items.len(), 2);
         let stat = stream.stat();
         assert_eq!((stat.state, stat.writers_finished, stat.writers_died), (State::Failed, 0, 1));
         assert!(stream.extent().closed && !stream.extent().is_complete());
         let told = std::iter::from_fn(|| events.try_next());
-        let closed: Vec<_> = told.filter(|event| matches!(event, StreamEvent::Closed { .. })).collect();
+        let closed: Vec<_> =
+            told.filter(|event| matches!(event, StreamEvent::Closed { .. })).collect();
         assert_eq!(closed, [StreamEvent::Closed { offset: 4, failed: true }]);
     }
 }

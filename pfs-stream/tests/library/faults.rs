@@ -23,7 +23,10 @@ fn closing_ends_every_reader_and_every_later_one() {
             assert_eq!(ends.recv().unwrap(), 1, "its one chunk and then the end");
         }
         assert_eq!(reader(&stream).into_iter().count(), 1, "one that comes later");
-        assert!(matches!(reader(&stream).into_event_iter().last(), Some(Ok(Event::End { offset: 3, .. }))));
+        assert!(matches!(
+            reader(&stream).into_event_iter().last(),
+            Some(Ok(Event::End { offset: 3, .. }))
+        ));
         assert_eq!(stream.writer().unwrap_err(), AttachError::Closed);
         assert!(!stream.is_active());
     }
@@ -48,8 +51,10 @@ fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
     let mut writer = stream.writer().unwrap();
     let mut append = |count| {
         for _ in 0..count {
-            let chunk =
-                bytes::Bytes::from_owner(Counted { bytes: vec![1; 8192], _alive: Arc::clone(&alive) });
+            let chunk = bytes::Bytes::from_owner(Counted {
+                bytes: vec![1; 8192],
+                _alive: Arc::clone(&alive),
+            });
             pollster::block_on(writer.append(chunk)).unwrap();
         }
     };
@@ -151,7 +156,10 @@ fn a_reader_that_goes_is_counted_out_at_once_whatever_it_was_doing() {
         writer.try_append(b"x").unwrap();
         assert_eq!(writer.readers(), 0, "the writer tells it as well");
         let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
-        assert_eq!(told.first().map(|event| matches!(event, StreamEvent::Subscribed { .. })), Some(true));
+        assert_eq!(
+            told.first().map(|event| matches!(event, StreamEvent::Subscribed { .. })),
+            Some(true)
+        );
         assert_eq!(
             (told.get(1), told.last()),
             (Some(&StreamEvent::FirstReader), Some(&StreamEvent::NoReaders))
@@ -177,9 +185,12 @@ fn a_watcher_misses_nothing_and_one_that_sleeps_is_told_how_much_it_missed() {
     assert!(matches!(awake.try_next(), Some(StreamEvent::Closed { .. })));
     assert_eq!((awake.try_next(), awake.try_next()), (Some(StreamEvent::Removed), None));
     let told: Vec<_> = std::iter::from_fn(|| asleep.try_next()).collect();
-    let missed: u64 =
-        told.iter().map(|event| if let StreamEvent::Missed { count } = event { *count } else { 0 }).sum();
-    let kept = told.iter().filter(|event| !matches!(event, StreamEvent::Missed { .. })).count() as u64;
+    let missed: u64 = told
+        .iter()
+        .map(|event| if let StreamEvent::Missed { count } = event { *count } else { 0 })
+        .sum();
+    let kept =
+        told.iter().filter(|event| !matches!(event, StreamEvent::Missed { .. })).count() as u64;
     assert_eq!(kept + missed, 4002, "every event was told or counted");
     assert!(missed > 0 && kept < 1000, "and few of them were kept");
     assert_eq!(told.last(), Some(&StreamEvent::Removed));
@@ -192,7 +203,8 @@ fn a_slow_reader_gets_what_was_written_or_a_gap_and_never_what_came_later() {
         let reader = reader(&stream);
         let writing = thread::spawn(move || {
             for n in 0..20_000_u32 {
-                // All bytes of a chunk tell its number; sizes on both sides of what is held by reference.
+                // All bytes of a chunk tell its number; sizes on both sides of what is held by
+                // reference.
                 let size = if n % 3 == 0 { 9000 } else { 300 };
                 writer.write_all(&vec![(n % 251) as u8; size]).unwrap();
             }

@@ -48,7 +48,8 @@ async fn a_thousand_idle_readers_are_asked_nothing_and_one_chunk_asks_each_of_th
                 }
             });
         }
-        // The only thread is this one's, and while others can run, several dozen do before it is its turn again.
+        // The only thread is this one's, and while others can run, several dozen do before it is
+        // its turn again.
         let settle = || async {
             for _ in 0..READERS {
                 tokio::task::yield_now().await;
@@ -58,7 +59,11 @@ async fn a_thousand_idle_readers_are_asked_nothing_and_one_chunk_asks_each_of_th
         assert_eq!(settle().await, READERS, "each was asked once, and sleeps");
         let mut writer = stream.writer().unwrap();
         StreamWriter::append(&mut writer, b"x").await.unwrap();
-        assert_eq!(settle().await, 3 * READERS, "once for the chunk, and once to find that there is no more");
+        assert_eq!(
+            settle().await,
+            3 * READERS,
+            "once for the chunk, and once to find that there is no more"
+        );
         assert_eq!(got.load(SeqCst), READERS);
         writer.finish(Finish::Close);
         assert_eq!((settle().await, stream.readers()), (4 * READERS, 0));
@@ -77,12 +82,16 @@ impl Wake for Woken {
 #[test]
 fn who_waits_is_woken_by_what_it_waits_for_and_by_nothing_else() {
     for stream in both(8192) {
-        let (woken, mut reader, mut events) = (Arc::<Woken>::default(), blocking(&stream), stream.events());
+        let (woken, mut reader, mut events) =
+            (Arc::<Woken>::default(), blocking(&stream), stream.events());
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);
         let count = || woken.0.load(SeqCst);
         let mut writer = stream.writer().unwrap();
-        assert!(reader.poll_next(&mut context).is_pending() && events.poll_next(&mut context).is_pending());
+        assert!(
+            reader.poll_next(&mut context).is_pending()
+                && events.poll_next(&mut context).is_pending()
+        );
         let other = stream.writer().unwrap();
         other.finish(Finish::KeepOpen);
         stream.stat();

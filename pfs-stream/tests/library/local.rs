@@ -1,4 +1,5 @@
-//! Streams of one process, which hold large chunks by reference, against a model that never forgets a byte.
+//! Streams of one process, which hold large chunks by reference, against a model that never forgets
+//! a byte.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -26,7 +27,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         (0..100_000_u64).prop_map(Start::Tail),
         (0..500_000_u64).prop_map(Start::Offset),
     ];
-    let policy = prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)];
+    let policy =
+        prop_oneof![Just(SlowPolicy::Drop), Just(SlowPolicy::Block), Just(SlowPolicy::Disconnect)];
     prop_oneof![
         12 => (len, any::<bool>()).prop_map(|(len, shared)| Operation::Append { len, shared }),
         3 => (start, policy).prop_map(|(start, policy)| Operation::Join(start, policy)),
@@ -284,7 +286,8 @@ fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on(
         let mut reader = stream.reader(options).unwrap();
         let alive = append_counted(&mut writer, count, size);
         assert!(matches!(reader.try_next(), Ok(Some(Event::Chunk(_)))));
-        // The ring goes all the way round: what the reader took is all that is left, without the one that was handed on.
+        // The ring goes all the way round: what the reader took is all that is left, without the
+        // one that was handed on.
         append_counted(&mut writer, 8, 2 * 1024 * 1024);
         assert_eq!(std::sync::Arc::strong_count(&alive) - 1, kept - 1, "chunks of {size}");
     }
@@ -300,15 +303,19 @@ fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
     let (mut same, mut copied) = (0, 0);
     for round in 0..200_usize {
         for number in 0..100_usize {
-            let len =
-                if number % 50 == 7 || number == 30 + round % 30 { 4096 + number } else { 1 + round % 90 };
+            let len = if number % 50 == 7 || number == 30 + round % 30 {
+                4096 + number
+            } else {
+                1 + round % 90
+            };
             let chunk = Bytes::from(vec![(round + number) as u8; len]);
             writer.try_append(chunk.clone()).unwrap();
             sent.push_back(chunk);
         }
         // It stays some rounds behind.
         while sent.len() > 500 {
-            let (Some(Event::Chunk(got)), Some(chunk)) = (reader.try_next().unwrap(), sent.pop_front())
+            let (Some(Event::Chunk(got)), Some(chunk)) =
+                (reader.try_next().unwrap(), sent.pop_front())
             else {
                 panic!()
             };

@@ -20,7 +20,10 @@ fn config(ring: u64, channel: u64) -> StreamConfig {
 
 /// A stream of each kind, with buffers of so many bytes.
 fn both(size: u64) -> [Stream; 2] {
-    [Stream::new("shared", config(size, size)).unwrap(), Stream::local("local", config(size, size)).unwrap()]
+    [
+        Stream::new("shared", config(size, size)).unwrap(),
+        Stream::local("local", config(size, size)).unwrap(),
+    ]
 }
 
 fn reader(stream: &Stream) -> Reader {

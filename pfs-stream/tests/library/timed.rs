@@ -1,4 +1,5 @@
-//! Stall detectors and throttles, given up at every await, in a time that goes on only while they wait.
+//! Stall detectors and throttles, given up at every await, in a time that goes on only while they
+//! wait.
 
 use std::{future::Future, num::NonZeroU64, time::Duration};
 
@@ -47,7 +48,10 @@ async fn a_stall_detector_tells_every_stall_once_and_loses_nothing() {
             writer.finish(Finish::Close);
         };
         let ((), (got, stalls)) = tokio::join!(writing, all(reader));
-        assert_eq!(got.iter().map(|chunk| chunk[0]).collect::<Vec<_>>(), (0..20).collect::<Vec<u8>>());
+        assert_eq!(
+            got.iter().map(|chunk| chunk[0]).collect::<Vec<_>>(),
+            (0..20).collect::<Vec<u8>>()
+        );
         assert_eq!(stalls, 5 * (1 + 2 + 3), "in each pause, as often as it has whole 100 ms");
         assert!(was_given_up());
     }
@@ -85,7 +89,10 @@ async fn a_throttled_writer_keeps_to_its_rate_and_writes_nothing_twice() {
             }
         }
         let took = begin.elapsed();
-        assert!((400..=410).contains(&took.as_millis()), "{took:?}: the fifth comes after four tenths");
+        assert!(
+            (400..=410).contains(&took.as_millis()),
+            "{took:?}: the fifth comes after four tenths"
+        );
         assert!(was_given_up());
         writer.finish(Finish::Close).await.unwrap();
         let got: Vec<_> = std::iter::from_fn(|| reader.try_next().unwrap()).take(6).collect();

@@ -13,7 +13,11 @@ struct Frame {
 }
 
 fn frame(n: u8) -> Frame {
-    Frame { at: f64::from(n) / 7.0, name: format!("frame\n{n} ☂"), bytes: vec![n; usize::from(n) * 100] }
+    Frame {
+        at: f64::from(n) / 7.0,
+        name: format!("frame\n{n} ☂"),
+        bytes: vec![n; usize::from(n) * 100],
+    }
 }
 
 #[tokio::test]
@@ -56,7 +60,8 @@ async fn a_chunk_that_is_no_value_and_a_gap_are_error_items_and_it_goes_on() {
             match values.next().await.unwrap().unwrap_err() {
                 error @ TypedReadError::Decode { .. } => {
                     assert!(!error.is_final());
-                    let said = format!("the chunk of {len} bytes before offset {offset} is no such value");
+                    let said =
+                        format!("the chunk of {len} bytes before offset {offset} is no such value");
                     assert_eq!(error.to_string(), said);
                 }
                 other => panic!("{other:?}"),
@@ -68,7 +73,10 @@ async fn a_chunk_that_is_no_value_and_a_gap_are_error_items_and_it_goes_on() {
         }
         writer.append(&3).await.unwrap();
         let lost = values.next().await.unwrap().unwrap_err();
-        assert!(matches!(lost, TypedReadError::Lost(LostData { from: 29, chunks: 3, .. })), "{lost:?}");
+        assert!(
+            matches!(lost, TypedReadError::Lost(LostData { from: 29, chunks: 3, .. })),
+            "{lost:?}"
+        );
         assert!(values.next().await.unwrap().is_err());
         assert_eq!(values.next().await.unwrap().unwrap(), 3);
         stream.remove();
@@ -84,12 +92,17 @@ async fn a_value_that_cannot_be_written_does_not_end_the_writer() {
         let mut writer = TypedWriter::<Vec<u8>>::json(stream.writer().unwrap());
         let error = writer.append(&vec![0; 5000]).await.unwrap_err();
         assert!(matches!(error, TypedWriteError::Write(WriteError::TooLarge { max: 4096, .. })));
-        let mut maps = TypedWriter::<std::collections::HashMap<(u8, u8), u8>>::json(writer.get_ref().clone());
+        let mut maps =
+            TypedWriter::<std::collections::HashMap<(u8, u8), u8>>::json(writer.get_ref().clone());
         let error = maps.append(&[((1, 2), 3)].into()).await.unwrap_err();
         assert!(matches!(error, TypedWriteError::Encode(_)), "JSON has no such keys");
         assert_eq!(stream.bytes_written(), 0);
         writer.append(&vec![7]).await.unwrap();
-        assert_eq!(reader(&stream).try_next().unwrap(), Some(Event::Chunk("[7]\n".into())), "a line of JSON");
+        assert_eq!(
+            reader(&stream).try_next().unwrap(),
+            Some(Event::Chunk("[7]\n".into())),
+            "a line of JSON"
+        );
     }
 }
 
@@ -98,5 +111,8 @@ fn a_binary_chunk_with_something_behind_its_value_is_none() {
     let [stream, _] = both(4096);
     stream.writer().unwrap().try_append(&[5, 6]).unwrap();
     let mut values = TypedReader::<u8, _, Postcard>::with_codec(reader(&stream)).into_iter();
-    assert!(matches!(values.next().unwrap().unwrap_err(), TypedReadError::Decode { len: 2, offset: 2, .. }));
+    assert!(matches!(
+        values.next().unwrap().unwrap_err(),
+        TypedReadError::Decode { len: 2, offset: 2, .. }
+    ));
 }

@@ -19,11 +19,16 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{byte_at, hand_out, open};
 
-const BLOCK: ReadOptions =
-    ReadOptions { start: Start::Oldest, policy: SlowPolicy::Block, until: Until::Closed, wait: false };
+const BLOCK: ReadOptions = ReadOptions {
+    start: Start::Oldest,
+    policy: SlowPolicy::Block,
+    until: Until::Closed,
+    wait: false,
+};
 
 fn stream(size: u64) -> Stream {
-    let config = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
     Stream::new("s", config).unwrap()
 }
 
@@ -78,7 +83,9 @@ fn pass_on(chunks: u64, input: PipeWriter, mut output: PipeReader) {
                 let count = notifier.count();
                 let position = reader.position();
                 match reader.try_write_to(input.as_fd(), 1, 2000).unwrap() {
-                    Some(Read::Data { bytes, .. }) => assert_eq!(reader.position(), position + bytes as u64),
+                    Some(Read::Data { bytes, .. }) => {
+                        assert_eq!(reader.position(), position + bytes as u64)
+                    }
                     Some(other) => panic!("{other:?} was written"),
                     None if position == end.load(Acquire) => break,
                     None => notifier.sleep(count, None),
@@ -139,7 +146,10 @@ fn a_chunk_is_not_overwritten_before_it_is_written_to_its_end() {
         output.read_exact(&mut got[..8192]).unwrap();
         assert_eq!((writer.try_append(b"x"), handout.position()), (Err(WriteError::Full), 0));
         output.read_exact(&mut got[8192..]).unwrap();
-        assert!(matches!(written.join().unwrap(), Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))));
+        assert!(matches!(
+            written.join().unwrap(),
+            Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))
+        ));
         assert!(got == bytes(0, got.len() as u64));
         assert_eq!(handout.position(), 16 * 1024);
         writer.try_append(b"x").unwrap();
@@ -161,7 +171,10 @@ fn a_chunk_is_written_to_its_end_though_its_stream_is_removed_meanwhile() {
         let mut got = Vec::new();
         output.read_to_end(&mut got).unwrap();
         let (written, then) = written.join().unwrap();
-        assert!(matches!(written, Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))), "{written:?}");
+        assert!(
+            matches!(written, Ok(Some(Read::Data { chunks: 1, bytes: 16_384 }))),
+            "{written:?}"
+        );
         assert!(got == bytes(0, 16 * 1024), "other bytes than were appended");
         assert_eq!(then, Err(ReadError::Removed));
     });
@@ -202,14 +215,21 @@ fn what_nobody_waits_for_what_is_too_little_and_what_is_no_chunk_is_not_written(
     let caught_up = hand_out(&stream, until_now);
     writer.try_append(bytes(1000, 1000)).unwrap();
     let (mut output, input) = io::pipe().unwrap();
-    let write = |reader: &mut ShmReader, least| match reader.try_write_to(input.as_fd(), least, 1024 * 1024) {
+    let write = |reader: &mut ShmReader, least| match reader.try_write_to(
+        input.as_fd(),
+        least,
+        1024 * 1024,
+    ) {
         Ok(None) => 0,
         Ok(Some(Read::Data { bytes, .. })) => bytes,
         other => panic!("{other:?}"),
     };
     assert_eq!(write(&mut open(&drops), 1), 0);
     let mut reader = open(&blocks);
-    assert_eq!((write(&mut reader, 2001), write(&mut reader, 2000), write(&mut reader, 1)), (0, 2000, 0));
+    assert_eq!(
+        (write(&mut reader, 2001), write(&mut reader, 2000), write(&mut reader, 1)),
+        (0, 2000, 0)
+    );
     let mut reader = open(&caught_up);
     assert_eq!((write(&mut reader, 1), write(&mut reader, 1)), (1000, 0), "no more than there was");
     assert!(matches!(reader.try_read(&mut Vec::new(), 1), Ok(Some(Read::End(End::CaughtUp)))));

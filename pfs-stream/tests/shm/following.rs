@@ -104,7 +104,8 @@ fn a_reader_that_stood_still_while_the_stream_moved_reports_exactly_what_it_miss
 fn writers_wait_for_a_block_reader_in_whatever_ring_it_is_and_it_loses_nothing() {
     let stream = stream();
     let mut writer = stream.writer().unwrap();
-    let handout = hand_out(&stream, ReadOptions { policy: SlowPolicy::Block, ..Default::default() });
+    let handout =
+        hand_out(&stream, ReadOptions { policy: SlowPolicy::Block, ..Default::default() });
     let (send, taken) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(move || {

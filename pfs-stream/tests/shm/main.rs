@@ -17,7 +17,8 @@ use pfs_stream::{
 };
 
 fn stream() -> Stream {
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     Stream::new("s", config).unwrap()
 }
 
@@ -58,7 +59,8 @@ fn follow(handout: &Handout) -> (u64, u64) {
                 continue;
             }
             Some(Read::Data { .. }) => {
-                let wrong = bytes.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
+                let wrong =
+                    bytes.iter().zip(position..).find(|(byte, offset)| **byte != byte_at(*offset));
                 assert_eq!(wrong, None, "a byte that is not of its offset");
                 position += bytes.len() as u64;
                 delivered += bytes.len() as u64;
@@ -88,7 +90,8 @@ fn append(writer: &mut Writer, chunks: u64) -> u64 {
 }
 
 #[test]
-fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_when_it_comes_back() {
+fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_when_it_comes_back()
+{
     let stream = stream();
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -98,9 +101,15 @@ fn what_a_reader_has_lost_stays_counted_when_it_goes_on_in_another_process_and_w
     let gap = Read::Gap { from: 0, to: 1000, chunks: 1 };
     assert_eq!(reader.try_read(&mut Vec::new(), 1), Ok(Some(gap)));
     let handout = reader.hand_out(false).unwrap();
-    assert_eq!((handout.lost_bytes(), handout.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
+    assert_eq!(
+        (handout.lost_bytes(), handout.lost_chunks(), stream.stat().lost_bytes),
+        (1000, 1, 1000)
+    );
     let reader = handout.take_back();
-    assert_eq!((reader.lost_bytes(), reader.lost_chunks(), stream.stat().lost_bytes), (1000, 1, 1000));
+    assert_eq!(
+        (reader.lost_bytes(), reader.lost_chunks(), stream.stat().lost_bytes),
+        (1000, 1, 1000)
+    );
 }
 
 /// For as long as `PFS_TEST_SECONDS` says, and at least 100 times.
@@ -112,7 +121,8 @@ fn an_shm_reader_that_is_lapped_sees_no_torn_byte_and_counts_what_it_lost() {
     let mut writer = stream.writer().unwrap();
     let handouts: Vec<_> = (0..3).map(|_| hand_out(&stream, ReadOptions::default())).collect();
     thread::scope(|scope| {
-        let readers: Vec<_> = handouts.iter().map(|handout| scope.spawn(|| follow(handout))).collect();
+        let readers: Vec<_> =
+            handouts.iter().map(|handout| scope.spawn(|| follow(handout))).collect();
         let mut head = 0;
         for round in 0.. {
             if round >= 100 && Instant::now() >= until {
@@ -189,7 +199,8 @@ fn a_page_full_of_garbage_spoils_nothing_but_its_own_stats() {
 
 #[test]
 fn what_a_page_claims_is_told_within_what_can_be() {
-    // Every number is more than it can be, and then less. The stream has 17 bytes in 4 chunks, 7 of them behind the start.
+    // Every number is more than it can be, and then less. The stream has 17 bytes in 4 chunks, 7 of
+    // them behind the start.
     for (claim, position, lost_bytes, lost_chunks) in [(0xFF, 17, 7, 4), (0, 10, 0, 0)] {
         let stream = stream();
         let mut writer = stream.writer().unwrap();
@@ -197,7 +208,8 @@ fn what_a_page_claims_is_told_within_what_can_be() {
             writer.try_append(chunk).unwrap();
         }
         let mut events = stream.events();
-        let liar = hand_out(&stream, ReadOptions { start: Start::Offset(10), ..Default::default() });
+        let liar =
+            hand_out(&stream, ReadOptions { start: Start::Offset(10), ..Default::default() });
         rustix::io::pwrite(liar.page().unwrap(), &[claim; 4096], 0).unwrap();
         assert_eq!(liar.position(), position);
         assert_eq!((liar.lost_bytes(), liar.lost_chunks()), (lost_bytes, lost_chunks));
@@ -209,7 +221,9 @@ fn what_a_page_claims_is_told_within_what_can_be() {
         drop(liar);
         assert_eq!(stream.stat().lost_bytes, lost_bytes);
         let told = std::iter::from_fn(|| events.try_next()).find_map(|event| match event {
-            StreamEvent::Unsubscribed { lost_bytes, lost_chunks, .. } => Some((lost_bytes, lost_chunks)),
+            StreamEvent::Unsubscribed { lost_bytes, lost_chunks, .. } => {
+                Some((lost_bytes, lost_chunks))
+            }
             _ => None,
         });
         assert_eq!(told, Some((lost_bytes, lost_chunks)));
@@ -234,7 +248,8 @@ fn memory_that_could_shrink_is_refused() {
 #[test]
 fn a_removed_stream_is_charged_to_its_quota_until_no_other_process_maps_it() {
     let registry = Registry::new(Limits::default());
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let quota = Quota::new(Limits { max_streams: 1, ..Limits::UNLIMITED });
     let create = |name| registry.charged_to(&quota).create(name, config.clone());
     let stream = create("s").unwrap();
@@ -252,7 +267,8 @@ fn a_removed_stream_is_charged_to_its_quota_until_no_other_process_maps_it() {
 fn while_replaced_streams_are_mapped_their_quota_is_exceeded_by_one_at_most() {
     let registry = Registry::new(Limits::default());
     let quota = Quota::new(Limits { max_streams: 2, ..Limits::UNLIMITED });
-    let replace = |name| registry.charged_to(&quota).replace_with(name, StreamConfig::default(), |_| ());
+    let replace =
+        |name| registry.charged_to(&quota).replace_with(name, StreamConfig::default(), |_| ());
     let mapped = ["a", "b"].map(|name| hand_out(&replace(name).unwrap(), ReadOptions::default()));
     replace("a").unwrap();
     assert!(matches!(replace("b"), Err(CreateError::QuotaOfStreams { used: 3, limit: 2 })));
@@ -265,7 +281,8 @@ fn while_replaced_streams_are_mapped_their_quota_is_exceeded_by_one_at_most() {
 #[test]
 fn the_memory_of_a_removed_stream_is_given_back_although_readers_have_not_noticed_the_removal() {
     let registry = Registry::new(Limits { max_streams: 1, max_memory: 1024 * 1024 });
-    let config = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
+    let config =
+        StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let stream = registry.create("s", config.clone()).unwrap();
     let mut writer = stream.writer().unwrap();
     let mut here = stream.reader(ReadOptions::default()).unwrap();

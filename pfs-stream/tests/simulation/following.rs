@@ -68,7 +68,12 @@ pub(crate) struct Following {
 
 impl Following {
     /// Attaches a reader. `None` where there is nothing yet that it asked for.
-    pub(crate) fn join(stream: &Stream, ledger: &Ledger, number: u32, options: ReadOptions) -> Option<Self> {
+    pub(crate) fn join(
+        stream: &Stream,
+        ledger: &Ledger,
+        number: u32,
+        options: ReadOptions,
+    ) -> Option<Self> {
         let attached = stream.reader_of(options, Self::peer(number));
         Self::attached(attached, ledger, number, options)
     }
@@ -84,7 +89,9 @@ impl Following {
         options: ReadOptions,
     ) -> Option<Self> {
         let Some(place) = Place::new(ledger, options) else {
-            let Start::Offset(offset) = options.start else { panic!("only an offset can be past head") };
+            let Start::Offset(offset) = options.start else {
+                panic!("only an offset can be past head")
+            };
             assert_eq!(attached.err(), Some(AttachError::PastHead { offset, head: ledger.head() }));
             return None;
         };
@@ -161,7 +168,8 @@ impl Following {
         }
     }
 
-    /// What the ring that it reads holds. Only one in another process reads on in a ring that the stream has left.
+    /// What the ring that it reads holds. Only one in another process reads on in a ring that the
+    /// stream has left.
     fn held(&self, ledger: &Ledger) -> Held {
         match &self.kind {
             #[cfg(all(target_os = "linux", not(miri)))]
@@ -234,7 +242,8 @@ impl Following {
         }
     }
 
-    /// Whether a read gave what it should have: `runs` is how a sink got the bytes that can take parts.
+    /// Whether a read gave what it should have: `runs` is how a sink got the bytes that can take
+    /// parts.
     fn check_read(
         &mut self,
         ledger: &Ledger,
@@ -267,7 +276,8 @@ impl Following {
         }
         let expected = if is_in_batch {
             let enough = |chunk: &usize| ledger.end_of(*chunk) - from >= (most as u64).max(1);
-            let last = (first..held.head).find(enough).map_or(u64::MAX, |chunk| ledger.end_of(chunk));
+            let last =
+                (first..held.head).find(enough).map_or(u64::MAX, |chunk| ledger.end_of(chunk));
             last.min(self.place.at)
         } else {
             self.place.end_of_whole(ledger, held, header as u64, most as u64)
@@ -277,7 +287,10 @@ impl Following {
         if let Some((runs, _)) = runs {
             let whole = (first..first + chunks)
                 .map(|chunk| (ledger.end_of(chunk) - ledger.start_of(chunk).max(from)) as usize);
-            assert!(whole.map(|len| (len, 0)).eq(runs.iter().copied()), "a run is a chunk: {runs:?}");
+            assert!(
+                whole.map(|len| (len, 0)).eq(runs.iter().copied()),
+                "a run is a chunk: {runs:?}"
+            );
         }
         self.handed = to;
         self.delivered += len as u64;
@@ -402,7 +415,10 @@ impl Following {
         match &self.kind {
             Kind::Own(reader) => {
                 assert_eq!(reader.position(), self.handed);
-                assert_eq!((reader.lost_bytes(), reader.lost_chunks()), (self.lost, self.lost_chunks));
+                assert_eq!(
+                    (reader.lost_bytes(), reader.lost_chunks()),
+                    (self.lost, self.lost_chunks)
+                );
             }
             #[cfg(all(target_os = "linux", not(miri)))]
             Kind::Shm(shm) => {
@@ -416,7 +432,8 @@ impl Following {
         }
     }
 
-    /// Its stats are what its stream tells of it. And if it sleeps, there is nothing that it sleeps through.
+    /// Its stats are what its stream tells of it. And if it sleeps, there is nothing that it sleeps
+    /// through.
     pub(crate) fn check_with(&self, ledger: &Ledger, stat: Option<&StreamStat>) {
         assert!(
             !self.is_asleep() || self.is_overdue || !self.has_news(ledger),
@@ -425,10 +442,18 @@ impl Following {
         );
         let held = self.held(ledger);
         let has_read_all = held.is_left && self.place.chunk(ledger) == held.head;
-        assert_eq!(self.has_to_follow(), has_read_all, "whether {held:?} is all read at {:?}", self.place);
+        assert_eq!(
+            self.has_to_follow(),
+            has_read_all,
+            "whether {held:?} is all read at {:?}",
+            self.place
+        );
         let Some(stat) = stat else { return };
         let all = &stat.readers;
-        let stat = all.iter().find(|reader| reader.peer == Self::peer(self.number)).expect("it is attached");
+        let stat = all
+            .iter()
+            .find(|reader| reader.peer == Self::peer(self.number))
+            .expect("it is attached");
         assert_eq!((stat.start, stat.position), (self.place.start, self.place.settled));
         assert_eq!((stat.lost_bytes, stat.was_block), (self.lost, self.given_up));
         assert_eq!(stat.policy == SlowPolicy::Block, self.blocks());

@@ -113,7 +113,13 @@ pub(crate) struct Hand {
 }
 
 impl Hand {
-    pub(crate) fn new(kind: Kind, capacity: u64, start: &LeaseStart, words: Words, asleep: Words) -> Self {
+    pub(crate) fn new(
+        kind: Kind,
+        capacity: u64,
+        start: &LeaseStart,
+        words: Words,
+        asleep: Words,
+    ) -> Self {
         let place = |(seq, offset)| Place { seq, offset };
         Self {
             kind,
@@ -194,7 +200,8 @@ impl Hand {
 
     /// Begins to push a chunk, which is published then if `publishes`.
     pub(crate) fn begin(&mut self, chunk: Chunk, publishes: bool) {
-        (self.pending, self.most, self.publishes) = (Some((chunk, Step::Look)), chunk.len, publishes);
+        (self.pending, self.most, self.publishes) =
+            (Some((chunk, Step::Look)), chunk.len, publishes);
     }
 
     /// Begins to append what one read of a file gives, at most so many bytes. The engine's own
@@ -272,7 +279,11 @@ impl Hand {
     }
 
     fn decided(up_to: u64, waits: bool) -> (Did, Option<Step>) {
-        if waits { (Did::Waits(up_to), Some(Step::Waits)) } else { (Did::Nothing, Some(Step::Look)) }
+        if waits {
+            (Did::Waits(up_to), Some(Step::Waits))
+        } else {
+            (Did::Nothing, Some(Step::Look))
+        }
     }
 
     fn own_step(&mut self, chunk: Chunk, step: Step, part: usize) -> (Did, Option<Step>) {
@@ -290,7 +301,10 @@ impl Hand {
                     return (Did::Refused(seq), Some(Step::Publish(Then::Full(seq))));
                 }
                 let announces = seq > self.tail.seq;
-                (Did::Nothing, Some(if announces { Step::Tail { seq, offset } } else { Step::Bytes(0) }))
+                (
+                    Did::Nothing,
+                    Some(if announces { Step::Tail { seq, offset } } else { Step::Bytes(0) }),
+                )
             }
             Step::Full(up_to) => {
                 let is_sealed = words.all()[HEAD].load(Acquire) & SEALED != 0;
@@ -401,7 +415,8 @@ mod tests {
             let mut random = Random::new(seed);
             let mut both = [leased(false), leased(true)];
             for mark in 0..200 {
-                let len = if random.one_in(4) { 1 + random.below(8000) } else { 1 + random.below(40) };
+                let len =
+                    if random.one_in(4) { 1 + random.below(8000) } else { 1 + random.below(40) };
                 let (sleeps, reads, ends) =
                     ([random.one_in(4), random.one_in(4)], random.one_in(2), random.one_in(200));
                 let came_to = both.each_mut().map(|(stream, _, reader, hand)| {
@@ -429,9 +444,14 @@ mod tests {
                 let [(.., one), (.., other)] = &both;
                 assert_eq!((one.published(), one.offset()), (other.published(), other.offset()));
                 assert_eq!(one.pushed, other.pushed);
-                for (word, (one, other)) in one.words.all().iter().zip(other.words.all()).enumerate() {
+                for (word, (one, other)) in
+                    one.words.all().iter().zip(other.words.all()).enumerate()
+                {
                     let is_time = both[0].3.is_time(word);
-                    assert!(is_time || one.load(Relaxed) == other.load(Relaxed), "word {word} of {mark}");
+                    assert!(
+                        is_time || one.load(Relaxed) == other.load(Relaxed),
+                        "word {word} of {mark}"
+                    );
                 }
                 assert_eq!(one.asleep.load(0), other.asleep.load(0));
             }

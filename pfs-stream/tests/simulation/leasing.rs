@@ -164,7 +164,10 @@ impl RoomWait {
         let future = Box::pin(async move {
             {
                 let mut room = pin!(writer.room_for_holder(up_to));
-                poll_fn(|cx| if cancelled.get() { Poll::Ready(()) } else { room.as_mut().poll(cx) }).await;
+                poll_fn(
+                    |cx| if cancelled.get() { Poll::Ready(()) } else { room.as_mut().poll(cx) },
+                )
+                .await;
             }
             (writer, ())
         });

@@ -1,4 +1,5 @@
-//! The oracle: what was appended to a stream, what its ring must still hold, and what a reader must be given next.
+//! The oracle: what was appended to a stream, what its ring must still hold, and what a reader must
+//! be given next.
 
 use pfs_stream::{End, ReadOptions, SlowPolicy, Start, StreamConfig, StreamStat, Until};
 
@@ -137,8 +138,8 @@ impl Ledger {
         }
     }
 
-    /// The oldest chunk that the stream's ring still holds after `count` more chunks, of `len` bytes together; `None` if that is not
-    /// known. `capacity` is that of the ring.
+    /// The oldest chunk that the stream's ring still holds after `count` more chunks, of `len`
+    /// bytes together; `None` if that is not known. `capacity` is that of the ring.
     pub(crate) fn tail_after(&self, capacity: u64, len: u64, count: usize) -> Option<usize> {
         let most = self.rings.max_chunks(self.rings.current())?;
         Some(self.tail_in(capacity, most, len, count))
@@ -147,12 +148,13 @@ impl Ledger {
     /// As [`tail_after`](Self::tail_after), of a ring that holds so many bytes and chunks.
     fn tail_in(&self, capacity: u64, most: u64, len: u64, count: usize) -> usize {
         let (head, next) = (self.head() + len, self.ends.len() + count);
-        let is_held = |chunk: usize| head - self.start_of(chunk) <= capacity && (next - chunk) as u64 <= most;
+        let is_held =
+            |chunk: usize| head - self.start_of(chunk) <= capacity && (next - chunk) as u64 <= most;
         (self.tail..self.ends.len()).find(|chunk| is_held(*chunk)).unwrap_or(self.ends.len())
     }
 
-    /// Enters chunks that were appended together. No more history went than had to, for the ring that the stream has now; and
-    /// for a ring of full size if there was always memory for one.
+    /// Enters chunks that were appended together. No more history went than had to, for the ring
+    /// that the stream has now; and for a ring of full size if there was always memory for one.
     pub(crate) fn append(&mut self, chunks: &[Chunk], stat: &StreamStat, was_limited: bool) {
         let len = chunks.iter().map(|chunk| chunk.len).sum();
         let (bytes, most) = self.rings.full();
@@ -242,7 +244,11 @@ impl Ledger {
     /// What `stat` tells of the stream is what is entered here.
     pub(crate) fn check(&self, stat: &StreamStat) {
         assert_eq!((stat.head, stat.chunks), (self.head(), self.ends.len() as u64));
-        assert_eq!((stat.chunks - stat.chunks_held) as usize, self.tail, "history went without an append");
+        assert_eq!(
+            (stat.chunks - stat.chunks_held) as usize,
+            self.tail,
+            "history went without an append"
+        );
         assert_eq!(stat.tail, self.start_of(self.tail), "tail is where a chunk starts");
         assert!(stat.head - stat.tail <= stat.capacity);
         assert_eq!(stat.moves, self.rings.current() as u64, "the stream moved for no reason");
@@ -364,8 +370,8 @@ impl Place {
         ledger.chunk_at(self.missing.unwrap_or(self.at))
     }
 
-    /// What comes next, for a reader of a ring that holds these chunks: lag, too, is counted from the head of that ring. In one that the
-    /// stream has left, there is no end to be found.
+    /// What comes next, for a reader of a ring that holds these chunks: lag, too, is counted from
+    /// the head of that ring. In one that the stream has left, there is no end to be found.
     pub(crate) fn next(&self, ledger: &Ledger, held: Held) -> Next {
         if ledger.removed && !held.is_left {
             return Next::Removed;
@@ -396,13 +402,19 @@ impl Place {
         } else if self.options.policy == SlowPolicy::Disconnect {
             Next::TooSlow { lag: head - self.settled }
         } else {
-            Next::Gap { from: self.settled, to: ledger.start_of(next), chunks: (next - chunk) as u64 }
+            Next::Gap {
+                from: self.settled,
+                to: ledger.start_of(next),
+                chunks: (next - chunk) as u64,
+            }
         }
     }
 
-    /// Where whole chunks end that are taken at once: as many as are `most` bytes, with a header each, and at least one.
+    /// Where whole chunks end that are taken at once: as many as are `most` bytes, with a header
+    /// each, and at least one.
     pub(crate) fn end_of_whole(&self, ledger: &Ledger, held: Held, header: u64, most: u64) -> u64 {
-        let stop = if self.options.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
+        let stop =
+            if self.options.until == Until::CaughtUp { self.head_at_attach } else { u64::MAX };
         let first = ledger.chunk_at(self.at);
         let mut at = ledger.end_of(first);
         for chunk in first + 1..held.head {

@@ -1,18 +1,23 @@
-//! A simulation of the engine: writers, readers of every kind and policy, growth, pauses and deaths, in an order that a seed decides.
+//! A simulation of the engine: writers, readers of every kind and policy, growth, pauses and
+//! deaths, in an order that a seed decides.
 //!
-//! There is no thread and no time in it. A schedule has a scheduler of its own, which does one step after the other, and polls those
-//! who sleep when they were woken. After each step, [`ledger`] knows exactly what each reader is to be given next, what the ring
-//! must still hold and who may sleep; at the end, all that was written is delivered or reported lost, and no memory is left in use.
+//! There is no thread and no time in it. A schedule has a scheduler of its own, which does one step
+//! after the other, and polls those who sleep when they were woken. After each step, [`ledger`]
+//! knows exactly what each reader is to be given next, what the ring must still hold and who may
+//! sleep; at the end, all that was written is delivered or reported lost, and no memory is left in
+//! use.
 //!
-//! Readers in other processes have both ends here, and what they do is in steps: one that asks for the ring that its stream has moved
-//! to maps it some steps later, or never. The system lacks descriptors in some schedules.
+//! Readers in other processes have both ends here, and what they do is in steps: one that asks for
+//! the ring that its stream has moved to maps it some steps later, or never. The system lacks
+//! descriptors in some schedules.
 //!
 //! So has a writer that gets a lease: its daemon's end and its process, which stops for a while or
 //! for ever after any step of an append, may be told of the end of the lease before or after that,
 //! and sends again what was not taken.
 //!
-//! A schedule that fails tells its seed. `PFS_SEED=123 cargo test -p pfs-stream --test simulation` runs that one again and prints
-//! its steps; with `PFS_SCHEDULES=100000` as well, so many from that seed on.
+//! A schedule that fails tells its seed. `PFS_SEED=123 cargo test -p pfs-stream --test simulation`
+//! runs that one again and prints its steps; with `PFS_SCHEDULES=100000` as well, so many from that
+//! seed on.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
 

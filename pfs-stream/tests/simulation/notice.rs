@@ -1,4 +1,5 @@
-//! A waker that only notes that it was woken: whoever sleeps is polled again when the schedule says so.
+//! A waker that only notes that it was woken: whoever sleeps is polled again when the schedule says
+//! so.
 
 use std::{
     sync::{

@@ -1,4 +1,5 @@
-//! The rings of a stream: what each of them takes and held when the stream left it, and whether it can be shared.
+//! The rings of a stream: what each of them takes and held when the stream left it, and whether it
+//! can be shared.
 
 use pfs_stream::{StreamConfig, StreamStat};
 
@@ -6,11 +7,13 @@ use crate::ledger::Held;
 
 /// Bytes of an entry of a ring's index.
 const ENTRY: u64 = 16;
-/// Bytes before the index: of a ring of full size, of a smaller one that is shared, and of a smaller one of this process.
+/// Bytes before the index: of a ring of full size, of a smaller one that is shared, and of a
+/// smaller one of this process.
 const FULL_HEADER: u64 = 4096;
 const SHARED_HEADER: u64 = 512;
 const OWN_HEADER: u64 = 272;
-/// Smaller rings of this process that have so many bytes at most are from the heap, which the system cannot take back.
+/// Smaller rings of this process that have so many bytes at most are from the heap, which the
+/// system cannot take back.
 const HEAP: u64 = 64 * 1024;
 
 /// One ring. Where the schedule cannot know something of it, that is `None`.
@@ -25,14 +28,16 @@ pub(crate) struct Ring {
     left: Option<Held>,
 }
 
-/// All rings that a stream has had. A ring is known by its number: how often the stream had moved before.
+/// All rings that a stream has had. A ring is known by its number: how often the stream had moved
+/// before.
 #[derive(Debug)]
 pub(crate) struct Rings {
     full: u64,
     /// What the stream takes beside its ring.
     pub(crate) overhead: u64,
     all: Vec<Ring>,
-    /// Whether the ring that is being filled may be one that cannot be shared although it should be.
+    /// Whether the ring that is being filled may be one that cannot be shared although it should
+    /// be.
     was_starved: bool,
 }
 
@@ -102,7 +107,8 @@ impl Rings {
 
     /// Bytes of a ring of full size, or of one of this process.
     fn usual_bytes(&self, capacity: u64) -> u64 {
-        let (header, least) = if capacity == self.full { (FULL_HEADER, 1024) } else { (OWN_HEADER, 4) };
+        let (header, least) =
+            if capacity == self.full { (FULL_HEADER, 1024) } else { (OWN_HEADER, 4) };
         header + ENTRY * (capacity / 64).max(least) + capacity
     }
 
@@ -127,7 +133,9 @@ impl Rings {
         if capacity == self.full {
             return Some(0);
         }
-        bytes.map(|bytes| if bytes == self.usual_bytes(capacity) && bytes <= HEAP { bytes } else { 0 })
+        bytes.map(
+            |bytes| if bytes == self.usual_bytes(capacity) && bytes <= HEAP { bytes } else { 0 },
+        )
     }
 
     /// As [`before`](Self::before), of a stream in whose ring there is or was a lease, which is not
@@ -169,9 +177,15 @@ impl Rings {
         Before { capacity: stat.capacity, is_growing, held }
     }
 
-    /// Notes the rings that the stream has come to since. `head` is what the stream holds now; `found` is what the ring that it left
-    /// first holds, as somebody sees it who has it.
-    pub(crate) fn note(&mut self, before: Before, stat: &StreamStat, found: Option<Held>, cause: Cause) {
+    /// Notes the rings that the stream has come to since. `head` is what the stream holds now;
+    /// `found` is what the ring that it left first holds, as somebody sees it who has it.
+    pub(crate) fn note(
+        &mut self,
+        before: Before,
+        stat: &StreamStat,
+        found: Option<Held>,
+        cause: Cause,
+    ) {
         self.was_starved = cause.is_starved || before.is_growing && self.was_starved;
         let (from, to) = (self.current(), stat.moves as usize);
         if from == to {
@@ -179,7 +193,10 @@ impl Rings {
         }
         let last = self.all[from];
         assert!(
-            last.capacity < self.full || last.is_shared != Some(true) || cause.is_lease || cause.was_sealed,
+            last.capacity < self.full
+                || last.is_shared != Some(true)
+                || cause.is_lease
+                || cause.was_sealed,
             "a ring that is never left"
         );
         if let Some(found) = found {
@@ -190,7 +207,10 @@ impl Rings {
             } else {
                 (found.tail, found.head) == (before.held.tail, before.held.head)
             };
-            assert!(is_possible, "a ring that was left holds {found:?}, and {before:?} before that");
+            assert!(
+                is_possible,
+                "a ring that was left holds {found:?}, and {before:?} before that"
+            );
         }
         self.all[from].left = Some(Held { is_left: true, ..found.unwrap_or(before.held) });
         // Nobody has those between.
@@ -226,7 +246,8 @@ impl Rings {
         self.was_starved = false;
     }
 
-    /// Notes whether other processes can be given the ring that the stream has now, as it turned out.
+    /// Notes whether other processes can be given the ring that the stream has now, as it turned
+    /// out.
     pub(crate) fn found_shared(&mut self, is_shared: bool) {
         let at = self.current();
         assert_ne!(self.all[at].is_shared, Some(!is_shared), "whether ring {at} can be shared");

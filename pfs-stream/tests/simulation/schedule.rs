@@ -1,4 +1,5 @@
-//! One schedule: a registry, streams in it, and whoever a seed has come, write, read, pause, die and go.
+//! One schedule: a registry, streams in it, and whoever a seed has come, write, read, pause, die
+//! and go.
 
 mod accounts;
 #[cfg(all(target_os = "linux", not(miri)))]
@@ -22,7 +23,8 @@ const BYTES: u64 = 1024 * 1024;
 /// Whether there are writers with leases.
 const LEASES: bool = cfg!(all(target_os = "linux", not(miri)));
 
-/// Bytes of the ring of a large stream, at least. It has more than one append copies on its way to full size.
+/// Bytes of the ring of a large stream, at least. It has more than one append copies on its way to
+/// full size.
 const LARGE: u64 = 300 * 1024;
 
 /// A stream, and who is attached to it.
@@ -55,7 +57,8 @@ struct Schedule {
     streams: Vec<Attached>,
     /// Whether memory or descriptors were ever limited.
     is_limited: bool,
-    /// Bytes of a ring that the last step has put in the place of a leased one, whatever the limit.
+    /// Bytes of a ring that the last step has put in the place of a leased one, whatever the
+    /// limit.
     in_place: u64,
     max_descriptors: u64,
     /// Whether it is about readers in other processes above all, which follow streams that grow.
@@ -110,7 +113,10 @@ impl Schedule {
         let has_famines = random.one_in(8);
         let pace = random.of([(1, 1), (1, 1), (1, 3), (3, 1), (10, 1)]);
         Self {
-            registry: Registry::with_descriptors(Limits { max_streams: 2, max_memory }, descriptors),
+            registry: Registry::with_descriptors(
+                Limits { max_streams: 2, max_memory },
+                descriptors,
+            ),
             random,
             streams: Vec::new(),
             is_limited: max_memory < u64::MAX || descriptors < u64::MAX,
@@ -234,10 +240,12 @@ impl Schedule {
             (size, (64 * 1024) + random.below(1024 * 1024), random.size(32 * 1024))
         } else if is_followed && !random.one_in(4) || random.one_in(6) {
             // Several shared rings on its way to full size.
-            let (ring, channel) = ((32 * 1024) + random.below(256 * 1024), 1024 + random.below(256 * 1024));
+            let (ring, channel) =
+                ((32 * 1024) + random.below(256 * 1024), 1024 + random.below(256 * 1024));
             (ring, channel, random.of([100, 700, 4000]))
         } else {
-            let (ring, channel) = (255 + self.random.size(64 * 1024), 255 + self.random.size(64 * 1024));
+            let (ring, channel) =
+                (255 + self.random.size(64 * 1024), 255 + self.random.size(64 * 1024));
             (ring, channel, self.random.size(ring.min(channel)))
         };
         let config = StreamConfig::default()
@@ -246,13 +254,14 @@ impl Schedule {
             .reserve(!is_large && !is_followed && self.random.one_in(4));
         let mut ledger = Ledger::new(config.clone());
         let found = self.streams.iter().position(|it| it.name == name && !it.ledger.removed);
-        let replaces =
-            found.is_some() && self.random.one_in(if is_followed || self.is_leased { 8 } else { 2 });
+        let replaces = found.is_some()
+            && self.random.one_in(if is_followed || self.is_leased { 8 } else { 2 });
         let mut waiting = Vec::new();
         if found.is_none() {
             for _ in 0..self.random.below(3) {
                 let (number, options) = (self.number(), Self::options(&mut self.random, &ledger));
-                let pending = self.registry.reader_when_created(name, options, Following::peer(number));
+                let pending =
+                    self.registry.reader_when_created(name, options, Following::peer(number));
                 waiting.push((number, options, pending));
             }
         }
@@ -301,7 +310,8 @@ impl Schedule {
     /// now and then: what they do has to come out right if nobody looks.
     fn look_at_streams(&mut self) {
         for at in 0..self.streams.len() {
-            let is_leased = self.streams[at].ledger.is_leased() || self.streams[at].ledger.is_sealed();
+            let is_leased =
+                self.streams[at].ledger.is_leased() || self.streams[at].ledger.is_sealed();
             self.streams[at].ledger.is_looked_at = !is_leased || self.random.one_in(3);
         }
     }
@@ -353,7 +363,8 @@ impl Schedule {
     /// What holds after every step.
     fn check(&mut self) {
         (0..self.streams.len()).for_each(|at| self.check_stream(at));
-        self.streams.retain(|it| !it.ledger.removed || !it.readers.is_empty() || !it.writers.is_empty());
+        self.streams
+            .retain(|it| !it.ledger.removed || !it.readers.is_empty() || !it.writers.is_empty());
         self.check_memory();
         self.check_descriptors();
     }
@@ -374,7 +385,10 @@ impl Schedule {
             if waiting.is_woken() {
                 continue;
             }
-            assert!(!ledger.closed && !ledger.removed, "it waits for a stream that takes nothing more");
+            assert!(
+                !ledger.closed && !ledger.removed,
+                "it waits for a stream that takes nothing more"
+            );
             let capacity = ledger.rings.ring(ledger.rings.current()).capacity;
             let needed = if ledger.is_sealed() {
                 Some(ledger.held().head)
@@ -422,7 +436,8 @@ impl Schedule {
         assert_eq!(self.registry.memory(), 0, "memory that was not given back");
     }
 
-    /// Readers read what there is, and those who have come to an end go; writers that waited for them go on.
+    /// Readers read what there is, and those who have come to an end go; writers that waited for
+    /// them go on.
     fn read_to_the_end(&mut self, at: usize) {
         loop {
             let head = self.streams[at].ledger.head();

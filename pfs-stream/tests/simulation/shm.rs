@@ -50,11 +50,24 @@ impl ShmProcess {
             reader.wake_by(asleep.try_clone_to_owned()?, room.try_clone_to_owned()?)?;
         }
         handout.close_files();
-        Ok(Self { handout, reader, can_follow, start, ring: 0, file, answer: None, has_asked: false })
+        Ok(Self {
+            handout,
+            reader,
+            can_follow,
+            start,
+            ring: 0,
+            file,
+            answer: None,
+            has_asked: false,
+        })
     }
 
     /// One read. Tells a writer that waits for it that there is room.
-    pub(crate) fn read(&mut self, sink: &mut impl Sink, most: usize) -> Result<Option<Read>, ReadError> {
+    pub(crate) fn read(
+        &mut self,
+        sink: &mut impl Sink,
+        most: usize,
+    ) -> Result<Option<Read>, ReadError> {
         let read = self.reader.try_read(sink, most);
         if self.reader.room_is_wanted() {
             self.handout.made_room();
@@ -79,7 +92,9 @@ impl ShmProcess {
     /// What a ring holds by its own account, if the process has that ring or was given it.
     pub(crate) fn counters(&self, ring: usize) -> Option<Held> {
         let file = match &self.answer {
-            Some(answer) if answer.ring == ring => File::from(answer.next.file().try_clone_to_owned().ok()?),
+            Some(answer) if answer.ring == ring => {
+                File::from(answer.next.file().try_clone_to_owned().ok()?)
+            }
             _ if self.ring == ring => self.file.try_clone().ok()?,
             _ => return None,
         };

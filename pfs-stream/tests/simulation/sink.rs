@@ -7,7 +7,8 @@ use pfs_stream::Sink;
 pub(crate) enum Way {
     /// Whole chunks, without headers, into a `Vec<u8>`.
     Bytes,
-    /// With a header of so many bytes before each run; in parts, if a chunk is larger than what is asked for, or whole.
+    /// With a header of so many bytes before each run; in parts, if a chunk is larger than what is
+    /// asked for, or whole.
     Runs { header: usize, in_parts: bool },
     /// Event by event. For a reader of this process.
     Events,

@@ -22,7 +22,8 @@ impl Words {
         let len = rustix::fs::fstat(file)?.st_size as usize;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a mapping at an address of the kernel's choice, of a file that keeps its size.
-        let address = unsafe { mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
+        let address =
+            unsafe { mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
         Ok(Self { address: address.cast(), count: len / WORD })
     }
 

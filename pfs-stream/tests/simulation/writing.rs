@@ -64,9 +64,13 @@ impl Waiting {
         let future = Box::pin(async move {
             let done = {
                 let mut append = pin!(writer.append(chunk.bytes()));
-                poll_fn(
-                    |cx| if cancelled.get() { Poll::Ready(None) } else { append.as_mut().poll(cx).map(Some) },
-                )
+                poll_fn(|cx| {
+                    if cancelled.get() {
+                        Poll::Ready(None)
+                    } else {
+                        append.as_mut().poll(cx).map(Some)
+                    }
+                })
                 .await
             };
             (writer, done)

@@ -4,7 +4,8 @@ use std::{fmt, io, ops::Range, path::PathBuf};
 
 use thiserror::Error;
 
-/// Why a configuration was refused. The message names the file, the line, the key and what is allowed.
+/// Why a configuration was refused. The message names the file, the line, the key and what is
+/// allowed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -55,11 +56,14 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    /// What toml or serde found, in the words of a configuration: what serde calls a field is a key here.
+    /// What toml or serde found, in the words of a configuration: what serde calls a field is a key
+    /// here.
     pub(super) fn from_toml(error: &toml::de::Error) -> Self {
         let message = error.message();
         let reason = match message.strip_prefix("unknown field ") {
-            Some(rest) => format!("unknown key {}", rest.replacen(", expected", "; allowed here:", 1)),
+            Some(rest) => {
+                format!("unknown key {}", rest.replacen(", expected", "; allowed here:", 1))
+            }
             None => message.to_owned(),
         };
         Self { at: error.span(), reason }

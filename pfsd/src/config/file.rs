@@ -1,4 +1,5 @@
-//! What the configuration file may hold, table by table. Values are only typed here; `values.rs` validates them.
+//! What the configuration file may hold, table by table. Values are only typed here; `values.rs`
+//! validates them.
 
 use serde::Deserialize;
 use toml::{Spanned, Value};

@@ -8,13 +8,15 @@ use super::{
     saturating_usize, values,
 };
 
-const HOSTS_ALLOWED: &str = "a list of names, each with a port or without, such as [\"streams.example.org\"]";
+const HOSTS_ALLOWED: &str =
+    "a list of names, each with a port or without, such as [\"streams.example.org\"]";
 
 const ORIGINS_ALLOWED: &str = "a list of origins, such as [\"https://player.example.org\"]";
 
 /// What the file says of HTTP.
 pub(super) fn settings(file: &File, max_connections: usize) -> Result<Settings, Mistake> {
-    let hosts = values::list("http.allowed_hosts", &file.http.allowed_hosts, HOSTS_ALLOWED, str::parse)?;
+    let hosts =
+        values::list("http.allowed_hosts", &file.http.allowed_hosts, HOSTS_ALLOWED, str::parse)?;
     let given = &file.http.allowed_origins;
     let origins = values::list("http.allowed_origins", given, ORIGINS_ALLOWED, str::parse)?;
     Ok(Settings {
@@ -35,8 +37,7 @@ fn tls(file: &File) -> Result<Option<TlsFiles>, Mistake> {
         (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
         (None, None) if client_ca.is_none() => Ok(None),
         (None, None) => {
-            let reason =
-                "http.client_ca needs http.certificate and http.key: certificates are shown over TLS";
+            let reason = "http.client_ca needs http.certificate and http.key: certificates are shown over TLS";
             Err(values::misplaced(&file.http.client_ca, reason))
         }
         (Some(_), None) => {
@@ -44,7 +45,8 @@ fn tls(file: &File) -> Result<Option<TlsFiles>, Mistake> {
             Err(values::misplaced(&file.http.certificate, reason))
         }
         (None, Some(_)) => {
-            let reason = "http.key needs http.certificate, the file of the certificate that it belongs to";
+            let reason =
+                "http.key needs http.certificate, the file of the certificate that it belongs to";
             Err(values::misplaced(&file.http.key, reason))
         }
     }
@@ -53,13 +55,15 @@ fn tls(file: &File) -> Result<Option<TlsFiles>, Mistake> {
 /// Unless the file says otherwise, one address may take half of all connections.
 fn limits(table: &LimitsTable, max_connections: usize) -> Result<Limits, Mistake> {
     let mut limits = Limits::default();
-    let given = values::count("limits.max_connections_per_address", &table.max_connections_per_address)?;
-    limits.max_connections_per_address =
-        given.map_or(max_connections.div_ceil(2), |count| saturating_usize(count).min(max_connections));
+    let given =
+        values::count("limits.max_connections_per_address", &table.max_connections_per_address)?;
+    limits.max_connections_per_address = given
+        .map_or(max_connections.div_ceil(2), |count| saturating_usize(count).min(max_connections));
     let given = &table.max_header_size;
     if let Some(size) = values::size("limits.max_header_size", given)? {
         if !(1024..=1024 * 1024).contains(&size) {
-            let reason = format!("limits.max_header_size = {size} is not allowed; allowed: 1KB to 1MB");
+            let reason =
+                format!("limits.max_header_size = {size} is not allowed; allowed: 1KB to 1MB");
             return Err(values::misplaced(given, &reason));
         }
         limits.max_header_size = usize::try_from(size).unwrap_or(usize::MAX);

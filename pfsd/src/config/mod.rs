@@ -43,15 +43,16 @@ pub struct Config {
     pub derived: Vec<String>,
 }
 
-/// Which clients of the Unix socket share memory with the daemon. The others are served over the socket.
+/// Which clients of the Unix socket share memory with the daemon. The others are served over the
+/// socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shm {
     /// Clients of the daemon's own user.
     #[default]
     SameUser,
-    /// All clients, for machines whose users trust each other. A client that reads a stream's memory can delay the wake-ups of
-    /// other readers of that stream, and see when they sleep.
+    /// All clients, for machines whose users trust each other. A client that reads a stream's
+    /// memory can delay the wake-ups of other readers of that stream, and see when they sleep.
     All,
 }
 
@@ -70,7 +71,8 @@ impl Default for Config {
     }
 }
 
-/// How long a daemon waits, without streams and clients, before it ends by itself (`limits.idle_exit`).
+/// How long a daemon waits, without streams and clients, before it ends by itself
+/// (`limits.idle_exit`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdleExit {
@@ -110,13 +112,18 @@ impl Config {
         Self::from_toml(&toml, &path.display().to_string(), memory_limit)
     }
 
-    /// Reads a configuration from its text; `file` is the name that messages use. `memory_limit` is how many bytes the system lets
-    /// this process use; the default of `limits.max_memory` is at most half of it.
+    /// Reads a configuration from its text; `file` is the name that messages use. `memory_limit` is
+    /// how many bytes the system lets this process use; the default of `limits.max_memory` is
+    /// at most half of it.
     ///
     /// # Errors
     ///
     /// [`ConfigError::Invalid`].
-    pub fn from_toml(toml: &str, file: &str, memory_limit: Option<u64>) -> Result<Self, ConfigError> {
+    pub fn from_toml(
+        toml: &str,
+        file: &str,
+        memory_limit: Option<u64>,
+    ) -> Result<Self, ConfigError> {
         let parsed = toml::from_str::<File>(toml).map_err(|error| Mistake::from_toml(&error));
         let config = parsed.and_then(|parsed| Self::from_file(&parsed, memory_limit));
         config.map_err(|mistake| mistake.locate(file, toml))
@@ -126,15 +133,19 @@ impl Config {
         let mut config = Self::default();
         let max_streams = values::count("limits.max_streams", &file.limits.max_streams)?;
         let max_memory = values::size("limits.max_memory", &file.limits.max_memory)?;
-        config.host.limits.max_streams = max_streams.map_or(config.host.limits.max_streams, saturating_usize);
+        config.host.limits.max_streams =
+            max_streams.map_or(config.host.limits.max_streams, saturating_usize);
         config.set_max_memory(max_memory, memory_limit);
-        if let Some(count) = values::count("limits.max_connections", &file.limits.max_connections)? {
+        if let Some(count) = values::count("limits.max_connections", &file.limits.max_connections)?
+        {
             config.host.max_connections = saturating_usize(count);
         }
 
-        config.host.max_block_time = values::duration("limits.max_block_time", &file.limits.max_block_time)?;
+        config.host.max_block_time =
+            values::duration("limits.max_block_time", &file.limits.max_block_time)?;
         config.host.idle_ttl = values::lifetime("limits.idle_ttl", &file.limits.idle_ttl)?;
-        config.idle_exit = values::idle_exit("limits.idle_exit", &file.limits.idle_exit)?.unwrap_or_default();
+        config.idle_exit =
+            values::idle_exit("limits.idle_exit", &file.limits.idle_exit)?.unwrap_or_default();
 
         config.socket = values::absolute_path("listen.socket", &file.listen.socket)?;
         if let Some(mode) = values::mode("listen.socket_mode", &file.listen.socket_mode)? {
@@ -176,17 +187,21 @@ impl Config {
             let key = "plugins.streamfs.config.ring_buffer_size";
             mount.ring_buffer_size = values::size(key, ring)?.unwrap_or(mount.ring_buffer_size);
             let key = "plugins.streamfs.config.channel_buffer_size";
-            mount.channel_buffer_size = values::size(key, channel)?.unwrap_or(mount.channel_buffer_size);
+            mount.channel_buffer_size =
+                values::size(key, channel)?.unwrap_or(mount.channel_buffer_size);
 
             let limit = self.host.limits.max_memory;
             let impossible = match mount.stream_config().full_memory("") {
-                Ok(needed) if needed > limit => Some(CreateError::TooMuchMemory { needed, used: 0, limit }),
+                Ok(needed) if needed > limit => {
+                    Some(CreateError::TooMuchMemory { needed, used: 0, limit })
+                }
                 Ok(_) => None,
                 Err(error) => Some(error),
             };
             if let Some(error) = impossible {
                 // The buffers may have their default sizes: then the limit is what was set too low.
-                let larger = if mount.channel_buffer_size > mount.ring_buffer_size { channel } else { ring };
+                let larger =
+                    if mount.channel_buffer_size > mount.ring_buffer_size { channel } else { ring };
                 let blamed = [larger, ring, channel, &file.limits.max_memory];
                 let at = blamed.into_iter().flatten().next().map(toml::Spanned::span);
                 let reason = format!(
@@ -197,13 +212,15 @@ impl Config {
                 if at.is_some() {
                     return Err(Mistake { at, reason });
                 }
-                // All these values are defaults, on a machine with little memory. Smaller streams can be made there.
+                // All these values are defaults, on a machine with little memory. Smaller streams
+                // can be made there.
                 self.notes.push(reason);
             }
         }
         if values::boolean("plugins.streamfs.enabled", &table.enabled)? == Some(false) {
             self.host.mounts.clear();
-            self.notes.push("plugins.streamfs.enabled is false: no stream can be created".to_owned());
+            self.notes
+                .push("plugins.streamfs.enabled is false: no stream can be created".to_owned());
         }
         Ok(())
     }

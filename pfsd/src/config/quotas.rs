@@ -9,7 +9,8 @@ use super::{
     saturating_usize, values,
 };
 
-/// Reads the quotas of users and of tokens, and notes what they do not do. Reads them last, because that depends on other keys.
+/// Reads the quotas of users and of tokens, and notes what they do not do. Reads them last, because
+/// that depends on other keys.
 pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mistake> {
     let host = &mut config.host;
     let (streams, memory) = (&table.max_streams_per_user, &table.max_memory_per_user);
@@ -18,7 +19,8 @@ pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mista
     host.token_quota = quota("token", streams, memory)?;
     for (owner, limits) in [("user", host.user_quota), ("token", host.token_quota)] {
         let limit = limits.max_memory;
-        let needed = host.mounts.iter().filter_map(|mount| mount.stream_config().full_memory("").ok()).max();
+        let needed =
+            host.mounts.iter().filter_map(|mount| mount.stream_config().full_memory("").ok()).max();
         if let Some(needed) = needed.filter(|needed| *needed > limit) {
             let error = CreateError::QuotaOfMemory { needed, used: 0, limit };
             config.notes.push(format!(
@@ -27,8 +29,7 @@ pub(super) fn read(table: &LimitsTable, config: &mut Config) -> Result<(), Mista
         }
     }
     if host.token_quota != Limits::UNLIMITED && config.http.token_file.is_none() {
-        let note =
-            "limits.max_streams_per_token and max_memory_per_token limit nothing without auth.token_file";
+        let note = "limits.max_streams_per_token and max_memory_per_token limit nothing without auth.token_file";
         config.notes.push(note.to_owned());
     }
     Ok(())

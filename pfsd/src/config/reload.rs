@@ -1,4 +1,5 @@
-//! Reloading: which settings of a new configuration the running daemon takes over, and which wait for the next start.
+//! Reloading: which settings of a new configuration the running daemon takes over, and which wait
+//! for the next start.
 
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ const LIMITS: [Key; 16] = [
     ("limits.max_connections_per_address", |config| {
         config.http.limits.max_connections_per_address.to_string()
     }),
-    ("limits.max_block_time", |config| config.host.max_block_time.map_or_else(|| "off".to_owned(), time)),
+    ("limits.max_block_time", |config| {
+        config.host.max_block_time.map_or_else(|| "off".to_owned(), time)
+    }),
     ("limits.idle_ttl", |config| config.host.idle_ttl.map_or_else(|| "off".to_owned(), time)),
     ("limits.idle_exit", |config| config.host.idle_exit.map_or_else(|| "never".to_owned(), time)),
     ("limits.max_header_size", |config| format!("{} bytes", config.http.limits.max_header_size)),
@@ -62,7 +65,11 @@ fn count(streams: usize) -> String {
 
 /// The memory of a quota.
 fn bytes(memory: u64) -> String {
-    if memory == Limits::UNLIMITED.max_memory { "off".to_owned() } else { format!("{memory} bytes") }
+    if memory == Limits::UNLIMITED.max_memory {
+        "off".to_owned()
+    } else {
+        format!("{memory} bytes")
+    }
 }
 
 fn time(time: Duration) -> String {
@@ -107,8 +114,14 @@ impl Config {
             ..running.http
         };
         let host = Settings { mounts: running.host.mounts, ..new.host };
-        let config =
-            Self { host, http, idle_exit: new.idle_exit, notes: new.notes, derived: new.derived, ..running };
+        let config = Self {
+            host,
+            http,
+            idle_exit: new.idle_exit,
+            notes: new.notes,
+            derived: new.derived,
+            ..running
+        };
         Reload { config, changes, waiting }
     }
 }
@@ -130,7 +143,8 @@ mod tests {
              max_streams_per_token = 3\nmax_memory_per_token = \"16MB\"\nidle_exit = \"5m\"\n\
              idle_ttl = \"30days\"\n",
         );
-        let new = Config { host: Settings { idle_exit: new.idle_exit.time(false), ..new.host }, ..new };
+        let new =
+            Config { host: Settings { idle_exit: new.idle_exit.time(false), ..new.host }, ..new };
         let Reload { config: all, changes, waiting } = Config::default().reload(new.clone());
         assert_eq!((all, waiting), (new.clone(), vec![]));
         assert_eq!(
@@ -160,7 +174,9 @@ mod tests {
 
     #[test]
     fn the_files_of_tokens_and_certificates_are_taken_over_but_tls_stays_on_or_off() {
-        let tls = |name: &str| config(&format!("[http]\ncertificate = \"/{name}\"\nkey = \"/{name}.key\"\n"));
+        let tls = |name: &str| {
+            config(&format!("[http]\ncertificate = \"/{name}\"\nkey = \"/{name}.key\"\n"))
+        };
         let plain = config("[auth]\ntoken_file = \"/token\"\n");
         let Reload { config: renewed, waiting, .. } = tls("old").reload(tls("new"));
         assert_eq!((renewed, waiting.len()), (tls("new"), 0));
@@ -171,7 +187,10 @@ mod tests {
             (plain.http.token_file.clone(), vec!["http.certificate"])
         );
         let Reload { config: kept, waiting, .. } = plain.reload(tls("new"));
-        assert_eq!((kept.http.tls, kept.http.token_file, waiting), (None, None, vec!["http.certificate"]));
+        assert_eq!(
+            (kept.http.tls, kept.http.token_file, waiting),
+            (None, None, vec!["http.certificate"])
+        );
     }
 
     #[test]

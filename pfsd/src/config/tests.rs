@@ -69,9 +69,18 @@ fn every_key_reaches_its_place() {
     assert_eq!(config.socket.as_deref(), Some(Path::new("/run/pfs/pfsd.sock")));
     assert_eq!(config.socket_mode, 0o660);
     assert_eq!(config.shm, Shm::All);
-    assert_eq!(config.host.limits, pfs_stream::Limits { max_streams: 7, max_memory: 64 * 1024 * 1024 });
-    assert_eq!(config.host.user_quota, pfs_stream::Limits { max_streams: 5, max_memory: 128 * 1024 * 1024 });
-    assert_eq!(config.host.token_quota, pfs_stream::Limits { max_streams: 3, max_memory: 32 * 1024 * 1024 });
+    assert_eq!(
+        config.host.limits,
+        pfs_stream::Limits { max_streams: 7, max_memory: 64 * 1024 * 1024 }
+    );
+    assert_eq!(
+        config.host.user_quota,
+        pfs_stream::Limits { max_streams: 5, max_memory: 128 * 1024 * 1024 }
+    );
+    assert_eq!(
+        config.host.token_quota,
+        pfs_stream::Limits { max_streams: 3, max_memory: 32 * 1024 * 1024 }
+    );
     assert_eq!(config.host.max_connections, 9);
     assert_eq!(config.host.max_block_time, Some(Duration::from_secs(30)));
     assert_eq!(config.host.idle_ttl, Some(Duration::from_hours(365 * 24)));
@@ -126,7 +135,8 @@ fn an_empty_file_is_the_default_and_a_disabled_plugin_is_no_mount() {
 
 #[test]
 fn the_default_memory_is_at_most_half_of_what_the_machine_allows() {
-    let within = |toml: &str, limit: Option<u64>| Config::from_toml(toml, "pfsd.toml", limit).unwrap();
+    let within =
+        |toml: &str, limit: Option<u64>| Config::from_toml(toml, "pfsd.toml", limit).unwrap();
     for (limit, expected) in [
         (None, 1024 * 1024 * 1024),
         (Some(u64::MAX), 1024 * 1024 * 1024),
@@ -136,7 +146,12 @@ fn the_default_memory_is_at_most_half_of_what_the_machine_allows() {
     ] {
         let config = within("", limit);
         assert_eq!(config.host.limits.max_memory, expected, "{limit:?}");
-        assert_eq!(config.derived.len(), usize::from(expected < 1024 * 1024 * 1024), "{:?}", config.derived);
+        assert_eq!(
+            config.derived.len(),
+            usize::from(expected < 1024 * 1024 * 1024),
+            "{:?}",
+            config.derived
+        );
         assert!(config.notes.is_empty(), "{:?}", config.notes);
     }
     let said = &within("", Some(64 * 1024 * 1024)).derived[0];
@@ -152,7 +167,9 @@ fn memory_that_the_file_asks_for_is_kept_and_noted_where_the_machine_has_less() 
         let config = Config::from_toml(toml, "pfsd.toml", limit).unwrap();
         assert_eq!(config.host.limits.max_memory, 100 * 1024 * 1024);
         assert_eq!(config.notes.len(), usize::from(noted), "{:?}", config.notes);
-        assert!(config.notes.iter().all(|note| note.contains("limits.max_memory is 104857600 bytes")));
+        assert!(
+            config.notes.iter().all(|note| note.contains("limits.max_memory is 104857600 bytes"))
+        );
         assert!(config.derived.is_empty(), "{:?}", config.derived);
     }
 }
@@ -169,7 +186,8 @@ fn a_machine_without_memory_for_a_default_stream_is_noted_and_sizes_of_the_file_
     let toml = "[plugins.streamfs.config]\nring_buffer_size = \"7MB\"";
     let refused = Config::from_toml(toml, "pfsd.toml", small).unwrap_err().to_string();
     assert!(refused.contains("limits.max_memory = 5242880"), "{refused}");
-    let toml = "[plugins.streamfs.config]\nring_buffer_size = \"1MB\"\nchannel_buffer_size = \"1MB\"";
+    let toml =
+        "[plugins.streamfs.config]\nring_buffer_size = \"1MB\"\nchannel_buffer_size = \"1MB\"";
     assert!(Config::from_toml(toml, "pfsd.toml", small).unwrap().notes.is_empty());
 }
 
@@ -226,8 +244,9 @@ fn every_key_about_http_reaches_its_place() {
 
 #[test]
 fn one_address_may_take_half_of_the_connections_unless_told_otherwise() {
-    let per_address =
-        |toml| Config::from_toml(toml, "pfsd.toml", None).unwrap().http.limits.max_connections_per_address;
+    let per_address = |toml| {
+        Config::from_toml(toml, "pfsd.toml", None).unwrap().http.limits.max_connections_per_address
+    };
     assert_eq!(per_address(""), 8192);
     assert_eq!(per_address("[limits]\nmax_connections = 9"), 5);
     assert_eq!(per_address("[limits]\nmax_connections = 9\nmax_connections_per_address = 100"), 9);
@@ -235,7 +254,11 @@ fn one_address_may_take_half_of_the_connections_unless_told_otherwise() {
 
 /// Each mistake: the text, the line it must name, and words that must be in the message.
 const MISTAKES: &[(&str, usize, &[&str])] = &[
-    ("[plugins.streamfs]\nenable = true", 2, &["unknown key `enable`", "`enabled`", "`path`", "`config`"]),
+    (
+        "[plugins.streamfs]\nenable = true",
+        2,
+        &["unknown key `enable`", "`enabled`", "`path`", "`config`"],
+    ),
     ("[plugins.memfs]\nenabled = true", 1, &["unknown key `memfs`", "`streamfs`"]),
     ("[limit]", 1, &["unknown key `limit`", "`limits`", "`listen`"]),
     (
@@ -250,15 +273,35 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
         3,
         &["plugins.streamfs.config.ring_buffer_size = \"1XB\"", "unit is not known", "512KB"],
     ),
-    ("[plugins.streamfs.config]\nchannel_buffer_size = -1", 2, &["channel_buffer_size = -1", "negative"]),
+    (
+        "[plugins.streamfs.config]\nchannel_buffer_size = -1",
+        2,
+        &["channel_buffer_size = -1", "negative"],
+    ),
     ("[plugins.streamfs.config]\nchannel_buffer_size = 0", 2, &["channel_buffer_size = 0", "zero"]),
-    ("[plugins.streamfs.config]\nchannel_buffer_size = nan", 2, &["channel_buffer_size = nan", "float"]),
-    ("[plugins.streamfs.config]\nchannel_buffer_size = 1.5", 2, &["channel_buffer_size = 1.5", "float"]),
+    (
+        "[plugins.streamfs.config]\nchannel_buffer_size = nan",
+        2,
+        &["channel_buffer_size = nan", "float"],
+    ),
+    (
+        "[plugins.streamfs.config]\nchannel_buffer_size = 1.5",
+        2,
+        &["channel_buffer_size = 1.5", "float"],
+    ),
     ("[limits]\nmax_memory = \"99999999999TB\"", 2, &["limits.max_memory", "too large"]),
     ("[limits]\nmax_memory = 99999999999999999999", 2, &["max_memory"]),
     ("[limits]\nmax_memory = true", 2, &["limits.max_memory = true", "boolean"]),
-    ("[limits]\nmax_memory = \"1MB\"", 2, &["no stream could grow to", "ring_buffer_size = 6291456"]),
-    ("[plugins.streamfs.config]\nring_buffer_size = \"1GB\"", 2, &["no stream could grow to", "1073741824"]),
+    (
+        "[limits]\nmax_memory = \"1MB\"",
+        2,
+        &["no stream could grow to", "ring_buffer_size = 6291456"],
+    ),
+    (
+        "[plugins.streamfs.config]\nring_buffer_size = \"1GB\"",
+        2,
+        &["no stream could grow to", "1073741824"],
+    ),
     (
         "[plugins.streamfs.config]\nring_buffer_size = 1\nchannel_buffer_size = \"5TB\"",
         3,
@@ -270,36 +313,72 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
         2,
         &["limits.max_streams_per_user = 0", "out of range", "from 1 to"],
     ),
-    ("[limits]\nmax_streams_per_token = true", 2, &["limits.max_streams_per_token = true", "boolean"]),
+    (
+        "[limits]\nmax_streams_per_token = true",
+        2,
+        &["limits.max_streams_per_token = true", "boolean"],
+    ),
     ("[limits]\nmax_memory_per_user = 0", 2, &["limits.max_memory_per_user = 0", "zero"]),
     ("[limits]\nmax_memory_per_token = -1", 2, &["limits.max_memory_per_token = -1", "negative"]),
     ("[limits]\nmax_connections = -5", 2, &["limits.max_connections = -5", "from 1 to"]),
     ("[limits]\nmax_connections = \"many\"", 2, &["max_connections = \"many\"", "string"]),
     ("limits = 3", 1, &["integer `3`", "a table"]),
-    ("[plugins.streamfs]\nenabled = \"yes\"", 2, &["plugins.streamfs.enabled = \"yes\"", "true or false"]),
+    (
+        "[plugins.streamfs]\nenabled = \"yes\"",
+        2,
+        &["plugins.streamfs.enabled = \"yes\"", "true or false"],
+    ),
     ("[plugins.streamfs]\npath = \"streamfs\"", 2, &["plugins.streamfs.path", "one segment"]),
     ("[plugins.streamfs]\npath = \"/a/b\"", 2, &["more than one segment"]),
-    ("[plugins.streamfs]\npath = \"/\"", 2, &["plugins.streamfs.path", "allowed: an absolute path"]),
-    ("[plugins.streamfs]\npath = \"/..\"", 2, &["plugins.streamfs.path", "allowed: an absolute path"]),
+    (
+        "[plugins.streamfs]\npath = \"/\"",
+        2,
+        &["plugins.streamfs.path", "allowed: an absolute path"],
+    ),
+    (
+        "[plugins.streamfs]\npath = \"/..\"",
+        2,
+        &["plugins.streamfs.path", "allowed: an absolute path"],
+    ),
     ("[plugins.streamfs]\npath = \"/streamfs/\"", 2, &["plugins.streamfs.path"]),
     ("[listen]\nsocket = \"pfsd.sock\"", 2, &["listen.socket = \"pfsd.sock\"", "not absolute"]),
     ("[listen]\nsocket_mode = \"0888\"", 2, &["listen.socket_mode", "octal"]),
     ("[listen]\nsocket_mode = \"0000\"", 2, &["listen.socket_mode", "out of range"]),
     ("[listen]\nsocket_mode = \"4600\"", 2, &["listen.socket_mode", "out of range"]),
-    ("[listen]\nsocket_mode = 600", 2, &["listen.socket_mode = 600", "integer", "text of octal digits"]),
-    ("[listen]\nshm = \"none\"", 2, &["listen.shm = \"none\"", "allowed: \"same-user\" or \"all\""]),
+    (
+        "[listen]\nsocket_mode = 600",
+        2,
+        &["listen.socket_mode = 600", "integer", "text of octal digits"],
+    ),
+    (
+        "[listen]\nshm = \"none\"",
+        2,
+        &["listen.shm = \"none\"", "allowed: \"same-user\" or \"all\""],
+    ),
     ("[listen]\nshm = true", 2, &["listen.shm = true", "boolean"]),
     ("[http]\ncertificate = \"/c\"", 2, &["http.certificate needs http.key"]),
     ("[http]\nkey = \"/k\"", 2, &["http.key needs http.certificate"]),
     ("[http]\n\nclient_ca = \"/a\"", 3, &["http.client_ca needs http.certificate and http.key"]),
     ("[http]\nkey = \"k\"", 2, &["http.key = \"k\"", "not absolute"]),
     ("[http]\nallowed_hosts = [\"http://a\"]", 2, &["http.allowed_hosts", "a list of names"]),
-    ("[http]\nallowed_origins = [\"*\"]", 2, &["http.allowed_origins", "no scheme", "https://player"]),
-    ("[http]\nallowed_origins = [\"https://a/b\"]", 2, &["http.allowed_origins", "more than scheme"]),
+    (
+        "[http]\nallowed_origins = [\"*\"]",
+        2,
+        &["http.allowed_origins", "no scheme", "https://player"],
+    ),
+    (
+        "[http]\nallowed_origins = [\"https://a/b\"]",
+        2,
+        &["http.allowed_origins", "more than scheme"],
+    ),
     ("[limits]\nmax_block_time = 30", 2, &["limits.max_block_time = 30", "a time from"]),
     ("[limits]\nmax_block_time = \"0s\"", 2, &["limits.max_block_time = \"0s\"", "out of range"]),
     ("[limits]\nidle_ttl = 600", 2, &["limits.idle_ttl = 600", "365days"]),
-    ("[limits]\nidle_ttl = \"999ms\"", 2, &["limits.idle_ttl = \"999ms\"", "out of range", "from \"1s\""]),
+    (
+        "[limits]\nidle_ttl = \"999ms\"",
+        2,
+        &["limits.idle_ttl = \"999ms\"", "out of range", "from \"1s\""],
+    ),
     ("[limits]\nidle_ttl = \"366days\"", 2, &["limits.idle_ttl", "out of range"]),
     ("[limits]\nidle_exit = 600", 2, &["limits.idle_exit = 600", "\"never\""]),
     ("[limits]\nidle_exit = \"0s\"", 2, &["limits.idle_exit = \"0s\"", "out of range", "\"10m\""]),
@@ -307,7 +386,11 @@ const MISTAKES: &[(&str, usize, &[&str])] = &[
     ("[limits]\nidle_time = \"soon\"", 2, &["limits.idle_time = \"soon\"", "a time from"]),
     ("[limits]\nbody_stall_time = 30", 2, &["limits.body_stall_time = 30", "integer"]),
     ("[limits]\nmax_header_size = 10", 2, &["limits.max_header_size = 10", "1KB to 1MB"]),
-    ("[limits]\nmax_connections_per_address = 0", 2, &["max_connections_per_address = 0", "from 1 to"]),
+    (
+        "[limits]\nmax_connections_per_address = 0",
+        2,
+        &["max_connections_per_address = 0", "from 1 to"],
+    ),
     ("[listen]\nhttp = \"here\"", 2, &["listen.http = \"here\"", "0.0.0.0:4437"]),
     ("[listen]\nhttp = 65536", 2, &["listen.http = 65536", "65535"]),
     ("[listen]\nhttp = true", 2, &["listen.http = true", "boolean"]),

@@ -79,7 +79,8 @@ pub(super) fn mount(key: &str, given: &Given) -> Validated<String> {
     validate(key, given, "an absolute path of one segment, such as \"/streamfs\"", |value| {
         let mount = text(value)?;
         // A mount is right if a stream in it would have a valid path with this mount and no other.
-        let stream: StreamPath = format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
+        let stream: StreamPath =
+            format!("{mount}/s").parse().map_err(|error| format!("{error}"))?;
         if stream.mount() != mount || stream.name() != "s" {
             return Err("it has more than one segment".to_owned());
         }
@@ -96,10 +97,13 @@ pub(super) fn absolute_path(key: &str, given: &Given) -> Validated<PathBuf> {
 
 /// File permissions in octal digits; the owner must be able to connect.
 pub(super) fn mode(key: &str, given: &Given) -> Validated<u32> {
-    let allowed = "text of octal digits from \"0600\" to \"0777\" that lets the owner read and write";
+    let allowed =
+        "text of octal digits from \"0600\" to \"0777\" that lets the owner read and write";
     validate(key, given, allowed, |value| {
         let digits = text(value)?;
-        if !(3..=4).contains(&digits.len()) || !digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
+        if !(3..=4).contains(&digits.len())
+            || !digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit))
+        {
             return Err("it is not three or four octal digits".to_owned());
         }
         match u32::from_str_radix(digits, 8) {
@@ -146,9 +150,12 @@ pub(super) fn duration(key: &str, given: &Given) -> Validated<Duration> {
 
 /// How long something lives.
 pub(super) fn lifetime(key: &str, given: &Given) -> Validated<Duration> {
-    validate(key, given, "a time from \"1s\" to \"365days\", such as \"10m\" or \"1day\"", |value| {
-        time(text(value)?, Duration::from_secs(1)..=365 * DAY)
-    })
+    validate(
+        key,
+        given,
+        "a time from \"1s\" to \"365days\", such as \"10m\" or \"1day\"",
+        |value| time(text(value)?, Duration::from_secs(1)..=365 * DAY),
+    )
 }
 
 /// A time to wait, or never.

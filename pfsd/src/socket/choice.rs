@@ -1,4 +1,5 @@
-//! Choosing the socket: the one that is named, else that of the first place where clients look and this daemon may serve.
+//! Choosing the socket: the one that is named, else that of the first place where clients look and
+//! this daemon may serve.
 
 use std::{
     fs::DirBuilder,
@@ -11,8 +12,9 @@ use pfs_client::lookup::{Lookup, Unfit};
 
 use super::{SocketError, SocketFile, lock};
 
-/// Listens on the socket `named`, with permissions `mode`. Where clients look by themselves, its directory must be this user's
-/// alone. Any other directory is made if it is missing, and its permissions are the user's affair.
+/// Listens on the socket `named`, with permissions `mode`. Where clients look by themselves, its
+/// directory must be this user's alone. Any other directory is made if it is missing, and its
+/// permissions are the user's affair.
 ///
 /// # Errors
 ///
@@ -26,11 +28,15 @@ pub fn bind_named(
     SocketFile::bind(named, mode)
 }
 
-/// Makes the directory of a socket if there is none, with the directories above it if `recursive` says so, and checks it where
-/// clients look by themselves.
+/// Makes the directory of a socket if there is none, with the directories above it if `recursive`
+/// says so, and checks it where clients look by themselves.
 pub(super) fn prepare(socket: &Path, lookup: &Lookup, recursive: bool) -> Result<(), SocketError> {
-    if let Some(place) = lookup.places().iter().find(|place| place.is_own() && place.socket() == socket) {
-        return place.prepare().map_err(|unfit| SocketError::Unfit { path: socket.to_owned(), unfit });
+    if let Some(place) =
+        lookup.places().iter().find(|place| place.is_own() && place.socket() == socket)
+    {
+        return place
+            .prepare()
+            .map_err(|unfit| SocketError::Unfit { path: socket.to_owned(), unfit });
     }
     let Some(directory) = socket.parent() else { return Ok(()) };
     match DirBuilder::new().mode(0o700).recursive(recursive).create(directory) {
@@ -45,11 +51,16 @@ pub(super) fn prepare(socket: &Path, lookup: &Lookup, recursive: bool) -> Result
 ///
 /// # Errors
 ///
-/// [`SocketError::Live`] if a daemon of this user's answers at any place, also at a later one: clients would no longer find it.
-/// The daemon that the system has for all users is no obstacle. [`SocketError::Nowhere`] if no place is fit.
+/// [`SocketError::Live`] if a daemon of this user's answers at any place, also at a later one:
+/// clients would no longer find it. The daemon that the system has for all users is no obstacle.
+/// [`SocketError::Nowhere`] if no place is fit.
 pub fn bind_first(lookup: &Lookup, mode: u32) -> Result<(UnixListener, SocketFile), SocketError> {
     if let Ok(found) = lookup.find_own() {
-        return Err(SocketError::Live { pid: lock::pid(&found.socket), path: found.socket, answers: true });
+        return Err(SocketError::Live {
+            pid: lock::pid(&found.socket),
+            path: found.socket,
+            answers: true,
+        });
     }
     let mut reasons = Vec::new();
     // Told where another place is used. Otherwise the error has them.

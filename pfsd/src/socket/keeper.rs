@@ -1,10 +1,11 @@
-//! The keeper of the socket: makes the socket again when it, its lock file or their directory is deleted, as logging out
-//! and programs that clean up `/tmp` do.
+//! The keeper of the socket: makes the socket again when it, its lock file or their directory is
+//! deleted, as logging out and programs that clean up `/tmp` do.
 //!
-//! Connections go on without the file. Without it nobody can connect any more, and the next client would start a second daemon.
-//! If that has happened before the keeper could act, the second daemon has the place: its lock is on the file that is there,
-//! and ours on one that is gone. It is left alone. This daemon serves the clients that it has, and ends when the last
-//! one has left, unless HTTP leads to it. When the second daemon ends first, this one takes its place again.
+//! Connections go on without the file. Without it nobody can connect any more, and the next client
+//! would start a second daemon. If that has happened before the keeper could act, the second daemon
+//! has the place: its lock is on the file that is there, and ours on one that is gone. It is left
+//! alone. This daemon serves the clients that it has, and ends when the last one has left, unless
+//! HTTP leads to it. When the second daemon ends first, this one takes its place again.
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,12 +16,13 @@ use tokio::{net::UnixListener, sync::mpsc, time::sleep};
 use super::{SocketError, SocketFile, choice::prepare};
 use crate::{config::Config, logging};
 
-/// Time between two attempts, doubled after each up to the longest: at first somebody may be about to make the directory above
-/// again. Only a daemon that lost its place is woken by it.
+/// Time between two attempts, doubled after each up to the longest: at first somebody may be about
+/// to make the directory above again. Only a daemon that lost its place is woken by it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps the socket's file in its place. Dropping it removes the file, as dropping the [`SocketFile`] does.
+/// Keeps the socket's file in its place. Dropping it removes the file, as dropping the
+/// [`SocketFile`] does.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     file: SocketFile,
@@ -46,7 +48,8 @@ impl Keeper {
         listeners: mpsc::Sender<UnixListener>,
     ) -> Self {
         let lookup = Lookup::from_environment();
-        let place = lookup.places().iter().find(|place| autostarted && place.socket() == file.path());
+        let place =
+            lookup.places().iter().find(|place| autostarted && place.socket() == file.path());
         let log = place.map(pfs_client::lookup::Place::log);
         let serves_http = config.http.address.is_some();
         Self { file, lookup, mode: config.socket_mode, log, daemon, serves_http, listeners }
@@ -129,7 +132,8 @@ impl Keeper {
 }
 
 fn listener_of(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, SocketError> {
-    let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
+    let path =
+        listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from));
     UnixListener::from_std(listener)
         .map_err(|error| SocketError::io("listen on", &path.unwrap_or_default(), error))
 }

@@ -15,16 +15,17 @@ use rustix::fs::OFlags;
 
 use super::{Identity, SocketError};
 
-/// How long an ending daemon may keep the lock: its clients may take four seconds. A `pfs` that has started this daemon waits for
-/// five, and should hear the reason.
+/// How long an ending daemon may keep the lock: its clients may take four seconds. A `pfs` that has
+/// started this daemon waits for five, and should hear the reason.
 const HANDOVER_TIMEOUT: Duration = Duration::from_millis(4500);
 
 /// Between two looks for the end of such a daemon.
 const HANDOVER_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// An exclusive lock beside a socket, held for as long as this lives. The system gives it up when a daemon dies, however
-/// it dies. Its file holds the pid. No daemon removes it, so that two cannot lock two files of the same name. If somebody else
-/// removes it, only the lock on a file that is at the path counts: see [`is_current`](Self::is_current).
+/// An exclusive lock beside a socket, held for as long as this lives. The system gives it up when a
+/// daemon dies, however it dies. Its file holds the pid. No daemon removes it, so that two cannot
+/// lock two files of the same name. If somebody else removes it, only the lock on a file that is at
+/// the path counts: see [`is_current`](Self::is_current).
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
@@ -32,8 +33,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, or says which daemon has it. A daemon that has it and does not answer is most likely ending: it is waited for,
-    /// at most for as long as that may take.
+    /// Takes the lock, or says which daemon has it. A daemon that has it and does not answer is
+    /// most likely ending: it is waited for, at most for as long as that may take.
     pub(super) fn wait(socket: &Path) -> Result<Self, SocketError> {
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
         loop {
@@ -55,7 +56,8 @@ impl Lock {
         let path = beside(socket);
         loop {
             let lock = Self::take_file(socket, path.clone())?;
-            // Otherwise the file was removed before it was locked, and another daemon may lock the next one.
+            // Otherwise the file was removed before it was locked, and another daemon may lock the
+            // next one.
             if lock.is_current() {
                 return Ok(lock);
             }

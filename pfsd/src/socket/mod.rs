@@ -1,4 +1,5 @@
-//! The socket's place in the file system: who may enter, who serves it, what a dead daemon left, and what happens when it is deleted.
+//! The socket's place in the file system: who may enter, who serves it, what a dead daemon left,
+//! and what happens when it is deleted.
 
 mod choice;
 mod keeper;
@@ -99,7 +100,8 @@ impl SocketError {
     }
 }
 
-/// The socket's file. Dropping it removes the file, if it is still ours, and lets another daemon serve there.
+/// The socket's file. Dropping it removes the file, if it is still ours, and lets another daemon
+/// serve there.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -116,7 +118,8 @@ impl Identity {
         Self::new(&std::fs::symlink_metadata(path).ok()?)
     }
 
-    /// `None` of a file without a name. While a file is being removed, its path can still lead to it for a moment.
+    /// `None` of a file without a name. While a file is being removed, its path can still lead to
+    /// it for a moment.
     fn new(metadata: &Metadata) -> Option<Self> {
         (metadata.nlink() > 0).then(|| Self(metadata.dev(), metadata.ino()))
     }
@@ -128,8 +131,9 @@ impl SocketFile {
         &self.path
     }
 
-    /// Listens at `path`, in a directory that exists, taking over what a dead daemon left there. The file has the permissions
-    /// `mode` from its first moment; the umask of the process is taken off them.
+    /// Listens at `path`, in a directory that exists, taking over what a dead daemon left there.
+    /// The file has the permissions `mode` from its first moment; the umask of the process is
+    /// taken off them.
     ///
     /// # Errors
     ///
@@ -144,8 +148,8 @@ impl SocketFile {
         Ok((listener, Self { path: path.to_owned(), identity, lock }))
     }
 
-    /// Makes the socket or its lock file again if they were deleted, in a directory that exists. `None` if there still is a socket that
-    /// is ours. Never waits.
+    /// Makes the socket or its lock file again if they were deleted, in a directory that exists.
+    /// `None` if there still is a socket that is ours. Never waits.
     ///
     /// # Errors
     ///
@@ -186,15 +190,17 @@ fn make_listener(path: &Path, mode: u32) -> Result<(UnixListener, Identity), Soc
     remove_stale(path)?;
     let socket = make(path, mode)?;
     let identity = Identity::from_path(path);
-    let identity = identity
-        .ok_or_else(|| SocketError::io("serve on", path, io::Error::from(io::ErrorKind::NotFound)))?;
+    let identity = identity.ok_or_else(|| {
+        SocketError::io("serve on", path, io::Error::from(io::ErrorKind::NotFound))
+    })?;
     listen(&socket, BACKLOG).map_err(|error| SocketError::io("listen on", path, error))?;
     Ok((UnixListener::from(socket), identity))
 }
 
 /// Makes the socket's file, and a socket that nobody can connect to yet.
 fn make(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
-    let address = SocketAddrUnix::new(path).map_err(|error| SocketError::io("serve on", path, error))?;
+    let address =
+        SocketAddrUnix::new(path).map_err(|error| SocketError::io("serve on", path, error))?;
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(|error| SocketError::io("make a socket for", path, error))?;
@@ -203,15 +209,16 @@ fn make(path: &Path, mode: u32) -> Result<OwnedFd, SocketError> {
     Ok(socket)
 }
 
-/// Linux gives the file the permissions of the socket. Changing those of the file would follow its path, where another file may be
-/// by now.
+/// Linux gives the file the permissions of the socket. Changing those of the file would follow its
+/// path, where another file may be by now.
 #[cfg(target_os = "linux")]
 fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Result<(), Errno> {
     rustix::fs::fchmod(socket, mode)?;
     bind(socket, address)
 }
 
-/// Other systems know only the umask. It is that of the whole process, which makes no other file meanwhile.
+/// Other systems know only the umask. It is that of the whole process, which makes no other file
+/// meanwhile.
 #[cfg(not(target_os = "linux"))]
 fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> Result<(), Errno> {
     let usual = rustix::process::umask(Mode::from_raw_mode(0o777).difference(mode));
@@ -240,14 +247,16 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
         }
         Ok(_) => {}
     }
-    // The lock is ours, but the lock's file may have been removed under another daemon, or another program
-    // may listen here.
+    // The lock is ours, but the lock's file may have been removed under another daemon, or another
+    // program may listen here.
     if answers(path).map_err(|error| SocketError::io("try", path, error))? {
         return Err(SocketError::Live { path: path.to_owned(), pid: None, answers: true });
     }
     tracing::info!(socket = %path.display(), "taking over the socket of a daemon that is gone");
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SocketError::io("remove", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(SocketError::io("remove", path, error))
+        }
         _ => Ok(()),
     }
 }
@@ -268,7 +277,10 @@ mod tests {
             let path = folder.path().join(mode.to_string());
             let _socket = make(&path, mode).unwrap();
             assert_eq!(metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
-            assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            assert_eq!(
+                UnixStream::connect(&path).unwrap_err().kind(),
+                io::ErrorKind::ConnectionRefused
+            );
         }
     }
 }

@@ -10,7 +10,9 @@ use std::{
 use bytes::BytesMut;
 use pfs_host::Settings;
 use pfs_peer::Peer;
-use pfs_proto::{ErrorCode, Hello, ReadOptions, Reply, Request, Start, StreamPath, Until, WriteOptions};
+use pfs_proto::{
+    ErrorCode, Hello, ReadOptions, Reply, Request, Start, StreamPath, Until, WriteOptions,
+};
 use pfsd::Daemon;
 use tempfile::TempDir;
 use tokio::{
@@ -65,14 +67,16 @@ impl Running {
         &self.socket
     }
 
-    /// Begins the shutdown. From now on the clock stands still but for those who sleep while nobody has anything to do.
+    /// Begins the shutdown. From now on the clock stands still but for those who sleep while nobody
+    /// has anything to do.
     pub(crate) fn stop(&mut self) {
         tokio::time::pause();
         self.begin = Some(Instant::now());
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for the end of the shutdown, and tells how long it slept since its beginning: on that clock, work takes no time.
+    /// Waits for the end of the shutdown, and tells how long it slept since its beginning: on that
+    /// clock, work takes no time.
     pub(crate) async fn stopped(self) -> Duration {
         timeout(PATIENCE, self.served).await.expect("the daemon must end").unwrap();
         self.begin.unwrap().elapsed()

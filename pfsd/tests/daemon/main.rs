@@ -1,6 +1,10 @@
 //! The daemon over real sockets: what it does for clients of any kind, and how it begins and ends.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod harness;
 mod protocol;

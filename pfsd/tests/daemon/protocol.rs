@@ -38,7 +38,8 @@ async fn frames_that_are_none_are_a_protocol_error() {
     ];
     for (what, bytes) in &bad {
         for greeted in [false, true] {
-            let mut client = if greeted { running.client().await } else { running.stranger().await };
+            let mut client =
+                if greeted { running.client().await } else { running.stranger().await };
             client.send_bytes(bytes).await;
             let message = client.refused_for_good(ErrorCode::Protocol).await;
             assert!(!message.is_empty(), "{what}");
@@ -95,8 +96,9 @@ async fn nothing_is_done_for_a_client_that_has_not_said_hello() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_and_one_that_stops_in_its_hello_time_out() {
-    let running =
-        Running::with(Daemon::new(&Settings::default()).with_hello_timeout(Duration::from_millis(50)));
+    let running = Running::with(
+        Daemon::new(&Settings::default()).with_hello_timeout(Duration::from_millis(50)),
+    );
     for said in [&b""[..], b"\x10\x00"] {
         let mut client = running.stranger().await;
         client.send_bytes(said).await;
@@ -164,12 +166,15 @@ async fn a_bad_path_is_refused_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn one_client_too_many_is_told_so_and_served_when_another_has_gone() {
-    let running = Running::with(Daemon::new(&Settings { max_connections: 2, ..Settings::default() }));
+    let running =
+        Running::with(Daemon::new(&Settings { max_connections: 2, ..Settings::default() }));
     let first = running.client().await;
     let mut second = running.client().await;
     let message = running.stranger().await.refused_for_good(ErrorCode::Limit).await;
     assert!(message.contains("limits.max_connections"), "{message}");
-    assert!(matches!(second.ask(Request::Info).await, Reply::Daemon(info) if info.connections == 2));
+    assert!(
+        matches!(second.ask(Request::Info).await, Reply::Daemon(info) if info.connections == 2)
+    );
     drop(first);
     crate::harness::eventually(async || {
         let mut next = running.stranger().await;

@@ -116,7 +116,10 @@ async fn nobody_can_connect_once_the_end_has_begun() {
     running.stopped().await;
     let error = tokio::net::UnixStream::connect(socket).await.unwrap_err();
     assert!(
-        matches!(error.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound),
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound
+        ),
         "{error}"
     );
 }

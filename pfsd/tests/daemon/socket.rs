@@ -111,13 +111,15 @@ fn a_path_too_long_for_the_kernel_is_refused_with_the_limit() {
     assert!(refused.to_string().contains(&MAX_SOCKET_PATH.to_string()), "{refused}");
 }
 
-/// A machine of the test's own, and the places where clients look there: `$XDG_RUNTIME_DIR/pfs`, `/run/user/UID/pfs`,
-/// `/tmp/pfs-UID` and `/run/pfs`. The parents of the first two do not exist yet.
+/// A machine of the test's own, and the places where clients look there: `$XDG_RUNTIME_DIR/pfs`,
+/// `/run/user/UID/pfs`, `/tmp/pfs-UID` and `/run/pfs`. The parents of the first two do not exist
+/// yet.
 fn machine() -> (TempDir, Lookup) {
     let root = tempdir().unwrap();
     fs::create_dir(root.path().join("run")).unwrap();
     fs::create_dir(root.path().join("tmp")).unwrap();
-    let lookup = Lookup::below(root.path(), Some(root.path().join("xdg").as_os_str()), geteuid().as_raw());
+    let lookup =
+        Lookup::below(root.path(), Some(root.path().join("xdg").as_os_str()), geteuid().as_raw());
     (root, lookup)
 }
 
@@ -135,7 +137,8 @@ fn a_daemon_serves_at_the_first_place_that_can_be_its_user_s_alone() {
         fs::create_dir_all(root.path().join(parent)).unwrap();
         assert_eq!(serves_at(&lookup), place);
     }
-    // Others can enter the first, the second is a link, and there is a file in the way of the third.
+    // Others can enter the first, the second is a link, and there is a file in the way of the
+    // third.
     let directory = |place: usize| lookup.places()[place].directory();
     fs::set_permissions(directory(0), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(serves_at(&lookup), 1);
@@ -197,7 +200,10 @@ fn a_directory_that_others_can_enter_is_refused_where_clients_look_by_themselves
     for bits in [0o755, 0o710, 0o701, 0o770, 0o702] {
         fs::set_permissions(place.directory(), fs::Permissions::from_mode(bits)).unwrap();
         let refused = bind_named(&place.socket(), &lookup, 0o600).unwrap_err();
-        assert!(matches!(refused, SocketError::Unfit { unfit: Unfit::Open { .. }, .. }), "{refused}");
+        assert!(
+            matches!(refused, SocketError::Unfit { unfit: Unfit::Open { .. }, .. }),
+            "{refused}"
+        );
         assert!(refused.to_string().contains(&format!("{bits:04o}")), "{refused}");
     }
     fs::set_permissions(place.directory(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -212,7 +218,8 @@ fn a_directory_that_others_can_enter_is_refused_where_clients_look_by_themselves
 #[test]
 fn another_user_s_directory_is_passed_over() {
     if !geteuid().is_root() {
-        // Only root can make a directory that belongs to another user. pfs-client tests the rule itself.
+        // Only root can make a directory that belongs to another user. pfs-client tests the rule
+        // itself.
         return;
     }
     let (root, lookup) = machine();

@@ -103,7 +103,8 @@ fn a_second_daemon_on_a_live_socket_is_refused_and_a_killed_ones_socket_is_taken
     let mut first = Serving::start(tempdir().unwrap());
     let second = pfsd().arg("--socket").arg(first.socket()).output().unwrap();
     assert_eq!(second.status.code(), Some(1));
-    let expected = format!("a pfsd (pid {}) already serves {}", first.child.id(), first.socket().display());
+    let expected =
+        format!("a pfsd (pid {}) already serves {}", first.child.id(), first.socket().display());
     assert!(message(&second).contains(&expected), "{}", message(&second));
     UnixStream::connect(first.socket()).expect("the first goes on");
 
@@ -145,8 +146,13 @@ fn a_configuration_is_checked_without_serving() {
     let folder = tempdir().unwrap();
     let good = folder.path().join("good.toml");
     fs::write(&good, "[plugins.streamfs]\npath = \"/live\"\n").unwrap();
-    let output =
-        pfsd().arg("--check-config").arg("--config").arg(&good).stdout(Stdio::piped()).output().unwrap();
+    let output = pfsd()
+        .arg("--check-config")
+        .arg("--config")
+        .arg(&good)
+        .stdout(Stdio::piped())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said, format!("{}: the configuration is fine\n", good.display()));
@@ -192,7 +198,8 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
 
 /// `pfsd` as a service manager starts it that passes `count` descriptors, each of them `passed`.
 fn activated(passed: OwnedFd, count: usize) -> Command {
-    // Only a shell can move a descriptor to the place where it is expected, and keep the pid through exec.
+    // Only a shell can move a descriptor to the place where it is expected, and keep the pid
+    // through exec.
     let line = format!("exec 3<&0 4<&0 </dev/null; LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\"");
     let mut command = Command::new("sh");
     command.args(["-c", &line, env!("CARGO_BIN_EXE_pfsd")]).stdin(passed).stderr(Stdio::piped());
@@ -228,7 +235,11 @@ fn the_log_has_the_levels_and_targets_that_were_asked_for() {
         [("info", true), ("error,pfsd=info", true), ("warn", false), ("info,pfsd=off", false)]
     {
         let folder = tempdir().unwrap();
-        let child = pfsd().args(["--log", filter, "--socket"]).arg(folder.path().join("s")).spawn().unwrap();
+        let child = pfsd()
+            .args(["--log", filter, "--socket"])
+            .arg(folder.path().join("s"))
+            .spawn()
+            .unwrap();
         let mut serving = Serving { folder, child };
         wait_until("serving", || UnixStream::connect(serving.socket()).is_ok());
         serving.signal(Signal::TERM);
@@ -243,7 +254,11 @@ fn a_log_filter_with_a_misspelt_level_is_refused_and_named() {
     for (arguments, variable) in [(&["--log", "loud"][..], "info"), (&[], "loud")] {
         let folder = tempdir().unwrap();
         let mut command = pfsd();
-        command.args(arguments).env("PFSD_LOG", variable).arg("--socket").arg(folder.path().join("s"));
+        command
+            .args(arguments)
+            .env("PFSD_LOG", variable)
+            .arg("--socket")
+            .arg(folder.path().join("s"));
         let mut serving = Serving { folder, child: command.spawn().unwrap() };
         assert_eq!(serving.exit().code(), Some(1));
         let said = serving.log();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use pfs_host::Settings;
 use pfs_proto::{
-    CreateOptions, End, ErrorCode, Hello, ReadOptions, Reply, Request, SlowPolicy, Start, Until, WriteOptions,
+    CreateOptions, End, ErrorCode, Hello, ReadOptions, Reply, Request, SlowPolicy, Start, Until,
+    WriteOptions,
 };
 use pfs_stream::{Limits, StreamConfig};
 use pfsd::Daemon;
@@ -20,7 +21,8 @@ async fn a_reader_gets_history_then_live_then_the_end() {
     writer.acked(1).await;
 
     let mut reader = running.client().await;
-    let options = CreateOptions { content_type: Some("video/mp2t".to_owned()), ..CreateOptions::default() };
+    let options =
+        CreateOptions { content_type: Some("video/mp2t".to_owned()), ..CreateOptions::default() };
     let (code, _) = reader.refused(Request::Create(at("/streamfs/cam"), options)).await;
     assert_eq!(code, ErrorCode::AlreadyExists);
     let reading = reader.ask(Request::OpenReader(at("/streamfs/cam"), oldest())).await;
@@ -58,7 +60,10 @@ async fn a_waiting_reader_is_attached_before_the_first_byte() {
     let running = Running::start();
     let mut reader = running.client().await;
     let options = ReadOptions { start: Start::New, wait: true, ..oldest() };
-    assert_eq!(reader.ask(Request::OpenReader(at("/streamfs/late"), options)).await, Reply::Waiting);
+    assert_eq!(
+        reader.ask(Request::OpenReader(at("/streamfs/late"), options)).await,
+        Reply::Waiting
+    );
     assert!(running.daemon.registry().is_empty(), "a reader creates nothing");
     let mut writer = running.client().await;
     writer.write_to("/streamfs/late").await;
@@ -73,7 +78,8 @@ async fn readers_that_come_and_go_leave_none_of_what_they_read_in_the_daemon() {
     const CHUNK: usize = 1024 * 1024;
     const VISITORS: u64 = 200;
     let running = Running::start();
-    let stream = running.daemon.registry().create("/streamfs/big", StreamConfig::default()).unwrap();
+    let stream =
+        running.daemon.registry().create("/streamfs/big", StreamConfig::default()).unwrap();
     stream.writer().unwrap().try_append(vec![7; CHUNK]).unwrap();
     let mut idle = [running.client().await, running.client().await];
     for reader in &mut idle {
@@ -82,7 +88,9 @@ async fn readers_that_come_and_go_leave_none_of_what_they_read_in_the_daemon() {
     let before = memory();
     for offset in 1..=VISITORS {
         let mut reader = running.client().await;
-        reader.read_from("/streamfs/big", ReadOptions { start: Start::Offset(offset), ..oldest() }).await;
+        reader
+            .read_from("/streamfs/big", ReadOptions { start: Start::Offset(offset), ..oldest() })
+            .await;
         let mut len = 0;
         loop {
             match reader.reply().await {
@@ -142,7 +150,10 @@ async fn a_lost_range_is_told_to_the_byte() {
 async fn a_removed_stream_is_not_an_end() {
     let running = Running::start();
     let mut client = running.client().await;
-    assert_eq!(client.ask(Request::Create(at("/streamfs/a"), CreateOptions::default())).await, Reply::Done);
+    assert_eq!(
+        client.ask(Request::Create(at("/streamfs/a"), CreateOptions::default())).await,
+        Reply::Done
+    );
     let mut reader = running.client().await;
     reader.read_from("/streamfs/a", oldest()).await;
     let mut writer = running.client().await;
@@ -158,8 +169,10 @@ async fn a_stream_is_removed_when_its_time_to_live_is_over() {
     let running = Running::start();
     let mut client = running.client().await;
     for (name, seconds) in [("/streamfs/long", 3600.0), ("/streamfs/short", 0.05)] {
-        let options =
-            CreateOptions { ttl: Some(Duration::from_secs_f64(seconds)), ..CreateOptions::default() };
+        let options = CreateOptions {
+            ttl: Some(Duration::from_secs_f64(seconds)),
+            ..CreateOptions::default()
+        };
         assert_eq!(client.ask(Request::Create(at(name), options)).await, Reply::Done);
     }
     let mut reader = running.client().await;
@@ -187,16 +200,24 @@ async fn a_document_is_no_stream_and_a_stream_no_document() {
     ] {
         assert_eq!(client.refused(request.clone()).await.0, ErrorCode::IsDocument, "{request:?}");
     }
-    let open =
-        [Request::OpenWriter(readme(), WriteOptions::default()), Request::OpenReader(readme(), oldest())];
+    let open = [
+        Request::OpenWriter(readme(), WriteOptions::default()),
+        Request::OpenReader(readme(), oldest()),
+    ];
     for request in open {
         let mut opening = running.client().await;
         opening.send(&request).await;
         opening.refused_for_good(ErrorCode::IsDocument).await;
     }
 
-    assert_eq!(client.refused(Request::Document(at("/streamfs/cam"))).await.0, ErrorCode::NoSuchStream);
-    assert_eq!(client.ask(Request::Create(at("/streamfs/cam"), CreateOptions::default())).await, Reply::Done);
+    assert_eq!(
+        client.refused(Request::Document(at("/streamfs/cam"))).await.0,
+        ErrorCode::NoSuchStream
+    );
+    assert_eq!(
+        client.ask(Request::Create(at("/streamfs/cam"), CreateOptions::default())).await,
+        Reply::Done
+    );
     let (code, message) = client.refused(Request::Document(at("/streamfs/cam"))).await;
     assert_eq!(code, ErrorCode::IsStream);
     assert_eq!(message, "use stream mode: pfs cat --stream /streamfs/cam");
@@ -207,7 +228,10 @@ async fn a_listing_is_sorted_and_of_what_is_at_or_below() {
     let running = Running::start();
     let mut client = running.client().await;
     for path in ["/streamfs/b", "/streamfs/a/2", "/streamfs/a/1", "/streamfs/ab"] {
-        assert_eq!(client.ask(Request::Create(at(path), CreateOptions::default())).await, Reply::Done);
+        assert_eq!(
+            client.ask(Request::Create(at(path), CreateOptions::default())).await,
+            Reply::Done
+        );
     }
     for (prefix, expected) in [
         ("/", &["/streamfs/a/1", "/streamfs/a/2", "/streamfs/ab", "/streamfs/b"][..]),
@@ -222,7 +246,9 @@ async fn a_listing_is_sorted_and_of_what_is_at_or_below() {
         }
         assert_eq!(listed, expected, "{prefix}");
     }
-    for (prefix, code) in [("/streamfs/none", ErrorCode::NoSuchStream), ("/memfs", ErrorCode::BadPath)] {
+    for (prefix, code) in
+        [("/streamfs/none", ErrorCode::NoSuchStream), ("/memfs", ErrorCode::BadPath)]
+    {
         assert_eq!(client.refused(Request::List(prefix.to_owned())).await.0, code, "{prefix}");
     }
 }
@@ -285,7 +311,8 @@ async fn bad_options_are_refused_and_create_nothing() {
         CreateOptions { content_type: Some("x".repeat(256)), ..none() },
         CreateOptions { content_type: Some("text/plain\nSet-Cookie: x".to_owned()), ..none() },
     ] {
-        let (code, message) = client.refused(Request::Create(at("/streamfs/a"), options.clone())).await;
+        let (code, message) =
+            client.refused(Request::Create(at("/streamfs/a"), options.clone())).await;
         assert_eq!(code, ErrorCode::BadOption, "{options:?}: {message}");
     }
     assert!(running.daemon.registry().is_empty());
@@ -311,7 +338,8 @@ async fn a_removed_stream_that_a_client_maps_is_charged_to_its_creator_until_the
     let reading = reader.ask(Request::OpenReader(at("/streamfs/a"), oldest())).await;
     assert!(matches!(reading, Reply::Shm(_)), "{reading:?}");
 
-    // The daemon hangs up on the reader after a second, and the clock stands still while a request is on its way.
+    // The daemon hangs up on the reader after a second, and the clock stands still while a request
+    // is on its way.
     client.send_together(&[Request::Remove(at("/streamfs/a")), create("/streamfs/b")]).await;
     assert_eq!(client.reply().await, Some(Reply::Done));
     let (code, message) = client.error().await;

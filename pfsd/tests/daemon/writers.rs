@@ -98,7 +98,9 @@ async fn what_a_writer_sent_is_appended_although_it_hears_no_acknowledgement_of_
     let mut writer = running.client().await;
     writer.write_to("/streamfs/a").await;
     let chunks = std::iter::repeat_with(|| Request::Append(vec![7; 1000].into())).take(100);
-    writer.send_together(&chunks.chain([Request::Finish { close: true }]).collect::<Vec<_>>()).await;
+    writer
+        .send_together(&chunks.chain([Request::Finish { close: true }]).collect::<Vec<_>>())
+        .await;
     drop(writer);
     let stream = running.daemon.registry().get("/streamfs/a").unwrap();
     eventually(async || stream.stat().writers.is_empty()).await;
@@ -181,7 +183,9 @@ async fn a_writer_that_says_nothing_is_told_when_its_stream_is_closed_removed_or
         [(&close, ErrorCode::Closed), (&remove, ErrorCode::Removed), (&expire, ErrorCode::Removed)];
     for (end, code) in ends {
         registry.remove("/streamfs/a");
-        registry.create("/streamfs/a", StreamConfig { ttl: Some(HOUR), ..StreamConfig::default() }).unwrap();
+        registry
+            .create("/streamfs/a", StreamConfig { ttl: Some(HOUR), ..StreamConfig::default() })
+            .unwrap();
         let mut writer = running.client().await;
         writer.write_to("/streamfs/a").await;
         writer.append(b"whole").await;
@@ -207,8 +211,14 @@ async fn a_writer_that_finds_no_room_is_told_when_its_stream_is_closed_or_remove
 }
 
 /// A stream of 4096 bytes that a `block` reader keeps full, and the writer whose 9th chunk waits.
-async fn stuck(running: &Running) -> (pfs_stream::Stream, pfs_stream::Reader, crate::harness::Client) {
-    let sizes = StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..StreamConfig::default() };
+async fn stuck(
+    running: &Running,
+) -> (pfs_stream::Stream, pfs_stream::Reader, crate::harness::Client) {
+    let sizes = StreamConfig {
+        ring_buffer_size: 4096,
+        channel_buffer_size: 4096,
+        ..StreamConfig::default()
+    };
     let stream = running.daemon.registry().create("/streamfs/full", sizes).unwrap();
     let slow = ReadOptions { policy: SlowPolicy::Block, ..oldest() };
     let reader = stream.reader(slow).unwrap();
@@ -307,7 +317,8 @@ async fn a_writer_that_withdraws_leaves_neither_a_death_nor_a_stream_that_only_i
 }
 
 #[tokio::test]
-async fn an_unfinished_chunk_is_charged_while_it_is_kept_and_refused_when_there_is_no_memory_for_it() {
+async fn an_unfinished_chunk_is_charged_while_it_is_kept_and_refused_when_there_is_no_memory_for_it()
+ {
     let running = Running::start();
     let arriving = running.daemon.arriving();
     let part = || Request::AppendPart(vec![7; 1024 * 1024].into());

@@ -1,4 +1,5 @@
-//! The board: shared words by which the processes of one measurement start together, tell how far they are, and end.
+//! The board: shared words by which the processes of one measurement start together, tell how far
+//! they are, and end.
 
 use std::{
     fs::File,

@@ -27,7 +27,8 @@ impl Running {
     /// Starts it. It dies with this process, however that ends.
     pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let child = sys::die_together(command).spawn().with_context(|| format!("cannot start {name}"))?;
+        let child =
+            sys::die_together(command).spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name, child })
     }
 
@@ -48,7 +49,8 @@ impl Running {
 
     /// Memory that it has now, and at most had, in bytes. Pages that it shares count.
     pub fn memory(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.trim().trim_end_matches(" kB").parse::<u64>().ok()
@@ -100,7 +102,8 @@ impl Running {
     pub fn report<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let mut text = String::new();
         self.stdout().context("its output is not ours")?.read_to_string(&mut text)?;
-        serde_json::from_str(&text).with_context(|| format!("a process of {} gave no report", self.name))
+        serde_json::from_str(&text)
+            .with_context(|| format!("a process of {} gave no report", self.name))
     }
 }
 

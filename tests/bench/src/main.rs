@@ -1,7 +1,9 @@
-//! pfs compared with what does a similar job: the same chunks, on the same machine, in the same run, interleaved.
+//! pfs compared with what does a similar job: the same chunks, on the same machine, in the same
+//! run, interleaved.
 //!
-//! `tests/bench/run TABLE` builds what this needs and runs it. Every reader and writer is a process of its own: this
-//! program again in another role, which is told a [`job::Job`] and meets the others on a [`board::Board`].
+//! `tests/bench/run TABLE` builds what this needs and runs it. Every reader and writer is a process
+//! of its own: this program again in another role, which is told a [`job::Job`] and meets the
+//! others on a [`board::Board`].
 
 mod board;
 mod child;

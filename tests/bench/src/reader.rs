@@ -39,7 +39,9 @@ fn read(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> a
     let load = &job.load;
     let limit = if job.history { load.limit.unwrap_or(u64::MAX) } else { u64::MAX };
     let mut checkers = Checkers::new(load.writers, load.chunk, load.full);
-    let sum = |checkers: &Checkers, of: fn(&Checker) -> u64| checkers.checkers().iter().map(of).sum::<u64>();
+    let sum = |checkers: &Checkers, of: fn(&Checker) -> u64| {
+        checkers.checkers().iter().map(of).sum::<u64>()
+    };
     let mut latencies = load.rate.map(|_| Latencies::default());
 
     let began = clock::now();
@@ -81,7 +83,8 @@ fn read(job: &Job, board: &Board, place: &Place, report: &mut ReaderReport) -> a
     Ok(())
 }
 
-/// Many readers in one process, each a thread, that count what they get and never end; killed when all is measured.
+/// Many readers in one process, each a thread, that count what they get and never end; killed when
+/// all is measured.
 pub fn idle(job: &Job) -> anyhow::Result<()> {
     static FAILURES: AtomicU64 = AtomicU64::new(0);
     let board = Board::open(&job.board, job.load.readers)?;

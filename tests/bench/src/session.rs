@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// How long processes may take to start, and to come to an end after the time that they have for writing.
+/// How long processes may take to start, and to come to an end after the time that they have for
+/// writing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that runs and the processes that use it. All are killed at drop.
@@ -98,7 +99,16 @@ impl Session {
         let start = Start { peer, tools, dir: dir.path(), load };
         let server = peer.serve(&start).context("cannot start the server")?;
         let load = load.clone();
-        Ok(Self { readers: Vec::new(), writers: Vec::new(), server, board, load, peer, board_path, dir })
+        Ok(Self {
+            readers: Vec::new(),
+            writers: Vec::new(),
+            server,
+            board,
+            load,
+            peer,
+            board_path,
+            dir,
+        })
     }
 
     /// The folder of this session.
@@ -136,7 +146,8 @@ impl Session {
         self.readers.first_mut().context("there is no reader")
     }
 
-    /// Starts the writer, or the writers, which wait for [`Board::go`]. Returns when they are connected.
+    /// Starts the writer, or the writers, which wait for [`Board::go`]. Returns when they are
+    /// connected.
     fn start_writers(&mut self) -> anyhow::Result<()> {
         let writers = self.peer.writers(&self.load);
         for writer in 0..writers {
@@ -148,7 +159,9 @@ impl Session {
             }
             self.writers.push(Running::spawn(&mut command)?);
         }
-        self.wait("the writer is connected", PATIENCE, |board| board.writers_ready() == writers as u64)
+        self.wait("the writer is connected", PATIENCE, |board| {
+            board.writers_ready() == writers as u64
+        })
     }
 
     /// Waits until the writer, or all writers, have sent everything.
@@ -166,7 +179,10 @@ impl Session {
     ) -> anyhow::Result<()> {
         let patience = clock::after(patience);
         while !holds(&self.board) {
-            self.writers.iter_mut().chain(&mut self.readers).try_for_each(Running::check_failure)?;
+            self.writers
+                .iter_mut()
+                .chain(&mut self.readers)
+                .try_for_each(Running::check_failure)?;
             ensure!(clock::now() < patience, "gave up waiting until {what}");
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -183,7 +199,8 @@ impl Session {
     fn failures(&mut self) -> String {
         // Time for those that failed to say why and end; the others are not waited for.
         std::thread::sleep(Duration::from_millis(100));
-        let ended = self.readers.iter_mut().filter_map(|reader| reader.has_ended().then_some(reader));
+        let ended =
+            self.readers.iter_mut().filter_map(|reader| reader.has_ended().then_some(reader));
         let reports = ended.filter_map(|reader| reader.report::<ReaderReport>().ok());
         reports
             .filter_map(|report| report.failure)
@@ -240,7 +257,8 @@ pub fn measure(tools: &Tools, peer: Peer, load: &Load) -> anyhow::Result<Outcome
     let (_, peak) = session.server.memory();
 
     session.await_written()?;
-    let mut writers = session.writers.iter_mut().map(Running::report).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut writers =
+        session.writers.iter_mut().map(Running::report).collect::<anyhow::Result<Vec<_>>>()?;
     if !peer.has_writer() {
         writers.push(WriterReport { written: load.limit.unwrap_or_default(), cpu: 0.0 });
     }

@@ -1,5 +1,5 @@
-//! What the standard library has no safe call for: shared memory, and what is done between fork and exec. All `unsafe` of
-//! this package is here.
+//! What the standard library has no safe call for: shared memory, and what is done between fork and
+//! exec. All `unsafe` of this package is here.
 #![allow(unsafe_code)]
 
 use std::{
@@ -34,12 +34,16 @@ impl Words {
     pub fn map(file: &File, len: usize) -> io::Result<Self> {
         let bytes = len * size_of::<AtomicU64>();
         if file.metadata()?.len() < bytes as u64 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shared file is too small"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the shared file is too small",
+            ));
         }
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses; it is never unmapped.
-        let address =
-            unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, flags, MapFlags::SHARED, file.as_fd(), 0) }?;
+        let address = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), bytes, flags, MapFlags::SHARED, file.as_fd(), 0)
+        }?;
         let first = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { first, len })
     }

@@ -1,7 +1,8 @@
 //! Two builds of pfs in turns: what one has and the other lacks is worth the ratio.
 //!
-//! A build is a folder with `pfs`, `pfsd` and this program, which has pfs's client in it. Each measures one round of a table at
-//! a time, with its own programs, and which of the two begins alternates.
+//! A build is a folder with `pfs`, `pfsd` and this program, which has pfs's client in it. Each
+//! measures one round of a table at a time, with its own programs, and which of the two begins
+//! alternates.
 
 use std::{
     path::{Path, PathBuf},
@@ -53,7 +54,8 @@ struct Row {
     values: [Vec<f64>; 2],
 }
 
-/// Measures, and prints a table of what the first metric of each table was and of what the server needed for it.
+/// Measures, and prints a table of what the first metric of each table was and of what the server
+/// needed for it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let builds = [&args.with, &args.without];
     let machine = Machine::local(args.rounds as usize);
@@ -72,13 +74,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 fn measure(build: &Path, table: &[String]) -> anyhow::Result<Round> {
     let out = tempfile::tempdir()?;
     let mut command = Command::new(build.join("pfs-bench"));
-    command.arg("run").args(table).args(["--rounds", "1", "--bin"]).arg(build).arg("--out").arg(out.path());
+    command
+        .arg("run")
+        .args(table)
+        .args(["--rounds", "1", "--bin"])
+        .arg(build)
+        .arg("--out")
+        .arg(out.path());
     let status = command.stdout(Stdio::null()).status();
-    let status = status.with_context(|| format!("cannot start pfs-bench in {}", build.display()))?;
+    let status =
+        status.with_context(|| format!("cannot start pfs-bench in {}", build.display()))?;
     ensure!(status.success(), "pfs-bench in {} failed: {status}", build.display());
     let files = std::fs::read_dir(out.path())?.collect::<Result<Vec<_>, _>>()?;
-    let mut files =
-        files.iter().map(|file| file.path()).filter(|path| path.extension() == Some("json".as_ref()));
+    let mut files = files
+        .iter()
+        .map(|file| file.path())
+        .filter(|path| path.extension() == Some("json".as_ref()));
     let file = files.next().context("nothing was measured")?;
     ensure!(files.next().is_none(), "one table at a time");
     Ok(serde_json::from_slice(&std::fs::read(file)?)?)
@@ -104,7 +115,8 @@ impl Rows {
         }
     }
 
-    /// The table as Markdown. An error if a value lacks a round: `pfs-bench run` leaves out what failed.
+    /// The table as Markdown. An error if a value lacks a round: `pfs-bench run` leaves out what
+    /// failed.
     fn render(&self, rounds: usize) -> anyhow::Result<String> {
         let mut table = "| row | with | without | with / without |\n|---|---|---|---|".to_owned();
         for row in &self.0 {
@@ -123,7 +135,8 @@ impl Row {
             [with, without].iter().all(|values| values.len() == rounds),
             "a round of {metric}, {peer}, {column} failed"
         );
-        let ratios: Vec<f64> = with.iter().zip(without).map(|(with, without)| with / without).collect();
+        let ratios: Vec<f64> =
+            with.iter().zip(without).map(|(with, without)| with / without).collect();
         let [with, without] = [with, without].map(|values| {
             let Spread { median, min, max } = Spread::from_values(values);
             format!("{} ({} to {})", number(median), number(min), number(max))
@@ -141,7 +154,8 @@ mod tests {
 
     use super::*;
 
-    /// A round as `pfs-bench run` writes it: records and processor time of the server, and what is not shown.
+    /// A round as `pfs-bench run` writes it: records and processor time of the server, and what is
+    /// not shown.
     fn round(records: f64, cpu: f64) -> Round {
         let cell = |metric: &str, median| {
             serde_json::json!({
@@ -150,7 +164,8 @@ mod tests {
             })
         };
         let cells = [cell("records", records), cell("writer CPU", 5.0), cell("server CPU", cpu)];
-        serde_json::from_value(serde_json::json!({ "table": "small", "cells": cells })).expect("a round")
+        serde_json::from_value(serde_json::json!({ "table": "small", "cells": cells }))
+            .expect("a round")
     }
 
     #[test]
@@ -189,9 +204,12 @@ mod tests {
 
     #[test]
     fn a_build_whose_round_fails_or_measures_nothing_is_an_error() {
-        for (program, error) in [("false", "failed: exit status: 1"), ("true", "nothing was measured")] {
+        for (program, error) in
+            [("false", "failed: exit status: 1"), ("true", "nothing was measured")]
+        {
             let build = tempfile::tempdir().expect("a folder");
-            symlink(Path::new("/bin").join(program), build.path().join("pfs-bench")).expect("a link");
+            symlink(Path::new("/bin").join(program), build.path().join("pfs-bench"))
+                .expect("a link");
             let Err(said) = measure(build.path(), &["small".to_owned()]) else {
                 panic!("{program} measures")
             };

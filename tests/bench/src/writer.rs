@@ -11,7 +11,8 @@ use crate::{
     sys,
 };
 
-/// How often the mark of the end is sent again where it may get lost, and how long is waited in between.
+/// How often the mark of the end is sent again where it may get lost, and how long is waited in
+/// between.
 const END_TRIES: u32 = 20;
 const END_PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,7 +32,10 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
     }
     finish(job, &board, sender, chunk.end(written))?;
     board.writer_done();
-    println!("{}", serde_json::to_string(&WriterReport { written, cpu: sys::own_cpu_time().as_secs_f64() })?);
+    println!(
+        "{}",
+        serde_json::to_string(&WriterReport { written, cpu: sys::own_cpu_time().as_secs_f64() })?
+    );
     Ok(())
 }
 
@@ -80,7 +84,8 @@ fn write(job: &Job, board: &Board, sender: &mut Sender, chunk: &mut Chunk) -> io
     Ok(count)
 }
 
-/// Waits until the slowest reader is no further behind than the window. Returns up to where may be written.
+/// Waits until the slowest reader is no further behind than the window. Returns up to where may be
+/// written.
 fn await_readers(board: &Board, count: u64, window: u64) -> io::Result<u64> {
     let patience = clock::after(PATIENCE);
     loop {

@@ -10,7 +10,8 @@ use harness::noise;
 /// A prime, so that the same place of the ring holds other bytes in each lap.
 const PERIOD: usize = 1_000_003;
 
-/// Twice the period, so that a piece of up to one period is a slice. No byte begins a character: in events, all of it is base64.
+/// Twice the period, so that a piece of up to one period is a slice. No byte begins a character: in
+/// events, all of it is base64.
 static CONTENTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let contents: Vec<_> = noise(16, PERIOD).into_iter().map(|byte| 0x80 | byte & 0x3f).collect();
     contents.repeat(2)
@@ -30,8 +31,8 @@ pub(super) struct Totals {
     pub(super) sessions: AtomicU64,
 }
 
-/// The account of one reader of one stream. Panics at a byte that is not of its offset: then something was lost or doubled and
-/// not reported.
+/// The account of one reader of one stream. Panics at a byte that is not of its offset: then
+/// something was lost or doubled and not reported.
 #[derive(Debug)]
 pub(super) struct Account {
     position: u64,
@@ -64,7 +65,11 @@ impl Account {
     }
 
     pub(super) fn lost(&mut self, from: u64, to: u64) {
-        assert!(from == self.position && to >= from, "a gap {from}..{to} at offset {}", self.position);
+        assert!(
+            from == self.position && to >= from,
+            "a gap {from}..{to} at offset {}",
+            self.position
+        );
         if from == to {
             return;
         }

@@ -60,7 +60,8 @@ impl Hostile {
             thread::spawn(move || {
                 let mut random = Random::from_the_system();
                 while !over.load(Relaxed) {
-                    let held: Vec<_> = (0..AT_ONCE).map(|_| way(&crowd.site, &mut random)).collect();
+                    let held: Vec<_> =
+                        (0..AT_ONCE).map(|_| way(&crowd.site, &mut random)).collect();
                     thread::sleep(HELD);
                     drop(held);
                 }
@@ -76,7 +77,10 @@ impl Drop for Hostile {
         self.over.store(true, Relaxed);
         for thread in self.threads.drain(..) {
             let ended = thread.join();
-            assert!(ended.is_ok() || thread::panicking(), "a hostile client was not served as it should");
+            assert!(
+                ended.is_ok() || thread::panicking(),
+                "a hostile client was not served as it should"
+            );
         }
     }
 }
@@ -110,7 +114,9 @@ fn send_half_a_frame(site: &Site, random: &mut Random) -> Held {
 
 fn trickle_a_header(site: &Site, random: &mut Random) -> Held {
     let mut http = site.daemon.http();
-    for byte in &b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-trickle: "[..random.below(50) as usize] {
+    for byte in
+        &b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-trickle: "[..random.below(50) as usize]
+    {
         http.send(&[*byte]);
     }
     Box::new(http)

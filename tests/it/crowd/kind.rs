@@ -25,8 +25,15 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Shm, Self::Unix, Self::Frames, Self::Body, Self::Multiplexed, Self::Events, Self::Pages];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Shm,
+        Self::Unix,
+        Self::Frames,
+        Self::Body,
+        Self::Multiplexed,
+        Self::Events,
+        Self::Pages,
+    ];
 }
 
 /// How fast a reader reads.
@@ -45,8 +52,8 @@ impl Pace {
 
     /// The pause after a piece. At the end of the run all readers are busy ones.
     ///
-    /// Thousands of readers take turns on few threads, and one that has much to read would not pause by itself: connections of
-    /// others would be given up as silent.
+    /// Thousands of readers take turns on few threads, and one that has much to read would not
+    /// pause by itself: connections of others would be given up as silent.
     pub(super) async fn pause(self, over: &mut Receiver<bool>) {
         yield_now().await;
         let is_over = over.wait_for(|over| *over);

@@ -1,8 +1,9 @@
-//! Crowds of readers of every kind, over all transports: what they cost the daemon, and that nothing they lose is unreported.
+//! Crowds of readers of every kind, over all transports: what they cost the daemon, and that
+//! nothing they lose is unreported.
 //!
-//! The readers are connections of this process. Contents depend on the offset alone, so that each reader checks every byte and
-//! every gap. `PFS_TEST_READERS` and `PFS_TEST_SECONDS` make the crowd larger and the run longer: `scripts/soak limits` and
-//! `scripts/soak crowd`.
+//! The readers are connections of this process. Contents depend on the offset alone, so that each
+//! reader checks every byte and every gap. `PFS_TEST_READERS` and `PFS_TEST_SECONDS` make the crowd
+//! larger and the run longer: `scripts/soak limits` and `scripts/soak crowd`.
 
 #![allow(clippy::print_stderr, reason = "the stats are what a run is for")]
 
@@ -46,7 +47,8 @@ const MOVING: [&str; 2] = [REMOVED, REPLACED];
 /// The stream of hostile writers.
 const SPOILED: &str = "/streamfs/spoiled";
 
-/// The streams that are read, and the policy of their readers. Writers wait for `block` readers up to `limits.max_block_time`.
+/// The streams that are read, and the policy of their readers. Writers wait for `block` readers up
+/// to `limits.max_block_time`.
 const STREAMS: [(&str, SlowPolicy); 5] = [
     (KEPT, SlowPolicy::Drop),
     ("/streamfs/block", SlowPolicy::Block),
@@ -67,11 +69,12 @@ const LARGE_BUFFERS: u64 = 33 * MIB;
 /// What a daemon may keep for its next use.
 const LEFT: u64 = 16 * MIB;
 
-/// What the heap may keep of connections that have ended: the daemon gives memory back when 256 of them have, so that what the last
-/// 255 had may stay.
+/// What the heap may keep of connections that have ended: the daemon gives memory back when 256 of
+/// them have, so that what the last 255 had may stay.
 const UNTRIMMED: u64 = 256 * EACH;
 
-/// A chunk of the history, in bytes: so small that few readers begin at the same one, and share what the daemon copies.
+/// A chunk of the history, in bytes: so small that few readers begin at the same one, and share
+/// what the daemon copies.
 const CHUNK: usize = 997;
 
 /// How many readers share a connection over HTTP/2.
@@ -140,7 +143,8 @@ fn limits(tls: bool) {
         others.spawn(hostile::flood_with_resets(Arc::clone(&run.crowd), no_more_writing.clone()));
         let hostile = Hostile::start(&run.crowd);
 
-        let bound = run.base + run.attached as u64 * EACH + LARGE_BUFFERS + 2 * MAX_MEMORY / 8 + LEFT;
+        let bound =
+            run.base + run.attached as u64 * EACH + LARGE_BUFFERS + 2 * MAX_MEMORY / 8 + LEFT;
         let mut most = 0;
         let begin = Instant::now();
         while begin.elapsed() < time {
@@ -196,8 +200,12 @@ impl Run {
         control.info().await.unwrap();
         let pid = site.daemon.pid();
         let base = own(pid);
-        let crowd =
-            Arc::new(Crowd { site, totals: Arc::default(), attached: 0.into(), ends: Mutex::default() });
+        let crowd = Arc::new(Crowd {
+            site,
+            totals: Arc::default(),
+            attached: 0.into(),
+            ends: Mutex::default(),
+        });
         Self {
             crowd,
             control,
@@ -271,7 +279,8 @@ impl Run {
             }
             last = now;
         }
-        let each = |i: usize| (stats()[i].saturating_sub(before[i]) / count as u64) as f64 / KIB as f64;
+        let each =
+            |i: usize| (stats()[i].saturating_sub(before[i]) / count as u64) as f64 / KIB as f64;
         eprintln!(
             "{count:5} {kind:?} {pace:?}: {:.1} KiB of the daemon's own memory each, {:.1} shared, {:.1} of the kernel for TCP",
             each(0),
@@ -299,6 +308,8 @@ impl Run {
 /// The memory that the kernel has for buffers of TCP, of all processes.
 fn tcp_memory() -> u64 {
     let stats = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-    let pages = stats.lines().find_map(|line| line.strip_prefix("TCP:")?.split_once(" mem ")?.1.parse().ok());
+    let pages = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:")?.split_once(" mem ")?.1.parse().ok());
     pages.unwrap_or(0) * 4 * KIB
 }

@@ -1,4 +1,5 @@
-//! A reader: it attaches again and again until all streams are closed for good, and checks every byte.
+//! A reader: it attaches again and again until all streams are closed for good, and checks every
+//! byte.
 
 use std::{
     collections::HashMap,
@@ -11,7 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use pfs_client::{Chunks, Client, ErrorCode, Event, ReadError, ReadOptions, RequestError, SlowPolicy, Start};
+use pfs_client::{
+    Chunks, Client, ErrorCode, Event, ReadError, ReadOptions, RequestError, SlowPolicy, Start,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch::Receiver},
     time::sleep,
@@ -59,7 +62,8 @@ pub(super) struct Reader {
     pub(super) pace: Pace,
     pub(super) policy: SlowPolicy,
     pub(super) stream: &'static str,
-    /// How much of the history it begins with, in bytes. Readers that are at different places share no copy in the daemon.
+    /// How much of the history it begins with, in bytes. Readers that are at different places
+    /// share no copy in the daemon.
     pub(super) tail: u64,
     pub(super) over: Receiver<bool>,
     /// Held until it is attached for the first time.
@@ -80,7 +84,11 @@ impl Reader {
             };
             match ended {
                 Ended::Closed(end) if over => {
-                    assert_eq!(end, self.crowd.ends.lock().unwrap()[self.stream], "the end of {self}");
+                    assert_eq!(
+                        end,
+                        self.crowd.ends.lock().unwrap()[self.stream],
+                        "the end of {self}"
+                    );
                     return;
                 }
                 Ended::Broken => {}
@@ -132,12 +140,15 @@ impl Reader {
             let event = match reader.next_batch(&mut chunks).await {
                 Ok(event) => event,
                 Err(ReadError::Removed | ReadError::TooSlow { .. }) => return Ended::Refused,
-                // The daemon hangs up on a reader that keeps a removed stream, and the library tries to resume for 5 seconds.
+                // The daemon hangs up on a reader that keeps a removed stream, and the library
+                // tries to resume for 5 seconds.
                 Err(ReadError::DaemonGone(_)) if self.may_be_hung_up_on() => return Ended::Refused,
                 Err(error) => panic!("{self}: {error:?}"),
             };
             match (event, &mut account) {
-                (Some(Event::Attached { start, .. }), None) => account = Some(self.attached(start).await),
+                (Some(Event::Attached { start, .. }), None) => {
+                    account = Some(self.attached(start).await)
+                }
                 (None, Some(account)) => account.delivered(chunks.bytes()),
                 (Some(Event::Gap { from, to, .. }), Some(account)) => account.lost(from, to),
                 (Some(Event::End { offset, .. }), Some(account)) => {

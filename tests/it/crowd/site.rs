@@ -79,7 +79,10 @@ impl Site {
         let authority = tls.then(|| Authority::new("our own"));
         if let Some(authority) = &authority {
             let server = authority.server(&["localhost", "127.0.0.1"]);
-            toml += &format!("[http]\ncertificate = {:?}\nkey = {:?}\n", server.certificate, server.key);
+            toml += &format!(
+                "[http]\ncertificate = {:?}\nkey = {:?}\n",
+                server.certificate, server.key
+            );
         }
         let daemon = Daemon::with_http_config(&toml);
         Self { address: daemon.http_address(), daemon, authority, _token: folder }
@@ -88,7 +91,8 @@ impl Site {
     /// A client of the library.
     pub(super) async fn client(&self, kind: Kind) -> Client {
         let endpoint = if kind == Kind::Frames {
-            let mut endpoint = HttpEndpoint::new(&self.daemon.url("")).unwrap().with_token(TOKEN).unwrap();
+            let mut endpoint =
+                HttpEndpoint::new(&self.daemon.url("")).unwrap().with_token(TOKEN).unwrap();
             if let Some(authority) = &self.authority {
                 endpoint = endpoint.with_ca(&std::fs::read(authority.root()).unwrap()).unwrap();
             }
@@ -108,7 +112,9 @@ impl Site {
     pub(super) async fn http2(&self) -> SendRequest<Bytes> {
         let mut builder = Builder::new();
         // What one stream does not take is no reason for another one to wait.
-        builder.initial_window_size(RECEIVE_BUFFER).initial_connection_window_size(1024 * 1024 * 1024);
+        builder
+            .initial_window_size(RECEIVE_BUFFER)
+            .initial_connection_window_size(1024 * 1024 * 1024);
         let (client, connection) = builder.handshake(self.connection(b"h2").await).await.unwrap();
         tokio::spawn(connection);
         client
@@ -117,7 +123,8 @@ impl Site {
     async fn connection(&self, protocol: &[u8]) -> Connection {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(RECEIVE_BUFFER).unwrap();
-        let connection = socket.connect(self.address).await.expect("the daemon accepts connections");
+        let connection =
+            socket.connect(self.address).await.expect("the daemon accepts connections");
         let Some(authority) = &self.authority else { return Box::new(connection) };
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority.root()).unwrap()).unwrap();
@@ -126,6 +133,11 @@ impl Site {
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![protocol.to_vec()];
         let name = ServerName::from(self.address.ip());
-        Box::new(TlsConnector::from(Arc::new(config)).connect(name, connection).await.expect("a handshake"))
+        Box::new(
+            TlsConnector::from(Arc::new(config))
+                .connect(name, connection)
+                .await
+                .expect("a handshake"),
+        )
     }
 }

@@ -1,4 +1,5 @@
-//! Readers that are no client of ours: bodies as they are, server-sent events, and pages of Durable Streams.
+//! Readers that are no client of ours: bodies as they are, server-sent events, and pages of Durable
+//! Streams.
 
 use std::sync::Arc;
 
@@ -62,7 +63,11 @@ impl Body {
                 None => return Piece::End,
             },
         };
-        if bytes.is_empty() && !matches!(self, Self::Shared(_)) { Piece::End } else { Piece::Bytes(bytes) }
+        if bytes.is_empty() && !matches!(self, Self::Shared(_)) {
+            Piece::End
+        } else {
+            Piece::Bytes(bytes)
+        }
     }
 }
 
@@ -75,7 +80,8 @@ struct Answer {
 }
 
 impl Reader {
-    /// GET of the stream, for a body as it is or for events. `None` if the daemon hung up in place of an answer.
+    /// GET of the stream, for a body as it is or for events. `None` if the daemon hung up in place
+    /// of an answer.
     async fn get(&mut self, start: &str, headers: &[(&str, &str)]) -> Option<Answer> {
         let path = format!("{}?slow={}&{start}", self.stream, self.policy);
         let headers = [&[AUTHORIZED], headers].concat();
@@ -94,10 +100,14 @@ impl Reader {
         }
         let mut client = match client.clone().ready().await {
             Ok(client) => client,
-            // The daemon has closed it because nothing was asked on it for a while, or nothing at all in its first 10 seconds:
-            // this process may be that busy. It says so in the first case only.
+            // The daemon has closed it because nothing was asked on it for a while, or nothing at
+            // all in its first 10 seconds: this process may be that busy. It says so in
+            // the first case only.
             Err(error) => {
-                assert!(error.reason() == Some(h2::Reason::NO_ERROR) || error.is_io(), "{self}: {error}");
+                assert!(
+                    error.reason() == Some(h2::Reason::NO_ERROR) || error.is_io(),
+                    "{self}: {error}"
+                );
                 let client = self.crowd.site.http2().await;
                 self.shared = Arc::new(Shared::Http2(client.clone()));
                 client.ready().await.ok()?
@@ -111,11 +121,13 @@ impl Reader {
         Some(Answer { status, start, tag, body: Body::Shared(response.into_body()) })
     }
 
-    /// One session with the bytes of the stream as they are. A gap breaks the body, and the ring tells what was lost.
+    /// One session with the bytes of the stream as they are. A gap breaks the body, and the ring
+    /// tells what was lost.
     pub(super) async fn body(&mut self, place: &mut Option<Place>) -> Ended {
         let tag = place.as_ref().map_or("*", |place| &place.identity).to_owned();
-        let mut from =
-            place.as_ref().map_or(format!("tail={}", self.tail), |place| format!("from={}", place.offset));
+        let mut from = place
+            .as_ref()
+            .map_or(format!("tail={}", self.tail), |place| format!("from={}", place.offset));
         let answer = loop {
             match self.get(&from, &[("if-match", &tag)]).await {
                 None => return Ended::Broken,
@@ -128,7 +140,11 @@ impl Reader {
         };
         let Answer { status: 200, start: Some(start), tag: Some(tag), mut body } = answer else {
             // Another stream, none, or no room.
-            assert!(matches!(answer.status, 404 | 410 | 412 | 429 | 503), "{self}: status {}", answer.status);
+            assert!(
+                matches!(answer.status, 404 | 410 | 412 | 429 | 503),
+                "{self}: status {}",
+                answer.status
+            );
             return Ended::Refused;
         };
         let mut account = self.attached(place.as_ref().map_or(start, |place| place.offset)).await;
@@ -166,7 +182,9 @@ impl Reader {
         let (mut account, mut text) = (None, String::new());
         loop {
             match answer.body.piece().await {
-                Piece::Bytes(bytes) => text.push_str(std::str::from_utf8(&bytes).expect("events are text")),
+                Piece::Bytes(bytes) => {
+                    text.push_str(std::str::from_utf8(&bytes).expect("events are text"))
+                }
                 // The end is told by an event.
                 Piece::End | Piece::Broken => return Ended::Broken,
             }
@@ -201,7 +219,9 @@ impl Reader {
                 *account = Some(self.attached(start).await);
             }
             ("message", Some(_)) if event.data.is_empty() => {}
-            ("base64", Some(account)) => account.delivered(&BASE64_STANDARD.decode(&event.data).unwrap()),
+            ("base64", Some(account)) => {
+                account.delivered(&BASE64_STANDARD.decode(&event.data).unwrap())
+            }
             ("gap", Some(account)) => account.lost(number("from"), number("to")),
             ("end", Some(account)) => {
                 assert_eq!(number("offset"), account.position(), "the end of {self}");
@@ -210,7 +230,9 @@ impl Reader {
             ("failure", _) => return Some(Ended::Refused),
             (_, account) => panic!("{self} at {account:?}: {event:?}"),
         }
-        if let (Some(offset), Some(identity), Some(account)) = (event.offset(), event.identity(), account) {
+        if let (Some(offset), Some(identity), Some(account)) =
+            (event.offset(), event.identity(), account)
+        {
             assert_eq!(offset, account.position(), "{self}: {event:?}");
             *place = Some(Place { identity: identity.to_owned(), offset });
         }
@@ -221,7 +243,8 @@ impl Reader {
     pub(super) async fn pages(&mut self, place: &mut Option<Place>) -> Ended {
         let mut client = self.crowd.site.http().await;
         let name = self.stream.strip_prefix("/streamfs/").expect("a stream of the mount");
-        let mut account = place.as_ref().map(|place| Account::new(place.offset, self.crowd.totals.clone()));
+        let mut account =
+            place.as_ref().map(|place| Account::new(place.offset, self.crowd.totals.clone()));
         loop {
             let offset = match &*place {
                 Some(Place { identity, offset }) => format!("{identity}_{offset:020}"),
@@ -246,8 +269,8 @@ impl Reader {
                     }
                     let next = token("stream-next-offset").expect("the next offset");
                     let start = next.offset - page.body.len() as u64;
-                    let account =
-                        account.get_or_insert_with(|| Account::new(start, self.crowd.totals.clone()));
+                    let account = account
+                        .get_or_insert_with(|| Account::new(start, self.crowd.totals.clone()));
                     account.delivered(&page.body);
                     assert_eq!(account.position(), next.offset, "the end of a page for {self}");
                     let (is_closed, end) = (page.header("stream-closed").is_some(), next.offset);

@@ -8,7 +8,8 @@ use tokio::{sync::watch::Receiver, time::sleep};
 
 use super::{MOVING, REMOVED, contents::contents, kind::Kind, reader::Crowd, site::RING};
 
-/// What a writer appends at least, in bytes; at most twice as much. It may be more than the ring holds.
+/// What a writer appends at least, in bytes; at most twice as much. It may be more than the ring
+/// holds.
 const SHARE: u64 = RING / 2;
 
 /// The largest chunk, in bytes: large enough that daemons send parts of it.
@@ -18,7 +19,8 @@ const LARGE: u64 = 300_000;
 pub(super) async fn run(crowd: Arc<Crowd>, stream: &'static str, over: Receiver<bool>) {
     let path: &StreamPath = &stream.parse().unwrap();
     let mut random = Random::from_the_system();
-    let [shm, unix, http] = [Kind::Shm, Kind::Unix, Kind::Frames].map(|kind| crowd.site.client(kind));
+    let [shm, unix, http] =
+        [Kind::Shm, Kind::Unix, Kind::Frames].map(|kind| crowd.site.client(kind));
     let clients = [shm.await, unix.await, http.await];
     for client in clients.iter().cycle() {
         let head = no_writer(&clients[0], path).await;
@@ -30,9 +32,11 @@ pub(super) async fn run(crowd: Arc<Crowd>, stream: &'static str, over: Receiver<
         if MOVING.contains(&stream) && is_finished {
             let client = &clients[0];
             no_writer(client, path).await;
-            if stream == REMOVED { client.remove(path).await } else { client.close(path).await }.unwrap();
+            if stream == REMOVED { client.remove(path).await } else { client.close(path).await }
+                .unwrap();
             pause(&mut random, 1000).await;
-            let replace = CreateOptions { if_exists: IfExists::Replace, ..CreateOptions::default() };
+            let replace =
+                CreateOptions { if_exists: IfExists::Replace, ..CreateOptions::default() };
             client.create(path, &replace).await.unwrap();
         }
     }

@@ -1,4 +1,5 @@
-//! The subset of the AGFS API at `/api/v1`, where its SDK does not look: `scripts/python-clients` has that.
+//! The subset of the AGFS API at `/api/v1`, where its SDK does not look: `scripts/python-clients`
+//! has that.
 
 use harness::{Daemon, eventually};
 use serde_json::json;
@@ -53,7 +54,9 @@ fn a_body_that_breaks_off_is_no_write() {
     writer.chunk(b"some");
     assert_eq!(follower.pieces(4), b"some");
     drop(writer);
-    eventually("the writer counts as dead", || daemon.stat_number("/streamfs/s", "writers_died") == 1);
+    eventually("the writer counts as dead", || {
+        daemon.stat_number("/streamfs/s", "writers_died") == 1
+    });
     daemon.ask("PUT", FILE, [], b"more").has(200);
     assert_eq!(follower.pieces(4), b"more", "which is not the end of the stream");
 }
@@ -67,7 +70,8 @@ fn a_silent_write_is_answered_when_its_stream_is_closed_or_removed() {
         writer.chunk(b"some");
         eventually("it is appended", || daemon.head("/streamfs/s") == 4);
         daemon.pfs([end, "/streamfs/s"]).run().exits(0);
-        let error = writer.response().has(status).json()["error"].as_str().expect("a message").to_owned();
+        let error =
+            writer.response().has(status).json()["error"].as_str().expect("a message").to_owned();
         assert!(error.contains(part), "{error}");
     }
 }
@@ -78,7 +82,8 @@ fn a_request_that_is_refused_does_not_spoil_the_one_after_it() {
     for _ in 0..20 {
         let mut connection = daemon.http();
         // As the SDK does it: the body comes after the head.
-        connection.send(b"POST /api/v1/rename HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n");
+        connection
+            .send(b"POST /api/v1/rename HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n");
         let refused = connection.response().has(404);
         connection.send(b"body");
         if refused.header("connection") != Some("close") {
@@ -94,14 +99,16 @@ fn the_log_tells_of_each_stream_that_is_removed_and_of_no_other() {
     for name in ["a", "a/b", "a/c", "d"] {
         daemon.create(&format!("/streamfs/{name}"));
     }
-    let remove = |path: &str| daemon.ask("DELETE", &format!("/api/v1/files?path=/streamfs/{path}"), [], b"");
+    let remove =
+        |path: &str| daemon.ask("DELETE", &format!("/api/v1/files?path=/streamfs/{path}"), [], b"");
     remove("a&recursive=true").has(200);
     remove("a&recursive=true").has(404);
     remove("d").has(200);
     remove("d").has(404);
     let log = daemon.log();
     let removed: Vec<_> = log.lines().filter(|line| line.contains("stream removed")).collect();
-    let told = |name: &str| removed.iter().filter(|line| line.contains(&format!("\"{name}\""))).count();
+    let told =
+        |name: &str| removed.iter().filter(|line| line.contains(&format!("\"{name}\""))).count();
     assert_eq!(
         ["/streamfs/a", "/streamfs/a/b", "/streamfs/a/c", "/streamfs/d"].map(told),
         [1; 4],
@@ -118,7 +125,8 @@ fn a_token_for_some_streams_lists_and_removes_no_others() {
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let daemon = Daemon::with_http_config(&format!("[auth]\ntoken_file = {file:?}\n"));
     let headers = [("authorization", "Bearer some-some-some-some-some-some")];
-    let ask = |method: &str, path: &str| daemon.ask(method, &format!("/api/v1/{path}"), headers, b"");
+    let ask =
+        |method: &str, path: &str| daemon.ask(method, &format!("/api/v1/{path}"), headers, b"");
     daemon.create("/streamfs/yours");
     ask("PUT", "files?path=/streamfs/mine/a").has(200);
     for (method, path) in [

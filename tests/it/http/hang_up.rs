@@ -1,4 +1,5 @@
-//! Clients that end their side of a connection: what arrived counts, and half a connection still carries an answer.
+//! Clients that end their side of a connection: what arrived counts, and half a connection still
+//! carries an answer.
 
 use harness::{Daemon, HttpConnection, Running, Signal, eventually, noise, noise_file};
 
@@ -65,7 +66,8 @@ fn a_body_that_was_sent_whole_is_appended_although_the_client_hangs_up_at_once()
 }
 
 #[test]
-fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_takes_their_answers() {
+fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_takes_their_answers()
+ {
     let daemon = Daemon::with_http();
     // Together less than what the system takes of a connection before it is read.
     let body = noise(1, 5000);
@@ -76,7 +78,9 @@ fn requests_that_were_sent_one_behind_the_other_are_carried_out_although_nobody_
         }
         drop(client);
         eventually("all of them are written", || daemon.head(S) == round * 15_000);
-        eventually("their writers have gone", || daemon.stat(S).unwrap()["writers"].get(0).is_none());
+        eventually("their writers have gone", || {
+            daemon.stat(S).unwrap()["writers"].get(0).is_none()
+        });
         assert_eq!(daemon.stat_number(S, "writers_died"), 0);
     }
 }
@@ -127,7 +131,8 @@ fn a_writer_that_disconnects_while_a_block_reader_stands_still_is_noticed() {
     }
 }
 
-/// The system of such a client cannot send the end of the connection, because the daemon takes nothing of what is before it.
+/// The system of such a client cannot send the end of the connection, because the daemon takes
+/// nothing of what is before it.
 #[test]
 fn a_writer_that_is_killed_in_a_large_body_while_a_block_reader_stands_still_is_noticed() {
     let gone = ["--http1.1", "--http2-prior-knowledge"].map(|version| {
@@ -189,7 +194,8 @@ fn a_reader_that_ends_its_side_is_served_on() {
 fn gets(connection: &mut HttpConnection, text: &str) {
     let mut got = String::new();
     while !got.contains(text) {
-        let piece = connection.piece().unwrap_or_else(|| panic!("the answer broke off after {got:?}"));
+        let piece =
+            connection.piece().unwrap_or_else(|| panic!("the answer broke off after {got:?}"));
         assert!(!piece.is_empty(), "the answer ended after {got:?}");
         got.push_str(std::str::from_utf8(&piece).unwrap());
     }

@@ -17,7 +17,10 @@ const S: &str = "/streamfs/s";
 const STALLED: usize = 20;
 
 /// A client whose streams share one connection, and what that does when it is polled.
-async fn connect(daemon: &Daemon, window: u32) -> (SendRequest<Bytes>, Pin<Box<Connection<TcpStream>>>) {
+async fn connect(
+    daemon: &Daemon,
+    window: u32,
+) -> (SendRequest<Bytes>, Pin<Box<Connection<TcpStream>>>) {
     let stream = TcpStream::connect(daemon.http_address()).await.unwrap();
     let mut builder = Builder::new();
     // What one stream does not take is no reason for another one to wait.
@@ -55,7 +58,8 @@ fn daemon() -> Daemon {
     daemon
 }
 
-/// Writes twice what the ring holds, and asserts that those who do not read cost no more than a bounded buffer each.
+/// Writes twice what the ring holds, and asserts that those who do not read cost no more than a
+/// bounded buffer each.
 async fn stalled_readers_are_cheap(daemon: Daemon, data: Vec<u8>) -> Daemon {
     let writing = move || {
         let (first, second) = data.split_at(data.len() / 2);
@@ -71,7 +75,8 @@ async fn stalled_readers_are_cheap(daemon: Daemon, data: Vec<u8>) -> Daemon {
 }
 
 #[tokio::test]
-async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on_their_connection() {
+async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on_their_connection()
+{
     let daemon = daemon();
     let (client, connection) = connect(&daemon, 64 * 1024).await;
     tokio::spawn(connection);
@@ -84,7 +89,11 @@ async fn readers_that_give_no_window_cost_a_bounded_buffer_and_hold_up_nobody_on
     assert!(ended && digest(&got) == digest(&data), "{} bytes, ended: {ended}", got.len());
     // They lost something, and are told so when they read on.
     for (got, ended) in join_all(stalled.into_iter().map(all)).await {
-        assert!(!ended && data.starts_with(&got) && !got.is_empty(), "{} bytes, ended: {ended}", got.len());
+        assert!(
+            !ended && data.starts_with(&got) && !got.is_empty(),
+            "{} bytes, ended: {ended}",
+            got.len()
+        );
     }
     daemon.has_readers(S, 0);
 }
@@ -155,7 +164,8 @@ async fn a_silent_upload_is_answered_when_its_stream_is_closed_or_removed() {
         let (client, connection) = connect(&daemon, 1024 * 1024).await;
         tokio::spawn(connection);
         let request = http::Request::put(daemon.url(S)).body(()).unwrap();
-        let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
+        let (response, mut body) =
+            client.ready().await.unwrap().send_request(request, false).unwrap();
         body.send_data("abc".into(), false).unwrap();
         let ending = tokio::task::spawn_blocking(move || {
             eventually("it is appended", || daemon.head(S) == 3);

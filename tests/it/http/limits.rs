@@ -1,4 +1,5 @@
-//! What a client can take from the daemon over HTTP, and no more. How long it may take is tested in memory, in `pfs-http`.
+//! What a client can take from the daemon over HTTP, and no more. How long it may take is tested in
+//! memory, in `pfs-http`.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -29,7 +30,9 @@ fn a_header_of_10_mb_is_431_and_costs_no_memory() {
 fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
     let daemon = Daemon::with_http();
     let mut connection = daemon.http();
-    connection.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ").send(&[b'x'; 256 * 1024]);
+    connection
+        .send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-large: ")
+        .send(&[b'x'; 256 * 1024]);
     connection.response().has(431);
     // A connection that was just closed would be reset by the first of these.
     for _ in 0..100 {
@@ -41,12 +44,14 @@ fn who_is_refused_while_still_sending_can_read_why_and_is_not_cut_off() {
 fn headers_are_as_large_and_as_many_as_is_allowed() {
     let daemon = Daemon::with_http_config("[limits]\nmax_header_size = \"8KB\"\n");
     for (len, status) in [(7_000, 200), (9_000, 431), (60_000, 431)] {
-        let answer = daemon.ask("GET", "/healthz", [("x-large", &*"x".repeat(len))], b"").has(status);
+        let answer =
+            daemon.ask("GET", "/healthz", [("x-large", &*"x".repeat(len))], b"").has(status);
         if status == 431 {
             assert!(answer.refuses("headers_too_large").contains("8192"));
         }
         let header = format!("x-large: {}", "x".repeat(len));
-        let args = ["--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header];
+        let args =
+            ["--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header];
         assert_eq!(daemon.curl(args, "/healthz").run().exits(0).text(), status.to_string());
     }
     let mut connection = daemon.http();
@@ -60,7 +65,9 @@ fn headers_are_as_large_and_as_many_as_is_allowed() {
 
 #[test]
 fn one_connection_too_many_is_503_and_the_others_go_on() {
-    let daemon = Daemon::with_http_config("[limits]\nmax_connections = 4\nmax_connections_per_address = 4\n");
+    let daemon = Daemon::with_http_config(
+        "[limits]\nmax_connections = 4\nmax_connections_per_address = 4\n",
+    );
     let mut held = Vec::new();
     // Connections of the start may not be forgotten yet, so some of these may be refused.
     eventually("four are held", || {
@@ -97,8 +104,9 @@ fn one_connection_too_many_is_503_and_the_others_go_on() {
 
 #[test]
 fn one_address_cannot_take_all_connections() {
-    let daemon =
-        Daemon::with_http_config("[limits]\nmax_connections = 100\nmax_connections_per_address = 3\n");
+    let daemon = Daemon::with_http_config(
+        "[limits]\nmax_connections = 100\nmax_connections_per_address = 3\n",
+    );
     let mut held = Vec::new();
     eventually("three are held", || {
         let mut connection = daemon.http();
@@ -162,7 +170,11 @@ fn a_token_that_has_exhausted_its_quota_creates_no_more_by_any_protocol_and_anot
         let answer = ask(ONE, method, path).has(429);
         assert!(answer.text().contains(refused), "{method} {path}: {}", answer.text());
     }
-    assert!(ask(ONE, "PUT", "/streamfs/more").refuses("limit").contains("cannot create /streamfs/more "));
+    assert!(
+        ask(ONE, "PUT", "/streamfs/more")
+            .refuses("limit")
+            .contains("cannot create /streamfs/more ")
+    );
     create(ONE).exits(1).says(refused);
     // Existing streams take appends and can be replaced.
     ask(ONE, "POST", S).has(200);
@@ -181,13 +193,15 @@ fn a_token_that_has_exhausted_its_quota_creates_no_more_by_any_protocol_and_anot
 
 #[test]
 fn quotas_that_do_not_hold_over_http_are_noted_at_the_start() {
-    let daemon = Daemon::with_http_config("[limits]\nmax_streams_per_user = 1\nmax_streams_per_token = 1\n");
+    let daemon =
+        Daemon::with_http_config("[limits]\nmax_streams_per_user = 1\nmax_streams_per_token = 1\n");
     for path in ["/streamfs/1", "/streamfs/2"] {
         daemon.ask("PUT", path, [], b"x").has(201);
     }
-    for note in
-        ["per_user limit clients of the socket alone", "per_token limit nothing without auth.token_file"]
-    {
+    for note in [
+        "per_user limit clients of the socket alone",
+        "per_token limit nothing without auth.token_file",
+    ] {
         assert!(daemon.log().contains(note), "{note:?} is not in the log: {}", daemon.log());
     }
 }
@@ -248,7 +262,8 @@ fn with_descriptors(limit: usize, folder: &Path) -> (Running, SocketAddr) {
     let mut address = None;
     eventually("it serves", || {
         let log = daemon.stderr();
-        address = log.lines().find_map(|line| line.split_once("serving HTTP address=")?.1.parse().ok());
+        address =
+            log.lines().find_map(|line| line.split_once("serving HTTP address=")?.1.parse().ok());
         address.is_some()
     });
     (daemon, address.unwrap())
@@ -275,7 +290,11 @@ fn a_daemon_without_descriptors_says_so_and_goes_on() {
     let counted = refusals(metrics.unwrap().text(), "descriptors");
     assert!(counted >= 2, "{counted} refusals");
     // Others of that reason may have been left out.
-    assert!((1..=counted).contains(&logged(&daemon.stderr(), "descriptors")), "{}", daemon.stderr());
+    assert!(
+        (1..=counted).contains(&logged(&daemon.stderr(), "descriptors")),
+        "{}",
+        daemon.stderr()
+    );
     assert!(daemon.runs());
 }
 
@@ -286,7 +305,8 @@ fn fewer_descriptors_than_configured_are_divided_between_connections_and_streams
     let socket = folder.path().join("s");
     let (daemon, address) = with_descriptors(LIMIT, folder.path());
     assert!(daemon.stderr().contains("ulimit -n"), "{}", daemon.stderr());
-    let pfs = |args: &[&str]| Pfs::new(harness::binary("pfs")).arg("--socket").arg(&socket).args(args);
+    let pfs =
+        |args: &[&str]| Pfs::new(harness::binary("pfs")).arg("--socket").arg(&socket).args(args);
     // More than their share of the descriptors.
     for number in 0..20 {
         pfs(&["create", "--ring-buffer-size", "4KB", "--channel-buffer-size", "4KB"])

@@ -1,4 +1,5 @@
-//! Streams as URLs: the HTTP side of `pfsd`, asked by `curl`, by `pfs --url` and by clients of the tests' own.
+//! Streams as URLs: the HTTP side of `pfsd`, asked by `curl`, by `pfs --url` and by clients of the
+//! tests' own.
 
 mod agfs;
 mod durable;

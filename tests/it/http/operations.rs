@@ -52,8 +52,13 @@ fn bytes_are_counted_by_the_way_that_they_go() {
             .exits(0);
         daemon.pfs_on(transport, ["cat", "--stream", &stream]).run().exits(0);
     }
-    assert_eq!((count("written", "shm"), count("written", "unix")), (0., 2000.), "neither has a lease");
-    let mut holder = daemon.pfs(["write", "--stream", "--close", "/streamfs/leased"]).stdin_pipe().spawn();
+    assert_eq!(
+        (count("written", "shm"), count("written", "unix")),
+        (0., 2000.),
+        "neither has a lease"
+    );
+    let mut holder =
+        daemon.pfs(["write", "--stream", "--close", "/streamfs/leased"]).stdin_pipe().spawn();
     let mut given = 0;
     eventually("a writer appends under a lease", || {
         holder.send(&[b'x'; 64 * 1024]);
@@ -97,7 +102,9 @@ fn what_an_shm_reader_lost_is_counted_while_it_reads_and_afterwards() {
     assert_eq!(reader.finish().code, 4);
     let got = copied.join().unwrap().unwrap() as f64;
     eventually("it has gone", || metric(&daemon, "pfs_readers{policy=\"drop\"}") == 0.);
-    eventually("it is counted", || metric(&daemon, "pfs_read_bytes_total{transport=\"shm\"}") == got);
+    eventually("it is counted", || {
+        metric(&daemon, "pfs_read_bytes_total{transport=\"shm\"}") == got
+    });
     assert_eq!(metric(&daemon, "pfs_lost_bytes_total"), sent as f64 - got);
     assert!(metric(&daemon, "pfs_gaps_total") >= 1.);
     assert!(metric(&daemon, "pfs_lost_chunks_total") >= 1.);
@@ -112,11 +119,17 @@ fn requests_are_counted_by_protocol_method_and_status_and_no_client_can_make_mor
         daemon.ask(&format!("MADEUP{name}"), S, [], b"").has(405);
     }
     assert_eq!(
-        metric(&daemon, "pfs_http_requests_total{protocol=\"plain\",method=\"GET\",status=\"404\"}"),
+        metric(
+            &daemon,
+            "pfs_http_requests_total{protocol=\"plain\",method=\"GET\",status=\"404\"}"
+        ),
         50.
     );
     assert_eq!(
-        metric(&daemon, "pfs_http_requests_total{protocol=\"plain\",method=\"other\",status=\"405\"}"),
+        metric(
+            &daemon,
+            "pfs_http_requests_total{protocol=\"plain\",method=\"other\",status=\"405\"}"
+        ),
         50.
     );
     assert_eq!(metrics(&daemon).len(), before + 3, "these two, and that of asking for metrics");
@@ -125,7 +138,9 @@ fn requests_are_counted_by_protocol_method_and_status_and_no_client_can_make_mor
 #[test]
 fn a_daemon_with_tokens_tells_everybody_only_that_it_lives_and_the_page_that_asks_for_one() {
     let (daemon, _folder) = with_token();
-    for path in ["/healthz", "/", "/assets/dashboard.js", "/assets/follow.js", "/assets/dashboard.css"] {
+    for path in
+        ["/healthz", "/", "/assets/dashboard.js", "/assets/follow.js", "/assets/dashboard.css"]
+    {
         daemon.get(path).has(200);
     }
     let token = format!("Bearer {TOKEN}");
@@ -141,7 +156,10 @@ fn the_dashboard_has_nothing_from_elsewhere_and_may_load_nothing_from_there() {
     let page = daemon.get("/").has(200);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     let policy = page.header("content-security-policy").expect("a policy").to_owned();
-    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
+        "{policy}"
+    );
     assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
     for path in ["/", "/assets/dashboard.js", "/assets/follow.js", "/assets/dashboard.css"] {
         let file = daemon.get(path).has(200);
@@ -168,8 +186,11 @@ fn answer(daemon: &Daemon, method: &str, path: &str) -> HttpResponse {
     let path = path.replace("{name}", "s").replace("{file}", "dashboard.js");
     let query = if path.starts_with("/api/v1/") { format!("?path={S}") } else { String::new() };
     let until = if method == "get" && path == S { "?until=caught-up" } else { "" };
-    let media_type =
-        if path == "/v1/frames" { "application/vnd.pfs.frames" } else { "application/octet-stream" };
+    let media_type = if path == "/v1/frames" {
+        "application/vnd.pfs.frames"
+    } else {
+        "application/octet-stream"
+    };
     let headers = [("content-type", media_type)];
     daemon.ask(&method.to_uppercase(), &format!("{path}{query}{until}"), headers, b"")
 }
@@ -187,7 +208,11 @@ fn everything_in_the_description_is_there() {
             let answer = answer(&daemon, method, path);
             let is_described = responses.get(answer.status.to_string()).is_some();
             assert!(is_described, "{method} {path}: {} is not described", answer.status);
-            assert!(answer.status != 404 && answer.status != 405, "{method} {path}: {}", answer.status);
+            assert!(
+                answer.status != 404 && answer.status != 405,
+                "{method} {path}: {}",
+                answer.status
+            );
             operations += 1;
         }
     }

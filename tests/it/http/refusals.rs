@@ -59,7 +59,8 @@ fn metrics(daemon: &Daemon) -> String {
     daemon.ask("GET", "/metrics", [("authorization", &token)], b"").has(200).text().to_owned()
 }
 
-/// Checks that one more was refused for this reason, and that the log has one line more, with these parts.
+/// Checks that one more was refused for this reason, and that the log has one line more, with these
+/// parts.
 #[track_caller]
 fn one_more(daemon: &Daemon, reason: &str, before: usize, parts: &[&str]) {
     // A connection may be answered before it is counted.
@@ -92,7 +93,12 @@ fn a_refused_request_is_counted_and_logged_once_with_its_reason_and_who_asked_fo
     daemon.ask("GET", S, [("authorization", "Bearer wrong-wrong-wrong-wrong")], b"").has(401);
     one_more(&daemon, "unauthenticated", 1, &of_s);
     daemon.ask("PUT", S, [reader], b"x").has(403);
-    one_more(&daemon, "denied", 0, &["remote=127.0.0.1:", "method=\"PUT\"", "path=\"/streamfs/s\"", "write"]);
+    one_more(
+        &daemon,
+        "denied",
+        0,
+        &["remote=127.0.0.1:", "method=\"PUT\"", "path=\"/streamfs/s\"", "write"],
+    );
     // AGFS has refusals of its own form.
     daemon.ask("PUT", "/api/v1/files?path=/streamfs/s", [reader], b"x").has(403);
     one_more(&daemon, "denied", 1, &["write /streamfs/s"]);
@@ -123,7 +129,9 @@ fn a_refused_request_is_counted_and_logged_once_with_its_reason_and_who_asked_fo
     first.send(&[1; 1_400_000]);
     let arriving = "pfs_message_memory_bytes{direction=\"arriving\"} 1400000\n";
     eventually("what was sent of it is in memory", || metrics(&daemon).contains(arriving));
-    daemon.ask("POST", "/v1/stream/s", [all, ("content-type", "text/plain")], &[2; 1_500_000]).has(503);
+    daemon
+        .ask("POST", "/v1/stream/s", [all, ("content-type", "text/plain")], &[2; 1_500_000])
+        .has(503);
     one_more(&daemon, "message_memory", 0, &["path=\"/v1/stream/s\""]);
 
     daemon.create("/streamfs/2");
@@ -165,8 +173,9 @@ fn a_flood_of_requests_without_a_token_is_counted_exactly_and_does_not_flood_the
 
     let told = |log: &str| {
         let one_by_one = logged(log, "unauthenticated");
-        let left_out =
-            log.lines().filter_map(|line| line.split_once("unlogged=")?.1.trim().parse::<usize>().ok());
+        let left_out = log
+            .lines()
+            .filter_map(|line| line.split_once("unlogged=")?.1.trim().parse::<usize>().ok());
         one_by_one + left_out.sum::<usize>()
     };
     eventually("the log has told of all of them", || told(&daemon.log()) == FLOOD);
@@ -183,12 +192,17 @@ fn what_the_log_has_left_out_is_told_when_the_daemon_ends() {
     let (ended, _folder) = daemon.ends_by(Signal::TERM);
     let log = ended.exits(0).stderr;
     assert_eq!(logged(&log, "unauthenticated"), 10, "{log}");
-    assert!(log.lines().any(|line| line.contains("refused more") && line.ends_with("unlogged=1")), "{log}");
+    assert!(
+        log.lines().any(|line| line.contains("refused more") && line.ends_with("unlogged=1")),
+        "{log}"
+    );
 }
 
 #[test]
 fn a_connection_beyond_a_limit_is_counted_and_logged_once_whatever_is_asked_on_it() {
-    let daemon = Daemon::with_http_config("[limits]\nmax_connections = 3\nmax_connections_per_address = 1\n");
+    let daemon = Daemon::with_http_config(
+        "[limits]\nmax_connections = 3\nmax_connections_per_address = 1\n",
+    );
     let mut first = daemon.http();
     let mut ask = |path: &str| {
         first.request("GET", path, &[], None);

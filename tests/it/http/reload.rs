@@ -64,7 +64,8 @@ fn sighup_ends_what_a_token_began_that_is_gone_and_leaves_a_running_stream_alone
         daemon.pfs_http([]).args(args).arg(S).env("PFS_TOKEN_FILE", tokens.file_of(token))
     };
     let mut local = daemon.piped_reader(S, ["--slow", "block"]);
-    let mut kept = daemon.attached(S, pfs(KEPT, &["cat", "--stream", "--slow", "block"]).stdout_pipe());
+    let mut kept =
+        daemon.attached(S, pfs(KEPT, &["cat", "--stream", "--slow", "block"]).stdout_pipe());
     let digests = [local.digest_stdout(), kept.digest_stdout()];
     let gone = daemon.attached(S, pfs(GONE, &["cat", "--stream"]));
     let curls = [curl(&daemon, KEPT), curl(&daemon, GONE)];
@@ -127,9 +128,11 @@ fn a_token_file_that_is_wrong_revokes_nobody() {
     let tokens = Tokens::new(&format!("{KEPT}\n"));
     let daemon = Daemon::with_http_config(&tokens.toml());
     daemon.create(S);
-    let reader = daemon.pfs_http(["cat", "--stream", S]).env("PFS_TOKEN_FILE", tokens.file_of(KEPT));
+    let reader =
+        daemon.pfs_http(["cat", "--stream", S]).env("PFS_TOKEN_FILE", tokens.file_of(KEPT));
     let reader = daemon.attached(S, reader);
-    for (text, words) in [("# nobody\n", "has no token"), ("\nshort\n", "tokens:2: a token has at least 16")]
+    for (text, words) in
+        [("# nobody\n", "has no token"), ("\nshort\n", "tokens:2: a token has at least 16")]
     {
         tokens.write(text);
         let run = daemon.reload(&format!("{}[limits]\nmax_streams = 1\n", tokens.toml())).exits(1);
@@ -177,7 +180,8 @@ fn new_connections_get_the_new_certificate_and_a_reader_over_the_old_one_goes_on
     daemon.reload(&format!("{toml}client_ca = {:?}\n", new.root())).exits(0);
     asked(&new, &[]).exits(56);
     let Identity { certificate, key } = new.client("client", 4095);
-    asked(&new, &["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()]).exits(0);
+    asked(&new, &["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()])
+        .exits(0);
 
     let data = noise(1, 3 * 1024 * 1024);
     daemon.pfs(["write", "--stream", "--close", S]).stdin(&data[..]).run().exits(0);
@@ -217,16 +221,20 @@ fn a_reload_promises_no_more_descriptors_than_there_are() {
     fs::write(&config, "[limits]\nmax_connections = 10\nmax_streams = 10\n").unwrap();
     let pfsd = harness::binary("pfsd");
     let (pfsd, config, socket) = (pfsd.display(), config.display(), socket.display());
-    let line = format!("ulimit -n 400; exec {pfsd} --config {config} --socket {socket} --http 127.0.0.1:0");
+    let line = format!(
+        "ulimit -n 400; exec {pfsd} --config {config} --socket {socket} --http 127.0.0.1:0"
+    );
     let daemon = Pfs::shell(&line).spawn();
     let mut address = None;
     eventually("it serves", || {
         let log = daemon.stderr();
-        address = log.lines().find_map(|line| line.split_once("serving HTTP address=")?.1.parse().ok());
+        address =
+            log.lines().find_map(|line| line.split_once("serving HTTP address=")?.1.parse().ok());
         address.is_some()
     });
     assert!(!daemon.stderr().contains("ulimit"), "{}", daemon.stderr());
-    fs::write(config.to_string(), "[limits]\nmax_connections = 1000\nmax_streams = 1000\n").unwrap();
+    fs::write(config.to_string(), "[limits]\nmax_connections = 1000\nmax_streams = 1000\n")
+        .unwrap();
     let told = Pfs::shell(&format!("{pfsd} --reload --socket {socket}")).run().exits(0);
     assert!(told.text().contains("limits.max_connections from 10 to 1000"), "{}", told.text());
     let shares = "(ulimit -n) is 400, and the configuration needs 2192 when all is in use: there are at most 104 connections";

@@ -60,7 +60,14 @@ fn requests(stream: &str) -> (Vec<Asked>, Vec<Asked>) {
 fn no_token_and_a_wrong_one_are_401_wherever_one_asks() {
     let (daemon, _folder) = guarded();
     let (reading, writing) = requests("s");
-    let others = ["/metrics", "/openapi.json", "/streamfs/", "/v1/frames", "/api/v1/health", "/nothing/here"];
+    let others = [
+        "/metrics",
+        "/openapi.json",
+        "/streamfs/",
+        "/v1/frames",
+        "/api/v1/health",
+        "/nothing/here",
+    ];
     let others = others.map(|path| ("GET", path.to_owned()));
     for (method, path) in reading.into_iter().chain(writing).chain(others) {
         for (headers, code) in [
@@ -73,7 +80,10 @@ fn no_token_and_a_wrong_one_are_401_wherever_one_asks() {
             let mut connection = daemon.http();
             connection.request(method, &path, &headers, Some(b"x"));
             let answer = connection.response().has(401);
-            assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"), "{method} {path}");
+            assert!(
+                answer.header("www-authenticate").unwrap().starts_with("Bearer"),
+                "{method} {path}"
+            );
             if method != "HEAD" {
                 answer.refuses(code);
             }
@@ -139,13 +149,18 @@ fn only_a_token_with_the_scope_block_attaches_a_reader_that_writers_wait_for() {
     let path = "/streamfs/mine?slow=block&until=caught-up";
     for token in [READER, ONE_STREAM] {
         for more in ["", "&wait", "&from=0"] {
-            let message = ask(&daemon, token, "GET", &format!("{path}{more}")).has(403).refuses("denied");
+            let message =
+                ask(&daemon, token, "GET", &format!("{path}{more}")).has(403).refuses("denied");
             assert!(message.contains("block the writers of /streamfs/mine"), "{message}");
         }
         let authorization = format!("Bearer {token}");
-        let (authorization, accept) = (("authorization", &*authorization), ("accept", "text/event-stream"));
+        let (authorization, accept) =
+            (("authorization", &*authorization), ("accept", "text/event-stream"));
         daemon.ask("GET", path, [authorization, accept], b"").has(403).refuses("denied");
-        daemon.ask("GET", path, [authorization, ("range", "bytes=0-2")], b"").has(403).refuses("denied");
+        daemon
+            .ask("GET", path, [authorization, ("range", "bytes=0-2")], b"")
+            .has(403)
+            .refuses("denied");
         let file = folder.path().join(token);
         std::fs::write(&file, token).unwrap();
         let cat = daemon.pfs_http(["cat", "--stream", "--slow", "block", "/streamfs/mine"]);
@@ -170,10 +185,25 @@ fn pfs_over_http_is_held_to_its_token_too() {
     };
     daemon.pfs_http(["ls", "/streamfs"]).run().exits(1).says("token");
     let token = with(ONE_STREAM);
-    daemon.pfs_http(["write", "/streamfs/mine"]).env("PFS_TOKEN_FILE", &token).stdin("x").run().exits(0);
-    daemon.pfs_http(["ls", "/streamfs"]).env("PFS_TOKEN_FILE", &token).run().exits(1).says("does not allow");
+    daemon
+        .pfs_http(["write", "/streamfs/mine"])
+        .env("PFS_TOKEN_FILE", &token)
+        .stdin("x")
+        .run()
+        .exits(0);
+    daemon
+        .pfs_http(["ls", "/streamfs"])
+        .env("PFS_TOKEN_FILE", &token)
+        .run()
+        .exits(1)
+        .says("does not allow");
     let reader = with(READER);
-    daemon.pfs_http(["write", "/streamfs/mine"]).env("PFS_TOKEN_FILE", &reader).stdin("x").run().exits(1);
+    daemon
+        .pfs_http(["write", "/streamfs/mine"])
+        .env("PFS_TOKEN_FILE", &reader)
+        .stdin("x")
+        .run()
+        .exits(1);
     daemon.pfs_http(["rm", "/streamfs/mine"]).env("PFS_TOKEN_FILE", &reader).run().exits(1);
     let text = daemon.pfs_http(["cat", "--stream", "--until", "caught-up", "/streamfs/mine"]);
     assert_eq!(text.env("PFS_TOKEN_FILE", &reader).run().exits(0).text(), "x");
@@ -206,8 +236,9 @@ fn requests_are_logged_and_tokens_are_not() {
 
 #[test]
 fn a_host_of_another_site_is_421_and_those_of_the_daemon_are_served() {
-    let daemon =
-        Daemon::with_http_config("[http]\nallowed_hosts = [\"Streams.example.org\", \"a.example:81\"]\n");
+    let daemon = Daemon::with_http_config(
+        "[http]\nallowed_hosts = [\"Streams.example.org\", \"a.example:81\"]\n",
+    );
     let port = daemon.http_address().port();
     let asked = |host: &str| daemon.ask("GET", "/streamfs/", [("host", host)], b"");
     for host in [
@@ -227,15 +258,21 @@ fn a_host_of_another_site_is_421_and_those_of_the_daemon_are_served() {
     for host in ["", "a b", "a/b", "me@localhost", "localhost:", "localhost:99999"] {
         asked(host).has(400).refuses("bad_host");
     }
-    let known =
-        ["localhost", &format!("LOCALHOST:{port}"), "127.0.0.1", "streams.example.org:99", "a.example:81"];
+    let known = [
+        "localhost",
+        &format!("LOCALHOST:{port}"),
+        "127.0.0.1",
+        "streams.example.org:99",
+        "a.example:81",
+    ];
     for host in known {
         asked(host).has(200);
     }
     let url = format!("--resolve evil.example:{port}:127.0.0.1");
     let url: Vec<&str> = url.split(' ').collect();
-    let run =
-        harness::Pfs::new("curl").args(["-q", "-sS", "--noproxy", "*", "--http2-prior-knowledge"]).args(url);
+    let run = harness::Pfs::new("curl")
+        .args(["-q", "-sS", "--noproxy", "*", "--http2-prior-knowledge"])
+        .args(url);
     let run = run
         .args(["-o", "/dev/null", "-w", "%{http_code}"])
         .arg(format!("http://evil.example:{port}/healthz"))
@@ -254,7 +291,8 @@ fn a_host_of_another_site_is_421_and_those_of_the_daemon_are_served() {
 
 #[test]
 fn a_page_of_another_site_is_403_and_writes_nothing() {
-    let daemon = Daemon::with_http_config("[http]\nallowed_origins = [\"https://player.example.org\"]\n");
+    let daemon =
+        Daemon::with_http_config("[http]\nallowed_origins = [\"https://player.example.org\"]\n");
     let port = daemon.http_address().port();
     for origin in [
         "https://evil.example",
@@ -277,10 +315,15 @@ fn a_page_of_another_site_is_403_and_writes_nothing() {
         for (mode, dest) in
             [("no-cors", "image"), ("no-cors", "video"), ("navigate", "iframe"), ("cors", "empty")]
         {
-            let headers = [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+            let headers =
+                [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
             daemon.ask("GET", "/streamfs/", headers, b"").has(403).refuses("foreign_origin");
         }
-        let form = [("sec-fetch-site", site), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        let form = [
+            ("sec-fetch-site", site),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
         daemon.ask("POST", "/streamfs/s", form, b"x").has(403).refuses("foreign_origin");
         daemon.ask("GET", "/streamfs/", form, b"").has(200);
     }
@@ -299,12 +342,19 @@ fn a_page_in_a_browser_without_fetch_metadata_attaches_a_block_reader_where_no_t
     let daemon = Daemon::with_http_config("[limits]\nmax_block_time = \"200ms\"\n");
     daemon.create_with_buffers("/streamfs/s", 64 * 1024, 64 * 1024);
     let mut page = daemon.http();
-    page.request("GET", "/streamfs/s?slow=block", &[("referer", "http://elsewhere.example/")], None);
+    page.request(
+        "GET",
+        "/streamfs/s?slow=block",
+        &[("referer", "http://elsewhere.example/")],
+        None,
+    );
     page.head().expect("an answer").has(200);
     assert_eq!(daemon.readers("/streamfs/s"), 1);
     // More than the system and the daemon keep for a client that does not read.
-    let written =
-        daemon.pfs(["write", "--stream", "/streamfs/s"]).stdin(harness::noise(1, 24 * 1024 * 1024)).run();
+    let written = daemon
+        .pfs(["write", "--stream", "/streamfs/s"])
+        .stdin(harness::noise(1, 24 * 1024 * 1024))
+        .run();
     written.exits(0);
     let log = daemon.log();
     assert!(log.contains("max_block_time"), "{log}");
@@ -318,7 +368,9 @@ fn a_link_and_a_page_of_another_site_attach_no_reader_that_writers_wait_for() {
         [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)].to_vec()
     };
     let (events, part) = (("accept", "text/event-stream"), ("range", "bytes=0-2"));
-    for path in ["/streamfs/s?slow=block", "/streamfs/s?slow=block&wait", "/streamfs/none?slow=block&wait"] {
+    for path in
+        ["/streamfs/s?slow=block", "/streamfs/s?slow=block&wait", "/streamfs/none?slow=block&wait"]
+    {
         for site in ["cross-site", "same-site", "same-origin", "none"] {
             // A range of a stream that does not exist is 404, with any query.
             let part = (!path.contains("none")).then_some(part);
@@ -344,9 +396,11 @@ fn a_link_and_a_page_of_another_site_attach_no_reader_that_writers_wait_for() {
     daemon.ask("GET", "/streamfs/s?slow=block", mode, b"").has(403).refuses("denied");
     assert_eq!(daemon.readers("/streamfs/s"), 0);
 
-    for (site, mode, dest) in
-        [("same-origin", "cors", "empty"), ("same-origin", "no-cors", "video"), ("none", "no-cors", "empty")]
-    {
+    for (site, mode, dest) in [
+        ("same-origin", "cors", "empty"),
+        ("same-origin", "no-cors", "video"),
+        ("none", "no-cors", "empty"),
+    ] {
         let mut connection = daemon.http();
         let path = "/streamfs/s?slow=block&until=caught-up";
         connection.request("GET", path, &fetch(site, mode, dest), None);
@@ -385,7 +439,8 @@ fn a_preflight_is_allowed_to_the_configured_site_and_needs_no_token() {
     let without = daemon.ask("GET", "/streamfs/", [origin], b"").has(401);
     assert_eq!(without.header("access-control-allow-origin"), Some("https://player.example.org"));
     let token = format!("Bearer {ALL}");
-    let listing = daemon.ask("GET", "/streamfs/", [origin, ("authorization", &token)], b"").has(200);
+    let listing =
+        daemon.ask("GET", "/streamfs/", [origin, ("authorization", &token)], b"").has(200);
     assert_eq!(listing.header("access-control-allow-origin"), Some("https://player.example.org"));
     assert_eq!(listing.header("access-control-expose-headers"), Some("*"));
 }
@@ -398,7 +453,8 @@ fn an_answer_says_what_is_wrong_whatever_the_method() {
     assert!(answer.header("allow").unwrap().contains("GET"));
     assert!(answer.refuses("method_not_allowed").contains("GET"));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-    let (get, head) = (daemon.get("/healthz").has(200), daemon.ask("HEAD", "/healthz", [], b"").has(200));
+    let (get, head) =
+        (daemon.get("/healthz").has(200), daemon.ask("HEAD", "/healthz", [], b"").has(200));
     assert!(head.body.is_empty());
     assert_eq!(head.header("content-length"), Some(&*get.body.len().to_string()));
     daemon.create("/streamfs/s");
@@ -406,7 +462,8 @@ fn an_answer_says_what_is_wrong_whatever_the_method() {
     assert_ne!(live.header("content-length"), Some("0"), "nobody knows its length");
     assert_eq!(daemon.curl(["-f"], "/nothing/here").run().code, 22);
     for version in ["--http1.1", "--http2-prior-knowledge"] {
-        let run = daemon.curl([version, "-w", "%{http_version}", "-o", "/dev/null"], "/healthz").run();
+        let run =
+            daemon.curl([version, "-w", "%{http_version}", "-o", "/dev/null"], "/healthz").run();
         assert_eq!(run.exits(0).text(), if version == "--http1.1" { "1.1" } else { "2" });
     }
 }
@@ -430,10 +487,15 @@ fn what_a_writer_stored_is_no_page_of_this_origin_on_any_path() {
     let sandbox = "default-src 'none'; sandbox";
     let media = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; \
                  sandbox allow-same-origin";
-    for (media_type, policy) in
-        [("text/html", sandbox), ("image/svg+xml", sandbox), ("video/webm", media), ("image/png", media)]
-    {
-        daemon.ask("PUT", "/streamfs/s?close", [("content-type", media_type)], page.as_bytes()).has(201);
+    for (media_type, policy) in [
+        ("text/html", sandbox),
+        ("image/svg+xml", sandbox),
+        ("video/webm", media),
+        ("image/png", media),
+    ] {
+        daemon
+            .ask("PUT", "/streamfs/s?close", [("content-type", media_type)], page.as_bytes())
+            .has(201);
         for (method, path) in [
             ("GET", "/streamfs/s"),
             ("HEAD", "/streamfs/s"),

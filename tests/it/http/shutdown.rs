@@ -8,7 +8,8 @@ const S: &str = "/streamfs/s";
 fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
     let daemon = Daemon::with_http();
     daemon.append(S, "so far");
-    let readers = ["--http1.1", "--http2-prior-knowledge"].map(|version| daemon.curl([version], S).spawn());
+    let readers =
+        ["--http1.1", "--http2-prior-knowledge"].map(|version| daemon.curl([version], S).spawn());
     for reader in &readers {
         eventually("it has read", || reader.stdout() == b"so far");
     }
@@ -31,7 +32,9 @@ fn sigterm_breaks_live_readers_tells_the_others_and_exits_0() {
     }
     assert!(idle.until_hung_up().is_empty());
     assert!(silent.until_hung_up().is_empty());
-    eventually("the writer is told", || String::from_utf8_lossy(&writer.stdout()).contains("shutting down"));
+    eventually("the writer is told", || {
+        String::from_utf8_lossy(&writer.stdout()).contains("shutting down")
+    });
     writer.finish();
     assert!(std::net::TcpStream::connect(address).is_err());
 }
@@ -60,7 +63,10 @@ fn a_body_that_is_still_coming_is_not_waited_for() {
     // Nobody is told anything when what is left is cut.
     for upload in &mut uploads {
         let answer = String::from_utf8(upload.until_hung_up()).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("shutting down"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("shutting down"),
+            "{answer}"
+        );
     }
 }
 
@@ -68,7 +74,8 @@ fn a_body_that_is_still_coming_is_not_waited_for() {
 fn a_killed_daemon_is_not_taken_for_the_end_of_a_stream() {
     let mut daemon = Daemon::with_http();
     daemon.append(S, "so far");
-    let readers = ["--http1.1", "--http2-prior-knowledge"].map(|version| daemon.curl([version], S).spawn());
+    let readers =
+        ["--http1.1", "--http2-prior-knowledge"].map(|version| daemon.curl([version], S).spawn());
     for reader in &readers {
         eventually("it has read", || reader.stdout() == b"so far");
     }

@@ -1,10 +1,11 @@
-//! Peers from which nothing comes and that take nothing, while their connection stays. What depends on time alone is tested in
-//! memory, in `pfs-http`.
+//! Peers from which nothing comes and that take nothing, while their connection stays. What depends
+//! on time alone is tested in memory, in `pfs-http`.
 
 use std::net::SocketAddr;
 
 use harness::{
-    Daemon, HttpConnection, Pfs, Running, Signal, Transport, digest_of_stream, eventually, noise_file, skip,
+    Daemon, HttpConnection, Pfs, Running, Signal, Transport, digest_of_stream, eventually,
+    noise_file, skip,
 };
 use rustix::{
     io::Errno,
@@ -23,7 +24,8 @@ fn a_block_reader_that_pauses_is_waited_for_and_named_and_loses_nothing() {
     paused_block_readers_are_waited_for(1);
 }
 
-/// Readers of every kind, each stopped in the middle of a file until so often everything else was given up.
+/// Readers of every kind, each stopped in the middle of a file until so often everything else was
+/// given up.
 pub(crate) fn paused_block_readers_are_waited_for(times: usize) {
     let daemon = Daemon::with_http_config(IMPATIENT);
     let file = daemon.dir().join("data");
@@ -66,18 +68,23 @@ fn the_system_lets_writers_over_http_wait_for_block_readers_without_a_limit() {
     daemon.create(S);
     let reader = daemon.piped_reader_on(Transport::Http, S, ["--slow", "block"]);
     reader.signal(Signal::STOP);
-    let mut writer = daemon.pfs_http(["write", "--stream", S]).stdin(vec![7; 32 * 1024 * 1024]).spawn();
+    let mut writer =
+        daemon.pfs_http(["write", "--stream", S]).stdin(vec![7; 32 * 1024 * 1024]).spawn();
     is_waited_for(&daemon, S);
     let Some(limits) = user_timeouts(&writer, daemon.http_address()) else {
         return skip("this process may not look at the sockets of its children (pidfd_getfd)");
     };
     assert!(!limits.is_empty(), "the writer has a connection");
-    assert!(limits.iter().all(|limit| *limit == 0), "milliseconds until the system breaks it: {limits:?}");
+    assert!(
+        limits.iter().all(|limit| *limit == 0),
+        "milliseconds until the system breaks it: {limits:?}"
+    );
     assert!(writer.runs());
 }
 
-/// For how long the system waits until the daemon has taken what a process has sent, in milliseconds, on each of its connections
-/// to this address. 0 if only the system's own limits on retransmissions count.
+/// For how long the system waits until the daemon has taken what a process has sent, in
+/// milliseconds, on each of its connections to this address. 0 if only the system's own limits on
+/// retransmissions count.
 fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
     let pid = i32::try_from(process.pid()).ok().and_then(Pid::from_raw).unwrap();
     let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
@@ -91,7 +98,8 @@ fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
             Err(Errno::PERM | Errno::NOSYS) => return None,
             Err(error) => panic!("a descriptor of {pid:?}: {error}"),
         };
-        let is_to_daemon = |peer: SocketAddrAny| SocketAddr::try_from(peer).is_ok_and(|peer| peer == daemon);
+        let is_to_daemon =
+            |peer: SocketAddrAny| SocketAddr::try_from(peer).is_ok_and(|peer| peer == daemon);
         if getpeername(&socket).is_ok_and(|peer| peer.is_some_and(is_to_daemon)) {
             timeouts.push(tcp_user_timeout(&socket).unwrap());
         }
@@ -99,8 +107,9 @@ fn user_timeouts(process: &Running, daemon: SocketAddr) -> Option<Vec<u32>> {
     Some(timeouts)
 }
 
-/// Waits until the daemon has given up, so often, a connection of each kind for which it has a limit: one without a request,
-/// one that stops in its headers, one that stops in a body of known length.
+/// Waits until the daemon has given up, so often, a connection of each kind for which it has a
+/// limit: one without a request, one that stops in its headers, one that stops in a body of known
+/// length.
 #[track_caller]
 fn everything_else_is_given_up(daemon: &Daemon, times: usize) {
     for _ in 0..times {
@@ -160,7 +169,8 @@ fn holds_nobody_up_once_it_is_gone<T>(daemon: &Daemon, connect: impl FnOnce() ->
     drop(reader);
     writer.finish().exits(0).quietly();
     assert_eq!(daemon.head(S), 32 * 1024 * 1024);
-    // The room that the writer needed last may come just before the daemon takes the reader off its list.
+    // The room that the writer needed last may come just before the daemon takes the reader off its
+    // list.
     daemon.has_readers(S, 0);
     daemon.remove(S);
 }

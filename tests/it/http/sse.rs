@@ -1,7 +1,8 @@
 //! A stream as server-sent events.
 
 use harness::{
-    Daemon, HttpConnection, ServerSentEvent as Event, Signal, Transport, eventually, raise_file_limit,
+    Daemon, HttpConnection, ServerSentEvent as Event, Signal, Transport, eventually,
+    raise_file_limit,
 };
 use serde_json::{Value, json};
 
@@ -31,7 +32,8 @@ impl EventSource {
         Self::open(daemon, S, self.last_id.as_deref())
     }
 
-    /// The next event; `Err(true)` if the body ended properly before there was one, `Err(false)` if it broke.
+    /// The next event; `Err(true)` if the body ended properly before there was one, `Err(false)` if
+    /// it broke.
     fn next(&mut self) -> Result<Event, bool> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -55,14 +57,20 @@ impl EventSource {
     #[track_caller]
     fn gives(&mut self, name: &str, id: u64, data: &str) {
         let event = self.next().unwrap();
-        assert_eq!((event.name.as_str(), event.offset(), event.data.as_str()), (name, Some(id), data));
+        assert_eq!(
+            (event.name.as_str(), event.offset(), event.data.as_str()),
+            (name, Some(id), data)
+        );
     }
 
     /// Is told that the stream is gone that it followed, and what to say when it comes back now.
     #[track_caller]
     fn gives_removed(&mut self, identity: &str) -> Option<String> {
         let event = self.next().unwrap();
-        assert_eq!((event.name.as_str(), &event.json()), ("removed", &json!({ "identity": identity })));
+        assert_eq!(
+            (event.name.as_str(), &event.json()),
+            ("removed", &json!({ "identity": identity }))
+        );
         event.id
     }
 }
@@ -110,7 +118,10 @@ fn a_large_event_breaks_when_its_chunk_is_overwritten_and_the_client_comes_back_
         let gap = source.next().unwrap();
         let end = start + LARGE as u64;
         assert_eq!((gap.name.as_str(), gap.offset()), ("gap", Some(end)));
-        assert_eq!((gap.json()["from"].as_u64(), gap.json()["to"].as_u64()), (Some(start), Some(end)));
+        assert_eq!(
+            (gap.json()["from"].as_u64(), gap.json()["to"].as_u64()),
+            (Some(start), Some(end))
+        );
         source.gives("message", end + 5, "after");
     }
 }
@@ -245,7 +256,10 @@ fn what_another_stream_has_lost_of_its_beginning_is_a_gap_for_a_client_that_come
     assert_eq!(source.next().unwrap().name, "removed");
     let (gap, tail) = (source.next().unwrap(), daemon.stat_number(S, "tail"));
     assert!(tail > 0);
-    assert_eq!((gap.name.as_str(), gap.offset(), &gap.json()["from"]), ("gap", Some(tail), &json!(0)));
+    assert_eq!(
+        (gap.name.as_str(), gap.offset(), &gap.json()["from"]),
+        ("gap", Some(tail), &json!(0))
+    );
 }
 
 #[test]
@@ -332,7 +346,10 @@ fn a_removal_and_a_daemon_that_goes_are_failures_and_the_connection_breaks() {
     assert_eq!(removed.next(), Err(false));
     daemon.signal(Signal::TERM);
     let failure = stays.next().unwrap();
-    assert_eq!((failure.name.as_str(), &failure.json()["code"]), ("failure", &json!("shutting_down")));
+    assert_eq!(
+        (failure.name.as_str(), &failure.json()["code"]),
+        ("failure", &json!("shutting_down"))
+    );
     assert_eq!(stays.next(), Err(false));
 }
 

@@ -52,8 +52,9 @@ fn off_loopback_it_does_not_start_without_tokens_or_client_certificates() {
 fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
     let serves = |toml: &str, environment: Option<&str>, args: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
-        let pfsd =
-            environment.iter().fold(pfsd(folder.path(), toml), |pfsd, value| pfsd.env("PFSD_HTTP", value));
+        let pfsd = environment
+            .iter()
+            .fold(pfsd(folder.path(), toml), |pfsd, value| pfsd.env("PFSD_HTTP", value));
         let daemon = pfsd.args(args).spawn();
         eventually("it serves", || daemon.stderr().contains("serving HTTP address="));
         daemon.signal(Signal::TERM);
@@ -94,8 +95,9 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     let short = place("short", "\nshort read\n");
     let wrong = place("wrong", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let token = |file: &str| format!("[auth]\ntoken_file = {file:?}\n");
-    let tls =
-        |certificate: &str, key: &str| format!("[http]\ncertificate = {certificate:?}\nkey = {key:?}\n");
+    let tls = |certificate: &str, key: &str| {
+        format!("[http]\ncertificate = {certificate:?}\nkey = {key:?}\n")
+    };
     for (toml, parts) in [
         (token(&missing), vec!["cannot read the token file", &missing]),
         (token(folder.path().to_str().unwrap()), vec!["cannot read the token file", "directory"]),
@@ -120,8 +122,10 @@ fn a_token_file_that_others_can_read_is_warned_about() {
     let folder = tempfile::tempdir().unwrap();
     for (mode, warned) in [(0o600, false), (0o644, true)] {
         let toml = token_file(&folder, mode);
-        let checked =
-            pfsd(folder.path(), &toml).args(["--http", "127.0.0.1:0", "--check-config"]).run().exits(0);
+        let checked = pfsd(folder.path(), &toml)
+            .args(["--http", "127.0.0.1:0", "--check-config"])
+            .run()
+            .exits(0);
         assert_eq!(checked.text().contains("chmod 600"), warned, "{}", checked.text());
         let daemon = Daemon::with_http_config(&toml);
         assert_eq!(daemon.log().contains("chmod 600"), warned, "{}", daemon.log());

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use harness::{Daemon, Pfs};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -84,7 +84,9 @@ impl Authority {
     /// A daemon with the server's certificate.
     pub(super) fn daemon(&self, more: &str) -> Daemon {
         let Identity { certificate, key } = self.server(HERE);
-        Daemon::with_http_config(&format!("[http]\ncertificate = {certificate:?}\nkey = {key:?}\n{more}"))
+        Daemon::with_http_config(&format!(
+            "[http]\ncertificate = {certificate:?}\nkey = {key:?}\n{more}"
+        ))
     }
 
     pub(super) fn mutual(&self) -> Daemon {
@@ -95,7 +97,9 @@ impl Authority {
 fn curl(daemon: &Daemon, root: &Path, identity: Option<&Identity>, path: &str) -> Pfs {
     let curl = daemon.curl(["-f"], path).arg("--cacert").arg(root);
     match identity {
-        Some(identity) => curl.arg("--cert").arg(&identity.certificate).arg("--key").arg(&identity.key),
+        Some(identity) => {
+            curl.arg("--cert").arg(&identity.certificate).arg("--key").arg(&identity.key)
+        }
         None => curl,
     }
 }
@@ -137,10 +141,12 @@ fn who_must_show_a_certificate_is_told_what_is_wrong_with_theirs() {
     with(Some(&authority.client("fine-still", 4095))).exits(0);
     let log = daemon.log();
     assert_eq!(logged(&log, "handshake"), 3, "{log}");
-    let line = log.lines().find(|line| line.contains("reason=\"handshake\"")).unwrap().to_lowercase();
+    let line =
+        log.lines().find(|line| line.contains("reason=\"handshake\"")).unwrap().to_lowercase();
     assert!(line.contains("expired") && line.contains("remote=127.0.0.1:"), "{line}");
-    let metrics =
-        curl(&daemon, &root, Some(&authority.client("fine-again", 4095)), "/metrics").run().exits(0);
+    let metrics = curl(&daemon, &root, Some(&authority.client("fine-again", 4095)), "/metrics")
+        .run()
+        .exits(0);
     assert_eq!(refusals(metrics.text(), "handshake"), 3);
 }
 
@@ -150,8 +156,10 @@ fn client_certificates_are_enough_off_loopback_and_with_tokens_both_are_needed()
     let token = authority.folder.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123\n").unwrap();
     let Identity { certificate, key } = authority.server(HERE);
-    let toml =
-        format!("[http]\ncertificate = {certificate:?}\nkey = {key:?}\nclient_ca = {:?}\n", authority.root());
+    let toml = format!(
+        "[http]\ncertificate = {certificate:?}\nkey = {key:?}\nclient_ca = {:?}\n",
+        authority.root()
+    );
     let config = authority.folder.path().join("pfsd.toml");
     std::fs::write(&config, &toml).unwrap();
     let check = Pfs::new(harness::binary("pfsd")).arg("--config").arg(&config);
@@ -173,8 +181,11 @@ fn a_certificate_and_a_key_that_do_not_belong_together_are_refused() {
     let authority = Authority::new("our own");
     let (one, other) = (authority.server(HERE), authority.client("other", 4095));
     let config = authority.folder.path().join("pfsd.toml");
-    std::fs::write(&config, format!("[http]\ncertificate = {:?}\nkey = {:?}\n", one.certificate, other.key))
-        .unwrap();
+    std::fs::write(
+        &config,
+        format!("[http]\ncertificate = {:?}\nkey = {:?}\n", one.certificate, other.key),
+    )
+    .unwrap();
     let check = Pfs::new(harness::binary("pfsd")).arg("--config").arg(&config);
     let run = check.args(["--http", "127.0.0.1:0", "--check-config"]).run().exits(1);
     run.says("http.certificate").says("http.key").says("do not go together");

@@ -1,10 +1,10 @@
-//! Kills at random: a writer, readers of every kind, a daemon and a proxy between them. One or two of these die, break, stall
-//! or are told to end at a random moment. Every output is then still a prefix with exact gaps, and no exit code says more than
-//! was delivered.
+//! Kills at random: a writer, readers of every kind, a daemon and a proxy between them. One or two
+//! of these die, break, stall or are told to end at a random moment. Every output is then still a
+//! prefix with exact gaps, and no exit code says more than was delivered.
 //!
-//! A round is a [`Plan`](plan::Plan) made from a seed. `PFS_TEST_SEED` repeats the round that a failure names; processes and
-//! threads race, so the failure may need several runs. `PFS_TEST_SECONDS` makes a run longer. [`model`] alone says what is
-//! allowed.
+//! A round is a [`Plan`](plan::Plan) made from a seed. `PFS_TEST_SEED` repeats the round that a
+//! failure names; processes and threads race, so the failure may need several runs.
+//! `PFS_TEST_SECONDS` makes a run longer. [`model`] alone says what is allowed.
 
 #![allow(clippy::print_stderr, reason = "a failure names its round")]
 

@@ -12,7 +12,8 @@ pub(super) const BROKEN: i32 = -1;
 /// The exit code that a shell gives a process that was killed.
 pub(super) const KILLED: i32 = 137;
 
-/// An event that ended the stream for a reader or the writer, in the order in which the events happened.
+/// An event that ended the stream for a reader or the writer, in the order in which the events
+/// happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
     /// It was closed, by the writer at the end of its input or by another client.
@@ -32,7 +33,8 @@ pub(super) enum Fact {
 /// What a reader got, and what it said.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// The exit code, or that of a `cat` that was told the same; [`BROKEN`] where it cannot be known.
+    /// The exit code, or that of a `cat` that was told the same; [`BROKEN`] where it cannot be
+    /// known.
     pub(super) code: i32,
     /// Where it began; `None` if it was never attached.
     pub(super) start: Option<u64>,
@@ -59,9 +61,14 @@ impl fmt::Debug for Outcome {
     }
 }
 
-/// The codes with which a reader may end: that of the first event that it was told, or of a later event that overtook the
-/// first.
-pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bool) -> BTreeSet<i32> {
+/// The codes with which a reader may end: that of the first event that it was told, or of a later
+/// event that overtook the first.
+pub(super) fn reader_codes(
+    plan: &Plan,
+    number: usize,
+    facts: &[Fact],
+    lossy: bool,
+) -> BTreeSet<i32> {
     let reader = &plan.readers[number];
     let proper = if lossy { 4 } else { 0 };
     let writers_gone = |code| (reader.until == Until::WritersGone).then_some(code);
@@ -100,8 +107,8 @@ pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bo
                 codes.insert(BROKEN);
             }
         }
-        // Nothing can be reported inside the event of a large chunk: the response breaks, and a client that comes back gets the
-        // report.
+        // Nothing can be reported inside the event of a large chunk: the response breaks, and a
+        // client that comes back gets the report.
         ReaderKind::Events => {
             let breaks = [Fact::DaemonGone, Fact::Removed].iter().any(|fact| facts.contains(fact));
             if breaks || reader.policy != SlowPolicy::Block {
@@ -116,14 +123,16 @@ pub(super) fn reader_codes(plan: &Plan, number: usize, facts: &[Fact], lossy: bo
 /// The codes with which the writer may end.
 pub(super) fn writer_codes(plan: &Plan, facts: &[Fact], killed: bool) -> BTreeSet<i32> {
     let writer = &plan.writer;
-    let mut codes: BTreeSet<i32> = facts.iter().filter_map(|fact| writer_code(plan, *fact)).collect();
+    let mut codes: BTreeSet<i32> =
+        facts.iter().filter_map(|fact| writer_code(plan, *fact)).collect();
     if writer.kind == WriterKind::Curl && !codes.is_empty() {
         codes = [BROKEN].into();
     }
     if killed {
         codes.insert(KILLED);
     }
-    // A writer has more to write at every blow. It ends by itself only if no blow concerns it, or if a blow races with its end.
+    // A writer has more to write at every blow. It ends by itself only if no blow concerns it, or
+    // if a blow races with its end.
     if codes.is_empty() || plan.races {
         codes.insert(if let WriterKind::Command(code) = writer.kind { code } else { 0 });
     }
@@ -145,11 +154,16 @@ fn writer_code(plan: &Plan, fact: Fact) -> Option<i32> {
     }
 }
 
-/// The offset up to which a reader got everything that it did not report as lost. An error if it got anything else.
+/// The offset up to which a reader got everything that it did not report as lost. An error if it
+/// got anything else.
 pub(super) fn delivered(data: &[u8], outcome: &Outcome) -> Result<u64, String> {
     let Some(start) = outcome.start else {
         let nothing = outcome.bytes.is_empty() && outcome.gaps.is_empty();
-        return if nothing { Ok(0) } else { Err("it got something and was never attached".to_owned()) };
+        return if nothing {
+            Ok(0)
+        } else {
+            Err("it got something and was never attached".to_owned())
+        };
     };
     let (mut position, mut rest) = (start, &outcome.bytes[..]);
     for gap in &outcome.gaps {
@@ -159,14 +173,17 @@ pub(super) fn delivered(data: &[u8], outcome: &Outcome) -> Result<u64, String> {
             .ok_or_else(|| format!("other bytes between {position} and the gap {gap:?}"))?;
         position = gap.to;
     }
-    let left = data.get(position as usize..).ok_or_else(|| format!("{position} is beyond the end"))?;
+    let left =
+        data.get(position as usize..).ok_or_else(|| format!("{position} is beyond the end"))?;
     if !left.starts_with(rest) {
         let same = left.iter().zip(rest).take_while(|(expected, got)| expected == got).count();
         return Err(format!("{} bytes from {position} on, of which {same} are right", rest.len()));
     }
     position += rest.len() as u64;
     match outcome.said {
-        Some(said) if said != position => Err(format!("it said {said} and got all up to {position}")),
+        Some(said) if said != position => {
+            Err(format!("it said {said} and got all up to {position}"))
+        }
         _ => Ok(position),
     }
 }
@@ -186,7 +203,9 @@ pub(super) fn check_reader(
     if lossy && reader.policy != SlowPolicy::Drop && !outcome.resumed {
         return Err("only a drop reader may lose something".to_owned());
     }
-    if outcome.resumed && !(reader.linked && facts.iter().any(|fact| matches!(fact, Fact::Broken(_)))) {
+    if outcome.resumed
+        && !(reader.linked && facts.iter().any(|fact| matches!(fact, Fact::Broken(_))))
+    {
         return Err("it resumed a connection that nothing broke".to_owned());
     }
     let allowed = reader_codes(plan, number, facts, lossy);

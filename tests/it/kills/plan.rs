@@ -1,4 +1,5 @@
-//! The plan of a round: its writer, its readers, and what is done to them when. All of it follows from the seed.
+//! The plan of a round: its writer, its readers, and what is done to them when. All of it follows
+//! from the seed.
 
 use harness::{Direction, Random, Transport};
 use pfs_client::{SlowPolicy, Until};
@@ -11,9 +12,11 @@ pub(super) struct Plan {
     pub(super) channel: u64,
     /// How many bytes the writer is given.
     pub(super) len: usize,
-    /// How many of these bytes the writer gets only after the last blow, so that nothing ends by itself before.
+    /// How many of these bytes the writer gets only after the last blow, so that nothing ends by
+    /// itself before.
     pub(super) held_back: usize,
-    /// The bytes held back are given before the last blow, so that the end of the writer and that blow race.
+    /// The bytes held back are given before the last blow, so that the end of the writer and that
+    /// blow race.
     pub(super) races: bool,
     pub(super) writer: WriterPlan,
     pub(super) readers: Vec<ReaderPlan>,
@@ -124,7 +127,9 @@ impl Plan {
             held_back: 1 + random.below(100_000) as usize,
             races: random.one_in(3),
             writer: WriterPlan::new(&mut random, transport),
-            readers: (0..readers).map(|number| ReaderPlan::new(&mut random, transport, number)).collect(),
+            readers: (0..readers)
+                .map(|number| ReaderPlan::new(&mut random, transport, number))
+                .collect(),
             blows: (0..1 + random.below(2))
                 .map(|_| Blow::new(&mut random, transport, len, readers))
                 .collect(),

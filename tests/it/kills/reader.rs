@@ -11,7 +11,8 @@ use std::{
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use harness::{
-    Daemon, Finished, Gap, Link, Pfs, Running, ServerSentEvent, Signal, Taker, Transport, gaps, kill,
+    Daemon, Finished, Gap, Link, Pfs, Running, ServerSentEvent, Signal, Taker, Transport, gaps,
+    kill,
 };
 use pfs_client::{Endpoint, Event, HttpEndpoint, ReadError, ReadOptions, Until, blocking::Client};
 use pfs_proto::End;
@@ -38,7 +39,8 @@ impl Reader {
                 return Self::library(plan, client(daemon, link, plan.transport, plan.linked));
             }
             ReaderKind::Cat => {
-                let cat = pfs(daemon, link, plan.transport, plan.linked).args(["-v", "cat", "--stream"]);
+                let cat =
+                    pfs(daemon, link, plan.transport, plan.linked).args(["-v", "cat", "--stream"]);
                 cat.arg("--slow").arg(plan.policy.to_string()).args(["--until", until, S])
             }
             ReaderKind::Curl => curl(daemon, link, plan.linked, &query).arg("-D").arg(&head),
@@ -59,7 +61,8 @@ impl Reader {
     }
 
     fn library(plan: &ReaderPlan, client: Client) -> Self {
-        let options = ReadOptions { policy: plan.policy, until: plan.until, ..ReadOptions::default() };
+        let options =
+            ReadOptions { policy: plan.policy, until: plan.until, ..ReadOptions::default() };
         let attached = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&attached);
         let thread = std::thread::spawn(move || follow(&client, options, &told));
@@ -71,7 +74,9 @@ impl Reader {
             Self::Process { kind: ReaderKind::Cat, running, .. } => {
                 start_of(&running.stderr()).is_some() || !running.runs()
             }
-            Self::Process { running, head, .. } => start_of_response(head).is_some() || !running.runs(),
+            Self::Process { running, head, .. } => {
+                start_of_response(head).is_some() || !running.runs()
+            }
             Self::Library { attached, thread } => attached.load(Relaxed) || thread.is_finished(),
         }
     }
@@ -222,7 +227,8 @@ fn of_events(run: Finished, start: Option<u64>) -> Outcome {
             "end" => {
                 let end = event.json();
                 outcome.said = end["offset"].as_u64();
-                outcome.code = of_end(end["reason"].as_str().expect("a reason"), !outcome.gaps.is_empty());
+                outcome.code =
+                    of_end(end["reason"].as_str().expect("a reason"), !outcome.gaps.is_empty());
             }
             "failure" => {
                 outcome.code = match event.json()["code"].as_str().expect("a code") {
@@ -263,8 +269,8 @@ fn after(stderr: &str, text: &str) -> Option<u64> {
     rest[..end].parse().ok()
 }
 
-/// The offset at which a response says that it begins; the inner `None` if it is a refusal. `None` before the response has
-/// come.
+/// The offset at which a response says that it begins; the inner `None` if it is a refusal. `None`
+/// before the response has come.
 fn start_of_response(head: &PathBuf) -> Option<Option<u64>> {
     let head = std::fs::read_to_string(head).ok().filter(|head| head.ends_with("\r\n\r\n"))?;
     let start = head.lines().find_map(|line| line.strip_prefix("pfs-start: "));

@@ -1,4 +1,5 @@
-//! One round: everything is started, struck, let go on, waited for and compared with what [`model`](super::model) allows.
+//! One round: everything is started, struck, let go on, waited for and compared with what
+//! [`model`](super::model) allows.
 
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub(super) fn run(plan: &Plan, seed: u64) {
     let daemon = plan.writer.transport.daemon_with_http();
     let link = Link::to(daemon.http_address(), "");
     let (ring, channel) = (plan.ring.to_string(), plan.channel.to_string());
-    let create = daemon.pfs(["create", "--ring-buffer-size", &ring, "--channel-buffer-size", &channel]);
+    let create =
+        daemon.pfs(["create", "--ring-buffer-size", &ring, "--channel-buffer-size", &channel]);
     create.args(["--content-type", "application/octet-stream", S]).run().exits(0);
 
     let mut readers: Vec<_> = plan.readers.iter().map(|_| None).collect();
@@ -95,22 +97,36 @@ impl Round<'_> {
     /// Lets everything come to its end and compares it with what is allowed.
     fn end(self, data: &[u8]) {
         let Self {
-            plan, daemon, link, writer, readers, mut facts, head: mut ended_at, writer_killed, ..
+            plan,
+            daemon,
+            link,
+            writer,
+            readers,
+            mut facts,
+            head: mut ended_at,
+            writer_killed,
+            ..
         } = self;
         writer.go_on();
         let written = writer.finish();
         let allowed = model::writer_codes(plan, &facts, writer_killed);
         let Written { code, said, stderr } = &written;
-        assert!(allowed.contains(code), "the writer: {code}, not one of {allowed:?}; {facts:?}; {stderr}");
+        assert!(
+            allowed.contains(code),
+            "the writer: {code}, not one of {allowed:?}; {facts:?}; {stderr}"
+        );
         let is_there = !facts.iter().any(|fact| matches!(fact, Fact::Removed | Fact::DaemonGone));
         if !writer_killed && !model::concerns_the_writer(plan, &facts) {
             facts.push(natural_end(plan));
         } else if plan.races && !is_there {
-            // The writer and its readers may have ended before the blow, whatever the writer was told of it.
+            // The writer and its readers may have ended before the blow, whatever the writer was
+            // told of it.
             facts.push(natural_end(plan));
         }
         if is_there {
-            eventually("the writer has left", || daemon.stat(S).expect("a stream")["writers"] == json!([]));
+            eventually("the writer has left", || {
+                daemon.stat(S).expect("a stream")["writers"] == json!([])
+            });
             let stat = daemon.stat(S).expect("a stream");
             let finished = stat["writers_finished"] == 1;
             assert!(*code != 0 || finished, "the writer ended with 0 and did not finish: {stat}");
@@ -122,9 +138,18 @@ impl Round<'_> {
                 facts.push(if finished { Fact::Finished } else { Fact::WriterDied });
             }
             let head = daemon.head(S);
-            assert!(ended_at.is_none_or(|ended| ended == head), "a closed stream grew: {ended_at:?}, {head}");
-            assert!(*code != 0 || head == data.len() as u64, "the writer ended with 0 and head is {head}");
-            assert!(said.is_none_or(|said| said <= head), "the writer said {said:?} and head is {head}");
+            assert!(
+                ended_at.is_none_or(|ended| ended == head),
+                "a closed stream grew: {ended_at:?}, {head}"
+            );
+            assert!(
+                *code != 0 || head == data.len() as u64,
+                "the writer ended with 0 and head is {head}"
+            );
+            assert!(
+                said.is_none_or(|said| said <= head),
+                "the writer said {said:?} and head is {head}"
+            );
             ended_at = Some(head);
         }
 
@@ -153,10 +178,15 @@ impl Round<'_> {
         }
         if is_there {
             let whole =
-                Reader::start(&ReaderPlan::of_what_is_left(), plan.readers.len(), &daemon, &link).finish();
+                Reader::start(&ReaderPlan::of_what_is_left(), plan.readers.len(), &daemon, &link)
+                    .finish();
             let code = if facts.contains(&Fact::Failed) { 8 } else { 0 };
             let end = model::delivered(data, &whole);
-            assert_eq!((whole.code, end), (code, Ok(ended_at.expect("known"))), "the ring; {whole:?}");
+            assert_eq!(
+                (whole.code, end),
+                (code, Ok(ended_at.expect("known"))),
+                "the ring; {whole:?}"
+            );
         }
     }
 
@@ -166,7 +196,8 @@ impl Round<'_> {
         !self.facts.iter().any(|fact| ended.contains(fact))
     }
 
-    /// Waits until head has come to `at`, or cannot come there. Waits first until the writer has begun.
+    /// Waits until head has come to `at`, or cannot come there. Waits first until the writer has
+    /// begun.
     fn wait_for(&mut self, at: u64) {
         if !self.is_open() || self.stalled {
             return;
@@ -181,10 +212,15 @@ impl Round<'_> {
         let stopped = blow.stopped.filter(|stopped| self.signal(*stopped, Signal::STOP));
         if let Some(stopped) = stopped {
             // A stopped `block` reader makes the writer wait.
-            if self.plan.readers[stopped].policy == SlowPolicy::Block && self.is_open() && !self.stalled {
+            if self.plan.readers[stopped].policy == SlowPolicy::Block
+                && self.is_open()
+                && !self.stalled
+            {
                 eventually("the writer waits", || {
                     let stat = self.daemon.stat(S).expect("a stream");
-                    stat["writers"][0]["waiting"] == true || !self.writer.runs() || self.writer.is_held()
+                    stat["writers"][0]["waiting"] == true
+                        || !self.writer.runs()
+                        || self.writer.is_held()
                 });
             }
         }
@@ -255,7 +291,8 @@ impl Round<'_> {
             What::CloseFailed => {
                 let run = self.daemon.pfs(["close", "--failed", S]).run();
                 // Its writer may have closed it before.
-                let fact = if run.code == 9 && self.plan.races { Fact::Closed } else { Fact::Failed };
+                let fact =
+                    if run.code == 9 && self.plan.races { Fact::Closed } else { Fact::Failed };
                 run.exits(if fact == Fact::Closed { 9 } else { 0 });
                 self.facts.push(fact);
                 self.head = Some(self.daemon.head(S));

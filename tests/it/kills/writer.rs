@@ -47,14 +47,24 @@ pub(super) struct Written {
 }
 
 impl Writer {
-    pub(super) fn start(plan: &Plan, data: &Arc<[u8]>, seed: u64, daemon: &Daemon, link: &Link) -> Self {
+    pub(super) fn start(
+        plan: &Plan,
+        data: &Arc<[u8]>,
+        seed: u64,
+        daemon: &Daemon,
+        link: &Link,
+    ) -> Self {
         let WriterPlan { kind, .. } = plan.writer;
         let feed = |sink: Sink| Feed::start(Arc::clone(data), plan.held_back, seed, sink);
         if kind == WriterKind::Library {
             let (pieces, input) = sync_channel(4);
             let dead = Arc::new(AtomicBool::new(false));
-            let thread =
-                library(plan, client(daemon, link, plan.writer.transport, plan.writer.linked), input, &dead);
+            let thread = library(
+                plan,
+                client(daemon, link, plan.writer.transport, plan.writer.linked),
+                input,
+                &dead,
+            );
             let feed = feed(Box::new(move |piece| pieces.send(piece.to_vec()).is_ok()));
             return Self { process: Process::Library { thread, dead }, curl: false, feed };
         }
@@ -100,7 +110,8 @@ impl Writer {
         let written = match self.process {
             Process::Command(running) => {
                 let run = running.finish();
-                let code = if self.curl && ![0, KILLED].contains(&run.code) { BROKEN } else { run.code };
+                let code =
+                    if self.curl && ![0, KILLED].contains(&run.code) { BROKEN } else { run.code };
                 Written { code, said: said(&run.stderr), stderr: run.stderr }
             }
             Process::Library { thread, .. } => {
@@ -128,7 +139,8 @@ fn said(stderr: &str) -> Option<u64> {
 fn command(plan: &WriterPlan, daemon: &Daemon, link: &Link) -> Pfs {
     let chunk = plan.chunk.to_string();
     let close: &[&str] = if plan.close { &["--close"] } else { &[] };
-    let write = || pfs(daemon, link, plan.transport, plan.linked).args(["write", "--stream"]).args(close);
+    let write =
+        || pfs(daemon, link, plan.transport, plan.linked).args(["write", "--stream"]).args(close);
     match plan.kind {
         WriterKind::Curl => {
             let path = if plan.close { format!("{S}?close") } else { S.to_owned() };

@@ -1,4 +1,5 @@
-//! What adapts readers and writers to the traits of others, on a real daemon, given up at every await.
+//! What adapts readers and writers to the traits of others, on a real daemon, given up at every
+//! await.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,8 +14,8 @@ use std::{
 use futures_util::{Stream, StreamExt};
 use harness::{Daemon, Transport};
 use pfs_client::{
-    BlockingReader, Client, Endpoint, Event, Finish, Rate, ReadError, ReadOptions, Reader, SlowPolicy,
-    StreamReader, StreamWriter, WriteOptions, blocking,
+    BlockingReader, Client, Endpoint, Event, Finish, Rate, ReadError, ReadOptions, Reader,
+    SlowPolicy, StreamReader, StreamWriter, WriteOptions, blocking,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -36,8 +37,9 @@ fn fast() -> Rate {
     Rate::Chunks(NonZeroU64::new(100_000).unwrap())
 }
 
-/// Has all chunks written through an `AsyncWrite` and read by `read`, over all transports; what was read must be what was written.
-/// Both sides give up at every await, and the daemon stands still now and then, so that they must.
+/// Has all chunks written through an `AsyncWrite` and read by `read`, over all transports; what was
+/// read must be what was written. Both sides give up at every await, and the daemon stands still
+/// now and then, so that they must.
 async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>) -> T) {
     let sent = chunks().concat();
     for transport in Transport::ALL {
@@ -55,7 +57,9 @@ async fn all_arrives<T: Future<Output = Vec<u8>>>(read: impl Fn(Reader, Rc<Side>
                 }
                 let still = if n % 10 == 0 { Some(Still::new(&daemon)) } else { None };
                 let written = loop {
-                    if let Some(written) = writes.once(writer.write(&rest[..size.min(rest.len())])).await {
+                    if let Some(written) =
+                        writes.once(writer.write(&rest[..size.min(rest.len())])).await
+                    {
                         break written.unwrap();
                     }
                     if still.is_some() {
@@ -115,9 +119,11 @@ async fn a_stream_of_chunks_that_is_given_up_all_the_time_gets_all_of_them_once(
 }
 
 #[tokio::test]
-async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_gets_all_events_once() {
+async fn a_throttled_reader_that_looks_for_stalls_is_given_up_all_the_time_and_gets_all_events_once()
+ {
     all_arrives(async |reader, side| {
-        let mut events = reader.throttled(fast()).stalls_after(Duration::from_secs(600)).into_event_stream();
+        let mut events =
+            reader.throttled(fast()).stalls_after(Duration::from_secs(600)).into_event_stream();
         let mut got = Vec::new();
         loop {
             match side.once(events.next()).await {
@@ -200,8 +206,10 @@ fn threads_write_and_read_as_they_do_with_files() {
     let sent = chunks().concat();
     for transport in Transport::ALL {
         let daemon = daemon(BUFFER);
-        let client =
-            || blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
+        let client = || {
+            blocking::Client::new(endpoint(&daemon, transport))
+                .with_shm(transport == Transport::Shm)
+        };
         let mut writer = client().writer(path(), WriteOptions::default()).unwrap();
         let readers = [(); 3].map(|()| client().reader(path(), block()).unwrap());
         let [bytes, chunks, events] = readers;
@@ -210,8 +218,9 @@ fn threads_write_and_read_as_they_do_with_files() {
             bytes.into_byte_iter().read_to_end(&mut got).unwrap();
             got
         });
-        let chunks =
-            thread::spawn(move || chunks.into_iter().collect::<Result<Vec<_>, _>>().unwrap().concat());
+        let chunks = thread::spawn(move || {
+            chunks.into_iter().collect::<Result<Vec<_>, _>>().unwrap().concat()
+        });
         let events = thread::spawn(move || {
             let mut got = Vec::new();
             for event in events.into_event_iter() {
@@ -242,7 +251,10 @@ fn a_thread_that_reads_bytes_is_told_of_a_daemon_that_dies() {
     assert_eq!(reader.next().unwrap().unwrap(), "the last words");
     drop(daemon);
     let error = reader.next().unwrap().unwrap_err();
-    assert!(matches!(ReadError::from_io_error(&error), Some(ReadError::DaemonGone(_))), "{error:?}");
+    assert!(
+        matches!(ReadError::from_io_error(&error), Some(ReadError::DaemonGone(_))),
+        "{error:?}"
+    );
     assert!(reader.next().is_none());
 }
 

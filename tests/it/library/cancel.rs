@@ -1,6 +1,7 @@
 //! Whatever is given up at any of its awaits has done its work whole or not at all.
 //!
-//! Now and then the daemon stands still, so that both sides give up several times, whatever the machine does.
+//! Now and then the daemon stands still, so that both sides give up several times, whatever the
+//! machine does.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use super::{
 /// What the stream holds at most: writers have to wait for their readers again and again.
 const BUFFER: u64 = 256 * 1024;
 
-/// A daemon with buffers of that size, a writer over this transport, and a reader that loses nothing.
+/// A daemon with buffers of that size, a writer over this transport, and a reader that loses
+/// nothing.
 async fn pair(transport: Transport, buffer: u64) -> (Daemon, Writer, Reader) {
     let daemon = daemon(buffer);
     let client = client(&daemon, transport).await;

@@ -2,8 +2,8 @@
 
 use harness::{Daemon, Transport};
 use pfs_client::{
-    CreateOptions, Event, Finish, Peer, ReadError, ReadOptions, SlowPolicy, State, StreamEvent, WriteOptions,
-    blocking,
+    CreateOptions, Event, Finish, Peer, ReadError, ReadOptions, SlowPolicy, State, StreamEvent,
+    WriteOptions, blocking,
 };
 
 use super::{client, daemon, endpoint, path};
@@ -59,18 +59,27 @@ async fn whoever_watches_a_stream_sees_readers_come_and_go_and_the_stream_end() 
         drop(first);
         let gone = events.next().await.unwrap();
         assert!(
-            matches!(gone, Some(StreamEvent::Unsubscribed { reader: 1, readers: 1, lost_bytes: 0, .. })),
+            matches!(
+                gone,
+                Some(StreamEvent::Unsubscribed { reader: 1, readers: 1, lost_bytes: 0, .. })
+            ),
             "{gone:?}"
         );
         drop(second);
         let gone = events.next().await.unwrap();
-        assert!(matches!(gone, Some(StreamEvent::Unsubscribed { reader: 2, readers: 0, .. })), "{gone:?}");
+        assert!(
+            matches!(gone, Some(StreamEvent::Unsubscribed { reader: 2, readers: 0, .. })),
+            "{gone:?}"
+        );
         assert_eq!(events.next().await.unwrap(), Some(StreamEvent::NoReaders));
 
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
         writer.append(b"12345").await.unwrap();
         writer.finish(Finish::Close).await.unwrap();
-        assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Closed { offset: 5, failed: false }));
+        assert_eq!(
+            events.next().await.unwrap(),
+            Some(StreamEvent::Closed { offset: 5, failed: false })
+        );
         stream.remove().await.unwrap();
         assert_eq!(events.next().await.unwrap(), Some(StreamEvent::Removed));
         assert_eq!(events.next().await.unwrap(), None);
@@ -86,10 +95,13 @@ async fn a_reader_that_loses_something_is_an_event() {
         let stream = client.open(path()).unwrap();
         stream.create(&CreateOptions::default()).await.unwrap();
         let mut events = stream.events().await.unwrap();
-        let mut reader =
-            stream.reader(ReadOptions { policy: SlowPolicy::Drop, ..ReadOptions::default() }).await.unwrap();
+        let mut reader = stream
+            .reader(ReadOptions { policy: SlowPolicy::Drop, ..ReadOptions::default() })
+            .await
+            .unwrap();
         let mut writer = stream.writer(WriteOptions::default()).await.unwrap();
-        // Until it has lost something, whatever the buffers on the way to a reader hold that does not read.
+        // Until it has lost something, whatever the buffers on the way to a reader hold that does
+        // not read.
         while !daemon.all_have_lost(path().as_str()) {
             for _ in 0..100 {
                 writer.append(&[7; 4000]).await.unwrap();
@@ -102,7 +114,8 @@ async fn a_reader_that_loses_something_is_an_event() {
             }
         };
         let told = loop {
-            if let Some(StreamEvent::Gap { reader: 1, from, to, .. }) = events.next().await.unwrap() {
+            if let Some(StreamEvent::Gap { reader: 1, from, to, .. }) = events.next().await.unwrap()
+            {
                 break (from, to);
             }
         };

@@ -32,7 +32,8 @@ fn a_daemon_that_an_example_starts_keeps_nothing_open_of_whoever_ran_it() {
     let files = format!("/proc/{}/fd", daemon.pid().expect("it still runs"));
     let open: Vec<_> = std::fs::read_dir(files).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(!open.is_empty());
-    let kept = open.iter().filter(|file| std::fs::read_link(file).is_ok_and(|file| file == lock)).count();
+    let kept =
+        open.iter().filter(|file| std::fs::read_link(file).is_ok_and(|file| file == lock)).count();
     assert_eq!(kept, 0, "{open:?}");
 }
 
@@ -62,7 +63,10 @@ fn a_dashboard_shows_the_load_of_this_machine_and_tells_the_other_process_when_t
             .split('|')
             .filter_map(|number| number.trim().strip_suffix('%')?.parse().ok())
             .collect();
-        assert!(stats.len() == 3 && stats.iter().all(|number| (0.0..=100.0).contains(number)), "{line}");
+        assert!(
+            stats.len() == 3 && stats.iter().all(|number| (0.0..=100.0).contains(number)),
+            "{line}"
+        );
         assert!(stats[1] > 0.0, "no memory is used: {line}");
     }
     assert_eq!(end.len(), 1, "{lines:#?}");

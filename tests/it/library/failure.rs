@@ -8,7 +8,11 @@ use super::{block_on, client, daemon, endpoint, path};
 
 /// Closes the stream, or removes it.
 async fn end(client: &Client, removes: bool) {
-    if removes { client.remove(&path()).await.unwrap() } else { client.close(&path()).await.unwrap() }
+    if removes {
+        client.remove(&path()).await.unwrap()
+    } else {
+        client.close(&path()).await.unwrap()
+    }
 }
 
 #[track_caller]
@@ -44,8 +48,8 @@ fn a_thread_that_waits_for_bad_news_is_told_when_its_stream_is_closed_or_removed
     for transport in Transport::ALL {
         for removes in [false, true] {
             let daemon = daemon(64 * 1024);
-            let writers =
-                blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
+            let writers = blocking::Client::new(endpoint(&daemon, transport))
+                .with_shm(transport == Transport::Shm);
             let mut writer = writers.writer(path(), WriteOptions::default()).unwrap();
             writer.append(b"so far").unwrap();
             writer.flush().unwrap();

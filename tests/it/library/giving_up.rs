@@ -44,7 +44,8 @@ impl Side {
         self.0.get()
     }
 
-    /// Waits until this side has given up several times more. While the daemon stands still, it has to.
+    /// Waits until this side has given up several times more. While the daemon stands still, it has
+    /// to.
     pub(super) async fn gives_up(&self) {
         let enough = self.0.get() + TIMES;
         while self.0.get() < enough {
@@ -70,7 +71,8 @@ impl Drop for Still<'_> {
     }
 }
 
-/// A time in which the daemon stands still and a writer writes on, until it has given up often enough.
+/// A time in which the daemon stands still and a writer writes on, until it has given up often
+/// enough.
 pub(super) struct Standstill<'a> {
     daemon: &'a Daemon,
     writes: &'a Side,
@@ -94,7 +96,8 @@ impl<'a> Standstill<'a> {
         self.still.as_ref().is_some_and(|(_, enough)| must_be || self.writes.given_up() >= *enough)
     }
 
-    /// Ends it when both sides have given up once more: the writer's `flush` tells whether it had to.
+    /// Ends it when both sides have given up once more: the writer's `flush` tells whether it had
+    /// to.
     pub(super) async fn end(&mut self, mut flush: impl AsyncFnMut() -> bool) {
         for _ in 0..TIMES {
             assert!(flush().await, "nobody can have acknowledged that");

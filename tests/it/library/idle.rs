@@ -90,10 +90,16 @@ fn endpoint(place: &str) -> Endpoint {
     }
 }
 
-/// Starts this test again as another process, which has the readers and gets the address of the daemon as `place`. Checks that
-/// neither process runs while there is nothing to read, except one look a second by each of the `sleepers`, which share memory.
-/// Then checks that all readers still get data.
-fn rest_together(test: &str, daemon: Option<&Daemon>, place: impl AsRef<std::ffi::OsStr>, sleepers: u64) {
+/// Starts this test again as another process, which has the readers and gets the address of the
+/// daemon as `place`. Checks that neither process runs while there is nothing to read, except one
+/// look a second by each of the `sleepers`, which share memory. Then checks that all readers still
+/// get data.
+fn rest_together(
+    test: &str,
+    daemon: Option<&Daemon>,
+    place: impl AsRef<std::ffi::OsStr>,
+    sleepers: u64,
+) {
     if let Some(daemon) = daemon {
         daemon.append("/streamfs/library", SO_FAR);
     }
@@ -139,8 +145,7 @@ fn a_thousand_idle_readers_of_a_stream_of_their_own_process_use_no_processor() {
 #[test]
 fn a_thousand_idle_readers_that_share_memory_wake_once_a_second_at_most_and_the_daemon_does_not() {
     let Ok(place) = std::env::var(WHERE) else {
-        let test =
-            "a_thousand_idle_readers_that_share_memory_wake_once_a_second_at_most_and_the_daemon_does_not";
+        let test = "a_thousand_idle_readers_that_share_memory_wake_once_a_second_at_most_and_the_daemon_does_not";
         let daemon = Daemon::start();
         return rest_together(test, Some(&daemon), daemon.socket(), 1000);
     };
@@ -156,7 +161,8 @@ fn a_thousand_idle_readers_that_share_memory_wake_once_a_second_at_most_and_the_
 #[test]
 fn a_thousand_idle_readers_of_a_socket_use_no_processor_and_neither_does_the_daemon() {
     let Ok(place) = std::env::var(WHERE) else {
-        let test = "a_thousand_idle_readers_of_a_socket_use_no_processor_and_neither_does_the_daemon";
+        let test =
+            "a_thousand_idle_readers_of_a_socket_use_no_processor_and_neither_does_the_daemon";
         let daemon = Daemon::start();
         return rest_together(test, Some(&daemon), daemon.socket(), 0);
     };
@@ -185,7 +191,8 @@ fn a_thousand_idle_readers_over_http_use_no_processor_and_neither_does_the_daemo
 #[test]
 fn a_hundred_idle_threads_that_read_wake_once_a_second_at_most_and_the_daemon_does_not() {
     let Ok(place) = std::env::var(WHERE) else {
-        let test = "a_hundred_idle_threads_that_read_wake_once_a_second_at_most_and_the_daemon_does_not";
+        let test =
+            "a_hundred_idle_threads_that_read_wake_once_a_second_at_most_and_the_daemon_does_not";
         let daemon = Daemon::start();
         return rest_together(test, Some(&daemon), daemon.socket(), 100);
     };

@@ -1,4 +1,5 @@
-//! What other programs do with the library: on a real daemon, and with the same lines on a stream of their own.
+//! What other programs do with the library: on a real daemon, and with the same lines on a stream
+//! of their own.
 
 mod adapt;
 mod cancel;

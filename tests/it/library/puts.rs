@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use harness::{Daemon, Transport};
 use pfs_client::{
-    Client, ErrorCode, Event, IfExists, PutOptions, ReadOptions, SlowPolicy, StreamPath, WriteOptions,
-    blocking,
+    Client, ErrorCode, Event, IfExists, PutOptions, ReadOptions, SlowPolicy, StreamPath,
+    WriteOptions, blocking,
 };
 
 use super::{block_on, client, daemon, endpoint, path};
@@ -54,7 +54,10 @@ fn a_thousand_streams_are_made_with_one_call_and_one_connection(transport: Trans
         // The same connection takes any other request.
         assert_eq!(client.list("/streamfs").await.unwrap().len(), STREAMS);
         let stat = client.stat(job(999)).await.unwrap();
-        assert_eq!((stat.head, stat.chunks, stat.writers_finished, stat.writers_died), (7, 1, 1, 0));
+        assert_eq!(
+            (stat.head, stat.chunks, stat.writers_finished, stat.writers_died),
+            (7, 1, 1, 0)
+        );
         // Over HTTP the client's pool may open another one before it knows that the first is free.
         let spare = u64::from(transport == Transport::Http);
         assert!(client.info().await.unwrap().connections <= connections + spare);
@@ -109,7 +112,8 @@ fn a_put_waits_for_a_block_reader(transport: Transport) {
         client.put(path(), vec![1; 4096], &options).await.unwrap();
         let block = ReadOptions::default().policy(SlowPolicy::Block);
         let mut reader = client.reader(path(), block).await.unwrap();
-        // The first may find room in a socket on the way to the reader; the last has none until somebody reads.
+        // The first may find room in a socket on the way to the reader; the last has none until
+        // somebody reads.
         let puts = (0..1000).map(|_| (path(), vec![2; 4096]));
         let put_all = client.put_all(puts, &options);
         tokio::pin!(put_all);
@@ -159,7 +163,8 @@ fn a_chunk_of_any_size_that_the_stream_takes_can_be_put(transport: Transport) {
 
 fn a_thread_of_its_own_can_put(transport: Transport) {
     let daemon = daemon(BUFFER);
-    let client = blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
+    let client =
+        blocking::Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
     let options = PutOptions::default();
     assert!(client.put(path(), "one", &options).unwrap().created);
     let results = client.put_all([(path(), "two"), (job(1), "three")], &options).unwrap();

@@ -101,8 +101,10 @@ async fn what_is_asked_right_after_a_writer_has_finished_is_answered() {
             let mut writer = client.writer(&path(), WriteOptions::default()).await.unwrap();
             writer.append(b"x").await.unwrap();
             assert_eq!(writer.finish(Finish::KeepOpen).await.unwrap(), n);
-            let stat =
-                client.stat(&path()).await.unwrap_or_else(|error| panic!("{transport:?}, {n}: {error:?}"));
+            let stat = client
+                .stat(&path())
+                .await
+                .unwrap_or_else(|error| panic!("{transport:?}, {n}: {error:?}"));
             assert_eq!((stat.head, stat.writers_finished), (n, n));
         }
     }

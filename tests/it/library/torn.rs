@@ -1,4 +1,5 @@
-//! Readers of every kind that a daemon's writers lap all the time: no byte is ever not the one of its offset.
+//! Readers of every kind that a daemon's writers lap all the time: no byte is ever not the one of
+//! its offset.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -14,15 +15,18 @@ use pfs_client::{
 
 use super::{daemon, endpoint, path};
 
-/// So small that it is written hundreds of times a second, so large that readers are sent the same blocks.
+/// So small that it is written hundreds of times a second, so large that readers are sent the same
+/// blocks.
 const RING: u64 = 64 * 1024;
 
-/// A byte that tells its offset: neighbours of one lap and the same place of another lap both differ.
+/// A byte that tells its offset: neighbours of one lap and the same place of another lap both
+/// differ.
 fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
 
-/// Reads to the end, and returns where that is. Counts itself among those that were lapped when it was.
+/// Reads to the end, and returns where that is. Counts itself among those that were lapped when it
+/// was.
 fn follow(mut reader: Reader, lapped: &AtomicUsize) -> u64 {
     let mut chunks = Chunks::new();
     let mut came = 0;
@@ -31,7 +35,8 @@ fn follow(mut reader: Reader, lapped: &AtomicUsize) -> u64 {
         match reader.next_batch(&mut chunks).unwrap() {
             None => {
                 for chunk in chunks.iter() {
-                    let wrong = (offset..).zip(chunk).find(|(offset, byte)| **byte != byte_at(*offset));
+                    let wrong =
+                        (offset..).zip(chunk).find(|(offset, byte)| **byte != byte_at(*offset));
                     assert_eq!(wrong, None, "a byte that is not of its offset");
                     offset += chunk.len() as u64;
                     came += chunk.len() as u64;
@@ -75,7 +80,8 @@ fn readers_of_every_kind_that_are_lapped_see_no_torn_byte_and_count_what_they_lo
 pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
     let until = Instant::now() + time;
     let daemon = daemon(RING);
-    let client = |transport| Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
+    let client =
+        |transport| Client::new(endpoint(&daemon, transport)).with_shm(transport == Transport::Shm);
     daemon.create(path().as_str());
     let lapped = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -86,7 +92,8 @@ pub(crate) fn lapped_readers_see_no_torn_byte(time: Duration) {
             reader
         };
         let readers = [Transport::ALL; 3].concat().into_iter().map(reader);
-        let readers: Vec<_> = readers.map(|reader| scope.spawn(|| follow(reader, &lapped))).collect();
+        let readers: Vec<_> =
+            readers.map(|reader| scope.spawn(|| follow(reader, &lapped))).collect();
         let mut head = 0;
         for transport in Transport::ALL.into_iter().cycle() {
             head = append(&client(transport), head);

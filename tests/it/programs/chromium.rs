@@ -1,4 +1,5 @@
-//! Chromium as a reader: a page of another origin with a `<video>` or an `EventSource`, which tells the test what happens to it.
+//! Chromium as a reader: a page of another origin with a `<video>` or an `EventSource`, which tells
+//! the test what happens to it.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -33,10 +34,14 @@ impl Site {
     /// A daemon that lets pages of this site use it.
     #[track_caller]
     fn daemon(&self) -> Daemon {
-        Daemon::with_http_config(&format!("[http]\nallowed_origins = [\"http://{}\"]\n", self.address))
+        Daemon::with_http_config(&format!(
+            "[http]\nallowed_origins = [\"http://{}\"]\n",
+            self.address
+        ))
     }
 
-    /// Opens a page that runs this script, in which `report(text)` reports and `URL` is that of the stream.
+    /// Opens a page that runs this script, in which `report(text)` reports and `URL` is that of the
+    /// stream.
     #[track_caller]
     fn open(self, daemon: &Daemon, script: &str) -> Browser {
         // One request at a time: the reports come in their order.
@@ -57,13 +62,20 @@ impl Site {
             }
         });
         // Sandboxes are for pages of strangers, and need what a container may not have.
-        let flags =
-            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
-        let alone = ["--no-proxy-server", "--disable-background-networking", "--disable-component-update"];
+        let flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ];
+        let alone =
+            ["--no-proxy-server", "--disable-background-networking", "--disable-component-update"];
         let plays = "--autoplay-policy=no-user-gesture-required";
         let profile = format!("--user-data-dir={}", daemon.dir().join("chromium").display());
         let browser = Pfs::new("chromium").args(flags).args(alone).args([plays, &profile]);
-        let running = browser.env("HOME", daemon.dir()).arg(format!("http://{}/", self.address)).spawn();
+        let running =
+            browser.env("HOME", daemon.dir()).arg(format!("http://{}/", self.address)).spawn();
         Browser { running, reports }
     }
 }
@@ -98,8 +110,10 @@ fn served(connection: TcpStream, page: &str, reports: &Sender<String>) {
         } else {
             page
         };
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n", answer.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
         if connection.get_mut().write_all(format!("{head}{answer}").as_bytes()).is_err() {
             return;
         }
@@ -201,7 +215,12 @@ const EVENTS: &str = "
 #[ignore = "needs chromium: scripts/programs"]
 fn an_event_source_gets_each_chunk_comes_back_by_itself_and_stops_after_the_end() {
     let text = |daemon: &Daemon, query: &str, text: &str| {
-        daemon.ask("PUT", &format!("{S}{query}"), [("content-type", "text/plain")], text.as_bytes());
+        daemon.ask(
+            "PUT",
+            &format!("{S}{query}"),
+            [("content-type", "text/plain")],
+            text.as_bytes(),
+        );
     };
     let site = Site::new();
     let mut daemon = site.daemon();

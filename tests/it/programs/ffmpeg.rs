@@ -12,7 +12,8 @@ use crate::pages;
 #[track_caller]
 fn pushing(daemon: &Daemon, query: &str) -> Running {
     let input = ["-f", "mpegts", "-i", "-"];
-    let output = ["-c", "copy", "-f", "mpegts", "-method", "PUT", &daemon.url(&format!("{S}{query}"))];
+    let output =
+        ["-c", "copy", "-f", "mpegts", "-method", "PUT", &daemon.url(&format!("{S}{query}"))];
     ffmpeg().args(LITTLE).args(input).args(output).stdin_pipe().spawn()
 }
 
@@ -21,7 +22,9 @@ fn pushing(daemon: &Daemon, query: &str) -> Running {
 fn half_sent(daemon: &Daemon, writer: &mut Running) -> &'static [u8] {
     let (first, second) = transport_stream().split_at(transport_stream().len() / 2);
     writer.send(first);
-    eventually("most of the first half is in the stream", || daemon.head(S) > first.len() as u64 / 2);
+    eventually("most of the first half is in the stream", || {
+        daemon.head(S) > first.len() as u64 / 2
+    });
     second
 }
 
@@ -95,14 +98,16 @@ fn ffmpeg_that_is_killed_is_a_writer_that_died_and_its_readers_read_on() {
 
 #[test]
 #[ignore = "needs ffmpeg: scripts/programs"]
-fn a_transport_stream_at_its_real_pace_is_recorded_by_a_reader_from_the_start_and_one_that_joins_halfway() {
+fn a_transport_stream_at_its_real_pace_is_recorded_by_a_reader_from_the_start_and_one_that_joins_halfway()
+ {
     let daemon = Daemon::with_buffers(256 * 1024, 512 * 1024);
     let file = |name: &str| daemon.dir().join(name);
     std::fs::write(file("source"), transport_stream()).unwrap();
 
     let from_start = daemon.pfs(["cat", "--stream", "--slow", "block", S]).spawn();
     let live = ["-c", "copy", "-f", "mpegts", "-"];
-    let mut source = ffmpeg().args(["-re", "-i"]).arg(file("source")).args(live).stdout_pipe().spawn();
+    let mut source =
+        ffmpeg().args(["-re", "-i"]).arg(file("source")).args(live).stdout_pipe().spawn();
     let write = daemon.pfs(["-q", "write", "--stream", "--close", "--wait-readers", "1", S]);
     let writer = write.stdin_from(source.take_stdout()).spawn();
     eventually("half of it has passed", || daemon.head(S) >= transport_stream().len() as u64 / 2);

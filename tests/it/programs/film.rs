@@ -1,4 +1,5 @@
-//! Four seconds of film that ffmpeg encodes once, and the frames of picture that it decodes from any source.
+//! Four seconds of film that ffmpeg encodes once, and the frames of picture that it decodes from
+//! any source.
 
 use std::{path::Path, sync::LazyLock};
 
@@ -10,7 +11,8 @@ pub(super) const FRAMES: usize = 25 * 4;
 const PICTURE: [&str; 4] = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"];
 const TONE: [&str; 4] = ["-f", "lavfi", "-i", "sine=frequency=440"];
 
-/// An MPEG transport stream. Each frame can be decoded by itself, as in a camera that lets viewers in at any time.
+/// An MPEG transport stream. Each frame can be decoded by itself, as in a camera that lets viewers
+/// in at any time.
 pub(super) fn transport_stream() -> &'static [u8] {
     static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let codecs = ["-c:v", "mpeg2video", "-g", "1", "-b:v", "1M", "-c:a", "mp2", "-f", "mpegts"];
@@ -19,12 +21,22 @@ pub(super) fn transport_stream() -> &'static [u8] {
     &FILM
 }
 
-/// A WebM of VP8 and Opus, in clusters of a fifth of a second. A browser waits for sound that is not there yet; without any
-/// its clock would run on.
+/// A WebM of VP8 and Opus, in clusters of a fifth of a second. A browser waits for sound that is
+/// not there yet; without any its clock would run on.
 pub(super) fn webm() -> &'static [u8] {
     static FILM: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let picture =
-            ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-b:v", "500k"];
+        let picture = [
+            "-c:v",
+            "libvpx",
+            "-deadline",
+            "realtime",
+            "-cpu-used",
+            "8",
+            "-g",
+            "25",
+            "-b:v",
+            "500k",
+        ];
         let rest = ["-c:a", "libopus", "-f", "webm", "-live", "1", "-cluster_time_limit", "200"];
         encoded(&[&PICTURE[..], &TONE].concat(), &[&picture[..], &rest].concat())
     });
@@ -57,6 +69,7 @@ pub(super) fn frames(decoded: &Finished) -> Vec<&str> {
 
 /// The frames of a file. Panics if ffmpeg complains about anything.
 pub(super) fn frames_of_file(path: &Path) -> Vec<String> {
-    let decoded = decoder(path.to_str().expect("the test's own path"), &[]).run().exits(0).quietly();
+    let decoded =
+        decoder(path.to_str().expect("the test's own path"), &[]).run().exits(0).quietly();
     frames(&decoded).into_iter().map(str::to_owned).collect()
 }

@@ -16,7 +16,10 @@ fn the_program_in_go_for_those_who_move_here_sends_its_input_to_its_consumer() {
     let bytes = noise(0, 1024 * 1024);
     // Nothing is fetched, and nothing is left behind.
     let go = Pfs::new("go").current_dir(daemon.dir()).env("HOME", daemon.dir());
-    let go = go.env("GOCACHE", daemon.dir().join("cache")).env("GO111MODULE", "off").env("GOPROXY", "off");
+    let go = go
+        .env("GOCACHE", daemon.dir().join("cache"))
+        .env("GO111MODULE", "off")
+        .env("GOPROXY", "off");
     let run = go.args(["run", "main.go"]).stdin(&bytes[..]).run();
     let run = run.exits(0).says("consumer: <nil>");
     assert!(run.stdout == bytes, "the consumer has what was sent");

@@ -10,14 +10,24 @@ use super::{
 /// mpv that prints where it is in the film, again and again.
 #[track_caller]
 fn playing(daemon: &Daemon) -> Running {
-    let silent =
-        ["--no-config", "--vo=null", "--ao=null", "--no-ytdl", "--msg-level=all=error,statusline=status"];
-    Pfs::new("mpv").args(silent).arg("--term-status-msg=at ${=time-pos} ").arg(daemon.url(S)).spawn()
+    let silent = [
+        "--no-config",
+        "--vo=null",
+        "--ao=null",
+        "--no-ytdl",
+        "--msg-level=all=error,statusline=status",
+    ];
+    Pfs::new("mpv")
+        .args(silent)
+        .arg("--term-status-msg=at ${=time-pos} ")
+        .arg(daemon.url(S))
+        .spawn()
 }
 
 /// The second of the film that mpv showed last; 0 before it shows any.
 fn position(output: &str) -> f64 {
-    let positions = output.split("at ").skip(1).filter_map(|text| text.split_once(' ')?.0.parse().ok());
+    let positions =
+        output.split("at ").skip(1).filter_map(|text| text.split_once(' ')?.0.parse().ok());
     positions.last().unwrap_or_default()
 }
 

@@ -4,7 +4,8 @@ use harness::{Daemon, Finished, Pfs, Running, eventually, noise};
 
 use super::S;
 
-/// wget of the stream into a file of that name, without a configuration file, a proxy and a pause between two attempts.
+/// wget of the stream into a file of that name, without a configuration file, a proxy and a pause
+/// between two attempts.
 #[track_caller]
 fn wget<const N: usize>(daemon: &Daemon, args: [&str; N]) -> Pfs {
     let always = ["--no-config", "--no-proxy", "--no-verbose", "--waitretry=0", "--tries=3"];

@@ -43,7 +43,8 @@ impl Behind {
         let name = "\"streams.example.org\"";
         let names = format!("{name}, \"{}\", \"{}\"", plain.ip(), secure.ip());
         let documented = documented("/etc/pfs/pfsd.toml");
-        let http = documented.lines().find(|line| line.starts_with("allowed_hosts")).expect("the names");
+        let http =
+            documented.lines().find(|line| line.starts_with("allowed_hosts")).expect("the names");
         let daemon = Daemon::with_http_config(&format!("[http]\n{}\n", put(http, name, &names)));
 
         let authority = Authority::new("our own");
@@ -69,12 +70,16 @@ impl Behind {
 
     /// `pfs` at one of these URLs.
     pub(super) fn pfs(&self, url: &str, args: &[&str]) -> Pfs {
-        Pfs::new(binary("pfs")).env("PFS_CA_FILE", self.authority.root()).args(["--url", url]).args(args)
+        Pfs::new(binary("pfs"))
+            .env("PFS_CA_FILE", self.authority.root())
+            .args(["--url", url])
+            .args(args)
     }
 
     /// `curl` with the URL of this path, over the version of HTTP that `pfs` speaks there.
     pub(super) fn curl(&self, url: &str, args: &[&str], path: &str) -> Pfs {
-        let curl = Pfs::new("curl").args(["-q", "-f", "-sS", "--noproxy", "*", "--no-buffer", "--cacert"]);
+        let curl =
+            Pfs::new("curl").args(["-q", "-f", "-sS", "--noproxy", "*", "--no-buffer", "--cacert"]);
         curl.arg(self.authority.root()).args(args).arg(format!("{url}{path}"))
     }
 }
@@ -85,7 +90,8 @@ fn documented(file: &str) -> String {
     let text = include_str!("../../../docs/http.md");
     let lines = text.lines().skip_while(|line| *line != format!("    # {file}"));
     let block = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
-    let block: String = block.map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect();
+    let block: String =
+        block.map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect();
     assert!(!block.is_empty(), "docs/http.md has no block for {file}");
     block
 }
@@ -111,7 +117,8 @@ fn nginx(folder: &Path, daemon: &Daemon, authority: &Authority, listen: &Listen)
     let server = put(&server, "/etc/ssl/streams.key", &identity.key.display().to_string());
     let at = folder.display();
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let temporary: String = temporary.map(|name| format!("{name}_temp_path {at}/{name};\n")).concat();
+    let temporary: String =
+        temporary.map(|name| format!("{name}_temp_path {at}/{name};\n")).concat();
     let config = folder.join("nginx.conf");
     let text = format!(
         "daemon off; master_process off; pid {at}/nginx.pid; error_log stderr;\nevents {{}}\n\
@@ -125,13 +132,15 @@ fn nginx(folder: &Path, daemon: &Daemon, authority: &Authority, listen: &Listen)
 fn haproxy(folder: &Path, daemon: &Daemon, authority: &Authority, listen: &Listen) -> Running {
     let identity = authority.server(&[&listen.secure.ip().to_string()]);
     let pem = folder.join("haproxy.pem");
-    let parts = [identity.certificate, identity.key].map(|part| std::fs::read_to_string(part).unwrap());
+    let parts =
+        [identity.certificate, identity.key].map(|part| std::fs::read_to_string(part).unwrap());
     std::fs::write(&pem, parts.concat()).unwrap();
     let sections = documented("/etc/haproxy/haproxy.cfg");
     let sections = put(&sections, DAEMON, &daemon.http_address().to_string());
     let tls = format!("ssl crt {} alpn h2,http/1.1", pem.display());
     let both = format!("bind {} {tls}\n    bind {}", listen.secure, listen.plain);
-    let sections = put(&sections, "bind :443 ssl crt /etc/haproxy/streams.pem alpn h2,http/1.1", &both);
+    let sections =
+        put(&sections, "bind :443 ssl crt /etc/haproxy/streams.pem alpn h2,http/1.1", &both);
     let config = folder.join("haproxy.cfg");
     // What matters here of Debian's.
     let defaults = "defaults\n    mode http\n    timeout connect 5000\n    timeout client 50000\n    timeout server 50000\n";
@@ -145,10 +154,16 @@ fn caddy(folder: &Path, daemon: &Daemon, authority: &Authority, listen: &Listen)
     let site = put(&documented("/etc/caddy/Caddyfile"), DAEMON, &daemon.http_address().to_string());
     let tls = format!("tls {} {}", identity.certificate.display(), identity.key.display());
     let Listen { plain, secure } = listen;
-    let secure =
-        put(&site, "streams.example.org {", &format!("https://{secure} {{\nbind {}\n{tls}", secure.ip()));
-    let plain =
-        put(&site, "streams.example.org {", &format!("http://:{} {{\nbind {}", plain.port(), plain.ip()));
+    let secure = put(
+        &site,
+        "streams.example.org {",
+        &format!("https://{secure} {{\nbind {}\n{tls}", secure.ip()),
+    );
+    let plain = put(
+        &site,
+        "streams.example.org {",
+        &format!("http://:{} {{\nbind {}", plain.port(), plain.ip()),
+    );
     let config = folder.join("Caddyfile");
     std::fs::write(&config, format!("{{\nadmin off\nauto_https off\n}}\n{plain}{secure}")).unwrap();
     let caddy = Pfs::new("caddy").args(["run", "--adapter", "caddyfile", "--config"]).arg(config);

@@ -8,7 +8,8 @@ use self::behind::{Behind, Kind};
 
 const S: &str = "/streamfs/s";
 
-/// Makes a test of each of these functions for each proxy: `nginx::NAME`, `haproxy::NAME` and `caddy::NAME`.
+/// Makes a test of each of these functions for each proxy: `nginx::NAME`, `haproxy::NAME` and
+/// `caddy::NAME`.
 macro_rules! per_proxy {
     ($($name:ident),+ $(,)?) => {
         per_proxy!(@module nginx Nginx $($name)+);
@@ -37,7 +38,8 @@ per_proxy!(
     a_daemon_that_is_gone_is_told_with_what_the_proxy_answers,
 );
 
-/// Checks the end of a writer, and what it says: nothing, unless its proxy cannot pass acknowledgements on.
+/// Checks the end of a writer, and what it says: nothing, unless its proxy cannot pass
+/// acknowledgements on.
 #[track_caller]
 fn written(run: Finished, is_acknowledged: bool) {
     let run = run.exits(0);
@@ -71,7 +73,9 @@ fn every_command_does_what_it_does_without_a_proxy(kind: Kind) {
         let mut live = pfs(&["write", "--lines", "--close", S]).stdin_pipe().spawn();
         for line in 1..=3 {
             live.send(b"line\n");
-            eventually("a line arrives at once", || reader.stdout_len() == data.len() as u64 + 5 * line);
+            eventually("a line arrives at once", || {
+                reader.stdout_len() == data.len() as u64 + 5 * line
+            });
         }
         written(live.finish(), is_acknowledged);
         let read = reader.finish().exits(0).quietly();
@@ -111,14 +115,20 @@ fn curl_appends_follows_and_gets_events_as_they_happen(kind: Kind) {
     for url in behind.urls() {
         let mut put = behind.curl(url, &["-T", "-"], &format!("{S}?close")).stdin_pipe().spawn();
         put.send(b"one\n");
-        eventually("a live upload arrives", || daemon.stat(S).is_some_and(|stat| stat["head"] == 4));
+        eventually("a live upload arrives", || {
+            daemon.stat(S).is_some_and(|stat| stat["head"] == 4)
+        });
         let follow = behind.curl(url, &[], S).spawn();
         let events = behind.curl(url, &["-H", "Accept: text/event-stream"], S).spawn();
         eventually("history has come", || follow.stdout() == b"one\n");
-        eventually("an event has come", || String::from_utf8_lossy(&events.stdout()).contains("one"));
+        eventually("an event has come", || {
+            String::from_utf8_lossy(&events.stdout()).contains("one")
+        });
         put.send(b"two\n");
         eventually("what is live has come", || follow.stdout() == b"one\ntwo\n");
-        eventually("its event has come", || String::from_utf8_lossy(&events.stdout()).contains("two"));
+        eventually("its event has come", || {
+            String::from_utf8_lossy(&events.stdout()).contains("two")
+        });
         put.finish().exits(0);
         follow.finish().exits(0);
         assert!(String::from_utf8_lossy(&events.finish().exits(0).stdout).contains("event: end"));
@@ -169,7 +179,10 @@ fn a_request_is_never_answered_before_it_was_read(kind: Kind) {
     behind.daemon.close(S);
     for url in behind.urls() {
         for _ in 0..20 {
-            assert_eq!(behind.pfs(url, &["cat", "--stream", S]).run().exits(0).quietly().text(), "x");
+            assert_eq!(
+                behind.pfs(url, &["cat", "--stream", S]).run().exits(0).quietly().text(),
+                "x"
+            );
         }
     }
 }
@@ -177,7 +190,8 @@ fn a_request_is_never_answered_before_it_was_read(kind: Kind) {
 fn a_name_that_the_daemon_does_not_know_is_refused(kind: Kind) {
     let behind = Behind::new(kind);
     let [plain, _] = behind.urls();
-    let run = behind.curl(plain, &["-H", "Host: elsewhere.example.org"], "/streamfs/").run().exits(22);
+    let run =
+        behind.curl(plain, &["-H", "Host: elsewhere.example.org"], "/streamfs/").run().exits(22);
     run.says("421");
     behind.curl(plain, &["-H", "Host: streams.example.org"], "/streamfs/").run().exits(0);
 }

@@ -60,7 +60,8 @@ fn a_killed_daemon_is_noticed_by_an_shm_writer_that_waits_for_an_shm_reader() {
 }
 
 #[test]
-fn a_daemon_that_is_terminated_while_writers_wait_for_an_shm_block_reader_overwrites_nothing_of_it() {
+fn a_daemon_that_is_terminated_while_writers_wait_for_an_shm_block_reader_overwrites_nothing_of_it()
+{
     const WRITERS: usize = 8;
     let daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
     daemon.create(S);
@@ -161,7 +162,8 @@ fn shm_readers_see_only_whole_chunks_of_shm_writers_that_are_killed_while_they_w
         let mut reader = daemon.piped_reader_on(Transport::Shm, &name, args);
         // No more is taken until then, so that the writer cannot finish first.
         let output = reader.take_at_most(data.len() as u64 / 2);
-        let write = daemon.pfs_on(Transport::Shm, ["write", "--stream", "--chunk-size", "50000", &name]);
+        let write =
+            daemon.pfs_on(Transport::Shm, ["write", "--stream", "--chunk-size", "50000", &name]);
         let writer = write.stdin_file(&file).spawn();
         eventually("it is in the middle", || output.taken() > round * 3 * CHUNK);
         writer.signal(Signal::KILL);

@@ -27,7 +27,8 @@ fn map_writable(file: BorrowedFd<'_>, afterwards: bool) -> Result<(), Errno> {
     const PAGE: usize = 4096;
     let writable = ProtFlags::READ | ProtFlags::WRITE;
     let protection = if afterwards { ProtFlags::READ } else { writable };
-    // SAFETY: a mapping at an address of the kernel's choice, which nothing refers to and which is gone at the end.
+    // SAFETY: a mapping at an address of the kernel's choice, which nothing refers to and which is
+    // gone at the end.
     unsafe {
         let address = mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, file, 0)?;
         let mapped = mprotect(address, PAGE, MprotectFlags::READ | MprotectFlags::WRITE);
@@ -46,7 +47,11 @@ fn keeps_its_size(file: BorrowedFd<'_>) {
     assert_eq!(pwrite(file, b"x", size), Err(Errno::PERM), "a write behind the end");
     // Nor can a client seal what the daemon still needs.
     assert_eq!(fcntl_add_seals(file, SealFlags::WRITE), Err(Errno::PERM));
-    assert!(fcntl_get_seals(file).unwrap().contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL));
+    assert!(
+        fcntl_get_seals(file)
+            .unwrap()
+            .contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+    );
 }
 
 #[test]
@@ -69,7 +74,10 @@ fn a_ring_can_be_neither_written_nor_mapped_writable_nor_resized_by_a_reader() {
     let size = rustix::fs::fstat(&handed.ring).unwrap().st_size as usize;
     let mut all = vec![0; size];
     assert_eq!(pread(&handed.ring, &mut all[..], 0), Ok(size));
-    assert!(size as u64 >= handed.start.layout.capacity && all.windows(6).any(|bytes| bytes == b"so far"));
+    assert!(
+        size as u64 >= handed.start.layout.capacity
+            && all.windows(6).any(|bytes| bytes == b"so far")
+    );
 }
 
 #[test]
@@ -88,13 +96,16 @@ fn a_client_that_shares_memory_occupies_one_descriptor_of_the_daemon() {
     daemon.create(S);
     daemon.has_no_other_connection();
     let open = || sockets_and_memory(daemon.pid());
-    // The first reader gives the stream a ring that has a descriptor. A connection that is no longer counted may be open for a
-    // moment more: what is too much by one now is told from two for each client.
+    // The first reader gives the stream a ring that has a descriptor. A connection that is no
+    // longer counted may be open for a moment more: what is too much by one now is told from
+    // two for each client.
     let before = open() + 1;
-    let readers: Vec<_> = (0..CLIENTS).map(|_| handed(&daemon, S, ReadOptions::default())).collect();
+    let readers: Vec<_> =
+        (0..CLIENTS).map(|_| handed(&daemon, S, ReadOptions::default())).collect();
     // The daemon closes what it has handed over when it is told that it arrived.
     eventually("readers occupy one each", || open() <= before + CLIENTS);
-    let writers: Vec<_> = (0..CLIENTS).map(|_| lease::writing(daemon.wire().greeted_to_hold(), S)).collect();
+    let writers: Vec<_> =
+        (0..CLIENTS).map(|_| lease::writing(daemon.wire().greeted_to_hold(), S)).collect();
     eventually("writers occupy one each", || open() <= before + 2 * CLIENTS);
     drop((readers, writers));
     eventually("they are forgotten", || open() <= before);

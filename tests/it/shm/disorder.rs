@@ -39,12 +39,14 @@ fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for shm in [true, false] {
-            let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_shm(shm);
+            let client =
+                Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_shm(shm);
             let options = ReadOptions { policy: SlowPolicy::Block, ..ReadOptions::default() };
             let path: StreamPath = S.parse().unwrap();
             let mut readers = Vec::new();
             for shm in [true, false] {
-                let client = Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_shm(shm);
+                let client =
+                    Client::connect(Endpoint::Unix(daemon.socket())).await.unwrap().with_shm(shm);
                 let options = ReadOptions { start: pfs_client::Start::New, ..options };
                 readers.push(client.reader(&path, options).await.unwrap());
             }
@@ -63,10 +65,14 @@ fn large_chunks_among_small_ones_of_one_writer_keep_their_order() {
                         assert_eq!(writer.acked(), writer.appended());
                     }
                 }
-                assert_eq!(writer.appended(), chunks.iter().filter(|chunk| !chunk.is_empty()).count() as u64);
+                assert_eq!(
+                    writer.appended(),
+                    chunks.iter().filter(|chunk| !chunk.is_empty()).count() as u64
+                );
                 writer.finish(Finish::KeepOpen).await.unwrap()
             };
-            let ((), (), end) = tokio::join!(follow(&mut shm, &chunks), follow(&mut other, &chunks), write);
+            let ((), (), end) =
+                tokio::join!(follow(&mut shm, &chunks), follow(&mut other, &chunks), write);
             assert_eq!((end, end), (shm.position(), other.position()));
         }
     });
@@ -107,7 +113,8 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
             let got = reader.digest_stdout();
             (reader, got)
         });
-        let args = ["-q", "write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
+        let args =
+            ["-q", "write", "--stream", "--close", "--chunk-size", "1", "--wait-readers", "2", S];
         let writer = daemon.pfs_on(writers_transport, args).stdin_file(&file).spawn();
         writer.finish().exits(0).quietly();
         assert_eq!(daemon.stat_number(S, "chunks"), COUNT as u64);
@@ -118,7 +125,8 @@ fn three_hundred_thousand_one_byte_chunks_arrive_both_ways() {
     }
 }
 
-/// In a thread of its own: a writer that waited by looking again and again would never let this one notice.
+/// In a thread of its own: a writer that waited by looking again and again would never let this one
+/// notice.
 #[test]
 fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_others_run() {
     /// More than the ring, the daemon and the socket take.
@@ -143,7 +151,8 @@ fn what_is_read_from_a_file_after_a_large_chunk_waits_for_its_turn_and_lets_othe
                 let append = tokio::time::timeout(Duration::from_millis(20), writer.append(&large));
                 let _ = append.await.map(Result::unwrap);
             }
-            let waits = tokio::time::timeout(Duration::from_millis(20), writer.append_from(&input, KIB));
+            let waits =
+                tokio::time::timeout(Duration::from_millis(20), writer.append_from(&input, KIB));
             assert!(waits.await.is_err(), "it was not its turn");
             harness::kill(pid, harness::Signal::CONT);
             assert_eq!(writer.append_from(&input, KIB).await.unwrap().unwrap(), small.len());

@@ -54,8 +54,16 @@ fn others_are_served() {
     let (daemon, wire) = while_it_flows(|daemon| {
         let data = noise(1, 1024 * 1024);
         let other = "/streamfs/other";
-        daemon.pfs(["write", "--stream", "--close", other]).stdin(&data[..]).run().exits(0).quietly();
-        assert_eq!(digest(&daemon.pfs(["cat", "--stream", other]).run().exits(0).stdout), digest(&data));
+        daemon
+            .pfs(["write", "--stream", "--close", other])
+            .stdin(&data[..])
+            .run()
+            .exits(0)
+            .quietly();
+        assert_eq!(
+            digest(&daemon.pfs(["cat", "--stream", other]).run().exits(0).stdout),
+            digest(&data)
+        );
     });
     drop(wire);
     eventually("its death is noticed", || daemon.stat_number(S, "writers_died") == 1);

@@ -2,7 +2,9 @@
 
 use std::{sync::mpsc, thread};
 
-use harness::{Daemon, Signal, Transport, digest, eventually, limit_file_size, noise, shares_memory};
+use harness::{
+    Daemon, Signal, Transport, digest, eventually, limit_file_size, noise, shares_memory,
+};
 use pfs_client::{Client, Endpoint, Event, blocking};
 use pfs_proto::{ErrorCode, ReadOptions, Reply, Request, RingLayout};
 
@@ -27,8 +29,8 @@ fn an_shm_reader_makes_a_small_stream_take_a_page_and_no_more() {
     assert!((4096..8192).contains(&memory), "{stat}");
 }
 
-/// Has a thread read chunks, one after the other, as the stream grows under it. `before` is called before each of them is appended.
-/// Returns whether the reader shared memory at its end.
+/// Has a thread read chunks, one after the other, as the stream grows under it. `before` is called
+/// before each of them is appended. Returns whether the reader shared memory at its end.
 #[track_caller]
 fn read_each(daemon: &Daemon, before: impl Fn(usize)) -> bool {
     daemon.create(S);
@@ -131,7 +133,8 @@ fn a_reader_is_handed_a_ring_when_its_stream_has_moved_and_is_refused_otherwise(
     daemon.append(S, noise(1, 100_000));
     reader.wire.send(&Request::Follow);
     let reply = reader.wire.reply();
-    let Some(Reply::Ring { layout: RingLayout { capacity: 100_000.., .. }, leased: false }) = reply else {
+    let Some(Reply::Ring { layout: RingLayout { capacity: 100_000.., .. }, leased: false }) = reply
+    else {
         panic!("{reply:?}")
     };
     drop(reader.wire.descriptor());
@@ -156,7 +159,8 @@ fn a_reader_that_cannot_map_the_next_ring_goes_on_over_its_connection_where_its_
     daemon.append(S, "first");
     let mut reader = handed_over(daemon.wire().greeted_to_follow(), S, ReadOptions::default());
     // It has read the first chunk: offset, then number of the next.
-    rustix::io::pwrite(&reader.page, &[5_u64.to_ne_bytes(), 1_u64.to_ne_bytes()].concat(), 0).unwrap();
+    rustix::io::pwrite(&reader.page, &[5_u64.to_ne_bytes(), 1_u64.to_ne_bytes()].concat(), 0)
+        .unwrap();
     let data = noise(1, 100_000);
     daemon.append(S, data.clone());
     reader.wire.send(&Request::Follow);

@@ -25,7 +25,8 @@ fn idle_readers_wake_once_a_second_at_most_and_the_daemon_does_not() {
     writer.send(b", and on");
     eventually("all have read all", || readers.iter().all(|reader| reader.stdout_len() == 14));
     let looks = |transport| u64::from(transport == Transport::Shm);
-    let readers_looks = readers.iter().zip(ways).map(|(reader, transport)| (reader.pid(), looks(transport)));
+    let readers_looks =
+        readers.iter().zip(ways).map(|(reader, transport)| (reader.pid(), looks(transport)));
     let processes: Vec<_> = readers_looks.chain([(writer.pid(), 0), (daemon.pid(), 0)]).collect();
     eventually_rest(&processes, REST);
     // And they sleep, rather than being dead.

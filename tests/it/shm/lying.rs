@@ -1,4 +1,5 @@
-//! Shm readers that write anything at all on their own page: they can spoil their own stats and nothing else.
+//! Shm readers that write anything at all on their own page: they can spoil their own stats and
+//! nothing else.
 
 use std::{
     os::fd::AsFd as _,
@@ -15,7 +16,8 @@ use super::{EndsAtDrop, Handed, S, handed, handed_over, is_unharmed};
 const MIB: usize = 1024 * 1024;
 const OTHER: &str = "/streamfs/other";
 
-/// Fills the page with noise, zeros or ones, again and again, and says each time that there is room.
+/// Fills the page with noise, zeros or ones, again and again, and says each time that there is
+/// room.
 fn scribble(mut reader: Handed, seed: u64, enough: &AtomicBool) {
     for round in 0_u64.. {
         if enough.load(Ordering::Relaxed) {
@@ -57,7 +59,10 @@ fn scribbled_stats_disturb_nobody_else() {
             scope.spawn(move || scribble(reader, seed as u64, enough));
         }
         let write = |transport, stream| {
-            daemon.pfs_on(transport, ["write", "--stream", "--close", stream]).stdin(&data[..]).spawn()
+            daemon
+                .pfs_on(transport, ["write", "--stream", "--close", stream])
+                .stdin(&data[..])
+                .spawn()
         };
         let writers = [write(Transport::Shm, S), write(Transport::Unix, OTHER)];
         for _ in 0..20 {
@@ -73,7 +78,10 @@ fn scribbled_stats_disturb_nobody_else() {
             daemon.pfs(["stat", S]).run().exits(0).quietly();
             for (reader, _) in &honest[..2] {
                 if let Some(stats) = daemon.reader_stat(S, reader.pid()) {
-                    assert_eq!((&stats["lost_bytes"], &stats["lost_chunks"]), (&0.into(), &0.into()));
+                    assert_eq!(
+                        (&stats["lost_bytes"], &stats["lost_chunks"]),
+                        (&0.into(), &0.into())
+                    );
                 }
             }
         }
@@ -154,7 +162,8 @@ fn a_reader_that_cannot_map_is_served_over_its_connection_whatever_it_did_to_its
     assert_eq!(reader.wire.reply(), None);
 }
 
-/// Its page says where it goes on. The daemon may end it, or give it anything that the stream has held.
+/// Its page says where it goes on. The daemon may end it, or give it anything that the stream has
+/// held.
 #[test]
 fn a_reader_that_cannot_map_the_next_ring_harms_nobody_whatever_it_wrote_to_its_page() {
     let mut daemon = Daemon::with_buffers(64 * 1024, 64 * 1024);
@@ -167,7 +176,8 @@ fn a_reader_that_cannot_map_the_next_ring_harms_nobody_whatever_it_wrote_to_its_
         let policy = [SlowPolicy::Drop, SlowPolicy::Disconnect][(round % 2) as usize];
         let options = ReadOptions { policy, ..ReadOptions::default() };
         let mut liar = handed_over(daemon.wire().greeted_to_follow(), S, options);
-        // The offset, the number of the next chunk, and what was lost: in the stream, beyond it, or anything.
+        // The offset, the number of the next chunk, and what was lost: in the stream, beyond it, or
+        // anything.
         let claims = [
             0,
             1,

@@ -1,4 +1,5 @@
-//! Readers and writers that share memory with the daemon: what must not depend on it, and what they may not do.
+//! Readers and writers that share memory with the daemon: what must not depend on it, and what they
+//! may not do.
 
 mod death;
 mod descriptors;
@@ -58,7 +59,8 @@ fn is_unharmed(daemon: &mut Daemon, before: u64) {
     assert!(after < before + FLAT, "the daemon grew from {before} to {after}");
 }
 
-/// Tells the threads that scribble that it is enough, also when the test fails: a scope waits for them.
+/// Tells the threads that scribble that it is enough, also when the test fails: a scope waits for
+/// them.
 struct EndsAtDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndsAtDrop<'_> {

@@ -3,7 +3,8 @@
 use std::io::Read as _;
 
 use harness::{
-    Daemon, Finished, Running, Signal, Transport, digest, eventually, gaps, kept, noise, shares_memory,
+    Daemon, Finished, Running, Signal, Transport, digest, eventually, gaps, kept, noise,
+    shares_memory,
 };
 
 use super::S;
@@ -68,7 +69,8 @@ fn what_is_already_there_is_read_the_same_both_ways() {
         assert_eq!(gaps(&run.stderr).len(), usize::from(code == 4), "{args:?}: {}", run.stderr);
     }
     let missing = ["cat", "--stream", "--until", "caught-up", "/streamfs/never"];
-    alike(Transport::OF_THE_SOCKET.map(|transport| daemon.pfs_on(transport, missing).run())).exits(3);
+    alike(Transport::OF_THE_SOCKET.map(|transport| daemon.pfs_on(transport, missing).run()))
+        .exits(3);
 }
 
 #[test]
@@ -87,7 +89,8 @@ fn every_end_is_told_the_same_both_ways() {
             let mut daemon = Daemon::start();
             daemon.create(S);
             let readers = both_readers(&daemon, ["--until", until]);
-            let mut writer = daemon.pfs_on(writers_transport, ["write", "--stream", S]).stdin_pipe().spawn();
+            let mut writer =
+                daemon.pfs_on(writers_transport, ["write", "--stream", S]).stdin_pipe().spawn();
             writer.send(b"so far");
             eventually("both have it", || readers.iter().all(|reader| reader.stdout_len() == 6));
             event(&mut daemon, writer);
@@ -129,7 +132,8 @@ fn stopped_drop_readers_report_their_gaps_in_the_same_words_and_to_the_byte_both
         assert!(!gaps.is_empty());
         assert_eq!(digest(&run.stdout), digest(&kept(&data, 0, &gaps)));
         assert!(
-            gaps.iter().all(|gap| gap.from % 1024 == 0 && gap.chunks == Some((gap.to - gap.from) / 1024))
+            gaps.iter()
+                .all(|gap| gap.from % 1024 == 0 && gap.chunks == Some((gap.to - gap.from) / 1024))
         );
         lost += gaps.iter().map(|gap| gap.to - gap.from).sum::<u64>();
     }
@@ -165,15 +169,19 @@ fn many_block_readers_of_both_kinds_get_all_of_what_writers_of_both_kinds_send()
         let data = noise(4, 4 * MIB);
         let readers: Vec<_> = (0..12)
             .map(|i| {
-                let read = daemon
-                    .pfs_on(Transport::OF_THE_SOCKET[i % 2], ["-q", "cat", "--stream", "--slow", "block", S]);
+                let read = daemon.pfs_on(
+                    Transport::OF_THE_SOCKET[i % 2],
+                    ["-q", "cat", "--stream", "--slow", "block", S],
+                );
                 let mut reader = read.stdout_pipe().spawn();
                 let got = reader.digest_stdout();
                 (reader, got)
             })
             .collect();
-        let write = daemon
-            .pfs_on(writers_transport, ["-q", "write", "--stream", "--close", "--wait-readers", "12", S]);
+        let write = daemon.pfs_on(
+            writers_transport,
+            ["-q", "write", "--stream", "--close", "--wait-readers", "12", S],
+        );
         write.stdin(&data[..]).run().exits(0).quietly();
         for (reader, got) in readers {
             reader.finish().exits(0).quietly();

@@ -16,7 +16,8 @@ use rustix::{
 
 use super::{Handed, S, handed};
 
-/// How often wake-ups are stolen. A reader that then sleeps for a minute, or for ever, hangs the test, which is ended.
+/// How often wake-ups are stolen. A reader that then sleeps for a minute, or for ever, hangs the
+/// test, which is ended.
 const ROUNDS: u32 = 4;
 
 /// The place of the notifier in a ring's header, in bytes.
@@ -51,10 +52,12 @@ impl Thief {
 /// A word of the first page of this memory.
 #[allow(unsafe_code, reason = "there is no safe way to ask for a mapping")]
 fn word(file: BorrowedFd<'_>, protection: ProtFlags, place: usize) -> &'static AtomicU32 {
-    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped; the file is a page long or longer and keeps
-    // its size, and `place` is within that page and aligned. Nobody writes through a mapping that is only read.
+    // SAFETY: a mapping at an address of the kernel's choice, which is never unmapped; the file is
+    // a page long or longer and keeps its size, and `place` is within that page and aligned.
+    // Nobody writes through a mapping that is only read.
     unsafe {
-        let address = mmap(std::ptr::null_mut(), 4096, protection, MapFlags::SHARED, file, 0).unwrap();
+        let address =
+            mmap(std::ptr::null_mut(), 4096, protection, MapFlags::SHARED, file, 0).unwrap();
         AtomicU32::from_ptr(address.cast::<u8>().add(place).cast())
     }
 }

@@ -44,12 +44,14 @@ fn stat_shows_which_shm_reader_a_writer_waits_for_and_its_continuing_ends_the_wa
         let daemon = Daemon::with_buffers(MIB, MIB);
         daemon.create(S);
         let slow = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);
-        let others =
-            Transport::OF_THE_SOCKET.map(|transport| daemon.reader_on(transport, S, ["--slow", "block"]));
+        let others = Transport::OF_THE_SOCKET
+            .map(|transport| daemon.reader_on(transport, S, ["--slow", "block"]));
         slow.signal(Signal::STOP);
         let data = noise(2, 4 * 1024 * 1024);
-        let writer =
-            daemon.pfs_on(writers_transport, ["write", "--stream", "--close", S]).stdin(&data[..]).spawn();
+        let writer = daemon
+            .pfs_on(writers_transport, ["write", "--stream", "--close", S])
+            .stdin(&data[..])
+            .spawn();
         eventually("the writer waits for the slow one", || {
             let stat = daemon.stat(S).unwrap();
             stat["writers"].as_array().unwrap().iter().any(|writer| writer["waiting"] == true)

@@ -5,8 +5,8 @@ use pfs_proto::{Hello, ReadOptions, Reply, Request, WriteOptions};
 
 use super::{S, lease};
 
-/// A client of another user, which offers to share memory, and what the daemon says it can do; `None` where this process may not
-/// become another user.
+/// A client of another user, which offers to share memory, and what the daemon says it can do;
+/// `None` where this process may not become another user.
 fn greeted_as_nobody(daemon: &Daemon) -> Option<(Wire, u64)> {
     let mut wire = daemon.wire_of_nobody()?;
     wire.send(&Request::Hello(Hello { capabilities: Hello::SHM, ..Hello::OURS }));
@@ -31,7 +31,10 @@ fn a_reader_of_another_user_is_served_over_the_socket() {
     assert!(matches!(wire.reply(), Some(Reply::Data(bytes)) if bytes == "so far"));
     let joined = "reader joined stream=\"/streamfs/s\"";
     eventually("the log names the transport", || {
-        daemon.log().lines().any(|line| line.contains(joined) && line.contains("transport=\"unix\""))
+        daemon
+            .log()
+            .lines()
+            .any(|line| line.contains(joined) && line.contains("transport=\"unix\""))
     });
 }
 

@@ -41,7 +41,8 @@ impl Worker {
         }
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().context("its standard output is not ours")?);
+        let stdout =
+            BufReader::new(child.stdout.take().context("its standard output is not ours")?);
         Ok(Self { name, child, stdin, stdout })
     }
 
@@ -79,7 +80,8 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // One that has ended cannot be killed, and there is nothing to be done about one that cannot be waited for.
+        // One that has ended cannot be killed, and there is nothing to be done about one that
+        // cannot be waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -103,7 +105,8 @@ impl Remover {
     /// Has it removed.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         self.0.stdin = None;
-        let status = self.0.child.wait().with_context(|| format!("cannot wait for {}", self.0.name))?;
+        let status =
+            self.0.child.wait().with_context(|| format!("cannot wait for {}", self.0.name))?;
         if status.success() { Ok(()) } else { self.0.listen().map(|_| ()) }
     }
 }

@@ -1,13 +1,13 @@
-//! What the processes of a measurement tell each other, as JSON: its job in a process's arguments, what it has to say on
-//! its standard output, a line each.
+//! What the processes of a measurement tell each other, as JSON: its job in a process's arguments,
+//! what it has to say on its standard output, a line each.
 
 use pfs_proto::StreamPath;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Slow;
 
-/// The first argument of a process that was started for a job. No command of a user's: it stands neither in the help nor
-/// in the manual.
+/// The first argument of a process that was started for a job. No command of a user's: it stands
+/// neither in the help nor in the manual.
 pub(super) const COMMAND: &str = "bench-worker";
 
 /// What one process is there for. Where the daemon is stands in its environment.
@@ -25,11 +25,13 @@ pub(crate) struct Job {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Role {
-    /// Appends so many chunks, the next one `interval` nanoseconds after the last one if there is one.
+    /// Appends so many chunks, the next one `interval` nanoseconds after the last one if there is
+    /// one.
     Writer { number: u16, chunks: u64, interval: Option<u64> },
     /// Reads to the end, and keeps how long each chunk took if they are `timed`.
     Reader { writers: u16, slow: Slow, timed: bool },
-    /// Removes the stream when nobody holds its standard input any more, if it was told that there is one.
+    /// Removes the stream when nobody holds its standard input any more, if it was told that there
+    /// is one.
     Remover,
 }
 

@@ -16,11 +16,20 @@ pub(super) struct Latency {
 
 impl Latency {
     /// Of all that was counted; `None` if that is nothing.
-    pub(super) fn from_counts<'a>(counts: impl IntoIterator<Item = &'a (u64, u64)>) -> Option<Self> {
+    pub(super) fn from_counts<'a>(
+        counts: impl IntoIterator<Item = &'a (u64, u64)>,
+    ) -> Option<Self> {
         let all = Latencies::from_counts(counts);
         let at = |part| micros(all.quantile(part));
         let (count, max) = (all.total(), micros(all.max()));
-        (count > 0).then(|| Self { count, p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max })
+        (count > 0).then(|| Self {
+            count,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `pfs bench`: what streams do on this machine.
 //!
-//! This process starts the others, tells them when to begin, and puts together what they report; it touches no byte of
-//! the stream itself.
+//! This process starts the others, tells them when to begin, and puts together what they report; it
+//! touches no byte of the stream itself.
 
 mod crew;
 mod job;
@@ -44,7 +44,8 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
     // Checked first: a long measurement without a place for its report would be lost.
     Stdout::open()?;
     let client = context.daemon.connect().await?;
-    let info = client.info().await.map_err(|error| context.explain(error, "cannot ask the daemon"))?;
+    let info =
+        client.info().await.map_err(|error| context.explain(error, "cannot ask the daemon"))?;
     let mount = info.mounts.first().context("the daemon has no mount for a stream")?;
     let path: StreamPath = format!("{mount}/pfs-bench-{}", std::process::id()).parse()?;
 
@@ -63,8 +64,11 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> anyhow::Result<Ex
     let report = measured?;
     removed.map_err(|error| context.explain(error, format_args!("cannot remove {path}")))?;
 
-    let printed =
-        context.printer.print(if args.json { json::line(&report)? } else { styled(text::text(&report)) });
+    let printed = context.printer.print(if args.json {
+        json::line(&report)?
+    } else {
+        styled(text::text(&report))
+    });
     context.printer.conclude(code(&report), printed)
 }
 
@@ -106,7 +110,9 @@ impl<'a> Plan<'a> {
                 return usage("--transport http needs the daemon's URL: say --url, too".to_owned());
             }
             (Some(Transport::Shm | Transport::Unix), true) => {
-                return usage("a daemon at a URL is reached over HTTP only: --transport http".to_owned());
+                return usage(
+                    "a daemon at a URL is reached over HTTP only: --transport http".to_owned(),
+                );
             }
             _ => {}
         }
@@ -129,7 +135,8 @@ impl<'a> Plan<'a> {
     fn writer(&self, number: u16) -> Role {
         let writers = u64::from(self.args.writers.max(1));
         let one_more = u64::from(u64::from(number) < self.chunks % writers);
-        let interval = |rate: u32| 1_000_000_000u64.saturating_mul(writers) / u64::from(rate.max(1));
+        let interval =
+            |rate: u32| 1_000_000_000u64.saturating_mul(writers) / u64::from(rate.max(1));
         Role::Writer {
             number,
             chunks: self.chunks / writers + one_more,
@@ -160,8 +167,10 @@ async fn measure(
     plan: &Plan<'_>,
     daemon: u32,
 ) -> anyhow::Result<Report> {
-    let stats =
-        client.stat(path).await.map_err(|error| context.explain(error, "cannot look at the stream"))?;
+    let stats = client
+        .stat(path)
+        .await
+        .map_err(|error| context.explain(error, "cannot look at the stream"))?;
     let max_chunk = stats.ring_buffer_size.min(stats.channel_buffer_size);
     if plan.args.chunk_size > max_chunk {
         let message = format!(
@@ -174,7 +183,8 @@ async fn measure(
         let job = Job { path: path.to_string(), shm: plan.shm, chunk: plan.chunk, role };
         Worker::start(name, &job, context.daemon.place())
     };
-    let readers = (1..=plan.args.readers).map(|number| start(format!("reader {number}"), plan.reader()));
+    let readers =
+        (1..=plan.args.readers).map(|number| start(format!("reader {number}"), plan.reader()));
     let mut readers = readers.collect::<anyhow::Result<Vec<_>>>()?;
     let writers = (0..plan.args.writers)
         .map(|number| start(format!("writer {}", u32::from(number) + 1), plan.writer(number)));
@@ -187,7 +197,10 @@ async fn measure(
     let before = usage();
     writers.iter_mut().try_for_each(Worker::begin)?;
     let wrote = writers.iter_mut().map(wrote).collect::<anyhow::Result<Vec<_>>>()?;
-    client.close(path).await.map_err(|error| context.explain(error, format_args!("cannot close {path}")))?;
+    client
+        .close(path)
+        .await
+        .map_err(|error| context.explain(error, format_args!("cannot close {path}")))?;
     let read = readers.iter_mut().map(read).collect::<anyhow::Result<Vec<_>>>()?;
     let usage = before.zip(usage());
 

@@ -1,5 +1,5 @@
-//! What a measurement came to. The names in it are those that `--json` prints; the long help of that flag explains them.
-//! Scripts rely on them; they change only by addition.
+//! What a measurement came to. The names in it are those that `--json` prints; the long help of
+//! that flag explains them. Scripts rely on them; they change only by addition.
 
 use serde::Serialize;
 

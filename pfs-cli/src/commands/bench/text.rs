@@ -83,7 +83,12 @@ fn throughput(report: &Report) -> Table {
         row(format!("reader {number}"), &reader.got, Some((reader.lost_bytes, reader.gaps)), note);
     }
     if report.readers > 1 {
-        row("all readers".to_owned(), &report.delivered, Some((report.lost.bytes, report.lost.gaps)), "");
+        row(
+            "all readers".to_owned(),
+            &report.delivered,
+            Some((report.lost.bytes, report.lost.gaps)),
+            "",
+        );
     }
     table
 }

@@ -14,8 +14,8 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// Of the daemon with this process id. `None` where the system does not show it, does not show it to us, or
-    /// shows something else under this number, as in a container.
+    /// Of the daemon with this process id. `None` where the system does not show it, does not show
+    /// it to us, or shows something else under this number, as in a container.
     pub(super) fn from_pid(pid: u32) -> Option<Self> {
         let file = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         (file("comm")?.trim_end() == "pfsd").then_some(())?;

@@ -1,4 +1,5 @@
-//! The processes of a measurement: writers, readers, and the one that removes the stream afterwards.
+//! The processes of a measurement: writers, readers, and the one that removes the stream
+//! afterwards.
 
 use std::{
     ffi::OsString,
@@ -28,9 +29,13 @@ pub(crate) fn job(arguments: &[OsString]) -> Option<Job> {
 /// Does it.
 pub(crate) fn work(job: Job) -> ExitCode {
     let done = match job.role {
-        Role::Writer { number, chunks, interval } => write(&job, number, chunks, interval).map(Said::Wrote),
+        Role::Writer { number, chunks, interval } => {
+            write(&job, number, chunks, interval).map(Said::Wrote)
+        }
         Role::Reader { writers, slow, timed } => read(&job, writers, slow, timed).map(Said::Read),
-        Role::Remover => return remove(&job).map_or_else(|error| fail(&error), |()| ExitCode::Success),
+        Role::Remover => {
+            return remove(&job).map_or_else(|error| fail(&error), |()| ExitCode::Success);
+        }
     };
     match done.and_then(|done| say(&done)) {
         Ok(()) => ExitCode::Success,
@@ -62,7 +67,8 @@ fn client(job: &Job) -> anyhow::Result<Client> {
 }
 
 fn write(job: &Job, number: u16, chunks: u64, interval: Option<u64>) -> anyhow::Result<Wrote> {
-    let mut writer = client(job)?.writer(&job.path()?, WriteOptions::default()).context("cannot write")?;
+    let mut writer =
+        client(job)?.writer(&job.path()?, WriteOptions::default()).context("cannot write")?;
     let mut chunk = Chunk::new(number, job.chunk);
     say(&Said::Ready { shm: writer.is_shm() })?;
     if io::stdin().lock().read_line(&mut String::new())? == 0 {
@@ -124,8 +130,8 @@ fn read(job: &Job, writers: u16, slow: Slow, timed: bool) -> anyhow::Result<Read
     Ok(read)
 }
 
-/// Waits for the end of whoever started this process. A byte of theirs says that there is a stream; no byte, that there
-/// is none of theirs.
+/// Waits for the end of whoever started this process. A byte of theirs says that there is a stream;
+/// no byte, that there is none of theirs.
 fn remove(job: &Job) -> anyhow::Result<()> {
     let mut told = Vec::new();
     io::stdin().lock().read_to_end(&mut told)?;
@@ -153,7 +159,9 @@ mod tests {
         let text = serde_json::to_string(&job).unwrap();
         let arguments = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         assert_eq!(super::job(&arguments(&["pfs", COMMAND, &text])), Some(job));
-        for words in [&["pfs"][..], &["pfs", COMMAND], &["pfs", COMMAND, "{}"], &["pfs", "bench", &text]] {
+        for words in
+            [&["pfs"][..], &["pfs", COMMAND], &["pfs", COMMAND, "{}"], &["pfs", "bench", &text]]
+        {
             assert_eq!(super::job(&arguments(words)), None, "{words:?}");
         }
     }

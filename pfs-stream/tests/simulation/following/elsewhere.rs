@@ -1,4 +1,5 @@
-//! A reader that another process goes on with, step by step: it is handed out, asks for the next ring, maps it, and comes back.
+//! A reader that another process goes on with, step by step: it is handed out, asks for the next
+//! ring, maps it, and comes back.
 
 use pfs_stream::shm::FollowError;
 
@@ -9,8 +10,8 @@ use crate::{
 };
 
 impl Following {
-    /// Has it go on in shared memory, if it can. It can unless it has something to hand on, or unless there is too little memory or no
-    /// descriptor. Whether the stream gave it a ring.
+    /// Has it go on in shared memory, if it can. It can unless it has something to hand on, or
+    /// unless there is too little memory or no descriptor. Whether the stream gave it a ring.
     pub(crate) fn hand_out(&mut self, ledger: &Ledger, can_follow: bool, may_lack: bool) -> bool {
         let reader = match std::mem::replace(&mut self.kind, Kind::Between) {
             Kind::Own(reader) => reader,
@@ -125,8 +126,8 @@ impl Following {
         matches!(&self.kind, Kind::Shm(shm) if shm.handout.page().is_some())
     }
 
-    /// Goes on in this process: from its start, or from where its page says that it is, once it has asked. One that has read and has not
-    /// asked is not taken back. Whether it was.
+    /// Goes on in this process: from its start, or from where its page says that it is, once it has
+    /// asked. One that has read and has not asked is not taken back. Whether it was.
     pub(crate) fn take_back(&mut self, ledger: &Ledger) -> bool {
         let Kind::Shm(shm) = &self.kind else { return false };
         let (start, place) = (shm.start, self.place);

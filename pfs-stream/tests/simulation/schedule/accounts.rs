@@ -12,7 +12,8 @@ use crate::{
 type Bounds = (u64, u64);
 
 impl Schedule {
-    /// What is known of a stream's rings before something is done with it. `None` if it was removed, and has the ring that it had.
+    /// What is known of a stream's rings before something is done with it. `None` if it was
+    /// removed, and has the ring that it had.
     pub(super) fn before(&self, at: usize) -> Option<Before> {
         let stream = self.handle(at)?;
         let ledger = &self.streams[at].ledger;
@@ -35,14 +36,18 @@ impl Schedule {
         if has_moved {
             ledger.left_ring();
         }
-        let (shm, ring) = (readers.iter().filter(|it| it.is_shm()).count(), ledger.rings.ring(from));
+        let (shm, ring) =
+            (readers.iter().filter(|it| it.is_shm()).count(), ledger.rings.ring(from));
         if has_moved {
-            self.tell(|| format!("{at} moves, read elsewhere by {shm}, from {ring:?} to {}", stat.capacity));
+            self.tell(|| {
+                format!("{at} moves, read elsewhere by {shm}, from {ring:?} to {}", stat.capacity)
+            });
         }
     }
 
-    /// What is counted is exactly what the streams take, and the rings that readers have still. The rings of a removed stream are
-    /// given back when no other process has one of it, except those from the heap.
+    /// What is counted is exactly what the streams take, and the rings that readers have still. The
+    /// rings of a removed stream are given back when no other process has one of it, except
+    /// those from the heap.
     pub(super) fn check_memory(&self) {
         let counted = self.registry.memory();
         let (mut taken, mut is_exact) = (0, true);
@@ -54,10 +59,16 @@ impl Schedule {
                 is_exact &= bytes.is_some();
                 taken += bytes.unwrap_or(0);
             };
-            // Of the rings of full size that the stream has left, readers of other processes keep the last one counted.
-            let is_kept = |it: &&Following| !it.is_shm() || it.ring + 1 >= current || !rings.is_full(it.ring);
-            let left: BTreeSet<_> =
-                readers.iter().filter(is_kept).map(|it| it.ring).filter(|ring| *ring != current).collect();
+            // Of the rings of full size that the stream has left, readers of other processes keep
+            // the last one counted.
+            let is_kept =
+                |it: &&Following| !it.is_shm() || it.ring + 1 >= current || !rings.is_full(it.ring);
+            let left: BTreeSet<_> = readers
+                .iter()
+                .filter(is_kept)
+                .map(|it| it.ring)
+                .filter(|ring| *ring != current)
+                .collect();
             left.into_iter().for_each(|ring| add(rings.ring(ring).bytes));
             if !ledger.removed && (ledger.is_leased() || ledger.is_sealed()) {
                 add(rings.ring(current).bytes.map(|bytes| rings.overhead + bytes));
@@ -72,7 +83,10 @@ impl Schedule {
         if is_exact {
             assert_eq!(counted, taken, "bytes are counted, and are taken");
         } else {
-            assert!(counted >= taken, "{counted} bytes are counted, and {taken} are taken at least");
+            assert!(
+                counted >= taken,
+                "{counted} bytes are counted, and {taken} are taken at least"
+            );
         }
     }
 
@@ -105,15 +119,24 @@ impl Schedule {
     pub(super) fn check_descriptors(&self) {
         let (least, most) = self.descriptors();
         for at in 0..self.streams.len() {
-            let Some(stream) = self.handle(at).filter(|_| self.streams[at].ledger.is_looked_at) else {
+            let Some(stream) = self.handle(at).filter(|_| self.streams[at].ledger.is_looked_at)
+            else {
                 continue;
             };
             let rings = &self.streams[at].ledger.rings;
             let is_shared = rings.ring(rings.current()).is_shared;
             if is_shared == Some(true) || most < self.max_descriptors {
-                assert!(stream.is_shared(), "{most} descriptors are counted of {}", self.max_descriptors);
+                assert!(
+                    stream.is_shared(),
+                    "{most} descriptors are counted of {}",
+                    self.max_descriptors
+                );
             } else if is_shared == Some(false) && least >= self.max_descriptors {
-                assert!(!stream.is_shared(), "{least} descriptors are counted of {}", self.max_descriptors);
+                assert!(
+                    !stream.is_shared(),
+                    "{least} descriptors are counted of {}",
+                    self.max_descriptors
+                );
             }
         }
     }

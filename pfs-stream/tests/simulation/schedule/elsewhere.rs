@@ -1,5 +1,5 @@
-//! Readers in other processes, which follow their stream from ring to ring. Between what a process asks and what it does with the
-//! answer, anything may happen.
+//! Readers in other processes, which follow their stream from ring to ring. Between what a process
+//! asks and what it does with the answer, anything may happen.
 
 use pfs_stream::shm::FollowError;
 
@@ -28,7 +28,9 @@ impl Schedule {
         }
         let was_sealed = ledger.is_sealed();
         let done = readers[who].hand_out(ledger, can_follow, may_lack);
-        self.tell(|| format!("reader {number} of {at} is handed out, follows {can_follow}: {done}"));
+        self.tell(|| {
+            format!("reader {number} of {at} is handed out, follows {can_follow}: {done}")
+        });
         if !done {
             return;
         }
@@ -66,9 +68,12 @@ impl Schedule {
 
     fn ask_as(&mut self, at: usize, who: usize) {
         let Attached { readers, ledger, .. } = &mut self.streams[at];
-        let (number, had, refused) = (readers[who].number, readers[who].ring, readers[who].ask(ledger));
+        let (number, had, refused) =
+            (readers[who].number, readers[who].ring, readers[who].ask(ledger));
         let has = readers[who].ring;
-        self.tell(|| format!("reader {number} of {at} asks in ring {had}, has {has}, refused: {refused:?}"));
+        self.tell(|| {
+            format!("reader {number} of {at} asks in ring {had}, has {has}, refused: {refused:?}")
+        });
         if refused == Some(FollowError::NotShared) {
             self.return_reader(at, who);
         }
@@ -98,7 +103,8 @@ impl Schedule {
         }
     }
 
-    /// All processes give their readers back, or die: a stream in shared memory is then read by this process alone.
+    /// All processes give their readers back, or die: a stream in shared memory is then read by
+    /// this process alone.
     pub(super) fn all_come_back(&mut self, at: usize) {
         for who in (0..self.streams[at].readers.len()).rev() {
             if self.streams[at].readers[who].is_shm() {

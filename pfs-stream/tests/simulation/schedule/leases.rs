@@ -23,7 +23,8 @@ impl Schedule {
     fn pick_leased(&mut self, at: usize, is_due: impl Fn(&Leased) -> bool) -> Option<usize> {
         let writers = &self.streams[at].writers;
         let first = (!writers.is_empty()).then(|| self.random.index(writers.len()))?;
-        let is_due = |who: &usize| matches!(&writers[*who], Writing::Leased(leased) if is_due(leased));
+        let is_due =
+            |who: &usize| matches!(&writers[*who], Writing::Leased(leased) if is_due(leased));
         (first..writers.len()).chain(0..first).find(is_due)
     }
 
@@ -61,7 +62,9 @@ impl Schedule {
     /// A ring is offered to a writer, if it may get a lease.
     pub(super) fn offer(&mut self, at: usize) {
         let writers = &self.streams[at].writers;
-        let Some(who) = writers.iter().position(|writer| matches!(writer, Writing::Idle(_))) else { return };
+        let Some(who) = writers.iter().position(|writer| matches!(writer, Writing::Idle(_))) else {
+            return;
+        };
         let (may, is_starved) = (self.may_be_leased(at), self.has_famines && self.random.one_in(4));
         let writer = self.streams[at].writers[who].idle().expect("it is");
         let offer = starving::during(is_starved, || writer.offer_lease());
@@ -69,7 +72,9 @@ impl Schedule {
         assert!(may || offer.is_none(), "a lease is offered to a writer that must not have it");
         assert!(offer.is_some() || !may || is_starved || self.is_limited, "no lease is offered");
         let Some(offer) = offer else { return };
-        let Writing::Idle(writer) = self.streams[at].writers.swap_remove(who) else { unreachable!("it is") };
+        let Writing::Idle(writer) = self.streams[at].writers.swap_remove(who) else {
+            unreachable!("it is")
+        };
         let offered = Offered::new(writer, offer).expect("what was offered can be mapped");
         self.put(at, Leased::Offered(offered));
     }
@@ -77,8 +82,12 @@ impl Schedule {
     /// The process has mapped the ring, and the lease is granted if it still can be; or the process
     /// never answers.
     pub(super) fn grant(&mut self, at: usize) {
-        let Some(who) = self.pick_leased(at, |leased| matches!(leased, Leased::Offered(_))) else { return };
-        let Leased::Offered(offered) = self.take_leased(at, who) else { unreachable!("it was picked") };
+        let Some(who) = self.pick_leased(at, |leased| matches!(leased, Leased::Offered(_))) else {
+            return;
+        };
+        let Leased::Offered(offered) = self.take_leased(at, who) else {
+            unreachable!("it was picked")
+        };
         if self.random.one_in(12) {
             self.tell(|| format!("an offer of {at} is given up"));
             return self.streams[at].writers.push(Writing::Idle(offered.writer));
@@ -86,7 +95,9 @@ impl Schedule {
         let (before, may) = (self.before(at), self.may_be_leased(at));
         let was_sealed = self.streams[at].ledger.is_sealed();
         let (writer, granted) = offered.grant(!self.random.one_in(3));
-        self.tell(|| format!("grant a lease of {at}: {:?}", granted.as_ref().map(|(start, _)| start)));
+        self.tell(|| {
+            format!("grant a lease of {at}: {:?}", granted.as_ref().map(|(start, _)| start))
+        });
         // The stream may have left a ring whose descriptor was to be that of this one.
         let may_lack = may && self.is_limited;
         assert!(granted.is_some() == may || may_lack, "whether a lease is granted");
@@ -165,7 +176,8 @@ impl Schedule {
             let is_whole = steps == u64::MAX;
             let part = if is_whole { usize::MAX } else { self.random.size(20_000) as usize };
             let holding = self.holding(at, who);
-            let Some((chunk, step)) = holding.hand.pending.filter(|(_, step)| *step != Step::Waits) else {
+            let Some((chunk, step)) = holding.hand.pending.filter(|(_, step)| *step != Step::Waits)
+            else {
                 return;
             };
             let (ring, did) = (holding.ring, holding.hand.step(part));
@@ -186,7 +198,10 @@ impl Schedule {
                 Did::Pushed(tail) => {
                     let mut before = self.holding(at, who).hand.pushed.clone();
                     // One that goes step by step has announced more, if it reads a file.
-                    if before.pop().is_some_and(|chunk| chunk.len == self.holding(at, who).hand.most()) {
+                    if before
+                        .pop()
+                        .is_some_and(|chunk| chunk.len == self.holding(at, who).hand.most())
+                    {
                         self.announced(at, ring, &before, chunk.len, tail);
                     }
                 }
@@ -211,7 +226,8 @@ impl Schedule {
 
     /// Somebody ends a lease, in the middle of an append of its holder if there is one.
     pub(super) fn intrude(&mut self, at: usize) {
-        let Some(who) = self.pick_holding(at, |it| it.hand.pending.is_some() && it.has_ended.is_none())
+        let Some(who) =
+            self.pick_holding(at, |it| it.hand.pending.is_some() && it.has_ended.is_none())
         else {
             return;
         };
@@ -238,7 +254,9 @@ impl Schedule {
             // Its own process does so beside the lease.
             _ if matches!(self.holding(at, who).host, Host::Here(_)) => {
                 let (chunk, how) = (self.chunk(len), self.how(at, false));
-                let Host::Here(writer) = &mut self.holding(at, who).host else { unreachable!("it is") };
+                let Host::Here(writer) = &mut self.holding(at, who).host else {
+                    unreachable!("it is")
+                };
                 let done = starving::during(how.is_starved, || writer.try_append(chunk.bytes()));
                 self.tell(|| format!("append {chunk:?} to {at} beside the lease: {done:?}"));
                 self.check_append(at, &[chunk], how, done);
@@ -247,7 +265,8 @@ impl Schedule {
         }
     }
 
-    /// A holder has announced all before `tail`, for a chunk of so many bytes after those that it has pushed before.
+    /// A holder has announced all before `tail`, for a chunk of so many bytes after those that it
+    /// has pushed before.
     fn announced(&mut self, at: usize, ring: usize, pushed: &[Chunk], bytes: u64, tail: u64) {
         let ledger = &mut self.streams[at].ledger;
         if ledger.is_leased() && ledger.rings.current() == ring {
@@ -290,28 +309,37 @@ impl Schedule {
             !holding.message
         });
         for reader in &mut self.streams[at].readers {
-            let is_awake = if reader.is_shm() { reader.ring == ring } else { is_current && is_told };
+            let is_awake =
+                if reader.is_shm() { reader.ring == ring } else { is_current && is_told };
             reader.is_overdue &= !is_awake;
         }
     }
 
     fn no_room(&mut self, at: usize, who: usize, up_to: u64) {
         let holding = self.holding(at, who);
-        let (most, pushed, room) = (holding.hand.most(), holding.hand.pushed.clone(), holding.room.take());
+        let (most, pushed, room) =
+            (holding.hand.most(), holding.hand.pushed.clone(), holding.room.take());
         let ledger = &self.streams[at].ledger;
         assert!(ledger.is_leased(), "a holder waits for room, and its lease has ended");
         assert_eq!(Self::tail_under_lease(ledger, &pushed, most), Some(up_to as usize));
-        assert!(room.is_none_or(|room| room < up_to), "there is no room, and it was told that there is");
+        assert!(
+            room.is_none_or(|room| room < up_to),
+            "there is no room, and it was told that there is"
+        );
     }
 
     fn ended(&self, at: usize, ring: usize) {
-        assert!(self.streams[at].ledger.end_of_lease(ring).is_some(), "a lease has ended for no reason");
+        assert!(
+            self.streams[at].ledger.end_of_lease(ring).is_some(),
+            "a lease has ended for no reason"
+        );
     }
 
     /// The daemon hears what holders tell it.
     pub(super) fn holder_says(&mut self, at: usize) {
         self.poll_rooms(at);
-        let Some(who) = self.pick_holding(at, |it| it.message && matches!(it.host, Host::Here(_))) else {
+        let Some(who) = self.pick_holding(at, |it| it.message && matches!(it.host, Host::Here(_)))
+        else {
             return;
         };
         let holding = self.holding(at, who);
@@ -346,7 +374,8 @@ impl Schedule {
     /// The daemon looks whether a lease has ended, and the process that had it learns that; unless
     /// it is stopped in the middle of an append, or waits for room.
     pub(super) fn end_is_told(&mut self, at: usize) {
-        let Some(who) = self.pick_holding(at, |it| it.end.is_none() || it.has_ended.is_some()) else {
+        let Some(who) = self.pick_holding(at, |it| it.end.is_none() || it.has_ended.is_some())
+        else {
             return;
         };
         let holding = self.holding(at, who);
@@ -385,9 +414,12 @@ impl Schedule {
         LeaseEnded { ring, chunks: end.chunks, bytes: end.bytes, offset: end.offset }
     }
 
-    /// A process sends the chunks through the stream that are not there because its lease has ended.
+    /// A process sends the chunks through the stream that are not there because its lease has
+    /// ended.
     pub(super) fn resend(&mut self, at: usize) {
-        let Some(who) = self.pick_leased(at, |leased| matches!(leased, Leased::Refused(..))) else { return };
+        let Some(who) = self.pick_leased(at, |leased| matches!(leased, Leased::Refused(..))) else {
+            return;
+        };
         let Leased::Refused(writer, mut chunks) = self.take_leased(at, who) else {
             unreachable!("it was picked")
         };
@@ -424,7 +456,9 @@ impl Schedule {
         self.published(at, ring, published);
         match did {
             Did::Announced(tail) => self.announced(at, ring, &before, most, tail),
-            Did::Woke { tells } | Did::PublishedAndWoke { tells } => self.woke(at, ring, None, tells),
+            Did::Woke { tells } | Did::PublishedAndWoke { tells } => {
+                self.woke(at, ring, None, tells)
+            }
             Did::Ended => self.ended(at, ring),
             Did::Nothing | Did::Pushed(_) | Did::Published | Did::Refused(_) | Did::Waits(_) => {}
         }
@@ -472,7 +506,9 @@ impl Schedule {
         let who = self.pick_holding(at, |it| matches!(it.host, Host::Waits(_)))?;
         let Attached { readers, ledger, writers, .. } = &self.streams[at];
         let Writing::Leased(leased) = &writers[who] else { return None };
-        let Leased::Holding(Holding { host: Host::Waits(waits), .. }) = &**leased else { return None };
+        let Leased::Holding(Holding { host: Host::Waits(waits), .. }) = &**leased else {
+            return None;
+        };
         let (given_up, up_to) = (waits.give_up_slowest(), waits.up_to);
         let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < up_to as usize;
         // One that was not polled yet waits for nobody.
@@ -497,15 +533,23 @@ impl Schedule {
             let Writing::Leased(leased) = writer else { continue };
             let Leased::Holding(holding) = &**leased else { continue };
             let has_ended = ledger.end_of_lease(holding.ring).is_some();
-            assert!(!has_ended || !holding.sleeps_until_end(), "nobody is told that the lease has ended");
+            assert!(
+                !has_ended || !holding.sleeps_until_end(),
+                "nobody is told that the lease has ended"
+            );
             if !has_ended {
-                assert_eq!(holding.hand.readers(), readers.len() as u64, "readers of whom the holder knows");
+                assert_eq!(
+                    holding.hand.readers(),
+                    readers.len() as u64,
+                    "readers of whom the holder knows"
+                );
             }
             let Host::Waits(waits) = &holding.host else { continue };
             if waits.is_woken() {
                 continue;
             }
-            let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < waits.up_to as usize;
+            let in_the_way =
+                |it: &Following| it.blocks() && it.place.chunk(ledger) < waits.up_to as usize;
             assert!(
                 !has_ended && readers.iter().any(in_the_way),
                 "a holder waits for room that there is, or after the end of its lease"

@@ -45,7 +45,8 @@ impl Schedule {
     }
 
     fn reader_joins_with(&mut self, at: usize, options: ReadOptions) {
-        let Some(stream) = self.handle(at).filter(|_| self.streams[at].readers.len() < READERS) else {
+        let Some(stream) = self.handle(at).filter(|_| self.streams[at].readers.len() < READERS)
+        else {
             return;
         };
         let number = self.number();
@@ -101,7 +102,8 @@ impl Schedule {
         let Attached { readers, ledger, .. } = &mut self.streams[at];
         let reader = &mut readers[who];
         reader.read(ledger, way, most, may_sleep);
-        let (number, is_shm, got, place) = (reader.number, reader.is_shm(), reader.last, reader.place);
+        let (number, is_shm, got, place) =
+            (reader.number, reader.is_shm(), reader.last, reader.place);
         self.tell(|| {
             format!("reader {number} of {at} reads {most}, {way:?}, shm {is_shm}: {got:?}, now at {place:?}")
         });

@@ -31,7 +31,11 @@ impl Schedule {
         let max = self.streams[at].ledger.config.max_chunk();
         let Some(who) = self.pick_writer(at) else {
             let is_leased = self.is_leased && !self.streams[at].writers.is_empty();
-            return if is_leased && !self.random.one_in(32) { self.hold(at) } else { self.writer_joins(at) };
+            return if is_leased && !self.random.one_in(32) {
+                self.hold(at)
+            } else {
+                self.writer_joins(at)
+            };
         };
         if self.written > BYTES {
             return;
@@ -114,7 +118,12 @@ impl Schedule {
         let writer = self.writer(at, who);
         let done = starving::during(how.is_starved, || writer.try_append_all(&given));
         self.tell(|| format!("append {} chunks to {at}: {done:?}", chunks.len()));
-        self.check_append(at, &chunks, how, done.and_then(|done| done.map(drop).ok_or(WriteError::Full)));
+        self.check_append(
+            at,
+            &chunks,
+            how,
+            done.and_then(|done| done.map(drop).ok_or(WriteError::Full)),
+        );
     }
 
     /// How something is appended next.
@@ -140,11 +149,19 @@ impl Schedule {
         let stat = self.handle(at).map(|stream| stream.stat());
         let (How { before, is_batch, is_starved }, is_limited) = (how, self.is_limited);
         let is_read_elsewhere = self.streams[at].readers.iter().any(Following::is_shm);
-        let most = self.streams[at].ledger.rings.max_chunks(self.streams[at].ledger.rings.current());
+        let most =
+            self.streams[at].ledger.rings.max_chunks(self.streams[at].ledger.rings.current());
         self.note_moves(
             at,
             before,
-            Cause { is_batch, is_read_elsewhere, is_starved, is_limited, is_lease: false, was_sealed },
+            Cause {
+                is_batch,
+                is_read_elsewhere,
+                is_starved,
+                is_limited,
+                is_lease: false,
+                was_sealed,
+            },
         );
         let Attached { ledger, readers, .. } = &mut self.streams[at];
         let len: u64 = chunks.iter().map(|chunk| chunk.len).sum();
@@ -154,7 +171,10 @@ impl Schedule {
             return assert_eq!(done, Err(WriteError::TooLarge { size: len, max }));
         }
         if ledger.removed {
-            return assert!(done == Err(WriteError::Removed) || len == 0 && chunks.len() != 1, "{done:?}");
+            return assert!(
+                done == Err(WriteError::Removed) || len == 0 && chunks.len() != 1,
+                "{done:?}"
+            );
         }
         if ledger.closed {
             return assert_eq!(done, Err(WriteError::Closed));
@@ -164,7 +184,8 @@ impl Schedule {
             Ok(()) if len == 0 => {}
             Ok(()) => {
                 if was_sealed {
-                    let least = ledger.rings.least_bytes(len, chunks.len() as u64, is_read_elsewhere);
+                    let least =
+                        ledger.rings.least_bytes(len, chunks.len() as u64, is_read_elsewhere);
                     self.in_place = self.in_place.max(least);
                 }
                 ledger.append(chunks, &stat, is_limited);
@@ -177,12 +198,15 @@ impl Schedule {
                 assert!(readers.iter().any(in_the_way), "nobody needs the memory");
             }
             Err(WriteError::Full) => {
-                let Some(needed) = ledger.tail_after(stat.capacity, len, chunks.len()) else { return };
+                let Some(needed) = ledger.tail_after(stat.capacity, len, chunks.len()) else {
+                    return;
+                };
                 let in_the_way = |it: &Following| it.blocks() && it.place.chunk(ledger) < needed;
                 assert!(readers.iter().any(in_the_way), "nobody needs the room");
             }
             Err(WriteError::NoMemory { .. }) => {
-                let (capacity, count) = (before.expect("it was not removed").capacity, chunks.len() as u64);
+                let (capacity, count) =
+                    (before.expect("it was not removed").capacity, chunks.len() as u64);
                 let fits = len <= capacity && most.is_some_and(|most| count <= most);
                 assert!(is_limited && !fits, "there is room for {len} bytes in {capacity}");
             }
@@ -239,7 +263,9 @@ impl Schedule {
             (_, None) => return,
             (_, Some(stream)) => match stream.writer() {
                 Ok(writer) => writer,
-                Err(error) => return assert!(error == AttachError::Closed && self.streams[at].ledger.closed),
+                Err(error) => {
+                    return assert!(error == AttachError::Closed && self.streams[at].ledger.closed);
+                }
             },
         };
         let attached = &mut self.streams[at];
@@ -313,10 +339,14 @@ impl Schedule {
         };
         let Some(given_up) = given_up else { return };
         let Attached { readers, ledger, .. } = &mut self.streams[at];
-        let slowest = readers.iter().filter(|it| it.blocks()).map(|it| it.place.chunk(ledger)).min();
+        let slowest =
+            readers.iter().filter(|it| it.blocks()).map(|it| it.place.chunk(ledger)).min();
         let reader = readers.iter_mut().find(|it| Following::peer(it.number) == given_up.peer);
         let reader = reader.expect("it is attached");
-        assert!(reader.blocks() && Some(reader.place.chunk(ledger)) == slowest, "another one is slower");
+        assert!(
+            reader.blocks() && Some(reader.place.chunk(ledger)) == slowest,
+            "another one is slower"
+        );
         assert_eq!(given_up.position, reader.place.settled);
         reader.given_up = true;
         self.given_up += 1;

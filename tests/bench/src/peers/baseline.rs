@@ -1,5 +1,6 @@
-//! The honest baseline: what one writes in an afternoon. A tokio daemon with a bounded queue for each reader, which makes the
-//! writer wait when it is full. On the socket: 'w' or 'r', then frames of a u32 length and a chunk.
+//! The honest baseline: what one writes in an afternoon. A tokio daemon with a bounded queue for
+//! each reader, which makes the writer wait when it is full. On the socket: 'w' or 'r', then frames
+//! of a u32 length and a chunk.
 
 use std::{
     fs::File,
@@ -37,7 +38,11 @@ pub fn daemon(socket: &Path, queue: usize) -> io::Result<()> {
     })
 }
 
-async fn serve_connection(mut stream: UnixStream, readers: Readers, queue: usize) -> io::Result<()> {
+async fn serve_connection(
+    mut stream: UnixStream,
+    readers: Readers,
+    queue: usize,
+) -> io::Result<()> {
     if stream.read_u8().await? == b'w' {
         return fan_out(stream, readers).await;
     }
@@ -74,7 +79,8 @@ async fn deliver(mut stream: UnixStream, mut receiver: mpsc::Receiver<Bytes>) ->
     while receiver.recv_many(&mut batch, 64).await > 0 {
         let mut first = 0;
         while first < batch.len() {
-            let slices: Vec<IoSlice<'_>> = batch[first..].iter().map(|bytes| IoSlice::new(bytes)).collect();
+            let slices: Vec<IoSlice<'_>> =
+                batch[first..].iter().map(|bytes| IoSlice::new(bytes)).collect();
             let mut written = stream.write_vectored(&slices).await?;
             while let Some(bytes) = batch.get_mut(first).filter(|bytes| written >= bytes.len()) {
                 written -= bytes.len();

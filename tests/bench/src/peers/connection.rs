@@ -1,5 +1,5 @@
-//! Connections, and chunks framed in some protocol on them: large buffers, no allocation for a chunk, one system call
-//! for as much as there is. So that no peer is held up by its client.
+//! Connections, and chunks framed in some protocol on them: large buffers, no allocation for a
+//! chunk, one system call for as much as there is. So that no peer is held up by its client.
 
 use std::{
     fs::File,
@@ -13,13 +13,14 @@ use pfs_measure::clock;
 
 use super::{Address, Receive, Transmit};
 
-/// How much a [`Receive`] reads at once at least, and how much [`Transmit::push`] holds back at most.
+/// How much a [`Receive`] reads at once at least, and how much [`Transmit::push`] holds back at
+/// most.
 const READ_SIZE: usize = 256 * 1024;
 const PUSH_SIZE: usize = 64 * 1024;
 
-/// Where a read into an empty buffer begins, counted from the beginning of a page. Some processors copy many times slower to a place
-/// that is some bytes further in its page than the source is in its own; the kernel's buffers begin with a page, and what
-/// `malloc` gives begins 16 bytes later.
+/// Where a read into an empty buffer begins, counted from the beginning of a page. Some processors
+/// copy many times slower to a place that is some bytes further in its page than the source is in
+/// its own; the kernel's buffers begin with a page, and what `malloc` gives begins 16 bytes later.
 const ALIGNMENT: usize = 4096;
 
 /// Below this, a chunk is copied next to its header; from there on, it is sent from where it is.
@@ -37,10 +38,12 @@ pub fn connect(address: &Address) -> io::Result<File> {
     loop {
         let connected = match address {
             Address::Unix(path) => UnixStream::connect(path).map(OwnedFd::from),
-            Address::Tcp(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).and_then(|stream| {
-                stream.set_nodelay(true)?;
-                Ok(stream.into())
-            }),
+            Address::Tcp(port) => {
+                TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).and_then(|stream| {
+                    stream.set_nodelay(true)?;
+                    Ok(stream.into())
+                })
+            }
             other => return Err(io::Error::other(format!("nobody listens at {other:?}"))),
         };
         match connected {
@@ -249,7 +252,10 @@ impl<F: Frame> Transmit for FramedWriter<F> {
     }
 }
 
-fn write_all_vectored<const N: usize>(file: &mut File, mut slices: [IoSlice<'_>; N]) -> io::Result<()> {
+fn write_all_vectored<const N: usize>(
+    file: &mut File,
+    mut slices: [IoSlice<'_>; N],
+) -> io::Result<()> {
     let mut slices = &mut slices[..];
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {

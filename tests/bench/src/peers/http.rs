@@ -1,4 +1,5 @@
-//! HTTP to readers that read their socket and drop what they get: a stream of pfs that is being written, and a file from nginx.
+//! HTTP to readers that read their socket and drop what they get: a stream of pfs that is being
+//! written, and a file from nginx.
 
 use std::{
     fs::File,
@@ -21,7 +22,8 @@ use crate::job::{Job, WRITER, name};
 /// How much is read at once.
 const READ_SIZE: usize = 256 * 1024;
 
-/// nginx as Debian configures it, as far as it matters for one file: workers for all processors, sendfile.
+/// nginx as Debian configures it, as far as it matters for one file: workers for all processors,
+/// sendfile.
 pub fn nginx(start: &Start<'_>) -> anyhow::Result<Server> {
     let (root, port) = (start.dir.join("root"), free_port()?);
     std::fs::create_dir(&root)?;

@@ -1,5 +1,5 @@
-//! Many streams of a chunk each: made over one connection, where requests are sent before the answers to earlier ones are
-//! there, and listed.
+//! Many streams of a chunk each: made over one connection, where requests are sent before the
+//! answers to earlier ones are there, and listed.
 
 use std::{
     fs::File,
@@ -18,7 +18,8 @@ use super::{
 };
 use crate::job::name;
 
-/// Bytes of requests that are sent at once. Their answers are taken when as much again has been sent.
+/// Bytes of requests that are sent at once. Their answers are taken when as much again has been
+/// sent.
 const BATCH: usize = 64 * 1024;
 
 /// How many streams of JetStream are made before something is published to them.
@@ -27,9 +28,15 @@ const JETSTREAM_BATCH: usize = 256;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes streams of this chunk each, until there are `count` of them. Returns how many there are: fewer if a peer is so slow that it
-/// has to be stopped at `end`.
-pub fn make(peer: Peer, address: &Address, count: usize, chunk: &[u8], end: u64) -> io::Result<usize> {
+/// Makes streams of this chunk each, until there are `count` of them. Returns how many there are:
+/// fewer if a peer is so slow that it has to be stopped at `end`.
+pub fn make(
+    peer: Peer,
+    address: &Address,
+    count: usize,
+    chunk: &[u8],
+    end: u64,
+) -> io::Result<usize> {
     match peer {
         Peer::RedisStreams => Pipeline::new(connect(address)?, resp::Added)?
             .all(0..count, |stream, out| resp::add(&name(stream), chunk, out)),
@@ -61,7 +68,9 @@ fn make_jetstream(address: &Address, count: usize, chunk: &[u8], end: u64) -> io
 pub fn list(peer: Peer, address: &Address) -> io::Result<usize> {
     match peer {
         Peer::RedisStreams => listed(connect(address)?, &resp::scan(), resp::Names::default()),
-        Peer::Mosquitto => listed(mqtt::open(address, "reader")?, mqtt::SUBSCRIBE_ALL, mqtt::Retained),
+        Peer::Mosquitto => {
+            listed(mqtt::open(address, "reader")?, mqtt::SUBSCRIBE_ALL, mqtt::Retained)
+        }
         Peer::JetStream => list_jetstream(address),
         _ => pfs::Many::connect(address)?.list(),
     }
@@ -90,7 +99,11 @@ fn list_jetstream(address: &Address) -> io::Result<usize> {
     let mut count = 0;
     loop {
         let mut request = Vec::new();
-        nats::ask("$JS.API.STREAM.NAMES", format!(r#"{{"offset":{count}}}"#).as_bytes(), &mut request);
+        nats::ask(
+            "$JS.API.STREAM.NAMES",
+            format!(r#"{{"offset":{count}}}"#).as_bytes(),
+            &mut request,
+        );
         pipeline.connection.write_all(&request)?;
         let mut page = None;
         more(&mut pipeline.answers, |json| page = Some(serde_json::from_slice::<Page>(json)))?;
@@ -122,7 +135,11 @@ impl<P: Parse> Pipeline<P> {
     }
 
     /// Sends a request for each of these streams and takes an answer to each.
-    fn all(&mut self, streams: Range<usize>, request: impl Fn(usize, &mut Vec<u8>)) -> io::Result<()> {
+    fn all(
+        &mut self,
+        streams: Range<usize>,
+        request: impl Fn(usize, &mut Vec<u8>),
+    ) -> io::Result<()> {
         let (mut sent, mut answered) = (streams.start, streams.start);
         let mut out = Vec::with_capacity(2 * BATCH);
         while answered < streams.end {

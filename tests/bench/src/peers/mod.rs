@@ -1,4 +1,5 @@
-//! What is compared: how each peer's server is started, how chunks are written to it and read from it.
+//! What is compared: how each peer's server is started, how chunks are written to it and read from
+//! it.
 
 mod baseline;
 mod connection;
@@ -105,11 +106,14 @@ impl Peer {
 
     /// Whether it is pfs.
     pub fn is_pfs(self) -> bool {
-        matches!(self, Self::PfsShm | Self::PfsUnix | Self::PfsPipes | Self::PfsUnixPipes | Self::PfsHttp)
+        matches!(
+            self,
+            Self::PfsShm | Self::PfsUnix | Self::PfsPipes | Self::PfsUnixPipes | Self::PfsHttp
+        )
     }
 
-    /// Whether it does only a part of the job, and shows what the machine gives for that part: no peer, and never the best of all in
-    /// a goal.
+    /// Whether it does only a part of the job, and shows what the machine gives for that part: no
+    /// peer, and never the best of all in a goal.
     pub fn is_ceiling(self) -> bool {
         matches!(self, Self::Ring | Self::Relay | Self::SocketsAlone | Self::PipesAlone)
     }
@@ -119,8 +123,8 @@ impl Peer {
         !self.is_pfs() && !self.is_ceiling() && !matches!(self, Self::Baseline | Self::File)
     }
 
-    /// Whether it would drop chunks, disconnect readers or grow without bound if the writer ran ahead, so that this
-    /// package's writer keeps to a window.
+    /// Whether it would drop chunks, disconnect readers or grow without bound if the writer ran
+    /// ahead, so that this package's writer keeps to a window.
     pub fn needs_window(self) -> bool {
         matches!(self, Self::RedisPubsub | Self::RedisStreams | Self::Nats | Self::Mosquitto)
     }
@@ -137,7 +141,11 @@ impl Peer {
 
     /// How many write at the same time, each a process.
     pub fn writers(self, load: &Load) -> usize {
-        if matches!(self, Self::SocketsAlone | Self::PipesAlone) { load.readers } else { load.writers.into() }
+        if matches!(self, Self::SocketsAlone | Self::PipesAlone) {
+            load.readers
+        } else {
+            load.writers.into()
+        }
     }
 
     /// The role of its readers.
@@ -193,7 +201,8 @@ pub enum Address {
 
 /// A reader of some peer.
 pub trait Receive {
-    /// Waits until there are chunks and hands over each one that is complete. `false`: nothing more will come.
+    /// Waits until there are chunks and hands over each one that is complete. `false`: nothing more
+    /// will come.
     fn receive(&mut self, take: &mut impl FnMut(&[u8])) -> io::Result<bool>;
 }
 
@@ -223,7 +232,8 @@ pub enum Receiver {
 }
 
 impl Receiver {
-    /// Attaches a reader, which gets everything that is written from then on (and with `history` what was before).
+    /// Attaches a reader, which gets everything that is written from then on (and with `history`
+    /// what was before).
     pub fn attach(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
             Peer::PfsShm => Self::Pfs(pfs::Reader::open(job, Transport::Shm)?.into()),
@@ -243,7 +253,9 @@ impl Receiver {
             | Peer::File => Self::Fixed(pipes::reader(job)?),
             Peer::Ring => Self::Ring(ring::Reader::open(job)?.into()),
             Peer::PfsHttp | Peer::Nginx => return Err(io::Error::other("HTTP is only drained")),
-            Peer::JetStream => return Err(io::Error::other("the streams of JetStream are only made")),
+            Peer::JetStream => {
+                return Err(io::Error::other("the streams of JetStream are only made"));
+            }
         })
     }
 }
@@ -279,7 +291,9 @@ impl Sender {
     /// Connects a writer.
     pub fn connect(job: &Job) -> io::Result<Self> {
         Ok(match job.peer {
-            Peer::PfsShm | Peer::PfsHttp => Self::Pfs(pfs::Writer::open(job, Transport::Shm)?.into()),
+            Peer::PfsShm | Peer::PfsHttp => {
+                Self::Pfs(pfs::Writer::open(job, Transport::Shm)?.into())
+            }
             Peer::PfsUnix => Self::Pfs(pfs::Writer::open(job, Transport::Unix)?.into()),
             Peer::Baseline | Peer::Relay => Self::Baseline(baseline::writer(job)?),
             Peer::RedisPubsub | Peer::RedisStreams => Self::Redis(resp::writer(job)?),
@@ -295,7 +309,9 @@ impl Sender {
             | Peer::File => Self::Plain(pipes::writer()?),
             Peer::Ring => Self::Ring(ring::Writer::create(job)?.into()),
             Peer::Nginx => return Err(io::Error::other("nginx serves what is there")),
-            Peer::JetStream => return Err(io::Error::other("the streams of JetStream are only made")),
+            Peer::JetStream => {
+                return Err(io::Error::other("the streams of JetStream are only made"));
+            }
         })
     }
 }

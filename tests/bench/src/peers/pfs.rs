@@ -1,4 +1,5 @@
-//! pfs: its library, and its command line in pipelines. Readers use the policy `block`, so that nothing is lost.
+//! pfs: its library, and its command line in pipelines. Readers use the policy `block`, so that
+//! nothing is lost.
 
 use std::{io, path::Path, process::Stdio, time::Duration};
 
@@ -91,9 +92,14 @@ pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
         return Ok(server);
     }
     let size = Some(start.load.window);
-    let options =
-        CreateOptions { ring_buffer_size: size, channel_buffer_size: size, ..CreateOptions::default() };
-    runtime()?.block_on(async { client(&socket).await?.create(&path(), &options).await.map_err(other) })?;
+    let options = CreateOptions {
+        ring_buffer_size: size,
+        channel_buffer_size: size,
+        ..CreateOptions::default()
+    };
+    runtime()?.block_on(async {
+        client(&socket).await?.create(&path(), &options).await.map_err(other)
+    })?;
     Ok(server)
 }
 
@@ -149,7 +155,9 @@ impl Many {
     pub fn connect(address: &Address) -> io::Result<Self> {
         let endpoint = match address {
             Address::Unix(path) => Endpoint::Unix(path.clone()),
-            Address::Http { port, .. } => format!("http://127.0.0.1:{port}").parse().map_err(other)?,
+            Address::Http { port, .. } => {
+                format!("http://127.0.0.1:{port}").parse().map_err(other)?
+            }
             address => return Err(io::Error::other(format!("pfsd is not at {address:?}"))),
         };
         let runtime = runtime()?;
@@ -175,12 +183,15 @@ impl Many {
     pub fn follow(&self, stream: usize, chunk: &[u8]) -> io::Result<pfs_client::Reader> {
         self.runtime.block_on(async {
             let options = ReadOptions { start: From::Oldest, ..ReadOptions::default() };
-            let mut reader = self.client.reader(path_of(&name(stream))?, options).await.map_err(other)?;
+            let mut reader =
+                self.client.reader(path_of(&name(stream))?, options).await.map_err(other)?;
             loop {
                 match reader.next().await.map_err(other)? {
                     Event::Attached { .. } => {}
                     Event::Chunk(bytes) if bytes == chunk => return Ok(reader),
-                    event => return Err(io::Error::other(format!("{event:?} came and not the chunk"))),
+                    event => {
+                        return Err(io::Error::other(format!("{event:?} came and not the chunk")));
+                    }
                 }
             }
         })
@@ -209,7 +220,8 @@ impl Reader {
     pub fn open(job: &Job, transport: Transport) -> io::Result<Self> {
         let start = if job.history { From::Oldest } else { From::New };
         let options = ReadOptions { start, policy: SlowPolicy::Block, ..ReadOptions::default() };
-        let reader = blocking_client(job, transport)?.reader(path_for(job)?, options).map_err(other)?;
+        let reader =
+            blocking_client(job, transport)?.reader(path_for(job)?, options).map_err(other)?;
         Ok(Self { reader, chunks: Chunks::new() })
     }
 }

@@ -1,5 +1,5 @@
-//! Peers that are fed through a pipe: stdintap and tee; the pipe ends of everybody's pipelines; and pipes and sockets with
-//! nothing between their ends.
+//! Peers that are fed through a pipe: stdintap and tee; the pipe ends of everybody's pipelines; and
+//! pipes and sockets with nothing between their ends.
 
 use std::{
     fs::File,
@@ -58,7 +58,8 @@ pub fn tee(start: &Start<'_>) -> anyhow::Result<Server> {
     Ok(server)
 }
 
-/// A pipe or socket for each reader, and a writer for each of them: what is at the end of a fan-out, without the fan-out.
+/// A pipe or socket for each reader, and a writer for each of them: what is at the end of a
+/// fan-out, without the fan-out.
 pub fn alone(start: &Start<'_>) -> anyhow::Result<Server> {
     let mut server = Server::none(Address::Stdin);
     for _ in 0..start.load.readers {

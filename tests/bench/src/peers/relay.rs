@@ -1,5 +1,6 @@
-//! What a server costs at least: two wake-ups. One thread reads from the writer's socket, writes to every reader's, and does
-//! nothing else. No queues: whoever is slow holds up all, and whoever goes ends it. It speaks as the baseline does.
+//! What a server costs at least: two wake-ups. One thread reads from the writer's socket, writes to
+//! every reader's, and does nothing else. No queues: whoever is slow holds up all, and whoever goes
+//! ends it. It speaks as the baseline does.
 
 use std::{
     io::{Read, Write},

@@ -18,7 +18,8 @@ const NAME: &str = "s";
 /// Bytes that a reader of a stream asks for at once, about.
 const BATCH: usize = 1024 * 1024;
 
-/// Redis without persistence, and without the limit on what it holds for a subscriber: the writer keeps to a window.
+/// Redis without persistence, and without the limit on what it holds for a subscriber: the writer
+/// keeps to a window.
 pub fn serve(start: &Start<'_>) -> anyhow::Result<Server> {
     let socket = start.dir.join("redis.sock");
     let mut command = start.command("redis-server");
@@ -143,7 +144,9 @@ impl Parse for Entries {
             if !data.starts_with(&self.head) {
                 return Err(unexpected("entries", data));
             }
-            let Some((left, next)) = number(data, self.head.len(), b'*')? else { return Ok(Found::Partial) };
+            let Some((left, next)) = number(data, self.head.len(), b'*')? else {
+                return Ok(Found::Partial);
+            };
             self.left = left;
             return Ok(Found::Other(next));
         }
@@ -151,7 +154,9 @@ impl Parse for Entries {
         let Some((id_len, id)) = number(data, at, b'$')? else { return Ok(Found::Partial) };
         let Some(at) = pair(data, id + id_len + 2)? else { return Ok(Found::Partial) };
         let Some((field_len, field)) = number(data, at, b'$')? else { return Ok(Found::Partial) };
-        let Some((len, at)) = number(data, field + field_len + 2, b'$')? else { return Ok(Found::Partial) };
+        let Some((len, at)) = number(data, field + field_len + 2, b'$')? else {
+            return Ok(Found::Partial);
+        };
         let next = at + len + 2;
         if data.len() < next {
             return Ok(Found::Partial);
@@ -221,7 +226,9 @@ impl Parse for Names {
         let Some(cursor) = &self.cursor else {
             let Some(at) = pair(data, 0)? else { return Ok(Found::Partial) };
             let Some((len, at)) = number(data, at, b'$')? else { return Ok(Found::Partial) };
-            let Some((left, next)) = number(data, at + len + 2, b'*')? else { return Ok(Found::Partial) };
+            let Some((left, next)) = number(data, at + len + 2, b'*')? else {
+                return Ok(Found::Partial);
+            };
             (self.cursor, self.left) = (Some(data[at..at + len].to_vec()), left);
             return Ok(Found::Other(next));
         };

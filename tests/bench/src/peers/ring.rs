@@ -1,10 +1,12 @@
-//! The ceiling: pfs's ring without any daemon. The writer's process makes the stream, and readers map it. Nobody stands between
-//! them, so that no server can do better; but the stream ends with its writer, and readers must know its process.
+//! The ceiling: pfs's ring without any daemon. The writer's process makes the stream, and readers
+//! map it. Nobody stands between them, so that no server can do better; but the stream ends with
+//! its writer, and readers must know its process.
 //!
-//! In a folder are, for each reader, links to the writer's descriptors and the message with which a daemon would hand them over;
-//! a FIFO, into which a reader writes a byte when it makes room that the writer waits for; and a word by which readers say that
-//! they are going to sleep. A daemon needs no such word: it appends what its writers have put there meanwhile, and wakes
-//! once for all of it. Here it would be a system call for every chunk, and slower than the daemon.
+//! In a folder are, for each reader, links to the writer's descriptors and the message with which a
+//! daemon would hand them over; a FIFO, into which a reader writes a byte when it makes room that
+//! the writer waits for; and a word by which readers say that they are going to sleep. A daemon
+//! needs no such word: it appends what its writers have put there meanwhile, and wakes once for all
+//! of it. Here it would be a system call for every chunk, and slower than the daemon.
 
 use std::{
     fs::File,
@@ -38,8 +40,8 @@ use rustix::{
 use super::{Address, Receive, Transmit};
 use crate::{job::Job, sys::Words};
 
-/// How much is copied from the ring at once, about, and how often others are let run before a reader sleeps: as in pfs's
-/// client.
+/// How much is copied from the ring at once, about, and how often others are let run before a
+/// reader sleeps: as in pfs's client.
 const READ_SIZE: usize = 64 * 1024;
 const YIELDS: u32 = 4;
 
@@ -60,7 +62,9 @@ impl Files<'_> {
     fn new(job: &Job) -> io::Result<Files<'_>> {
         match &job.address {
             Address::Writer(dir) => Ok(Files(dir)),
-            address => Err(io::Error::other(format!("no writer hands anything out at {address:?}"))),
+            address => {
+                Err(io::Error::other(format!("no writer hands anything out at {address:?}")))
+            }
         }
     }
 
@@ -106,7 +110,11 @@ impl Writer {
         let room = Room::create(&files.room())?;
         File::create(files.asleep())?.set_len(size_of::<u64>() as u64)?;
         let asleep = Asleep::open(&files.asleep())?;
-        let config = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
+        let config = StreamConfig {
+            ring_buffer_size: size,
+            channel_buffer_size: size,
+            ..Default::default()
+        };
         let stream = Stream::new("ring", config).map_err(other)?;
         let hand_out = |reader| hand_out(&stream, &files, reader);
         let readers = (0..job.load.readers).map(hand_out).collect::<io::Result<_>>()?;
@@ -119,7 +127,8 @@ impl Writer {
 
 /// Attaches a reader that gets everything, and puts what its process needs where that looks for it.
 fn hand_out(stream: &Stream, files: &Files<'_>, reader: usize) -> io::Result<Handout> {
-    let options = ReadOptions { start: Start::New, policy: SlowPolicy::Block, ..ReadOptions::default() };
+    let options =
+        ReadOptions { start: Start::New, policy: SlowPolicy::Block, ..ReadOptions::default() };
     let attached = stream.reader(options).map_err(other)?;
     let handout = attached.hand_out(false).map_err(|(_, error)| error)?;
     let page = handout.page().ok_or(io::ErrorKind::Unsupported)?;
@@ -189,7 +198,8 @@ impl Room {
         Ok(Self(File::options().read(true).write(true).open(path)?))
     }
 
-    /// Waits for something that comes when readers make room. It asks them to say so each time it is looked at.
+    /// Waits for something that comes when readers make room. It asks them to say so each time it
+    /// is looked at.
     fn wait_for<T>(&mut self, awaited: impl Future<Output = T>) -> io::Result<T> {
         let mut awaited = pin!(awaited);
         let mut said = [0; 64];
@@ -198,7 +208,10 @@ impl Room {
                 return Ok(done);
             }
             if poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&PATIENCE))? == 0 {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no reader makes room any more"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "no reader makes room any more",
+                ));
             }
             _ = self.0.read(&mut said)?;
         }
@@ -210,8 +223,8 @@ fn look<T>(awaited: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
     awaited.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Whether readers sleep, or are about to. They say so, and then look once more; the writer looks here when what it has
-/// appended can be seen.
+/// Whether readers sleep, or are about to. They say so, and then look once more; the writer looks
+/// here when what it has appended can be seen.
 struct Asleep(Words);
 
 impl Asleep {

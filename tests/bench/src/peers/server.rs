@@ -78,7 +78,11 @@ impl Start<'_> {
     /// A command that reads nothing and prints nothing.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .current_dir(self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
@@ -94,7 +98,8 @@ pub struct Server {
     pub processes: Vec<Running>,
     /// Where readers and writer find it.
     pub address: Address,
-    /// The pipes that the writers write to, where they are such. Open until all have read what was written.
+    /// The pipes that the writers write to, where they are such. Open until all have read what was
+    /// written.
     pub feeds: Vec<OwnedFd>,
     /// The pipes that the readers read, where they have such.
     pub taps: Vec<OwnedFd>,

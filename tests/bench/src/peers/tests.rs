@@ -1,4 +1,5 @@
-//! What every reader's protocol must do with bytes that arrive in pieces, and what readers and the writer of a ring must do.
+//! What every reader's protocol must do with bytes that arrive in pieces, and what readers and the
+//! writer of a ring must do.
 
 use std::time::Duration;
 
@@ -80,8 +81,9 @@ fn a_ping_of_nats_is_answered() {
 
 #[test]
 fn the_last_entry_of_a_reply_leads_to_the_next() {
-    let entry =
-        |chunk: &Vec<u8>| [b"*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nd\r\n$300\r\n", &chunk[..], b"\r\n"].concat();
+    let entry = |chunk: &Vec<u8>| {
+        [b"*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nd\r\n$300\r\n", &chunk[..], b"\r\n"].concat()
+    };
     let entries: Vec<u8> = three().iter().flat_map(entry).collect();
     let bytes = [b"*1\r\n*2\r\n$1\r\ns\r\n*3\r\n", &entries[..]].concat();
     let (chunks, answer) = chunks(resp::Entries::asking_for("s", 9), &bytes);
@@ -92,7 +94,8 @@ fn the_last_entry_of_a_reply_leads_to_the_next() {
 
 #[test]
 fn the_entries_of_one_of_several_streams_are_asked_for_by_its_name() {
-    let entry = [b"*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nd\r\n$300\r\n", &three()[0][..], b"\r\n"].concat();
+    let entry =
+        [b"*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nd\r\n$300\r\n", &three()[0][..], b"\r\n"].concat();
     let bytes = [b"*1\r\n*2\r\n$6\r\njob-17\r\n*1\r\n", &entry[..]].concat();
     let (chunks, answer) = chunks(resp::Entries::asking_for("job-17", 9), &bytes);
     assert_eq!(chunks, three()[..1]);
@@ -192,7 +195,10 @@ fn a_ring_without_a_daemon_loses_nothing_however_small_it_is() {
                 let (mut checker, mut ended) = (Checker::new(WRITER, LEN, true), false);
                 while !ended {
                     let mut take = |chunk: &[u8]| ended |= checker.check(chunk) == Ok(Seen::End);
-                    assert!(receiver.receive(&mut take).expect("more"), "the end before the mark of it");
+                    assert!(
+                        receiver.receive(&mut take).expect("more"),
+                        "the end before the mark of it"
+                    );
                 }
                 (checker.received, checker.lost, checker.corrupt)
             }
@@ -217,9 +223,9 @@ fn a_reader_of_a_ring_that_sleeps_is_woken_by_a_single_chunk() {
     let mut writer = Sender::connect(&job).expect("a writer");
     let mut receiver = Receiver::attach(&job).expect("a reader");
     let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(
-        move || while receiver.receive(&mut |_| tell.send(()).expect("a listener")).is_ok() {},
-    );
+    std::thread::spawn(move || {
+        while receiver.receive(&mut |_| tell.send(()).expect("a listener")).is_ok() {}
+    });
     let mut chunk = Chunk::new(WRITER, LEN);
     for counter in 0..100 {
         let patience = clock::after(Duration::from_secs(10));

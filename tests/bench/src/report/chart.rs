@@ -1,4 +1,5 @@
-//! Results as a chart: a panel for each column, a bar for each peer, a whisker from its worst round to its best.
+//! Results as a chart: a panel for each column, a bar for each peer, a whisker from its worst round
+//! to its best.
 
 use std::fmt::Write;
 
@@ -46,17 +47,28 @@ pub fn render(results: &Results) -> String {
     for (row, peer) in peers.iter().enumerate() {
         let class = if peer.is_pfs() { "bold" } else { "" };
         let y = TOP + row * ROW + 15;
-        _ = writeln!(svg, "<text class=\"{class}\" x=\"8\" y=\"{y}\">{}</text>", escape(peer.name()));
+        _ = writeln!(
+            svg,
+            "<text class=\"{class}\" x=\"8\" y=\"{y}\">{}</text>",
+            escape(peer.name())
+        );
     }
     let panel = (WIDTH - LABELS) as f64 / columns.len().max(1) as f64;
     for (index, column) in columns.iter().enumerate() {
         let left = LABELS as f64 + panel * index as f64;
         let cell = |peer: Peer| results.cell(metric, peer, column).map(|cell| cell.spread());
-        let largest =
-            peers.iter().filter_map(|peer| cell(*peer)).map(|spread| spread.max).fold(0.0, f64::max);
+        let largest = peers
+            .iter()
+            .filter_map(|peer| cell(*peer))
+            .map(|spread| spread.max)
+            .fold(0.0, f64::max);
         let scale = if largest > 0.0 { (panel - NUMBER - 12.0) / largest } else { 0.0 };
         let heading = TOP - 10;
-        _ = writeln!(svg, "<text class=\"bold\" x=\"{left:.1}\" y=\"{heading}\">{}</text>", escape(column));
+        _ = writeln!(
+            svg,
+            "<text class=\"bold\" x=\"{left:.1}\" y=\"{heading}\">{}</text>",
+            escape(column)
+        );
         let (top, bottom) = (TOP, TOP + peers.len() * ROW);
         _ = writeln!(svg, "<path class=\"axis\" d=\"M{left:.1} {top}V{bottom}\"/>");
         for (row, peer) in peers.iter().enumerate() {
@@ -73,7 +85,8 @@ pub fn render(results: &Results) -> String {
                 svg,
                 "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{BAR}\"/>"
             );
-            let (low, high, middle) = (left + spread.min * scale, left + spread.max * scale, y + BAR / 2);
+            let (low, high, middle) =
+                (left + spread.min * scale, left + spread.max * scale, y + BAR / 2);
             if spread.max > spread.min {
                 _ = writeln!(svg, "<path class=\"whisker\" d=\"M{low:.1} {middle}H{high:.1}\"/>");
             }

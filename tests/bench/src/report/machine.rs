@@ -40,7 +40,8 @@ impl Machine {
     /// This one alone.
     pub fn local(rounds: usize) -> Self {
         let cpuinfo = contents("/proc/cpuinfo");
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let model =
+            cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let cache = |index: u32| {
             let size = contents(&format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size"));
             (!size.is_empty()).then(|| size.trim().to_owned())

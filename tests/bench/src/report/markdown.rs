@@ -9,9 +9,13 @@ pub fn render(results: &Results) -> String {
     let mut text = format!("## {}\n\n", results.title);
     let machine = &results.machine;
     _ = writeln!(text, "{}.", machine.describe());
-    let each = if machine.seconds > 0.0 { format!(", {} s each", machine.seconds) } else { String::new() };
+    let each =
+        if machine.seconds > 0.0 { format!(", {} s each", machine.seconds) } else { String::new() };
     let rounds = machine.rounds;
-    _ = writeln!(text, "Median of {rounds} rounds (min to max){each}, all peers in turn in each round.\n");
+    _ = writeln!(
+        text,
+        "Median of {rounds} rounds (min to max){each}, all peers in turn in each round.\n"
+    );
     for note in &results.notes {
         _ = writeln!(text, "- {note}");
     }
@@ -69,8 +73,11 @@ fn goals(results: &Results, text: &mut String) {
         let bound = if goal.at_most { "at most" } else { "at least" };
         let unit = if goal.unit == "x" { "x".to_owned() } else { format!(" {}", goal.unit) };
         let reached = goal.reached.map_or("-".to_owned(), |Spread { median, min, max }| {
-            let spread =
-                if min < max { format!(" ({} to {})", number(min), number(max)) } else { String::new() };
+            let spread = if min < max {
+                format!(" ({} to {})", number(min), number(max))
+            } else {
+                String::new()
+            };
             format!("{}{unit}{spread}", number(median))
         });
         let verdict = match goal.is_reached() {
@@ -79,6 +86,9 @@ fn goals(results: &Results, text: &mut String) {
             None => "",
         };
         let (words, against, wanted) = (&goal.text, &goal.against, goal.wanted);
-        _ = writeln!(text, "| {words} | {against} | {bound} {wanted}{unit} | {reached} | {verdict} |");
+        _ = writeln!(
+            text,
+            "| {words} | {against} | {bound} {wanted}{unit} | {reached} | {verdict} |"
+        );
     }
 }

@@ -101,8 +101,8 @@ impl Cell {
         Spread::from_values(&self.values)
     }
 
-    /// The spread of the ratios in each round: both were measured in the same minute then, which the machine may have had less time for
-    /// than for others.
+    /// The spread of the ratios in each round: both were measured in the same minute then, which
+    /// the machine may have had less time for than for others.
     fn ratio_to(&self, other: &Self) -> Spread {
         let ratios: Vec<f64> =
             self.values.iter().zip(&other.values).map(|(own, other)| own / other).collect();
@@ -129,16 +129,24 @@ impl Results {
 
     /// Adds a value.
     pub fn add(&mut self, metric: &'static Metric, peer: Peer, column: &str, value: f64) {
-        let same = |cell: &&mut Cell| cell.metric == metric && cell.peer == peer && cell.column == column;
+        let same =
+            |cell: &&mut Cell| cell.metric == metric && cell.peer == peer && cell.column == column;
         match self.cells.iter_mut().find(same) {
             Some(cell) => cell.values.push(value),
-            None => self.cells.push(Cell { metric, peer, column: column.to_owned(), values: vec![value] }),
+            None => self.cells.push(Cell {
+                metric,
+                peer,
+                column: column.to_owned(),
+                values: vec![value],
+            }),
         }
     }
 
     /// The cell, if it was measured.
     pub fn cell(&self, metric: &Metric, peer: Peer, column: &str) -> Option<&Cell> {
-        self.cells.iter().find(|cell| cell.metric == metric && cell.peer == peer && cell.column == column)
+        self.cells
+            .iter()
+            .find(|cell| cell.metric == metric && cell.peer == peer && cell.column == column)
     }
 
     /// The metrics that were measured, in the order in which they came.
@@ -148,18 +156,27 @@ impl Results {
 
     /// The peers, in the order in which they are declared.
     pub fn peers(&self, metric: &Metric) -> Vec<Peer> {
-        let mut peers = unique(self.cells.iter().filter(|cell| cell.metric == metric).map(|cell| cell.peer));
+        let mut peers =
+            unique(self.cells.iter().filter(|cell| cell.metric == metric).map(|cell| cell.peer));
         peers.sort_by_key(|peer| *peer as u8);
         peers
     }
 
     /// The columns of a metric, in the order in which they came.
     pub fn columns(&self, metric: &Metric) -> Vec<&str> {
-        unique(self.cells.iter().filter(|cell| cell.metric == metric).map(|cell| cell.column.as_str()))
+        unique(
+            self.cells.iter().filter(|cell| cell.metric == metric).map(|cell| cell.column.as_str()),
+        )
     }
 
     /// A goal for `peer` against the best of the rivals: at least so many times what that has.
-    pub fn goal_at_least(&mut self, metric: &'static Metric, peer: Peer, column: &str, wanted: f64) {
+    pub fn goal_at_least(
+        &mut self,
+        metric: &'static Metric,
+        peer: Peer,
+        column: &str,
+        wanted: f64,
+    ) {
         let best = self.rivals(metric, column).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
         self.goal(metric, peer, column, wanted, false, best.map(|(best, _)| best));
     }
@@ -189,7 +206,14 @@ impl Results {
         let Some(reached) = self.cell(metric, peer, column).map(Cell::spread) else { return };
         let text = format!("{}: {}, {column}", peer.name(), metric.name);
         let against = String::new();
-        self.goals.push(Goal { text, wanted, unit: metric.unit, at_most, reached: Some(reached), against });
+        self.goals.push(Goal {
+            text,
+            wanted,
+            unit: metric.unit,
+            at_most,
+            reached: Some(reached),
+            against,
+        });
     }
 
     /// A goal for `peer` against one other.
@@ -273,7 +297,11 @@ pub fn number(value: f64) -> String {
     let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut apart = String::new();
     for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index) % 3 == 0 && digit.is_ascii_digit() && !apart.ends_with('-') {
+        if index > 0
+            && (whole.len() - index) % 3 == 0
+            && digit.is_ascii_digit()
+            && !apart.ends_with('-')
+        {
             apart.push(',');
         }
         apart.push(digit);
@@ -287,7 +315,10 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_of_odd_and_between_the_middles_of_even() {
-        assert_eq!(Spread::from_values(&[3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(
+            Spread::from_values(&[3.0, 1.0, 2.0]),
+            Spread { median: 2.0, min: 1.0, max: 3.0 }
+        );
         assert_eq!(Spread::from_values(&[4.0, 1.0, 2.0, 3.0]).median, 2.5);
     }
 

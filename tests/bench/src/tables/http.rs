@@ -17,8 +17,12 @@ const EACH: u64 = 2 * 1024 * 1024 * 1024;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let peers = bench.peers(PEERS);
-    let mut results =
-        bench.results("http", "HTTP to N readers, each a process that drains its socket", &peers, 0.0);
+    let mut results = bench.results(
+        "http",
+        "HTTP to N readers, each a process that drains its socket",
+        &peers,
+        0.0,
+    );
     let note = "pfs: a stream that is written while it is read, in chunks of 64 KiB; the readers have the policy `block`, so that \
         each gets every byte. nginx: a file in /dev/shm with the same bytes, sendfile, a worker for each processor. 4 GiB \
         in all, but at most 2 GiB for a reader.";

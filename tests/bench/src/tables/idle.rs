@@ -12,7 +12,8 @@ use crate::{
 
 const MEMORY: Metric =
     Metric { name: "server memory for each idle reader", unit: "KiB", shown: Shown::Chart };
-const CPU: Metric = Metric { name: "processor time while idle", unit: "ms in a second", shown: Shown::Table };
+const CPU: Metric =
+    Metric { name: "processor time while idle", unit: "ms in a second", shown: Shown::Table };
 
 const ATTACHED: &str = "attached";
 const USED: &str = "after 256 KiB";
@@ -38,7 +39,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
         number of readers: when they are attached, and when each has then got four chunks of 64 KiB.";
     results.notes.push(note.to_owned());
     let readers = bench.readers(&[1000]);
-    let columns: Vec<_> = readers.iter().map(|readers| (format!("{readers} readers"), *readers)).collect();
+    let columns: Vec<_> =
+        readers.iter().map(|readers| (format!("{readers} readers"), *readers)).collect();
     bench.rounds(&mut results, &peers, &columns, |results, peer, _, readers| {
         one(bench, results, peer, *readers, seconds)
     });
@@ -51,7 +53,13 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     Ok(results)
 }
 
-fn one(bench: &Bench, results: &mut Results, peer: Peer, readers: usize, seconds: f64) -> anyhow::Result<()> {
+fn one(
+    bench: &Bench,
+    results: &mut Results,
+    peer: Peer,
+    readers: usize,
+    seconds: f64,
+) -> anyhow::Result<()> {
     let load = Load { limit: Some(CHUNKS), stay: true, ..Load::throughput(readers, 60.0) };
     let mut session = Session::start(&bench.tools, peer, &load)?;
     settle();
@@ -73,7 +81,12 @@ fn one(bench: &Bench, results: &mut Results, peer: Peer, readers: usize, seconds
 
     let (server, reader) = (session.server.cpu(), session.first_reader()?.cpu());
     std::thread::sleep(Duration::from_secs_f64(seconds));
-    results.add(&CPU, peer, "server", a_second(session.server.cpu().saturating_sub(server), seconds));
+    results.add(
+        &CPU,
+        peer,
+        "server",
+        a_second(session.server.cpu().saturating_sub(server), seconds),
+    );
     results.add(
         &CPU,
         peer,

@@ -1,4 +1,5 @@
-//! How long a reader takes that joins with a history of 64 MiB, against copying a file of that size in memory.
+//! How long a reader takes that joins with a history of 64 MiB, against copying a file of that size
+//! in memory.
 
 use std::{
     fs::File,
@@ -36,7 +37,8 @@ const COMMAND: &str = "command line, to a file";
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let peers = bench.peers(PEERS);
-    let mut results = bench.results("join", "A reader that joins with a history of 64 MiB", &peers, 0.0);
+    let mut results =
+        bench.results("join", "A reader that joins with a history of 64 MiB", &peers, 0.0);
     let note = "Into memory: a running process connects, reads everything and checks every 64 KiB; of the file, it reads in pieces \
         of 256 KiB. Command line: `pfs cat --stream --until caught-up > file`, and `cp`, all files in /dev/shm.";
     results.notes.push(note.to_owned());
@@ -60,10 +62,12 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
 /// A server, or a file, that holds the history.
 fn filled(bench: &Bench, peer: Peer) -> anyhow::Result<Session> {
     let load = Load::throughput(1, 60.0);
-    let load = Load { limit: Some(HISTORY / load.chunk as u64), stay: true, window: HISTORY, ..load };
+    let load =
+        Load { limit: Some(HISTORY / load.chunk as u64), stay: true, window: HISTORY, ..load };
     let mut session = Session::start(&bench.tools, peer, &load)?;
     if let Address::File(path) = &session.server.address {
-        let (mut file, mut chunk) = (BufWriter::new(File::create(path)?), Chunk::new(WRITER, load.chunk));
+        let (mut file, mut chunk) =
+            (BufWriter::new(File::create(path)?), Chunk::new(WRITER, load.chunk));
         for counter in 0..HISTORY / load.chunk as u64 {
             file.write_all(chunk.stamped(counter, 0))?;
         }
@@ -85,7 +89,11 @@ fn library(bench: &Bench, peer: Peer) -> anyhow::Result<f64> {
     let report = session.reports()?.remove(0);
     let chunks = HISTORY / job.load.chunk as u64;
     ensure!(report.failure.is_none(), "the reader failed: {}", report.failure.unwrap_or_default());
-    ensure!(report.received == chunks && report.corrupt == 0, "got {} of {chunks} chunks", report.received);
+    ensure!(
+        report.received == chunks && report.corrupt == 0,
+        "got {} of {chunks} chunks",
+        report.received
+    );
     Ok(report.took as f64 / 1e6)
 }
 

@@ -21,16 +21,23 @@ use crate::{
 };
 
 const MADE: Metric = Metric { name: "streams made", unit: "thousands/s", shown: Shown::Chart };
-const MISSING: Metric =
-    Metric { name: "streams that there was no time for", unit: "of 100,000", shown: Shown::Trouble };
+const MISSING: Metric = Metric {
+    name: "streams that there was no time for",
+    unit: "of 100,000",
+    shown: Shown::Trouble,
+};
 const MEMORY: Metric =
     Metric { name: "server memory for each stream", unit: "KiB resident", shown: Shown::Table };
-const COUNTED: Metric =
-    Metric { name: "memory for each stream as the server counts it", unit: "KiB", shown: Shown::Table };
+const COUNTED: Metric = Metric {
+    name: "memory for each stream as the server counts it",
+    unit: "KiB",
+    shown: Shown::Table,
+};
 const MAKING: Metric =
     Metric { name: "server CPU for each stream made", unit: "microseconds", shown: Shown::Table };
 const LIST: Metric = Metric { name: "until all are listed", unit: "ms", shown: Shown::Table };
-const END: Metric = Metric { name: "from SIGTERM to the server's end", unit: "ms", shown: Shown::Table };
+const END: Metric =
+    Metric { name: "from SIGTERM to the server's end", unit: "ms", shown: Shown::Table };
 const EXPIRY: Metric =
     Metric { name: "until streams with a time to live are gone", unit: "ms", shown: Shown::Table };
 
@@ -79,19 +86,27 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     ];
     results.notes.extend(notes.map(str::to_owned));
     let columns = [(HELD.to_owned(), ())];
-    bench
-        .rounds(&mut results, &holders, &columns, |results, peer, _, ()| hold(bench, results, peer, seconds));
+    bench.rounds(&mut results, &holders, &columns, |results, peer, _, ()| {
+        hold(bench, results, peer, seconds)
+    });
     let expiring = bench.peers(&[Peer::PfsUnix]);
     bench.rounds(&mut results, &expiring, &[("expiry".to_owned(), ())], |results, peer, _, ()| {
         expire(bench, results, peer)
     });
     let readers = bench.readers(&[idle::READERS]);
-    let columns: Vec<_> = readers.iter().map(|readers| (idle::column(*readers), *readers)).collect();
-    bench.rounds(&mut results, &bench.peers(idle::PEERS), &columns, |results, peer, column, readers| {
-        idle::wait(bench, results, peer, column, *readers, seconds)
-    });
+    let columns: Vec<_> =
+        readers.iter().map(|readers| (idle::column(*readers), *readers)).collect();
+    bench.rounds(
+        &mut results,
+        &bench.peers(idle::PEERS),
+        &columns,
+        |results, peer, column, readers| {
+            idle::wait(bench, results, peer, column, *readers, seconds)
+        },
+    );
     let streams = bench.readers(&[1000]);
-    let columns: Vec<_> = streams.iter().map(|streams| (followed_column(*streams), *streams)).collect();
+    let columns: Vec<_> =
+        streams.iter().map(|streams| (followed_column(*streams), *streams)).collect();
     bench.rounds(&mut results, &followed, &columns, |results, peer, column, streams| {
         follow(bench, results, peer, column, *streams, seconds)
     });
@@ -176,7 +191,12 @@ fn hold(bench: &Bench, results: &mut Results, peer: Peer, seconds: f64) -> anyho
     settle();
     let cpu = session.server.cpu();
     std::thread::sleep(Duration::from_secs_f64(seconds));
-    results.add(&STEADY_CPU, peer, IDLE, a_second(session.server.cpu().saturating_sub(cpu), seconds));
+    results.add(
+        &STEADY_CPU,
+        peer,
+        IDLE,
+        a_second(session.server.cpu().saturating_sub(cpu), seconds),
+    );
 
     let server = session.server.processes.first_mut().context("there is no server")?;
     results.add(&END, peer, HELD, server.terminate()?.as_secs_f64() * 1e3);
@@ -251,7 +271,12 @@ fn follow(
         }
     }
     let took = (clock::now() - began) as f64 / 1e9;
-    results.add(&STEADY_CPU, peer, column, a_second(session.server.cpu().saturating_sub(cpu), took));
+    results.add(
+        &STEADY_CPU,
+        peer,
+        column,
+        a_second(session.server.cpu().saturating_sub(cpu), took),
+    );
     let each = |now: u64, before: u64| now.saturating_sub(before) as f64 / 1024.0 / streams as f64;
     results.add(&MEMORY, peer, column, each(session.server.memory().0, before));
     if let (Some(now), Some(before)) = (counted(peer, &session.server)?, counted_before) {
@@ -264,7 +289,8 @@ fn follow(
     }
     let (mut received, mut lost, mut corrupt) = (0, 0, 0);
     for _ in 0..streams {
-        let checker = ended.recv_timeout(PATIENCE).context("a reader does not come to its end")??;
+        let checker =
+            ended.recv_timeout(PATIENCE).context("a reader does not come to its end")??;
         received += checker.received;
         lost += checker.lost;
         corrupt += checker.corrupt;
@@ -273,7 +299,10 @@ fn follow(
     results.add(&CORRUPT, peer, column, corrupt as f64);
     let written = rounds * streams as u64;
     ensure!(received == written, "{received} of {written} chunks have arrived");
-    ensure!(took < 1.1 * seconds, "the writer took {took:.1} s for what it should write in {seconds} s");
+    ensure!(
+        took < 1.1 * seconds,
+        "the writer took {took:.1} s for what it should write in {seconds} s"
+    );
     Ok(())
 }
 

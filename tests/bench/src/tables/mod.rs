@@ -93,7 +93,8 @@ pub struct Bench {
 /// Measures and publishes.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let absolute = |path: &PathBuf| std::path::absolute(path);
-    let stdintap = if args.stdintap.exists() { absolute(&args.stdintap)? } else { args.stdintap.clone() };
+    let stdintap =
+        if args.stdintap.exists() { absolute(&args.stdintap)? } else { args.stdintap.clone() };
     let bench = Bench {
         tools: Tools { bin: absolute(&args.bin)?, stdintap },
         peers: args.peers.clone(),
@@ -191,12 +192,18 @@ impl Bench {
         self.seconds.unwrap_or(default)
     }
 
-    fn results(&self, table: &'static str, title: &'static str, peers: &[Peer], seconds: f64) -> Results {
+    fn results(
+        &self,
+        table: &'static str,
+        title: &'static str,
+        peers: &[Peer],
+        seconds: f64,
+    ) -> Results {
         Results::new(table, title, Machine::here(&self.tools, peers, self.rounds, seconds))
     }
 
-    /// Does something for each column and peer in turn, in every round, each round beginning with another peer.
-    /// What fails is noted, and left out.
+    /// Does something for each column and peer in turn, in every round, each round beginning with
+    /// another peer. What fails is noted, and left out.
     fn rounds<C>(
         &self,
         results: &mut Results,
@@ -208,9 +215,16 @@ impl Bench {
             for (name, column) in columns {
                 for turn in 0..peers.len() {
                     let peer = peers[(turn + round) % peers.len()];
-                    eprintln!("{} {}/{}: {name}: {}", results.table, round + 1, self.rounds, peer.name());
+                    eprintln!(
+                        "{} {}/{}: {name}: {}",
+                        results.table,
+                        round + 1,
+                        self.rounds,
+                        peer.name()
+                    );
                     if let Err(error) = measure(results, peer, name, column) {
-                        let note = format!("{}, {name}, round {}: {error:#}", peer.name(), round + 1);
+                        let note =
+                            format!("{}, {name}, round {}: {error:#}", peer.name(), round + 1);
                         eprintln!("    {note}");
                         results.notes.push(note);
                     }
@@ -236,10 +250,12 @@ impl Bench {
     }
 }
 
-const SERVER_CPU: Metric = Metric { name: "server CPU for each GB written", unit: "s", shown: Shown::Table };
+const SERVER_CPU: Metric =
+    Metric { name: "server CPU for each GB written", unit: "s", shown: Shown::Table };
 const CHUNK_CPU: Metric =
     Metric { name: "server CPU for each chunk written", unit: "microseconds", shown: Shown::Table };
-const STEADY_CPU: Metric = Metric { name: "server CPU", unit: "ms in a second", shown: Shown::Table };
+const STEADY_CPU: Metric =
+    Metric { name: "server CPU", unit: "ms in a second", shown: Shown::Table };
 const PEAK: Metric = Metric { name: "peak memory of the server", unit: "MB", shown: Shown::Table };
 const LOST: Metric =
     Metric { name: "chunks lost by all readers together", unit: "of all", shown: Shown::Trouble };

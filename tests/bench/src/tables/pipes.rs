@@ -1,4 +1,5 @@
-//! Whole pipelines: `producer | pfs write --stream` to consumers behind `pfs cat --stream`, against `producer | tee`.
+//! Whole pipelines: `producer | pfs write --stream` to consumers behind `pfs cat --stream`, against
+//! `producer | tee`.
 
 use super::{Bench, by_readers};
 use crate::{
@@ -7,7 +8,8 @@ use crate::{
     report::{Metric, Results, Shown},
 };
 
-pub const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
+pub const DELIVERED: Metric =
+    Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 
 pub const PEERS: &[Peer] =
     &[Peer::PfsPipes, Peer::PfsUnixPipes, Peer::Tee, Peer::TeeLargePipes, Peer::PipesAlone];
@@ -21,7 +23,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let ceiling = "`pipes alone, no fan-out (the ceiling)` is no peer: it shows what is left to gain. Goals name the share of it \
         that pfs reaches. It is a `producer | consumer` of its own for each consumer, with pipes of 256 KiB, which is what pfs makes of those at its ends.";
     results.notes.extend([note, ceiling].map(str::to_owned));
-    let columns = by_readers(&bench.readers(&[1, 16]), |readers| Load::throughput(readers, seconds));
+    let columns =
+        by_readers(&bench.readers(&[1, 16]), |readers| Load::throughput(readers, seconds));
     bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
         results.add(&DELIVERED, peer, column, outcome.delivered_rate());
     });
@@ -32,6 +35,11 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
 pub fn goals(results: &mut Results) {
     for (column, of_tee, of_ceiling) in [("N=1", 1.35, 0.78), ("N=16", 1.9, 0.72)] {
         results.goal_against(&DELIVERED, (Peer::PfsPipes, Peer::Tee), column, (of_tee, false));
-        results.goal_against(&DELIVERED, (Peer::PfsPipes, Peer::PipesAlone), column, (of_ceiling, false));
+        results.goal_against(
+            &DELIVERED,
+            (Peer::PfsPipes, Peer::PipesAlone),
+            column,
+            (of_ceiling, false),
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The short run for CI: pfs, its ring and what is written here besides, a little of everything, and every byte is checked.
+//! The short run for CI: pfs, its ring and what is written here besides, a little of everything,
+//! and every byte is checked.
 
 use anyhow::ensure;
 
@@ -13,8 +14,10 @@ use crate::{
 const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 const RECORDS: Metric =
     Metric { name: "records reaching every reader", unit: "thousands/s", shown: Shown::Table };
-const P50: Metric = Metric { name: "from append to arrival, p50", unit: "microseconds", shown: Shown::Table };
-const MISSING: Metric = Metric { name: "chunks that did not arrive", unit: "of all", shown: Shown::Trouble };
+const P50: Metric =
+    Metric { name: "from append to arrival, p50", unit: "microseconds", shown: Shown::Table };
+const MISSING: Metric =
+    Metric { name: "chunks that did not arrive", unit: "of all", shown: Shown::Trouble };
 
 const LIBRARY: &[Peer] = &[Peer::PfsShm, Peer::PfsUnix, Peer::Baseline, Peer::Ring, Peer::Relay];
 const PIPES: &[Peer] = &[Peer::PfsPipes, Peer::PfsUnixPipes, Peer::Tee];
@@ -25,7 +28,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let mut results = bench.results("smoke", "A short run that checks every byte", &all, 0.0);
 
     let whole = |load: Load, limit| Load { limit: Some(limit), full: true, seconds: 10.0, ..load };
-    let chunks = [1, 4].map(|readers| (format!("N={readers}"), whole(Load::throughput(readers, 0.0), 2000)));
+    let chunks =
+        [1, 4].map(|readers| (format!("N={readers}"), whole(Load::throughput(readers, 0.0), 2000)));
     bench.loads(&mut results, &all, &chunks, |results, peer, column, outcome| {
         results.add(&DELIVERED, peer, column, outcome.delivered_rate());
         missing(results, peer, column, outcome);
@@ -58,9 +62,18 @@ fn missing(results: &mut Results, peer: Peer, column: &str, outcome: &Outcome) {
 /// An error unless all was measured and every byte arrived.
 pub fn verdict(results: &Results) -> anyhow::Result<()> {
     ensure!(results.notes.is_empty(), "not all could be measured: {}", results.notes.join("; "));
-    for cell in results.cells.iter().filter(|cell| [&LOST, &CORRUPT, &MISSING].contains(&cell.metric)) {
+    for cell in
+        results.cells.iter().filter(|cell| [&LOST, &CORRUPT, &MISSING].contains(&cell.metric))
+    {
         let wrong: f64 = cell.values.iter().sum();
-        ensure!(wrong == 0.0, "{}, {}: {} {}", cell.peer.name(), cell.column, wrong, cell.metric.name);
+        ensure!(
+            wrong == 0.0,
+            "{}, {}: {} {}",
+            cell.peer.name(),
+            cell.column,
+            wrong,
+            cell.metric.name
+        );
     }
     ensure!(results.cells.iter().any(|cell| cell.metric == &MISSING), "nothing was measured");
     eprintln!("every byte arrived");

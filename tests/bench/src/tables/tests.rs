@@ -19,9 +19,16 @@ fn results(peers: &[Peer], metric: &'static Metric, columns: &[&str], ceiling: f
 
 #[test]
 fn a_goal_against_the_best_of_all_is_never_against_a_ceiling() {
-    type Table = (&'static [Peer], &'static Metric, &'static [&'static str], fn(&mut Results), usize);
+    type Table =
+        (&'static [Peer], &'static Metric, &'static [&'static str], fn(&mut Results), usize);
     let tables: [Table; 4] = [
-        (throughput::PEERS, &throughput::DELIVERED, &["N=1", "N=4", "N=16", "N=64"], throughput::goals, 2),
+        (
+            throughput::PEERS,
+            &throughput::DELIVERED,
+            &["N=1", "N=4", "N=16", "N=64"],
+            throughput::goals,
+            2,
+        ),
         (
             small::PEERS,
             &small::RECORDS,
@@ -39,7 +46,11 @@ fn a_goal_against_the_best_of_all_is_never_against_a_ceiling() {
         (pipes::PEERS, &pipes::DELIVERED, &["N=1", "N=16"], pipes::goals, 1),
     ];
     for (peers, metric, columns, goals, ceilings) in tables {
-        assert_eq!(peers.iter().filter(|peer| peer.is_ceiling()).count(), ceilings, "ceilings in {peers:?}");
+        assert_eq!(
+            peers.iter().filter(|peer| peer.is_ceiling()).count(),
+            ceilings,
+            "ceilings in {peers:?}"
+        );
         // The best of all, whether much is good or little.
         for ceiling in [1e-6, 1e6] {
             let mut results = results(peers, metric, columns, ceiling);
@@ -73,11 +84,14 @@ fn a_goal_against_the_best_of_all_is_never_against_a_ceiling() {
 #[test]
 fn latency_has_a_goal_against_the_best_server_and_one_against_tee() {
     let mut results = Results::new("table", "Table", Machine::default());
-    for (peer, value) in [(Peer::PfsShm, 1.0), (Peer::Mosquitto, 1.0), (Peer::Nats, 2.0), (Peer::Tee, 0.5)] {
+    for (peer, value) in
+        [(Peer::PfsShm, 1.0), (Peer::Mosquitto, 1.0), (Peer::Nats, 2.0), (Peer::Tee, 0.5)]
+    {
         results.add(&latency::LATENCY, peer, "N=1, p50", value);
     }
     latency::goals(&mut results);
-    let reached: Vec<_> = results.goals.iter().map(|goal| goal.reached.map(|it| it.median)).collect();
+    let reached: Vec<_> =
+        results.goals.iter().map(|goal| goal.reached.map(|it| it.median)).collect();
     assert_eq!(reached[..2], [Some(1.0), Some(2.0)], "{:?}", results.goals);
 }
 

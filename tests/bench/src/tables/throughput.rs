@@ -7,7 +7,8 @@ use crate::{
     report::{Metric, Results, Shown},
 };
 
-pub const DELIVERED: Metric = Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
+pub const DELIVERED: Metric =
+    Metric { name: "delivered in total", unit: "MB/s", shown: Shown::Chart };
 
 pub const PEERS: &[Peer] = &[
     Peer::PfsShm,
@@ -28,7 +29,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Results> {
     let title = "Chunks of 64 KiB to N readers, each a process that checks every chunk";
     let mut results = bench.results("throughput", title, &peers, seconds);
     results.notes.extend([NOTE_ON_LOSS, NOTE_ON_RING].map(str::to_owned));
-    let columns = by_readers(&bench.readers(&[1, 4, 16, 64]), |readers| Load::throughput(readers, seconds));
+    let columns =
+        by_readers(&bench.readers(&[1, 4, 16, 64]), |readers| Load::throughput(readers, seconds));
     bench.loads(&mut results, &peers, &columns, |results, peer, column, outcome| {
         results.add(&DELIVERED, peer, column, outcome.delivered_rate());
     });

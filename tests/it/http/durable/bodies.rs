@@ -8,7 +8,10 @@ use super::{JSON, TEXT, small};
 fn a_body_that_is_too_large_or_breaks_off_leaves_nothing_behind() {
     let daemon = small();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"").has(201);
-    daemon.ask("POST", "/v1/stream/s", [TEXT], &vec![0; (64 * 1024) + 1]).has(413).refuses("too_large");
+    daemon
+        .ask("POST", "/v1/stream/s", [TEXT], &vec![0; (64 * 1024) + 1])
+        .has(413)
+        .refuses("too_large");
     daemon.ask("PUT", "/v1/stream/t", [TEXT], &vec![0; 1024 * 1024]).has(413).refuses("too_large");
     let mut chunked = daemon.http();
     chunked.begin("POST", "/v1/stream/s", &[TEXT]);
@@ -49,7 +52,10 @@ fn bodies_on_their_way_share_a_bounded_memory() {
     first.request("POST", "/v1/stream/s", &[TEXT, ("content-length", &length)], None);
     first.send(&[1; 1_400_000]);
     eventually("what was sent of it is in memory", || {
-        daemon.get("/metrics").text().contains("pfs_message_memory_bytes{direction=\"arriving\"} 1400000\n")
+        daemon
+            .get("/metrics")
+            .text()
+            .contains("pfs_message_memory_bytes{direction=\"arriving\"} 1400000\n")
     });
     // There is not enough memory for a second one.
     let second = || daemon.ask("POST", "/v1/stream/s", [TEXT], &[2; 1_500_000]);
@@ -91,7 +97,11 @@ fn an_append_that_waits_for_a_block_reader_goes_on_when_that_reads() {
         reader.rest(&mut response);
         writing.join().unwrap();
     });
-    assert!(response.whole && digest(&response.body) == digest(&sent), "{} bytes", response.body.len());
+    assert!(
+        response.whole && digest(&response.body) == digest(&sent),
+        "{} bytes",
+        response.body.len()
+    );
 }
 
 #[test]
@@ -99,7 +109,8 @@ fn forks_are_refused_and_nothing_is_made() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/v1/stream/s", [TEXT], b"x").has(201);
     for name in ["Stream-Forked-From", "Stream-Fork-Offset", "stream-fork-sub-offset"] {
-        let refused = daemon.ask("PUT", "/v1/stream/fork", [TEXT, (name, "/v1/stream/s")], b"").has(501);
+        let refused =
+            daemon.ask("PUT", "/v1/stream/fork", [TEXT, (name, "/v1/stream/s")], b"").has(501);
         assert!(refused.refuses("no_forks").contains("fork"));
         assert_eq!(refused.header("x-content-type-options"), Some("nosniff"));
     }

@@ -13,7 +13,8 @@ fn an_offset_that_the_ring_has_dropped_is_gone_and_the_earliest_one_is_told() {
 
     for live in ["", "&live=long-poll", "&live=sse"] {
         let gone = daemon.get(&format!("/v1/stream/s?offset={first}{live}")).has(410);
-        let earliest = gone.header("stream-earliest-offset").expect("the earliest offset").to_owned();
+        let earliest =
+            gone.header("stream-earliest-offset").expect("the earliest offset").to_owned();
         assert!(gone.refuses("gone").contains(&earliest), "the message tells it too");
         assert!(earliest > first);
         let rest = daemon.get(&format!("/v1/stream/s?offset={earliest}")).has(200);

@@ -6,7 +6,8 @@ use super::{controls, data};
 
 /// What curl printed, and after it the version and the status.
 fn ask<const N: usize>(daemon: &Daemon, path: &str, args: [&str; N]) -> Finished {
-    let curl = daemon.curl(["--http2-prior-knowledge", "-w", "\n%{http_version} %{http_code}"], path);
+    let curl =
+        daemon.curl(["--http2-prior-knowledge", "-w", "\n%{http_version} %{http_code}"], path);
     curl.args(args).run().exits(0)
 }
 
@@ -19,14 +20,18 @@ fn a_stream_is_made_appended_to_read_closed_and_deleted_over_http_2() {
     assert_eq!(made.text(), "\n2 201");
     let added = ask(&daemon, "/v1/stream/s", ["-H", TEXT, "-d", "two ", "-D", "-"]);
     assert!(added.text().ends_with("\n2 204"), "{}", added.text());
-    let header =
-        |name: &str| added.text().lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let header = |name: &str| {
+        added.text().lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
+    };
     let next = header("stream-next-offset: ");
     assert_eq!(ask(&daemon, "/v1/stream/s?offset=-1", []).text(), "one two \n2 200");
 
     let live = |kind: &str| {
         daemon
-            .curl(["-f", "--http2-prior-knowledge"], &format!("/v1/stream/s?offset={next}&live={kind}"))
+            .curl(
+                ["-f", "--http2-prior-knowledge"],
+                &format!("/v1/stream/s?offset={next}&live={kind}"),
+            )
             .spawn()
     };
     let (poll, events) = (live("long-poll"), live("sse"));

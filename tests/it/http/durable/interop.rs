@@ -12,7 +12,10 @@ fn what_others_append_is_read_here_and_the_other_way_round() {
     daemon.pfs(["write", "/streamfs/lab/s"]).stdin("two ").run().exits(0);
     daemon.curl(["-T", "-"], "/streamfs/lab/s").stdin("three ").run().exits(0);
     daemon.ask("POST", "/v1/stream/lab/s", [TEXT], b"four").has(204);
-    assert_eq!(daemon.get(&format!("/v1/stream/lab/s?offset={at}")).has(200).text(), "two three four");
+    assert_eq!(
+        daemon.get(&format!("/v1/stream/lab/s?offset={at}")).has(200).text(),
+        "two three four"
+    );
     daemon.ask("POST", "/v1/stream/lab/s", [("stream-closed", "true")], b"").has(204);
     let cat = daemon.pfs(["cat", "--stream", "/streamfs/lab/s"]).run().exits(0);
     assert_eq!(cat.text(), "one two three four");
@@ -25,8 +28,12 @@ fn what_others_append_is_read_here_and_the_other_way_round() {
     daemon.close("/streamfs/other");
     let read = daemon.get("/v1/stream/other").has(200);
     assert_eq!(read.header("stream-closed"), Some("true"));
-    let refused =
-        daemon.ask("POST", "/v1/stream/other", [("content-type", "application/octet-stream")], b"y");
+    let refused = daemon.ask(
+        "POST",
+        "/v1/stream/other",
+        [("content-type", "application/octet-stream")],
+        b"y",
+    );
     assert_eq!(refused.has(409).header("stream-closed"), Some("true"));
 }
 

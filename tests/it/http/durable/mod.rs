@@ -1,5 +1,6 @@
-//! The Durable Streams protocol at `/v1/stream`, as far as the protocol's own test suite (scripts/conformance) does not go:
-//! what a ring means for it, the other protocols beside it, and its limits.
+//! The Durable Streams protocol at `/v1/stream`, as far as the protocol's own test suite
+//! (scripts/conformance) does not go: what a ring means for it, the other protocols beside it, and
+//! its limits.
 
 mod bodies;
 mod gone;

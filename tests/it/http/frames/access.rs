@@ -35,7 +35,9 @@ fn a_command_does_what_its_token_allows_and_else_says_what_is_missing() {
     let with = |name: &str, args: &[&str]| -> Pfs {
         pfs_at(&url, []).arg("--token-file").arg(token(name)).args(args).stdin("x")
     };
-    for command in [&["ls"][..], &["write", S], &["cat", "--stream", S], &["stat", S], &["create", S]] {
+    for command in
+        [&["ls"][..], &["write", S], &["cat", "--stream", S], &["stat", S], &["create", S]]
+    {
         pfs_at(&url, []).args(command).run().exits(1).says("--token-file");
         with("wrong", command).run().exits(1).says("token");
     }
@@ -64,8 +66,9 @@ fn no_token_goes_to_where_a_server_redirects() {
         (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     elsewhere.set_nonblocking(true).unwrap();
     let target = format!("http://{}/v1/frames", elsewhere.local_addr().unwrap());
-    let answer =
-        format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n");
+    let answer = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n"
+    );
     let url = format!("http://{}", here.local_addr().unwrap());
     let server = std::thread::spawn(move || {
         let mut client = here.accept().unwrap().0;

@@ -1,4 +1,5 @@
-//! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the `http` modules of the other files.
+//! `pfs --url`: every command over HTTP. That all else is as over a socket is shown by the `http`
+//! modules of the other files.
 
 mod access;
 mod proxied;
@@ -30,7 +31,11 @@ fn a_flag_a_variable_and_a_url_below_a_path_lead_to_the_same_daemon() {
         let url = format!("{}/some/where{slash}", proxy.url());
         let read = pfs_at(&url, ["cat", "--stream", S]).run().exits(0).quietly();
         assert_eq!(digest(&read.stdout), digest(&data));
-        pfs_at(&url, ["write", "--stream", "/streamfs/t"]).stdin("through").run().exits(0).quietly();
+        pfs_at(&url, ["write", "--stream", "/streamfs/t"])
+            .stdin("through")
+            .run()
+            .exits(0)
+            .quietly();
     }
     assert_eq!(daemon.head("/streamfs/t"), 14);
 }
@@ -74,8 +79,9 @@ fn what_answers_but_is_no_daemon_is_named_as_that() {
 #[test]
 fn a_measurement_goes_over_http_where_the_daemon_is_at_a_url() {
     let daemon = Daemon::with_http();
-    let run =
-        daemon.pfs_http(["bench", "--json", "--readers", "3", "--writers", "2", "--size", "10MB"]).run();
+    let run = daemon
+        .pfs_http(["bench", "--json", "--readers", "3", "--writers", "2", "--size", "10MB"])
+        .run();
     let report: Value = serde_json::from_str(run.exits(0).quietly().text()).unwrap();
     assert_eq!(report["transport"], "http");
     assert_eq!(report["delivered"]["bytes"], 30 * 1024 * 1024);

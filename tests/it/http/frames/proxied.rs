@@ -1,5 +1,5 @@
-//! `pfs --url` through proxies that do not do what writers need, or find no daemon: the message says which setting does it.
-//! `programs/proxies` has the real ones.
+//! `pfs --url` through proxies that do not do what writers need, or find no daemon: the message
+//! says which setting does it. `programs/proxies` has the real ones.
 
 use std::{
     io::{Read as _, Write as _},
@@ -32,10 +32,22 @@ fn answered<const N: usize>(head: &str, args: [&str; N]) -> Pfs {
 #[test]
 fn what_a_proxy_answers_is_told_with_its_name_and_the_setting_that_is_why() {
     for (head, code, parts) in [
-        ("408 Request Timeout", 1, &["it answers 408", "client_body_timeout", "timeout client"][..]),
+        (
+            "408 Request Timeout",
+            1,
+            &["it answers 408", "client_body_timeout", "timeout client"][..],
+        ),
         ("411 Length Required", 1, &["411", "chunked"]),
-        ("413 Too Large\r\nserver: nginx/1.22.1", 1, &["nginx/1.22.1 answers 413", "client_max_body_size 0"]),
-        ("502 Bad Gateway\r\nserver: nginx", 5, &["nginx answers 502", "does not reach the daemon"]),
+        (
+            "413 Too Large\r\nserver: nginx/1.22.1",
+            1,
+            &["nginx/1.22.1 answers 413", "client_max_body_size 0"],
+        ),
+        (
+            "502 Bad Gateway\r\nserver: nginx",
+            5,
+            &["nginx answers 502", "does not reach the daemon"],
+        ),
         ("503 Service Unavailable", 5, &["it answers 503", "no daemon that is up"]),
         (
             "504 Gateway Timeout\r\nvia: 1.1 first, 1.1 varnish",
@@ -49,7 +61,11 @@ fn what_a_proxy_answers_is_told_with_its_name_and_the_setting_that_is_why() {
             for part in parts {
                 assert!(run.stderr.contains(part), "nothing of {part:?} in {}", run.stderr);
             }
-            assert!(!run.stderr.contains("went away") && !run.stderr.contains("html"), "{}", run.stderr);
+            assert!(
+                !run.stderr.contains("went away") && !run.stderr.contains("html"),
+                "{}",
+                run.stderr
+            );
         }
     }
 }
@@ -58,7 +74,10 @@ fn what_a_proxy_answers_is_told_with_its_name_and_the_setting_that_is_why() {
 fn a_proxy_that_cuts_a_large_request_is_named_with_the_setting_and_what_arrived_is_told() {
     let daemon = Daemon::with_http();
     let proxy = Proxy::that_limits_requests(daemon.http_address(), 1024 * 1024, "nginx/1.22.1");
-    let run = pfs_at(&proxy.url(), ["write", "--stream", S]).stdin(noise(1, 3 * 1024 * 1024)).run().exits(5);
+    let run = pfs_at(&proxy.url(), ["write", "--stream", S])
+        .stdin(noise(1, 3 * 1024 * 1024))
+        .run()
+        .exits(5);
     let run = run.says("the connection broke").says("nginx/1.22.1").says("client_max_body_size");
     assert!(!run.stderr.contains("went away"), "{}", run.stderr);
     let told = run
@@ -66,7 +85,11 @@ fn a_proxy_that_cuts_a_large_request_is_named_with_the_setting_and_what_arrived_
         .split("; ")
         .find_map(|part| part.strip_suffix(" bytes of the input were appended before\n"));
     let told: u64 = told.expect("how much arrived").parse().unwrap();
-    assert!(told <= daemon.head(S), "{told} bytes are acknowledged and {} are there", daemon.head(S));
+    assert!(
+        told <= daemon.head(S),
+        "{told} bytes are acknowledged and {} are there",
+        daemon.head(S)
+    );
 }
 
 #[test]
@@ -90,7 +113,10 @@ fn every_command_works_through_a_proxy_that_answers_only_at_the_end_of_a_request
     lines.finish().exits(0).says("nothing is acknowledged");
     one_by_one.finish().exits(0);
     assert_eq!(
-        (daemon.stat_number("/streamfs/two", "chunks"), daemon.stat_number("/streamfs/two", "writers_died")),
+        (
+            daemon.stat_number("/streamfs/two", "chunks"),
+            daemon.stat_number("/streamfs/two", "writers_died")
+        ),
         (2, 0)
     );
 
@@ -98,7 +124,8 @@ fn every_command_works_through_a_proxy_that_answers_only_at_the_end_of_a_request
     assert_eq!(read.text(), "one\ntwo\nthree\n");
     // A stream that is to be replaced is so once.
     daemon.append("/streamfs/old", b"old");
-    let mut waiting = daemon.attached("/streamfs/old", daemon.pfs(["cat", "--stream", "/streamfs/old"]));
+    let mut waiting =
+        daemon.attached("/streamfs/old", daemon.pfs(["cat", "--stream", "/streamfs/old"]));
     eventually("it has read", || waiting.stdout_len() == 3);
     at(&["write", "--replace", "/streamfs/old"]).stdin("anew").run().exits(0);
     assert!(
@@ -151,8 +178,10 @@ fn a_writer_through_such_a_proxy_never_takes_less_than_all_for_all() {
     reader.finish().exits(8);
 
     // A command that fails is one that died.
-    let fails =
-        pfs_at(&proxy.url(), ["write", "--close", "/streamfs/fails", "--", "sh", "-c", "echo x; exit 3"]);
+    let fails = pfs_at(
+        &proxy.url(),
+        ["write", "--close", "/streamfs/fails", "--", "sh", "-c", "echo x; exit 3"],
+    );
     fails.run().exits(3);
     assert_eq!(daemon.stat("/streamfs/fails").unwrap()["state"], "failed");
 

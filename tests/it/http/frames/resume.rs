@@ -17,8 +17,8 @@ fn line(daemon: &Daemon) -> Link {
     Link::to(daemon.http_address(), "")
 }
 
-/// Breaks the line, and does something before its readers can notice: they stand still meanwhile, so that it may take longer
-/// than they look for a daemon.
+/// Breaks the line, and does something before its readers can notice: they stand still meanwhile,
+/// so that it may take longer than they look for a daemon.
 fn while_broken<const N: usize>(link: &Link, readers: [&Running; N], meanwhile: impl FnOnce()) {
     readers.iter().for_each(|reader| reader.signal(Signal::STOP));
     link.cut();
@@ -71,7 +71,8 @@ fn nothing_is_lost_or_doubled_however_often_it_breaks_in_the_middle_of_chunks() 
 
 #[test]
 fn what_the_ring_dropped_meanwhile_is_a_gap_to_the_byte() {
-    let config = "[plugins.streamfs.config]\nring_buffer_size = 100000\nchannel_buffer_size = 100000\n";
+    let config =
+        "[plugins.streamfs.config]\nring_buffer_size = 100000\nchannel_buffer_size = 100000\n";
     let daemon = Daemon::with_http_config(config);
     let link = line(&daemon);
     daemon.create(S);
@@ -144,8 +145,8 @@ fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
     let data = noise(4, 50_000_000);
     let file = daemon.dir().join("data");
     std::fs::write(&file, &data).unwrap();
-    let mut reader =
-        daemon.attached(S, daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).stdout_pipe());
+    let mut reader = daemon
+        .attached(S, daemon.pfs_http(["cat", "--stream", "--slow", "block", S]).stdout_pipe());
     // No more is taken until then, so that the writer cannot finish first.
     let output = reader.take_at_most(data.len() as u64 / 2);
     let waiting = daemon.pfs_http(["cat", "--stream", "/streamfs/never"]).spawn();
@@ -157,7 +158,10 @@ fn a_daemon_that_is_killed_is_waited_for_in_vain_and_not_the_end() {
     writer.finish().exits(5).says("bytes of the input were appended before");
     let got = output.rest();
     reader.finish().exits(5).says("went away").says("printed up to offset");
-    assert!(got.len().is_multiple_of(50_000) && data.starts_with(&got), "no prefix of whole chunks");
+    assert!(
+        got.len().is_multiple_of(50_000) && data.starts_with(&got),
+        "no prefix of whole chunks"
+    );
     waiting.finish().exits(5);
 }
 
@@ -178,7 +182,8 @@ fn a_writer_does_not_go_on_because_bytes_could_be_doubled() {
     let mut writer = pfs_at(&link.url(), ["write", "--stream", S]).stdin_pipe().spawn();
     writer.send(b"so far");
     eventually("it is written", || daemon.head(S) == 6);
-    let reader = daemon.attached(S, daemon.pfs_http(["cat", "--stream", "--until", "writers-gone", S]));
+    let reader =
+        daemon.attached(S, daemon.pfs_http(["cat", "--stream", "--until", "writers-gone", S]));
     link.cut();
     writer.finish().exits(5).says("6 bytes of the input were appended before");
     reader.finish().exits(8);
@@ -188,11 +193,14 @@ fn a_writer_does_not_go_on_because_bytes_could_be_doubled() {
 fn the_end_that_was_asked_for_stays_the_same() {
     let daemon = Daemon::with_http_config(LARGE);
     let link = line(&daemon);
-    // What was there at the start, and not what came meanwhile. So much does not fit into what is between the two.
+    // What was there at the start, and not what came meanwhile. So much does not fit into what is
+    // between the two.
     let data = noise(5, 48 * 1024 * 1024);
     write(&daemon, &data);
-    let mut reader =
-        daemon.attached(S, pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe());
+    let mut reader = daemon.attached(
+        S,
+        pfs_at(&link.url(), ["cat", "--stream", "--until", "caught-up", S]).stdout_pipe(),
+    );
     // The daemon knows of it before it knows of its place; from its first bytes on it reads.
     let output = reader.take_at_most(1);
     eventually("it reads", || output.taken() > 0);

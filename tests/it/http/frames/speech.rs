@@ -1,9 +1,11 @@
-//! Clients that speak frames badly over HTTP: they get an error in frames, and the daemon goes on as before.
+//! Clients that speak frames badly over HTTP: they get an error in frames, and the daemon goes on
+//! as before.
 
 use bytes::BytesMut;
 use harness::{Daemon, HttpResponse, eventually};
 use pfs_proto::{
-    Decoder, ErrorCode, Hello, MEDIA_TYPE, ReadOptions, Reply, Request, Until, VERSION, WriteOptions,
+    Decoder, ErrorCode, Hello, MEDIA_TYPE, ReadOptions, Reply, Request, Until, VERSION,
+    WriteOptions,
 };
 
 use super::S;
@@ -88,7 +90,10 @@ fn a_connection_is_used_again_only_after_a_request_of_known_length() {
     let answer = connection.response();
     assert_eq!(answer.header("connection"), Some("close"));
     let found = replies(answer);
-    assert!(matches!(found[..], [Reply::Hello(_), Reply::Writing { .. }, .., Reply::Done]), "{found:?}");
+    assert!(
+        matches!(found[..], [Reply::Hello(_), Reply::Writing { .. }, .., Reply::Done]),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -122,8 +127,12 @@ fn bad_speech_is_answered_in_frames_and_does_nothing() {
 
     // A writer whose body is whole has said all that it has to say.
     let append = Request::Append("all".into());
-    let found =
-        replies(daemon.ask("POST", PLACE, [TYPE], &said(&[hello(), open.clone(), append.clone(), finish])));
+    let found = replies(daemon.ask(
+        "POST",
+        PLACE,
+        [TYPE],
+        &said(&[hello(), open.clone(), append.clone(), finish]),
+    ));
     assert!(matches!(found.last(), Some(Reply::Done)), "{found:?}");
     // One that ends without saying so has died.
     daemon.ask("POST", PLACE, [TYPE], &said(&[hello(), open, append]));
@@ -141,7 +150,10 @@ fn a_client_that_hangs_up_is_forgotten() {
     let requests = [
         Request::OpenReader(path, options),
         Request::OpenReader(waiting, options),
-        Request::OpenWriter(S.parse().unwrap(), WriteOptions { wait_readers: 9, ..WriteOptions::default() }),
+        Request::OpenWriter(
+            S.parse().unwrap(),
+            WriteOptions { wait_readers: 9, ..WriteOptions::default() },
+        ),
     ];
     let clients = requests.map(|request| {
         let mut client = daemon.http();

@@ -21,7 +21,8 @@ fn writers_and_readers_go_over_tls_and_go_on_when_it_breaks() {
     let reader = trusting(&authority, &broken, ["cat", "--stream", "--slow", "block", S]).spawn();
     eventually("it waits", || reader.stderr().contains(S));
     let data = noise(1, 6 * 1024 * 1024);
-    let mut writer = trusting(&authority, &url, ["write", "--stream", "--close", S]).stdin_pipe().spawn();
+    let mut writer =
+        trusting(&authority, &url, ["write", "--stream", "--close", S]).stdin_pipe().spawn();
     writer.send(&data[..3 * 1024 * 1024]);
     eventually("it has read all", || reader.stdout_len() == 3 * 1024 * 1024);
     link.cut();

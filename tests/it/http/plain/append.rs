@@ -41,7 +41,10 @@ fn put_and_post_both_append_and_tell_where_they_are() {
     let first = daemon.ask("PUT", S, [], b"abc").has(201);
     assert_eq!((first.header("pfs-offset"), &first.json()["created"]), (Some("3"), &true.into()));
     let second = daemon.ask("POST", S, [], b"de").has(200);
-    assert_eq!((second.header("pfs-offset"), &second.json()["created"]), (Some("5"), &false.into()));
+    assert_eq!(
+        (second.header("pfs-offset"), &second.json()["created"]),
+        (Some("5"), &false.into())
+    );
     assert_eq!(daemon.stat_number(S, "chunks"), 2);
     assert_eq!(daemon.stat_number(S, "writers_finished"), 2);
 }
@@ -68,7 +71,9 @@ fn a_client_that_breaks_off_is_a_writer_that_died_and_one_that_ends_its_body_is_
     assert_eq!(whole.response().has(201).header("pfs-offset"), Some("3"));
 
     let mut announced = daemon.http();
-    announced.send(format!("PUT {S} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nde").as_bytes());
+    announced.send(
+        format!("PUT {S} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nde").as_bytes(),
+    );
     let mut chunked = daemon.http();
     chunked.begin("POST", S, &[]);
     chunked.chunk(b"fgh");
@@ -108,7 +113,8 @@ fn close_gives_readers_the_end_and_takes_no_more() {
 fn an_empty_post_creates_and_closes_without_a_writer_that_others_would_see() {
     let daemon = Daemon::with_http();
     let query = "?create&ring-buffer-size=64KB&channel-buffer-size=4096&ttl=1h";
-    let created = daemon.ask("POST", &format!("{S}{query}"), [("content-type", "video/mp2t")], b"").has(201);
+    let created =
+        daemon.ask("POST", &format!("{S}{query}"), [("content-type", "video/mp2t")], b"").has(201);
     assert_eq!(created.header("pfs-offset"), Some("0"));
     let stat = daemon.stat(S).unwrap();
     for (name, expected) in [
@@ -133,7 +139,8 @@ fn a_media_type_is_that_of_the_request_that_creates_the_stream_unless_it_is_only
     let daemon = Daemon::with_http();
     daemon.curl(["-f", "--data-binary", "abc"], S).run().exits(0);
     assert!(daemon.stat(S).unwrap()["content_type"].is_null());
-    let typed = daemon.curl(["-f", "-H", "Content-Type: text/csv", "--data-binary", "abc"], "/streamfs/t");
+    let typed =
+        daemon.curl(["-f", "-H", "Content-Type: text/csv", "--data-binary", "abc"], "/streamfs/t");
     typed.run().exits(0);
     daemon.ask("PUT", "/streamfs/t", [("content-type", "text/html")], b"def").has(200);
     assert_eq!(daemon.stat("/streamfs/t").unwrap()["content_type"], "text/csv");

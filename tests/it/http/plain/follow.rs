@@ -36,7 +36,11 @@ fn a_reader_starts_and_ends_where_it_is_told_to() {
     ] {
         let got = daemon.get(&format!("{S}?until=caught-up{query}")).has(200);
         assert_eq!((got.header("pfs-start"), got.text()), (Some(start), expected), "{query}");
-        assert_eq!(got.header("content-length"), Some(expected.len().to_string().as_str()), "{query}");
+        assert_eq!(
+            got.header("content-length"),
+            Some(expected.len().to_string().as_str()),
+            "{query}"
+        );
     }
     let got = daemon.get("/streamfs/s?until=writers-gone").has(200);
     assert_eq!((got.text(), got.whole), ("one two three ", true));
@@ -49,7 +53,10 @@ fn the_length_of_a_closed_stream_is_known_and_that_of_an_open_one_is_not() {
     let mut open = daemon.http();
     open.request("GET", S, &[], None);
     let head = open.head().unwrap();
-    assert_eq!((head.header("content-length"), head.header("transfer-encoding")), (None, Some("chunked")));
+    assert_eq!(
+        (head.header("content-length"), head.header("transfer-encoding")),
+        (None, Some("chunked"))
+    );
     daemon.close(S);
     let closed = daemon.get(S).has(200);
     assert_eq!((closed.header("content-length"), closed.text()), (Some("3"), "abc"));

@@ -7,7 +7,12 @@ use super::S;
 #[track_caller]
 fn ask(daemon: &Daemon, method: &str, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
     let mut connection = daemon.http();
-    connection.request(method, path, headers, (method == "PUT" || method == "POST").then_some(b"more"));
+    connection.request(
+        method,
+        path,
+        headers,
+        (method == "PUT" || method == "POST").then_some(b"more"),
+    );
     connection.response()
 }
 
@@ -56,7 +61,8 @@ fn a_body_that_does_not_begin_at_offset_0_has_a_weak_tag_and_is_not_continued_by
     daemon.ask("PUT", "/streamfs/s?close", [], b"0123456789").has(201);
     let own = tag_of(&daemon);
     let weak = format!("W/{own}");
-    for (query, expected) in [("?from=4", &weak), ("?tail=1", &weak), ("?from=0", &own), ("?tail=1KB", &own)]
+    for (query, expected) in
+        [("?from=4", &weak), ("?tail=1", &weak), ("?from=0", &own), ("?tail=1KB", &own)]
     {
         assert_eq!(&tag(&daemon, "GET", &format!("{S}{query}"), &[]), expected, "{query}");
     }
@@ -86,11 +92,16 @@ fn a_range_is_served_of_the_stream_that_if_range_names_and_else_the_whole() {
     }
     daemon.close(S);
     for (given, status) in [(&own, 206), (&old, 200)] {
-        let got = ask(&daemon, "GET", S, &[("range", "bytes=3-5"), ("if-range", given)]).has(status);
+        let got =
+            ask(&daemon, "GET", S, &[("range", "bytes=3-5"), ("if-range", given)]).has(status);
         assert_eq!(got.text(), if status == 206 { "345" } else { "0123456789" });
     }
-    ask(&daemon, "GET", S, &[("range", "bytes=11-"), ("if-range", &own)]).has(410).refuses("not_held");
-    ask(&daemon, "GET", S, &[("range", "bytes=10-"), ("if-range", &own)]).has(416).refuses("not_held");
+    ask(&daemon, "GET", S, &[("range", "bytes=11-"), ("if-range", &own)])
+        .has(410)
+        .refuses("not_held");
+    ask(&daemon, "GET", S, &[("range", "bytes=10-"), ("if-range", &own)])
+        .has(416)
+        .refuses("not_held");
 }
 
 #[test]
@@ -100,7 +111,10 @@ fn curl_goes_on_with_the_stream_that_it_has_and_with_no_other() {
     let (saved, file) = (saved.to_str().unwrap(), file.to_str().unwrap());
     daemon.ask("PUT", S, [], b"01234").has(201);
     // Ends in the middle of the stream.
-    daemon.curl(["-f", "--etag-save", saved, "-o", file], "/streamfs/s?until=caught-up").run().exits(0);
+    daemon
+        .curl(["-f", "--etag-save", saved, "-o", file], "/streamfs/s?until=caught-up")
+        .run()
+        .exits(0);
     let tag = std::fs::read_to_string(saved).unwrap();
     assert_eq!(tag.trim(), tag_of(&daemon));
     let if_range = format!("If-Range: {}", tag.trim());
@@ -123,7 +137,9 @@ fn if_match_is_a_condition_of_every_method() {
     daemon.remove(S);
     // There is no such stream, and none is made.
     ask(&daemon, "PUT", S, &[("if-match", &old)]).has(412).refuses("precondition_failed");
-    ask(&daemon, "PUT", "/streamfs/s?create", &[("if-match", "*")]).has(412).refuses("precondition_failed");
+    ask(&daemon, "PUT", "/streamfs/s?create", &[("if-match", "*")])
+        .has(412)
+        .refuses("precondition_failed");
     ask(&daemon, "GET", S, &[("if-match", &old)]).has(404).refuses("no_such_stream");
     assert!(daemon.streams().is_empty());
     daemon.ask("PUT", S, [], b"0123456789").has(201);
@@ -167,7 +183,9 @@ fn if_none_match_stops_writers_and_never_hides_what_came_since() {
     let own = tag_of(&daemon);
     for tags in ["*", &own, &format!("W/{own}")] {
         for method in ["PUT", "POST", "DELETE"] {
-            ask(&daemon, method, S, &[("if-none-match", tags)]).has(412).refuses("precondition_failed");
+            ask(&daemon, method, S, &[("if-none-match", tags)])
+                .has(412)
+                .refuses("precondition_failed");
         }
         // The tag says nothing of how much the client has.
         let path = "/streamfs/s?until=caught-up";

@@ -18,7 +18,8 @@ fn curl(daemon: &Daemon, policy: &str) -> Running {
     daemon.curl(["-f", "-N"], &format!("{S}?slow={policy}")).stdout_pipe().spawn()
 }
 
-/// Appends a file through curl as soon as so many readers are there, and closes the stream at its end.
+/// Appends a file through curl as soon as so many readers are there, and closes the stream at its
+/// end.
 fn append(daemon: &Daemon, file: &std::path::Path, readers: usize) {
     daemon.has_readers(S, readers);
     let mut cat = Pfs::new("cat").arg(file).stdout_pipe().spawn();
@@ -46,7 +47,8 @@ pub(crate) fn curl_block_readers_get_the_file_byte_for_byte(count: usize, len: u
     }
 }
 
-/// All but the first stop reading until the stream is so far ahead that they must have lost something.
+/// All but the first stop reading until the stream is so far ahead that they must have lost
+/// something.
 pub(crate) fn curl_readers_fail_if_they_lost_something(count: usize, len: u64) {
     let daemon = Daemon::with_http();
     let file = daemon.dir().join("data");
@@ -74,7 +76,12 @@ pub(crate) fn curl_readers_fail_if_they_lost_something(count: usize, len: u64) {
             if got == expected {
                 assert_eq!((run.code, i), (0, 0), "reader {i} slept and cannot have all");
             } else {
-                assert!(matches!(run.code, 18 | 56), "reader {i} ended with {}: {}", run.code, run.stderr);
+                assert!(
+                    matches!(run.code, 18 | 56),
+                    "reader {i} ended with {}: {}",
+                    run.code,
+                    run.stderr
+                );
             }
         }
     });

@@ -31,7 +31,11 @@ fn a_range_is_what_the_ring_holds_of_it() {
             (Some(told), expected, true),
             "{asked}"
         );
-        assert_eq!(part.header("content-length"), Some(expected.len().to_string().as_str()), "{asked}");
+        assert_eq!(
+            part.header("content-length"),
+            Some(expected.len().to_string().as_str()),
+            "{asked}"
+        );
     }
     daemon.close(S);
     assert_eq!(range(&daemon, "bytes=0-").has(206).header("content-range"), Some("bytes 0-9/10"));
@@ -40,14 +44,16 @@ fn a_range_is_what_the_ring_holds_of_it() {
     assert_eq!(curl.stdout, b"789");
 }
 
-/// What players, browsers and recorders ask for first: all of it, please, and tell whether I could seek.
+/// What players, browsers and recorders ask for first: all of it, please, and tell whether I could
+/// seek.
 #[test]
 fn a_range_from_the_first_byte_follows_a_live_stream() {
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 1000, 1000);
-    for (round, query) in ["", "?until=writers-gone", "?from=oldest", "?tail=1000B&slow=block", "?from=0"]
-        .into_iter()
-        .enumerate()
+    for (round, query) in
+        ["", "?until=writers-gone", "?from=oldest", "?tail=1000B&slow=block", "?from=0"]
+            .into_iter()
+            .enumerate()
     {
         if round == 3 {
             // From here on the ring does not hold offset 0 any more.
@@ -60,12 +66,19 @@ fn a_range_from_the_first_byte_follows_a_live_stream() {
         writer.begin("PUT", S, &[]);
         writer.chunk(b"history");
         head_reaches(&daemon, begun);
-        let query =
-            if round == 4 { format!("?from={}", daemon.stat_number(S, "tail")) } else { query.to_owned() };
+        let query = if round == 4 {
+            format!("?from={}", daemon.stat_number(S, "tail"))
+        } else {
+            query.to_owned()
+        };
         let mut player = daemon.http();
         player.request("GET", &format!("{S}{query}"), &[("range", "bytes=0-")], None);
         let head = player.head().expect("an answer").has(200);
-        assert_eq!((head.header("accept-ranges"), head.header("content-range")), (None, None), "{query}");
+        assert_eq!(
+            (head.header("accept-ranges"), head.header("content-range")),
+            (None, None),
+            "{query}"
+        );
         let before = begun - head.header("pfs-start").unwrap().parse::<u64>().unwrap();
         assert!(player.pieces(before as usize).ends_with(b"history"), "{query}");
         writer.chunk(b"live");
@@ -85,12 +98,18 @@ fn a_range_from_the_first_byte_of_a_closed_stream_that_lost_it_is_what_is_left()
     daemon.ask("POST", "/streamfs/s?close", [], b"").has(200);
     let tail = daemon.stat_number(S, "tail");
     let left = range(&daemon, "bytes=0-").has(200);
-    assert!(left.whole && left.header("pfs-start").unwrap().parse::<u64>().unwrap() >= tail && tail > 0);
-    assert_eq!(range(&daemon, "bytes=4500-").has(206).header("content-range"), Some("bytes 4500-4999/5000"));
+    assert!(
+        left.whole && left.header("pfs-start").unwrap().parse::<u64>().unwrap() >= tail && tail > 0
+    );
+    assert_eq!(
+        range(&daemon, "bytes=4500-").has(206).header("content-range"),
+        Some("bytes 4500-4999/5000")
+    );
 }
 
 #[test]
-fn a_range_that_begins_where_nothing_is_any_more_or_never_was_is_gone_and_only_one_at_head_is_416() {
+fn a_range_that_begins_where_nothing_is_any_more_or_never_was_is_gone_and_only_one_at_head_is_416()
+{
     let daemon = Daemon::with_http();
     daemon.create_with_buffers(S, 1000, 1000);
     for asked in ["bytes=-1", "bytes=0-9"] {
@@ -139,7 +158,10 @@ fn a_range_that_is_none_is_refused_and_other_units_are_ignored() {
     let daemon = Daemon::with_http();
     daemon.ask("PUT", "/streamfs/s?close", [], b"0123456789").has(201);
     for asked in ["bytes=5-2", "bytes=a-", "bytes=0-1,3-4", "bytes"] {
-        assert!(range(&daemon, asked).has(400).refuses("bad_option").contains("bytes=100-"), "{asked}");
+        assert!(
+            range(&daemon, asked).has(400).refuses("bad_option").contains("bytes=100-"),
+            "{asked}"
+        );
     }
     assert_eq!(range(&daemon, "chunks=1-2").has(200).text(), "0123456789");
     let mut both = daemon.http();

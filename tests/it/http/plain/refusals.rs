@@ -15,7 +15,11 @@ fn a_wrong_method_is_405_with_those_that_are_right() {
         let refused = daemon.ask("PATCH", path, [], b"x").has(405);
         refused.refuses("method_not_allowed");
         assert_eq!(refused.header("allow"), Some(allowed), "{path}");
-        assert_eq!(daemon.ask("OPTIONS", path, [], b"").has(204).header("allow"), Some(allowed), "{path}");
+        assert_eq!(
+            daemon.ask("OPTIONS", path, [], b"").has(204).header("allow"),
+            Some(allowed),
+            "{path}"
+        );
     }
     daemon.ask("DELETE", "/streamfs/", [], b"").has(405);
 }
@@ -70,7 +74,10 @@ fn a_form_is_refused_by_every_protocol_and_no_boundary_gets_into_a_stream() {
     ] {
         let refused = daemon.ask(method, path, form, body).has(415);
         let text = refused.text();
-        assert!(text.contains("curl -T FILE") && text.contains("--data-binary"), "{method} {path}: {text}");
+        assert!(
+            text.contains("curl -T FILE") && text.contains("--data-binary"),
+            "{method} {path}: {text}"
+        );
     }
     let curl = daemon.curl(["-F", "f=@Cargo.toml"], S).run().exits(0);
     assert!(curl.text().contains("bad_media_type"), "{}", curl.text());
@@ -79,7 +86,10 @@ fn a_form_is_refused_by_every_protocol_and_no_boundary_gets_into_a_stream() {
     // The pictures of a camera are of a multipart type, too.
     let pictures = [("content-type", "multipart/x-mixed-replace; boundary=x")];
     daemon.ask("PUT", S, pictures, b"--x\r\n").has(201);
-    assert_eq!(daemon.get("/streamfs/s?until=caught-up").header("content-type"), Some(pictures[0].1));
+    assert_eq!(
+        daemon.get("/streamfs/s?until=caught-up").header("content-type"),
+        Some(pictures[0].1)
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Trailers: a response that ended as it should says so, for clients behind a proxy that ends a broken one likewise.
+//! Trailers: a response that ended as it should says so, for clients behind a proxy that ends a
+//! broken one likewise.
 
 use harness::{Daemon, HttpConnection, HttpResponse, eventually};
 
@@ -8,7 +9,11 @@ const TE: (&str, &str) = ("te", "trailers");
 
 /// Follows until three bytes have come.
 #[track_caller]
-fn following(daemon: &Daemon, path: &str, headers: &[(&str, &str)]) -> (HttpConnection, HttpResponse) {
+fn following(
+    daemon: &Daemon,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (HttpConnection, HttpResponse) {
     let mut connection = daemon.http();
     connection.request("GET", path, headers, None);
     let mut head = connection.head().unwrap().has(200);
@@ -67,7 +72,10 @@ fn trailers_come_only_where_they_are_accepted_and_no_length_tells_the_same() {
     let (mut reader, mut response) = following(&daemon, S, &[]);
     daemon.close(S);
     reader.rest(&mut response);
-    assert_eq!((response.whole, response.header("trailer"), trailers(&response)), (true, None, vec![]));
+    assert_eq!(
+        (response.whole, response.header("trailer"), trailers(&response)),
+        (true, None, vec![])
+    );
 
     let closed = daemon.ask("GET", S, [TE], b"").has(200);
     assert_eq!((closed.header("content-length"), closed.header("trailer")), (Some("3"), None));
@@ -80,12 +88,14 @@ fn curl_shows_trailers_over_either_version() {
         for (end, told) in [("close", "closed"), ("rm", "")] {
             daemon.append(S, b"abc");
             let head = daemon.dir().join("head");
-            let reader = daemon.curl([version, "-H", "TE: trailers"], S).arg("-D").arg(&head).spawn();
+            let reader =
+                daemon.curl([version, "-H", "TE: trailers"], S).arg("-D").arg(&head).spawn();
             eventually("it reads", || reader.stdout() == b"abc");
             daemon.pfs([end, S]).run().exits(0);
             reader.finish();
             let head = std::fs::read_to_string(head).unwrap();
-            let found = head.lines().find_map(|line| line.strip_prefix("pfs-end:")).unwrap_or_default();
+            let found =
+                head.lines().find_map(|line| line.strip_prefix("pfs-end:")).unwrap_or_default();
             assert_eq!(found.trim(), told, "{version}: {head}");
             let _ = daemon.pfs(["rm", "-f", S]).run();
         }

@@ -1,4 +1,5 @@
-//! Leases of processes that may use little memory: each page of a ring is the daemon's, whoever touches it first.
+//! Leases of processes that may use little memory: each page of a ring is the daemon's, whoever
+//! touches it first.
 
 use harness::{Cgroup, Daemon, Transport, digest, eventually};
 
@@ -19,20 +20,26 @@ fn a_holder_appends_to_a_ring_that_is_larger_than_all_memory_that_it_may_use() {
         writer.give(RING as usize);
     }
     eventually("all is there", || daemon.head(S) == writer.given.len() as u64);
-    assert_eq!(holder(&daemon), Some(u64::from(writer.running.pid())), "it has never lost its lease");
+    assert_eq!(
+        holder(&daemon),
+        Some(u64::from(writer.running.pid())),
+        "it has never lost its lease"
+    );
     let data = writer.finish();
     assert_eq!(group.kills(), 0);
     assert_eq!(digest(&reader.finish().exits(0).quietly().stdout), digest(&data));
 }
 
 #[test]
-fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_ended_for_want_of_memory() {
+fn a_daemon_that_may_use_little_memory_gives_leases_within_that_and_nobody_is_ended_for_want_of_memory()
+ {
     const LIMIT: u64 = 48 * MIB;
     // Streams may take half of it: the ring of a lease, and no second one of that size.
     const RING: u64 = 12 * MIB;
     let Some(group) = Cgroup::with_memory(LIMIT) else { return };
     let mut daemon = Daemon::in_cgroup(&group);
-    let reserve = daemon.pfs(["create", "--reserve", "--ring-buffer-size", "40MB", "/streamfs/large"]);
+    let reserve =
+        daemon.pfs(["create", "--reserve", "--ring-buffer-size", "40MB", "/streamfs/large"]);
     reserve.run().exits(1).says("max_memory");
     daemon.create_with_buffers(S, RING, RING);
     let reader = daemon.reader_on(Transport::Shm, S, ["--slow", "block"]);

@@ -89,7 +89,8 @@ fn an_answer_without_an_offer_is_a_protocol_error() {
         daemon.remove(S);
         daemon.create(S);
     }
-    for request in [Request::LeaseReady, Request::Published, Request::NeedsRoom { up_to: 1 }, Request::Flush]
+    for request in
+        [Request::LeaseReady, Request::Published, Request::NeedsRoom { up_to: 1 }, Request::Flush]
     {
         let mut wire = daemon.wire().greeted_to_hold();
         wire.send(&request);
@@ -104,13 +105,14 @@ fn an_answer_without_an_offer_is_a_protocol_error() {
 
 #[test]
 fn an_offer_that_is_answered_when_it_is_too_late_is_no_lease() {
-    for (number, what) in ["somebody who cannot follow reads", "somebody else writes"].into_iter().enumerate()
+    for (number, what) in
+        ["somebody who cannot follow reads", "somebody else writes"].into_iter().enumerate()
     {
         let daemon = Daemon::start();
         daemon.create_with_buffers(S, 16 * MIB, 16 * MIB);
         let mut client = offered(&daemon, S);
-        let reader =
-            (number == 0).then(|| handed_over(daemon.wire().greeted_to_share(), S, ReadOptions::default()));
+        let reader = (number == 0)
+            .then(|| handed_over(daemon.wire().greeted_to_share(), S, ReadOptions::default()));
         let second = (number == 1).then(|| daemon.appender(S));
         client.wire.send(&Request::LeaseReady);
         assert_eq!(client.wire.reply(), Some(Reply::LeaseEnded { chunks: 0, offset: 0 }), "{what}");
@@ -132,8 +134,8 @@ fn what_a_holder_sends_during_its_lease_ends_it_and_comes_after_what_it_publishe
     let head = (client.appended.len() + last.len()) as u64;
     eventually("all is there", || daemon.head(S) == head);
     assert_eq!(holder(&daemon), None);
-    let ended =
-        std::iter::from_fn(|| client.wire.reply()).find(|reply| matches!(reply, Reply::LeaseEnded { .. }));
+    let ended = std::iter::from_fn(|| client.wire.reply())
+        .find(|reply| matches!(reply, Reply::LeaseEnded { .. }));
     let Some(Reply::LeaseEnded { chunks: 1, offset }) = ended else { panic!("{ended:?}") };
     assert_eq!(offset, head - last.len() as u64);
     client.wire.send(&Request::Finish { close: false });
@@ -150,7 +152,9 @@ fn a_lease_under_which_nothing_was_appended_ends_without_an_offset() {
     let own = client.appended.len() as u64;
     daemon.append(S, other(1, 1000));
     client.wire.send(&Request::LeaseReady);
-    assert!(matches!(client.wire.reply(), Some(Reply::Leased(start)) if start.head.1 == own + 1000));
+    assert!(
+        matches!(client.wire.reply(), Some(Reply::Leased(start)) if start.head.1 == own + 1000)
+    );
     daemon.append(S, other(2, 1000));
     assert_eq!(client.wire.reply(), Some(Reply::LeaseEnded { chunks: 0, offset: 0 }));
     // Acknowledgements do not go back.
@@ -181,12 +185,21 @@ fn offered_on(wire: harness::Wire) -> Held {
 fn a_holder_that_says_anything_in_any_order_harms_nobody() {
     let mut daemon = Transport::Shm.daemon_with_http();
     daemon.create(OTHER);
-    let pairs = Transport::ALL.map(|transport| daemon.reader_on(transport, OTHER, ["--slow", "block"]));
+    let pairs =
+        Transport::ALL.map(|transport| daemon.reader_on(transport, OTHER, ["--slow", "block"]));
     let mut honest = Fed::new(daemon.pfs(["-q", "write", "--stream", "--close", OTHER]));
     let before = daemon.memory();
     for round in 0_u64..120 {
         daemon
-            .pfs(["create", "--replace", "--ring-buffer-size", "1MB", "--channel-buffer-size", "1MB", S])
+            .pfs([
+                "create",
+                "--replace",
+                "--ring-buffer-size",
+                "1MB",
+                "--channel-buffer-size",
+                "1MB",
+                S,
+            ])
             .run()
             .exits(0);
         let mut client = held(&daemon, S);
@@ -220,7 +233,9 @@ fn a_holder_that_says_anything_in_any_order_harms_nobody() {
         honest.give(1000);
         let given = honest.given.len() as u64;
         eventually("the other stream goes on", || daemon.head(OTHER) == given);
-        eventually("its writer has gone", || daemon.stat(S).unwrap()["writers"] == serde_json::json!([]));
+        eventually("its writer has gone", || {
+            daemon.stat(S).unwrap()["writers"] == serde_json::json!([])
+        });
     }
     daemon.remove(S);
     let data = honest.finish();

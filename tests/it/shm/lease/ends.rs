@@ -113,7 +113,9 @@ fn a_killed_daemon_is_noticed_by_a_holder_that_only_appends() {
         daemon.kill9();
         // What is pushed is looked after when it is so much that those who sleep are woken.
         let chunk = own(2, 40_000);
-        is_gone(Box::new(|| if pushes { writer.push(&chunk) } else { writer.append(&chunk[..10]) }));
+        is_gone(Box::new(
+            || if pushes { writer.push(&chunk) } else { writer.append(&chunk[..10]) },
+        ));
     }
     for pushes in [false, true] {
         let runtime = runtime();

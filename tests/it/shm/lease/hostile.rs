@@ -27,7 +27,8 @@ const PUBLISHED: usize = 80;
 const ROOM: usize = 96;
 /// The index begins there: the start of a chunk and its time, again and again.
 const INDEX: usize = 512;
-const WORDS: [usize; 11] = [0, TAIL, HEAD, STATUS, NOTIFY, FLOOR, READERS, PUBLISHED, ROOM, INDEX, INDEX + 1];
+const WORDS: [usize; 11] =
+    [0, TAIL, HEAD, STATUS, NOTIFY, FLOOR, READERS, PUBLISHED, ROOM, INDEX, INDEX + 1];
 
 /// The words of a ring, mapped as its holder maps them.
 struct Words {
@@ -50,7 +51,8 @@ impl Words {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a mapping at an address of the kernel's choice, which is gone when this is.
         let address =
-            unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, ring, 0) }.unwrap();
+            unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, ring, 0) }
+                .unwrap();
         Self { address, bytes }
     }
 
@@ -99,8 +101,9 @@ impl Bystanders {
     #[track_caller]
     fn start(daemon: &Daemon) -> Self {
         daemon.create_with_buffers(OTHER, MIB, MIB);
-        let readers =
-            Transport::ALL.map(|transport| daemon.reader_on(transport, OTHER, ["--slow", "block"])).into();
+        let readers = Transport::ALL
+            .map(|transport| daemon.reader_on(transport, OTHER, ["--slow", "block"]))
+            .into();
         let writer = Fed::new(daemon.pfs(["-q", "write", "--stream", "--close", OTHER]));
         Self { writer, readers }
     }
@@ -158,8 +161,9 @@ fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_a
             client.holder.try_push(super::own(1, 3000)).and_then(|()| client.holder.publish()).ok();
             client.wire.send(&Request::Published);
             let joining = daemon.reader_on(Transport::Unix, S, ["--slow", "drop"]);
-            let tail =
-                daemon.pfs(["-q", "cat", "--stream", "--tail", "100", "--until", "caught-up", S]).run();
+            let tail = daemon
+                .pfs(["-q", "cat", "--stream", "--tail", "100", "--until", "caught-up", S])
+                .run();
             // The word that tells how a stream ended is one of the ring, too.
             assert!([0, 1, 4, 7, 8].contains(&tail.code), "word {word}: {tail:?}");
             client.wire.send(&Request::Flush);
@@ -169,7 +173,10 @@ fn a_word_that_a_holder_spoils_ends_at_most_its_lease_and_harms_its_own_stream_a
             appends.exits(0);
             assert_eq!(holder(&daemon), None);
             let stat = daemon.stat(S).unwrap();
-            assert!(stat["head"].as_u64().unwrap() <= appended + 3000 + (1 << 41), "word {word}: {stat}");
+            assert!(
+                stat["head"].as_u64().unwrap() <= appended + 3000 + (1 << 41),
+                "word {word}: {stat}"
+            );
             daemon.pfs(["close", S]).run().exits(0);
             drop((client, words));
             // Each of them ends, with what the holder left of the stream and then what the other
@@ -287,7 +294,9 @@ fn a_holder_that_wakes_nobody_delays_readers_until_the_daemon_looks() {
     let (mut client, words) = held(&daemon, S);
     for _ in 0..3 {
         let all = client.appended.len() as u64;
-        eventually("they have read all", || readers.iter().all(|reader| reader.stdout_len() == all));
+        eventually("they have read all", || {
+            readers.iter().all(|reader| reader.stdout_len() == all)
+        });
         let bytes = super::own(all, 1000);
         client.holder.try_push(&bytes).unwrap();
         // As if it were stopped between publishing and waking.

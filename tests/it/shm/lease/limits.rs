@@ -28,7 +28,8 @@ fn without_memory_or_quota_for_another_ring_a_writer_goes_on_without_a_lease() {
     }
 }
 
-/// A daemon that serves HTTP, where each token may take this much memory, and a command of such a token.
+/// A daemon that serves HTTP, where each token may take this much memory, and a command of such a
+/// token.
 fn daemon_with_quota(memory: &str) -> (Daemon, TempDir, impl Fn(&Daemon, &[&str]) -> Pfs) {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
@@ -36,7 +37,9 @@ fn daemon_with_quota(memory: &str) -> (Daemon, TempDir, impl Fn(&Daemon, &[&str]
     let daemon = Daemon::with_http_config(&format!(
         "[auth]\ntoken_file = {token:?}\n[limits]\nmax_memory_per_token = \"{memory}\"\n"
     ));
-    (daemon, folder, move |daemon, args| daemon.pfs_http([]).arg("--token-file").arg(&token).args(args))
+    (daemon, folder, move |daemon, args| {
+        daemon.pfs_http([]).arg("--token-file").arg(&token).args(args)
+    })
 }
 
 #[test]
@@ -101,7 +104,11 @@ fn a_stream_whose_lease_ends_while_the_quota_is_full_takes_appends_as_before() {
         eventually("all is there", || daemon.head(S) == (writer.given.len() + bytes.len()) as u64);
         let data = writer.finish();
         let (own, others) = told_apart(&reader.finish().exits(0).quietly().stdout);
-        assert_eq!((digest(&own), digest(&others)), (digest(&data), digest(&bytes)), "{is_lowered}");
+        assert_eq!(
+            (digest(&own), digest(&others)),
+            (digest(&data), digest(&bytes)),
+            "{is_lowered}"
+        );
     }
 }
 
@@ -137,7 +144,9 @@ fn a_daemon_without_a_descriptor_to_spare_goes_on_without_leases() {
             socket.display()
         );
         let mut daemon = Pfs::new("sh").args(["-c", &command]).spawn();
-        eventually("it serves or has ended", || harness::served_by(&socket).is_some() || !daemon.runs());
+        eventually("it serves or has ended", || {
+            harness::served_by(&socket).is_some() || !daemon.runs()
+        });
         if !daemon.runs() {
             // It says that this is too few.
             continue;

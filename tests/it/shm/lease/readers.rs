@@ -22,7 +22,11 @@ fn attached(daemon: &Daemon, policies: &[&str]) -> Vec<Running> {
 }
 
 #[track_caller]
-fn attached_on<const N: usize>(daemon: &Daemon, transport: Transport, policies: [&str; N]) -> [Running; N] {
+fn attached_on<const N: usize>(
+    daemon: &Daemon,
+    transport: Transport,
+    policies: [&str; N],
+) -> [Running; N] {
     policies.map(|policy| daemon.reader_on(transport, S, ["--slow", policy]))
 }
 
@@ -43,7 +47,10 @@ fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_b
     assert!(line.is_some_and(|line| line.contains(&pid.to_string())), "{}", text.text());
     let json = daemon.pfs(["stat", "--json", S]).run().exits(0);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!((&json["writers"][0]["leased"], &json["writers"][0]["pid"]), (&true.into(), &pid.into()));
+    assert_eq!(
+        (&json["writers"][0]["leased"], &json["writers"][0]["pid"]),
+        (&true.into(), &pid.into())
+    );
     writer.give(PIECES);
     // These do.
     readers.extend(attached(&daemon, &["block"]));
@@ -52,7 +59,9 @@ fn a_writer_that_appends_much_gets_a_lease_and_readers_of_every_kind_get_every_b
     writer.gets_a_lease(&daemon);
     writer.give(PIECES);
     let data = writer.finish();
-    readers.extend(Transport::ALL.map(|transport| daemon.pfs_on(transport, ["cat", "--stream", S]).spawn()));
+    readers.extend(
+        Transport::ALL.map(|transport| daemon.pfs_on(transport, ["cat", "--stream", S]).spawn()),
+    );
     assert!(data.len() as u64 <= ALL, "the test has appended more than the stream holds");
     for reader in readers {
         assert_eq!(digest(&reader.finish().exits(0).quietly_read()), digest(&data));
@@ -101,7 +110,8 @@ fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_
         let daemon = transport.daemon_with_http();
         daemon.create_with_buffers(S, MIB, MIB);
         let reader = daemon.reader_on(transport, S, ["--slow", "block"]);
-        let mut writer = Fed::new(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
+        let mut writer =
+            Fed::new(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
         writer.gets_a_lease(&daemon);
         reader.signal(Signal::STOP);
         writer.give_meanwhile(16 * MIB as usize, |_| {
@@ -109,7 +119,8 @@ fn a_holder_waits_for_block_readers_that_stand_still_and_says_so_and_nothing_is_
             eventually("the holder waits", || {
                 let stat = daemon.stat(S).unwrap();
                 let writer = &stat["writers"][0];
-                // What the system holds for a reader may still grow: then the holder waits for a moment.
+                // What the system holds for a reader may still grow: then the holder waits for a
+                // moment.
                 let stays = head.replace(stat["head"].clone()) == Some(stat["head"].clone());
                 stays
                     && writer["waiting"] == true
@@ -139,7 +150,8 @@ fn a_holder_and_block_readers_of_shared_memory_go_on_while_the_daemon_is_stopped
     writer.give(PIECE);
     eventually("the readers have come to the leased ring", || {
         let stat = daemon.stat(S).unwrap();
-        let positions = stat["readers"].as_array().unwrap().iter().map(|reader| &reader["position"]);
+        let positions =
+            stat["readers"].as_array().unwrap().iter().map(|reader| &reader["position"]);
         positions.into_iter().all(|position| *position == writer.given.len())
     });
     daemon.signal(Signal::STOP);
@@ -160,13 +172,16 @@ fn a_block_reader_that_joins_during_a_lease_and_stands_still_loses_nothing() {
     for transport in Transport::ALL {
         let daemon = transport.daemon_with_http();
         daemon.create_with_buffers(S, MIB, MIB);
-        let mut writer = Fed::new(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
+        let mut writer =
+            Fed::new(daemon.pfs_on(Transport::Shm, ["-q", "write", "--stream", "--close", S]));
         writer.gets_a_lease(&daemon);
         writer.give(MIB as usize / 2);
         let reader = daemon.reader_on(transport, S, ["-v", "--slow", "block"]);
         reader.signal(Signal::STOP);
         writer.give_meanwhile(24 * MIB as usize, |_| {
-            eventually("the writer waits", || daemon.stat(S).unwrap()["writers"][0]["waiting"] == true);
+            eventually("the writer waits", || {
+                daemon.stat(S).unwrap()["writers"][0]["waiting"] == true
+            });
             reader.signal(Signal::CONT);
         });
         let data = writer.finish();
@@ -189,13 +204,15 @@ fn rings(pid: u32, size: u64) -> usize {
 }
 
 #[test]
-fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exactly_what_it_missed() {
+fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exactly_what_it_missed()
+{
     let stands_still = Duration::from_secs(variable("PFS_TEST_SECONDS").unwrap_or(10));
     let daemon = Transport::Shm.daemon_with_http();
     daemon.create_with_buffers(S, MIB, MIB);
     let [reader] = attached_on(&daemon, Transport::Shm, ["drop"]);
     let mut data = Vec::new();
-    // One writer after the other gets a lease, and what is appended after it leaves the ring that was leased.
+    // One writer after the other gets a lease, and what is appended after it leaves the ring that
+    // was leased.
     let append_with_lease = |data: &mut Vec<u8>| {
         let mut writer = Fed::start(&daemon, []);
         writer.gets_a_lease(&daemon);
@@ -204,7 +221,9 @@ fn a_reader_that_stands_still_for_twenty_moves_pins_one_ring_more_and_says_exact
         data.extend(b"between");
     };
     append_with_lease(&mut data);
-    eventually("the reader has read all", || daemon.stat(S).unwrap()["readers"][0]["position"] == data.len());
+    eventually("the reader has read all", || {
+        daemon.stat(S).unwrap()["readers"][0]["position"] == data.len()
+    });
     reader.signal(Signal::STOP);
     let (begin, before) = (Instant::now(), daemon.stat_number(S, "moves"));
     while daemon.stat_number(S, "moves") < before + 20 {
@@ -271,7 +290,8 @@ fn only_clients_that_know_leases_are_told_of_one() {
     let daemon = Daemon::start();
     let mut writer = Fed::start(&daemon, []);
     writer.gets_a_lease(&daemon);
-    for (wire, knows) in [(daemon.wire().greeted(), false), (daemon.wire().greeted_to_hold(), true)] {
+    for (wire, knows) in [(daemon.wire().greeted(), false), (daemon.wire().greeted_to_hold(), true)]
+    {
         let mut wire = wire;
         wire.send(&Request::Stat(S.parse().unwrap()));
         assert!(matches!(wire.reply(), Some(Reply::Stat(_))));

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 
 use harness::{Daemon, Signal, Transport, digest, eventually};
-use pfs_client::{Client, Endpoint, Event, Finish, ReadOptions, Reader, SlowPolicy, Start, WriteOptions};
+use pfs_client::{
+    Client, Endpoint, Event, Finish, ReadOptions, Reader, SlowPolicy, Start, WriteOptions,
+};
 
 use super::{Fed, MIB, holder, leased, other, own, runtime, told_apart};
 use crate::shm::S;
@@ -18,7 +20,8 @@ fn a_second_writer_ends_the_lease_and_when_it_has_gone_the_first_gets_one_again(
     let mut writer = Fed::start(&daemon, ["--close"]);
     for transport in Transport::OF_THE_SOCKET {
         writer.gets_a_lease(&daemon);
-        let mut second = daemon.pfs_on(transport, ["-q", "write", "--stream", S]).stdin_pipe().spawn();
+        let mut second =
+            daemon.pfs_on(transport, ["-q", "write", "--stream", S]).stdin_pipe().spawn();
         let mut say = |bytes: Vec<u8>| {
             second.send(&bytes);
             others.extend(bytes);
@@ -48,7 +51,8 @@ fn chunks_of_a_holder_and_of_others_are_whole_and_in_the_order_of_each() {
     const CHUNKS: u64 = 60_000;
     let daemon = Daemon::start();
     daemon.create_with_buffers(S, MIB, MIB);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let chunk = |writer: u64, number: u64| {
         let mut chunk = vec![writer as u8; 16 + (number % 300) as usize];
         chunk[..8].copy_from_slice(&number.to_le_bytes());
@@ -122,7 +126,9 @@ fn what_a_holder_has_pushed_is_sent_once_and_in_order_if_the_lease_has_ended_mea
     const SIZES: [usize; 4] = [10, 3000, 1, 9000];
     let (input, mut output) = std::io::pipe().unwrap();
     runtime().block_on(async {
-        for goes_on in ["sends", "flushes", "appends", "pushes much", "reads a file", "waits", "finishes"] {
+        for goes_on in
+            ["sends", "flushes", "appends", "pushes much", "reads a file", "waits", "finishes"]
+        {
             let daemon = Daemon::start();
             daemon.create_with_buffers(S, 8 * MIB, 8 * MIB);
             let mut writer = leased(&daemon).await;
@@ -136,7 +142,8 @@ fn what_a_holder_has_pushed_is_sent_once_and_in_order_if_the_lease_has_ended_mea
             assert_eq!(writer.appended(), writer.acked() + 4);
             assert_eq!(daemon.head(S), before, "what was not sent is nobody's");
             daemon.append(S, other(0, 100));
-            let mut expected: Vec<u8> = (0..).zip(SIZES).flat_map(|(seed, len)| own(seed, len)).collect();
+            let mut expected: Vec<u8> =
+                (0..).zip(SIZES).flat_map(|(seed, len)| own(seed, len)).collect();
             match goes_on {
                 "sends" => writer.send().await.unwrap(),
                 "flushes" => writer.flush().await.unwrap(),
@@ -187,7 +194,8 @@ async fn read(reader: &mut Reader, wanted: usize, got: &mut Vec<u8>) {
 }
 
 #[test]
-fn a_holder_that_is_stopped_while_others_append_and_then_goes_on_loses_nothing_and_doubles_nothing() {
+fn a_holder_that_is_stopped_while_others_append_and_then_goes_on_loses_nothing_and_doubles_nothing()
+{
     let daemon = Daemon::start();
     for round in 0..12 {
         let name = format!("/streamfs/{round}");

@@ -25,11 +25,17 @@ pub(in super::super) fn sample() -> Report {
         latencies: vec![(20_000, 1000)],
         ..Read::default()
     };
-    let part =
-        Read { chunks: 900, ended: began + 2_000_000_000, lost_bytes: 6400, gaps: 2, ..Read::default() };
+    let part = Read {
+        chunks: 900,
+        ended: began + 2_000_000_000,
+        lost_bytes: 6400,
+        gaps: 2,
+        ..Read::default()
+    };
     let usage = |seconds| Usage { cpu: Duration::from_secs(seconds), peak_rss: 16 * 1024 * 1024 };
     let usage = Some((usage(1), usage(3)));
-    let results = Results { args: &args, transport: "shm", wrote: &wrote, read: &[whole, part], usage };
+    let results =
+        Results { args: &args, transport: "shm", wrote: &wrote, read: &[whole, part], usage };
     Report::new(&results)
 }
 

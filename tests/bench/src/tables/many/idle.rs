@@ -12,16 +12,29 @@ use crate::{
     tables::{Bench, STEADY_CPU, a_second, settle},
 };
 
-const ATTACHED: Metric = Metric { name: "idle readers attached", unit: "readers", shown: Shown::Table };
+const ATTACHED: Metric =
+    Metric { name: "idle readers attached", unit: "readers", shown: Shown::Table };
 const SHM: Metric = Metric { name: "idle readers over shm", unit: "readers", shown: Shown::Table };
-const UNIX: Metric =
-    Metric { name: "idle readers over unix, where shm was refused", unit: "readers", shown: Shown::Table };
-const MEMORY: Metric =
-    Metric { name: "server memory for each idle reader", unit: "KiB resident", shown: Shown::Table };
-const COUNTED: Metric =
-    Metric { name: "memory for each idle reader as the server counts it", unit: "KiB", shown: Shown::Table };
-const ATTACHING: Metric =
-    Metric { name: "server CPU for each idle reader attached", unit: "microseconds", shown: Shown::Table };
+const UNIX: Metric = Metric {
+    name: "idle readers over unix, where shm was refused",
+    unit: "readers",
+    shown: Shown::Table,
+};
+const MEMORY: Metric = Metric {
+    name: "server memory for each idle reader",
+    unit: "KiB resident",
+    shown: Shown::Table,
+};
+const COUNTED: Metric = Metric {
+    name: "memory for each idle reader as the server counts it",
+    unit: "KiB",
+    shown: Shown::Table,
+};
+const ATTACHING: Metric = Metric {
+    name: "server CPU for each idle reader attached",
+    unit: "microseconds",
+    shown: Shown::Table,
+};
 
 pub(super) const NOTE: &str = "Idle readers: each attaches to a stream of its own, reads the chunk that is there, and waits. pfs \
     over its Unix socket, over HTTP as server-sent events, and over shm as far as the descriptors of the server allow, where the \
@@ -29,8 +42,14 @@ pub(super) const NOTE: &str = "Idle readers: each attaches to a stream of its ow
     of as many streams as there was time to make. The memory is the growth of the server's resident memory while they attach.";
 
 /// The peers whose readers wait.
-pub(super) const PEERS: &[Peer] =
-    &[Peer::PfsShm, Peer::PfsUnix, Peer::PfsHttp, Peer::RedisStreams, Peer::JetStream, Peer::Mosquitto];
+pub(super) const PEERS: &[Peer] = &[
+    Peer::PfsShm,
+    Peer::PfsUnix,
+    Peer::PfsHttp,
+    Peer::RedisStreams,
+    Peer::JetStream,
+    Peer::Mosquitto,
+];
 
 /// The time between two keep-alives of server-sent events. The processor time of idle readers
 /// includes a keep-alive of each.
