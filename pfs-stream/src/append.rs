@@ -1,15 +1,15 @@
-//! A writer of this process, as a [`StreamWriter`] and as an [`io::Write`].
+//! `StreamWriter` and `io::Write` for the writer of this process.
 
 use std::{fmt, io};
 
 use crate::{Chunk, Finish, StreamWriter, WriteError, Writer};
 
-/// A write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and wakes the readers.
-/// It blocks the thread while a `block` reader needs the room. There is nothing left to flush. What
-/// `write!` and `writeln!` write at once is one chunk.
+/// Each write is one chunk, of at most [`max_chunk`](Writer::max_chunk) bytes, and wakes the
+/// readers. A write blocks the thread while a `block` reader needs the room. `flush` has nothing to
+/// do. One `write!` or `writeln!` is one chunk.
 ///
 /// A writer that is dropped without [`finish`](Writer::finish) has died, whatever was written; so
-/// has one whose thread panics.
+/// has a writer whose thread panics.
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = bytes.len().min(usize::try_from(self.max_chunk()).unwrap_or(usize::MAX));
@@ -19,7 +19,8 @@ impl io::Write for Writer {
     }
 
     fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
-        // The default makes a write, and so a chunk, of each piece between two values.
+        // The default implementation writes each piece between two values separately, which would
+        // make each piece a chunk.
         self.write_all(formatted(text)?.as_bytes())
     }
 
@@ -29,11 +30,11 @@ impl io::Write for Writer {
     }
 }
 
-/// This text as it is to be written, in one piece.
+/// Formats the text in one piece.
 ///
 /// # Errors
 ///
-/// When a value in it cannot be formatted.
+/// A value in the text cannot be formatted.
 pub fn formatted(text: fmt::Arguments<'_>) -> io::Result<String> {
     let mut formatted = String::new();
     let done = fmt::Write::write_fmt(&mut formatted, text);

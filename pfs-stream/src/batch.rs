@@ -1,4 +1,4 @@
-//! Chunks that are taken out of the ring together, and handed on one by one.
+//! Read batch: chunks taken out of the ring buffer together and returned one by one.
 
 use std::{collections::VecDeque, mem};
 
@@ -9,36 +9,37 @@ use crate::{
     sink::Sink,
 };
 
-/// How much is taken at once; a larger chunk is taken alone. References keep what others keep as
-/// well, so they may be more.
+/// Maximum size of a batch; a larger chunk is taken alone. References share memory that others keep
+/// as well, so their limit is higher.
 pub(crate) const BATCH: Most = Most { copied: 64 * 1024, taken: 2 * 1024 * 1024 };
 
-/// Chunks that were taken and are still to be handed on.
+/// Chunks that were taken and not returned yet.
 ///
-/// Either copies, which share one allocation, or references to what the stream itself holds.
+/// The chunks are either copies that share one allocation, or references to chunks that the stream
+/// itself holds.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Where copies go while they are taken; empty otherwise.
+    /// Receives the copies during a read; empty otherwise.
     buffer: Vec<u8>,
-    /// Where each copy ends in what was taken, and which comes next.
+    /// The end of each copy in the allocation, and the index of the next copy to return.
     ends: Vec<usize>,
     next: usize,
     copies: Bytes,
-    /// Bytes of copies that were handed on.
+    /// Bytes of copies that were returned.
     handed: usize,
-    /// About how many came together before.
+    /// Approximate size of earlier batches, in bytes.
     before: usize,
     held: VecDeque<Bytes>,
 }
 
 impl Batch {
-    /// The next chunk.
+    /// Returns the next chunk.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Bytes> {
         if let Some(&end) = self.ends.get(self.next) {
             self.next += 1;
             let len = end.saturating_sub(mem::replace(&mut self.handed, end));
-            // The last one takes the allocation along, so that nothing is kept of it here.
+            // The last copy takes the allocation along, so that the batch keeps none of it.
             let last = self.next == self.ends.len();
             return Some(if last {
                 mem::take(&mut self.copies)
@@ -53,25 +54,25 @@ impl Batch {
         self.next == self.ends.len() && self.held.is_empty()
     }
 
-    /// Bytes that are still to be handed on.
+    /// Bytes not returned yet.
     pub(crate) fn bytes(&self) -> u64 {
         self.copies.len() as u64 + self.held.iter().map(|chunk| chunk.len() as u64).sum::<u64>()
     }
 
-    /// Makes ready to take; it must be empty.
+    /// Prepares for a read. The batch must be empty.
     pub(crate) fn begin(&mut self) {
         self.ends.clear();
         self.next = 0;
         (self.before, self.handed) = (self.handed.max(self.before / 2), 0);
     }
 
-    /// What was taken can be handed on.
+    /// Ends a read: the chunks taken can be returned.
     pub(crate) fn end(&mut self) {
         self.copies = mem::take(&mut self.buffer).into();
     }
 
-    /// Gives what is still to be handed on to a sink, at most about so many bytes of it: for a
-    /// reader that changes from one way of reading to another.
+    /// Moves the remaining chunks to a sink, up to about `max_bytes`. For a reader that switches
+    /// from events to reads into a sink.
     pub(crate) fn pour(&mut self, sink: &mut impl Sink, max_bytes: usize) -> Option<Read> {
         let (mut chunks, mut bytes) = (0, 0);
         while !self.is_empty() && bytes < max_bytes.max(1) {
@@ -95,8 +96,8 @@ impl Sink for Batch {
     fn chunks(&mut self, ends: &[usize]) {
         let begin = self.buffer.len();
         if begin == 0 {
-            // Room for as much as came before, so that it need not grow step by step. None is kept
-            // while nothing comes.
+            // Reserve as much as earlier batches took, so that the buffer need not grow step by
+            // step. An idle reader keeps no buffer.
             self.buffer.reserve(ends.last().copied().unwrap_or(0).max(self.before));
         }
         self.ends.extend(ends.iter().map(|end| begin.saturating_add(*end)));
@@ -106,7 +107,8 @@ impl Sink for Batch {
         Some(&mut self.held)
     }
 
-    /// Nothing is in it when a read begins, so all is of that read.
+    /// Clears everything: the batch is empty when a read begins, so all of its contents are of that
+    /// read.
     fn undo_to(&mut self, len: usize) {
         self.buffer.truncate(len);
         self.ends.clear();

@@ -1,15 +1,15 @@
-//! What can be appended.
+//! Chunk: the types that can be appended.
 
 use bytes::Bytes;
 
-/// What can be appended as one chunk: a reference to bytes or text, a `Vec` or a `String`, and
+/// A value that can be appended as one chunk: a reference to bytes or text, a `Vec`, a `String`, or
 /// [`Bytes`], which a [local](crate::Stream::local) stream keeps without a copy.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be appended as a chunk",
     note = "bytes and text can be, by reference: `append(&value)`"
 )]
 pub trait Chunk: AsRef<[u8]> + Send + Sync {
-    /// These bytes, if they can be kept without a copy.
+    /// Returns the bytes as a reference-counted handle if they can be kept without a copy.
     fn shared(&self) -> Option<Bytes> {
         None
     }

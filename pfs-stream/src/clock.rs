@@ -1,13 +1,14 @@
-//! Wall-clock times as the ring stores them: microseconds since the Unix epoch.
+//! Clocks: wall-clock times in microseconds since the Unix epoch, as stored in the ring buffer, and
+//! a monotonic clock.
 
 use std::{
     sync::OnceLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// The time of an append: now, as of the last tick of the system's clock, some milliseconds ago at
-/// most. That is a small part of the cost of the exact time, which would be the slowest part of a
-/// small append. To be compared with others of its kind.
+/// Wall-clock time of an append, as of the last tick of the system's coarse clock: at most some
+/// milliseconds ago. Reading the coarse clock costs a small part of reading the exact time, which
+/// would be the slowest part of a small append. Compare these times only with each other.
 #[cfg(all(target_os = "linux", not(any(miri, loom))))]
 pub(crate) fn append_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
@@ -20,7 +21,8 @@ pub(crate) fn append_time() -> u64 {
     micros(SystemTime::now())
 }
 
-/// Microseconds since some moment before the first call, never 0; nobody can set this clock.
+/// Monotonic clock: microseconds since a moment before the first call, never 0. Setting the system
+/// time does not affect this clock.
 pub(crate) fn elapsed() -> u64 {
     #[cfg(all(test, not(loom)))]
     if let Some(stopped) = stopped::now() {
@@ -30,7 +32,7 @@ pub(crate) fn elapsed() -> u64 {
     duration_micros(START.get_or_init(Instant::now).elapsed()).saturating_add(1)
 }
 
-/// Times before the epoch count as the epoch.
+/// Converts a wall-clock time. Times before the epoch count as the epoch.
 pub(crate) fn micros(time: SystemTime) -> u64 {
     duration_micros(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
@@ -43,7 +45,7 @@ pub(crate) fn time(micros: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH)
 }
 
-/// A clock that a test stops and moves, for its own thread.
+/// Paused clock for tests: stopped and advanced per thread.
 #[cfg(all(test, not(loom)))]
 pub(crate) mod stopped {
     use std::{cell::Cell, time::Duration};
@@ -56,7 +58,7 @@ pub(crate) mod stopped {
         NOW.get()
     }
 
-    /// Stops [`elapsed`](super::elapsed) if it still goes, and moves it on by so much.
+    /// Pauses [`elapsed`](super::elapsed) if it still runs, and advances it.
     pub(crate) fn advance(by: Duration) {
         NOW.set(Some(super::elapsed().saturating_add(super::duration_micros(by))));
     }

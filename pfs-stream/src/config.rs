@@ -1,4 +1,4 @@
-//! How large a stream and a registry may be.
+//! Configuration of a stream, and limits of a registry.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,29 +10,29 @@ use crate::{
 
 use pfs_proto::Peer;
 
-/// 6 MiB, the size that StreamFS gives both buffers.
+/// Default size of both buffers: 6 MiB, as in StreamFS.
 pub const DEFAULT_BUFFER_SIZE: u64 = 6 * 1024 * 1024;
 
-/// How a stream is made. Sizes in bytes, at least 1, and [`DEFAULT_BUFFER_SIZE`] by default. The
-/// ring is as large as the larger of both buffers, the [largest chunk](Self::max_chunk) as the
-/// smaller.
+/// Configuration of a stream. Sizes are in bytes, at least 1, and [`DEFAULT_BUFFER_SIZE`] by
+/// default. The ring buffer is as large as the larger of the two buffers; the [largest
+/// chunk](Self::max_chunk) is as large as the smaller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamConfig {
-    /// How much history a new reader gets.
+    /// Size of the history that a new reader gets.
     pub ring_buffer_size: u64,
-    /// How far a reader that was live may lag before its slow policy acts.
+    /// How far a live reader may lag before its slow policy acts.
     pub channel_buffer_size: u64,
-    /// Remove the stream when it was not used for this long: nothing appended, and not
-    /// [renewed](crate::Stream::renew).
+    /// Time to live: remove the stream when it was not used for this long. An append or a
+    /// [renewal](crate::Stream::renew) counts as use; reading does not.
     pub ttl: Option<Duration>,
-    /// Remove the stream at this time, whatever is done with it.
+    /// Deadline: remove the stream at this time, whether it is in use or not.
     pub deadline: Option<SystemTime>,
-    /// Media type of the contents; kept for readers, never interpreted.
+    /// Media type of the contents. Stored for readers, never interpreted.
     pub content_type: Option<String>,
-    /// Who makes it; kept for its stats.
+    /// The creator of the stream. Stored for its stats.
     pub owner: Peer,
-    /// Whether it takes the memory for all that it may hold when it is made. Otherwise it takes
-    /// more as it needs more.
+    /// Allocate memory for the full ring buffer when the stream is created. Otherwise the ring
+    /// buffer starts small and grows when needed.
     pub reserve: bool,
 }
 
@@ -51,57 +51,55 @@ impl Default for StreamConfig {
 }
 
 impl StreamConfig {
-    /// This configuration, with both buffers of so many bytes, at least 1.
+    /// Sets the size of both buffers, in bytes, at least 1.
     #[must_use]
     pub fn buffer_size(self, bytes: u64) -> Self {
         self.ring_buffer_size(bytes).channel_buffer_size(bytes)
     }
 
-    /// This configuration, with so much history for a new reader, in bytes, at least 1.
+    /// Sets the size of the history that a new reader gets, in bytes, at least 1.
     #[must_use]
     pub fn ring_buffer_size(self, bytes: u64) -> Self {
         Self { ring_buffer_size: bytes, ..self }
     }
 
-    /// This configuration, with a live reader that may lag by so many bytes, at least 1, before its
-    /// slow policy acts.
+    /// Sets how far a live reader may lag before its slow policy acts, in bytes, at least 1.
     #[must_use]
     pub fn channel_buffer_size(self, bytes: u64) -> Self {
         Self { channel_buffer_size: bytes, ..self }
     }
 
-    /// This configuration, with a stream that is removed when it was not used for so long.
+    /// Sets the time to live: the stream is removed when it was not used for `ttl`.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }
     }
 
-    /// This configuration, with a stream that is removed at this time.
+    /// Sets the deadline: the stream is removed at this time.
     #[must_use]
     pub fn deadline(self, deadline: SystemTime) -> Self {
         Self { deadline: Some(deadline), ..self }
     }
 
-    /// This configuration, with this media type of the contents.
+    /// Sets the media type of the contents.
     #[must_use]
     pub fn content_type(self, content_type: impl Into<String>) -> Self {
         Self { content_type: Some(content_type.into()), ..self }
     }
 
-    /// This configuration, for a stream that this one makes.
+    /// Sets the creator of the stream.
     #[must_use]
     pub fn owner(self, owner: Peer) -> Self {
         Self { owner, ..self }
     }
 
-    /// This configuration, with a stream that takes the memory for all that it may hold when it is
-    /// made, or not.
+    /// Sets whether memory for the full ring buffer is allocated when the stream is created.
     #[must_use]
     pub fn reserve(self, reserve: bool) -> Self {
         Self { reserve, ..self }
     }
 
-    /// Bytes of memory that a stream of this name takes at full size.
+    /// Memory in bytes that a stream of this name takes at full size.
     ///
     /// # Errors
     ///
@@ -111,7 +109,7 @@ impl StreamConfig {
         Ok(self.layout().bytes() + overhead(name))
     }
 
-    /// Whether the sizes are possible.
+    /// Validates the sizes.
     pub(crate) fn check(&self) -> Result<(), CreateError> {
         for size in [self.ring_buffer_size, self.channel_buffer_size] {
             if !(1..=MAX_RING_BYTES).contains(&size) {
@@ -121,28 +119,28 @@ impl StreamConfig {
         Ok(())
     }
 
-    /// The layout of a ring of full size.
+    /// Layout of the ring buffer at full size.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(self.ring_buffer_size.max(self.channel_buffer_size))
     }
 
-    /// The layout of the first ring.
+    /// Layout of the ring buffer at creation.
     pub(crate) fn first_layout(&self) -> Layout {
         if self.reserve { self.layout() } else { self.layout().initial() }
     }
 
-    /// The largest chunk that every reader can be given: one that fits a new reader's history
-    /// and does not by itself make a live reader lag too far.
+    /// The largest chunk that every reader can get, in bytes: it fits a new reader's history and
+    /// does not by itself make a live reader lag too far.
     pub fn max_chunk(&self) -> u64 {
         self.ring_buffer_size.min(self.channel_buffer_size)
     }
 
-    /// The bytes of chunks that are appended together.
+    /// The total size in bytes of chunks that are appended together.
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLarge`] or [`WriteError::TooMany`] if that is more than the stream takes at
-    /// once.
+    /// [`WriteError::TooLarge`] or [`WriteError::TooMany`] if the stream does not accept that much
+    /// at once.
     pub fn total<'a>(
         &self,
         chunks: impl IntoIterator<Item = &'a [u8]>,
@@ -163,22 +161,22 @@ impl StreamConfig {
     }
 }
 
-/// What the streams of a registry, or of one owner in it, may take together.
+/// Limits on all streams of a registry, or on those of one owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Streams at a time.
+    /// Maximum number of streams at a time.
     pub max_streams: usize,
-    /// Bytes of all rings as they are, with indexes and headers, whether touched yet or not, and
-    /// of what is beside them.
+    /// Maximum memory in bytes. Counts all ring buffers at their present size, with indexes and
+    /// headers, whether their pages were touched or not, and the overhead of each stream.
     pub max_memory: u64,
 }
 
 impl Limits {
-    /// No limit at all.
+    /// No limits.
     pub const UNLIMITED: Self = Self { max_streams: usize::MAX, max_memory: u64::MAX };
 
-    /// Streams at a time whose memory other processes can be given: as many as there may be, and as
-    /// `max_memory` has room for.
+    /// The maximum number of streams whose memory can be shared with other processes at a time:
+    /// `max_streams`, or fewer if `max_memory` has no room for that many.
     pub fn max_shared_streams(self) -> u64 {
         let smallest = Layout::new(1).bytes();
         (self.max_streams as u64).min(self.max_memory / smallest)

@@ -1,5 +1,4 @@
-//! What can go wrong, an enum per operation, wherever the stream is: in this process or with a
-//! daemon.
+//! Error types, one enum per operation, for streams in this process and with a daemon alike.
 
 use std::{error::Error, fmt, io, ops::Deref, sync::Arc, time::Duration};
 
@@ -7,185 +6,182 @@ use thiserror::Error;
 
 use crate::ring::Violation;
 
-/// Why a stream was not made.
+/// Error creating a stream.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// There is a stream of this name.
+    /// A stream of this name exists.
     #[error("a stream of this name exists already")]
     Exists,
-    /// The registry holds as many streams as it may.
+    /// The registry holds its maximum number of streams.
     #[error("{limit} streams exist, and no more are allowed")]
     TooManyStreams {
         /// Streams allowed.
         limit: usize,
     },
-    /// The registry's rings would take more memory than they may.
+    /// The registry's streams would take more memory than the limit.
     #[error("it needs {needed} bytes of memory; {used} of the {limit} bytes allowed are taken")]
     TooMuchMemory {
         /// Bytes that the new stream takes.
         needed: u64,
-        /// Bytes taken already.
+        /// Bytes in use.
         used: u64,
         /// Bytes allowed.
         limit: u64,
     },
-    /// As many streams are charged to the [`Quota`](crate::Quota) as it allows.
+    /// The [`Quota`](crate::Quota) holds its maximum number of streams.
     #[error("{used} of the {limit} streams that the quota allows are taken")]
     QuotaOfStreams {
-        /// Streams that are charged to it.
+        /// Streams charged to the quota.
         used: u64,
         /// Streams allowed.
         limit: u64,
     },
-    /// The streams that are charged to the [`Quota`](crate::Quota) would take more memory than it
-    /// allows.
+    /// The streams charged to the [`Quota`](crate::Quota) would take more memory than its limit.
     #[error(
         "it needs {needed} bytes of memory; {used} of the {limit} bytes that the quota allows are taken"
     )]
     QuotaOfMemory {
         /// Bytes that the new stream takes.
         needed: u64,
-        /// Bytes that the streams charged to it take.
+        /// Bytes that the streams charged to the quota take.
         used: u64,
         /// Bytes allowed.
         limit: u64,
     },
-    /// A buffer size that no stream can have.
+    /// A buffer size is out of range.
     #[error("buffer sizes must be from 1 byte to {max} bytes, not {size}")]
     BadSize {
-        /// The size asked for, in bytes.
+        /// The requested size, in bytes.
         size: u64,
         /// The largest size, in bytes.
         max: u64,
     },
-    /// The system gave no memory.
+    /// The system could not allocate the ring buffer.
     #[error("the system gave no memory for the ring: {0}")]
     OutOfMemory(Arc<io::Error>),
 }
 
-// Not by the derive, which would make the cause, which the message has, a source that a chain of
-// errors prints once more.
+// Written by hand instead of derived: thiserror's `#[from]` makes the cause a source as well. The
+// message contains the cause, so a printed error chain would repeat it.
 impl From<io::Error> for CreateError {
     fn from(error: io::Error) -> Self {
         Self::OutOfMemory(Arc::new(error))
     }
 }
 
-/// Why a reader or writer was not attached.
+/// Error attaching a reader or a writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// The stream takes no more writers.
+    /// The stream is closed and takes no more writers.
     #[error("the stream is closed")]
     Closed,
-    /// The stream is gone.
+    /// The stream was removed.
     #[error("the stream was removed")]
     Removed,
-    /// A reader asked to start where nothing is yet.
+    /// The start offset of a reader is past head.
     #[error("offset {offset} is past the end of the stream, which is at {head}")]
     PastHead {
-        /// The offset asked for.
+        /// The requested offset.
         offset: u64,
-        /// Where head was.
+        /// Head at that moment.
         head: u64,
     },
 }
 
-/// Why a chunk was not appended, or a writer cannot go on. A chunk is in the stream whole or not at
-/// all.
+/// Error appending a chunk or using a writer. A chunk is in the stream whole or not at all.
 ///
-/// As an [`io::Error`] it is found again by [`WriteError::from_io_error`].
+/// [`WriteError::from_io_error`] recovers a `WriteError` that was converted to an [`io::Error`].
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The chunk is larger than the stream takes. Nothing of it is in the stream, and the writer
-    /// can go on.
+    /// The chunk is larger than the stream's maximum. Nothing of it is in the stream, and the
+    /// writer can go on.
     #[error("a chunk of {size} bytes is larger than the {max} bytes that the stream takes at once")]
     TooLarge {
-        /// Bytes of the chunk.
+        /// Size of the chunk in bytes.
         size: u64,
         /// Bytes allowed.
         max: u64,
     },
-    /// There are more chunks than the stream takes together. None of them is in the stream, and the
-    /// writer can go on.
+    /// Too many chunks to append together. None of them is in the stream, and the writer can go on.
     #[error("{count} chunks are more than the {max} that the stream takes at once")]
     TooMany {
-        /// Chunks.
+        /// Number of chunks.
         count: u64,
         /// Chunks allowed.
         max: u64,
     },
-    /// The ring of the stream must grow for the chunk, and the memory that streams may take is used
-    /// up. Nothing of the chunk is in the stream, and the writer can go on.
+    /// The ring buffer must grow for this chunk, and the memory limit leaves no room. Nothing of
+    /// the chunk is in the stream, and the writer can go on.
     #[error(
         "there are no {needed} bytes of memory left, into which the stream would have to grow for this chunk"
     )]
     NoMemory {
-        /// Bytes of the larger ring.
+        /// Bytes of the larger ring buffer.
         needed: u64,
     },
-    /// A `block` reader needs the room, and the append was not to wait. Nothing of the chunk is in
-    /// the stream.
+    /// A `block` reader needs the room, and the append was asked not to wait. Nothing of the chunk
+    /// is in the stream.
     #[error("a reader that has not read on yet needs the room")]
     Full,
-    /// The stream takes no more appends.
+    /// The stream is closed and takes no more appends.
     #[error("the stream is closed")]
     Closed,
-    /// The stream is gone.
+    /// The stream was removed.
     #[error("the stream was removed")]
     Removed,
-    /// The daemon that held the stream has gone away. What was not flushed may be in the stream or
-    /// not.
+    /// The daemon that held the stream has gone away. Chunks that were not flushed may or may not
+    /// be in the stream.
     #[error("the daemon went away")]
     DaemonGone(#[source] Cause),
-    /// Anything else; the cause says what.
+    /// Any other error, described by the cause.
     #[error(transparent)]
     Other(Cause),
 }
 
-/// Why a reader gets nothing more. None of these is the end of the stream.
+/// Error that stops or interrupts a reader. None of these is the end of the stream.
 ///
-/// As an [`io::Error`] it is found again by [`ReadError::from_io_error`].
+/// [`ReadError::from_io_error`] recovers a `ReadError` that was converted to an [`io::Error`].
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The stream was removed while it was read.
+    /// The stream was removed.
     #[error("the stream was removed")]
     Removed,
-    /// The reader did not keep up, and its policy was to be
-    /// [disconnected](pfs_proto::SlowPolicy::Disconnect) then.
+    /// The reader did not keep up, and its policy is
+    /// [disconnect](pfs_proto::SlowPolicy::Disconnect).
     #[error("the reader was too slow{}", behind(*.lag))]
     TooSlow {
-        /// How many bytes behind head it was, where that is known: a daemon does not tell.
+        /// How many bytes the reader was behind head; `None` where that is unknown, because a
+        /// daemon does not tell.
         lag: Option<u64>,
     },
-    /// The last writers are gone, and one of them died instead of finishing, or finished as failed.
-    /// Adapters that only know bytes and errors say it so; as an event it is
+    /// The last writers are gone, and at least one of them died without finishing or finished as
+    /// failed. Adapters that know only bytes and errors return this; as an event it is
     /// [`End::WriterDied`](pfs_proto::End::WriterDied).
     #[error("a writer died without finishing, or failed")]
     WriterDied,
-    /// The stream was closed as failed: what came is not all that there should be. Adapters that
-    /// only know bytes and errors say it so; as an event it is
-    /// [`End::Failed`](pfs_proto::End::Failed).
+    /// The stream was closed as failed: its data is incomplete. Adapters that know only bytes and
+    /// errors return this; as an event it is [`End::Failed`](pfs_proto::End::Failed).
     #[error("the stream was closed as failed")]
     Failed,
-    /// Nothing came for so long, as a stall detector (feature `tokio`) was asked to tell. The one
-    /// error after which reading goes on.
+    /// Nothing came for the time set on a stall detector (feature `tokio`). The only error after
+    /// which reading continues.
     #[error("nothing came for {after:?}")]
     Stalled {
-        /// How long it was waited for.
+        /// How long the stall detector waited.
         after: Duration,
     },
-    /// The memory that the reader shares with the stream's writer holds what no writer writes. What
-    /// was read before is right.
+    /// The ring buffer in shared memory is corrupt: it holds values that no writer writes. The data
+    /// read before is valid.
     #[error("the stream's ring was spoiled: {0}")]
     Spoiled(Violation),
     /// The daemon that held the stream has gone away.
     #[error("the daemon went away")]
     DaemonGone(#[source] Cause),
-    /// Anything else; the cause says what.
+    /// Any other error, described by the cause.
     #[error(transparent)]
     Other(Cause),
 }
@@ -194,12 +190,12 @@ fn behind(lag: Option<u64>) -> String {
     lag.map_or_else(String::new, |lag| format!(": it was {lag} bytes behind"))
 }
 
-/// What caused an error: another error, which all clones share.
+/// Cause of an error: another error, shared by all clones.
 #[derive(Clone, Debug)]
 pub struct Cause(Arc<dyn Error + Send + Sync + 'static>);
 
 impl Cause {
-    /// This error as a cause.
+    /// Wraps an error as a cause.
     pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(error))
     }
@@ -231,7 +227,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Whether both are the same error, and not only alike.
+/// Compares by identity: two causes are equal if they are the same error, not if they look alike.
 impl PartialEq for Cause {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -239,19 +235,20 @@ impl PartialEq for Cause {
 }
 
 impl ReadError {
-    /// Whether nothing follows it but itself. So it is with all but [`Stalled`](Self::Stalled).
+    /// Returns true if every later call returns the same error. True for all errors except
+    /// [`Stalled`](Self::Stalled).
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Stalled { .. })
     }
 
-    /// The one that this error stands for, if it does.
+    /// Recovers the `ReadError` inside an [`io::Error`], if there is one.
     pub fn from_io_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }
 
 impl WriteError {
-    /// The one that this error stands for, if it does.
+    /// Recovers the `WriteError` inside an [`io::Error`], if there is one.
     pub fn from_io_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }

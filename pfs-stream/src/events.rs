@@ -1,4 +1,4 @@
-//! What happens to a stream, told to whoever watches it, without anybody waiting for them.
+//! Stream events: tells watchers what happens to a stream. The stream never waits for a watcher.
 
 use std::{
     collections::VecDeque,
@@ -13,28 +13,27 @@ use std::{
 
 use pfs_proto::StreamEvent;
 
-/// So many events are kept for a watcher that is behind; of the rest it is told how many there
-/// were.
+/// Events queued for a slow watcher. Later events are counted but not kept.
 const MAX_QUEUED_EVENTS: usize = 256;
 
-/// Those who watch a stream. Costs whoever has something to tell a load while there are none.
+/// The watchers of a stream. Costs one load per event while there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
-    /// How many there are, readable without the lock.
+    /// Number of watchers, readable without the lock.
     count: AtomicUsize,
     queues: Mutex<Vec<Arc<Queue>>>,
-    /// Readers that were given a number.
+    /// The number that was last given to a reader.
     numbered: AtomicU64,
 }
 
-/// What one watcher was told and has not taken.
+/// Events that one watcher was told and has not taken.
 #[derive(Debug, Default)]
 struct Queue(Mutex<Told>);
 
 #[derive(Debug, Default)]
 struct Told {
     events: VecDeque<StreamEvent>,
-    /// Events after these that were not kept.
+    /// Events after the queued ones that were not kept.
     missed: u64,
     removed: bool,
     waker: Option<Waker>,
@@ -45,13 +44,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watchers {
-    /// The number of the next reader.
+    /// Assigns the next reader number.
     pub(crate) fn number(&self) -> u64 {
         self.numbered.fetch_add(1, Relaxed).saturating_add(1)
     }
 
-    /// Puts an event where all will find it. To be called under the lock that decides the order of
-    /// such events, and [`wake`](Self::wake) when it is released.
+    /// Queues an event for every watcher. Call under the lock that decides the order of these
+    /// events, and call [`wake`](Self::wake) after releasing that lock.
     pub(crate) fn tell(&self, event: StreamEvent) {
         if self.count.load(Relaxed) > 0 {
             for queue in lock(&self.queues).iter() {
@@ -60,7 +59,7 @@ impl Watchers {
         }
     }
 
-    /// Wakes those who have something to take.
+    /// Wakes the watchers that have events to take.
     pub(crate) fn wake(&self) {
         if self.count.load(Relaxed) > 0 {
             let wakers: Vec<Waker> = lock(&self.queues)
@@ -71,7 +70,7 @@ impl Watchers {
         }
     }
 
-    /// One more. If the stream is gone already, it is told that.
+    /// Adds a watcher. `removed` says that the stream is gone already; the watcher is told so.
     pub(crate) fn watch(self: &Arc<Self>, removed: bool) -> Events {
         let queue = Arc::<Queue>::default();
         lock(&queue.0).removed = removed;
@@ -108,11 +107,12 @@ impl Told {
     }
 }
 
-/// What happens to a stream, from [`Stream::events`](crate::Stream::events) on. Dropping it ends
-/// the watching.
+/// Events of a stream, from the call of [`Stream::events`](crate::Stream::events) on. Dropping this
+/// value stops watching.
 ///
-/// Nobody waits for it: when it is far behind, events are left out, and [`StreamEvent::Missed`]
-/// tells in their place how many. That a stream was removed is never left out.
+/// The stream does not wait for a watcher. When a watcher is too far behind, events are left out,
+/// and [`StreamEvent::Missed`] in their place tells how many. [`StreamEvent::Removed`] is never
+/// left out.
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -135,10 +135,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event, however long it takes. After [`StreamEvent::Removed`] there is none: `None`,
-    /// ever after.
-    ///
-    ///
+    /// Waits for the next event. Returns `None` after [`StreamEvent::Removed`].
     ///
     /// # Cancel safety
     ///
@@ -147,12 +144,12 @@ impl Events {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// As [`next`](Self::next), but blocks the thread while it waits.
+    /// Like [`next`](Self::next), but blocks the thread while it waits.
     pub fn next_blocking(&mut self) -> Option<StreamEvent> {
         pollster::block_on(self.next())
     }
 
-    /// As [`next`](Self::next), for futures written by hand.
+    /// Polls for the next event, for hand-written futures. Otherwise like [`next`](Self::next).
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamEvent>> {
         if self.ended {
             return Poll::Ready(None);
@@ -170,7 +167,7 @@ impl Events {
         }
     }
 
-    /// The next event, if there is one now.
+    /// Returns the next event if there is one now. Does not wait.
     pub fn try_next(&mut self) -> Option<StreamEvent> {
         match self.poll_next(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(event) => event,

@@ -1,5 +1,5 @@
-//! Extensions: data that a host attaches to a stream, one value of each type. They are dropped with
-//! the stream.
+//! Extensions: data that a host attaches to a stream, one value of each type. Extensions are
+//! dropped with the stream.
 
 use std::{
     any::Any,
@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// At most one value of each type.
+/// A map with at most one value of each type.
 #[derive(Default)]
 pub(crate) struct Extensions(Mutex<Vec<Arc<dyn Any + Send + Sync>>>);
 
@@ -18,7 +18,7 @@ impl fmt::Debug for Extensions {
 }
 
 impl Extensions {
-    /// The value of this type, made on first use.
+    /// Returns the value of this type, created on first use.
     pub(crate) fn get<T: Any + Send + Sync + Default>(&self) -> Arc<T> {
         let mut extensions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = extensions.iter().find_map(|value| Arc::clone(value).downcast::<T>().ok());

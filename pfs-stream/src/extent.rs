@@ -1,22 +1,23 @@
-//! What a stream holds at one moment, without the rest of its stats.
+//! Extent of a stream: its readable range at one moment, without the other stats.
 
-/// From where to where a stream can be read, and whether more may come.
+/// The readable range of a stream, and whether more may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Offset of the oldest chunk that is still readable.
     pub tail: u64,
     /// Offset after the newest byte.
     pub head: u64,
-    /// Whether it takes no more appends.
+    /// True if the stream takes no more appends.
     pub closed: bool,
-    /// Whether it was closed as failed: what it holds is not all that there should be.
+    /// True if the stream was closed as failed: its data is incomplete.
     pub failed: bool,
-    /// Whether it is gone.
+    /// True if the stream was removed.
     pub removed: bool,
 }
 
 impl Extent {
-    /// Whether head is the end of the stream as it should be: it is closed, and not as failed.
+    /// Returns true if head is the complete end of the stream: the stream is closed, and not as
+    /// failed.
     pub fn is_complete(&self) -> bool {
         self.closed && !self.failed
     }

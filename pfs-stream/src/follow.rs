@@ -1,4 +1,4 @@
-//! A reader of this process, as a [`StreamReader`].
+//! Event API of the reader: `next`, and the `StreamReader` implementation.
 
 use std::{
     future::Future,
@@ -11,11 +11,11 @@ use pfs_proto::Event;
 use crate::{ReadError, Reader, StreamReader, reader::Taken};
 
 impl Reader {
-    /// The next event, however long it takes.
+    /// Waits for the next event.
     ///
     /// # Errors
     ///
-    /// [`ReadError`]; then the same again.
+    /// [`ReadError`]; every later call returns the same error.
     ///
     /// # Cancel safety
     ///
@@ -26,11 +26,11 @@ impl Reader {
         NextEvent(self)
     }
 
-    /// As [`next`](Self::next), but blocks the thread while it waits.
+    /// Like [`next`](Self::next), but blocks the thread while it waits.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// [`ReadError`]; every later call returns the same error.
     pub fn next_blocking(&mut self) -> Result<Event, ReadError> {
         match self.try_next()? {
             Some(event) => Ok(event),
@@ -38,11 +38,11 @@ impl Reader {
         }
     }
 
-    /// As [`next`](Self::next), but does not wait: `None` if there is nothing now.
+    /// Like [`next`](Self::next), but does not wait: `None` if there is no event now.
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// [`ReadError`]; every later call returns the same error.
     pub fn try_next(&mut self) -> Result<Option<Event>, ReadError> {
         loop {
             if let Some(chunk) = self.batch.next() {
@@ -57,8 +57,8 @@ impl Reader {
     }
 }
 
-/// The next event of a reader. Compiled into whoever awaits it: the call, and what it would return
-/// through memory, would take longer than to hand on a small chunk.
+/// Future of the next event. Inlined into the code that awaits it: a call that returns its result
+/// through memory would take longer than returning a small chunk.
 struct NextEvent<'a>(&'a mut Reader);
 
 impl Future for NextEvent<'_> {
@@ -74,8 +74,8 @@ impl StreamReader for Reader {
     #[inline(always)]
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
-            // A chunk comes by no way but this one: what it is returned in need not be in memory,
-            // where the rest is.
+            // The only place that returns a chunk, so the compiler can keep the chunk in registers.
+            // Other results are returned through memory.
             if let Some(chunk) = self.batch.next() {
                 return Poll::Ready(Ok(Event::Chunk(chunk)));
             }

@@ -1,14 +1,15 @@
-//! The engine of pfs: named byte streams in memory, each with a ring of recent data and fan-out to
-//! any number of readers.
+//! Broadcast engine of pfs: named, append-only byte streams in memory. Each stream is a ring buffer
+//! of recent chunks that any number of readers follow.
 //!
-//! A [`Stream`] is appended to by [`Writer`]s and followed by [`Reader`]s. A reader starts with the
-//! history that the ring still holds and goes on live, with no gap and no duplicate between the
-//! two. It takes no lock, has no queue, and sees each chunk whole or is told exactly which offsets
-//! it lost. A [`Registry`] holds streams by name, within limits.
+//! [`Writer`]s append chunks to a [`Stream`], and [`Reader`]s follow the stream, each at its own
+//! pace. A reader first gets the history that the ring buffer still holds and then continues live,
+//! with no gap and no duplicate in between. A reader takes no lock and has no queue. It returns
+//! each chunk whole, or reports exactly which offsets it lost. A [`Registry`] holds streams by
+//! name, within limits.
 //!
-//! What it is not: it knows no sockets, no files and no runtime. Waiting is by
-//! [`std::task::Waker`]s, so the same types serve a thread (`*_blocking`), any async runtime, and a
-//! model checker (loom, with `--cfg loom`).
+//! The crate is not a server: it uses no sockets, no files and no async runtime. Waiting is built
+//! on [`std::task::Waker`], so the same types serve threads (`*_blocking`), any async runtime, and
+//! the model checker loom (`--cfg loom`).
 //!
 //! # Fan-out
 //!
@@ -42,14 +43,15 @@
 //! }
 //! ```
 //!
-//! Only [`Event::End`] is the end. A `while let Event::Chunk(..)` loop stops at the first gap, and
-//! at a daemon's stream, whose first event is [`Event::Attached`], before the first chunk.
+//! Only [`Event::End`] ends a stream. A `while let Event::Chunk(..)` loop stops at the first gap.
+//! It also stops before the first chunk of a daemon's stream, because that stream's first event is
+//! [`Event::Attached`].
 //!
-//! # In a thread
+//! # Threads
 //!
-//! [`Stream::local`] makes a stream for this process, which holds large chunks by reference;
-//! [`Stream::new`] makes one whose ring other processes can be handed. A writer is an
-//! [`std::io::Write`], a reader an iterator:
+//! [`Stream::local`] creates a stream for this process, which keeps large chunks by reference.
+//! [`Stream::new`] creates a stream whose ring buffer can be shared with other processes. A writer
+//! implements [`std::io::Write`], and a reader is an iterator:
 //!
 //! ```
 //! use std::io::Write;
@@ -70,20 +72,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A gap is an error item behind which reading goes on. A stream that was removed, and a reader
-//! that was too slow for its policy, are a [`ReadError`] and never the end. A writer that is
-//! dropped without [`Writer::finish`] has died, and readers that ask ([`Until::WritersGone`]) are
-//! told so; each clone of a writer is a writer of its own.
+//! # Lag and gaps
 //!
-//! | to | there is | feature |
+//! A reader lags when writers append faster than it reads. Its [`SlowPolicy`] decides what happens
+//! when the lag exceeds the stream's [`channel_buffer_size`](StreamConfig::channel_buffer_size):
+//! writers wait for the reader (`block`), the reader loses the oldest chunks (`drop`), or reading
+//! fails with [`ReadError::TooSlow`] (`disconnect`). Loss is never silent: the reader gets an
+//! [`Event::Gap`] with the exact range of lost offsets. Adapters that know only bytes and errors
+//! return the gap as a [`LostData`] error. Reading continues after a gap.
+//!
+//! # Closing
+//!
+//! [`Writer::finish`] ends a writer and, with [`Finish::Close`], the stream. A writer that is
+//! dropped without `finish` has died, and readers that stop with the last writer
+//! ([`Until::WritersGone`]) are told so. Each clone of a writer is a writer of its own. A reader of
+//! a removed stream, or one too slow for its policy, gets a [`ReadError`] and never the end.
+//!
+//! # Adapters
+//!
+//! | task | type | feature |
 //! |---|---|---|
 //! | write code for streams of this process and of a daemon alike | [`StreamReader`], [`StreamWriter`] | |
-//! | follow bytes in asynchronous code | [`ByteStream`] | `futures`, `tokio` |
-//! | follow bytes or events in a thread | [`ByteIter`], [`EventIter`] | |
-//! | see readers come, go and lose something | [`Stream::events`] | |
-//! | write as to a file of tokio's | `ByteWriter` | `tokio` |
-//! | send values | `TypedWriter`, `TypedReader` | `serde`, `postcard` |
-//! | notice that nothing comes, keep to a rate | `StallDetector`, `Throttle` | `tokio` |
+//! | read bytes in async code | [`ByteStream`] | `futures`, `tokio` |
+//! | read bytes or events in a thread | [`ByteIter`], [`EventIter`] | |
+//! | watch readers attach, detach and lose data | [`Stream::events`] | |
+//! | write through `tokio::io::AsyncWrite` | `ByteWriter` | `tokio` |
+//! | send typed values | `TypedWriter`, `TypedReader` | `serde`, `postcard` |
+//! | detect a stalled stream, limit the rate | `StallDetector`, `Throttle` | `tokio` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::exhaustive_enums)]

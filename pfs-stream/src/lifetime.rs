@@ -1,4 +1,4 @@
-//! How long a stream lives, unless it is removed before. A time to live is measured by a clock that
+//! Time to live and idle time of a stream. A time to live is measured by a monotonic clock, which
 //! cannot be set; only a deadline is a time of day.
 
 use std::time::Duration;
@@ -8,16 +8,18 @@ use crate::{
     sync::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// When a stream was last used. Times are as [`clock::elapsed`] has them.
+/// Records when a stream was last used. Times are those of [`clock::elapsed`].
 #[derive(Debug)]
 pub(crate) struct Lifetime {
-    /// When it was made or last used; an append is noted only where it renews a time to live.
+    /// When the stream was created or last used. An append is recorded only if it renews a time to
+    /// live.
     used: AtomicU64,
-    /// When a reader or a writer last left it; 0 before.
+    /// When a reader or a writer last detached; 0 before.
     left: AtomicU64,
-    /// Those who use it all the time, besides readers and writers.
+    /// Number of [holds](crate::Hold), which count as constant use besides readers and writers.
     holds: AtomicUsize,
-    /// Its place in its registry's queue. Only for who has the lock of that.
+    /// The stream's place in its registry's expiry queue. Accessed only under the lock of that
+    /// queue.
     due: AtomicU64,
 }
 
@@ -27,34 +29,35 @@ impl Lifetime {
         Self { used, left: AtomicU64::new(0), holds, due: AtomicU64::new(0) }
     }
 
-    /// Begins the time to live anew.
+    /// Restarts the time to live.
     pub(crate) fn renew(&self) {
         self.used.fetch_max(clock::elapsed(), Ordering::AcqRel);
     }
 
-    /// Begins one more use that goes on until [`reclaim`](Self::reclaim).
+    /// Begins a use that lasts until [`reclaim`](Self::reclaim).
     pub(crate) fn hold(&self) {
         self.holds.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Ends such a use. The time to live begins anew.
+    /// Ends a use that [`hold`](Self::hold) began. The time to live restarts.
     pub(crate) fn reclaim(&self) {
         self.renew();
         self.holds.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Notes that a reader or a writer leaves, which is counted until after that.
+    /// Records that a reader or a writer detaches. Called before the reader or writer is removed
+    /// from the count.
     pub(crate) fn leave(&self) {
         self.left.fetch_max(clock::elapsed(), Ordering::AcqRel);
     }
 
-    /// How long nobody has used it, except by reading.
+    /// How long the stream was not used. Reading is not a use.
     pub(crate) fn unused_for(&self) -> Duration {
         self.passed_since(self.used.load(Ordering::Acquire))
     }
 
-    /// How long nobody has used it, if no reader and no writer is attached now. Every append has a
-    /// writer, which leaves later.
+    /// How long the stream was idle. Only meaningful if no reader and no writer is attached now.
+    /// Appends are covered, because each append has a writer, which detaches later.
     pub(crate) fn idle_for(&self) -> Duration {
         self.passed_since(self.used.load(Ordering::Acquire).max(self.left.load(Ordering::Acquire)))
     }
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_ends_no_time_to_live() {
-        // As if the time of day had been set forward since the stream was made and appended to.
+        // Sets the time of the last append as if the time of day had been set forward since.
         let (registry, stream) =
             registry_with(StreamConfig { ttl: Some(TTL), ..Default::default() });
         stream.writer().unwrap().try_append(b"x").unwrap();

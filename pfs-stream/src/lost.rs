@@ -1,11 +1,10 @@
-//! What a reader lost, where there are only bytes and errors.
+//! Error type for a gap, for adapters that know only bytes and errors.
 
 use std::io;
 
 use thiserror::Error;
 
-/// A gap, where there are only bytes and errors: these will never come, and what follows goes on
-/// after them.
+/// A gap as an error: these bytes are lost, and reading continues after them.
 ///
 /// ```
 /// # use pfs_stream::LostData;
@@ -20,24 +19,24 @@ use thiserror::Error;
 pub struct LostData {
     /// First lost offset.
     pub from: u64,
-    /// Offset after the last lost one.
+    /// Offset after the last lost byte.
     pub to: u64,
-    /// How many chunks were lost; 0 where that is not known.
+    /// Number of lost chunks; 0 if unknown.
     pub chunks: u64,
 }
 
 impl LostData {
-    /// This gap.
+    /// Creates the error for a gap.
     pub fn new(from: u64, to: u64, chunks: u64) -> Self {
         Self { from, to, chunks }
     }
 
-    /// How many bytes are lost.
+    /// Number of lost bytes.
     pub fn bytes(&self) -> u64 {
         self.to.saturating_sub(self.from)
     }
 
-    /// The gap that this error stands for, if it does.
+    /// Recovers the gap inside an [`io::Error`], if there is one.
     pub fn from_io_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }

@@ -1,4 +1,5 @@
-//! A reader's being attached, wherever it reads.
+//! Reader membership: a reader's registration with its stream, for readers of this process and of
+//! others.
 
 use pfs_proto::StreamEvent;
 
@@ -13,7 +14,8 @@ fn count(readers: usize) -> u32 {
     u32::try_from(readers).unwrap_or(u32::MAX)
 }
 
-/// Attached as long as it lives: counted, seen by `stat`, and waited for if that is its policy.
+/// Keeps a reader attached until dropped: counted, listed by `stat`, and waited for if its policy
+/// is `block`.
 #[derive(Debug)]
 pub(crate) struct Membership {
     pub(crate) shared: Arc<Shared>,
@@ -21,8 +23,8 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Must be called under the append lock, so that no writer overtakes a `block` reader that it
-    /// can't see.
+    /// Attaches a reader. Call under the append lock, so that no writer overtakes a `block` reader
+    /// that the writer cannot see.
     pub(crate) fn join(shared: &Arc<Shared>, state: Arc<ReaderState>) -> Self {
         let mut attached = lock(&shared.readers);
         attached.push(Arc::clone(&state));
@@ -37,22 +39,22 @@ impl Membership {
         Self { shared: Arc::clone(shared), state }
     }
 
-    /// Tells those who watch that this reader was told of a gap.
+    /// Tells watchers that this reader was told of a gap.
     pub(crate) fn tell_gap(&self, from: u64, to: u64, chunks: u64) {
         let reader = self.state.number;
         self.shared.watchers.tell(StreamEvent::Gap { reader, from, to, chunks });
         self.shared.watchers.wake();
     }
 
-    /// From now on its stats are these. What it lost before stays counted.
+    /// Moves the reader's stats to `stats`. Losses counted before stay counted.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn set_stats(&mut self, stats: ReaderStats, at: Position) {
         let head = self.shared.look().ring.head();
         let Progress { gaps, lost_bytes, lost_chunks, .. } = self.state.progress(head);
         stats.set_lost(lost_bytes, lost_chunks, gaps);
         stats.set_position(at);
-        // One step for whoever looks at the readers: there is no moment when a writer sees none, or
-        // two.
+        // Replace the entry in one step under the lock: at no moment does a writer see the reader
+        // missing or twice.
         let mut readers = lock(&self.shared.readers);
         let state = Arc::new(self.state.with_stats(stats));
         for reader in readers.iter_mut() {
@@ -62,7 +64,8 @@ impl Membership {
         }
         drop(readers);
         self.state = state;
-        // What was wanted of the reader is asked again, at its new place.
+        // The old stats page held a writer's request for notification. The writer asks again, with
+        // the reader's new stats.
         self.shared.room.wake_all();
     }
 }
@@ -75,8 +78,8 @@ impl Drop for Membership {
         let Progress { lost_bytes, lost_chunks, .. } = progress;
         self.state.stats.release();
         let mut attached = lock(&self.shared.readers);
-        // One step for whoever looks: what it lost is in the sum when it is no longer among the
-        // readers, and not before.
+        // Move the loss into the sum and remove the reader in one step under the lock, so that
+        // observers count the loss exactly once.
         self.shared.lost_before.fetch_add(lost_bytes, Ordering::Relaxed);
         attached.retain(|reader| !Arc::ptr_eq(reader, &self.state));
         let readers = count(attached.len());

@@ -1,44 +1,44 @@
-//! Places in a stream, and what reading there gives.
+//! Positions in a stream, and results of a read.
 
 use pfs_proto::End;
 
-/// A place between two chunks: the chunk that follows and the offset where it starts.
+/// A position between two chunks: sequence number and start offset of the chunk that follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) seq: u64,
     pub(crate) offset: u64,
 }
 
-/// What a read gives.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Whole chunks were added to the sink, or a part of one to a sink that takes parts.
+    /// Whole chunks were added to the sink, or a part of a chunk to a sink that takes parts.
     Data {
-        /// How many chunks ended, at least one unless it was a part.
+        /// Number of chunks completed: at least one, or 0 after a part.
         chunks: usize,
-        /// How many bytes, headers that the sink added not counted.
+        /// Number of bytes, without headers that the sink added.
         bytes: usize,
     },
-    /// These offsets will never come, because the ring moved past them.
+    /// These offsets are lost: the ring buffer moved past them.
     Gap {
         /// First lost offset.
         from: u64,
-        /// Offset after the last lost one.
+        /// Offset after the last lost byte.
         to: u64,
-        /// How many chunks were lost; 0 where that is not known, because the reader asked for a
-        /// place that was gone when it attached.
+        /// Number of lost chunks; 0 if unknown, because the reader asked for an offset that was
+        /// gone when it attached.
         chunks: u64,
     },
-    /// Nothing more comes.
+    /// The end: nothing more comes.
     End(End),
 }
 
-/// How much is read at a time, in bytes: whole chunks, at least one.
+/// Maximum size of a read, in bytes. A read returns whole chunks, at least one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Most {
-    /// Of what is copied.
+    /// Limit for chunks that are copied.
     pub(crate) copied: usize,
-    /// Of what is taken by reference.
+    /// Limit for chunks that are taken by reference.
     pub(crate) taken: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A reader: follows a stream at its own pace.
+//! Reader of a stream: a cursor that follows the stream at its own pace.
 
 use std::{
     future::poll_fn,
@@ -19,20 +19,20 @@ use crate::{
     wait::Ticket,
 };
 
-/// Follows a stream: history, then live. Takes no lock to read and is never waited for, unless its
-/// policy is [`SlowPolicy::Block`].
+/// Follows a stream: history first, then live. Reading takes no lock. Writers wait for a reader
+/// only if its policy is [`SlowPolicy::Block`].
 #[derive(Debug)]
 pub struct Reader {
     pub(crate) membership: Membership,
     ring: RingReader,
-    /// What the stream held when it attached.
+    /// The stream's extent when the reader attached.
     held: Extent,
     sleep: Sleep,
-    /// What events were taken out of the ring for and not asked for yet.
+    /// Chunks that were taken out of the ring buffer for events and not returned yet.
     pub(crate) batch: Batch,
 }
 
-/// A reader's place among the sleepers, given back when it goes.
+/// A reader's place in the queue of sleeping readers, given back on drop.
 #[derive(Debug)]
 struct Sleep {
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ impl Drop for Sleep {
     }
 }
 
-/// One read, recorded, and told to writers that wait for this reader.
+/// Performs one read, records it in the stats, and wakes writers that wait for this reader.
 fn try_read(
     membership: &Membership,
     ring: &mut RingReader,
@@ -54,7 +54,8 @@ fn try_read(
 ) -> Result<Option<Read>, ReadError> {
     if ring.ring.status().moved() {
         let current = lock(&membership.shared.append).ring.ring().clone();
-        // The append lock is released: freeing the old ring can take milliseconds.
+        // Replace the ring only after the append lock is released: freeing the old ring can take
+        // milliseconds.
         ring.ring = current;
     }
     let mut read = ring.try_read(sink, most)?;
@@ -63,7 +64,8 @@ fn try_read(
     }
     if let Some(read @ (Read::Data { .. } | Read::Gap { .. })) = read {
         let stats = &membership.state.stats;
-        // Parts of a chunk count when the chunk ends, so that no counter ever goes back.
+        // Bytes of a partly read chunk are counted when the chunk ends, so that no counter ever
+        // decreases.
         stats.record(read, ring.settled());
         if ring.policy == SlowPolicy::Block && stats.is_wanted(ring.position()) {
             membership.shared.room.wake_all();
@@ -75,16 +77,16 @@ fn try_read(
     Ok(read)
 }
 
-/// What came of a read into a batch.
+/// Result of a read into a batch.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// Chunks, at least one, which are in the batch.
+    /// At least one chunk was put into the batch.
     Chunks,
-    /// Something else.
+    /// A gap or the end.
     Event(Event),
 }
 
-/// One read into a batch that is empty.
+/// Performs one read into an empty batch.
 fn take_batch(
     membership: &Membership,
     ring: &mut RingReader,
@@ -108,20 +110,21 @@ impl Reader {
         Self { membership, ring, held, sleep, batch: Batch::default() }
     }
 
-    /// Whether it has something to read that is not in the ring.
+    /// Returns true if the reader has data to read that is not in a shareable ring buffer.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn is_local(&self) -> bool {
         self.ring.ring.holds() || !self.batch.is_empty()
     }
 
-    /// Awake for good, and still attached.
+    /// Takes the reader apart without detaching it, and leaves the queue of sleeping readers for
+    /// good.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub(crate) fn into_parts(self) -> (Membership, RingReader) {
         (self.membership, self.ring)
     }
 
-    /// Waits for what comes next, and adds at most about `max_bytes` of it to `sink`, a `Vec<u8>`:
-    /// whole chunks, at least one. After an end or an error, the same comes again.
+    /// Waits for data, and adds about `max_bytes` of it to `sink`, for example a `Vec<u8>`: whole
+    /// chunks, at least one. After an end or an error, every call returns the same result.
     ///
     /// # Errors
     ///
@@ -129,7 +132,7 @@ impl Reader {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, it has taken nothing.
+    /// A future dropped before it completes has taken nothing.
     pub async fn read(
         &mut self,
         sink: &mut impl Sink,
@@ -138,11 +141,11 @@ impl Reader {
         poll_fn(|cx| self.poll_read(cx, sink, max_bytes)).await
     }
 
-    /// As [`read`](Self::read), for futures written by hand.
+    /// Polls for data, for hand-written futures. Otherwise like [`read`](Self::read).
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// [`ReadError`]: the stream was removed, or the reader was too slow for its policy.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -158,24 +161,24 @@ impl Reader {
             .poll(ticket, cx, || try_read(membership, ring, sink, max_bytes.into()).transpose())
     }
 
-    /// What comes next, when all that was taken before is handed on. Apart, so that handing on can
-    /// be compiled into the caller.
+    /// Takes the next batch or event, once every chunk taken before was returned. Not inlined, so
+    /// that returning a chunk from the batch stays small enough to be inlined into the caller.
     #[inline(never)]
     pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, ReadError>> {
         let Self { membership, ring, sleep: Sleep { shared, ticket }, batch, .. } = self;
         shared.news.poll(ticket, cx, || take_batch(membership, ring, batch).transpose())
     }
 
-    /// As [`poll_batch`](Self::poll_batch), but does not wait.
+    /// Like [`poll_batch`](Self::poll_batch), but does not wait.
     pub(crate) fn try_batch(&mut self) -> Result<Option<Taken>, ReadError> {
         take_batch(&self.membership, &mut self.ring, &mut self.batch)
     }
 
-    /// As [`read`](Self::read), but blocks the thread while it waits.
+    /// Like [`read`](Self::read), but blocks the thread while it waits.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// [`ReadError`]: the stream was removed, or the reader was too slow for its policy.
     pub fn read_blocking(
         &mut self,
         sink: &mut impl Sink,
@@ -184,11 +187,11 @@ impl Reader {
         pollster::block_on(self.read(sink, max_bytes))
     }
 
-    /// As [`read`](Self::read), but does not wait: `None` at the live edge.
+    /// Like [`read`](Self::read), but does not wait: `None` at the live edge.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// [`ReadError`]: the stream was removed, or the reader was too slow for its policy.
     pub fn try_read(
         &mut self,
         sink: &mut impl Sink,
@@ -200,57 +203,59 @@ impl Reader {
         }
     }
 
-    /// The offset where it started.
+    /// The offset where the reader started.
     pub fn start(&self) -> u64 {
         self.membership.state.start
     }
 
-    /// Looks ahead in the chunk that is being read in [parts](crate::Sink::takes_parts): adds to
-    /// `bytes` at most `most` bytes that follow `offset`, and does not move the reader. `None`
-    /// if they were overwritten (a gap comes next), if no chunk is being read in parts, or if
+    /// Looks ahead in a chunk that is being read in [parts](crate::Sink::takes_parts), without
+    /// moving the reader: adds to `bytes` at most `most` bytes that follow `offset`. `None` if
+    /// those bytes were overwritten (a gap comes next), if no chunk is being read in parts, or if
     /// `offset` is behind the reader.
     #[cfg(feature = "host")]
     pub fn peek(&self, offset: u64, most: usize, bytes: &mut Vec<u8>) -> Option<usize> {
         self.ring.peek(offset, most, bytes)
     }
 
-    /// The offset that it reads next. Inside a chunk while a sink takes it in parts.
+    /// The offset that the reader reads next. Inside a chunk while a sink takes that chunk in
+    /// parts.
     pub fn position(&self) -> u64 {
         self.ring.offset.saturating_sub(self.batch.bytes())
     }
 
-    /// Where head was when it attached.
+    /// The offset of head when the reader attached.
     pub fn head_at_attach(&self) -> u64 {
         self.ring.head_at_attach
     }
 
-    /// What the stream held when it attached: where its history began, and whether it was closed
-    /// already. Of one moment, and of the very stream that it reads.
+    /// The stream's extent when the reader attached: where its history began, and whether it was
+    /// closed already. A snapshot of one moment, taken from the stream that this reader follows.
     pub fn extent_at_attach(&self) -> Extent {
         self.held
     }
 
-    /// Bytes that it was told it lost.
+    /// Bytes in all gaps that the reader was told of.
     pub fn lost_bytes(&self) -> u64 {
         self.membership.state.stats.lost_bytes()
     }
 
-    /// Chunks that it was told it lost.
+    /// Chunks in all gaps that the reader was told of.
     pub fn lost_chunks(&self) -> u64 {
         self.membership.state.stats.lost_chunks()
     }
 
-    /// The identity of the stream that it reads.
+    /// The identity of the stream that this reader follows.
     pub fn identity(&self) -> Identity {
         self.membership.shared.identity
     }
 
-    /// Writers that had died before those whose end it sees.
+    /// Number of writers that had died before the present writers attached. A reader that stops
+    /// with the last writer reports only later deaths.
     pub fn deaths_before(&self) -> u64 {
         self.ring.deaths_before
     }
 
-    /// What happens to it when it cannot keep up.
+    /// What happens to this reader when it cannot keep up.
     pub fn policy(&self) -> SlowPolicy {
         self.ring.policy
     }
@@ -279,7 +284,7 @@ mod tests {
             let config = StreamConfig { ring_buffer_size: size, channel_buffer_size: size, ..Default::default() };
             let stream = Stream::new("s", config).unwrap();
             let mut writer = stream.writer().unwrap();
-            // So that the entries of the index that follow go round.
+            // Moves the start, so that the following index entries wrap around.
             for _ in 0..before {
                 writer.try_append(b"x").unwrap();
             }

@@ -1,4 +1,4 @@
-//! The stats of a stream, put together for people and programs.
+//! Stats of a stream: collected from its state, its readers and its writers.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::{
     sync::{Arc, Ordering, lock},
 };
 
-/// The rate of a stream is taken over this time, or over what the ring holds of it.
+/// The append rate is averaged over this time, or over the history in the ring buffer if that is
+/// shorter.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 fn state(status: Status) -> State {
@@ -54,7 +55,7 @@ pub(crate) fn stat(shared: &Shared) -> StreamStat {
         })
         .collect();
     let readers = lock(&shared.readers);
-    // Under that lock, as it is written.
+    // Read under the readers lock, under which this sum is written.
     let lost_before = shared.lost_before.load(Ordering::Relaxed);
     let awaited = if writers.iter().any(|writer| writer.waiting) {
         readers

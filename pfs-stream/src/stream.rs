@@ -1,4 +1,4 @@
-//! A stream: a ring, who is attached to it, and how it ends.
+//! Stream handle: attaches readers and writers to a ring buffer, closes and removes the stream.
 
 #[cfg(feature = "host")]
 use std::any::Any;
@@ -43,20 +43,20 @@ pub struct Stream {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// How much more of a budget of memory than its limit may be in use while a stream takes the name
-/// of this one, which gives that much back next. A ring that nobody has written to has taken next
-/// to nothing until then.
+/// Bytes by which `memory` may exceed its limit while a new stream replaces `replaced`, which then
+/// returns as many. The overlap is harmless: until a writer touches the new ring buffer, that ring
+/// buffer takes almost no physical memory.
 pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
     let unattached = replaced.filter(|stream| stream.is_unattached());
     unattached.map_or(0, |stream| stream.shared.reserved_from(memory))
 }
 
-/// So often at most a place is looked for in a ring that the holder of a lease overwrites
+/// Attempts to find a reader's start in a ring buffer that the holder of a lease overwrites
 /// meanwhile.
 const MAX_ATTEMPTS: usize = 64;
 
 impl Stream {
-    /// Makes a stream that belongs to no registry.
+    /// Creates a stream that belongs to no registry.
     ///
     /// # Errors
     ///
@@ -67,16 +67,16 @@ impl Stream {
         Ok(Self::unregistered(name, config, ring))
     }
 
-    /// Makes a stream for this process alone: chunks of 4 KiB and more are held by reference, so
-    /// that neither appending [`Bytes`](bytes::Bytes) nor reading them copies anything, however
-    /// many read. It keeps every promise of any other stream, except that its readers can't be
-    /// handed out to other processes.
+    /// Creates a stream for this process only. Chunks of 4 KiB and more are kept by reference:
+    /// neither appending [`Bytes`](bytes::Bytes) nor reading them copies anything, however many
+    /// readers there are. A local stream keeps every promise of other streams, except that its
+    /// readers cannot be handed to other processes.
     ///
-    /// What it holds is bounded by its ring and an eighth more, counted in bytes of chunks: a chunk
-    /// that has left the ring is let go of a little later, because nobody waits for a reader
-    /// that may be taking it. `Bytes` that are a small part of something large keep all of
-    /// that. A reader that is asked for events takes up to 64 chunks at once, of 2 MiB together or
-    /// a single one, and keeps those that it has not handed on.
+    /// The memory held is bounded by the ring buffer and an eighth more, counted in bytes of
+    /// chunks: a chunk that has left the ring buffer is dropped a little later, because writers
+    /// never wait for a reader that may be taking it. `Bytes` that are a small part of a large
+    /// allocation keep the whole allocation. A reader that returns events takes up to 64 chunks at
+    /// once, 2 MiB together or one larger chunk, and keeps the chunks that it has not returned yet.
     ///
     /// # Errors
     ///
@@ -98,42 +98,44 @@ impl Stream {
         ))
     }
 
-    /// The first handle of a stream.
+    /// Creates the first handle of a stream.
     pub(crate) fn from_shared(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Its name.
+    /// The name of the stream.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Its identity: another stream of its name has another one. The daemon's start in it is that
-    /// of the registry, or of the stream itself where that belongs to none.
+    /// The identity of the stream, different from that of every other stream of the same name. The
+    /// daemon's start time in the identity is that of the registry, or of the stream itself if it
+    /// belongs to no registry.
     pub fn identity(&self) -> Identity {
         self.shared.identity
     }
 
-    /// How it was made.
+    /// The configuration that the stream was created with.
     pub fn config(&self) -> &StreamConfig {
         &self.shared.config
     }
 
-    /// The largest chunk that it takes, in bytes.
+    /// The largest chunk that the stream accepts, in bytes.
     pub fn max_chunk(&self) -> u64 {
         self.shared.config.max_chunk()
     }
 
-    /// Whether other processes can be given its memory. False where the system has no memory of
-    /// that kind, for a [local](Self::local) stream, and where its registry has no
-    /// [descriptor](crate::Registry::with_descriptors) left.
+    /// Returns true if the stream's memory can be shared with other processes. False where the
+    /// system has no shareable memory, for a [local](Self::local) stream, and where the registry
+    /// has no [descriptor](crate::Registry::with_descriptors) left.
     #[cfg(all(target_os = "linux", not(any(miri, loom))))]
     pub fn is_shared(&self) -> bool {
         let has_descriptor = || !self.shared.descriptors.is_used_up();
         !self.shared.holds && (has_descriptor() || self.shared.look().ring.ring().is_shared())
     }
 
-    /// Whether other processes can be given its memory: never on this system.
+    /// Returns true if the stream's memory can be shared with other processes: never on this
+    /// system.
     #[cfg(not(all(target_os = "linux", not(any(miri, loom)))))]
     pub fn is_shared(&self) -> bool {
         false
@@ -148,16 +150,16 @@ impl Stream {
         self.writer_of(Peer::default())
     }
 
-    /// Attaches a writer on behalf of somebody, whom the stats name.
+    /// Attaches a writer on behalf of `peer`, who is named in the stats.
     ///
     /// # Errors
     ///
-    /// As [`writer`](Self::writer).
+    /// [`AttachError::Closed`] and [`AttachError::Removed`].
     pub fn writer_of(&self, peer: Peer) -> Result<Writer, AttachError> {
         Writer::attach(&self.shared, peer)
     }
 
-    /// Attaches a reader. One that starts below tail begins with a gap.
+    /// Attaches a reader. A reader that starts below tail begins with a gap.
     ///
     /// # Errors
     ///
@@ -166,18 +168,20 @@ impl Stream {
         self.reader_of(options, Peer::default())
     }
 
-    /// Attaches a reader on behalf of somebody, whom the stats name.
+    /// Attaches a reader on behalf of `peer`, who is named in the stats. A reader that starts below
+    /// tail begins with a gap.
     ///
     /// # Errors
     ///
-    /// As [`reader`](Self::reader).
+    /// [`AttachError::Removed`] and [`AttachError::PastHead`].
     pub fn reader_of(&self, options: ReadOptions, peer: Peer) -> Result<Reader, AttachError> {
         let mut append = self.shared.look();
         if append.status.removed() {
             return Err(AttachError::Removed);
         }
         if options.policy == SlowPolicy::Block {
-            // The floor of a lease only rises; a new one has this reader below it.
+            // End the lease: its block floor only rises, and this reader may be below that floor.
+            // The floor of the next lease includes this reader.
             append.end_lease(&self.shared, None);
         }
         let at = match self.place(&mut append, options.start) {
@@ -221,7 +225,7 @@ impl Stream {
         Ok(Reader::new(membership, ring, held))
     }
 
-    /// Where a reader starts. Below tail, the chunk is tail's.
+    /// Finds the chunk and offset where a reader starts. Below tail, the chunk is the one at tail.
     fn place(&self, append: &mut Appending, start: Start) -> Result<Position, AttachError> {
         for _ in 0..MAX_ATTEMPTS {
             let at = self.place_in(&append.ring, start)?;
@@ -230,7 +234,7 @@ impl Stream {
             }
             append.look(&self.shared);
         }
-        // The holder of a lease is too fast, or has spoiled the index.
+        // The holder of a lease overwrites faster than we look, or has corrupted the index.
         append.end_lease(&self.shared, None);
         let at = self.place_in(&append.ring, start)?;
         Ok(if append.is_disturbed(at) { append.ring.head() } else { at })
@@ -257,21 +261,21 @@ impl Stream {
         })
     }
 
-    /// Takes no more appends; readers get the end at head. Closing twice is once.
+    /// Closes the stream: no more appends; readers get the end at head. Closing twice has no
+    /// further effect.
     pub fn close(&self) {
         self.shared.set_status(Status::close);
     }
 
-    /// As [`close`](Self::close), but as failed: at head, readers get
-    /// [`End::Failed`](pfs_proto::End::Failed), which is not the end that there should be.
-    /// False if the stream was closed before, and not as failed: then it stays as it is, because
-    /// readers may have been told of that end.
+    /// Closes the stream as failed: at head, readers get [`End::Failed`](pfs_proto::End::Failed),
+    /// which says that the data is incomplete. Returns false if the stream was closed before as
+    /// complete. The stream then stays as it is, because readers may have been told of that end.
     #[must_use = "a stream that was closed before did not fail"]
     pub fn close_failed(&self) -> bool {
         self.shared.set_status(Status::close_failed).failed()
     }
 
-    /// Ends the stream for everybody attached, who are told that it was removed.
+    /// Removes the stream. All readers and writers are told that the stream was removed.
     pub fn remove(&self) {
         self.shared.set_status(Status::remove);
     }
@@ -282,7 +286,8 @@ impl Stream {
         self.ends_with(move || shared.status().removed().then_some(()))
     }
 
-    /// Waits for something that comes with an end: of the stream, or of its stay in a ring.
+    /// Waits for a condition that changes with an end: of the stream, or of its stay in one ring
+    /// buffer.
     pub(crate) fn ends_with<T, F: FnMut() -> Option<T> + Send>(
         &self,
         mut check: F,
@@ -298,44 +303,45 @@ impl Stream {
         })
     }
 
-    /// Tells what happens to it from now on: who comes and goes, what readers lose, and how it
-    /// ends. Whoever is told is not waited for.
+    /// Watches the stream from now on: readers attaching and detaching, gaps, and the end of the
+    /// stream. The stream does not wait for watchers.
     pub fn events(&self) -> Events {
-        // Nothing can happen to the state of the stream meanwhile.
+        // The lock keeps the stream's state from changing until the watcher is registered.
         let append = self.shared.look();
         self.shared.watchers.watch(append.status.removed())
     }
 
-    /// Whether it takes appends: it is neither closed nor removed.
+    /// Returns true if the stream accepts appends: it is neither closed nor removed.
     pub fn is_active(&self) -> bool {
         let status = self.shared.status();
         !status.closed() && !status.removed()
     }
 
-    /// Whether nobody else has a handle of it, so that its memory goes with this one.
+    /// Returns true if this is the only handle, so that dropping it frees the stream's memory.
     pub(crate) fn is_unattached(&self) -> bool {
         Arc::strong_count(&self.shared) == 1
     }
 
-    /// Whether the stream is as it was created: nothing was appended, no client is attached, and it
-    /// was not closed.
+    /// Returns true if the stream is as it was created: nothing was appended, no reader or writer
+    /// is attached, and it was not closed.
     pub fn is_unused(&self) -> bool {
         let append = self.shared.look();
         let is_empty = append.ring.head().offset == 0 && !append.status.closed();
         is_empty && append.status.writers() == 0 && self.readers() == 0
     }
 
-    /// Bytes that were ever appended to it: the offset of head.
+    /// Total bytes appended: the offset of head.
     pub fn bytes_written(&self) -> u64 {
         self.shared.look().ring.head().offset
     }
 
-    /// Readers attached now.
+    /// Number of readers attached now.
     pub fn readers(&self) -> usize {
         self.shared.reader_count.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many readers are attached, or until the stream takes no more appends.
+    /// Waits until at least `count` readers are attached, or until the stream accepts no more
+    /// appends.
     pub fn readers_reach(&self, count: usize) -> impl Future<Output = ()> + Send + 'static {
         let mut waiting = Waiting {
             shared: Arc::clone(&self.shared),
@@ -352,44 +358,45 @@ impl Stream {
         })
     }
 
-    /// What it holds now.
+    /// The readable range of offsets, and whether more may come.
     pub fn extent(&self) -> Extent {
         self.shared.look().extent()
     }
 
-    /// When it was made.
+    /// When the stream was created.
     pub fn created(&self) -> SystemTime {
         self.shared.created
     }
 
-    /// Begins its time to live anew, as an append does.
+    /// Restarts the time to live, as an append does.
     pub fn renew(&self) {
         self.shared.lifetime.renew();
     }
 
-    /// Keeps its time to live from running out for as long as this is held.
+    /// Suspends the time to live while the returned [`Hold`] exists.
     pub fn hold(&self) -> Hold {
         self.shared.lifetime.hold();
         Hold(self.clone())
     }
 
-    /// How long it lives on, as things stand: until its time to live runs out, or until its
-    /// deadline. Zero if that is over; `None` if it has neither, even if its registry has it
-    /// [expire](crate::Registry::set_idle_ttl) when it is idle.
+    /// Time until the stream expires, if nothing changes: by its time to live or by its deadline,
+    /// whichever is earlier. Zero if that time has passed. `None` if the stream has neither, even
+    /// if its registry lets idle streams [expire](crate::Registry::set_idle_ttl).
     pub fn expires_in(&self) -> Option<Duration> {
         let until =
             |deadline: SystemTime| deadline.duration_since(SystemTime::now()).unwrap_or_default();
         self.unused_left(None).into_iter().chain(self.shared.config.deadline.map(until)).min()
     }
 
-    /// Whether its creator said how long it lives.
+    /// Returns true if the creator set a time to live or a deadline.
     pub(crate) fn has_lifetime(&self) -> bool {
         let config = &self.shared.config;
         config.ttl.is_some() || config.deadline.is_some()
     }
 
-    /// How long it lives on if nobody uses it: until its time to live runs out, or until it was
-    /// idle for `idle_ttl` where its creator said nothing. `None` if neither ends it as it is.
+    /// Time until the stream expires if it stays unused: by its time to live or, if the creator set
+    /// neither a time to live nor a deadline, after it was idle for `idle_ttl`. `None` if neither
+    /// applies.
     pub(crate) fn unused_left(&self, idle_ttl: Option<Duration>) -> Option<Duration> {
         if let Some(ttl) = self.shared.config.ttl {
             self.shared.look_if_leased();
@@ -399,33 +406,33 @@ impl Stream {
         Some(idle_ttl.saturating_sub(self.shared.idle_for()?))
     }
 
-    /// Data that the host attaches to this stream, made on first use: one value of each type. The
-    /// engine never reads it.
+    /// Data that the host attaches to this stream: one value of each type, created on first use.
+    /// The engine never reads these values.
     #[cfg(feature = "host")]
     pub fn extension<T: Any + Send + Sync + Default>(&self) -> std::sync::Arc<T> {
         self.shared.extensions.get()
     }
 
-    /// All its stats.
+    /// All stats of the stream.
     pub fn stat(&self) -> StreamStat {
         stat::stat(&self.shared)
     }
 
-    /// Its most important stats.
+    /// The most important stats of the stream.
     pub fn summary(&self) -> StreamSummary {
         stat::summary(&self.shared)
     }
 }
 
-// Not beside the reader, which is below the handles of a stream.
+// In this file and not in reader.rs, because the reader is in a layer below the stream handle.
 impl Reader {
-    /// The stream that it reads.
+    /// The stream that this reader follows.
     pub fn stream(&self) -> Stream {
         Stream { shared: Arc::clone(&self.membership.shared) }
     }
 }
 
-/// Keeps a stream's time to live from running out, and begins it anew when dropped.
+/// Suspends a stream's time to live. Dropping the hold restarts the time to live.
 #[derive(Debug)]
 pub struct Hold(Stream);
 
@@ -435,7 +442,7 @@ impl Drop for Hold {
     }
 }
 
-/// A place in a queue of the stream, given back when dropped.
+/// A place in one of the stream's wait queues, given back on drop.
 struct Waiting {
     shared: Arc<Shared>,
     queue: fn(&Shared) -> &WaitQueue,

@@ -1,4 +1,4 @@
-//! The atomics and locks of the engine: the standard ones, or loom's where a model is checked.
+//! Atomics and locks of the engine: the standard ones, or loom's for model checking.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
@@ -15,7 +15,8 @@ pub(crate) use loom::{
     },
 };
 
-/// What only the ring's protocol keeps apart: the standard cell, as loom's is used.
+/// Standard `UnsafeCell` with loom's interface. Only the ring buffer's protocol keeps accesses
+/// apart.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -37,8 +38,8 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Locks, also after a panic elsewhere: every critical section of the engine leaves its data
-/// consistent at each step that can panic.
+/// Locks a mutex, ignoring poison: every critical section of the engine leaves its data consistent
+/// at each step that can panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

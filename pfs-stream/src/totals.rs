@@ -1,10 +1,10 @@
-//! What all streams of a registry did together, for those who watch a daemon.
+//! Registry totals: counters over all streams, for monitoring a daemon.
 //!
-//! Readers and writers count for themselves, and what they counted is added to a sum when they go:
-//! while they work, counting costs nothing that others share.
+//! Readers and writers count for themselves, and their counts are added to a sum when they detach.
+//! While they work, counting touches no shared memory.
 
-// Not loom's, because nothing is decided by what it holds: nobody touches anything of loom's while
-// it is locked.
+// Standard mutexes instead of loom's: no decision depends on these sums, and no loom operation
+// happens while they are locked.
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -14,12 +14,12 @@ use pfs_proto::Peer;
 
 use crate::clock;
 
-/// What the streams of a registry did since it was made, and who is attached to them now. Sizes in
-/// bytes. What was counted never goes back, but what those counted who are attached to a removed
-/// stream is told when they go.
+/// Counters of a registry since it was created, and the readers and writers attached now. Sizes are
+/// in bytes. Counters never decrease. The counts of readers and writers that are attached to a
+/// removed stream are added when they detach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Streams that take appends.
+    /// Streams that accept appends.
     pub open: u64,
     /// Streams that are closed, as failed or not.
     pub closed: u64,
@@ -33,23 +33,23 @@ pub struct Totals {
     pub readers_block: u64,
     /// Readers attached with the policy `disconnect`.
     pub readers_disconnect: u64,
-    /// Writers that have finished properly.
+    /// Writers that finished.
     pub finished: u64,
-    /// Writers that went away without finishing, or finished as failed.
+    /// Writers that detached without finishing, or finished as failed.
     pub died: u64,
     /// Readers that were `block` readers until they kept a writer waiting for too long.
     pub given_up: u64,
-    /// For how long writers have waited for `block` readers.
+    /// Total time that writers waited for `block` readers.
     pub waited: Duration,
-    /// What writers appended.
+    /// Bytes appended by writers.
     pub written: ByTransport,
-    /// What readers took.
+    /// Bytes taken by readers.
     pub read: ByTransport,
     /// Gaps that readers were told of.
     pub gaps: u64,
     /// Bytes in those gaps.
     pub lost_bytes: u64,
-    /// Chunks in those gaps, where it is known how many.
+    /// Chunks in those gaps; a gap whose chunk count is unknown adds nothing.
     pub lost_chunks: u64,
 }
 
@@ -58,9 +58,9 @@ pub struct Totals {
 pub struct ByTransport {
     /// Through shared memory.
     pub shm: u64,
-    /// Over a Unix socket: the kernel names the process at its other end.
+    /// Over a Unix socket, where the kernel identifies the peer process.
     pub unix: u64,
-    /// Over HTTP, and of clients that no kernel names.
+    /// Over HTTP, and by all clients that the kernel does not identify.
     pub http: u64,
 }
 
@@ -71,7 +71,7 @@ impl ByTransport {
     }
 }
 
-/// What a reader or writer has counted so far.
+/// Counts of one reader or writer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counted {
     Writer { peer: Peer, bytes: u64, leased: u64 },
@@ -98,7 +98,7 @@ impl Totals {
         }
     }
 
-    /// Nothing that was counted is less than it was.
+    /// Raises each counter to at least its value in `before`.
     fn not_less_than(&mut self, before: &Self) {
         self.finished = self.finished.max(before.finished);
         self.died = self.died.max(before.died);
@@ -114,11 +114,11 @@ impl Totals {
     }
 }
 
-/// The sum of those who have gone.
+/// Sum over all readers and writers that have detached.
 #[derive(Debug, Default)]
 pub(crate) struct Gone {
     sum: Mutex<Totals>,
-    /// What was last told of everybody.
+    /// The totals that were last reported.
     told: Mutex<Totals>,
 }
 
@@ -127,8 +127,8 @@ impl Gone {
         self.sum.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those who have gone, and what `add` adds to them. One who goes meanwhile may be missing, and
-    /// is not there twice.
+    /// Returns the sum of detached readers and writers plus what `add` adds for the attached ones.
+    /// A reader or writer that detaches meanwhile may be missing, but is never counted twice.
     pub(crate) fn with(&self, add: impl FnOnce(&mut Totals)) -> Totals {
         let mut totals = *self.sum();
         add(&mut totals);
@@ -138,8 +138,8 @@ impl Gone {
         totals
     }
 
-    /// To be called when it is no longer among its stream's writers: better missing for a moment
-    /// than there twice.
+    /// Adds a writer that detached. Call after the writer was removed from its stream: missing for
+    /// a moment is better than counted twice.
     pub(crate) fn add_writer(&self, counted: Counted, finished: Option<bool>) {
         let mut totals = self.sum();
         totals.add(counted);
@@ -147,17 +147,17 @@ impl Gone {
         totals.died += u64::from(finished == Some(false));
     }
 
-    /// To be called when it is no longer among its stream's readers.
+    /// Adds a reader that detached. Call after the reader was removed from its stream.
     pub(crate) fn add_reader(&self, counted: Counted) {
         self.sum().add(counted);
     }
 
-    /// Counts a `block` reader for which writers no longer wait.
+    /// Counts a `block` reader that writers no longer wait for.
     pub(crate) fn add_given_up(&self) {
         self.sum().given_up += 1;
     }
 
-    /// A writer has waited for room since then.
+    /// Adds the time that a writer waited for room since `since`.
     pub(crate) fn add_wait(&self, since: u64) {
         let waited = Duration::from_micros(clock::elapsed().saturating_sub(since));
         self.sum().waited += waited;

@@ -1,31 +1,30 @@
-//! What readers and writers have in common, whether their stream is in this process or with a
-//! daemon.
+//! Traits for readers and writers, whether the stream is in this process or with a daemon.
 //!
-//! `pfs_stream::Reader` and `pfs_client::Reader` are [`StreamReader`]s, the two `Writer`s are
-//! [`StreamWriter`]s. Whatever is written for the traits moves from one to the other by changing
-//! the line that makes the reader or writer. All that adapts them is written for the traits too:
-//! byte streams, typed streams, stalls, throttles.
+//! `pfs_stream::Reader` and `pfs_client::Reader` are [`StreamReader`]s, and the two `Writer`s are
+//! [`StreamWriter`]s. Code written for the traits moves from one to the other by changing the line
+//! that makes the reader or writer. All adapters are written for the traits too: byte streams,
+//! typed streams, stall detection, throttling.
 //!
-//! A reader is one poll function, because that is what adapters are made of. It yields [`Event`]s:
-//! a chunk, a gap with its exact range, the end with its reason. What is not an end is a
-//! [`ReadError`]: removed, too slow, daemon gone. After the end or a failure, the same comes again.
+//! A reader is one poll function, because adapters are built from poll functions. It yields
+//! [`Event`]s: a chunk, a gap with its exact range, or the end with its reason. Any other way to
+//! stop is a [`ReadError`]: removed, too slow, daemon gone. After the end or a final error, the
+//! reader returns the same result again.
 //!
-//! A daemon's stream yields [`Event::Attached`] first, a stream of this process does not: code for
-//! both ignores the events that it has no use for.
+//! A daemon's stream yields [`Event::Attached`] first; a stream of this process does not. Code for
+//! both ignores the events that it does not need.
 //!
-//! A writer is three futures. `append` hands a chunk over; `flush` waits until all that was handed
-//! over is in the stream (in one process that is so at once); `finish` ends the writer, and the
-//! stream with it if that is wanted. A writer that is dropped without it has died, and readers that
-//! ask are told so.
+//! A writer is three futures. `append` hands a chunk over. `flush` waits until every chunk handed
+//! over is in the stream; in one process that is immediate. `finish` ends the writer and optionally
+//! closes the stream. A writer that is dropped without `finish` has died, and readers that ask are
+//! told so.
 //!
-//! Everything is cancel safe. A poll that is pending has taken nothing. An `append` that is dropped
-//! while it waits has handed over the whole chunk or nothing of it.
+//! Everything is cancel safe. A pending poll has taken nothing. An `append` that is dropped while
+//! it waits has handed over the whole chunk or nothing of it.
 //!
-//! The names are those that the types have for themselves.
-//! [`Writer::finish`](crate::Writer::finish) is no future, because nothing is left to wait for in
-//! this process: code that names that type does not `.await` it. Where both [`std::io::Write`] and
-//! [`StreamWriter`] are imported, `flush` needs to be told which: `StreamWriter::flush(&mut
-//! writer)`.
+//! The methods have the names of the types' own methods. [`Writer::finish`](crate::Writer::finish)
+//! is not a future, because in this process there is nothing left to wait for: code that names that
+//! type does not `.await` it. Where both [`std::io::Write`] and [`StreamWriter`] are imported, call
+//! `flush` as `StreamWriter::flush(&mut writer)`.
 //!
 //! ```
 //! # use pfs_stream::*;
@@ -50,22 +49,26 @@ use pfs_proto::Event;
 
 use crate::{ByteStream, Chunk, EventStream, Finish, ReadError, WriteError};
 
-/// Follows a stream, wherever that is.
+/// Follows a stream, in this process or with a daemon.
 pub trait StreamReader: Send {
-    /// The next event, as soon as there is one. Pending, it has taken nothing, and the waker will
-    /// be woken.
+    /// Polls for the next event. A pending poll has taken nothing, and its waker will be woken.
     ///
     /// # Errors
     ///
-    /// [`ReadError`]; then the same again.
+    /// [`ReadError`]. After a [final](ReadError::is_final) error, every call returns the same
+    /// error.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>>;
 
-    /// The next event, however long it takes. Cancel safe: an event is taken only if it was
-    /// returned.
+    /// Waits for the next event.
     ///
     /// # Errors
     ///
-    /// [`ReadError`]; then the same again.
+    /// [`ReadError`]. After a [final](ReadError::is_final) error, every call returns the same
+    /// error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event is taken only if it was returned.
     fn next(&mut self) -> impl Future<Output = Result<Event, ReadError>> + Send
     where
         Self: Sized,
@@ -73,16 +76,18 @@ pub trait StreamReader: Send {
         poll_fn(|cx| self.poll_next(cx))
     }
 
-    /// The offset after everything that was returned.
+    /// The offset after the last byte or gap that was returned.
     fn position(&self) -> u64;
 
-    /// Bytes in all gaps that it was told of so far. Only ever grows.
+    /// Bytes in all gaps that the reader was told of. Never decreases.
     fn lost_bytes(&self) -> u64;
 
-    /// Chunks in all gaps that it was told of so far, where it is known how many. Only ever grows.
+    /// Chunks in all gaps that the reader was told of; a gap whose chunk count is unknown adds
+    /// nothing. Never decreases.
     fn lost_chunks(&self) -> u64;
 
-    /// Its bytes, chunk by chunk: a `futures::Stream`, an `AsyncRead`.
+    /// Adapts the reader to a byte stream that yields whole chunks: a `futures::Stream` and an
+    /// `AsyncRead`.
     fn into_byte_stream(self) -> ByteStream<Self>
     where
         Self: Sized,
@@ -90,7 +95,8 @@ pub trait StreamReader: Send {
         ByteStream::new(self)
     }
 
-    /// Its events, up to the end or the failure that is the last of them: a `futures::Stream`.
+    /// Adapts the reader to a `futures::Stream` of events. The last item is the end or the final
+    /// error.
     fn into_event_stream(self) -> EventStream<Self>
     where
         Self: Sized,
@@ -98,7 +104,8 @@ pub trait StreamReader: Send {
         EventStream::new(self)
     }
 
-    /// The same reader, which says so when nothing comes for so long.
+    /// Adds stall detection: the reader fails with [`ReadError::Stalled`] when nothing comes for
+    /// `after`.
     #[cfg(feature = "tokio")]
     fn stalls_after(self, after: std::time::Duration) -> crate::StallDetector<Self>
     where
@@ -107,7 +114,7 @@ pub trait StreamReader: Send {
         crate::StallDetector::new(self, after)
     }
 
-    /// The same reader, at no more than this rate.
+    /// Adds a rate limit to the reader.
     #[cfg(feature = "tokio")]
     fn throttled(self, rate: crate::Rate) -> crate::Throttle<Self>
     where
@@ -135,50 +142,51 @@ impl<R: StreamReader + ?Sized> StreamReader for Box<R> {
     }
 }
 
-/// Appends to a stream, wherever that is.
+/// Appends to a stream, in this process or with a daemon.
 pub trait StreamWriter: Send + Sized {
-    /// The largest chunk that the stream takes, in bytes.
+    /// The largest chunk that the stream accepts, in bytes.
     fn max_chunk(&self) -> u64;
 
-    /// How many readers were attached at the newest append of which that is known; 0 before the
-    /// first.
+    /// How many readers were attached at the latest append for which the number is known; 0 before
+    /// the first.
     fn readers(&self) -> u32;
 
-    /// Hands one chunk over; an empty one is nothing. Waits while a `block` reader needs the room.
+    /// Hands one chunk over. An empty chunk changes nothing. Waits while a `block` reader needs the
+    /// room.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]. After [`WriteError::TooLarge`] the writer can go on.
+    /// [`WriteError`]. The writer can go on after [`WriteError::TooLarge`].
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, it has handed over the whole chunk or nothing of it.
+    /// A future dropped before it completes has handed over the whole chunk or nothing of it.
     fn append(&mut self, chunk: impl Chunk) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// Waits until everything that was handed over is in the stream.
+    /// Waits until every chunk that was handed over is in the stream.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]: something may be missing.
+    /// [`WriteError`]: chunks may be missing.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     fn flush(&mut self) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// Ends this writer as `finish` says, once everything is in the stream, and tells the offset
-    /// after its last chunk.
+    /// Waits until every chunk is in the stream, then ends this writer as `finish` says. Returns
+    /// the offset after its last chunk.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]: something may be missing.
+    /// [`WriteError`]: chunks may be missing.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, the writer counts as one that died.
+    /// If the future is dropped before it completes, the writer counts as died.
     fn finish(self, finish: Finish) -> impl Future<Output = Result<u64, WriteError>> + Send;
 
-    /// The same writer, as an `AsyncWrite`.
+    /// Adapts the writer to an `AsyncWrite`.
     #[cfg(feature = "tokio")]
     fn into_async_write(self) -> crate::ByteWriter<Self>
     where
@@ -187,7 +195,7 @@ pub trait StreamWriter: Send + Sized {
         crate::ByteWriter::new(self)
     }
 
-    /// The same writer, at no more than this rate.
+    /// Adds a rate limit to the writer.
     #[cfg(feature = "tokio")]
     fn throttled(self, rate: crate::Rate) -> crate::Throttle<Self> {
         crate::Throttle::new(self, rate)

@@ -1,8 +1,9 @@
-//! Sleeping until something happens, without a runtime and without a cost while nobody sleeps.
+//! Wait queue: sleeping until something happens, without a runtime, and at no cost while nobody
+//! sleeps.
 //!
-//! The waker publishes its news, issues a full fence and looks at the number of sleepers; the
-//! sleeper enters the queue, issues a full fence and looks for news once more. Whichever of the two
-//! fences comes first, one side sees the other: no wake-up is missed (checked with loom).
+//! The waking side publishes its news, issues a full fence and reads the number of sleepers. The
+//! sleeping side enters the queue, issues a full fence and checks for news once more. Whichever
+//! fence comes first, one side sees the other: no wake-up is missed (checked with loom).
 
 use std::{
     mem,
@@ -11,10 +12,10 @@ use std::{
 
 use crate::sync::{AtomicUsize, Mutex, Ordering, fence, lock};
 
-/// Those who wait for one kind of news.
+/// The sleepers that wait for one kind of news.
 #[derive(Debug)]
 pub(crate) struct WaitQueue {
-    /// Occupied places of the queue, readable without its lock.
+    /// Number of occupied places in the queue, readable without the queue's lock.
     sleepers: AtomicUsize,
     queue: Mutex<Queue>,
 }
@@ -25,11 +26,11 @@ struct Queue {
     round: u64,
     places: Vec<Option<Waker>>,
     free: Vec<usize>,
-    /// An emptied vector, kept so that a round of waking need not allocate the next one.
+    /// An emptied vector, kept so that a round of waking need not allocate.
     spare: Vec<Option<Waker>>,
 }
 
-/// A place in a [`WaitQueue`]; belongs to one waiter, which gives it back when it goes.
+/// A place in a [`WaitQueue`], owned by one waiter, which gives it back on drop.
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(Option<(u64, usize)>);
 
@@ -98,13 +99,13 @@ impl WaitQueue {
         }
     }
 
-    /// Whether somebody sleeps here. Must follow the publication of the news.
+    /// Returns true if there are sleepers. Call after the news was published.
     pub(crate) fn has_sleepers(&self) -> bool {
         fence(Ordering::SeqCst);
         self.sleepers.load(Ordering::Relaxed) > 0
     }
 
-    /// Wakes everybody; costs a fence and a load while nobody sleeps.
+    /// Wakes all sleepers. Costs a fence and a load if there are none.
     #[inline]
     pub(crate) fn wake_all(&self) {
         if self.has_sleepers() {
@@ -112,7 +113,7 @@ impl WaitQueue {
         }
     }
 
-    /// Apart, because there is mostly nobody.
+    /// A separate cold function, because there are usually no sleepers.
     #[cold]
     fn wake_sleepers(&self) {
         let mut queue = lock(&self.queue);
@@ -122,7 +123,8 @@ impl WaitQueue {
         let mut woken = mem::replace(&mut queue.places, empty);
         self.sleepers.store(0, Ordering::Relaxed);
         drop(queue);
-        // Woken outside the lock: a waker may run the waiter at once, which enters again.
+        // Wake outside the lock: a waker may run the waiter at once, and the waiter enters the
+        // queue again.
         for waker in woken.drain(..).flatten() {
             waker.wake();
         }

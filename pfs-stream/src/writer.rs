@@ -1,4 +1,4 @@
-//! A writer: appends chunks, and says at the end whether it finished or died.
+//! Writer of a stream: appends chunks, and ends by finishing or dying.
 
 #[cfg(feature = "host")]
 mod blockers;
@@ -25,57 +25,57 @@ use crate::{
 #[cfg(feature = "host")]
 pub use blockers::{Blockers, GivenUp};
 
-/// What an append tells.
+/// Result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The offset after the chunk.
     pub offset: u64,
-    /// Readers that were attached.
+    /// Readers attached at that moment.
     pub readers: usize,
 }
 
-/// Appends to a stream. One that is dropped without [`finish`](Self::finish) counts as having died.
+/// Appends to a stream. A writer that is dropped without [`finish`](Self::finish) counts as died.
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) state: Arc<WriterState>,
-    /// After its last chunk; 0 before the first.
+    /// The offset after this writer's last chunk; 0 before the first.
     pub(crate) offset: u64,
-    /// Whether something was pushed that sleeping readers were not woken for.
+    /// True if chunks were pushed for which sleeping readers were not woken yet.
     unannounced: bool,
-    /// Where chunks that the stream lets go of come by; empty in between.
+    /// Receives the chunks that the stream drops, so that they are freed outside the lock. Empty
+    /// between appends.
     gone: Vec<Bytes>,
     departure: Departure,
 }
 
-/// How a writer ends, and what becomes of its stream.
+/// How a writer ends, and what happens to its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finish {
-    /// The writer has appended all that it had. The stream stays open.
+    /// The writer has appended all its data. The stream stays open.
     KeepOpen,
-    /// The writer has appended all that it had, and the stream is closed: readers get what is in
-    /// it, and then the end.
+    /// The writer has appended all its data, and the stream is closed: readers get the rest of the
+    /// data, and then the end.
     Close,
-    /// What the writer appended is not all that there should be: it counts as one that died. The
-    /// stream stays open.
+    /// The writer's data is incomplete: the writer counts as died. The stream stays open.
     Failed,
-    /// As [`Failed`](Self::Failed), and the stream is closed as failed: readers get what is in it,
-    /// and then [`End::Failed`](pfs_proto::End::Failed) in place of an end.
+    /// The writer's data is incomplete, and the stream is closed as failed: readers get the rest of
+    /// the data, and then [`End::Failed`](pfs_proto::End::Failed) instead of a complete end.
     CloseFailed,
 }
 
-/// What the drop of a writer means to readers that wait for the end of the writers.
+/// What dropping a writer means to readers that stop with the last writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Departure {
-    /// The writer died: its input is not all there.
+    /// The writer died: its data is incomplete.
     #[default]
     Died,
     /// The writer finished.
     Finished,
-    /// Nothing: readers wait on, as if the writer were still there. For a host that goes away
-    /// itself, and tells its readers so.
+    /// Nothing: readers keep waiting as if the writer were still attached. For a host that shuts
+    /// down itself and tells its readers so.
     Open,
 }
 
@@ -91,7 +91,7 @@ impl Writer {
         Ok(Self::join(shared, append, peer))
     }
 
-    /// Counts one writer more, whether or not it can still append anything.
+    /// Adds a writer to the stream's count, whether or not the stream still accepts appends.
     fn join(shared: &Arc<Shared>, mut append: MutexGuard<'_, Appending>, peer: Peer) -> Self {
         if append.status.writers() == 0 {
             append.deaths_before = append.status.deaths();
@@ -111,16 +111,16 @@ impl Writer {
         }
     }
 
-    /// Appends one chunk and wakes the readers that sleep. Waits while a `block` reader needs the
-    /// room. An empty chunk changes nothing.
+    /// Appends one chunk and wakes sleeping readers. Waits while a `block` reader needs the room.
+    /// An empty chunk changes nothing.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]; nothing of the chunk is in the stream then.
+    /// [`WriteError`]. Nothing of the chunk is in the stream then.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, it has appended nothing.
+    /// A future dropped before it completes has appended nothing.
     pub async fn append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         self.append_given(Given::new(&chunk)).await
     }
@@ -140,29 +140,29 @@ impl Writer {
         }
     }
 
-    /// Waits for room.
+    /// Waits for room, then pushes the chunk.
     async fn push_later(&mut self, chunk: &Given<'_>) -> Result<Appended, WriteError> {
-        // The reader that is waited for may itself be asleep, unaware of what was pushed.
+        // The reader that we wait for may itself be asleep, unaware of the chunks pushed before.
         self.wake_readers();
         let mut waiting = Waiting::new(self);
         poll_fn(|cx| waiting.poll(cx, || self.try_push(chunk).transpose())).await
     }
 
-    /// As [`append`](Self::append), but blocks the thread while it waits.
+    /// Like [`append`](Self::append), but blocks the thread while it waits.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// [`WriteError`]. Nothing of the chunk is in the stream then.
     pub fn append_blocking(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         pollster::block_on(self.append(chunk))
     }
 
-    /// As [`append`](Self::append), but does not wait.
+    /// Like [`append`](Self::append), but does not wait.
     ///
     /// # Errors
     ///
-    /// [`WriteError::Full`] while a `block` reader needs the room; otherwise as
-    /// [`append`](Self::append).
+    /// [`WriteError::Full`] while a `block` reader needs the room, and every other [`WriteError`].
+    /// Nothing of the chunk is in the stream then.
     pub fn try_append(&mut self, chunk: impl Chunk) -> Result<(), WriteError> {
         self.try_append_given(Given::new(&chunk))
     }
@@ -198,7 +198,7 @@ impl Writer {
         Ok(Some(self.pushed(offset, size)))
     }
 
-    /// As [`try_push`](Self::try_push), for a chunk that can be held.
+    /// Like [`try_push`](Self::try_push), for a chunk that the stream keeps by reference.
     #[inline(always)]
     fn try_hold(&mut self, chunk: Bytes) -> Result<Option<Appended>, WriteError> {
         let (now, size) = (clock::append_time(), chunk.len() as u64);
@@ -211,7 +211,7 @@ impl Writer {
         Ok(Some(self.pushed(offset, size)))
     }
 
-    /// Notes what was appended up to this offset.
+    /// Records an append that ended at this offset.
     #[inline(always)]
     fn pushed(&mut self, offset: u64, size: u64) -> Appended {
         if size > 0 {
@@ -222,28 +222,28 @@ impl Writer {
         Appended { offset, readers: self.shared.reader_count.load(Ordering::Relaxed) }
     }
 
-    /// The offset after its last chunk; 0 before the first.
+    /// The offset after this writer's last chunk; 0 before the first.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The largest chunk that its stream takes, in bytes.
+    /// The largest chunk that the stream accepts, in bytes.
     pub fn max_chunk(&self) -> u64 {
         self.shared.config.max_chunk()
     }
 
-    /// Bytes that it has appended.
+    /// Total bytes that this writer has appended.
     pub fn bytes_written(&self) -> u64 {
         self.state.bytes.load(Ordering::Relaxed)
     }
 
-    /// Readers attached now.
+    /// Number of readers attached now.
     pub fn readers(&self) -> usize {
         self.shared.reader_count.load(Ordering::Relaxed)
     }
 
-    /// Ends this writer as `finish` says, and tells the offset after its last chunk; 0 if there was
-    /// none.
+    /// Ends this writer as `finish` says. Returns the offset after its last chunk; 0 if it appended
+    /// nothing.
     pub fn finish(mut self, finish: Finish) -> u64 {
         match finish {
             Finish::KeepOpen => self.departure = Departure::Finished,
@@ -252,7 +252,7 @@ impl Writer {
                 self.shared.set_status(Status::close);
             }
             Finish::Failed => self.departure = Departure::Died,
-            // Nothing is said of a failure where the stream was closed before.
+            // A failure is not reported if the stream was closed before.
             Finish::CloseFailed => {
                 self.departure = Departure::Died;
                 self.shared.set_status(Status::close_failed);
@@ -261,7 +261,7 @@ impl Writer {
         self.offset
     }
 
-    /// Wakes the readers that sleep, if something was appended since the last time.
+    /// Wakes sleeping readers if something was appended since the last call.
     pub(crate) fn wake_readers(&mut self) {
         if std::mem::take(&mut self.unannounced) {
             self.shared.wake_readers();
@@ -269,8 +269,8 @@ impl Writer {
     }
 }
 
-/// Each clone is a writer of its own: it finishes or dies for itself, and the writers are gone when
-/// all are.
+/// Each clone is a writer of its own: it finishes or dies by itself, and the last writer is gone
+/// when all clones are.
 impl Clone for Writer {
     fn clone(&self) -> Self {
         Self::join(&self.shared, lock(&self.shared.append), self.state.peer)
@@ -304,8 +304,7 @@ impl Drop for Writer {
     }
 }
 
-/// A writer that waits for room, until this is dropped: because there is some, or because it gave
-/// up.
+/// Registers a writer as waiting for room. Dropped when there is room, or when the writer gives up.
 pub(crate) struct Waiting {
     shared: Arc<Shared>,
     state: Arc<WriterState>,

@@ -1,4 +1,4 @@
-//! A reader for a thread of its own: iterators, and `std::io::Read`.
+//! Blocking adapters of a reader: iterators, and `std::io::Read`.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,19 +8,20 @@ use pfs_proto::Event;
 use super::{ByteItem, is_last, take};
 use crate::{ReadError, Reader};
 
-/// Follows a stream in a thread that waits, wherever the stream is.
+/// Follows a stream in a thread that blocks, in this process or with a daemon.
 pub trait BlockingReader {
-    /// The next event, however long the thread has to wait for it.
+    /// Returns the next event. Blocks the thread while it waits.
     ///
     /// # Errors
     ///
-    /// [`ReadError`]; then the same again.
+    /// [`ReadError`]. After a [final](ReadError::is_final) error, every call returns the same
+    /// error.
     fn next_blocking(&mut self) -> Result<Event, ReadError>;
 
-    /// The offset after everything that was returned.
+    /// The offset after the last byte or gap that was returned.
     fn position(&self) -> u64;
 
-    /// Its bytes, chunk by chunk.
+    /// Converts the reader to a blocking iterator over its bytes, chunk by chunk.
     fn into_byte_iter(self) -> ByteIter<Self>
     where
         Self: Sized,
@@ -28,7 +29,8 @@ pub trait BlockingReader {
         ByteIter { reader: self, rest: Bytes::new(), over: false }
     }
 
-    /// Its events, up to the end or the failure that is the last of them.
+    /// Converts the reader to a blocking iterator over its events. The last item is the end or the
+    /// final error.
     fn into_event_iter(self) -> EventIter<Self>
     where
         Self: Sized,
@@ -47,7 +49,7 @@ impl BlockingReader for Reader {
     }
 }
 
-/// `for chunk in reader`: as [`BlockingReader::into_byte_iter`].
+/// Supports `for chunk in reader`. Same iterator as [`BlockingReader::into_byte_iter`].
 impl IntoIterator for Reader {
     type Item = io::Result<Bytes>;
     type IntoIter = ByteIter<Self>;
@@ -57,12 +59,11 @@ impl IntoIterator for Reader {
     }
 }
 
-/// The bytes of a stream, chunk by chunk, for a thread that waits for them: an iterator, and
-/// [`Read`] and [`BufRead`].
+/// Blocking iterator over the bytes of a stream, chunk by chunk; also a [`Read`] and a [`BufRead`].
 ///
-/// As with [`ByteStream`](crate::ByteStream), a gap is a [`LostData`](crate::LostData) error behind
-/// which it goes on, whatever breaks the stream off is a [`ReadError`], and only the end is the
-/// end.
+/// Errors are those of [`ByteStream`](crate::ByteStream): a gap is a [`LostData`](crate::LostData)
+/// error after which reading continues, and every failure is a [`ReadError`]. Only the end of the
+/// stream ends the iterator without an error.
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -88,12 +89,12 @@ pub struct ByteIter<R> {
 }
 
 impl<R> ByteIter<R> {
-    /// The reader, for its stats.
+    /// The underlying reader, for its stats.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }
 
-    /// The reader, and what is left of a chunk that was given in part.
+    /// Returns the underlying reader, and the rest of a chunk that was returned in part.
     pub fn into_parts(self) -> (R, Bytes) {
         (self.reader, self.rest)
     }
@@ -151,8 +152,7 @@ impl<R: BlockingReader> Read for ByteIter<R> {
     }
 }
 
-/// The events of a reader, for a thread that waits for them. The end, or the failure that is the
-/// last, is the last item.
+/// Blocking iterator over the events of a reader. The last item is the end or the final error.
 #[derive(Debug)]
 pub struct EventIter<R> {
     reader: R,
@@ -160,12 +160,12 @@ pub struct EventIter<R> {
 }
 
 impl<R> EventIter<R> {
-    /// The reader, for its stats.
+    /// The underlying reader, for its stats.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }
 
-    /// The reader again.
+    /// Returns the underlying reader.
     pub fn into_inner(self) -> R {
         self.reader
     }

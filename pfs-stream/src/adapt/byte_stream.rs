@@ -1,4 +1,4 @@
-//! A reader as a stream of bytes, for asynchronous code.
+//! Byte stream adapter of a reader, for async code.
 
 use std::{
     future::poll_fn,
@@ -14,14 +14,14 @@ use crate::StreamReader;
 /// The bytes of a stream, chunk by chunk: a `futures::Stream` (feature `futures`), an `AsyncRead`
 /// (feature `tokio`), and [`next`](Self::next) without either.
 ///
-/// Nothing that happens is silent. A gap is an error of its own, [`LostData`](crate::LostData), and
-/// reading goes on behind it. What breaks a stream off is a [`ReadError`](crate::ReadError), and
-/// nothing follows it: removed, too slow, the writers gone and one of them without finishing, the
-/// daemon gone. Only the end is the end.
+/// Loss and failure are never silent. A gap is a [`LostData`](crate::LostData) error, and reading
+/// continues after it. A failure is a [`ReadError`](crate::ReadError), and nothing follows it: the
+/// stream was removed, the reader was too slow, the writers are gone and one of them did not
+/// finish, or the daemon is gone. Only the end of the stream ends the byte stream without an error.
 ///
-/// Made by [`StreamReader::into_byte_stream`]. Cancel safe in all its faces. An `AsyncRead` gives
-/// what it was asked for of a chunk and keeps the rest; a `Stream` or [`next`](Self::next) that
-/// follows then gives that rest.
+/// Made by [`StreamReader::into_byte_stream`]. All three interfaces are cancel safe. An `AsyncRead`
+/// returns as much of a chunk as was asked for and keeps the rest; the next item of a `Stream` or
+/// of [`next`](Self::next) is then that rest.
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -50,16 +50,17 @@ pub struct ByteStream<R> {
 }
 
 impl<R: StreamReader> ByteStream<R> {
-    /// The bytes that this reader gives.
+    /// Creates a byte stream from this reader.
     pub fn new(reader: R) -> Self {
         Self { reader, rest: Bytes::new(), over: false }
     }
 
-    /// The next chunk, however long it takes; `None` at the end.
+    /// Waits for the next chunk; `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`LostData`](crate::LostData), after which it goes on, and [`ReadError`](crate::ReadError).
+    /// [`LostData`](crate::LostData), after which reading continues, and
+    /// [`ReadError`](crate::ReadError).
     ///
     /// # Cancel safety
     ///
@@ -68,7 +69,7 @@ impl<R: StreamReader> ByteStream<R> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
-    /// As [`next`](Self::next), for futures written by hand.
+    /// Polls for the next chunk, for hand-written futures. Otherwise like [`next`](Self::next).
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
@@ -88,7 +89,7 @@ impl<R: StreamReader> ByteStream<R> {
         Poll::Ready(None)
     }
 
-    /// The offset after the last byte that was given.
+    /// The offset after the last byte that was returned.
     pub fn position(&self) -> u64 {
         self.reader.position().saturating_sub(self.rest.len() as u64)
     }
@@ -98,12 +99,12 @@ impl<R: StreamReader> ByteStream<R> {
         self.reader.lost_bytes()
     }
 
-    /// Chunks in all gaps so far, where it is known how many.
+    /// Chunks in all gaps so far; a gap whose chunk count is unknown adds nothing.
     pub fn lost_chunks(&self) -> u64 {
         self.reader.lost_chunks()
     }
 
-    /// The reader, and what is left of a chunk that was given in part.
+    /// Returns the underlying reader, and the rest of a chunk that was returned in part.
     pub fn into_parts(self) -> (R, Bytes) {
         (self.reader, self.rest)
     }

@@ -1,4 +1,4 @@
-//! A reader as a stream of events.
+//! Event stream adapter of a reader.
 
 #[cfg(feature = "futures")]
 use std::{
@@ -13,8 +13,8 @@ use pfs_proto::Event;
 use crate::ReadError;
 use crate::StreamReader;
 
-/// The events of a reader as a `futures::Stream` (feature `futures`): chunks, gaps and at last the
-/// end, after which there is nothing. So it is after a failure, unless that is [not
+/// The events of a reader as a `futures::Stream` (feature `futures`): chunks, gaps and other
+/// events. The end is the last item, or a failure, unless it is [not
 /// final](crate::ReadError::is_final).
 ///
 /// Made by [`StreamReader::into_event_stream`].
@@ -26,17 +26,17 @@ pub struct EventStream<R> {
 }
 
 impl<R: StreamReader> EventStream<R> {
-    /// The events of this reader.
+    /// Creates an event stream from this reader.
     pub fn new(reader: R) -> Self {
         Self { reader, over: false }
     }
 
-    /// The reader.
+    /// The underlying reader.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }
 
-    /// The reader again.
+    /// Returns the underlying reader.
     pub fn into_inner(self) -> R {
         self.reader
     }

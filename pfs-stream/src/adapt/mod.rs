@@ -1,5 +1,5 @@
-//! What makes something else of a reader or writer: bytes, values that come in time, values at a
-//! certain rate.
+//! Adapters of readers and writers: byte streams, event streams, blocking iterators, stall
+//! detection, rate limits.
 
 mod blocking;
 mod byte_stream;
@@ -28,17 +28,17 @@ use pfs_proto::{End, Event};
 
 use crate::{LostData, ReadError};
 
-/// What an event is to somebody who knows only bytes and errors.
+/// An event, translated for adapters that know only bytes and errors.
 pub(crate) enum Item<E> {
     /// A chunk.
     Chunk(Bytes),
-    /// An error, after which it goes on.
+    /// An error after which reading continues.
     Hitch(E),
-    /// An error, after which nothing comes.
+    /// An error after which nothing comes.
     Failed(E),
     /// The end.
     Over,
-    /// Nothing that such a one wants to know.
+    /// An event that is not visible to byte-only consumers.
     Nothing,
 }
 
@@ -68,10 +68,10 @@ fn take(rest: &mut Bytes, room: usize) -> Bytes {
     rest.split_to(room.min(rest.len()))
 }
 
-/// The error of whoever reads bytes only.
+/// Item of the byte adapters, whose errors are `io::Error`s.
 type ByteItem = Item<io::Error>;
 
-/// Whether nothing follows this.
+/// Returns true if no event follows this one.
 fn is_last(event: &Result<Event, ReadError>) -> bool {
     match event {
         Ok(event) => matches!(event, Event::End { .. }),

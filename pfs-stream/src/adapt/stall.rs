@@ -1,4 +1,4 @@
-//! A reader that says so when nothing comes.
+//! Stall detection: a reader that fails when nothing comes for a while.
 
 use std::{
     pin::Pin,
@@ -11,16 +11,15 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{ReadError, StreamReader};
 
-/// A reader that fails with [`ReadError::Stalled`] when it has been waited on for so long and
-/// nothing came, and again after each further such time. Nothing is lost by that: what comes next
-/// is given as ever.
+/// A reader that fails with [`ReadError::Stalled`] when a wait took `after` and nothing came, and
+/// again after each further `after`. A stall loses nothing: the next event is returned as usual.
 ///
-/// Only waiting counts. The time begins when there is nothing to read, and each event begins it
-/// anew; how long the program takes between two events does not matter.
+/// Only waiting counts. The time starts when there is nothing to read, and each event restarts it;
+/// the time that the program takes between two events does not count.
 ///
-/// Made by [`StreamReader::stalls_after`]. It is a reader itself, so that it can be made a byte
-/// stream or a typed one. Must be polled in a runtime of tokio that has its timer enabled. Cancel
-/// safe; the time goes on while nobody polls.
+/// Made by [`StreamReader::stalls_after`]. A stall detector is itself a reader, so it can be made a
+/// byte stream or a typed reader. Poll it in a tokio runtime whose timer is enabled. Cancel safe;
+/// the time goes on while the detector is not polled.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -47,12 +46,12 @@ pub struct StallDetector<R> {
 }
 
 impl<R: StreamReader> StallDetector<R> {
-    /// This reader, which stalls after so long.
+    /// Wraps a reader, which then stalls after this time.
     pub fn new(reader: R, after: Duration) -> Self {
         Self { reader, after, timer: None, waiting: false }
     }
 
-    /// The reader again.
+    /// Returns the underlying reader.
     pub fn into_inner(self) -> R {
         self.reader
     }

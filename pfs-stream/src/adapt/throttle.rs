@@ -1,4 +1,4 @@
-//! A reader or writer that takes its time.
+//! Rate limit for a reader or writer.
 
 use std::{
     future::poll_fn,
@@ -13,18 +13,18 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{Chunk, Finish, ReadError, StreamReader, StreamWriter, WriteError};
 
-/// How fast something may go.
+/// Maximum rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rate {
-    /// So many bytes a second.
+    /// Bytes per second.
     Bytes(NonZeroU64),
-    /// So many chunks a second.
+    /// Chunks per second.
     Chunks(NonZeroU64),
 }
 
 impl Rate {
-    /// How long a chunk of so many bytes takes.
+    /// How long a chunk of this size takes at this rate.
     fn time(self, bytes: usize) -> Duration {
         let (amount, a_second) = match self {
             Self::Bytes(rate) => (bytes as u128, rate),
@@ -35,15 +35,15 @@ impl Rate {
     }
 }
 
-/// A reader or writer that does not exceed a rate: after each chunk it waits for as long as that
-/// chunk may take. Chunks are never cut, and time that was not used is not saved up.
+/// A reader or writer that does not exceed a rate: after each chunk it waits for the time that this
+/// chunk takes at the rate. Chunks are never split, and unused time is not saved up for bursts.
 ///
-/// A throttled reader is a slow reader, and its policy says what becomes of what it can't keep up
-/// with: a `drop` reader is told of gaps, a `block` reader slows the writers down to its own rate.
-/// A throttled writer waits before it hands a chunk over.
+/// A throttled reader is a slow reader, and its policy decides what happens when it cannot keep up:
+/// a `drop` reader is told of gaps; a `block` reader slows the writers down to its own rate. A
+/// throttled writer waits before it hands a chunk over.
 ///
-/// Made by [`StreamReader::throttled`] and [`StreamWriter::throttled`]. Must be polled in a runtime
-/// of tokio that has its timer enabled. Cancel safe: it waits before it takes or hands over, not
+/// Made by [`StreamReader::throttled`] and [`StreamWriter::throttled`]. Poll it in a tokio runtime
+/// whose timer is enabled. Cancel safe: it waits before it takes or hands over a chunk, never in
 /// between.
 ///
 /// ```
@@ -65,19 +65,19 @@ impl Rate {
 pub struct Throttle<T> {
     inner: T,
     rate: Rate,
-    /// Runs until the next chunk may come.
+    /// Runs until the next chunk is due.
     timer: Option<Pin<Box<Sleep>>>,
-    /// When it may come, if not at once.
+    /// When the next chunk is due, if not at once.
     next: Option<Instant>,
 }
 
 impl<T> Throttle<T> {
-    /// This reader or writer, at no more than that rate.
+    /// Limits a reader or writer to this rate.
     pub fn new(inner: T, rate: Rate) -> Self {
         Self { inner, rate, timer: None, next: None }
     }
 
-    /// The reader or writer again.
+    /// Returns the underlying reader or writer.
     pub fn into_inner(self) -> T {
         self.inner
     }

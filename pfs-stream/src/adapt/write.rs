@@ -1,4 +1,4 @@
-//! A writer as an `AsyncWrite`.
+//! `AsyncWrite` adapter of a writer.
 
 use std::{
     fmt, io, mem,
@@ -11,14 +11,13 @@ use tokio::io::AsyncWrite;
 
 use crate::{Finish, StreamWriter, WriteError};
 
-/// A writer that is an [`AsyncWrite`]: a write is one chunk, of at most
+/// A writer that implements [`AsyncWrite`]: each write is one chunk, of at most
 /// [`max_chunk`](StreamWriter::max_chunk) bytes.
 ///
-/// A write that has to wait is taken over whole, as a file of tokio's does: it goes on with the
-/// next write, flush or shutdown, and that is also where its error comes. `flush` returns when
-/// everything is in the stream. `shutdown` flushes and ends the writer properly, and
-/// [`closing`](Self::closing) also the stream; a `ByteWriter` that is dropped before that is a
-/// writer that died.
+/// A write that has to wait is accepted whole, like a write to tokio's `File`: the next write,
+/// flush or shutdown continues it, and returns its error. `flush` returns when everything is in the
+/// stream. `shutdown` flushes and finishes the writer and, with [`closing`](Self::closing), closes
+/// the stream. A `ByteWriter` that is dropped before `shutdown` is a writer that died.
 ///
 /// Made by [`StreamWriter::into_async_write`]. Cancel safe.
 ///
@@ -41,7 +40,7 @@ use crate::{Finish, StreamWriter, WriteError};
 /// ```
 pub struct ByteWriter<W> {
     state: State<W>,
-    /// Whether a shutdown closes the stream.
+    /// True if a shutdown closes the stream.
     closes: bool,
 }
 
@@ -49,7 +48,7 @@ type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum State<W> {
     Idle(W),
-    /// A chunk or a flush is under way; the writer comes back with it.
+    /// A chunk or a flush is in progress; the future returns the writer when it completes.
     Busy(Work<(W, Result<(), WriteError>)>),
     Ending(Work<Result<u64, WriteError>>),
     Ended,
@@ -68,19 +67,19 @@ impl<W> fmt::Debug for ByteWriter<W> {
 }
 
 impl<W: StreamWriter + 'static> ByteWriter<W> {
-    /// This writer.
+    /// Wraps a writer.
     pub fn new(writer: W) -> Self {
         Self { state: State::Idle(writer), closes: false }
     }
 
-    /// The same, but a shutdown closes the stream too.
+    /// Makes a shutdown close the stream too.
     #[must_use]
     pub fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
 
-    /// The writer, when nothing is under way: that is so after a flush. `None` otherwise, and it
-    /// died with what was under way.
+    /// Returns the writer if nothing is in progress, which is so after a flush. Otherwise returns
+    /// `None`: the writer has died with the operation in progress.
     pub fn into_inner(self) -> Option<W> {
         match self.state {
             State::Idle(writer) => Some(writer),
@@ -88,7 +87,7 @@ impl<W: StreamWriter + 'static> ByteWriter<W> {
         }
     }
 
-    /// Goes on with what is under way; ready when nothing is.
+    /// Continues the operation in progress; ready when there is none.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let State::Busy(work) = &mut self.state {
             let (writer, result) = ready!(work.as_mut().poll(cx));
@@ -132,7 +131,8 @@ impl<W: StreamWriter + Unpin + 'static> AsyncWrite for ByteWriter<W> {
                 (writer, result)
             }))
         })?;
-        // What fails at once fails here; what must wait is ours now.
+        // An error that comes at once is returned by this write. A chunk that must wait was
+        // accepted, and the next call continues it.
         match this.poll_idle(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(len)),

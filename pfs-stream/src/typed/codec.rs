@@ -1,30 +1,31 @@
-//! How a value becomes a chunk, and a chunk a value.
+//! Codecs: encode a value as a chunk, and decode a chunk to a value.
 
 use std::error::Error;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What a codec has to say against a value or a chunk.
+/// Error of a codec.
 pub type CodecError = Box<dyn Error + Send + Sync + 'static>;
 
-/// Makes chunks of values and values of chunks.
+/// Encodes values as chunks and decodes chunks to values.
 pub trait Codec {
-    /// The chunk that stands for this value.
+    /// Encodes a value as a chunk.
     ///
     /// # Errors
     ///
-    /// When the value can't be written this way.
+    /// The codec cannot represent the value.
     fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError>;
 
-    /// The value that this chunk stands for.
+    /// Decodes a chunk to a value.
     ///
     /// # Errors
     ///
-    /// When it stands for none.
+    /// The chunk does not encode a value of this type.
     fn decode<T: DeserializeOwned>(chunk: &[u8]) -> Result<T, CodecError>;
 }
 
-/// JSON, one line a value: what `pfs cat --stream` prints and a browser's `EventSource` reads.
+/// JSON, one line per value: the format that `pfs cat --stream` prints and a browser's
+/// `EventSource` reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json;
 
@@ -40,8 +41,8 @@ impl Codec for Json {
     }
 }
 
-/// Postcard, a compact binary form (feature `postcard`). It carries no names of fields: both ends
-/// must have the same type.
+/// Postcard, a compact binary format (feature `postcard`). Postcard encodes no field names: both
+/// ends must have the same type.
 #[cfg(feature = "postcard")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Postcard;

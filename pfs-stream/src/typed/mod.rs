@@ -1,10 +1,9 @@
-//! Streams of values: one value a chunk.
+//! Typed streams: one value per chunk.
 //!
-//! A [`TypedWriter`] and a [`TypedReader`] stand on any [`StreamWriter`](crate::StreamWriter) and
-//! [`StreamReader`](crate::StreamReader): of this process, of a daemon, throttled, watched for
-//! stalls. How a value becomes bytes is a [`Codec`]: [`Json`] unless told otherwise, [`Postcard`]
-//! with the feature of that name. Both ends must use the same; nothing in the stream tells which it
-//! is.
+//! A [`TypedWriter`] and a [`TypedReader`] wrap any [`StreamWriter`](crate::StreamWriter) and
+//! [`StreamReader`](crate::StreamReader): of this process, of a daemon, throttled, or with stall
+//! detection. A [`Codec`] encodes the values: [`Json`] by default, [`Postcard`] with the feature of
+//! that name. Both ends must use the same codec; nothing in the stream names it.
 
 mod codec;
 mod reader;

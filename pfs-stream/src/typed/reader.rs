@@ -1,4 +1,4 @@
-//! Following values.
+//! Typed reader: decodes each chunk to a value.
 
 use std::{
     future::poll_fn,
@@ -13,31 +13,31 @@ use thiserror::Error;
 use super::{Codec, Json};
 use crate::{BlockingReader, Cause, LostData, ReadError, Reader, StreamReader, adapt::Item};
 
-/// What comes instead of a value.
+/// Error that takes the place of a value.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum TypedReadError {
-    /// Values were lost, as many as chunks. It goes on behind them.
+    /// Values were lost, one per lost chunk. Reading continues after the gap.
     #[error(transparent)]
     Lost(#[from] LostData),
-    /// A chunk is not a value of this type. It goes on behind it.
+    /// A chunk does not decode to a value of this type. Reading continues after the chunk.
     #[error("the chunk of {len} bytes before offset {offset} is no such value")]
     Decode {
         /// The offset after the chunk.
         offset: u64,
-        /// Its bytes.
+        /// Length of the chunk in bytes.
         len: usize,
-        /// What the codec says.
+        /// The codec's error.
         source: Cause,
     },
-    /// It can't be read on; or, if that is [not final](ReadError::is_final), nothing came for a
+    /// Reading failed or, if the error is [not final](ReadError::is_final), nothing came for a
     /// while.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
 
 impl TypedReadError {
-    /// Whether nothing follows it.
+    /// Returns true if no item follows this error.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Read(failure) if failure.is_final())
     }
@@ -53,13 +53,13 @@ impl From<TypedReadError> for io::Error {
     }
 }
 
-/// Follows a stream of values, one a chunk, as a [`Codec`] writes them.
+/// Follows a stream of values, one per chunk, encoded by a [`Codec`].
 ///
-/// A chunk that is no such value is an error item, and so is a gap; both times it goes on. It ends
-/// where the stream ends: `None`. It is a `futures::Stream` (feature `futures`), has
-/// [`next`](Self::next) without that, and is an iterator for a thread that waits
-/// ([`IntoIterator`]). Memory for a value comes from the codec, which may take as much as the chunk
-/// says.
+/// A chunk that does not decode is an error item, and so is a gap; reading continues after both.
+/// The end of the stream is `None`. A typed reader is a `futures::Stream` (feature `futures`), has
+/// [`next`](Self::next) without that feature, and converts to a blocking iterator
+/// ([`IntoIterator`]). The codec allocates the memory for a value, and may allocate as much as the
+/// chunk says.
 ///
 /// See [`TypedWriter`](crate::TypedWriter) for an example.
 pub struct TypedReader<T, R = Reader, C = Json> {
@@ -69,25 +69,25 @@ pub struct TypedReader<T, R = Reader, C = Json> {
 }
 
 impl<T, R> TypedReader<T, R> {
-    /// Values as JSON from this reader.
+    /// Reads JSON values from this reader.
     pub fn json(reader: R) -> Self {
         Self::with_codec(reader)
     }
 }
 
 impl<T, R, C> TypedReader<T, R, C> {
-    /// Values from this reader as another codec writes them: `TypedReader::<T, _,
-    /// Postcard>::with_codec(reader)`.
+    /// Reads values from this reader with another codec:
+    /// `TypedReader::<T, _, Postcard>::with_codec(reader)`.
     pub fn with_codec(reader: R) -> Self {
         Self { reader, over: false, kind: PhantomData }
     }
 
-    /// The reader beneath, for its stats.
+    /// The underlying reader, for its stats.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }
 
-    /// The reader again.
+    /// Returns the underlying reader.
     pub fn into_inner(self) -> R {
         self.reader
     }
@@ -96,7 +96,7 @@ impl<T, R, C> TypedReader<T, R, C> {
 type Next<T> = Option<Result<T, TypedReadError>>;
 
 impl<T: DeserializeOwned, R, C: Codec> TypedReader<T, R, C> {
-    /// What an item is here; `None` if nothing.
+    /// Converts an item; `None` if there is nothing to return for it.
     fn take(
         &mut self,
         item: Item<TypedReadError>,
@@ -125,11 +125,12 @@ impl<T: DeserializeOwned, R, C: Codec> TypedReader<T, R, C> {
 }
 
 impl<T: DeserializeOwned, R: StreamReader, C: Codec> TypedReader<T, R, C> {
-    /// The next value, however long it takes; `None` at the end.
+    /// Waits for the next value; `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`TypedReadError`]; it goes on behind all but [final](TypedReadError::is_final) ones.
+    /// [`TypedReadError`]. Reading continues after all errors but [final](TypedReadError::is_final)
+    /// ones.
     ///
     /// # Cancel safety
     ///
@@ -138,7 +139,7 @@ impl<T: DeserializeOwned, R: StreamReader, C: Codec> TypedReader<T, R, C> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// As [`next`](Self::next), for futures written by hand.
+    /// Polls for the next value, for hand-written futures. Otherwise like [`next`](Self::next).
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next<T>> {
         while !self.over {
             let item = Item::from_event(ready!(self.reader.poll_next(cx)));
@@ -170,7 +171,7 @@ impl<T: DeserializeOwned, R: BlockingReader, C: Codec> IntoIterator for TypedRea
     }
 }
 
-/// The values of a [`TypedReader`], for a thread that waits for them.
+/// Blocking iterator over the values of a [`TypedReader`].
 #[derive(Debug)]
 pub struct TypedIter<T, R = Reader, C = Json>(TypedReader<T, R, C>);
 

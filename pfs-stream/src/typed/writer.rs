@@ -1,4 +1,4 @@
-//! Appending values.
+//! Typed writer: appends each value as one chunk.
 
 use std::marker::PhantomData;
 
@@ -9,19 +9,19 @@ use thiserror::Error;
 use super::{Codec, Json};
 use crate::{Cause, Finish, StreamWriter, WriteError, Writer};
 
-/// Why a value was not appended.
+/// Error appending a value.
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum TypedWriteError {
-    /// The value can't be written in this form. The writer can go on.
+    /// The codec cannot encode the value. The writer can go on.
     #[error("the value can't be encoded")]
     Encode(#[source] Cause),
-    /// The stream does not take it.
+    /// The stream does not accept the chunk.
     #[error(transparent)]
     Write(#[from] WriteError),
 }
 
-/// Appends values, one a chunk, as a [`Codec`] writes them.
+/// Appends values, one per chunk, encoded by a [`Codec`].
 ///
 /// ```
 /// # use pfs_stream::*;
@@ -46,34 +46,34 @@ pub struct TypedWriter<T: ?Sized, W = Writer, C = Json> {
 }
 
 impl<T: ?Sized, W: StreamWriter> TypedWriter<T, W> {
-    /// Values as JSON through this writer: bytes too, as lists of numbers.
+    /// Writes JSON values through this writer. JSON encodes bytes as lists of numbers.
     pub fn json(writer: W) -> Self {
         Self::with_codec(writer)
     }
 }
 
 impl<T: ?Sized, W: StreamWriter, C> TypedWriter<T, W, C> {
-    /// Values through this writer as another codec writes them, such as `Postcard`:
+    /// Writes values through this writer with another codec, such as `Postcard`:
     /// `TypedWriter::<T, _, Postcard>::with_codec(writer)`.
     pub fn with_codec(writer: W) -> Self {
         Self { writer, kind: PhantomData }
     }
 
-    /// The writer beneath.
+    /// The underlying writer.
     pub fn get_ref(&self) -> &W {
         &self.writer
     }
 
-    /// The writer again.
+    /// Returns the underlying writer.
     pub fn into_inner(self) -> W {
         self.writer
     }
 
-    /// Waits until everything that was appended is in the stream.
+    /// Waits until every value that was appended is in the stream.
     ///
     /// # Errors
     ///
-    /// As [`StreamWriter::flush`].
+    /// [`WriteError`]: values may be missing.
     ///
     /// # Cancel safety
     ///
@@ -82,15 +82,16 @@ impl<T: ?Sized, W: StreamWriter, C> TypedWriter<T, W, C> {
         self.writer.flush().await
     }
 
-    /// Ends this writer; see [`StreamWriter::finish`].
+    /// Waits until every value is in the stream, then ends this writer as `finish` says. Returns
+    /// the offset after its last chunk; see [`StreamWriter::finish`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`WriteError`]: values may be missing.
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// If the future is dropped before it completes, the writer counts as died.
     pub async fn finish(self, finish: Finish) -> Result<u64, WriteError> {
         self.writer.finish(finish).await
     }
@@ -101,12 +102,12 @@ impl<T: Serialize + ?Sized, W: StreamWriter, C: Codec> TypedWriter<T, W, C> {
     ///
     /// # Errors
     ///
-    /// [`TypedWriteError`]. After a value that can't be encoded, or is too large, the writer can go
-    /// on.
+    /// [`TypedWriteError`]. The writer can go on after a value that cannot be encoded or is too
+    /// large.
     ///
     /// # Cancel safety
     ///
-    /// As [`StreamWriter::append`]: the value is handed over whole or not at all.
+    /// A future dropped before it completes has handed over the whole value or nothing of it.
     pub async fn append(&mut self, value: &T) -> Result<(), TypedWriteError> {
         let chunk = C::encode(value).map_err(|error| TypedWriteError::Encode(error.into()))?;
         Ok(self.writer.append(Bytes::from(chunk)).await?)
@@ -114,17 +115,18 @@ impl<T: Serialize + ?Sized, W: StreamWriter, C: Codec> TypedWriter<T, W, C> {
 }
 
 impl<T: Serialize + ?Sized, C: Codec> TypedWriter<T, Writer, C> {
-    /// As [`append`](Self::append), but blocks the thread while it waits.
+    /// Like [`append`](Self::append), but blocks the thread while it waits.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`TypedWriteError`]. The writer can go on after a value that cannot be encoded or is too
+    /// large.
     pub fn append_blocking(&mut self, value: &T) -> Result<(), TypedWriteError> {
         pollster::block_on(self.append(value))
     }
 }
 
-/// A clone is a writer of its own, as its writer's clone is.
+/// Each clone is a writer of its own, because the clone of the underlying writer is.
 impl<T: ?Sized, W: Clone, C> Clone for TypedWriter<T, W, C> {
     fn clone(&self) -> Self {
         Self { writer: self.writer.clone(), kind: PhantomData }

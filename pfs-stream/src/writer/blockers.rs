@@ -1,4 +1,4 @@
-//! Giving up `block` readers: writers stop waiting for them.
+//! Timeout support for `block` readers: writers give up the slowest reader instead of waiting on.
 
 use pfs_proto::{Peer, SlowPolicy};
 
@@ -8,8 +8,8 @@ use crate::{
     sync::{Arc, Ordering, lock},
 };
 
-/// The `block` readers that a writer may have to wait for. A host with a clock bounds that wait;
-/// the engine has no clock.
+/// The `block` readers that a writer may have to wait for. A host bounds that wait with its own
+/// timer; the engine has none.
 #[derive(Clone, Debug)]
 pub struct Blockers {
     shared: Arc<Shared>,
@@ -20,11 +20,11 @@ pub struct Blockers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GivenUp {
-    /// Who it is.
+    /// The peer that the reader belongs to.
     pub peer: Peer,
-    /// The offset that it reads next.
+    /// The offset that the reader reads next.
     pub position: u64,
-    /// Head minus position.
+    /// Head minus `position`.
     pub lag: u64,
 }
 
@@ -36,9 +36,9 @@ impl Writer {
 }
 
 impl Blockers {
-    /// Makes a `drop` reader of the slowest `block` reader that keeps the writer waiting now. The
-    /// writer goes on unless another reader is in its way; the reader gets a gap for what it
-    /// then loses. `None` if the writer waits for no reader.
+    /// Turns the slowest `block` reader that keeps the writer waiting now into a `drop` reader. The
+    /// writer goes on unless another reader is in its way; the given-up reader gets a gap for the
+    /// data that it loses from then on. `None` if the writer waits for no reader.
     pub fn give_up_slowest(&self) -> Option<GivenUp> {
         let Self { shared, writer } = self;
         let append = lock(&shared.append);

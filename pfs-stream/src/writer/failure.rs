@@ -1,4 +1,4 @@
-//! Waiting for the end of a stream as a writer: for the moment when it takes no more appends.
+//! Future that resolves when a stream stops accepting appends.
 
 use std::{
     future::Future,
@@ -15,12 +15,12 @@ use crate::{
 };
 
 impl Writer {
-    /// Waits until the stream takes no more appends, and tells why: it was closed, or removed. For
-    /// a writer that has nothing to append at the moment and still wants to know.
+    /// Waits until the stream accepts no more appends. Returns the reason: the stream was closed or
+    /// removed. For a writer that has nothing to append at the moment and still needs to know.
     ///
-    /// The future is apart from the writer, which can append meanwhile. Cancel safe. It may be
-    /// polled again and again beside other work: as long as the same task polls it, that costs
-    /// a load.
+    /// The future does not borrow the writer, which can append meanwhile. Cancel safe. The future
+    /// may be polled repeatedly beside other work: as long as the same task polls it, a poll costs
+    /// one load.
     pub fn failure(&self) -> impl Future<Output = WriteError> + Send + 'static {
         Failure { shared: Arc::clone(&self.shared), ticket: Ticket::default(), sleeper: None }
     }
@@ -29,7 +29,7 @@ impl Writer {
 struct Failure {
     shared: Arc<Shared>,
     ticket: Ticket,
-    /// Whom the place in the queue wakes, once there is one.
+    /// The waker registered in the queue, once there is one.
     sleeper: Option<Waker>,
 }
 
@@ -39,8 +39,8 @@ impl Future for Failure {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WriteError> {
         let Self { shared, ticket, sleeper } = &mut *self;
         let check = || refusal(shared.status());
-        // The queue is emptied only when there is news, so that a place in it need not be taken
-        // again before.
+        // The queue is emptied only by a wake-up, so a registered waker need not be registered
+        // again.
         if sleeper.as_ref().is_some_and(|sleeper| sleeper.will_wake(cx.waker())) {
             return check().map_or(Poll::Pending, Poll::Ready);
         }

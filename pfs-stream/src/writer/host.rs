@@ -1,5 +1,5 @@
-//! What hosts need of a writer, which append for others: many chunks with one wake-up, all chunks
-//! or none, and ends of their own.
+//! Writer methods for hosts, which append on behalf of clients: several chunks with one wake-up,
+//! atomic batches, and explicit departure.
 
 use std::future::poll_fn;
 
@@ -12,28 +12,28 @@ use crate::{
 };
 
 impl Writer {
-    /// As [`append`](Self::append), but leaves sleeping readers asleep until [`wake`](Self::wake):
-    /// several chunks that are there at once need only one wake-up.
+    /// Like [`append`](Self::append), but does not wake sleeping readers; [`wake`](Self::wake)
+    /// does. Several chunks that are available at once need only one wake-up.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// [`WriteError`]. Nothing of the chunk is in the stream then.
     ///
     /// # Cancel safety
     ///
-    /// As [`append`](Self::append).
+    /// A future dropped before it completes has appended nothing.
     pub async fn push(&mut self, chunk: impl Chunk) -> Result<Appended, WriteError> {
         self.push_given(Given::new(&chunk)).await
     }
 
-    /// Wakes the readers that sleep, if something was pushed since the last time.
+    /// Wakes sleeping readers if something was pushed since the last call.
     pub fn wake(&mut self) {
         self.wake_readers();
     }
 
-    /// Waits until `block` readers have made room for a good part of the ring, if any of them holds
-    /// this writer up: cheaper than to wait for a little room again and again. That may take
-    /// long where they are slow, so it should be given up soon.
+    /// Waits until `block` readers have made room for a good part of the ring buffer, if any of
+    /// them holds up this writer. One long wait is cheaper than many waits for little room. With
+    /// slow readers this can take long, so set a short timeout.
     ///
     /// # Cancel safety
     ///
@@ -53,33 +53,32 @@ impl Writer {
         .await;
     }
 
-    /// Sets what dropping this writer means. It is [`Departure::Died`] until then.
+    /// Sets what dropping this writer means. Initially [`Departure::Died`].
     pub fn depart_as(&mut self, departure: Departure) {
         self.departure = departure;
     }
 
-    /// Closes the stream: neither this writer nor any other one appends anything more. The writer
-    /// itself has not left.
+    /// Closes the stream for all writers. This writer stays attached.
     pub fn close(&mut self) {
         self.shared.set_status(Status::close);
     }
 
-    /// Closes the stream as failed, unless it is closed. The writer itself has not left.
+    /// Closes the stream as failed, unless it is closed already. This writer stays attached.
     pub fn close_failed(&mut self) {
         self.shared.set_status(Status::close_failed);
     }
 
-    /// Appends all of these chunks, one after the other and with nothing of anybody else between
-    /// them, or none of them. Wakes the readers that sleep; waits while a `block` reader needs
-    /// the room. Together they may be as large as one chunk may be. Empty ones change nothing.
+    /// Appends a batch atomically: all chunks in order with no other writer's chunk between them,
+    /// or none of them. Wakes sleeping readers. Waits while a `block` reader needs the room. The
+    /// total size is limited to that of one chunk. Empty chunks change nothing.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]; nothing is in the stream then.
+    /// [`WriteError`]. Nothing of the batch is in the stream then.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, it has appended nothing.
+    /// A future dropped before it completes has appended nothing.
     pub async fn append_all<C: AsRef<[u8]>>(
         &mut self,
         chunks: &[C],
@@ -91,12 +90,12 @@ impl Writer {
         poll_fn(|cx| waiting.poll(cx, || self.try_append_all(chunks).transpose())).await
     }
 
-    /// As [`append_all`](Self::append_all), but does not wait: `None` if a `block` reader still
+    /// Like [`append_all`](Self::append_all), but does not wait: `None` if a `block` reader still
     /// needs the room.
     ///
     /// # Errors
     ///
-    /// As [`append_all`](Self::append_all).
+    /// [`WriteError`]. Nothing of the batch is in the stream then.
     pub fn try_append_all<C: AsRef<[u8]>>(
         &mut self,
         chunks: &[C],
@@ -117,7 +116,8 @@ impl Writer {
             return Ok(None);
         }
         for chunk in chunks() {
-            // There is room and memory: tail moves no further than it was just allowed to.
+            // Cannot fail: `grow_for` has provided the memory, and tail moves no further than
+            // `has_room_up_to` has just allowed.
             let _ = append.put(&Given::new(&chunk), now, &self.shared, &mut self.gone);
         }
         let offset = release(append, &mut self.gone, &self.shared);
