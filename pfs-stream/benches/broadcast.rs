@@ -1,17 +1,17 @@
-//! Fan-out inside one process, beside `tokio::sync::broadcast` of `Bytes`, in one run:
-//! `cargo bench -p pfs-stream --features tokio --bench broadcast`.
+//! Benchmark of fan-out inside one process, compared with `tokio::sync::broadcast` of `Bytes` in
+//! the same run: `cargo bench -p pfs-stream --features tokio --bench broadcast`.
 //!
-//! Both sides are the same program: one task that sends, and 1, 4 or 16 tasks that receive, on one
-//! runtime of tokio with a thread for each processor. Receivers touch what they get: they add up
-//! lengths and first bytes, and the sum is checked. What is sent is `Bytes` that exist already, so
-//! neither side is charged for making them. Neither sender waits: none of the readers has the
-//! policy `block`.
+//! Both sides run the same program: one task that sends, and 1, 4 or 16 tasks that receive, on one
+//! tokio runtime with a thread per processor. Receivers touch the data: they add up lengths and
+//! first bytes, and the sum is checked. The `Bytes` that are sent exist already, so neither side is
+//! charged for making them. Neither sender waits: no reader has the policy `block`.
 //!
 //! The sender sends a round of 4 MiB (64 KiB chunks) or 1 MiB (64 B chunks), chunk by chunk, and
-//! waits until every receiver has had all of it. A round fits into the stream's ring (6 MiB) and
-//! into the channel (as many places as a round has chunks), so neither side loses anything, which
-//! is checked too: a side that lost chunks would be fast for the wrong reason. The number is bytes
-//! (or chunks) sent a second until the slowest receiver has them, not multiplied by receivers.
+//! waits until every receiver has the whole round. A round fits into the stream's ring buffer (6
+//! MiB) and into the channel (whose capacity is one round of chunks), so neither side loses
+//! anything. The benchmark checks that too: a side that lost chunks would be fast for the wrong
+//! reason. The result is bytes (or chunks) sent per second until the slowest receiver has them, not
+//! multiplied by receivers.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -31,7 +31,7 @@ use tokio::{
     sync::{Notify, broadcast},
 };
 
-/// How a round is over when every receiver has had it.
+/// Counts receivers down; the round is over when every receiver has all of it.
 struct Round {
     chunks: u64,
     receivers: usize,
@@ -58,7 +58,7 @@ impl Round {
     }
 }
 
-/// What one receiver has had.
+/// Chunks and checksum of one receiver.
 struct Tally {
     round: Arc<Round>,
     chunks: u64,
@@ -86,7 +86,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().build().unwrap()
 }
 
-/// Rounds on one side or the other; returns how long they took.
+/// Runs the rounds on pfs_stream; returns how long they took.
 fn ours(
     runtime: &Runtime,
     stream: &Stream,

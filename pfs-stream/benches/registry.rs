@@ -1,5 +1,5 @@
-//! A registry of 100,000 streams: what looking for expired ones costs when there are none, making
-//! and removing one more, and a page of a listing.
+//! Benchmark of a registry of 100,000 streams: looking for expired streams when there are none,
+//! creating and removing one more stream, and listing a page.
 //!
 //! `cargo bench -p pfs-stream --bench registry`
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -12,14 +12,14 @@ use pfs_stream::{Limits, Registry, StreamConfig};
 const STREAMS: usize = 100_000;
 const TTL: Duration = Duration::from_hours(1);
 
-/// As many streams as listings of a daemon have on a page.
+/// Page size of a daemon's listings, in streams.
 const PAGE: usize = 50;
 
 fn config() -> StreamConfig {
     StreamConfig::default().buffer_size(1).ttl(TTL)
 }
 
-/// Streams without descriptors, whose pages nobody has touched.
+/// Creates streams without descriptors, whose pages were never touched.
 fn registry() -> Registry {
     let registry = Registry::with_descriptors(Limits::UNLIMITED, 0);
     for number in 0..STREAMS {

@@ -1,5 +1,5 @@
-//! The ring by itself: what an append costs, and what reading costs each reader, in one thread and
-//! without waking anybody.
+//! Benchmark of the ring buffer alone: the cost of an append, and of reading for each reader, in
+//! one thread and without wake-ups.
 //!
 //! `cargo bench -p pfs-stream`
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -15,7 +15,7 @@ use pfs_stream::{ReadOptions, Reader, Stream, StreamConfig, Writer};
 const SIZES: [usize; 2] = [64, 64 * 1024];
 const READERS: [usize; 3] = [1, 4, 16];
 
-/// How much is appended before all of it is read.
+/// Bytes appended before all of them are read.
 const BATCH: usize = 256 * 1024;
 
 fn stream(readers: usize) -> (Stream, Writer, Vec<Reader>) {
@@ -34,7 +34,7 @@ fn append_batch(writer: &mut Writer, chunk: &[u8]) -> Duration {
     began.elapsed()
 }
 
-/// Reads all that there is; the time for all readers.
+/// Reads everything with each reader; returns the time for all readers together.
 fn read_batch(readers: &mut [Reader], bytes: &mut Vec<u8>) -> Duration {
     let began = Instant::now();
     for reader in readers {

@@ -1,4 +1,4 @@
-//! One writer, three readers: what is written once arrives at all of them.
+//! One writer, three readers: each reader gets everything that is written.
 //!
 //! `cargo run -p pfs-stream --features futures --example basic_broadcast`
 
@@ -47,7 +47,7 @@ async fn broadcast(output: &Output) -> Result<()> {
     for text in ["Hello, ", "streaming ", "world!"] {
         output.line(format!("Wrote: {text:?}"))?;
         writer.write_all(text.as_bytes())?;
-        // Not necessary; it shows each message's arrival before the next one is written.
+        // Optional: shows that each message arrives before the next one is written.
         while stream.stat().readers.iter().any(|reader| reader.lag > 0) {
             yield_now().await;
         }
@@ -78,7 +78,7 @@ async fn read(number: usize, mut bytes: ByteStream<Reader>, output: Output) -> R
     output.line(format!("Stream {number}: Starting to read..."))?;
     let mut message = Vec::new();
     while let Some(chunk) = bytes.next().await {
-        // A gap or a removed stream would be an error, and never pass for data or the end.
+        // A gap or a removed stream is an error, never mistaken for data or the end.
         let chunk = chunk?;
         output.line(format!("Stream {number}: Received {} bytes", chunk.len()))?;
         message.extend_from_slice(&chunk);
@@ -89,7 +89,7 @@ async fn read(number: usize, mut bytes: ByteStream<Reader>, output: Output) -> R
     Ok(message)
 }
 
-/// Where all tasks print.
+/// Output shared by all tasks.
 #[derive(Clone)]
 struct Output(Arc<Mutex<dyn Write + Send>>);
 

@@ -1,5 +1,5 @@
-//! A monitor that notices when a source falls silent, and misses nothing of what it says
-//! afterwards.
+//! A monitor with stall detection: it notices when a source falls silent, and misses nothing that
+//! the source sends afterwards.
 //!
 //! `cargo run -p pfs-stream --features futures,tokio --example stalled_monitor`
 
@@ -24,7 +24,7 @@ async fn monitor(mut output: impl Write) -> Result<()> {
     let stream = Stream::local("heartbeat", StreamConfig::default())?;
     let mut writer = stream.writer()?;
     let reader = stream.reader(ReadOptions::default())?;
-    // A stall detector is a reader itself; here its bytes are wanted.
+    // A stall detector is itself a reader; this monitor reads its bytes.
     let mut beats = reader.stalls_after(SILENCE).into_byte_stream();
 
     let source = tokio::spawn(async move {
@@ -55,7 +55,7 @@ mod printed;
 
 #[test]
 fn it_reports_each_silence_and_every_beat() {
-    // Time stands still until everybody sleeps, and then jumps to whoever wakes first.
+    // Time is paused while any task runs, and jumps to the next timer when all sleep.
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     assert_eq!(
         printed::by(|output| runtime.block_on(monitor(output)).unwrap()),

@@ -1,5 +1,5 @@
-//! Values instead of bytes: readings of a sensor, as JSON for everybody and as postcard for who
-//! wants it small.
+//! Typed values instead of bytes: readings of a sensor, encoded as JSON, and as postcard where size
+//! matters.
 //!
 //! `cargo run -p pfs-stream --features postcard --example typed_broadcast`
 
@@ -31,7 +31,7 @@ fn run(mut output: impl Write) -> Result<()> {
         writer.append_blocking(&Reading { sensor: sensor.to_owned(), celsius })?;
         writeln!(output, "sent {sensor} to {} readers", writer.get_ref().readers())?;
     }
-    // Somebody else writes something else into the same stream.
+    // Another writer appends something else to the same stream.
     stream.writer()?.append_blocking(b"not a reading")?;
     writer.append_blocking(&Reading { sensor: "attic".to_owned(), celsius: 30.5 })?;
     writer.into_inner().finish(Finish::Close);
@@ -44,7 +44,7 @@ fn run(mut output: impl Write) -> Result<()> {
             Err(error) => writeln!(output, "  {error}")?,
         }
     }
-    // A value is a line of JSON: who knows nothing of types reads it too.
+    // A value is a line of JSON, so programs without the type can read it too.
     writeln!(output, "\nthe same as text:")?;
     for line in raw {
         writeln!(output, "  {}", String::from_utf8_lossy(&line?).trim_end())?;

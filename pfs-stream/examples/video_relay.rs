@@ -1,10 +1,10 @@
-//! One source of video, any number of viewers, over TCP: a viewer that can't keep up loses chunks,
-//! is counted for it, and holds nobody up.
+//! Video relay over TCP: one source, any number of viewers. A viewer that cannot keep up loses
+//! chunks, which are counted, and delays nobody else.
 //!
-//! `cargo run --release -p pfs-stream --example video_relay` shows it with a source and three
-//! viewers of its own, the third of which does not look until the film is over. With two addresses
-//! it is a relay for others: `video_relay 127.0.0.1:5000 127.0.0.1:5001` takes `ffmpeg …
-//! tcp://127.0.0.1:5000` and serves `ffplay tcp://127.0.0.1:5001`.
+//! `cargo run --release -p pfs-stream --example video_relay` runs a demonstration with its own
+//! source and three viewers, the third of which reads nothing until the film is over. With two
+//! addresses it relays for other programs: `video_relay 127.0.0.1:5000 127.0.0.1:5001` takes
+//! `ffmpeg … tcp://127.0.0.1:5000` and serves `ffplay tcp://127.0.0.1:5001`.
 
 use std::{
     env,
@@ -47,7 +47,7 @@ fn video() -> Result<Stream> {
     Ok(Stream::local("video", config)?)
 }
 
-/// Takes in what the source sends, until it ends.
+/// Appends everything that the source sends, until the source closes its connection.
 fn serve_source(mut connection: TcpStream, stream: &Stream) -> Result<()> {
     let mut writer = stream.writer()?;
     let mut chunk = [0; CHUNK_SIZE];
@@ -61,15 +61,15 @@ fn serve_source(mut connection: TcpStream, stream: &Stream) -> Result<()> {
     Ok(())
 }
 
-/// What became of a viewer.
+/// Result of serving a viewer.
 struct Served {
     bytes: u64,
     lost_bytes: u64,
-    /// Chunks that it was too slow for.
+    /// Chunks lost because the viewer was too slow.
     overrun: u64,
 }
 
-/// Sends a viewer all that it can keep up with.
+/// Sends a viewer every chunk that it can keep up with.
 fn serve_viewer(mut connection: TcpStream, stream: &Stream) -> Result<Served> {
     let options = ReadOptions { start: Start::New, ..ReadOptions::default() };
     let mut video = stream.reader(options)?.into_iter();
@@ -80,7 +80,8 @@ fn serve_viewer(mut connection: TcpStream, stream: &Stream) -> Result<Served> {
                 connection.write_all(&chunk)?;
                 bytes += chunk.len() as u64;
             }
-            // A player finds its way into the picture again. Any other error ends it.
+            // After a gap, a player finds the next picture by itself. Any other error ends the
+            // viewer.
             Err(error) if LostData::from_io_error(&error).is_some() => {}
             Err(error) => return Err(error.into()),
         }
@@ -89,14 +90,14 @@ fn serve_viewer(mut connection: TcpStream, stream: &Stream) -> Result<Served> {
     Ok(Served { bytes, lost_bytes: reader.lost_bytes(), overrun: reader.lost_chunks() })
 }
 
-/// The film of the demonstration, in bytes.
+/// Size of the demonstration's film, in bytes.
 const FILM: u64 = 64 * 1024 * 1024;
 
 fn demonstrate(stream: &Stream, output: &mut impl Write) -> Result<()> {
     let (source, viewers) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     let (source_address, viewers_address) = (source.local_addr()?, viewers.local_addr()?);
-    // What each viewer has seen. The source does not hurry ahead of the two that look, as a camera
-    // would not.
+    // Bytes seen by each viewer. Like a camera, the source does not run far ahead of the first two
+    // viewers.
     let seen = [const { AtomicU64::new(0) }; 3];
     let served = thread::scope(|scope| -> Result<Vec<Served>> {
         let mut serving = Vec::new();
@@ -122,7 +123,7 @@ fn demonstrate(stream: &Stream, output: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Sends the film, never more than a quarter of the buffer ahead of the first two viewers.
+/// Sends the film, at most a quarter of the buffer ahead of the first two viewers.
 fn film(mut connection: TcpStream, seen: &[AtomicU64; 3]) -> io::Result<()> {
     let frame = vec![7; 64 * 1024];
     let mut sent = 0;
@@ -136,7 +137,7 @@ fn film(mut connection: TcpStream, seen: &[AtomicU64; 3]) -> io::Result<()> {
     Ok(())
 }
 
-/// Looks, at once or when the film is over.
+/// Reads the film, at once or, if `late`, when it is over.
 fn view(
     mut connection: TcpStream,
     late: bool,

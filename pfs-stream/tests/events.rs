@@ -1,4 +1,4 @@
-//! What those who watch a stream are told.
+//! Tests of stream events, as watchers get them.
 
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -99,7 +99,7 @@ fn a_watcher_that_takes_nothing_costs_a_bounded_queue_and_is_told_how_much_it_mi
     }
     let first = told(&mut events);
     let Some(StreamEvent::Missed { count }) = first.last() else { panic!("{:?}", first.last()) };
-    // Four events a reader.
+    // Each reader causes four events.
     assert_eq!(first.len() - 1 + usize::try_from(*count).unwrap(), 4000);
     assert!(first.len() < 1000, "{} are kept", first.len());
     drop(stream.reader_of(ReadOptions::default(), us()).unwrap());

@@ -1,6 +1,7 @@
-//! Streams that grow: what they take, and that nobody who reads them notices.
+//! Tests of streams that grow: their memory, and that readers never notice a move to a larger ring
+//! buffer.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)] // test helpers, not known to clippy as tests
 
 use std::{
     pin::pin,
@@ -31,7 +32,7 @@ fn append(writer: &mut Writer, len: u64) -> Result<(), WriteError> {
     writer.try_append(chunk(from, len))
 }
 
-/// Takes parts of chunks.
+/// A sink that takes parts of chunks.
 #[derive(Default)]
 struct Parts(Vec<u8>);
 
@@ -45,10 +46,10 @@ impl Sink for Parts {
     }
 }
 
-/// A reader, and what it was given.
+/// A reader, and what it has received.
 struct Following {
     reader: Reader,
-    /// Where the bytes that it has got end, parts of a chunk included.
+    /// End of the bytes received, parts of a chunk included.
     at: u64,
     lost: u64,
     in_parts: bool,
@@ -60,7 +61,7 @@ impl Following {
         Self { at: reader.position(), reader, lost: 0, in_parts }
     }
 
-    /// One read; false if there is nothing.
+    /// Performs one read; returns false if there is nothing to read.
     fn read(&mut self, most: usize) -> bool {
         let mut parts = Parts::default();
         let read = if self.in_parts {
@@ -91,7 +92,7 @@ fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_
     let stream = registry.create("s", config(SIZE)).unwrap();
     let mut writer = stream.writer().unwrap();
     append(&mut writer, 100).unwrap();
-    // The ring, and what is beside it.
+    // The ring buffer and the stream's overhead.
     assert!((1536 + 592..4096).contains(&registry.memory()), "{} bytes for 100", registry.memory());
     let (mut most, beside) = (0, 2048);
     while writer.offset() + 1000 <= SIZE {
@@ -101,7 +102,7 @@ fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_
         assert_eq!(stream.extent().tail, 0, "head is {holds}");
         assert_eq!(stream.reader(ReadOptions::default()).unwrap().start(), 0);
     }
-    // While it moves, it has two rings, each with an index.
+    // While a stream moves, it has two ring buffers, each with an index.
     assert!(most < 10, "{most} bytes of memory for a byte");
     let full = stream.stat();
     assert_eq!((full.capacity, full.memory), (SIZE, registry.memory()));
@@ -123,7 +124,8 @@ fn large_chunks_behind_many_small_ones_drop_nothing_while_a_larger_ring_is_fille
         append(&mut writer, 90).unwrap();
     }
     let (capacity, moves) = (stream.stat().capacity, stream.stat().moves);
-    // Nearly as much as starts the copying, in chunks of which an append copies a part only.
+    // Fill to just below the point where copying starts, with chunks so small that each append will
+    // copy only a part of them.
     while writer.offset() < capacity * 7 / 10 {
         append(&mut writer, 90).unwrap();
     }
@@ -152,13 +154,13 @@ fn a_stream_without_memory_to_grow_keeps_less_history_and_goes_on() {
     while reader.read(1024 * 1024) {}
     assert_eq!((reader.at, reader.lost), (500_000, held.tail));
 
-    // Only what cannot be held at all is refused, and the writer goes on.
+    // Only a chunk that cannot be held at all is refused, and the writer goes on.
     assert!(matches!(append(&mut writer, 100_000), Err(WriteError::NoMemory { .. })));
     append(&mut writer, 500).unwrap();
     while reader.read(1024 * 1024) {}
     assert_eq!(reader.at, 500_500);
 
-    // Once there is memory, it grows.
+    // The stream grows once there is memory.
     registry.set_limits(Limits::UNLIMITED, 0);
     append(&mut writer, 100_000).unwrap();
     for _ in 0..1000 {
@@ -168,7 +170,7 @@ fn a_stream_without_memory_to_grow_keeps_less_history_and_goes_on() {
     assert!(grown.head - grown.tail >= 600_000, "{grown:?}");
 }
 
-/// Appends until the ring is large, and a larger one is being filled with a part of what it holds.
+/// Appends until the ring buffer is large and a larger one is partly filled with its contents.
 fn append_until_it_moves(stream: &Stream, writer: &mut Writer) -> StreamStat {
     loop {
         append(writer, 4096).unwrap();
@@ -196,7 +198,7 @@ fn a_removed_stream_gives_the_ring_back_that_was_being_filled_though_readers_are
     append_until_it_moves(&stream, &mut writer);
     let _reader = stream.reader(ReadOptions::default()).unwrap();
     registry.remove("s");
-    // Miri has no memory that could be given back while somebody has it.
+    // Miri cannot return memory to the system while it is still referenced.
     let kept = if cfg!(any(miri, not(target_os = "linux"))) { stream.stat().memory } else { 0 };
     assert!(registry.memory() <= kept, "{} bytes", registry.memory());
 }
@@ -278,7 +280,7 @@ fn a_writer_waits_for_a_block_reader_whatever_ring_it_is_in() {
     assert_eq!((reader.at, reader.lost), (4100, 0));
 }
 
-/// Notes that it was woken.
+/// A waker that records that it was woken.
 #[derive(Default)]
 struct Notice(AtomicBool);
 
@@ -288,8 +290,9 @@ impl Wake for Notice {
     }
 }
 
-/// Has a writer wait for room in a ring that cannot grow, and then another one do something, when
-/// it can. Whether that woke it, and let it append.
+/// Lets a writer wait for room in a ring buffer that cannot grow, then removes the limit and lets
+/// another writer `act`. Returns whether that woke the first writer, and whether the first writer
+/// could then append.
 fn wakes(act: impl FnOnce(&mut Writer)) -> (bool, bool) {
     let registry = Registry::new(Limits { max_streams: 1, max_memory: 3000 });
     let stream = registry.create("s", config(4096)).unwrap();
@@ -315,7 +318,7 @@ fn a_writer_that_waits_goes_on_when_an_append_of_another_one_has_moved_the_strea
 
 #[test]
 fn a_writer_that_waits_goes_on_when_an_append_that_finds_no_room_itself_has_moved_the_stream() {
-    // More than the largest ring has room for beside what is there.
+    // The largest ring buffer has no room for this chunk beside its present contents.
     let moves =
         |writer: &mut Writer| assert_eq!(writer.try_append(vec![0; 4095]), Err(WriteError::Full));
     assert_eq!(wakes(moves), (true, true));

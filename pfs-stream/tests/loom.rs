@@ -1,16 +1,16 @@
-//! Every interleaving, and every value that a weak memory model lets a load see, on a ring of two
-//! words.
+//! Loom models of a ring buffer of two words: every interleaving, and every value that a weak
+//! memory model lets a load see.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p pfs-stream --test loom`
 #![cfg(loom)]
-#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used)] // test helpers, not known to clippy as tests
 
 use std::{future::poll_fn, task::Poll};
 
 use loom::{future::block_on, model::Builder, thread};
 use pfs_stream::*;
 
-/// A ring of 16 bytes that holds at most three chunks.
+/// A ring buffer of 16 bytes that holds at most three chunks.
 fn stream() -> Stream {
     let config = StreamConfig::default().buffer_size(16).reserve(true);
     Stream::new("s", config).unwrap()
@@ -26,7 +26,7 @@ fn bytes_at(from: u64, len: u64) -> Vec<u8> {
     (from..from + len).map(|offset| 1 + offset as u8).collect()
 }
 
-/// Reads whatever there is, checks it and counts it; true at the end.
+/// Reads the available data, checks and counts it; returns true at the end.
 fn step(reader: &mut Reader, lost: &mut u64) -> bool {
     let position = reader.position();
     let mut bytes = Vec::new();
@@ -50,8 +50,8 @@ fn a_read_beside_appends_that_overwrite_it_is_whole_or_a_gap() {
         let mut writer = stream.writer().unwrap();
         writer.try_append(&bytes_at(0, 5)).unwrap();
         let appending = thread::spawn(move || {
-            // The second of these overwrites what the reader may be copying, inside a shared word
-            // too.
+            // The second chunk overwrites bytes that the reader may be copying, also inside a
+            // shared word.
             for (from, len) in [(5, 9), (14, 10)] {
                 writer.try_append(&bytes_at(from, len)).unwrap();
             }
@@ -103,7 +103,7 @@ fn a_close_that_comes_while_a_writer_falls_asleep_until_then_wakes_it() {
         let stream = stream();
         let mut failure = Box::pin(stream.writer().unwrap().failure());
         let closing = thread::spawn(move || stream.close());
-        // Polled twice, as by a task that waits for something else besides.
+        // Polled twice, as by a task that waits for other work as well.
         let twice = poll_fn(|cx| match failure.as_mut().poll(cx) {
             Poll::Pending => failure.as_mut().poll(cx),
             ready => ready,
@@ -147,7 +147,7 @@ fn a_writer_that_waits_for_two_block_readers_goes_on_when_both_have_read() {
         step(&mut readers[0], &mut 0);
         let mut late = readers;
         let reading = thread::spawn(move || {
-            // One is further already: the writer asks the other alone.
+            // The other reader is ahead already, so the writer asks only this one to notify it.
             step(&mut late[1], &mut 0);
             late
         });
@@ -193,7 +193,7 @@ fn what_a_reader_lost_is_in_the_stats_once_while_it_goes() {
     });
 }
 
-/// A stream that grows: its first ring holds one chunk of 8 bytes.
+/// A stream that grows: its first ring buffer holds one chunk of 8 bytes.
 fn growing() -> Stream {
     Stream::new("s", StreamConfig::default().buffer_size(16)).unwrap()
 }
@@ -259,7 +259,7 @@ fn a_close_after_the_stream_has_moved_ends_a_reader_that_falls_asleep_in_the_rin
     });
 }
 
-/// A stream that holds chunks of 8 bytes and more by reference, two of them in its ring.
+/// A stream that holds chunks of 8 bytes and more by reference, two of them in its ring buffer.
 fn local() -> Stream {
     let config =
         StreamConfig { ring_buffer_size: 16, channel_buffer_size: 16, ..Default::default() };
@@ -290,7 +290,7 @@ fn a_writer_drops_no_chunk_while_a_reader_that_it_laps_takes_a_reference_to_it()
         append_bytes(&mut writer, 0, 8);
         append_bytes(&mut writer, 8, 8);
         let appending = thread::spawn(move || {
-            // Both of those leave the ring.
+            // These appends push both earlier chunks out of the ring buffer.
             append_bytes(&mut writer, 16, 8);
             append_bytes(&mut writer, 24, 8);
             writer
@@ -329,8 +329,8 @@ fn a_reader_finds_every_chunk_while_the_writer_leaves_the_first_index() {
         append_bytes(&mut writer, 0, 7);
         append_bytes(&mut writer, 7, 7);
         let appending = thread::spawn(move || {
-            // One chunk leaves the ring, and then there are more than have entries in the first
-            // index.
+            // One chunk leaves the ring buffer, and then there are more chunks than the first index
+            // has entries.
             append_bytes(&mut writer, 14, 5);
             append_bytes(&mut writer, 19, 3);
             writer

@@ -1,6 +1,7 @@
-//! Any interleaving of appends, reads, joins and ends, against a model that never forgets a byte.
+//! Model-based test: any interleaving of appends, reads, joins and ends, against a model that never
+//! forgets a byte.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not known to clippy as tests
 
 use pfs_stream::*;
 use proptest::prelude::*;
@@ -20,20 +21,20 @@ enum Operation {
     Close { failed: bool },
 }
 
-/// How a reader takes what it reads.
+/// How a sink takes the data of a read.
 #[derive(Clone, Copy, Debug)]
 struct Taking {
-    /// Chunks that are larger than what is asked for come in parts.
+    /// Chunks larger than the requested size come in parts.
     parts: bool,
     /// Bytes that are put before each chunk or part.
     header_len: usize,
 }
 
-/// What one read put into a sink: a header of its own before each run of bytes.
+/// Data that one read put into the sink, with a header before each run of bytes.
 struct Taken {
     taking: Taking,
     buffer: Vec<u8>,
-    /// Of each run, its length and how much of its chunk is left.
+    /// Length of each run, and how much of its chunk is left after the run.
     runs: Vec<(usize, u64)>,
 }
 
@@ -111,13 +112,12 @@ fn byte_at(offset: u64) -> u8 {
     (offset.wrapping_mul(0x9E37_79B9) >> 13) as u8
 }
 
-/// What the model knows of a reader.
+/// The model's state of a reader.
 struct Follower {
     reader: Reader,
     options: ReadOptions,
     position: u64,
-    /// Where the part of the chunk at the position begins that the reader has got already, or the
-    /// position.
+    /// Start of the chunk that the reader has in part, or the position.
     settled: u64,
     head_at_attach: u64,
     lost: u64,
@@ -141,7 +141,7 @@ impl Model {
         offset == 0 || self.ends.binary_search(&offset).is_ok()
     }
 
-    /// Where the chunk that holds the byte at `offset` starts.
+    /// The start of the chunk that holds the byte at `offset`.
     fn chunk_of(&self, offset: u64) -> u64 {
         let ended = self.ends.partition_point(|end| *end <= offset);
         if ended == 0 { 0 } else { self.ends[ended - 1] }
@@ -162,7 +162,7 @@ impl Model {
                 self.ends.push(head + len);
             }
             Err(WriteError::Full) => {
-                // Only a `block` reader may hold a writer up, and only by what it has not read.
+                // Only a `block` reader may delay a writer, and only by data that it has not read.
                 let awaited = |follower: &Follower| {
                     follower.options.policy == SlowPolicy::Block
                         && head + len - self.chunk_of(follower.position) > stream.stat().capacity
@@ -185,7 +185,7 @@ impl Model {
                 match options.start {
                     Start::Offset(offset) => assert_eq!(position, offset),
                     Start::New => assert_eq!(position, head),
-                    // With fewer of them, the ring must have given up all that was before.
+                    // If the stream holds fewer bytes, the reader starts at tail.
                     Start::Tail(bytes) => {
                         let tail = stream.stat().tail;
                         assert_eq!(position, head.saturating_sub(bytes).max(tail));
@@ -209,7 +209,7 @@ impl Model {
         let mut bytes = b"before".to_vec();
         let peeked = follower.reader.peek(follower.position + ahead, most, &mut bytes);
         let in_part = follower.position > follower.settled;
-        // A ring that the stream has left has what it had then, until the reader leaves it, too.
+        // A ring buffer that the stream has left keeps its contents until the reader leaves it too.
         let must_be_held = in_part && follower.settled >= stream.stat().tail;
         assert!(if peeked.is_some() { in_part } else { !must_be_held });
         let from = follower.position + ahead;
@@ -259,7 +259,7 @@ impl Model {
                 let asked_for =
                     matches!(follower.options.start, Start::Offset(offset) if offset == from);
                 assert!(asked_for || follower.options.policy == SlowPolicy::Drop);
-                // A reader that started inside a chunk may lose the rest of it.
+                // A reader that started inside a chunk may lose the rest of that chunk.
                 assert!(from == follower.reader.start() || self.is_boundary(from));
                 (follower.position, follower.settled) = (to, to);
                 follower.lost += to - from;
@@ -336,7 +336,7 @@ proptest! {
             prop_assert_eq!(positions, settled, "parts of a chunk count when it ends");
             prop_assert!(stat.head - stat.tail <= stat.capacity && model.is_boundary(stat.tail));
         }
-        // Whoever is left reads to the end.
+        // The remaining readers read to the end.
         for _ in 0..model.followers.len() {
             for _ in 0..1000 {
                 model.read(0, usize::MAX, Taking { parts: true, header_len: 0 });

@@ -1,6 +1,6 @@
-//! What the engine promises, in one process and without waiting.
+//! Tests of the engine's promises, in one process and almost without waiting.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not known to clippy as tests
 
 use std::{
     pin::pin,
@@ -98,7 +98,8 @@ fn each_start_is_where_it_says() {
     assert_eq!(start(Start::Offset(150)), (150, 850), "to the byte, inside a chunk too");
     assert_eq!(start(Start::Offset(1000)), (1000, 0));
     assert_eq!(start(Start::Since(Duration::from_secs(3600))), (0, 1000));
-    // Appends are timed to a tick of the system's clock, which is ten milliseconds at most.
+    // Append times have the resolution of the system's clock tick, which is at most ten
+    // milliseconds.
     std::thread::sleep(Duration::from_millis(21));
     assert_eq!(start(Start::Since(Duration::from_millis(10))), (1000, 0));
     let past = stream.reader(options(Start::Offset(1001), SlowPolicy::Drop, Until::Closed));
@@ -363,7 +364,8 @@ fn limits_that_are_changed_hold_for_the_next_stream_and_take_nothing_away() {
 #[test]
 fn a_listing_page_by_page_has_the_streams_at_a_path_and_below_it_in_order() {
     let registry = Registry::with_descriptors(Limits::UNLIMITED, 0);
-    // Neighbours of the slash in the order of names, and what has the path as its beginning.
+    // Names that sort next to the slash, and names that share a prefix with the path without being
+    // below it.
     let names = [
         "/a", "/a-b", "/a.", "/a/", "/a/b", "/a/b-", "/a/b/c", "/a/b0", "/a/c", "/a0", "/aa", "/b",
         "/",
@@ -403,7 +405,7 @@ fn a_stream_that_is_made_anew_under_its_name_has_another_identity() {
     let second = registry.create("s", StreamConfig::default()).unwrap();
     assert_ne!(second.identity(), first.identity());
     assert_eq!(second.identity().daemon(), first.identity().daemon(), "one registry made both");
-    // No time passes between the two, and still they are not the same.
+    // No time passes between the two, and still their identities differ.
     let apart = [(); 2]
         .map(|()| Registry::new(Limits::default()).create("s", StreamConfig::default()).unwrap());
     assert_ne!(apart[0].identity(), apart[1].identity());
@@ -490,7 +492,7 @@ fn a_writer_with_nothing_to_append_can_wait_for_the_end_of_its_stream() {
     }
 }
 
-/// Counts how often it was woken.
+/// A waker that counts how often it was woken.
 #[derive(Default)]
 struct Woken(AtomicUsize);
 
@@ -558,13 +560,13 @@ fn a_replacement_that_is_refused_leaves_the_old_stream_as_it_was() {
         registry.replace_with("s", size(0), |_| ()),
         Err(CreateError::BadSize { .. })
     ));
-    // Somebody still holds the old one, so that both would count.
+    // The old stream has another handle, so that both streams would count.
     assert!(matches!(
         registry.replace_with("s", size(2 * 1024 * 1024), |_| ()),
         Err(CreateError::TooMuchMemory { .. })
     ));
     assert!(old.is_active() && registry.get("s").unwrap().bytes_written() == 3);
-    // Where nobody does, its memory is the new one's.
+    // Without that handle, the new stream can take the old stream's memory.
     drop(old);
     let new = registry.replace_with("s", size(2 * 1024 * 1024), |_| ()).unwrap();
     assert_eq!((registry.len(), registry.memory()), (1, new.stat().memory));

@@ -1,16 +1,17 @@
-//! Quotas: any sequence of creations, replacements and removals by several owners, against a model.
+//! Model-based test of quotas: any sequence of creations, replacements and removals by several
+//! owners.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not known to clippy as tests
 
 use std::collections::BTreeMap;
 
 use pfs_stream::*;
 use proptest::prelude::*;
 
-/// Whether the memory of a removed stream is given back although this process has handles of it.
+/// True if a removed stream returns its memory although this process still has handles to it.
 const GIVEN_BACK_AT_ONCE: bool = cfg!(all(target_os = "linux", not(miri)));
 
-/// The last one has no quota.
+/// Number of owners. The last one has no quota.
 const OWNERS: usize = 4;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -50,7 +51,7 @@ fn config(size: u64) -> StreamConfig {
     StreamConfig::default().buffer_size(size).reserve(true)
 }
 
-/// What the model knows of a stream.
+/// The model's state of a stream.
 #[derive(Clone, Copy)]
 struct Known {
     owner: usize,
@@ -74,7 +75,7 @@ impl World {
         Self { registry, quotas, total, limits, known: BTreeMap::new(), held: Vec::new() }
     }
 
-    /// Streams and memory of those that an owner has.
+    /// Number and memory of the streams that satisfy `belongs`.
     fn taken(&self, belongs: impl Fn(&Known) -> bool) -> (usize, u64) {
         let taken = self.known.values().filter(|known| belongs(known));
         taken.fold((0, 0), |(streams, memory), known| (streams + 1, memory + known.memory))
@@ -91,7 +92,7 @@ impl World {
         };
         let needed = Stream::new(name, config(size)).unwrap().stat().memory;
         let old = self.known.get(name).copied();
-        // What goes with the old stream, of those that are counted together.
+        // Streams and memory that the old stream returns to a limit that counts it.
         let spared = |counted: bool| match old {
             Some(old) if counted => (1, if old.held { 0 } else { old.memory }),
             _ => (0, 0),

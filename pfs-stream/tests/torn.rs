@@ -1,6 +1,7 @@
-//! Readers on other threads, lapped over and over: no byte is ever not the one of its offset.
+//! Stress test for torn reads: readers on other threads are lapped over and over, and each byte
+//! must be the one of its offset.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not known to clippy as tests
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,19 +12,19 @@ use std::{
 use bytes::Bytes;
 use pfs_stream::*;
 
-/// How long to try; `PFS_TEST_SECONDS` makes it longer.
+/// Duration of the test; `PFS_TEST_SECONDS` overrides it.
 fn duration() -> Duration {
     let seconds = std::env::var("PFS_TEST_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_millis(seconds.map_or(500, |seconds: u64| seconds * 1000))
 }
 
-/// A byte that tells its offset: neighbours of one lap and the same place of another lap both
-/// differ.
+/// A byte that identifies its offset: it differs from neighbours in the same lap and from the same
+/// place in other laps.
 fn byte_at(offset: u64) -> u8 {
     (offset ^ (offset >> 8) ^ (offset >> 16) ^ (offset >> 24)) as u8
 }
 
-/// What a reader has got so far.
+/// What a reader has received so far.
 struct Followed {
     position: u64,
     delivered: u64,
@@ -50,7 +51,7 @@ impl Followed {
     }
 }
 
-/// Reads until the end; delivered and lost bytes.
+/// Reads until the end; returns delivered and lost bytes.
 fn follow(mut reader: Reader) -> (u64, u64) {
     let mut followed = Followed::from(&reader);
     let mut bytes = Vec::new();
@@ -78,8 +79,8 @@ impl Sink for Parts {
     }
 }
 
-/// Follows a stream as [`follow`] does, but takes chunks in parts. The parts of a chunk whose rest
-/// is lost count as lost.
+/// Like [`follow`], but takes chunks in parts. The parts of a chunk whose rest is lost count as
+/// lost.
 fn follow_in_parts(mut reader: Reader) -> (u64, u64) {
     let mut followed = Followed::from(&reader);
     let (mut parts, mut pending) = (Parts::default(), 0);
@@ -108,7 +109,7 @@ fn follow_in_parts(mut reader: Reader) -> (u64, u64) {
     }
 }
 
-/// As [`follow`], but takes chunk after chunk, large ones by reference.
+/// Like [`follow`], but takes chunk after chunk, large ones by reference.
 fn follow_events(mut reader: Reader) -> (u64, u64) {
     let mut followed = Followed::from(&reader);
     loop {
@@ -162,7 +163,7 @@ fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_
 }
 
 /// Appends chunks that a local stream copies, holds, or holds a copy of, in runs of one kind and
-/// mixed. Returns where head is.
+/// mixed. Returns head.
 fn append_all_kinds(writer: &mut Writer, mut head: u64) -> u64 {
     for number in 0..256 {
         let random = (head ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
@@ -184,7 +185,7 @@ fn readers_of_a_local_stream_that_are_lapped_see_no_torn_byte_in_what_is_copied_
     let config =
         StreamConfig { ring_buffer_size: 16384, channel_buffer_size: 16384, ..Default::default() };
     let until = Instant::now() + duration();
-    // A new one every time, because it changes its index once in its life.
+    // A new stream each time, because a stream changes its index only once in its life.
     while Instant::now() < until {
         let stream = Stream::local("s", config.clone()).unwrap();
         let mut writer = stream.writer().unwrap();
@@ -266,8 +267,8 @@ fn readers_of_a_stream_that_is_removed_while_they_read_get_no_byte_of_what_takes
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    // Over and over from the start, and much at a time, so that the removal finds
-                    // it in the middle of a copy.
+                    // Read repeatedly from the start and in large reads, so that the removal
+                    // happens in the middle of a copy.
                     while let Ok(mut reader) = stream.reader(ReadOptions::default()) {
                         let mut followed = Followed::from(&reader);
                         let mut bytes = Vec::new();

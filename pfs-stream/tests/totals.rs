@@ -1,6 +1,6 @@
-//! What a registry tells of all its streams together.
+//! Tests of registry totals.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not known to clippy as tests
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ fn read_all(reader: &mut Reader) {
     }
 }
 
-/// Two writers, and two readers of whom one loses a chunk, are at work; `look` sees the registry
-/// before they go.
+/// Lets two writers and two readers work, one of which loses a chunk. Calls `look` with the
+/// registry before they detach.
 fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
     let (first, second) = (create(registry, "a", 4096), create(registry, "b", 4096));
     let mut writers = [first.writer_of(HERE).unwrap(), second.writer_of(ELSEWHERE).unwrap()];
@@ -42,7 +42,7 @@ fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
     writers[0].try_append(&[0; 10]).unwrap();
     writers[1].try_append(&[0; 3]).unwrap();
     readers.iter_mut().for_each(read_all);
-    // Three chunks of 2000 bytes, and no reader may lag by more than 4096: the first of them is
+    // Three chunks of 2000 bytes, while no reader may lag by more than 4096: the first chunk is
     // lost.
     for _ in 0..3 {
         writers[0].try_append(&[0; 2000]).unwrap();
@@ -55,7 +55,7 @@ fn work_and_go(registry: &Registry, look: impl FnOnce(&Registry)) {
     registry.remove("b");
 }
 
-/// What was counted of that.
+/// Checks the counters after `work_and_go`.
 fn assert_counted(totals: &Totals) {
     assert_eq!(totals.written, ByTransport { unix: 6010, http: 3, shm: 0 });
     assert_eq!(totals.read, ByTransport { unix: 4010, http: 10, shm: 0 });
@@ -78,8 +78,8 @@ fn those_who_are_attached_are_counted() {
 
 #[test]
 fn those_who_have_gone_stay_counted_though_nobody_looked_before() {
-    // Nobody looks: what was told once is never less afterwards, which would hide that it was
-    // forgotten.
+    // No totals are requested in between: counters that were reported once never decrease, which
+    // would hide that counts were forgotten.
     let registry = registry();
     work_and_go(&registry, |_| ());
     let totals = registry.totals();
@@ -139,7 +139,7 @@ fn the_time_that_a_writer_waited_stays_counted_though_nobody_looked_meanwhile() 
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
 fn bytes_that_go_through_shared_memory_are_told_apart() {
-    // Those who are attached, and those who have gone.
+    // Totals with attached and with detached readers and writers.
     for look in [true, false] {
         share(look);
     }

@@ -1,4 +1,4 @@
-//! What an example prints, for its test.
+//! Captures the output of an example for its test.
 
 use std::{
     io::{self, Write},

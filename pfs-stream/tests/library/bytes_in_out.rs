@@ -1,4 +1,4 @@
-//! Writers and readers under the traits of the standard library, of futures and of tokio.
+//! Tests of readers and writers under the I/O traits of std, futures and tokio.
 
 use std::io::{BufRead, Read as _, Write};
 
@@ -34,7 +34,7 @@ fn a_write_is_one_chunk_and_more_than_the_stream_takes_at_once_is_several() {
 fn a_line_with_values_in_it_is_one_chunk() {
     for stream in both(8192) {
         let mut writer = stream.writer().unwrap();
-        // Not literals, which the compiler puts into the text.
+        // Variables, because the compiler would merge literals into the format string.
         let (number, count) = (1, 2);
         writeln!(writer, "line {number} of {count}").unwrap();
         assert_eq!(stream.stat().chunks, 1);

@@ -1,7 +1,8 @@
-//! Whatever is given up at any of its awaits has done its work whole or not at all.
+//! Tests of cancel safety: a future that is dropped at any of its awaits has done its work whole or
+//! not at all.
 //!
-//! Everything here is polled once and dropped if that was not enough, always; nothing may be lost
-//! or come twice.
+//! Every future here is polled once, and dropped if it is not ready; nothing may be lost or come
+//! twice.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,7 +18,7 @@ use tokio::{
 
 use super::*;
 
-/// Polls it once, and gives it up if it is not done.
+/// Polls a future once, and drops it if it is not ready.
 pub(super) async fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let polled = poll_fn(|cx| match work.as_mut().poll(cx) {
@@ -31,7 +32,7 @@ pub(super) async fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
     polled
 }
 
-/// The same; if it gave up, others come first.
+/// Like `at_once`, but if the future was dropped, lets other tasks run.
 async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
     let polled = at_once(work).await;
     if polled.is_none() {
@@ -40,7 +41,7 @@ async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
     polled
 }
 
-/// Polls it again and again, each time from the beginning.
+/// Repeats an operation with a new future each time until one completes at its first poll.
 macro_rules! at_last {
     ($work:expr) => {
         loop {
@@ -52,7 +53,7 @@ macro_rules! at_last {
 }
 
 thread_local! {
-    /// How often something was given up in this test.
+    /// Number of futures dropped in this test.
     static GIVEN_UP: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -66,7 +67,7 @@ pub(super) fn chunks() -> Vec<Bytes> {
     sizes.iter().cycle().take(90).enumerate().map(chunk).collect()
 }
 
-/// Both kinds of streams, with a writer that has to wait for its reader again and again.
+/// Both kinds of streams, each with a writer that has to wait for its reader again and again.
 pub(super) fn pairs() -> [(Stream, Writer, Reader); 2] {
     both(16_384).map(|stream| {
         let (writer, reader) = (stream.writer().unwrap(), blocking(&stream));
@@ -74,7 +75,7 @@ pub(super) fn pairs() -> [(Stream, Writer, Reader); 2] {
     })
 }
 
-/// Appends all chunks, each until it is in the stream.
+/// Appends all chunks, retrying each until it is in the stream.
 pub(super) async fn write(mut writer: impl StreamWriter, stream: Stream) {
     let mut offset = 0;
     for chunk in chunks() {

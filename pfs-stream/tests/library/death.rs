@@ -1,5 +1,5 @@
-//! How readers tell a writer that has finished from one that died, and both from one that is still
-//! there.
+//! Tests of writer death: readers distinguish a writer that finished, one that died, and one that
+//! is still attached.
 
 use std::{io::Write, mem, panic, thread};
 
@@ -38,7 +38,7 @@ fn a_writer_that_is_dropped_has_died() {
         drop(writer);
         assert_eq!(end(&mut reader), Some(End::WriterDied));
         assert_eq!(stream.stat().writers_died, 1);
-        // Who knows only bytes and errors is told by an error.
+        // Adapters that know only bytes and errors return an error.
         let items: Vec<_> = bytes.into_iter().collect();
         assert_eq!(items[0].as_ref().unwrap(), "some");
         let error = items[1].as_ref().unwrap_err();
@@ -58,7 +58,7 @@ fn a_writer_in_a_thread_that_panics_has_died() {
         });
         assert!(panics.join().is_err());
         assert_eq!(end(&mut reader), Some(End::WriterDied));
-        // And the stream is as good as before.
+        // The stream still works.
         let mut writer = stream.writer().unwrap();
         writer.write_all(b"more").unwrap();
         writer.finish(Finish::Close);
@@ -143,7 +143,7 @@ fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
         let mut writer = stream.writer().unwrap();
         writer.write_all(b"some").unwrap();
         writer.finish(Finish::CloseFailed);
-        // Whoever closes it now, in whichever way, changes nothing.
+        // Closing the stream now, in either way, changes nothing.
         stream.close();
         assert!(stream.close_failed());
         for reader in [&mut patient, &mut waiting, &mut reader(&stream)] {

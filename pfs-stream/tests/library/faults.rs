@@ -1,4 +1,4 @@
-//! The faults that libraries of this kind are known for, and that this one does not have.
+//! Tests against faults that are common in broadcast libraries.
 
 use std::{
     io::Write,
@@ -32,7 +32,7 @@ fn closing_ends_every_reader_and_every_later_one() {
     }
 }
 
-/// Bytes whose owner can be counted.
+/// Bytes whose owners can be counted.
 struct Counted {
     bytes: Vec<u8>,
     _alive: Arc<()>,
@@ -60,7 +60,8 @@ fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
     };
     append(1000);
     assert_eq!(Arc::strong_count(&alive) - 1, 8, "64 KiB are eight such chunks");
-    // One that reads and keeps a chunk keeps that one alone, besides what it has fetched.
+    // A program that keeps one chunk keeps only that chunk alive: the rest of the batch went with
+    // the reader.
     assert!(matches!(kept.try_next(), Ok(Some(Event::Gap { chunks: 992, .. }))));
     let Ok(Some(Event::Chunk(chunk))) = kept.try_next() else { panic!() };
     drop(kept);
@@ -69,7 +70,7 @@ fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
     drop(chunk);
     assert_eq!(Arc::strong_count(&alive) - 1, 8);
     assert!(matches!(idle.try_next(), Ok(Some(Event::Gap { from: 0, chunks: 1092, .. }))));
-    // Small chunks push large ones out as well.
+    // Small chunks evict large ones as well.
     for _ in 0..100 {
         writer.try_append(&[0; 1000]).unwrap();
     }
@@ -203,8 +204,8 @@ fn a_slow_reader_gets_what_was_written_or_a_gap_and_never_what_came_later() {
         let reader = reader(&stream);
         let writing = thread::spawn(move || {
             for n in 0..20_000_u32 {
-                // All bytes of a chunk tell its number; sizes on both sides of what is held by
-                // reference.
+                // Every byte of a chunk holds its number. Sizes lie on both sides of the limit from
+                // which chunks are held by reference.
                 let size = if n % 3 == 0 { 9000 } else { 300 };
                 writer.write_all(&vec![(n % 251) as u8; size]).unwrap();
             }

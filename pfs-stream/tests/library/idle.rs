@@ -1,4 +1,4 @@
-//! Who waits does nothing.
+//! Tests that idle readers and watchers cause no work.
 
 use std::{
     future::Future,
@@ -12,7 +12,7 @@ use std::{
 
 use super::*;
 
-/// A reader that counts how often it is asked.
+/// A reader that counts its polls.
 struct Asked(Reader, Arc<AtomicUsize>);
 
 impl StreamReader for Asked {
@@ -48,8 +48,8 @@ async fn a_thousand_idle_readers_are_asked_nothing_and_one_chunk_asks_each_of_th
                 }
             });
         }
-        // The only thread is this one's, and while others can run, several dozen do before it is
-        // its turn again.
+        // Yield many times: on this single thread, several dozen other tasks can run before this
+        // one is polled again.
         let settle = || async {
             for _ in 0..READERS {
                 tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Streams of one process, which hold large chunks by reference, against a model that never forgets
+//! Tests of local streams, which hold large chunks by reference, against a model that never forgets
 //! a byte.
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ enum Operation {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    // Mostly small ones, so that there come to be more than the first index has entries for.
+    // Mostly small chunks, so that there are more chunks than the first index has entries.
     let len = prop_oneof![6 => 1..100_usize, 1 => 4000..4200_usize, 1 => 1..40_000_usize];
     let start = prop_oneof![
         Just(Start::Oldest),
@@ -81,7 +81,8 @@ proptest! {
                             prop_assert_eq!(writer.offset(), head + len as u64);
                             ends.push(writer.offset());
                         }
-                        // Given up while it waited for a `block` reader: nothing of it is there.
+                        // The append was dropped while it waited for a `block` reader: nothing of
+                        // it is in the stream.
                         Err(error) => {
                             prop_assert_eq!(error, WriteError::Full);
                             prop_assert_eq!(stream.bytes_written(), before);
@@ -195,7 +196,7 @@ fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
         let Some(Event::Chunk(got)) = reader.try_next().unwrap() else { panic!() };
         assert_eq!((&got, got.as_ptr() == chunk.as_ptr()), (chunk, same));
     }
-    // Bytes that are not the stream's to keep are copied once, for all readers.
+    // Bytes that the stream cannot keep by reference are copied once, for all readers.
     let mut other = super::reader(&stream);
     writer.try_append(&[2; 50_000]).unwrap();
     let last = |reader: &mut Reader| loop {
@@ -228,7 +229,7 @@ fn a_writer_that_waits_hears_when_a_reader_has_taken_references_and_a_removal_co
     assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
     assert!(poll());
     stream.remove();
-    // What it has is its own, as copies would be.
+    // Chunks in the reader's batch are its own, whether references or copies.
     for _ in 0..3 {
         assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk(chunk.clone())));
     }
@@ -244,7 +245,8 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Appends so many chunks of this size, and returns what counts those that anybody still has.
+/// Appends `count` chunks of this size. The returned counter's strong count, minus one, is the
+/// number of chunks that are still referenced.
 fn append_counted(writer: &mut Writer, count: usize, size: usize) -> std::sync::Arc<()> {
     let alive = std::sync::Arc::new(());
     for _ in 0..count {
@@ -261,7 +263,8 @@ fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
     let mut behind = reader(&stream);
     append_counted(&mut writer, 3, 4096);
     assert!(behind.try_next().unwrap().is_some());
-    // None of those is ever polled again; some come when there is a lot already, and some go.
+    // These readers are never polled again. Some attach when there is much history already, and
+    // some detach.
     let mut idle = vec![behind];
     for _ in 0..20 {
         idle.extend((0..3).map(|_| reader(&stream)));
@@ -286,8 +289,8 @@ fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on(
         let mut reader = stream.reader(options).unwrap();
         let alive = append_counted(&mut writer, count, size);
         assert!(matches!(reader.try_next(), Ok(Some(Event::Chunk(_)))));
-        // The ring goes all the way round: what the reader took is all that is left, without the
-        // one that was handed on.
+        // The ring buffer wraps around completely: only the reader's batch is left, without the
+        // chunk that was returned.
         append_counted(&mut writer, 8, 2 * 1024 * 1024);
         assert_eq!(std::sync::Arc::strong_count(&alive) - 1, kept - 1, "chunks of {size}");
     }
@@ -295,7 +298,7 @@ fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on(
 
 #[test]
 fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
-    // 64 cells are more than enough for large chunks, but not for as many small ones between them.
+    // 64 cells suffice for large chunks alone, but not with this many small chunks between them.
     let stream = Stream::local("s", config(128 * 1024, 128 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     let mut reader = reader(&stream);
@@ -312,7 +315,7 @@ fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
             writer.try_append(chunk.clone()).unwrap();
             sent.push_back(chunk);
         }
-        // It stays some rounds behind.
+        // The reader stays some rounds behind.
         while sent.len() > 500 {
             let (Some(Event::Chunk(got)), Some(chunk)) =
                 (reader.try_next().unwrap(), sent.pop_front())
@@ -346,7 +349,7 @@ fn a_reader_of_it_cannot_be_handed_to_another_process_and_goes_on_here() {
     let (mut reader, error) = reader(&local).hand_out(false).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
     assert_eq!(reader.try_next().unwrap(), Some(Event::Chunk("here".into())));
-    // Nor can one that has taken out of the ring what it has not handed on.
+    // A reader with chunks in its batch cannot be handed to another process either.
     let mut writer = shared.writer().unwrap();
     let mut reader = super::reader(&shared);
     for _ in 0..2 {
@@ -358,7 +361,7 @@ fn a_reader_of_it_cannot_be_handed_to_another_process_and_goes_on_here() {
     assert!(reader.hand_out(false).is_ok());
 }
 
-/// Answers differently each time.
+/// Returns different bytes on each call.
 struct Fickle(std::sync::atomic::AtomicUsize);
 
 impl AsRef<[u8]> for Fickle {

@@ -1,6 +1,6 @@
-//! What users of the library are promised inside one process, beyond what the engine promises.
+//! Tests of the library's promises to users inside one process, beyond those of the engine.
 #![cfg(not(loom))]
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, not known to clippy as tests
 
 mod bytes_in_out;
 mod cancel;
@@ -18,7 +18,7 @@ fn config(ring: u64, channel: u64) -> StreamConfig {
     StreamConfig { ring_buffer_size: ring, channel_buffer_size: channel, ..Default::default() }
 }
 
-/// A stream of each kind, with buffers of so many bytes.
+/// A stream of each kind, with buffers of this size in bytes.
 fn both(size: u64) -> [Stream; 2] {
     [
         Stream::new("shared", config(size, size)).unwrap(),

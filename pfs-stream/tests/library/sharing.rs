@@ -1,4 +1,4 @@
-//! What may go to other threads, and what errors may become: checked by the compiler.
+//! Compile-time tests: which types are `Send`, `Sync` and `Unpin`, and which are errors.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! Stall detectors and throttles, given up at every await, in a time that goes on only while they
-//! wait.
+//! Tests of stall detectors and throttles whose futures are dropped at every await, with a paused
+//! clock that advances only while they wait.
 
 use std::{future::Future, num::NonZeroU64, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
 
 const TICK: Duration = Duration::from_millis(1);
 
-/// Polls it once; if that was not enough, gives it up and lets a little time pass.
+/// Polls a future once; if it is not ready, drops it and advances the clock by a tick.
 async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
     let polled = at_once(work).await;
     if polled.is_none() {
@@ -21,7 +21,7 @@ async fn once<T>(work: impl Future<Output = T>) -> Option<T> {
     polled
 }
 
-/// All that a reader is told, up to the end, and how often it was told that nothing comes.
+/// Reads up to the end; returns all chunks, and the number of stalls.
 async fn all(mut reader: impl StreamReader) -> (Vec<bytes::Bytes>, usize) {
     let (mut got, mut stalls) = (Vec::new(), 0);
     loop {
@@ -62,11 +62,11 @@ async fn a_throttled_reader_keeps_to_its_rate_and_loses_nothing() {
     for (stream, writer, reader) in pairs() {
         let (begin, bytes) = (Instant::now(), chunks().concat().len() as u64);
         let reader = reader.throttled(Rate::Bytes(NonZeroU64::new(100_000).unwrap()));
-        // So fast that it is the reader for whom it has to wait.
+        // So fast that the writer has to wait for the reader.
         let writer = writer.throttled(Rate::Chunks(NonZeroU64::new(1000).unwrap()));
         let ((), (got, _)) = tokio::join!(write(writer, stream), all(reader));
         assert!(got == chunks());
-        // The end does not wait for its turn as another chunk would, or it does: both are right.
+        // The end may or may not wait for its turn as a chunk would: both are right.
         let last = chunks().last().unwrap().len() as u64;
         let least = Duration::from_micros((bytes - last) * 10);
         let most = Duration::from_micros(bytes * 10) + 3 * TICK * chunks().len() as u32;

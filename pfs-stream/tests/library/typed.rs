@@ -1,4 +1,4 @@
-//! Streams of values.
+//! Tests of typed streams.
 
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
