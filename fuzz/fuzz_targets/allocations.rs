@@ -1,5 +1,5 @@
-//! An allocator that ends the process when much more memory is taken than any input is worth:
-//! nothing may allocate without bound. Rings are not of this allocator.
+//! Allocator with a limit: aborts the process when far more memory is allocated than any input
+//! needs, because nothing may allocate without bound. Ring buffers do not use this allocator.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -15,16 +15,17 @@ pub struct Bounded {
 }
 
 impl Bounded {
-    /// Lets `most` bytes be taken at a time, libFuzzer's own memory not counted.
+    /// Allows `most` bytes at a time, without libFuzzer's own memory.
     pub const fn new(most: usize) -> Self {
         Self { most, used: AtomicUsize::new(0) }
     }
 
     fn take(&self, bytes: usize) {
         let used = self.used.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        // Who panics looks for the names of functions, which takes as much as it takes.
+        // A panic resolves function names for its backtrace, which takes an unpredictable amount of
+        // memory.
         if used > self.most && !thread::panicking() {
-            // The message takes some memory, too.
+            // The message needs some memory, too.
             self.used.store(0, Relaxed);
             eprintln!(
                 "{bytes} bytes more would be {used} bytes of memory, and {} are enough",
@@ -35,7 +36,7 @@ impl Bounded {
     }
 }
 
-// SAFETY: the system's allocator does all of it.
+// SAFETY: every method delegates to the system's allocator.
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.take(layout.size());
@@ -45,20 +46,20 @@ unsafe impl GlobalAlloc for Bounded {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         self.take(layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller keeps this method's contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         self.take(size);
         self.used.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
+        // SAFETY: the caller keeps this method's contract.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         self.used.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
+        // SAFETY: the caller keeps this method's contract.
         unsafe { System.dealloc(memory, layout) }
     }
 }

@@ -1,6 +1,6 @@
-//! Any bytes, read in any pieces: the decoder gives the very frames that are in them, or an error
-//! that stays, and whatever message a frame turns out to be survives being encoded and decoded once
-//! more.
+//! Fuzz target: any bytes, decoded in pieces of any size. The decoder returns exactly the frames in
+//! the bytes, or an error that stays. Each message that decodes from a frame survives another
+//! encoding and decoding.
 
 #![no_main]
 
@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use pfs_proto::{Decoder, Frame, FrameError, HEADER_LEN, MAX_PAYLOAD, PathPrefix, Reply, Request};
 
-// The first two bytes say how the rest is cut, so that a change in the rest leaves the cuts alone.
+// The first two bytes define how the rest is cut, so that a change in the rest leaves the cuts
+// alone.
 fuzz_target!(|data: &[u8]| {
     let [most, seed, wire @ ..] = data else { return };
     let mut expected = frames(wire);
@@ -41,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(expected.next(), None, "a frame did not come");
 });
 
-/// Cuts `wire` into pieces of 1 to `most` bytes, or into one if `most` is 0.
+/// Cuts `wire` into pieces of 1 to `most` bytes, or into one piece if `most` is 0.
 fn pieces(mut wire: &[u8], most: u8, seed: u8) -> impl Iterator<Item = &[u8]> {
     let mut state = u32::from(seed) + 1;
     std::iter::from_fn(move || {
@@ -56,7 +57,7 @@ fn pieces(mut wire: &[u8], most: u8, seed: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The frames of `wire` as the documentation has them, read from all of it at once.
+/// Model of the frame format: splits all of `wire` at once, as documented.
 fn frames(mut wire: &[u8]) -> impl Iterator<Item = Result<Frame, FrameError>> {
     std::iter::from_fn(move || {
         let (&[a, b, c, d, kind], rest) = wire.split_first_chunk::<HEADER_LEN>()?;

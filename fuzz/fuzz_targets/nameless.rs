@@ -1,4 +1,5 @@
-//! A file that has a path only while this process lives, however it ends.
+//! A temporary file without a name: its path works only while this process lives, and nothing is
+//! left to clean up.
 
 use std::{
     fs::{self, File},
@@ -14,7 +15,7 @@ pub struct Nameless {
 }
 
 impl Nameless {
-    /// An empty file, in memory where the system has a folder for that.
+    /// Creates an empty file, in memory if the system has a folder for that.
     pub fn new() -> Self {
         let folders = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
         let folder =
@@ -35,7 +36,7 @@ impl Nameless {
         &self.path
     }
 
-    /// Replaces what is in it.
+    /// Replaces the contents of the file.
     pub fn write(&self, bytes: &[u8]) {
         self.file.set_len(0).expect("the file can be emptied");
         self.file.write_all_at(bytes, 0).expect("the file can be written");

@@ -1,5 +1,6 @@
-//! Readers of rings whose words may be anything, as another process that may write them can leave
-//! them: each read comes to an end, and no byte outside the ring is touched.
+//! Fuzz target: shm readers of ring buffers whose words may hold any value, as a malicious process
+//! with write access could leave them. Each read returns, and no byte outside the ring buffer is
+//! touched.
 #![no_main]
 
 use std::{fs::File, os::unix::fs::FileExt, sync::OnceLock};
@@ -13,7 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 const SIZE: u64 = 4096;
 
-/// A ring as a writer leaves it, and where a reader begins.
+/// A ring buffer as an honest writer leaves it, and where a reader starts.
 struct Honest {
     ring: Vec<u8>,
     page: usize,
@@ -49,7 +50,7 @@ fn honest() -> &'static Honest {
     })
 }
 
-/// A file that keeps its size, as readers demand.
+/// A file sealed against resizing, as readers require.
 fn file(len: usize) -> File {
     let file =
         memfd_create("pfs-fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a file");
@@ -59,7 +60,7 @@ fn file(len: usize) -> File {
     file
 }
 
-/// Takes parts of chunks, and adds headers.
+/// A sink that takes parts of chunks, and adds headers.
 #[derive(Default)]
 struct Parts(Vec<u8>);
 
@@ -89,7 +90,8 @@ fuzz_target!(|input: &[u8]| {
     let mut reader = ShmReader::open(own.into(), page.into(), &start).expect("a reader");
     let sink = File::options().write(true).open("/dev/null").expect("/dev/null");
 
-    // Two bytes say which word, one what is done, eight what it becomes.
+    // Each step: two bytes select the word, one selects the kind of read, and eight are the word's
+    // new value.
     while let Some((step, after)) = rest.split_first_chunk::<11>() {
         rest = after;
         let [a, b, what, value @ ..] = *step;

@@ -1,6 +1,6 @@
-//! Sizes, durations, counts, modes and addresses, as people write them in flags and in the
-//! configuration: they mean what a plain model says, and what is shown of them is read as the same
-//! again.
+//! Fuzz target: sizes, durations, counts, modes and addresses as people write them in flags and in
+//! the configuration. Each means what a plain model says, and its printed form parses to the same
+//! value.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ use pfs_http::settings::{Host, Origin};
 use pfs_proto::{Identity, PathPrefix, SizeError, SlowPolicy, StreamPath, parse_size};
 use pfsd::config::Config;
 
-// The first byte says how the rest becomes a text, and is a digit in seeds.
+// The first byte selects how the rest becomes a text, and is a digit in seeds.
 fuzz_target!(|data: &[u8]| {
     let [kind, rest @ ..] = data else { return };
     let mut bytes = Unstructured::new(rest);
@@ -121,7 +121,7 @@ fn check_size(text: &str) {
     }
 }
 
-/// The bytes that a text means, in decimal digits of any number, multiplied by hand.
+/// Model of `parse_size`: decimal digits of any number, multiplied by hand.
 fn model_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) =
@@ -144,7 +144,7 @@ fn model_size(text: &str) -> Option<u64> {
     if whole.is_empty() {
         return None;
     }
-    // The last digit comes first.
+    // Least significant digit first.
     let mut digits: Vec<u8> =
         whole.bytes().chain(fraction.bytes()).rev().map(|digit| digit - b'0').collect();
     for _ in 0..doublings {
@@ -184,7 +184,7 @@ fn check_duration(text: &str) {
     }
 }
 
-/// What is shown of a span is at most what it is, and more than half of that, or less than a
+/// A printed span is at most the duration, and more than half of it unless the duration is below a
 /// millisecond.
 fn check_span(duration: Duration) {
     let shown = age::span(duration);
@@ -195,7 +195,7 @@ fn check_span(duration: Duration) {
     );
 }
 
-/// What is in a file means the same as everywhere else.
+/// A value means the same in the configuration as elsewhere.
 fn check_configuration(text: &str) {
     let toml = |key: &str, value: &str| {
         let (table, key) = key.split_once('.').expect("a table and a key");
@@ -236,7 +236,7 @@ fn check_configuration(text: &str) {
     }
 }
 
-/// A port of loopback, or an address and a port.
+/// A port on loopback, or an address and a port.
 fn model_address(text: &str) -> Option<SocketAddr> {
     let port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -245,7 +245,7 @@ fn model_address(text: &str) -> Option<SocketAddr> {
     Some(([127, 0, 0, 1], port.parse().ok()?).into())
 }
 
-/// `0600` to `0777`, of which the owner's digit is 6 or 7.
+/// `0600` to `0777`, where the owner's digit is 6 or 7.
 fn model_mode(text: &str) -> Option<u32> {
     let digits = match text.as_bytes() {
         [b'0', digits @ ..] if digits.len() == 3 => digits,
@@ -257,7 +257,7 @@ fn model_mode(text: &str) -> Option<u32> {
     (owner >= 6).then_some(owner * 64 + group * 8 + others)
 }
 
-/// What is read is shown as what is read as the same.
+/// The printed form of a value parses to the same value.
 fn check_shown<T: FromStr<Err: ToString> + ToString + PartialEq>(text: &str) {
     match text.parse::<T>() {
         Ok(value) => {
@@ -267,11 +267,11 @@ fn check_shown<T: FromStr<Err: ToString> + ToString + PartialEq>(text: &str) {
     }
 }
 
-/// A size that is shown is read as one that differs by less than what is left out of it.
+/// A printed size parses to a value that differs by less than the digits left out.
 fn check_number(bytes: u64) {
     let shown = size::size(bytes);
     let read = size::parse_size_or_zero(&shown);
-    // The largest unit that is read is TiB; beyond it, sizes are shown for people alone.
+    // Parsing ends at TiB; larger sizes are printed only for people.
     if bytes < 1 << 50 {
         let read = read.unwrap_or_else(|error| panic!("{shown}: {error}"));
         assert!(read.abs_diff(bytes) <= bytes / 16, "{bytes} is shown as {shown}");

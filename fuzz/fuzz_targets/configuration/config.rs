@@ -1,4 +1,4 @@
-//! A configuration is refused with its line, or a daemon can be started with it.
+//! Checks a configuration: it is refused with its line, or a daemon can start with it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use pfsd::config::{Config, ConfigError, IdleExit};
 
 use crate::tokens;
 
-/// The name of the file, for messages.
+/// File name used in messages.
 const FILE: &str = "pfsd.toml";
 
 pub fn check(toml: &str, memory_limit: Option<u64>) {
@@ -21,7 +21,7 @@ pub fn check(toml: &str, memory_limit: Option<u64>) {
             assert!(!invalid.reason.is_empty());
             let message = invalid.to_string();
             assert!(message.starts_with(&format!("{FILE}:{}: ", invalid.line)), "{message}");
-            // The value, perhaps with every character escaped, its line, and what is allowed.
+            // The value, perhaps with every character escaped, its line, and the allowed values.
             assert!(message.len() < 10 * toml.len() + 2000, "{} bytes", message.len());
         }
         Err(other) => panic!("{other}"),
@@ -64,7 +64,7 @@ fn check_accepted(config: &Config) {
     check_http(config);
 }
 
-/// Every mount takes streams of its sizes.
+/// Each mount accepts streams of its configured sizes.
 fn check_streams(config: &Config) {
     let daemon = Daemon::new(&config.host);
     for mount in &config.host.mounts {
@@ -73,8 +73,8 @@ fn check_streams(config: &Config) {
         assert_eq!(path.mount(), mount.path);
         match daemon.registry().create(path.as_str(), mount.stream_config()) {
             Ok(stream) => assert!(stream.max_chunk() > 0),
-            // A machine that has too little memory just now, or for the defaults, is no mistake in
-            // the file.
+            // Too little memory on this machine, now or for the defaults, is not a mistake in the
+            // file.
             Err(CreateError::OutOfMemory(_)) => {}
             Err(error) => {
                 let is_noted =
@@ -85,10 +85,10 @@ fn check_streams(config: &Config) {
     }
 }
 
-/// Who can be reached from elsewhere asks who is there.
+/// A daemon that listens beyond loopback requires tokens.
 fn check_http(config: &Config) {
     let mut http = config.http.clone();
-    // The files of this machine are not for a fuzzer to read.
+    // A fuzzer must not read the files of this machine.
     http.tls = None;
     http.token_file = config.http.token_file.as_ref().map(|_| tokens::valid().to_owned());
     match Setup::prepare(&config.host.mounts, &http) {

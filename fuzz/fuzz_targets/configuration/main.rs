@@ -1,5 +1,5 @@
-//! Any text as the daemon's configuration, and as its file of tokens: it is refused with the line
-//! that is wrong, or it is one that a daemon can be started with.
+//! Fuzz target: any text as the daemon's configuration and as its token file. The text is refused
+//! with the line that is wrong, or a daemon can start with it.
 
 #![no_main]
 
@@ -13,14 +13,14 @@ mod toml;
 
 use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
 
-// Rings are not of this memory. What is, is for texts of a few KiB.
+// Ring buffers do not use this memory. The rest is for texts of a few KiB.
 #[global_allocator]
 static ALLOCATIONS: allocations::Bounded = allocations::Bounded::new(8 * 1024 * 1024);
 
-// The first byte says what the rest is, and is a digit in seeds.
+// The first byte selects the kind of the rest, and is a digit in seeds.
 fuzz_target!(|data: &[u8]| {
     let [kind, rest @ ..] = data else { return };
-    // For a look at what an input means: `scripts/fuzz configuration FILE` sets it.
+    // Prints the input; set by `scripts/fuzz configuration FILE`.
     let print = std::env::var_os("PFS_FUZZ_PRINT").is_some();
     let text = match kind % 4 {
         0 | 2 => String::from_utf8_lossy(rest).into_owned(),
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
         eprintln!("{text}");
     }
     if kind % 4 < 2 {
-        // What the system lets the process use.
+        // Memory that the system lets the process use.
         let limit = [None, Some(u64::MAX), Some(64 * 1024 * 1024), Some(1024 * 1024)]
             [usize::from(kind / 4 % 4)];
         config::check(&text, limit);

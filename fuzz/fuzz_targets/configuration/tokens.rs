@@ -1,4 +1,4 @@
-//! A file of tokens is refused with its line, and no message repeats a token.
+//! Checks a token file: it is refused with its line, and no message repeats a token.
 
 use std::{path::Path, sync::LazyLock};
 
@@ -8,7 +8,7 @@ use pfs_proto::PathPrefix;
 
 use crate::nameless::Nameless;
 
-/// The file of a daemon that has tokens.
+/// The token file of a daemon that requires tokens.
 pub fn valid() -> &'static Path {
     static FILE: LazyLock<Nameless> = LazyLock::new(|| {
         let file = Nameless::new();
@@ -40,8 +40,8 @@ pub fn check(text: &str) {
     }
 }
 
-/// What could be a token is not in the message, wherever it is in the file: a line end may have
-/// been forgotten.
+/// Any word that could be a token stays out of the message, wherever it is in the file: a line end
+/// may have been forgotten.
 fn check_secrecy(text: &str, reason: &str) {
     let is_long = |word: &&str| word.len() >= 16 && !word.starts_with('/');
     for word in text.split_whitespace().filter(is_long) {
@@ -56,7 +56,7 @@ enum Expected {
     Mistake { line: usize },
 }
 
-/// What the documentation says of a file of tokens, in the plainest terms.
+/// Model of the token file format, written as plainly as its documentation.
 fn expected(text: &str) -> Expected {
     let mut found = Expected::Nothing;
     for (at, line) in text.lines().enumerate() {

@@ -1,4 +1,4 @@
-//! Configurations made out of bytes: known tables and keys, with values that may be right.
+//! Generates configurations from bytes: known tables and keys, with values that may be right.
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 
@@ -35,7 +35,7 @@ const TABLES: [(&str, &[&str]); 7] = [
     ("plugins.memfs", &["enabled"]),
 ];
 
-/// Values as they are in a file.
+/// Values, in TOML syntax.
 const VALUES: [&str; 53] = [
     "\"never\"",
     "true",
@@ -108,7 +108,7 @@ fn put(u: &mut Unstructured<'_>, toml: &mut String) -> Result<()> {
     toml.push_str(&match u.int_in_range(0..=15)? {
         13 => format!("[{}]\n", text(u)?),
         14 => format!("[[{table}]]\n"),
-        // Keys with dots, in no table.
+        // Dotted keys, outside of any table.
         15 => String::new(),
         _ => format!("[{table}]\n"),
     });
@@ -131,7 +131,7 @@ fn put(u: &mut Unstructured<'_>, toml: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// A text with all of its characters escaped that need be, and more.
+/// A quoted string in which every character that needs it is escaped, and others too.
 fn quoted(text: &str) -> String {
     let escaped = text.chars().map(|c| match c {
         c if c.is_ascii_alphanumeric() || " ./:-_[]".contains(c) => c.to_string(),

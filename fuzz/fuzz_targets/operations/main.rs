@@ -1,7 +1,7 @@
-//! Any sequence of what the engine can be asked to do, one step after the other, checked against a
-//! plain model.
+//! Fuzz target: any sequence of engine operations, one after the other, checked against a plain
+//! model.
 //!
-//! What happens between threads is not for here: loom and the engine's own tests see to that.
+//! Interleavings of threads are out of scope: loom and the engine's own tests cover them.
 
 #![no_main]
 
@@ -18,11 +18,11 @@ use operation::Operation;
 use world::World;
 
 fuzz_target!(|data: &[u8]| {
-    // For a look at what an input means: `scripts/fuzz operations FILE` sets it.
+    // Prints the input; set by `scripts/fuzz operations FILE`.
     let print = std::env::var_os("PFS_FUZZ_PRINT").is_some();
     let mut bytes = Unstructured::new(data);
     let mut world = World::new();
-    // Not as `Vec<Operation>`, which would toss a coin after each step whether to end there.
+    // Not as `Vec<Operation>`, which would end at random after any step.
     while !bytes.is_empty() {
         let Ok(operation) = Operation::arbitrary(&mut bytes) else { break };
         if print {

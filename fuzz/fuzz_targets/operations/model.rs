@@ -1,14 +1,14 @@
-//! What a stream and a reader of it must do, in the plainest terms: every chunk boundary there ever
-//! was, and a byte at each offset that follows from the offset alone.
+//! Model of a stream and its readers: every chunk boundary there ever was, and a byte at each
+//! offset that follows from the offset alone.
 
 use pfs_stream::{End, Read, ReadError, ReadOptions, Sink, SlowPolicy, Start, Until, WriteError};
 
-/// The byte that is at an offset of any stream.
+/// The byte at an offset of any stream.
 pub fn byte_at(offset: u64) -> u8 {
     (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
-/// A stream.
+/// Model of a stream.
 #[derive(Debug)]
 pub struct Model {
     /// Every offset where a chunk starts, and head.
@@ -25,7 +25,7 @@ pub struct Model {
     pub deaths: u64,
     pub deaths_before: u64,
     pub lost_bytes: u64,
-    /// Whether something was pushed that sleeping readers were not yet told of.
+    /// True if chunks were pushed for which sleeping readers were not woken yet.
     pub unannounced: bool,
 }
 
@@ -61,7 +61,7 @@ impl Model {
         self.boundaries.binary_search(&offset).is_ok()
     }
 
-    /// Chunks that end in `from + 1 ..= to`.
+    /// Number of chunks that end in `from + 1 ..= to`.
     pub fn chunks_between(&self, from: u64, to: u64) -> u64 {
         let up_to = |offset| self.boundaries.partition_point(|&boundary| boundary <= offset) as u64;
         up_to(to) - up_to(from)
@@ -77,7 +77,7 @@ impl Model {
         self.boundaries[self.boundaries.partition_point(|&boundary| boundary < offset) - 1]
     }
 
-    /// What an append of `len` bytes must fail with.
+    /// The error with which an append of `len` bytes must fail.
     pub fn refusal(&self, len: u64) -> Option<WriteError> {
         let max = self.ring_buffer_size.min(self.channel_buffer_size);
         if len > max {
@@ -97,7 +97,7 @@ impl Model {
         }
     }
 
-    /// It is closed, as failed or not: what it was closed as first stays.
+    /// Closes the stream, as failed or not. The first close decides.
     pub fn closes(&mut self, failed: bool) {
         self.failed |= failed && !self.closed;
         self.closed = true;
@@ -107,7 +107,7 @@ impl Model {
         self.written && self.writers == 0
     }
 
-    /// Checks where a reader was put, `tail` being where the ring began.
+    /// Checks where a reader starts; `tail` is where the ring buffer began.
     pub fn check_start(&self, start: Start, tail: u64, at: u64) {
         match start {
             Start::Oldest => assert_eq!(at, self.oldest_within(self.ring_buffer_size).max(tail)),
@@ -119,7 +119,7 @@ impl Model {
     }
 }
 
-/// A reader.
+/// Model of a reader.
 #[derive(Debug)]
 pub struct Follower {
     options: ReadOptions,
@@ -127,9 +127,9 @@ pub struct Follower {
     position: u64,
     head_at_attach: u64,
     deaths_before: u64,
-    /// Where the ring began when it attached below that.
+    /// Where the ring buffer began, if the reader attached below that.
     missing: Option<u64>,
-    /// Whether it was at head once.
+    /// True if the reader has ever been at head.
     live: bool,
     pub delivered: u64,
     pub lost: u64,
@@ -164,13 +164,13 @@ impl Follower {
         self.options.until == Until::CaughtUp && self.position >= self.head_at_attach
     }
 
-    /// Whether there is nothing to tell it.
+    /// Returns true if there is nothing to return to this reader.
     pub fn sleeps(&self, model: &Model) -> bool {
         let ends = model.closed || self.options.until == Until::WritersGone && model.writers_gone();
         !model.removed && !self.caught_up() && self.position == model.head() && !ends
     }
 
-    /// The offset below which it must be told that it gets nothing.
+    /// The offset below which the reader must get a gap.
     fn floor(&self, model: &Model, tail: u64) -> u64 {
         let lags = model.head() - self.position > model.channel_buffer_size;
         let oldest = self.position.max(tail);
@@ -181,7 +181,7 @@ impl Follower {
         }
     }
 
-    /// Checks what it was given, `tail` being where the ring begins.
+    /// Checks the result of a read; `tail` is where the ring buffer begins.
     pub fn check(
         &mut self,
         model: &mut Model,
@@ -259,7 +259,7 @@ impl Follower {
     }
 }
 
-/// Takes bytes in pieces of limited length, and remembers where they were cut.
+/// A sink that takes bytes in pieces of limited length, and records the cuts.
 #[derive(Debug)]
 pub struct Pieces {
     bytes: Vec<u8>,

@@ -1,11 +1,10 @@
-//! What the engine can be asked to do, made out of bytes: few of them a step, so that a short input
-//! is a long story.
+//! Engine operations, generated from a few bytes each, so that a short input makes a long sequence.
 
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};
 use pfs_stream::{ReadOptions, SlowPolicy, Start, Until};
 
-/// One step. Streams, writers, readers and waits are named by a number, modulo how many there are;
-/// where there is none yet, one is made.
+/// One step. A number selects a stream, writer, reader or wait, modulo how many there are; if there
+/// is none yet, one is created.
 #[derive(Debug)]
 pub enum Operation {
     Create { stream: u8, ring_buffer_size: u16, channel_buffer_size: u16 },
@@ -26,22 +25,22 @@ pub enum Operation {
     StopWaiting { wait: u8 },
 }
 
-/// The ways to append.
+/// How to append.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
-    /// Gives up at once if it would have to wait.
+    /// Gives up at once instead of waiting.
     Try,
     /// Begins to wait, then is cancelled.
     Cancelled,
-    /// Leaves sleeping readers asleep.
+    /// Does not wake sleeping readers.
     Push,
 }
 
-/// How a reader reads.
+/// Options of a reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     start: Start,
-    /// Whether an offset to start at is counted back from head.
+    /// True if the start offset is counted back from head.
     below_head: bool,
     policy: SlowPolicy,
     until: Until,
@@ -66,7 +65,7 @@ impl Options {
 
 impl<'a> Arbitrary<'a> for Operation {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        // The usual steps have more numbers than one.
+        // Frequent steps have several numbers.
         Ok(match u.int_in_range(0..=24)? {
             0 => Self::Create {
                 stream: u.arbitrary()?,
@@ -97,7 +96,7 @@ impl<'a> Arbitrary<'a> for Operation {
     }
 }
 
-/// Small ones and large ones alike, in a byte or two.
+/// A length in one or two bytes, small and large ones alike.
 fn len(u: &mut Unstructured<'_>) -> Result<u16> {
     Ok(match u.arbitrary::<u8>()? {
         byte @ 0..=127 => u16::from(byte),
@@ -105,7 +104,7 @@ fn len(u: &mut Unstructured<'_>) -> Result<u16> {
     })
 }
 
-/// Seldom so many that they come to the end of the smallest index.
+/// Rarely a count that reaches the end of the smallest index.
 fn count(u: &mut Unstructured<'_>) -> Result<u16> {
     Ok(match u.arbitrary::<u8>()? {
         byte @ 0..=239 => u16::from(byte) / 8,

@@ -1,5 +1,4 @@
-//! Those who take part: a stream, its writers and its readers, each beside what the model knows of
-//! it.
+//! Streams, writers and readers of a run, each beside its model.
 
 use std::{
     cell::RefCell,
@@ -20,7 +19,7 @@ use crate::{
     operation::How,
 };
 
-/// Polls once.
+/// Polls a future once.
 pub fn now<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -53,7 +52,7 @@ impl Hosted {
 pub struct Producer {
     pub hosted: Rc<Hosted>,
     pub writer: Writer,
-    /// Whether it pushed something that it has not woken readers for.
+    /// True if the writer pushed chunks for which it has not woken readers.
     pushed: bool,
 }
 
@@ -70,7 +69,7 @@ impl Producer {
         Self { hosted, writer, pushed: false }
     }
 
-    /// Appends a chunk. Tells whether the engine took it, or would have waited.
+    /// Appends a chunk. Returns false if the engine would have waited.
     pub fn append(&mut self, len: u64, how: How) -> bool {
         let (head, refusal) = {
             let model = self.hosted.model.borrow();
@@ -95,7 +94,7 @@ impl Producer {
             self.pushed |= len > 0;
             model.unannounced |= len > 0;
         }
-        // One that has to wait wakes the readers first: they may be what it waits for.
+        // A writer that has to wait wakes the readers first, because it may wait for one of them.
         if !matches!((how, appended), (How::Push, true)) {
             self.wakes();
         }
@@ -119,7 +118,7 @@ impl Producer {
         self.wakes();
     }
 
-    /// The engine was to wake all sleepers, if this writer had anything new for them.
+    /// Records that the engine had to wake all sleepers if this writer had pushed anything.
     fn wakes(&mut self) {
         if std::mem::take(&mut self.pushed) {
             self.hosted.model.borrow_mut().unannounced = false;
@@ -160,7 +159,7 @@ pub struct Attached {
     pub hosted: Rc<Hosted>,
     reader: Reader,
     pub follower: Follower,
-    /// There while it waits for news.
+    /// Present while the reader sleeps.
     asleep: Option<Arc<Woken>>,
 }
 
@@ -211,7 +210,7 @@ impl Attached {
         }
     }
 
-    /// Checks that it does not sleep while there is something for it.
+    /// Checks that the reader does not sleep while there is something to read.
     pub fn check(&self) {
         let model = self.hosted.model.borrow();
         let asleep = self.asleep.as_ref().is_some_and(|woken| !woken.0.load(Ordering::Relaxed));

@@ -1,4 +1,5 @@
-//! A registry, everybody who takes part in its streams, and the steps that they take.
+//! The registry of a run, its streams, writers and readers, and how each operation is applied to
+//! them.
 
 use std::{cell::RefCell, mem, pin::Pin, rc::Rc, task::Poll};
 
@@ -15,10 +16,10 @@ use crate::{
 
 const NAMES: [&str; 3] = ["a", "b", "b/c"];
 const LIMITS: Limits = Limits { max_streams: 2, max_memory: 256 * 1024 };
-/// More of a kind at a time than this only takes longer.
+/// Maximum number of writers, and of readers. More would only take longer.
 const MANY: usize = 16;
 
-/// A reader to come.
+/// A reader that waits for its stream to be created.
 struct Wait {
     name: usize,
     options: ReadOptions,
@@ -117,12 +118,12 @@ impl World {
     }
 
     fn named(&self, stream: u8) -> (usize, Option<Rc<Hosted>>) {
-        // Mostly the first: much that can go wrong takes several steps on the same stream.
+        // Mostly the first name: many faults take several steps on the same stream.
         let name = (usize::from(stream) % (2 * NAMES.len())).saturating_sub(NAMES.len());
         (name, self.names[name].clone())
     }
 
-    /// The stream of this name; a small one is made if there is none and the limits let it.
+    /// The stream of this name. A small one is created if there is none and the limits allow it.
     fn named_or_new(&mut self, stream: u8) -> Option<Rc<Hosted>> {
         self.create(stream, 6000, 2000);
         self.named(stream).1
@@ -131,7 +132,8 @@ impl World {
     fn create(&mut self, stream: u8, ring_buffer_size: u64, channel_buffer_size: u64) {
         let (name, known) = self.named(stream);
         let before = (self.registry.len(), self.registry.memory());
-        // The model knows what a stream holds whose memory is there.
+        // Reserve memory: the model predicts the contents of a stream only if its ring buffer has
+        // full size.
         let config = StreamConfig {
             ring_buffer_size,
             channel_buffer_size,
@@ -271,7 +273,7 @@ impl World {
         }
     }
 
-    /// What must hold after every step.
+    /// Invariants that hold after every step.
     pub fn check(&self) {
         assert!(self.registry.memory() <= LIMITS.max_memory);
         assert_eq!(self.registry.len(), self.names.iter().flatten().count());
@@ -280,7 +282,7 @@ impl World {
         assert!(self.waits.iter().all(|wait| wait.pending.is_waiting()));
     }
 
-    /// Lets everything go, and sees that nothing is kept.
+    /// Drops everything, and checks that nothing is left.
     pub fn end(mut self) {
         (0..2 * NAMES.len() as u8).for_each(|stream| self.remove(stream));
         let registry = self.registry.clone();

@@ -1,4 +1,4 @@
-//! What every answer must be, whatever was asked.
+//! Checks of an HTTP response, whatever the request was.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +12,13 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{request::Request, world::World};
 
-/// An answer, or as much of it as came.
+/// A response, or the part of it that came.
 pub struct Answer {
     pub status: u16,
-    /// The names in lower case.
+    /// Header names in lower case, and values.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
-    /// Whether the body came to its end.
+    /// True if the body is complete.
     pub whole: bool,
 }
 
@@ -46,14 +46,14 @@ impl Answer {
         from_utf8(value).ok()
     }
 
-    /// Whether it was given before the router was asked: what came was no request, or came too
-    /// slowly, or there is no place.
+    /// Returns true if the response was sent before the router ran: the bytes were not a request,
+    /// they came too slowly, or the server is full.
     fn is_early(&self) -> bool {
         matches!(self.status, 400 | 408 | 414 | 429 | 431 | 503)
             && self.header("content-security-policy").is_none()
     }
 
-    /// Checks an answer; `asked` is the request, if it is known what that was.
+    /// Checks a response. `asked` is the request, if it is known.
     pub fn check(&self, world: &World, asked: Option<&Request>) {
         for (name, value) in &self.headers {
             let is_control = |byte: &u8| *byte < b' ' || *byte == 0x7f;
@@ -86,7 +86,7 @@ impl Answer {
         }
     }
 
-    /// A refusal says why, to programs and to people.
+    /// An error response explains itself to programs and to people.
     fn check_problem(&self) {
         let problem: Value =
             serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
@@ -110,7 +110,7 @@ impl Answer {
         assert!(self.header("pfs-start").is_none() || !is_own, "{self:?}");
     }
 
-    /// The bytes of a stream that there was at the start are those that it had.
+    /// A stream that existed at the start returns the bytes that were written to it.
     fn check_contents(&self, world: &World) {
         let Some(start) = self.header("pfs-start").and_then(|start| start.parse::<usize>().ok())
         else {
@@ -135,10 +135,10 @@ impl Answer {
             {
                 check_frames(&self.body, self.whole);
             }
-            // A stream's own bytes are JSON if its writers wanted that. Only Durable Streams see to
-            // it.
+            // The bytes of a stream are JSON only if its writers wanted that; only Durable Streams
+            // enforce it.
             Some("application/json") if !is_contents && self.whole && !self.body.is_empty() => {
-                // Not a value: JSON has numbers that no type of ours holds.
+                // Not parsed as a `Value`: JSON has numbers that none of our types holds.
                 let parsed = serde_json::from_slice::<&RawValue>(&self.body);
                 assert!(parsed.is_ok(), "{self:?}");
             }
@@ -147,11 +147,11 @@ impl Answer {
     }
 }
 
-/// Every line that is there is one of an event. A page could otherwise be told what its writer did
+/// Every line is a field of an event. Otherwise a page could be told something that its writer did
 /// not say.
 fn check_events(body: &[u8]) {
     let mut lines = body.split(|byte| *byte == b'\n');
-    // The last line may go on.
+    // The last line may be incomplete.
     lines.next_back();
     for line in lines {
         let line = from_utf8(line).expect("events are text");
@@ -173,7 +173,7 @@ fn check_frames(body: &[u8], whole: bool) {
     assert!(!whole || decoder.is_empty(), "half a frame");
 }
 
-/// The statuses that the description of the API has.
+/// Statuses from the API's description.
 struct Contract {
     /// By path and method.
     operations: BTreeMap<(String, String), BTreeSet<u16>>,
@@ -197,7 +197,7 @@ static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
     Contract { operations, all }
 });
 
-/// The statuses that a request may be answered with.
+/// The documented statuses for a request.
 fn documented(asked: &Request) -> BTreeSet<u16> {
     let path = asked.target.split('?').next().unwrap_or_default();
     let template = match path {
@@ -209,11 +209,11 @@ fn documented(asked: &Request) -> BTreeSet<u16> {
         _ => "/streamfs/{name}",
     };
     let of = |method: &str| CONTRACT.operations.get(&(template.to_owned(), method.to_owned()));
-    // HEAD is GET without the body, where it is nothing else.
+    // HEAD is GET without the body, unless HEAD is documented separately.
     let of_head = || (asked.method == "HEAD").then(|| of("GET")).flatten();
     match of(asked.method).or_else(of_head) {
         Some(statuses) => statuses.clone(),
-        // The answer to OPTIONS, and to what a path does not have.
+        // Responses to OPTIONS, and to methods and paths that do not exist.
         None => BTreeSet::from([200, 204, 400, 401, 403, 404, 405, 421, 431]),
     }
 }

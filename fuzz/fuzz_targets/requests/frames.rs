@@ -1,4 +1,5 @@
-//! The bodies of requests at `/v1/frames`: messages, most of which have a meaning where they are.
+//! Generates request bodies for `/v1/frames`: messages, most of which are meaningful where they
+//! are.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use pfs_proto::{
 
 use crate::request::{Body, finish_body, stream, text};
 
-/// What a client of frames says.
+/// The messages of a frames client.
 pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
     let mut pieces = Vec::new();
     if u.int_in_range(0..=31)? < 15 {

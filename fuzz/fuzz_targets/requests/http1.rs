@@ -1,5 +1,4 @@
-//! The client's end of an HTTP/1.1 connection. It reads and writes as the run lets it, never by
-//! itself.
+//! Client end of an HTTP/1.1 connection. It reads and writes only when the run polls it.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +14,7 @@ use crate::{answer::Answer, pipe::Near, request::Request};
 #[derive(Debug)]
 pub struct Asked {
     pub request: Request,
-    /// Bytes that had been appended before, if nothing else can append meanwhile.
+    /// Total bytes appended before the request, if nothing else can append meanwhile.
     pub written: Option<u64>,
 }
 
@@ -31,22 +30,22 @@ pub struct Connection {
     near: Near,
     to_send: Vec<u8>,
     sent: usize,
-    /// Nothing follows what is to be sent.
+    /// True if nothing follows the queued bytes.
     ends: bool,
     has_ended: bool,
-    /// The body of the last request has not ended.
+    /// True if the body of the last request has not ended.
     in_body: bool,
     received: Vec<u8>,
-    /// It reads nothing.
+    /// True if the client reads nothing.
     pub stalled: bool,
-    /// The server has ended its side.
+    /// True if the server has ended its side.
     hung_up: bool,
-    /// What is not answered yet.
+    /// Requests without a response so far.
     pub asked: VecDeque<Asked>,
-    /// The answer that comes.
+    /// The response being received.
     answer: Option<(Answer, Framing)>,
     pub answers: Vec<(Option<Asked>, Answer)>,
-    /// It is not known what was asked, so the answers cannot be told apart.
+    /// True if the requests are unknown, so that the responses cannot be separated.
     opaque: bool,
 }
 
@@ -75,18 +74,18 @@ impl Connection {
         self.asked.push_back(Asked { request, written });
     }
 
-    /// Whether another request can be sent, which is none if it would be taken for the rest of a
-    /// body.
+    /// Returns true if another request can be sent. While a body is unfinished, another request
+    /// would be taken for the rest of that body.
     pub fn takes_requests(&self) -> bool {
         !self.hung_up && !self.ends && !self.in_body
     }
 
-    /// Sends what may be a request or several, or none.
+    /// Sends raw bytes, which may be any number of requests or none.
     pub fn send(&mut self, bytes: &[u8]) {
         self.to_send.extend(bytes);
     }
 
-    /// Does not look at the answers, which may be such as have no body although they have a length.
+    /// Ignores responses, for requests whose responses may have a length but no body.
     pub fn ignore_answers(&mut self) {
         self.opaque = true;
     }
@@ -95,7 +94,7 @@ impl Connection {
         self.ends = true;
     }
 
-    /// Reads and writes what can be read and written now.
+    /// Reads and writes as much as possible without waiting.
     pub fn poll(&mut self, cx: &mut Context<'_>) {
         self.poll_send(cx);
         while !self.stalled && !self.hung_up {
@@ -113,7 +112,7 @@ impl Connection {
             }
         }
         if self.hung_up {
-            // Nothing more comes of the last answer, and no other one does.
+            // The last response is over, and no other one comes.
             let rest = self.rest();
             self.answers.extend(rest);
             self.asked.clear();
@@ -125,7 +124,7 @@ impl Connection {
             match Pin::new(&mut self.near).poll_write(cx, &self.to_send[self.sent..]) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(len)) => self.sent += len,
-                // The server takes nothing any more.
+                // The server has stopped reading.
                 Poll::Ready(Err(_)) => self.sent = self.to_send.len(),
             }
         }
@@ -136,12 +135,12 @@ impl Connection {
         }
     }
 
-    /// Whether all that was asked is answered, or never will be.
+    /// Returns true if every request has its response, or never will.
     pub fn is_idle(&self) -> bool {
         self.hung_up || self.asked.is_empty() && self.sent == self.to_send.len()
     }
 
-    /// The answer that did not come to its end.
+    /// The response that is incomplete.
     pub fn rest(&mut self) -> Option<(Option<Asked>, Answer)> {
         let (answer, _) = self.answer.take()?;
         Some((self.asked.pop_front(), answer))
@@ -166,7 +165,7 @@ impl Connection {
         }
     }
 
-    /// Takes the head of the next answer, if all of it is here.
+    /// Takes the head of the next response, if all of it has come.
     fn parse_head(&mut self) -> Option<(Answer, Framing)> {
         if self.received.is_empty() {
             return None;
@@ -203,7 +202,7 @@ impl Connection {
     }
 }
 
-/// Moves what has come of a body; true if that was the last of it.
+/// Moves the received part of a body; returns true if the body is complete.
 fn take_body(received: &mut Vec<u8>, framing: &mut Framing, body: &mut Vec<u8>) -> bool {
     match framing {
         Framing::None => true,

@@ -1,5 +1,5 @@
-//! The client's end of an HTTP/2 connection: requests at the same time, each reset or left unread
-//! by itself.
+//! Client end of an HTTP/2 connection: concurrent requests, each of which can be reset or left
+//! unread.
 
 use std::{
     future::pending,
@@ -16,14 +16,14 @@ use crate::{answer::Answer, pipe::Near, request::Request};
 pub struct Connection {
     sender: SendRequest<Bytes>,
     driver: JoinHandle<()>,
-    /// What has not ended.
+    /// Exchanges in progress.
     pub exchanges: Vec<Exchange>,
 }
 
-/// A request, and what has come of its answer.
+/// A request, and its response so far.
 pub struct Exchange {
     pub request: Request,
-    /// Bytes that had been appended before, if nothing else can append meanwhile.
+    /// Total bytes appended before the request, if nothing else can append meanwhile.
     pub written: Option<u64>,
     answer: Arc<Mutex<Option<Answer>>>,
     task: JoinHandle<()>,
@@ -47,7 +47,7 @@ impl Connection {
         self.exchanges.is_empty()
     }
 
-    /// Sends a request. Of a `stalled` one only the head of the answer is read.
+    /// Sends a request. If `stalled`, only the head of the response is read.
     pub fn ask(&mut self, request: Request, written: Option<u64>, stalled: bool) {
         let Some(head) = head(&request) else { return };
         let ends = request.body.ends && request.body.pieces.is_empty();
@@ -64,20 +64,21 @@ impl Connection {
         let answering = read(answered, Arc::clone(&answer), stalled);
         let task = tokio::spawn(async move {
             answering.await;
-            // Dropped before, a body that has not ended would be reset.
+            // Keep the body until here: dropping an unfinished body earlier would reset the
+            // request.
             drop(body);
         });
         self.exchanges.push(Exchange { request, written, answer, task });
     }
 
-    /// Waits for the answer to the newest request.
+    /// Waits for the response to the newest request.
     pub async fn wait(&mut self, time: Duration) {
         if let Some(newest) = self.exchanges.last_mut() {
             let _ = timeout(time, &mut newest.task).await;
         }
     }
 
-    /// The exchanges that have ended.
+    /// Removes and returns the exchanges that have ended.
     pub fn ended(&mut self) -> Vec<(Exchange, Option<Answer>)> {
         self.exchanges
             .extract_if(.., |exchange| exchange.task.is_finished())
@@ -91,7 +92,7 @@ impl Connection {
         Some(self.exchanges.swap_remove(at).given_up())
     }
 
-    /// Ends without a word.
+    /// Closes the connection abruptly.
     pub fn disconnect(self) -> Vec<(Exchange, Option<Answer>)> {
         self.driver.abort();
         self.exchanges.into_iter().map(Exchange::given_up).collect()
@@ -106,7 +107,7 @@ impl Exchange {
     }
 }
 
-/// Reads an answer.
+/// Reads a response.
 async fn read(answered: ResponseFuture, answer: Arc<Mutex<Option<Answer>>>, stalled: bool) {
     let Ok(response) = answered.await else { return };
     let (head, mut body) = response.into_parts();
@@ -126,17 +127,17 @@ async fn read(answered: ResponseFuture, answer: Arc<Mutex<Option<Answer>>>, stal
     answer.lock().unwrap().iter_mut().for_each(|answer| answer.whole = body.is_end_stream());
 }
 
-/// The request as HTTP/2 has it, without its body; `None` if it cannot.
+/// The request's head in HTTP/2 form, without its body; `None` if it cannot be expressed.
 fn head(request: &Request) -> Option<http::Request<()>> {
     let mut head = http::Request::builder().method(request.method).version(http::Version::HTTP_2);
     for (name, value) in &request.headers {
-        // Those are of HTTP/1.1.
+        // These headers exist only in HTTP/1.1.
         if !matches!(*name, "connection" | "te") {
             head = head.header(*name, &value[..]);
         }
     }
     if request.body.has_length {
-        // Who says nothing more has promised more.
+        // A client that falls silent has promised one byte more than it sends.
         head = head.header("content-length", request.body.len() + usize::from(!request.body.ends));
     }
     head.uri(format!("http://{}{}", crate::address(), request.target)).body(()).ok()

@@ -1,8 +1,8 @@
-//! Any bytes as requests over HTTP to a daemon in memory: every answer is one that the API's
-//! description has, and when the clients have gone, the daemon keeps nothing for them.
+//! Fuzz target: any bytes as HTTP requests to a daemon in memory. Every response is documented in
+//! the API's description, and when the clients have gone, the daemon keeps nothing for them.
 //!
-//! The clock stands still but for what waits for it, so that a run takes no time, however long its
-//! clients are silent.
+//! The clock is paused and advances only to pending timers, so a run takes no time, however long
+//! its clients are silent.
 
 #![no_main]
 

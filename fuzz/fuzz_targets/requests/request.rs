@@ -1,4 +1,4 @@
-//! Requests made out of bytes: few of them a request, most of which a handler has some use for.
+//! Requests, generated from a few bytes each, most of them meaningful to a handler.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use crate::{
     world::{Known, PATHS},
 };
 
-/// A request, whatever the version of HTTP that it is sent with.
+/// A request, independent of the HTTP version.
 pub struct Request {
     pub method: &'static str,
     /// Path and query.
     pub target: String,
-    /// HTTP/1.0, where HTTP/1.1 is spoken.
+    /// True for HTTP/1.0 on an HTTP/1.1 connection.
     pub old: bool,
-    /// Besides those of the body.
+    /// Headers, without those of the body.
     pub headers: Vec<(&'static str, Vec<u8>)>,
     pub body: Body,
 }
@@ -25,9 +25,9 @@ pub struct Request {
 /// The body of a request.
 pub struct Body {
     pub pieces: Vec<Vec<u8>>,
-    /// The length is told before it, if there is any.
+    /// True if a non-empty body is preceded by its length.
     pub has_length: bool,
-    /// It ends; otherwise the client says nothing more.
+    /// True if the body ends; otherwise the client falls silent.
     pub ends: bool,
 }
 
@@ -57,7 +57,7 @@ impl Body {
     }
 }
 
-/// The protocols, as far as requests differ by them.
+/// Protocols whose requests differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
     Plain,
@@ -112,7 +112,7 @@ impl Request {
         Ok(Self { method, target, old: u.int_in_range(0..=31)? == 31, headers, body })
     }
 
-    /// The bytes that HTTP/1.1 has for it.
+    /// Encodes the request for HTTP/1.1.
     pub fn encode(&self) -> Vec<u8> {
         let Self { method, target, old, headers, body } = self;
         let version = if *old { "HTTP/1.0" } else { "HTTP/1.1" };
@@ -124,7 +124,7 @@ impl Request {
             wire.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }
         if body.has_length {
-            // Who says nothing more has promised more.
+            // A client that falls silent has promised one byte more than it sends.
             let length = body.len() + usize::from(!body.ends);
             wire.extend(format!("content-length: {length}\r\n\r\n").into_bytes());
             wire.extend(body.pieces.concat());
@@ -144,12 +144,12 @@ impl Request {
     }
 }
 
-/// Mostly few.
+/// A count, mostly small.
 fn count(u: &mut Unstructured<'_>) -> Result<usize> {
     Ok([0, 0, 0, 1, 1, 1, 2, 3][u.int_in_range(0..=7)?])
 }
 
-/// The path of a stream, mostly of one that there is.
+/// The path of a stream, mostly of an existing one.
 pub fn stream(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(match u.int_in_range(0..=31)? {
         at @ 0..=29 => PATHS[at % PATHS.len()].into(),
@@ -203,7 +203,7 @@ const FLAG: &[&str] = &["", "true", "false"];
 const SIZE: &[&str] = &["1", "10", "1000", "1KB", "4KiB", "1.5MB", "16MB", "8192TB", "0"];
 const TIME: &[&str] = &["10m", "1s", "1ns", "584554049years%2099999999999999s", "0s"];
 
-/// Keys with values that they may have; without any, the value is a number.
+/// Keys with their possible values; without values, a key takes a number.
 type Keys = &'static [(&'static str, &'static [&'static str])];
 
 const READ: Keys = &[
@@ -237,7 +237,7 @@ const AGFS: Keys = &[
     ("until", &["caught-up", "closed"]),
 ];
 
-/// What is a value of some key.
+/// Values of keys in general.
 const VALUES: &[&str] = &[
     "oldest",
     "newest",
@@ -272,7 +272,7 @@ fn put_query(
             0..=11 => {
                 let at = u.choose_index(known.len())?;
                 let offset = offset(u, known, at)?;
-                // What Durable Streams call an offset.
+                // The offset format of Durable Streams.
                 if protocol == Protocol::Durable {
                     format!("{}_{offset:020}", known[at].identity)
                 } else {
@@ -292,7 +292,7 @@ fn put_query(
     Ok(())
 }
 
-/// An offset, mostly one that means something to this stream.
+/// An offset, mostly one that is meaningful for this stream.
 fn offset(u: &mut Unstructured<'_>, known: &[Known], at: usize) -> Result<u64> {
     let head = known[at].contents.len() as u64;
     Ok(match u.int_in_range(0..=7)? {
@@ -342,7 +342,7 @@ fn header(u: &mut Unstructured<'_>, known: &[Known]) -> Result<(&'static str, Ve
         "te",
         "x-large",
     ])?;
-    // Some values of other headers, too.
+    // Occasionally an arbitrary value.
     let about = if u.int_in_range(0..=31)? == 31 { "any" } else { name };
     let value = match about {
         "range" => {
@@ -370,7 +370,7 @@ fn header(u: &mut Unstructured<'_>, known: &[Known]) -> Result<(&'static str, Ve
         "last-event-id" => {
             let at = u.choose_index(known.len())?;
             let identity = known[at].identity.to_string();
-            // Of this daemon's streams, or of one that there never was.
+            // An identity of one of this daemon's streams, or one that never existed.
             let identity = if u.arbitrary()? { identity } else { "1-1".to_owned() };
             format!("{identity}:{}", offset(u, known, at)?)
         }
@@ -466,7 +466,7 @@ fn body(u: &mut Unstructured<'_>) -> Result<Body> {
             ])?)
             .to_vec(),
             4..=6 => vec![u.arbitrary()?; u.arbitrary::<u8>()?.into()],
-            // More than streams take as a chunk, or all in all.
+            // Larger than a stream's largest chunk, or than a whole stream.
             _ => vec![u.arbitrary()?; u.int_in_range(0..=24_000)?],
         });
     }
@@ -477,19 +477,19 @@ pub fn finish_body(u: &mut Unstructured<'_>, pieces: Vec<Vec<u8>>) -> Result<Bod
     Ok(Body { pieces, has_length: u.arbitrary()?, ends: u.int_in_range(0..=7)? < 7 })
 }
 
-/// Some of the bytes, as they are.
+/// Some of the bytes, unchanged.
 pub fn text<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     let len = u.int_in_range(0..=24)?.min(u.len());
     u.bytes(len)
 }
 
-/// As the value of a header may be.
+/// Replaces bytes that a header value may not contain.
 fn value(bytes: &[u8]) -> Vec<u8> {
     let allowed = |byte: u8| byte == b'\t' || byte >= b' ' && byte != 0x7f;
     bytes.iter().map(|byte| if allowed(*byte) { *byte } else { b'?' }).collect()
 }
 
-/// As it may be in an address; `slashes` are left as they are.
+/// Percent-encodes bytes for a URL; with `slashes`, slashes stay unchanged.
 fn encoded(bytes: impl AsRef<[u8]>, slashes: bool) -> String {
     let mut encoded = String::new();
     for byte in bytes.as_ref() {

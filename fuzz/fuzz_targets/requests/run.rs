@@ -1,4 +1,4 @@
-//! One run: what the clients do, one step after the other, and what they are answered.
+//! One run: the steps of its clients, and checks of the responses.
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
@@ -13,28 +13,27 @@ use crate::{
     world::{Kind, World},
 };
 
-/// How long a client waits for the rest of an answer: longer than the daemon waits for a client
-/// that does nothing.
+/// How long a client waits for the rest of a response: longer than the daemon waits for an idle
+/// client.
 const PATIENCE: Duration = Duration::from_secs(70);
 
-/// So long that all is done that needs no waiting.
+/// Long enough for all work that needs no waiting.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Connections over HTTP/1.1 at a time.
+/// Number of HTTP/1.1 connections at a time.
 const CONNECTIONS: usize = 8;
 
-/// What a client of HTTP/2 says before its first request: its preface and empty settings.
+/// Connection preface of an HTTP/2 client, and empty settings.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// How the bytes of an input are to be understood. The first byte of an input is a digit or a
-/// letter in seeds.
+/// How an input is interpreted. The first byte of an input is a digit or a letter in seeds.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The bytes are what a client does; otherwise, what it sends.
+    /// True if the bytes describe the clients' steps; otherwise they are sent as they are.
     structured: bool,
     kind: Kind,
     http2: bool,
-    /// What a connection holds in each direction.
+    /// Buffer size of a connection in each direction.
     capacity: usize,
     print: bool,
 }
@@ -47,7 +46,7 @@ impl Setting {
             kind: Kind { with_tokens: is(1), impatient: is(3) },
             http2: is(2),
             capacity: [4 * 1024, 64 * 1024, 700, 64 * 1024][usize::from(byte >> 4 & 3)],
-            // For a look at what an input means: `scripts/fuzz requests FILE` sets it.
+            // Prints the input; set by `scripts/fuzz requests FILE`.
             print: std::env::var_os("PFS_FUZZ_PRINT").is_some(),
         }
     }
@@ -65,7 +64,7 @@ pub async fn run(setting: Setting, cut: u8, bytes: &[u8]) {
         disturbed: false,
     };
     if setting.structured {
-        // An input that ends in the middle of a step ends before that.
+        // An input that ends in the middle of a step ends before that step.
         let _ = run.act(&mut Unstructured::new(bytes)).await;
     } else {
         run.send(bytes, cut).await;
@@ -78,16 +77,17 @@ struct Run {
     setting: Setting,
     connections: [Option<Connection>; CONNECTIONS],
     multiplexed: Option<http2::Connection>,
-    /// An append may go on that is not waited for.
+    /// True if an append that nobody waits for may still be in progress.
     disturbed: bool,
 }
 
 impl Run {
-    /// Does what the bytes mean, one step after the other.
+    /// Performs the steps that the bytes describe.
     async fn act(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         while !u.is_empty() {
             let step = u.int_in_range(0..=23)?;
-            // Mostly the first: much takes several requests on the same connection.
+            // Mostly the first connection: many faults take several requests on the same
+            // connection.
             let at = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5, 6, 7][u.int_in_range(0..=15)?];
             match step {
                 0..=15 => {
@@ -155,7 +155,7 @@ impl Run {
         if self.multiplexed.as_ref().is_none_or(http2::Connection::is_closed) {
             self.disconnect_http2();
             let Some(near) = self.world.connect(self.setting.capacity) else { return };
-            // More than one answer needs room in the pipe, or else the two ends wait for each
+            // The pipe must have room for more than one response; otherwise both ends wait for each
             // other.
             let window = self.setting.capacity as u32 / 2;
             let opened = timeout(PATIENCE, http2::Connection::open(near, window)).await;
@@ -198,15 +198,14 @@ impl Run {
         if self.setting.http2 {
             wire.splice(..0, PREFACE.iter().copied());
         }
-        // What is asked by these methods has another answer than the head of the answer says; the
-        // last one begins HTTP/2.
+        // Responses to HEAD and CONNECT do not end where their heads say, and PRI starts HTTP/2.
         let is_opaque =
             |method: &&str| wire.windows(method.len()).any(|part| part == method.as_bytes());
         if ["HEAD", "CONNECT", "PRI"].iter().any(is_opaque) {
             connection.ignore_answers();
         }
         self.connections[0] = Some(connection);
-        // A zero is a pause.
+        // A zero byte is a pause.
         for part in wire.split(|byte| *byte == 0) {
             for piece in part.chunks(if cut < b' ' { usize::from(cut) + 1 } else { usize::MAX }) {
                 if let Some(connection) = &mut self.connections[0] {
@@ -222,7 +221,8 @@ impl Run {
         self.wait(PATIENCE).await;
     }
 
-    /// Has the identities of streams where they cannot be known before: a byte of 1 and a digit.
+    /// Inserts identities of streams, which are not known in advance: a byte of 1 and a digit stand
+    /// for one.
     fn filled_in(&self, bytes: &[u8]) -> Vec<u8> {
         let mut wire = Vec::with_capacity(bytes.len());
         let mut rest = bytes.iter();
@@ -244,8 +244,8 @@ impl Run {
         self.wait_until(time, None).await;
     }
 
-    /// Lets all connections read and write for this time, or until one of them has nothing to wait
-    /// for.
+    /// Lets all connections read and write for this time, or until connection `idle` has nothing to
+    /// wait for.
     async fn wait_until(&mut self, time: Duration, idle: Option<usize>) {
         let polled = poll_fn(|cx| {
             self.connections.iter_mut().flatten().for_each(|connection| connection.poll(cx));
@@ -278,7 +278,7 @@ impl Run {
         }
     }
 
-    /// Checks that a request appended what its answer says.
+    /// Checks that a request appended as much as its response says.
     fn check_appended(&self, request: &Request, answer: &Answer, appended: u64) {
         let path = request.target.split('?').next().unwrap_or_default();
         let len = request.body.len() as u64;
@@ -292,15 +292,15 @@ impl Run {
         let is_agfs = path.starts_with("/api/v1/");
         let is_durable = path.starts_with("/v1/stream/");
         match answer.status {
-            // To AGFS, a body is appended by PUT alone.
+            // In the AGFS API, only PUT appends a body.
             200..300 if is_agfs && request.method == "POST" => {
                 assert_eq!(appended, 0, "{request:?}: {answer:?}")
             }
-            // JSON is appended without blanks, a message a line, and what was appended before is
+            // JSON is appended without whitespace, one message per line, and a repeated append is
             // not appended again.
             200..300 if is_durable => assert!(appended <= len + 1, "{request:?}: {answer:?}"),
             200..300 => assert_eq!(appended, len, "{request:?}: {answer:?}"),
-            // What came of a body before it broke off is in the stream.
+            // The part of a body that came before it broke off is in the stream.
             400 | 408 if !is_durable && !request.body.ends => {}
             _ => assert_eq!(appended, 0, "a refused append: {request:?}: {answer:?}"),
         }

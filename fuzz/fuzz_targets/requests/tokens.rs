@@ -1,4 +1,4 @@
-//! The tokens of the daemon that wants one.
+//! Tokens of a daemon that requires them.
 
 use std::{path::Path, sync::LazyLock};
 
@@ -8,7 +8,7 @@ pub const ALL: &str = "all-all-all-all-all-all-all";
 pub const READER: &str = "reader-reader-reader-reader";
 pub const WRITER: &str = "writer-writer-writer-writer";
 
-/// The file that the daemon reads them from.
+/// The daemon's token file.
 pub fn file() -> &'static Path {
     static FILE: LazyLock<Nameless> = LazyLock::new(|| {
         let file = Nameless::new();

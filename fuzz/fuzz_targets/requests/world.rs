@@ -1,4 +1,4 @@
-//! A daemon in memory that serves HTTP, its streams, and what must hold when its clients have gone.
+//! A daemon in memory that serves HTTP, its streams, and the checks after its clients have gone.
 
 use std::{
     collections::BTreeMap,
@@ -21,16 +21,16 @@ use crate::{
     tokens,
 };
 
-/// Longer than anything in the daemon waits for a client that has gone.
+/// Longer than any timeout of the daemon for a client that has gone.
 const SETTLED: Duration = Duration::from_secs(120);
 
-/// What the daemon refuses beyond.
+/// Limits of the daemon.
 const LIMITS: pfs_stream::Limits =
     pfs_stream::Limits { max_streams: 12, max_memory: 4 * 1024 * 1024 };
 const MAX_CONNECTIONS: usize = 8;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 6;
 
-/// The streams that there are at the start, and one that there is not.
+/// Paths of the streams that exist at the start, and of one that does not.
 pub const PATHS: [&str; 8] = [
     "/streamfs/open",
     "/streamfs/closed",
@@ -42,7 +42,7 @@ pub const PATHS: [&str; 8] = [
     "/streamfs/missing",
 ];
 
-/// A stream that there was at the start.
+/// A stream that exists at the start.
 #[derive(Debug)]
 pub struct Known {
     pub identity: Identity,
@@ -57,17 +57,17 @@ pub struct World {
     served: Vec<JoinHandle<()>>,
 }
 
-/// How a daemon is configured.
+/// Configuration of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
-    /// Requests need a token.
+    /// True if requests need a token.
     pub with_tokens: bool,
-    /// `block` readers may keep writers waiting for some seconds only.
+    /// True if `block` readers may delay writers only for a few seconds.
     pub impatient: bool,
 }
 
-/// The daemons of earlier runs, which keep nothing of them: to make one takes longer than most
-/// runs.
+/// Reusable daemons of earlier runs, which keep nothing of those runs. Creating a daemon takes
+/// longer than most runs.
 static MADE: Mutex<BTreeMap<Kind, (Arc<Daemon>, Arc<Server>)>> = Mutex::new(BTreeMap::new());
 
 impl World {
@@ -87,13 +87,13 @@ impl World {
         Some(near)
     }
 
-    /// Bytes that were ever appended to any stream.
+    /// Total bytes appended to all streams.
     pub fn written(&self) -> u64 {
         let written = self.daemon.registry().totals().written;
         written.shm + written.unix + written.http
     }
 
-    /// What must hold when all clients have gone: nothing is kept for them.
+    /// Checks that the daemon keeps nothing once all clients have gone.
     pub async fn check_settled(self) {
         sleep(SETTLED).await;
         assert!(
@@ -133,7 +133,7 @@ fn make(kind: Kind) -> (Arc<Daemon>, Arc<Server>) {
         limits: LIMITS,
         max_connections: MAX_CONNECTIONS,
         max_block_time: kind.impatient.then_some(Duration::from_secs(3)),
-        // Some rings are shared, as those of a daemon are, and some are not.
+        // Some ring buffers are shared, as in a real daemon, and some are not.
         max_stream_descriptors: 2,
         ..Settings::default()
     };
@@ -158,12 +158,12 @@ fn make(kind: Kind) -> (Arc<Daemon>, Arc<Server>) {
     (daemon, server)
 }
 
-/// Both ends of every connection.
+/// Address of both ends of every connection.
 pub fn address() -> SocketAddr {
     ([127, 0, 0, 1], 4437).into()
 }
 
-/// Any bytes.
+/// Arbitrary bytes.
 static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..30_000_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect()
 });
