@@ -104,7 +104,7 @@ impl Output {
 mod printed;
 
 #[test]
-fn it_prints_what_it_always_did() {
+fn it_prints_the_expected_output() {
     assert_eq!(
         printed::by(|output| run(output).unwrap()),
         r#"=== Basic Byte Broadcasting Example ===

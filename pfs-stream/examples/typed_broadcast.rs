@@ -73,7 +73,7 @@ fn run(mut output: impl Write) -> Result<()> {
 mod printed;
 
 #[test]
-fn it_prints_every_reading_and_says_what_is_none() {
+fn it_prints_every_reading_and_reports_the_chunk_that_is_none() {
     assert_eq!(
         printed::by(|output| run(output).unwrap()),
         r#"sent kitchen to 3 readers

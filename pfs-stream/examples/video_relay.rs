@@ -161,7 +161,7 @@ fn view(
 mod printed;
 
 #[test]
-fn the_two_who_look_get_the_film_and_the_one_who_does_not_is_told_what_he_lost() {
+fn fast_viewers_get_the_whole_film_and_the_slow_viewer_is_told_what_it_lost() {
     let printed = printed::by(|mut output| demonstrate(&video().unwrap(), &mut output).unwrap());
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines[0], format!("relayed {FILM} bytes"));

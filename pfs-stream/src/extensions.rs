@@ -40,7 +40,7 @@ mod tests {
     use crate::{Stream, StreamConfig};
 
     #[test]
-    fn an_extension_is_the_same_for_all_handles_and_goes_with_the_last() {
+    fn all_handles_share_an_extension_which_is_dropped_with_the_last_handle() {
         let stream = Stream::new("s", StreamConfig::default()).unwrap();
         stream.extension::<AtomicU32>().store(7, Ordering::Relaxed);
         assert_eq!(*stream.extension::<String>(), "", "another type is another value");

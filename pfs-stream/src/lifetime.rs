@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_lives_on_from_its_last_use() {
+    fn a_time_to_live_restarts_at_each_use() {
         let (_, stream) = registry_with(StreamConfig { ttl: Some(TTL), ..Default::default() });
         std::thread::sleep(Duration::from_millis(2));
         let left = stream.expires_in().unwrap();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_does_not_expire_and_begins_anew_afterwards() {
+    fn a_held_stream_does_not_expire_and_its_time_to_live_restarts_afterwards() {
         let (registry, stream) = registry_with(StreamConfig {
             ttl: Some(Duration::from_millis(1)),
             ..Default::default()
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_comes_whatever_is_done_with_the_stream() {
+    fn a_deadline_applies_to_a_stream_in_use() {
         let deadline = SystemTime::now() + TTL;
         let (registry, stream) = registry_with(StreamConfig {
             deadline: Some(deadline),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_ends_no_time_to_live() {
+    fn setting_the_system_clock_does_not_end_a_time_to_live() {
         // Sets the time of the last append as if the time of day had been set forward since.
         let (registry, stream) =
             registry_with(StreamConfig { ttl: Some(TTL), ..Default::default() });

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn waiters_that_come_and_go_leave_no_memory_behind() {
+    fn waiters_that_leave_free_their_places() {
         let queue = WaitQueue::new();
         let waker = Waker::noop();
         for _ in 0..1000 {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_reaches_everybody_who_sleeps_and_nobody_who_left() {
+    fn a_wake_reaches_every_sleeper_and_no_waiter_that_left() {
         let queue = WaitQueue::new();
         let stays = Arc::new(Woken::default());
         let leaves = Arc::new(Woken::default());

@@ -20,7 +20,7 @@ fn us() -> Peer {
 }
 
 #[test]
-fn readers_that_come_and_go_are_told_with_their_numbers_and_how_many_there_are() {
+fn events_report_readers_that_attach_and_detach_with_number_and_count() {
     let stream = stream();
     let before = stream.reader_of(ReadOptions::default(), us()).unwrap();
     let mut events = stream.events();
@@ -51,7 +51,7 @@ fn readers_that_come_and_go_are_told_with_their_numbers_and_how_many_there_are()
 }
 
 #[test]
-fn a_gap_is_told_when_the_reader_is_told_and_summed_up_when_it_goes() {
+fn a_gap_event_comes_when_the_reader_gets_the_gap_and_the_sum_when_it_detaches() {
     let stream = stream();
     let mut events = stream.events();
     let mut reader = stream.reader_of(ReadOptions::default(), us()).unwrap();
@@ -71,7 +71,7 @@ fn a_gap_is_told_when_the_reader_is_told_and_summed_up_when_it_goes() {
 }
 
 #[test]
-fn the_end_is_told_once_and_the_removal_last() {
+fn a_close_is_reported_once_and_the_removal_last() {
     let stream = stream();
     let mut events = stream.events();
     let mut writer = stream.writer_of(us()).unwrap();
@@ -91,7 +91,7 @@ fn the_end_is_told_once_and_the_removal_last() {
 }
 
 #[test]
-fn a_watcher_that_takes_nothing_costs_a_bounded_queue_and_is_told_how_much_it_missed() {
+fn an_idle_watcher_has_a_bounded_queue_and_is_told_how_many_events_it_missed() {
     let stream = stream();
     let mut events = stream.events();
     for _ in 0..1000 {
@@ -113,7 +113,7 @@ fn a_watcher_that_takes_nothing_costs_a_bounded_queue_and_is_told_how_much_it_mi
 }
 
 #[test]
-fn a_watcher_in_a_thread_of_its_own_is_woken() {
+fn a_watcher_that_blocks_a_thread_is_woken() {
     let stream = stream();
     let mut events = stream.events();
     let watching =

@@ -86,7 +86,7 @@ impl Following {
 }
 
 #[test]
-fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_is_full() {
+fn memory_grows_with_the_contents_and_nothing_is_lost_before_the_stream_is_full() {
     const SIZE: u64 = 1024 * 1024;
     let registry = Registry::new(Limits::UNLIMITED);
     let stream = registry.create("s", config(SIZE)).unwrap();
@@ -116,7 +116,7 @@ fn a_stream_takes_little_memory_until_it_holds_much_and_loses_nothing_before_it_
 }
 
 #[test]
-fn large_chunks_behind_many_small_ones_drop_nothing_while_a_larger_ring_is_filled() {
+fn large_chunks_after_many_small_ones_drop_nothing_while_the_stream_moves() {
     let stream = Stream::new("s", config(16 * 1024 * 1024)).unwrap();
     let mut reader = Following::new(&stream, ReadOptions::default(), false);
     let mut writer = stream.writer().unwrap();
@@ -140,7 +140,7 @@ fn large_chunks_behind_many_small_ones_drop_nothing_while_a_larger_ring_is_fille
 }
 
 #[test]
-fn a_stream_without_memory_to_grow_keeps_less_history_and_goes_on() {
+fn a_stream_that_cannot_grow_keeps_less_history_and_goes_on() {
     let registry = Registry::new(Limits { max_streams: 2, max_memory: 64 * 1024 });
     let stream = registry.create("s", config(1024 * 1024)).unwrap();
     let mut reader = Following::new(&stream, ReadOptions::default(), false);
@@ -182,7 +182,7 @@ fn append_until_it_moves(stream: &Stream, writer: &mut Writer) -> StreamStat {
 }
 
 #[test]
-fn a_large_chunk_drops_nothing_while_the_stream_moves_to_a_ring_that_is_too_small_for_both() {
+fn a_large_chunk_drops_nothing_while_the_stream_moves_to_a_ring_too_small_for_both() {
     let stream = Stream::new("s", config(64 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     let stat = append_until_it_moves(&stream, &mut writer);
@@ -191,7 +191,7 @@ fn a_large_chunk_drops_nothing_while_the_stream_moves_to_a_ring_that_is_too_smal
 }
 
 #[test]
-fn a_removed_stream_gives_the_ring_back_that_was_being_filled_though_readers_are_attached() {
+fn removing_a_stream_frees_its_half_filled_larger_ring_despite_attached_readers() {
     let registry = Registry::new(Limits::UNLIMITED);
     let stream = registry.create("s", config(64 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -204,7 +204,7 @@ fn a_removed_stream_gives_the_ring_back_that_was_being_filled_though_readers_are
 }
 
 #[test]
-fn a_stream_that_holds_little_is_not_counted_once_it_is_removed_though_readers_are_attached() {
+fn a_small_removed_stream_is_not_counted_by_its_quota_despite_attached_readers() {
     let registry = Registry::new(Limits::UNLIMITED);
     let quota = Quota::new(Limits { max_streams: 1, ..Limits::UNLIMITED });
     let stream = registry.charged_to(&quota).create("s", config(1024 * 1024)).unwrap();
@@ -218,7 +218,7 @@ fn a_stream_that_holds_little_is_not_counted_once_it_is_removed_though_readers_a
 }
 
 #[test]
-fn a_stream_is_replaced_by_one_that_needs_all_of_its_memory_also_while_it_moves() {
+fn a_stream_can_be_replaced_by_one_that_needs_all_its_memory_even_during_a_move() {
     let registry = Registry::new(Limits { max_streams: 1, max_memory: 20 * 1024 * 1024 });
     let stream = registry.create("s", config(64 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -234,7 +234,7 @@ fn a_stream_is_replaced_by_one_that_needs_all_of_its_memory_also_while_it_moves(
 }
 
 #[test]
-fn a_quota_bounds_what_a_stream_grows_to() {
+fn a_quota_bounds_the_growth_of_a_stream() {
     let registry = Registry::new(Limits::UNLIMITED);
     let quota = Quota::new(Limits { max_streams: 1, max_memory: 20_000 });
     let stream = registry.charged_to(&quota).create("s", config(1024 * 1024)).unwrap();
@@ -250,7 +250,7 @@ fn a_quota_bounds_what_a_stream_grows_to() {
 }
 
 #[test]
-fn a_stream_that_reserves_its_memory_takes_all_of_it_at_once_and_never_moves() {
+fn a_stream_with_reserved_memory_takes_all_of_it_at_once_and_never_moves() {
     let registry = Registry::new(Limits::UNLIMITED);
     let stream = registry.create("s", config(1024 * 1024).reserve(true)).unwrap();
     let memory = registry.memory();
@@ -263,7 +263,7 @@ fn a_stream_that_reserves_its_memory_takes_all_of_it_at_once_and_never_moves() {
 }
 
 #[test]
-fn a_writer_waits_for_a_block_reader_whatever_ring_it_is_in() {
+fn a_writer_waits_for_a_block_reader_in_a_ring_that_grows() {
     let stream = Stream::new("s", config(4096)).unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
     let mut reader = Following::new(&stream, options, false);
@@ -311,13 +311,13 @@ fn wakes(act: impl FnOnce(&mut Writer)) -> (bool, bool) {
 }
 
 #[test]
-fn a_writer_that_waits_goes_on_when_an_append_of_another_one_has_moved_the_stream() {
+fn a_waiting_writer_goes_on_when_another_writers_append_has_moved_the_stream() {
     let moves = |writer: &mut Writer| writer.try_append(b"x").unwrap();
     assert_eq!(wakes(moves), (true, true));
 }
 
 #[test]
-fn a_writer_that_waits_goes_on_when_an_append_that_finds_no_room_itself_has_moved_the_stream() {
+fn a_waiting_writer_goes_on_when_a_refused_append_has_moved_the_stream() {
     // The largest ring buffer has no room for this chunk beside its present contents.
     let moves =
         |writer: &mut Writer| assert_eq!(writer.try_append(vec![0; 4095]), Err(WriteError::Full));

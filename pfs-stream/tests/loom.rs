@@ -43,7 +43,7 @@ fn step(reader: &mut Reader, lost: &mut u64) -> bool {
 }
 
 #[test]
-fn a_read_beside_appends_that_overwrite_it_is_whole_or_a_gap() {
+fn a_read_that_is_overwritten_meanwhile_is_whole_or_a_gap() {
     check(|| {
         let stream = stream();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -69,7 +69,7 @@ fn a_read_beside_appends_that_overwrite_it_is_whole_or_a_gap() {
 }
 
 #[test]
-fn an_append_that_comes_while_a_reader_falls_asleep_wakes_it() {
+fn an_append_wakes_a_reader_that_is_falling_asleep() {
     check(|| {
         let stream = stream();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -86,7 +86,7 @@ fn an_append_that_comes_while_a_reader_falls_asleep_wakes_it() {
 }
 
 #[test]
-fn a_close_that_comes_while_a_reader_falls_asleep_ends_it() {
+fn a_close_ends_a_reader_that_is_falling_asleep() {
     check(|| {
         let stream = stream();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -98,7 +98,7 @@ fn a_close_that_comes_while_a_reader_falls_asleep_ends_it() {
 }
 
 #[test]
-fn a_close_that_comes_while_a_writer_falls_asleep_until_then_wakes_it() {
+fn a_close_wakes_a_writer_that_is_falling_asleep_until_the_end() {
     check(|| {
         let stream = stream();
         let mut failure = Box::pin(stream.writer().unwrap().failure());
@@ -115,7 +115,7 @@ fn a_close_that_comes_while_a_writer_falls_asleep_until_then_wakes_it() {
 }
 
 #[test]
-fn a_writer_that_waits_for_a_block_reader_goes_on_when_it_has_read() {
+fn a_waiting_writer_goes_on_when_the_block_reader_has_read() {
     check(|| {
         let stream = stream();
         let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
@@ -137,7 +137,7 @@ fn a_writer_that_waits_for_a_block_reader_goes_on_when_it_has_read() {
 }
 
 #[test]
-fn a_writer_that_waits_for_two_block_readers_goes_on_when_both_have_read() {
+fn a_waiting_writer_goes_on_when_both_block_readers_have_read() {
     check(|| {
         let stream = stream();
         let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
@@ -161,7 +161,7 @@ fn a_writer_that_waits_for_two_block_readers_goes_on_when_both_have_read() {
 }
 
 #[test]
-fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
+fn a_block_reader_that_detaches_wakes_a_writer_that_is_falling_asleep() {
     check(|| {
         let stream = stream();
         let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
@@ -175,7 +175,7 @@ fn a_block_reader_that_goes_while_a_writer_falls_asleep_wakes_it() {
 }
 
 #[test]
-fn what_a_reader_lost_is_in_the_stats_once_while_it_goes() {
+fn the_loss_of_a_reader_is_counted_once_while_it_detaches() {
     check(|| {
         let stream = stream();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -199,7 +199,7 @@ fn growing() -> Stream {
 }
 
 #[test]
-fn a_reader_that_reads_while_the_stream_moves_to_another_ring_gets_every_byte_once() {
+fn a_reader_gets_every_byte_once_while_the_stream_moves() {
     check(|| {
         let stream = growing();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -220,7 +220,7 @@ fn a_reader_that_reads_while_the_stream_moves_to_another_ring_gets_every_byte_on
 }
 
 #[test]
-fn an_append_that_moves_the_stream_while_a_reader_falls_asleep_wakes_it() {
+fn an_append_that_moves_the_stream_wakes_a_reader_that_is_falling_asleep() {
     check(|| {
         let stream = growing();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -240,7 +240,7 @@ fn an_append_that_moves_the_stream_while_a_reader_falls_asleep_wakes_it() {
 }
 
 #[test]
-fn a_close_after_the_stream_has_moved_ends_a_reader_that_falls_asleep_in_the_ring_that_it_left() {
+fn a_close_after_a_move_ends_a_reader_that_is_falling_asleep_in_the_old_ring() {
     check(|| {
         let stream = growing();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -282,7 +282,7 @@ fn event(reader: &mut Reader) -> Option<()> {
 }
 
 #[test]
-fn a_writer_drops_no_chunk_while_a_reader_that_it_laps_takes_a_reference_to_it() {
+fn a_writer_drops_no_chunk_while_a_lapped_reader_takes_a_reference() {
     check(|| {
         let stream = local();
         let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -304,7 +304,7 @@ fn a_writer_drops_no_chunk_while_a_reader_that_it_laps_takes_a_reference_to_it()
 }
 
 #[test]
-fn a_reader_that_goes_while_a_writer_lets_go_of_chunks_has_taken_whole_ones() {
+fn a_reader_that_detaches_while_chunks_are_dropped_has_taken_whole_chunks() {
     check(|| {
         let stream = local();
         let mut readers = [0, 1].map(|_| stream.reader(ReadOptions::default()).unwrap());

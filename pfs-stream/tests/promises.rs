@@ -66,7 +66,7 @@ fn append(writer: &mut Writer, chunks: u64, len: u64) {
 }
 
 #[test]
-fn a_late_reader_gets_the_history_within_the_ring_buffer_size_and_then_what_is_live() {
+fn a_late_reader_gets_history_within_the_ring_buffer_size_and_then_live_data() {
     let stream = stream(1000, 8192);
     let mut writer = stream.writer().unwrap();
     append(&mut writer, 50, 300);
@@ -79,7 +79,7 @@ fn a_late_reader_gets_the_history_within_the_ring_buffer_size_and_then_what_is_l
 }
 
 #[test]
-fn each_start_is_where_it_says() {
+fn each_start_option_starts_where_it_says() {
     let stream = stream(8192, 8192);
     let mut writer = stream.writer().unwrap();
     append(&mut writer, 10, 100);
@@ -107,7 +107,7 @@ fn each_start_is_where_it_says() {
 }
 
 #[test]
-fn a_start_below_tail_begins_with_the_gap_whatever_the_policy() {
+fn a_start_below_tail_begins_with_a_gap_for_every_policy() {
     let stream = stream(4096, 4096);
     let mut writer = stream.writer().unwrap();
     append(&mut writer, 100, 100);
@@ -121,7 +121,7 @@ fn a_start_below_tail_begins_with_the_gap_whatever_the_policy() {
 }
 
 #[test]
-fn a_lapped_drop_reader_is_told_its_gap_on_chunk_boundaries_and_goes_on() {
+fn a_lapped_drop_reader_gets_a_gap_on_chunk_boundaries_and_goes_on() {
     let stream = stream(4096, 4096);
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -156,7 +156,7 @@ fn a_live_reader_that_lags_beyond_the_channel_buffer_loses_its_oldest_chunks() {
 }
 
 #[test]
-fn a_slow_disconnect_reader_is_told_so_and_nothing_else() {
+fn a_slow_disconnect_reader_gets_only_the_error() {
     let stream = stream(4096, 1000);
     let reader = stream.reader(options(Start::New, SlowPolicy::Disconnect, Until::Closed));
     let mut reader = reader.unwrap();
@@ -187,7 +187,7 @@ fn a_block_reader_makes_writers_wait_and_loses_nothing() {
 }
 
 #[test]
-fn a_block_reader_that_goes_releases_the_writer_that_waits_for_it() {
+fn a_block_reader_that_detaches_releases_the_waiting_writer() {
     let stream = stream(4096, 4096);
     let reader = stream.reader(options(Start::Oldest, SlowPolicy::Block, Until::Closed));
     let reader = reader.unwrap();
@@ -233,7 +233,7 @@ fn close_ends_every_reader_at_head_and_every_later_one() {
 }
 
 #[test]
-fn removal_is_told_to_readers_and_writers_and_is_not_an_end() {
+fn removal_is_an_error_for_readers_and_writers_and_not_an_end() {
     let registry = Registry::new(Limits::default());
     let stream = registry.create("s", StreamConfig::default()).unwrap();
     let mut reader = stream.reader(ReadOptions::default()).unwrap();
@@ -247,7 +247,7 @@ fn removal_is_told_to_readers_and_writers_and_is_not_an_end() {
 }
 
 #[test]
-fn the_last_writers_end_is_told_apart_from_its_death() {
+fn readers_distinguish_the_end_of_the_last_writer_from_its_death() {
     let until = options(Start::Oldest, SlowPolicy::Drop, Until::WritersGone);
     let stream = stream(4096, 4096);
     let mut waiting = stream.reader(until).unwrap();
@@ -266,7 +266,7 @@ fn the_last_writers_end_is_told_apart_from_its_death() {
 }
 
 #[test]
-fn caught_up_is_exactly_what_was_there_when_the_reader_came() {
+fn a_caught_up_reader_ends_exactly_at_the_head_of_its_attach() {
     let stream = stream(4096, 4096);
     let mut writer = stream.writer().unwrap();
     let until = options(Start::Oldest, SlowPolicy::Drop, Until::CaughtUp);
@@ -279,7 +279,7 @@ fn caught_up_is_exactly_what_was_there_when_the_reader_came() {
 }
 
 #[test]
-fn a_chunk_larger_than_every_reader_could_be_given_is_refused() {
+fn a_chunk_that_not_every_reader_could_get_is_refused() {
     let stream = stream(8000, 5000);
     let mut writer = stream.writer().unwrap();
     assert_eq!(writer.try_append(&[0; 5001]), Err(WriteError::TooLarge { size: 5001, max: 5000 }));
@@ -335,7 +335,7 @@ fn limits_refuse_a_stream_and_disturb_no_other() {
 }
 
 #[test]
-fn limits_that_are_changed_hold_for_the_next_stream_and_take_nothing_away() {
+fn changed_limits_apply_to_the_next_stream_and_remove_nothing() {
     let config = StreamConfig {
         ring_buffer_size: 4096,
         channel_buffer_size: 4096,
@@ -362,7 +362,7 @@ fn limits_that_are_changed_hold_for_the_next_stream_and_take_nothing_away() {
 }
 
 #[test]
-fn a_listing_page_by_page_has_the_streams_at_a_path_and_below_it_in_order() {
+fn a_paged_listing_has_the_streams_at_and_below_a_path_in_order() {
     let registry = Registry::with_descriptors(Limits::UNLIMITED, 0);
     // Names that sort next to the slash, and names that share a prefix with the path without being
     // below it.
@@ -396,7 +396,7 @@ fn a_listing_page_by_page_has_the_streams_at_a_path_and_below_it_in_order() {
 }
 
 #[test]
-fn a_stream_that_is_made_anew_under_its_name_has_another_identity() {
+fn a_stream_recreated_under_its_name_has_another_identity() {
     let registry = Registry::new(Limits::default());
     let first = registry.create("s", StreamConfig::default()).unwrap();
     assert_eq!(registry.get("s").unwrap().identity(), first.identity());
@@ -412,7 +412,7 @@ fn a_stream_that_is_made_anew_under_its_name_has_another_identity() {
 }
 
 #[test]
-fn a_stream_is_removed_by_its_handle_and_another_one_of_its_name_stays() {
+fn removing_by_handle_spares_another_stream_of_the_same_name() {
     let registry = Registry::new(Limits::default());
     let first = registry.create("s", StreamConfig::default()).unwrap();
     assert!(registry.remove_stream(&first) && first.extent().removed);
@@ -422,7 +422,7 @@ fn a_stream_is_removed_by_its_handle_and_another_one_of_its_name_stays() {
 }
 
 #[test]
-fn a_reader_knows_what_its_stream_held_when_it_came() {
+fn a_reader_knows_the_extent_of_its_stream_at_attach() {
     let stream = stream(1000, 1000);
     let mut writer = stream.writer().unwrap();
     append(&mut writer, 100, 100);
@@ -509,7 +509,7 @@ impl Wake for Woken {
 }
 
 #[test]
-fn a_replaced_stream_is_removed_and_nobody_finds_none_in_between() {
+fn a_replaced_stream_is_removed_and_its_name_is_never_unused() {
     let registry = Registry::new(Limits { max_streams: 1, ..Limits::default() });
     let config = |size| StreamConfig {
         ring_buffer_size: size,
@@ -544,7 +544,7 @@ fn a_replaced_stream_is_removed_and_nobody_finds_none_in_between() {
 }
 
 #[test]
-fn a_replacement_that_is_refused_leaves_the_old_stream_as_it_was() {
+fn a_refused_replacement_leaves_the_old_stream_unchanged() {
     let size = |bytes| StreamConfig {
         ring_buffer_size: bytes,
         channel_buffer_size: bytes,

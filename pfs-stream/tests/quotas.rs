@@ -201,7 +201,7 @@ proptest! {
 }
 
 #[test]
-fn other_limits_of_a_quota_refuse_new_streams_and_keep_those_that_exist() {
+fn lower_quota_limits_refuse_new_streams_and_keep_existing_ones() {
     let registry = Registry::new(Limits::default());
     let quota = Quota::new(Limits::UNLIMITED);
     let charged = registry.charged_to(&quota);

@@ -123,7 +123,7 @@ fn follow_events(mut reader: Reader) -> (u64, u64) {
 }
 
 #[test]
-fn a_reader_that_is_lapped_while_it_copies_sees_no_torn_byte_and_counts_what_it_lost() {
+fn a_reader_lapped_during_a_copy_sees_no_torn_byte_and_counts_its_loss() {
     let config =
         StreamConfig { ring_buffer_size: 4096, channel_buffer_size: 4096, ..Default::default() };
     let stream = Stream::new("s", config).unwrap();
@@ -181,7 +181,7 @@ fn append_all_kinds(writer: &mut Writer, mut head: u64) -> u64 {
 }
 
 #[test]
-fn readers_of_a_local_stream_that_are_lapped_see_no_torn_byte_in_what_is_copied_or_held() {
+fn lapped_readers_of_a_local_stream_see_no_torn_byte_copied_or_held() {
     let config =
         StreamConfig { ring_buffer_size: 16384, channel_buffer_size: 16384, ..Default::default() };
     let until = Instant::now() + duration();
@@ -251,7 +251,7 @@ fn block_readers_and_several_writers_lose_nothing_and_agree_on_the_order() {
 }
 
 #[test]
-fn readers_of_a_stream_that_is_removed_while_they_read_get_no_byte_of_what_takes_its_place() {
+fn readers_of_a_stream_removed_meanwhile_get_no_byte_of_its_successor() {
     const SIZE: u64 = 4 * 1024 * 1024;
     let until = Instant::now() + duration();
     let config =

@@ -63,7 +63,7 @@ fn assert_counted(totals: &Totals) {
 }
 
 #[test]
-fn those_who_are_attached_are_counted() {
+fn attached_readers_and_writers_are_counted() {
     work_and_go(&registry(), |registry| {
         let totals = registry.totals();
         assert_counted(&totals);
@@ -77,7 +77,7 @@ fn those_who_are_attached_are_counted() {
 }
 
 #[test]
-fn those_who_have_gone_stay_counted_though_nobody_looked_before() {
+fn detached_readers_and_writers_stay_counted_without_an_earlier_query() {
     // No totals are requested in between: counters that were reported once never decrease, which
     // would hide that counts were forgotten.
     let registry = registry();
@@ -90,14 +90,14 @@ fn those_who_have_gone_stay_counted_though_nobody_looked_before() {
 }
 
 #[test]
-fn those_who_have_gone_are_not_counted_twice() {
+fn detached_readers_and_writers_are_not_counted_twice() {
     let registry = registry();
     work_and_go(&registry, |registry| assert_counted(&registry.totals()));
     assert_counted(&registry.totals());
 }
 
 #[test]
-fn the_time_that_a_writer_waits_counts_while_it_waits_and_afterwards() {
+fn waiting_time_counts_during_the_wait_and_afterwards() {
     let registry = registry();
     let stream = create(&registry, "a", 4096);
     let mut writer = stream.writer_of(HERE).unwrap();
@@ -121,7 +121,7 @@ fn the_time_that_a_writer_waits_counts_while_it_waits_and_afterwards() {
 }
 
 #[test]
-fn the_time_that_a_writer_waited_stays_counted_though_nobody_looked_meanwhile() {
+fn waiting_time_stays_counted_without_a_query_during_the_wait() {
     let registry = registry();
     let stream = create(&registry, "a", 4096);
     let mut writer = stream.writer_of(HERE).unwrap();
@@ -138,7 +138,7 @@ fn the_time_that_a_writer_waited_stays_counted_though_nobody_looked_meanwhile() 
 
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
-fn bytes_that_go_through_shared_memory_are_told_apart() {
+fn bytes_through_shared_memory_are_counted_separately() {
     // Totals with attached and with detached readers and writers.
     for look in [true, false] {
         share(look);

@@ -76,7 +76,7 @@ mod tests {
     use crate::{Stream, StreamConfig, WriteError};
 
     #[test]
-    fn only_a_block_reader_that_the_writer_waits_for_now_is_given_up() {
+    fn only_a_block_reader_that_the_writer_waits_for_is_given_up() {
         let sizes = StreamConfig {
             ring_buffer_size: 4096,
             channel_buffer_size: 4096,

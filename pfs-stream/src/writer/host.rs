@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn all_chunks_are_there_and_each_is_one() {
+    fn a_batch_keeps_its_chunks_separate() {
         let stream = stream();
         let mut writer = stream.writer().unwrap();
         let appended = writer.try_append_all(&["one", "", "two"]).unwrap().unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_leaves_nothing_behind() {
+    fn a_refused_batch_leaves_nothing_in_the_stream() {
         let stream = stream();
         let mut writer = stream.writer().unwrap();
         let half = vec![1; 2049];
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_blocks_is_waited_for_by_all_chunks_together() {
+    fn a_batch_waits_until_a_block_reader_has_made_room_for_all_of_it() {
         let stream = stream();
         let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
         let mut reader = stream.reader(options).unwrap();

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use super::*;
 
 #[test]
-fn a_write_is_one_chunk_and_more_than_the_stream_takes_at_once_is_several() {
+fn a_write_is_one_chunk_and_a_write_beyond_the_maximum_is_several() {
     for stream in both(8192) {
         let mut writer = stream.writer().unwrap();
         assert_eq!(writer.write(b"small").unwrap(), 5);
@@ -31,7 +31,7 @@ fn a_write_is_one_chunk_and_more_than_the_stream_takes_at_once_is_several() {
 }
 
 #[test]
-fn a_line_with_values_in_it_is_one_chunk() {
+fn a_formatted_line_is_one_chunk() {
     for stream in both(8192) {
         let mut writer = stream.writer().unwrap();
         // Variables, because the compiler would merge literals into the format string.
@@ -46,7 +46,7 @@ fn a_line_with_values_in_it_is_one_chunk() {
 }
 
 #[test]
-fn a_reader_is_read_as_a_file_is() {
+fn a_reader_works_as_std_read_and_bufread() {
     for stream in both(1 << 16) {
         let mut writer = stream.writer().unwrap();
         writer.write_all(b"first line\nsecond ").unwrap();
@@ -67,7 +67,7 @@ fn a_reader_is_read_as_a_file_is() {
 }
 
 #[tokio::test]
-async fn a_reader_is_read_as_a_file_of_tokios_is_and_a_writer_written() {
+async fn readers_and_writers_work_as_tokio_async_read_and_async_write() {
     for stream in both(8192) {
         let mut bytes = blocking(&stream).into_byte_stream();
         let mut writer = stream.writer().unwrap().into_async_write();
@@ -99,7 +99,7 @@ async fn a_reader_is_read_as_a_file_of_tokios_is_and_a_writer_written() {
 }
 
 #[tokio::test]
-async fn a_gap_is_an_error_of_its_own_and_what_follows_goes_on_behind_it() {
+async fn a_gap_is_an_error_after_which_reading_continues() {
     for stream in both(8192) {
         let mut bytes = reader(&stream).into_byte_stream();
         let mut read = reader(&stream).into_byte_iter();
@@ -134,7 +134,7 @@ async fn a_gap_is_an_error_of_its_own_and_what_follows_goes_on_behind_it() {
 }
 
 #[tokio::test]
-async fn an_error_of_an_async_write_comes_no_later_than_its_shutdown() {
+async fn a_failed_async_write_is_reported_by_shutdown_at_the_latest() {
     for stream in both(8192) {
         let mut slow = blocking(&stream);
         let mut writer = stream.writer().unwrap().into_async_write();
@@ -154,7 +154,7 @@ async fn an_error_of_an_async_write_comes_no_later_than_its_shutdown() {
 }
 
 #[tokio::test]
-async fn events_of_a_reader_and_of_a_stream_are_streams_too() {
+async fn reader_events_and_stream_events_are_futures_streams() {
     let [stream, _] = both(8192);
     let watching = stream.events();
     let mut writer = stream.writer().unwrap();
@@ -169,7 +169,7 @@ async fn events_of_a_reader_and_of_a_stream_are_streams_too() {
 }
 
 #[test]
-fn ways_of_reading_can_be_mixed_and_nothing_is_lost_or_twice() {
+fn events_and_reads_can_be_mixed_without_loss_or_duplicates() {
     for stream in both(1 << 16) {
         let mut reader = reader(&stream);
         let mut writer = stream.writer().unwrap();

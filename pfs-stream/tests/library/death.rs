@@ -16,7 +16,7 @@ fn end(reader: &mut Reader) -> Option<End> {
 }
 
 #[test]
-fn a_writer_that_finishes_is_the_end_of_the_writers() {
+fn the_writers_are_gone_when_the_last_one_finishes() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
         let mut writer = stream.writer().unwrap();
@@ -30,7 +30,7 @@ fn a_writer_that_finishes_is_the_end_of_the_writers() {
 }
 
 #[test]
-fn a_writer_that_is_dropped_has_died() {
+fn a_dropped_writer_has_died() {
     for stream in both(4096) {
         let (mut reader, bytes) = (until_gone(&stream), until_gone(&stream));
         let mut writer = stream.writer().unwrap();
@@ -68,7 +68,7 @@ fn a_writer_in_a_thread_that_panics_has_died() {
 }
 
 #[test]
-fn a_writer_that_is_forgotten_is_still_there_until_the_stream_is_closed() {
+fn a_forgotten_writer_stays_attached_until_the_stream_is_closed() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
         let mut writer = stream.writer().unwrap();
@@ -122,7 +122,7 @@ fn a_clone_of_a_writer_whose_stream_is_closed_can_append_nothing() {
 }
 
 #[test]
-fn a_writer_that_fails_counts_as_one_that_died() {
+fn a_failed_writer_counts_as_died() {
     for stream in both(4096) {
         let mut reader = until_gone(&stream);
         let mut writer = stream.writer().unwrap();
@@ -135,7 +135,7 @@ fn a_writer_that_fails_counts_as_one_that_died() {
 }
 
 #[test]
-fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
+fn a_stream_closed_as_failed_has_no_clean_end_for_any_reader() {
     for stream in both(4096) {
         let (mut patient, mut waiting, bytes) =
             (reader(&stream), until_gone(&stream), reader(&stream));
@@ -167,7 +167,7 @@ fn a_stream_that_was_closed_as_failed_has_no_clean_end_for_any_reader() {
 }
 
 #[test]
-fn a_stream_that_was_closed_cannot_fail_any_more() {
+fn a_closed_stream_cannot_fail_afterwards() {
     for stream in both(4096) {
         let writer = stream.writer().unwrap();
         stream.close();

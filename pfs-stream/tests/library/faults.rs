@@ -78,7 +78,7 @@ fn a_reader_that_never_reads_makes_the_stream_hold_no_more_than_its_ring() {
 }
 
 #[test]
-fn what_a_reader_has_lost_only_ever_adds_up() {
+fn loss_counters_of_a_reader_never_decrease() {
     for stream in both(1 << 16) {
         let (mut reader, mut writer) = (reader(&stream), stream.writer().unwrap());
         let mut lost = (0, 0);
@@ -133,7 +133,7 @@ fn removal_and_eviction_do_not_look_like_the_end() {
 }
 
 #[test]
-fn a_reader_that_goes_is_counted_out_at_once_whatever_it_was_doing() {
+fn a_dropped_reader_is_uncounted_at_once_whatever_it_was_doing() {
     for stream in both(1 << 16) {
         let mut events = stream.events();
         let readers: Vec<_> = (0..3).map(|_| reader(&stream)).collect();
@@ -198,7 +198,7 @@ fn a_watcher_misses_nothing_and_one_that_sleeps_is_told_how_much_it_missed() {
 }
 
 #[test]
-fn a_slow_reader_gets_what_was_written_or_a_gap_and_never_what_came_later() {
+fn a_slow_reader_gets_the_right_bytes_or_a_gap_and_never_later_bytes() {
     for stream in both(1 << 16) {
         let mut writer = stream.writer().unwrap();
         let reader = reader(&stream);

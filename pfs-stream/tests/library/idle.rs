@@ -35,7 +35,7 @@ impl StreamReader for Asked {
 }
 
 #[tokio::test]
-async fn a_thousand_idle_readers_are_asked_nothing_and_one_chunk_asks_each_of_them_once() {
+async fn a_thousand_idle_readers_are_not_polled_until_a_chunk_wakes_each_once() {
     const READERS: usize = 1000;
     for stream in both(1 << 16) {
         let (asked, got) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -80,7 +80,7 @@ impl Wake for Woken {
 }
 
 #[test]
-fn who_waits_is_woken_by_what_it_waits_for_and_by_nothing_else() {
+fn a_waiter_is_woken_only_by_the_event_that_it_waits_for() {
     for stream in both(8192) {
         let (woken, mut reader, mut events) =
             (Arc::<Woken>::default(), blocking(&stream), stream.events());

@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn a_stream_whose_chunks_become_small_and_large_again_keeps_as_much_as_fits_all_the_time() {
+fn a_local_stream_keeps_a_full_ring_while_chunk_sizes_change() {
     for ring in [4096, RING] {
         let stream = Stream::local("s", config(ring, ring)).unwrap();
         let mut writer = stream.writer().unwrap();
@@ -168,7 +168,7 @@ fn a_stream_whose_chunks_become_small_and_large_again_keeps_as_much_as_fits_all_
 }
 
 #[test]
-fn a_reader_that_comes_later_finds_the_smallest_chunk_that_is_held_between_others() {
+fn a_late_reader_finds_a_held_chunk_of_minimum_size_between_small_ones() {
     let stream = Stream::local("s", config(RING, CHANNEL)).unwrap();
     let mut writer = stream.writer().unwrap();
     let chunks = [1, 4096, 1].map(|len| Bytes::from(vec![7; len]));
@@ -210,7 +210,7 @@ fn large_chunks_arrive_without_a_copy_and_small_ones_whole() {
 }
 
 #[test]
-fn a_writer_that_waits_hears_when_a_reader_has_taken_references_and_a_removal_comes_after_them() {
+fn a_reader_that_takes_references_wakes_the_writer_and_keeps_them_after_a_removal() {
     let stream = Stream::local("s", config(4 << 16, 4 << 16)).unwrap();
     let mut writer = stream.writer().unwrap();
     let options = ReadOptions { policy: SlowPolicy::Block, ..Default::default() };
@@ -257,7 +257,7 @@ fn append_counted(writer: &mut Writer, count: usize, size: usize) -> std::sync::
 }
 
 #[test]
-fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
+fn a_local_stream_keeps_little_more_than_its_ring_whatever_readers_do() {
     let stream = Stream::local("s", config(1024 * 1024, 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     let mut behind = reader(&stream);
@@ -279,7 +279,7 @@ fn a_stream_keeps_little_more_than_its_ring_whatever_its_readers_do() {
 }
 
 #[test]
-fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on() {
+fn a_reader_holds_at_most_64_unreturned_chunks_and_2_mib() {
     let stream = Stream::local("s", config(8 * 1024 * 1024, 8 * 1024 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
     for (size, count, kept) in
@@ -297,7 +297,7 @@ fn a_reader_keeps_no_more_than_64_chunks_and_2_mib_of_what_it_has_not_handed_on(
 }
 
 #[test]
-fn chunks_that_find_their_cell_taken_are_copied_and_as_good() {
+fn a_large_chunk_whose_cell_is_taken_is_copied_instead_of_held() {
     // 64 cells suffice for large chunks alone, but not with this many small chunks between them.
     let stream = Stream::local("s", config(128 * 1024, 128 * 1024)).unwrap();
     let mut writer = stream.writer().unwrap();
@@ -342,7 +342,7 @@ impl std::task::Wake for Woken {
 
 #[test]
 #[cfg(all(target_os = "linux", not(miri)))]
-fn a_reader_of_it_cannot_be_handed_to_another_process_and_goes_on_here() {
+fn a_reader_that_cannot_be_handed_out_goes_on_in_this_process() {
     let [shared, local] = both(4096);
     assert!(reader(&shared).hand_out(false).is_ok());
     local.writer().unwrap().try_append(b"here").unwrap();
@@ -372,7 +372,7 @@ impl AsRef<[u8]> for Fickle {
 }
 
 #[test]
-fn a_chunk_is_what_it_said_at_first() {
+fn a_chunk_is_the_bytes_of_its_first_as_ref() {
     for stream in both(1 << 16) {
         let fickle = Fickle(0.into());
         let mut writer = stream.writer().unwrap();

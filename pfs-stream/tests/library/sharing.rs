@@ -8,7 +8,7 @@ fn goes_anywhere<T: Send + Sync + Unpin + 'static>() {}
 fn is_an_error<T: Error + Send + Sync + 'static>() {}
 
 #[test]
-fn every_handle_and_every_adapter_may_go_to_another_thread_and_be_polled_unpinned() {
+fn every_handle_and_adapter_is_send_sync_and_unpin() {
     goes_anywhere::<Stream>();
     goes_anywhere::<Registry>();
     goes_anywhere::<Reader>();
@@ -26,7 +26,7 @@ fn every_handle_and_every_adapter_may_go_to_another_thread_and_be_polled_unpinne
 }
 
 #[test]
-fn every_error_may_go_to_another_thread_and_into_a_box() {
+fn every_error_is_send_and_sync() {
     is_an_error::<CreateError>();
     is_an_error::<AttachError>();
     is_an_error::<WriteError>();

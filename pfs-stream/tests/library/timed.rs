@@ -36,7 +36,7 @@ async fn all(mut reader: impl StreamReader) -> (Vec<bytes::Bytes>, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stall_detector_tells_every_stall_once_and_loses_nothing() {
+async fn a_stall_detector_reports_every_stall_once_and_loses_nothing() {
     for (_stream, mut writer, reader) in pairs() {
         let reader = reader.stalls_after(Duration::from_millis(100));
         let writing = async {

@@ -21,7 +21,7 @@ fn frame(n: u8) -> Frame {
 }
 
 #[tokio::test]
-async fn values_come_out_as_they_went_in_whatever_the_codec() {
+async fn values_round_trip_through_every_codec() {
     async fn check<C: Codec>(stream: Stream) {
         let mut writer = TypedWriter::<Frame, _, C>::with_codec(stream.writer().unwrap());
         let reader = TypedReader::<Frame, _, C>::with_codec(reader(&stream));
@@ -46,7 +46,7 @@ async fn values_come_out_as_they_went_in_whatever_the_codec() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_is_no_value_and_a_gap_are_error_items_and_it_goes_on() {
+async fn undecodable_chunks_and_gaps_are_error_items_and_reading_continues() {
     for stream in both(8192) {
         let mut values = TypedReader::<u32>::json(reader(&stream));
         let mut raw = stream.writer().unwrap();
@@ -87,7 +87,7 @@ async fn a_chunk_that_is_no_value_and_a_gap_are_error_items_and_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_written_does_not_end_the_writer() {
+async fn a_value_that_cannot_be_encoded_does_not_end_the_writer() {
     for stream in both(4096) {
         let mut writer = TypedWriter::<Vec<u8>>::json(stream.writer().unwrap());
         let error = writer.append(&vec![0; 5000]).await.unwrap_err();
@@ -107,7 +107,7 @@ async fn a_value_that_cannot_be_written_does_not_end_the_writer() {
 }
 
 #[test]
-fn a_binary_chunk_with_something_behind_its_value_is_none() {
+fn a_postcard_chunk_with_trailing_bytes_does_not_decode() {
     let [stream, _] = both(4096);
     stream.writer().unwrap().try_append(&[5, 6]).unwrap();
     let mut values = TypedReader::<u8, _, Postcard>::with_codec(reader(&stream)).into_iter();
