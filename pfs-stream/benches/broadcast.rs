@@ -31,7 +31,7 @@ use tokio::{
     sync::{Notify, broadcast},
 };
 
-/// Counts receivers down; the round is over when every receiver has all of it.
+/// Counts receivers down. A round is over when every receiver has all of its chunks.
 struct Round {
     chunks: u64,
     receivers: usize,

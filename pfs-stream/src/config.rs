@@ -20,7 +20,8 @@ pub const DEFAULT_BUFFER_SIZE: u64 = 6 * 1024 * 1024;
 pub struct StreamConfig {
     /// Size of the history that a new reader gets.
     pub ring_buffer_size: u64,
-    /// How far a live reader may lag before its slow policy acts.
+    /// How far a reader that has been live may lag before its `drop` or `disconnect` policy acts. A
+    /// `block` reader may lag by the whole ring buffer.
     pub channel_buffer_size: u64,
     /// Time to live: remove the stream when it was not used for this long. An append or a
     /// [renewal](crate::Stream::renew) counts as use; reading does not.
@@ -63,7 +64,8 @@ impl StreamConfig {
         Self { ring_buffer_size: bytes, ..self }
     }
 
-    /// Sets how far a live reader may lag before its slow policy acts, in bytes, at least 1.
+    /// Sets how far a reader that has been live may lag before its slow policy acts, in bytes, at
+    /// least 1.
     #[must_use]
     pub fn channel_buffer_size(self, bytes: u64) -> Self {
         Self { channel_buffer_size: bytes, ..self }

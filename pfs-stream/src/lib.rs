@@ -74,12 +74,16 @@
 //!
 //! # Lag and gaps
 //!
-//! A reader lags when writers append faster than it reads. Its [`SlowPolicy`] decides what happens
-//! when the lag exceeds the stream's [`channel_buffer_size`](StreamConfig::channel_buffer_size):
-//! writers wait for the reader (`block`), the reader loses the oldest chunks (`drop`), or reading
-//! fails with [`ReadError::TooSlow`] (`disconnect`). Loss is never silent: the reader gets an
-//! [`Event::Gap`] with the exact range of lost offsets. Adapters that know only bytes and errors
-//! return the gap as a [`LostData`] error. Reading continues after a gap.
+//! A reader lags when writers append faster than it reads. A reader that is still catching up on
+//! history may lag by the whole ring buffer; a reader that has been live, by
+//! [`channel_buffer_size`](method@StreamConfig::channel_buffer_size). Beyond that, its
+//! [`SlowPolicy`] decides. A `drop` reader loses its oldest chunks. A `disconnect` reader fails
+//! with [`ReadError::TooSlow`]. A `block` reader loses nothing: it may lag by the whole ring
+//! buffer, and writers wait while it needs the room.
+//!
+//! Loss is never silent. The reader gets an [`Event::Gap`] with the exact range of lost offsets, or
+//! a [`LostData`] error from adapters that know only bytes and errors. Reading continues after a
+//! gap.
 //!
 //! # Closing
 //!

@@ -123,8 +123,8 @@ impl Reader {
         (self.membership, self.ring)
     }
 
-    /// Waits for data, and adds about `max_bytes` of it to `sink`, for example a `Vec<u8>`: whole
-    /// chunks, at least one. After an end or an error, every call returns the same result.
+    /// Waits for data, and adds at most about `max_bytes` of it to `sink`, for example a `Vec<u8>`:
+    /// whole chunks, at least one. After an end or an error, every call returns the same result.
     ///
     /// # Errors
     ///
@@ -249,8 +249,8 @@ impl Reader {
         self.membership.shared.identity
     }
 
-    /// Number of writers that had died before the present writers attached. A reader that stops
-    /// with the last writer reports only later deaths.
+    /// Number of writers that had died before the first of the writers attached now (or last)
+    /// joined. A reader that stops with the last writer reports only later deaths.
     pub fn deaths_before(&self) -> u64 {
         self.ring.deaths_before
     }

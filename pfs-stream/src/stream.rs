@@ -43,9 +43,9 @@ pub struct Stream {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// Bytes by which `memory` may exceed its limit while a new stream replaces `replaced`, which then
-/// returns as many. The overlap is harmless: until a writer touches the new ring buffer, that ring
-/// buffer takes almost no physical memory.
+/// Bytes by which `memory` may exceed its limit while a new stream replaces `replaced`, because
+/// dropping the replaced stream then frees that much. The overlap is harmless: until a writer
+/// touches the new ring buffer, that ring buffer takes almost no physical memory.
 pub(crate) fn spared(replaced: Option<&Stream>, memory: &Budget) -> u64 {
     let unattached = replaced.filter(|stream| stream.is_unattached());
     unattached.map_or(0, |stream| stream.shared.reserved_from(memory))

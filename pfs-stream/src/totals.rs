@@ -1,7 +1,7 @@
 //! Registry totals: counters over all streams, for monitoring a daemon.
 //!
 //! Readers and writers count for themselves, and their counts are added to a sum when they detach.
-//! While they work, counting touches no shared memory.
+//! While they work, counting touches no data that other threads write.
 
 // Standard mutexes instead of loom's: no decision depends on these sums, and no loom operation
 // happens while they are locked.

@@ -269,7 +269,7 @@ impl Writer {
     }
 }
 
-/// Each clone is a writer of its own: it finishes or dies by itself, and the last writer is gone
+/// Each clone is a writer of its own: it finishes or dies by itself, and the writers are gone only
 /// when all clones are.
 impl Clone for Writer {
     fn clone(&self) -> Self {

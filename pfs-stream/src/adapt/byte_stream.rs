@@ -16,8 +16,9 @@ use crate::StreamReader;
 ///
 /// Loss and failure are never silent. A gap is a [`LostData`](crate::LostData) error, and reading
 /// continues after it. A failure is a [`ReadError`](crate::ReadError), and nothing follows it: the
-/// stream was removed, the reader was too slow, the writers are gone and one of them did not
-/// finish, or the daemon is gone. Only the end of the stream ends the byte stream without an error.
+/// stream was removed or closed as failed, the reader was too slow, the writers are gone and one of
+/// them did not finish, or the daemon is gone. Only the end of the stream ends the byte stream
+/// without an error.
 ///
 /// Made by [`StreamReader::into_byte_stream`]. All three interfaces are cancel safe. An `AsyncRead`
 /// returns as much of a chunk as was asked for and keeps the rest; the next item of a `Stream` or
